@@ -1,0 +1,1 @@
+"""Interactions: where they come from, how they are prepared, and how they are split."""

@@ -1,0 +1,102 @@
+"""The interactions of users with items as rows of a sparse matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recctl.kernels import csr as kernels
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+
+Int32Array = NDArray[np.int32]
+Int64Array = NDArray[np.int64]
+Float32Array = NDArray[np.float32]
+
+_NO_VALUES = np.empty(0, np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class InteractionMatrix:
+    """A compressed sparse row matrix, users by items, as the kernels take it.
+
+    SciPy wants one integer type for both index arrays; here row starts are always int64, so that the number of
+    interactions is not bounded by int32, and columns always int32, so that they take half the space.
+
+    Attributes:
+        starts: Row `u` lies at `starts[u]:starts[u + 1]`, shape `(n_rows + 1,)`.
+        columns: Item codes, ascending within a row unless said otherwise, shape `(nnz,)`.
+        values: Weights, shape `(nnz,)`; empty when every interaction weighs 1.
+        n_columns: Number of items.
+    """
+
+    starts: Int64Array
+    columns: Int32Array
+    values: Float32Array
+    n_columns: int
+
+    @property
+    def n_rows(self) -> int:
+        """Number of users."""
+        return len(self.starts) - 1
+
+    @property
+    def nnz(self) -> int:
+        """Number of stored interactions."""
+        return len(self.columns)
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether every interaction weighs 1."""
+        return not len(self.values)
+
+    @classmethod
+    def from_pairs(
+        cls,
+        users: Int32Array,
+        items: Int32Array,
+        values: Float32Array | None,
+        shape: tuple[int, int],
+    ) -> InteractionMatrix:
+        """Build from one entry per interaction; of equal pairs the last one counts."""
+        starts, columns, kept = kernels.from_pairs(users, items, shape[0], shape[1], values is not None)
+        return cls(starts, columns, _NO_VALUES if values is None else values[kept], shape[1])
+
+    @classmethod
+    def from_rows(cls, rows: list[Int32Array], n_columns: int) -> InteractionMatrix:
+        """Build a binary matrix from the item codes of each row, in the order given."""
+        starts = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum([len(row) for row in rows], out=starts[1:])
+        columns = np.concatenate(rows).astype(np.int32) if rows else np.empty(0, np.int32)
+        return cls(starts, columns, _NO_VALUES, n_columns)
+
+    def take(self, rows: Int32Array) -> InteractionMatrix:
+        """The given rows, in that order."""
+        lengths = self.starts[rows + 1] - self.starts[rows] if len(rows) else np.empty(0, np.int64)
+        starts = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(lengths, out=starts[1:])
+        at = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
+        return InteractionMatrix(
+            starts, self.columns[at], self.values if self.is_binary else self.values[at], self.n_columns
+        )
+
+    def transposed(self) -> tuple[InteractionMatrix, Int64Array]:
+        """Items by users, and for each of its entries the position of the same entry here."""
+        starts, columns, positions = kernels.transpose(self.starts, self.columns, self.n_columns)
+        values = self.values if self.is_binary else self.values[positions]
+        return InteractionMatrix(starts, columns, values, self.n_rows), positions
+
+    def column_counts(self) -> Int64Array:
+        """How many interactions each item has, shape `(n_columns,)`."""
+        return np.bincount(self.columns, minlength=self.n_columns)
+
+    def to_scipy(self) -> sp.csr_array:
+        """The same matrix for SciPy, values float32."""
+        import scipy.sparse as sp
+
+        values = np.ones(self.nnz, np.float32) if self.is_binary else self.values
+        return sp.csr_array((values, self.columns, self.starts), shape=(self.n_rows, self.n_columns))

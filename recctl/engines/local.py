@@ -1,0 +1,76 @@
+"""Threads of this machine.
+
+Work is either one BLAS call on all threads, or many blocks spread over a pool whose members each compute on one
+thread. The two never nest. Blocks are cut by the data, never by the number of threads, so that results do not depend
+on it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any, TypeVar
+
+from recctl.errors import ConfigError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_threads: int | None = None
+
+
+def threads() -> int:
+    """How many threads recctl computes on: `set_threads`, else `RECCTL_THREADS`, else the processors given to it."""
+    if _threads is not None:
+        return _threads
+    given = os.environ.get("RECCTL_THREADS", "")
+    if given:
+        if not given.isdecimal() or int(given) < 1:
+            raise ConfigError(f"RECCTL_THREADS={given!r}: must be a whole number of at least 1")
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_threads(count: int) -> None:
+    """Compute on `count` threads from now on, BLAS included.
+
+    Raises:
+        ConfigError: `count` is below 1.
+    """
+    global _threads
+    if count < 1:
+        raise ConfigError(f"threads={count}: must be at least 1")
+    _threads = count
+    _limit_blas(count)
+
+
+def _limit_blas(count: int) -> Any:
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=count, user_api="blas")
+
+
+def map_threads(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+    """Results of `function` for each task, in the order of the tasks, computed on all threads.
+
+    BLAS calls inside `function` run on one thread. At most two tasks per thread are under way, so that a consumer that
+    uses up results as they come needs memory for a few blocks only. An exception in a task ends the map.
+    """
+    count = threads()
+    with _limit_blas(1):
+        if count == 1:
+            yield from map(function, tasks)
+            return
+        iterator = iter(tasks)
+        with ThreadPoolExecutor(count, thread_name_prefix="recctl") as pool:
+            pending: list[Future[Result]] = [pool.submit(function, task) for task in islice(iterator, 2 * count)]
+            try:
+                while pending:
+                    result = pending.pop(0).result()
+                    pending.extend(pool.submit(function, task) for task in islice(iterator, 1))
+                    yield result
+            finally:
+                for future in pending:
+                    future.cancel()

@@ -1,0 +1,44 @@
+"""The decorator of kernels and the short names of their argument types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba import types
+
+
+def _array(dtype: types.Type, ndim: int, *, readonly: bool) -> types.Array:
+    return types.Array(dtype, ndim, "C", readonly=readonly)
+
+
+# In: read-only, so that arrays of a loaded model are as welcome as fresh ones. Out: written by the kernel.
+I32, I64, F32, F64, U8 = (
+    _array(t, 1, readonly=True) for t in (types.int32, types.int64, types.float32, types.float64, types.uint8)
+)
+I32_2D, F32_2D = (_array(t, 2, readonly=True) for t in (types.int32, types.float32))
+OUT_I32, OUT_I64, OUT_F32, OUT_F64, OUT_U8 = (
+    _array(t, 1, readonly=False) for t in (types.int32, types.int64, types.float32, types.float64, types.uint8)
+)
+OUT_I32_2D, OUT_F32_2D, OUT_F64_2D = (_array(t, 2, readonly=False) for t in (types.int32, types.float32, types.float64))
+INT, FLOAT, BOOL, VOID = types.int64, types.float64, types.boolean, types.void
+
+
+Function = Callable[..., Any]
+
+
+def kernel(
+    returns: types.Type, *arguments: types.Type, fastmath: bool | set[str] = False
+) -> Callable[[Function], Function]:
+    """Compile a function for exactly these argument types, without the GIL, cached on disk.
+
+    Args:
+        returns: The result's numba type.
+        arguments: The arguments' numba types.
+        fastmath: Passed to numba; only where no infinity or NaN is compared.
+    """
+    compiled: Callable[[Function], Function] = numba.njit(
+        returns(*arguments), nogil=True, cache=True, error_model="numpy", fastmath=fastmath
+    )
+    return compiled
