@@ -44,6 +44,12 @@ class AssertionFailedError(RecctlError):
     exit_code = 6
 
 
+class UnsupportedError(RecctlError):
+    """A model was asked for something it has no notion of."""
+
+    exit_code = 2
+
+
 class NotFittedError(RecctlError):
     """A model was asked for results before it was fitted."""
 

@@ -1,26 +1,28 @@
-"""What every model is: hyperparameters, arrays and id maps; fit, recommend, predict, save, load.
+"""What every model is: hyperparameters, fitted values and id maps; fit, recommend, predict, save, load.
 
-A model file declares its hyperparameters and fitted arrays and fills in two methods, `_fit` and `_score`. Everything
-a user calls is here, once, for all models.
+A model file declares its hyperparameters and fitted values and fills in `_fit` and `_score`. Everything a user calls
+is here, once, for all models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, dataclass_transform
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, dataclass_transform
 
+import numpy as np
 import pandas as pd
 
-from recctl.data.matrix import InteractionMatrix
+from recctl.data.dataset import InteractionDataset
+from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
-from recctl.errors import ConfigError
-from recctl.models import hyperparameters as declarations
-from recctl.models.hyperparameters import Fitted, Hyperparameter, fitted, hyperparameter
+from recctl.engines import available_memory, in_words
+from recctl.errors import ConfigError, DataError, NotFittedError, TrainingError, UnsupportedError
+from recctl.models import model_file, tables
+from recctl.models.hyperparameters import Fitted, Hyperparameter, collect, fitted, hyperparameter, validate
+from recctl.models.tables import Histories
+from recctl.ranking import map_blocks, rank
 
-if TYPE_CHECKING:
-    pass
-
-Histories = Sequence[Iterable[Any]] | Mapping[Any, Iterable[Any]] | pd.DataFrame
 OnUnknown = Literal["error", "popular", "skip"]
 
 
@@ -29,28 +31,311 @@ class Recommender:
     """A model. Subclasses are in `recctl/models/`, one a file.
 
     Attributes:
-        name: The model's name in configs and on the command line.
-        user_vocabulary: Ids of the users it was fitted on; their order is that of every per-user array.
-        item_vocabulary: Ids of the items it can recommend.
+        name: The model's name in configs and on the command line; the file's name, with `-` for `_`.
+        parameters: Its hyperparameters' declarations, by name.
+        fitted_values: Its fitted values' declarations, by name.
+        needs_ratings: Whether it learns from ratings; if not, each distinct pair of a table weighs 1.
+        serves_empty_history: Whether it has something to say to a person it knows nothing of.
+        too_large_advice: What to do when its fit would not fit in memory.
+        user_vocabulary: Ids of the users it was fitted on, in the order of every per-user array.
+        item_vocabulary: Ids of the items it can recommend, in the order of every per-item array.
         seen: What it was fitted on, `(n_users, n_items)`: a known user's history, and what `exclude_seen` leaves out.
     """
 
     name: ClassVar[str] = ""
     parameters: ClassVar[dict[str, Hyperparameter]] = {}
-    arrays: ClassVar[dict[str, Fitted]] = {}
+    fitted_values: ClassVar[dict[str, Fitted]] = {}
+    needs_ratings: ClassVar[bool] = False
+    serves_empty_history: ClassVar[bool] = False
+    too_large_advice: ClassVar[str] = "choose another model, or raise data.min_item_interactions"
 
-    user_vocabulary: ClassVar[Vocabulary]
-    item_vocabulary: ClassVar[Vocabulary]
-    seen: ClassVar[InteractionMatrix]
+    user_vocabulary: Vocabulary = fitted("n_users ids")
+    item_vocabulary: Vocabulary = fitted("n_items ids")
+    seen: InteractionMatrix = fitted("(n_users, n_items)")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.parameters, cls.arrays = declarations.collect(cls)
+        cls.parameters, cls.fitted_values = collect(cls)
 
     def __init__(self, **values: Any) -> None:
-        checked, problems = declarations.validate(type(self).parameters, values)
+        checked, problems = validate(self.parameters, values)
         if problems:
-            raise ConfigError(*(f"{type(self).__name__}: {name}: {message}" for name, message in problems))
-        for name, value in checked.items():
-            setattr(self, name, value)
+            raise ConfigError(*(f"{type(self).__name__}: {name}: {problem}" for name, problem in problems))
+        self.__dict__.update(checked)
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self.hyperparameters().items())
+        return f"{type(self).__name__}({values})"
+
+    def __getattribute__(self, name: str) -> Any:
+        value = object.__getattribute__(self, name)
+        if isinstance(value, Fitted):  # still the declaration: nothing was fitted in its place
+            raise NotFittedError(f"{type(self).__name__} is not fitted yet: call fit() or load() first")
+        return value
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """The values it was made with."""
+        return {name: getattr(self, name) for name in self.parameters}
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it can recommend."""
+        return "seen" in self.__dict__
+
+    # ---- what a model fills in
+
+    def _fit(self, interactions: InteractionDataset) -> None:
+        """Set every fitted value declared by the model. `seen` and the vocabularies are set already."""
+        raise UnsupportedError(f"{type(self).__name__} has no _fit")
+
+    def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
+        """Scores of every item for some people.
+
+        Args:
+            histories: What each of them has interacted with, `(n, n_items)`.
+            users: Their codes, `(n,)`; None for people the model was not fitted on.
+
+        Returns:
+            `(n, n_items)` float32, C-contiguous, a new array.
+        """
+        raise UnsupportedError(f"{type(self).__name__} has no _score")
+
+    def _similarity(self, items: Int32Array) -> Float32Array:
+        """How alike every item is to each of some items, `(n, n_items)` float32, a new array."""
+        raise UnsupportedError(f"{self.name} has no notion of similar items")
+
+    def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
+        """Bytes that a fit takes at its peak, above the data."""
+        return 0
+
+    # ---- what a user calls
+
+    def fit(
+        self,
+        interactions: pd.DataFrame | InteractionDataset,
+        *,
+        validation: InteractionDataset | None = None,
+        callbacks: Sequence[Any] = (),
+    ) -> Self:
+        """Learn from interactions; a second fit forgets the first.
+
+        Args:
+            interactions: A dataset, or a table with `user_id`, `item_id` and, where the model needs them, `rating`
+                and `timestamp`.
+            validation: For models that are trained in epochs: what to watch. Others have no use for it.
+            callbacks: For models that are trained in epochs: called after each.
+
+        Raises:
+            DataError: The interactions are not usable.
+            TrainingError: It would not fit in memory, or came to values that are not finite.
+        """
+        if isinstance(interactions, pd.DataFrame):
+            interactions = InteractionDataset(interactions, implicit=not self.needs_ratings)
+        self._refuse_too_large(interactions)
         self._forget()
+        self.user_vocabulary = interactions.user_vocabulary
+        self.item_vocabulary = interactions.item_vocabulary
+        try:
+            self.seen = interactions.matrix
+            self._fit(interactions)
+            self._require_finite()
+        except BaseException:
+            self._forget()
+            raise
+        return self
+
+    def recommend(
+        self, user_ids: Iterable[Any], k: int = 10, exclude_seen: bool = True, *, on_unknown: OnUnknown = "error"
+    ) -> pd.DataFrame:
+        """The k best items for each user.
+
+        Args:
+            user_ids: Users, in the order wanted.
+            k: How many items, at least 1. Users with fewer items left get fewer.
+            exclude_seen: Leave out what the user interacted with in the data the model was fitted on.
+            on_unknown: For users the model was not fitted on: raise, give the most popular items, or leave them out.
+
+        Returns:
+            Columns `user_id, item_id, score, rank`; rank counts from 1.
+
+        Raises:
+            DataError: A user is unknown and `on_unknown` is "error".
+        """
+        ids = tables.id_list(user_ids)
+        codes = self.user_vocabulary.codes(ids)
+        self._refuse_unknown(ids, codes >= 0, on_unknown, "user")
+        known = np.flatnonzero(codes >= 0)
+        items, scores = self.rank_users(codes[known], _at_least_one(k), exclude_seen)
+        return self._answer(ids, known, items, scores, k, on_unknown)
+
+    def recommend_for_history(
+        self, histories: Histories, k: int = 10, exclude_seen: bool = True, *, on_unknown: OnUnknown = "error"
+    ) -> pd.DataFrame:
+        """The k best items for people the model was not fitted on, from what they interacted with.
+
+        Args:
+            histories: A list of lists of item ids, oldest first; or a dict of them by user id; or a table with
+                `user_id, item_id` and optionally `rating` and `timestamp`. Items the model does not know don't count.
+            k: How many items, at least 1.
+            exclude_seen: Leave out the items of the history itself.
+            on_unknown: As in `recommend`, for people with no known item in their history.
+
+        Returns:
+            As `recommend`; `user_id` is the place in the list where histories have no ids.
+        """
+        ids, matrix = tables.histories_to_matrix(histories, self.item_vocabulary)
+        served = np.ones(len(ids), bool) if self.serves_empty_history else np.diff(matrix.starts) > 0
+        self._refuse_unknown(ids, served, on_unknown, "history of")
+        known = np.flatnonzero(served).astype(np.int32)
+        items, scores = self.rank_histories(matrix.take(known), _at_least_one(k), exclude_seen)
+        return self._answer(ids, known, items, scores, k, on_unknown)
+
+    def predict(
+        self, user_ids: Iterable[Any], item_ids: Iterable[Any], *, on_unknown: Literal["error", "skip"] = "error"
+    ) -> Float32Array:
+        """The score of each pair of a user and an item.
+
+        Args:
+            user_ids: One for each pair.
+            item_ids: One for each pair.
+            on_unknown: For users or items the model was not fitted on: raise, or give NaN.
+
+        Returns:
+            float32, one value a pair.
+        """
+        users, items = tables.id_list(user_ids), tables.id_list(item_ids)
+        if len(users) != len(items):
+            raise DataError(f"predict: {len(users)} users and {len(items)} items; give one of each for every pair")
+        user_codes, item_codes = self.user_vocabulary.codes(users), self.item_vocabulary.codes(items)
+        self._refuse_unknown(users, user_codes >= 0, on_unknown, "user")
+        self._refuse_unknown(items, item_codes >= 0, on_unknown, "item")
+        known = (user_codes >= 0) & (item_codes >= 0)
+        out = np.full(len(users), np.nan, np.float32)
+        out[known] = self.score_pairs(user_codes[known], item_codes[known])
+        return out
+
+    def similar_items(self, item_ids: Iterable[Any], k: int = 10) -> pd.DataFrame:
+        """The k items most like each item, itself left out.
+
+        Returns:
+            Columns `item_id, similar_item_id, score, rank`.
+
+        Raises:
+            DataError: An item is unknown.
+            UnsupportedError: The model has no notion of similar items.
+        """
+        ids = tables.id_list(item_ids)
+        codes = self.item_vocabulary.codes(ids)
+        self._refuse_unknown(ids, codes >= 0, "error", "item")
+        itself = InteractionMatrix.from_rows(list(codes.reshape(-1, 1)), len(self.item_vocabulary))
+        items, scores = rank(
+            lambda rows: self._similarity(codes[rows]), len(codes), len(self.item_vocabulary), _at_least_one(k), itself
+        )
+        return tables.ranked_table(ids, items, scores, self.item_vocabulary, "item_id", "similar_item_id")
+
+    def save(self, path: str | Path) -> str:
+        """Write the model to a file, whole or not at all; missing folders are made.
+
+        Returns:
+            The SHA-256 of its content; equal models give equal files.
+        """
+        return model_file.save(self, Path(path))
+
+    def load(self, path: str | Path) -> Self:
+        """Become the model of a file, hyperparameters included. Nothing in the file is run.
+
+        Raises:
+            ArtifactError: No such file, a damaged one, or another model's.
+        """
+        return model_file.load_into(self, Path(path))
+
+    # ---- what evaluation and export use: codes in, arrays out
+
+    def score_users(self, users: Int32Array) -> Float32Array:
+        """Scores of every item for known users, `(len(users), n_items)`."""
+        return self._score(self.seen.take(users), users)
+
+    def score_histories(self, histories: InteractionMatrix) -> Float32Array:
+        """Scores of every item for people with these histories, `(n, n_items)`."""
+        return self._score(histories, None)
+
+    def rank_users(self, users: Int32Array, k: int, exclude_seen: bool = True) -> tuple[Int32Array, Float32Array]:
+        """Item codes and scores of the k best for known users; see `ranking.rank_block`."""
+        masked = self.seen.take(users) if exclude_seen else None
+        return rank(lambda rows: self.score_users(users[rows]), len(users), len(self.item_vocabulary), k, masked)
+
+    def rank_histories(
+        self, histories: InteractionMatrix, k: int, exclude_seen: bool = True
+    ) -> tuple[Int32Array, Float32Array]:
+        """Item codes and scores of the k best for people with these histories; see `ranking.rank_block`."""
+        masked = histories if exclude_seen else None
+        return rank(
+            lambda rows: self.score_histories(histories.take(rows)), histories.n_rows, histories.n_columns, k, masked
+        )
+
+    def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
+        """The score of each pair of codes; models that need not score every item for it override this."""
+        distinct, inverse = np.unique(users, return_inverse=True)
+        order = np.argsort(inverse, kind="stable")
+        bounds = np.searchsorted(inverse[order], np.arange(len(distinct) + 1))
+
+        def of_block(rows: Int32Array) -> tuple[Any, Float32Array]:
+            scores = self.score_users(distinct[rows])
+            pairs = order[bounds[rows[0]] : bounds[rows[-1] + 1]]
+            return pairs, scores[inverse[pairs] - rows[0], items[pairs]]
+
+        out = np.empty(len(users), np.float32)
+        for pairs, scores in map_blocks(of_block, len(distinct), len(self.item_vocabulary)):
+            out[pairs] = scores
+        return out
+
+    def state(self) -> dict[str, Any]:
+        """Its fitted values by name: what a file holds beside the hyperparameters."""
+        return {name: getattr(self, name) for name in self.fitted_values}
+
+    # ---- internals
+
+    def _forget(self) -> None:
+        for name in self.fitted_values:
+            self.__dict__.pop(name, None)
+
+    def _refuse_too_large(self, data: InteractionDataset) -> None:
+        needed = self.estimate_memory(data.n_users, data.n_items, len(data))
+        there = available_memory()
+        if needed > there:
+            raise TrainingError(
+                f"{self.name}: {data.n_users:,} users x {data.n_items:,} items, {len(data):,} interactions need "
+                f"{in_words(needed)} of memory, {in_words(there)} are available; {self.too_large_advice}"
+            )
+
+    def _require_finite(self) -> None:
+        for name in self.fitted_values:
+            value = getattr(self, name)
+            # A sum is not finite if any part is not; or if it overflows, which is just as broken.
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value.sum()):
+                raise TrainingError(f"{self.name}: fitting came to values that are not finite, in {name}")
+
+    def _refuse_unknown(self, ids: Sequence[Any], known: Any, on_unknown: str, what: str) -> None:
+        if on_unknown != "error" or known.all():
+            return
+        unknown = [repr(ids[at]) for at in np.flatnonzero(~known).tolist()]
+        shown = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+        raise DataError(f"{self.name}: {what} {shown}: not in what the model was fitted on; see on_unknown")
+
+    def _answer(
+        self, ids: Sequence[Any], known: Any, items: Int32Array, scores: Float32Array, k: int, on_unknown: OnUnknown
+    ) -> pd.DataFrame:
+        if on_unknown == "skip":
+            served = [ids[at] for at in known]
+            return tables.ranked_table(served, items, scores, self.item_vocabulary, "user_id", "item_id")
+        counts = self.seen.column_counts().astype(np.float32)
+        popular = np.argsort(-counts, kind="stable")[: items.shape[1]].astype(np.int32)
+        all_items, all_scores = np.tile(popular, (len(ids), 1)), np.tile(counts[popular], (len(ids), 1))
+        all_items[known], all_scores[known] = items, scores
+        return tables.ranked_table(ids, all_items, all_scores, self.item_vocabulary, "user_id", "item_id")
+
+
+def _at_least_one(k: int) -> int:
+    if k < 1:
+        raise ConfigError(f"k={k}: must be at least 1")
+    return k

@@ -1,0 +1,146 @@
+"""Saving and loading: a header with the content's hash, and the content."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from recctl.artifacts import arrays, plain_pickle
+from recctl.atomic import replacing
+from recctl.errors import ArtifactError
+
+FORMAT_VERSION = 1
+_CHUNK = 1 << 23
+_MOST_HEADER = 4096
+
+
+def _header(kind: str, digest: str, size: int) -> bytes:
+    # The size is text of one length: the header must be as long before the content is known as after.
+    sink = io.BytesIO()
+    plain_pickle.write(
+        sink, {"recctl": kind, "format_version": FORMAT_VERSION, "sha256": digest, "size": f"{size:020d}"}
+    )
+    return sink.getvalue()
+
+
+class _HashingSink:
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        self.file.write(data)
+        self.hash.update(data)
+        self.size += len(data)
+
+
+def save(path: Path, kind: str, content: Mapping[str, Any]) -> str:
+    """Write a file, whole or not at all; missing folders are made.
+
+    Args:
+        path: Where to.
+        kind: What the file is, e.g. "model"; `load` asks for it.
+        content: Plain values and arrays, nested in dicts and lists.
+
+    Returns:
+        The SHA-256 of the content. Equal content gives equal files.
+    """
+    with replacing(path) as file:
+        blank = _header(kind, "0" * 64, 0)
+        file.write(blank)
+        sink = _HashingSink(file)
+        plain_pickle.write(sink, arrays.to_plain(dict(content)), offset=len(blank))
+        file.seek(0)
+        file.write(_header(kind, sink.hash.hexdigest(), sink.size))
+        return sink.hash.hexdigest()
+
+
+def _read_header(buffer: memoryview, path: Path) -> tuple[dict[str, Any], int]:
+    header, end = plain_pickle.read(buffer[:_MOST_HEADER], str(path))
+    if not isinstance(header, dict) or not isinstance(header.get("recctl"), str):
+        raise ArtifactError(f"{path}: not a recctl file (a pickle of something else)")
+    version = header.get("format_version")
+    if version != FORMAT_VERSION:
+        way_out = "; upgrade recctl" if isinstance(version, int) and version > FORMAT_VERSION else ""
+        raise ArtifactError(f"{path}: format version {version!r}; this recctl reads {FORMAT_VERSION}{way_out}")
+    if not isinstance(header.get("sha256"), str) or not str(header.get("size")).isdecimal():
+        raise ArtifactError(f"{path}: damaged: its header has no hash or size")
+    return header, end
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """The header of a file: `recctl` (its kind), `format_version`, `sha256`. The content is not read.
+
+    Raises:
+        ArtifactError: No such file, or no recctl file.
+    """
+    try:
+        with path.open("rb") as file:
+            return _read_header(memoryview(file.read(_MOST_HEADER)), path)[0]
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror}") from error
+
+
+def load(path: Path, kind: str, sha256: str | None = None) -> dict[str, Any]:
+    """Read a file back; its hash is checked before anything in it is looked at.
+
+    Args:
+        path: The file.
+        kind: What it must be.
+        sha256: What `save` returned, where that was recorded elsewhere.
+
+    Returns:
+        The content; arrays are read-only views of the one buffer the file was read into.
+
+    Raises:
+        ArtifactError: No such file, truncated, damaged, of another kind, of a newer format, or with anything in it
+            but plain values. Nothing in the file is ever run.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            whole: Any = np.empty(size, np.uint8)
+            buffer = memoryview(whole)
+            first = file.readinto(buffer[:_MOST_HEADER]) or 0
+            header, begin = _read_header(buffer[:first], path)
+            expected = begin + int(header["size"])
+            if size != expected:
+                raise ArtifactError(f"{path}: truncated or damaged: {size:,} bytes, its header says {expected:,}")
+            digest = _read_and_hash(file, buffer, first, begin)
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror}") from error
+    if digest != header["sha256"] or sha256 not in (None, digest):
+        raise ArtifactError(
+            f"{path}: wrong hash: its content is {digest[:12]}..., expected {(sha256 or header['sha256'])[:12]}...; "
+            "the file was changed or damaged"
+        )
+    if header["recctl"] != kind:
+        raise ArtifactError(f"{path}: holds a {header['recctl']}, not a {kind}")
+    content, _ = plain_pickle.read(buffer[begin:], str(path))
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{path}: damaged: holds no dict")
+    return dict(arrays.from_plain(content, str(path)))
+
+
+def _read_and_hash(file: io.FileIO, buffer: memoryview, done: int, begin: int) -> str:
+    """Fill the buffer from `done` on, hashing from `begin` on; reading and hashing go on side by side."""
+    digest = hashlib.sha256(buffer[begin:done])
+    with ThreadPoolExecutor(1) as hasher:
+        last = None
+        while done < len(buffer):
+            count = file.readinto(buffer[done : done + _CHUNK]) or 0
+            if not count:
+                raise OSError(0, "the file became shorter while it was read")
+            last = hasher.submit(digest.update, buffer[done : done + count])
+            done += count
+        if last:
+            last.result()
+    return digest.hexdigest()

@@ -1,0 +1,96 @@
+"""Products of sparse interactions with dense matrices, and of interactions with themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recctl.kernels.compile import F32, F32_2D, I32, I64, INT, OUT_F32_2D, VOID, kernel
+
+# Columns of the dense matrix that are worked on at a time: the rows a block of users shares then stay in the cache.
+_TILE = 2048
+# Both tiles of a mirrored pair fit in the first-level cache.
+MIRROR_TILE = 32
+
+
+@kernel(VOID, I64, I32, F32, F32_2D, OUT_F32_2D, fastmath={"contract"})
+def sparse_dense(starts, columns, values, dense, out):
+    """`out = sparse @ dense`; empty `values` stand for ones."""
+    weighted = len(values) > 0
+    n = dense.shape[1]
+    for begin in range(0, n, _TILE):
+        end = min(begin + _TILE, n)
+        for row in range(len(starts) - 1):
+            for j in range(begin, end):
+                out[row, j] = 0
+            p = starts[row]
+            last = starts[row + 1]
+            # Four at a time: the row of results is read and written once for four rows of the dense matrix.
+            while p + 4 <= last:
+                a, b, c, d = columns[p], columns[p + 1], columns[p + 2], columns[p + 3]
+                va = vb = vc = vd = np.float32(1)
+                if weighted:
+                    va, vb, vc, vd = values[p], values[p + 1], values[p + 2], values[p + 3]
+                for j in range(begin, end):
+                    out[row, j] += va * dense[a, j] + vb * dense[b, j] + vc * dense[c, j] + vd * dense[d, j]
+                p += 4
+            while p < last:
+                a = columns[p]
+                va = values[p] if weighted else np.float32(1)
+                for j in range(begin, end):
+                    out[row, j] += va * dense[a, j]
+                p += 1
+
+
+@kernel(VOID, I64, I32, F32, I64, I32, I64, OUT_F32_2D, INT, INT)
+def gram_rows(starts, columns, values, item_starts, item_users, positions, out, begin, end):
+    """Rows `begin..end` of the upper triangle of `X.T @ X`, diagonal included.
+
+    Args:
+        starts: Row starts of X, users by items.
+        columns: Columns of X, ascending within a row.
+        values: Values of X; empty for ones.
+        item_starts: Row starts of X.T.
+        item_users: Columns of X.T.
+        positions: Where in X each entry of X.T stands.
+        out: The Gram matrix, zero in the rows to be filled.
+        begin: First row.
+        end: One past the last row.
+    """
+    weighted = len(values) > 0
+    for i in range(begin, end):
+        for q in range(item_starts[i], item_starts[i + 1]):
+            here = positions[q]
+            # Row entries are sorted: those from here on are the columns j >= i.
+            if weighted:
+                v = values[here]
+                for p in range(here, starts[item_users[q] + 1]):
+                    out[i, columns[p]] += v * values[p]
+            else:
+                for p in range(here, starts[item_users[q] + 1]):
+                    out[i, columns[p]] += np.float32(1)
+
+
+@kernel(VOID, OUT_F32_2D, F32, INT, INT)
+def mirror_scaled(matrix, scale, begin, end):
+    """Make a symmetric matrix that is given by its upper triangle whole, and scale its columns.
+
+    `matrix[i, j] = upper[min(i, j), max(i, j)] * scale[j]`, and zero on the diagonal. Works in place on square tiles:
+    those on and right of the diagonal in tile rows `begin..end` (of `MIRROR_TILE` rows), and their mirror images.
+    """
+    n = matrix.shape[0]
+    for r0 in range(begin * MIRROR_TILE, min(end * MIRROR_TILE, n), MIRROR_TILE):
+        r1 = min(r0 + MIRROR_TILE, n)
+        for i in range(r0, r1):
+            matrix[i, i] = 0
+            for j in range(i + 1, r1):
+                x = matrix[i, j]
+                matrix[i, j] = x * scale[j]
+                matrix[j, i] = x * scale[i]
+        for c0 in range(r1, n, MIRROR_TILE):
+            c1 = min(c0 + MIRROR_TILE, n)
+            for j in range(c0, c1):
+                for i in range(r0, r1):
+                    matrix[j, i] = matrix[i, j] * scale[i]
+            for i in range(r0, r1):
+                for j in range(c0, c1):
+                    matrix[i, j] *= scale[j]

@@ -1,0 +1,114 @@
+"""EASE: a linear model of items on items, in closed form."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import scipy.linalg.lapack as lapack
+
+from recctl import progress
+from recctl.data.dataset import InteractionDataset
+from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
+from recctl.engines import map_threads
+from recctl.errors import TrainingError
+from recctl.kernels import products
+from recctl.models.base import Recommender
+from recctl.models.hyperparameters import Between, fitted, hyperparameter
+
+_ROWS_PER_TASK = 64
+
+
+class EASERecommender(Recommender):
+    """Embarrassingly shallow autoencoder (Steck, 2019, "Embarrassingly Shallow Autoencoders for Sparse Data").
+
+    Minimises `|X - X B|_F^2 + l2_reg |B|_F^2` over `B` with a zero diagonal, for interactions `X` (n_users, n_items).
+    The minimum is `B[i, j] = -P[i, j] / P[j, j]` with `P = (X.T X + l2_reg I)^-1` (eq. 8 of the paper). A person's
+    scores are `x B` for the row `x` of interactions, so people not in the training data are served alike.
+
+    Costs `n_items^3` operations (a Cholesky factorisation and the inverse made of it), independent of the number of
+    users, and one `(n_items, n_items)` float32 matrix, in which everything happens. There is no randomness; bits can
+    differ between thread counts, as LAPACK's do.
+
+    Not as in the paper: explicit ratings, if given, are used as the values of `X`.
+    """
+
+    name = "ease"
+    too_large_advice: ClassVar[str] = (
+        "memory grows with the square of the items: raise data.min_item_interactions, or choose item-knn"
+    )
+
+    l2_reg: float = hyperparameter(
+        500.0, gt=0, help="Weight of the squared weights in the objective.", search=Between(10.0, 10_000.0, log=True)
+    )
+
+    weights: Float32Array = fitted("(n_items, n_items)")
+
+    def _fit(self, interactions: InteractionDataset) -> None:
+        with progress.task("EASE: Gram matrix"):
+            weights = gram_matrix(interactions.matrix)
+        weights[np.diag_indices_from(weights)] += np.float32(self.l2_reg)
+        with progress.task(f"EASE: inverse of {len(weights):,} x {len(weights):,}"):
+            _invert_upper(weights)
+            _to_weights(weights)
+        self.weights = weights
+
+    def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
+        scores = np.empty((histories.n_rows, histories.n_columns), np.float32)
+        products.sparse_dense(histories.starts, histories.columns, histories.values, self.weights, scores)
+        return scores
+
+    def _similarity(self, items: Int32Array) -> Float32Array:
+        # Row i: what a liking for item i adds to the score of every other item.
+        return self.weights[items]
+
+    def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
+        """One matrix; and the transposed interactions while the Gram matrix is made."""
+        return 4 * n_items**2 + 12 * n_interactions
+
+
+def gram_matrix(interactions: InteractionMatrix) -> Float32Array:
+    """The upper triangle of `X.T @ X`, diagonal included, `(n_items, n_items)`; zero below."""
+    by_item, positions = interactions.transposed()
+    n = interactions.n_columns
+    gram = np.zeros((n, n), np.float32)
+
+    def fill(begin: int) -> None:
+        products.gram_rows(
+            interactions.starts,
+            interactions.columns,
+            interactions.values,
+            by_item.starts,
+            by_item.columns,
+            positions,
+            gram,
+            begin,
+            min(begin + _ROWS_PER_TASK, n),
+        )
+
+    for _ in map_threads(fill, range(0, n, _ROWS_PER_TASK)):
+        pass
+    return gram
+
+
+def _invert_upper(matrix: Float32Array) -> None:
+    """Replace the upper triangle of a positive definite matrix by that of its inverse, in place."""
+    # LAPACK counts by columns: what it takes for the lower triangle is the upper one here, and nothing is copied.
+    factor, failed = lapack.spotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
+    if not failed:
+        factor, failed = lapack.spotri(factor, lower=1, overwrite_c=1)
+    if failed:
+        raise TrainingError(
+            "ease: the regularised Gram matrix is not positive definite in float32; raise l2_reg, "
+            "or bring ratings to a smaller scale (normalize_ratings)"
+        )
+    if not np.shares_memory(factor, matrix):  # pragma: no cover - SciPy promises not to copy a Fortran-ordered array
+        matrix[:] = factor.T
+
+
+def _to_weights(inverse: Float32Array) -> None:
+    """Turn the upper triangle of P into the whole of B, in place."""
+    scale = np.ascontiguousarray(-1 / np.diag(inverse))
+    tiles = range(-(-len(inverse) // products.MIRROR_TILE))
+    for _ in map_threads(lambda tile: products.mirror_scaled(inverse, scale, tile, tile + 1), tiles):
+        pass

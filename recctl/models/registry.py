@@ -1,0 +1,90 @@
+"""Which models there are: every module of this package that holds one, and those of installed plugins.
+
+A model's file is named after it, `item_knn.py` for `item-knn`, so that asking for one imports no other. Folders listed
+in `RECCTL_MODELS_PATH` (separated as in `PATH`) are searched too; an installed package offers models by entry points of
+the group `recctl.models`.
+"""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import recctl.models
+from recctl import artifacts
+from recctl.errors import ArtifactError, ConfigError
+from recctl.models import model_file
+from recctl.models.base import Recommender
+from recctl.suggest import did_you_mean
+
+
+def model_names() -> list[str]:
+    """Names of all models, in alphabetical order."""
+    return sorted({*_modules(), *_plugins()})
+
+
+def model_class(name: str) -> type[Recommender]:
+    """The class of a model.
+
+    Raises:
+        ConfigError: No model has this name; suggests one that has.
+    """
+    if name in _modules():
+        return _class_in(import_module(f"recctl.models.{_modules()[name]}"), name)
+    if name in _plugins():
+        loaded: type[Recommender] = _plugins()[name].load()
+        return loaded
+    raise ConfigError(f"unknown model {name!r}{did_you_mean(name, model_names())}")
+
+
+def make_model(name: str, **hyperparameters: Any) -> Recommender:
+    """A model by name."""
+    return model_class(name)(**hyperparameters)
+
+
+def load_model(path: str | Path, sha256: str | None = None) -> Recommender:
+    """The model of a file, whichever it is. Nothing in the file is run.
+
+    Args:
+        path: What `save` wrote.
+        sha256: The hash `save` returned, where the file must be that very one.
+
+    Raises:
+        ArtifactError: No such file, a damaged one, or a model this recctl does not have.
+    """
+    path = Path(path)
+    content = artifacts.load(path, "model", sha256)
+    name = content.get("model")
+    if not isinstance(name, str) or name not in model_names():
+        raise ArtifactError(f"{path}: holds a model {name!r}, which is not installed here")
+    return model_file.load_into(make_model(name), path, content)
+
+
+def _modules() -> dict[str, str]:
+    """Module names by model name. Modules that start with `_` hold no model; those of the machinery hold none."""
+    for folder in filter(None, os.environ.get("RECCTL_MODELS_PATH", "").split(os.pathsep)):
+        if folder not in recctl.models.__path__:
+            recctl.models.__path__.append(folder)
+    machinery = {"base", "hyperparameters", "model_file", "registry", "tables"}
+    found = (module.name for module in pkgutil.iter_modules(recctl.models.__path__))
+    return {name.replace("_", "-"): name for name in found if name not in machinery and not name.startswith("_")}
+
+
+@cache
+def _plugins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="recctl.models")}
+
+
+def _class_in(module: ModuleType, name: str) -> type[Recommender]:
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, Recommender) and value.name == name:
+            return value
+    raise ConfigError(
+        f"{module.__file__}: no subclass of Recommender with name = {name!r}; a model's file is named after it"
+    )
