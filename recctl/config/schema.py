@@ -1,0 +1,195 @@
+"""What a config may say. Each field is declared here once: type, default, meaning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Size = Annotated[int, Field(ge=1, strict=True)] | Fraction
+
+
+class Section(BaseModel):
+    """A part of a config. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True, use_attribute_docstrings=True)
+
+
+class SyntheticConfig(Section):
+    """The size of generated data."""
+
+    n_users: int = Field(1000, ge=2)
+    """Users."""
+    n_items: int = Field(500, ge=2)
+    """Items."""
+    n_interactions: int = Field(50_000, ge=1)
+    """Interactions."""
+    seed: int | None = Field(None, ge=0)
+    """Seed of the data; the experiment's own when null."""
+
+
+class DataConfig(Section):
+    """Which interactions, and how they are prepared."""
+
+    source: str = Field("movielens-100k", min_length=1)
+    """A name of `recctl data list`, `synthetic`, or a path (from this file's folder) to CSV, TSV, Parquet, .inter, ..."""
+    format: Literal["auto", "csv", "tsv", "parquet", "inter", "lightgcn", "sequences"] = "auto"
+    """The file's format; auto goes by name and content."""
+    columns: dict[Literal["user_id", "item_id", "rating", "timestamp"], str | int] = {}
+    """Which column is which, e.g. {user_id: userId}; by position from 0 where there is no header."""
+    delimiter: str | None = None
+    """What separates fields; found out when null."""
+    header: bool | None = None
+    """Whether the first line names the columns; found out when null."""
+    timestamp_unit: Literal["s", "ms", "us", "ns"] = "s"
+    """The unit of timestamps that are numbers."""
+    id_type: Literal["auto", "int", "text"] = "auto"
+    """Whether ids are whole numbers or text."""
+    bad_rows: Literal["error", "skip"] = "error"
+    """What to do with a row that can't be read: stop, or leave it out and count it."""
+    synthetic: SyntheticConfig = SyntheticConfig()
+    """The size of the data of source: synthetic."""
+    preprocess: list[dict[str, dict[str, Any] | None]] = []
+    """Steps in order, each `name: {parameter: value}`; `recctl data steps` lists them."""
+    implicit: bool = True
+    """Whether an interaction only says that it happened; false: models that can, learn from ratings."""
+    min_user_interactions: int = Field(0, ge=0)
+    """Leave out users with fewer interactions (applied with the next until neither removes a row)."""
+    min_item_interactions: int = Field(0, ge=0)
+    """Leave out items with fewer interactions."""
+
+    @field_validator("preprocess")
+    @classmethod
+    def _one_name_each(cls, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for step in steps:
+            if len(step) != 1:
+                raise ValueError("each step is one name with its parameters, as in `- sample_interactions: {n: 1000}`")
+        return steps
+
+
+class RandomSplit(Section):
+    """Interactions drawn at random."""
+
+    strategy: Literal["random"] = "random"
+    """random, temporal, leave_last, user, k_fold, or predefined."""
+    test_size: Size = 0.2
+    """The test part: a fraction or a number of interactions."""
+    val_size: Size | Literal[0] = 0
+    """The validation part, of all interactions as test_size is; 0 for none."""
+    within_user: bool = False
+    """Draw the fractions within each user, not over all interactions."""
+
+
+class TemporalSplit(Section):
+    """One moment for all: test is what came after it."""
+
+    strategy: Literal["temporal"]
+    """One moment for all users: train lies before it, test after it."""
+    test_size: Size = 0.2
+    """The test part: a fraction or a number of interactions."""
+    val_size: Size | Literal[0] = 0
+    """The validation part, just before test; 0 for none."""
+
+
+class LeaveLastSplit(Section):
+    """Each user's last interactions."""
+
+    strategy: Literal["leave_last"]
+    """Each user's last n interactions are test, the n before them validation."""
+    n: int = Field(1, ge=1)
+    """How many interactions of each user."""
+    val_size: Size | Literal[0] = 0
+    """Anything but 0 makes a validation part, of n interactions a user too."""
+
+
+class UserSplit(Section):
+    """People the model never saw."""
+
+    strategy: Literal["user"]
+    """Whole users are held out; the first part of their history is folded in, the rest is relevant."""
+    test_size: Size = 0.2
+    """The test part: a fraction or a number of users."""
+    val_size: Size | Literal[0] = 0
+    """The validation part: a fraction or a number of users; 0 for none."""
+    fold_in: Fraction = 0.8
+    """Which part of a held-out user's interactions, the earliest, the model may see."""
+
+
+class KFoldSplit(Section):
+    """One fold of k."""
+
+    strategy: Literal["k_fold"]
+    """Interactions in n_folds equal parts drawn at random; one of them is test."""
+    n_folds: int = Field(5, ge=2)
+    """How many parts."""
+    fold: int = Field(0, ge=0)
+    """Which one is test, from 0."""
+
+
+class PredefinedSplit(Section):
+    """Parts that come as files."""
+
+    strategy: Literal["predefined"]
+    """data.source is train; test, and validation if given, are files of the same format."""
+    test: str = Field(min_length=1)
+    """The file of the test part (a path from this file's folder)."""
+    validation: str | None = None
+    """The file of the validation part; null for none."""
+    val_size: Size | Literal[0] = 0
+    """Without a validation file: this part of train, drawn at random; 0 for none."""
+
+
+SplitConfig = Annotated[
+    RandomSplit | TemporalSplit | LeaveLastSplit | UserSplit | KFoldSplit | PredefinedSplit,
+    Field(discriminator="strategy"),
+]
+
+
+class ModelConfig(Section):
+    """Which model, with which hyperparameters."""
+
+    name: str = "ease"
+    """A name of `recctl models`."""
+    params: dict[str, Any] = {}
+    """Its hyperparameters; `recctl models NAME` lists them."""
+
+
+class EvaluationConfig(Section):
+    """What is measured on validation and test."""
+
+    metrics: list[str] = Field(["precision", "recall", "ndcg", "hit_rate"], min_length=1)
+    """Names of `recctl metrics`."""
+    k_values: list[Annotated[int, Field(ge=1, strict=True)]] = Field([5, 10, 20], min_length=1)
+    """Lengths of the lists that are judged."""
+    monitor: str | None = None
+    """The metric a run is chosen by, as `ndcg@10`; null: the first that is measured of ndcg@10, ndcg, rmse, any."""
+    relevance_threshold: float | None = None
+    """Only test interactions rated at least this are relevant; null: all are."""
+    n_candidates: int | None = Field(None, ge=1)
+    """Rank the relevant items among this many drawn ones (as some old papers do) instead of among all; null: all."""
+    on_unknown: Literal["skip", "zero"] = "skip"
+    """Test users that train never saw: leave out and count, or count with a score of 0."""
+
+
+class Config(Section):
+    """A whole experiment."""
+
+    seed: int = Field(42, ge=0, strict=True)
+    """All randomness follows from it."""
+    data: DataConfig = DataConfig()
+    """Which interactions, and how they are prepared."""
+    split: SplitConfig = RandomSplit()
+    """How train, validation and test are made."""
+    model: ModelConfig = ModelConfig()
+    """Which model, with which hyperparameters."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """What is measured."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _random_unless_said(cls, values: Any) -> Any:
+        split = values.get("split") if isinstance(values, dict) else None
+        if isinstance(split, dict) and "strategy" not in split:
+            return {**values, "split": {"strategy": "random", **split}}
+        return values
