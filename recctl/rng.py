@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from recctl.errors import ConfigError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -22,9 +24,14 @@ def stream(seed: int, *name: str | int) -> np.random.Generator:
 
     Returns:
         A PCG64 generator; equal arguments give equal generators on every platform.
+
+    Raises:
+        ConfigError: The seed is no whole number of at least 0.
     """
     import numpy as np
 
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ConfigError(f"seed={seed!r}: must be a whole number of at least 0")
     digest = hashlib.sha256("/".join(map(str, name)).encode()).digest()
     words = [int.from_bytes(digest[i : i + 4], "little") for i in range(0, 16, 4)]
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *words])))
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([int(seed), *words])))

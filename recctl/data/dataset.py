@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Iterator
+from functools import cached_property, partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -10,9 +12,9 @@ from numpy.typing import NDArray
 
 from recctl.data import columns
 from recctl.data.matrix import Float32Array, InteractionMatrix
-from recctl.data.preprocessing import filter_by_interaction_count
 from recctl.data.vocabulary import Vocabulary
 from recctl.errors import DataError
+from recctl.kernels import grouping
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -31,9 +33,18 @@ class InteractionDataset:
         min_user_interactions: Users with fewer are left out.
         min_item_interactions: Items with fewer are left out. Both are applied until neither removes a row.
 
+    Attributes:
+        users: Code of each row's user in `user_vocabulary`, shape `(n_rows,)`.
+        items: Code of each row's item in `item_vocabulary`, shape `(n_rows,)`.
+        ratings: Each row's rating, or None.
+        timestamps: Each row's time in seconds, or None.
+        history: For people held out whole: what a model may see of them before it is asked. Else None.
+
     Raises:
         DataError: A column is missing or holds what it may not, or nothing is left.
     """
+
+    history: InteractionDataset | None = None
 
     def __init__(
         self,
@@ -45,8 +56,6 @@ class InteractionDataset:
         columns.require_columns(df, columns.USER, columns.ITEM, *([] if implicit else [columns.RATING]))
         if not len(df):
             raise DataError("interactions: the table is empty")
-        if min_user_interactions > 1 or min_item_interactions > 1:
-            df = filter_by_interaction_count(df, min_user_interactions, min_item_interactions)
         self.implicit = implicit
         self.user_vocabulary, self.users = Vocabulary.encode(columns.ids_of(df[columns.USER], columns.USER))
         self.item_vocabulary, self.items = Vocabulary.encode(columns.ids_of(df[columns.ITEM], columns.ITEM))
@@ -54,6 +63,18 @@ class InteractionDataset:
         self.timestamps: NDArray[Any] | None = (
             columns.timestamps_of(df[columns.TIMESTAMP]) if columns.TIMESTAMP in df else None
         )
+        if min_user_interactions > 1 or min_item_interactions > 1:
+            self._keep_core(min_user_interactions, min_item_interactions)
+
+    def _keep_core(self, min_user: int, min_item: int) -> None:
+        kept = grouping.core(self.users, self.items, self.n_users, self.n_items, min_user, min_item)
+        if not kept.any():
+            raise DataError(
+                f"min_user_interactions={min_user}, min_item_interactions={min_item}: none of {len(self):,} "
+                f"interactions of {self.n_users:,} users with {self.n_items:,} items is left; lower them"
+            )
+        if not kept.all():
+            vars(self).update(vars(self.take(kept)))
 
     def take(self, rows: NDArray[Any]) -> InteractionDataset:
         """The dataset of only these rows (indices, or a mask), in that order, with only the ids that occur in them."""
@@ -86,8 +107,8 @@ class InteractionDataset:
     def data(self) -> pd.DataFrame:
         """The interactions as a table, in the order they were given."""
         table: dict[str, Any] = {
-            columns.USER: self.user_vocabulary.decode(self.users),
-            columns.ITEM: self.item_vocabulary.decode(self.items),
+            columns.USER: self.user_vocabulary.column(self.users),
+            columns.ITEM: self.item_vocabulary.column(self.items),
         }
         if self.ratings is not None:
             table[columns.RATING] = self.ratings
@@ -106,3 +127,46 @@ class InteractionDataset:
     def csr(self) -> sp.csr_array:
         """The same matrix for SciPy, shape `(n_users, n_items)`, float32; rows and columns as in the vocabularies."""
         return self.matrix.to_scipy()
+
+    def split(
+        self, test_size: float = 0.2, val_size: float = 0.0, strategy: str = "random", seed: int = 42, **options: Any
+    ) -> tuple[InteractionDataset, ...]:
+        """Divide into `(train, test)`, or `(train, val, test)` when there is a validation part.
+
+        Args:
+            test_size: The test part: a fraction of all interactions (of all users for `strategy="user"`), or a count.
+            val_size: The validation part, measured as `test_size` is; 0 for none.
+            strategy: One of `recctl.data.splitting.STRATEGIES`, which also says what `options` each takes.
+            seed: Seed of the strategies that draw.
+            options: The strategy's own, e.g. `within_user=True`, `n=1`, `fold_in=0.8`.
+
+        Raises:
+            ConfigError: A size, the strategy or an option is not valid.
+            DataError: The data has not what the strategy needs, or a part would be empty.
+        """
+        from recctl.data.splitting import make_split
+
+        split = make_split(self, strategy, test_size=test_size, val_size=val_size, seed=seed, **options)
+        train, test = split.train(self), split.test(self)
+        return (train, split.validation(self), test) if split.has_validation else (train, test)
+
+    def k_fold(self, n_folds: int = 5, seed: int = 42) -> Iterator[tuple[InteractionDataset, InteractionDataset]]:
+        """`(train, test)` for each fold: every interaction is in exactly one test part."""
+        from recctl.data.splitting import make_split
+
+        split = partial(make_split, self, "k_fold", seed=seed, n_folds=n_folds)
+        first = split(fold=0)  # a wrong `n_folds` is refused here, not when the folds are used
+        splits = chain([first], (split(fold=fold) for fold in range(1, n_folds)))
+        return ((fold.train(self), fold.test(self)) for fold in splits)
+
+    def describe(self) -> dict[str, Any]:
+        """Sizes, density, popularity, ratings and time span as plain numbers; `recctl.data.description` names them."""
+        from recctl.data.description import describe
+
+        return describe(self)
+
+    def content_hash(self) -> str:
+        """SHA-256 of the rows: equal rows in equal order give equal hashes, whatever types they came in."""
+        from recctl.data.hashing import content_hash
+
+        return content_hash(self)

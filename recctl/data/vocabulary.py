@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recctl.data.matrix import Int32Array
@@ -28,7 +30,7 @@ class Vocabulary:
 
     def __init__(self, ids: NDArray[Any]) -> None:
         self.ids = ids
-        self._index: pd.Index[Any] | None = None
+        self._cached_index: pd.Index[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -38,38 +40,49 @@ class Vocabulary:
         """Whether the ids are str."""
         return self.ids.dtype == object
 
+    @property
+    def _index(self) -> pd.Index[Any]:
+        if self._cached_index is None:
+            self._cached_index = pd.Index(self.ids)
+        return self._cached_index
+
     @classmethod
-    def encode(cls, ids: NDArray[Any]) -> tuple[Vocabulary, Int32Array]:
-        """The vocabulary of `ids` (int64, or object dtype of str), and the code of each.
+    def encode(cls, ids: NDArray[Any] | pa.Array) -> tuple[Vocabulary, Int32Array]:
+        """The vocabulary of `ids`, and the code of each.
+
+        Args:
+            ids: int64; or text, as an Arrow array or as object dtype holding str.
 
         Raises:
             DataError: More than 2**31 - 1 distinct ids.
         """
-        if not len(ids):
-            return cls(ids), np.empty(0, np.int32)
-        if ids.dtype != object:
-            low, high = int(ids.min()), int(ids.max())
-            if high - low < max(4 * len(ids), 1 << 20):  # else the table over the range would dwarf the data
-                dense_ids, dense_codes = encoding.encode_dense(ids, low, high)
-                return cls(dense_ids), dense_codes
-        codes, distinct = pd.factorize(ids)
+        if isinstance(ids, np.ndarray) and ids.dtype != object:
+            distinct, codes = _encode_integers(ids)
+        else:
+            distinct, codes = _encode_text(pa.array(ids, pa.large_string()) if isinstance(ids, np.ndarray) else ids)
         if len(distinct) > MAX_CODES:
             raise DataError(f"{len(distinct)} distinct ids; at most {MAX_CODES} are supported")
-        order = np.argsort(distinct)
-        rank = np.empty(len(order), np.int32)
-        rank[order] = np.arange(len(order), dtype=np.int32)
-        return cls(distinct[order]), rank[codes]
+        return cls(distinct), codes
 
     def codes(self, ids: Iterable[Any]) -> Int32Array:
-        """The code of each id, -1 for ids that are not here (or of another type)."""
+        """The code of each id, -1 for ids that are not here (or of another type).
+
+        Raises:
+            DataError: Something that can't be an id, such as a list.
+        """
         wanted = ids if isinstance(ids, np.ndarray | pd.Series | pd.Index) else _column_of(list(ids))
-        if self._index is None:
-            self._index = pd.Index(self.ids)
-        return self._index.get_indexer(pd.Index(wanted)).astype(np.int32)
+        try:
+            return self._index.get_indexer(pd.Index(wanted)).astype(np.int32)
+        except (TypeError, ValueError) as error:  # unhashable, nested, or text that is no Unicode
+            raise DataError(f"ids are int or str, one beside the other: {error}") from error
 
     def decode(self, codes: Int32Array) -> NDArray[Any]:
         """The id of each code."""
         return self.ids[codes]
+
+    def column(self, codes: Int32Array) -> pd.Index[Any]:
+        """The id of each code as a column for a table: int64, or pandas' type for text."""
+        return self._index.take(codes)
 
     def subset(self, codes: Int32Array) -> tuple[Vocabulary, Int32Array]:
         """The vocabulary of only those ids that occur in `codes`, and the codes in it."""
@@ -77,13 +90,42 @@ class Vocabulary:
         present[codes] = True
         if present.all():
             return self, codes
-        renumbered = np.cumsum(present, dtype=np.int64).astype(np.int32) - np.int32(1)
+        renumbered = np.cumsum(present, dtype=np.int32) - np.int32(1)
         return Vocabulary(self.ids[present]), renumbered[codes]
+
+
+def _encode_integers(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Int32Array]:
+    if not len(ids):
+        return ids, np.empty(0, np.int32)
+    low, high = int(ids.min()), int(ids.max())
+    if high - low < max(4 * len(ids), 1 << 20):  # else the table over the range would dwarf the data
+        return encoding.encode_dense(ids, low, high)
+    codes, distinct = pd.factorize(ids)
+    order = np.argsort(distinct)
+    return distinct[order], _inverse(order)[codes]
+
+
+def _encode_text(ids: pa.Array) -> tuple[NDArray[Any], Int32Array]:
+    if pa.types.is_dictionary(ids.type):
+        encoded = ids.unify_dictionaries().combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
+    else:
+        encoded = ids.dictionary_encode()
+        encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    order = pc.sort_indices(encoded.dictionary)  # by UTF-8 bytes, which is the order of code points
+    everything = Vocabulary(encoded.dictionary.take(order).to_numpy(zero_copy_only=False))
+    used, codes = everything.subset(_inverse(order.to_numpy())[encoded.indices.to_numpy()])
+    return used.ids, codes
+
+
+def _inverse(order: NDArray[Any]) -> Int32Array:
+    place = np.empty(len(order), np.int32)
+    place[order] = np.arange(len(order), dtype=np.int32)
+    return place
 
 
 def _column_of(ids: list[Any]) -> NDArray[Any]:
     """A list of ids as an array that keeps str and int apart (`np.asarray` would turn `[1, "a"]` into text)."""
-    if all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in ids):
+    if all(isinstance(i, int | np.integer) and not isinstance(i, bool) and abs(int(i)) < 2**63 for i in ids):
         return np.asarray(ids, np.int64)
     out = np.empty(len(ids), object)
     out[:] = ids
