@@ -104,15 +104,25 @@ def _override(tree: Tree, override: str) -> None:
     if not equals or not key.strip():
         raise ConfigError(f"--set {override!r}: write it as section.key=value, e.g. --set model.params.l2_reg=250")
     parts = tuple(key.strip().split("."))
-    if parts == ("model", "name") and isinstance(tree.values.get("model"), dict):
-        _drop_params_of_other_model(tree, value.strip())
-    tree.set(parts, yaml_tree.parse_scalar(value, f"--set {key}"), f"--set {key}")
+    parsed = yaml_tree.parse_scalar(value, f"--set {key}")
+    _drop_what_does_not_apply(tree, parts, parsed)
+    tree.set(parts, parsed, f"--set {key}")
 
 
-def _drop_params_of_other_model(tree: Tree, name: str) -> None:
-    # `--set model.name=als` on EASE's config means ALS with its defaults, not ALS with EASE's l2_reg.
-    if tree.values["model"].get("name") != name:
-        tree.values["model"].pop("params", None)
+def _drop_what_does_not_apply(tree: Tree, key: TreePath, value: Any) -> None:
+    """Another model or strategy does not inherit what was written for the one before.
+
+    `--set model.name=als` on EASE's config means ALS with its defaults, not ALS with EASE's l2_reg.
+    """
+    section = tree.values.get(key[0]) if len(key) == 2 else None
+    if not isinstance(section, dict) or section.get(key[1]) == value:
+        return
+    if key == ("model", "name"):
+        section.pop("params", None)
+    elif key == ("split", "strategy") and value in _strategies():
+        known = _split_sections()[_strategies().index(value)].model_fields
+        for name in [name for name in section if name not in known]:
+            del section[name]
 
 
 def _told(tree: Tree, path: TreePath, message: str) -> str:
@@ -122,7 +132,7 @@ def _told(tree: Tree, path: TreePath, message: str) -> str:
 
 
 def _problems(error: ValidationError, tree: Tree) -> list[Problem]:
-    """pydantic's errors as paths in the file and words of ours, one for each place."""
+    """Pydantic's errors as paths in the file and words of ours, one for each place."""
     found: dict[TreePath, str] = {}
     for problem in error.errors():
         path = _path_in(tree, problem["loc"])
@@ -137,9 +147,7 @@ def _path_in(tree: Tree, loc: tuple[int | str, ...]) -> TreePath:
     path: list[int | str] = []
     here: Any = tree.values
     for at, part in enumerate(loc):
-        if isinstance(here, dict) and part in here:
-            here = here[part]
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int) and part < len(here)):
             here = here[part]
         elif isinstance(here, dict) and at == len(loc) - 1 and isinstance(part, str):
             pass  # a key that is missing

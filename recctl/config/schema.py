@@ -33,7 +33,7 @@ class DataConfig(Section):
     """Which interactions, and how they are prepared."""
 
     source: str = Field("movielens-100k", min_length=1)
-    """A name of `recctl data list`, `synthetic`, or a path (from this file's folder) to CSV, TSV, Parquet, .inter, ..."""
+    """A name of `recctl data list`, `synthetic`, or a path (from this file's folder) to CSV, TSV, Parquet, ..."""
     format: Literal["auto", "csv", "tsv", "parquet", "inter", "lightgcn", "sequences"] = "auto"
     """The file's format; auto goes by name and content."""
     columns: dict[Literal["user_id", "item_id", "rating", "timestamp"], str | int] = {}

@@ -70,21 +70,22 @@ class Tree:
             ConfigError: Something on the way is no section, or a list has no such place.
         """
         here = self.values
+        walked: list[str | int] = []
         for depth, part in enumerate(path):
-            last = depth == len(path) - 1
+            place: str | int = part
             if isinstance(here, list):
                 if not (isinstance(part, str) and part.isdecimal() and int(part) < len(here)):
-                    raise ConfigError(f"{origin}: {'.'.join(map(str, path[:depth]))} has no element {part!r}")
-                part = int(part)
+                    raise ConfigError(f"{origin}: {'.'.join(map(str, walked))} has no element {part!r}")
+                place = int(part)
             elif not isinstance(here, dict):
-                raise ConfigError(f"{origin}: {'.'.join(map(str, path[:depth]))} is a value, not a section")
-            if last:
-                here[part] = value
-            elif isinstance(here, list):
-                here = here[part]
-            else:
-                here = here[part] if here.get(part) is not None else here.setdefault(part, {}) or {}
-        self.origins[tuple(int(part) if str(part).isdecimal() else part for part in path)] = origin
+                raise ConfigError(f"{origin}: {'.'.join(map(str, walked))} is a value, not a section")
+            walked.append(place)
+            if depth == len(path) - 1:
+                here[place] = value
+            elif isinstance(here, dict) and here.get(place) is None:
+                here[place] = {}
+            here = here[place]
+        self.origins[tuple(walked)] = origin
 
 
 def parse(text: str, name: str) -> Tree:
@@ -100,7 +101,7 @@ def parse(text: str, name: str) -> Tree:
     if len(text) > _MOST_BYTES:
         raise ConfigError(f"{name}: larger than {_MOST_BYTES:,} bytes; this is no config")
     try:
-        node = yaml.compose(text, Loader=_Loader)  # noqa: S506 - a SafeLoader, and only its node tree is used
+        node = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{name}:{mark.line + 1}" if mark else name

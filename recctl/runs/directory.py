@@ -1,0 +1,276 @@
+"""One run: a directory whose files appear whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recctl import artifacts, atomic
+from recctl.config import to_yaml
+from recctl.errors import ArtifactError
+from recctl.runs.environment import environment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from recctl.models.base import Recommender
+
+Status = Literal["running", "complete", "failed", "interrupted", "died"]
+
+
+class Run:
+    """A run's directory.
+
+    Attributes:
+        path: The directory; its name is the run's id.
+        metadata: What metadata.json says; `save_metadata` writes it back.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metadata: dict[str, Any] = {}
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.path.name
+
+    @classmethod
+    def create(cls, root: Path, label: str, kind: str, config: dict[str, Any]) -> Run:
+        """Make a new run directory under `root`.
+
+        Args:
+            root: The runs directory; made if missing.
+            label: What stands between the time and the random end of the id: `ease-movielens-100k`.
+            kind: "train", "fit" or "split".
+            config: The config with every default filled in.
+        """
+        now = datetime.now(UTC)
+        root.mkdir(parents=True, exist_ok=True)
+        while True:  # two runs of one second differ in the random end; of equal ends one is made again
+            run = cls(root / f"{now:%Y%m%d-%H%M%S}-{label}-{secrets.token_hex(2)}")
+            try:
+                run.path.mkdir()
+                break
+            except FileExistsError:
+                continue
+        atomic.write_bytes(run.path / "config.yaml", to_yaml(config).encode())
+        run.metadata = {
+            "run_id": run.id,
+            "kind": kind,
+            "status": "running",
+            "created": now.isoformat(timespec="seconds"),
+            "seed": config["seed"],
+            "environment": environment(),
+            "timings": {},
+            "models": [],
+            "test_looks": 0,
+        }
+        run.begin()
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """An existing run.
+
+        Raises:
+            ArtifactError: No run is there, or its metadata is damaged.
+        """
+        run = cls(path)
+        run.metadata = run._read_json("metadata.json")
+        if not isinstance(run.metadata.get("status"), str):
+            raise ArtifactError(
+                f"{path / 'metadata.json'}: damaged: no status; restore it, or `recctl runs rm {path.name}`"
+            )
+        return run
+
+    # ---- status
+
+    def begin(self) -> None:
+        """Say that this process works on the run."""
+        self.metadata["status"] = "running"
+        self.metadata["process"] = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "started": _process_start(os.getpid()),
+        }
+        self.metadata.pop("error", None)
+        self.save_metadata()
+
+    def end(self, status: Status, error: str | None = None) -> None:
+        """Say how the work ended."""
+        self.metadata["status"] = status
+        self.metadata["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+        if error:
+            self.metadata["error"] = error
+        self.save_metadata()
+
+    @property
+    def status(self) -> Status:
+        """As recorded; "died" where it says running and its process, of this machine, is no more."""
+        recorded: Status = self.metadata["status"]
+        process = self.metadata.get("process", {})
+        if recorded == "running" and process.get("host") == socket.gethostname():
+            started = _process_start(process.get("pid", -1))
+            if started is None or started != process.get("started"):
+                return "died"
+        return recorded
+
+    def timed(self, stage: str) -> _Timer:
+        """A context that records how long a stage took, in seconds."""
+        return _Timer(self.metadata["timings"], stage)
+
+    # ---- files
+
+    def save_metadata(self) -> None:
+        """Write metadata.json."""
+        self._write_json("metadata.json", self.metadata)
+
+    def config_text(self) -> str:
+        """The stored config.
+
+        Raises:
+            ArtifactError: It is missing.
+        """
+        return self._read("config.yaml", lambda path: path.read_text(encoding="utf-8"))
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """`{"validation": {...}, "test": {...}}`; empty for a run that was not evaluated."""
+        return self._read_json("metrics.json") if (self.path / "metrics.json").exists() else {}
+
+    def add_metrics(self, part: str, values: dict[str, float]) -> None:
+        """Add to the metrics of a part; those measured again are replaced."""
+        metrics = self.metrics()
+        metrics[part] = {**metrics.get(part, {}), **values}
+        self._write_json("metrics.json", metrics)
+
+    def save_per_user(self, tables: dict[str, pd.DataFrame]) -> None:
+        """Keep each user's metrics, by part; parts given before and not now are kept."""
+        import pandas as pd
+
+        path = self.path / "per_user.parquet"
+        old = self._read("per_user.parquet", pd.read_parquet) if path.exists() else pd.DataFrame({"part": []})
+        kept = [old[~old["part"].isin(list(tables))]] if len(old) else []
+        new = [table.assign(part=part) for part, table in tables.items()]
+        sink = io.BytesIO()
+        pd.concat([*kept, *new], ignore_index=True).to_parquet(sink, index=False)
+        atomic.write_bytes(path, sink.getvalue())
+
+    def save_split(self, parts: NDArray[np.uint8]) -> None:
+        """Keep the part code of every interaction."""
+        sink = io.BytesIO()
+        np.savez_compressed(sink, parts=parts)
+        atomic.write_bytes(self.path / "split.npz", sink.getvalue())
+
+    def split_parts(self) -> NDArray[np.uint8]:
+        """The part code of every interaction.
+
+        Raises:
+            ArtifactError: The file is missing or damaged.
+        """
+
+        def read(path: Path) -> NDArray[np.uint8]:
+            with np.load(path, allow_pickle=False) as file:
+                parts: NDArray[np.uint8] = file["parts"]
+                return parts
+
+        return self._read("split.npz", read)
+
+    def save_model(self, model: Recommender, fitted_on: str) -> Path:
+        """Keep a fitted model as the next version; earlier ones are never overwritten."""
+        version = 1 + max((entry["version"] for entry in self.metadata["models"]), default=0)
+        path = self.path / "models" / f"v{version}.pkl"
+        sha256 = model.save(path)
+        self.metadata["models"].append(
+            {
+                "version": version,
+                "file": f"models/v{version}.pkl",
+                "model": model.name,
+                "fitted_on": fitted_on,
+                "sha256": sha256,
+                "format_version": artifacts.FORMAT_VERSION,
+                "bytes": path.stat().st_size,
+            }
+        )
+        self.save_metadata()
+        return path
+
+    def model_entry(self, version: int | None = None) -> dict[str, Any]:
+        """The metadata of a model version, by default the newest.
+
+        Raises:
+            ArtifactError: The run has no such model.
+        """
+        entries = self.metadata.get("models", [])
+        found = [entry for entry in entries if version in (None, entry["version"])]
+        if not found:
+            there = ", ".join(f"v{entry['version']}" for entry in entries) or "none"
+            asked = "model" if version is None else f"model v{version}"
+            raise ArtifactError(f"{self.id}: has no {asked} (there: {there}); its status is {self.status}")
+        entry: dict[str, Any] = found[-1]
+        return entry
+
+    def log(self, text: str) -> None:
+        """Append a line to log.txt."""
+        with (self.path / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}\n")
+
+    def _write_json(self, name: str, value: Any) -> None:
+        atomic.write_bytes(self.path / name, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        value = self._read(name, lambda path: json.loads(path.read_text(encoding="utf-8")))
+        if not isinstance(value, dict):
+            raise ArtifactError(f"{self.path / name}: damaged: holds no JSON object")
+        return value
+
+    def _read(self, name: str, read: Callable[[Path], Any]) -> Any:
+        path = self.path / name
+        try:
+            return read(path)
+        except FileNotFoundError:
+            raise ArtifactError(f"{path}: missing: not a run, or not a whole one") from None
+        except Exception as error:
+            raise ArtifactError(f"{path}: damaged: {error}") from None
+
+
+class _Timer:
+    def __init__(self, timings: dict[str, float], stage: str) -> None:
+        self.timings = timings
+        self.stage = stage
+
+    def __enter__(self) -> None:
+        self.start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.timings[self.stage] = round(time.perf_counter() - self.start, 4)
+
+
+def _process_start(pid: int) -> str | None:
+    """Something that tells a process from a later one of the same number; None if there is none."""
+    try:
+        # Field 22, counted after the command in parentheses, which may hold spaces: clock ticks since the machine started.
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        pass
+    if os.path.isdir("/proc/self"):
+        return None
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return "unknown"
+    except (OSError, ValueError, OverflowError):
+        return None
+    return "unknown"
