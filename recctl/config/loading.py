@@ -147,7 +147,9 @@ def _path_in(tree: Tree, loc: tuple[int | str, ...]) -> TreePath:
     path: list[int | str] = []
     here: Any = tree.values
     for at, part in enumerate(loc):
-        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int) and part < len(here)):
+        if (isinstance(here, dict) and part in here) or (
+            isinstance(here, list) and isinstance(part, int) and part < len(here)
+        ):
             here = here[part]
         elif isinstance(here, dict) and at == len(loc) - 1 and isinstance(part, str):
             pass  # a key that is missing

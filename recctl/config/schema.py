@@ -51,7 +51,7 @@ class DataConfig(Section):
     synthetic: SyntheticConfig = SyntheticConfig()
     """The size of the data of source: synthetic."""
     preprocess: list[dict[str, dict[str, Any] | None]] = []
-    """Steps in order, each `name: {parameter: value}`; `recctl data steps` lists them."""
+    """Steps in order, each `name: {parameter: value}`; `recctl config steps` lists them."""
     implicit: bool = True
     """Whether an interaction only says that it happened; false: models that can, learn from ratings."""
     min_user_interactions: int = Field(0, ge=0)
@@ -159,7 +159,7 @@ class EvaluationConfig(Section):
     """What is measured on validation and test."""
 
     metrics: list[str] = Field(["precision", "recall", "ndcg", "hit_rate"], min_length=1)
-    """Names of `recctl metrics`."""
+    """Names of `recctl config metrics`."""
     k_values: list[Annotated[int, Field(ge=1, strict=True)]] = Field([5, 10, 20], min_length=1)
     """Lengths of the lists that are judged."""
     monitor: str | None = None

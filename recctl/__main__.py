@@ -1,0 +1,5 @@
+"""`python -m recctl` is `recctl`."""
+
+from recctl.cli import main
+
+main()

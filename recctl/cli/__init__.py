@@ -1,0 +1,67 @@
+"""The command line: one module a verb, each thin over an importable function.
+
+Importing this package imports neither numpy nor anything else that is slow: verbs import what they need when they run.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+from recctl.errors import RecctlError
+
+
+def main() -> NoReturn:
+    """Run the command line; ends the process with the exit code of the design."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line with these arguments.
+
+    Returns:
+        0 done, 1 unforeseen, 2 usage or config, 3 data, 4 run or model, 5 training, 6 an assertion, 130 interrupted.
+    """
+    from recctl.cli import config, data, evaluate, fit, models, recommend, runs, split, train  # noqa: F401 - register
+    from recctl.cli.app import Settings, app, settings
+
+    settings.__dict__.update(Settings().__dict__)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return int(app(arguments, prog_name="recctl", standalone_mode=False) or 0)
+    except RecctlError as error:
+        return _failed(error, error.exit_code, str(error))
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone; so it is done
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError as error:
+        return _failed(error, 5, "out of memory; use less data, a smaller model, or a machine with more")
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of the command line's own
+            error.show()
+            return int(error.exit_code)
+        if type(error).__name__ == "Abort":
+            return 130
+        return _failed(error, 1, f"unforeseen: {type(error).__name__}: {error}; --debug shows where")
+
+
+def _interrupt(*_: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _failed(error: BaseException, code: int, message: str) -> int:
+    from recctl.cli import console
+    from recctl.cli.app import settings
+
+    if settings.debug:
+        import traceback
+
+        traceback.print_exception(error)
+    console.document({"status": "error", "exit_code": code, "errors": message.splitlines()})
+    console.error(message)
+    return code

@@ -1,0 +1,55 @@
+"""Conditions on metrics, as `ndcg@10>=0.40`, for scripts."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from recctl.errors import AssertionFailedError, ConfigError
+from recctl.suggest import did_you_mean
+
+_OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+class Condition(NamedTuple):
+    """A metric, how it is compared, and with what."""
+
+    metric: str
+    comparison: str
+    bound: float
+
+
+def parse(text: str) -> Condition:
+    """Read a condition.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    match = re.fullmatch(r"\s*([\w@]+)\s*(>=|<=|>|<)\s*([-+0-9.eE]+)\s*", text)
+    try:
+        return Condition(match[1], match[2], float(match[3]))  # type: ignore[index]
+    except (TypeError, ValueError):
+        raise ConfigError(f"--assert {text!r}: write it as METRIC>=NUMBER, e.g. 'ndcg@10>=0.40'") from None
+
+
+def require(conditions: list[Condition], metrics: Mapping[str, float], part: str) -> None:
+    """Check conditions.
+
+    Raises:
+        ConfigError: A metric that was not measured.
+        AssertionFailedError: Naming every condition that does not hold, and the values.
+    """
+    unknown = [c.metric for c in conditions if c.metric not in metrics]
+    if unknown:
+        raise ConfigError(*(f"--assert: {name!r} was not measured{did_you_mean(name, metrics)}" for name in unknown))
+    failed = [c for c in conditions if not _OPERATORS[c.comparison](metrics[c.metric], c.bound)]
+    if failed:
+        told = (f"{c.metric} = {metrics[c.metric]:.6g} is not {c.comparison} {c.bound:g}" for c in failed)
+        raise AssertionFailedError(f"on {part}: {'; '.join(told)}")

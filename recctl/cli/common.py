@@ -1,0 +1,67 @@
+"""What several verbs do on their way to the function under them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recctl.cli import console
+from recctl.cli.app import settings
+
+if TYPE_CHECKING:
+    from recctl.config import LoadedConfig
+    from recctl.runs import Run, RunStore
+
+
+def load_config(path: Path | None, overrides: list[str] | None) -> LoadedConfig:
+    """The config that is named, or the one found; which one is told."""
+    from recctl import experiment
+    from recctl.config import find_config
+
+    apply_threads()
+    if path is None:
+        path, why = find_config()
+        console.tell(f"config: {path} ({why})")
+    return experiment.load(path, overrides or [])
+
+
+def apply_threads() -> None:
+    """Do as --threads says."""
+    if settings.threads is not None:
+        from recctl import engines
+
+        engines.set_threads(settings.threads)
+
+
+def store() -> RunStore:
+    """The runs that --runs-dir or the environment means."""
+    from recctl.runs import RunStore
+
+    return RunStore(settings.runs_dir)
+
+
+def describe(run: Run, **more: Any) -> dict[str, Any]:
+    """The keys of every JSON answer about a run."""
+    return {
+        "run_id": run.id,
+        "path": str(run.path),
+        "status": run.status,
+        "kind": run.metadata.get("kind"),
+        "metrics": run.metrics(),
+        "models": run.metadata.get("models", []),
+        "timings": run.metadata.get("timings", {}),
+        "data_hash": run.metadata.get("data", {}).get("hash"),
+        "split_hash": run.metadata.get("split", {}).get("hash"),
+        **more,
+    }
+
+
+def say_test_looks(run: Run) -> int:
+    """Tell how often test was read for this data and split, from the second time on."""
+    from recctl.runs.store import run_hashes
+
+    data, split = run_hashes(run)
+    looks = store().test_looks(data or "", split or "")
+    if looks > 1:
+        console.tell(f"test of this data and split has been read {looks} times in {store().root}; choose by validation")
+    return looks

@@ -1,0 +1,120 @@
+"""`recctl config`."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recctl.cli.app import ConfigArgument, SetOption, app, group, verb
+
+config = group("Write, check and explain configs.")
+app.add_typer(config, name="config")
+
+
+@verb(config, "init")
+def init(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `recctl models`.")] = "ease",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write here instead of to stdout.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a commented config for a model."""
+    from recctl import atomic
+    from recctl.cli import console
+    from recctl.config.template import template
+    from recctl.errors import ConfigError
+    from recctl.models.registry import model_class
+
+    text = template(model, {n: (p.default, p.help) for n, p in model_class(model).parameters.items() if n != "seed"})
+    if output is None:
+        if not console.settings.json:
+            console.raw(text)
+    else:
+        if output.exists() and not force:
+            raise ConfigError(f"{output}: is there already; --force replaces it")
+        atomic.write_bytes(output, text.encode())
+        console.tell(f"wrote {output}; next: recctl train {output}")
+    console.document({"config": text, "path": str(output) if output else None})
+
+
+@verb(config, "validate")
+def validate(source: ConfigArgument = None, overrides: SetOption = None) -> None:
+    """Check a config whole, and tell every error in it."""
+    from rich.markup import escape
+
+    from recctl.cli import common, console
+
+    loaded = common.load_config(source, overrides)
+    console.say(f"{escape(loaded.origin)}: valid")
+    console.document({"config": loaded.origin, "status": "valid"})
+
+
+@verb(config, "show")
+def show(source: ConfigArgument = None, overrides: SetOption = None) -> None:
+    """Print a config with every default and override filled in."""
+    from recctl.cli import common, console
+    from recctl.config import to_yaml
+
+    loaded = common.load_config(source, overrides)
+    values = loaded.config.model_dump()
+    if not console.settings.json:
+        console.raw(to_yaml(values))
+    console.document(values)
+
+
+@verb(config, "schema")
+def schema() -> None:
+    """Print the JSON Schema of configs, for editors."""
+    import json
+
+    from recctl.cli import console
+    from recctl.config import config_schema
+    from recctl.models.registry import model_class, model_names
+
+    models = {
+        name: {key: declared.json_schema() for key, declared in model_class(name).parameters.items()}
+        for name in model_names()
+    }
+    console.raw(json.dumps(config_schema(models), indent=2))
+
+
+@verb(config, "steps")
+def steps() -> None:
+    """List the preprocessing steps that data.preprocess may name."""
+    from recctl.cli import console
+    from recctl.data.preprocessing import STEPS
+
+    rows = []
+    for name, step in STEPS.items():
+        parameters = list(inspect.signature(step, eval_str=False).parameters.values())[1:]
+        rows.append([name, ", ".join(str(parameter) for parameter in parameters), _summary(step)])
+    console.table(["step", "parameters", "what it does"], rows)
+    console.document({"steps": [dict(zip(("name", "parameters", "summary"), row, strict=True)) for row in rows]})
+
+
+@verb(config, "metrics")
+def metrics() -> None:
+    """List the metrics that evaluation.metrics may name."""
+    from recctl.cli import console
+    from recctl.evaluation import METRICS
+
+    rows = [
+        [
+            name,
+            metric.task,
+            "@k" if metric.per_k else "",
+            "higher" if metric.greater_is_better else "lower",
+            metric.definition,
+        ]
+        for name, metric in METRICS.items()
+    ]
+    console.table(["metric", "task", "", "better", "definition"], rows)
+    console.document(
+        {"metrics": [dict(zip(("name", "task", "per_k", "better", "definition"), r, strict=True)) for r in rows]}
+    )
+
+
+def _summary(function: object) -> str:
+    return (inspect.getdoc(function) or "").partition("\n")[0]

@@ -1,0 +1,79 @@
+"""`recctl data`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from recctl.cli.app import SetOption, app, group, verb
+
+data = group("List, fetch and describe data.")
+app.add_typer(data, name="data")
+
+
+@verb(data, "list")
+def list_() -> None:
+    """List the data sets known by name."""
+    from recctl.cli import console
+    from recctl.data.sources import catalogue
+
+    entries = catalogue()
+    rows = [
+        [entry.name, entry.interactions, entry.users, entry.items, "yes" if entry.is_cached else "no", entry.homepage]
+        for entry in entries
+    ]
+    console.table(["name", "interactions", "users", "items", "cached", "homepage"], rows)
+    keys = ("name", "interactions", "users", "items", "cached", "homepage")
+    console.document({"datasets": [dict(zip(keys, row, strict=True)) for row in rows]})
+
+
+@verb(data, "fetch")
+def fetch(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of `recctl data list`.")],
+    force: Annotated[bool, typer.Option("--force", help="Fetch again what is cached.")] = False,
+) -> None:
+    """Fetch data sets into the cache, and check them."""
+    from rich.markup import escape
+
+    from recctl.cli import console
+    from recctl.data import sources
+
+    with console.shown():
+        folders = {name: sources.fetch(name, force=force) for name in names}
+    for name, folder in folders.items():
+        console.say(f"{escape(name)}: {escape(str(folder))}")
+    console.document({"fetched": {name: str(folder) for name, folder in folders.items()}})
+
+
+@verb(data, "describe")
+def describe(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE|CONFIG", help="A name, a file of interactions, or a config (.yaml).")
+    ],
+    overrides: SetOption = None,
+) -> None:
+    """Describe interactions: sizes, density, long tail, ratings, time."""
+    from pathlib import Path
+
+    from recctl import experiment
+    from recctl.cli import common, console
+    from recctl.config import parse_config, to_yaml
+
+    common.apply_threads()
+    if Path(source).suffix in (".yaml", ".yml"):
+        loaded = experiment.load(Path(source), overrides or [])
+    else:
+        text = to_yaml({"data": {"source": source}})
+        loaded = parse_config(text, source, Path(), overrides or [], experiment.CHECKS)
+    with console.shown():
+        dataset, _, record = experiment.read_dataset(loaded)
+        facts = dataset.describe()
+    rows: list[list[object]] = []
+    for name, value in facts.items():
+        nested = value.items() if isinstance(value, dict) else [("", value)]
+        rows += [[f"{name} {key}".strip(), inner] for key, inner in nested]
+    for step in record["preprocess"]:
+        console.tell(f"{step['name']}: {step['before']['rows']:,} -> {step['after']['rows']:,} interactions")
+    console.table(["", ""], rows)
+    console.document({"source": source, "hash": record["hash"], "description": facts, "provenance": record})

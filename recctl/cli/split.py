@@ -1,0 +1,37 @@
+"""`recctl split`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recctl.cli.app import ConfigArgument, SetOption, app, verb
+
+
+@verb(app)
+def split(
+    config: ConfigArgument = None,
+    overrides: SetOption = None,
+    export: Annotated[
+        Path | None, typer.Option("--export", metavar="DIR", help="Write each part to this folder as Parquet.")
+    ] = None,
+) -> None:
+    """Make a run that holds only the split: who is in which part, and what leaks."""
+    from rich.markup import escape
+
+    from recctl import experiment
+    from recctl.cli import common, console
+
+    loaded = common.load_config(config, overrides)
+    with console.shown():
+        run = experiment.split(loaded, common.store(), export)
+    leakage = run.metadata["split"]["leakage"]
+    rows = [[name, *sizes.values()] for name, sizes in leakage["parts"].items()]
+    console.table(["part", *next(iter(leakage["parts"].values()))], rows)
+    if export is not None:
+        console.say(f"parts: {escape(str(export))}")
+    console.say(f"run: [bold]{escape(str(run.path))}[/bold]")
+    console.tell(f"next: recctl fit {run.id} --set model.name=ease")
+    console.document(common.describe(run, leakage=leakage, export=str(export) if export else None))

@@ -1,0 +1,48 @@
+"""`recctl train`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from recctl.cli.app import ConfigArgument, SetOption, app, verb
+
+
+@verb(app)
+def train(
+    config: ConfigArgument = None,
+    overrides: SetOption = None,
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run that was interrupted or failed.")
+    ] = None,
+) -> None:
+    """Split, fit, evaluate and save: one run."""
+    from rich.markup import escape
+
+    from recctl import experiment
+    from recctl.cli import common, console
+    from recctl.errors import ConfigError
+
+    if resume is not None:
+        if config is not None or overrides:
+            raise ConfigError("--resume goes on with the run's own config: leave CONFIG and --set out")
+        common.apply_threads()
+        run = common.store().resolve(resume)
+        with console.shown():
+            went_on = experiment.resume(run)
+        if not went_on:
+            console.tell(f"{run.id} is complete: nothing to do")
+    else:
+        loaded = common.load_config(config, overrides)
+        with console.shown():
+            run = experiment.train(loaded, common.store())
+    metrics = run.metrics()
+    console.metrics_table(metrics)
+    looks = common.say_test_looks(run) if run.metadata["test_looks"] else 0
+    fit_seconds = run.metadata["timings"].get("fit")
+    console.say(f"run: [bold]{escape(str(run.path))}[/bold]" + (f"  (fit {fit_seconds:.2f} s)" if fit_seconds else ""))
+    if not console.settings.json:
+        users = "" if not metrics else f"recctl evaluate {run.id} --on test | recctl recommend {run.id} USER_ID"
+        console.tell(f"next: {users or 'recctl runs show ' + run.id}")
+    console.document(common.describe(run, test_looks=looks))

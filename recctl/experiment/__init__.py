@@ -1,0 +1,18 @@
+"""The whole flow: read, prepare, split, fit, evaluate, save. The only package that knows all of it."""
+
+from recctl.experiment.checks import CHECKS, load
+from recctl.experiment.flow import evaluate, fit, resume, split, train
+from recctl.experiment.preparation import Prepared, prepare, read_dataset
+
+__all__ = [
+    "CHECKS",
+    "Prepared",
+    "evaluate",
+    "fit",
+    "load",
+    "prepare",
+    "read_dataset",
+    "resume",
+    "split",
+    "train",
+]

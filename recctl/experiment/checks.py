@@ -1,0 +1,97 @@
+"""What a config's own schema can't check: names and parameters of models, steps and metrics."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from recctl.config import Checks, Config, LoadedConfig, load_config
+from recctl.config.loading import Problem
+from recctl.suggest import did_you_mean
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
+    """A config file, validated whole: its schema, and the models, steps and metrics it names.
+
+    Raises:
+        ConfigError: With every problem found.
+    """
+    return load_config(path, overrides, CHECKS)
+
+
+def _model(config: Config) -> Iterator[Problem]:
+    """Check the model's parameters, and fill in the defaults of those that aren't given."""
+    from recctl.models.hyperparameters import validate
+    from recctl.models.registry import model_class, model_names
+
+    name = config.model.name
+    if name not in model_names():
+        yield ("model", "name"), f"unknown model {name!r}{did_you_mean(name, model_names())}"
+        return
+    declared = model_class(name).parameters
+    checked, problems = validate(declared, config.model.params)
+    yield from ((("model", "params", key), problem) for key, problem in problems)
+    if not problems:
+        # The experiment's seed is the model's, unless the model is given one of its own.
+        config.model.params = {
+            key: value for key, value in checked.items() if key != "seed" or "seed" in config.model.params
+        }
+
+
+def _steps(config: Config) -> Iterator[Problem]:
+    if not config.data.preprocess:
+        return
+    from recctl.data.preprocessing import STEPS
+
+    for place, step in enumerate(config.data.preprocess):
+        ((name, params),) = step.items()
+        path = ("data", "preprocess", place, name)
+        if name not in STEPS:
+            yield path, f"unknown step{did_you_mean(name, STEPS)}"
+            continue
+        known = dict(list(inspect.signature(STEPS[name]).parameters.items())[1:])
+        hints = get_type_hints(STEPS[name])
+        for key, value in (params or {}).items():
+            if key not in known:
+                yield (*path, key), f"unknown parameter{did_you_mean(key, known)}"
+            elif problem := _type_problem(hints[key], value):
+                yield (*path, key), problem
+        for key, parameter in known.items():
+            if parameter.default is parameter.empty and key not in (params or {}):
+                yield path, f"{key} must be given"
+
+
+def _type_problem(annotation: Any, value: Any) -> str | None:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        return f"{value!r} {error.errors()[0]['msg'].replace('Input should', 'should')}"
+    return None
+
+
+def _metrics(config: Config) -> Iterator[Problem]:
+    from recctl.evaluation import METRICS
+
+    section = config.evaluation
+    for place, name in enumerate(section.metrics):
+        if name not in METRICS:
+            hint = f"; write {name.partition('@')[0]} here and k in k_values" if "@" in name else ""
+            yield ("evaluation", "metrics", place), f"unknown metric {name!r}{hint or did_you_mean(name, METRICS)}"
+    if section.monitor is not None:
+        name, _, k = section.monitor.removeprefix("sampled_").partition("@")
+        if name not in section.metrics or (k and k not in map(str, section.k_values)):
+            yield ("evaluation", "monitor"), f"{section.monitor!r} is not measured: see metrics and k_values"
+
+
+def _source(config: Config) -> Iterator[Problem]:
+    if config.split.strategy == "k_fold" and config.split.fold >= config.split.n_folds:
+        yield ("split", "fold"), f"{config.split.fold} is not below n_folds={config.split.n_folds}; folds count from 0"
+    if config.split.strategy == "predefined" and config.data.source == "synthetic":
+        yield ("split", "strategy"), "predefined needs files; data.source is synthetic"
+
+
+CHECKS = Checks((_source, _model, _steps, _metrics))

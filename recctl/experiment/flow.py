@@ -1,0 +1,291 @@
+"""Split, fit, evaluate, save: what the verbs of the command line do, as functions."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+from recctl import progress
+from recctl.config import Config, LoadedConfig
+from recctl.data.dataset import InteractionDataset
+from recctl.data.splitting import Split
+from recctl.errors import ConfigError, DataError, RecctlError
+from recctl.evaluation import METRICS, Evaluator
+from recctl.experiment.checks import load
+from recctl.experiment.preparation import Prepared, prepare, resolved
+from recctl.models.base import Recommender
+from recctl.models.registry import load_model, make_model, model_class
+from recctl.runs import Run, RunStore
+from recctl.runs.store import run_hashes
+
+Part = Literal["validation", "test"]
+
+
+def train(loaded: LoadedConfig, store: RunStore | None = None) -> Run:
+    """Split, fit, evaluate and save: one run.
+
+    Validation is for choosing; test is read once, at the end, for the record.
+
+    Raises:
+        RecctlError: What went wrong; a run that was begun says so in its metadata.
+    """
+    prepared, seconds = _timed_prepare(loaded)
+    run = _begin(store or RunStore(), loaded, "train", prepared, seconds)
+    with _recorded(run):
+        _fit_and_evaluate(run, loaded.config, prepared)
+    return run
+
+
+def split(loaded: LoadedConfig, store: RunStore | None = None, export: Path | None = None) -> Run:
+    """A run that holds only the split.
+
+    Args:
+        loaded: The config.
+        store: Where runs are kept.
+        export: A folder to write the parts to, as Parquet.
+    """
+    prepared, seconds = _timed_prepare(loaded)
+    run = _begin(store or RunStore(), loaded, "split", prepared, seconds)
+    with _recorded(run):
+        if export is not None:
+            _export_parts(prepared, export)
+    return run
+
+
+def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None = None) -> Run:
+    """Fit a model and save it, without evaluation.
+
+    Args:
+        loaded: The config.
+        store: Where runs are kept.
+        parent: A run whose split is used; made anew if None.
+    """
+    prepared, seconds = _timed_prepare(loaded, parent)
+    run = _begin(store or RunStore(), loaded, "fit", prepared, seconds, parent)
+    with _recorded(run):
+        _fit(run, loaded.config, prepared)
+    return run
+
+
+def resume(run: Run) -> bool:
+    """Go on with a run that was interrupted, failed or died; False if there is nothing to do.
+
+    Models that are fitted in one piece are fitted again. The data and the split must be what they were.
+    """
+    if run.status == "complete":
+        return False
+    if run.status == "running":
+        raise ConfigError(f"{run.id}: another process is working on it (pid {run.metadata['process']['pid']})")
+    loaded = load(run.path / "config.yaml")
+    prepared, _ = _timed_prepare(loaded, run)
+    run.begin()
+    with _recorded(run):
+        if run.metadata["kind"] == "train":
+            _fit_and_evaluate(run, loaded.config, prepared)
+        elif run.metadata["kind"] == "fit":
+            _fit(run, loaded.config, prepared)
+    return True
+
+
+def evaluate(
+    run: Run,
+    on: Part | None = None,
+    data: LoadedConfig | None = None,
+    metrics: list[str] | None = None,
+    k_values: list[int] | None = None,
+) -> tuple[str, dict[str, float]]:
+    """Measure a run's model, and add the figures to the run's metrics.
+
+    Args:
+        run: A run with a model.
+        on: Which held-out part; by default validation if there is one, else test.
+        data: A config whose data are taken as relevant instead of a part, e.g. next month's interactions.
+        metrics: Instead of those of the run's config.
+        k_values: Instead of those of the run's config.
+
+    Returns:
+        What was measured on (a part, or the file), and the metrics.
+
+    Raises:
+        DataError: The data or the split are not what the run was made with.
+        ArtifactError: The run has no model, or its files are damaged.
+    """
+    loaded = load(run.path / "config.yaml")
+    config = loaded.config
+    changes = {"metrics": metrics, "k_values": k_values}
+    config.evaluation = config.evaluation.model_copy(update={k: v for k, v in changes.items() if v is not None})
+    model = load_run_model(run)
+    prepared, _ = _timed_prepare(loaded, run)
+    if data is not None:
+        from recctl.experiment.preparation import read_dataset
+
+        relevant, _, _ = read_dataset(data)
+        name = f"file:{Path(data.config.data.source).name}"
+        history = prepared.split.train(prepared.dataset)
+        return name, _measure(run, name, relevant, history, model, config)
+    part: Part = on or ("validation" if prepared.split.has_validation else "test")
+    return part, _evaluate_part(run, part, prepared, model, config)
+
+
+def load_run_model(run: Run, version: int | None = None) -> Recommender:
+    """A run's model, by default its newest; the hash in the run's metadata is checked first."""
+    entry = run.model_entry(version)
+    return load_model(run.path / entry["file"], entry["sha256"])
+
+
+# ---- the parts of the flow
+
+
+def _timed_prepare(loaded: LoadedConfig, run: Run | None = None) -> tuple[Prepared, float]:
+    start = perf_counter()
+    prepared = prepare(loaded, None if run is None else _stored_split(run))
+    if run is not None:
+        _require_same(run, prepared)
+    return prepared, round(perf_counter() - start, 4)
+
+
+def _stored_split(run: Run) -> Split:
+    recorded = run.metadata.get("split", {})
+    stored = Split(run.split_parts(), recorded.get("strategy", ""), recorded.get("options", {}))
+    if stored.hash() != recorded.get("hash"):
+        raise DataError(f"{run.id}: split.npz is not the split that the run was made with (its hash differs)")
+    return stored
+
+
+def _require_same(run: Run, prepared: Prepared) -> None:
+    was, now = run_hashes(run)[0], prepared.record["data"]["hash"]
+    if was != now:
+        raise DataError(
+            f"{run.id}: the data have changed since the run was made: hash {str(was)[:12]}... then, {now[:12]}... now "
+            f"({prepared.record['data']['interactions']:,} interactions); restore the data, or train a new run"
+        )
+
+
+def _begin(
+    store: RunStore, loaded: LoadedConfig, kind: str, prepared: Prepared, seconds: float, parent: Run | None = None
+) -> Run:
+    config = loaded.config
+    source = Path(config.data.source)
+    label = f"{config.model.name}-{source.name.split('.')[0] or source.name}"
+    if kind == "split":
+        label = f"split-{source.name.split('.')[0]}"
+    run = Run.create(store.root, re.sub(r"[^A-Za-z0-9._-]+", "-", label)[:60], kind, resolved(loaded))
+    run.metadata |= {**prepared.record, "config": loaded.origin, "parent_run": parent.id if parent else None}
+    run.metadata["timings"]["prepare"] = seconds
+    run.save_split(prepared.split.parts)
+    run.save_metadata()
+    for note in prepared.notes:
+        run.log(f"note: {note}")
+        progress.notice(note)
+    return run
+
+
+@contextmanager
+def _recorded(run: Run) -> Iterator[None]:
+    """Whatever happens in the block stands in the run's metadata and log afterwards."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        run.log("interrupted")
+        run.end("interrupted")
+        progress.notice(f"interrupted; go on with: recctl train --resume {run.id}")
+        raise
+    except BaseException as error:
+        message = str(error) if isinstance(error, RecctlError) else f"{type(error).__name__}: {error}"
+        run.log(traceback.format_exc())
+        run.end("failed", message)
+        raise
+    run.log("complete")
+    run.end("complete")
+
+
+def _fit_and_evaluate(run: Run, config: Config, prepared: Prepared) -> None:
+    model = _fit(run, config, prepared)
+    parts: list[Part] = ["validation", "test"] if prepared.split.has_validation else ["test"]
+    for part in parts:
+        with run.timed(f"evaluate_{part}"):
+            metrics = _evaluate_part(run, part, prepared, model, config)
+        if part == parts[0]:
+            run.metadata["monitor"] = _monitor(config, metrics)
+
+
+def _fit(run: Run, config: Config, prepared: Prepared) -> Recommender:
+    params = dict(config.model.params)
+    if "seed" in model_class(config.model.name).parameters:
+        params.setdefault("seed", config.seed)
+    model = make_model(config.model.name, **params)
+    interactions = prepared.split.train(prepared.dataset)
+    validation = prepared.split.validation(prepared.dataset) if prepared.split.has_validation else None
+    run.log(f"fitting {model!r} on {interactions!r}")
+    with run.timed("fit"), progress.task(f"Fitting {model.name}"):
+        model.fit(interactions, validation=validation)
+    with run.timed("save"), progress.task("Saving"):
+        run.save_model(model, "train")
+    return model
+
+
+def _evaluate_part(run: Run, part: Part, prepared: Prepared, model: Recommender, config: Config) -> dict[str, float]:
+    relevant = getattr(prepared.split, part)(prepared.dataset)
+    if part == "test":
+        run.metadata["test_looks"] += 1
+    return _measure(run, part, relevant, relevant.history, model, config)
+
+
+def _measure(
+    run: Run,
+    name: str,
+    relevant: InteractionDataset,
+    history: InteractionDataset | None,
+    model: Recommender,
+    config: Config,
+) -> dict[str, float]:
+    section = config.evaluation
+    tables, metrics, record = [], {}, {}
+    for task in ("ranking", "rating_prediction"):
+        names = [metric for metric in section.metrics if METRICS[metric].task == task]
+        if not names:
+            continue
+        evaluator = Evaluator(
+            names,
+            section.k_values,
+            n_candidates=section.n_candidates,
+            relevance_threshold=section.relevance_threshold,
+            on_unknown=section.on_unknown,
+            seed=config.seed,
+        )
+        result = evaluator.evaluate_users(model, relevant, task, train_data=history)
+        metrics |= result.metrics
+        record[task] = result.record()
+        tables.append(result.per_user.set_index("user_id"))
+    run.add_metrics(name, metrics)
+    table = tables[0] if len(tables) == 1 else tables[0].join(tables[1], how="outer", rsuffix="_rating")
+    run.save_per_user({name: table.reset_index()})
+    run.metadata.setdefault("evaluation", {})[name] = record
+    run.save_metadata()
+    return metrics
+
+
+def _monitor(config: Config, metrics: dict[str, float]) -> dict[str, str]:
+    prefix = "sampled_" if config.evaluation.n_candidates else ""
+    wanted = config.evaluation.monitor
+    candidates = [wanted] if wanted else [f"{prefix}ndcg@10", *(k for k in metrics if "ndcg" in k), "rmse", *metrics]
+    metric = next(name for name in candidates if name in metrics)
+    base = metric.removeprefix("sampled_").partition("@")[0]
+    return {"metric": metric, "mode": "max" if METRICS[base].greater_is_better else "min"}
+
+
+def _export_parts(prepared: Prepared, folder: Path) -> None:
+    from recctl import atomic
+    from recctl.data.splitting import PART_NAMES
+
+    for code, name in enumerate(PART_NAMES):
+        rows = prepared.split.parts == code
+        if not rows.any():
+            continue
+        with atomic.replacing(folder / f"{name}.parquet") as file:
+            prepared.dataset.take(rows).data.to_parquet(file, index=False)
