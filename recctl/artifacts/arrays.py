@@ -18,13 +18,15 @@ def to_plain(value: Any) -> Any:
     """Replace the arrays inside dicts and lists by plain values; the bytes of arrays are not copied.
 
     Raises:
-        TypeError: An array of objects other than str, or of another exotic type.
+        TypeError: An array of objects other than str, or of another exotic type; or a key that means an array.
     """
     if isinstance(value, np.ndarray):
         return _texts_to_plain(value) if value.dtype == object else _array_to_plain(value)
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, dict):
+        if _ARRAY in value or _TEXTS in value:
+            raise TypeError(f"the keys {_ARRAY} and {_TEXTS} are taken")
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
@@ -32,7 +34,7 @@ def to_plain(value: Any) -> Any:
 
 
 def _array_to_plain(array: NDArray[Any]) -> dict[str, Any]:
-    array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    array = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
     if array.dtype.str not in _DTYPES:
         raise TypeError(f"arrays of type {array.dtype} can't be saved")
     flat: Any = array.reshape(-1).view(np.uint8)
@@ -40,6 +42,8 @@ def _array_to_plain(array: NDArray[Any]) -> dict[str, Any]:
 
 
 def _texts_to_plain(texts: NDArray[Any]) -> dict[str, Any]:
+    if texts.ndim != 1 or not all(isinstance(text, str) for text in texts):
+        raise TypeError("arrays of objects other than a list of str can't be saved")
     encoded = [text.encode() for text in texts]
     ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
     return {_TEXTS: b"".join(encoded), "ends": _array_to_plain(ends)}
@@ -63,16 +67,17 @@ def from_plain(value: Any, name: str) -> Any:
 
 
 def _array_from_plain(value: dict[str, Any], name: str) -> NDArray[Any]:
-    dtype, shape, data = value[_ARRAY], value.get("shape"), value.get("bytes")
-    if (
-        dtype not in _DTYPES
-        or not isinstance(data, memoryview)
-        or not isinstance(shape, list)
-        or not all(type(n) is int and n >= 0 for n in shape)
-        or np.dtype(dtype).itemsize * int(np.prod(np.array(shape, object), initial=1)) != len(data)
-    ):
-        raise ArtifactError(f"{name}: damaged: an array of type {dtype!r} and shape {shape!r} does not fit its bytes")
-    array = np.frombuffer(data, dtype).reshape(shape)
+    dtype: Any = value[_ARRAY]
+    shape: Any = value.get("shape")
+    data: Any = value.get("bytes")
+    try:
+        # NumPy takes -1 for "whatever fits", and refuses sizes beyond the address space.
+        if not (isinstance(dtype, str) and dtype in _DTYPES) or any(type(n) is not int or n < 0 for n in shape):
+            raise ValueError
+        array = np.frombuffer(data, dtype).reshape(shape)
+    except (TypeError, ValueError, OverflowError):
+        said = f"type {dtype!r:.40} and shape {shape!r:.60}"
+        raise ArtifactError(f"{name}: damaged: an array of {said} doesn't fit its bytes") from None
     array.flags.writeable = False
     return array
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from recctl.artifacts import arrays, plain_pickle
 from recctl.atomic import replacing
+from recctl.engines import available_memory, in_words
 from recctl.errors import ArtifactError
 
 FORMAT_VERSION = 1
@@ -52,15 +53,21 @@ def save(path: Path, kind: str, content: Mapping[str, Any]) -> str:
 
     Returns:
         The SHA-256 of the content. Equal content gives equal files.
+
+    Raises:
+        ArtifactError: The file can't be written.
     """
-    with replacing(path) as file:
-        blank = _header(kind, "0" * 64, 0)
-        file.write(blank)
-        sink = _HashingSink(file)
-        plain_pickle.write(sink, arrays.to_plain(dict(content)), offset=len(blank))
-        file.seek(0)
-        file.write(_header(kind, sink.hash.hexdigest(), sink.size))
-        return sink.hash.hexdigest()
+    try:
+        with replacing(path) as file:
+            blank = _header(kind, "0" * 64, 0)
+            file.write(blank)
+            sink = _HashingSink(file)
+            plain_pickle.write(sink, arrays.to_plain(dict(content)), offset=len(blank))
+            file.seek(0)
+            file.write(_header(kind, sink.hash.hexdigest(), sink.size))
+            return sink.hash.hexdigest()
+    except OSError as error:
+        raise ArtifactError(f"{path}: can't be written: {error.strerror}") from error
 
 
 def _read_header(buffer: memoryview, path: Path) -> tuple[dict[str, Any], int]:
@@ -101,20 +108,22 @@ def load(path: Path, kind: str, sha256: str | None = None) -> dict[str, Any]:
         The content; arrays are read-only views of the one buffer the file was read into.
 
     Raises:
-        ArtifactError: No such file, truncated, damaged, of another kind, of a newer format, or with anything in it
-            but plain values. Nothing in the file is ever run.
+        ArtifactError: No such file, truncated, damaged, of another kind, of a newer format, too large for the memory
+            there is, or with anything in it but plain values. Nothing in the file is ever run.
     """
     try:
         with path.open("rb", buffering=0) as file:
+            first = file.read(_MOST_HEADER)
+            header, begin = _read_header(memoryview(first), path)
+            if header["recctl"] != kind:
+                raise ArtifactError(f"{path}: holds a {header['recctl']}, not a {kind}")
             size = os.fstat(file.fileno()).st_size
-            whole: Any = np.empty(size, np.uint8)
-            buffer = memoryview(whole)
-            first = file.readinto(buffer[:_MOST_HEADER]) or 0
-            header, begin = _read_header(buffer[:first], path)
-            expected = begin + int(header["size"])
-            if size != expected:
-                raise ArtifactError(f"{path}: truncated or damaged: {size:,} bytes, its header says {expected:,}")
-            digest = _read_and_hash(file, buffer, first, begin)
+            if size != begin + int(header["size"]):
+                said = begin + int(header["size"])
+                raise ArtifactError(f"{path}: truncated or damaged: {size:,} bytes, its header says {said:,}")
+            buffer = _aligned(size, path)
+            buffer[: len(first)] = first
+            digest = _read_and_hash(file, buffer, len(first), begin)
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}") from error
     if digest != header["sha256"] or sha256 not in (None, digest):
@@ -122,12 +131,20 @@ def load(path: Path, kind: str, sha256: str | None = None) -> dict[str, Any]:
             f"{path}: wrong hash: its content is {digest[:12]}..., expected {(sha256 or header['sha256'])[:12]}...; "
             "the file was changed or damaged"
         )
-    if header["recctl"] != kind:
-        raise ArtifactError(f"{path}: holds a {header['recctl']}, not a {kind}")
-    content, _ = plain_pickle.read(buffer[begin:], str(path))
-    if not isinstance(content, dict):
-        raise ArtifactError(f"{path}: damaged: holds no dict")
+    content, end = plain_pickle.read(buffer[begin:], str(path))
+    if not isinstance(content, dict) or begin + end != size:
+        raise ArtifactError(f"{path}: damaged: holds something else than one dict")
     return dict(arrays.from_plain(content, str(path)))
+
+
+def _aligned(size: int, path: Path) -> memoryview:
+    """Room for a whole file, in memory aligned as its arrays are in the file."""
+    there = available_memory()
+    if size > there:
+        raise ArtifactError(f"{path}: {in_words(size)} to load, {in_words(there)} of memory are available")
+    room: Any = np.empty(size + plain_pickle.ALIGNMENT, np.uint8)
+    begin = -room.ctypes.data % plain_pickle.ALIGNMENT
+    return memoryview(room[begin : begin + size])
 
 
 def _read_and_hash(file: io.FileIO, buffer: memoryview, done: int, begin: int) -> str:

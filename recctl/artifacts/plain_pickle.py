@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import pickletools
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from recctl.errors import ArtifactError
@@ -22,10 +22,10 @@ ALIGNMENT = 64
 _MOST_VALUES = 100_000
 _DEEPEST = 32
 
-_PROTO, _STOP, _MARK = b"\x80", b".", b"("
+_PROTO, _PROTO_4, _STOP, _MARK = b"\x80", b"\x04", b".", b"("
 _NONE, _TRUE, _FALSE = b"N", b"\x88", b"\x89"
-_INT1, _INT2, _INT4, _LONG1, _FLOAT = b"K", b"M", b"J", b"\x8a", b"G"
-_TEXT1, _TEXT4, _BYTES1, _BYTES4, _BYTES8 = b"\x8c", b"X", b"C", b"B", b"\x8e"
+_INT1, _INT4, _LONG1, _FLOAT = b"K", b"J", b"\x8a", b"G"
+_TEXT4, _BYTES1, _BYTES8 = b"X", b"C", b"\x8e"
 _DICT, _SETITEMS, _LIST, _APPENDS, _POP = b"}", b"u", b"]", b"e", b"0"
 
 
@@ -41,6 +41,8 @@ class _Writer:
     def __init__(self, sink: Sink, offset: int) -> None:
         self.sink = sink
         self.offset = offset
+        self.values = 0
+        self.depth = 0
 
     def put(self, *parts: bytes | memoryview) -> None:
         for part in parts:
@@ -48,6 +50,9 @@ class _Writer:
             self.offset += len(part)
 
     def value(self, value: Any) -> None:
+        self.values += 1
+        if self.values > _MOST_VALUES:
+            raise TypeError(f"more than {_MOST_VALUES:,} values; give long lists as arrays")
         if value is None:
             self.put(_NONE)
         elif value is True or value is False:
@@ -60,19 +65,29 @@ class _Writer:
             self.text(value)
         elif type(value) in (bytes, memoryview):
             self.raw(value)
-        elif type(value) is list:
+        elif type(value) in (list, dict):
+            self.container(value)
+        else:
+            raise TypeError(f"{value!r} of type {type(value).__name__} is no plain value")
+
+    def container(self, value: list[Any] | dict[str, Any]) -> None:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise TypeError(f"nested deeper than {_DEEPEST} levels")
+        if isinstance(value, list):
             self.put(_LIST, _MARK)
             for item in value:
                 self.value(item)
             self.put(_APPENDS)
-        elif isinstance(value, Mapping):
+        else:
             self.put(_DICT, _MARK)
             for key in sorted(value):
-                self.text(key)
+                if type(key) is not str:
+                    raise TypeError(f"{key!r} of type {type(key).__name__} is no key; keys are str")
+                self.value(key)
                 self.value(value[key])
             self.put(_SETITEMS)
-        else:
-            raise TypeError(f"{value!r} of type {type(value).__name__} is no plain value")
+        self.depth -= 1
 
     def integer(self, value: int) -> None:
         if 0 <= value < 256:
@@ -81,6 +96,8 @@ class _Writer:
             self.put(_INT4, struct.pack("<i", value))
         else:
             body = value.to_bytes((value.bit_length() + 8) // 8, "little", signed=True)
+            if len(body) > 255:
+                raise TypeError(f"an int of {len(body)} bytes; at most 255")
             self.put(_LONG1, struct.pack("<B", len(body)), body)
 
     def text(self, value: str) -> None:
@@ -90,6 +107,7 @@ class _Writer:
     def raw(self, value: bytes | memoryview) -> None:
         if len(value) >= ALIGNMENT:
             filler = -(self.offset + len(_BYTES1) + 1 + len(_POP) + len(_BYTES8) + 8) % ALIGNMENT
+            self.values += 1  # readers count it as well
             self.put(_BYTES1, struct.pack("<B", filler), bytes(filler), _POP)
         self.put(_BYTES8, struct.pack("<Q", len(value)), value)
 
@@ -103,10 +121,10 @@ def write(sink: Sink, value: Any, offset: int = 0) -> None:
         offset: Where in the file the sink stands.
 
     Raises:
-        TypeError: A value that is not plain.
+        TypeError: A value that is not plain, or more or deeper ones than are read back.
     """
     writer = _Writer(sink, offset)
-    writer.put(_PROTO, b"\x04")
+    writer.put(_PROTO, _PROTO_4)
     writer.value(value)
     writer.put(_STOP)
 
@@ -122,14 +140,11 @@ class _Reader:
             _TRUE: lambda: True,
             _FALSE: lambda: False,
             _INT1: lambda: self.number("<B"),
-            _INT2: lambda: self.number("<H"),
             _INT4: lambda: self.number("<i"),
             _LONG1: lambda: int.from_bytes(self.take(self.number("<B")), "little", signed=True),
             _FLOAT: lambda: self.number(">d"),
-            _TEXT1: lambda: self.text("<B"),
-            _TEXT4: lambda: self.text("<I"),
+            _TEXT4: self.text,
             _BYTES1: lambda: self.take(self.number("<B")),
-            _BYTES4: lambda: self.take(self.number("<I")),
             _BYTES8: lambda: self.take(self.number("<Q")),
             _LIST: list,
             _DICT: dict,
@@ -144,16 +159,21 @@ class _Reader:
     def number(self, code: str) -> Any:
         return struct.unpack(code, self.take(struct.calcsize(code)))[0]
 
-    def text(self, length: str) -> str:
+    def text(self) -> str:
         begin = self.at
         try:
-            return str(self.take(self.number(length)), "utf-8")
+            return str(self.take(self.number("<I")), "utf-8")
         except UnicodeDecodeError as error:
             raise ArtifactError(f"{self.name}: damaged: text at byte {begin} is not UTF-8") from error
 
-    def read(self) -> Any:
-        if bytes(self.take(1)) != _PROTO or self.take(1)[0] not in (4, 5):
+    def begin(self) -> None:
+        if not len(self.buffer):
+            raise ArtifactError(f"{self.name}: empty file")
+        if bytes(self.take(1)) != _PROTO or bytes(self.take(1)) != _PROTO_4:
             raise ArtifactError(f"{self.name}: not a recctl file (no pickle of protocol 4)")
+
+    def read(self) -> Any:
+        self.begin()
         # Finished values of the container under way; the containers around it wait in `open`.
         stack: list[Any] = []
         open_: list[list[Any]] = []

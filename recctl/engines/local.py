@@ -1,8 +1,8 @@
 """Threads of this machine.
 
-Work is either one BLAS call on all threads, or many blocks spread over a pool whose members each compute on one
-thread. The two never nest. Blocks are cut by the data, never by the number of threads, so that results do not depend
-on it.
+Work is either BLAS calls on all threads (inside `blas_threads`), or many blocks spread over a pool whose members each
+compute on one thread (`map_threads`). The two never nest. Blocks are cut by the data, never by the number of threads,
+so that results do not depend on it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -34,7 +35,7 @@ def threads() -> int:
 
 
 def set_threads(count: int) -> None:
-    """Compute on `count` threads from now on, BLAS included.
+    """Compute on `count` threads from now on.
 
     Raises:
         ConfigError: `count` is below 1.
@@ -43,13 +44,17 @@ def set_threads(count: int) -> None:
     if count < 1:
         raise ConfigError(f"threads={count}: must be at least 1")
     _threads = count
-    _limit_blas(count)
 
 
-def _limit_blas(count: int) -> Any:
+def blas_threads(count: int | None = None) -> AbstractContextManager[Any]:
+    """A block in which BLAS and LAPACK compute on `count` threads; on `threads()` unless given.
+
+    The limit holds for libraries that are loaded when the block begins: import what calls them before it.
+    """
     from threadpoolctl import threadpool_limits
 
-    return threadpool_limits(limits=count, user_api="blas")
+    limits: AbstractContextManager[Any] = threadpool_limits(limits=count or threads(), user_api="blas")
+    return limits
 
 
 def map_threads(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
@@ -59,7 +64,7 @@ def map_threads(function: Callable[[Task], Result], tasks: Iterable[Task]) -> It
     uses up results as they come needs memory for a few blocks only. An exception in a task ends the map.
     """
     count = threads()
-    with _limit_blas(1):
+    with blas_threads(1):
         if count == 1:
             yield from map(function, tasks)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from recctl.errors import ConfigError
+from recctl.errors import ConfigError, TrainingError
 
 
 def available_memory() -> int:
@@ -21,6 +21,22 @@ def available_memory() -> int:
     return min(_free_of_machine(), _free_of_container())
 
 
+def require_memory(needed: float, what: str, way_out: str) -> None:
+    """Refuse work that would not fit, before anything is allocated.
+
+    Args:
+        needed: Bytes it takes at its peak.
+        what: Names the work and its size.
+        way_out: What to do instead.
+
+    Raises:
+        TrainingError: More is needed than available.
+    """
+    there = available_memory()
+    if needed > there:
+        raise TrainingError(f"{what} need {in_words(needed)} of memory, {in_words(there)} are available; {way_out}")
+
+
 def _free_of_machine() -> int:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -34,15 +50,19 @@ def _free_of_machine() -> int:
         return 1 << 62
 
 
-def _free_of_container() -> int:
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+def _free_of_container(root: Path = Path("/sys/fs/cgroup")) -> int:
+    for limit, used, statistics in (
+        ("memory.max", "memory.current", "memory.stat"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
     ):
         try:
-            return max(0, int(Path(limit).read_text()) - int(Path(used).read_text()))
+            free = int((root / limit).read_text()) - int((root / used).read_text())
+            lines = (root / statistics).read_text().splitlines()
         except (OSError, ValueError):  # no such controller, or "max"
             continue
+        # Pages of files count as used, but are given back as soon as someone wants the space.
+        files = sum(int(line.split()[1]) for line in lines if line.startswith(("inactive_file ", "active_file ")))
+        return max(0, free + files)
     return 1 << 62
 
 

@@ -13,17 +13,16 @@ from typing import Any, ClassVar, Literal, Self, dataclass_transform
 import numpy as np
 import pandas as pd
 
+from recctl.data import columns
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
-from recctl.engines import available_memory, in_words
-from recctl.errors import ConfigError, DataError, NotFittedError, TrainingError, UnsupportedError
-from recctl.models import model_file, tables
+from recctl.engines import require_memory
+from recctl.errors import ConfigError, DataError, TrainingError, UnsupportedError
+from recctl.models import fitted_values, model_file, tables
 from recctl.models.hyperparameters import Fitted, Hyperparameter, collect, fitted, hyperparameter, validate
-from recctl.models.tables import Histories
-from recctl.ranking import map_blocks, rank
-
-OnUnknown = Literal["error", "popular", "skip"]
+from recctl.models.tables import Histories, OnUnknown
+from recctl.ranking import pairs, rank
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(hyperparameter, fitted))
@@ -35,6 +34,7 @@ class Recommender:
         parameters: Its hyperparameters' declarations, by name.
         fitted_values: Its fitted values' declarations, by name.
         needs_ratings: Whether it learns from ratings; if not, each distinct pair of a table weighs 1.
+        reads_order: Whether the order of a history, and repeats in it, tell it something; if not, items count once.
         serves_empty_history: Whether it has something to say to a person it knows nothing of.
         too_large_advice: What to do when its fit would not fit in memory.
         user_vocabulary: Ids of the users it was fitted on, in the order of every per-user array.
@@ -46,11 +46,12 @@ class Recommender:
     parameters: ClassVar[dict[str, Hyperparameter]] = {}
     fitted_values: ClassVar[dict[str, Fitted]] = {}
     needs_ratings: ClassVar[bool] = False
+    reads_order: ClassVar[bool] = False
     serves_empty_history: ClassVar[bool] = False
     too_large_advice: ClassVar[str] = "choose another model, or raise data.min_item_interactions"
 
-    user_vocabulary: Vocabulary = fitted("n_users ids")
-    item_vocabulary: Vocabulary = fitted("n_items ids")
+    user_vocabulary: Vocabulary = fitted("(n_users,)")
+    item_vocabulary: Vocabulary = fitted("(n_items,)")
     seen: InteractionMatrix = fitted("(n_users, n_items)")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -61,26 +62,24 @@ class Recommender:
         checked, problems = validate(self.parameters, values)
         if problems:
             raise ConfigError(*(f"{type(self).__name__}: {name}: {problem}" for name, problem in problems))
-        self.__dict__.update(checked)
+        vars(self).update(checked)
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={value!r}" for name, value in self.hyperparameters().items())
         return f"{type(self).__name__}({values})"
 
-    def __getattribute__(self, name: str) -> Any:
-        value = object.__getattribute__(self, name)
-        if isinstance(value, Fitted):  # still the declaration: nothing was fitted in its place
-            raise NotFittedError(f"{type(self).__name__} is not fitted yet: call fit() or load() first")
-        return value
-
     def hyperparameters(self) -> dict[str, Any]:
         """The values it was made with."""
         return {name: getattr(self, name) for name in self.parameters}
 
+    def clone(self) -> Self:
+        """A model with the same hyperparameters, not fitted."""
+        return type(self)(**self.hyperparameters())
+
     @property
     def is_fitted(self) -> bool:
         """Whether it can recommend."""
-        return "seen" in self.__dict__
+        return "seen" in vars(self)
 
     # ---- what a model fills in
 
@@ -131,7 +130,12 @@ class Recommender:
         """
         if isinstance(interactions, pd.DataFrame):
             interactions = InteractionDataset(interactions, implicit=not self.needs_ratings)
-        self._refuse_too_large(interactions)
+        if not isinstance(interactions, InteractionDataset):
+            kind = type(interactions).__name__
+            raise DataError(f"{self.name}: fit takes a DataFrame or an InteractionDataset, not {kind}")
+        size = interactions.n_users, interactions.n_items, len(interactions)
+        what = "{}: {:,} users x {:,} items, {:,} interactions".format(self.name, *size)
+        require_memory(self.estimate_memory(*size), what, self.too_large_advice)
         self._forget()
         self.user_vocabulary = interactions.user_vocabulary
         self.item_vocabulary = interactions.item_vocabulary
@@ -161,12 +165,12 @@ class Recommender:
         Raises:
             DataError: A user is unknown and `on_unknown` is "error".
         """
+        tables.check_asked(k, on_unknown)
         ids = tables.id_list(user_ids)
         codes = self.user_vocabulary.codes(ids)
-        self._refuse_unknown(ids, codes >= 0, on_unknown, "user")
-        known = np.flatnonzero(codes >= 0)
-        items, scores = self.rank_users(codes[known], _at_least_one(k), exclude_seen)
-        return self._answer(ids, known, items, scores, k, on_unknown)
+        known = codes >= 0
+        tables.refuse_unknown(f"{self.name}: user", ids, known, on_unknown)
+        return self._table(ids, known, self.rank_users(codes[known], k, exclude_seen), k, on_unknown)
 
     def recommend_for_history(
         self, histories: Histories, k: int = 10, exclude_seen: bool = True, *, on_unknown: OnUnknown = "error"
@@ -183,12 +187,13 @@ class Recommender:
         Returns:
             As `recommend`; `user_id` is the place in the list where histories have no ids.
         """
+        tables.check_asked(k, on_unknown)
         ids, matrix = tables.histories_to_matrix(histories, self.item_vocabulary)
+        matrix = matrix if self.reads_order else tables.distinct(matrix)
         served = np.ones(len(ids), bool) if self.serves_empty_history else np.diff(matrix.starts) > 0
-        self._refuse_unknown(ids, served, on_unknown, "history of")
-        known = np.flatnonzero(served).astype(np.int32)
-        items, scores = self.rank_histories(matrix.take(known), _at_least_one(k), exclude_seen)
-        return self._answer(ids, known, items, scores, k, on_unknown)
+        tables.refuse_unknown(f"{self.name}: no known item in the history of", ids, served, on_unknown)
+        asked = matrix.take(np.flatnonzero(served).astype(np.int32))
+        return self._table(ids, served, self.rank_histories(asked, k, exclude_seen), k, on_unknown)
 
     def predict(
         self, user_ids: Iterable[Any], item_ids: Iterable[Any], *, on_unknown: Literal["error", "skip"] = "error"
@@ -203,12 +208,13 @@ class Recommender:
         Returns:
             float32, one value a pair.
         """
+        tables.check_asked(1, on_unknown, "error", "skip")
         users, items = tables.id_list(user_ids), tables.id_list(item_ids)
         if len(users) != len(items):
             raise DataError(f"predict: {len(users)} users and {len(items)} items; give one of each for every pair")
         user_codes, item_codes = self.user_vocabulary.codes(users), self.item_vocabulary.codes(items)
-        self._refuse_unknown(users, user_codes >= 0, on_unknown, "user")
-        self._refuse_unknown(items, item_codes >= 0, on_unknown, "item")
+        tables.refuse_unknown(f"{self.name}: user", users, user_codes >= 0, on_unknown)
+        tables.refuse_unknown(f"{self.name}: item", items, item_codes >= 0, on_unknown)
         known = (user_codes >= 0) & (item_codes >= 0)
         out = np.full(len(users), np.nan, np.float32)
         out[known] = self.score_pairs(user_codes[known], item_codes[known])
@@ -224,14 +230,15 @@ class Recommender:
             DataError: An item is unknown.
             UnsupportedError: The model has no notion of similar items.
         """
+        tables.check_asked(k)
         ids = tables.id_list(item_ids)
         codes = self.item_vocabulary.codes(ids)
-        self._refuse_unknown(ids, codes >= 0, "error", "item")
+        tables.refuse_unknown(f"{self.name}: item", ids, codes >= 0)
         itself = InteractionMatrix.from_rows(list(codes.reshape(-1, 1)), len(self.item_vocabulary))
         items, scores = rank(
-            lambda rows: self._similarity(codes[rows]), len(codes), len(self.item_vocabulary), _at_least_one(k), itself
+            lambda rows: self._similarity(codes[rows]), len(codes), len(self.item_vocabulary), k, itself
         )
-        return tables.ranked_table(ids, items, scores, self.item_vocabulary, "item_id", "similar_item_id")
+        return tables.ranked_table(ids, items, scores, self.item_vocabulary, columns.ITEM, "similar_item_id")
 
     def save(self, path: str | Path) -> str:
         """Write the model to a file, whole or not at all; missing folders are made.
@@ -275,19 +282,7 @@ class Recommender:
 
     def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
         """The score of each pair of codes; models that need not score every item for it override this."""
-        distinct, inverse = np.unique(users, return_inverse=True)
-        order = np.argsort(inverse, kind="stable")
-        bounds = np.searchsorted(inverse[order], np.arange(len(distinct) + 1))
-
-        def of_block(rows: Int32Array) -> tuple[Any, Float32Array]:
-            scores = self.score_users(distinct[rows])
-            pairs = order[bounds[rows[0]] : bounds[rows[-1] + 1]]
-            return pairs, scores[inverse[pairs] - rows[0], items[pairs]]
-
-        out = np.empty(len(users), np.float32)
-        for pairs, scores in map_blocks(of_block, len(distinct), len(self.item_vocabulary)):
-            out[pairs] = scores
-        return out
+        return pairs.score_pairs(self.score_users, users, items, len(self.item_vocabulary))
 
     def state(self) -> dict[str, Any]:
         """Its fitted values by name: what a file holds beside the hyperparameters."""
@@ -296,46 +291,25 @@ class Recommender:
     # ---- internals
 
     def _forget(self) -> None:
-        for name in self.fitted_values:
-            self.__dict__.pop(name, None)
-
-    def _refuse_too_large(self, data: InteractionDataset) -> None:
-        needed = self.estimate_memory(data.n_users, data.n_items, len(data))
-        there = available_memory()
-        if needed > there:
-            raise TrainingError(
-                f"{self.name}: {data.n_users:,} users x {data.n_items:,} items, {len(data):,} interactions need "
-                f"{in_words(needed)} of memory, {in_words(there)} are available; {self.too_large_advice}"
-            )
+        hyperparameters = self.hyperparameters()
+        vars(self).clear()
+        vars(self).update(hyperparameters)
 
     def _require_finite(self) -> None:
-        for name in self.fitted_values:
-            value = getattr(self, name)
-            # A sum is not finite if any part is not; or if it overflows, which is just as broken.
-            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value.sum()):
+        for name, value in self.state().items():
+            if not fitted_values.is_finite(value):
                 raise TrainingError(f"{self.name}: fitting came to values that are not finite, in {name}")
 
-    def _refuse_unknown(self, ids: Sequence[Any], known: Any, on_unknown: str, what: str) -> None:
-        if on_unknown != "error" or known.all():
-            return
-        unknown = [repr(ids[at]) for at in np.flatnonzero(~known).tolist()]
-        shown = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
-        raise DataError(f"{self.name}: {what} {shown}: not in what the model was fitted on; see on_unknown")
-
-    def _answer(
-        self, ids: Sequence[Any], known: Any, items: Int32Array, scores: Float32Array, k: int, on_unknown: OnUnknown
+    def _table(
+        self, ids: Sequence[Any], served: Any, ranked: tuple[Int32Array, Float32Array], k: int, on_unknown: OnUnknown
     ) -> pd.DataFrame:
-        if on_unknown == "skip":
-            served = [ids[at] for at in known]
-            return tables.ranked_table(served, items, scores, self.item_vocabulary, "user_id", "item_id")
-        counts = self.seen.column_counts().astype(np.float32)
-        popular = np.argsort(-counts, kind="stable")[: items.shape[1]].astype(np.int32)
-        all_items, all_scores = np.tile(popular, (len(ids), 1)), np.tile(counts[popular], (len(ids), 1))
-        all_items[known], all_scores[known] = items, scores
-        return tables.ranked_table(ids, all_items, all_scores, self.item_vocabulary, "user_id", "item_id")
-
-
-def _at_least_one(k: int) -> int:
-    if k < 1:
-        raise ConfigError(f"k={k}: must be at least 1")
-    return k
+        """The answer to everyone: what was ranked for those served, and what `on_unknown` says for the others."""
+        items, scores = ranked
+        if on_unknown == "popular" and not served.all():
+            counts = self.seen.column_counts()
+            popular = np.argsort(-counts, kind="stable")[:k].astype(np.int32)
+            items, scores = np.tile(popular, (len(ids), 1)), np.tile(counts[popular].astype(np.float32), (len(ids), 1))
+            items[served], scores[served] = ranked
+        elif not served.all():
+            ids = [ids[at] for at in np.flatnonzero(served).tolist()]
+        return tables.ranked_table(ids, items, scores, self.item_vocabulary, columns.USER, columns.ITEM)

@@ -10,7 +10,7 @@ import scipy.linalg.lapack as lapack
 from recctl import progress
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
-from recctl.engines import map_threads
+from recctl.engines import blas_threads, map_threads
 from recctl.errors import TrainingError
 from recctl.kernels import products
 from recctl.models.base import Recommender
@@ -49,7 +49,8 @@ class EASERecommender(Recommender):
             weights = gram_matrix(interactions.matrix)
         weights[np.diag_indices_from(weights)] += np.float32(self.l2_reg)
         with progress.task(f"EASE: inverse of {len(weights):,} x {len(weights):,}"):
-            _invert_upper(weights)
+            with blas_threads():
+                _invert_upper(weights)
             _to_weights(weights)
         self.weights = weights
 

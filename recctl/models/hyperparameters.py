@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_type_hints
 
+from recctl.errors import NotFittedError
 from recctl.suggest import did_you_mean
 
 # One meaning, two names in the literature: an unknown parameter of one name suggests the other.
@@ -52,7 +53,7 @@ class Hyperparameter:
     def _adapter(self) -> Any:
         from pydantic import Field, TypeAdapter
 
-        limits: dict[str, Any] = {"strict": True, **self.bounds}
+        limits: dict[str, Any] = dict(self.bounds)
         if self.annotation in (float, float | None):
             limits["allow_inf_nan"] = False
         annotated: Any = Annotated[self.annotation, Field(**limits)]
@@ -69,7 +70,7 @@ class Hyperparameter:
         # NumPy's numbers, as a search draws them, are as good as Python's own, and tuples as good as lists.
         plain = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
         try:
-            return self._adapter.validate_python(list(plain) if isinstance(plain, tuple) else plain)
+            return self._adapter.validate_python(list(plain) if isinstance(plain, tuple) else plain, strict=True)
         except ValidationError as error:
             problem = error.errors()[0]
             where = "".join(f"[{part}]" for part in problem["loc"] if isinstance(part, int))
@@ -90,9 +91,16 @@ class Hyperparameter:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The declaration of one value that `fit` sets and `save` keeps."""
+    """The declaration of one value that `fit` sets and `save` keeps; `fitted` describes the attributes."""
 
     shape: str
+    annotation: Any = None
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        if instance is None:
+            return self
+        # Fitting puts the value in the instance, where it is found before this declaration.
+        raise NotFittedError(f"{owner.__name__} is not fitted yet: call fit() or load() first")
 
 
 def hyperparameter(
@@ -114,7 +122,13 @@ def hyperparameter(
 
 
 def fitted(shape: str, *, init: Literal[False] = False) -> Any:
-    """Declare what fitting makes: an array, an `InteractionMatrix`, or a number. `shape` is for readers."""
+    """Declare what fitting makes: an array, an `InteractionMatrix`, or a number.
+
+    Args:
+        shape: `"(n_items, n_factors)"`, `""` for a number. Sizes of one name are equal; those named like a
+            hyperparameter are that. A file is checked against it, and against the type, when it is loaded.
+        init: Always False: type checkers take it as "no argument of the constructor".
+    """
     return Fitted(shape)
 
 
@@ -123,10 +137,13 @@ def collect(cls: type) -> tuple[dict[str, Hyperparameter], dict[str, Fitted]]:
     parameters: dict[str, Hyperparameter] = {}
     values: dict[str, Fitted] = {}
     for base in reversed(cls.__mro__):
-        declared = [(name, value) for name, value in vars(base).items() if isinstance(value, Hyperparameter)]
+        declared = {name: value for name, value in vars(base).items() if isinstance(value, Hyperparameter | Fitted)}
         hints = get_type_hints(base) if declared else {}
-        parameters |= {name: replace(value, annotation=hints[name]) for name, value in declared}
-        values |= {name: value for name, value in vars(base).items() if isinstance(value, Fitted)}
+        for name, value in declared.items():
+            if isinstance(value, Hyperparameter):
+                parameters[name] = replace(value, annotation=hints[name])
+            else:
+                values[name] = replace(value, annotation=hints[name])
     return parameters, values
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import recctl.models
 from recctl import artifacts
-from recctl.errors import ArtifactError, ConfigError
+from recctl.errors import ArtifactError, ConfigError, RecctlError
 from recctl.models import model_file
 from recctl.models.base import Recommender
 from recctl.suggest import did_you_mean
@@ -33,13 +33,18 @@ def model_class(name: str) -> type[Recommender]:
     """The class of a model.
 
     Raises:
-        ConfigError: No model has this name; suggests one that has.
+        ConfigError: No model has this name (suggests one that has), or its file can't be imported.
     """
-    if name in _modules():
-        return _class_in(import_module(f"recctl.models.{_modules()[name]}"), name)
-    if name in _plugins():
-        loaded: type[Recommender] = _plugins()[name].load()
-        return loaded
+    try:
+        if name in _modules():
+            return _class_in(import_module(f"recctl.models.{_modules()[name]}"), name)
+        if name in _plugins():
+            loaded: type[Recommender] = _plugins()[name].load()
+            return loaded
+    except RecctlError:
+        raise
+    except Exception as error:  # whatever someone else's file does when it is imported
+        raise ConfigError(f"model {name!r} can't be imported: {type(error).__name__}: {error}") from error
     raise ConfigError(f"unknown model {name!r}{did_you_mean(name, model_names())}")
 
 
@@ -69,9 +74,11 @@ def load_model(path: str | Path, sha256: str | None = None) -> Recommender:
 def _modules() -> dict[str, str]:
     """Module names by model name. Modules that start with `_` hold no model; those of the machinery hold none."""
     for folder in filter(None, os.environ.get("RECCTL_MODELS_PATH", "").split(os.pathsep)):
+        if not Path(folder).is_dir():
+            raise ConfigError(f"RECCTL_MODELS_PATH: no folder {folder}")
         if folder not in recctl.models.__path__:
             recctl.models.__path__.append(folder)
-    machinery = {"base", "hyperparameters", "model_file", "registry", "tables"}
+    machinery = {"base", "fitted_values", "hyperparameters", "model_file", "registry", "tables"}
     found = (module.name for module in pkgutil.iter_modules(recctl.models.__path__))
     return {name.replace("_", "-"): name for name in found if name not in machinery and not name.startswith("_")}
 

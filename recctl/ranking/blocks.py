@@ -21,7 +21,7 @@ _MOST_ROWS = 1024
 class Scorer(Protocol):
     """Makes the scores of a block of rows: float32, `(len(rows), n_items)`, C-contiguous, the caller's to change."""
 
-    def __call__(self, rows: Int32Array) -> Float32Array:
+    def __call__(self, rows: Int32Array, /) -> Float32Array:
         """Scores of these rows."""
         ...
 
