@@ -1,6 +1,8 @@
 """recctl: recommender experiments from YAML, and the same parts as a library.
 
-Names are resolved when they are first used (PEP 562), so that importing recctl costs nothing.
+    from recctl import EASERecommender, Evaluator, InteractionDataset, load_movielens
+
+Names are resolved when they are first used (PEP 562): importing recctl imports no numpy, pandas or torch.
 """
 
 from __future__ import annotations
@@ -10,23 +12,52 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Where each public name lives. The models' own names are asked of the registry.
+# Where each public name lives. Classes of models are asked of the registry, so that a new model is public too.
 _HOMES = {
-    "InteractionDataset": "recctl.data",
-    "load_movielens": "recctl.data",
+    "Config": "recctl.config",
+    "Evaluator": "recctl.evaluation",
+    "InteractionDataset": "recctl.data.dataset",
+    "Recommender": "recctl.models.base",
+    "RecctlError": "recctl.errors",
+    "Run": "recctl.runs",
+    "RunStore": "recctl.runs",
+    "load_model": "recctl.models.registry",
+    "load_movielens": "recctl.data.sources",
+    "make_model": "recctl.models.registry",
+    "model_names": "recctl.models.registry",
 }
 
 if TYPE_CHECKING:
+    from recctl.config import Config as Config
     from recctl.data.dataset import InteractionDataset as InteractionDataset
-
-__all__ = ["__version__", *_HOMES]
+    from recctl.data.sources import load_movielens as load_movielens
+    from recctl.errors import RecctlError as RecctlError
+    from recctl.evaluation import Evaluator as Evaluator
+    from recctl.models.base import Recommender as Recommender
+    from recctl.models.ease import EASERecommender as EASERecommender
+    from recctl.models.item_knn import ItemKNNRecommender as ItemKNNRecommender
+    from recctl.models.popularity import PopularityRecommender as PopularityRecommender
+    from recctl.models.random import RandomRecommender as RandomRecommender
+    from recctl.models.registry import load_model as load_model
+    from recctl.models.registry import make_model as make_model
+    from recctl.models.registry import model_names as model_names
+    from recctl.runs import Run as Run
+    from recctl.runs import RunStore as RunStore
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name.endswith("Recommender"):
+        from recctl.models.registry import model_classes
+
+        for model in model_classes():
+            if model.__name__ == name:
+                return model
     raise AttributeError(f"module 'recctl' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    from recctl.models.registry import model_classes
+
+    return sorted(["__version__", *_HOMES, *(model.__name__ for model in model_classes())])

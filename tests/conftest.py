@@ -1,1 +1,36 @@
 """What tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SMALL = """\
+seed: 7
+data:
+  source: synthetic
+  synthetic: {n_users: 120, n_items: 60, n_interactions: 2500}
+  min_user_interactions: 3
+split: {strategy: random, test_size: 0.2, val_size: 0.1}
+model: {name: ease, params: {l2_reg: 50.0}}
+evaluation: {metrics: [precision, recall, ndcg, hit_rate], k_values: [5, 10]}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests write runs, caches and files of their own, and see no settings of the machine."""
+    for name in ("RECCTL_CONFIG", "RECCTL_RUNS_DIR", "RECCTL_THREADS", "RECCTL_MEMORY", "RECCTL_MODELS_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RECCTL_DATA_HOME", str(tmp_path / "data-home"))
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a small config, `small.yaml`."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (folder / "small.yaml").write_text(SMALL)
+    return folder

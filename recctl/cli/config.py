@@ -88,8 +88,9 @@ def steps() -> None:
 
     rows = []
     for name, step in STEPS.items():
-        parameters = list(inspect.signature(step, eval_str=False).parameters.values())[1:]
-        rows.append([name, ", ".join(str(parameter) for parameter in parameters), _summary(step)])
+        parameters = list(inspect.signature(step).parameters.values())[1:]
+        told = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters if p.name != "seed"]
+        rows.append([name, ", ".join(told), _summary(step)])
     console.table(["step", "parameters", "what it does"], rows)
     console.document({"steps": [dict(zip(("name", "parameters", "summary"), row, strict=True)) for row in rows]})
 

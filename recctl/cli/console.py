@@ -87,13 +87,15 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | No
 
 def metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> None:
     """Print metrics, a row for each and a column for each part."""
+    if not metrics:
+        return
     names = list(dict.fromkeys(name for values in metrics.values() for name in values))
     table(["metric", *metrics], [[name, *(values.get(name) for values in metrics.values())] for name in names])
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "yes", False: "no"}[value]
     return f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -19,12 +20,9 @@ def list_() -> None:
     from recctl.data.sources import catalogue
 
     entries = catalogue()
-    rows = [
-        [entry.name, entry.interactions, entry.users, entry.items, "yes" if entry.is_cached else "no", entry.homepage]
-        for entry in entries
-    ]
-    console.table(["name", "interactions", "users", "items", "cached", "homepage"], rows)
+    rows = [[entry.name, entry.rows, entry.users, entry.items, entry.cached, entry.homepage] for entry in entries]
     keys = ("name", "interactions", "users", "items", "cached", "homepage")
+    console.table(keys, rows)
     console.document({"datasets": [dict(zip(keys, row, strict=True)) for row in rows]})
 
 
@@ -69,11 +67,15 @@ def describe(
     with console.shown():
         dataset, _, record = experiment.read_dataset(loaded)
         facts = dataset.describe()
-    rows: list[list[object]] = []
-    for name, value in facts.items():
-        nested = value.items() if isinstance(value, dict) else [("", value)]
-        rows += [[f"{name} {key}".strip(), inner] for key, inner in nested]
     for step in record["preprocess"]:
         console.tell(f"{step['name']}: {step['before']['rows']:,} -> {step['after']['rows']:,} interactions")
-    console.table(["", ""], rows)
+    console.table(["", ""], list(_flat("", facts)))
     console.document({"source": source, "hash": record["hash"], "description": facts, "provenance": record})
+
+
+def _flat(name: str, value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(f"{name} {key}".strip(), inner)
+    else:
+        yield name, value

@@ -22,7 +22,7 @@ def models(
     from recctl.models.registry import model_class, model_names
 
     if name is None:
-        found = [(each, (inspect.getdoc(model_class(each)) or "").partition("\n")[0]) for each in model_names()]
+        found = [(each, _summary(model_class(each))) for each in model_names()]
         console.table(["model", "what it is"], found)
         console.document({"models": [{"name": each, "summary": summary} for each, summary in found]})
         return
@@ -58,3 +58,7 @@ def _search(declared: Hyperparameter) -> str:
     if hasattr(search, "values"):
         return ", ".join(map(str, search.values))
     return f"{search.low:g} to {search.high:g}{', log' if search.log else ''}"
+
+
+def _summary(cls: type) -> str:
+    return " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())

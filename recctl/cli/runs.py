@@ -61,7 +61,7 @@ def show(run_id: RunArgument) -> None:
         ["created", facts.get("created")],
         ["config", facts.get("config")],
         ["data", f"{data.get('source')}, {data.get('interactions'):,} interactions, {data.get('hash', '')[:12]}"],
-        ["served by", data.get("served_by")],
+        ["served by", data.get("mirror")],
         ["split", f"{split.get('strategy')}, {split.get('hash', '')[:12]}"],
         [
             "models",

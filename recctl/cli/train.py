@@ -42,7 +42,7 @@ def train(
     looks = common.say_test_looks(run) if run.metadata["test_looks"] else 0
     fit_seconds = run.metadata["timings"].get("fit")
     console.say(f"run: [bold]{escape(str(run.path))}[/bold]" + (f"  (fit {fit_seconds:.2f} s)" if fit_seconds else ""))
-    if not console.settings.json:
-        users = "" if not metrics else f"recctl evaluate {run.id} --on test | recctl recommend {run.id} USER_ID"
-        console.tell(f"next: {users or 'recctl runs show ' + run.id}")
+    console.tell(f"next: recctl runs show {run.id}")
+    if run.metadata["models"]:
+        console.tell(f"      recctl recommend {run.id} USER_ID")
     console.document(common.describe(run, test_looks=looks))

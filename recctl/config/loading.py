@@ -147,15 +147,11 @@ def _path_in(tree: Tree, loc: tuple[int | str, ...]) -> TreePath:
     path: list[int | str] = []
     here: Any = tree.values
     for at, part in enumerate(loc):
-        if (isinstance(here, dict) and part in here) or (
-            isinstance(here, list) and isinstance(part, int) and part < len(here)
-        ):
-            here = here[part]
-        elif isinstance(here, dict) and at == len(loc) - 1 and isinstance(part, str):
-            pass  # a key that is missing
-        else:
-            continue
-        path.append(part)
+        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int)):
+            here = here[part]  # type: ignore[index]
+            path.append(part)
+        elif isinstance(here, dict) and at == len(loc) - 1:
+            path.append(part)  # a key that is missing
     return tuple(path)
 
 

@@ -143,7 +143,7 @@ class Run:
         Raises:
             ArtifactError: It is missing.
         """
-        return self._read("config.yaml", lambda path: path.read_text(encoding="utf-8"))
+        return str(self._read("config.yaml", lambda path: path.read_text(encoding="utf-8")))
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """`{"validation": {...}, "test": {...}}`; empty for a run that was not evaluated."""
@@ -181,11 +181,11 @@ class Run:
         """
 
         def read(path: Path) -> NDArray[np.uint8]:
-            with np.load(path, allow_pickle=False) as file:
-                parts: NDArray[np.uint8] = file["parts"]
-                return parts
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+                return np.asarray(file["parts"], np.uint8)
 
-        return self._read("split.npz", read)
+        parts: NDArray[np.uint8] = self._read("split.npz", read)
+        return parts
 
     def save_model(self, model: Recommender, fitted_on: str) -> Path:
         """Keep a fitted model as the next version; earlier ones are never overwritten."""
@@ -260,7 +260,7 @@ class _Timer:
 def _process_start(pid: int) -> str | None:
     """Something that tells a process from a later one of the same number; None if there is none."""
     try:
-        # Field 22, counted after the command in parentheses, which may hold spaces: clock ticks since the machine started.
+        # Field 22: clock ticks since boot. Counted after the command in parentheses, which may hold spaces.
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             return file.read().rpartition(")")[2].split()[19]
     except (OSError, IndexError):

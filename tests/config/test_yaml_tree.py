@@ -1,0 +1,101 @@
+"""YAML that remembers its lines, and refuses what a config has no use for."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recctl.config import to_yaml
+from recctl.config.yaml_tree import parse
+from recctl.errors import ConfigError
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Zl", "Zp"]))
+)
+trees = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abcxyz_", min_size=1), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.text("abc_", min_size=1, max_size=5), trees, max_size=4))
+def test_what_is_written_reads_back_equal(values: dict[str, object]) -> None:
+    assert parse(to_yaml(values), "x").values == values
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("1E5", 1e5),
+        (".5", 0.5),
+        ("1_000_000", 1_000_000),
+        ("0x10", 16),
+        ("12:30:00", "12:30:00"),
+        ("2020-01-01", "2020-01-01"),
+        ("yes", "yes"),
+        ("on", "on"),
+        ("true", True),
+        ("~", None),
+        ("", None),
+        ("-.inf", float("-inf")),
+        ("'5'", "5"),
+        ("[1, 2.0, a]", [1, 2.0, "a"]),
+    ],
+)
+def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
+    parsed = parse(f"a: {text}", "x").values["a"]
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+def test_every_value_knows_its_line() -> None:
+    tree = parse("a: 1\nb:\n  c: 2\n  d:\n    - x\n    - {e: 3}\n", "f.yaml")
+    assert tree.place(("a",)) == "f.yaml:1"
+    assert tree.place(("b", "c")) == "f.yaml:3"
+    assert tree.place(("b", "d", 1, "e")) == "f.yaml:6"
+    assert tree.place(("b", "missing")) == "f.yaml:2"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\na: 2", "x:2: a: given twice, first in line 1"),
+        ("a: !!python/object/apply:os.system [ls]", "x:1: tag 'tag:yaml.org,2002:python/object/apply:os.system'"),
+        ("a: !mine 3", "tags are not allowed"),
+        ("a: [1,", "x:1: not YAML"),
+        ("a:\n  b: 1\n c: 2", "x:3: not YAML"),
+        ("a: 1\n---\nb: 2", "not YAML"),
+        ("? [1]\n: 2", "a key must be a word"),
+        ("a: &a [*a]", "too many values or levels"),
+        ("[" * 3000, "nested too deeply"),
+        ("a: " + "x" * (1 << 20), "larger than"),
+    ],
+)
+def test_what_is_no_config_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse(text, "x")
+    assert message in str(error.value)
+
+
+def test_an_alias_bomb_is_refused_before_it_grows() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
+    with pytest.raises(ConfigError, match="too many values"):
+        parse("\n".join(lines), "x")
+
+
+def test_aliases_are_followed() -> None:
+    assert parse("a: &k [5, 10]\nb: *k", "x").values == {"a": [5, 10], "b": [5, 10]}
+
+
+def test_any_yaml_reader_reads_what_is_written() -> None:
+    values = {"seed": 1, "list": [1, 2], "text": "a: b # c", "none": None, "float": 1e-7, "nested": {"on": True}}
+    assert yaml.safe_load(to_yaml(values)) == {**values, "float": "1e-07"} or yaml.safe_load(to_yaml(values)) == values

@@ -1,0 +1,163 @@
+"""Runs: whole files, honest status, references that mean one run."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recctl.errors import ArtifactError
+from recctl.runs import Run, RunStore
+
+CONFIG = {"seed": 1, "model": {"name": "ease"}}
+
+
+def make(root: Path, label: str = "ease-x") -> Run:
+    return Run.create(root, label, "train", CONFIG)
+
+
+def complete(root: Path, value: float, split: str = "s", mode: str = "max") -> Run:
+    run = make(root)
+    run.metadata |= {"data": {"hash": "d"}, "split": {"hash": split}, "monitor": {"metric": "ndcg@10", "mode": mode}}
+    run.add_metrics("validation", {"ndcg@10": value})
+    run.end("complete")
+    return run
+
+
+def test_a_new_run_is_running_and_knows_where_it_comes_from(tmp_path: Path) -> None:
+    run = make(tmp_path / "deep" / "runs")
+    again = Run.open(run.path)
+    assert again.status == "running"
+    assert again.metadata["seed"] == 1
+    assert again.metadata["environment"]["packages"]["numpy"] == np.__version__
+    assert again.metadata["environment"]["hardware"]["cpus"] == os.cpu_count()
+    assert (run.path / "config.yaml").read_text().startswith("seed: 1")
+
+
+def test_a_run_whose_process_is_gone_has_died(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    run.metadata["process"] = {"pid": 2**22 + 7, "host": socket.gethostname(), "started": "1"}
+    run.save_metadata()
+    assert Run.open(run.path).status == "died"
+    run.metadata["process"] = {"pid": os.getpid(), "host": socket.gethostname(), "started": "another process's"}
+    assert run.status == "died"
+    run.metadata["process"]["host"] = "another machine"
+    assert run.status == "running"
+    run.end("failed", "why")
+    assert Run.open(run.path).status == "failed"
+    assert Run.open(run.path).metadata["error"] == "why"
+
+
+def test_metrics_add_up_and_are_plain_numbers(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    assert run.metrics() == {}
+    run.add_metrics("validation", {"ndcg@10": 0.25, "recall@5": 0.5})
+    run.add_metrics("test", {"ndcg@10": 0.125})
+    run.add_metrics("validation", {"ndcg@10": 0.75})
+    stored = json.loads((run.path / "metrics.json").read_text())
+    assert stored == {"validation": {"ndcg@10": 0.75, "recall@5": 0.5}, "test": {"ndcg@10": 0.125}}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        run.add_metrics("test", {"x": float("nan")})
+    assert json.loads((run.path / "metrics.json").read_text()) == stored
+
+
+def test_per_user_metrics_of_one_part_leave_the_other_alone(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    run.save_per_user({"validation": pd.DataFrame({"user_id": [1, 2], "ndcg@10": [0.5, 0.25]})})
+    run.save_per_user({"test": pd.DataFrame({"user_id": [1], "ndcg@10": [1.0]})})
+    run.save_per_user({"validation": pd.DataFrame({"user_id": [3], "ndcg@10": [0.75]})})
+    table = pd.read_parquet(run.path / "per_user.parquet")
+    assert sorted(zip(table["part"], table["user_id"], table["ndcg@10"], strict=True)) == [
+        ("test", 1, 1.0),
+        ("validation", 3, 0.75),
+    ]
+
+
+def test_the_split_is_stored_whole_and_damage_is_told(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    parts = np.arange(100, dtype=np.uint8) % 3
+    run.save_split(parts)
+    np.testing.assert_array_equal(run.split_parts(), parts)
+    (run.path / "split.npz").write_bytes(b"PK\x03\x04 broken")
+    with pytest.raises(ArtifactError, match=r"split\.npz: damaged"):
+        run.split_parts()
+    (run.path / "split.npz").unlink()
+    with pytest.raises(ArtifactError, match=r"split\.npz: missing"):
+        run.split_parts()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"run_id": "x"}', "\x00\x01"])
+def test_damaged_metadata_is_told_and_not_listed(tmp_path: Path, text: str) -> None:
+    run = make(tmp_path)
+    (run.path / "metadata.json").write_text(text)
+    store = RunStore(tmp_path)
+    with pytest.raises(ArtifactError, match=r"metadata\.json: damaged"):
+        store.resolve(run.id)
+    assert list(store.runs()) == []
+    assert store.damaged() == [run.id]
+
+
+def test_references(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    with pytest.raises(ArtifactError, match="has no runs yet"):
+        store.resolve("latest")
+    for name in ("20260101-000000-ease-x-0001", "20260101-000001-als-x-0002", "20260101-000001-als-x-0003"):
+        made = make(tmp_path)
+        made.path.rename(tmp_path / name)
+    assert store.ids()[0] == "20260101-000000-ease-x-0001"
+    assert store.resolve("latest").id == "20260101-000001-als-x-0003"
+    assert store.resolve("20260101-000000").id == "20260101-000000-ease-x-0001"
+    assert store.resolve("20260101-000001-als-x-0002").id == "20260101-000001-als-x-0002"
+    assert store.resolve(str(tmp_path / "20260101-000001-als-x-0002")).id == "20260101-000001-als-x-0002"
+    with pytest.raises(ArtifactError, match="several begin so"):
+        store.resolve("20260101")
+    with pytest.raises(ArtifactError, match="did you mean latest"):
+        store.resolve("lastest")
+    with pytest.raises(ArtifactError, match="not in"):
+        store.resolve("")
+
+
+def test_best_compares_only_what_can_be_compared(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    with pytest.raises(ArtifactError, match="no complete run"):
+        store.resolve("best")
+    complete(tmp_path, 0.3)
+    good = complete(tmp_path, 0.5)
+    make(tmp_path)  # still running: no candidate
+    assert store.resolve("best").id == good.id
+    complete(tmp_path, 0.9, split="another")
+    with pytest.raises(ArtifactError, match="can't be compared"):
+        store.resolve("best")
+
+
+def test_best_is_lowest_where_lower_is_better(tmp_path: Path) -> None:
+    low = complete(tmp_path, 0.3, mode="min")
+    complete(tmp_path, 0.5, mode="min")
+    assert RunStore(tmp_path).resolve("best").id == low.id
+
+
+def test_looks_at_test_are_counted_for_equal_data_and_split(tmp_path: Path) -> None:
+    for split, looks in (("a", 1), ("a", 2), ("b", 5)):
+        run = make(tmp_path)
+        run.metadata |= {"data": {"hash": "d"}, "split": {"hash": split}, "test_looks": looks}
+        run.save_metadata()
+    assert RunStore(tmp_path).test_looks("d", "a") == 3
+
+
+def test_removing(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    run, kept = make(tmp_path), make(tmp_path)
+    store.remove(run)
+    assert store.ids() == [kept.id]
+    assert [path.name for path in tmp_path.iterdir()] == [kept.id]
+
+
+def test_the_runs_directory_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert RunStore().root == Path("runs")
+    monkeypatch.setenv("RECCTL_RUNS_DIR", str(tmp_path))
+    assert RunStore().root == tmp_path
