@@ -65,7 +65,7 @@ def _facts(part: dict[str, Any], people_held_out: bool) -> list[str]:
         facts.append("without timestamps, nobody can tell whether train holds the future")
     elif later["interactions"]:
         but = "" if own["interactions"] else ", but nothing that is known of a user is later than what is to be found"
-        facts.append(f"{later['share']:.1%} of train is later than the first interaction here{but}")
+        facts.append(f"{later['share']:.1%} of train is later than its first interaction{but}")
     if part["own_ties"] and not own["interactions"]:
         facts.append(
             f"users whose border falls within one moment, so that the order of the rows decides: {part['own_ties']:,}"

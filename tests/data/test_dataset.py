@@ -1,0 +1,104 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from recctl.data.dataset import InteractionDataset
+from recctl.errors import DataError
+
+
+@pytest.fixture
+def frame():
+    return pd.DataFrame(
+        {
+            "user_id": ["b", "a", "b", "b", "c"],
+            "item_id": [7, 7, 3, 7, 3],
+            "rating": [1, 2, 3, 4, 5],
+            "timestamp": pd.to_datetime([10, 20, 30, 40, 50], unit="s"),
+            "title": list("vwxyz"),
+        }
+    )
+
+
+def test_arrays_and_vocabularies(frame):
+    dataset = InteractionDataset(frame)
+    assert dataset.user_vocabulary.ids.tolist() == ["a", "b", "c"]
+    assert dataset.users.tolist() == [1, 0, 1, 1, 2]
+    assert dataset.item_vocabulary.ids.tolist() == [3, 7]
+    assert dataset.items.tolist() == [1, 1, 0, 1, 0]
+    assert (dataset.ratings.dtype, dataset.timestamps.dtype) == (np.float32, np.int64)
+    assert (len(dataset), dataset.n_users, dataset.n_items) == (5, 3, 2)
+    assert repr(dataset) == "InteractionDataset(5 implicit interactions, 3 users, 2 items)"
+
+
+def test_data_is_the_table_given(frame):
+    expected = frame[["user_id", "item_id", "rating"]].assign(timestamp=[10, 20, 30, 40, 50])
+    pd.testing.assert_frame_equal(InteractionDataset(frame).data, expected, check_dtype=False)
+    assert InteractionDataset(frame[["user_id", "item_id"]]).data.columns.tolist() == ["user_id", "item_id"]
+
+
+def test_data_makes_the_same_dataset_again(frame):
+    dataset = InteractionDataset(frame)
+    assert InteractionDataset(dataset.data).content_hash() == dataset.content_hash()
+
+
+def test_csr_implicit_counts_distinct_pairs(frame):
+    assert InteractionDataset(frame).csr.toarray().tolist() == [[0, 1], [1, 1], [1, 0]]
+
+
+def test_csr_explicit_holds_the_last_rating_of_a_pair(frame):
+    assert InteractionDataset(frame, implicit=False).csr.toarray().tolist() == [[0, 2], [3, 4], [5, 0]]
+
+
+def test_the_table_given_is_not_changed(frame):
+    before = frame.copy(deep=True)
+    dataset = InteractionDataset(frame, min_user_interactions=2)
+    dataset.ratings[:] = 0
+    dataset.data.iloc[0, 0] = "changed"
+    pd.testing.assert_frame_equal(frame, before)
+
+
+def test_minimum_counts_are_met_by_all_that_is_left(frame):
+    dataset = InteractionDataset(frame, min_user_interactions=2, min_item_interactions=2)
+    assert dataset.data["user_id"].tolist() == ["b", "b"]
+    assert dataset.data["rating"].tolist() == [1, 4]
+    assert dataset.user_vocabulary.ids.tolist() == ["b"]
+
+
+def test_a_bad_id_is_told_by_its_row_in_the_table_even_when_users_are_left_out(frame):
+    frame["item_id"] = frame["item_id"].astype(object)
+    frame.loc[4, "item_id"] = 2.5
+    with pytest.raises(DataError, match=r"item_id: row 4: 2.5"):
+        InteractionDataset(frame, min_user_interactions=2)
+
+
+def test_minimum_counts_that_leave_nothing(frame):
+    with pytest.raises(
+        DataError, match="min_user_interactions=9, min_item_interactions=0: none of 5 interactions of 3"
+    ):
+        InteractionDataset(frame, min_user_interactions=9)
+
+
+def test_refusals(frame):
+    with pytest.raises(DataError, match="the table is empty"):
+        InteractionDataset(frame[:0])
+    with pytest.raises(DataError, match="no column rating"):
+        InteractionDataset(frame[["user_id", "item_id"]], implicit=False)
+    with pytest.raises(DataError, match="no column item_id"):
+        InteractionDataset(frame[["user_id"]])
+
+
+@pytest.mark.parametrize("rows", [np.array([3, 1]), np.array([False, True, False, True, False])])
+def test_take_keeps_only_the_ids_that_occur(frame, rows):
+    part = InteractionDataset(frame, implicit=False).take(rows)
+    expected = frame.iloc[np.flatnonzero(rows) if rows.dtype == bool else rows]
+    assert part.data["user_id"].tolist() == expected["user_id"].tolist()
+    assert part.data["rating"].tolist() == expected["rating"].tolist()
+    assert part.user_vocabulary.ids.tolist() == ["a", "b"]
+    assert part.item_vocabulary.ids.tolist() == [7]
+    assert not part.implicit
+    assert part.csr.shape == (2, 1)
+
+
+def test_take_without_ratings_and_timestamps():
+    part = InteractionDataset(pd.DataFrame({"user_id": [1, 2], "item_id": [1, 2]})).take(np.array([1]))
+    assert (part.ratings, part.timestamps, part.data.to_dict("list")) == (None, None, {"user_id": [2], "item_id": [2]})

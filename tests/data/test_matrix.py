@@ -1,0 +1,69 @@
+import numpy as np
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recctl.data.matrix import InteractionMatrix
+
+entries = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 7), st.integers(1, 5)), max_size=60)
+
+
+def build(drawn, binary):
+    users, items, values = (np.array([entry[part] for entry in drawn]) for part in range(3))
+    values = None if binary else values.astype(np.float32)
+    return InteractionMatrix.from_pairs(users.astype(np.int32), items.astype(np.int32), values, (6, 8))
+
+
+def dense(drawn, binary):
+    table = np.zeros((6, 8), np.float32)
+    for user, item, value in drawn:
+        table[user, item] = 1 if binary else value
+    return table
+
+
+@given(entries, st.booleans())
+def test_from_pairs_to_scipy(drawn, binary):
+    matrix = build(drawn, binary)
+    found = matrix.to_scipy()
+    expected = dense(drawn, binary)
+    np.testing.assert_array_equal(found.toarray(), expected)
+    assert found.dtype == np.float32
+    assert found.has_canonical_format
+    assert (matrix.n_rows, matrix.n_columns, matrix.nnz, matrix.is_binary) == (
+        6,
+        8,
+        np.count_nonzero(expected),
+        binary or not drawn,
+    )
+    np.testing.assert_array_equal(matrix.column_counts(), np.count_nonzero(expected, axis=0))
+
+
+@given(entries, st.booleans(), st.lists(st.integers(0, 5), max_size=10))
+def test_take_is_indexing_by_rows(drawn, binary, rows):
+    taken = build(drawn, binary).take(np.array(rows, np.int32))
+    np.testing.assert_array_equal(taken.to_scipy().toarray(), dense(drawn, binary)[np.array(rows, int)])
+
+
+@given(entries, st.booleans())
+def test_transposed_with_positions(drawn, binary):
+    matrix = build(drawn, binary)
+    turned, positions = matrix.transposed()
+    np.testing.assert_array_equal(turned.to_scipy().toarray(), dense(drawn, binary).T)
+    rows = np.repeat(np.arange(6), np.diff(matrix.starts))
+    np.testing.assert_array_equal(rows[positions], turned.columns)
+    assert sorted(positions) == list(range(matrix.nnz))
+
+
+def test_from_rows_keeps_the_order_of_each_row():
+    matrix = InteractionMatrix.from_rows([np.array([3, 1], np.int32), np.array([], np.int32), np.array([2])], 5)
+    assert matrix.starts.tolist() == [0, 2, 2, 3]
+    assert matrix.columns.tolist() == [3, 1, 2]
+    assert matrix.columns.dtype == np.int32
+    np.testing.assert_array_equal(
+        matrix.to_scipy().toarray(), sp.csr_array(([1.0, 1, 1], ([0, 0, 2], [3, 1, 2])), shape=(3, 5)).toarray()
+    )
+
+
+def test_from_no_rows():
+    matrix = InteractionMatrix.from_rows([], 5)
+    assert (matrix.n_rows, matrix.nnz, matrix.take(np.empty(0, np.int32)).n_rows) == (0, 0, 0)

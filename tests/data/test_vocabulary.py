@@ -1,0 +1,115 @@
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recctl.data import vocabulary
+from recctl.data.columns import ids_of
+from recctl.data.vocabulary import Vocabulary
+from recctl.errors import DataError
+
+int64 = st.integers(-(2**63), 2**63 - 1)
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+
+
+def assert_encodes(ids, encoded):
+    found, codes = encoded
+    assert found.ids.tolist() == sorted(set(ids))
+    assert codes.dtype == np.int32
+    assert found.decode(codes).tolist() == ids
+    assert found.column(codes).tolist() == ids
+
+
+@given(st.lists(st.integers(-50, 50) | int64, max_size=60))
+def test_integers_near_and_far(ids):
+    assert_encodes(ids, Vocabulary.encode(np.array(ids, np.int64)))
+
+
+@given(st.lists(text, min_size=1, max_size=60))
+def test_text_as_objects_as_arrow_and_as_dictionary(ids):
+    objects = np.array([*ids, None], object)[:-1]
+    assert_encodes(ids, Vocabulary.encode(objects))
+    half = len(ids) // 2
+    chunks = [pa.array(part, pa.string()) for part in (ids[:half], ids[half:])]
+    assert_encodes(ids, Vocabulary.encode(pa.chunked_array(chunks)))
+    assert_encodes(ids, Vocabulary.encode(pa.chunked_array([chunk.dictionary_encode() for chunk in chunks])))
+    assert_encodes(ids, Vocabulary.encode(pa.array(ids).dictionary_encode()))
+
+
+def test_categories_that_do_not_occur_are_left_out():
+    column = pd.Series(["b", "a", "b"]).astype(pd.CategoricalDtype(["z", "b", "y", "a"]))
+    assert_encodes(["b", "a", "b"], Vocabulary.encode(ids_of(column, "user_id")))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "str"])
+def test_no_ids(dtype):
+    found, codes = Vocabulary.encode(ids_of(pd.Series([], dtype=dtype), "user_id"))
+    assert (len(found), len(codes)) == (0, 0)
+    assert found.codes([1, "a"]).tolist() == [-1, -1]
+
+
+def test_too_many_ids(monkeypatch):
+    monkeypatch.setattr(vocabulary, "MAX_CODES", 2)
+    with pytest.raises(DataError, match="3 distinct ids; at most 2"):
+        Vocabulary.encode(np.array([1, 2, 3]))
+
+
+class TestCodes:
+    numbers = Vocabulary(np.array([-5, 1, 7]))
+    names = Vocabulary(np.array(["1", "a", "ж"], object))
+
+    @pytest.mark.parametrize(
+        "ids",
+        [
+            [7, -5, 2],
+            (7, -5, 2),
+            iter([7, -5, 2]),
+            np.array([7, -5, 2], np.int16),
+            pd.Series([7, -5, 2], index=[9, 9, 9]),
+            pd.Series([7, -5, 2], dtype="Int64"),
+            pd.Index([7, -5, 2]),
+            [7, -5, 2**70],
+            [7, -5, None],
+            [7, -5, "1"],
+            [7, -5, 1.5],
+        ],
+    )
+    def test_known_integers_and_strangers(self, ids):
+        codes = self.numbers.codes(ids)
+        assert codes.tolist() == [2, 0, -1]
+        assert codes.dtype == np.int32
+
+    @pytest.mark.parametrize(
+        "ids",
+        [
+            ["ж", "1", "b"],
+            np.array(["ж", "1", "b"]),
+            np.array(["ж", "1", None], object),
+            pd.Series(["ж", "1", None]),
+            pd.Series(["ж", "1", "b"], dtype="category"),
+            ["ж", "1", 1],
+            ["ж", "1", b"a"],
+        ],
+    )
+    def test_known_text_and_strangers(self, ids):
+        assert self.names.codes(ids).tolist() == [2, 0, -1]
+
+    def test_int_ids_are_not_text_ids(self):
+        assert self.names.codes([1]).tolist() == [-1]
+        assert self.numbers.codes(["1"]).tolist() == [-1]
+
+    @pytest.mark.parametrize("ids", [[[1]], [{"a": 1}], np.array([[1]]), ["a", "\ud800"]])
+    def test_what_can_be_no_id(self, ids):
+        with pytest.raises(DataError, match="ids are int or str"):
+            self.names.codes(ids)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=20))
+def test_subset_keeps_only_what_occurs(codes):
+    whole = Vocabulary(np.arange(10) * 11)
+    part, renumbered = whole.subset(np.array(codes, np.int32))
+    assert part.ids.tolist() == sorted({11 * code for code in codes})
+    assert part.decode(renumbered).tolist() == [11 * code for code in codes]
+    assert renumbered.dtype == np.int32

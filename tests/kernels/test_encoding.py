@@ -1,0 +1,22 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from recctl.kernels.encoding import encode_dense
+
+
+@given(arrays(np.int64, st.integers(1, 200), elements=st.integers(-500, 500)))
+def test_dense_codes_are_places_among_the_distinct_ids(ids):
+    distinct, codes = encode_dense(ids, int(ids.min()), int(ids.max()))
+    expected_distinct, expected_codes = np.unique(ids, return_inverse=True)
+    np.testing.assert_array_equal(distinct, expected_distinct)
+    np.testing.assert_array_equal(codes, expected_codes)
+    assert (distinct.dtype, codes.dtype) == (np.int64, np.int32)
+
+
+def test_ids_far_from_zero():
+    low = -(2**62)
+    distinct, codes = encode_dense(np.array([low + 3, low, low + 3]), low, low + 3)
+    assert distinct.tolist() == [low, low + 3]
+    assert codes.tolist() == [1, 0, 1]
