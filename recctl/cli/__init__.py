@@ -8,9 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from importlib import import_module
 from typing import Any, NoReturn
 
 from recctl.errors import RecctlError
+
+# Each module registers its command with the application; in the order of the help.
+_VERBS = ("train", "split", "fit", "evaluate", "recommend", "runs", "models", "data", "config")
 
 
 def main() -> NoReturn:
@@ -24,7 +28,8 @@ def run(arguments: list[str]) -> int:
     Returns:
         0 done, 1 unforeseen, 2 usage or config, 3 data, 4 run or model, 5 training, 6 an assertion, 130 interrupted.
     """
-    from recctl.cli import config, data, evaluate, fit, models, recommend, runs, split, train  # noqa: F401 - register
+    for verb in _VERBS:
+        import_module(f"recctl.cli.{verb}")
     from recctl.cli.app import Settings, app, settings
 
     settings.__dict__.update(Settings().__dict__)

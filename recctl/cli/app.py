@@ -66,7 +66,7 @@ def verb(parent: typer.Typer, name: str | None = None) -> Callable[[Callable[...
         kept = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own.parameters.values()]
         command.__signature__ = own.replace(parameters=[*kept, *common])  # type: ignore[attr-defined]
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*kept, *common]}
-        del command.__wrapped__  # type: ignore[attr-defined]
+        del command.__wrapped__
         parent.command(name)(command)
         return function
 

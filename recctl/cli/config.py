@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from recctl.cli.app import ConfigArgument, SetOption, app, group, verb
+from recctl.cli.app import ConfigArgument, SetOption, app, group, settings, verb
 
 config = group("Write, check and explain configs.")
 app.add_typer(config, name="config")
@@ -29,7 +29,7 @@ def init(
 
     text = template(model, {n: (p.default, p.help) for n, p in model_class(model).parameters.items() if n != "seed"})
     if output is None:
-        if not console.settings.json:
+        if not settings.json:
             console.raw(text)
     else:
         if output.exists() and not force:
@@ -59,7 +59,7 @@ def show(source: ConfigArgument = None, overrides: SetOption = None) -> None:
 
     loaded = common.load_config(source, overrides)
     values = loaded.config.model_dump()
-    if not console.settings.json:
+    if not settings.json:
         console.raw(to_yaml(values))
     console.document(values)
 

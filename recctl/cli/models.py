@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recctl.cli.app import app, verb
+from recctl.cli.app import app, settings, verb
 
 if TYPE_CHECKING:
     from recctl.models.hyperparameters import Hyperparameter
@@ -27,7 +27,7 @@ def models(
         console.document({"models": [{"name": each, "summary": summary} for each, summary in found]})
         return
     cls = model_class(name)
-    if not console.settings.json:
+    if not settings.json:
         console.raw(f"{cls.__name__} ({name})\n\n{inspect.getdoc(cls)}\n")
     rows = [
         [key, declared.type_name(), repr(declared.default), _bounds(declared), _search(declared), declared.help]

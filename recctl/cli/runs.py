@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,7 +22,7 @@ def list_(
     from recctl.runs.store import monitored
 
     store = common.store()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for run in store.runs():
         names = sorted({entry["model"] for entry in run.metadata.get("models", [])})
         if (status and run.status != status) or (model and model not in names):
@@ -55,7 +55,7 @@ def show(run_id: RunArgument) -> None:
     run = common.store().resolve(run_id)
     facts = run.metadata
     data, split = facts.get("data", {}), facts.get("split", {})
-    rows = [
+    rows: list[list[Any]] = [
         ["run", run.id],
         ["status", run.status + (f": {facts['error']}" if "error" in facts else "")],
         ["created", facts.get("created")],
@@ -78,7 +78,7 @@ def show(run_id: RunArgument) -> None:
     console.document(common.describe(run, metadata=facts))
 
 
-def _git(state: dict[str, object] | None) -> str | None:
+def _git(state: dict[str, Any] | None) -> str | None:
     return f"{str(state['commit'])[:12]}{' and uncommitted changes' if state['dirty'] else ''}" if state else None
 
 

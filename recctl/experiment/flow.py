@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from recctl import progress
 from recctl.config import Config, LoadedConfig
@@ -17,11 +17,14 @@ from recctl.data.splitting import Split
 from recctl.errors import ConfigError, DataError, RecctlError
 from recctl.evaluation import METRICS, Evaluator
 from recctl.experiment.checks import load
-from recctl.experiment.preparation import Prepared, prepare, resolved
+from recctl.experiment.preparation import Prepared, prepare, read_dataset, resolved
 from recctl.models.base import Recommender
 from recctl.models.registry import load_model, make_model, model_class
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Part = Literal["validation", "test"]
 
@@ -122,8 +125,6 @@ def evaluate(
     model = load_run_model(run)
     prepared, _ = _timed_prepare(loaded, run)
     if data is not None:
-        from recctl.experiment.preparation import read_dataset
-
         relevant, _, _ = read_dataset(data)
         name = f"file:{Path(data.config.data.source).name}"
         history = prepared.split.train(prepared.dataset)
@@ -245,7 +246,9 @@ def _measure(
     config: Config,
 ) -> dict[str, float]:
     section = config.evaluation
-    tables, metrics, record = [], {}, {}
+    tables: list[pd.DataFrame] = []
+    metrics: dict[str, float] = {}
+    record: dict[str, Any] = {}
     for task in ("ranking", "rating_prediction"):
         names = [metric for metric in section.metrics if METRICS[metric].task == task]
         if not names:

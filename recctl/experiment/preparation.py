@@ -10,9 +10,10 @@ import numpy as np
 
 from recctl import progress
 from recctl.config import Config, LoadedConfig
+from recctl.data.columns import ITEM, USER
 from recctl.data.dataset import InteractionDataset
 from recctl.data.leakage import leakage_report, warnings
-from recctl.data.preprocessing import apply_steps, filter_by_interaction_count
+from recctl.data.preprocessing import StepReport, apply_steps, filter_by_interaction_count
 from recctl.data.sources import ReadOptions, SourceTable, catalogue, read_source
 from recctl.data.splitting import Split, make_split
 from recctl.errors import DataError
@@ -75,7 +76,7 @@ def read_dataset(loaded: LoadedConfig) -> tuple[InteractionDataset, np.ndarray[A
         frame = _labelled(config, tables)
     steps = [(name, params or {}) for step in config.data.preprocess for name, params in step.items()]
     low, low_items = config.data.min_user_interactions, config.data.min_item_interactions
-    reports = []
+    reports: list[StepReport] = []
     if steps:
         with progress.task("Preprocessing"):
             frame, reports = apply_steps(frame, steps, config.seed)
@@ -114,7 +115,13 @@ def _read(config: Config, base: Path) -> list[SourceTable]:
         frame = generate(size.n_users, size.n_items, size.n_interactions, seed=seed)
         return [SourceTable(frame, {"source": "synthetic", **size.model_dump(), "seed": seed})]
     options = ReadOptions(
-        data.format, data.columns, data.delimiter, data.header, data.timestamp_unit, data.bad_rows, data.id_type
+        data.format,
+        {str(k): v for k, v in data.columns.items()},
+        data.delimiter,
+        data.header,
+        data.timestamp_unit,
+        data.bad_rows,
+        data.id_type,
     )
     sources = [data.source]
     if config.split.strategy == "predefined":
@@ -127,8 +134,7 @@ def _labelled(config: Config, tables: list[SourceTable]) -> pd.DataFrame:
 
     names = ["train", "test"] if len(tables) == 2 else ["train", "validation", "test"]
     frames = [table.frame.assign(**{_PART: name}) for table, name in zip(tables, names, strict=True)]
-    kinds = {str(frame[column].dtype) for frame in frames for column in ("user_id",)}
-    if len(kinds) > 1:
+    if any(len({str(frame[column].dtype) for frame in frames}) > 1 for column in (USER, ITEM)):
         raise DataError("the files of a predefined split have ids of different types; set data.id_type: text")
     return pd.concat(frames, ignore_index=True)
 

@@ -1,0 +1,398 @@
+"""The command line as a script sees it: stdout, stderr, exit codes, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recctl.cli import run
+from recctl.cli.assertions import parse, require
+from recctl.errors import AssertionFailedError, ConfigError
+
+
+class Outcome:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def recctl(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    def call(*arguments: str) -> Outcome:
+        capsys.readouterr()
+        code = run(list(arguments))
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+def test_train_ends_with_metrics_and_the_run(recctl: Any, workdir: Path) -> None:
+    done = recctl("train", "small.yaml")
+    assert done.code == 0, done.err
+    run_id = os.listdir("runs")[0]
+    assert "ndcg@10" in done.out
+    assert f"runs/{run_id}" in done.out
+    assert f"recctl recommend {run_id}" in done.err
+    files = {str(path.relative_to(workdir / "runs" / run_id)) for path in (workdir / "runs" / run_id).rglob("*")}
+    assert files == {
+        "config.yaml",
+        "metadata.json",
+        "metrics.json",
+        "per_user.parquet",
+        "split.npz",
+        "log.txt",
+        "models",
+        "models/v1.pkl",
+    }
+
+
+def test_json_is_the_only_thing_on_stdout(recctl: Any) -> None:
+    trained = recctl("train", "small.yaml", "--json")
+    assert trained.json["status"] == "complete"
+    assert {"run_id", "path", "status", "metrics", "models", "timings"} <= trained.json.keys()
+    run_id = trained.json["run_id"]
+    for arguments in (
+        ("evaluate", run_id),
+        ("recommend", "latest", "1", "2"),
+        ("runs", "list"),
+        ("runs", "show", run_id),
+        ("models",),
+        ("models", "ease"),
+        ("data", "list"),
+        ("data", "describe", "small.yaml"),
+        ("config", "validate", "small.yaml"),
+        ("config", "show", "small.yaml"),
+        ("config", "schema"),
+        ("config", "steps"),
+        ("config", "metrics"),
+        ("config", "init", "ease"),
+        ("split", "small.yaml"),
+        ("fit", "small.yaml"),
+    ):
+        done = recctl(*arguments, "--json")
+        assert done.code == 0, (arguments, done.err)
+        assert isinstance(done.json, dict)
+
+
+def test_evaluate_repeats_what_train_measured(recctl: Any) -> None:
+    trained = recctl("train", "small.yaml", "--json").json
+    again = recctl("evaluate", "latest", "--on", "validation", "--json").json
+    assert again["measured"] == trained["metrics"]["validation"]
+    test = recctl("evaluate", "latest", "--on", "test", "--json").json
+    assert test["measured"] == trained["metrics"]["test"]
+    assert (trained["test_looks"], test["test_looks"]) == (1, 2)
+
+
+def test_evaluate_adds_other_metrics(recctl: Any) -> None:
+    recctl("train", "small.yaml")
+    done = recctl("evaluate", "best", "-m", "mrr", "-m", "coverage", "-k", "3", "--json").json
+    assert set(done["measured"]) == {"mrr@3", "coverage@3"}
+    assert {"mrr@3", "ndcg@10"} <= done["metrics"]["validation"].keys()
+
+
+def test_evaluate_on_a_file(recctl: Any, workdir: Path) -> None:
+    recctl("train", "small.yaml")
+    (workdir / "next.csv").write_text("user_id,item_id\n1,2\n1,3\n2,5\n999999,1\n")
+    done = recctl("evaluate", "latest", "--data", "next.csv", "--json")
+    assert done.code == 0, done.err
+    assert done.json["on"] == "file:next.csv"
+    assert "file:next.csv" in done.json["metrics"]
+
+
+@pytest.mark.parametrize(("condition", "code"), [("ndcg@10>=0", 0), ("ndcg@10>=0.999", 6), ("ndgc@10>=0", 2), ("x", 2)])
+def test_assertions_end_with_a_code_of_their_own(recctl: Any, condition: str, code: int) -> None:
+    recctl("train", "small.yaml")
+    done = recctl("evaluate", "latest", "--assert", condition)
+    assert done.code == code
+    if code == 6:
+        assert "is not >= 0.999" in done.err
+
+
+def test_conditions() -> None:
+    metrics = {"ndcg@10": 0.5, "rmse": 0.9}
+    require([parse("ndcg@10>=0.5"), parse(" rmse < 1 "), parse("rmse<=9e-1"), parse("ndcg@10>0.4")], metrics, "test")
+    with pytest.raises(AssertionFailedError, match="ndcg@10 = 0.5 is not > 0.5; rmse = 0.9 is not < 0.9"):
+        require([parse("ndcg@10>0.5"), parse("rmse<0.9")], metrics, "test")
+    for text in ("ndcg@10", "ndcg@10=0.5", ">=1", "ndcg>=x", "ndcg>=1.2.3"):
+        with pytest.raises(ConfigError, match="write it as METRIC>=NUMBER"):
+            parse(text)
+
+
+def test_equal_config_and_seed_give_equal_bytes_on_one_thread_and_on_two(recctl: Any, workdir: Path) -> None:
+    paths = [
+        Path(recctl("train", "small.yaml", "--threads", threads, "--json").json["path"]) for threads in ("1", "2", "2")
+    ]
+    one, two, again = ((path / "metrics.json").read_bytes() for path in paths)
+    assert one == two == again
+    assert (paths[1] / "models/v1.pkl").read_bytes() == (paths[2] / "models/v1.pkl").read_bytes()
+    assert (paths[0] / "split.npz").read_bytes() == (paths[1] / "split.npz").read_bytes()
+
+
+def test_the_stored_config_gives_the_same_numbers(recctl: Any) -> None:
+    first = recctl("train", "small.yaml", "--set", "model.params.l2_reg=33", "--json").json
+    again = recctl("train", f"{first['path']}/config.yaml", "--json").json
+    assert again["metrics"] == first["metrics"]
+    assert again["data_hash"] == first["data_hash"]
+    assert again["split_hash"] == first["split_hash"]
+
+
+def test_relative_paths_resolve_from_the_config_and_hold_in_the_stored_one(recctl: Any, workdir: Path) -> None:
+    folder = workdir / "elsewhere"
+    folder.mkdir()
+    rows = [f"{user},{(user * 7 + step) % 40}" for user in range(60) for step in range(12)]
+    (folder / "clicks.csv").write_text("user_id,item_id\n" + "\n".join(rows) + "\n")
+    (folder / "c.yaml").write_text("data: {source: clicks.csv}\nsplit: {val_size: 0.1}\n")
+    first = recctl("train", "elsewhere/c.yaml", "--json")
+    assert first.code == 0, first.err
+    assert recctl("train", f"{first.json['path']}/config.yaml", "--json").json["metrics"] == first.json["metrics"]
+    assert recctl("evaluate", "latest", "--json").code == 0
+    (folder / "clicks.csv").write_text("user_id,item_id\n" + "\n".join(rows[:-1]) + "\n")
+    changed = recctl("evaluate", "latest")
+    assert changed.code == 3
+    assert "the data have changed" in changed.err or "the split is of" in changed.err
+
+
+def test_a_changed_split_is_refused(recctl: Any, workdir: Path) -> None:
+    import numpy as np
+
+    path = Path(recctl("train", "small.yaml", "--json").json["path"])
+    parts = np.load(path / "split.npz")["parts"]
+    np.savez_compressed(path / "split.npz", parts=parts[::-1])
+    done = recctl("evaluate", "latest")
+    assert done.code == 3
+    assert "is not the split that the run was made with" in done.err
+
+
+def test_a_changed_model_is_refused(recctl: Any) -> None:
+    path = Path(recctl("train", "small.yaml", "--json").json["path"])
+    model = path / "models" / "v1.pkl"
+    content = bytearray(model.read_bytes())
+    content[-100] ^= 1
+    model.write_bytes(content)
+    done = recctl("evaluate", "latest")
+    assert done.code == 4
+    assert "wrong hash" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("train", "nope.yaml"), 2, "nope.yaml: No such file or directory"),
+        (("train", "small.yaml", "--set", "model.params.l2_rge=1"), 2, "did you mean l2_reg?"),
+        (("train", "small.yaml", "--set", "data.source=nope.csv"), 3, "neither a data set of the catalogue nor a file"),
+        (("train", "small.yaml", "--set", "data.min_user_interactions=9999"), 3, "leave nothing of"),
+        (("train", "--resume", "x", "small.yaml"), 2, "leave CONFIG and --set out"),
+        (("train", "--resume", "x"), 4, "run 'x': not in"),
+        (("trian",), 2, "No such command 'trian'. Did you mean 'train'?"),
+        (("train", "small.yaml", "--threads", "0"), 2, "0 is not in the range"),
+        (("evaluate", "latest"), 4, "has no runs yet"),
+        (("evaluate", "latest", "--on", "tset"), 2, "'tset'"),
+        (("recommend", "latest"), 2, "name users"),
+        (("models", "eese"), 2, "did you mean ease?"),
+        (("config", "validate", "bad.yaml"), 2, "bad.yaml:2: seed: 'x' should be a valid integer"),
+        (("config", "init", "eese"), 2, "did you mean ease?"),
+        (("config", "init", "ease", "-o", "small.yaml"), 2, "is there already"),
+        (("runs", "show", "nope"), 4, "run 'nope': not in"),
+        (("runs", "rm", "nope", "--yes"), 4, "run 'nope': not in"),
+        (("data", "describe", "empty.csv"), 3, "empty.csv"),
+        (("fit", "nope"), 4, "run 'nope': not in"),
+    ],
+)
+def test_bad_input_gets_one_clear_message_and_its_code(
+    recctl: Any, workdir: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    (workdir / "bad.yaml").write_text("\nseed: x\n")
+    (workdir / "empty.csv").touch()
+    done = recctl(*arguments)
+    assert (done.code, done.out) == (code, "")
+    assert message in done.err
+    assert "Traceback" not in done.err
+    assert not (workdir / "runs").exists(), "bad input must leave no half-made run"
+
+
+def test_errors_are_json_too_when_asked(recctl: Any) -> None:
+    done = recctl("train", "small.yaml", "--set", "sed=1", "--set", "modle=1", "--json")
+    assert done.json == {
+        "status": "error",
+        "exit_code": 2,
+        "errors": ["--set sed: unknown key; did you mean seed?", "--set modle: unknown key; did you mean model?"],
+    }
+
+
+def test_a_failed_run_says_so_and_can_be_gone_on_with(recctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECCTL_MEMORY", "10000")
+    failed = recctl("train", "small.yaml")
+    assert failed.code == 5
+    assert "need" in failed.err
+    shown = recctl("runs", "show", "latest")
+    assert "failed" in shown.out
+    assert "recctl train --resume" in shown.err
+    monkeypatch.delenv("RECCTL_MEMORY")
+    resumed = recctl("train", "--resume", "latest", "--json")
+    assert resumed.json["status"] == "complete"
+    fresh = recctl("train", "small.yaml", "--json")
+    assert resumed.json["metrics"] == fresh.json["metrics"]
+    assert resumed.json["models"][0]["sha256"] == fresh.json["models"][0]["sha256"]
+
+
+def test_resuming_a_complete_run_changes_nothing(recctl: Any) -> None:
+    path = Path(recctl("train", "small.yaml", "--json").json["path"])
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    done = recctl("train", "--resume", "latest")
+    assert done.code == 0
+    assert "nothing to do" in done.err
+    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+
+
+def test_split_then_fit_then_evaluate(recctl: Any, workdir: Path) -> None:
+    import pandas as pd
+
+    made = recctl("split", "small.yaml", "--export", "parts", "--json").json
+    assert {"train.parquet", "validation.parquet", "test.parquet"} == set(os.listdir("parts"))
+    sizes = {name: len(pd.read_parquet(f"parts/{name}.parquet")) for name in ("train", "validation", "test")}
+    assert {name: part["interactions"] for name, part in made["leakage"]["parts"].items()} == sizes
+    fitted = recctl("fit", made["run_id"], "--set", "model.name=popularity", "--json").json
+    assert fitted["split_hash"] == made["split_hash"]
+    assert fitted["parent_run"] == made["run_id"]
+    assert fitted["metrics"] == {}
+    measured = recctl("evaluate", fitted["run_id"], "--json").json
+    assert measured["on"] == "validation"
+    assert measured["measured"]["ndcg@10"] > 0
+    no_model = recctl("evaluate", made["run_id"])
+    assert no_model.code == 4
+    assert "has no model" in no_model.err
+
+
+def test_recommend(recctl: Any) -> None:
+    recctl("train", "small.yaml")
+    rows = recctl("recommend", "latest", "1", "0", "-k", "3", "--json").json["recommendations"]
+    assert [(row["user_id"], row["rank"]) for row in rows] == [(u, r) for u in (1, 0) for r in (1, 2, 3)]
+    new = recctl("recommend", "latest", "--history", "1,2", "-k", "3", "--json").json["recommendations"]
+    assert len(new) == 3
+    assert not {row["item_id"] for row in new} & {1, 2}
+    assert recctl("recommend", "latest", "987654").code == 3
+    assert recctl("recommend", "latest", "abc").code == 3
+    assert recctl("recommend", "latest", "987654", "--on-unknown", "skip", "--json").json["recommendations"] == []
+
+
+def test_runs_can_be_listed_and_removed(recctl: Any) -> None:
+    ids = [
+        recctl("train", "small.yaml", "--set", f"model.name={name}", "--json").json["run_id"]
+        for name in ("ease", "random")
+    ]
+    listed = recctl("runs", "list", "--json").json["runs"]
+    assert {row["run_id"] for row in listed} == set(ids)
+    assert [row["model"] for row in recctl("runs", "list", "--model", "random", "--json").json["runs"]] == ["random"]
+    refused = recctl("runs", "rm", ids[0])
+    assert refused.code == 2
+    assert "say --yes" in refused.err
+    assert recctl("runs", "rm", ids[0], "--yes").code == 0
+    assert [row["run_id"] for row in recctl("runs", "list", "--json").json["runs"]] == [ids[1]]
+
+
+def test_config_init_writes_what_train_takes(recctl: Any, workdir: Path) -> None:
+    assert recctl("config", "init", "item-knn", "-o", "mine.yaml").code == 0
+    text = (workdir / "mine.yaml").read_text().replace("source: movielens-100k", "source: synthetic")
+    (workdir / "mine.yaml").write_text(text)
+    assert recctl("train", "mine.yaml").code == 0
+
+
+def test_the_config_that_is_found_is_told(recctl: Any, workdir: Path) -> None:
+    (workdir / "small.yaml").rename("recctl.yaml")
+    done = recctl("train")
+    assert done.code == 0
+    assert "config: recctl.yaml (found here)" in done.err
+
+
+def test_values_from_data_are_no_markup(recctl: Any, workdir: Path) -> None:
+    rows = [f"u{user}[bold],[red]i{item}[/red]" for user in range(30) for item in range(10) if (user + item) % 3]
+    (workdir / "odd.csv").write_text("user_id,item_id\n" + "\n".join(rows) + "\n")
+    assert recctl("train", "small.yaml", "--set", "data.source=odd.csv").code == 0
+    done = recctl("recommend", "latest", "u1[bold]", "-k", "1")
+    assert done.code == 0, done.err
+    assert "[red]i" in done.out
+    assert "u1[bold]" in done.out
+
+
+def _process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "recctl", *arguments], capture_output=True, text=True, check=False, **options
+    )
+
+
+def test_help_and_version_import_nothing_slow(workdir: Path) -> None:
+    code = (
+        "import sys; from recctl.cli import run; run(['--help']); run(['train', '--help']); run(['--version']);"
+        "slow = {'numpy', 'pandas', 'numba', 'torch', 'optuna', 'pyarrow', 'scipy', 'pydantic'} & set(sys.modules);"
+        "sys.exit(f'imported {slow}' if slow else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "train" in done.stdout
+    assert "recctl 0" in done.stdout
+
+
+def test_train_imports_neither_torch_nor_optuna(workdir: Path) -> None:
+    code = (
+        "import sys; from recctl.cli import run; code = run(['train', 'small.yaml', '-q']);"
+        "slow = {'torch', 'optuna', 'plotly', 'matplotlib', 'sklearn'} & set(sys.modules);"
+        "sys.exit(f'imported {slow}' if slow else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_a_script_reads_the_json_and_stops_at_an_error(workdir: Path) -> None:
+    script = f"""set -eu
+    recctl() {{ {sys.executable} -m recctl "$@"; }}
+    run=$(recctl train small.yaml --json -q | {sys.executable} -c 'import json,sys; print(json.load(sys.stdin)["run_id"])')
+    recctl evaluate "$run" --assert 'ndcg@10>=0.01' -q > /dev/null
+    recctl runs list | head -1
+    recctl evaluate "$run" --assert 'ndcg@10>=0.99' -q > /dev/null
+    echo not reached"""
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 6
+    assert "not reached" not in done.stdout
+
+
+def test_sigterm_leaves_an_interrupted_run_that_resumes(workdir: Path) -> None:
+    models = workdir / "models"
+    models.mkdir()
+    (models / "slow.py").write_text(
+        "import os, time\n"
+        "from recctl.models.popularity import PopularityRecommender\n"
+        "class Slow(PopularityRecommender):\n"
+        '    """Popularity that takes its time."""\n'
+        '    name = "slow"\n'
+        "    def _fit(self, interactions):\n"
+        '        open("fitting", "w").close()\n'
+        '        time.sleep(float(os.environ["SLEEP"]))\n'
+        "        super()._fit(interactions)\n"
+    )
+    environment = {**os.environ, "RECCTL_MODELS_PATH": str(models)}
+    arguments = [sys.executable, "-m", "recctl", "train", "small.yaml", "--set", "model.name=slow"]
+    process = subprocess.Popen(arguments, env={**environment, "SLEEP": "60"}, stderr=subprocess.PIPE, text=True)
+    while not (workdir / "fitting").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "recctl train --resume" in err
+    shown = _process("runs", "show", "latest", "--json", env=environment)
+    assert json.loads(shown.stdout)["status"] == "interrupted"
+    resumed = _process("train", "--resume", "latest", "--json", env={**environment, "SLEEP": "0"})
+    assert json.loads(resumed.stdout)["status"] == "complete", resumed.stderr
