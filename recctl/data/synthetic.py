@@ -20,6 +20,7 @@ from recctl.progress import track
 from recctl.rng import stream
 
 _BEGIN = 1_577_836_800  # 2020-01-01
+_MOST_DAYS = (columns.LATEST_TIMESTAMP - _BEGIN) // 86_400
 _BLOCK = 1 << 20  # interactions; cut by the data, so that each block's stream is the same on any number of threads
 
 
@@ -92,7 +93,7 @@ def generate(
     Raises:
         ConfigError: Arguments out of range; all of them are named.
     """
-    problems = _problems(**{name: value for name, value in locals().items() if name not in ("seed", "days")})
+    problems = _problems(**{name: value for name, value in locals().items() if name != "seed"})
     if problems:
         raise ConfigError(*problems)
     catalogue = _catalogue(n_items, n_clusters, stream(seed, "synthetic", "items"))
@@ -156,6 +157,8 @@ def _problems(n_users: int, n_items: int, n_interactions: int, n_clusters: int, 
     problems += [
         f"{name}={numbers[name]}: must be at least 0" for name in ("popularity", "activity") if numbers[name] < 0
     ]
+    if not 0 < numbers["days"] <= _MOST_DAYS:
+        problems.append(f"days={numbers['days']}: must be above 0 and end before 2200")
     return problems
 
 
