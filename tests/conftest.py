@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A shared machine is slow at times; how slow is no property of the code.
+settings.register_profile("recctl", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("recctl")
 
 SMALL = """\
 seed: 7

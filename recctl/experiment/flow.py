@@ -144,9 +144,7 @@ def load_run_model(run: Run, version: int | None = None) -> Recommender:
 
 def _timed_prepare(loaded: LoadedConfig, run: Run | None = None) -> tuple[Prepared, float]:
     start = perf_counter()
-    prepared = prepare(loaded, None if run is None else _stored_split(run))
-    if run is not None:
-        _require_same(run, prepared)
+    prepared = prepare(loaded) if run is None else prepare(loaded, _stored_split(run), run_hashes(run)[0])
     return prepared, round(perf_counter() - start, 4)
 
 
@@ -156,15 +154,6 @@ def _stored_split(run: Run) -> Split:
     if stored.hash() != recorded.get("hash"):
         raise DataError(f"{run.id}: split.npz is not the split that the run was made with (its hash differs)")
     return stored
-
-
-def _require_same(run: Run, prepared: Prepared) -> None:
-    was, now = run_hashes(run)[0], prepared.record["data"]["hash"]
-    if was != now:
-        raise DataError(
-            f"{run.id}: the data have changed since the run was made: hash {str(was)[:12]}... then, {now[:12]}... now "
-            f"({prepared.record['data']['interactions']:,} interactions); restore the data, or train a new run"
-        )
 
 
 def _begin(
@@ -266,7 +255,9 @@ def _measure(
         record[task] = result.record()
         tables.append(result.per_user.set_index("user_id"))
     run.add_metrics(name, metrics)
-    table = tables[0] if len(tables) == 1 else tables[0].join(tables[1], how="outer", rsuffix="_rating")
+    table = tables[0]
+    for other in tables[1:]:
+        table = table.join(other[[column for column in other if column not in table]], how="outer")
     run.save_per_user({name: table.reset_index()})
     run.metadata.setdefault("evaluation", {})[name] = record
     run.save_metadata()

@@ -42,18 +42,24 @@ class Prepared:
     notes: list[str] = field(default_factory=list)
 
 
-def prepare(loaded: LoadedConfig, split: Split | None = None) -> Prepared:
+def prepare(loaded: LoadedConfig, split: Split | None = None, data_hash: str | None = None) -> Prepared:
     """Read, preprocess and split.
 
     Args:
         loaded: The config.
         split: A split that exists; made if None.
+        data_hash: What the hash of the prepared data must be, where the split is not new.
 
     Raises:
-        DataError: The data can't be read or split as asked.
+        DataError: The data can't be read or split as asked, or are not what they were.
     """
     config = loaded.config
     dataset, labels, data = read_dataset(loaded)
+    if data_hash not in (None, data["hash"]):
+        raise DataError(
+            f"{config.data.source}: the data have changed since the run was made: hash {str(data_hash)[:12]}... then, "
+            f"{data['hash'][:12]}... now ({len(dataset):,} interactions); restore the data, or train a new run"
+        )
     if split is None:
         with progress.task("Splitting"):
             split = _make_split(dataset, labels, config)

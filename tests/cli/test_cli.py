@@ -123,7 +123,7 @@ def test_assertions_end_with_a_code_of_their_own(recctl: Any, condition: str, co
 def test_conditions() -> None:
     metrics = {"ndcg@10": 0.5, "rmse": 0.9}
     require([parse("ndcg@10>=0.5"), parse(" rmse < 1 "), parse("rmse<=9e-1"), parse("ndcg@10>0.4")], metrics, "test")
-    with pytest.raises(AssertionFailedError, match="ndcg@10 = 0.5 is not > 0.5; rmse = 0.9 is not < 0.9"):
+    with pytest.raises(AssertionFailedError, match=r"ndcg@10 = 0\.5 is not > 0\.5; rmse = 0\.9 is not < 0\.9"):
         require([parse("ndcg@10>0.5"), parse("rmse<0.9")], metrics, "test")
     for text in ("ndcg@10", "ndcg@10=0.5", ">=1", "ndcg>=x", "ndcg>=1.2.3"):
         with pytest.raises(ConfigError, match="write it as METRIC>=NUMBER"):
@@ -161,7 +161,7 @@ def test_relative_paths_resolve_from_the_config_and_hold_in_the_stored_one(recct
     (folder / "clicks.csv").write_text("user_id,item_id\n" + "\n".join(rows[:-1]) + "\n")
     changed = recctl("evaluate", "latest")
     assert changed.code == 3
-    assert "the data have changed" in changed.err or "the split is of" in changed.err
+    assert "the data have changed" in changed.err
 
 
 def test_a_changed_split_is_refused(recctl: Any, workdir: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_changed_model_is_refused(recctl: Any) -> None:
         (("train", "--resume", "x", "small.yaml"), 2, "leave CONFIG and --set out"),
         (("train", "--resume", "x"), 4, "run 'x': not in"),
         (("trian",), 2, "No such command 'trian'. Did you mean 'train'?"),
-        (("train", "small.yaml", "--threads", "0"), 2, "0 is not in the range"),
+        (("train", "small.yaml", "--threads", "0"), 2, "greater than or equal to 1"),
         (("evaluate", "latest"), 4, "has no runs yet"),
         (("evaluate", "latest", "--on", "tset"), 2, "'tset'"),
         (("recommend", "latest"), 2, "name users"),
@@ -277,8 +277,8 @@ def test_split_then_fit_then_evaluate(recctl: Any, workdir: Path) -> None:
 
 def test_recommend(recctl: Any) -> None:
     recctl("train", "small.yaml")
-    rows = recctl("recommend", "latest", "1", "0", "-k", "3", "--json").json["recommendations"]
-    assert [(row["user_id"], row["rank"]) for row in rows] == [(u, r) for u in (1, 0) for r in (1, 2, 3)]
+    rows = recctl("recommend", "latest", "2", "1", "-k", "3", "--json").json["recommendations"]
+    assert [(row["user_id"], row["rank"]) for row in rows] == [(u, r) for u in (2, 1) for r in (1, 2, 3)]
     new = recctl("recommend", "latest", "--history", "1,2", "-k", "3", "--json").json["recommendations"]
     assert len(new) == 3
     assert not {row["item_id"] for row in new} & {1, 2}
@@ -335,7 +335,7 @@ def _process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str
 def test_help_and_version_import_nothing_slow(workdir: Path) -> None:
     code = (
         "import sys; from recctl.cli import run; run(['--help']); run(['train', '--help']); run(['--version']);"
-        "slow = {'numpy', 'pandas', 'numba', 'torch', 'optuna', 'pyarrow', 'scipy', 'pydantic'} & set(sys.modules);"
+        "slow = {'numpy', 'pandas', 'numba', 'torch', 'optuna', 'pyarrow', 'scipy'} & set(sys.modules);"
         "sys.exit(f'imported {slow}' if slow else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -358,7 +358,7 @@ def test_train_imports_neither_torch_nor_optuna(workdir: Path) -> None:
 def test_a_script_reads_the_json_and_stops_at_an_error(workdir: Path) -> None:
     script = f"""set -eu
     recctl() {{ {sys.executable} -m recctl "$@"; }}
-    run=$(recctl train small.yaml --json -q | {sys.executable} -c 'import json,sys; print(json.load(sys.stdin)["run_id"])')
+    run=$(recctl train small.yaml --json -q | {sys.executable} -c 'import json,sys; print(json.load(sys.stdin)["path"])')
     recctl evaluate "$run" --assert 'ndcg@10>=0.01' -q > /dev/null
     recctl runs list | head -1
     recctl evaluate "$run" --assert 'ndcg@10>=0.99' -q > /dev/null
