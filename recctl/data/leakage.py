@@ -7,12 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recctl.data.columns import LATEST_TIMESTAMP
 from recctl.data.dataset import InteractionDataset
 from recctl.data.splitting import HISTORY, PART_NAMES, TEST, TRAIN, VALIDATION, Split
-from recctl.kernels import grouping
-
-Mask = NDArray[np.bool_]
+from recctl.kernels import grouping, moments
 
 
 def leakage_report(split: Split, dataset: InteractionDataset) -> dict[str, Any]:
@@ -32,16 +29,27 @@ def leakage_report(split: Split, dataset: InteractionDataset) -> dict[str, Any]:
 
     Without timestamps the first four, and `first_moment`, are None.
     """
-    held_out = [part for part in (VALIDATION, TEST) if (split.parts == part).any()]
-    duplicates = _duplicates(split, dataset, held_out)
+    parts = split.parts
+    users = _counts(parts, dataset.users, dataset.n_users)
+    items = _counts(parts, dataset.items, dataset.n_items)
+    there = np.flatnonzero(users.any(axis=1))
+    held_out = [part for part in (VALIDATION, TEST) if part in there]
+    duplicates = _duplicates(parts, dataset, held_out)
     return {
         "strategy": split.strategy,
-        "parts": {PART_NAMES[part]: _sizes(split.parts == part, dataset) for part in np.unique(split.parts)},
+        "parts": {
+            PART_NAMES[part]: {
+                "interactions": int(users[part].sum()),
+                "users": int((users[part] > 0).sum()),
+                "items": int((items[part] > 0).sum()),
+            }
+            for part in there
+        },
         **{
             PART_NAMES[part]: {
-                **_times(split.parts, part, dataset),
-                "unseen_users": _unseen("users", dataset.users, dataset.n_users, split.parts, part),
-                "unseen_items": _unseen("items", dataset.items, dataset.n_items, split.parts, part),
+                **_times(parts, part, dataset),
+                "unseen_users": _unseen("users", users, part),
+                "unseen_items": _unseen("items", items, part),
                 "duplicates": duplicates[part],
             }
             for part in held_out
@@ -81,54 +89,42 @@ def _facts(part: dict[str, Any], people_held_out: bool) -> list[str]:
     return facts
 
 
-def _sizes(rows: Mask, dataset: InteractionDataset) -> dict[str, int]:
-    return {
-        "interactions": int(rows.sum()),
-        "users": int(_present(dataset.users[rows], dataset.n_users).sum()),
-        "items": int(_present(dataset.items[rows], dataset.n_items).sum()),
-    }
+def _counts(parts: NDArray[np.uint8], codes: NDArray[np.int32], n_codes: int) -> NDArray[np.int64]:
+    """How many interactions each user, or item, has in each part: shape `(n_parts, n_codes)`."""
+    n_parts = len(PART_NAMES)
+    return np.bincount(parts * np.int64(n_codes) + codes, minlength=n_parts * n_codes).reshape(n_parts, n_codes)
+
+
+def _unseen(name: str, counts: NDArray[np.int64], part: int) -> dict[str, float]:
+    unseen = counts[part, counts[TRAIN] == 0]
+    return {name: int((unseen > 0).sum()), **_part_of(unseen.sum(), counts[part].sum())}
+
+
+def _part_of(count: int, total: int) -> dict[str, float]:
+    return {"interactions": int(count), "share": float(count / total) if total else 0.0}
 
 
 def _times(parts: NDArray[np.uint8], part: int, dataset: InteractionDataset) -> dict[str, Any]:
     if dataset.timestamps is None:
         return dict.fromkeys(["first_moment", "train_later", "own_later", "border_ties", "own_ties"])
-    times, users = dataset.timestamps, dataset.users
-    judged, train = parts == part, times[parts == TRAIN]
-    known = np.isin(parts, [TRAIN, HISTORY, *([VALIDATION] if part == TEST else [])])
-    first = np.full(dataset.n_users, LATEST_TIMESTAMP + 1, times.dtype)
-    np.minimum.at(first, users[judged], times[judged])
-    last = np.full(dataset.n_users, -1, times.dtype)
-    np.maximum.at(last, users[known], times[known])
+    known = [TRAIN, HISTORY, *([VALIDATION] if part == TEST else [])]
+    times = dataset.timestamps.astype(np.float64)
+    first, (later, ties, own_later, own_ties) = moments.overlaps(
+        parts, dataset.users, dataset.n_users, times, part, sum(1 << p for p in known)
+    )
+    sizes = np.bincount(parts, minlength=len(PART_NAMES))
     return {
-        "first_moment": first.min().item(),
-        "train_later": _part_of(train > first.min()),
-        "own_later": _part_of(times[known] > first[users[known]]),
-        "border_ties": int((train == first.min()).sum()),
-        "own_ties": int((last == first).sum()),
+        "first_moment": first if dataset.timestamps.dtype.kind == "f" else int(first),
+        "train_later": _part_of(later, sizes[TRAIN]),
+        "own_later": _part_of(own_later, sizes[known].sum()),
+        "border_ties": ties,
+        "own_ties": own_ties,
     }
 
 
-def _part_of(rows: Mask) -> dict[str, float]:
-    return {"interactions": int(rows.sum()), "share": float(rows.mean()) if len(rows) else 0.0}
-
-
-def _unseen(name: str, codes: NDArray[np.int32], n_codes: int, parts: NDArray[np.uint8], part: int) -> dict[str, float]:
-    unseen = ~_present(codes[parts == TRAIN], n_codes)
-    judged = codes[parts == part]
-    return {name: int((unseen & _present(judged, n_codes)).sum()), **_part_of(unseen[judged])}
-
-
-def _present(codes: NDArray[np.int32], n_codes: int) -> Mask:
-    present = np.zeros(n_codes, bool)
-    present[codes] = True
-    return present
-
-
-def _duplicates(split: Split, dataset: InteractionDataset, held_out: list[int]) -> dict[int, int]:
-    rows, begins = grouping.pairs(
-        dataset.users, dataset.items, dataset.n_users, dataset.n_items, np.arange(len(dataset))
-    )
+def _duplicates(parts: NDArray[np.uint8], dataset: InteractionDataset, held_out: list[int]) -> dict[int, int]:
+    rows, begins = grouping.pairs(dataset.users, dataset.items, dataset.n_items)
     # One bit per part that a pair is in.
-    bits = np.bitwise_or.reduceat(np.left_shift(np.uint8(1), split.parts)[rows], begins)
+    bits = np.bitwise_or.reduceat(np.left_shift(np.uint8(1), parts)[rows], begins)
     seen = (bits & (1 << TRAIN | 1 << HISTORY)) != 0
     return {part: int((seen & (bits & 1 << part != 0)).sum()) for part in held_out}

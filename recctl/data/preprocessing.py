@@ -89,11 +89,10 @@ def drop_duplicates(df: pd.DataFrame, keep: Literal["last", "first", "sum", "mea
     """
     if keep not in ("last", "first", "sum", "mean"):
         raise ConfigError(f"drop_duplicates: keep={keep!r}: must be last, first, sum or mean")
-    users, n_users = _codes(df, columns.USER)
+    users, _ = _codes(df, columns.USER)
     items, n_items = _codes(df, columns.ITEM)
-    timed = columns.TIMESTAMP in df.columns
-    order = grouping.ascending(_timestamps(df)) if timed else np.arange(len(df))
-    rows, begins = grouping.pairs(users, items, n_users, n_items, order)
+    order = grouping.ascending(_timestamps(df)) if columns.TIMESTAMP in df.columns else None
+    rows, begins = grouping.pairs(users, items, n_items, order)
     lengths = np.diff(begins, append=len(rows))
     kept = rows[begins if keep == "first" else begins + lengths - 1]
     mask = np.zeros(len(df), bool)

@@ -10,14 +10,6 @@ from numpy.typing import NDArray
 from recctl.kernels.compile import I32, I64, INT, OUT_I32, OUT_I64, OUT_U8, VOID, kernel
 
 
-@kernel(VOID, I32, I64, OUT_I64, OUT_I64)
-def _gather(groups, order, ends, out):
-    # `ends` holds the groups' starts on entry and is moved to their ends.
-    for row in order:
-        out[ends[groups[row]]] = row
-        ends[groups[row]] += 1
-
-
 @kernel(VOID, I32, I64, OUT_I32, OUT_I32)
 def _number(groups, order, counts, out):
     for row in order:
@@ -51,15 +43,6 @@ def ascending(values: NDArray[Any]) -> NDArray[np.int64]:
     return np.argsort(values, kind="stable")
 
 
-def gather(groups: NDArray[np.int32], n_groups: int, order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The rows of `order`, group by group; within a group they stay in that order."""
-    starts = np.zeros(n_groups + 1, np.int64)
-    np.cumsum(np.bincount(groups, minlength=n_groups), out=starts[1:])
-    out = np.empty(len(order), np.int64)
-    _gather(groups, order, starts, out)
-    return out
-
-
 def number(groups: NDArray[np.int32], n_groups: int, order: NDArray[np.int64]) -> NDArray[np.int32]:
     """For each row, how many rows of its group stand before it in `order`."""
     out = np.empty(len(order), np.int32)
@@ -68,12 +51,14 @@ def number(groups: NDArray[np.int32], n_groups: int, order: NDArray[np.int64]) -
 
 
 def pairs(
-    users: NDArray[np.int32], items: NDArray[np.int32], n_users: int, n_items: int, order: NDArray[np.int64]
+    users: NDArray[np.int32], items: NDArray[np.int32], n_items: int, order: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows with equal pairs side by side, each pair's in the order of `order`, and where each pair begins."""
-    rows = gather(users, n_users, gather(items, n_items, order))
+    keys = users * np.int64(n_items) + items
+    rows = ascending(keys) if order is None else order[ascending(keys[order])]
     new = np.ones(len(rows), bool)
-    new[1:] = (np.diff(users[rows]) != 0) | (np.diff(items[rows]) != 0)
+    keys = keys[rows]
+    np.not_equal(keys[1:], keys[:-1], out=new[1:])
     return rows, np.flatnonzero(new)
 
 

@@ -29,13 +29,6 @@ def test_ascending_over_the_whole_range_of_int64():
 
 
 @given(groups=codes, seed=st.integers(0, 9))
-def test_gather_puts_groups_side_by_side_in_the_order_given(groups, seed):
-    order = np.random.default_rng(seed).permutation(len(groups))
-    expected = sorted(order, key=lambda row: groups[row])  # sorted() is stable
-    assert grouping.gather(int32(groups), 6, order).tolist() == expected
-
-
-@given(groups=codes, seed=st.integers(0, 9))
 def test_number_counts_what_stands_before(groups, seed):
     order = np.random.default_rng(seed).permutation(len(groups))
     expected = np.zeros(len(groups), int)
@@ -50,8 +43,9 @@ def test_number_counts_what_stands_before(groups, seed):
 def test_pairs_stand_side_by_side(pairs, seed):
     order = np.random.default_rng(seed).permutation(len(pairs))
     users, items = int32([u for u, _ in pairs]), int32([i for _, i in pairs])
-    found, begins = grouping.pairs(users, items, 7, 7, order)
-    assert found.tolist() == sorted(order, key=lambda row: pairs[row])
+    found, begins = grouping.pairs(users, items, 7, order)
+    assert found.tolist() == sorted(order, key=lambda row: pairs[row])  # sorted() is stable
+    assert grouping.pairs(users, items, 7)[0].tolist() == sorted(range(len(pairs)), key=lambda row: pairs[row])
     ordered = sorted(pairs)
     assert begins.tolist() == [at for at, pair in enumerate(ordered) if not at or ordered[at - 1] != pair]
 
@@ -64,6 +58,13 @@ def brute_core(pairs, min_user, min_item):
         if kept == alive:
             return alive
         alive = kept
+
+
+def test_pairs_of_the_largest_codes():
+    most = 2**31 - 1
+    users, items = int32([most - 1, most - 1, 0, most - 1]), int32([most - 1, most - 2, 0, most - 1])
+    found, begins = grouping.pairs(users, items, most)
+    assert (found.tolist(), begins.tolist()) == ([2, 1, 0, 3], [0, 1, 2])
 
 
 @given(pairs=rows, min_user=st.integers(0, 4), min_item=st.integers(0, 4))
