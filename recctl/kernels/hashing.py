@@ -13,7 +13,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 _24_BITS = np.float32(2.0**-24)
 
 
-@numba.njit(numba.uint64(numba.uint64), inline="always")
+@numba.njit
 def _splitmix64(counter):
     """The number of place `counter` in the SplitMix64 sequence of seed 0 (Steele, Lea & Flood, 2014)."""
     z = counter * _GOLDEN

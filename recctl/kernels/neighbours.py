@@ -12,9 +12,7 @@ from recctl.kernels.compile import (
     I32,
     I64,
     INT,
-    OUT_F32,
     OUT_F32_2D,
-    OUT_I32,
     OUT_I32_2D,
     OUT_I64,
     VOID,
@@ -22,7 +20,8 @@ from recctl.kernels.compile import (
 )
 
 
-@numba.njit(INT(OUT_F32, OUT_I32, INT, numba.float32, numba.int32), inline="always")
+# A call would count references to its arrays, at several times the cost of the work: hence `inline`.
+@numba.njit(inline="always")
 def _offer(scores, items, size, score, item):
     """Put an item into a heap of the best, its worst at the root, or not; returns the heap's new size.
 

@@ -48,6 +48,11 @@ def model_class(name: str) -> type[Recommender]:
     raise ConfigError(f"unknown model {name!r}{did_you_mean(name, model_names())}")
 
 
+def model_classes() -> list[type[Recommender]]:
+    """The classes of all models, in the order of their names."""
+    return [model_class(name) for name in model_names()]
+
+
 def make_model(name: str, **hyperparameters: Any) -> Recommender:
     """A model by name."""
     return model_class(name)(**hyperparameters)

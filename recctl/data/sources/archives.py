@@ -1,0 +1,68 @@
+"""Unpacking zip archives that come from elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from recctl.engines.memory import in_words
+from recctl.errors import DataError
+
+
+def unpack(archive: Path, folder: Path, *, limit: int, only: str | None = None) -> None:
+    """Unpack a zip archive whole, or one member of it, into a folder that exists.
+
+    Args:
+        archive: The zip file.
+        folder: Where to; nothing is written outside of it.
+        limit: Bytes that the contents may have in all; what a zip bomb would exceed.
+        only: The one member wanted.
+
+    Raises:
+        DataError: The archive is truncated, damaged, or too large inside, holds links or paths that lead out of the
+            folder, or does not hold `only`.
+    """
+    try:
+        with zipfile.ZipFile(archive) as bundle:
+            members = [bundle.getinfo(only)] if only else bundle.infolist()
+            for member in members:
+                _check(member, archive.name)
+            size = sum(member.file_size for member in members)
+            if size > limit:
+                raise DataError(
+                    f"{archive.name}: holds {in_words(size)}, more than the {in_words(limit)} expected; not unpacked"
+                )
+            for member in members:
+                _extract(bundle, member, folder, archive.name)
+    except KeyError:
+        raise DataError(f"{archive.name}: holds no {only}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DataError(f"{archive.name}: truncated or damaged archive ({error}); delete {archive}") from error
+
+
+def _check(member: zipfile.ZipInfo, place: str) -> None:
+    name = member.filename
+    path = PurePosixPath(name.replace("\\", "/"))
+    if (
+        path.is_absolute()
+        or ".." in path.parts
+        or ":" in name.split("/")[0]
+        or stat.S_ISLNK(member.external_attr >> 16)
+    ):
+        raise DataError(f"{place}: member {name!r} is a link or leads out of the archive's folder; not unpacked")
+
+
+def _extract(bundle: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, place: str) -> None:
+    target = folder / PurePosixPath(member.filename)
+    if member.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # zipfile reads no more than the size the archive declares, and checks the sum of what it read.
+    with bundle.open(member) as source, target.open("wb") as out:
+        shutil.copyfileobj(source, out, 1 << 20)
+    if target.stat().st_size != member.file_size:
+        raise DataError(f"{place}: member {member.filename!r} is truncated")

@@ -1,0 +1,215 @@
+"""Turning the cells of a column into ids, ratings and seconds, with the reason for each cell that can't be.
+
+This is the careful reading: it is used only after the fast one met something it could not take.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from recctl.data.columns import LATEST_TIMESTAMP, RATING, TIMESTAMP
+from recctl.data.sources.options import ReadOptions
+from recctl.data.sources.sniffing import INTEGER, LEADING_ZERO, MISSING, NUMBER
+from recctl.errors import DataError
+
+Mask = NDArray[np.bool_]
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_INT64 = np.iinfo(np.int64)
+_BEYOND = "is beyond int64; keep these ids as text (data.id_type: text)"
+
+
+@dataclass
+class Cells:
+    """A column as read.
+
+    Attributes:
+        values: One value per cell, a NumPy array or Arrow text; what stands at bad cells means nothing.
+        faults: Masks of bad cells with what is wrong with them.
+        per_second: The unit of timestamps.
+        first_text: The first cell that is text in a column of ids that holds ints as well.
+    """
+
+    values: Any
+    faults: list[tuple[Mask, str]] = field(default_factory=list)
+    per_second: int = 1
+    first_text: int | None = None
+
+    def kept(self, role: str, good: Mask) -> Any:
+        """The values of the good rows."""
+        if not isinstance(self.values, np.ndarray):
+            return self.values.filter(pa.array(good))
+        return in_seconds(self.values[good], self.per_second) if role == TIMESTAMP else self.values[good]
+
+
+def parse(role: str, raw: pa.ChunkedArray, good: Mask, options: ReadOptions, place: str) -> Cells:
+    """Read a column, text or typed.
+
+    Args:
+        role: `user_id`, `item_id`, `rating` or `timestamp`.
+        raw: The cells, shape `(n,)`.
+        good: Rows not yet known to be bad, shape `(n,)`; only they decide which type ids have.
+        options: The unit of timestamps and the type of ids.
+        place: The file, for messages.
+
+    Raises:
+        DataError: The column is of a type that can't hold the role.
+    """
+    if pa.types.is_dictionary(raw.type):
+        raw = raw.cast(raw.type.value_type)
+    if is_text(raw.type):
+        raw = raw.cast(pa.large_string())
+    elif role not in (RATING, TIMESTAMP) and not pa.types.is_integer(raw.type):
+        raise DataError(f"{place}: {role} is of type {raw.type}; ids are whole numbers or text")
+    missing = _mask(pc.is_null(raw))
+    if is_text(raw.type):
+        missing |= _mask(pc.is_in(raw, value_set=pa.array(MISSING, raw.type)))
+    if role == RATING:
+        cells = _ratings(raw, missing, place)
+    elif role == TIMESTAMP:
+        cells = _timestamps(raw, missing, good & ~missing, options, place)
+    elif is_text(raw.type):
+        cells = _text_ids(raw, missing, good & ~missing, options)
+    else:
+        cells = _integer_ids(raw, options)
+    cells.faults.insert(0, (missing, "is missing"))
+    return cells
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is one of text."""
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or str(kind) == "string_view"
+
+
+def is_clean(role: str, values: NDArray[Any], per_second: int) -> bool:
+    """Whether numbers read fast are all fit for their role: finite ratings, timestamps between 1970 and 2199."""
+    if not len(values) or role not in (RATING, TIMESTAMP):
+        return True
+    low, high = values.min(), values.max()  # NaN if any is
+    if role == RATING:
+        return bool(np.isfinite(low) and np.isfinite(high))
+    return bool(low >= 0 and high <= LATEST_TIMESTAMP * per_second)
+
+
+def in_seconds(values: NDArray[Any], per_second: int) -> NDArray[Any]:
+    """Timestamps as int64 seconds, or float64 where some are fractions."""
+    if values.dtype.kind == "f":
+        if np.mod(values, per_second).any():
+            return values / per_second
+        return (values if per_second == 1 else values / per_second).astype(np.int64)
+    if per_second == 1:
+        return values
+    whole, rest = np.divmod(values, per_second)
+    return values / per_second if rest.any() else whole
+
+
+def _mask(answers: pa.ChunkedArray) -> Mask:
+    mask: Mask = pc.fill_null(answers, False).to_numpy().astype(bool)
+    return mask
+
+
+def _matches(raw: pa.ChunkedArray, pattern: str) -> Mask:
+    return _mask(pc.match_substring_regex(raw, pattern))
+
+
+def _cast(raw: pa.ChunkedArray, ok: Mask, kind: pa.DataType) -> NDArray[Any]:
+    """Text as numbers; 0 where not `ok`."""
+    trimmed = pc.utf8_trim_whitespace(pc.if_else(pa.array(ok), raw, pa.scalar("0", raw.type)))
+    return np.asarray(trimmed.cast(kind).to_numpy())
+
+
+def _ratings(raw: pa.ChunkedArray, missing: Mask, place: str) -> Cells:
+    if is_text(raw.type):
+        ok = _matches(raw, NUMBER) & ~missing
+        values = _cast(raw, ok, pa.float32())
+        return Cells(values, [(~ok, "is not a number"), (~np.isfinite(values), "is not finite as float32")])
+    values = _numbers(raw, pa.float32(), RATING, place)
+    return Cells(values, [(~np.isfinite(values), "is not a finite number")])
+
+
+def _numbers(raw: pa.ChunkedArray, kind: pa.DataType, role: str, place: str) -> NDArray[Any]:
+    try:
+        return np.asarray(raw.cast(kind, safe=False).fill_null(0).to_numpy())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(f"{place}: {role} is of type {raw.type}; it must hold numbers") from error
+
+
+def _timestamps(raw: pa.ChunkedArray, missing: Mask, good: Mask, options: ReadOptions, place: str) -> Cells:
+    per_second = PER_SECOND[options.timestamp_unit]
+    if pa.types.is_date(raw.type):
+        raw = raw.cast(pa.timestamp("s"))
+    if pa.types.is_timestamp(raw.type):
+        values, per_second = raw.cast(pa.int64()).fill_null(0).to_numpy(), PER_SECOND[raw.type.unit]
+        return Cells(values, _out_of_range(values / per_second, dates=True), per_second)
+    if not is_text(raw.type):
+        kind = pa.int64() if pa.types.is_integer(raw.type) else pa.float64()
+        values = _numbers(raw, kind, TIMESTAMP, place)
+        faults = [(~np.isfinite(values), "is not a finite number")]
+    else:
+        numeric = _matches(raw, NUMBER) & ~missing
+        if 2 * (numeric & good).sum() < good.sum():
+            return _dates(raw)
+        whole = bool(_matches(raw, r"^\s*-?[0-9]{1,18}\s*$")[numeric & good].all())
+        if whole:
+            numeric &= _matches(raw, r"^\s*-?[0-9]{1,18}\s*$")
+        values = _cast(raw, numeric, pa.int64() if whole else pa.float64())
+        faults = [(~numeric, "is not a number")]
+    seconds = np.where(np.isfinite(values), values, 0) / per_second
+    return Cells(values, faults + _out_of_range(seconds, dates=False), per_second)
+
+
+def _dates(raw: pa.ChunkedArray) -> Cells:
+    moments = pd.to_datetime(raw.to_pandas(), format="ISO8601", utc=True, errors="coerce")
+    exact = moments.dt.tz_convert(None).to_numpy()
+    unreadable = np.isnat(exact)
+    exact = np.where(unreadable, np.datetime64(0, "s"), exact)
+    whole = exact.astype("datetime64[s]")
+    fraction = (exact - whole) / np.timedelta64(1, "s")
+    seconds = whole.astype(np.int64) + fraction if fraction.any() else whole.astype(np.int64)
+    wrong = "is neither a number nor an ISO 8601 date such as 2024-05-31T18:30:00"
+    return Cells(seconds, [(unreadable, wrong), *_out_of_range(seconds, dates=True)])
+
+
+def _out_of_range(seconds: NDArray[Any], *, dates: bool) -> list[tuple[Mask, str]]:
+    late = "lies after the year 2199" + (
+        "" if dates else "; if it is not in this unit, say e.g. data.timestamp_unit: ms"
+    )
+    return [(seconds < 0, "lies before 1970" if dates else "is negative"), (seconds > LATEST_TIMESTAMP, late)]
+
+
+def _text_ids(raw: pa.ChunkedArray, missing: Mask, good: Mask, options: ReadOptions) -> Cells:
+    if options.id_type == "text":
+        return Cells(raw)
+    whole = _matches(raw, INTEGER) & ~missing
+    text = good & ~_matches(raw, NUMBER)
+    if options.id_type == "auto" and (text.any() or (good & _matches(raw, LEADING_ZERO)).any()):
+        return Cells(raw, first_text=int(np.argmax(text)) if text.any() and (whole & good).any() else None)
+    faults = [(text, "is not a whole number"), (~whole, "looks like a float; ids are whole numbers or text")]
+    try:
+        return Cells(_cast(raw, whole, pa.int64()), faults)
+    except pa.ArrowInvalid:
+        fits = whole & _within_int64(raw, whole)
+        return Cells(_cast(raw, fits, pa.int64()), [*faults, (~fits, _BEYOND)])
+
+
+def _within_int64(raw: pa.ChunkedArray, whole: Mask) -> Mask:
+    short = whole & _matches(raw, r"^\s*-?[0-9]{1,36}\s*$")
+    filled = pc.utf8_trim_whitespace(pc.if_else(pa.array(short), raw, pa.scalar("0", raw.type)))
+    numbers = filled.cast(pa.decimal128(38, 0))
+    low, high = (pa.scalar(int(bound)).cast(pa.decimal128(38, 0)) for bound in (_INT64.min, _INT64.max))
+    return short & _mask(pc.and_(pc.greater_equal(numbers, low), pc.less_equal(numbers, high)))
+
+
+def _integer_ids(raw: pa.ChunkedArray, options: ReadOptions) -> Cells:
+    if options.id_type == "text":
+        return Cells(raw.cast(pa.large_string()))
+    beyond = np.zeros(len(raw), bool)
+    if pa.types.is_uint64(raw.type):
+        beyond = _mask(pc.greater(raw, pa.scalar(int(_INT64.max), pa.uint64())))
+    return Cells(raw.cast(pa.int64(), safe=False).fill_null(0).to_numpy(), [(beyond, _BEYOND)])

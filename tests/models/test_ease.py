@@ -1,0 +1,137 @@
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recctl.data.dataset import InteractionDataset
+from recctl.errors import TrainingError
+from recctl.models.ease import EASERecommender
+from tests.models.suite import ModelSuite, toy
+
+
+class TestEASE(ModelSuite):
+    name = "ease"
+
+
+def oracle(X, l2_reg):
+    """The paper's Algorithm 1 in float64, by a general inverse."""
+    gram = X.T @ X + l2_reg * np.eye(X.shape[1])
+    inverse = np.linalg.inv(gram)
+    B = inverse / -np.diag(inverse)
+    np.fill_diagonal(B, 0)
+    return B
+
+
+def objective(X, B, l2_reg):
+    return np.sum((X - X @ B) ** 2) + l2_reg * np.sum(B**2)
+
+
+@pytest.mark.parametrize("l2_reg", [0.5, 20.0, 1000.0])
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize("n_items", [1, 2, 25, 31, 32, 33, 150])
+def test_weights_equal_the_formula(l2_reg, implicit, n_items):
+    dataset = InteractionDataset(toy(n_items, 120, n_items), implicit=implicit)
+    model = EASERecommender(l2_reg=l2_reg).fit(dataset)
+    X = dataset.csr.toarray().astype(np.float64)
+    expected = oracle(X, l2_reg)
+    np.testing.assert_allclose(model.weights, expected, rtol=1e-4, atol=1e-4 * abs(expected).max())
+    scores = model.score_users(np.arange(dataset.n_users, dtype=np.int32))
+    np.testing.assert_allclose(scores, X @ expected, rtol=1e-4, atol=1e-4 * abs(X @ expected).max())
+    assert not model.weights.diagonal().any()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 40), st.integers(1, 5)), min_size=1, max_size=150),
+    st.floats(0.5, 100),
+    st.booleans(),
+)
+def test_any_data_equals_the_formula(rows, l2_reg, implicit):
+    dataset = InteractionDataset(pd.DataFrame(rows, columns=["user_id", "item_id", "rating"]), implicit=implicit)
+    expected = oracle(dataset.csr.toarray().astype(np.float64), l2_reg)
+    weights = EASERecommender(l2_reg=l2_reg).fit(dataset).weights
+    np.testing.assert_allclose(weights, expected, rtol=1e-3, atol=1e-3 * max(1e-3, abs(expected).max()))
+
+
+def test_the_weights_minimise_the_objective():
+    dataset = InteractionDataset(toy(9))
+    X = dataset.csr.toarray().astype(np.float64)
+    B = EASERecommender(l2_reg=30.0).fit(dataset).weights.astype(np.float64)
+    best = objective(X, B, 30.0)
+    rng = np.random.default_rng(0)
+    for size in (1e-1, 1e-2, 1e-3):
+        for _ in range(20):
+            step = rng.normal(size=B.shape) * size
+            np.fill_diagonal(step, 0)
+            assert objective(X, B + step, 30.0) > best
+
+
+def test_explicit_ratings_are_the_values_of_the_matrix():
+    rows = toy()
+    implicit = EASERecommender().fit(rows)
+    assert (implicit.weights == EASERecommender().fit(InteractionDataset(rows)).weights).all()
+    explicit = EASERecommender().fit(InteractionDataset(rows, implicit=False))
+    assert not np.allclose(explicit.weights, implicit.weights)
+    history = rows[rows.user_id == 107]
+    stranger = explicit.recommend_for_history(history)
+    assert stranger.equals(explicit.recommend([107]))
+
+
+def test_too_many_items_are_refused_with_the_numbers(monkeypatch):
+    rows = pd.DataFrame({"user_id": np.arange(200_000) % 1000, "item_id": np.arange(200_000)})
+    monkeypatch.setenv("RECCTL_MEMORY", str(20 * 10**9))
+    with pytest.raises(TrainingError) as caught:
+        EASERecommender().fit(rows)
+    assert str(caught.value) == (
+        "ease: 1,000 users x 200,000 items, 200,000 interactions need 160.0 GB of memory, 20.0 GB are available; "
+        "memory grows with the square of the items: raise data.min_item_interactions, or choose item-knn"
+    )
+
+
+def test_a_matrix_that_float32_cannot_invert_is_refused_with_the_way_out():
+    # Ratings of very different size and next to no regularisation: rounding makes the Gram matrix indefinite.
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"user_id": np.repeat(range(3), 30), "item_id": np.tile(range(30), 3)})
+    rows["rating"] = 1e6 * rng.normal(size=len(rows))
+    model = EASERecommender(l2_reg=1e-3)
+    with pytest.raises(TrainingError, match="not positive definite in float32; raise l2_reg"):
+        model.fit(InteractionDataset(rows, implicit=False))
+    assert not model.is_fitted
+
+
+def test_values_that_overflow_are_refused():
+    rows = pd.DataFrame({"user_id": [1, 1, 2], "item_id": [1, 2, 1], "rating": [3e38, 3e38, 1.0]})
+    with np.errstate(all="ignore"), pytest.raises(TrainingError, match="ease: "):
+        EASERecommender().fit(InteractionDataset(rows, implicit=False))
+
+
+MEMORY = """
+import resource
+import numpy as np, pandas as pd
+from recctl.data.dataset import InteractionDataset
+from recctl.models.ease import EASERecommender
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+n = 4000
+rng = np.random.default_rng(0)
+rows = pd.DataFrame({"user_id": rng.integers(0, 5000, 60_000), "item_id": np.r_[:n, rng.integers(0, n, 60_000 - n)]})
+EASERecommender().fit(rows.iloc[:100])
+data = InteractionDataset(rows)
+data.matrix
+before = peak()
+EASERecommender().fit(data)
+print((peak() - before) / (4 * n**2))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted otherwise elsewhere")
+def test_everything_happens_in_one_matrix():
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    # One matrix, and room for LAPACK's and the interactions' own needs; a copy would make it 2.
+    assert 0.9 < float(done.stdout) < 1.5

@@ -1,0 +1,125 @@
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from recctl.errors import ConfigError, NotFittedError
+from recctl.models.base import Recommender
+from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter, validate
+
+
+class Everything(Recommender):
+    name = "everything"
+    number: float = hyperparameter(1.0, gt=0, le=10, help="A number.", search=Between(0.1, 10, log=True))
+    count: int = hyperparameter(3, ge=1, help="A count.", search=Between(1, 5))
+    sizes: list[int] = hyperparameter([64, 32], min_length=1, help="Sizes.", search=Choices(([64], [32, 16])))
+    kind: Literal["a", "b"] = hyperparameter("a", help="A kind.")
+    flag: bool = hyperparameter(default=False, help="A flag.")
+    limit: float | None = hyperparameter(None, help="A limit, or none.")
+    lr: float = hyperparameter(0.1, help="A rate.")
+    table: np.ndarray = fitted("(n_items, count)")
+
+
+class More(Everything):
+    name = "more"
+    extra: int = hyperparameter(0, help="One more.")
+
+
+def test_declarations_are_collected_in_order_from_all_bases():
+    assert list(Everything.parameters) == ["number", "count", "sizes", "kind", "flag", "limit", "lr"]
+    assert list(More.parameters) == [*Everything.parameters, "extra"]
+    assert list(More.fitted_values) == ["user_vocabulary", "item_vocabulary", "seen", "table"]
+    assert "extra" not in Everything.parameters
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"number": 2}, 2.0),
+        ({"number": np.float32(0.5)}, 0.5),
+        ({"count": np.int64(4)}, 4),
+        ({"sizes": (8, 4)}, [8, 4]),
+        ({"kind": "b"}, "b"),
+        ({"flag": np.True_}, True),
+        ({"limit": None}, None),
+        ({"limit": 3}, 3.0),
+    ],
+)
+def test_values_come_in_the_declared_type(values, expected):
+    made = getattr(Everything(**values), next(iter(values)))
+    assert (made, type(made)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("number", 0, "number: 0 should be greater than 0"),
+        ("number", 11.5, "number: 11.5 should be less than or equal to 10"),
+        ("number", "2", "number: '2' should be a valid number"),
+        ("number", True, "number: True should be a valid number"),
+        ("number", float("inf"), "number: inf should be"),
+        ("number", None, "number: None should be a valid number"),
+        ("count", 2.0, "count: 2.0 should be a valid integer"),
+        ("count", True, "count: True should be a valid integer"),
+        ("sizes", [], "sizes: .* at least 1"),
+        ("sizes", [8, 2.5], r"sizes: \[1\] 2.5 should be a valid integer"),
+        ("sizes", 8, "sizes: 8 should be a valid list"),
+        ("kind", "c", "kind: 'c' should be 'a' or 'b'"),
+        ("flag", 1, "flag: 1 should be a valid boolean"),
+        ("limit", float("nan"), "limit: nan should be a finite number"),
+        ("learning_rate", 1, "learning_rate: unknown parameter; did you mean lr"),
+        ("Number", 1, "Number: unknown parameter; did you mean number"),
+    ],
+)
+def test_what_is_refused_is_named(name, value, problem):
+    with pytest.raises(ConfigError, match=f"Everything: {problem}"):
+        Everything(**{name: value})
+
+
+def test_problems_come_by_parameter():
+    checked, problems = validate(Everything.parameters, {"number": -1, "count": 7, "nonsense": 1})
+    assert checked["count"] == 7
+    assert [name for name, _ in problems] == ["number", "nonsense"]
+
+
+def test_defaults_are_not_shared():
+    first, second = Everything(), Everything()
+    first.sizes.append(1)
+    assert second.sizes == Everything.parameters["sizes"].default == [64, 32]
+
+
+def test_schema_and_type_in_words():
+    parameters = Everything.parameters
+    assert parameters["number"].json_schema() == {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "maximum": 10,
+        "description": "A number.",
+        "default": 1.0,
+    }
+    assert parameters["kind"].json_schema()["enum"] == ["a", "b"]
+    assert [declared.type_name() for declared in parameters.values()] == [
+        "float",
+        "int",
+        "list[int]",
+        "'a' | 'b'",
+        "bool",
+        "float | None",
+        "float",
+    ]
+
+
+def test_a_fitted_value_is_there_only_once_it_is_set():
+    model = Everything()
+    with pytest.raises(NotFittedError, match=r"Everything is not fitted yet: call fit\(\) or load\(\) first"):
+        model.table  # noqa: B018
+    model.table = np.zeros((2, 3))
+    assert model.table.shape == (2, 3)
+
+
+def test_a_model_without_its_parts_says_so():
+    from recctl.errors import UnsupportedError
+    from tests.models.suite import toy
+
+    with pytest.raises(UnsupportedError, match="Everything has no _fit"):
+        Everything().fit(toy())

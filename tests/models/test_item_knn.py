@@ -1,0 +1,150 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import pairwise_distances
+from sklearn.metrics.pairwise import cosine_similarity
+from sklearn.neighbors import NearestNeighbors
+
+from recctl.data.dataset import InteractionDataset
+from recctl.models.item_knn import ItemKNNRecommender
+from tests.models.suite import ModelSuite, checkerboard, toy
+
+
+class TestItemKNN(ModelSuite):
+    name = "item-knn"
+
+
+def dense(dataset):
+    return dataset.csr.toarray().astype(np.float64)
+
+
+def brute_force(X, similarity, n_neighbors, shrinkage):
+    """Weights from history items (rows) to scored items (columns), by the formulas of the docstring."""
+    n = X.shape[1]
+    S = np.zeros((n, n))
+    for i in range(n):
+        for j in range(n):
+            both = (X[:, i] != 0) & (X[:, j] != 0)
+            either = (X[:, i] != 0) | (X[:, j] != 0)
+            if similarity == "cosine":
+                dot, size = X[:, i] @ X[:, j], np.linalg.norm(X[:, i]) * np.linalg.norm(X[:, j])
+            else:
+                dot, size = both.sum(), either.sum()
+            if i != j and dot > 0:
+                S[i, j] = dot / (size + shrinkage)
+    for row in S:
+        row[np.argsort(-row.astype(np.float32), kind="stable")[n_neighbors:]] = 0
+    return S.T
+
+
+def weights(model):
+    return model.weights.to_scipy().toarray()
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "jaccard"])
+@pytest.mark.parametrize("shrinkage", [0.0, 7.5])
+@pytest.mark.parametrize("n_neighbors", [1, 4, 24, 100])
+@pytest.mark.parametrize("implicit", [True, False])
+def test_scores_equal_brute_force(similarity, shrinkage, n_neighbors, implicit):
+    dataset = InteractionDataset(toy(3), implicit=implicit)
+    model = ItemKNNRecommender(similarity=similarity, n_neighbors=n_neighbors, shrinkage=shrinkage).fit(dataset)
+    X = dense(dataset)
+    expected = brute_force(X, similarity, n_neighbors, shrinkage)
+    np.testing.assert_allclose(weights(model), expected, rtol=1e-5, atol=1e-7)
+    scored = X if similarity == "cosine" else X != 0
+    scores = model.score_users(np.arange(dataset.n_users, dtype=np.int32))
+    np.testing.assert_allclose(scores, scored @ expected, rtol=1e-4, atol=1e-5)
+
+
+def test_similarities_equal_scikit_learns():
+    dataset = InteractionDataset(toy(4), implicit=False)
+    X = dense(dataset)
+    everyone = {"n_neighbors": 1000, "shrinkage": 0.0}
+    cosine = cosine_similarity(X.T)
+    jaccard = 1 - pairwise_distances((X != 0).T, metric="jaccard")
+    for name, expected in (("cosine", cosine), ("jaccard", jaccard)):
+        np.fill_diagonal(expected, 0)
+        model = ItemKNNRecommender(similarity=name, **everyone).fit(dataset)
+        np.testing.assert_allclose(weights(model), expected.T, rtol=1e-5, atol=1e-6)
+
+
+def test_neighbours_equal_scikit_learns():
+    # Ratings without ties, so that the nearest are the same by any rule for ties.
+    rows = toy(5)
+    rows["rating"] = np.random.default_rng(5).uniform(1, 5, len(rows))
+    dataset = InteractionDataset(rows, implicit=False)
+    distances, items = NearestNeighbors(n_neighbors=7, metric="cosine").fit(dense(dataset).T).kneighbors()
+    model = ItemKNNRecommender(n_neighbors=7, shrinkage=0.0).fit(dataset)
+    near = model.similar_items(dataset.item_vocabulary.ids, k=7)
+    assert near.similar_item_id.tolist() == dataset.item_vocabulary.ids[items.ravel()].tolist()
+    np.testing.assert_allclose(near.score, 1 - distances.ravel(), rtol=1e-5)
+
+
+def test_shrinkage_by_hand():
+    # Items 1 and 2 share one user of theirs; items 1 and 3 share three of three.
+    rows = pd.DataFrame({"user_id": [1, 1, 1, 2, 2, 3, 3], "item_id": [1, 2, 3, 1, 3, 1, 3]})
+    near = ItemKNNRecommender(shrinkage=2.0).fit(rows).similar_items([1])
+    assert near.similar_item_id.tolist() == [3, 2]
+    np.testing.assert_allclose(near.score, [3 / (3 + 2), 1 / (3**0.5 + 2)], rtol=1e-6)
+    near = ItemKNNRecommender(similarity="jaccard", shrinkage=2.0).fit(rows).similar_items([1])
+    np.testing.assert_allclose(near.score, [3 / (3 + 2), 1 / (3 + 2)], rtol=1e-6)
+
+
+def test_equal_similarities_keep_the_lower_items():
+    # All items of one parity are alike but for the withheld one.
+    model = ItemKNNRecommender(n_neighbors=3, shrinkage=0.0).fit(checkerboard(10))
+    near = model.similar_items([0], k=10)
+    assert near.similar_item_id.tolist() == [2, 4, 6]
+
+
+def test_items_that_share_no_user_are_not_similar():
+    rows = pd.DataFrame({"user_id": [1, 1, 2], "item_id": [1, 2, 3]})
+    model = ItemKNNRecommender().fit(rows)
+    assert model.similar_items([1, 3], k=5).similar_item_id.tolist() == [2]
+    assert model.predict([1, 2], [3, 1]).tolist() == [0, 0]
+
+
+def test_negative_similarities_are_left_out_and_zeros_do_no_harm():
+    rows = pd.DataFrame(
+        {
+            "user_id": [1, 1, 1, 2, 2, 2, 3],
+            "item_id": [1, 2, 3, 1, 2, 3, 4],
+            "rating": [1, -1, 0, 1, -1, 2, 0],
+        }
+    )
+    model = ItemKNNRecommender(shrinkage=0.0).fit(InteractionDataset(rows, implicit=False))
+    assert weights(model)[0].tolist() == pytest.approx([0, 0, 2 / (8**0.5), 0])
+    assert model.weights.nnz == 2
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 8), st.integers(0, 12), st.integers(-2, 3)), min_size=1, max_size=60),
+    st.integers(1, 14),
+    st.sampled_from(["cosine", "jaccard"]),
+    st.booleans(),
+)
+def test_any_data_equals_brute_force(rows, n_neighbors, similarity, implicit):
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "rating"])
+    dataset = InteractionDataset(frame, implicit=implicit)
+    model = ItemKNNRecommender(similarity=similarity, n_neighbors=n_neighbors, shrinkage=1.0).fit(dataset)
+    X = dense(dataset)
+    if similarity == "jaccard":  # a rating of 0 is an interaction all the same
+        X = InteractionDataset(frame).csr.toarray().astype(np.float64)
+    everything = brute_force(X, similarity, 99, 1.0)
+    found = weights(model)
+    kept = found != 0
+    np.testing.assert_allclose(found[kept], everything[kept], rtol=1e-5)
+    # Rounding may break ties another way: it is the similarities kept that must be the best, not which items they are.
+    best = -np.sort(-everything, axis=0)[:n_neighbors]
+    np.testing.assert_allclose(-np.sort(-found, axis=0)[: len(best)], best, rtol=1e-5)
+
+
+def test_models_are_equal_on_any_number_of_threads(monkeypatch, tmp_path):
+    hashes = set()
+    for threads in ("1", "2", "5"):
+        monkeypatch.setenv("RECCTL_THREADS", threads)
+        hashes.add(ItemKNNRecommender(n_neighbors=5).fit(toy(1, 300, 400)).save(tmp_path / threads))
+    assert len(hashes) == 1
