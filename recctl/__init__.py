@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from recctl.version import __version__ as __version__
 
 # Where each public name lives. Classes of models are asked of the registry, so that a new model is public too.
 _HOMES = {

@@ -88,7 +88,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from recctl import __version__
+        from recctl.version import __version__
 
         typer.echo(f"recctl {__version__}")
         raise typer.Exit

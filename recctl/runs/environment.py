@@ -9,7 +9,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from recctl import __version__, engines
+from recctl import engines
+from recctl.version import __version__
 
 _PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "numba", "torch", "optuna", "pydantic")
 

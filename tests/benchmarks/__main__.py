@@ -41,10 +41,8 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
             if "peer" in row:
                 unit = row.get("unit", "s")
                 ours, theirs = row.get("seconds", row.get("value")), row.get("peer_seconds", row.get("peer_value"))
-                lines.append(
-                    f"| {row['bench']} | {row.get('data', '')} | {ours:.3g} {unit} | {row['peer']} | {theirs:.3g} {unit} "
-                    f"| **{row['ratio']:.2f}** |"
-                )
+                cells = [row["bench"], row.get("data", ""), f"{ours:.3g} {unit}", row["peer"], f"{theirs:.3g} {unit}"]
+                lines.append(f"| {' | '.join(cells)} | **{row['ratio']:.2f}** |")
     return "\n".join(lines)
 
 

@@ -358,7 +358,7 @@ def test_train_imports_neither_torch_nor_optuna(workdir: Path) -> None:
 def test_a_script_reads_the_json_and_stops_at_an_error(workdir: Path) -> None:
     script = f"""set -eu
     recctl() {{ {sys.executable} -m recctl "$@"; }}
-    run=$(recctl train small.yaml --json -q | {sys.executable} -c 'import json,sys; print(json.load(sys.stdin)["path"])')
+    run=$(recctl train small.yaml --json -q | {sys.executable} -c 'from json import *; print(load(open(0))["path"])')
     recctl evaluate "$run" --assert 'ndcg@10>=0.01' -q > /dev/null
     recctl runs list | head -1
     recctl evaluate "$run" --assert 'ndcg@10>=0.99' -q > /dev/null

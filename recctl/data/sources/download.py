@@ -13,9 +13,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from recctl import __version__, progress
+from recctl import progress
 from recctl.engines.memory import in_words
 from recctl.errors import DataError
+from recctl.version import __version__
 
 _FRUITLESS_ATTEMPTS = 2
 _BLOCK_BYTES = 1 << 18
