@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recctl.data import columns
+from recctl.data.arguments import checked
 from recctl.data.matrix import Float32Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
 from recctl.errors import DataError
@@ -46,6 +47,7 @@ class InteractionDataset:
 
     history: InteractionDataset | None = None
 
+    @checked
     def __init__(
         self,
         df: pd.DataFrame,

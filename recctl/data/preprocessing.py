@@ -6,13 +6,15 @@ import datetime as dt
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import Field
 
 from recctl.data import columns
+from recctl.data.arguments import checked
 from recctl.data.matrix import Int32Array
 from recctl.data.vocabulary import Vocabulary
 from recctl.errors import ConfigError, DataError
@@ -20,9 +22,12 @@ from recctl.kernels import grouping
 from recctl.rng import stream
 from recctl.suggest import did_you_mean
 
+Count = Annotated[int, Field(ge=0)]
 
+
+@checked
 def filter_by_interaction_count(
-    df: pd.DataFrame, min_user_interactions: int = 5, min_item_interactions: int = 0
+    df: pd.DataFrame, min_user_interactions: Count = 5, min_item_interactions: Count = 0
 ) -> pd.DataFrame:
     """Keep users and items with enough interactions, repeated until both hold (the k-core).
 
@@ -38,6 +43,7 @@ def filter_by_interaction_count(
     return df[grouping.core(users, items, n_users, n_items, min_user_interactions, min_item_interactions)]
 
 
+@checked
 def binarize_implicit_feedback(df: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """Keep interactions rated `threshold` or better; what is left has rating 1.
 
@@ -48,6 +54,7 @@ def binarize_implicit_feedback(df: pd.DataFrame, threshold: float) -> pd.DataFra
     return df[_ratings(df) >= threshold].assign(**{columns.RATING: np.float32(1)})
 
 
+@checked
 def normalize_ratings(df: pd.DataFrame, method: Literal["minmax", "zscore", "user_mean"] = "minmax") -> pd.DataFrame:
     """Bring ratings to a common scale.
 
@@ -61,8 +68,6 @@ def normalize_ratings(df: pd.DataFrame, method: Literal["minmax", "zscore", "use
         df: Column `rating`, for `user_mean` also `user_id`.
         method: The formula.
     """
-    if method not in ("minmax", "zscore", "user_mean"):
-        raise ConfigError(f"normalize_ratings: method={method!r}: must be minmax, zscore or user_mean")
     ratings = _ratings(df).astype(np.float64)
     offset: Any = 0.0
     scale = 1.0
@@ -78,6 +83,7 @@ def normalize_ratings(df: pd.DataFrame, method: Literal["minmax", "zscore", "use
     return df.assign(**{columns.RATING: ((ratings - offset) / scale).astype(np.float32)})
 
 
+@checked
 def drop_duplicates(df: pd.DataFrame, keep: Literal["last", "first", "sum", "mean"] = "last") -> pd.DataFrame:
     """Keep one interaction of each pair of user and item.
 
@@ -87,8 +93,6 @@ def drop_duplicates(df: pd.DataFrame, keep: Literal["last", "first", "sum", "mea
         df: Columns `user_id` and `item_id`; for `sum` and `mean` also `rating`.
         keep: The one to keep; with `sum` and `mean` the last, with the sum or mean of the pair's ratings.
     """
-    if keep not in ("last", "first", "sum", "mean"):
-        raise ConfigError(f"drop_duplicates: keep={keep!r}: must be last, first, sum or mean")
     users, _ = _codes(df, columns.USER)
     items, n_items = _codes(df, columns.ITEM)
     order = grouping.ascending(_timestamps(df)) if columns.TIMESTAMP in df.columns else None
@@ -105,10 +109,11 @@ def drop_duplicates(df: pd.DataFrame, keep: Literal["last", "first", "sum", "mea
     return df[mask].assign(**{columns.RATING: ratings[mask].astype(np.float32)})
 
 
+@checked
 def sample_interactions(
     df: pd.DataFrame,
-    fraction: float | None = None,
-    n: int | None = None,
+    fraction: Annotated[float, Field(gt=0, le=1)] | None = None,
+    n: Annotated[int, Field(ge=1)] | None = None,
     by: Literal["interactions", "users"] = "interactions",
     seed: int = 42,
 ) -> pd.DataFrame:
@@ -123,19 +128,16 @@ def sample_interactions(
     """
     if (fraction is None) == (n is None):
         raise ConfigError("sample_interactions: give either fraction or n")
-    if fraction is not None and not 0 < fraction <= 1:
-        raise ConfigError(f"sample_interactions: fraction={fraction}: must be above 0 and at most 1")
-    if by not in ("interactions", "users"):
-        raise ConfigError(f"sample_interactions: by={by!r}: must be interactions or users")
     codes, total = _codes(df, columns.USER) if by == "users" else (np.arange(len(df)), len(df))
-    wanted = n if fraction is None else int(fraction * total + 0.5)
-    if wanted is None or not 0 <= wanted <= total:
+    wanted = int((fraction or 0) * total + 0.5) if n is None else n
+    if wanted > total:
         raise DataError(f"sample_interactions: n={n}: there are {total:,} {by}")
     drawn = np.zeros(total, bool)
     drawn[stream(seed, "sample").permutation(total)[:wanted]] = True
     return df[drawn[codes]]
 
 
+@checked
 def select_time_window(
     df: pd.DataFrame, start: str | float | dt.date | None = None, end: str | float | dt.date | None = None
 ) -> pd.DataFrame:
@@ -175,12 +177,10 @@ def _moment(name: str, value: str | float | dt.date) -> float:
     try:
         if isinstance(value, str | dt.date):
             moment = pd.Timestamp(value)
-            seconds = (moment.tz_localize("UTC") if moment.tz is None else moment).timestamp()
-        else:
-            seconds = float(value)
-        if np.isfinite(seconds):
-            return seconds
-    except (ValueError, TypeError, AttributeError):
+            value = (moment.tz_localize("UTC") if moment.tz is None else moment).timestamp()
+        if np.isfinite(value):
+            return value
+    except (ValueError, AttributeError):  # no date, or the "not a time" that pandas makes of some text
         pass
     raise ConfigError(f"select_time_window: {name}={value!r}: must be a date such as 2020-01-31, or seconds since 1970")
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import Field
 
 from recctl.data import columns
+from recctl.data.arguments import checked
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array
 from recctl.engines import map_threads
 from recctl.errors import ConfigError
@@ -21,6 +23,8 @@ from recctl.rng import stream
 
 _BEGIN = 1_577_836_800  # 2020-01-01
 _MOST_DAYS = (columns.LATEST_TIMESTAMP - _BEGIN) // 86_400
+
+Share = Annotated[float, Field(ge=0, le=1)]
 _BLOCK = 1 << 20  # interactions; cut by the data, so that each block's stream is the same on any number of threads
 
 
@@ -47,19 +51,20 @@ class _People:
     end: NDArray[np.float64]
 
 
+@checked
 def generate(
-    n_users: int,
-    n_items: int,
-    n_interactions: int,
+    n_users: Annotated[int, Field(ge=1)],
+    n_items: Annotated[int, Field(ge=2)],
+    n_interactions: Annotated[int, Field(ge=1)],
     seed: int = 42,
     *,
-    popularity: float = 1.1,
-    activity: float = 1.0,
-    n_clusters: int = 10,
-    taste: float = 0.6,
-    sequence: float = 0.3,
-    drift: float = 0.1,
-    days: float = 730,
+    popularity: Annotated[float, Field(ge=0)] = 1.1,
+    activity: Annotated[float, Field(ge=0)] = 1.0,
+    n_clusters: Annotated[int, Field(ge=1)] = 10,
+    taste: Share = 0.6,
+    sequence: Share = 0.3,
+    drift: Share = 0.1,
+    days: Annotated[float, Field(gt=0, le=_MOST_DAYS)] = 730,
 ) -> pd.DataFrame:
     """Interactions of people who have tastes, follow fashions, and do one thing after another.
 
@@ -93,7 +98,7 @@ def generate(
     Raises:
         ConfigError: Arguments out of range; all of them are named.
     """
-    problems = _problems(**{name: value for name, value in locals().items() if name != "seed"})
+    problems = list(_problems(n_users, n_items, n_interactions, n_clusters, sequence, drift))
     if problems:
         raise ConfigError(*problems)
     catalogue = _catalogue(n_items, n_clusters, stream(seed, "synthetic", "items"))
@@ -138,28 +143,16 @@ def generate(
     return pd.DataFrame(table, copy=False)
 
 
-def _problems(n_users: int, n_items: int, n_interactions: int, n_clusters: int, **numbers: float) -> list[str]:
-    least = {"n_users": (n_users, 1), "n_items": (n_items, 2), "n_clusters": (n_clusters, 1)}
-    problems = [f"{name}={value}: must be at least {low}" for name, (value, low) in least.items() if value < low]
-    if problems:
-        return problems
-    if not n_users <= n_interactions <= n_users * (n_items // 2):
-        problems.append(
-            f"n_interactions={n_interactions}: must be at least n_users ({n_users}) and at most half of all pairs "
-            f"({n_users * (n_items // 2)})"
-        )
+def _problems(
+    n_users: int, n_items: int, n_interactions: int, n_clusters: int, sequence: float, drift: float
+) -> Iterator[str]:
+    most = n_users * (n_items // 2)
+    if not n_users <= n_interactions <= most:
+        yield f"n_interactions={n_interactions}: must be from n_users ({n_users}) to half of all pairs ({most})"
     if n_clusters > n_items:
-        problems.append(f"n_clusters={n_clusters}: must be at most n_items ({n_items})")
-    shares = {name: numbers[name] for name in ("taste", "sequence", "drift")}
-    problems += [f"{name}={share}: must be from 0 to 1" for name, share in shares.items() if not 0 <= share <= 1]
-    if numbers["sequence"] + numbers["drift"] > 1:
-        problems.append(f"sequence={numbers['sequence']}, drift={numbers['drift']}: must be at most 1 together")
-    problems += [
-        f"{name}={numbers[name]}: must be at least 0" for name in ("popularity", "activity") if numbers[name] < 0
-    ]
-    if not 0 < numbers["days"] <= _MOST_DAYS:
-        problems.append(f"days={numbers['days']}: must be above 0 and end before 2200")
-    return problems
+        yield f"n_clusters={n_clusters}: must be at most n_items ({n_items})"
+    if sequence + drift > 1:
+        yield f"sequence={sequence}, drift={drift}: must be at most 1 together"
 
 
 def _catalogue(n_items: int, n_clusters: int, rng: np.random.Generator) -> _Catalogue:

@@ -1,3 +1,5 @@
+import inspect
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -105,7 +107,7 @@ class TestNormalize:
         assert normalize_ratings(frame, method)["rating"].tolist() == [0, 0, 0]
 
     def test_unknown_method(self, frame):
-        with pytest.raises(ConfigError, match="method='rank': must be minmax, zscore or user_mean"):
+        with pytest.raises(ConfigError, match="method='rank': input should be 'minmax', 'zscore' or 'user_mean'"):
             normalize_ratings(frame, "rank")
 
 
@@ -130,7 +132,7 @@ class TestDropDuplicates:
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
     def test_refusals(self, frame):
-        with pytest.raises(ConfigError, match="keep='none': must be last, first, sum or mean"):
+        with pytest.raises(ConfigError, match="keep='none': input should be 'last', 'first', 'sum' or 'mean'"):
             drop_duplicates(frame, "none")
         with pytest.raises(DataError, match="no column rating"):
             drop_duplicates(frame.drop(columns="rating"), "sum")
@@ -157,12 +159,13 @@ class TestSample:
         [
             ({}, ConfigError, "give either fraction or n"),
             ({"fraction": 0.5, "n": 1}, ConfigError, "give either fraction or n"),
-            ({"fraction": 0.0}, ConfigError, "fraction=0.0: must be above 0"),
-            ({"fraction": 1.5}, ConfigError, "fraction=1.5: must be above 0 and at most 1"),
+            ({"fraction": 0.0}, ConfigError, "fraction=0.0: input should be greater than 0"),
+            ({"fraction": 1.5}, ConfigError, "fraction=1.5: input should be less than or equal to 1"),
             ({"n": 9}, DataError, "n=9: there are 5 interactions"),
-            ({"n": -1}, DataError, "n=-1: there are 5 interactions"),
+            ({"n": 0}, ConfigError, "n=0: input should be greater than or equal to 1"),
+            ({"n": 1.5}, ConfigError, "n=1.5: input should be a valid integer"),
             ({"n": 4, "by": "users"}, DataError, "n=4: there are 3 users"),
-            ({"n": 1, "by": "items"}, ConfigError, "by='items': must be interactions or users"),
+            ({"n": 1, "by": "items"}, ConfigError, "by='items': input should be 'interactions' or 'users'"),
             ({"n": 1, "seed": -1}, ConfigError, "seed=-1: must be a whole number of at least 0"),
         ],
     )
@@ -191,9 +194,10 @@ class TestTimeWindow:
         [
             (("yesterday",), "start='yesterday': must be a date such as 2020-01-31, or seconds"),
             ((None, ""), "end='': must be a date"),
+            (("nat",), "start='nat': must be a date"),
             ((float("nan"),), "start=nan: must be a date"),
-            (([1],), r"start=\[1\]: must be a date"),
-            ((5, 5), "start=5 is not before end=5"),
+            (([1],), r"start=\[1\]: input should be a valid"),
+            ((5, 5), "start=5.0 is not before end=5.0"),
         ],
     )
     def test_refusals(self, frame, window, message):
@@ -259,6 +263,6 @@ class TestApplySteps:
 
     def test_every_step_says_what_it_does_and_types_its_parameters(self):
         for step in STEPS.values():
-            assert step.__doc__.splitlines()[0].endswith((".", ":"))
-            parameters = {name: kind for name, kind in step.__annotations__.items() if name not in ("df", "return")}
-            assert set(parameters) == set(step.__code__.co_varnames[1 : step.__code__.co_argcount])
+            assert step.__doc__.splitlines()[0].endswith(".")
+            parameters = inspect.signature(step).parameters.values()
+            assert all(parameter.annotation is not parameter.empty for parameter in parameters)
