@@ -90,6 +90,7 @@ class Evaluator:
         seed: int = 42,
     ) -> None:
         check_options(metrics, k_values, n_candidates, relevance_threshold, on_unknown)
+        rng.stream(seed)
         self.metrics = tuple(dict.fromkeys(metrics))
         self.k_values = tuple(sorted({int(k) for k in k_values}))
         self.n_candidates = n_candidates
@@ -130,7 +131,10 @@ class Evaluator:
             NotFittedError: The model is not fitted.
         """
         if task not in get_args(Task):
-            raise ConfigError(f"task={task!r}: unknown task{did_you_mean(str(task), get_args(Task))}")
+            hint = did_you_mean(
+                str(task), get_args(Task), {"rating": "rating_prediction", "ratings": "rating_prediction"}
+            )
+            raise ConfigError(f"task={task!r}: unknown task{hint}")
         if not isinstance(model, Recommender):
             raise ConfigError(f"evaluate: the model comes first, then test; {type(model).__name__} is no recctl model")
         test = _dataset(test, "test")
@@ -218,14 +222,14 @@ def _nobody(model: Recommender, test: InteractionDataset, audience: Audience) ->
     if not audience.n_skipped and not len(audience.users):
         reasons = ", ".join(f"{count:,} {why.replace('_', ' ')}" for why, count in audience.left_out.items() if count)
         return f"test: nothing is relevant: of {len(test):,} interactions {reasons}"
-    here, there = test.user_vocabulary, model.user_vocabulary
-    if here.is_text != there.is_text:
-        kind = {True: "text", False: "whole numbers"}
+    here, there = (vocabulary.ids[:1].tolist()[0] for vocabulary in (test.user_vocabulary, model.user_vocabulary))
+    if type(here) is not type(there):
+        kind = {str: "text", int: "whole numbers"}
         return (
-            f"test: its user ids are {kind[here.is_text]} ({here.ids[0]!r}), those the model was fitted on "
-            f"{kind[there.is_text]} ({there.ids[0]!r}); make them alike"
+            f"test: its user ids are {kind[type(here)]} ({here!r}), those the model was fitted on {kind[type(there)]} "
+            f"({there!r}); make them alike"
         )
     return (
-        f"test: the model was fitted on none of its {test.n_users:,} users (the first is {here.ids[0]!r}); "
+        f"test: the model was fitted on none of its {test.n_users:,} users (the first is {here!r}); "
         "give their history as train_data"
     )

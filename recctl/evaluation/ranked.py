@@ -89,7 +89,9 @@ class _Block:
         """Values of these people, and their lists."""
         group, protocol = self.group, self.protocol
         scores = group.score(self.model, who)
-        if np.isnan(scores.sum()) and np.isnan(scores).any():
+        with np.errstate(invalid="ignore", over="ignore"):
+            suspicious = np.isnan(scores.sum())  # of infinities of both signs too
+        if suspicious and np.isnan(scores).any():
             raise DataError(
                 f"{self.model.name}: some of its scores are not numbers (NaN); no ranking follows from them"
             )

@@ -1,0 +1,116 @@
+"""Every metric, on small random worlds, against its definition written the slow, plain way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from recctl.evaluation import METRICS, Evaluator
+from tests.evaluation.oracle import Oracle, frame, hand_made
+
+N_USERS, N_ITEMS = 9, 8
+RANKING = [name for name, metric in METRICS.items() if metric.task == "ranking"]
+
+users = st.integers(0, N_USERS - 1)
+items = st.integers(0, N_ITEMS - 1)
+FEW_SCORES = st.integers(-2, 2).map(float)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> dict[str, Any]:
+    """What a model was fitted on, more that is known of others, and what is held out: rows may repeat and overlap."""
+    pairs = st.lists(st.tuples(users, items), min_size=1, max_size=30)
+    rated = st.lists(st.tuples(users, items, st.integers(1, 5).map(float)), min_size=1, max_size=30)
+    scores = arrays.arrays(np.float64, (N_USERS, N_ITEMS), elements=FEW_SCORES)
+    links = arrays.arrays(np.float64, (N_ITEMS, N_ITEMS), elements=FEW_SCORES)
+    return {
+        "fitted": draw(pairs),
+        "history": draw(pairs),
+        "test": draw(rated),
+        "scores": draw(scores),
+        "links": draw(links),
+        "threshold": draw(st.sampled_from([None, 3.0])),
+    }
+
+
+def oracle_of(world: dict[str, Any]) -> Oracle:
+    fitted, history = set(world["fitted"]), set(world["history"])
+    known_users, known_items = {u for u, _ in fitted}, {i for _, i in fitted}
+    seen = {u: {i for v, i in fitted if v == u} for u in known_users}
+    scores = {(u, i): world["scores"][u, i] for u in known_users for i in known_items}
+    for user in {u for u, i in history if i in known_items} - known_users:
+        seen[user] = {i for v, i in history if v == user and i in known_items}
+        scores |= {(user, i): sum(world["links"][j, i] for j in seen[user]) for i in known_items}
+    last_ratings = {(u, i): rating for u, i, rating in world["test"]}
+    relevant: dict[int, set[int]] = {}
+    for (user, item), rating in last_ratings.items():
+        if world["threshold"] is None or rating >= world["threshold"]:
+            relevant.setdefault(user, set()).add(item)
+    return Oracle(scores, fitted, seen, relevant)
+
+
+@pytest.mark.parametrize("k_values", [(1, 2, 3), (4, 30), (150,)])
+@given(world=worlds())
+def test_every_ranking_metric(k_values: tuple[int, ...], world: dict[str, Any]) -> None:
+    oracle = oracle_of(world)
+    assume(oracle.served())
+    model = hand_made(world["scores"], world["links"]).fit(frame(world["fitted"]))
+    evaluator = Evaluator(RANKING, k_values, relevance_threshold=world["threshold"])
+    result = evaluator.evaluate_users(model, frame(world["test"]), train_data=frame(world["history"]))
+
+    assert result.metrics == pytest.approx(oracle.metrics(k_values), abs=1e-12)
+    table = result.per_user.set_index("user_id")
+    assert list(table.index) == list(oracle.served())
+    assert table["n_relevant"].to_dict() == {u: len(items) for u, items in oracle.served().items()}
+    assert table["auc"].to_dict() == pytest.approx(oracle.auc())
+    for k in k_values:
+        for user, values in oracle.per_user(k).items():
+            row = table.loc[user, [f"{name}@{k}" for name in values]]
+            assert row.tolist() == pytest.approx(list(values.values()), abs=1e-12)
+
+
+@given(world=worlds())
+def test_what_was_judged_and_left_out_adds_up(world: dict[str, Any]) -> None:
+    oracle = oracle_of(world)
+    assume(oracle.served())
+    model = hand_made(world["scores"], world["links"]).fit(frame(world["fitted"]))
+    evaluator = Evaluator(["recall"], [1], relevance_threshold=world["threshold"])
+    result = evaluator.evaluate_users(model, frame(world["test"]), train_data=frame(world["history"]))
+
+    known_users, strangers = {u for u, _ in world["fitted"]}, set(oracle.relevant) - set(oracle.seen)
+    assert result.n_interactions + sum(result.left_out.values()) == len(world["test"])
+    assert result.n_interactions == sum(map(len, oracle.served().values()))
+    assert result.n_users == len(oracle.served())
+    assert result.n_folded_in == len(oracle.served().keys() - known_users)
+    assert result.n_skipped == len(strangers)
+    assert result.n_unknown_items == sum(len(items - set(oracle.items)) for items in oracle.served().values())
+    assert result.left_out["of_unknown_users"] == sum(len(oracle.relevant[u]) for u in strangers)
+    assert result.left_out["seen"] == sum(
+        len(oracle.relevant[u] & oracle.seen[u]) for u in oracle.seen if u in oracle.relevant
+    )
+
+
+@given(world=worlds())
+def test_strangers_may_count_zero(world: dict[str, Any]) -> None:
+    oracle = oracle_of(world)
+    assume(oracle.served())
+    model = hand_made(world["scores"], world["links"]).fit(frame(world["fitted"]))
+    names = ["ndcg", "auc", "novelty", "coverage", "gini"]
+    options = {"metrics": names, "k_values": [2], "relevance_threshold": world["threshold"]}
+    test, history = frame(world["test"]), frame(world["history"])
+    skipped = Evaluator(**options).evaluate_users(model, test, train_data=history)
+    zero = Evaluator(**options, on_unknown="zero").evaluate_users(model, test, train_data=history)
+
+    share = skipped.n_users / (skipped.n_users + skipped.n_skipped)
+    for key in ("ndcg@2", "auc", "novelty@2"):
+        assert zero.metrics[key] == pytest.approx(skipped.metrics[key] * share)
+    for key in ("coverage@2", "gini@2"):
+        assert zero.metrics[key] == skipped.metrics[key]
+    assert (zero.n_users, zero.n_skipped) == (skipped.n_users + skipped.n_skipped, 0)
+    assert zero.n_interactions == skipped.n_interactions + skipped.left_out["of_unknown_users"]
+    assert zero.per_user["user_id"].is_monotonic_increasing

@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recctl import progress
+from recctl.data.dataset import InteractionDataset
+from recctl.data.matrix import InteractionMatrix
+from recctl.errors import ConfigError, DataError, NotFittedError
+from recctl.evaluation import METRICS, Evaluator
+from recctl.models.base import Recommender
+from recctl.models.ease import EASERecommender
+from tests.evaluation.oracle import frame, hand_made
+
+# Users 0 and 1 are fitted on; the scores of both fall with the item's number, those of folded-in people rise.
+FITTED = frame([(0, 0), (0, 1), (1, 2), (1, 3), (1, 4)])
+SCORES = -np.tile(np.arange(10.0), (10, 1))
+LINKS = np.tile(np.arange(10.0), (10, 1))
+
+
+@pytest.fixture
+def model() -> Recommender:
+    return hand_made(SCORES, LINKS).fit(FITTED)
+
+
+def recall(model: Recommender, test: Any, k: int = 1, train_data: Any = None, **options: Any) -> float:
+    return Evaluator(["recall"], [k], **options).evaluate(model, test, train_data=train_data)[f"recall@{k}"]
+
+
+# ---- who is asked, what is masked, what is relevant
+
+
+def test_what_the_model_was_fitted_on_is_masked_whatever_train_data_says(model: Recommender) -> None:
+    test = frame([(0, 2)])
+    assert recall(model, test) == 1
+    assert recall(model, test, train_data=frame([(0, 5)])) == 1  # 0 and 1 stay masked
+    assert recall(model, test, train_data=frame([(0, 2)])) == 1  # 2 does not become so
+
+
+def test_people_the_model_was_not_fitted_on_are_folded_in_by_their_history(model: Recommender) -> None:
+    history = frame([(7, 4), (7, 4), (7, 99), (8, 99)])
+    # 4 is masked for user 7, so 3 is best; user 8's one item is unknown, user 9 is in no data at all.
+    test = frame([(7, 3), (8, 3), (9, 3)])
+    result = Evaluator(["recall"], [1]).evaluate_users(model, test, train_data=history)
+    assert result.metrics == {"recall@1": 1.0}
+    assert result.per_user.to_dict("list") == {"user_id": [7], "recall@1": [1.0], "n_relevant": [1]}
+    assert (result.n_users, result.n_folded_in, result.n_skipped) == (1, 1, 2)
+    assert result.left_out["of_unknown_users"] == 2
+
+
+def test_the_history_of_a_split_by_user_is_found(model: Recommender) -> None:
+    test = InteractionDataset(frame([(7, 3)]))
+    test.history = InteractionDataset(frame([(7, 4)]))
+    assert recall(model, test) == 1
+
+
+def test_given_history_takes_the_place_of_the_splits_own(model: Recommender) -> None:
+    test = InteractionDataset(frame([(7, 3)]))
+    test.history = InteractionDataset(frame([(7, 0)]))
+    assert recall(model, test) == 0  # 4 comes before 3
+    assert recall(model, test, train_data=frame([(7, 4)])) == 1
+
+
+def test_masked_interactions_are_neither_relevant_nor_judged(model: Recommender) -> None:
+    result = Evaluator(["recall"], [1]).evaluate_users(model, frame([(0, 2), (0, 0), (1, 3), (0, 2)]))
+    assert result.metrics == {"recall@1": 1.0}
+    assert result.left_out == {"repeated": 1, "rated_below_threshold": 0, "of_unknown_users": 0, "seen": 2}
+    assert (result.n_users, result.n_interactions, result.n_skipped) == (1, 1, 0)
+
+
+def test_relevant_items_the_model_does_not_know_stay_in_the_denominator(model: Recommender) -> None:
+    result = Evaluator(["recall"], [1]).evaluate_users(model, frame([(0, 2), (0, 50), (1, 51)]))
+    assert result.metrics == {"recall@1": 0.25}
+    assert (result.n_users, result.n_interactions, result.n_unknown_items) == (2, 3, 2)
+
+
+def test_only_interactions_rated_high_enough_are_relevant(model: Recommender) -> None:
+    test = frame([(0, 2, 4.0), (0, 3, 3.5), (0, 4, 5.0), (0, 4, 1.0), (1, 0, 1.0)])
+    result = Evaluator(["recall"], [1], relevance_threshold=4).evaluate_users(model, test)
+    assert result.metrics == {"recall@1": 1.0}  # 4 counts by its last rating
+    assert result.left_out["rated_below_threshold"] == 3
+
+
+def test_text_ids(model: Recommender) -> None:
+    rows = [("ann", "x"), ("ann", "y"), ("bo", "y"), ("bo", "ж")]
+    ease = EASERecommender(l2_reg=1.0).fit(frame(rows))
+    result = Evaluator(["hit_rate"], [1]).evaluate_users(ease, frame([("bo", "x"), ("ann", "ж")]))
+    assert result.per_user["user_id"].tolist() == ["ann", "bo"]
+    assert result.metrics == {"hit_rate@1": 1.0}
+
+
+def test_histories_hold_what_the_model_was_fitted_on_or_reads() -> None:
+    told: list[InteractionMatrix] = []
+
+    class Listening(Recommender):
+        name = "listening"
+
+        def _fit(self, interactions: InteractionDataset) -> None:
+            pass
+
+        def _score(self, histories: InteractionMatrix, users: np.ndarray | None) -> np.ndarray:
+            told.append(histories)
+            return np.zeros((histories.n_rows, histories.n_columns), np.float32)
+
+    class InOrder(Listening):
+        reads_order = True
+
+    fitted = frame([(0, 0, 5.0), (0, 1, 1.0), (1, 2, 2.0)])
+    history = frame([(7, 2, 3.0), (7, 0, 4.0), (7, 2, 1.0)]).assign(timestamp=[30, 20, 10])
+    test = frame([(7, 1)])
+    evaluator = Evaluator(["recall"], [1])
+
+    evaluator.evaluate(Listening().fit(fitted), test, train_data=history)
+    assert (told[-1].columns.tolist(), told[-1].values.tolist()) == ([0, 2], [])
+    evaluator.evaluate(InOrder().fit(fitted), test, train_data=history)
+    assert told[-1].columns.tolist() == [2, 0, 2]
+    rated = Listening().fit(InteractionDataset(fitted, implicit=False))
+    evaluator.evaluate(rated, test, train_data=history)
+    assert (told[-1].columns.tolist(), told[-1].values.tolist()) == ([0, 2], [4.0, 3.0])
+    with pytest.raises(DataError, match="train_data: no ratings; the model was fitted on ratings"):
+        evaluator.evaluate(rated, test, train_data=history.drop(columns="rating"))
+
+
+# ---- results
+
+
+def test_keys_come_as_asked_for_and_cutoffs_ascend(model: Recommender) -> None:
+    evaluator = Evaluator(["ndcg", "auc", "coverage", "ndcg"], [3, 1, 3])
+    assert list(evaluator.evaluate(model, frame([(0, 2)]))) == ["ndcg@1", "ndcg@3", "auc", "coverage@1", "coverage@3"]
+
+
+def test_metrics_are_means_of_the_users_and_the_record_is_plain(model: Recommender) -> None:
+    result = Evaluator(["ndcg", "gini"], [1, 2]).evaluate_users(model, frame([(0, 3), (1, 0), (1, 9)]))
+    means = result.per_user[["ndcg@1", "ndcg@2"]].mean().to_dict()
+    assert {key: result.metrics[key] for key in means} == pytest.approx(means)
+    assert all(type(value) is float for value in result.metrics.values())
+    assert json.loads(json.dumps(result.record())) == result.record()
+    assert result.record()["protocol"] == "full"
+
+
+def test_numbers_do_not_depend_on_threads_or_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    world = rng.random((300, 50))
+    table = lambda mask: pd.DataFrame(np.argwhere(mask), columns=["user_id", "item_id"])  # noqa: E731
+    model = EASERecommender(l2_reg=5.0).fit(table(world < 0.2))
+    evaluator = Evaluator([name for name in METRICS if METRICS[name].task == "ranking"])
+    monkeypatch.setattr("recctl.ranking.blocks._MOST_ROWS", 16)
+    monkeypatch.setenv("RECCTL_THREADS", "1")
+    alone = evaluator.evaluate(model, table(world > 0.9))
+    monkeypatch.setenv("RECCTL_THREADS", "4")
+    assert evaluator.evaluate(model, table(world > 0.9)) == alone
+    monkeypatch.setattr("recctl.ranking.blocks._MOST_ROWS", 1000)
+    assert evaluator.evaluate(model, table(world > 0.9)) == alone
+
+
+def test_progress_counts_users(model: Recommender) -> None:
+    told: list[tuple[Any, ...]] = []
+
+    class Listener:
+        def start(self, title: str, total: float | None, unit: str) -> Any:
+            told.append((title, total, unit))
+            return self
+
+        def update(self, done: float, **values: Any) -> None:
+            told.append((done,))
+
+        def finish(self, task: Any) -> None:
+            pass
+
+        def notice(self, message: str) -> None:
+            pass
+
+    with progress.listening(Listener()):
+        recall(model, frame([(0, 2), (1, 0)]))
+    assert told == [("Evaluating", 2, "users"), (2,)]
+
+
+# ---- rating prediction
+
+
+def rated_model() -> Recommender:
+    scores = np.arange(100.0).reshape(10, 10)
+    return hand_made(scores, LINKS).fit(
+        InteractionDataset(frame([(0, 0, 1.0), (1, 1, 1.0), (2, 0, 1.0)]), implicit=False)
+    )
+
+
+RATED = frame([(1, 1, 12.0), (0, 0, 3.0), (1, 0, 10.0), (1, 0, 13.0), (0, 5, 9.0), (5, 0, 9.0)])
+
+
+def test_errors_of_ratings() -> None:
+    result = Evaluator(["mae", "ndcg", "rmse"]).evaluate_users(rated_model(), RATED, task="rating_prediction")
+    # Predicted are 11, 0, 10 and 10: the errors are -1, -3, 0 and -3.
+    assert result.metrics == pytest.approx({"mae": 7 / 4, "rmse": (19 / 4) ** 0.5})
+    assert result.per_user.to_dict("list") == {
+        "user_id": [0, 1],
+        "mae": [3.0, pytest.approx(4 / 3)],
+        "rmse": [3.0, pytest.approx((10 / 3) ** 0.5)],
+        "n_relevant": [1, 3],
+    }
+    assert (result.n_users, result.n_skipped, result.n_interactions) == (2, 1, 4)
+    assert (result.left_out, result.protocol) == ({"not_predictable": 2}, "rating_prediction")
+
+
+def test_ratings_are_judged_by_rmse_and_mae_unless_asked_otherwise() -> None:
+    results = Evaluator().evaluate(rated_model(), RATED, task="rating_prediction")
+    assert results == pytest.approx({"rmse": (19 / 4) ** 0.5, "mae": 7 / 4})
+
+
+def test_rating_prediction_needs_ratings_that_can_be_predicted(model: Recommender) -> None:
+    evaluator = Evaluator(["rmse"])
+    with pytest.raises(DataError, match="test: no ratings to compare predictions with"):
+        evaluator.evaluate(model, frame([(0, 1)]), task="rating_prediction")
+    with pytest.raises(DataError, match="can predict none of its 2 ratings"):
+        evaluator.evaluate(model, frame([(0, 77, 1.0), (77, 0, 2.0)]), task="rating_prediction")
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"metrics": ["ndgc"]}, "metrics: unknown metric 'ndgc'; did you mean ndcg?"),
+        ({"metrics": ["HR"]}, "metrics: unknown metric 'HR'"),
+        ({"metrics": ["hr"]}, "metrics: unknown metric 'hr'; did you mean hit_rate?"),
+        ({"metrics": ["ndcg@10"]}, "metrics: 'ndcg@10': cutoffs stand apart: metrics=['ndcg'], k_values=[10]"),
+        ({"metrics": [7]}, "metrics: unknown metric 7; one of precision,"),
+        ({"metrics": "ndcg"}, "metrics='ndcg': give a list of names"),
+        ({"metrics": None}, "metrics=None: give a list of names"),
+        ({"metrics": []}, "metrics: none given"),
+        ({"k_values": 10}, "k_values=10: give a list, such as [10]"),
+        ({"k_values": []}, "k_values: none given"),
+        ({"k_values": [0]}, "k_values: 0: must be a whole number of at least 1"),
+        ({"k_values": [10.0]}, "k_values: 10.0: must be a whole number"),
+        ({"k_values": [True]}, "k_values: True: must be a whole number"),
+        ({"n_candidates": 0}, "n_candidates=0: must be a whole number of at least 1"),
+        ({"relevance_threshold": float("nan")}, "relevance_threshold=nan: must be a number"),
+        ({"relevance_threshold": "4"}, "relevance_threshold='4': must be a number"),
+        ({"on_unknown": "raise"}, "on_unknown='raise': unknown choice; one of skip, zero"),
+        ({"seed": -1}, "seed=-1: must be a whole number of at least 0"),
+    ],
+)
+def test_arguments_are_checked(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Evaluator(**arguments)
+    assert message in str(caught.value)
+
+
+def test_every_problem_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Evaluator(["ndgc", "recal"], [0], n_candidates=-1)
+    assert len(caught.value.problems) == 4
+
+
+def test_numpy_integers_are_cutoffs(model: Recommender) -> None:
+    assert list(Evaluator(["ndcg"], np.array([2, 1])).evaluate(model, frame([(0, 2)]))) == ["ndcg@1", "ndcg@2"]
+
+
+def test_tasks_and_their_metrics(model: Recommender) -> None:
+    with pytest.raises(ConfigError, match="task='rating': unknown task; did you mean rating_prediction"):
+        Evaluator().evaluate(model, FITTED, task="rating")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="metrics: rmse, mae: none is of task='ranking'"):
+        Evaluator(["rmse", "mae"]).evaluate(model, FITTED)
+    assert list(Evaluator(["rmse", "ndcg"], [1]).evaluate(model, frame([(0, 2)]))) == ["ndcg@1"]
+
+
+def test_models_and_data_are_checked(model: Recommender) -> None:
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        Evaluator().evaluate(EASERecommender(), FITTED)
+    with pytest.raises(ConfigError, match="the model comes first, then test; DataFrame is no recctl model"):
+        Evaluator().evaluate(FITTED, model)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="test: give an InteractionDataset or a DataFrame, not list"):
+        Evaluator().evaluate(model, [1, 2])  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="train_data: give an InteractionDataset or a DataFrame, not str"):
+        Evaluator().evaluate(model, FITTED, train_data="train.csv")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="the table is empty"):
+        Evaluator().evaluate(model, FITTED[:0])
+    with pytest.raises(DataError, match="test: no ratings, so that relevance_threshold=4 says nothing"):
+        Evaluator(relevance_threshold=4).evaluate(model, FITTED)
+
+
+def test_it_says_why_there_is_nobody_to_ask(model: Recommender) -> None:
+    with pytest.raises(DataError, match=r"fitted on none of its 2 users \(the first is 8\); give their history"):
+        recall(model, frame([(8, 2), (9, 2)]))
+    with pytest.raises(
+        DataError, match=r"user ids are text \('0'\), those the model was fitted on whole numbers \(0\)"
+    ):
+        recall(model, frame([("0", 2)]), on_unknown="zero")
+    with pytest.raises(DataError, match="nothing is relevant: of 3 interactions 1 repeated, 2 seen"):
+        recall(model, frame([(0, 0), (0, 0), (1, 2)]))
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    model = hand_made(np.where(SCORES == -4, np.nan, SCORES), LINKS).fit(FITTED)
+    with pytest.raises(DataError, match=r"hand-made: some of its scores are not numbers \(NaN\)"):
+        recall(model, frame([(0, 2)]))
+
+
+def test_infinite_scores_rank_first_and_last() -> None:
+    scores = SCORES.copy()
+    scores[:, 2], scores[:, 3] = np.inf, -np.inf
+    model = hand_made(scores, LINKS).fit(FITTED)
+    assert recall(model, frame([(0, 2)])) == 1
+    result = Evaluator(["auc", "recall"], [10]).evaluate(model, frame([(0, 3)]))
+    assert result == {"auc": 0.0, "recall@10": 0.0}  # what scores minus infinity is not recommended
+
+
+# ---- the names of metrics
+
+
+def test_every_metric_says_what_it_is() -> None:
+    for name, metric in METRICS.items():
+        assert 20 < len(metric.definition) < 130, name
+        assert metric.definition.endswith("."), name
+    assert {name for name, metric in METRICS.items() if not metric.greater_is_better} == {
+        "gini",
+        "popularity",
+        "rmse",
+        "mae",
+    }
+    assert {name for name, metric in METRICS.items() if not metric.per_k} == {"auc", "rmse", "mae"}
+    assert {name for name, metric in METRICS.items() if metric.kind == "rating"} == {"rmse", "mae"}
