@@ -34,15 +34,17 @@ def measure(path: Path) -> list[dict[str, Any]]:
 
 
 def table(results: dict[str, list[dict[str, Any]]]) -> str:
-    """The measurements as a Markdown table: ours, the peer's, and their ratio."""
+    """The measurements as a Markdown table: ours, the peer's where there is one, and their ratio."""
     lines = ["| what | data | recctl | against | there | recctl / there |", "|---|---|---:|---|---:|---:|"]
-    for rows in results.values():
-        for row in rows:
-            if "peer" in row:
-                unit = row.get("unit", "s")
-                ours, theirs = row.get("seconds", row.get("value")), row.get("peer_seconds", row.get("peer_value"))
-                cells = [row["bench"], row.get("data", ""), f"{ours:.3g} {unit}", row["peer"], f"{theirs:.3g} {unit}"]
-                lines.append(f"| {' | '.join(cells)} | **{row['ratio']:.2f}** |")
+    for row in (row for rows in results.values() for row in rows):
+        unit = row.get("unit", "s")
+        cells = [row["bench"], row.get("data", ""), f"{row.get('seconds', row.get('value')):.3g} {unit}"]
+        if "peer" in row:
+            theirs = row.get("peer_seconds", row.get("peer_value"))
+            cells += [row["peer"], f"{theirs:.3g} {unit}", f"**{row['ratio']:.2f}**"]
+        else:
+            cells += ["", "", ""]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
