@@ -44,7 +44,8 @@ def fetch(name: str, *, force: bool = False) -> Path:
             except (DataError, OSError) as error:
                 reasons.append(f"{mirror.name}: {error}")
                 continue
-            progress.notice(f"{name}: fetched from {mirror.name} into {entry.folder}")
+            failed = f" ({'. '.join(reasons)})" if reasons else ""
+            progress.notice(f"{name}: fetched from {mirror.name} into {entry.folder}{failed}")
             return entry.folder
     by_hand = ", or ".join(mirror.by_hand(home) for mirror in entry.mirrors)
     raise DataError(f"{name}: can't be fetched. {'. '.join(reasons)}. By hand: {by_hand}; then try again")
