@@ -30,7 +30,7 @@ def objective(X, B, l2_reg):
     return np.sum((X - X @ B) ** 2) + l2_reg * np.sum(B**2)
 
 
-@pytest.mark.parametrize("l2_reg", [0.5, 20.0, 1000.0])
+@pytest.mark.parametrize("l2_reg", [10.0, 100.0, 1000.0])
 @pytest.mark.parametrize("implicit", [True, False])
 @pytest.mark.parametrize("n_items", [1, 2, 25, 31, 32, 33, 150])
 def test_weights_equal_the_formula(l2_reg, implicit, n_items):
@@ -110,15 +110,14 @@ def test_values_that_overflow_are_refused():
 
 
 MEMORY = """
-import resource
 import numpy as np, pandas as pd
 from recctl.data.dataset import InteractionDataset
 from recctl.models.ease import EASERecommender
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def peak():  # not ru_maxrss: it begins with the peak of the process that started this one
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
 
-n = 4000
+n = 3000
 rng = np.random.default_rng(0)
 rows = pd.DataFrame({"user_id": rng.integers(0, 5000, 60_000), "item_id": np.r_[:n, rng.integers(0, n, 60_000 - n)]})
 EASERecommender().fit(rows.iloc[:100])
@@ -130,7 +129,7 @@ print((peak() - before) / (4 * n**2))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted otherwise elsewhere")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_everything_happens_in_one_matrix():
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     # One matrix, and room for LAPACK's and the interactions' own needs; a copy would make it 2.

@@ -1,0 +1,117 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+import scipy.linalg  # noqa: F401 - a BLAS to limit
+from threadpoolctl import threadpool_info
+
+from recctl.engines import blas_threads, local, map_threads, set_threads, threads
+from recctl.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch):
+    monkeypatch.setattr(local, "_threads", None)
+    monkeypatch.delenv("RECCTL_THREADS", raising=False)
+
+
+def blas():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_threads_are_set_or_given_or_all(monkeypatch):
+    assert threads() >= 1
+    monkeypatch.setenv("RECCTL_THREADS", "7")
+    assert threads() == 7
+    set_threads(3)
+    assert threads() == 3
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "two", "1.5"])
+def test_a_count_that_is_none_is_refused(monkeypatch, given):
+    monkeypatch.setenv("RECCTL_THREADS", given)
+    with pytest.raises(ConfigError, match=f"RECCTL_THREADS='{given}': must be a whole number of at least 1"):
+        threads()
+
+
+def test_fewer_than_one_thread_is_refused():
+    with pytest.raises(ConfigError, match="threads=0: must be at least 1"):
+        set_threads(0)
+
+
+def test_blas_computes_on_as_many_threads_inside_the_block(monkeypatch):
+    monkeypatch.setenv("RECCTL_THREADS", "2")
+    before = blas()
+    with blas_threads():
+        assert blas() == {2}
+        with blas_threads(1):
+            assert blas() == {1}
+    assert blas() == before
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_results_come_in_the_order_of_the_tasks(count):
+    set_threads(count)
+
+    def slow_first(task):
+        time.sleep(0.002 * (5 - task % 5))
+        return task
+
+    assert list(map_threads(slow_first, range(30))) == list(range(30))
+    assert list(map_threads(slow_first, [])) == []
+
+
+def test_tasks_are_spread_over_the_threads_with_one_blas_thread_each():
+    set_threads(3)
+    together = threading.Barrier(3, timeout=10)
+
+    def wait(_):
+        together.wait()  # passes only if three tasks are under way
+        return blas()
+
+    before = blas()
+    assert list(map_threads(wait, range(3))) == [{1}] * 3
+    assert blas() == before
+
+
+def test_only_a_few_tasks_are_under_way_at_a_time():
+    set_threads(2)
+    started = []
+    results = map_threads(started.append, range(1000))
+    next(results)
+    assert len(started) <= 5
+    results.close()
+    time.sleep(0.02)
+    assert len(started) <= 5
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_exception_ends_the_map(count):
+    set_threads(count)
+    done = []
+
+    def fail(task):
+        if task == 3:
+            raise ValueError("task 3")
+        done.append(task)
+
+    with pytest.raises(ValueError, match="task 3"):
+        list(map_threads(fail, range(1000)))
+    assert len(done) < 10
+
+
+def test_memory_of_used_results_is_given_back():
+    set_threads(2)
+    alive = []
+
+    class Result(np.ndarray):
+        def __del__(self):
+            alive.remove(id(self))
+
+    def make(_):
+        result = np.zeros(10).view(Result)
+        alive.append(id(result))
+        return result
+
+    assert all(len(alive) <= 7 for _ in map_threads(make, range(200)))

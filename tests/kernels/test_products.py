@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from recctl.data.matrix import InteractionMatrix
+from recctl.kernels import neighbours, products
+
+
+def sparse(shape, density, seed, *, weighted):
+    """The same random matrix for the kernels and for SciPy."""
+    made = sp.random_array(shape, density=density, format="csr", dtype=np.float32, rng=np.random.default_rng(seed))
+    made.sort_indices()
+    made.data[:] = np.random.default_rng(seed).integers(1, 6, made.nnz) if weighted else 1
+    values = made.data if weighted else np.empty(0, np.float32)
+    return InteractionMatrix(made.indptr.astype(np.int64), made.indices.astype(np.int32), values, shape[1]), made
+
+
+def read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("n_columns", [1, 7, 2048, 2049, 5000])
+@pytest.mark.parametrize("density", [0.0, 0.02, 0.5])
+def test_sparse_times_dense(weighted, n_columns, density):
+    left, oracle = sparse((23, 60), density, 1, weighted=weighted)
+    dense = np.random.default_rng(2).normal(size=(60, n_columns)).astype(np.float32)
+    out = np.full((23, n_columns), np.nan, np.float32)
+    products.sparse_dense(read_only(left.starts), read_only(left.columns), left.values, read_only(dense), out)
+    np.testing.assert_allclose(out, oracle.astype(np.float64) @ dense.astype(np.float64), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_sparse_times_dense_takes_columns_in_any_order_and_repeats(weighted):
+    values = np.array([1, 2, 3, 4, 5, 6], np.float32) if weighted else np.empty(0, np.float32)
+    columns = np.array([4, 0, 4, 2, 1, 0], np.int32)
+    dense = np.arange(15, dtype=np.float32).reshape(5, 3)
+    out = np.empty((2, 3), np.float32)
+    products.sparse_dense(np.array([0, 5, 6]), columns, values, dense, out)
+    weights = values if weighted else np.ones(6, np.float32)
+    expected = [(weights[:5, np.newaxis] * dense[columns[:5]]).sum(axis=0), weights[5] * dense[0]]
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("step", [1, 7, 50, 1000])
+def test_gram_rows_are_the_upper_triangle(weighted, step):
+    matrix, oracle = sparse((80, 50), 0.2, 3, weighted=weighted)
+    turned, positions = matrix.transposed()
+    out = np.zeros((50, 50), np.float32)
+    for begin in range(0, 50, step):
+        products.gram_rows(
+            *(matrix.starts, matrix.columns, matrix.values, turned.starts, turned.columns, positions),
+            *(out, begin, min(begin + step, 50)),
+        )
+    np.testing.assert_array_equal(out, np.triu((oracle.T @ oracle).toarray()))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    hnp.arrays(np.float32, st.integers(1, 100).map(lambda n: (n, n)), elements=st.floats(-8, 8, width=16)), st.data()
+)
+def test_mirroring_fills_and_scales(matrix, data):
+    n, tile = len(matrix), products.MIRROR_TILE
+    scale = data.draw(hnp.arrays(np.float32, n, elements=st.floats(-4, 4, width=16)))
+    upper = np.triu(matrix, 1)
+    expected = (upper + upper.T) * scale
+    for first in data.draw(st.permutations(range(-(-n // tile)))):
+        products.mirror_scaled(matrix, scale, first, first + 1)
+    np.testing.assert_array_equal(matrix, expected)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("density", [0.0, 0.1, 0.6])
+def test_sparse_times_sparse(weighted, density):
+    left, left_oracle = sparse((23, 60), density, 4, weighted=weighted)
+    right, right_oracle = sparse((60, 40), 0.2, 5, weighted=True)
+    out = np.full((23, 40), np.nan, np.float32)
+    neighbours.sparse_sparse(*(left.starts, left.columns, left.values, right.starts, right.columns, right.values), out)
+    np.testing.assert_allclose(out, (left_oracle @ right_oracle).toarray(), rtol=1e-6)
