@@ -14,8 +14,9 @@ class PopularityRecommender(Recommender):
     """The items that most people had.
 
     Known as TopPop since Cremonesi, Koren & Turrin, 2010, "Performance of Recommender Algorithms on Top-N
-    Recommendation Tasks". An item's score is the number of distinct users who interacted with it in the data the model was fitted on; ratings
-    don't count. Nothing is minimised. It is the baseline that a personalised model has to beat to be worth its cost.
+    Recommendation Tasks". An item's score is the number of distinct users who interacted with it in the data the model
+    was fitted on; ratings don't count. Nothing is minimised. It is the baseline that a personalised model has to beat
+    to be worth its cost.
 
     Costs one pass over the interactions, and `n_items` numbers of memory.
     """
