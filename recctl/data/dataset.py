@@ -14,6 +14,7 @@ from recctl.data import columns
 from recctl.data.arguments import checked
 from recctl.data.matrix import Float32Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
+from recctl.engines import map_threads
 from recctl.errors import DataError
 from recctl.kernels import grouping
 
@@ -59,8 +60,10 @@ class InteractionDataset:
         if not len(df):
             raise DataError("interactions: the table is empty")
         self.implicit = implicit
-        self.user_vocabulary, self.users = Vocabulary.encode(columns.ids_of(df[columns.USER], columns.USER))
-        self.item_vocabulary, self.items = Vocabulary.encode(columns.ids_of(df[columns.ITEM], columns.ITEM))
+        encoded = map_threads(
+            lambda name: Vocabulary.encode(columns.ids_of(df[name], name)), (columns.USER, columns.ITEM)
+        )
+        (self.user_vocabulary, self.users), (self.item_vocabulary, self.items) = encoded
         self.ratings: Float32Array | None = columns.ratings_of(df[columns.RATING]) if columns.RATING in df else None
         self.timestamps: NDArray[Any] | None = (
             columns.timestamps_of(df[columns.TIMESTAMP]) if columns.TIMESTAMP in df else None
