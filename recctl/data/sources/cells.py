@@ -106,7 +106,7 @@ def in_seconds(values: NDArray[Any], per_second: int) -> NDArray[Any]:
     if per_second == 1:
         return values
     whole, rest = np.divmod(values, per_second)
-    return values / per_second if rest.any() else whole
+    return whole + rest / per_second if rest.any() else whole  # exact, where values / per_second would not be
 
 
 def _mask(answers: pa.ChunkedArray) -> Mask:
