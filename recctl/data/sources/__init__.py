@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from recctl.data.sources.catalogue import CatalogueEntry, catalogue, find
+from recctl.data.sources.entries import CatalogueEntry, catalogue, find
 from recctl.data.sources.fetching import fetch
 from recctl.data.sources.files import read_file
 from recctl.data.sources.options import ReadOptions, SourceTable

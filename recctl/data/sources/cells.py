@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recctl.data.columns import LATEST_TIMESTAMP, RATING, TIMESTAMP
 from recctl.data.sources.options import ReadOptions
-from recctl.data.sources.sniffing import INTEGER, LEADING_ZERO, MISSING, NUMBER
+from recctl.data.sources.sniffing import INTEGER, LEADING_ZERO, NUMBER
 from recctl.errors import DataError
 
 Mask = NDArray[np.bool_]
@@ -69,7 +69,7 @@ def parse(role: str, raw: pa.ChunkedArray, good: Mask, options: ReadOptions, pla
         raise DataError(f"{place}: {role} is of type {raw.type}; ids are whole numbers or text")
     missing = _mask(pc.is_null(raw))
     if is_text(raw.type):
-        missing |= _mask(pc.is_in(raw, value_set=pa.array(MISSING, raw.type)))
+        missing |= _mask(pc.equal(pc.binary_length(raw), 0))
     if role == RATING:
         cells = _ratings(raw, missing, place)
     elif role == TIMESTAMP:
@@ -87,26 +87,38 @@ def is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or str(kind) == "string_view"
 
 
-def is_clean(role: str, values: NDArray[Any], per_second: int) -> bool:
-    """Whether numbers read fast are all fit for their role: finite ratings, timestamps between 1970 and 2199."""
-    if not len(values) or role not in (RATING, TIMESTAMP):
-        return True
-    low, high = values.min(), values.max()  # NaN if any is
-    if role == RATING:
-        return bool(np.isfinite(low) and np.isfinite(high))
-    return bool(low >= 0 and high <= LATEST_TIMESTAMP * per_second)
+def finished(role: str, values: Any, unit: int) -> Any:
+    """A column that was read fast, without missing values, in its final form; None if some cell is not fit.
+
+    Fit are ids that are not empty, finite ratings, and timestamps between 1970 and 2199.
+    """
+    if not isinstance(values, np.ndarray):
+        return None if pc.min(pc.binary_length(values)).as_py() == 0 else values
+    if role in (RATING, TIMESTAMP) and len(values):
+        low, high = values.min(), values.max()  # NaN if any is
+        if role == RATING:
+            return values if np.isfinite(low) and np.isfinite(high) else None
+        if not (low >= 0 and high <= LATEST_TIMESTAMP * unit):
+            return None
+        return in_seconds(values, unit)
+    return values
 
 
-def in_seconds(values: NDArray[Any], per_second: int) -> NDArray[Any]:
+def per_second(kind: pa.DataType, options: ReadOptions) -> int:
+    """How many units of a column of that type make a second, if it holds timestamps."""
+    return PER_SECOND[kind.unit if pa.types.is_timestamp(kind) else options.timestamp_unit]
+
+
+def in_seconds(values: NDArray[Any], unit: int) -> NDArray[Any]:
     """Timestamps as int64 seconds, or float64 where some are fractions."""
     if values.dtype.kind == "f":
-        if np.mod(values, per_second).any():
-            return values / per_second
-        return (values if per_second == 1 else values / per_second).astype(np.int64)
-    if per_second == 1:
+        if np.mod(values, unit).any():
+            return values / unit
+        return (values if unit == 1 else values / unit).astype(np.int64)
+    if unit == 1:
         return values
-    whole, rest = np.divmod(values, per_second)
-    return whole + rest / per_second if rest.any() else whole  # exact, where values / per_second would not be
+    whole, rest = np.divmod(values, unit)
+    return whole + rest / unit if rest.any() else whole  # exact, where values / unit would not be
 
 
 def _mask(answers: pa.ChunkedArray) -> Mask:
@@ -141,27 +153,24 @@ def _numbers(raw: pa.ChunkedArray, kind: pa.DataType, role: str, place: str) -> 
 
 
 def _timestamps(raw: pa.ChunkedArray, missing: Mask, good: Mask, options: ReadOptions, place: str) -> Cells:
-    per_second = PER_SECOND[options.timestamp_unit]
     if pa.types.is_date(raw.type):
         raw = raw.cast(pa.timestamp("s"))
+    unit = per_second(raw.type, options)
     if pa.types.is_timestamp(raw.type):
-        values, per_second = raw.cast(pa.int64()).fill_null(0).to_numpy(), PER_SECOND[raw.type.unit]
-        return Cells(values, _out_of_range(values / per_second, dates=True), per_second)
-    if not is_text(raw.type):
-        kind = pa.int64() if pa.types.is_integer(raw.type) else pa.float64()
-        values = _numbers(raw, kind, TIMESTAMP, place)
-        faults = [(~np.isfinite(values), "is not a finite number")]
-    else:
+        values = raw.cast(pa.int64()).fill_null(0).to_numpy()
+        return Cells(values, _out_of_range(values / unit, dates=True), unit)
+    if is_text(raw.type):
         numeric = _matches(raw, NUMBER) & ~missing
         if 2 * (numeric & good).sum() < good.sum():
             return _dates(raw)
-        whole = bool(_matches(raw, r"^\s*-?[0-9]{1,18}\s*$")[numeric & good].all())
-        if whole:
-            numeric &= _matches(raw, r"^\s*-?[0-9]{1,18}\s*$")
-        values = _cast(raw, numeric, pa.int64() if whole else pa.float64())
+        short = _matches(raw, r"^\s*-?[0-9]{1,18}\s*$")
+        values = _cast(raw, numeric, pa.int64() if short[numeric].all() else pa.float64())
         faults = [(~numeric, "is not a number")]
-    seconds = np.where(np.isfinite(values), values, 0) / per_second
-    return Cells(values, faults + _out_of_range(seconds, dates=False), per_second)
+    else:
+        values = _numbers(raw, pa.int64() if pa.types.is_integer(raw.type) else pa.float64(), TIMESTAMP, place)
+        faults = [(~np.isfinite(values), "is not a finite number")]
+    seconds = np.where(np.isfinite(values), values, 0) / unit
+    return Cells(values, faults + _out_of_range(seconds, dates=False), unit)
 
 
 def _dates(raw: pa.ChunkedArray) -> Cells:

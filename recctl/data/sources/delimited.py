@@ -22,7 +22,7 @@ from recctl import progress
 from recctl.data.columns import RATING, TIMESTAMP
 from recctl.data.sources import naming
 from recctl.data.sources.careful import Columns, Skipped, read_carefully
-from recctl.data.sources.cells import PER_SECOND, in_seconds, is_clean, is_text
+from recctl.data.sources.cells import finished, is_text, per_second
 from recctl.data.sources.faults import Faults, shown
 from recctl.data.sources.lines import count_lines, label_records
 from recctl.data.sources.options import ReadOptions
@@ -125,25 +125,16 @@ def _columns(table: pa.Table, layout: Layout, options: ReadOptions) -> Columns |
     columns: Columns = {}
     for role in names:
         column = arrow.pop(0)  # so that its memory is free before the next one is copied
-        if is_text(column.type):
-            unread_quote = not layout.quoted and pc.any(pc.starts_with(column, '"')).as_py()
-            if unread_quote or pc.min(pc.binary_length(column)).as_py() == 0:
-                return None
-            columns[role] = column
-            continue
-        values = contiguous(column)
-        if role == TIMESTAMP:
-            unit = column.type.unit if pa.types.is_timestamp(column.type) else options.timestamp_unit
-            if not is_clean(role, values, PER_SECOND[unit]):
-                return None
-            values = in_seconds(values, PER_SECOND[unit])
-        elif not is_clean(role, values, 1):
+        text = is_text(column.type)
+        if text and not layout.quoted and pc.any(pc.starts_with(column, '"')).as_py():
             return None
-        columns[role] = values
+        columns[role] = finished(role, column if text else _contiguous(column), per_second(column.type, options))
+        if columns[role] is None:
+            return None
     return columns
 
 
-def contiguous(column: pa.ChunkedArray) -> NDArray[Any]:
+def _contiguous(column: pa.ChunkedArray) -> NDArray[Any]:
     """A column of numbers or moments without nulls as one array: copied once, chunk by chunk."""
     kind = pa.int64() if pa.types.is_timestamp(column.type) else column.type
     values = np.empty(len(column), kind.to_pandas_dtype())

@@ -64,5 +64,5 @@ class Faults:
 
 def shown(value: Any) -> str:
     """A value as an error shows it, not longer than a line."""
-    text = repr(value)
+    text = repr(value) if isinstance(value, str | bytes) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recctl import progress
 from recctl.data.sources import cache
-from recctl.data.sources.catalogue import RECORD, CatalogueEntry, find
+from recctl.data.sources.entries import RECORD, CatalogueEntry, find
 from recctl.data.sources.mirrors import Mirror
 from recctl.errors import DataError
 

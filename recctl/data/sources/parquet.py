@@ -13,7 +13,7 @@ import pyarrow as pa
 from recctl.data.columns import RATING, TIMESTAMP
 from recctl.data.sources import naming
 from recctl.data.sources.careful import Columns, Skipped, read_carefully
-from recctl.data.sources.cells import PER_SECOND, in_seconds, is_clean, is_text
+from recctl.data.sources.cells import finished, is_text, per_second
 from recctl.data.sources.faults import Faults
 from recctl.data.sources.options import ReadOptions
 from recctl.errors import DataError
@@ -91,15 +91,9 @@ def _fast(dataset: Any, wanted: dict[str, str], n_rows: int, options: ReadOption
                 columns[role][at : at + len(batch)] = part.cast(kind, safe=False).to_numpy()
         at += len(batch)
     for role, kind in types.items():
-        if is_text(kind):
-            columns[role] = pa.chunked_array(columns[role], kind)
-            continue
-        unit = _unit(dataset.schema.field(wanted[role]).type, options)
-        if not is_clean(role, columns[role], PER_SECOND[unit]):
-            return None
-        if role == TIMESTAMP:
-            columns[role] = in_seconds(columns[role], PER_SECOND[unit])
-    return columns
+        values = pa.chunked_array(columns[role], kind) if is_text(kind) else columns[role]
+        columns[role] = finished(role, values, per_second(dataset.schema.field(wanted[role]).type, options))
+    return None if any(values is None for values in columns.values()) else columns
 
 
 def _target(role: str, kind: pa.DataType, options: ReadOptions) -> pa.DataType | None:
@@ -113,10 +107,6 @@ def _target(role: str, kind: pa.DataType, options: ReadOptions) -> pa.DataType |
     if is_text(kind):
         return pa.large_string() if options.id_type != "int" else None
     return pa.int64() if pa.types.is_signed_integer(kind) and options.id_type != "text" else None
-
-
-def _unit(kind: pa.DataType, options: ReadOptions) -> str:
-    return str(kind.unit) if pa.types.is_timestamp(kind) else options.timestamp_unit
 
 
 def _carefully(dataset: Any, path: Path, wanted: dict[str, str], options: ReadOptions) -> tuple[Columns, Skipped]:

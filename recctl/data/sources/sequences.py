@@ -21,7 +21,7 @@ from recctl.data.columns import ITEM, TIMESTAMP, USER
 from recctl.data.sources.careful import Columns, Skipped, read_carefully
 from recctl.data.sources.faults import Faults
 from recctl.data.sources.options import ReadOptions
-from recctl.data.sources.sniffing import SAMPLE_BYTES
+from recctl.data.sources.sniffing import MISSING, SAMPLE_BYTES
 from recctl.data.sources.streams import opened
 from recctl.errors import DataError
 
@@ -62,7 +62,7 @@ def read_lists(path: Path, options: ReadOptions) -> tuple[Columns, Skipped]:
         raw = {USER: ids.take(pa.array(owner)), ITEM: ids.filter(pa.array(~first))}
         columns, skipped = read_carefully(raw, rows, Faults(), options, path.name, label)
     if options.format == "sequences":
-        users = pd.Series(columns[USER])
+        users = pd.Series(columns[USER]) if isinstance(columns[USER], np.ndarray) else columns[USER].to_pandas()
         columns[TIMESTAMP] = users.groupby(users, sort=False).cumcount().to_numpy()
     return columns, skipped
 
@@ -84,12 +84,16 @@ def _ids(words: bytes, options: ReadOptions) -> Any:
             pa.BufferReader(words),
             read_options=pacsv.ReadOptions(column_names=["id"]),
             parse_options=pacsv.ParseOptions(delimiter="\x1f", quote_char=False),
-            convert_options=pacsv.ConvertOptions(column_types={"id": kind}, null_values=[]),
+            convert_options=pacsv.ConvertOptions(
+                column_types={"id": kind}, null_values=MISSING, strings_can_be_null=True
+            ),
         )["id"]
 
     try:
         if options.id_type != "text" and not re.search(rb"(?:^|\n)-?0[0-9]", words[:SAMPLE_BYTES]):
-            return read(pa.int64()).to_numpy()
+            ids = read(pa.int64())
+            if not ids.null_count:
+                return ids.to_numpy()
     except pa.ArrowInvalid:
         pass
     return read(pa.binary())

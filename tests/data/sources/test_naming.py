@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+
+from recctl.data.sources.naming import find_columns, place_columns
+from recctl.data.sources.options import ReadOptions
+from recctl.errors import ConfigError, DataError
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("userId,movieId,rating,timestamp", (0, 1, 2, 3)),
+        ("book_id,user_id,rating", (1, 0, 2)),
+        ("User-ID,ISBN,Book-Rating", (0, 1, 2)),
+        ("timestamp,visitorid,event,itemid,transactionid", (1, 3, 0)),
+        ("reviewerID,asin,overall,unixReviewTime", (0, 1, 2, 3)),
+        ("user_id:token,item_id:token,rating:float,timestamp:float", (0, 1, 2, 3)),
+        ("user,item,user_id,item_id,score,rating", (2, 3, 5)),  # the sure names win
+    ],
+)
+def test_columns_of_well_known_data_sets_are_found(header, expected):
+    found = find_columns(header.split(","), {}, "f")
+    order = [role for role in ("user_id", "item_id", "rating", "timestamp") if role in found]
+    assert {role: found[role] for role in order} == found
+    assert sorted(found.values()) == sorted(expected)
+    assert (found["user_id"], found["item_id"]) == expected[:2]
+
+
+def test_a_mapping_wins_over_names_and_may_mix_names_and_positions():
+    names = ["rating", "user_id", "who", "item:token", "when"]
+    mapping = {"user_id": "who", "item_id": "item", "timestamp": 4}
+    assert find_columns(names, mapping, "f") == {"user_id": 2, "item_id": 3, "rating": 0, "timestamp": 4}
+
+
+@pytest.mark.parametrize(
+    ("names", "mapping", "message"),
+    [
+        ("a b", {}, r"f: no user_id among the columns a, b; say which it is, e\.g\. data\.columns: \{user_id: a\}"),
+        ("user b", {}, r"f: no item_id among the columns user, b; .* \{item_id: b\}"),
+        ("user time", {}, r"\{item_id: NAME\}"),
+        ("user movie book", {}, r"f: item_id may be any of movie, book; .* data\.columns: \{item_id: movie\}"),
+        ("user item score stars", {}, r"f: rating may be any of score, stars"),
+        ("user item", {"user_id": "usr"}, r"data\.columns\.user_id: no column 'usr'; did you mean user\?"),
+        ("user item", {"user_id": 2}, r"data\.columns\.user_id=2 is beyond the 2 columns user, item"),
+        ("user item", {"user_id": "item", "item_id": "item"}, r"data\.columns\.user_id: column 'item' is mapped twice"),
+        ("x x item", {"user_id": "x"}, r"2 columns are called 'x'; .* \{user_id: 0\} \(its position\)"),
+        (" ".join(f"c{i}" for i in range(30)), {}, r"c19, \.\.\.; say"),
+    ],
+)
+def test_what_can_not_be_found_is_told_with_the_yaml_to_write(names, mapping, message):
+    with pytest.raises(DataError, match=message):
+        find_columns(names.split(), mapping, "f")
+
+
+def test_without_a_header_columns_go_by_place():
+    assert place_columns(3, {}, "f") == {"user_id": 0, "item_id": 1, "rating": 2}
+    assert place_columns(9, {"item_id": 7, "user_id": 3}, "f") == {"user_id": 3, "item_id": 7}
+
+
+@pytest.mark.parametrize(
+    ("n_fields", "mapping", "message"),
+    [
+        (5, {}, r"f: 5 columns and no header; say .* data\.columns: \{user_id: 0, item_id: 1\}"),
+        (1, {}, "f: 1 columns and no header"),
+        (2, {"user_id": "user"}, "'user' names none"),
+        (2, {"user_id": 0, "item_id": 2}, r"data\.columns\.item_id=2 is none of them; positions count from 0"),
+        (3, {"user_id": 0}, "does not say where item_id is"),
+        (3, {"user_id": 0, "item_id": 0}, "column at position 0 is mapped twice"),
+    ],
+)
+def test_places_that_make_no_sense(n_fields, mapping, message):
+    with pytest.raises(DataError, match=message):
+        place_columns(n_fields, mapping, "f")
+
+
+def test_options_are_checked_together():
+    with pytest.raises(ConfigError) as caught:
+        ReadOptions(format="cvs", bad_rows="ignore", columns={"usr_id": "a", "item_id": -1, "rating": ""}, delimiter="")
+    assert caught.value.problems == [
+        "format: unknown value 'cvs'; did you mean csv?",
+        "bad_rows: unknown value 'ignore'; one of error, skip",
+        "columns: unknown column 'usr_id'; did you mean user_id?",
+        "columns.item_id: -1 is neither a column's name nor its position from 0",
+        "columns.rating: '' is neither a column's name nor its position from 0",
+        "delimiter: '' separates nothing; leave it out to have it sniffed",
+    ]

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recctl.data.sources import ReadOptions
+from recctl.data.sources.files import read_file
+from recctl.errors import DataError
+
+MOMENT = datetime(2020, 5, 17, 12, 30, tzinfo=UTC)
+SECONDS = 1589718600
+
+
+def read(path, **options):
+    return read_file(path, ReadOptions(**options))
+
+
+@pytest.fixture
+def store(tmp_path):
+    def make(name="x.parquet", schema=None, **columns):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(columns, schema=schema), path, row_group_size=1000)
+        return path
+
+    return make
+
+
+def test_columns_are_found_and_cast(store):
+    n = 5000
+    rng = np.random.default_rng(1)
+    users, items = rng.integers(0, 99, n), rng.integers(0, 99, n).astype(np.uint16)
+    ratings, times = rng.integers(1, 6, n), rng.integers(0, 10**9, n).astype(np.int32)
+    frame = read(store(movieId=items, title=["x"] * n, userId=users, score=ratings, ts=times)).frame
+    assert frame.columns.tolist() == ["user_id", "item_id", "rating", "timestamp"]
+    assert [str(t) for t in frame.dtypes] == ["int64", "int64", "float32", "int64"]
+    for got, want in zip(frame.to_numpy().T, (users, items, ratings, times), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
+)
+def test_text_ids_of_every_arrow_type(store, kind):
+    frame = read(store(user=pa.array(["ann", "боб", "7"], pa.string()).cast(kind), item=[1, 2, 3])).frame
+    assert frame["user_id"].tolist() == ["ann", "боб", "7"]
+    assert pd.api.types.is_string_dtype(frame["user_id"])
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (pa.array([MOMENT], pa.timestamp("ms")), SECONDS),
+        (pa.array([MOMENT], pa.timestamp("ns")), SECONDS),
+        (pa.array([MOMENT], pa.timestamp("s", "Europe/Berlin")), SECONDS),
+        (pa.array([MOMENT + timedelta(milliseconds=250)], pa.timestamp("us")), SECONDS + 0.25),
+        (pa.array([date(2020, 5, 17)], pa.date32()), SECONDS // 86400 * 86400),
+        (pa.array([float(SECONDS)]), SECONDS),
+        (pa.array([SECONDS + 0.5]), SECONDS + 0.5),
+        (pa.array(["2020-05-17T12:30:00"]), SECONDS),
+        (pa.array([str(SECONDS)]), SECONDS),
+    ],
+)
+def test_timestamps_of_every_type_are_seconds(store, times, expected):
+    got = read(store(user=[1], item=[2], timestamp=times)).frame["timestamp"]
+    assert got.tolist() == [expected]
+    assert got.dtype == (np.int64 if isinstance(expected, int) else np.float64)
+
+
+def test_units_and_ratings_of_other_types(store):
+    path = store(user=[1, 2], item=[2, 3], rating=[Decimal("4.5"), Decimal("1.0")], time=[5000, 7500])
+    frame = read(path, timestamp_unit="ms").frame
+    assert frame["timestamp"].tolist() == [5.0, 7.5]
+    assert frame["rating"].tolist() == [4.5, 1.0]
+    assert read(store(user=[1], item=[2], rating=["3.5"])).frame["rating"].tolist() == [3.5]
+
+
+def test_id_type(store):
+    path = store(user=["1", "2"], item=[3, 4])
+    assert read(path, id_type="int").frame["user_id"].tolist() == [1, 2]
+    assert read(path, id_type="text").frame["item_id"].tolist() == ["3", "4"]
+
+
+def test_a_folder_of_parts_with_hive_folders(store, tmp_path):
+    for month in (1, 2):
+        for part in (0, 1):
+            store(
+                f"data/month={month}/part-{part}.parquet", user=[10 * month + part], item=[part], rating=[float(month)]
+            )
+    (tmp_path / "data" / "_SUCCESS").touch()
+    store("data/_temporary/part-9.parquet", user=[99], item=[9], rating=[1.0])
+    frame = read(tmp_path / "data").frame
+    assert frame["user_id"].tolist() == [10, 11, 20, 21]
+    # A column that is only in the folders' names can be used like any other.
+    named = read(tmp_path / "data", columns={"user_id": "user", "item_id": "month"}).frame
+    assert named["item_id"].tolist() == [1, 1, 2, 2]
+
+
+def test_parquet_is_known_by_its_content(store):
+    assert len(read(store("no-suffix", user=[1], item=[2])).frame) == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"user": [1, None], "item": [1, 2]}, r"x\.parquet: row 2: user_id is missing"),
+        ({"user": ["a", ""], "item": [1, 2]}, r"x\.parquet: row 2: user_id '' is missing"),
+        ({"user": [1, 2], "item": [1, 2], "rating": [1.0, np.nan]}, "row 2: rating nan is not a finite number"),
+        ({"user": [1, 2], "item": [1, 2], "rating": ["1", "x"]}, "row 2: rating 'x' is not a number"),
+        ({"user": [1, 2], "item": [1, 2], "time": [1, -2]}, "row 2: timestamp -2 is negative"),
+        ({"user": [1, 2], "item": [1, 2], "time": [1.0, np.inf]}, "row 2: timestamp inf is not a finite number"),
+        (
+            {"user": [1, 2], "item": [1, 2], "time": [MOMENT, MOMENT.replace(year=1969)]},
+            "row 2: timestamp 1969-05-17 12:30:00.* lies before 1970",
+        ),
+        ({"user": [1, 2], "item": [1, 2], "time": [1, 10**12]}, "row 2: timestamp 1000000000000 lies after"),
+        (
+            {"user": pa.array([1, 2**63], pa.uint64()), "item": [1, 2]},
+            "row 2: user_id 9223372036854775808 is beyond int64",
+        ),
+        ({"user": [1.0, 2.0], "item": [1, 2]}, "x.parquet: user_id is of type double; ids are whole numbers or text"),
+        ({"user": [True, False], "item": [1, 2]}, "user_id is of type bool"),
+        ({"user": [[1], [2]], "item": [1, 2]}, "user_id is of type list"),
+        ({"user": [1, 2], "item": [1, 2], "rating": [[1], [2]]}, "rating is of type list.* must hold numbers"),
+        ({"user": [1, 2], "item": [1, 2], "time": [[1], [2]]}, "timestamp is of type list.* must hold numbers"),
+        ({"who": [1], "item": [1]}, r"no user_id among the columns who, item"),
+        ({"user": pa.array([], pa.int64()), "item": pa.array([], pa.int64())}, r"x\.parquet: holds no rows"),
+    ],
+)
+def test_bad_columns_and_values_are_named(store, columns, message):
+    with pytest.raises(DataError, match=message):
+        read(store(**columns))
+
+
+def test_bad_rows_are_left_out(store, notices):
+    path = store(user=[1, None, 3], item=["a", "b", None], time=[MOMENT, MOMENT, MOMENT])
+    table = read(store(user=[1, None, 3, 4], item=["a", "b", None, "d"], time=[MOMENT] * 4), bad_rows="skip")
+    assert table.frame["user_id"].tolist() == [1, 4]
+    assert table.frame["timestamp"].tolist() == [SECONDS] * 2
+    assert table.provenance["rows_skipped"] == 2
+    assert len(notices) == 1
+    assert path.exists()
+
+
+def test_a_bad_row_of_a_folder_is_named_by_its_part(store, tmp_path):
+    store("data/a.parquet", user=[1, 2], item=[1, 2])
+    store("data/b.parquet", user=[1, 2, None], item=[1, 2, 3])
+    with pytest.raises(DataError, match=r"b\.parquet: row 3: user_id is missing"):
+        read(tmp_path / "data")
+
+
+def test_truncated_and_foreign_files(store, write, tmp_path):
+    path = store(user=np.arange(5000), item=np.arange(5000))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DataError, match=r"x\.parquet: can't be read: .*truncated or damaged"):
+        read(path)
+    with pytest.raises(DataError, match=r"y\.parquet: can't be read"):
+        read(write("y.parquet", "user,item\n1,2\n"))
+    store("data/a.parquet", user=[1, 2], item=[1, 2])
+    store("data/b.parquet", user=["x", "y"], item=[1, 2])
+    with pytest.raises(DataError, match="data: can't be read"):
+        read(tmp_path / "data")
+
+
+def test_a_folder_without_parquet_lists_its_files(write, tmp_path):
+    write("ml/movies.csv", "x")
+    write("ml/ratings.csv", "x")
+    with pytest.raises(
+        DataError, match=r"ml: is a folder without Parquet files; name a file in it: movies.csv, ratings"
+    ):
+        read(tmp_path / "ml")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="it holds no files"):
+        read(tmp_path / "empty")
+    with pytest.raises(DataError, match="the folder holds no Parquet files"):
+        read(tmp_path / "empty", format="parquet")
