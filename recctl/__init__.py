@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__all__":  # asked for by `from recctl import *`, which then has the models too
+        return __dir__()
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     if name.endswith("Recommender"):
