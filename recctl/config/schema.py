@@ -125,6 +125,8 @@ class KFoldSplit(Section):
     """How many parts."""
     fold: int = Field(0, ge=0)
     """Which one is test, from 0."""
+    val_size: Size | Literal[0] = 0
+    """The validation part, drawn from the other folds; 0 for none."""
 
 
 class PredefinedSplit(Section):

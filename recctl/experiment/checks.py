@@ -52,7 +52,7 @@ def _steps(config: Config) -> Iterator[Problem]:
             yield path, f"unknown step{did_you_mean(name, STEPS)}"
             continue
         known = dict(list(inspect.signature(STEPS[name]).parameters.items())[1:])
-        hints = get_type_hints(STEPS[name])
+        hints = get_type_hints(STEPS[name], include_extras=True)
         for key, value in (params or {}).items():
             if key not in known:
                 yield (*path, key), f"unknown parameter{did_you_mean(key, known)}"

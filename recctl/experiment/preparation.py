@@ -17,7 +17,6 @@ from recctl.data.preprocessing import StepReport, apply_steps, filter_by_interac
 from recctl.data.sources import ReadOptions, SourceTable, catalogue, read_source
 from recctl.data.splitting import Split, make_split
 from recctl.errors import DataError
-from recctl.rng import stream
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,15 +146,9 @@ def _labelled(config: Config, tables: list[SourceTable]) -> pd.DataFrame:
 
 def _make_split(dataset: InteractionDataset, labels: Any, config: Config) -> Split:
     options = config.split.model_dump(exclude={"strategy", "test", "validation"})
-    if labels is None:
-        return make_split(dataset, config.split.strategy, seed=config.seed, **options)
-    val_size = options.pop("val_size")
-    if val_size and "validation" not in labels:
-        train = np.flatnonzero(labels == "train")
-        count = int(val_size if isinstance(val_size, int) else val_size * len(train))
-        labels = labels.copy()
-        labels[stream(config.seed, "split").choice(train, count, replace=False)] = "validation"
-    return make_split(dataset, "predefined", seed=config.seed, labels=labels)
+    if labels is not None:
+        options["labels"] = labels
+    return make_split(dataset, config.split.strategy, seed=config.seed, **options)
 
 
 def resolved(loaded: LoadedConfig) -> dict[str, Any]:
