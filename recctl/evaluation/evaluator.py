@@ -14,7 +14,7 @@ from recctl.data import columns
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import ConfigError, DataError
 from recctl.evaluation.audience import Audience, gather
-from recctl.evaluation.options import check_options
+from recctl.evaluation.options import as_list, check_options
 from recctl.evaluation.ranked import Protocol, judge
 from recctl.evaluation.rated import judge_ratings
 from recctl.models.base import Recommender
@@ -89,6 +89,7 @@ class Evaluator:
         on_unknown: Literal["skip", "zero"] = "skip",
         seed: int = 42,
     ) -> None:
+        metrics, k_values = as_list(metrics), as_list(k_values)
         check_options(metrics, k_values, n_candidates, relevance_threshold, on_unknown)
         rng.stream(seed)
         self.metrics = tuple(dict.fromkeys(metrics))

@@ -24,7 +24,7 @@ _OTHER_NAMES = {
 
 
 def check_options(metrics: Any, k_values: Any, n_candidates: Any, relevance_threshold: Any, on_unknown: Any) -> None:
-    """Refuse what an Evaluator can't be made with.
+    """Refuse what an Evaluator can't be made with; `metrics` and `k_values` as `as_list` gives them.
 
     Raises:
         ConfigError: Every problem.
@@ -48,15 +48,20 @@ def check_options(metrics: Any, k_values: Any, n_candidates: Any, relevance_thre
         raise ConfigError(*problems)
 
 
+def as_list(values: Any) -> Any:
+    """Several values as a list; anything else as it is."""
+    return list(values) if isinstance(values, Iterable) and not isinstance(values, str) else values
+
+
 def _of_metrics(metrics: Any) -> Iterator[str]:
-    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+    if not isinstance(metrics, list):
         yield f"metrics={metrics!r}: give a list of names, such as ['ndcg', 'recall']"
     elif not metrics:
         yield "metrics: none given; name some, such as ['ndcg', 'recall']"
     else:
         for name in metrics:
             base, at, k = str(name).partition("@")
-            if name in METRICS:
+            if isinstance(name, str) and name in METRICS:
                 continue
             if at and base in METRICS:
                 yield f"metrics: {name!r}: cutoffs stand apart: metrics=[{base!r}], k_values=[{k}]"
@@ -65,13 +70,12 @@ def _of_metrics(metrics: Any) -> Iterator[str]:
 
 
 def _of_k_values(k_values: Any) -> Iterator[str]:
-    if isinstance(k_values, str) or not isinstance(k_values, Iterable):
+    if not isinstance(k_values, list):
         yield f"k_values={k_values!r}: give a list, such as [10]"
-        return
-    values = list(k_values)
-    if not values:
+    elif not k_values:
         yield "k_values: none given; name some, such as [10]"
-    yield from (f"k_values: {k!r}: must be a whole number of at least 1" for k in values if not _is_count(k))
+    else:
+        yield from (f"k_values: {k!r}: must be a whole number of at least 1" for k in k_values if not _is_count(k))
 
 
 def _is_count(value: Any) -> bool:

@@ -19,7 +19,7 @@ def print_results(results: Mapping[str, float]) -> None:
 
 
 def _table(results: Mapping[str, float], style: box.Box | None) -> Table:
-    parts = [key.partition("@") for key in results]
+    parts = [key.rpartition("@") if key.rpartition("@")[2].isdecimal() else (key, "", "") for key in results]
     cutoffs = sorted({int(k) for _, at, k in parts if at})
     without = [""] if any(not at for _, at, _ in parts) else []
     table = Table(box=style, pad_edge=False)

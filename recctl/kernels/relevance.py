@@ -24,7 +24,7 @@ def contained(starts, columns, rows, seen_starts, seen_columns, n_columns, out):
 @kernel(VOID, I32_2D, I64, I32, INT, OUT_F64_2D)
 def hits(items, starts, columns, n_columns, out):
     """1 where the ranked item is one of the row's columns, else 0; -1 in `items` is an empty place."""
-    relevant = np.zeros(n_columns, np.float64)
+    relevant = np.zeros(n_columns, np.uint8)
     for row in range(items.shape[0]):
         for p in range(starts[row], starts[row + 1]):
             relevant[columns[p]] = 1

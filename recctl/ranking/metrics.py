@@ -164,12 +164,12 @@ def auc(ordered: Float64Array, n_relevant: Int64Array, n_others: Int64Array) -> 
 
 
 def coverage(counts: Int64Array) -> float:
-    """Share of the model's items that are in the first k of anybody."""
+    """Share of the model's items that are in the first k of anybody who is asked."""
     return float((counts > 0).mean())
 
 
 def gini(counts: Int64Array) -> float:
-    """How unevenly the first k of all users go to the items: 0 for all alike, near 1 for all to one item.
+    """How unevenly the first k of all who are asked go to items: 0 for all alike, near 1 for all to one.
 
     `sum over items i, ascending by count c: (2 i - n - 1) c_i / (n * sum c)`, with i from 1 to the number n of items
     of the model; 0 where nothing is recommended.

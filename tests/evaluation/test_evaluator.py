@@ -232,6 +232,7 @@ def test_rating_prediction_needs_ratings_that_can_be_predicted(model: Recommende
         ({"metrics": [7]}, "metrics: unknown metric 7; one of precision,"),
         ({"metrics": "ndcg"}, "metrics='ndcg': give a list of names"),
         ({"metrics": None}, "metrics=None: give a list of names"),
+        ({"metrics": [["ndcg"]]}, "metrics: unknown metric ['ndcg']"),
         ({"metrics": []}, "metrics: none given"),
         ({"k_values": 10}, "k_values=10: give a list, such as [10]"),
         ({"k_values": []}, "k_values: none given"),
@@ -257,8 +258,13 @@ def test_every_problem_is_told_at_once() -> None:
     assert len(caught.value.problems) == 4
 
 
-def test_numpy_integers_are_cutoffs(model: Recommender) -> None:
-    assert list(Evaluator(["ndcg"], np.array([2, 1])).evaluate(model, frame([(0, 2)]))) == ["ndcg@1", "ndcg@2"]
+def test_anything_that_is_several_values_will_do(model: Recommender) -> None:
+    for metrics, k_values in (
+        (["ndcg"], np.array([2, 1])),
+        (np.array(["ndcg"]), {1, 2}),
+        (iter(["ndcg"]), range(1, 3)),
+    ):
+        assert list(Evaluator(metrics, k_values).evaluate(model, frame([(0, 2)]))) == ["ndcg@1", "ndcg@2"]
 
 
 def test_tasks_and_their_metrics(model: Recommender) -> None:

@@ -29,6 +29,14 @@ def test_nothing_is_cut_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> No
     assert "…" not in header + row
 
 
+def test_other_names_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    Evaluator().print_results({"[red]mine@home": 1.0, "ndcg@3": 0.5})
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [
+        ["[red]mine@home", "1.0000"],
+        ["ndcg", "0.5000"],
+    ]
+
+
 def test_errors_of_ratings_are_one_column(capsys: pytest.CaptureFixture[str]) -> None:
     Evaluator().print_results({"rmse": 0.91, "mae": 0.7})
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
