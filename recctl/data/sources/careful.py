@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -48,7 +49,10 @@ def read_carefully(
     # Ids come last: a row that is bad anyway, such as a second header, does not decide which type they have.
     for role in sorted(raw, key=lambda role: role not in (RATING, TIMESTAMP)):
         column = _decoded(role, raw[role], rows, label)
-        cells[role] = parse(role, column, good, options, place)
+        typed = column is raw[role] and options.id_type == "auto" and not pa.types.is_integer(column.type)
+        # What a typed file has as text is meant as text, though it may look like numbers.
+        told = replace(options, id_type="text") if typed else options
+        cells[role] = parse(role, column, good, told, place)
         for mask, why in cells[role].faults:
             new = np.flatnonzero(mask & good)
             good[new] = False

@@ -87,21 +87,32 @@ def is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or str(kind) == "string_view"
 
 
-def finished(role: str, values: Any, unit: int) -> Any:
-    """A column that was read fast, without missing values, in its final form; None if some cell is not fit.
+def is_fit(role: str, values: NDArray[Any], unit: int) -> bool:
+    """Whether all numbers of a column are fit for its role: finite ratings, timestamps between 1970 and 2199."""
+    if role not in (RATING, TIMESTAMP) or not len(values):
+        return True
+    if values.dtype == np.int64:  # one look at each: as unsigned, negative ones are larger than all others
+        return bool(values.view(np.uint64).max() <= LATEST_TIMESTAMP * unit)
+    low, high = values.min(), values.max()  # NaN if any is
+    if role == RATING:
+        return bool(np.isfinite(low) and np.isfinite(high))
+    return bool(low >= 0 and high <= LATEST_TIMESTAMP * unit)
 
-    Fit are ids that are not empty, finite ratings, and timestamps between 1970 and 2199.
+
+def as_array(column: pa.ChunkedArray) -> NDArray[Any]:
+    """A column of numbers or moments without missing values as one array, which may be written to.
+
+    Arrow's own memory is used if the column is in one piece; else it is copied once, piece by piece.
     """
-    if not isinstance(values, np.ndarray):
-        return None if pc.min(pc.binary_length(values)).as_py() == 0 else values
-    if role in (RATING, TIMESTAMP) and len(values):
-        low, high = values.min(), values.max()  # NaN if any is
-        if role == RATING:
-            return values if np.isfinite(low) and np.isfinite(high) else None
-        if not (low >= 0 and high <= LATEST_TIMESTAMP * unit):
-            return None
-        return in_seconds(values, unit)
-    return values
+    dtype = np.dtype(np.int64 if pa.types.is_timestamp(column.type) else column.type.to_pandas_dtype())
+    pieces = [
+        np.frombuffer(chunk.buffers()[1], dtype, len(chunk), chunk.offset * dtype.itemsize)
+        for chunk in column.chunks
+        if len(chunk)
+    ]
+    if len(pieces) == 1 and pieces[0].flags.writeable:
+        return pieces[0]
+    return np.concatenate(pieces) if pieces else np.empty(0, dtype)
 
 
 def per_second(kind: pa.DataType, options: ReadOptions) -> int:

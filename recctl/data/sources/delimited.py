@@ -16,13 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-from numpy.typing import NDArray
 
 from recctl import progress
 from recctl.data.columns import RATING, TIMESTAMP
 from recctl.data.sources import naming
 from recctl.data.sources.careful import Columns, Skipped, read_carefully
-from recctl.data.sources.cells import finished, is_text, per_second
+from recctl.data.sources.cells import as_array, in_seconds, is_fit, is_text, per_second
 from recctl.data.sources.faults import Faults, shown
 from recctl.data.sources.lines import count_lines, label_records
 from recctl.data.sources.options import ReadOptions
@@ -125,24 +124,16 @@ def _columns(table: pa.Table, layout: Layout, options: ReadOptions) -> Columns |
     columns: Columns = {}
     for role in names:
         column = arrow.pop(0)  # so that its memory is free before the next one is copied
-        text = is_text(column.type)
-        if text and not layout.quoted and pc.any(pc.starts_with(column, '"')).as_py():
+        if is_text(column.type):
+            if not layout.quoted and pc.any(pc.starts_with(column, '"')).as_py():
+                return None
+            columns[role] = column
+            continue
+        values, unit = as_array(column), per_second(column.type, options)
+        if not is_fit(role, values, unit):
             return None
-        columns[role] = finished(role, column if text else _contiguous(column), per_second(column.type, options))
-        if columns[role] is None:
-            return None
+        columns[role] = in_seconds(values, unit) if role == TIMESTAMP else values
     return columns
-
-
-def _contiguous(column: pa.ChunkedArray) -> NDArray[Any]:
-    """A column of numbers or moments without nulls as one array: copied once, chunk by chunk."""
-    kind = pa.int64() if pa.types.is_timestamp(column.type) else column.type
-    values = np.empty(len(column), kind.to_pandas_dtype())
-    at = 0
-    for chunk in column.chunks:
-        values[at : at + len(chunk)] = chunk.cast(kind).to_numpy()
-        at += len(chunk)
-    return values
 
 
 def _carefully(path: Path, layout: Layout, roles: dict[str, int], options: ReadOptions) -> tuple[Columns, Skipped]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from recctl.data.columns import RATING, TIMESTAMP
 from recctl.data.sources import naming
 from recctl.data.sources.careful import Columns, Skipped, read_carefully
-from recctl.data.sources.cells import finished, is_text, per_second
+from recctl.data.sources.cells import as_array, in_seconds, is_fit, is_text, per_second
 from recctl.data.sources.faults import Faults
 from recctl.data.sources.options import ReadOptions
+from recctl.engines import map_threads, threads
 from recctl.errors import DataError
 
 _SUFFIXES = (".parquet", ".pq", ".parq")
@@ -40,60 +43,45 @@ def read_parquet(path: Path, options: ReadOptions) -> tuple[Columns, Skipped]:
     Raises:
         DataError: The file, a column or a row can't be read; the message names it.
     """
-    import pyarrow.dataset as ds
-
     place = path.name
     try:
-        files = sorted(p for p in path.rglob("*") if _is_part(p, path)) if path.is_dir() else [path]
-        if not files:
-            raise DataError(f"{place}: the folder holds no Parquet files")
-        partitioning = ds.HivePartitioning.discover(infer_dictionary=False) if path.is_dir() else None
-        dataset = ds.dataset(
-            [str(file) for file in files],
-            format="parquet",
-            partitioning=partitioning,
-            partition_base_dir=str(path) if path.is_dir() else None,
-        )
-        names = dataset.schema.names
-        roles = naming.find_columns(names, options.columns, place)
-        wanted = {role: names[at] for role, at in roles.items()}
-        n_rows = dataset.count_rows()
-        if not n_rows:
+        dataset = _dataset(path)
+        if not dataset.count_rows():
             raise DataError(f"{place}: holds no rows")
-        columns = _fast(dataset, wanted, n_rows, options)
-        return (columns, {}) if columns is not None else _carefully(dataset, path, wanted, options)
+        names = dataset.schema.names
+        wanted = {role: names[at] for role, at in naming.find_columns(names, options.columns, place).items()}
+        types = {role: dataset.schema.field(name).type for role, name in wanted.items()}
+        kinds = {role: _target(role, kind, options) for role, kind in types.items()}
+        columns = _read_file(path, wanted, kinds, options) if path.is_file() and None not in kinds.values() else None
+        if columns is None:
+            table = dataset.to_table(columns=list(wanted.values())).rename_columns(list(wanted))
+            columns = {role: _values(role, table[role], kinds[role], options) for role in wanted}
+            if any(values is None for values in columns.values()):
+                raw = {role: table[role] for role in wanted}
+                label = partial(_label, dataset)
+                return read_carefully(raw, np.arange(len(table)), Faults(), options, place, label)
     except (pa.ArrowException, OSError, TypeError) as error:
         raise DataError(f"{place}: can't be read: {str(error).splitlines()[0]} (truncated or damaged?)") from error
+    if TIMESTAMP in columns:
+        columns[TIMESTAMP] = in_seconds(columns[TIMESTAMP], per_second(types[TIMESTAMP], options))
+    return columns, {}
+
+
+def _dataset(path: Path) -> Any:
+    import pyarrow.dataset as ds
+
+    if path.is_file():
+        return ds.dataset([str(path)], format="parquet")
+    files = sorted(str(part) for part in path.rglob("*") if _is_part(part, path))
+    if not files:
+        raise DataError(f"{path.name}: the folder holds no Parquet files")
+    by_folder = ds.HivePartitioning.discover()
+    return ds.dataset(files, format="parquet", partitioning=by_folder, partition_base_dir=str(path))
 
 
 def _is_part(file: Path, folder: Path) -> bool:
     inside = file.relative_to(folder).parts
     return file.suffix.lower() in _SUFFIXES and not any(part.startswith((".", "_")) for part in inside)
-
-
-def _fast(dataset: Any, wanted: dict[str, str], n_rows: int, options: ReadOptions) -> Columns | None:
-    """The columns, copied batch by batch into their place; None where a value or a type needs a closer look."""
-    types = {role: _target(role, dataset.schema.field(name).type, options) for role, name in wanted.items()}
-    if None in types.values():
-        return None
-    columns: Columns = {
-        role: [] if is_text(kind) else np.empty(n_rows, kind.to_pandas_dtype()) for role, kind in types.items() if kind
-    }
-    at = 0
-    for batch in dataset.to_batches(columns=list(wanted.values())):
-        for role, kind in types.items():
-            part = batch.column(wanted[role])
-            if part.null_count:
-                return None
-            if is_text(kind):
-                columns[role].append(part.cast(kind))
-            else:
-                columns[role][at : at + len(batch)] = part.cast(kind, safe=False).to_numpy()
-        at += len(batch)
-    for role, kind in types.items():
-        values = pa.chunked_array(columns[role], kind) if is_text(kind) else columns[role]
-        columns[role] = finished(role, values, per_second(dataset.schema.field(wanted[role]).type, options))
-    return None if any(values is None for values in columns.values()) else columns
 
 
 def _target(role: str, kind: pa.DataType, options: ReadOptions) -> pa.DataType | None:
@@ -104,24 +92,95 @@ def _target(role: str, kind: pa.DataType, options: ReadOptions) -> pa.DataType |
         if pa.types.is_timestamp(kind) or pa.types.is_integer(kind):
             return pa.int64()
         return pa.float64() if pa.types.is_floating(kind) else None
-    if is_text(kind):
+    if is_text(kind.value_type if pa.types.is_dictionary(kind) else kind):
         return pa.large_string() if options.id_type != "int" else None
     return pa.int64() if pa.types.is_signed_integer(kind) and options.id_type != "text" else None
 
 
-def _carefully(dataset: Any, path: Path, wanted: dict[str, str], options: ReadOptions) -> tuple[Columns, Skipped]:
-    table = dataset.to_table(columns=list(wanted.values()))
-    raw = {role: table[name] for role, name in wanted.items()}
-    label = partial(_label, dataset, path)
-    return read_carefully(raw, np.arange(len(table)), Faults(), options, path.name, label)
+def _read_file(
+    path: Path, wanted: Mapping[str, str], kinds: Mapping[str, pa.DataType], options: ReadOptions
+) -> Columns | None:
+    """A single file's columns, on all threads; None where a value needs a closer look.
+
+    Arrow gives a column in many pieces that have to be copied to be one array, or reads it on one thread. Here a column
+    is read in one piece, which is used as it is, unless it alone would keep a thread longer than its share.
+    """
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_metadata(path)
+    pieces = _pieces(metadata, wanted, kinds)
+    begins = np.cumsum([0, *(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))])
+    count = Counter(role for role, _ in pieces)
+    whole = {
+        role: np.empty(metadata.num_rows, kinds[role].to_pandas_dtype())
+        for role in wanted
+        if count[role] > 1 and not is_text(kinds[role])
+    }
+
+    def read(piece: tuple[str, NDArray[np.int64]]) -> Any:
+        role, groups = piece
+        with pq.ParquetFile(path, metadata=metadata, pre_buffer=True) as file:
+            column = file.read_row_groups(groups.tolist(), columns=[wanted[role]], use_threads=False).column(0)
+        values = _values(role, column, kinds[role], options)
+        if values is not None and role in whole:
+            whole[role][begins[groups[0]] : begins[groups[-1] + 1]] = values
+            return whole[role]
+        return values
+
+    parts: dict[str, list[Any]] = {role: [] for role in wanted}
+    for (role, _), values in zip(pieces, map_threads(read, pieces), strict=True):
+        if values is None:
+            return None
+        parts[role].append(values)
+    return {
+        role: pa.chunked_array([c for part in parts[role] for c in part.chunks]) if is_text(kind) else parts[role][0]
+        for role, kind in kinds.items()
+    }
 
 
-def _label(dataset: Any, path: Path, rows: Sequence[int]) -> list[str]:
+def _pieces(
+    metadata: Any, wanted: Mapping[str, str], kinds: Mapping[str, pa.DataType]
+) -> list[tuple[str, NDArray[np.int64]]]:
+    """Each role with the row groups to read in one go; the largest columns first, their pieces in order."""
+    leaves = {metadata.schema.column(leaf).path: leaf for leaf in range(metadata.num_columns)}
+    groups = np.arange(metadata.num_row_groups)
+    sizes = {
+        role: sum(metadata.row_group(int(group)).column(leaves[name]).total_uncompressed_size for group in groups)
+        for role, name in wanted.items()
+    }
+    share = max(1, sum(sizes.values()) / threads())
+    # Text is never copied to one array, and decodes faster in small pieces.
+    counts = {role: 16 * threads() if is_text(kinds[role]) else -int(-sizes[role] // share) for role in wanted}
+    return [
+        (role, part)
+        for role in sorted(wanted, key=lambda role: -sizes[role])
+        for part in np.array_split(groups, min(len(groups), counts[role]))
+    ]
+
+
+def _values(role: str, column: pa.ChunkedArray, kind: pa.DataType | None, options: ReadOptions) -> Any:
+    """A column as an array, or as Arrow text; None where a value or a type needs a closer look."""
+    if kind is None or column.null_count:
+        return None
+    cast = column.cast(kind, safe=False)
+    if is_text(kind):
+        return None if any(_has_empty(chunk) for chunk in cast.chunks) else cast
+    values = as_array(cast)
+    return values if is_fit(role, values, per_second(column.type, options)) else None
+
+
+def _has_empty(chunk: pa.Array) -> bool:
+    ends = np.frombuffer(chunk.buffers()[1], np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
+    return bool((ends[1:] == ends[:-1]).any())
+
+
+def _label(dataset: Any, rows: Sequence[int]) -> list[str]:
     """The file and the row in it, from 1."""
     fragments = list(dataset.get_fragments())
     ends = np.cumsum([fragment.count_rows() for fragment in fragments])
-    files = np.searchsorted(ends, rows, side="right")
-    names = [Path(fragment.path).name for fragment in fragments]
+    parts = np.searchsorted(ends, rows, side="right")
+    begins = np.concatenate([[0], ends])[parts]
     return [
-        f"{names[file]}: row {row - (ends[file - 1] if file else 0) + 1}" for file, row in zip(files, rows, strict=True)
+        f"{Path(fragments[part].path).name}: row {row - begin + 1}"
+        for part, row, begin in zip(parts, rows, begins, strict=True)
     ]
