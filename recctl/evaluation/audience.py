@@ -139,7 +139,7 @@ def _histories(model: Recommender, ids: NDArray[Any], history: InteractionDatase
     found = found if model.reads_order else tables.distinct(found)
     # Rows come in order of id, as codes do; those without history get the empty row that is put at the end.
     row_of = np.full(len(ids), found.n_rows, np.int32)
-    row_of[np.sort(place[place >= 0])] = np.arange(found.n_rows)
+    row_of[place[place >= 0]] = np.arange(found.n_rows)
     starts = np.append(found.starts, found.starts[-1])
     return InteractionMatrix(starts, found.columns, found.values, found.n_columns).take(row_of)
 

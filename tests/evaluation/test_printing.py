@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
 
 from recctl.evaluation import Evaluator
@@ -20,6 +23,20 @@ def test_metrics_are_rows_and_cutoffs_columns(capsys: pytest.CaptureFixture[str]
     lines = out.splitlines()
     assert lines[3].index("0.2500") > lines[0].index("@5")  # map has no value at 5
     assert "\x1b" not in out
+
+
+def test_a_terminal_gets_a_table_of_its_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "xterm")
+    Evaluator().print_results({"ndcg@10": 0.44389})
+    assert "─" in screen.getvalue()
+    assert max(map(len, screen.getvalue().splitlines())) <= 60
 
 
 def test_nothing_is_cut_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,6 +99,19 @@ def test_draws_follow_from_the_seed_alone(
     assert measure(1) == first
 
 
+def test_draws_do_not_depend_on_whom_the_model_knows() -> None:
+    rng = np.random.default_rng(4)
+    scores = rng.random((N_USERS, N_ITEMS))
+    fitted = pd.DataFrame(np.argwhere(rng.random((N_USERS, N_ITEMS)) < 0.2), columns=["user_id", "item_id"])
+    held_out = pd.DataFrame(np.argwhere(rng.random((N_USERS, N_ITEMS)) < 0.1), columns=["user_id", "item_id"])
+    tables = []
+    for rows in (fitted, fitted[fitted["user_id"] >= 10]):
+        model = hand_made(scores, np.zeros((N_ITEMS, N_ITEMS))).fit(rows)
+        table = Evaluator(["ndcg"], [5], n_candidates=5).evaluate_users(model, held_out).per_user
+        tables.append(table[table["user_id"] >= 10].reset_index(drop=True))
+    pd.testing.assert_frame_equal(*tables)
+
+
 def test_what_is_recommended_says_nothing_of_drawn_candidates() -> None:
     with pytest.raises(ConfigError, match="metrics: coverage, novelty: says nothing of drawn candidates; leave out"):
         Evaluator(["ndcg", "coverage", "novelty"], n_candidates=100)
