@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from recctl import rng
+from recctl import progress, rng
 from recctl.data import columns
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import ConfigError, DataError
@@ -160,6 +160,11 @@ class Evaluator:
         known, folded_in = (len(group.users) for group in audience.groups)
         if not known + folded_in:
             raise DataError(_nobody(model, test, audience))
+        if audience.n_skipped:
+            progress.notice(
+                f"{audience.n_skipped:,} of {len(audience.users) + audience.n_skipped:,} test users are left out: the "
+                "model was not fitted on them, and no history says what they like"
+            )
         sampled = self.n_candidates is not None
         seeds = rng.stream(self.seed, "candidates").integers(2**63, size=test.n_users if sampled else 0)
         protocol = Protocol(names, self.k_values, self.n_candidates, seeds)

@@ -60,7 +60,7 @@ def _of_metrics(metrics: Any) -> Iterator[str]:
         yield "metrics: none given; name some, such as ['ndcg', 'recall']"
     else:
         for name in metrics:
-            base, at, k = str(name).partition("@")
+            base, at, k = str(name).lower().partition("@")
             if isinstance(name, str) and name in METRICS:
                 continue
             if at and base in METRICS:

@@ -64,7 +64,7 @@ def judge(model: Recommender, audience: Audience, protocol: Protocol) -> tuple[F
     values = np.zeros((len(audience.users), len(protocol.per_user_keys)))
     recommended = np.zeros((len(protocol.k_values), n_items), np.int64)
     done = 0
-    with progress.task("Evaluating", len(audience.users), "users") as task:
+    with progress.task("Evaluating", sum(len(group.users) for group in audience.groups), "users") as task:
         for group in audience.groups:
             block = _Block(model, group, protocol, catalogue)
             for block_values, items in map_blocks(block, len(group.users), n_items):

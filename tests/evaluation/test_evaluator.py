@@ -157,7 +157,7 @@ def test_numbers_do_not_depend_on_threads_or_blocks(monkeypatch: pytest.MonkeyPa
     assert evaluator.evaluate(model, table(world > 0.9)) == alone
 
 
-def test_progress_counts_users(model: Recommender) -> None:
+def test_progress_counts_users_and_tells_of_those_left_out(model: Recommender) -> None:
     told: list[tuple[Any, ...]] = []
 
     class Listener:
@@ -172,11 +172,21 @@ def test_progress_counts_users(model: Recommender) -> None:
             pass
 
         def notice(self, message: str) -> None:
-            pass
+            told.append((message.partition(":")[0],))
 
     with progress.listening(Listener()):
         recall(model, frame([(0, 2), (1, 0)]))
-    assert told == [("Evaluating", 2, "users"), (2,)]
+        recall(model, frame([(0, 2), (9, 0)]))
+        recall(model, frame([(0, 2), (9, 0)]), on_unknown="zero")
+    assert told == [
+        ("Evaluating", 2, "users"),
+        (2,),
+        ("1 of 2 test users are left out",),
+        ("Evaluating", 1, "users"),
+        (1,),
+        ("Evaluating", 1, "users"),
+        (1,),
+    ]
 
 
 # ---- rating prediction
@@ -229,6 +239,7 @@ def test_rating_prediction_needs_ratings_that_can_be_predicted(model: Recommende
         ({"metrics": ["HR"]}, "metrics: unknown metric 'HR'"),
         ({"metrics": ["hr"]}, "metrics: unknown metric 'hr'; did you mean hit_rate?"),
         ({"metrics": ["ndcg@10"]}, "metrics: 'ndcg@10': cutoffs stand apart: metrics=['ndcg'], k_values=[10]"),
+        ({"metrics": ["NDCG@5"]}, "metrics: 'NDCG@5': cutoffs stand apart: metrics=['ndcg'], k_values=[5]"),
         ({"metrics": [7]}, "metrics: unknown metric 7; one of precision,"),
         ({"metrics": "ndcg"}, "metrics='ndcg': give a list of names"),
         ({"metrics": None}, "metrics=None: give a list of names"),
