@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recctl import progress
-from recctl.data.matrix import Int32Array, Int64Array
+from recctl.data.matrix import Float32Array, Int32Array, Int64Array
 from recctl.errors import DataError
 from recctl.evaluation.audience import Audience, Group
 from recctl.kernels import candidates, relevance
@@ -89,12 +89,7 @@ class _Block:
         """Values of these people, and their lists."""
         group, protocol = self.group, self.protocol
         scores = group.score(self.model, who)
-        with np.errstate(invalid="ignore", over="ignore"):
-            suspicious = np.isnan(scores.sum())  # of infinities of both signs too
-        if suspicious and np.isnan(scores).any():
-            raise DataError(
-                f"{self.model.name}: some of its scores are not numbers (NaN); no ranking follows from them"
-            )
+        _refuse_nan(scores, self.model)
         masked, relevant = group.masked(who), group.relevant.take(who)
         if protocol.n_negatives is not None:
             candidates.keep_candidates(
@@ -117,6 +112,13 @@ class _Block:
             relevance.ordered_pairs(scores, relevant.starts, relevant.columns, ordered, n_others)
             columns.append(auc(ordered, lists.n_relevant, n_others)[:, None])
         return np.concatenate(columns, axis=1) if columns else np.empty((len(who), 0)), items
+
+
+def _refuse_nan(scores: Float32Array, model: Recommender) -> None:
+    with np.errstate(invalid="ignore", over="ignore"):
+        suspicious = np.isnan(scores.sum())  # infinities of both signs are, too
+    if suspicious and np.isnan(scores).any():
+        raise DataError(f"{model.name}: some of its scores are not numbers (NaN); no ranking follows from them")
 
 
 def _count(items: Int32Array, k_values: Sequence[int], counts: Int64Array) -> None:
