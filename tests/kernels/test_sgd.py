@@ -1,0 +1,116 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from recctl.kernels import sgd
+
+
+def ratings(rng, n_users, n_items, share):
+    """Row starts, columns and values of random ratings; some users may have none."""
+    given = rng.random((n_users, n_items)) < share
+    starts = np.concatenate(([0], np.cumsum(given.sum(axis=1))))
+    return starts, np.nonzero(given)[1].astype(np.int32), rng.integers(1, 6, given.sum()).astype(np.float32)
+
+
+def start(rng, n_users, n_items, n_factors):
+    shapes = [n_users], [n_items], [n_users, n_factors], [n_items, n_factors], [n_items, n_factors]
+    return [rng.normal(0, 0.1, shape).astype(np.float32) for shape in shapes]
+
+
+def naive(order, starts, columns, values, history_starts, history_items, weights, mean, lr, reg, implicit):
+    """Equation 15 and its steps as Koren (2008) writes them, with the sum over N(u) made anew for each rating."""
+    b_u, b_i, p, q, y = weights
+    loss = 0.0
+    for u in order:
+        N = history_items[history_starts[u] : history_starts[u + 1]]
+        for at in range(starts[u], starts[u + 1]):
+            i = columns[at]
+            z = y[N].sum(axis=0) / np.sqrt(len(N)) if implicit else 0
+            q_old, p_old = q[i].copy(), p[u].copy()
+            e = values[at] - mean - b_u[u] - b_i[i] - q_old @ (p_old + z)
+            loss += e * e
+            b_u[u] += lr * (e - reg * b_u[u])
+            b_i[i] += lr * (e - reg * b_i[i])
+            p[u] += lr * (e * q_old - reg * p_old)
+            q[i] += lr * (e * (p_old + z) - reg * q_old)
+            if implicit:
+                y[N] += lr * (e * q_old / np.sqrt(len(N)) - reg * y[N])
+    return loss
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize("n_factors", [1, 7, 20, 33])
+@pytest.mark.parametrize("grown", [False, True])
+def test_an_epoch_equals_the_papers_steps_one_after_another(implicit, n_factors, grown):
+    rng = np.random.default_rng(n_factors)
+    data = ratings(rng, 30, 25, 0.3)
+    # What a user is known to have may be more than what is visited.
+    history = ratings(np.random.default_rng(9), 30, 25, 0.5)[:2] if grown else data[:2]
+    weights = start(rng, 30, 25, n_factors)
+    expected = [array.astype(np.float64) for array in weights]
+    for _ in range(8):
+        order = rng.permutation(30).astype(np.int32)
+        loss = sgd.epoch(order, *data, *history, *weights, 3.1, 0.02, 0.1, implicit)
+        wanted = naive(order, *data, *history, expected, 3.1, 0.02, 0.1, implicit)
+        assert loss == pytest.approx(wanted, rel=1e-5)
+    for found, array in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(found, array, rtol=1e-4, atol=1e-5)
+
+
+def test_only_users_in_the_order_are_visited():
+    rng = np.random.default_rng(0)
+    data, weights = ratings(rng, 10, 8, 0.5), start(rng, 10, 8, 4)
+    before = [array.copy() for array in weights]
+    sgd.epoch(np.array([3], np.int32), *data, *data[:2], *weights, 3.0, 0.02, 0.1, True)
+    touched = (weights[2] != before[2]).any(axis=1)
+    assert np.flatnonzero(touched).tolist() == [3]
+    assert np.flatnonzero((weights[4] != before[4]).any(axis=1)).tolist() == data[1][data[0][3] : data[0][4]].tolist()
+
+
+def test_a_step_that_is_far_too_large_shows_in_the_loss():
+    rng = np.random.default_rng(0)
+    data, weights = ratings(rng, 30, 25, 0.5), start(rng, 30, 25, 4)
+    with np.errstate(all="ignore"):
+        losses = [sgd.epoch(np.arange(30, dtype=np.int32), *data, *data[:2], *weights, 3.0, 5.0, 0.1, True)]
+        losses.append(sgd.epoch(np.arange(30, dtype=np.int32), *data, *data[:2], *weights, 3.0, 5.0, 0.1, True))
+    assert not np.isfinite(losses[-1])
+
+
+def test_the_sum_over_a_history():
+    rng = np.random.default_rng(1)
+    starts, items, _ = ratings(rng, 9, 12, 0.3)
+    y, out = rng.normal(size=(12, 5)).astype(np.float32), rng.normal(size=(9, 5)).astype(np.float32)
+    rows = [items[a:b] for a, b in pairwise(starts)]
+    expected = out + [y[row].sum(axis=0) / np.sqrt(max(1, len(row))) for row in rows]
+    sgd.add_history(starts, items, y, out)
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_folding_in_moves_people_as_an_epoch_does_with_items_held():
+    rng = np.random.default_rng(2)
+    starts, columns, values = ratings(rng, 12, 15, 0.4)
+    _, b_i, _, q, _ = start(rng, 12, 15, 6)
+    z = rng.normal(0, 0.1, (12, 6)).astype(np.float32)
+    biases, tastes = np.zeros(12, np.float32), z.copy()
+    sgd.fold_in(starts, columns, values, b_i, q, biases, tastes, 3.0, 0.05, 0.9, 0.1, 6)
+    b, p = np.zeros(12), np.zeros((12, 6))
+    for epoch in range(6):
+        lr = 0.05 * 0.9**epoch
+        for u in range(12):
+            for at in range(starts[u], starts[u + 1]):
+                i = columns[at]
+                e = values[at] - 3.0 - b[u] - b_i[i] - q[i] @ (p[u] + z[u])
+                b[u] += lr * (e - 0.1 * b[u])
+                p[u] += lr * (e * q[i] - 0.1 * p[u])
+    np.testing.assert_allclose(biases, b, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(tastes, z + p, rtol=1e-4, atol=1e-5)
+
+
+def test_products_of_pairs():
+    rng = np.random.default_rng(3)
+    left, right = rng.normal(size=(4, 7)).astype(np.float32), rng.normal(size=(6, 7)).astype(np.float32)
+    rows, columns = rng.integers(0, 4, 20).astype(np.int32), rng.integers(0, 6, 20).astype(np.int32)
+    out = np.empty(20, np.float32)
+    sgd.dots(rows, columns, left, right, out)
+    np.testing.assert_allclose(out, (left[rows] * right[columns]).sum(axis=1), rtol=1e-5, atol=1e-6)
