@@ -69,6 +69,13 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 @contextmanager
+def silence() -> Iterator[None]:
+    """A block that tells nobody: small work that is repeated inside work that tells already."""
+    with listening(_Silence()):
+        yield
+
+
+@contextmanager
 def task(title: str, total: float | None = None, unit: str = "") -> Iterator[Task]:
     """Announce a piece of work for the length of the block.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, dataclass_transform
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,9 @@ from recctl.models.hyperparameters import Fitted, Hyperparameter, collect, fitte
 from recctl.models.tables import Histories, OnUnknown
 from recctl.ranking import pairs, rank
 
+if TYPE_CHECKING:
+    from recctl.training import Validate
+
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(hyperparameter, fitted))
 class Recommender:
@@ -35,6 +38,8 @@ class Recommender:
         fitted_values: Its fitted values' declarations, by name.
         needs_ratings: Whether it learns from ratings; if not, each distinct pair of a table weighs 1.
         reads_order: Whether the order of a history, and repeats in it, tell it something; if not, items count once.
+        trained_in_epochs: Whether it learns by going through the interactions again and again (`train_epoch`), so that
+            `fit` has use for validation and callbacks.
         serves_empty_history: Whether it has something to say to a person it knows nothing of.
         too_large_advice: What to do when its fit would not fit in memory.
         user_vocabulary: Ids of the users it was fitted on, in the order of every per-user array.
@@ -47,6 +52,7 @@ class Recommender:
     fitted_values: ClassVar[dict[str, Fitted]] = {}
     needs_ratings: ClassVar[bool] = False
     reads_order: ClassVar[bool] = False
+    trained_in_epochs: ClassVar[bool] = False
     serves_empty_history: ClassVar[bool] = False
     too_large_advice: ClassVar[str] = "choose another model, or raise data.min_item_interactions"
 
@@ -84,8 +90,19 @@ class Recommender:
     # ---- what a model fills in
 
     def _fit(self, interactions: InteractionDataset) -> None:
-        """Set every fitted value declared by the model. `seen` and the vocabularies are set already."""
+        """Set every fitted value declared by the model. `seen` and the vocabularies are set already.
+
+        Models that are trained in epochs set what they begin with; `_train` follows.
+        """
         raise UnsupportedError(f"{type(self).__name__} has no _fit")
+
+    def _train(
+        self,
+        interactions: InteractionDataset,
+        validation: InteractionDataset | Validate | None,
+        callbacks: Sequence[Any],
+    ) -> None:
+        """Run the epochs of a model that is trained in epochs, after `_fit`."""
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
         """Scores of every item for some people.
@@ -113,7 +130,7 @@ class Recommender:
         self,
         interactions: pd.DataFrame | InteractionDataset,
         *,
-        validation: InteractionDataset | None = None,
+        validation: InteractionDataset | Validate | None = None,
         callbacks: Sequence[Any] = (),
     ) -> Self:
         """Learn from interactions; a second fit forgets the first.
@@ -121,27 +138,21 @@ class Recommender:
         Args:
             interactions: A dataset, or a table with `user_id`, `item_id` and, where the model needs them, `rating`
                 and `timestamp`.
-            validation: For models that are trained in epochs: what to watch. Others have no use for it.
-            callbacks: For models that are trained in epochs: called after each.
+            validation: For models that are trained in epochs: what to watch, or a function that measures the model,
+                such as `lambda model: evaluator.evaluate(model, val)`. Others have no use for it.
+            callbacks: For models that are trained in epochs: asked after each; see `recctl.training.Callback`.
 
         Raises:
+            ConfigError: Callbacks for a model that is not trained in epochs.
             DataError: The interactions are not usable.
-            TrainingError: It would not fit in memory, or came to values that are not finite.
+            TrainingError: It would not fit in memory, diverged, or came to values that are not finite.
         """
-        if isinstance(interactions, pd.DataFrame):
-            interactions = InteractionDataset(interactions, implicit=not self.needs_ratings)
-        if not isinstance(interactions, InteractionDataset):
-            kind = type(interactions).__name__
-            raise DataError(f"{self.name}: fit takes a DataFrame or an InteractionDataset, not {kind}")
-        size = interactions.n_users, interactions.n_items, len(interactions)
-        what = "{}: {:,} users x {:,} items, {:,} interactions".format(self.name, *size)
-        require_memory(self.estimate_memory(*size), what, self.too_large_advice)
-        self._forget()
-        self.user_vocabulary = interactions.user_vocabulary
-        self.item_vocabulary = interactions.item_vocabulary
+        if callbacks and not self.trained_in_epochs:
+            raise ConfigError(f"{self.name} is not trained in epochs: callbacks have nothing to follow; leave them out")
+        interactions = self._usable(interactions)
         try:
-            self.seen = interactions.matrix
-            self._fit(interactions)
+            self._begin(interactions)
+            self._train(interactions, validation, callbacks)
             self._require_finite()
         except BaseException:
             self._forget()
@@ -289,6 +300,31 @@ class Recommender:
         return {name: getattr(self, name) for name in self.fitted_values}
 
     # ---- internals
+
+    def _usable(self, interactions: pd.DataFrame | InteractionDataset) -> InteractionDataset:
+        """The data set to fit on; refused if it is none, lacks ratings, or would not fit in memory."""
+        if isinstance(interactions, pd.DataFrame):
+            interactions = InteractionDataset(interactions, implicit=not self.needs_ratings)
+        if not isinstance(interactions, InteractionDataset):
+            kind = type(interactions).__name__
+            raise DataError(f"{self.name}: fit takes a DataFrame or an InteractionDataset, not {kind}")
+        if self.needs_ratings and interactions.implicit:
+            raise DataError(
+                f"{self.name} learns from ratings, and these interactions are implicit: "
+                "InteractionDataset(df, implicit=False), or data.implicit: false in a config"
+            )
+        size = interactions.n_users, interactions.n_items, len(interactions)
+        what = "{}: {:,} users x {:,} items, {:,} interactions".format(self.name, *size)
+        require_memory(self.estimate_memory(*size), what, self.too_large_advice)
+        return interactions
+
+    def _begin(self, interactions: InteractionDataset) -> None:
+        """Forget everything, and fit; of models that are trained in epochs, what comes before the first."""
+        self._forget()
+        self.user_vocabulary = interactions.user_vocabulary
+        self.item_vocabulary = interactions.item_vocabulary
+        self.seen = interactions.matrix
+        self._fit(interactions)
 
     def _forget(self) -> None:
         hyperparameters = self.hyperparameters()
