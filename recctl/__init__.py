@@ -15,6 +15,7 @@ from recctl.version import __version__ as __version__
 # Where each public name lives. Classes of models are asked of the registry, so that a new model is public too.
 _HOMES = {
     "Config": "recctl.config",
+    "EarlyStopping": "recctl.training",
     "Evaluator": "recctl.evaluation",
     "InteractionDataset": "recctl.data.dataset",
     "Recommender": "recctl.models.base",
@@ -41,8 +42,11 @@ if TYPE_CHECKING:
     from recctl.models.registry import load_model as load_model
     from recctl.models.registry import make_model as make_model
     from recctl.models.registry import model_names as model_names
+    from recctl.models.svd import SVDRecommender as SVDRecommender
+    from recctl.models.svdpp import SVDPlusPlusRecommender as SVDPlusPlusRecommender
     from recctl.runs import Run as Run
     from recctl.runs import RunStore as RunStore
+    from recctl.training import EarlyStopping as EarlyStopping
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,272 @@
+"""What SVD++ and SVD share: biases and factors of users and items, learnt from ratings one after another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+import pandas as pd
+
+from recctl import rng, training
+from recctl.data.dataset import InteractionDataset
+from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
+from recctl.errors import ConfigError, DataError
+from recctl.kernels import sgd
+from recctl.models import _growing
+from recctl.models.base import Recommender
+from recctl.models.hyperparameters import Between, fitted, hyperparameter
+
+if TYPE_CHECKING:
+    from recctl.training import Validate
+
+_NO_FACTORS = np.empty((0, 1), np.float32)
+
+
+class BiasedFactors(Recommender):
+    """A rating is a mean, two biases, and the product of a taste and an item's factors."""
+
+    needs_ratings = True
+    trained_in_epochs = True
+    serves_empty_history = True
+    too_large_advice: ClassVar[str] = "lower n_factors, or raise data.min_user_interactions"
+
+    n_factors: int = hyperparameter(
+        20, ge=1, help="Length of the factors of users and items.", search=Between(10, 100, log=True)
+    )
+    n_epochs: int = hyperparameter(20, ge=1, help="How often each rating is visited, at most.")
+    lr: float = hyperparameter(0.005, gt=0, help="Size of a step.", search=Between(0.001, 0.05, log=True))
+    reg: float = hyperparameter(
+        0.02, ge=0, help="Weight of the squares of biases and factors.", search=Between(0.001, 1.0, log=True)
+    )
+    lr_decay: float = hyperparameter(
+        1.0, gt=0, le=1, help="What lr is multiplied by from one epoch to the next; 1 for a constant lr."
+    )
+    init_std: float = hyperparameter(0.05, gt=0, help="Standard deviation of the factors before the first epoch.")
+    seed: int = hyperparameter(42, ge=0, lt=2**63, help="Of the first factors, and of the order of users.")
+
+    mean: float = fitted("")
+    lowest: float = fitted("")
+    highest: float = fitted("")
+    chosen_epoch: int = fitted("")
+    user_biases: Float32Array = fitted("(n_users,)")
+    item_biases: Float32Array = fitted("(n_items,)")
+    user_factors: Float32Array = fitted("(n_users, n_factors)")
+    item_factors: Float32Array = fitted("(n_items, n_factors)")
+
+    # ---- training
+
+    def _fit(self, interactions: InteractionDataset) -> None:
+        ratings = interactions.matrix.values
+        self.mean = float(ratings.mean(dtype=np.float64))
+        self.lowest, self.highest = float(ratings.min()), float(ratings.max())
+        self.chosen_epoch = 0
+        for name, of_users in self._learnt().items():
+            setattr(self, name, self._first(name, interactions.n_users if of_users else interactions.n_items))
+
+    def _learnt(self) -> dict[str, bool]:
+        """The arrays that training changes, and whether they have a row for each user (or for each item)."""
+        return {"user_biases": True, "item_biases": False, "user_factors": True, "item_factors": False}
+
+    def _first(self, name: str, n: int, *stream: int) -> Float32Array:
+        """Rows that nothing has changed yet: biases are 0, factors drawn."""
+        if name.endswith("biases"):
+            return np.zeros(n, np.float32)
+        drawn = rng.stream(self.seed, "init", name, *stream).standard_normal((n, self.n_factors), np.float32)
+        drawn *= np.float32(self.init_std)
+        return drawn
+
+    def _implicit_factors(self) -> Float32Array | None:
+        """The factors of what a person had, where the model has such."""
+        return None
+
+    def _train(
+        self,
+        interactions: InteractionDataset,
+        validation: InteractionDataset | Validate | None,
+        callbacks: Sequence[Any],
+    ) -> None:
+        validate: Validate | None = None
+        if validation is not None:
+            validate = validation if callable(validation) else _RMSE(self, validation)
+        training.run_epochs(self, interactions, self.n_epochs, validate=validate, callbacks=callbacks)
+
+    def train_epoch(self, interactions: pd.DataFrame | InteractionDataset) -> float:
+        """Visit every rating once more; a model that is not fitted yet begins.
+
+        Args:
+            interactions: The same at each call; `partial_fit` is for others.
+
+        Returns:
+            The root of the mean squared error of training, each error taken before its step.
+
+        Raises:
+            DataError: The interactions are not those of the first call.
+            TrainingError: The training diverged.
+        """
+        if not (self.is_fitted and isinstance(interactions, InteractionDataset)):
+            interactions = self._usable(interactions)
+        if not self.is_fitted:
+            self._begin(interactions)
+        elif not _growing.is_same(self, interactions):
+            raise DataError(
+                f"{self.name}: train_epoch goes on with the interactions the model began with, and these are others; "
+                "partial_fit adds new ones, fit begins anew"
+            )
+        loss = self._visit(self.seen, self.chosen_epoch, self.chosen_epoch)
+        self.chosen_epoch += 1
+        return loss
+
+    def _visit(self, ratings: InteractionMatrix, epoch: int, *stream: int | str) -> float:
+        """One epoch, counted from 0, over some ratings of `seen`; returns the root of the mean squared error."""
+        order = np.flatnonzero(np.diff(ratings.starts)).astype(np.int32)
+        rng.stream(self.seed, "shuffle", *stream).shuffle(order)
+        implicit = self._implicit_factors()
+        squares = sgd.epoch(
+            *(order, ratings.starts, ratings.columns, ratings.values, self.seen.starts, self.seen.columns),
+            *(self._own(name) for name in self._learnt() if name != "implicit_factors"),
+            _NO_FACTORS if implicit is None else self._own("implicit_factors"),
+            *(self.mean, self.lr * self.lr_decay**epoch, self.reg, implicit is not None),
+        )
+        loss = math.sqrt(squares / ratings.nnz)
+        # No rating is further from what a sane model says than the scale is wide; 1 leaves room for the first factors.
+        training.require_convergence(self, epoch + 1, loss, 1 + self.highest - self.lowest)
+        return loss
+
+    def _own(self, name: str) -> Float32Array:
+        """An array to write to: those of a file may be read-only."""
+        array: Float32Array = getattr(self, name)
+        if not array.flags.writeable:
+            array = array.copy()
+            setattr(self, name, array)
+        return array
+
+    @property
+    def advice_on_divergence(self) -> str:
+        """What to change when the loss runs away."""
+        return f"lower lr, which is {self.lr:g}: try lr={self.lr / 4:g}"
+
+    def snapshot(self) -> dict[str, Any]:
+        """What training changes, copied."""
+        return {"chosen_epoch": self.chosen_epoch} | {name: getattr(self, name).copy() for name in self._learnt()}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Be as at the snapshot."""
+        for name, value in snapshot.items():
+            setattr(self, name, value if name == "chosen_epoch" else value.copy())
+
+    def partial_fit(self, interactions: pd.DataFrame | InteractionDataset, n_epochs: int | None = None) -> Self:
+        """Learn new ratings, users and items without going through the old ratings again.
+
+        New users and items begin as all began. Then the new ratings are visited `n_epochs` times, as often as in a fit
+        and with the same lr and decay; histories count in whole, old and new. The mean stays that of the first fit. A
+        rating of a pair that is known replaces the old one. Costs a copy of the model and of what it has seen, and an
+        epoch O(n_factors) for each new rating, and for each item in the history of a user who has new ratings.
+
+        Args:
+            interactions: Only the new ones.
+            n_epochs: Visits of each; as many as the model was fitted for unless given.
+
+        Raises:
+            ConfigError: `n_epochs` is below 1.
+            NotFittedError: There is nothing to add to.
+            DataError: The interactions are not usable, or have ids of another kind than the model's.
+            TrainingError: The training diverged; the model stays as it was.
+        """
+        before = self.state()
+        interactions = self._usable(interactions)
+        n_epochs = max(1, self.chosen_epoch) if n_epochs is None else n_epochs
+        if n_epochs < 1:
+            raise ConfigError(f"{self.name}: partial_fit: n_epochs={n_epochs!r}: must be at least 1")
+        try:
+            new = _growing.grow(self, interactions, self._learnt(), self._first)
+            self.lowest = min(self.lowest, float(new.values.min()))
+            self.highest = max(self.highest, float(new.values.max()))
+            for epoch in range(n_epochs):
+                self._visit(new, epoch, "partial", self.seen.nnz, new.nnz, epoch)
+            self._require_finite()
+        except BaseException:
+            vars(self).update(before)
+            raise
+        return self
+
+    # ---- answering
+
+    def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
+        tastes, biases = self._people(histories, users)
+        scores: Float32Array = tastes @ self.item_factors.T
+        scores += self.item_biases + np.float32(self.mean)
+        scores += biases[:, None]
+        return scores
+
+    def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
+        """The score of each pair of codes: only what is asked for is computed."""
+        distinct, rows = np.unique(users, return_inverse=True)
+        tastes, biases = self._people(self.seen.take(distinct), distinct)
+        out = np.empty(len(users), np.float32)
+        sgd.dots(rows.astype(np.int32), np.ascontiguousarray(items, np.int32), tastes, self.item_factors, out)
+        out += self.item_biases[items] + np.float32(self.mean) + biases[rows]
+        return out
+
+    def predict(
+        self, user_ids: Iterable[Any], item_ids: Iterable[Any], *, on_unknown: Literal["error", "skip"] = "error"
+    ) -> Float32Array:
+        """The rating of each pair: the score that items are ranked by, cut to the lowest and highest rating ever given.
+
+        Args:
+            user_ids: One for each pair.
+            item_ids: One for each pair.
+            on_unknown: For users or items the model was not fitted on: raise, or give NaN.
+
+        Returns:
+            float32, one value a pair.
+        """
+        return np.clip(super().predict(user_ids, item_ids, on_unknown=on_unknown), self.lowest, self.highest)
+
+    def _people(self, histories: InteractionMatrix, users: Int32Array | None) -> tuple[Float32Array, Float32Array]:
+        """Tastes, `(n, n_factors)`, and biases, `(n,)`, of known users, or of strangers with these histories."""
+        if users is None:
+            tastes = np.zeros((histories.n_rows, self.n_factors), np.float32)
+            biases = np.zeros(histories.n_rows, np.float32)
+        else:
+            tastes, biases = self.user_factors[users], self.user_biases[users]
+        implicit = self._implicit_factors()
+        if implicit is not None:
+            sgd.add_history(histories.starts, histories.columns, implicit, tastes)
+        if users is None and not histories.is_binary:
+            sgd.fold_in(
+                *(histories.starts, histories.columns, histories.values, self.item_biases, self.item_factors),
+                *(biases, tastes, self.mean, self.lr, self.lr_decay, self.reg, max(1, self.chosen_epoch)),
+            )
+        return tastes, biases
+
+    def _similarity(self, items: Int32Array) -> Float32Array:
+        lengths = np.sqrt(np.einsum("if,if->i", self.item_factors, self.item_factors))
+        unit = self.item_factors / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
+        similarity: Float32Array = unit[items] @ unit.T
+        return similarity
+
+    def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
+        """Biases and factors, and a copy of them as the best so far."""
+        return 8 * (self.n_factors + 1) * (n_users + 2 * n_items)
+
+
+class _RMSE:
+    """The root of the mean squared error of predictions for the pairs of a data set that the model knows."""
+
+    def __init__(self, model: BiasedFactors, validation: InteractionDataset | pd.DataFrame) -> None:
+        if isinstance(validation, pd.DataFrame):
+            validation = InteractionDataset(validation, implicit=False)
+        if validation.ratings is None:
+            raise DataError(f"{model.name}: validation has no ratings to compare predictions with")
+        users = model.user_vocabulary.codes(validation.user_vocabulary.ids)[validation.users]
+        items = model.item_vocabulary.codes(validation.item_vocabulary.ids)[validation.items]
+        known = (users >= 0) & (items >= 0)
+        if not known.any():
+            raise DataError(f"{model.name}: validation has no rating of a user and an item that are both in train")
+        self.users, self.items, self.ratings = users[known], items[known], validation.ratings[known]
+
+    def __call__(self, model: BiasedFactors) -> dict[str, float]:
+        predicted = np.clip(model.score_pairs(self.users, self.items), model.lowest, model.highest)
+        return {"rmse": float(np.sqrt(np.mean((predicted.astype(np.float64) - self.ratings) ** 2)))}

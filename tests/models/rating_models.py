@@ -1,0 +1,286 @@
+"""Tests of SVD++ and SVD alike, where a model of ratings must be asked otherwise than `ModelSuite` does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import strategies as st
+
+from recctl import EarlyStopping, Evaluator, InteractionDataset, Recommender, load_model
+from recctl.errors import ConfigError, DataError, NotFittedError, TrainingError
+from tests.models.suite import ModelSuite, checkerboard, toy
+
+
+def rated_checkerboard(size: int = 50) -> pd.DataFrame:
+    """Everyone rates every item, 5 where parities agree and 1 where not; but nobody has the item of their number."""
+    users, items = np.divmod(np.arange(size * size), size)
+    rows = pd.DataFrame({"user_id": users, "item_id": items, "rating": np.where(users % 2 == items % 2, 5.0, 1.0)})
+    return rows[users != items].reset_index(drop=True)
+
+
+def tastes(seed: int = 0, n_users: int = 150, n_items: int = 80) -> pd.DataFrame:
+    """Ratings that follow biases and three factors, with noise; a third of all pairs."""
+    random = np.random.default_rng(seed)
+    P, Q = random.normal(size=(n_users, 3)), random.normal(size=(n_items, 3))
+    everything = 3.5 + 0.5 * random.normal(size=(n_users, 1)) + 0.5 * random.normal(size=n_items) + 0.6 * P @ Q.T
+    users, items = np.nonzero(random.random(everything.shape) < 0.33)
+    ratings = (everything[users, items] + 0.3 * random.normal(size=len(users))).clip(1, 5)
+    return pd.DataFrame({"user_id": users, "item_id": items, "rating": ratings.astype(np.float32)})
+
+
+def parts(seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rows = tastes(seed)
+    held_out = np.random.default_rng(seed).random(len(rows)) < 0.2
+    return rows[~held_out], rows[held_out]
+
+
+def rmse(model, rows: pd.DataFrame) -> float:
+    predicted = model.predict(rows.user_id, rows.item_id, on_unknown="skip")
+    return float(np.sqrt(np.nanmean((predicted - rows.rating) ** 2)))
+
+
+# ---- in place of tests of the suite
+
+
+def recommends_the_withheld_item_of_the_checkerboard(self: ModelSuite, model: Recommender) -> None:
+    # Where all ratings are 1, a model of ratings is right about everyone by the mean: tastes must be in the ratings.
+    model.fit(checkerboard())
+    assert len(model.recommend(range(50), k=1)) == 50
+    model = type(model)(n_factors=4, n_epochs=60, lr=0.02).fit(rated_checkerboard())
+    pairs = pd.DataFrame({"user_id": range(50), "item_id": range(50)})
+    withheld = model.predict(pairs.user_id, pairs.item_id)
+    others = model.predict(pairs.user_id, (pairs.item_id + 1) % 50)
+    assert withheld.min() > 4
+    assert others.max() < 2
+
+
+def predicts_the_scores_it_ranks_by(self: ModelSuite, fitted: Recommender) -> None:
+    best = fitted.recommend([139, 100, 111], k=1000, exclude_seen=False).sample(frac=1, random_state=1)
+    predicted = fitted.predict(best.user_id, best.item_id)
+    assert predicted.dtype == np.float32
+    np.testing.assert_allclose(predicted, best.score.clip(1, 5), rtol=1e-5, atol=1e-6)
+    assert np.isnan(fitted.predict([100, 1], [4, 3], on_unknown="skip")).all()
+    with pytest.raises(DataError, match=f"{self.name}: item 4"):
+        fitted.predict([100], [4])
+    with pytest.raises(DataError, match="2 users and 1 items"):
+        fitted.predict([100, 101], [3])
+    with pytest.raises(ConfigError, match="on_unknown='popular': unknown choice; one of error, skip"):
+        fitted.predict([1], [3], on_unknown="popular")
+
+
+def finds_similar_items(self: ModelSuite, model: Recommender) -> None:
+    model = type(model)(n_factors=4, n_epochs=60, lr=0.02).fit(rated_checkerboard())
+    near = model.similar_items(range(50), k=5)
+    assert (near.item_id % 2 == near.similar_item_id % 2).all()
+    assert near.score.max() <= 1.0001
+    with pytest.raises(DataError, match=f"{self.name}: item 99: not in what"):
+        model.similar_items([3, 99])
+
+
+class RatingTests:
+    """Further tests; a subclass names the class of the model."""
+
+    model: type
+
+    # ---- learning
+
+    def test_learns_ratings_better_than_biases_do(self) -> None:
+        train, test = parts()
+        mean = float(train.rating.mean())
+        by_item = test.item_id.map(train.groupby("item_id").rating.mean()).fillna(mean)
+        assert rmse(self.model(n_epochs=80, lr=0.01).fit(train), test) < 0.8 * float(
+            np.sqrt(((by_item - test.rating) ** 2).mean())
+        )
+
+    def test_epochs_by_hand_are_a_fit(self, tmp_path) -> None:
+        train, _ = parts()
+        model = self.model(n_epochs=4)
+        losses = [model.train_epoch(train) for _ in range(4)]
+        assert losses == sorted(losses, reverse=True)
+        assert model.chosen_epoch == 4
+        assert model.save(tmp_path / "by hand") == self.model(n_epochs=4).fit(train).save(tmp_path / "fit")
+
+    def test_a_loaded_model_goes_on_where_it_was(self, tmp_path) -> None:
+        train, _ = parts()
+        first = self.model(n_epochs=2).fit(train)
+        first.save(tmp_path / "m")
+        loaded = load_model(tmp_path / "m")
+        for model in (first, loaded):
+            model.train_epoch(InteractionDataset(train, implicit=False))
+        assert first.save(tmp_path / "a") == loaded.save(tmp_path / "b")
+        assert self.model(n_epochs=3).fit(train).user_factors.tolist() == loaded.user_factors.tolist()
+
+    def test_an_epoch_over_other_interactions_is_refused(self) -> None:
+        train, test = parts()
+        model = self.model().fit(train)
+        with pytest.raises(DataError, match=r"train_epoch goes on with.*partial_fit adds new ones"):
+            model.train_epoch(test)
+
+    def test_a_smaller_lr_each_epoch(self) -> None:
+        train, _ = parts()
+        constant, decayed = (self.model(lr_decay=decay, n_epochs=2).fit(train) for decay in (1.0, 1e-9))
+        one = self.model(n_epochs=1).fit(train)
+        np.testing.assert_allclose(decayed.item_factors, one.item_factors, atol=1e-6)
+        assert not np.allclose(constant.item_factors, one.item_factors, atol=1e-6)
+
+    @pytest.mark.parametrize("lr", [0.5, 2.0, 100.0])
+    def test_divergence_is_told_with_the_lr_to_try(self, lr: float) -> None:
+        train, _ = parts()
+        model = self.model(lr=lr)
+        with pytest.raises(TrainingError, match=rf"diverged in epoch \d+: loss .*; lower lr, .* try lr={lr / 4:g}$"):
+            model.fit(train)
+        assert not model.is_fitted
+
+    def test_implicit_interactions_are_refused(self) -> None:
+        with pytest.raises(DataError, match=f"{self.model.name} learns from ratings.*implicit=False"):
+            self.model().fit(InteractionDataset(toy(), implicit=True))
+
+    # ---- validation
+
+    def test_early_stopping_gives_the_best_epoch_back(self, tmp_path) -> None:
+        train, test = parts()
+        stopping = EarlyStopping(patience=3, min_delta=0.0)
+        watched = []
+        model = self.model(n_epochs=400, lr=0.02, reg=0.0)
+        model.fit(
+            train,
+            validation=InteractionDataset(test, implicit=False),
+            callbacks=[stopping, lambda _, measured: watched.append(measured)],
+        )
+        scores = [measured["rmse"] for measured in watched]
+        assert model.chosen_epoch == stopping.best_epoch == int(np.argmin(scores)) + 1
+        assert len(scores) == model.chosen_epoch + 3
+        assert rmse(model, test) == pytest.approx(min(scores), abs=1e-6)
+        again = self.model(n_epochs=model.chosen_epoch, lr=0.02, reg=0.0).fit(train)
+        assert again.item_factors.tolist() == model.item_factors.tolist()
+
+    def test_a_ranking_metric_is_watched_through_a_function(self) -> None:
+        train, test = parts()
+        evaluator, val = Evaluator(["ndcg"], [10]), InteractionDataset(test, implicit=False)
+        stopping = EarlyStopping(patience=2, monitor="ndcg@10")
+        model = self.model(n_epochs=30)
+        model.fit(train, validation=lambda m: evaluator.evaluate(m, val), callbacks=[stopping])
+        assert stopping.mode == "max"
+        assert evaluator.evaluate(model, val)["ndcg@10"] == pytest.approx(stopping.best_score)
+
+    def test_watching_what_is_not_measured_is_refused(self) -> None:
+        train, test = parts()
+        with pytest.raises(ConfigError, match=r"monitor='ndcg@10' is not measured \(there is rmse, loss\).*evaluator"):
+            self.model().fit(
+                train,
+                validation=InteractionDataset(test, implicit=False),
+                callbacks=[EarlyStopping(monitor="ndcg@10")],
+            )
+        strangers = InteractionDataset(test.assign(user_id=test.user_id + 10_000), implicit=False)
+        with pytest.raises(DataError, match="validation has no rating of a user and an item that are both in train"):
+            self.model().fit(train, validation=strangers)
+        with pytest.raises(DataError, match="validation has no ratings"):
+            self.model().fit(train, validation=InteractionDataset(test.drop(columns="rating")))
+
+    # ---- strangers
+
+    def test_strangers_with_ratings_are_predicted_as_well_as_users(self) -> None:
+        train, test = parts()
+        strangers = train.user_id < 40
+        model = self.model(n_epochs=60, lr=0.01).fit(train[~strangers])
+        ids = train[strangers].user_id.unique().tolist()
+        ranked = model.recommend_for_history(train[strangers], k=80, exclude_seen=False)
+        assert ranked.user_id.unique().tolist() == ids
+        found = test[test.user_id < 40].merge(ranked, on=["user_id", "item_id"])
+        folded = float(np.sqrt(((found.score.clip(1, 5) - found.rating) ** 2).mean()))
+        user = rmse(self.model(n_epochs=60, lr=0.01).fit(train), test[test.user_id < 40])
+        assert folded < 1.1 * user
+
+    def test_someone_with_no_history_gets_what_is_rated_best(self) -> None:
+        train, _ = parts()
+        model = self.model().fit(train)
+        best = model.recommend_for_history([[]], k=80)
+        expected = np.argsort(-model.item_biases, kind="stable")
+        assert best.item_id.tolist() == model.item_vocabulary.ids[expected].tolist()
+        np.testing.assert_allclose(best.score, model.mean + model.item_biases[expected], rtol=1e-5)
+
+    # ---- new ratings
+
+    def test_partial_fit_learns_new_ratings_users_and_items(self) -> None:
+        train, test = parts()
+        late = (train.user_id % 5 == 0) | (train.item_id % 7 == 3) | (np.arange(len(train)) % 10 == 0)
+        model = self.model(n_epochs=60, lr=0.01).fit(train[~late])
+        known = test[(test.user_id % 5 != 0) & (test.item_id % 7 != 3)]
+        before, loaded = rmse(model, known), model.mean
+        assert model.partial_fit(train[late]) is model
+        whole = self.model(n_epochs=60, lr=0.01).fit(train)
+        assert model.mean == loaded
+        assert model.user_vocabulary.ids.tolist() == whole.user_vocabulary.ids.tolist()
+        assert model.item_vocabulary.ids.tolist() == whole.item_vocabulary.ids.tolist()
+        for name in ("starts", "columns", "values"):
+            assert getattr(model.seen, name).tolist() == getattr(whole.seen, name).tolist()
+        assert rmse(model, known) < 1.02 * before
+        assert rmse(model, test) < 1.15 * rmse(whole, test)
+
+    def test_partial_fit_keeps_what_old_users_and_items_learnt(self) -> None:
+        rows = toy()
+        model = self.model().fit(rows)
+        before = {user: model.user_factors[model.user_vocabulary.codes([user])[0]].copy() for user in (100, 139)}
+        model.partial_fit(pd.DataFrame({"user_id": [1, 1, 120], "item_id": [1, 3, 500], "rating": [7.0, 1.0, 4.0]}))
+        assert model.user_vocabulary.ids.tolist() == [1, *range(100, 140)]
+        assert model.item_vocabulary.ids.tolist()[0] == 1
+        assert model.item_vocabulary.ids.tolist()[-1] == 500
+        for user, factors in before.items():
+            assert model.user_factors[model.user_vocabulary.codes([user])[0]].tolist() == factors.tolist()
+        assert (model.lowest, model.highest) == (1, 7)
+        assert 1 not in model.recommend([1], k=100).item_id.tolist()
+
+    def test_partial_fit_replaces_a_rating(self) -> None:
+        rows = toy()
+        model = self.model(n_epochs=100, lr=0.02).fit(rows)
+        user, item = int(rows.user_id[0]), int(rows.item_id[0])
+        changed = pd.DataFrame({"user_id": [user], "item_id": [item], "rating": [1.0 if rows.rating[0] > 3 else 5.0]})
+        (before,) = model.predict([user], [item])
+        size = model.seen.nnz
+        (after,) = model.partial_fit(changed).predict([user], [item])
+        assert model.seen.nnz == size
+        assert abs(after - changed.rating[0]) < abs(before - changed.rating[0])
+
+    def test_partial_fit_that_fails_leaves_the_model_as_it_was(self, tmp_path) -> None:
+        model = self.model(lr=0.02)
+        with pytest.raises(NotFittedError):
+            model.partial_fit(toy())
+        model.fit(toy())
+        sha = model.save(tmp_path / "before")
+        new = pd.DataFrame({"user_id": [1, 2], "item_id": [1, 1], "rating": [4e30, -4e30]})
+        with np.errstate(all="ignore"), pytest.raises(TrainingError, match=r"diverged|not finite"):
+            model.partial_fit(new)
+        with pytest.raises(DataError, match="user ids are whole numbers, the new ones text; make them alike"):
+            model.partial_fit(new.assign(user_id=["a", "b"]))
+        with pytest.raises(ConfigError, match="n_epochs=0: must be at least 1"):
+            model.partial_fit(toy(), n_epochs=0)
+        assert model.save(tmp_path / "after") == sha
+
+    def test_partial_fit_of_text_ids_and_of_a_loaded_model(self, tmp_path) -> None:
+        rows = toy().assign(user_id=lambda r: "u" + r.user_id.astype(str))
+        self.model().fit(rows).save(tmp_path / "m")
+        model = load_model(tmp_path / "m").partial_fit(
+            pd.DataFrame({"user_id": ["a", "u100"], "item_id": [3, 999], "rating": [5.0, 1.0]})
+        )
+        assert model.user_vocabulary.ids[0] == "a"
+        assert len(model.recommend(["a"], k=3)) == 3
+
+
+ANY_RATINGS = st.lists(
+    st.tuples(st.integers(0, 6), st.integers(0, 9), st.floats(-1e6, 1e6, width=32)), min_size=1, max_size=60
+)
+
+
+def serves_or_refuses(model: Recommender, rows: list[tuple[int, int, float]]) -> None:
+    """Any ratings give finite answers, or an error that says what to change."""
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "rating"])
+    try:
+        with np.errstate(all="ignore"):
+            model.fit(frame)
+    except TrainingError as error:
+        assert "try lr=" in str(error) or "not finite" in str(error)  # noqa: PT017
+        return
+    assert np.isfinite(model.recommend(frame.user_id.unique(), k=20, exclude_seen=False).score).all()
+    predicted = model.predict(frame.user_id, frame.item_id)
+    assert frame.rating.min() <= predicted.min() <= predicted.max() <= frame.rating.max()
