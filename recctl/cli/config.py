@@ -27,7 +27,8 @@ def init(
     from recctl.errors import ConfigError
     from recctl.models.registry import model_class
 
-    text = template(model, {n: (p.default, p.help) for n, p in model_class(model).parameters.items() if n != "seed"})
+    parameters = {n: (p.default, p.help) for n, p in model_class(model).parameters.items() if n != "seed"}
+    text = template(model, parameters, implicit=not model_class(model).needs_ratings)
     if output is None:
         if not settings.json:
             console.raw(text)

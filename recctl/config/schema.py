@@ -53,7 +53,8 @@ class DataConfig(Section):
     preprocess: list[dict[str, dict[str, Any] | None]] = []
     """Steps in order, each `name: {parameter: value}`; `recctl config steps` lists them."""
     implicit: bool = True
-    """Whether an interaction only says that it happened; false: models that can, learn from ratings."""
+    """Whether an interaction only says that it happened; false: models that can, learn from ratings; unless given, it
+    is false for models that learn from nothing else."""
     min_user_interactions: int = Field(0, ge=0)
     """Leave out users with fewer interactions (applied with the next until neither removes a row)."""
     min_item_interactions: int = Field(0, ge=0)
@@ -157,6 +158,24 @@ class ModelConfig(Section):
     """Its hyperparameters; `recctl models NAME` lists them."""
 
 
+class EarlyStoppingConfig(Section):
+    """When training ends before its last epoch; the model is then what it was in its best one."""
+
+    monitor: str | None = Field(None, min_length=1)
+    """What is watched on validation, as `ndcg@10`, or `loss`; null: rmse for models of ratings, else ndcg@10."""
+    patience: int = Field(5, ge=1, strict=True)
+    """How many epochs in a row may be no better."""
+    min_delta: float = Field(0.0001, ge=0, allow_inf_nan=False)
+    """An epoch is better if it beats the best one by more than this."""
+
+
+class TrainingConfig(Section):
+    """What the hyperparameters of a model that is trained in epochs don't say."""
+
+    early_stopping: EarlyStoppingConfig | None = None
+    """When to stop before the last epoch; null: never."""
+
+
 class EvaluationConfig(Section):
     """What is measured on validation and test."""
 
@@ -185,6 +204,8 @@ class Config(Section):
     """How train, validation and test are made."""
     model: ModelConfig = ModelConfig()
     """Which model, with which hyperparameters."""
+    training: TrainingConfig = TrainingConfig()
+    """How a model that is trained in epochs is trained."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """What is measured."""
 

@@ -12,7 +12,7 @@ from recctl.config.rendering import to_yaml
 
 # What a beginner sees of each section; the rest is in the schema, and in `recctl config show`.
 _SHOWN: tuple[tuple[str, type[BaseModel], dict[str, Any]], ...] = (
-    ("data", schema.DataConfig, {"source": "movielens-100k", "implicit": True, "min_user_interactions": 5}),
+    ("data", schema.DataConfig, {"source": "movielens-100k", "implicit": None, "min_user_interactions": 5}),
     ("split", schema.RandomSplit, {"strategy": "random", "test_size": 0.2, "val_size": 0.1}),
     (
         "evaluation",
@@ -22,18 +22,25 @@ _SHOWN: tuple[tuple[str, type[BaseModel], dict[str, Any]], ...] = (
 )
 
 
-def template(model: str, parameters: Mapping[str, tuple[Any, str]]) -> str:
+def template(model: str, parameters: Mapping[str, tuple[Any, str]], implicit: bool | None = None) -> str:
     """A config with a comment at every value.
 
     Args:
         model: The model's name.
         parameters: Default and meaning of each of its hyperparameters.
+        implicit: Whether it is to learn from interactions as such, not from ratings; None: not said, as it likes.
     """
     blocks = [f"# recctl train THIS_FILE\n{_line('seed', 42, schema.Config.model_fields['seed'].description)}"]
     for name, section, values in _SHOWN:
         if name == "evaluation":
             blocks.append(_model(model, parameters))
-        lines = [_line(key, value, section.model_fields[key].description, 2) for key, value in values.items()]
+        if "implicit" in values:
+            values = {key: implicit if key == "implicit" else value for key, value in values.items()}
+        lines = [
+            _line(key, value, section.model_fields[key].description, 2)
+            for key, value in values.items()
+            if value is not None
+        ]
         blocks.append("\n".join([f"{name}:", *lines]))
     return "\n\n".join(blocks) + "\n"
 

@@ -87,6 +87,54 @@ def _metrics(config: Config) -> Iterator[Problem]:
             yield ("evaluation", "monitor"), f"{section.monitor!r} is not measured: see metrics and k_values"
 
 
+def _ratings(config: Config) -> Iterator[Problem]:
+    """Models that learn from ratings are given them, unless that is said to be unwanted."""
+    from recctl.models.registry import model_class, model_names
+
+    name = config.model.name
+    if name not in model_names() or not model_class(name).needs_ratings:
+        return
+    if "implicit" not in config.data.model_fields_set:
+        config.data.implicit = False
+    elif config.data.implicit:
+        yield ("data", "implicit"), f"{name} learns from ratings; write implicit: false"
+
+
+def _training(config: Config) -> Iterator[Problem]:
+    """Whether training can be followed as it is said; fills in what is watched."""
+    from recctl.models.registry import model_class, model_classes, model_names
+
+    name, stopping = config.model.name, config.training.early_stopping
+    if stopping is None or name not in model_names():
+        return
+    place = ("training", "early_stopping")
+    if not model_class(name).trained_in_epochs:
+        others = ", ".join(model.name for model in model_classes() if model.trained_in_epochs)
+        yield place, f"{name} is not trained in epochs; leave it out, or choose one of: {others}"
+        return
+    stopping.monitor = stopping.monitor or ("rmse" if model_class(name).needs_ratings else "ndcg@10")
+    if stopping.monitor == "loss":
+        return
+    if problem := _problem_of_key(stopping.monitor):
+        yield (*place, "monitor"), problem
+    if not config.split.val_size and not getattr(config.split, "validation", None):
+        yield place, f"{stopping.monitor} is watched on validation, and there is none; set split.val_size"
+
+
+def _problem_of_key(key: str) -> str | None:
+    """What is wrong with the key of a metric."""
+    from recctl.evaluation import METRICS
+
+    name, _, k = key.partition("@")
+    if name not in METRICS:
+        return f"unknown metric {name!r}{did_you_mean(name, METRICS)}"
+    if METRICS[name].per_k and not (k.isdecimal() and int(k) >= 1):
+        return f"{key!r} names no cutoff; write {name}@10"
+    if k and not METRICS[name].per_k:
+        return f"{key!r}: {name} has no cutoffs; write {name}"
+    return None
+
+
 def _source(config: Config) -> Iterator[Problem]:
     if config.split.strategy == "k_fold" and config.split.fold >= config.split.n_folds:
         yield ("split", "fold"), f"{config.split.fold} is not below n_folds={config.split.n_folds}; folds count from 0"
@@ -94,4 +142,4 @@ def _source(config: Config) -> Iterator[Problem]:
         yield ("split", "strategy"), "predefined needs files; data.source is synthetic"
 
 
-CHECKS = Checks((_source, _model, _steps, _metrics))
+CHECKS = Checks((_source, _ratings, _model, _steps, _metrics, _training))

@@ -18,6 +18,7 @@ from recctl.errors import ConfigError, DataError, RecctlError
 from recctl.evaluation import METRICS, Evaluator
 from recctl.experiment.checks import load
 from recctl.experiment.preparation import Prepared, prepare, read_dataset, resolved
+from recctl.experiment.watching import early_stopping, measure
 from recctl.models.base import Recommender
 from recctl.models.registry import load_model, make_model, model_class
 from recctl.runs import Run, RunStore
@@ -211,9 +212,15 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> Recommender:
     model = make_model(config.model.name, **params)
     interactions = prepared.split.train(prepared.dataset)
     validation = prepared.split.validation(prepared.dataset) if prepared.split.has_validation else None
+    stopping = early_stopping(config)
+    watched = validation if stopping is None or validation is None else measure(config, validation)
     run.log(f"fitting {model!r} on {interactions!r}")
     with run.timed("fit"), progress.task(f"Fitting {model.name}"):
-        model.fit(interactions, validation=validation)
+        model.fit(interactions, validation=watched, callbacks=[stopping] if stopping else [])
+    if stopping:
+        run.metadata["training"] = {"monitor": stopping.monitor} | {
+            name: getattr(stopping, name) for name in ("best_epoch", "best_score", "early_stop")
+        }
     with run.timed("save"), progress.task("Saving"):
         run.save_model(model, "train")
     return model

@@ -1,0 +1,115 @@
+import math
+
+import numpy as np
+import pytest
+
+from recctl import EarlyStopping
+from recctl.errors import ConfigError
+from recctl.training.early_stopping import direction
+
+
+class Weights:
+    """A model that learns by counting up, in place."""
+
+    def __init__(self):
+        self.weights = np.zeros(2)
+
+    def snapshot(self):
+        return self.weights.copy()
+
+    def restore(self, snapshot):
+        self.weights = snapshot.copy()
+
+
+def stopped_after(stopping, scores):
+    for at, score in enumerate(scores, start=1):
+        stopping(score)
+        if stopping.early_stop:
+            return at
+    return None
+
+
+def test_lower_is_better_for_rmse_and_higher_for_ndcg():
+    falling, rising = [5.0, 4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert stopped_after(EarlyStopping(patience=2), falling) is None
+    assert stopped_after(EarlyStopping(patience=2), rising) == 3
+    assert stopped_after(EarlyStopping(patience=2, monitor="ndcg@10"), rising) is None
+    assert stopped_after(EarlyStopping(patience=2, monitor="ndcg@10"), falling) == 3
+    assert stopped_after(EarlyStopping(patience=2, mode="max"), falling) == 3
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"), [("rmse", "min"), ("loss", "min"), ("hit_rate@5", "max"), ("sampled_ndcg@10", "max")]
+)
+def test_the_direction_follows_the_metric(metric, expected):
+    assert direction(metric) == expected
+    assert direction(metric, "min") == "min"
+
+
+def test_counts_what_is_no_better_by_more_than_min_delta():
+    stopping = EarlyStopping(patience=3, min_delta=0.1)
+    assert [stopping(score) for score in (1.0, 0.95, 0.89, 0.85, 0.8)] == [False] * 5
+    assert (stopping.best_score, stopping.best_epoch, stopping.counter) == (0.89, 3, 2)
+    assert stopping(0.79)
+    assert stopping.early_stop
+
+
+def test_a_score_that_is_no_number_is_never_the_best():
+    stopping = EarlyStopping(patience=2)
+    assert not stopping(math.nan)
+    assert stopping.best_score is None
+    assert not stopping(1.0)
+    assert not stopping(math.nan)
+    assert stopping(math.nan)
+    assert stopping.best_score == 1.0
+
+
+def test_the_best_weights_are_real_copies_and_come_back():
+    model, stopping = Weights(), EarlyStopping(patience=2)
+    for score in (3.0, 1.0, 2.0, 2.0):
+        model.weights += 1
+        stopping(score, model)
+    assert stopping.early_stop
+    assert model.weights.tolist() == [2, 2]
+    model.weights += 5
+    stopping.restore(model)
+    assert model.weights.tolist() == [2, 2]
+
+
+def test_a_torch_module_serves_too():
+    torch = pytest.importorskip("torch")
+    module, stopping = torch.nn.Linear(1, 1, bias=False), EarlyStopping(patience=1, mode="max")
+    with torch.no_grad():
+        module.weight.fill_(1)
+        assert not stopping(0.5, module)
+        module.weight.fill_(2)  # in place: a shallow copy of the state would change along
+    assert stopping(0.4, module)
+    assert module.weight.item() == 1
+
+
+def test_without_a_model_nothing_is_kept():
+    model, stopping = Weights(), EarlyStopping(patience=1)
+    stopping(1.0)
+    stopping.restore(model)
+    assert model.weights.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"patience": 0}, "patience=0: must be a whole number of at least 1"),
+        ({"patience": 1.5}, "patience=1.5"),
+        ({"patience": True}, "patience=True"),
+        ({"min_delta": -1}, "min_delta=-1: must be a number of at least 0"),
+        ({"min_delta": math.nan}, "min_delta=nan"),
+        ({"mode": "mni"}, "mode='mni': unknown choice; did you mean min"),
+        ({"monitor": "ndgc@10"}, "monitor='ndgc@10': unknown metric; did you mean ndcg.*mode='min'"),
+    ],
+)
+def test_refuses_what_makes_no_sense(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        EarlyStopping(**arguments)
+
+
+def test_a_metric_of_ones_own_needs_a_mode():
+    assert stopped_after(EarlyStopping(patience=1, monitor="profit", mode="max"), [1.0, 2.0, 1.0]) == 3

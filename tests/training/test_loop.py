@@ -1,0 +1,118 @@
+import math
+
+import pandas as pd
+import pytest
+
+from recctl import EarlyStopping, InteractionDataset, progress
+from recctl.errors import ConfigError, TrainingError
+from recctl.models.ease import EASERecommender
+from recctl.training import run_epochs
+
+DATA = InteractionDataset(pd.DataFrame({"user_id": [1], "item_id": [1]}))
+
+
+class Scripted:
+    """A model whose losses are given; its only weight is the epoch."""
+
+    name = "scripted"
+    advice_on_divergence = "try less"
+
+    def __init__(self, losses):
+        self.losses, self.epoch = losses, 0
+
+    def train_epoch(self, interactions):
+        assert interactions is DATA
+        self.epoch += 1
+        return self.losses[self.epoch - 1]
+
+    def snapshot(self):
+        return self.epoch
+
+    def restore(self, snapshot):
+        self.epoch = snapshot
+
+
+def test_runs_every_epoch_and_tells_of_each():
+    told = []
+    model = Scripted([3.0, 2.0, 1.0])
+    epochs = run_epochs(
+        model,
+        DATA,
+        3,
+        validate=lambda m: {"rmse": 10 - m.epoch},
+        callbacks=[lambda m, measured: told.append((m.epoch, measured))],
+    )
+    assert [(epoch.number, epoch.loss, epoch.metrics) for epoch in epochs] == [
+        (1, 3.0, {"rmse": 9}),
+        (2, 2.0, {"rmse": 8}),
+        (3, 1.0, {"rmse": 7}),
+    ]
+    assert told[1] == (2, {"epoch": 2, "loss": 2.0, "rmse": 8})
+
+
+def test_a_function_that_returns_true_ends_it_and_everyone_sees_that_epoch():
+    seen = []
+    epochs = run_epochs(
+        Scripted([1.0] * 9), DATA, 9, callbacks=[lambda _, m: m["epoch"] == 2, lambda _, m: seen.append(m["epoch"])]
+    )
+    assert len(epochs) == 2
+    assert seen == [1, 2]
+
+
+@pytest.mark.parametrize("scores", [[5, 3, 4, 4, 4, 4], [5, 4, 4, 4, 3, 4]])
+def test_the_best_epoch_comes_back_whether_or_not_it_was_stopped(scores):
+    model, stopping = Scripted([1.0] * 6), EarlyStopping(patience=3)
+    run_epochs(model, DATA, 6, validate=lambda m: {"rmse": scores[m.epoch - 1]}, callbacks=[stopping])
+    assert model.epoch == stopping.best_epoch == scores.index(min(scores)) + 1
+    # Used once more, it begins anew.
+    again = Scripted([1.0] * 2)
+    run_epochs(again, DATA, 2, validate=lambda m: {"rmse": 100.0 - m.epoch}, callbacks=[stopping])
+    assert again.epoch == 2
+
+
+def test_the_loss_can_be_watched_without_validation():
+    model = Scripted([2.0, 1.0, 1.5, 1.5, 1.5])
+    run_epochs(model, DATA, 5, callbacks=[EarlyStopping(patience=2, monitor="loss")])
+    assert model.epoch == 2
+
+
+def test_watching_what_nothing_measures_is_refused():
+    with pytest.raises(ConfigError, match=r"monitor='rmse' is not measured \(there is loss\): fit with validation="):
+        run_epochs(Scripted([1.0]), DATA, 1, callbacks=[EarlyStopping()])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 1.6])
+def test_a_loss_that_runs_away_ends_training_with_advice(bad):
+    with pytest.raises(TrainingError, match=r"scripted: training diverged in epoch 3: loss .*; try less"):
+        run_epochs(Scripted([1.0, 0.9, bad]), DATA, 3)
+
+
+def test_progress_shows_loss_and_validation_and_not_what_validation_does():
+    told = []
+
+    class Listener:
+        def start(self, title, total, unit):
+            told.append((title, total, unit))
+            return self
+
+        def update(self, done, **values):
+            told.append((done, values))
+
+        def finish(self, task):
+            pass
+
+        def notice(self, message):
+            pass
+
+    def validate(model):
+        with progress.task("noise"):
+            return {"rmse": 0.5}
+
+    with progress.listening(Listener()):
+        run_epochs(Scripted([1.0]), DATA, 1, validate=validate)
+    assert told == [("scripted: training", 1, "epochs"), (1, {"loss": 1.0, "rmse": 0.5})]
+
+
+def test_a_model_that_is_not_trained_in_epochs_has_no_use_for_callbacks():
+    with pytest.raises(ConfigError, match="ease is not trained in epochs: callbacks have nothing to follow"):
+        EASERecommender().fit(DATA, callbacks=[EarlyStopping()])
