@@ -36,7 +36,7 @@ class BiasedFactors(Recommender):
         20, ge=1, help="Length of the factors of users and items.", search=Between(10, 100, log=True)
     )
     n_epochs: int = hyperparameter(20, ge=1, help="How often each rating is visited, at most.")
-    lr: float = hyperparameter(0.005, gt=0, help="Size of a step.", search=Between(0.001, 0.05, log=True))
+    lr: float = hyperparameter(0.007, gt=0, help="Size of a step.", search=Between(0.001, 0.05, log=True))
     reg: float = hyperparameter(
         0.02, ge=0, help="Weight of the squares of biases and factors.", search=Between(0.001, 1.0, log=True)
     )
