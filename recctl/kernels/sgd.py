@@ -11,9 +11,9 @@ from recctl.kernels.compile import (
     FLOAT,
     I32,
     I64,
-    INT,
     OUT_F32,
     OUT_F32_2D,
+    U8,
     VOID,
     kernel,
 )
@@ -151,52 +151,57 @@ def add_history(starts, items, implicit_factors, out):
 
 
 @kernel(
-    VOID,
-    *(I64, I32, F32, F32, F32_2D),
-    *(OUT_F32, OUT_F32_2D),
-    *(FLOAT, FLOAT, FLOAT, FLOAT, INT),
+    FLOAT,
+    *(I64, I32, F32, U8),
+    *(OUT_F32, OUT_F32, OUT_F32_2D, OUT_F32_2D, F32_2D),
+    *(FLOAT, FLOAT, FLOAT),
     fastmath=_SUMS,
 )
-def fold_in(starts, columns, ratings, item_biases, item_factors, biases, tastes, mean, lr, decay, reg, n_epochs):
-    """The steps of `epoch` for people whose ratings come when all items are known: items are held, people learn.
+def folding_epoch(starts, columns, ratings, free, biases, item_biases, factors, item_factors, implicit, mean, lr, reg):
+    """`epoch` for people who come when most items are known, and these are held; returns the sum of squared errors.
+
+    The steps are those of `epoch` for `b_u` and `p_u` of everyone here, and for `b_i` and `q_i` of the free items. `z`
+    is held, as every `y_j` is.
 
     Args:
         starts: Row starts of the ratings, people by items.
         columns: Items of the ratings.
         ratings: Their values.
-        item_biases: b.
-        item_factors: q.
-        biases: The people's b, 0 to begin with; changed.
-        tastes: `p + z`, z to begin with; changed. z is held, as it is the items'.
+        free: 1 for the items that learn, 0 for those that are held, `(n_items,)`; empty where all are held.
+        biases: The people's b, changed.
+        item_biases: b; those of free items are changed.
+        factors: The people's p, changed.
+        item_factors: q; those of free items are changed.
+        implicit: The people's z.
         mean: The overall mean.
-        lr: Step size of the first epoch.
-        decay: What it is multiplied by from one epoch to the next.
+        lr: Step size.
         reg: Weight of the squares.
-        n_epochs: How often each rating is visited.
     """
     n_factors = item_factors.shape[1]
-    p = np.empty(n_factors, np.float32)
-    mu = np.float32(mean)
+    mu, step, keep = np.float32(mean), np.float32(lr), np.float32(1 - lr * reg)
+    loss = 0.0
     for row in range(len(starts) - 1):
-        for f in range(n_factors):
-            p[f] = 0
-        bias = np.float32(0)
-        rate = lr
-        for _ in range(n_epochs):
-            step, keep = np.float32(rate), np.float32(1 - rate * reg)
-            for at in range(starts[row], starts[row + 1]):
-                i = columns[at]
-                dot = np.float32(0)
+        bias = biases[row]
+        for at in range(starts[row], starts[row + 1]):
+            i = columns[at]
+            dot = np.float32(0)
+            for f in range(n_factors):
+                dot += (factors[row, f] + implicit[row, f]) * item_factors[i, f]
+            error = ratings[at] - mu - bias - item_biases[i] - dot
+            loss += np.float64(error) * np.float64(error)
+            move = step * error
+            bias = keep * bias + move
+            if len(free) and free[i]:
+                item_biases[i] = keep * item_biases[i] + move
                 for f in range(n_factors):
-                    dot += (tastes[row, f] + p[f]) * item_factors[i, f]
-                move = step * (ratings[at] - mu - bias - item_biases[i] - dot)
-                bias = keep * bias + move
+                    q, p = item_factors[i, f], factors[row, f]
+                    factors[row, f] = keep * p + move * q
+                    item_factors[i, f] = keep * q + move * (p + implicit[row, f])
+            else:
                 for f in range(n_factors):
-                    p[f] = keep * p[f] + move * item_factors[i, f]
-            rate *= decay
+                    factors[row, f] = keep * factors[row, f] + move * item_factors[i, f]
         biases[row] = bias
-        for f in range(n_factors):
-            tastes[row, f] += p[f]
+    return loss
 
 
 @kernel(VOID, I32, I32, F32_2D, F32_2D, OUT_F32, fastmath=_SUMS)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from recctl import rng, training
 from recctl.data.dataset import InteractionDataset
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from recctl.training import Validate
 
 _NO_FACTORS = np.empty((0, 1), np.float32)
+_ALL_HELD = np.empty(0, np.uint8)
 
 
 class BiasedFactors(Recommender):
@@ -77,6 +79,11 @@ class BiasedFactors(Recommender):
         drawn *= np.float32(self.init_std)
         return drawn
 
+    def _first_of_new(self, name: str, n: int, n_known: int) -> Float32Array:
+        if name == "implicit_factors":  # nothing moves them, and noise would be taken for a taste
+            return np.zeros((n, self.n_factors), np.float32)
+        return self._first(name, n, n_known)
+
     def _implicit_factors(self) -> Float32Array | None:
         """The factors of what a person had, where the model has such."""
         return None
@@ -114,22 +121,29 @@ class BiasedFactors(Recommender):
                 f"{self.name}: train_epoch goes on with the interactions the model began with, and these are others; "
                 "partial_fit adds new ones, fit begins anew"
             )
-        loss = self._visit(self.seen, self.chosen_epoch, self.chosen_epoch)
+        loss = self._visit()
         self.chosen_epoch += 1
         return loss
 
-    def _visit(self, ratings: InteractionMatrix, epoch: int, *stream: int | str) -> float:
-        """One epoch, counted from 0, over some ratings of `seen`; returns the root of the mean squared error."""
+    def _visit(self) -> float:
+        """One more epoch over all ratings; returns the root of the mean squared error."""
+        ratings, epoch, implicit = self.seen, self.chosen_epoch, self._implicit_factors()
         order = np.flatnonzero(np.diff(ratings.starts)).astype(np.int32)
-        rng.stream(self.seed, "shuffle", *stream).shuffle(order)
-        implicit = self._implicit_factors()
+        rng.stream(self.seed, "shuffle", epoch).shuffle(order)
         squares = sgd.epoch(
-            *(order, ratings.starts, ratings.columns, ratings.values, self.seen.starts, self.seen.columns),
+            *(order, ratings.starts, ratings.columns, ratings.values, ratings.starts, ratings.columns),
             *(self._own(name) for name in self._learnt() if name != "implicit_factors"),
             _NO_FACTORS if implicit is None else self._own("implicit_factors"),
-            *(self.mean, self.lr * self.lr_decay**epoch, self.reg, implicit is not None),
+            *(self.mean, self._lr(epoch), self.reg, implicit is not None),
         )
-        loss = math.sqrt(squares / ratings.nnz)
+        return self._checked_loss(squares, ratings.nnz, epoch)
+
+    def _lr(self, epoch: int) -> float:
+        return self.lr * self.lr_decay**epoch
+
+    def _checked_loss(self, squares: float, n: int, epoch: int) -> float:
+        """The root of the mean squared error, refused where training ran away; epochs count from 0."""
+        loss = math.sqrt(squares / n)
         # No rating is further from what a sane model says than the scale is wide; 1 leaves room for the first factors.
         training.require_convergence(self, epoch + 1, loss, 1 + self.highest - self.lowest)
         return loss
@@ -157,39 +171,71 @@ class BiasedFactors(Recommender):
             setattr(self, name, value if name == "chosen_epoch" else value.copy())
 
     def partial_fit(self, interactions: pd.DataFrame | InteractionDataset, n_epochs: int | None = None) -> Self:
-        """Learn new ratings, users and items without going through the old ratings again.
+        """Learn new ratings, users and items without fitting again, as in Rendle & Schmidt-Thieme, 2008.
 
-        New users and items begin as all began. Then the new ratings are visited `n_epochs` times, as often as in a fit
-        and with the same lr and decay; histories count in whole, old and new. The mean stays that of the first fit. A
-        rating of a pair that is known replaces the old one. Costs a copy of the model and of what it has seen, and an
-        epoch O(n_factors) for each new rating, and for each item in the history of a user who has new ratings.
+        Users with new ratings learn their bias and factors anew, and new items theirs, by `n_epochs` visits of all
+        ratings of these users, old and new. What was known of other users and of items is held: new ratings must not
+        make the model forget old ones (going on with the new ones alone does), and answers for other users stay what
+        they were. A new user gets what `recommend_for_history` says of a person with these ratings. What a new item's
+        rating says by itself (`y_j`) is 0 until the next fit, and the mean stays; fit again now and then.
+
+        A rating of a pair that is known replaces the old one. Costs a copy of the model and of what it has seen, and
+        O(n_factors) an epoch for each rating of the users who have new ones.
 
         Args:
             interactions: Only the new ones.
-            n_epochs: Visits of each; as many as the model was fitted for unless given.
+            n_epochs: Visits of each rating; as many as the model was fitted for unless given.
 
         Raises:
-            ConfigError: `n_epochs` is below 1.
             NotFittedError: There is nothing to add to.
+            ConfigError: `n_epochs` is below 1.
             DataError: The interactions are not usable, or have ids of another kind than the model's.
             TrainingError: The training diverged; the model stays as it was.
         """
         before = self.state()
         interactions = self._usable(interactions)
-        n_epochs = max(1, self.chosen_epoch) if n_epochs is None else n_epochs
+        n_epochs = self._visits() if n_epochs is None else n_epochs
         if n_epochs < 1:
             raise ConfigError(f"{self.name}: partial_fit: n_epochs={n_epochs!r}: must be at least 1")
         try:
-            new = _growing.grow(self, interactions, self._learnt(), self._first)
-            self.lowest = min(self.lowest, float(new.values.min()))
-            self.highest = max(self.highest, float(new.values.max()))
-            for epoch in range(n_epochs):
-                self._visit(new, epoch, "partial", self.seen.nnz, new.nnz, epoch)
+            users, new_items = _growing.grow(self, interactions, self._learnt(), self._first_of_new)
+            added = interactions.matrix.values
+            self.lowest, self.highest = min(self.lowest, float(added.min())), max(self.highest, float(added.max()))
+            histories = self.seen.take(users)
+            z = self._of_history(histories)
+            p, biases = self._fold(histories, z, n_epochs, new_items)
+            self.user_factors[users], self.user_biases[users] = p, biases
             self._require_finite()
         except BaseException:
             vars(self).update(before)
             raise
         return self
+
+    def _visits(self) -> int:
+        return max(1, self.chosen_epoch)
+
+    def _of_history(self, histories: InteractionMatrix) -> Float32Array:
+        """What histories say by themselves: z of eq. 15, `(n, n_factors)`."""
+        z = np.zeros((histories.n_rows, self.n_factors), np.float32)
+        implicit = self._implicit_factors()
+        if implicit is not None:
+            sgd.add_history(histories.starts, histories.columns, implicit, z)
+        return z
+
+    def _fold(
+        self, histories: InteractionMatrix, z: Float32Array, n_epochs: int, free: NDArray[np.uint8] = _ALL_HELD
+    ) -> tuple[Float32Array, Float32Array]:
+        """Factors and biases of people from all their ratings; items are held, but for free ones, which are changed."""
+        p, biases = np.zeros_like(z), np.zeros(len(z), np.float32)
+        item_biases, item_factors = self._own("item_biases"), self._own("item_factors")
+        for epoch in range(n_epochs):
+            squares = sgd.folding_epoch(
+                *(histories.starts, histories.columns, histories.values, free),
+                *(biases, item_biases, p, item_factors, z, self.mean, self._lr(epoch), self.reg),
+            )
+            if len(free):
+                self._checked_loss(squares, histories.nnz, epoch)
+        return p, biases
 
     # ---- answering
 
@@ -225,21 +271,16 @@ class BiasedFactors(Recommender):
         return np.clip(super().predict(user_ids, item_ids, on_unknown=on_unknown), self.lowest, self.highest)
 
     def _people(self, histories: InteractionMatrix, users: Int32Array | None) -> tuple[Float32Array, Float32Array]:
-        """Tastes, `(n, n_factors)`, and biases, `(n,)`, of known users, or of strangers with these histories."""
-        if users is None:
-            tastes = np.zeros((histories.n_rows, self.n_factors), np.float32)
-            biases = np.zeros(histories.n_rows, np.float32)
+        """Tastes `p + z`, `(n, n_factors)`, and biases, `(n,)`, of known users, or of strangers."""
+        z = self._of_history(histories)
+        if users is not None:
+            p, biases = self.user_factors[users], self.user_biases[users]
+        elif histories.is_binary:
+            return z, np.zeros(len(z), np.float32)
         else:
-            tastes, biases = self.user_factors[users], self.user_biases[users]
-        implicit = self._implicit_factors()
-        if implicit is not None:
-            sgd.add_history(histories.starts, histories.columns, implicit, tastes)
-        if users is None and not histories.is_binary:
-            sgd.fold_in(
-                *(histories.starts, histories.columns, histories.values, self.item_biases, self.item_factors),
-                *(biases, tastes, self.mean, self.lr, self.lr_decay, self.reg, max(1, self.chosen_epoch)),
-            )
-        return tastes, biases
+            p, biases = self._fold(histories, z, self._visits())
+        z += p
+        return z, biases
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         lengths = np.sqrt(np.einsum("if,if->i", self.item_factors, self.item_factors))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
@@ -30,8 +31,8 @@ def grow(
     model: Recommender,
     interactions: InteractionDataset,
     arrays: Mapping[str, bool],
-    first: Callable[..., Float32Array],
-) -> InteractionMatrix:
+    first: Callable[[str, int, int], Float32Array],
+) -> tuple[Int32Array, NDArray[np.uint8]]:
     """Add interactions to a model: its vocabularies, `seen`, and a row in its arrays for each new user and item.
 
     Args:
@@ -41,7 +42,7 @@ def grow(
         first: Makes the rows of an array for new users or items, from its name, how many, and how many there were.
 
     Returns:
-        Only the new interactions, in the new codes.
+        The users who have new interactions, and 1 for each new item, `(n_items,)`; both in the new codes.
 
     Raises:
         DataError: Ids are text in one and numbers in the other.
@@ -62,7 +63,9 @@ def grow(
     all_users, all_items = np.concatenate([old[0], new[0]]), np.concatenate([old[1], new[1]])
     model.seen = InteractionMatrix.from_pairs(all_users, all_items, np.concatenate([seen.values, added.values]), shape)
     model.user_vocabulary, model.item_vocabulary = users, items
-    return InteractionMatrix.from_pairs(*new, added.values, shape)
+    fresh_items = np.ones(len(items), np.uint8)
+    fresh_items[old_items] = 0
+    return np.unique(new_users), fresh_items
 
 
 def _merged(

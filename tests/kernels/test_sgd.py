@@ -87,24 +87,30 @@ def test_the_sum_over_a_history():
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_folding_in_moves_people_as_an_epoch_does_with_items_held():
+@pytest.mark.parametrize("share", [0.0, 0.3, None])
+def test_folding_in_moves_people_and_free_items_and_holds_the_others(share):
     rng = np.random.default_rng(2)
     starts, columns, values = ratings(rng, 12, 15, 0.4)
-    _, b_i, _, q, _ = start(rng, 12, 15, 6)
+    weights = start(rng, 12, 15, 6)[:4]
     z = rng.normal(0, 0.1, (12, 6)).astype(np.float32)
-    biases, tastes = np.zeros(12, np.float32), z.copy()
-    sgd.fold_in(starts, columns, values, b_i, q, biases, tastes, 3.0, 0.05, 0.9, 0.1, 6)
-    b, p = np.zeros(12), np.zeros((12, 6))
+    free = np.empty(0, np.uint8) if share is None else (rng.random(15) < share).astype(np.uint8)
+    b_u, b_i, p, q = expected = [array.astype(np.float64) for array in weights]
     for epoch in range(6):
-        lr = 0.05 * 0.9**epoch
+        lr, loss = 0.05 * 0.9**epoch, 0.0
         for u in range(12):
             for at in range(starts[u], starts[u + 1]):
-                i = columns[at]
-                e = values[at] - 3.0 - b[u] - b_i[i] - q[i] @ (p[u] + z[u])
-                b[u] += lr * (e - 0.1 * b[u])
-                p[u] += lr * (e * q[i] - 0.1 * p[u])
-    np.testing.assert_allclose(biases, b, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(tastes, z + p, rtol=1e-4, atol=1e-5)
+                i, q_i = columns[at], q[columns[at]].copy()
+                e = values[at] - 3.0 - b_u[u] - b_i[i] - q_i @ (p[u] + z[u])
+                loss += e * e
+                if len(free) and free[i]:
+                    b_i[i] += lr * (e - 0.1 * b_i[i])
+                    q[i] += lr * (e * (p[u] + z[u]) - 0.1 * q_i)
+                b_u[u] += lr * (e - 0.1 * b_u[u])
+                p[u] += lr * (e * q_i - 0.1 * p[u])
+        found = sgd.folding_epoch(starts, columns, values, free, *weights, z, 3.0, lr, 0.1)
+        assert found == pytest.approx(loss, rel=1e-5)
+    for found, array in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(found, array, rtol=1e-4, atol=1e-5)
 
 
 def test_products_of_pairs():
