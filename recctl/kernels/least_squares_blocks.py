@@ -1,0 +1,218 @@
+"""Least squares of many rows against one fixed side, solved exactly within blocks of factors.
+
+The problem, and the words for it, are those of `recctl.kernels.least_squares`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recctl.kernels.compile import BOOL, F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32, OUT_F32_2D, VOID, kernel
+from recctl.kernels.least_squares import GATHERED, SUMS, add_scores, gather, inlined, longest, objective, weigh
+
+
+@inlined
+def solve_positive(matrix, n, x):
+    """Solve `matrix[:n, :n] y = x[:n]` in place: `x` becomes `y`, the lower triangle of the matrix its Cholesky factor.
+
+    Only the lower triangle is read.
+
+    Returns:
+        Whether it is positive definite; if not, `x` means nothing.
+    """
+    for j in range(n):
+        pivot = matrix[j, j]
+        for k in range(j):
+            pivot -= matrix[j, k] * matrix[j, k]
+        if not (pivot > 0 and pivot < np.inf):
+            return False
+        inverse = np.float32(1) / np.sqrt(pivot)
+        matrix[j, j] = inverse  # only ever divided by
+        i = j + 1
+        while i + 4 <= n:
+            a = b = c = e = np.float32(0)
+            for k in range(j):
+                f = matrix[j, k]
+                a += matrix[i, k] * f
+                b += matrix[i + 1, k] * f
+                c += matrix[i + 2, k] * f
+                e += matrix[i + 3, k] * f
+            matrix[i, j] = (matrix[i, j] - a) * inverse
+            matrix[i + 1, j] = (matrix[i + 1, j] - b) * inverse
+            matrix[i + 2, j] = (matrix[i + 2, j] - c) * inverse
+            matrix[i + 3, j] = (matrix[i + 3, j] - e) * inverse
+            i += 4
+        while i < n:
+            a = np.float32(0)
+            for k in range(j):
+                a += matrix[i, k] * matrix[j, k]
+            matrix[i, j] = (matrix[i, j] - a) * inverse
+            i += 1
+    for i in range(n):
+        a = x[i]
+        for k in range(i):
+            a -= matrix[i, k] * x[k]
+        x[i] = a * matrix[i, i]
+    for i in range(n - 1, -1, -1):
+        a = x[i] * matrix[i, i]
+        x[i] = a
+        for k in range(i):
+            x[k] -= matrix[i, k] * a
+    return True
+
+
+@inlined
+def _add_products(rows, n, at, weights, size, matrix):
+    """`matrix += sum of w v v'`, the lower triangle; what is above the diagonal is spoilt."""
+    for i in range(0, n, 4):
+        p = at + i
+        wa, wb, wc, we = weights[p], weights[p + 1], weights[p + 2], weights[p + 3]
+        for j in range(size):
+            a, b, c, e = wa * rows[i, j], wb * rows[i + 1, j], wc * rows[i + 2, j], we * rows[i + 3, j]
+            for k in range(min(size, (j // 16 + 1) * 16)):
+                matrix[j, k] += a * rows[i, k] + b * rows[i + 1, k] + c * rows[i + 2, k] + e * rows[i + 3, k]
+
+
+@inlined
+def _add_residuals(rows, n, at, weights, aims, scores, out):
+    """`out += sum of (a - w score) v`."""
+    for i in range(0, n, 4):
+        p = at + i
+        a, b = aims[p] - weights[p] * scores[p], aims[p + 1] - weights[p + 1] * scores[p + 1]
+        c, e = aims[p + 2] - weights[p + 2] * scores[p + 2], aims[p + 3] - weights[p + 3] * scores[p + 3]
+        for k in range(len(out)):
+            out[k] += a * rows[i, k] + b * rows[i + 1, k] + c * rows[i + 2, k] + e * rows[i + 3, k]
+
+
+@inlined
+def _solve_few(rows, n, weights, diagonal, step, image, scaled, matrix):
+    """Solve for a step where there are fewer interactions than factors, by the identity of Woodbury:
+
+    with `P = W^(1/2) V D^(-1/2)`, `(D + V' W V)^-1 = D^(-1/2) (I - P' (I + P P')^-1 P) D^(-1/2)`. `step` is the right
+    side and becomes the solution.
+    """  # noqa: D415
+    d = len(step)
+    for k in range(d):
+        scaled[n, k] = np.float32(1) / np.sqrt(diagonal[k])
+        step[k] *= scaled[n, k]
+    for i in range(n):
+        root = np.sqrt(weights[i])
+        for k in range(d):
+            scaled[i, k] = root * rows[i, k] * scaled[n, k]
+    for i in range(n):
+        a = np.float32(0)
+        for k in range(d):
+            a += scaled[i, k] * step[k]
+        image[i] = a
+        for j in range(i + 1):
+            a = np.float32(0)
+            for k in range(d):
+                a += scaled[i, k] * scaled[j, k]
+            matrix[i, j] = a
+        matrix[i, i] += 1
+    if not solve_positive(matrix, n, image):
+        return False
+    for i in range(n):
+        a = image[i]
+        for k in range(d):
+            step[k] -= a * scaled[i, k]
+    for k in range(d):
+        step[k] *= scaled[n, k]
+    return True
+
+
+@kernel(FLOAT, I64, I32, F32, F32, F32_2D, F32, F32, OUT_F32_2D, INT, INT, INT, BOOL, fastmath=SUMS)
+def blocks(starts, columns, values, terms, fixed, gram, reg, out, begin, end, size, fresh):
+    """Minimise over `size` factors of rows `begin..end` at a time, block after block, each exactly.
+
+    With all factors in one block and a fresh start this is the exact solution. Costs `d (3 + size / 2)` multiplications
+    for each interaction and `d size^2 / 6` for each row; where a row has `n < size` interactions, the `n x n` system is
+    solved instead.
+
+    Args:
+        starts: Row starts of the interactions.
+        columns: Which fixed row each is with.
+        values: Their values; empty for ones.
+        terms: What makes weights and aims of values, `(4,)`.
+        fixed: The fixed side, `(n_columns, d)`.
+        gram: Eigenvalues of its Gram matrix times what unobserved pairs weigh, `(d,)`.
+        reg: Regularisation of each row, `(n_rows,)`, positive.
+        out: The factors, `(n_rows, d)`: where to start from, and where to put the result.
+        begin: First row.
+        end: One past the last row.
+        size: How many factors are in a block; the last one may have fewer.
+        fresh: Start from zero, whatever stands in `out`.
+
+    Returns:
+        The sum of what is minimised over the rows; NaN where a system was not positive definite in float32.
+    """
+    d = fixed.shape[1]
+    size = min(size, d)
+    n_most = longest(starts, begin, end)
+    rows = np.empty((min(n_most, max(4, GATHERED // d // 4 * 4)), d), np.float32)
+    part = np.empty((len(rows), size), np.float32)
+    matrix, scaled = np.empty((size, size), np.float32), np.empty((size + 1, size), np.float32)
+    weights, aims, scores = np.empty(n_most, np.float32), np.empty(n_most, np.float32), np.empty(n_most, np.float32)
+    x, diagonal, image = np.zeros(d, np.float32), np.empty(d, np.float32), np.empty(size, np.float32)
+    steps = np.empty(size, np.float32)
+    total = 0.0
+    for row in range(begin, end):
+        first, last = starts[row], starts[row + 1]
+        n = last - first
+        weigh(values, first, n, terms, weights, aims)
+        for k in range(d):
+            x[k] = np.float32(0) if fresh else out[row, k]
+            diagonal[k] = gram[k] + reg[row]
+        scores[: (n + 3) // 4 * 4] = 0
+        at = 0
+        while at < n and not fresh:
+            filled = gather(columns, first + at, last, fixed, 0, d, rows)
+            add_scores(rows, filled, at, x, scores)
+            at += filled
+        for low in range(0, d, size):
+            high = min(low + size, d)
+            width = high - low
+            few = n < width and n <= len(part)
+            step = steps[:width]
+            for k in range(width):
+                step[k] = -diagonal[low + k] * x[low + k]
+                if not few:
+                    matrix[k, :width] = 0
+                    matrix[k, k] = diagonal[low + k]
+            at = filled = 0
+            while at < n:
+                filled = gather(columns, first + at, last, fixed, low, high, part)
+                _add_residuals(part, filled, at, weights, aims, scores, step)
+                if not few:
+                    _add_products(part, filled, at, weights, width, matrix)
+                at += filled
+            if few:
+                solved = _solve_few(part, n, weights, diagonal[low:high], step, image, scaled, matrix)
+            else:
+                solved = solve_positive(matrix, width, step)
+            if not solved:
+                total = np.nan
+            whole = filled >= n
+            for k in range(width):
+                x[low + k] += step[k]
+            at = 0
+            while at < n:
+                if not whole:
+                    filled = gather(columns, first + at, last, fixed, low, high, part)
+                add_scores(part, filled, at, step, scores)
+                at += filled
+        total += objective(weights, aims, scores, n, diagonal, x)
+        for k in range(d):
+            out[row, k] = x[k]
+    return total
+
+
+@kernel(VOID, F32_2D, F32_2D, I32, I32, OUT_F32, fastmath=SUMS)
+def pair_products(left, right, left_rows, right_rows, out):
+    """`out[p] = left[left_rows[p]] . right[right_rows[p]]`."""
+    for p in range(len(out)):
+        i, j = left_rows[p], right_rows[p]
+        total = np.float32(0)
+        for k in range(left.shape[1]):
+            total += left[i, k] * right[j, k]
+        out[p] = total

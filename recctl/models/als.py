@@ -1,0 +1,336 @@
+"""ALS: factors of users and items, by alternating least squares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property, partial
+from threading import Semaphore
+from typing import ClassVar, Literal
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from recctl import progress, rng
+from recctl.data.dataset import InteractionDataset
+from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
+from recctl.engines import map_threads
+from recctl.errors import DataError, TrainingError
+from recctl.kernels.least_squares import conjugate_gradients
+from recctl.kernels.least_squares_blocks import blocks, pair_products
+from recctl.models.base import Recommender
+from recctl.models.hyperparameters import Between, fitted, hyperparameter
+
+Float64Array = NDArray[np.float64]
+
+# A task is about this many multiplications for each solver's step, and there are at most so many tasks to a side.
+_WORK_PER_TASK, _MOST_TASKS = 1 << 20, 64
+# Standard deviation of the first scores, roughly. What follows hardly depends on it: see `_Side.balance`.
+_INITIAL_SIZE = 0.1
+
+
+class ALSRecommender(Recommender):
+    """Alternating least squares (Hu, Koren & Volinsky, 2008, "Collaborative Filtering for Implicit Feedback Datasets").
+
+    Minimises, over factors `x_u` of users and `y_i` of items,
+
+        sum_ui c_ui (p_ui - x_u . y_i)^2  +  reg (sum_u c_u^e |x_u|^2 + sum_i c_i^e |y_i|^2)
+
+    - Implicit feedback: the sum is over all pairs, `p_ui` is 1 for interactions and 0 elsewhere, and the confidence
+      `c_ui` is `1 + alpha r_ui` (eq. 3 of the paper), which is 1 where there is no interaction. `r_ui` is 1 unless the
+      data carries ratings as weights.
+    - Ratings (`implicit=False`): the sum is over the ratings only, `c_ui` is 1 and `p_ui` the rating less the mean of
+      all: ALS-WR (Zhou et al., 2008, "Large-Scale Parallel Collaborative Filtering for the Netflix Prize") for `e = 1`.
+
+    `c_u` and `c_i` are the sums of a row's and a column's confidences, and `e` is `reg_exponent`. With 0 all factors
+    are regularised alike, as in the paper; with 1 in proportion to what they are fitted to, which is what makes the
+    model strong (Rendle et al., 2021, "Revisiting the Performance of iALS on Item Recommendation Benchmarks": their
+    lambda is `reg alpha^(e - 1)`, their alpha_0 is `1 / alpha`, their nu is `e`).
+
+    Solvers, for one side's factors while the other's are fixed:
+
+    - `cg`: some steps of conjugate gradients from the current factors (Takács, Pilászy & Tikk, 2011).
+    - `cholesky`: the exact minimum.
+    - `ials++`: exact within blocks of factors, one after another (Rendle et al., 2021, "iALS++: Speeding up Matrix
+      Factorization with Subspace Optimization").
+
+    The objective is computed exactly after each iteration, at no cost: what the solvers carry along sums up to it.
+    Users' factors are at last solved for exactly, whatever the solver, so that a person who is not in the training data
+    but has the same history gets the same recommendations. The result depends on the seed, not on the threads.
+
+    Costs for each iteration and interaction about `14 d` operations (`cg`, two steps), `d^2` (`cholesky`) or
+    `d (6 + block_size)` (`ials++`), and `10 d^2` for each user and item. Memory: the factors, the interactions turned,
+    and nothing that grows with `n_users x n_items`.
+
+    Not as in the papers: items come first and users last. Before each half of an iteration both sides are turned into
+    the basis where the fixed side's Gram matrix is diagonal, which changes no score and makes products with it cheap;
+    and scaled so that both sides' penalties are equal, which changes no score either and only lowers the objective.
+    `cg` uses the system's diagonal as preconditioner. There are no biases.
+    """
+
+    name = "als"
+    too_large_advice: ClassVar[str] = "lower n_factors, or raise data.min_item_interactions"
+
+    n_factors: int = hyperparameter(
+        64, ge=1, help="How many factors users and items have.", search=Between(20, 200, log=True)
+    )
+    n_iterations: int = hyperparameter(15, ge=1, help="At most how many times each side is solved for.")
+    reg: float = hyperparameter(
+        0.01, gt=0, help="Weight of the squared factors in the objective.", search=Between(0.001, 0.1, log=True)
+    )
+    alpha: float = hyperparameter(
+        10.0, ge=0, help="What an interaction adds to the confidence of 1.", search=Between(1.0, 100.0, log=True)
+    )
+    reg_exponent: float = hyperparameter(
+        1.0, ge=0, le=2, help="How reg grows with a row's confidence: 0 not at all, 1 in proportion."
+    )
+    implicit: bool = hyperparameter(True, help="Learn from interactions; if false, from ratings.")
+    solver: Literal["cg", "cholesky", "ials++"] = hyperparameter("cg", help="How each side is solved for.")
+    cg_steps: int = hyperparameter(2, ge=1, help="Steps of solver cg in each half of an iteration.")
+    block_size: int = hyperparameter(32, ge=1, help="How many factors solver ials++ solves for at a time.")
+    tol: float = hyperparameter(1e-4, ge=0, help="Stop when the objective falls by less than this part of itself.")
+    seed: int = hyperparameter(42, ge=0, help="Seed of the factors to begin with.")
+
+    user_factors: Float32Array = fitted("(n_users, n_factors)")
+    item_factors: Float32Array = fitted("(n_items, n_factors)")
+    spectrum: Float32Array = fitted("(n_factors,)")
+    mean: float = fitted("")
+    losses: Float64Array = fitted("(n_done,)")
+
+    @property
+    def needs_ratings(self) -> bool:  # type: ignore[override]
+        """Whether it learns from ratings."""
+        return not self.implicit
+
+    def _fit(self, interactions: InteractionDataset) -> None:
+        matrix = interactions.matrix
+        self._check(matrix)
+        self.mean = 0.0 if self.implicit else float(matrix.values.mean(dtype=np.float64))
+        random = rng.stream(self.seed, "init")
+        users, items = (self._side(side, random) for side in (matrix, matrix.transposed()[0]))
+        losses: list[float] = []
+        _in_phases(self._phases(users, items, losses))
+        self.user_factors, self.item_factors, self.losses = users.factors, items.factors, np.array(losses)
+
+    def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
+        factors = self._solve(histories) if users is None else self.user_factors[users]
+        scores: Float32Array = factors @ self.item_factors.T
+        if not self.implicit:
+            scores += np.float32(self.mean)
+        return scores
+
+    def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
+        """The score of each pair of codes, in `n_factors` operations."""
+        scores = np.empty(len(users), np.float32)
+        pair_products(self.user_factors, self.item_factors, users, items, scores)
+        return scores + np.float32(self.mean)
+
+    def _similarity(self, items: Int32Array) -> Float32Array:
+        similarity: Float32Array = self._directions[items] @ self._directions.T
+        return similarity
+
+    @cached_property
+    def _directions(self) -> Float32Array:
+        """The items' factors, each of length 1, or 0."""
+        lengths = np.linalg.norm(self.item_factors, axis=1, keepdims=True)
+        directions: Float32Array = self.item_factors / np.where(lengths > 0, lengths, np.float32(1))
+        return directions
+
+    def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
+        """The factors, and as much again for safety; the turned interactions; and each task's Gram matrix."""
+        d = self.n_factors
+        return 8 * d * (n_users + n_items) + 20 * n_interactions + 8 * _MOST_TASKS * d**2
+
+    # ---- the problem
+
+    def _check(self, matrix: InteractionMatrix) -> None:
+        if not self.implicit and matrix.is_binary:
+            raise DataError(
+                "als: implicit=False learns from ratings, but the interactions carry none; make the dataset with "
+                "implicit=False (data.implicit: false), give ratings, or leave the model implicit"
+            )
+        if self.implicit and not matrix.is_binary and matrix.values.min() < 0:
+            raise DataError(
+                f"als: a rating of {matrix.values.min():g}: ratings are confidences of implicit feedback and can't be "
+                "negative; leave those interactions out, or set implicit=False to learn the ratings themselves"
+            )
+
+    @property
+    def _terms(self) -> Float32Array:
+        """Weights and aims of the kernels: implicit `w = alpha r, a = 1 + alpha r`, else `w = 1, a = r - mean`."""
+        terms = [0, self.alpha, 1, self.alpha] if self.implicit else [1, 0, -self.mean, 1]
+        return np.array(terms, np.float32)
+
+    def _regularisation(self, matrix: InteractionMatrix) -> Float32Array:
+        """What multiplies the squared factors of each row."""
+        counts = np.diff(matrix.starts).astype(np.float64)
+        if not self.implicit:
+            confidences = np.maximum(counts, 1)
+        elif matrix.is_binary:
+            confidences = matrix.n_columns + self.alpha * counts
+        else:
+            rows = np.repeat(np.arange(matrix.n_rows), np.diff(matrix.starts))
+            confidences = matrix.n_columns + self.alpha * np.bincount(rows, matrix.values, matrix.n_rows)
+        weights: Float32Array = (self.reg * confidences**self.reg_exponent).astype(np.float32)
+        return weights
+
+    def _side(self, matrix: InteractionMatrix, random: np.random.Generator) -> _Side:
+        factors = random.standard_normal((matrix.n_rows, self.n_factors), np.float32)
+        factors *= np.float32(_INITIAL_SIZE / np.sqrt(self.n_factors))
+        return _Side(matrix, factors, self._regularisation(matrix))
+
+    def _solve(self, histories: InteractionMatrix) -> Float32Array:
+        """Factors of people, given the items'."""
+        if not self.implicit and histories.is_binary and histories.nnz:
+            raise DataError(
+                "als: implicit=False learns from ratings, but the histories carry none; give a table with user_id, "
+                "item_id and rating"
+            )
+        factors = np.empty((histories.n_rows, self.n_factors), np.float32)
+        problem = histories.starts, histories.columns, histories.values, self._terms
+        given = self.item_factors, self.spectrum, self._regularisation(histories)
+        value = blocks(*problem, *given, factors, 0, histories.n_rows, self.n_factors, True)
+        if not np.isfinite(value):
+            raise TrainingError("als: a history can't be solved for in float32; fit with a higher reg or lower alpha")
+        return factors
+
+    # ---- the iterations
+
+    def _phases(self, users: _Side, items: _Side, losses: list[float]) -> Iterator[list[Callable[[], None]]]:
+        values = users.interactions.values.astype(np.float64)
+        if self.implicit:
+            constant = users.interactions.nnz + self.alpha * (values.sum() or users.interactions.nnz)
+        else:
+            constant = ((values - self.mean) ** 2).sum()
+        yield [partial(side.measure, at) for side in (users, items) for at in range(len(side.tasks))]
+        with progress.task(f"ALS: {self.n_factors} factors", self.n_iterations, "iterations") as task:
+            for iteration in range(1, self.n_iterations + 1):
+                yield from self._half(items, users, exact=False)
+                yield from self._half(users, items, exact=iteration == self.n_iterations)
+                losses.append(constant + users.values.sum() + items.penalty)
+                task.update(iteration, loss=losses[-1])
+                if not np.isfinite(losses[-1]):
+                    raise TrainingError(f"als: the objective is not finite after iteration {iteration}; {_WAY_OUT}")
+                if iteration > 1 and losses[-2] - losses[-1] <= self.tol * losses[-2]:
+                    break
+            if iteration < self.n_iterations:
+                yield from self._half(users, items, exact=True)
+                losses[-1] = constant + users.values.sum() + items.penalty
+
+    def _half(self, own: _Side, fixed: _Side, *, exact: bool) -> Iterator[list[Callable[[], None]]]:
+        """Solve for one side's factors."""
+        turn, spectrum = fixed.basis()
+        scale = own.balance(fixed)
+        yield [partial(fixed.turn, at, turn * np.float32(scale)) for at in range(len(fixed.tasks))]
+        fixed.penalty *= scale**2
+        self.spectrum = spectrum * np.float32(scale**2 if self.implicit else 0)
+        solve = partial(self._solve_task, own, fixed.factors, turn / np.float32(scale), exact)
+        yield [partial(solve, at) for at in range(len(own.tasks))]
+
+    def _solve_task(self, own: _Side, fixed: Float32Array, turn: Float32Array, exact: bool, at: int) -> None:
+        matrix, (begin, end) = own.interactions, own.tasks[at]
+        problem = matrix.starts, matrix.columns, matrix.values, self._terms, fixed, self.spectrum
+        rows = own.reg, own.factors, begin, end
+        if exact or self.solver == "cholesky":
+            own.values[at] = blocks(*problem, *rows, self.n_factors, True)
+        else:
+            own.turn(at, turn)
+            if self.solver == "cg":
+                own.values[at] = conjugate_gradients(*problem, *rows, self.cg_steps)
+            else:
+                own.values[at] = blocks(*problem, *rows, self.block_size, False)
+        own.measure(at)
+
+
+_WAY_OUT = "raise reg, lower alpha, or bring ratings to a smaller scale (normalize_ratings)"
+
+
+class _Side:
+    """The users, or the items: their interactions with the other side, and their factors, worked on in tasks.
+
+    Attributes:
+        interactions: A row each.
+        factors: `(n_rows, n_factors)`.
+        reg: What multiplies the squares of each row's factors, `(n_rows,)`.
+        tasks: First row and one past the last of each task; they depend on the data alone.
+        values: What is minimised, summed over each task's rows, `(n_tasks,)`.
+    """
+
+    def __init__(self, interactions: InteractionMatrix, factors: Float32Array, reg: Float32Array) -> None:
+        self.interactions, self.factors, self.reg = interactions, factors, reg
+        d = factors.shape[1]
+        work = interactions.starts + np.arange(interactions.n_rows + 1) * (d / 8)
+        count = max(1, min(_MOST_TASKS, interactions.n_rows, int(work[-1] * d / _WORK_PER_TASK)))
+        cuts = np.unique(np.searchsorted(work, np.linspace(0, work[-1], count + 1)).clip(0, interactions.n_rows))
+        self.tasks = list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True))
+        self.values = np.zeros(len(self.tasks))
+        self._penalties = np.zeros(len(self.tasks))
+        self._grams = np.zeros((len(self.tasks), d, d), np.float32)
+        self._scaled = 1.0
+
+    @property
+    def penalty(self) -> float:
+        """The regularisation's part of the objective."""
+        return float(self._penalties.sum())
+
+    @penalty.setter
+    def penalty(self, value: float) -> None:
+        self._penalties *= value / self.penalty if self.penalty else 0
+
+    def measure(self, at: int) -> None:
+        """Take a task's part of the Gram matrix and of the penalty."""
+        rows = slice(*self.tasks[at])
+        factors = self.factors[rows]
+        np.matmul(factors.T, factors, out=self._grams[at])
+        self._penalties[at] = np.dot(self.reg[rows], np.einsum("ij,ij->i", factors, factors))
+
+    def turn(self, at: int, turn: Float32Array) -> None:
+        """Multiply a task's factors by a matrix."""
+        rows = slice(*self.tasks[at])
+        self.factors[rows] = self.factors[rows] @ turn
+
+    def basis(self) -> tuple[Float32Array, Float32Array]:
+        """The basis `(n_factors, n_factors)` in which the Gram matrix is diagonal, and its diagonal there."""
+        gram = self._grams.sum(axis=0, dtype=np.float64).astype(np.float32)
+        if not np.isfinite(gram).all():
+            raise TrainingError(f"als: factors are not finite; {_WAY_OUT}")
+        spectrum, basis = scipy.linalg.eigh(gram, driver="evd", overwrite_a=True, check_finite=False)
+        return np.ascontiguousarray(basis), np.maximum(spectrum, 0)
+
+    def balance(self, fixed: _Side) -> float:
+        """What to multiply the fixed side's factors by, and divide these by, so that both penalties are equal.
+
+        The sum of both is then the least of all that give the same scores.
+        """
+        own, other = self.penalty, fixed.penalty
+        return (own / other) ** 0.25 if own > 0 and other > 0 else 1.0
+
+
+def _in_phases(phases: Iterable[Sequence[Callable[[], None]]]) -> None:
+    """Do the tasks of each phase on all threads; a phase is asked for when all tasks of the one before are done.
+
+    One pool serves all of them: a fit has many phases of a millisecond, which is what making a pool takes.
+    """
+    done = Semaphore(0)
+    failed = False
+
+    def tasks() -> Iterator[Callable[[], None]]:
+        for phase in phases:
+            yield from phase
+            for _ in phase:
+                done.acquire()
+            if failed:  # the map raises it
+                return
+
+    def run(task: Callable[[], None]) -> None:
+        nonlocal failed
+        try:
+            task()
+        except BaseException:
+            failed = True
+            raise
+        finally:
+            done.release()
+
+    for _ in map_threads(run, tasks()):
+        pass
