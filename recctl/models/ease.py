@@ -10,13 +10,12 @@ import scipy.linalg.lapack as lapack
 from recctl import progress
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
-from recctl.engines import blas_threads, map_threads
+from recctl.engines import blas_threads
 from recctl.errors import TrainingError
 from recctl.kernels import products
+from recctl.models._gram import mirror_scaled, upper_gram
 from recctl.models.base import Recommender
 from recctl.models.hyperparameters import Between, fitted, hyperparameter
-
-_ROWS_PER_TASK = 64
 
 
 class EASERecommender(Recommender):
@@ -46,12 +45,12 @@ class EASERecommender(Recommender):
 
     def _fit(self, interactions: InteractionDataset) -> None:
         with progress.task("EASE: Gram matrix"):
-            weights = gram_matrix(interactions.matrix)
+            weights = upper_gram(interactions.matrix)
         weights[np.diag_indices_from(weights)] += np.float32(self.l2_reg)
         with progress.task(f"EASE: inverse of {len(weights):,} x {len(weights):,}"):
             with blas_threads():
                 _invert_upper(weights)
-            _to_weights(weights)
+            mirror_scaled(weights, np.ascontiguousarray(-1 / np.diag(weights)))  # P becomes B
         self.weights = weights
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
@@ -68,30 +67,6 @@ class EASERecommender(Recommender):
         return 4 * n_items**2 + 12 * n_interactions
 
 
-def gram_matrix(interactions: InteractionMatrix) -> Float32Array:
-    """The upper triangle of `X.T @ X`, diagonal included, `(n_items, n_items)`; zero below."""
-    by_item, positions = interactions.transposed()
-    n = interactions.n_columns
-    gram = np.zeros((n, n), np.float32)
-
-    def fill(begin: int) -> None:
-        products.gram_rows(
-            interactions.starts,
-            interactions.columns,
-            interactions.values,
-            by_item.starts,
-            by_item.columns,
-            positions,
-            gram,
-            begin,
-            min(begin + _ROWS_PER_TASK, n),
-        )
-
-    for _ in map_threads(fill, range(0, n, _ROWS_PER_TASK)):
-        pass
-    return gram
-
-
 def _invert_upper(matrix: Float32Array) -> None:
     """Replace the upper triangle of a positive definite matrix by that of its inverse, in place."""
     # LAPACK counts by columns: what it takes for the lower triangle is the upper one here, and nothing is copied.
@@ -105,11 +80,3 @@ def _invert_upper(matrix: Float32Array) -> None:
         )
     if not np.shares_memory(factor, matrix):  # pragma: no cover - SciPy promises not to copy a Fortran-ordered array
         matrix[:] = factor.T
-
-
-def _to_weights(inverse: Float32Array) -> None:
-    """Turn the upper triangle of P into the whole of B, in place."""
-    scale = np.ascontiguousarray(-1 / np.diag(inverse))
-    tiles = range(-(-len(inverse) // products.MIRROR_TILE))
-    for _ in map_threads(lambda tile: products.mirror_scaled(inverse, scale, tile, tile + 1), tiles):
-        pass

@@ -19,7 +19,7 @@ from side_by_side import in_turns, interactions, peer, report, seconds_of
 
 from recctl import EASERecommender, InteractionDataset
 from recctl.engines import blas_threads
-from recctl.models.ease import gram_matrix
+from recctl.models._gram import upper_gram
 
 L2_REG = 500.0
 PEERS = {"skrecsys": "skrecsys", "irspack": "irspack", "numpy, float64 inverse": "numpy"}
@@ -29,7 +29,7 @@ class Floor:
     """LAPACK's two calls on the matrix that EASE inverts, in memory that was touched before."""
 
     def __init__(self, rows: pd.DataFrame) -> None:
-        self.matrix = gram_matrix(InteractionDataset(rows).matrix)
+        self.matrix = upper_gram(InteractionDataset(rows).matrix)
         self.matrix[np.diag_indices_from(self.matrix)] += np.float32(L2_REG)
         self.room = self.matrix.copy()
 

@@ -1,0 +1,307 @@
+"""Elastic nets of many targets over one Gram matrix: coordinate descent on working sets, stopped by the duality gap.
+
+For a target `y` among the columns of `X`, all other columns as features, `q = X.T y` and `G = X.T X`, minimise
+
+    1/2 |y - X w|^2 + l1 |w|_1 + l2/2 |w|^2
+
+The Fenchel dual at the residual `y - X w` gives the duality gap as a sum over features, with the gradient
+`g = q - G w`, `t = soft(g, l1) / l2` and `c = clip(g, -l1, l1)` (`min(g, l1)` for weights that may not be negative):
+
+    gap = sum_i  l2/2 (w_i - t_i)^2 + l1 |w_i| - c_i w_i
+
+No term is negative and nothing cancels, so float32 can tell a small gap from none; a feature's term says how much is
+to be gained there, which makes it the measure by which features enter the working set.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+
+from recctl.kernels.compile import (
+    BOOL,
+    F32,
+    F32_2D,
+    FLOAT,
+    INT,
+    OUT_F32,
+    OUT_F32_2D,
+    OUT_F64,
+    OUT_I32,
+    OUT_I64,
+    OUT_U8,
+    VOID,
+    kernel,
+)
+
+# A working set's own Gram matrix stays in the second-level cache. A solution with more weights is found in turns, each
+# over the features where most is to be gained.
+_LARGEST_SET = 512
+_SMALLEST_STEP = 32
+# Reading a row of the Gram matrix here and there takes this many times as long, an element, as reading it whole.
+_GATHERING = 8
+_APART = 256
+_RELAXED = {"contract", "reassoc", "nsz"}
+
+
+@kernel(FLOAT, F32, F32, INT, FLOAT, FLOAT, BOOL, OUT_F32, fastmath=_RELAXED)
+def _gap(g, w, n, l1, l2, signed, terms):
+    a = np.float32(l1)
+    b = np.float32(l2)
+    low = -a if signed else np.float32(-3e38)
+    total = np.float32(0)
+    for i in range(n):
+        c = min(max(g[i], low), a)
+        x = w[i] - (g[i] - c) / b
+        term = np.float32(0.5) * b * x * x + a * abs(w[i]) - c * w[i]
+        terms[i] = term
+        total += term
+    return total
+
+
+@kernel(INT, OUT_F32_2D, INT, OUT_F32, OUT_F32, FLOAT, FLOAT, BOOL, INT, FLOAT, OUT_F32, fastmath=_RELAXED)
+def _descend(gram, n, g, w, l1, l2, signed, sweeps, enough, terms):
+    """Sweep over the `n` features of a working set until its gap is at most `enough`; how many sweeps it took."""
+    a = np.float32(l1)
+    b = np.float32(l2)
+    low = -a if signed else np.float32(-3e38)
+    for sweep in range(sweeps):
+        for i in range(n):
+            old = w[i]
+            z = g[i] + gram[i, i] * old
+            new = (z - min(max(z, low), a)) / (gram[i, i] + b)
+            step = new - old
+            if step != 0:
+                w[i] = new
+                row = gram[i]
+                for j in range(n):
+                    g[j] -= step * row[j]
+        if _gap(g, w, n, l1, l2, signed, terms) <= enough:
+            return sweep + 1
+    return sweeps
+
+
+@kernel(types.int32, OUT_F32, INT, INT)
+def _kth_largest(values, n, k):
+    """The k-th largest of `n` values, none negative, as bits: these are ordered as the values are."""
+    bits = values.view(np.int32)
+    found = np.int32(0)
+    for place in range(30, -1, -1):
+        higher = found | np.int32(1 << place)
+        count = 0
+        for i in range(n):
+            count += bits[i] >= higher
+        if count >= k:
+            found = higher
+    return found
+
+
+@kernel(INT, F32_2D, INT, FLOAT, BOOL, OUT_I32)
+def _candidates(gram, target, l1, screened, found):
+    """The features a target may take, in ascending order; how many.
+
+    Where nothing in X is negative, a weight that may not be negative stays zero unless `q_i > l1`. If enough features
+    remain that reading whole rows of the Gram matrix is faster, all are given, the target too.
+    """
+    n = gram.shape[0]
+    count = 0
+    for i in range(n):
+        found[count] = i
+        count += i != target and not (screened and gram[target, i] <= np.float32(l1))
+    if count * _GATHERING <= n:
+        return count
+    for i in range(n):
+        found[i] = i
+    return n
+
+
+@kernel(INT, OUT_F32, INT, OUT_U8, INT, OUT_I32, INT)
+def _enlarge(terms, n, inside, step, members, size):
+    """Take the `step` features with the largest terms into the working set; its new size."""
+    for i in range(n):
+        terms[i] = np.float32(0) if inside[i] else terms[i]
+    bits = terms.view(np.int32)
+    least = max(_kth_largest(terms, n, step), np.int32(1))
+    for i in range(n):
+        if bits[i] >= least and step > 0:
+            inside[i] = 1
+            members[size] = i
+            size += 1
+            step -= 1
+    return size
+
+
+@kernel(VOID, F32_2D, OUT_I32, OUT_I32, INT, INT, OUT_F32_2D)
+def _extend(gram, features, members, begin, end, own):
+    """Fill in a working set's Gram matrix for the members `begin..end`."""
+    for a in range(begin, end):
+        row = gram[features[members[a]]]
+        for b in range(a + 1):
+            value = row[features[members[b]]]
+            own[a, b] = value
+            own[b, a] = value
+
+
+@kernel(VOID, F32_2D, OUT_I32, INT, BOOL, OUT_I32, INT, OUT_F32, OUT_F32, OUT_F32, fastmath=_RELAXED)
+def _take_over(gram, features, n, everything, members, size, own_w, w, g):
+    """Bring the weights of a working set to all features, and their gradient up to date.
+
+    Where the features are all items (`everything`), rows of the Gram matrix are read whole, two at a time.
+    """
+    last = -1
+    last_step = np.float32(0)
+    for a in range(size):
+        feature = members[a]
+        step = own_w[a] - w[feature]
+        if step == 0:
+            continue
+        w[feature] = own_w[a]
+        row = gram[features[feature]]
+        if not everything:
+            for i in range(n):
+                g[i] -= step * row[features[i]]
+        elif last < 0:
+            last = features[feature]
+            last_step = step
+        else:
+            other = gram[last]
+            for i in range(n):
+                g[i] -= step * row[i] + last_step * other[i]
+            last = -1
+    if last >= 0:
+        other = gram[last]
+        for i in range(n):
+            g[i] -= last_step * other[i]
+
+
+@kernel(INT, OUT_I32, INT, OUT_F32, OUT_U8)
+def _drop_unused(members, size, w, inside):
+    """Leave those without a weight out of a working set; its new size."""
+    kept = 0
+    for a in range(size):
+        feature = members[a]
+        inside[feature] = w[feature] != 0
+        members[kept] = feature
+        kept += inside[feature]
+    return kept
+
+
+@kernel(
+    INT,
+    *(F32_2D, INT, FLOAT, FLOAT, BOOL, BOOL, INT, INT, FLOAT),
+    *(OUT_I32, OUT_F32, OUT_F32, OUT_F32, OUT_U8),
+    *(OUT_F32_2D, OUT_I32, OUT_F32, OUT_F32, OUT_F32, OUT_F64),
+)
+def _solve(
+    gram, target, l1, l2, signed, screened, limit, max_iter, tol, features, w, g, terms, inside,
+    own, members, own_w, own_g, own_terms, told,
+):  # fmt: skip
+    """Solve for one target; how many features it has. `told` becomes the number of sweeps and the relative gap."""
+    n = _candidates(gram, target, l1, screened, features)
+    whole = gram[target, target]
+    everything = n == gram.shape[0]
+    for i in range(n):
+        w[i] = 0
+        inside[i] = 0
+        g[i] = gram[target, features[i]]
+    if everything:
+        inside[target] = 1
+    told[:] = 0
+    if whole <= 0:
+        return 0
+    enough = tol * whole
+    most = min(limit, len(members)) if limit > 0 else len(members)
+    size = 0
+    sweeps = 0
+    gap = 0.0
+    full = False
+    while not full:
+        if everything:
+            g[target] = 0  # nothing to be gained from itself
+        gap = _gap(g, w, n, l1, l2, signed, terms)
+        if gap <= enough or sweeps >= max_iter:
+            break
+        begin = size
+        if size == most:
+            size = _drop_unused(members, size, w, inside)
+            full = size == most and limit == most
+            if size == most and not full:
+                for a in range(size):
+                    inside[members[a]] = 0
+                size = 0
+            begin = 0
+        if not full:
+            size = _enlarge(terms, n, inside, min(max(size, _SMALLEST_STEP), most - size), members, size)
+        _extend(gram, features, members, begin, size, own)
+        for a in range(size):
+            own_w[a] = w[members[a]]
+            own_g[a] = g[members[a]]
+        # What is left for the others is not yet known: solving the set much better than them is wasted.
+        goal = enough if full else max(0.2 * enough, 0.02 * gap)
+        sweeps += _descend(own, size, own_g, own_w, l1, l2, signed, max_iter - sweeps, goal, own_terms)
+        _take_over(gram, features, n, everything, members, size, own_w, w, g)
+        if full:
+            gap = _gap(own_g, own_w, size, l1, l2, signed, own_terms)
+    told[0] = sweeps
+    told[1] = gap / whole
+    return n
+
+
+@kernel(
+    INT,
+    *(F32_2D, INT, INT, FLOAT, FLOAT, BOOL, BOOL, INT, INT, FLOAT),
+    *(OUT_I64, OUT_I32, OUT_F32, OUT_I32, OUT_F32),
+)
+def elastic_nets(
+    gram, begin, end, l1, l2, signed, screened, limit, max_iter, tol, ends, features, weights, sweeps, gaps
+):
+    """Solve for the targets `begin..end`.
+
+    Args:
+        gram: `X.T @ X`, `(n, n)`.
+        begin: First target.
+        end: One past the last target.
+        l1: Weight of `|w|_1`, at least 0.
+        l2: Weight of `|w|^2 / 2`, above 0.
+        signed: Whether weights may be negative.
+        screened: Whether features with `q_i <= l1` may be left out from the start: weights and X are not negative.
+        limit: How many weights a target may have; 0 for any number. Those in use are exchanged for others as long as
+            some come out as zero; the gap is then that of the problem with these features only.
+        max_iter: How many sweeps over working sets a target may take.
+        tol: A target is solved when its duality gap is at most `tol` times its squared norm.
+        ends: For where each target's weights end in `features` and `weights`.
+        features: For the features with a weight other than zero, ascending within a target.
+        weights: For their weights.
+        sweeps: For the number of sweeps of each target.
+        gaps: For the duality gap of each target over its squared norm.
+
+    Returns:
+        How many weights there are.
+    """
+    n = gram.shape[0]
+    largest = min(max(_LARGEST_SET, limit), n)
+    found = np.empty(n, np.int32)
+    # Vectorised sums run in another order if what they read and write is close together: results would depend on where
+    # arrays happen to lie.
+    arrays = np.empty((6, n + _APART), np.float32)
+    w, g, terms, own_w, own_g, own_terms = arrays[0], arrays[1], arrays[2], arrays[3], arrays[4], arrays[5]
+    inside = np.empty(n, np.uint8)
+    # Rows a power of two apart would share their place in the cache.
+    own = np.empty((largest, largest + 16), np.float32)
+    members = np.empty(largest, np.int32)
+    told = np.empty(2, np.float64)
+    total = 0
+    for target in range(begin, end):
+        count = _solve(
+            gram, target, l1, l2, signed, screened, limit, max_iter, tol,
+            found, w, g, terms, inside, own, members, own_w, own_g, own_terms, told,
+        )  # fmt: skip
+        for i in range(count):
+            if w[i] != 0:
+                features[total] = found[i]
+                weights[total] = w[i]
+                total += 1
+        ends[target - begin] = total
+        sweeps[target - begin] = np.int32(told[0])
+        gaps[target - begin] = np.float32(told[1])
+    return total

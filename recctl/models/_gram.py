@@ -1,0 +1,51 @@
+"""The Gram matrix of interactions: how often, or how strongly, two items occur with the same users."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recctl.data.matrix import Float32Array, InteractionMatrix
+from recctl.engines import map_threads
+from recctl.kernels import products
+
+_ROWS_PER_TASK = 64
+
+
+def upper_gram(interactions: InteractionMatrix) -> Float32Array:
+    """The upper triangle of `X.T @ X`, diagonal included, `(n_items, n_items)`; zero below."""
+    by_item, positions = interactions.transposed()
+    n = interactions.n_columns
+    gram = np.zeros((n, n), np.float32)
+
+    def fill(begin: int) -> None:
+        products.gram_rows(
+            interactions.starts,
+            interactions.columns,
+            interactions.values,
+            by_item.starts,
+            by_item.columns,
+            positions,
+            gram,
+            begin,
+            min(begin + _ROWS_PER_TASK, n),
+        )
+
+    for _ in map_threads(fill, range(0, n, _ROWS_PER_TASK)):
+        pass
+    return gram
+
+
+def whole_gram(interactions: InteractionMatrix) -> Float32Array:
+    """`X.T @ X`, `(n_items, n_items)`."""
+    gram = upper_gram(interactions)
+    diagonal = gram.diagonal().copy()
+    mirror_scaled(gram, np.ones(len(gram), np.float32))
+    gram[np.diag_indices_from(gram)] = diagonal
+    return gram
+
+
+def mirror_scaled(upper: Float32Array, scale: Float32Array) -> None:
+    """Make a symmetric matrix whole in place, scale its columns, and set its diagonal to zero."""
+    tiles = range(-(-len(upper) // products.MIRROR_TILE))
+    for _ in map_threads(lambda tile: products.mirror_scaled(upper, scale, tile, tile + 1), tiles):
+        pass

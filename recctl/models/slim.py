@@ -1,0 +1,144 @@
+"""SLIM: a sparse linear model of items on items."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from recctl import progress
+from recctl.data.dataset import InteractionDataset
+from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
+from recctl.engines import available_memory, in_words, map_threads, threads
+from recctl.errors import TrainingError
+from recctl.kernels import neighbours
+from recctl.kernels.elastic_net import elastic_nets
+from recctl.models._gram import whole_gram
+from recctl.models.base import Recommender
+from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter
+
+_Solved = tuple[Int64Array, Int32Array, Float32Array, Int32Array, Float32Array]
+
+
+class SLIMRecommender(Recommender):
+    """Sparse linear method (Ning & Karypis, 2011, "SLIM: Sparse Linear Methods for Top-N Recommender Systems").
+
+    For each item `j` with column `x_j` of the interactions `X` (n_users, n_items), the weights `w` of all other items
+    minimise (eq. 4 of the paper)
+
+        1/2 |x_j - X w|^2 + l2_reg/2 |w|^2 + l1_reg |w|_1,    w >= 0, w_j = 0
+
+    A person's scores are `x W` for the row `x` of interactions, so people not in the training data are served alike.
+    An item counts as solved when its duality gap is at most `tol |x_j|^2`; `gaps` and `sweeps` tell of each.
+
+    Costs the sum of squared history lengths for the Gram matrix `X.T X` (n_items, n_items), which is in memory once,
+    and then for each item about its number of weights times that of the items it shares more than `l1_reg` users with.
+    Items are spread over all threads; nothing is random, and the result doesn't depend on their number.
+
+    Not as in the paper: coordinate descent runs on the Gram matrix instead of on `X`, which is the same problem;
+    `n_neighbors` takes items in by what they lower the objective given those already there, and exchanges those that
+    come out unused, where the paper's fsSLIM takes the items of largest cosine beforehand. Explicit ratings, if given,
+    are the values of `X`.
+    """
+
+    name = "slim"
+    too_large_advice: ClassVar[str] = (
+        "memory grows with the square of the items: raise data.min_item_interactions, or choose item-knn or als"
+    )
+
+    l1_reg: float = hyperparameter(
+        1.0, ge=0, help="Weight of the sum of absolute weights: more makes sparser.", search=Between(0.01, 10, log=True)
+    )
+    l2_reg: float = hyperparameter(
+        100.0, gt=0, help="Weight of half the squared weights in the objective.", search=Between(0.01, 1000, log=True)
+    )
+    n_neighbors: int | None = hyperparameter(
+        None,
+        ge=1,
+        help="How many other items an item may draw on; null for any number.",
+        search=Choices((None, 50, 100, 200)),
+    )
+    non_negative: bool = hyperparameter(True, help="Whether weights must not be negative.")
+    max_iter: int = hyperparameter(100, ge=1, help="How many sweeps of coordinate descent an item may take.")
+    tol: float = hyperparameter(
+        1e-4, gt=0, help="An item is solved when its duality gap is below this part of its squared norm."
+    )
+
+    weights: InteractionMatrix = fitted("(n_items, n_items)")
+    sweeps: Int32Array = fitted("(n_items,)")
+    gaps: Float32Array = fitted("(n_items,)")
+
+    def _fit(self, interactions: InteractionDataset) -> None:
+        with progress.task("SLIM: Gram matrix"):
+            gram = whole_gram(interactions.matrix)
+        n_items = len(gram)
+        # With nothing negative, only items that share more than l1_reg users with another can have a weight for it.
+        screened = self.non_negative and not (interactions.matrix.values < 0).any()
+        step = max(1, min(32, n_items // 64))
+
+        def solve(begin: int) -> _Solved:
+            return self._solve(gram, begin, min(begin + step, n_items), screened)
+
+        blocks: list[_Solved] = []
+        taken = 0
+        tasks = range(0, n_items, step)
+        room = available_memory()
+        with progress.task("SLIM: weights", n_items, "items") as task:
+            for block in map_threads(solve, tasks):
+                blocks.append(block)
+                taken += len(block[1])
+                # Kept as found, joined, and turned: three times 8 bytes a weight at the most.
+                if 24 * taken > room:
+                    raise TrainingError(
+                        f"slim: the weights of {len(blocks) * step:,} of {n_items:,} items already need "
+                        f"{in_words(24 * taken)} of memory, {in_words(room)} are available; raise l1_reg, "
+                        "or set n_neighbors"
+                    )
+                task.update(min(len(blocks) * step, n_items), weights=taken)
+        self._join(blocks, n_items)
+        self._tell_unsolved()
+
+    def _solve(self, gram: Float32Array, begin: int, end: int, screened: bool) -> _Solved:
+        n = end - begin
+        room = n * min(self.n_neighbors or len(gram), len(gram))
+        counts, sweeps, gaps = np.empty(n, np.int64), np.empty(n, np.int32), np.empty(n, np.float32)
+        items, weights = np.empty(room, np.int32), np.empty(room, np.float32)
+        found = elastic_nets(
+            *(gram, begin, end, self.l1_reg, self.l2_reg, not self.non_negative, screened),
+            *(self.n_neighbors or 0, self.max_iter, self.tol, counts, items, weights, sweeps, gaps),
+        )
+        return np.diff(counts, prepend=0), items[:found].copy(), weights[:found].copy(), sweeps, gaps
+
+    def _join(self, blocks: list[_Solved], n_items: int) -> None:
+        counts, items, weights, self.sweeps, self.gaps = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        starts = np.concatenate(([0], np.cumsum(counts)))
+        # Turned, so that a history is scored by adding up its items' rows.
+        self.weights, _ = InteractionMatrix(starts, items, weights, n_items).transposed()
+
+    def _tell_unsolved(self) -> None:
+        unsolved = int((self.gaps > self.tol).sum())
+        if unsolved:
+            progress.notice(
+                f"slim: {unsolved:,} of {len(self.gaps):,} items are not solved to tol={self.tol:g} after "
+                f"max_iter={self.max_iter} sweeps (largest gap {self.gaps.max():.2g}); raise max_iter, tol or l2_reg"
+            )
+
+    def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
+        weights = self.weights
+        scores = np.empty((histories.n_rows, histories.n_columns), np.float32)
+        neighbours.sparse_sparse(
+            *(histories.starts, histories.columns, histories.values),
+            *(weights.starts, weights.columns, weights.values, scores),
+        )
+        return scores
+
+    def _similarity(self, items: Int32Array) -> Float32Array:
+        # Row i: what a liking for item i adds to the score of every other item.
+        rows = self.weights.take(items)
+        similarity = np.zeros((len(items), rows.n_columns), np.float32)
+        similarity[np.repeat(np.arange(len(items)), np.diff(rows.starts)), rows.columns] = rows.values
+        return similarity
+
+    def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
+        """The Gram matrix, the turned interactions, and a block of weights for each task under way."""
+        return 4 * n_items**2 + 12 * n_interactions + 2 * threads() * 32 * 8 * n_items

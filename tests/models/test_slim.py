@@ -1,0 +1,232 @@
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import ElasticNet
+
+from recctl import progress
+from recctl.data.dataset import InteractionDataset
+from recctl.engines import set_threads, threads
+from recctl.errors import TrainingError
+from recctl.models import slim
+from recctl.models.ease import EASERecommender
+from recctl.models.slim import SLIMRecommender
+from tests.models.suite import ModelSuite, toy
+
+
+class TestSLIM(ModelSuite):
+    name = "slim"
+    hyperparameters: ClassVar = {"l2_reg": 5.0}
+
+
+EXACT = {"tol": 1e-9, "max_iter": 5000}
+
+
+def dense(dataset):
+    return dataset.csr.toarray().astype(np.float64)
+
+
+def weights_of(model):
+    return model.weights.to_scipy().toarray().astype(np.float64)
+
+
+def objective(X, W, l1_reg, l2_reg):
+    return np.sum((X - X @ W) ** 2) / 2 + l1_reg * np.abs(W).sum() + l2_reg / 2 * np.sum(W**2)
+
+
+def oracle(X, l1_reg, l2_reg, non_negative):
+    """Each item's regression on all others by scikit-learn, on X itself."""
+    n_users, n_items = X.shape
+    W = np.zeros((n_items, n_items))
+    alpha = (l1_reg + l2_reg) / n_users
+    for item in range(n_items):
+        others = np.delete(np.arange(n_items), item)
+        net = ElasticNet(
+            alpha, l1_ratio=l1_reg / (l1_reg + l2_reg), fit_intercept=False, positive=non_negative,
+            tol=1e-10, max_iter=100_000,
+        )  # fmt: skip
+        if X[:, item].any() and len(others):
+            W[others, item] = net.fit(X[:, others], X[:, item]).coef_
+    return W
+
+
+@pytest.mark.parametrize("non_negative", [True, False])
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize(("l1_reg", "l2_reg"), [(0.1, 0.1), (1.0, 10.0), (0.01, 100.0), (5.0, 1.0)])
+def test_weights_equal_scikit_learns(l1_reg, l2_reg, implicit, non_negative):
+    dataset = InteractionDataset(toy(3, 100, 30), implicit=implicit)
+    model = SLIMRecommender(l1_reg=l1_reg, l2_reg=l2_reg, non_negative=non_negative, **EXACT).fit(dataset)
+    expected = oracle(dense(dataset), l1_reg, l2_reg, non_negative)
+    np.testing.assert_allclose(weights_of(model), expected, atol=1e-4)
+    assert non_negative or (expected < 0).any() or (l1_reg, implicit) == (5.0, True)
+    assert not weights_of(model).diagonal().any()
+
+
+@pytest.mark.parametrize("non_negative", [True, False])
+def test_ratings_below_zero_are_no_reason_to_leave_items_out(non_negative):
+    rows = toy(5, 60, 20)
+    rows["rating"] -= rows.rating.mean()
+    dataset = InteractionDataset(rows, implicit=False)
+    model = SLIMRecommender(l1_reg=0.5, l2_reg=2.0, non_negative=non_negative, **EXACT).fit(dataset)
+    np.testing.assert_allclose(weights_of(model), oracle(dense(dataset), 0.5, 2.0, non_negative), atol=1e-4)
+
+
+def test_many_items_few_of_which_meet():
+    # Each item meets few others: their rows of the Gram matrix are not read whole.
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 12, 300)
+    rows = pd.DataFrame({"user_id": np.repeat(np.arange(300), 10)})
+    rows["item_id"] = np.repeat(group, 10) * 12 + rng.integers(0, 12, 3000)
+    dataset = InteractionDataset(rows.drop_duplicates())
+    model = SLIMRecommender(l1_reg=1.0, l2_reg=2.0, **EXACT).fit(dataset)
+    np.testing.assert_allclose(weights_of(model), oracle(dense(dataset), 1.0, 2.0, True), atol=1e-4)
+
+
+def test_without_l1_and_sign_it_is_ease():
+    # More weights than a working set holds, and a solution in closed form.
+    rng = np.random.default_rng(1)
+    rows = pd.DataFrame(np.argwhere(rng.random((400, 700)) < 0.2), columns=["user_id", "item_id"])
+    found = SLIMRecommender(l1_reg=0.0, l2_reg=100.0, non_negative=False, tol=1e-8, max_iter=5000).fit(rows)
+    expected = EASERecommender(l2_reg=100.0).fit(rows).weights
+    np.testing.assert_allclose(weights_of(found), expected, atol=2e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 30), st.integers(1, 5)), min_size=1, max_size=150),
+    st.floats(0, 5),
+    st.floats(0.1, 50),
+    st.booleans(),
+    st.booleans(),
+)
+def test_nothing_can_be_gained_anywhere(rows, l1_reg, l2_reg, non_negative, implicit):
+    # The conditions of Karush, Kuhn and Tucker: the slope is l1 where there is a weight, and no steeper elsewhere.
+    dataset = InteractionDataset(pd.DataFrame(rows, columns=["user_id", "item_id", "rating"]), implicit=implicit)
+    model = SLIMRecommender(l1_reg=l1_reg, l2_reg=l2_reg, non_negative=non_negative, **EXACT).fit(dataset)
+    X, W = dense(dataset), weights_of(model)
+    slope = X.T @ (X - X @ W) - l2_reg * W
+    np.fill_diagonal(slope, 0)
+    largest = (X**2).sum(axis=0).max()
+    # A gap of tol allows a slope of sqrt(2 l2 tol); the rest is rounding.
+    near = 1e-5 * max(1.0, largest) + 1.5 * np.sqrt(2 * l2_reg * EXACT["tol"] * largest)
+    assert (np.abs(slope - np.sign(W) * l1_reg)[W != 0] <= near).all()
+    steepest = slope if non_negative else np.abs(slope)
+    assert (steepest <= l1_reg + near).all()
+    assert not W.diagonal().any()
+    assert (W >= 0).all() or not non_negative
+
+
+@pytest.mark.parametrize(
+    "rows",
+    {
+        "one user": [(1, item) for item in range(5)],
+        "one item": [(user, 1) for user in range(5)],
+        "one interaction": [(1, 1)],
+        "everybody has everything": [(user, item) for user in range(4) for item in range(6)],
+        "no two items meet": [(user, user) for user in range(8)],
+    }.items(),
+    ids=lambda case: case[0],
+)
+def test_degenerate_data(rows):
+    dataset = InteractionDataset(pd.DataFrame(rows[1], columns=["user_id", "item_id"]))
+    model = SLIMRecommender(l1_reg=0.1, l2_reg=0.5, **EXACT).fit(dataset)
+    np.testing.assert_allclose(weights_of(model), oracle(dense(dataset), 0.1, 0.5, True), atol=1e-4)
+    assert np.isfinite(model.recommend(dataset.user_vocabulary.ids, exclude_seen=False).score).all()
+
+
+def test_an_item_nobody_likes_gets_no_weights():
+    rows = toy()
+    rows.loc[rows.item_id == 4 * 7 + 3, "rating"] = 0
+    model = SLIMRecommender(l2_reg=1.0).fit(InteractionDataset(rows, implicit=False))
+    W = weights_of(model)
+    assert not W[4].any()
+    assert not W[:, 4].any()
+    assert W.any()
+    assert model.sweeps[4] == 0
+
+
+@pytest.mark.parametrize("n_neighbors", [1, 5, 24, 1000])
+def test_no_item_has_more_neighbours_than_allowed_and_their_weights_are_the_best_there_are(n_neighbors):
+    dataset = InteractionDataset(toy(2, 200, 25))
+    X = dense(dataset)
+    W = weights_of(SLIMRecommender(l1_reg=0.1, l2_reg=1.0, n_neighbors=n_neighbors, **EXACT).fit(dataset))
+    full = oracle(X, 0.1, 1.0, True)
+    assert ((W != 0).sum(axis=0) <= n_neighbors).all()
+    slope = X.T @ (X - X @ W) - W
+    assert np.abs(slope[W != 0] - 0.1).max() < 1e-3
+    if n_neighbors >= 24:
+        np.testing.assert_allclose(W, full, atol=1e-4)
+        return
+    # No worse than the full solution cut down to its largest weights, which is what others do.
+    cut = np.where(full >= np.sort(full, axis=0)[-n_neighbors], full, 0)
+    assert objective(X, W, 0.1, 1.0) < objective(X, cut, 0.1, 1.0)
+
+
+def test_says_which_items_are_not_solved():
+    told = []
+
+    class Notices:
+        def start(self, title, total, unit):
+            return self
+
+        def update(self, done, **values):
+            pass
+
+        def finish(self, task):
+            pass
+
+        def notice(self, message):
+            told.append(message)
+
+    with progress.listening(Notices()):
+        model = SLIMRecommender(l1_reg=0.01, l2_reg=0.01, max_iter=2).fit(toy())
+        unsolved = (model.gaps > model.tol).sum()
+        assert 0 < unsolved <= 25
+        assert model.sweeps.max() == 2
+        (message,) = told
+        assert message.startswith(f"slim: {unsolved} of 25 items are not solved to tol=0.0001 after max_iter=2 sweeps")
+        assert "raise max_iter, tol or l2_reg" in message
+        solved = SLIMRecommender(l1_reg=0.01, l2_reg=1.0, max_iter=1000).fit(toy())
+    assert len(told) == 1
+    assert solved.gaps.max() <= solved.tol
+
+
+def test_gaps_are_true():
+    # The gap bounds how far the objective is from its minimum.
+    dataset = InteractionDataset(toy(4, 150, 25))
+    X = dense(dataset)
+    best = objective(X, oracle(X, 0.2, 0.5, True), 0.2, 0.5)
+    for max_iter in (1, 3, 10, 100):
+        model = SLIMRecommender(l1_reg=0.2, l2_reg=0.5, max_iter=max_iter).fit(dataset)
+        gap = float(model.gaps @ (X**2).sum(axis=0))
+        assert -1e-3 < objective(X, weights_of(model), 0.2, 0.5) - best <= gap + 1e-3
+
+
+def test_the_number_of_threads_changes_nothing(tmp_path):
+    before, hashes = threads(), set()
+    try:
+        for count in (1, 2, 3):
+            set_threads(count)
+            hashes.add(SLIMRecommender(l2_reg=1.0).fit(toy(0, 80, 120)).save(tmp_path / "model.pkl"))
+    finally:
+        set_threads(before)
+    assert len(hashes) == 1
+
+
+def test_weights_that_outgrow_memory_are_refused_with_the_way_out(monkeypatch):
+    monkeypatch.setattr(slim, "available_memory", lambda: 1000)
+    model = SLIMRecommender(l1_reg=0.0)
+    with pytest.raises(
+        TrainingError, match=r"slim: the weights of .* of 25 items already need .* raise l1_reg, or set"
+    ):
+        model.fit(toy())
+    assert not model.is_fitted
+
+
+def test_values_that_overflow_are_refused():
+    rows = pd.DataFrame({"user_id": [1, 1, 2], "item_id": [1, 2, 1], "rating": [3e38, 3e38, 1.0]})
+    with np.errstate(all="ignore"), pytest.raises(TrainingError, match="slim: "):
+        SLIMRecommender().fit(InteractionDataset(rows, implicit=False))
