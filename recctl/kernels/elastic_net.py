@@ -38,7 +38,8 @@ from recctl.kernels.compile import (
 # over the features where most is to be gained.
 _LARGEST_SET = 512
 _SMALLEST_STEP = 32
-# Reading a row of the Gram matrix here and there takes this many times as long, an element, as reading it whole.
+# Rows of a Gram matrix that stays in the third-level cache are read whole, unless few of their elements count.
+_CACHED = 4096
 _GATHERING = 8
 _APART = 256
 _RELAXED = {"contract", "reassoc", "nsz"}
@@ -100,15 +101,15 @@ def _kth_largest(values, n, k):
 def _candidates(gram, target, l1, screened, found):
     """The features a target may take, in ascending order; how many.
 
-    Where nothing in X is negative, a weight that may not be negative stays zero unless `q_i > l1`. If enough features
-    remain that reading whole rows of the Gram matrix is faster, all are given, the target too.
+    Where nothing in X is negative, a weight that may not be negative stays zero unless `q_i > l1`. If so many remain
+    that it is faster to read whole rows of the Gram matrix, all are given, the target too.
     """
     n = gram.shape[0]
     count = 0
     for i in range(n):
         found[count] = i
         count += i != target and not (screened and gram[target, i] <= np.float32(l1))
-    if count * _GATHERING <= n:
+    if count * _GATHERING <= n or (n > _CACHED and 2 * count <= n):
         return count
     for i in range(n):
         found[i] = i
@@ -132,57 +133,62 @@ def _enlarge(terms, n, inside, step, members, size):
 
 
 @kernel(VOID, F32_2D, OUT_I32, OUT_I32, INT, INT, OUT_F32_2D)
-def _extend(gram, features, members, begin, end, own):
-    """Fill in a working set's Gram matrix for the members `begin..end`."""
+def _pack(gram, features, members, begin, end, rows):
+    """Put what counts of the Gram matrix's rows of the members `begin..end` side by side."""
     for a in range(begin, end):
         row = gram[features[members[a]]]
+        for i in range(len(features)):
+            rows[a, i] = row[features[i]]
+
+
+@kernel(VOID, F32_2D, OUT_I32, OUT_I32, INT, INT, OUT_F32_2D)
+def _extend(rows, row_of, members, begin, end, own):
+    """Fill in a working set's own Gram matrix for the members `begin..end`, whose rows are `rows[row_of[...]]`."""
+    for a in range(begin, end):
+        row = rows[row_of[a]]
         for b in range(a + 1):
-            value = row[features[members[b]]]
+            value = row[members[b]]
             own[a, b] = value
             own[b, a] = value
 
 
-@kernel(VOID, F32_2D, OUT_I32, INT, BOOL, OUT_I32, INT, OUT_F32, OUT_F32, OUT_F32, fastmath=_RELAXED)
-def _take_over(gram, features, n, everything, members, size, own_w, w, g):
-    """Bring the weights of a working set to all features, and their gradient up to date.
-
-    Where the features are all items (`everything`), rows of the Gram matrix are read whole, two at a time.
-    """
+@kernel(VOID, F32_2D, OUT_I32, INT, OUT_I32, INT, OUT_F32, OUT_F32, OUT_F32, fastmath=_RELAXED)
+def _take_over(rows, row_of, n, members, size, own_w, w, g):
+    """Bring the weights of a working set to all features, and their gradient up to date, two rows at a time."""
     last = -1
     last_step = np.float32(0)
     for a in range(size):
-        feature = members[a]
-        step = own_w[a] - w[feature]
+        step = own_w[a] - w[members[a]]
         if step == 0:
             continue
-        w[feature] = own_w[a]
-        row = gram[features[feature]]
-        if not everything:
-            for i in range(n):
-                g[i] -= step * row[features[i]]
-        elif last < 0:
-            last = features[feature]
+        w[members[a]] = own_w[a]
+        row = rows[row_of[a]]
+        if last < 0:
+            last = row_of[a]
             last_step = step
         else:
-            other = gram[last]
+            other = rows[last]
             for i in range(n):
                 g[i] -= step * row[i] + last_step * other[i]
             last = -1
     if last >= 0:
-        other = gram[last]
+        other = rows[last]
         for i in range(n):
             g[i] -= last_step * other[i]
 
 
-@kernel(INT, OUT_I32, INT, OUT_F32, OUT_U8)
-def _drop_unused(members, size, w, inside):
-    """Leave those without a weight out of a working set; its new size."""
+@kernel(INT, OUT_I32, INT, OUT_F32, OUT_U8, OUT_F32_2D, INT)
+def _drop_unused(members, size, w, inside, rows, n):
+    """Leave those without a weight out of a working set, and their packed rows; its new size."""
     kept = 0
     for a in range(size):
         feature = members[a]
         inside[feature] = w[feature] != 0
-        members[kept] = feature
-        kept += inside[feature]
+        if inside[feature]:
+            members[kept] = feature
+            for i in range(n):
+                rows[kept, i] = rows[a, i]
+            kept += 1
     return kept
 
 
@@ -190,11 +196,11 @@ def _drop_unused(members, size, w, inside):
     INT,
     *(F32_2D, INT, FLOAT, FLOAT, BOOL, BOOL, INT, INT, FLOAT),
     *(OUT_I32, OUT_F32, OUT_F32, OUT_F32, OUT_U8),
-    *(OUT_F32_2D, OUT_I32, OUT_F32, OUT_F32, OUT_F32, OUT_F64),
+    *(OUT_F32_2D, OUT_F32_2D, OUT_I32, OUT_I32, OUT_F32, OUT_F32, OUT_F32, OUT_F64),
 )
 def _solve(
     gram, target, l1, l2, signed, screened, limit, max_iter, tol, features, w, g, terms, inside,
-    own, members, own_w, own_g, own_terms, told,
+    own, rows, row_of, members, own_w, own_g, own_terms, told,
 ):  # fmt: skip
     """Solve for one target; how many features it has. `told` becomes the number of sweeps and the relative gap."""
     n = _candidates(gram, target, l1, screened, features)
@@ -223,23 +229,33 @@ def _solve(
             break
         begin = size
         if size == most:
-            size = _drop_unused(members, size, w, inside)
+            size = _drop_unused(members, size, w, inside, rows, 0 if everything else n)
             full = size == most and limit == most
             if size == most and not full:
                 for a in range(size):
                     inside[members[a]] = 0
                 size = 0
             begin = 0
+        packed = size
         if not full:
             size = _enlarge(terms, n, inside, min(max(size, _SMALLEST_STEP), most - size), members, size)
-        _extend(gram, features, members, begin, size, own)
+        for a in range(begin, size):
+            row_of[a] = members[a] if everything else a
+        if everything:
+            _extend(gram, row_of, members, begin, size, own)
+        else:
+            _pack(gram, features[:n], members, packed, size, rows)
+            _extend(rows, row_of, members, begin, size, own)
         for a in range(size):
             own_w[a] = w[members[a]]
             own_g[a] = g[members[a]]
         # What is left for the others is not yet known: solving the set much better than them is wasted.
         goal = enough if full else max(0.2 * enough, 0.02 * gap)
         sweeps += _descend(own, size, own_g, own_w, l1, l2, signed, max_iter - sweeps, goal, own_terms)
-        _take_over(gram, features, n, everything, members, size, own_w, w, g)
+        if everything:
+            _take_over(gram, row_of, n, members, size, own_w, w, g)
+        else:
+            _take_over(rows, row_of, n, members, size, own_w, w, g)
         if full:
             gap = _gap(own_g, own_w, size, l1, l2, signed, own_terms)
     told[0] = sweeps
@@ -288,13 +304,14 @@ def elastic_nets(
     inside = np.empty(n, np.uint8)
     # Rows a power of two apart would share their place in the cache.
     own = np.empty((largest, largest + 16), np.float32)
-    members = np.empty(largest, np.int32)
+    rows = np.empty((largest, n), np.float32)
+    members, row_of = np.empty(largest, np.int32), np.empty(largest, np.int32)
     told = np.empty(2, np.float64)
     total = 0
     for target in range(begin, end):
         count = _solve(
             gram, target, l1, l2, signed, screened, limit, max_iter, tol,
-            found, w, g, terms, inside, own, members, own_w, own_g, own_terms, told,
+            found, w, g, terms, inside, own, rows, row_of, members, own_w, own_g, own_terms, told,
         )  # fmt: skip
         for i in range(count):
             if w[i] != 0:

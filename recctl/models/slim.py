@@ -140,5 +140,6 @@ class SLIMRecommender(Recommender):
         return similarity
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """The Gram matrix, the turned interactions, and a block of weights for each task under way."""
-        return 4 * n_items**2 + 12 * n_interactions + 2 * threads() * 32 * 8 * n_items
+        """The Gram matrix, the turned interactions, and for each thread blocks of weights and a working set's rows."""
+        largest_set = max(512, self.n_neighbors or 0)
+        return 4 * n_items**2 + 12 * n_interactions + threads() * n_items * (512 + 4 * largest_set)
