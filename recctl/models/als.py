@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property, partial
+from itertools import chain
 from threading import Semaphore
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import scipy.linalg
@@ -16,16 +18,18 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.engines import map_threads
 from recctl.errors import DataError, TrainingError
+from recctl.kernels import products
 from recctl.kernels.least_squares import conjugate_gradients
 from recctl.kernels.least_squares_blocks import blocks, pair_products
 from recctl.models.base import Recommender
 from recctl.models.hyperparameters import Between, fitted, hyperparameter
 
 Float64Array = NDArray[np.float64]
+Phases = Iterator[list[Callable[[], None]]]
 
 # A task is about this many multiplications for each solver's step, and there are at most so many tasks to a side.
 _WORK_PER_TASK, _MOST_TASKS = 1 << 20, 64
-# Standard deviation of the first scores, roughly. What follows hardly depends on it: see `_Side.balance`.
+# Size of the first scores, roughly. What follows hardly depends on it: see `_Side.balance`.
 _INITIAL_SIZE = 0.1
 
 
@@ -62,10 +66,12 @@ class ALSRecommender(Recommender):
     `d (6 + block_size)` (`ials++`), and `10 d^2` for each user and item. Memory: the factors, the interactions turned,
     and nothing that grows with `n_users x n_items`.
 
-    Not as in the papers: items come first and users last. Before each half of an iteration both sides are turned into
-    the basis where the fixed side's Gram matrix is diagonal, which changes no score and makes products with it cheap;
-    and scaled so that both sides' penalties are equal, which changes no score either and only lowers the objective.
-    `cg` uses the system's diagonal as preconditioner. There are no biases.
+    Not as in the papers: factors begin as a rough truncated SVD of the interactions, from a random start (Halko,
+    Martinsson & Tropp, 2011, "Finding Structure with Randomness"), which is worth some iterations and costs less than
+    one. Items come first and users last. Before each half of an iteration both sides are turned into the basis where
+    the fixed side's Gram matrix is diagonal, which changes no score and makes products with it cheap; and scaled so
+    that both sides' penalties are equal, which changes no score either and only lowers the objective. `cg` uses the
+    system's diagonal as preconditioner. There are no biases, and predicted ratings are not clipped.
     """
 
     name = "als"
@@ -106,10 +112,12 @@ class ALSRecommender(Recommender):
         matrix = interactions.matrix
         self._check(matrix)
         self.mean = 0.0 if self.implicit else float(matrix.values.mean(dtype=np.float64))
-        random = rng.stream(self.seed, "init")
-        users, items = (self._side(side, random) for side in (matrix, matrix.transposed()[0]))
+        matrix = self._centred(matrix)
+        users, items = (
+            _Side(side, self.n_factors, self._regularisation(side)) for side in (matrix, matrix.transposed()[0])
+        )
         losses: list[float] = []
-        _in_phases(self._phases(users, items, losses))
+        _in_phases(chain(self._beginning(users, items), self._iterations(users, items, losses)))
         self.user_factors, self.item_factors, self.losses = users.factors, items.factors, np.array(losses)
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
@@ -132,9 +140,9 @@ class ALSRecommender(Recommender):
     @cached_property
     def _directions(self) -> Float32Array:
         """The items' factors, each of length 1, or 0."""
-        lengths = np.linalg.norm(self.item_factors, axis=1, keepdims=True)
-        directions: Float32Array = self.item_factors / np.where(lengths > 0, lengths, np.float32(1))
-        return directions
+        squares: Float32Array = np.einsum("ij,ij->i", self.item_factors, self.item_factors)
+        lengths: Float32Array = np.sqrt(np.where(squares > 0, squares, np.float32(1)))
+        return self.item_factors / lengths[:, np.newaxis]
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """The factors, and as much again for safety; the turned interactions; and each task's Gram matrix."""
@@ -157,9 +165,12 @@ class ALSRecommender(Recommender):
 
     @property
     def _terms(self) -> Float32Array:
-        """Weights and aims of the kernels: implicit `w = alpha r, a = 1 + alpha r`, else `w = 1, a = r - mean`."""
-        terms = [0, self.alpha, 1, self.alpha] if self.implicit else [1, 0, -self.mean, 1]
-        return np.array(terms, np.float32)
+        """Weights and aims of the kernels: implicit `w = alpha r, a = 1 + alpha r`, else `w = 1, a = r`."""
+        return np.array([0, self.alpha, 1, self.alpha] if self.implicit else [1, 0, 0, 1], np.float32)
+
+    def _centred(self, matrix: InteractionMatrix) -> InteractionMatrix:
+        """The interactions, ratings less their mean."""
+        return matrix if self.implicit else replace(matrix, values=matrix.values - np.float32(self.mean))
 
     def _regularisation(self, matrix: InteractionMatrix) -> Float32Array:
         """What multiplies the squared factors of each row."""
@@ -174,11 +185,6 @@ class ALSRecommender(Recommender):
         weights: Float32Array = (self.reg * confidences**self.reg_exponent).astype(np.float32)
         return weights
 
-    def _side(self, matrix: InteractionMatrix, random: np.random.Generator) -> _Side:
-        factors = random.standard_normal((matrix.n_rows, self.n_factors), np.float32)
-        factors *= np.float32(_INITIAL_SIZE / np.sqrt(self.n_factors))
-        return _Side(matrix, factors, self._regularisation(matrix))
-
     def _solve(self, histories: InteractionMatrix) -> Float32Array:
         """Factors of people, given the items'."""
         if not self.implicit and histories.is_binary and histories.nnz:
@@ -187,6 +193,7 @@ class ALSRecommender(Recommender):
                 "item_id and rating"
             )
         factors = np.empty((histories.n_rows, self.n_factors), np.float32)
+        histories = self._centred(histories)
         problem = histories.starts, histories.columns, histories.values, self._terms
         given = self.item_factors, self.spectrum, self._regularisation(histories)
         value = blocks(*problem, *given, factors, 0, histories.n_rows, self.n_factors, True)
@@ -196,13 +203,26 @@ class ALSRecommender(Recommender):
 
     # ---- the iterations
 
-    def _phases(self, users: _Side, items: _Side, losses: list[float]) -> Iterator[list[Callable[[], None]]]:
-        values = users.interactions.values.astype(np.float64)
-        if self.implicit:
-            constant = users.interactions.nnz + self.alpha * (values.sum() or users.interactions.nnz)
-        else:
-            constant = ((values - self.mean) ** 2).sum()
-        yield [partial(side.measure, at) for side in (users, items) for at in range(len(side.tasks))]
+    def _beginning(self, users: _Side, items: _Side) -> Phases:
+        """Factors to begin with, from one round of subspace iteration."""
+        random = rng.stream(self.seed, "init")
+        items.factors[:] = random.standard_normal(items.factors.shape, np.float32)
+        yield users.each(users.multiply, items)
+        yield users.each(users.measure)
+        turn, spectrum = users.basis()
+        kept = np.maximum(spectrum, 1e-6 * spectrum[-1])
+        yield users.each(users.turn, np.where(kept > 0, turn / np.sqrt(kept), 0).astype(np.float32))
+        yield items.each(items.multiply, users)
+        yield users.each(users.multiply, items)
+        for side in (users, items):
+            size = np.sqrt(np.square(side.factors).mean(dtype=np.float64) * self.n_factors)
+            side.factors *= np.float32(np.sqrt(_INITIAL_SIZE) / size if size else 0)
+            yield side.each(side.measure)
+
+    def _iterations(self, users: _Side, items: _Side, losses: list[float]) -> Phases:
+        matrix = users.interactions
+        values = np.ones(1) if matrix.is_binary else matrix.values.astype(np.float64)
+        constant = matrix.nnz * (1 + self.alpha * values.mean() if self.implicit else np.square(values).mean())
         with progress.task(f"ALS: {self.n_factors} factors", self.n_iterations, "iterations") as task:
             for iteration in range(1, self.n_iterations + 1):
                 yield from self._half(items, users, exact=False)
@@ -217,17 +237,16 @@ class ALSRecommender(Recommender):
                 yield from self._half(users, items, exact=True)
                 losses[-1] = constant + users.values.sum() + items.penalty
 
-    def _half(self, own: _Side, fixed: _Side, *, exact: bool) -> Iterator[list[Callable[[], None]]]:
+    def _half(self, own: _Side, fixed: _Side, *, exact: bool) -> Phases:
         """Solve for one side's factors."""
         turn, spectrum = fixed.basis()
         scale = own.balance(fixed)
-        yield [partial(fixed.turn, at, turn * np.float32(scale)) for at in range(len(fixed.tasks))]
+        yield fixed.each(fixed.turn, turn * np.float32(scale))
         fixed.penalty *= scale**2
         self.spectrum = spectrum * np.float32(scale**2 if self.implicit else 0)
-        solve = partial(self._solve_task, own, fixed.factors, turn / np.float32(scale), exact)
-        yield [partial(solve, at) for at in range(len(own.tasks))]
+        yield own.each(self._solve_task, own, fixed.factors, turn / np.float32(scale), exact)
 
-    def _solve_task(self, own: _Side, fixed: Float32Array, turn: Float32Array, exact: bool, at: int) -> None:
+    def _solve_task(self, at: int, own: _Side, fixed: Float32Array, turn: Float32Array, exact: bool) -> None:
         matrix, (begin, end) = own.interactions, own.tasks[at]
         problem = matrix.starts, matrix.columns, matrix.values, self._terms, fixed, self.spectrum
         rows = own.reg, own.factors, begin, end
@@ -256,9 +275,9 @@ class _Side:
         values: What is minimised, summed over each task's rows, `(n_tasks,)`.
     """
 
-    def __init__(self, interactions: InteractionMatrix, factors: Float32Array, reg: Float32Array) -> None:
-        self.interactions, self.factors, self.reg = interactions, factors, reg
-        d = factors.shape[1]
+    def __init__(self, interactions: InteractionMatrix, d: int, reg: Float32Array) -> None:
+        self.interactions, self.reg = interactions, reg
+        self.factors = np.empty((interactions.n_rows, d), np.float32)
         work = interactions.starts + np.arange(interactions.n_rows + 1) * (d / 8)
         count = max(1, min(_MOST_TASKS, interactions.n_rows, int(work[-1] * d / _WORK_PER_TASK)))
         cuts = np.unique(np.searchsorted(work, np.linspace(0, work[-1], count + 1)).clip(0, interactions.n_rows))
@@ -266,7 +285,6 @@ class _Side:
         self.values = np.zeros(len(self.tasks))
         self._penalties = np.zeros(len(self.tasks))
         self._grams = np.zeros((len(self.tasks), d, d), np.float32)
-        self._scaled = 1.0
 
     @property
     def penalty(self) -> float:
@@ -276,6 +294,16 @@ class _Side:
     @penalty.setter
     def penalty(self, value: float) -> None:
         self._penalties *= value / self.penalty if self.penalty else 0
+
+    def each(self, function: Callable[..., None], *arguments: Any) -> list[Callable[[], None]]:
+        """A call for each task, with its number first."""
+        return [partial(function, at, *arguments) for at in range(len(self.tasks))]
+
+    def multiply(self, at: int, other: _Side) -> None:
+        """Make a task's factors the product of its interactions with the other side's factors."""
+        (begin, end), matrix = self.tasks[at], self.interactions
+        out = self.factors[begin:end]
+        products.sparse_dense(matrix.starts[begin : end + 1], matrix.columns, matrix.values, other.factors, out)
 
     def measure(self, at: int) -> None:
         """Take a task's part of the Gram matrix and of the penalty."""
@@ -306,7 +334,7 @@ class _Side:
         return (own / other) ** 0.25 if own > 0 and other > 0 else 1.0
 
 
-def _in_phases(phases: Iterable[Sequence[Callable[[], None]]]) -> None:
+def _in_phases(phases: Phases) -> None:
     """Do the tasks of each phase on all threads; a phase is asked for when all tasks of the one before are done.
 
     One pool serves all of them: a fit has many phases of a millisecond, which is what making a pool takes.
