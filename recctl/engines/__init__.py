@@ -1,6 +1,15 @@
 """Where work runs: on this machine's threads. The one place that sets thread counts."""
 
-from recctl.engines.local import blas_threads, map_threads, set_threads, threads
+from recctl.engines.local import blas_threads, map_threads, set_threads, threads, torch_threads
 from recctl.engines.memory import available_memory, in_words, require_memory
 
-__all__ = ["available_memory", "blas_threads", "in_words", "map_threads", "require_memory", "set_threads", "threads"]
+__all__ = [
+    "available_memory",
+    "blas_threads",
+    "in_words",
+    "map_threads",
+    "require_memory",
+    "set_threads",
+    "threads",
+    "torch_threads",
+]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -55,6 +55,19 @@ def blas_threads(count: int | None = None) -> AbstractContextManager[Any]:
 
     limits: AbstractContextManager[Any] = threadpool_limits(limits=count or threads(), user_api="blas")
     return limits
+
+
+@contextmanager
+def torch_threads(count: int | None = None) -> Iterator[None]:
+    """A block in which torch computes on `count` threads; on `threads()` unless given. It imports torch."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or threads())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def map_threads(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:

@@ -1,0 +1,96 @@
+"""Items that a user has not had, drawn at random: negatives."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from recctl.engines import map_threads
+from recctl.kernels.compile import F64, I32, I64, INT, OUT_I32_2D, VOID, kernel
+from recctl.kernels.hashing import _splitmix64
+
+_53_BITS = 2.0**-53
+# Rows of a task: fixed, so that what is drawn doesn't depend on the threads.
+_ROWS = 8192
+_UNIFORM = np.empty(0)
+
+
+@numba.njit
+def _holds(columns, begin, end, item):
+    """Whether a sorted row holds an item."""
+    while begin < end:
+        middle = (begin + end) >> 1
+        if columns[middle] < item:
+            begin = middle + 1
+        elif columns[middle] > item:
+            end = middle
+        else:
+            return True
+    return False
+
+
+@numba.njit
+def _drawn(word, n_items, cumulative):
+    """An item from 64 random bits: each alike, or by weights whose running sums end in 1."""
+    u = np.float64(word >> np.uint64(11)) * _53_BITS
+    if len(cumulative) == 0:
+        return min(n_items - 1, int(u * n_items))
+    return min(n_items - 1, np.searchsorted(cumulative, u, side="right"))
+
+
+@kernel(VOID, INT, INT, I64, I32, I32, INT, F64, OUT_I32_2D)
+def _fill(key, first, starts, columns, users, n_items, cumulative, out):
+    # Every cell draws from a sequence of its own, `key` and its place: no state is shared between rows or tasks.
+    width = out.shape[1]
+    for row in range(len(users)):
+        begin, end = starts[users[row]], starts[users[row] + 1]
+        everything = end - begin >= n_items
+        for j in range(width):
+            state = _splitmix64(np.uint64(key) ^ _splitmix64(np.uint64((first + row) * width + j)))
+            item = _drawn(state, n_items, cumulative)
+            tries = 0
+            while not everything and _holds(columns, begin, end, item):
+                state = _splitmix64(state)
+                # By popularity a user may have nearly all that is likely: then every item is as good.
+                item = _drawn(state, n_items, cumulative if tries < 100 else cumulative[:0])
+                tries += 1
+            out[row, j] = item
+
+
+def sample_negatives(
+    generator: np.random.Generator,
+    starts: NDArray[np.int64],
+    columns: NDArray[np.int32],
+    users: NDArray[np.int32],
+    n_items: int,
+    n_negatives: int,
+    weights: NDArray[np.float64] | None = None,
+) -> NDArray[np.int32]:
+    """Items drawn for users, none of which the user had; with repeats.
+
+    Costs a binary search in the user's row a try. Users who had everything get any item.
+
+    Args:
+        generator: Gives the one number that all draws follow from, whatever the threads.
+        starts: Row starts of what users had.
+        columns: Items, ascending in each row.
+        users: For whom to draw, `(n,)`; repeats are drawn for again.
+        n_items: Items are drawn from 0 to here.
+        n_negatives: How many for each of `users`.
+        weights: How likely each item is, `(n_items,)`; all alike if None.
+
+    Returns:
+        `(n, n_negatives)` int32.
+    """
+    key = int(generator.integers(2**62))
+    cumulative = _UNIFORM if weights is None else np.cumsum(weights / weights.sum())
+    out = np.empty((len(users), n_negatives), np.int32)
+
+    def fill(first: int) -> None:
+        rows = slice(first, first + _ROWS)
+        _fill(key, first, starts, columns, users[rows], n_items, cumulative, out[rows])
+
+    for _ in map_threads(fill, range(0, len(users), _ROWS)):
+        pass
+    return out
