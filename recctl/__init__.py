@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from recctl.errors import RecctlError as RecctlError
     from recctl.evaluation import Evaluator as Evaluator
     from recctl.models.base import Recommender as Recommender
+    from recctl.models.als import ALSRecommender as ALSRecommender
     from recctl.models.ease import EASERecommender as EASERecommender
     from recctl.models.item_knn import ItemKNNRecommender as ItemKNNRecommender
     from recctl.models.popularity import PopularityRecommender as PopularityRecommender
