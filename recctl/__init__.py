@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from recctl.models.als import ALSRecommender as ALSRecommender
     from recctl.models.ease import EASERecommender as EASERecommender
     from recctl.models.item_knn import ItemKNNRecommender as ItemKNNRecommender
+    from recctl.models.ncf import NCFRecommender as NCFRecommender
     from recctl.models.popularity import PopularityRecommender as PopularityRecommender
     from recctl.models.random import RandomRecommender as RandomRecommender
     from recctl.models.registry import load_model as load_model

@@ -1,0 +1,214 @@
+"""NCF: a learnt function of a user's and an item's vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from recctl import rng
+from recctl.data.dataset import InteractionDataset
+from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
+from recctl.kernels import neighbours
+from recctl.kernels.sampling import sample_negatives
+from recctl.models._torch import TorchRecommender
+from recctl.models.hyperparameters import Between, Choices, hyperparameter
+
+if TYPE_CHECKING:
+    import torch
+
+# Rows of the tower that are computed at once: small enough for the cache at usual widths.
+_ROWS = 512
+_OVERLAPS_AT_ONCE = 1 << 22
+_NO_VALUES = np.empty(0, np.float32)
+
+
+class NCFRecommender(TorchRecommender):
+    """Neural collaborative filtering (He et al., 2017, "Neural Collaborative Filtering").
+
+    With vectors `p`, `q` of GMF and `p'`, `q'` of the MLP, the logit of a user and an item is (eq. 12 of the paper)
+
+        h . (p_u * q_i)  +  g . z_L,     z_1 = relu(W_u p'_u + W_i q'_i + b_1),   z_l = relu(W_l z_(l-1) + b_l)
+
+    `gmf` and `mlp` have only the first or second part. Minimises the binary cross-entropy (eq. 7) of interactions, and
+    of `n_negatives` items drawn anew each epoch for each, none of which the user had. Ratings are not looked at.
+
+    An epoch costs O(interactions (1 + n_negatives) * weights of the tower), the model `8 embedding_dim (n_users +
+    n_items)` bytes for NeuMF, five times that in training. Scoring the catalogue for a user costs one pass of the
+    tower's upper layers: of the first, both halves are known, and only their sum is taken for each pair.
+
+    `pretrain_epochs` first trains GMF and MLP apart, then goes on with both, each weighing half (section 3.4.1).
+    People the model was not fitted on get the mean of the vectors of users who share items with them, weighed by the
+    square of the cosine of their histories. `similar_items` is by the cosine of items' vectors. Results follow from
+    `seed`; other numbers of threads may change the last digits.
+
+    Not as in the paper: GMF and MLP have vectors of one length; layers are of any width; dropout (to 1/256) follows
+    each of them; an interaction comes with its negatives in one batch; after pre-training Adam goes on, not SGD.
+    """
+
+    name = "ncf"
+    too_large_advice: ClassVar[str] = "lower embedding_dim, or raise data.min_item_interactions"
+
+    variant: Literal["neumf", "gmf", "mlp"] = hyperparameter(
+        "neumf",
+        help="Which parts: the product of vectors, the tower, or both.",
+        search=Choices(("neumf", "gmf", "mlp")),
+    )
+    hidden_layers: list[Annotated[int, Field(ge=1)]] = hyperparameter(
+        [128, 64, 32],
+        min_length=1,
+        help="Widths of the tower's layers.",
+        search=Choices(([64, 32], [128, 64, 32], [256, 128, 64])),
+    )
+    dropout: float = hyperparameter(
+        0.2, ge=0, lt=1, help="Share of each layer's outputs that is dropped in training.", search=Between(0.0, 0.5)
+    )
+    n_negatives: int = hyperparameter(
+        4, ge=1, help="Items drawn for each interaction that the user had not.", search=Between(1, 10)
+    )
+    negatives: Literal["uniform", "popularity"] = hyperparameter(
+        "uniform", help="How they are drawn: each item alike, or by its number of users."
+    )
+    pretrain_epochs: int = hyperparameter(0, ge=0, help="Epochs at first in which neumf trains its two parts apart.")
+    batch_size: int = hyperparameter(
+        256, ge=1, help="Interactions a step, each with its negatives.", search=Choices((256, 512, 1024, 2048))
+    )
+
+    # ---- training
+
+    def _network(self) -> torch.nn.Module:
+        from recctl.models._ncf_network import NCFNetwork
+
+        sizes = len(self.user_vocabulary), len(self.item_vocabulary), self.embedding_dim
+        parts = self.variant != "mlp", self.variant != "gmf"
+        return NCFNetwork(*sizes, self.hidden_layers, parts, self.dropout, self._generator("init"))
+
+    def _batches(
+        self, interactions: InteractionDataset, epoch: int, batch_size: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Users `(b,)`, and for each the item of an interaction and its negatives `(b, 1 + n_negatives)`."""
+        import torch
+
+        seen = interactions.matrix
+        order = rng.stream(self.seed, "shuffle", epoch).permutation(seen.nnz)
+        users = np.repeat(np.arange(seen.n_rows, dtype=np.int32), np.diff(seen.starts))[order]
+        drawn = sample_negatives(
+            rng.stream(self.seed, "negatives", epoch),
+            *(seen.starts, seen.columns, users, seen.n_columns, self.n_negatives),
+            seen.column_counts().astype(np.float64) if self.negatives == "popularity" else None,
+        )
+        pairs = torch.from_numpy(users), torch.from_numpy(np.column_stack((seen.columns[order], drawn)))
+        for begin in range(0, len(order), batch_size):
+            yield pairs[0][begin : begin + batch_size], pairs[1][begin : begin + batch_size]
+
+    def _loss(self, network: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, int]:
+        import torch
+
+        users, items = (part.to(self._device) for part in batch)
+        target = torch.zeros(items.shape, device=items.device)
+        target[:, 0] = 1
+        parts = network(users, items)
+        apart = len(parts) > 1 and self.chosen_epoch < self.pretrain_epochs
+        logits = [part + network.bias for part in parts] if apart else [sum(parts) + network.bias]
+        entropy = torch.nn.functional.binary_cross_entropy_with_logits
+        losses = [entropy(part, target, reduction="sum") for part in logits]
+        return torch.stack(losses).mean(), items.numel()
+
+    def _before_epoch(self, network: Any, epoch: int) -> None:
+        if epoch and epoch == self.pretrain_epochs and self.variant == "neumf":
+            network.weigh_parts_alike()
+
+    # ---- answering
+
+    def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
+        weights = self._arrays
+        scores = np.full((histories.n_rows, histories.n_columns), weights["bias"], np.float32)
+        shares = None if users is not None else self._shares(histories)
+        if "user_gmf" in weights:
+            vectors = weights["user_gmf"][users] if shares is None else shares(weights["user_gmf"])
+            # One user after another here and below: a product of many rounds a user's scores as their number wants it.
+            for row, vector in enumerate(vectors * weights["out_gmf"]):
+                scores[row] += weights["item_gmf"] @ vector
+        if "user_mlp" in weights:
+            vectors = weights["user_mlp"][users] if shares is None else shares(weights["user_mlp"])
+            for row, vector in enumerate(vectors):
+                self._add_tower(weights["first_user"] @ vector + weights["first_bias"], scores[row])
+        return scores
+
+    @cached_property
+    def _items_half(self) -> Float32Array:
+        """What items give to the first layer, `(n_items, width)`."""
+        half: Float32Array = self._arrays["item_mlp"] @ self._arrays["first_item"].T
+        return half
+
+    def _add_tower(self, of_user: Float32Array, scores: Float32Array) -> None:
+        """Add the MLP's logits of every item, given what a user gives to the first layer, `(width,)`."""
+        of_items, layers, out = self._items_half, self._upper_layers, self._arrays["out_mlp"]
+        rooms = [np.empty((min(_ROWS, len(of_items)), width), np.float32) for width in self.hidden_layers]
+        for begin in range(0, len(of_items), _ROWS):
+            block = of_items[begin : begin + _ROWS]
+            hidden = [room[: len(block)] for room in rooms]
+            np.add(block, of_user, out=hidden[0])
+            np.maximum(hidden[0], 0, out=hidden[0])
+            for below, above, (layer, bias) in zip(hidden, hidden[1:], layers, strict=False):
+                np.matmul(below, layer, out=above)
+                above += bias
+                np.maximum(above, 0, out=above)
+            scores[begin : begin + _ROWS] += hidden[-1] @ out
+
+    @cached_property
+    def _upper_layers(self) -> list[tuple[Float32Array, Float32Array]]:
+        """Weights, turned, and biases of the layers above the first."""
+        numbers = range(len(self.hidden_layers) - 1)
+        return [(self._arrays[f"layers.{at}"].T, self._arrays[f"biases.{at}"]) for at in numbers]
+
+    def _shares(self, histories: InteractionMatrix) -> Any:
+        """A function that mixes the rows of users' vectors for strangers: the more alike in history, the more."""
+        by_item, n_users = self._by_item, len(self.user_vocabulary)
+        lengths = np.sqrt(np.maximum(np.diff(self.seen.starts), 1)).astype(np.float32)
+        step = max(1, _OVERLAPS_AT_ONCE // n_users)
+
+        def mixed(vectors: Float32Array) -> Float32Array:
+            out = np.empty((histories.n_rows, vectors.shape[1]), np.float32)
+            for begin in range(0, histories.n_rows, step):
+                rows = histories.take(np.arange(begin, min(begin + step, histories.n_rows), dtype=np.int32))
+                alike = np.empty((rows.n_rows, n_users), np.float32)
+                neighbours.sparse_sparse(
+                    *(rows.starts, rows.columns, _NO_VALUES, by_item.starts, by_item.columns, by_item.values, alike)
+                )
+                alike /= lengths
+                alike *= alike
+                alike /= np.maximum(alike.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+                np.matmul(alike, vectors, out=out[begin : begin + step])
+            return out
+
+        return mixed
+
+    @cached_property
+    def _by_item(self) -> InteractionMatrix:
+        """The users of each item."""
+        turned, _ = self.seen.transposed()
+        return replace(turned, values=np.ones(turned.nnz, np.float32))
+
+    def _similarity(self, items: Int32Array) -> Float32Array:
+        unit = self._unit_items
+        similarity: Float32Array = unit[items] @ unit.T
+        return similarity
+
+    @cached_property
+    def _unit_items(self) -> Float32Array:
+        """Items' vectors, of GMF and MLP side by side, at length 1."""
+        parts = [self._arrays[name] for name in ("item_gmf", "item_mlp") if name in self._arrays]
+        vectors = np.concatenate(parts, axis=1)
+        lengths = np.sqrt(np.einsum("if,if->i", vectors, vectors))
+        unit: Float32Array = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
+        return unit
+
+    def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
+        """Weights, gradients, Adam's moments and the best so far; an epoch's examples."""
+        vectors = self.embedding_dim * (n_users + n_items) * (2 if self.variant == "neumf" else 1)
+        return 20 * vectors + n_interactions * (20 + 8 * self.n_negatives)
