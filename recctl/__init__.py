@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from recctl.data.sources import load_movielens as load_movielens
     from recctl.errors import RecctlError as RecctlError
     from recctl.evaluation import Evaluator as Evaluator
-    from recctl.models.base import Recommender as Recommender
     from recctl.models.als import ALSRecommender as ALSRecommender
+    from recctl.models.base import Recommender as Recommender
     from recctl.models.ease import EASERecommender as EASERecommender
     from recctl.models.item_knn import ItemKNNRecommender as ItemKNNRecommender
     from recctl.models.ncf import NCFRecommender as NCFRecommender
