@@ -108,7 +108,7 @@ def test_a_folder_that_is_not_there_is_named(monkeypatch, tmp_path):
 def test_an_unknown_model_is_suggested():
     with pytest.raises(ConfigError, match="unknown model 'item_knn'; did you mean item-knn"):
         registry.model_class("item_knn")
-    with pytest.raises(ConfigError, match="unknown model 'zzz'; one of ease, "):
+    with pytest.raises(ConfigError, match="unknown model 'zzz'; one of als, "):
         registry.model_class("zzz")
 
 
