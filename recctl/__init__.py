@@ -18,6 +18,7 @@ _HOMES = {
     "EarlyStopping": "recctl.training",
     "Evaluator": "recctl.evaluation",
     "InteractionDataset": "recctl.data.dataset",
+    "ModelCheckpoint": "recctl.training",
     "Recommender": "recctl.models.base",
     "RecctlError": "recctl.errors",
     "Run": "recctl.runs",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from recctl.runs import Run as Run
     from recctl.runs import RunStore as RunStore
     from recctl.training import EarlyStopping as EarlyStopping
+    from recctl.training import ModelCheckpoint as ModelCheckpoint
 
 
 def __getattr__(name: str) -> Any:

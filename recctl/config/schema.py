@@ -164,7 +164,7 @@ class EarlyStoppingConfig(Section):
     monitor: str | None = Field(None, min_length=1)
     """What is watched on validation, as `ndcg@10`, or `loss`; null: rmse for models of ratings, else ndcg@10."""
     patience: int = Field(5, ge=1, strict=True)
-    """How many epochs in a row may be no better."""
+    """How many measurements in a row may be no better."""
     min_delta: float = Field(0.0001, ge=0, allow_inf_nan=False)
     """An epoch is better if it beats the best one by more than this."""
 
@@ -174,6 +174,10 @@ class TrainingConfig(Section):
 
     early_stopping: EarlyStoppingConfig | None = None
     """When to stop before the last epoch; null: never."""
+    validate_every: int = Field(1, ge=1, strict=True)
+    """After how many epochs validation is measured; patience counts these."""
+    checkpoint_every: int = Field(1, ge=0, strict=True)
+    """After how many epochs all it takes to go on is written, so that `--resume` loses no more; 0 for never."""
 
 
 class EvaluationConfig(Section):

@@ -18,7 +18,7 @@ from recctl.errors import ConfigError, DataError, RecctlError
 from recctl.evaluation import METRICS, Evaluator
 from recctl.experiment.checks import load
 from recctl.experiment.preparation import Prepared, prepare, read_dataset, resolved
-from recctl.experiment.watching import early_stopping, measure
+from recctl.experiment.watching import Measure, callbacks, early_stopping, telling_of_the_best
 from recctl.models.base import Recommender
 from recctl.models.registry import load_model, make_model, model_class
 from recctl.runs import Run, RunStore
@@ -79,7 +79,8 @@ def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None 
 def resume(run: Run) -> bool:
     """Go on with a run that was interrupted, failed or died; False if there is nothing to do.
 
-    Models that are fitted in one piece are fitted again. The data and the split must be what they were.
+    Models that are trained in epochs go on from their last checkpoint, and end as if nothing had happened; others are
+    fitted again. The data and the split must be what they were.
     """
     if run.status == "complete":
         return False
@@ -213,10 +214,10 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> Recommender:
     interactions = prepared.split.train(prepared.dataset)
     validation = prepared.split.validation(prepared.dataset) if prepared.split.has_validation else None
     stopping = early_stopping(config)
-    watched = validation if stopping is None or validation is None else measure(config, validation)
+    followed = callbacks(run, config, stopping, validation is not None) if model.trained_in_epochs else []
     run.log(f"fitting {model!r} on {interactions!r}")
-    with run.timed("fit"), progress.task(f"Fitting {model.name}"):
-        model.fit(interactions, validation=watched, callbacks=[stopping] if stopping else [])
+    with run.timed("fit"), progress.task(f"Fitting {model.name}"), telling_of_the_best(run):
+        model.fit(interactions, validation=validation and Measure(config, validation), callbacks=followed)
     if stopping:
         run.metadata["training"] = {"monitor": stopping.monitor} | {
             name: getattr(stopping, name) for name in ("best_epoch", "best_score", "early_stop")

@@ -1,16 +1,23 @@
-"""What training is followed by: early stopping, and the metric it watches."""
+"""What training is followed by: early stopping, checkpoints, and the metric they watch."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from recctl import progress
 from recctl.config import Config
 from recctl.data.dataset import InteractionDataset
+from recctl.errors import TrainingError
 from recctl.evaluation import METRICS, Evaluator
 from recctl.models.base import Recommender
+from recctl.models.registry import model_class
+from recctl.runs import Run
 
 if TYPE_CHECKING:
-    from recctl.training import EarlyStopping, Validate
+    from recctl.training import EarlyStopping
 
 
 def early_stopping(config: Config) -> EarlyStopping | None:
@@ -23,18 +30,58 @@ def early_stopping(config: Config) -> EarlyStopping | None:
     return EarlyStopping(section.patience, section.min_delta, section.monitor or "ndcg@10")
 
 
-def measure(config: Config, validation: InteractionDataset) -> Validate:
-    """A function that gives the watched metric of a model on validation, and nothing else."""
+def monitor(config: Config, has_validation: bool) -> str:
+    """The metric that says which epoch is the best."""
     stopping = config.training.early_stopping
-    name, _, k = (stopping.monitor if stopping and stopping.monitor else "loss").partition("@")
-    if name == "loss":
-        return lambda model: {}
-    section = config.evaluation
-    evaluator = Evaluator(
-        [name], [int(k or 10)], relevance_threshold=section.relevance_threshold, on_unknown=section.on_unknown
-    )
+    if stopping and stopping.monitor:
+        return stopping.monitor
+    if not has_validation:
+        return "loss"
+    return "rmse" if model_class(config.model.name).needs_ratings else "ndcg@10"
 
-    def measured(model: Recommender) -> dict[str, float]:
-        return evaluator.evaluate(model, validation, METRICS[name].task, train_data=validation.history)
 
-    return measured
+def callbacks(run: Run, config: Config, stopping: EarlyStopping | None, has_validation: bool) -> list[Any]:
+    """What follows the training of a run: all that is kept is in its directory."""
+    from recctl.training import ModelCheckpoint, ResumableTraining
+
+    folder = run.path / "checkpoints"
+    best = ModelCheckpoint(folder / "best.pkl", monitor(config, has_validation))
+    followed = [best] if stopping is None else [best, stopping]
+    every = config.training.checkpoint_every
+    return [*followed, ResumableTraining(folder / "last.pkl", run.path / "history.jsonl", followed, every)]
+
+
+@contextmanager
+def telling_of_the_best(run: Run) -> Iterator[None]:
+    """When training fails in the block, tells where the best model is."""
+    try:
+        yield
+    except TrainingError:
+        best = run.path / "checkpoints" / "best.pkl"
+        if best.exists():
+            progress.notice(f"the model of the best epoch is kept: {best}")
+        raise
+
+
+@dataclass
+class Measure:
+    """Gives the watched metric of a model on validation, and nothing else."""
+
+    config: Config
+    validation: InteractionDataset
+
+    @property
+    def every(self) -> int:
+        """After how many epochs."""
+        return self.config.training.validate_every
+
+    def __call__(self, model: Recommender) -> dict[str, float]:
+        """The metric by its key."""
+        name, _, k = monitor(self.config, has_validation=True).partition("@")
+        if name == "loss":
+            return {}
+        section = self.config.evaluation
+        evaluator = Evaluator(
+            [name], [int(k or 10)], relevance_threshold=section.relevance_threshold, on_unknown=section.on_unknown
+        )
+        return evaluator.evaluate(model, self.validation, METRICS[name].task, train_data=self.validation.history)

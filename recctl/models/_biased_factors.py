@@ -170,6 +170,19 @@ class BiasedFactors(Recommender):
         for name, value in snapshot.items():
             setattr(self, name, value if name == "chosen_epoch" else value.copy())
 
+    def training_state(self) -> dict[str, Any]:
+        """All that further epochs depend on, copied: plain numbers and arrays, for a checkpoint."""
+        return self.snapshot()
+
+    def set_training_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state of a model with the same hyperparameters and interactions."""
+        self.restore({name: state[name] for name in ("chosen_epoch", *self._learnt())})
+
+    @property
+    def rate_of_last_epoch(self) -> float:
+        """The size of its steps."""
+        return self._lr(self.chosen_epoch - 1)
+
     def partial_fit(self, interactions: pd.DataFrame | InteractionDataset, n_epochs: int | None = None) -> Self:
         """Learn new ratings, users and items without fitting again, as in Rendle & Schmidt-Thieme, 2008.
 

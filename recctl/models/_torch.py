@@ -152,8 +152,9 @@ class TorchRecommender(Recommender):
         if "_training" not in vars(self):
             from recctl.models import _torch_training
 
-            if not self.weights.flags.writeable:
-                self.weights = self.weights.copy()
+            if not _torch_training.is_aligned(self.weights):
+                self.weights = _torch_training.aligned(self.weights)
+                self._drop_derived()
             self._training = _torch_training.Training(self)
         return self._training
 
@@ -201,6 +202,11 @@ class TorchRecommender(Recommender):
             return self.learning_rate
         left = max(left, 0.0)
         return self.learning_rate * (left if self.schedule == "linear" else (1 - math.cos(math.pi * left)) / 2)
+
+    @property
+    def rate_of_last_epoch(self) -> float:
+        """The size of its last step."""
+        return self.learning_rate_at(self.chosen_epoch)
 
     # ---- states
 

@@ -23,6 +23,7 @@ from recctl.errors import ArtifactError, ConfigError, TrainingError
 if TYPE_CHECKING:
     from recctl.models._torch import TorchRecommender
 
+_LINE = 64
 _TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -209,7 +210,21 @@ def named_weights(network: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]
 def flattened(network: torch.nn.Module) -> Float32Array:
     """All weights of a network, one after another, copied."""
     weights = [weight.detach().reshape(-1).float().numpy() for _, weight in named_weights(network)]
-    return np.concatenate(weights) if weights else np.empty(0, np.float32)
+    return aligned(np.concatenate(weights))
+
+
+def aligned(array: Float32Array) -> Float32Array:
+    """A copy that begins where a cache line does: elsewhere products may round otherwise, and runs must not differ."""
+    room = np.empty(array.nbytes + _LINE, np.uint8)
+    begin = -room.ctypes.data % _LINE
+    copy = room[begin : begin + array.nbytes].view(np.float32)
+    np.copyto(copy, array)
+    return copy
+
+
+def is_aligned(array: Float32Array) -> bool:
+    """Whether an array is such, and may be written to."""
+    return array.flags.writeable and array.ctypes.data % _LINE == 0
 
 
 def named_views(model: TorchRecommender) -> dict[str, Float32Array]:

@@ -1,5 +1,7 @@
-"""Training in epochs: the one loop, and when to stop. It sees a model as a Protocol and knows none."""
+"""Training in epochs: the one loop, when to stop, what is kept on the way. Models are a Protocol; it knows none."""
 
+from recctl.training.checkpoints import ModelCheckpoint as ModelCheckpoint
+from recctl.training.checkpoints import ResumableTraining as ResumableTraining
 from recctl.training.early_stopping import EarlyStopping as EarlyStopping
 from recctl.training.loop import Callback as Callback
 from recctl.training.loop import Epoch as Epoch

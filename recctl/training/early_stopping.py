@@ -13,6 +13,8 @@ from recctl.training.loop import Epoch
 
 Mode = Literal["auto", "min", "max"]
 
+_STATE = ("best_score", "best_epoch", "counter", "early_stop", "_calls", "_best")
+
 
 class EarlyStopping:
     """Ends a training that gets no better, and gives the model its best weights back.
@@ -75,8 +77,11 @@ class EarlyStopping:
             Whether to stop.
         """
         self._calls += 1
+        return self._take(score, model, self._calls)
+
+    def _take(self, score: float, model: Any, number: int) -> bool:
         if self._is_better(score):
-            self.best_score, self.best_epoch, self.counter = float(score), self._calls, 0
+            self.best_score, self.best_epoch, self.counter = float(score), number, 0
             self._best = None if model is None else _snapshot(model)
         else:
             self.counter += 1
@@ -112,25 +117,36 @@ class EarlyStopping:
             ConfigError: Nothing measures what it watches.
         """
         measured = {**epoch.metrics, "loss": epoch.loss}
+        if not epoch.validated and self.monitor != "loss":
+            return False
         if self.monitor not in measured:
             raise ConfigError(
                 f"EarlyStopping: monitor={self.monitor!r} is not measured (there is {', '.join(measured)}): fit with "
                 "validation=, a dataset for rmse, or for other metrics a function such as "
                 "lambda model: evaluator.evaluate(model, val)"
             )
-        return self(measured[self.monitor], model)
+        return self._take(measured[self.monitor], model, epoch.number)
 
     def after_training(self, model: Any) -> None:
         """Put the best weights back, however training ended."""
         self.restore(model)
 
+    def state(self) -> dict[str, Any]:
+        """What going on takes, as plain values; the best weights of a recctl model are among them."""
+        return {name: getattr(self, name) for name in _STATE}
 
-def direction(metric: str, mode: str = "auto") -> Literal["min", "max"]:
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        vars(self).update({name: state[name] for name in _STATE})
+
+
+def direction(metric: str, mode: str = "auto", who: str = "EarlyStopping") -> Literal["min", "max"]:
     """Whether lower or higher values of a metric are better.
 
     Args:
         metric: A key such as `rmse`, `ndcg@10`, `sampled_ndcg@10`, or `loss`.
         mode: What is given instead, unless auto.
+        who: Begins the message of an error.
 
     Raises:
         ConfigError: Another mode, or a metric that is not known and no mode.
@@ -140,15 +156,13 @@ def direction(metric: str, mode: str = "auto") -> Literal["min", "max"]:
     if mode == "max":
         return "max"
     if mode != "auto":
-        raise ConfigError(
-            f"EarlyStopping: mode={mode!r}: unknown choice{did_you_mean(str(mode), ('auto', 'min', 'max'))}"
-        )
+        raise ConfigError(f"{who}: mode={mode!r}: unknown choice{did_you_mean(str(mode), ('auto', 'min', 'max'))}")
     name = str(metric).removeprefix("sampled_").partition("@")[0]
     if name == "loss":
         return "min"
     if name not in METRICS:
         raise ConfigError(
-            f"EarlyStopping: monitor={metric!r}: unknown metric{did_you_mean(name, METRICS)}; "
+            f"{who}: monitor={metric!r}: unknown metric{did_you_mean(name, METRICS)}; "
             "for one of your own say mode='min' or mode='max'"
         )
     return "max" if METRICS[name].greater_is_better else "min"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, Protocol
 
 from recctl import progress
@@ -42,7 +43,10 @@ class EpochModel(Protocol):
 
 
 Validate = Callable[[Any], Mapping[str, float]]
-"""Measures a model between epochs: metrics by key, as `Evaluator.evaluate` gives them."""
+"""Measures a model between epochs: metrics by key, as `Evaluator.evaluate` gives them.
+
+With an attribute `every`, it is asked after so many epochs, and after the last.
+"""
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,17 @@ class Epoch:
         number: From 1.
         loss: The mean loss of training.
         metrics: What validation came to; empty where there is none.
+        learning_rate: The size of a step at its end, where the model tells.
+        seconds: How long it took, validation aside.
+        validated: Whether it was its turn to be measured.
     """
 
     number: int
     loss: float
     metrics: Mapping[str, float] = field(default_factory=dict)
+    learning_rate: float | None = None
+    seconds: float = 0.0
+    validated: bool = True
 
 
 class Callback(Protocol):
@@ -110,11 +120,12 @@ def run_epochs(
         model: The model, ready for its first epoch.
         interactions: What it learns from.
         n_epochs: How many epochs at most.
-        validate: Measures the model after each.
-        callbacks: `Callback`s, or functions; all are asked after each epoch, in this order.
+        validate: Measures the model after each, or after some.
+        callbacks: `Callback`s, or functions; all are asked after each epoch, in this order. One that has
+            `past_epochs(model)` may put the model where an earlier training was, and say which epochs are over.
 
     Returns:
-        Every epoch that was run.
+        Every epoch, those before this training included.
 
     Raises:
         TrainingError: The loss is not finite, or far above where it began.
@@ -123,14 +134,16 @@ def run_epochs(
     epochs: list[Epoch] = []
     for callback in following:
         callback.before_training(model)
+    ended = False
+    for callback in following:
+        if hasattr(callback, "past_epochs"):
+            epochs, ended = callback.past_epochs(model)
+    numbers = range(len(epochs) + 1, 1 if ended else n_epochs + 1)
     with progress.task(f"{model.name}: training", n_epochs, "epochs") as task:
-        for number in range(1, n_epochs + 1):
-            loss = float(model.train_epoch(interactions))
-            limit = _RUNAWAY * epochs[0].loss if epochs else math.inf
-            require_convergence(model, number, loss, limit)
-            epochs.append(Epoch(number, loss, _measured(model, validate)))
-            task.update(number, loss=round(loss, 5), **{k: round(v, 5) for k, v in epochs[-1].metrics.items()})
+        for number in numbers:
+            epochs.append(_run_epoch(model, interactions, number, n_epochs, validate, epochs))
             answers = [callback.after_epoch(model, epochs[-1]) for callback in following]
+            task.update(number, **_figures(epochs[-1], following))
             if any(answers):
                 break
     for callback in following:
@@ -148,6 +161,32 @@ def require_convergence(model: EpochModel, epoch: int, loss: float, limit: float
         raise TrainingError(
             f"{model.name}: training diverged in epoch {epoch}: loss {loss:.4g}; {model.advice_on_divergence}"
         )
+
+
+def _run_epoch(
+    model: EpochModel,
+    interactions: InteractionDataset,
+    number: int,
+    n_epochs: int,
+    validate: Validate | None,
+    before: Sequence[Epoch],
+) -> Epoch:
+    begin = perf_counter()
+    loss = float(model.train_epoch(interactions))
+    seconds = perf_counter() - begin
+    require_convergence(model, number, loss, _RUNAWAY * before[0].loss if before else math.inf)
+    due = number % getattr(validate, "every", 1) == 0 or number == n_epochs
+    metrics = _measured(model, validate) if due else {}
+    return Epoch(number, loss, metrics, getattr(model, "rate_of_last_epoch", None), seconds, due)
+
+
+def _figures(epoch: Epoch, following: Sequence[Any]) -> dict[str, float]:
+    """What is shown of an epoch: loss, metrics, and the best score so far."""
+    figures = {"loss": epoch.loss, **epoch.metrics}
+    for callback in following:
+        if getattr(callback, "best_score", None) is not None:
+            figures[f"best {callback.monitor}"] = callback.best_score
+    return {name: round(value, 5) for name, value in figures.items()}
 
 
 def _measured(model: EpochModel, validate: Validate | None) -> dict[str, float]:

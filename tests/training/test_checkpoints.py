@@ -1,0 +1,220 @@
+"""Training that is broken off and gone on with ends as if nothing had happened."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from recctl import EarlyStopping, InteractionDataset, ModelCheckpoint, RunStore, experiment, load_model, make_model
+from recctl.errors import ArtifactError, ConfigError, TrainingError
+from recctl.training import ResumableTraining, history
+from recctl.training.loop import Epoch
+from tests.models.suite import toy
+
+MODELS = {
+    "svd": {"n_epochs": 12, "lr": 0.02},
+    "svdpp": {"n_epochs": 12, "lr": 0.02, "lr_decay": 0.9},
+    "ncf": {
+        "epochs": 12,
+        "embedding_dim": 8,
+        "hidden_layers": [16, 8],
+        "batch_size": 256,
+        "learning_rate": 0.01,
+        "warmup_epochs": 2,
+        "schedule": "cosine",
+        "max_grad_norm": 1.0,
+        "accumulation_steps": 2,
+    },
+}
+CONFIG = """
+data: {{source: synthetic, synthetic: {{n_users: 80, n_items: 60, n_interactions: 2000}}}}
+split: {{test_size: 0.2, val_size: 0.2}}
+model: {{name: {name}, params: {params}}}
+training: {{early_stopping: {{patience: 4, monitor: ndcg@10}}, {more}}}
+evaluation: {{metrics: [ndcg], k_values: [10]}}
+"""
+
+
+class CrashError(Exception):
+    pass
+
+
+def load(tmp_path: Path, name: str, more: str = "checkpoint_every: 1"):
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(CONFIG.format(name=name, params=json.dumps(MODELS[name]), more=more))
+    return experiment.load(path)
+
+
+def lines(run) -> list:
+    left_out = ("seconds", "memory_bytes")
+    return [
+        {name: value for name, value in line.items() if name not in left_out}
+        for line in history.read(run.path / "history.jsonl")
+    ]
+
+
+def outcome(run) -> tuple:
+    """All that must be equal."""
+    files = [(run.path / file).read_bytes() for file in ("models/v1.pkl", "checkpoints/best.pkl")]
+    return files, lines(run), run.metrics(), run.metadata["training"]
+
+
+def crash_in_epoch(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
+    """The epoch of this number breaks off after it has changed the weights."""
+    cls = type(make_model(name))
+    train_epoch = cls.train_epoch
+
+    def crashing(model, interactions):
+        loss = train_epoch(model, interactions)
+        if model.chosen_epoch == number:
+            raise CrashError
+        return loss
+
+    monkeypatch.setattr(cls, "train_epoch", crashing)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("number", "more"), [(1, "validate_every: 1"), (3, "validate_every: 2"), (5, "checkpoint_every: 3")]
+)
+def test_a_run_that_broke_off_ends_as_if_it_had_not(tmp_path, monkeypatch, name, number, more):
+    loaded = load(tmp_path, name, more)
+    whole = experiment.train(loaded, RunStore(tmp_path / "whole"))
+    with monkeypatch.context() as patched:
+        crash_in_epoch(patched, name, number)
+        with pytest.raises(CrashError):
+            experiment.train(loaded, RunStore(tmp_path / "broken"))
+    broken = RunStore(tmp_path / "broken").resolve("latest")
+    assert broken.status == "failed"
+    with (broken.path / "history.jsonl").open("a") as file:  # as a crash while a line is written leaves it
+        file.write('{"epoch": 99, "lo')
+    assert experiment.resume(broken)
+    assert outcome(broken) == outcome(whole)
+    assert (
+        load_model(broken.path / "checkpoints" / "best.pkl").chosen_epoch == broken.metadata["training"]["best_epoch"]
+    )
+    before = {path: path.read_bytes() for path in broken.path.rglob("*") if path.is_file()}
+    assert not experiment.resume(broken)
+    assert {path: path.read_bytes() for path in broken.path.rglob("*") if path.is_file()} == before
+
+
+SLOWED = """
+import sys, time
+from recctl import make_model
+from recctl.cli import main
+cls = type(make_model(sys.argv[1]))
+train_epoch = cls.train_epoch
+def slow(self, interactions):
+    time.sleep(0.1)
+    return train_epoch(self, interactions)
+cls.train_epoch = slow
+sys.argv = ["recctl", *sys.argv[2:]]
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(("name", "how"), [("ncf", signal.SIGKILL), ("svdpp", signal.SIGTERM)])
+def test_a_process_that_is_killed_is_gone_on_with(tmp_path, name, how):
+    loaded = load(tmp_path, name)
+    whole = experiment.train(loaded, RunStore(tmp_path / "whole"))
+    runs = tmp_path / "killed"
+    command = [sys.executable, "-c", SLOWED, name, "train", str(tmp_path / f"{name}.yaml"), "--runs-dir", str(runs)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 120
+        while process.poll() is None and not (
+            list(runs.glob("*/history.jsonl")) and len(lines(RunStore(runs).resolve("latest"))) >= 2
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(process.pid, how)
+        code = process.wait(60)
+    killed = RunStore(runs).resolve("latest")
+    assert (code, killed.status) == ((-9, "died") if how == signal.SIGKILL else (130, "interrupted"))
+    assert 2 <= len(lines(killed)) < len(lines(whole))
+    done = [sys.executable, "-m", "recctl", "train", "--resume", killed.id, "--runs-dir", str(runs)]
+    assert subprocess.run(done, capture_output=True, check=False).returncode == 0
+    assert outcome(RunStore(runs).resolve("latest")) == outcome(whole)
+    again = subprocess.run(done, capture_output=True, check=False)
+    assert (again.returncode, b"nothing to do" in again.stderr) == (0, True)
+
+
+def test_a_loss_that_runs_away_leaves_the_best_model(tmp_path, monkeypatch):
+    cls = type(make_model("ncf"))
+    train_epoch = cls.train_epoch
+    monkeypatch.setattr(cls, "train_epoch", lambda m, d: train_epoch(m, d) if m.chosen_epoch < 2 else float("nan"))
+    with pytest.raises(TrainingError, match=r"diverged in epoch 3: loss nan; lower learning_rate, .* try"):
+        experiment.train(load(tmp_path, "ncf"), RunStore(tmp_path / "runs"))
+    run = RunStore(tmp_path / "runs").resolve("latest")
+    assert run.status == "failed"
+    assert load_model(run.path / "checkpoints" / "best.pkl").chosen_epoch in (1, 2)
+
+
+def test_the_chapters_checkpoint(tmp_path):
+    told = []
+
+    class Model:
+        def save(self, path):
+            told.append(path)
+
+    checkpoint = ModelCheckpoint(tmp_path / "best.pkl", monitor="ndcg@10", mode="max")
+    assert [checkpoint(Model(), {"ndcg@10": score}) for score in (0.1, 0.3, 0.2, 0.3, float("nan"), 0.4)] == [
+        *(True, True, False, False, False, True)
+    ]
+    assert (len(told), checkpoint.best_score, checkpoint.best_epoch) == (3, 0.4, 6)
+    lower = ModelCheckpoint("x", monitor="rmse")
+    assert [lower(Model(), {"rmse": score}) for score in (1.0, 2.0, 0.5)] == [True, False, True]
+    with pytest.raises(ConfigError, match="monitor='rmse' is not measured \\(there is mae\\)"):
+        lower(Model(), {"mae": 1})
+    with pytest.raises(ConfigError, match="ModelCheckpoint: monitor='x': unknown metric"):
+        ModelCheckpoint("x", "x")
+
+
+def test_as_a_callback_it_saves_the_best_epoch(tmp_path):
+    train = InteractionDataset(toy())
+    model = make_model("ncf", **MODELS["ncf"])
+    checkpoint, scores = ModelCheckpoint(tmp_path / "a" / "best.pkl"), iter([0.1, 0.4, 0.3] * 4)
+    model.fit(train, validation=lambda _: {"ndcg@10": next(scores)}, callbacks=[checkpoint])
+    assert load_model(tmp_path / "a" / "best.pkl").chosen_epoch == checkpoint.best_epoch == 2
+
+
+def test_patience_counts_measurements_and_the_best_is_an_epoch():
+    train = InteractionDataset(toy())
+
+    class Every:
+        every = 3
+        scores = iter([0.5, 0.7, 0.6, 0.6])
+
+        def __call__(self, model):
+            return {"ndcg@10": next(self.scores)}
+
+    stopping = EarlyStopping(patience=2, monitor="ndcg@10")
+    model = make_model("ncf", **MODELS["ncf"]).fit(train, validation=Every(), callbacks=[stopping])
+    assert (stopping.best_epoch, model.chosen_epoch) == (6, 6)
+
+
+def test_checkpoints_that_are_not_its_own_are_refused(tmp_path):
+    train = InteractionDataset(toy())
+    keep = lambda: ResumableTraining(tmp_path / "last.pkl", tmp_path / "history.jsonl")  # noqa: E731
+    make_model("ncf", **MODELS["ncf"]).fit(train, callbacks=[keep()])
+    with pytest.raises(ArtifactError, match=r"last.pkl: the checkpoint of another model or of other hyperparameters"):
+        make_model("ncf", **{**MODELS["ncf"], "dropout": 0.5}).fit(train, callbacks=[keep()])
+    (tmp_path / "last.pkl").write_bytes((tmp_path / "last.pkl").read_bytes()[:-3])
+    with pytest.raises(ArtifactError, match="truncated or damaged"):
+        make_model("ncf", **MODELS["ncf"]).fit(train, callbacks=[keep()])
+
+
+def test_history_is_read_up_to_a_torn_line_and_cut(tmp_path):
+    path = tmp_path / "history.jsonl"
+    assert history.read(path) == []
+    for number in (1, 2, 3):
+        history.append(path, Epoch(number, 1 / number, {"rmse": 1.0}, 0.1, 2.0))
+    path.write_bytes(path.read_bytes()[:-1])
+    assert [line["epoch"] for line in history.read(path)] == [1, 2]
+    history.cut(path, 1)
+    assert [line["loss"] for line in history.read(path)] == [1.0]
+    assert {"memory_bytes", "learning_rate", "seconds", "metrics"} < history.read(path)[0].keys()
