@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from recctl.models._torch import TorchRecommender
 
 _LINE = 64
+# Numbers in the vectors of a batch below which threads cost more, in waiting for each other, than they gain.
+_SMALL = 1 << 13
 _TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -75,7 +77,8 @@ class Training:
         """Go through the batches of an epoch (from 0); returns the mean loss."""
         devices = [self.device] if self.device.type == "cuda" else []
         # Dropout draws from torch's own state: seeded for this epoch alone, and put back.
-        with torch_threads(), torch.random.fork_rng(devices):
+        small = self.batch_size * self.model.embedding_dim < _SMALL
+        with torch_threads(1 if small else None), torch.random.fork_rng(devices):
             torch.manual_seed(int(rng.stream(self.model.seed, "dropout", epoch).integers(2**63)))
             self.network.train()
             self.model._before_epoch(self.network, epoch)
