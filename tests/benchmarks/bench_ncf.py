@@ -1,0 +1,119 @@
+"""NCF: an epoch, and the ranking of a catalogue for every user, against RecBole's NeuMF; and how well it ranks.
+
+Settings are RecBole's: 64 dim, layers [128, 64], 1 negative, batches of 2048 pairs, 8:1:1 within users. The floor is
+the time that the products of the layers alone take at the machine's measured rate.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from side_by_side import Measure, in_turns, report, seconds_of
+
+from recctl import EarlyStopping, Evaluator, InteractionDataset, NCFRecommender, load_movielens
+from recctl.data.matrix import InteractionMatrix
+from recctl.engines import blas_threads
+
+RUNNER = Path(__file__).parent / "peers" / "neumf.py"
+ML = "MovieLens-100K"
+LAYERS = [128, 64]
+SETTINGS = {"embedding_dim": 64, "hidden_layers": LAYERS, "n_negatives": 1, "batch_size": 1024, "dropout": 0.1}
+
+
+@contextmanager
+def recbole(rows: pd.DataFrame) -> Iterator[tuple[Measure | None, Measure | None]]:
+    """RecBole's process: a function that trains an epoch, and one that tells how long the ranking after it took."""
+    python = Path(os.environ.get("RECCTL_BENCH_PEERS", "")) / "recbole" / "bin" / "python"
+    if not python.exists():
+        print("RecBole is left out: it is not in $RECCTL_BENCH_PEERS/recbole", flush=True)
+        yield None, None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "ml-100k.inter"
+        types = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float"}
+        columns = rows[list(types)]
+        columns.set_axis([f"{name}:{kind}" for name, kind in types.items()], axis=1).to_csv(file, sep="\t", index=False)
+        command = [python, RUNNER, file]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            stdin, stdout = process.stdin, process.stdout
+            assert stdin is not None
+            assert stdout is not None
+            last: list[float] = []
+
+            def epoch() -> float:
+                print(file=stdin, flush=True)
+                last[:] = map(float, stdout.readline().split())
+                return last[0]
+
+            yield epoch, lambda: last[1]
+            stdin.close()
+
+
+def floors(n_pairs: int, n_users: int, n_items: int) -> tuple[float, float]:
+    """Seconds that the layers' products of an epoch and of a ranking take at the measured rate of float32 GEMM."""
+    a = np.ones((2048, 2048), np.float32)
+    with blas_threads():
+        rate = 2 * 2048**3 / min(seconds_of(lambda: a @ a) for _ in range(7))
+    whole = 128 * LAYERS[0] + LAYERS[0] * LAYERS[1]
+    return 6 * whole * n_pairs / rate, 2 * LAYERS[0] * LAYERS[1] * n_users * n_items / rate
+
+
+def speed(rows: pd.DataFrame, train: InteractionDataset, validation: InteractionDataset) -> None:
+    """Epoch and ranking in turns with RecBole's."""
+    model = NCFRecommender(**SETTINGS)
+    evaluator = Evaluator(["ndcg"], [10])
+    model.train_epoch(train)
+    evaluator.evaluate(model, validation)
+    with recbole(rows) as (their_epoch, their_ranking):
+        measures: dict[str, Measure | None] = {
+            "epoch": lambda: seconds_of(lambda: model.train_epoch(train)),
+            "ranking": lambda: seconds_of(lambda: evaluator.evaluate(model, validation)),
+            "their epoch": their_epoch,
+            "their ranking": their_ranking,
+        }
+        medians = in_turns(measures, repeats=7)
+    floor = floors(2 * train.matrix.nnz, train.n_users, train.n_items)
+    for name, least in zip(("epoch", "ranking"), floor, strict=True):
+        ours = medians[name]
+        if f"their {name}" in medians:
+            report(f"ncf: {name}", ML, {"recctl": ours, "RecBole NeuMF": medians[f"their {name}"]})
+        report(f"ncf: {name}", ML, {"recctl": ours, "the layers' products at GEMM rate": least})
+
+
+def quality(train: InteractionDataset, validation: InteractionDataset, test: InteractionDataset) -> None:
+    """NDCG@10 on test as RecBole has it, which leaves validation out of the lists as well as train."""
+    begin = time.perf_counter()
+    evaluator = Evaluator(["ndcg"], [10])
+    stopping = EarlyStopping(patience=6, monitor="ndcg@10")
+    model = NCFRecommender(batch_size=1024, epochs=60)
+    model.fit(train, validation=lambda model: evaluator.evaluate(model, validation), callbacks=[stopping])
+    seconds = time.perf_counter() - begin
+    had = pd.concat([train.data, validation.data]).query("item_id in @train.item_vocabulary.ids")
+    users, items = model.user_vocabulary.codes(list(had.user_id)), model.item_vocabulary.codes(list(had.item_id))
+    model.seen = InteractionMatrix.from_pairs(users, items, None, (train.n_users, train.n_items))
+    found = evaluator.evaluate(model, test)["ndcg@10"]
+    line = {"bench": "ncf: NDCG@10 on test, 8:1:1 within users", "data": ML, "value": round(found, 4), "unit": ""}
+    theirs = {"peer": "RecBole NeuMF, 40 epochs", "peer_value": 0.268, "ratio": round(found / 0.268, 3)}
+    print(json.dumps(line | theirs), flush=True)
+    print(json.dumps({"bench": "ncf: that fit", "data": ML, "seconds": round(seconds, 1)}), flush=True)
+
+
+def main() -> None:
+    """Print a line for each measurement."""
+    rows = load_movielens("100k")
+    train, validation, test = InteractionDataset(rows).split(0.1, 0.1, within_user=True)
+    speed(rows, train, validation)
+    quality(train, validation, test)
+
+
+if __name__ == "__main__":
+    main()
