@@ -5,6 +5,7 @@ Imported by `_torch` when there is something to train; this module imports torch
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
@@ -272,10 +273,14 @@ def _computed_in(precision: str, device: torch.device) -> torch.dtype | None:
 
 
 def _processes() -> tuple[int, int]:
-    """This process's number, and how many train together."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
+    """This process's number, and how many train together: those that torchrun started, if it did."""
+    if not distributed.is_available():
+        return 0, 1
+    if not distributed.is_initialized():
+        if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "MASTER_ADDR" not in os.environ:
+            return 0, 1
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return distributed.get_rank(), distributed.get_world_size()
 
 
 def _to_plain(value: Any) -> Any:

@@ -1,0 +1,124 @@
+"""What all models with a torch network share; NCF stands for them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recctl import NCFRecommender, progress
+from recctl.errors import ArtifactError, TrainingError
+from recctl.models import _torch_training
+from tests.models.suite import toy
+
+SMALL = {
+    "embedding_dim": 8,
+    "hidden_layers": [16],
+    "epochs": 3,
+    "batch_size": 64,
+    "learning_rate": 0.01,
+    "dropout": 0.0,
+}
+
+
+def test_accumulated_batches_are_one_large_one() -> None:
+    large = NCFRecommender(**SMALL).fit(toy())
+    small = NCFRecommender(**{**SMALL, "batch_size": 16, "accumulation_steps": 4}).fit(toy())
+    np.testing.assert_allclose(small.weights, large.weights, rtol=1e-3, atol=1e-5)
+
+
+def test_out_of_memory_halves_the_batch_and_changes_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, told, loss = NCFRecommender(**SMALL).fit(toy()), [], NCFRecommender._loss
+
+    def hungry(model, network, batch):
+        if len(batch[0]) > 16:
+            raise torch.OutOfMemoryError("no room")
+        return loss(model, network, batch)
+
+    monkeypatch.setattr(NCFRecommender, "_loss", hungry)
+    monkeypatch.setattr(progress, "notice", told.append)
+    halved = NCFRecommender(**SMALL).fit(toy())
+    np.testing.assert_allclose(halved.weights, whole.weights, rtol=1e-3, atol=1e-5)
+    assert told[-1] == "ncf: out of memory; going on with batches of 16, 4 a step"
+    monkeypatch.setattr(NCFRecommender, "_loss", lambda *_: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(TrainingError, match="out of memory with one example at a time; lower embedding_dim"):
+        NCFRecommender(**SMALL).fit(toy())
+
+
+def test_an_error_that_is_none_of_memory_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NCFRecommender, "_loss", lambda *_: (_ for _ in ()).throw(RuntimeError("a shape")))
+    with pytest.raises(RuntimeError, match="a shape"):
+        NCFRecommender(**SMALL).fit(toy())
+
+
+def test_the_learning_rate_warms_up_and_falls() -> None:
+    model = NCFRecommender(learning_rate=0.1, epochs=10, warmup_epochs=2, schedule="linear")
+    rates = [model.learning_rate_at(epoch) for epoch in (0, 1, 2, 6, 10, 12)]
+    np.testing.assert_allclose(rates, [0, 0.05, 0.1, 0.05, 0, 0], atol=1e-12)
+    cosine = NCFRecommender(learning_rate=0.1, epochs=10, schedule="cosine")
+    np.testing.assert_allclose([cosine.learning_rate_at(e) for e in (0, 5, 10)], [0.1, 0.05, 0], atol=1e-12)
+    assert NCFRecommender(learning_rate=0.1).learning_rate_at(19.5) == 0.1
+
+
+def test_gradients_are_cut() -> None:
+    assert NCFRecommender(**SMALL, max_grad_norm=1e-12).fit(toy()).weights == pytest.approx(
+        NCFRecommender(**{**SMALL, "learning_rate": 1e-12}).fit(toy()).weights, abs=1e-3
+    )
+
+
+def test_bfloat16_learns_nearly_the_same() -> None:
+    model = NCFRecommender(**SMALL, precision="bfloat16", device="cpu").fit(toy())
+    np.testing.assert_allclose(model.weights, NCFRecommender(**SMALL).fit(toy()).weights, atol=0.1)
+
+
+def test_draws_nothing_from_the_state_of_torch() -> None:
+    before = torch.get_rng_state()
+    NCFRecommender(**{**SMALL, "dropout": 0.5}).fit(toy())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    model = NCFRecommender(**SMALL).fit(toy())
+    model.weights = model.weights[:-1]
+    model.save(tmp_path / "model.pkl")
+    with pytest.raises(ArtifactError, match="weights, but the network of these hyperparameters has"):
+        NCFRecommender().load(tmp_path / "model.pkl").recommend([100])
+
+
+def test_weights_begin_on_a_cache_line() -> None:
+    for size in (1, 7, 1000):
+        assert _torch_training.is_aligned(_torch_training.aligned(np.ones(size, np.float32)))
+
+
+PROCESS = """
+import sys
+import numpy as np
+from recctl import NCFRecommender
+from tests.models.suite import toy
+from tests.models.test_torch import SMALL
+from torch import distributed
+model = NCFRecommender(**SMALL).fit(toy())
+np.save(sys.argv[1] + str(distributed.get_rank()) + ".npy", model.weights)
+distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+    script = tmp_path / "process.py"
+    script.write_text(PROCESS)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [*launcher, str(script), f"{tmp_path}/"],
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    first, second = (np.load(tmp_path / f"{rank}.npy") for rank in (0, 1))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, NCFRecommender(**SMALL).fit(toy()).weights, rtol=1e-3, atol=1e-5)
