@@ -22,19 +22,25 @@ Measure = Callable[[], float]
 
 def interactions() -> Iterator[tuple[str, pd.DataFrame]]:
     """(name, the 80 % that models are fitted on) of each data set that is there: `user_id` and `item_id`, int64."""
+    yield from ((name, train) for name, train, _ in parts())
+
+
+def parts() -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
+    """The same, and the other 20 %."""
     from recctl import load_movielens
 
-    yield "MovieLens-100K", _train(load_movielens("100k"))
+    yield "MovieLens-100K", *_split(load_movielens("100k"))
     path = Path(os.environ.get("RECCTL_BENCH_DATA", "")) / "goodbooks" / "ratings.csv.zip"
     if path.exists():
-        yield "goodbooks", _train(pd.read_csv(path).rename(columns={"book_id": "item_id"}))
+        yield "goodbooks", *_split(pd.read_csv(path).rename(columns={"book_id": "item_id"}))
     else:
         print(f"goodbooks is left out: no {path}; see $RECCTL_BENCH_DATA in the README of the benchmarks", flush=True)
 
 
-def _train(rows: pd.DataFrame) -> pd.DataFrame:
+def _split(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     pairs = rows[["user_id", "item_id"]].drop_duplicates()
-    return pairs[np.random.default_rng(42).random(len(pairs)) >= 0.2].reset_index(drop=True)
+    train = np.random.default_rng(42).random(len(pairs)) >= 0.2
+    return pairs[train].reset_index(drop=True), pairs[~train].reset_index(drop=True)
 
 
 @contextmanager

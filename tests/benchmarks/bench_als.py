@@ -1,0 +1,177 @@
+"""ALS's fit against peers with the same objective, factors and iterations: seconds, objective and NDCG@10 of each.
+
+implicit asks for BLAS on one thread, and is measured so too, beside what it does where nobody reads its warning. And:
+two threads against one, how time grows with the interactions, and compilation.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from side_by_side import Measure, in_turns, parts, report, seconds_of
+
+from recctl import ALSRecommender, InteractionDataset
+from recctl.engines import set_threads, threads
+
+RUNNER = Path(__file__).parent / "peers" / "als.py"
+# Name: the peer, its environment, and the hyperparameters that make our objective its own.
+PEERS: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
+    "irspack": ("irspack", {}, {"alpha": 10.0, "reg": 0.003, "reg_by": "pairs"}),
+    "implicit": ("implicit", {}, {"alpha": 9.0, "reg": 0.01, "reg_exponent": 0.0}),
+    "implicit, BLAS on one thread": (
+        "implicit",
+        {"OPENBLAS_NUM_THREADS": "1"},
+        {"alpha": 9.0, "reg": 0.01, "reg_exponent": 0.0},
+    ),
+}
+COMPILE = """
+import time, numba
+begin = time.perf_counter()
+from recctl.kernels import least_squares, least_squares_blocks
+print(time.perf_counter() - begin)
+"""
+
+
+@contextmanager
+def peer(name: str, environment: dict[str, str], rows: pd.DataFrame, d: int, out: Path) -> Iterator[Measure | None]:
+    """A peer's process, as a function that makes it fit once and gives the seconds."""
+    python = Path(os.environ.get("RECCTL_BENCH_PEERS", "")) / "classical" / "bin" / "python"
+    if not python.exists():
+        print(f"{name} is left out: it is not in $RECCTL_BENCH_PEERS/classical", flush=True)
+        yield None
+        return
+    pairs = out.with_suffix(".npy")
+    np.save(pairs, rows.to_numpy())
+    command = [str(value) for value in (python, RUNNER, name, pairs, d, out)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, text=True, env={**os.environ, **environment}, **pipes) as process:
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin is not None
+        assert stdout is not None
+
+        def once() -> float:
+            print(file=stdin, flush=True)
+            return float(stdout.readline())
+
+        yield once
+        stdin.close()
+
+
+def objective(X: sp.csr_array, U: np.ndarray, V: np.ndarray, model: ALSRecommender) -> float:
+    """The docstring's, in float64: `c` is 1, and `1 + alpha` where there is an interaction."""
+    U, V = U.astype(np.float64), V.astype(np.float64)
+    users, items = X.nonzero()
+    scores = np.einsum("ij,ij->i", U[users], V[items])
+    total = np.sum((U.T @ U) * (V.T @ V)) + np.sum((1 + model.alpha) * (1 - scores) ** 2 - scores**2)
+    for factors, others, axis in ((U, len(V), 1), (V, len(U), 0)):
+        n = X.sum(axis=axis)
+        confidences = model.alpha * n + (others if model.reg_by == "pairs" else n)
+        total += model.reg * confidences**model.reg_exponent @ np.sum(factors**2, axis=1)
+    return float(total)
+
+
+def ndcg(U: np.ndarray, V: np.ndarray, train: sp.csr_array, test: sp.csr_array, k: int = 10) -> float:
+    """NDCG@k of the users who have something held out, written the plain way."""
+    gains = 1 / np.log2(np.arange(2, k + 2))
+    values = []
+    for begin in range(0, len(U), 1000):
+        scores = U[begin : begin + 1000] @ V.T
+        scores[train[begin : begin + 1000].nonzero()] = -np.inf
+        relevant = test[begin : begin + 1000].toarray() > 0
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        hits = np.take_along_axis(relevant, best, axis=1) @ gains
+        sizes = relevant.sum(axis=1)
+        values.append((hits / np.concatenate(([np.inf], np.cumsum(gains)))[np.minimum(sizes, k)])[sizes > 0])
+    return float(np.mean(np.concatenate(values)))
+
+
+def compare(data: str, train: pd.DataFrame, test: pd.DataFrame, d: int, name: str, repeats: int) -> None:
+    """Print seconds, objective and NDCG@10 of ours and a peer's."""
+    package, environment, settings = PEERS[name]
+    dataset = InteractionDataset(train)
+    X = dataset.csr
+    known = [vocabulary.codes(test[column].tolist()) for column, vocabulary in
+             (("user_id", dataset.user_vocabulary), ("item_id", dataset.item_vocabulary))]  # fmt: skip
+    both = (known[0] >= 0) & (known[1] >= 0)
+    held_out = sp.csr_array((np.ones(both.sum()), (known[0][both], known[1][both])), shape=X.shape)
+    model = ALSRecommender(n_factors=d, n_iterations=15, tol=0.0, **settings)
+    with ExitStack() as stack:
+        out = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "factors.npz"
+        theirs = stack.enter_context(peer(package, environment, train, d, out))
+        medians = in_turns({"recctl": lambda: seconds_of(lambda: model.fit(dataset)), name: theirs}, repeats)
+        report(f"ALS, {d} factors, 15 iterations: fit", data, medians)
+        if theirs is None:
+            return
+        with np.load(out) as file:
+            factors = [(model.user_factors, model.item_factors), (file["users"], file["items"])]
+    for what, values in (
+        ("objective", [objective(X, *each, model) for each in factors]),
+        ("NDCG@10", [ndcg(*each, X, held_out) for each in factors]),
+    ):
+        ours, others = values
+        figures = {"value": ours, "unit": "", "peer": name, "peer_value": others, "ratio": ours / others}
+        print(json.dumps({"bench": f"ALS, {d} factors: {what}", "data": data, **figures}), flush=True)
+
+
+def scaling(data: str, train: pd.DataFrame) -> None:
+    """Print two threads against one."""
+    before, dataset, measures = threads(), InteractionDataset(train), {}
+    for count in (2, 1):
+
+        def run(count: int = count) -> float:
+            set_threads(count)
+            return seconds_of(lambda: ALSRecommender(tol=0.0).fit(dataset))
+
+        measures[f"{count} threads" if count > 1 else "one thread"] = run
+    report("ALS on two threads: fit", data, in_turns(measures, repeats=5))
+    set_threads(before)
+
+
+def growth() -> None:
+    """Print seconds of an iteration for ever more interactions, of as many to each user and each item."""
+    for n in (10**5, 10**6, 10**7):
+        rng = np.random.default_rng(0)
+        popular = (rng.random(n) ** 2 * (n // 200)).astype(np.int64)
+        dataset = InteractionDataset(pd.DataFrame({"user_id": rng.integers(0, n // 50, n), "item_id": popular}))
+        seconds = []
+        for n_iterations in (1, 4):
+            model = ALSRecommender(n_iterations=n_iterations, tol=0.0)
+            seconds.append(min(seconds_of(partial(model.fit, dataset)) for _ in range(3)))
+        value = (seconds[1] - seconds[0]) / 3 / dataset.matrix.nnz * 1e9
+        line = {"bench": "ALS, 64 factors: an iteration, for each interaction", "data": f"{n:,} rows, drawn"}
+        print(json.dumps({**line, "value": round(value, 1), "unit": "ns"}), flush=True)
+
+
+def main() -> None:
+    """Print a line for each comparison."""
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
+        for what in ("compile its kernels, once", "load its kernels from the cache"):
+            command = [sys.executable, "-c", COMPILE]
+            done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+            print(
+                json.dumps({"bench": f"ALS: {what}", "data": "", "seconds": round(float(done.stdout), 3)}), flush=True
+            )
+    for data, train, test in parts():
+        ALSRecommender().fit(train.iloc[:1000])
+        for d in (64, 256):
+            for name in PEERS:
+                compare(data, train, test, d, name, repeats=(1 if d == 256 else 3) if data == "goodbooks" else 7)
+        scaling(data, train)
+    growth()
+
+
+if __name__ == "__main__":
+    main()
