@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain
-from threading import Semaphore
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from recctl import progress, rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
-from recctl.engines import map_threads
 from recctl.errors import DataError, TrainingError
-from recctl.kernels import products
 from recctl.kernels.least_squares import conjugate_gradients
 from recctl.kernels.least_squares_blocks import blocks, pair_products
+from recctl.models._alternating import MOST_TASKS, WAY_OUT, Phases, Side, in_phases
 from recctl.models.base import Recommender
 from recctl.models.hyperparameters import Between, fitted, hyperparameter
 
 Float64Array = NDArray[np.float64]
-Phases = Iterator[list[Callable[[], None]]]
 
-# A task is about this many multiplications for each solver's step, and there are at most so many tasks to a side.
-_WORK_PER_TASK, _MOST_TASKS = 1 << 20, 64
-# Size of the first scores, roughly. What follows hardly depends on it: see `_Side.balance`.
+# Size of the first scores, roughly. What follows hardly depends on it: see `Side.balance`.
 _INITIAL_SIZE = 0.1
+_NO_TURN = np.empty((0, 0), np.float32)  # where factors are solved for afresh
 
 
 class _NeedsRatings:
@@ -123,10 +117,10 @@ class ALSRecommender(Recommender):
         self.mean = 0.0 if self.implicit else float(matrix.values.mean(dtype=np.float64))
         matrix = self._centred(matrix)
         users, items = (
-            _Side(side, self.n_factors, self._regularisation(side)) for side in (matrix, matrix.transposed()[0])
+            Side(side, self.n_factors, self._regularisation(side)) for side in (matrix, matrix.transposed()[0])
         )
         losses: list[float] = []
-        _in_phases(chain(self._beginning(users, items), self._iterations(users, items, losses)))
+        in_phases(chain(self._beginning(users, items), self._iterations(users, items, losses)))
         self.user_factors, self.item_factors, self.losses = users.factors, items.factors, np.array(losses)
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
@@ -156,7 +150,7 @@ class ALSRecommender(Recommender):
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """The factors, and as much again for safety; the turned interactions; and each task's Gram matrix."""
         d = self.n_factors
-        return 8 * d * (n_users + n_items) + 20 * n_interactions + 8 * _MOST_TASKS * d**2
+        return 8 * d * (n_users + n_items) + 20 * n_interactions + 8 * MOST_TASKS * d**2
 
     # ---- the problem
 
@@ -207,7 +201,7 @@ class ALSRecommender(Recommender):
 
     # ---- the iterations
 
-    def _beginning(self, users: _Side, items: _Side) -> Phases:
+    def _beginning(self, users: Side, items: Side) -> Phases:
         """Factors to begin with, from one round of subspace iteration."""
         random = rng.stream(self.seed, "init")
         items.factors[:] = random.standard_normal(items.factors.shape, np.float32)
@@ -223,7 +217,7 @@ class ALSRecommender(Recommender):
             side.factors *= np.float32(np.sqrt(_INITIAL_SIZE) / size if size else 0)
             yield side.each(side.measure)
 
-    def _iterations(self, users: _Side, items: _Side, losses: list[float]) -> Phases:
+    def _iterations(self, users: Side, items: Side, losses: list[float]) -> Phases:
         matrix = users.interactions
         values = np.ones(1) if matrix.is_binary else matrix.values.astype(np.float64)
         constant = matrix.nnz * (1 + self.alpha * values.mean() if self.implicit else np.square(values).mean())
@@ -234,14 +228,14 @@ class ALSRecommender(Recommender):
                 losses.append(constant + users.values.sum() + items.penalty)
                 task.update(iteration, loss=losses[-1])
                 if not np.isfinite(losses[-1]):
-                    raise TrainingError(f"als: the objective is not finite after iteration {iteration}; {_WAY_OUT}")
+                    raise TrainingError(f"als: the objective is not finite after iteration {iteration}; {WAY_OUT}")
                 if iteration > 1 and losses[-2] - losses[-1] <= self.tol * losses[-2]:
                     break
             if iteration < self.n_iterations:
                 yield users.each(self._solve_task, users, items.factors, _NO_TURN, True)
                 losses[-1] = constant + users.values.sum() + items.penalty
 
-    def _half(self, own: _Side, fixed: _Side, *, exact: bool) -> Phases:
+    def _half(self, own: Side, fixed: Side, *, exact: bool) -> Phases:
         """Solve for one side's factors."""
         turn, spectrum = fixed.basis()
         scale = own.balance(fixed)
@@ -250,7 +244,7 @@ class ALSRecommender(Recommender):
         self.spectrum = spectrum * np.float32(scale**2 if self.implicit else 0)
         yield own.each(self._solve_task, own, fixed.factors, turn / np.float32(scale), exact)
 
-    def _solve_task(self, at: int, own: _Side, fixed: Float32Array, turn: Float32Array, exact: bool) -> None:
+    def _solve_task(self, at: int, own: Side, fixed: Float32Array, turn: Float32Array, exact: bool) -> None:
         matrix, (begin, end) = own.interactions, own.tasks[at]
         problem = matrix.starts, matrix.columns, matrix.values, self._terms, fixed, self.spectrum
         rows = own.reg, own.factors, begin, end
@@ -263,109 +257,3 @@ class ALSRecommender(Recommender):
             else:
                 own.values[at] = blocks(*problem, *rows, self.block_size, False)
         own.measure(at)
-
-
-_NO_TURN = np.empty((0, 0), np.float32)  # where factors are solved for afresh
-_WAY_OUT = "raise reg, lower alpha, or bring ratings to a smaller scale (normalize_ratings)"
-
-
-class _Side:
-    """The users, or the items: their interactions with the other side, and their factors, worked on in tasks.
-
-    Attributes:
-        interactions: A row each.
-        factors: `(n_rows, n_factors)`.
-        reg: What multiplies the squares of each row's factors, `(n_rows,)`.
-        tasks: First row and one past the last of each task; they depend on the data alone.
-        values: What is minimised, summed over each task's rows, `(n_tasks,)`.
-    """
-
-    def __init__(self, interactions: InteractionMatrix, d: int, reg: Float32Array) -> None:
-        self.interactions, self.reg = interactions, reg
-        self.factors = np.empty((interactions.n_rows, d), np.float32)
-        work = interactions.starts + np.arange(interactions.n_rows + 1) * (d / 8)
-        count = max(1, min(_MOST_TASKS, interactions.n_rows, int(work[-1] * d / _WORK_PER_TASK)))
-        cuts = np.unique(np.searchsorted(work, np.linspace(0, work[-1], count + 1)).clip(0, interactions.n_rows))
-        self.tasks = list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True))
-        self.values = np.zeros(len(self.tasks))
-        self._penalties = np.zeros(len(self.tasks))
-        self._grams = np.zeros((len(self.tasks), d, d), np.float32)
-
-    @property
-    def penalty(self) -> float:
-        """The regularisation's part of the objective."""
-        return float(self._penalties.sum())
-
-    @penalty.setter
-    def penalty(self, value: float) -> None:
-        self._penalties *= value / self.penalty if self.penalty else 0
-
-    def each(self, function: Callable[..., None], *arguments: Any) -> list[Callable[[], None]]:
-        """A call for each task, with its number first."""
-        return [partial(function, at, *arguments) for at in range(len(self.tasks))]
-
-    def multiply(self, at: int, other: _Side) -> None:
-        """Make a task's factors the product of its interactions with the other side's factors."""
-        (begin, end), matrix = self.tasks[at], self.interactions
-        out = self.factors[begin:end]
-        products.sparse_dense(matrix.starts[begin : end + 1], matrix.columns, matrix.values, other.factors, out)
-
-    def measure(self, at: int) -> None:
-        """Take a task's part of the Gram matrix and of the penalty."""
-        rows = slice(*self.tasks[at])
-        factors = self.factors[rows]
-        np.matmul(factors.T, factors, out=self._grams[at])
-        self._penalties[at] = np.dot(self.reg[rows], np.einsum("ij,ij->i", factors, factors))
-
-    def turn(self, at: int, turn: Float32Array) -> None:
-        """Multiply a task's factors by a matrix."""
-        rows = slice(*self.tasks[at])
-        self.factors[rows] = self.factors[rows] @ turn
-
-    def basis(self) -> tuple[Float32Array, Float32Array]:
-        """The basis `(n_factors, n_factors)` in which the Gram matrix is diagonal, and its diagonal there."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            gram = self._grams.sum(axis=0, dtype=np.float64).astype(np.float32)
-        if not np.isfinite(gram).all():
-            raise TrainingError(f"als: factors are not finite; {_WAY_OUT}")
-        spectrum, basis = scipy.linalg.eigh(gram, driver="evd", overwrite_a=True, check_finite=False)
-        return np.ascontiguousarray(basis), np.maximum(spectrum, 0)
-
-    def balance(self, fixed: _Side) -> float:
-        """What to multiply the fixed side's factors by, and divide these by, so that both penalties are equal.
-
-        The sum of both is then the least of all that give the same scores.
-        """
-        own, other = self.penalty, fixed.penalty
-        return (own / other) ** 0.25 if own > 0 and other > 0 else 1.0
-
-
-def _in_phases(phases: Phases) -> None:
-    """Do the tasks of each phase on all threads; a phase is asked for when all tasks of the one before are done.
-
-    One pool serves all of them: a fit has many phases of a millisecond, which is what making a pool takes.
-    """
-    done = Semaphore(0)
-    failed = False
-
-    def tasks() -> Iterator[Callable[[], None]]:
-        for phase in phases:
-            yield from phase
-            for _ in phase:
-                done.acquire()
-            if failed:  # the map raises it
-                return
-
-    def run(task: Callable[[], None]) -> None:
-        nonlocal failed
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):  # checked where it matters
-                task()
-        except BaseException:
-            failed = True
-            raise
-        finally:
-            done.release()
-
-    for _ in map_threads(run, tasks()):
-        pass
