@@ -1,0 +1,156 @@
+"""The network of SASRec and its losses; imported by `sasrec` when it is trained, as this module imports torch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+# Logits that are held at once; larger tables only cost memory.
+_LOGITS_AT_ONCE = 1 << 22
+# Logits within these bounds need no shift before exp.
+_SAFE = 40.0
+
+
+class Block(nn.Module):
+    """Self-attention and a layer for each position; both normalise what they are given, and are added to it."""
+
+    attend_gain: nn.Parameter
+    attend_shift: nn.Parameter
+    feed_gain: nn.Parameter
+    feed_shift: nn.Parameter
+    qkv: nn.Parameter
+    qkv_bias: nn.Parameter
+    out: nn.Parameter
+    out_bias: nn.Parameter
+    up: nn.Parameter
+    up_bias: nn.Parameter
+    down: nn.Parameter
+    down_bias: nn.Parameter
+
+    def __init__(self, dim: int, n_heads: int, dropout: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.n_heads, self.dropout = n_heads, dropout
+        for name in ("attend", "feed"):
+            setattr(self, f"{name}_gain", nn.Parameter(torch.ones(dim)))
+            setattr(self, f"{name}_shift", nn.Parameter(torch.zeros(dim)))
+        for name, width in (("qkv", 3 * dim), ("out", dim), ("up", dim), ("down", dim)):
+            setattr(self, name, nn.Parameter(_uniform(width, dim, generator)))
+            setattr(self, f"{name}_bias", nn.Parameter(torch.zeros(width)))
+
+    def forward(self, hidden: torch.Tensor, places: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+        """States `(n, d)` of packed positions, at `places` of a table of `shape`, rows from their left."""
+        dim = hidden.shape[1]
+        normal = functional.layer_norm(hidden, (dim,), self.attend_gain, self.attend_shift)
+        packed = functional.linear(normal, self.qkv, self.qkv_bias)
+        # Only attention sees a table with gaps. They come after what is real, where no position looks.
+        table = packed.new_zeros(shape[0] * shape[1], 3 * dim).index_copy(0, places, packed)
+        q, k, v = table.view(*shape, 3, self.n_heads, dim // self.n_heads).permute(2, 0, 3, 1, 4)  # (B, h, T, d / h)
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        mixed = mixed.transpose(1, 2).reshape(-1, dim).index_select(0, places)
+        hidden = hidden + self._dropped(functional.linear(mixed, self.out, self.out_bias))
+        normal = functional.layer_norm(hidden, (dim,), self.feed_gain, self.feed_shift)
+        wide = self._dropped(functional.relu(functional.linear(normal, self.up, self.up_bias)))
+        return hidden + self._dropped(functional.linear(wide, self.down, self.down_bias))
+
+    def _dropped(self, hidden: torch.Tensor) -> torch.Tensor:
+        return functional.dropout(hidden, self.dropout, self.training)
+
+
+class SASRecNetwork(nn.Module):
+    """Vectors of items and positions, and blocks over them."""
+
+    def __init__(
+        self, n_items: int, dim: int, longest: int, blocks: tuple[int, int], dropout: float, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.item = nn.Parameter(torch.empty(n_items, dim).normal_(0, 0.02, generator=generator))
+        self.position = nn.Parameter(torch.empty(longest, dim).normal_(0, 0.02, generator=generator))
+        self.blocks = nn.ModuleList([Block(dim, blocks[1], dropout, generator) for _ in range(blocks[0])])
+        self.gain, self.shift = nn.Parameter(torch.ones(dim)), nn.Parameter(torch.zeros(dim))
+
+    def forward(
+        self, inputs: torch.Tensor, positions: torch.Tensor, places: torch.Tensor, shape: tuple[int, int]
+    ) -> torch.Tensor:
+        """States `(n, d)` after each of n packed inputs; see `kernels.sequences.pack`."""
+        hidden = functional.embedding(inputs, self.item) + functional.embedding(positions, self.position)
+        hidden = functional.dropout(hidden, self.dropout, self.training)
+        for block in self.blocks:
+            hidden = block(hidden, places, shape)
+        return functional.layer_norm(hidden, (hidden.shape[1],), self.gain, self.shift)
+
+
+class _Softmax(torch.autograd.Function):
+    """The sum of cross-entropies over all items, and its gradient in the same pass: logits are made once, in parts."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(hidden.device.type, enabled=False):
+            hidden, items = hidden.float(), items.float()
+            of_hidden, of_items = torch.empty_like(hidden), torch.zeros_like(items)
+            total = hidden.new_zeros(())
+            bound = hidden.norm(dim=1).max() * items.norm(dim=1).max() if len(hidden) else total
+            step = max(1, _LOGITS_AT_ONCE // len(items))
+            for begin in range(0, len(hidden), step):
+                part, target = hidden[begin : begin + step], targets[begin : begin + step]
+                logits = part @ items.T
+                if not bound < _SAFE:
+                    logits -= logits.amax(dim=1, keepdim=True)
+                total += -logits.gather(1, target[:, None]).sum()
+                masses = logits.exp_().sum(dim=1, keepdim=True)
+                total += masses.log().sum()
+                torch.mm(logits, items, out=of_hidden[begin : begin + step])
+                of_hidden[begin : begin + step] /= masses
+                of_items.addmm_(logits.T, part / masses)
+            of_hidden -= functional.embedding(targets, items)
+            of_items.index_add_(0, targets, hidden, alpha=-1)
+        ctx.save_for_backward(of_hidden, of_items)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        of_hidden, of_items = ctx.saved_tensors
+        return of_hidden * gradient, of_items * gradient, None
+
+
+def softmax(hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Cross-entropies over all items, summed; hidden `(n, d)`, items `(n_items, d)`, targets `(n,)`."""
+    result: torch.Tensor = _Softmax.apply(hidden, items, targets)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _against(
+    hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of the targets `(n,)`, and of negatives `(n, m)`, minus infinity where one is the target."""
+    positive = (hidden * functional.embedding(targets, items)).sum(dim=1)
+    others = hidden @ functional.embedding(negatives, items).T
+    return positive, others.masked_fill(negatives == targets[:, None], -math.inf)
+
+
+def sampled_softmax(
+    hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor
+) -> torch.Tensor:
+    """As `softmax`, the sum over the other items estimated from some, drawn uniformly: `(m,)`."""
+    positive, others = _against(hidden, items, targets, negatives)
+    weight = math.log(max(1, len(items) - 1) / len(negatives))
+    rest = torch.logsumexp(others.float() + weight, dim=1)
+    return functional.softplus(rest - positive.float()).sum()
+
+
+def binary(
+    hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor, power: float
+) -> torch.Tensor:
+    """The sum of `-power log sigmoid(s+) - sum log(1 - sigmoid(s-))`: BCE with power 1, else gBCE."""
+    positive, others = _against(hidden, items, targets, negatives)
+    return power * functional.softplus(-positive.float()).sum() + functional.softplus(others.float()).sum()
+
+
+def _uniform(n_out: int, n_in: int, generator: torch.Generator) -> torch.Tensor:
+    """Glorot & Bengio, 2010: uniform, so that signals keep their size."""
+    limit = (6 / (n_in + n_out)) ** 0.5
+    return torch.empty(n_out, n_in).uniform_(-limit, limit, generator=generator)

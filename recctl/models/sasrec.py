@@ -1,0 +1,198 @@
+"""SASRec: the next item from the order of a history, by self-attention."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from recctl import rng
+from recctl.data.dataset import InteractionDataset
+from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
+from recctl.errors import ConfigError
+from recctl.kernels import grouping, sequences
+from recctl.models._torch import TorchRecommender
+from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter
+
+if TYPE_CHECKING:
+    import torch
+
+_EPSILON = np.float32(1e-5)
+
+
+class SASRecRecommender(TorchRecommender):
+    """Self-attentive sequential recommendation (Kang & McAuley, 2018, "Self-Attentive Sequential Recommendation").
+
+    A history's items, oldest first, at most the last `max_length`, become vectors `e_i + p_t`; blocks of causal
+    self-attention (eq. 2-4) and a layer for each position (eq. 5) make of them states `h_t`, and an item scores
+    `h_t . e_i` (eq. 6). Each position of a history is trained to tell the item after it, all in one pass, by `loss`:
+
+        softmax          -log softmax over all items
+        sampled_softmax  the same, with the other items' sum estimated from `n_negatives`
+        bce              -log sigmoid(s+) - sum over negatives of log(1 - sigmoid(s-))       (the paper's)
+        gbce             the same with a power on the first sigmoid (Petrov & Macdonald, 2023), by `calibration`
+
+    Rows of one user are ordered by timestamp, equal ones as they stand in the data; without timestamps, all as they
+    stand. An epoch costs O(positions * (n_items or n_negatives) * embedding_dim); layers see real positions only, and
+    the logits of softmax are made once, in parts. Strangers are served by their history, like everyone else.
+    `similar_items` is by the cosine of items' vectors.
+
+    Not as in the paper: blocks normalise what they are given (pre-norm); attention weights are not dropped; negatives
+    are drawn for a batch, not for each position, and may be items of the user, though not the target; positions count
+    from the oldest item.
+    """
+
+    name = "sasrec"
+    reads_order = True
+    too_large_advice: ClassVar[str] = "lower embedding_dim, or raise data.min_item_interactions"
+
+    max_length: int = hyperparameter(
+        50, ge=1, help="Items of a history that are looked at: the last.", search=Choices((20, 50, 100, 200))
+    )
+    n_blocks: int = hyperparameter(2, ge=1, help="Layers of attention.", search=Choices((1, 2, 3)))
+    n_heads: int = hyperparameter(1, ge=1, help="Heads of attention; embedding_dim is a multiple.")
+    dropout: float = hyperparameter(
+        0.2, ge=0, lt=1, help="Share of outputs that is dropped in training.", search=Between(0.1, 0.6)
+    )
+    loss: Literal["softmax", "sampled_softmax", "bce", "gbce"] = hyperparameter(
+        "softmax", help="What is minimised; the others spare time where items are many."
+    )
+    n_negatives: int = hyperparameter(256, ge=1, help="Items drawn for a batch; softmax needs none.")
+    calibration: float = hyperparameter(0.75, ge=0, le=1, help="t of gbce: 0 is bce, 1 calibrated as softmax is.")
+    batch_size: int = hyperparameter(128, ge=1, help="Histories a step.", search=Choices((64, 128, 256, 512)))
+
+    histories: InteractionMatrix = fitted("(n_users, n_items)")
+
+    # ---- training
+
+    def _fit(self, interactions: InteractionDataset) -> None:
+        if self.embedding_dim % self.n_heads:
+            raise ConfigError(
+                f"sasrec: embedding_dim={self.embedding_dim} is no multiple of n_heads={self.n_heads}: change one"
+            )
+        self.histories = _in_order(interactions)
+        super()._fit(interactions)
+
+    def _network(self) -> torch.nn.Module:
+        from recctl.models._sasrec_network import SASRecNetwork
+
+        sizes = len(self.item_vocabulary), self.embedding_dim, self.max_length
+        return SASRecNetwork(*sizes, (self.n_blocks, self.n_heads), self.dropout, self._generator("init"))
+
+    def _batches(self, interactions: InteractionDataset, epoch: int, batch_size: int) -> Iterator[Any]:
+        """Inputs, targets, positions, places `(n,)`, the table's shape, and negatives `(n_negatives,)`."""
+        import torch
+
+        order = rng.stream(self.seed, "shuffle", epoch).permutation(self._trainable)
+        draws = rng.stream(self.seed, "negatives", epoch)
+        histories, n_negatives = self.histories, 0 if self.loss == "softmax" else self.n_negatives
+        for begin in range(0, len(order), batch_size):
+            rows = order[begin : begin + batch_size]
+            *packed, width = sequences.pack(histories.starts, histories.columns, rows, self.max_length)
+            negatives = torch.from_numpy(draws.integers(histories.n_columns, size=n_negatives))
+            yield (*(torch.from_numpy(part) for part in packed), (len(rows), width), negatives)
+
+    @cached_property
+    def _trainable(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Users with something to tell after something."""
+        return np.flatnonzero(np.diff(self.histories.starts) > 1)
+
+    def _n_batches(self, interactions: InteractionDataset, batch_size: int) -> int:
+        return math.ceil(len(self._trainable) / batch_size)
+
+    def _loss(self, network: Any, batch: Any) -> tuple[torch.Tensor, int]:
+        from recctl.models import _sasrec_network as losses
+
+        inputs, targets, positions, places = (part.to(self._device) for part in batch[:4])
+        hidden = network(inputs, positions, places, batch[4])
+        if self.loss == "softmax":
+            return losses.softmax(hidden, network.item, targets), len(targets)
+        given = hidden, network.item, targets, batch[5].to(self._device)
+        if self.loss == "sampled_softmax":
+            return losses.sampled_softmax(*given), len(targets)
+        return losses.binary(*given, self._power() if self.loss == "gbce" else 1.0), len(targets)
+
+    def _power(self) -> float:
+        """Beta of gBCE (Petrov & Macdonald, 2023, eq. 9), from the share of items that are drawn."""
+        share = min(1.0, self.n_negatives / max(1, len(self.item_vocabulary) - 1))
+        return share * (self.calibration * (1 - 1 / share) + 1 / share)
+
+    # ---- answering
+
+    def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
+        if users is not None:
+            histories = self.histories.take(users)
+        scores = np.zeros((histories.n_rows, histories.n_columns), np.float32)
+        # One after another: a product of many rounds a person's scores as their number wants it.
+        for row, out in enumerate(scores):
+            items = histories.columns[histories.starts[row] : histories.starts[row + 1]][-self.max_length :]
+            if len(items):
+                np.matmul(self._arrays["item"], self._state(items), out=out)
+        return scores
+
+    def _state(self, items: Int32Array) -> Float32Array:
+        """The state after the last of some items, `(embedding_dim,)`; the last block computes no other."""
+        weights = self._arrays
+        hidden: Float32Array = weights["item"][items] + weights["position"][: len(items)]
+        for at in range(self.n_blocks):
+            own = {name: weights[f"blocks.{at}.{name}"] for name in _BLOCK}
+            normal = _normal(hidden, own["attend_gain"], own["attend_shift"])
+            packed = normal @ own["qkv"].T + own["qkv_bias"]
+            asked = slice(-1, None) if at == self.n_blocks - 1 else slice(None)
+            hidden = hidden[asked] + self._attended(packed, asked) @ own["out"].T + own["out_bias"]
+            normal = _normal(hidden, own["feed_gain"], own["feed_shift"])
+            wide: Float32Array = np.maximum(normal @ own["up"].T + own["up_bias"], np.float32(0))
+            hidden = hidden + wide @ own["down"].T + own["down_bias"]
+        return _normal(hidden[-1], weights["gain"], weights["shift"])
+
+    def _attended(self, packed: Float32Array, asked: slice) -> Float32Array:
+        """Causal attention of the positions asked for, `(n, d)`, from queries, keys and values side by side."""
+        n, width = len(packed), self.embedding_dim // self.n_heads
+        q, k, v = packed.reshape(n, 3, self.n_heads, width).transpose(1, 2, 0, 3)  # (h, n, d / h)
+        logits = q[:, asked] @ k.transpose(0, 2, 1) * np.float32(width**-0.5)
+        if logits.shape[1] > 1:
+            logits[:, np.triu(np.ones((n, n), bool), 1)] = -np.inf
+        logits -= logits.max(axis=2, keepdims=True)
+        np.exp(logits, out=logits)
+        logits /= logits.sum(axis=2, keepdims=True)
+        mixed: Float32Array = (logits @ v).astype(np.float32, copy=False)
+        return mixed.transpose(1, 0, 2).reshape(-1, self.embedding_dim)
+
+    def _similarity(self, items: Int32Array) -> Float32Array:
+        vectors = self._arrays["item"]
+        lengths = np.sqrt(np.einsum("if,if->i", vectors, vectors))
+        unit = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
+        similarity: Float32Array = unit[items] @ unit.T
+        return similarity
+
+    def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
+        """Weights, gradients, Adam's moments and the best so far; the logits of a part; histories in order."""
+        return 24 * self.embedding_dim * n_items + 4 * max(n_items, 1 << 22) + 12 * n_interactions
+
+
+_BLOCK = (
+    *("attend_gain", "attend_shift", "feed_gain", "feed_shift"),
+    *("qkv", "qkv_bias", "out", "out_bias", "up", "up_bias", "down", "down_bias"),
+)
+
+
+def _normal(hidden: Float32Array, gain: Float32Array, shift: Float32Array) -> Float32Array:
+    """Layer normalisation."""
+    centred = hidden - hidden.mean(axis=-1, keepdims=True)
+    spread = np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True) + _EPSILON)
+    normal: Float32Array = centred / spread * gain + shift
+    return normal
+
+
+def _in_order(interactions: InteractionDataset) -> InteractionMatrix:
+    """Users by items, each row oldest first, repeats included."""
+    order = np.arange(len(interactions))
+    if interactions.timestamps is not None:
+        order = grouping.ascending(interactions.timestamps)
+    order = order[np.argsort(interactions.users[order], kind="stable")]
+    starts = np.zeros(interactions.n_users + 1, np.int64)
+    np.cumsum(np.bincount(interactions.users, minlength=interactions.n_users), out=starts[1:])
+    return InteractionMatrix(starts, interactions.items[order], np.empty(0, np.float32), interactions.n_items)

@@ -1,0 +1,122 @@
+"""SASRec: the contract of models, and its network and losses against plain formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from recctl.data.dataset import InteractionDataset
+from recctl.errors import ConfigError, DataError
+from recctl.models import _sasrec_network as losses
+from recctl.models.base import Recommender
+from recctl.models.sasrec import SASRecRecommender
+from tests.models.suite import ModelSuite, checkerboard, toy
+
+SMALL = {"embedding_dim": 8, "max_length": 30, "epochs": 40, "batch_size": 16, "learning_rate": 0.01, "dropout": 0.1}
+
+
+class TestSASRec(ModelSuite):
+    name = "sasrec"
+    hyperparameters = SMALL
+    personal = False  # what is withheld from the checkerboard comes after nothing
+
+    def test_finds_similar_items_or_says_it_cannot(self, fitted: Recommender) -> None:
+        """Weaker than the suite's: the n-th even and the n-th odd item stand at one position, and are alike in that."""
+        near = fitted.similar_items([10, 3], k=4)
+        assert list(near.columns) == ["item_id", "similar_item_id", "score", "rank"]
+        assert near.item_id.tolist() == [10] * 4 + [3] * 4
+        assert (near.item_id != near.similar_item_id).all()
+        assert (near.groupby("item_id").score.diff().dropna() <= 0).all()
+        with pytest.raises(DataError, match="sasrec: item 4: not in what"):
+            fitted.similar_items([3, 4])
+        model = SASRecRecommender(**{**SMALL, "embedding_dim": 32, "epochs": 5, "dropout": 0.5}).fit(checkerboard())
+        near = model.similar_items(range(50), k=5)
+        assert (near.item_id % 2 == near.similar_item_id % 2).mean() > 0.9
+
+
+def states(model: SASRecRecommender, items: torch.Tensor) -> torch.Tensor:
+    """The network's states of one history."""
+    n = len(items)
+    return model.model(items, torch.arange(n), torch.arange(n), (1, n))
+
+
+@pytest.mark.parametrize("n_heads", [1, 2])
+def test_each_prefix_alone_gives_what_one_pass_gives(n_heads: int) -> None:
+    model = SASRecRecommender(**{**SMALL, "epochs": 2}, n_heads=n_heads).fit(toy())
+    items = torch.tensor([3, 1, 4, 1, 5, 9, 2])
+    with torch.no_grad():
+        once = states(model, items).numpy()
+    for end in range(1, 8):
+        np.testing.assert_allclose(model._state(items[:end].numpy().astype(np.int32)), once[end - 1], atol=1e-5)
+
+
+def test_the_future_changes_nothing() -> None:
+    model = SASRecRecommender(**{**SMALL, "epochs": 1}).fit(toy())
+    with torch.no_grad():
+        one, other = (states(model, torch.tensor([3, 1, 4, *rest])) for rest in ([1, 5], [7, 8]))
+    assert torch.equal(one[:3], other[:3])
+    assert not torch.allclose(one[3:], other[3:])
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sampled_softmax", "bce", "gbce"])
+def test_a_batch_gives_the_gradient_of_its_histories_one_by_one(loss: str) -> None:
+    model = SASRecRecommender(**{**SMALL, "epochs": 1, "dropout": 0.0}, loss=loss, n_negatives=6).fit(toy())
+    network = model.model
+    batch = next(model._batches(InteractionDataset(toy()), 0, 16))
+
+    def gradient(batches: list) -> torch.Tensor:
+        network.zero_grad(set_to_none=True)
+        sum(model._loss(network, part)[0] for part in batches).backward()
+        return torch.cat([parameter.grad.reshape(-1) for parameter in network.parameters()])
+
+    owners = batch[3] // batch[4][1]
+    alone = []
+    for row in owners.unique():
+        inputs, targets, positions = (part[owners == row] for part in batch[:3])
+        alone.append((inputs, targets, positions, torch.arange(len(inputs)), (1, len(inputs)), batch[5]))
+    torch.testing.assert_close(gradient([batch]), gradient(alone), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1.0, 50.0])
+def test_softmax_is_torchs_cross_entropy(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "_LOGITS_AT_ONCE", 60)
+    drawn = torch.Generator().manual_seed(0)
+    hidden, items = (torch.randn(n, 6, generator=drawn).mul(scale).requires_grad_() for n in (11, 20))
+    targets = torch.arange(11) % 4
+    expected = functional.cross_entropy(hidden @ items.T, targets, reduction="sum")
+    found = losses.softmax(hidden, items, targets)
+    torch.testing.assert_close(found, expected)
+    for a, b in zip(
+        torch.autograd.grad(3 * found, [hidden, items]), torch.autograd.grad(3 * expected, [hidden, items]), strict=True
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * scale)
+
+
+def test_losses_of_negatives_are_the_formulas() -> None:
+    drawn = torch.Generator().manual_seed(0)
+    hidden, items = (torch.randn(n, 6, generator=drawn) for n in (5, 20))
+    targets, negatives = torch.arange(5), torch.tensor([9, 3, 11])
+    softmax = bce = 0.0
+    for h, target in zip(hidden, targets, strict=True):
+        others = [float(h @ items[j]) for j in negatives if j != target]
+        positive = float(h @ items[target])
+        rest = 19 / 3 * sum(np.exp(others))
+        softmax -= np.log(np.exp(positive) / (np.exp(positive) + rest))
+        bce += 0.3 * np.log1p(np.exp(-positive)) + sum(np.log1p(np.exp(other)) for other in others)
+    assert float(losses.sampled_softmax(hidden, items, targets, negatives)) == pytest.approx(softmax, rel=1e-4)
+    assert float(losses.binary(hidden, items, targets, negatives, 0.3)) == pytest.approx(bce, rel=1e-4)
+
+
+def test_learns_what_comes_next_by_time_not_by_row() -> None:
+    rows = toy()[["user_id"]].assign(item_id=0).groupby("user_id").head(6).reset_index(drop=True)
+    rows["timestamp"] = rows.groupby("user_id").cumcount()
+    rows["item_id"] = (rows.user_id + rows.timestamp) % 10
+    model = SASRecRecommender(**{**SMALL, "epochs": 60}).fit(rows.sample(frac=1, random_state=0))
+    assert model.recommend_for_history([[3, 4, 5], [7, 8]], k=1).item_id.tolist() == [6, 9]
+
+
+def test_refuses_heads_that_do_not_divide() -> None:
+    with pytest.raises(ConfigError, match="embedding_dim=8 is no multiple of n_heads=3"):
+        SASRecRecommender(**SMALL, n_heads=3).fit(toy())
