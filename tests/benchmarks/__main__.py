@@ -38,14 +38,18 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
     lines = ["| what | data | recctl | against | there | recctl / there |", "|---|---|---:|---|---:|---:|"]
     for row in (row for rows in results.values() for row in rows):
         unit = row.get("unit", "s")
-        cells = [row["bench"], row.get("data", ""), f"{row.get('seconds', row.get('value')):.3g} {unit}"]
+        cells = [row["bench"], row.get("data", ""), _number(row.get("seconds", row.get("value")), unit)]
         if "peer" in row:
             theirs = row.get("peer_seconds", row.get("peer_value"))
-            cells += [row["peer"], f"{theirs:.3g} {unit}", f"**{row['ratio']:.2f}**"]
+            cells += [row["peer"], _number(theirs, unit), f"**{row['ratio']:.2f}**"]
         else:
             cells += ["", "", ""]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.3g} {unit}"
 
 
 def main(names: list[str]) -> None:

@@ -83,10 +83,10 @@ def objective(X: sp.csr_array, U: np.ndarray, V: np.ndarray, model: ALSRecommend
 
 
 def ndcg(U: np.ndarray, V: np.ndarray, train: sp.csr_array, test: sp.csr_array, k: int = 10) -> float:
-    """NDCG@k of the users who have something held out, written the plain way."""
+    """NDCG@k of those of the first 5,000 users who have something held out, written the plain way."""
     gains = 1 / np.log2(np.arange(2, k + 2))
     values = []
-    for begin in range(0, len(U), 1000):
+    for begin in range(0, min(len(U), 5000), 1000):
         scores = U[begin : begin + 1000] @ V.T
         scores[train[begin : begin + 1000].nonzero()] = -np.inf
         relevant = test[begin : begin + 1000].toarray() > 0
