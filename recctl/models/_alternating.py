@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from threading import Semaphore
 from typing import Any
 
@@ -17,8 +18,11 @@ from recctl.kernels import products
 
 Phases = Iterator[list[Callable[[], None]]]
 
-# A task is about this many multiplications for each step of a solver, and there are at most so many tasks to a side.
-_WORK_PER_TASK, MOST_TASKS = 1 << 20, 64
+# There are at most so many tasks to a side; and as many as each has times this many multiplications to do for a step of
+# a solver, so that small data is not cut into crumbs, nor large data for few threads.
+MOST_TASKS, _WORK_UNIT = 64, 1 << 17
+# What a product of matrices should take, in multiplications, to be worth a task of its own.
+_PRODUCT = 1 << 24
 WAY_OUT = "raise reg, lower alpha, or bring ratings to a smaller scale (normalize_ratings)"
 
 
@@ -37,9 +41,11 @@ class Side:
         self.interactions, self.reg = interactions, reg
         self.factors = np.empty((interactions.n_rows, d), np.float32)
         work = interactions.starts + np.arange(interactions.n_rows + 1) * (d / 8)
-        count = max(1, min(MOST_TASKS, interactions.n_rows, int(work[-1] * d / _WORK_PER_TASK)))
+        count = max(1, min(MOST_TASKS, interactions.n_rows, round((work[-1] * d / _WORK_UNIT) ** 0.5)))
         cuts = np.unique(np.searchsorted(work, np.linspace(0, work[-1], count + 1)).clip(0, interactions.n_rows))
         self.tasks = list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True))
+        pieces = max(1, min(MOST_TASKS, interactions.n_rows * d * d // _PRODUCT))
+        self._pieces = np.linspace(0, interactions.n_rows, pieces + 1).astype(int).tolist()
         self.values = np.zeros(len(self.tasks))
         self._penalties = np.zeros(len(self.tasks))
         self._grams = np.zeros((len(self.tasks), d, d), np.float32)
@@ -72,8 +78,14 @@ class Side:
 
     def turn(self, at: int, turn: Float32Array) -> None:
         """Multiply a task's factors by a matrix."""
-        rows = slice(*self.tasks[at])
-        self.factors[rows] = self.factors[rows] @ turn
+        self._turn(*self.tasks[at], turn)
+
+    def turn_all(self, turn: Float32Array) -> list[Callable[[], None]]:
+        """Multiply all factors by a matrix: the calls that do it."""
+        return [partial(self._turn, begin, end, turn) for begin, end in pairwise(self._pieces)]
+
+    def _turn(self, begin: int, end: int, turn: Float32Array) -> None:
+        self.factors[begin:end] = self.factors[begin:end] @ turn
 
     def basis(self) -> tuple[Float32Array, Float32Array]:
         """The basis `(n_factors, n_factors)` in which the Gram matrix is diagonal, and its diagonal there."""
@@ -96,6 +108,8 @@ class Side:
 def in_phases(phases: Phases) -> None:
     """Do the tasks of each phase on all threads; a phase is asked for when all tasks of the one before are done.
 
+    A task that is alone is done at once.
+
     One pool serves all of them: a fit has many phases of a millisecond, which is what making a pool takes.
     """
     done = Semaphore(0)
@@ -103,6 +117,9 @@ def in_phases(phases: Phases) -> None:
 
     def tasks() -> Iterator[Callable[[], None]]:
         for phase in phases:
+            if len(phase) == 1:
+                phase[0]()
+                continue
             yield from phase
             for _ in phase:
                 done.acquire()

@@ -209,7 +209,7 @@ class ALSRecommender(Recommender):
         yield users.each(users.measure)
         turn, spectrum = users.basis()
         kept: Float32Array = np.maximum(spectrum, max(1e-6 * float(spectrum[-1]), 1e-30)).astype(np.float32)
-        yield users.each(users.turn, turn / np.sqrt(kept))
+        yield users.turn_all(turn / np.sqrt(kept))
         yield items.each(items.multiply, users)
         yield users.each(users.multiply, items)
         for side in (users, items):
@@ -239,7 +239,7 @@ class ALSRecommender(Recommender):
         """Solve for one side's factors."""
         turn, spectrum = fixed.basis()
         scale = own.balance(fixed)
-        yield fixed.each(fixed.turn, turn * np.float32(scale))
+        yield fixed.turn_all(turn * np.float32(scale))
         fixed.penalty *= scale**2
         self.spectrum = spectrum * np.float32(scale**2 if self.implicit else 0)
         yield own.each(self._solve_task, own, fixed.factors, turn / np.float32(scale), exact)
