@@ -90,7 +90,7 @@ class Side:
     def basis(self) -> tuple[Float32Array, Float32Array]:
         """The basis `(n_factors, n_factors)` in which the Gram matrix is diagonal, and its diagonal there."""
         with np.errstate(over="ignore", invalid="ignore"):
-            gram = self._grams.sum(axis=0, dtype=np.float64).astype(np.float32)
+            gram = self._grams.sum(axis=0)
         if not np.isfinite(gram).all():
             raise TrainingError(f"als: factors are not finite; {WAY_OUT}")
         spectrum, basis = scipy.linalg.eigh(gram, driver="evd", overwrite_a=True, check_finite=False)

@@ -29,11 +29,11 @@ RUNNER = Path(__file__).parent / "peers" / "als.py"
 # Name: the peer, its environment, and the hyperparameters that make our objective its own.
 PEERS: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
     "irspack": ("irspack", {}, {"alpha": 10.0, "reg": 0.003, "reg_by": "pairs"}),
-    "implicit": ("implicit", {}, {"alpha": 9.0, "reg": 0.01, "reg_exponent": 0.0}),
+    "implicit": ("implicit", {}, {"alpha": 9.0, "reg": 0.01, "reg_exponent": 0.0, "cg_steps": 1}),
     "implicit, BLAS on one thread": (
         "implicit",
         {"OPENBLAS_NUM_THREADS": "1"},
-        {"alpha": 9.0, "reg": 0.01, "reg_exponent": 0.0},
+        {"alpha": 9.0, "reg": 0.01, "reg_exponent": 0.0, "cg_steps": 1},
     ),
 }
 COMPILE = """
