@@ -209,7 +209,7 @@ class ALSRecommender(Recommender):
         yield users.each(users.measure)
         turn, spectrum = users.basis()
         kept: Float32Array = np.maximum(spectrum, max(1e-6 * float(spectrum[-1]), 1e-30)).astype(np.float32)
-        yield users.turn_all(turn / np.sqrt(kept))
+        yield users.turn_all((turn / np.sqrt(kept)).astype(np.float32))
         yield items.each(items.multiply, users)
         yield users.each(users.multiply, items)
         for side in (users, items):
