@@ -18,9 +18,9 @@ from recctl.kernels import products
 
 Phases = Iterator[list[Callable[[], None]]]
 
-# There are at most so many tasks to a side; and as many as each has times this many multiplications to do for a step of
-# a solver, so that small data is not cut into crumbs, nor large data for few threads.
-MOST_TASKS, _WORK_UNIT = 64, 1 << 17
+# A task is about so many multiplications for each step of a solver, which is what makes it worth handing over. But
+# there are two to a side, if it has two rows; and not too many, for each keeps a Gram matrix.
+_WORK_PER_TASK, MOST_TASKS = 1 << 22, 64
 # What a product of matrices should take, in multiplications, to be worth a task of its own.
 _PRODUCT = 1 << 24
 WAY_OUT = "raise reg, lower alpha, or bring ratings to a smaller scale (normalize_ratings)"
@@ -41,7 +41,7 @@ class Side:
         self.interactions, self.reg = interactions, reg
         self.factors = np.empty((interactions.n_rows, d), np.float32)
         work = interactions.starts + np.arange(interactions.n_rows + 1) * (d / 8)
-        count = max(1, min(MOST_TASKS, interactions.n_rows, round((work[-1] * d / _WORK_UNIT) ** 0.5)))
+        count = min(interactions.n_rows, MOST_TASKS, max(2, int(work[-1] * d / _WORK_PER_TASK)))
         cuts = np.unique(np.searchsorted(work, np.linspace(0, work[-1], count + 1)).clip(0, interactions.n_rows))
         self.tasks = list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True))
         pieces = max(1, min(MOST_TASKS, interactions.n_rows * d * d // _PRODUCT))

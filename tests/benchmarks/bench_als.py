@@ -1,6 +1,7 @@
 """ALS's fit against peers with the same objective, factors and iterations: seconds, objective and NDCG@10 of each.
 
-implicit asks for BLAS on one thread, and is measured so too, beside what it does where nobody reads its warning. And:
+They take three steps of conjugate gradients; we take what it needs to be below their objective, two and one. implicit
+asks for BLAS on one thread, and is measured so too, beside what it does where nobody reads its warning. And:
 two threads against one, how time grows with the interactions, and compilation.
 """
 

@@ -135,11 +135,11 @@ def test_progress_shows_the_loss():
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_models_are_equal_on_any_number_of_threads(solver, monkeypatch, tmp_path):
-    rows = toy(1, 600, 400)  # several tasks
+    rows = toy(1, 600, 800)  # several tasks
     hashes = set()
     for threads in ("1", "2", "5"):
         monkeypatch.setenv("RECCTL_THREADS", threads)
-        hashes.add(ALSRecommender(n_factors=48, n_iterations=3, solver=solver).fit(rows).save(tmp_path / threads))
+        hashes.add(ALSRecommender(n_factors=128, n_iterations=2, solver=solver).fit(rows).save(tmp_path / threads))
     assert len(hashes) == 1
 
 
