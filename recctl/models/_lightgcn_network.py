@@ -1,0 +1,170 @@
+"""The network of LightGCN; imported by `lightgcn` when it is trained, as this module imports torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from recctl.data.matrix import InteractionMatrix
+from recctl.kernels import propagation
+
+# Rows of the softmax that are computed at once: their logits stay in the cache.
+_ROWS = 512
+
+
+class LightGCNNetwork(nn.Module):
+    """Vectors of all users, then of all items, and the graph they are propagated over.
+
+    Args:
+        graph: The normalised adjacency, symmetric, `(n_nodes, n_nodes)`.
+        n_users: The first nodes are users.
+        dim: Length of the vectors.
+        n_layers: How far they are propagated.
+        generator: Draws the first vectors (Glorot & Bengio, 2010).
+    """
+
+    starts: torch.Tensor
+    columns: torch.Tensor
+    values: torch.Tensor
+
+    def __init__(
+        self, graph: InteractionMatrix, n_users: int, dim: int, n_layers: int, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.n_layers = n_layers
+        parts = [torch.empty(n, dim) for n in (n_users, graph.n_rows - n_users)]
+        for part in parts:
+            nn.init.xavier_uniform_(part, generator=generator)
+        self.vectors = nn.Parameter(torch.cat(parts))
+        for name in ("starts", "columns", "values"):
+            self.register_buffer(name, torch.from_numpy(getattr(graph, name)), persistent=False)
+        self._rooms: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def forward(self, nodes: torch.Tensor, values: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """What propagation makes of some nodes' vectors, and these vectors themselves, both `(b, dim)`.
+
+        Args:
+            nodes: Which, `(b,)` int64.
+            values: Values of the graph instead of its own, where some edges are dropped.
+        """
+        found: tuple[torch.Tensor, torch.Tensor] = _Lookup.apply(  # type: ignore[no-untyped-call]
+            self.vectors, nodes, self.values if values is None else values, self
+        )
+        return found
+
+    def propagated(self, vectors: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """The mean over layers, `(n_nodes, dim)`, in a room that the next call may write to."""
+        if vectors.device.type == "cpu":
+            if self._rooms is None:
+                self._rooms = torch.empty_like(vectors), torch.empty_like(vectors)
+            first, second = self._rooms
+            rooms = (second, first) if vectors is first else self._rooms
+            return torch.from_numpy(
+                propagation.propagate(
+                    *(self.starts.numpy(), self.columns.numpy(), values.numpy()),
+                    *(vectors.detach().numpy(), self.n_layers, (rooms[0].numpy(), rooms[1].numpy())),
+                )
+            )
+        shape = len(vectors), len(vectors)
+        graph = torch.sparse_csr_tensor(self.starts, self.columns.long(), values, shape)
+        mean = vectors
+        for _ in range(self.n_layers):
+            mean = vectors + graph @ mean
+        return mean / (self.n_layers + 1)
+
+
+class _Lookup(torch.autograd.Function):
+    """Nodes' vectors, propagated and as they are, in one step: gradients of both meet in one array over all nodes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, vectors: torch.Tensor, nodes: torch.Tensor, values: torch.Tensor, network: LightGCNNetwork
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx.save_for_backward(nodes, values)
+        ctx.network = network
+        return network.propagated(vectors, values)[nodes], vectors[nodes]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        nodes, values = ctx.saved_tensors
+        of_mean, of_own = gradients
+        gradient = torch.zeros_like(ctx.network.vectors)
+        _add_rows(nodes, of_mean, gradient)
+        gradient = ctx.network.propagated(gradient, values)
+        _add_rows(nodes, of_own, gradient)
+        return gradient, None, None, None
+
+
+def _add_rows(nodes: torch.Tensor, rows: torch.Tensor, out: torch.Tensor) -> None:
+    if out.device.type == "cpu":  # torch's own adds rows one call after another
+        propagation.add_rows(nodes.numpy(), rows.contiguous().numpy(), out.numpy())
+    else:
+        out.index_add_(0, nodes, rows)
+
+
+def sampled_softmax(
+    users: torch.Tensor,
+    items: torch.Tensor,
+    negatives: torch.Tensor,
+    had: tuple[torch.Tensor, torch.Tensor],
+    weight: float,
+) -> torch.Tensor:
+    """The sum over pairs of `-log(exp(s+) / (exp(s+) + weight * sum of exp(s-)))`, scores being products.
+
+    Args:
+        users: `(b, d)`.
+        items: Of the positives, `(b, d)`.
+        negatives: Shared by all, `(m, d)`.
+        had: The negatives that each user had, which don't count: row starts `(b + 1,)`, and positions.
+        weight: How many items a negative stands for.
+    """
+    loss: torch.Tensor = _SampledSoftmax.apply(users, items, negatives, *had, weight)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _SampledSoftmax(torch.autograd.Function):
+    """Loss and gradients in one pass over blocks of rows: the logits of a batch are never all there."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        users: torch.Tensor,
+        items: torch.Tensor,
+        negatives: torch.Tensor,
+        had_starts: torch.Tensor,
+        had: torch.Tensor,
+        weight: float,
+    ) -> torch.Tensor:
+        positive = (users * items).sum(dim=1)  # (b,)
+        of_users, of_negatives = torch.empty_like(users), torch.zeros_like(negatives)
+        surplus = torch.empty_like(positive)
+        total = torch.zeros((), device=users.device)
+        cuts = had_starts[::_ROWS].tolist() + had_starts[-1:].tolist()
+        lengths, shift = had_starts.diff(), float(np.log(weight))
+        room = torch.empty((min(_ROWS, len(users)), len(negatives)), device=users.device)
+        for number, begin in enumerate(range(0, len(users), _ROWS)):
+            rows = slice(begin, min(begin + _ROWS, len(users)))
+            logits = torch.mm(users[rows], negatives.T, out=room[: rows.stop - begin])  # (r, m)
+            there = had[cuts[number] : cuts[number + 1]]
+            logits[torch.repeat_interleave(lengths[rows]), there] = -torch.inf
+            logits += shift
+            most = torch.maximum(logits.amax(dim=1), positive[rows])
+            own = (positive[rows] - most).exp()
+            logits.sub_(most[:, None]).exp_()
+            sums = logits.sum(dim=1) + own
+            total += (sums.log() + most - positive[rows]).sum()
+            logits /= sums[:, None]
+            surplus[rows] = own / sums - 1
+            torch.mm(logits, negatives, out=of_users[rows])
+            of_negatives.addmm_(logits.T, users[rows])
+        of_users.addcmul_(surplus[:, None], items)
+        ctx.save_for_backward(of_users, surplus[:, None] * users, of_negatives)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        of_users, of_items, of_negatives = ctx.saved_tensors
+        return of_users * gradients[0], of_items * gradients[0], of_negatives * gradients[0], None, None, None

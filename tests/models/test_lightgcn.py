@@ -1,0 +1,190 @@
+import numpy as np
+import pytest
+import torch
+
+from recctl import InteractionDataset
+from recctl.errors import ArtifactError
+from recctl.kernels import propagation
+from recctl.models._lightgcn_network import sampled_softmax
+from recctl.models.lightgcn import LightGCNRecommender
+from tests.models.suite import ModelSuite, checkerboard, toy
+
+SMALL = {"embedding_dim": 8, "n_layers": 2, "epochs": 30, "batch_size": 256, "learning_rate": 0.03}
+
+
+class TestLightGCN(ModelSuite):
+    name = "lightgcn"
+    hyperparameters = SMALL
+    history_based = False
+
+
+def begun(rows=None, **hyperparameters):
+    """A model before its first epoch."""
+    model = LightGCNRecommender(**{**SMALL, **hyperparameters})
+    model._begin(InteractionDataset(toy() if rows is None else rows))
+    return model
+
+
+def adjacency(seen):
+    """D^-1/2 A D^-1/2 of the paper, dense, float64."""
+    R = seen.to_scipy().toarray().astype(np.float64)
+    A = np.block([[np.zeros((len(R), len(R))), R], [R.T, np.zeros((R.shape[1], R.shape[1]))]])
+    D = np.diag(1 / np.sqrt(A.sum(axis=1)))
+    return D @ A @ D
+
+
+def layer_mean(A, E, n_layers):
+    return sum(np.linalg.matrix_power(A, k) @ E for k in range(n_layers + 1)) / (n_layers + 1)
+
+
+@pytest.mark.parametrize("n_layers", [1, 2, 3])
+@pytest.mark.parametrize("dim", [1, 8, 13])
+def test_propagation_equals_the_dense_one(n_layers, dim):
+    model = begun(n_layers=n_layers, embedding_dim=dim)
+    E = layer_mean(adjacency(model.seen), model._vectors.astype(np.float64), n_layers)
+    np.testing.assert_allclose(np.concatenate(model._final), E, rtol=1e-4, atol=1e-6)
+
+
+def test_propagation_does_not_depend_on_the_threads_or_on_its_rooms(monkeypatch):
+    monkeypatch.setattr(propagation, "_EDGES", 50)
+    model, found = begun(n_layers=3), []
+    graph = model._graph
+    for threads in ("1", "3"):
+        monkeypatch.setenv("RECCTL_THREADS", threads)
+        rooms = np.full_like(model._vectors, np.nan), np.full_like(model._vectors, np.nan)
+        for given in (None, rooms):
+            arguments = graph.starts, graph.columns, graph.values, model._vectors, 3, given
+            found.append(propagation.propagate(*arguments))
+    monkeypatch.undo()
+    found.append(np.concatenate(model._final))
+    assert all((other == found[0]).all() for other in found)
+
+
+def dense_loss(model, batch, E0):
+    """The loss of a batch by the formulas of the docstring, on the dense graph, for torch to differentiate."""
+    A = torch.from_numpy(adjacency(model.seen))
+    E = sum(torch.linalg.matrix_power(A, k) @ E0 for k in range(model.n_layers + 1)) / (model.n_layers + 1)
+    n, n_users = batch.n_pairs, model.seen.n_rows
+    users, items, others = batch.nodes[:n], batch.nodes[n : 2 * n], batch.nodes[2 * n :]
+    if model.loss == "bpr":
+        margins = (E[users] * E[items]).sum(1) - (E[users] * E[others]).sum(1)
+        return -torch.log(torch.sigmoid(margins)).sum() + model.reg / 2 * (E0[batch.nodes] ** 2).sum()
+    total = model.reg / 2 * (E0[batch.nodes[: 2 * n]] ** 2).sum()
+    unit = E / E.norm(dim=1, keepdim=True)
+    had = model.seen.to_scipy().toarray() > 0
+    for u, i in zip(users.tolist(), items.tolist(), strict=True):
+        free = [j for j in others.tolist() if not had[u, j - n_users]]
+        negative = torch.exp(unit[free] @ unit[u] / model.temperature).sum() * model.seen.n_columns / len(others)
+        positive = torch.exp(unit[i] @ unit[u] / model.temperature)
+        total = total - torch.log(positive / (positive + negative))
+    return total
+
+
+@pytest.mark.parametrize(
+    "hyperparameters",
+    [
+        {"loss": "bpr"},
+        {"loss": "bpr", "n_layers": 1, "reg": 0.0},
+        {"loss": "sampled_softmax"},
+        {"loss": "sampled_softmax", "n_negatives": 7, "n_layers": 3, "temperature": 0.05},
+        {"loss": "sampled_softmax", "n_negatives": 1},
+    ],
+)
+def test_loss_and_gradient_equal_the_dense_ones(hyperparameters):
+    model = begun(**{"reg": 0.1, **hyperparameters})
+    network = model._live().network
+    for batch in list(model._batches(InteractionDataset(toy()), 0, 100))[-2:]:
+        loss, n = model._loss(network, batch)
+        assert n == batch.n_pairs
+        network.vectors.grad.zero_()
+        loss.backward()
+        E0 = torch.from_numpy(model._vectors.astype(np.float64)).requires_grad_()
+        expected = dense_loss(model, batch, E0)
+        expected.backward()
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+        scale = float(E0.grad.abs().max())
+        np.testing.assert_allclose(network.vectors.grad, E0.grad, rtol=1e-3, atol=1e-4 * scale)
+
+
+def test_a_softmax_in_blocks_equals_that_of_torch():
+    generator = torch.Generator().manual_seed(0)
+    users, items, others = (torch.randn(n, 5, generator=generator) for n in (1100, 1100, 40))
+    inputs = [part.requires_grad_() for part in (users, items, others)]
+    drawn = torch.rand(1100, 40, generator=generator) < 0.1
+    had = torch.cat((torch.zeros(1, dtype=torch.int64), drawn.sum(1).cumsum(0))), drawn.nonzero()[:, 1]
+    loss = sampled_softmax(*inputs, had, 3.0)
+    negative = (users @ others.T).masked_fill(drawn, -torch.inf) + np.log(3.0)
+    logits = torch.cat(((users * items).sum(1)[:, None], negative), dim=1)
+    expected = torch.nn.functional.cross_entropy(logits, torch.zeros(1100, dtype=torch.int64), reduction="sum")
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+    for ours, theirs in zip(
+        torch.autograd.grad(2 * loss, inputs), torch.autograd.grad(2 * expected, inputs), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["bpr", "sampled_softmax"])
+def test_an_epoch_has_every_interaction_once_and_no_negative_that_the_user_had(loss):
+    model = begun(loss=loss, n_negatives=11)
+    seen, pairs = model.seen.to_scipy().toarray() > 0, []
+    for batch in model._batches(InteractionDataset(toy()), 3, 64):
+        n = batch.n_pairs
+        users, items, others = batch.nodes[:n], batch.nodes[n : 2 * n] - 40, batch.nodes[2 * n :] - 40
+        pairs += zip(users.tolist(), items.tolist(), strict=True)
+        if loss == "bpr":
+            assert not seen[users, others].any()
+        else:
+            assert len(set(others.tolist())) == 11
+            starts, had = batch.had
+            rows = np.repeat(np.arange(n), np.diff(starts))
+            marked = np.zeros((n, 11), bool)
+            marked[rows, had] = True
+            np.testing.assert_array_equal(marked, seen[users][:, others])
+    assert sorted(pairs) == list(zip(*map(np.ndarray.tolist, np.nonzero(seen)), strict=True))
+
+
+def test_bpr_of_the_paper_solves_the_checkerboard():
+    best = LightGCNRecommender(**SMALL, loss="bpr").fit(checkerboard()).recommend(range(50), k=1)
+    assert best.item_id.tolist() == list(range(50))
+
+
+def test_edges_are_dropped_on_both_sides_and_the_others_weigh_more():
+    model = begun(edge_dropout=0.25)
+    (batch, *_) = model._batches(InteractionDataset(toy()), 0, 64)
+    graph = model._graph
+    whole, kept = (
+        np.asarray(type(graph)(graph.starts, graph.columns, values, graph.n_columns).to_scipy().toarray())
+        for values in (graph.values, batch.values.numpy())
+    )
+    np.testing.assert_array_equal(kept, kept.T)
+    factors = kept[whole > 0] / whole[whole > 0]
+    assert set(np.round(factors, 5)) == {0.0, np.float32(1.33333)}
+    assert 0.15 < (factors == 0).mean() < 0.35
+    fitted = LightGCNRecommender(**SMALL, edge_dropout=0.2).fit(checkerboard())
+    assert fitted.recommend([0], k=1).item_id[0] == 0
+
+
+@pytest.mark.parametrize("loss", ["bpr", "sampled_softmax"])
+@pytest.mark.parametrize("n_layers", [1, 3])
+def test_a_stranger_is_propagated_from_its_items(loss, n_layers):
+    model = LightGCNRecommender(**{**SMALL, "loss": loss, "n_layers": n_layers, "epochs": 3}).fit(toy())
+    A, E0 = adjacency(model.seen), model._vectors.astype(np.float64)
+    history = np.array([2, 5, 11])
+    # The stranger's row of the graph, and a row of zeros for its own vector; its items keep their degrees.
+    degrees = model.seen.column_counts()[history]
+    row = np.zeros(len(A))
+    row[model.seen.n_rows + history] = 1 / np.sqrt(3 * degrees)
+    stranger = sum(row @ np.linalg.matrix_power(A, k) @ E0 for k in range(n_layers)) / (n_layers + 1)
+    items = layer_mean(A, E0, n_layers)[model.seen.n_rows :]
+    if loss == "sampled_softmax":
+        stranger, items = stranger / np.linalg.norm(stranger), items / np.linalg.norm(items, axis=1, keepdims=True)
+    ids = model.item_vocabulary.ids
+    best = model.recommend_for_history([ids[history]], k=25, exclude_seen=False).sort_values("item_id")
+    np.testing.assert_allclose(best.score, items @ stranger, rtol=1e-3, atol=1e-5)
+
+
+def test_weights_of_another_size_are_refused():
+    model = begun()
+    model.weights = model.weights[:-8]
+    with pytest.raises(ArtifactError, match=r"lightgcn: 512 weights, not 65 x 8"):
+        model.recommend([100])
