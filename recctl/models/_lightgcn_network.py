@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -138,28 +138,27 @@ class _SampledSoftmax(torch.autograd.Function):
         had: torch.Tensor,
         weight: float,
     ) -> torch.Tensor:
-        positive = (users * items).sum(dim=1)  # (b,)
+        # A weight on the negatives is a shift of the positives: there are fewer of them.
+        positive = (users * items).sum(dim=1) - math.log(weight)  # (b,)
         of_users, of_negatives = torch.empty_like(users), torch.zeros_like(negatives)
         surplus = torch.empty_like(positive)
         total = torch.zeros((), device=users.device)
         cuts = had_starts[::_ROWS].tolist() + had_starts[-1:].tolist()
-        lengths, shift = had_starts.diff(), float(np.log(weight))
+        row_starts = torch.arange(len(users), device=users.device) % _ROWS * len(negatives)
+        out = torch.repeat_interleave(row_starts, had_starts.diff()) + had
         room = torch.empty((min(_ROWS, len(users)), len(negatives)), device=users.device)
         for number, begin in enumerate(range(0, len(users), _ROWS)):
             rows = slice(begin, min(begin + _ROWS, len(users)))
             logits = torch.mm(users[rows], negatives.T, out=room[: rows.stop - begin])  # (r, m)
-            there = had[cuts[number] : cuts[number + 1]]
-            logits[torch.repeat_interleave(lengths[rows]), there] = -torch.inf
-            logits += shift
+            logits.view(-1).index_fill_(0, out[cuts[number] : cuts[number + 1]], -torch.inf)
             most = torch.maximum(logits.amax(dim=1), positive[rows])
+            shares = logits.sub_(most[:, None]).exp_()
             own = (positive[rows] - most).exp()
-            logits.sub_(most[:, None]).exp_()
-            sums = logits.sum(dim=1) + own
+            sums = shares.sum(dim=1) + own
             total += (sums.log() + most - positive[rows]).sum()
-            logits /= sums[:, None]
             surplus[rows] = own / sums - 1
-            torch.mm(logits, negatives, out=of_users[rows])
-            of_negatives.addmm_(logits.T, users[rows])
+            torch.mm(shares, negatives, out=of_users[rows]).div_(sums[:, None])
+            of_negatives.addmm_(shares.T, users[rows] / sums[:, None])
         of_users.addcmul_(surplus[:, None], items)
         ctx.save_for_backward(of_users, surplus[:, None] * users, of_negatives)
         return total
