@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -70,11 +72,11 @@ def propagate(
     dense = vectors
     for layer in range(n_layers):
         scale = 1 / (n_layers + 1) if layer == n_layers - 1 else 1.0
-        arguments = starts, columns, values, dense, vectors, scale, into
+        rows = partial(_layer, starts, columns, values, dense, vectors, scale, into)
         if len(tasks) == 1:
-            _layer(*arguments, 0, len(vectors))
+            rows(0, len(vectors))
         else:
-            for _ in map_threads(lambda task, arguments=arguments: _layer(*arguments, *task), tasks):
+            for _ in map_threads(lambda task, rows=rows: rows(*task), tasks):  # type: ignore[misc]
                 pass
         dense, into, other = into, other, into
     return dense
