@@ -188,3 +188,26 @@ def test_weights_of_another_size_are_refused():
     model.weights = model.weights[:-8]
     with pytest.raises(ArtifactError, match=r"lightgcn: 512 weights, not 65 x 8"):
         model.recommend([100])
+
+
+@pytest.mark.parametrize("hyperparameters", [{"loss": "bpr"}, {"n_negatives": 7, "edge_dropout": 0.2}])
+def test_going_on_from_a_state_ends_in_the_same_weights(hyperparameters):
+    data = InteractionDataset(toy())
+    whole, first = begun(**hyperparameters), begun(**hyperparameters)
+    for _ in range(4):
+        whole.train_epoch(data)
+    for _ in range(2):
+        first.train_epoch(data)
+    second = begun(**hyperparameters)
+    second.set_training_state(first.training_state())
+    for _ in range(2):
+        second.train_epoch(data)
+    np.testing.assert_array_equal(second.weights, whole.weights)
+
+
+def test_accumulated_batches_are_one_large_one():
+    large = begun(loss="bpr", batch_size=256)
+    small = begun(loss="bpr", batch_size=64, accumulation_steps=4)
+    for model in (large, small):
+        model.train_epoch(InteractionDataset(toy()))
+    np.testing.assert_allclose(small.weights, large.weights, rtol=1e-3, atol=1e-5)

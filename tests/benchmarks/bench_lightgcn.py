@@ -1,0 +1,144 @@
+"""LightGCN: an epoch against RecBole's, propagation against torch's sparse products, and how well it ranks.
+
+An epoch has RecBole's settings: 2 layers, 64 dim, BPR, batches of 2048 interactions, 8:1:1 within users. The floor is
+the time that the operations of its propagations take at the machine's measured rate of float32 GEMM, which has its
+numbers in registers; here each comes from memory and is used once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from bench_gowalla import read
+from side_by_side import Measure, in_turns, report, seconds_of
+
+from recctl import EarlyStopping, Evaluator, InteractionDataset, LightGCNRecommender, load_movielens
+from recctl.data.matrix import InteractionMatrix
+from recctl.engines import blas_threads, torch_threads
+from recctl.kernels import propagation
+from recctl.models.lightgcn import _normalised
+
+RUNNER = Path(__file__).parent / "peers" / "lightgcn.py"
+ML = "MovieLens-100K"
+SETTINGS = {"embedding_dim": 64, "n_layers": 2, "loss": "bpr", "reg": 1e-5, "batch_size": 2048, "learning_rate": 0.001}
+
+
+@contextmanager
+def recbole(rows: pd.DataFrame) -> Iterator[Measure | None]:
+    """RecBole's process, as a function that trains an epoch and gives its seconds."""
+    python = Path(os.environ.get("RECCTL_BENCH_PEERS", "")) / "recbole" / "bin" / "python"
+    if not python.exists():
+        print("RecBole is left out: it is not in $RECCTL_BENCH_PEERS/recbole", flush=True)
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "ml-100k.inter"
+        types = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float"}
+        columns = rows[list(types)]
+        columns.set_axis([f"{name}:{kind}" for name, kind in types.items()], axis=1).to_csv(file, sep="\t", index=False)
+        command = [python, RUNNER, file]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            stdin, stdout = process.stdin, process.stdout
+            assert stdin is not None
+            assert stdout is not None
+
+            def epoch() -> float:
+                print(file=stdin, flush=True)
+                return float(stdout.readline())
+
+            yield epoch
+            stdin.close()
+
+
+def gemm_rate() -> float:
+    """Operations a second of float32 GEMM."""
+    a = np.ones((2048, 2048), np.float32)
+    with blas_threads():
+        return 2 * 2048**3 / min(seconds_of(lambda: a @ a) for _ in range(7))
+
+
+def speed(rows: pd.DataFrame, train: InteractionDataset, rate: float) -> None:
+    """An epoch in turns with RecBole's."""
+    model = LightGCNRecommender(**SETTINGS)
+    model.train_epoch(train)
+    with recbole(rows) as peer:
+        medians = in_turns({"recctl": lambda: seconds_of(lambda: model.train_epoch(train)), "RecBole": peer}, repeats=7)
+    report("lightgcn: an epoch of bpr", ML, medians)
+    steps = -(-train.matrix.nnz // 2048)
+    least = steps * 2 * 2 * 2 * train.matrix.nnz * 2 * 64 / rate
+    report("lightgcn: an epoch of bpr", ML, {"recctl": medians["recctl"], "propagation at GEMM rate": least})
+
+
+def propagations(name: str, seen: InteractionMatrix, rate: float) -> None:
+    """3 layers over the graph, against torch's products of a CSR matrix, MKL's where torch has it."""
+    import torch
+
+    graph = _normalised(seen)
+    vectors = np.random.default_rng(0).standard_normal((graph.n_rows, 64), np.float32)
+    rooms = np.empty_like(vectors), np.empty_like(vectors)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        parts = (torch.from_numpy(part) for part in (graph.starts, graph.columns.astype(np.int64), graph.values))
+        theirs = torch.sparse_csr_tensor(*parts, size=(graph.n_rows, graph.n_rows))
+
+    def layers() -> None:
+        mean = own = torch.from_numpy(vectors)
+        for _ in range(3):
+            mean = own + theirs @ mean
+
+    def ours() -> None:
+        propagation.propagate(graph.starts, graph.columns, graph.values, vectors, 3, rooms)
+
+    with torch_threads():
+        medians = in_turns({"recctl": lambda: seconds_of(ours), "torch CSR": lambda: seconds_of(layers)}, repeats=15)
+    report("lightgcn: propagation, 3 layers", name, medians)
+    least = 3 * 2 * seen.nnz * 2 * 64 / rate
+    report("lightgcn: propagation, 3 layers", name, {"recctl": medians["recctl"], "at GEMM rate": least})
+
+
+def quality(train: InteractionDataset, validation: InteractionDataset, test: InteractionDataset) -> None:
+    """NDCG@10 on test as RecBole has it, which leaves validation out of the lists as well as train."""
+    begin = time.perf_counter()
+    evaluator = Evaluator(["ndcg"], [10])
+    stopping = EarlyStopping(patience=10, monitor="ndcg@10")
+    model = LightGCNRecommender(learning_rate=0.003, epochs=150)
+    model.fit(train, validation=lambda model: evaluator.evaluate(model, validation), callbacks=[stopping])
+    seconds = time.perf_counter() - begin
+    had = pd.concat([train.data, validation.data]).query("item_id in @train.item_vocabulary.ids")
+    users, items = model.user_vocabulary.codes(list(had.user_id)), model.item_vocabulary.codes(list(had.item_id))
+    model.score_users(users[:1])  # propagates over the graph of train, which is kept
+    model.seen = InteractionMatrix.from_pairs(users, items, None, (train.n_users, train.n_items))
+    found = evaluator.evaluate(model, test)["ndcg@10"]
+    line = {"bench": "lightgcn: NDCG@10 on test, 8:1:1 within users", "data": ML, "value": round(found, 4), "unit": ""}
+    theirs = {"peer": "RecBole LightGCN, 100 epochs", "peer_value": 0.282, "ratio": round(found / 0.282, 3)}
+    print(json.dumps(line | theirs), flush=True)
+    print(json.dumps({"bench": "lightgcn: that fit", "data": ML, "seconds": round(seconds, 1)}), flush=True)
+
+
+def main() -> None:
+    """Print a line for each measurement."""
+    rows = load_movielens("100k")
+    train, validation, test = InteractionDataset(rows).split(0.1, 0.1, within_user=True)
+    rate = gemm_rate()
+    speed(rows, train, rate)
+    propagations(ML, train.matrix, rate)
+    path = Path(os.environ.get("RECCTL_BENCH_DATA", "")) / "gowalla" / "train.txt"
+    if path.exists():
+        propagations("Gowalla", InteractionDataset(read(path)).matrix, rate)
+    else:
+        print(f"gowalla is left out: no {path}; see $RECCTL_BENCH_DATA in the README of the benchmarks", flush=True)
+    quality(train, validation, test)
+
+
+if __name__ == "__main__":
+    main()
