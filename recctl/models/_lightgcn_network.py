@@ -68,12 +68,19 @@ class LightGCNNetwork(nn.Module):
                     *(vectors.detach().numpy(), self.n_layers, (rooms[0].numpy(), rooms[1].numpy())),
                 )
             )
-        shape = len(vectors), len(vectors)
-        graph = torch.sparse_csr_tensor(self.starts, self.columns.long(), values, shape)
+        return _mean_by_torch(self.starts, self.columns, values, vectors, self.n_layers)
+
+
+def _mean_by_torch(
+    starts: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, vectors: torch.Tensor, n_layers: int
+) -> torch.Tensor:
+    """`propagation.propagate` for other devices."""
+    with torch.autocast(vectors.device.type, enabled=False):
+        graph = torch.sparse_csr_tensor(starts, columns.long(), values, (len(vectors), len(vectors)))
         mean = vectors
-        for _ in range(self.n_layers):
+        for _ in range(n_layers):
             mean = vectors + graph @ mean
-        return mean / (self.n_layers + 1)
+        return mean / (n_layers + 1)
 
 
 class _Lookup(torch.autograd.Function):

@@ -10,7 +10,7 @@ import numpy as np
 
 from recctl import rng
 from recctl.data.dataset import InteractionDataset
-from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
+from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
 from recctl.errors import ArtifactError
 from recctl.kernels import products, propagation
 from recctl.kernels.sampling import sample_negatives
@@ -114,6 +114,7 @@ class LightGCNRecommender(TorchRecommender):
         order = rng.stream(self.seed, "shuffle", epoch).permutation(seen.nnz)
         users = np.repeat(np.arange(seen.n_rows, dtype=np.int32), np.diff(seen.starts))[order]
         negatives, edges = (rng.stream(self.seed, name, epoch) for name in ("negatives", "edges"))
+        positions = seen.transposed()[1] if self.edge_dropout else None
         drawn = None
         if self.loss == "bpr":
             drawn = sample_negatives(negatives, seen.starts, seen.columns, users, seen.n_columns, 1)[:, 0]
@@ -129,15 +130,20 @@ class LightGCNRecommender(TorchRecommender):
                 had = torch.from_numpy(found[0]), torch.from_numpy(found[1]).long()
             items = np.concatenate((seen.columns[order[part]], others)) + np.int64(seen.n_rows)
             nodes = torch.from_numpy(np.concatenate((users[part], items)))
-            yield _Batch(nodes, len(users[part]), had, self._kept(edges) if self.edge_dropout else None)
+            values = None if positions is None else self._with_edges_dropped(edges, positions)
+            yield _Batch(nodes, len(users[part]), had, values)
 
-    def _kept(self, generator: np.random.Generator) -> torch.Tensor:
-        """Values of the graph with some edges left out, and the others so much heavier."""
+    def _with_edges_dropped(self, generator: np.random.Generator, positions: Int64Array) -> torch.Tensor:
+        """Values of the graph with some edges left out, and the others so much heavier.
+
+        Args:
+            generator: Draws which.
+            positions: Where each entry of the turned interactions stands in the interactions.
+        """
         import torch
 
         kept = generator.random(self.seen.nnz, np.float32) >= np.float32(self.edge_dropout)
         factor = kept / np.float32(1 - self.edge_dropout)
-        _, positions = self.seen.transposed()
         return torch.from_numpy(self._graph.values * np.concatenate((factor, factor[positions])))
 
     def _loss(self, network: torch.nn.Module, batch: _Batch) -> tuple[torch.Tensor, int]:

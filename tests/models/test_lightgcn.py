@@ -5,7 +5,7 @@ import torch
 from recctl import InteractionDataset
 from recctl.errors import ArtifactError
 from recctl.kernels import propagation
-from recctl.models._lightgcn_network import sampled_softmax
+from recctl.models._lightgcn_network import _mean_by_torch, sampled_softmax
 from recctl.models.lightgcn import LightGCNRecommender
 from tests.models.suite import ModelSuite, checkerboard, toy
 
@@ -211,3 +211,17 @@ def test_accumulated_batches_are_one_large_one():
     for model in (large, small):
         model.train_epoch(InteractionDataset(toy()))
     np.testing.assert_allclose(small.weights, large.weights, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_propagation_of_other_devices_is_that_of_the_kernel():
+    model = begun(n_layers=3)
+    graph = model._graph
+    parts = (torch.from_numpy(part) for part in (graph.starts, graph.columns, graph.values, model._vectors))
+    mean = _mean_by_torch(*parts, 3)
+    np.testing.assert_allclose(mean, np.concatenate(model._final), rtol=1e-4, atol=1e-6)
+
+
+def test_trains_in_bfloat16():
+    best = LightGCNRecommender(**SMALL, precision="bfloat16").fit(checkerboard()).recommend(range(50), k=1)
+    assert best.item_id.tolist() == list(range(50))
