@@ -28,7 +28,7 @@ from recctl.engines import blas_threads, torch_threads
 from recctl.kernels import propagation
 from recctl.models.lightgcn import _normalised
 
-RUNNER = Path(__file__).parent / "peers" / "lightgcn.py"
+RUNNER = Path(__file__).resolve().parent / "peers" / "lightgcn.py"
 ML = "MovieLens-100K"
 SETTINGS = {"embedding_dim": 64, "n_layers": 2, "loss": "bpr", "reg": 1e-5, "batch_size": 2048, "learning_rate": 0.001}
 
@@ -36,7 +36,7 @@ SETTINGS = {"embedding_dim": 64, "n_layers": 2, "loss": "bpr", "reg": 1e-5, "bat
 @contextmanager
 def recbole(rows: pd.DataFrame) -> Iterator[Measure | None]:
     """RecBole's process, as a function that trains an epoch and gives its seconds."""
-    python = Path(os.environ.get("RECCTL_BENCH_PEERS", "")) / "recbole" / "bin" / "python"
+    python = Path(os.environ.get("RECCTL_BENCH_PEERS", "")).absolute() / "recbole" / "bin" / "python"
     if not python.exists():
         print("RecBole is left out: it is not in $RECCTL_BENCH_PEERS/recbole", flush=True)
         yield None
@@ -47,7 +47,7 @@ def recbole(rows: pd.DataFrame) -> Iterator[Measure | None]:
         columns = rows[list(types)]
         columns.set_axis([f"{name}:{kind}" for name, kind in types.items()], axis=1).to_csv(file, sep="\t", index=False)
         command = [python, RUNNER, file]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             stdin, stdout = process.stdin, process.stdout
             assert stdin is not None
             assert stdout is not None
