@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Tests run side by side: torch's threads, which spin while they wait, would then make each other wait.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A shared machine is slow at times; how slow is no property of the code.
 settings.register_profile("recctl", deadline=None, suppress_health_check=[HealthCheck.too_slow])

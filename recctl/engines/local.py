@@ -19,10 +19,6 @@ from recctl.errors import ConfigError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-# OpenMP's threads, which are torch's, else spin while they wait: beside another busy process a first epoch of a small
-# network took 36 seconds instead of 3. Read when torch is loaded; a value that is given stands.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 _threads: int | None = None
 
 
