@@ -11,6 +11,9 @@ from pathlib import Path, PurePosixPath
 from recctl.engines.memory import in_words
 from recctl.errors import DataError
 
+# NotImplementedError is what it raises for a codec it lacks, RuntimeError for an encrypted member.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)  # what zipfile raises
+
 
 def unpack(archive: Path, folder: Path, *, limit: int, only: str | None = None) -> None:
     """Unpack a zip archive whole, or one member of it, into a folder that exists.
@@ -39,7 +42,7 @@ def unpack(archive: Path, folder: Path, *, limit: int, only: str | None = None) 
                 _extract(bundle, member, folder, archive.name)
     except KeyError:
         raise DataError(f"{archive.name}: holds no {only}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _DAMAGE as error:
         raise DataError(f"{archive.name}: truncated or damaged archive ({error}); delete {archive}") from error
 
 

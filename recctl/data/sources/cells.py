@@ -159,7 +159,7 @@ def _ratings(raw: pa.ChunkedArray, missing: Mask, place: str) -> Cells:
 def _numbers(raw: pa.ChunkedArray, kind: pa.DataType, role: str, place: str) -> NDArray[Any]:
     try:
         return np.asarray(raw.cast(kind, safe=False).fill_null(0).to_numpy())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:  # Arrow has no such cast
         raise DataError(f"{place}: {role} is of type {raw.type}; it must hold numbers") from error
 
 

@@ -58,7 +58,7 @@ def _is_damage(error: Exception) -> bool:
     import zipfile
     import zlib
 
-    kinds = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
+    kinds = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)  # zipfile's
     return isinstance(error, kinds) or (isinstance(error, RuntimeError) and "encrypted" in str(error))
 
 
