@@ -50,6 +50,11 @@ class InteractionMatrix:
         return len(self.columns)
 
     @property
+    def rows(self) -> Int32Array:
+        """The row of each entry, `(nnz,)`; made at each call."""
+        return np.repeat(np.arange(self.n_rows, dtype=np.int32), np.diff(self.starts))
+
+    @property
     def is_binary(self) -> bool:
         """Whether every interaction weighs 1."""
         return not len(self.values)

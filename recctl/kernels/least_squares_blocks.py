@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recctl.kernels.compile import BOOL, F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32, OUT_F32_2D, VOID, kernel
+from recctl.kernels.compile import BOOL, F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32_2D, kernel
 from recctl.kernels.least_squares import GATHERED, SUMS, add_scores, gather, inlined, longest, objective, weigh
 
 
@@ -205,14 +205,3 @@ def blocks(starts, columns, values, terms, fixed, gram, reg, out, begin, end, si
         for k in range(d):
             out[row, k] = x[k]
     return total
-
-
-@kernel(VOID, F32_2D, F32_2D, I32, I32, OUT_F32, fastmath=SUMS)
-def pair_products(left, right, left_rows, right_rows, out):
-    """`out[p] = left[left_rows[p]] . right[right_rows[p]]`."""
-    for p in range(len(out)):
-        i, j = left_rows[p], right_rows[p]
-        total = np.float32(0)
-        for k in range(left.shape[1]):
-            total += left[i, k] * right[j, k]
-        out[p] = total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recctl.kernels.compile import F32, F32_2D, I32, I64, INT, OUT_F32_2D, VOID, kernel
+from recctl.kernels.compile import F32, F32_2D, I32, I64, INT, OUT_F32, OUT_F32_2D, VOID, kernel
 
 # Columns of the dense matrix that are worked on at a time: the rows a block of users shares then stay in the cache.
 _TILE = 2048
@@ -94,3 +94,14 @@ def mirror_scaled(matrix, scale, begin, end):
             for i in range(r0, r1):
                 for j in range(c0, c1):
                     matrix[i, j] *= scale[j]
+
+
+@kernel(VOID, F32_2D, F32_2D, I32, I32, OUT_F32, fastmath={"contract", "reassoc"})
+def pair_dots(left, right, left_rows, right_rows, out):
+    """`out[p] = left[left_rows[p]] . right[right_rows[p]]`."""
+    for p in range(len(out)):
+        i, j = left_rows[p], right_rows[p]
+        total = np.float32(0)
+        for k in range(left.shape[1]):
+            total += left[i, k] * right[j, k]
+        out[p] = total

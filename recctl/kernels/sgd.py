@@ -202,14 +202,3 @@ def folding_epoch(starts, columns, ratings, free, biases, item_biases, factors, 
                     factors[row, f] = keep * factors[row, f] + move * item_factors[i, f]
         biases[row] = bias
     return loss
-
-
-@kernel(VOID, I32, I32, F32_2D, F32_2D, OUT_F32, fastmath=_SUMS)
-def dots(rows, columns, left, right, out):
-    """`out[n] = left[rows[n]] . right[columns[n]]`."""
-    for n in range(len(rows)):
-        a, b = rows[n], columns[n]
-        dot = np.float32(0)
-        for f in range(left.shape[1]):
-            dot += left[a, f] * right[b, f]
-        out[n] = dot

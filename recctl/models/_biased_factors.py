@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from recctl import rng, training
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
-from recctl.errors import ConfigError, DataError
-from recctl.kernels import sgd
+from recctl.errors import ConfigError
+from recctl.kernels import products, sgd
 from recctl.models import _growing
-from recctl.models.base import Recommender
+from recctl.models._cosine import unit_rows
+from recctl.models._in_epochs import EpochRecommender
+from recctl.models._validation import RMSE
 from recctl.models.hyperparameters import Between, fitted, hyperparameter
 
 if TYPE_CHECKING:
@@ -26,11 +28,12 @@ _NO_FACTORS = np.empty((0, 1), np.float32)
 _ALL_HELD = np.empty(0, np.uint8)
 
 
-class BiasedFactors(Recommender):
+class BiasedFactors(EpochRecommender):
     """A rating is a mean, two biases, and the product of a taste and an item's factors."""
 
     needs_ratings = True
-    trained_in_epochs = True
+    step_size = "lr"
+    way_out_of_others = "partial_fit adds new ones, fit begins anew"
     serves_empty_history = True
     too_large_advice: ClassVar[str] = "lower n_factors, or raise data.min_user_interactions"
 
@@ -51,7 +54,6 @@ class BiasedFactors(Recommender):
     mean: float = fitted("")
     lowest: float = fitted("")
     highest: float = fitted("")
-    chosen_epoch: int = fitted("")
     user_biases: Float32Array = fitted("(n_users,)")
     item_biases: Float32Array = fitted("(n_items,)")
     user_factors: Float32Array = fitted("(n_users, n_factors)")
@@ -63,7 +65,6 @@ class BiasedFactors(Recommender):
         ratings = interactions.matrix.values
         self.mean = float(ratings.mean(dtype=np.float64))
         self.lowest, self.highest = float(ratings.min()), float(ratings.max())
-        self.chosen_epoch = 0
         for name, of_users in self._learnt().items():
             setattr(self, name, self._first(name, interactions.n_users if of_users else interactions.n_items))
 
@@ -88,45 +89,14 @@ class BiasedFactors(Recommender):
         """The factors of what a person had, where the model has such."""
         return None
 
-    def _train(
-        self,
-        interactions: InteractionDataset,
-        validation: InteractionDataset | Validate | None,
-        callbacks: Sequence[Any],
-    ) -> None:
-        validate: Validate | None = None
-        if validation is not None:
-            validate = validation if callable(validation) else _RMSE(self, validation)
-        training.run_epochs(self, interactions, self.n_epochs, validate=validate, callbacks=callbacks)
+    @property
+    def _n_epochs(self) -> int:
+        return self.n_epochs
 
-    def train_epoch(self, interactions: pd.DataFrame | InteractionDataset) -> float:
-        """Visit every rating once more; a model that is not fitted yet begins.
+    def _watch(self, validation: InteractionDataset | pd.DataFrame) -> Validate:
+        return RMSE(self, validation)
 
-        Args:
-            interactions: The same at each call; `partial_fit` is for others.
-
-        Returns:
-            The root of the mean squared error of training, each error taken before its step.
-
-        Raises:
-            DataError: The interactions are not those of the first call.
-            TrainingError: The training diverged.
-        """
-        if not (self.is_fitted and isinstance(interactions, InteractionDataset)):
-            interactions = self._usable(interactions)
-        if not self.is_fitted:
-            self._begin(interactions)
-        elif not _growing.is_same(self, interactions):
-            raise DataError(
-                f"{self.name}: train_epoch goes on with the interactions the model began with, and these are others; "
-                "partial_fit adds new ones, fit begins anew"
-            )
-        loss = self._visit()
-        self.chosen_epoch += 1
-        return loss
-
-    def _visit(self) -> float:
-        """One more epoch over all ratings; returns the root of the mean squared error."""
+    def _epoch(self, interactions: InteractionDataset) -> float:
         ratings, epoch, implicit = self.seen, self.chosen_epoch, self._implicit_factors()
         order = np.flatnonzero(np.diff(ratings.starts)).astype(np.int32)
         rng.stream(self.seed, "shuffle", epoch).shuffle(order)
@@ -155,11 +125,6 @@ class BiasedFactors(Recommender):
             array = array.copy()
             setattr(self, name, array)
         return array
-
-    @property
-    def advice_on_divergence(self) -> str:
-        """What to change when the loss runs away."""
-        return f"lower lr, which is {self.lr:g}: try lr={self.lr / 4:g}"
 
     def snapshot(self) -> dict[str, Any]:
         """What training changes, copied."""
@@ -264,23 +229,14 @@ class BiasedFactors(Recommender):
         distinct, rows = np.unique(users, return_inverse=True)
         tastes, biases = self._people(self.seen.take(distinct), distinct)
         out = np.empty(len(users), np.float32)
-        sgd.dots(rows.astype(np.int32), np.ascontiguousarray(items, np.int32), tastes, self.item_factors, out)
+        products.pair_dots(tastes, self.item_factors, rows.astype(np.int32), np.ascontiguousarray(items, np.int32), out)
         out += self.item_biases[items] + np.float32(self.mean) + biases[rows]
         return out
 
     def predict(
         self, user_ids: Iterable[Any], item_ids: Iterable[Any], *, on_unknown: Literal["error", "skip"] = "error"
     ) -> Float32Array:
-        """The rating of each pair: the score that items are ranked by, cut to the lowest and highest rating ever given.
-
-        Args:
-            user_ids: One for each pair.
-            item_ids: One for each pair.
-            on_unknown: For users or items the model was not fitted on: raise, or give NaN.
-
-        Returns:
-            float32, one value a pair.
-        """
+        """As of every model, cut to the lowest and highest rating ever given; scores that are ranked by are not."""
         return np.clip(super().predict(user_ids, item_ids, on_unknown=on_unknown), self.lowest, self.highest)
 
     def _people(self, histories: InteractionMatrix, users: Int32Array | None) -> tuple[Float32Array, Float32Array]:
@@ -296,31 +252,10 @@ class BiasedFactors(Recommender):
         return z, biases
 
     def _similarity(self, items: Int32Array) -> Float32Array:
-        lengths = np.sqrt(np.einsum("if,if->i", self.item_factors, self.item_factors))
-        unit = self.item_factors / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
+        unit = unit_rows(self.item_factors)
         similarity: Float32Array = unit[items] @ unit.T
         return similarity
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """Biases and factors, and a copy of them as the best so far."""
         return 8 * (self.n_factors + 1) * (n_users + 2 * n_items)
-
-
-class _RMSE:
-    """The root of the mean squared error of predictions for the pairs of a data set that the model knows."""
-
-    def __init__(self, model: BiasedFactors, validation: InteractionDataset | pd.DataFrame) -> None:
-        if isinstance(validation, pd.DataFrame):
-            validation = InteractionDataset(validation, implicit=False)
-        if validation.ratings is None:
-            raise DataError(f"{model.name}: validation has no ratings to compare predictions with")
-        users = model.user_vocabulary.codes(validation.user_vocabulary.ids)[validation.users]
-        items = model.item_vocabulary.codes(validation.item_vocabulary.ids)[validation.items]
-        known = (users >= 0) & (items >= 0)
-        if not known.any():
-            raise DataError(f"{model.name}: validation has no rating of a user and an item that are both in train")
-        self.users, self.items, self.ratings = users[known], items[known], validation.ratings[known]
-
-    def __call__(self, model: BiasedFactors) -> dict[str, float]:
-        predicted = np.clip(model.score_pairs(self.users, self.items), model.lowest, model.highest)
-        return {"rmse": float(np.sqrt(np.mean((predicted.astype(np.float64) - self.ratings) ** 2)))}

@@ -14,19 +14,6 @@ from recctl.errors import DataError
 from recctl.models.base import Recommender
 
 
-def is_same(model: Recommender, interactions: InteractionDataset) -> bool:
-    """Whether these are the interactions the model has seen."""
-    theirs, ours = interactions.matrix, model.seen
-    if theirs is ours:
-        return True
-    pairs = (
-        (interactions.user_vocabulary.ids, model.user_vocabulary.ids),
-        (interactions.item_vocabulary.ids, model.item_vocabulary.ids),
-        *((getattr(theirs, name), getattr(ours, name)) for name in ("starts", "columns", "values")),
-    )
-    return all(np.array_equal(a, b) for a, b in pairs)
-
-
 def grow(
     model: Recommender,
     interactions: InteractionDataset,
@@ -58,8 +45,8 @@ def grow(
         grown[fresh] = first(name, int(fresh.sum()), len(rows))
         setattr(model, name, grown)
     added, seen, shape = interactions.matrix, model.seen, (len(users), len(items))
-    new = new_users[_rows(added)], new_items[added.columns]
-    old = old_users[_rows(seen)], old_items[seen.columns]
+    new = new_users[added.rows], new_items[added.columns]
+    old = old_users[seen.rows], old_items[seen.columns]
     all_users, all_items = np.concatenate([old[0], new[0]]), np.concatenate([old[1], new[1]])
     model.seen = InteractionMatrix.from_pairs(all_users, all_items, np.concatenate([seen.values, added.values]), shape)
     model.user_vocabulary, model.item_vocabulary = users, items
@@ -79,7 +66,3 @@ def _merged(
         )
     merged, codes = Vocabulary.encode(np.concatenate([old.ids, new.ids]))
     return merged, codes[: len(old)], codes[len(old) :]
-
-
-def _rows(matrix: InteractionMatrix) -> Int32Array:
-    return np.repeat(np.arange(matrix.n_rows, dtype=np.int32), np.diff(matrix.starts))

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from recctl import rng, training
+from recctl import rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array
-from recctl.errors import ConfigError, DataError
-from recctl.models import _growing
-from recctl.models._ranked_validation import NDCG
-from recctl.models.base import Recommender
+from recctl.errors import ConfigError, UnsupportedError
+from recctl.models._in_epochs import EpochRecommender
+from recctl.models._validation import NDCG
 from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter
 
 if TYPE_CHECKING:
@@ -29,14 +28,13 @@ if TYPE_CHECKING:
     from recctl.training import Validate
 
 
-class TorchRecommender(Recommender):
+class TorchRecommender(EpochRecommender):
     """A network trained in epochs. A model fills in `_network`, `_batches`, `_loss`, and `_score`.
 
     All weights are one flat array, of which the network's parameters are views: a snapshot is one copy, the optimiser
     one pass. What follows from them and is slow to make belongs in a `cached_property`: it is dropped when they change.
     """
 
-    trained_in_epochs = True
     too_large_advice: ClassVar[str] = "lower embedding_dim, or raise data.min_item_interactions"
 
     embedding_dim: int = hyperparameter(
@@ -64,7 +62,6 @@ class TorchRecommender(Recommender):
     seed: int = hyperparameter(42, ge=0, lt=2**63, help="Of the first weights, the order of examples, and dropout.")
 
     weights: Float32Array = fitted("(n_weights,)")
-    chosen_epoch: int = fitted("")
 
     # ---- what a model fills in
 
@@ -73,14 +70,14 @@ class TorchRecommender(Recommender):
 
         Constants are buffers with `persistent=False`; other buffers are float32 and count as weights.
         """
-        raise NotImplementedError
+        raise UnsupportedError(f"{type(self).__name__} has no _network")
 
     def _batches(self, interactions: InteractionDataset, epoch: int, batch_size: int) -> Iterator[Any]:
         """The batches of an epoch (from 0), on the CPU; randomness from `rng.stream(self.seed, ..., epoch)` alone.
 
         Half the `batch_size` must cut the same examples in the same order: it is asked for when memory runs out.
         """
-        raise NotImplementedError
+        raise UnsupportedError(f"{type(self).__name__} has no _batches")
 
     def _n_batches(self, interactions: InteractionDataset, batch_size: int) -> int:
         """How many batches an epoch has."""
@@ -88,7 +85,7 @@ class TorchRecommender(Recommender):
 
     def _loss(self, network: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, int]:
         """The sum of the losses of a batch, and how many they are. The batch is to be moved to `self._device`."""
-        raise NotImplementedError
+        raise UnsupportedError(f"{type(self).__name__} has no _loss")
 
     def _optimizer(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
         """The optimiser of all weights, which are one flat parameter."""
@@ -106,7 +103,6 @@ class TorchRecommender(Recommender):
 
         _torch_training.check_device(self.name, self.device, self.precision)
         self.weights = _torch_training.flattened(self._network())
-        self.chosen_epoch = 0
 
     def _train(
         self,
@@ -114,36 +110,18 @@ class TorchRecommender(Recommender):
         validation: InteractionDataset | Validate | None,
         callbacks: Sequence[Any],
     ) -> None:
-        validate: Validate | None = None
-        if validation is not None:
-            validate = validation if callable(validation) else NDCG(self, validation)
-        training.run_epochs(self, interactions, self.epochs, validate=validate, callbacks=callbacks)
+        super()._train(interactions, validation, callbacks)
         vars(self).pop("_training", None)
 
-    def train_epoch(self, interactions: pd.DataFrame | InteractionDataset) -> float:
-        """Go through the interactions once more; a model that is not fitted yet begins.
+    @property
+    def _n_epochs(self) -> int:
+        return self.epochs
 
-        Args:
-            interactions: The same at each call.
+    def _watch(self, validation: InteractionDataset | pd.DataFrame) -> Validate:
+        return NDCG(self, validation)
 
-        Returns:
-            The mean loss, each taken before its step.
-
-        Raises:
-            ConfigError: There is no such device.
-            DataError: The interactions are not those of the first call.
-        """
-        if not (self.is_fitted and isinstance(interactions, InteractionDataset)):
-            interactions = self._usable(interactions)
-        if not self.is_fitted:
-            self._begin(interactions)
-        elif not _growing.is_same(self, interactions):
-            raise DataError(
-                f"{self.name}: train_epoch goes on with the interactions the model began with, and these are others; "
-                "fit begins anew"
-            )
+    def _epoch(self, interactions: InteractionDataset) -> float:
         loss = self._live().epoch(interactions, self.chosen_epoch)
-        self.chosen_epoch += 1
         self._drop_derived()
         return loss
 
@@ -187,11 +165,6 @@ class TorchRecommender(Recommender):
         for name in list(vars(self)):
             if isinstance(getattr(type(self), name, None), cached_property):
                 del vars(self)[name]
-
-    @property
-    def advice_on_divergence(self) -> str:
-        """What to change when the loss runs away."""
-        return f"lower learning_rate, which is {self.learning_rate:g}: try learning_rate={self.learning_rate / 4:g}"
 
     def learning_rate_at(self, epoch: float) -> float:
         """The step size at a moment of training, in epochs from 0."""

@@ -14,9 +14,11 @@ from recctl import progress, rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.errors import DataError, TrainingError
+from recctl.kernels import products
 from recctl.kernels.least_squares import conjugate_gradients
-from recctl.kernels.least_squares_blocks import blocks, pair_products
+from recctl.kernels.least_squares_blocks import blocks
 from recctl.models._alternating import MOST_TASKS, WAY_OUT, Phases, Side, in_phases
+from recctl.models._cosine import unit_rows
 from recctl.models.base import Recommender
 from recctl.models.hyperparameters import Between, fitted, hyperparameter
 
@@ -133,7 +135,7 @@ class ALSRecommender(Recommender):
     def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
         """The score of each pair of codes, in `n_factors` operations."""
         scores = np.empty(len(users), np.float32)
-        pair_products(self.user_factors, self.item_factors, users, items, scores)
+        products.pair_dots(self.user_factors, self.item_factors, users, items, scores)
         return scores + np.float32(self.mean)
 
     def _similarity(self, items: Int32Array) -> Float32Array:
@@ -143,9 +145,7 @@ class ALSRecommender(Recommender):
     @cached_property
     def _directions(self) -> Float32Array:
         """The items' factors, each of length 1, or 0."""
-        squares: Float32Array = np.einsum("ij,ij->i", self.item_factors, self.item_factors)
-        lengths: Float32Array = np.sqrt(np.where(squares > 0, squares, np.float32(1)))
-        return self.item_factors / lengths[:, np.newaxis]
+        return unit_rows(self.item_factors)
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """The factors, and as much again for safety; the turned interactions; and each task's Gram matrix."""
@@ -175,8 +175,7 @@ class ALSRecommender(Recommender):
         confidences = sums = np.diff(matrix.starts).astype(np.float64)
         if self.implicit:
             if not matrix.is_binary:
-                rows = np.repeat(np.arange(matrix.n_rows), np.diff(matrix.starts))
-                sums = np.bincount(rows, matrix.values, matrix.n_rows).astype(np.float64)
+                sums = np.bincount(matrix.rows, matrix.values, matrix.n_rows).astype(np.float64)
             pairs = matrix.n_columns if self.reg_by == "pairs" else confidences
             confidences = pairs + self.alpha * sums
         confidences = np.maximum(confidences, 1)  # a row without interactions

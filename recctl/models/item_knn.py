@@ -95,9 +95,8 @@ class ItemKNNRecommender(Recommender):
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         near = self._neighbours.take(items)
-        rows = np.repeat(np.arange(len(items)), np.diff(near.starts))
         similarity = np.full((len(items), near.n_columns), -np.inf, np.float32)
-        similarity[rows, near.columns] = near.values
+        similarity[near.rows, near.columns] = near.values
         return similarity
 
     @cached_property
@@ -118,5 +117,4 @@ def _sizes(by_item: InteractionMatrix, union: bool) -> Float32Array:
     if union or by_item.is_binary:
         counts = np.diff(by_item.starts)
         return (counts if union else np.sqrt(counts)).astype(np.float32)
-    rows = np.repeat(np.arange(by_item.n_rows), np.diff(by_item.starts))
-    return np.sqrt(np.bincount(rows, by_item.values.astype(np.float64) ** 2, by_item.n_rows)).astype(np.float32)
+    return np.sqrt(np.bincount(by_item.rows, by_item.values.astype(np.float64) ** 2, by_item.n_rows)).astype(np.float32)

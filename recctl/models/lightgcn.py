@@ -14,6 +14,7 @@ from recctl.data.matrix import Float32Array, Int32Array, Int64Array, Interaction
 from recctl.errors import ArtifactError
 from recctl.kernels import products, propagation
 from recctl.kernels.sampling import sample_negatives
+from recctl.models._cosine import unit_rows
 from recctl.models._torch import TorchRecommender
 from recctl.models.hyperparameters import Between, Choices, hyperparameter
 
@@ -112,7 +113,7 @@ class LightGCNRecommender(TorchRecommender):
 
         seen = interactions.matrix
         order = rng.stream(self.seed, "shuffle", epoch).permutation(seen.nnz)
-        users = np.repeat(np.arange(seen.n_rows, dtype=np.int32), np.diff(seen.starts))[order]
+        users = seen.rows[order]
         negatives, edges = (rng.stream(self.seed, name, epoch) for name in ("negatives", "edges"))
         positions = seen.transposed()[1] if self.edge_dropout else None
         drawn = None
@@ -177,7 +178,7 @@ class LightGCNRecommender(TorchRecommender):
             products.sparse_dense(histories.starts, histories.columns, _NO_VALUES, self._given_by_items, people)
             people /= np.sqrt(np.maximum(np.diff(histories.starts), 1)).astype(np.float32)[:, None]
         if self.loss == "sampled_softmax":
-            people, items = _at_length_1(people), self._unit_items
+            people, items = unit_rows(people), self._unit_items
         scores: Float32Array = people @ items.T
         return scores
 
@@ -194,7 +195,7 @@ class LightGCNRecommender(TorchRecommender):
     @cached_property
     def _unit_items(self) -> Float32Array:
         """The rows of items at length 1."""
-        return _at_length_1(self._final[1])
+        return unit_rows(self._final[1])
 
     @cached_property
     def _given_by_items(self) -> Float32Array:
@@ -231,9 +232,3 @@ def _normalised(seen: InteractionMatrix) -> InteractionMatrix:
     degrees = np.diff(starts)
     values = 1 / np.sqrt(np.repeat(degrees, degrees) * degrees[columns].astype(np.float64))
     return InteractionMatrix(starts, columns, values.astype(np.float32), n)
-
-
-def _at_length_1(vectors: Float32Array) -> Float32Array:
-    lengths = np.sqrt(np.einsum("if,if->i", vectors, vectors))
-    unit: Float32Array = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
-    return unit

@@ -15,6 +15,7 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.kernels import neighbours
 from recctl.kernels.sampling import sample_negatives
+from recctl.models._cosine import unit_rows
 from recctl.models._torch import TorchRecommender
 from recctl.models.hyperparameters import Between, Choices, hyperparameter
 
@@ -95,7 +96,7 @@ class NCFRecommender(TorchRecommender):
 
         seen = interactions.matrix
         order = rng.stream(self.seed, "shuffle", epoch).permutation(seen.nnz)
-        users = np.repeat(np.arange(seen.n_rows, dtype=np.int32), np.diff(seen.starts))[order]
+        users = seen.rows[order]
         drawn = sample_negatives(
             rng.stream(self.seed, "negatives", epoch),
             *(seen.starts, seen.columns, users, seen.n_columns, self.n_negatives),
@@ -203,10 +204,7 @@ class NCFRecommender(TorchRecommender):
     def _unit_items(self) -> Float32Array:
         """Items' vectors, of GMF and MLP side by side, at length 1."""
         parts = [self._arrays[name] for name in ("item_gmf", "item_mlp") if name in self._arrays]
-        vectors = np.concatenate(parts, axis=1)
-        lengths = np.sqrt(np.einsum("if,if->i", vectors, vectors))
-        unit: Float32Array = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
-        return unit
+        return unit_rows(np.concatenate(parts, axis=1))
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """Weights, gradients, Adam's moments and the best so far; an epoch's examples."""

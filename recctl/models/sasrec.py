@@ -14,6 +14,7 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.errors import ConfigError
 from recctl.kernels import grouping, sequences
+from recctl.models._cosine import unit_rows
 from recctl.models._torch import TorchRecommender
 from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter
 
@@ -162,9 +163,7 @@ class SASRecRecommender(TorchRecommender):
         return mixed.transpose(1, 0, 2).reshape(-1, self.embedding_dim)
 
     def _similarity(self, items: Int32Array) -> Float32Array:
-        vectors = self._arrays["item"]
-        lengths = np.sqrt(np.einsum("if,if->i", vectors, vectors))
-        unit = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
+        unit = unit_rows(self._arrays["item"])
         similarity: Float32Array = unit[items] @ unit.T
         return similarity
 

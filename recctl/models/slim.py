@@ -134,9 +134,9 @@ class SLIMRecommender(Recommender):
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         # Row i: what a liking for item i adds to the score of every other item.
-        rows = self.weights.take(items)
-        similarity = np.zeros((len(items), rows.n_columns), np.float32)
-        similarity[np.repeat(np.arange(len(items)), np.diff(rows.starts)), rows.columns] = rows.values
+        given = self.weights.take(items)
+        similarity = np.zeros((len(items), given.n_columns), np.float32)
+        similarity[given.rows, given.columns] = given.values
         return similarity
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:

@@ -94,9 +94,10 @@ def histories_to_matrix(histories: Histories, items: Vocabulary) -> tuple[list[A
 
 def distinct(histories: InteractionMatrix) -> InteractionMatrix:
     """Each item of a history once, as in the data a model is fitted on: in order of code, the last value counts."""
-    rows = np.repeat(np.arange(histories.n_rows, dtype=np.int32), np.diff(histories.starts))
     values = None if histories.is_binary else histories.values
-    return InteractionMatrix.from_pairs(rows, histories.columns, values, (histories.n_rows, histories.n_columns))
+    return InteractionMatrix.from_pairs(
+        histories.rows, histories.columns, values, (histories.n_rows, histories.n_columns)
+    )
 
 
 def _history(person: Any, row: Any) -> list[Any]:

@@ -164,12 +164,3 @@ def test_every_solver_lowers_what_is_minimised(n_rows, n_columns, d, density, se
         after = minimised(systems, sides, x.astype(np.float64))
         assert value == pytest.approx(after, rel=1e-4, abs=1e-4 * abs(before))
         assert after <= before + 1e-5 * abs(before)
-
-
-def test_products_of_pairs():
-    rng = np.random.default_rng(0)
-    left, right = rng.normal(size=(9, 5)).astype(np.float32), rng.normal(size=(7, 5)).astype(np.float32)
-    i, j = rng.integers(0, 9, 20).astype(np.int32), rng.integers(0, 7, 20).astype(np.int32)
-    out = np.empty(20, np.float32)
-    exact.pair_products(left, right, i, j, out)
-    np.testing.assert_allclose(out, (left @ right.T)[i, j], rtol=1e-5)

@@ -83,3 +83,12 @@ def test_sparse_times_sparse(weighted, density):
     out = np.full((23, 40), np.nan, np.float32)
     neighbours.sparse_sparse(*(left.starts, left.columns, left.values, right.starts, right.columns, right.values), out)
     np.testing.assert_allclose(out, (left_oracle @ right_oracle).toarray(), rtol=1e-6)
+
+
+def test_products_of_pairs():
+    rng = np.random.default_rng(0)
+    left, right = rng.normal(size=(9, 5)).astype(np.float32), rng.normal(size=(7, 5)).astype(np.float32)
+    i, j = rng.integers(0, 9, 20).astype(np.int32), rng.integers(0, 7, 20).astype(np.int32)
+    out = np.empty(20, np.float32)
+    products.pair_dots(left, right, i, j, out)
+    np.testing.assert_allclose(out, (left @ right.T)[i, j], rtol=1e-5)

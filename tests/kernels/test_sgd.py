@@ -111,12 +111,3 @@ def test_folding_in_moves_people_and_free_items_and_holds_the_others(share):
         assert found == pytest.approx(loss, rel=1e-5)
     for found, array in zip(weights, expected, strict=True):
         np.testing.assert_allclose(found, array, rtol=1e-4, atol=1e-5)
-
-
-def test_products_of_pairs():
-    rng = np.random.default_rng(3)
-    left, right = rng.normal(size=(4, 7)).astype(np.float32), rng.normal(size=(6, 7)).astype(np.float32)
-    rows, columns = rng.integers(0, 4, 20).astype(np.int32), rng.integers(0, 6, 20).astype(np.int32)
-    out = np.empty(20, np.float32)
-    sgd.dots(rows, columns, left, right, out)
-    np.testing.assert_allclose(out, (left[rows] * right[columns]).sum(axis=1), rtol=1e-5, atol=1e-6)

@@ -1,0 +1,65 @@
+"""The metrics that models watch when they are given a data set to watch and no metric."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from recctl.data.dataset import InteractionDataset
+from recctl.data.matrix import Int32Array, InteractionMatrix
+from recctl.errors import DataError
+from recctl.models.base import Recommender
+from recctl.ranking import metrics
+
+_K = 10
+
+
+class NDCG:
+    """NDCG@10 over the users of a data set that the model knows; what it was fitted on is left out of the lists."""
+
+    def __init__(self, model: Recommender, validation: InteractionDataset | pd.DataFrame) -> None:
+        if isinstance(validation, pd.DataFrame):
+            validation = InteractionDataset(validation)
+        users, items, _ = _known(model, validation)
+        self.users, rows = np.unique(users, return_inverse=True)
+        shape = len(self.users), len(model.item_vocabulary)
+        self.relevant = InteractionMatrix.from_pairs(rows.astype(np.int32), items, None, shape)
+
+    def __call__(self, model: Recommender) -> dict[str, float]:
+        items, _ = model.rank_users(self.users, _K)
+        rows = np.arange(len(items))[:, None]
+        pairs = self.relevant.rows.astype(np.int64) * self.relevant.n_columns + self.relevant.columns
+        hits = (items >= 0) & np.isin(rows * self.relevant.n_columns + items, pairs)
+        n_relevant = np.diff(self.relevant.starts)
+        lists = metrics.Lists(items, hits.astype(np.float64), n_relevant, metrics.Catalogue(model.seen))
+        return {f"ndcg@{_K}": float(metrics.ndcg(lists)[:, -1].mean())}
+
+
+class RMSE:
+    """The root of the mean squared error of predictions, cut to a scale, for the pairs that the model knows."""
+
+    def __init__(self, model: Recommender, validation: InteractionDataset | pd.DataFrame) -> None:
+        if isinstance(validation, pd.DataFrame):
+            validation = InteractionDataset(validation, implicit=False)
+        if validation.ratings is None:
+            raise DataError(f"{model.name}: validation has no ratings to compare predictions with")
+        self.users, self.items, rows = _known(model, validation, "rating")
+        self.ratings = validation.ratings[rows]
+        self.scale = model.state()["lowest"], model.state()["highest"]
+
+    def __call__(self, model: Recommender) -> dict[str, float]:
+        predicted = np.clip(model.score_pairs(self.users, self.items), *self.scale)
+        return {"rmse": float(np.sqrt(np.mean((predicted.astype(np.float64) - self.ratings) ** 2)))}
+
+
+def _known(
+    model: Recommender, validation: InteractionDataset, what: str = "interaction"
+) -> tuple[Int32Array, Int32Array, NDArray[np.bool_]]:
+    """The model's codes of the interactions whose user and item it knows, and which these are."""
+    users = model.user_vocabulary.codes(validation.user_vocabulary.ids)[validation.users]
+    items = model.item_vocabulary.codes(validation.item_vocabulary.ids)[validation.items]
+    known = (users >= 0) & (items >= 0)
+    if not known.any():
+        raise DataError(f"{model.name}: validation has no {what} of a user and an item that are both in train")
+    return users[known], items[known], known
