@@ -1,14 +1,12 @@
-"""Propagation of vectors over a symmetric graph of users and items, as LightGCN does it; and what its batches need."""
+"""Propagation of vectors over a symmetric graph of users and items, as LightGCN does it."""
 
 from __future__ import annotations
-
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recctl.engines import map_threads
-from recctl.kernels.compile import F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32_2D, OUT_I32, OUT_I64, VOID, kernel
+from recctl.kernels.compile import F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32_2D, VOID, kernel
 
 # Edges of a task: fixed, so that tasks are cut by the data alone. With fewer, starting threads costs more than is won.
 _EDGES = 1 << 18
@@ -72,11 +70,14 @@ def propagate(
     dense = vectors
     for layer in range(n_layers):
         scale = 1 / (n_layers + 1) if layer == n_layers - 1 else 1.0
-        rows = partial(_layer, starts, columns, values, dense, vectors, scale, into)
+
+        def rows(task, dense=dense, scale=scale, into=into):
+            _layer(starts, columns, values, dense, vectors, scale, into, *task)
+
         if len(tasks) == 1:
-            rows(0, len(vectors))
+            rows(tasks[0])
         else:
-            for _ in map_threads(lambda task, rows=rows: rows(*task), tasks):  # type: ignore[misc]
+            for _ in map_threads(rows, tasks):
                 pass
         dense, into, other = into, other, into
     return dense
@@ -89,52 +90,3 @@ def add_rows(nodes, rows, out):
         node = nodes[at]
         for j in range(out.shape[1]):
             out[node, j] += rows[at, j]
-
-
-@kernel(VOID, I64, I32, I32, I32, OUT_I64)
-def _count_had(starts, columns, users, slots, had_starts):
-    had_starts[0] = 0
-    for row in range(len(users)):
-        n = 0
-        for p in range(starts[users[row]], starts[users[row] + 1]):
-            n += slots[columns[p]] >= 0
-        had_starts[row + 1] = had_starts[row] + n
-
-
-@kernel(VOID, I64, I32, I32, I32, I64, OUT_I32)
-def _fill_had(starts, columns, users, slots, had_starts, had):
-    for row in range(len(users)):
-        at = had_starts[row]
-        for p in range(starts[users[row]], starts[users[row] + 1]):
-            slot = slots[columns[p]]
-            if slot >= 0:
-                had[at] = slot
-                at += 1
-
-
-def had_among(
-    starts: NDArray[np.int64],
-    columns: NDArray[np.int32],
-    users: NDArray[np.int32],
-    items: NDArray[np.int32],
-    n_items: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Which of some distinct items each user had.
-
-    Args:
-        starts: Row starts of what users had.
-        columns: Items.
-        users: Whom to ask for, `(n,)`; repeats are answered again.
-        items: The items, each once.
-        n_items: How many there are in all.
-
-    Returns:
-        Row starts `(n + 1,)`, and positions in `items`.
-    """
-    slots = np.full(n_items, -1, np.int32)
-    slots[items] = np.arange(len(items), dtype=np.int32)
-    had_starts = np.empty(len(users) + 1, np.int64)
-    _count_had(starts, columns, users, slots, had_starts)
-    had = np.empty(had_starts[-1], np.int32)
-    _fill_had(starts, columns, users, slots, had_starts, had)
-    return had_starts, had

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recctl.engines import map_threads
-from recctl.kernels.compile import F64, I32, I64, INT, OUT_I32_2D, VOID, kernel
+from recctl.kernels.compile import F64, I32, I64, INT, OUT_I32, OUT_I32_2D, OUT_I64, VOID, kernel
 from recctl.kernels.hashing import _splitmix64
 
 _53_BITS = 2.0**-53
@@ -94,3 +94,52 @@ def sample_negatives(
     for _ in map_threads(fill, range(0, len(users), _ROWS)):
         pass
     return out
+
+
+@kernel(VOID, I64, I32, I32, I32, OUT_I64)
+def _count_had(starts, columns, users, slots, had_starts):
+    had_starts[0] = 0
+    for row in range(len(users)):
+        n = 0
+        for p in range(starts[users[row]], starts[users[row] + 1]):
+            n += slots[columns[p]] >= 0
+        had_starts[row + 1] = had_starts[row] + n
+
+
+@kernel(VOID, I64, I32, I32, I32, I64, OUT_I32)
+def _fill_had(starts, columns, users, slots, had_starts, had):
+    for row in range(len(users)):
+        at = had_starts[row]
+        for p in range(starts[users[row]], starts[users[row] + 1]):
+            slot = slots[columns[p]]
+            if slot >= 0:
+                had[at] = slot
+                at += 1
+
+
+def had_among(
+    starts: NDArray[np.int64],
+    columns: NDArray[np.int32],
+    users: NDArray[np.int32],
+    items: NDArray[np.int32],
+    n_items: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Which of some distinct items each user had.
+
+    Args:
+        starts: Row starts of what users had.
+        columns: Items.
+        users: Whom to ask for, `(n,)`; repeats are answered again.
+        items: The items, each once.
+        n_items: How many there are in all.
+
+    Returns:
+        Row starts `(n + 1,)`, and positions in `items`.
+    """
+    slots = np.full(n_items, -1, np.int32)
+    slots[items] = np.arange(len(items), dtype=np.int32)
+    had_starts = np.empty(len(users) + 1, np.int64)
+    _count_had(starts, columns, users, slots, had_starts)
+    had = np.empty(had_starts[-1], np.int32)
+    _fill_had(starts, columns, users, slots, had_starts, had)
+    return had_starts, had

@@ -11,6 +11,8 @@ from torch.nn import functional
 
 # Logits that are held at once; larger tables only cost memory.
 _LOGITS_AT_ONCE = 1 << 22
+# A logit whose exp is 0. Minus infinity would make a gradient NaN where nothing else is left.
+_NOTHING = -1e4
 # Logits within these bounds need no shift before exp.
 _SAFE = 40.0
 
@@ -124,29 +126,37 @@ def softmax(hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor) ->
 
 
 def _against(
-    hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor
+    hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor, had: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits of the targets `(n,)`, and of negatives `(n, m)`, minus infinity where one is the target."""
+    """Logits of the targets `(n,)`, and of negatives `(n, m)`, of no weight where they were had."""
     positive = (hidden * functional.embedding(targets, items)).sum(dim=1)
     others = hidden @ functional.embedding(negatives, items).T
-    return positive, others.masked_fill(negatives == targets[:, None], -math.inf)
+    return positive, others.masked_fill(had, _NOTHING)
 
 
 def sampled_softmax(
-    hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor
+    hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor, had: torch.Tensor
 ) -> torch.Tensor:
-    """As `softmax`, the sum over the other items estimated from some, drawn uniformly: `(m,)`."""
-    positive, others = _against(hidden, items, targets, negatives)
+    """As `softmax`, the sum over the other items estimated from some, drawn uniformly: `(m,)`.
+
+    Those that were had, `(n, m)` bool, don't count; the target is among what was.
+    """
+    positive, others = _against(hidden, items, targets, negatives, had)
     weight = math.log(max(1, len(items) - 1) / len(negatives))
     rest = torch.logsumexp(others.float() + weight, dim=1)
     return functional.softplus(rest - positive.float()).sum()
 
 
 def binary(
-    hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor, power: float
+    hidden: torch.Tensor,
+    items: torch.Tensor,
+    targets: torch.Tensor,
+    negatives: torch.Tensor,
+    had: torch.Tensor,
+    power: float,
 ) -> torch.Tensor:
     """The sum of `-power log sigmoid(s+) - sum log(1 - sigmoid(s-))`: BCE with power 1, else gBCE."""
-    positive, others = _against(hidden, items, targets, negatives)
+    positive, others = _against(hidden, items, targets, negatives, had)
     return power * functional.softplus(-positive.float()).sum() + functional.softplus(others.float()).sum()
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recctl import rng
 from recctl.data.dataset import InteractionDataset
-from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
+from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
 from recctl.errors import ConfigError
 from recctl.kernels import grouping, sequences
+from recctl.kernels.sampling import had_among
 from recctl.models._cosine import unit_rows
 from recctl.models._torch import TorchRecommender
 from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter
@@ -42,8 +45,8 @@ class SASRecRecommender(TorchRecommender):
     `similar_items` is by the cosine of items' vectors.
 
     Not as in the paper: blocks normalise what they are given (pre-norm); attention weights are not dropped; negatives
-    are drawn for a batch, not for each position, and may be items of the user, though not the target; positions count
-    from the oldest item.
+    are drawn for a batch, not for each position, and count for those who did not have them; positions count from the
+    oldest item.
     """
 
     name = "sasrec"
@@ -84,7 +87,7 @@ class SASRecRecommender(TorchRecommender):
         return SASRecNetwork(*sizes, (self.n_blocks, self.n_heads), self.dropout, self._generator("init"))
 
     def _batches(self, interactions: InteractionDataset, epoch: int, batch_size: int) -> Iterator[Any]:
-        """Inputs, targets, positions, places `(n,)`, the table's shape, and negatives `(n_negatives,)`."""
+        """Inputs, targets, positions, places `(n,)`; the table's shape; negatives `(m,)`, and who had them `(b, m)`."""
         import torch
 
         order = rng.stream(self.seed, "shuffle", epoch).permutation(self._trainable)
@@ -93,11 +96,22 @@ class SASRecRecommender(TorchRecommender):
         for begin in range(0, len(order), batch_size):
             rows = order[begin : begin + batch_size]
             *packed, width = sequences.pack(histories.starts, histories.columns, rows, self.max_length)
-            negatives = torch.from_numpy(draws.integers(histories.n_columns, size=n_negatives))
-            yield (*(torch.from_numpy(part) for part in packed), (len(rows), width), negatives)
+            # Distinct, as the positions of `had_among` need it.
+            negatives = draws.choice(histories.n_columns, min(n_negatives, histories.n_columns), replace=False)
+            had = self._had(rows, negatives)
+            parts = (torch.from_numpy(part) for part in (*packed, negatives, had))
+            yield (*islice(parts, 4), (len(rows), width), *parts)
+
+    def _had(self, rows: Int64Array, negatives: Int64Array) -> NDArray[np.bool_]:
+        """Which of some distinct items each user had, `(len(rows), len(negatives))`."""
+        histories, had = self.histories, np.zeros((len(rows), len(negatives)), bool)
+        items = rows.astype(np.int32), negatives.astype(np.int32)
+        starts, found = had_among(histories.starts, histories.columns, *items, histories.n_columns)
+        had[np.repeat(np.arange(len(rows)), np.diff(starts)), found] = True
+        return had
 
     @cached_property
-    def _trainable(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def _trainable(self) -> Int64Array:
         """Users with something to tell after something."""
         return np.flatnonzero(np.diff(self.histories.starts) > 1)
 
@@ -111,7 +125,8 @@ class SASRecRecommender(TorchRecommender):
         hidden = network(inputs, positions, places, batch[4])
         if self.loss == "softmax":
             return losses.softmax(hidden, network.item, targets), len(targets)
-        given = hidden, network.item, targets, batch[5].to(self._device)
+        negatives, had = (part.to(self._device) for part in batch[5:])
+        given = hidden, network.item, targets, negatives, had[places // batch[4][1]]
         if self.loss == "sampled_softmax":
             return losses.sampled_softmax(*given), len(targets)
         return losses.binary(*given, self._power() if self.loss == "gbce" else 1.0), len(targets)

@@ -43,10 +43,14 @@ def as_text(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checkerboard(size: int = 50) -> pd.DataFrame:
-    """Even users have every even item, odd users every odd one, but each lacks the item of its own number."""
+    """Even users have every even item, odd users every odd one, but each lacks the item of its own number.
+
+    Times are drawn: what a user had came in no order, and neighbours in a sequence tell nothing but the taste.
+    """
     users, items = np.divmod(np.arange(size * size), size)
     kept = (users % 2 == items % 2) & (users != items)
-    return pd.DataFrame({"user_id": users[kept], "item_id": items[kept], "rating": 1.0, "timestamp": 0})
+    times = np.random.default_rng(0).permutation(kept.sum())
+    return pd.DataFrame({"user_id": users[kept], "item_id": items[kept], "rating": 1.0, "timestamp": times})
 
 
 class ModelSuite:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.nn import functional
 
 from recctl.data.dataset import InteractionDataset
-from recctl.errors import ConfigError, DataError
+from recctl.errors import ConfigError
 from recctl.models import _sasrec_network as losses
-from recctl.models.base import Recommender
 from recctl.models.sasrec import SASRecRecommender
-from tests.models.suite import ModelSuite, checkerboard, toy
+from tests.models.suite import ModelSuite, toy
 
 SMALL = {"embedding_dim": 8, "max_length": 30, "epochs": 40, "batch_size": 16, "learning_rate": 0.01, "dropout": 0.1}
 
@@ -20,20 +20,6 @@ SMALL = {"embedding_dim": 8, "max_length": 30, "epochs": 40, "batch_size": 16, "
 class TestSASRec(ModelSuite):
     name = "sasrec"
     hyperparameters = SMALL
-    personal = False  # what is withheld from the checkerboard comes after nothing
-
-    def test_finds_similar_items_or_says_it_cannot(self, fitted: Recommender) -> None:
-        """Weaker than the suite's: the n-th even and the n-th odd item stand at one position, and are alike in that."""
-        near = fitted.similar_items([10, 3], k=4)
-        assert list(near.columns) == ["item_id", "similar_item_id", "score", "rank"]
-        assert near.item_id.tolist() == [10] * 4 + [3] * 4
-        assert (near.item_id != near.similar_item_id).all()
-        assert (near.groupby("item_id").score.diff().dropna() <= 0).all()
-        with pytest.raises(DataError, match="sasrec: item 4: not in what"):
-            fitted.similar_items([3, 4])
-        model = SASRecRecommender(**{**SMALL, "embedding_dim": 32, "epochs": 5, "dropout": 0.5}).fit(checkerboard())
-        near = model.similar_items(range(50), k=5)
-        assert (near.item_id % 2 == near.similar_item_id % 2).mean() > 0.9
 
 
 def states(model: SASRecRecommender, items: torch.Tensor) -> torch.Tensor:
@@ -75,7 +61,8 @@ def test_a_batch_gives_the_gradient_of_its_histories_one_by_one(loss: str) -> No
     alone = []
     for row in owners.unique():
         inputs, targets, positions = (part[owners == row] for part in batch[:3])
-        alone.append((inputs, targets, positions, torch.arange(len(inputs)), (1, len(inputs)), batch[5]))
+        own = batch[6][row : row + 1]
+        alone.append((inputs, targets, positions, torch.arange(len(inputs)), (1, len(inputs)), batch[5], own))
     torch.testing.assert_close(gradient([batch]), gradient(alone), rtol=1e-4, atol=1e-4)
 
 
@@ -98,15 +85,17 @@ def test_losses_of_negatives_are_the_formulas() -> None:
     drawn = torch.Generator().manual_seed(0)
     hidden, items = (torch.randn(n, 6, generator=drawn) for n in (5, 20))
     targets, negatives = torch.arange(5), torch.tensor([9, 3, 11])
+    histories = [{0, 11}, {1}, {2, 3}, {3, 9}, {4, 3, 9, 11}]
+    had = torch.tensor([[int(j) in history for j in negatives] for history in histories])
     softmax = bce = 0.0
-    for h, target in zip(hidden, targets, strict=True):
-        others = [float(h @ items[j]) for j in negatives if j != target]
+    for h, target, history in zip(hidden, targets, histories, strict=True):
+        others = [float(h @ items[j]) for j in negatives if int(j) not in history]
         positive = float(h @ items[target])
         rest = 19 / 3 * sum(np.exp(others))
         softmax -= np.log(np.exp(positive) / (np.exp(positive) + rest))
         bce += 0.3 * np.log1p(np.exp(-positive)) + sum(np.log1p(np.exp(other)) for other in others)
-    assert float(losses.sampled_softmax(hidden, items, targets, negatives)) == pytest.approx(softmax, rel=1e-4)
-    assert float(losses.binary(hidden, items, targets, negatives, 0.3)) == pytest.approx(bce, rel=1e-4)
+    assert float(losses.sampled_softmax(hidden, items, targets, negatives, had)) == pytest.approx(softmax, rel=1e-4)
+    assert float(losses.binary(hidden, items, targets, negatives, had, 0.3)) == pytest.approx(bce, rel=1e-4)
 
 
 def test_learns_what_comes_next_by_time_not_by_row() -> None:
@@ -120,3 +109,22 @@ def test_learns_what_comes_next_by_time_not_by_row() -> None:
 def test_refuses_heads_that_do_not_divide() -> None:
     with pytest.raises(ConfigError, match="embedding_dim=8 is no multiple of n_heads=3"):
         SASRecRecommender(**SMALL, n_heads=3).fit(toy())
+
+
+@pytest.mark.parametrize("loss", ["sampled_softmax", "bce"])
+def test_no_negative_is_an_item_of_the_users_own_history(loss: str) -> None:
+    model = SASRecRecommender(**{**SMALL, "epochs": 1, "max_length": 3}, loss=loss, n_negatives=20).fit(toy())
+    rows = model._trainable[:9]
+    negatives = next(model._batches(InteractionDataset(toy()), 0, 16))[5].numpy()
+    assert len(set(negatives)) == 20
+    had = model._had(rows, negatives)
+    for user, marked in zip(rows, had, strict=True):
+        history = model.histories.columns[model.histories.starts[user] : model.histories.starts[user + 1]]
+        assert marked.tolist() == np.isin(negatives, history).tolist()
+
+
+@pytest.mark.parametrize("loss", ["sampled_softmax", "bce", "gbce"])
+def test_users_who_had_everything_leave_the_weights_finite(loss: str) -> None:
+    rows = pd.DataFrame({"user_id": np.repeat([1, 2], 5), "item_id": np.tile(range(5), 2), "timestamp": range(10)})
+    model = SASRecRecommender(**{**SMALL, "epochs": 3}, loss=loss).fit(rows)
+    assert np.isfinite(model.weights).all()

@@ -12,6 +12,7 @@ import pytest
 
 from recctl import EarlyStopping, InteractionDataset, ModelCheckpoint, RunStore, experiment, load_model, make_model
 from recctl.errors import ArtifactError, ConfigError, TrainingError
+from recctl.models.registry import model_classes
 from recctl.training import ResumableTraining, history
 from recctl.training.loop import Epoch
 from tests.models.suite import toy
@@ -30,6 +31,8 @@ MODELS = {
         "max_grad_norm": 1.0,
         "accumulation_steps": 2,
     },
+    "lightgcn": {"epochs": 12, "embedding_dim": 8, "batch_size": 256, "learning_rate": 0.01, "edge_dropout": 0.1},
+    "sasrec": {"epochs": 12, "embedding_dim": 8, "batch_size": 16, "learning_rate": 0.01, "loss": "gbce"},
 }
 CONFIG = """
 data: {{source: synthetic, synthetic: {{n_users: 80, n_items: 60, n_interactions: 2000}}}}
@@ -38,6 +41,10 @@ model: {{name: {name}, params: {params}}}
 training: {{early_stopping: {{patience: 4, monitor: ndcg@10}}, {more}}}
 evaluation: {{metrics: [ndcg], k_values: [10]}}
 """
+
+
+def test_every_model_that_is_trained_in_epochs_is_tested_here():
+    assert set(MODELS) == {model.name for model in model_classes() if model.trained_in_epochs}
 
 
 class CrashError(Exception):
