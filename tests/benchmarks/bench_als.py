@@ -8,9 +8,6 @@ two threads against one, how time grows with the interactions, and compilation.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,10 +18,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from side_by_side import Measure, in_turns, parts, report, seconds_of
+from side_by_side import (
+    Measure,
+    in_turns,
+    parts,
+    process,
+    python_of,
+    report,
+    report_compilation,
+    report_threads,
+    seconds_of,
+)
 
 from recctl import ALSRecommender, InteractionDataset
-from recctl.engines import set_threads, threads
 
 RUNNER = Path(__file__).parent / "peers" / "als.py"
 # Name: the peer, its environment, and the hyperparameters that make our objective its own.
@@ -37,37 +43,19 @@ PEERS: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
         {"alpha": 9.0, "reg": 0.01, "reg_exponent": 0.0, "cg_steps": 1},
     ),
 }
-COMPILE = """
-import time, numba
-begin = time.perf_counter()
-from recctl.kernels import least_squares, least_squares_blocks
-print(time.perf_counter() - begin)
-"""
 
 
 @contextmanager
 def peer(name: str, environment: dict[str, str], rows: pd.DataFrame, d: int, out: Path) -> Iterator[Measure | None]:
     """A peer's process, as a function that makes it fit once and gives the seconds."""
-    python = Path(os.environ.get("RECCTL_BENCH_PEERS", "")) / "classical" / "bin" / "python"
-    if not python.exists():
-        print(f"{name} is left out: it is not in $RECCTL_BENCH_PEERS/classical", flush=True)
+    python = python_of("classical")
+    if python is None:
         yield None
         return
     pairs = out.with_suffix(".npy")
     np.save(pairs, rows.to_numpy())
-    command = [str(value) for value in (python, RUNNER, name, pairs, d, out)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, text=True, env={**os.environ, **environment}, **pipes) as process:
-        stdin, stdout = process.stdin, process.stdout
-        assert stdin is not None
-        assert stdout is not None
-
-        def once() -> float:
-            print(file=stdin, flush=True)
-            return float(stdout.readline())
-
-        yield once
-        stdin.close()
+    with process([python, RUNNER, name, pairs, d, out], environment) as ask:
+        yield lambda: ask()[0]
 
 
 def objective(X: sp.csr_array, U: np.ndarray, V: np.ndarray, model: ALSRecommender) -> float:
@@ -126,20 +114,6 @@ def compare(data: str, train: pd.DataFrame, test: pd.DataFrame, d: int, name: st
         print(json.dumps({"bench": f"ALS, {d} factors: {what}", "data": data, **figures}), flush=True)
 
 
-def scaling(data: str, train: pd.DataFrame) -> None:
-    """Print two threads against one."""
-    before, dataset, measures = threads(), InteractionDataset(train), {}
-    for count in (2, 1):
-
-        def run(count: int = count) -> float:
-            set_threads(count)
-            return seconds_of(lambda: ALSRecommender(tol=0.0).fit(dataset))
-
-        measures[f"{count} threads" if count > 1 else "one thread"] = run
-    report("ALS on two threads: fit", data, in_turns(measures, repeats=5))
-    set_threads(before)
-
-
 def growth() -> None:
     """Print seconds of an iteration for ever more interactions, of as many to each user and each item."""
     for n in (10**5, 10**6, 10**7):
@@ -157,20 +131,14 @@ def growth() -> None:
 
 def main() -> None:
     """Print a line for each comparison."""
-    with tempfile.TemporaryDirectory() as cache:
-        environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
-        for what in ("compile its kernels, once", "load its kernels from the cache"):
-            command = [sys.executable, "-c", COMPILE]
-            done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-            print(
-                json.dumps({"bench": f"ALS: {what}", "data": "", "seconds": round(float(done.stdout), 3)}), flush=True
-            )
+    report_compilation("ALS", "least_squares", "least_squares_blocks")
     for data, train, test in parts():
         ALSRecommender().fit(train.iloc[:1000])
         for d in (64, 256):
             for name in PEERS:
                 compare(data, train, test, d, name, repeats=(1 if d == 256 else 3) if data == "goodbooks" else 7)
-        scaling(data, train)
+        dataset = InteractionDataset(train)
+        report_threads("ALS", data, lambda dataset=dataset: ALSRecommender(tol=0.0).fit(dataset))
     growth()
 
 

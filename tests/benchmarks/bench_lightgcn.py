@@ -9,69 +9,31 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from bench_gowalla import read
-from side_by_side import Measure, in_turns, report, seconds_of
+from side_by_side import gemm_rate, in_turns, recbole, report, seconds_of
 
 from recctl import EarlyStopping, Evaluator, InteractionDataset, LightGCNRecommender, load_movielens
 from recctl.data.matrix import InteractionMatrix
-from recctl.engines import blas_threads, torch_threads
+from recctl.engines import torch_threads
 from recctl.kernels import propagation
 from recctl.models.lightgcn import _normalised
 
-RUNNER = Path(__file__).resolve().parent / "peers" / "lightgcn.py"
 ML = "MovieLens-100K"
 SETTINGS = {"embedding_dim": 64, "n_layers": 2, "loss": "bpr", "reg": 1e-5, "batch_size": 2048, "learning_rate": 0.001}
-
-
-@contextmanager
-def recbole(rows: pd.DataFrame) -> Iterator[Measure | None]:
-    """RecBole's process, as a function that trains an epoch and gives its seconds."""
-    python = Path(os.environ.get("RECCTL_BENCH_PEERS", "")).absolute() / "recbole" / "bin" / "python"
-    if not python.exists():
-        print("RecBole is left out: it is not in $RECCTL_BENCH_PEERS/recbole", flush=True)
-        yield None
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "ml-100k.inter"
-        types = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float"}
-        columns = rows[list(types)]
-        columns.set_axis([f"{name}:{kind}" for name, kind in types.items()], axis=1).to_csv(file, sep="\t", index=False)
-        command = [python, RUNNER, file]
-        with subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            stdin, stdout = process.stdin, process.stdout
-            assert stdin is not None
-            assert stdout is not None
-
-            def epoch() -> float:
-                print(file=stdin, flush=True)
-                return float(stdout.readline())
-
-            yield epoch
-            stdin.close()
-
-
-def gemm_rate() -> float:
-    """Operations a second of float32 GEMM."""
-    a = np.ones((2048, 2048), np.float32)
-    with blas_threads():
-        return 2 * 2048**3 / min(seconds_of(lambda: a @ a) for _ in range(7))
 
 
 def speed(rows: pd.DataFrame, train: InteractionDataset, rate: float) -> None:
     """An epoch in turns with RecBole's."""
     model = LightGCNRecommender(**SETTINGS)
     model.train_epoch(train)
-    with recbole(rows) as peer:
+    with recbole("LightGCN", rows) as ask:
+        peer = (lambda: ask()[0]) if ask else None
         medians = in_turns({"recctl": lambda: seconds_of(lambda: model.train_epoch(train)), "RecBole": peer}, repeats=7)
     report("lightgcn: an epoch of bpr", ML, medians)
     steps = -(-train.matrix.nnz // 2048)

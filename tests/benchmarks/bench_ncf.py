@@ -7,62 +7,22 @@ the time that the products of the layers alone take at the machine's measured ra
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from side_by_side import Measure, in_turns, report, seconds_of
+from side_by_side import Measure, gemm_rate, in_turns, recbole, report, seconds_of
 
 from recctl import EarlyStopping, Evaluator, InteractionDataset, NCFRecommender, load_movielens
 from recctl.data.matrix import InteractionMatrix
-from recctl.engines import blas_threads
 
-RUNNER = Path(__file__).parent / "peers" / "neumf.py"
 ML = "MovieLens-100K"
 LAYERS = [128, 64]
 SETTINGS = {"embedding_dim": 64, "hidden_layers": LAYERS, "n_negatives": 1, "batch_size": 1024, "dropout": 0.1}
 
 
-@contextmanager
-def recbole(rows: pd.DataFrame) -> Iterator[tuple[Measure | None, Measure | None]]:
-    """RecBole's process: a function that trains an epoch, and one that tells how long the ranking after it took."""
-    python = Path(os.environ.get("RECCTL_BENCH_PEERS", "")) / "recbole" / "bin" / "python"
-    if not python.exists():
-        print("RecBole is left out: it is not in $RECCTL_BENCH_PEERS/recbole", flush=True)
-        yield None, None
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "ml-100k.inter"
-        types = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float"}
-        columns = rows[list(types)]
-        columns.set_axis([f"{name}:{kind}" for name, kind in types.items()], axis=1).to_csv(file, sep="\t", index=False)
-        command = [python, RUNNER, file]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            stdin, stdout = process.stdin, process.stdout
-            assert stdin is not None
-            assert stdout is not None
-            last: list[float] = []
-
-            def epoch() -> float:
-                print(file=stdin, flush=True)
-                last[:] = map(float, stdout.readline().split())
-                return last[0]
-
-            yield epoch, lambda: last[1]
-            stdin.close()
-
-
 def floors(n_pairs: int, n_users: int, n_items: int) -> tuple[float, float]:
     """Seconds that the layers' products of an epoch and of a ranking take at the measured rate of float32 GEMM."""
-    a = np.ones((2048, 2048), np.float32)
-    with blas_threads():
-        rate = 2 * 2048**3 / min(seconds_of(lambda: a @ a) for _ in range(7))
+    rate = gemm_rate()
     whole = 128 * LAYERS[0] + LAYERS[0] * LAYERS[1]
     return 6 * whole * n_pairs / rate, 2 * LAYERS[0] * LAYERS[1] * n_users * n_items / rate
 
@@ -73,12 +33,18 @@ def speed(rows: pd.DataFrame, train: InteractionDataset, validation: Interaction
     evaluator = Evaluator(["ndcg"], [10])
     model.train_epoch(train)
     evaluator.evaluate(model, validation)
-    with recbole(rows) as (their_epoch, their_ranking):
+    with recbole("NeuMF", rows) as ask:
+        last: list[float] = []
+
+        def their_epoch() -> float:
+            last[:] = ask()
+            return last[0]
+
         measures: dict[str, Measure | None] = {
             "epoch": lambda: seconds_of(lambda: model.train_epoch(train)),
             "ranking": lambda: seconds_of(lambda: evaluator.evaluate(model, validation)),
-            "their epoch": their_epoch,
-            "their ranking": their_ranking,
+            "their epoch": their_epoch if ask else None,
+            "their ranking": (lambda: last[1]) if ask else None,  # asked for after the epoch it follows
         }
         medians = in_turns(measures, repeats=7)
     floor = floors(2 * train.matrix.nnz, train.n_users, train.n_items)

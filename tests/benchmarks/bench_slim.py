@@ -6,55 +6,44 @@ The regularisation is irspack's default and one with which SLIM ranks well on bo
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from side_by_side import Measure, in_turns, interactions, report, seconds_of
+from side_by_side import (
+    Measure,
+    in_turns,
+    interactions,
+    process,
+    python_of,
+    report,
+    report_compilation,
+    report_threads,
+    seconds_of,
+)
 
 from recctl import InteractionDataset, SLIMRecommender
-from recctl.engines import set_threads, threads
 
 RUNNER = Path(__file__).parent / "peers" / "slim.py"
 # Our tolerance bounds the objective, the peers' does not: this one is below theirs.
 PRECISE = {"tol": 1e-6, "max_iter": 1000}
-COMPILE = """
-import time, numba
-begin = time.perf_counter()
-from recctl.kernels import elastic_net
-print(time.perf_counter() - begin)
-"""
 
 
 @contextmanager
 def peer(name: str, rows: pd.DataFrame, settings: list[float], out: Path) -> Iterator[Measure | None]:
     """A peer's process, as a function that makes it fit once and gives the seconds."""
-    python = Path(os.environ.get("RECCTL_BENCH_PEERS", "")) / "classical" / "bin" / "python"
-    if not python.exists():
-        print(f"{name} is left out: it is not in $RECCTL_BENCH_PEERS/classical", flush=True)
+    python = python_of("classical")
+    if python is None:
         yield None
         return
     pairs = out.with_suffix(".npy")
     np.save(pairs, rows[["user_id", "item_id"]].to_numpy())
-    command = [str(value) for value in (python, RUNNER, name, pairs, *settings, out)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        stdin, stdout = process.stdin, process.stdout
-        assert stdin is not None
-        assert stdout is not None
-
-        def once() -> float:
-            print(file=stdin, flush=True)
-            return float(stdout.readline())
-
-        yield once
-        stdin.close()
+    with process([python, RUNNER, name, pairs, *settings, out]) as ask:
+        yield lambda: ask()[0]
 
 
 def objective(X: sp.csr_array, W: sp.csr_matrix, l1_reg: float, l2_reg: float) -> float:
@@ -93,20 +82,6 @@ def compare(data: str, rows: pd.DataFrame, l1_reg: float, l2_reg: float, n_neigh
             print(json.dumps({"bench": f"{what}: objective", "data": data, **figures}), flush=True)
 
 
-def scaling(data: str, fit: Callable[[], object]) -> None:
-    """Print two threads against one."""
-    before, measures = threads(), {}
-    for count in (2, 1):
-
-        def run(count: int = count) -> float:
-            set_threads(count)
-            return seconds_of(fit)
-
-        measures[f"{count} threads" if count > 1 else "one thread"] = run
-    report("SLIM on two threads: fit", data, in_turns(measures, repeats=5))
-    set_threads(before)
-
-
 def growth() -> None:
     """Print nanoseconds an interaction, with 2,000 items and ever more users of 50 each."""
     rng = np.random.default_rng(0)
@@ -121,14 +96,7 @@ def growth() -> None:
 
 def main() -> None:
     """Print a line for each comparison."""
-    with tempfile.TemporaryDirectory() as cache:
-        environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
-        for what in ("compile its kernels, once", "load its kernels from the cache"):
-            command = [sys.executable, "-c", COMPILE]
-            done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-            print(
-                json.dumps({"bench": f"SLIM: {what}", "data": "", "seconds": round(float(done.stdout), 3)}), flush=True
-            )
+    report_compilation("SLIM", "elastic_net")
     growth()
     for data, rows in interactions():
         SLIMRecommender().fit(rows.iloc[:1000])
@@ -137,7 +105,7 @@ def main() -> None:
         for l1_reg, l2_reg in ((1.0, 10.0), theirs):
             for n_neighbors in (100, None):
                 compare(data, rows, l1_reg, l2_reg, n_neighbors)
-        scaling(data, lambda rows=rows: SLIMRecommender(l2_reg=10.0).fit(rows))
+        report_threads("SLIM", data, lambda rows=rows: SLIMRecommender(l2_reg=10.0).fit(rows))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,6 @@ Also the RMSE and MAE of the defaults over five folds, the time of an epoch as r
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from side_by_side import Measure, in_turns, report, seconds_of
+from side_by_side import Measure, in_turns, process, python_of, report, report_compilation, seconds_of
 
 from recctl import Evaluator, InteractionDataset, SVDPlusPlusRecommender, SVDRecommender, load_movielens
 from recctl.models._biased_factors import BiasedFactors
@@ -36,29 +33,22 @@ def surprise(
     name: str, settings: dict[str, object], parts: list[pd.DataFrame], errors: list[float]
 ) -> Iterator[Measure | None]:
     """Surprise's process, as a function that makes it fit once and gives the seconds; its RMSE goes to `errors`."""
-    python = Path(os.environ.get("RECCTL_BENCH_PEERS", "")) / "surprise" / "bin" / "python"
-    if not python.exists():
-        print("Surprise is left out: it is not in $RECCTL_BENCH_PEERS/surprise", flush=True)
+    python = python_of("surprise")
+    if python is None:
         yield None
         return
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{at}.npy" for at in range(2)]
         for file, rows in zip(files, parts, strict=True):
             np.save(file, rows[["user_id", "item_id", "rating"]].to_numpy(np.float64))
-        command = [python, RUNNER, name, *files, json.dumps(settings)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            stdin, stdout = process.stdin, process.stdout
-            assert stdin is not None
-            assert stdout is not None
+        with process([python, RUNNER, name, *files, json.dumps(settings)]) as ask:
 
             def once() -> float:
-                print(file=stdin, flush=True)
-                seconds, error = map(float, stdout.readline().split())
+                seconds, error = ask()
                 errors.append(error)
                 return seconds
 
             yield once
-            stdin.close()
 
 
 def against_surprise(rows: pd.DataFrame) -> None:
@@ -105,25 +95,6 @@ def growth() -> None:
         print(json.dumps(line | {"value": round(1e9 * seconds / data.matrix.nnz, 1), "unit": "ns"}), flush=True)
 
 
-def compilation() -> None:
-    """Importing the kernels beyond importing numba: with an empty cache, and with a full one."""
-    code = """if True:
-        import time
-        import recctl.kernels.compile
-        begin = time.perf_counter()
-        import recctl.kernels.sgd
-        print(time.perf_counter() - begin)
-    """
-    with tempfile.TemporaryDirectory() as cache:
-        for state in ("first", "second"):
-            environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
-            done = subprocess.run(
-                [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
-            )
-            line = {"bench": f"svdpp: kernels, {state} process", "seconds": round(float(done.stdout), 3)}
-            print(json.dumps(line), flush=True)
-
-
 def main() -> None:
     """Print a line for each measurement."""
     rows = load_movielens("100k")
@@ -131,7 +102,7 @@ def main() -> None:
     against_surprise(rows)
     five_folds(rows)
     growth()
-    compilation()
+    report_compilation("svdpp", "sgd")
 
 
 if __name__ == "__main__":

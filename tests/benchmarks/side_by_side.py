@@ -6,14 +6,17 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from recctl.engines import blas_threads, set_threads, threads
 
 RUNNER = Path(__file__).parent / "peers" / "fitting.py"
 
@@ -43,29 +46,104 @@ def _split(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pairs[train].reset_index(drop=True), pairs[~train].reset_index(drop=True)
 
 
+def python_of(peers: str) -> Path | None:
+    """The interpreter of a virtual environment of peers; None, with a line that says so, where there is none."""
+    python = Path(os.environ.get("RECCTL_BENCH_PEERS", "")).absolute() / peers / "bin" / "python"
+    if python.exists():
+        return python
+    print(f"{peers} is left out: it is not in $RECCTL_BENCH_PEERS", flush=True)
+    return None
+
+
+@contextmanager
+def process(
+    command: Sequence[object], environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Iterator[Callable[[], list[float]]]:
+    """A process that answers every line with a line of numbers, as a function that asks it once."""
+    with subprocess.Popen(
+        [str(part) for part in command],
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as started:
+        stdin, stdout = started.stdin, started.stdout
+        assert stdin is not None
+        assert stdout is not None
+
+        def ask() -> list[float]:
+            print(file=stdin, flush=True)
+            return [float(number) for number in stdout.readline().split()]
+
+        yield ask
+        stdin.close()
+
+
 @contextmanager
 def peer(name: str, package: str, rows: pd.DataFrame) -> Iterator[Measure | None]:
     """A peer's process, as a function that makes it fit once and gives the seconds; None where it is not there."""
-    python = Path(os.environ.get("RECCTL_BENCH_PEERS", "")) / "classical" / "bin" / "python"
-    if not python.exists() or subprocess.run([python, "-c", f"import {package}"], capture_output=True).returncode:
-        print(f"{name} is left out: it is not in $RECCTL_BENCH_PEERS/classical", flush=True)
+    python = python_of("classical")
+    if python is None or subprocess.run([python, "-c", f"import {package}"], capture_output=True).returncode:
+        print(f"{name} is left out", flush=True)
         yield None
         return
     with tempfile.NamedTemporaryFile(suffix=".npy") as pairs:
         np.save(pairs, rows.to_numpy())
         pairs.flush()
-        command = [python, RUNNER, name, pairs.name]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            stdin, stdout = process.stdin, process.stdout
-            assert stdin is not None
-            assert stdout is not None
+        with process([python, RUNNER, name, pairs.name]) as ask:
+            yield lambda: ask()[0]
 
-            def once() -> float:
-                print(file=stdin, flush=True)
-                return float(stdout.readline())
 
-            yield once
-            stdin.close()
+@contextmanager
+def recbole(model: str, rows: pd.DataFrame) -> Iterator[Callable[[], list[float]] | None]:
+    """RecBole's process: a function that trains an epoch, ranks, and gives the seconds of each."""
+    python = python_of("recbole")
+    if python is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "ml-100k.inter"
+        types = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float"}
+        columns = [f"{name}:{kind}" for name, kind in types.items()]
+        rows[list(types)].set_axis(columns, axis=1).to_csv(file, sep="\t", index=False)
+        # It leaves files where it is started.
+        with process([python, RUNNER.with_name("recbole.py"), model, file], folder=Path(folder)) as ask:
+            yield ask
+
+
+def gemm_rate() -> float:
+    """Operations a second of float32 GEMM on all threads."""
+    a = np.ones((2048, 2048), np.float32)
+    with blas_threads():
+        return 2 * 2048**3 / min(seconds_of(lambda: a @ a) for _ in range(7))
+
+
+def report_compilation(bench: str, *modules: str) -> None:
+    """Print the seconds that importing kernels takes beyond numba: with an empty cache, and with a full one."""
+    kernels = ", ".join(f"recctl.kernels.{name}" for name in modules)
+    code = f"import time, recctl.kernels.compile; t = time.perf_counter(); import {kernels}; print(time.perf_counter() - t)"
+    command = [sys.executable, "-c", code]
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
+        for what in ("compile its kernels, once", "load its kernels from the cache"):
+            done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+            line = {"bench": f"{bench}: {what}", "data": "", "seconds": round(float(done.stdout), 3)}
+            print(json.dumps(line), flush=True)
+
+
+def report_threads(bench: str, data: str, fit: Callable[[], object], repeats: int = 5) -> None:
+    """Print two threads against one."""
+    before, measures = threads(), {}
+    for count, name in ((2, "2 threads"), (1, "one thread")):
+
+        def run(count: int = count) -> float:
+            set_threads(count)
+            return seconds_of(fit)
+
+        measures[name] = run
+    report(f"{bench} on two threads: fit", data, in_turns(measures, repeats))
+    set_threads(before)
 
 
 def seconds_of(function: Callable[[], object]) -> float:
