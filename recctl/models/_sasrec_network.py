@@ -11,8 +11,6 @@ from torch.nn import functional
 
 # Logits that are held at once; larger tables only cost memory.
 _LOGITS_AT_ONCE = 1 << 22
-# A logit whose exp is 0. Minus infinity would make a gradient NaN where nothing else is left.
-_NOTHING = -1e4
 # Logits within these bounds need no shift before exp.
 _SAFE = 40.0
 
@@ -128,10 +126,10 @@ def softmax(hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor) ->
 def _against(
     hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor, had: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits of the targets `(n,)`, and of negatives `(n, m)`, of no weight where they were had."""
+    """Logits of the targets `(n,)`, and of negatives `(n, m)`, minus infinity where they were had."""
     positive = (hidden * functional.embedding(targets, items)).sum(dim=1)
     others = hidden @ functional.embedding(negatives, items).T
-    return positive, others.masked_fill(had, _NOTHING)
+    return positive, others.masked_fill(had, -math.inf)
 
 
 def sampled_softmax(
