@@ -9,6 +9,7 @@ fit and a line with its seconds. The factors go to OUT, users and items in ascen
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 import time
 import warnings
@@ -55,7 +56,7 @@ def main(peer: str, path: str, n_factors: str, out: str) -> None:
     train = sp.csr_matrix((np.ones(len(codes[0]), np.float32), codes))
     fit = {"irspack": irspack, "implicit": implicit}[peer](train, int(n_factors))
     for _ in sys.stdin:
-        with contextlib.redirect_stdout(sys.stderr):  # irspack draws its progress
+        with contextlib.redirect_stdout(io.StringIO()):  # irspack draws its progress
             begin = time.perf_counter()
             users, items = fit()
             seconds = time.perf_counter() - begin
