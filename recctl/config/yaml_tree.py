@@ -84,6 +84,7 @@ class Tree:
                 here[place] = value
             elif isinstance(here, dict) and here.get(place) is None:
                 here[place] = {}
+                self.origins[tuple(walked)] = origin
             here = here[place]
         self.origins[tuple(walked)] = origin
 

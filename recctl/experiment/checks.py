@@ -23,15 +23,13 @@ def load(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
 
 def _model(config: Config) -> Iterator[Problem]:
     """Check the model's parameters, and fill in the defaults of those that aren't given."""
-    from recctl.models.hyperparameters import validate
     from recctl.models.registry import model_class, model_names
 
     name = config.model.name
     if name not in model_names():
         yield ("model", "name"), f"unknown model {name!r}{did_you_mean(name, model_names())}"
         return
-    declared = model_class(name).parameters
-    checked, problems = validate(declared, config.model.params)
+    checked, problems = model_class(name).check(config.model.params)
     yield from ((("model", "params", key), problem) for key, problem in problems)
     if not problems:
         # The experiment's seed is the model's, unless the model is given one of its own.
@@ -92,7 +90,11 @@ def _ratings(config: Config) -> Iterator[Problem]:
     from recctl.models.registry import model_class, model_names
 
     name = config.model.name
-    if name not in model_names() or not model_class(name).needs_ratings:
+    if name not in model_names():
+        return
+    model, params = model_class(name), config.model.params
+    # For some it is a matter of their hyperparameters; those that are wrong are told elsewhere.
+    if not (model.needs_ratings if model.check(params)[1] else model(**params).needs_ratings):
         return
     if "implicit" not in config.data.model_fields_set:
         config.data.implicit = False

@@ -6,7 +6,7 @@ is here, once, for all models.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, dataclass_transform
 
@@ -65,10 +65,21 @@ class Recommender:
         cls.parameters, cls.fitted_values = collect(cls)
 
     def __init__(self, **values: Any) -> None:
-        checked, problems = validate(self.parameters, values)
+        checked, problems = self.check(values)
         if problems:
             raise ConfigError(*(f"{type(self).__name__}: {name}: {problem}" for name, problem in problems))
         vars(self).update(checked)
+
+    @classmethod
+    def check(cls, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """The value of every hyperparameter, given some, and every problem as (hyperparameter, what is wrong)."""
+        checked, problems = validate(cls.parameters, values)
+        return checked, problems or list(cls._contradictions(checked))
+
+    @classmethod
+    def _contradictions(cls, values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+        """Hyperparameters that are valid, but not together: (one of them, what is wrong and the way out)."""
+        return ()
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={value!r}" for name, value in self.hyperparameters().items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from recctl import rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
-from recctl.errors import ConfigError
 from recctl.kernels import grouping, sequences
 from recctl.kernels.sampling import had_among
 from recctl.models._cosine import unit_rows
@@ -72,11 +71,13 @@ class SASRecRecommender(TorchRecommender):
 
     # ---- training
 
+    @classmethod
+    def _contradictions(cls, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        dim, n_heads = values["embedding_dim"], values["n_heads"]
+        if dim % n_heads:
+            yield "n_heads", f"embedding_dim={dim} is no multiple of n_heads={n_heads}: change one"
+
     def _fit(self, interactions: InteractionDataset) -> None:
-        if self.embedding_dim % self.n_heads:
-            raise ConfigError(
-                f"sasrec: embedding_dim={self.embedding_dim} is no multiple of n_heads={self.n_heads}: change one"
-            )
         self.histories = _in_order(interactions)
         super()._fit(interactions)
 

@@ -68,3 +68,24 @@ def test_refuses_what_can_not_be_followed(tmp_path: Path, override: str, message
 def test_a_model_that_is_not_trained_in_epochs_says_which_are(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"ease is not trained in epochs; leave it out, or choose one of: .*svdpp"):
         load(tmp_path, TEXT.replace("{name: svd, params: {n_epochs: 30, lr: 0.02}}", "{name: ease}"))
+
+
+def test_whether_ratings_are_learnt_from_can_follow_from_a_hyperparameter(tmp_path: Path) -> None:
+    explicit = "model={name: als, params: {implicit: false}}"
+    assert load(tmp_path, TEXT, explicit, "training={}").config.data.implicit is False
+    assert load(tmp_path, TEXT, "model={name: als}", "training={}").config.data.implicit is True
+    (problem,) = problems(tmp_path, explicit, "training={}", "data.implicit=true")
+    assert problem == "--set data.implicit: als learns from ratings; write implicit: false"
+
+
+def test_hyperparameters_that_do_not_go_together_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, "model={name: sasrec, params: {n_heads: 3}}", "training={}")
+    assert problem.endswith("model.params.n_heads: embedding_dim=64 is no multiple of n_heads=3: change one")
+
+
+def test_what_an_override_made_is_told_at_the_override(tmp_path: Path) -> None:
+    without = TEXT.replace("training: {early_stopping: {patience: 2}}\n", "")
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, without, "model={name: ease}", "training.early_stopping.patience=3")
+    (problem,) = caught.value.problems
+    assert problem.startswith("--set training.early_stopping.patience: training.early_stopping: ease is not trained in")
