@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from recctl import progress
 
 # Tests run side by side: torch's threads, which spin while they wait, would then make each other wait.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -43,3 +46,34 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(folder)
     (folder / "small.yaml").write_text(SMALL)
     return folder
+
+
+class Heard:
+    """A listener that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[str, float | None, str]] = []
+        self.updates: list[tuple[float, dict[str, float | str]]] = []
+        self.n_finished = 0
+        self.notices: list[str] = []
+
+    def start(self, title: str, total: float | None, unit: str) -> Heard:
+        self.started.append((title, total, unit))
+        return self
+
+    def update(self, done: float, **values: float | str) -> None:
+        self.updates.append((done, values))
+
+    def finish(self, task: Heard) -> None:
+        self.n_finished += 1
+
+    def notice(self, message: str) -> None:
+        self.notices.append(message)
+
+
+@pytest.fixture
+def heard() -> Iterator[Heard]:
+    """What long work tells during the test."""
+    listener = Heard()
+    with progress.listening(listener):
+        yield listener

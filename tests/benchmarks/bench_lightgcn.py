@@ -7,18 +7,16 @@ numbers in registers; here each comes from memory and is used once.
 
 from __future__ import annotations
 
-import json
 import os
-import time
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from bench_gowalla import read
-from side_by_side import gemm_rate, in_turns, recbole, report, seconds_of
+from side_by_side import gemm_rate, in_turns, recbole, report, report_recbole_ndcg, seconds_of
 
-from recctl import EarlyStopping, Evaluator, InteractionDataset, LightGCNRecommender, load_movielens
+from recctl import EarlyStopping, InteractionDataset, LightGCNRecommender, load_movielens
 from recctl.data.matrix import InteractionMatrix
 from recctl.engines import torch_threads
 from recctl.kernels import propagation
@@ -68,25 +66,6 @@ def propagations(name: str, seen: InteractionMatrix, rate: float) -> None:
     report("lightgcn: propagation, 3 layers", name, {"recctl": medians["recctl"], "at GEMM rate": least})
 
 
-def quality(train: InteractionDataset, validation: InteractionDataset, test: InteractionDataset) -> None:
-    """NDCG@10 on test as RecBole has it, which leaves validation out of the lists as well as train."""
-    begin = time.perf_counter()
-    evaluator = Evaluator(["ndcg"], [10])
-    stopping = EarlyStopping(patience=10, monitor="ndcg@10")
-    model = LightGCNRecommender(learning_rate=0.003, epochs=150)
-    model.fit(train, validation=lambda model: evaluator.evaluate(model, validation), callbacks=[stopping])
-    seconds = time.perf_counter() - begin
-    had = pd.concat([train.data, validation.data]).query("item_id in @train.item_vocabulary.ids")
-    users, items = model.user_vocabulary.codes(list(had.user_id)), model.item_vocabulary.codes(list(had.item_id))
-    model.score_users(users[:1])  # propagates over the graph of train, which is kept
-    model.seen = InteractionMatrix.from_pairs(users, items, None, (train.n_users, train.n_items))
-    found = evaluator.evaluate(model, test)["ndcg@10"]
-    line = {"bench": "lightgcn: NDCG@10 on test, 8:1:1 within users", "data": ML, "value": round(found, 4), "unit": ""}
-    theirs = {"peer": "RecBole LightGCN, 100 epochs", "peer_value": 0.282, "ratio": round(found / 0.282, 3)}
-    print(json.dumps(line | theirs), flush=True)
-    print(json.dumps({"bench": "lightgcn: that fit", "data": ML, "seconds": round(seconds, 1)}), flush=True)
-
-
 def main() -> None:
     """Print a line for each measurement."""
     rows = load_movielens("100k")
@@ -99,7 +78,9 @@ def main() -> None:
         propagations("Gowalla", InteractionDataset(read(path)).matrix, rate)
     else:
         print(f"gowalla is left out: no {path}; see $RECCTL_BENCH_DATA in the README of the benchmarks", flush=True)
-    quality(train, validation, test)
+    stopping = EarlyStopping(patience=10, monitor="ndcg@10")
+    model = LightGCNRecommender(learning_rate=0.003, epochs=150)
+    report_recbole_ndcg("lightgcn", model, stopping, "RecBole LightGCN, 100 epochs", 0.282, (train, validation, test))
 
 
 if __name__ == "__main__":

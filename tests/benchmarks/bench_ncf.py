@@ -6,14 +6,10 @@ the time that the products of the layers alone take at the machine's measured ra
 
 from __future__ import annotations
 
-import json
-import time
-
 import pandas as pd
-from side_by_side import Measure, gemm_rate, in_turns, recbole, report, seconds_of
+from side_by_side import Measure, gemm_rate, in_turns, recbole, report, report_recbole_ndcg, seconds_of
 
 from recctl import EarlyStopping, Evaluator, InteractionDataset, NCFRecommender, load_movielens
-from recctl.data.matrix import InteractionMatrix
 
 ML = "MovieLens-100K"
 LAYERS = [128, 64]
@@ -55,30 +51,14 @@ def speed(rows: pd.DataFrame, train: InteractionDataset, validation: Interaction
         report(f"ncf: {name}", ML, {"recctl": ours, "the layers' products at GEMM rate": least})
 
 
-def quality(train: InteractionDataset, validation: InteractionDataset, test: InteractionDataset) -> None:
-    """NDCG@10 on test as RecBole has it, which leaves validation out of the lists as well as train."""
-    begin = time.perf_counter()
-    evaluator = Evaluator(["ndcg"], [10])
-    stopping = EarlyStopping(patience=6, monitor="ndcg@10")
-    model = NCFRecommender(batch_size=1024, epochs=60)
-    model.fit(train, validation=lambda model: evaluator.evaluate(model, validation), callbacks=[stopping])
-    seconds = time.perf_counter() - begin
-    had = pd.concat([train.data, validation.data]).query("item_id in @train.item_vocabulary.ids")
-    users, items = model.user_vocabulary.codes(list(had.user_id)), model.item_vocabulary.codes(list(had.item_id))
-    model.seen = InteractionMatrix.from_pairs(users, items, None, (train.n_users, train.n_items))
-    found = evaluator.evaluate(model, test)["ndcg@10"]
-    line = {"bench": "ncf: NDCG@10 on test, 8:1:1 within users", "data": ML, "value": round(found, 4), "unit": ""}
-    theirs = {"peer": "RecBole NeuMF, 40 epochs", "peer_value": 0.268, "ratio": round(found / 0.268, 3)}
-    print(json.dumps(line | theirs), flush=True)
-    print(json.dumps({"bench": "ncf: that fit", "data": ML, "seconds": round(seconds, 1)}), flush=True)
-
-
 def main() -> None:
     """Print a line for each measurement."""
     rows = load_movielens("100k")
     train, validation, test = InteractionDataset(rows).split(0.1, 0.1, within_user=True)
     speed(rows, train, validation)
-    quality(train, validation, test)
+    stopping = EarlyStopping(patience=6, monitor="ndcg@10")
+    model = NCFRecommender(batch_size=1024, epochs=60)
+    report_recbole_ndcg("ncf", model, stopping, "RecBole NeuMF, 40 epochs", 0.268, (train, validation, test))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from recctl import EarlyStopping, Evaluator, InteractionDataset, Recommender
+from recctl.data.matrix import InteractionMatrix
 from recctl.engines import blas_threads, set_threads, threads
 
 RUNNER = Path(__file__).parent / "peers" / "fitting.py"
@@ -110,6 +112,44 @@ def recbole(model: str, rows: pd.DataFrame) -> Iterator[Callable[[], list[float]
         # It leaves files where it is started.
         with process([python, RUNNER.with_name("recbole.py"), model, file], folder=Path(folder)) as ask:
             yield ask
+
+
+def report_recbole_ndcg(
+    bench: str,
+    model: Recommender,
+    stopping: EarlyStopping,
+    peer: str,
+    recorded: float,
+    parts: Sequence[InteractionDataset],
+) -> None:
+    """Fit, and print NDCG@10 on test as RecBole has it, which leaves validation out of the lists as well as train.
+
+    Args:
+        bench: The model's name.
+        model: Not fitted.
+        stopping: When to stop, by validation.
+        peer: RecBole's model and epochs.
+        recorded: Its NDCG@10, from an earlier run: it is not measured here.
+        parts: Train, validation and test.
+    """
+    train, validation, test = parts
+    evaluator = Evaluator(["ndcg"], [10])
+    watched = lambda fitted: evaluator.evaluate(fitted, validation)  # noqa: E731
+    seconds = seconds_of(lambda: model.fit(train, validation=watched, callbacks=[stopping]))
+    had = pd.concat([train.data, validation.data]).query("item_id in @train.item_vocabulary.ids")
+    users, items = model.user_vocabulary.codes(list(had.user_id)), model.item_vocabulary.codes(list(had.item_id))
+    model.score_users(users[:1])  # what follows from the graph of train is made, and kept
+    model.seen = InteractionMatrix.from_pairs(users, items, None, (train.n_users, train.n_items))
+    found = evaluator.evaluate(model, test)["ndcg@10"]
+    data = "MovieLens-100K"
+    line = {
+        "bench": f"{bench}: NDCG@10 on test, 8:1:1 within users",
+        "data": data,
+        "value": round(found, 4),
+        "unit": "",
+    }
+    print(json.dumps(line | {"peer": peer, "peer_value": recorded, "ratio": round(found / recorded, 3)}), flush=True)
+    print(json.dumps({"bench": f"{bench}: that fit", "data": data, "seconds": round(seconds, 1)}), flush=True)
 
 
 def gemm_rate() -> float:

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recctl import progress
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import DataError, TrainingError
 from recctl.models.als import ALSRecommender
@@ -111,24 +110,10 @@ def test_stops_when_the_loss_no_longer_falls():
     assert long.losses[-1] == pytest.approx(objective(dataset, long), rel=1e-5)
 
 
-def test_progress_shows_the_loss():
-    told = []
-
-    class Listener:
-        def start(self, title, total, unit):
-            told.append((title, total, unit))
-            return self
-
-        def update(self, done, **values):
-            told.append((done, values))
-
-        def finish(self, task):
-            told.append("finished")
-
-    with progress.listening(Listener()):
-        model = ALSRecommender(n_factors=3, n_iterations=3, tol=0.0).fit(toy())
-    title, *updates, end = told
-    assert (title, end) == (("ALS: 3 factors", 3, "iterations"), "finished")
+def test_progress_shows_the_loss(heard):
+    model = ALSRecommender(n_factors=3, n_iterations=3, tol=0.0).fit(toy())
+    assert (heard.started, heard.n_finished) == ([("ALS: 3 factors", 3, "iterations")], 1)
+    updates = heard.updates
     assert [done for done, _ in updates] == [1, 2, 3]
     np.testing.assert_allclose([values["loss"] for _, values in updates], model.losses)
 

@@ -87,30 +87,14 @@ def test_a_loss_that_runs_away_ends_training_with_advice(bad):
         run_epochs(Scripted([1.0, 0.9, bad]), DATA, 3)
 
 
-def test_progress_shows_loss_and_validation_and_not_what_validation_does():
-    told = []
-
-    class Listener:
-        def start(self, title, total, unit):
-            told.append((title, total, unit))
-            return self
-
-        def update(self, done, **values):
-            told.append((done, values))
-
-        def finish(self, task):
-            pass
-
-        def notice(self, message):
-            pass
-
+def test_progress_shows_loss_and_validation_and_not_what_validation_does(heard):
     def validate(model):
         with progress.task("noise"):
             return {"rmse": 0.5}
 
-    with progress.listening(Listener()):
-        run_epochs(Scripted([1.0]), DATA, 1, validate=validate)
-    assert told == [("scripted: training", 1, "epochs"), (1, {"loss": 1.0, "rmse": 0.5})]
+    run_epochs(Scripted([1.0]), DATA, 1, validate=validate)
+    assert heard.started == [("scripted: training", 1, "epochs")]
+    assert heard.updates == [(1, {"loss": 1.0, "rmse": 0.5})]
 
 
 def test_a_model_that_is_not_trained_in_epochs_has_no_use_for_callbacks():

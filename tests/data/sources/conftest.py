@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from recctl import progress
-
-
-class Notices:
-    """A listener that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def start(self, title: str, total: float | None, unit: str) -> Notices:
-        return self
-
-    def update(self, done: float, **values: float | str) -> None:
-        pass
-
-    def finish(self, task: progress.Task) -> None:
-        pass
-
-    def notice(self, message: str) -> None:
-        self.messages.append(message)
-
 
 @pytest.fixture
-def notices() -> Iterator[list[str]]:
+def notices(heard: Any) -> list[str]:
     """What a person is told during the test."""
-    listener = Notices()
-    with progress.listening(listener):
-        yield listener.messages
+    told: list[str] = heard.notices
+    return told
 
 
 @pytest.fixture
