@@ -41,7 +41,7 @@ def recommend(
         raise ConfigError("name users, or give a new person's --history ITEM_ID,...")
     common.apply_threads()
     run = common.store().resolve(run_id)
-    model = experiment.load_run_model(run)
+    model = experiment.load_version(run)
     options: dict[str, Any] = {"k": k, "exclude_seen": not include_seen, "on_unknown": on_unknown.value}
     if history is not None:
         items = [_id(text, model.item_vocabulary.is_text, "item") for text in history.split(",") if text]

@@ -13,6 +13,9 @@ from recctl.cli.app import ConfigArgument, SetOption, app, verb
 def train(
     config: ConfigArgument = None,
     overrides: SetOption = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Fit anew on train and validation before test: training.refit=true.")
+    ] = False,
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run that was interrupted or failed.")
     ] = None,
@@ -25,8 +28,8 @@ def train(
     from recctl.errors import ConfigError
 
     if resume is not None:
-        if config is not None or overrides:
-            raise ConfigError("--resume goes on with the run's own config: leave CONFIG and --set out")
+        if config is not None or overrides or refit:
+            raise ConfigError("--resume goes on with the run's own config: leave CONFIG, --set and --refit out")
         common.apply_threads()
         run = common.store().resolve(resume)
         with console.shown():
@@ -34,7 +37,7 @@ def train(
         if not went_on:
             console.tell(f"{run.id} is complete: nothing to do")
     else:
-        loaded = common.load_config(config, overrides)
+        loaded = common.load_config(config, [*(overrides or []), *(["training.refit=true"] if refit else [])])
         with console.shown():
             run = experiment.train(loaded, common.store())
     metrics = run.metrics()

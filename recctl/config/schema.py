@@ -170,7 +170,7 @@ class EarlyStoppingConfig(Section):
 
 
 class TrainingConfig(Section):
-    """What the hyperparameters of a model that is trained in epochs don't say."""
+    """What a model's hyperparameters don't say of how it is trained."""
 
     early_stopping: EarlyStoppingConfig | None = None
     """When to stop before the last epoch; null: never."""
@@ -178,6 +178,8 @@ class TrainingConfig(Section):
     """After how many epochs validation is measured; patience counts these."""
     checkpoint_every: int = Field(1, ge=0, strict=True)
     """After how many epochs all it takes to go on is written, so that `--resume` loses no more; 0 for never."""
+    refit: bool = False
+    """Before test is read, fit anew on train and validation, for as many epochs as validation chose."""
 
 
 class EvaluationConfig(Section):
@@ -209,7 +211,7 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     """Which model, with which hyperparameters."""
     training: TrainingConfig = TrainingConfig()
-    """How a model that is trained in epochs is trained."""
+    """How the model is trained."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """What is measured."""
 

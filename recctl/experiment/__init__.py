@@ -1,7 +1,8 @@
 """The whole flow: read, prepare, split, fit, evaluate, save. The only package that knows all of it."""
 
 from recctl.experiment.checks import CHECKS, load
-from recctl.experiment.flow import evaluate, fit, load_run_model, resume, split, train
+from recctl.experiment.fitting import load_version
+from recctl.experiment.flow import evaluate, fit, resume, split, train
 from recctl.experiment.preparation import Prepared, prepare, read_dataset
 
 __all__ = [
@@ -10,7 +11,7 @@ __all__ = [
     "evaluate",
     "fit",
     "load",
-    "load_run_model",
+    "load_version",
     "prepare",
     "read_dataset",
     "resume",

@@ -107,6 +107,8 @@ def _training(config: Config) -> Iterator[Problem]:
     from recctl.models.registry import model_class, model_classes, model_names
 
     name, stopping = config.model.name, config.training.early_stopping
+    if config.training.refit and not _has_validation(config):
+        yield ("training", "refit"), "there is no validation part to fit on as well; set split.val_size"
     if stopping is None or name not in model_names():
         return
     place = ("training", "early_stopping")
@@ -119,8 +121,12 @@ def _training(config: Config) -> Iterator[Problem]:
         return
     if problem := _problem_of_key(stopping.monitor):
         yield (*place, "monitor"), problem
-    if not config.split.val_size and not getattr(config.split, "validation", None):
+    if not _has_validation(config):
         yield place, f"{stopping.monitor} is watched on validation, and there is none; set split.val_size"
+
+
+def _has_validation(config: Config) -> bool:
+    return bool(config.split.val_size or getattr(config.split, "validation", None))
 
 
 def _problem_of_key(key: str) -> str | None:

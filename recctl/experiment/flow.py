@@ -8,32 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal
 
 from recctl import progress
-from recctl.config import Config, LoadedConfig
-from recctl.data.dataset import InteractionDataset
+from recctl.config import LoadedConfig
 from recctl.data.splitting import Split
 from recctl.errors import ConfigError, DataError, RecctlError
-from recctl.evaluation import METRICS, Evaluator
+from recctl.experiment import fitting
 from recctl.experiment.checks import load
 from recctl.experiment.preparation import Prepared, prepare, read_dataset, resolved
-from recctl.experiment.watching import Measure, callbacks, early_stopping, telling_of_the_best
-from recctl.models.base import Recommender
-from recctl.models.registry import load_model, make_model, model_class
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-Part = Literal["validation", "test"]
 
 
 def train(loaded: LoadedConfig, store: RunStore | None = None) -> Run:
     """Split, fit, evaluate and save: one run.
 
-    Validation is for choosing; test is read once, at the end, for the record.
+    Validation is for choosing; test is read once, at the end, for the record: with the model of `training.refit`,
+    fitted on train and validation, where that is set.
 
     Raises:
         RecctlError: What went wrong; a run that was begun says so in its metadata.
@@ -41,7 +32,7 @@ def train(loaded: LoadedConfig, store: RunStore | None = None) -> Run:
     prepared, seconds = _timed_prepare(loaded)
     run = _begin(store or RunStore(), loaded, "train", prepared, seconds)
     with _recorded(run):
-        _fit_and_evaluate(run, loaded.config, prepared)
+        fitting.fit_and_evaluate(run, loaded.config, prepared)
     return run
 
 
@@ -72,7 +63,7 @@ def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None 
     prepared, seconds = _timed_prepare(loaded, parent)
     run = _begin(store or RunStore(), loaded, "fit", prepared, seconds, parent)
     with _recorded(run):
-        _fit(run, loaded.config, prepared)
+        fitting.fit(run, loaded.config, prepared)
     return run
 
 
@@ -91,15 +82,15 @@ def resume(run: Run) -> bool:
     run.begin()
     with _recorded(run):
         if run.metadata["kind"] == "train":
-            _fit_and_evaluate(run, loaded.config, prepared)
+            fitting.fit_and_evaluate(run, loaded.config, prepared)
         elif run.metadata["kind"] == "fit":
-            _fit(run, loaded.config, prepared)
+            fitting.fit(run, loaded.config, prepared)
     return True
 
 
 def evaluate(
     run: Run,
-    on: Part | None = None,
+    on: fitting.Part | None = None,
     data: LoadedConfig | None = None,
     metrics: list[str] | None = None,
     k_values: list[int] | None = None,
@@ -124,21 +115,17 @@ def evaluate(
     config = loaded.config
     changes = {"metrics": metrics, "k_values": k_values}
     config.evaluation = config.evaluation.model_copy(update={k: v for k, v in changes.items() if v is not None})
-    model = load_run_model(run)
+    model = fitting.load_version(run)
     prepared, _ = _timed_prepare(loaded, run)
     if data is not None:
         relevant, _, _ = read_dataset(data)
         name = f"file:{Path(data.config.data.source).name}"
         history = prepared.split.train(prepared.dataset)
-        return name, _measure(run, name, relevant, history, model, config)
-    part: Part = on or ("validation" if prepared.split.has_validation else "test")
-    return part, _evaluate_part(run, part, prepared, model, config)
-
-
-def load_run_model(run: Run, version: int | None = None) -> Recommender:
-    """A run's model, by default its newest; the hash in the run's metadata is checked first."""
-    entry = run.model_entry(version)
-    return load_model(run.path / entry["file"], entry["sha256"])
+        return name, fitting.measure_for(run, name, relevant, history, model, config)
+    part: fitting.Part = on or ("validation" if prepared.split.has_validation else "test")
+    if part == "validation":  # a model that was fitted on it can't be judged by it
+        model = fitting.load_fitted(run, fitting.TRAIN) or model
+    return part, fitting.evaluate_part(run, part, prepared, model, config)
 
 
 # ---- the parts of the flow
@@ -194,91 +181,6 @@ def _recorded(run: Run) -> Iterator[None]:
         raise
     run.log("complete")
     run.end("complete")
-
-
-def _fit_and_evaluate(run: Run, config: Config, prepared: Prepared) -> None:
-    model = _fit(run, config, prepared)
-    parts: list[Part] = ["validation", "test"] if prepared.split.has_validation else ["test"]
-    for part in parts:
-        with run.timed(f"evaluate_{part}"):
-            metrics = _evaluate_part(run, part, prepared, model, config)
-        if part == parts[0]:
-            run.metadata["monitor"] = _monitor(config, metrics)
-
-
-def _fit(run: Run, config: Config, prepared: Prepared) -> Recommender:
-    params = dict(config.model.params)
-    if "seed" in model_class(config.model.name).parameters:
-        params.setdefault("seed", config.seed)
-    model = make_model(config.model.name, **params)
-    interactions = prepared.split.train(prepared.dataset)
-    validation = prepared.split.validation(prepared.dataset) if prepared.split.has_validation else None
-    stopping = early_stopping(config)
-    followed = callbacks(run, config, stopping, validation is not None) if model.trained_in_epochs else []
-    run.log(f"fitting {model!r} on {interactions!r}")
-    with run.timed("fit"), progress.task(f"Fitting {model.name}"), telling_of_the_best(run):
-        model.fit(interactions, validation=validation and Measure(config, validation), callbacks=followed)
-    if stopping:
-        run.metadata["training"] = {"monitor": stopping.monitor} | {
-            name: getattr(stopping, name) for name in ("best_epoch", "best_score", "early_stop")
-        }
-    with run.timed("save"), progress.task("Saving"):
-        run.save_model(model, "train")
-    return model
-
-
-def _evaluate_part(run: Run, part: Part, prepared: Prepared, model: Recommender, config: Config) -> dict[str, float]:
-    relevant = getattr(prepared.split, part)(prepared.dataset)
-    if part == "test":
-        run.metadata["test_looks"] += 1
-    return _measure(run, part, relevant, relevant.history, model, config)
-
-
-def _measure(
-    run: Run,
-    name: str,
-    relevant: InteractionDataset,
-    history: InteractionDataset | None,
-    model: Recommender,
-    config: Config,
-) -> dict[str, float]:
-    section = config.evaluation
-    tables: list[pd.DataFrame] = []
-    metrics: dict[str, float] = {}
-    record: dict[str, Any] = {}
-    for task in ("ranking", "rating_prediction"):
-        names = [metric for metric in section.metrics if METRICS[metric].task == task]
-        if not names:
-            continue
-        evaluator = Evaluator(
-            names,
-            section.k_values,
-            n_candidates=section.n_candidates,
-            relevance_threshold=section.relevance_threshold,
-            on_unknown=section.on_unknown,
-            seed=config.seed,
-        )
-        result = evaluator.evaluate_users(model, relevant, task, train_data=history)
-        metrics |= result.metrics
-        record[task] = result.record()
-        tables.append(result.per_user.set_index("user_id"))
-    run.add_metrics(name, metrics)
-    table = tables[0]
-    for other in tables[1:]:
-        table = table.join(other[[column for column in other if column not in table]], how="outer")
-    run.save_per_user({name: table.reset_index()})
-    run.metadata.setdefault("evaluation", {})[name] = record
-    run.save_metadata()
-    return metrics
-
-
-def _monitor(config: Config, metrics: dict[str, float]) -> dict[str, str]:
-    prefix = "sampled_" if config.evaluation.n_candidates else ""
-    wanted = config.evaluation.monitor
-    candidates = [wanted] if wanted else [f"{prefix}ndcg@10", *(k for k in metrics if "ndcg" in k), "rmse", *metrics]
-    metric = next(name for name in candidates if name in metrics)
-    base = metric.removeprefix("sampled_").partition("@")[0]
-    return {"metric": metric, "mode": "max" if METRICS[base].greater_is_better else "min"}
 
 
 def _export_parts(prepared: Prepared, folder: Path) -> None:

@@ -40,7 +40,7 @@ def monitor(config: Config, has_validation: bool) -> str:
     return "rmse" if model_class(config.model.name).needs_ratings else "ndcg@10"
 
 
-def callbacks(run: Run, config: Config, stopping: EarlyStopping | None, has_validation: bool) -> list[Any]:
+def follow(run: Run, config: Config, stopping: EarlyStopping | None, has_validation: bool) -> list[Any]:
     """What follows the training of a run: all that is kept is in its directory."""
     from recctl.training import ModelCheckpoint, ResumableTraining
 
@@ -49,6 +49,16 @@ def callbacks(run: Run, config: Config, stopping: EarlyStopping | None, has_vali
     followed = [best] if stopping is None else [best, stopping]
     every = config.training.checkpoint_every
     return [*followed, ResumableTraining(folder / "last.pkl", run.path / "history.jsonl", followed, every)]
+
+
+def follow_refit(run: Run, config: Config, n_epochs: int) -> list[Any]:
+    """What follows the training on train and validation, which ends after the epochs that were chosen."""
+    from recctl.training import ResumableTraining, StopAfter
+
+    # Not fewer epochs by the hyperparameter: the learning rate must fall as it did when they were chosen.
+    stop = StopAfter(n_epochs)
+    last, history = run.path / "checkpoints" / "refit.pkl", run.path / "history-refit.jsonl"
+    return [stop, ResumableTraining(last, history, [stop], config.training.checkpoint_every)]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from recctl.training.checkpoints import ModelCheckpoint as ModelCheckpoint
 from recctl.training.checkpoints import ResumableTraining as ResumableTraining
 from recctl.training.early_stopping import EarlyStopping as EarlyStopping
+from recctl.training.early_stopping import StopAfter as StopAfter
 from recctl.training.loop import Callback as Callback
 from recctl.training.loop import Epoch as Epoch
 from recctl.training.loop import EpochModel as EpochModel

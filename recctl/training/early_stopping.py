@@ -140,6 +140,38 @@ class EarlyStopping:
         vars(self).update({name: state[name] for name in _STATE})
 
 
+class StopAfter:
+    """A callback that ends a training after some epochs, with its schedule as if it went on.
+
+    Args:
+        n_epochs: How many.
+    """
+
+    def __init__(self, n_epochs: int) -> None:
+        self.n_epochs = n_epochs
+        self.early_stop = False
+
+    def before_training(self, model: Any) -> None:
+        """Begin anew."""
+        self.early_stop = False
+
+    def after_epoch(self, model: Any, epoch: Epoch) -> bool:
+        """Whether it was the last one."""
+        self.early_stop = epoch.number >= self.n_epochs
+        return self.early_stop
+
+    def after_training(self, model: Any) -> None:
+        """Nothing is left to do."""
+
+    def state(self) -> dict[str, Any]:
+        """What going on takes, as plain values."""
+        return {"early_stop": self.early_stop}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.early_stop = state["early_stop"]
+
+
 def direction(metric: str, mode: str = "auto", who: str = "EarlyStopping") -> Literal["min", "max"]:
     """Whether lower or higher values of a metric are better.
 

@@ -193,7 +193,7 @@ def test_a_changed_model_is_refused(recctl: Any) -> None:
         (("train", "small.yaml", "--set", "model.params.l2_rge=1"), 2, "did you mean l2_reg?"),
         (("train", "small.yaml", "--set", "data.source=nope.csv"), 3, "neither a data set of the catalogue nor a file"),
         (("train", "small.yaml", "--set", "data.min_user_interactions=9999"), 3, "leave nothing of"),
-        (("train", "--resume", "x", "small.yaml"), 2, "leave CONFIG and --set out"),
+        (("train", "--resume", "x", "small.yaml"), 2, "leave CONFIG, --set and --refit out"),
         (("train", "--resume", "x"), 4, "run 'x': not in"),
         (("trian",), 2, "No such command 'trian'. Did you mean 'train'?"),
         (("train", "small.yaml", "--threads", "0"), 2, "greater than or equal to 1"),
