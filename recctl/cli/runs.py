@@ -74,7 +74,9 @@ def show(run_id: RunArgument) -> None:
     if run.metrics():
         console.metrics_table(run.metrics())
     if run.status in ("died", "interrupted", "failed"):
-        console.tell(f"go on with: recctl train --resume {run.id}")
+        from recctl.experiment.recording import resuming_command
+
+        console.tell(f"go on with: {resuming_command(run)}")
     console.document(common.describe(run, metadata=facts))
 
 

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
 
-from recctl import progress
 from recctl.config import LoadedConfig
-from recctl.data.splitting import Split
-from recctl.errors import ConfigError, DataError, RecctlError
+from recctl.errors import ConfigError
 from recctl.experiment import fitting
 from recctl.experiment.checks import load
-from recctl.experiment.preparation import Prepared, prepare, read_dataset, resolved
+from recctl.experiment.preparation import Prepared, read_dataset
+from recctl.experiment.recording import begin, prepare_for, recorded
 from recctl.runs import Run, RunStore
-from recctl.runs.store import run_hashes
 
 
 def train(loaded: LoadedConfig, store: RunStore | None = None) -> Run:
@@ -29,9 +22,9 @@ def train(loaded: LoadedConfig, store: RunStore | None = None) -> Run:
     Raises:
         RecctlError: What went wrong; a run that was begun says so in its metadata.
     """
-    prepared, seconds = _timed_prepare(loaded)
-    run = _begin(store or RunStore(), loaded, "train", prepared, seconds)
-    with _recorded(run):
+    prepared, seconds = prepare_for(loaded)
+    run = begin(store or RunStore(), loaded, "train", prepared, seconds)
+    with recorded(run):
         fitting.fit_and_evaluate(run, loaded.config, prepared)
     return run
 
@@ -44,9 +37,9 @@ def split(loaded: LoadedConfig, store: RunStore | None = None, export: Path | No
         store: Where runs are kept.
         export: A folder to write the parts to, as Parquet.
     """
-    prepared, seconds = _timed_prepare(loaded)
-    run = _begin(store or RunStore(), loaded, "split", prepared, seconds)
-    with _recorded(run):
+    prepared, seconds = prepare_for(loaded)
+    run = begin(store or RunStore(), loaded, "split", prepared, seconds)
+    with recorded(run):
         if export is not None:
             _export_parts(prepared, export)
     return run
@@ -60,9 +53,9 @@ def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None 
         store: Where runs are kept.
         parent: A run whose split is used; made anew if None.
     """
-    prepared, seconds = _timed_prepare(loaded, parent)
-    run = _begin(store or RunStore(), loaded, "fit", prepared, seconds, parent)
-    with _recorded(run):
+    prepared, seconds = prepare_for(loaded, parent)
+    run = begin(store or RunStore(), loaded, "fit", prepared, seconds, parent)
+    with recorded(run):
         fitting.fit(run, loaded.config, prepared)
     return run
 
@@ -78,9 +71,9 @@ def resume(run: Run) -> bool:
     if run.status == "running":
         raise ConfigError(f"{run.id}: another process is working on it (pid {run.metadata['process']['pid']})")
     loaded = load(run.path / "config.yaml")
-    prepared, _ = _timed_prepare(loaded, run)
+    prepared, _ = prepare_for(loaded, run)
     run.begin()
-    with _recorded(run):
+    with recorded(run):
         if run.metadata["kind"] == "train":
             fitting.fit_and_evaluate(run, loaded.config, prepared)
         elif run.metadata["kind"] == "fit":
@@ -116,7 +109,7 @@ def evaluate(
     changes = {"metrics": metrics, "k_values": k_values}
     config.evaluation = config.evaluation.model_copy(update={k: v for k, v in changes.items() if v is not None})
     model = fitting.load_version(run)
-    prepared, _ = _timed_prepare(loaded, run)
+    prepared, _ = prepare_for(loaded, run)
     if data is not None:
         relevant, _, _ = read_dataset(data)
         name = f"file:{Path(data.config.data.source).name}"
@@ -126,61 +119,6 @@ def evaluate(
     if part == "validation":  # a model that was fitted on it can't be judged by it
         model = fitting.load_fitted(run, fitting.TRAIN) or model
     return part, fitting.evaluate_part(run, part, prepared, model, config)
-
-
-# ---- the parts of the flow
-
-
-def _timed_prepare(loaded: LoadedConfig, run: Run | None = None) -> tuple[Prepared, float]:
-    start = perf_counter()
-    prepared = prepare(loaded) if run is None else prepare(loaded, _stored_split(run), run_hashes(run)[0])
-    return prepared, round(perf_counter() - start, 4)
-
-
-def _stored_split(run: Run) -> Split:
-    recorded = run.metadata.get("split", {})
-    stored = Split(run.split_parts(), recorded.get("strategy", ""), recorded.get("options", {}))
-    if stored.hash() != recorded.get("hash"):
-        raise DataError(f"{run.id}: split.npz is not the split that the run was made with (its hash differs)")
-    return stored
-
-
-def _begin(
-    store: RunStore, loaded: LoadedConfig, kind: str, prepared: Prepared, seconds: float, parent: Run | None = None
-) -> Run:
-    config = loaded.config
-    source = Path(config.data.source)
-    label = f"{config.model.name}-{source.name.split('.')[0] or source.name}"
-    if kind == "split":
-        label = f"split-{source.name.split('.')[0]}"
-    run = Run.create(store.root, re.sub(r"[^A-Za-z0-9._-]+", "-", label)[:60], kind, resolved(loaded))
-    run.metadata |= {**prepared.record, "config": loaded.origin, "parent_run": parent.id if parent else None}
-    run.metadata["timings"]["prepare"] = seconds
-    run.save_split(prepared.split.parts)
-    run.save_metadata()
-    for note in prepared.notes:
-        run.log(f"note: {note}")
-        progress.notice(note)
-    return run
-
-
-@contextmanager
-def _recorded(run: Run) -> Iterator[None]:
-    """Whatever happens in the block stands in the run's metadata and log afterwards."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        run.log("interrupted")
-        run.end("interrupted")
-        progress.notice(f"interrupted; go on with: recctl train --resume {run.id}")
-        raise
-    except BaseException as error:
-        message = str(error) if isinstance(error, RecctlError) else f"{type(error).__name__}: {error}"
-        run.log(traceback.format_exc())
-        run.end("failed", message)
-        raise
-    run.log("complete")
-    run.end("complete")
 
 
 def _export_parts(prepared: Prepared, folder: Path) -> None:

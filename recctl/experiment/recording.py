@@ -1,0 +1,81 @@
+"""The beginning and the end of a run: what it reads, what stands in its metadata whatever happens."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+
+from recctl import progress
+from recctl.config import LoadedConfig
+from recctl.data.splitting import Split
+from recctl.errors import DataError, RecctlError
+from recctl.experiment.preparation import Prepared, prepare, resolved
+from recctl.runs import Run, RunStore
+from recctl.runs.store import run_hashes
+
+
+def prepare_for(loaded: LoadedConfig, run: Run | None = None) -> tuple[Prepared, float]:
+    """What a config reads and splits, and the seconds it took; by the split of a run that exists, if one is given.
+
+    Raises:
+        DataError: The data or the split are not what the run was made with.
+    """
+    start = perf_counter()
+    prepared = prepare(loaded) if run is None else prepare(loaded, _stored_split(run), run_hashes(run)[0])
+    return prepared, round(perf_counter() - start, 4)
+
+
+def _stored_split(run: Run) -> Split:
+    recorded = run.metadata.get("split", {})
+    stored = Split(run.split_parts(), recorded.get("strategy", ""), recorded.get("options", {}))
+    if stored.hash() != recorded.get("hash"):
+        raise DataError(f"{run.id}: split.npz is not the split that the run was made with (its hash differs)")
+    return stored
+
+
+def begin(
+    store: RunStore, loaded: LoadedConfig, kind: str, prepared: Prepared, seconds: float, parent: Run | None = None
+) -> Run:
+    """A new run, with its config, split and data recorded; what is to be known of them is told."""
+    config = loaded.config
+    source = Path(config.data.source)
+    what = {"train": config.model.name, "fit": config.model.name, "split": "split"}
+    label = f"{what.get(kind, f'{kind}-{config.model.name}')}-{source.name.split('.')[0] or source.name}"
+    run = Run.create(store.root, re.sub(r"[^A-Za-z0-9._-]+", "-", label)[:60], kind, resolved(loaded))
+    run.metadata |= {**prepared.record, "config": loaded.origin, "parent_run": parent.id if parent else None}
+    run.metadata["timings"]["prepare"] = seconds
+    run.save_split(prepared.split.parts)
+    run.save_metadata()
+    for note in prepared.notes:
+        run.log(f"note: {note}")
+        progress.notice(note)
+    return run
+
+
+@contextmanager
+def recorded(run: Run) -> Iterator[None]:
+    """Whatever happens in the block stands in the run's metadata and log afterwards."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        run.log("interrupted")
+        run.end("interrupted")
+        progress.notice(f"interrupted; go on with: {resuming_command(run)}")
+        raise
+    except BaseException as error:
+        message = str(error) if isinstance(error, RecctlError) else f"{type(error).__name__}: {error}"
+        run.log(traceback.format_exc())
+        run.end("failed", message)
+        raise
+    run.log("complete")
+    run.end("complete")
+
+
+def resuming_command(run: Run) -> str:
+    """What goes on with a run that was broken off."""
+    verb = run.metadata.get("kind")
+    return f"recctl {verb if verb in ('tune', 'compare') else 'train'} --resume {run.id}"
