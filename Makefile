@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format bench reproduce clean
 
 demo: $(READY)  ## train and evaluate EASE on MovieLens-100K
 	$(BIN)/recctl train configs/ease.yaml
@@ -25,6 +25,9 @@ format: $(READY)  ## rewrite the code as `check` wants it
 
 bench: $(READY)  ## measure against peers; see tests/benchmarks/README.md
 	$(BIN)/python -m tests.benchmarks
+
+reproduce: $(READY)  ## repeat published results, in hours; goes on where it stopped; see tests/benchmarks/README.md
+	$(BIN)/python -m tests.benchmarks.reproduce $(NAMES)
 
 clean:  ## remove everything that was built
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,140 @@
+"""Repeat published results: `python -m tests.benchmarks.reproduce [NAME ...]`, by default all of them.
+
+Each `reproductions/NAME.yaml` is trained as any config is, by `recctl train`: epochs are chosen on validation, then a
+fresh model is fitted on train and validation, and test is read once. It takes hours, and may be interrupted: a run that
+was begun goes on where it stopped, and one that is complete is not made again while its config stays what it is. Runs
+are kept in `$RECCTL_RUNS_DIR`, else in `runs/reproduce`. What was measured goes into `results.json` and the README.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recctl import experiment
+from recctl.config import to_yaml
+from recctl.experiment.preparation import resolved
+from recctl.runs import Run, RunStore
+from recctl.training import history
+from tests.benchmarks import __main__ as benchmarks
+
+CONFIGS = Path(__file__).parent / "reproductions"
+
+
+@dataclass(frozen=True)
+class Published:
+    """What others say of a model on a data set.
+
+    Attributes:
+        model: Its name in the table.
+        data: The data set and the protocol.
+        figures: What it came to on test, by who says so.
+    """
+
+    model: str
+    data: str
+    figures: dict[str, dict[str, float]]
+
+
+PUBLISHED = {
+    "lightgcn-gowalla": Published(
+        "LightGCN, 64 dim",
+        "Gowalla, published split",
+        {
+            # Zhu et al., 2022, "BARS: Towards Open Benchmarking for Recommender Systems"
+            "rerun in BARS": {"recall@20": 0.1820, "ndcg@20": 0.1547},
+            # He et al., 2020, "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation"
+            "the paper": {"recall@20": 0.1830, "ndcg@20": 0.1554},
+        },
+    ),
+}
+
+
+def reproduce(config: Path, data: Path, store: RunStore) -> Run:
+    """The complete run of a config: found, gone on with, or made.
+
+    Args:
+        config: Its paths with a slash are below `data`.
+        data: The folder of the data.
+        store: Where runs are kept.
+
+    Raises:
+        SystemExit: Data are missing, the run failed, or another process works on it.
+    """
+    overrides = [f"{key}={data / path}" for key, path in _paths(config)]
+    missing = [path for path in (override.partition("=")[2] for override in overrides) if not Path(path).exists()]
+    if missing:
+        sys.exit(f"{config.stem}: no {', '.join(missing)}; see $RECCTL_BENCH_DATA in the README of the benchmarks")
+    text = to_yaml(resolved(experiment.load(config, overrides)))
+    runs = [run for run in store.runs() if run.metadata["kind"] == "train" and run.config_text() == text]
+    if not any(run.status == "complete" for run in runs):
+        begun = ["--resume", runs[-1].id] if runs else [str(config), *(f"--set={override}" for override in overrides)]
+        command = ["train", *begun, "--runs-dir", str(store.root)]
+        print(f"# {config.stem}: recctl {' '.join(command)}", flush=True)
+        if not _ended_well(command):
+            sys.exit(f"{config.stem}: recctl failed; once that is mended, the same command goes on")
+        runs = [run for run in store.runs() if run.config_text() == text]
+    return next(run for run in runs if run.status == "complete")
+
+
+def _ended_well(command: list[str]) -> bool:
+    """Run recctl; what it says is not a result of this script."""
+    return subprocess.run([sys.executable, "-m", "recctl", *command], check=False, stdout=sys.stderr).returncode == 0
+
+
+def _paths(config: Path) -> list[tuple[str, str]]:
+    """Keys of a config that name files, and these files; a source without a slash is one that recctl knows."""
+    values = yaml.safe_load(config.read_text())
+    keys = [("data", "source"), ("split", "validation"), ("split", "test")]
+    found = [(f"{section}.{key}", values.get(section, {}).get(key)) for section, key in keys]
+    return [(key, path) for key, path in found if isinstance(path, str) and "/" in path]
+
+
+def lines(run: Run, published: Published, link: str) -> list[dict[str, Any]]:
+    """The table's lines of a complete run: test against each published figure, then the last fit's time."""
+    epochs = history.read(run.path / "history-refit.jsonl")
+    after = f", {len(epochs)} epochs" if epochs else ""
+    what = {"bench": f"[{published.model}{after}]({link})", "data": published.data}
+    test = run.metrics()["test"]
+    found: list[dict[str, Any]] = []
+    for source, figures in published.figures.items():
+        for metric, theirs in figures.items():
+            line = {**what, "bench": f"{what['bench']}: {metric} on test", "value": round(test[metric], 4), "unit": ""}
+            found.append(line | {"peer": source, "peer_value": theirs, "ratio": round(test[metric] / theirs, 3)})
+    # Of a fit that was interrupted only its epochs know how long all of it took.
+    seconds = sum(epoch["seconds"] for epoch in epochs) or run.metadata["timings"]["refit"]
+    threads = run.metadata["environment"]["hardware"]["threads"]
+    fit = f"{what['bench']}: the fit that was tested, threads: {threads}"
+    return [*found, {**what, "bench": fit, "seconds": round(seconds, 1)}]
+
+
+def main(names: list[str]) -> None:
+    """Make the runs, and put what they came to into the table."""
+    unknown = [name for name in names if name not in PUBLISHED]
+    if unknown:
+        sys.exit(f"unknown: {', '.join(unknown)}; there is: {', '.join(PUBLISHED)}")
+    if "RECCTL_BENCH_DATA" not in os.environ:
+        sys.exit("$RECCTL_BENCH_DATA is not set; see the README of the benchmarks")
+    data = Path(os.environ["RECCTL_BENCH_DATA"]).absolute()
+    store = RunStore(Path(os.environ.get("RECCTL_RUNS_DIR") or "runs/reproduce"))
+    for name in names or PUBLISHED:
+        config = CONFIGS / f"{name}.yaml"
+        run = reproduce(config, data, store)
+        measured = lines(run, PUBLISHED[name], config.relative_to(benchmarks.README.parent).as_posix())
+        for line in measured:
+            print(json.dumps(line), flush=True)
+        results = json.loads(benchmarks.RESULTS.read_text())
+        results[f"reproduce {name}"] = measured
+        benchmarks.RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        benchmarks.main([f"reproduce {name}"])  # no benchmark has this name: only the README's table is made anew
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,108 @@
+"""Reproductions go on where they stopped, and are not made twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from recctl.data.synthetic import generate
+from recctl.experiment import load
+from recctl.runs import RunStore
+from tests.benchmarks import __main__ as benchmarks
+from tests.benchmarks import reproduce
+
+CONFIG = """
+data: {source: toy/train.txt, format: lightgcn, implicit: true}
+split: {strategy: predefined, test: toy/test.txt, val_size: 0.1}
+model: {name: lightgcn, params: {embedding_dim: 4, epochs: 3, schedule: cosine}}
+training: {early_stopping: {monitor: ndcg@20}, refit: true}
+evaluation: {metrics: [recall, ndcg], k_values: [20]}
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunStore:
+    """Everything that the script reads and writes, small and elsewhere."""
+    rows = generate(40, 40, 700, seed=1)
+    is_test = rows.groupby("user_id").cumcount() % 5 == 0
+    for name, part in (("train", rows[~is_test]), ("test", rows[is_test])):
+        lists = part.groupby("user_id")["item_id"].agg(lambda items: " ".join(map(str, items)))
+        path = tmp_path / "data" / "toy" / f"{name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{user} {items}\n" for user, items in lists.items()))
+    (tmp_path / "toy.yaml").write_text(CONFIG)
+    (tmp_path / "results.json").write_text('{"other": [{"bench": "kept", "seconds": 1.0}]}')
+    (tmp_path / "README.md").write_text(f"before\n{benchmarks.BEGIN}\n{benchmarks.END}\nafter\n")
+    published = reproduce.Published("Toy", "toys", {"a paper": {"recall@20": 0.5}})
+    monkeypatch.setattr(reproduce, "PUBLISHED", {"toy": published})
+    monkeypatch.setattr(reproduce, "CONFIGS", tmp_path)
+    monkeypatch.setattr(benchmarks, "README", tmp_path / "README.md")
+    monkeypatch.setattr(benchmarks, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setenv("RECCTL_BENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("RECCTL_RUNS_DIR", str(tmp_path / "runs"))
+    return RunStore(tmp_path / "runs")
+
+
+def test_a_run_is_made_once_and_goes_on_and_stands_in_the_table(toy, monkeypatch, capfd):
+    reproduce.main(["toy"])
+    (run,) = toy.runs()
+    made = run.metrics()["test"]
+    (run.path / "metrics.json").unlink()
+    run.metadata["models"].pop()  # the one that test was read with
+    run.end("interrupted")
+
+    reproduce.main(["toy"])
+    (run,) = toy.runs()
+    assert run.status == "complete"
+    assert run.metrics()["test"] == made
+
+    commands = []
+    monkeypatch.setattr(reproduce, "_ended_well", lambda command: commands.append(command))
+    reproduce.main(["toy"])
+    results = json.loads(benchmarks.RESULTS.read_text())
+    assert list(results) == ["other", "reproduce toy"]
+    recall, seconds = results["reproduce toy"]
+    assert recall["value"] == round(made["recall@20"], 4)
+    assert recall["ratio"] == round(made["recall@20"] / 0.5, 3)
+    assert seconds["seconds"] >= 0
+    assert f"| {recall['bench']} | toys | {recall['value']:.3g}" in benchmarks.README.read_text()
+
+    assert commands == []
+    (reproduce.CONFIGS / "toy.yaml").write_text(CONFIG.replace("epochs: 3", "epochs: 4"))
+    with pytest.raises(SystemExit, match="toy: recctl failed"):
+        reproduce.main(["toy"])
+    assert "--resume" not in commands[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "unset", "told"),
+    [
+        (["tyo"], "RECCTL_RUNS_DIR", "unknown: tyo; there is: toy"),
+        (["toy"], "RECCTL_BENCH_DATA", "RECCTL_BENCH_DATA is not set"),
+    ],
+)
+def test_what_is_missing_is_told(toy, monkeypatch, names, unset, told):
+    monkeypatch.delenv(unset)
+    with pytest.raises(SystemExit, match=told):
+        reproduce.main(names)
+
+
+def test_missing_data_and_failures_are_told(toy, monkeypatch, tmp_path, capfd):
+    (tmp_path / "data" / "toy" / "test.txt").unlink()
+    with pytest.raises(SystemExit, match=r"toy: no .*test\.txt"):
+        reproduce.main([])
+    (tmp_path / "data" / "toy" / "test.txt").write_text("1\n")
+    with pytest.raises(SystemExit, match="toy: recctl failed"):
+        reproduce.main([])
+
+
+def test_every_reproduction_has_published_figures_and_a_config_that_holds():
+    folder = Path(reproduce.__file__).parent / "reproductions"
+    assert {path.stem for path in folder.glob("*.yaml")} == set(reproduce.PUBLISHED)
+    for name, published in reproduce.PUBLISHED.items():
+        config = load(folder / f"{name}.yaml").config
+        assert config.training.refit
+        measured = {f"{metric}@{k}" for metric in config.evaluation.metrics for k in config.evaluation.k_values}
+        assert all(set(figures) <= measured for figures in published.figures.values())
