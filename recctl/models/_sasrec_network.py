@@ -9,8 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-# Logits that are held at once; larger tables only cost memory.
-_LOGITS_AT_ONCE = 1 << 22
+Shapes = list[tuple[int, int]]
+
+# Positions whose logits are held at once, and items whose logits a core's cache holds while they are worked on.
+_POSITIONS, _ITEMS = 256, 2048
 # Logits within these bounds need no shift before exp.
 _SAFE = 40.0
 
@@ -41,20 +43,28 @@ class Block(nn.Module):
             setattr(self, name, nn.Parameter(_uniform(width, dim, generator)))
             setattr(self, f"{name}_bias", nn.Parameter(torch.zeros(width)))
 
-    def forward(self, hidden: torch.Tensor, places: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-        """States `(n, d)` of packed positions, at `places` of a table of `shape`, rows from their left."""
+    def forward(self, hidden: torch.Tensor, places: torch.Tensor, shapes: Shapes) -> torch.Tensor:
+        """States `(n, d)` of packed positions, at `places` of tables of `shapes`; see `kernels.sequences.pack`."""
         dim = hidden.shape[1]
         normal = functional.layer_norm(hidden, (dim,), self.attend_gain, self.attend_shift)
-        packed = functional.linear(normal, self.qkv, self.qkv_bias)
-        # Only attention sees a table with gaps. They come after what is real, where no position looks.
-        table = packed.new_zeros(shape[0] * shape[1], 3 * dim).index_copy(0, places, packed)
-        q, k, v = table.view(*shape, 3, self.n_heads, dim // self.n_heads).permute(2, 0, 3, 1, 4)  # (B, h, T, d / h)
-        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        mixed = mixed.transpose(1, 2).reshape(-1, dim).index_select(0, places)
+        mixed = self._attended(functional.linear(normal, self.qkv, self.qkv_bias), places, shapes)
         hidden = hidden + self._dropped(functional.linear(mixed, self.out, self.out_bias))
         normal = functional.layer_norm(hidden, (dim,), self.feed_gain, self.feed_shift)
         wide = self._dropped(functional.relu(functional.linear(normal, self.up, self.up_bias)))
         return hidden + self._dropped(functional.linear(wide, self.down, self.down_bias))
+
+    def _attended(self, packed: torch.Tensor, places: torch.Tensor, shapes: Shapes) -> torch.Tensor:
+        """Causal attention `(n, d)` from queries, keys and values side by side, `(n, 3 d)`."""
+        dim = packed.shape[1] // 3
+        sizes = [rows * width for rows, width in shapes]
+        # Only attention sees tables with gaps. They come after what is real, where no position looks.
+        tables = packed.new_zeros(sum(sizes), 3 * dim).index_copy(0, places, packed)
+        mixed = []
+        for shape, table in zip(shapes, torch.split(tables, sizes), strict=True):
+            heads = table.view(*shape, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # (3, B, h, T, d / h)
+            attended = functional.scaled_dot_product_attention(heads[0], heads[1], heads[2], is_causal=True)
+            mixed.append(attended.transpose(1, 2).reshape(-1, dim))
+        return torch.cat(mixed).index_select(0, places)
 
     def _dropped(self, hidden: torch.Tensor) -> torch.Tensor:
         return functional.dropout(hidden, self.dropout, self.training)
@@ -74,13 +84,13 @@ class SASRecNetwork(nn.Module):
         self.gain, self.shift = nn.Parameter(torch.ones(dim)), nn.Parameter(torch.zeros(dim))
 
     def forward(
-        self, inputs: torch.Tensor, positions: torch.Tensor, places: torch.Tensor, shape: tuple[int, int]
+        self, inputs: torch.Tensor, positions: torch.Tensor, places: torch.Tensor, shapes: Shapes
     ) -> torch.Tensor:
         """States `(n, d)` after each of n packed inputs; see `kernels.sequences.pack`."""
         hidden = functional.embedding(inputs, self.item) + functional.embedding(positions, self.position)
         hidden = functional.dropout(hidden, self.dropout, self.training)
         for block in self.blocks:
-            hidden = block(hidden, places, shape)
+            hidden = block(hidden, places, shapes)
         return functional.layer_norm(hidden, (hidden.shape[1],), self.gain, self.shift)
 
 
@@ -91,21 +101,12 @@ class _Softmax(torch.autograd.Function):
     def forward(ctx: Any, hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
             hidden, items = hidden.float(), items.float()
-            of_hidden, of_items = torch.empty_like(hidden), torch.zeros_like(items)
-            total = hidden.new_zeros(())
-            bound = hidden.norm(dim=1).max() * items.norm(dim=1).max() if len(hidden) else total
-            step = max(1, _LOGITS_AT_ONCE // len(items))
-            for begin in range(0, len(hidden), step):
-                part, target = hidden[begin : begin + step], targets[begin : begin + step]
-                logits = part @ items.T
-                if not bound < _SAFE:
-                    logits -= logits.amax(dim=1, keepdim=True)
-                total += -logits.gather(1, target[:, None]).sum()
-                masses = logits.exp_().sum(dim=1, keepdim=True)
-                total += masses.log().sum()
-                torch.mm(logits, items, out=of_hidden[begin : begin + step])
-                of_hidden[begin : begin + step] /= masses
-                of_items.addmm_(logits.T, part / masses)
+            of_hidden, of_items = torch.zeros_like(hidden), torch.zeros_like(items)
+            total = -(hidden * functional.embedding(targets, items)).sum()
+            safe = bool(hidden.norm(dim=1).max() * items.norm(dim=1).max() < _SAFE) if len(hidden) else True
+            room = hidden.new_empty(min(_POSITIONS, len(hidden)) * len(items))
+            for part, of_part in zip(torch.split(hidden, _POSITIONS), torch.split(of_hidden, _POSITIONS), strict=True):
+                total += _masses(part, items, room[: len(part) * len(items)], (of_part, of_items), safe)
             of_hidden -= functional.embedding(targets, items)
             of_items.index_add_(0, targets, hidden, alpha=-1)
         ctx.save_for_backward(of_hidden, of_items)
@@ -115,6 +116,44 @@ class _Softmax(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         of_hidden, of_items = ctx.saved_tensors
         return of_hidden * gradient, of_items * gradient, None
+
+
+def _masses(
+    part: torch.Tensor,
+    items: torch.Tensor,
+    room: torch.Tensor,
+    gradients: tuple[torch.Tensor, torch.Tensor],
+    safe: bool,
+) -> torch.Tensor:
+    """The logarithms of some positions' sums of exp over all items, summed; adds the gradients of that.
+
+    Args:
+        part: Positions `(m, d)`.
+        items: `(n_items, d)`.
+        room: For their logits, `(m * n_items,)`.
+        gradients: Of `part`, zeros, and of `items`.
+        safe: No logit needs a shift.
+    """
+    of_part, of_items = gradients
+    blocks = torch.split(items, _ITEMS)
+    tables = [table.view(len(part), -1) for table in torch.split(room, [len(part) * len(block) for block in blocks])]
+    masses, shift = part.new_zeros(len(part), 1), part.new_zeros(len(part), 1)
+    if not safe:
+        for block, logits in zip(blocks, tables, strict=True):
+            torch.mm(part, block.T, out=logits)
+        shift = torch.stack([logits.amax(dim=1) for logits in tables]).amax(dim=0)[:, None]
+    for block, logits in zip(blocks, tables, strict=True):
+        if safe:
+            torch.mm(part, block.T, out=logits)
+        else:
+            logits -= shift
+        masses += logits.exp_().sum(dim=1, keepdim=True)
+        of_part.addmm_(logits, block)
+    of_part /= masses
+    part = part / masses
+    for of_block, logits in zip(torch.split(of_items, _ITEMS), tables, strict=True):
+        of_block.addmm_(logits.T, part)
+    return (masses.log() + shift).sum()
 
 
 def softmax(hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -88,20 +88,23 @@ class SASRecRecommender(TorchRecommender):
         return SASRecNetwork(*sizes, (self.n_blocks, self.n_heads), self.dropout, self._generator("init"))
 
     def _batches(self, interactions: InteractionDataset, epoch: int, batch_size: int) -> Iterator[Any]:
-        """Inputs, targets, positions, places `(n,)`; the table's shape; negatives `(m,)`, and who had them `(b, m)`."""
+        """Inputs, targets, positions, places `(n,)`; shapes of tables; negatives `(m,)`, who had them `(n, m)`."""
         import torch
 
         order = rng.stream(self.seed, "shuffle", epoch).permutation(self._trainable)
         draws = rng.stream(self.seed, "negatives", epoch)
         histories, n_negatives = self.histories, 0 if self.loss == "softmax" else self.n_negatives
+        all_lengths = np.minimum(np.diff(histories.starts) - 1, self.max_length)
         for begin in range(0, len(order), batch_size):
             rows = order[begin : begin + batch_size]
-            *packed, width = sequences.pack(histories.starts, histories.columns, rows, self.max_length)
+            rows = rows[np.argsort(all_lengths[rows], kind="stable")]
+            lengths = all_lengths[rows]
+            *packed, shapes = sequences.pack(histories.starts, histories.columns, rows, lengths)
             # Distinct, as the positions of `had_among` need it.
             negatives = draws.choice(histories.n_columns, min(n_negatives, histories.n_columns), replace=False)
-            had = self._had(rows, negatives)
+            had = np.repeat(self._had(rows, negatives), lengths, axis=0)
             parts = (torch.from_numpy(part) for part in (*packed, negatives, had))
-            yield (*islice(parts, 4), (len(rows), width), *parts)
+            yield (*islice(parts, 4), shapes, *parts)
 
     def _had(self, rows: Int64Array, negatives: Int64Array) -> NDArray[np.bool_]:
         """Which of some distinct items each user had, `(len(rows), len(negatives))`."""
@@ -127,7 +130,7 @@ class SASRecRecommender(TorchRecommender):
         if self.loss == "softmax":
             return losses.softmax(hidden, network.item, targets), len(targets)
         negatives, had = (part.to(self._device) for part in batch[5:])
-        given = hidden, network.item, targets, negatives, had[places // batch[4][1]]
+        given = hidden, network.item, targets, negatives, had
         if self.loss == "sampled_softmax":
             return losses.sampled_softmax(*given), len(targets)
         return losses.binary(*given, self._power() if self.loss == "gbce" else 1.0), len(targets)

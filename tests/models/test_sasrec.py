@@ -25,7 +25,7 @@ class TestSASRec(ModelSuite):
 def states(model: SASRecRecommender, items: torch.Tensor) -> torch.Tensor:
     """The network's states of one history."""
     n = len(items)
-    return model.model(items, torch.arange(n), torch.arange(n), (1, n))
+    return model.model(items, torch.arange(n), torch.arange(n), [(1, n)])
 
 
 @pytest.mark.parametrize("n_heads", [1, 2])
@@ -57,18 +57,18 @@ def test_a_batch_gives_the_gradient_of_its_histories_one_by_one(loss: str) -> No
         sum(model._loss(network, part)[0] for part in batches).backward()
         return torch.cat([parameter.grad.reshape(-1) for parameter in network.parameters()])
 
-    owners = batch[3] // batch[4][1]
+    owners = (batch[2] == 0).cumsum(0)
     alone = []
     for row in owners.unique():
-        inputs, targets, positions = (part[owners == row] for part in batch[:3])
-        own = batch[6][row : row + 1]
-        alone.append((inputs, targets, positions, torch.arange(len(inputs)), (1, len(inputs)), batch[5], own))
+        inputs, targets, positions, had = (part[owners == row] for part in (*batch[:3], batch[6]))
+        alone.append((inputs, targets, positions, torch.arange(len(inputs)), [(1, len(inputs))], batch[5], had))
     torch.testing.assert_close(gradient([batch]), gradient(alone), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("scale", [1.0, 50.0])
 def test_softmax_is_torchs_cross_entropy(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losses, "_LOGITS_AT_ONCE", 60)
+    monkeypatch.setattr(losses, "_POSITIONS", 4)
+    monkeypatch.setattr(losses, "_ITEMS", 6)
     drawn = torch.Generator().manual_seed(0)
     hidden, items = (torch.randn(n, 6, generator=drawn).mul(scale).requires_grad_() for n in (11, 20))
     targets = torch.arange(11) % 4
