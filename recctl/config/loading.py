@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -89,6 +90,22 @@ def parse_config(
         raise ConfigError(f"{name}:1: a config is sections of `key: value`, not {type(tree.values).__name__}")
     for override in overrides:
         _override(tree, override)
+    return _validated(tree, base, checks)
+
+
+def with_values(loaded: LoadedConfig, values: Mapping[TreePath, Any], checks: Checks | None = None) -> LoadedConfig:
+    """The same config with other values at some paths, validated again.
+
+    Raises:
+        ConfigError: With every problem found.
+    """
+    tree = Tree(loaded.origin, copy.deepcopy(dict(loaded.given)))
+    for path, value in values.items():
+        tree.set(path, value, loaded.origin)
+    return _validated(tree, loaded.base, checks)
+
+
+def _validated(tree: Tree, base: Path, checks: Checks | None) -> LoadedConfig:
     try:
         config = schema.Config.model_validate(tree.values)
     except ValidationError as error:
@@ -96,7 +113,7 @@ def parse_config(
     problems = [problem for check in (checks or Checks()).checks for problem in check(config)]
     if problems:
         raise ConfigError(*(_told(tree, path, message) for path, message in problems))
-    return LoadedConfig(config, name, base, tree.values)
+    return LoadedConfig(config, tree.name, base, tree.values)
 
 
 def _override(tree: Tree, override: str) -> None:

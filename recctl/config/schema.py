@@ -199,6 +199,37 @@ class EvaluationConfig(Section):
     """Test users that train never saw: leave out and count, or count with a score of 0."""
 
 
+class TuningConfig(Section):
+    """How hyperparameters are searched."""
+
+    strategy: Literal["manual", "grid", "random", "bayesian", "coarse_to_fine"] = "bayesian"
+    """Points given by hand, every combination, random ones, those a model of past trials proposes, or rounds that zoom
+    in on the best."""
+    sampler: Literal["tpe", "gp", "cmaes"] = "tpe"
+    """What proposes the trials of a bayesian search: Parzen estimators, a Gaussian process, or CMA-ES."""
+    n_trials: int | None = Field(None, ge=1)
+    """How many trials; null: all points of manual and grid, else 50."""
+    minutes: float | None = Field(None, gt=0)
+    """No trial begins after so many minutes."""
+    no_gain: int | None = Field(None, ge=1)
+    """Stop when so many trials in a row were no better than the best before them."""
+    monitor: str | list[str] | None = None
+    """The metric of validation that is sought, as `ndcg@10`; several give the Pareto set; null: evaluation.monitor."""
+    space: dict[str, Any] = {}
+    """What is searched: for each hyperparameter (or path, as data.min_item_interactions) a list of choices, or
+    `{low, high, log: true, when: {other: value}}`; empty: the model's own ranges."""
+    points: list[dict[str, Any]] = []
+    """The points of a manual search, each `{parameter: value}`."""
+    grid_size: int = Field(5, ge=2)
+    """How many values a grid takes of a range that is no list of choices."""
+    n_rounds: int = Field(3, ge=2)
+    """The rounds of coarse_to_fine; each looks at a third of the range of the one before, around the best."""
+    pruner: Literal["none", "median", "hyperband"] = "median"
+    """What ends trials of models trained in epochs that do badly."""
+    jobs: int = Field(1, ge=1)
+    """How many trials run at once, each in a process of its own with its share of the threads."""
+
+
 class Config(Section):
     """A whole experiment."""
 
@@ -214,6 +245,8 @@ class Config(Section):
     """How the model is trained."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """What is measured."""
+    tuning: TuningConfig | None = None
+    """How hyperparameters are searched, by `recctl tune`."""
 
     @model_validator(mode="before")
     @classmethod

@@ -7,8 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from pydantic import ValidationError
+
 from recctl.config import Checks, Config, LoadedConfig, load_config
 from recctl.config.loading import Problem
+from recctl.config.yaml_tree import Tree
+from recctl.errors import ConfigError
 from recctl.suggest import did_you_mean
 
 
@@ -62,7 +66,7 @@ def _steps(config: Config) -> Iterator[Problem]:
 
 
 def _type_problem(annotation: Any, value: Any) -> str | None:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import TypeAdapter
 
     try:
         TypeAdapter(annotation).validate_python(value)
@@ -79,10 +83,25 @@ def _metrics(config: Config) -> Iterator[Problem]:
         if name not in METRICS:
             hint = f"; write {name.partition('@')[0]} here and k in k_values" if "@" in name else ""
             yield ("evaluation", "metrics", place), f"unknown metric {name!r}{hint or did_you_mean(name, METRICS)}"
-    if section.monitor is not None:
-        name, _, k = section.monitor.removeprefix("sampled_").partition("@")
-        if name not in section.metrics or (k and k not in map(str, section.k_values)):
-            yield ("evaluation", "monitor"), f"{section.monitor!r} is not measured: see metrics and k_values"
+    if section.monitor is not None and (problem := _not_measured(config, section.monitor)):
+        yield ("evaluation", "monitor"), problem
+
+
+def _not_measured(config: Config, key: str) -> str | None:
+    """Why the evaluation does not come to a value of this key; None if it does."""
+    from recctl.evaluation import METRICS
+
+    section = config.evaluation
+    name, _, k = key.removeprefix("sampled_").partition("@")
+    right = (
+        name in METRICS
+        and bool(k) == METRICS[name].per_k
+        and key.startswith("sampled_")
+        == bool(section.n_candidates and name in METRICS and METRICS[name].task == "ranking")
+    )
+    if not right or name not in section.metrics or (k and k not in map(str, section.k_values)):
+        return f"{key!r} is not measured: see evaluation.metrics and k_values"
+    return None
 
 
 def _ratings(config: Config) -> Iterator[Problem]:
@@ -125,6 +144,43 @@ def _training(config: Config) -> Iterator[Problem]:
         yield place, f"{stopping.monitor} is watched on validation, and there is none; set split.val_size"
 
 
+def _tuning(config: Config) -> Iterator[Problem]:
+    """Whether what is searched is there to be searched."""
+    from recctl.models.registry import model_class, model_names
+    from recctl.models.spaces import parse_space
+
+    section, name = config.tuning, config.model.name
+    if section is None or name not in model_names():
+        return
+    space, problems = parse_space(section.space, model_class(name))
+    yield from ((("tuning", "space", key), problem) for key, problem in problems)
+    for dimension in space.dimensions:
+        if "." in dimension.name and (problem := _problem_of_path(config, dimension.path, dimension.at(0.0))):
+            yield ("tuning", "space", dimension.name), problem
+    for place, point in enumerate(section.points):
+        checked = model_class(name).check({**config.model.params, **point})[1]
+        yield from ((("tuning", "points", place, key), problem) for key, problem in checked if key in point)
+    if section.points and section.strategy != "manual":
+        yield ("tuning", "points"), "are for strategy: manual; leave them out, or choose it"
+    if section.strategy == "manual" and not section.points:
+        yield ("tuning", "points"), "a manual search needs some: a list of {parameter: value}"
+    monitors = [section.monitor] if isinstance(section.monitor, str) else section.monitor or []
+    for monitor in monitors:
+        if problem := _not_measured(config, monitor):
+            yield ("tuning", "monitor"), problem
+
+
+def _problem_of_path(config: Config, path: tuple[str, ...], value: Any) -> str | None:
+    """What is wrong with a path in a config that is to be searched."""
+    values = config.model_dump()
+    try:
+        Tree("", values).set(path, value, "")
+        Config.model_validate(values)
+    except (ConfigError, ValidationError):
+        return f"no value of a config stands there that may be {value!r}; `recctl config show` lists them"
+    return None
+
+
 def _has_validation(config: Config) -> bool:
     return bool(config.split.val_size or getattr(config.split, "validation", None))
 
@@ -150,4 +206,4 @@ def _source(config: Config) -> Iterator[Problem]:
         yield ("split", "strategy"), "predefined needs files; data.source is synthetic"
 
 
-CHECKS = Checks((_source, _ratings, _model, _steps, _metrics, _training))
+CHECKS = Checks((_source, _ratings, _model, _steps, _metrics, _training, _tuning))

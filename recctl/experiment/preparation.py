@@ -165,4 +165,6 @@ def resolved(loaded: LoadedConfig) -> dict[str, Any]:
             values["split"][name] = from_anywhere(values["split"][name])
     if values["data"]["source"] != "synthetic":
         del values["data"]["synthetic"]
+    if values["tuning"] is None:
+        del values["tuning"]
     return values
