@@ -71,13 +71,23 @@ class Block(nn.Module):
 
 
 class SASRecNetwork(nn.Module):
-    """Vectors of items and positions, and blocks over them."""
+    """Vectors of items and positions, and blocks over them.
+
+    With a temperature, logits are cosines over it; without, 0, they are products.
+    """
 
     def __init__(
-        self, n_items: int, dim: int, longest: int, blocks: tuple[int, int], dropout: float, generator: torch.Generator
+        self,
+        n_items: int,
+        dim: int,
+        longest: int,
+        blocks: tuple[int, int],
+        dropout: float,
+        temperature: float,
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.dropout = dropout
+        self.dropout, self.temperature = dropout, temperature
         self.item = nn.Parameter(torch.empty(n_items, dim).normal_(0, 0.02, generator=generator))
         self.position = nn.Parameter(torch.empty(longest, dim).normal_(0, 0.02, generator=generator))
         self.blocks = nn.ModuleList([Block(dim, blocks[1], dropout, generator) for _ in range(blocks[0])])
@@ -91,7 +101,12 @@ class SASRecNetwork(nn.Module):
         hidden = functional.dropout(hidden, self.dropout, self.training)
         for block in self.blocks:
             hidden = block(hidden, places, shapes)
-        return functional.layer_norm(hidden, (hidden.shape[1],), self.gain, self.shift)
+        hidden = functional.layer_norm(hidden, (hidden.shape[1],), self.gain, self.shift)
+        return functional.normalize(hidden, dim=1) / self.temperature if self.temperature else hidden
+
+    def targets(self) -> torch.Tensor:
+        """What states are multiplied with, `(n_items, d)`."""
+        return functional.normalize(self.item, dim=1) if self.temperature else self.item
 
 
 class _Softmax(torch.autograd.Function):

@@ -23,7 +23,7 @@ from recctl.models.hyperparameters import Between, Choices, fitted, hyperparamet
 if TYPE_CHECKING:
     import torch
 
-_EPSILON = np.float32(1e-5)
+_EPSILON, _TINY = np.float32(1e-5), np.float32(1e-12)
 
 
 class SASRecRecommender(TorchRecommender):
@@ -31,7 +31,8 @@ class SASRecRecommender(TorchRecommender):
 
     A history's items, oldest first, at most the last `max_length`, become vectors `e_i + p_t`; blocks of causal
     self-attention (eq. 2-4) and a layer for each position (eq. 5) make of them states `h_t`, and an item scores
-    `h_t . e_i` (eq. 6). Each position of a history is trained to tell the item after it, all in one pass, by `loss`:
+    `h_t . e_i` (eq. 6), or with `similarity="cosine"` the cosine of the two over `temperature`. Each position of a
+    history is trained to tell the item after it, all in one pass, by `loss`:
 
         softmax          -log softmax over all items
         sampled_softmax  the same, with the other items' sum estimated from `n_negatives`
@@ -60,6 +61,12 @@ class SASRecRecommender(TorchRecommender):
     dropout: float = hyperparameter(
         0.2, ge=0, lt=1, help="Share of outputs that is dropped in training.", search=Between(0.1, 0.6)
     )
+    similarity: Literal["dot", "cosine"] = hyperparameter(
+        "dot", help="How an item's vector scores: cosine keeps often seen items from growing long, and learns longer."
+    )
+    temperature: float = hyperparameter(
+        0.05, gt=0, help="Cosines are divided by it; lower is sharper.", search=Between(0.03, 0.2, log=True)
+    )
     loss: Literal["softmax", "sampled_softmax", "bce", "gbce"] = hyperparameter(
         "softmax", help="What is minimised; the others spare time where items are many."
     )
@@ -85,7 +92,9 @@ class SASRecRecommender(TorchRecommender):
         from recctl.models._sasrec_network import SASRecNetwork
 
         sizes = len(self.item_vocabulary), self.embedding_dim, self.max_length
-        return SASRecNetwork(*sizes, (self.n_blocks, self.n_heads), self.dropout, self._generator("init"))
+        temperature = self.temperature if self.similarity == "cosine" else 0.0
+        blocks = self.n_blocks, self.n_heads
+        return SASRecNetwork(*sizes, blocks, self.dropout, temperature, self._generator("init"))
 
     def _batches(self, interactions: InteractionDataset, epoch: int, batch_size: int) -> Iterator[Any]:
         """Inputs, targets, positions, places `(n,)`; shapes of tables; negatives `(m,)`, who had them `(n, m)`."""
@@ -127,10 +136,11 @@ class SASRecRecommender(TorchRecommender):
 
         inputs, targets, positions, places = (part.to(self._device) for part in batch[:4])
         hidden = network(inputs, positions, places, batch[4])
+        items = network.targets()
         if self.loss == "softmax":
-            return losses.softmax(hidden, network.item, targets), len(targets)
+            return losses.softmax(hidden, items, targets), len(targets)
         negatives, had = (part.to(self._device) for part in batch[5:])
-        given = hidden, network.item, targets, negatives, had
+        given = hidden, items, targets, negatives, had
         if self.loss == "sampled_softmax":
             return losses.sampled_softmax(*given), len(targets)
         return losses.binary(*given, self._power() if self.loss == "gbce" else 1.0), len(targets)
@@ -145,13 +155,19 @@ class SASRecRecommender(TorchRecommender):
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
         if users is not None:
             histories = self.histories.take(users)
-        scores = np.zeros((histories.n_rows, histories.n_columns), np.float32)
+        targets, scores = self._targets, np.zeros((histories.n_rows, histories.n_columns), np.float32)
         # One after another: a product of many rounds a person's scores as their number wants it.
         for row, out in enumerate(scores):
             items = histories.columns[histories.starts[row] : histories.starts[row + 1]][-self.max_length :]
             if len(items):
-                np.matmul(self._arrays["item"], self._state(items), out=out)
+                np.matmul(targets, self._state(items), out=out)
         return scores
+
+    @cached_property
+    def _targets(self) -> Float32Array:
+        """What states are multiplied with, `(n_items, embedding_dim)`."""
+        vectors = self._arrays["item"]
+        return unit_rows(vectors) if self.similarity == "cosine" else vectors
 
     def _state(self, items: Int32Array) -> Float32Array:
         """The state after the last of some items, `(embedding_dim,)`; the last block computes no other."""
@@ -166,7 +182,10 @@ class SASRecRecommender(TorchRecommender):
             normal = _normal(hidden, own["feed_gain"], own["feed_shift"])
             wide: Float32Array = np.maximum(normal @ own["up"].T + own["up_bias"], np.float32(0))
             hidden = hidden + wide @ own["down"].T + own["down_bias"]
-        return _normal(hidden[-1], weights["gain"], weights["shift"])
+        state = _normal(hidden[-1], weights["gain"], weights["shift"])
+        if self.similarity == "cosine":
+            state /= max(np.linalg.norm(state), _TINY) * np.float32(self.temperature)
+        return state
 
     def _attended(self, packed: Float32Array, asked: slice) -> Float32Array:
         """Causal attention of the positions asked for, `(n, d)`, from queries, keys and values side by side."""

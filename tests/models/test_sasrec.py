@@ -28,14 +28,21 @@ def states(model: SASRecRecommender, items: torch.Tensor) -> torch.Tensor:
     return model.model(items, torch.arange(n), torch.arange(n), [(1, n)])
 
 
-@pytest.mark.parametrize("n_heads", [1, 2])
-def test_each_prefix_alone_gives_what_one_pass_gives(n_heads: int) -> None:
-    model = SASRecRecommender(**{**SMALL, "epochs": 2}, n_heads=n_heads).fit(toy())
+@pytest.mark.parametrize(("n_heads", "similarity"), [(1, "dot"), (2, "dot"), (1, "cosine")])
+def test_each_prefix_alone_gives_what_one_pass_gives(n_heads: int, similarity: str) -> None:
+    model = SASRecRecommender(**{**SMALL, "epochs": 2}, n_heads=n_heads, similarity=similarity).fit(toy())
     items = torch.tensor([3, 1, 4, 1, 5, 9, 2])
     with torch.no_grad():
         once = states(model, items).numpy()
     for end in range(1, 8):
         np.testing.assert_allclose(model._state(items[:end].numpy().astype(np.int32)), once[end - 1], atol=1e-5)
+
+
+def test_cosine_scores_by_the_cosine_over_the_temperature() -> None:
+    model = SASRecRecommender(**SMALL, similarity="cosine", temperature=0.1).fit(toy())
+    state = states(model, torch.from_numpy(model.histories.columns[: model.histories.starts[1]]).long())[-1]
+    cosines = functional.cosine_similarity(state[None], model.model.item).detach().numpy()
+    np.testing.assert_allclose(model.score_users(np.array([0], np.int32))[0], cosines / 0.1, rtol=1e-4, atol=1e-4)
 
 
 def test_the_future_changes_nothing() -> None:
