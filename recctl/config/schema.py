@@ -230,6 +230,15 @@ class TuningConfig(Section):
     """How many trials run at once, each in a process of its own with its share of the threads."""
 
 
+class ComparedModel(ModelConfig):
+    """One of several models that are compared."""
+
+    label: str | None = Field(None, min_length=1)
+    """What the table calls it; null: its name, with its params where several have that."""
+    training: TrainingConfig | None = None
+    """How it is trained; null: as the config's own training says."""
+
+
 class Config(Section):
     """A whole experiment."""
 
@@ -247,6 +256,8 @@ class Config(Section):
     """What is measured."""
     tuning: TuningConfig | None = None
     """How hyperparameters are searched, by `recctl tune`."""
+    models: list[ComparedModel] = []
+    """What `recctl compare` fits and compares, instead of `model`: a list of {name, params}."""
 
     @model_validator(mode="before")
     @classmethod

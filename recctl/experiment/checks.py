@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from recctl.config import Checks, Config, LoadedConfig, load_config
 from recctl.config.loading import Problem
+from recctl.config.schema import ModelConfig
 from recctl.config.yaml_tree import Tree
 from recctl.errors import ConfigError
 from recctl.suggest import did_you_mean
@@ -181,6 +182,35 @@ def _problem_of_path(config: Config, path: tuple[str, ...], value: Any) -> str |
     return None
 
 
+def _alone(config: Config) -> Iterator[Problem]:
+    """What is wrong with the model, or with each of those that are compared."""
+    one = (_ratings, _model, _training)
+    if not config.models:
+        yield from (problem for check in one for problem in check(config))
+        return
+    if "model" in config.model_fields_set:
+        yield ("models",), "stands instead of model; leave one of the two out"
+    for place, entry in enumerate(config.models):
+        for (section, *rest), problem in (found for check in one for found in check(compared_alone(config, place))):
+            own = section == "model" or (section == "training" and entry.training is not None)
+            within = () if section == "model" else (section,)
+            yield (("models", place, *within, *rest) if own else (section, *rest)), problem
+
+
+def compared_alone(config: Config, place: int) -> Config:
+    """The config of one of the models that are compared; what is said of epochs is for those that have some."""
+    from recctl.models.registry import model_class, model_names
+
+    entry = config.models[place]
+    alone = config.model_copy(deep=True)
+    alone.model = ModelConfig(name=entry.name, params=dict(entry.params))
+    alone.training = (entry.training or config.training).model_copy(deep=True)
+    alone.models = []
+    if entry.training is None and entry.name in model_names() and not model_class(entry.name).trained_in_epochs:
+        alone.training.early_stopping = None
+    return alone
+
+
 def _has_validation(config: Config) -> bool:
     return bool(config.split.val_size or getattr(config.split, "validation", None))
 
@@ -206,4 +236,4 @@ def _source(config: Config) -> Iterator[Problem]:
         yield ("split", "strategy"), "predefined needs files; data.source is synthetic"
 
 
-CHECKS = Checks((_source, _ratings, _model, _steps, _metrics, _training, _tuning))
+CHECKS = Checks((_source, _alone, _steps, _metrics, _tuning))

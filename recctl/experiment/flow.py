@@ -22,6 +22,7 @@ def train(loaded: LoadedConfig, store: RunStore | None = None) -> Run:
     Raises:
         RecctlError: What went wrong; a run that was begun says so in its metadata.
     """
+    _require_one_model(loaded)
     prepared, seconds = prepare_for(loaded)
     run = begin(store or RunStore(), loaded, "train", prepared, seconds)
     with recorded(run):
@@ -53,6 +54,7 @@ def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None 
         store: Where runs are kept.
         parent: A run whose split is used; made anew if None.
     """
+    _require_one_model(loaded)
     prepared, seconds = prepare_for(loaded, parent)
     run = begin(store or RunStore(), loaded, "fit", prepared, seconds, parent)
     with recorded(run):
@@ -119,6 +121,11 @@ def evaluate(
     if part == "validation":  # a model that was fitted on it can't be judged by it
         model = fitting.load_fitted(run, fitting.TRAIN) or model
     return part, fitting.evaluate_part(run, part, prepared, model, config)
+
+
+def _require_one_model(loaded: LoadedConfig) -> None:
+    if loaded.config.models:
+        raise ConfigError(f"{loaded.origin}: models: several are for `recctl compare`; this fits the one of model:")
 
 
 def _export_parts(prepared: Prepared, folder: Path) -> None:

@@ -59,6 +59,13 @@ def prepare(loaded: LoadedConfig, split: Split | None = None, data_hash: str | N
             f"{config.data.source}: the data have changed since the run was made: hash {str(data_hash)[:12]}... then, "
             f"{data['hash'][:12]}... now ({len(dataset):,} interactions); restore the data, or train a new run"
         )
+    return divide(dataset, labels, data, config, split)
+
+
+def divide(
+    dataset: InteractionDataset, labels: Any, data: dict[str, Any], config: Config, split: Split | None = None
+) -> Prepared:
+    """Split what `read_dataset` gave; by a split that exists, if one is given."""
     if split is None:
         with progress.task("Splitting"):
             split = _make_split(dataset, labels, config)
@@ -167,4 +174,5 @@ def resolved(loaded: LoadedConfig) -> dict[str, Any]:
         del values["data"]["synthetic"]
     if values["tuning"] is None:
         del values["tuning"]
+    del values["model" if values["models"] else "models"]
     return values
