@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,8 +39,17 @@ def fit_and_evaluate(run: Run, config: Config, prepared: Prepared) -> None:
 
 def fit(run: Run, config: Config, prepared: Prepared) -> Recommender:
     """The model of a run, fitted on train."""
-    if (done := load_fitted(run, TRAIN)) is not None:
-        return done
+    return load_fitted(run, TRAIN) or _fit_on_train(run, config, prepared)
+
+
+def fit_anew(run: Run, config: Config, prepared: Prepared) -> Recommender:
+    """The same for other hyperparameters than before: what was fitted stays as a version, what was begun goes."""
+    shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
+    (run.path / "history.jsonl").unlink(missing_ok=True)
+    return _fit_on_train(run, config, prepared)
+
+
+def _fit_on_train(run: Run, config: Config, prepared: Prepared) -> Recommender:
     model = make(config)
     validation = prepared.split.validation(prepared.dataset) if prepared.split.has_validation else None
     stopping = early_stopping(config)
@@ -61,7 +71,9 @@ def refit(run: Run, config: Config, prepared: Prepared, chosen: Recommender) -> 
     n_epochs: int | None = getattr(chosen, "chosen_epoch", None)
     followed = [] if n_epochs is None else follow_refit(run, config, n_epochs)
     _fit(run, model, prepared.split.train_and_validation(prepared.dataset), "refit", callbacks=followed)
-    return _saved(run, model, TRAIN_AND_VALIDATION)
+    saved = _saved(run, model, TRAIN_AND_VALIDATION)
+    (run.path / "checkpoints" / "refit.pkl").unlink(missing_ok=True)
+    return saved
 
 
 def make(config: Config) -> Recommender:
@@ -73,9 +85,16 @@ def make(config: Config) -> Recommender:
 
 
 def load_fitted(run: Run, fitted_on: str) -> Recommender | None:
-    """A run's newest model that was fitted on this; None if it has none."""
-    entries = [entry for entry in run.metadata["models"] if entry["fitted_on"] == fitted_on]
-    return load_version(run, entries[-1]["version"]) if entries else None
+    """A run's newest model that was fitted on this; None if it has none.
+
+    One that was fitted on validation too belongs to the one on train before it.
+    """
+    for entry in reversed(run.metadata["models"]):
+        if entry["fitted_on"] == fitted_on:
+            return load_version(run, entry["version"])
+        if entry["fitted_on"] == TRAIN:
+            break
+    return None
 
 
 def load_version(run: Run, version: int | None = None) -> Recommender:

@@ -43,7 +43,7 @@ def begin(
     """A new run, with its config, split and data recorded; what is to be known of them is told."""
     config = loaded.config
     source = Path(config.data.source)
-    what = {"train": config.model.name, "fit": config.model.name, "split": "split", "compare": "compare"}
+    what = {"train": config.model.name, "fit": config.model.name, "split": "split"}
     label = f"{what.get(kind, f'{kind}-{config.model.name}')}-{source.name.split('.')[0] or source.name}"
     run = Run.create(store.root, re.sub(r"[^A-Za-z0-9._-]+", "-", label)[:60], kind, resolved(loaded))
     run.metadata |= {**prepared.record, "config": loaded.origin, "parent_run": parent.id if parent else None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -75,10 +75,17 @@ def telling_of_the_best(run: Run) -> Iterator[None]:
 
 @dataclass
 class Measure:
-    """Gives the watched metric of a model on validation, and nothing else."""
+    """Gives the watched metrics of a model on validation, and nothing else.
+
+    Attributes:
+        config: Names the metric of early stopping, and says when to measure.
+        validation: What is measured on.
+        also: Keys of other metrics.
+    """
 
     config: Config
     validation: InteractionDataset
+    also: Sequence[str] = ()
 
     @property
     def every(self) -> int:
@@ -86,12 +93,22 @@ class Measure:
         return self.config.training.validate_every
 
     def __call__(self, model: Recommender) -> dict[str, float]:
-        """The metric by its key."""
-        name, _, k = monitor(self.config, has_validation=True).partition("@")
-        if name == "loss":
-            return {}
+        """The metrics by their keys."""
+        found: dict[str, float] = {}
+        keys = dict.fromkeys(key for key in (monitor(self.config, has_validation=True), *self.also) if key != "loss")
         section = self.config.evaluation
-        evaluator = Evaluator(
-            [name], [int(k or 10)], relevance_threshold=section.relevance_threshold, on_unknown=section.on_unknown
-        )
-        return evaluator.evaluate(model, self.validation, METRICS[name].task, train_data=self.validation.history)
+        for key in keys:
+            if key in found:
+                continue
+            name = key.partition("@")[0]
+            alike = [METRICS[name].task == METRICS[other.partition("@")[0]].task for other in keys]
+            together = [other.partition("@") for other, same in zip(keys, alike, strict=True) if same]
+            evaluator = Evaluator(
+                [name for name, _, _ in together],
+                sorted({int(k or 10) for _, _, k in together}),
+                relevance_threshold=section.relevance_threshold,
+                on_unknown=section.on_unknown,
+            )
+            history = self.validation.history
+            found |= evaluator.evaluate(model, self.validation, METRICS[name].task, train_data=history)
+        return {key: found[key] for key in keys}

@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
+
 import numpy as np
 
 from recctl.data.matrix import Float32Array, InteractionMatrix
-from recctl.engines import map_threads
+from recctl.engines import available_memory, map_threads
 from recctl.kernels import products
 
 _ROWS_PER_TASK = 64
 
 
+_kept: WeakKeyDictionary[InteractionMatrix, Float32Array] = WeakKeyDictionary()
+_keeping = False
+
+
+@contextmanager
+def reused() -> Iterator[None]:
+    """A block in which the Gram matrix of the same interactions is made once, where there is room for a second one.
+
+    It is kept for as long as the interactions are, for other such blocks: a search fits on them again and again.
+    """
+    global _keeping
+    before, _keeping = _keeping, True
+    try:
+        yield
+    finally:
+        _keeping = before
+
+
 def upper_gram(interactions: InteractionMatrix) -> Float32Array:
     """The upper triangle of `X.T @ X`, diagonal included, `(n_items, n_items)`; zero below."""
+    if interactions in _kept:
+        return _kept[interactions].copy()
+    gram = _upper_gram(interactions)
+    # The copy, and what the fit itself and its evaluation may need.
+    if _keeping and 3 * gram.nbytes < available_memory():
+        _kept[interactions] = gram.copy()
+    return gram
+
+
+def _upper_gram(interactions: InteractionMatrix) -> Float32Array:
     by_item, positions = interactions.transposed()
     n = interactions.n_columns
     gram = np.zeros((n, n), np.float32)

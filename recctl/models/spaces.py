@@ -177,7 +177,7 @@ def _dimension(name: str, given: Any, model: type[Recommender], before: Sequence
         if not isinstance(what["choices"], list) or not what["choices"] or {"low", "high", "log"} & set(what):
             raise ValueError("choices is a list of at least one value, without low, high and log")
         values = tuple(_checked(declared, value) for value in what["choices"])
-        return Dimension(name, Choices(values), when=when)
+        return Dimension(name, Choices(tuple({repr(value): value for value in values}.values())), when=when)
     low, high, log = what.get("low"), what.get("high"), what.get("log", False)
     numbers = [value for value in (low, high) if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(numbers) < 2 or not numbers[0] < numbers[1] or not isinstance(log, bool):

@@ -1,0 +1,303 @@
+"""The trials of a search in Optuna's storage: asked for and told here, taken up again by whoever goes on."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from recctl import rng
+from recctl.errors import ConfigError, DataError
+from recctl.models.hyperparameters import Between
+from recctl.models.spaces import Dimension, Point, Space
+from recctl.tuning.strategies import Strategy, Tried
+
+# A trial of another machine that has not been heard of for so long is taken up here.
+SILENT = timedelta(minutes=5)
+
+_OVER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+_OURS = "recctl"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial came to.
+
+    Attributes:
+        state: complete, pruned, or failed.
+        values: One for each metric that is sought.
+        metrics: All that was measured on validation.
+        fit_seconds: How long fitting took.
+        evaluate_seconds: How long measuring took.
+        chosen_epoch: The best epoch of a model that is trained in some.
+        model: The file its model was left in, if it promised to be the best.
+        error: Why it failed.
+    """
+
+    state: Literal["complete", "pruned", "failed"]
+    values: list[float] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+    fit_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    chosen_epoch: int | None = None
+    model: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial that is to be run."""
+
+    number: int
+    point: Point
+
+
+class Study:
+    """The trials of one search.
+
+    Args:
+        study: Optuna's.
+        space: What is searched.
+        owner: Who runs the trials that are asked for here: the run's id.
+    """
+
+    def __init__(self, study: optuna.Study, space: Space, owner: str, shared: bool) -> None:
+        self.study = study
+        self.space = space
+        self.owner = owner
+        self.signs = [1.0 if d == optuna.study.StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
+        self._handles: dict[int, optuna.Trial] = {}
+        self._left = [trial for trial in self._trials(TrialState.RUNNING) if self._is_left(trial, shared)]
+
+    # ---- asking and telling
+
+    def ask(self) -> Trial:
+        """The next trial: one that was begun and left, else a new one."""
+        handle = optuna.Trial(self.study, self._left.pop(0)._trial_id) if self._left else self.study.ask()
+        handle.set_user_attr("owner", self.owner)
+        point: Point = {}
+        for dimension in self.space.active(point):
+            point[dimension.name] = _suggest(handle, dimension)
+        self._handles[handle.number] = handle
+        return Trial(handle.number, point)
+
+    def leave(self, trial: Trial) -> None:
+        """Leave a trial that was asked for to whoever asks next."""
+        self._handles.pop(trial.number).set_user_attr("owner", "")
+
+    def next_number(self) -> int:
+        """The number the next trial will have, if nobody else asks."""
+        return self._left[0].number if self._left else len(self._trials())
+
+    def report(self, number: int, epoch: int, value: float) -> bool:
+        """Note the value of an epoch.
+
+        Returns:
+            Whether the trial is not worth going on with.
+        """
+        handle = self._handles[number]
+        handle.report(value, epoch)
+        # What the config says is always measured to its end: nothing that is worse may be called the best.
+        return number > 0 and handle.should_prune()
+
+    def tell(self, number: int, outcome: Outcome) -> None:
+        """Note what a trial came to; one that somebody else has told already stays as it is."""
+        handle = self._handles.pop(number)
+        state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+        try:
+            handle.set_user_attr(_OURS, {key: value for key, value in asdict(outcome).items() if value is not None})
+            values = outcome.values if outcome.state == "complete" else None
+            self.study.tell(handle.number, values, state[outcome.state])
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return
+
+    def beat(self) -> None:
+        """Say that the trials that run here are alive."""
+        for handle in self._handles.values():
+            handle.set_user_attr("alive", datetime.now().isoformat())  # noqa: DTZ005 - as Optuna's own times are
+
+    # ---- what there is
+
+    def tried(self) -> list[Tried]:
+        """The trials that are over, by number."""
+        return [Tried(trial.number, self.point_of(trial), self.score(trial)) for trial in self._trials(*_OVER)]
+
+    def over(self) -> list[FrozenTrial]:
+        """The same, as Optuna keeps them."""
+        return self._trials(*_OVER)
+
+    def score(self, trial: FrozenTrial) -> float | None:
+        """The first value of a trial, higher being better; None if it has none."""
+        return self.signs[0] * trial.values[0] if trial.state == TrialState.COMPLETE and trial.values else None
+
+    def best(self) -> FrozenTrial | None:
+        """The best trial by the first metric, the earlier one of equals."""
+        scored = [(score, -trial.number, trial) for trial in self.over() if (score := self.score(trial)) is not None]
+        return max(scored, key=lambda entry: entry[:2])[2] if scored else None
+
+    def pareto(self) -> list[int]:
+        """Numbers of the trials that no other beats in every metric."""
+        return sorted(trial.number for trial in self.study.best_trials) if len(self.signs) > 1 else []
+
+    def point_of(self, trial: FrozenTrial) -> Point:
+        """What a trial tried."""
+        by_name = {dimension.name: dimension for dimension in self.space.dimensions}
+        return {name: _decoded(by_name[name], value) for name, value in trial.params.items() if name in by_name}
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=states or None)
+
+    def _is_left(self, trial: FrozenTrial, shared: bool) -> bool:
+        owner = trial.user_attrs.get("owner")
+        if owner in (self.owner, "") or not shared:
+            return True
+        heard = trial.user_attrs.get("alive")
+        last = datetime.fromisoformat(heard) if heard else trial.datetime_start
+        return last is None or datetime.now() - last > SILENT  # noqa: DTZ005
+
+
+def outcome_of(trial: FrozenTrial) -> dict[str, Any]:
+    """What was noted of a trial's outcome, as plain values."""
+    noted: dict[str, Any] = trial.user_attrs.get(_OURS, {})
+    return noted
+
+
+def open_study(
+    storage: str,
+    name: str,
+    directions: Sequence[Literal["min", "max"]],
+    identity: Mapping[str, Any],
+    pruner: optuna.pruners.BasePruner,
+) -> optuna.Study:
+    """The study of a name, made if there is none.
+
+    Args:
+        storage: The URL of a database.
+        name: The study's.
+        directions: Of each metric.
+        identity: What its trials must have in common.
+        pruner: What ends trials that do badly.
+
+    Raises:
+        ConfigError: The storage can't be opened.
+        DataError: The study is there and has trials of something else.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    try:
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            load_if_exists=True,
+            directions=["maximize" if direction == "max" else "minimize" for direction in directions],
+            pruner=pruner,
+        )
+    except ImportError as error:
+        raise ConfigError(f"storage {_without_password(storage)}: {error}; pip install 'recctl[postgres]'") from None
+    except Exception as error:  # whatever a database driver raises
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"storage {_without_password(storage)}: can't be opened: {reason}") from error
+    # Through JSON, as the storage gives it back.
+    wanted = json.loads(json.dumps(identity))
+    found = study.user_attrs.get(_OURS)
+    if found is None:
+        study.set_user_attr(_OURS, wanted)
+    elif found != wanted:
+        differing = ", ".join(key for key in wanted if found.get(key) != wanted[key])
+        raise DataError(
+            f"study {name!r} in {_without_password(storage)} has trials of another {differing}; "
+            "give this search a --study of its own"
+        )
+    return study
+
+
+def _without_password(url: str) -> str:
+    head, at, tail = url.rpartition("@")
+    return f"{head.rpartition(':')[0]}:...@{tail}" if at and ":" in head.partition("://")[2] else url
+
+
+class StrategySampler(optuna.samplers.BaseSampler):
+    """Gives Optuna the points of a strategy; what the strategy leaves open is sampled by one of Optuna's own.
+
+    That one is made anew for each trial, seeded by the trial's number.
+
+    Args:
+        strategy: Proposes points.
+        first: What trial 0 tries.
+        sampler: tpe, gp or cmaes.
+        seed: Of the search.
+        space: What is searched.
+        jobs: Trials that run at once.
+    """
+
+    def __init__(self, strategy: Strategy, first: Point, sampler: str, seed: int, jobs: int) -> None:
+        self.strategy, self.first, self.sampler, self.seed, self.jobs = strategy, first, sampler, seed, jobs
+        self.tried: Any = list
+        self._point: Point | None = None
+        self._inner: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler()
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Decide what the trial tries, or who will."""
+        number = trial.number
+        self._point = self.first if number == 0 else self.strategy.propose(number, self.tried())
+        self._inner = self._made(number)
+        self._inner.before_trial(study, trial)
+
+    def _made(self, number: int) -> optuna.samplers.BaseSampler:
+        seed = int(rng.stream(self.seed, "tuning", number).integers(2**31))
+        if self._point is not None:
+            return optuna.samplers.RandomSampler(seed)
+        if self.sampler == "gp":
+            return optuna.samplers.GPSampler(seed=seed)
+        if self.sampler == "cmaes":
+            try:
+                return optuna.samplers.CmaEsSampler(seed=seed)
+            except ImportError:
+                raise ConfigError("tuning.sampler: cmaes needs a package: pip install 'recctl[cmaes]'") from None
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=self.jobs > 1)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+        """What is sampled together."""
+        return {} if self._point is not None else self._inner.infer_relative_search_space(study, trial)
+
+    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
+        """The values of what is sampled together."""
+        return {} if self._point is not None else self._inner.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any
+    ) -> Any:
+        """The value of one thing."""
+        if self._point is not None and param_name in self._point:
+            return _encoded(self._point[param_name])
+        return self._inner.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
+        """Nothing: what there is to know stands in the storage."""
+
+
+def _suggest(handle: optuna.Trial, dimension: Dimension) -> Any:
+    given = dimension.range
+    if isinstance(given, Between):
+        if dimension.whole:
+            return handle.suggest_int(dimension.name, int(given.low), int(given.high), log=given.log)
+        return handle.suggest_float(dimension.name, given.low, given.high, log=given.log)
+    choices = [_encoded(value) for value in given.values]
+    return _decoded(dimension, handle.suggest_categorical(dimension.name, choices))
+
+
+def _encoded(value: Any) -> Any:
+    """A choice as Optuna keeps them: scalars as they are, lists as text."""
+    return json.dumps(value) if isinstance(value, list | dict | tuple) else value
+
+
+def _decoded(dimension: Dimension, value: Any) -> Any:
+    if isinstance(dimension.range, Between):
+        return value
+    return next(choice for choice in dimension.range.values if _encoded(choice) == value)
