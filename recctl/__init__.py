@@ -23,6 +23,7 @@ _HOMES = {
     "RecctlError": "recctl.errors",
     "Run": "recctl.runs",
     "RunStore": "recctl.runs",
+    "compare": "recctl.experiment",
     "load_model": "recctl.models.registry",
     "load_movielens": "recctl.data.sources",
     "make_model": "recctl.models.registry",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from recctl.data.sources import load_movielens as load_movielens
     from recctl.errors import RecctlError as RecctlError
     from recctl.evaluation import Evaluator as Evaluator
+    from recctl.experiment import compare as compare
     from recctl.models.als import ALSRecommender as ALSRecommender
     from recctl.models.base import Recommender as Recommender
     from recctl.models.ease import EASERecommender as EASERecommender

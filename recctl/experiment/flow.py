@@ -9,7 +9,7 @@ from recctl.errors import ConfigError
 from recctl.experiment import fitting
 from recctl.experiment.checks import load
 from recctl.experiment.preparation import Prepared, read_dataset
-from recctl.experiment.recording import begin, prepare_for, recorded
+from recctl.experiment.recording import begin, prepare_for, recorded, resuming_command
 from recctl.runs import Run, RunStore
 
 
@@ -72,6 +72,8 @@ def resume(run: Run) -> bool:
         return False
     if run.status == "running":
         raise ConfigError(f"{run.id}: another process is working on it (pid {run.metadata['process']['pid']})")
+    if run.metadata["kind"] not in ("train", "fit", "split"):
+        raise ConfigError(f"{run.id}: go on with: {resuming_command(run)}")
     loaded = load(run.path / "config.yaml")
     prepared, _ = prepare_for(loaded, run)
     run.begin()

@@ -1,0 +1,58 @@
+"""The best of a comparison, fitted anew on all that is not test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recctl.errors import ArtifactError
+from recctl.evaluation.contrasts import contrast
+from recctl.experiment import fitting
+from recctl.experiment.checks import load
+from recctl.experiment.preparation import Prepared
+from recctl.experiment.recording import prepare_for, recorded
+from recctl.experiment.verdict import Terms, per_user, plain
+from recctl.runs import Run
+
+
+def refit_best(run: Run, prepared: Prepared | None, terms: Terms) -> dict[str, Any]:
+    """Fit a run's model on train and validation as its next version, and read test with it alone, once.
+
+    Args:
+        run: The run of the best model.
+        prepared: Its data; read if None.
+        terms: Of the intervals.
+
+    Returns:
+        The run, the version, and each metric of test with its interval.
+
+    Raises:
+        ArtifactError: The run has no model that was fitted on train.
+    """
+    done = fitting.load_fitted(run, fitting.TRAIN_AND_VALIDATION) is not None and "test" in run.metrics()
+    if not done:
+        loaded = load(run.path / "config.yaml")
+        prepared = prepared or prepare_for(loaded, run)[0]
+        chosen = fitting.load_fitted(run, fitting.TRAIN)
+        if chosen is None:
+            raise ArtifactError(f"{run.id}: has no model fitted on train, whose epochs a refit would take")
+        run.begin()
+        with recorded(run):
+            model = fitting.refit(run, loaded.config, prepared, chosen)
+            with run.timed("evaluate_test"):
+                fitting.evaluate_part(run, "test", prepared, model, loaded.config)
+    table = per_user(run, "test")
+    found = contrast(
+        {"refit": table},
+        "refit",
+        seed=terms.seed,
+        confidence=terms.confidence,
+        n_resamples=terms.n_resamples,
+    )
+    metrics = {}
+    for key, value in run.metrics()["test"].items():
+        figure = found.figures.get(key, {}).get("refit")
+        metrics[key] = plain(
+            {"value": value, "low": figure.low if figure else None, "high": figure.high if figure else None}
+        )
+    version = max(e["version"] for e in run.metadata["models"] if e["fitted_on"] == fitting.TRAIN_AND_VALIDATION)
+    return {"run_id": run.id, "version": version, "n_users": found.n_users, "metrics": metrics}
