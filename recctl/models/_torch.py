@@ -93,6 +93,11 @@ class TorchRecommender(EpochRecommender):
 
         return torch.optim.Adam([parameter], lr=self.learning_rate, fused=parameter.device.type != "mps")
 
+    @property
+    def _spreads_itself(self) -> bool:
+        """Whether `_loss` spreads its work over threads itself, so that torch's would only be in the way."""
+        return False
+
     def _before_epoch(self, network: torch.nn.Module, epoch: int) -> None:
         """Called before the batches of each epoch (from 0)."""
 

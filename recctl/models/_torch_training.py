@@ -64,6 +64,11 @@ class Training:
         self.batch_size = max(1, -(-model.batch_size // self.world))
         self.accumulation = model.accumulation_steps * self.world
 
+    @property
+    def computes_float32_on_cpu(self) -> bool:
+        """Whether kernels may do what torch does."""
+        return self.device.type == "cpu" and self._type is None
+
     def _place(self, network: torch.nn.Module) -> int:
         """Make every weight a view of the flat tensor; returns how many are parameters."""
         at = 0
@@ -78,8 +83,8 @@ class Training:
         """Go through the batches of an epoch (from 0); returns the mean loss."""
         devices = [self.device] if self.device.type == "cuda" else []
         # Dropout draws from torch's own state: seeded for this epoch alone, and put back.
-        small = self.batch_size * self.model.embedding_dim < _SMALL
-        with torch_threads(1 if small else None), torch.random.fork_rng(devices):
+        one = self.model._spreads_itself or self.batch_size * self.model.embedding_dim < _SMALL
+        with torch_threads(1 if one else None), torch.random.fork_rng(devices):
             torch.manual_seed(int(rng.stream(self.model.seed, "dropout", epoch).integers(2**63)))
             self.network.train()
             self.model._before_epoch(self.network, epoch)

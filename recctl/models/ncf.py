@@ -12,8 +12,9 @@ from pydantic import Field
 
 from recctl import rng
 from recctl.data.dataset import InteractionDataset
-from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
-from recctl.kernels import neighbours
+from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
+from recctl.engines import crew
+from recctl.kernels import neighbours, pair_tower
 from recctl.kernels.sampling import sample_negatives
 from recctl.models._cosine import unit_rows
 from recctl.models._torch import TorchRecommender
@@ -22,8 +23,7 @@ from recctl.models.hyperparameters import Between, Choices, hyperparameter
 if TYPE_CHECKING:
     import torch
 
-# Rows of the tower that are computed at once: small enough for the cache at usual widths.
-_ROWS = 512
+
 _OVERLAPS_AT_ONCE = 1 << 22
 _NO_VALUES = np.empty(0, np.float32)
 
@@ -45,10 +45,13 @@ class NCFRecommender(TorchRecommender):
     `pretrain_epochs` first trains GMF and MLP apart, then goes on with both, each weighing half (section 3.4.1).
     People the model was not fitted on get the mean of the vectors of users who share items with them, weighed by the
     square of the cosine of their histories. `similar_items` is by the cosine of items' vectors. Results follow from
-    `seed`; other numbers of threads may change the last digits.
+    `seed`; on a GPU, or in bfloat16, other numbers of threads may change the last digits.
 
-    Not as in the paper: GMF and MLP have vectors of one length; layers are of any width; dropout (to 1/256) follows
-    each of them; an interaction comes with its negatives in one batch; after pre-training Adam goes on, not SGD.
+    On a CPU, losses and gradients are computed by kernels and BLAS and not by autograd: every distinct user and item of
+    a batch goes through its half of the first layer once, as the layer is linear in both.
+
+    Not as in the paper: GMF and MLP have vectors of one length; layers are of any width; dropout follows each of them
+    (on a GPU to 1/256); an interaction comes with its negatives in one batch; after pre-training Adam goes on, not SGD.
     """
 
     name = "ncf"
@@ -78,6 +81,9 @@ class NCFRecommender(TorchRecommender):
     batch_size: int = hyperparameter(
         256, ge=1, help="Interactions a step, each with its negatives.", search=Choices((256, 512, 1024, 2048))
     )
+
+    # What computes losses and gradients in an epoch on a CPU, in place of autograd.
+    _gradients: Any = None
 
     # ---- training
 
@@ -110,14 +116,37 @@ class NCFRecommender(TorchRecommender):
         import torch
 
         users, items = (part.to(self._device) for part in batch)
+        if self._gradients is not None:
+            key = int(torch.randint(2**62, ()))
+            return self._gradients(users.numpy(), items.numpy(), key, self.dropout, self._apart), items.numel()
         target = torch.zeros(items.shape, device=items.device)
         target[:, 0] = 1
         parts = network(users, items)
-        apart = len(parts) > 1 and self.chosen_epoch < self.pretrain_epochs
-        logits = [part + network.bias for part in parts] if apart else [sum(parts) + network.bias]
+        logits = [part + network.bias for part in parts] if self._apart else [sum(parts) + network.bias]
         entropy = torch.nn.functional.binary_cross_entropy_with_logits
         losses = [entropy(part, target, reduction="sum") for part in logits]
         return torch.stack(losses).mean(), items.numel()
+
+    @property
+    def _apart(self) -> bool:
+        """Whether the parts are trained each for itself, in this epoch."""
+        return self.variant == "neumf" and self.chosen_epoch < self.pretrain_epochs
+
+    @property
+    def _spreads_itself(self) -> bool:
+        return self._live().computes_float32_on_cpu
+
+    def _epoch(self, interactions: InteractionDataset) -> float:
+        if not self._spreads_itself:
+            return super()._epoch(interactions)
+        from recctl.models._ncf_gradients import Gradients
+
+        with crew() as each:
+            self._gradients = Gradients(self._live().network, self._upper_names, self._widths, each)
+            try:
+                return super()._epoch(interactions)
+            finally:
+                del self._gradients
 
     def _before_epoch(self, network: Any, epoch: int) -> None:
         if epoch and epoch == self.pretrain_epochs and self.variant == "neumf":
@@ -127,45 +156,46 @@ class NCFRecommender(TorchRecommender):
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
         weights = self._arrays
-        scores = np.full((histories.n_rows, histories.n_columns), weights["bias"], np.float32)
         shares = None if users is not None else self._shares(histories)
+
+        def of_users(name: str) -> Float32Array:
+            vectors: Float32Array = shares(weights[name]) if shares else weights[name][users]
+            return vectors
+
+        scores = np.empty((histories.n_rows, histories.n_columns), np.float32)
+        weighed = halves = np.empty((len(scores), 0), np.float32)
         if "user_gmf" in weights:
-            vectors = weights["user_gmf"][users] if shares is None else shares(weights["user_gmf"])
-            # One user after another here and below: a product of many rounds a user's scores as their number wants it.
-            for row, vector in enumerate(vectors * weights["out_gmf"]):
-                scores[row] += weights["item_gmf"] @ vector
+            weighed = of_users("user_gmf") * weights["out_gmf"]
         if "user_mlp" in weights:
-            vectors = weights["user_mlp"][users] if shares is None else shares(weights["user_mlp"])
-            for row, vector in enumerate(vectors):
-                self._add_tower(weights["first_user"] @ vector + weights["first_bias"], scores[row])
+            halves = np.empty((len(scores), self.hidden_layers[0]), np.float32)
+            # One user after another: a product of many rounds a user's numbers as how many they are wants it.
+            for row, vector in enumerate(of_users("user_mlp")):
+                halves[row] = weights["first_user"] @ vector + weights["first_bias"]
+        pair_tower.scores(weighed, self._turned_items[0], halves, self._turned_items[1], *self._upper, scores)
         return scores
 
     @cached_property
-    def _items_half(self) -> Float32Array:
-        """What items give to the first layer, `(n_items, width)`."""
-        half: Float32Array = self._arrays["item_mlp"] @ self._arrays["first_item"].T
-        return half
-
-    def _add_tower(self, of_user: Float32Array, scores: Float32Array) -> None:
-        """Add the MLP's logits of every item, given what a user gives to the first layer, `(width,)`."""
-        of_items, layers, out = self._items_half, self._upper_layers, self._arrays["out_mlp"]
-        rooms = [np.empty((min(_ROWS, len(of_items)), width), np.float32) for width in self.hidden_layers]
-        for begin in range(0, len(of_items), _ROWS):
-            block = of_items[begin : begin + _ROWS]
-            hidden = [room[: len(block)] for room in rooms]
-            np.add(block, of_user, out=hidden[0])
-            np.maximum(hidden[0], 0, out=hidden[0])
-            for below, above, (layer, bias) in zip(hidden, hidden[1:], layers, strict=False):
-                np.matmul(below, layer, out=above)
-                above += bias
-                np.maximum(above, 0, out=above)
-            scores[begin : begin + _ROWS] += hidden[-1] @ out
+    def _turned_items(self) -> tuple[Float32Array, Float32Array]:
+        """Items' vectors for the product, `(embedding_dim, n_items)`, and what they give to the first layer."""
+        weights, none = self._arrays, np.empty((0, len(self.item_vocabulary)), np.float32)
+        half = weights["first_item"] @ weights["item_mlp"].T if "item_mlp" in weights else none
+        return np.ascontiguousarray(weights["item_gmf"].T) if "item_gmf" in weights else none, half
 
     @cached_property
-    def _upper_layers(self) -> list[tuple[Float32Array, Float32Array]]:
-        """Weights, turned, and biases of the layers above the first."""
-        numbers = range(len(self.hidden_layers) - 1)
-        return [(self._arrays[f"layers.{at}"].T, self._arrays[f"biases.{at}"]) for at in numbers]
+    def _upper(self) -> tuple[Float32Array, Int64Array]:
+        """What is above the first layer in one array, and the widths of the layers, as kernels want them."""
+        return np.concatenate([self._arrays[name].ravel() for name in self._upper_names]), self._widths
+
+    @property
+    def _widths(self) -> Int64Array:
+        return np.array(self.hidden_layers if self.variant != "gmf" else [], np.int64)
+
+    @property
+    def _upper_names(self) -> list[str]:
+        """The weights above the first layer, in the order of `recctl.kernels.pair_tower`."""
+        n_layers = len(self._widths)
+        above = [f"{kind}.{at}" for kind in ("layers", "biases") for at in range(n_layers - 1)]
+        return [*(["out_mlp"] if n_layers else []), "bias", *above]
 
     def _shares(self, histories: InteractionMatrix) -> Any:
         """A function that mixes the rows of users' vectors for strangers: the more alike in history, the more."""

@@ -6,7 +6,7 @@ import pytest
 import scipy.linalg  # noqa: F401 - a BLAS to limit
 from threadpoolctl import threadpool_info
 
-from recctl.engines import blas_threads, local, map_threads, set_threads, threads
+from recctl.engines import blas_threads, crew, local, map_threads, set_threads, threads
 from recctl.errors import ConfigError
 
 
@@ -115,3 +115,14 @@ def test_memory_of_used_results_is_given_back():
         return result
 
     assert all(len(alive) <= 7 for _ in map_threads(make, range(200)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_crew_stays_for_many_phases_and_an_exception_ends_it(count):
+    set_threads(count)
+    with crew() as each:
+        for phase in range(20):
+            assert each(lambda task: (task, blas()), range(phase)) == [(task, {1}) for task in range(phase)]
+        with pytest.raises(ZeroDivisionError):
+            each(lambda task: 1 / task, [2, 1, 0, 1])
+        assert each(abs, [-1]) == [1]

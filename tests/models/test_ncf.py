@@ -1,11 +1,15 @@
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from recctl import InteractionDataset, NCFRecommender
+from recctl.engines import local
 from recctl.errors import ConfigError, DataError
 from recctl.kernels.sampling import sample_negatives
+from recctl.models._ncf_gradients import Gradients
 from tests.models.suite import ModelSuite, checkerboard, toy
 
 SMALL = {
@@ -63,18 +67,69 @@ def test_pretrained_parts_weigh_half_each() -> None:
     assert NCFRecommender(**SMALL, pretrain_epochs=5).fit(checkerboard()).recommend([0], k=1).item_id[0] == 0
 
 
-def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
-    model = NCFRecommender(**{**SMALL, "epochs": 1, "dropout": 0.25, "variant": "mlp", "hidden_layers": [512]})
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_dropout_drops_its_share_and_keeps_the_mean(by_hand: bool) -> None:
+    model = NCFRecommender(**{**SMALL, "epochs": 1, "variant": "mlp", "hidden_layers": [512]})
     network = model.fit(toy()).model
-    users, items = torch.zeros(400, dtype=torch.int64), torch.zeros(400, 1, dtype=torch.int64)
+    users, items = torch.zeros(400, dtype=torch.int32), torch.zeros(400, 1, dtype=torch.int32)
     with torch.no_grad():
-        expected = network(users[:1], items[:1])[0]
-        network.train()
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            drawn = network(users, items)[0]
+        expected = float(network(users[:1], items[:1])[0])
+    if by_hand:  # the derivative by the last layer's weights is the sum of their inputs, of which a share is 0
+        gradients = Gradients(network, model._upper_names, model._widths, lambda each, tasks: list(map(each, tasks)))
+        sums = []
+        for dropout in (0.0, 0.25):
+            network.out_mlp.grad.zero_()
+            gradients(users.numpy(), items.numpy(), 12345, dropout, False).backward()
+            sums.append(network.out_mlp.grad.numpy().copy())
+        alive = sums[0] != 0
+        assert alive.sum() > 100
+        ratios = sums[1][alive] / sums[0][alive]
+        assert abs(ratios.mean() - 1) < 0.01
+        assert ratios.std() == pytest.approx(np.sqrt(0.25 / 0.75 / 400), rel=0.2)
+        return
+    network._dropped_in_256 = 64
+    network.train()
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        drawn = network(users, items)[0]
     assert drawn.std() > 0
-    assert float(drawn.mean()) == pytest.approx(float(expected), abs=4 * float(drawn.std()) / 20)
+    assert float(drawn.mean()) == pytest.approx(expected, abs=4 * float(drawn.std()) / 20)
+
+
+@pytest.mark.parametrize(
+    ("variant", "layers", "apart"),
+    [("neumf", [16, 8, 4], False), ("neumf", [16, 8], True), ("gmf", [8], False), ("mlp", [12], False)],
+)
+@pytest.mark.parametrize("n", [5, 40, 900])  # in one part, in several blocks, in several parts
+def test_gradients_by_hand_are_those_of_autograd_in_float64(variant: str, layers: list[int], apart: bool, n: int):
+    hyperparameters = {"variant": variant, "hidden_layers": layers, "dropout": 0.0, "pretrain_epochs": int(apart)}
+    model = NCFRecommender(**{**SMALL, **hyperparameters})
+    model._begin(InteractionDataset(toy()))
+    network, random = model._live().network.train(), np.random.default_rng(0)
+    model.weights[:] = random.normal(0, 0.3, len(model.weights))
+    batch = [torch.from_numpy(random.integers(0, high, size)) for high, size in ((40, n), (25, (n, 3)))]
+    exact = copy.deepcopy(network).double()
+    exact.zero_grad()
+    loss, count = model._loss(exact, batch)
+    (loss / 7).backward()
+    by_hand = Gradients(network, model._upper_names, model._widths, lambda function, tasks: list(map(function, tasks)))
+    found = by_hand(*(part.numpy().astype(np.int32) for part in batch), 0, 0.0, apart)
+    (found / 7).backward()
+    assert count == 3 * n
+    assert found.item() == pytest.approx(loss.item(), rel=1e-5)
+    for (name, parameter), expected in zip(network.named_parameters(), exact.parameters(), strict=True):
+        size = float(expected.grad.abs().max())
+        np.testing.assert_allclose(parameter.grad, expected.grad, rtol=1e-4, atol=1e-5 * size, err_msg=name)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_threads_change_nothing(dropout: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    learnt = []
+    for count in (1, 2, 3):
+        monkeypatch.setattr(local, "_threads", count)
+        learnt.append(NCFRecommender(**{**SMALL, "dropout": dropout, "epochs": 2, "batch_size": 700}).fit(toy()))
+    for model in learnt[1:]:
+        np.testing.assert_array_equal(model.weights, learnt[0].weights)
 
 
 @pytest.mark.parametrize("weights", [None, "popularity"])
