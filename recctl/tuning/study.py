@@ -65,22 +65,30 @@ class Study:
         study: Optuna's.
         space: What is searched.
         owner: Who runs the trials that are asked for here: the run's id.
+        shared: Whether others ask and tell too.
     """
 
     def __init__(self, study: optuna.Study, space: Space, owner: str, shared: bool) -> None:
         self.study = study
         self.space = space
         self.owner = owner
+        self.shared = shared
         self.signs = [1.0 if d == optuna.study.StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
         self._handles: dict[int, optuna.Trial] = {}
-        self._left = [trial for trial in self._trials(TrialState.RUNNING) if self._is_left(trial, shared)]
+        self._trials: list[FrozenTrial] = []
+        self._n_trials = 0
+        self._read()
+        self._left = [trial for trial in self._trials if trial.state == TrialState.RUNNING and self._is_left(trial)]
 
     # ---- asking and telling
 
     def ask(self) -> Trial:
         """The next trial: one that was begun and left, else a new one."""
         handle = optuna.Trial(self.study, self._left.pop(0)._trial_id) if self._left else self.study.ask()
-        handle.set_user_attr("owner", self.owner)
+        if self.shared:
+            handle.set_user_attr("owner", self.owner)
+            self._read()
+        self._n_trials = max(self._n_trials, handle.number + 1)
         point: Point = {}
         for dimension in self.space.active(point):
             point[dimension.name] = _suggest(handle, dimension)
@@ -93,7 +101,7 @@ class Study:
 
     def next_number(self) -> int:
         """The number the next trial will have, if nobody else asks."""
-        return self._left[0].number if self._left else len(self._trials())
+        return self._left[0].number if self._left else self._n_trials
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Note the value of an epoch.
@@ -113,24 +121,33 @@ class Study:
         try:
             handle.set_user_attr(_OURS, {key: value for key, value in asdict(outcome).items() if value is not None})
             values = outcome.values if outcome.state == "complete" else None
-            self.study.tell(handle.number, values, state[outcome.state])
+            self.study.tell(handle, values, state[outcome.state])
         except optuna.exceptions.UpdateFinishedTrialError:
-            return
+            pass
+        self._read()
 
     def beat(self) -> None:
-        """Say that the trials that run here are alive."""
+        """Say to others that the trials that run here are alive, and hear of theirs."""
+        if not self.shared:
+            return
         for handle in self._handles.values():
             handle.set_user_attr("alive", datetime.now().isoformat())  # noqa: DTZ005 - as Optuna's own times are
+        self._read()
 
     # ---- what there is
 
+    def _read(self) -> None:
+        """See what stands in the storage; to ask it for each question would take longer than many a trial."""
+        self._trials = self.study.get_trials(deepcopy=False)
+        self._n_trials = len(self._trials)
+
     def tried(self) -> list[Tried]:
         """The trials that are over, by number."""
-        return [Tried(trial.number, self.point_of(trial), self.score(trial)) for trial in self._trials(*_OVER)]
+        return [Tried(trial.number, self.point_of(trial), self.score(trial)) for trial in self.over()]
 
     def over(self) -> list[FrozenTrial]:
         """The same, as Optuna keeps them."""
-        return self._trials(*_OVER)
+        return [trial for trial in self._trials if trial.state in _OVER]
 
     def score(self, trial: FrozenTrial) -> float | None:
         """The first value of a trial, higher being better; None if it has none."""
@@ -150,12 +167,9 @@ class Study:
         by_name = {dimension.name: dimension for dimension in self.space.dimensions}
         return {name: _decoded(by_name[name], value) for name, value in trial.params.items() if name in by_name}
 
-    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=states or None)
-
-    def _is_left(self, trial: FrozenTrial, shared: bool) -> bool:
+    def _is_left(self, trial: FrozenTrial) -> bool:
         owner = trial.user_attrs.get("owner")
-        if owner in (self.owner, "") or not shared:
+        if owner in (self.owner, "") or not self.shared:
             return True
         heard = trial.user_attrs.get("alive")
         last = datetime.fromisoformat(heard) if heard else trial.datetime_start
@@ -192,7 +206,7 @@ def open_study(
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     try:
         study = optuna.create_study(
-            storage=storage,
+            storage=_opened(storage),
             study_name=name,
             load_if_exists=True,
             directions=["maximize" if direction == "max" else "minimize" for direction in directions],
@@ -215,6 +229,23 @@ def open_study(
             "give this search a --study of its own"
         )
     return study
+
+
+def _opened(storage: str) -> optuna.storages.BaseStorage:
+    opened = optuna.storages.get_storage(storage)
+    if storage.startswith("sqlite:"):
+        import sqlalchemy
+
+        backend: Any = getattr(opened, "_backend", opened)
+
+        @sqlalchemy.event.listens_for(backend.engine, "connect")
+        def _(connection: Any, _: Any) -> None:
+            # A commit waits for no disk: what is told survives the process, if not the machine.
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+
+        backend.engine.dispose()
+    return opened
 
 
 def _without_password(url: str) -> str:

@@ -1,0 +1,237 @@
+"""Searches from the config to the run."""
+
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+import yaml
+
+from recctl import RunStore, experiment, tuning
+from recctl.errors import ConfigError, DataError, TrainingError
+from recctl.experiment import fitting
+from recctl.models.ease import EASERecommender
+from recctl.models.svd import SVDRecommender
+from recctl.runs import Run
+from tests.tuning.searches import EASE, EPOCHS, load, trials
+
+
+def search(tmp_path: Path, text: str, *overrides: str) -> Run:
+    return tuning.tune(load(tmp_path, text, *overrides), RunStore(tmp_path / "runs"))
+
+
+def test_trials_are_what_fitting_and_measuring_by_hand_gives(tmp_path: Path) -> None:
+    loaded = load(tmp_path, EASE, "tuning.n_trials=6")
+    run = tuning.tune(loaded, RunStore(tmp_path / "runs"))
+    prepared = experiment.prepare(loaded)
+    train, validation = prepared.split.train(prepared.dataset), prepared.split.validation(prepared.dataset)
+    table = trials(run)
+    assert list(table["number"]) == list(range(6))
+    assert table["l2_reg"][0] == 500.0, "what the config says comes first"
+    assert table["l2_reg"].nunique() == 6
+    for row in table.itertuples():
+        model = EASERecommender(l2_reg=row.l2_reg).fit(train)
+        measured = fitting.measure(model, validation, None, loaded.config).metrics
+        assert measured["ndcg@10"] == pytest.approx(row[table.columns.get_loc("ndcg@10") + 1], abs=1e-12)
+
+
+def test_the_run_holds_the_best_model_its_metrics_and_its_config(tmp_path: Path) -> None:
+    run = search(tmp_path, EASE, "tuning.n_trials=8", "tuning.strategy=random")
+    table = trials(run)
+    best = table.loc[table["ndcg@10"].idxmax()]
+    assert run.metadata["tuning"]["best_trial"] == best["number"]
+    assert run.metrics()["validation"]["ndcg@10"] == pytest.approx(best["ndcg@10"], abs=1e-12)
+    assert run.metadata["test_looks"] == 1
+    assert fitting.load_version(run).l2_reg == best["l2_reg"]
+    assert {"history.html", "slices.html", "parallel.html", "plotly.min.js"} == {
+        path.name for path in (run.path / "figures").iterdir()
+    }
+    again = experiment.train(experiment.load(run.path / "best.yaml"), RunStore(tmp_path / "runs"))
+    assert again.metrics() == run.metrics()
+    assert again.metadata["split"]["hash"] == run.metadata["split"]["hash"]
+    assert not (run.path / "trials").exists()
+
+
+def test_refit_gives_the_best_point_all_it_may_know(tmp_path: Path) -> None:
+    run = search(tmp_path, EPOCHS, "tuning.n_trials=3", "training.refit=true")
+    assert [entry["fitted_on"] for entry in run.metadata["models"]] == ["train", "train+validation"]
+    assert run.metadata["tuning"]["best_point"]["n_factors"] == fitting.load_version(run).n_factors
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_equal_searches_have_equal_trials(tmp_path: Path, sampler: str) -> None:
+    first, second = (search(tmp_path, EPOCHS, "tuning.n_trials=14", f"tuning.sampler={sampler}") for _ in range(2))
+    pd.testing.assert_frame_equal(trials(first), trials(second))
+
+
+@pytest.mark.parametrize("strategy", ["bayesian", "random", "coarse_to_fine", "grid"])
+@pytest.mark.parametrize("at", [1, 25])
+def test_broken_off_at_any_epoch_it_has_the_trials_of_an_undisturbed_one(
+    tmp_path: Path, strategy: str, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ("tuning.n_trials=9", f"tuning.strategy={strategy}", "tuning.grid_size=3", "tuning.pruner=median")
+    whole = search(tmp_path, EPOCHS, *settings)
+    count, train_epoch = 0, SVDRecommender.train_epoch
+
+    def epoch(self: SVDRecommender, interactions: object) -> float:
+        nonlocal count
+        count += 1
+        if count == at:
+            raise KeyboardInterrupt
+        return train_epoch(self, interactions)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SVDRecommender, "train_epoch", epoch)
+        with pytest.raises(KeyboardInterrupt):
+            search(tmp_path, EPOCHS, *settings)
+    run = RunStore(tmp_path / "runs").resolve("latest")
+    assert run.status == "interrupted"
+    if at > 12:
+        assert (run.path / "best.yaml").exists(), "the best so far is there"
+    count = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(SVDRecommender, "train_epoch", epoch)
+        at = -1
+        assert tuning.resume(run)
+    pd.testing.assert_frame_equal(trials(run), trials(whole))
+    assert run.metrics() == whole.metrics()
+    assert run.metadata["models"][0]["sha256"] == whole.metadata["models"][0]["sha256"]
+
+
+def test_an_interrupted_trial_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count, train_epoch = 0, SVDRecommender.train_epoch
+
+    def epoch(self: SVDRecommender, interactions: object) -> float:
+        nonlocal count
+        count += 1
+        if count == 6:
+            raise KeyboardInterrupt
+        return train_epoch(self, interactions)
+
+    monkeypatch.setattr(SVDRecommender, "train_epoch", epoch)
+    settings = ("tuning.n_trials=1", "training={}", "model.params.n_epochs=8")
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path, EPOCHS, *settings)
+    count = 100
+    assert tuning.resume(RunStore(tmp_path / "runs").resolve("latest"))
+    assert count == 100 + 3, "5 of 8 epochs were over"
+
+
+def test_a_search_can_be_given_more_trials(tmp_path: Path) -> None:
+    run = search(tmp_path, EASE, "tuning.n_trials=4")
+    assert not tuning.resume(run)
+    assert tuning.resume(run, more=["tuning.n_trials=9"])
+    whole = search(tmp_path, EASE, "tuning.n_trials=9")
+    pd.testing.assert_frame_equal(trials(run), trials(whole))
+    assert run.metrics() == whole.metrics()
+    assert fitting.load_version(run).l2_reg == fitting.load_version(whole).l2_reg
+
+
+def test_pruned_trials_are_marked_and_what_the_config_says_never_is(tmp_path: Path) -> None:
+    space = "{lr: {low: 0.00001, high: 0.02, log: true}}"
+    run = search(tmp_path, EPOCHS, f"tuning.space={space}", "tuning.n_trials=16", "tuning.strategy=random")
+    table = trials(run)
+    pruned = table[table["state"] == "pruned"]
+    assert len(pruned) > 0
+    assert table["state"][0] == "complete"
+    assert pruned["rmse"].isna().all()
+    assert pruned["lr"].median() < table[table["state"] == "complete"]["lr"].median()
+
+
+def test_a_trial_that_fails_is_noted_and_the_search_goes_on(tmp_path: Path, heard) -> None:
+    run = search(
+        tmp_path, EPOCHS, "tuning.strategy=manual", "tuning.points=[{lr: 1000.0}, {lr: 0.01}]", "tuning.space={}"
+    )
+    table = trials(run)
+    assert list(table["state"]) == ["complete", "failed", "complete"]
+    assert "diverged" in table["error"][1]
+    assert any("trial 1 failed" in notice for notice in heard.notices)
+
+
+def test_values_that_contradict_each_other_are_a_failed_trial(tmp_path: Path) -> None:
+    text = EASE.replace("model: {name: ease}", "model: {name: sasrec, params: {epochs: 1, embedding_dim: 8}}")
+    run = search(tmp_path, text, "tuning={strategy: grid, space: {n_heads: [1, 3, 2]}}")
+    table = trials(run).set_index("n_heads")
+    assert table["state"].to_dict() == {1: "complete", 3: "failed", 2: "complete"}
+    assert "no multiple of n_heads=3" in table["error"][3]
+
+
+def test_if_no_trial_comes_to_anything_the_last_reason_is_told(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"no trial of 2 came to a value; the last: .*diverged"):
+        search(tmp_path, EPOCHS, "model.params.lr=5000.0", "tuning={strategy: manual, points: [{lr: 4000.0}]}")
+
+
+def test_several_metrics_give_the_trials_that_no_other_beats(tmp_path: Path) -> None:
+    run = search(tmp_path, EASE, "tuning.monitor=[ndcg@10, coverage@10]", "tuning.n_trials=15")
+    table = trials(run)
+    values = table[["ndcg@10", "coverage@10"]].to_numpy()
+    beaten = [any((other >= own).all() and (other > own).any() for other in values) for own in values]
+    assert run.metadata["tuning"]["pareto"] == np.flatnonzero(~np.array(beaten)).tolist()
+    assert (run.path / "figures" / "pareto.html").exists()
+
+
+def test_budgets(tmp_path: Path) -> None:
+    run = search(tmp_path, EASE, "tuning.n_trials=40", "tuning.no_gain=5", "tuning.strategy=random")
+    table = trials(run)
+    assert len(table) < 40
+    assert len(table) - 1 - table["ndcg@10"].idxmax() == 5
+    with pytest.raises(TrainingError, match="no trial of 0"):
+        search(tmp_path, EASE, "tuning.minutes=0.000000001")
+
+
+def test_lists_and_conditions_are_searched(tmp_path: Path) -> None:
+    text = EASE.replace("model: {name: ease}", "model: {name: ncf, params: {epochs: 1, embedding_dim: 4}}")
+    space = "{variant: [gmf, mlp], hidden_layers: {choices: [[8], [8, 4]], when: {variant: mlp}}}"
+    run = search(tmp_path, text, f"tuning.space={space}", "tuning.strategy=grid", "model.params.hidden_layers=[8]")
+    table = trials(run)
+    assert sorted(table["hidden_layers"].dropna()) == ["[8, 4]", "[8]"]
+    study = optuna.load_study(study_name="study", storage=f"sqlite:///{run.path / 'study.db'}")
+    assert {trial.params.get("hidden_layers") for trial in study.trials} == {None, "[8]", "[8, 4]"}
+    best = yaml.safe_load((run.path / "best.yaml").read_text())
+    assert isinstance(best["model"]["params"]["hidden_layers"], list)
+
+
+def test_options_of_the_data_are_searched_with_a_validation_of_their_own(tmp_path: Path, heard) -> None:
+    run = search(tmp_path, EASE, "tuning={strategy: grid, space: {data.min_item_interactions: [0, 30, 60]}}")
+    table = trials(run)
+    assert len(table) == 3
+    assert table["ndcg@10"].nunique() > 1
+    assert any("validations of their own" in notice for notice in heard.notices)
+    again = experiment.train(experiment.load(run.path / "best.yaml"), RunStore(tmp_path / "runs"))
+    assert again.metrics()["validation"]["ndcg@10"] == pytest.approx(table["ndcg@10"].max(), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("split.val_size=0", "a search is judged by validation, and there is none"),
+        ("model.name=popularity", "popularity has nothing to search; say what in tuning.space"),
+    ],
+)
+def test_what_can_not_be_searched_is_refused_before_anything_is_read(
+    tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        search(tmp_path, EASE, override)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_study_in_a_database_is_for_one_search(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'shared.db'}"
+    store = RunStore(tmp_path / "runs")
+    loaded = load(tmp_path, EASE, "tuning.n_trials=3")
+    run = tuning.tune(loaded, store, storage, "ours")
+    assert not (run.path / "study.db").exists()
+    second = tuning.tune(load(tmp_path, EASE, "tuning.n_trials=5"), store, storage, "ours")
+    assert len(trials(second)) == 5, "two more than there were"
+    with pytest.raises(DataError, match=r"'ours' .*has trials of another data, split; give this search a --study"):
+        tuning.tune(load(tmp_path, EASE, "seed=1"), store, storage, "ours")
+    with pytest.raises(ConfigError, match=r"can't be opened"):
+        tuning.tune(loaded, store, f"sqlite:///{tmp_path}/no/such/folder.db", "x")
+
+
+def test_a_password_is_not_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        tuning.tune(load(tmp_path, EASE), RunStore(tmp_path / "runs"), "nosuchdb://me:secret@host/x", "x")
+    assert "secret" not in str(caught.value)
