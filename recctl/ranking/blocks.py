@@ -16,6 +16,8 @@ Result = TypeVar("Result")
 # 4 MB of scores a block: small enough for the cache, large enough that a block's fixed costs don't matter.
 _SCORES_PER_BLOCK = 1 << 20
 _MOST_ROWS = 1024
+# Blocks are enough for several threads to end at about the same time, where that leaves each some rows.
+_BLOCKS, _FEW_ROWS = 8, 64
 
 
 class Scorer(Protocol):
@@ -28,7 +30,7 @@ class Scorer(Protocol):
 
 def cut(n_rows: int, n_columns: int) -> list[Int32Array]:
     """The row numbers of each block. They depend on the sizes alone, so that results don't depend on the threads."""
-    size = max(1, min(_MOST_ROWS, _SCORES_PER_BLOCK // max(1, n_columns)))
+    size = max(1, min(_MOST_ROWS, _SCORES_PER_BLOCK // max(1, n_columns), max(_FEW_ROWS, -(-n_rows // _BLOCKS))))
     return [np.arange(begin, min(begin + size, n_rows), dtype=np.int32) for begin in range(0, n_rows, size)]
 
 
