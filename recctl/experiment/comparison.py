@@ -76,7 +76,7 @@ def compare_contenders(contenders: list[Contender], store: RunStore, terms: Term
     terms = _checked(terms, repeats, contenders)
     prepared, seconds = None, 0.0
     if not all(contender.run for contender in contenders):
-        prepared, seconds = prepare_for(_of_fold(contenders[0], repeats, 0))
+        prepared, seconds = prepare_for(_of_fold(_base(contenders), repeats, 0))
         for existing in filter(None, (contender.run for contender in contenders)):
             _require_parts(existing, prepared)
     run = _begin(store, contenders, terms, repeats, prepared)
@@ -147,14 +147,14 @@ def _checked(terms: Terms, repeats: Repeats, contenders: list[Contender]) -> Ter
         problems.append(f"reference={terms.reference!r}: is none of {', '.join(labels)}")
     if problems:
         raise ConfigError(*dict.fromkeys(problems))
-    return replace(terms, seed=contenders[0].loaded.config.seed)
+    return replace(terms, seed=_base(contenders).loaded.config.seed)
 
 
 def _begin(
     store: RunStore, contenders: list[Contender], terms: Terms, repeats: Repeats, prepared: Prepared | None
 ) -> Run:
     """The comparison's run: what it will do, and on which data and split, stands in it before anything is done."""
-    config = resolved(contenders[0].loaded)
+    config = resolved(_base(contenders).loaded)
     for name in ("model", "models", "training", "tuning"):
         config.pop(name, None)
     config["models"] = []
@@ -188,6 +188,11 @@ def _begin(
     return run
 
 
+def _base(contenders: list[Contender]) -> Contender:
+    """Whose config says what is read and how it is split: that of a run may be of other paths, or of another day."""
+    return next((contender for contender in contenders if contender.run is None), contenders[0])
+
+
 def _seeds(contender: Contender, repeats: Repeats) -> Sequence[int | None]:
     draws = "seed" in model_class(contender.loaded.config.model.name).parameters
     return repeats.seeds if draws and repeats.seeds else [None]
@@ -202,7 +207,7 @@ def _go_on(run: Run, store: RunStore, contenders: list[Contender], prepared: Pre
     with recorded(run):
         missing = [entry for entry in run.metadata["compared"] if not _is_done(store, entry)]
         if missing:
-            prepared = prepared or prepare_for(_of_fold(contenders[0], repeats, 0), run)[0]
+            prepared = prepared or prepare_for(_of_fold(_base(contenders), repeats, 0), run)[0]
             _fit_missing(run, store, missing, {contender.label: contender for contender in contenders}, prepared)
         runs: dict[str, list[Run]] = {contender.label: [] for contender in contenders}
         for entry in run.metadata["compared"]:

@@ -1,0 +1,389 @@
+"""`recctl compare` as a script sees it: tables, words, JSON, exit codes, and what is left behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from recctl import RunStore, experiment
+from recctl.cli import run as command
+from recctl.experiment import fitting
+from recctl.runs import Run
+
+SEVERAL = """\
+seed: 7
+data:
+  source: synthetic
+  synthetic: {n_users: 200, n_items: 60, n_interactions: 4000}
+split: {test_size: 0.2, val_size: 0.1}
+evaluation: {metrics: [ndcg, hit_rate], k_values: [10]}
+models:
+  - {name: ease, params: {l2_reg: 50.0}}
+  - {name: item-knn}
+  - {name: random}
+"""
+SHARED = SEVERAL.partition("models:")[0]
+ONE = {
+    "ease": "{name: ease, params: {l2_reg: 50.0}}",
+    "close": "{name: ease, params: {l2_reg: 50.0001}}",
+    "random": "{name: random}",
+}
+
+
+class Outcome:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def comparison(self) -> Any:
+        return self.json["comparison"]
+
+    @property
+    def models(self) -> dict[str, Any]:
+        return {model["label"]: model for model in self.comparison["compared"]}
+
+
+@pytest.fixture
+def recctl(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    Path("several.yaml").write_text(SEVERAL)
+    for name, model in ONE.items():
+        Path(f"{name}.yaml").write_text(f"{SHARED}model: {model}\n")
+
+    def call(*arguments: str) -> Outcome:
+        capsys.readouterr()
+        few = ["--resamples", "500"] if arguments[0] == "compare" and "--resume" not in arguments else []
+        code = command([*arguments, *few])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+def runs() -> list[Run]:
+    return list(RunStore().runs())
+
+
+def test_models_of_one_config_are_fitted_chosen_and_told_apart(recctl: Any) -> None:
+    done = recctl("compare", "several.yaml", "--json")
+    assert done.code == 0, done.err
+    found = done.comparison
+    assert (found["on"], found["metric"], found["chosen_on"]) == ("test", "ndcg@10", "validation")
+    assert found["best"] == max(done.models, key=lambda label: done.models[label]["validation"])
+    assert found["best"] == found["reference"] != "random"
+    for label, model in done.models.items():
+        (run,) = map(RunStore().resolve, model["runs"])
+        assert run.metadata["kind"] == "train", "an ordinary run, which evaluate and recommend take"
+        assert run.metadata["parent_run"] == done.json["run_id"]
+        for key, figure in model["metrics"].items():
+            assert figure["value"] == pytest.approx(run.metrics()["test"][key]), (label, key)
+        assert model["validation"] == run.metrics()["validation"]["ndcg@10"]
+        assert model["metrics"]["ndcg@10"]["low"] < model["metrics"]["ndcg@10"]["value"]
+        assert model["coverage"] == run.metrics()["test"]["coverage@10"]
+    assert done.models["random"]["metrics"]["ndcg@10"]["p_holm"] < 0.05
+    assert "coverage" in done.models[found["best"]]["front"]
+    assert "speed" in done.models["random"]["front"]
+    assert any(f"{found['best']} is better than random by 0." in sentence for sentence in found["words"])
+    assert done.json["test_looks"] == 3
+    assert sum(run.metadata["test_looks"] for run in runs()) == 3
+    assert len({tuple(run.split_parts().tolist()) for run in runs()}) == 1
+
+
+def test_keys_are_the_same_whatever_is_known(recctl: Any) -> None:
+    figure = {
+        *("value", "low", "high", "difference", "difference_low", "difference_high"),
+        *("p", "p_holm", "n_users", "spread"),
+    }
+    found = recctl("compare", "several.yaml", "--json").comparison
+    assert {frozenset(model) for model in found["compared"]} == {
+        frozenset(
+            ("label", "model", "runs", "fit_seconds", "model_bytes", "validation", "metrics", "coverage", "front")
+        )
+    }
+    for model in found["compared"]:
+        assert list(model["metrics"]) == ["ndcg@10", "hit_rate@10", "coverage@10"]
+        assert all(set(values) == figure for values in model["metrics"].values())
+    kept = json.loads((Path("runs") / RunStore().ids()[0] / "comparison.json").read_text())
+    assert kept == found
+    assert {"best", "reference", "left_out", "words", "refit", "correction", "confidence", "n_users"} <= kept.keys()
+
+
+def test_a_person_gets_one_table_and_words(recctl: Any) -> None:
+    done = recctl("compare", "several.yaml")
+    lines = done.out.splitlines()
+    assert lines[0].startswith("on test, ")
+    assert lines[1].split() == [
+        "metric",
+        "model",
+        "value",
+        "95%",
+        "interval",
+        "difference",
+        "95%",
+        "interval",
+        "p",
+        "(Holm)",
+    ]
+    assert sum(line.startswith("ndcg@10") for line in lines) == 3
+    assert any("validation ndcg@10" in line and "coverage" in line for line in lines)
+    assert any(" is better than random by " in line for line in lines)
+
+
+def test_models_that_are_alike_can_not_be_told_apart(recctl: Any) -> None:
+    done = recctl("compare", "ease.yaml", "close.yaml", "--json")
+    assert done.code == 0, done.err
+    assert list(done.models) == ["ease (ease)", "ease (close)"] or list(done.models) == ["ease (close)", "ease (ease)"]
+    assert [word for word in done.comparison["words"] if "can't be told apart by ndcg@10 (p = " in word]
+    other = next(model for model in done.models.values() if model["label"] != done.comparison["reference"])
+    assert abs(other["metrics"]["ndcg@10"]["difference"]) < 1e-3
+    assert other["metrics"]["ndcg@10"]["p_holm"] > 0.05
+
+
+def test_old_runs_compare_without_data_and_without_a_look(recctl: Any) -> None:
+    fitted = recctl("compare", "several.yaml", "--json")
+    ids = [model["runs"][0] for model in fitted.models.values()]
+    again = recctl("compare", *ids, "--json")
+    assert again.code == 0, again.err
+    assert again.json["test_looks"] == 3, "stored figures are no new look"
+    for label, model in fitted.models.items():
+        assert again.models[label]["metrics"] == model["metrics"]
+    wilcoxon = recctl(
+        "compare", *ids, "--json", "--significance", "wilcoxon", "-m", "hit_rate@10", "--on", "validation"
+    )
+    assert (wilcoxon.comparison["test"], wilcoxon.comparison["on"]) == ("wilcoxon", "validation")
+    assert wilcoxon.comparison["metric"] == "hit_rate@10"
+    assert any("flattered by the choice" in sentence for sentence in wilcoxon.comparison["words"])
+
+
+def test_a_run_and_a_config_compare_on_the_split_of_both(recctl: Any) -> None:
+    old = recctl("train", "ease.yaml", "--json").json["run_id"]
+    done = recctl("compare", old, "random.yaml", "--json")
+    assert done.code == 0, done.err
+    assert done.models["ease"]["runs"] == [old]
+    other = recctl("compare", old, "random.yaml", "--set", "seed=8")
+    assert other.code == 3
+    assert f"{old} is of different" in other.err
+
+
+def test_configs_that_differ_in_more_than_models_are_refused_before_anything_is_read(recctl: Any) -> None:
+    Path("other.yaml").write_text(
+        Path("random.yaml").read_text().replace("test_size: 0.2", "test_size: 0.3").replace("seed: 7", "seed: 8")
+    )
+    done = recctl("compare", "ease.yaml", "other.yaml", "--json")
+    assert done.code == 2
+    assert [line.split(";")[0] for line in done.json["errors"]] == [
+        "seed is 7 in ease.yaml (ease), 8 in other.yaml (random)",
+        "split.test_size is 0.2 in ease.yaml (ease), 0.3 in other.yaml (random)",
+    ]
+    assert runs() == []
+
+
+def test_runs_of_different_splits_are_refused(recctl: Any) -> None:
+    ids = [recctl("train", "ease.yaml", "--set", f"seed={seed}", "--json").json["run_id"] for seed in (7, 8)]
+    done = recctl("compare", *ids)
+    assert done.code == 3
+    assert "different data" in done.err or "different split" in done.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("l2_reg: 50.0", "l2_rge: 50.0", "several.yaml:8: models.0.params.l2_rge: unknown parameter"),
+        ("name: item-knn", "name: item-kn", "several.yaml:9: models.1.name: unknown model"),
+        ("models:", "model: {name: ease}\nmodels:", "leave one of the two out"),
+        ("name: random", "name: ease, training: {early_stopping: {}}", "models.2.training.early_stopping"),
+    ],
+)
+def test_each_model_is_checked_at_its_line(recctl: Any, old: str, new: str, told: str) -> None:
+    Path("several.yaml").write_text(SEVERAL.replace(old, new))
+    done = recctl("compare", "several.yaml")
+    assert done.code == 2
+    assert told in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("ease.yaml",), "needs two models"),
+        (("several.yaml", "--seeds", "1,x"), "--seeds '1,x'"),
+        (("several.yaml", "--seeds", "1,1"), "different whole numbers"),
+        (("several.yaml", "--refit", "--folds", "3"), "exclude each other"),
+        (("several.yaml", "--refit", "--on", "test"), "refitted best alone"),
+        (("several.yaml", "--refit", "--set", "split.val_size=0"), "set split.val_size"),
+        (("several.yaml", "--folds", "3", "--set", "split.strategy=temporal"), "split.strategy is temporal"),
+        (("several.yaml", "--fail-if-worse"), "takes two"),
+        (("several.yaml", "-m", "ndgc@10"), "did you mean ndcg@10"),
+    ],
+)
+def test_what_can_not_be_done_is_refused(recctl: Any, arguments: tuple[str, ...], told: str) -> None:
+    done = recctl("compare", *arguments)
+    assert done.code == 2, done.err
+    assert told in done.err
+
+
+def test_train_does_not_take_one_of_several(recctl: Any) -> None:
+    done = recctl("train", "several.yaml")
+    assert done.code == 2
+    assert "recctl compare" in done.err
+
+
+# ---- refit, seeds, folds
+
+
+def test_refit_lets_only_the_best_read_test_and_once(recctl: Any) -> None:
+    done = recctl("compare", "several.yaml", "--refit", "--json")
+    assert done.code == 0, done.err
+    found = done.comparison
+    assert found["on"] == "validation"
+    assert done.json["test_looks"] == 1
+    for label, model in done.models.items():
+        run = RunStore().resolve(model["runs"][0])
+        versions = [entry["fitted_on"] for entry in run.metadata["models"]]
+        assert versions == (["train", "train+validation"] if label == found["best"] else ["train"])
+        assert ("test" in run.metrics()) == (label == found["best"])
+    winner = RunStore().resolve(found["refit"]["run_id"])
+    assert found["refit"]["version"] == 2
+    assert {key: figure["value"] for key, figure in found["refit"]["metrics"].items()} == winner.metrics()["test"]
+    figure = found["refit"]["metrics"]["ndcg@10"]
+    assert figure["low"] < figure["value"] < figure["high"]
+
+
+def test_seeds_are_of_the_models_that_draw_numbers_and_users_stay_one_observation(recctl: Any) -> None:
+    done = recctl("compare", "several.yaml", "--seeds", "1,2,3", "--json")
+    assert done.code == 0, done.err
+    models = done.models
+    assert [len(models[label]["runs"]) for label in ("ease", "item-knn", "random")] == [1, 1, 3]
+    repeats = [RunStore().resolve(run_id) for run_id in models["random"]["runs"]]
+    values = pd.Series([run.metrics()["test"]["ndcg@10"] for run in repeats])
+    figure = models["random"]["metrics"]["ndcg@10"]
+    assert figure["value"] == pytest.approx(values.mean())
+    assert figure["spread"] == pytest.approx(values.std())
+    assert figure["n_users"] == done.comparison["n_users"] == models["ease"]["metrics"]["ndcg@10"]["n_users"]
+    assert models["ease"]["metrics"]["ndcg@10"]["spread"] is None
+    assert len({tuple(run.split_parts().tolist()) for run in runs()}) == 1, "seeds are of models, not of the split"
+    assert "spread" in recctl("compare", done.json["run_id"]).out
+
+
+def test_folds_make_each_interaction_test_once(recctl: Any) -> None:
+    done = recctl("compare", "ease.yaml", "random.yaml", "--folds", "3", "--json")
+    assert done.code == 0, done.err
+    repeats = [RunStore().resolve(run_id) for run_id in done.models["ease"]["runs"]]
+    assert len(repeats) == 3
+    tests = [run.split_parts() == 2 for run in repeats]
+    assert (sum(part.astype(int) for part in tests) == 1).all()
+    values = [run.metrics()["test"]["ndcg@10"] for run in repeats]
+    figure = done.models["ease"]["metrics"]["ndcg@10"]
+    assert min(values) <= figure["value"] <= max(values)
+    assert figure["spread"] == pytest.approx(pd.Series(values).std())
+    tables = pd.concat(pd.read_parquet(run.path / "per_user.parquet") for run in repeats)
+    by_user = tables[tables["part"] == "test"].groupby("user_id")["ndcg@10"].mean()
+    assert figure["value"] == pytest.approx(by_user.mean())
+    assert figure["n_users"] == len(by_user)
+
+
+# ---- broken off
+
+
+def test_what_is_broken_off_goes_on_with_what_is_missing(recctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = recctl("compare", "several.yaml", "--json")
+    fit = fitting.fit
+    fitted = []
+
+    def fit_until(run: Run, config: Any, prepared: Any) -> Any:
+        if config.model.name == "item-knn" and "item-knn" not in fitted:
+            fitted.append("item-knn")
+            raise KeyboardInterrupt
+        fitted.append(config.model.name)
+        return fit(run, config, prepared)
+
+    monkeypatch.setattr(fitting, "fit", fit_until)
+    before = set(RunStore().ids())
+    broken = recctl("compare", "several.yaml")
+    assert broken.code == 130
+    comparison = next(run for run in runs() if run.id not in before and run.metadata["kind"] == "compare")
+    assert comparison.status == "interrupted"
+    assert f"recctl compare --resume {comparison.id}" in broken.err
+    assert recctl("compare", comparison.id).code == 4, "there is nothing to show yet"
+    assert recctl("train", "--resume", comparison.id).code == 2
+    resumed = recctl("compare", "--resume", comparison.id, "--json")
+    assert resumed.code == 0, resumed.err
+    assert fitted == ["ease", "item-knn", "item-knn", "random"], "what was complete was not fitted again"
+    assert {label: model["metrics"] for label, model in resumed.models.items()} == {
+        label: model["metrics"] for label, model in whole.models.items()
+    }
+    again = recctl("compare", "--resume", comparison.id, "--json")
+    assert "nothing to do" in again.err
+    assert again.comparison == resumed.comparison == recctl("compare", comparison.id, "--json").comparison
+    assert len(fitted) == 4
+
+
+def test_a_model_that_fails_leaves_the_others(recctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from recctl.errors import TrainingError
+
+    fit = fitting.fit
+
+    def fails(run: Run, config: Any, prepared: Any) -> Any:
+        if config.model.name == "ease":
+            raise TrainingError("diverged")
+        return fit(run, config, prepared)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fitting, "fit", fails)
+        done = recctl("compare", "several.yaml")
+    assert done.code == 5
+    assert "ease: diverged" in done.err
+    states = {run.metadata["models"][0]["model"]: run.status for run in runs() if run.metadata["models"]}
+    assert states == {"item-knn": "complete", "random": "complete"}
+    comparison = next(run.id for run in runs() if run.metadata["kind"] == "compare")
+    assert recctl("compare", "--resume", comparison).code == 0
+
+
+def test_a_run_that_was_removed_is_fitted_again(recctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(experiment.comparison, "judge", interrupted)
+        assert recctl("compare", "several.yaml").code == 130
+    comparison, *others = runs()
+    RunStore().remove(others[0])
+    Path("several.yaml").unlink()
+    assert recctl("compare", "--resume", comparison.id, "--runs-dir", str(comparison.path.parent)).code == 0
+
+
+# ---- the gate
+
+
+def test_a_run_that_is_worse_than_the_baseline_ends_with_a_code_of_its_own(recctl: Any) -> None:
+    good, bad, same = (recctl("train", f"{name}.yaml", "--json").json["run_id"] for name in ("ease", "random", "close"))
+    worse = recctl("compare", bad, good, "--fail-if-worse", "--json")
+    assert worse.code == 6
+    assert "ease is better than random by" in worse.err
+    assert "more than chance at 0.05" in worse.err
+    assert recctl("compare", good, bad, "--fail-if-worse").code == 0
+    assert recctl("compare", same, good, "--fail-if-worse", "--metric", "hit_rate@10").code == 0, "noise is no failure"
+
+
+def test_less_is_better_for_errors(recctl: Any) -> None:
+    text = SHARED.replace("[ndcg, hit_rate]", "[rmse, mae]").replace("4000}", "4000}\n  implicit: false")
+    for name, n_epochs in {"svd": 20, "bad": 1}.items():
+        Path(f"{name}.yaml").write_text(f"{text}model: {{name: svd, params: {{n_epochs: {n_epochs}}}}}\n")
+    good, bad = (recctl("train", f"{name}.yaml", "--json").json["run_id"] for name in ("svd", "bad"))
+    done = recctl("compare", good, bad, "--json")
+    assert done.code == 0, done.err
+    assert (done.comparison["mode"], done.comparison["metric"]) == ("min", "rmse")
+    better, worse = done.comparison["compared"]
+    assert better["metrics"]["rmse"]["value"] <= worse["metrics"]["rmse"]["value"]
+    measured = RunStore().resolve(better["runs"][0]).metrics()["test"]
+    assert better["metrics"]["rmse"]["value"] == pytest.approx(measured["rmse"])
+    ids = [better["runs"][0], worse["runs"][0]]
+    assert recctl("compare", *ids, "--fail-if-worse").code == 0
+    significant = worse["metrics"]["rmse"]["p_holm"] < 0.05
+    assert recctl("compare", *ids[::-1], "--fail-if-worse").code == (6 if significant else 0)
