@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import recctl
-from recctl import EASERecommender, Evaluator, InteractionDataset
+from recctl import EASERecommender, Evaluator, InteractionDataset, experiment
 from recctl.data import binarize_implicit_feedback, filter_by_interaction_count, generate, normalize_ratings
 
 
@@ -51,6 +51,38 @@ def test_manual_tuning_and_the_choice_on_validation(df: pd.DataFrame, workdir: P
     assert evaluator.evaluate(loaded, test, train_data=train) == evaluator.evaluate(
         models[best], test, train_data=train
     )
+
+
+def test_a_full_experiment_compares_models_and_reads_test_for_what_is_reported(df: pd.DataFrame, workdir: Path) -> None:
+    df.to_csv("ratings.csv", index=False)
+    Path("compare.yaml").write_text(
+        "data: {source: ratings.csv, min_user_interactions: 5}\n"
+        "split: {test_size: 0.2, val_size: 0.1}\n"
+        "models:\n"
+        "  - {label: EASE, name: ease, params: {l2_reg: 500.0}}\n"
+        "  - {label: ALS, name: als, params: {n_factors: 20, n_iterations: 5}}\n"
+        "  - {label: NCF, name: ncf, params: {embedding_dim: 16, hidden_layers: [16], epochs: 2, device: auto}}\n"
+        "evaluation: {metrics: [precision, recall, ndcg], k_values: [10, 20]}\n"
+    )
+    run = recctl.compare(["compare.yaml"])
+    found = experiment.comparison.verdict(run)
+    results = {model["label"]: model for model in found["compared"]}
+    assert list(results) == sorted(results, key=lambda name: -results[name]["metrics"]["ndcg@10"]["value"])
+    best = max(results, key=lambda name: results[name]["validation"])
+    assert found["best"] == best
+
+    # The same by hand: one split, each model fitted on train, the choice made on validation.
+    dataset = InteractionDataset(df, implicit=True, min_user_interactions=5)
+    train, val, test = dataset.split(test_size=0.2, val_size=0.1, seed=42)
+    evaluator = Evaluator(metrics=["precision", "recall", "ndcg"], k_values=[10, 20])
+    ease = EASERecommender(l2_reg=500.0).fit(train.data)
+    assert results["EASE"]["validation"] == pytest.approx(evaluator.evaluate(ease, val, train_data=train)["ndcg@10"])
+    by_hand = evaluator.evaluate(ease, test, train_data=train)
+    reported = {key: figure["value"] for key, figure in results["EASE"]["metrics"].items() if key in by_hand}
+    assert reported == pytest.approx(by_hand)
+    loaded = recctl.load_model(recctl.RunStore().resolve(results["EASE"]["runs"][0]).path / "models/v1.pkl")
+    users = train.data["user_id"].unique()[:3].tolist()
+    pd.testing.assert_frame_equal(loaded.recommend(users, k=5), ease.recommend(users, k=5))
 
 
 def test_a_production_pipeline(df: pd.DataFrame, workdir: Path) -> None:
