@@ -67,7 +67,7 @@ class Block(nn.Module):
         return torch.cat(mixed).index_select(0, places)
 
     def _dropped(self, hidden: torch.Tensor) -> torch.Tensor:
-        return functional.dropout(hidden, self.dropout, self.training)
+        return _dropped(hidden, self.dropout) if self.training else hidden
 
 
 class SASRecNetwork(nn.Module):
@@ -98,7 +98,7 @@ class SASRecNetwork(nn.Module):
     ) -> torch.Tensor:
         """States `(n, d)` after each of n packed inputs; see `kernels.sequences.pack`."""
         hidden = functional.embedding(inputs, self.item) + functional.embedding(positions, self.position)
-        hidden = functional.dropout(hidden, self.dropout, self.training)
+        hidden = _dropped(hidden, self.dropout) if self.training else hidden
         for block in self.blocks:
             hidden = block(hidden, places, shapes)
         hidden = functional.layer_norm(hidden, (hidden.shape[1],), self.gain, self.shift)
@@ -210,6 +210,16 @@ def binary(
     """The sum of `-power log sigmoid(s+) - sum log(1 - sigmoid(s-))`: BCE with power 1, else gBCE."""
     positive, others = _against(hidden, items, targets, negatives, had)
     return power * functional.softplus(-positive.float()).sum() + functional.softplus(others.float()).sum()
+
+
+def _dropped(hidden: torch.Tensor, share: float) -> torch.Tensor:
+    """Dropout; on a CPU 16 bits decide on each number, in a tenth of the time that torch takes for its own draws."""
+    if hidden.device.type != "cpu" or not share:
+        return functional.dropout(hidden, share)
+    n_dropped = min(round(share * 2**16), 2**16 - 1)  # of all that 16 bits can say
+    drawn = torch.empty(-(-hidden.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    kept = drawn.view(torch.int16)[: hidden.numel()] >= n_dropped - 2**15
+    return hidden * kept.view_as(hidden).to(hidden.dtype).mul_(1 / (1 - n_dropped / 2**16))
 
 
 def _uniform(n_out: int, n_in: int, generator: torch.Generator) -> torch.Tensor:

@@ -88,6 +88,17 @@ def test_softmax_is_torchs_cross_entropy(scale: float, monkeypatch: pytest.Monke
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * scale)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5])
+def test_dropout_drops_its_share_and_keeps_the_mean(share: float) -> None:
+    torch.manual_seed(0)
+    ones = torch.ones(301, 333, requires_grad=True)
+    found = losses._dropped(ones, share)
+    assert found.eq(0).float().mean() == pytest.approx(share, abs=0.01)
+    assert found.unique().tolist() == pytest.approx(sorted({0.0, 1 / (1 - share)} if share else {1.0}), abs=1e-4)
+    found.sum().backward()
+    assert torch.equal(ones.grad, found)
+
+
 def test_losses_of_negatives_are_the_formulas() -> None:
     drawn = torch.Generator().manual_seed(0)
     hidden, items = (torch.randn(n, 6, generator=drawn) for n in (5, 20))
