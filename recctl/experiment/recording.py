@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from recctl import progress
 from recctl.config import LoadedConfig
@@ -38,15 +39,22 @@ def _stored_split(run: Run) -> Split:
 
 
 def begin(
-    store: RunStore, loaded: LoadedConfig, kind: str, prepared: Prepared, seconds: float, parent: Run | None = None
+    store: RunStore,
+    loaded: LoadedConfig,
+    kind: str,
+    prepared: Prepared,
+    seconds: float,
+    parent: Run | None = None,
+    **facts: Any,
 ) -> Run:
-    """A new run, with its config, split and data recorded; what is to be known of them is told."""
+    """A new run, with its config, split, data and other facts recorded; what is to be known of them is told."""
     config = loaded.config
     source = Path(config.data.source)
     what = {"train": config.model.name, "fit": config.model.name, "split": "split"}
     label = f"{what.get(kind, f'{kind}-{config.model.name}')}-{source.name.split('.')[0] or source.name}"
     run = Run.create(store.root, re.sub(r"[^A-Za-z0-9._-]+", "-", label)[:60], kind, resolved(loaded))
     run.metadata |= {**prepared.record, "config": loaded.origin, "parent_run": parent.id if parent else None}
+    run.metadata |= facts
     run.metadata["timings"]["prepare"] = seconds
     run.save_split(prepared.split.parts)
     run.save_metadata()

@@ -137,7 +137,7 @@ class Processes:
                 over.append((worker.task.number, said))
                 worker.task = None
             else:
-                worker.end.send(self.on_report(worker.task.number, *said))
+                worker.tell(self.on_report(worker.task.number, *said))
         return over
 
     def _buried(self, worker: _Worker) -> list[tuple[int, Outcome]]:
@@ -176,8 +176,11 @@ class _Worker:
 
     def give(self, task: Task) -> None:
         self.task = task
+        self.tell(task)
+
+    def tell(self, what: Task | bool) -> None:
         with suppress(OSError):  # it has died; `wait` will hear of it
-            self.end.send(task)
+            self.end.send(what)
 
     def close(self) -> None:
         self.end.close()

@@ -50,9 +50,9 @@ def tune(
     _space(loaded.config, section)
     _require_validation(loaded.config)
     prepared, seconds = prepare_for(loaded)
-    run = begin(store or RunStore(), loaded, "tune", prepared, seconds)
+    facts = {"shared": storage is not None, "study": study if storage else "study", "planned": section.n_trials}
+    run = begin(store or RunStore(), loaded, "tune", prepared, seconds, tuning=facts)
     with recorded(run):
-        run.metadata["tuning"] = {"shared": storage is not None, "study": study or (run.id if storage else "study")}
         _search(run, loaded, prepared, storage)
     return run
 
@@ -115,7 +115,7 @@ class _Search:
         }
         study = open_study(
             storage or f"sqlite:///{run.path / 'study.db'}",
-            run.metadata["tuning"]["study"],
+            run.metadata["tuning"]["study"] or run.id,
             [direction(monitor) for monitor in self.monitors],
             identity,
             _pruner(self.section, config),
@@ -130,8 +130,7 @@ class _Search:
 
     def _planned(self) -> TuningConfig:
         """The tuning section as it was when the search began: rounds stay what they were when it gets more trials."""
-        planned = self.run.metadata["tuning"].setdefault("planned", self.section.n_trials)
-        return self.section.model_copy(update={"n_trials": planned})
+        return self.section.model_copy(update={"n_trials": self.run.metadata["tuning"]["planned"]})
 
     # ---- trials
 

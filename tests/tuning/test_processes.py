@@ -1,0 +1,159 @@
+"""Searches of several processes: shared data, lost workers, a killed search."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recctl import InteractionDataset, RunStore, tuning
+from recctl.data import sharing
+from recctl.tuning import pools
+from recctl.tuning.pools import Processes
+from recctl.tuning.trials import Task, Workbench
+from tests.tuning.searches import EASE, EPOCHS, load, trials
+
+SLOW = EPOCHS.replace("n_epochs: 12", "n_epochs: 3000").replace("patience: 3", "patience: 3000")
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_a_shared_data_set_is_the_same(tmp_path: Path, text: bool) -> None:
+    rows = pd.DataFrame({"user_id": [3, 1, 3, 2], "item_id": [10, 10, 20, 30], "rating": [1.0, 2.0, 3.0, 4.0]})
+    rows["timestamp"] = [5, 6, 7, 8]
+    if text:
+        rows = rows.astype({"user_id": str}).assign(item_id=["é", "b", "", "c" * 300])
+    dataset = InteractionDataset(rows, implicit=False)
+    dataset.history = InteractionDataset(rows.iloc[:2], implicit=False)
+    sharing.save(dataset, tmp_path)
+    shared = sharing.load(tmp_path)
+    pd.testing.assert_frame_equal(shared.data, dataset.data)
+    pd.testing.assert_frame_equal(shared.history.data, dataset.history.data)
+    np.testing.assert_array_equal(shared.csr.toarray(), dataset.csr.toarray())
+    assert shared.content_hash() == dataset.content_hash()
+    assert isinstance(shared.matrix.columns.base, np.memmap) or isinstance(shared.matrix.columns, np.memmap)
+
+
+@pytest.mark.parametrize("strategy", ["random", "coarse_to_fine"])
+def test_two_jobs_have_the_trials_of_one(tmp_path: Path, strategy: str) -> None:
+    store = RunStore(tmp_path / "runs")
+    settings = (f"tuning={{strategy: {strategy}, n_trials: 9}}",)
+    one = tuning.tune(load(tmp_path, EASE, *settings), store)
+    two = tuning.tune(load(tmp_path, EASE, *settings, "tuning.jobs=2"), store)
+    pd.testing.assert_frame_equal(trials(one), trials(two))
+    assert one.metrics() == two.metrics()
+    assert not (two.path / "shared").exists()
+
+
+def test_two_jobs_with_an_adaptive_strategy_lose_and_double_none(tmp_path: Path) -> None:
+    run = tuning.tune(load(tmp_path, EPOCHS, "tuning.n_trials=13", "tuning.jobs=2"), RunStore(tmp_path / "runs"))
+    assert list(trials(run)["number"]) == list(range(13))
+
+
+def workbench(tmp_path: Path, text: str) -> tuple[Workbench, Task]:
+    from recctl import experiment
+
+    loaded = load(tmp_path, text)
+    prepared = experiment.prepare(loaded)
+    parts = prepared.split.train(prepared.dataset), prepared.split.validation(prepared.dataset)
+    (tmp_path / "trial").mkdir()
+    return Workbench(loaded.config, *parts, ["rmse"], -1.0), Task(0, loaded, tmp_path / "trial", None)
+
+
+def test_a_trial_whose_worker_dies_is_begun_again_and_goes_on(tmp_path: Path) -> None:
+    bench, task = workbench(tmp_path, EPOCHS.replace("n_epochs: 12", "n_epochs: 60"))
+    heard: list[int] = []
+
+    def on_report(number: int, epoch: int, value: float) -> bool:
+        heard.append(epoch)
+        if epoch == 5 and heard.count(5) == 1:
+            os.kill(pool._workers[0].process.pid, signal.SIGKILL)
+        return False
+
+    pool = Processes(bench, 1, on_report, tmp_path / "shared")
+    try:
+        pool.start(task)
+        over: list = []
+        while not over:
+            over = pool.wait(60)
+    finally:
+        pool.close()
+    assert heard[4] == 5
+    assert 2 < heard[5] <= 6, "it went on from its checkpoint"
+    assert over[0][1] == bench.run(task, lambda epoch, value: False).__class__(
+        **{**vars(bench.run(task, lambda epoch, value: False)), **_seconds(over[0][1])}
+    )
+
+
+def _seconds(outcome: object) -> dict:
+    return {name: value for name, value in vars(outcome).items() if name.endswith("seconds")}
+
+
+def test_a_trial_that_kills_every_worker_fails_and_the_search_goes_on(tmp_path: Path) -> None:
+    bench, task = workbench(tmp_path, EPOCHS)
+
+    def on_report(number: int, epoch: int, value: float) -> bool:
+        os.kill(pool._workers[0].process.pid, signal.SIGKILL)
+        return False
+
+    pool = Processes(bench, 1, on_report, tmp_path / "shared")
+    try:
+        pool.start(task)
+        over: list = []
+        while not over:
+            over = pool.wait(60)
+        assert over[0][1].state == "failed"
+        assert f"its process died {pools._LIVES} times" in over[0][1].error
+        assert pool.free == 1
+    finally:
+        pool.close()
+
+
+def children(pid: int) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout
+    return [int(line) for line in found.split()]
+
+
+@pytest.mark.parametrize(("jobs", "victim"), [("1", "search"), ("2", "search"), ("2", "worker")])
+def test_kill_9_at_any_moment_then_resume_ends_with_the_trials_of_an_undisturbed_search(
+    workdir: Path, jobs: str, victim: str
+) -> None:
+    (workdir / "tune.yaml").write_text(EPOCHS.replace("n_epochs: 12", "n_epochs: 40"))
+    settings = ["--strategy", "random", "--trials", "12", "--jobs", jobs, "--json", "-q"]
+    recctl = [sys.executable, "-m", "recctl"]
+    whole = json.loads(
+        subprocess.run([*recctl, "tune", "tune.yaml", *settings], capture_output=True, check=True).stdout
+    )
+
+    process = subprocess.Popen([*recctl, "tune", "tune.yaml", *settings], stdout=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        logs = [path for path in (workdir / "runs").glob("*/log.txt") if path.parent.name != whole["run_id"]]
+        if logs and logs[0].read_text().count(" trial ") >= 4:
+            break
+        time.sleep(0.02)
+    workers = [pid for pid in children(process.pid) if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+    assert len(workers) == (2 if jobs == "2" else 0)
+    os.kill(process.pid if victim == "search" else workers[0], signal.SIGKILL)
+    output, _ = process.communicate(timeout=120)
+    if victim == "search":
+        for pid in workers:
+            while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
+                assert time.monotonic() < deadline, "a worker outlives its search"
+                time.sleep(0.05)
+        resumed = [*recctl, "tune", "--resume", logs[0].parent.name, "--json", "-q"]
+        output = subprocess.run(resumed, capture_output=True, check=True).stdout
+    done = json.loads(output)
+    assert done["metrics"] == whole["metrics"]
+    assert done["models"][0]["sha256"] == whole["models"][0]["sha256"]
+    tables = [trials(RunStore(workdir / "runs").resolve(one["run_id"])) for one in (done, whole)]
+    if jobs == "1":
+        pd.testing.assert_frame_equal(*tables)
+    else:  # which trials are pruned depends on which ones are over
+        columns = ["number", "lr", "n_factors"]
+        pd.testing.assert_frame_equal(tables[0][columns], tables[1][columns])
