@@ -71,10 +71,10 @@ def compare(
     from rich.markup import escape
 
     from recctl.cli import common, console
-    from recctl.errors import ConfigError
+    from recctl.errors import AssertionFailedError, ConfigError
     from recctl.experiment import comparison
     from recctl.experiment.comparison import Repeats
-    from recctl.experiment.verdict import Terms, require_not_worse
+    from recctl.experiment.verdict import Terms
 
     common.apply_threads()
     if resume is not None:
@@ -92,8 +92,10 @@ def compare(
     best = next(model for model in document["compared"] if model["label"] == document["best"])
     console.tell(f"next: recctl runs show {best['runs'][0]}")
     console.document(common.describe(run, comparison=document, test_looks=looks))
-    if fail_if_worse:
-        require_not_worse(document)
+    if fail_if_worse and document["worse"]:
+        level = 1 - document["confidence"]
+        console.error(f"on {document['on']}: {'; '.join(document['worse'])}; that is more than chance at {level:.2g}")
+        raise typer.Exit(AssertionFailedError.exit_code)  # not raised itself: its JSON would be a second document
 
 
 def _compared(sources: list[str], terms: Terms, repeats: Repeats, overrides: list[str], fail_if_worse: bool) -> Run:

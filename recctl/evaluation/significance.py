@@ -111,8 +111,9 @@ def bca_interval(
         unknown = np.full(len(observed), np.nan)
         return unknown, unknown.copy()
     deviations = influence - influence.mean(axis=0)
-    squares = np.sum(deviations**2, axis=0)
-    acceleration = np.sum(deviations**3, axis=0) / np.where(squares > 0, 6 * squares**1.5, 1)
+    squares = np.einsum("uc,uc->c", deviations, deviations)
+    cubes = np.einsum("uc,uc,uc->c", deviations, deviations, deviations)
+    acceleration = cubes / np.where(squares > 0, 6 * squares**1.5, 1)
     # Resamples that equal the statistic, as those of few hits do, count half below it.
     below = (np.mean(resampled < observed, axis=0) + np.mean(resampled <= observed, axis=0)) / 2
     bias = ndtri(np.clip(below, 0.5 / len(resampled), 1 - 0.5 / len(resampled)))

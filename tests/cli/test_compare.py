@@ -112,7 +112,17 @@ def test_keys_are_the_same_whatever_is_known(recctl: Any) -> None:
         assert all(set(values) == figure for values in model["metrics"].values())
     kept = json.loads((Path("runs") / RunStore().ids()[0] / "comparison.json").read_text())
     assert kept == found
-    assert {"best", "reference", "left_out", "words", "refit", "correction", "confidence", "n_users"} <= kept.keys()
+    assert {
+        "best",
+        "reference",
+        "left_out",
+        "words",
+        "worse",
+        "refit",
+        "correction",
+        "confidence",
+        "n_users",
+    } <= kept.keys()
 
 
 def test_a_person_gets_one_table_and_words(recctl: Any) -> None:
@@ -367,6 +377,8 @@ def test_a_run_that_is_worse_than_the_baseline_ends_with_a_code_of_its_own(recct
     assert worse.code == 6
     assert "ease is better than random by" in worse.err
     assert "more than chance at 0.05" in worse.err
+    assert worse.comparison["reference"] == "ease"
+    assert len(worse.comparison["worse"]) == 1
     assert recctl("compare", good, bad, "--fail-if-worse").code == 0
     assert recctl("compare", same, good, "--fail-if-worse", "--metric", "hit_rate@10").code == 0, "noise is no failure"
 
