@@ -15,6 +15,7 @@ to be gained there, which makes it the measure by which features enter the worki
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 from numba import types
 
@@ -60,23 +61,48 @@ def _gap(g, w, n, l1, l2, signed, terms):
     return total
 
 
+@numba.njit(fastmath=_RELAXED)
+def _take_steps(g, n, row_p, row_q, row_r, row_s, p, q, r, s):
+    """Bring the gradient up to date with four steps."""
+    for j in range(n):
+        g[j] -= p * row_p[j] + q * row_q[j] + r * row_r[j] + s * row_s[j]
+
+
 @kernel(INT, OUT_F32_2D, INT, OUT_F32, OUT_F32, FLOAT, FLOAT, BOOL, INT, FLOAT, OUT_F32, fastmath=_RELAXED)
 def _descend(gram, n, g, w, l1, l2, signed, sweeps, enough, terms):
     """Sweep over the `n` features of a working set until its gap is at most `enough`; how many sweeps it took."""
     a = np.float32(l1)
     b = np.float32(l2)
     low = -a if signed else np.float32(-3e38)
+    inverse = np.empty(n, np.float32)
+    for i in range(n):
+        inverse[i] = np.float32(1) / (gram[i, i] + b)
     for sweep in range(sweeps):
+        # What steps do to the gradient is put off until there are four, which then cost hardly more than one: of those
+        # that wait, a feature is told when its turn comes.
+        waiting, p, q, r = 0, 0, 0, 0
+        step_p = step_q = step_r = np.float32(0)
         for i in range(n):
             old = w[i]
-            z = g[i] + gram[i, i] * old
-            new = (z - min(max(z, low), a)) / (gram[i, i] + b)
+            z = g[i] + gram[i, i] * old - step_p * gram[p, i] - step_q * gram[q, i] - step_r * gram[r, i]
+            new = (z - min(max(z, low), a)) * inverse[i]
             step = new - old
-            if step != 0:
-                w[i] = new
-                row = gram[i]
-                for j in range(n):
-                    g[j] -= step * row[j]
+            if step == 0:
+                continue
+            w[i] = new
+            if waiting == 0:
+                p, step_p = i, step
+            elif waiting == 1:
+                q, step_q = i, step
+            elif waiting == 2:
+                r, step_r = i, step
+            else:
+                _take_steps(g, n, gram[p], gram[q], gram[r], gram[i], step_p, step_q, step_r, step)
+                waiting = -1
+                step_p = step_q = step_r = np.float32(0)
+            waiting += 1
+        if waiting:
+            _take_steps(g, n, gram[p], gram[q], gram[r], gram[r], step_p, step_q, step_r, np.float32(0))
         if _gap(g, w, n, l1, l2, signed, terms) <= enough:
             return sweep + 1
     return sweeps
