@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,17 @@ def heard() -> Iterator[Heard]:
     listener = Heard()
     with progress.listening(listener):
         yield listener
+
+
+def wanted(what: object, how: str) -> None:
+    """Skip what needs something that is not here; with RECCTL_TEST_ALL it fails, so that it runs somewhere.
+
+    Args:
+        what: A module's name, or what was found, None if nothing was.
+        how: The way to have it.
+    """
+    there = find_spec(what) is not None if isinstance(what, str) and "/" not in what else what is not None
+    if not there and os.environ.get("RECCTL_TEST_ALL"):
+        pytest.fail(f"RECCTL_TEST_ALL is set, and there is missing: {how}", pytrace=False)
+    if not there:
+        pytest.skip(f"needs {how}", allow_module_level=True)

@@ -226,8 +226,22 @@ class TuningConfig(Section):
     """The rounds of coarse_to_fine; each looks at a third of the range of the one before, around the best."""
     pruner: Literal["none", "median", "hyperband"] = "median"
     """What ends trials of models trained in epochs that do badly."""
-    jobs: int = Field(1, ge=1)
-    """How many trials run at once, each in a process of its own with its share of the threads."""
+    jobs: int | None = Field(None, ge=1)
+    """How many trials run at once, each in a process of its own with its share of the threads; null: 1, or as many as
+    a cluster holds."""
+
+
+class EngineConfig(Section):
+    """Where work that can be divided runs."""
+
+    name: Literal["local", "ray"] = "local"
+    """This machine, or a Ray cluster."""
+    address: str | None = None
+    """The cluster's address, as `ray.init` takes it; null: one is started on this machine."""
+    cpus_per_task: float = Field(1.0, gt=0)
+    """Processors that a task asks for, and threads that it computes on."""
+    gpus_per_task: float = Field(0.0, ge=0)
+    """GPUs that a task asks for."""
 
 
 class ComparedModel(ModelConfig):
@@ -256,6 +270,8 @@ class Config(Section):
     """What is measured."""
     tuning: TuningConfig | None = None
     """How hyperparameters are searched, by `recctl tune`."""
+    engine: EngineConfig | None = None
+    """Where work that can be divided runs; null: on this machine."""
     models: list[ComparedModel] = []
     """What `recctl compare` fits and compares, instead of `model`: a list of {name, params}."""
 

@@ -172,7 +172,8 @@ def resolved(loaded: LoadedConfig) -> dict[str, Any]:
             values["split"][name] = from_anywhere(values["split"][name])
     if values["data"]["source"] != "synthetic":
         del values["data"]["synthetic"]
-    if values["tuning"] is None:
-        del values["tuning"]
+    for name in ("tuning", "engine"):
+        if values[name] is None:
+            del values[name]
     del values["model" if values["models"] else "models"]
     return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -29,8 +30,13 @@ def environment() -> dict[str, Any]:
             "cpus": os.cpu_count(),
             "threads": engines.threads(),
         },
-        "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],
+        "command": [os.path.basename(sys.argv[0]), *map(without_password, sys.argv[1:])],
     }
+
+
+def without_password(text: str) -> str:
+    """A text with the passwords of the URLs in it left out."""
+    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:...@", text)
 
 
 def _version(package: str) -> str | None:

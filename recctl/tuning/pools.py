@@ -23,7 +23,7 @@ OnReport = Callable[[int, int, float], bool]
 """Takes a trial's number, an epoch and its value; answers whether the trial is to be given up."""
 
 # A trial whose worker dies so often is not begun again.
-_LIVES = 3
+LIVES = 3
 
 
 class Pool(Protocol):
@@ -147,11 +147,11 @@ class Processes:
         self._workers[self._workers.index(worker)] = fresh
         if task is None:
             self._idle_deaths += 1
-            if self._idle_deaths >= _LIVES * len(self._workers):
+            if self._idle_deaths >= LIVES * len(self._workers):
                 raise TrainingError("worker processes die before they begin; run with --jobs 1 to see why")
             return []
         self._deaths[task.number] = deaths = self._deaths.get(task.number, 0) + 1
-        if deaths < _LIVES:
+        if deaths < LIVES:
             fresh.give(task)
             return []
         error = f"its process died {deaths} times; out of memory? fewer --jobs leave more for each"

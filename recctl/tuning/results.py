@@ -70,7 +70,8 @@ def write(run: Run, study: Study, loaded: LoadedConfig, monitors: list[str]) -> 
     values = ", ".join(f"{key} = {value:.6g}" for key, value in zip(monitors, best.values, strict=True))
     head = f"# The best of {len(trials)} trials of {run.id}, number {best.number}: {values} on validation\n"
     config = resolved(with_point(loaded, study.space, study.point_of(best)))
-    config.pop("tuning", None)
+    for name in ("tuning", "engine"):
+        config.pop(name, None)
     atomic.write_bytes(run.path / "best.yaml", (head + to_yaml(config)).encode())
 
 

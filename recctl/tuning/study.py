@@ -16,6 +16,7 @@ from recctl import rng
 from recctl.errors import ConfigError, DataError
 from recctl.models.hyperparameters import Between
 from recctl.models.spaces import Dimension, Point, Space
+from recctl.runs.environment import without_password
 from recctl.tuning.strategies import Strategy, Tried
 
 # A trial of another machine that has not been heard of for so long is taken up here.
@@ -213,10 +214,10 @@ def open_study(
             pruner=pruner,
         )
     except ImportError as error:
-        raise ConfigError(f"storage {_without_password(storage)}: {error}; pip install 'recctl[postgres]'") from None
+        raise ConfigError(f"storage {without_password(storage)}: {error}; pip install 'recctl[postgres]'") from None
     except Exception as error:  # whatever a database driver raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"storage {_without_password(storage)}: can't be opened: {reason}") from error
+        raise ConfigError(f"storage {without_password(storage)}: can't be opened: {reason}") from error
     # Through JSON, as the storage gives it back.
     wanted = json.loads(json.dumps(identity))
     found = study.user_attrs.get(_OURS)
@@ -225,32 +226,29 @@ def open_study(
     elif found != wanted:
         differing = ", ".join(key for key in wanted if found.get(key) != wanted[key])
         raise DataError(
-            f"study {name!r} in {_without_password(storage)} has trials of another {differing}; "
+            f"study {name!r} in {without_password(storage)} has trials of another {differing}; "
             "give this search a --study of its own"
         )
     return study
 
 
-def _opened(storage: str) -> optuna.storages.BaseStorage:
-    opened = optuna.storages.get_storage(storage)
-    if storage.startswith("sqlite:"):
-        import sqlalchemy
+def _opened(storage: str) -> optuna.storages.RDBStorage:
+    if not storage.startswith("sqlite:"):
+        # Which driver SQLAlchemy takes by itself depends on its version.
+        url = storage.replace("postgresql://", "postgresql+psycopg://", 1)
+        return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    import sqlalchemy
 
-        backend: Any = getattr(opened, "_backend", opened)
+    opened = optuna.storages.RDBStorage(storage, engine_kwargs={"connect_args": {"timeout": 60}})
 
-        @sqlalchemy.event.listens_for(backend.engine, "connect")
-        def _(connection: Any, _: Any) -> None:
-            # A commit waits for no disk: what is told survives the process, if not the machine.
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
+    @sqlalchemy.event.listens_for(opened.engine, "connect")
+    def _(connection: Any, _: Any) -> None:
+        # A commit waits for no disk: what is told survives the process, if not the machine.
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
 
-        backend.engine.dispose()
+    opened.engine.dispose()
     return opened
-
-
-def _without_password(url: str) -> str:
-    head, at, tail = url.rpartition("@")
-    return f"{head.rpartition(':')[0]}:...@{tail}" if at and ":" in head.partition("://")[2] else url
 
 
 class StrategySampler(optuna.samplers.BaseSampler):
@@ -264,11 +262,11 @@ class StrategySampler(optuna.samplers.BaseSampler):
         sampler: tpe, gp or cmaes.
         seed: Of the search.
         space: What is searched.
-        jobs: Trials that run at once.
+        several: Whether trials run at once.
     """
 
-    def __init__(self, strategy: Strategy, first: Point, sampler: str, seed: int, jobs: int) -> None:
-        self.strategy, self.first, self.sampler, self.seed, self.jobs = strategy, first, sampler, seed, jobs
+    def __init__(self, strategy: Strategy, first: Point, sampler: str, seed: int, several: bool) -> None:
+        self.strategy, self.first, self.sampler, self.seed, self.several = strategy, first, sampler, seed, several
         self.tried: Any = list
         self._point: Point | None = None
         self._inner: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler()
@@ -291,7 +289,7 @@ class StrategySampler(optuna.samplers.BaseSampler):
                 return optuna.samplers.CmaEsSampler(seed=seed)
             except ImportError:
                 raise ConfigError("tuning.sampler: cmaes needs a package: pip install 'recctl[cmaes]'") from None
-        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=self.jobs > 1)
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=self.several)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         """What is sampled together."""

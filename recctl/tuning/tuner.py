@@ -104,7 +104,7 @@ class _Search:
         first = self.space.point(_values(config, self.space))
         self.strategy: Strategy = make_strategy(self._planned(), self.space, first, config.seed)
         self.n_trials = min(self.section.n_trials or self.strategy.n_trials, self.strategy.most or 2**31)
-        sampler = StrategySampler(self.strategy, first, self.section.sampler, config.seed, self.section.jobs)
+        sampler = StrategySampler(self.strategy, first, self.section.sampler, config.seed, self._several())
         data_hash, split_hash = run_hashes(run)
         identity = {
             "data": data_hash,
@@ -127,6 +127,10 @@ class _Search:
             progress.notice(
                 "options of the data are searched: trials that differ in them have validations of their own"
             )
+
+    def _several(self) -> bool:
+        engine = self.loaded.config.engine
+        return (engine is not None and engine.name == "ray") or (self.section.jobs or 1) > 1
 
     def _planned(self) -> TuningConfig:
         """The tuning section as it was when the search began: rounds stay what they were when it gets more trials."""
@@ -161,7 +165,12 @@ class _Search:
         workbench = Workbench(
             self.loaded.config, split.train(dataset), split.validation(dataset), self.monitors, self.study.signs[0]
         )
-        if self.section.jobs == 1:
+        engine = self.loaded.config.engine
+        if engine is not None and engine.name == "ray":
+            from recctl.tuning.on_ray import OnRay
+
+            return OnRay(workbench, engine, self.section.jobs, self.study.report)
+        if self.section.jobs is None or not self._several():
             return InProcess(workbench, self.study.report)
         return Processes(workbench, self.section.jobs, self.study.report, self.run.path / "shared")
 

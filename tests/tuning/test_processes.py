@@ -108,7 +108,7 @@ def test_a_trial_that_kills_every_worker_fails_and_the_search_goes_on(tmp_path: 
         while not over:
             over = pool.wait(60)
         assert over[0][1].state == "failed"
-        assert f"its process died {pools._LIVES} times" in over[0][1].error
+        assert f"its process died {pools.LIVES} times" in over[0][1].error
         assert pool.free == 1
     finally:
         pool.close()

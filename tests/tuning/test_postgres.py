@@ -1,0 +1,95 @@
+"""Searches that share a study in a PostgreSQL database."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from recctl import RunStore
+from tests.conftest import wanted
+from tests.tuning.searches import EPOCHS, trials
+
+wanted("psycopg", "pip install 'recctl[postgres]'")
+
+RECCTL = [sys.executable, "-m", "recctl"]
+
+
+def program(name: str) -> str:
+    """Where a program of PostgreSQL is: Debian keeps them out of the way."""
+    places = [shutil.which(name), *map(str, sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}")))]
+    found = next(filter(None, places), None)
+    wanted(found, "a PostgreSQL server, as `apt install postgresql`")
+    return str(found)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server of our own."""
+    initdb, pg_ctl = program("initdb"), program("pg_ctl")
+    folder = tmp_path_factory.mktemp("postgres")
+    # PostgreSQL does not run as root.
+    user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+    if user:
+        shutil.chown(folder, "postgres")
+        for parent in folder.parents[:3]:
+            parent.chmod(parent.stat().st_mode | 0o055)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data = str(folder / "data")
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
+    subprocess.run([*user, initdb, "-D", data, "-U", "me", "-A", "trust"], check=True, capture_output=True)
+    log = str(folder / "log")
+    subprocess.run(
+        [*user, pg_ctl, "-D", data, "-l", log, "-o", options, "-w", "start"], check=True, capture_output=True
+    )
+    yield f"postgresql://me:secret@127.0.0.1:{port}/postgres"
+    subprocess.run([*user, pg_ctl, "-D", data, "-m", "immediate", "stop"], check=True, capture_output=True)
+
+
+def test_two_machines_share_a_study_and_neither_loses_nor_doubles_a_trial(workdir: Path, database: str) -> None:
+    (workdir / "tune.yaml").write_text(EPOCHS)
+    command = [*RECCTL, "tune", "tune.yaml", "--strategy", "random", "--trials", "14", "--json", "-q"]
+    shared = [*command, "--storage", database, "--study", "ours"]
+    both = [subprocess.Popen([*shared, "--runs-dir", f"runs-{at}"], stdout=subprocess.PIPE) for at in range(2)]
+    answers = [json.loads(process.communicate(timeout=200)[0]) for process in both]
+    again = json.loads(subprocess.run([*shared, "--runs-dir", "runs-2"], capture_output=True, check=True).stdout)
+    alone = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    table = trials(RunStore(workdir / "runs-2").resolve(again["run_id"]))
+    assert list(table["number"]) == list(range(14))
+    columns = ["number", "lr", "n_factors"]
+    pd.testing.assert_frame_equal(table[columns], trials(RunStore(workdir / "runs").resolve(alone["run_id"]))[columns])
+    assert again["tuning"]["best_point"] == alone["tuning"]["best_point"]
+    own = [Path(answer["path"], "log.txt").read_text().count(" trial ") for answer in answers]
+    assert sum(own) == 14
+    assert min(own) > 0, "both took part"
+    for path in workdir.glob("runs*/*/*.json"):
+        assert "secret" not in path.read_text(), "a password is kept nowhere"
+
+
+def test_a_search_without_its_database_says_so(workdir: Path, database: str) -> None:
+    (workdir / "tune.yaml").write_text(EPOCHS)
+    command = [*RECCTL, "tune", "tune.yaml", "--trials", "2", "-q", "--storage", database]
+    subprocess.run(command, check=True, capture_output=True)
+    resumed = [*RECCTL, "tune", "--resume", "latest", "--trials", "3", "-q"]
+    refused = subprocess.run(resumed, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "its trials are in a database: say --storage again" in refused.stderr
+    subprocess.run([*resumed, "--storage", database], check=True, capture_output=True)
+    assert len(trials(RunStore(workdir / "runs").resolve("latest"))) == 3
+    gone = subprocess.run(
+        [*RECCTL, "tune", "tune.yaml", "--storage", "postgresql://me:secret@127.0.0.1:1/x"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert gone.returncode == 2
+    assert "can't be opened" in gone.stderr
+    assert "secret" not in gone.stderr

@@ -1,0 +1,69 @@
+"""Searches on a Ray cluster of several nodes, one of which is lost on the way."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from recctl import RunStore
+from tests.conftest import wanted
+from tests.tuning.searches import EPOCHS, trials
+
+wanted("ray", "pip install 'recctl[ray]'")
+
+CLUSTER = Path(__file__).with_name("cluster.py")
+RECCTL = [sys.executable, "-m", "recctl"]
+
+
+@pytest.fixture
+def cluster() -> Iterator[subprocess.Popen]:
+    process = subprocess.Popen(
+        [sys.executable, str(CLUSTER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    yield process
+    process.stdin.close()
+    process.wait(60)
+
+
+def test_a_search_that_loses_a_node_has_the_trials_of_one_on_this_machine(
+    workdir: Path, cluster: subprocess.Popen
+) -> None:
+    (workdir / "tune.yaml").write_text(
+        EPOCHS.replace("n_epochs: 12", "n_epochs: 150").replace("patience: 3", "patience: 99")
+    )
+    address = cluster.stdout.readline().strip()
+    command = [*RECCTL, "tune", "tune.yaml", "--strategy", "random", "--trials", "10", "--json", "-q"]
+    command += ["--set", "tuning.pruner=none", "--set", "model.params.reg=0.5"]
+    process = subprocess.Popen([*command, "--engine", f"ray={address}"], stdout=subprocess.PIPE)
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and process.poll() is None:
+        logs = list((workdir / "runs").glob("*/log.txt"))
+        if logs and logs[0].read_text().count(" trial ") >= 5:
+            break
+        time.sleep(0.05)
+    assert process.poll() is None, "the search was over before a node could be lost"
+    print("now", file=cluster.stdin, flush=True)
+    output, _ = process.communicate(timeout=200)
+    assert cluster.stdout.readline() == "lost one\n"
+    far = json.loads(output)
+    here = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    store = RunStore(workdir / "runs")
+    pd.testing.assert_frame_equal(*(trials(store.resolve(one["run_id"])) for one in (far, here)))
+    assert far["metrics"] == here["metrics"]
+    assert far["models"][0]["sha256"] == here["models"][0]["sha256"]
+
+
+def test_a_cluster_that_is_not_there_is_told(workdir: Path) -> None:
+    command = [*RECCTL, "tune", "small.yaml", "--set", "split.val_size=0.1", "--engine", "ray=127.0.0.1:1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "engine.address: no Ray cluster at '127.0.0.1:1'" in done.stderr
