@@ -43,6 +43,8 @@ class Published:
     figures: dict[str, dict[str, float]]
 
 
+SASREC_ON_BEAUTY = {"the best published": {"hit_rate@10": 0.0921, "ndcg@10": 0.0531}}
+
 PUBLISHED = {
     "lightgcn-gowalla": Published(
         "LightGCN, 64 dim",
@@ -54,6 +56,9 @@ PUBLISHED = {
             "the paper": {"recall@20": 0.1830, "ndcg@20": 0.1554},
         },
     ),
+    # With sampled softmax of 256 negatives, up to 200 epochs, and 64 to 256 dim.
+    "sasrec-beauty-64": Published("SASRec, 64 dim", "Beauty, leave-one-out", SASREC_ON_BEAUTY),
+    "sasrec-beauty": Published("SASRec", "Beauty, leave-one-out", SASREC_ON_BEAUTY),
 }
 
 
