@@ -206,8 +206,8 @@ class SASRecRecommender(TorchRecommender):
         return similarity
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """Weights, gradients, Adam's moments and the best so far; the logits of a part; histories in order."""
-        return 24 * self.embedding_dim * n_items + 4 * max(n_items, 1 << 22) + 12 * n_interactions
+        """Weights, gradients, moments, the best so far, unit vectors and theirs; logits of 256 positions; rows."""
+        return 36 * self.embedding_dim * n_items + 1024 * n_items + 12 * n_interactions
 
 
 _BLOCK = (
