@@ -1,7 +1,9 @@
 """NCF: an epoch, and the ranking of a catalogue for every user, against RecBole's NeuMF; and how well it ranks.
 
 Settings are RecBole's: 64 dim, layers [128, 64], 1 negative, batches of 2048 pairs, 8:1:1 within users. The floor is
-the time that the products of the layers alone take at the machine's measured rate.
+the time that the products of the layers alone take at the machine's measured rate, for every pair of an epoch; of a
+ranking, those above the first layer. An epoch may be below it: it takes each distinct user and item of a batch through
+the first layer once.
 """
 
 from __future__ import annotations
