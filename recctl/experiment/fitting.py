@@ -124,7 +124,8 @@ class Measured:
 
     Attributes:
         metrics: Each metric's value, by key.
-        per_user: `user_id` and a column for each metric that is a mean over users.
+        per_user: `user_id`, a column for each metric that is a mean over users, `n_relevant`, and `n_rated` where
+            ratings were judged beside rankings.
         record: What was judged and how, by task.
     """
 
@@ -176,7 +177,7 @@ def measure(
         tables.append(result.per_user.set_index("user_id"))
     table = tables[0]
     for other in tables[1:]:
-        table = table.join(other[[column for column in other if column not in table]], how="outer")
+        table = table.join(other.rename(columns={"n_relevant": "n_rated"}), how="outer")
     return Measured(metrics, table.reset_index(), record)
 
 

@@ -156,13 +156,13 @@ class Run:
         self._write_json("metrics.json", metrics)
 
     def save_per_user(self, tables: dict[str, pd.DataFrame]) -> None:
-        """Keep each user's metrics, by part; parts given before and not now are kept."""
+        """Keep each user's metrics, by part. What was kept of the same users stays, but for what is measured again."""
         import pandas as pd
 
         path = self.path / "per_user.parquet"
         old = self._read("per_user.parquet", pd.read_parquet) if path.exists() else pd.DataFrame({"part": []})
+        new = [_beside(old[old["part"] == part], table).assign(part=part) for part, table in tables.items()]
         kept = [old[~old["part"].isin(list(tables))]] if len(old) else []
-        new = [table.assign(part=part) for part, table in tables.items()]
         sink = io.BytesIO()
         pd.concat([*kept, *new], ignore_index=True).to_parquet(sink, index=False)
         atomic.write_bytes(path, sink.getvalue())
@@ -243,6 +243,15 @@ class Run:
             raise ArtifactError(f"{path}: missing: not a run, or not a whole one") from None
         except Exception as error:
             raise ArtifactError(f"{path}: damaged: {error}") from None
+
+
+def _beside(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """A new table with the columns of an old one that it has not, if both are of the same users."""
+    old = old.dropna(axis=1, how="all")
+    more = [column for column in old if column not in new and column != "part"]
+    if not more or set(old["user_id"]) != set(new["user_id"]):
+        return new
+    return new.merge(old[["user_id", *more]], on="user_id", how="left", validate="one_to_one")
 
 
 class _Timer:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import logging
 import os
+import re
+import socket
 from collections.abc import Sequence
 from typing import Any
 
-from recctl import engines
+from recctl import engines, progress
 from recctl.config import Config
 from recctl.config.schema import EngineConfig
 from recctl.data import sharing
@@ -36,6 +40,9 @@ class OnRay:
 
     def __init__(self, workbench: Workbench, engine: EngineConfig, jobs: int | None, on_report: OnReport) -> None:
         self.ray = _connected(engine)
+        # Ray writes what befalls the cluster to stdout, where only results belong.
+        self._heard = contextlib.redirect_stdout(_Heard())
+        self._heard.__enter__()
         self.on_report = on_report
         here = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             self.ray.get_runtime_context().get_node_id(), soft=False
@@ -93,6 +100,17 @@ class OnRay:
             self.ray.cancel(reference, force=True)
         self.ray.kill(self._desk)
         self.ray.shutdown()
+        self._heard.__exit__(None, None, None)
+
+
+class _Heard(io.TextIOBase):
+    """Takes what Ray prints, and tells of tasks and nodes that were lost, a line each."""
+
+    def write(self, text: str) -> int:
+        for line in text.splitlines():
+            if ("Task" in line and "failed" in line) or "marked dead" in line:
+                progress.notice(re.sub(r"\x1b\[[0-9;]*m", "", line).partition(". ")[0][:200])
+        return len(text)
 
 
 class _Desk:
@@ -122,6 +140,7 @@ def _connected(engine: EngineConfig) -> Any:
         import ray.util.scheduling_strategies
     except ImportError:
         raise ConfigError("engine: ray is not installed: pip install 'recctl[ray]'") from None
+    _require_listener(engine.address)
     where: dict[str, Any] = {"address": engine.address} if engine.address else {"num_cpus": engines.threads()}
     if not engine.address:
         where["include_dashboard"] = False
@@ -130,6 +149,17 @@ def _connected(engine: EngineConfig) -> Any:
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         raise ConfigError(f"engine.address: no Ray cluster at {engine.address!r}: {error}") from error
     return ray
+
+
+def _require_listener(address: str | None) -> None:
+    """Refuse an address where nobody listens: Ray would try for minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise ConfigError(f"engine.address: no Ray cluster at {address!r}: {error.strerror or error}") from None
 
 
 def _run(

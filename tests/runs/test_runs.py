@@ -78,6 +78,17 @@ def test_per_user_metrics_of_one_part_leave_the_other_alone(tmp_path: Path) -> N
     ]
 
 
+def test_another_metric_of_the_same_users_is_kept_beside_the_first(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    run.save_per_user({"test": pd.DataFrame({"user_id": [1, 2], "ndcg@10": [0.5, 0.25]})})
+    run.save_per_user({"test": pd.DataFrame({"user_id": [2, 1], "mrr@10": [1.0, 0.5]})})
+    table = pd.read_parquet(run.path / "per_user.parquet").set_index("user_id")
+    assert table["ndcg@10"].to_dict() == {1: 0.5, 2: 0.25}
+    assert table["mrr@10"].to_dict() == {1: 0.5, 2: 1.0}
+    run.save_per_user({"test": pd.DataFrame({"user_id": [3], "mrr@10": [0.75]})})
+    assert "ndcg@10" not in pd.read_parquet(run.path / "per_user.parquet"), "these are other users"
+
+
 def test_the_split_is_stored_whole_and_damage_is_told(tmp_path: Path) -> None:
     run = make(tmp_path)
     parts = np.arange(100, dtype=np.uint8) % 3

@@ -32,6 +32,7 @@ def cluster() -> Iterator[subprocess.Popen]:
     yield process
     process.stdin.close()
     process.wait(60)
+    process.stdout.close()
 
 
 def test_a_search_that_loses_a_node_has_the_trials_of_one_on_this_machine(
