@@ -162,9 +162,9 @@ class Run:
         path = self.path / "per_user.parquet"
         old = self._read("per_user.parquet", pd.read_parquet) if path.exists() else pd.DataFrame({"part": []})
         new = [_beside(old[old["part"] == part], table).assign(part=part) for part, table in tables.items()]
-        kept = [old[~old["part"].isin(list(tables))]] if len(old) else []
+        kept = old[~old["part"].isin(list(tables))].dropna(axis=1, how="all")
         sink = io.BytesIO()
-        pd.concat([*kept, *new], ignore_index=True).to_parquet(sink, index=False)
+        pd.concat([*([kept] if len(kept) else []), *new], ignore_index=True).to_parquet(sink, index=False)
         atomic.write_bytes(path, sink.getvalue())
 
     def save_split(self, parts: NDArray[np.uint8]) -> None:
