@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import recctl
-from recctl import EASERecommender, Evaluator, InteractionDataset, experiment
+from recctl import EASERecommender, Evaluator, InteractionDataset, cli, experiment
 from recctl.data import binarize_implicit_feedback, filter_by_interaction_count, generate, normalize_ratings
 
 
@@ -116,6 +116,25 @@ def test_a_production_pipeline(df: pd.DataFrame, workdir: Path) -> None:
     pairs = set(train_val[["user_id", "item_id"]].itertuples(index=False, name=None))
     recommended = final_model.recommend(users, k=10, on_unknown="skip")
     assert not pairs & set(recommended[["user_id", "item_id"]].itertuples(index=False, name=None))
+
+
+@pytest.mark.parametrize(
+    ("verb", "config", "kind"),
+    [("train", "quickstart", "train"), ("compare", "compare", "compare"), ("tune", "production", "tune")],
+)
+def test_the_configs_of_the_workflows_run(workdir: Path, verb: str, config: str, kind: str) -> None:
+    path = Path(__file__).parents[1] / "configs" / f"{config}.yaml"
+    smaller = {
+        "data.source": "synthetic",
+        "data.synthetic": "{n_users: 150, n_items: 80, n_interactions: 6000}",
+        **({"tuning.n_trials": "4"} if verb == "tune" else {}),
+    }
+    changes = [f"--set={key}={value}" for key, value in smaller.items()]
+    assert cli.run([verb, str(path), *changes, "-q"]) == 0
+    made = [run for run in recctl.RunStore(workdir / "runs").runs() if run.metadata["kind"] == kind]
+    assert [run.status for run in made] == ["complete"]
+    if verb == "tune":
+        assert [entry["fitted_on"] for entry in made[0].metadata["models"]] == ["train", "train+validation"]
 
 
 def test_the_advice_on_data_runs(df: pd.DataFrame) -> None:
