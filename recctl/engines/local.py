@@ -8,9 +8,11 @@ so that results do not depend on it.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -51,10 +53,18 @@ def blas_threads(count: int | None = None) -> AbstractContextManager[Any]:
 
     The limit holds for libraries that are loaded when the block begins: import what calls them before it.
     """
-    from threadpoolctl import threadpool_limits
-
-    limits: AbstractContextManager[Any] = threadpool_limits(limits=count or threads(), user_api="blas")
+    limits: AbstractContextManager[Any] = _controller(len(sys.modules)).limit(
+        limits=count or threads(), user_api="blas"
+    )
     return limits
+
+
+@lru_cache(maxsize=1)
+def _controller(n_modules: int) -> Any:
+    """Knows the libraries that are loaded. To look for them takes 2 ms; new ones come with new modules."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @contextmanager

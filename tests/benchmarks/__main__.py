@@ -49,7 +49,7 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def _number(value: float, unit: str) -> str:
-    return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.3g} {unit}"
+    return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.3g} {unit}" if unit else f"{value:.4g}"
 
 
 def main(names: list[str]) -> None:

@@ -1,8 +1,8 @@
 """ALS's fit against peers with the same objective, factors and iterations: seconds, objective and NDCG@10 of each.
 
 They take three steps of conjugate gradients; we take what it needs to be below their objective, two and one. A lower
-objective need not rank better where reg is as small as implicit's: after 100 iterations its own objective on
-MovieLens-100K is ours after 15, and so is its NDCG; between its seeds NDCG differs by 3 %. implicit
+objective need not rank better where reg is as small as implicit's: after 100 iterations implicit too is about where we
+are after 15 on MovieLens-100K, and ranks about as we do. implicit
 asks for BLAS on one thread, and is measured so too, beside what it does where nobody reads its warning. And:
 two threads against one, how time grows with the interactions, and compilation.
 """
