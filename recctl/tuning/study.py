@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import optuna
+import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
 from recctl import rng
@@ -207,7 +210,7 @@ def open_study(
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     try:
         study = optuna.create_study(
-            storage=_opened(storage),
+            storage=_opened_by_one_of_several(storage),
             study_name=name,
             load_if_exists=True,
             directions=["maximize" if direction == "max" else "minimize" for direction in directions],
@@ -232,13 +235,20 @@ def open_study(
     return study
 
 
+def _opened_by_one_of_several(storage: str) -> optuna.storages.RDBStorage:
+    # Searches that begin at once all make the tables of an empty database: one of them can, the others try again.
+    for _ in range(4):
+        with suppress(sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
+            return _opened(storage)
+        time.sleep(0.5)
+    return _opened(storage)
+
+
 def _opened(storage: str) -> optuna.storages.RDBStorage:
     if not storage.startswith("sqlite:"):
         # Which driver SQLAlchemy takes by itself depends on its version.
         url = storage.replace("postgresql://", "postgresql+psycopg://", 1)
         return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-    import sqlalchemy
-
     opened = optuna.storages.RDBStorage(storage, engine_kwargs={"connect_args": {"timeout": 60}})
 
     @sqlalchemy.event.listens_for(opened.engine, "connect")
