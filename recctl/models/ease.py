@@ -13,8 +13,8 @@ from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.engines import blas_threads
 from recctl.errors import TrainingError
 from recctl.kernels import products
-from recctl.models._gram import mirror_scaled, upper_gram
 from recctl.models.base import Recommender
+from recctl.models.gram import mirror_scaled, upper_gram
 from recctl.models.hyperparameters import Between, fitted, hyperparameter
 
 

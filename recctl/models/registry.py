@@ -83,7 +83,7 @@ def _modules() -> dict[str, str]:
             raise ConfigError(f"RECCTL_MODELS_PATH: no folder {folder}")
         if folder not in recctl.models.__path__:
             recctl.models.__path__.append(folder)
-    machinery = {"base", "fitted_values", "hyperparameters", "model_file", "registry", "spaces", "tables"}
+    machinery = {"base", "fitted_values", "gram", "hyperparameters", "model_file", "registry", "spaces", "tables"}
     found = (module.name for module in pkgutil.iter_modules(recctl.models.__path__))
     return {name.replace("_", "-"): name for name in found if name not in machinery and not name.startswith("_")}
 

@@ -13,8 +13,8 @@ from recctl.engines import available_memory, in_words, map_threads, threads
 from recctl.errors import TrainingError
 from recctl.kernels import neighbours
 from recctl.kernels.elastic_net import elastic_nets
-from recctl.models._gram import whole_gram
 from recctl.models.base import Recommender
+from recctl.models.gram import whole_gram
 from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter
 
 _Solved = tuple[Int64Array, Int32Array, Float32Array, Int32Array, Float32Array]

@@ -88,12 +88,6 @@ class Dimension:
             self, range=replace(self.range, low=min(self.range.low, value), high=max(self.range.high, value))
         )
 
-    def holds(self, value: Any) -> bool:
-        """Whether a value is in it."""
-        if isinstance(self.range, Choices):
-            return value in self.range.values
-        return isinstance(value, int | float) and self.range.low <= value <= self.range.high
-
     def _ends(self, given: Between) -> tuple[float, float]:
         return (math.log(given.low), math.log(given.high)) if given.log else (given.low, given.high)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import itertools
 import logging
 import os
 import re
@@ -119,9 +120,10 @@ class _Desk:
     def __init__(self) -> None:
         self.asked: asyncio.Queue[tuple[int, int, int, float]] = asyncio.Queue()
         self.answers: dict[int, asyncio.Future[bool]] = {}
+        self.keys = itertools.count()
 
     async def report(self, number: int, epoch: int, value: float) -> bool:
-        key = len(self.answers)
+        key = next(self.keys)
         self.answers[key] = asyncio.get_running_loop().create_future()
         await self.asked.put((key, number, epoch, value))
         return await self.answers[key]
@@ -130,7 +132,7 @@ class _Desk:
         return await self.asked.get()
 
     async def answer(self, key: int, given_up: bool) -> None:
-        self.answers[key].set_result(given_up)
+        self.answers.pop(key).set_result(given_up)
 
 
 def _connected(engine: EngineConfig) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -82,13 +82,13 @@ class Study:
         self._trials: list[FrozenTrial] = []
         self._n_trials = 0
         self._read()
-        self._left = [trial for trial in self._trials if trial.state == TrialState.RUNNING and self._is_left(trial)]
 
     # ---- asking and telling
 
     def ask(self) -> Trial:
         """The next trial: one that was begun and left, else a new one."""
-        handle = optuna.Trial(self.study, self._left.pop(0)._trial_id) if self._left else self.study.ask()
+        left = self._left()
+        handle = optuna.Trial(self.study, left[0]._trial_id) if left else self.study.ask()
         if self.shared:
             handle.set_user_attr("owner", self.owner)
             self._read()
@@ -105,7 +105,8 @@ class Study:
 
     def next_number(self) -> int:
         """The number the next trial will have, if nobody else asks."""
-        return self._left[0].number if self._left else self._n_trials
+        left = self._left()
+        return left[0].number if left else self._n_trials
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Note the value of an epoch.
@@ -122,12 +123,10 @@ class Study:
         """Note what a trial came to; one that somebody else has told already stays as it is."""
         handle = self._handles.pop(number)
         state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-        try:
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
             handle.set_user_attr(_OURS, {key: value for key, value in asdict(outcome).items() if value is not None})
             values = outcome.values if outcome.state == "complete" else None
             self.study.tell(handle, values, state[outcome.state])
-        except optuna.exceptions.UpdateFinishedTrialError:
-            pass
         self._read()
 
     def beat(self) -> None:
@@ -171,6 +170,11 @@ class Study:
         by_name = {dimension.name: dimension for dimension in self.space.dimensions}
         return {name: _decoded(by_name[name], value) for name, value in trial.params.items() if name in by_name}
 
+    def _left(self) -> list[FrozenTrial]:
+        """Trials that were begun, and that nobody is at."""
+        running = (trial for trial in self._trials if trial.state == TrialState.RUNNING)
+        return [trial for trial in running if trial.number not in self._handles and self._is_left(trial)]
+
     def _is_left(self, trial: FrozenTrial) -> bool:
         owner = trial.user_attrs.get("owner")
         if owner in (self.owner, "") or not self.shared:
@@ -207,7 +211,6 @@ def open_study(
         DataError: The study is there and has trials of something else.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     try:
         study = optuna.create_study(
             storage=_opened_by_one_of_several(storage),
@@ -271,13 +274,21 @@ class StrategySampler(optuna.samplers.BaseSampler):
         first: What trial 0 tries.
         sampler: tpe, gp or cmaes.
         seed: Of the search.
-        space: What is searched.
         several: Whether trials run at once.
+        tried: Gives the trials that are over.
     """
 
-    def __init__(self, strategy: Strategy, first: Point, sampler: str, seed: int, several: bool) -> None:
+    def __init__(
+        self,
+        strategy: Strategy,
+        first: Point,
+        sampler: str,
+        seed: int,
+        several: bool,
+        tried: Callable[[], Sequence[Tried]],
+    ) -> None:
         self.strategy, self.first, self.sampler, self.seed, self.several = strategy, first, sampler, seed, several
-        self.tried: Any = list
+        self.tried = tried
         self._point: Point | None = None
         self._inner: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler()
 
@@ -285,7 +296,9 @@ class StrategySampler(optuna.samplers.BaseSampler):
         """Decide what the trial tries, or who will."""
         number = trial.number
         self._point = self.first if number == 0 else self.strategy.propose(number, self.tried())
-        self._inner = self._made(number)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._inner = self._made(number)
         self._inner.before_trial(study, trial)
 
     def _made(self, number: int) -> optuna.samplers.BaseSampler:

@@ -15,8 +15,8 @@ from recctl.data.dataset import InteractionDataset
 from recctl.errors import RecctlError
 from recctl.experiment import fitting, prepare
 from recctl.experiment.watching import Measure, early_stopping
-from recctl.models._gram import reused
 from recctl.models.base import Recommender
+from recctl.models.gram import reused
 from recctl.training import Epoch, ResumableTraining
 from recctl.tuning.study import Outcome
 
@@ -69,6 +69,8 @@ class Workbench:
             return Outcome("failed", error=str(error), fit_seconds=perf_counter() - start)
         except MemoryError:
             return Outcome("failed", error="out of memory", fit_seconds=perf_counter() - start)
+        except Exception as error:  # one trial's misfortune is not the search's, in whichever process it runs
+            return Outcome("failed", error=f"{type(error).__name__}: {error}", fit_seconds=perf_counter() - start)
 
     def _run(self, task: Task, report: Report) -> Outcome:
         config = task.loaded.config

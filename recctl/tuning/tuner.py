@@ -15,6 +15,7 @@ from recctl.config.schema import TuningConfig
 from recctl.errors import ConfigError, TrainingError
 from recctl.evaluation import METRICS
 from recctl.experiment import Prepared, fitting, load
+from recctl.experiment.flow import require_one_model
 from recctl.experiment.recording import begin, prepare_for, recorded
 from recctl.models.registry import load_model, model_class
 from recctl.models.spaces import Point, Space, declared_space, parse_space
@@ -47,8 +48,10 @@ def tune(
         RecctlError: What went wrong. Trials that fail are no error, unless all do.
     """
     section = loaded.config.tuning or TuningConfig()
+    require_one_model(loaded)
     _space(loaded.config, section)
-    _require_validation(loaded.config)
+    if not loaded.config.has_validation:
+        raise ConfigError("split.val_size: a search is judged by validation, and there is none; write val_size: 0.1")
     prepared, seconds = prepare_for(loaded)
     facts = {"shared": storage is not None, "study": study if storage else "study", "planned": section.n_trials}
     run = begin(store or RunStore(), loaded, "tune", prepared, seconds, tuning=facts)
@@ -68,8 +71,7 @@ def resume(run: Run, storage: str | None = None, more: Sequence[str] = ()) -> bo
     Raises:
         ConfigError: Another process works on it, or its storage is not given.
     """
-    if run.status == "running":
-        raise ConfigError(f"{run.id}: another process is working on it (pid {run.metadata['process']['pid']})")
+    run.require_idle()
     if run.status == "complete" and not more:
         return False
     if run.metadata["tuning"]["shared"] and storage is None:
@@ -104,7 +106,6 @@ class _Search:
         first = self.space.point(_values(config, self.space))
         self.strategy: Strategy = make_strategy(self._planned(), self.space, first, config.seed)
         self.n_trials = min(self.section.n_trials or self.strategy.n_trials, self.strategy.most or 2**31)
-        sampler = StrategySampler(self.strategy, first, self.section.sampler, config.seed, self._several())
         data_hash, split_hash = run_hashes(run)
         identity = {
             "data": data_hash,
@@ -120,9 +121,9 @@ class _Search:
             identity,
             _pruner(self.section, config),
         )
-        study.sampler = sampler
         self.study = Study(study, self.space, run.id, shared=storage is not None)
-        sampler.tried = self.study.tried
+        sampler = self.section.sampler, config.seed, self._several(), self.study.tried
+        study.sampler = StrategySampler(self.strategy, first, *sampler)
         if any(dimension.name.startswith("data.") for dimension in self.space.dimensions):
             progress.notice(
                 "options of the data are searched: trials that differ in them have validations of their own"
@@ -151,11 +152,11 @@ class _Search:
                         for number, outcome in pool.wait(_BEAT):
                             self._told(number, outcome)
                             self._show(task)
-                        self.study.beat()
                     elif waiting:  # for trials of other searches in the same study
                         sleep(1)
                     else:
                         break
+                    self.study.beat()
         finally:
             pool.close()
             shutil.rmtree(self.run.path / "shared", ignore_errors=True)
@@ -305,8 +306,9 @@ def _space(config: Config, section: TuningConfig) -> Space:
 def _values(config: Config, space: Space) -> Point:
     """What a config says of each dimension."""
     found: Point = {}
+    values = config.model_dump()
     for dimension in space.dimensions:
-        here: Any = config.model_dump()
+        here: Any = values
         for part in dimension.path:
             here = here[int(part)] if isinstance(here, list) else here.get(part) if isinstance(here, dict) else None
         found[dimension.name] = here
@@ -323,8 +325,3 @@ def _pruner(section: TuningConfig, config: Config) -> optuna.pruners.BasePruner:
 
 def _n_epochs(config: Config) -> int:
     return int(config.model.params.get("epochs", config.model.params.get("n_epochs", 1)))
-
-
-def _require_validation(config: Config) -> None:
-    if not config.split.val_size and not getattr(config.split, "validation", None):
-        raise ConfigError("split.val_size: a search is judged by validation, and there is none; write val_size: 0.1")

@@ -6,16 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 
 from recctl import InteractionDataset, RunStore, tuning
 from recctl.data import sharing
-from recctl.tuning import pools
+from recctl.tuning import pools, study
 from recctl.tuning.pools import Processes
+from recctl.tuning.study import Outcome
 from recctl.tuning.trials import Task, Workbench
 from tests.tuning.searches import EASE, EPOCHS, load, trials
 
@@ -65,6 +70,14 @@ def workbench(tmp_path: Path, text: str) -> tuple[Workbench, Task]:
     return Workbench(loaded.config, *parts, ["rmse"], -1.0), Task(0, loaded, tmp_path / "trial", None)
 
 
+def outcome_of(pool: Processes, task: Task) -> Outcome:
+    pool.start(task)
+    over: list[tuple[int, Outcome]] = []
+    while not over:
+        over = pool.wait(60)
+    return over[0][1]
+
+
 def test_a_trial_whose_worker_dies_is_begun_again_and_goes_on(tmp_path: Path) -> None:
     bench, task = workbench(tmp_path, EPOCHS.replace("n_epochs: 12", "n_epochs: 60"))
     heard: list[int] = []
@@ -75,23 +88,14 @@ def test_a_trial_whose_worker_dies_is_begun_again_and_goes_on(tmp_path: Path) ->
             os.kill(pool._workers[0].process.pid, signal.SIGKILL)
         return False
 
-    pool = Processes(bench, 1, on_report, tmp_path / "shared")
-    try:
-        pool.start(task)
-        over: list = []
-        while not over:
-            over = pool.wait(60)
-    finally:
-        pool.close()
+    with closing(Processes(bench, 1, on_report, tmp_path / "shared")) as pool:
+        outcome = outcome_of(pool, task)
     assert heard[4] == 5
     assert 2 < heard[5] <= 6, "it went on from its checkpoint"
-    assert over[0][1] == bench.run(task, lambda epoch, value: False).__class__(
-        **{**vars(bench.run(task, lambda epoch, value: False)), **_seconds(over[0][1])}
-    )
-
-
-def _seconds(outcome: object) -> dict:
-    return {name: value for name, value in vars(outcome).items() if name.endswith("seconds")}
+    (tmp_path / "whole").mkdir()
+    whole = bench.run(replace(task, folder=tmp_path / "whole"), lambda epoch, value: False)
+    assert (outcome.values, outcome.metrics, outcome.chosen_epoch) == (whole.values, whole.metrics, whole.chosen_epoch)
+    assert Path(outcome.model).read_bytes() == Path(whole.model).read_bytes()
 
 
 def test_a_trial_that_kills_every_worker_fails_and_the_search_goes_on(tmp_path: Path) -> None:
@@ -101,17 +105,35 @@ def test_a_trial_that_kills_every_worker_fails_and_the_search_goes_on(tmp_path: 
         os.kill(pool._workers[0].process.pid, signal.SIGKILL)
         return False
 
-    pool = Processes(bench, 1, on_report, tmp_path / "shared")
-    try:
-        pool.start(task)
-        over: list = []
-        while not over:
-            over = pool.wait(60)
-        assert over[0][1].state == "failed"
-        assert f"its process died {pools.LIVES} times" in over[0][1].error
+    with closing(Processes(bench, 1, on_report, tmp_path / "shared")) as pool:
+        outcome = outcome_of(pool, task)
+        assert outcome.state == "failed"
+        assert f"its process died {pools.LIVES} times" in outcome.error
         assert pool.free == 1
-    finally:
-        pool.close()
+
+
+def test_searches_of_one_study_wait_for_each_others_rounds(workdir: Path) -> None:
+    (workdir / "tune.yaml").write_text(EASE)
+    recctl = [sys.executable, "-m", "recctl", "tune", "tune.yaml", "--strategy", "coarse_to_fine", "--trials", "10"]
+    shared = [*recctl, "--json", "-q", "--storage", f"sqlite:///{workdir}/shared.db", "--study", "ours"]
+    both = [subprocess.Popen([*shared, "--runs-dir", f"runs-{at}"], stdout=subprocess.PIPE) for at in range(2)]
+    answers = [json.loads(process.communicate(timeout=120)[0]) for process in both]
+    alone = json.loads(subprocess.run([*recctl, "--json", "-q"], capture_output=True, check=True).stdout)
+    again = json.loads(subprocess.run([*shared, "--runs-dir", "runs-2"], capture_output=True, check=True).stdout)
+    assert sum(Path(answer["path"], "log.txt").read_text().count(" trial ") for answer in answers) == 10
+    runs = (RunStore(workdir / "runs").resolve(alone["run_id"]), RunStore(workdir / "runs-2").resolve(again["run_id"]))
+    pd.testing.assert_frame_equal(*map(trials, runs))
+
+
+def test_a_trial_of_a_search_that_fell_silent_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, store = f"sqlite:///{tmp_path}/shared.db", RunStore(tmp_path / "runs")
+    loaded = load(tmp_path, EASE, "tuning.n_trials=4")
+    tuning.tune(load(tmp_path, EASE, "tuning.n_trials=2"), store, storage, "ours")
+    optuna.load_study(study_name="ours", storage=storage).ask().set_user_attr("owner", "somebody")
+    with_another = tuning.tune(loaded, store, storage, "ours")
+    assert list(trials(with_another)["number"]) == [0, 1, 3], "it may be under way"
+    monkeypatch.setattr(study, "SILENT", timedelta(0))
+    assert list(trials(tuning.tune(loaded, store, storage, "ours"))["number"]) == [0, 1, 2, 3]
 
 
 def children(pid: int) -> list[int]:
