@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from recctl import progress
+from recctl import cli, progress
 
 # Tests run side by side: torch's threads, which spin while they wait, would then make each other wait.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -80,6 +82,28 @@ def heard() -> Iterator[Heard]:
         yield listener
 
 
+class Outcome:
+    """What a call of the command line came to."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def recctl(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    def call(*arguments: str) -> Outcome:
+        capsys.readouterr()
+        code = cli.run(list(arguments))
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
 def wanted(what: object, how: str) -> None:
     """Skip what needs something that is not here; with RECCTL_TEST_ALL it fails, so that it runs somewhere.
 
@@ -91,4 +115,4 @@ def wanted(what: object, how: str) -> None:
     if not there and os.environ.get("RECCTL_TEST_ALL"):
         pytest.fail(f"RECCTL_TEST_ALL is set, and there is missing: {how}", pytrace=False)
     if not there:
-        pytest.skip(f"needs {how}", allow_module_level=True)
+        pytest.skip(f"needs {how}", allow_module_level=True)  # not in .ci/run, which has all of it

@@ -275,6 +275,11 @@ class Config(Section):
     models: list[ComparedModel] = []
     """What `recctl compare` fits and compares, instead of `model`: a list of {name, params}."""
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is a validation part."""
+        return bool(self.split.val_size or getattr(self.split, "validation", None))
+
     @model_validator(mode="before")
     @classmethod
     def _random_unless_said(cls, values: Any) -> Any:

@@ -127,7 +127,7 @@ def _training(config: Config) -> Iterator[Problem]:
     from recctl.models.registry import model_class, model_classes, model_names
 
     name, stopping = config.model.name, config.training.early_stopping
-    if config.training.refit and not _has_validation(config):
+    if config.training.refit and not config.has_validation:
         yield ("training", "refit"), "there is no validation part to fit on as well; set split.val_size"
     if stopping is None or name not in model_names():
         return
@@ -141,7 +141,7 @@ def _training(config: Config) -> Iterator[Problem]:
         return
     if problem := _problem_of_key(stopping.monitor):
         yield (*place, "monitor"), problem
-    if not _has_validation(config):
+    if not config.has_validation:
         yield place, f"{stopping.monitor} is watched on validation, and there is none; set split.val_size"
 
 
@@ -209,10 +209,6 @@ def compared_alone(config: Config, place: int) -> Config:
     if entry.training is None and entry.name in model_names() and not model_class(entry.name).trained_in_epochs:
         alone.training.early_stopping = None
     return alone
-
-
-def _has_validation(config: Config) -> bool:
-    return bool(config.split.val_size or getattr(config.split, "validation", None))
 
 
 def _problem_of_key(key: str) -> str | None:

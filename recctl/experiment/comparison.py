@@ -91,8 +91,7 @@ def resume(run: Run) -> bool:
         raise ConfigError(f"{run.id}: is no comparison; go on with: recctl train --resume {run.id}")
     if run.status == "complete":
         return False
-    if run.status == "running":
-        raise ConfigError(f"{run.id}: another process is working on it (pid {run.metadata['process']['pid']})")
+    run.require_idle()
     store = RunStore(run.path.parent)
     given = {entry["label"]: entry["run_id"] for entry in run.metadata["compared"] if entry["given"]}
     contenders = [
@@ -140,8 +139,7 @@ def _checked(terms: Terms, repeats: Repeats, contenders: list[Contender]) -> Ter
         split = contender.loaded.config.split
         if repeats.n_folds and split.strategy not in ("random", "k_fold"):
             problems.append(f"--folds: draws interactions at random; split.strategy is {split.strategy}")
-        has_validation = bool(split.val_size or getattr(split, "validation", None))
-        if not has_validation and terms.on == "validation":
+        if not contender.loaded.config.has_validation and terms.on == "validation":
             problems.append(f"{contender.label}: there is no validation part to choose by; set split.val_size")
     if terms.reference is not None and terms.reference not in labels:
         problems.append(f"reference={terms.reference!r}: is none of {', '.join(labels)}")

@@ -22,7 +22,7 @@ def train(loaded: LoadedConfig, store: RunStore | None = None) -> Run:
     Raises:
         RecctlError: What went wrong; a run that was begun says so in its metadata.
     """
-    _require_one_model(loaded)
+    require_one_model(loaded)
     prepared, seconds = prepare_for(loaded)
     run = begin(store or RunStore(), loaded, "train", prepared, seconds)
     with recorded(run):
@@ -54,7 +54,7 @@ def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None 
         store: Where runs are kept.
         parent: A run whose split is used; made anew if None.
     """
-    _require_one_model(loaded)
+    require_one_model(loaded)
     prepared, seconds = prepare_for(loaded, parent)
     run = begin(store or RunStore(), loaded, "fit", prepared, seconds, parent)
     with recorded(run):
@@ -70,8 +70,7 @@ def resume(run: Run) -> bool:
     """
     if run.status == "complete":
         return False
-    if run.status == "running":
-        raise ConfigError(f"{run.id}: another process is working on it (pid {run.metadata['process']['pid']})")
+    run.require_idle()
     if run.metadata["kind"] not in ("train", "fit", "split"):
         raise ConfigError(f"{run.id}: go on with: {resuming_command(run)}")
     loaded = load(run.path / "config.yaml")
@@ -125,7 +124,12 @@ def evaluate(
     return part, fitting.evaluate_part(run, part, prepared, model, config)
 
 
-def _require_one_model(loaded: LoadedConfig) -> None:
+def require_one_model(loaded: LoadedConfig) -> None:
+    """Refuse a config of several models.
+
+    Raises:
+        ConfigError: It is one.
+    """
     if loaded.config.models:
         raise ConfigError(f"{loaded.origin}: models: several are for `recctl compare`; this fits the one of model:")
 

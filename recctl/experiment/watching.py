@@ -97,18 +97,15 @@ class Measure:
         found: dict[str, float] = {}
         keys = dict.fromkeys(key for key in (monitor(self.config, has_validation=True), *self.also) if key != "loss")
         section = self.config.evaluation
-        for key in keys:
-            if key in found:
+        for task in ("ranking", "rating_prediction"):
+            named = [key.partition("@") for key in keys if METRICS[key.partition("@")[0]].task == task]
+            if not named:
                 continue
-            name = key.partition("@")[0]
-            alike = [METRICS[name].task == METRICS[other.partition("@")[0]].task for other in keys]
-            together = [other.partition("@") for other, same in zip(keys, alike, strict=True) if same]
             evaluator = Evaluator(
-                [name for name, _, _ in together],
-                sorted({int(k or 10) for _, _, k in together}),
+                [name for name, _, _ in named],
+                sorted({int(k or 10) for _, _, k in named}),
                 relevance_threshold=section.relevance_threshold,
                 on_unknown=section.on_unknown,
             )
-            history = self.validation.history
-            found |= evaluator.evaluate(model, self.validation, METRICS[name].task, train_data=history)
+            found |= evaluator.evaluate(model, self.validation, task, train_data=self.validation.history)
         return {key: found[key] for key in keys}

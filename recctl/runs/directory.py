@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from recctl import artifacts, atomic
 from recctl.config import to_yaml
-from recctl.errors import ArtifactError
+from recctl.errors import ArtifactError, ConfigError
 from recctl.runs.environment import environment
 
 if TYPE_CHECKING:
@@ -126,6 +126,15 @@ class Run:
             if started is None or started != process.get("started"):
                 return "died"
         return recorded
+
+    def require_idle(self) -> None:
+        """Refuse a run that another process works on.
+
+        Raises:
+            ConfigError: One does.
+        """
+        if self.status == "running":
+            raise ConfigError(f"{self.id}: another process is working on it (pid {self.metadata['process']['pid']})")
 
     def timed(self, stage: str) -> _Timer:
         """A context that records how long a stage took, in seconds."""

@@ -13,29 +13,8 @@ from typing import Any
 
 import pytest
 
-from recctl.cli import run
 from recctl.cli.assertions import parse, require
 from recctl.errors import AssertionFailedError, ConfigError
-
-
-class Outcome:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def recctl(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Any:
-    def call(*arguments: str) -> Outcome:
-        capsys.readouterr()
-        code = run(list(arguments))
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return call
 
 
 def test_train_ends_with_metrics_and_the_run(recctl: Any, workdir: Path) -> None:

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from recctl import RunStore, experiment
-from recctl.cli import run as command
 from recctl.experiment import fitting
 from recctl.runs import Run
+from tests.conftest import Outcome
 
 SEVERAL = """\
 seed: 7
@@ -34,14 +34,7 @@ ONE = {
 }
 
 
-class Outcome:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
+class Compared(Outcome):
     @property
     def comparison(self) -> Any:
         return self.json["comparison"]
@@ -52,17 +45,15 @@ class Outcome:
 
 
 @pytest.fixture
-def recctl(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+def recctl(recctl: Any) -> Any:
     Path("several.yaml").write_text(SEVERAL)
     for name, model in ONE.items():
         Path(f"{name}.yaml").write_text(f"{SHARED}model: {model}\n")
 
-    def call(*arguments: str) -> Outcome:
-        capsys.readouterr()
+    def call(*arguments: str) -> Compared:
         few = ["--resamples", "500"] if arguments[0] == "compare" and "--resume" not in arguments else []
-        code = command([*arguments, *few])
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
+        done = recctl(*arguments, *few)
+        return Compared(done.code, done.out, done.err)
 
     return call
 
