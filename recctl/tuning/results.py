@@ -123,7 +123,7 @@ def write_figures(folder: Path, study: Study, monitor: str) -> list[str]:
 
 
 def _write_page(path: Path, figure: Any) -> None:
-    from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+    from plotly.offline import get_plotlyjs
 
     script = path.with_name("plotly.min.js")
     if not script.exists():
