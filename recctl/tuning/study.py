@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import optuna
-import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
-from recctl import rng
-from recctl.errors import ConfigError, DataError
-from recctl.models.hyperparameters import Between
-from recctl.models.spaces import Dimension, Point, Space
-from recctl.runs.environment import without_password
-from recctl.tuning.strategies import Strategy, Tried
+from recctl.models.spaces import Point, Space
+from recctl.tuning.sampling import decoded, suggest
+from recctl.tuning.strategies import Tried
 
 # A trial of another machine that has not been heard of for so long is taken up here.
 SILENT = timedelta(minutes=5)
@@ -95,7 +87,7 @@ class Study:
         self._n_trials = max(self._n_trials, handle.number + 1)
         point: Point = {}
         for dimension in self.space.active(point):
-            point[dimension.name] = _suggest(handle, dimension)
+            point[dimension.name] = suggest(handle, dimension)
         self._handles[handle.number] = handle
         return Trial(handle.number, point)
 
@@ -168,7 +160,7 @@ class Study:
     def point_of(self, trial: FrozenTrial) -> Point:
         """What a trial tried."""
         by_name = {dimension.name: dimension for dimension in self.space.dimensions}
-        return {name: _decoded(by_name[name], value) for name, value in trial.params.items() if name in by_name}
+        return {name: decoded(by_name[name], value) for name, value in trial.params.items() if name in by_name}
 
     def _left(self) -> list[FrozenTrial]:
         """Trials that were begun, and that nobody is at."""
@@ -188,168 +180,3 @@ def outcome_of(trial: FrozenTrial) -> dict[str, Any]:
     """What was noted of a trial's outcome, as plain values."""
     noted: dict[str, Any] = trial.user_attrs.get(_OURS, {})
     return noted
-
-
-def open_study(
-    storage: str,
-    name: str,
-    directions: Sequence[Literal["min", "max"]],
-    identity: Mapping[str, Any],
-    pruner: optuna.pruners.BasePruner,
-) -> optuna.Study:
-    """The study of a name, made if there is none.
-
-    Args:
-        storage: The URL of a database.
-        name: The study's.
-        directions: Of each metric.
-        identity: What its trials must have in common.
-        pruner: What ends trials that do badly.
-
-    Raises:
-        ConfigError: The storage can't be opened.
-        DataError: The study is there and has trials of something else.
-    """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        study = optuna.create_study(
-            storage=_opened_by_one_of_several(storage),
-            study_name=name,
-            load_if_exists=True,
-            directions=["maximize" if direction == "max" else "minimize" for direction in directions],
-            pruner=pruner,
-        )
-    except ImportError as error:
-        raise ConfigError(f"storage {without_password(storage)}: {error}; pip install 'recctl[postgres]'") from None
-    except Exception as error:  # whatever a database driver raises
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"storage {without_password(storage)}: can't be opened: {reason}") from error
-    # Through JSON, as the storage gives it back.
-    wanted = json.loads(json.dumps(identity))
-    found = study.user_attrs.get(_OURS)
-    if found is None:
-        study.set_user_attr(_OURS, wanted)
-    elif found != wanted:
-        differing = ", ".join(key for key in wanted if found.get(key) != wanted[key])
-        raise DataError(
-            f"study {name!r} in {without_password(storage)} has trials of another {differing}; "
-            "give this search a --study of its own"
-        )
-    return study
-
-
-def _opened_by_one_of_several(storage: str) -> optuna.storages.RDBStorage:
-    # Searches that begin at once all make the tables of an empty database: one of them can, the others try again.
-    for _ in range(4):
-        with suppress(sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
-            return _opened(storage)
-        time.sleep(0.5)
-    return _opened(storage)
-
-
-def _opened(storage: str) -> optuna.storages.RDBStorage:
-    if not storage.startswith("sqlite:"):
-        # Which driver SQLAlchemy takes by itself depends on its version.
-        url = storage.replace("postgresql://", "postgresql+psycopg://", 1)
-        return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-    opened = optuna.storages.RDBStorage(storage, engine_kwargs={"connect_args": {"timeout": 60}})
-
-    @sqlalchemy.event.listens_for(opened.engine, "connect")
-    def _(connection: Any, _: Any) -> None:
-        # A commit waits for no disk: what is told survives the process, if not the machine.
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    opened.engine.dispose()
-    return opened
-
-
-class StrategySampler(optuna.samplers.BaseSampler):
-    """Gives Optuna the points of a strategy; what the strategy leaves open is sampled by one of Optuna's own.
-
-    That one is made anew for each trial, seeded by the trial's number.
-
-    Args:
-        strategy: Proposes points.
-        first: What trial 0 tries.
-        sampler: tpe, gp or cmaes.
-        seed: Of the search.
-        several: Whether trials run at once.
-        tried: Gives the trials that are over.
-    """
-
-    def __init__(
-        self,
-        strategy: Strategy,
-        first: Point,
-        sampler: str,
-        seed: int,
-        several: bool,
-        tried: Callable[[], Sequence[Tried]],
-    ) -> None:
-        self.strategy, self.first, self.sampler, self.seed, self.several = strategy, first, sampler, seed, several
-        self.tried = tried
-        self._point: Point | None = None
-        self._inner: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler()
-
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Decide what the trial tries, or who will."""
-        number = trial.number
-        self._point = self.first if number == 0 else self.strategy.propose(number, self.tried())
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._inner = self._made(number)
-        self._inner.before_trial(study, trial)
-
-    def _made(self, number: int) -> optuna.samplers.BaseSampler:
-        seed = int(rng.stream(self.seed, "tuning", number).integers(2**31))
-        if self._point is not None:
-            return optuna.samplers.RandomSampler(seed)
-        if self.sampler == "gp":
-            return optuna.samplers.GPSampler(seed=seed)
-        if self.sampler == "cmaes":
-            try:
-                return optuna.samplers.CmaEsSampler(seed=seed)
-            except ImportError:
-                raise ConfigError("tuning.sampler: cmaes needs a package: pip install 'recctl[cmaes]'") from None
-        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=self.several)
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        """What is sampled together."""
-        return {} if self._point is not None else self._inner.infer_relative_search_space(study, trial)
-
-    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
-        """The values of what is sampled together."""
-        return {} if self._point is not None else self._inner.sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any
-    ) -> Any:
-        """The value of one thing."""
-        if self._point is not None and param_name in self._point:
-            return _encoded(self._point[param_name])
-        return self._inner.sample_independent(study, trial, param_name, param_distribution)
-
-    def after_trial(self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
-        """Nothing: what there is to know stands in the storage."""
-
-
-def _suggest(handle: optuna.Trial, dimension: Dimension) -> Any:
-    given = dimension.range
-    if isinstance(given, Between):
-        if dimension.whole:
-            return handle.suggest_int(dimension.name, int(given.low), int(given.high), log=given.log)
-        return handle.suggest_float(dimension.name, given.low, given.high, log=given.log)
-    choices = [_encoded(value) for value in given.values]
-    return _decoded(dimension, handle.suggest_categorical(dimension.name, choices))
-
-
-def _encoded(value: Any) -> Any:
-    """A choice as Optuna keeps them: scalars as they are, lists as text."""
-    return json.dumps(value) if isinstance(value, list | dict | tuple) else value
-
-
-def _decoded(dimension: Dimension, value: Any) -> Any:
-    if isinstance(dimension.range, Between):
-        return value
-    return next(choice for choice in dimension.range.values if _encoded(choice) == value)

@@ -8,6 +8,7 @@ from time import monotonic, sleep
 from typing import Any
 
 import optuna
+from optuna.storages import RDBStorage
 
 from recctl import progress
 from recctl.config import Config, LoadedConfig
@@ -24,8 +25,10 @@ from recctl.runs.store import run_hashes
 from recctl.training.early_stopping import direction
 from recctl.tuning import results
 from recctl.tuning.pools import InProcess, Pool, Processes
+from recctl.tuning.sampling import StrategySampler
+from recctl.tuning.storage import open_storage, open_study
 from recctl.tuning.strategies import Strategy, make_strategy
-from recctl.tuning.study import Outcome, StrategySampler, Study, Trial, open_study, outcome_of
+from recctl.tuning.study import Outcome, Study, Trial, outcome_of
 from recctl.tuning.trials import Task, Workbench
 
 _BEAT = 30.0
@@ -52,11 +55,12 @@ def tune(
     _space(loaded.config, section)
     if not loaded.config.has_validation:
         raise ConfigError("split.val_size: a search is judged by validation, and there is none; write val_size: 0.1")
+    shared = open_storage(storage) if storage else None
     prepared, seconds = prepare_for(loaded)
     facts = {"shared": storage is not None, "study": study if storage else "study", "planned": section.n_trials}
     run = begin(store or RunStore(), loaded, "tune", prepared, seconds, tuning=facts)
     with recorded(run):
-        _search(run, loaded, prepared, storage)
+        _search(run, loaded, prepared, shared)
     return run
 
 
@@ -77,15 +81,16 @@ def resume(run: Run, storage: str | None = None, more: Sequence[str] = ()) -> bo
     if run.metadata["tuning"]["shared"] and storage is None:
         raise ConfigError(f"{run.id}: its trials are in a database: say --storage again")
     loaded = load(run.path / "config.yaml", more)
+    shared = open_storage(storage) if storage else None
     prepared, _ = prepare_for(loaded, run)
     run.begin()
     with recorded(run):
-        _search(run, loaded, prepared, storage)
+        _search(run, loaded, prepared, shared)
     return True
 
 
-def _search(run: Run, loaded: LoadedConfig, prepared: Prepared, storage: str | None) -> None:
-    search = _Search(run, loaded, prepared, storage)
+def _search(run: Run, loaded: LoadedConfig, prepared: Prepared, shared: RDBStorage | None) -> None:
+    search = _Search(run, loaded, prepared, shared)
     try:
         with run.timed("search"):
             search.run_trials()
@@ -97,7 +102,7 @@ def _search(run: Run, loaded: LoadedConfig, prepared: Prepared, storage: str | N
 class _Search:
     """One search, and all it has at hand."""
 
-    def __init__(self, run: Run, loaded: LoadedConfig, prepared: Prepared, storage: str | None) -> None:
+    def __init__(self, run: Run, loaded: LoadedConfig, prepared: Prepared, shared: RDBStorage | None) -> None:
         config = loaded.config
         self.run, self.loaded, self.prepared = run, loaded, prepared
         self.section = config.tuning or TuningConfig()
@@ -115,13 +120,13 @@ class _Search:
             "space": [str(dimension) for dimension in self.space.dimensions],
         }
         study = open_study(
-            storage or f"sqlite:///{run.path / 'study.db'}",
+            shared or open_storage(f"sqlite:///{run.path / 'study.db'}"),
             run.metadata["tuning"]["study"] or run.id,
             [direction(monitor) for monitor in self.monitors],
             identity,
             _pruner(self.section, config),
         )
-        self.study = Study(study, self.space, run.id, shared=storage is not None)
+        self.study = Study(study, self.space, run.id, shared=shared is not None)
         sampler = self.section.sampler, config.seed, self._several(), self.study.tried
         study.sampler = StrategySampler(self.strategy, first, *sampler)
         if any(dimension.name.startswith("data.") for dimension in self.space.dimensions):

@@ -227,8 +227,10 @@ def test_a_study_in_a_database_is_for_one_search(tmp_path: Path) -> None:
     assert len(trials(second)) == 5, "two more than there were"
     with pytest.raises(DataError, match=r"'ours' .*has trials of another data, split; give this search a --study"):
         tuning.tune(load(tmp_path, EASE, "seed=1"), store, storage, "ours")
-    with pytest.raises(ConfigError, match=r"can't be opened"):
+    n_runs = len(store.ids())
+    with pytest.raises(ConfigError, match="can't be opened"):
         tuning.tune(loaded, store, f"sqlite:///{tmp_path}/no/such/folder.db", "x")
+    assert len(store.ids()) == n_runs, "it is refused before a run is begun"
 
 
 def test_a_password_is_not_told(tmp_path: Path) -> None:
