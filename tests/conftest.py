@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import invalidate_caches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from recctl import cli, progress
+from recctl import cli, plugins, progress
 
 # Tests run side by side: torch's threads, which spin while they wait, would then make each other wait.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -39,6 +40,26 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RECCTL_CONFIG", "RECCTL_RUNS_DIR", "RECCTL_THREADS", "RECCTL_MEMORY", "RECCTL_MODELS_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RECCTL_DATA_HOME", str(tmp_path / "data-home"))
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, str, str], None]]:
+    """Install a package that offers something: `package(group, name, its code, the object in it)`."""
+    folder = tmp_path / "site-packages"
+    monkeypatch.syspath_prepend(str(folder))
+
+    def install(group: str, name: str, code: str, what: str) -> None:
+        module = f"pack_{name.replace('-', '_')}"
+        info = folder / f"{module}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (folder / f"{module}.py").write_text(code + "\n")
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[recctl.{group}]\n{name} = {module}:{what}\n")
+        invalidate_caches()
+        plugins.offered.cache_clear()
+
+    yield install
+    plugins.offered.cache_clear()
 
 
 @pytest.fixture

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import os
 import pkgutil
-from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import recctl.models
-from recctl import artifacts
+from recctl import artifacts, plugins
 from recctl.errors import ArtifactError, ConfigError, RecctlError
 from recctl.models import model_file
 from recctl.models.base import Recommender
@@ -26,7 +24,7 @@ from recctl.suggest import did_you_mean
 
 def model_names() -> list[str]:
     """Names of all models, in alphabetical order."""
-    return sorted({*_modules(), *_plugins()})
+    return sorted({*_modules(), *plugins.offered("models")})
 
 
 def model_class(name: str) -> type[Recommender]:
@@ -38,13 +36,13 @@ def model_class(name: str) -> type[Recommender]:
     try:
         if name in _modules():
             return _class_in(import_module(f"recctl.models.{_modules()[name]}"), name)
-        if name in _plugins():
-            loaded: type[Recommender] = _plugins()[name].load()
-            return loaded
     except RecctlError:
         raise
     except Exception as error:  # whatever someone else's file does when it is imported
         raise ConfigError(f"model {name!r} can't be imported: {type(error).__name__}: {error}") from error
+    if name in plugins.offered("models"):
+        loaded: type[Recommender] = plugins.load("models", name)
+        return loaded
     raise ConfigError(f"unknown model {name!r}{did_you_mean(name, model_names())}")
 
 
@@ -86,11 +84,6 @@ def _modules() -> dict[str, str]:
     machinery = {"base", "fitted_values", "gram", "hyperparameters", "model_file", "registry", "spaces", "tables"}
     found = (module.name for module in pkgutil.iter_modules(recctl.models.__path__))
     return {name.replace("_", "-"): name for name in found if name not in machinery and not name.startswith("_")}
-
-
-@cache
-def _plugins() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group="recctl.models")}
 
 
 def _class_in(module: ModuleType, name: str) -> type[Recommender]:

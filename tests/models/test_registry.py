@@ -8,7 +8,6 @@ import pytest
 import recctl.models
 from recctl.errors import ArtifactError, ConfigError
 from recctl.models import registry
-from recctl.models.base import Recommender
 from tests.models.suite import toy
 
 SCRATCH = '''
@@ -112,17 +111,18 @@ def test_an_unknown_model_is_suggested():
         registry.model_class("zzz")
 
 
-def test_installed_packages_offer_models(monkeypatch):
-    class Mine(Recommender):
-        name = "mine"
-
-    class Point:
-        def load(self):
-            return Mine
-
-    monkeypatch.setattr(registry, "_plugins", lambda: {"mine": Point()})
+def test_installed_packages_offer_models(package):
+    package(
+        "models", "mine", "from recctl.models.base import Recommender\nclass Mine(Recommender): name = 'mine'", "Mine"
+    )
     assert "mine" in registry.model_names()
-    assert registry.model_class("mine") is Mine
+    assert registry.model_class("mine").name == "mine"
+
+
+def test_a_package_that_breaks_is_named(package):
+    package("models", "broken", "raise RuntimeError('no licence')", "Mine")
+    with pytest.raises(ConfigError, match=r"models: broken of the package pack_broken can't be imported: .*no licence"):
+        registry.model_class("broken")
 
 
 def test_listing_models_imports_none_and_asking_for_one_imports_no_other():
