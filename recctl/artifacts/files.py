@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from recctl.artifacts import arrays, plain_pickle
+from recctl.artifacts import arrays, content_hash, plain_pickle
+from recctl.artifacts.migrations import OLDEST, migrated
 from recctl.atomic import replacing
 from recctl.engines import available_memory, in_words
 from recctl.errors import ArtifactError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _CHUNK = 1 << 23
 _MOST_HEADER = 4096
 
@@ -32,14 +31,14 @@ def _header(kind: str, digest: str, size: int) -> bytes:
 
 
 class _HashingSink:
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, hasher: content_hash.PiecewiseHash) -> None:
         self.file = file
-        self.hash = hashlib.sha256()
+        self.hash = hasher
         self.size = 0
 
     def write(self, data: bytes | memoryview) -> None:
-        self.file.write(data)
         self.hash.update(data)
+        self.file.write(data)
         self.size += len(data)
 
 
@@ -52,20 +51,21 @@ def save(path: Path, kind: str, content: Mapping[str, Any]) -> str:
         content: Plain values and arrays, nested in dicts and lists.
 
     Returns:
-        The SHA-256 of the content. Equal content gives equal files.
+        The hash of the content, made of SHA-256; see `content_hash`. Equal content gives equal files.
 
     Raises:
         ArtifactError: The file can't be written.
     """
     try:
-        with replacing(path) as file:
+        with replacing(path) as file, content_hash.PiecewiseHash() as hasher:
             blank = _header(kind, "0" * 64, 0)
             file.write(blank)
-            sink = _HashingSink(file)
+            sink = _HashingSink(file, hasher)
             plain_pickle.write(sink, arrays.to_plain(dict(content)), offset=len(blank))
             file.seek(0)
-            file.write(_header(kind, sink.hash.hexdigest(), sink.size))
-            return sink.hash.hexdigest()
+            digest = hasher.hexdigest()
+            file.write(_header(kind, digest, sink.size))
+            return digest
     except OSError as error:
         raise ArtifactError(f"{path}: can't be written: {error.strerror}") from error
 
@@ -75,9 +75,10 @@ def _read_header(buffer: memoryview, path: Path) -> tuple[dict[str, Any], int]:
     if not isinstance(header, dict) or not isinstance(header.get("recctl"), str):
         raise ArtifactError(f"{path}: not a recctl file (a pickle of something else)")
     version = header.get("format_version")
-    if version != FORMAT_VERSION:
+    if type(version) is not int or not OLDEST <= version <= FORMAT_VERSION:
         way_out = "; upgrade recctl" if isinstance(version, int) and version > FORMAT_VERSION else ""
-        raise ArtifactError(f"{path}: format version {version!r}; this recctl reads {FORMAT_VERSION}{way_out}")
+        reads = f"{OLDEST} to {FORMAT_VERSION}"
+        raise ArtifactError(f"{path}: format version {version!r}; this recctl reads {reads}{way_out}")
     if not isinstance(header.get("sha256"), str) or not str(header.get("size")).isdecimal():
         raise ArtifactError(f"{path}: damaged: its header has no hash or size")
     return header, end
@@ -123,7 +124,7 @@ def load(path: Path, kind: str, sha256: str | None = None) -> dict[str, Any]:
                 raise ArtifactError(f"{path}: truncated or damaged: {size:,} bytes, its header says {said:,}")
             buffer = _aligned(size, path)
             buffer[: len(first)] = first
-            digest = _read_and_hash(file, buffer, len(first), begin)
+            digest = _read_and_hash(file, buffer, len(first), begin, header["format_version"])
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}") from error
     if digest != header["sha256"] or sha256 not in (None, digest):
@@ -134,6 +135,7 @@ def load(path: Path, kind: str, sha256: str | None = None) -> dict[str, Any]:
     content, end = plain_pickle.read(buffer[begin:], str(path))
     if not isinstance(content, dict) or begin + end != size:
         raise ArtifactError(f"{path}: damaged: holds something else than one dict")
+    content = migrated(kind, header["format_version"], content, str(path))
     return dict(arrays.from_plain(content, str(path)))
 
 
@@ -147,17 +149,14 @@ def _aligned(size: int, path: Path) -> memoryview:
     return memoryview(room[begin : begin + size])
 
 
-def _read_and_hash(file: io.FileIO, buffer: memoryview, done: int, begin: int) -> str:
+def _read_and_hash(file: io.FileIO, buffer: memoryview, done: int, begin: int, version: int) -> str:
     """Fill the buffer from `done` on, hashing from `begin` on; reading and hashing go on side by side."""
-    digest = hashlib.sha256(buffer[begin:done])
-    with ThreadPoolExecutor(1) as hasher:
-        last = None
+    with content_hash.PiecewiseHash() as hasher:
+        hasher.update(buffer[begin:done])
         while done < len(buffer):
             count = file.readinto(buffer[done : done + _CHUNK]) or 0
             if not count:
                 raise OSError(0, "the file became shorter while it was read")
-            last = hasher.submit(digest.update, buffer[done : done + count])
+            hasher.update(buffer[done : done + count])
             done += count
-        if last:
-            last.result()
-    return digest.hexdigest()
+        return hasher.hexdigest() if version > 1 else content_hash.flat(buffer[begin:])

@@ -46,7 +46,7 @@ def sealed(path, content, kind="any", **header):
     values = {
         "recctl": kind,
         "format_version": files.FORMAT_VERSION,
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": hashlib.sha256(hashlib.sha256(content).digest()).hexdigest(),  # of one piece
         "size": f"{len(content):020d}",
     }
     sink = io.BytesIO()
@@ -261,8 +261,8 @@ def test_arrays_that_are_none_are_refused(path, name):
 
 
 HEADERS = {
-    "a newer format": ({"format_version": 2}, "format version 2; this recctl reads 1; upgrade recctl"),
-    "an older format": ({"format_version": 0}, "format version 0; this recctl reads 1"),
+    "a newer format": ({"format_version": 3}, "format version 3; this recctl reads 1 to 2; upgrade recctl"),
+    "an older format": ({"format_version": 0}, "format version 0; this recctl reads 1 to 2"),
     "a version that is text": ({"format_version": "1"}, "format version '1'"),
     "no version": ({"format_version": None}, "format version None"),
     "another kind": ({"recctl": "checkpoint"}, "holds a checkpoint, not a any"),

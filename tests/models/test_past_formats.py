@@ -1,0 +1,49 @@
+"""Files that an older recctl wrote are read as long as there is a recctl."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from recctl import artifacts
+from recctl.artifacts import migrations
+from recctl.errors import ArtifactError
+from recctl.models.registry import load_model, model_names
+from tests.models.past_formats import FOLDER, USERS
+
+VERSIONS = range(migrations.OLDEST, artifacts.FORMAT_VERSION + 1)
+FILES = sorted(FOLDER.glob("*/*.pkl"))
+
+
+def test_there_is_a_file_of_every_model_in_every_format() -> None:
+    there = {(path.parent.name, path.stem) for path in FILES}
+    assert there >= {(str(version), name) for version in VERSIONS for name in model_names()}
+    assert set(migrations.STEPS) == set(VERSIONS) - {artifacts.FORMAT_VERSION}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_file_of_any_format_says_what_it_said(path: Path) -> None:
+    assert artifacts.describe(path)["format_version"] == int(path.parent.name)
+    expected = pd.DataFrame(json.loads(path.with_suffix(".json").read_text()))
+    said = load_model(path).recommend(USERS, k=4)
+    pd.testing.assert_frame_equal(said, expected, check_dtype=False, rtol=1e-5)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_changed_byte_is_seen_in_every_format(tmp_path: Path, version: int) -> None:
+    content = bytearray((FOLDER / str(version) / "ease.pkl").read_bytes())
+    content[-40] ^= 1
+    path = tmp_path / "changed.pkl"
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match="wrong hash"):
+        load_model(path)
+
+
+def test_a_migration_that_finds_something_else_tells_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrations, "STEPS", {1: lambda kind, content: {"weights": content["w"]}, 2: lambda k, c: c})
+    assert migrations.migrated("model", 1, {"w": 1}, "x.pkl") == {"weights": 1}
+    with pytest.raises(ArtifactError, match=r"x\.pkl: damaged: no whole model of format 1 \(KeyError\('w'\)\)"):
+        migrations.migrated("model", 1, {"v": 1}, "x.pkl")
