@@ -16,9 +16,10 @@ from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.errors import ConfigError
 from recctl.kernels import products, sgd
 from recctl.models import _growing
-from recctl.models._cosine import unit_rows
+from recctl.models._cosine import unit_rows, with_columns
 from recctl.models._in_epochs import EpochRecommender
 from recctl.models._validation import RMSE
+from recctl.models.base import Embeddings
 from recctl.models.hyperparameters import Between, fitted, hyperparameter
 
 if TYPE_CHECKING:
@@ -250,6 +251,14 @@ class BiasedFactors(EpochRecommender):
             p, biases = self._fold(histories, z, self._visits())
         z += p
         return z, biases
+
+    def embeddings(self) -> Embeddings:
+        """Tastes with the mean and the user's bias, and a 1; items' factors with a 1, and the item's bias."""
+        tastes, biases = self._people(self.seen, np.arange(self.seen.n_rows, dtype=np.int32))
+        return Embeddings(
+            with_columns(tastes, biases + np.float32(self.mean), 1),
+            with_columns(self.item_factors, 1, self.item_biases),
+        )
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         unit = unit_rows(self.item_factors)

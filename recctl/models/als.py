@@ -18,8 +18,8 @@ from recctl.kernels import products
 from recctl.kernels.least_squares import conjugate_gradients
 from recctl.kernels.least_squares_blocks import blocks
 from recctl.models._alternating import MOST_TASKS, WAY_OUT, Phases, Side, in_phases
-from recctl.models._cosine import unit_rows
-from recctl.models.base import Recommender
+from recctl.models._cosine import unit_rows, with_columns
+from recctl.models.base import Embeddings, Recommender
 from recctl.models.hyperparameters import Between, fitted, hyperparameter
 
 Float64Array = NDArray[np.float64]
@@ -137,6 +137,12 @@ class ALSRecommender(Recommender):
         scores = np.empty(len(users), np.float32)
         products.pair_dots(self.user_factors, self.item_factors, users, items, scores)
         return scores + np.float32(self.mean)
+
+    def embeddings(self) -> Embeddings:
+        """Its factors; with ratings, the mean of all stands against a 1."""
+        if self.implicit:
+            return Embeddings(self.user_factors, self.item_factors)
+        return Embeddings(with_columns(self.user_factors, 1), with_columns(self.item_factors, self.mean))
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         similarity: Float32Array = self._directions[items] @ self._directions.T

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, dataclass_transform
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,19 @@ from recctl.ranking import pairs, rank
 
 if TYPE_CHECKING:
     from recctl.training import Validate
+
+
+class Embeddings(NamedTuple):
+    """Vectors whose inner products are the scores of known users: `score_users(u) = users[u] @ items.T`.
+
+    What a model adds to products of factors (biases, a mean) stands in dimensions of its own, against a 1 on the other
+    side.
+    """
+
+    users: Float32Array
+    """`(n_users, n_dimensions)`, C-contiguous."""
+    items: Float32Array
+    """`(n_items, n_dimensions)`, C-contiguous."""
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(hyperparameter, fitted))
@@ -287,6 +300,14 @@ class Recommender:
     def score_histories(self, histories: InteractionMatrix) -> Float32Array:
         """Scores of every item for people with these histories, `(n, n_items)`."""
         return self._score(histories, None)
+
+    def embeddings(self) -> Embeddings:
+        """Vectors whose inner products are its scores, to 1e-5 of the largest; for indexes and for scoring elsewhere.
+
+        Raises:
+            UnsupportedError: Its scores are no such products.
+        """
+        raise UnsupportedError(f"{self.name} has no embeddings: its scores are no products of vectors")
 
     def rank_users(self, users: Int32Array, k: int, exclude_seen: bool = True) -> tuple[Int32Array, Float32Array]:
         """Item codes and scores of the k best for known users; see `ranking.rank_block`."""

@@ -16,6 +16,7 @@ from recctl.kernels import products, propagation
 from recctl.kernels.sampling import had_among, sample_negatives
 from recctl.models._cosine import unit_rows
 from recctl.models._torch import TorchRecommender
+from recctl.models.base import Embeddings
 from recctl.models.hyperparameters import Between, Choices, hyperparameter
 
 if TYPE_CHECKING:
@@ -181,6 +182,13 @@ class LightGCNRecommender(TorchRecommender):
             people, items = unit_rows(people), self._unit_items
         scores: Float32Array = people @ items.T
         return scores
+
+    def embeddings(self) -> Embeddings:
+        """The rows of E; with sampled_softmax at length 1."""
+        users, items = self._final
+        if self.loss == "sampled_softmax":
+            return Embeddings(unit_rows(users), self._unit_items)
+        return Embeddings(users, items)
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         similarity: Float32Array = self._unit_items[items] @ self._unit_items.T

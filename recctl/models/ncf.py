@@ -14,10 +14,12 @@ from recctl import rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
 from recctl.engines import crew
+from recctl.errors import UnsupportedError
 from recctl.kernels import neighbours, pair_tower
 from recctl.kernels.sampling import sample_negatives
-from recctl.models._cosine import unit_rows
+from recctl.models._cosine import unit_rows, with_columns
 from recctl.models._torch import TorchRecommender
+from recctl.models.base import Embeddings
 from recctl.models.hyperparameters import Between, Choices, hyperparameter
 
 if TYPE_CHECKING:
@@ -224,6 +226,20 @@ class NCFRecommender(TorchRecommender):
         """The users of each item."""
         turned, _ = self.seen.transposed()
         return replace(turned, values=np.ones(turned.nnz, np.float32))
+
+    def embeddings(self) -> Embeddings:
+        """The vectors of GMF, the users' weighed, and the bias against a 1; a tower is no product of vectors.
+
+        Raises:
+            UnsupportedError: The variant has a tower.
+        """
+        if self.variant != "gmf":
+            raise UnsupportedError(
+                f"ncf has no embeddings with variant={self.variant}: its tower is no product of vectors"
+            )
+        weights = self._arrays
+        users = with_columns(weights["user_gmf"] * weights["out_gmf"], 1)
+        return Embeddings(users, with_columns(weights["item_gmf"], weights["bias"]))
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         unit = self._unit_items

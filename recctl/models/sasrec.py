@@ -18,6 +18,7 @@ from recctl.kernels import grouping, sequences
 from recctl.kernels.sampling import had_among
 from recctl.models._cosine import unit_rows
 from recctl.models._torch import TorchRecommender
+from recctl.models.base import Embeddings
 from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter
 
 if TYPE_CHECKING:
@@ -158,10 +159,23 @@ class SASRecRecommender(TorchRecommender):
         targets, scores = self._targets, np.zeros((histories.n_rows, histories.n_columns), np.float32)
         # One after another: a product of many rounds a person's scores as their number wants it.
         for row, out in enumerate(scores):
-            items = histories.columns[histories.starts[row] : histories.starts[row + 1]][-self.max_length :]
+            items = self._latest(histories, row)
             if len(items):
                 np.matmul(targets, self._state(items), out=out)
         return scores
+
+    def _latest(self, histories: InteractionMatrix, row: int) -> Int32Array:
+        """The items of a history that are looked at."""
+        return histories.columns[histories.starts[row] : histories.starts[row + 1]][-self.max_length :]
+
+    def embeddings(self) -> Embeddings:
+        """The state after each user's history, and what states are multiplied with."""
+        histories, users = self.histories, np.zeros((self.histories.n_rows, self.embedding_dim), np.float32)
+        for row, out in enumerate(users):
+            items = self._latest(histories, row)
+            if len(items):
+                out[:] = self._state(items)
+        return Embeddings(users, self._targets)
 
     @cached_property
     def _targets(self) -> Float32Array:
