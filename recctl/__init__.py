@@ -18,11 +18,13 @@ _HOMES = {
     "EarlyStopping": "recctl.training",
     "Evaluator": "recctl.evaluation",
     "InteractionDataset": "recctl.data.dataset",
+    "MLflowLogger": "recctl.tracking",
     "ModelCheckpoint": "recctl.training",
     "Recommender": "recctl.models.base",
     "RecctlError": "recctl.errors",
     "Run": "recctl.runs",
     "RunStore": "recctl.runs",
+    "TensorBoardLogger": "recctl.tracking",
     "compare": "recctl.experiment",
     "load_model": "recctl.models.registry",
     "load_movielens": "recctl.data.sources",
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     from recctl.models.svdpp import SVDPlusPlusRecommender as SVDPlusPlusRecommender
     from recctl.runs import Run as Run
     from recctl.runs import RunStore as RunStore
+    from recctl.tracking import MLflowLogger as MLflowLogger
+    from recctl.tracking import TensorBoardLogger as TensorBoardLogger
     from recctl.training import EarlyStopping as EarlyStopping
     from recctl.training import ModelCheckpoint as ModelCheckpoint
 

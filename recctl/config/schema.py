@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -244,6 +245,35 @@ class EngineConfig(Section):
     """GPUs that a task asks for."""
 
 
+class MLflowConfig(Section):
+    """Which MLflow is told of a run."""
+
+    uri: str | None = Field(None, min_length=1)
+    """A server or a database, as `http://host:5000`, `sqlite:///mlflow.db`; null: $MLFLOW_TRACKING_URI, else MLflow's
+    own choice."""
+    experiment: str = Field("recctl", min_length=1)
+    """The experiment that runs are added to; made if there is none."""
+
+    @field_validator("uri")
+    @classmethod
+    def _no_password(cls, uri: str | None) -> str | None:
+        if uri and re.search(r"://[^/@]*:[^/@]*@", uri):
+            raise ValueError(
+                "every run would record this password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+                "the whole MLFLOW_TRACKING_URI, in the environment"
+            )
+        return uri
+
+
+class TrackingConfig(Section):
+    """Which other programs are told of a run while it goes on; it never fails for their sake."""
+
+    mlflow: MLflowConfig | None = None
+    """An MLflow server or database; null: none."""
+    tensorboard: bool | str = False
+    """Event files for TensorBoard: true for a folder in the run, or a folder that gets one for each run."""
+
+
 class ComparedModel(ModelConfig):
     """One of several models that are compared."""
 
@@ -272,6 +302,8 @@ class Config(Section):
     """How hyperparameters are searched, by `recctl tune`."""
     engine: EngineConfig | None = None
     """Where work that can be divided runs; null: on this machine."""
+    tracking: TrackingConfig | None = None
+    """Which other programs are told of a run; null: none."""
     models: list[ComparedModel] = []
     """What `recctl compare` fits and compares, instead of `model`: a list of {name, params}."""
 

@@ -273,18 +273,19 @@ def _fit_one(
 ) -> None:
     """One model: an ordinary run of training, which is named before it begins its work."""
     progress.notice(f"fitting {entry['label']}" + "".join(_which(entry)))
-    if entry["run_id"] is None:
+    resumed = entry["run_id"] is not None
+    if not resumed:
         run = begin(store, loaded, "train", prepared, comparison.metadata["timings"]["prepare"], comparison)
         entry["run_id"] = run.id
         comparison.save_metadata()
     else:
         run = store.resolve(entry["run_id"])
         run.begin()
-    with recorded(run):
+    with recorded(run, loaded.config, resumed=resumed) as trackers:
         if with_test:
-            fitting.fit_and_evaluate(run, loaded.config, prepared)
+            fitting.fit_and_evaluate(run, loaded.config, prepared, trackers)
             return
-        model = fitting.fit(run, loaded.config, prepared)
+        model = fitting.fit(run, loaded.config, prepared, trackers)
         with run.timed("evaluate_validation"):
             metrics = fitting.evaluate_part(run, "validation", prepared, model, loaded.config)
         run.metadata["monitor"] = fitting.monitor(loaded.config, metrics)

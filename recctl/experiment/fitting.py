@@ -16,6 +16,7 @@ from recctl.experiment.watching import Measure, early_stopping, follow, follow_r
 from recctl.models.base import Recommender
 from recctl.models.registry import load_model, make_model, model_class
 from recctl.runs import Run
+from recctl.tracking import Tracker
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +25,9 @@ Part = Literal["validation", "test"]
 TRAIN, TRAIN_AND_VALIDATION = "train", "train+validation"
 
 
-def fit_and_evaluate(run: Run, config: Config, prepared: Prepared) -> None:
+def fit_and_evaluate(run: Run, config: Config, prepared: Prepared, trackers: Sequence[Tracker] = ()) -> None:
     """Fit on train, measure on validation, fit again on both if that is wanted, and read test."""
-    model = fit(run, config, prepared)
+    model = fit(run, config, prepared, trackers)
     parts: list[Part] = ["validation", "test"] if prepared.split.has_validation else ["test"]
     for part in parts:
         if part == "test" and config.training.refit:
@@ -37,9 +38,9 @@ def fit_and_evaluate(run: Run, config: Config, prepared: Prepared) -> None:
             run.metadata["monitor"] = monitor(config, metrics)
 
 
-def fit(run: Run, config: Config, prepared: Prepared) -> Recommender:
-    """The model of a run, fitted on train."""
-    return load_fitted(run, TRAIN) or _fit_on_train(run, config, prepared)
+def fit(run: Run, config: Config, prepared: Prepared, trackers: Sequence[Tracker] = ()) -> Recommender:
+    """The model of a run, fitted on train; trackers are told of its epochs, where it has some."""
+    return load_fitted(run, TRAIN) or _fit_on_train(run, config, prepared, trackers)
 
 
 def fit_anew(run: Run, config: Config, prepared: Prepared) -> Recommender:
@@ -49,11 +50,13 @@ def fit_anew(run: Run, config: Config, prepared: Prepared) -> Recommender:
     return _fit_on_train(run, config, prepared)
 
 
-def _fit_on_train(run: Run, config: Config, prepared: Prepared) -> Recommender:
+def _fit_on_train(run: Run, config: Config, prepared: Prepared, trackers: Sequence[Tracker] = ()) -> Recommender:
     model = make(config)
     validation = prepared.split.validation(prepared.dataset) if prepared.split.has_validation else None
     stopping = early_stopping(config)
-    followed = follow(run, config, stopping, validation is not None) if model.trained_in_epochs else []
+    followed = []
+    if model.trained_in_epochs:
+        followed = [*follow(run, config, stopping, validation is not None), *trackers]
     measure = None if validation is None else Measure(config, validation)
     _fit(run, model, prepared.split.train(prepared.dataset), "fit", validation=measure, callbacks=followed)
     if stopping:

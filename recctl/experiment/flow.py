@@ -10,6 +10,7 @@ from recctl.experiment import fitting
 from recctl.experiment.checks import load
 from recctl.experiment.preparation import Prepared, read_dataset
 from recctl.experiment.recording import begin, prepare_for, recorded, resuming_command
+from recctl.experiment.tracked import require_trackers
 from recctl.runs import Run, RunStore
 
 
@@ -23,10 +24,11 @@ def train(loaded: LoadedConfig, store: RunStore | None = None) -> Run:
         RecctlError: What went wrong; a run that was begun says so in its metadata.
     """
     require_one_model(loaded)
+    require_trackers(loaded.config)
     prepared, seconds = prepare_for(loaded)
     run = begin(store or RunStore(), loaded, "train", prepared, seconds)
-    with recorded(run):
-        fitting.fit_and_evaluate(run, loaded.config, prepared)
+    with recorded(run, loaded.config) as trackers:
+        fitting.fit_and_evaluate(run, loaded.config, prepared, trackers)
     return run
 
 
@@ -55,10 +57,11 @@ def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None 
         parent: A run whose split is used; made anew if None.
     """
     require_one_model(loaded)
+    require_trackers(loaded.config)
     prepared, seconds = prepare_for(loaded, parent)
     run = begin(store or RunStore(), loaded, "fit", prepared, seconds, parent)
-    with recorded(run):
-        fitting.fit(run, loaded.config, prepared)
+    with recorded(run, loaded.config) as trackers:
+        fitting.fit(run, loaded.config, prepared, trackers)
     return run
 
 
@@ -76,11 +79,11 @@ def resume(run: Run) -> bool:
     loaded = load(run.path / "config.yaml")
     prepared, _ = prepare_for(loaded, run)
     run.begin()
-    with recorded(run):
+    with recorded(run, loaded.config, resumed=True) as trackers:
         if run.metadata["kind"] == "train":
-            fitting.fit_and_evaluate(run, loaded.config, prepared)
+            fitting.fit_and_evaluate(run, loaded.config, prepared, trackers)
         elif run.metadata["kind"] == "fit":
-            fitting.fit(run, loaded.config, prepared)
+            fitting.fit(run, loaded.config, prepared, trackers)
     return True
 
 

@@ -172,7 +172,7 @@ def resolved(loaded: LoadedConfig) -> dict[str, Any]:
             values["split"][name] = from_anywhere(values["split"][name])
     if values["data"]["source"] != "synthetic":
         del values["data"]["synthetic"]
-    for name in ("tuning", "engine"):
+    for name in ("tuning", "engine", "tracking"):
         if values[name] is None:
             del values[name]
     del values["model" if values["models"] else "models"]

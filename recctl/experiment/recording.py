@@ -11,12 +11,15 @@ from time import perf_counter
 from typing import Any
 
 from recctl import progress
-from recctl.config import LoadedConfig
+from recctl.config import Config, LoadedConfig
 from recctl.data.splitting import Split
 from recctl.errors import DataError, RecctlError
+from recctl.experiment import tracked
 from recctl.experiment.preparation import Prepared, prepare, resolved
+from recctl.experiment.tracked import trackers_of
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
+from recctl.tracking import Tracker
 
 
 def prepare_for(loaded: LoadedConfig, run: Run | None = None) -> tuple[Prepared, float]:
@@ -65,12 +68,19 @@ def begin(
 
 
 @contextmanager
-def recorded(run: Run) -> Iterator[None]:
-    """Whatever happens in the block stands in the run's metadata and log afterwards."""
+def recorded(run: Run, config: Config | None = None, *, resumed: bool = False) -> Iterator[list[Tracker]]:
+    """Whatever happens in the block stands in the run's metadata and log afterwards.
+
+    Gives the trackers that a config wants, for the training to tell them of its epochs; they are told of the rest here.
+    """
+    trackers = trackers_of(run, config) if config else []
     try:
-        yield
+        if config:
+            tracked.begin(trackers, run, config, resumed)
+        yield trackers
     except KeyboardInterrupt:
         run.log("interrupted")
+        tracked.end(trackers, run, "interrupted")
         run.end("interrupted")
         progress.notice(f"interrupted; go on with: {resuming_command(run)}")
         raise
@@ -78,7 +88,9 @@ def recorded(run: Run) -> Iterator[None]:
         message = str(error) if isinstance(error, RecctlError) else f"{type(error).__name__}: {error}"
         run.log(traceback.format_exc())
         run.end("failed", message)
+        tracked.end(trackers, run, "failed")
         raise
+    tracked.end(trackers, run, "complete")
     run.log("complete")
     run.end("complete")
 

@@ -1,0 +1,235 @@
+"""Trackers: what they are told is there afterwards, and nothing that befalls them harms a training."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from recctl import MLflowLogger, RunStore, SVDRecommender, TensorBoardLogger, experiment
+from recctl.data.synthetic import generate
+from recctl.errors import ConfigError, TrainingError
+from recctl.tracking import Tracker
+from tests.conftest import Heard, wanted
+
+EPOCHS = """
+data: {source: synthetic, synthetic: {n_users: 60, n_items: 60, n_interactions: 1500}}
+split: {test_size: 0.2, val_size: 0.2}
+model: {name: svd, params: {n_epochs: 4}}
+evaluation: {metrics: [rmse, ndcg], k_values: [10]}
+"""
+CLOSED_FORM = """
+data: {source: synthetic, synthetic: {n_users: 60, n_items: 60, n_interactions: 1500}}
+model: {name: ease, params: {l2_reg: 50}}
+evaluation: {metrics: [ndcg], k_values: [10]}
+"""
+
+
+class Recorder(Tracker):
+    """Keeps what it is told, and fails where it is told to."""
+
+    name = "recorder"
+
+    def __init__(self, fails_at: str = "") -> None:
+        super().__init__()
+        self.fails_at = fails_at
+        self.calls: list[Any] = []
+
+    def _do_it(self, what: str, *told: Any) -> None:
+        self.calls.append((what, *told))
+        if what == self.fails_at:
+            raise OSError(28, "No space left on device")
+
+    def _open(self, title: str, params: Any, tags: Any, resumed: bool) -> None:
+        self._do_it("open", title, params, tags, resumed)
+
+    def _write(self, values: Any, step: int) -> None:
+        self._do_it("write", values, step)
+
+    def _close(self, status: str) -> None:
+        self._do_it("close", status)
+
+
+def fit(tracker: Tracker, **params: Any) -> SVDRecommender:
+    return SVDRecommender(n_epochs=3, **params).fit(generate(40, 30, 600, seed=1), callbacks=[tracker])
+
+
+def train(tmp_path: Path, text: str, *overrides: str):
+    (tmp_path / "config.yaml").write_text(text)
+    loaded = experiment.load(tmp_path / "config.yaml", overrides)
+    return experiment.train(loaded, RunStore(tmp_path / "runs"))
+
+
+# ---- any tracker
+
+
+def test_a_callback_hears_of_every_epoch() -> None:
+    recorder = Recorder()
+    model = fit(recorder)
+    (_, title, params, _, resumed), *writes, close = recorder.calls
+    assert (title, resumed, close) == ("svd", False, ("close", "complete"))
+    assert params == model.hyperparameters()
+    assert [step for _, _, step in writes] == [1, 2, 3]
+    assert set(writes[0][1]) == {"epoch/loss", "epoch/learning_rate", "epoch/seconds"}
+
+
+def test_a_training_that_fails_is_told_of_as_such() -> None:
+    recorder = Recorder()
+    with pytest.raises(TrainingError), recorder as tracker:
+        fit(tracker, lr=1e6)
+    assert recorder.calls[-1] == ("close", "failed")
+    with recorder as tracker:
+        fit(tracker)
+        fit(tracker)
+    assert [call[0] for call in recorder.calls].count("close") == 2
+
+
+@pytest.mark.parametrize("at", ["open", "write", "close"])
+def test_what_a_tracker_raises_is_one_notice(at: str, heard: Heard) -> None:
+    assert fit(Recorder(at)).chosen_epoch == 3
+    assert heard.notices == ["recorder: [Errno 28] No space left on device; the training goes on without it"]
+
+
+def test_a_tracker_that_hangs_is_left_behind(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recctl.tracking.tracker._PATIENCE", 0.3)
+    never = threading.Event()
+
+    class Hanging(Recorder):
+        def _write(self, values: Any, step: int) -> None:
+            never.wait(60)
+
+    begin = monotonic()
+    assert fit(Hanging()).chosen_epoch == 3
+    assert monotonic() - begin < 30
+    assert heard.notices == ["recorder: it does not keep up, or does not answer; the training goes on without it"]
+    never.set()
+
+
+def test_figures_that_are_not_finite_are_left_out() -> None:
+    with Recorder() as recorder:
+        recorder.begin("x", {})
+        recorder.log({"a": float("nan"), "b": float("inf"), "c": None, "d": 1}, 1)
+    assert recorder.calls[1] == ("write", {"d": 1.0}, 1)
+
+
+def test_a_package_that_is_missing_is_refused_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, name in (("mlflow", "mlflow={}"), ("tensorboard", "tensorboard=true")):
+        monkeypatch.setattr(f"recctl.tracking.{module}.find_spec", lambda name: None)
+        with pytest.raises(ConfigError, match=rf"pip install 'recctl\[{module}\]'"):
+            train(tmp_path, EPOCHS, f"tracking.{name}", "data.source=./missing.csv")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_no_password_is_recorded(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"tracking.mlflow.uri: .*MLFLOW_TRACKING_PASSWORD"):
+        train(tmp_path, EPOCHS, "tracking.mlflow.uri=http://me:secret@host/")
+
+
+def test_nothing_is_tracked_unless_asked(tmp_path: Path) -> None:
+    run = train(tmp_path, EPOCHS)
+    assert "tracking" not in run.config_text()
+    assert not any(thread.name.startswith("recctl-") for thread in threading.enumerate())
+
+
+# ---- TensorBoard
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    events = EventAccumulator(str(folder)).Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+@pytest.fixture
+def tensorboard() -> None:
+    wanted("tensorboard", "pip install 'recctl[tensorboard]'")
+
+
+@pytest.mark.usefixtures("tensorboard")
+def test_event_files_hold_epochs_and_results(tmp_path: Path) -> None:
+    run = train(tmp_path, EPOCHS, "tracking.tensorboard=true")
+    found = scalars(run.path / "tensorboard")
+    assert [step for step, _ in found["epoch/loss"]] == [1, 2, 3, 4]
+    assert found["test/rmse"][0][1] == pytest.approx(run.metrics()["test"]["rmse"], rel=1e-6)
+    elsewhere = train(tmp_path, CLOSED_FORM, f"tracking.tensorboard={tmp_path / 'boards'}")
+    found = scalars(tmp_path / "boards" / elsewhere.id)
+    assert found["test/ndcg@10"][0][1] == pytest.approx(elsewhere.metrics()["test"]["ndcg@10"], rel=1e-6)
+
+
+@pytest.mark.usefixtures("tensorboard")
+def test_a_resumed_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    for resumed, steps, value in ((False, (1, 2, 3, 4), 1.0), (True, (3, 4, 5), 2.0)):
+        logger = TensorBoardLogger(tmp_path)
+        logger.begin("x", {"a": 1, "layers": [1, 2]}, resumed=resumed)
+        for step in steps:
+            logger.log({"loss": value}, step)
+        logger.end()
+    assert scalars(tmp_path)["loss"] == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0)]
+
+
+@pytest.mark.usefixtures("tensorboard")
+def test_a_folder_that_can_not_be_written_is_a_notice(tmp_path: Path, heard: Heard) -> None:
+    (tmp_path / "file").write_text("")
+    run = train(tmp_path, EPOCHS, f"tracking.tensorboard={tmp_path / 'file' / 'x'}")
+    assert run.status == "complete"
+    assert [note for note in heard.notices if note.startswith("tensorboard:")]
+
+
+# ---- MLflow
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    wanted("mlflow", "pip install 'recctl[mlflow]'")
+    for name, value in (("DISABLE_TELEMETRY", "true"), ("HTTP_REQUEST_TIMEOUT", "1"), ("LOGGING_LEVEL", "ERROR")):
+        monkeypatch.setenv(f"MLFLOW_{name}", value)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.mark.filterwarnings("ignore")  # of MLflow's own, when it reads
+def test_mlflow_has_parameters_epochs_results_and_how_it_ended(tmp_path: Path, database: str) -> None:
+    from mlflow import MlflowClient
+
+    run = train(tmp_path, EPOCHS, f"tracking.mlflow={{uri: '{database}', experiment: books}}")
+    client = MlflowClient(tracking_uri=database)
+    experiment_id = client.get_experiment_by_name("books").experiment_id
+    (kept,) = client.search_runs([experiment_id])
+    assert (kept.info.run_name, kept.info.status) == (run.id, "FINISHED")
+    assert kept.data.params["model.params.n_epochs"] == "4"
+    assert kept.data.metrics["validation/ndcg_at_10"] == run.metrics()["validation"]["ndcg@10"]
+    assert [m.step for m in client.get_metric_history(kept.info.run_id, "epoch/loss")] == [1, 2, 3, 4]
+
+    # A run that is taken up again is the same run there.
+    run.end("interrupted")
+    assert experiment.resume(run)
+    (same,) = client.search_runs([experiment_id])
+    assert (same.info.run_id, same.info.status) == (kept.info.run_id, "FINISHED")
+
+    with pytest.raises(TrainingError):
+        train(tmp_path, EPOCHS, f"tracking.mlflow={{uri: '{database}', experiment: bad}}", "model.params.lr=1e6")
+    (failed,) = client.search_runs([client.get_experiment_by_name("bad").experiment_id])
+    assert failed.info.status == "FAILED"
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("answers", [False, True], ids=["a port that refuses", "a server that never answers"])
+def test_a_server_that_is_not_there_is_a_notice(answers: bool, heard: Heard) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if answers:
+            server.listen()
+        begin = monotonic()
+        assert fit(MLflowLogger(f"http://127.0.0.1:{server.getsockname()[1]}")).chosen_epoch == 3
+        assert monotonic() - begin < 30
+    (notice,) = heard.notices
+    assert notice.startswith("mlflow: ")
