@@ -26,10 +26,13 @@ _HOMES = {
     "RunStore": "recctl.runs",
     "TensorBoardLogger": "recctl.tracking",
     "compare": "recctl.experiment",
+    "export_model": "recctl.export",
+    "export_run": "recctl.export",
     "load_model": "recctl.models.registry",
     "load_movielens": "recctl.data.sources",
     "make_model": "recctl.models.registry",
     "model_names": "recctl.models.registry",
+    "verify_export": "recctl.export",
 }
 
 if TYPE_CHECKING:
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
     from recctl.errors import RecctlError as RecctlError
     from recctl.evaluation import Evaluator as Evaluator
     from recctl.experiment import compare as compare
+    from recctl.export import export_model as export_model
+    from recctl.export import export_run as export_run
+    from recctl.export import verify_export as verify_export
     from recctl.models.als import ALSRecommender as ALSRecommender
     from recctl.models.base import Recommender as Recommender
     from recctl.models.ease import EASERecommender as EASERecommender

@@ -14,7 +14,20 @@ from typing import Any, NoReturn
 from recctl.errors import RecctlError
 
 # Each module registers its command with the application; in the order of the help.
-_VERBS = ("train", "split", "fit", "evaluate", "tune", "compare", "recommend", "runs", "models", "data", "config")
+_VERBS = (
+    "train",
+    "split",
+    "fit",
+    "evaluate",
+    "tune",
+    "compare",
+    "export",
+    "recommend",
+    "runs",
+    "models",
+    "data",
+    "config",
+)
 
 
 def main() -> NoReturn:

@@ -1,0 +1,22 @@
+"""Taking a model away: one module a format, each a folder with a manifest that is verified by reading it back.
+
+from recctl import export_model
+
+export_model(model, "recommendations", "out/top10", k=10, file_format="csv")
+"""
+
+from recctl.export.base import Context, ExportFormat
+from recctl.export.exporting import Export, export_model, export_run, verify_export
+from recctl.export.registry import format_class, format_classes, format_names
+
+__all__ = [
+    "Context",
+    "Export",
+    "ExportFormat",
+    "export_model",
+    "export_run",
+    "format_class",
+    "format_classes",
+    "format_names",
+    "verify_export",
+]

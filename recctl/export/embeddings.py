@@ -1,0 +1,91 @@
+"""Vectors of users and items, as Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recctl.data import columns
+from recctl.data.matrix import Float32Array
+from recctl.data.vocabulary import Vocabulary
+from recctl.errors import ArtifactError, UnsupportedError
+from recctl.export.base import Context, ExportFormat
+from recctl.models.base import Recommender
+from recctl.models.registry import model_classes
+
+_ROWS = 1 << 16
+_SIDES = {"users": columns.USER, "items": columns.ITEM}
+
+
+class EmbeddingsFormat(ExportFormat):
+    """Vectors of users and items whose inner products are the scores, as Parquet.
+
+    `users.parquet` and `items.parquet`: `user_id` or `item_id`, and `embedding`, a list of float32 of one length.
+    """
+
+    name = "embeddings"
+
+    def write(self, model: Recommender, folder: Path, context: Context) -> dict[str, Any]:
+        """Write both sides."""
+        users, items = embeddings_of(model)
+        _write(folder / "users.parquet", columns.USER, model.user_vocabulary, users)
+        _write(folder / "items.parquet", columns.ITEM, model.item_vocabulary, items)
+        return {"users": len(users), "items": len(items), "dimensions": items.shape[1]}
+
+    @classmethod
+    def verify(cls, folder: Path, manifest: Mapping[str, Any], model: Recommender | None = None) -> None:
+        """Shapes; and right after writing, that everything is there bit by bit."""
+        facts = manifest["facts"]
+        for side, column in _SIDES.items():
+            path = folder / f"{side}.parquet"
+            with pq.ParquetFile(path) as file:
+                schema = file.schema_arrow
+                of_vectors = schema.field("embedding").type
+                if schema.names != [column, "embedding"] or of_vectors != pa.list_(pa.float32(), facts["dimensions"]):
+                    raise ArtifactError(f"{path}: damaged: columns {schema.names} with {of_vectors}")
+                if file.metadata.num_rows != facts[side]:
+                    raise ArtifactError(f"{path}: {file.metadata.num_rows:,} vectors, not {facts[side]:,}")
+        if model is not None:
+            for side, written in zip(_SIDES, model.embeddings(), strict=True):
+                if not np.array_equal(read_vectors(folder / f"{side}.parquet"), written):
+                    raise ArtifactError(f"{folder / side}.parquet: read back, the vectors are others than the model's")
+
+
+def embeddings_of(model: Recommender) -> tuple[Float32Array, Float32Array]:
+    """`model.embeddings()`; where it has none, the error says which models have.
+
+    Raises:
+        UnsupportedError: It has none.
+    """
+    try:
+        return model.embeddings()
+    except UnsupportedError as error:
+        having = [cls.name for cls in model_classes() if cls.embeddings is not Recommender.embeddings]
+        raise UnsupportedError(f"{error}; models that have some: {', '.join(having)}") from None
+
+
+def read_vectors(path: Path) -> Float32Array:
+    """The vectors of a side, `(n, n_dimensions)`."""
+    column = pq.read_table(path, columns=["embedding"])["embedding"]
+    width = column.type.list_size
+    parts = [chunk.flatten().to_numpy() for chunk in column.chunks]
+    flat: Float32Array = np.concatenate(parts) if parts else np.empty(0, np.float32)
+    return flat.reshape(-1, width)
+
+
+def _write(path: Path, column: str, vocabulary: Vocabulary, vectors: Float32Array) -> None:
+    of_vectors = pa.list_(pa.float32(), vectors.shape[1])
+    of_ids = pa.string() if vocabulary.is_text else pa.int64()
+    schema = pa.schema([(column, of_ids), ("embedding", of_vectors)])
+    # Factors are noise to a compressor, and a byte-split encoding would make them slow to read.
+    with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
+        for begin in range(0, len(vectors), _ROWS):
+            rows = slice(begin, begin + _ROWS)
+            flat = pa.array(np.ascontiguousarray(vectors[rows]).reshape(-1))
+            lists = pa.FixedSizeListArray.from_arrays(flat, type=of_vectors)
+            writer.write_table(pa.table([pa.array(vocabulary.ids[rows], of_ids), lists], schema=schema))
