@@ -23,8 +23,6 @@ def describe(dataset: InteractionDataset) -> dict[str, Any]:
       None without ratings.
     - `time`: first and last timestamp in seconds and the days between; None without timestamps.
     """
-    items = np.bincount(dataset.items, minlength=dataset.n_items)
-    users = np.bincount(dataset.users, minlength=dataset.n_users)
     distinct = dataset.matrix.nnz
     return {
         "interactions": len(dataset),
@@ -32,6 +30,15 @@ def describe(dataset: InteractionDataset) -> dict[str, Any]:
         "items": dataset.n_items,
         "density": distinct / (dataset.n_users * dataset.n_items) if distinct else 0.0,
         "duplicates": len(dataset) - distinct,
+        **outline(dataset),
+    }
+
+
+def outline(dataset: InteractionDataset) -> dict[str, Any]:
+    """The part of `describe` that takes one pass: what a run records of its data, beside the sizes."""
+    items = np.bincount(dataset.items, minlength=dataset.n_items)
+    users = np.bincount(dataset.users, minlength=dataset.n_users)
+    return {
         "per_user": _spread(users),
         "per_item": _spread(items),
         "popularity": {

@@ -1,7 +1,7 @@
 """Where work runs: on this machine's threads. The one place that sets thread counts."""
 
 from recctl.engines.local import blas_threads, crew, map_threads, set_threads, threads, torch_threads
-from recctl.engines.memory import available_memory, in_words, require_memory
+from recctl.engines.memory import available_memory, in_words, peak_memory, require_memory
 
 __all__ = [
     "available_memory",
@@ -9,6 +9,7 @@ __all__ = [
     "crew",
     "in_words",
     "map_threads",
+    "peak_memory",
     "require_memory",
     "set_threads",
     "threads",

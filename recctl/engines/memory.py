@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from recctl.errors import ConfigError, TrainingError
@@ -19,6 +20,16 @@ def available_memory() -> int:
             raise ConfigError(f"RECCTL_MEMORY={given!r}: must be a whole number of bytes")
         return int(given)
     return min(_free_of_machine(), _free_of_container())
+
+
+def peak_memory() -> int | None:
+    """The most bytes this process ever had in memory; None where the system doesn't tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def require_memory(needed: float, what: str, way_out: str) -> None:

@@ -13,13 +13,14 @@ from typing import Any
 from recctl import progress
 from recctl.config import Config, LoadedConfig
 from recctl.data.splitting import Split
+from recctl.engines import available_memory, peak_memory
 from recctl.errors import DataError, RecctlError
 from recctl.experiment import tracked
 from recctl.experiment.preparation import Prepared, prepare, resolved
 from recctl.experiment.tracked import trackers_of
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
-from recctl.tracking import Tracker
+from recctl.tracking import Status, Tracker
 
 
 def prepare_for(loaded: LoadedConfig, run: Run | None = None) -> tuple[Prepared, float]:
@@ -59,6 +60,7 @@ def begin(
     run.metadata |= {**prepared.record, "config": loaded.origin, "parent_run": parent.id if parent else None}
     run.metadata |= facts
     run.metadata["timings"]["prepare"] = seconds
+    run.metadata["memory"] = {"available_bytes": available_memory()}
     run.save_split(prepared.split.parts)
     run.save_metadata()
     for note in prepared.notes:
@@ -81,18 +83,23 @@ def recorded(run: Run, config: Config | None = None, *, resumed: bool = False) -
     except KeyboardInterrupt:
         run.log("interrupted")
         tracked.end(trackers, run, "interrupted")
-        run.end("interrupted")
+        _end(run, "interrupted")
         progress.notice(f"interrupted; go on with: {resuming_command(run)}")
         raise
     except BaseException as error:
         message = str(error) if isinstance(error, RecctlError) else f"{type(error).__name__}: {error}"
         run.log(traceback.format_exc())
-        run.end("failed", message)
+        _end(run, "failed", message)
         tracked.end(trackers, run, "failed")
         raise
     tracked.end(trackers, run, "complete")
     run.log("complete")
-    run.end("complete")
+    _end(run, "complete")
+
+
+def _end(run: Run, status: Status, error: str | None = None) -> None:
+    run.metadata.setdefault("memory", {})["peak_bytes"] = peak_memory()
+    run.end(status, error)
 
 
 def resuming_command(run: Run) -> str:

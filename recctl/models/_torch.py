@@ -186,6 +186,11 @@ class TorchRecommender(EpochRecommender):
         """The size of its last step."""
         return self.learning_rate_at(self.chosen_epoch)
 
+    @property
+    def batch_size_of_last_epoch(self) -> int:
+        """What it computed at once: less than `batch_size`, if memory ran out."""
+        return self._live().batch_size
+
     # ---- states
 
     def snapshot(self) -> dict[str, Any]:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from recctl import atomic
+from recctl.engines import peak_memory
 from recctl.training.loop import Epoch
 
 
 def append(path: Path, epoch: Epoch) -> None:
-    """Add the line of an epoch: its number, loss, metrics, learning rate, seconds, and the process's peak memory."""
+    """Add the line of an epoch: all that is known of it, and the process's peak memory."""
     line = {
         "epoch": epoch.number,
         "loss": epoch.loss,
         "metrics": dict(epoch.metrics),
         "learning_rate": epoch.learning_rate,
         "seconds": round(epoch.seconds, 4),
-        "memory_bytes": _peak_memory(),
+        "validation_seconds": round(epoch.validation_seconds, 4),
+        "batch_size": epoch.batch_size,
+        "memory_bytes": peak_memory(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
@@ -48,13 +50,3 @@ def cut(path: Path, n_epochs: int) -> None:
     if path.exists():
         kept = [line for line in read(path) if line["epoch"] <= n_epochs]
         atomic.write_bytes(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-
-
-def _peak_memory() -> int | None:
-    """The most bytes this process ever had in memory; None where the system doesn't tell."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak

@@ -60,6 +60,8 @@ class Epoch:
         learning_rate: The size of a step at its end, where the model tells.
         seconds: How long it took, validation aside.
         validated: Whether it was its turn to be measured.
+        validation_seconds: How long that took.
+        batch_size: What was computed at once, where the model tells: less than it should be, if memory ran out.
     """
 
     number: int
@@ -68,6 +70,8 @@ class Epoch:
     learning_rate: float | None = None
     seconds: float = 0.0
     validated: bool = True
+    validation_seconds: float = 0.0
+    batch_size: int | None = None
 
 
 class Callback(Protocol):
@@ -176,8 +180,11 @@ def _run_epoch(
     seconds = perf_counter() - begin
     require_convergence(model, number, loss, _RUNAWAY * before[0].loss if before else math.inf)
     due = number % getattr(validate, "every", 1) == 0 or number == n_epochs
+    begin = perf_counter()
     metrics = _measured(model, validate) if due else {}
-    return Epoch(number, loss, metrics, getattr(model, "rate_of_last_epoch", None), seconds, due)
+    validation_seconds = perf_counter() - begin if metrics else 0.0
+    rate, batch_size = (getattr(model, f"{name}_of_last_epoch", None) for name in ("rate", "batch_size"))
+    return Epoch(number, loss, metrics, rate, seconds, due, validation_seconds, batch_size)
 
 
 def _figures(epoch: Epoch, following: Sequence[Any]) -> dict[str, float]:

@@ -58,7 +58,7 @@ def load(tmp_path: Path, name: str, more: str = "checkpoint_every: 1"):
 
 
 def lines(run) -> list:
-    left_out = ("seconds", "memory_bytes")
+    left_out = ("seconds", "validation_seconds", "memory_bytes")
     return [
         {name: value for name, value in line.items() if name not in left_out}
         for line in history.read(run.path / "history.jsonl")
