@@ -138,7 +138,11 @@ def _say(done: Any) -> None:
     from recctl.engines import in_words
 
     files = done.manifest["files"]
-    facts = ", ".join(f"{name} {_shown(value)}" for name, value in done.manifest["facts"].items() if value is not None)
+    facts = ", ".join(
+        f"{name} {_shown(value)}"
+        for name, value in done.manifest["facts"].items()
+        if not isinstance(value, dict | None)
+    )
     size = in_words(sum(seal["bytes"] for seal in files.values()))
     console.say(escape(f"{done.path}: {facts}; {len(files)} file{'s' * (len(files) != 1)}, {size}, verified"))
 

@@ -14,6 +14,7 @@ from recctl.data import columns
 from recctl.data.matrix import Float32Array
 from recctl.data.vocabulary import Vocabulary
 from recctl.errors import ArtifactError, UnsupportedError
+from recctl.export._tables import id_type
 from recctl.export.base import Context, ExportFormat
 from recctl.models.base import Recommender
 from recctl.models.registry import model_classes
@@ -80,7 +81,7 @@ def read_vectors(path: Path) -> Float32Array:
 
 def _write(path: Path, column: str, vocabulary: Vocabulary, vectors: Float32Array) -> None:
     of_vectors = pa.list_(pa.float32(), vectors.shape[1])
-    of_ids = pa.string() if vocabulary.is_text else pa.int64()
+    of_ids = id_type(vocabulary)
     schema = pa.schema([(column, of_ids), ("embedding", of_vectors)])
     # Factors are noise to a compressor, and a byte-split encoding would make them slow to read.
     with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
