@@ -25,9 +25,13 @@ class Condition(NamedTuple):
     comparison: str
     bound: float
 
+    def holds(self, value: float) -> bool:
+        """Whether a value of the metric is as it says."""
+        return _OPERATORS[self.comparison](value, self.bound)
 
-def parse(text: str) -> Condition:
-    """Read a condition.
+
+def parse(text: str, option: str = "--assert") -> Condition:
+    """Read a condition that an option gave.
 
     Raises:
         ConfigError: It is none.
@@ -36,7 +40,7 @@ def parse(text: str) -> Condition:
     try:
         return Condition(match[1], match[2], float(match[3]))  # type: ignore[index]
     except (TypeError, ValueError):
-        raise ConfigError(f"--assert {text!r}: write it as METRIC>=NUMBER, e.g. 'ndcg@10>=0.40'") from None
+        raise ConfigError(f"{option} {text!r}: write it as METRIC>=NUMBER, e.g. 'ndcg@10>=0.40'") from None
 
 
 def require(conditions: list[Condition], metrics: Mapping[str, float], part: str) -> None:
@@ -49,7 +53,7 @@ def require(conditions: list[Condition], metrics: Mapping[str, float], part: str
     unknown = [c.metric for c in conditions if c.metric not in metrics]
     if unknown:
         raise ConfigError(*(f"--assert: {name!r} was not measured{did_you_mean(name, metrics)}" for name in unknown))
-    failed = [c for c in conditions if not _OPERATORS[c.comparison](metrics[c.metric], c.bound)]
+    failed = [c for c in conditions if not c.holds(metrics[c.metric])]
     if failed:
         told = (f"{c.metric} = {metrics[c.metric]:.6g} is not {c.comparison} {c.bound:g}" for c in failed)
         raise AssertionFailedError(f"on {part}: {'; '.join(told)}")

@@ -10,7 +10,7 @@ from recctl.experiment import fitting
 from recctl.experiment.checks import load
 from recctl.experiment.preparation import Prepared
 from recctl.experiment.recording import prepare_for, recorded
-from recctl.experiment.verdict import Terms, per_user, plain
+from recctl.experiment.verdict import Terms, plain
 from recctl.runs import Run
 
 
@@ -40,7 +40,7 @@ def refit_best(run: Run, prepared: Prepared | None, terms: Terms) -> dict[str, A
             model = fitting.refit(run, loaded.config, prepared, chosen)
             with run.timed("evaluate_test"):
                 fitting.evaluate_part(run, "test", prepared, model, loaded.config)
-    table = per_user(run, "test")
+    table = run.per_user("test")
     found = contrast(
         {"refit": table},
         "refit",

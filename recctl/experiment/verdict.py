@@ -75,7 +75,7 @@ def judge(runs: Mapping[str, Sequence[Run]], terms: Terms) -> dict[str, Any]:
     best = max(scores, key=lambda label: sign * (scores[label] or 0.0))
     reference = terms.reference or best
 
-    tables = {label: _averaged([per_user(run, on) for run in some]) for label, some in runs.items()}
+    tables = {label: _averaged([run.per_user(on) for run in some]) for label, some in runs.items()}
     shared = _shared_metrics(runs, on)
     if metric not in set.intersection(*(set(table) for table in tables.values())):
         raise ArtifactError(
@@ -118,27 +118,6 @@ def judge(runs: Mapping[str, Sequence[Run]], terms: Terms) -> dict[str, Any]:
         "compared": models,
     }
     return document | {"words": words(document), "worse": worse_than_reference(document)}
-
-
-def per_user(run: Run, part: str) -> pd.DataFrame:
-    """What each user of a part got of a run's model.
-
-    Raises:
-        ArtifactError: The run has not kept it.
-    """
-    import pandas as pd
-
-    path = run.path / "per_user.parquet"
-    try:
-        table = pd.read_parquet(path)
-        table = table[table["part"] == part]
-    except FileNotFoundError:
-        table = pd.DataFrame()
-    except Exception as error:
-        raise ArtifactError(f"{path}: damaged: {error}") from None
-    if table.empty:
-        raise ArtifactError(f"{run.id}: holds no figures of users on {part}: recctl evaluate {run.id} --on {part}")
-    return table.drop(columns="part").dropna(axis="columns", how="all").reset_index(drop=True)
 
 
 # ---- figures

@@ -176,6 +176,26 @@ class Run:
         pd.concat([*([kept] if len(kept) else []), *new], ignore_index=True).to_parquet(sink, index=False)
         atomic.write_bytes(path, sink.getvalue())
 
+    def per_user(self, part: str) -> pd.DataFrame:
+        """What each user of a part got of the run's model: `user_id`, a column for each metric, `n_relevant`.
+
+        Raises:
+            ArtifactError: The run has not kept it.
+        """
+        import pandas as pd
+
+        def read(path: Path) -> pd.DataFrame:
+            return pd.read_parquet(io.BytesIO(path.read_bytes()))
+
+        there = (self.path / "per_user.parquet").exists()
+        table = self._read("per_user.parquet", read) if there else pd.DataFrame({"part": []})
+        table = table[table["part"] == part]
+        if table.empty:
+            raise ArtifactError(
+                f"{self.id}: holds no figures of users on {part}: recctl evaluate {self.id} --on {part}"
+            )
+        return table.drop(columns="part").dropna(axis="columns", how="all").reset_index(drop=True)
+
     def save_split(self, parts: NDArray[np.uint8]) -> None:
         """Keep the part code of every interaction."""
         sink = io.BytesIO()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-from recctl.errors import ArtifactError
+from recctl import artifacts
+from recctl.errors import ArtifactError, ConfigError
 from recctl.runs.directory import Run
+from recctl.runs.names import RESERVED, Names
 from recctl.suggest import did_you_mean
+
+REMOVED = ".removed-"  # a run that is being deleted
 
 
 class RunStore:
@@ -17,10 +20,14 @@ class RunStore:
 
     Args:
         root: The directory; by default `$RECCTL_RUNS_DIR`, else `./runs`.
+
+    Attributes:
+        names: The names that runs here were promoted to.
     """
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or Path(os.environ.get("RECCTL_RUNS_DIR") or "runs")
+        self.names = Names(self.root)
 
     def ids(self) -> list[str]:
         """Ids of all runs, oldest first."""
@@ -30,25 +37,26 @@ class RunStore:
         except OSError:
             return []
 
-    def runs(self) -> Iterator[Run]:
-        """All runs that can be read, oldest first."""
+    def scan(self) -> tuple[list[Run], list[str]]:
+        """All runs that can be read, and the ids of those whose metadata can't be; oldest first."""
+        runs, damaged = [], []
         for run_id in self.ids():
             try:
-                yield Run.open(self.root / run_id)
+                runs.append(Run.open(self.root / run_id))
             except ArtifactError:
-                continue
+                damaged.append(run_id)
+        return runs, damaged
 
-    def damaged(self) -> list[str]:
-        """Ids of runs whose metadata can't be read."""
-        readable = {run.id for run in self.runs()}
-        return [run_id for run_id in self.ids() if run_id not in readable]
+    def runs(self) -> list[Run]:
+        """All runs that can be read, oldest first."""
+        return self.scan()[0]
 
     def resolve(self, reference: str) -> Run:
         """The run that a reference means.
 
         Args:
-            reference: A full id, a unique beginning of one, a path to a run, `latest`, or `best`: the best by the
-                validation metric that its config monitors, among runs of one data and split.
+            reference: A full id, a unique beginning of one, a path to a run, a name a run was promoted to, `latest`,
+                or `best`: the best by the validation metric that its config monitors, among runs of one data and split.
 
         Raises:
             ArtifactError: None or several are meant.
@@ -62,6 +70,8 @@ class RunStore:
             return self._best()
         if os.sep in reference and Path(reference).is_dir():
             return Run.open(Path(reference))
+        if (promoted := self.names.now(reference)) is not None:
+            return self._promoted(reference, promoted.run)
         ids = self.ids()
         if reference in ids:
             return Run.open(self.root / reference)
@@ -69,9 +79,8 @@ class RunStore:
         if len(found) > 1:
             raise ArtifactError(f"run {reference!r}: several begin so: {', '.join(found[:5])}; give more of the id")
         if not found:
-            raise ArtifactError(
-                f"run {reference!r}: not in {self.root}{did_you_mean(reference, [*ids[::-1], 'latest', 'best'])}"
-            )
+            near = did_you_mean(reference, [*ids[::-1], *self.names.all(), *RESERVED])
+            raise ArtifactError(f"run {reference!r}: not in {self.root}{near}")
         return Run.open(self.root / found[0])
 
     def test_looks(self, data_hash: str, split_hash: str) -> int:
@@ -80,11 +89,40 @@ class RunStore:
             run.metadata.get("test_looks", 0) for run in self.runs() if run_hashes(run) == (data_hash, split_hash)
         )
 
+    def promote(self, run: Run, name: str) -> None:
+        """Point a name to a run.
+
+        Raises:
+            ConfigError: It can't be a name.
+            ArtifactError: The run is not complete, or its newest model is missing or damaged.
+        """
+        if run.status != "complete":
+            raise ArtifactError(f"{run.id}: is {run.status}, not complete: it can't become {name}")
+        if run.path.parent.resolve() != self.root.resolve():
+            raise ArtifactError(f"{run.path}: is not in {self.root}: names are of one directory's runs")
+        entry = run.model_entry()
+        artifacts.load(run.path / entry["file"], "model", entry["sha256"])
+        self.names.promote(name, run.id)
+
     def remove(self, run: Run) -> None:
-        """Delete a run. It stops being one at once: its directory is renamed before it is emptied."""
-        doomed = run.path.with_name(f".removed-{run.id}")
+        """Delete a run. It stops being one at once: its directory is renamed before it is emptied.
+
+        Raises:
+            ConfigError: A name points to it, or it is being worked on.
+        """
+        names = self.names.runs().get(run.id)
+        if names:
+            raise ConfigError(f"{run.id}: is {', '.join(names)}; promote another run or roll back first")
+        run.require_idle()
+        doomed = run.path.with_name(f"{REMOVED}{run.id}")
         run.path.rename(doomed)
         shutil.rmtree(doomed)
+
+    def _promoted(self, name: str, run_id: str) -> Run:
+        try:
+            return Run.open(self.root / run_id)
+        except ArtifactError as error:
+            raise ArtifactError(f"{name}: {error}; `recctl runs rollback {name}` goes back") from None
 
     def _best(self) -> Run:
         scored = [(run, score) for run in self.runs() if (score := monitored(run)) is not None]

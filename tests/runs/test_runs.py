@@ -110,7 +110,7 @@ def test_damaged_metadata_is_told_and_not_listed(tmp_path: Path, text: str) -> N
     with pytest.raises(ArtifactError, match=r"metadata\.json: damaged"):
         store.resolve(run.id)
     assert list(store.runs()) == []
-    assert store.damaged() == [run.id]
+    assert store.scan() == ([], [run.id])
 
 
 def test_references(tmp_path: Path) -> None:
@@ -163,6 +163,7 @@ def test_looks_at_test_are_counted_for_equal_data_and_split(tmp_path: Path) -> N
 def test_removing(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     run, kept = make(tmp_path), make(tmp_path)
+    run.end("complete")
     store.remove(run)
     assert store.ids() == [kept.id]
     assert [path.name for path in tmp_path.iterdir()] == [kept.id]

@@ -1,0 +1,135 @@
+"""`recctl runs`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import SMALL
+
+
+@pytest.fixture
+def two(recctl: Any, workdir: Path) -> list[str]:
+    """An EASE run and an SVD run, the second watched from epoch to epoch."""
+    (workdir / "ease.yaml").write_text(SMALL)
+    (workdir / "svd.yaml").write_text(
+        SMALL.replace("name: ease, params: {l2_reg: 50.0}", "name: svd, params: {n_factors: 2, n_epochs: 6}")
+        + "training: {early_stopping: {monitor: ndcg@10, patience: 9}}\n"
+    )
+    return [recctl("train", f"{name}.yaml", "--json").json["run_id"] for name in ("ease", "svd")]
+
+
+def ids(done: Any) -> list[str]:
+    return [row["run_id"] for row in done.json["runs"]]
+
+
+def test_runs_are_filtered_and_sorted(recctl: Any, two: list[str]) -> None:
+    ease, svd = two
+    assert ids(recctl("runs", "list", "--json")) == two
+    assert ids(recctl("runs", "list", "--json", "--reverse")) == [svd, ease]
+    assert ids(recctl("runs", "list", "--json", "--sort", "ndcg@10")) == [svd, ease]
+    assert ids(recctl("runs", "list", "--json", "--sort", "ndcg@10", "--last", "1")) == [ease]
+    assert ids(recctl("runs", "list", "--json", "--model", "svd")) == [svd]
+    assert ids(recctl("runs", "list", "--json", "--kind", "tune")) == []
+    assert ids(recctl("runs", "list", "--json", "--data", "synthetic", "--status", "complete")) == two
+    value = recctl("runs", "show", ease, "--json").json["metrics"]["validation"]["ndcg@10"]
+    assert ids(recctl("runs", "list", "--json", "--where", f"ndcg@10>={value}", "--where", "recall@5>0")) == [ease]
+    wrong = recctl("runs", "list", "--sort", "ndgc@10")
+    assert (wrong.code, "did you mean ndcg@10?" in wrong.err) == (2, True)
+    wrong = recctl("runs", "list", "--where", "ndcg@10")
+    assert (wrong.code, "--where 'ndcg@10': write it as METRIC>=NUMBER" in wrong.err) == (2, True)
+
+
+def test_a_name_serves_as_a_run_and_goes_back(recctl: Any, two: list[str]) -> None:
+    ease, svd = two
+    assert recctl("runs", "promote", ease, "--as", "production").out == f"production: {ease}\n"
+    assert recctl("recommend", "production", "3", "--json").json["run_id"] == ease
+    moved = recctl("runs", "promote", "latest", "--as", "production", "--json").json
+    assert (moved["run_id"], moved["previous"]) == (svd, ease)
+    assert recctl("runs", "show", "production", "--json").json["names"] == ["production"]
+    assert "production" in recctl("runs", "list").out
+    worse = recctl("compare", "production", ease, "--fail-if-worse")
+    assert worse.code == 6
+    assert recctl("compare", ease, "production", "--fail-if-worse").code == 0
+    kept = recctl("runs", "rm", svd, "--yes")
+    assert (kept.code, "is production" in kept.err) == (2, True)
+    assert recctl("runs", "rollback", "production", "--json").json["run_id"] == ease
+    history = recctl("runs", "names", "production", "--json").json["names"]
+    assert [(move["action"], move["run"]) for move in history] == [
+        ("promote", ease),
+        ("promote", svd),
+        ("rollback", ease),
+    ]
+    nowhere = recctl("runs", "rollback", "production")
+    assert (nowhere.code, "there is nothing to go back to" in nowhere.err) == (4, True)
+    assert recctl("runs", "names", "prodution").err == "error: prodution: no such name; did you mean production?\n"
+
+
+def test_only_whole_runs_get_a_name(recctl: Any, two: list[str], workdir: Path) -> None:
+    model = workdir / "runs" / two[0] / "models" / "v1.pkl"
+    content = bytearray(model.read_bytes())
+    content[-20] ^= 1
+    model.write_bytes(content)
+    refused = recctl("runs", "promote", two[0], "--as", "production")
+    assert (refused.code, "wrong hash" in refused.err) == (4, True)
+    (workdir / "split.yaml").write_text(SMALL)
+    split = recctl("split", "split.yaml", "--json").json["run_id"]
+    refused = recctl("runs", "promote", split, "--as", "production")
+    assert (refused.code, "has no model" in refused.err) == (4, True)
+    assert recctl("runs", "names", "--json").json["names"] == []
+
+
+def test_a_run_is_shown_with_its_remarks_and_its_curve(recctl: Any, two: list[str]) -> None:
+    recctl("runs", "tag", two[1], "baseline", "v2")
+    recctl("runs", "tag", two[1], "v2", "--remove")
+    recctl("runs", "note", two[1], "slow [but] sure")
+    shown = recctl("runs", "show", two[1])
+    assert "baseline" in shown.out
+    assert "v2" not in shown.out
+    assert "slow [but] sure" in shown.out
+    assert "\nloss\n" in shown.out
+    assert "\nndcg@10 on validation\n" in shown.out
+    assert shown.out.rstrip().endswith("epoch 6")
+    assert ids(recctl("runs", "list", "--tag", "baseline", "--json")) == [two[1]]
+    assert "epoch" not in recctl("runs", "show", two[0]).out
+
+
+def test_runs_are_laid_beside_each_other(recctl: Any, two: list[str]) -> None:
+    told = recctl("runs", "compare", *two, "--json").json["differences"]
+    assert told["model.name"] == ["ease", "svd"]
+    assert told["model.params.l2_reg"] == [50.0, None]
+    assert "data.source" not in told
+    assert "split hash" not in told
+    assert all(isinstance(value, float) for value in told["test ndcg@10"])
+    assert recctl("runs", "compare", two[0]).code == 2
+
+
+def test_damage_is_found(recctl: Any, two: list[str], workdir: Path) -> None:
+    assert "2 runs: every file is what its run says" in recctl("runs", "verify").out
+    (workdir / "runs" / two[1] / "metrics.json").write_text("{")
+    (workdir / "runs" / two[0] / "metadata.json").write_text("{")
+    found = recctl("runs", "verify", "--json")
+    assert found.code == 4
+    faults = json.loads(found.out[: found.out.index("\n}\n") + 2])["faults"]
+    assert {(fault["run_id"], fault["file"]) for fault in faults} == {
+        (two[0], "metadata.json"),
+        (two[1], "metrics.json"),
+    }
+    assert recctl("runs", "verify", two[1]).code == 4
+
+
+def test_tidying_asks_tells_and_deletes(recctl: Any, two: list[str], workdir: Path) -> None:
+    assert recctl("runs", "gc").out.endswith("nothing to delete\n")
+    told = recctl("runs", "gc", "--checkpoints", "--dry-run", "--json").json
+    assert [found["path"] for found in told["found"]] == [f"{two[1]}/checkpoints"]
+    assert told["bytes"] > 0
+    checkpoints = workdir / "runs" / two[1] / "checkpoints"
+    assert checkpoints.exists()
+    asked = recctl("runs", "gc", "--checkpoints")
+    assert (asked.code, "say --yes" in asked.err) == (2, True)
+    assert "1 were deleted" in recctl("runs", "gc", "--checkpoints", "--yes").out
+    assert not checkpoints.exists()
+    assert recctl("runs", "verify").code == 0

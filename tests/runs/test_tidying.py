@@ -1,0 +1,93 @@
+"""Only what nobody needs is taken away."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from recctl.errors import ConfigError
+from recctl.runs import Run, RunStore, remarks
+from recctl.runs.directory import Status
+from recctl.runs.tidying import collect, size_of, waste
+
+
+def make(root: Path, status: Status, days_old: int = 30) -> Run:
+    run = Run.create(root, "ease-x", "train", {"seed": 1})
+    run.end(status)
+    run.metadata["finished"] = f"{2026 - days_old // 365:04d}-01-{1 + days_old % 28:02d}T00:00:00+00:00"
+    run.save_metadata()
+    return run
+
+
+def paths(store: RunStore, days: float = 7, checkpoints: bool = False) -> set[str]:
+    return {str(one.path.relative_to(store.root)) for one in waste(store, timedelta(days=days), checkpoints)}
+
+
+def test_old_runs_that_came_to_nothing_go_and_the_others_stay(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    complete, failed, interrupted, tagged, named, before = (
+        make(tmp_path, status)  # type: ignore[arg-type]
+        for status in ("complete", "failed", "interrupted", "failed", "failed", "failed")
+    )
+    fresh = make(tmp_path, "failed")
+    fresh.end("failed")
+    remarks.change(tagged, ["keep"])
+    store.names.promote("production", before.id)
+    store.names.promote("production", named.id)
+    assert paths(store) == {failed.id, interrupted.id}
+    assert fresh.id in paths(store, days=0)
+    assert complete.id not in paths(store, days=0)
+    found = waste(store, timedelta(days=7))
+    assert {one.path: one.size for one in found}[failed.path] == size_of(failed.path) > 100
+    collect(store, found)
+    assert set(store.ids()) == {run.id for run in (complete, tagged, named, before, fresh)}
+    assert paths(store) == set()
+
+
+def test_what_crashes_left_goes(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    run = make(tmp_path, "complete")
+    (tmp_path / ".removed-old").mkdir()
+    (tmp_path / ".removed-old" / "metadata.json").write_text("{}")
+    old, young = run.path / "models" / ".0123.tmp", run.path / ".4567.tmp"
+    old.parent.mkdir()
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (0, time.time() - 7200))
+    assert paths(store) == {".removed-old", f"{run.id}/models/.0123.tmp"}
+    collect(store, waste(store, timedelta(days=7)))
+    assert not old.exists()
+    assert young.exists(), "somebody may be writing it"
+    assert store.ids() == [run.id]
+
+
+def test_checkpoints_of_complete_runs_go_when_asked(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    complete, interrupted = make(tmp_path, "complete"), make(tmp_path, "interrupted", 0)
+    interrupted.end("interrupted")
+    for run in (complete, interrupted):
+        (run.path / "checkpoints").mkdir()
+        (run.path / "checkpoints" / "last.pkl").write_bytes(b"12345")
+    assert paths(store) == set()
+    assert paths(store, checkpoints=True) == {f"{complete.id}/checkpoints"}
+    (found,) = waste(store, timedelta(days=7), checkpoints=True)
+    assert found.size == 5
+    collect(store, [found])
+    assert (interrupted.path / "checkpoints" / "last.pkl").exists()
+    assert store.resolve(complete.id).status == "complete"
+
+
+def test_a_run_that_has_a_name_or_is_at_work_is_not_removed(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    run = make(tmp_path, "complete")
+    store.names.promote("production", run.id)
+    with pytest.raises(ConfigError, match=f"{run.id}: is production; promote another run or roll back first"):
+        store.remove(run)
+    running = Run.create(tmp_path, "ease-x", "train", {"seed": 1})
+    with pytest.raises(ConfigError, match="another process is working on it"):
+        store.remove(running)
+    assert set(store.ids()) == {run.id, running.id}

@@ -1,0 +1,102 @@
+"""Every file of a run that is not what it should be is found, and a sound run is not suspected."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from recctl import experiment
+from recctl.config import parse_config
+from recctl.runs import Run, RunStore, remarks
+from recctl.runs.verification import verify
+
+CONFIG = """
+seed: 3
+data: {source: synthetic, implicit: false, synthetic: {n_users: 40, n_items: 50, n_interactions: 700}}
+split: {strategy: random, test_size: 0.2, val_size: 0.1}
+model: {name: svd, params: {n_factors: 2, n_epochs: 3}}
+evaluation: {metrics: [rmse, ndcg, coverage], k_values: [5]}
+"""
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    loaded = parse_config(CONFIG, "x.yaml", Path(), checks=experiment.CHECKS)
+    run = experiment.train(loaded, RunStore(tmp_path_factory.mktemp("runs")))
+    remarks.change(run, ["good"], note="the first")
+    export = run.path / "exports" / "mine"
+    export.mkdir(parents=True)
+    (export / "x.txt").write_text("hello")
+    sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+    (export / "manifest.json").write_text(json.dumps({"files": {"x.txt": {"sha256": sha256}}}))
+    return run
+
+
+def test_a_sound_run_has_no_faults(sound: Run) -> None:
+    assert verify(sound) == []
+
+
+def text(content: str) -> Callable[[Path], Any]:
+    return lambda path: path.write_text(content)
+
+
+def flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def halved(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def other_scores(path: Path) -> None:
+    table = pd.read_parquet(path)
+    table["ndcg@5"] = table["ndcg@5"] * 0.9
+    table.to_parquet(path)
+
+
+def other_parts(path: Path) -> None:
+    run = Run.open(path.parent)
+    parts = run.split_parts()
+    parts[:3] = 2 - parts[:3]
+    run.save_split(parts)
+
+
+FAULTS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
+    "config": ("config.yaml", text("a: [1"), "config.yaml"),
+    "no config": ("config.yaml", Path.unlink, "missing"),
+    "split": ("split.npz", halved, "damaged"),
+    "another split": ("split.npz", other_parts, "is not the split the run was made with"),
+    "model": ("models/v1.pkl", flipped, "wrong hash"),
+    "half a model": ("models/v1.pkl", halved, "truncated"),
+    "no model": ("models/v1.pkl", Path.unlink, "No such file"),
+    "checkpoint": ("checkpoints/last.pkl", flipped, "wrong hash"),
+    "metrics": ("metrics.json", text('{"test": {"ndcg@5": "high"}}'), "ndcg@5 is 'high', not a number"),
+    "torn metrics": ("metrics.json", halved, "damaged"),
+    "users": ("per_user.parquet", halved, "damaged"),
+    "other users": ("per_user.parquet", other_scores, "the mean of ndcg@5 is"),
+    "history": ("history.jsonl", halved, "is no whole epoch"),
+    "remarks": ("remarks.json", text("[]"), "damaged"),
+    "export": ("exports/mine/x.txt", text("hallo"), "its hash differs"),
+    "no export": ("exports/mine/x.txt", Path.unlink, "damaged"),
+    "manifest": ("exports/mine/manifest.json", text("{}"), "damaged"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found_where_it_is(sound: Run, tmp_path: Path, fault: str) -> None:
+    file, harm, problem = FAULTS[fault]
+    shutil.copytree(sound.path, tmp_path / sound.id)
+    harm(tmp_path / sound.id / file)
+    found = verify(Run.open(tmp_path / sound.id))
+    assert found
+    assert all(file.startswith(one.file) for one in found)
+    assert any(problem in one.problem for one in found)
+    assert not any(str(tmp_path) in one.problem for one in found), "the file is named already"
