@@ -12,10 +12,20 @@ from recctl.data.sources.entries import CatalogueEntry, catalogue, find
 from recctl.data.sources.fetching import fetch
 from recctl.data.sources.files import read_file
 from recctl.data.sources.options import ReadOptions, SourceTable
+from recctl.data.sources.titles import item_titles
 from recctl.errors import ConfigError, DataError
 from recctl.suggest import did_you_mean
 
-__all__ = ["CatalogueEntry", "ReadOptions", "SourceTable", "catalogue", "fetch", "load_movielens", "read_source"]
+__all__ = [
+    "CatalogueEntry",
+    "ReadOptions",
+    "SourceTable",
+    "catalogue",
+    "fetch",
+    "item_titles",
+    "load_movielens",
+    "read_source",
+]
 
 # A catalogue entry says itself how its file is laid out; a user may only say what to do with its rows.
 _ROW_OPTIONS = ("bad_rows", "id_type")

@@ -9,7 +9,7 @@ from typing import Any
 
 from recctl.data.columns import ITEM, RATING, TIMESTAMP, USER
 from recctl.data.sources import cache
-from recctl.data.sources.mirrors import Mirror, WebArchive, WheelMember
+from recctl.data.sources.mirrors import Mirror, TitleFile, WebArchive, WheelMember
 from recctl.data.sources.options import ReadOptions
 from recctl.errors import DataError
 from recctl.suggest import did_you_mean
@@ -85,6 +85,7 @@ _RECBOLE = WheelMember(
     ratings="recbole/dataset_example/ml-100k/ml-100k.inter",
     options=ReadOptions(format="inter"),
     sha256="4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff",
+    titles=TitleFile("recbole/dataset_example/ml-100k/ml-100k.item", "\t", header=True),
 )
 
 
@@ -98,9 +99,19 @@ def _movielens(
     *others: Mirror,
 ) -> CatalogueEntry:
     url = f"https://files.grouplens.org/datasets/movielens/ml-{size}.zip"
-    web = WebArchive("GroupLens", url, ratings, options, md5)
+    web = WebArchive("GroupLens", url, ratings, options, md5, _titles(ratings))
     homepage = f"{_HOMEPAGE}/{size if size[0].isdigit() else 'latest'}/"
     return CatalogueEntry(f"movielens-{size}", *counts, _TERMS, homepage, megabytes * _MB, (web, *others))
+
+
+def _titles(ratings: str) -> TitleFile:
+    """The file of the titles, which lies beside that of the ratings."""
+    folder, _, name = ratings.rpartition("/")
+    return {
+        "u.data": TitleFile(f"{folder}/u.item", "|", "latin-1"),
+        "ratings.dat": TitleFile(f"{folder}/movies.dat", "::", "latin-1" if folder == "ml-1m" else "utf-8"),
+        "ratings.csv": TitleFile(f"{folder}/movies.csv", ",", header=True),
+    }[name]
 
 
 # Counts are of the ratings; items without any are left out. GroupLens republishes latest-small from time to time: its

