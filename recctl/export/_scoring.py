@@ -8,7 +8,7 @@ import numpy as np
 
 from recctl.data.matrix import InteractionMatrix
 from recctl.errors import UnsupportedError
-from recctl.models._score_graph import ScoreGraph, Value
+from recctl.models._score_graph import Operand, ScoreGraph, Value
 from recctl.models.base import Recommender
 
 Input = Literal["user", "history", "sequence"]
@@ -21,16 +21,15 @@ def inputs_of(model: Recommender) -> list[Input]:
         UnsupportedError: The model has no graph.
     """
     cls: type[Recommender] = type(model)
-    scores_users = cls._graph_of_users is not Recommender._graph_of_users or cls.embeddings is not Recommender.embeddings
     scores_histories = cls._graph_of_histories is not Recommender._graph_of_histories
     found: list[Input] = []
     if scores_histories and model.reads_order:
         found.append("sequence")
-    if scores_users:
+    if scores_users(model):
         found.append("user")
     if scores_histories and not model.reads_order:
         found += ["history"] if model.needs_ratings else ["history", "sequence"]
-        if not scores_users:
+        if not scores_users(model):
             found.append("user")
     if not found:
         raise UnsupportedError(
@@ -38,6 +37,12 @@ def inputs_of(model: Recommender) -> list[Input]:
             "_graph_of_users (recctl.models.base says what they return)"
         )
     return found
+
+
+def scores_users(model: Recommender) -> bool:
+    """Whether the model has a graph of its own for known users; others are served by their history."""
+    cls: type[Recommender] = type(model)
+    return cls._graph_of_users is not Recommender._graph_of_users or cls.embeddings is not Recommender.embeddings
 
 
 def score_graph(model: Recommender, given: Input, k: int | None = None, exclude_seen: bool = True) -> ScoreGraph:
@@ -58,25 +63,58 @@ def score_graph(model: Recommender, given: Input, k: int | None = None, exclude_
         fewer items left ending in -1 and minus infinity.
     """
     graph, n_items = ScoreGraph(), len(model.item_vocabulary)
-    seen = None
+    masked = k is not None and exclude_seen
     if given == "history":
-        asked = graph.input("history", np.float32, ("batch", n_items))
-        scores, seen = model._graph_of_histories(graph, asked), asked
+        history = graph.input("history", np.float32, ("batch", n_items))
+        scores = model._graph_of_histories(graph, history)
     elif given == "sequence":
         asked = graph.input("sequence", np.int64, ("batch", "length"))
-        seen = _weights_of(asked, n_items)
-        scores = model._graph_of_histories(graph, asked if model.reads_order else seen)
+        history = _history(asked, n_items) if masked or not model.reads_order else asked
+        scores = model._graph_of_histories(graph, asked if model.reads_order else history)
     else:
         asked = graph.input("user", np.int64, ("batch",))
-        if "user" == inputs_of(model)[-1]:
-            seen = _weights_of(*_history_of(asked, model.seen))
-            scores = model._graph_of_histories(graph, seen)
-        else:
-            scores = model._graph_of_users(graph, asked)
-            if k is not None and exclude_seen:
-                seen = _weights_of(_history_of(asked, model.seen)[0], n_items)
+        history = _history(*_seen_of(asked, model.seen)) if masked or not scores_users(model) else asked
+        scores = (
+            model._graph_of_users(graph, asked) if scores_users(model) else model._graph_of_histories(graph, history)
+        )
     if k is None:
         graph.output("scores", scores, np.float32, ("batch", n_items))
     else:
-        _best(scores, seen if exclude_seen else None, min(k, n_items))
+        _give_best(scores, history if masked else None, min(k, n_items))
     return graph
+
+
+def _history(items: Value, n_items: int, weights: Operand = 1.0) -> Value:
+    """Rows of weights of all items, `(n, n_items)`, from item codes `(n, length)`, -1 for none."""
+    graph = items.graph
+    shape = graph.apply("Concat", items.size(0).reshape(1), np.array([n_items + 1], np.int64), axis=0)
+    nothing = graph.apply("Expand", 0.0, shape)
+    weights = graph.apply("Expand", weights, graph.apply("Shape", items))
+    # What is none goes to a column of its own, which is then left out.
+    places = graph.apply("Where", items < 0, n_items, items)
+    return graph.apply("ScatterElements", nothing, places, weights, axis=1).at(1, 0, n_items)
+
+
+def _seen_of(users: Value, seen: InteractionMatrix) -> tuple[Value, int, Operand]:
+    """What `_history` takes, of known users: the rows of `seen` are part of the graph."""
+    graph = users.graph
+    begin = graph.constant(seen.starts[:-1], "seen_begin").take(users).with_axis(1)
+    length = graph.constant(np.diff(seen.starts), "seen_length").take(users)
+    longest = graph.apply("ReduceMax", length, keepdims=0)
+    places = graph.apply("Range", 0, longest, 1).with_axis(0)
+    filled = places < length.with_axis(1)
+    places = graph.apply("Min", places + begin, seen.nnz - 1)
+    items = graph.constant(seen.columns, "seen_items").take(places).cast(np.int64)
+    weights: Operand = 1.0 if seen.is_binary else graph.constant(seen.values, "seen_weights").take(places)
+    return graph.apply("Where", filled, items, -1), seen.n_columns, weights
+
+
+def _give_best(scores: Value, history: Value | None, k: int) -> None:
+    """Outputs `items` and `scores`: the k best that are not in the history; of equal scores the lower code first."""
+    graph = scores.graph
+    if history is not None:
+        scores = graph.apply("Where", history.differs(), np.float32(-np.inf), scores)
+    best, items = graph.apply_for_two("TopK", scores, np.array([k], np.int64), axis=1)
+    items = graph.apply("Where", graph.apply("IsInf", best), -1, items)
+    graph.output("items", items, np.int64, ("batch", k))
+    graph.output("scores", best, np.float32, ("batch", k))

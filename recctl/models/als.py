@@ -19,6 +19,7 @@ from recctl.kernels.least_squares import conjugate_gradients
 from recctl.kernels.least_squares_blocks import blocks
 from recctl.models._alternating import MOST_TASKS, WAY_OUT, Phases, Side, in_phases
 from recctl.models._cosine import unit_rows, with_columns
+from recctl.models._score_graph import ScoreGraph, Value, solved
 from recctl.models.base import Embeddings, Recommender
 from recctl.models.hyperparameters import Between, fitted, hyperparameter
 
@@ -203,6 +204,26 @@ class ALSRecommender(Recommender):
         if not np.isfinite(value):
             raise TrainingError("als: a history can't be solved for in float32; fit with a higher reg or lower alpha")
         return factors
+
+    def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
+        items, had, mean = self.item_factors, histories.differs().cast(np.float32), np.float32(self.mean)
+        counts = had.sum(1, keepdims=True)
+        if self.implicit:
+            pairs = np.float32(len(items)) if self.reg_by == "pairs" else counts
+            weights, aims = histories * self.alpha, had + histories * self.alpha
+            confidences = histories.sum(1, keepdims=True) * self.alpha + pairs
+        else:
+            weights, aims, confidences = had, histories - had * mean, counts
+        confidences = graph.apply("Max", confidences, np.float32(1))
+        reg = graph.apply("Pow", confidences, np.float32(self.reg_exponent)) * self.reg
+        vectors = graph.constant(items, "items")
+        # The normal equations of each person, with what they are to equal as the last column: (n, d, d + 1).
+        weighed = (weights.with_axis(2) * vectors).transposed(0, 2, 1) @ vectors
+        unit = np.eye(self.n_factors, dtype=np.float32)
+        matrix = weighed + np.diag(self.spectrum) + reg.with_axis(2) * unit
+        system = graph.apply("Concat", matrix, (aims @ vectors).with_axis(2), axis=2).cast(np.float64)
+        factors = solved(system, self.n_factors).cast(np.float32)
+        return factors.times_turned(vectors) + mean
 
     # ---- the iterations
 

@@ -20,6 +20,7 @@ from recctl.data.vocabulary import Vocabulary
 from recctl.engines import require_memory
 from recctl.errors import ConfigError, DataError, TrainingError, UnsupportedError
 from recctl.models import fitted_values, model_file, tables
+from recctl.models._score_graph import ScoreGraph, Value
 from recctl.models.hyperparameters import Fitted, Hyperparameter, collect, fitted, hyperparameter, validate
 from recctl.models.tables import Histories, OnUnknown
 from recctl.ranking import pairs, rank
@@ -143,6 +144,24 @@ class Recommender:
     def _similarity(self, items: Int32Array) -> Float32Array:
         """How alike every item is to each of some items, `(n, n_items)` float32, a new array."""
         raise UnsupportedError(f"{self.name} has no notion of similar items")
+
+    def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
+        """`_score` of people the model was not fitted on, as a graph that other programs run.
+
+        Args:
+            graph: What it is built in.
+            histories: Weights float32 `(n, n_items)`, 0 for other items; for a model that reads order, item codes int64
+                `(n, length)`, oldest first, behind as many -1 as a row is shorter than the longest.
+
+        Returns:
+            `(n, n_items)` float32.
+        """
+        raise UnsupportedError(f"{self.name} has no graph that scores a history: it has no _graph_of_histories")
+
+    def _graph_of_users(self, graph: ScoreGraph, users: Value) -> Value:
+        """`_score` of known users, codes int64 `(n,)`, as a graph; products of `embeddings`, where it has them."""
+        vectors, items = self.embeddings()
+        return graph.constant(vectors, "users").take(users).times_turned(graph.constant(items, "items"))
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """Bytes that a fit takes at its peak, above the data."""

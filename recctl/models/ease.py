@@ -13,6 +13,7 @@ from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.engines import blas_threads
 from recctl.errors import TrainingError
 from recctl.kernels import products
+from recctl.models._score_graph import ScoreGraph, Value
 from recctl.models.base import Recommender
 from recctl.models.gram import mirror_scaled, upper_gram
 from recctl.models.hyperparameters import Between, fitted, hyperparameter
@@ -57,6 +58,9 @@ class EASERecommender(Recommender):
         scores = np.empty((histories.n_rows, histories.n_columns), np.float32)
         products.sparse_dense(histories.starts, histories.columns, histories.values, self.weights, scores)
         return scores
+
+    def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
+        return histories @ graph.constant(self.weights, "weights")
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         # Row i: what a liking for item i adds to the score of every other item.

@@ -13,6 +13,7 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.engines import map_threads, threads
 from recctl.kernels import neighbours
+from recctl.models._score_graph import ScoreGraph, Value, times_sparse
 from recctl.models.base import Recommender
 from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter
 
@@ -92,6 +93,11 @@ class ItemKNNRecommender(Recommender):
             *(weights.starts, weights.columns, weights.values, scores),
         )
         return scores
+
+    def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
+        if self.similarity == "jaccard":
+            histories = histories.differs().cast(np.float32)
+        return times_sparse(histories, self.weights)
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         near = self._neighbours.take(items)

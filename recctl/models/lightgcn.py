@@ -15,6 +15,7 @@ from recctl.errors import ArtifactError
 from recctl.kernels import products, propagation
 from recctl.kernels.sampling import had_among, sample_negatives
 from recctl.models._cosine import unit_rows
+from recctl.models._score_graph import ScoreGraph, Value, unit_rows_of
 from recctl.models._torch import TorchRecommender
 from recctl.models.base import Embeddings
 from recctl.models.hyperparameters import Between, Choices, hyperparameter
@@ -189,6 +190,14 @@ class LightGCNRecommender(TorchRecommender):
         if self.loss == "sampled_softmax":
             return Embeddings(unit_rows(users), self._unit_items)
         return Embeddings(users, items)
+
+    def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
+        had = histories.differs().cast(np.float32)
+        counts = graph.apply("Max", had.sum(1, keepdims=True), np.float32(1))
+        people = had @ graph.constant(self._given_by_items, "given") / graph.apply("Sqrt", counts)
+        if self.loss == "sampled_softmax":
+            people = unit_rows_of(people)
+        return people.times_turned(graph.constant(self.embeddings().items, "items"))
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         similarity: Float32Array = self._unit_items[items] @ self._unit_items.T

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -18,6 +18,7 @@ from recctl.errors import UnsupportedError
 from recctl.kernels import neighbours, pair_tower
 from recctl.kernels.sampling import sample_negatives
 from recctl.models._cosine import unit_rows, with_columns
+from recctl.models._score_graph import ScoreGraph, Value
 from recctl.models._torch import TorchRecommender
 from recctl.models.base import Embeddings
 from recctl.models.hyperparameters import Between, Choices, hyperparameter
@@ -240,6 +241,36 @@ class NCFRecommender(TorchRecommender):
         weights = self._arrays
         users = with_columns(weights["user_gmf"] * weights["out_gmf"], 1)
         return Embeddings(users, with_columns(weights["item_gmf"], weights["bias"]))
+
+    def _graph_of_users(self, graph: ScoreGraph, users: Value) -> Value:
+        return self._graph_of_people(graph, lambda name, vectors: graph.constant(vectors, name).take(users))
+
+    def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
+        # How many items of a history each user had, by differences of running sums over all pairs of users and items.
+        had = histories.differs().cast(np.int32).take(self.seen.columns, axis=1)
+        sums = graph.apply("Pad", graph.apply("CumSum", had, 1), np.array([0, 1, 0, 0], np.int64))
+        shared = sums.take(self.seen.starts[1:], axis=1) - sums.take(self.seen.starts[:-1], axis=1)
+        alike = shared.cast(np.float32) / np.sqrt(np.maximum(np.diff(self.seen.starts), 1)).astype(np.float32)
+        alike = alike * alike
+        total = graph.apply("Max", alike.sum(1, keepdims=True), np.finfo(np.float32).tiny)
+        shares = alike / total
+        return self._graph_of_people(graph, lambda name, vectors: shares @ graph.constant(vectors, name))
+
+    def _graph_of_people(self, graph: ScoreGraph, people: Callable[[str, Float32Array], Value]) -> Value:
+        """Logits of people with every item, from a function that makes their rows of those of all users."""
+        weights, of_items = self._arrays, self._turned_items
+        scores = graph.constant(weights["bias"], "bias")
+        if "user_gmf" in weights:
+            weighed = people("users_gmf", weights["user_gmf"] * weights["out_gmf"])
+            scores = scores + weighed @ graph.constant(of_items[0], "items_gmf")
+        if "user_mlp" in weights:
+            halves = people("users_mlp", weights["user_mlp"] @ weights["first_user"].T) + weights["first_bias"]
+            hidden = graph.apply("Relu", halves.with_axis(1) + graph.constant(of_items[1].T, "items_mlp"))  # (n, m, h)
+            for at in range(len(self.hidden_layers) - 1):
+                layer = graph.constant(weights[f"layers.{at}"].T, f"layer_{at}")
+                hidden = graph.apply("Relu", hidden @ layer + weights[f"biases.{at}"])
+            scores = scores + hidden @ graph.constant(weights["out_mlp"], "out_mlp")
+        return scores
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         unit = self._unit_items

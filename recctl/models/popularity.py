@@ -6,6 +6,7 @@ import numpy as np
 
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
+from recctl.models._score_graph import ScoreGraph, Value
 from recctl.models.base import Recommender
 from recctl.models.hyperparameters import fitted
 
@@ -31,3 +32,6 @@ class PopularityRecommender(Recommender):
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
         return np.tile(self.counts, (histories.n_rows, 1))
+
+    def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
+        return histories * 0.0 + graph.constant(self.counts, "counts")

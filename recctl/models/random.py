@@ -7,6 +7,8 @@ import numpy as np
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.kernels import hashing
+from recctl.kernels.hashing import _GOLDEN, _MIX_1, _MIX_2
+from recctl.models._score_graph import ScoreGraph, Value
 from recctl.models.base import Recommender
 from recctl.models.hyperparameters import hyperparameter
 
@@ -33,3 +35,24 @@ class RandomRecommender(Recommender):
         scores = np.empty((histories.n_rows, histories.n_columns), np.float32)
         hashing.uniform(self.seed, histories.starts, histories.columns, scores)
         return scores
+
+    def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
+        items = graph.constant(np.arange(len(self.item_vocabulary), dtype=np.int64), "items")
+        seed_hash = _mixed(graph.constant(np.uint64(self.seed + 1).astype(np.int64)))
+        had = histories.differs().cast(np.int64)
+        key = _mixed(seed_hash ^ (had @ _mixed(seed_hash ^ items).with_axis(1)))
+        return _shifted(_mixed(key + items), 40).cast(np.float32) * 2.0**-24
+
+
+def _mixed(counter: Value) -> Value:
+    """SplitMix64, as in `recctl.kernels.hashing`; products of int64 have the same bits as those of uint64."""
+    z = counter * _GOLDEN.astype(np.int64)
+    z = (z ^ _shifted(z, 30)) * _MIX_1.astype(np.int64)
+    z = (z ^ _shifted(z, 27)) * _MIX_2.astype(np.int64)
+    return z ^ _shifted(z, 31)
+
+
+def _shifted(value: Value, by: int) -> Value:
+    """The bits of an int64 moved to the right, zeros after them."""
+    moved = value.graph.apply("BitShift", value.cast(np.uint64), np.uint64(by), direction="RIGHT")
+    return moved.cast(np.int64)

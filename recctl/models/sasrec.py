@@ -16,7 +16,9 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
 from recctl.kernels import grouping, sequences
 from recctl.kernels.sampling import had_among
+from recctl.models import _sasrec_graph
 from recctl.models._cosine import unit_rows
+from recctl.models._score_graph import ScoreGraph, Value, unit_rows_of
 from recctl.models._torch import TorchRecommender
 from recctl.models.base import Embeddings
 from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter
@@ -213,6 +215,13 @@ class SASRecRecommender(TorchRecommender):
         logits /= logits.sum(axis=2, keepdims=True)
         mixed: Float32Array = (logits @ v).astype(np.float32, copy=False)
         return mixed.transpose(1, 0, 2).reshape(-1, self.embedding_dim)
+
+    def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
+        items = histories.at(1, -self.max_length)
+        state = _sasrec_graph.state(graph, items, self._arrays, self.n_blocks, self.n_heads)
+        if self.similarity == "cosine":
+            state = unit_rows_of(state) / self.temperature
+        return state.times_turned(graph.constant(self._targets, "targets"))
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         unit = unit_rows(self._arrays["item"])

@@ -13,6 +13,7 @@ from recctl.engines import available_memory, in_words, map_threads, threads
 from recctl.errors import TrainingError
 from recctl.kernels import neighbours
 from recctl.kernels.elastic_net import elastic_nets
+from recctl.models._score_graph import ScoreGraph, Value, times_sparse
 from recctl.models.base import Recommender
 from recctl.models.gram import whole_gram
 from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter
@@ -131,6 +132,9 @@ class SLIMRecommender(Recommender):
             *(weights.starts, weights.columns, weights.values, scores),
         )
         return scores
+
+    def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
+        return times_sparse(histories, self.weights)
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         # Row i: what a liking for item i adds to the score of every other item.

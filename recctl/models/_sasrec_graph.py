@@ -1,0 +1,79 @@
+"""SASRec's scores as a graph of ONNX's operators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from recctl.data.matrix import Float32Array
+from recctl.models._score_graph import ScoreGraph, Value
+
+_EPSILON = 1e-5
+
+
+def state(graph: ScoreGraph, items: Value, arrays: Mapping[str, Float32Array], n_blocks: int, n_heads: int) -> Value:
+    """The state after the last of some items, `(n, embedding_dim)`.
+
+    Args:
+        graph: What it is built in.
+        items: Item codes int64, `(n, length)`, oldest first, behind as many -1 as a row is short of the longest; not
+            more than there are positions.
+        arrays: The network's weights.
+        n_blocks: Layers of attention.
+        n_heads: Heads of each.
+    """
+    weights = {name: graph.constant(array, name) for name, array in arrays.items() if name != "item"}
+    real = items >= 0
+    position = graph.apply("Max", graph.apply("CumSum", real.cast(np.int64), 1) - 1, 0)
+    vectors = graph.constant(arrays["item"], "item")
+    hidden = vectors.take(graph.apply("Max", items, 0)) + weights["position"].take(position)  # (n, l, d)
+    mask = _hiding(graph, real)
+    for at in range(n_blocks):
+        own = {name.removeprefix(f"blocks.{at}."): value for name, value in weights.items()}
+        normal = _normal(hidden, own["attend_gain"], own["attend_shift"])
+        begin = -1 if at == n_blocks - 1 else 0  # of the last block only the last state is asked for
+        mixed = _attended(normal, arrays[f"blocks.{at}.qkv"], arrays[f"blocks.{at}.qkv_bias"], n_heads, mask, begin)
+        hidden = hidden.at(1, begin) + _linear(mixed, own["out"], own["out_bias"])
+        normal = _normal(hidden, own["feed_gain"], own["feed_shift"])
+        wide = graph.apply("Relu", _linear(normal, own["up"], own["up_bias"]))
+        hidden = hidden + _linear(wide, own["down"], own["down_bias"])
+    known = real.at(1, -1).cast(np.float32)  # nothing is said to people of whom nothing is known
+    return _normal(hidden.at(1, -1).reshape(0, -1), weights["gain"], weights["shift"]) * known
+
+
+def _hiding(graph: ScoreGraph, real: Value) -> Value:
+    """What is added to logits, `(n, 1, l, l)`: minus infinity where a position must not look at another.
+
+    Those before a history look at themselves: of nothing at all there is no softmax.
+    """
+    length = real.size(1)
+    places = graph.apply("Range", 0, length, 1)
+    own, other = places.with_axis(1), places.with_axis(0)
+    earlier = (own >= other) & real.with_axis(1)  # (n, l, l)
+    allowed = earlier | graph.apply("Equal", own, other)
+    return graph.apply("Where", allowed, np.float32(0), np.float32(-np.inf)).with_axis(1)
+
+
+def _attended(normal: Value, qkv: Float32Array, bias: Float32Array, n_heads: int, mask: Value, begin: int) -> Value:
+    """Causal attention of the positions from `begin` on."""
+    dim = qkv.shape[1]
+    width = dim // n_heads
+
+    def of_heads(value: Value, at: int) -> Value:  # (n, h, l, d / h)
+        part = slice(at * dim, (at + 1) * dim)
+        turned = value.graph.constant(qkv[part].T, "qkv")
+        return (value @ turned + bias[part]).reshape(0, 0, n_heads, width).transposed(0, 2, 1, 3)
+
+    q, k, v = of_heads(normal.at(1, begin), 0), of_heads(normal, 1), of_heads(normal, 2)
+    logits = q @ k.transposed(0, 1, 3, 2) * np.float32(width**-0.5) + mask.at(2, begin)
+    mixed = normal.graph.apply("Softmax", logits, axis=-1) @ v
+    return mixed.transposed(0, 2, 1, 3).reshape(0, 0, dim)
+
+
+def _linear(value: Value, weights: Value, bias: Value) -> Value:
+    return value @ weights.transposed(1, 0) + bias
+
+
+def _normal(hidden: Value, gain: Value, shift: Value) -> Value:
+    return hidden.graph.apply("LayerNormalization", hidden, gain, shift, axis=-1, epsilon=_EPSILON)

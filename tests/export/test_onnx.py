@@ -1,0 +1,236 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from recctl.errors import ArtifactError, ConfigError, TrainingError, UnsupportedError
+from recctl.export import _scoring, export_model, verify_export
+from recctl.models.base import Recommender
+from recctl.models.registry import make_model
+from recctl.ranking import rank_block
+from tests.conftest import wanted
+from tests.export.toys import VARIANTS, fitted, rows, users_of
+from tests.models.suite import as_text
+
+wanted("onnx", "recctl[onnx]")
+wanted("onnxruntime", "recctl[onnx]")
+
+from recctl.export import _onnx_file  # noqa: E402 - imports onnx
+
+
+class Exported:
+    """A model's graph, written and loaded again."""
+
+    def __init__(self, model: Recommender, folder: Path, **options: Any) -> None:
+        self.manifest = export_model(model, "onnx", folder, **options).manifest
+        self.session = _onnx_file.session(folder / "model.onnx")
+        (self.input,) = self.session.get_inputs()
+
+    def __call__(self, asked: Any) -> Any:
+        given = self.session.run(None, {self.input.name: asked})
+        return given[0] if len(given) == 1 else given
+
+
+def dense(model: Recommender) -> np.ndarray:
+    seen = model.seen
+    weights = np.zeros((seen.n_rows, seen.n_columns), np.float32)
+    weights[seen.rows, seen.columns] = 1 if seen.is_binary else seen.values
+    return weights
+
+
+def padded(lists: list[list[int]], width: int) -> np.ndarray:
+    return np.array([[-1] * (width - len(items)) + items for items in lists], np.int64)
+
+
+def histories(model: Recommender) -> list[list[int]]:
+    matrix = getattr(model, "histories", model.seen)
+    return [matrix.columns[a:b].tolist() for a, b in zip(matrix.starts[:-1], matrix.starts[1:], strict=True)]
+
+
+def asked(model: Recommender, given: str) -> Any:
+    """All users, in the form that a graph is asked in."""
+    if given == "user":
+        return users_of(model).astype(np.int64)
+    return dense(model) if given == "history" else padded(histories(model), 25)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_graph_of_every_model_scores_and_ranks_as_the_model(variant: str, tmp_path: Path) -> None:
+    model = fitted(variant)
+    for given in _scoring.inputs_of(model):
+        users = users_of(model)
+        scores = model.score_users(users) if given == "user" or model.reads_order else model.score_histories(model.seen)
+        found = Exported(model, tmp_path / given, input=given)(asked(model, given))
+        assert (found.dtype, found.shape) == (np.float32, scores.shape)
+        np.testing.assert_allclose(found, scores, rtol=1e-5, atol=1e-5 * np.abs(scores).max())
+        for seen in (model.seen, None):
+            best = rank_block(scores.copy(), 4, seen)
+            rank = Exported(model, tmp_path / f"{given}-{seen is None}", input=given, k=4, include_seen=seen is None)
+            items, of_items = rank(asked(model, given))
+            np.testing.assert_allclose(of_items, best[1], rtol=1e-5, atol=1e-5 * np.abs(scores).max())
+            assert (items == best[0]).mean() > 0.95
+
+
+def test_by_itself_a_graph_is_asked_as_the_model_is(tmp_path: Path) -> None:
+    inputs = {name: _scoring.inputs_of(fitted(name))[0] for name in VARIANTS}
+    assert {name for name, given in inputs.items() if given == "history"} == {
+        *("ease", "slim", "item-knn", "popularity", "random")
+    }
+    assert inputs["sasrec"] == "sequence"
+    exported = Exported(fitted("ease"), tmp_path / "ease")
+    assert exported.manifest["facts"]["inputs"] == {"history": "float32 (batch, 20)"}
+    assert exported.manifest["facts"]["outputs"] == {"scores": "float32 (batch, 20)"}
+    assert exported.manifest["facts"]["largest_difference"] < 1e-5
+
+
+def test_any_number_of_people_may_be_asked_about_and_fewer_items_than_k_be_left(tmp_path: Path) -> None:
+    model = fitted("ease")
+    rank = Exported(model, tmp_path / "x", k=1000)
+    for n in (0, 1, 7):
+        items, scores = rank(dense(model)[:n])
+        assert items.shape == scores.shape == (n, 20)
+    items, scores = rank(np.ones((1, 20), np.float32))
+    assert (items == -1).all()
+    assert (scores == -np.inf).all()
+
+
+@pytest.mark.parametrize("variant", ["sasrec", "sasrec cosine"])
+def test_a_sequence_may_be_of_any_length_and_padded_at_will(variant: str, tmp_path: Path) -> None:
+    model, score = fitted(variant), Exported(fitted(variant), tmp_path / "x")
+    lists = [[], [3], [5, 5, 2], list(range(10)), list(range(20)) * 3]
+    ids = model.item_vocabulary.ids
+    together = score(padded(lists, 70))
+    for items, scores in zip(lists, together, strict=True):
+        for width in {max(1, len(items)), max(1, len(items)) + 3}:
+            np.testing.assert_allclose(score(padded([items], width))[0], scores, rtol=1e-5, atol=1e-6)
+        if items:
+            best = model.recommend_for_history([ids[items]], k=20, exclude_seen=False)
+            by_item = best.set_index("item_id").score[ids].to_numpy()
+            np.testing.assert_allclose(scores, by_item, rtol=1e-4, atol=1e-5)
+    assert not together[0].any()
+
+
+def test_ratings_in_a_history_count(tmp_path: Path) -> None:
+    from recctl import InteractionDataset
+
+    for name in ("ease", "item-knn"):
+        model = make_model(name).fit(InteractionDataset(rows(), implicit=False))
+        for given in ("history", "user"):
+            score = Exported(model, tmp_path / f"{name}-{given}", input=given)
+            np.testing.assert_allclose(score(asked(model, given)), model.score_users(users_of(model)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("hyperparameters", [{}, {"reg_by": "pairs", "reg_exponent": 0.5, "n_factors": 1}])
+def test_als_solves_for_strangers_as_the_model(hyperparameters: dict[str, Any], tmp_path: Path) -> None:
+    model = make_model("als", **{"n_factors": 20, **hyperparameters}).fit(rows())
+    score = Exported(model, tmp_path / "x", input="sequence")
+    ids = model.item_vocabulary.ids
+    best = model.recommend_for_history([ids[[1, 7, 3]]], k=20, exclude_seen=False)
+    by_item = best.set_index("item_id").score[ids].to_numpy()
+    np.testing.assert_allclose(score(padded([[1, 7, 3]], 5))[0], by_item, rtol=1e-4, atol=1e-5)
+
+
+def test_few_weights_are_gathered_and_many_are_a_matrix(tmp_path: Path) -> None:
+    for n_neighbors, shape in ((3, (20, 3)), (10, (20, 20))):
+        model = make_model("item-knn", n_neighbors=n_neighbors).fit(rows())
+        graph = _scoring.score_graph(model, "history")
+        assert shape in {array.shape for array in graph.constants.values()}
+        score = Exported(model, tmp_path / str(n_neighbors))
+        np.testing.assert_allclose(score(dense(model)), model.score_histories(model.seen), rtol=1e-5, atol=1e-6)
+
+
+def test_a_matrix_that_would_not_fit_in_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fitted("slim")
+    monkeypatch.setenv("RECCTL_MEMORY", "100")
+    with pytest.raises(TrainingError, match=r"a graph of weights of 20 x 20 items.*n_neighbors"):
+        export_model(model, "onnx", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_codes_are_rows_of_the_ids_beside_the_graph(tmp_path: Path) -> None:
+    model = make_model("als", n_factors=4).fit(as_text(rows()))
+    rank = Exported(model, tmp_path / "x", k=3)
+    users = pq.read_table(tmp_path / "x" / "users.parquet")["user_id"].to_pylist()
+    items = pq.read_table(tmp_path / "x" / "items.parquet")["item_id"].to_pylist()
+    codes, _ = rank(np.array([users.index("u000107")], np.int64))
+    assert [items[code] for code in codes[0]] == model.recommend(["u000107"], k=3).item_id.tolist()
+
+
+def test_equal_models_give_equal_files(tmp_path: Path) -> None:
+    first, second = (export_model(fitted("sasrec"), "onnx", tmp_path / name).path for name in ("a", "b"))
+    for file in first.iterdir():
+        assert file.read_bytes() == (second / file.name).read_bytes()
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize("options", [{}, {"k": 20}])
+def test_a_graph_that_scores_otherwise_is_not_left(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = _onnx_file.write
+
+    def tampered(graph: Any, *rest: Any) -> None:
+        name, weights = max(graph.constants.items(), key=lambda each: each[1].size)
+        graph.constants[name] = weights + np.float32(1e-3) * (np.arange(weights.size) == 22).reshape(weights.shape)
+        write(graph, *rest)
+
+    monkeypatch.setattr(_onnx_file, "write", tampered)
+    with pytest.raises(
+        ArtifactError, match=r"onnx: scores of the graph differ from those of ease by .* of the largest"
+    ):
+        export_model(fitted("ease"), "onnx", tmp_path / "x", **options)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_model_without_a_graph_is_refused_and_told_what_to_write(tmp_path: Path) -> None:
+    class Plain(type(fitted("popularity"))):  # type: ignore[misc]
+        _graph_of_histories = Recommender._graph_of_histories
+
+    with pytest.raises(UnsupportedError, match="Plain has neither _graph_of_histories nor _graph_of_users"):
+        export_model(Plain().fit(rows()), "onnx", tmp_path / "x")
+
+
+def test_an_input_that_a_model_has_no_graph_for_is_refused(tmp_path: Path) -> None:
+    for variant, given, there in (
+        ("svd", "history", "user"),
+        ("sasrec", "history", "sequence or user"),
+        ("als ratings", "sequence", "user or history"),
+    ):
+        with pytest.raises(UnsupportedError, match=f"no graph for input={given}: choose input={there}"):
+            export_model(fitted(variant), "onnx", tmp_path / "x", input=given)
+    with pytest.raises(ConfigError, match="k: 0: "):
+        export_model(fitted("ease"), "onnx", tmp_path / "x", k=0)
+
+
+# ---- files
+
+
+def test_large_weights_lie_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_onnx_file, "MOST_EMBEDDED", 100)
+    monkeypatch.setattr(_onnx_file, "_PAGE", 512)
+    for variant in ("ease", "sasrec", "ncf"):
+        model, folder = fitted(variant), tmp_path / variant
+        score = Exported(model, folder)
+        assert {"model.onnx", "model.onnx.data"} < set(score.manifest["files"])
+        given = _scoring.inputs_of(model)[0]
+        np.testing.assert_allclose(score(asked(model, given)), model.score_users(users_of(model)), rtol=1e-4, atol=1e-6)
+        verify_export(folder)
+        (folder / "model.onnx.data").write_bytes(b"")
+        with pytest.raises(ArtifactError, match=r"model\.onnx\.data: changed or damaged"):
+            verify_export(folder)
+
+
+def test_a_damaged_graph_is_refused(tmp_path: Path) -> None:
+    from recctl.export.onnx import OnnxFormat
+
+    path = export_model(fitted("ease"), "onnx", tmp_path / "x").path
+    manifest = verify_export(path)
+    (path / "model.onnx").write_bytes((path / "model.onnx").read_bytes()[:-100])
+    with pytest.raises(ArtifactError, match="changed or damaged"):
+        verify_export(path)
+    with pytest.raises(ArtifactError, match="onnxruntime can't run it"):
+        OnnxFormat.verify(path, manifest)
