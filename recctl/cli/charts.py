@@ -37,7 +37,7 @@ def curve(values: Sequence[float | None], title: str, x: str, width: int = 50, h
             column = round(begin + share * (end - begin))
             row = round((4 * height - 1) * (high - value) / (high - low))
             cells[row // 4][column // 2] |= _DOTS[row % 4][column % 2]
-    labels = [f"{high:.4g}", *[""] * height][: height - 1] + [f"{low:.4g}"]
+    labels = [f"{high:.4g}" if not line else f"{low:.4g}" if line == height - 1 else "" for line in range(height)]
     margin = max(map(len, labels))
     lines = ["".join(chr(0x2800 + cell) for cell in row) for row in cells]
     drawn = [f"{label:>{margin}} │{line}" for label, line in zip(labels, lines, strict=True)]

@@ -25,6 +25,7 @@ def train(
 
     from recctl import experiment
     from recctl.cli import common, console
+    from recctl.cli.diagnose import tell_briefly
     from recctl.errors import ConfigError
 
     if resume is not None:
@@ -48,4 +49,5 @@ def train(
     console.tell(f"next: recctl runs show {run.id}")
     if run.metadata["models"]:
         console.tell(f"      recctl recommend {run.id} USER_ID")
+    tell_briefly(run)
     console.document(common.describe(run, test_looks=looks))

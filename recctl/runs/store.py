@@ -143,12 +143,12 @@ def run_hashes(run: Run) -> tuple[str | None, str | None]:
     return run.metadata.get("data", {}).get("hash"), run.metadata.get("split", {}).get("hash")
 
 
-def monitored(run: Run) -> float | None:
-    """The validation value of the metric a run monitors; None if it is not complete or has none."""
+def monitored(run: Run, metrics: dict[str, dict[str, float]] | None = None) -> float | None:
+    """The validation value of the metric a run monitors, among its metrics; None if it is not complete or has none."""
     monitor = run.metadata.get("monitor")
     if run.metadata.get("status") != "complete" or not monitor:
         return None
     try:
-        return run.metrics().get("validation", {}).get(monitor["metric"])
+        return (run.metrics() if metrics is None else metrics).get("validation", {}).get(monitor["metric"])
     except ArtifactError:
         return None

@@ -92,7 +92,7 @@ def _row(run: Run, names: list[str]) -> dict[str, Any]:
         "models": models,
         "data": facts.get("data", {}).get("source"),
         "monitor": (facts.get("monitor") or {}).get("metric"),
-        "validation": monitored(run),
+        "validation": monitored(run, parts),
         "names": names,
         "tags": tags,
         "created": facts.get("created"),
@@ -109,7 +109,6 @@ def _cell(row: dict[str, Any], name: str) -> Any:
 
 def _sorted(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
     from recctl.errors import ConfigError
-    from recctl.ranking.metrics import METRICS
     from recctl.suggest import did_you_mean
 
     if key == "created":
@@ -119,6 +118,8 @@ def _sorted(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
     known = {name for row in rows for name in row["metrics"]}
     if rows and key not in known:
         raise ConfigError(f"--sort {key!r}: nothing there is{did_you_mean(key, ['created', 'fit', *sorted(known)])}")
+    from recctl.ranking.metrics import METRICS  # and numba with it: not for a plain list
+
     metric = METRICS.get(key.removeprefix("sampled_").partition("@")[0])
     sign = 1 if metric is None or metric.greater_is_better else -1
     return sorted(rows, key=lambda row: (key in row["metrics"], sign * row["metrics"].get(key, 0.0)))
