@@ -23,6 +23,7 @@ _VERBS = (
     "compare",
     "export",
     "recommend",
+    "diagnose",
     "runs",
     "models",
     "data",

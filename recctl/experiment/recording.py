@@ -14,7 +14,7 @@ from recctl import progress
 from recctl.config import Config, LoadedConfig
 from recctl.data.splitting import Split
 from recctl.engines import available_memory, peak_memory
-from recctl.errors import DataError, RecctlError
+from recctl.errors import DataError, RecctlError, TrainingError
 from recctl.experiment import tracked
 from recctl.experiment.preparation import Prepared, prepare, resolved
 from recctl.experiment.tracked import trackers_of
@@ -91,6 +91,8 @@ def recorded(run: Run, config: Config | None = None, *, resumed: bool = False) -
         run.log(traceback.format_exc())
         _end(run, "failed", message)
         tracked.end(trackers, run, "failed")
+        if isinstance(error, TrainingError | MemoryError):
+            progress.notice(f"what to try: recctl diagnose {run.id}")
         raise
     tracked.end(trackers, run, "complete")
     run.log("complete")

@@ -1,0 +1,1 @@
+"""What is made of runs to be read: diagnosis, figures, pages."""

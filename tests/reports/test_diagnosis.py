@@ -1,0 +1,308 @@
+"""Diagnosis: each trouble is found by its figures, with settings that the config takes; a healthy run is said to be."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recctl import RunStore, experiment
+from recctl.errors import TrainingError
+from recctl.experiment.preparation import resolved
+from recctl.models.registry import model_class, model_names
+from recctl.reports.diagnosis import Diagnosis, diagnose_config, diagnose_run
+from recctl.runs import Run
+
+DATA = "data: {source: synthetic, synthetic: {n_users: 60, n_items: 60, n_interactions: 1500}}\n"
+PARTS = {
+    "train": {"interactions": 20_000, "users": 900, "items": 1000},
+    "validation": {"interactions": 3000, "users": 900, "items": 800},
+    "test": {"interactions": 3000, "users": 900, "items": 800},
+}
+FINE = {"unseen_users": {"users": 0, "share": 0.0}, "unseen_items": {"items": 0, "share": 0.0}, "duplicates": 0}
+
+
+def made(
+    tmp_path: Path,
+    model: str = "svd",
+    losses: tuple[float, ...] = (),
+    watched: tuple[float, ...] = (),
+    *,
+    config: str = "split: {val_size: 0.1}",
+    params: dict[str, Any] | None = None,
+    metric: str = "ndcg@10",
+    metrics: dict[str, float] | None = None,
+    lines: dict[str, Any] | None = None,
+    **metadata: Any,
+) -> Run:
+    """A run with such a history, without anything being trained."""
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{DATA}model: {{name: {model}}}\n{config}\n")
+    loaded = experiment.load(path, [f"model.params.{name}={value}" for name, value in (params or {}).items()])
+    run = Run.create(tmp_path / "runs", "made", "train", resolved(loaded))
+    facts = {
+        "data": {"interactions": 26_000, "users": 900, "items": 1000},
+        "split": {"leakage": {"parts": PARTS, "validation": FINE, "test": FINE}},
+        "training": {"monitor": metric},
+    }
+    run.metadata |= facts | metadata
+    if losses:
+        given = [
+            {
+                "epoch": at,
+                "loss": loss,
+                "metrics": {metric: watched[at - 1]} if watched else {},
+                "seconds": 1.0,
+                **(lines or {}),
+            }
+            for at, loss in enumerate(losses, 1)
+        ]
+        (run.path / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in given))
+    if metrics:
+        run.add_metrics("validation", metrics)
+    run.end("failed" if "error" in metadata else "complete", metadata.get("error"))
+    return Run.open(run.path)
+
+
+def keys(diagnosis: Diagnosis) -> list[str]:
+    return [finding.key for finding in diagnosis.findings]
+
+
+def suggested(diagnosis: Diagnosis, key: str) -> list[str]:
+    (found,) = [finding for finding in diagnosis.findings if finding.key == key]
+    return [" ".join(shlex.split(line)) for line in found.suggestions]
+
+
+FALLING = (1.0, 0.8, 0.72, 0.69, 0.68, 0.677)
+
+
+@pytest.mark.parametrize(
+    ("losses", "watched", "key"),
+    [
+        ((0.7, 0.7, 0.701, 0.7), (), "loss-flat"),
+        ((0.7, 0.6999, 0.6998, 0.6997), (), "rate-low"),
+        ((1.0, 0.8, 0.9, 0.7, 0.85, 0.8), (), "rate-high"),
+        ((1.0, float("nan")), (), "loss-diverged"),
+        (FALLING, (0.10, 0.2, 0.3, 0.28, 0.25, 0.22), "overfitting"),
+    ],
+)
+def test_what_goes_wrong_is_found_by_the_figures_of_epochs(
+    tmp_path: Path, losses: tuple[float, ...], watched: tuple[float, ...], key: str
+) -> None:
+    diagnosis = diagnose_run(made(tmp_path, "ncf", losses, watched))
+    assert keys(diagnosis) == [key]
+    (finding,) = diagnosis.findings
+    assert finding.suggestions
+    assert finding.rule
+    assert finding.evidence
+    assert not diagnosis.healthy
+
+
+def test_a_healthy_run_is_said_to_be(tmp_path: Path) -> None:
+    healthy = diagnose_run(made(tmp_path, "ncf", FALLING, (0.1, 0.2, 0.25, 0.26, 0.261, 0.2605)))
+    assert (healthy.healthy, keys(healthy)) == (True, [])
+    assert healthy.looked_at[2] == "6 epochs"
+
+
+def test_suggestions_come_in_the_chapters_order_from_present_values(tmp_path: Path) -> None:
+    flat = diagnose_run(made(tmp_path, "ncf", (0.7, 0.7, 0.701, 0.7)))
+    assert suggested(flat, "loss-flat") == [
+        "--set data.min_user_interactions=5",
+        "--set model.params.learning_rate=0.0001",
+        "--set model.params.epochs=50",
+    ]
+    heart = diagnose_run(made(tmp_path, "ncf", FALLING, (0.1, 0.2, 0.3, 0.28, 0.25, 0.22)))
+    assert suggested(heart, "overfitting") == [
+        "--set model.params.dropout=0.5",
+        "--set model.params.embedding_dim=32",
+        "--set model.params.hidden_layers=[64, 32]",
+        '--set training.early_stopping={"patience": 5}',
+        "--set model.params.n_negatives=10",
+    ]
+
+
+def test_epochs_are_doubled_only_where_training_was_at_its_end(tmp_path: Path) -> None:
+    improving = (0.1, 0.2, 0.25, 0.28, 0.30, 0.32)
+    ended = made(tmp_path, "ncf", FALLING, improving, params={"epochs": 6})
+    assert keys(diagnose_run(ended)) == ["still-improving"]
+    assert "--set model.params.epochs=15" in suggested(diagnose_run(ended), "still-improving")
+    stopped = made(tmp_path, "ncf", FALLING, improving, params={"epochs": 20})
+    assert keys(diagnose_run(stopped)) == []
+
+
+def test_early_stopping_turns_overfitting_into_a_question_of_when(tmp_path: Path) -> None:
+    config = "split: {val_size: 0.1}\ntraining: {early_stopping: {patience: 4}}"
+    watched = (0.1, 0.3, 0.28, 0.26, 0.25, 0.24)
+    assert keys(diagnose_run(made(tmp_path, "ncf", FALLING, watched, config=config))) == ["best-epoch-early"]
+    later = (0.1, 0.2, 0.3, 0.26, 0.25, 0.24)
+    assert keys(diagnose_run(made(tmp_path, "ncf", FALLING, later, config=config))) == []
+
+
+def test_errors_of_ratings_are_compared_between_train_and_validation(tmp_path: Path) -> None:
+    errors = (1.2, 1.1, 1.05, 1.04, 1.03, 1.03)
+    diagnosis = diagnose_run(made(tmp_path, "svd", FALLING, errors, metric="rmse"))
+    assert "train-validation-gap" in keys(diagnosis)
+    assert suggested(diagnosis, "train-validation-gap")[0] == "--set model.params.reg=0.1"
+
+
+def test_what_is_no_better_than_chance_is_a_problem(tmp_path: Path) -> None:
+    assert keys(diagnose_run(made(tmp_path, "ease", metrics={"recall@10": 0.012}))) == ["metric-low"]
+    assert keys(diagnose_run(made(tmp_path, "ease", metrics={"ndcg@10": 0.008}))) == ["metric-low"]
+    assert keys(diagnose_run(made(tmp_path, "ease", metrics={"recall@10": 0.2, "ndcg@10": 0.1}))) == []
+    assert keys(diagnose_run(made(tmp_path, "random", metrics={"recall@10": 0.01}))) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "facts", "key", "first"),
+    [
+        ("ncf", {"lines": {"seconds": 700.0}}, "slow", "--set model.params.batch_size=2048"),
+        ("slim", {"timings": {"fit": 9000.0}}, "slow", "--set model.params.max_iter=50"),
+        ("als", {"timings": {"fit": 9000.0}}, "slow", "--set model.params.n_iterations=10"),
+        ("ncf", {"lines": {"validation_seconds": 30.0}}, "validation-slow", "--set training.validate_every=5"),
+        (
+            "ncf",
+            {"lines": {"batch_size": 64}},
+            "batches-halved",
+            "--set model.params.batch_size=64 --set model.params.accumulation_steps=4",
+        ),
+        (
+            "ncf",
+            {"error": "MemoryError: no"},
+            "memory-out",
+            "--set model.params.batch_size=32",
+        ),
+        (
+            "ease",
+            {"error": "ease: ... need 160.0 GB of memory, 20.0 GB are available"},
+            "memory-out",
+            "--set data.min_item_interactions=5",
+        ),
+        (
+            "lightgcn",
+            {"memory": {"peak_bytes": 9 * 10**9, "available_bytes": 10**10}},
+            "memory-tight",
+            "--set model.params.batch_size=256",
+        ),
+    ],
+)
+def test_what_a_run_cost_is_judged(tmp_path: Path, model: str, facts: dict[str, Any], key: str, first: str) -> None:
+    losses = () if model in ("slim", "als", "ease") else FALLING
+    diagnosis = diagnose_run(made(tmp_path, model, losses, **facts))
+    assert keys(diagnosis) == [key]
+    assert suggested(diagnosis, key)[0] == first
+
+
+@pytest.mark.parametrize("model", [name for name in model_names() if model_class(name).__module__.startswith("recctl")])
+def test_every_suggestion_is_valid_for_its_config(tmp_path: Path, model: str) -> None:
+    """With everything wrong at once, each line is taken by the config it is made for."""
+    bad = {
+        "unseen_users": {"users": 9, "share": 0.5},
+        "unseen_items": {"items": 9, "share": 0.5},
+        "duplicates": 500,
+        "train_later": {"interactions": 5, "share": 0.1},
+    }
+    run = made(
+        tmp_path,
+        model,
+        (1.0, 0.8, 0.9, 0.7, 0.85, 0.8),
+        (0.3, 0.2, 0.1, 0.1, 0.1, 0.1),
+        metrics={"recall@10": 0.001},
+        lines={"seconds": 1000.0, "validation_seconds": 5000.0, "batch_size": 2},
+        data={
+            "interactions": 900,
+            "users": 900,
+            "items": 10_000,
+            "outline": {
+                "per_user": {"median": 1},
+                "popularity": {"top_20_percent": 0.9, "gini": 0.9},
+                "ratings": {"min": 0, "max": 100},
+                "time": None,
+            },
+        },
+        split={"leakage": {"parts": PARTS, "validation": bad, "test": bad}},
+        timings={"fit": 9000.0},
+        memory={"peak_bytes": 9 * 10**9, "available_bytes": 10**10},
+        error="out of memory",
+    )
+    diagnosis = diagnose_run(run)
+    assert len(diagnosis.findings) > 8
+    lines = [line for finding in diagnosis.findings for line in finding.suggestions]
+    assert len(lines) > 10
+    for line in lines:
+        words = shlex.split(line)
+        assert words[::2] == ["--set"] * (len(words) // 2)
+        experiment.load(run.path / "config.yaml", words[1::2])
+
+
+# ---- data
+
+
+def table(tmp_path: Path, name: str = "data.csv", **columns: Any) -> Path:
+    pd.DataFrame(columns).to_csv(tmp_path / name, index=False)
+    (tmp_path / "data.yaml").write_text(f"data: {{source: {name}}}\nmodel: {{name: sasrec}}\n")
+    return tmp_path / "data.yaml"
+
+
+def test_data_are_looked_at_without_training(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    n = 3000
+    config = table(
+        tmp_path,
+        user_id=random.integers(0, 1000, n),
+        item_id=np.where(random.random(n) < 0.9, random.integers(0, 10, n), random.integers(10, 2000, n)),
+    )
+    found = keys(diagnose_config(experiment.load(config)))
+    assert {"data-small", "data-sparse", "data-long-tail", "data-duplicates", "data-no-timestamps"} <= set(found)
+    assert {"data-cold-items-test", "data-cold-users-test", "data-seen-test"} <= set(found)
+    assert found.index("data-sparse") < found.index("data-small")  # worse ones first
+
+
+def test_a_runs_data_are_read_again_only_if_asked(tmp_path: Path) -> None:
+    n = 1200
+    items = np.random.default_rng(1).integers(0, 200, n)
+    config = table(tmp_path, user_id=np.arange(n) % 60, item_id=items, timestamp=np.arange(n))
+    config.write_text("data: {source: data.csv}\nmodel: {name: popularity}\n")
+    run = experiment.train(experiment.load(config), RunStore(tmp_path / "runs"))
+    assert "data-duplicates" not in keys(diagnose_run(run))
+    assert "data-duplicates" in keys(diagnose_run(run, reread=True))
+    assert "data-future" in keys(diagnose_run(run))
+
+
+# ---- real runs, and the command line
+
+
+def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{DATA}model: {{name: svd, params: {{lr: 1000000.0}}}}\n")
+    with pytest.raises(TrainingError):
+        experiment.train(experiment.load(path), RunStore(tmp_path / "runs"))
+    diagnosis = diagnose_run(RunStore(tmp_path / "runs").resolve("latest"))
+    assert diagnosis.findings[0].key == "loss-diverged"
+    assert suggested(diagnosis, "loss-diverged")[0] == "--set model.params.lr=250000"
+
+
+def test_the_command_line_diagnoses_configs_and_runs(recctl: Any) -> None:
+    assert recctl("train", "small.yaml", "-q").code == 0
+    told = recctl("diagnose", "latest")
+    assert told.code == 0
+    assert "healthy: nothing worse than hints" in told.out
+    answer = recctl("diagnose", "small.yaml", "--json").json
+    assert {"healthy", "findings", "looked_at", "source"} <= answer.keys()
+    assert answer["findings"][0]["key"] == "data-small"
+    assert recctl("diagnose", "latest", "--set", "seed=1").code == 2
+    assert recctl("diagnose", "nosuchrun").code == 4
+
+
+def test_train_tells_briefly_of_a_run_that_looks_bad(recctl: Any) -> None:
+    flat = ("--set", "model.name=svd", "--set", "model.params.lr=1e-7", "--set", "evaluation.metrics=[rmse]")
+    told = recctl("train", "small.yaml", *flat)
+    assert told.code == 0
+    assert "problem: the loss hardly falls, but steadily: steps are too small; try --set" in told.err
+    assert "recctl diagnose " in told.err
+    assert "problem:" not in told.out
+    assert "problem:" not in recctl("train", "small.yaml").err
