@@ -17,10 +17,11 @@ app.add_typer(data, name="data")
 def list_() -> None:
     """List the data sets known by name."""
     from recctl.cli import console
-    from recctl.data.sources import catalogue
+    from recctl.data.sources import catalogue, source_names
 
     entries = catalogue()
     rows = [[entry.name, entry.rows, entry.users, entry.items, entry.cached, entry.homepage] for entry in entries]
+    rows += [[name, None, None, None, None, "an installed package"] for name in source_names()[len(entries) :]]
     keys = ("name", "interactions", "users", "items", "cached", "homepage")
     console.table(keys, rows)
     console.document({"datasets": [dict(zip(keys, row, strict=True)) for row in rows]})

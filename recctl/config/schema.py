@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from recctl import plugins
+from recctl.suggest import did_you_mean
+
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Size = Annotated[int, Field(ge=1, strict=True)] | Fraction
 
@@ -200,12 +203,18 @@ class EvaluationConfig(Section):
     """Test users that train never saw: leave out and count, or count with a score of 0."""
 
 
+def search_strategies() -> list[str]:
+    """Names of the ways of searching: recctl's own, and those that installed packages offer."""
+    own = ("manual", "grid", "random", "bayesian", "coarse_to_fine")
+    return list(dict.fromkeys([*own, *plugins.offered("strategies")]))
+
+
 class TuningConfig(Section):
     """How hyperparameters are searched."""
 
-    strategy: Literal["manual", "grid", "random", "bayesian", "coarse_to_fine"] = "bayesian"
-    """Points given by hand, every combination, random ones, those a model of past trials proposes, or rounds that zoom
-    in on the best."""
+    strategy: str = Field("bayesian", json_schema_extra=lambda schema: schema.update(enum=[*search_strategies()]))
+    """manual: points given by hand; grid: every combination; random; bayesian: those a model of past trials proposes;
+    coarse_to_fine: rounds that zoom in on the best; or one that an installed package offers."""
     sampler: Literal["tpe", "gp", "cmaes"] = "tpe"
     """What proposes the trials of a bayesian search: Parzen estimators, a Gaussian process, or CMA-ES."""
     n_trials: int | None = Field(None, ge=1)
@@ -230,6 +239,13 @@ class TuningConfig(Section):
     jobs: int | None = Field(None, ge=1)
     """How many trials run at once, each in a process of its own with its share of the threads; null: 1, or as many as
     a cluster holds."""
+
+    @field_validator("strategy")
+    @classmethod
+    def _known(cls, strategy: str) -> str:
+        if strategy not in search_strategies():
+            raise ValueError(f"unknown strategy {strategy!r}{did_you_mean(strategy, search_strategies())}")
+        return strategy
 
 
 class EngineConfig(Section):

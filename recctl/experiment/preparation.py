@@ -15,7 +15,7 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.description import outline
 from recctl.data.leakage import leakage_report, warnings
 from recctl.data.preprocessing import StepReport, apply_steps, filter_by_interaction_count
-from recctl.data.sources import ReadOptions, SourceTable, catalogue, read_source
+from recctl.data.sources import ReadOptions, SourceTable, read_source, source_names
 from recctl.data.splitting import Split, make_split
 from recctl.errors import DataError
 
@@ -163,7 +163,7 @@ def _make_split(dataset: InteractionDataset, labels: Any, config: Config) -> Spl
 def resolved(loaded: LoadedConfig) -> dict[str, Any]:
     """The config with every default filled in, and file paths that hold from anywhere."""
     values = loaded.config.model_dump()
-    names = {entry.name for entry in catalogue()} | {"synthetic"}
+    names = {*source_names(), "synthetic"}
 
     def from_anywhere(source: str) -> str:
         return source if source in names else str((loaded.base / Path(source).expanduser()).resolve())

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from recctl.data.matrix import Int32Array, Int64Array, InteractionMatrix
 from recctl.kernels import similarity
+from recctl.plugins import Registry
 
 Float64Array = NDArray[np.float64]
 
@@ -242,19 +243,23 @@ class Metric:
         return self.of in ("lists", "counts")
 
 
-METRICS = {
-    "precision": Metric(precision, "lists"),
-    "recall": Metric(recall, "lists"),
-    "ndcg": Metric(ndcg, "lists"),
-    "hit_rate": Metric(hit_rate, "lists"),
-    "map": Metric(average_precision, "lists"),
-    "mrr": Metric(reciprocal_rank, "lists"),
-    "auc": Metric(auc, "pairs"),
-    "coverage": Metric(coverage, "counts", beyond_accuracy=True),
-    "novelty": Metric(novelty, "lists", beyond_accuracy=True),
-    "gini": Metric(gini, "counts", greater_is_better=False, beyond_accuracy=True),
-    "popularity": Metric(popularity, "lists", greater_is_better=False, beyond_accuracy=True),
-    "diversity": Metric(diversity, "lists", beyond_accuracy=True),
-    "rmse": Metric(rmse, "errors", greater_is_better=False),
-    "mae": Metric(mae, "errors", greater_is_better=False),
-}
+# Packages offer more of these as entry points of the group `recctl.metrics`.
+METRICS: Registry[Metric] = Registry(
+    "metrics",
+    {
+        "precision": Metric(precision, "lists"),
+        "recall": Metric(recall, "lists"),
+        "ndcg": Metric(ndcg, "lists"),
+        "hit_rate": Metric(hit_rate, "lists"),
+        "map": Metric(average_precision, "lists"),
+        "mrr": Metric(reciprocal_rank, "lists"),
+        "auc": Metric(auc, "pairs"),
+        "coverage": Metric(coverage, "counts", beyond_accuracy=True),
+        "novelty": Metric(novelty, "lists", beyond_accuracy=True),
+        "gini": Metric(gini, "counts", greater_is_better=False, beyond_accuracy=True),
+        "popularity": Metric(popularity, "lists", greater_is_better=False, beyond_accuracy=True),
+        "diversity": Metric(diversity, "lists", beyond_accuracy=True),
+        "rmse": Metric(rmse, "errors", greater_is_better=False),
+        "mae": Metric(mae, "errors", greater_is_better=False),
+    },
+)

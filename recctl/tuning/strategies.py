@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from recctl import rng
 from recctl.config.schema import TuningConfig
 from recctl.models.spaces import Dimension, Point, Space
+from recctl.plugins import Registry
 
 _TRIALS = 50
 # The share of a range that the next round of coarse-to-fine looks at.
@@ -172,21 +173,36 @@ def _zoomed(dimension: Dimension, place: float, nth_round: int, before: Sequence
     return dimension.at(low + width * place)
 
 
-def make_strategy(section: TuningConfig, space: Space, first: Point, seed: int) -> Strategy:
-    """The strategy of a config; `first` is what trial 0 tries, which lists don't repeat."""
-    n_trials = section.n_trials or _TRIALS
-    if section.strategy == "random":
-        return Random(space, seed, n_trials)
-    if section.strategy == "coarse_to_fine":
-        return CoarseToFine(space, seed, section.n_rounds, n_trials)
-    if section.strategy == "bayesian":
-        return Sampled(n_trials)
-    if section.strategy == "manual":
-        points = [{**first, **point} for point in section.points]
-    else:
-        points = space.grid(section.grid_size)
-        # A grid that is not gone through to its end should not have seen one corner only.
-        order = rng.stream(seed, "tuning", "grid").permutation(len(points))
-        points = [points[at] for at in order]
+Maker = Callable[[TuningConfig, Space, Point, int], Strategy]
+
+
+def _manual(section: TuningConfig, space: Space, first: Point, seed: int) -> Strategy:
+    return _listed(first, [{**first, **point} for point in section.points])
+
+
+def _grid(section: TuningConfig, space: Space, first: Point, seed: int) -> Strategy:
+    points = space.grid(section.grid_size)
+    # A grid that is not gone through to its end should not have seen one corner only.
+    order = rng.stream(seed, "tuning", "grid").permutation(len(points))
+    return _listed(first, [points[at] for at in order])
+
+
+def _listed(first: Point, points: Sequence[Point]) -> Listed:
     distinct = {repr(point): point for point in itertools.chain([first], points)}
     return Listed(list(distinct.values())[1:])
+
+
+# Each makes the strategy of a config, a space, what trial 0 tries (lists don't repeat it) and the seed. Packages offer
+# more of these as entry points of the group `recctl.strategies`.
+STRATEGIES: Registry[Maker] = Registry(
+    "strategies",
+    {
+        "manual": _manual,
+        "grid": _grid,
+        "random": lambda section, space, first, seed: Random(space, seed, section.n_trials or _TRIALS),
+        "bayesian": lambda section, space, first, seed: Sampled(section.n_trials or _TRIALS),
+        "coarse_to_fine": lambda section, space, first, seed: CoarseToFine(
+            space, seed, section.n_rounds, section.n_trials or _TRIALS
+        ),
+    },
+)

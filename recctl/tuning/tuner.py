@@ -27,7 +27,7 @@ from recctl.tuning import results
 from recctl.tuning.pools import InProcess, Pool, Processes
 from recctl.tuning.sampling import StrategySampler
 from recctl.tuning.storage import open_storage, open_study
-from recctl.tuning.strategies import Strategy, make_strategy
+from recctl.tuning.strategies import STRATEGIES, Strategy
 from recctl.tuning.study import Outcome, Study, Trial, outcome_of
 from recctl.tuning.trials import Task, Workbench
 
@@ -109,7 +109,8 @@ class _Search:
         self.monitors = _monitors(config, self.section)
         self.space = _space(config, self.section)
         first = self.space.point(_values(config, self.space))
-        self.strategy: Strategy = make_strategy(self._planned(), self.space, first, config.seed)
+        make = STRATEGIES[self.section.strategy]
+        self.strategy: Strategy = make(self._planned(), self.space, first, config.seed)
         self.n_trials = min(self.section.n_trials or self.strategy.n_trials, self.strategy.most or 2**31)
         data_hash, split_hash = run_hashes(run)
         identity = {

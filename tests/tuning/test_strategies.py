@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from recctl.config.schema import TuningConfig
+from recctl.config.schema import TuningConfig, search_strategies
 from recctl.models.hyperparameters import Between, Choices
 from recctl.models.spaces import Dimension, Space
-from recctl.tuning.strategies import CoarseToFine, Strategy, Tried, make_strategy
+from recctl.tuning.strategies import STRATEGIES, CoarseToFine, Strategy, Tried
 
 LINE = Space((Dimension("x", Between(100.0, 2000.0)),))
 PLANE = Space((Dimension("x", Between(1.0, 1000.0, log=True)), Dimension("kind", Choices(("a", "b", "c")))))
@@ -23,12 +23,13 @@ def search(strategy: Strategy, score, n_trials: int, first: dict) -> list[Tried]
 
 
 def make(space: Space, **section) -> Strategy:
-    return make_strategy(TuningConfig(**section), space, {d.name: FIRST[d.name] for d in space.dimensions}, seed=7)
+    config = TuningConfig(**section)
+    return STRATEGIES[config.strategy](config, space, {d.name: FIRST[d.name] for d in space.dimensions}, 7)
 
 
 def test_a_grid_has_every_combination_once_and_what_the_config_says_first() -> None:
     space = Space((Dimension("x", Choices((1, 2))), Dimension("kind", Choices(("a", "b", "c")))))
-    strategy = make_strategy(TuningConfig(strategy="grid"), space, {"x": 1, "kind": "b"}, seed=7)
+    strategy = STRATEGIES["grid"](TuningConfig(strategy="grid"), space, {"x": 1, "kind": "b"}, 7)
     points = [strategy.propose(number, []) for number in range(1, strategy.n_trials)]
     found = sorted((point["x"], point["kind"]) for point in [{"x": 1, "kind": "b"}, *points])
     assert found == [(x, kind) for x in (1, 2) for kind in "abc"]
@@ -85,3 +86,7 @@ def test_the_box_stays_inside_the_range_when_the_best_is_at_its_end() -> None:
     tried = search(make(LINE, strategy="coarse_to_fine", n_trials=16), lambda point: point["x"], 16, {"x": 500.0})
     assert max(t.point["x"] for t in tried) == 2000.0
     assert all(100.0 <= t.point["x"] <= 2000.0 for t in tried)
+
+
+def test_what_a_config_may_name_is_what_there_is() -> None:
+    assert list(STRATEGIES) == search_strategies()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from recctl import plugins
+from recctl.data.columns import COLUMNS
 from recctl.data.sources.entries import CatalogueEntry, catalogue, find
 from recctl.data.sources.fetching import fetch
 from recctl.data.sources.files import read_file
@@ -25,6 +27,7 @@ __all__ = [
     "item_titles",
     "load_movielens",
     "read_source",
+    "source_names",
 ]
 
 # A catalogue entry says itself how its file is laid out; a user may only say what to do with its rows.
@@ -47,9 +50,10 @@ def read_source(
         ConfigError: Options of layout were given for a catalogue entry, which has its own.
     """
     options = options or ReadOptions()
-    names = [entry.name for entry in catalogue()]
+    names = source_names()
     if source in names:
-        return _read_entry(find(str(source)), options)
+        own = [entry.name for entry in catalogue()]
+        return _read_entry(find(str(source)), options) if source in own else _read_offered(str(source), options)
     path = (base or Path()) / Path(source).expanduser()
     if path.exists():
         table = read_file(path, options)
@@ -57,6 +61,11 @@ def read_source(
     beside = sorted(os.listdir(path.parent)) if path.parent.is_dir() else []
     near = did_you_mean(path.name, [*beside, *names])
     raise DataError(f"{source}: neither a data set of the catalogue nor a file (looked at {path.absolute()}){near}")
+
+
+def source_names() -> list[str]:
+    """What `read_source` takes beside paths: the catalogue, and what installed packages offer."""
+    return list(dict.fromkeys([*(entry.name for entry in catalogue()), *plugins.offered("sources")]))
 
 
 def load_movielens(size: str = "100k") -> pd.DataFrame:
@@ -91,3 +100,14 @@ def _read_entry(entry: CatalogueEntry, options: ReadOptions) -> SourceTable:
         folder / mirror.ratings, replace(mirror.options, **{name: getattr(options, name) for name in _ROW_OPTIONS})
     )
     return replace(table, provenance={**table.provenance, **record})
+
+
+def _read_offered(name: str, options: ReadOptions) -> SourceTable:
+    """What a package's function of no arguments gives: a table with `user_id`, `item_id`, and what else it has."""
+    if idle := options.changed():
+        raise ConfigError(*(f"data.{option}: {name} has its own layout; leave this out" for option in idle))
+    frame = plugins.load("sources", name)()
+    if not isinstance(frame, pd.DataFrame):
+        raise DataError(f"{name}: its package gave a {type(frame).__name__}, not a pandas DataFrame")
+    kept = frame[[column for column in COLUMNS if column in frame]]
+    return SourceTable(kept, {"source": name, "rows_read": len(frame), "rows_skipped": 0})
