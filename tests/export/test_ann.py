@@ -1,0 +1,130 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from recctl.data.matrix import InteractionMatrix
+from recctl.data.vocabulary import Vocabulary
+from recctl.errors import ArtifactError, AssertionFailedError, ConfigError, UnsupportedError
+from recctl.export import export_model, verify_export
+from recctl.export.ann import AnnFormat
+from recctl.export.embeddings import read_vectors
+from recctl.models.als import ALSRecommender
+from tests.conftest import wanted
+from tests.export.test_embeddings import WITH
+from tests.export.toys import VARIANTS, fitted, rows
+
+wanted("usearch", "recctl[ann]")
+
+from usearch.index import Index  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def large() -> ALSRecommender:
+    """A model of 3,000 items whose vectors are drawn, of many lengths: hard to search."""
+    model, random = ALSRecommender(n_factors=32, n_iterations=1).fit(rows()), np.random.default_rng(0)
+    model.user_vocabulary, model.item_vocabulary = Vocabulary(np.arange(200)), Vocabulary(np.arange(3000))
+    model.seen = InteractionMatrix.from_rows([np.array([0], np.int32)] * 200, 3000)
+    model.user_factors = random.standard_normal((200, 32), np.float32)
+    lengths = random.uniform(0.5, 2, (3000, 1)).astype(np.float32)
+    model.item_factors = random.standard_normal((3000, 32), np.float32) * lengths
+    return model
+
+
+def restored(folder: Path, search: int = 128) -> Index:
+    index = Index.restore(str(folder / "index.usearch"))
+    index.expansion_search = search
+    return index
+
+
+@pytest.mark.parametrize("variant", WITH)
+def test_a_small_index_finds_what_the_model_recommends(variant: str, tmp_path: Path) -> None:
+    model = fitted(variant)
+    facts = export_model(model, "ann", tmp_path / "x", k=5).manifest["facts"]
+    assert facts["recall"] == 1
+    users = read_vectors(tmp_path / "x" / "users.parquet")
+    found = restored(tmp_path / "x").search(users, 5, threads=1)
+    best = model.recommend(model.user_vocabulary.ids, k=5, exclude_seen=False)
+    np.testing.assert_allclose(1 - found.distances, best.score.to_numpy().reshape(-1, 5), rtol=1e-4, atol=1e-5)
+    ids = pq.read_table(tmp_path / "x" / "items.parquet")["item_id"].to_numpy()
+    assert (ids[found.keys.astype(int)] == best.item_id.to_numpy().reshape(-1, 5)).mean() > 0.9
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f16", "i8"])
+def test_recall_is_measured_as_whoever_uses_the_index_will_find(
+    dtype: str, large: ALSRecommender, tmp_path: Path
+) -> None:
+    facts = export_model(large, "ann", tmp_path / "x", dtype=dtype, sample=200).manifest["facts"]
+    users, items = large.embeddings()
+    exact = np.argsort(-(users @ items.T), axis=1)[:, :10]
+    asked = np.column_stack((users, np.zeros(200, np.float32))) if dtype == "i8" else users
+    found = restored(tmp_path / "x").search(asked, 10, threads=1).keys
+    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), exact.tolist(), strict=True)])
+    assert facts["recall"] == pytest.approx(recall, abs=0.002)
+    assert recall > (0.6 if dtype == "i8" else 0.97)
+    verify_export(tmp_path / "x")
+
+
+def test_more_candidates_find_more(large: ALSRecommender, tmp_path: Path) -> None:
+    recall = [
+        export_model(large, "ann", tmp_path / str(n), expansion_search=n, expansion_add=n).manifest["facts"]["recall"]
+        for n in (16, 64, 512)
+    ]
+    assert recall == sorted(recall)
+    assert recall[0] < 0.9 < 0.99 < recall[2]
+
+
+def test_an_index_that_finds_too_little_is_not_left(large: ALSRecommender, tmp_path: Path) -> None:
+    poor: dict[str, Any] = {"expansion_search": 10, "expansion_add": 10, "dtype": "f16"}
+    with pytest.raises(
+        AssertionFailedError, match=r"ann: recall@10 is 0\.\d+, below min_recall=0.99.*raise .*, or use dtype=f32"
+    ):
+        export_model(large, "ann", tmp_path / "x", min_recall=0.99, **poor)
+    assert not (tmp_path / "x").exists()
+    assert export_model(large, "ann", tmp_path / "x", min_recall=0.99).path.exists()
+
+
+@pytest.mark.parametrize("k", [1, 1000])
+def test_one_user_and_more_than_all_items(k: int, tmp_path: Path) -> None:
+    model = ALSRecommender(n_factors=2).fit(rows().query("user_id == 101"))
+    assert export_model(model, "ann", tmp_path / "x", k=k).manifest["facts"]["recall"] == 1
+
+
+def test_equal_models_give_equal_files(large: ALSRecommender, tmp_path: Path) -> None:
+    first, second = (export_model(large, "ann", tmp_path / name).path for name in ("a", "b"))
+    assert len(list(first.iterdir())) == 4
+    for file in first.iterdir():
+        assert file.read_bytes() == (second / file.name).read_bytes()
+
+
+@pytest.mark.parametrize("variant", sorted(set(VARIANTS) - set(WITH)))
+def test_a_model_without_vectors_is_refused_with_the_way_out(variant: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        UnsupportedError, match=r"ann: \S+ has no embeddings.*models that have some: als.*recommendatio"
+    ):
+        export_model(fitted(variant), "ann", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_options_out_of_bounds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"dtype: 'f64'") as caught:
+        export_model(fitted("als"), "ann", tmp_path / "x", dtype="f64", min_recall=1.5, connectivity=1)
+    assert len(caught.value.problems) == 3
+
+
+def test_another_index_is_not_taken_for_it(large: ALSRecommender, tmp_path: Path) -> None:
+    path = export_model(large, "ann", tmp_path / "x").path
+    manifest, index = verify_export(path), path / "index.usearch"
+    other = Index(ndim=32, metric="ip", dtype="f32")
+    other.add(np.arange(3000), large.item_factors[::-1].copy(), threads=1)
+    other.save(str(index))
+    with pytest.raises(ArtifactError, match=r"index\.usearch: changed or damaged"):
+        verify_export(path)
+    with pytest.raises(ArtifactError, match=r"recall is 0\.\d+, not \d\.\d+ as the manifest says"):
+        AnnFormat.verify(path, manifest)
+    for content in (index.read_bytes()[:1000], b"x" * 5000, b""):
+        index.write_bytes(content)
+        with pytest.raises(ArtifactError, match="usearch can't search it"):
+            AnnFormat.verify(path, manifest)
