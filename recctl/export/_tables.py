@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.json
 import pyarrow.parquet as pq
 
 from recctl.data.vocabulary import Vocabulary
@@ -20,7 +21,9 @@ from recctl.errors import ArtifactError
 FileFormat = Literal["parquet", "csv", "jsonl"]
 Write = Callable[[pa.Table], None]
 
-_ROWS = 1 << 17  # a piece of this many rows is written at a time: what a group of rows of Parquet should have at least
+# How many rows are written at a time: a group of rows of Parquet should have so many, text may have fewer.
+_ROWS = {"parquet": 1 << 17, "csv": 1 << 14, "jsonl": 1 << 14}
+_READ = 1 << 22
 # A quote and a backslash; what is below a space is looked for apart.
 _ESCAPED = r'["\\\x00-\x1f]'
 
@@ -55,7 +58,7 @@ def written(path: Path, schema: Any, file_format: FileFormat) -> Iterator[Write]
 
         def take(piece: Any) -> None:
             waiting.append(piece)
-            if sum(map(len, waiting)) >= _ROWS:
+            if sum(map(len, waiting)) >= _ROWS[file_format]:
                 flush()
 
         def flush() -> None:
@@ -77,7 +80,7 @@ def pieces(path: Path, schema: Any, file_format: FileFormat) -> Iterator[Any]:
         if file_format == "parquet":
             with pq.ParquetFile(path) as file:
                 _require(path, file.schema_arrow.equals(schema), file.schema_arrow)
-                yield from file.iter_batches(_ROWS)
+                yield from file.iter_batches(_ROWS["parquet"])
         elif file_format == "csv":
             kinds = pa.csv.ConvertOptions(column_types=schema)
             layout = pa.csv.ParseOptions(newlines_in_values=True)
@@ -97,15 +100,17 @@ def _require(path: Path, right: bool, there: Any) -> None:
 
 
 def _objects(path: Path, schema: Any) -> Iterator[Any]:
-    rows: list[Any] = []
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for line in file:
-            rows.append(json.loads(line))
-            if len(rows) == _ROWS:
-                yield pa.RecordBatch.from_pylist(rows, schema)
-                rows = []
-    if rows:
-        yield pa.RecordBatch.from_pylist(rows, schema)
+    layout = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
+    rest = b""
+    with path.open("rb") as file:
+        while block := file.read(_READ):
+            whole, end, rest = (rest + block).rpartition(b"\n")
+            if end:
+                yield from pa.json.read_json(pa.BufferReader(whole + end), parse_options=layout).to_batches()
+            else:
+                rest = whole + rest
+    if rest:
+        raise ArtifactError(f"{path}: damaged: its last line has no end")
 
 
 # ---- writers
@@ -116,7 +121,7 @@ def _parquet(path: Path, schema: Any) -> Iterator[Write]:
     # Scores hardly repeat: a dictionary of them would only be built and thrown away.
     ids = [name for name in schema.names if name != "score"]
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=ids) as writer:
-        yield partial(writer.write_table, row_group_size=2 * _ROWS)
+        yield partial(writer.write_table, row_group_size=2 * _ROWS["parquet"])
 
 
 @contextmanager
