@@ -23,6 +23,7 @@ _VERBS = (
     "compare",
     "export",
     "recommend",
+    "report",
     "diagnose",
     "runs",
     "models",

@@ -1,0 +1,179 @@
+"""Models side by side: which differences are more than chance, and what accuracy costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recctl.reports import figures, numbers
+from recctl.reports.markup import Html, bullets, figure, fold, grid, join, note, table, tag
+from recctl.reports.material import LeftOutError, Material
+
+
+def comparison(material: Material) -> Html | None:
+    """What the models came to, in words, figures and tables."""
+    document = material.comparison
+    if document is None and len(material.subjects) < 2 and material.comparison_run is None:
+        return None
+    if document is None:
+        raise LeftOutError(material.why_not_compared)
+    return join(
+        [
+            bullets(document["words"]) if document["words"] else None,
+            grid(_forests(document)),
+            table(
+                f"Models by {document['metric']}",
+                ["Model", *_heads(document)],
+                [[_name(document, model), *_cells(document, model)] for model in document["compared"]],
+                words=(0, len(_heads(document))),
+            ),
+            note(_how(document)),
+            _refitted(document),
+            tag("h3", "Every metric"),
+            _every_metric(document),
+            fold("Every difference, with its interval and p", _every_difference(document)),
+        ]
+    )
+
+
+def _forests(document: dict[str, Any]) -> list[Html]:
+    metric, reference = document["metric"], document["reference"]
+    name = numbers.metric_name(metric)
+    of = {model["label"]: model["metrics"][metric] for model in document["compared"]}
+    percent = f"{document['confidence']:.0%}"
+    shown = [
+        figure(
+            f"{name} on {document['on']}",
+            figures.forest(list(of), list(of.values()), name),
+            f"With {percent} intervals over {numbers.count(document['n_users'])} users.",
+        )
+    ]
+    others = {label: one for label, one in of.items() if one["difference"] is not None}
+    if others:
+        shown.append(
+            figure(
+                f"Difference from {reference}",
+                figures.forest(
+                    list(others), list(others.values()), f"Difference in {name}", of="difference", prefix="difference_"
+                ),
+                "Paired by user, which tells more than the intervals of the values do. Right of the line is more.",
+            )
+        )
+    return shown
+
+
+def _heads(document: dict[str, Any]) -> list[str]:
+    name = numbers.metric_name(document["metric"])
+    return [
+        f"{name}, validation",
+        *([f"{name}, {document['on']}"] if document["on"] != "validation" else []),
+        f"{document['confidence']:.0%} interval",
+        "Difference",
+        "p (Holm)",
+        "Coverage",
+        "Fit",
+        "Model file",
+        "Best trade-off with",
+    ]
+
+
+def _cells(document: dict[str, Any], model: dict[str, Any]) -> list[Any]:
+    found = model["metrics"][document["metric"]]
+    here = numbers.value(found["value"])
+    return [
+        numbers.value(model["validation"]) if document["on"] != "validation" else here,
+        *([here] if document["on"] != "validation" else []),
+        numbers.interval(found),
+        numbers.difference(found["difference"]),
+        numbers.p_value(found["p_holm"]),
+        numbers.share(model["coverage"]),
+        numbers.seconds(model["fit_seconds"]),
+        numbers.size(model["model_bytes"]),
+        ", ".join(model["front"]) or numbers.NOTHING,
+    ]
+
+
+def _name(document: dict[str, Any], model: dict[str, Any]) -> Any:
+    label = model["label"]
+    return [tag("b", label), tag("small", " best")] if label == document["best"] else label
+
+
+def _how(document: dict[str, Any]) -> str:
+    left_out = sum(document["left_out"].values())
+    return (
+        f"The best was chosen on {document['chosen_on']}; differences are from {document['reference']}, on "
+        f"{document['on']}. p is of a paired {document['test']} test, corrected for the number of models (Holm); "
+        f"intervals are of {numbers.count(document['n_resamples'])} bootstrap resamples of the "
+        f"{numbers.count(document['n_users'])} users"
+        + (f"; {numbers.count(left_out)} users that not all models have are left out." if left_out else ".")
+        + " A model has the best trade-off with something if no other is better in both."
+    )
+
+
+def _refitted(document: dict[str, Any]) -> Html | None:
+    done = document.get("refit")
+    if not done:
+        return None
+    rows = [
+        [numbers.metric_name(key), numbers.value(found["value"]), numbers.interval(found)]
+        for key, found in done["metrics"].items()
+    ]
+    heads = ["Metric", "Test", f"{document['confidence']:.0%} interval"]
+    return join(
+        [
+            tag("h3", f"{document['best']}, fitted on train and validation, on test"),
+            table("The best, refitted", heads, rows),
+        ]
+    )
+
+
+def _every_metric(document: dict[str, Any]) -> Html:
+    """A row a metric, a column a model, the best in bold."""
+    models = document["compared"]
+    rows = []
+    for key in models[0]["metrics"]:
+        best = best_of(document, key)
+        cells = []
+        for model in models:
+            found = model["metrics"][key]
+            between = numbers.interval(found)
+            shown = numbers.value(found["value"])
+            small = None if between == numbers.NOTHING else tag("small", f" {between}")
+            cells.append([tag("b", shown) if model["label"] in best else shown, small])
+        rows.append([numbers.metric_name(key), *cells])
+    heads = ["Metric", *(model["label"] for model in models)]
+    return table(f"Every metric on {document['on']}", heads, rows)
+
+
+def best_of(document: dict[str, Any], key: str) -> list[str]:
+    """Labels of the models that are best by a metric, to the digits that are shown."""
+    from recctl.evaluation import METRICS
+    from recctl.reports.material import base_name
+
+    metric = METRICS.get(base_name(key))
+    sign = 1 if metric is None or metric.greater_is_better else -1
+    shown = {
+        model["label"]: sign * round(value, 4)
+        for model in document["compared"]
+        if (value := model["metrics"][key]["value"]) is not None
+    }
+    return [label for label, value in shown.items() if value == max(shown.values())] if len(shown) > 1 else []
+
+
+def _every_difference(document: dict[str, Any]) -> Html:
+    rows = []
+    for key in document["compared"][0]["metrics"]:
+        for model in document["compared"]:
+            found = model["metrics"][key]
+            if found["difference"] is not None:
+                rows.append(
+                    [
+                        numbers.metric_name(key),
+                        model["label"],
+                        numbers.difference(found["difference"]),
+                        numbers.interval(found, "difference_low", "difference_high"),
+                        numbers.p_value(found["p"]),
+                        numbers.p_value(found["p_holm"]),
+                    ]
+                )
+    heads = ["Metric", "Model", "Difference", f"{document['confidence']:.0%} interval", "p", "p (Holm)"]
+    return table(f"Differences from {document['reference']} on {document['on']}", heads, rows, words=(0, 1))
