@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -21,11 +23,18 @@ from recctl.models._in_epochs import EpochRecommender
 from recctl.models._validation import NDCG
 from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter
 
+# Of a trial: how long it goes on with its steps, and how many of the first don't count.
+_TRIAL_SECONDS, _WARM = 1.0, 2
+
 if TYPE_CHECKING:
     import torch
 
     from recctl.models._torch_training import Training
     from recctl.training import Validate
+
+
+class _EnoughError(Exception):
+    """A trial is over."""
 
 
 class TorchRecommender(EpochRecommender):
@@ -185,6 +194,40 @@ class TorchRecommender(EpochRecommender):
     def rate_of_last_epoch(self) -> float:
         """The size of its last step."""
         return self.learning_rate_at(self.chosen_epoch)
+
+    def _sizes(self, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
+        n_weights = self.embedding_dim * (n_users + n_items)
+        return {**super()._sizes(n_users, n_items, n_interactions), "n_weights": n_weights}
+
+    def try_out(self, interactions: InteractionDataset) -> tuple[float, Self]:
+        """Some steps of the first epoch, at full size."""
+        trial, begin = self.clone(), perf_counter()
+        interactions = trial._usable(interactions)
+        trial._begin(interactions)
+        trial._live()
+        begun = perf_counter()
+        moments: list[float] = []
+
+        def some(interactions: InteractionDataset, epoch: int, batch_size: int) -> Iterator[Any]:
+            for batch in type(trial)._batches(trial, interactions, epoch, batch_size):
+                moments.append(perf_counter())
+                if moments[-1] - moments[0] > _TRIAL_SECONDS and len(moments) > 2 + _WARM:
+                    raise _EnoughError
+                yield batch
+            moments.append(perf_counter())
+
+        vars(trial)["_batches"] = some
+        with suppress(_EnoughError):
+            trial._epoch(interactions)
+        del vars(trial)["_batches"]
+        trial.chosen_epoch = 1
+        trial._live().network.eval()
+        trial._drop_derived()
+        n_batches = trial._n_batches(interactions, trial._live().batch_size)
+        warm = min(_WARM, len(moments) - 2)
+        of_batch = (moments[-1] - moments[warm]) / (len(moments) - 1 - warm)
+        of_epoch = moments[0] - begun + n_batches * of_batch
+        return begun - begin + self.epochs * of_epoch, trial
 
     @property
     def batch_size_of_last_epoch(self) -> int:

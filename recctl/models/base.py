@@ -17,9 +17,9 @@ from recctl.data import columns
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
-from recctl.engines import require_memory
+from recctl.engines import available_memory, require_memory
 from recctl.errors import ConfigError, DataError, TrainingError, UnsupportedError
-from recctl.models import fitted_values, model_file, tables
+from recctl.models import _trial, fitted_values, model_file, tables
 from recctl.models._score_graph import ScoreGraph, Value
 from recctl.models.hyperparameters import Fitted, Hyperparameter, collect, fitted, hyperparameter, validate
 from recctl.models.tables import Histories, OnUnknown
@@ -166,6 +166,25 @@ class Recommender:
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """Bytes that a fit takes at its peak, above the data."""
         return 0
+
+    def _sizes(self, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
+        """What the shapes of fitted values name, as far as it is known before a fit; and entries of sparse values."""
+        return {"n_users": n_users, "n_items": n_items, "seen": n_interactions}
+
+    def estimate_file(self, n_users: int, n_items: int, n_interactions: int) -> int:
+        """Bytes of the file that `save` writes."""
+        return _trial.bytes_of_file(self, self._sizes(n_users, n_items, n_interactions))
+
+    def try_out(self, interactions: InteractionDataset) -> tuple[float, Self]:
+        """Do a part of a fit. A model whose cost is not in proportion to its users overrides this.
+
+        Returns:
+            The seconds that the whole will take on this machine, epochs and all, validation aside; and a model that
+            answers in the time of the fitted one, with answers that mean nothing.
+        """
+        seconds = _trial.seconds_by_samples(self, interactions)
+        size = interactions.n_users, interactions.n_items, len(interactions)
+        return seconds, _trial.stand_in(self, interactions, self._sizes(*size))
 
     # ---- what a user calls
 
@@ -364,10 +383,26 @@ class Recommender:
                 f"{self.name} learns from ratings, and these interactions are implicit: "
                 "InteractionDataset(df, implicit=False), or data.implicit: false in a config"
             )
-        size = interactions.n_users, interactions.n_items, len(interactions)
-        what = "{}: {:,} users x {:,} items, {:,} interactions".format(self.name, *size)
-        require_memory(self.estimate_memory(*size), what, self.too_large_advice)
+        self.require_room(interactions.n_users, interactions.n_items, len(interactions))
         return interactions
+
+    def require_room(self, n_users: int, n_items: int, n_interactions: int, times: float = 1.0) -> None:
+        """Refuse a fit that would not fit in memory.
+
+        Args:
+            n_users: Of what it is to be fitted on.
+            n_items: The same.
+            n_interactions: The same.
+            times: How many times what there is must be needed, where the sizes are not yet sure.
+
+        Raises:
+            TrainingError: With the numbers and the way out.
+        """
+        size = n_users, n_items, n_interactions
+        needed = self.estimate_memory(*size)
+        if needed > times * available_memory():
+            what = "{}: {:,} users x {:,} items, {:,} interactions".format(self.name, *size)
+            require_memory(needed, what, self.too_large_advice)
 
     def _begin(self, interactions: InteractionDataset) -> None:
         """Forget everything, and fit; of models that are trained in epochs, what comes before the first."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from time import perf_counter
+from typing import ClassVar, Self
 
 import numpy as np
 import scipy.linalg.lapack as lapack
@@ -13,10 +14,14 @@ from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.engines import blas_threads
 from recctl.errors import TrainingError
 from recctl.kernels import products
+from recctl.models import _trial
 from recctl.models._score_graph import ScoreGraph, Value
 from recctl.models.base import Recommender
 from recctl.models.gram import mirror_scaled, upper_gram
 from recctl.models.hyperparameters import Between, fitted, hyperparameter
+
+# A matrix of this size is inverted at nearly the rate of large ones, in a tenth of a second.
+_SMALL = 2000
 
 
 class EASERecommender(Recommender):
@@ -65,6 +70,26 @@ class EASERecommender(Recommender):
     def _similarity(self, items: Int32Array) -> Float32Array:
         # Row i: what a liking for item i adds to the score of every other item.
         return self.weights[items]
+
+    def try_out(self, interactions: InteractionDataset) -> tuple[float, Self]:
+        """The Gram matrix of some users, and the inverse of a small matrix: it grows with the third power of items."""
+
+        def gram(share: float) -> float:
+            matrix = _trial.of_users(interactions, share).matrix
+            begin = perf_counter()
+            upper_gram(matrix)
+            return perf_counter() - begin
+
+        n_items = interactions.n_items
+        n_small = min(n_items, _SMALL)
+        small = np.eye(n_small, dtype=np.float32)
+        with blas_threads():
+            _invert_upper(small.copy())
+            begin = perf_counter()
+            _invert_upper(small)
+            seconds = (perf_counter() - begin) * (n_items / n_small) ** 3
+        size = self._sizes(interactions.n_users, n_items, len(interactions))
+        return seconds + _trial.extrapolated(gram), _trial.stand_in(self, interactions, size)
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """One matrix; and the transposed interactions while the Gram matrix is made."""

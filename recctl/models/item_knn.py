@@ -113,6 +113,10 @@ class ItemKNNRecommender(Recommender):
     def _weighed(self, matrix: InteractionMatrix) -> InteractionMatrix:
         return matrix if self.similarity == "cosine" else replace(matrix, values=_NO_VALUES)
 
+    def _sizes(self, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
+        entries = n_items * min(self.n_neighbors, n_items)
+        return {**super()._sizes(n_users, n_items, n_interactions), "weights": entries}
+
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """The turned interactions; neighbours as found, without gaps, and turned; and the threads' own arrays."""
         return 16 * n_interactions + 32 * n_items * min(self.n_neighbors, n_items) + 18 * n_items * threads()

@@ -283,6 +283,10 @@ class NCFRecommender(TorchRecommender):
         parts = [self._arrays[name] for name in ("item_gmf", "item_mlp") if name in self._arrays]
         return unit_rows(np.concatenate(parts, axis=1))
 
+    def _sizes(self, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
+        sizes = super()._sizes(n_users, n_items, n_interactions)
+        return sizes | {"n_weights": sizes["n_weights"] * (2 if self.variant == "neumf" else 1)}
+
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """Weights, gradients, Adam's moments and the best so far; an epoch's examples."""
         vectors = self.embedding_dim * (n_users + n_items) * (2 if self.variant == "neumf" else 1)

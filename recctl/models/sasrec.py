@@ -228,6 +228,12 @@ class SASRecRecommender(TorchRecommender):
         similarity: Float32Array = unit[items] @ unit.T
         return similarity
 
+    def _sizes(self, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
+        d = self.embedding_dim
+        n_weights = d * (n_items + self.max_length) + 6 * self.n_blocks * d**2
+        sizes = super()._sizes(n_users, n_items, n_interactions)
+        return sizes | {"n_weights": n_weights, "histories": n_interactions}
+
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """Weights, gradients, moments, the best so far, unit vectors and theirs; logits of 256 positions; rows."""
         return 36 * self.embedding_dim * n_items + 1024 * n_items + 12 * n_interactions

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from time import perf_counter
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -13,10 +14,14 @@ from recctl.engines import available_memory, in_words, map_threads, threads
 from recctl.errors import TrainingError
 from recctl.kernels import neighbours
 from recctl.kernels.elastic_net import elastic_nets
+from recctl.models import _trial
 from recctl.models._score_graph import ScoreGraph, Value, times_sparse
 from recctl.models.base import Recommender
 from recctl.models.gram import whole_gram
 from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter
+
+# Weights of an item, where nothing limits them; how many it is follows from the data.
+_USUAL_WEIGHTS = 100
 
 _Solved = tuple[Int64Array, Int32Array, Float32Array, Int32Array, Float32Array]
 
@@ -73,8 +78,7 @@ class SLIMRecommender(Recommender):
         with progress.task("SLIM: Gram matrix"):
             gram = whole_gram(interactions.matrix)
         n_items = len(gram)
-        # With nothing negative, only items that share more than l1_reg users with another can have a weight for it.
-        screened = self.non_negative and not (interactions.matrix.values < 0).any()
+        screened = self._screens(interactions.matrix)
         step = max(1, min(32, n_items // 64))
 
         def solve(begin: int) -> _Solved:
@@ -142,6 +146,36 @@ class SLIMRecommender(Recommender):
         similarity = np.zeros((len(items), given.n_columns), np.float32)
         similarity[given.rows, given.columns] = given.values
         return similarity
+
+    def _sizes(self, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
+        entries = n_items * min(self.n_neighbors or _USUAL_WEIGHTS, n_items)
+        return {**super()._sizes(n_users, n_items, n_interactions), "weights": entries}
+
+    def try_out(self, interactions: InteractionDataset) -> tuple[float, Self]:
+        """The whole Gram matrix, and the weights of some items, spread over all."""
+        begin = perf_counter()
+        with progress.silence():
+            gram = whole_gram(interactions.matrix)
+        of_gram = perf_counter() - begin
+        n_items = len(gram)
+        screened = self._screens(interactions.matrix)
+        found = 0
+
+        def measure(share: float) -> float:
+            nonlocal found
+            items = np.linspace(0, n_items - 1, max(1, round(share * n_items))).astype(int).tolist()
+            begin = perf_counter()
+            blocks = list(map_threads(lambda item: self._solve(gram, item, item + 1, screened), items))
+            found = round(sum(len(block[1]) for block in blocks) / len(items) * n_items)
+            return perf_counter() - begin
+
+        seconds = of_gram + _trial.extrapolated(measure)
+        sizes = self._sizes(interactions.n_users, n_items, len(interactions)) | {"weights": found}
+        return seconds, _trial.stand_in(self, interactions, sizes)
+
+    def _screens(self, matrix: InteractionMatrix) -> bool:
+        """Whether only items that share more than l1_reg users with another can have a weight for it."""
+        return self.non_negative and not (matrix.values < 0).any()
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """The Gram matrix, the turned interactions, and for each thread blocks of weights and a working set's rows."""

@@ -1,0 +1,137 @@
+"""What a fit will take, found by doing a part of it; and models that stand in for fitted ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
+
+import numpy as np
+
+from recctl import progress
+from recctl.data.dataset import InteractionDataset
+from recctl.data.matrix import InteractionMatrix
+from recctl.data.vocabulary import Vocabulary
+from recctl.models.hyperparameters import Fitted
+
+if TYPE_CHECKING:
+    from recctl.models.base import Recommender
+
+Model = TypeVar("Model", bound="Recommender")
+
+# What takes so long is told from noise, and is worth going on from.
+LONG_ENOUGH = 0.3
+_SMALLEST = 1 / 256
+_TILE = 1 << 16
+
+
+def extrapolated(measure: Callable[[float], float], smallest: float = _SMALLEST) -> float:
+    """Seconds of a whole, from parts of it that grow until one takes long enough, along the line through the last two.
+
+    Args:
+        measure: Does a part, and gives its seconds.
+        smallest: The first part, of 1.
+    """
+    first, share = measure(smallest), smallest
+    before, seconds = 0.0, measure(smallest)
+    loading = max(0.0, first - seconds)  # of kernels and libraries, once
+    share_before = 0.0
+    while seconds < LONG_ENOUGH and share < 1:
+        share_before, before = share, seconds
+        share = min(1.0, 4 * share)
+        seconds = measure(share)
+    slope = max(seconds - before, 0.0) / (share - share_before)
+    return loading + max(seconds, seconds + slope * (1 - share))
+
+
+def of_users(interactions: InteractionDataset, share: float) -> InteractionDataset:
+    """The interactions of a share of the users, spread over all."""
+    count = max(1, round(share * interactions.n_users))
+    if count == interactions.n_users:
+        return interactions
+    chosen = np.zeros(interactions.n_users, bool)
+    chosen[np.linspace(0, interactions.n_users - 1, count).astype(int)] = True
+    return interactions.take(chosen[interactions.users])
+
+
+def seconds_by_samples(model: Recommender, interactions: InteractionDataset) -> float:
+    """Seconds of a fit, from fits of some users."""
+
+    def measure(share: float) -> float:
+        sample = of_users(interactions, share)
+        sample.matrix  # noqa: B018 - made when it is first asked for, by whoever asks
+        begin = perf_counter()
+        with progress.silence():
+            model.clone().fit(sample)
+        return perf_counter() - begin
+
+    return extrapolated(measure)
+
+
+def stand_in(model: Model, interactions: InteractionDataset, sizes: Mapping[str, int]) -> Model:
+    """A model whose values have the sizes of those fitted on interactions, and mean nothing.
+
+    Args:
+        model: Not changed.
+        interactions: What it is as if fitted on.
+        sizes: What shapes name, and entries of sparse values by their names.
+    """
+    made = model.clone()
+    made.user_vocabulary, made.item_vocabulary = interactions.user_vocabulary, interactions.item_vocabulary
+    made.seen = interactions.matrix
+    for name, declared in made.fitted_values.items():
+        if name not in vars(made):
+            setattr(made, name, _filled(declared, {**_whole_numbers(model), **sizes}, sizes.get(name, 0)))
+    return made
+
+
+def bytes_of_file(model: Recommender, sizes: Mapping[str, int]) -> int:
+    """Bytes of the fitted values, by their declared shapes; of ids as if they were numbers."""
+    known = {**_whole_numbers(model), **sizes}
+    total = 0
+    for name, declared in model.fitted_values.items():
+        shape = _shape(declared, known)
+        if declared.annotation is InteractionMatrix:
+            weighed = name != "seen" or model.needs_ratings
+            total += 8 * (shape[0] + 1) + (8 if weighed else 4) * sizes.get(name, 0)
+        else:
+            total += _width(declared) * int(np.prod(shape, dtype=np.int64))
+    return total
+
+
+def _whole_numbers(model: Recommender) -> dict[str, int]:
+    return {name: value for name, value in model.hyperparameters().items() if type(value) is int}
+
+
+def _shape(declared: Fitted, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """A declared shape in numbers; what is not known before a fit is 1."""
+    names = [part.strip() for part in declared.shape.strip("()").split(",") if part.strip()]
+    return tuple(sizes.get(name, 1) for name in names)
+
+
+def _dtype(declared: Fitted) -> Any:
+    if get_origin(declared.annotation) is not np.ndarray:
+        return None
+    dtype = get_args(get_args(declared.annotation)[1])[0]
+    return np.dtype(np.float64 if dtype is Any else dtype)
+
+
+def _width(declared: Fitted) -> int:
+    return 8 if declared.annotation is Vocabulary or _dtype(declared) is None else _dtype(declared).itemsize
+
+
+def _filled(declared: Fitted, sizes: Mapping[str, int], n_entries: int) -> Any:
+    shape, random = _shape(declared, sizes), np.random.default_rng(0)
+    if declared.annotation is InteractionMatrix:
+        n_rows, n_columns = shape
+        starts = np.linspace(0, n_entries, n_rows + 1).astype(np.int64)
+        columns = random.integers(0, n_columns, n_entries).astype(np.int32)
+        return InteractionMatrix(starts, columns, random.random(n_entries, np.float32), n_columns)
+    dtype = _dtype(declared)
+    if dtype is None:
+        return declared.annotation(1)
+    array = np.empty(shape, dtype)
+    flat, tile = array.reshape(-1), random.standard_normal(_TILE).astype(dtype)
+    for begin in range(0, len(flat), _TILE):
+        flat[begin : begin + _TILE] = tile[: len(flat) - begin]
+    return array
