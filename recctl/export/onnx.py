@@ -23,7 +23,7 @@ from recctl.ranking import rank_block
 _FILE = "model.onnx"
 # How far scores may be from the model's, as a part of the largest: float32 sums come in another order.
 _TOLERANCE = 1e-5
-_MOST_CHECKED, _AT_ONCE = 128, 8
+_MOST_CHECKED, _AT_ONCE, _MUCH = 128, 8, 500
 
 
 class OnnxFormat(ExportFormat):
@@ -41,9 +41,9 @@ class OnnxFormat(ExportFormat):
     factors. A code is the row, from 0, of an id in `items.parquet` or `users.parquet`. With `k`, items of the history
     are left out, or those the user had in the data the model was fitted on, unless `include_seen`; rows with fewer
     items left end in -1 and minus infinity. A rating of 0 in a history is no interaction. Weights lie in
-    `model.onnx.data` if they are more than 1 GiB.
+    `model.onnx.data` if they are more than 64 MiB.
 
-    Scores of up to 128 users, and of people who had nothing or everything, are compared with the model's; an export
+    Scores of up to 128 users, and of people who had nothing or very much, are compared with the model's; an export
     that differs by more than 1e-5 of the largest score is not left. The interactions the model was fitted on are in
     graphs for users of linear models, or with `k` of any model, and in NCF's for a history.
     """
@@ -144,8 +144,8 @@ class _People:
         self.users = np.unique(np.linspace(0, n_users - 1, min(n_users, _MOST_CHECKED)).astype(np.int32))
         had = model.seen.take(self.users)
         if given != "user":
-            everything = np.arange(n_items, dtype=np.int32)
-            had = _with_rows(had, [everything[:0], np.tile(everything, 2 if model.reads_order else 1)])
+            much = np.arange(0, n_items, -(-n_items // _MUCH), dtype=np.int32)
+            had = _with_rows(had, [much[:0], np.resize(much, _MUCH) if model.reads_order else much])
         if given == "sequence":
             had = InteractionMatrix(had.starts, had.columns, had.values[:0], n_items)
         self.had = had

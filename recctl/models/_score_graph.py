@@ -18,7 +18,7 @@ from recctl.engines import require_memory
 Array = NDArray[Any]
 Shape = tuple[int | str, ...]
 
-# Adding up an item's weights one by one takes about as long as this many items of a product of dense matrices.
+# A weight that is gathered takes about as long as this many of a dense matrix, for one person or many.
 _COST_OF_GATHERING = 4
 
 
@@ -213,5 +213,6 @@ def times_sparse(histories: Value, weights: InteractionMatrix) -> Value:
     filled = np.arange(longest) < counts[:, None]
     items, values = np.zeros(filled.shape, np.int32), np.zeros(filled.shape, np.float32)
     items[filled], values[filled] = by_item.columns, by_item.values
-    taken = histories.take(graph.constant(items, "neighbours"), axis=1)
-    return (taken * graph.constant(values, "weights")).sum(2)
+    # People last: what is gathered for one item then lies together, and is multiplied as a matrix.
+    taken = histories.transposed(1, 0).take(graph.constant(items, "neighbours"))  # (n_items, longest, n)
+    return (graph.constant(values[:, None], "weights") @ taken).sum(1).transposed(1, 0)

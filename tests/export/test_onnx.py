@@ -133,7 +133,7 @@ def test_als_solves_for_strangers_as_the_model(hyperparameters: dict[str, Any], 
 
 
 def test_few_weights_are_gathered_and_many_are_a_matrix(tmp_path: Path) -> None:
-    for n_neighbors, shape in ((3, (20, 3)), (10, (20, 20))):
+    for n_neighbors, shape in ((3, (20, 1, 3)), (10, (20, 20))):
         model = make_model("item-knn", n_neighbors=n_neighbors).fit(rows())
         graph = _scoring.score_graph(model, "history")
         assert shape in {array.shape for array in graph.constants.values()}
