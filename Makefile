@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(EXTRAS)
 
-.PHONY: demo test check format bench reproduce clean
+.PHONY: demo test check format docs bench reproduce clean
 
 demo: $(READY)  ## train and evaluate EASE on MovieLens-100K
 	$(BIN)/recctl train configs/ease.yaml
@@ -23,6 +23,9 @@ check: $(READY)  ## format, lint, types, import layers, tests
 format: $(READY)  ## rewrite the code as `check` wants it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(READY)  ## write the reference pages of docs/ from the code
+	$(BIN)/python docs/reference.py
 
 bench: $(READY)  ## measure against peers; see tests/benchmarks/README.md
 	$(BIN)/python -m tests.benchmarks

@@ -113,7 +113,10 @@ ConfigArgument = Annotated[
     ),
 ]
 RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run's id, a unique beginning of it, latest, or best.")
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run's id, a unique beginning of it, a name it was promoted to, latest, or best."
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
