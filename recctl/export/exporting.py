@@ -10,7 +10,7 @@ from recctl import experiment, progress
 from recctl.errors import ArtifactError, NotFittedError
 from recctl.export import _folders, _manifest
 from recctl.export.base import Context, ExportFormat
-from recctl.export.registry import format_class, make_format
+from recctl.export.registry import format_class, make_format, require_extra
 from recctl.models.base import Recommender
 from recctl.runs import Run
 
@@ -91,6 +91,7 @@ def verify_export(path: str | Path) -> dict[str, Any]:
     if manifest["format_version"] > cls.version:
         there = manifest["format_version"]
         raise ArtifactError(f"{path}: {cls.name} version {there}; this recctl reads {cls.version}; upgrade recctl")
+    require_extra(cls)
     with progress.task(f"Verifying {path.name}"):
         _manifest.check_files(path, manifest)
         cls.verify(path, manifest)

@@ -57,6 +57,17 @@ def missing_of(cls: type[ExportFormat]) -> list[str]:
     return [module for module in cls.needs if find_spec(module) is None]
 
 
+def require_extra(cls: type[ExportFormat]) -> None:
+    """Refuse a format whose extra is not installed.
+
+    Raises:
+        ConfigError: It is not; names it.
+    """
+    missing = missing_of(cls)
+    if missing:
+        raise ConfigError(f"export format {cls.name}: {missing[0]} is missing: pip install 'recctl[{cls.extra}]'")
+
+
 def make_format(name: str, options: Mapping[str, Any]) -> ExportFormat:
     """A format with its options.
 
@@ -65,9 +76,7 @@ def make_format(name: str, options: Mapping[str, Any]) -> ExportFormat:
             all of them.
     """
     cls = format_class(name)
-    missing = missing_of(cls)
-    if missing:
-        raise ConfigError(f"export format {name}: {missing[0]} is not installed: pip install 'recctl[{cls.extra}]'")
+    require_extra(cls)
     try:
         return cls(**options)
     except ValidationError as error:

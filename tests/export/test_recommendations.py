@@ -1,0 +1,246 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recctl import export_model, verify_export
+from recctl.errors import ConfigError, DataError
+from recctl.export import _tables
+from recctl.ranking import blocks
+from tests.export.toys import VARIANTS, fitted, hostile, rows
+
+READ = {
+    "parquet": pd.read_parquet,
+    "csv": pd.read_csv,
+    "jsonl": lambda path: pd.read_json(path, lines=True, precise_float=True, dtype=False),
+}
+
+
+def exported(tmp_path: Path, model: Any, file_format: str = "parquet", **options: Any) -> pd.DataFrame:
+    done = export_model(model, "recommendations", tmp_path / "out", force=True, file_format=file_format, **options)
+    table = READ[file_format](done.path / f"recommendations.{file_format}")
+    assert len(table) == done.manifest["facts"]["rows"]
+    assert table.user_id.nunique() <= done.manifest["facts"]["users"]
+    return table
+
+
+def same(written: pd.DataFrame, expected: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(written, expected, check_dtype=False, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("text", [False, True])
+def test_what_is_written_is_what_the_model_recommends(tmp_path: Path, variant: str, text: bool) -> None:
+    model = fitted(variant, text)
+    same(exported(tmp_path, model, k=3), model.recommend(model.user_vocabulary.ids, k=3))
+    verify_export(tmp_path / "out")
+
+
+@pytest.mark.parametrize("file_format", READ)
+@pytest.mark.parametrize("text", [False, True])
+def test_every_file_format_says_the_same(tmp_path: Path, file_format: str, text: bool) -> None:
+    model = fitted("ease", text)
+    same(exported(tmp_path, model, file_format), model.recommend(model.user_vocabulary.ids))
+    verify_export(tmp_path / "out")
+
+
+def test_columns_have_lean_types(tmp_path: Path) -> None:
+    table = exported(tmp_path, fitted("ease"))
+    assert [str(kind) for kind in table.dtypes] == ["int64", "int64", "float32", "int32"]
+
+
+def test_seen_items_stay_if_asked_for(tmp_path: Path) -> None:
+    model = fitted("ease")
+    expected = model.recommend(model.user_vocabulary.ids, k=5, exclude_seen=False)
+    same(exported(tmp_path, model, k=5, include_seen=True), expected)
+
+
+def test_users_with_few_items_left_get_fewer(tmp_path: Path) -> None:
+    model = fitted("ease")
+    table = exported(tmp_path, model, k=1000)
+    same(table, model.recommend(model.user_vocabulary.ids, k=1000))
+    assert verify_export(tmp_path / "out")["facts"]["users_with_fewer_than_k"] == len(model.user_vocabulary)
+
+
+def best_by_hand(model: Any, k: int, allowed: set[Any], seen_too: bool) -> pd.DataFrame:
+    """Everything scored, sorted, and filtered: what the masks must come to."""
+    found = []
+    for code, user in enumerate(model.user_vocabulary.ids.tolist()):
+        scores = model.score_users(np.array([code], np.int32))[0]
+        had = set(model.seen.columns[model.seen.starts[code] : model.seen.starts[code + 1]].tolist())
+        order = np.argsort(-scores, kind="stable").tolist()
+        ids = model.item_vocabulary.ids
+        kept = [at for at in order if ids[at] in allowed and (seen_too or at not in had)][:k]
+        found += [(user, ids[at], scores[at], rank) for rank, at in enumerate(kept, start=1)]
+    return pd.DataFrame(found, columns=["user_id", "item_id", "score", "rank"])
+
+
+@pytest.mark.parametrize("variant", ["ease", "popularity", "random", "als", "ncf"])
+@pytest.mark.parametrize("include_seen", [False, True])
+def test_allowed_and_blocked_items_leave_k_to_everybody(tmp_path: Path, variant: str, include_seen: bool) -> None:
+    model = fitted(variant)
+    items = model.item_vocabulary.ids.tolist()
+    allow, block = items[:15], [*items[3:6], -1]
+    table = exported(tmp_path, model, k=4, allow=allow, block=block, include_seen=include_seen)
+    same(table, best_by_hand(model, 4, set(allow) - set(block), include_seen))
+
+
+def test_nothing_left_to_recommend_is_refused(tmp_path: Path) -> None:
+    model = fitted("ease")
+    items = model.item_vocabulary.ids[:3]
+    with pytest.raises(ConfigError, match="block takes away every item that allow leaves"):
+        export_model(model, "recommendations", tmp_path / "out", allow=items, block=items)
+    with pytest.raises(DataError, match=r"allow: the model knows none of these 2 ids, such as \[-1, -2\]"):
+        export_model(model, "recommendations", tmp_path / "out", allow=[-1, -2])
+    assert not (tmp_path / "out").exists()
+
+
+# ---- users
+
+
+@pytest.mark.parametrize(
+    ("ending", "text"),
+    [
+        ("txt", False),
+        ("csv", False),
+        ("csv", True),
+        ("tsv", False),
+        ("tsv", True),
+        ("parquet", False),
+        ("parquet", True),
+    ],
+)
+def test_users_come_from_files(tmp_path: Path, ending: str, text: bool) -> None:
+    model = fitted("ease", text)
+    wanted = model.user_vocabulary.ids[[7, 2, 11]].tolist()
+    path = tmp_path / f"users.{ending}"
+    frame = pd.DataFrame({"user_id": wanted, "name": ["a", "b", "c"]})
+    if ending == "txt":
+        path.write_text("\r\n".join(map(str, wanted)) + "\n\n")
+    elif ending == "parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, sep="\t" if ending == "tsv" else ",", index=False, lineterminator="\n")
+    same(exported(tmp_path, model, users=path), model.recommend(wanted))
+    told = verify_export(tmp_path / "out")["options"]["users"]
+    assert told["file"] == path.name
+    assert len(told["sha256"]) == 64
+
+
+def test_files_of_users_that_are_none_are_refused_by_name(tmp_path: Path) -> None:
+    model = fitted("ease")
+    for name, content, said in (
+        ("a.txt", "100\nbob\n", "'bob': the ids of this model are whole numbers"),
+        ("a.csv", "id,user\n1,2\n", "no column user_id; the columns are id, user"),
+        ("a.csv", "user_id,x\n1,2\n,3\n", "''|missing"),
+        ("a.parquet", "no parquet", "can't be read"),
+        ("a.txt", "\xff", "can't be read"),
+    ):
+        (tmp_path / name).write_text(content, encoding="latin-1")
+        with pytest.raises(DataError, match=f"a.*{said}"):
+            export_model(model, "recommendations", tmp_path / "out", users=tmp_path / name)
+    with pytest.raises(DataError, match="No such file"):
+        export_model(model, "recommendations", tmp_path / "out", users=tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize("on_unknown", ["popular", "skip"])
+def test_unknown_users_are_answered_as_in_recommend(tmp_path: Path, on_unknown: Any) -> None:
+    model = fitted("als")
+    wanted = [100, -5, 103, 99_999]
+    expected = model.recommend(wanted, k=4, on_unknown=on_unknown)
+    same(exported(tmp_path, model, users=wanted, k=4, on_unknown=on_unknown), expected)
+
+
+def test_unknown_users_are_refused_unless_said_otherwise(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"als: user -5: not in what the model was fitted on; on_unknown"):
+        export_model(fitted("als"), "recommendations", tmp_path / "out", users=[100, -5])
+
+
+def test_unknown_users_get_popular_items_that_are_allowed(tmp_path: Path) -> None:
+    model = fitted("als")
+    popular = model.recommend([-5], k=20, on_unknown="popular").item_id.tolist()
+    table = exported(tmp_path, model, users=[-5], on_unknown="popular", k=3, block=popular[:2])
+    assert table.item_id.tolist() == popular[2:5]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_histories_of_strangers_are_served(tmp_path: Path, variant: str) -> None:
+    model = fitted(variant)
+    table = rows()[["user_id", "item_id", "timestamp"] + (["rating"] if model.needs_ratings else [])]
+    table = pd.concat([table[table.user_id < 110], pd.DataFrame([{"user_id": 5, "item_id": -1, "timestamp": 1}])])
+    if model.needs_ratings:
+        table["rating"] = table["rating"].fillna(3.0)
+    table["user_id"] += 5000
+    path = tmp_path / "strangers.csv"
+    table.to_csv(path, index=False)
+    expected = model.recommend_for_history(table, on_unknown="popular")
+    same(exported(tmp_path, model, histories=path, on_unknown="popular"), expected)
+
+
+def test_users_and_histories_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give one"):
+        export_model(fitted("ease"), "recommendations", tmp_path / "out", users=[100], histories=tmp_path / "x")
+
+
+# ---- memory, and text
+
+
+def test_scores_exist_for_a_block_of_users_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fitted("ease")
+    sizes, waiting = [], []
+    monkeypatch.setattr(blocks, "_SCORES_PER_BLOCK", 7 * len(model.item_vocabulary))
+    monkeypatch.setattr(_tables, "_ROWS", dict.fromkeys(_tables._ROWS, 40))
+    monkeypatch.setitem(_tables._WRITERS, "csv", _spied(_tables._WRITERS["csv"], waiting))
+    scored = type(model).score_users
+
+    def score(self: Any, users: np.ndarray) -> np.ndarray:
+        sizes.append(len(users))
+        return scored(self, users)
+
+    monkeypatch.setattr(type(model), "score_users", score)
+    table = exported(tmp_path, model, "csv", k=2)
+    same(table, model.recommend(model.user_vocabulary.ids, k=2))
+    assert max(sizes[:5]) == 7
+    assert len(waiting) > 1
+    assert max(waiting) < 40 + 2 * 7
+
+
+def _spied(writer: Any, seen: list[int]) -> Any:
+    from contextlib import contextmanager
+
+    @contextmanager
+    def opened(*arguments: Any) -> Any:
+        with writer(*arguments) as write:
+            yield lambda table: (seen.append(len(table)), write(table))
+
+    return opened
+
+
+def test_text_is_escaped_as_csv_and_json_want_it(tmp_path: Path) -> None:
+    model = fitted("popularity", text=True)
+    exported(tmp_path, model, "csv", k=1)
+    with (tmp_path / "out" / "recommendations.csv").open(encoding="utf-8", newline="") as file:
+        content = file.read()
+    first = hostile(100).replace('"', '""')
+    assert content.startswith(f'"user_id","item_id","score","rank"\n"{first}",')
+    exported(tmp_path, model, "jsonl", k=1)
+    assert (tmp_path / "out" / "recommendations.jsonl").read_bytes().count(b"\n") == len(model.user_vocabulary)
+
+
+def test_telling_of_progress(tmp_path: Path, heard: Any) -> None:
+    model = fitted("ease")
+    exported(tmp_path, model)
+    assert ("Recommending", 30, "users") in heard.started
+    assert heard.updates[-1][0] == 30
+
+
+def test_results_do_not_depend_on_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fitted("als")
+    hashes = set()
+    for threads in ("1", "3"):
+        monkeypatch.setenv("RECCTL_THREADS", threads)
+        done = export_model(model, "recommendations", tmp_path / threads)
+        hashes.add(done.manifest["files"]["recommendations.parquet"]["sha256"])
+    assert len(hashes) == 1
