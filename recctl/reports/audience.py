@@ -173,7 +173,7 @@ def catalogue(material: Material) -> Html:
     counts = counts[counts > 0]
     at = figures.thinned(len(counts))
     tail = figures.plot(
-        [figures.line(None, [place + 1 for place in at], counts[at].tolist(), 6, points=False)],
+        [figures.line(None, [place + 1 for place in at], counts[at].tolist(), 0, points=False)],
         {"title": "Items, the most popular first", "type": "log", "dtick": 1},
         {"title": "Interactions in train", "type": "log", "dtick": 1},
         height=360,
@@ -192,7 +192,7 @@ def catalogue(material: Material) -> Html:
         f"Recommendations are the first {LENGTH} of {numbers.count(some)} users of {which}{drawn}, by the models "
         "fitted on train."
     )
-    return join([grid(shown), note(said) if lists else None])
+    return join([grid(shown, small=len(shown) == 3), note(said) if lists else None])
 
 
 def _tail_in_words(counts: NDArray[Any]) -> str:
@@ -242,6 +242,6 @@ def _coverage(lists: dict[str, Lists]) -> Html:
     axis = {"title": "Share of the catalogue", "tickformat": ".0%", "rangemode": "tozero"}
     return figure(
         "Coverage",
-        figures.plot(traces, "k, the length of the list", axis, height=360),
+        figures.plot(traces, {"title": "k, the length of the list", "range": [0, LENGTH + 1]}, axis, height=360),
         "Items that are recommended to anybody at all.",
     )

@@ -24,9 +24,10 @@ def comparison(material: Material) -> Html | None:
                 f"Models by {document['metric']}",
                 ["Model", *_heads(document)],
                 [[_name(document, model), *_cells(document, model)] for model in document["compared"]],
-                words=(0, len(_heads(document))),
             ),
             note(_how(document)),
+            tag("h3", "What it costs"),
+            _costs(document),
             _refitted(document),
             tag("h3", "Every metric"),
             _every_metric(document),
@@ -62,17 +63,13 @@ def _forests(document: dict[str, Any]) -> list[Html]:
 
 
 def _heads(document: dict[str, Any]) -> list[str]:
-    name = numbers.metric_name(document["metric"])
     return [
-        f"{name}, validation",
-        *([f"{name}, {document['on']}"] if document["on"] != "validation" else []),
+        "Validation",
+        *([document["on"].capitalize()] if document["on"] != "validation" else []),
         f"{document['confidence']:.0%} interval",
         "Difference",
+        f"{document['confidence']:.0%} interval",
         "p (Holm)",
-        "Coverage",
-        "Fit",
-        "Model file",
-        "Best trade-off with",
     ]
 
 
@@ -84,17 +81,31 @@ def _cells(document: dict[str, Any], model: dict[str, Any]) -> list[Any]:
         *([here] if document["on"] != "validation" else []),
         numbers.interval(found),
         numbers.difference(found["difference"]),
+        numbers.interval(found, "difference_low", "difference_high"),
         numbers.p_value(found["p_holm"]),
-        numbers.share(model["coverage"]),
-        numbers.seconds(model["fit_seconds"]),
-        numbers.size(model["model_bytes"]),
-        ", ".join(model["front"]) or numbers.NOTHING,
     ]
+
+
+def _costs(document: dict[str, Any]) -> Html:
+    rows = [
+        [
+            model["label"],
+            numbers.value(model["metrics"][document["metric"]]["value"]),
+            numbers.share(model["coverage"]),
+            numbers.seconds(model["fit_seconds"]),
+            numbers.size(model["model_bytes"]),
+            ", ".join(model["front"]) or numbers.NOTHING,
+        ]
+        for model in document["compared"]
+    ]
+    heads = ["Model", numbers.metric_name(document["metric"]), "Coverage", "Fit", "Model file", "Best trade-off with"]
+    said = "A model has the best trade-off with something if no other one is better in both."
+    return join([table("What accuracy costs", heads, rows, words=(0, len(heads) - 1)), note(said)])
 
 
 def _name(document: dict[str, Any], model: dict[str, Any]) -> Any:
     label = model["label"]
-    return [tag("b", label), tag("small", " best")] if label == document["best"] else label
+    return [tag("b", label), tag("small", "\u00a0best")] if label == document["best"] else label
 
 
 def _how(document: dict[str, Any]) -> str:
@@ -105,7 +116,6 @@ def _how(document: dict[str, Any]) -> str:
         f"intervals are of {numbers.count(document['n_resamples'])} bootstrap resamples of the "
         f"{numbers.count(document['n_users'])} users"
         + (f"; {numbers.count(left_out)} users that not all models have are left out." if left_out else ".")
-        + " A model has the best trade-off with something if no other is better in both."
     )
 
 

@@ -16,29 +16,32 @@ if TYPE_CHECKING:
 
 def findings(material: Material) -> Html:
     """What is wrong with the runs, by which figures, and what to try."""
-    shown = []
+    found: dict[str, tuple[Finding, list[str]]] = {}
+    clean, failed = [], []
     for one in material.subjects:
         try:
             diagnosis = diagnose_run(one.run)
         except RecctlError as error:
-            shown.append(note(f"{one.label}: {error}."))
+            failed.append(note(f"{one.label}: {error}."))
             continue
-        heading = tag("h3", one.label) if len(material.subjects) > 1 else None
-        if diagnosis.findings:
-            shown.append(join([heading, *(_finding(finding) for finding in diagnosis.findings)]))
-        else:
-            shown.append(join([heading, note(f"Nothing found; looked at {', '.join(diagnosis.looked_at)}.")]))
-    if not shown:
+        for finding in diagnosis.findings:
+            found.setdefault(repr(finding), (finding, []))[1].append(one.label)
+        if not diagnosis.findings:
+            whose = f"{one.label}: n" if len(material.subjects) > 1 else "N"
+            clean.append(note(f"{whose}othing found; looked at {', '.join(diagnosis.looked_at)}."))
+    if not (found or clean or failed):
         raise LeftOutError("there is no run of a model")
-    return join(shown)
+    several = len(material.subjects) > 1
+    return join([[_finding(finding, labels if several else []) for finding, labels in found.values()], clean, failed])
 
 
-def _finding(finding: Finding) -> Html:
+def _finding(finding: Finding, labels: list[str]) -> Html:
     tries = [tag("li", code(line)) for line in finding.suggestions]
     return tag(
         "div",
         tag("p", tag("b", finding.title), " ", tag("span", finding.severity, class_=f"badge {finding.severity}")),
-        tag("p", f"Seen: {', '.join(_evidence(finding))}. {finding.rule}", class_="note"),
+        tag("p", f"Of {', '.join(labels)}.", class_="note") if labels else None,
+        tag("p", f"Seen: {', '.join(_evidence(finding))}. The rule: {finding.rule}.", class_="note"),
         [tag("p", "To try, in this order:", class_="note"), tag("ul", tries)] if tries else None,
         class_="finding",
     )

@@ -20,8 +20,9 @@ def examples(material: Material) -> Html:
     if not again.models:
         raise LeftOutError("; ".join(again.without.values()))
     name_of = _Names(again)
-    shown = [_of_user(again, int(user), name_of) for user in _chosen(again)]
-    return join([shown, note(name_of.said())])
+    shown = [tag("div", _of_user(again, user, name_of)) for user in _chosen(again)]
+    beside = tag("div", shown, class_="grid small") if len(again.models) == 1 else shown
+    return join([beside, note(name_of.said())])
 
 
 def _chosen(again: Reread) -> Sequence[int]:
@@ -65,8 +66,8 @@ def _of_user(again: Reread, user: int, name_of: _Names) -> Html:
     known = tag(
         "p",
         f"Known by {len(history):,} interactions, {when}: ",
-        join([[", " if at else "", name] for at, name in enumerate(last)]),
-        ", …" if len(history) > len(last) else ".",
+        " · ".join(last),
+        " · …" if len(history) > len(last) else None,
     )
     heads = ["Rank", *(columns if len(columns) > 1 else ["Recommended"])]
     return join([head, known, table(f"Recommended to user {user_id}", heads, rows, words=range(len(heads)))])

@@ -37,7 +37,9 @@ def _data_of(run: Run) -> Html:
     split: dict[str, Any] = run.metadata.get("split", {})
     users, items, n = about.get("users"), about.get("items"), about.get("interactions")
     density = n / (users * items) if users and items and n else None
-    options = ", ".join(f"{name} {value}" for name, value in split.get("options", {}).items() if value is not None)
+    options = ", ".join(
+        f"{name} {numbers.setting(value)}" for name, value in split.get("options", {}).items() if value is not None
+    )
     pairs = {
         "Source": about.get("source"),
         "Served by": about.get("mirror"),
@@ -82,7 +84,7 @@ def _leakage(report: dict[str, Any]) -> Html | None:
     held_out = [name for name in ("validation", "test") if name in report]
     if not held_out:
         return None
-    said = warnings(report)
+    said = [f"{line[0].upper()}{line[1:]}." for line in warnings(report)]
     rows = [
         ["First moment", *(_moment(report[name]["first_moment"]) for name in held_out)],
         ["Train later than that", *(_share(report[name]["train_later"]) for name in held_out)],
@@ -130,8 +132,8 @@ def _made_with(run: Run) -> Html:
     timings = about.get("timings", {})
     pairs = {
         "Run": code(run.id),
-        "Begun": about.get("created"),
-        "Ended": about.get("finished"),
+        "Begun": numbers.moment(about.get("created")),
+        "Ended": numbers.moment(about.get("finished")),
         "Command": code(" ".join(made["command"])) if made.get("command") else None,
         "Config": about.get("config"),
         "Parent run": code(about["parent_run"]) if about.get("parent_run") else None,

@@ -25,7 +25,7 @@ def colour(at: int) -> str:
 def plot(traces: Sequence[Plot], x: Any, y: Any, *, height: int = 340, **layout: Any) -> Plot:
     """A figure of traces; axes are titles, or what plotly's axes take."""
     axes = {"xaxis": _axis(x), "yaxis": _axis(y)}
-    shown = len(traces) > 1 and any("name" in trace for trace in traces)
+    shown = any("name" in trace for trace in traces)
     return {"data": list(traces), "layout": {"height": height, "showlegend": shown, **axes, **layout}}
 
 

@@ -134,9 +134,9 @@ def figure(caption: str, plot: Mapping[str, Any], said: Any = None) -> Html:
     )
 
 
-def grid(figures: Sequence[Html]) -> Html:
-    """Figures side by side, where there is room."""
-    return tag("div", figures, class_="grid")
+def grid(figures: Sequence[Html], *, small: bool = False) -> Html:
+    """Figures side by side where there is room; small ones by three."""
+    return tag("div", figures, class_="grid small" if small else "grid")
 
 
 def to_json(value: Any) -> str:

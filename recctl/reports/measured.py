@@ -86,7 +86,7 @@ def over_k(material: Material) -> Html:
     shown = []
     both = [(name, of) for name, of in curves if len(_shared_k(of)) > 1]
     if both:
-        traces = [_trade_off(name, of, at) for at, (name, of) in enumerate(both)]
+        traces = [_trade_off(name, of, at, told=len(both) < 3 or not at) for at, (name, of) in enumerate(both)]
         shown.append(
             figure(
                 "Precision against recall",
@@ -134,14 +134,15 @@ def _shared_k(of: dict[str, dict[int, float]]) -> list[int]:
     return sorted(of.get("precision", {}).keys() & of.get("recall", {}).keys())
 
 
-def _trade_off(name: str, of: dict[str, dict[int, float]], at: int) -> dict[str, Any]:
+def _trade_off(name: str, of: dict[str, dict[int, float]], at: int, told: bool) -> dict[str, Any]:
+    """The curve of one; its points are named where that leaves room."""
     ks = _shared_k(of)
     return figures.line(
         name,
         [of["recall"][k] for k in ks],
         [of["precision"][k] for k in ks],
         at,
-        mode="lines+markers+text",
+        mode="lines+markers+text" if told else "lines+markers",
         text=[f"k={k}" for k in ks],
         textposition="top right",
         textfont={"size": 11},

@@ -66,6 +66,11 @@ def seconds(number: float | None) -> str:
     return f"{number:.0f} s" if number >= 100 else f"{number:.3g} s"
 
 
+def moment(told: str | None) -> str:
+    """A time as metadata has it."""
+    return str(told or "").replace("T", " ").replace("+00:00", " UTC")
+
+
 def size(number: float | None) -> str:
     """Bytes."""
     return NOTHING if number is None else in_words(int(number))

@@ -40,10 +40,15 @@ def lead(material: Material) -> Html:
 
 
 def _state(run: Run) -> str:
-    kind = {"train": "trained and evaluated", "fit": "fitted, not evaluated", "split": "split"}
+    kind = {
+        "train": "trained and evaluated",
+        "fit": "fitted, not evaluated",
+        "tune": "a search",
+        "compare": "a comparison",
+        "split": "a split",
+    }
     made = kind.get(str(run.metadata.get("kind")), str(run.metadata.get("kind")))
-    created = str(run.metadata.get("created", "")).replace("T", " ").replace("+00:00", " UTC")
-    return f"{made} · {run.status} · {created}"
+    return f"{made} · {run.status} · {numbers.moment(run.metadata.get('created'))}"
 
 
 def _warnings(material: Material) -> Iterator[str]:
@@ -80,9 +85,9 @@ def _tiles(material: Material) -> Iterator[tuple[str, Any]]:
         figure = best["metrics"][document["metric"]]
         yield _of(document["metric"], document["on"]), _figure(figure)
     data = first.get("data", {})
-    for what in ("interactions", "users", "items"):
-        if what in data:
-            yield what.capitalize(), numbers.count(data[what])
+    if "interactions" in data:
+        whose = f"{numbers.count(data.get('users'))} users, {numbers.count(data.get('items'))} items"
+        yield "Interactions", _with_small(numbers.count(data["interactions"]), whose)
 
 
 def _figures(material: Material, subject: Subject) -> Iterator[tuple[str, Any]]:

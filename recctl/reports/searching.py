@@ -72,7 +72,7 @@ class _Search:
                 self._pareto(),
                 self._parallel(title) if len(self.names) > 1 else None,
                 tag("h3", "Each setting alone"),
-                grid([self._slice(name, title) for name in self.names]),
+                grid([self._slice(name, title) for name in self.names], small=len(self.names) > 2),
                 tag("h3", "The best trials"),
                 self._best(),
             ]

@@ -26,7 +26,7 @@
   }
 
   const axis = { gridcolor: "@grid", linecolor: "@line", zerolinecolor: "@line", automargin: true, ticks: "outside",
-    tickcolor: "@line", ticklen: 4, title: { standoff: 10 } };
+    tickcolor: "@line", ticklen: 4, title: { standoff: 10, font: { size: 13 } } };
   const base = {
     font: { family: "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif", size: 13,
       color: "@text" },
