@@ -84,19 +84,26 @@ class AnnFormat(ExportFormat):
                 "expansion_search, expansion_add or connectivity"
                 + ("" if self.dtype == "f32" else ", or use dtype=f32")
             )
-        return facts | {"metric": _metric(self.dtype), "recall": recall, "expansion_search": self.expansion_search}
+        return facts | {
+            "metric": _metric(self.dtype),
+            f"recall@{self.k}": recall,
+            "expansion_search": self.expansion_search,
+        }
 
     @classmethod
     def verify(cls, folder: Path, manifest: Mapping[str, Any], model: Recommender | None = None) -> None:
         """Load the index, and find again what it found; vectors as in the format `embeddings`."""
         EmbeddingsFormat.verify(folder, manifest, model)
         try:
-            again = cls(**manifest["options"])._recall(folder)
+            asked = cls(**manifest["options"])
+            again = asked._recall(folder)
         except Exception as error:  # whatever usearch raises: its errors have no common class
             raise ArtifactError(f"{folder / _FILE}: usearch can't search it: {error}") from error
-        told = manifest["facts"]["recall"]
+        told = manifest["facts"][f"recall@{asked.k}"]
         if abs(again - told) > _ROUNDING:
-            raise ArtifactError(f"{folder / _FILE}: recall is {again:.4f}, not {told:.4f} as the manifest says")
+            raise ArtifactError(
+                f"{folder / _FILE}: recall@{asked.k} is {again:.4f}, not {told:.4f} as the manifest says"
+            )
 
     def _recall(self, folder: Path) -> float:
         """The share of the best items that the index of a folder finds."""

@@ -78,6 +78,7 @@ class OnnxFormat(ExportFormat):
             )
         return {
             "opset": graph.OPSET,
+            "input": given,
             "inputs": _in_words(graph.inputs),
             "outputs": _in_words(graph.outputs),
             "people_checked": len(people.rows),
@@ -101,7 +102,8 @@ class OnnxFormat(ExportFormat):
             given = session.run(None, {asked.name: row})
         except Exception as error:  # whatever onnxruntime raises: its errors have no common class
             raise ArtifactError(f"{path}: onnxruntime can't run it: {error}") from error
-        if len(given) != len(manifest["facts"]["outputs"]) or any(len(part) != 1 for part in given):
+        names = [output.name for output in session.get_outputs()]
+        if names != list(manifest["facts"]["outputs"]) or any(len(part) != 1 for part in given):
             raise ArtifactError(f"{path}: its outputs are others than the manifest says")
 
     def _input(self, model: Recommender) -> _scoring.Input:

@@ -43,7 +43,7 @@ def restored(folder: Path, search: int = 128) -> Index:
 def test_a_small_index_finds_what_the_model_recommends(variant: str, tmp_path: Path) -> None:
     model = fitted(variant)
     facts = export_model(model, "ann", tmp_path / "x", k=5).manifest["facts"]
-    assert facts["recall"] == 1
+    assert facts["recall@5"] == 1
     users = read_vectors(tmp_path / "x" / "users.parquet")
     found = restored(tmp_path / "x").search(users, 5, threads=1)
     best = model.recommend(model.user_vocabulary.ids, k=5, exclude_seen=False)
@@ -62,14 +62,16 @@ def test_recall_is_measured_as_whoever_uses_the_index_will_find(
     asked = np.column_stack((users, np.zeros(200, np.float32))) if dtype == "i8" else users
     found = restored(tmp_path / "x").search(asked, 10, threads=1).keys
     recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), exact.tolist(), strict=True)])
-    assert facts["recall"] == pytest.approx(recall, abs=0.002)
+    assert facts["recall@10"] == pytest.approx(recall, abs=0.002)
     assert recall > (0.6 if dtype == "i8" else 0.97)
     verify_export(tmp_path / "x")
 
 
 def test_more_candidates_find_more(large: ALSRecommender, tmp_path: Path) -> None:
     recall = [
-        export_model(large, "ann", tmp_path / str(n), expansion_search=n, expansion_add=n).manifest["facts"]["recall"]
+        export_model(large, "ann", tmp_path / str(n), expansion_search=n, expansion_add=n).manifest["facts"][
+            "recall@10"
+        ]
         for n in (16, 64, 512)
     ]
     assert recall == sorted(recall)
@@ -89,7 +91,7 @@ def test_an_index_that_finds_too_little_is_not_left(large: ALSRecommender, tmp_p
 @pytest.mark.parametrize("k", [1, 1000])
 def test_one_user_and_more_than_all_items(k: int, tmp_path: Path) -> None:
     model = ALSRecommender(n_factors=2).fit(rows().query("user_id == 101"))
-    assert export_model(model, "ann", tmp_path / "x", k=k).manifest["facts"]["recall"] == 1
+    assert export_model(model, "ann", tmp_path / "x", k=k).manifest["facts"][f"recall@{k}"] == 1
 
 
 def test_equal_models_give_equal_files(large: ALSRecommender, tmp_path: Path) -> None:
@@ -122,7 +124,7 @@ def test_another_index_is_not_taken_for_it(large: ALSRecommender, tmp_path: Path
     other.save(str(index))
     with pytest.raises(ArtifactError, match=r"index\.usearch: changed or damaged"):
         verify_export(path)
-    with pytest.raises(ArtifactError, match=r"recall is 0\.\d+, not \d\.\d+ as the manifest says"):
+    with pytest.raises(ArtifactError, match=r"recall@10 is 0\.\d+, not \d\.\d+ as the manifest says"):
         AnnFormat.verify(path, manifest)
     for content in (index.read_bytes()[:1000], b"x" * 5000, b""):
         index.write_bytes(content)
