@@ -18,7 +18,7 @@ from recctl.models.base import Recommender
 from recctl.ranking import rank
 
 _FILE = "index.usearch"
-_SEED = 42
+_SEED, _AT_ONCE = 42, 4096
 _ROUNDING = 0.005  # what other processors' sums may change a recall by
 
 
@@ -74,8 +74,11 @@ class AnnFormat(ExportFormat):
             connectivity=self.connectivity,
             expansion_add=self.expansion_add,
         )
-        with progress.task(f"ann: index of {len(items):,} items"):
-            index.add(np.arange(len(vectors)), vectors, threads=1)
+        with progress.task("ann: index", len(vectors), "items") as task:
+            for begin in range(0, len(vectors), _AT_ONCE):
+                part = vectors[begin : begin + _AT_ONCE]
+                index.add(np.arange(begin, begin + len(part)), part, threads=1)
+                task.update(begin + len(part))
         index.save(str(folder / _FILE))
         recall = self._recall(folder)
         if self.min_recall is not None and recall < self.min_recall:
