@@ -28,8 +28,8 @@ class SafetensorsFormat(ExportFormat):
 
     `model.safetensors`: a tensor for each array of `model.state()`; of sparse matrices and ids, a tensor for each part
     (`seen.starts`, `item_vocabulary.ids`). Ids that are text are UTF-8 letters (`.letters`) one after another, and the
-    place where each ends (`.ends`). The header's metadata, which are text, have the model's name, `hyperparameters` and
-    `numbers` as JSON. `recctl.export.safetensors.load` makes the model of it again.
+    place where each ends (`.ends`). The header's metadata have one entry, `recctl`: the model's name, `hyperparameters`
+    and `numbers` as JSON. `recctl.export.safetensors.load` makes the model of it again.
     """
 
     name = "safetensors"
@@ -39,15 +39,15 @@ class SafetensorsFormat(ExportFormat):
         from safetensors.numpy import save_file
 
         tensors, numbers = _flat(model)
-        metadata = {
-            "format": "recctl",
-            "format_version": str(self.version),
+        said = {
+            "format_version": self.version,
             "recctl_version": __version__,
             "model": model.name,
-            "hyperparameters": json.dumps(model.hyperparameters()),
-            "numbers": json.dumps(numbers),
+            "hyperparameters": model.hyperparameters(),
+            "numbers": numbers,
         }
-        save_file(tensors, folder / _FILE, metadata)
+        # One entry: several would stand in another order each time, and equal models give equal files.
+        save_file(tensors, folder / _FILE, {"recctl": json.dumps(said)})
         return {"tensors": len(tensors), "numbers": len(numbers)}
 
     @classmethod
@@ -90,15 +90,16 @@ def load(path: str | Path) -> Recommender:
 
 
 def _model_of(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, NDArray[Any]]) -> Recommender:
-    if metadata.get("format") != "recctl":
-        raise ArtifactError(f"{path}: tensors of another program; recctl's have format=recctl in their metadata")
-    if int(metadata["format_version"]) > SafetensorsFormat.version:
-        raise ArtifactError(f"{path}: format version {metadata['format_version']}; upgrade recctl")
-    name = metadata["model"]
+    if "recctl" not in metadata:
+        raise ArtifactError(f"{path}: tensors of another program; recctl's have an entry recctl in their metadata")
+    said = json.loads(metadata["recctl"])
+    if said["format_version"] > SafetensorsFormat.version:
+        raise ArtifactError(f"{path}: format version {said['format_version']}; upgrade recctl")
+    name = said["model"]
     if name not in model_names():
         raise ArtifactError(f"{path}: holds a model {name!r}, which is not installed here")
     fitted: dict[str, Any] = {}
-    for key, value in {**json.loads(metadata["numbers"]), **tensors}.items():
+    for key, value in {**said["numbers"], **tensors}.items():
         whole, dot, part = key.partition(".")
         if dot:
             fitted.setdefault(whole, {})[part] = value
@@ -106,7 +107,7 @@ def _model_of(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, NDA
             fitted[whole] = value
     content = {
         "model": name,
-        "hyperparameters": json.loads(metadata["hyperparameters"]),
+        "hyperparameters": said["hyperparameters"],
         "fitted": {key: _with_text(value) for key, value in fitted.items()},
     }
     return model_file.load_into(make_model(name), path, content)

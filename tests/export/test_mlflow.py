@@ -1,0 +1,142 @@
+"""MLflow: each test that begins a database takes seconds, so most share one."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from recctl import Recommender, RunStore, export_model, export_run, verify_export
+from recctl.errors import ConfigError
+from recctl.export import mlflow as ours
+from recctl.models.registry import model_names
+from tests.conftest import wanted
+from tests.export.toys import fitted
+
+wanted("mlflow", "the extra mlflow")
+
+with ours.at_peace():
+    import mlflow
+    import mlflow.pyfunc
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database that is there, with an experiment whose artifacts lie beside it."""
+    folder = tmp_path_factory.mktemp("server")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    with ours.at_peace():
+        mlflow.MlflowClient(uri).create_experiment("recctl", artifact_location=(folder / "artifacts").as_uri())
+    return uri
+
+
+@pytest.fixture(autouse=True)
+def _in_peace() -> Iterator[None]:
+    """What MLflow warns of when a test itself calls it is not our matter."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="mlflow")
+        yield
+
+
+def loaded(path: Path) -> Any:
+    return mlflow.pyfunc.load_model(str(path / "model"), suppress_warnings=True)
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_mlflow_recommends_and_scores_what_the_model_does(tmp_path: Path, name: str, server: str) -> None:
+    model = fitted(name)
+    done = export_model(model, "mlflow", tmp_path / "out", tracking_uri=server)
+    users, items = model.user_vocabulary.ids, model.item_vocabulary.ids
+    _answers(loaded(done.path), model, users, items)
+    back = ours._load_pyfunc(str(done.path / "model" / "data" / "model.pkl"))
+    pd.testing.assert_frame_equal(back.predict({"user_id": users[:3]}), model.recommend(users[:3]))
+
+
+def test_ids_that_are_text(tmp_path: Path, server: str) -> None:
+    model = fitted("als", text=True)
+    done = export_model(model, "mlflow", tmp_path / "out", tracking_uri=server)
+    _answers(loaded(done.path), model, model.user_vocabulary.ids, model.item_vocabulary.ids)
+
+
+def _answers(pyfunc: Any, model: Recommender, users: Any, items: Any) -> None:
+    asked = pd.DataFrame({"user_id": users})
+    pd.testing.assert_frame_equal(pyfunc.predict(asked), model.recommend(users))
+    answer = pyfunc.predict(asked, params={"k": 3, "exclude_seen": False})
+    pd.testing.assert_frame_equal(answer, model.recommend(users, k=3, exclude_seen=False))
+    pairs = pd.DataFrame({"user_id": users[: len(items)], "item_id": items})
+    scores = pyfunc.predict(pairs).score.tolist()
+    assert scores == pytest.approx(model.predict(pairs.user_id, pairs.item_id).tolist(), abs=1e-5)
+
+
+@pytest.fixture
+def run(recctl: Any) -> Any:
+    params = "{epochs: 2, embedding_dim: 4, hidden_layers: [4]}"
+    assert recctl("train", "small.yaml", "--set", f"model={{name: ncf, params: {params}}}", "-q").code == 0
+    run = RunStore(Path("runs")).resolve("latest")
+    (run.path / "figures").mkdir(exist_ok=True)
+    (run.path / "figures" / "a.html").write_text("<p>")
+    return run
+
+
+def test_a_run_is_in_the_export_and_found_where_the_export_stands(
+    run: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("the network was asked"))
+    capsys.readouterr()
+    with caplog.at_level(logging.INFO):
+        done = export_run(run, "mlflow")
+    assert capsys.readouterr() == ("", "")
+    assert done.path == run.path / "exports" / "mlflow"
+    assert not Path("mlruns").exists()
+    facts = done.manifest["facts"]
+    with ours.at_peace():
+        client = mlflow.MlflowClient(f"sqlite:///{done.path / 'mlflow.db'}")
+        tracked = client.get_run(facts["mlflow_run_id"])
+        assert tracked.info.status == "FINISHED"
+        assert tracked.data.params["model.params.embedding_dim"] == "4"
+        assert tracked.data.params["split.strategy"] == "random"
+        assert tracked.data.tags["recctl.run_id"] == run.id
+        metrics = run.metrics()
+        assert tracked.data.metrics["validation/ndcg_at_10"] == metrics["validation"]["ndcg@10"]
+        assert tracked.data.metrics["test/recall_at_5"] == metrics["test"]["recall@5"]
+        assert [each.step for each in client.get_metric_history(facts["mlflow_run_id"], "loss")] == [1, 2]
+        names = {file.path for file in client.list_artifacts(facts["mlflow_run_id"])}
+        assert names == {"config.yaml", "metrics.json", "history.jsonl", "figures", "model"}
+        again = mlflow.pyfunc.load_model(f"{tracked.info.artifact_uri}/model", suppress_warnings=True)
+        assert len(again.predict(pd.DataFrame({"user_id": [1]}), params={"on_unknown": "popular"})) == 10
+    assert verify_export(done.path)["run_id"] == run.id
+
+
+def test_a_server_gets_a_run_once_and_versions_of_a_registered_model(run: Any, tmp_path: Path, server: str) -> None:
+    first, second = (
+        export_run(run, "mlflow", tmp_path / name, tracking_uri=server, register_as="shop").manifest["facts"]
+        for name in "ab"
+    )
+    assert first["mlflow_run_id"] == second["mlflow_run_id"]
+    assert (first["registered"], second["registered"]) == ("shop version 1", "shop version 2")
+
+
+def test_a_server_that_is_not_there_is_told_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    uri = "http://somebody:secret@127.0.0.1:9"
+    with pytest.raises(ConfigError, match="export format mlflow: tracking_uri: http://") as caught:
+        export_model(fitted("ease"), "mlflow", tmp_path / "out", tracking_uri=uri)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(ConfigError, match="tracking_uri: "):
+        export_model(fitted("ease"), "mlflow", tmp_path / "out", tracking_uri="nonsense://x")
+    assert not any(tmp_path.glob("out*"))
+    assert not any(tmp_path.glob(".*.tmp"))
+
+
+def test_a_password_is_in_no_manifest() -> None:
+    chosen = ours.MLflowFormat(tracking_uri="http://somebody:secret@host:5000")
+    assert "secret" not in str(chosen.model_dump(mode="json"))

@@ -1,0 +1,110 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from recctl import export_model, verify_export
+from recctl.errors import ArtifactError
+from recctl.export.safetensors import load
+from tests.export.toys import VARIANTS, fitted, users_of
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_model_comes_back_as_it_was(tmp_path: Path, variant: str, text: bool) -> None:
+    model = fitted(variant, text)
+    export_model(model, "safetensors", tmp_path / "out")
+    verify_export(tmp_path / "out")
+    for path in (tmp_path / "out", tmp_path / "out" / "model.safetensors"):
+        back = load(path)
+        assert back.hyperparameters() == model.hyperparameters()
+        np.testing.assert_array_equal(back.score_users(users_of(model)), model.score_users(users_of(model)))
+    assert back.save(tmp_path / "a.pkl") == model.save(tmp_path / "b.pkl")
+
+
+def test_others_read_it(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file as load_torch
+
+    model = fitted("als", text=True)
+    export_model(model, "safetensors", tmp_path / "out")
+    tensors = load_torch(tmp_path / "out" / "model.safetensors")
+    scores = tensors["user_factors"] @ tensors["item_factors"].T
+    torch.testing.assert_close(scores.numpy(), model.score_users(users_of(model)), rtol=1e-5, atol=1e-5)
+    ends = tensors["item_vocabulary.ends"].tolist()
+    letters = bytes(tensors["item_vocabulary.letters"].numpy())
+    assert letters[: ends[0]].decode() == model.item_vocabulary.ids[0]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    export_model(fitted("ease", text=True), "safetensors", tmp_path / "out")
+    return tmp_path / "out" / "model.safetensors"
+
+
+def edited(file: Path, said: Any = None, **tensors: Any) -> Path:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="numpy") as opened:
+        before = json.loads(opened.metadata()["recctl"])
+    there = {name: array for name, array in {**load_file(file), **tensors}.items() if array is not None}
+    save_file(there, file, {"recctl": said if isinstance(said, str) else json.dumps({**before, **(said or {})})})
+    return file
+
+
+@pytest.mark.parametrize(
+    ("metadata", "tensors", "said"),
+    [
+        ("{", {}, "damaged"),
+        ("[]", {}, "damaged"),
+        ("{}", {}, "damaged"),
+        ({"format_version": 2}, {}, "format version 2; upgrade recctl"),
+        ({"format_version": "x"}, {}, "damaged"),
+        ({"model": "eas"}, {}, "holds a model 'eas', which is not installed here"),
+        ({"model": "../ease"}, {}, "which is not installed here"),
+        ({"model": ["ease"]}, {}, "which is not installed here"),
+        ({"hyperparameters": {"l2_rge": 1.0}}, {}, "unknown parameter; did you mean l2_reg"),
+        ({"hyperparameters": 3}, {}, "a model without hyperparameters"),
+        ({"numbers": []}, {}, "damaged"),
+        ({}, {"weights": None}, "lacks weights"),
+        ({}, {"weights": np.zeros((3, 3), np.float32)}, "weights has shape"),
+        ({}, {"weights": np.zeros((20, 20), np.float64)}, "weights is of another type"),
+        ({}, {"seen.columns": np.full(1, 99, np.int32)}, "sparse matrix"),
+        ({}, {"item_vocabulary.ends": np.arange(20, dtype=np.int64)}, "don't fit their letters"),
+        ({}, {"item_vocabulary.ends": np.arange(20, dtype=np.int32)}, "uint8 letters and int64 ends"),
+        ({}, {"item_vocabulary.letters": None}, "item_vocabulary"),
+    ],
+)
+def test_what_is_no_whole_model_is_refused(file: Path, metadata: Any, tensors: Any, said: str) -> None:
+    with pytest.raises(ArtifactError, match=said):
+        load(edited(file, metadata, **tensors))
+
+
+def test_tensors_of_others_are_refused(file: Path) -> None:
+    save_file({"weights": np.zeros(3)}, file)
+    with pytest.raises(ArtifactError, match="tensors of another program"):
+        load(file)
+
+
+def test_text_that_is_none_is_refused(file: Path) -> None:
+    letters = load_file(file)["item_vocabulary.letters"]
+    letters[0] = 0xFF
+    with pytest.raises(ArtifactError, match="damaged"):
+        load(edited(file, **{"item_vocabulary.letters": letters}))
+
+
+def test_files_that_are_none_are_refused(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = file.read_bytes()
+    for content in (b"", b"\x80\x04.", whole[:-1], whole[:100], json.dumps({}).encode(), b"\xff" * 64):
+        file.write_bytes(content)
+        with pytest.raises(ArtifactError, match="damaged"):
+            load(file)
+    with pytest.raises(ArtifactError, match="No such file"):
+        load(tmp_path / "none")
+    file.write_bytes(whole)
+    monkeypatch.setenv("RECCTL_MEMORY", "1000")
+    with pytest.raises(ArtifactError, match=r"to load, 1\.0 kB are available"):
+        load(file)
