@@ -224,7 +224,10 @@ def _concentration(popularity: NDArray[Any], lists: dict[str, Lists]) -> Html:
     return figure(
         "How much goes to popular items",
         figures.plot(
-            traces, percent | {"title": "Items, the most popular first"}, percent | {"title": "Share"}, height=360
+            traces,
+            percent | {"title": "Items, the most popular first", "dtick": 0.5},
+            percent | {"title": "Share"},
+            height=360,
         ),
         "A curve above that of train recommends popular items more than people take them.",
     )

@@ -44,8 +44,11 @@ class Subject:
 
     @cached_property
     def metrics(self) -> dict[str, dict[str, float]]:
-        """By part; empty where nothing was measured."""
-        return self.run.metrics()
+        """By part; empty where nothing was measured, or the file is damaged, of which the page warns."""
+        try:
+            return self.run.metrics()
+        except ArtifactError:
+            return {}
 
     @cached_property
     def loaded(self) -> LoadedConfig:

@@ -63,7 +63,7 @@ def seconds(number: float | None) -> str:
         return f"{number / 3600:.1f} h"
     if number >= 120:
         return f"{number / 60:.1f} min"
-    return f"{number:.0f} s" if number >= 100 else f"{number:.3g} s"
+    return f"{number:.0f} s" if number >= 100 else f"{number:#.3g} s"
 
 
 def moment(told: str | None) -> str:

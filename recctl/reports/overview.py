@@ -56,6 +56,11 @@ def _warnings(material: Material) -> Iterator[str]:
         if run.status != "complete":
             error = f": {run.metadata['error']}" if "error" in run.metadata else ""
             yield f"{run.id} is {run.status}, not complete{error}. What it has until then is shown."
+    for one in material.subjects:
+        try:
+            one.run.metrics()
+        except RecctlError as error:
+            yield str(error)
     yield from (f"Left out of the comparison: {text}" for text in material.lost)
     looks = _test_looks(material)
     if looks > len(material.subjects):
