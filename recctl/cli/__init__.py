@@ -25,6 +25,7 @@ _VERBS = (
     "recommend",
     "report",
     "diagnose",
+    "estimate",
     "runs",
     "models",
     "data",

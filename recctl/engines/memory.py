@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -46,6 +47,31 @@ def require_memory(needed: float, what: str, way_out: str) -> None:
     there = available_memory()
     if needed > there:
         raise TrainingError(f"{what} need {in_words(needed)} of memory, {in_words(there)} are available; {way_out}")
+
+
+def available_disk(folder: Path) -> int:
+    """Bytes that are free where a folder is, or will be."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    return shutil.disk_usage(there).free
+
+
+def require_disk(needed: float, folder: Path, what: str) -> None:
+    """Refuse work whose result could not be kept, before it is begun.
+
+    Args:
+        needed: Bytes of the result.
+        folder: Where it is kept.
+        what: Names the result.
+
+    Raises:
+        TrainingError: More is needed than is free.
+    """
+    there = available_disk(folder)
+    if needed > there:
+        raise TrainingError(
+            f"{what} needs {in_words(needed)} of disk, {in_words(there)} are free in {folder}; make room, or choose "
+            "another place with --runs-dir"
+        )
 
 
 def _free_of_machine() -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from recctl import progress
 from recctl.config import Config
 from recctl.data.dataset import InteractionDataset
+from recctl.engines import require_disk
 from recctl.evaluation import METRICS, Evaluator
 from recctl.experiment.preparation import Prepared
 from recctl.experiment.watching import Measure, early_stopping, follow, follow_refit, telling_of_the_best
@@ -108,6 +109,9 @@ def load_version(run: Run, version: int | None = None) -> Recommender:
 
 def _fit(run: Run, model: Recommender, interactions: InteractionDataset, stage: str, **how: Any) -> None:
     run.log(f"{stage}: {model!r} on {interactions!r}")
+    size = interactions.n_users, interactions.n_items, len(interactions)
+    model.require_room(*size)
+    require_disk(model.estimate_file(*size), run.path, f"{model.name}: its model")
     with run.timed(stage), progress.task(f"Fitting {model.name}"), telling_of_the_best(run):
         model.fit(interactions, **how)
 

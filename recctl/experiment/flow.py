@@ -8,6 +8,7 @@ from recctl.config import LoadedConfig
 from recctl.errors import ConfigError
 from recctl.experiment import fitting
 from recctl.experiment.checks import load
+from recctl.experiment.estimate import refuse_hopeless
 from recctl.experiment.preparation import Prepared, read_dataset
 from recctl.experiment.recording import begin, prepare_for, recorded, resuming_command
 from recctl.experiment.tracked import require_trackers
@@ -25,6 +26,7 @@ def train(loaded: LoadedConfig, store: RunStore | None = None) -> Run:
     """
     require_one_model(loaded)
     require_trackers(loaded.config)
+    refuse_hopeless(loaded.config)
     prepared, seconds = prepare_for(loaded)
     run = begin(store or RunStore(), loaded, "train", prepared, seconds)
     with recorded(run, loaded.config) as trackers:
@@ -58,6 +60,7 @@ def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None 
     """
     require_one_model(loaded)
     require_trackers(loaded.config)
+    refuse_hopeless(loaded.config)
     prepared, seconds = prepare_for(loaded, parent)
     run = begin(store or RunStore(), loaded, "fit", prepared, seconds, parent)
     with recorded(run, loaded.config) as trackers:

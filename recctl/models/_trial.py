@@ -36,11 +36,13 @@ def extrapolated(measure: Callable[[float], float], smallest: float = _SMALLEST)
     before, seconds = 0.0, measure(smallest)
     loading = max(0.0, first - seconds)  # of kernels and libraries, once
     share_before = 0.0
+    if share >= 1:
+        return loading + seconds
     while seconds < LONG_ENOUGH and share < 1:
         share_before, before = share, seconds
         share = min(1.0, 4 * share)
         seconds = measure(share)
-    slope = max(seconds - before, 0.0) / (share - share_before)
+    slope = max(seconds - before, 0.0) / (share - share_before)  # of the first alone: through nothing
     return loading + max(seconds, seconds + slope * (1 - share))
 
 

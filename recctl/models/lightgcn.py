@@ -236,8 +236,12 @@ class LightGCNRecommender(TorchRecommender):
         return found
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """Weights, gradients, Adam's moments, the best so far, rooms to propagate in; the graph, an epoch's pairs."""
-        return 32 * self.embedding_dim * (n_users + n_items) + 60 * n_interactions
+        """Weights, gradients, Adam's moments, the best so far, rooms to propagate in; the graph, an epoch's pairs.
+
+        And the vectors of a batch, a dozen times on their way to the loss and back.
+        """
+        vectors = 32 * (n_users + n_items) + 48 * min(self.batch_size, n_interactions)
+        return self.embedding_dim * vectors + 60 * n_interactions
 
 
 def _normalised(seen: InteractionMatrix) -> InteractionMatrix:

@@ -288,6 +288,8 @@ class NCFRecommender(TorchRecommender):
         return sizes | {"n_weights": sizes["n_weights"] * (2 if self.variant == "neumf" else 1)}
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """Weights, gradients, Adam's moments and the best so far; an epoch's examples."""
+        """Weights, gradients, Adam's moments and the best so far; an epoch's examples; a batch on its way."""
         vectors = self.embedding_dim * (n_users + n_items) * (2 if self.variant == "neumf" else 1)
-        return 20 * vectors + n_interactions * (20 + 8 * self.n_negatives)
+        pairs = min(self.batch_size, n_interactions) * (1 + self.n_negatives)
+        batch = 8 * pairs * (sum(self.hidden_layers) + self.embedding_dim)
+        return 20 * vectors + n_interactions * (20 + 8 * self.n_negatives) + batch

@@ -235,8 +235,15 @@ class SASRecRecommender(TorchRecommender):
         return sizes | {"n_weights": n_weights, "histories": n_interactions}
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """Weights, gradients, moments, the best so far, unit vectors and theirs; logits of 256 positions; rows."""
-        return 36 * self.embedding_dim * n_items + 1024 * n_items + 12 * n_interactions
+        """Weights, gradients, moments, the best so far, unit vectors and theirs; logits of 256 positions; rows.
+
+        And of a batch what each block keeps of a position for the way back, and of the loss its negatives.
+        """
+        length = min(self.max_length, 1 + 2 * n_interactions // max(1, n_users))
+        positions = min(self.batch_size, n_users) * length
+        negatives = 0 if self.loss == "softmax" else 9 * self.n_negatives
+        batch = positions * (56 * self.embedding_dim * self.n_blocks + negatives)
+        return 36 * self.embedding_dim * n_items + 1024 * n_items + 12 * n_interactions + batch
 
 
 _BLOCK = (

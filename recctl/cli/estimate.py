@@ -1,0 +1,59 @@
+"""`recctl estimate`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from recctl.cli.app import ConfigArgument, SetOption, app, verb
+
+if TYPE_CHECKING:
+    from recctl.experiment.estimate import Estimate
+
+
+@verb(app)
+def estimate(config: ConfigArgument = None, overrides: SetOption = None) -> None:
+    """Tell memory, disk and time of a run before anything is trained; a part of the fit is tried."""
+    from rich.markup import escape
+
+    from recctl.cli import common, console
+    from recctl.experiment.estimate import estimate as estimated
+    from recctl.experiment.flow import require_one_model
+
+    loaded = common.load_config(config, overrides)
+    require_one_model(loaded)
+    runs_dir = common.store().root
+    with console.shown():
+        found = estimated(loaded, runs_dir)
+    console.table(["", "takes", "available"], list(_rows(found)))
+    for trouble in found.troubles:
+        console.say(f"does not fit: {escape(trouble)}")
+    console.document({"config": loaded.origin, **found.plain()})
+
+
+def _rows(found: Estimate) -> Any:
+    from recctl.engines import in_words
+
+    sizes = found.sizes
+    how = "read" if found.source == "read" else "known without reading"
+    yield ["data", "{users:,} users x {items:,} items, {interactions:,} interactions".format(**sizes), how]
+    yield ["memory at the peak", in_words(found.memory["peak"]), in_words(found.available["memory"])]
+    yield ["  of it the fit", in_words(found.memory["fit"]), None]
+    yield ["disk of the run", in_words(found.disk["run"]), in_words(found.available["disk"])]
+    yield ["  of it models", in_words(found.disk["models"]), None]
+    if found.disk["checkpoints"]:
+        yield ["  of it checkpoints", in_words(found.disk["checkpoints"]), None]
+    if found.seconds is None:
+        if found.fits:
+            yield ["time", "nothing to say before the data are here: recctl data fetch", None]
+        return
+    yield ["time", _duration(found.seconds["total"]), None]
+    for stage, seconds in found.seconds.items():
+        if stage != "total":
+            yield [f"  {stage}", _duration(seconds), None]
+
+
+def _duration(seconds: float) -> str:
+    """A time as people read it."""
+    if seconds < 90:
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

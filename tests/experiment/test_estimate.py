@@ -1,0 +1,211 @@
+"""Estimates against what then happens: memory and disk firmly, time only as far as any machine allows."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recctl import InteractionDataset, RunStore, experiment
+from recctl.data.synthetic import generate
+from recctl.errors import TrainingError
+from recctl.experiment.estimate import Estimate, estimate
+from recctl.models import _trial
+from recctl.models.registry import make_model, model_names
+
+CONFIG = """
+data: {source: synthetic, synthetic: {n_users: 600, n_items: 300, n_interactions: 20000}}
+split: {test_size: 0.2, val_size: 0.1}
+model: {name: NAME, params: PARAMS}
+evaluation: {metrics: [ndcg, recall], k_values: [10]}
+"""
+FEW_EPOCHS = {"svd": "n_epochs", "svdpp": "n_epochs", "ncf": "epochs", "lightgcn": "epochs", "sasrec": "epochs"}
+# Problems that take 30 MB and more, and a second at most.
+SIZES: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {
+    "ease": ((500, 3000, 60_000), {}),
+    "slim": ((500, 3000, 60_000), {"n_neighbors": 20, "max_iter": 3}),
+    "als": ((40_000, 5000, 300_000), {"n_factors": 64, "n_iterations": 2}),
+    "item-knn": ((3000, 5000, 200_000), {"n_neighbors": 200}),
+    "svdpp": ((50_000, 20_000, 200_000), {"n_factors": 64, "n_epochs": 1}),
+    "ncf": ((20_000, 10_000, 50_000), {"epochs": 1, "batch_size": 8192}),
+    "lightgcn": ((20_000, 10_000, 100_000), {"epochs": 1, "batch_size": 20_000}),
+    "sasrec": ((300, 30_000, 20_000), {"epochs": 1}),
+}
+PEAKS = """
+import gc, json, sys
+import numpy as np
+from recctl import InteractionDataset
+from recctl.models.registry import make_model
+from recctl.data.synthetic import generate
+
+def status(name):
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))
+
+class Keeps:  # the best so far, as early stopping does
+    def before_training(self, model): pass
+    def after_epoch(self, model, epoch): self.best = model.snapshot()
+    def after_training(self, model): model.restore(self.best)
+
+found = {}
+for name, (size, params) in json.loads(sys.argv[1]).items():
+    model = make_model(name, **params)
+    def dataset(*size):
+        made = InteractionDataset(generate(*size, seed=1), implicit=not model.needs_ratings)
+        made.matrix
+        return made
+    def fit(interactions):
+        return model.clone().fit(interactions, callbacks=[Keeps()] if model.trained_in_epochs else [])
+    fit(dataset(60, 50, 600))  # libraries, kernels
+    interactions = dataset(*size)
+    gc.collect()
+    open("/proc/self/clear_refs", "w").write("5")  # the peak counts from here
+    before = status("VmRSS")
+    fitted = fit(interactions)
+    peak = status("VmHWM") - before
+    sizes = interactions.n_users, interactions.n_items, len(interactions)
+    found[name] = [peak, model.estimate_memory(*sizes)]
+    del fitted, interactions
+print(json.dumps(found))
+"""
+
+
+def load(tmp_path: Path, name: str, *overrides: str):
+    params = f"{{{FEW_EPOCHS[name]}: 2}}" if name in FEW_EPOCHS else "{}"
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("NAME", name).replace("PARAMS", params))
+    return experiment.load(tmp_path / "config.yaml", overrides)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's account of memory")
+def test_memory_of_a_fit_is_within_a_factor_of_two() -> None:
+    # Small pieces go back to the system too, so that each fit begins from what it needs.
+    small = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "RECCTL_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", PEAKS, json.dumps(SIZES)],
+        env=os.environ | small,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    ratios = {name: round(estimated / peak, 2) for name, (peak, estimated) in json.loads(done.stdout).items()}
+    assert all(0.5 < ratio < 2 for ratio in ratios.values()), ratios
+
+
+@pytest.mark.parametrize("name", [name for name in model_names() if name != "random"])
+def test_disk_of_a_run_is_within_a_factor_of_two(tmp_path: Path, name: str) -> None:
+    loaded = load(tmp_path, name)
+    store = RunStore(tmp_path / "runs")
+    found = estimate(loaded, store.root)
+    assert not store.root.exists()
+    run = experiment.train(loaded, store)
+    model = run.metadata["models"][0]["bytes"]
+    assert 0.5 < found.disk["models"] / model < 2
+    whole = sum(path.stat().st_size for path in run.path.rglob("*") if path.is_file())
+    assert 0.5 < found.disk["run"] / whole < 2
+    assert found.sizes["train_items"] <= 300
+    assert found.seconds is not None
+    assert found.seconds["total"] == pytest.approx(sum(v for k, v in found.seconds.items() if k != "total"))
+    assert set(found.seconds) == {"prepare", "fit", "save", "evaluate_validation", "evaluate_test", "total"}
+    assert min(found.seconds.values()) > 0
+    json.dumps(found.plain())
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_a_trial_leaves_the_model_as_it_was_and_answers_like_a_fitted_one(name: str) -> None:
+    model = make_model(name, **({FEW_EPOCHS[name]: 1} if name in FEW_EPOCHS else {}))
+    interactions = InteractionDataset(generate(80, 50, 2000, seed=1), implicit=not model.needs_ratings)
+    seconds, trial = model.try_out(interactions)
+    assert seconds >= 0
+    assert not model.is_fitted
+    assert type(trial) is type(model)
+    answer = trial.recommend(interactions.user_vocabulary.ids[:3].tolist(), k=5)
+    assert len(answer) == 15
+    fitted = model.fit(interactions)
+    assert trial.state().keys() == fitted.state().keys()
+
+
+def test_a_refit_and_its_model_count(tmp_path: Path) -> None:
+    found = estimate(load(tmp_path, "ease", "training.refit=true"), tmp_path)
+    assert found.seconds is not None
+    assert found.seconds["refit"] > 0
+    assert found.disk["models"] == pytest.approx(
+        2 * estimate(load(tmp_path, "ease"), tmp_path).disk["models"], rel=0.01
+    )
+
+
+def test_parts_are_extrapolated_along_a_line() -> None:
+    asked = []
+
+    def measure(share: float) -> float:
+        asked.append(share)
+        return 0.05 + 2 * share
+
+    assert _trial.extrapolated(measure) == pytest.approx(2.05)
+    assert max(asked) < 1  # not the whole
+    assert _trial.extrapolated(lambda share: 0.01) == 0.01
+    loading = iter([0.5, 0.01, 0.01, 0.01, 0.01, 0.01])
+    assert _trial.extrapolated(lambda share: next(loading)) == pytest.approx(0.5)
+
+
+# ---- what does not fit
+
+
+HUGE = ("data.synthetic={n_users: 100000, n_items: 200000, n_interactions: 50000000}", "model.name=ease")
+
+
+@pytest.mark.parametrize("smaller", [(), ("data.min_user_interactions=5",)])
+def test_what_can_not_fit_is_refused_before_anything_is_generated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smaller: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("RECCTL_MEMORY", str(20 * 10**9))
+    monkeypatch.setattr("recctl.experiment.flow.prepare_for", lambda *_: pytest.fail("read"))
+    with pytest.raises(TrainingError, match=r"200,000 items.* need 160\.\d GB of memory, 20\.0 GB are available; "):
+        experiment.train(load(tmp_path, "ease", *HUGE, *smaller), RunStore(tmp_path / "runs"))
+    assert not (tmp_path / "runs").exists()
+    found = estimate(load(tmp_path, "ease", *HUGE, *smaller), tmp_path)
+    assert (found.fits, found.source, found.seconds) == (False, "known", None)
+    assert "raise data.min_item_interactions" in found.troubles[0]
+
+
+def test_what_may_fit_once_items_are_left_out_is_read_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECCTL_MEMORY", str(20 * 10**9))
+    monkeypatch.setattr("recctl.experiment.flow.prepare_for", lambda *_: (_ for _ in ()).throw(EOFError))
+    for more in ("data.min_item_interactions=20", "data.preprocess=[drop_duplicates: null]"):
+        with pytest.raises(EOFError):
+            experiment.train(load(tmp_path, "ease", *HUGE, more), RunStore(tmp_path / "runs"))
+
+
+def test_a_model_that_the_disk_can_not_hold_is_refused_before_the_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recctl.engines.memory.available_disk", lambda folder: 1000)
+    monkeypatch.setattr("recctl.models.ease.EASERecommender._fit", lambda *_: pytest.fail("fitted"))
+    store = RunStore(tmp_path / "runs")
+    with pytest.raises(
+        TrainingError, match=r"ease: its model needs \d+\.\d kB of disk, 1\.0 kB are free in .*--runs-dir"
+    ):
+        experiment.train(load(tmp_path, "ease"), store)
+    assert store.resolve("latest").status == "failed"
+    assert "the run needs" in estimate(load(tmp_path, "ease"), tmp_path).troubles[0]
+
+
+def test_of_data_that_are_not_here_sizes_are_told_and_no_time(tmp_path: Path) -> None:
+    found: Estimate = estimate(load(tmp_path, "item-knn", "data.source=movielens-1m"), tmp_path)
+    assert (found.source, found.seconds, found.fits) == ("known", None, True)
+    assert found.sizes["interactions"] == 1_000_209
+
+
+def test_the_command_line_estimates(recctl: Any) -> None:
+    told = recctl("estimate", "small.yaml")
+    assert told.code == 0
+    for words in ("memory at the peak", "disk of the run", "evaluate_test", "120 users x 60 items", "read"):
+        assert words in told.out
+    answer = recctl("estimate", "small.yaml", "--json").json
+    assert answer["fits"] is True
+    assert {"memory", "disk", "seconds", "sizes", "source", "available", "troubles"} <= answer.keys()
+    assert recctl("estimate", "small.yaml", "--set", "model.name=nosuch").code == 2
