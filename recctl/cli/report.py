@@ -40,6 +40,7 @@ def report(
     from rich.markup import escape
 
     from recctl.cli import common, console
+    from recctl.engines import in_words
     from recctl.reports.writing import write_report
 
     common.apply_threads()
@@ -49,7 +50,7 @@ def report(
         written = write_report(runs, output, form.value, metric)
     for title, reason in written.left_out.items():
         console.tell(f"left out: {title}: {reason}")
-    console.say(f"report: [bold]{escape(str(written.path))}[/bold]  ({written.bytes / 1e6:.1f} MB)")
+    console.say(f"report: [bold]{escape(str(written.path))}[/bold]  ({in_words(written.bytes)})")
     console.document(
         {
             "path": str(written.path),

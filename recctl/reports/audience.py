@@ -225,7 +225,7 @@ def _concentration(popularity: NDArray[Any], lists: dict[str, Lists]) -> Html:
         "How much goes to popular items",
         figures.plot(
             traces,
-            percent | {"title": "Items, the most popular first", "dtick": 0.5},
+            percent | {"title": "Items, the most popular first", "dtick": 0.5, "ticklabeloverflow": "allow"},
             percent | {"title": "Share"},
             height=360,
         ),

@@ -66,8 +66,8 @@ def _of_user(again: Reread, user: int, name_of: _Names) -> Html:
     known = tag(
         "p",
         f"Known by {len(history):,} interactions, {when}: ",
-        " · ".join(last),
-        " · …" if len(history) > len(last) else None,
+        "\u00a0· ".join(last),
+        "\u00a0· …" if len(history) > len(last) else None,
     )
     heads = ["Rank", *(columns if len(columns) > 1 else ["Recommended"])]
     return join([head, known, table(f"Recommended to user {user_id}", heads, rows, words=range(len(heads)))])

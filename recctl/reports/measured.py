@@ -86,12 +86,13 @@ def over_k(material: Material) -> Html:
     shown = []
     both = [(name, of) for name, of in curves if len(_shared_k(of)) > 1]
     if both:
-        traces = [_trade_off(name, of, at, told=len(both) < 3 or not at) for at, (name, of) in enumerate(both)]
+        traces = [_trade_off(name, of, at, told=len(both) < 3) for at, (name, of) in enumerate(both)]
+        ks = ", ".join(map(str, _shared_k(both[0][1])))
         shown.append(
             figure(
                 "Precision against recall",
                 figures.plot(traces, "Recall", "Precision", height=380),
-                "Each point is a length of the list, k; longer lists lie to the right.",
+                f"Each point is a length of the list, from left to right k = {ks}.",
             )
         )
     names = dict.fromkeys(base for _, of in curves for base, values in of.items() if len(values) > 1)
