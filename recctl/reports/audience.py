@@ -242,7 +242,7 @@ def _coverage(lists: dict[str, Lists]) -> Html:
             first[items[items >= 0]] = place
         shares = np.cumsum(np.bincount(first[first < LENGTH], minlength=LENGTH)) / of.n_items
         traces.append(figures.line(label if len(lists) > 1 else None, range(1, LENGTH + 1), shares.tolist(), at))
-    axis = {"title": "Share of the catalogue", "tickformat": ".0%", "rangemode": "tozero"}
+    axis = {"title": "Share of the catalogue", "tickformat": "~%", "rangemode": "tozero"}
     return figure(
         "Coverage",
         figures.plot(traces, {"title": "k, the length of the list", "range": [0, LENGTH + 1]}, axis, height=360),
