@@ -31,14 +31,14 @@ class Audience:
         rows: Of each, the row that `scores` and `seen` know the person by; -1 for those the model can't serve. `(n,)`.
         scores: Scores of every item for some rows.
         seen: What they had.
-        popular: Users of each item, for those the model can't serve.
+        popular: Users of each item, for those the model can't serve; None where there are none of them.
     """
 
     ids: pa.Array
     rows: Int32Array
     scores: Callable[[Int32Array], Float32Array]
     seen: Callable[[Int32Array], InteractionMatrix]
-    popular: Float32Array
+    popular: Float32Array | None
 
     def best(
         self, places: Int32Array, k: int, exclude_seen: bool, barred: Float32Array | None
@@ -60,9 +60,9 @@ class Audience:
                 scores += barred
             ranked = rank_block(scores, k, self.seen(known) if exclude_seen else None)
             items[rows >= 0], best[rows >= 0] = ranked
-        if len(known) < len(rows):
-            counts = self.popular if barred is None else self.popular + barred
-            items[rows < 0], best[rows < 0] = rank_block(counts[None].copy(), k, None)
+        if self.popular is not None and len(known) < len(rows):
+            counts = self.popular + (np.float32(0) if barred is None else barred)
+            items[rows < 0], best[rows < 0] = rank_block(counts[None], k, None)
         return items, best
 
 
@@ -77,7 +77,9 @@ def of_users(model: Recommender, given: Path | list[int | str] | None, on_unknow
         rows = vocabulary.codes(ids)
         tables.refuse_unknown(f"{model.name}: user", ids, rows >= 0, on_unknown)
         ids, rows = _kept(ids, rows, on_unknown)
-    return Audience(pa.array(ids, id_type(vocabulary)), rows, model.score_users, model.seen.take, _popularity(model))
+    return Audience(
+        pa.array(ids, id_type(vocabulary)), rows, model.score_users, model.seen.take, _popularity(model, rows)
+    )
 
 
 def of_histories(model: Recommender, path: Path, on_unknown: OnUnknown) -> Audience:
@@ -93,7 +95,7 @@ def of_histories(model: Recommender, path: Path, on_unknown: OnUnknown) -> Audie
     def scores(rows: Int32Array) -> Float32Array:
         return model.score_histories(matrix.take(rows))
 
-    return Audience(pa.array(ids), rows, scores, matrix.take, _popularity(model))
+    return Audience(pa.array(ids), rows, scores, matrix.take, _popularity(model, rows))
 
 
 def _kept(ids: list[Any], rows: Int32Array, on_unknown: OnUnknown) -> tuple[list[Any], Int32Array]:
@@ -102,5 +104,5 @@ def _kept(ids: list[Any], rows: Int32Array, on_unknown: OnUnknown) -> tuple[list
     return [ids[at] for at in np.flatnonzero(rows >= 0).tolist()], rows[rows >= 0]
 
 
-def _popularity(model: Recommender) -> Float32Array:
-    return model.seen.column_counts().astype(np.float32)
+def _popularity(model: Recommender, rows: Int32Array) -> Float32Array | None:
+    return None if (rows >= 0).all() else model.seen.column_counts().astype(np.float32)

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pydantic import Field
 
 from recctl import progress
 from recctl.data import columns
 from recctl.data.matrix import Float32Array, Int32Array
+from recctl.data.vocabulary import Vocabulary
 from recctl.errors import ArtifactError, ConfigError
 from recctl.export import _audience, _tables
 from recctl.export._audience import Audience
@@ -132,10 +134,16 @@ def _check_piece(path: Path, piece: Any, k: int) -> None:
 
 
 def _check_scores(path: Path, piece: Any, model: Recommender) -> None:
-    users = model.user_vocabulary.codes(piece[columns.USER].to_pandas())
-    items = model.item_vocabulary.codes(piece[columns.ITEM].to_pandas())
-    known = users >= 0
+    users, known = _looked_up(model.user_vocabulary, piece[columns.USER])
+    items, _ = _looked_up(model.item_vocabulary, piece[columns.ITEM])
     written, scores = piece["score"].to_numpy()[known], model.score_pairs(users[known], items[known])
     if not np.allclose(written, scores, rtol=1e-5, atol=1e-5):
         worst = float(np.abs(written - scores).max())
         raise ArtifactError(f"{path}: read back, scores differ from the model's by up to {worst:g}")
+
+
+def _looked_up(vocabulary: Vocabulary, ids: Any) -> tuple[Int32Array, NDArray[np.bool_]]:
+    """Codes of a few ids, and which are known; a table of all ids would take more memory than all else here."""
+    wanted = ids.to_numpy(zero_copy_only=False)
+    codes = np.minimum(np.searchsorted(vocabulary.ids, wanted), len(vocabulary) - 1).astype(np.int32)
+    return codes, vocabulary.ids[codes] == wanted

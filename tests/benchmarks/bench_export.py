@@ -1,7 +1,8 @@
 """Exporting the ten best of every user of goodbooks with EASE, against the score products it needs; and its memory.
 
 The floor is the products alone, in the same blocks. Memory is the peak above the model and its data, for as many users
-as there are and for four times as many, each in a process of its own: it must not grow with them.
+as there are and for four times as many, each in a process of its own: it must not grow with them. It is measured with
+the most popular items, which take no time to find: blocks of scores are those of any model.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ PEAK = """if True:
     import sys
     import pandas as pd
     import pyarrow as pa
-    from recctl import EASERecommender, export_model
+    from recctl import PopularityRecommender, export_model
 
     def status(name):
         return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))
@@ -34,10 +35,10 @@ PEAK = """if True:
     rows, times, file_format, folder = pd.read_parquet(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
     n = rows.user_id.max() + 1
     rows = pd.concat([rows.assign(user_id=rows.user_id + n * at) for at in range(times)], ignore_index=True)
-    small = EASERecommender().fit(rows[rows.item_id < 50])
+    small = PopularityRecommender().fit(rows[rows.item_id < 50])
     export_model(small, "recommendations", folder + "/small", users=rows.user_id[:5000].tolist(), on_unknown="popular",
                  file_format=file_format)
-    model = EASERecommender().fit(rows)
+    model = PopularityRecommender().fit(rows)
     del rows, small
     ctypes.CDLL(None).malloc_trim(0)
     pa.default_memory_pool().release_unused()
