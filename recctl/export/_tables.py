@@ -84,7 +84,9 @@ def pieces(path: Path, schema: Any, file_format: FileFormat) -> Iterator[Any]:
         elif file_format == "csv":
             kinds = pa.csv.ConvertOptions(column_types=schema)
             layout = pa.csv.ParseOptions(newlines_in_values=True)
-            with pa.csv.open_csv(path, parse_options=layout, convert_options=kinds) as reader:
+            # It reads dozens of blocks ahead.
+            small = pa.csv.ReadOptions(block_size=_READ >> 4)
+            with pa.csv.open_csv(path, small, parse_options=layout, convert_options=kinds) as reader:
                 _require(path, reader.schema.equals(schema), reader.schema)
                 yield from reader
         else:
