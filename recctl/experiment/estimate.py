@@ -170,14 +170,10 @@ def _memory(model: Recommender, fitted_on: Sizes, before: int) -> dict[str, int]
 def _disk(config: Config, model: Recommender, whole: Sizes, fitted_on: Sizes) -> dict[str, int]:
     one = model.estimate_file(*fitted_on)
     models = one * (2 if config.training.refit else 1)
-    # The best; and the last with, for networks, two moments of each weight, and the best to go back to.
-    copies = 0
-    if model.trained_in_epochs:
-        copies = 2 + (2 if "device" in model.parameters else 0) + bool(config.training.early_stopping)
+    checkpoints = model.estimate_checkpoints(*fitted_on, keeps_best=config.training.early_stopping is not None)
     columns = 1 + len(config.evaluation.metrics) * len(config.evaluation.k_values)
     n_parts = 2 if config.has_validation else 1
     rest = _SPLIT * whole.n_interactions + _PER_USER * columns * n_parts * whole.n_users + _TEXT
-    checkpoints = copies * one
     return {"models": models, "checkpoints": checkpoints, "run": int(models + checkpoints + rest)}
 
 

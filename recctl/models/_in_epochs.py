@@ -11,6 +11,7 @@ import pandas as pd
 from recctl import training
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import DataError, UnsupportedError
+from recctl.models import _trial
 from recctl.models.base import Recommender
 from recctl.models.hyperparameters import fitted
 
@@ -54,6 +55,15 @@ class EpochRecommender(Recommender):
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Be as at the snapshot, which stays good."""
         raise UnsupportedError(f"{type(self).__name__} has no restore")
+
+    # Of what it learns, copies in a checkpoint beside those of a snapshot: moments of an optimiser.
+    _n_moments: ClassVar[int] = 0
+
+    def estimate_checkpoints(self, n_users: int, n_items: int, n_interactions: int, keeps_best: bool = False) -> int:
+        """The best model, and the state to go on from."""
+        size = n_users, n_items, n_interactions
+        learnt = _trial.bytes_of_file(self, self._sizes(*size), learnt=True)
+        return self.estimate_file(*size) + (1 + self._n_moments + keeps_best) * learnt
 
     # ---- training
 

@@ -72,6 +72,8 @@ class TorchRecommender(EpochRecommender):
 
     weights: Float32Array = fitted("(n_weights,)")
 
+    _n_moments = 2
+
     # ---- what a model fills in
 
     def _network(self) -> torch.nn.Module:

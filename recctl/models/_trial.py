@@ -87,11 +87,19 @@ def stand_in(model: Model, interactions: InteractionDataset, sizes: Mapping[str,
     return made
 
 
-def bytes_of_file(model: Recommender, sizes: Mapping[str, int]) -> int:
-    """Bytes of the fitted values, by their declared shapes; of ids as if they were numbers."""
+def bytes_of_file(model: Recommender, sizes: Mapping[str, int], *, learnt: bool = False) -> int:
+    """Bytes of the fitted values, by their declared shapes; of ids as if they were numbers.
+
+    Args:
+        model: Fitted or not.
+        sizes: What shapes name, and entries of sparse values by their names.
+        learnt: Only of dense arrays, which is what training in epochs changes.
+    """
     known = {**_whole_numbers(model), **sizes}
     total = 0
     for name, declared in model.fitted_values.items():
+        if learnt and _dtype(declared) is None:
+            continue
         shape = _shape(declared, known)
         if declared.annotation is InteractionMatrix:
             weighed = name != "seen" or model.needs_ratings

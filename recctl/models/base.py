@@ -175,6 +175,10 @@ class Recommender:
         """Bytes of the file that `save` writes."""
         return _trial.bytes_of_file(self, self._sizes(n_users, n_items, n_interactions))
 
+    def estimate_checkpoints(self, n_users: int, n_items: int, n_interactions: int, keeps_best: bool = False) -> int:
+        """Bytes of what training leaves on its way; with `keeps_best`, the best weights are in it as well."""
+        return 0
+
     def try_out(self, interactions: InteractionDataset) -> tuple[float, Self]:
         """Do a part of a fit. A model whose cost is not in proportion to its users overrides this.
 

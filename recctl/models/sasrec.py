@@ -232,7 +232,7 @@ class SASRecRecommender(TorchRecommender):
         d = self.embedding_dim
         n_weights = d * (n_items + self.max_length) + 6 * self.n_blocks * d**2
         sizes = super()._sizes(n_users, n_items, n_interactions)
-        return sizes | {"n_weights": n_weights, "histories": n_interactions}
+        return sizes | {"n_weights": n_weights, "histories": n_interactions // 2}  # they have no values
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """Weights, gradients, moments, the best so far, unit vectors and theirs; logits of 256 positions; rows.
