@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recctl.errors import ArtifactError
+from recctl.models import model_file
 from recctl.version import __version__
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def describe(
         "model": {
             "name": model.name,
             "version": entry.get("version"),
-            "sha256": entry.get("sha256"),
+            "sha256": entry["sha256"] if "sha256" in entry else model_file.digest(model),
             "hyperparameters": model.hyperparameters(),
         },
         "data_hash": run.metadata.get("data", {}).get("hash") if run else None,

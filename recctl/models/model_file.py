@@ -24,15 +24,20 @@ def save(model: Recommender, path: Path) -> str:
     """
     if not model.is_fitted:
         raise NotFittedError(f"{type(model).__name__} is not fitted yet: there is nothing to save in {path}")
-    return artifacts.save(
-        path,
-        "model",
-        {
-            "model": model.name,
-            "hyperparameters": model.hyperparameters(),
-            "fitted": {name: fitted_values.to_plain(value) for name, value in model.state().items()},
-        },
-    )
+    return artifacts.save(path, "model", _content(model))
+
+
+def digest(model: Recommender) -> str:
+    """The SHA-256 that `save` gives for a fitted model; nothing is written."""
+    return artifacts.digest("model", _content(model))
+
+
+def _content(model: Recommender) -> dict[str, Any]:
+    return {
+        "model": model.name,
+        "hyperparameters": model.hyperparameters(),
+        "fitted": {name: fitted_values.to_plain(value) for name, value in model.state().items()},
+    }
 
 
 def load_into(model: Model, path: Path, content: dict[str, Any] | None = None) -> Model:

@@ -159,6 +159,7 @@ def test_equal_exports_have_equal_manifests(tmp_path: Path, name: str) -> None:
     assert a.manifest == b.manifest
     assert a.manifest == json.loads((tmp_path / "a" / "manifest.json").read_text())
     assert a.manifest["model"]["hyperparameters"] == {"l2_reg": 500.0}
+    assert a.manifest["model"]["sha256"] == fitted("ease").save(tmp_path / "model.pkl")
     assert (a.manifest["n_users"], a.manifest["n_items"], a.manifest["run_id"]) == (30, 20, None)
 
 
