@@ -64,6 +64,8 @@ def _fit_on_train(run: Run, config: Config, prepared: Prepared, trackers: Sequen
         run.metadata["training"] = {"monitor": stopping.monitor} | {
             name: getattr(stopping, name) for name in ("best_epoch", "best_score", "early_stop")
         }
+    if convergence := model.convergence():
+        run.metadata["convergence"] = convergence
     return _saved(run, model, TRAIN)
 
 

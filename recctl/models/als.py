@@ -154,6 +154,13 @@ class ALSRecommender(Recommender):
         """The items' factors, each of length 1, or 0."""
         return unit_rows(self.item_factors)
 
+    def convergence(self) -> dict[str, float]:
+        """How much the last iteration brought, and whether it was the last one allowed."""
+        if len(self.losses) < 2:
+            return {}
+        last_fall = float((self.losses[-2] - self.losses[-1]) / abs(self.losses[-2]))
+        return {"last_fall": last_fall, "at_limit": len(self.losses) >= self.n_iterations}
+
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """The factors, and as much again for safety; the turned interactions; and each task's Gram matrix."""
         d = self.n_factors

@@ -163,6 +163,14 @@ class Recommender:
         vectors, items = self.embeddings()
         return graph.constant(vectors, "users").take(users).times_turned(graph.constant(items, "items"))
 
+    def convergence(self) -> dict[str, float]:
+        """How near to the minimum it came, in figures that a run records; empty where there is nothing to say.
+
+        `last_fall`: the part by which the objective fell last, and `at_limit`, whether more iterations were not
+        allowed; or `unsolved`, the part of its problems that are not solved to `tol`.
+        """
+        return {}
+
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """Bytes that a fit takes at its peak, above the data."""
         return 0

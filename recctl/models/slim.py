@@ -177,6 +177,10 @@ class SLIMRecommender(Recommender):
         """Whether only items that share more than l1_reg users with another can have a weight for it."""
         return self.non_negative and not (matrix.values < 0).any()
 
+    def convergence(self) -> dict[str, float]:
+        """The part of the items that are not solved to `tol`, and the largest gap."""
+        return {"unsolved": float((self.gaps > self.tol).mean()), "largest_gap": float(self.gaps.max())}
+
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """The Gram matrix, the turned interactions, and for each thread blocks of weights and a working set's rows."""
         largest_set = max(512, self.n_neighbors or 0)

@@ -276,6 +276,28 @@ def test_a_runs_data_are_read_again_only_if_asked(tmp_path: Path) -> None:
 # ---- real runs, and the command line
 
 
+@pytest.mark.parametrize(
+    ("model", "params", "key", "first"),
+    [
+        (
+            "slim",
+            "{max_iter: 1, tol: 1.0e-9, l1_reg: 0.01, l2_reg: 0.1}",
+            "not-solved",
+            "--set model.params.max_iter=4",
+        ),
+        ("als", "{n_iterations: 2}", "still-improving", "--set model.params.n_iterations=4"),
+    ],
+)
+def test_a_minimum_that_was_not_reached_is_told(tmp_path: Path, model: str, params: str, key: str, first: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{DATA}model: {{name: {model}, params: {params}}}\n")
+    diagnosis = diagnose_run(experiment.train(experiment.load(path), RunStore(tmp_path / "runs")))
+    assert suggested(diagnosis, key)[0] == first
+    path.write_text(f"{DATA}model: {{name: {model}}}\n")
+    fine = diagnose_run(experiment.train(experiment.load(path), RunStore(tmp_path / "runs")))
+    assert key not in keys(fine)
+
+
 def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(f"{DATA}model: {{name: svd, params: {{lr: 1000000.0}}}}\n")

@@ -84,6 +84,7 @@ def diagnose_run(run: Run, reread: bool = False) -> Diagnosis:
         str(metadata.get("error", "")),
         run.metrics().get("validation", {}),
         {"items": leakage.get("parts", {}).get("train", {}).get("items", 0), **_of_part(part)},
+        metadata.get("convergence", {}),
     )
     found += learning.findings(course, settings)
     found += cost.findings(metadata, lines, settings, run.status == "died")

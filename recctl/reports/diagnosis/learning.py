@@ -21,6 +21,8 @@ _RISE, _RISES = 0.01, 1 / 3
 _UNSLOWED = 0.5
 # What the last tenth of the epochs still gained: less is not worth the time.
 _GAIN = 0.01
+# Problems given up: single ones, of hardly any interactions, change no list.
+_UNSOLVED = 0.01
 # How far a metric may fall from its best: single epochs scatter by some percent.
 _DROP, _LARGE_DROP = 0.05, 0.2
 # Error on validation over that on train, where no epoch was chosen by validation; a well-tuned SVD of MovieLens-100K,
@@ -41,6 +43,7 @@ class Course:
         error: What a failed run said; empty if it did not fail.
         metrics: Of validation, at the end.
         held_out: Interactions and users of validation, and items to choose from; or nothing.
+        convergence: What the model says of itself: `Recommender.convergence`.
     """
 
     history: Sequence[Line]
@@ -48,6 +51,7 @@ class Course:
     error: str
     metrics: Mapping[str, float]
     held_out: Mapping[str, int]
+    convergence: Mapping[str, float]
 
     @property
     def losses(self) -> list[float]:
@@ -70,6 +74,7 @@ def findings(course: Course, settings: Settings) -> Iterator[Finding]:
     if not diverged and len(course.history) > 1:
         yield from _converges(course, settings)
         yield from _overfits(course, settings)
+    yield from _solves(course.convergence, settings)
     yield from _learnt_nothing(course, settings)
 
 
@@ -165,6 +170,30 @@ def _goes_on(course: Course, settings: Settings, falls: list[float], evidence: L
             settings.more_epochs(),
         ),
     )
+
+
+def _solves(convergence: Mapping[str, float], settings: Settings) -> Iterator[Finding]:
+    """Whether a model that is not trained in epochs came to its minimum."""
+    if convergence.get("unsolved", 0) > _UNSOLVED:
+        yield Finding(
+            "not-solved",
+            "convergence",
+            "warning",
+            "items were given up before they were solved",
+            convergence,
+            f"more than {_UNSOLVED:.0%} of them have a duality gap above tol",
+            settings.lines(settings.scaled(("max_iter",), 4), settings.scaled(("l2_reg",), 4)),
+        )
+    if convergence.get("at_limit") and convergence["last_fall"] > _GAIN:
+        yield Finding(
+            "still-improving",
+            "convergence",
+            "warning",
+            "iterations ended while the objective still fell",
+            convergence,
+            f"the last one allowed brought more than {_GAIN:.0%}",
+            settings.lines(settings.scaled(("n_iterations",), 2)),
+        )
 
 
 def _learnt_nothing(course: Course, settings: Settings) -> Iterator[Finding]:
