@@ -297,12 +297,12 @@ def test_what_is_broken_off_goes_on_with_what_is_missing(recctl: Any, monkeypatc
     fit = fitting.fit
     fitted = []
 
-    def fit_until(run: Run, config: Any, prepared: Any) -> Any:
+    def fit_until(run: Run, config: Any, *rest: Any) -> Any:
         if config.model.name == "item-knn" and "item-knn" not in fitted:
             fitted.append("item-knn")
             raise KeyboardInterrupt
         fitted.append(config.model.name)
-        return fit(run, config, prepared)
+        return fit(run, config, *rest)
 
     monkeypatch.setattr(fitting, "fit", fit_until)
     before = set(RunStore().ids())
@@ -330,10 +330,10 @@ def test_a_model_that_fails_leaves_the_others(recctl: Any, monkeypatch: pytest.M
 
     fit = fitting.fit
 
-    def fails(run: Run, config: Any, prepared: Any) -> Any:
+    def fails(run: Run, config: Any, *rest: Any) -> Any:
         if config.model.name == "ease":
             raise TrainingError("diverged")
-        return fit(run, config, prepared)
+        return fit(run, config, *rest)
 
     with monkeypatch.context() as patched:
         patched.setattr(fitting, "fit", fails)
