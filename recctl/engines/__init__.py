@@ -1,19 +1,26 @@
-"""Where work runs: on this machine's threads. The one place that sets thread counts."""
+"""Where work runs: on this machine's threads, or on a cluster. The one place that sets thread counts."""
 
+from recctl.engines.engine import Crew, Engine, Shared, current, opened, using
 from recctl.engines.local import blas_threads, crew, map_threads, set_threads, threads, torch_threads
 from recctl.engines.memory import available_disk, available_memory, in_words, peak_memory, require_disk, require_memory
 
 __all__ = [
+    "Crew",
+    "Engine",
+    "Shared",
     "available_disk",
     "available_memory",
     "blas_threads",
     "crew",
+    "current",
     "in_words",
     "map_threads",
+    "opened",
     "peak_memory",
     "require_disk",
     "require_memory",
     "set_threads",
     "threads",
     "torch_threads",
+    "using",
 ]

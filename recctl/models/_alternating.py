@@ -1,29 +1,105 @@
-"""What models that alternate between users and items work with: the two sides, and phases of tasks."""
+"""What models that alternate between users and items work with: the two sides, and parts of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
-from threading import Semaphore
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
 
+from recctl import engines
 from recctl.data.matrix import Float32Array, InteractionMatrix
-from recctl.engines import map_threads
+from recctl.engines import Crew, Shared
 from recctl.errors import TrainingError
 from recctl.kernels import products
 
-Phases = Iterator[list[Callable[[], None]]]
-
 # A task is about so many multiplications for each step of a solver, which is what makes it worth handing over. But
-# there are two to a side, if it has two rows; and not too many, for each keeps a Gram matrix.
-_WORK_PER_TASK, MOST_TASKS = 1 << 22, 64
+# there are two to a side, if it has two rows; and not too many of them, for each makes a Gram matrix: when there are,
+# tasks become larger first.
+_WORK_PER_TASK, MANY_TASKS, LARGE_TASK = 1 << 22, 64, 1 << 24
 # What a product of matrices should take, in multiplications, to be worth a task of its own.
 _PRODUCT = 1 << 24
 WAY_OUT = "raise reg, lower alpha, or bring ratings to a smaller scale (normalize_ratings)"
+
+
+class Given(NamedTuple):
+    """What is known of a side, or of some rows of it.
+
+    Attributes:
+        interactions: With the other side, a row each.
+        reg: What multiplies the squares of each row's factors, `(n_rows,)`.
+    """
+
+    interactions: InteractionMatrix
+    reg: Float32Array
+
+    def rows(self, begin: int, end: int) -> Given:
+        """Some rows, without a copy."""
+        matrix = self.interactions
+        starts = matrix.starts[begin : end + 1]
+        return Given(InteractionMatrix(starts, matrix.columns, matrix.values, matrix.n_columns), self.reg[begin:end])
+
+
+class Part(NamedTuple):
+    """Some rows of a side, and their factors."""
+
+    begin: int
+    end: int
+    factors: Float32Array
+
+
+class Done(NamedTuple):
+    """What became of a part.
+
+    Attributes:
+        factors: Those of the part itself, if they could be changed in place.
+        value: What is minimised, summed over its rows.
+        gram: Its part of the Gram matrix, `(n_factors, n_factors)`.
+        penalty: Its part of the regularisation.
+    """
+
+    factors: Float32Array
+    value: float
+    gram: Float32Array
+    penalty: float
+
+
+Step = Callable[[Given, Float32Array], float]
+"""Changes the factors of some rows in place; returns what is minimised, summed over them."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A step, and what it needs to be done anywhere."""
+
+    given: Shared[Given]
+    step: Step
+
+    def __call__(self, part: Part) -> Done:
+        given = self.given.value.rows(part.begin, part.end)
+        factors = part.factors if part.factors.flags.writeable else part.factors.copy()
+        with np.errstate(over="ignore", invalid="ignore"):  # checked where it matters
+            return Done(factors, self.step(given, factors), *_measured(given.reg, factors))
+
+
+def _measured(reg: Float32Array, factors: Float32Array) -> tuple[Float32Array, float]:
+    """Some rows' part of the Gram matrix, and of the penalty."""
+    return factors.T @ factors, float(np.dot(reg, np.einsum("ij,ij->i", factors, factors)))
+
+
+@dataclass(frozen=True)
+class multiply:  # noqa: N801 - a function that can be sent
+    """The step that makes factors the product of interactions with the other side's factors."""
+
+    other: Float32Array
+
+    def __call__(self, given: Given, factors: Float32Array) -> float:
+        matrix = given.interactions
+        products.sparse_dense(matrix.starts, matrix.columns, matrix.values, self.other, factors)
+        return 0.0
 
 
 class Side:
@@ -37,15 +113,16 @@ class Side:
         values: What is minimised, summed over each task's rows, `(n_tasks,)`.
     """
 
-    def __init__(self, interactions: InteractionMatrix, d: int, reg: Float32Array) -> None:
-        self.interactions, self.reg = interactions, reg
+    def __init__(self, interactions: InteractionMatrix, d: int, reg: Float32Array, crew: Crew) -> None:
+        self.interactions, self.reg, self._crew = interactions, reg, crew
+        self._given = engines.current().share(Given(interactions, reg))
         self.factors = np.empty((interactions.n_rows, d), np.float32)
         work = interactions.starts + np.arange(interactions.n_rows + 1) * (d / 8)
-        count = min(interactions.n_rows, MOST_TASKS, max(2, int(work[-1] * d / _WORK_PER_TASK)))
+        count = min(interactions.n_rows, n_tasks(float(work[-1]) * d))
         cuts = np.unique(np.searchsorted(work, np.linspace(0, work[-1], count + 1)).clip(0, interactions.n_rows))
         self.tasks = list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True))
-        pieces = max(1, min(MOST_TASKS, interactions.n_rows * d * d // _PRODUCT))
-        self._pieces = np.linspace(0, interactions.n_rows, pieces + 1).astype(int).tolist()
+        pieces = max(1, min(MANY_TASKS, interactions.n_rows * d * d // _PRODUCT))
+        self._pieces = list(pairwise(np.linspace(0, interactions.n_rows, pieces + 1).astype(int).tolist()))
         self.values = np.zeros(len(self.tasks))
         self._penalties = np.zeros(len(self.tasks))
         self._grams = np.zeros((len(self.tasks), d, d), np.float32)
@@ -59,33 +136,32 @@ class Side:
     def penalty(self, value: float) -> None:
         self._penalties *= value / self.penalty if self.penalty else 0
 
-    def each(self, function: Callable[..., None], *arguments: Any) -> list[Callable[[], None]]:
-        """A call for each task, with its number first."""
-        return [partial(function, at, *arguments) for at in range(len(self.tasks))]
+    def do(self, step: Step) -> None:
+        """Take a step with all rows, on the engine in use, which gets what the step holds."""
+        parts = [Part(begin, end, self.factors[begin:end]) for begin, end in self.tasks]
+        for at, done in enumerate(self._crew.each(_Work(self._given, step), parts)):
+            if done.factors is not parts[at].factors:
+                parts[at].factors[:] = done.factors
+            self.values[at], self._grams[at], self._penalties[at] = done[1:]
 
-    def multiply(self, at: int, other: Side) -> None:
-        """Make a task's factors the product of its interactions with the other side's factors."""
-        (begin, end), matrix = self.tasks[at], self.interactions
-        out = self.factors[begin:end]
-        products.sparse_dense(matrix.starts[begin : end + 1], matrix.columns, matrix.values, other.factors, out)
+    def scale(self, factor: np.float32) -> None:
+        """Multiply all factors by a number."""
+        self.factors *= factor
+        measured = self._crew.here(
+            lambda rows: _measured(self.reg[slice(*rows)], self.factors[slice(*rows)]), self.tasks
+        )
+        for at, (gram, penalty) in enumerate(measured):
+            self._grams[at], self._penalties[at] = gram, penalty
 
-    def measure(self, at: int) -> None:
-        """Take a task's part of the Gram matrix and of the penalty."""
-        rows = slice(*self.tasks[at])
-        factors = self.factors[rows]
-        np.matmul(factors.T, factors, out=self._grams[at])
-        self._penalties[at] = np.dot(self.reg[rows], np.einsum("ij,ij->i", factors, factors))
+    def turn(self, turn: Float32Array) -> None:
+        """Multiply all factors by a matrix. Neither the Gram matrix nor the penalty follows."""
 
-    def turn(self, at: int, turn: Float32Array) -> None:
-        """Multiply a task's factors by a matrix."""
-        self._turn(*self.tasks[at], turn)
+        def of_piece(rows: tuple[int, int]) -> None:
+            factors = self.factors[slice(*rows)]
+            with np.errstate(over="ignore", invalid="ignore"):
+                factors[:] = factors @ turn
 
-    def turn_all(self, turn: Float32Array) -> list[Callable[[], None]]:
-        """Multiply all factors by a matrix: the calls that do it."""
-        return [partial(self._turn, begin, end, turn) for begin, end in pairwise(self._pieces)]
-
-    def _turn(self, begin: int, end: int, turn: Float32Array) -> None:
-        self.factors[begin:end] = self.factors[begin:end] @ turn
+        self._crew.here(of_piece, self._pieces)
 
     def basis(self) -> tuple[Float32Array, Float32Array]:
         """The basis `(n_factors, n_factors)` in which the Gram matrix is diagonal, and its diagonal there."""
@@ -105,37 +181,6 @@ class Side:
         return (own / other) ** 0.25 if own > 0 and other > 0 else 1.0
 
 
-def in_phases(phases: Phases) -> None:
-    """Do the tasks of each phase on all threads; a phase is asked for when all tasks of the one before are done.
-
-    A task that is alone is done at once.
-
-    One pool serves all of them: a fit has many phases of a millisecond, which is what making a pool takes.
-    """
-    done = Semaphore(0)
-    failed = False
-
-    def tasks() -> Iterator[Callable[[], None]]:
-        for phase in phases:
-            if len(phase) == 1:
-                phase[0]()
-                continue
-            yield from phase
-            for _ in phase:
-                done.acquire()
-            if failed:  # the map raises it
-                return
-
-    def run(task: Callable[[], None]) -> None:
-        nonlocal failed
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):  # checked where it matters
-                task()
-        except BaseException:
-            failed = True
-            raise
-        finally:
-            done.release()
-
-    for _ in map_threads(run, tasks()):
-        pass
+def n_tasks(work: float) -> int:
+    """Into how many tasks so many multiplications are cut."""
+    return max(2, min(MANY_TASKS, int(work / _WORK_PER_TASK)), int(work / LARGE_TASK))

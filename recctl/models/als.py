@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
-from itertools import chain
+from functools import cached_property, partial
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recctl import progress, rng
+from recctl import engines, progress, rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.errors import DataError, TrainingError
 from recctl.kernels import products
 from recctl.kernels.least_squares import conjugate_gradients
 from recctl.kernels.least_squares_blocks import blocks
-from recctl.models._alternating import MOST_TASKS, WAY_OUT, Phases, Side, in_phases
+from recctl.models._alternating import WAY_OUT, Given, Side, Step, multiply, n_tasks
 from recctl.models._cosine import unit_rows, with_columns
 from recctl.models._score_graph import ScoreGraph, Value, solved
 from recctl.models.base import Embeddings, Recommender
@@ -119,11 +118,13 @@ class ALSRecommender(Recommender):
         self._check(matrix)
         self.mean = 0.0 if self.implicit else float(matrix.values.mean(dtype=np.float64))
         matrix = self._centred(matrix)
-        users, items = (
-            Side(side, self.n_factors, self._regularisation(side)) for side in (matrix, matrix.transposed()[0])
-        )
-        losses: list[float] = []
-        in_phases(chain(self._beginning(users, items), self._iterations(users, items, losses)))
+        with engines.current().crew() as crew:
+            users, items = (
+                Side(side, self.n_factors, self._regularisation(side), crew)
+                for side in (matrix, matrix.transposed()[0])
+            )
+            self._begin_factors(users, items)
+            losses = self._iterate(users, items)
         self.user_factors, self.item_factors, self.losses = users.factors, items.factors, np.array(losses)
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
@@ -164,7 +165,8 @@ class ALSRecommender(Recommender):
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """The factors, and as much again for safety; the turned interactions; and each task's Gram matrix."""
         d = self.n_factors
-        return 8 * d * (n_users + n_items) + 20 * n_interactions + 8 * MOST_TASKS * d**2
+        tasks = n_tasks(n_interactions * d) + n_tasks(n_users * d**2 / 8)
+        return 8 * d * (n_users + n_items) + 20 * n_interactions + 8 * tasks * d**2
 
     # ---- the problem
 
@@ -234,30 +236,30 @@ class ALSRecommender(Recommender):
 
     # ---- the iterations
 
-    def _beginning(self, users: Side, items: Side) -> Phases:
+    def _begin_factors(self, users: Side, items: Side) -> None:
         """Factors to begin with, from one round of subspace iteration."""
         random = rng.stream(self.seed, "init")
         items.factors[:] = random.standard_normal(items.factors.shape, np.float32)
-        yield users.each(users.multiply, items)
-        yield users.each(users.measure)
+        users.do(multiply(items.factors))
         turn, spectrum = users.basis()
         kept: Float32Array = np.maximum(spectrum, max(1e-6 * float(spectrum[-1]), 1e-30)).astype(np.float32)
-        yield users.turn_all((turn / np.sqrt(kept)).astype(np.float32))
-        yield items.each(items.multiply, users)
-        yield users.each(users.multiply, items)
+        users.turn((turn / np.sqrt(kept)).astype(np.float32))
+        items.do(multiply(users.factors))
+        users.do(multiply(items.factors))
         for side in (users, items):
             size = np.sqrt(np.square(side.factors).mean(dtype=np.float64) * self.n_factors)
-            side.factors *= np.float32(np.sqrt(_INITIAL_SIZE) / size if size else 0)
-            yield side.each(side.measure)
+            side.scale(np.float32(np.sqrt(_INITIAL_SIZE) / size if size else 0))
 
-    def _iterations(self, users: Side, items: Side, losses: list[float]) -> Phases:
+    def _iterate(self, users: Side, items: Side) -> list[float]:
+        """Solve for one side after the other; the objective after each iteration."""
         matrix = users.interactions
         values = np.ones(1) if matrix.is_binary else matrix.values.astype(np.float64)
         constant = matrix.nnz * (1 + self.alpha * values.mean() if self.implicit else np.square(values).mean())
+        losses: list[float] = []
         with progress.task(f"ALS: {self.n_factors} factors", self.n_iterations, "iterations") as task:
             for iteration in range(1, self.n_iterations + 1):
-                yield from self._half(items, users, exact=False)
-                yield from self._half(users, items, exact=iteration == self.n_iterations)
+                self._half(items, users, exact=False)
+                self._half(users, items, exact=iteration == self.n_iterations)
                 losses.append(constant + users.values.sum() + items.penalty)
                 task.update(iteration, loss=losses[-1])
                 if not np.isfinite(losses[-1]):
@@ -265,28 +267,37 @@ class ALSRecommender(Recommender):
                 if iteration > 1 and losses[-2] - losses[-1] <= self.tol * losses[-2]:
                     break
             if iteration < self.n_iterations:
-                yield users.each(self._solve_task, users, items.factors, _NO_TURN, True)
+                users.do(self._step(items.factors, _NO_TURN, exact=True))
                 losses[-1] = constant + users.values.sum() + items.penalty
+        return losses
 
-    def _half(self, own: Side, fixed: Side, *, exact: bool) -> Phases:
+    def _half(self, own: Side, fixed: Side, *, exact: bool) -> None:
         """Solve for one side's factors."""
         turn, spectrum = fixed.basis()
         scale = own.balance(fixed)
-        yield fixed.turn_all(turn * np.float32(scale))
+        fixed.turn(turn * np.float32(scale))
         fixed.penalty *= scale**2
         self.spectrum = spectrum * np.float32(scale**2 if self.implicit else 0)
-        yield own.each(self._solve_task, own, fixed.factors, turn / np.float32(scale), exact)
+        own.do(self._step(fixed.factors, turn / np.float32(scale), exact=exact))
 
-    def _solve_task(self, at: int, own: Side, fixed: Float32Array, turn: Float32Array, exact: bool) -> None:
-        matrix, (begin, end) = own.interactions, own.tasks[at]
-        problem = matrix.starts, matrix.columns, matrix.values, self._terms, fixed, self.spectrum
-        rows = own.reg, own.factors, begin, end
+    def _step(self, fixed: Float32Array, turn: Float32Array, *, exact: bool) -> Step:
+        # A clone holds the hyperparameters and nothing that would have to be sent with them.
+        return partial(self.clone()._solve_part, self.spectrum, fixed, turn, exact)
+
+    def _solve_part(
+        self,
+        spectrum: Float32Array,
+        fixed: Float32Array,
+        turn: Float32Array,
+        exact: bool,
+        given: Given,
+        factors: Float32Array,
+    ) -> float:
+        matrix = given.interactions
+        problem = matrix.starts, matrix.columns, matrix.values, self._terms, fixed, spectrum, given.reg
         if exact or self.solver == "cholesky":
-            own.values[at] = blocks(*problem, *rows, self.n_factors, True)
-        else:
-            own.turn(at, turn)
-            if self.solver == "cg":
-                own.values[at] = conjugate_gradients(*problem, *rows, self.cg_steps)
-            else:
-                own.values[at] = blocks(*problem, *rows, self.block_size, False)
-        own.measure(at)
+            return float(blocks(*problem, factors, 0, len(factors), self.n_factors, True))
+        factors[:] = factors @ turn
+        if self.solver == "cg":
+            return float(conjugate_gradients(*problem, factors, 0, len(factors), self.cg_steps))
+        return float(blocks(*problem, factors, 0, len(factors), self.block_size, False))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import perf_counter
 from typing import ClassVar, Self
 
 import numpy as np
 
-from recctl import progress
+from recctl import engines, progress
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
-from recctl.engines import available_memory, in_words, map_threads, threads
+from recctl.engines import Shared, available_memory, in_words, map_threads, threads
 from recctl.errors import TrainingError
 from recctl.kernels import neighbours
 from recctl.kernels.elastic_net import elastic_nets
@@ -75,21 +76,19 @@ class SLIMRecommender(Recommender):
     gaps: Float32Array = fitted("(n_items,)")
 
     def _fit(self, interactions: InteractionDataset) -> None:
+        engine = engines.current()
         with progress.task("SLIM: Gram matrix"):
-            gram = whole_gram(interactions.matrix)
-        n_items = len(gram)
-        screened = self._screens(interactions.matrix)
+            gram = engine.share(whole_gram(interactions.matrix))
+        n_items = interactions.n_items
         step = max(1, min(32, n_items // 64))
-
-        def solve(begin: int) -> _Solved:
-            return self._solve(gram, begin, min(begin + step, n_items), screened)
-
+        # A clone holds the hyperparameters and nothing that would have to be sent with them.
+        solve = partial(self.clone()._solve, gram, self._screens(interactions.matrix), step)
         blocks: list[_Solved] = []
         taken = 0
         tasks = range(0, n_items, step)
         room = available_memory()
         with progress.task("SLIM: weights", n_items, "items") as task:
-            for block in map_threads(solve, tasks):
+            for block in engine.map(solve, tasks):
                 blocks.append(block)
                 taken += len(block[1])
                 # Kept as found, joined, and turned: three times 8 bytes a weight at the most.
@@ -103,7 +102,10 @@ class SLIMRecommender(Recommender):
         self._join(blocks, n_items)
         self._tell_unsolved()
 
-    def _solve(self, gram: Float32Array, begin: int, end: int, screened: bool) -> _Solved:
+    def _solve(self, shared: Shared[Float32Array], screened: bool, most: int, begin: int) -> _Solved:
+        """The weights of at most so many items."""
+        gram = shared.value
+        end = min(begin + most, len(gram))
         n = end - begin
         room = n * min(self.n_neighbors or len(gram), len(gram))
         counts, sweeps, gaps = np.empty(n, np.int64), np.empty(n, np.int32), np.empty(n, np.float32)
@@ -158,14 +160,14 @@ class SLIMRecommender(Recommender):
             gram = whole_gram(interactions.matrix)
         of_gram = perf_counter() - begin
         n_items = len(gram)
-        screened = self._screens(interactions.matrix)
+        solve = partial(self._solve, Shared(gram), self._screens(interactions.matrix), 1)
         found = 0
 
         def measure(share: float) -> float:
             nonlocal found
             items = np.linspace(0, n_items - 1, max(1, round(share * n_items))).astype(int).tolist()
             begin = perf_counter()
-            blocks = list(map_threads(lambda item: self._solve(gram, item, item + 1, screened), items))
+            blocks = list(map_threads(solve, items))
             found = round(sum(len(block[1]) for block in blocks) / len(items) * n_items)
             return perf_counter() - begin
 

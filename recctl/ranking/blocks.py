@@ -7,8 +7,8 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from recctl import engines
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
-from recctl.engines import map_threads
 from recctl.kernels import top_k as kernels
 
 Result = TypeVar("Result")
@@ -35,8 +35,8 @@ def cut(n_rows: int, n_columns: int) -> list[Int32Array]:
 
 
 def map_blocks(function: Callable[[Int32Array], Result], n_rows: int, n_columns: int) -> Iterator[Result]:
-    """Results of `function` for each block of row numbers, in order, computed on all threads."""
-    return map_threads(function, cut(n_rows, n_columns))
+    """Results of `function` for each block of row numbers, in order, computed on the engine in use."""
+    return engines.current().map(function, cut(n_rows, n_columns))
 
 
 def rank_block(scores: Float32Array, k: int, masked: InteractionMatrix | None) -> tuple[Int32Array, Float32Array]:
@@ -53,7 +53,7 @@ def rank_block(scores: Float32Array, k: int, masked: InteractionMatrix | None) -
 def rank(
     scorer: Scorer, n_rows: int, n_items: int, k: int, masked: InteractionMatrix | None
 ) -> tuple[Int32Array, Float32Array]:
-    """`rank_block` for all rows, in blocks, on all threads; both results `(n_rows, min(k, n_items))`."""
+    """`rank_block` for all rows, in blocks, on the engine in use; both results `(n_rows, min(k, n_items))`."""
     k = min(k, n_items)
 
     def of_block(rows: Int32Array) -> tuple[Int32Array, Float32Array]:
