@@ -118,6 +118,12 @@ RunArgument = Annotated[
         metavar="RUN", help="A run's id, a unique beginning of it, a name it was promoted to, latest, or best."
     ),
 ]
+EngineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--engine", metavar="NAME", help="What to compute on: local, ray, or ray=ADDRESS of a cluster: engine."
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,32 @@ def apply_threads() -> None:
         from recctl import engines
 
         engines.set_threads(settings.threads)
+
+
+def engine_overrides(engine: str | None) -> list[str]:
+    """What --engine says, as overrides of a config."""
+    if engine is None:
+        return []
+    name, _, address = engine.partition("=")
+    return [f"engine.name={name}", *([f"engine.address='{address}'"] if address else [])]
+
+
+def on_engine(engine: str | None) -> AbstractContextManager[Any]:
+    """A block that computes on what --engine says, whatever a run was made on.
+
+    Raises:
+        ConfigError: There is no such engine, or no cluster at the address.
+    """
+    from recctl import engines
+    from recctl.config.schema import EngineConfig
+    from recctl.errors import ConfigError
+
+    if engine is None:
+        return engines.opened(None)
+    name, _, address = engine.partition("=")
+    if name not in ("local", "ray"):
+        raise ConfigError(f"--engine {engine!r}: must be local, ray or ray=ADDRESS")
+    return engines.opened(EngineConfig(name=name, address=address or None))
 
 
 def store() -> RunStore:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recctl.cli.app import SetOption, app, verb
+from recctl.cli.app import EngineOption, SetOption, app, verb
 from recctl.cli.evaluate import Part
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def compare(
         float, typer.Option("--confidence", min=0.5, max=0.9999, help="Of the intervals; 1 less it is the level of p.")
     ] = 0.95,
     resamples: Annotated[int, typer.Option("--resamples", min=100, help="Of intervals and tests.")] = 10_000,
+    engine: EngineOption = None,
     fail_if_worse: Annotated[
         bool,
         typer.Option(
@@ -80,11 +81,12 @@ def compare(
     if resume is not None:
         if sources or overrides:
             raise ConfigError("--resume goes on with what the comparison was asked: leave the rest out")
-        run = _resumed(common.store().resolve(resume))
+        run = _resumed(common.store().resolve(resume), engine)
     else:
         terms = Terms(on.value if on else None, metric, None, confidence, significance.value, resamples)
         repeats = Repeats(_seeds(seeds), folds, refit)
-        run = _compared(sources or [], terms, repeats, overrides or [], fail_if_worse)
+        given = [*(overrides or []), *common.engine_overrides(engine)]
+        run = _compared(sources or [], terms, repeats, given, fail_if_worse)
     document = comparison.verdict(run)
     _show(document)
     looks = common.say_test_looks(run) if document["on"] == "test" or document["refit"] else None
@@ -125,11 +127,11 @@ def _compared(sources: list[str], terms: Terms, repeats: Repeats, overrides: lis
         return compare_contenders(contenders, store, terms, repeats)
 
 
-def _resumed(run: Run) -> Run:
-    from recctl.cli import console
+def _resumed(run: Run, engine: str | None) -> Run:
+    from recctl.cli import common, console
     from recctl.experiment import comparison
 
-    with console.shown():
+    with console.shown(), common.on_engine(engine):
         went_on = comparison.resume(run)
     if not went_on:
         console.tell(f"{run.id} is complete: nothing to do")

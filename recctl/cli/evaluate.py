@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from recctl.cli.app import RunArgument, app, verb
+from recctl.cli.app import EngineOption, RunArgument, app, verb
 
 
 class Part(StrEnum):
@@ -35,6 +35,7 @@ def evaluate(
     k: Annotated[
         list[int] | None, typer.Option("-k", help="Cutoff instead of the config's k_values. Repeatable.")
     ] = None,
+    engine: EngineOption = None,
     check: Annotated[
         list[str] | None,
         typer.Option(
@@ -61,7 +62,7 @@ def evaluate(
         config = experiment.load(run.path / "config.yaml").config
         text = f"data: {{source: {str(data.resolve())!r}, implicit: {str(config.data.implicit).lower()}}}"
         other = parse_config(text, str(data), Path())
-    with console.shown():
+    with console.shown(), common.on_engine(engine):
         part, metrics = experiment.evaluate(run, on.value if on else None, other, metric, k)
     console.metrics_table({part: metrics})
     looks = common.say_test_looks(run) if part == "test" else None

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recctl.cli.app import app, verb
+from recctl.cli.app import EngineOption, app, verb
 
 _OPTIONS = "Options of formats"
 
@@ -37,6 +37,7 @@ def export(
     checked: Annotated[
         Path | None, typer.Option("--verify", metavar="DIR", help="Check an export that is there.", show_default=False)
     ] = None,
+    engine: EngineOption = None,
     k: Annotated[int | None, _option("-k", help="How many items for each user or item.")] = None,
     users: Annotated[
         Path | None, _option("--users", metavar="FILE", help="Only these: an id a line, or CSV/Parquet with user_id.")
@@ -83,7 +84,7 @@ def export(
     options = {name: value for name, value in flags.items() if value is not None} | _more(more or [])
     common.apply_threads()
     run = common.store().resolve(run_id)
-    with console.shown():
+    with console.shown(), common.on_engine(engine):
         done = library.export_run(run, format_name, output, version=version, force=force, **options)
     _say(done)
     console.document(

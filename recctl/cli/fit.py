@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from recctl.cli.app import SetOption, app, verb
+from recctl.cli.app import EngineOption, SetOption, app, verb
 
 
 @verb(app)
@@ -17,6 +17,7 @@ def fit(
         typer.Argument(metavar="CONFIG|RUN", help="A YAML config; or a run, whose config and split are then used."),
     ],
     overrides: SetOption = None,
+    engine: EngineOption = None,
 ) -> None:
     """Fit a model on a split that exists or is made, and save it; no evaluation."""
     from rich.markup import escape
@@ -28,8 +29,9 @@ def fit(
     path = Path(source)
     is_config = path.is_file() or path.suffix in (".yaml", ".yml")
     parent = None if is_config else common.store().resolve(source)
-    loaded = experiment.load(path if parent is None else parent.path / "config.yaml", overrides or [])
-    with console.shown():
+    given = [*(overrides or []), *common.engine_overrides(engine)]
+    loaded = experiment.load(path if parent is None else parent.path / "config.yaml", given)
+    with console.shown(), common.on_engine(engine):
         run = experiment.fit(loaded, common.store(), parent)
     console.say(f"run: [bold]{escape(str(run.path))}[/bold]  (fit {run.metadata['timings']['fit']:.2f} s)")
     console.tell(f"next: recctl evaluate {run.id}")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from recctl.cli.app import ConfigArgument, SetOption, app, verb
+from recctl.cli.app import ConfigArgument, EngineOption, SetOption, app, verb
 
 
 @verb(app)
@@ -16,6 +16,7 @@ def train(
     refit: Annotated[
         bool, typer.Option("--refit", help="Fit anew on train and validation before test: training.refit=true.")
     ] = False,
+    engine: EngineOption = None,
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run that was interrupted or failed.")
     ] = None,
@@ -33,12 +34,13 @@ def train(
             raise ConfigError("--resume goes on with the run's own config: leave CONFIG, --set and --refit out")
         common.apply_threads()
         run = common.store().resolve(resume)
-        with console.shown():
+        with console.shown(), common.on_engine(engine):
             went_on = experiment.resume(run)
         if not went_on:
             console.tell(f"{run.id} is complete: nothing to do")
     else:
-        loaded = common.load_config(config, [*(overrides or []), *(["training.refit=true"] if refit else [])])
+        given = [*(overrides or []), *(["training.refit=true"] if refit else []), *common.engine_overrides(engine)]
+        loaded = common.load_config(config, given)
         with console.shown():
             run = experiment.train(loaded, common.store())
     metrics = run.metrics()

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recctl.cli.app import ConfigArgument, SetOption, app, verb
+from recctl.cli.app import ConfigArgument, EngineOption, SetOption, app, verb
 
 _SHOWN = 10
 
@@ -30,9 +30,7 @@ def tune(
     monitor: Annotated[
         list[str] | None, typer.Option("--monitor", help="The metric that is sought: tuning.monitor. Repeatable.")
     ] = None,
-    engine: Annotated[
-        str | None, typer.Option("--engine", metavar="NAME", help="local, ray, or ray=ADDRESS of a cluster: engine.")
-    ] = None,
+    engine: EngineOption = None,
     storage: Annotated[
         str | None,
         typer.Option("--storage", envvar="RECCTL_STORAGE", metavar="URL", help="A database that searches share."),
@@ -57,9 +55,7 @@ def tune(
         "monitor": monitor and (monitor[0] if len(monitor) == 1 else f"[{', '.join(monitor)}]"),
     }
     given = [f"tuning.{key}={value}" for key, value in said.items() if value is not None]
-    if engine is not None:
-        name, _, address = engine.partition("=")
-        given += [f"engine.name={name}", *([f"engine.address='{address}'"] if address else [])]
+    given += common.engine_overrides(engine)
     if resume is not None:
         if config is not None or overrides or study:
             raise ConfigError("--resume goes on with the run's own config: leave CONFIG, --set and --study out")

@@ -55,9 +55,8 @@ class OnRay:
         self.ray = ray
         self.cpus = config.cpus_per_task
         self.threads = max(1, int(config.cpus_per_task))
-        self.run = ray.remote(_run).options(
-            num_cpus=config.cpus_per_task, num_gpus=config.gpus_per_task, max_retries=LIVES - 1
-        )
+        self._asked = {"num_cpus": config.cpus_per_task, "num_gpus": config.gpus_per_task, "max_retries": LIVES - 1}
+        self.run = self.remote(_run)
         self._slots, self._counted = 1, -float("inf")
 
     @property
@@ -67,6 +66,10 @@ class OnRay:
             self._slots = max(1, int(self.ray.cluster_resources().get("CPU", 1) / self.cpus))
             self._counted = monotonic()
         return self._slots
+
+    def remote(self, function: Callable[..., Any]) -> Any:
+        """The function as Ray runs it, with what a task asks for."""
+        return self.ray.remote(function).options(**self._asked)
 
     def share(self, value: Value) -> Shared[Value]:
         """Put a value into the object store."""

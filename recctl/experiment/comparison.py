@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recctl import atomic, progress
+from recctl import atomic, engines, progress
 from recctl.config import LoadedConfig
 from recctl.config.loading import with_values
+from recctl.config.schema import EngineConfig
 from recctl.errors import ArtifactError, ConfigError, DataError, RecctlError, TrainingError
 from recctl.experiment import fitting
 from recctl.experiment.checks import CHECKS, load
@@ -75,13 +76,14 @@ def compare_contenders(contenders: list[Contender], store: RunStore, terms: Term
     """Compare what was gathered; `compare` describes the rest."""
     terms = _checked(terms, repeats, contenders)
     prepared, seconds = None, 0.0
-    if not all(contender.run for contender in contenders):
-        prepared, seconds = prepare_for(_of_fold(_base(contenders), repeats, 0))
-        for existing in filter(None, (contender.run for contender in contenders)):
-            _require_parts(existing, prepared)
-    run = _begin(store, contenders, terms, repeats, prepared)
-    run.metadata["timings"]["prepare"] = seconds
-    _go_on(run, store, contenders, prepared)
+    with engines.opened(_engine(contenders)):
+        if not all(contender.run for contender in contenders):
+            prepared, seconds = prepare_for(_of_fold(_base(contenders), repeats, 0))
+            for existing in filter(None, (contender.run for contender in contenders)):
+                _require_parts(existing, prepared)
+        run = _begin(store, contenders, terms, repeats, prepared)
+        run.metadata["timings"]["prepare"] = seconds
+        _go_on(run, store, contenders, prepared)
     return run
 
 
@@ -98,8 +100,9 @@ def resume(run: Run) -> bool:
         replace(one, label=label, run=store.resolve(given[label]) if label in given else None)
         for one, label in zip(of_config(load(run.path / "config.yaml")), run.metadata["labels"], strict=True)
     ]
-    run.begin()
-    _go_on(run, store, contenders, None)
+    with engines.opened(_engine(contenders)):
+        run.begin()
+        _go_on(run, store, contenders, None)
     return True
 
 
@@ -189,6 +192,11 @@ def _begin(
 def _base(contenders: list[Contender]) -> Contender:
     """Whose config says what is read and how it is split: that of a run may be of other paths, or of another day."""
     return next((contender for contender in contenders if contender.run is None), contenders[0])
+
+
+def _engine(contenders: list[Contender]) -> EngineConfig | None:
+    """What the configs compute on: one engine for all. What runs were made on may be no more."""
+    return next((c.loaded.config.engine for c in contenders if c.run is None and c.loaded.config.engine), None)
 
 
 def _seeds(contender: Contender, repeats: Repeats) -> Sequence[int | None]:

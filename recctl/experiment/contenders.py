@@ -18,7 +18,7 @@ from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
 
 # What models may differ in; the rest of their configs must be the same.
-_OWN = ("model", "models", "training", "tuning", "tracking")
+_OWN = ("model", "models", "training", "tuning", "tracking", "engine")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from recctl import engines
 from recctl.config import LoadedConfig
 from recctl.errors import ConfigError
 from recctl.experiment import fitting
@@ -27,10 +28,11 @@ def train(loaded: LoadedConfig, store: RunStore | None = None) -> Run:
     require_one_model(loaded)
     require_trackers(loaded.config)
     refuse_hopeless(loaded.config)
-    prepared, seconds = prepare_for(loaded)
-    run = begin(store or RunStore(), loaded, "train", prepared, seconds)
-    with recorded(run, loaded.config) as trackers:
-        fitting.fit_and_evaluate(run, loaded.config, prepared, trackers)
+    with engines.opened(loaded.config.engine):
+        prepared, seconds = prepare_for(loaded)
+        run = begin(store or RunStore(), loaded, "train", prepared, seconds)
+        with recorded(run, loaded.config) as trackers:
+            fitting.fit_and_evaluate(run, loaded.config, prepared, trackers)
     return run
 
 
@@ -61,10 +63,11 @@ def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None 
     require_one_model(loaded)
     require_trackers(loaded.config)
     refuse_hopeless(loaded.config)
-    prepared, seconds = prepare_for(loaded, parent)
-    run = begin(store or RunStore(), loaded, "fit", prepared, seconds, parent)
-    with recorded(run, loaded.config) as trackers:
-        fitting.fit(run, loaded.config, prepared, trackers)
+    with engines.opened(loaded.config.engine):
+        prepared, seconds = prepare_for(loaded, parent)
+        run = begin(store or RunStore(), loaded, "fit", prepared, seconds, parent)
+        with recorded(run, loaded.config) as trackers:
+            fitting.fit(run, loaded.config, prepared, trackers)
     return run
 
 
@@ -80,13 +83,14 @@ def resume(run: Run) -> bool:
     if run.metadata["kind"] not in ("train", "fit", "split"):
         raise ConfigError(f"{run.id}: go on with: {resuming_command(run)}")
     loaded = load(run.path / "config.yaml")
-    prepared, _ = prepare_for(loaded, run)
-    run.begin()
-    with recorded(run, loaded.config, resumed=True) as trackers:
-        if run.metadata["kind"] == "train":
-            fitting.fit_and_evaluate(run, loaded.config, prepared, trackers)
-        elif run.metadata["kind"] == "fit":
-            fitting.fit(run, loaded.config, prepared, trackers)
+    with engines.opened(loaded.config.engine):
+        prepared, _ = prepare_for(loaded, run)
+        run.begin()
+        with recorded(run, loaded.config, resumed=True) as trackers:
+            if run.metadata["kind"] == "train":
+                fitting.fit_and_evaluate(run, loaded.config, prepared, trackers)
+            elif run.metadata["kind"] == "fit":
+                fitting.fit(run, loaded.config, prepared, trackers)
     return True
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import optuna
 from optuna.storages import RDBStorage
 
-from recctl import progress
+from recctl import engines, progress
 from recctl.config import Config, LoadedConfig
 from recctl.config.schema import TuningConfig
+from recctl.engines.on_ray import OnRay
 from recctl.errors import ConfigError, TrainingError
 from recctl.evaluation import METRICS
 from recctl.experiment import Prepared, fitting, load
@@ -56,11 +57,12 @@ def tune(
     if not loaded.config.has_validation:
         raise ConfigError("split.val_size: a search is judged by validation, and there is none; write val_size: 0.1")
     shared = open_storage(storage) if storage else None
-    prepared, seconds = prepare_for(loaded)
-    facts = {"shared": storage is not None, "study": study if storage else "study", "planned": section.n_trials}
-    run = begin(store or RunStore(), loaded, "tune", prepared, seconds, tuning=facts)
-    with recorded(run):
-        _search(run, loaded, prepared, shared)
+    with engines.opened(loaded.config.engine):
+        prepared, seconds = prepare_for(loaded)
+        facts = {"shared": storage is not None, "study": study if storage else "study", "planned": section.n_trials}
+        run = begin(store or RunStore(), loaded, "tune", prepared, seconds, tuning=facts)
+        with recorded(run):
+            _search(run, loaded, prepared, shared)
     return run
 
 
@@ -82,10 +84,11 @@ def resume(run: Run, storage: str | None = None, more: Sequence[str] = ()) -> bo
         raise ConfigError(f"{run.id}: its trials are in a database: say --storage again")
     loaded = load(run.path / "config.yaml", more)
     shared = open_storage(storage) if storage else None
-    prepared, _ = prepare_for(loaded, run)
-    run.begin()
-    with recorded(run):
-        _search(run, loaded, prepared, shared)
+    with engines.opened(loaded.config.engine):
+        prepared, _ = prepare_for(loaded, run)
+        run.begin()
+        with recorded(run):
+            _search(run, loaded, prepared, shared)
     return True
 
 
@@ -136,8 +139,7 @@ class _Search:
             )
 
     def _several(self) -> bool:
-        engine = self.loaded.config.engine
-        return (engine is not None and engine.name == "ray") or (self.section.jobs or 1) > 1
+        return isinstance(engines.current(), OnRay) or (self.section.jobs or 1) > 1
 
     def _planned(self) -> TuningConfig:
         """The tuning section as it was when the search began: rounds stay what they were when it gets more trials."""
@@ -172,11 +174,10 @@ class _Search:
         workbench = Workbench(
             self.loaded.config, split.train(dataset), split.validation(dataset), self.monitors, self.study.signs[0]
         )
-        engine = self.loaded.config.engine
-        if engine is not None and engine.name == "ray":
-            from recctl.tuning.on_ray import OnRay
+        if isinstance(engine := engines.current(), OnRay):
+            from recctl.tuning.on_ray import TrialsOnRay
 
-            return OnRay(workbench, engine, self.section.jobs, self.study.report)
+            return TrialsOnRay(workbench, engine, self.section.jobs, self.study.report)
         if self.section.jobs is None or not self._several():
             return InProcess(workbench, self.study.report)
         return Processes(workbench, self.section.jobs, self.study.report, self.run.path / "shared")
