@@ -40,7 +40,7 @@ def waste(store: RunStore, older_than: timedelta, checkpoints: bool = False) -> 
     found = [Waste(path, size_of(path), "left of a deletion", None) for path in sorted(store.root.glob(f"{REMOVED}*"))]
     found += [
         Waste(path, size_of(path), "left half-written", None)
-        for path in sorted(store.root.glob("**/.*.tmp"))
+        for path in sorted([*store.root.glob("**/.*.tmp"), *store.root.glob("**/.*.old")])
         if time.time() - path.stat().st_mtime > _SECONDS_UNDER_WAY
     ]
     named = set(_named(store))

@@ -57,8 +57,11 @@ def test_what_crashes_left_goes(tmp_path: Path) -> None:
     old.parent.mkdir()
     for path in (old, young):
         path.write_bytes(b"half")
-    os.utime(old, (0, time.time() - 7200))
-    assert paths(store) == {".removed-old", f"{run.id}/models/.0123.tmp"}
+    replaced = run.path / "exports" / ".89ab.old"  # an export that was being replaced
+    replaced.mkdir(parents=True)
+    for path in (old, replaced):
+        os.utime(path, (0, time.time() - 7200))
+    assert paths(store) == {".removed-old", f"{run.id}/models/.0123.tmp", f"{run.id}/exports/.89ab.old"}
     collect(store, waste(store, timedelta(days=7)))
     assert not old.exists()
     assert young.exists(), "somebody may be writing it"
