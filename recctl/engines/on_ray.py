@@ -263,15 +263,29 @@ _WAY_OUT = "start one with `ray start --head`, name another with --engine ray=AD
 
 
 def _require_listener(address: str | None) -> None:
-    """Refuse an address where nobody listens: Ray would try for minutes."""
+    """Refuse an address where no such server answers: Ray would try for minutes."""
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if not colon or not port.isdecimal():
         return
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        reason = error.strerror or error
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=10) as connection:
+            connection.settimeout(5)
+            if not os.environ.get("RAY_USE_TLS"):
+                _require_grpc(connection)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"engine.address: no Ray cluster at {address!r}: {reason}; {_WAY_OUT}") from None
+
+
+def _require_grpc(connection: socket.socket) -> None:
+    """Say hello in HTTP/2, which gRPC is spoken over: the answer must begin with a frame of settings.
+
+    Raises:
+        OSError: It doesn't, or nothing comes.
+    """
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+    if connection.recv(9)[3:4] != bytes([4]):
+        raise OSError("what answers there is something else")
 
 
 def _require_resources(ray: Any, config: EngineConfig) -> None:

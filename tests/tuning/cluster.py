@@ -1,13 +1,21 @@
-"""A Ray cluster of several nodes on this machine: prints its address, then loses a node for each line it reads."""
+"""A Ray cluster of three nodes: prints its address, then loses or adds one for each line it reads."""
 
+import os
 import sys
+
+# A node counts as lost after a second and a half.
+os.environ |= {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3"}
 
 from ray.cluster_utils import Cluster
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
 print(cluster.address, flush=True)
-for _ in sys.stdin:
-    cluster.remove_node(nodes.pop(), allow_graceful=False)
-    print("lost one", flush=True)
+for line in sys.stdin:
+    if line == "add\n":
+        nodes.append(cluster.add_node(num_cpus=1))
+        print("added one", flush=True)
+    else:
+        cluster.remove_node(nodes.pop(), allow_graceful=False)
+        print("lost one", flush=True)
 cluster.shutdown()

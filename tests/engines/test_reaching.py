@@ -1,0 +1,46 @@
+"""Clusters that are not there."""
+
+import socket
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from recctl import engines
+from recctl.config.schema import EngineConfig
+from recctl.errors import ConfigError
+from tests.conftest import wanted
+
+wanted("ray", "pip install 'recctl[ray]'")
+
+
+@pytest.mark.parametrize("verb", ["train", "fit", "tune", "compare small.yaml"])
+def test_a_cluster_that_is_not_there_leaves_no_run(recctl, workdir: Path, verb: str) -> None:
+    done = recctl(*verb.split(), "small.yaml", "--engine", "ray=127.0.0.1:1")
+    assert done.code == 2
+    assert "engine.address: no Ray cluster at '127.0.0.1:1': Connection refused; start one with" in done.err
+    assert not (workdir / "runs").exists()
+
+
+@pytest.mark.parametrize("verb", [["evaluate"], ["export", "-f", "embeddings"], ["train", "--resume"]])
+def test_a_run_is_worked_on_where_the_option_says(recctl, workdir: Path, verb: list[str]) -> None:
+    recctl("train", "small.yaml", "--set", "model.name=als", "--set", "model.params={n_factors: 4}")
+    done = recctl(*verb, "latest", "--engine", "ray=127.0.0.1:1")
+    assert done.code == 2
+    assert "no Ray cluster" in done.err
+    assert recctl(*verb, "latest", "--engine", "rey").code == 2
+    assert recctl(*verb, "latest", "--engine", "local").code == 0
+
+
+def test_something_else_that_answers_at_the_address_is_told_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            connection.close()
+
+        Thread(target=answer).start()
+        config = EngineConfig(name="ray", address=f"127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(ConfigError, match="what answers there is something else"), engines.opened(config):
+            pass
