@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from recctl.models.registry import load_model as load_model
     from recctl.models.registry import make_model as make_model
     from recctl.models.registry import model_names as model_names
+    from recctl.models.sansa import SANSARecommender as SANSARecommender
     from recctl.models.sasrec import SASRecRecommender as SASRecRecommender
     from recctl.models.slim import SLIMRecommender as SLIMRecommender
     from recctl.models.svd import SVDRecommender as SVDRecommender

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recctl.kernels.compile import BOOL, I32, I64, INT, OUT_I32, OUT_I64, VOID, kernel
+from recctl.kernels.compile import BOOL, F32, I32, I64, INT, OUT_F32, OUT_I32, OUT_I64, VOID, kernel
 
 
 @kernel(VOID, I32, OUT_I64)
@@ -38,6 +38,18 @@ def _transpose(starts, columns, ends, out, positions):
             ends[columns[p]] = at + 1
 
 
+@kernel(VOID, I64, I32, F32, OUT_I64, OUT_I32, OUT_F32)
+def _turn(starts, columns, values, ends, out, out_values):
+    weighted = len(values) > 0
+    for row in range(len(starts) - 1):
+        for p in range(starts[row], starts[row + 1]):
+            at = ends[columns[p]]
+            out[at] = row
+            if weighted:
+                out_values[at] = values[p]
+            ends[columns[p]] = at + 1
+
+
 @kernel(INT, OUT_I64, OUT_I32, OUT_I64, BOOL)
 def _drop_repeats(starts, columns, positions, with_positions):
     # Rows are sorted, and equal columns stand in the order they came: the last of a run is kept, in place.
@@ -66,6 +78,17 @@ def transpose(
     positions = np.empty(len(columns), np.int64)
     _transpose(starts, columns, out_starts[:-1].copy(), out, positions)
     return out_starts, out, positions
+
+
+def turn(
+    starts: NDArray[np.int64], columns: NDArray[np.int32], values: NDArray[np.float32], n_columns: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    """Row starts, columns and values of the transposed matrix, in less room than `transpose` takes."""
+    out_starts = np.empty(n_columns + 1, np.int64)
+    _row_starts(columns, out_starts)
+    out, out_values = np.empty(len(columns), np.int32), np.empty(len(values), np.float32)
+    _turn(starts, columns, values, out_starts[:-1].copy(), out, out_values)
+    return out_starts, out, out_values
 
 
 def from_pairs(

@@ -22,7 +22,7 @@ from recctl.kernels.compile import (
 
 # A call would count references to its arrays, at several times the cost of the work: hence `inline`.
 @numba.njit(inline="always")
-def _offer(scores, items, size, score, item):
+def offer(scores, items, size, score, item):
     """Put an item into a heap of the best, its worst at the root, or not; returns the heap's new size.
 
     Of equal scores the lower item is the better one, whatever order they are offered in.
@@ -106,7 +106,7 @@ def nearest(
             fresh[j] = 1
             if j != i and dot > 0:
                 denominator = sizes[i] + sizes[j] - dot if union else sizes[i] * sizes[j]
-                size = _offer(scores[row], items[row], size, dot / (denominator + h), j)
+                size = offer(scores[row], items[row], size, dot / (denominator + h), j)
         found[row] = size
 
 

@@ -198,7 +198,7 @@ def times_sparse(histories: Value, weights: InteractionMatrix) -> Value:
     Where every item has few weights, they are gathered: a table of them takes less room than a square matrix of which
     most is 0, and less time for a few people.
     """
-    graph, by_item = histories.graph, weights.transposed()[0]
+    graph, by_item = histories.graph, weights.turned()
     counts = np.diff(by_item.starts)
     longest = int(counts.max(initial=1)) or 1
     if longest * _COST_OF_GATHERING > weights.n_rows:

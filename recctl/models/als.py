@@ -120,8 +120,7 @@ class ALSRecommender(Recommender):
         matrix = self._centred(matrix)
         with engines.current().crew() as crew:
             users, items = (
-                Side(side, self.n_factors, self._regularisation(side), crew)
-                for side in (matrix, matrix.transposed()[0])
+                Side(side, self.n_factors, self._regularisation(side), crew) for side in (matrix, matrix.turned())
             )
             self._begin_factors(users, items)
             losses = self._iterate(users, items)

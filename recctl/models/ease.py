@@ -41,7 +41,7 @@ class EASERecommender(Recommender):
 
     name = "ease"
     too_large_advice: ClassVar[str] = (
-        "memory grows with the square of the items: raise data.min_item_interactions, or choose item-knn"
+        "memory grows with the square of the items: choose sansa, or raise data.min_item_interactions"
     )
 
     l2_reg: float = hyperparameter(

@@ -246,7 +246,7 @@ class LightGCNRecommender(TorchRecommender):
 
 def _normalised(seen: InteractionMatrix) -> InteractionMatrix:
     """The symmetric graph of users and items, `(n_users + n_items, n_users + n_items)`."""
-    turned, _ = seen.transposed()
+    turned = seen.turned()
     n = seen.n_rows + seen.n_columns
     starts = np.concatenate((seen.starts, seen.nnz + turned.starts[1:]))
     columns = np.concatenate((seen.columns + np.int32(seen.n_rows), turned.columns))

@@ -225,7 +225,7 @@ class NCFRecommender(TorchRecommender):
     @cached_property
     def _by_item(self) -> InteractionMatrix:
         """The users of each item."""
-        turned, _ = self.seen.transposed()
+        turned = self.seen.turned()
         return replace(turned, values=np.ones(turned.nnz, np.float32))
 
     def embeddings(self) -> Embeddings:

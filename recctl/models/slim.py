@@ -50,7 +50,7 @@ class SLIMRecommender(Recommender):
 
     name = "slim"
     too_large_advice: ClassVar[str] = (
-        "memory grows with the square of the items: raise data.min_item_interactions, or choose item-knn or als"
+        "memory grows with the square of the items: choose sansa or als, or raise data.min_item_interactions"
     )
 
     l1_reg: float = hyperparameter(
@@ -120,7 +120,7 @@ class SLIMRecommender(Recommender):
         counts, items, weights, self.sweeps, self.gaps = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         starts = np.concatenate(([0], np.cumsum(counts)))
         # Turned, so that a history is scored by adding up its items' rows.
-        self.weights, _ = InteractionMatrix(starts, items, weights, n_items).transposed()
+        self.weights = InteractionMatrix(starts, items, weights, n_items).turned()
 
     def _tell_unsolved(self) -> None:
         unsolved = int((self.gaps > self.tol).sum())

@@ -45,7 +45,7 @@ class Catalogue:
     @cached_property
     def users(self) -> InteractionMatrix:
         """The users of each item, `(n_items, n_users)`."""
-        return self._seen.transposed()[0]
+        return self._seen.turned()
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,6 +52,9 @@ def test_transposed_with_positions(drawn, binary):
     rows = np.repeat(np.arange(6), np.diff(matrix.starts))
     np.testing.assert_array_equal(rows[positions], turned.columns)
     assert sorted(positions) == list(range(matrix.nnz))
+    again = matrix.turned()
+    for name in ("starts", "columns", "values", "n_columns"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(turned, name))
 
 
 def test_from_rows_keeps_the_order_of_each_row():

@@ -76,7 +76,7 @@ def test_every_graph_of_every_model_scores_and_ranks_as_the_model(variant: str, 
 def test_by_itself_a_graph_is_asked_as_the_model_is(tmp_path: Path) -> None:
     inputs = {name: _scoring.inputs_of(fitted(name))[0] for name in VARIANTS}
     assert {name for name, given in inputs.items() if given == "history"} == {
-        *("ease", "slim", "item-knn", "popularity", "random")
+        *("ease", "slim", "sansa", "item-knn", "popularity", "random")
     }
     assert inputs["sasrec"] == "sequence"
     exported = Exported(fitted("ease"), tmp_path / "ease")

@@ -88,7 +88,7 @@ def test_too_many_items_are_refused_with_the_numbers(monkeypatch):
         EASERecommender().fit(rows)
     assert str(caught.value) == (
         "ease: 1,000 users x 200,000 items, 200,000 interactions need 160.0 GB of memory, 20.0 GB are available; "
-        "memory grows with the square of the items: raise data.min_item_interactions, or choose item-knn"
+        "memory grows with the square of the items: choose sansa, or raise data.min_item_interactions"
     )
 
 

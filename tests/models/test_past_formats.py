@@ -20,7 +20,9 @@ FILES = sorted(FOLDER.glob("*/*.pkl"))
 
 def test_there_is_a_file_of_every_model_in_every_format() -> None:
     there = {(path.parent.name, path.stem) for path in FILES}
-    assert there >= {(str(version), name) for version in VERSIONS for name in model_names()}
+    for name in model_names():
+        since = min((int(version) for version, stem in there if stem == name), default=VERSIONS[-1])
+        assert there >= {(str(version), name) for version in VERSIONS if version >= since}
     assert set(migrations.STEPS) == set(VERSIONS) - {artifacts.FORMAT_VERSION}
 
 

@@ -17,7 +17,7 @@ _TIGHT = 0.8
 _OUT = ("out of memory", "MemoryError", "of memory,", "allocate memory")
 # What a model may be replaced by that does the like for less time.
 _SIMPLER = {"slim": "ease", "lightgcn": "ncf", "svdpp": "svd"}
-_SMALLER = {"ease": "item-knn", "slim": "item-knn"}
+_SMALLER = {"ease": "sansa", "slim": "sansa"}
 
 
 def findings(

@@ -1,0 +1,192 @@
+"""A sparse triangular factor of the inverse of `X.T @ X + l2 I`, a row at a time; and products with it."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from recctl.kernels.compile import (
+    F32,
+    F32_2D,
+    F64,
+    I32,
+    I32_2D,
+    I64,
+    INT,
+    OUT_F32,
+    OUT_F32_2D,
+    OUT_I32_2D,
+    OUT_I64,
+    VOID,
+    kernel,
+)
+from recctl.kernels.neighbours import offer
+
+# Below this part of its diagonal a pivot is rounding, or what leaving entries out did.
+_LEAST_PIVOT = 1e-4
+
+
+@kernel(VOID, I64, I32, F32, I64, I32, F32, F32, INT, OUT_I32_2D, OUT_F32_2D, OUT_I64)
+def before(starts, columns, values, item_starts, item_users, item_values, norms, begin, items, dots, found):
+    """The entries `G[i, j]`, `j < i`, of the Gram matrix `X.T @ X` with the largest `|G[i, j]| / norms[j]`.
+
+    Args:
+        starts: Row starts of X, users by items.
+        columns: Columns of X, ascending within a row.
+        values: Values of X; empty for ones.
+        item_starts: Row starts of X.T.
+        item_users: Columns of X.T.
+        item_values: Values of X.T; empty for ones.
+        norms: Each item's norm, above 0.
+        begin: The first `i`.
+        items: For the `j`, the largest first, `(n, n_kept)`.
+        dots: For the entries, `(n, n_kept)`.
+        found: For how many there are, `(n,)`.
+    """
+    weighted = len(values) > 0
+    n_kept = items.shape[1]
+    sums = np.zeros(len(norms), np.float32)
+    fresh = np.ones(len(norms), np.uint8)
+    touched = np.empty(len(norms) + 1, np.int32)
+    scores, best = np.empty(n_kept, np.float32), np.empty(n_kept, np.int32)
+    for row in range(len(items)):
+        i = begin + row
+        n_touched = 0
+        for q in range(item_starts[i], item_starts[i + 1]):
+            user = item_users[q]
+            v = item_values[q] if weighted else np.float32(1)
+            for p in range(starts[user], starts[user + 1]):
+                j = columns[p]
+                if j >= i:
+                    break
+                touched[n_touched] = j
+                n_touched += fresh[j]
+                fresh[j] = 0
+                sums[j] += v * values[p] if weighted else np.float32(1)
+        size = 0
+        for t in range(n_touched):
+            j = touched[t]
+            size = offer(scores, best, size, abs(sums[j]) / norms[j], j)
+        by_item = np.argsort(best[:size])
+        by_score = np.argsort(-scores[by_item], kind="mergesort")
+        for place in range(size):
+            j = best[by_item[by_score[place]]]
+            items[row, place] = j
+            dots[row, place] = sums[j]
+        found[row] = size
+        for t in range(n_touched):
+            sums[touched[t]] = 0
+            fresh[touched[t]] = 1
+
+
+@numba.njit(fastmath={"reassoc", "contract"})
+def _dot(a, b, n):
+    total = 0.0
+    for p in range(n):
+        total += a[p] * b[p]
+    return total
+
+
+@kernel(VOID, I32_2D, F32_2D, I64, F64, INT, OUT_F32_2D, OUT_F32)
+def factor_rows(items, dots, found, diagonal, begin, weights, pivots):
+    """Rows `begin..begin + len(weights)` of the unit lower triangular `W` and of `D` in `P^-1 ~ W.T D W`.
+
+    Row `i` minimises `w P w.T` over `w` with `w[i] = 1` that are 0 but for the first of the item's `items`. Entries
+    of `P` that are not among the kept ones count as 0.
+
+    Args:
+        items: The columns of the kept entries of each row, `(n_items, n_kept)`.
+        dots: These entries.
+        found: How many each row has.
+        diagonal: That of `P`.
+        begin: The first row.
+        weights: For what stands at the first of `items`, `(n, n_weights)`; 0 beyond those found.
+        pivots: For `D`, `(n,)`.
+    """
+    n_weights = weights.shape[1]
+    place = np.full(len(found), -1, np.int32)
+    lower = np.empty((n_weights, n_weights))
+    w = np.empty(n_weights)
+    for row in range(len(weights)):
+        i = begin + row
+        m = min(n_weights, found[i])
+        for a in range(m):
+            place[items[i, a]] = a
+            w[a] = -dots[i, a]
+            lower[a, : a + 1] = 0
+            lower[a, a] = diagonal[items[i, a]]
+        for a in range(m):
+            j = items[i, a]
+            for q in range(found[j]):
+                b = place[items[j, q]]
+                if b >= 0:
+                    lower[max(a, b), min(a, b)] = dots[j, q]
+        for a in range(m):
+            place[items[i, a]] = -1
+        left = diagonal[i]
+        # Cholesky, and the forward substitution on the way.
+        for a in range(m):
+            for b in range(a):
+                lower[a, b] = (lower[a, b] - _dot(lower[a], lower[b], b)) / lower[b, b]
+            square = lower[a, a] - _dot(lower[a], lower[a], a)
+            if square > _LEAST_PIVOT * lower[a, a]:
+                lower[a, a] = np.sqrt(square)
+                w[a] = (w[a] - _dot(lower[a], w, a)) / lower[a, a]
+            else:  # as if the item were not among those drawn on
+                lower[a, :a] = 0
+                lower[a, a] = np.inf
+                w[a] = 0
+            left -= w[a] * w[a]
+        pivots[row] = 1 / max(left, _LEAST_PIVOT * diagonal[i])
+        for a in range(m - 1, -1, -1):
+            total = w[a]
+            for b in range(a + 1, m):
+                total -= lower[b, a] * w[b]
+            w[a] = total / lower[a, a]
+            weights[row, a] = w[a]
+        weights[row, m:] = 0
+
+
+@kernel(VOID, I64, I32, F32, I64, I32, F32, I64, I32, F32, F32, F32, OUT_F32_2D)
+def scores(
+    starts, columns, values, row_starts, row_columns, rows, turned_starts, turned_rows, turned, pivots, scale, out
+):
+    """`out = x - (x W.T D W) * scale` for each row `x` of a sparse matrix.
+
+    Args:
+        starts: Row starts of x.
+        columns: Columns of x.
+        values: Values of x; empty for ones.
+        row_starts: Row starts of W, which is without its diagonal of ones.
+        row_columns: Columns of W.
+        rows: Values of W.
+        turned_starts: Row starts of W.T.
+        turned_rows: Columns of W.T.
+        turned: Values of W.T.
+        pivots: The diagonal of D.
+        scale: One for each column.
+        out: `(n, n_items)`.
+    """
+    weighted = len(values) > 0
+    n = out.shape[1]
+    passed = np.empty(n, np.float32)
+    for row in range(len(out)):
+        scored = out[row]
+        scored[:] = 0
+        passed[:] = 0
+        for p in range(starts[row], starts[row + 1]):
+            i = columns[p]
+            v = values[p] if weighted else np.float32(1)
+            passed[i] += v
+            for q in range(turned_starts[i], turned_starts[i + 1]):
+                passed[turned_rows[q]] += v * turned[q]
+        for i in range(n):
+            v = passed[i] * pivots[i]
+            if v != 0:
+                scored[i] -= v
+                for q in range(row_starts[i], row_starts[i + 1]):
+                    scored[row_columns[q]] -= v * rows[q]
+        for i in range(n):
+            scored[i] *= scale[i]
+        for p in range(starts[row], starts[row + 1]):
+            scored[columns[p]] += values[p] if weighted else np.float32(1)

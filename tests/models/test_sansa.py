@@ -1,0 +1,129 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recctl.data.dataset import InteractionDataset
+from recctl.engines import set_threads, threads
+from recctl.errors import TrainingError
+from recctl.models import sansa
+from recctl.models.ease import EASERecommender
+from recctl.models.sansa import SANSARecommender
+from tests.models.suite import ModelSuite, toy
+
+
+class TestSANSA(ModelSuite):
+    name = "sansa"
+
+
+def inverse(model):
+    """`W.T D W`, multiplied out."""
+    W = model.weights.to_scipy().toarray().astype(np.float64) + np.eye(len(model.pivots))
+    return W.T @ (model.pivots[:, None] * W)
+
+
+def brute_force(X, l2_reg, n_neighbors):
+    """The docstring's formulas with nothing but dense float64: W and D."""
+    G = X.T @ X
+    n = len(G)
+    order = np.argsort(-np.count_nonzero(X, axis=0), kind="stable")
+    place = np.argsort(order)
+    size = np.sqrt(np.maximum(G.diagonal(), 1e-300))
+    liked = np.where((place[None, :] < place[:, None]) & (G != 0), np.abs(G) / size[None, :], -1).astype(np.float32)
+    # Of equally large entries the more popular item's comes first.
+    best = [
+        sorted((j for j in range(n) if liked[i, j] > 0), key=lambda j, i=i: (-liked[i, j], place[j])) for i in range(n)
+    ]
+    kept = np.eye(n, dtype=bool)
+    for i in range(n):
+        kept[i, best[i][: sansa._KEPT * n_neighbors]] = True
+    P = np.where(kept | kept.T, G, 0) + l2_reg * np.eye(n)
+    W, D = np.eye(n), np.zeros(n)
+    for i in range(n):
+        J = best[i][:n_neighbors]
+        W[i, J] = -np.linalg.solve(P[np.ix_(J, J)], P[J, i])
+        D[i] = 1 / (W[i] @ P @ W[i])
+    return W, D
+
+
+@pytest.mark.parametrize("l2_reg", [10.0, 1000.0])
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize("n_items", [1, 2, 25, 90])
+def test_with_all_neighbours_the_weights_are_those_of_ease(l2_reg, implicit, n_items):
+    dataset = InteractionDataset(toy(n_items, 600, n_items), implicit=implicit)  # so many that all items share some
+    model = SANSARecommender(l2_reg=l2_reg, n_neighbors=n_items).fit(dataset)
+    ease = EASERecommender(l2_reg=l2_reg).fit(dataset)
+    X = dataset.csr.toarray().astype(np.float64)
+    expected = np.linalg.inv(X.T @ X + l2_reg * np.eye(n_items))
+    np.testing.assert_allclose(inverse(model), expected, rtol=1e-3, atol=1e-4 * abs(expected).max())
+    users = np.arange(dataset.n_users, dtype=np.int32)
+    scores = ease.score_users(users)
+    np.testing.assert_allclose(model.score_users(users), scores, rtol=1e-3, atol=1e-4 * abs(scores).max() + 1e-6)
+    items = np.arange(n_items, dtype=np.int32)
+    np.testing.assert_allclose(
+        model._similarity(items), ease.weights, rtol=1e-3, atol=1e-4 * abs(ease.weights).max() + 1e-6
+    )
+
+
+@pytest.mark.parametrize("n_neighbors", [1, 3, 10])
+@pytest.mark.parametrize("implicit", [True, False])
+def test_few_neighbours_equal_brute_force(n_neighbors, implicit):
+    rows = toy(4, 60, 40)
+    rows["rating"] += np.random.default_rng(0).random(len(rows)).astype(np.float32)  # so that no two entries are equal
+    dataset = InteractionDataset(rows, implicit=implicit)
+    model = SANSARecommender(l2_reg=20.0, n_neighbors=n_neighbors).fit(dataset)
+    W, D = brute_force(dataset.csr.toarray().astype(np.float64), 20.0, n_neighbors)
+    np.testing.assert_allclose(model.weights.to_scipy().toarray() + np.eye(len(W)), W, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(model.pivots, D, rtol=1e-4)
+    assert np.diff(model.weights.starts).max() <= n_neighbors
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 40), st.integers(-3, 5)), min_size=1, max_size=150),
+    st.floats(0.5, 100),
+    st.booleans(),
+    st.integers(1, 6),
+)
+def test_any_data_gives_scores_that_leave_an_item_itself_out(rows, l2_reg, implicit, n_neighbors):
+    dataset = InteractionDataset(pd.DataFrame(rows, columns=["user_id", "item_id", "rating"]), implicit=implicit)
+    model = SANSARecommender(l2_reg=l2_reg, n_neighbors=n_neighbors).fit(dataset)
+    X = dataset.csr.toarray().astype(np.float64)
+    P = inverse(model)
+    B = -P / P.diagonal()
+    np.fill_diagonal(B, 0)
+    found = model.score_users(np.arange(dataset.n_users, dtype=np.int32))
+    np.testing.assert_allclose(found, X @ B, rtol=1e-3, atol=1e-4 * max(1.0, abs(X).max()))
+
+
+def test_the_result_does_not_depend_on_the_threads():
+    dataset = InteractionDataset(toy(5, 200, 150))
+    before = threads()
+    models = []
+    for count in (1, 2, 3):
+        set_threads(count)
+        models.append(SANSARecommender(n_neighbors=8).fit(dataset))
+    set_threads(before)
+    for name in ("pivots", "scale"):
+        assert len({getattr(model, name).tobytes() for model in models}) == 1
+    assert len({model.weights.values.tobytes() for model in models}) == 1
+
+
+def test_items_that_are_next_to_equal_are_not_drawn_on_twice():
+    # Next to no regularisation, and three equal items: their Gram matrix is singular.
+    rows = pd.DataFrame(
+        [(user, item) for user in range(50) for item in range(3 + user % 4)], columns=["user_id", "item_id"]
+    )
+    model = SANSARecommender(l2_reg=1e-9).fit(rows)
+    assert abs(model.weights.values).max() < 10
+    assert (model.pivots > 0).all()
+
+
+def test_a_catalogue_that_ease_refuses_fits(monkeypatch):
+    monkeypatch.setenv("RECCTL_MEMORY", str(50 * 10**6))
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"user_id": rng.integers(0, 500, 5000), "item_id": np.r_[:4000, :1000]})
+    with pytest.raises(TrainingError, match="choose sansa"):
+        EASERecommender().fit(rows)
+    assert len(SANSARecommender(n_neighbors=20).fit(rows).recommend([3], k=5)) == 5
