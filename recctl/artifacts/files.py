@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
+import mmap
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
-
-import numpy as np
 
 from recctl.artifacts import arrays, content_hash, plain_pickle
 from recctl.artifacts.migrations import OLDEST, migrated
@@ -148,13 +147,12 @@ def load(path: Path, kind: str, sha256: str | None = None) -> dict[str, Any]:
 
 
 def _aligned(size: int, path: Path) -> memoryview:
-    """Room for a whole file, in memory aligned as its arrays are in the file."""
+    """Room for a whole file, which begins a page: aligned as arrays are in the file."""
     there = available_memory()
     if size > there:
         raise ArtifactError(f"{path}: {in_words(size)} to load, {in_words(there)} of memory are available")
-    room: Any = np.empty(size + plain_pickle.ALIGNMENT, np.uint8)
-    begin = -room.ctypes.data % plain_pickle.ALIGNMENT
-    return memoryview(room[begin : begin + size])
+    # Not NumPy's: it asks for huge pages, for which a system that has been up for long first moves others about.
+    return memoryview(mmap.mmap(-1, size))
 
 
 def _read_and_hash(file: io.FileIO, buffer: memoryview, done: int, begin: int, version: int) -> str:
