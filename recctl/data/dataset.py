@@ -8,6 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from recctl.data import columns
@@ -38,8 +39,6 @@ class InteractionDataset:
     Attributes:
         users: Code of each row's user in `user_vocabulary`, shape `(n_rows,)`.
         items: Code of each row's item in `item_vocabulary`, shape `(n_rows,)`.
-        ratings: Each row's rating, or None.
-        timestamps: Each row's time in seconds, or None.
         history: For people held out whole: what a model may see of them before it is asked. Else None.
 
     Raises:
@@ -47,6 +46,7 @@ class InteractionDataset:
     """
 
     history: InteractionDataset | None = None
+    _whole: tuple[InteractionDataset, NDArray[Any]]
 
     @checked
     def __init__(
@@ -59,27 +59,63 @@ class InteractionDataset:
         columns.require_columns(df, columns.USER, columns.ITEM, *([] if implicit else [columns.RATING]))
         if not len(df):
             raise DataError("interactions: the table is empty")
+        self._set(
+            {
+                columns.USER: columns.ids_of(df[columns.USER], columns.USER),
+                columns.ITEM: columns.ids_of(df[columns.ITEM], columns.ITEM),
+                columns.RATING: columns.ratings_of(df[columns.RATING]) if columns.RATING in df else None,
+                columns.TIMESTAMP: columns.timestamps_of(df[columns.TIMESTAMP]) if columns.TIMESTAMP in df else None,
+            },
+            implicit,
+        )
+        self._keep_core(min_user_interactions, min_item_interactions)
+
+    @classmethod
+    def from_columns(
+        cls,
+        given: dict[str, Any],
+        implicit: bool = True,
+        min_user_interactions: int = 0,
+        min_item_interactions: int = 0,
+    ) -> InteractionDataset:
+        """The dataset of columns as a source gives them (`SourceTable.columns`), which are emptied into it.
+
+        Nothing is copied that need not be: this is how data sets that hardly fit in memory come into it.
+        """
+        if columns.RATING not in given and not implicit:
+            raise DataError(f"interactions: no column {columns.RATING}; the columns are {', '.join(given)}")
+        checks = {columns.RATING: columns.ratings_of, columns.TIMESTAMP: columns.timestamps_of}
+        for name, column in given.items():
+            if isinstance(column, pd.Series):
+                given[name] = checks[name](column) if name in checks else columns.ids_of(column, name)
+        dataset = object.__new__(cls)
+        dataset._set(given, implicit)
+        dataset._keep_core(min_user_interactions, min_item_interactions)
+        pa.default_memory_pool().release_unused()  # Arrow keeps what was read for the next file
+        return dataset
+
+    def _set(self, given: dict[str, Any], implicit: bool) -> None:
         self.implicit = implicit
-        encoded = map_threads(
-            lambda name: Vocabulary.encode(columns.ids_of(df[name], name)), (columns.USER, columns.ITEM)
-        )
+        encoded = map_threads(lambda name: Vocabulary.encode(given.pop(name)), (columns.USER, columns.ITEM))
         (self.user_vocabulary, self.users), (self.item_vocabulary, self.items) = encoded
-        self.ratings: Float32Array | None = columns.ratings_of(df[columns.RATING]) if columns.RATING in df else None
-        self.timestamps: NDArray[Any] | None = (
-            columns.timestamps_of(df[columns.TIMESTAMP]) if columns.TIMESTAMP in df else None
-        )
-        if min_user_interactions > 1 or min_item_interactions > 1:
-            self._keep_core(min_user_interactions, min_item_interactions)
+        self.ratings, self.timestamps = given.pop(columns.RATING, None), given.pop(columns.TIMESTAMP, None)
 
     def _keep_core(self, min_user: int, min_item: int) -> None:
+        if min_user <= 1 and min_item <= 1:
+            return
         kept = grouping.core(self.users, self.items, self.n_users, self.n_items, min_user, min_item)
         if not kept.any():
             raise DataError(
-                f"min_user_interactions={min_user}, min_item_interactions={min_item}: none of {len(self):,} "
-                f"interactions of {self.n_users:,} users with {self.n_items:,} items is left; lower them"
+                f"min_user_interactions={min_user} and min_item_interactions={min_item} leave nothing of {len(self):,} "
+                f"interactions of {self.n_users:,} users with {self.n_items:,} items; lower them"
             )
-        if not kept.all():
-            vars(self).update(vars(self.take(kept)))
+        if kept.all():
+            return
+        # A column after the other, so that never more than one is there twice.
+        self.user_vocabulary, self.users = self.user_vocabulary.subset(self.users[kept])
+        self.item_vocabulary, self.items = self.item_vocabulary.subset(self.items[kept])
+        self.ratings = None if self.ratings is None else self.ratings[kept]
+        self.timestamps = None if self.timestamps is None else self.timestamps[kept]
 
     def take(self, rows: NDArray[Any]) -> InteractionDataset:
         """The dataset of only these rows (indices, or a mask), in that order, with only the ids that occur in them."""
@@ -87,9 +123,24 @@ class InteractionDataset:
         part.implicit = self.implicit
         part.user_vocabulary, part.users = self.user_vocabulary.subset(self.users[rows])
         part.item_vocabulary, part.items = self.item_vocabulary.subset(self.items[rows])
-        part.ratings = None if self.ratings is None else self.ratings[rows]
-        part.timestamps = None if self.timestamps is None else self.timestamps[rows]
+        part._whole = self, rows
         return part
+
+    @cached_property
+    def ratings(self) -> Float32Array | None:
+        """Each row's rating, or None; of a part, copied from the whole when it is first asked for."""
+        whole, rows = self._whole
+        return None if whole.ratings is None else whole.ratings[rows]
+
+    @cached_property
+    def timestamps(self) -> NDArray[Any] | None:
+        """Each row's time in seconds, or None; as the ratings."""
+        whole, rows = self._whole
+        return None if whole.timestamps is None else whole.timestamps[rows]
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.ratings, self.timestamps  # noqa: B018 - a part goes without the whole
+        return {name: value for name, value in vars(self).items() if name != "_whole"}
 
     def __len__(self) -> int:
         return len(self.users)

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recctl.data.dataset import InteractionDataset
+from recctl.data.matrix import InteractionMatrix
 from recctl.data.splitting import HISTORY, PART_NAMES, TEST, TRAIN, VALIDATION, Split
-from recctl.kernels import grouping, moments
+from recctl.kernels import moments
 
 
 def leakage_report(split: Split, dataset: InteractionDataset) -> dict[str, Any]:
@@ -123,8 +124,9 @@ def _times(parts: NDArray[np.uint8], part: int, dataset: InteractionDataset) -> 
 
 
 def _duplicates(parts: NDArray[np.uint8], dataset: InteractionDataset, held_out: list[int]) -> dict[int, int]:
-    rows, begins = grouping.pairs(dataset.users, dataset.items, dataset.n_items)
-    # One bit per part that a pair is in.
-    bits = np.bitwise_or.reduceat(np.left_shift(np.uint8(1), parts)[rows], begins)
-    seen = (bits & (1 << TRAIN | 1 << HISTORY)) != 0
-    return {part: int((seen & (bits & 1 << part != 0)).sum()) for part in held_out}
+    def distinct(rows: NDArray[np.bool_]) -> InteractionMatrix:
+        shape = dataset.n_users, dataset.n_items
+        return InteractionMatrix.from_pairs(dataset.users[rows], dataset.items[rows], None, shape)
+
+    seen = distinct((parts == TRAIN) | (parts == HISTORY))
+    return {part: seen.n_shared(distinct(parts == part)) for part in held_out}

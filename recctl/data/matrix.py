@@ -99,6 +99,11 @@ class InteractionMatrix:
         """Items by users, in half the room of `transposed`."""
         return InteractionMatrix(*kernels.turn(self.starts, self.columns, self.values, self.n_columns), self.n_rows)
 
+    def n_shared(self, other: InteractionMatrix) -> int:
+        """How many entries two matrices of one shape have at the same places; columns must ascend in both."""
+        shared: int = kernels.count_shared(self.starts, self.columns, other.starts, other.columns)
+        return shared
+
     def column_counts(self) -> Int64Array:
         """How many interactions each item has, shape `(n_columns,)`."""
         return np.bincount(self.columns, minlength=self.n_columns)

@@ -51,7 +51,8 @@ class Vocabulary:
         """The vocabulary of `ids`, and the code of each.
 
         Args:
-            ids: int64; or text, as an Arrow array or as object dtype holding str.
+            ids: int64; or int32, whose memory then holds the codes; or text, as an Arrow array or as object dtype
+                holding str.
 
         Raises:
             DataError: More than 2**31 - 1 distinct ids.
@@ -94,15 +95,15 @@ class Vocabulary:
         return Vocabulary(self.ids[present]), renumbered[codes]
 
 
-def _encode_integers(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Int32Array]:
+def _encode_integers(ids: NDArray[Any]) -> tuple[NDArray[np.int64], Int32Array]:
     if not len(ids):
-        return ids, np.empty(0, np.int32)
+        return ids.astype(np.int64), np.empty(0, np.int32)
     low, high = int(ids.min()), int(ids.max())
     if high - low < max(4 * len(ids), 1 << 20):  # else the table over the range would dwarf the data
         return encoding.encode_dense(ids, low, high)
     codes, distinct = pd.factorize(ids)
     order = np.argsort(distinct)
-    return distinct[order], _inverse(order)[codes]
+    return distinct[order].astype(np.int64), _inverse(order)[codes]
 
 
 def _encode_text(ids: pa.Array) -> tuple[NDArray[Any], Int32Array]:

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from recctl.kernels.compile import BOOL, F32, I32, I64, INT, OUT_F32, OUT_I32, OUT_I64, VOID, kernel
 
+_NO_VALUES = np.empty(0, np.float32)
+
 
 @kernel(VOID, I32, OUT_I64)
 def _row_starts(rows, starts):
@@ -48,6 +50,21 @@ def _turn(starts, columns, values, ends, out, out_values):
             if weighted:
                 out_values[at] = values[p]
             ends[columns[p]] = at + 1
+
+
+@kernel(INT, I64, I32, I64, I32)
+def count_shared(starts, columns, other_starts, other_columns):
+    """How many places two matrices of ascending columns have in common."""
+    shared = 0
+    for row in range(len(starts) - 1):
+        p, end = starts[row], starts[row + 1]
+        q, other_end = other_starts[row], other_starts[row + 1]
+        while p < end and q < other_end:
+            a, b = columns[p], other_columns[q]
+            shared += a == b
+            p += a <= b
+            q += b <= a
+    return shared
 
 
 @kernel(INT, OUT_I64, OUT_I32, OUT_I64, BOOL)
@@ -107,11 +124,13 @@ def from_pairs(
     starts = np.empty(n_users + 1, np.int64)
     _row_starts(users, starts)
     columns = np.empty(n, np.int32)
-    # Items of the sorted order follow from their counts: no second gather through memory.
-    items_sorted = np.repeat(np.arange(n_items, dtype=np.int32), np.diff(by_item))
-    positions = np.empty(n if with_positions else 0, np.int64)
-    _scatter(users_sorted, items_sorted, starts[:-1].copy(), columns, positions, with_positions)
+    # Turning back what is sorted by item sorts it by user.
     if with_positions:
+        positions = np.empty(n, np.int64)
+        _transpose(by_item, users_sorted, starts[:-1].copy(), columns, positions)
         positions = item_positions[positions]
+    else:
+        positions = item_positions
+        _turn(by_item, users_sorted, _NO_VALUES, starts[:-1].copy(), columns, _NO_VALUES.copy())
     kept = _drop_repeats(starts, columns, positions, with_positions)
     return starts, columns[:kept].copy() if kept < n else columns, positions[:kept]

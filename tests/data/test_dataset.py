@@ -1,8 +1,11 @@
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from recctl.data.dataset import InteractionDataset
+from recctl.data.sources import read_source
 from recctl.errors import DataError
 
 
@@ -73,7 +76,7 @@ def test_a_bad_id_is_told_by_its_row_in_the_table_even_when_users_are_left_out(f
 
 def test_minimum_counts_that_leave_nothing(frame):
     with pytest.raises(
-        DataError, match="min_user_interactions=9, min_item_interactions=0: none of 5 interactions of 3"
+        DataError, match="min_user_interactions=9 and min_item_interactions=0 leave nothing of 5 interactions of 3"
     ):
         InteractionDataset(frame, min_user_interactions=9)
 
@@ -102,3 +105,34 @@ def test_take_keeps_only_the_ids_that_occur(frame, rows):
 def test_take_without_ratings_and_timestamps():
     part = InteractionDataset(pd.DataFrame({"user_id": [1, 2], "item_id": [1, 2]})).take(np.array([1]))
     assert (part.ratings, part.timestamps, part.data.to_dict("list")) == (None, None, {"user_id": [2], "item_id": [2]})
+
+
+@pytest.mark.parametrize("low", [0, 2])
+@pytest.mark.parametrize("implicit", [True, False])
+def test_columns_as_a_source_reads_them_make_the_same_dataset(tmp_path, low, implicit):
+    rng = np.random.default_rng(0)
+    items = rng.integers(0, 2**40, 20)  # beyond int32
+    rows = pd.DataFrame({"user_id": rng.integers(-5, 9, 60), "item_id": items[rng.integers(0, 20, 60)]})
+    rows["rating"] = rng.integers(1, 6, 60).astype(np.float32)
+    rows["timestamp"] = rng.integers(0, 10**9, 60)
+    for name, table in {"int": rows, "text": rows.assign(user_id=rows.user_id.map("u{}".format).astype("str"))}.items():
+        expected = InteractionDataset(table, implicit, min_user_interactions=low, min_item_interactions=low)
+        for file in (tmp_path / f"{name}.parquet", tmp_path / f"{name}.csv"):
+            table.to_parquet(file, row_group_size=7) if file.suffix == ".parquet" else table.to_csv(file, index=False)
+            source = read_source(str(file))
+            assert len(source) == 60
+            found = InteractionDataset.from_columns(source.columns, implicit, low, low)
+            assert found.content_hash() == expected.content_hash()
+            assert not source.columns
+
+
+def test_columns_without_ratings_are_refused_where_ratings_are_wanted():
+    with pytest.raises(DataError, match="no column rating; the columns are user_id, item_id"):
+        InteractionDataset.from_columns({"user_id": np.arange(3), "item_id": np.arange(3)}, implicit=False)
+
+
+def test_a_part_is_pickled_without_the_whole(frame):
+    part = InteractionDataset(pd.concat([frame] * 500)).take(np.arange(5))
+    stored = pickle.dumps(part)
+    assert len(stored) < 5000
+    assert pickle.loads(stored).content_hash() == part.content_hash() == InteractionDataset(frame).content_hash()

@@ -1,9 +1,11 @@
 import numpy as np
+import pytest
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recctl.data.matrix import InteractionMatrix
+from recctl.kernels import neighbours, products
 
 entries = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 7), st.integers(1, 5)), max_size=60)
 
@@ -57,6 +59,12 @@ def test_transposed_with_positions(drawn, binary):
         np.testing.assert_array_equal(getattr(again, name), getattr(turned, name))
 
 
+@given(entries, entries)
+def test_shared_entries_are_counted(drawn, others):
+    matrix, other = build(drawn, True), build(others, True)
+    assert matrix.n_shared(other) == np.count_nonzero(dense(drawn, True) * dense(others, True))
+
+
 def test_from_rows_keeps_the_order_of_each_row():
     matrix = InteractionMatrix.from_rows([np.array([3, 1], np.int32), np.array([], np.int32), np.array([2])], 5)
     assert matrix.starts.tolist() == [0, 2, 2, 3]
@@ -70,3 +78,27 @@ def test_from_rows_keeps_the_order_of_each_row():
 def test_from_no_rows():
     matrix = InteractionMatrix.from_rows([], 5)
     assert (matrix.n_rows, matrix.nnz, matrix.take(np.empty(0, np.int32)).n_rows) == (0, 0, 0)
+
+
+@pytest.fixture
+def huge(tmp_path):
+    """More entries than int32 counts; the file has nothing in it but its end, which is all that is looked at."""
+    n = 2**31 + 6
+    columns = np.memmap(tmp_path / "columns", np.int32, "w+", shape=(n,))
+    columns[-6:] = [0, 2, 3, 1, 2, 4]
+    return InteractionMatrix(np.array([0, n - 6, n - 3, n]), columns, np.empty(0, np.float32), 5)
+
+
+def test_rows_beyond_the_border_of_int32_are_taken_and_multiplied(huge):
+    ends = np.array([1, 2], np.int32)
+    expected = np.array([[1, 0, 1, 1, 0], [0, 1, 1, 0, 1]], np.float32)
+    np.testing.assert_array_equal(huge.take(ends).to_scipy().toarray(), expected)
+    last = huge.starts[1:]
+    weights = np.arange(15, dtype=np.float32).reshape(5, 3)
+    out = np.empty((2, 3), np.float32)
+    products.sparse_dense(last, huge.columns, huge.values, weights, out)
+    np.testing.assert_array_equal(out, expected @ weights)
+    unit = np.arange(6), np.arange(5, dtype=np.int32), np.ones(5, np.float32)
+    out = np.empty((2, 5), np.float32)
+    neighbours.sparse_sparse(last, huge.columns, huge.values, *unit, out)
+    np.testing.assert_array_equal(out, expected)

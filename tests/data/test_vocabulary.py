@@ -27,6 +27,13 @@ def test_integers_near_and_far(ids):
     assert_encodes(ids, Vocabulary.encode(np.array(ids, np.int64)))
 
 
+@given(st.lists(st.integers(-50, 50) | st.integers(-(2**31), 2**31 - 1), max_size=60))
+def test_integers_of_32_bits(ids):
+    vocabulary, codes = Vocabulary.encode(np.array(ids, np.int32))
+    assert vocabulary.ids.dtype == np.int64
+    assert_encodes(ids, (vocabulary, codes))
+
+
 @given(st.lists(text, min_size=1, max_size=60))
 def test_text_as_objects_as_arrow_and_as_dictionary(ids):
     objects = np.array([*ids, None], object)[:-1]

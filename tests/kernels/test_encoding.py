@@ -15,6 +15,16 @@ def test_dense_codes_are_places_among_the_distinct_ids(ids):
     assert (distinct.dtype, codes.dtype) == (np.int64, np.int32)
 
 
+@given(arrays(np.int32, st.integers(1, 200), elements=st.integers(-500, 500)))
+def test_ids_of_32_bits_become_their_codes_where_they_are(ids):
+    expected_distinct, expected_codes = np.unique(ids, return_inverse=True)
+    distinct, codes = encode_dense(ids, int(ids.min()), int(ids.max()))
+    assert codes is ids
+    np.testing.assert_array_equal(distinct, expected_distinct)
+    np.testing.assert_array_equal(codes, expected_codes)
+    assert distinct.dtype == np.int64
+
+
 def test_ids_far_from_zero():
     low = -(2**62)
     distinct, codes = encode_dense(np.array([low + 3, low, low + 3]), low, low + 3)

@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 
 from recctl import plugins
-from recctl.data.columns import COLUMNS
 from recctl.data.sources.entries import CatalogueEntry, catalogue, find
 from recctl.data.sources.fetching import fetch
 from recctl.data.sources.files import read_file
@@ -109,5 +108,4 @@ def _read_offered(name: str, options: ReadOptions) -> SourceTable:
     frame = plugins.load("sources", name)()
     if not isinstance(frame, pd.DataFrame):
         raise DataError(f"{name}: its package gave a {type(frame).__name__}, not a pandas DataFrame")
-    kept = frame[[column for column in COLUMNS if column in frame]]
-    return SourceTable(kept, {"source": name, "rows_read": len(frame), "rows_skipped": 0})
+    return SourceTable.of(frame, {"source": name, "rows_read": len(frame), "rows_skipped": 0})

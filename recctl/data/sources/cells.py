@@ -21,7 +21,7 @@ from recctl.errors import DataError
 
 Mask = NDArray[np.bool_]
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_INT64 = np.iinfo(np.int64)
+_INT32, _INT64 = np.iinfo(np.int32), np.iinfo(np.int64)
 _BEYOND = "is beyond int64; keep these ids as text (data.id_type: text)"
 
 
@@ -113,6 +113,12 @@ def as_array(column: pa.ChunkedArray) -> NDArray[Any]:
     if len(pieces) == 1 and pieces[0].flags.writeable:
         return pieces[0]
     return np.concatenate(pieces) if pieces else np.empty(0, dtype)
+
+
+def narrow(values: NDArray[Any]) -> NDArray[Any]:
+    """Ids as int32 where they all fit."""
+    fit = len(values) and _INT32.min <= values.min() and values.max() <= _INT32.max
+    return values.astype(np.int32) if fit else values
 
 
 def per_second(kind: pa.DataType, options: ReadOptions) -> int:

@@ -21,7 +21,7 @@ from recctl import progress
 from recctl.data.columns import RATING, TIMESTAMP
 from recctl.data.sources import naming
 from recctl.data.sources.careful import Columns, Skipped, read_carefully
-from recctl.data.sources.cells import as_array, in_seconds, is_fit, is_text, per_second
+from recctl.data.sources.cells import as_array, in_seconds, is_fit, is_text, narrow, per_second
 from recctl.data.sources.faults import Faults, shown
 from recctl.data.sources.lines import count_lines, label_records
 from recctl.data.sources.options import ReadOptions
@@ -132,7 +132,10 @@ def _columns(table: pa.Table, layout: Layout, options: ReadOptions) -> Columns |
         values, unit = as_array(column), per_second(column.type, options)
         if not is_fit(role, values, unit):
             return None
-        columns[role] = in_seconds(values, unit) if role == TIMESTAMP else values
+        if role == TIMESTAMP:
+            columns[role] = in_seconds(values, unit)
+        else:
+            columns[role] = values if role == RATING else narrow(values)
     return columns
 
 

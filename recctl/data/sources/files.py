@@ -6,11 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from recctl import progress
-from recctl.data.columns import COLUMNS
+from recctl.data.columns import USER
 from recctl.data.sources.delimited import read_delimited
 from recctl.data.sources.options import Format, ReadOptions, SourceTable
 from recctl.data.sources.streams import plain_name
@@ -41,20 +38,12 @@ def read_file(path: Path, options: ReadOptions) -> SourceTable:
             columns, skipped = read_lists(path, options)
         else:
             columns, skipped = read_delimited(path, options)
-    frame = pd.DataFrame(
-        {
-            role: columns[role] if isinstance(columns[role], np.ndarray) else columns[role].to_pandas()
-            for role in COLUMNS
-            if role in columns
-        },
-        copy=False,
-    )
-    provenance = {"file": str(path), "format": form, "rows_read": len(frame), "rows_skipped": 0, **skipped}
+    provenance = {"file": str(path), "format": form, "rows_read": len(columns[USER]), "rows_skipped": 0, **skipped}
     if path.is_file():
         provenance["bytes"] = path.stat().st_size
         if provenance["bytes"] <= _HASHED_BYTES:
             provenance["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return SourceTable(frame, provenance)
+    return SourceTable(columns, provenance)
 
 
 def _format(path: Path) -> Format:

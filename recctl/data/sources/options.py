@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal, get_args
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from recctl.data.columns import COLUMNS
 from recctl.errors import ConfigError
@@ -77,12 +80,32 @@ class SourceTable:
     """Interactions as read.
 
     Attributes:
-        frame: Columns `user_id`, `item_id`, and where the source has them `rating` and `timestamp`, in the order of the
-            file. Ids are int64 or text, ratings float32, timestamps seconds since 1970: int64, or float64 where some
-            are fractions.
+        columns: `user_id`, `item_id`, and where the source has them `rating` and `timestamp`, in the order of the file.
+            Ids are int64, int32 where they all fit, or Arrow text, as it is or dictionary-encoded; ratings float32;
+            timestamps seconds since 1970: int64, or float64 where some are fractions.
         provenance: Where the rows came from, in plain JSON values: what was read, `rows_read`, `rows_skipped`, the
             first skipped rows with the reason of each, and checksums.
     """
 
-    frame: pd.DataFrame
+    columns: dict[str, Any]
     provenance: dict[str, Any]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, provenance: dict[str, Any]) -> SourceTable:
+        """What some other program read."""
+        return cls({role: frame[role] for role in COLUMNS if role in frame}, provenance)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The columns as a table, ids int64 or text."""
+        roles = [role for role in COLUMNS if role in self.columns]
+        return pd.DataFrame({role: _as_column(self.columns[role]) for role in roles}, copy=False)
+
+
+def _as_column(values: Any) -> Any:
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return (values.cast(pa.large_string()) if pa.types.is_dictionary(values.type) else values).to_pandas()
+    return values.astype(np.int64) if values.dtype == np.int32 else values

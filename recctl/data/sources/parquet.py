@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recctl.data.columns import RATING, TIMESTAMP
 from recctl.data.sources import naming
 from recctl.data.sources.careful import Columns, Skipped, read_carefully
-from recctl.data.sources.cells import as_array, in_seconds, is_fit, is_text, per_second
+from recctl.data.sources.cells import as_array, in_seconds, is_fit, is_text, narrow, per_second
 from recctl.data.sources.faults import Faults
 from recctl.data.sources.options import ReadOptions
 from recctl.engines import map_threads, threads
@@ -23,6 +23,7 @@ from recctl.errors import DataError
 
 _SUFFIXES = (".parquet", ".pq", ".parq")
 _MAGIC = b"PAR1"
+_INT32 = np.iinfo(np.int32)
 
 
 def is_parquet(path: Path) -> bool:
@@ -60,6 +61,10 @@ def read_parquet(path: Path, options: ReadOptions) -> tuple[Columns, Skipped]:
                 raw = {role: table[role] for role in wanted}
                 label = partial(_label, dataset)
                 return read_carefully(raw, np.arange(len(table)), Faults(), options, place, label)
+            columns = {
+                role: narrow(values) if kinds[role] == pa.int64() and role != TIMESTAMP else values
+                for role, values in columns.items()
+            }
     except (pa.ArrowException, OSError, TypeError) as error:
         raise DataError(f"{place}: can't be read: {str(error).splitlines()[0]} (truncated or damaged?)") from error
     if TIMESTAMP in columns:
@@ -103,23 +108,27 @@ def _read_file(
     """A single file's columns, on all threads; None where a value needs a closer look.
 
     Arrow gives a column in many pieces that have to be copied to be one array, or reads it on one thread. Here a column
-    is read in one piece, which is used as it is, unless it alone would keep a thread longer than its share.
+    is read in one piece, which is used as it is, unless it alone would keep a thread longer than its share, or holds
+    ids: these are read a row group at a time into an array of int32, if the file says that they fit, and text as the
+    places of its distinct values.
     """
     import pyarrow.parquet as pq
 
     metadata = pq.read_metadata(path)
-    pieces = _pieces(metadata, wanted, kinds)
+    short = {role for role, kind in kinds.items() if kind == pa.int64() and _fit_int32(metadata, role, wanted[role])}
+    pieces = _pieces(metadata, wanted, kinds, short)
     begins = np.cumsum([0, *(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))])
     count = Counter(role for role, _ in pieces)
     whole = {
-        role: np.empty(metadata.num_rows, kinds[role].to_pandas_dtype())
+        role: np.empty(metadata.num_rows, np.int32 if role in short else kinds[role].to_pandas_dtype())
         for role in wanted
-        if count[role] > 1 and not is_text(kinds[role])
+        if (count[role] > 1 or role in short) and not is_text(kinds[role])
     }
 
     def read(piece: tuple[str, NDArray[np.int64]]) -> Any:
         role, groups = piece
-        with pq.ParquetFile(path, metadata=metadata, pre_buffer=True) as file:
+        distinct = [wanted[role]] if is_text(kinds[role]) else None
+        with pq.ParquetFile(path, metadata=metadata, pre_buffer=True, read_dictionary=distinct) as file:
             column = file.read_row_groups(groups.tolist(), columns=[wanted[role]], use_threads=False).column(0)
         values = _values(role, column, kinds[role], options)
         if values is not None and role in whole:
@@ -138,11 +147,27 @@ def _read_file(
     }
 
 
+def _fit_int32(metadata: Any, role: str, name: str) -> bool:
+    """Whether a column holds ids that are all int32, by what the file says of its row groups."""
+    if role == TIMESTAMP:
+        return False
+    leaf = _leaves(metadata)[name]
+    told = [metadata.row_group(group).column(leaf).statistics for group in range(metadata.num_row_groups)]
+    return all(
+        each is not None and each.has_min_max and _INT32.min <= int(each.min) and int(each.max) <= _INT32.max
+        for each in told
+    )
+
+
+def _leaves(metadata: Any) -> dict[str, int]:
+    return {metadata.schema.column(leaf).path: leaf for leaf in range(metadata.num_columns)}
+
+
 def _pieces(
-    metadata: Any, wanted: Mapping[str, str], kinds: Mapping[str, pa.DataType]
+    metadata: Any, wanted: Mapping[str, str], kinds: Mapping[str, pa.DataType], short: Collection[str]
 ) -> list[tuple[str, NDArray[np.int64]]]:
     """Each role with the row groups to read in one go; the largest columns first, their pieces in order."""
-    leaves = {metadata.schema.column(leaf).path: leaf for leaf in range(metadata.num_columns)}
+    leaves = _leaves(metadata)
     groups = np.arange(metadata.num_row_groups)
     sizes = {
         role: sum(metadata.row_group(int(group)).column(leaves[name]).total_uncompressed_size for group in groups)
@@ -151,6 +176,7 @@ def _pieces(
     share = max(1, sum(sizes.values()) / threads())
     # Text is never copied to one array, and decodes faster in small pieces.
     counts = {role: 16 * threads() if is_text(kinds[role]) else -int(-sizes[role] // share) for role in wanted}
+    counts |= dict.fromkeys(short, len(groups))
     return [
         (role, part)
         for role in sorted(wanted, key=lambda role: -sizes[role])
@@ -162,11 +188,22 @@ def _values(role: str, column: pa.ChunkedArray, kind: pa.DataType | None, option
     """A column as an array, or as Arrow text; None where a value or a type needs a closer look."""
     if kind is None or column.null_count:
         return None
-    cast = column.cast(kind, safe=False)
     if is_text(kind):
-        return None if any(_has_empty(chunk) for chunk in cast.chunks) else cast
+        return _distinct(column, kind)
+    cast = column.cast(kind, safe=False)
     values = as_array(cast)
     return values if is_fit(role, values, per_second(column.type, options)) else None
+
+
+def _distinct(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
+    """Text as the places of its distinct values; None where some of it is empty or missing."""
+    chunks = (column if pa.types.is_dictionary(column.type) else column.dictionary_encode()).chunks
+    cast = [
+        pa.DictionaryArray.from_arrays(chunk.indices.cast(pa.int32()), chunk.dictionary.cast(kind)) for chunk in chunks
+    ]
+    if any(chunk.null_count or chunk.dictionary.null_count or _has_empty(chunk.dictionary) for chunk in cast):
+        return None
+    return pa.chunked_array(cast, pa.dictionary(pa.int32(), kind))
 
 
 def _has_empty(chunk: pa.Array) -> bool:
