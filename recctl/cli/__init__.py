@@ -46,12 +46,12 @@ def run(arguments: list[str]) -> int:
     """
     for verb in _VERBS:
         import_module(f"recctl.cli.{verb}")
-    from recctl.cli.app import Settings, app, settings
+    from recctl.cli.app import Settings, settings
 
     settings.__dict__.update(Settings().__dict__)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return int(app(arguments, prog_name="recctl", standalone_mode=False) or 0)
+        return int(_called(arguments) or 0)
     except RecctlError as error:
         return _failed(error, error.exit_code, str(error))
     except KeyboardInterrupt:
@@ -69,6 +69,19 @@ def run(arguments: list[str]) -> int:
         if type(error).__name__ == "Abort":
             return 130
         return _failed(error, 1, f"unforeseen: {type(error).__name__}: {error}; --debug shows where")
+
+
+def _called(arguments: list[str]) -> Any:
+    from recctl.cli.app import app
+
+    def call() -> Any:
+        return app(arguments, prog_name="recctl", standalone_mode=False)
+
+    if "WORLD_SIZE" not in os.environ:  # as torchrun sets it
+        return call()
+    from recctl.cli.several import called
+
+    return called(arguments, call)
 
 
 def _interrupt(*_: Any) -> NoReturn:

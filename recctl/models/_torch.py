@@ -18,6 +18,7 @@ import pandas as pd
 from recctl import rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array
+from recctl.engines import processes
 from recctl.errors import ConfigError, UnsupportedError
 from recctl.models._in_epochs import EpochRecommender
 from recctl.models._validation import NDCG
@@ -137,9 +138,21 @@ class TorchRecommender(EpochRecommender):
         return NDCG(self, validation)
 
     def _epoch(self, interactions: InteractionDataset) -> float:
-        loss = self._live().epoch(interactions, self.chosen_epoch)
+        live = self._live()
+        live.announce(self.chosen_epoch)
+        loss = live.epoch(interactions, self.chosen_epoch)
         self._drop_derived()
         return loss
+
+    def assist(self, interactions: InteractionDataset) -> None:
+        """Take part in the training of such a model that another process leads, epoch by epoch until it is over."""
+        self._begin(self._usable(interactions))
+        while (said := processes.hear()) is not None:
+            if said["state"] is not None:
+                self.set_training_state(said["state"])
+            self.chosen_epoch = said["epoch"]
+            self._epoch(interactions)
+        vars(self).pop("_training", None)
 
     def _live(self) -> Training:
         """The network and optimiser as training left them."""
@@ -234,7 +247,8 @@ class TorchRecommender(EpochRecommender):
     @property
     def batch_size_of_last_epoch(self) -> int:
         """What it computed at once: less than `batch_size`, if memory ran out."""
-        return self._live().batch_size
+        live = self._live()
+        return min(self.batch_size, live.batch_size * live.world)
 
     # ---- states
 

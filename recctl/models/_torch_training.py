@@ -5,7 +5,6 @@ Imported by `_torch` when there is something to train; this module imports torch
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
@@ -18,7 +17,7 @@ from torch import distributed
 from recctl import progress, rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array
-from recctl.engines import torch_threads
+from recctl.engines import processes, torch_threads
 from recctl.errors import ArtifactError, ConfigError, TrainingError
 
 if TYPE_CHECKING:
@@ -34,7 +33,8 @@ class Training:
     """What training of a model holds beside its weights.
 
     In each of several processes (torchrun) a step's batch is cut into as many parts as there are processes, each
-    computes one, and gradients are summed: the result is that of one process, rounding aside, without dropout.
+    computes one, and gradients are summed: the result is that of one process, rounding aside, without dropout. Where
+    one leads (`recctl.engines.processes`), it tells the others of each epoch, and what they can't know to begin with.
 
     Attributes:
         network: The network; its parameters are views of the model's weights, on a GPU of a copy of them.
@@ -45,7 +45,8 @@ class Training:
 
     def __init__(self, model: TorchRecommender) -> None:
         self.model = model
-        self.rank, self.world = _processes()
+        self.rank, self.world = processes.joined()
+        self._in_step = False  # whether the others have the same weights and moments
         self.device = check_device(model.name, model.device, model.precision, self.rank)
         self.network = model._network().to(self.device)
         _require_fit(model, self.network)
@@ -78,6 +79,12 @@ class Training:
         return sum(parameter.numel() for parameter in network.parameters())
 
     # ---- epochs
+
+    def announce(self, epoch: int) -> None:
+        """Tell those who are led that this epoch begins."""
+        if processes.is_leading():
+            processes.tell({"epoch": epoch, "state": None if self._in_step else self.model.training_state()})
+            self._in_step = True
 
     def epoch(self, interactions: InteractionDataset, epoch: int) -> float:
         """Go through the batches of an epoch (from 0); returns the mean loss."""
@@ -165,7 +172,11 @@ class Training:
             BaseException: It was something else.
         """
         out = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
-        if not out or self.world > 1:
+        if self.world > 1:
+            name = self.model.name
+            why = f"out of memory; lower batch_size, which is {self.model.batch_size}" if out else _lost(error)
+            raise TrainingError(f"{name}: process {self.rank} of {self.world}: {why}") from error
+        if not out:
             raise error
         if self.batch_size == 1:
             raise TrainingError(
@@ -186,6 +197,7 @@ class Training:
 
     def pull(self) -> None:
         """Take the model's weights to the device; on a CPU they are the same memory."""
+        self._in_step = False
         if self.device.type != "cpu":
             self._flat.copy_(torch.from_numpy(self.model.weights))
 
@@ -201,6 +213,7 @@ class Training:
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Be as `state` says."""
+        self._in_step = False
         own = self._optimizer.state_dict()
         kept = {name: _from_plain(value) for name, value in state["optimizer"].items()}
         self._optimizer.load_state_dict({**own, "state": {0: kept} if kept else {}})
@@ -277,15 +290,9 @@ def _computed_in(precision: str, device: torch.device) -> torch.dtype | None:
     return _TYPES.get(precision)
 
 
-def _processes() -> tuple[int, int]:
-    """This process's number, and how many train together: those that torchrun started, if it did."""
-    if not distributed.is_available():
-        return 0, 1
-    if not distributed.is_initialized():
-        if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "MASTER_ADDR" not in os.environ:
-            return 0, 1
-        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    return distributed.get_rank(), distributed.get_world_size()
+def _lost(error: BaseException) -> str:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return f"another may be lost: {reason}; start all of them again to go on"
 
 
 def _to_plain(value: Any) -> Any:

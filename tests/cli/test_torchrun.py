@@ -1,0 +1,79 @@
+"""One training in two processes, from the command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recctl import RunStore, load_model
+from tests.conftest import SMALL
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "recctl"]
+CONFIG = SMALL.replace(
+    "{name: ease, params: {l2_reg: 50.0}}",
+    "{name: ncf, params: {embedding_dim: 8, hidden_layers: [8], epochs: 40, batch_size: 128, device: cpu, dropout: 0}}",
+)
+
+
+def torchrun(*arguments: str) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*TORCHRUN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def second_of(launcher: subprocess.Popen) -> int:
+    """The process that is led."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"PPid:\t{launcher.pid}\n" in (folder / "status").read_text() and (
+                b"\0RANK=1\0" in b"\0" + (folder / "environ").read_bytes()
+            ):
+                return int(folder.name)
+        except OSError:
+            continue
+    raise AssertionError("there is no second process")
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found by /proc")
+def test_a_training_that_loses_a_process_goes_on_and_ends_as_in_one_process(recctl, workdir: Path) -> None:
+    (workdir / "ncf.yaml").write_text(CONFIG + "training: {refit: true}\n")
+    launcher = torchrun("train", "ncf.yaml")
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline and launcher.poll() is None:
+        histories = list((workdir / "runs").glob("*/history.jsonl"))
+        if histories and histories[0].read_text().count("\n") >= 3:
+            break
+        time.sleep(0.01)
+    os.kill(second_of(launcher), signal.SIGKILL)
+    _, told = launcher.communicate(timeout=100)
+    assert launcher.returncode
+    (run,) = RunStore(workdir / "runs").runs()  # only one of the processes keeps a run
+    # The launcher ends the first process as soon as it misses the second: it may come to tell why, or not.
+    assert run.status in ("failed", "interrupted", "died"), told
+
+    launcher = torchrun("train", "--resume", run.id, "--json", "-q")
+    said, told = launcher.communicate(timeout=100)
+    assert launcher.returncode == 0, told
+    assert json.loads(said)["status"] == "complete"
+    done = recctl("train", "ncf.yaml", "--json")
+    assert done.code == 0, done.err
+    alone = done.json
+    for version in ("v1", "v2"):
+        far, here = (load_model(path / "models" / f"{version}.pkl") for path in (run.path, Path(alone["path"])))
+        np.testing.assert_allclose(far.weights, here.weights, rtol=1e-2, atol=1e-4)
+    assert json.loads(said)["metrics"]["test"] == pytest.approx(alone["metrics"]["test"], abs=0.02)
+
+
+def test_what_can_not_be_shared_is_refused(workdir: Path) -> None:
+    (workdir / "ncf.yaml").write_text(CONFIG)
+    launcher = torchrun("tune", "ncf.yaml")
+    _, told = launcher.communicate(timeout=100)
+    assert "error: torchrun is for recctl train, fit, compare; run recctl tune without it" in told
+    assert not (workdir / "runs").exists()
