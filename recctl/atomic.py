@@ -16,17 +16,30 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     What stood at `path` stays until then, and stays for good if the block raises or the process dies.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.parent / f".{secrets.token_hex(8)}.tmp"
-    try:
-        with beside.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with beside.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except BaseException:
+            with suppress(OSError):  # why it failed is what counts
+                beside.unlink(missing_ok=True)
+            raise
         _sync_folder(path.parent)
-    except BaseException:
-        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let the system's errors in the block name a file: that of a write names none, or one that is gone again."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or Path(os.fsdecode(error.filename)).suffix == ".tmp":
+            error.filename, error.filename2 = str(path), None
         raise
 
 

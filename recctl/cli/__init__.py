@@ -5,6 +5,7 @@ Importing this package imports neither numpy nor anything else that is slow: ver
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -32,6 +33,8 @@ _VERBS = (
     "config",
 )
 
+_INTERRUPTED = 130
+
 
 def main() -> NoReturn:
     """Run the command line; ends the process with the exit code of the design."""
@@ -44,30 +47,32 @@ def run(arguments: list[str]) -> int:
     Returns:
         0 done, 1 unforeseen, 2 usage or config, 3 data, 4 run or model, 5 training, 6 an assertion, 130 interrupted.
     """
-    for verb in _VERBS:
-        import_module(f"recctl.cli.{verb}")
-    from recctl.cli.app import Settings, settings
-
-    settings.__dict__.update(Settings().__dict__)
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return int(_called(arguments) or 0)
+        signal.signal(signal.SIGTERM, _interrupt)
+        for verb in _VERBS:
+            import_module(f"recctl.cli.{verb}")
+        from recctl.cli.app import Settings, settings
+
+        settings.__dict__.update(Settings().__dict__)
+        code = int(_called(arguments) or 0)
+        return _interrupted() if code == _INTERRUPTED else code  # Typer makes of an interruption its code
     except RecctlError as error:
         return _failed(error, error.exit_code, str(error))
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return 130
+        return _interrupted()
     except BrokenPipeError:  # the reader of our output has gone; so it is done
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MemoryError as error:
         return _failed(error, 5, "out of memory; use less data, a smaller model, or a machine with more")
+    except OSError as error:
+        return _failed(error, 4, _of_the_system(error))
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of the command line's own
             error.show()
             return int(error.exit_code)
-        if type(error).__name__ == "Abort":
-            return 130
+        if type(error).__name__ == "Abort":  # somebody has answered no
+            return _INTERRUPTED
         return _failed(error, 1, f"unforeseen: {type(error).__name__}: {error}; --debug shows where")
 
 
@@ -86,6 +91,25 @@ def _called(arguments: list[str]) -> Any:
 
 def _interrupt(*_: Any) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def _interrupted() -> int:
+    sys.stderr.write("interrupted\n")
+    return _INTERRUPTED
+
+
+def _of_the_system(error: OSError) -> str:
+    """What the system refused, and what helps."""
+    where = f"{error.filename}: " if error.filename else ""
+    helps = {
+        errno.ENOSPC: "make room, or choose another place with --runs-dir",
+        errno.EDQUOT: "make room, or choose another place with --runs-dir",
+        errno.EROFS: "choose another place with --runs-dir",
+        errno.EACCES: "change who may, or choose another place with --runs-dir",
+        errno.EIO: "look at the disk and what the system's log says of it",
+    }
+    help_ = helps.get(error.errno or 0)
+    return f"{where}{error.strerror or error}" + (f"; {help_}" if help_ else "")
 
 
 def _failed(error: BaseException, code: int, message: str) -> int:

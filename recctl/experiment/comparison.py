@@ -163,9 +163,7 @@ def _begin(
         own = resolved(contender.loaded)
         config["models"].append({"label": contender.label, **own["model"], "training": own["training"]})
     source = Path(config["data"]["source"]).name.split(".")[0] or "data"
-    run = Run.create(store.root, f"compare-{source}"[:60], "compare", config)
-    run.metadata["labels"] = [contender.label for contender in contenders]
-    run.metadata["compared"] = [
+    compared = [
         {
             "label": c.label,
             "seed": seed,
@@ -177,16 +175,20 @@ def _begin(
         for c in contenders
         for seed in _seeds(c, repeats)
     ]
+    facts = {
+        "labels": [contender.label for contender in contenders],
+        "compared": compared,
+        "comparison": {"terms": asdict(terms), "repeats": asdict(repeats)},
+    }
     existing = contenders[0].run
+    parts = None
     if prepared is not None:
-        run.save_split(prepared.split.parts)
-        run.metadata |= prepared.record
+        parts = prepared.split.parts
+        facts |= prepared.record
     elif existing is not None:
-        run.save_split(existing.split_parts())
-        run.metadata |= {name: existing.metadata[name] for name in ("data", "split")}
-    run.metadata["comparison"] = {"terms": asdict(terms), "repeats": asdict(repeats)}
-    run.save_metadata()
-    return run
+        parts = existing.split_parts()
+        facts |= {name: existing.metadata[name] for name in ("data", "split")}
+    return Run.create(store.root, f"compare-{source}"[:60], "compare", config, parts, facts)
 
 
 def _base(contenders: list[Contender]) -> Contender:

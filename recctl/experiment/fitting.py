@@ -166,8 +166,8 @@ def measure_for(
 ) -> dict[str, float]:
     """Measure on interactions, and keep the figures with the run under a name."""
     measured = measure(model, relevant, history, config)
+    run.save_per_user({name: measured.per_user})  # first: figures that stand in metrics.json can be retraced
     run.add_metrics(name, measured.metrics)
-    run.save_per_user({name: measured.per_user})
     run.metadata.setdefault("evaluation", {})[name] = measured.record
     run.save_metadata()
     return measured.metrics

@@ -117,6 +117,17 @@ def evaluate(
         DataError: The data or the split are not what the run was made with.
         ArtifactError: The run has no model, or its files are damaged.
     """
+    with run.alone():
+        return _evaluate(run, on, data, metrics, k_values)
+
+
+def _evaluate(
+    run: Run,
+    on: fitting.Part | None,
+    data: LoadedConfig | None,
+    metrics: list[str] | None,
+    k_values: list[int] | None,
+) -> tuple[str, dict[str, float]]:
     loaded = load(run.path / "config.yaml")
     config = loaded.config
     changes = {"metrics": metrics, "k_values": k_values}

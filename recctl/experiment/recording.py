@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,7 +14,7 @@ from recctl import progress
 from recctl.config import Config, LoadedConfig
 from recctl.data.splitting import Split
 from recctl.engines import available_memory, peak_memory
-from recctl.errors import DataError, RecctlError, TrainingError
+from recctl.errors import ArtifactError, DataError, RecctlError, TrainingError
 from recctl.experiment import tracked
 from recctl.experiment.preparation import Prepared, prepare, resolved
 from recctl.experiment.tracked import trackers_of
@@ -56,13 +56,10 @@ def begin(
     source = Path(config.data.source)
     what = {"train": config.model.name, "fit": config.model.name, "split": "split"}
     label = f"{what.get(kind, f'{kind}-{config.model.name}')}-{source.name.split('.')[0] or source.name}"
-    run = Run.create(store.root, re.sub(r"[^A-Za-z0-9._-]+", "-", label)[:60], kind, resolved(loaded))
-    run.metadata |= {**prepared.record, "config": loaded.origin, "parent_run": parent.id if parent else None}
-    run.metadata |= facts
-    run.metadata["timings"]["prepare"] = seconds
-    run.metadata["memory"] = {"available_bytes": available_memory()}
-    run.save_split(prepared.split.parts)
-    run.save_metadata()
+    facts |= {**prepared.record, "config": loaded.origin, "parent_run": parent.id if parent else None}
+    facts |= {"timings": {"prepare": seconds}, "memory": {"available_bytes": available_memory()}}
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", label)[:60]
+    run = Run.create(store.root, name, kind, resolved(loaded), prepared.split.parts, facts)
     for note in prepared.notes:
         run.log(f"note: {note}")
         progress.notice(note)
@@ -80,23 +77,31 @@ def recorded(run: Run, config: Config | None = None, *, resumed: bool = False) -
         if config:
             tracked.begin(trackers, run, config, resumed)
         yield trackers
+        tracked.end(trackers, run, "complete")
+        run.log("complete")
+        _end(run, "complete")
     except KeyboardInterrupt:
-        run.log("interrupted")
         tracked.end(trackers, run, "interrupted")
-        _end(run, "interrupted")
+        _broken_off(run, "interrupted", "interrupted")
         progress.notice(f"interrupted; go on with: {resuming_command(run)}")
         raise
     except BaseException as error:
         message = str(error) if isinstance(error, RecctlError) else f"{type(error).__name__}: {error}"
-        run.log(traceback.format_exc())
-        _end(run, "failed", message)
+        _broken_off(run, "failed", traceback.format_exc(), message)
         tracked.end(trackers, run, "failed")
         if isinstance(error, TrainingError | MemoryError):
             progress.notice(f"what to try: recctl diagnose {run.id}")
+        if isinstance(error, OSError | ArtifactError):
+            progress.notice(f"when that is mended, go on with: {resuming_command(run)}")
         raise
-    tracked.end(trackers, run, "complete")
-    run.log("complete")
-    _end(run, "complete")
+
+
+def _broken_off(run: Run, status: Status, text: str, error: str | None = None) -> None:
+    """Note why, where there is room for it. Where there is none, the run is one whose process died."""
+    with suppress(OSError):
+        run.log(text)
+    with suppress(OSError):
+        _end(run, status, error)
 
 
 def _end(run: Run, status: Status, error: str | None = None) -> None:

@@ -6,9 +6,11 @@ import io
 import json
 import os
 import secrets
+import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from recctl import artifacts, atomic
+from recctl import artifacts, atomic, locking
 from recctl.config import to_yaml
 from recctl.errors import ArtifactError, ConfigError
 from recctl.runs.environment import environment
@@ -40,6 +42,7 @@ class Run:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.metadata: dict[str, Any] = {}
+        self._held: int | None = None
 
     @property
     def id(self) -> str:
@@ -47,14 +50,24 @@ class Run:
         return self.path.name
 
     @classmethod
-    def create(cls, root: Path, label: str, kind: str, config: dict[str, Any]) -> Run:
-        """Make a new run directory under `root`.
+    def create(
+        cls,
+        root: Path,
+        label: str,
+        kind: str,
+        config: dict[str, Any],
+        parts: NDArray[np.uint8] | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Make a new run directory under `root`. It is a run, that can be gone on with, once all of this stands in it.
 
         Args:
             root: The runs directory; made if missing.
             label: What stands between the time and the random end of the id: `ease-movielens-100k`.
             kind: "train", "fit" or "split".
             config: The config with every default filled in.
+            parts: The part code of every interaction.
+            facts: What else stands in the metadata.
         """
         now = datetime.now(UTC)
         root.mkdir(parents=True, exist_ok=True)
@@ -65,7 +78,6 @@ class Run:
                 break
             except FileExistsError:
                 continue
-        atomic.write_bytes(run.path / "config.yaml", to_yaml(config).encode())
         run.metadata = {
             "run_id": run.id,
             "kind": kind,
@@ -76,8 +88,16 @@ class Run:
             "timings": {},
             "models": [],
             "test_looks": 0,
+            **(facts or {}),
         }
-        run.begin()
+        try:
+            atomic.write_bytes(run.path / "config.yaml", to_yaml(config).encode())
+            if parts is not None:
+                run.save_split(parts)
+            run.begin()
+        except BaseException:
+            shutil.rmtree(run.path, ignore_errors=True)
+            raise
         return run
 
     @classmethod
@@ -98,7 +118,12 @@ class Run:
     # ---- status
 
     def begin(self) -> None:
-        """Say that this process works on the run."""
+        """Say that this process works on the run; no other may until `end`.
+
+        Raises:
+            ConfigError: Another does, or has since this one looked.
+        """
+        self._hold()
         self.metadata["status"] = "running"
         self.metadata["process"] = {
             "pid": os.getpid(),
@@ -114,7 +139,48 @@ class Run:
         self.metadata["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         if error:
             self.metadata["error"] = error
-        self.save_metadata()
+        try:
+            self.save_metadata()
+        finally:
+            self._release()
+
+    def _hold(self) -> None:
+        if self._held is not None:
+            return
+        try:
+            self._held = locking.hold(self.path)
+        except BlockingIOError:
+            raise ConfigError(f"{self.id}: another process is working on it") from None
+        if (self.path / "metadata.json").exists() and self._read_json("metadata.json") != self.metadata:
+            self._release()
+            raise ConfigError(f"{self.id}: another process has worked on it meanwhile; look at it again")
+
+    def _release(self) -> None:
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """A block in which this process alone changes the figures of a run that is at rest; waits for others that do.
+
+        Raises:
+            ConfigError: One works on the run, which may take any time.
+        """
+        if self._held is not None:
+            yield
+            return
+        try:
+            held = locking.hold(self.path)
+        except BlockingIOError:
+            Run.open(self.path).require_idle()
+            held = locking.hold(self.path, wait=True)
+        try:
+            self.metadata = self._read_json("metadata.json")
+            yield
+        finally:
+            if held is not None:
+                os.close(held)
 
     @property
     def status(self) -> Status:
@@ -252,7 +318,8 @@ class Run:
 
     def log(self, text: str) -> None:
         """Append a line to log.txt."""
-        with (self.path / "log.txt").open("a", encoding="utf-8") as file:
+        path = self.path / "log.txt"
+        with atomic.naming(path), path.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}\n")
 
     def _write_json(self, name: str, value: Any) -> None:
@@ -300,7 +367,9 @@ def _process_start(pid: int) -> str | None:
     try:
         # Field 22: clock ticks since boot. Counted after the command in parentheses, which may hold spaces.
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[19]
+            fields = file.read().rpartition(")")[2].split()
+            # One that has ended stays in the table until its parent asks; some containers' first process never does.
+            return None if fields[0] in "ZX" else fields[19]
     except (OSError, IndexError):
         pass
     if os.path.isdir("/proc/self"):

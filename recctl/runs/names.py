@@ -12,10 +12,12 @@ import os
 import re
 import secrets
 import socket
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from recctl import atomic
 from recctl.errors import ArtifactError, ConfigError
 
 RESERVED = ("latest", "best")
@@ -137,17 +139,20 @@ class Names:
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
         beside = folder / f".{secrets.token_hex(8)}.tmp"
+        target = folder / f"{number:06d}.json"
         try:
-            with beside.open("x", encoding="utf-8") as file:
-                json.dump(asdict(move), file)
-                file.flush()
-                os.fsync(file.fileno())
-            # Unlike a rename, a link never replaces what is there.
-            os.link(beside, folder / f"{number:06d}.json")
+            with atomic.naming(target):
+                with beside.open("x", encoding="utf-8") as file:
+                    json.dump(asdict(move), file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                # Unlike a rename, a link never replaces what is there.
+                os.link(beside, target)
         except FileExistsError:
             return None
         finally:
-            beside.unlink(missing_ok=True)
+            with suppress(OSError):  # whether the name was moved is what counts
+                beside.unlink(missing_ok=True)
         return move
 
 

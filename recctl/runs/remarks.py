@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from recctl import atomic
+from recctl import atomic, locking
 from recctl.errors import ArtifactError, ConfigError
 from recctl.runs.directory import Run
 
@@ -47,7 +47,9 @@ def change(run: Run, add: Iterable[str] = (), remove: Iterable[str] = (), note: 
     for tag in add:
         if not re.fullmatch(r"[\w.:/+-]{1,64}", tag):
             raise ConfigError(f"tag {tag!r}: must be 1 to 64 letters, digits or any of _ . : / + -")
-    now = read(run)
-    found = Remarks(sorted({*now.tags, *add} - {*remove}), now.note if note is None else note)
-    atomic.write_bytes(run.path / _FILE, (json.dumps(found._asdict(), indent=2, ensure_ascii=False) + "\n").encode())
+    with locking.held(run.path / "config.yaml"):  # not the run: one that is under way can be remarked on
+        now = read(run)
+        found = Remarks(sorted({*now.tags, *add} - {*remove}), now.note if note is None else note)
+        text = json.dumps(found._asdict(), indent=2, ensure_ascii=False) + "\n"
+        atomic.write_bytes(run.path / _FILE, text.encode())
     return found

@@ -122,7 +122,7 @@ def _remarks(run: Run) -> Iterator[Fault]:
 
 def _exports(run: Run) -> Iterator[Fault]:
     """The files of every export have the hashes that its manifest says."""
-    for path in sorted((run.path / "exports").glob("*/manifest.json")):
+    for path in sorted((run.path / "exports").glob("[!.]*/manifest.json")):  # with a dot: one that is being made
         folder = f"exports/{path.parent.name}"
         try:
             files: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["files"]

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from recctl import engines
 from recctl.config import Config
 from recctl.data import sharing
-from recctl.errors import TrainingError
+from recctl.errors import RecctlError, TrainingError
 from recctl.tuning.study import Outcome
 from recctl.tuning.trials import Task, Workbench
 
@@ -133,6 +133,8 @@ class Processes:
                 over += self._buried(worker)
                 continue
             assert worker.task is not None
+            if isinstance(said, Exception):
+                raise said
             if isinstance(said, Outcome):
                 over.append((worker.task.number, said))
                 worker.task = None
@@ -212,7 +214,12 @@ def _work(
 
     try:
         while True:
-            end.send(workbench.run(end.recv(), report))
+            task = end.recv()
+            try:
+                said: Outcome | Exception = workbench.run(task, report)
+            except (OSError, RecctlError) as error:
+                said = error
+            end.send(said)
     except (EOFError, OSError):
         return
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Literal
 
 import optuna
 import sqlalchemy
 
-from recctl.errors import ConfigError, DataError
+from recctl.errors import ArtifactError, ConfigError, DataError
 from recctl.runs.environment import without_password
 
 # The attribute of a study that says what it is of.
@@ -37,6 +38,32 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
     except Exception as error:  # whatever a database driver raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(f"storage {without_password(url)}: can't be opened: {reason}") from error
+
+
+def own_storage(path: Path) -> optuna.storages.RDBStorage:
+    """The database in a run.
+
+    Raises:
+        ArtifactError: It can't be made, or is damaged.
+    """
+    try:
+        return open_storage(f"sqlite:///{path}")
+    except ConfigError as error:
+        raise ArtifactError(str(error)) from error
+
+
+@contextmanager
+def failures_told(where: str) -> Iterator[None]:
+    """A block in which a database that fails is an error of ours.
+
+    Raises:
+        ArtifactError: It has; names it and why.
+    """
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+        reason = without_password(str(error.__cause__ or error).splitlines()[0])
+        raise ArtifactError(f"{where}: {reason}; the trials that were told before are kept") from error
 
 
 def open_study(

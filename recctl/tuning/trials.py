@@ -65,7 +65,11 @@ class Workbench:
         try:
             with reused():
                 return self._run(task, report)
+        except OSError:  # a full disk is no fault of the trial's; it is run again when that is mended
+            raise
         except RecctlError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
             return Outcome("failed", error=str(error), fit_seconds=perf_counter() - start)
         except MemoryError:
             return Outcome("failed", error="out of memory", fit_seconds=perf_counter() - start)

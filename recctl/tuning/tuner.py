@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic, sleep
 from typing import Any
 
@@ -27,7 +28,7 @@ from recctl.training.early_stopping import direction
 from recctl.tuning import results
 from recctl.tuning.pools import InProcess, Pool, Processes
 from recctl.tuning.sampling import StrategySampler
-from recctl.tuning.storage import open_storage, open_study
+from recctl.tuning.storage import failures_told, open_storage, open_study, own_storage
 from recctl.tuning.strategies import STRATEGIES, Strategy
 from recctl.tuning.study import Outcome, Study, Trial, outcome_of
 from recctl.tuning.trials import Task, Workbench
@@ -93,13 +94,17 @@ def resume(run: Run, storage: str | None = None, more: Sequence[str] = ()) -> bo
 
 
 def _search(run: Run, loaded: LoadedConfig, prepared: Prepared, shared: RDBStorage | None) -> None:
-    search = _Search(run, loaded, prepared, shared)
-    try:
-        with run.timed("search"):
-            search.run_trials()
-    finally:
+    with failures_told("the database of the trials" if shared else str(run.path / "study.db")):
+        search = _Search(run, loaded, prepared, shared)
+        try:
+            with run.timed("search"):
+                search.run_trials()
+        except BaseException:
+            with suppress(Exception):  # why it was broken off is what counts
+                results.write(run, search.study, loaded, search.monitors)
+            raise
         results.write(run, search.study, loaded, search.monitors)
-    search.finish()
+        search.finish()
 
 
 class _Search:
@@ -124,7 +129,7 @@ class _Search:
             "space": [str(dimension) for dimension in self.space.dimensions],
         }
         study = open_study(
-            shared or open_storage(f"sqlite:///{run.path / 'study.db'}"),
+            shared or own_storage(run.path / "study.db"),
             run.metadata["tuning"]["study"] or run.id,
             [direction(monitor) for monitor in self.monitors],
             identity,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recctl.errors import ArtifactError
+from recctl.errors import ArtifactError, ConfigError
 from recctl.runs import Run, RunStore
 
 CONFIG = {"seed": 1, "model": {"name": "ease"}}
@@ -51,6 +52,45 @@ def test_a_run_whose_process_is_gone_has_died(tmp_path: Path) -> None:
     run.end("failed", "why")
     assert Run.open(run.path).status == "failed"
     assert Run.open(run.path).metadata["error"] == "why"
+
+
+def test_two_who_work_on_one_run_keep_out_of_each_others_way(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    run.metadata["process"]["started"] = "another process's"
+    run.save_metadata()
+    first, second = Run.open(run.path), Run.open(run.path)
+    with pytest.raises(ConfigError, match="another process is working on it"):
+        first.begin()
+    run.end("interrupted")
+    with pytest.raises(ConfigError, match="another process has worked on it meanwhile"):
+        second.begin()
+    with Run.open(run.path).alone():
+        pass
+    third = Run.open(run.path)
+    third.begin()
+    with pytest.raises(ConfigError, match="another process is working on it"), Run.open(run.path).alone():
+        pass
+    third.end("complete")
+
+
+def test_figures_are_added_to_what_stands_there_now(tmp_path: Path) -> None:
+    make(tmp_path).end("complete")
+    first, second = (RunStore(tmp_path).resolve("latest") for _ in range(2))
+    for run, name in ((first, "a"), (second, "b")):
+        with run.alone():
+            run.metadata.setdefault("evaluation", {})[name] = {}
+            run.save_metadata()
+    assert set(Run.open(first.path).metadata["evaluation"]) == {"a", "b"}
+
+
+def test_a_run_that_could_not_be_begun_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device.*config\.yaml"):
+        make(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_metrics_add_up_and_are_plain_numbers(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def show(run_id: RunArgument) -> None:
         ["note", said.note or None],
         ["created", facts.get("created")],
         ["config", facts.get("config")],
-        ["data", f"{data.get('source')}, {data.get('interactions'):,} interactions, {data.get('hash', '')[:12]}"],
+        ["data", _data(data)],
         ["served by", data.get("mirror")],
         ["split", f"{split.get('strategy')}, {split.get('hash', '')[:12]}"],
         [
@@ -50,6 +50,10 @@ def show(run_id: RunArgument) -> None:
 
         console.tell(f"go on with: {resuming_command(run)}")
     console.document(common.describe(run, names=names, tags=said.tags, note=said.note, metadata=facts))
+
+
+def _data(facts: dict[str, Any]) -> str | None:
+    return f"{facts['source']}, {facts['interactions']:,} interactions, {facts['hash'][:12]}" if facts else None
 
 
 def _curves(run: Run) -> list[str]:
