@@ -36,8 +36,8 @@ _AHEAD = 16
 # A bundle that takes so many times as long as the usual one, and so many seconds, is begun a second time elsewhere.
 _SLOW, _LONG = 4.0, 2.0
 _BEAT = 1.0
-# What a worker process keeps of functions and shared values: what two alternating phases need, and one before them.
-_KEPT = 4
+# What a worker process keeps of functions and shared values: what two phases need that alternate.
+_KEPT = 6
 
 
 class OnRay:

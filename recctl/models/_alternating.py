@@ -43,22 +43,14 @@ class Given(NamedTuple):
         return Given(InteractionMatrix(starts, matrix.columns, matrix.values, matrix.n_columns), self.reg[begin:end])
 
 
-class Part(NamedTuple):
-    """Some rows of a side, and their factors."""
-
-    begin: int
-    end: int
-    factors: Float32Array
-
-
 class Done(NamedTuple):
-    """What became of a part.
+    """What became of some rows.
 
     Attributes:
-        factors: Those of the part itself, if they could be changed in place.
-        value: What is minimised, summed over its rows.
-        gram: Its part of the Gram matrix, `(n_factors, n_factors)`.
-        penalty: Its part of the regularisation.
+        factors: Theirs; those of the side itself, if they could be changed in place.
+        value: What is minimised, summed over them.
+        gram: Their part of the Gram matrix, `(n_factors, n_factors)`.
+        penalty: Their part of the regularisation.
     """
 
     factors: Float32Array
@@ -76,11 +68,14 @@ class _Work:
     """A step, and what it needs to be done anywhere."""
 
     given: Shared[Given]
+    factors: Shared[Float32Array]
     step: Step
 
-    def __call__(self, part: Part) -> Done:
-        given = self.given.value.rows(part.begin, part.end)
-        factors = part.factors if part.factors.flags.writeable else part.factors.copy()
+    def __call__(self, rows: tuple[int, int]) -> Done:
+        given = self.given.value.rows(*rows)
+        factors = self.factors.value[slice(*rows)]
+        if not factors.flags.writeable:
+            factors = factors.copy()
         with np.errstate(over="ignore", invalid="ignore"):  # checked where it matters
             return Done(factors, self.step(given, factors), *_measured(given.reg, factors))
 
@@ -94,11 +89,11 @@ def _measured(reg: Float32Array, factors: Float32Array) -> tuple[Float32Array, f
 class multiply:  # noqa: N801 - a function that can be sent
     """The step that makes factors the product of interactions with the other side's factors."""
 
-    other: Float32Array
+    other: Shared[Float32Array]
 
     def __call__(self, given: Given, factors: Float32Array) -> float:
         matrix = given.interactions
-        products.sparse_dense(matrix.starts, matrix.columns, matrix.values, self.other, factors)
+        products.sparse_dense(matrix.starts, matrix.columns, matrix.values, self.other.value, factors)
         return 0.0
 
 
@@ -117,6 +112,7 @@ class Side:
         self.interactions, self.reg, self._crew = interactions, reg, crew
         self._given = engines.current().share(Given(interactions, reg))
         self.factors = np.empty((interactions.n_rows, d), np.float32)
+        self._shared: Shared[Float32Array] | None = None
         work = interactions.starts + np.arange(interactions.n_rows + 1) * (d / 8)
         count = min(interactions.n_rows, n_tasks(float(work[-1]) * d))
         cuts = np.unique(np.searchsorted(work, np.linspace(0, work[-1], count + 1)).clip(0, interactions.n_rows))
@@ -138,15 +134,24 @@ class Side:
 
     def do(self, step: Step) -> None:
         """Take a step with all rows, on the engine in use, which gets what the step holds."""
-        parts = [Part(begin, end, self.factors[begin:end]) for begin, end in self.tasks]
-        for at, done in enumerate(self._crew.each(_Work(self._given, step), parts)):
-            if done.factors is not parts[at].factors:
-                parts[at].factors[:] = done.factors
+        work = _Work(self._given, self.shared, step)
+        for at, done in enumerate(self._crew.each(work, self.tasks)):
+            if not np.may_share_memory(done.factors, self.factors):
+                self.factors[slice(*self.tasks[at])] = done.factors
             self.values[at], self._grams[at], self._penalties[at] = done[1:]
+        self._shared = None
+
+    @property
+    def shared(self) -> Shared[Float32Array]:
+        """The factors as they are, for tasks to read: sent once, and again when they have changed."""
+        if self._shared is None:
+            self._shared = engines.current().share(self.factors)
+        return self._shared
 
     def scale(self, factor: np.float32) -> None:
         """Multiply all factors by a number."""
         self.factors *= factor
+        self._shared = None
         measured = self._crew.here(
             lambda rows: _measured(self.reg[slice(*rows)], self.factors[slice(*rows)]), self.tasks
         )
@@ -162,6 +167,7 @@ class Side:
                 factors[:] = factors @ turn
 
         self._crew.here(of_piece, self._pieces)
+        self._shared = None
 
     def basis(self) -> tuple[Float32Array, Float32Array]:
         """The basis `(n_factors, n_factors)` in which the Gram matrix is diagonal, and its diagonal there."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from recctl import engines, progress, rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
+from recctl.engines import Shared
 from recctl.errors import DataError, TrainingError
 from recctl.kernels import products
 from recctl.kernels.least_squares import conjugate_gradients
@@ -239,12 +240,12 @@ class ALSRecommender(Recommender):
         """Factors to begin with, from one round of subspace iteration."""
         random = rng.stream(self.seed, "init")
         items.factors[:] = random.standard_normal(items.factors.shape, np.float32)
-        users.do(multiply(items.factors))
+        users.do(multiply(items.shared))
         turn, spectrum = users.basis()
         kept: Float32Array = np.maximum(spectrum, max(1e-6 * float(spectrum[-1]), 1e-30)).astype(np.float32)
         users.turn((turn / np.sqrt(kept)).astype(np.float32))
-        items.do(multiply(users.factors))
-        users.do(multiply(items.factors))
+        items.do(multiply(users.shared))
+        users.do(multiply(items.shared))
         for side in (users, items):
             size = np.sqrt(np.square(side.factors).mean(dtype=np.float64) * self.n_factors)
             side.scale(np.float32(np.sqrt(_INITIAL_SIZE) / size if size else 0))
@@ -266,7 +267,7 @@ class ALSRecommender(Recommender):
                 if iteration > 1 and losses[-2] - losses[-1] <= self.tol * losses[-2]:
                     break
             if iteration < self.n_iterations:
-                users.do(self._step(items.factors, _NO_TURN, exact=True))
+                users.do(self._step(items.shared, _NO_TURN, exact=True))
                 losses[-1] = constant + users.values.sum() + items.penalty
         return losses
 
@@ -277,23 +278,23 @@ class ALSRecommender(Recommender):
         fixed.turn(turn * np.float32(scale))
         fixed.penalty *= scale**2
         self.spectrum = spectrum * np.float32(scale**2 if self.implicit else 0)
-        own.do(self._step(fixed.factors, turn / np.float32(scale), exact=exact))
+        own.do(self._step(fixed.shared, turn / np.float32(scale), exact=exact))
 
-    def _step(self, fixed: Float32Array, turn: Float32Array, *, exact: bool) -> Step:
+    def _step(self, fixed: Shared[Float32Array], turn: Float32Array, *, exact: bool) -> Step:
         # A clone holds the hyperparameters and nothing that would have to be sent with them.
         return partial(self.clone()._solve_part, self.spectrum, fixed, turn, exact)
 
     def _solve_part(
         self,
         spectrum: Float32Array,
-        fixed: Float32Array,
+        fixed: Shared[Float32Array],
         turn: Float32Array,
         exact: bool,
         given: Given,
         factors: Float32Array,
     ) -> float:
         matrix = given.interactions
-        problem = matrix.starts, matrix.columns, matrix.values, self._terms, fixed, spectrum, given.reg
+        problem = matrix.starts, matrix.columns, matrix.values, self._terms, fixed.value, spectrum, given.reg
         if exact or self.solver == "cholesky":
             return float(blocks(*problem, factors, 0, len(factors), self.n_factors, True))
         factors[:] = factors @ turn
