@@ -25,9 +25,7 @@ def train(loaded: LoadedConfig, store: RunStore | None = None) -> Run:
     Raises:
         RecctlError: What went wrong; a run that was begun says so in its metadata.
     """
-    require_one_model(loaded)
-    require_trackers(loaded.config)
-    refuse_hopeless(loaded.config)
+    _require_possible(loaded)
     with engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded)
         run = begin(store or RunStore(), loaded, "train", prepared, seconds)
@@ -60,9 +58,7 @@ def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None 
         store: Where runs are kept.
         parent: A run whose split is used; made anew if None.
     """
-    require_one_model(loaded)
-    require_trackers(loaded.config)
-    refuse_hopeless(loaded.config)
+    _require_possible(loaded)
     with engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded, parent)
         run = begin(store or RunStore(), loaded, "fit", prepared, seconds, parent)
@@ -143,6 +139,14 @@ def _evaluate(
     if part == "validation":  # a model that was fitted on it can't be judged by it
         model = fitting.load_fitted(run, fitting.TRAIN) or model
     return part, fitting.evaluate_part(run, part, prepared, model, config)
+
+
+def _require_possible(loaded: LoadedConfig) -> None:
+    """Refuse what can't be done here, before anything is read."""
+    require_one_model(loaded)
+    require_trackers(loaded.config)
+    fitting.make(loaded.config).require_machine()
+    refuse_hopeless(loaded.config)
 
 
 def require_one_model(loaded: LoadedConfig) -> None:

@@ -115,10 +115,16 @@ class TorchRecommender(EpochRecommender):
 
     # ---- training
 
-    def _fit(self, interactions: InteractionDataset) -> None:
+    def require_machine(self) -> None:
+        """Refuse a device that isn't there."""
         from recctl.models import _torch_training
 
         _torch_training.check_device(self.name, self.device, self.precision)
+
+    def _fit(self, interactions: InteractionDataset) -> None:
+        from recctl.models import _torch_training
+
+        self.require_machine()
         self.weights = _torch_training.flattened(self._network())
 
     def _train(

@@ -398,6 +398,13 @@ class Recommender:
         self.require_room(interactions.n_users, interactions.n_items, len(interactions))
         return interactions
 
+    def require_machine(self) -> None:
+        """Refuse a fit that asks for what this machine has not.
+
+        Raises:
+            ConfigError: What it is, and the way out.
+        """
+
     def require_room(self, n_users: int, n_items: int, n_interactions: int, times: float = 1.0) -> None:
         """Refuse a fit that would not fit in memory.
 

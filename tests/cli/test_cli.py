@@ -165,6 +165,9 @@ def test_a_changed_model_is_refused(recctl: Any) -> None:
     assert "wrong hash" in done.err
 
 
+ABSENT = "cuda" if sys.platform == "darwin" else "mps"  # no machine has this one
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -187,6 +190,11 @@ def test_a_changed_model_is_refused(recctl: Any) -> None:
         (("runs", "rm", "nope", "--yes"), 4, "run 'nope': not in"),
         (("data", "describe", "empty.csv"), 3, "empty.csv"),
         (("fit", "nope"), 4, "run 'nope': not in"),
+        (
+            ("train", "small.yaml", "-s", "model.name=ncf", "-s", f"model.params.device={ABSENT}"),
+            2,
+            "device='auto' takes",
+        ),
     ],
 )
 def test_bad_input_gets_one_clear_message_and_its_code(
