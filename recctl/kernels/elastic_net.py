@@ -15,25 +15,12 @@ to be gained there, which makes it the measure by which features enter the worki
 
 from __future__ import annotations
 
+from functools import partial
+
 import numba
 import numpy as np
-from numba import types
 
-from recctl.kernels.compile import (
-    BOOL,
-    F32,
-    F32_2D,
-    FLOAT,
-    INT,
-    OUT_F32,
-    OUT_F32_2D,
-    OUT_F64,
-    OUT_I32,
-    OUT_I64,
-    OUT_U8,
-    VOID,
-    kernel,
-)
+from recctl.kernels.compile import BOOL, F32_2D, FLOAT, INT, OUT_F32, OUT_I32, OUT_I64, kernel
 
 # A working set's own Gram matrix stays in the second-level cache. A solution with more weights is found in turns, each
 # over the features where most is to be gained.
@@ -44,9 +31,12 @@ _CACHED = 4096
 _GATHERING = 8
 _APART = 256
 _RELAXED = {"contract", "reassoc", "nsz"}
+# In the machine code of the kernel itself: a compiled function that a kernel calls is another one in the process that
+# compiled both than in those that read them from the cache, and sums in another order.
+inlined = partial(numba.njit, forceinline=True, error_model="numpy")
 
 
-@kernel(FLOAT, F32, F32, INT, FLOAT, FLOAT, BOOL, OUT_F32, fastmath=_RELAXED)
+@inlined(fastmath=_RELAXED)
 def _gap(g, w, n, l1, l2, signed, terms):
     a = np.float32(l1)
     b = np.float32(l2)
@@ -61,14 +51,14 @@ def _gap(g, w, n, l1, l2, signed, terms):
     return total
 
 
-@numba.njit(fastmath=_RELAXED)
+@inlined(fastmath=_RELAXED)
 def _take_steps(g, n, row_p, row_q, row_r, row_s, p, q, r, s):
     """Bring the gradient up to date with four steps."""
     for j in range(n):
         g[j] -= p * row_p[j] + q * row_q[j] + r * row_r[j] + s * row_s[j]
 
 
-@kernel(INT, OUT_F32_2D, INT, OUT_F32, OUT_F32, FLOAT, FLOAT, BOOL, INT, FLOAT, OUT_F32, fastmath=_RELAXED)
+@inlined(fastmath=_RELAXED)
 def _descend(gram, n, g, w, l1, l2, signed, sweeps, enough, terms):
     """Sweep over the `n` features of a working set until its gap is at most `enough`; how many sweeps it took."""
     a = np.float32(l1)
@@ -108,7 +98,7 @@ def _descend(gram, n, g, w, l1, l2, signed, sweeps, enough, terms):
     return sweeps
 
 
-@kernel(types.int32, OUT_F32, INT, INT)
+@inlined()
 def _kth_largest(values, n, k):
     """The k-th largest of `n` values, none negative, as bits: these are ordered as the values are."""
     bits = values.view(np.int32)
@@ -123,7 +113,7 @@ def _kth_largest(values, n, k):
     return found
 
 
-@kernel(INT, F32_2D, INT, FLOAT, BOOL, OUT_I32)
+@inlined()
 def _candidates(gram, target, l1, screened, found):
     """The features a target may take, in ascending order; how many.
 
@@ -142,7 +132,7 @@ def _candidates(gram, target, l1, screened, found):
     return n
 
 
-@kernel(INT, OUT_F32, INT, OUT_U8, INT, OUT_I32, INT)
+@inlined()
 def _enlarge(terms, n, inside, step, members, size):
     """Take the `step` features with the largest terms into the working set; its new size."""
     for i in range(n):
@@ -158,7 +148,7 @@ def _enlarge(terms, n, inside, step, members, size):
     return size
 
 
-@kernel(VOID, F32_2D, OUT_I32, OUT_I32, INT, INT, OUT_F32_2D)
+@inlined()
 def _pack(gram, features, members, begin, end, rows):
     """Put what counts of the Gram matrix's rows of the members `begin..end` side by side."""
     for a in range(begin, end):
@@ -167,7 +157,7 @@ def _pack(gram, features, members, begin, end, rows):
             rows[a, i] = row[features[i]]
 
 
-@kernel(VOID, F32_2D, OUT_I32, OUT_I32, INT, INT, OUT_F32_2D)
+@inlined()
 def _extend(rows, row_of, members, begin, end, own):
     """Fill in a working set's own Gram matrix for the members `begin..end`, whose rows are `rows[row_of[...]]`."""
     for a in range(begin, end):
@@ -178,7 +168,7 @@ def _extend(rows, row_of, members, begin, end, own):
             own[b, a] = value
 
 
-@kernel(VOID, F32_2D, OUT_I32, INT, OUT_I32, INT, OUT_F32, OUT_F32, OUT_F32, fastmath=_RELAXED)
+@inlined(fastmath=_RELAXED)
 def _take_over(rows, row_of, n, members, size, own_w, w, g):
     """Bring the weights of a working set to all features, and their gradient up to date, two rows at a time."""
     last = -1
@@ -203,7 +193,7 @@ def _take_over(rows, row_of, n, members, size, own_w, w, g):
             g[i] -= last_step * other[i]
 
 
-@kernel(INT, OUT_I32, INT, OUT_F32, OUT_U8, OUT_F32_2D, INT)
+@inlined()
 def _drop_unused(members, size, w, inside, rows, n):
     """Leave those without a weight out of a working set, and their packed rows; its new size."""
     kept = 0
@@ -218,12 +208,7 @@ def _drop_unused(members, size, w, inside, rows, n):
     return kept
 
 
-@kernel(
-    INT,
-    *(F32_2D, INT, FLOAT, FLOAT, BOOL, BOOL, INT, INT, FLOAT),
-    *(OUT_I32, OUT_F32, OUT_F32, OUT_F32, OUT_U8),
-    *(OUT_F32_2D, OUT_F32_2D, OUT_I32, OUT_I32, OUT_F32, OUT_F32, OUT_F32, OUT_F64),
-)
+@inlined()
 def _solve(
     gram, target, l1, l2, signed, screened, limit, max_iter, tol, features, w, g, terms, inside,
     own, rows, row_of, members, own_w, own_g, own_terms, told,
