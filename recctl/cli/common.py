@@ -67,6 +67,17 @@ def store() -> RunStore:
     return RunStore(settings.runs_dir)
 
 
+def names_of_runs(store: RunStore) -> dict[str, list[str]]:
+    """The names of each run; none if they can't be read, which is told."""
+    from recctl.errors import ArtifactError
+
+    try:
+        return store.names.runs()
+    except ArtifactError as error:
+        console.tell(f"names are not shown: {error}")
+        return {}
+
+
 def describe(run: Run, **more: Any) -> dict[str, Any]:
     """The keys of every JSON answer about a run."""
     return {

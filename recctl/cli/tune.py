@@ -83,7 +83,7 @@ def _say(run: Any) -> None:
     from recctl.cli import common, console
 
     facts = run.metadata["tuning"]
-    trials = pd.read_parquet(run.path / "trials.parquet")
+    trials = run.trials()
     monitors, point = facts["monitors"], facts["best_point"]
     shown = _best_first(trials, monitors, facts["pareto"]).head(_SHOWN)
     columns = ["number", *monitors, *(name for name in point if name in shown), "fit_seconds"]

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recctl import atomic, engines, progress
+from recctl import engines, progress
 from recctl.config import LoadedConfig
 from recctl.config.loading import with_values
 from recctl.config.schema import EngineConfig
@@ -81,8 +81,7 @@ def compare_contenders(contenders: list[Contender], store: RunStore, terms: Term
             prepared, seconds = prepare_for(_of_fold(_base(contenders), repeats, 0))
             for existing in filter(None, (contender.run for contender in contenders)):
                 _require_parts(existing, prepared)
-        run = _begin(store, contenders, terms, repeats, prepared)
-        run.metadata["timings"]["prepare"] = seconds
+        run = _begin(store, contenders, terms, repeats, prepared, seconds)
         _go_on(run, store, contenders, prepared)
     return run
 
@@ -152,7 +151,12 @@ def _checked(terms: Terms, repeats: Repeats, contenders: list[Contender]) -> Ter
 
 
 def _begin(
-    store: RunStore, contenders: list[Contender], terms: Terms, repeats: Repeats, prepared: Prepared | None
+    store: RunStore,
+    contenders: list[Contender],
+    terms: Terms,
+    repeats: Repeats,
+    prepared: Prepared | None,
+    seconds: float,
 ) -> Run:
     """The comparison's run: what it will do, and on which data and split, stands in it before anything is done."""
     config = resolved(_base(contenders).loaded)
@@ -175,7 +179,8 @@ def _begin(
         for c in contenders
         for seed in _seeds(c, repeats)
     ]
-    facts = {
+    facts: dict[str, Any] = {
+        "timings": {"prepare": seconds},
         "labels": [contender.label for contender in contenders],
         "compared": compared,
         "comparison": {"terms": asdict(terms), "repeats": asdict(repeats)},
@@ -224,7 +229,7 @@ def _go_on(run: Run, store: RunStore, contenders: list[Contender], prepared: Pre
             document = judge(runs, terms)
         document["refit"] = refit_best(runs[document["best"]][0], prepared, terms) if repeats.refit else None
         text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-        atomic.write_bytes(run.path / "comparison.json", text.encode())
+        run.save_file("comparison.json", text.encode())
         run.metadata["best"] = document["best"]
 
 
@@ -285,7 +290,7 @@ def _fit_one(
     progress.notice(f"fitting {entry['label']}" + "".join(_which(entry)))
     resumed = entry["run_id"] is not None
     if not resumed:
-        run = begin(store, loaded, "train", prepared, comparison.metadata["timings"]["prepare"], comparison)
+        run = begin(store, loaded, "train", prepared, comparison.metadata["timings"].get("prepare", 0.0), comparison)
         entry["run_id"] = run.id
         comparison.save_metadata()
     else:

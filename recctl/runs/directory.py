@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -91,7 +92,7 @@ class Run:
             **(facts or {}),
         }
         try:
-            atomic.write_bytes(run.path / "config.yaml", to_yaml(config).encode())
+            run.save_file("config.yaml", to_yaml(config).encode())
             if parts is not None:
                 run.save_split(parts)
             run.begin()
@@ -211,6 +212,22 @@ class Run:
     def save_metadata(self) -> None:
         """Write metadata.json."""
         self._write_json("metadata.json", self.metadata)
+
+    def save_file(self, name: str, content: bytes) -> None:
+        """Write a file whose hash stands in the metadata from their next saving on."""
+        atomic.write_bytes(self.path / name, content)
+        self.metadata.setdefault("files", {})[name] = hashlib.sha256(content).hexdigest()
+
+    def trials(self) -> pd.DataFrame:
+        """A row for each trial of a search.
+
+        Raises:
+            ArtifactError: The file is missing or damaged.
+        """
+        import pandas as pd
+
+        table: pd.DataFrame = self._read("trials.parquet", lambda path: pd.read_parquet(io.BytesIO(path.read_bytes())))
+        return table
 
     def config_text(self) -> str:
         """The stored config.

@@ -58,9 +58,10 @@ class Names:
     def all(self) -> list[str]:
         """Every name, in alphabetical order."""
         try:
-            return sorted(entry.name for entry in os.scandir(self.folder) if entry.is_dir())
+            found = [entry.name for entry in os.scandir(self.folder) if entry.is_dir()]
         except OSError:
             return []
+        return sorted(name for name in found if self._numbers(name))
 
     def runs(self) -> dict[str, list[str]]:
         """The names of each run that has some."""

@@ -33,7 +33,8 @@ class RunStore:
         """Ids of all runs, oldest first."""
         try:
             with os.scandir(self.root) as entries:
-                return sorted(e.name for e in entries if e.is_dir() and os.path.exists(f"{e.path}/metadata.json"))
+                found = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+                return sorted(name for name in found if (self.root / name / "metadata.json").exists())
         except OSError:
             return []
 

@@ -32,6 +32,7 @@ def verify(run: Run) -> list[Fault]:
     """Read every file of a run, and compare hashes, sizes and figures; empty if all is well."""
     checks: list[tuple[str, Callable[[Run], Iterator[Fault]]]] = [
         ("config.yaml", _config),
+        ("files", _files),
         ("split.npz", _split),
         ("models", _models),
         ("checkpoints", _checkpoints),
@@ -53,6 +54,17 @@ def verify(run: Run) -> list[Fault]:
 def _config(run: Run) -> Iterator[Fault]:
     parse(run.config_text(), "config.yaml")
     yield from ()
+
+
+def _files(run: Run) -> Iterator[Fault]:
+    """Files that are written once, against their hashes; those of a search that goes on may be newer than these."""
+    for name, recorded in run.metadata.get("files", {}).items():
+        if run.status != "complete" and name != "config.yaml":
+            continue
+        if not (run.path / name).exists():
+            yield Fault(name, "missing")
+        elif _sha256(run.path / name) != recorded:
+            yield Fault(name, "was changed or damaged (its hash differs)")
 
 
 def _split(run: Run) -> Iterator[Fault]:
@@ -87,6 +99,8 @@ def _metrics(run: Run) -> Iterator[Fault]:
 def _per_user(run: Run) -> Iterator[Fault]:
     """The means over users are the metrics, but for those of ratings, which are means over ratings."""
     if not (run.path / "per_user.parquet").exists():
+        if run.metadata.get("evaluation"):
+            yield Fault("per_user.parquet", "missing")
         return
     try:
         metrics = run.metrics()

@@ -63,7 +63,7 @@ def write(run: Run, study: Study, loaded: LoadedConfig, monitors: list[str]) -> 
         return
     sink = io.BytesIO()
     trials.to_parquet(sink, index=False)
-    atomic.write_bytes(run.path / "trials.parquet", sink.getvalue())
+    run.save_file("trials.parquet", sink.getvalue())
     best = study.best()
     if best is None:
         return
@@ -72,7 +72,7 @@ def write(run: Run, study: Study, loaded: LoadedConfig, monitors: list[str]) -> 
     config = resolved(with_point(loaded, study.space, study.point_of(best)))
     for name in ("tuning", "engine"):
         config.pop(name, None)
-    atomic.write_bytes(run.path / "best.yaml", (head + to_yaml(config)).encode())
+    run.save_file("best.yaml", (head + to_yaml(config)).encode())
 
 
 def importances(study: Study) -> dict[str, float]:

@@ -52,6 +52,10 @@ def own_storage(path: Path) -> optuna.storages.RDBStorage:
         raise ArtifactError(str(error)) from error
 
 
+# What a database that fails raises.
+FAILURES = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
+
+
 @contextmanager
 def failures_told(where: str) -> Iterator[None]:
     """A block in which a database that fails is an error of ours.
@@ -61,7 +65,7 @@ def failures_told(where: str) -> Iterator[None]:
     """
     try:
         yield
-    except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+    except FAILURES as error:
         reason = without_password(str(error.__cause__ or error).splitlines()[0])
         raise ArtifactError(f"{where}: {reason}; the trials that were told before are kept") from error
 

@@ -18,6 +18,7 @@ from recctl.experiment.watching import Measure, early_stopping
 from recctl.models.base import Recommender
 from recctl.models.gram import reused
 from recctl.training import Epoch, ResumableTraining
+from recctl.tuning.storage import FAILURES
 from recctl.tuning.study import Outcome
 
 Report = Callable[[int, float], bool]
@@ -65,7 +66,7 @@ class Workbench:
         try:
             with reused():
                 return self._run(task, report)
-        except OSError:  # a full disk is no fault of the trial's; it is run again when that is mended
+        except (OSError, *FAILURES):  # a full disk is no fault of the trial's; it is run again when that is mended
             raise
         except RecctlError as error:
             if isinstance(error.__cause__, OSError):

@@ -105,6 +105,8 @@ class Arena:
         """
         self._number += 1
         files = (self.folder / f"{self._number}.out", self.folder / f"{self._number}.err")
+        for file in files:
+            file.touch()
         environ = {"COLUMNS": "200", "NO_COLOR": "1", **how.pop("environ", {})}
         if fault is not None:
             environ["RECCTL_FAULT"] = json.dumps({"root": str(self.path), "log": str(self.log), **fault})

@@ -57,7 +57,7 @@ def start(request: dict[str, Any]) -> int:
 
 
 def _become(request: dict[str, Any]) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(request["cwd"])
     os.environ |= request["environ"]
@@ -99,6 +99,7 @@ def _serve_from(how: dict[str, Any]) -> None:
 
 
 def _run() -> int:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as Python itself does
     try:
         cli.main()
     except SystemExit as end:

@@ -71,6 +71,7 @@ def other_parts(path: Path) -> None:
 
 FAULTS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "config": ("config.yaml", text("a: [1"), "config.yaml"),
+    "another config": ("config.yaml", lambda path: path.write_text(path.read_text() + "# mine\n"), "its hash differs"),
     "no config": ("config.yaml", Path.unlink, "missing"),
     "split": ("split.npz", halved, "damaged"),
     "another split": ("split.npz", other_parts, "is not the split the run was made with"),
@@ -82,6 +83,7 @@ FAULTS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "torn metrics": ("metrics.json", halved, "damaged"),
     "users": ("per_user.parquet", halved, "damaged"),
     "other users": ("per_user.parquet", other_scores, "the mean of ndcg@5 is"),
+    "no users": ("per_user.parquet", Path.unlink, "missing"),
     "history": ("history.jsonl", halved, "is no whole epoch"),
     "remarks": ("remarks.json", text("[]"), "damaged"),
     "export": ("exports/mine/x.txt", text("hallo"), "its hash differs"),

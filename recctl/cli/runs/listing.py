@@ -49,7 +49,7 @@ def list_(
 
     store = common.store()
     found, damaged = store.scan()
-    names = store.names.runs()
+    names = common.names_of_runs(store)
     conditions = [parse(text, "--where") for text in where or []]
     rows = [_row(run, names.get(run.id, [])) for run in found]
     wanted = {"status": status and status.value, "data": data, "kind": kind}

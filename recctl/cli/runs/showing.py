@@ -20,7 +20,7 @@ def show(run_id: RunArgument) -> None:
     store = common.store()
     run = store.resolve(run_id)
     facts = run.metadata
-    said, names = remarks.read(run), store.names.runs().get(run.id, [])
+    said, names = remarks.read(run), common.names_of_runs(store).get(run.id, [])
     data, split = facts.get("data", {}), facts.get("split", {})
     rows: list[list[Any]] = [
         ["run", run.id],
@@ -71,15 +71,13 @@ def _curves(run: Run) -> list[str]:
 def _search(run: Run) -> list[str]:
     from itertools import accumulate
 
-    import pandas as pd
-
     from recctl.cli.charts import curve
 
     monitor = (run.metadata.get("monitor") or {}).get("metric")
     path = run.path / "trials.parquet"
     if not path.exists() or monitor is None:
         return []
-    trials = pd.read_parquet(path).sort_values("number")
+    trials = run.trials().sort_values("number")
     better = max if run.metadata["monitor"]["mode"] == "max" else min
     best = list(accumulate(trials[monitor].dropna(), better)) if monitor in trials else []
     return curve(best, f"best {monitor} so far", "trial")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from recctl.cli.app import verb
 from recctl.cli.runs.commands import runs
+
+if TYPE_CHECKING:
+    from recctl.runs import RunStore
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 
@@ -37,20 +41,34 @@ def verify(
 
     store = common.store()
     found, damaged = store.scan() if not run_ids else ([store.resolve(run_id) for run_id in run_ids], [])
-    faults = [[run_id, "metadata.json", "can't be read"] for run_id in damaged]
+    faults: list[list[Any]] = [[run_id, "metadata.json", "can't be read"] for run_id in damaged]
     with console.shown(), progress.task("Checking runs", total=len(found), unit="runs") as task:
         for done, run in enumerate(found):
             task.update(done)
             faults += [[run.id, *fault] for fault in verification.verify(run)]
+    if not run_ids:
+        faults += _faults_of_names(store)
     if faults:
         console.table(["run_id", "file", "problem"], faults)
     keys = ("run_id", "file", "problem")
     n_runs = len(found) + len(damaged)
     console.document({"runs": n_runs, "faults": [dict(zip(keys, fault, strict=True)) for fault in faults]})
     if faults:
-        n_bad = len({fault[0] for fault in faults})
+        n_bad = len({fault[0] for fault in faults} - {None})
+        if not n_bad:
+            raise ArtifactError(f"{n_runs} runs: every file is what its run says; but names are damaged")
         raise ArtifactError(f"{n_bad} of {n_runs} runs have damaged files; restore those, or `recctl runs rm` the runs")
     console.say(f"{n_runs} runs: every file is what its run says")
+
+
+def _faults_of_names(store: RunStore) -> Iterator[list[str | None]]:
+    from recctl.errors import ArtifactError
+
+    for name in store.names.all():
+        try:
+            store.names.history(name)
+        except ArtifactError as error:
+            yield [None, f".names/{name}", str(error)]
 
 
 @verb(runs, "rm")
