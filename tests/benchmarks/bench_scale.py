@@ -46,13 +46,14 @@ def status(field):
 
 def stage(name, function):
     open("/proc/self/clear_refs", "w").write("5")  # the peak begins anew
-    begin = time.perf_counter()
+    begin, used = time.perf_counter(), time.process_time()
     result = function()
-    print(json.dumps([name, time.perf_counter() - begin, status("VmHWM")]), flush=True)
+    cpu = time.process_time() - used  # of all threads; what else the machine does hardly shows in it
+    print(json.dumps([name, time.perf_counter() - begin, cpu, status("VmHWM")]), flush=True)
     return result
 
 ALSRecommender(n_iterations=1).fit(InteractionDataset.from_columns(read_source(sys.argv[2]).columns))
-print(json.dumps(["imports", 0, status("VmRSS")]))
+print(json.dumps(["imports", 0, 0, status("VmRSS")]))
 table = stage("read", lambda: read_source(sys.argv[1]))
 data = stage("encode and filter", lambda: InteractionDataset.from_columns(table.columns, True, 5))
 split = stage("split", lambda: make_split(data, "random", test_size=0.2, seed=42))
@@ -84,11 +85,12 @@ def write(path: Path, rows: int) -> None:
 def stages(path: Path, small: Path, rows: int) -> None:
     """Print a line for each stage."""
     done = subprocess.run([sys.executable, "-c", STAGES, path, small], check=True, stdout=subprocess.PIPE, text=True)
-    (_, _, imports), *found = map(json.loads, done.stdout.splitlines())
-    total = sum(seconds for _, seconds, _ in found)
-    for name, seconds, peak in found:
+    (*_, imports), *found = map(json.loads, done.stdout.splitlines())
+    total = sum(cpu for _, _, cpu, _ in found)
+    for name, seconds, cpu, peak in found:
         line = {"bench": f"scale: {name}", "data": f"{rows:,} rows", "seconds": round(seconds, 3)}
-        more = {"share": round(seconds / total, 3), "ns_per_row": round(1e9 * seconds / rows, 1)}
+        more = {"cpu_seconds": round(cpu, 3), "share_of_cpu": round(cpu / total, 3)}
+        more["cpu_ns_per_row"] = round(1e9 * cpu / rows, 1)
         print(json.dumps(line | more | {"peak_mb_above_imports": (peak - imports) >> 20}), flush=True)
 
 

@@ -29,6 +29,9 @@ from recctl.data.sources.sniffing import INTEGER, LEADING_ZERO, MISSING, NUMBER,
 from recctl.data.sources.streams import UNIT_SEPARATOR, Counted, Translated, opened
 from recctl.errors import DataError
 
+# Digits of an id, with which it may be beyond int32.
+_LONG = 10
+
 
 def read_delimited(path: Path, options: ReadOptions) -> tuple[Columns, Skipped]:
     """Each role's column (NumPy arrays, or Arrow text for ids that are text), and what was left out.
@@ -47,13 +50,25 @@ def read_delimited(path: Path, options: ReadOptions) -> tuple[Columns, Skipped]:
         roles = naming.find_columns(layout.names, options.columns, place)
     if not layout.records:
         raise DataError(f"{place}: has a header but no rows")
+    types = {role: _guess(role, layout.values(at), options) for role, at in roles.items()}
     try:
-        types = {role: _guess(role, layout.values(at), options) for role, at in roles.items()}
-        table = _arrow(path, layout, roles, types)
-        columns = _columns(table, layout, options)
+        columns = _columns(_fast(path, layout, roles, types), layout, options)
     except pa.ArrowInvalid:
         columns = None
     return _carefully(path, layout, roles, options) if columns is None else (columns, {})
+
+
+def _fast(path: Path, layout: Layout, roles: dict[str, int], types: dict[str, pa.DataType]) -> pa.Table:
+    """The columns of the roles in these types; ids in 32 bits, where the first ones are short and all fit."""
+    ids = {role for role, kind in types.items() if kind == pa.int64() and role != TIMESTAMP}
+    short = {role for role in ids if all(len(value) < _LONG for value in layout.values(roles[role]))}
+    if short:
+        try:
+            return _arrow(path, layout, roles, types | dict.fromkeys(short, pa.int32()))
+        except pa.ArrowInvalid as error:
+            if "int32" not in str(error):
+                raise
+    return _arrow(path, layout, roles, types)
 
 
 def _guess(role: str, values: Sequence[str], options: ReadOptions) -> pa.DataType:
@@ -123,7 +138,9 @@ def _columns(table: pa.Table, layout: Layout, options: ReadOptions) -> Columns |
     del table
     columns: Columns = {}
     for role in names:
-        column = arrow.pop(0)  # so that its memory is free before the next one is copied
+        column = None  # so that the memory of the last one is free before the next one is copied
+        pa.default_memory_pool().release_unused()
+        column = arrow.pop(0)
         if is_text(column.type):
             if not layout.quoted and pc.any(pc.starts_with(column, '"')).as_py():
                 return None

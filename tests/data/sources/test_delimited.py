@@ -248,3 +248,15 @@ def test_numbers_come_back_exactly(write, rows):
     assert frame["item_id"].tolist() == [row[1] for row in rows]
     assert frame["rating"].tolist() == [row[2] for row in rows]
     assert frame["timestamp"].tolist() == [row[3] for row in rows]
+
+
+def test_a_long_id_far_down_is_read_as_well_as_the_short_ones(tmp_path):
+    path = tmp_path / "ratings.csv"
+    rows = [(number, number % 7) for number in range(300_000)] + [(2**31, 3), (-(2**40), 4)]
+    path.write_text("user,item\n" + "".join(f"{user},{item}\n" for user, item in rows))
+    columns = read_file(path, ReadOptions()).columns
+    assert (columns["user_id"].dtype, columns["item_id"].dtype) == (np.int64, np.int32)
+    assert columns["user_id"][-3:].tolist() == [299_999, 2**31, -(2**40)]
+    path.write_text(path.read_text() + "7,x\n")
+    with pytest.raises(DataError, match=r"line 300004: item_id 'x' is not a whole number"):
+        read_file(path, ReadOptions(id_type="int"))
