@@ -258,5 +258,5 @@ def test_a_long_id_far_down_is_read_as_well_as_the_short_ones(tmp_path):
     assert (columns["user_id"].dtype, columns["item_id"].dtype) == (np.int64, np.int32)
     assert columns["user_id"][-3:].tolist() == [299_999, 2**31, -(2**40)]
     path.write_text(path.read_text() + "7,x\n")
-    with pytest.raises(DataError, match=r"line 300004: item_id 'x' is not a whole number"):
+    with pytest.raises(DataError, match=r"row 300004: item_id 'x' is not a whole number"):
         read_file(path, ReadOptions(id_type="int"))
