@@ -91,7 +91,7 @@ class InteractionDataset:
         dataset = object.__new__(cls)
         dataset._set(given, implicit)
         dataset._keep_core(min_user_interactions, min_item_interactions)
-        pa.default_memory_pool().release_unused()  # Arrow keeps what was read for the next file
+        pa.default_memory_pool().release_unused()  # of columns that were replaced
         return dataset
 
     def _set(self, given: dict[str, Any], implicit: bool) -> None:

@@ -6,6 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
+import pyarrow as pa
+
 from recctl import progress
 from recctl.data.columns import USER
 from recctl.data.sources.delimited import read_delimited
@@ -38,6 +40,7 @@ def read_file(path: Path, options: ReadOptions) -> SourceTable:
             columns, skipped = read_lists(path, options)
         else:
             columns, skipped = read_delimited(path, options)
+    pa.default_memory_pool().release_unused()  # which Arrow would keep for the next file
     provenance = {"file": str(path), "format": form, "rows_read": len(columns[USER]), "rows_skipped": 0, **skipped}
     if path.is_file():
         provenance["bytes"] = path.stat().st_size
