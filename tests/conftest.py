@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from importlib import invalidate_caches
 from importlib.util import find_spec
@@ -60,6 +61,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
     yield install
     plugins.offered.cache_clear()
+    for module in folder.glob("*.py"):
+        sys.modules.pop(module.stem, None)
 
 
 @pytest.fixture

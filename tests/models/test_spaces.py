@@ -109,7 +109,7 @@ def test_numbers_get_the_type_of_the_parameter() -> None:
         ("tuning.space={reg: {choices: [0.1], when: {loss: bpr}}}", "'loss' is not searched before this one"),
         ("tuning.space={data.min_user_interactoins: [1, 2]}", "no value of a config stands there"),
         ("tuning.space={data.min_user_interactions: [-1]}", "no value of a config stands there that may be -1"),
-        ("tuning.strategy=bayes", "is none of"),
+        ("tuning.strategy=bayes", "unknown strategy 'bayes'; did you mean bayesian?"),
         ("tuning.strategy=manual", "a manual search needs some"),
         ("tuning.points=[{n_layers: 2}]", "are for strategy: manual"),
         ("tuning={strategy: manual, points: [{n_layres: 2}]}", "tuning.points.0.n_layres: unknown parameter"),
