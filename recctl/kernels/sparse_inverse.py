@@ -24,6 +24,8 @@ from recctl.kernels.neighbours import offer
 
 # Below this part of its diagonal a pivot is rounding, or what leaving entries out did.
 _LEAST_PIVOT = 1e-4
+# Rows that are scored side by side.
+_LANES = 64
 
 
 @kernel(VOID, I64, I32, F32, I64, I32, F32, F32, INT, OUT_I32_2D, OUT_F32_2D, OUT_I64)
@@ -147,11 +149,11 @@ def factor_rows(items, dots, found, diagonal, begin, weights, pivots):
         weights[row, m:] = 0
 
 
-@kernel(VOID, I64, I32, F32, I64, I32, F32, I64, I32, F32, F32, F32, OUT_F32_2D)
-def scores(
-    starts, columns, values, row_starts, row_columns, rows, turned_starts, turned_rows, turned, pivots, scale, out
-):
+@kernel(VOID, I64, I32, F32, I64, I32, F32, F32, F32, OUT_F32_2D)
+def scores(starts, columns, values, row_starts, row_columns, rows, pivots, scale, out):
     """`out = x - (x W.T D W) * scale` for each row `x` of a sparse matrix.
+
+    Some rows go side by side, so that W is read once for all of them, and each of its entries is a step of one vector.
 
     Args:
         starts: Row starts of x.
@@ -160,33 +162,37 @@ def scores(
         row_starts: Row starts of W, which is without its diagonal of ones.
         row_columns: Columns of W.
         rows: Values of W.
-        turned_starts: Row starts of W.T.
-        turned_rows: Columns of W.T.
-        turned: Values of W.T.
         pivots: The diagonal of D.
         scale: One for each column.
         out: `(n, n_items)`.
     """
     weighted = len(values) > 0
-    n = out.shape[1]
-    passed = np.empty(n, np.float32)
-    for row in range(len(out)):
-        scored = out[row]
-        scored[:] = 0
-        passed[:] = 0
-        for p in range(starts[row], starts[row + 1]):
-            i = columns[p]
-            v = values[p] if weighted else np.float32(1)
-            passed[i] += v
-            for q in range(turned_starts[i], turned_starts[i + 1]):
-                passed[turned_rows[q]] += v * turned[q]
+    n, lanes = out.shape[1], min(_LANES, len(out))
+    x = np.zeros((n, lanes), np.float32)
+    z = np.empty((n, lanes), np.float32)
+    v = np.empty(lanes, np.float32)
+    for begin in range(0, len(out), lanes):
+        count = min(lanes, len(out) - begin)
+        for lane in range(count):
+            for p in range(starts[begin + lane], starts[begin + lane + 1]):
+                x[columns[p], lane] += values[p] if weighted else np.float32(1)
+        z[:] = 0
         for i in range(n):
-            v = passed[i] * pivots[i]
-            if v != 0:
-                scored[i] -= v
-                for q in range(row_starts[i], row_starts[i + 1]):
-                    scored[row_columns[q]] -= v * rows[q]
-        for i in range(n):
-            scored[i] *= scale[i]
-        for p in range(starts[row], starts[row + 1]):
-            scored[columns[p]] += values[p] if weighted else np.float32(1)
+            for t in range(lanes):
+                v[t] = x[i, t]
+            for q in range(row_starts[i], row_starts[i + 1]):
+                j, w = row_columns[q], rows[q]
+                for t in range(lanes):
+                    v[t] += w * x[j, t]
+            for t in range(lanes):
+                v[t] *= pivots[i]
+                z[i, t] += v[t]
+            for q in range(row_starts[i], row_starts[i + 1]):
+                j, w = row_columns[q], rows[q]
+                for t in range(lanes):
+                    z[j, t] += w * v[t]
+        for lane in range(count):
+            for j in range(n):
+                out[begin + lane, j] = x[j, lane] - z[j, lane] * scale[j]
+            for p in range(starts[begin + lane], starts[begin + lane + 1]):
+                x[columns[p], lane] = 0

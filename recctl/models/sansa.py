@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -37,7 +36,7 @@ class SANSARecommender(Recommender):
     With as many neighbours as items, each of which shares users with all others, the weights are EASE's.
 
     Costs half the sum of squared history lengths, and `n_neighbors^3 / 3` operations for each item; scores of a person
-    cost `n_items * n_neighbors`. Memory: 60 bytes for each item and neighbour at most, and nothing that grows with
+    cost `2 n_items n_neighbors`. Memory: 60 bytes for each item and neighbour at most, and nothing that grows with
     the square of the items. There is no randomness, and the result doesn't depend on the number of threads.
 
     Not as in the paper, which makes an incomplete Cholesky factor, in an order of items that keeps it sparse, and then
@@ -53,7 +52,7 @@ class SANSARecommender(Recommender):
         500.0, gt=0, help="Weight of the squared weights in the objective.", search=Between(10.0, 10_000.0, log=True)
     )
     n_neighbors: int = hyperparameter(
-        100, ge=1, help="How many more popular items an item draws on.", search=Between(20, 200, log=True)
+        50, ge=1, help="How many more popular items an item draws on.", search=Between(20, 200, log=True)
     )
 
     weights: InteractionMatrix = fitted("(n_items, n_items)")
@@ -99,23 +98,16 @@ class SANSARecommender(Recommender):
         squares = np.square(self.weights.values, dtype=np.float64) * self.pivots[self.weights.rows]
         return np.bincount(self.weights.columns, squares, len(self.pivots)).astype(np.float64) + self.pivots
 
-    @cached_property
-    def _turned(self) -> InteractionMatrix:
-        """`W.T`, for what the items of a history pass on."""
-        return self.weights.turned()
-
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
         scores = np.empty((histories.n_rows, histories.n_columns), np.float32)
         sparse_inverse.scores(
             *(histories.starts, histories.columns, histories.values),
-            *(self.weights.starts, self.weights.columns, self.weights.values),
-            *(self._turned.starts, self._turned.columns, self._turned.values),
-            *(self.pivots, self.scale, scores),
+            *(self.weights.starts, self.weights.columns, self.weights.values, self.pivots, self.scale, scores),
         )
         return scores
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
-        passed = (histories + times_sparse(histories, self._turned)) * self.pivots
+        passed = (histories + times_sparse(histories, self.weights.turned())) * self.pivots
         return histories - (passed + times_sparse(passed, self.weights)) * self.scale
 
     def _similarity(self, items: Int32Array) -> Float32Array:
