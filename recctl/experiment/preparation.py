@@ -88,7 +88,7 @@ def read_dataset(loaded: LoadedConfig) -> tuple[InteractionDataset, np.ndarray[A
     low = {name: getattr(config.data, name) for name in ("min_user_interactions", "min_item_interactions")}
     reports: list[StepReport] = []
     labels = None
-    if not steps and len(tables) == 1:  # without a table of them, in a third of the memory
+    if not steps and len(tables) == 1:  # without a table of them, in half the memory
         before = len(tables[0])
         dataset = InteractionDataset.from_columns(tables[0].columns, config.data.implicit, **low)
     else:
