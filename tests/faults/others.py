@@ -1,4 +1,4 @@
-"""Faults from outside: disks that are really full, folders that can't be written, two at once, damaged and lying sources.
+"""Faults from outside: full disks, folders that can't be written, two at once, damaged sources, lying servers.
 
 Each is a function that takes the bench and a number; `KINDS` says how many there are.
 """
