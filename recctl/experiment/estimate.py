@@ -25,8 +25,8 @@ from recctl.models.base import Recommender
 _SURE, _SURE_WITH_FEWER_USERS = 2.0, 4.0
 # What needs less is read in no time, and its refusal is then recorded with its run.
 _WORTH_KNOWING = 1 << 30
-# Of an interaction: codes, rating and time, those of train, and the matrix; twice, as parts are cut from the whole.
-_BYTES_OF_ROW = 100
+# Of an interaction: codes, rating and time, the codes of train, and the matrix while it is made.
+_BYTES_OF_ROW = 45
 # Libraries that every run has in memory; with torch.
 _PROCESS, _PROCESS_WITH_TORCH = 200 << 20, 420 << 20
 # Blocks of scores and tables of users while it is measured.
