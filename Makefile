@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(EXTRAS)
 
-.PHONY: demo test check format docs bench reproduce clean
+.PHONY: demo test check format docs bench reproduce faults fuzz clean
 
 demo: $(READY)  ## train and evaluate EASE on MovieLens-100K
 	$(BIN)/recctl train configs/ease.yaml
@@ -32,6 +32,12 @@ bench: $(READY)  ## measure against peers; see tests/benchmarks/README.md
 
 reproduce: $(READY)  ## repeat published results, in hours; goes on where it stopped; see tests/benchmarks/README.md
 	$(BIN)/python -m tests.benchmarks.reproduce $(NAMES)
+
+faults: $(READY)  ## hurt commands some thousand times and write the table of docs/faults.md, in half an hour
+	$(BIN)/python -m tests.faults --write
+
+fuzz: $(READY)  ## feed made-up bytes to all readers, a minute each: make fuzz SECONDS=60; needs atheris
+	$(BIN)/python -m tests.fuzz $(SECONDS)
 
 clean:  ## remove everything that was built
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -104,8 +104,12 @@ def run_named(arena: Arena, name: str) -> Run:
 
 def new_runs(arena: Arena, kind: str | None = None) -> list[Run]:
     """Runs that were not there before, oldest first."""
-    there = {(arena.path / name).read_text() for name in ("keeper", "subject")}
-    runs = RunStore(arena.path / "runs").runs()
+    return _new_runs(arena.path, kind)
+
+
+def _new_runs(path: Path, kind: str | None) -> list[Run]:
+    there = {(path / name).read_text() for name in ("keeper", "subject")}
+    runs = RunStore(path / "runs").runs()
     return [run for run in runs if run.id not in there and kind in (None, run.metadata["kind"])]
 
 
@@ -116,8 +120,7 @@ def made(kind: str) -> Callable[[Path], Any]:
     """What the newest run of a kind came to."""
 
     def told(path: Path) -> Any:
-        store = RunStore(path / "runs")
-        return told_of([run for run in store.runs() if run.metadata["kind"] == kind][-1])
+        return told_of(_new_runs(path, kind)[-1])
 
     return told
 

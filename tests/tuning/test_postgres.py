@@ -1,9 +1,6 @@
 """Searches that share a study in a PostgreSQL database."""
 
 import json
-import os
-import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +11,7 @@ import pytest
 
 from recctl import RunStore
 from tests.conftest import wanted
+from tests.tuning.postgres import Server, program
 from tests.tuning.searches import EPOCHS, trials
 
 wanted("psycopg", "pip install 'recctl[postgres]'")
@@ -21,37 +19,13 @@ wanted("psycopg", "pip install 'recctl[postgres]'")
 RECCTL = [sys.executable, "-m", "recctl"]
 
 
-def program(name: str) -> str:
-    """Where a program of PostgreSQL is: Debian keeps them out of the way."""
-    places = [shutil.which(name), *map(str, sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}")))]
-    found = next(filter(None, places), None)
-    wanted(found, "a PostgreSQL server, as `apt install postgresql`")
-    return str(found)
-
-
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server of our own."""
-    initdb, pg_ctl = program("initdb"), program("pg_ctl")
-    folder = tmp_path_factory.mktemp("postgres")
-    # PostgreSQL does not run as root.
-    user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-    if user:
-        shutil.chown(folder, "postgres")
-        for parent in folder.parents[:3]:
-            parent.chmod(parent.stat().st_mode | 0o055)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    data = str(folder / "data")
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
-    subprocess.run([*user, initdb, "-D", data, "-U", "me", "-A", "trust"], check=True, capture_output=True)
-    log = str(folder / "log")
-    subprocess.run(
-        [*user, pg_ctl, "-D", data, "-l", log, "-o", options, "-w", "start"], check=True, capture_output=True
-    )
-    yield f"postgresql://me:secret@127.0.0.1:{port}/postgres"
-    subprocess.run([*user, pg_ctl, "-D", data, "-m", "immediate", "stop"], check=True, capture_output=True)
+    wanted(program("initdb"), "a PostgreSQL server, as `apt install postgresql`")
+    server = Server(tmp_path_factory.mktemp("postgres"))
+    yield server.url
+    server.stop()
 
 
 def test_two_machines_share_a_study_and_neither_loses_nor_doubles_a_trial(workdir: Path, database: str) -> None:
