@@ -23,6 +23,7 @@ from recctl import artifacts, atomic, locking
 from recctl.config import to_yaml
 from recctl.errors import ArtifactError, ConfigError
 from recctl.runs.environment import environment
+from recctl.runs.shape import require_metadata, require_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,10 +111,7 @@ class Run:
         """
         run = cls(path)
         run.metadata = run._read_json("metadata.json")
-        if not isinstance(run.metadata.get("status"), str):
-            raise ArtifactError(
-                f"{path / 'metadata.json'}: damaged: no status; restore it, or `recctl runs rm {path.name}`"
-            )
+        require_metadata(run.metadata, path / "metadata.json")
         return run
 
     # ---- status
@@ -239,7 +237,10 @@ class Run:
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """`{"validation": {...}, "test": {...}}`; empty for a run that was not evaluated."""
-        return self._read_json("metrics.json") if (self.path / "metrics.json").exists() else {}
+        path = self.path / "metrics.json"
+        found = self._read_json("metrics.json") if path.exists() else {}
+        require_metrics(found, path)
+        return found
 
     def add_metrics(self, part: str, values: dict[str, float]) -> None:
         """Add to the metrics of a part; those measured again are replaced."""

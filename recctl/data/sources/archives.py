@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -12,7 +14,9 @@ from recctl.engines.memory import in_words
 from recctl.errors import DataError
 
 # NotImplementedError is what it raises for a codec it lacks, RuntimeError for an encrypted member.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)  # what zipfile raises
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error)
+# What the system says of places before the file's beginning, and of names that are too long, or of a file and a folder.
+_IMPOSSIBLE = (errno.EINVAL, errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 def unpack(archive: Path, folder: Path, *, limit: int, only: str | None = None) -> None:
@@ -42,7 +46,9 @@ def unpack(archive: Path, folder: Path, *, limit: int, only: str | None = None) 
                 _extract(bundle, member, folder, archive.name)
     except KeyError:
         raise DataError(f"{archive.name}: holds no {only}") from None
-    except _DAMAGE as error:
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _IMPOSSIBLE:
+            raise
         raise DataError(f"{archive.name}: truncated or damaged archive ({error}); delete {archive}") from error
 
 

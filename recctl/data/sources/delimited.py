@@ -7,7 +7,9 @@ again as text to find out which rows are bad.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -156,6 +158,22 @@ def _columns(table: pa.Table, layout: Layout, options: ReadOptions) -> Columns |
     return columns
 
 
+@contextmanager
+def _quiet(handler: Callable[[Any], str]) -> Iterator[None]:
+    """Let a line that is no UTF-8 text fail the reading, and no more: pyarrow prints why it can't tell `handler`."""
+    before = sys.unraisablehook
+
+    def hook(failed: Any) -> None:
+        if failed.object is not handler:
+            before(failed)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
 def _carefully(path: Path, layout: Layout, roles: dict[str, int], options: ReadOptions) -> tuple[Columns, Skipped]:
     place, ragged = path.name, []
 
@@ -164,7 +182,8 @@ def _carefully(path: Path, layout: Layout, roles: dict[str, int], options: ReadO
         return "skip"
 
     try:
-        table = _arrow(path, layout, roles, dict.fromkeys(roles, pa.binary()), bad_line)
+        with _quiet(bad_line):
+            table = _arrow(path, layout, roles, dict.fromkeys(roles, pa.binary()), bad_line)
     except pa.ArrowInvalid as error:
         raise DataError(f"{place}: {str(error).splitlines()[0]}") from error
     if not len(table) and not ragged:

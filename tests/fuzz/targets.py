@@ -1,0 +1,182 @@
+"""What reads bytes that others wrote: each comes to a result or an error of recctl's own, soon, in little memory."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import recctl
+from recctl import artifacts, experiment, export
+from recctl.artifacts import content_hash, plain_pickle
+from recctl.cli.runs import listing
+from recctl.data.sources import ReadOptions, read_source
+from recctl.data.sources.archives import unpack
+from recctl.errors import RecctlError
+from recctl.runs import Run, RunStore, remarks, verification
+
+CORPUS = Path(__file__).with_name("corpus")
+SECONDS = 10.0
+MEGABYTES = 512
+
+
+class FindingError(AssertionError):
+    """Bytes that something of ours is at a loss with."""
+
+
+@lru_cache(maxsize=1)
+def _folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="recctl-fuzz-"))
+
+
+def _file(name: str, data: bytes) -> Path:
+    path = _folder() / name
+    path.write_bytes(data)
+    return path
+
+
+def config(data: bytes) -> None:
+    """A config file."""
+    experiment.load(_file("config.yaml", data))
+
+
+def _source(name: str, data: bytes) -> None:
+    read_source(str(_file(name, data)), ReadOptions())
+
+
+def csv(data: bytes) -> None:
+    """Interactions, separated by whatever."""
+    _source("data.csv", data)
+
+
+def inter(data: bytes) -> None:
+    """An atomic file."""
+    _source("data.inter", data)
+
+
+def careful(data: bytes) -> None:
+    """The same, with bad rows left out and text as ids."""
+    read_source(str(_file("data.tsv", data)), ReadOptions(bad_rows="skip", id_type="text"))
+
+
+def gzipped(data: bytes) -> None:
+    """Interactions in gzip; what does not begin like gzip is packed first."""
+    _source("data.csv.gz", data if data[:2] == b"\x1f\x8b" else gzip.compress(data, 1, mtime=0))
+
+
+def parquet(data: bytes) -> None:
+    """Interactions in Parquet."""
+    _source("data.parquet", data)
+
+
+def archive(data: bytes) -> None:
+    """A zip archive from elsewhere."""
+    folder = _folder() / "unpacked"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        unpack(_file("archive.zip", data), folder, limit=1 << 20)
+    finally:
+        inside = {path.resolve() for path in folder.rglob("*")}
+        assert all(path.is_relative_to(folder.resolve()) for path in inside)
+
+
+def model(data: bytes) -> None:
+    """A model file; the bytes are its content, and its header fits them."""
+    hasher = content_hash.PiecewiseHash()
+    with hasher:
+        hasher.update(data)
+        digest = hasher.hexdigest()
+    header = {"recctl": "model", "format_version": artifacts.FORMAT_VERSION, "sha256": digest}
+    path = _folder() / "model.pkl"
+    with path.open("wb") as file:
+        plain_pickle.write(file, header | {"size": f"{len(data):020d}"})
+        file.write(data)
+    recctl.load_model(path)
+
+
+def metadata(data: bytes) -> None:
+    """What a run says of itself."""
+    run = Run.open(_run("metadata.json", data))
+    listing._row(run, [])
+    verification.verify(run)
+    RunStore(run.path.parent).test_looks("a", "b")
+
+
+def metrics(data: bytes) -> None:
+    """A run's metrics."""
+    run = Run.open(_run("metrics.json", data))
+    listing._row(run, [])
+    verification.verify(run)
+
+
+def remark(data: bytes) -> None:
+    """Tags and a note."""
+    remarks.read(Run.open(_run("remarks.json", data)))
+
+
+def manifest(data: bytes) -> None:
+    """An export's manifest."""
+    folder = _folder() / "export"
+    folder.mkdir(exist_ok=True)
+    (folder / "manifest.json").write_bytes(data)
+    export.verify_export(folder)
+
+
+def _run(name: str, data: bytes) -> Path:
+    folder = _folder() / "runs" / "20260101-000000-ease-data-0000"
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = {"status": "complete", "kind": "train", "monitor": {"metric": "ndcg@5", "mode": "max"}, "models": []}
+    (folder / "metadata.json").write_text(json.dumps(whole))
+    for other in ("metrics.json", "remarks.json"):
+        (folder / other).unlink(missing_ok=True)
+    (folder / name).write_bytes(data)
+    return folder
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    target.__name__: target
+    for target in (
+        config,
+        csv,
+        inter,
+        careful,
+        gzipped,
+        parquet,
+        archive,
+        model,
+        metadata,
+        metrics,
+        remark,
+        manifest,
+    )
+}
+
+
+def feed(name: str, data: bytes) -> None:
+    """Give a target bytes.
+
+    Raises:
+        FindingError: It raises what is no error of recctl's own, or takes too long.
+    """
+    begin = time.process_time()
+    try:
+        TARGETS[name](data)
+    except RecctlError as error:
+        if not str(error).strip():
+            raise FindingError(f"{name}: an error that says nothing, of {data!r}") from error
+    except Exception as error:
+        raise FindingError(f"{name}: {type(error).__name__}: {error}, of {data!r}") from error
+    took = time.process_time() - begin
+    if took > SECONDS:
+        raise FindingError(f"{name}: {took:.0f} s, of {data!r}")
+
+
+def corpus(name: str) -> list[bytes]:
+    """The inputs that are kept for a target."""
+    return [path.read_bytes() for path in sorted((CORPUS / name).iterdir())]
