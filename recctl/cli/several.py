@@ -24,8 +24,8 @@ def called(arguments: list[str], call: Callable[[], Any]) -> Any:
     if world == 1:
         return call()
     if arguments[:1] and arguments[0] not in _VERBS:
-        if rank:
-            return ConfigError.exit_code
+        if rank:  # torchrun ends all of them as soon as one fails: that is to be the one which tells why
+            return 0
         raise ConfigError(f"torchrun is for recctl {', '.join(_VERBS)}; run recctl {arguments[0]} without it")
     if "RECCTL_THREADS" not in os.environ:  # those of a machine divide its processors
         engines.set_threads(max(1, engines.threads() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))

@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from recctl import artifacts, atomic, locking
 from recctl.config import to_yaml
 from recctl.errors import ArtifactError, ConfigError
+from recctl.runs import processes
 from recctl.runs.environment import environment
 from recctl.runs.shape import require_metadata, require_metrics
 
@@ -124,11 +124,7 @@ class Run:
         """
         self._hold()
         self.metadata["status"] = "running"
-        self.metadata["process"] = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "started": _process_start(os.getpid()),
-        }
+        self.metadata["process"] = processes.this()
         self.metadata.pop("error", None)
         self.save_metadata()
 
@@ -185,12 +181,7 @@ class Run:
     def status(self) -> Status:
         """As recorded; "died" where it says running and its process, of this machine, is no more."""
         recorded: Status = self.metadata["status"]
-        process = self.metadata.get("process", {})
-        if recorded == "running" and process.get("host") == socket.gethostname():
-            started = _process_start(process.get("pid", -1))
-            if started is None or started != process.get("started"):
-                return "died"
-        return recorded
+        return "died" if recorded == "running" and processes.is_gone(self.metadata.get("process") or {}) else recorded
 
     def require_idle(self) -> None:
         """Refuse a run that another process works on.
@@ -378,24 +369,3 @@ class _Timer:
 
     def __exit__(self, *_: object) -> None:
         self.timings[self.stage] = round(time.perf_counter() - self.start, 4)
-
-
-def _process_start(pid: int) -> str | None:
-    """Something that tells a process from a later one of the same number; None if there is none."""
-    try:
-        # Field 22: clock ticks since boot. Counted after the command in parentheses, which may hold spaces.
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()
-            # One that has ended stays in the table until its parent asks; some containers' first process never does.
-            return None if fields[0] in "ZX" else fields[19]
-    except (OSError, IndexError):
-        pass
-    if os.path.isdir("/proc/self"):
-        return None
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return "unknown"
-    except (OSError, ValueError, OverflowError):
-        return None
-    return "unknown"

@@ -38,17 +38,23 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
     lines = ["| what | data | recctl | against | there | recctl / there |", "|---|---|---:|---|---:|---:|"]
     for row in (row for rows in results.values() for row in rows):
         unit = row.get("unit", "s")
-        cells = [row["bench"], row.get("data", ""), _number(row.get("seconds", row.get("value")), unit)]
+        cells = [
+            row["bench"],
+            row.get("data", ""),
+            _number(row.get("seconds", row.get("value")), unit, row.get("spread")),
+        ]
         if "peer" in row:
             theirs = row.get("peer_seconds", row.get("peer_value"))
-            cells += [row["peer"], _number(theirs, unit), f"**{row['ratio']:.2f}**"]
+            cells += [row["peer"], _number(theirs, unit, row.get("peer_spread")), f"**{row['ratio']:.2f}**"]
         else:
             cells += ["", "", ""]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _number(value: float, unit: str) -> str:
+def _number(value: float, unit: str, spread: float | None = None) -> str:
+    if spread is not None:
+        return f"{value:,.0f} ± {spread:,.0f}" if value >= 1000 else f"{value:.4f} ± {spread:.4f}"
     return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.3g} {unit}" if unit else f"{value:.4g}"
 
 

@@ -60,7 +60,7 @@ def python_of(peers: str) -> Path | None:
 @contextmanager
 def process(
     command: Sequence[object], environment: Mapping[str, str] | None = None, folder: Path | None = None
-) -> Iterator[Callable[[], list[float]]]:
+) -> Iterator[Callable[..., list[float]]]:
     """A process that answers every line with a line of numbers, as a function that asks it once."""
     with subprocess.Popen(
         [str(part) for part in command],
@@ -74,8 +74,8 @@ def process(
         assert stdin is not None
         assert stdout is not None
 
-        def ask() -> list[float]:
-            print(file=stdin, flush=True)
+        def ask(line: str = "") -> list[float]:
+            print(line, file=stdin, flush=True)
             return [float(number) for number in stdout.readline().split()]
 
         yield ask

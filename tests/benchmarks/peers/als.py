@@ -2,8 +2,8 @@
 
 usage: PYTHON als.py PEER PAIRS.npy N_FACTORS OUT.npz      in the peers' virtual environment
 
-PAIRS is an int64 array `(n, 2)` of distinct pairs of a user and an item. Every line read from stdin is answered by one
-fit and a line with its seconds. The factors go to OUT, users and items in ascending order of their ids.
+PAIRS is an int64 array `(n, 2)` of distinct pairs of a user and an item. Every line read from stdin is a seed, answered
+by one fit and a line with its seconds. The factors go to OUT, users and items in ascending order of their ids.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ N_ITERATIONS = 15
 Factors = tuple[np.ndarray, np.ndarray]
 
 
-def irspack(train: sp.csr_matrix, n_factors: int) -> Callable[[], Factors]:
+def irspack(train: sp.csr_matrix, n_factors: int) -> Callable[[int], Factors]:
     """With the loss of Hu et al.; alpha0 is one over our alpha, and reg, for nu = 1, our own over all pairs."""
     from irspack import IALSRecommender
 
     settings = {"alpha0": 0.1, "reg": 0.003, "nu": 1.0, "loss_type": "ORIGINAL", "train_epochs": N_ITERATIONS}
 
-    def fit() -> Factors:
-        model = IALSRecommender(train, n_components=n_factors, n_threads=2, **settings).learn()
+    def fit(seed: int) -> Factors:
+        model = IALSRecommender(train, n_components=n_factors, n_threads=2, random_seed=seed, **settings).learn()
         return model.get_user_embedding(), model.get_item_embedding()
 
     return fit
 
 
-def implicit(train: sp.csr_matrix, n_factors: int) -> Callable[[], Factors]:
+def implicit(train: sp.csr_matrix, n_factors: int) -> Callable[[int], Factors]:
     """Its confidence is alpha where ours is 1 + alpha; its regularization is the same for all."""
     from implicit.als import AlternatingLeastSquares
 
-    settings = {"regularization": 0.01, "alpha": 10, "iterations": N_ITERATIONS, "random_state": 0, "num_threads": 2}
+    settings = {"regularization": 0.01, "alpha": 10, "iterations": N_ITERATIONS, "num_threads": 2}
 
-    def fit() -> Factors:
-        model = AlternatingLeastSquares(factors=n_factors, **settings)
+    def fit(seed: int) -> Factors:
+        model = AlternatingLeastSquares(factors=n_factors, random_state=seed, **settings)
         model.fit(train, show_progress=False)
         return model.user_factors, model.item_factors
 
@@ -55,10 +55,10 @@ def main(peer: str, path: str, n_factors: str, out: str) -> None:
     codes = [np.unique(column, return_inverse=True)[1] for column in np.load(path).T]
     train = sp.csr_matrix((np.ones(len(codes[0]), np.float32), codes))
     fit = {"irspack": irspack, "implicit": implicit}[peer](train, int(n_factors))
-    for _ in sys.stdin:
+    for line in sys.stdin:
         with contextlib.redirect_stdout(io.StringIO()):  # irspack draws its progress
             begin = time.perf_counter()
-            users, items = fit()
+            users, items = fit(int(line))
             seconds = time.perf_counter() - begin
         np.savez(out, users=users, items=items)
         print(seconds, flush=True)
