@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numba
@@ -42,3 +43,8 @@ def kernel(
         returns(*arguments), nogil=True, cache=True, error_model="numpy", fastmath=fastmath
     )
     return compiled
+
+
+# A part of kernels, in the machine code of each: a compiled function that a kernel calls is another one in the process
+# that compiled both than in those that read them from the cache, and sums in another order.
+inlined = partial(numba.njit, forceinline=True, error_model="numpy")

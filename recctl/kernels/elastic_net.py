@@ -15,12 +15,23 @@ to be gained there, which makes it the measure by which features enter the worki
 
 from __future__ import annotations
 
-from functools import partial
-
-import numba
 import numpy as np
 
-from recctl.kernels.compile import BOOL, F32_2D, FLOAT, INT, OUT_F32, OUT_I32, OUT_I64, kernel
+from recctl.kernels.compile import (
+    BOOL,
+    F32,
+    F32_2D,
+    FLOAT,
+    I32,
+    I64,
+    INT,
+    OUT_F32,
+    OUT_I32,
+    OUT_I64,
+    inlined,
+    kernel,
+)
+from recctl.kernels.products import gram_row
 
 # A working set's own Gram matrix stays in the second-level cache. A solution with more weights is found in turns, each
 # over the features where most is to be gained.
@@ -31,9 +42,6 @@ _CACHED = 4096
 _GATHERING = 8
 _APART = 256
 _RELAXED = {"contract", "reassoc", "nsz"}
-# In the machine code of the kernel itself: a compiled function that a kernel calls is another one in the process that
-# compiled both than in those that read them from the cache, and sums in another order.
-inlined = partial(numba.njit, forceinline=True, error_model="numpy")
 
 
 @inlined(fastmath=_RELAXED)
@@ -114,17 +122,27 @@ def _kth_largest(values, n, k):
 
 
 @inlined()
-def _candidates(gram, target, l1, screened, found):
-    """The features a target may take, in ascending order; how many.
+def _row(gram, item, made):
+    """A row of the Gram matrix: the one that is kept, or made here."""
+    kept, place, starts, columns, values, item_starts, item_users, item_values = gram
+    if place[item] >= 0:
+        return kept[place[item]]
+    gram_row(starts, columns, values, item_starts, item_users, item_values, item, made)
+    return made
+
+
+@inlined()
+def _candidates(row, target, l1, screened, found):
+    """The features a target may take, in ascending order; how many. `row` is the target's of the Gram matrix.
 
     Where nothing in X is negative, a weight that may not be negative stays zero unless `q_i > l1`. If so many remain
     that it is faster to read whole rows of the Gram matrix, all are given, the target too.
     """
-    n = gram.shape[0]
+    n = len(row)
     count = 0
     for i in range(n):
         found[count] = i
-        count += i != target and not (screened and gram[target, i] <= np.float32(l1))
+        count += i != target and not (screened and row[i] <= np.float32(l1))
     if count * _GATHERING <= n or (n > _CACHED and 2 * count <= n):
         return count
     for i in range(n):
@@ -149,10 +167,10 @@ def _enlarge(terms, n, inside, step, members, size):
 
 
 @inlined()
-def _pack(gram, features, members, begin, end, rows):
+def _pack(gram, features, members, begin, end, rows, made):
     """Put what counts of the Gram matrix's rows of the members `begin..end` side by side."""
     for a in range(begin, end):
-        row = gram[features[members[a]]]
+        row = _row(gram, features[members[a]], made)
         for i in range(len(features)):
             rows[a, i] = row[features[i]]
 
@@ -211,16 +229,20 @@ def _drop_unused(members, size, w, inside, rows, n):
 @inlined()
 def _solve(
     gram, target, l1, l2, signed, screened, limit, max_iter, tol, features, w, g, terms, inside,
-    own, rows, row_of, members, own_w, own_g, own_terms, told,
+    own, rows, row_of, members, own_w, own_g, own_terms, made, told,
 ):  # fmt: skip
     """Solve for one target; how many features it has. `told` becomes the number of sweeps and the relative gap."""
-    n = _candidates(gram, target, l1, screened, features)
-    whole = gram[target, target]
-    everything = n == gram.shape[0]
+    row = _row(gram, target, made)
+    n = _candidates(row, target, l1, screened, features)
+    whole = row[target]
+    everything = n == len(row)
+    # Rows of the Gram matrix are then used where they are, if all are kept.
+    kept = gram[0]
+    in_place = everything and len(kept) == n
     for i in range(n):
         w[i] = 0
         inside[i] = 0
-        g[i] = gram[target, features[i]]
+        g[i] = row[features[i]]
     if everything:
         inside[target] = 1
     told[:] = 0
@@ -240,7 +262,7 @@ def _solve(
             break
         begin = size
         if size == most:
-            size = _drop_unused(members, size, w, inside, rows, 0 if everything else n)
+            size = _drop_unused(members, size, w, inside, rows, 0 if in_place else n)
             full = size == most and limit == most
             if size == most and not full:
                 for a in range(size):
@@ -251,11 +273,11 @@ def _solve(
         if not full:
             size = _enlarge(terms, n, inside, min(max(size, _SMALLEST_STEP), most - size), members, size)
         for a in range(begin, size):
-            row_of[a] = members[a] if everything else a
-        if everything:
-            _extend(gram, row_of, members, begin, size, own)
+            row_of[a] = members[a] if in_place else a
+        if in_place:
+            _extend(kept, row_of, members, begin, size, own)
         else:
-            _pack(gram, features[:n], members, packed, size, rows)
+            _pack(gram, features[:n], members, packed, size, rows, made)
             _extend(rows, row_of, members, begin, size, own)
         for a in range(size):
             own_w[a] = w[members[a]]
@@ -263,8 +285,8 @@ def _solve(
         # What is left for the others is not yet known: solving the set much better than them is wasted.
         goal = enough if full else max(0.2 * enough, 0.02 * gap)
         sweeps += _descend(own, size, own_g, own_w, l1, l2, signed, max_iter - sweeps, goal, own_terms)
-        if everything:
-            _take_over(gram, row_of, n, members, size, own_w, w, g)
+        if in_place:
+            _take_over(kept, row_of, n, members, size, own_w, w, g)
         else:
             _take_over(rows, row_of, n, members, size, own_w, w, g)
         if full:
@@ -276,16 +298,25 @@ def _solve(
 
 @kernel(
     INT,
-    *(F32_2D, INT, INT, FLOAT, FLOAT, BOOL, BOOL, INT, INT, FLOAT),
+    *(F32_2D, I32, I64, I32, F32, I64, I32, F32),
+    *(INT, INT, FLOAT, FLOAT, BOOL, BOOL, INT, INT, FLOAT),
     *(OUT_I64, OUT_I32, OUT_F32, OUT_I32, OUT_F32),
 )
 def elastic_nets(
-    gram, begin, end, l1, l2, signed, screened, limit, max_iter, tol, ends, features, weights, sweeps, gaps
-):
+    kept, place, starts, columns, values, item_starts, item_users, item_values,
+    begin, end, l1, l2, signed, screened, limit, max_iter, tol, ends, features, weights, sweeps, gaps,
+):  # fmt: skip
     """Solve for the targets `begin..end`.
 
     Args:
-        gram: `X.T @ X`, `(n, n)`.
+        kept: Rows of `X.T @ X`: all of them in order, `(n, n)`, or some, `(n_kept, n)`.
+        place: Where among them each row is, `(n,)`; -1 for one that is made from the interactions when it is needed.
+        starts: Row starts of X, users by items; may be empty where all rows are kept, and so the next five.
+        columns: Columns of X.
+        values: Values of X; empty for ones.
+        item_starts: Row starts of X.T.
+        item_users: Columns of X.T.
+        item_values: Values of X.T; empty for ones.
         begin: First target.
         end: One past the last target.
         l1: Weight of `|w|_1`, at least 0.
@@ -305,7 +336,8 @@ def elastic_nets(
     Returns:
         How many weights there are.
     """
-    n = gram.shape[0]
+    n = len(place)
+    gram = (kept, place, starts, columns, values, item_starts, item_users, item_values)
     largest = min(max(_LARGEST_SET, limit), n)
     found = np.empty(n, np.int32)
     # Vectorised sums run in another order if what they read and write is close together: results would depend on where
@@ -317,12 +349,13 @@ def elastic_nets(
     own = np.empty((largest, largest + 16), np.float32)
     rows = np.empty((largest, n), np.float32)
     members, row_of = np.empty(largest, np.int32), np.empty(largest, np.int32)
+    made = np.empty(n, np.float32)
     told = np.empty(2, np.float64)
     total = 0
     for target in range(begin, end):
         count = _solve(
             gram, target, l1, l2, signed, screened, limit, max_iter, tol,
-            found, w, g, terms, inside, own, rows, row_of, members, own_w, own_g, own_terms, told,
+            found, w, g, terms, inside, own, rows, row_of, members, own_w, own_g, own_terms, made, told,
         )  # fmt: skip
         for i in range(count):
             if w[i] != 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recctl.kernels.compile import F32, F32_2D, I32, I64, INT, OUT_F32, OUT_F32_2D, VOID, kernel
+from recctl.kernels.compile import F32, F32_2D, I32, I64, INT, OUT_F32, OUT_F32_2D, VOID, inlined, kernel
 
 # Columns of the dense matrix that are worked on at a time: the rows a block of users shares then stay in the cache.
 _TILE = 2048
@@ -68,6 +68,40 @@ def gram_rows(starts, columns, values, item_starts, item_users, positions, out, 
             else:
                 for p in range(here, starts[item_users[q] + 1]):
                     out[i, columns[p]] += np.float32(1)
+
+
+@inlined()
+def gram_row(starts, columns, values, item_starts, item_users, item_values, item, out):
+    """An item's whole row of `X.T @ X`, each sum in the order of `gram_rows`: the same bits.
+
+    Args:
+        starts: Row starts of X, users by items.
+        columns: Columns of X.
+        values: Values of X; empty for ones.
+        item_starts: Row starts of X.T.
+        item_users: Columns of X.T, ascending within a row.
+        item_values: Values of X.T; empty for ones.
+        item: Which row.
+        out: For the row, `(n_items,)`.
+    """
+    out[:] = 0
+    weighted = len(values) > 0
+    for q in range(item_starts[item], item_starts[item + 1]):
+        user = item_users[q]
+        if weighted:
+            v = item_values[q]
+            for p in range(starts[user], starts[user + 1]):
+                out[columns[p]] += v * values[p]
+        else:
+            for p in range(starts[user], starts[user + 1]):
+                out[columns[p]] += np.float32(1)
+
+
+@kernel(VOID, *(I64, I32, F32, I64, I32, F32), I32, OUT_F32_2D)
+def gram_rows_of(starts, columns, values, item_starts, item_users, item_values, items, out):
+    """Some items' whole rows of `X.T @ X`, `(len(items), n_items)`; see `gram_row`."""
+    for i in range(len(items)):
+        gram_row(starts, columns, values, item_starts, item_users, item_values, items[i], out[i])
 
 
 @kernel(VOID, OUT_F32_2D, F32, INT, INT)

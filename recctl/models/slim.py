@@ -18,11 +18,16 @@ from recctl.kernels.elastic_net import elastic_nets
 from recctl.models import _trial
 from recctl.models._score_graph import ScoreGraph, Value, times_sparse
 from recctl.models.base import Recommender
-from recctl.models.gram import whole_gram
+from recctl.models.gram import GramRows, gram_rows
 from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter
 
 # Weights of an item, where nothing limits them; how many it is follows from the data.
 _USUAL_WEIGHTS = 100
+# A Gram matrix of at most so many bytes is made whole.
+_SMALL = 2**29
+# Of a larger one so many bytes for each interaction are kept, and more where rows take long to make: this part of the
+# memory that is available.
+_KEPT, _PART = 10, 0.25
 
 _Solved = tuple[Int64Array, Int32Array, Float32Array, Int32Array, Float32Array]
 
@@ -38,9 +43,11 @@ class SLIMRecommender(Recommender):
     A person's scores are `x W` for the row `x` of interactions, so people not in the training data are served alike.
     An item counts as solved when its duality gap is at most `tol |x_j|^2`; `gaps` and `sweeps` tell of each.
 
-    Costs the sum of squared history lengths for the Gram matrix `X.T X` (n_items, n_items), which is in memory once,
-    and then for each item about its number of weights times that of the items it shares more than `l1_reg` users with.
-    Items are spread over all threads; nothing is random, and the result doesn't depend on their number.
+    Costs the sum of squared history lengths for the Gram matrix `X.T X` (n_items, n_items), and then for each item
+    about its number of weights times that of the items it shares more than `l1_reg` users with. Up to 11,585 items the
+    Gram matrix is in memory, once. Of a larger one the rows of popular items are, in 10 bytes an interaction, or a
+    quarter of the memory that is available if histories are long; other rows are made when an item wants them, to the
+    same bits. Items are spread over all threads; nothing is random, and the result doesn't depend on their number.
 
     Not as in the paper: coordinate descent runs on the Gram matrix instead of on `X`, which is the same problem;
     `n_neighbors` takes items in by what they lower the objective given those already there, and exchanges those that
@@ -49,9 +56,7 @@ class SLIMRecommender(Recommender):
     """
 
     name = "slim"
-    too_large_advice: ClassVar[str] = (
-        "memory grows with the square of the items: choose sansa or als, or raise data.min_item_interactions"
-    )
+    too_large_advice: ClassVar[str] = "choose sansa or als, or raise data.min_item_interactions"
 
     l1_reg: float = hyperparameter(
         1.0, ge=0, help="Weight of the sum of absolute weights: more makes sparser.", search=Between(0.01, 10, log=True)
@@ -78,7 +83,7 @@ class SLIMRecommender(Recommender):
     def _fit(self, interactions: InteractionDataset) -> None:
         engine = engines.current()
         with progress.task("SLIM: Gram matrix"):
-            gram = engine.share(whole_gram(interactions.matrix))
+            gram = engine.share(_gram(interactions))
         n_items = interactions.n_items
         step = max(1, min(32, n_items // 64))
         # A clone holds the hyperparameters and nothing that would have to be sent with them.
@@ -102,16 +107,16 @@ class SLIMRecommender(Recommender):
         self._join(blocks, n_items)
         self._tell_unsolved()
 
-    def _solve(self, shared: Shared[Float32Array], screened: bool, most: int, begin: int) -> _Solved:
+    def _solve(self, shared: Shared[GramRows], screened: bool, most: int, begin: int) -> _Solved:
         """The weights of at most so many items."""
         gram = shared.value
-        end = min(begin + most, len(gram))
+        end = min(begin + most, gram.n_items)
         n = end - begin
-        room = n * min(self.n_neighbors or len(gram), len(gram))
+        room = n * min(self.n_neighbors or gram.n_items, gram.n_items)
         counts, sweeps, gaps = np.empty(n, np.int64), np.empty(n, np.int32), np.empty(n, np.float32)
         items, weights = np.empty(room, np.int32), np.empty(room, np.float32)
         found = elastic_nets(
-            *(gram, begin, end, self.l1_reg, self.l2_reg, not self.non_negative, screened),
+            *(*gram, begin, end, self.l1_reg, self.l2_reg, not self.non_negative, screened),
             *(self.n_neighbors or 0, self.max_iter, self.tol, counts, items, weights, sweeps, gaps),
         )
         return np.diff(counts, prepend=0), items[:found].copy(), weights[:found].copy(), sweeps, gaps
@@ -157,9 +162,9 @@ class SLIMRecommender(Recommender):
         """The whole Gram matrix, and the weights of some items, spread over all."""
         begin = perf_counter()
         with progress.silence():
-            gram = whole_gram(interactions.matrix)
+            gram = _gram(interactions)
         of_gram = perf_counter() - begin
-        n_items = len(gram)
+        n_items = gram.n_items
         solve = partial(self._solve, Shared(gram), self._screens(interactions.matrix), 1)
         found = 0
 
@@ -184,6 +189,24 @@ class SLIMRecommender(Recommender):
         return {"unsolved": float((self.gaps > self.tol).mean()), "largest_gap": float(self.gaps.max())}
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """The Gram matrix, the turned interactions, and for each thread blocks of weights and a working set's rows."""
+        """Of the Gram matrix what is kept, the turned interactions, and for each thread weights and a working set."""
         largest_set = max(512, self.n_neighbors or 0)
-        return 4 * n_items**2 + 12 * n_interactions + threads() * n_items * (512 + 4 * largest_set)
+        gram = min(4 * n_items**2, _room(n_users, n_items, n_interactions))
+        return gram + 12 * n_interactions + threads() * n_items * (512 + 4 * largest_set)
+
+
+def _gram(interactions: InteractionDataset) -> GramRows:
+    room = _room(interactions.n_users, interactions.n_items, len(interactions))
+    return gram_rows(interactions.matrix, room)
+
+
+def _room(n_users: int, n_items: int, n_interactions: int) -> int:
+    """How many bytes of the Gram matrix to keep; what comes out does not depend on it."""
+    whole = 4 * n_items**2
+    if whole <= _SMALL:
+        return whole
+    # A row takes about as long as its items' users have interactions. Squared lengths of histories sum up to about
+    # three times what they would if all were equal.
+    of_rows = 3 * n_interactions**2 / n_users
+    slow = of_rows > n_items**2 / 10
+    return min(whole, max(_KEPT * n_interactions, int(_PART * available_memory()) if slow else 0))

@@ -73,7 +73,7 @@ def reproduce(config: Path, data: Path, store: RunStore) -> Run:
     Raises:
         SystemExit: Data are missing, the run failed, or another process works on it.
     """
-    overrides = [f"{key}={data / path}" for key, path in _paths(config)]
+    overrides = [f"{key}={data / path}" for key, path in paths(config)]
     missing = [path for path in (override.partition("=")[2] for override in overrides) if not Path(path).exists()]
     if missing:
         sys.exit(f"{config.stem}: no {', '.join(missing)}; see $RECCTL_BENCH_DATA in the README of the benchmarks")
@@ -94,7 +94,7 @@ def _ended_well(command: list[str]) -> bool:
     return subprocess.run([sys.executable, "-m", "recctl", *command], check=False, stdout=sys.stderr).returncode == 0
 
 
-def _paths(config: Path) -> list[tuple[str, str]]:
+def paths(config: Path) -> list[tuple[str, str]]:
     """Keys of a config that name files, and these files; a source without a slash is one that recctl knows."""
     values = yaml.safe_load(config.read_text())
     keys = [("data", "source"), ("split", "validation"), ("split", "test")]

@@ -48,6 +48,18 @@ def test_sparse_times_dense_takes_columns_in_any_order_and_repeats(weighted):
 
 
 @pytest.mark.parametrize("weighted", [True, False])
+def test_any_rows_of_the_gram_matrix(weighted):
+    matrix, oracle = sparse((80, 50), 0.2, 3, weighted=weighted)
+    turned = matrix.turned()
+    items = np.array([49, 0, 7, 7], np.int32)
+    out = np.full((4, 50), np.nan, np.float32)
+    products.gram_rows_of(
+        *(matrix.starts, matrix.columns, matrix.values, turned.starts, turned.columns, turned.values, items, out)
+    )
+    np.testing.assert_array_equal(out, (oracle.T @ oracle).toarray()[items])
+
+
+@pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("step", [1, 7, 50, 1000])
 def test_gram_rows_are_the_upper_triangle(weighted, step):
     matrix, oracle = sparse((80, 50), 0.2, 3, weighted=weighted)

@@ -84,6 +84,40 @@ def test_many_items_few_of_which_meet():
     np.testing.assert_allclose(weights_of(model), oracle(dense(dataset), 1.0, 2.0, True), atol=1e-4)
 
 
+@pytest.mark.parametrize("kept", [0, 3, 60])
+@pytest.mark.parametrize(
+    "hyperparameters",
+    [
+        {"l1_reg": 1.0, "l2_reg": 2.0},
+        {"l1_reg": 0.0, "l2_reg": 20.0, "non_negative": False},
+        {"l1_reg": 0.01, "l2_reg": 5.0, "n_neighbors": 8},
+        {"l1_reg": 0.1, "l2_reg": 1.0, "non_negative": False, "n_neighbors": 60},
+    ],
+)
+@pytest.mark.parametrize("implicit", [True, False])
+def test_rows_of_the_gram_matrix_made_when_needed_give_the_same_weights(monkeypatch, hyperparameters, kept, implicit):
+    rng = np.random.default_rng(7)
+    rows = pd.DataFrame(np.argwhere(rng.random((150, 600)) < 0.03 + 0.3 * rng.random(600) ** 4))
+    rows.columns = ["user_id", "item_id"]
+    rows["rating"] = rng.normal(3, 1, len(rows)).round(2)
+    dataset = InteractionDataset(rows, implicit=implicit)
+    whole = SLIMRecommender(**hyperparameters).fit(dataset)
+    monkeypatch.setattr(slim, "_room", lambda *_: 4 * dataset.n_items * kept)
+    rowwise = SLIMRecommender(**hyperparameters).fit(dataset)
+    for name in ("starts", "columns", "values"):
+        np.testing.assert_array_equal(getattr(rowwise.weights, name), getattr(whole.weights, name))
+    np.testing.assert_array_equal(rowwise.gaps, whole.gaps)
+
+
+def test_how_much_of_a_gram_matrix_is_kept(monkeypatch):
+    monkeypatch.setattr(slim, "available_memory", lambda: 8 * 10**9)
+    assert slim._room(943, 1682, 100_000) == 4 * 1682**2
+    # Short histories: rows are as fast made as read. Long ones: what there is room for.
+    assert slim._room(30_000, 41_000, 810_000) == 8_100_000
+    assert slim._room(138_000, 27_000, 20_000_000) == 2 * 10**9
+    assert slim._room(138_000, 12_000, 20_000_000) == 4 * 12_000**2
+
+
 def test_without_l1_and_sign_it_is_ease():
     # More weights than a working set holds, and a solution in closed form.
     rng = np.random.default_rng(1)
