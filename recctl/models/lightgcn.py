@@ -66,6 +66,10 @@ class LightGCNRecommender(TorchRecommender):
     `similar_items` is by the cosine of rows of `E`. Results follow from `seed`; propagation does not depend on the
     number of threads, other products may in the last digits.
 
+    An epoch goes through all interactions, or, as the authors' code does, draws as many pairs, each of a user drawn
+    from all alike and one of the user's items (`sampling`): people then count the same, as they do in metrics, and not
+    by how much they did.
+
     Not as in the paper: sampled_softmax is the default, BPR the paper's; `reg` weighs a mean over the batch, as the
     authors' code has it; negatives of sampled_softmax are not regularised; the last batch of an epoch is smaller.
     """
@@ -88,6 +92,9 @@ class LightGCNRecommender(TorchRecommender):
     )
     n_negatives: int = hyperparameter(
         1024, ge=1, help="Items drawn for a batch of sampled_softmax; bpr draws one for each interaction."
+    )
+    sampling: Literal["interactions", "users"] = hyperparameter(
+        "interactions", help="What an epoch draws: every interaction once, or users alike, each time an item of theirs."
     )
     edge_dropout: float = hyperparameter(
         0.0, ge=0, lt=1, help="Share of the graph's edges left out of each step.", search=Between(0.0, 0.5)
@@ -114,7 +121,7 @@ class LightGCNRecommender(TorchRecommender):
         import torch
 
         seen = interactions.matrix
-        order = rng.stream(self.seed, "shuffle", epoch).permutation(seen.nnz)
+        order = self._order(rng.stream(self.seed, "shuffle", epoch))
         users = seen.rows[order]
         negatives, edges = (rng.stream(self.seed, name, epoch) for name in ("negatives", "edges"))
         positions = seen.transposed()[1] if self.edge_dropout else None
@@ -135,6 +142,17 @@ class LightGCNRecommender(TorchRecommender):
             nodes = torch.from_numpy(np.concatenate((users[part], items)))
             values = None if positions is None else self._with_edges_dropped(edges, positions)
             yield _Batch(nodes, len(users[part]), had, values)
+
+    def _order(self, generator: np.random.Generator) -> Int64Array:
+        """Where in the interactions the pairs of an epoch stand, `(n_interactions,)`."""
+        seen = self.seen
+        if self.sampling == "interactions":
+            return generator.permutation(seen.nnz)
+        lengths = np.diff(seen.starts)
+        users = generator.choice(np.flatnonzero(lengths), seen.nnz)
+        # Below the length even where it is rounded: a double has more places than a history has items.
+        order: Int64Array = seen.starts[users] + (generator.random(seen.nnz) * lengths[users]).astype(np.int64)
+        return order
 
     def _with_edges_dropped(self, generator: np.random.Generator, positions: Int64Array) -> torch.Tensor:
         """Values of the graph with some edges left out, and the others so much heavier.

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -141,6 +142,21 @@ def test_an_epoch_has_every_interaction_once_and_no_negative_that_the_user_had(l
             marked[rows, had] = True
             np.testing.assert_array_equal(marked, seen[users][:, others])
     assert sorted(pairs) == list(zip(*map(np.ndarray.tolist, np.nonzero(seen)), strict=True))
+
+
+def test_users_alike_and_their_items_alike():
+    rows = toy()
+    rows = pd.concat([rows, rows[rows.user_id == rows.user_id.iloc[0]].assign(item_id=lambda r: r.item_id + 1000)])
+    model = begun(rows, sampling="users")
+    seen = model.seen
+    drawn = np.concatenate([model._order(np.random.default_rng(i)) for i in range(400)])
+    assert len(drawn) == 400 * seen.nnz
+    counts = np.bincount(drawn, minlength=seen.nnz)
+    lengths = np.diff(seen.starts)
+    expected = len(drawn) / np.count_nonzero(lengths) / np.repeat(lengths, lengths)
+    # Pearson's statistic has as many degrees of freedom; this seed's draws are not far out.
+    statistic = ((counts - expected) ** 2 / expected).sum()
+    assert abs(statistic - seen.nnz) < 5 * np.sqrt(2 * seen.nnz)
 
 
 def test_bpr_of_the_paper_solves_the_checkerboard():
