@@ -1,12 +1,13 @@
-"""Run the benchmarks and write their figures into the README: `python -m tests.benchmarks [NAME ...]`.
+"""Run the benchmarks and write their figures into docs/speed.md: `python -m tests.benchmarks [NAME ...]`.
 
 Each `bench_NAME.py` prints a line of JSON for each measurement. They are kept in `results.json` beside this file, from
-which the tables of the README are made, so that no figure there was typed.
+which the tables there and of the README, which has some of them, are made, so that no figure there was typed.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,32 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 README = HERE.parents[1] / "README.md"
+ALL = README.parent / "docs" / "speed.md"
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+
+# What the README has: patterns of `what | data | against`.
+SHOWN = [
+    r"recctl (--help|train)",
+    r"EASE: fit .goodbooks",
+    r"evaluate: full ranking",
+    r"item-knn: fit",
+    r"read (CSV|Parquet) .20M rows, int",
+    r"svdpp?: (fit|the same|defaults)",
+    r"ALS, (64|256) factors, 15 iterations: fit .*(irspack|one thread)$",
+    r"ALS, (64|256) factors: fit to the peer's .*(irspack|one thread)$",
+    r"ALS, (64|256) factors: (objective|NDCG@10) .*(irspack|one thread)$",
+    r"SLIM, l1 1, l2 10",
+    r"(slim|als): (recall|ndcg)@20",
+    r"(ncf|lightgcn): (an )?(epoch|ranking)",
+    r"(ncf|lightgcn): NDCG@10 on test",
+    r"sasrec: (targets|hit rate|NDCG)",
+    r"\[.* on test",
+    r"tuning: (50 trials|24 trials|a trial)",
+    r"model file",
+    r"export: 10 best",
+    r"scale: recctl train",
+    r"Ray",
+]
 
 
 def measure(path: Path) -> list[dict[str, Any]]:
@@ -33,10 +59,16 @@ def measure(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def table(results: dict[str, list[dict[str, Any]]]) -> str:
-    """The measurements as a Markdown table: ours, the peer's where there is one, and their ratio."""
+def is_shown(row: dict[str, Any]) -> bool:
+    """Whether the README has a measurement."""
+    what = f"{row['bench']} |{row.get('data', '')} |{row.get('peer', '')}"
+    return any(re.match(pattern, what) for pattern in SHOWN)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Measurements as a Markdown table: ours, the peer's where there is one, and their ratio."""
     lines = ["| what | data | recctl | against | there | recctl / there |", "|---|---|---:|---|---:|---:|"]
-    for row in (row for rows in results.values() for row in rows):
+    for row in rows:
         unit = row.get("unit", "s")
         cells = [
             row["bench"],
@@ -66,8 +98,15 @@ def main(names: list[str]) -> None:
         if not names or name in names:
             results[name] = measure(path)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    head, _, rest = README.read_text().partition(BEGIN)
-    README.write_text(f"{head}{BEGIN}\n{table(results)}\n{END}{rest.partition(END)[2]}")
+    rows = [row for found in results.values() for row in found]
+    write(README, table([row for row in rows if is_shown(row)]))
+    write(ALL, table(rows).replace("](", "](../"))
+
+
+def write(page: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
+    """Put a text between the marks of a page."""
+    head, _, rest = page.read_text().partition(begin)
+    page.write_text(f"{head}{begin}\n{text}\n{end}{rest.partition(end)[2]}")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from recctl.config import to_yaml
 from recctl.experiment.comparison import compare, verdict
 from recctl.experiment.preparation import resolved
 from recctl.runs import Run
-from tests.benchmarks.__main__ import README
+from tests.benchmarks.__main__ import README, write
 from tests.benchmarks.reproduce import CONFIGS as REPRODUCTIONS
 from tests.benchmarks.reproduce import paths
 
@@ -113,8 +113,7 @@ def write_readme() -> None:
     """Make the README's tables anew from what is kept."""
     kept = json.loads(KEPT.read_text())
     tables = [markdown(title, kept[name]) for name, (title, _) in CONTENTS.items() if name in kept]
-    head, _, rest = README.read_text().partition(BEGIN)
-    README.write_text(f"{head}{BEGIN}\n" + "\n\n".join(tables) + f"\n{END}{rest.partition(END)[2]}")
+    write(README, "\n\n".join(tables), BEGIN, END)
 
 
 def main(table: str | None = None, *models: str) -> None:
