@@ -59,10 +59,19 @@ def test_refit_gives_the_best_point_all_it_may_know(tmp_path: Path) -> None:
     assert run.metadata["tuning"]["best_point"]["n_factors"] == fitting.load_version(run).n_factors
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp"])
-def test_equal_searches_have_equal_trials(tmp_path: Path, sampler: str) -> None:
-    first, second = (search(tmp_path, EPOCHS, "tuning.n_trials=14", f"tuning.sampler={sampler}") for _ in range(2))
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+def test_equal_searches_have_equal_trials_however_often_they_are_gone_on_with(tmp_path: Path, sampler: str) -> None:
+    if sampler == "cmaes":
+        pytest.importorskip("cmaes")
+    settings = ("training={}", "tuning.pruner=none", f"tuning.sampler={sampler}")
+    first, second = (search(tmp_path, EPOCHS, "tuning.n_trials=14", *settings) for _ in range(2))
     pd.testing.assert_frame_equal(trials(first), trials(second))
+    by_parts = search(tmp_path, EPOCHS, "tuning.n_trials=5", *settings)
+    for n in (9, 14):
+        assert tuning.resume(by_parts, more=[f"tuning.n_trials={n}"])
+    pd.testing.assert_frame_equal(trials(first), trials(by_parts))
+    at_random = search(tmp_path, EPOCHS, "tuning.n_trials=14", "tuning.strategy=random", *settings)
+    assert not trials(at_random)["n_factors"].equals(trials(first)["n_factors"]), "it learns from what was"
 
 
 @pytest.mark.parametrize("strategy", ["bayesian", "random", "coarse_to_fine", "grid"])
