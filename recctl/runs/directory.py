@@ -10,6 +10,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -274,7 +275,9 @@ class Run:
     def save_split(self, parts: NDArray[np.uint8]) -> None:
         """Keep the part code of every interaction."""
         sink = io.BytesIO()
-        np.savez_compressed(sink, parts=parts)
+        # Only the main thread is interrupted; in the midst of this, zipfile would complain of that and hide it.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(np.savez_compressed, sink, parts=parts).result()
         atomic.write_bytes(self.path / "split.npz", sink.getvalue())
 
     def split_parts(self) -> NDArray[np.uint8]:

@@ -61,8 +61,10 @@ class StrategySampler(optuna.samplers.BaseSampler):
         if self.sampler == "gp":
             return optuna.samplers.GPSampler(seed=seed)
         if self.sampler == "cmaes":
+            from recctl.tuning.evolution import CmaEsSampler
+
             try:
-                return optuna.samplers.CmaEsSampler(seed=seed)
+                return CmaEsSampler(seed=seed)
             except ImportError:
                 raise ConfigError("tuning.sampler: cmaes needs a package: pip install 'recctl[cmaes]'") from None
         return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=self.several)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
+import signal
 import socket
+import time
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,6 +57,24 @@ def test_a_run_whose_process_is_gone_has_died(tmp_path: Path) -> None:
     run.end("failed", "why")
     assert Run.open(run.path).status == "failed"
     assert Run.open(run.path).metadata["error"] == "why"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_in_the_midst_of_writing_the_split_is_nothing_but_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(sink: io.BytesIO, **arrays: Any) -> None:
+        with zipfile.ZipFile(sink, "w") as archive:
+            handle = archive.open("parts.npy", "w")
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+            handle.close()
+
+    run = make(tmp_path)
+    monkeypatch.setattr(np, "savez_compressed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.save_split(np.zeros(5, np.uint8))
+    assert not (run.path / "split.npz").exists()
 
 
 def test_two_who_work_on_one_run_keep_out_of_each_others_way(tmp_path: Path) -> None:
