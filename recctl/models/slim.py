@@ -159,7 +159,7 @@ class SLIMRecommender(Recommender):
         return {**super()._sizes(n_users, n_items, n_interactions), "weights": entries}
 
     def try_out(self, interactions: InteractionDataset) -> tuple[float, Self]:
-        """The whole Gram matrix, and the weights of some items, spread over all."""
+        """What is kept of the Gram matrix, and the weights of some items, spread over all."""
         begin = perf_counter()
         with progress.silence():
             gram = _gram(interactions)
@@ -191,8 +191,7 @@ class SLIMRecommender(Recommender):
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """Of the Gram matrix what is kept, the turned interactions, and for each thread weights and a working set."""
         largest_set = max(512, self.n_neighbors or 0)
-        gram = min(4 * n_items**2, _room(n_users, n_items, n_interactions))
-        return gram + 12 * n_interactions + threads() * n_items * (512 + 4 * largest_set)
+        return _room(n_users, n_items, n_interactions) + 12 * n_interactions + threads() * n_items * (512 + 4 * largest_set)
 
 
 def _gram(interactions: InteractionDataset) -> GramRows:
