@@ -239,7 +239,7 @@ def _fit_missing(
     """Fit the models that are not fitted yet; data are read once, and split once for each fold."""
     plan = run.metadata["comparison"]
     repeats, with_test = Repeats(**plan["repeats"]), plan["terms"]["on"] == "test"
-    failed = []
+    failed: list[tuple[str, RecctlError]] = []
     fold, of_fold = 0, prepared
     for entry in missing:
         loaded = _of_fold(contenders[entry["label"]], repeats, entry["fold"])
@@ -251,11 +251,13 @@ def _fit_missing(
             _fit_one(run, store, entry, loaded, of_fold, with_test)
         except RecctlError as error:
             progress.notice(f"{entry['label']} failed: {error}")
-            failed.append(f"{entry['label']}: {error}")
+            failed.append((entry["label"], error))
         of_fold = replace(of_fold, notes=[])  # told once
     if failed:
-        failed.append(f"the others are kept; go on with: {resuming_command(run)}")
-        raise TrainingError("\n".join(failed))
+        told = [f"{label}: {error}" for label, error in failed]
+        told.append(f"the others are kept; go on with: {resuming_command(run)}")
+        of_files = all(isinstance(error, ArtifactError) for _, error in failed)
+        raise (ArtifactError if of_files else TrainingError)("\n".join(told))
 
 
 def _is_done(store: RunStore, entry: dict[str, Any]) -> bool:

@@ -44,14 +44,16 @@ def fit(run: Run, config: Config, prepared: Prepared, trackers: Sequence[Tracker
     return load_fitted(run, TRAIN) or _fit_on_train(run, config, prepared, trackers)
 
 
-def fit_anew(run: Run, config: Config, prepared: Prepared) -> Recommender:
-    """The same for other hyperparameters than before: what was fitted stays as a version, what was begun goes."""
+def fit_anew(run: Run, config: Config, prepared: Prepared, trial: int) -> Recommender:
+    """The same for the point of a trial: what was fitted stays as a version, what was begun goes."""
     shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
     (run.path / "history.jsonl").unlink(missing_ok=True)
-    return _fit_on_train(run, config, prepared)
+    return _fit_on_train(run, config, prepared, trial=trial)
 
 
-def _fit_on_train(run: Run, config: Config, prepared: Prepared, trackers: Sequence[Tracker] = ()) -> Recommender:
+def _fit_on_train(
+    run: Run, config: Config, prepared: Prepared, trackers: Sequence[Tracker] = (), trial: int | None = None
+) -> Recommender:
     model = make(config)
     validation = prepared.split.validation(prepared.dataset) if prepared.split.has_validation else None
     stopping = early_stopping(config)
@@ -66,7 +68,7 @@ def _fit_on_train(run: Run, config: Config, prepared: Prepared, trackers: Sequen
         }
     if convergence := model.convergence():
         run.metadata["convergence"] = convergence
-    return _saved(run, model, TRAIN)
+    return _saved(run, model, TRAIN, trial)
 
 
 def refit(run: Run, config: Config, prepared: Prepared, chosen: Recommender) -> Recommender:
@@ -123,9 +125,9 @@ def _fit(run: Run, model: Recommender, interactions: InteractionDataset, stage: 
         processes.tell(None)
 
 
-def _saved(run: Run, model: Recommender, fitted_on: str) -> Recommender:
+def _saved(run: Run, model: Recommender, fitted_on: str, trial: int | None = None) -> Recommender:
     with run.timed("save"), progress.task("Saving"):
-        run.save_model(model, fitted_on)
+        run.save_model(model, fitted_on, trial)
     return model
 
 

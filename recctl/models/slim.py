@@ -191,7 +191,11 @@ class SLIMRecommender(Recommender):
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """Of the Gram matrix what is kept, the turned interactions, and for each thread weights and a working set."""
         largest_set = max(512, self.n_neighbors or 0)
-        return _room(n_users, n_items, n_interactions) + 12 * n_interactions + threads() * n_items * (512 + 4 * largest_set)
+        return (
+            _room(n_users, n_items, n_interactions)
+            + 12 * n_interactions
+            + threads() * n_items * (512 + 4 * largest_set)
+        )
 
 
 def _gram(interactions: InteractionDataset) -> GramRows:

@@ -294,8 +294,14 @@ class Run:
         parts: NDArray[np.uint8] = self._read("split.npz", read)
         return parts
 
-    def save_model(self, model: Recommender, fitted_on: str) -> Path:
-        """Keep a fitted model as the next version; earlier ones are never overwritten."""
+    def save_model(self, model: Recommender, fitted_on: str, trial: int | None = None) -> Path:
+        """Keep a fitted model as the next version; earlier ones are never overwritten.
+
+        Args:
+            model: The model.
+            fitted_on: What it has learnt from.
+            trial: Of a search, the trial it is of.
+        """
         version = 1 + max((entry["version"] for entry in self.metadata["models"]), default=0)
         path = self.path / "models" / f"v{version}.pkl"
         sha256 = model.save(path)
@@ -309,6 +315,7 @@ class Run:
                 "format_version": artifacts.FORMAT_VERSION,
                 "bytes": path.stat().st_size,
             }
+            | ({} if trial is None else {"trial": trial})
         )
         self.save_metadata()
         return path

@@ -272,17 +272,16 @@ class _Search:
                 f"recctl train {self.run.path / 'best.yaml'}"
             )
             return
-        if self.run.metadata["tuning"].get("model_of") != best.number:
+        kept = [entry.get("trial") for entry in self.run.metadata["models"] if entry["fitted_on"] == fitting.TRAIN]
+        if kept[-1:] != [best.number]:
             # After more trials there can be a better one: its models are new versions, its metrics new figures.
             folder = self.run.path / "trials" / str(best.number)
             if (folder / "model.pkl").exists():
                 if (folder / "history.jsonl").exists():
                     (folder / "history.jsonl").replace(self.run.path / "history.jsonl")
-                self.run.save_model(load_model(folder / "model.pkl"), fitting.TRAIN)
+                self.run.save_model(load_model(folder / "model.pkl"), fitting.TRAIN, best.number)
             else:
-                fitting.fit_anew(self.run, loaded.config, self.prepared)
-            self.run.metadata["tuning"]["model_of"] = best.number
-            self.run.save_metadata()
+                fitting.fit_anew(self.run, loaded.config, self.prepared, best.number)
         fitting.fit_and_evaluate(self.run, loaded.config, self.prepared)
 
 

@@ -146,7 +146,7 @@ def told_of(run: Run) -> dict[str, Any]:
         table = pd.read_parquet(run.path / "trials.parquet").drop(columns=["fit_seconds", "evaluate_seconds"])
         told["trials"] = table.sort_values("number").to_csv(index=False)
         told["best"] = (run.path / "best.yaml").read_text().partition("\n")[2]
-        told["figures"] = sorted(path.name for path in (run.path / "figures").iterdir())
+        told["figures"] = sorted(path.name for path in (run.path / "figures").glob("[!.]*"))
         told["point"] = run.metadata["tuning"]["best_point"]
     if run.metadata["kind"] == "compare":
         document = json.loads((run.path / "comparison.json").read_text())
