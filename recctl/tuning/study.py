@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Any, Literal
 
 import optuna
@@ -16,6 +17,8 @@ from recctl.tuning.strategies import Tried
 
 # A trial of another machine that has not been heard of for so long is taken up here.
 SILENT = timedelta(minutes=5)
+# One that nobody has put a name to for so many seconds was asked for by somebody who is gone, or lost the database.
+UNCLAIMED = 10.0
 
 _OVER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _OURS = "recctl"
@@ -71,6 +74,7 @@ class Study:
         self.shared = shared
         self.signs = [1.0 if d == optuna.study.StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
         self._handles: dict[int, optuna.Trial] = {}
+        self._seen_unclaimed: dict[int, float] = {}
         self._trials: list[FrozenTrial] = []
         self._n_trials = 0
         self._read()
@@ -99,6 +103,10 @@ class Study:
         """The number the next trial will have, if nobody else asks."""
         left = self._left()
         return left[0].number if left else self._n_trials
+
+    def has_unclaimed(self) -> bool:
+        """Whether there is a trial of which nobody can say yet if anyone is at it."""
+        return any("owner" not in trial.user_attrs and not self._is_left(trial) for trial in self._under_way())
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Note the value of an epoch.
@@ -164,13 +172,19 @@ class Study:
 
     def _left(self) -> list[FrozenTrial]:
         """Trials that were begun, and that nobody is at."""
+        return [trial for trial in self._under_way() if self._is_left(trial)]
+
+    def _under_way(self) -> list[FrozenTrial]:
+        """Trials that were begun, and not here."""
         running = (trial for trial in self._trials if trial.state == TrialState.RUNNING)
-        return [trial for trial in running if trial.number not in self._handles and self._is_left(trial)]
+        return [trial for trial in running if trial.number not in self._handles]
 
     def _is_left(self, trial: FrozenTrial) -> bool:
         owner = trial.user_attrs.get("owner")
         if owner in (self.owner, "") or not self.shared:
             return True
+        if owner is None:
+            return monotonic() - self._seen_unclaimed.setdefault(trial.number, monotonic()) > UNCLAIMED
         heard = trial.user_attrs.get("alive")
         last = datetime.fromisoformat(heard) if heard else trial.datetime_start
         return last is None or datetime.now() - last > SILENT  # noqa: DTZ005

@@ -198,7 +198,7 @@ class _Search:
                 self.study.leave(trial)
                 break
             self._start(pool, trial)
-        return False
+        return self.study.next_number() >= self.n_trials and self.study.has_unclaimed()
 
     def _wants_another(self) -> bool:
         if self.study.next_number() >= self.n_trials:

@@ -136,6 +136,17 @@ def test_a_trial_of_a_search_that_fell_silent_is_taken_up(tmp_path: Path, monkey
     assert list(trials(tuning.tune(loaded, store, storage, "ours"))["number"]) == [0, 1, 2, 3]
 
 
+def test_a_trial_of_a_search_that_lost_the_database_before_it_could_claim_it_is_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, store = f"sqlite:///{tmp_path}/shared.db", RunStore(tmp_path / "runs")
+    tuning.tune(load(tmp_path, EASE, "tuning.n_trials=2"), store, storage, "ours")
+    optuna.load_study(study_name="ours", storage=storage).ask()
+    monkeypatch.setattr(study, "UNCLAIMED", 1.0)
+    run = tuning.tune(load(tmp_path, EASE, "tuning.n_trials=4"), store, storage, "ours")
+    assert list(trials(run)["number"]) == [0, 1, 2, 3]
+
+
 def children(pid: int) -> list[int]:
     found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout
     return [int(line) for line in found.split()]
