@@ -4,7 +4,7 @@ Each `tables/TABLE.yaml` says the data, the split and the search; each model is 
 ranges, its defaults as the first trial), chosen on validation, fitted anew on train and validation, and reads test
 once. `recctl compare` then gives intervals, and whether a difference from the best on validation is more than chance.
 It takes hours, and goes on where it stopped: runs are kept in `$RECCTL_RUNS_DIR`, else in `runs/tuned`. What was
-measured goes into `tuned.json`, and from there into the README.
+measured goes into `tuned.json`, and from there into the README: of the models that are named, else of all.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from recctl import RunStore, experiment
 from recctl.config import to_yaml
 from recctl.experiment.comparison import compare, verdict
 from recctl.experiment.preparation import resolved
+from recctl.models.registry import model_class
 from recctl.runs import Run
 from tests.benchmarks.__main__ import README, write
 from tests.benchmarks.reproduce import CONFIGS as REPRODUCTIONS
@@ -49,6 +50,8 @@ def tuned(table: str, model: str, store: RunStore) -> Run:
     config = TABLES / f"{table}.yaml"
     data = Path(os.environ.get("RECCTL_BENCH_DATA", "")).absolute()
     overrides = [f"model.name={model}", *(f"{key}={data / path}" for key, path in paths(config))]
+    if model_class(model).trained_in_epochs:
+        overrides.append("training.early_stopping={monitor: ndcg@10, patience: 5}")
     text = to_yaml(resolved(experiment.load(config, overrides)))
     kind = "train" if model in AS_THEY_ARE else "tune"
     runs = [run for run in store.runs() if run.metadata["kind"] == kind and run.config_text() == text]
@@ -123,11 +126,10 @@ def main(table: str | None = None, *models: str) -> None:
     store = RunStore(Path(os.environ.get("RECCTL_RUNS_DIR") or "runs/tuned"))
     for name in [table] if table else CONTENTS:
         runs = [tuned(name, model, store) for model in models or CONTENTS[name][1]]
-        if not models:
-            kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-            kept[name] = rows(runs, store)
-            KEPT.write_text(json.dumps(kept, indent=1) + "\n")
-            write_readme()
+        kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+        kept[name] = rows(runs, store)
+        KEPT.write_text(json.dumps(kept, indent=1) + "\n")
+        write_readme()
 
 
 if __name__ == "__main__":
