@@ -14,7 +14,10 @@ from recctl.engines.memory import in_words
 from recctl.errors import DataError
 
 # NotImplementedError is what it raises for a codec it lacks, RuntimeError for an encrypted member.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error)
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error),
+    IndexError,  # of a member without a name
+)
 # What the system says of places before the file's beginning, and of names that are too long, or of a file and a folder.
 _IMPOSSIBLE = (errno.EINVAL, errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 

@@ -115,9 +115,11 @@ def _read_file(
     import pyarrow.parquet as pq
 
     metadata = pq.read_metadata(path)
+    begins = np.cumsum([0, *(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))])
+    if begins[-1] != metadata.num_rows:
+        raise pa.ArrowInvalid(f"row groups hold {begins[-1]} rows, the file says {metadata.num_rows}")
     short = {role for role, kind in kinds.items() if kind == pa.int64() and _fit_int32(metadata, role, wanted[role])}
     pieces = _pieces(metadata, wanted, kinds, short)
-    begins = np.cumsum([0, *(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))])
     count = Counter(role for role, _ in pieces)
     whole = {
         role: np.empty(metadata.num_rows, np.int32 if role in short else kinds[role].to_pandas_dtype())
