@@ -47,7 +47,7 @@ def made(
     run = Run.create(tmp_path / "runs", "made", "train", resolved(loaded))
     facts = {
         "data": {"interactions": 26_000, "users": 900, "items": 1000},
-        "split": {"leakage": {"parts": PARTS, "validation": FINE, "test": FINE}},
+        "split": {"hash": "s", "leakage": {"parts": PARTS, "validation": FINE, "test": FINE}},
         "training": {"monitor": metric},
     }
     run.metadata |= facts | metadata
@@ -224,7 +224,7 @@ def test_every_suggestion_is_valid_for_its_config(tmp_path: Path, model: str) ->
                 "time": None,
             },
         },
-        split={"leakage": {"parts": PARTS, "validation": bad, "test": bad}},
+        split={"hash": "s", "leakage": {"parts": PARTS, "validation": bad, "test": bad}},
         timings={"fit": 9000.0},
         memory={"peak_bytes": 9 * 10**9, "available_bytes": 10**10},
         error="out of memory",
