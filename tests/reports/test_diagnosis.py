@@ -46,7 +46,7 @@ def made(
     loaded = experiment.load(path, [f"model.params.{name}={value}" for name, value in (params or {}).items()])
     run = Run.create(tmp_path / "runs", "made", "train", resolved(loaded))
     facts = {
-        "data": {"interactions": 26_000, "users": 900, "items": 1000},
+        "data": {"hash": "d", "interactions": 26_000, "users": 900, "items": 1000},
         "split": {"hash": "s", "leakage": {"parts": PARTS, "validation": FINE, "test": FINE}},
         "training": {"monitor": metric},
     }
@@ -214,6 +214,7 @@ def test_every_suggestion_is_valid_for_its_config(tmp_path: Path, model: str) ->
         metrics={"recall@10": 0.001},
         lines={"seconds": 1000.0, "validation_seconds": 5000.0, "batch_size": 2},
         data={
+            "hash": "d",
             "interactions": 900,
             "users": 900,
             "items": 10_000,
