@@ -35,4 +35,5 @@ def called(arguments: list[str], call: Callable[[], Any]) -> Any:
     from recctl import experiment
 
     experiment.assist()
+    processes.leave()
     return 0

@@ -61,6 +61,7 @@ def leading() -> Iterator[None]:
         yield
         if _leading:
             tell(None)
+            leave()
     finally:
         _leading = False
 
@@ -73,6 +74,14 @@ def tell(what: Any) -> None:
 def hear() -> Any:
     """What the leader tells next; None when there is nothing left to do."""
     return _broadcast(None)
+
+
+def leave() -> None:
+    """Part from the others, when all is done: threads that still listen to them would abort a process that ends."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _broadcast(what: Any) -> Any:

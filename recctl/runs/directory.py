@@ -85,7 +85,7 @@ class Run:
             "run_id": run.id,
             "kind": kind,
             "status": "running",
-            "created": now.isoformat(timespec="seconds"),
+            "created": now.isoformat(timespec="milliseconds"),
             "seed": config["seed"],
             "environment": environment(),
             "timings": {},

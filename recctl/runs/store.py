@@ -66,7 +66,9 @@ class RunStore:
             ids = self.ids()
             if not ids:
                 raise ArtifactError(f"latest: {self.root} has no runs yet; make one with `recctl train`")
-            return Run.open(self.root / ids[-1])
+            # Ids tell the second.
+            of_last_second = [Run.open(self.root / run_id) for run_id in ids if run_id[:15] == ids[-1][:15]]
+            return max(of_last_second, key=lambda run: str(run.metadata.get("created")))
         if reference == "best":
             return self._best()
         if os.sep in reference and Path(reference).is_dir():

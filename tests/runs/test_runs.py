@@ -45,6 +45,12 @@ def test_a_new_run_is_running_and_knows_where_it_comes_from(tmp_path: Path) -> N
     assert (run.path / "config.yaml").read_text().startswith("seed: 1")
 
 
+def test_the_latest_run_of_a_second_is_the_one_made_last(tmp_path: Path) -> None:
+    for _ in range(8):
+        made = make(tmp_path)
+        assert RunStore(tmp_path).resolve("latest").id == made.id
+
+
 def test_a_run_whose_process_is_gone_has_died(tmp_path: Path) -> None:
     run = make(tmp_path)
     run.metadata["process"] = {"pid": 2**22 + 7, "host": socket.gethostname(), "started": "1"}
