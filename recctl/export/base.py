@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,7 @@ class ExportFormat(BaseModel):
     extra: ClassVar[str] = ""
     needs: ClassVar[tuple[str, ...]] = ()
 
+    @abstractmethod
     def write(self, model: Recommender, folder: Path, context: Context) -> dict[str, Any]:
         """Write the files.
 
@@ -68,7 +70,6 @@ class ExportFormat(BaseModel):
         Returns:
             Facts for the manifest: counts, what was measured, in plain JSON values.
         """
-        raise NotImplementedError
 
     @classmethod
     def verify(cls, folder: Path, manifest: Mapping[str, Any], model: Recommender | None = None) -> None:

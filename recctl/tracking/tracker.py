@@ -6,6 +6,7 @@ import math
 import queue
 import threading
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, ClassVar, Literal, Self
@@ -23,7 +24,7 @@ _LONGEST_END = 30.0
 _FOREIGN = r"(mlflow|sqlalchemy|alembic|tensorboard|google)(\.|$)"
 
 
-class Tracker:
+class Tracker(ABC):
     """Tells another program how a training goes.
 
     A callback, `model.fit(train, callbacks=[TensorBoardLogger("logs")])`; around it `with`, so that a training that
@@ -52,17 +53,17 @@ class Tracker:
 
     # ---- what a tracker fills in; called on its thread, one after another
 
+    @abstractmethod
     def _open(self, title: str, params: Mapping[str, Any], tags: Mapping[str, str], resumed: bool) -> None:
         """Begin the account of a training, or go on with the one of the same tags."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _write(self, values: Mapping[str, float], step: int) -> None:
         """Add figures, all of them finite."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _close(self, status: Status) -> None:
         """Nothing follows."""
-        raise NotImplementedError
 
     # ---- what a run tells it
 

@@ -13,9 +13,11 @@ from pathlib import Path, PurePosixPath
 from recctl.engines.memory import in_words
 from recctl.errors import DataError
 
-# NotImplementedError is what it raises for a codec it lacks, RuntimeError for an encrypted member.
+# What zipfile raises of an archive that is damaged, or packed in a way it can't unpack.
 _DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error),
+    *(zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error),
+    NotImplementedError,  # for a codec that zipfile lacks
+    RuntimeError,  # of an encrypted member
     IndexError,  # of a member without a name
 )
 # What the system says of places before the file's beginning, and of names that are too long, or of a file and a folder.
