@@ -46,7 +46,7 @@ class RunStore:
                 runs.append(Run.open(self.root / run_id))
             except ArtifactError:
                 damaged.append(run_id)
-        return runs, damaged
+        return sorted(runs, key=_made), damaged
 
     def runs(self) -> list[Run]:
         """All runs that can be read, oldest first."""
@@ -66,9 +66,8 @@ class RunStore:
             ids = self.ids()
             if not ids:
                 raise ArtifactError(f"latest: {self.root} has no runs yet; make one with `recctl train`")
-            # Ids tell the second.
-            of_last_second = [Run.open(self.root / run_id) for run_id in ids if run_id[:15] == ids[-1][:15]]
-            return max(of_last_second, key=lambda run: str(run.metadata.get("created")))
+            last = _second(ids[-1])
+            return max((Run.open(self.root / run_id) for run_id in ids if _second(run_id) == last), key=_made)
         if reference == "best":
             return self._best()
         if os.sep in reference and Path(reference).is_dir():
@@ -155,3 +154,12 @@ def monitored(run: Run, metrics: dict[str, dict[str, float]] | None = None) -> f
         return (run.metrics() if metrics is None else metrics).get("validation", {}).get(monitor["metric"])
     except ArtifactError:
         return None
+
+
+def _second(run_id: str) -> str:
+    return run_id[: len("20241124-031502")]
+
+
+def _made(run: Run) -> tuple[str, str]:
+    """What orders runs by age: ids do to the second."""
+    return _second(run.id), str(run.metadata.get("created"))

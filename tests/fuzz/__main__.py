@@ -13,7 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
 
-CORPUS = Path(__file__).with_name("corpus")
 _FOUND = Path("build/fuzz")
 
 
@@ -30,9 +29,11 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--one"]:
         _fuzz(arguments[1], arguments[2])
         return 0
+    from tests.fuzz.targets import TARGETS
+
     seconds, *names = arguments or ["60"]
     found = []
-    for name in names or sorted(path.name for path in CORPUS.iterdir()):
+    for name in names or TARGETS:
         print(f"{name}: {seconds} s", flush=True)
         if subprocess.run([sys.executable, "-m", "tests.fuzz", "--one", name, seconds], check=False).returncode:
             found.append(name)
@@ -48,7 +49,7 @@ def _fuzz(name: str, seconds: str) -> None:
     for module in iter_modules(kernels.__path__, "recctl.kernels."):  # numba can't compile what atheris makes of them
         import_module(module.name)
     with atheris.instrument_imports(include=["recctl", "yaml", "zipfile", "json"]):
-        from tests.fuzz.targets import MEGABYTES, SECONDS, feed
+        from tests.fuzz.targets import MEGABYTES, SECONDS, corpus_of, feed
 
     made = _FOUND / name
     grown = made / "corpus"
@@ -63,7 +64,7 @@ def _fuzz(name: str, seconds: str) -> None:
         "-verbosity=0",
         "-print_final_stats=1",
     ]
-    atheris.Setup([sys.argv[0], *options, str(grown), str(CORPUS / name)], lambda data: feed(name, data))
+    atheris.Setup([sys.argv[0], *options, str(grown), str(corpus_of(name))], lambda data: feed(name, data))
     atheris.Fuzz()
 
 

@@ -69,6 +69,18 @@ def gzipped(data: bytes) -> None:
     _source("data.csv.gz", data if data[:2] == b"\x1f\x8b" else gzip.compress(data, 1, mtime=0))
 
 
+def zipped(data: bytes) -> None:
+    """Interactions in a zip archive."""
+    _source("data.csv.zip", data)
+
+
+def parquet_parts(data: bytes) -> None:
+    """A part of a folder of Parquet."""
+    (_folder() / "parts").mkdir(exist_ok=True)
+    _file("parts/0.parquet", data)
+    read_source(str(_folder() / "parts"), ReadOptions())
+
+
 def parquet(data: bytes) -> None:
     """Interactions in Parquet."""
     _source("data.parquet", data)
@@ -147,7 +159,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         inter,
         careful,
         gzipped,
+        zipped,
         parquet,
+        parquet_parts,
         archive,
         model,
         metadata,
@@ -179,4 +193,9 @@ def feed(name: str, data: bytes) -> None:
 
 def corpus(name: str) -> list[bytes]:
     """The inputs that are kept for a target."""
-    return [path.read_bytes() for path in sorted((CORPUS / name).iterdir())]
+    return [path.read_bytes() for path in sorted(corpus_of(name).iterdir())]
+
+
+def corpus_of(name: str) -> Path:
+    """The folder of these: readers of one format share it."""
+    return CORPUS / {"zipped": "archive", "parquet_parts": "parquet"}.get(name, name)

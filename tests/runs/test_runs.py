@@ -46,9 +46,11 @@ def test_a_new_run_is_running_and_knows_where_it_comes_from(tmp_path: Path) -> N
 
 
 def test_the_latest_run_of_a_second_is_the_one_made_last(tmp_path: Path) -> None:
+    made = []
     for _ in range(8):
-        made = make(tmp_path)
-        assert RunStore(tmp_path).resolve("latest").id == made.id
+        made.append(make(tmp_path).id)
+        assert RunStore(tmp_path).resolve("latest").id == made[-1]
+    assert [run.id for run in RunStore(tmp_path).runs()] == made
 
 
 def test_a_run_whose_process_is_gone_has_died(tmp_path: Path) -> None:

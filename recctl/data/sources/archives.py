@@ -14,7 +14,7 @@ from recctl.engines.memory import in_words
 from recctl.errors import DataError
 
 # What zipfile raises of an archive that is damaged, or packed in a way it can't unpack.
-_DAMAGE = (
+DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error),
     NotImplementedError,  # for a codec that zipfile lacks
     RuntimeError,  # of an encrypted member
@@ -51,7 +51,7 @@ def unpack(archive: Path, folder: Path, *, limit: int, only: str | None = None) 
                 _extract(bundle, member, folder, archive.name)
     except KeyError:
         raise DataError(f"{archive.name}: holds no {only}") from None
-    except (*_DAMAGE, OSError) as error:
+    except (*DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno not in _IMPOSSIBLE:
             raise
         raise DataError(f"{archive.name}: truncated or damaged archive ({error}); delete {archive}") from error

@@ -47,7 +47,8 @@ def read_parquet(path: Path, options: ReadOptions) -> tuple[Columns, Skipped]:
     place = path.name
     try:
         dataset = _dataset(path)
-        if not dataset.count_rows():
+        n_rows = dataset.count_rows()
+        if not n_rows:
             raise DataError(f"{place}: holds no rows")
         names = dataset.schema.names
         wanted = {role: names[at] for role, at in naming.find_columns(names, options.columns, place).items()}
@@ -56,6 +57,7 @@ def read_parquet(path: Path, options: ReadOptions) -> tuple[Columns, Skipped]:
         columns = _read_file(path, wanted, kinds, options) if path.is_file() and None not in kinds.values() else None
         if columns is None:
             table = dataset.to_table(columns=list(wanted.values())).rename_columns(list(wanted))
+            _require_rows(len(table), n_rows)
             columns = {role: _values(role, table[role], kinds[role], options) for role in wanted}
             if any(values is None for values in columns.values()):
                 raw = {role: table[role] for role in wanted}
@@ -116,8 +118,7 @@ def _read_file(
 
     metadata = pq.read_metadata(path)
     begins = np.cumsum([0, *(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))])
-    if begins[-1] != metadata.num_rows:
-        raise pa.ArrowInvalid(f"row groups hold {begins[-1]} rows, the file says {metadata.num_rows}")
+    _require_rows(begins[-1], metadata.num_rows)
     short = {role for role, kind in kinds.items() if kind == pa.int64() and _fit_int32(metadata, role, wanted[role])}
     pieces = _pieces(metadata, wanted, kinds, short)
     count = Counter(role for role, _ in pieces)
@@ -147,6 +148,11 @@ def _read_file(
         role: pa.chunked_array([c for part in parts[role] for c in part.chunks]) if is_text(kind) else parts[role][0]
         for role, kind in kinds.items()
     }
+
+
+def _require_rows(there: int, said: int) -> None:
+    if there != said:
+        raise pa.ArrowInvalid(f"row groups hold {there} rows, the file says {said}")
 
 
 def _fit_int32(metadata: Any, role: str, name: str) -> bool:

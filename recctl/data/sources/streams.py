@@ -81,7 +81,13 @@ def _open(path: Path) -> Any:
 def _member(path: Path) -> Iterator[Any]:
     import zipfile
 
-    with zipfile.ZipFile(path) as archive:
+    from recctl.data.sources.archives import DAMAGE
+
+    try:
+        archive = zipfile.ZipFile(path)
+    except DAMAGE as error:
+        raise zipfile.BadZipFile(str(error)) from error
+    with archive:
         names = [name for name in archive.namelist() if not name.endswith("/") and not _is_hidden(name)]
         # ratings.csv.zip holds ratings.csv; archives of several tables call theirs ratings or interactions.
         likely = [n for n in names if PurePosixPath(n).name.lower() == plain_name(path)] or [
