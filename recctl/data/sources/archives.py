@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import lzma
 import shutil
 import stat
 import struct
@@ -15,13 +16,14 @@ from recctl.errors import DataError
 
 # What zipfile raises of an archive that is damaged, or packed in a way it can't unpack.
 DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, struct.error),
     NotImplementedError,  # for a codec that zipfile lacks
     RuntimeError,  # of an encrypted member
     IndexError,  # of a member without a name
 )
-# What the system says of places before the file's beginning, and of names that are too long, or of a file and a folder.
-_IMPOSSIBLE = (errno.EINVAL, errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+# What the system says of places before the file's beginning, and of names that are too long, or of a file and a folder;
+# bz2 gives an error of its own no number.
+_IMPOSSIBLE = (None, errno.EINVAL, errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 def unpack(archive: Path, folder: Path, *, limit: int, only: str | None = None) -> None:

@@ -67,7 +67,7 @@ def read_parquet(path: Path, options: ReadOptions) -> tuple[Columns, Skipped]:
                 role: narrow(values) if kinds[role] == pa.int64() and role != TIMESTAMP else values
                 for role, values in columns.items()
             }
-    except (pa.ArrowException, OSError, TypeError) as error:
+    except (pa.ArrowException, OSError, TypeError, UnicodeDecodeError) as error:
         raise DataError(f"{place}: can't be read: {str(error).splitlines()[0]} (truncated or damaged?)") from error
     if TIMESTAMP in columns:
         columns[TIMESTAMP] = in_seconds(columns[TIMESTAMP], per_second(types[TIMESTAMP], options))
