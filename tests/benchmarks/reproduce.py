@@ -62,30 +62,31 @@ PUBLISHED = {
 }
 
 
-def reproduce(config: Path, data: Path, store: RunStore) -> Run:
+def completed(kind: str, config: Path, overrides: list[str], store: RunStore) -> Run:
     """The complete run of a config: found, gone on with, or made.
 
     Args:
-        config: Its paths with a slash are below `data`.
-        data: The folder of the data.
+        kind: "train" or "tune".
+        config: Its file.
+        overrides: What is set beside it.
         store: Where runs are kept.
 
     Raises:
-        SystemExit: Data are missing, the run failed, or another process works on it.
+        SystemExit: The run failed, or another process works on it.
     """
-    overrides = [f"{key}={data / path}" for key, path in paths(config)]
-    missing = [path for path in (override.partition("=")[2] for override in overrides) if not Path(path).exists()]
-    if missing:
-        sys.exit(f"{config.stem}: no {', '.join(missing)}; see $RECCTL_BENCH_DATA in the README of the benchmarks")
     text = to_yaml(resolved(experiment.load(config, overrides)))
-    runs = [run for run in store.runs() if run.metadata["kind"] == "train" and run.config_text() == text]
+
+    def there() -> list[Run]:
+        return [run for run in store.runs() if run.metadata["kind"] == kind and run.config_text() == text]
+
+    runs = there()
     if not any(run.status == "complete" for run in runs):
         begun = ["--resume", runs[-1].id] if runs else [str(config), *(f"--set={override}" for override in overrides)]
-        command = ["train", *begun, "--runs-dir", str(store.root)]
+        command = [kind, *begun, "--runs-dir", str(store.root)]
         print(f"# {config.stem}: recctl {' '.join(command)}", flush=True)
         if not _ended_well(command):
             sys.exit(f"{config.stem}: recctl failed; once that is mended, the same command goes on")
-        runs = [run for run in store.runs() if run.config_text() == text]
+        runs = there()
     return next(run for run in runs if run.status == "complete")
 
 
@@ -94,7 +95,20 @@ def _ended_well(command: list[str]) -> bool:
     return subprocess.run([sys.executable, "-m", "recctl", *command], check=False, stdout=sys.stderr).returncode == 0
 
 
-def paths(config: Path) -> list[tuple[str, str]]:
+def located(config: Path) -> list[str]:
+    """Overrides that name the files of a config below `$RECCTL_BENCH_DATA`.
+
+    Raises:
+        SystemExit: One is missing.
+    """
+    data = Path(os.environ.get("RECCTL_BENCH_DATA", "")).absolute()
+    found = [(key, data / path) for key, path in _paths(config)]
+    if missing := [str(path) for _, path in found if not path.exists()]:
+        sys.exit(f"{config.stem}: no {', '.join(missing)}; see $RECCTL_BENCH_DATA in the README of the benchmarks")
+    return [f"{key}={path}" for key, path in found]
+
+
+def _paths(config: Path) -> list[tuple[str, str]]:
     """Keys of a config that name files, and these files; a source without a slash is one that recctl knows."""
     values = yaml.safe_load(config.read_text())
     keys = [("data", "source"), ("split", "validation"), ("split", "test")]
@@ -125,13 +139,10 @@ def main(names: list[str]) -> None:
     unknown = [name for name in names if name not in PUBLISHED]
     if unknown:
         sys.exit(f"unknown: {', '.join(unknown)}; there is: {', '.join(PUBLISHED)}")
-    if "RECCTL_BENCH_DATA" not in os.environ:
-        sys.exit("$RECCTL_BENCH_DATA is not set; see the README of the benchmarks")
-    data = Path(os.environ["RECCTL_BENCH_DATA"]).absolute()
     store = RunStore(Path(os.environ.get("RECCTL_RUNS_DIR") or "runs/reproduce"))
     for name in names or PUBLISHED:
         config = CONFIGS / f"{name}.yaml"
-        run = reproduce(config, data, store)
+        run = completed("train", config, located(config), store)
         measured = lines(run, PUBLISHED[name], config.relative_to(benchmarks.README.parent).as_posix())
         for line in measured:
             print(json.dumps(line), flush=True)

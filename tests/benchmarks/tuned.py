@@ -11,20 +11,17 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from recctl import RunStore, experiment
-from recctl.config import to_yaml
+from recctl import RunStore
 from recctl.experiment.comparison import compare, verdict
-from recctl.experiment.preparation import resolved
 from recctl.models.registry import model_class
 from recctl.runs import Run
 from tests.benchmarks.__main__ import README, write
 from tests.benchmarks.reproduce import CONFIGS as REPRODUCTIONS
-from tests.benchmarks.reproduce import paths
+from tests.benchmarks.reproduce import completed, located
 
 TABLES = REPRODUCTIONS.with_name("tables")
 KEPT = REPRODUCTIONS.with_name("tuned.json")
@@ -48,21 +45,10 @@ def tuned(table: str, model: str, store: RunStore) -> Run:
         SystemExit: Data are missing, or recctl failed.
     """
     config = TABLES / f"{table}.yaml"
-    data = Path(os.environ.get("RECCTL_BENCH_DATA", "")).absolute()
-    overrides = [f"model.name={model}", *(f"{key}={data / path}" for key, path in paths(config))]
+    overrides = [f"model.name={model}", *located(config)]
     if model_class(model).trained_in_epochs:
         overrides.append("training.early_stopping={monitor: ndcg@10, patience: 5}")
-    text = to_yaml(resolved(experiment.load(config, overrides)))
-    kind = "train" if model in AS_THEY_ARE else "tune"
-    runs = [run for run in store.runs() if run.metadata["kind"] == kind and run.config_text() == text]
-    if not any(run.status == "complete" for run in runs):
-        begun = ["--resume", runs[-1].id] if runs else [str(config), *(f"--set={override}" for override in overrides)]
-        command = [sys.executable, "-m", "recctl", kind, *begun, "--runs-dir", str(store.root)]
-        print(f"# {table}: {model}", flush=True)
-        if subprocess.run(command, check=False, stdout=sys.stderr).returncode:
-            sys.exit(f"{table}: {model}: recctl failed; once that is mended, the same command goes on")
-        runs = [run for run in store.runs() if run.metadata["kind"] == kind and run.config_text() == text]
-    return next(run for run in runs if run.status == "complete")
+    return completed("train" if model in AS_THEY_ARE else "tune", config, overrides, store)
 
 
 def rows(runs: list[Run], store: RunStore) -> dict[str, Any]:
