@@ -99,8 +99,10 @@ def located(config: Path) -> list[str]:
     """Overrides that name the files of a config below `$RECCTL_BENCH_DATA`.
 
     Raises:
-        SystemExit: One is missing.
+        SystemExit: One is missing, or nobody says where they are.
     """
+    if "RECCTL_BENCH_DATA" not in os.environ and _paths(config):
+        sys.exit("$RECCTL_BENCH_DATA is not set; see the README of the benchmarks")
     data = Path(os.environ.get("RECCTL_BENCH_DATA", "")).absolute()
     found = [(key, data / path) for key, path in _paths(config)]
     if missing := [str(path) for _, path in found if not path.exists()]:
