@@ -17,20 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recctl.kernels.compile import (
-    BOOL,
-    F32,
-    F32_2D,
-    FLOAT,
-    I32,
-    I64,
-    INT,
-    OUT_F32,
-    OUT_I32,
-    OUT_I64,
-    inlined,
-    kernel,
-)
+from recctl.kernels.compile import BOOL, F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32, OUT_I32, OUT_I64, inlined, kernel
 from recctl.kernels.products import gram_row
 
 # A working set's own Gram matrix stays in the second-level cache. A solution with more weights is found in turns, each
