@@ -35,3 +35,8 @@ def stream(seed: int, *name: str | int) -> np.random.Generator:
     digest = hashlib.sha256("/".join(map(str, name)).encode()).digest()
     words = [int.from_bytes(digest[i : i + 4], "little") for i in range(0, 16, 4)]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([int(seed), *words])))
+
+
+def key(seed: int, *name: str | int) -> int:
+    """A number of 62 bits from the stream `name` of `seed`, for kernels that draw by hashing it."""
+    return int(stream(seed, *name).integers(2**62))

@@ -24,8 +24,20 @@ def sparse_dense(starts, columns, values, dense, out):
                 out[row, j] = 0
             p = starts[row]
             last = starts[row + 1]
-            # Four at a time: the row of results is read and written once for four rows of the dense matrix.
-            while p + 4 <= last:
+            # Eight at a time: the row of results is read and written once for eight rows of the dense matrix.
+            while p + 8 <= last:
+                a, b, c, d = columns[p], columns[p + 1], columns[p + 2], columns[p + 3]
+                e, f, g, h = columns[p + 4], columns[p + 5], columns[p + 6], columns[p + 7]
+                va = vb = vc = vd = ve = vf = vg = vh = np.float32(1)
+                if weighted:
+                    va, vb, vc, vd = values[p], values[p + 1], values[p + 2], values[p + 3]
+                    ve, vf, vg, vh = values[p + 4], values[p + 5], values[p + 6], values[p + 7]
+                for j in range(begin, end):
+                    left = va * dense[a, j] + vb * dense[b, j] + vc * dense[c, j] + vd * dense[d, j]
+                    right = ve * dense[e, j] + vf * dense[f, j] + vg * dense[g, j] + vh * dense[h, j]
+                    out[row, j] += left + right
+                p += 8
+            if p + 4 <= last:
                 a, b, c, d = columns[p], columns[p + 1], columns[p + 2], columns[p + 3]
                 va = vb = vc = vd = np.float32(1)
                 if weighted:

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recctl.engines import map_threads
-from recctl.kernels.compile import F64, I32, I64, INT, OUT_I32, OUT_I32_2D, OUT_I64, VOID, kernel
+from recctl.kernels.compile import F32_2D, F64, I32, I64, I64_2D, INT, OUT_I32, OUT_I32_2D, OUT_I64, VOID, kernel
 from recctl.kernels.hashing import _splitmix64
 
 _53_BITS = 2.0**-53
 # Rows of a task: fixed, so that what is drawn doesn't depend on the threads.
 _ROWS = 8192
+_CHOICES = 1024
 _UNIFORM = np.empty(0)
 
 
@@ -59,39 +60,75 @@ def _fill(key, first, starts, columns, users, n_items, cumulative, out):
 
 
 def sample_negatives(
-    generator: np.random.Generator,
+    key: int,
     starts: NDArray[np.int64],
     columns: NDArray[np.int32],
     users: NDArray[np.int32],
     n_items: int,
     n_negatives: int,
     weights: NDArray[np.float64] | None = None,
+    first: int = 0,
 ) -> NDArray[np.int32]:
     """Items drawn for users, none of which the user had; with repeats.
 
     Costs a binary search in the user's row a try. Users who had everything get any item.
 
     Args:
-        generator: Gives the one number that all draws follow from, whatever the threads.
+        key: All draws follow from it, whatever the threads: `rng.key` of a stream.
         starts: Row starts of what users had.
         columns: Items, ascending in each row.
         users: For whom to draw, `(n,)`; repeats are drawn for again.
         n_items: Items are drawn from 0 to here.
         n_negatives: How many for each of `users`.
         weights: How likely each item is, `(n_items,)`; all alike if None.
+        first: Where `users` begin among all those that are drawn for by `key`, where not all are drawn for at once.
 
     Returns:
         `(n, n_negatives)` int32.
     """
-    key = int(generator.integers(2**62))
     cumulative = _UNIFORM if weights is None else np.cumsum(weights / weights.sum())
     out = np.empty((len(users), n_negatives), np.int32)
 
-    def fill(first: int) -> None:
-        rows = slice(first, first + _ROWS)
-        _fill(key, first, starts, columns, users[rows], n_items, cumulative, out[rows])
+    def fill(begin: int) -> None:
+        rows = slice(begin, begin + _ROWS)
+        _fill(key, first + begin, starts, columns, users[rows], n_items, cumulative, out[rows])
 
     for _ in map_threads(fill, range(0, len(users), _ROWS)):
+        pass
+    return out
+
+
+@kernel(VOID, F32_2D, I64, I64_2D, OUT_I64, fastmath={"contract", "reassoc"})
+def _hardest(vectors, users, candidates, out):
+    for row in range(len(users)):
+        user, most = users[row], np.float32(-np.inf)
+        out[row] = candidates[row, 0]
+        for j in range(candidates.shape[1]):
+            item, score = candidates[row, j], np.float32(0)
+            for k in range(vectors.shape[1]):
+                score += vectors[user, k] * vectors[item, k]
+            if score > most:
+                out[row], most = item, score
+
+
+def hardest(vectors: NDArray[np.float32], users: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of the items drawn for a user, the one whose vector has the largest product with the user's; the first of equals.
+
+    Args:
+        vectors: Of users and items, `(n, d)`.
+        users: Rows of `vectors`, `(b,)`.
+        candidates: Rows of `vectors`, `(b, m)`, m at least 1.
+
+    Returns:
+        `(b,)` int64.
+    """
+    out = np.empty(len(users), np.int64)
+
+    def choose(begin: int) -> None:
+        rows = slice(begin, begin + _CHOICES)
+        _hardest(vectors, users[rows], candidates[rows], out[rows])
+
+    for _ in map_threads(choose, range(0, len(users), _CHOICES)):
         pass
     return out
 

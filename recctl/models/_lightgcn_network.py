@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from recctl.data.matrix import InteractionMatrix
-from recctl.kernels import propagation
+from recctl.kernels import propagation, sampling
 
 # Rows of the softmax that are computed at once: their logits stay in the cache.
 _ROWS = 512
@@ -43,15 +43,19 @@ class LightGCNNetwork(nn.Module):
             self.register_buffer(name, torch.from_numpy(getattr(graph, name)), persistent=False)
         self._rooms: tuple[torch.Tensor, torch.Tensor] | None = None
 
-    def forward(self, nodes: torch.Tensor, values: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, nodes: torch.Tensor, values: torch.Tensor | None = None, candidates: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """What propagation makes of some nodes' vectors, and these vectors themselves, both `(b, dim)`.
 
         Args:
             nodes: Which, `(b,)` int64.
             values: Values of the graph instead of its own, where some edges are dropped.
+            candidates: For each of the first nodes, `(n, m)`; the one of a row that scores highest is looked up too,
+                after `nodes`.
         """
         found: tuple[torch.Tensor, torch.Tensor] = _Lookup.apply(  # type: ignore[no-untyped-call]
-            self.vectors, nodes, self.values if values is None else values, self
+            self.vectors, nodes, self.values if values is None else values, candidates, self
         )
         return found
 
@@ -88,21 +92,41 @@ class _Lookup(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, vectors: torch.Tensor, nodes: torch.Tensor, values: torch.Tensor, network: LightGCNNetwork
+        ctx: Any,
+        vectors: torch.Tensor,
+        nodes: torch.Tensor,
+        values: torch.Tensor,
+        candidates: torch.Tensor | None,
+        network: LightGCNNetwork,
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        mean = network.propagated(vectors, values)
+        if candidates is not None:
+            nodes = torch.cat((nodes, _hardest(mean, nodes[: len(candidates)], candidates)))
         ctx.save_for_backward(nodes, values)
         ctx.network = network
-        return network.propagated(vectors, values)[nodes], vectors[nodes]
+        return mean[nodes], vectors[nodes]
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
         nodes, values = ctx.saved_tensors
         of_mean, of_own = gradients
         gradient = torch.zeros_like(ctx.network.vectors)
         _add_rows(nodes, of_mean, gradient)
         gradient = ctx.network.propagated(gradient, values)
         _add_rows(nodes, of_own, gradient)
-        return gradient, None, None, None
+        return gradient, None, None, None, None
+
+
+def _hardest(vectors: torch.Tensor, users: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
+    if vectors.device.type == "cpu":
+        return torch.from_numpy(sampling.hardest(vectors.numpy(), users.numpy(), candidates.numpy()))
+    return _hardest_by_torch(vectors, users, candidates)
+
+
+def _hardest_by_torch(vectors: torch.Tensor, users: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
+    """`sampling.hardest` for other devices."""
+    scores = torch.bmm(vectors[candidates], vectors[users][:, :, None])[:, :, 0]
+    return candidates.gather(1, scores.argmax(dim=1, keepdim=True))[:, 0]
 
 
 def _add_rows(nodes: torch.Tensor, rows: torch.Tensor, out: torch.Tensor) -> None:

@@ -107,7 +107,7 @@ class NCFRecommender(TorchRecommender):
         order = rng.stream(self.seed, "shuffle", epoch).permutation(seen.nnz)
         users = seen.rows[order]
         drawn = sample_negatives(
-            rng.stream(self.seed, "negatives", epoch),
+            rng.key(self.seed, "negatives", epoch),
             *(seen.starts, seen.columns, users, seen.n_columns, self.n_negatives),
             seen.column_counts().astype(np.float64) if self.negatives == "popularity" else None,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -82,8 +83,14 @@ def _modules() -> dict[str, str]:
         if folder not in recctl.models.__path__:
             recctl.models.__path__.append(folder)
     machinery = {"base", "fitted_values", "gram", "hyperparameters", "model_file", "registry", "spaces", "tables"}
-    found = (module.name for module in pkgutil.iter_modules(recctl.models.__path__))
+    found = (name for folder in recctl.models.__path__ for name in _modules_in(folder, os.stat(folder).st_mtime_ns))
     return {name.replace("_", "-"): name for name in found if name not in machinery and not name.startswith("_")}
+
+
+@lru_cache
+def _modules_in(folder: str, changed: int) -> list[str]:
+    """Modules in a folder as it is since it was last changed: a search asks for its model a dozen times a trial."""
+    return [module.name for module in pkgutil.iter_modules([folder])]
 
 
 def _class_in(module: ModuleType, name: str) -> type[Recommender]:

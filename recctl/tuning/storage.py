@@ -14,6 +14,7 @@ import sqlalchemy
 
 from recctl.errors import ArtifactError, ConfigError, DataError
 from recctl.runs.environment import without_password
+from recctl.tuning.mirrored import MirroredStorage
 
 # The attribute of a study that says what it is of.
 _IDENTITY = "recctl"
@@ -40,14 +41,14 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         raise ConfigError(f"storage {without_password(url)}: can't be opened: {reason}") from error
 
 
-def own_storage(path: Path) -> optuna.storages.RDBStorage:
+def own_storage(path: Path) -> MirroredStorage:
     """The database in a run.
 
     Raises:
         ArtifactError: It can't be made, or is damaged.
     """
     try:
-        return open_storage(f"sqlite:///{path}")
+        return MirroredStorage(open_storage(f"sqlite:///{path}"))
     except ConfigError as error:
         raise ArtifactError(str(error)) from error
 
@@ -71,7 +72,7 @@ def failures_told(where: str) -> Iterator[None]:
 
 
 def open_study(
-    storage: optuna.storages.RDBStorage,
+    storage: optuna.storages.BaseStorage,
     name: str,
     directions: Sequence[Literal["min", "max"]],
     identity: Mapping[str, Any],

@@ -3,10 +3,12 @@ import pandas as pd
 import pytest
 import torch
 
-from recctl import InteractionDataset
+from recctl import Evaluator, InteractionDataset
+from recctl.data.synthetic import generate
 from recctl.errors import ArtifactError
 from recctl.kernels import propagation
-from recctl.models._lightgcn_network import _mean_by_torch, sampled_softmax
+from recctl.kernels.sampling import hardest
+from recctl.models._lightgcn_network import _hardest_by_torch, _mean_by_torch, sampled_softmax
 from recctl.models.lightgcn import LightGCNRecommender
 from tests.models.suite import ModelSuite, checkerboard, toy
 
@@ -67,9 +69,15 @@ def dense_loss(model, batch, E0):
     E = sum(torch.linalg.matrix_power(A, k) @ E0 for k in range(model.n_layers + 1)) / (model.n_layers + 1)
     n, n_users = batch.n_pairs, model.seen.n_rows
     users, items, others = batch.nodes[:n], batch.nodes[n : 2 * n], batch.nodes[2 * n :]
+    if batch.candidates is not None:
+        scores = (E[batch.candidates] * E[users][:, None]).sum(2)
+        others = batch.candidates[torch.arange(n), scores.argmax(1)]
     if model.loss == "bpr":
         margins = (E[users] * E[items]).sum(1) - (E[users] * E[others]).sum(1)
-        return -torch.log(torch.sigmoid(margins)).sum() + model.reg / 2 * (E0[batch.nodes] ** 2).sum()
+        return (
+            -torch.log(torch.sigmoid(margins)).sum()
+            + model.reg / 2 * (E0[torch.cat((users, items, others))] ** 2).sum()
+        )
     total = model.reg / 2 * (E0[batch.nodes[: 2 * n]] ** 2).sum()
     unit = E / E.norm(dim=1, keepdim=True)
     had = model.seen.to_scipy().toarray() > 0
@@ -86,6 +94,7 @@ def dense_loss(model, batch, E0):
     [
         {"loss": "bpr"},
         {"loss": "bpr", "n_layers": 1, "reg": 0.0},
+        {"loss": "bpr", "hardest_of": 5},
         {"loss": "sampled_softmax"},
         {"loss": "sampled_softmax", "n_negatives": 7, "n_layers": 3, "temperature": 0.05},
         {"loss": "sampled_softmax", "n_negatives": 1},
@@ -142,6 +151,45 @@ def test_an_epoch_has_every_interaction_once_and_no_negative_that_the_user_had(l
             marked[rows, had] = True
             np.testing.assert_array_equal(marked, seen[users][:, others])
     assert sorted(pairs) == list(zip(*map(np.ndarray.tolist, np.nonzero(seen)), strict=True))
+
+
+@pytest.mark.parametrize("dim", [1, 8, 13])
+def test_the_hardest_is_the_highest_scored_whatever_the_threads(dim, monkeypatch):
+    draws = np.random.default_rng(0)
+    vectors = draws.normal(size=(90, dim)).astype(np.float32)
+    users, candidates = draws.integers(0, 40, 2500), draws.integers(40, 90, (2500, 7))
+    candidates[:, 5] = candidates[:, 2]  # of equals, the first
+    scores = (vectors[candidates].astype(np.float64) * vectors[users][:, None]).sum(axis=2)
+    expected = candidates[np.arange(2500), scores.argmax(axis=1)]
+    for threads in ("1", "3"):
+        monkeypatch.setenv("RECCTL_THREADS", threads)
+        np.testing.assert_array_equal(hardest(vectors, users, candidates), expected)
+    given = (torch.from_numpy(part) for part in (vectors, users, candidates))
+    np.testing.assert_array_equal(_hardest_by_torch(*given).numpy(), expected)
+
+
+def test_candidates_are_as_many_as_asked_none_of_which_the_user_had():
+    model = begun(loss="bpr", hardest_of=6)
+    seen = model.seen.to_scipy().toarray() > 0
+    drawn = []
+    for batch_size in (64, 100):
+        batches = list(model._batches(InteractionDataset(toy()), 3, batch_size))
+        for batch in batches:
+            assert batch.candidates.shape == (batch.n_pairs, 6)
+            assert batch.nodes.shape == (2 * batch.n_pairs,)
+            assert not seen[batch.nodes[: batch.n_pairs, None], batch.candidates - 40].any()
+        drawn.append(torch.cat([batch.candidates for batch in batches]))
+    torch.testing.assert_close(*drawn)  # the same ones, however they are divided into batches
+
+
+def test_the_hardest_negatives_rank_the_hidden_better_after_as_many_epochs():
+    rows = generate(300, 200, 6000, seed=3)
+    train, validation = InteractionDataset(rows).split(0.2, seed=0)[:2]
+    found = {}
+    for hardest_of in (1, 16):
+        model = LightGCNRecommender(**{**SMALL, "epochs": 4}, loss="bpr", hardest_of=hardest_of).fit(train)
+        found[hardest_of] = Evaluator(["ndcg"], [10]).evaluate(model, validation)["ndcg@10"]
+    assert found[16] > found[1]
 
 
 def test_users_alike_and_their_items_alike():

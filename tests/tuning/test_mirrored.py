@@ -1,0 +1,84 @@
+import optuna
+import pytest
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+
+from recctl.tuning.mirrored import MirroredStorage
+from recctl.tuning.storage import own_storage
+
+
+def as_kept(storage):
+    """All that a storage knows, times aside."""
+    found = []
+    for study in sorted(storage.get_all_studies(), key=lambda study: study.study_name):
+        trials = [
+            (
+                t.number,
+                t.state,
+                t.values,
+                t.params,
+                t.distributions,
+                t.intermediate_values,
+                t.user_attrs,
+                t.system_attrs,
+            )
+            for t in storage.get_all_trials(study._study_id)
+        ]
+        found.append((study.study_name, study.directions, study.user_attrs, study.system_attrs, trials))
+    return found
+
+
+def told(storage, name, directions):
+    study = optuna.create_study(storage=storage, study_name=name, directions=directions)
+    study.set_user_attr("of", {"split": "abc"})
+    study._storage.set_study_system_attr(study._study_id, "of optuna", [1, 2])
+    for number in range(4):
+        trial = study.ask()
+        trial.suggest_float("l2_reg", 1, 1e4, log=True)
+        trial.suggest_int("dim", 8, 64)
+        trial.suggest_categorical("loss", ["bpr", "[1, 2]", None])
+        trial.set_user_attr("fit_seconds", 0.1 * number)
+        study._storage.set_trial_system_attr(trial._trial_id, "rung", number)
+        if len(directions) == 1:
+            trial.report(0.5, 1)
+            trial.report(0.25, 3)
+        if number < 3:  # the last one is left running
+            state = TrialState.FAIL if number == 1 else TrialState.COMPLETE
+            study.tell(trial, None if number == 1 else [1 / 3] * len(directions), state)
+    return study
+
+
+def test_what_is_told_is_in_the_database_and_read_from_it_again(tmp_path):
+    path = tmp_path / "study.db"
+    storage = own_storage(path)
+    told(storage, "one", ["maximize"])
+    told(storage, "two", ["minimize", "maximize"])
+    expected = as_kept(storage)
+    assert [len(entry[-1]) for entry in expected] == [4, 4]
+    assert as_kept(RDBStorage(f"sqlite:///{path}")) == expected
+    again = own_storage(path)
+    assert as_kept(again) == expected
+    # Gone on with, by the ids it has here, which are not those of the database.
+    study = optuna.load_study(storage=again, study_name="two")
+    study.tell(3, [1.0, 2.0])
+    study.tell(study.ask(), [3.0, 4.0])
+    assert as_kept(again) != expected
+    assert as_kept(RDBStorage(f"sqlite:///{path}")) == as_kept(again)
+
+
+def test_what_the_database_does_not_take_is_not_known_here(tmp_path, monkeypatch):
+    storage = own_storage(tmp_path / "study.db")
+    study = told(storage, "one", ["maximize"])
+    before = as_kept(storage)
+
+    def full(*arguments, **named):
+        raise OSError("disk full")
+
+    for name in ("create_new_trial", "set_trial_state_values", "set_trial_user_attr", "set_trial_intermediate_value"):
+        monkeypatch.setattr(RDBStorage, name, full)
+    with pytest.raises(OSError, match="disk full"):
+        study.ask()
+    with pytest.raises(OSError, match="disk full"):
+        study.tell(3, 1.0)
+    assert as_kept(storage) == before
+    assert isinstance(storage, MirroredStorage)
