@@ -7,10 +7,15 @@ Names are resolved when they are first used (PEP 562): importing recctl imports 
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from recctl.version import __version__ as __version__
+
+# OpenBLAS reads it when NumPy or SciPy is imported: its threads look for work 2^16 ticks, not the 2^26 of its own
+# (some 20 ms, in which they take a processor from the threads of `engines.map_threads`), and sleep then.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "16")
 
 # Where each public name lives. Classes of models are asked of the registry, so that a new model is public too.
 _HOMES = {

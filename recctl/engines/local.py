@@ -1,16 +1,17 @@
 """Threads of this machine.
 
 Work is either BLAS calls on all threads (inside `blas_threads`), or many blocks spread over a pool whose members each
-compute on one thread (`map_threads`). The two never nest. Blocks are cut by the data, never by the number of threads,
-so that results do not depend on it.
+compute on one thread (`map_threads`), such calls of their own included. The two never nest. Blocks are cut by the data,
+never by the number of threads, so that results do not depend on it.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from itertools import islice
@@ -22,6 +23,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _threads: int | None = None
+_here = threading.local()
 
 
 def threads() -> int:
@@ -88,36 +90,53 @@ def map_threads(function: Callable[[Task], Result], tasks: Iterable[Task]) -> It
     """
     count = threads()
     with blas_threads(1):
-        if count == 1:
+        if count == 1 or _is_member():
             yield from map(function, tasks)
             return
-        iterator = iter(tasks)
-        with ThreadPoolExecutor(count, thread_name_prefix="recctl") as pool:
-            pending: list[Future[Result]] = [pool.submit(function, task) for task in islice(iterator, 2 * count)]
-            try:
-                while pending:
-                    result = pending.pop(0).result()
-                    pending.extend(pool.submit(function, task) for task in islice(iterator, 1))
-                    yield result
-            finally:
-                for future in pending:
-                    future.cancel()
+        iterator, pool = iter(tasks), _pool(count)
+        pending = [pool.submit(function, task) for task in islice(iterator, 2 * count)]
+        try:
+            while pending:
+                result = pending.pop(0).result()
+                pending.extend(pool.submit(function, task) for task in islice(iterator, 1))
+                yield result
+        finally:
+            for future in pending:
+                future.cancel()
+            wait(pending)
+
+
+@lru_cache(maxsize=1)
+def _pool(count: int) -> ThreadPoolExecutor:
+    """Threads that stay: to start them takes a millisecond, as long as much of what they are given."""
+    return ThreadPoolExecutor(
+        count, thread_name_prefix="recctl", initializer=setattr, initargs=(_here, "is_member", True)
+    )
+
+
+def _is_member() -> bool:
+    """Whether this is a thread of the pool, which would wait for itself."""
+    return getattr(_here, "is_member", False)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
 
 
 @contextmanager
 def crew() -> Iterator[Callable[[Callable[[Task], Result], Iterable[Task]], list[Result]]]:
-    """A block whose threads stay, for work in many phases of a millisecond or less, which is what making a pool takes.
+    """A block for work in many phases of a millisecond or less: limits are set once.
 
     It gives a function that does what `map_threads` does, and returns the results when all are there.
     """
     count = threads()
     with blas_threads(1):
-        if count == 1:
+        if count == 1 or _is_member():
             yield lambda function, tasks: [function(task) for task in tasks]
             return
-        with ThreadPoolExecutor(count, thread_name_prefix="recctl") as pool:
+        pool = _pool(count)
 
-            def each(function: Callable[[Task], Result], tasks: Iterable[Task]) -> list[Result]:
-                return list(pool.map(function, tasks))
+        def each(function: Callable[[Task], Result], tasks: Iterable[Task]) -> list[Result]:
+            return list(pool.map(function, tasks))
 
-            yield each
+        yield each

@@ -7,7 +7,7 @@ import numpy as np
 from recctl.kernels.compile import F32, F32_2D, I32, I64, INT, OUT_F32, OUT_F32_2D, VOID, inlined, kernel
 
 # Columns of the dense matrix that are worked on at a time: the rows a block of users shares then stay in the cache.
-_TILE = 2048
+_TILE = 512
 # Both tiles of a mirrored pair fit in the first-level cache.
 MIRROR_TILE = 32
 
@@ -19,37 +19,34 @@ def sparse_dense(starts, columns, values, dense, out):
     n = dense.shape[1]
     for begin in range(0, n, _TILE):
         end = min(begin + _TILE, n)
+        width = end - begin
         for row in range(len(starts) - 1):
-            for j in range(begin, end):
-                out[row, j] = 0
+            # Views, so that indices count from 0: from anywhere else they might be negative, which is no vector code.
+            total = out[row, begin:end]
+            for j in range(width):
+                total[j] = 0
             p = starts[row]
             last = starts[row + 1]
             # Eight at a time: the row of results is read and written once for eight rows of the dense matrix.
             while p + 8 <= last:
-                a, b, c, d = columns[p], columns[p + 1], columns[p + 2], columns[p + 3]
-                e, f, g, h = columns[p + 4], columns[p + 5], columns[p + 6], columns[p + 7]
+                a, b = dense[columns[p], begin:end], dense[columns[p + 1], begin:end]
+                c, d = dense[columns[p + 2], begin:end], dense[columns[p + 3], begin:end]
+                e, f = dense[columns[p + 4], begin:end], dense[columns[p + 5], begin:end]
+                g, h = dense[columns[p + 6], begin:end], dense[columns[p + 7], begin:end]
                 va = vb = vc = vd = ve = vf = vg = vh = np.float32(1)
                 if weighted:
                     va, vb, vc, vd = values[p], values[p + 1], values[p + 2], values[p + 3]
                     ve, vf, vg, vh = values[p + 4], values[p + 5], values[p + 6], values[p + 7]
-                for j in range(begin, end):
-                    left = va * dense[a, j] + vb * dense[b, j] + vc * dense[c, j] + vd * dense[d, j]
-                    right = ve * dense[e, j] + vf * dense[f, j] + vg * dense[g, j] + vh * dense[h, j]
-                    out[row, j] += left + right
+                for j in range(width):
+                    left = va * a[j] + vb * b[j] + vc * c[j] + vd * d[j]
+                    right = ve * e[j] + vf * f[j] + vg * g[j] + vh * h[j]
+                    total[j] += left + right
                 p += 8
-            if p + 4 <= last:
-                a, b, c, d = columns[p], columns[p + 1], columns[p + 2], columns[p + 3]
-                va = vb = vc = vd = np.float32(1)
-                if weighted:
-                    va, vb, vc, vd = values[p], values[p + 1], values[p + 2], values[p + 3]
-                for j in range(begin, end):
-                    out[row, j] += va * dense[a, j] + vb * dense[b, j] + vc * dense[c, j] + vd * dense[d, j]
-                p += 4
             while p < last:
-                a = columns[p]
+                a = dense[columns[p], begin:end]
                 va = values[p] if weighted else np.float32(1)
-                for j in range(begin, end):
-                    out[row, j] += va * dense[a, j]
+                for j in range(width):
+                    total[j] += va * a[j]
                 p += 1
 
 
@@ -134,12 +131,13 @@ def mirror_scaled(matrix, scale, begin, end):
                 matrix[j, i] = x * scale[i]
         for c0 in range(r1, n, MIRROR_TILE):
             c1 = min(c0 + MIRROR_TILE, n)
-            for j in range(c0, c1):
-                for i in range(r0, r1):
-                    matrix[j, i] = matrix[i, j] * scale[i]
-            for i in range(r0, r1):
-                for j in range(c0, c1):
-                    matrix[i, j] *= scale[j]
+            upper, lower = matrix[r0:r1, c0:c1], matrix[c0:c1, r0:r1]
+            for j in range(c1 - c0):
+                for i in range(r1 - r0):
+                    lower[j, i] = upper[i, j] * scale[r0 + i]
+            for i in range(r1 - r0):
+                for j in range(c1 - c0):
+                    upper[i, j] *= scale[c0 + j]
 
 
 @kernel(VOID, F32_2D, F32_2D, I32, I32, OUT_F32, fastmath={"contract", "reassoc"})

@@ -14,7 +14,7 @@ from recctl.engines import available_memory, map_threads
 from recctl.kernels import products
 
 _ROWS_PER_TASK = 64
-
+_TILES_PER_TASK = 8
 
 _kept: WeakKeyDictionary[InteractionMatrix, Float32Array] = WeakKeyDictionary()
 _keeping = False
@@ -128,6 +128,6 @@ def gram_rows(interactions: InteractionMatrix, room: int) -> GramRows:
 
 def mirror_scaled(upper: Float32Array, scale: Float32Array) -> None:
     """Make a symmetric matrix whole in place, scale its columns, and set its diagonal to zero."""
-    tiles = range(-(-len(upper) // products.MIRROR_TILE))
-    for _ in map_threads(lambda tile: products.mirror_scaled(upper, scale, tile, tile + 1), tiles):
+    tiles = range(0, -(-len(upper) // products.MIRROR_TILE), _TILES_PER_TASK)
+    for _ in map_threads(lambda tile: products.mirror_scaled(upper, scale, tile, tile + _TILES_PER_TASK), tiles):
         pass

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -126,3 +129,60 @@ def test_a_crew_stays_for_many_phases_and_an_exception_ends_it(count):
         with pytest.raises(ZeroDivisionError):
             each(lambda task: 1 / task, [2, 1, 0, 1])
         assert each(abs, [-1]) == [1]
+
+
+def test_a_map_inside_a_map_computes_where_it_is():
+    set_threads(2)
+    names = map_threads(lambda _: list(map_threads(lambda _: threading.current_thread().name, range(5))), range(4))
+    assert all(len(set(inner)) == 1 for inner in names)
+
+
+def test_threads_stay_for_the_next_map_and_go_with_another_count():
+    set_threads(2)
+
+    def names():
+        return set(map_threads(lambda _: time.sleep(0.01) or threading.current_thread(), range(8)))
+
+    first = names()
+    assert names() == first
+    assert len(first) == 2
+    set_threads(3)
+    assert not names() & first
+    for thread in first:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_an_exception_waits_for_what_is_under_way():
+    set_threads(2)
+    ended = []
+
+    def work(task):
+        if task == 0:
+            raise ZeroDivisionError
+        time.sleep(0.1)
+        ended.append(task)
+
+    with pytest.raises(ZeroDivisionError):
+        list(map_threads(work, range(100)))
+    count = len(ended)
+    time.sleep(0.3)
+    assert len(ended) == count
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a child is forked")
+def test_a_forked_child_has_threads_of_its_own():
+    set_threads(2)
+    assert list(map_threads(abs, [-1, -2, -3])) == [1, 2, 3]
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if list(map_threads(abs, [-1, -2, -3])) == [1, 2, 3] else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize(("given", "found"), [({}, "16"), ({"OPENBLAS_THREAD_TIMEOUT": "20"}, "20")])
+def test_threads_of_openblas_sleep_soon_unless_told_otherwise(given, found):
+    environ = {name: value for name, value in os.environ.items() if name != "OPENBLAS_THREAD_TIMEOUT"} | given
+    code = "import sys, os, recctl; assert 'numpy' not in sys.modules; print(os.environ['OPENBLAS_THREAD_TIMEOUT'])"
+    out = subprocess.run([sys.executable, "-c", code], env=environ, check=True, capture_output=True, text=True)
+    assert out.stdout.strip() == found
