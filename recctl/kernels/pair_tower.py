@@ -3,7 +3,7 @@
 The logit of a pair is `bias + out_gmf . (p * q) + out . z_L` with `z_0 = relu(a + b + first_bias)` for the user's `a`
 and the item's `b` of the first layer, and `z_l = relu(W_l z_(l-1) + b_l)` above it; either part may be left out, with
 `p, q` or `widths` of length 0. `upper` holds what is above the first layer in one array: `out`, `bias`, the layers'
-weights `(width, width below)` one after another, then their biases.
+weights `(width, width below)` one after another, then their biases, that of the first layer last.
 
 Products of matrices are left to BLAS: call these kernels where it keeps to one thread.
 """
@@ -13,123 +13,14 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from recctl.kernels.compile import (
-    BOOL,
-    F32,
-    F32_2D,
-    FLOAT,
-    I32,
-    I32_2D,
-    I64,
-    INT,
-    OUT_F32,
-    OUT_F32_2D,
-    OUT_I32,
-    VOID,
-    kernel,
-)
+from recctl.kernels.compile import BOOL, F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32, OUT_F32_2D, VOID, inlined, kernel
 from recctl.kernels.hashing import _GOLDEN, _MIX_1
 
 # Pairs that go through the tower at once: their outputs, and the gradients of these, stay in the second-level cache.
-_PAIRS = 256
+_PAIRS = 512
 _ITEMS = 512
 # Sums may be taken in any order.
 _SUMS = {"contract", "reassoc", "nsz"}
-
-
-@kernel(INT, I32, OUT_I32, OUT_I32, OUT_I32)
-def number(codes, numbers, places, distinct):
-    """Number the distinct codes from 0 as they come: `distinct[places] = codes`.
-
-    Args:
-        codes: What to number, `(n,)`.
-        numbers: Room for each code there is; -1 throughout, before and after.
-        places: For the number of each of `codes`.
-        distinct: For the code of each number; at least as many as there are.
-
-    Returns:
-        How many are distinct.
-    """
-    count = 0
-    for i in range(len(codes)):
-        code = codes[i]
-        if numbers[code] < 0:
-            numbers[code] = count
-            distinct[count] = code
-            count += 1
-        places[i] = numbers[code]
-    for i in range(count):
-        numbers[distinct[i]] = -1
-    return count
-
-
-@kernel(VOID, I32, F32_2D, OUT_F32_2D)
-def take(codes, vectors, out):
-    """`out = vectors[codes]`."""
-    for i in range(len(codes)):
-        row, into = vectors[codes[i]], out[i]
-        for k in range(len(row)):
-            into[k] = row[k]
-
-
-@kernel(VOID, F32_2D, F32_2D, OUT_F32_2D)
-def halves(taken, layer, out):
-    """`out = taken @ layer.T`."""
-    np.dot(taken, layer.T, out)
-
-
-@numba.njit
-def _sum_up(begin, end, parts, n, given):
-    """Add the rows `begin..end` of several arrays of `n` rows, one after another, to those of the first."""
-    for part in range(1, parts):
-        for i in range(begin, end):
-            row, other = given[i], given[part * n + i]
-            for k in range(len(row)):
-                row[k] += other[k]
-
-
-@kernel(VOID, I32, INT, INT, FLOAT, OUT_F32_2D, OUT_F32_2D)
-def add_rows(codes, begin, end, factor, given, into):
-    """`into[codes] += factor * sum of given` for the codes `begin..end`; `given` is one array of all after another."""
-    _sum_up(begin, end, len(given) // len(codes), len(codes), given)
-    by = np.float32(factor)
-    for i in range(begin, end):
-        row, out = given[i], into[codes[i]]
-        for k in range(len(row)):
-            out[k] += by * row[k]
-
-
-@kernel(VOID, *(I32, INT, INT, FLOAT, F32_2D, F32_2D), *(OUT_F32_2D, OUT_F32_2D, OUT_F32_2D, OUT_F32))
-def add_halves(codes, begin, end, factor, layer, taken, given, into, layer_gradient, bias_gradient):
-    """What follows from gradients of `halves`: those of vectors are added to theirs, those of the layer put down.
-
-    Args:
-        codes: Whose vectors were taken, `(n,)`.
-        begin: The first of those that are to be done.
-        end: One past the last of them.
-        factor: What to multiply gradients by.
-        layer: As for `halves`.
-        taken: As for `halves`.
-        given: Gradients of its `out`, `(parts * n, width)`: one array after another, whose sum counts; changed.
-        into: Gradients of all vectors, to add to.
-        layer_gradient: For the gradient of the layer.
-        bias_gradient: For the sum of the gradients given.
-    """
-    _sum_up(begin, end, len(given) // len(codes), len(codes), given)
-    by = np.float32(factor)
-    bias_gradient[:] = 0
-    summed = given[begin:end]
-    for i in range(end - begin):
-        row = summed[i]
-        for k in range(len(row)):
-            row[k] *= by
-            bias_gradient[k] += row[k]
-    vectors = np.dot(summed, layer)
-    np.dot(summed.T, taken[begin:end], layer_gradient)
-    for i in range(end - begin):
-        row, out = vectors[i], into[codes[begin + i]]
-        for k in range(len(row)):
-            out[k] += row[k]
 
 
 @numba.njit
@@ -167,89 +58,94 @@ def _columns(rooms, widths, at, n):
     return _room(rooms, widths, at, n).reshape((widths[at], n))
 
 
-@numba.njit
-def _rectify(hidden, bias, key, first, dropout):
-    """`hidden = relu(hidden + bias)`; a share is dropped, what is left made larger.
+@inlined
+def _rectified(value, place, key, threshold, gain):
+    """`relu(value)`, or 0 for what is dropped; what is left is made larger.
 
-    What is dropped follows from the key and the place, the first row's number being `first`: a hash without state is
-    done for as many numbers at once as a register holds.
+    What is dropped follows from the key and the place: a hash without state is done for as many numbers at once as a
+    register holds.
     """
+    word = place * _GOLDEN ^ key
+    word = (word ^ (word >> np.uint64(32))) * _MIX_1
+    return max(value, np.float32(0)) * gain if word >> np.uint64(32) >= threshold else np.float32(0)
+
+
+@inlined
+def _enter(user_rows, item_rows, user_half, item_half, bias, key, first, dropout, out):
+    """Outputs of the first layer for pairs, of which the first is number `first` of the batch."""
+    width = out.shape[1]
+    threshold, gain = np.uint64(dropout * 4294967296.0), np.float32(1 / (1 - dropout))
+    for i in range(len(out)):
+        a, b, row, place = user_half[user_rows[i]], item_half[item_rows[i]], out[i], np.uint64((first + i) * width)
+        if threshold == 0:
+            for k in range(width):
+                row[k] = max(a[k] + b[k] + bias[k], np.float32(0))
+        else:
+            for k in range(width):
+                row[k] = _rectified(a[k] + b[k] + bias[k], place + np.uint64(k), np.uint64(key), threshold, gain)
+
+
+@inlined
+def _rise(hidden, bias, key, first, dropout):
+    """The same for a layer above, whose weighed inputs are replaced."""
     width = hidden.shape[1]
-    threshold = np.uint64(dropout * 4294967296.0)
-    gain = np.float32(1 / (1 - dropout))
+    threshold, gain = np.uint64(dropout * 4294967296.0), np.float32(1 / (1 - dropout))
     for i in range(len(hidden)):
-        row = hidden[i]
+        row, place = hidden[i], np.uint64((first + i) * width)
         if threshold == 0:
             for k in range(width):
                 row[k] = max(row[k] + bias[k], np.float32(0))
-            continue
-        place = np.uint64((first + i) * width)
-        for k in range(width):
-            word = (place + np.uint64(k)) * _GOLDEN ^ np.uint64(key)
-            word = (word ^ (word >> np.uint64(32))) * _MIX_1
-            value = max(row[k] + bias[k], np.float32(0)) * gain
-            row[k] = value if word >> np.uint64(32) >= threshold else np.float32(0)
+        else:
+            for k in range(width):
+                row[k] = _rectified(row[k] + bias[k], place + np.uint64(k), np.uint64(key), threshold, gain)
 
 
-@numba.njit
-def _where_positive(gradient, hidden, gain):
-    """The gradient of what went into `_rectify`, in place."""
-    n, width = hidden.shape
-    for i in range(n):
-        for k in range(width):
-            gradient[i, k] = gradient[i, k] * gain if hidden[i, k] > 0 else np.float32(0)
-
-
-@numba.njit
-def _forward(users, items, user_half, item_half, first_bias, upper, widths, key, first, dropout, hidden):
-    """Outputs of the tower's layers for pairs, in `hidden`; the first interaction's number is `first`."""
-    m = items.shape[1]
-    n = len(users) * m
+@inlined
+def _forward(user_rows, item_rows, user_half, item_half, upper, widths, key, first, dropout, hidden):
+    """Outputs of the tower's layers for pairs, in `hidden`."""
+    n, first_bias = len(user_rows), upper[len(upper) - widths[0] :]
     below = _rows(hidden, widths, 0, n)
-    for i in range(len(users)):
-        a = user_half[users[i]]
-        for j in range(m):
-            b, out = item_half[items[i, j]], below[i * m + j]
-            for k in range(len(out)):
-                out[k] = a[k] + b[k]
-    _rectify(below, first_bias, key, first * m, dropout)
+    _enter(user_rows, item_rows, user_half, item_half, first_bias, key, first, dropout, below)
     for at in range(len(widths) - 1):
         weights, bias = _layer(upper, widths, at)
         above = _rows(hidden, widths, at + 1, n)
         np.dot(below, weights.T, above)
         # Another sequence of numbers for each layer.
-        _rectify(above, bias, key ^ (at + 1), first * m, dropout)
+        _rise(above, bias, key ^ (at + 1), first, dropout)
         below = above
 
 
-@numba.njit
-def _backward(users, items, upper, widths, dropout, hidden, deltas, d_user_half, d_item_half, d_upper):
-    """Add gradients, given those of the last layer's outputs in `deltas`; these are for those of the layers below."""
-    m = items.shape[1]
-    n = len(users) * m
-    gain = np.float32(1 / (1 - dropout))
-    for at in range(len(widths) - 2, -1, -1):
-        weights, _ = _layer(upper, widths, at)
-        d_weights, d_bias = _layer(d_upper, widths, at)
-        above, below = _rows(deltas, widths, at + 1, n), _rows(deltas, widths, at, n)
-        _where_positive(above, _rows(hidden, widths, at + 1, n), gain)
-        for i in range(n):
-            for k in range(len(d_bias)):
-                d_bias[k] += above[i, k]
-        d_weights += np.dot(above.T, _rows(hidden, widths, at, n))
+@inlined
+def _descend(gradient, hidden, gain, d_bias):
+    """Make gradients of what came out of a layer's `relu` those of what went in; their sum is added to the bias's."""
+    for i in range(len(gradient)):
+        row, out = gradient[i], hidden[i]
+        for k in range(len(d_bias)):
+            value = row[k] * gain if out[k] > 0 else np.float32(0)
+            row[k] = value
+            d_bias[k] += value
+
+
+@inlined
+def _backward(upper, widths, dropout, hidden, deltas, product, d_first, d_upper):
+    """Gradients of all below, given those of the last layer's outputs; those of weights and biases are added.
+
+    Those of layers' outputs are in `deltas`, but of the first in `d_first`; `product` has room for a layer's weights.
+    """
+    gain, n = np.float32(1 / (1 - dropout)), len(d_first)
+    for at in range(len(widths) - 1, 0, -1):
+        weights, _ = _layer(upper, widths, at - 1)
+        d_weights, d_bias = _layer(d_upper, widths, at - 1)
+        above, below = _rows(deltas, widths, at, n), _rows(deltas, widths, at - 1, n) if at > 1 else d_first
+        _descend(above, _rows(hidden, widths, at, n), gain, d_bias)
+        of_block = product[: d_weights.size].reshape(d_weights.shape)
+        np.dot(above.T, _rows(hidden, widths, at - 1, n), of_block)
+        d_weights += of_block
         np.dot(above, weights, below)
-    delta = _rows(deltas, widths, 0, n)
-    _where_positive(delta, _rows(hidden, widths, 0, n), gain)
-    for i in range(len(users)):
-        a = d_user_half[users[i]]
-        for j in range(m):
-            b, row = d_item_half[items[i, j]], delta[i * m + j]
-            for k in range(len(row)):
-                a[k] += row[k]
-                b[k] += row[k]
+    _descend(d_first, _rows(hidden, widths, 0, n), gain, d_upper[len(d_upper) - widths[0] :])
 
 
-@numba.njit
+@inlined
 def _entropy(logit, target):
     """The binary cross-entropy and its derivative."""
     e = np.exp(-abs(logit))
@@ -257,96 +153,93 @@ def _entropy(logit, target):
     return max(logit, np.float32(0)) - logit * target + np.log1p(e), likely - target
 
 
+@inlined(fastmath=_SUMS)
+def _tell(p, q, out_gmf, z, upper, target, apart, dz, d_upper):
+    """The loss of a pair, and its derivative by the product; those by the tower go to `dz` and `d_upper`."""
+    n_out = len(z)
+    bias = upper[n_out]
+    product = tower = np.float32(0)
+    for k in range(len(out_gmf)):
+        product += p[k] * q[k] * out_gmf[k]
+    for k in range(n_out):
+        tower += z[k] * upper[k]
+    if apart:
+        loss, of_product = _entropy(product + bias, target)
+        other, of_tower = _entropy(tower + bias, target)
+        loss, of_product, of_tower = (loss + other) / 2, of_product / 2, of_tower / 2
+        d_upper[n_out] += of_product + of_tower
+    else:
+        loss, of_product = _entropy(product + tower + bias, target)
+        of_tower = of_product
+        d_upper[n_out] += of_product
+    for k in range(n_out):
+        d_upper[k] += of_tower * z[k]
+        dz[k] = of_tower * upper[k]
+    return loss, of_product
+
+
 @kernel(
-    *(FLOAT, I32, I32_2D, INT, F32_2D, F32_2D, F32_2D, F32_2D, F32, F32, F32, I64, INT, FLOAT, BOOL),
-    *(OUT_F32_2D, OUT_F32_2D, OUT_F32_2D, OUT_F32_2D, OUT_F32, OUT_F32),
+    *(FLOAT, I32, I32, I32, I32, INT, INT, F32_2D, F32_2D, F32_2D, F32_2D, F32, F32, I64, INT, FLOAT, BOOL),
+    *(OUT_F32, OUT_F32_2D, OUT_F32),
     fastmath=_SUMS,
 )
 def losses(
-    users, items, first, user_gmf, item_gmf, user_half, item_half, out_gmf, first_bias, upper, widths, key, dropout,
-    apart, d_user_gmf, d_item_gmf, d_user_half, d_item_half, d_out_gmf, d_upper,
+    users, items, user_rows, item_rows, first, m, user_gmf, item_gmf, user_half, item_half, out_gmf, upper, widths, key,
+    dropout, apart, d_products, d_first, d_upper,
 ):  # fmt: skip
-    """The binary cross-entropy of pairs, of which the first item of each row is the one that was; and its gradients.
+    """The binary cross-entropy of pairs, of which each `m`th of the batch is one that was; and its gradients.
 
     Args:
-        users: Rows of what there is of users, `(n,)`.
-        items: Rows of what there is of items, `(n, m)`.
-        first: Number of the first of these interactions in the batch.
+        users: Rows of `user_gmf`, `(n,)`.
+        items: Rows of `item_gmf`, `(n,)`.
+        user_rows: Rows of `user_half`, `(n,)`.
+        item_rows: Rows of `item_half`, `(n,)`.
+        first: Number of the first of these pairs in the batch.
+        m: The numbers of pairs that were are its multiples.
         user_gmf: Vectors of users for the product, `(n_users, d)`.
         item_gmf: Vectors of items for the product, `(n_items, d)`.
-        user_half: What users give to the first layer, `(n_users, width)`.
-        item_half: What items give to the first layer, `(n_items, width)`.
+        user_half: What users give to the first layer, `(n_user_rows, width)`.
+        item_half: What items give to the first layer, `(n_item_rows, width)`.
         out_gmf: Weights of the product, `(d,)`.
-        first_bias: Bias of the first layer.
-        upper: What is above the first layer, and the bias of all.
+        upper: What is above the first layer, and biases.
         widths: Of the layers.
         key: What is dropped follows from it.
         dropout: Share of outputs that is dropped.
         apart: Whether product and tower are to be right each for itself: the loss is the mean of theirs.
-        d_user_gmf: For the gradients of `user_gmf`, which are put down afresh; so are those that follow.
-        d_item_gmf: For those of `item_gmf`.
-        d_user_half: For those of `user_half`; their sum is that of `first_bias`.
-        d_item_half: For those of `item_half`.
-        d_out_gmf: For those of `out_gmf`.
-        d_upper: For those of `upper`.
+        d_products: For the gradient of each pair's product, `(n,)`.
+        d_first: For that of what goes into the first layer's `relu`, `(n, width)`.
+        d_upper: For that of `upper`.
 
     Returns:
         The sum of the losses.
     """
-    m, d = items.shape[1], len(out_gmf)
-    n_rows = max(1, _PAIRS // m)
-    size = 0
-    for width in widths:
-        size += width
-    hidden, deltas = np.empty(n_rows * m * size, np.float32), np.empty(n_rows * m * size, np.float32)
+    size = most = 0
+    for at in range(len(widths)):
+        size += widths[at]
+        most = max(most, widths[at] * widths[at - 1] if at else 0)
     n_out = widths[-1] if len(widths) else 0
-    out, bias = upper[:n_out], upper[n_out]
-    d_user_gmf[:], d_item_gmf[:], d_user_half[:], d_item_half[:] = 0, 0, 0, 0
-    d_out_gmf[:], d_upper[:] = 0, 0
+    room = min(len(users), _PAIRS) * size
+    hidden, deltas, product = np.empty(room, np.float32), np.empty(room, np.float32), np.empty(most, np.float32)
+    d_upper[:] = 0
     total = 0.0
-    for begin in range(0, len(users), n_rows):
-        rows = slice(begin, min(begin + n_rows, len(users)))
-        of_users, of_items = users[rows], items[rows]
-        n = len(of_users) * m
+    for begin in range(0, len(users), _PAIRS):
+        end = min(begin + _PAIRS, len(users))
+        n = end - begin
         if n_out:
             _forward(
-                of_users, of_items, user_half, item_half, first_bias, upper, widths, key, first + begin, dropout, hidden
+                user_rows[begin:end], item_rows[begin:end], user_half, item_half, upper, widths, key, first + begin,
+                dropout, hidden,
             )  # fmt: skip
-        top = slice((size - n_out) * n, size * n)
-        last, delta = hidden[top].reshape((n, n_out)), deltas[top].reshape((n, n_out))
-        for i in range(len(of_users)):
-            p, dp = user_gmf[of_users[i]], d_user_gmf[of_users[i]]
-            for j in range(m):
-                q, dq = item_gmf[of_items[i, j]], d_item_gmf[of_items[i, j]]
-                z, dz = last[i * m + j], delta[i * m + j]
-                product = tower = np.float32(0)
-                for k in range(d):
-                    product += p[k] * q[k] * out_gmf[k]
-                for k in range(n_out):
-                    tower += z[k] * out[k]
-                target = np.float32(j == 0)
-                if apart:
-                    loss, of_product = _entropy(product + bias, target)
-                    other, of_tower = _entropy(tower + bias, target)
-                    loss, of_product, of_tower = (loss + other) / 2, of_product / 2, of_tower / 2
-                    d_upper[n_out] += of_product + of_tower
-                else:
-                    loss, of_product = _entropy(product + tower + bias, target)
-                    of_tower = of_product
-                    d_upper[n_out] += of_product
-                total += loss
-                for k in range(d):
-                    a, b, c = p[k], q[k], of_product * out_gmf[k]
-                    dp[k] += c * b
-                    dq[k] += c * a
-                    d_out_gmf[k] += of_product * a * b
-                for k in range(n_out):
-                    d_upper[k] += of_tower * z[k]
-                    dz[k] = of_tower * out[k]
+        last, delta = hidden[(size - n_out) * n : size * n].reshape((n, n_out)), d_first[begin:end]
+        if len(widths) > 1:
+            delta = _rows(deltas, widths, len(widths) - 1, n)
+        for i in range(n):
+            pair = begin + i
+            p, q, target = user_gmf[users[pair]], item_gmf[items[pair]], np.float32((first + pair) % m == 0)
+            loss, d_products[pair] = _tell(p, q, out_gmf, last[i], upper, target, apart, delta[i], d_upper)
+            total += loss
         if n_out:
-            _backward(
-                of_users, of_items, upper, widths, dropout, hidden, deltas, d_user_half, d_item_half, d_upper
-            )  # fmt: skip
+            _backward(upper, widths, dropout, hidden, deltas, product, d_first[begin:end], d_upper)
     return total
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -12,11 +11,11 @@ import numpy as np
 import torch
 
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array
-from recctl.kernels import pair_tower
+from recctl.kernels import pair_sides, pair_tower
 
-# Interactions and negatives of a batch go through the network in parts, each with gradients of its own to add up to.
-_FEW, _MANY, _MOST_PARTS = 512, 1 << 14, 8
-# Rows of users' or items' vectors that a task takes through the first layer.
+# Pairs of a batch go through the network in parts, each with gradients of its upper layers to add up to.
+_PAIRS, _MOST_PARTS = 512, 16
+# About how many rows of users' or items' vectors a task takes through the first layer.
 _ROWS = 384
 
 
@@ -35,7 +34,9 @@ class Gradients:
         self._weights = {name: weight.detach().numpy() for name, weight in named.items()}
         self._gradients = {name: weight.grad.numpy() for name, weight in named.items()}
         self._upper_names, self._widths, self._each = upper_names, widths, each
-        self._sides = [_Side(side, self._weights, self._gradients) for side in ("user", "item")]
+        self._rooms = _Rooms()
+        self._out = self._weights.get("out_gmf", np.empty(0, np.float32))
+        self._user, self._item = (_Side(side, self._weights, self._gradients) for side in ("user", "item"))
 
     def __call__(self, users: Int32Array, items: Int32Array, key: int, dropout: float, apart: bool) -> torch.Tensor:
         """The sum of the losses; its `backward` adds to the gradients of the network.
@@ -47,124 +48,137 @@ class Gradients:
             dropout: Share of outputs that is dropped.
             apart: As `recctl.kernels.pair_tower.losses` has it.
         """
-        n_parts = 1 if items.size < _FEW else 2 if items.size < _MANY else _MOST_PARTS
-        cuts = [at * len(users) // n_parts for at in range(n_parts + 1)]
-        places = [side.take(codes, n_parts) for side, codes in zip(self._sides, (users, items), strict=True)]
-        self._each(lambda task: task(), [task for side in self._sides for task in side.forward()])
+        n, m = items.size, items.shape[1]
+        user, item = self._user, self._item
+        user.take(users.repeat(m))
+        item.take(items.ravel())
+        self._each(_call, user.forward() + item.forward())
         upper = np.concatenate([self._weights[name].ravel() for name in self._upper_names])
-        none = np.empty(0, np.float32)
-        out, first_bias = self._weights.get("out_gmf", none), self._weights.get("first_bias", none)
-        d_out, d_upper = np.empty((n_parts, len(out)), np.float32), np.empty((n_parts, len(upper)), np.float32)
+        n_parts = min(-(-n // _PAIRS), _MOST_PARTS)
+        d_products, d_first = self._rooms("d_products", n), self._rooms("d_first", n, user.half.shape[1])
+        d_upper = self._rooms("d_upper", n_parts, len(upper))
 
         def part(at: int) -> float:
-            rows, (of_users, of_items) = slice(cuts[at], cuts[at + 1]), self._sides
+            begin, end = at * n // n_parts, (at + 1) * n // n_parts
             loss: float = pair_tower.losses(
-                *(places[0][rows], places[1].reshape(items.shape)[rows], cuts[at]),
-                *(of_users.product, of_items.product, of_users.half, of_items.half, out, first_bias, upper),
-                *(self._widths, key, dropout, apart),
-                *(of_users.d_product[at], of_items.d_product[at], of_users.d_half[at], of_items.d_half[at]),
-                *(d_out[at], d_upper[at]),
+                *(user.codes[begin:end], item.codes[begin:end], user.rows[begin:end], item.rows[begin:end], begin, m),
+                *(user.vectors, item.vectors, user.half, item.half, self._out, upper),
+                *(self._widths, key, dropout, apart, d_products[begin:end], d_first[begin:end], d_upper[at]),
             )
             return loss
 
         total = sum(self._each(part, range(n_parts)))
-        loss: torch.Tensor = _Loss.apply(  # type: ignore[no-untyped-call]
-            torch.zeros((), requires_grad=True),
-            total,
-            lambda factor: self._add(factor, d_out.sum(axis=0), d_upper.sum(axis=0)),
-        )
+
+        def add(factor: float) -> None:
+            tasks = user.backward(factor, self._out, item, d_products, d_first)
+            tasks += item.backward(factor, self._out, user, d_products, d_first)
+            self._each(_call, tasks)
+            self._add_shared(factor, d_upper.sum(axis=0))
+
+        loss: torch.Tensor = _Loss.apply(torch.zeros((), requires_grad=True), total, add)  # type: ignore[no-untyped-call]
         return loss
 
-    def _add(self, factor: float, d_out: Float32Array, d_upper: Float32Array) -> None:
-        self._each(lambda task: task(), [task for side in self._sides for task in side.backward(factor)])
-        for side in self._sides:
+    def _add_shared(self, factor: float, d_upper: Float32Array) -> None:
+        """Add the gradients of what all users and items go through."""
+        for side in (self._user, self._item):
             side.add_layer()
         if "out_gmf" in self._gradients:
-            self._gradients["out_gmf"] += np.float32(factor) * d_out
+            # Each pair has one user and one item: gradients that are summed up over either's are those of all pairs.
+            for of_weights, _ in self._user.kept:
+                self._gradients["out_gmf"] += of_weights
+        d_upper *= np.float32(factor)
         at = 0
         for name in self._upper_names:
             gradient = self._gradients[name]
-            gradient += np.float32(factor) * d_upper[at : at + gradient.size].reshape(gradient.shape)
+            gradient += d_upper[at : at + gradient.size].reshape(gradient.shape)
             at += gradient.size
 
 
+def _call(task: Callable[[], None]) -> None:
+    task()
+
+
+class _Rooms:
+    """Arrays by name that are kept from batch to batch: fresh memory comes in pages that must be cleared first."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Float32Array] = {}
+
+    def __call__(self, name: str, *shape: int) -> Float32Array:
+        size = prod(shape)
+        if name not in self._kept or self._kept[name].size < size:
+            self._kept[name] = np.empty(size, np.float32)
+        return self._kept[name][:size].reshape(shape)
+
+
 class _Side:
-    """The distinct users, or items, of a batch: what the network takes of them, and gradients of that in each part.
+    """The users, or items, of a batch: what pairs take of them, and what gradients of pairs give to them.
 
     Attributes:
-        product: Their vectors for the product, `(n, embedding_dim)`.
-        half: What they give to the first layer, `(n, width)`.
-        d_product: Gradients of `product` in each part, `(n_parts, n, embedding_dim)`.
-        d_half: Gradients of `half` in each part, `(n_parts, n, width)`.
+        vectors: All vectors for the product.
+        codes: The user, or item, of each pair.
+        rows: Of each pair, the row of `half`.
+        half: What the distinct ones give to the first layer, `(n, width)`.
+        kept: Of each task of `backward`: gradients of the product's weights and of the layer.
     """
 
-    product: Float32Array
+    codes: Int32Array
+    rows: Int32Array
     half: Float32Array
-    d_product: Float32Array
-    d_half: Float32Array
+    kept: list[tuple[Float32Array, Float32Array]]
 
     def __init__(self, side: str, weights: dict[str, Float32Array], gradients: dict[str, Float32Array]) -> None:
         none = np.empty((0, 0), np.float32)
         names = f"{side}_gmf", f"{side}_mlp", f"first_{side}"
-        self._product, self._vectors, self._layer = (weights.get(name, none) for name in names)
-        self._d_product, self._d_vectors, self._d_layer = (gradients.get(name, none) for name in names)
-        # The bias of the first layer is added once for each pair: either side's gradients sum up to its own.
-        self._d_bias = gradients.get("first_bias", none[0:0].ravel()) if side == "user" else None
-        n = max(len(self._product), len(self._vectors))
+        self.vectors, self._vectors, self._layer = (weights.get(name, none) for name in names)
+        self._d_products, self._d_vectors, self._d_layer = (gradients.get(name, none) for name in names)
+        n = max(len(self.vectors), len(self._vectors))
         self._numbers, self._distinct = np.full(n, -1, np.int32), np.empty(n, np.int32)
-        self._rooms: dict[str, Float32Array] = {}
-        self._of_layer: list[tuple[Float32Array, Float32Array]] = []
+        self._starts, self._rooms = np.empty(n + 1, np.int32), _Rooms()
 
-    def take(self, codes: Int32Array, n_parts: int) -> Int32Array:
-        """Make room for those of a batch; returns the row of each of `codes`, flat."""
-        places = np.empty(codes.size, np.int32)
-        n = pair_tower.number(codes.ravel(), self._numbers, places, self._distinct)
-        self._codes = self._distinct[:n]
-        d, (width, dim) = self._product.shape[1], self._layer.shape
-        self.product, self.half = self._room("product", n, d), self._room("half", n, width)
-        self._taken = self._room("taken", n, dim)
-        self.d_product, self.d_half = self._room("d_product", n_parts, n, d), self._room("d_half", n_parts, n, width)
-        self._tasks = list(pairwise([*range(0, n, _ROWS), n]))
-        return places
-
-    def _room(self, name: str, *shape: int) -> Float32Array:
-        # Kept from batch to batch: fresh memory comes in pages that must be cleared first.
-        size = prod(shape)
-        if name not in self._rooms or self._rooms[name].size < size:
-            self._rooms[name] = np.empty(size, np.float32)
-        return self._rooms[name][:size].reshape(shape)
+    def take(self, codes: Int32Array) -> None:
+        """Make room for those of a batch, given that of each pair."""
+        self.codes, self.rows, self._order = codes, np.empty_like(codes), np.empty_like(codes)
+        n = pair_sides.group(codes, self._numbers, self.rows, self._distinct, self._starts, self._order)
+        width, dim = self._layer.shape
+        self.half, self._taken = self._rooms("half", n, width), self._rooms("taken", n, dim)
+        # As many for users as for items, and even: two threads then have alike to do.
+        n_tasks = 2 * -(-n // (2 * _ROWS))
+        self._tasks = [(at * n // n_tasks, (at + 1) * n // n_tasks) for at in range(n_tasks)]
 
     def forward(self) -> list[Callable[[], None]]:
-        """The calls that fill in `product` and `half`."""
-        return [partial(self._forward, slice(*rows)) for rows in self._tasks]
+        """The calls that fill in `half`."""
+        if not self._layer.size:
+            return []
+        return [partial(self._forward, slice(*task)) for task in self._tasks]
 
     def _forward(self, rows: slice) -> None:
-        if self._product.size:
-            pair_tower.take(self._codes[rows], self._product, self.product[rows])
-        if self._layer.size:
-            pair_tower.take(self._codes[rows], self._vectors, self._taken[rows])
-            pair_tower.halves(self._taken[rows], self._layer, self.half[rows])
+        pair_sides.halves(self._distinct[rows], self._vectors, self._layer, self._taken[rows], self.half[rows])
 
-    def backward(self, factor: float) -> list[Callable[[], None]]:
-        """The calls that add gradients times a factor to those of vectors, and keep those of the layer."""
-        shape = self._layer.shape
-        self._of_layer = [(np.empty(shape, np.float32), np.empty(shape[0], np.float32)) for _ in self._tasks]
-        return [partial(self._backward, at, factor) for at in range(len(self._tasks))]
+    def backward(
+        self, factor: float, weights: Float32Array, other: _Side, d_products: Float32Array, d_first: Float32Array
+    ) -> list[Callable[[], None]]:
+        """The calls that add gradients times a factor to those of vectors, and fill in `kept`."""
+        d, shape = len(weights), self._layer.shape
+        self.kept = [(np.empty(d, np.float32), np.empty(shape, np.float32)) for _ in self._tasks]
 
-    def _backward(self, at: int, factor: float) -> None:
-        problem = self._codes, *self._tasks[at], factor
-        if self._product.size:
-            pair_tower.add_rows(*problem, self.d_product.reshape(-1, self.product.shape[1]), self._d_product)
-        if self._layer.size:
-            given = self.d_half.reshape(-1, self.half.shape[1])
-            pair_tower.add_halves(*problem, self._layer, self._taken, given, self._d_vectors, *self._of_layer[at])
+        def task(at: int) -> None:
+            problem = self._distinct, *self._tasks[at], factor, self._starts, self._order
+            of_weights, of_layer = self.kept[at]
+            if self.vectors.size:
+                pair_sides.add_products(
+                    *(*problem, d_products, other.codes, other.vectors, self.vectors, weights),
+                    *(self._d_products, of_weights),
+                )
+            if self._layer.size:
+                pair_sides.add_halves(*problem, d_first, self._layer, self._taken, self._d_vectors, of_layer)
+
+        return [partial(task, at) for at in range(len(self._tasks))]
 
     def add_layer(self) -> None:
         """Add the gradients of the layer that `backward` kept."""
-        for of_layer, of_bias in self._of_layer:
+        for _, of_layer in self.kept:
             self._d_layer += of_layer
-            if self._d_bias is not None:
-                self._d_bias += of_bias
 
 
 class _Loss(torch.autograd.Function):

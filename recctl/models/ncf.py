@@ -195,10 +195,10 @@ class NCFRecommender(TorchRecommender):
 
     @property
     def _upper_names(self) -> list[str]:
-        """The weights above the first layer, in the order of `recctl.kernels.pair_tower`."""
+        """The weights above the first layer, and all biases, in the order of `recctl.kernels.pair_tower`."""
         n_layers = len(self._widths)
         above = [f"{kind}.{at}" for kind in ("layers", "biases") for at in range(n_layers - 1)]
-        return [*(["out_mlp"] if n_layers else []), "bias", *above]
+        return ["out_mlp", "bias", *above, "first_bias"] if n_layers else ["bias"]
 
     def _shares(self, histories: InteractionMatrix) -> Any:
         """A function that mixes the rows of users' vectors for strangers: the more alike in history, the more."""
