@@ -135,8 +135,33 @@ def crew() -> Iterator[Callable[[Callable[[Task], Result], Iterable[Task]], list
             yield lambda function, tasks: [function(task) for task in tasks]
             return
         pool = _pool(count)
+        yield lambda function, tasks: _together(pool, count, function, list(tasks))
 
-        def each(function: Callable[[Task], Result], tasks: Iterable[Task]) -> list[Result]:
-            return list(pool.map(function, tasks))
 
-        yield each
+def _together(
+    pool: ThreadPoolExecutor, count: int, function: Callable[[Task], Result], tasks: list[Task]
+) -> list[Result]:
+    """Results of `function` for each task; this thread takes part, and does all itself where others wake too late."""
+    results: dict[int, Result] = {}
+    left = iter(range(len(tasks)))
+
+    def work() -> None:
+        try:
+            for at in left:
+                results[at] = function(tasks[at])
+        except BaseException:
+            for _ in left:  # nobody begins another
+                pass
+            raise
+
+    others = [pool.submit(work) for _ in range(min(count, len(tasks)) - 1)]
+    _here.is_member = True
+    try:
+        work()
+    finally:
+        _here.is_member = False
+        started = [other for other in others if not other.cancel()]
+        wait(started)
+    for other in started:
+        other.result()
+    return [results[at] for at in range(len(tasks))]

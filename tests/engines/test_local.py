@@ -131,6 +131,35 @@ def test_a_crew_stays_for_many_phases_and_an_exception_ends_it(count):
         assert each(abs, [-1]) == [1]
 
 
+def test_a_crew_takes_along_who_asks_and_lets_nobody_begin_after_an_exception():
+    set_threads(2)
+    together, begun = threading.Barrier(2, timeout=10), []
+
+    def fail_first(task):
+        begun.append(task)
+        if task < 2:
+            together.wait()  # passes only if two tasks are under way
+        if task == 0:
+            raise ZeroDivisionError
+        time.sleep(0.05)
+
+    with crew() as each:
+        names = each(lambda _: (together.wait(), threading.current_thread())[1], range(2))
+        assert threading.current_thread() in names
+        assert len(set(names)) == 2
+        with pytest.raises(ZeroDivisionError):
+            each(fail_first, range(50))
+    assert len(begun) <= 3
+
+
+def test_a_map_in_a_crew_computes_where_it_is():
+    set_threads(2)
+    with crew() as each:
+        names = each(lambda _: set(map_threads(lambda _: threading.current_thread().name, range(5))), range(4))
+    assert all(len(inner) == 1 for inner in names)
+    assert len(set(map_threads(lambda _: time.sleep(0.01) or threading.current_thread(), range(8)))) == 2
+
+
 def test_a_map_inside_a_map_computes_where_it_is():
     set_threads(2)
     names = map_threads(lambda _: list(map_threads(lambda _: threading.current_thread().name, range(5))), range(4))
