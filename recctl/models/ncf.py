@@ -85,8 +85,9 @@ class NCFRecommender(TorchRecommender):
         256, ge=1, help="Interactions a step, each with its negatives.", search=Choices((256, 512, 1024, 2048))
     )
 
-    # What computes losses and gradients in an epoch on a CPU, in place of autograd.
+    # In an epoch on a CPU: what computes losses and gradients in place of autograd, and the threads of that.
     _gradients: Any = None
+    _crew: Any = None
 
     # ---- training
 
@@ -144,12 +145,21 @@ class NCFRecommender(TorchRecommender):
             return super()._epoch(interactions)
         from recctl.models._ncf_gradients import Gradients
 
-        with crew() as each:
-            self._gradients = Gradients(self._live().network, self._upper_names, self._widths, each)
+        with crew() as self._crew:
+            self._gradients = Gradients(self._live().network, self._upper_names, self._widths, self._crew)
             try:
                 return super()._epoch(interactions)
             finally:
-                del self._gradients
+                del self._gradients, self._crew
+
+    def _optimizer(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
+        if parameter.device.type != "cpu":
+            return super()._optimizer(parameter)
+        from recctl.models._adam import SpreadAdam
+
+        return SpreadAdam(
+            parameter, self.learning_rate, lambda function, tasks: list((self._crew or map)(function, tasks))
+        )
 
     def _before_epoch(self, network: Any, epoch: int) -> None:
         if epoch and epoch == self.pretrain_epochs and self.variant == "neumf":

@@ -1,0 +1,53 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from recctl.models import _adam
+from recctl.models._adam import SpreadAdam
+
+LR = 0.01
+
+
+def gradients(n_steps: int, n: int) -> torch.Tensor:
+    drawn = torch.randn((n_steps, n), generator=torch.Generator().manual_seed(1))
+    drawn[:, ::3] = 0  # as of rows that no batch has
+    return drawn
+
+
+def steps(optimizer: torch.optim.Optimizer, drawn: torch.Tensor) -> None:
+    (parameter,) = optimizer.param_groups[0]["params"]
+    for gradient in drawn:
+        parameter.grad = gradient.to(parameter.dtype)
+        optimizer.step()
+
+
+def spread(parameter: torch.nn.Parameter) -> SpreadAdam:
+    return SpreadAdam(parameter, LR, lambda function, tasks: list(map(function, tasks)))
+
+
+@pytest.mark.parametrize("block", [7, 1 << 16])
+def test_steps_are_those_of_adam_in_float64(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_adam, "_WEIGHTS", block)
+    exact = torch.nn.Parameter(torch.linspace(-1, 1, 100, dtype=torch.float64))
+    parameter = torch.nn.Parameter(exact.detach().float())
+    drawn = gradients(50, 100)
+    steps(torch.optim.Adam([exact], lr=LR), drawn)
+    steps(spread(parameter), drawn)
+    np.testing.assert_allclose(parameter.detach(), exact.detach(), atol=2e-6)
+
+
+def test_a_state_goes_on_in_torchs_adam_and_back() -> None:
+    ours = torch.nn.Parameter(torch.linspace(-1, 1, 100))
+    theirs = torch.nn.Parameter(ours.detach().clone())
+    drawn = gradients(20, 100)
+    first, second = spread(ours), torch.optim.Adam([theirs], lr=LR, fused=True)
+    steps(first, drawn[:10])
+    steps(second, drawn[:10])
+    kept = [copy.deepcopy(optimizer.state_dict()["state"]) for optimizer in (first, second)]
+    assert [list(state[0]) for state in kept] == [["step", "exp_avg", "exp_avg_sq"]] * 2
+    for optimizer, state in zip((first, second), reversed(kept), strict=True):
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        steps(optimizer, drawn[10:])
+    np.testing.assert_allclose(ours.detach(), theirs.detach(), atol=2e-6)
