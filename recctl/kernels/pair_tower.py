@@ -59,59 +59,42 @@ def _columns(rooms, widths, at, n):
 
 
 @inlined
-def _rectified(value, place, key, threshold, gain):
-    """`relu(value)`, or 0 for what is dropped; what is left is made larger.
+def _rectify(row, bias, number, key, threshold, gain):
+    """`row = relu(row + bias)` for the pair of a number; what is dropped becomes 0, what is left has the gain.
 
     What is dropped follows from the key and the place: a hash without state is done for as many numbers at once as a
     register holds.
     """
-    word = place * _GOLDEN ^ key
-    word = (word ^ (word >> np.uint64(32))) * _MIX_1
-    return max(value, np.float32(0)) * gain if word >> np.uint64(32) >= threshold else np.float32(0)
-
-
-@inlined
-def _enter(user_rows, item_rows, user_half, item_half, bias, key, first, dropout, out):
-    """Outputs of the first layer for pairs, of which the first is number `first` of the batch."""
-    width = out.shape[1]
-    threshold, gain = np.uint64(dropout * 4294967296.0), np.float32(1 / (1 - dropout))
-    for i in range(len(out)):
-        a, b, row, place = user_half[user_rows[i]], item_half[item_rows[i]], out[i], np.uint64((first + i) * width)
-        if threshold == 0:
-            for k in range(width):
-                row[k] = max(a[k] + b[k] + bias[k], np.float32(0))
-        else:
-            for k in range(width):
-                row[k] = _rectified(a[k] + b[k] + bias[k], place + np.uint64(k), np.uint64(key), threshold, gain)
-
-
-@inlined
-def _rise(hidden, bias, key, first, dropout):
-    """The same for a layer above, whose weighed inputs are replaced."""
-    width = hidden.shape[1]
-    threshold, gain = np.uint64(dropout * 4294967296.0), np.float32(1 / (1 - dropout))
-    for i in range(len(hidden)):
-        row, place = hidden[i], np.uint64((first + i) * width)
-        if threshold == 0:
-            for k in range(width):
-                row[k] = max(row[k] + bias[k], np.float32(0))
-        else:
-            for k in range(width):
-                row[k] = _rectified(row[k] + bias[k], place + np.uint64(k), np.uint64(key), threshold, gain)
+    if threshold == 0:
+        for k in range(len(row)):
+            row[k] = max(row[k] + bias[k], np.float32(0))
+        return
+    place = np.uint64(number * len(row))
+    for k in range(len(row)):
+        word = (place + np.uint64(k)) * _GOLDEN ^ np.uint64(key)
+        word = (word ^ (word >> np.uint64(32))) * _MIX_1
+        value = max(row[k] + bias[k], np.float32(0)) * gain
+        row[k] = value if word >> np.uint64(32) >= threshold else np.float32(0)
 
 
 @inlined
 def _forward(user_rows, item_rows, user_half, item_half, upper, widths, key, first, dropout, hidden):
-    """Outputs of the tower's layers for pairs, in `hidden`."""
+    """Outputs of the tower's layers for pairs, of which the first is number `first` of the batch, in `hidden`."""
     n, first_bias = len(user_rows), upper[len(upper) - widths[0] :]
+    threshold, gain = np.uint64(dropout * 4294967296.0), np.float32(1 / (1 - dropout))
     below = _rows(hidden, widths, 0, n)
-    _enter(user_rows, item_rows, user_half, item_half, first_bias, key, first, dropout, below)
+    for i in range(n):
+        a, b, row = user_half[user_rows[i]], item_half[item_rows[i]], below[i]
+        for k in range(len(row)):
+            row[k] = a[k] + b[k]
+        _rectify(row, first_bias, first + i, key, threshold, gain)
     for at in range(len(widths) - 1):
         weights, bias = _layer(upper, widths, at)
         above = _rows(hidden, widths, at + 1, n)
         np.dot(below, weights.T, above)
-        # Another sequence of numbers for each layer.
-        _rise(above, bias, key ^ (at + 1), first, dropout)
+        for i in range(n):
+            # Another sequence of numbers for each layer.
+            _rectify(above[i], bias, first + i, key ^ (at + 1), threshold, gain)
         below = above
 
 
