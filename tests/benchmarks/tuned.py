@@ -79,7 +79,7 @@ def markdown(title: str, held: dict[str, Any]) -> str:
     """The table of one data set."""
     metric = held["metric"]
     others = [key for key in held["models"][0]["metrics"] if key != metric]
-    head = ["model", f"{metric} on validation", f"{metric} on test", "95 %", f"from {held['best']}", "p", *others]
+    head = ["model", "trials", f"{metric} on validation", f"{metric} on test", "95 %", f"from {held['best']}", "p", *others]
     lines = [f"**{title}** ({held['n_users']:,} users)", ""]
     lines += [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     for model in held["models"]:
@@ -87,6 +87,7 @@ def markdown(title: str, held: dict[str, Any]) -> str:
         apart = figure["difference"] is not None
         cells = [
             model["model"],
+            str(model["trials"] or ""),
             f"{model['validation']:.4f}",
             f"{figure['value']:.4f}",
             f"{figure['low']:.4f} to {figure['high']:.4f}",
