@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import softplus
 
 from recctl.data.matrix import InteractionMatrix
 from recctl.kernels import propagation, sampling
@@ -152,12 +154,40 @@ def sampled_softmax(
         had: The negatives that each user had, which don't count: row starts `(b + 1,)`, and positions.
         weight: How many items a negative stands for.
     """
-    loss: torch.Tensor = _SampledSoftmax.apply(users, items, negatives, *had, weight)  # type: ignore[no-untyped-call]
+    shift = math.log(weight)  # of the positives: there are fewer of them
+
+    def told(logits: torch.Tensor, positive: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        positive = positive - shift
+        most = torch.maximum(logits.amax(dim=1), positive)
+        sums = logits.sub_(most[:, None]).exp_().sum(dim=1) + (positive - most).exp()
+        return sums.log() + most - positive, 1 / sums
+
+    loss: torch.Tensor = _Shared.apply(users, items, negatives, *had, told)  # type: ignore[no-untyped-call]
     return loss
 
 
-class _SampledSoftmax(torch.autograd.Function):
-    """Loss and gradients in one pass over blocks of rows: the logits of a batch are never all there."""
+def mean_bpr(
+    users: torch.Tensor, items: torch.Tensor, negatives: torch.Tensor, had: tuple[torch.Tensor, torch.Tensor]
+) -> torch.Tensor:
+    """The sum over pairs of the mean over negatives of `-log sigmoid(s+ - s-)`; arguments are as above."""
+
+    def told(logits: torch.Tensor, positive: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        shares = 1 / counts
+        losses = softplus(logits.sub_(positive[:, None])).sum(dim=1) * shares
+        logits.sigmoid_()
+        return losses, shares
+
+    loss: torch.Tensor = _Shared.apply(users, items, negatives, *had, told)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _Shared(torch.autograd.Function):
+    """Loss and gradients of negatives that are shared, in one pass over blocks: a batch's logits are never all there.
+
+    A function is given the logits of some pairs' negatives `(r, m)`, -inf for those that the user had, of their
+    positives `(r,)`, and how many negatives the user had not `(r,)`. It gives the losses `(r,)`, and turns the logits
+    into their derivatives, but for a factor of each row that it gives too; that of the positive makes their sum 0.
+    """
 
     @staticmethod
     def forward(
@@ -167,12 +197,12 @@ class _SampledSoftmax(torch.autograd.Function):
         negatives: torch.Tensor,
         had_starts: torch.Tensor,
         had: torch.Tensor,
-        weight: float,
+        told: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
     ) -> torch.Tensor:
-        # A weight on the negatives is a shift of the positives: there are fewer of them.
-        positive = (users * items).sum(dim=1) - math.log(weight)  # (b,)
+        positive = (users * items).sum(dim=1)  # (b,)
+        counts = (len(negatives) - had_starts.diff()).clamp(min=1).to(positive)
         of_users, of_negatives = torch.empty_like(users), torch.zeros_like(negatives)
-        surplus = torch.empty_like(positive)
+        of_positive = torch.empty_like(positive)
         total = torch.zeros((), device=users.device)
         cuts = had_starts[::_ROWS].tolist() + had_starts[-1:].tolist()
         row_starts = torch.arange(len(users), device=users.device) % _ROWS * len(negatives)
@@ -182,16 +212,13 @@ class _SampledSoftmax(torch.autograd.Function):
             rows = slice(begin, min(begin + _ROWS, len(users)))
             logits = torch.mm(users[rows], negatives.T, out=room[: rows.stop - begin])  # (r, m)
             logits.view(-1).index_fill_(0, out[cuts[number] : cuts[number + 1]], -torch.inf)
-            most = torch.maximum(logits.amax(dim=1), positive[rows])
-            shares = logits.sub_(most[:, None]).exp_()
-            own = (positive[rows] - most).exp()
-            sums = shares.sum(dim=1) + own
-            total += (sums.log() + most - positive[rows]).sum()
-            surplus[rows] = own / sums - 1
-            torch.mm(shares, negatives, out=of_users[rows]).div_(sums[:, None])
-            of_negatives.addmm_(shares.T, users[rows] / sums[:, None])
-        of_users.addcmul_(surplus[:, None], items)
-        ctx.save_for_backward(of_users, surplus[:, None] * users, of_negatives)
+            losses, factors = told(logits, positive[rows], counts[rows])
+            total += losses.sum()
+            of_positive[rows] = -logits.sum(dim=1) * factors
+            torch.mm(logits, negatives, out=of_users[rows]).mul_(factors[:, None])
+            of_negatives.addmm_(logits.T, users[rows] * factors[:, None])
+        of_users.addcmul_(of_positive[:, None], items)
+        ctx.save_for_backward(of_users, of_positive[:, None] * users, of_negatives)
         return total
 
     @staticmethod

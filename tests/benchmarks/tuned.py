@@ -79,7 +79,8 @@ def markdown(title: str, held: dict[str, Any]) -> str:
     """The table of one data set."""
     metric = held["metric"]
     others = [key for key in held["models"][0]["metrics"] if key != metric]
-    head = ["model", "trials", f"{metric} on validation", f"{metric} on test", "95 %", f"from {held['best']}", "p", *others]
+    head = ["model", "trials", f"{metric} on validation", f"{metric} on test", "95 %", f"from {held['best']}", "p"]
+    head += others
     lines = [f"**{title}** ({held['n_users']:,} users)", ""]
     lines += [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     for model in held["models"]:

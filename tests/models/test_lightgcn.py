@@ -79,10 +79,15 @@ def dense_loss(model, batch, E0):
             + model.reg / 2 * (E0[torch.cat((users, items, others))] ** 2).sum()
         )
     total = model.reg / 2 * (E0[batch.nodes[: 2 * n]] ** 2).sum()
+    if model.loss == "mean_bpr":  # a negative is regularised once a pair, as with bpr
+        total = total + model.reg / 2 * n * (E0[others] ** 2).sum(dim=1).mean()
     unit = E / E.norm(dim=1, keepdim=True)
     had = model.seen.to_scipy().toarray() > 0
     for u, i in zip(users.tolist(), items.tolist(), strict=True):
         free = [j for j in others.tolist() if not had[u, j - n_users]]
+        if model.loss == "mean_bpr":
+            total = total - torch.log(torch.sigmoid((E[i] - E[free]) @ E[u])).mean()
+            continue
         negative = torch.exp(unit[free] @ unit[u] / model.temperature).sum() * model.seen.n_columns / len(others)
         positive = torch.exp(unit[i] @ unit[u] / model.temperature)
         total = total - torch.log(positive / (positive + negative))
@@ -95,6 +100,8 @@ def dense_loss(model, batch, E0):
         {"loss": "bpr"},
         {"loss": "bpr", "n_layers": 1, "reg": 0.0},
         {"loss": "bpr", "hardest_of": 5},
+        {"loss": "mean_bpr", "n_negatives": 30},
+        {"loss": "mean_bpr", "n_negatives": 9, "n_layers": 1, "reg": 0.0},
         {"loss": "sampled_softmax"},
         {"loss": "sampled_softmax", "n_negatives": 7, "n_layers": 3, "temperature": 0.05},
         {"loss": "sampled_softmax", "n_negatives": 1},
