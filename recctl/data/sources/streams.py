@@ -81,12 +81,8 @@ def _open(path: Path) -> Any:
 def _member(path: Path) -> Iterator[Any]:
     import zipfile
 
-    from recctl.data.sources.archives import DAMAGE
-
-    try:
+    with _damage_told():
         archive = zipfile.ZipFile(path)
-    except DAMAGE as error:
-        raise zipfile.BadZipFile(str(error)) from error
     with archive:
         names = [name for name in archive.namelist() if not name.endswith("/") and not _is_hidden(name)]
         # ratings.csv.zip holds ratings.csv; archives of several tables call theirs ratings or interactions.
@@ -96,8 +92,23 @@ def _member(path: Path) -> Iterator[Any]:
         if len(names) != 1 and len(likely) != 1:
             found = ", ".join(sorted(names)[:10]) or "nothing"
             raise DataError(f"{path.name}: holds {found}, not one table; unpack it and name the file to read")
-        with archive.open(names[0] if len(names) == 1 else likely[0]) as stream:
+        with _damage_told():
+            stream = archive.open(names[0] if len(names) == 1 else likely[0])
+        with stream:
             yield stream
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    """A block in which whatever zipfile says of a damaged archive is told as one kind."""
+    import zipfile
+
+    from recctl.data.sources.archives import DAMAGE
+
+    try:
+        yield
+    except DAMAGE as error:
+        raise zipfile.BadZipFile(str(error)) from error
 
 
 def _is_hidden(name: str) -> bool:
