@@ -184,6 +184,8 @@ def _pieces(
     share = max(1, sum(sizes.values()) / threads())
     # Text is never copied to one array, and decodes faster in small pieces.
     counts = {role: 16 * threads() if is_text(kinds[role]) else -int(-sizes[role] // share) for role in wanted}
+    # A damaged file may say that a column takes no bytes, or less; what is in it will tell.
+    counts = {role: max(1, count) for role, count in counts.items()}
     counts |= dict.fromkeys(short, len(groups))
     return [
         (role, part)
