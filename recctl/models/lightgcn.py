@@ -63,8 +63,9 @@ class LightGCNRecommender(TorchRecommender):
 
     A step propagates once forward and once back, O(n_layers interactions embedding_dim), whatever the batch: the
     larger `batch_size`, the cheaper an epoch. Shared negatives add O(n_negatives embedding_dim) for each interaction,
-    bpr O(hardest_of embedding_dim). With one negative drawn, most are told from soon and teach nothing: 32 learn on
-    Gowalla in 10 epochs what one does not in 160.
+    bpr O(hardest_of embedding_dim). With one negative drawn for each, most are told from soon, and steps are mostly
+    noise: mean_bpr, with 1,024, bears a `learning_rate` of 0.06 on Gowalla, and comes in 40 epochs to a recall@20 of
+    0.184, published for up to 1,000. `hardest_of` 32 learns as fast, but came to 0.167 there.
     Memory is `4 embedding_dim (n_users + n_items)` bytes, eight times that in training.
 
     A stranger with `d` items has no row of `E0`, and changes no item. What is left of eq. 3 and 4 is its row
