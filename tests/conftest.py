@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+import recctl.models as package_of_models
 from recctl import cli, plugins, progress
 
 # Tests run side by side: torch's threads, which spin while they wait, would then make each other wait.
@@ -41,6 +42,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RECCTL_CONFIG", "RECCTL_RUNS_DIR", "RECCTL_THREADS", "RECCTL_MEMORY", "RECCTL_MODELS_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RECCTL_DATA_HOME", str(tmp_path / "data-home"))
+    monkeypatch.setattr(package_of_models, "__path__", list(package_of_models.__path__))  # gets folders of models
 
 
 @pytest.fixture

@@ -129,7 +129,9 @@ def per_second(kind: pa.DataType, options: ReadOptions) -> int:
 def in_seconds(values: NDArray[Any], unit: int) -> NDArray[Any]:
     """Timestamps as int64 seconds, or float64 where some are fractions."""
     if values.dtype.kind == "f":
-        if np.mod(values, unit).any():
+        with np.errstate(invalid="ignore"):  # of an infinite one, which is refused later
+            fractions = np.mod(values, unit).any()
+        if fractions:
             return values / unit
         return (values if unit == 1 else values / unit).astype(np.int64)
     if unit == 1:
