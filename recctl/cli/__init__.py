@@ -35,7 +35,7 @@ _VERBS = (
 )
 
 _INTERRUPTED = 130
-# Imports make some 300,000 objects that stay. To look for garbage among them every 700 takes a seventh of the start.
+# Imports of `tune` make some 200,000 objects that stay. To look for garbage every 700 takes a twelfth of their time.
 _OBJECTS_BETWEEN_COLLECTIONS = 100_000
 
 

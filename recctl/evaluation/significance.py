@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, ndtri
 
 from recctl.engines import map_threads
 from recctl.kernels import resampling
@@ -106,8 +107,6 @@ def bca_interval(
     Returns:
         The lower and the upper ends, `(n_columns,)`; NaN for fewer than two users.
     """
-    from scipy.special import ndtr, ndtri  # its import takes longer than most of what is done without it
-
     if len(influence) < 2:
         unknown = np.full(len(observed), np.nan)
         return unknown, unknown.copy()

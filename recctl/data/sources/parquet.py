@@ -182,10 +182,9 @@ def _pieces(
         for role, name in wanted.items()
     }
     share = max(1, sum(sizes.values()) / threads())
-    # Text is never copied to one array, and decodes faster in small pieces.
-    counts = {role: 16 * threads() if is_text(kinds[role]) else -int(-sizes[role] // share) for role in wanted}
-    # A damaged file may say that a column takes no bytes, or less; what is in it will tell.
-    counts = {role: max(1, count) for role, count in counts.items()}
+    # Text is never copied to one array, and decodes faster in small pieces. A damaged file may say that a column takes
+    # no bytes, or less: what is in it will tell.
+    counts = {role: 16 * threads() if is_text(kinds[role]) else max(1, -int(-sizes[role] // share)) for role in wanted}
     counts |= dict.fromkeys(short, len(groups))
     return [
         (role, part)
