@@ -1,7 +1,7 @@
 """Where work runs: on this machine's threads, or on a cluster. The one place that sets thread counts."""
 
 from recctl.engines.engine import Crew, Engine, Shared, current, opened, using
-from recctl.engines.local import blas_threads, crew, map_threads, set_threads, threads, torch_threads
+from recctl.engines.local import blas_threads, map_threads, set_threads, team, threads, torch_threads
 from recctl.engines.memory import available_disk, available_memory, in_words, peak_memory, require_disk, require_memory
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "available_disk",
     "available_memory",
     "blas_threads",
-    "crew",
     "current",
     "in_words",
     "map_threads",
@@ -20,6 +19,7 @@ __all__ = [
     "require_disk",
     "require_memory",
     "set_threads",
+    "team",
     "threads",
     "torch_threads",
     "using",

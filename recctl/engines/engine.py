@@ -33,9 +33,9 @@ class Shared(Generic[Value]):
 
 
 class Each(Protocol):
-    """Computes tasks, and gives their results in order when all are there."""
+    """Computes tasks, and gives their results in order, some perhaps while others are still computed."""
 
-    def __call__(self, function: Callable[[Task], Result], tasks: Iterable[Task], /) -> list[Result]:
+    def __call__(self, function: Callable[[Task], Result], tasks: Iterable[Task], /) -> Iterable[Result]:
         """Results of `function` for each task."""
         ...
 

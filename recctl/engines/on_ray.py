@@ -86,7 +86,7 @@ class OnRay:
     def crew(self) -> Iterator[Crew]:
         """A block for work in many phases."""
         with local.crew() as here:
-            yield Crew(lambda function, tasks: list(self.map(function, tasks)), here)
+            yield Crew(self.map, here)
 
 
 class _Put(Shared[Value]):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from recctl.kernels.compile import F32, FLOAT, OUT_F32, VOID, kernel
+from recctl.kernels.compile import FLOAT, OUT_F32, VOID, inlined, kernel
 
 
-@kernel(VOID, F32, FLOAT, FLOAT, FLOAT, FLOAT, FLOAT, *(OUT_F32, OUT_F32, OUT_F32))
-def step(gradient, rate, beta_1, beta_2, n_steps, epsilon, mean, square, weights):
-    """Add a gradient to its moments, and go against the first of them.
+@inlined
+def part(gradient, rate, beta_1, beta_2, n_steps, epsilon, mean, square, weights):
+    """Add a gradient to its moments, go against the first of them, and clear the gradient.
 
     Args:
-        gradient: `(n,)`.
+        gradient: `(n,)`; 0 afterwards.
         rate: The learning rate.
         beta_1: How much of `mean` stays.
         beta_2: How much of `square` stays.
@@ -27,7 +27,14 @@ def step(gradient, rate, beta_1, beta_2, n_steps, epsilon, mean, square, weights
     new_1, new_2, old_2, least = np.float32(1 - beta_1), np.float32(1 - beta_2), np.float32(beta_2), np.float32(epsilon)
     for k in range(len(gradient)):
         g = gradient[k]
+        gradient[k] = 0
         first = mean[k] + (g - mean[k]) * new_1
         second = square[k] * old_2 + g * g * new_2
         mean[k], square[k] = first, second
         weights[k] -= size * first / (np.sqrt(second) * scale + least)
+
+
+@kernel(VOID, OUT_F32, FLOAT, FLOAT, FLOAT, FLOAT, FLOAT, *(OUT_F32, OUT_F32, OUT_F32))
+def step(gradient, rate, beta_1, beta_2, n_steps, epsilon, mean, square, weights):
+    """As `part`."""
+    part(gradient, rate, beta_1, beta_2, n_steps, epsilon, mean, square, weights)

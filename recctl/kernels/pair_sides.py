@@ -1,132 +1,151 @@
 """What pairs of a user and an item share: each distinct user and item of a batch is dealt with once, forward and back.
 
 Pairs are grouped by their user, and by their item, so that gradients of one are summed where they are wanted, in an
-order that is the batch's own. Products of matrices are left to BLAS: call these kernels where it keeps to one thread.
+order that is the batch's own. All of it are parts of `recctl.kernels.pair_training`.
 """
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
+from numba import types
 
-from recctl.kernels.compile import F32, F32_2D, FLOAT, I32, INT, OUT_F32, OUT_F32_2D, OUT_I32, VOID, kernel
+from recctl.kernels.compile import OUT_F32_2D, OUT_F32_3D, OUT_I32, inlined
 
 
-@kernel(INT, I32, OUT_I32, OUT_I32, OUT_I32, OUT_I32, OUT_I32)
-def group(codes, numbers, places, distinct, starts, order):
-    """Number the distinct codes from 0 as they come, `distinct[places] = codes`, and group their positions.
+class Side(NamedTuple):
+    """The users, or the items: their weights and gradients, and room for those of a batch of at most `most` pairs.
 
-    Args:
-        codes: What to number, `(n,)`.
-        numbers: Room for each code there is; -1 throughout, before and after.
-        places: For the number of each of `codes`.
-        distinct: For the code of each number; at least as many as there are.
-        starts: For where each number's positions begin in `order`; one more than there are.
-        order: For the positions, `(n,)`; those of a number ascend.
-
-    Returns:
-        How many are distinct.
+    Attributes:
+        factors: Vectors for the product, `(n, d)`; d is 0 where there is none.
+        vectors: Vectors for the tower, `(n, dim)`.
+        layer: Their half of its first layer, `(width, dim)`.
+        d_factors: Gradients, to add to; so are the next two.
+        d_vectors: See there.
+        d_layer: See there.
+        numbers: -1 for each of `n`, before and after a batch.
+        codes: The user, or item, of each pair, `(most,)`: what is given.
+        places: Of each pair, the row of its user, or item, in what follows, `(most,)`.
+        order: Pairs by row, those of a row ascending, `(most,)`.
+        distinct: The code of each row, as they come, `(n_rows,)` of at most `min(n, most)`.
+        starts: Where each row's pairs begin in `order`, and where the last one's end.
+        taken: Their vectors for the tower, `(n_rows, dim)`; then gradients of these.
+        half: What they give to the first layer, `(n_rows, width)`; then gradients of it.
+        of_weights: What follows for the product's weights from some rows, `(n_tasks, d)`.
+        of_layer: What follows for `layer`, `(n_tasks, width, dim)`.
     """
+
+    factors: Any
+    vectors: Any
+    layer: Any
+    d_factors: Any
+    d_vectors: Any
+    d_layer: Any
+    numbers: Any
+    codes: Any
+    places: Any
+    order: Any
+    distinct: Any
+    starts: Any
+    taken: Any
+    half: Any
+    of_weights: Any
+    of_layer: Any
+
+
+SIDE = types.NamedTuple((*[OUT_F32_2D] * 6, *[OUT_I32] * 6, *[OUT_F32_2D] * 3, OUT_F32_3D), Side)
+
+
+@inlined
+def group(side, n):
+    """Number the distinct codes of n pairs as they come, and group the pairs; returns how many are distinct."""
     count = 0
-    starts[0] = 0
-    for i in range(len(codes)):
-        code = codes[i]
-        if numbers[code] < 0:
-            numbers[code] = count
-            distinct[count] = code
+    side.starts[0] = 0
+    for i in range(n):
+        code = side.codes[i]
+        if side.numbers[code] < 0:
+            side.numbers[code] = count
+            side.distinct[count] = code
             count += 1
-            starts[count] = 0
-        places[i] = numbers[code]
-        starts[places[i] + 1] += 1
+            side.starts[count] = 0
+        side.places[i] = side.numbers[code]
+        side.starts[side.places[i] + 1] += 1
     for row in range(count):
-        numbers[distinct[row]] = starts[row]
-        starts[row + 1] += starts[row]
-    for i in range(len(codes)):
-        order[numbers[codes[i]]] = i
-        numbers[codes[i]] += 1
+        side.numbers[side.distinct[row]] = side.starts[row]
+        side.starts[row + 1] += side.starts[row]
+    for i in range(n):
+        code = side.codes[i]
+        side.order[side.numbers[code]] = i
+        side.numbers[code] += 1
     for row in range(count):
-        numbers[distinct[row]] = -1
+        side.numbers[side.distinct[row]] = -1
     return count
 
 
-@kernel(VOID, I32, F32_2D, F32_2D, OUT_F32_2D, OUT_F32_2D)
-def halves(codes, vectors, layer, taken, out):
-    """`taken = vectors[codes]` and `out = taken @ layer.T`."""
-    for i in range(len(codes)):
-        row, into = vectors[codes[i]], taken[i]
+@inlined
+def halve(side, begin, end):
+    """What some rows give to the first layer: `half = taken @ layer.T`."""
+    for i in range(begin, end):
+        row, into = side.vectors[side.distinct[i]], side.taken[i]
         for k in range(len(row)):
             into[k] = row[k]
-    np.dot(taken, layer.T, out)
+    np.dot(side.taken[begin:end], side.layer.T, side.half[begin:end])
 
 
-@kernel(
-    *(VOID, I32, INT, INT, FLOAT, I32, I32, F32, I32, F32_2D, F32_2D, F32),
-    *(OUT_F32_2D, OUT_F32),
-)
-def add_products(
-    codes, begin, end, factor, starts, order, given, partners, others, vectors, weights, into, weights_gradient
-):  # fmt: skip
-    """What follows from gradients of `weights . (vector * other)`: those of vectors are added to theirs.
+@inlined
+def add_products(side, begin, end, factor, given, other, weights, total, of_weights):
+    """Add, for some rows, what follows from gradients of pairs' `weights . (factors * other's factors)`.
 
     Args:
-        codes: Whose vectors they are, `(n,)`.
-        begin: The first of those that are to be done.
-        end: One past the last of them.
+        side: Whose gradients they are.
+        begin: The first row.
+        end: One past the last.
         factor: What to multiply gradients by.
-        starts: Where the pairs of each of `codes` begin in `order`.
-        order: Numbers of pairs.
         given: The gradient of each pair's product.
-        partners: Of each pair, the row of `others`.
-        others: The vectors of the other side.
-        vectors: The vectors of this one.
-        weights: The weights of the product.
-        into: Gradients of all of `vectors`, to add to.
-        weights_gradient: For the gradient of the weights, from these alone.
+        other: The other side.
+        weights: The weights of the product, `(d,)`.
+        total: Room, `(d,)`.
+        of_weights: For the gradient of the weights, from these alone, `(d,)`.
     """
-    by = np.float32(factor)
-    total = np.empty(len(weights), np.float32)
-    weights_gradient[:] = 0
+    of_weights[:] = 0
     for i in range(begin, end):
         total[:] = 0
-        for at in range(starts[i], starts[i + 1]):
-            weight, other = given[order[at]] * by, others[partners[order[at]]]
+        for at in range(side.starts[i], side.starts[i + 1]):
+            pair = side.order[at]
+            weight, partner = given[pair] * factor, other.factors[other.codes[pair]]
             for k in range(len(total)):
-                total[k] += weight * other[k]
-        vector, out = vectors[codes[i]], into[codes[i]]
+                total[k] += weight * partner[k]
+        vector, out = side.factors[side.distinct[i]], side.d_factors[side.distinct[i]]
         for k in range(len(total)):
             out[k] += total[k] * weights[k]
-            weights_gradient[k] += total[k] * vector[k]
+            of_weights[k] += total[k] * vector[k]
 
 
-@kernel(VOID, *(I32, INT, INT, FLOAT, I32, I32, F32_2D, F32_2D, F32_2D), OUT_F32_2D, OUT_F32_2D)
-def add_halves(codes, begin, end, factor, starts, order, given, layer, taken, into, layer_gradient):
-    """What follows from gradients of `halves`: those of vectors are added to theirs, those of the layer put down.
+@inlined
+def add_halves(side, begin, end, factor, given, of_layer):
+    """Add, for some rows, what follows from gradients of what each pair took of them.
 
     Args:
-        codes: As for `add_products`; so are those up to `order`.
-        begin: See there.
-        end: See there.
-        factor: See there.
-        starts: See there.
-        order: See there.
-        given: The gradient of what each pair takes, `(n_pairs, width)`.
-        layer: As for `halves`.
-        taken: As for `halves`.
-        into: Gradients of all vectors, to add to.
-        layer_gradient: For the gradient of the layer, from these alone.
+        side: Whose gradients they are.
+        begin: The first row.
+        end: One past the last.
+        factor: What to multiply gradients by.
+        given: Of each pair, `(n_pairs, width)`.
+        of_layer: For the gradient of the layer, from these alone.
     """
-    by = np.float32(factor)
-    summed = np.zeros((end - begin, len(layer)), np.float32)
-    for i in range(end - begin):
-        total = summed[i]
-        for at in range(starts[begin + i], starts[begin + i + 1]):
-            row = given[order[at]]
+    for i in range(begin, end):
+        total = side.half[i]
+        total[:] = 0
+        for at in range(side.starts[i], side.starts[i + 1]):
+            row = given[side.order[at]]
             for k in range(len(total)):
                 total[k] += row[k]
         for k in range(len(total)):
-            total[k] *= by
-    vectors = np.dot(summed, layer)
-    np.dot(summed.T, taken[begin:end], layer_gradient)
-    for i in range(end - begin):
-        row, out = vectors[i], into[codes[begin + i]]
+            total[k] *= factor
+    np.dot(side.half[begin:end].T, side.taken[begin:end], of_layer)
+    np.dot(side.half[begin:end], side.layer, side.taken[begin:end])
+    for i in range(begin, end):
+        row, out = side.taken[i], side.d_vectors[side.distinct[i]]
         for k in range(len(row)):
             out[k] += row[k]

@@ -2,31 +2,45 @@
 
 The logit of a pair is `bias + out_gmf . (p * q) + out . z_L` with `z_0 = relu(a + b + first_bias)` for the user's `a`
 and the item's `b` of the first layer, and `z_l = relu(W_l z_(l-1) + b_l)` above it; either part may be left out, with
-`p, q` or `widths` of length 0. `upper` holds what is above the first layer in one array: `out`, `bias`, the layers'
-weights `(width, width below)` one after another, then their biases, that of the first layer last.
+`p, q` or `widths` of length 0. `upper` holds what is above the first layer in one array: `first_bias`, `out`, `bias`,
+the layers' weights `(width, width below)` one after another, then their biases.
 
-Products of matrices are left to BLAS: call these kernels where it keeps to one thread.
+Products of matrices are left to BLAS: call this where it keeps to one thread.
 """
 
 from __future__ import annotations
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
-from recctl.kernels.compile import BOOL, F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32, OUT_F32_2D, VOID, inlined, kernel
-from recctl.kernels.hashing import _GOLDEN, _MIX_1
+from recctl.kernels.compile import F32, F32_2D, I64, OUT_F32_2D, VOID, inlined, kernel
 
 # Pairs that go through the tower at once: their outputs, and the gradients of these, stay in the second-level cache.
 _PAIRS = 512
 _ITEMS = 512
+_16, _13, _MIX_1, _MIX_2 = np.uint32(16), np.uint32(13), np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35)
+_APART = 0x9E3779B9
 # Sums may be taken in any order.
 _SUMS = {"contract", "reassoc", "nsz"}
+
+
+def room_for(widths: NDArray[np.int64]) -> int:
+    """How many numbers `losses` needs room for."""
+    return int(2 * _PAIRS * widths.sum() + max(widths[1:] * widths[:-1], default=0))
+
+
+def upper_size(widths: NDArray[np.int64]) -> int:
+    """How many numbers `upper` has."""
+    if not len(widths):
+        return 1
+    return int(widths.sum() + widths[-1] + 1 + (widths[1:] * widths[:-1]).sum())
 
 
 @numba.njit
 def _layer(upper, widths, at):
     """Weights and biases of the layer from width number `at` to the next: views of `upper`, or of its gradient."""
-    begin = widths[-1] + 1
+    begin = widths[0] + widths[-1] + 1
     bias = begin
     for i in range(len(widths) - 1):
         bias += widths[i] * widths[i + 1]
@@ -62,39 +76,40 @@ def _columns(rooms, widths, at, n):
 def _rectify(row, bias, number, key, threshold, gain):
     """`row = relu(row + bias)` for the pair of a number; what is dropped becomes 0, what is left has the gain.
 
-    What is dropped follows from the key and the place: a hash without state is done for as many numbers at once as a
-    register holds.
+    What is dropped follows from the key and the place, by a hash without state.
     """
     if threshold == 0:
         for k in range(len(row)):
             row[k] = max(row[k] + bias[k], np.float32(0))
         return
-    place = np.uint64(number * len(row))
+    place = np.uint32(number * len(row))
     for k in range(len(row)):
-        word = (place + np.uint64(k)) * _GOLDEN ^ np.uint64(key)
-        word = (word ^ (word >> np.uint64(32))) * _MIX_1
+        # The finaliser of MurmurHash3 (Appleby, 2011), in 32 bits throughout: as many numbers as a register holds.
+        word = np.uint32((place + np.uint32(k)) ^ key)
+        word = np.uint32((word ^ (word >> _16)) * _MIX_1)
+        word = np.uint32((word ^ (word >> _13)) * _MIX_2)
         value = max(row[k] + bias[k], np.float32(0)) * gain
-        row[k] = value if word >> np.uint64(32) >= threshold else np.float32(0)
+        row[k] = value if word ^ (word >> _16) >= threshold else np.float32(0)
 
 
 @inlined
-def _forward(user_rows, item_rows, user_half, item_half, upper, widths, key, first, dropout, hidden):
-    """Outputs of the tower's layers for pairs, of which the first is number `first` of the batch, in `hidden`."""
-    n, first_bias = len(user_rows), upper[len(upper) - widths[0] :]
-    threshold, gain = np.uint64(dropout * 4294967296.0), np.float32(1 / (1 - dropout))
+def _forward(users, items, first, n, upper, widths, key, dropout, hidden):
+    """Outputs of the tower's layers for n pairs of the batch, from number `first`, in `hidden`."""
+    first_bias = upper[: widths[0]]
+    threshold, gain = np.uint32(dropout * 4294967296.0), np.float32(1 / (1 - dropout))
     below = _rows(hidden, widths, 0, n)
     for i in range(n):
-        a, b, row = user_half[user_rows[i]], item_half[item_rows[i]], below[i]
+        a, b, row = users.half[users.places[first + i]], items.half[items.places[first + i]], below[i]
         for k in range(len(row)):
             row[k] = a[k] + b[k]
-        _rectify(row, first_bias, first + i, key, threshold, gain)
+        _rectify(row, first_bias, first + i, np.uint32(key), threshold, gain)
     for at in range(len(widths) - 1):
         weights, bias = _layer(upper, widths, at)
         above = _rows(hidden, widths, at + 1, n)
         np.dot(below, weights.T, above)
         for i in range(n):
-            # Another sequence of numbers for each layer.
-            _rectify(above[i], bias, first + i, key ^ (at + 1), threshold, gain)
+            # Other places for each layer.
+            _rectify(above[i], bias, first + i, np.uint32(key + (at + 1) * _APART), threshold, gain)
         below = above
 
 
@@ -125,7 +140,7 @@ def _backward(upper, widths, dropout, hidden, deltas, product, d_first, d_upper)
         np.dot(above.T, _rows(hidden, widths, at - 1, n), of_block)
         d_weights += of_block
         np.dot(above, weights, below)
-    _descend(d_first, _rows(hidden, widths, 0, n), gain, d_upper[len(d_upper) - widths[0] :])
+    _descend(d_first, _rows(hidden, widths, 0, n), gain, d_upper[: widths[0]])
 
 
 @inlined
@@ -137,92 +152,81 @@ def _entropy(logit, target):
 
 
 @inlined(fastmath=_SUMS)
-def _tell(p, q, out_gmf, z, upper, target, apart, dz, d_upper):
-    """The loss of a pair, and its derivative by the product; those by the tower go to `dz` and `d_upper`."""
+def _tell(p, q, out_gmf, z, last, target, apart, dz, d_last):
+    """The loss of a pair, and its derivative by the product; those by the tower go to `dz` and `d_last`.
+
+    `last` are the weights of what comes out of the tower, and the bias.
+    """
     n_out = len(z)
-    bias = upper[n_out]
+    bias = last[n_out]
     product = tower = np.float32(0)
     for k in range(len(out_gmf)):
         product += p[k] * q[k] * out_gmf[k]
     for k in range(n_out):
-        tower += z[k] * upper[k]
+        tower += z[k] * last[k]
     if apart:
         loss, of_product = _entropy(product + bias, target)
         other, of_tower = _entropy(tower + bias, target)
         loss, of_product, of_tower = (loss + other) / 2, of_product / 2, of_tower / 2
-        d_upper[n_out] += of_product + of_tower
+        d_last[n_out] += of_product + of_tower
     else:
         loss, of_product = _entropy(product + tower + bias, target)
         of_tower = of_product
-        d_upper[n_out] += of_product
+        d_last[n_out] += of_product
     for k in range(n_out):
-        d_upper[k] += of_tower * z[k]
-        dz[k] = of_tower * upper[k]
+        d_last[k] += of_tower * z[k]
+        dz[k] = of_tower * last[k]
     return loss, of_product
 
 
-@kernel(
-    *(FLOAT, I32, I32, I32, I32, INT, INT, F32_2D, F32_2D, F32_2D, F32_2D, F32, F32, I64, INT, FLOAT, BOOL),
-    *(OUT_F32, OUT_F32_2D, OUT_F32),
-    fastmath=_SUMS,
-)
+@inlined(fastmath=_SUMS)
 def losses(
-    users, items, user_rows, item_rows, first, m, user_gmf, item_gmf, user_half, item_half, out_gmf, upper, widths, key,
-    dropout, apart, d_products, d_first, d_upper,
-):  # fmt: skip
-    """The binary cross-entropy of pairs, of which each `m`th of the batch is one that was; and its gradients.
+    users, items, first, end, m, out_gmf, upper, widths, key, dropout, apart, d_products, d_first, d_upper, room
+):
+    """The binary cross-entropy of some pairs, of which each `m`th of the batch is one that was; and its gradients.
 
     Args:
-        users: Rows of `user_gmf`, `(n,)`.
-        items: Rows of `item_gmf`, `(n,)`.
-        user_rows: Rows of `user_half`, `(n,)`.
-        item_rows: Rows of `item_half`, `(n,)`.
-        first: Number of the first of these pairs in the batch.
+        users: The users' side, `half` filled in.
+        items: The items' side.
+        first: The first of the pairs.
+        end: One past the last.
         m: The numbers of pairs that were are its multiples.
-        user_gmf: Vectors of users for the product, `(n_users, d)`.
-        item_gmf: Vectors of items for the product, `(n_items, d)`.
-        user_half: What users give to the first layer, `(n_user_rows, width)`.
-        item_half: What items give to the first layer, `(n_item_rows, width)`.
         out_gmf: Weights of the product, `(d,)`.
         upper: What is above the first layer, and biases.
         widths: Of the layers.
         key: What is dropped follows from it.
         dropout: Share of outputs that is dropped.
         apart: Whether product and tower are to be right each for itself: the loss is the mean of theirs.
-        d_products: For the gradient of each pair's product, `(n,)`.
-        d_first: For that of what goes into the first layer's `relu`, `(n, width)`.
-        d_upper: For that of `upper`.
+        d_products: For the gradient of each pair's product, `(n_pairs,)`.
+        d_first: For that of what goes into the first layer's `relu`, `(n_pairs, width)`.
+        d_upper: For that of `upper`, from these pairs alone.
+        room: `room_for` numbers.
 
     Returns:
         The sum of the losses.
     """
-    size = most = 0
-    for at in range(len(widths)):
-        size += widths[at]
-        most = max(most, widths[at] * widths[at - 1] if at else 0)
-    n_out = widths[-1] if len(widths) else 0
-    room = min(len(users), _PAIRS) * size
-    hidden, deltas, product = np.empty(room, np.float32), np.empty(room, np.float32), np.empty(most, np.float32)
+    size = 0
+    for width in widths:
+        size += width
+    n_out, first_width = (widths[-1], widths[0]) if len(widths) else (0, 0)
+    last_of, d_last = upper[first_width : first_width + n_out + 1], d_upper[first_width : first_width + n_out + 1]
+    hidden, deltas, product = room[: _PAIRS * size], room[_PAIRS * size : 2 * _PAIRS * size], room[2 * _PAIRS * size :]
     d_upper[:] = 0
     total = 0.0
-    for begin in range(0, len(users), _PAIRS):
-        end = min(begin + _PAIRS, len(users))
-        n = end - begin
+    for begin in range(first, end, _PAIRS):
+        n = min(_PAIRS, end - begin)
         if n_out:
-            _forward(
-                user_rows[begin:end], item_rows[begin:end], user_half, item_half, upper, widths, key, first + begin,
-                dropout, hidden,
-            )  # fmt: skip
-        last, delta = hidden[(size - n_out) * n : size * n].reshape((n, n_out)), d_first[begin:end]
+            _forward(users, items, begin, n, upper, widths, key, dropout, hidden)
+        last, delta = hidden[(size - n_out) * n : size * n].reshape((n, n_out)), d_first[begin : begin + n]
         if len(widths) > 1:
             delta = _rows(deltas, widths, len(widths) - 1, n)
         for i in range(n):
             pair = begin + i
-            p, q, target = user_gmf[users[pair]], item_gmf[items[pair]], np.float32((first + pair) % m == 0)
-            loss, d_products[pair] = _tell(p, q, out_gmf, last[i], upper, target, apart, delta[i], d_upper)
+            p, q, target = users.factors[users.codes[pair]], items.factors[items.codes[pair]], np.float32(pair % m == 0)
+            loss, d_products[pair] = _tell(p, q, out_gmf, last[i], last_of, target, apart, delta[i], d_last)
             total += loss
         if n_out:
-            _backward(upper, widths, dropout, hidden, deltas, product, d_first[begin:end], d_upper)
+            _backward(upper, widths, dropout, hidden, deltas, product, d_first[begin : begin + n], d_upper)
     return total
 
 
@@ -241,8 +245,8 @@ def scores(weighed, items_gmf, user_halves, item_halves, upper, widths, out):
         widths: Of the layers.
         out: For the logits, `(n_users, n_items)`.
     """
-    n_out = widths[-1] if len(widths) else 0
-    last_weights, last_bias = upper[:n_out], upper[n_out]
+    n_out, first_width = (widths[-1], widths[0]) if len(widths) else (0, 0)
+    last_weights, last_bias = upper[first_width : first_width + n_out], upper[first_width + n_out]
     size = 0
     for width in widths:
         size += width

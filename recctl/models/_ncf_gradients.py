@@ -1,22 +1,28 @@
-"""Losses and gradients of NCF on a CPU, by kernels and BLAS; imported by `ncf`, as this module imports torch."""
+"""Losses, gradients and steps of NCF on a CPU, by threads that stay in compiled code; imported by `ncf`, with torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array
-from recctl.kernels import pair_sides, pair_tower
+from recctl.engines import team
+from recctl.kernels import pair_sides, pair_tower, pair_training
+from recctl.kernels.meeting import new_board
+from recctl.models._torch_training import aligned
+
+if TYPE_CHECKING:
+    from recctl.models._adam import KernelAdam
 
 # Pairs of a batch go through the network in parts, each with gradients of its upper layers to add up to.
 _PAIRS, _MOST_PARTS = 512, 16
-# About how many rows of users' or items' vectors a task takes through the first layer.
-_ROWS = 768
+# Numbers of a cache line.
+_LINE = 16
 
 
 class Gradients:
@@ -25,18 +31,53 @@ class Gradients:
     Every distinct user and item of a batch goes through its half of the first layer once, forward and back: in between,
     pairs are only added up. What is above is done for a few pairs at a time, forward and back while they are in the
     cache. Work is cut by the batch alone, so that results do not depend on the threads.
+
+    Args:
+        network: The network, its weights in one array in the order of its parameters, with gradients.
+        optimizer: Takes the steps.
+        widths: Of the tower's layers.
+        most: Pairs that a batch has at most.
     """
 
-    def __init__(
-        self, network: Any, upper_names: list[str], widths: Int64Array, each: Callable[[Any, Any], list[Any]]
-    ) -> None:
+    def __init__(self, network: torch.nn.Module, optimizer: KernelAdam, widths: Int64Array, most: int) -> None:
         named = dict(network.named_parameters())
-        self._weights = {name: weight.detach().numpy() for name, weight in named.items()}
-        self._gradients = {name: weight.grad.numpy() for name, weight in named.items()}
-        self._upper_names, self._widths, self._each = upper_names, widths, each
-        self._rooms = _Rooms()
-        self._out = self._weights.get("out_gmf", np.empty(0, np.float32))
-        self._user, self._item = (_Side(side, self._weights, self._gradients) for side in ("user", "item"))
+        weights = {name: weight.detach().numpy() for name, weight in named.items()}
+        gradients = {name: weight.grad.numpy() for name, weight in named.items() if weight.grad is not None}
+        self._optimizer, self._widths, self._most = optimizer, widths, most
+        self._n_parts = _n_parts(most)
+        self._moments = pair_training.Moments(*optimizer.arrays())
+        self._users, self._items = (_side(side, weights, gradients, most) for side in ("user", "item"))
+        n_upper, none = pair_tower.upper_size(widths), np.empty(0, np.float32)
+        self._pairs = pair_training.Pairs(
+            out_gmf=weights.get("out_gmf", none),
+            d_out_gmf=gradients.get("out_gmf", none),
+            upper=self._moments.weights[-n_upper:],
+            d_upper=self._moments.gradient[-n_upper:],
+            widths=widths,
+            losses=np.zeros(self._n_parts),
+            d_products=_room(most),
+            d_first=_room(most, int(widths[0]) if len(widths) else 0),
+            of_upper=_room(self._n_parts, n_upper),
+            rooms=none.reshape(0, 0),
+        )
+        self._board, self._settings = new_board(pair_training.N_ON_BOARD), np.zeros(pair_training.N_SETTINGS)
+        self._size = 1
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """A block with the threads there are; outside of such a one nothing can be computed."""
+        self._board[:] = 0
+        room = max(pair_tower.room_for(self._widths), len(self._pairs.out_gmf))
+
+        def ready(size: int) -> None:
+            self._size, self._pairs = size, self._pairs._replace(rooms=_room(size, -(-room // _LINE) * _LINE))
+
+        with team(self._n_parts, ready, self._take_part, lambda: self._do(pair_training.LEAVE)):
+            self._optimizer.spread = self._step
+            try:
+                yield
+            finally:
+                self._optimizer.spread = None
 
     def __call__(self, users: Int32Array, items: Int32Array, key: int, dropout: float, apart: bool) -> Loss:
         """The sum of the losses; its `backward` adds to the gradients of the network.
@@ -46,51 +87,35 @@ class Gradients:
             items: The item that was, then those that were not, `(n, m)`.
             key: What is dropped follows from it.
             dropout: Share of outputs that is dropped.
-            apart: As `recctl.kernels.pair_tower.losses` has it.
+            apart: Whether product and tower are to be right each for itself: the loss is the mean of theirs.
         """
         n, m = items.size, items.shape[1]
-        user, item = self._user, self._item
-        user.take(users.repeat(m))
-        item.take(items.ravel())
-        self._each(_call, user.forward() + item.forward())
-        upper = np.concatenate([self._weights[name].ravel() for name in self._upper_names])
-        n_parts = min(-(-n // _PAIRS), _MOST_PARTS)
-        d_products, d_first = self._rooms("d_products", n), self._rooms("d_first", n, user.half.shape[1])
-        d_upper = self._rooms("d_upper", n_parts, len(upper))
+        self._users.codes[:n].reshape(items.shape)[:] = users[:, None]
+        self._items.codes[:n] = items.ravel()
+        n_parts = _n_parts(n)
+        board = self._board
+        board[pair_training.N], board[pair_training.M], board[pair_training.N_PARTS] = n, m, n_parts
+        board[pair_training.KEY], board[pair_training.APART] = key, apart
+        self._settings[pair_training.DROPOUT] = dropout
+        self._do(pair_training.COMPUTE)
+        return Loss(float(self._pairs.losses[:n_parts].sum()), self._add)
 
-        def part(at: int) -> float:
-            begin, end = at * n // n_parts, (at + 1) * n // n_parts
-            loss: float = pair_tower.losses(
-                *(user.codes[begin:end], item.codes[begin:end], user.rows[begin:end], item.rows[begin:end], begin, m),
-                *(user.vectors, item.vectors, user.half, item.half, self._out, upper),
-                *(self._widths, key, dropout, apart, d_products[begin:end], d_first[begin:end], d_upper[at]),
-            )
-            return loss
+    def _add(self, factor: float) -> None:
+        self._settings[pair_training.FACTOR] = factor
+        self._do(pair_training.ADD)
 
-        total = sum(self._each(part, range(n_parts)))
+    def _step(self, *numbers: float) -> None:
+        self._settings[pair_training.ADAM :] = numbers
+        self._do(pair_training.STEP)
 
-        def add(factor: float) -> None:
-            tasks = user.backward(factor, self._out, item, d_products, d_first)
-            tasks += item.backward(factor, self._out, user, d_products, d_first)
-            self._each(_call, tasks)
-            self._add_shared(factor, d_upper.sum(axis=0))
+    def _do(self, what: int) -> None:
+        self._board[pair_training.WHAT] = what
+        self._take_part(0)
 
-        return Loss(total, add)
-
-    def _add_shared(self, factor: float, d_upper: Float32Array) -> None:
-        """Add the gradients of what all users and items go through."""
-        for side in (self._user, self._item):
-            side.add_layer()
-        if "out_gmf" in self._gradients:
-            # Each pair has one user and one item: gradients that are summed up over either's are those of all pairs.
-            for of_weights, _ in self._user.kept:
-                self._gradients["out_gmf"] += of_weights
-        d_upper *= np.float32(factor)
-        at = 0
-        for name in self._upper_names:
-            gradient = self._gradients[name]
-            gradient += d_upper[at : at + gradient.size].reshape(gradient.shape)
-            at += gradient.size
+    def _take_part(self, rank: int) -> None:
+        pair_training.take_part(
+            rank, self._size, self._board, self._settings, self._users, self._items, self._pairs, self._moments
+        )
 
 
 class Loss:
@@ -121,88 +146,41 @@ class Loss:
         return torch.tensor(self._total)
 
 
-def _call(task: Callable[[], None]) -> None:
-    task()
+def _n_parts(n_pairs: int) -> int:
+    """Into how many parts so many pairs are cut: an even number, so that two threads have alike to do."""
+    return min(2 * -(-n_pairs // (2 * _PAIRS)), _MOST_PARTS)
 
 
-class _Rooms:
-    """Arrays by name that are kept from batch to batch: fresh memory comes in pages that must be cleared first."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, Float32Array] = {}
-
-    def __call__(self, name: str, *shape: int) -> Float32Array:
-        size = prod(shape)
-        if name not in self._kept or self._kept[name].size < size:
-            self._kept[name] = np.empty(size, np.float32)
-        return self._kept[name][:size].reshape(shape)
+def _room(*shape: int) -> Float32Array:
+    return aligned(np.zeros(prod(shape), np.float32)).reshape(shape)
 
 
-class _Side:
-    """The users, or items, of a batch: what pairs take of them, and what gradients of pairs give to them.
-
-    Attributes:
-        vectors: All vectors for the product.
-        codes: The user, or item, of each pair.
-        rows: Of each pair, the row of `half`.
-        half: What the distinct ones give to the first layer, `(n, width)`.
-        kept: Of each task of `backward`: gradients of the product's weights and of the layer.
-    """
-
-    codes: Int32Array
-    rows: Int32Array
-    half: Float32Array
-    kept: list[tuple[Float32Array, Float32Array]]
-
-    def __init__(self, side: str, weights: dict[str, Float32Array], gradients: dict[str, Float32Array]) -> None:
-        none = np.empty((0, 0), np.float32)
-        names = f"{side}_gmf", f"{side}_mlp", f"first_{side}"
-        self.vectors, self._vectors, self._layer = (weights.get(name, none) for name in names)
-        self._d_products, self._d_vectors, self._d_layer = (gradients.get(name, none) for name in names)
-        n = max(len(self.vectors), len(self._vectors))
-        self._numbers, self._distinct = np.full(n, -1, np.int32), np.empty(n, np.int32)
-        self._starts, self._rooms = np.empty(n + 1, np.int32), _Rooms()
-
-    def take(self, codes: Int32Array) -> None:
-        """Make room for those of a batch, given that of each pair."""
-        self.codes, self.rows, self._order = codes, np.empty_like(codes), np.empty_like(codes)
-        n = pair_sides.group(codes, self._numbers, self.rows, self._distinct, self._starts, self._order)
-        width, dim = self._layer.shape
-        self.half, self._taken = self._rooms("half", n, width), self._rooms("taken", n, dim)
-        # As many for users as for items, and even: two threads then have alike to do.
-        n_tasks = 2 * -(-n // (2 * _ROWS))
-        self._tasks = [(at * n // n_tasks, (at + 1) * n // n_tasks) for at in range(n_tasks)]
-
-    def forward(self) -> list[Callable[[], None]]:
-        """The calls that fill in `half`."""
-        if not self._layer.size:
-            return []
-        return [partial(self._forward, slice(*task)) for task in self._tasks]
-
-    def _forward(self, rows: slice) -> None:
-        pair_sides.halves(self._distinct[rows], self._vectors, self._layer, self._taken[rows], self.half[rows])
-
-    def backward(
-        self, factor: float, weights: Float32Array, other: _Side, d_products: Float32Array, d_first: Float32Array
-    ) -> list[Callable[[], None]]:
-        """The calls that add gradients times a factor to those of vectors, and fill in `kept`."""
-        d, shape = len(weights), self._layer.shape
-        self.kept = [(np.empty(d, np.float32), np.empty(shape, np.float32)) for _ in self._tasks]
-
-        def task(at: int) -> None:
-            problem = self._distinct, *self._tasks[at], factor, self._starts, self._order
-            of_weights, of_layer = self.kept[at]
-            if self.vectors.size:
-                pair_sides.add_products(
-                    *(*problem, d_products, other.codes, other.vectors, self.vectors, weights),
-                    *(self._d_products, of_weights),
-                )
-            if self._layer.size:
-                pair_sides.add_halves(*problem, d_first, self._layer, self._taken, self._d_vectors, of_layer)
-
-        return [partial(task, at) for at in range(len(self._tasks))]
-
-    def add_layer(self) -> None:
-        """Add the gradients of the layer that `backward` kept."""
-        for _, of_layer in self.kept:
-            self._d_layer += of_layer
+def _side(
+    side: str, weights: dict[str, Float32Array], gradients: dict[str, Float32Array], most: int
+) -> pair_sides.Side:
+    """The users, or items, with room for batches of so many pairs."""
+    none = np.empty((0, 0), np.float32)
+    names = f"{side}_gmf", f"{side}_mlp", f"first_{side}"
+    factors, vectors, layer = (weights.get(name, none) for name in names)
+    d_factors, d_vectors, d_layer = (gradients.get(name, none) for name in names)
+    n = max(len(factors), len(vectors))
+    n_rows, (width, dim) = min(n, most), layer.shape
+    n_tasks = pair_training.n_tasks(n_rows)
+    return pair_sides.Side(
+        factors=factors,
+        vectors=vectors,
+        layer=layer,
+        d_factors=d_factors,
+        d_vectors=d_vectors,
+        d_layer=d_layer,
+        numbers=np.full(n, -1, np.int32),
+        codes=np.zeros(most, np.int32),
+        places=np.zeros(most, np.int32),
+        order=np.zeros(most, np.int32),
+        distinct=np.zeros(n_rows, np.int32),
+        starts=np.zeros(n_rows + 1, np.int32),
+        taken=_room(n_rows, dim),
+        half=_room(n_rows, width),
+        of_weights=_room(n_tasks, factors.shape[1]),
+        of_layer=_room(n_tasks, width, dim),
+    )

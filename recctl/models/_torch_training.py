@@ -37,6 +37,7 @@ class Training:
     one leads (`recctl.engines.processes`), it tells the others of each epoch, and what they can't know to begin with.
 
     Attributes:
+        optimizer: That of the model, of all weights.
         network: The network; its parameters are views of the model's weights, on a GPU of a copy of them.
         device: Where it is.
         batch_size: What is computed at once: the model's, unless memory ran out.
@@ -59,7 +60,7 @@ class Training:
         for parameter in self.network.parameters():
             parameter.grad = self._gradient[at : at + parameter.numel()].view_as(parameter)
             at += parameter.numel()
-        self._optimizer = model._optimizer(self._parameter)
+        self.optimizer: Any = model._optimizer(self._parameter)
         self._type = _computed_in(model.precision, self.device)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._type == torch.float16)
         self.batch_size = max(1, -(-model.batch_size // self.world))
@@ -126,12 +127,12 @@ class Training:
         else:
             n_steps = -(-self.model._n_batches(interactions, self.batch_size) // self.accumulation)
             rate = self.model.learning_rate_at(epoch + (step + 1) / max(n_steps, step + 1))
-        for group in self._optimizer.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
 
     def _step(self, group: list[Any]) -> tuple[torch.Tensor, int]:
         """One step from the gradients of some batches; the sum of their losses, and how many they are."""
-        self._gradient.zero_()
+        self.optimizer.zero_grad(set_to_none=False)
         total = torch.zeros((), device=self.device)
         count, unit = 0, 0
         for batch in group[self.rank :: self.world]:
@@ -146,9 +147,9 @@ class Training:
         if count not in (0, unit):
             self._gradient.mul_(unit / count)
         if self.model.max_grad_norm:
-            self._scaler.unscale_(self._optimizer)
+            self._scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_([self._parameter], self.model.max_grad_norm)
-        self._scaler.step(self._optimizer)
+        self._scaler.step(self.optimizer)
         self._scaler.update()
         return total, count
 
@@ -203,7 +204,7 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         """All that further steps depend on beside the weights, copied."""
-        kept = self._optimizer.state_dict()["state"].get(0, {})
+        kept = self.optimizer.state_dict()["state"].get(0, {})
         return {
             "optimizer": {name: _to_plain(value) for name, value in kept.items()},
             "batch_size": self.batch_size,
@@ -214,9 +215,9 @@ class Training:
     def set_state(self, state: dict[str, Any]) -> None:
         """Be as `state` says."""
         self._in_step = False
-        own = self._optimizer.state_dict()
+        own = self.optimizer.state_dict()
         kept = {name: _from_plain(value) for name, value in state["optimizer"].items()}
-        self._optimizer.load_state_dict({**own, "state": {0: kept} if kept else {}})
+        self.optimizer.load_state_dict({**own, "state": {0: kept} if kept else {}})
         self.batch_size, self.accumulation = state["batch_size"], state["accumulation"]
         if self._scaler.is_enabled():
             self._scaler.load_state_dict({**self._scaler.state_dict(), "scale": state["loss_scale"]})

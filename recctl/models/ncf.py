@@ -13,7 +13,6 @@ from pydantic import Field
 from recctl import rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
-from recctl.engines import crew
 from recctl.errors import UnsupportedError
 from recctl.kernels import neighbours, pair_tower
 from recctl.kernels.sampling import sample_negatives
@@ -85,9 +84,8 @@ class NCFRecommender(TorchRecommender):
         256, ge=1, help="Interactions a step, each with its negatives.", search=Choices((256, 512, 1024, 2048))
     )
 
-    # In an epoch on a CPU: what computes losses and gradients in place of autograd, and the threads of that.
+    # In an epoch on a CPU: what computes losses and gradients in place of autograd.
     _gradients: Any = None
-    _crew: Any = None
 
     # ---- training
 
@@ -101,18 +99,26 @@ class NCFRecommender(TorchRecommender):
     def _batches(
         self, interactions: InteractionDataset, epoch: int, batch_size: int
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Users `(b,)`, and for each the item of an interaction and its negatives `(b, 1 + n_negatives)`."""
+        """Users `(b,)`, and for each the item of an interaction and its negatives `(b, 1 + n_negatives)`.
+
+        Those of a step are sorted by user, for the cache.
+        """
         import torch
 
         seen = interactions.matrix
         order = rng.stream(self.seed, "shuffle", epoch).permutation(seen.nnz)
+        of_step = self.batch_size * self.accumulation_steps
+        for begin in range(0, len(order), of_step):
+            order[begin : begin + of_step].sort()
         users = seen.rows[order]
         drawn = sample_negatives(
             rng.key(self.seed, "negatives", epoch),
             *(seen.starts, seen.columns, users, seen.n_columns, self.n_negatives),
             seen.column_counts().astype(np.float64) if self.negatives == "popularity" else None,
         )
-        pairs = torch.from_numpy(users), torch.from_numpy(np.column_stack((seen.columns[order], drawn)))
+        items = np.empty((len(order), 1 + self.n_negatives), np.int32)
+        items[:, 0], items[:, 1:] = seen.columns[order], drawn
+        pairs = torch.from_numpy(users), torch.from_numpy(items)
         for begin in range(0, len(order), batch_size):
             yield pairs[0][begin : begin + batch_size], pairs[1][begin : begin + batch_size]
 
@@ -141,25 +147,25 @@ class NCFRecommender(TorchRecommender):
         return self._live().computes_float32_on_cpu
 
     def _epoch(self, interactions: InteractionDataset) -> float:
+        live = self._live()
         if not self._spreads_itself:
             return super()._epoch(interactions)
         from recctl.models._ncf_gradients import Gradients
 
-        with crew() as self._crew:
-            self._gradients = Gradients(self._live().network, self._upper_names, self._widths, self._crew)
-            try:
+        most = min(live.batch_size, interactions.matrix.nnz) * (1 + self.n_negatives)
+        self._gradients = Gradients(live.network, live.optimizer, self._widths, most)
+        try:
+            with self._gradients.working():
                 return super()._epoch(interactions)
-            finally:
-                del self._gradients, self._crew
+        finally:
+            del self._gradients
 
     def _optimizer(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
         if parameter.device.type != "cpu":
             return super()._optimizer(parameter)
-        from recctl.models._adam import SpreadAdam
+        from recctl.models._adam import KernelAdam
 
-        return SpreadAdam(
-            parameter, self.learning_rate, lambda function, tasks: list((self._crew or map)(function, tasks))
-        )
+        return KernelAdam(parameter, self.learning_rate)
 
     def _before_epoch(self, network: Any, epoch: int) -> None:
         if epoch and epoch == self.pretrain_epochs and self.variant == "neumf":
@@ -194,21 +200,15 @@ class NCFRecommender(TorchRecommender):
         half = weights["first_item"] @ weights["item_mlp"].T if "item_mlp" in weights else none
         return np.ascontiguousarray(weights["item_gmf"].T) if "item_gmf" in weights else none, half
 
-    @cached_property
+    @property
     def _upper(self) -> tuple[Float32Array, Int64Array]:
-        """What is above the first layer in one array, and the widths of the layers, as kernels want them."""
-        return np.concatenate([self._arrays[name].ravel() for name in self._upper_names]), self._widths
+        """What is above the first layer, and the widths of the layers, as kernels want them."""
+        # It is the last of the weights.
+        return self.weights[-pair_tower.upper_size(self._widths) :], self._widths
 
     @property
     def _widths(self) -> Int64Array:
         return np.array(self.hidden_layers if self.variant != "gmf" else [], np.int64)
-
-    @property
-    def _upper_names(self) -> list[str]:
-        """The weights above the first layer, and all biases, in the order of `recctl.kernels.pair_tower`."""
-        n_layers = len(self._widths)
-        above = [f"{kind}.{at}" for kind in ("layers", "biases") for at in range(n_layers - 1)]
-        return ["out_mlp", "bias", *above, "first_bias"] if n_layers else ["bias"]
 
     def _shares(self, histories: InteractionMatrix) -> Any:
         """A function that mixes the rows of users' vectors for strangers: the more alike in history, the more."""

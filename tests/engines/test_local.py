@@ -9,7 +9,8 @@ import pytest
 import scipy.linalg  # noqa: F401 - a BLAS to limit
 from threadpoolctl import threadpool_info
 
-from recctl.engines import blas_threads, crew, local, map_threads, set_threads, threads
+from recctl.engines import blas_threads, local, map_threads, set_threads, team, threads
+from recctl.engines.local import crew
 from recctl.errors import ConfigError
 
 
@@ -158,6 +159,32 @@ def test_a_map_in_a_crew_computes_where_it_is():
         names = each(lambda _: set(map_threads(lambda _: threading.current_thread().name, range(5))), range(4))
     assert all(len(inner) == 1 for inner in names)
     assert len(set(map_threads(lambda _: time.sleep(0.01) or threading.current_thread(), range(8)))) == 2
+
+
+@pytest.mark.parametrize(("most", "size"), [(1, 1), (2, 2), (9, 3)])
+def test_a_team_is_told_how_many_it_is_and_is_dismissed(most, size):
+    set_threads(3)
+    dismissed, told, took_part = threading.Event(), [], []
+
+    def take_part(rank):
+        took_part.append((rank, blas()))
+        dismissed.wait(timeout=10)
+
+    with pytest.raises(ZeroDivisionError), team(most, told.append, take_part, dismissed.set):
+        1 / (told != [size])
+    assert sorted(took_part) == [(rank, {1}) for rank in range(1, size)]
+    assert not [thread for thread in threading.enumerate() if "take_part" in thread.name]
+
+
+def test_a_team_in_a_map_is_one_alone():
+    set_threads(2)
+
+    def sizes(_):
+        told = []
+        with team(5, told.append, lambda rank: None, lambda: None):
+            return told
+
+    assert list(map_threads(sizes, range(3))) == [[1]] * 3
 
 
 def test_a_map_inside_a_map_computes_where_it_is():

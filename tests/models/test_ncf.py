@@ -75,12 +75,13 @@ def test_dropout_drops_its_share_and_keeps_the_mean(by_hand: bool) -> None:
     with torch.no_grad():
         expected = float(network(users[:1], items[:1])[0])
     if by_hand:  # the derivative by the last layer's weights is the sum of their inputs, of which a share is 0
-        gradients = Gradients(network, model._upper_names, model._widths, lambda each, tasks: list(map(each, tasks)))
+        gradients = Gradients(network, model._live().optimizer, model._widths, 400)
         sums = []
-        for dropout in (0.0, 0.25):
-            network.out_mlp.grad.zero_()
-            gradients(users.numpy(), items.numpy(), 12345, dropout, False).backward()
-            sums.append(network.out_mlp.grad.numpy().copy())
+        with gradients.working():
+            for dropout in (0.0, 0.25):
+                network.out_mlp.grad.zero_()
+                gradients(users.numpy(), items.numpy(), 12345, dropout, False).backward()
+                sums.append(network.out_mlp.grad.numpy().copy())
         alive = sums[0] != 0
         assert alive.sum() > 100
         ratios = sums[1][alive] / sums[0][alive]
@@ -112,9 +113,10 @@ def test_gradients_by_hand_are_those_of_autograd_in_float64(variant: str, layers
     exact.zero_grad()
     loss, count = model._loss(exact, batch)
     (loss / 7).backward()
-    by_hand = Gradients(network, model._upper_names, model._widths, lambda function, tasks: list(map(function, tasks)))
-    found = by_hand(*(part.numpy().astype(np.int32) for part in batch), 0, 0.0, apart)
-    (found / 7).backward()
+    by_hand = Gradients(network, model._live().optimizer, model._widths, 3 * n)
+    with by_hand.working():
+        found = by_hand(*(part.numpy().astype(np.int32) for part in batch), 0, 0.0, apart)
+        (found / 7).backward()
     assert count == 3 * n
     assert found.item() == pytest.approx(loss.item(), rel=1e-5)
     for (name, parameter), expected in zip(network.named_parameters(), exact.parameters(), strict=True):
