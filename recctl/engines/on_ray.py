@@ -11,6 +11,7 @@ import signal
 import socket
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,9 +29,9 @@ Value = TypeVar("Value")
 
 # What a worker is lost with so often is not begun again.
 LIVES = 3
-# Tasks go out in bundles of about so many seconds: long enough that handing over costs little, short enough that the
-# work ends at about the same time everywhere.
-_BUNDLE = 0.2
+# Tasks go out in bundles of at most, and at least, about so many seconds: long enough that handing over costs little,
+# short enough that the work ends at about the same time everywhere.
+_BUNDLE, _SMALL_BUNDLE = 0.2, 0.03
 # Bundles that may be done and wait for one before them, for each that can be computed at once.
 _AHEAD = 16
 # A bundle that takes so many times as long as the usual one, and so many seconds, is begun a second time elsewhere.
@@ -80,13 +81,18 @@ class OnRay:
         tasks = list(tasks)
         if len(tasks) < 2:
             return local.map_threads(function, tasks)
-        return _Map(self, function, tasks).results()
+        return _Map(self, function, tasks, _Pace()).results()
 
     @contextlib.contextmanager
     def crew(self) -> Iterator[Crew]:
         """A block for work in many phases."""
+        pace = _Pace()
+
+        def each(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+            return _Map(self, function, list(tasks), pace).results()
+
         with local.crew() as here:
-            yield Crew(self.map, here)
+            yield Crew(each, here)
 
 
 class _Put(Shared[Value]):
@@ -101,18 +107,36 @@ class _Put(Shared[Value]):
         return value
 
 
+@dataclass
+class _Pace:
+    """How long a task takes, in seconds: before the first is done, as long as those of the phase before."""
+
+    of_phase_before: float = 0.0
+    seconds: float = 0.0
+    n_tasks: int = 0
+
+    @property
+    def usual(self) -> float:
+        """The mean of what was timed, or 0."""
+        return self.seconds / self.n_tasks if self.n_tasks else self.of_phase_before
+
+    def begin_phase(self) -> None:
+        """Keep only the mean of what was timed so far."""
+        self.of_phase_before, self.seconds, self.n_tasks = self.usual, 0.0, 0
+
+
 class _Map:
     """Hands out the tasks of one map, and takes the results in their order."""
 
-    def __init__(self, engine: OnRay, function: Callable[[Any], Any], tasks: Sequence[Any]) -> None:
-        self.engine, self.ray, self.tasks = engine, engine.ray, tasks
+    def __init__(self, engine: OnRay, function: Callable[[Any], Any], tasks: Sequence[Any], pace: _Pace) -> None:
+        self.engine, self.ray, self.tasks, self.pace = engine, engine.ray, tasks, pace
+        pace.begin_phase()
         self.function = [self.ray.put(function)]  # in a list it stays a reference: the worker fetches it once
         self.bundles: list[slice] = []
         self.under_way: dict[Any, int] = {}  # the bundle of each reference that is not done
         self.begun: dict[int, list[float]] = {}  # when a bundle that is not done was handed out
         self.done: dict[int, Any] = {}
         self.next = 0  # the bundle whose results are due
-        self.seconds, self.n_timed = 0.0, 0
 
     def results(self) -> Iterator[Any]:
         """All results."""
@@ -121,7 +145,8 @@ class _Map:
                 self._wait()
                 while self.next in self.done:
                     seconds, results = self._fetch(self.done.pop(self.next))
-                    self.seconds, self.n_timed = self.seconds + seconds, self.n_timed + len(results)
+                    self.pace.seconds += seconds
+                    self.pace.n_tasks += len(results)
                     self.next += 1
                     yield from results
         finally:
@@ -145,9 +170,9 @@ class _Map:
 
     def _size(self, left: int, slots: int) -> int:
         """How many tasks go into the next bundle: fewer towards the end, so that all end together."""
-        threads = self.engine.threads
-        wanted = int(_BUNDLE * threads * self.n_timed / self.seconds) if self.seconds else threads
-        return min(left, max(threads, min(wanted, left // (4 * slots))))
+        threads, usual = self.engine.threads, self.pace.usual
+        most, least = (int(threads * limit / usual) if usual else threads for limit in (_BUNDLE, _SMALL_BUNDLE))
+        return min(left, max(threads, least, min(most, left // (2 * slots))))
 
     def _begin(self, bundle: int) -> None:
         tasks = list(self.tasks[self.bundles[bundle]])
@@ -156,12 +181,11 @@ class _Map:
 
     def _begin_again(self, idle: int) -> None:
         """Begin the oldest bundles that seem to be stuck a second time, as far as somebody is idle."""
-        if not self.n_timed:
+        if not self.pace.n_tasks:
             return
-        usual = self.seconds / self.n_timed
         for bundle, times in sorted(self.begun.items())[: max(0, idle)]:
             size = self.bundles[bundle].stop - self.bundles[bundle].start
-            if len(times) == 1 and monotonic() - times[0] > max(_LONG, _SLOW * size * usual):
+            if len(times) == 1 and monotonic() - times[0] > max(_LONG, _SLOW * size * self.pace.usual):
                 self._begin(bundle)
 
     def _wait(self) -> None:
