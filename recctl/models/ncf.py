@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -84,7 +85,8 @@ class NCFRecommender(TorchRecommender):
         256, ge=1, help="Interactions a step, each with its negatives.", search=Choices((256, 512, 1024, 2048))
     )
 
-    # In an epoch on a CPU: what computes losses and gradients in place of autograd.
+    # In an epoch on a CPU: what is to be closed after it, and what computes losses and gradients in place of autograd.
+    _to_close: Any = None
     _gradients: Any = None
 
     # ---- training
@@ -126,9 +128,10 @@ class NCFRecommender(TorchRecommender):
         import torch
 
         users, items = (part.to(self._device) for part in batch)
-        if self._gradients is not None:
+        if self._to_close:
+            by_hand = self._gradients or self._begin_gradients(self._to_close, items.numel())
             key = int(torch.randint(2**62, ()))
-            return self._gradients(users.numpy(), items.numpy(), key, self.dropout, self._apart), items.numel()
+            return by_hand(users.numpy(), items.numpy(), key, self.dropout, self._apart), items.numel()
         target = torch.zeros(items.shape, device=items.device)
         target[:, 0] = 1
         parts = network(users, items)
@@ -147,18 +150,24 @@ class NCFRecommender(TorchRecommender):
         return self._live().computes_float32_on_cpu
 
     def _epoch(self, interactions: InteractionDataset) -> float:
-        live = self._live()
         if not self._spreads_itself:
             return super()._epoch(interactions)
-        from recctl.models._ncf_gradients import Gradients
-
-        most = min(live.batch_size, interactions.matrix.nnz) * (1 + self.n_negatives)
-        self._gradients = Gradients(live.network, live.optimizer, self._widths, most)
         try:
-            with self._gradients.working():
+            with ExitStack() as self._to_close:
                 return super()._epoch(interactions)
         finally:
-            del self._gradients
+            vars(self).pop("_gradients", None)
+            del self._to_close
+
+    def _begin_gradients(self, to_close: ExitStack, n_pairs: int) -> Any:
+        """A `Gradients` for batches of at most so many pairs; made with the first one, so that memory may run out."""
+        from recctl.models._ncf_gradients import Gradients
+
+        live = self._live()
+        gradients = Gradients(live.network, live.optimizer, self._widths, n_pairs)
+        to_close.enter_context(gradients.working())
+        self._gradients = gradients
+        return gradients
 
     def _optimizer(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
         if parameter.device.type != "cpu":

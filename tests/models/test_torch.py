@@ -12,6 +12,7 @@ import torch
 from recctl import NCFRecommender, progress
 from recctl.errors import ArtifactError, TrainingError
 from recctl.models import _torch_training
+from recctl.models._ncf_gradients import Gradients
 from tests.models.suite import toy
 
 SMALL = {
@@ -46,6 +47,21 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing_else(monkeypatch: py
     monkeypatch.setattr(NCFRecommender, "_loss", lambda *_: (_ for _ in ()).throw(MemoryError))
     with pytest.raises(TrainingError, match="out of memory with one example at a time; lower embedding_dim"):
         NCFRecommender(**SMALL).fit(toy())
+
+
+def test_room_for_a_batch_that_is_not_there_halves_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, told, begin = NCFRecommender(**SMALL).fit(toy()), [], Gradients.__init__
+
+    def hungry(gradients, network, optimizer, widths, most):
+        if most > 16 * 5:  # pairs: each with four negatives
+            raise MemoryError
+        begin(gradients, network, optimizer, widths, most)
+
+    monkeypatch.setattr(Gradients, "__init__", hungry)
+    monkeypatch.setattr(progress, "notice", told.append)
+    halved = NCFRecommender(**SMALL).fit(toy())
+    np.testing.assert_allclose(halved.weights, whole.weights, rtol=1e-3, atol=1e-5)
+    assert told[-1] == "ncf: out of memory; going on with batches of 16, 4 a step"
 
 
 def test_an_error_that_is_none_of_memory_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
