@@ -45,7 +45,8 @@ def follow(run: Run, config: Config, stopping: EarlyStopping | None, has_validat
     from recctl.training import ModelCheckpoint, ResumableTraining
 
     folder = run.path / "checkpoints"
-    best = ModelCheckpoint(folder / "best.pkl", monitor(config, has_validation))
+    least = stopping.min_delta if stopping else 0.0
+    best = ModelCheckpoint(folder / "best.pkl", monitor(config, has_validation), min_delta=least)
     followed = [best] if stopping is None else [best, stopping]
     every = config.training.checkpoint_every
     return [*followed, ResumableTraining(folder / "last.pkl", run.path / "history.jsonl", followed, every)]

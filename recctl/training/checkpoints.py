@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from recctl import artifacts
 from recctl.errors import ArtifactError, ConfigError
 from recctl.training import history
-from recctl.training.early_stopping import Mode, direction
+from recctl.training.early_stopping import Mode, direction, is_better
 from recctl.training.loop import Epoch
 
 
@@ -28,16 +27,21 @@ class ModelCheckpoint:
         filepath: Where to; missing folders are made, and what stood there is replaced. `recctl.load_model` reads it.
         monitor: The metric that is compared, or `loss` for the loss of training.
         mode: Whether lower or higher is better; auto: as it is of `monitor`.
+        min_delta: A score is better if it beats the best one by more than this: what `EarlyStopping` has beside it, for
+            both to choose the same epoch.
 
     Attributes:
         best_score: The best score so far; None before the first.
         best_epoch: Its epoch, from 1; by hand: which call it came with.
     """
 
-    def __init__(self, filepath: str | Path, monitor: str = "ndcg@10", mode: Mode = "auto") -> None:
+    def __init__(
+        self, filepath: str | Path, monitor: str = "ndcg@10", mode: Mode = "auto", min_delta: float = 0.0
+    ) -> None:
         self.filepath = Path(filepath)
         self.monitor = monitor
         self.mode = direction(monitor, mode, "ModelCheckpoint")
+        self.min_delta = min_delta
         self.best_score: float | None = None
         self.best_epoch = 0
         self._calls = 0
@@ -59,11 +63,7 @@ class ModelCheckpoint:
             there = ", ".join(metrics) or "nothing"
             raise ConfigError(f"ModelCheckpoint: monitor={self.monitor!r} is not measured (there is {there})")
         score = float(metrics[self.monitor])
-        if math.isnan(score):
-            return False
-        if self.best_score is not None and not (
-            score > self.best_score if self.mode == "max" else score < self.best_score
-        ):
+        if not is_better(score, self.best_score, self.mode, self.min_delta):
             return False
         self.best_score, self.best_epoch = score, number
         model.save(self.filepath)

@@ -80,7 +80,7 @@ class EarlyStopping:
         return self._take(score, model, self._calls)
 
     def _take(self, score: float, model: Any, number: int) -> bool:
-        if self._is_better(score):
+        if is_better(score, self.best_score, self.mode, self.min_delta):
             self.best_score, self.best_epoch, self.counter = float(score), number, 0
             self._best = None if model is None else _snapshot(model)
         else:
@@ -95,14 +95,6 @@ class EarlyStopping:
         """Give a model the weights that scored best; it keeps its own if none were kept."""
         if self._best is not None:
             _restore(model, self._best)
-
-    def _is_better(self, score: float) -> bool:
-        if math.isnan(score):
-            return False
-        if self.best_score is None:
-            return True
-        gain = score - self.best_score if self.mode == "max" else self.best_score - score
-        return gain > self.min_delta
 
     # ---- as a callback
 
@@ -210,3 +202,10 @@ def _restore(model: Any, snapshot: Any) -> None:
         model.restore(snapshot)
     else:
         model.load_state_dict(snapshot)
+
+
+def is_better(score: float, best: float | None, mode: Literal["min", "max"], min_delta: float) -> bool:
+    """Whether a score beats the best one so far, None before the first, by more than `min_delta`; NaN never does."""
+    if math.isnan(score):
+        return False
+    return best is None or (score - best if mode == "max" else best - score) > min_delta

@@ -181,6 +181,14 @@ def test_the_chapters_checkpoint(tmp_path):
         ModelCheckpoint("x", "x")
 
 
+def test_the_best_of_a_run_is_what_early_stopping_takes_for_it(tmp_path):
+    loaded = load(tmp_path, "svd", "checkpoint_every: 1")
+    loaded.config.training.early_stopping.min_delta = 10.0  # no later epoch can be better than the first
+    run = experiment.train(loaded, RunStore(tmp_path))
+    assert run.metadata["training"]["best_epoch"] == 1
+    assert load_model(run.path / "checkpoints" / "best.pkl").chosen_epoch == 1
+
+
 def test_as_a_callback_it_saves_the_best_epoch(tmp_path):
     train = InteractionDataset(toy())
     model = make_model("ncf", **MODELS["ncf"])
