@@ -76,23 +76,21 @@ class OnRay:
         """Put a value into the object store."""
         return _Put(self.ray.put(value))
 
-    def map(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+    def map(
+        self, function: Callable[[Task], Result], tasks: Iterable[Task], pace: _Pace | None = None
+    ) -> Iterator[Result]:
         """Results of `function` for each task, in order; a single task is computed here."""
         tasks = list(tasks)
         if len(tasks) < 2:
             return local.map_threads(function, tasks)
-        return _Map(self, function, tasks, _Pace()).results()
+        return _Map(self, function, tasks, pace or _Pace()).results()
 
     @contextlib.contextmanager
     def crew(self) -> Iterator[Crew]:
         """A block for work in many phases."""
         pace = _Pace()
-
-        def each(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-            return _Map(self, function, list(tasks), pace).results()
-
         with local.crew() as here:
-            yield Crew(each, here)
+            yield Crew(lambda function, tasks: self.map(function, tasks, pace), here)
 
 
 class _Put(Shared[Value]):

@@ -43,7 +43,7 @@ class Gradients:
         named = dict(network.named_parameters())
         weights = {name: weight.detach().numpy() for name, weight in named.items()}
         gradients = {name: weight.grad.numpy() for name, weight in named.items() if weight.grad is not None}
-        self._optimizer, self._widths, self._most = optimizer, widths, most
+        self._optimizer, self._widths = optimizer, widths
         self._n_parts = _n_parts(most)
         self._moments = pair_training.Moments(*optimizer.arrays())
         self._users, self._items = (_side(side, weights, gradients, most) for side in ("user", "item"))
