@@ -76,33 +76,38 @@ class Study:
         self._handles: dict[int, optuna.Trial] = {}
         self._seen_unclaimed: dict[int, float] = {}
         self._trials: list[FrozenTrial] = []
-        self._n_trials = 0
         self._read()
 
     # ---- asking and telling
 
-    def ask(self) -> Trial:
-        """The next trial: one that was begun and left, else a new one."""
+    def claim(self) -> int:
+        """The number of the next trial, which is ours from now on: one that was begun and left, else a new one."""
         left = self._left()
         handle = optuna.Trial(self.study, left[0]._trial_id) if left else self.study.ask()
         if self.shared:
             handle.set_user_attr("owner", self.owner)
-            self._read()
-        self._n_trials = max(self._n_trials, handle.number + 1)
+        self._read()
+        return handle.number
+
+    def begin(self, number: int) -> Trial:
+        """A trial that was claimed, and what it tries: what was told since it was claimed counts."""
+        handle = optuna.Trial(self.study, self._trials[number]._trial_id)
         point: Point = {}
         for dimension in self.space.active(point):
             point[dimension.name] = suggest(handle, dimension)
-        self._handles[handle.number] = handle
-        return Trial(handle.number, point)
+        self._handles[number] = handle
+        return Trial(number, point)
 
-    def leave(self, trial: Trial) -> None:
-        """Leave a trial that was asked for to whoever asks next."""
-        self._handles.pop(trial.number).set_user_attr("owner", "")
+    def leave(self) -> None:
+        """Leave trials that were claimed and not begun to whoever asks next."""
+        for trial in self._ours():
+            if trial.number not in self._handles:
+                self._note(trial, "owner", "")
 
     def next_number(self) -> int:
         """The number the next trial will have, if nobody else asks."""
         left = self._left()
-        return left[0].number if left else self._n_trials
+        return left[0].number if left else len(self._trials)
 
     def has_unclaimed(self) -> bool:
         """Whether there is a trial of which nobody can say yet if anyone is at it."""
@@ -130,11 +135,12 @@ class Study:
         self._read()
 
     def beat(self) -> None:
-        """Say to others that the trials that run here are alive, and hear of theirs."""
+        """Say to others that the trials that are ours are alive, and hear of theirs."""
         if not self.shared:
             return
-        for handle in self._handles.values():
-            handle.set_user_attr("alive", datetime.now().isoformat())  # noqa: DTZ005 - as Optuna's own times are
+        now = datetime.now().isoformat()  # noqa: DTZ005 - as Optuna's own times are
+        for trial in self._ours():
+            self._note(trial, "alive", now)
         self._read()
 
     # ---- what there is
@@ -142,7 +148,11 @@ class Study:
     def _read(self) -> None:
         """See what stands in the storage; to ask it for each question would take longer than many a trial."""
         self._trials = self.study.get_trials(deepcopy=False)
-        self._n_trials = len(self._trials)
+
+    def _note(self, trial: FrozenTrial, key: str, value: str) -> None:
+        # Who fell silent for long may find that others took up the trial, and ended it.
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            self.study._storage.set_trial_user_attr(trial._trial_id, key, value)
 
     def tried(self) -> list[Tried]:
         """The trials that are over, by number."""
@@ -169,6 +179,11 @@ class Study:
         """What a trial tried."""
         by_name = {dimension.name: dimension for dimension in self.space.dimensions}
         return {name: decoded(by_name[name], value) for name, value in trial.params.items() if name in by_name}
+
+    def _ours(self) -> list[FrozenTrial]:
+        """Trials of a shared study that were claimed here, and are not over."""
+        running = (trial for trial in self._trials if trial.state == TrialState.RUNNING)
+        return [trial for trial in running if trial.user_attrs.get("owner") == self.owner]
 
     def _left(self) -> list[FrozenTrial]:
         """Trials that were begun, and that nobody is at."""

@@ -168,6 +168,7 @@ class _Search:
                     elif waiting:  # for trials of other searches in the same study
                         sleep(1)
                     else:
+                        self.study.leave()
                         break
                     self.study.beat()
         finally:
@@ -190,15 +191,20 @@ class _Search:
     def _fill(self, pool: Pool) -> bool:
         """Start as many trials as can be; whether the next one has to wait for others."""
         while pool.free and self._wants_another():
-            over = {trial.number for trial in self.study.over()}
-            if not over.issuperset(range(self.strategy.waits_for(self.study.next_number()))):
+            if not self._may_begin(self.study.next_number()):
                 return True
-            trial = self.study.ask()
-            if trial.number >= self.n_trials:  # somebody else has asked for the last one
-                self.study.leave(trial)
+            number = self.study.claim()
+            if number >= self.n_trials:  # somebody else has asked for the last one
+                self.study.leave()
                 break
-            self._start(pool, trial)
+            if not self._may_begin(number):  # somebody else has the one that was next: ours is of a later round
+                return True
+            self._start(pool, self.study.begin(number))
         return self.study.next_number() >= self.n_trials and self.study.has_unclaimed()
+
+    def _may_begin(self, number: int) -> bool:
+        over = {trial.number for trial in self.study.over()}
+        return over.issuperset(range(self.strategy.waits_for(number)))
 
     def _wants_another(self) -> bool:
         if self.study.next_number() >= self.n_trials:

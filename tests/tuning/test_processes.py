@@ -18,9 +18,9 @@ import pytest
 
 from recctl import InteractionDataset, RunStore, tuning
 from recctl.data import sharing
-from recctl.tuning import pools, study
+from recctl.tuning import pools, study, tuner
 from recctl.tuning.pools import Processes
-from recctl.tuning.study import Outcome
+from recctl.tuning.study import Outcome, Study
 from recctl.tuning.trials import Task, Workbench
 from tests.tuning.searches import EASE, EPOCHS, load, trials
 
@@ -123,6 +123,31 @@ def test_searches_of_one_study_wait_for_each_others_rounds(workdir: Path) -> Non
     assert sum(Path(answer["path"], "log.txt").read_text().count(" trial ") for answer in answers) == 10
     runs = (RunStore(workdir / "runs").resolve(alone["run_id"]), RunStore(workdir / "runs-2").resolve(again["run_id"]))
     pd.testing.assert_frame_equal(*map(trials, runs))
+
+
+def test_a_round_waits_for_a_trial_that_another_search_was_quicker_to_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, others, ours = Study.claim, [], []
+
+    def claim_after_another(self: Study) -> int:
+        if not others and self.next_number() == 3:  # the last of the first round
+            others.append(Study(self.study, self.space, "another", True))
+            others[0].begin(claim(others[0]))
+            ours.append(self)
+        return claim(self)
+
+    def tell_meanwhile(seconds: float) -> None:
+        others[0].tell(3, Outcome("complete", [0.99], {"ndcg@10": 0.99}))
+
+    monkeypatch.setattr(Study, "claim", claim_after_another)
+    monkeypatch.setattr(tuner, "sleep", tell_meanwhile)
+    loaded = load(tmp_path, EASE, "tuning={strategy: coarse_to_fine, n_trials: 10}")
+    tuning.tune(loaded, RunStore(tmp_path / "runs"), f"sqlite:///{tmp_path}/shared.db", "ours")
+    tried = ours[0].tried()
+    assert [trial.number for trial in tried] == list(range(10))
+    for trial in tried[1:]:
+        assert ours[0].study.sampler.strategy.propose(trial.number, tried) == trial.point
 
 
 def test_a_trial_of_a_search_that_fell_silent_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
