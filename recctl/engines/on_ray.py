@@ -29,9 +29,11 @@ Value = TypeVar("Value")
 
 # What a worker is lost with so often is not begun again.
 LIVES = 3
-# Tasks go out in bundles of at most, and at least, about so many seconds: long enough that handing over costs little,
-# short enough that the work ends at about the same time everywhere.
-_BUNDLE, _SMALL_BUNDLE = 0.2, 0.03
+# Tasks go out in bundles of at most, and at least, about so many seconds: long enough that handing over (some 5 ms)
+# costs little, short enough that the work ends at about the same time everywhere.
+_BUNDLE, _SMALL_BUNDLE = 0.4, 0.05
+# A bundle is what falls to each of what is left, divided by this: whoever is slower by a third ends with the others.
+_RESERVE = 1.5
 # Bundles that may be done and wait for one before them, for each that can be computed at once.
 _AHEAD = 16
 # A bundle that takes so many times as long as the usual one, and so many seconds, is begun a second time elsewhere.
@@ -170,7 +172,7 @@ class _Map:
         """How many tasks go into the next bundle: fewer towards the end, so that all end together."""
         threads, usual = self.engine.threads, self.pace.usual
         most, least = (int(threads * limit / usual) if usual else threads for limit in (_BUNDLE, _SMALL_BUNDLE))
-        return min(left, max(threads, least, min(most, left // (2 * slots))))
+        return min(left, max(threads, least, min(most, int(left / (_RESERVE * slots)))))
 
     def _begin(self, bundle: int) -> None:
         tasks = list(self.tasks[self.bundles[bundle]])

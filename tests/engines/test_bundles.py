@@ -27,13 +27,13 @@ def test_bundles_hold_every_task_and_become_smaller(slots: int) -> None:
     assert first == 1  # nothing is known yet
     assert first + sum(sizes) == 100
     assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] == min(25, 99 // (2 * slots))  # a fifth of a second, or a share of what there is
-    assert set(sizes[:-1]) <= set(range(3, 26))  # none below 0.03 s but the last
+    assert sizes[0] == min(51, 99 // (1.5 * slots))  # 0.4 s, or a share of what there is
+    assert set(sizes[:-1]) <= set(range(6, 52))  # none below 0.05 s but the last
 
 
 def test_a_phase_begins_at_the_pace_of_the_one_before() -> None:
     pace = _Pace()
     bundles(pace, 100, 2)
     assert pace.usual == pytest.approx(SECONDS)
-    assert bundles(pace, 100, 2)[0] == 25
+    assert bundles(pace, 100, 2)[0] == 33  # a third of what there is: it would be 0.4 s with more
     assert pace.n_tasks == 100  # what was timed in this phase alone
