@@ -9,7 +9,7 @@ from typing import Any
 from recctl import artifacts
 from recctl.errors import ArtifactError, ConfigError
 from recctl.training import history
-from recctl.training.early_stopping import Mode, direction, is_better
+from recctl.training.early_stopping import Mode, checked_min_delta, direction, is_better
 from recctl.training.loop import Epoch
 
 
@@ -33,6 +33,9 @@ class ModelCheckpoint:
     Attributes:
         best_score: The best score so far; None before the first.
         best_epoch: Its epoch, from 1; by hand: which call it came with.
+
+    Raises:
+        ConfigError: An argument is not valid, or the direction of `monitor` is not known.
     """
 
     def __init__(
@@ -41,7 +44,7 @@ class ModelCheckpoint:
         self.filepath = Path(filepath)
         self.monitor = monitor
         self.mode = direction(monitor, mode, "ModelCheckpoint")
-        self.min_delta = min_delta
+        self.min_delta = checked_min_delta(min_delta, "ModelCheckpoint")
         self.best_score: float | None = None
         self.best_epoch = 0
         self._calls = 0

@@ -48,10 +48,8 @@ class EarlyStopping:
     ) -> None:
         if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
             raise ConfigError(f"EarlyStopping: patience={patience!r}: must be a whole number of at least 1")
-        if not isinstance(min_delta, int | float) or not 0 <= min_delta < math.inf:
-            raise ConfigError(f"EarlyStopping: min_delta={min_delta!r}: must be a number of at least 0")
         self.patience = patience
-        self.min_delta = min_delta
+        self.min_delta = checked_min_delta(min_delta)
         self.monitor = monitor
         self.mode = direction(monitor, mode)
         self.reset()
@@ -190,6 +188,17 @@ def direction(metric: str, mode: str = "auto", who: str = "EarlyStopping") -> Li
             "for one of your own say mode='min' or mode='max'"
         )
     return "max" if METRICS[name].greater_is_better else "min"
+
+
+def checked_min_delta(min_delta: float, who: str = "EarlyStopping") -> float:
+    """A `min_delta` as it is given.
+
+    Raises:
+        ConfigError: It is not a finite number of at least 0; the message begins with `who`.
+    """
+    if isinstance(min_delta, bool) or not isinstance(min_delta, int | float) or not 0 <= min_delta < math.inf:
+        raise ConfigError(f"{who}: min_delta={min_delta!r}: must be a number of at least 0")
+    return min_delta
 
 
 def _snapshot(model: Any) -> Any:

@@ -179,6 +179,8 @@ def test_the_chapters_checkpoint(tmp_path):
         lower(Model(), {"mae": 1})
     with pytest.raises(ConfigError, match="ModelCheckpoint: monitor='x': unknown metric"):
         ModelCheckpoint("x", "x")
+    with pytest.raises(ConfigError, match="ModelCheckpoint: min_delta=-1: must be a number of at least 0"):
+        ModelCheckpoint("x", min_delta=-1)
 
 
 def test_the_best_of_a_run_is_what_early_stopping_takes_for_it(tmp_path):
