@@ -241,6 +241,25 @@ def _fetched(reference: Any) -> Any:
 
 # ---- the connection
 
+# What Ray reads when it is imported. By default it takes a worker back after half a second, whatever else there is to
+# do; one on another node is found again only when the nodes have told each other that it is free.
+_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_lease_timeout_milliseconds": "10000"}
+
+
+def import_ray() -> Any:
+    """The module, with settings that suit phases of a second; those of the environment come first.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError("engine: ray is not installed: pip install 'recctl[ray]'") from None
+    return ray
+
 
 @contextlib.contextmanager
 def connected(config: EngineConfig) -> Iterator[OnRay]:
@@ -249,11 +268,7 @@ def connected(config: EngineConfig) -> Iterator[OnRay]:
     Raises:
         ConfigError: Ray is not installed, no cluster is at the address, or no node has what a task asks for.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError("engine: ray is not installed: pip install 'recctl[ray]'") from None
+    ray = import_ray()
     was_connected = ray.is_initialized()
     # Ray writes what befalls the cluster to stdout, where only results belong.
     with contextlib.redirect_stdout(_Heard()):

@@ -1,11 +1,12 @@
 """Fits, evaluation and export on a Ray cluster of this machine: against the local engine at the same cores, and two
 nodes of one core against one.
 
-The cluster is up, and its workers have computed before: what is measured is a fit. Every way takes its turn, and what
-it makes must be the same bytes. Each node has processors of its own for all that runs there: the workers, Ray's own
-processes, and on the first node this process. `RECCTL_BENCH_CORES` says how many cores (2); let the machine do nothing
-else. Where it does, compare the seconds of processors that are printed beside: of this process, and of each worker. The
-object stores lie in `RECCTL_BENCH_PLASMA`, if that is given: a tmpfs with huge pages, as docs/cluster.md makes one.
+The cluster is up, its object stores have been written to, and its workers have computed before: what is measured is a
+fit. Every way takes its turn, and what it makes must be the same bytes. Each node has processors of its own for all
+that runs there: the workers, Ray's own processes, and on the first node this process. `RECCTL_BENCH_CORES` says how
+many cores (2); let the machine do nothing else. Where it does, compare the seconds of processors that are printed
+beside: of this process, and of each worker. The object stores lie in `RECCTL_BENCH_PLASMA`, if that is given: a tmpfs
+with huge pages, as docs/cluster.md makes one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from recctl.config.schema import EngineConfig
 from recctl.data.splitting import make_split
 from recctl.data.synthetic import generate
 from recctl.engines import set_threads
-from recctl.engines.on_ray import connected
+from recctl.engines.on_ray import connected, import_ray
 
 CORES = int(os.environ.get("RECCTL_BENCH_CORES", "2"))
 
@@ -32,11 +33,13 @@ CORES = int(os.environ.get("RECCTL_BENCH_CORES", "2"))
 @contextmanager
 def cluster(nodes: int, cores: int) -> Iterator[str]:
     """A cluster of so many nodes, each with processors of its own; this process is on its head. Its address."""
+    import_ray()
     from ray.cluster_utils import Cluster
 
     store: dict[str, Any] = {"object_store_memory": 3 << 29}
     if "RECCTL_BENCH_PLASMA" in os.environ:
         store["plasma_directory"] = os.environ["RECCTL_BENCH_PLASMA"]
+    os.environ["RAY_preallocate_plasma_memory"] = "1"  # noqa: SIM112 - as Ray spells it
     every = sorted(os.sched_getaffinity(0))
     made = Cluster()
     for node in range(nodes):
