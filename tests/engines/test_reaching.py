@@ -1,6 +1,8 @@
 """Clusters that are not there."""
 
+import os
 import socket
+import sys
 from pathlib import Path
 from threading import Thread
 
@@ -8,6 +10,7 @@ import pytest
 
 from recctl import engines
 from recctl.config.schema import EngineConfig
+from recctl.engines.on_ray import import_ray
 from recctl.errors import ConfigError
 from tests.conftest import wanted
 
@@ -44,3 +47,17 @@ def test_something_else_that_answers_at_the_address_is_told_at_once() -> None:
         config = EngineConfig(name="ray", address=f"127.0.0.1:{server.getsockname()[1]}")
         with pytest.raises(ConfigError, match="what answers there is something else"), engines.opened(config):
             pass
+
+
+def test_settings_of_ones_own_for_ray_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_worker_lease_timeout_milliseconds", "700")
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+    import_ray()
+    assert os.environ["RAY_worker_lease_timeout_milliseconds"] == "700"  # noqa: SIM112 - as Ray spells it
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"ray is not installed: pip install 'recctl\[ray\]'"):
+        import_ray()
