@@ -56,7 +56,10 @@ def verb(parent: typer.Typer, name: str | None = None) -> Callable[[Callable[...
         def command(**values: Any) -> None:
             for option in _COMMON:
                 setattr(settings, option, values.pop(option))
-            function(**values)
+            from recctl.cli import console
+
+            with console.told():
+                function(**values)
 
         defaults = {option: None if option in ("threads", "runs_dir") else False for option in _COMMON}
         common = [

@@ -182,21 +182,28 @@ class _Line:
 
 
 @contextmanager
-def shown() -> Iterator[None]:
-    """Show progress and notices while the block runs, as the options and the terminal want it."""
+def told() -> Iterator[None]:
+    """Tell of long work and notices in plain lines while a verb runs, unless the options want it quiet."""
     if settings.quiet:
         yield
-    elif sys.stderr.isatty():
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            _Figures(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=_console(stderr=True), transient=True) as bars, progress.listening(_Bars(bars)):
-            yield
     else:
         with progress.listening(_Lines()):
             yield
+
+
+@contextmanager
+def shown() -> Iterator[None]:
+    """Show progress in bars while the block runs, where there is a terminal."""
+    if settings.quiet or not sys.stderr.isatty():
+        yield
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        _Figures(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_console(stderr=True), transient=True) as bars, progress.listening(_Bars(bars)):
+        yield

@@ -8,6 +8,9 @@ from typing import Any
 
 import numba
 from numba import types
+from numba.core import event
+
+from recctl import progress
 
 
 def _array(dtype: types.Type, ndim: int, *, readonly: bool) -> types.Array:
@@ -45,6 +48,22 @@ def kernel(
     )
     return compiled
 
+
+class _Told(event.Listener):  # type: ignore[misc]
+    """Tells, once in a process, that something is compiled and not read from the cache."""
+
+    told = False
+
+    def on_start(self, _: Any) -> None:
+        if not self.told:
+            self.told = True
+            progress.notice("compiling kernels for this machine: a minute at most, and only this once")
+
+    def on_end(self, _: Any) -> None:
+        pass
+
+
+event.register("numba:compile", _Told())
 
 # A part of kernels, in the machine code of each: a compiled function that a kernel calls is another one in the process
 # that compiled both than in those that read them from the cache, and sums in another order.

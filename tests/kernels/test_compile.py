@@ -1,0 +1,29 @@
+"""Compiling, which a person is told of, and the cache, which makes it rare."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+_SCRIPT = """
+from types import SimpleNamespace
+from recctl import progress
+heard = SimpleNamespace(notice=print)
+with progress.listening(heard):
+    from recctl.kernels import csr
+"""
+
+
+def test_compiling_is_told_once_and_not_when_the_cache_has_it(tmp_path: Path) -> None:
+    def notices() -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", _SCRIPT],
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.splitlines()
+
+    assert notices() == ["compiling kernels for this machine: a minute at most, and only this once"]
+    assert notices() == []
