@@ -57,7 +57,7 @@ class _Told(event.Listener):  # type: ignore[misc]
     def on_start(self, _: Any) -> None:
         if not self.told:
             self.told = True
-            progress.notice("compiling kernels for this machine: a minute at most, and only this once")
+            progress.notice("compiling what this needs, once on this machine: a minute at most")
 
     def on_end(self, _: Any) -> None:
         pass

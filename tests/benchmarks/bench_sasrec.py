@@ -32,6 +32,7 @@ PATIENCE, MOST = 10, 150
 SETTINGS = {"embedding_dim": 64, "n_blocks": 2, "n_heads": 1, "max_length": 50, "batch_size": 128}
 
 Step = Callable[[], list[float]]
+Make = Callable[[pd.DataFrame, pd.DataFrame, float], AbstractContextManager[Step]]
 
 
 @contextmanager
@@ -100,9 +101,7 @@ def rectools(rows: pd.DataFrame, held: pd.DataFrame, dropout: float) -> Iterator
         yield lambda: ask()[2:]
 
 
-def tuned(
-    make: Callable[[pd.DataFrame, pd.DataFrame, float], AbstractContextManager[Step]], parts: list[pd.DataFrame]
-) -> list[float]:
+def tuned(make: Make, parts: list[pd.DataFrame]) -> list[float]:
     """Hit rate and NDCG at 10 on test, with the dropout and the epochs that are best on validation."""
     train, validation, test = parts
     found = []
@@ -118,14 +117,15 @@ def tuned(
         return [step() for _ in range(epochs)][-1]
 
 
-def quality(parts: list[pd.DataFrame]) -> None:
-    """How well both rank."""
-    if not python_of("rectools"):
+def quality(name: str, theirs: Make) -> None:
+    """How well both rank MovieLens-100K."""
+    if not python_of(name.lower()):
         return
-    results = zip(("hit rate@10", "NDCG@10"), tuned(ours, parts), tuned(rectools, parts), strict=True)
+    parts = leave_last(load_movielens("100k").sort_values(["user_id", "timestamp"], kind="stable"))
+    results = zip(("hit rate@10", "NDCG@10"), tuned(ours, parts), tuned(theirs, parts), strict=True)
     for metric, value, other in results:
         line = {"bench": f"sasrec: {metric} on test, leave-one-out", "data": ML, "value": round(value, 4), "unit": ""}
-        figures = {"peer": "RecTools", "peer_value": round(other, 4), "ratio": round(value / other, 3)}
+        figures = {"peer": name, "peer_value": round(other, 4), "ratio": round(value / other, 3)}
         print(json.dumps(line | figures), flush=True)
 
 
@@ -138,14 +138,14 @@ def leave_last(rows: pd.DataFrame) -> list[pd.DataFrame]:
 def main() -> None:
     """Print a line for each measurement."""
     rate = gemm_rate()
-    parts = leave_last(load_movielens("100k").sort_values(["user_id", "timestamp"], kind="stable"))
-    speed(ML, parts[0], {"rectools": 0, "recbole": 1}, 3, rate)
+    train = leave_last(load_movielens("100k").sort_values(["user_id", "timestamp"], kind="stable"))[0]
+    speed(ML, train, {"rectools": 0, "recbole": 1}, 3, rate)
     path = Path(os.environ.get("RECCTL_BENCH_DATA", "")) / "beauty" / "Beauty.txt"
     if path.exists():
         speed("Amazon Beauty", leave_last(read(path))[0], {"rectools": 10}, 3, rate)
     else:
         print(f"beauty is left out: no {path}; see $RECCTL_BENCH_DATA in the README of the benchmarks", flush=True)
-    quality(parts)
+    quality("RecTools", rectools)
 
 
 if __name__ == "__main__":
