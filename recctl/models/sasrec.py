@@ -42,10 +42,12 @@ class SASRecRecommender(TorchRecommender):
         bce              -log sigmoid(s+) - sum over negatives of log(1 - sigmoid(s-))       (the paper's)
         gbce             the same with a power on the first sigmoid (Petrov & Macdonald, 2023), by `calibration`
 
-    Rows of one user are ordered by timestamp, equal ones as they stand in the data; without timestamps, all as they
-    stand. An epoch costs O(positions * (n_items or n_negatives) * embedding_dim); layers see real positions only, and
-    the logits of softmax are made once, in parts. Strangers are served by their history, like everyone else.
-    `similar_items` is by the cosine of items' vectors.
+    A history longer than that is cut into windows, elsewhere in each epoch, so that all of it is learnt from; with
+    `windows="last"`, as in the paper, the last one alone is. Rows of one user are ordered by timestamp, equal ones as
+    they stand in the data; without timestamps, all as they stand. An epoch costs
+    O(positions * (n_items or n_negatives) * embedding_dim); layers see real positions only, and the logits of softmax
+    are made once, in parts. Strangers are served by their history, like everyone else. `similar_items` is by the cosine
+    of items' vectors.
 
     Not as in the paper: blocks normalise what they are given (pre-norm); attention weights are not dropped; negatives
     are drawn for a batch, not for each position, and count for those who did not have them; positions count from the
@@ -58,6 +60,9 @@ class SASRecRecommender(TorchRecommender):
 
     max_length: int = hyperparameter(
         50, ge=1, help="Items of a history that are looked at: the last.", search=Choices((20, 50, 100, 200))
+    )
+    windows: Literal["all", "last"] = hyperparameter(
+        "all", help="What is learnt of a history longer than that: all of it, in windows, or the last one."
     )
     n_blocks: int = hyperparameter(2, ge=1, help="Layers of attention.", search=Choices((1, 2, 3)))
     n_heads: int = hyperparameter(1, ge=1, help="Heads of attention; embedding_dim is a multiple.")
@@ -75,7 +80,7 @@ class SASRecRecommender(TorchRecommender):
     )
     n_negatives: int = hyperparameter(256, ge=1, help="Items drawn for a batch; softmax needs none.")
     calibration: float = hyperparameter(0.75, ge=0, le=1, help="t of gbce: 0 is bce, 1 calibrated as softmax is.")
-    batch_size: int = hyperparameter(128, ge=1, help="Histories a step.", search=Choices((64, 128, 256, 512)))
+    batch_size: int = hyperparameter(128, ge=1, help="Windows a step.", search=Choices((32, 64, 128, 256)))
 
     histories: InteractionMatrix = fitted("(n_users, n_items)")
 
@@ -103,20 +108,35 @@ class SASRecRecommender(TorchRecommender):
         """Inputs, targets, positions, places `(n,)`; shapes of tables; negatives `(m,)`, who had them `(n, m)`."""
         import torch
 
-        order = rng.stream(self.seed, "shuffle", epoch).permutation(self._trainable)
+        users, begins, lengths = self._windows(epoch)
+        order = rng.stream(self.seed, "shuffle", epoch).permutation(len(users))
         draws = rng.stream(self.seed, "negatives", epoch)
         histories, n_negatives = self.histories, 0 if self.loss == "softmax" else self.n_negatives
-        all_lengths = np.minimum(np.diff(histories.starts) - 1, self.max_length)
         for begin in range(0, len(order), batch_size):
-            rows = order[begin : begin + batch_size]
-            rows = rows[np.argsort(all_lengths[rows], kind="stable")]
-            lengths = all_lengths[rows]
-            *packed, shapes = sequences.pack(histories.starts, histories.columns, rows, lengths)
+            some = order[begin : begin + batch_size]
+            some = some[np.argsort(lengths[some], kind="stable")]
+            *packed, shapes = sequences.pack(histories.columns, begins[some], lengths[some])
             # Distinct, as the positions of `had_among` need it.
             negatives = draws.choice(histories.n_columns, min(n_negatives, histories.n_columns), replace=False)
-            had = np.repeat(self._had(rows, negatives), lengths, axis=0)
+            had = np.repeat(self._had(users[some], negatives), lengths[some], axis=0)
             parts = (torch.from_numpy(part) for part in (*packed, negatives, had))
             yield (*islice(parts, 4), shapes, *parts)
+
+    def _windows(self, epoch: int) -> tuple[Int64Array, Int64Array, Int64Array]:
+        """Of each window: whose history it is of, where in `histories.columns` it begins, how many inputs it has."""
+        users, longest = self._trainable, self.max_length
+        starts = self.histories.starts[users]
+        n = self.histories.starts[users + 1] - 1 - starts
+        if self.windows == "last":
+            lengths = np.minimum(n, longest)
+            return users, starts + n - lengths, lengths
+        drawn = rng.stream(self.seed, "windows", epoch).integers(1, longest, len(users), endpoint=True)
+        first = np.where(n > longest, drawn, n)  # where the first window ends; the others are whole, but for the last
+        counts = 1 - (first - n) // longest
+        of = np.repeat(np.arange(len(users)), counts)
+        ends = first[of] + (np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts)) * longest
+        begins = np.maximum(ends - longest, 0)
+        return users[of], starts[of] + begins, np.minimum(ends, n[of]) - begins
 
     def _had(self, rows: Int64Array, negatives: Int64Array) -> NDArray[np.bool_]:
         """Which of some distinct items each user had, `(len(rows), len(negatives))`."""
@@ -132,7 +152,11 @@ class SASRecRecommender(TorchRecommender):
         return np.flatnonzero(np.diff(self.histories.starts) > 1)
 
     def _n_batches(self, interactions: InteractionDataset, batch_size: int) -> int:
-        return math.ceil(len(self._trainable) / batch_size)
+        n_windows: float = len(self._trainable)
+        if self.windows == "all":  # on average
+            inputs = np.diff(self.histories.starts)[self._trainable] - 1
+            n_windows += (inputs[inputs > self.max_length] - 1).sum() / self.max_length
+        return math.ceil(n_windows / batch_size)
 
     def _loss(self, network: Any, batch: Any) -> tuple[torch.Tensor, int]:
         from recctl.models import _sasrec_network as losses
@@ -240,7 +264,7 @@ class SASRecRecommender(TorchRecommender):
         And of a batch what each block keeps of a position for the way back, and of the loss its negatives.
         """
         length = min(self.max_length, 1 + 2 * n_interactions // max(1, n_users))
-        positions = min(self.batch_size, n_users) * length
+        positions = min(self.batch_size * length, n_interactions)
         negatives = 0 if self.loss == "softmax" else 9 * self.n_negatives
         batch = positions * (56 * self.embedding_dim * self.n_blocks + negatives)
         return 36 * self.embedding_dim * n_items + 1024 * n_items + 12 * n_interactions + batch

@@ -146,3 +146,30 @@ def test_users_who_had_everything_leave_the_weights_finite(loss: str) -> None:
     rows = pd.DataFrame({"user_id": np.repeat([1, 2], 5), "item_id": np.tile(range(5), 2), "timestamp": range(10)})
     model = SASRecRecommender(**{**SMALL, "epochs": 3}, loss=loss).fit(rows)
     assert np.isfinite(model.weights).all()
+
+
+def test_windows_have_each_item_after_another_once_and_are_cut_anew_for_each_epoch() -> None:
+    model = SASRecRecommender(**{**SMALL, "epochs": 1, "max_length": 3}).fit(toy())
+    histories, cuts = model.histories, set()
+    for epoch in range(20):
+        users, begins, lengths = model._windows(epoch)
+        assert (lengths >= 1).all()
+        assert (lengths <= 3).all()
+        targets = np.concatenate(
+            [np.arange(begin + 1, begin + 1 + n) for begin, n in zip(begins, lengths, strict=True)]
+        )
+        firsts = histories.starts[:-1][np.diff(histories.starts) > 0]
+        np.testing.assert_array_equal(targets, np.setdiff1d(np.arange(len(histories.columns)), firsts))
+        assert ((begins >= histories.starts[users]) & (begins + lengths < histories.starts[users + 1])).all()
+        cuts.add(tuple(lengths))
+    assert len(cuts) > 10
+    counts = np.mean([len(model._windows(epoch)[0]) for epoch in range(200)])
+    assert model._n_batches(InteractionDataset(toy()), 1) == pytest.approx(counts, rel=0.03)
+
+
+def test_the_last_window_alone_is_the_end_of_each_history() -> None:
+    model = SASRecRecommender(**{**SMALL, "epochs": 1, "max_length": 3}, windows="last").fit(toy())
+    users, begins, lengths = model._windows(0)
+    np.testing.assert_array_equal(begins + lengths + 1, model.histories.starts[users + 1])
+    np.testing.assert_array_equal(lengths, np.minimum(np.diff(model.histories.starts)[users] - 1, 3))
+    assert model._n_batches(InteractionDataset(toy()), 1) == len(users)
