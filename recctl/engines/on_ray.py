@@ -241,8 +241,8 @@ def _fetched(reference: Any) -> Any:
 
 # ---- the connection
 
-# What Ray reads when it is imported. By default it takes a worker back after half a second, whatever else there is to
-# do; one on another node is found again only when the nodes have told each other that it is free.
+# What Ray reads when it is imported. By default it takes a worker back after half a second, which is less than many a
+# phase, and one of another node is not found again at once: see docs/cluster.md for what that costs.
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_lease_timeout_milliseconds": "10000"}
 
 

@@ -42,8 +42,8 @@ class SASRecRecommender(TorchRecommender):
         bce              -log sigmoid(s+) - sum over negatives of log(1 - sigmoid(s-))       (the paper's)
         gbce             the same with a power on the first sigmoid (Petrov & Macdonald, 2023), by `calibration`
 
-    A history longer than that is cut into windows, elsewhere in each epoch, so that all of it is learnt from; with
-    `windows="last"`, as in the paper, the last one alone is. Rows of one user are ordered by timestamp, equal ones as
+    A history longer than `max_length` is cut into windows, elsewhere in each epoch, so that all of it is learnt from;
+    with `windows="last"`, as in the paper, the last one alone is. Rows of one user are ordered by timestamp, equal ones as
     they stand in the data; without timestamps, all as they stand. An epoch costs
     O(positions * (n_items or n_negatives) * embedding_dim); layers see real positions only, and the logits of softmax
     are made once, in parts. Strangers are served by their history, like everyone else. `similar_items` is by the cosine
@@ -62,7 +62,7 @@ class SASRecRecommender(TorchRecommender):
         50, ge=1, help="Items of a history that are looked at: the last.", search=Choices((20, 50, 100, 200))
     )
     windows: Literal["all", "last"] = hyperparameter(
-        "all", help="What is learnt of a history longer than that: all of it, in windows, or the last one."
+        "all", help="What is learnt of histories longer than max_length: all, in windows, or the last window."
     )
     n_blocks: int = hyperparameter(2, ge=1, help="Layers of attention.", search=Choices((1, 2, 3)))
     n_heads: int = hyperparameter(1, ge=1, help="Heads of attention; embedding_dim is a multiple.")
