@@ -43,8 +43,8 @@ class SASRecRecommender(TorchRecommender):
         gbce             the same with a power on the first sigmoid (Petrov & Macdonald, 2023), by `calibration`
 
     A history longer than `max_length` is cut into windows, elsewhere in each epoch, so that all of it is learnt from;
-    with `windows="last"`, as in the paper, the last one alone is. Rows of one user are ordered by timestamp, equal ones as
-    they stand in the data; without timestamps, all as they stand. An epoch costs
+    with `windows="last"`, as in the paper, the last one alone is. Rows of one user are ordered by timestamp, equal ones
+    as they stand in the data; without timestamps, all as they stand. An epoch costs
     O(positions * (n_items or n_negatives) * embedding_dim); layers see real positions only, and the logits of softmax
     are made once, in parts. Strangers are served by their history, like everyone else. `similar_items` is by the cosine
     of items' vectors.
