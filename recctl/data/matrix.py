@@ -81,13 +81,22 @@ class InteractionMatrix:
 
     def take(self, rows: Int32Array) -> InteractionMatrix:
         """The given rows, in that order."""
-        lengths = self.starts[rows + 1] - self.starts[rows] if len(rows) else np.empty(0, np.int64)
-        starts = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(lengths, out=starts[1:])
-        at = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
-        return InteractionMatrix(
-            starts, self.columns[at], self.values if self.is_binary else self.values[at], self.n_columns
-        )
+        rows = np.ascontiguousarray(rows, np.int32)
+        count = int((self.starts[rows + 1] - self.starts[rows]).sum())
+        starts, columns = np.empty(len(rows) + 1, np.int64), np.empty(count, np.int32)
+        values = np.empty(0 if self.is_binary else count, np.float32)
+        kernels.take_rows(self.starts, self.columns, self.values, rows, starts, columns, values)
+        return InteractionMatrix(starts, columns, values, self.n_columns)
+
+    def take_columns(self, columns: Int32Array) -> InteractionMatrix:
+        """The given columns, in that order, none of them twice; within a row they stand as they did."""
+        codes = np.full(self.n_columns, -1, np.int32)
+        codes[columns] = np.arange(len(columns))
+        count = int(self.column_counts()[columns].sum())
+        starts, taken = np.empty(self.n_rows + 1, np.int64), np.empty(count, np.int32)
+        values = np.empty(0 if self.is_binary else count, np.float32)
+        kernels.take_columns(self.starts, self.columns, self.values, codes, starts, taken, values)
+        return InteractionMatrix(starts, taken, values, len(columns))
 
     def transposed(self) -> tuple[InteractionMatrix, Int64Array]:
         """Items by users, and for each of its entries the position of the same entry here."""
@@ -106,7 +115,9 @@ class InteractionMatrix:
 
     def column_counts(self) -> Int64Array:
         """How many interactions each item has, shape `(n_columns,)`."""
-        return np.bincount(self.columns, minlength=self.n_columns)
+        starts = np.empty(self.n_columns + 1, np.int64)
+        kernels.row_starts(self.columns, starts)
+        return np.diff(starts)
 
     def to_scipy(self) -> sp.csr_array:
         """The same matrix for SciPy, values float32."""

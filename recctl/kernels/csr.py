@@ -11,7 +11,8 @@ _NO_VALUES = np.empty(0, np.float32)
 
 
 @kernel(VOID, I32, OUT_I64)
-def _row_starts(rows, starts):
+def row_starts(rows, starts):
+    """Where each row begins, from the row of each entry; `(n_rows + 1,)`."""
     starts[:] = 0
     for row in rows:
         starts[row + 1] += 1
@@ -52,6 +53,38 @@ def _turn(starts, columns, values, ends, out, out_values):
             ends[columns[p]] = at + 1
 
 
+@kernel(VOID, I64, I32, F32, I32, OUT_I64, OUT_I32, OUT_F32)
+def take_columns(starts, columns, values, codes, out_starts, out, out_values):
+    """The entries in the columns with a code that is not negative, coded so; `out` has room for exactly so many."""
+    weighted = len(values) > 0
+    count = 0
+    out_starts[0] = 0
+    for row in range(len(starts) - 1):
+        for p in range(starts[row], starts[row + 1]):
+            code = codes[columns[p]]
+            if code >= 0:
+                out[count] = code
+                if weighted:
+                    out_values[count] = values[p]
+                count += 1
+        out_starts[row + 1] = count
+
+
+@kernel(VOID, I64, I32, F32, I32, OUT_I64, OUT_I32, OUT_F32)
+def take_rows(starts, columns, values, rows, out_starts, out, out_values):
+    """The given rows in that order; `out` has room for exactly their entries."""
+    weighted = len(values) > 0
+    count = 0
+    out_starts[0] = 0
+    for i in range(len(rows)):
+        for p in range(starts[rows[i]], starts[rows[i] + 1]):
+            out[count] = columns[p]
+            if weighted:
+                out_values[count] = values[p]
+            count += 1
+        out_starts[i + 1] = count
+
+
 @kernel(INT, I64, I32, I64, I32)
 def count_shared(starts, columns, other_starts, other_columns):
     """How many places two matrices of ascending columns have in common."""
@@ -90,7 +123,7 @@ def transpose(
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
     """Row starts, columns and source positions of the transposed matrix; its rows come out sorted."""
     out_starts = np.empty(n_columns + 1, np.int64)
-    _row_starts(columns, out_starts)
+    row_starts(columns, out_starts)
     out = np.empty(len(columns), np.int32)
     positions = np.empty(len(columns), np.int64)
     _transpose(starts, columns, out_starts[:-1].copy(), out, positions)
@@ -102,7 +135,7 @@ def turn(
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
     """Row starts, columns and values of the transposed matrix, in less room than `transpose` takes."""
     out_starts = np.empty(n_columns + 1, np.int64)
-    _row_starts(columns, out_starts)
+    row_starts(columns, out_starts)
     out, out_values = np.empty(len(columns), np.int32), np.empty(len(values), np.float32)
     _turn(starts, columns, values, out_starts[:-1].copy(), out, out_values)
     return out_starts, out, out_values
@@ -117,12 +150,12 @@ def from_pairs(
     """
     n = len(users)
     by_item = np.empty(n_items + 1, np.int64)
-    _row_starts(items, by_item)
+    row_starts(items, by_item)
     users_sorted = np.empty(n, np.int32)
     item_positions = np.empty(n if with_positions else 0, np.int64)
     _scatter(items, users, by_item[:-1].copy(), users_sorted, item_positions, with_positions)
     starts = np.empty(n_users + 1, np.int64)
-    _row_starts(users, starts)
+    row_starts(users, starts)
     columns = np.empty(n, np.int32)
     # Turning back what is sorted by item sorts it by user.
     if with_positions:

@@ -17,8 +17,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from recctl.kernels.compile import BOOL, F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32, OUT_I32, OUT_I64, inlined, kernel
-from recctl.kernels.products import gram_row
+from recctl.kernels.compile import (
+    BOOL,
+    F32,
+    F32_2D,
+    FLOAT,
+    I32,
+    I64,
+    INT,
+    OUT_F32,
+    OUT_I32,
+    OUT_I64,
+    U8_2D,
+    inlined,
+    kernel,
+)
+from recctl.kernels.gram import kept_row, made_row, n_kept
 
 # A working set's own Gram matrix stays in the second-level cache. A solution with more weights is found in turns, each
 # over the features where most is to be gained.
@@ -109,16 +123,6 @@ def _kth_largest(values, n, k):
 
 
 @inlined()
-def _row(gram, item, made):
-    """A row of the Gram matrix: the one that is kept, or made here."""
-    kept, place, starts, columns, values, item_starts, item_users, item_values = gram
-    if place[item] >= 0:
-        return kept[place[item]]
-    gram_row(starts, columns, values, item_starts, item_users, item_values, item, made)
-    return made
-
-
-@inlined()
 def _candidates(row, target, l1, screened, found):
     """The features a target may take, in ascending order; how many. `row` is the target's of the Gram matrix.
 
@@ -139,12 +143,16 @@ def _candidates(row, target, l1, screened, found):
 
 @inlined()
 def _enlarge(terms, n, inside, step, members, size):
-    """Take the `step` features with the largest terms into the working set; its new size."""
+    """Take the `step` features with the largest terms into the working set; its new size.
+
+    Of equal ones the last are taken: where features are in the order of their norms, the largest first, these lower the
+    objective more.
+    """
     for i in range(n):
         terms[i] = np.float32(0) if inside[i] else terms[i]
     bits = terms.view(np.int32)
     least = max(_kth_largest(terms, n, step), np.int32(1))
-    for i in range(n):
+    for i in range(n - 1, -1, -1):
         if bits[i] >= least and step > 0:
             inside[i] = 1
             members[size] = i
@@ -155,60 +163,96 @@ def _enlarge(terms, n, inside, step, members, size):
 
 @inlined()
 def _pack(gram, features, members, begin, end, rows, made):
-    """Put what counts of the Gram matrix's rows of the members `begin..end` side by side."""
+    """Put what counts of the rows of the members `begin..end` side by side, unless it is kept so."""
+    everything = len(features) == len(made)
     for a in range(begin, end):
-        row = _row(gram, features[members[a]], made)
+        item = features[members[a]]
+        if item >= n_kept(gram):
+            made_row(gram, item, made)
+            row = made
+        elif everything:
+            continue
+        else:
+            row = kept_row(gram, item, made)
         for i in range(len(features)):
             rows[a, i] = row[features[i]]
 
 
 @inlined()
-def _extend(rows, row_of, members, begin, end, own):
-    """Fill in a working set's own Gram matrix for the members `begin..end`, whose rows are `rows[row_of[...]]`."""
+def _in_place(gram, n, made):
+    """Whether all rows are there as they are used. Of short ones, views cost as much as what is done with them."""
+    return n == len(made) and len(gram[0]) == n
+
+
+@inlined()
+def _row(gram, n, members, a, rows, made):
+    """What counts of a member's row."""
+    if n == len(made) and members[a] < n_kept(gram):
+        return kept_row(gram, members[a], made)
+    return rows[a, :n]
+
+
+@inlined()
+def _fill_in(own, a, row, members):
+    for b in range(a + 1):
+        value = row[members[b]]
+        own[a, b] = value
+        own[b, a] = value
+
+
+@inlined()
+def _extend(gram, n, members, begin, end, rows, made, own):
+    """Fill in a working set's own Gram matrix for the members `begin..end`."""
+    in_place = _in_place(gram, n, made)
     for a in range(begin, end):
-        row = rows[row_of[a]]
-        for b in range(a + 1):
-            value = row[members[b]]
-            own[a, b] = value
-            own[b, a] = value
+        if in_place:
+            _fill_in(own, a, gram[0][members[a]], members)
+        else:
+            _fill_in(own, a, _row(gram, n, members, a, rows, made), members)
 
 
 @inlined(fastmath=_RELAXED)
-def _take_over(rows, row_of, n, members, size, own_w, w, g):
+def _take_two_steps(g, n, p, row_p, q, row_q):
+    for i in range(n):
+        g[i] -= p * row_p[i] + q * row_q[i]
+
+
+@inlined()
+def _take_over(gram, n, members, size, rows, made, other_made, own_w, w, g):
     """Bring the weights of a working set to all features, and their gradient up to date, two rows at a time."""
+    in_place = _in_place(gram, n, made)
     last = -1
     last_step = np.float32(0)
     for a in range(size):
         step = own_w[a] - w[members[a]]
-        if step == 0:
-            continue
         w[members[a]] = own_w[a]
-        row = rows[row_of[a]]
-        if last < 0:
-            last = row_of[a]
-            last_step = step
-        else:
-            other = rows[last]
-            for i in range(n):
-                g[i] -= step * row[i] + last_step * other[i]
+        if step != 0 and last < 0:
+            last, last_step = a, step
+        elif step != 0 and in_place:
+            _take_two_steps(g, n, step, gram[0][members[a]], last_step, gram[0][members[last]])
+            last = -1
+        elif step != 0:
+            row = _row(gram, n, members, a, rows, made)
+            _take_two_steps(g, n, step, row, last_step, _row(gram, n, members, last, rows, other_made))
             last = -1
     if last >= 0:
-        other = rows[last]
-        for i in range(n):
-            g[i] -= last_step * other[i]
+        row = _row(gram, n, members, last, rows, made)
+        _take_two_steps(g, n, last_step, row, np.float32(0), row)
 
 
 @inlined()
-def _drop_unused(members, size, w, inside, rows, n):
+def _drop_unused(gram, members, size, w, inside, rows, n):
     """Leave those without a weight out of a working set, and their packed rows; its new size."""
+    everything = n == len(inside)
     kept = 0
     for a in range(size):
         feature = members[a]
         inside[feature] = w[feature] != 0
         if inside[feature]:
             members[kept] = feature
-            for i in range(n):
-                rows[kept, i] = rows[a, i]
+            if not everything or feature >= n_kept(gram):
+                for i in range(n):
+                    rows[kept, i] = rows[a, i]
             kept += 1
     return kept
 
@@ -216,16 +260,17 @@ def _drop_unused(members, size, w, inside, rows, n):
 @inlined()
 def _solve(
     gram, target, l1, l2, signed, screened, limit, max_iter, tol, features, w, g, terms, inside,
-    own, rows, row_of, members, own_w, own_g, own_terms, made, told,
+    own, rows, members, own_w, own_g, own_terms, made, other_made, told,
 ):  # fmt: skip
     """Solve for one target; how many features it has. `told` becomes the number of sweeps and the relative gap."""
-    row = _row(gram, target, made)
+    if target < n_kept(gram):
+        row = kept_row(gram, target, made)
+    else:
+        made_row(gram, target, made)
+        row = made
     n = _candidates(row, target, l1, screened, features)
     whole = row[target]
     everything = n == len(row)
-    # Rows of the Gram matrix are then used where they are, if all are kept.
-    kept = gram[0]
-    in_place = everything and len(kept) == n
     for i in range(n):
         w[i] = 0
         inside[i] = 0
@@ -249,7 +294,7 @@ def _solve(
             break
         begin = size
         if size == most:
-            size = _drop_unused(members, size, w, inside, rows, 0 if in_place else n)
+            size = _drop_unused(gram, members, size, w, inside, rows, n)
             full = size == most and limit == most
             if size == most and not full:
                 for a in range(size):
@@ -259,23 +304,15 @@ def _solve(
         packed = size
         if not full:
             size = _enlarge(terms, n, inside, min(max(size, _SMALLEST_STEP), most - size), members, size)
-        for a in range(begin, size):
-            row_of[a] = members[a] if in_place else a
-        if in_place:
-            _extend(kept, row_of, members, begin, size, own)
-        else:
-            _pack(gram, features[:n], members, packed, size, rows, made)
-            _extend(rows, row_of, members, begin, size, own)
+        _pack(gram, features[:n], members, packed, size, rows, made)
+        _extend(gram, n, members, begin, size, rows, made, own)
         for a in range(size):
             own_w[a] = w[members[a]]
             own_g[a] = g[members[a]]
         # What is left for the others is not yet known: solving the set much better than them is wasted.
         goal = enough if full else max(0.2 * enough, 0.02 * gap)
         sweeps += _descend(own, size, own_g, own_w, l1, l2, signed, max_iter - sweeps, goal, own_terms)
-        if in_place:
-            _take_over(kept, row_of, n, members, size, own_w, w, g)
-        else:
-            _take_over(rows, row_of, n, members, size, own_w, w, g)
+        _take_over(gram, n, members, size, rows, made, other_made, own_w, w, g)
         if full:
             gap = _gap(own_g, own_w, size, l1, l2, signed, own_terms)
     told[0] = sweeps
@@ -285,25 +322,31 @@ def _solve(
 
 @kernel(
     INT,
-    *(F32_2D, I32, I64, I32, F32, I64, I32, F32),
+    *(F32_2D, F32_2D, U8_2D, U8_2D, I64, I32, F32, I64, I32, F32, I64, I32, F32),
     *(INT, INT, FLOAT, FLOAT, BOOL, BOOL, INT, INT, FLOAT),
     *(OUT_I64, OUT_I32, OUT_F32, OUT_I32, OUT_F32),
 )
 def elastic_nets(
-    kept, place, starts, columns, values, item_starts, item_users, item_values,
+    floats, float_parts, bytes_, byte_parts, large_starts, large_columns, large,
+    starts, columns, values, item_starts, item_users, item_values,
     begin, end, l1, l2, signed, screened, limit, max_iter, tol, ends, features, weights, sweeps, gaps,
 ):  # fmt: skip
     """Solve for the targets `begin..end`.
 
     Args:
-        kept: Rows of `X.T @ X`: all of them in order, `(n, n)`, or some, `(n_kept, n)`.
-        place: Where among them each row is, `(n,)`; -1 for one that is made from the interactions when it is needed.
-        starts: Row starts of X, users by items; may be empty where all rows are kept, and so the next five.
-        columns: Columns of X.
-        values: Values of X; empty for ones.
-        item_starts: Row starts of X.T.
-        item_users: Columns of X.T.
-        item_values: Values of X.T; empty for ones.
+        floats: This and all up to `item_values` are the Gram matrix of X, the fields of `GramRows`.
+        float_parts: As there.
+        bytes_: As there.
+        byte_parts: As there.
+        large_starts: As there.
+        large_columns: As there.
+        large: As there.
+        starts: As there.
+        columns: As there.
+        values: As there.
+        item_starts: As there.
+        item_users: As there.
+        item_values: As there.
         begin: First target.
         end: One past the last target.
         l1: Weight of `|w|_1`, at least 0.
@@ -323,8 +366,11 @@ def elastic_nets(
     Returns:
         How many weights there are.
     """
-    n = len(place)
-    gram = (kept, place, starts, columns, values, item_starts, item_users, item_values)
+    n = max(floats.shape[1], bytes_.shape[1])
+    gram = (
+        floats, float_parts, bytes_, byte_parts, large_starts, large_columns, large,
+        starts, columns, values, item_starts, item_users, item_values,
+    )  # fmt: skip
     largest = min(max(_LARGEST_SET, limit), n)
     found = np.empty(n, np.int32)
     # Vectorised sums run in another order if what they read and write is close together: results would depend on where
@@ -335,14 +381,14 @@ def elastic_nets(
     # Rows a power of two apart would share their place in the cache.
     own = np.empty((largest, largest + 16), np.float32)
     rows = np.empty((largest, n), np.float32)
-    members, row_of = np.empty(largest, np.int32), np.empty(largest, np.int32)
-    made = np.empty(n, np.float32)
+    members = np.empty(largest, np.int32)
+    made, other_made = np.empty(n, np.float32), np.empty(n, np.float32)
     told = np.empty(2, np.float64)
     total = 0
     for target in range(begin, end):
         count = _solve(
             gram, target, l1, l2, signed, screened, limit, max_iter, tol,
-            found, w, g, terms, inside, own, rows, row_of, members, own_w, own_g, own_terms, made, told,
+            found, w, g, terms, inside, own, rows, members, own_w, own_g, own_terms, made, other_made, told,
         )  # fmt: skip
         for i in range(count):
             if w[i] != 0:

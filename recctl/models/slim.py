@@ -16,18 +16,15 @@ from recctl.errors import TrainingError
 from recctl.kernels import neighbours
 from recctl.kernels.elastic_net import elastic_nets
 from recctl.models import _trial
+from recctl.models._gram_rows import GramRows, bytes_kept, gram_rows
 from recctl.models._score_graph import ScoreGraph, Value, times_sparse
 from recctl.models.base import Recommender
-from recctl.models.gram import GramRows, gram_rows
 from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter
 
 # Weights of an item, where nothing limits them; how many it is follows from the data.
 _USUAL_WEIGHTS = 100
-# A Gram matrix of at most so many bytes is made whole.
-_SMALL = 2**29
-# Of a larger one so many bytes for each interaction are kept, and more where rows take long to make: this part of the
-# memory that is available.
-_KEPT, _PART = 10, 0.25
+# The Gram matrix may have so many bytes, or more: so many for each interaction.
+_SMALL, _KEPT = 2**27, 11
 
 _Solved = tuple[Int64Array, Int32Array, Float32Array, Int32Array, Float32Array]
 
@@ -44,10 +41,10 @@ class SLIMRecommender(Recommender):
     An item counts as solved when its duality gap is at most `tol |x_j|^2`; `gaps` and `sweeps` tell of each.
 
     Costs the sum of squared history lengths for the Gram matrix `X.T X` (n_items, n_items), and then for each item
-    about its number of weights times that of the items it shares more than `l1_reg` users with. Up to 11,585 items the
-    Gram matrix is in memory, once. Of a larger one the rows of popular items are, in 10 bytes an interaction, or a
-    quarter of the memory that is available if histories are long; other rows are made when an item wants them, to the
-    same bits. Items are spread over all threads; nothing is random, and the result doesn't depend on their number.
+    about its number of weights times that of the items it shares more than `l1_reg` users with. A Gram matrix of up to
+    11,585 items is in memory, in bytes. Of a larger one the rows and columns of popular items are, in 11 bytes an
+    interaction; the rest of a row is added up when an item wants it. Items are spread over all threads; nothing is
+    random, and the result doesn't depend on their number.
 
     Not as in the paper: coordinate descent runs on the Gram matrix instead of on `X`, which is the same problem;
     `n_neighbors` takes items in by what they lower the objective given those already there, and exchanges those that
@@ -81,9 +78,16 @@ class SLIMRecommender(Recommender):
     gaps: Float32Array = fitted("(n_items,)")
 
     def _fit(self, interactions: InteractionDataset) -> None:
+        # What is kept of the Gram matrix goes before the weights are joined.
+        self._join(*self._solved(interactions))
+        self._tell_unsolved()
+
+    def _solved(self, interactions: InteractionDataset) -> tuple[list[_Solved], Int32Array]:
+        """The weights of all items, block by block, in an order that comes with them."""
         engine = engines.current()
         with progress.task("SLIM: Gram matrix"):
-            gram = engine.share(_gram(interactions))
+            rows, order = _gram(interactions)
+            gram = engine.share(rows)
         n_items = interactions.n_items
         step = max(1, min(32, n_items // 64))
         # A clone holds the hyperparameters and nothing that would have to be sent with them.
@@ -104,8 +108,7 @@ class SLIMRecommender(Recommender):
                         "or set n_neighbors"
                     )
                 task.update(min(len(blocks) * step, n_items), weights=taken)
-        self._join(blocks, n_items)
-        self._tell_unsolved()
+        return blocks, order
 
     def _solve(self, shared: Shared[GramRows], screened: bool, most: int, begin: int) -> _Solved:
         """The weights of at most so many items."""
@@ -121,11 +124,14 @@ class SLIMRecommender(Recommender):
         )
         return np.diff(counts, prepend=0), items[:found].copy(), weights[:found].copy(), sweeps, gaps
 
-    def _join(self, blocks: list[_Solved], n_items: int) -> None:
-        counts, items, weights, self.sweeps, self.gaps = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    def _join(self, blocks: list[_Solved], order: Int32Array) -> None:
+        counts, items, weights, sweeps, gaps = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        blocks.clear()
         starts = np.concatenate(([0], np.cumsum(counts)))
+        place = np.argsort(order).astype(np.int32)
+        self.sweeps, self.gaps = sweeps[place], gaps[place]
         # Turned, so that a history is scored by adding up its items' rows.
-        self.weights = InteractionMatrix(starts, items, weights, n_items).turned()
+        self.weights = InteractionMatrix(starts, order[items], weights, len(order)).take(place).turned()
 
     def _tell_unsolved(self) -> None:
         unsolved = int((self.gaps > self.tol).sum())
@@ -162,7 +168,7 @@ class SLIMRecommender(Recommender):
         """What is kept of the Gram matrix, and the weights of some items, spread over all."""
         begin = perf_counter()
         with progress.silence():
-            gram = _gram(interactions)
+            gram, _ = _gram(interactions)
         of_gram = perf_counter() - begin
         n_items = gram.n_items
         solve = partial(self._solve, Shared(gram), self._screens(interactions.matrix), 1)
@@ -192,24 +198,16 @@ class SLIMRecommender(Recommender):
         """Of the Gram matrix what is kept, the turned interactions, and for each thread weights and a working set."""
         largest_set = max(512, self.n_neighbors or 0)
         return (
-            _room(n_users, n_items, n_interactions)
+            bytes_kept(n_items, _room(n_interactions))
             + 12 * n_interactions
             + threads() * n_items * (512 + 4 * largest_set)
         )
 
 
-def _gram(interactions: InteractionDataset) -> GramRows:
-    room = _room(interactions.n_users, interactions.n_items, len(interactions))
-    return gram_rows(interactions.matrix, room)
+def _gram(interactions: InteractionDataset) -> tuple[GramRows, Int32Array]:
+    matrix = interactions.matrix
+    return gram_rows(matrix, _room(matrix.nnz))
 
 
-def _room(n_users: int, n_items: int, n_interactions: int) -> int:
-    """How many bytes of the Gram matrix to keep; what comes out does not depend on it."""
-    whole = 4 * n_items**2
-    if whole <= _SMALL:
-        return whole
-    # A row takes about as long as its items' users have interactions. Squared lengths of histories sum up to about
-    # three times what they would if all were equal.
-    of_rows = 3 * n_interactions**2 / n_users
-    slow = of_rows > n_items**2 / 10
-    return min(whole, max(_KEPT * n_interactions, int(_PART * available_memory()) if slow else 0))
+def _room(n_interactions: int) -> int:
+    return max(_SMALL, _KEPT * n_interactions)

@@ -1,9 +1,6 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from recctl.data.matrix import InteractionMatrix
 from recctl.kernels import neighbours, products
@@ -45,46 +42,6 @@ def test_sparse_times_dense_takes_columns_in_any_order_and_repeats(weighted):
     weights = values if weighted else np.ones(6, np.float32)
     expected = [(weights[:5, np.newaxis] * dense[columns[:5]]).sum(axis=0), weights[5] * dense[0]]
     np.testing.assert_array_equal(out, expected)
-
-
-@pytest.mark.parametrize("weighted", [True, False])
-def test_any_rows_of_the_gram_matrix(weighted):
-    matrix, oracle = sparse((80, 50), 0.2, 3, weighted=weighted)
-    turned = matrix.turned()
-    items = np.array([49, 0, 7, 7], np.int32)
-    out = np.full((4, 50), np.nan, np.float32)
-    products.gram_rows_of(
-        *(matrix.starts, matrix.columns, matrix.values, turned.starts, turned.columns, turned.values, items, out)
-    )
-    np.testing.assert_array_equal(out, (oracle.T @ oracle).toarray()[items])
-
-
-@pytest.mark.parametrize("weighted", [True, False])
-@pytest.mark.parametrize("step", [1, 7, 50, 1000])
-def test_gram_rows_are_the_upper_triangle(weighted, step):
-    matrix, oracle = sparse((80, 50), 0.2, 3, weighted=weighted)
-    turned, positions = matrix.transposed()
-    out = np.zeros((50, 50), np.float32)
-    for begin in range(0, 50, step):
-        products.gram_rows(
-            *(matrix.starts, matrix.columns, matrix.values, turned.starts, turned.columns, positions),
-            *(out, begin, min(begin + step, 50)),
-        )
-    np.testing.assert_array_equal(out, np.triu((oracle.T @ oracle).toarray()))
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    hnp.arrays(np.float32, st.integers(1, 100).map(lambda n: (n, n)), elements=st.floats(-8, 8, width=16)), st.data()
-)
-def test_mirroring_fills_and_scales(matrix, data):
-    n, tile = len(matrix), products.MIRROR_TILE
-    scale = data.draw(hnp.arrays(np.float32, n, elements=st.floats(-4, 4, width=16)))
-    upper = np.triu(matrix, 1)
-    expected = (upper + upper.T) * scale
-    for first in data.draw(st.permutations(range(-(-n // tile)))):
-        products.mirror_scaled(matrix, scale, first, first + 1)
-    np.testing.assert_array_equal(matrix, expected)
 
 
 @pytest.mark.parametrize("weighted", [True, False])

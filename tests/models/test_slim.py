@@ -10,7 +10,7 @@ from sklearn.linear_model import ElasticNet
 from recctl.data.dataset import InteractionDataset
 from recctl.engines import set_threads, threads
 from recctl.errors import TrainingError
-from recctl.models import slim
+from recctl.models import _gram_rows, slim
 from recctl.models.ease import EASERecommender
 from recctl.models.slim import SLIMRecommender
 from tests.models.suite import ModelSuite, toy
@@ -84,7 +84,6 @@ def test_many_items_few_of_which_meet():
     np.testing.assert_allclose(weights_of(model), oracle(dense(dataset), 1.0, 2.0, True), atol=1e-4)
 
 
-@pytest.mark.parametrize("kept", [0, 3, 60])
 @pytest.mark.parametrize(
     "hyperparameters",
     [
@@ -95,27 +94,22 @@ def test_many_items_few_of_which_meet():
     ],
 )
 @pytest.mark.parametrize("implicit", [True, False])
-def test_rows_of_the_gram_matrix_made_when_needed_give_the_same_weights(monkeypatch, hyperparameters, kept, implicit):
+def test_how_much_of_the_gram_matrix_is_kept_changes_no_weight(monkeypatch, hyperparameters, implicit):
     rng = np.random.default_rng(7)
-    rows = pd.DataFrame(np.argwhere(rng.random((150, 600)) < 0.03 + 0.3 * rng.random(600) ** 4))
+    rows = pd.DataFrame(np.argwhere(rng.random((600, 600)) < 0.02 + 0.6 * rng.random(600) ** 8))
     rows.columns = ["user_id", "item_id"]
     rows["rating"] = rng.normal(3, 1, len(rows)).round(2)
     dataset = InteractionDataset(rows, implicit=implicit)
     whole = SLIMRecommender(**hyperparameters).fit(dataset)
-    monkeypatch.setattr(slim, "_room", lambda *_: 4 * dataset.n_items * kept)
-    rowwise = SLIMRecommender(**hyperparameters).fit(dataset)
-    for name in ("starts", "columns", "values"):
-        np.testing.assert_array_equal(getattr(rowwise.weights, name), getattr(whole.weights, name))
-    np.testing.assert_array_equal(rowwise.gaps, whole.gaps)
-
-
-def test_how_much_of_a_gram_matrix_is_kept(monkeypatch):
-    monkeypatch.setattr(slim, "available_memory", lambda: 8 * 10**9)
-    assert slim._room(943, 1682, 100_000) == 4 * 1682**2
-    # Short histories: rows are as fast made as read. Long ones: what there is room for.
-    assert slim._room(30_000, 41_000, 810_000) == 8_100_000
-    assert slim._room(138_000, 27_000, 20_000_000) == 2 * 10**9
-    assert slim._room(138_000, 12_000, 20_000_000) == 4 * 12_000**2
+    monkeypatch.setattr(slim, "_KEPT", 0)
+    monkeypatch.setattr(_gram_rows, "_CACHED", 0)
+    for n_top in (0, 3, 60, 600):
+        monkeypatch.setattr(slim, "_SMALL", (1 if implicit else 4) * n_top * (2 * dataset.n_items - n_top))
+        partly = SLIMRecommender(**hyperparameters).fit(dataset)
+        for name in ("starts", "columns", "values"):
+            np.testing.assert_array_equal(getattr(partly.weights, name), getattr(whole.weights, name))
+        np.testing.assert_array_equal(partly.gaps, whole.gaps)
+        np.testing.assert_array_equal(partly.sweeps, whole.sweeps)
 
 
 def test_without_l1_and_sign_it_is_ease():

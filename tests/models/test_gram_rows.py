@@ -1,0 +1,71 @@
+import numba
+import numpy as np
+import pytest
+
+from recctl.data.matrix import InteractionMatrix
+from recctl.kernels import gram
+from recctl.models import _gram_rows
+from recctl.models._gram_rows import gram_rows
+from tests.kernels.test_products import sparse
+
+N = 50
+
+
+@numba.njit(error_model="numpy")
+def _rows(fields, items, out):
+    made = np.empty(out.shape[1], np.float32)
+    for i in range(len(items)):
+        if items[i] < gram.n_kept(fields):
+            out[i] = gram.kept_row(fields, items[i], made)
+        else:
+            gram.made_row(fields, items[i], made)
+            out[i] = made
+
+
+def whole(rows, order):
+    """The matrix in the order of the interactions' items, from rows asked for in any order."""
+    n = len(order)
+    places = np.random.default_rng(0).permutation(n)
+    found = np.full((n, n), np.nan, np.float32)
+    _rows(tuple(rows), places, found)
+    matrix = np.empty_like(found)
+    matrix[np.ix_(order[places], order)] = found
+    return matrix
+
+
+@pytest.mark.parametrize("cached", [0, 10**9])
+@pytest.mark.parametrize("room", [0, 99, 4 * 99, 1_000, N**2 - 1, N**2, 4 * N**2, 10**9])
+@pytest.mark.parametrize("n_users", [20, 900])  # none of the values above 254, and some
+@pytest.mark.parametrize("weighted", [True, False])
+def test_rows_are_those_of_the_matrix_whatever_is_kept(monkeypatch, weighted, n_users, room, cached):
+    monkeypatch.setattr(_gram_rows, "_ROWS_PER_TASK", 7)
+    monkeypatch.setattr(_gram_rows, "_CACHED", cached)
+    matrix, oracle = sparse((n_users, N), 0.7, 3, weighted=weighted)
+    expected = (oracle.T @ oracle).toarray()
+    assert weighted or (expected > 254).any() == (n_users == 900)
+    rows, order = gram_rows(matrix, room)
+    np.testing.assert_array_equal(whole(rows, order), expected)
+    n_top = max(len(rows.floats), len(rows.bytes_))
+    assert n_top * (2 * N - n_top) * (4 if len(rows.floats) else 1) <= room
+    assert bool(len(rows.floats)) == (bool(n_top) and (weighted or min(room, cached) >= 4 * N**2))
+    assert rows.n_items == N
+    assert (np.diff(matrix.column_counts()[order]) <= 0).all()
+
+
+def test_what_is_kept_grows_with_the_room():
+    matrix, _ = sparse((30, N), 0.3, 1, weighted=False)
+    kept = [len(gram_rows(matrix, room)[0].bytes_) for room in (0, 98, 99, 100, 195, 196, 2_499, 2_500)]
+    assert kept == [0, 0, 1, 1, 1, 2, 49, 50]
+
+
+def test_items_that_16_bits_cannot_count_are_kept_whatever_the_room():
+    n_users = 70_000
+    two = [np.array([0, 1], np.int32)] * n_users
+    rows, order = gram_rows(InteractionMatrix.from_rows([*two, np.array([1, 2], np.int32)], 3), 0)
+    assert len(rows.bytes_) == 2
+    np.testing.assert_array_equal(whole(rows, order), [[n_users, n_users, 0], [n_users, n_users + 1, 1], [0, 1, 1]])
+
+
+def test_no_interactions():
+    rows, order = gram_rows(InteractionMatrix.from_rows([], 4), 0)
+    np.testing.assert_array_equal(whole(rows, order), np.zeros((4, 4)))
