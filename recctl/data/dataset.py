@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recctl.data import columns
 from recctl.data.arguments import checked
-from recctl.data.matrix import Float32Array, InteractionMatrix
+from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
 from recctl.engines import map_threads
 from recctl.errors import DataError
@@ -37,8 +37,6 @@ class InteractionDataset:
         min_item_interactions: Items with fewer are left out. Both are applied until neither removes a row.
 
     Attributes:
-        users: Code of each row's user in `user_vocabulary`, shape `(n_rows,)`.
-        items: Code of each row's item in `item_vocabulary`, shape `(n_rows,)`.
         history: For people held out whole: what a model may see of them before it is asked. Else None.
 
     Raises:
@@ -47,6 +45,7 @@ class InteractionDataset:
 
     history: InteractionDataset | None = None
     _whole: tuple[InteractionDataset, NDArray[Any]]
+    _n_rows: int
 
     @checked
     def __init__(
@@ -127,6 +126,18 @@ class InteractionDataset:
         return part
 
     @cached_property
+    def users(self) -> Int32Array:
+        """Code of each row's user in `user_vocabulary`, `(n_rows,)`."""
+        whole, rows = self._whole
+        return self.user_vocabulary.recode(whole.users[rows], whole.user_vocabulary)
+
+    @cached_property
+    def items(self) -> Int32Array:
+        """Code of each row's item in `item_vocabulary`, `(n_rows,)`."""
+        whole, rows = self._whole
+        return self.item_vocabulary.recode(whole.items[rows], whole.item_vocabulary)
+
+    @cached_property
     def ratings(self) -> Float32Array | None:
         """Each row's rating, or None; of a part, copied from the whole when it is first asked for."""
         whole, rows = self._whole
@@ -139,11 +150,11 @@ class InteractionDataset:
         return None if whole.timestamps is None else whole.timestamps[rows]
 
     def __getstate__(self) -> dict[str, Any]:
-        self.ratings, self.timestamps  # noqa: B018 - a part goes without the whole
+        self.users, self.items, self.ratings, self.timestamps  # noqa: B018 - a part goes without the whole
         return {name: value for name, value in vars(self).items() if name != "_whole"}
 
     def __len__(self) -> int:
-        return len(self.users)
+        return len(self.users) if "users" in vars(self) else self._n_rows
 
     def __repr__(self) -> str:
         kind = "implicit" if self.implicit else "explicit"
@@ -175,9 +186,15 @@ class InteractionDataset:
     @cached_property
     def matrix(self) -> InteractionMatrix:
         """Users by items; of repeated pairs the last one counts."""
-        return InteractionMatrix.from_pairs(
+        made = InteractionMatrix.from_pairs(
             self.users, self.items, None if self.implicit else self.ratings, (self.n_users, self.n_items)
         )
+        if "_whole" in vars(self):
+            # A fit that holds the matrix has no use for the codes; of a part they can be had again.
+            self._n_rows = len(self.users)
+            for name in ("users", "items"):
+                vars(self).pop(name, None)
+        return made
 
     @property
     def csr(self) -> sp.csr_array:

@@ -85,6 +85,10 @@ class Vocabulary:
         """The id of each code as a column for a table: int64, or pandas' type for text."""
         return self._index.take(codes)
 
+    def recode(self, codes: Int32Array, given: Vocabulary) -> Int32Array:
+        """What codes of another vocabulary are in this one; -1 for ids that are not here."""
+        return codes if given is self else self.codes(given.ids)[codes]
+
     def subset(self, codes: Int32Array) -> tuple[Vocabulary, Int32Array]:
         """The vocabulary of only those ids that occur in `codes`, and the codes in it."""
         present = np.zeros(len(self), bool)

@@ -57,8 +57,8 @@ def _known(
     model: Recommender, validation: InteractionDataset, what: str = "interaction"
 ) -> tuple[Int32Array, Int32Array, NDArray[np.bool_]]:
     """The model's codes of the interactions whose user and item it knows, and which these are."""
-    users = model.user_vocabulary.codes(validation.user_vocabulary.ids)[validation.users]
-    items = model.item_vocabulary.codes(validation.item_vocabulary.ids)[validation.items]
+    users = model.user_vocabulary.recode(validation.users, validation.user_vocabulary)
+    items = model.item_vocabulary.recode(validation.items, validation.item_vocabulary)
     known = (users >= 0) & (items >= 0)
     if not known.any():
         raise DataError(f"{model.name}: validation has no {what} of a user and an item that are both in train")

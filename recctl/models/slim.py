@@ -24,7 +24,7 @@ from recctl.models.hyperparameters import Between, Choices, fitted, hyperparamet
 # Weights of an item, where nothing limits them; how many it is follows from the data.
 _USUAL_WEIGHTS = 100
 # The Gram matrix may have so many bytes, or more: so many for each interaction.
-_SMALL, _KEPT = 2**27, 11
+_SMALL, _KEPT = 2**28, 11
 
 _Solved = tuple[Int64Array, Int32Array, Float32Array, Int32Array, Float32Array]
 
@@ -42,7 +42,7 @@ class SLIMRecommender(Recommender):
 
     Costs the sum of squared history lengths for the Gram matrix `X.T X` (n_items, n_items), and then for each item
     about its number of weights times that of the items it shares more than `l1_reg` users with. A Gram matrix of up to
-    11,585 items is in memory, in bytes. Of a larger one the rows and columns of popular items are, in 11 bytes an
+    16,384 items is in memory, in bytes. Of a larger one the rows and columns of popular items are, in 11 bytes an
     interaction; the rest of a row is added up when an item wants it. Items are spread over all threads; nothing is
     random, and the result doesn't depend on their number.
 

@@ -102,6 +102,23 @@ def test_take_keeps_only_the_ids_that_occur(frame, rows):
     assert part.csr.shape == (2, 1)
 
 
+@pytest.mark.parametrize("rows", [np.array([4, 3, 1]), np.arange(5)])
+def test_codes_of_a_part_go_when_its_matrix_is_there_and_come_back_the_same(frame, rows):
+    whole = InteractionDataset(frame)
+    part, of_part = whole.take(rows), whole.take(rows).take(np.arange(2))
+    expected = [(p.users, p.items, len(p), p.content_hash()) for p in (part, of_part)]
+    for one, (users, items, length, digest) in zip((part, of_part), expected, strict=True):
+        assert one.matrix.nnz <= length
+        assert not {"users", "items"} & set(vars(one))
+        assert len(one) == length
+        stored = pickle.dumps(one)
+        assert pickle.loads(stored).content_hash() == digest
+        np.testing.assert_array_equal(one.users, users)
+        np.testing.assert_array_equal(one.items, items)
+    assert whole.matrix.nnz == 4
+    assert "users" in vars(whole)
+
+
 def test_take_without_ratings_and_timestamps():
     part = InteractionDataset(pd.DataFrame({"user_id": [1, 2], "item_id": [1, 2]})).take(np.array([1]))
     assert (part.ratings, part.timestamps, part.data.to_dict("list")) == (None, None, {"user_id": [2], "item_id": [2]})
