@@ -42,9 +42,9 @@ class SLIMRecommender(Recommender):
 
     Costs the sum of squared history lengths for the Gram matrix `X.T X` (n_items, n_items), and then for each item
     about its number of weights times that of the items it shares more than `l1_reg` users with. A Gram matrix of up to
-    16,384 items is in memory, in bytes. Of a larger one the rows and columns of popular items are, in 11 bytes an
-    interaction; the rest of a row is added up when an item wants it. Items are spread over all threads; nothing is
-    random, and the result doesn't depend on their number.
+    16,384 items is in memory, in bytes. Of a larger one the rows and columns of popular items are, in 256 MB or in 11
+    bytes an interaction; the rest of a row is added up when an item wants it. Items are spread over all threads;
+    nothing is random, and the result doesn't depend on their number.
 
     Not as in the paper: coordinate descent runs on the Gram matrix instead of on `X`, which is the same problem;
     `n_neighbors` takes items in by what they lower the objective given those already there, and exchanges those that
@@ -210,4 +210,5 @@ def _gram(interactions: InteractionDataset) -> tuple[GramRows, Int32Array]:
 
 
 def _room(n_interactions: int) -> int:
+    """How many bytes of the Gram matrix to keep; what comes out does not depend on it."""
     return max(_SMALL, _KEPT * n_interactions)
