@@ -168,13 +168,13 @@ def kept_row(gram, item, made):
 def made_row(gram, item, made):
     """Any other row, put together in `made`."""
     (
-        _, float_parts, _, byte_parts, large_starts, large_columns, large,
+        _, float_parts, bytes_, byte_parts, large_starts, large_columns, large,
         starts, columns, values, item_starts, item_users, item_values,
     ) = gram  # fmt: skip
     n_top = n_kept(gram)
     item -= n_top
     rest = made[n_top:]
-    if len(values) > 0:
+    if bytes_.shape[1] == 0:
         _add_up(starts, columns, values, item_starts, item_users, item_values, item, rest)
         made[:n_top] = float_parts[item]
         return

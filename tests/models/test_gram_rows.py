@@ -66,6 +66,16 @@ def test_items_that_16_bits_cannot_count_are_kept_whatever_the_room():
     np.testing.assert_array_equal(whole(rows, order), [[n_users, n_users, 0], [n_users, n_users + 1, 1], [0, 1, 1]])
 
 
+@pytest.mark.parametrize("values", [[], [2.0, 3.0]])
+@pytest.mark.parametrize("room", [0, 5, 20, 60])
+def test_items_without_interactions(values, room):
+    starts, columns = np.array([0, 1, 2]), np.array([1, 1], np.int32)
+    rows, order = gram_rows(InteractionMatrix(starts, columns, np.array(values, np.float32), 3), room)
+    expected = np.zeros((3, 3))
+    expected[1, 1] = 2 if not values else 13
+    np.testing.assert_array_equal(whole(rows, order), expected)
+
+
 def test_no_interactions():
     rows, order = gram_rows(InteractionMatrix.from_rows([], 4), 0)
     np.testing.assert_array_equal(whole(rows, order), np.zeros((4, 4)))
