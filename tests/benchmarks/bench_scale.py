@@ -32,6 +32,7 @@ model: {{name: {model}}}
 evaluation: {{metrics: [recall, ndcg], k_values: [10, 20]}}
 """
 ALS = "als, params: {n_factors: 64, n_iterations: 15, tol: 0.0}"
+SLIM = "slim, params: {n_neighbors: 100}"
 
 STAGES = """
 import json, sys, time
@@ -129,7 +130,7 @@ def main(sizes: list[int]) -> None:
             write(path, rows)
             stages(path, small, rows)
             if rows >= ROWS_OF_SHAPE:
-                for model in ("popularity", ALS):
+                for model in ("popularity", ALS, *([SLIM] if rows == ROWS_OF_SHAPE else [])):
                     command(path, rows, model)
 
 
