@@ -72,3 +72,7 @@ event.register("numba:compile", _Told())
 # A part of kernels, in the machine code of each: a compiled function that a kernel calls is another one in the process
 # that compiled both than in those that read them from the cache, and sums in another order.
 inlined = partial(numba.njit, forceinline=True, error_model="numpy")
+
+# A part that computes the same however it is compiled, since it only copies, or adds up in a given order: compiled once
+# for all places it is called from.
+apart = numba.njit(error_model="numpy")

@@ -32,7 +32,7 @@ from recctl.kernels.compile import (
     inlined,
     kernel,
 )
-from recctl.kernels.gram import kept_row, made_row, n_kept
+from recctl.kernels.gram import n_kept, put_row
 
 # A working set's own Gram matrix stays in the second-level cache. A solution with more weights is found in turns, each
 # over the features where most is to be gained.
@@ -167,15 +167,11 @@ def _pack(gram, features, members, begin, end, rows, made):
     everything = len(features) == len(made)
     for a in range(begin, end):
         item = features[members[a]]
-        if item >= n_kept(gram):
-            made_row(gram, item, made)
-            row = made
-        elif everything:
+        if everything and item < n_kept(gram):
             continue
-        else:
-            row = kept_row(gram, item, made)
+        put_row(gram, item, made)
         for i in range(len(features)):
-            rows[a, i] = row[features[i]]
+            rows[a, i] = made[features[i]]
 
 
 @inlined()
@@ -188,7 +184,8 @@ def _in_place(gram, n, made):
 def _row(gram, n, members, a, rows, made):
     """What counts of a member's row."""
     if n == len(made) and members[a] < n_kept(gram):
-        return kept_row(gram, members[a], made)
+        put_row(gram, members[a], made)
+        return made
     return rows[a, :n]
 
 
@@ -263,11 +260,8 @@ def _solve(
     own, rows, members, own_w, own_g, own_terms, made, other_made, told,
 ):  # fmt: skip
     """Solve for one target; how many features it has. `told` becomes the number of sweeps and the relative gap."""
-    if target < n_kept(gram):
-        row = kept_row(gram, target, made)
-    else:
-        made_row(gram, target, made)
-        row = made
+    put_row(gram, target, made)
+    row = made
     n = _candidates(row, target, l1, screened, features)
     whole = row[target]
     everything = n == len(row)

@@ -15,6 +15,7 @@ from recctl.kernels.compile import (
     OUT_I64,
     OUT_U8_2D,
     VOID,
+    apart,
     inlined,
     kernel,
 )
@@ -56,9 +57,9 @@ def upper_rows(starts, columns, values, item_starts, item_users, positions, out,
                     out[i, columns[p]] += np.float32(1)
 
 
-@inlined()
+@apart
 def _add_up(starts, columns, values, item_starts, item_users, item_values, item, out):
-    """An item's row, each sum in the order of `upper_rows`; `out` may hold whole numbers if there are no values."""
+    """An item's row, each sum in the order of `upper_rows`."""
     out[:] = 0
     weighted = len(values) > 0
     begins, ends = np.empty(_AHEAD, np.int64), np.empty(_AHEAD, np.int64)
@@ -80,7 +81,7 @@ def _add_up(starts, columns, values, item_starts, item_users, item_values, item,
                     out[columns[p]] += v * values[p]
             else:
                 for p in range(begins[i], ends[i]):
-                    out[columns[p]] += 1
+                    out[columns[p]] += np.float32(1)
     if read < 0:  # never: keeps the compiler from leaving the touching out
         out[:] = 0
 
@@ -151,41 +152,30 @@ def n_kept(gram):
     return max(len(gram[0]), len(gram[2]))
 
 
-@inlined()
-def kept_row(gram, item, made):
-    """A row that is kept, where it is or in `made`; for the fields of `gram` see `GramRows`."""
-    floats, _, bytes_, _, large_starts, large_columns, large, _, _, _, _, _, _ = gram
-    if len(floats) > 0:
-        return floats[item]
-    for i in range(len(made)):
-        made[i] = bytes_[item, i]
-    for p in range(large_starts[item], large_starts[item + 1]):
-        made[large_columns[p]] = large[p]
-    return made
-
-
-@inlined()
-def made_row(gram, item, made):
-    """Any other row, put together in `made`."""
+@apart
+def put_row(gram, item, made):
+    """Put a row into `made`, from what is kept of it; for the fields of `gram` see `GramRows`."""
     (
-        _, float_parts, bytes_, byte_parts, large_starts, large_columns, large,
+        floats, float_parts, bytes_, byte_parts, large_starts, large_columns, large,
         starts, columns, values, item_starts, item_users, item_values,
     ) = gram  # fmt: skip
     n_top = n_kept(gram)
-    item -= n_top
-    rest = made[n_top:]
-    if bytes_.shape[1] == 0:
-        _add_up(starts, columns, values, item_starts, item_users, item_values, item, rest)
-        made[:n_top] = float_parts[item]
+    if item < len(floats):
+        for i in range(len(made)):
+            made[i] = floats[item, i]
         return
-    # Counters of 16 bits stay in the first-level cache.
-    met = np.empty(len(rest), np.uint16)
-    _add_up(starts, columns, values, item_starts, item_users, item_values, item, met)
-    for i in range(len(rest)):
-        rest[i] = met[i]
-    for i in range(n_top):
-        made[i] = byte_parts[item, i]
-    for p in range(large_starts[n_top + item], large_starts[n_top + item + 1]):
+    if item < len(bytes_):
+        for i in range(len(made)):
+            made[i] = bytes_[item, i]
+    else:
+        _add_up(starts, columns, values, item_starts, item_users, item_values, item - n_top, made[n_top:])
+        if bytes_.shape[1] == 0:
+            for i in range(n_top):
+                made[i] = float_parts[item - n_top, i]
+            return
+        for i in range(n_top):
+            made[i] = byte_parts[item - n_top, i]
+    for p in range(large_starts[item], large_starts[item + 1]):
         made[large_columns[p]] = large[p]
 
 

@@ -89,13 +89,11 @@ def gram_rows(interactions: InteractionMatrix, room: int) -> tuple[GramRows, Int
         The matrix, and which item each of its rows and columns is of, `(n_items,)`.
     """
     n = interactions.n_columns
-    counts = interactions.column_counts()
-    order = np.argsort(-counts, kind="stable").astype(np.int32)
+    order = np.argsort(-interactions.column_counts(), kind="stable").astype(np.int32)
     in_bytes = interactions.is_binary and not _in_cache(n, room)
     cells = room if in_bytes else room // 4
-    # There are n_top (2 n - n_top) cells in the rows and columns of the top items. What is added up must fit 16 bits.
+    # There are n_top (2 n - n_top) cells in the rows and columns of the top items.
     n_top = n if cells >= n**2 else n - 1 - math.isqrt(n**2 - cells - 1)
-    n_top = max(n_top, int((counts > np.iinfo(np.uint16).max).sum()))
     kept = (_bytes if in_bytes else _floats)(_sides(interactions), order, n_top)
     return GramRows(*kept, *_sides(interactions.take_columns(order[n_top:]))), order
 

@@ -13,13 +13,8 @@ N = 50
 
 @numba.njit(error_model="numpy")
 def _rows(fields, items, out):
-    made = np.empty(out.shape[1], np.float32)
     for i in range(len(items)):
-        if items[i] < gram.n_kept(fields):
-            out[i] = gram.kept_row(fields, items[i], made)
-        else:
-            gram.made_row(fields, items[i], made)
-            out[i] = made
+        gram.put_row(fields, items[i], out[i])
 
 
 def whole(rows, order):
@@ -56,14 +51,6 @@ def test_what_is_kept_grows_with_the_room():
     matrix, _ = sparse((30, N), 0.3, 1, weighted=False)
     kept = [len(gram_rows(matrix, room)[0].bytes_) for room in (0, 98, 99, 100, 195, 196, 2_499, 2_500)]
     assert kept == [0, 0, 1, 1, 1, 2, 49, 50]
-
-
-def test_items_that_16_bits_cannot_count_are_kept_whatever_the_room():
-    n_users = 70_000
-    two = [np.array([0, 1], np.int32)] * n_users
-    rows, order = gram_rows(InteractionMatrix.from_rows([*two, np.array([1, 2], np.int32)], 3), 0)
-    assert len(rows.bytes_) == 2
-    np.testing.assert_array_equal(whole(rows, order), [[n_users, n_users, 0], [n_users, n_users + 1, 1], [0, 1, 1]])
 
 
 @pytest.mark.parametrize("values", [[], [2.0, 3.0]])
