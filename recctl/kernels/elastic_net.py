@@ -261,14 +261,13 @@ def _solve(
 ):  # fmt: skip
     """Solve for one target; how many features it has. `told` becomes the number of sweeps and the relative gap."""
     put_row(gram, target, made)
-    row = made
-    n = _candidates(row, target, l1, screened, features)
-    whole = row[target]
-    everything = n == len(row)
+    n = _candidates(made, target, l1, screened, features)
+    whole = made[target]
+    everything = n == len(made)
     for i in range(n):
         w[i] = 0
         inside[i] = 0
-        g[i] = row[features[i]]
+        g[i] = made[features[i]]
     if everything:
         inside[target] = 1
     told[:] = 0

@@ -46,6 +46,12 @@ def test_take_is_indexing_by_rows(drawn, binary, rows):
     np.testing.assert_array_equal(taken.to_scipy().toarray(), dense(drawn, binary)[np.array(rows, int)])
 
 
+@given(entries, st.booleans(), st.lists(st.integers(0, 7), unique=True))
+def test_take_columns_is_indexing_by_columns(drawn, binary, columns):
+    taken = build(drawn, binary).take_columns(np.array(columns, np.int32))
+    np.testing.assert_array_equal(taken.to_scipy().toarray(), dense(drawn, binary)[:, np.array(columns, int)])
+
+
 @given(entries, st.booleans())
 def test_transposed_with_positions(drawn, binary):
     matrix = build(drawn, binary)
