@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,8 +30,13 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
     try:
         # Searches that begin at once all make the tables of an empty database: one can, the others try again.
         for _ in range(4):
-            with suppress(sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
+            try:
                 return _opened(url)
+            except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):  # PostgreSQL's
+                pass
+            except sqlalchemy.exc.OperationalError as error:  # SQLite's, and what it raises for much else
+                if "already exists" not in str(error):
+                    raise
             time.sleep(0.5)
         return _opened(url)
     except ImportError as error:

@@ -15,11 +15,14 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+import sqlalchemy
+from sqlalchemy import event
 
 from recctl import InteractionDataset, RunStore, tuning
 from recctl.data import sharing
 from recctl.tuning import pools, study, tuner
 from recctl.tuning.pools import Processes
+from recctl.tuning.storage import open_storage
 from recctl.tuning.study import Outcome, Study
 from recctl.tuning.trials import Task, Workbench
 from tests.tuning.searches import EASE, EPOCHS, load, trials
@@ -110,6 +113,24 @@ def test_a_trial_that_kills_every_worker_fails_and_the_search_goes_on(tmp_path: 
         assert outcome.state == "failed"
         assert f"its process died {pools.LIVES} times" in outcome.error
         assert pool.free == 1
+
+
+def test_a_database_that_another_makes_meanwhile_is_opened(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    others = []
+
+    def another_is_first(connection, cursor, statement, *_) -> None:
+        if statement.lstrip().startswith("CREATE TABLE") and not others:
+            others.append(url)
+            open_storage(url)
+
+    event.listen(sqlalchemy.Engine, "before_cursor_execute", another_is_first)
+    try:
+        storage = open_storage(url)
+    finally:
+        event.remove(sqlalchemy.Engine, "before_cursor_execute", another_is_first)
+    assert others
+    assert storage.get_all_studies() == []
 
 
 def test_searches_of_one_study_wait_for_each_others_rounds(workdir: Path) -> None:
