@@ -69,10 +69,17 @@ class _Told(event.Listener):  # type: ignore[misc]
 
 event.register("numba:compile", _Told())
 
-# A part of kernels, in the machine code of each: a compiled function that a kernel calls is another one in the process
-# that compiled both than in those that read them from the cache, and sums in another order.
+# Parts of kernels. Each is compiled for each type of integer it is given: `np.int64(...)` of a code, or of a
+# constant that changes later, spares a second time.
+
+# In the machine code of each kernel: a compiled function that a kernel calls is another one in the process that
+# compiled both than in those that read them from the cache, and sums in another order.
 inlined = partial(numba.njit, forceinline=True, error_model="numpy")
 
-# A part that computes the same however it is compiled, since it only copies, or adds up in a given order: compiled once
-# for all places it is called from.
+# In the kernel's source, and not compiled for itself: what is called from one place takes half the time, and the
+# compiler sees which arrays do not overlap. The kernel's `fastmath` holds for it.
+merged = numba.njit(inline="always")
+
+# Compiled once for all places it is called from: what computes the same however it is compiled, since it only copies,
+# or adds up in a given order.
 apart = numba.njit(error_model="numpy")

@@ -15,6 +15,8 @@ to be gained there, which makes it the measure by which features enter the worki
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from recctl.kernels.compile import (
@@ -166,7 +168,7 @@ def _pack(gram, features, members, begin, end, rows, made):
     """Put what counts of the rows of the members `begin..end` side by side, unless it is kept so."""
     everything = len(features) == len(made)
     for a in range(begin, end):
-        item = features[members[a]]
+        item = np.int64(features[members[a]])
         if everything and item < n_kept(gram):
             continue
         put_row(gram, item, made)
@@ -184,7 +186,7 @@ def _in_place(gram, n, made):
 def _row(gram, n, members, a, rows, made):
     """What counts of a member's row."""
     if n == len(made) and members[a] < n_kept(gram):
-        put_row(gram, members[a], made)
+        put_row(gram, np.int64(members[a]), made)
         return made
     return rows[a, :n]
 
@@ -218,7 +220,7 @@ def _take_two_steps(g, n, p, row_p, q, row_q):
 def _take_over(gram, n, members, size, rows, made, other_made, own_w, w, g):
     """Bring the weights of a working set to all features, and their gradient up to date, two rows at a time."""
     in_place = _in_place(gram, n, made)
-    last = -1
+    last: Any = np.int64(-1)
     last_step = np.float32(0)
     for a in range(size):
         step = own_w[a] - w[members[a]]
@@ -275,7 +277,7 @@ def _solve(
         return 0
     enough = tol * whole
     most = min(limit, len(members)) if limit > 0 else len(members)
-    size = 0
+    size: Any = np.int64(0)
     sweeps = 0
     gap = 0.0
     full = False

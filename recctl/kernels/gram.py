@@ -103,7 +103,7 @@ def float_rows(starts, columns, values, item_starts, item_users, item_values, or
     """
     made = np.empty(len(order), np.float32)
     for i in range(out.shape[0]):
-        _add_up(starts, columns, values, item_starts, item_users, item_values, order[begin + i], made)
+        _add_up(starts, columns, values, item_starts, item_users, item_values, np.int64(order[begin + i]), made)
         for j in range(out.shape[1]):
             out[i, j] = made[order[j]]
 
@@ -134,7 +134,7 @@ def byte_rows(
     made = np.empty(len(order), np.float32)
     count = 0
     for i in range(out.shape[0]):
-        _add_up(starts, columns, values, item_starts, item_users, item_values, order[begin + i], made)
+        _add_up(starts, columns, values, item_starts, item_users, item_values, np.int64(order[begin + i]), made)
         for j in range(out.shape[1]):
             value = made[order[j]]
             out[i, j] = np.uint8(min(value, np.float32(_MORE)))

@@ -13,15 +13,12 @@ Rows of the fixed side are worked on four at a time, which quarters the traffic 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from recctl.kernels.compile import F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32, OUT_F32_2D, VOID, kernel
+from recctl.kernels.compile import F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32, OUT_F32_2D, VOID, kernel, merged
 
 # Sums may be taken in any order; infinity and NaN keep their meaning.
 SUMS = {"contract", "reassoc", "nsz"}
-# A call of a compiled function hides from the compiler that arrays do not overlap, at half the speed.
-inlined = numba.njit(inline="always")
 # Fixed rows are copied together, as many as stay in the second-level cache: 512 kB of them.
 GATHERED = 1 << 17
 
@@ -47,7 +44,7 @@ def weigh(values, begin, n, terms, weights, aims):
         aims[i] = 0
 
 
-@inlined
+@merged
 def gather(columns, begin, end, fixed, first, last, out):
     """Copy columns `first..last` of the fixed rows of interactions `begin..end`, as many as `out` has rows for.
 
@@ -68,7 +65,7 @@ def gather(columns, begin, end, fixed, first, last, out):
     return filled
 
 
-@inlined
+@merged
 def add_scores(rows, n, at, x, scores):
     """`scores[at:at + n] += rows[:n] @ x`."""
     d = len(x)
@@ -86,7 +83,7 @@ def add_scores(rows, n, at, x, scores):
         scores[p + 3] += e
 
 
-@inlined
+@merged
 def _residuals(rows, n, at, weights, aims, scores, residual, squares):
     """`residual += (a - w score) v` and `squares += w v^2` over the rows."""
     d = len(residual)
@@ -101,7 +98,7 @@ def _residuals(rows, n, at, weights, aims, scores, residual, squares):
             squares[k] += wa * a * a + wb * b * b + wc * c * c + we * e * e
 
 
-@inlined
+@merged
 def _images(rows, n, at, weights, direction, wanted, images, out):
     """`images = v . direction`, and if wanted `out += w image v`; returns the sum of `w image^2`."""
     d = len(direction)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from recctl.kernels.compile import BOOL, F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32_2D, kernel
-from recctl.kernels.least_squares import GATHERED, SUMS, add_scores, gather, inlined, longest, objective, weigh
+from recctl.kernels.compile import BOOL, F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32_2D, kernel, merged
+from recctl.kernels.least_squares import GATHERED, SUMS, add_scores, gather, longest, objective, weigh
 
 
-@inlined
+@merged
 def solve_positive(matrix, x):
     """Solve `matrix @ y = x` in place by Cholesky: `x` becomes `y`. Only the lower triangle is read, and overwritten.
 
@@ -63,7 +63,7 @@ def solve_positive(matrix, x):
     return True
 
 
-@inlined
+@merged
 def _add_residuals(rows, n, at, weights, aims, scores, out):
     """`out += sum of (a - w score) v`."""
     for i in range(0, n, 4):
@@ -74,7 +74,7 @@ def _add_residuals(rows, n, at, weights, aims, scores, out):
             out[k] += a * rows[i, k] + b * rows[i + 1, k] + c * rows[i + 2, k] + e * rows[i + 3, k]
 
 
-@inlined
+@merged
 def _scale(rows, n, at, weights, scaled):
     """`scaled = w^(1/2) v`."""
     for i in range(n):
@@ -83,12 +83,13 @@ def _scale(rows, n, at, weights, scaled):
             scaled[i, k] = root * rows[i, k]
 
 
-@inlined
-def _solve_few(scaled, diagonal, step, matrix, image, roots):
-    """Solve for a step where there are fewer interactions than factors, by Woodbury's identity.
+@merged
+def _pose_few(scaled, diagonal, step, matrix, image, roots):
+    """The system to solve for a step where there are fewer interactions than factors, by Woodbury's identity.
 
     With `P = W^(1/2) V D^(-1/2)`, `(D + V' W V)^-1 = D^(-1/2) (I - P' (I + P P')^-1 P) D^(-1/2)`. `step` is the right
-    side and becomes the solution; `scaled` is `W^(1/2) V` and becomes `P`; the last three are room.
+    side and `scaled` is `W^(1/2) V`, which becomes `P`; the last three are for `I + P P'`, the system's right side, and
+    `D^(-1/2)`.
     """
     n, d = scaled.shape
     for k in range(d):
@@ -103,15 +104,18 @@ def _solve_few(scaled, diagonal, step, matrix, image, roots):
     np.dot(scaled, scaled.T, matrix)
     for i in range(n):
         matrix[i, i] += 1
-    if not solve_positive(matrix, image):
-        return False
+
+
+@merged
+def _step_of_few(scaled, step, image, roots):
+    """Make `step` the step, once `image` is what solves that system."""
+    n, d = scaled.shape
     for i in range(n):
         a = image[i]
         for k in range(d):
             step[k] -= a * scaled[i, k]
     for k in range(d):
         step[k] *= roots[k]
-    return True
 
 
 @kernel(FLOAT, I64, I32, F32, F32, F32_2D, F32, F32, OUT_F32_2D, INT, INT, INT, BOOL, fastmath=SUMS)
@@ -185,13 +189,14 @@ def blocks(starts, columns, values, terms, fixed, gram, reg, out, begin, end, si
                     matrix += np.dot(scaled[:filled].T, scaled[:filled])
                 at += filled
             if few:
-                solved = _solve_few(scaled[:n], diagonal[low:high], step, matrix, image[:n], roots)
+                _pose_few(scaled[:n], diagonal[low:high], step, matrix, image[:n], roots)
             else:
                 for k in range(width):
                     matrix[k, k] += diagonal[low + k]
-                solved = solve_positive(matrix, step)
-            if not solved:
+            if not solve_positive(matrix, image[:n] if few else step):
                 total = np.nan
+            elif few:
+                _step_of_few(scaled[:n], step, image[:n], roots)
             whole = filled >= n
             for k in range(width):
                 x[low + k] += step[k]

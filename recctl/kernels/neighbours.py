@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from recctl.kernels.compile import (
@@ -17,11 +16,30 @@ from recctl.kernels.compile import (
     OUT_I64,
     VOID,
     kernel,
+    merged,
 )
 
 
-# A call would count references to its arrays, at several times the cost of the work: hence `inline`.
-@numba.njit(inline="always")
+@merged
+def _sink(scores, items, size, score, item):
+    """Put an item in place of the root of a heap."""
+    at = 0
+    while 2 * at + 1 < size:
+        child = 2 * at + 1
+        other = child + 1
+        if other < size and (
+            scores[other] < scores[child] or (scores[other] == scores[child] and items[other] > items[child])
+        ):
+            child = other
+        if score < scores[child] or (score == scores[child] and item > items[child]):
+            break
+        scores[at], items[at] = scores[child], items[child]
+        at = child
+    scores[at], items[at] = score, item
+
+
+# A call would count references to its arrays, at several times the cost of the work.
+@merged
 def offer(scores, items, size, score, item):
     """Put an item into a heap of the best, its worst at the root, or not; returns the heap's new size.
 
@@ -39,20 +57,17 @@ def offer(scores, items, size, score, item):
         return size + 1
     if score < scores[0] or (score == scores[0] and item > items[0]):
         return size
-    at = 0  # in place of the root, down
-    while 2 * at + 1 < size:
-        child = 2 * at + 1
-        other = child + 1
-        if other < size and (
-            scores[other] < scores[child] or (scores[other] == scores[child] and items[other] > items[child])
-        ):
-            child = other
-        if score < scores[child] or (score == scores[child] and item > items[child]):
-            break
-        scores[at], items[at] = scores[child], items[child]
-        at = child
-    scores[at], items[at] = score, item
+    _sink(scores, items, size, score, item)
     return size
+
+
+@merged
+def put_in_order(scores, items, size):
+    """Make of a heap a list, the best first."""
+    for last in range(size - 1, 0, -1):
+        score, item = scores[last], items[last]
+        scores[last], items[last] = scores[0], items[0]
+        _sink(scores, items, last, score, item)
 
 
 @kernel(VOID, I64, I32, F32, I64, I32, F32, F32, BOOL, FLOAT, INT, OUT_I32_2D, OUT_F32_2D, OUT_I64)

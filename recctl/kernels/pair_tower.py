@@ -97,7 +97,7 @@ def _forward(users, items, first, n, upper, widths, key, dropout, hidden):
     """Outputs of the tower's layers for n pairs of the batch, from number `first`, in `hidden`."""
     first_bias = upper[: widths[0]]
     threshold, gain = np.uint32(dropout * 4294967296.0), np.float32(1 / (1 - dropout))
-    below = _rows(hidden, widths, 0, n)
+    below = _rows(hidden, widths, np.int64(0), n)
     for i in range(n):
         a, b, row = users.half[users.places[first + i]], items.half[items.places[first + i]], below[i]
         for k in range(len(row)):
@@ -140,7 +140,7 @@ def _backward(upper, widths, dropout, hidden, deltas, product, d_first, d_upper)
         np.dot(above.T, _rows(hidden, widths, at - 1, n), of_block)
         d_weights += of_block
         np.dot(above, weights, below)
-    _descend(d_first, _rows(hidden, widths, 0, n), gain, d_upper[: widths[0]])
+    _descend(d_first, _rows(hidden, widths, np.int64(0), n), gain, d_upper[: widths[0]])
 
 
 @inlined
@@ -262,7 +262,7 @@ def scores(weighed, items_gmf, user_halves, item_halves, upper, widths, out):
                     sums[i] += weight * row[i]
             if not n_out:
                 continue
-            below = _columns(hidden, widths, 0, n)
+            below = _columns(hidden, widths, np.int64(0), n)
             for k in range(len(below)):
                 of_user, row, into = user_halves[user, k], item_halves[k, begin : begin + n], below[k]
                 for i in range(n):

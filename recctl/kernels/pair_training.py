@@ -17,7 +17,7 @@ import numpy as np
 from numba import types
 
 from recctl.kernels import adam, pair_sides, pair_tower
-from recctl.kernels.compile import INT, OUT_F32, OUT_F32_2D, OUT_F64, OUT_I64, inlined, kernel
+from recctl.kernels.compile import INT, OUT_F32, OUT_F32_2D, OUT_F64, OUT_I64, inlined, kernel, merged
 from recctl.kernels.meeting import FREE, announce, hear, meet
 
 # What may be done.
@@ -89,7 +89,7 @@ def _share(rank, size, count):
     return range(rank * count // size, (rank + 1) * count // size)
 
 
-@inlined
+@merged
 def _compute(rank, size, board, settings, users, items, pairs):
     """The losses of a batch, and its gradients as far as they are the pairs' own."""
     n, n_parts = board[N], board[N_PARTS]
@@ -112,7 +112,7 @@ def _compute(rank, size, board, settings, users, items, pairs):
         )  # fmt: skip
 
 
-@inlined
+@merged
 def _add(rank, size, board, settings, users, items, pairs):
     """Add a factor times the gradients of the batch that was computed."""
     factor = np.float32(settings[FACTOR])
@@ -145,7 +145,7 @@ def _add(rank, size, board, settings, users, items, pairs):
         pairs.d_upper[k] += total * factor
 
 
-@inlined
+@merged
 def _step(rank, size, settings, moments):
     """A step of Adam."""
     rate, beta_1, beta_2, n_steps, epsilon = settings[ADAM : ADAM + 5]

@@ -20,7 +20,7 @@ from recctl.kernels.compile import (
     VOID,
     kernel,
 )
-from recctl.kernels.neighbours import offer
+from recctl.kernels.neighbours import offer, put_in_order
 
 # Below this part of its diagonal a pivot is rounding, or what leaving entries out did.
 _LEAST_PIVOT = 1e-4
@@ -69,12 +69,10 @@ def before(starts, columns, values, item_starts, item_users, item_values, norms,
         for t in range(n_touched):
             j = touched[t]
             size = offer(scores, best, size, abs(sums[j]) / norms[j], j)
-        by_item = np.argsort(best[:size])
-        by_score = np.argsort(-scores[by_item], kind="mergesort")
+        put_in_order(scores, best, size)
         for place in range(size):
-            j = best[by_item[by_score[place]]]
-            items[row, place] = j
-            dots[row, place] = sums[j]
+            items[row, place] = best[place]
+            dots[row, place] = sums[best[place]]
         found[row] = size
         for t in range(n_touched):
             sums[touched[t]] = 0

@@ -80,34 +80,20 @@ def _by_insertion(scores, items, best):
             best[row, at] = -np.inf
 
 
-@kernel(VOID, OUT_F32_2D, OUT_I32_2D, OUT_F32_2D)
-def _by_sorting(scores, items, best):
+def _by_sorting(scores: NDArray[np.float32], items: NDArray[np.int32], best: NDArray[np.float32]) -> None:
     n, k = scores.shape[1], items.shape[1]
     maxima = np.empty(-(-n // _CHUNK), np.float32)
-    codes = np.empty(n, np.int32)
-    negated = np.empty(n, np.float32)
-    for row in range(scores.shape[0]):
-        floor = np.float32(-np.inf)
-        if k < n:
-            values = scores[row]
-            if k <= len(maxima):
-                _chunk_maxima(scores, row, maxima)
-                values = maxima
-            floor = np.nextafter(np.partition(values, len(values) - k)[len(values) - k], np.float32(-np.inf))
-        count = 0
-        for j in range(n):
-            if scores[row, j] > floor:
-                codes[count] = j
-                negated[count] = -scores[row, j]
-                count += 1
-        order = np.argsort(negated[:count], kind="mergesort")
-        for at in range(k):
-            if at < count:
-                items[row, at] = codes[order[at]]
-                best[row, at] = -negated[order[at]]
-            else:
-                items[row, at] = -1
-                best[row, at] = -np.inf
+    for row, values in enumerate(scores):
+        among = values
+        if k <= len(maxima):
+            _chunk_maxima(scores, row, maxima)
+            among = maxima
+        least = np.partition(among, len(among) - k)[len(among) - k] if k < n else -np.inf
+        codes = np.flatnonzero((values >= least) & (values > -np.inf))
+        codes = codes[np.argsort(-values[codes], kind="stable")[:k]]
+        found = len(codes)
+        items[row, :found], best[row, :found] = codes, values[codes]
+        items[row, found:], best[row, found:] = -1, -np.inf
 
 
 def top_k(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
