@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import InteractionMatrix
 from recctl.data.splitting import HISTORY, PART_NAMES, TEST, TRAIN, VALIDATION, Split
-from recctl.kernels import moments
+from recctl.kernels import grouping, moments
 
 
 def leakage_report(split: Split, dataset: InteractionDataset) -> dict[str, Any]:
@@ -31,8 +31,9 @@ def leakage_report(split: Split, dataset: InteractionDataset) -> dict[str, Any]:
     Without timestamps the first four, and `first_moment`, are None.
     """
     parts = split.parts
-    users = _counts(parts, dataset.users, dataset.n_users)
-    items = _counts(parts, dataset.items, dataset.n_items)
+    users = grouping.count(parts, len(PART_NAMES), dataset.users, dataset.n_users)
+    items = grouping.count(parts, len(PART_NAMES), dataset.items, dataset.n_items)
+    sizes = users.sum(axis=1)
     there = np.flatnonzero(users.any(axis=1))
     held_out = [part for part in (VALIDATION, TEST) if part in there]
     duplicates = _duplicates(parts, dataset, held_out)
@@ -40,7 +41,7 @@ def leakage_report(split: Split, dataset: InteractionDataset) -> dict[str, Any]:
         "strategy": split.strategy,
         "parts": {
             PART_NAMES[part]: {
-                "interactions": int(users[part].sum()),
+                "interactions": int(sizes[part]),
                 "users": int((users[part] > 0).sum()),
                 "items": int((items[part] > 0).sum()),
             }
@@ -48,7 +49,7 @@ def leakage_report(split: Split, dataset: InteractionDataset) -> dict[str, Any]:
         },
         **{
             PART_NAMES[part]: {
-                **_times(parts, part, dataset),
+                **_times(parts, sizes, part, dataset),
                 "unseen_users": _unseen("users", users, part),
                 "unseen_items": _unseen("items", items, part),
                 "duplicates": duplicates[part],
@@ -90,12 +91,6 @@ def _facts(part: dict[str, Any], people_held_out: bool) -> list[str]:
     return facts
 
 
-def _counts(parts: NDArray[np.uint8], codes: NDArray[np.int32], n_codes: int) -> NDArray[np.int64]:
-    """How many interactions each user, or item, has in each part: shape `(n_parts, n_codes)`."""
-    n_parts = len(PART_NAMES)
-    return np.bincount(parts * np.int64(n_codes) + codes, minlength=n_parts * n_codes).reshape(n_parts, n_codes)
-
-
 def _unseen(name: str, counts: NDArray[np.int64], part: int) -> dict[str, float]:
     unseen = counts[part, counts[TRAIN] == 0]
     return {name: int((unseen > 0).sum()), **_part_of(unseen.sum(), counts[part].sum())}
@@ -105,7 +100,9 @@ def _part_of(count: int, total: int) -> dict[str, float]:
     return {"interactions": int(count), "share": float(count / total) if total else 0.0}
 
 
-def _times(parts: NDArray[np.uint8], part: int, dataset: InteractionDataset) -> dict[str, Any]:
+def _times(
+    parts: NDArray[np.uint8], sizes: NDArray[np.int64], part: int, dataset: InteractionDataset
+) -> dict[str, Any]:
     if dataset.timestamps is None:
         return dict.fromkeys(["first_moment", "train_later", "own_later", "border_ties", "own_ties"])
     known = [TRAIN, HISTORY, *([VALIDATION] if part == TEST else [])]
@@ -113,7 +110,6 @@ def _times(parts: NDArray[np.uint8], part: int, dataset: InteractionDataset) -> 
     first, (later, ties, own_later, own_ties) = moments.overlaps(
         parts, dataset.users, dataset.n_users, times, part, sum(1 << p for p in known)
     )
-    sizes = np.bincount(parts, minlength=len(PART_NAMES))
     return {
         "first_moment": first if dataset.timestamps.dtype.kind == "f" else int(first),
         "train_later": _part_of(later, sizes[TRAIN]),

@@ -27,8 +27,8 @@ I32_2D, I64_2D, F32_2D, U8_2D = (
 OUT_I32, OUT_I64, OUT_F32, OUT_F64, OUT_U8 = (
     _array(t, 1, readonly=False) for t in (types.int32, types.int64, types.float32, types.float64, types.uint8)
 )
-OUT_I32_2D, OUT_F32_2D, OUT_F64_2D, OUT_U8_2D = (
-    _array(t, 2, readonly=False) for t in (types.int32, types.float32, types.float64, types.uint8)
+OUT_I32_2D, OUT_I64_2D, OUT_F32_2D, OUT_F64_2D, OUT_U8_2D = (
+    _array(t, 2, readonly=False) for t in (types.int32, types.int64, types.float32, types.float64, types.uint8)
 )
 OUT_F32_3D = _array(types.float32, 3, readonly=False)
 INT, FLOAT, BOOL, VOID = types.int64, types.float64, types.boolean, types.void

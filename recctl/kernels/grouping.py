@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recctl.kernels.compile import I32, I64, INT, OUT_I32, OUT_I64, OUT_U8, VOID, kernel
+from recctl.kernels.compile import I32, I64, INT, OUT_I32, OUT_I64, OUT_I64_2D, OUT_U8, U8, VOID, kernel
 
 
 @kernel(VOID, I32, I64, OUT_I32, OUT_I32)
@@ -15,6 +15,12 @@ def _number(groups, order, counts, out):
     for row in order:
         out[row] = counts[groups[row]]
         counts[groups[row]] += 1
+
+
+@kernel(VOID, U8, I32, OUT_I64_2D)
+def _count(parts, groups, counts):
+    for row in range(len(parts)):
+        counts[parts[row], groups[row]] += 1
 
 
 @kernel(INT, I32, I32, INT, INT, OUT_I64, OUT_I64, OUT_U8)
@@ -27,6 +33,13 @@ def _peel(users, items, min_user, min_item, user_counts, item_counts, alive):
             item_counts[items[row]] -= 1
             removed += 1
     return removed
+
+
+def count(parts: NDArray[np.uint8], n_parts: int, groups: NDArray[np.int32], n_groups: int) -> NDArray[np.int64]:
+    """How many rows of each group are in each part, shape `(n_parts, n_groups)`."""
+    counts = np.zeros((n_parts, n_groups), np.int64)
+    _count(parts, groups, counts)
+    return counts
 
 
 def ascending(values: NDArray[Any]) -> NDArray[np.int64]:
