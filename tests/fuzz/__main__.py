@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from pkgutil import iter_modules
 
 _FOUND = Path("build/fuzz")
 
@@ -44,10 +42,8 @@ def main(arguments: list[str]) -> int:
 def _fuzz(name: str, seconds: str) -> None:
     import atheris
 
-    from recctl import kernels
+    import tests.fuzz.compiled  # noqa: F401
 
-    for module in iter_modules(kernels.__path__, "recctl.kernels."):  # numba can't compile what atheris makes of them
-        import_module(module.name)
     with atheris.instrument_imports(include=["recctl", "yaml", "zipfile", "json"]):
         from tests.fuzz.targets import MEGABYTES, SECONDS, corpus_of, feed
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import recctl
+import tests.fuzz.compiled  # noqa: F401
 from recctl import artifacts, experiment, export
 from recctl.artifacts import content_hash, plain_pickle
 from recctl.cli.runs import listing

@@ -18,7 +18,7 @@ from recctl.data.sources.careful import Columns, Skipped, read_carefully
 from recctl.data.sources.cells import as_array, in_seconds, is_fit, is_text, narrow, per_second
 from recctl.data.sources.faults import Faults
 from recctl.data.sources.options import ReadOptions
-from recctl.engines import map_threads, threads
+from recctl.engines import available_memory, in_words, map_threads, threads
 from recctl.errors import DataError
 
 _SUFFIXES = (".parquet", ".pq", ".parq")
@@ -47,17 +47,16 @@ def read_parquet(path: Path, options: ReadOptions) -> tuple[Columns, Skipped]:
     place = path.name
     try:
         dataset = _dataset(path)
-        n_rows = dataset.count_rows()
-        if not n_rows:
-            raise DataError(f"{place}: holds no rows")
         names = dataset.schema.names
         wanted = {role: names[at] for role, at in naming.find_columns(names, options.columns, place).items()}
+        n_rows = sum(_count_rows(fragment.metadata, wanted.values()) for fragment in dataset.get_fragments())
+        _require_some_that_fit(n_rows, len(wanted), place)
         types = {role: dataset.schema.field(name).type for role, name in wanted.items()}
         kinds = {role: _target(role, kind, options) for role, kind in types.items()}
         columns = _read_file(path, wanted, kinds, options) if path.is_file() and None not in kinds.values() else None
         if columns is None:
             table = dataset.to_table(columns=list(wanted.values())).rename_columns(list(wanted))
-            _require_rows(len(table), n_rows)
+            _require_rows(n_rows, len(table))
             columns = {role: _values(role, table[role], kinds[role], options) for role in wanted}
             if any(values is None for values in columns.values()):
                 raw = {role: table[role] for role in wanted}
@@ -118,7 +117,6 @@ def _read_file(
 
     metadata = pq.read_metadata(path)
     begins = np.cumsum([0, *(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))])
-    _require_rows(begins[-1], metadata.num_rows)
     short = {role for role, kind in kinds.items() if kind == pa.int64() and _fit_int32(metadata, role, wanted[role])}
     pieces = _pieces(metadata, wanted, kinds, short)
     count = Counter(role for role, _ in pieces)
@@ -130,12 +128,14 @@ def _read_file(
 
     def read(piece: tuple[str, NDArray[np.int64]]) -> Any:
         role, groups = piece
+        begin, end = begins[groups[0]], begins[groups[-1] + 1]
         distinct = [wanted[role]] if is_text(kinds[role]) else None
         with pq.ParquetFile(path, metadata=metadata, pre_buffer=True, read_dictionary=distinct) as file:
             column = file.read_row_groups(groups.tolist(), columns=[wanted[role]], use_threads=False).column(0)
+        _require_rows(end - begin, len(column))
         values = _values(role, column, kinds[role], options)
         if values is not None and role in whole:
-            whole[role][begins[groups[0]] : begins[groups[-1] + 1]] = values
+            whole[role][begin:end] = values
             return whole[role]
         return values
 
@@ -150,9 +150,31 @@ def _read_file(
     }
 
 
-def _require_rows(there: int, said: int) -> None:
+def _count_rows(metadata: Any, names: Collection[str]) -> int:
+    """The rows of a file that is of one mind about them: Arrow makes room for as many as any of it says."""
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    _require_rows(metadata.num_rows, sum(group.num_rows for group in groups))
+    leaves = _leaves(metadata)
+    for leaf in (leaves[name] for name in names if name in leaves):  # not in folders' names, nor nested
+        for group in groups:
+            _require_rows(group.num_rows, group.column(leaf).num_values)
+    return int(metadata.num_rows)
+
+
+def _require_rows(said: int, there: int) -> None:
     if there != said:
-        raise pa.ArrowInvalid(f"row groups hold {there} rows, the file says {said}")
+        raise pa.ArrowInvalid(f"{said} rows are announced, {there} are there")
+
+
+def _require_some_that_fit(n_rows: int, n_columns: int, place: str) -> None:
+    if n_rows <= 0:
+        raise DataError(f"{place}: holds no rows")
+    needed, there = 4 * n_columns * n_rows, available_memory()  # 32 bits a value are the least
+    if needed > there:
+        raise DataError(
+            f"{place}: {n_rows:,} rows need more than {in_words(needed)} of memory, {in_words(there)} are available; "
+            "read a part of the file, or on a larger machine"
+        )
 
 
 def _fit_int32(metadata: Any, role: str, name: str) -> bool:

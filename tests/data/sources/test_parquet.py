@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -136,6 +137,23 @@ def test_parquet_is_known_by_its_content(store):
 def test_bad_columns_and_values_are_named(store, columns, message):
     with pytest.raises(DataError, match=message):
         read(store(**columns))
+
+
+def test_more_rows_than_memory_holds_are_refused(store, monkeypatch):
+    path = store(user=np.arange(10_000), item=np.arange(10_000))
+    monkeypatch.setenv("RECCTL_MEMORY", "79000")
+    with pytest.raises(DataError, match=r"x\.parquet: 10,000 rows need more than 80.0 kB of memory, 79.0 kB are"):
+        read(path)
+    monkeypatch.setenv("RECCTL_MEMORY", "80000")
+    assert len(read(path).frame) == 10_000
+
+
+def test_row_groups_that_announce_more_rows_than_they_hold_are_refused(store):
+    corpus = Path(__file__).parents[2] / "fuzz" / "corpus" / "parquet"
+    with pytest.raises(DataError, match="2 rows are announced, 33406514814 are there"):
+        read(corpus / "too-many-rows.parquet")
+    with pytest.raises(DataError, match="3 rows are announced, 0 are there"):
+        read(corpus / "fewer-values.parquet")
 
 
 def test_text_ids_of_digits_stay_text(store):
