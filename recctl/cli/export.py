@@ -66,7 +66,7 @@ def export(
         return _list()
     if checked is not None:
         manifest = library.verify_export(checked)
-        console.say(f"{checked}: whole: {manifest['format']} of {manifest['run_id'] or manifest['model']['name']}")
+        console.say(f"{checked}: whole: {manifest['format']} of {manifest['run_id'] or manifest['model'].get('name')}")
         return console.document({"path": str(checked), "status": "whole", "manifest": manifest})
     if run_id is None or format_name is None:
         raise ConfigError("name a RUN and a --format; --list shows the formats")

@@ -70,11 +70,11 @@ def read(folder: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path}: not the manifest of a recctl export")
     if there > _VERSION:
         raise ArtifactError(f"{path}: manifest version {there}; this recctl reads {_VERSION}; upgrade recctl")
-    kinds = {"format": str, "format_version": int, "options": dict, "facts": dict, "files": dict}
+    kinds = {"format": str, "format_version": int, "model": dict, "options": dict, "facts": dict, "files": dict}
     wrong = [name for name, kind in kinds.items() if not isinstance(manifest.get(name), kind)]
     if wrong:
         raise ArtifactError(f"{path}: damaged: no {', '.join(wrong)}")
-    return dict(manifest)
+    return {"run_id": None, **manifest}
 
 
 def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -94,7 +94,10 @@ def verify_export(path: str | Path) -> dict[str, Any]:
     require_extra(cls)
     with progress.task(f"Verifying {path.name}"):
         _manifest.check_files(path, manifest)
-        cls.verify(path, manifest)
+        try:
+            cls.verify(path, manifest)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"{path}: {_manifest.MANIFEST} is not one of {cls.name}: {error!r}") from error
     return manifest
 
 

@@ -61,7 +61,7 @@ def _files(run: Run) -> Iterator[Fault]:
     for name, recorded in run.metadata.get("files", {}).items():
         if run.status != "complete" and name != "config.yaml":
             continue
-        if not (run.path / name).exists():
+        if not (run.path / name).is_file():
             yield Fault(name, "missing")
         elif _sha256(run.path / name) != recorded:
             yield Fault(name, "was changed or damaged (its hash differs)")

@@ -195,7 +195,7 @@ def test_files_too_few_and_too_many_are_found(tmp_path: Path) -> None:
         ("[]", "not the manifest of a recctl export"),
         ('{"recctl_export": true}', "not the manifest of a recctl export"),
         ('{"recctl_export": 99}', "manifest version 99; this recctl reads 1; upgrade recctl"),
-        ('{"recctl_export": 1, "format": 3}', "damaged: no format, format_version, options, facts, files"),
+        ('{"recctl_export": 1, "format": 3}', "damaged: no format, format_version, model, options, facts, files"),
     ],
 )
 def test_a_manifest_that_is_none_is_refused(tmp_path: Path, content: str | None, said: str) -> None:
@@ -203,6 +203,13 @@ def test_a_manifest_that_is_none_is_refused(tmp_path: Path, content: str | None,
         (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(ArtifactError, match=said):
         verify_export(tmp_path)
+
+
+def test_a_manifest_that_lacks_what_its_format_needs_is_refused(tmp_path: Path) -> None:
+    done = export_model(fitted("als"), "recommendations", tmp_path / "out")
+    _edit(done.path, options={})
+    with pytest.raises(ArtifactError, match=r"manifest.json is not one of recommendations: KeyError\('file_format'\)"):
+        verify_export(done.path)
 
 
 def test_an_export_of_a_newer_format_is_refused(tmp_path: Path) -> None:
