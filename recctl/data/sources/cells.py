@@ -117,7 +117,7 @@ def as_array(column: pa.ChunkedArray) -> NDArray[Any]:
 
 def narrow(values: NDArray[Any]) -> NDArray[Any]:
     """Ids as int32 where they all fit."""
-    fit = len(values) and _INT32.min <= values.min() and values.max() <= _INT32.max
+    fit = not len(values) or (_INT32.min <= values.min() and values.max() <= _INT32.max)
     return values.astype(np.int32) if fit else values
 
 

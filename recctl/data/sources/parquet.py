@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,10 @@ from recctl.errors import DataError
 
 _SUFFIXES = (".parquet", ".pq", ".parq")
 _MAGIC = b"PAR1"
-_INT32 = np.iinfo(np.int32)
+# Rows that are read in one go, at least, where there are many.
+_PIECE = 1 << 20
+# Rows that a byte of a file may stand for: more than any that holds distinct pairs of users and items needs.
+_MOST_IN_BYTE = 1000
 
 
 def is_parquet(path: Path) -> bool:
@@ -49,7 +51,7 @@ def read_parquet(path: Path, options: ReadOptions) -> tuple[Columns, Skipped]:
         dataset = _dataset(path)
         names = dataset.schema.names
         wanted = {role: names[at] for role, at in naming.find_columns(names, options.columns, place).items()}
-        n_rows = sum(_count_rows(fragment.metadata, wanted.values()) for fragment in dataset.get_fragments())
+        n_rows = sum(map(_count_rows, dataset.get_fragments()))
         _require_some_that_fit(n_rows, len(wanted), place)
         types = {role: dataset.schema.field(name).type for role, name in wanted.items()}
         kinds = {role: _target(role, kind, options) for role, kind in types.items()}
@@ -108,23 +110,24 @@ def _read_file(
 ) -> Columns | None:
     """A single file's columns, on all threads; None where a value needs a closer look.
 
-    Arrow gives a column in many pieces that have to be copied to be one array, or reads it on one thread. Here a column
-    is read in one piece, which is used as it is, unless it alone would keep a thread longer than its share, or holds
-    ids: these are read a row group at a time into an array of int32, if the file says that they fit, and text as the
-    places of its distinct values.
+    Arrow gives a column in many pieces that have to be copied to be one array, or reads it on one thread. Here some row
+    groups of a column are read at a time: numbers into one array, which is of 32 bits for ids until one does not fit,
+    and text as the places of its distinct values. What the file says of its columns would tell before, but pyarrow ends
+    the process where that is damaged.
     """
     import pyarrow.parquet as pq
 
     metadata = pq.read_metadata(path)
-    begins = np.cumsum([0, *(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))])
-    short = {role for role, kind in kinds.items() if kind == pa.int64() and _fit_int32(metadata, role, wanted[role])}
-    pieces = _pieces(metadata, wanted, kinds, short)
-    count = Counter(role for role, _ in pieces)
+    n_rows, groups = metadata.num_rows, np.arange(metadata.num_row_groups)
+    begins = np.cumsum([0, *(metadata.row_group(group).num_rows for group in groups.tolist())])
+    parts = np.array_split(groups, min(len(groups), max(16 * threads(), n_rows // _PIECE)))
+    ids = {role for role, kind in kinds.items() if kind == pa.int64() and role != TIMESTAMP}
     whole = {
-        role: np.empty(metadata.num_rows, np.int32 if role in short else kinds[role].to_pandas_dtype())
-        for role in wanted
-        if (count[role] > 1 or role in short) and not is_text(kinds[role])
+        role: np.empty(n_rows, np.int32 if role in ids else kind.to_pandas_dtype())
+        for role, kind in kinds.items()
+        if not is_text(kind) and (role in ids or len(parts) > 1)
     }
+    wide: set[str] = set()
 
     def read(piece: tuple[str, NDArray[np.int64]]) -> Any:
         role, groups = piece
@@ -134,30 +137,48 @@ def _read_file(
             column = file.read_row_groups(groups.tolist(), columns=[wanted[role]], use_threads=False).column(0)
         _require_rows(end - begin, len(column))
         values = _values(role, column, kinds[role], options)
-        if values is not None and role in whole:
+        if values is None or role not in whole:
+            return values
+        if role in ids:
+            values = narrow(values)
+        if values.itemsize > whole[role].itemsize:
+            wide.add(role)
+        else:
             whole[role][begin:end] = values
-            return whole[role]
-        return values
+        return whole[role]
 
-    parts: dict[str, list[Any]] = {role: [] for role in wanted}
-    for (role, _), values in zip(pieces, map_threads(read, pieces), strict=True):
-        if values is None:
-            return None
-        parts[role].append(values)
-    return {
-        role: pa.chunked_array([c for part in parts[role] for c in part.chunks]) if is_text(kind) else parts[role][0]
-        for role, kind in kinds.items()
-    }
+    def read_all(roles: Iterable[str]) -> dict[str, list[Any]] | None:
+        pieces = [(role, part) for role in roles for part in parts]
+        found: dict[str, list[Any]] = {role: [] for role, _ in pieces}
+        for (role, _), values in zip(pieces, map_threads(read, pieces), strict=True):
+            if values is None:
+                return None
+            found[role].append(values)
+        return found
+
+    columns = read_all(sorted(wanted, key=lambda role: not is_text(kinds[role])))  # text takes longest
+    if columns is None:
+        return None
+    whole |= {role: np.empty(n_rows, np.int64) for role in wide}
+    columns |= read_all(wide) or {}
+    return {role: _joined(columns[role]) for role in wanted}
 
 
-def _count_rows(metadata: Any, names: Collection[str]) -> int:
-    """The rows of a file that is of one mind about them: Arrow makes room for as many as any of it says."""
-    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-    _require_rows(metadata.num_rows, sum(group.num_rows for group in groups))
-    leaves = _leaves(metadata)
-    for leaf in (leaves[name] for name in names if name in leaves):  # not in folders' names, nor nested
-        for group in groups:
-            _require_rows(group.num_rows, group.column(leaf).num_values)
+def _joined(parts: list[Any]) -> Any:
+    """Text piece after piece; numbers are in one array already."""
+    if isinstance(parts[0], pa.ChunkedArray):
+        return pa.chunked_array([chunk for part in parts for chunk in part.chunks])
+    return parts[0]
+
+
+def _count_rows(file: Any) -> int:
+    """The rows of a file that is of one mind about them, and not too small: Arrow makes room for as many as it says."""
+    metadata, size = file.metadata, Path(file.path).stat().st_size
+    _require_rows(
+        metadata.num_rows, sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+    )
+    if metadata.num_rows > _MOST_IN_BYTE * size:
+        raise pa.ArrowInvalid(f"{metadata.num_rows} rows are announced, in {size} bytes")
     return int(metadata.num_rows)
 
 
@@ -175,44 +196,6 @@ def _require_some_that_fit(n_rows: int, n_columns: int, place: str) -> None:
             f"{place}: {n_rows:,} rows need more than {in_words(needed)} of memory, {in_words(there)} are available; "
             "read a part of the file, or on a larger machine"
         )
-
-
-def _fit_int32(metadata: Any, role: str, name: str) -> bool:
-    """Whether a column holds ids that are all int32, by what the file says of its row groups."""
-    if role == TIMESTAMP:
-        return False
-    leaf = _leaves(metadata)[name]
-    told = [metadata.row_group(group).column(leaf).statistics for group in range(metadata.num_row_groups)]
-    return all(
-        each is not None and each.has_min_max and _INT32.min <= int(each.min) and int(each.max) <= _INT32.max
-        for each in told
-    )
-
-
-def _leaves(metadata: Any) -> dict[str, int]:
-    return {metadata.schema.column(leaf).path: leaf for leaf in range(metadata.num_columns)}
-
-
-def _pieces(
-    metadata: Any, wanted: Mapping[str, str], kinds: Mapping[str, pa.DataType], short: Collection[str]
-) -> list[tuple[str, NDArray[np.int64]]]:
-    """Each role with the row groups to read in one go; the largest columns first, their pieces in order."""
-    leaves = _leaves(metadata)
-    groups = np.arange(metadata.num_row_groups)
-    sizes = {
-        role: sum(metadata.row_group(int(group)).column(leaves[name]).total_uncompressed_size for group in groups)
-        for role, name in wanted.items()
-    }
-    share = max(1, sum(sizes.values()) / threads())
-    # Text is never copied to one array, and decodes faster in small pieces. A damaged file may say that a column takes
-    # no bytes, or less: what is in it will tell.
-    counts = {role: 16 * threads() if is_text(kinds[role]) else max(1, -int(-sizes[role] // share)) for role in wanted}
-    counts |= dict.fromkeys(short, len(groups))
-    return [
-        (role, part)
-        for role in sorted(wanted, key=lambda role: -sizes[role])
-        for part in np.array_split(groups, min(len(groups), counts[role]))
-    ]
 
 
 def _values(role: str, column: pa.ChunkedArray, kind: pa.DataType | None, options: ReadOptions) -> Any:

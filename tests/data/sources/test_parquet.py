@@ -156,6 +156,37 @@ def test_row_groups_that_announce_more_rows_than_they_hold_are_refused(store):
         read(corpus / "fewer-values.parquet")
 
 
+def test_a_file_whose_figures_of_a_column_are_damaged_is_read_or_refused():
+    """pyarrow ends the process when it is asked for them."""
+    corpus = Path(__file__).parents[2] / "fuzz" / "corpus" / "parquet"
+    with pytest.raises(DataError, match=r"histogram\.parquet: can't be read: .*histogram"):
+        read(corpus / "histogram.parquet")
+
+
+@pytest.mark.parametrize("last", [2**31 - 1, 2**31, -(2**31), -(2**31) - 1])
+@pytest.mark.parametrize("statistics", [True, False])
+def test_ids_are_of_32_bits_until_one_does_not_fit(tmp_path, last, statistics):
+    users = np.r_[np.arange(4999), last]
+    path = tmp_path / "x.parquet"
+    table = pa.table({"user": users, "item": users[::-1]})
+    pq.write_table(table, path, row_group_size=1000, write_statistics=statistics)
+    columns = read(path).columns
+    assert columns["user_id"].dtype == (np.int32 if -(2**31) <= last < 2**31 else np.int64)
+    np.testing.assert_array_equal(columns["user_id"], users)
+    np.testing.assert_array_equal(columns["item_id"], users[::-1])
+
+
+def test_empty_row_groups_change_nothing(tmp_path):
+    path = tmp_path / "x.parquet"
+    table = pa.table({"user": [1, 2], "item": [3, 4]})
+    with pq.ParquetWriter(path, table.schema) as writer:
+        for part in (table[:0], table[:1], table[:0], table[1:]):
+            writer.write_table(part)
+    columns = read(path).columns
+    assert columns["user_id"].dtype == np.int32
+    assert columns["item_id"].tolist() == [3, 4]
+
+
 def test_text_ids_of_digits_stay_text(store):
     assert read(store(user=["1", "2"], item=["7", "8"])).frame["user_id"].tolist() == ["1", "2"]
     careful = read(store(user=["1", None, "2"], item=["7", "8", "9"]), bad_rows="skip").frame
