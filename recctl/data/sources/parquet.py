@@ -156,7 +156,8 @@ def _read_file(
             found[role].append(values)
         return found
 
-    columns = read_all(sorted(wanted, key=lambda role: not is_text(kinds[role])))  # text takes longest
+    longest_first = sorted(wanted, key=lambda role: (not is_text(kinds[role]), role != TIMESTAMP))
+    columns = read_all(longest_first)
     if columns is None:
         return None
     whole |= {role: np.empty(n_rows, np.int64) for role in wide}
