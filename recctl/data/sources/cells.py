@@ -117,8 +117,12 @@ def as_array(column: pa.ChunkedArray) -> NDArray[Any]:
 
 def narrow(values: NDArray[Any]) -> NDArray[Any]:
     """Ids as int32 where they all fit."""
-    fit = not len(values) or (_INT32.min <= values.min() and values.max() <= _INT32.max)
-    return values.astype(np.int32) if fit else values
+    return values.astype(np.int32) if fit_int32(values) else values
+
+
+def fit_int32(values: NDArray[Any]) -> bool:
+    """Whether whole numbers are all within 32 bits."""
+    return not len(values) or bool(_INT32.min <= values.min() and values.max() <= _INT32.max)
 
 
 def per_second(kind: pa.DataType, options: ReadOptions) -> int:

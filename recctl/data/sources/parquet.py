@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from recctl.data.columns import RATING, TIMESTAMP
 from recctl.data.sources import naming
 from recctl.data.sources.careful import Columns, Skipped, read_carefully
-from recctl.data.sources.cells import as_array, in_seconds, is_fit, is_text, narrow, per_second
+from recctl.data.sources.cells import as_array, fit_int32, in_seconds, is_fit, is_text, narrow, per_second
 from recctl.data.sources.faults import Faults
 from recctl.data.sources.options import ReadOptions
 from recctl.engines import available_memory, in_words, map_threads, threads
@@ -139,9 +139,7 @@ def _read_file(
         values = _values(role, column, kinds[role], options)
         if values is None or role not in whole:
             return values
-        if role in ids:
-            values = narrow(values)
-        if values.itemsize > whole[role].itemsize:
+        if whole[role].dtype == np.int32 and not fit_int32(values):
             wide.add(role)
         else:
             whole[role][begin:end] = values
