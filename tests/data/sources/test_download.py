@@ -18,7 +18,8 @@ from tests.data.sources.server import Behaviour, serving
 def archive_of(size=600_000, seed=0):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("data.bin", np.random.default_rng(seed).bytes(size))
+        # Of a fixed date: names of tests must be the same in processes that collect them at different moments.
+        archive.writestr(zipfile.ZipInfo("data.bin"), np.random.default_rng(seed).bytes(size))
     return buffer.getvalue()
 
 
