@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import textwrap
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -55,7 +54,6 @@ def recipe(heading: str) -> str:
     return textwrap.dedent("\n".join(lines[:end]))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="paths")
 def test_the_recipes_work_as_written(recctl: Any, workdir: Path, package: Any) -> None:
     package("metrics", "first_hit", recipe("A metric"), "FIRST_HIT")
     package("sources", "clicks", recipe("A source"), "read")

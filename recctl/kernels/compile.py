@@ -76,8 +76,8 @@ event.register("numba:compile", _Told())
 # compiled both than in those that read them from the cache, and sums in another order.
 inlined = partial(numba.njit, forceinline=True, error_model="numpy")
 
-# In the kernel's source, and not compiled for itself: what is called from one place takes half the time, and the
-# compiler sees which arrays do not overlap. The kernel's `fastmath` holds for it.
+# In the kernel's source, and not compiled for itself, which takes half the time where it is called from one place; and
+# the compiler sees which arrays do not overlap. The kernel's `fastmath` holds for it.
 merged = numba.njit(inline="always")
 
 # Compiled once for all places it is called from: what computes the same however it is compiled, since it only copies,

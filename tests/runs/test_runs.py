@@ -67,7 +67,7 @@ def test_a_run_whose_process_is_gone_has_died(tmp_path: Path) -> None:
     assert Run.open(run.path).metadata["error"] == "why"
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.skipif(os.name != "posix", reason="the Ctrl-C of POSIX")
 def test_ctrl_c_in_the_midst_of_writing_the_split_is_nothing_but_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
