@@ -24,7 +24,7 @@ _SUFFIXES = (".parquet", ".pq", ".parq")
 _MAGIC = b"PAR1"
 # Rows that are read in one go, at least, where there are many.
 _PIECE = 1 << 20
-# Rows that a byte of a file may stand for: more than any that holds distinct pairs of users and items needs.
+# Rows that a byte of a file may stand for. One pair nine million times over, packed by zstd, comes to 109.
 _MOST_IN_BYTE = 1000
 
 
@@ -51,11 +51,14 @@ def read_parquet(path: Path, options: ReadOptions) -> tuple[Columns, Skipped]:
         dataset = _dataset(path)
         names = dataset.schema.names
         wanted = {role: names[at] for role, at in naming.find_columns(names, options.columns, place).items()}
-        n_rows = sum(map(_count_rows, dataset.get_fragments()))
+        files = list(dataset.get_fragments())
+        n_rows = sum(map(_count_rows, files))
         _require_some_that_fit(n_rows, len(wanted), place)
         types = {role: dataset.schema.field(name).type for role, name in wanted.items()}
         kinds = {role: _target(role, kind, options) for role, kind in types.items()}
-        columns = _read_file(path, wanted, kinds, options) if path.is_file() and None not in kinds.values() else None
+        columns = (
+            _read_file(files[0], wanted, kinds, options) if path.is_file() and None not in kinds.values() else None
+        )
         if columns is None:
             table = dataset.to_table(columns=list(wanted.values())).rename_columns(list(wanted))
             _require_rows(n_rows, len(table))
@@ -106,7 +109,7 @@ def _target(role: str, kind: pa.DataType, options: ReadOptions) -> pa.DataType |
 
 
 def _read_file(
-    path: Path, wanted: Mapping[str, str], kinds: Mapping[str, pa.DataType], options: ReadOptions
+    file: Any, wanted: Mapping[str, str], kinds: Mapping[str, pa.DataType], options: ReadOptions
 ) -> Columns | None:
     """A single file's columns, on all threads; None where a value needs a closer look.
 
@@ -117,7 +120,7 @@ def _read_file(
     """
     import pyarrow.parquet as pq
 
-    metadata = pq.read_metadata(path)
+    path, metadata = file.path, file.metadata
     n_rows, groups = metadata.num_rows, np.arange(metadata.num_row_groups)
     begins = np.cumsum([0, *(metadata.row_group(group).num_rows for group in groups.tolist())])
     parts = np.array_split(groups, min(len(groups), max(16 * threads(), n_rows // _PIECE)))
@@ -133,8 +136,8 @@ def _read_file(
         role, groups = piece
         begin, end = begins[groups[0]], begins[groups[-1] + 1]
         distinct = [wanted[role]] if is_text(kinds[role]) else None
-        with pq.ParquetFile(path, metadata=metadata, pre_buffer=True, read_dictionary=distinct) as file:
-            column = file.read_row_groups(groups.tolist(), columns=[wanted[role]], use_threads=False).column(0)
+        with pq.ParquetFile(path, metadata=metadata, pre_buffer=True, read_dictionary=distinct) as opened:
+            column = opened.read_row_groups(groups.tolist(), columns=[wanted[role]], use_threads=False).column(0)
         _require_rows(end - begin, len(column))
         values = _values(role, column, kinds[role], options)
         if values is None or role not in whole:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recctl.data.sources import ReadOptions
+from recctl.data.sources import ReadOptions, parquet
 from recctl.data.sources.files import read_file
 from recctl.errors import DataError
 
@@ -148,7 +148,7 @@ def test_more_rows_than_memory_holds_are_refused(store, monkeypatch):
     assert len(read(path).frame) == 10_000
 
 
-def test_row_groups_that_announce_more_rows_than_they_hold_are_refused(store):
+def test_row_groups_that_announce_more_rows_than_they_hold_are_refused():
     corpus = Path(__file__).parents[2] / "fuzz" / "corpus" / "parquet"
     with pytest.raises(DataError, match="2 rows are announced, 33406514814 are there"):
         read(corpus / "too-many-rows.parquet")
@@ -156,7 +156,16 @@ def test_row_groups_that_announce_more_rows_than_they_hold_are_refused(store):
         read(corpus / "fewer-values.parquet")
 
 
-def test_a_file_whose_figures_of_a_column_are_damaged_is_read_or_refused():
+def test_more_rows_than_bytes_can_hold_are_refused(store, monkeypatch):
+    n = 1_000_000
+    path = store(user=np.zeros(n, int), item=np.zeros(n, int))
+    assert len(read(path).frame) == n
+    monkeypatch.setattr(parquet, "_MOST_IN_BYTE", n // path.stat().st_size)
+    with pytest.raises(DataError, match=rf"x\.parquet: can't be read: {n} rows are announced, in \d+ bytes"):
+        read(path)
+
+
+def test_a_file_whose_figures_of_a_column_are_damaged_is_refused():
     """pyarrow ends the process when it is asked for them."""
     corpus = Path(__file__).parents[2] / "fuzz" / "corpus" / "parquet"
     with pytest.raises(DataError, match=r"histogram\.parquet: can't be read: .*histogram"):
