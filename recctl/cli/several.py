@@ -17,10 +17,10 @@ def called(arguments: list[str], call: Callable[[], Any]) -> Any:
         ConfigError: The verb fits nothing that could be shared.
     """
     from recctl import engines
-    from recctl.engines import processes
+    from recctl.engines import torch_distributed
     from recctl.errors import ConfigError
 
-    rank, world = processes.started()
+    rank, world = torch_distributed.started()
     if world == 1:
         return call()
     if arguments[:1] and arguments[0] not in _VERBS:
@@ -30,10 +30,10 @@ def called(arguments: list[str], call: Callable[[], Any]) -> Any:
     if "RECCTL_THREADS" not in os.environ:  # those of a machine divide its processors
         engines.set_threads(max(1, engines.threads() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     if rank == 0:
-        with processes.leading():
+        with torch_distributed.leading():
             return call()
     from recctl import experiment
 
     experiment.assist()
-    processes.leave()
+    torch_distributed.leave()
     return 0

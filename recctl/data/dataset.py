@@ -17,7 +17,7 @@ from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
 from recctl.engines import map_threads
 from recctl.errors import DataError
-from recctl.kernels import grouping
+from recctl.kernels import group_by
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -102,7 +102,7 @@ class InteractionDataset:
     def _keep_core(self, min_user: int, min_item: int) -> None:
         if min_user <= 1 and min_item <= 1:
             return
-        kept = grouping.core(self.users, self.items, self.n_users, self.n_items, min_user, min_item)
+        kept = group_by.core(self.users, self.items, self.n_users, self.n_items, min_user, min_item)
         if not kept.any():
             raise DataError(
                 f"min_user_interactions={min_user} and min_item_interactions={min_item} leave nothing of {len(self):,} "

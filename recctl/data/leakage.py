@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import InteractionMatrix
 from recctl.data.splitting import HISTORY, PART_NAMES, TEST, TRAIN, VALIDATION, Split
-from recctl.kernels import grouping, moments
+from recctl.kernels import group_by, time_overlap
 
 
 def leakage_report(split: Split, dataset: InteractionDataset) -> dict[str, Any]:
@@ -31,8 +31,8 @@ def leakage_report(split: Split, dataset: InteractionDataset) -> dict[str, Any]:
     Without timestamps the first four, and `first_moment`, are None.
     """
     parts = split.parts
-    users = grouping.count(parts, len(PART_NAMES), dataset.users, dataset.n_users)
-    items = grouping.count(parts, len(PART_NAMES), dataset.items, dataset.n_items)
+    users = group_by.count(parts, len(PART_NAMES), dataset.users, dataset.n_users)
+    items = group_by.count(parts, len(PART_NAMES), dataset.items, dataset.n_items)
     sizes = users.sum(axis=1)
     there = np.flatnonzero(users.any(axis=1))
     held_out = [part for part in (VALIDATION, TEST) if part in there]
@@ -107,7 +107,7 @@ def _times(
         return dict.fromkeys(["first_moment", "train_later", "own_later", "border_ties", "own_ties"])
     known = [TRAIN, HISTORY, *([VALIDATION] if part == TEST else [])]
     times = dataset.timestamps.astype(np.float64)
-    first, (later, ties, own_later, own_ties) = moments.overlaps(
+    first, (later, ties, own_later, own_ties) = time_overlap.overlaps(
         parts, dataset.users, dataset.n_users, times, part, sum(1 << p for p in known)
     )
     return {

@@ -18,7 +18,7 @@ from recctl.data.arguments import checked
 from recctl.data.matrix import Int32Array
 from recctl.data.vocabulary import Vocabulary
 from recctl.errors import ConfigError, DataError
-from recctl.kernels import grouping
+from recctl.kernels import group_by
 from recctl.rng import stream
 from recctl.suggest import did_you_mean
 
@@ -40,7 +40,7 @@ def filter_by_interaction_count(
     """
     users, n_users = _codes(df, columns.USER)
     items, n_items = _codes(df, columns.ITEM)
-    return df[grouping.core(users, items, n_users, n_items, min_user_interactions, min_item_interactions)]
+    return df[group_by.core(users, items, n_users, n_items, min_user_interactions, min_item_interactions)]
 
 
 @checked
@@ -95,8 +95,8 @@ def drop_duplicates(df: pd.DataFrame, keep: Literal["last", "first", "sum", "mea
     """
     users, _ = _codes(df, columns.USER)
     items, n_items = _codes(df, columns.ITEM)
-    order = grouping.ascending(_timestamps(df)) if columns.TIMESTAMP in df.columns else None
-    rows, begins = grouping.pairs(users, items, n_items, order)
+    order = group_by.ascending(_timestamps(df)) if columns.TIMESTAMP in df.columns else None
+    rows, begins = group_by.pairs(users, items, n_items, order)
     lengths = np.diff(begins, append=len(rows))
     kept = rows[begins if keep == "first" else begins + lengths - 1]
     mask = np.zeros(len(df), bool)

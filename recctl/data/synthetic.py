@@ -17,7 +17,7 @@ from recctl.data.arguments import checked
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array
 from recctl.engines import map_threads
 from recctl.errors import ConfigError
-from recctl.kernels import walking
+from recctl.kernels import synthetic_sampling
 from recctl.progress import track
 from recctl.rng import stream
 
@@ -117,7 +117,7 @@ def generate(
         users = np.repeat(np.arange(first, last, dtype=np.int32), np.diff(people.starts[first : last + 1]))
         times = _times(people, first, last, users, rng)
         items = np.empty(len(users), np.int32)
-        walking.walk(
+        synthetic_sampling.walk(
             people.starts[first : last + 1] - people.starts[first],
             people.main[first:last],
             people.second[first:last],

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recctl.data.matrix import Int32Array
 from recctl.errors import DataError
-from recctl.kernels import encoding
+from recctl.kernels import factorize
 
 MAX_CODES = 2**31 - 1
 
@@ -104,7 +104,7 @@ def _encode_integers(ids: NDArray[Any]) -> tuple[NDArray[np.int64], Int32Array]:
         return ids.astype(np.int64), np.empty(0, np.int32)
     low, high = int(ids.min()), int(ids.max())
     if high - low < max(4 * len(ids), 1 << 20):  # else the table over the range would dwarf the data
-        return encoding.encode_dense(ids, low, high)
+        return factorize.encode_dense(ids, low, high)
     codes, distinct = pd.factorize(ids)
     order = np.argsort(distinct)
     return distinct[order].astype(np.int64), _inverse(order)[codes]

@@ -130,7 +130,7 @@ def opened(config: EngineConfig | None) -> Iterator[Any]:
         with using(_LOCAL):
             yield _LOCAL
         return
-    from recctl.engines.on_ray import connected
+    from recctl.engines.ray_engine import connected
 
     with connected(config) as engine, using(engine):
         yield engine

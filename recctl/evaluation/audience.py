@@ -12,7 +12,7 @@ from recctl.data import columns
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
 from recctl.errors import DataError
-from recctl.kernels import relevance
+from recctl.kernels import hit_flags
 from recctl.models import tables
 from recctl.models.base import Recommender
 
@@ -157,7 +157,7 @@ def _group(
     theirs = InteractionMatrix(theirs.starts, item_codes[theirs.columns], theirs.values[:0], seen.n_columns)
     known = _keep(theirs, theirs.columns >= 0)
     is_seen = np.empty(known.nnz, np.uint8)
-    relevance.contained(known.starts, known.columns, rows, seen.starts, seen.columns, seen.n_columns, is_seen)
+    hit_flags.contained(known.starts, known.columns, rows, seen.starts, seen.columns, seen.n_columns, is_seen)
     reachable = _keep(known, is_seen == 0)
     n_relevant = np.diff(theirs.starts) - np.diff(known.starts) + np.diff(reachable.starts)
     asked = np.flatnonzero(n_relevant).astype(np.int32)

@@ -11,7 +11,7 @@ from recctl import progress
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array
 from recctl.errors import DataError
 from recctl.evaluation.audience import Audience, Group
-from recctl.kernels import candidates, relevance
+from recctl.kernels import candidate_sampling, hit_flags
 from recctl.models.base import Recommender
 from recctl.ranking import map_blocks, rank_block
 from recctl.ranking.metrics import METRICS, Catalogue, Float64Array, Lists, auc
@@ -92,7 +92,7 @@ class _Block:
         _refuse_nan(scores, self.model)
         masked, relevant = group.masked(who), group.relevant.take(who)
         if protocol.n_negatives is not None:
-            candidates.keep_candidates(
+            candidate_sampling.keep_candidates(
                 scores,
                 masked.starts,
                 masked.columns,
@@ -103,13 +103,13 @@ class _Block:
             )
         items, _ = rank_block(scores, protocol.k_values[-1], masked)
         hits = np.empty(items.shape)
-        relevance.hits(items, relevant.starts, relevant.columns, relevant.n_columns, hits)
+        hit_flags.hits(items, relevant.starts, relevant.columns, relevant.n_columns, hits)
         lists = Lists(items, hits, group.n_relevant[who], self.catalogue)
         ks = np.array(protocol.k_values) - 1
         columns = [METRICS[name].compute(lists)[:, ks] for name in protocol.lists]
         if "auc" in protocol.metrics:
             ordered, n_others = np.empty(len(who)), np.empty(len(who), np.int64)
-            relevance.ordered_pairs(scores, relevant.starts, relevant.columns, ordered, n_others)
+            hit_flags.ordered_pairs(scores, relevant.starts, relevant.columns, ordered, n_others)
             columns.append(auc(ordered, lists.n_relevant, n_others)[:, None])
         return np.concatenate(columns, axis=1) if columns else np.empty((len(who), 0)), items
 

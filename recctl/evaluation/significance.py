@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
 from recctl.engines import map_threads
-from recctl.kernels import resampling
+from recctl.kernels import bootstrap
 
 Float64Array = NDArray[np.float64]
 Test = Literal["randomisation", "wilcoxon"]
@@ -80,7 +80,7 @@ def resample_means(
 
     def draw(key: int, n_rows: int) -> Float64Array:
         counts = np.empty((n_rows, n_users), np.float32)
-        resampling.draw_counts(key, counts)
+        bootstrap.draw_counts(key, counts)
         sums = (counts @ operand).astype(np.float64)
         deviations: Float64Array = sums[:, :-1] / sums[:, -1:]
         return deviations
@@ -175,7 +175,7 @@ def randomisation(
         for tile in range(0, n_users, _TILE):
             users = operand[tile : tile + _TILE]
             signs = np.empty((n_rows, len(users)), np.float32)
-            resampling.draw_signs(key + tile, signs)
+            bootstrap.draw_signs(key + tile, signs)
             sums += signs @ users
         return _as_far(sums, differences)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from recctl import progress
 from recctl.config import Config
 from recctl.data.dataset import InteractionDataset
-from recctl.engines import processes, require_disk
+from recctl.engines import require_disk, torch_distributed
 from recctl.evaluation import METRICS, Evaluator
 from recctl.experiment.preparation import Prepared
 from recctl.experiment.watching import Measure, early_stopping, follow, follow_refit, telling_of_the_best
@@ -116,13 +116,13 @@ def _fit(run: Run, model: Recommender, interactions: InteractionDataset, stage: 
     size = interactions.n_users, interactions.n_items, len(interactions)
     model.require_room(*size)
     require_disk(model.estimate_file(*size), run.path, f"{model.name}: its model")
-    led = processes.is_leading() and hasattr(model, "assist")
+    led = torch_distributed.is_leading() and hasattr(model, "assist")
     if led:
-        processes.tell({"config": run.config_text(), "interactions": interactions.content_hash()})
+        torch_distributed.tell({"config": run.config_text(), "interactions": interactions.content_hash()})
     with run.timed(stage), progress.task(f"Fitting {model.name}"), telling_of_the_best(run):
         model.fit(interactions, **how)
     if led:
-        processes.tell(None)
+        torch_distributed.tell(None)
 
 
 def _saved(run: Run, model: Recommender, fitted_on: str, trial: int | None = None) -> Recommender:

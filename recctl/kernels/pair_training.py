@@ -16,7 +16,7 @@ import numba
 import numpy as np
 from numba import types
 
-from recctl.kernels import adam, pair_sides, pair_tower
+from recctl.kernels import adam, ncf_embeddings, ncf_mlp
 from recctl.kernels.compile import INT, OUT_F32, OUT_F32_2D, OUT_F64, OUT_I64, inlined, kernel, merged
 from recctl.kernels.meeting import FREE, announce, hear, meet
 
@@ -42,7 +42,7 @@ class Pairs(NamedTuple):
     Attributes:
         out_gmf: Weights of the product, `(d,)`.
         d_out_gmf: Their gradient, to add to.
-        upper: As `recctl.kernels.pair_tower` has it.
+        upper: As `recctl.kernels.ncf_mlp` has it.
         d_upper: Its gradient, to add to.
         widths: Of the layers.
         losses: The loss of each part, `(n_parts,)`.
@@ -94,18 +94,18 @@ def _compute(rank, size, board, settings, users, items, pairs):
     """The losses of a batch, and its gradients as far as they are the pairs' own."""
     n, n_parts = board[N], board[N_PARTS]
     if rank == 0:
-        board[_N_USERS] = pair_sides.group(users, n)
+        board[_N_USERS] = ncf_embeddings.group(users, n)
     if rank == 1 % size:
-        board[_N_ITEMS] = pair_sides.group(items, n)
+        board[_N_ITEMS] = ncf_embeddings.group(items, n)
     meet(board, size)
     if len(pairs.widths):
         for side, n_rows in ((users, board[_N_USERS]), (items, board[_N_ITEMS])):
             count = n_tasks(n_rows)
             for task in _share(rank, size, count):
-                pair_sides.halve(side, task * n_rows // count, (task + 1) * n_rows // count)
+                ncf_embeddings.halve(side, task * n_rows // count, (task + 1) * n_rows // count)
         meet(board, size)
     for part in _share(rank, size, n_parts):
-        pairs.losses[part] = pair_tower.losses(
+        pairs.losses[part] = ncf_mlp.losses(
             users, items, part * n // n_parts, (part + 1) * n // n_parts, board[M], pairs.out_gmf, pairs.upper,
             pairs.widths, board[KEY], settings[DROPOUT], board[APART] != 0, pairs.d_products, pairs.d_first,
             pairs.of_upper[part], pairs.rooms[rank],
@@ -122,11 +122,11 @@ def _add(rank, size, board, settings, users, items, pairs):
             begin, end = task * n_rows // count, (task + 1) * n_rows // count
             if len(pairs.out_gmf):
                 room = pairs.rooms[rank, : len(pairs.out_gmf)]
-                pair_sides.add_products(
+                ncf_embeddings.add_products(
                     side, begin, end, factor, pairs.d_products, other, pairs.out_gmf, room, side.of_weights[task]
                 )
             if len(pairs.widths):
-                pair_sides.add_halves(side, begin, end, factor, pairs.d_first, side.of_layer[task])
+                ncf_embeddings.add_halves(side, begin, end, factor, pairs.d_first, side.of_layer[task])
     meet(board, size)
     if rank == 0:
         # Each pair has one user and one item: gradients that are summed up over either's are those of all pairs.
@@ -159,7 +159,7 @@ def _step(rank, size, settings, moments):
         )  # fmt: skip
 
 
-@kernel(types.void, INT, INT, OUT_I64, OUT_F64, pair_sides.SIDE, pair_sides.SIDE, _PAIRS, _MOMENTS)
+@kernel(types.void, INT, INT, OUT_I64, OUT_F64, ncf_embeddings.SIDE, ncf_embeddings.SIDE, _PAIRS, _MOMENTS)
 def take_part(rank, size, board, settings, users, items, pairs, moments):
     """Do one thing with the others, as rank 0, or what is announced until it is `LEAVE`, as another rank.
 

@@ -14,7 +14,7 @@ from recctl import engines
 from recctl.data.matrix import Float32Array, InteractionMatrix
 from recctl.engines import Crew, Shared
 from recctl.errors import TrainingError
-from recctl.kernels import products
+from recctl.kernels import matmul
 
 # A task is about so many multiplications for each step of a solver, which is what makes it worth handing over. But
 # there are two to a side, if it has two rows; and not too many of them, for each makes a Gram matrix: when there are,
@@ -93,7 +93,7 @@ class multiply:  # noqa: N801 - a function that can be sent
 
     def __call__(self, given: Given, factors: Float32Array) -> float:
         matrix = given.interactions
-        products.sparse_dense(matrix.starts, matrix.columns, matrix.values, self.other.value, factors)
+        matmul.sparse_dense(matrix.starts, matrix.columns, matrix.values, self.other.value, factors)
         return 0.0
 
 

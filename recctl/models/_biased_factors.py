@@ -14,7 +14,7 @@ from recctl import rng, training
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.errors import ConfigError
-from recctl.kernels import products, sgd
+from recctl.kernels import matmul, sgd
 from recctl.models import _growing
 from recctl.models._cosine import unit_rows, with_columns
 from recctl.models._in_epochs import EpochRecommender
@@ -230,7 +230,7 @@ class BiasedFactors(EpochRecommender):
         distinct, rows = np.unique(users, return_inverse=True)
         tastes, biases = self._people(self.seen.take(distinct), distinct)
         out = np.empty(len(users), np.float32)
-        products.pair_dots(tastes, self.item_factors, rows.astype(np.int32), np.ascontiguousarray(items, np.int32), out)
+        matmul.pair_dots(tastes, self.item_factors, rows.astype(np.int32), np.ascontiguousarray(items, np.int32), out)
         out += self.item_biases[items] + np.float32(self.mean) + biases[rows]
         return out
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import softplus
 
 from recctl.data.matrix import InteractionMatrix
-from recctl.kernels import propagation, sampling
+from recctl.kernels import negative_sampling, propagation
 
 # Rows of the softmax that are computed at once: their logits stay in the cache.
 _ROWS = 512
@@ -121,7 +121,7 @@ class _Lookup(torch.autograd.Function):
 
 def _hardest(vectors: torch.Tensor, users: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
     if vectors.device.type == "cpu":
-        return torch.from_numpy(sampling.hardest(vectors.numpy(), users.numpy(), candidates.numpy()))
+        return torch.from_numpy(negative_sampling.hardest(vectors.numpy(), users.numpy(), candidates.numpy()))
     return _hardest_by_torch(vectors, users, candidates)
 
 

@@ -12,7 +12,7 @@ import torch
 
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array
 from recctl.engines import team
-from recctl.kernels import pair_sides, pair_tower, pair_training
+from recctl.kernels import ncf_embeddings, ncf_mlp, pair_training
 from recctl.kernels.meeting import new_board
 from recctl.models._torch_training import aligned
 
@@ -47,7 +47,7 @@ class Gradients:
         self._n_parts = _n_parts(most)
         self._moments = pair_training.Moments(*optimizer.arrays())
         self._users, self._items = (_side(side, weights, gradients, most) for side in ("user", "item"))
-        n_upper, none = pair_tower.upper_size(widths), np.empty(0, np.float32)
+        n_upper, none = ncf_mlp.upper_size(widths), np.empty(0, np.float32)
         self._pairs = pair_training.Pairs(
             out_gmf=weights.get("out_gmf", none),
             d_out_gmf=gradients.get("out_gmf", none),
@@ -67,7 +67,7 @@ class Gradients:
     def working(self) -> Iterator[None]:
         """A block with the threads there are; outside of such a one nothing can be computed."""
         self._board[:] = 0
-        room = max(pair_tower.room_for(self._widths), len(self._pairs.out_gmf))
+        room = max(ncf_mlp.room_for(self._widths), len(self._pairs.out_gmf))
 
         def ready(size: int) -> None:
             self._size, self._pairs = size, self._pairs._replace(rooms=_room(size, -(-room // _LINE) * _LINE))
@@ -157,7 +157,7 @@ def _room(*shape: int) -> Float32Array:
 
 def _side(
     side: str, weights: dict[str, Float32Array], gradients: dict[str, Float32Array], most: int
-) -> pair_sides.Side:
+) -> ncf_embeddings.Side:
     """The users, or items, with room for batches of so many pairs."""
     none = np.empty((0, 0), np.float32)
     names = f"{side}_gmf", f"{side}_mlp", f"first_{side}"
@@ -166,7 +166,7 @@ def _side(
     n = max(len(factors), len(vectors))
     n_rows, (width, dim) = min(n, most), layer.shape
     n_tasks = pair_training.n_tasks(n_rows)
-    return pair_sides.Side(
+    return ncf_embeddings.Side(
         factors=factors,
         vectors=vectors,
         layer=layer,

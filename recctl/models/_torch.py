@@ -18,7 +18,7 @@ import pandas as pd
 from recctl import rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array
-from recctl.engines import processes
+from recctl.engines import torch_distributed
 from recctl.errors import ConfigError, UnsupportedError
 from recctl.models._in_epochs import EpochRecommender
 from recctl.models._validation import NDCG
@@ -153,7 +153,7 @@ class TorchRecommender(EpochRecommender):
     def assist(self, interactions: InteractionDataset) -> None:
         """Take part in the training of such a model that another process leads, epoch by epoch until it is over."""
         self._begin(self._usable(interactions))
-        while (said := processes.hear()) is not None:
+        while (said := torch_distributed.hear()) is not None:
             if said["state"] is not None:
                 self.set_training_state(said["state"])
             self.chosen_epoch = said["epoch"]

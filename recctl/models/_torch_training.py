@@ -17,7 +17,7 @@ from torch import distributed
 from recctl import progress, rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array
-from recctl.engines import processes, torch_threads
+from recctl.engines import torch_distributed, torch_threads
 from recctl.errors import ArtifactError, ConfigError, TrainingError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Training:
 
     In each of several processes (torchrun) a step's batch is cut into as many parts as there are processes, each
     computes one, and gradients are summed: the result is that of one process, rounding aside, without dropout. Where
-    one leads (`recctl.engines.processes`), it tells the others of each epoch, and what they can't know to begin with.
+    one leads (`recctl.engines.torch_distributed`), it tells the others of each epoch, and what they can't know to begin with.
 
     Attributes:
         optimizer: That of the model, of all weights.
@@ -46,7 +46,7 @@ class Training:
 
     def __init__(self, model: TorchRecommender) -> None:
         self.model = model
-        self.rank, self.world = processes.joined()
+        self.rank, self.world = torch_distributed.joined()
         self._in_step = False  # whether the others have the same weights and moments
         self.device = check_device(model.name, model.device, model.precision, self.rank)
         self.network = model._network().to(self.device)
@@ -83,8 +83,8 @@ class Training:
 
     def announce(self, epoch: int) -> None:
         """Tell those who are led that this epoch begins."""
-        if processes.is_leading():
-            processes.tell({"epoch": epoch, "state": None if self._in_step else self.model.training_state()})
+        if torch_distributed.is_leading():
+            torch_distributed.tell({"epoch": epoch, "state": None if self._in_step else self.model.training_state()})
             self._in_step = True
 
     def epoch(self, interactions: InteractionDataset, epoch: int) -> float:

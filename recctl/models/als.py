@@ -14,7 +14,7 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.engines import Shared
 from recctl.errors import DataError, TrainingError
-from recctl.kernels import products
+from recctl.kernels import matmul
 from recctl.kernels.least_squares import conjugate_gradients
 from recctl.kernels.least_squares_blocks import blocks
 from recctl.models._alternating import WAY_OUT, Given, Side, Step, multiply, n_tasks
@@ -137,7 +137,7 @@ class ALSRecommender(Recommender):
     def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
         """The score of each pair of codes, in `n_factors` operations."""
         scores = np.empty(len(users), np.float32)
-        products.pair_dots(self.user_factors, self.item_factors, users, items, scores)
+        matmul.pair_dots(self.user_factors, self.item_factors, users, items, scores)
         return scores + np.float32(self.mean)
 
     def embeddings(self) -> Embeddings:

@@ -14,7 +14,7 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.engines import blas_threads
 from recctl.errors import TrainingError
-from recctl.kernels import products
+from recctl.kernels import matmul
 from recctl.models import _trial
 from recctl.models._score_graph import ScoreGraph, Value
 from recctl.models.base import Recommender
@@ -62,7 +62,7 @@ class EASERecommender(Recommender):
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
         scores = np.empty((histories.n_rows, histories.n_columns), np.float32)
-        products.sparse_dense(histories.starts, histories.columns, histories.values, self.weights, scores)
+        matmul.sparse_dense(histories.starts, histories.columns, histories.values, self.weights, scores)
         return scores
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:

@@ -12,8 +12,8 @@ from recctl import rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
 from recctl.errors import ArtifactError
-from recctl.kernels import products, propagation
-from recctl.kernels.sampling import had_among, sample_negatives
+from recctl.kernels import matmul, propagation
+from recctl.kernels.negative_sampling import had_among, sample_negatives
 from recctl.models._cosine import unit_rows
 from recctl.models._score_graph import ScoreGraph, Value, unit_rows_of
 from recctl.models._torch import TorchRecommender
@@ -219,7 +219,7 @@ class LightGCNRecommender(TorchRecommender):
             people = vectors[users]
         else:
             people = np.empty((histories.n_rows, self.embedding_dim), np.float32)
-            products.sparse_dense(histories.starts, histories.columns, _NO_VALUES, self._given_by_items, people)
+            matmul.sparse_dense(histories.starts, histories.columns, _NO_VALUES, self._given_by_items, people)
             people /= np.sqrt(np.maximum(np.diff(histories.starts), 1)).astype(np.float32)[:, None]
         if self.loss == "sampled_softmax":
             people, items = unit_rows(people), self._unit_items

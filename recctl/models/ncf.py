@@ -15,8 +15,8 @@ from recctl import rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
 from recctl.errors import UnsupportedError
-from recctl.kernels import neighbours, pair_tower
-from recctl.kernels.sampling import sample_negatives
+from recctl.kernels import ncf_mlp, neighbours
+from recctl.kernels.negative_sampling import sample_negatives
 from recctl.models._cosine import unit_rows, with_columns
 from recctl.models._score_graph import ScoreGraph, Value
 from recctl.models._torch import TorchRecommender
@@ -199,7 +199,7 @@ class NCFRecommender(TorchRecommender):
             # One user after another: a product of many rounds a user's numbers as how many they are wants it.
             for row, vector in enumerate(of_users("user_mlp")):
                 halves[row] = weights["first_user"] @ vector + weights["first_bias"]
-        pair_tower.scores(weighed, self._turned_items[0], halves, self._turned_items[1], *self._upper, scores)
+        ncf_mlp.scores(weighed, self._turned_items[0], halves, self._turned_items[1], *self._upper, scores)
         return scores
 
     @cached_property
@@ -213,7 +213,7 @@ class NCFRecommender(TorchRecommender):
     def _upper(self) -> tuple[Float32Array, Int64Array]:
         """What is above the first layer, and the widths of the layers, as kernels want them."""
         # It is the last of the weights.
-        return self.weights[-pair_tower.upper_size(self._widths) :], self._widths
+        return self.weights[-ncf_mlp.upper_size(self._widths) :], self._widths
 
     @property
     def _widths(self) -> Int64Array:

@@ -6,8 +6,8 @@ import numpy as np
 
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
-from recctl.kernels import hashing
-from recctl.kernels.hashing import _GOLDEN, _MIX_1, _MIX_2
+from recctl.kernels import counter_rng
+from recctl.kernels.counter_rng import _GOLDEN, _MIX_1, _MIX_2
 from recctl.models._score_graph import ScoreGraph, Value
 from recctl.models.base import Recommender
 from recctl.models.hyperparameters import hyperparameter
@@ -33,7 +33,7 @@ class RandomRecommender(Recommender):
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
         scores = np.empty((histories.n_rows, histories.n_columns), np.float32)
-        hashing.uniform(self.seed, histories.starts, histories.columns, scores)
+        counter_rng.uniform(self.seed, histories.starts, histories.columns, scores)
         return scores
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
@@ -45,7 +45,7 @@ class RandomRecommender(Recommender):
 
 
 def _mixed(counter: Value) -> Value:
-    """SplitMix64, as in `recctl.kernels.hashing`; products of int64 have the same bits as those of uint64."""
+    """SplitMix64, as in `recctl.kernels.counter_rng`; products of int64 have the same bits as those of uint64."""
     z = counter * _GOLDEN.astype(np.int64)
     z = (z ^ _shifted(z, 30)) * _MIX_1.astype(np.int64)
     z = (z ^ _shifted(z, 27)) * _MIX_2.astype(np.int64)

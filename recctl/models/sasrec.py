@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from recctl import rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
-from recctl.kernels import grouping, sequences
-from recctl.kernels.sampling import had_among
+from recctl.kernels import group_by, packing
+from recctl.kernels.negative_sampling import had_among
 from recctl.models import _sasrec_graph
 from recctl.models._cosine import unit_rows
 from recctl.models._score_graph import ScoreGraph, Value, unit_rows_of
@@ -115,7 +115,7 @@ class SASRecRecommender(TorchRecommender):
         for begin in range(0, len(order), batch_size):
             some = order[begin : begin + batch_size]
             some = some[np.argsort(lengths[some], kind="stable")]
-            *packed, shapes = sequences.pack(histories.columns, begins[some], lengths[some])
+            *packed, shapes = packing.pack(histories.columns, begins[some], lengths[some])
             # Distinct, as the positions of `had_among` need it.
             negatives = draws.choice(histories.n_columns, min(n_negatives, histories.n_columns), replace=False)
             had = np.repeat(self._had(users[some], negatives), lengths[some], axis=0)
@@ -288,7 +288,7 @@ def _in_order(interactions: InteractionDataset) -> InteractionMatrix:
     """Users by items, each row oldest first, repeats included."""
     order = np.arange(len(interactions))
     if interactions.timestamps is not None:
-        order = grouping.ascending(interactions.timestamps)
+        order = group_by.ascending(interactions.timestamps)
     order = order[np.argsort(interactions.users[order], kind="stable")]
     starts = np.zeros(interactions.n_users + 1, np.int64)
     np.cumsum(np.bincount(interactions.users, minlength=interactions.n_users), out=starts[1:])

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recctl.data.matrix import Int32Array, Int64Array, InteractionMatrix
-from recctl.kernels import similarity
+from recctl.kernels import list_similarity
 from recctl.plugins import Registry
 
 Float64Array = NDArray[np.float64]
@@ -143,7 +143,7 @@ def diversity(lists: Lists) -> Float64Array:
     """
     users = lists.catalogue.users
     sums = np.empty(lists.items.shape, np.float64)
-    similarity.similarity_to_earlier(lists.items, users.starts, users.columns, users.n_columns, sums)
+    list_similarity.similarity_to_earlier(lists.items, users.starts, users.columns, users.n_columns, sums)
     n_items = np.cumsum(lists.items >= 0, axis=1)
     n_pairs = n_items * (n_items - 1) / 2
     return np.maximum(n_pairs - np.cumsum(sums, axis=1), 0) / np.maximum(n_pairs, 1)

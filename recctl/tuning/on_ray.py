@@ -10,7 +10,7 @@ from typing import Any
 from recctl import engines
 from recctl.config import Config
 from recctl.data import sharing
-from recctl.engines.on_ray import LIVES, OnRay
+from recctl.engines.ray_engine import LIVES, OnRay
 from recctl.tuning.pools import OnReport
 from recctl.tuning.study import Outcome
 from recctl.tuning.trials import Task, Workbench

@@ -14,7 +14,7 @@ from optuna.storages import RDBStorage
 from recctl import engines, progress
 from recctl.config import Config, LoadedConfig
 from recctl.config.schema import TuningConfig
-from recctl.engines.on_ray import OnRay
+from recctl.engines.ray_engine import OnRay
 from recctl.errors import ConfigError, TrainingError
 from recctl.evaluation import METRICS
 from recctl.experiment import Prepared, fitting, load

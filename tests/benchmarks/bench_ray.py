@@ -25,7 +25,7 @@ from recctl.config.schema import EngineConfig
 from recctl.data.splitting import make_split
 from recctl.data.synthetic import generate
 from recctl.engines import set_threads
-from recctl.engines.on_ray import connected, import_ray
+from recctl.engines.ray_engine import connected, import_ray
 
 CORES = int(os.environ.get("RECCTL_BENCH_CORES", "2"))
 

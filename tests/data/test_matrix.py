@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recctl.data.matrix import InteractionMatrix
-from recctl.kernels import neighbours, products
+from recctl.kernels import matmul, neighbours
 
 entries = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 7), st.integers(1, 5)), max_size=60)
 
@@ -102,7 +102,7 @@ def test_rows_beyond_the_border_of_int32_are_taken_and_multiplied(huge):
     last = huge.starts[1:]
     weights = np.arange(15, dtype=np.float32).reshape(5, 3)
     out = np.empty((2, 3), np.float32)
-    products.sparse_dense(last, huge.columns, huge.values, weights, out)
+    matmul.sparse_dense(last, huge.columns, huge.values, weights, out)
     np.testing.assert_array_equal(out, expected @ weights)
     unit = np.arange(6), np.arange(5, dtype=np.int32), np.ones(5, np.float32)
     out = np.empty((2, 5), np.float32)

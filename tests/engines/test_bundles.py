@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from recctl.engines.on_ray import _Map, _Pace
+from recctl.engines.ray_engine import _Map, _Pace
 
 SECONDS = 1 / 128
 

@@ -24,7 +24,7 @@ from recctl import (
     progress,
 )
 from recctl.config.schema import EngineConfig
-from recctl.engines.on_ray import connected
+from recctl.engines.ray_engine import connected
 from recctl.errors import ConfigError, DataError, TrainingError
 from recctl.models.base import Recommender
 from tests.conftest import wanted

@@ -10,7 +10,7 @@ import pytest
 
 from recctl import engines
 from recctl.config.schema import EngineConfig
-from recctl.engines.on_ray import import_ray
+from recctl.engines.ray_engine import import_ray
 from recctl.errors import ConfigError
 from tests.conftest import wanted
 

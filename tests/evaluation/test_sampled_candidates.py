@@ -6,7 +6,7 @@ import pytest
 
 from recctl.errors import ConfigError
 from recctl.evaluation import Evaluator
-from recctl.kernels.candidates import keep_candidates
+from recctl.kernels.candidate_sampling import keep_candidates
 from recctl.models.base import Recommender
 from recctl.ranking import blocks
 from tests.evaluation.oracle import hand_made

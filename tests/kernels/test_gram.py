@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from recctl.kernels import gram
-from tests.kernels.test_products import sparse
+from tests.kernels.test_matmul import sparse
 
 
 @pytest.mark.parametrize("weighted", [True, False])

@@ -6,7 +6,7 @@ from recctl.data.matrix import InteractionMatrix
 from recctl.kernels import gram
 from recctl.models import _gram_rows
 from recctl.models._gram_rows import gram_rows
-from tests.kernels.test_products import sparse
+from tests.kernels.test_matmul import sparse
 
 N = 50
 

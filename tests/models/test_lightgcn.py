@@ -7,7 +7,7 @@ from recctl import Evaluator, InteractionDataset
 from recctl.data.synthetic import generate
 from recctl.errors import ArtifactError
 from recctl.kernels import propagation
-from recctl.kernels.sampling import hardest
+from recctl.kernels.negative_sampling import hardest
 from recctl.models._lightgcn_network import _hardest_by_torch, _mean_by_torch, sampled_softmax
 from recctl.models.lightgcn import LightGCNRecommender
 from tests.models.suite import ModelSuite, checkerboard, toy

@@ -8,7 +8,7 @@ import torch
 from recctl import InteractionDataset, NCFRecommender
 from recctl.engines import local
 from recctl.errors import ConfigError, DataError
-from recctl.kernels.sampling import sample_negatives
+from recctl.kernels.negative_sampling import sample_negatives
 from recctl.models._ncf_gradients import Gradients
 from tests.models.suite import ModelSuite, checkerboard, toy
 

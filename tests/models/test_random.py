@@ -48,7 +48,7 @@ def test_neighbouring_seeds_share_nothing():
 
 def test_the_hash_is_splitmix64():
     # The reference generator's first numbers for the seed 1234567, as published with its C code.
-    from recctl.kernels.hashing import _splitmix64
+    from recctl.kernels.counter_rng import _splitmix64
 
     golden, seed = 0x9E3779B97F4A7C15, 1234567
     inverse = pow(golden, -1, 2**64)

@@ -27,7 +27,7 @@ from recctl.data.splitting.parts import (
     is_whole,
 )
 from recctl.errors import ConfigError, DataError
-from recctl.kernels import grouping
+from recctl.kernels import group_by
 
 # So that rounding down does not lose a row to binary fractions: 0.29 * 100 is 28.999999999999996.
 _EPSILON = 1e-9
@@ -55,7 +55,7 @@ def random(data: InteractionDataset, sizes: Sizes, rng: np.random.Generator, wit
     if not is_fraction(sizes.test) or not (is_fraction(sizes.validation) or not sizes.validation):
         raise ConfigError("within_user=True: test_size and val_size must be fractions")
     counts = _user_counts(data)
-    place = grouping.number(data.users, data.n_users, order)
+    place = group_by.number(data.users, data.n_users, order)
     for part, size in ((VALIDATION, sizes.test + sizes.validation), (TEST, sizes.test)):
         taken = (counts * size + _EPSILON).astype(np.int64)
         parts[place < taken[data.users]] = part
@@ -105,7 +105,7 @@ def leave_last(data: InteractionDataset, sizes: Sizes, rng: np.random.Generator,
         n: How many interactions of each user go to test, and as many before them to validation.
     """
     _require_whole("n", n, least=1)
-    from_end = grouping.number(data.users, data.n_users, np.ascontiguousarray(_time_order(data)[::-1]))
+    from_end = group_by.number(data.users, data.n_users, np.ascontiguousarray(_time_order(data)[::-1]))
     held_out = 2 * n if sizes.validation else n
     enough = (_user_counts(data) > held_out)[data.users]
     parts = np.zeros(len(data), np.uint8)
@@ -140,7 +140,7 @@ def user(data: InteractionDataset, sizes: Sizes, rng: np.random.Generator, fold_
     part_of_user[able[:n_test]] = TEST
     part_of_user[able[n_test : n_test + n_validation]] = VALIDATION
     order = rng.permutation(len(data)) if data.timestamps is None else _time_order(data)
-    place = grouping.number(data.users, data.n_users, order)
+    place = group_by.number(data.users, data.n_users, order)
     n_history = np.clip((counts * fold_in + _EPSILON).astype(np.int64), 1, counts - 1)
     parts = part_of_user[data.users]
     parts[(parts != TRAIN) & (place < n_history[data.users])] = HISTORY
@@ -215,7 +215,7 @@ def _user_counts(data: InteractionDataset) -> NDArray[np.int64]:
 
 
 def _time_order(data: InteractionDataset) -> NDArray[np.int64]:
-    return np.arange(len(data)) if data.timestamps is None else grouping.ascending(data.timestamps)
+    return np.arange(len(data)) if data.timestamps is None else group_by.ascending(data.timestamps)
 
 
 def _require_whole(name: str, value: Any, least: int) -> None:

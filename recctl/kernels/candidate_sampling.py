@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recctl.kernels.compile import I32, I64, INT, OUT_F32_2D, OUT_U8, VOID, kernel
-from recctl.kernels.hashing import _splitmix64
+from recctl.kernels.counter_rng import _splitmix64
 
 
 @kernel(VOID, I64, I32, INT, INT, OUT_U8)

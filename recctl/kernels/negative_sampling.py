@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from recctl.engines import map_threads
 from recctl.kernels.compile import F32_2D, F64, I32, I64, I64_2D, INT, OUT_I32, OUT_I32_2D, OUT_I64, VOID, kernel
-from recctl.kernels.hashing import _splitmix64
+from recctl.kernels.counter_rng import _splitmix64
 
 _53_BITS = 2.0**-53
 # Rows of a task: fixed, so that what is drawn doesn't depend on the threads.

@@ -3,7 +3,7 @@ import pytest
 import scipy.sparse as sp
 
 from recctl.data.matrix import InteractionMatrix
-from recctl.kernels import neighbours, products
+from recctl.kernels import matmul, neighbours
 
 
 def sparse(shape, density, seed, *, weighted):
@@ -28,7 +28,7 @@ def test_sparse_times_dense(weighted, n_columns, density):
     left, oracle = sparse((23, 60), density, 1, weighted=weighted)
     dense = np.random.default_rng(2).normal(size=(60, n_columns)).astype(np.float32)
     out = np.full((23, n_columns), np.nan, np.float32)
-    products.sparse_dense(read_only(left.starts), read_only(left.columns), left.values, read_only(dense), out)
+    matmul.sparse_dense(read_only(left.starts), read_only(left.columns), left.values, read_only(dense), out)
     np.testing.assert_allclose(out, oracle.astype(np.float64) @ dense.astype(np.float64), rtol=1e-4, atol=1e-4)
 
 
@@ -38,7 +38,7 @@ def test_sparse_times_dense_takes_columns_in_any_order_and_repeats(weighted):
     columns = np.array([4, 0, 4, 2, 1, 0], np.int32)
     dense = np.arange(15, dtype=np.float32).reshape(5, 3)
     out = np.empty((2, 3), np.float32)
-    products.sparse_dense(np.array([0, 5, 6]), columns, values, dense, out)
+    matmul.sparse_dense(np.array([0, 5, 6]), columns, values, dense, out)
     weights = values if weighted else np.ones(6, np.float32)
     expected = [(weights[:5, np.newaxis] * dense[columns[:5]]).sum(axis=0), weights[5] * dense[0]]
     np.testing.assert_array_equal(out, expected)
@@ -59,5 +59,5 @@ def test_products_of_pairs():
     left, right = rng.normal(size=(9, 5)).astype(np.float32), rng.normal(size=(7, 5)).astype(np.float32)
     i, j = rng.integers(0, 9, 20).astype(np.int32), rng.integers(0, 7, 20).astype(np.int32)
     out = np.empty(20, np.float32)
-    products.pair_dots(left, right, i, j, out)
+    matmul.pair_dots(left, right, i, j, out)
     np.testing.assert_allclose(out, (left @ right.T)[i, j], rtol=1e-5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recctl.kernels.compile import INT, OUT_F32_2D, VOID, kernel
-from recctl.kernels.hashing import _splitmix64
+from recctl.kernels.counter_rng import _splitmix64
 
 _32_BITS = np.uint64(32)
 _LOW_32 = np.uint64(0xFFFFFFFF)

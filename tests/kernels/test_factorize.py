@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from recctl.kernels.encoding import encode_dense
+from recctl.kernels.factorize import encode_dense
 
 
 @given(arrays(np.int64, st.integers(1, 200), elements=st.integers(-500, 500)))
