@@ -13,7 +13,7 @@ from recctl.plugins import Registry
 from tests.conftest import SMALL
 
 FIRST_HIT = '''
-from recctl.ranking.metrics import Metric
+from recctl.metrics.definitions import Metric
 
 def first_hit(lists):
     """Whether the first item is relevant."""

@@ -20,7 +20,7 @@ from recctl.evaluation.significance import (
     p_values,
     resample_means,
 )
-from recctl.ranking.metrics import METRICS
+from recctl.metrics.definitions import METRICS
 
 # Values of users, metrics and models under way at once: an array of them is 160 MB.
 _CELLS = 20_000_000

@@ -17,8 +17,8 @@ from recctl.evaluation.audience import Audience, gather
 from recctl.evaluation.options import as_list, check_options
 from recctl.evaluation.ranked import Protocol, judge
 from recctl.evaluation.rated import judge_ratings
+from recctl.metrics.definitions import METRICS
 from recctl.models.base import Recommender
-from recctl.ranking.metrics import METRICS
 from recctl.suggest import did_you_mean
 
 Task = Literal["ranking", "rating_prediction"]
@@ -63,7 +63,7 @@ class Evaluator:
     Users the model was fitted on are asked, and all they interacted with in what it was fitted on is masked. People it
     was not fitted on are folded in by their history, which is masked, where there is one. Test interactions that are
     masked can't be recommended and are not relevant; relevant items the model does not know stay in the denominators.
-    Definitions are in `recctl.ranking.metrics`. Results don't depend on the number of threads.
+    Definitions are in `recctl.metrics.definitions`. Results don't depend on the number of threads.
 
     Args:
         metrics: Names of `METRICS`. Those of the other task than asked for are left out.

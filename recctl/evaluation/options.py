@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from recctl.errors import ConfigError
-from recctl.ranking.metrics import METRICS
+from recctl.metrics.definitions import METRICS
 from recctl.suggest import did_you_mean
 
 _OTHER_NAMES = {

@@ -12,9 +12,9 @@ from recctl.data.matrix import Float32Array, Int32Array, Int64Array
 from recctl.errors import DataError
 from recctl.evaluation.audience import Audience, Group
 from recctl.kernels import candidate_sampling, hit_flags
+from recctl.metrics.definitions import METRICS, Catalogue, Float64Array, Lists, auc
 from recctl.models.base import Recommender
 from recctl.ranking import map_blocks, rank_block
-from recctl.ranking.metrics import METRICS, Catalogue, Float64Array, Lists, auc
 
 
 @dataclass(frozen=True, eq=False)

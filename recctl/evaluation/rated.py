@@ -11,8 +11,8 @@ from recctl import progress
 from recctl.data import columns
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import DataError
+from recctl.metrics.definitions import METRICS
 from recctl.models.base import Recommender
-from recctl.ranking.metrics import METRICS
 
 
 def judge_ratings(

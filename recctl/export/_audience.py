@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from recctl.data import columns
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
-from recctl.data.sources.files import read_file
 from recctl.data.sources.options import ReadOptions
+from recctl.data.sources.readers.read_file import read_file
 from recctl.export._ids import ids_of
 from recctl.export._tables import id_type
 from recctl.models import tables

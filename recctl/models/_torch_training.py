@@ -34,7 +34,8 @@ class Training:
 
     In each of several processes (torchrun) a step's batch is cut into as many parts as there are processes, each
     computes one, and gradients are summed: the result is that of one process, rounding aside, without dropout. Where
-    one leads (`recctl.engines.torch_distributed`), it tells the others of each epoch, and what they can't know to begin with.
+    one leads (`recctl.engines.torch_distributed`), it tells the others of each epoch, and what they can't know to begin
+    with.
 
     Attributes:
         optimizer: That of the model, of all weights.

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Int32Array, InteractionMatrix
 from recctl.errors import DataError
+from recctl.metrics import definitions
 from recctl.models.base import Recommender
-from recctl.ranking import metrics
 
 _K = 10
 
@@ -32,8 +32,8 @@ class NDCG:
         pairs = self.relevant.rows.astype(np.int64) * self.relevant.n_columns + self.relevant.columns
         hits = (items >= 0) & np.isin(rows * self.relevant.n_columns + items, pairs)
         n_relevant = np.diff(self.relevant.starts)
-        lists = metrics.Lists(items, hits.astype(np.float64), n_relevant, metrics.Catalogue(model.seen))
-        return {f"ndcg@{_K}": float(metrics.ndcg(lists)[:, -1].mean())}
+        lists = definitions.Lists(items, hits.astype(np.float64), n_relevant, definitions.Catalogue(model.seen))
+        return {f"ndcg@{_K}": float(definitions.ndcg(lists)[:, -1].mean())}
 
 
 class RMSE:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from recctl import artifacts
 from recctl.config.yaml_tree import parse
 from recctl.errors import RecctlError
-from recctl.ranking.metrics import METRICS
+from recctl.metrics.definitions import METRICS
 from recctl.runs import remarks
 from recctl.runs.directory import Run
 from recctl.training import history

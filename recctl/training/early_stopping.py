@@ -7,7 +7,7 @@ import math
 from typing import Any, Literal
 
 from recctl.errors import ConfigError
-from recctl.ranking.metrics import METRICS
+from recctl.metrics.definitions import METRICS
 from recctl.suggest import did_you_mean
 from recctl.training.loop import Epoch
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from recctl import engines
 from recctl.config import Config
-from recctl.data import sharing
+from recctl.data import shared_arrays
 from recctl.engines.ray_engine import LIVES, OnRay
 from recctl.tuning.pools import OnReport
 from recctl.tuning.study import Outcome
@@ -38,7 +38,7 @@ class TrialsOnRay:
         # Where the search is, so that the loss of no other node takes it away.
         self._desk = self.ray.remote(_Desk).options(num_cpus=0, scheduling_strategy=here).remote()
         self._said = self._desk.next.remote()
-        data = self.ray.put((sharing.to_arrays(workbench.train), sharing.to_arrays(workbench.validation)))
+        data = self.ray.put((shared_arrays.to_arrays(workbench.train), shared_arrays.to_arrays(workbench.validation)))
         how = (workbench.base, list(workbench.monitors), workbench.sign, engine.threads)
         self._given = data, how
         self._run = engine.remote(_run)
@@ -108,7 +108,7 @@ class _Desk:
 
 
 def _run(
-    data: tuple[sharing.Arrays, sharing.Arrays],
+    data: tuple[shared_arrays.Arrays, shared_arrays.Arrays],
     how: tuple[Config, Sequence[str], float, int],
     task: Task,
     desk: Any,
@@ -118,7 +118,7 @@ def _run(
 
     base, monitors, sign, threads = how
     engines.set_threads(threads)
-    train, validation = (sharing.from_arrays(part) for part in data)
+    train, validation = (shared_arrays.from_arrays(part) for part in data)
     workbench = Workbench(base, train, validation, monitors, sign)
     task.folder.mkdir(parents=True, exist_ok=True)
     return workbench.run(task, lambda epoch, value: bool(ray.get(desk.report.remote(task.number, epoch, value))))

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from recctl import engines
 from recctl.config import Config
-from recctl.data import sharing
+from recctl.data import shared_arrays
 from recctl.errors import RecctlError, TrainingError
 from recctl.tuning.study import Outcome
 from recctl.tuning.trials import Task, Workbench
@@ -98,8 +98,8 @@ class Processes:
     """
 
     def __init__(self, workbench: Workbench, jobs: int, on_report: OnReport, folder: Path) -> None:
-        sharing.save(workbench.train, folder / "train")
-        sharing.save(workbench.validation, folder / "validation")
+        shared_arrays.save(workbench.train, folder / "train")
+        shared_arrays.save(workbench.validation, folder / "validation")
         self.on_report = on_report
         threads = max(1, engines.threads() // jobs)
         self._arguments = (folder, workbench.base, list(workbench.monitors), workbench.sign, threads)
@@ -206,7 +206,9 @@ def _work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     engines.set_threads(threads)
-    workbench = Workbench(base, sharing.load(folder / "train"), sharing.load(folder / "validation"), monitors, sign)
+    workbench = Workbench(
+        base, shared_arrays.load(folder / "train"), shared_arrays.load(folder / "validation"), monitors, sign
+    )
 
     def report(epoch: int, value: float) -> bool:
         end.send((epoch, value))

@@ -85,15 +85,15 @@ def _become(request: dict[str, Any]) -> None:
 
 def _serve_from(how: dict[str, Any]) -> None:
     """Let the catalogue's MovieLens-100K be an archive on a server of ours."""
-    from recctl.data.sources import download, entries
-    from recctl.data.sources.mirrors import WebArchive
+    from recctl.data.sources.catalog import datasets, download
+    from recctl.data.sources.catalog.mirrors import WebArchive
     from recctl.data.sources.options import ReadOptions
 
     columns = {"user_id": 0, "item_id": 1, "rating": 2, "timestamp": 3}
     layout = ReadOptions(format="csv", delimiter="::", header=False, columns=columns)
     mirror = WebArchive("The web", how["url"], "ml/ratings.dat", layout, how["md5"])
-    entry = entries.CatalogueEntry("movielens-100k", 2, 2, 2, "terms", "https://example.org", 10**6, (mirror,))
-    entries._ENTRIES = (entry,)
+    entry = datasets.CatalogueEntry("movielens-100k", 2, 2, 2, "terms", "https://example.org", 10**6, (mirror,))
+    datasets._ENTRIES = (entry,)
     seconds = {"connect_seconds": 2.0, "stall_seconds": 0.3}
     download.download.__kwdefaults__ |= seconds
 

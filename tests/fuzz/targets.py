@@ -17,7 +17,7 @@ from recctl import artifacts, experiment, export
 from recctl.artifacts import content_hash, plain_pickle
 from recctl.cli.runs import listing
 from recctl.data.sources import ReadOptions, read_source
-from recctl.data.sources.archives import unpack
+from recctl.data.sources.catalog.unzip import unpack
 from recctl.errors import RecctlError
 from recctl.runs import Run, RunStore, remarks, verification
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from recctl.data.sources import entries
+from recctl.data.sources.catalog import datasets
 from recctl.data.splitting import Split
 from recctl.errors import ConfigError
 from recctl.evaluation.contrasts import contrast
@@ -184,7 +184,7 @@ def test_nothing_is_fetched(ease, tmp_path):
     text = (run.path / "config.yaml").read_text()
     text = re.sub(r"(?m)^  synthetic:\n(    .*\n)+", "", text)
     (run.path / "config.yaml").write_text(text.replace("source: synthetic", "source: movielens-100k"))
-    assert not entries.find("movielens-100k").cached
+    assert not datasets.find("movielens-100k").cached
     assert "a report fetches nothing" in page_of(run)[1].left_out["Examples"]
 
 

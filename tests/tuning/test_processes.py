@@ -19,7 +19,7 @@ import sqlalchemy
 from sqlalchemy import event
 
 from recctl import InteractionDataset, RunStore, tuning
-from recctl.data import sharing
+from recctl.data import shared_arrays
 from recctl.tuning import pools, study, tuner
 from recctl.tuning.pools import Processes
 from recctl.tuning.storage import open_storage
@@ -38,8 +38,8 @@ def test_a_shared_data_set_is_the_same(tmp_path: Path, text: bool) -> None:
         rows = rows.astype({"user_id": str}).assign(item_id=["é", "b", "", "c" * 300])
     dataset = InteractionDataset(rows, implicit=False)
     dataset.history = InteractionDataset(rows.iloc[:2], implicit=False)
-    sharing.save(dataset, tmp_path)
-    shared = sharing.load(tmp_path)
+    shared_arrays.save(dataset, tmp_path)
+    shared = shared_arrays.load(tmp_path)
     pd.testing.assert_frame_equal(shared.data, dataset.data)
     pd.testing.assert_frame_equal(shared.history.data, dataset.history.data)
     np.testing.assert_array_equal(shared.csr.toarray(), dataset.csr.toarray())

@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from recctl import plugins
-from recctl.data.sources.entries import CatalogueEntry, catalogue, find
-from recctl.data.sources.fetching import fetch
-from recctl.data.sources.files import read_file
+from recctl.data.sources.catalog.datasets import CatalogueEntry, catalogue, find
+from recctl.data.sources.catalog.fetch import fetch
+from recctl.data.sources.catalog.titles import item_titles
 from recctl.data.sources.options import ReadOptions, SourceTable
-from recctl.data.sources.titles import item_titles
+from recctl.data.sources.readers.read_file import read_file
 from recctl.errors import ConfigError, DataError
 from recctl.suggest import did_you_mean
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recctl.data.sources import ReadOptions
-from recctl.data.sources.files import read_file
+from recctl.data.sources.readers.read_file import read_file
 from recctl.errors import DataError
 
 HEADER = "user_id,item_id,rating,timestamp\n"

@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from recctl.data.sources.download import download
+from recctl.data.sources.catalog.download import download
 from recctl.errors import DataError
 from tests.data.sources.server import Behaviour, serving
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recctl.data.sources import ReadOptions
-from recctl.data.sources.files import read_file
+from recctl.data.sources.readers.read_file import read_file
 from recctl.errors import DataError
 
 

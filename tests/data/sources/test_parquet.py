@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recctl.data.sources import ReadOptions, parquet
-from recctl.data.sources.files import read_file
+from recctl.data.sources import ReadOptions
+from recctl.data.sources.readers import parquet
+from recctl.data.sources.readers.read_file import read_file
 from recctl.errors import DataError
 
 MOMENT = datetime(2020, 5, 17, 12, 30, tzinfo=UTC)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from recctl.data.sources import item_titles
-from recctl.data.sources.entries import RECORD, find
+from recctl.data.sources.catalog.datasets import RECORD, find
 
 
 def place(name, mirror_name, text, encoding="utf-8"):

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 from recctl import progress
-from recctl.data.sources import cache
-from recctl.data.sources.entries import RECORD, CatalogueEntry, find
-from recctl.data.sources.mirrors import Mirror
+from recctl.data.sources.catalog import cache
+from recctl.data.sources.catalog.datasets import RECORD, CatalogueEntry, find
+from recctl.data.sources.catalog.mirrors import Mirror
 from recctl.errors import DataError
 
 

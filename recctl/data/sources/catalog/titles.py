@@ -6,8 +6,8 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from recctl.data.sources.entries import catalogue
-from recctl.data.sources.mirrors import TitleFile
+from recctl.data.sources.catalog.datasets import catalogue
+from recctl.data.sources.catalog.mirrors import TitleFile
 
 
 def item_titles(source: str) -> dict[int | str, str]:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from recctl.data.sources.naming import find_columns, place_columns
 from recctl.data.sources.options import ReadOptions
+from recctl.data.sources.readers.column_roles import find_columns, place_columns
 from recctl.errors import ConfigError, DataError
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recctl.data.columns import LATEST_TIMESTAMP, RATING, TIMESTAMP
 from recctl.data.sources.options import ReadOptions
-from recctl.data.sources.sniffing import INTEGER, LEADING_ZERO, NUMBER
+from recctl.data.sources.readers.csv_dialect import INTEGER, LEADING_ZERO, NUMBER
 from recctl.errors import DataError
 
 Mask = NDArray[np.bool_]

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from recctl import progress
 from recctl.data.columns import RATING, TIMESTAMP
-from recctl.data.sources.cells import parse
-from recctl.data.sources.faults import Faults, shown
 from recctl.data.sources.options import ReadOptions
+from recctl.data.sources.readers.bad_rows.parse import parse
+from recctl.data.sources.readers.bad_rows.rows import Faults, shown
 from recctl.errors import DataError
 
 Columns = dict[str, Any]

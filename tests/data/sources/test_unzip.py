@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from recctl.data.sources.archives import unpack
+from recctl.data.sources.catalog.unzip import unpack
 from recctl.errors import DataError
 
 

@@ -21,14 +21,14 @@ import pyarrow.csv as pacsv
 
 from recctl import progress
 from recctl.data.columns import RATING, TIMESTAMP
-from recctl.data.sources import naming
-from recctl.data.sources.careful import Columns, Skipped, read_carefully
-from recctl.data.sources.cells import as_array, in_seconds, is_fit, is_text, narrow, per_second
-from recctl.data.sources.faults import Faults, shown
-from recctl.data.sources.lines import count_lines, label_records
 from recctl.data.sources.options import ReadOptions
-from recctl.data.sources.sniffing import INTEGER, LEADING_ZERO, MISSING, NUMBER, Layout, sniff
-from recctl.data.sources.streams import UNIT_SEPARATOR, Counted, Translated, opened
+from recctl.data.sources.readers import column_roles
+from recctl.data.sources.readers.bad_rows.line_numbers import count_lines, label_records
+from recctl.data.sources.readers.bad_rows.parse import as_array, in_seconds, is_fit, is_text, narrow, per_second
+from recctl.data.sources.readers.bad_rows.rows import Faults, shown
+from recctl.data.sources.readers.bad_rows.slow_path import Columns, Skipped, read_carefully
+from recctl.data.sources.readers.compression import UNIT_SEPARATOR, Counted, Translated, opened
+from recctl.data.sources.readers.csv_dialect import INTEGER, LEADING_ZERO, MISSING, NUMBER, Layout, sniff
 from recctl.errors import DataError
 
 # Digits of an id, with which it may be beyond int32.
@@ -45,11 +45,11 @@ def read_delimited(path: Path, options: ReadOptions) -> tuple[Columns, Skipped]:
     with opened(path) as stream:
         layout = sniff(stream, options, place)
     if layout.names is None:
-        roles = naming.place_columns(layout.n_fields, options.columns, place)
+        roles = column_roles.place_columns(layout.n_fields, options.columns, place)
         if not options.columns:
             progress.notice(f"{place}: no header; its columns are taken as {', '.join(roles)}")
     else:
-        roles = naming.find_columns(layout.names, options.columns, place)
+        roles = column_roles.find_columns(layout.names, options.columns, place)
     if not layout.records:
         raise DataError(f"{place}: has a header but no rows")
     types = {role: _guess(role, layout.values(at), options) for role, at in roles.items()}

@@ -18,11 +18,11 @@ import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
 from recctl.data.columns import ITEM, TIMESTAMP, USER
-from recctl.data.sources.careful import Columns, Skipped, read_carefully
-from recctl.data.sources.faults import Faults
 from recctl.data.sources.options import ReadOptions
-from recctl.data.sources.sniffing import MISSING, SAMPLE_BYTES
-from recctl.data.sources.streams import opened
+from recctl.data.sources.readers.bad_rows.rows import Faults
+from recctl.data.sources.readers.bad_rows.slow_path import Columns, Skipped, read_carefully
+from recctl.data.sources.readers.compression import opened
+from recctl.data.sources.readers.csv_dialect import MISSING, SAMPLE_BYTES
 from recctl.errors import DataError
 
 _SEPARATORS = b" ,\t\r\n"

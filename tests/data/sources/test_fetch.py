@@ -13,9 +13,10 @@ from dataclasses import replace
 import pytest
 
 from recctl.data import sources
-from recctl.data.sources import cache, catalogue, entries, fetch, load_movielens, read_source
-from recctl.data.sources.entries import CatalogueEntry
-from recctl.data.sources.mirrors import WebArchive, WheelMember
+from recctl.data.sources import catalogue, fetch, load_movielens, read_source
+from recctl.data.sources.catalog import cache, datasets
+from recctl.data.sources.catalog.datasets import CatalogueEntry
+from recctl.data.sources.catalog.mirrors import WebArchive, WheelMember
 from recctl.data.sources.options import ReadOptions
 from recctl.errors import ConfigError, DataError
 from tests.data.sources.server import Behaviour, serving
@@ -67,7 +68,7 @@ def entry(monkeypatch):
 
     def make(*mirrors, limit=10_000):
         made = CatalogueEntry("movielens-100k", 2, 2, 2, "The terms", "https://example.org", limit, mirrors)
-        monkeypatch.setattr(entries, "_ENTRIES", (made,))
+        monkeypatch.setattr(datasets, "_ENTRIES", (made,))
         return made
 
     return make
@@ -262,7 +263,7 @@ def test_threads_that_ask_at_once_fetch_once(entry):
 
 def _fetch_elsewhere(url, home, results):
     os.environ["RECCTL_DATA_HOME"] = home
-    entries._ENTRIES = (CatalogueEntry("movielens-100k", 2, 2, 2, "", "", 10_000, (web(url),)),)
+    datasets._ENTRIES = (CatalogueEntry("movielens-100k", 2, 2, 2, "", "", 10_000, (web(url),)),)
     results.put(len(read_source("movielens-100k").frame))
 
 

@@ -103,7 +103,7 @@ def _damage_told() -> Iterator[None]:
     """A block in which whatever zipfile says of a damaged archive is told as one kind."""
     import zipfile
 
-    from recctl.data.sources.archives import DAMAGE
+    from recctl.data.sources.catalog.unzip import DAMAGE
 
     try:
         yield

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from recctl.data.columns import ITEM, USER
-from recctl.data.sources.naming import KNOWN_NAMES, is_known, normalised
 from recctl.data.sources.options import ReadOptions
-from recctl.data.sources.streams import UNIT_SEPARATOR, Readable
+from recctl.data.sources.readers.column_roles import KNOWN_NAMES, is_known, normalised
+from recctl.data.sources.readers.compression import UNIT_SEPARATOR, Readable
 from recctl.errors import DataError
 
 SAMPLE_BYTES = 1 << 18

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from recctl import progress
 from recctl.data.columns import USER
-from recctl.data.sources.delimited import read_delimited
 from recctl.data.sources.options import Format, ReadOptions, SourceTable
-from recctl.data.sources.streams import plain_name
+from recctl.data.sources.readers.compression import plain_name
+from recctl.data.sources.readers.csv import read_delimited
 from recctl.errors import DataError
 
 _HASHED_BYTES = 1 << 24  # hashing more would be felt
@@ -29,13 +29,13 @@ def read_file(path: Path, options: ReadOptions) -> SourceTable:
     form = _format(path) if options.format == "auto" else options.format
     with progress.task(f"Reading {path.name}"):
         if form == "parquet":
-            from recctl.data.sources.parquet import read_parquet
+            from recctl.data.sources.readers.parquet import read_parquet
 
             columns, skipped = read_parquet(path, options)
         elif path.is_dir():
             raise DataError(f"{path.name}: is a folder without Parquet files; {_files_in(path)}")
         elif form in ("lightgcn", "sequences"):
-            from recctl.data.sources.sequences import read_lists
+            from recctl.data.sources.readers.sequences import read_lists
 
             columns, skipped = read_lists(path, options)
         else:
@@ -50,7 +50,7 @@ def read_file(path: Path, options: ReadOptions) -> SourceTable:
 
 
 def _format(path: Path) -> Format:
-    from recctl.data.sources.parquet import is_parquet
+    from recctl.data.sources.readers.parquet import is_parquet
 
     if is_parquet(path):
         return "parquet"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from recctl.data.columns import ITEM, RATING, TIMESTAMP, USER
-from recctl.data.sources import cache
-from recctl.data.sources.mirrors import Mirror, TitleFile, WebArchive, WheelMember
+from recctl.data.sources.catalog import cache
+from recctl.data.sources.catalog.mirrors import Mirror, TitleFile, WebArchive, WheelMember
 from recctl.data.sources.options import ReadOptions
 from recctl.errors import DataError
 from recctl.suggest import did_you_mean

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recctl.data.sources.sniffing import Layout
-from recctl.data.sources.streams import Readable, opened
+from recctl.data.sources.readers.compression import Readable, opened
+from recctl.data.sources.readers.csv_dialect import Layout
 
 _BLOCK_BYTES = 1 << 24
 

@@ -12,11 +12,19 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recctl.data.columns import RATING, TIMESTAMP
-from recctl.data.sources import naming
-from recctl.data.sources.careful import Columns, Skipped, read_carefully
-from recctl.data.sources.cells import as_array, fit_int32, in_seconds, is_fit, is_text, narrow, per_second
-from recctl.data.sources.faults import Faults
 from recctl.data.sources.options import ReadOptions
+from recctl.data.sources.readers import column_roles
+from recctl.data.sources.readers.bad_rows.parse import (
+    as_array,
+    fit_int32,
+    in_seconds,
+    is_fit,
+    is_text,
+    narrow,
+    per_second,
+)
+from recctl.data.sources.readers.bad_rows.rows import Faults
+from recctl.data.sources.readers.bad_rows.slow_path import Columns, Skipped, read_carefully
 from recctl.engines import available_memory, in_words, map_threads, threads
 from recctl.errors import DataError
 
@@ -50,7 +58,7 @@ def read_parquet(path: Path, options: ReadOptions) -> tuple[Columns, Skipped]:
     try:
         dataset = _dataset(path)
         names = dataset.schema.names
-        wanted = {role: names[at] for role, at in naming.find_columns(names, options.columns, place).items()}
+        wanted = {role: names[at] for role, at in column_roles.find_columns(names, options.columns, place).items()}
         files = list(dataset.get_fragments())
         n_rows = sum(map(_count_rows, files))
         _require_some_that_fit(n_rows, len(wanted), place)

@@ -1,0 +1,1 @@
+"""Metrics: their definitions on arrays, and the keys that configs and results name them by."""
