@@ -10,7 +10,7 @@ import typer
 from recctl.cli.app import app, settings, verb
 
 if TYPE_CHECKING:
-    from recctl.models.hyperparameters import Hyperparameter
+    from recctl.models.base.hyperparameters import Hyperparameter
 
 
 @verb(app)

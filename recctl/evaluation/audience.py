@@ -13,8 +13,7 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
 from recctl.errors import DataError
 from recctl.kernels import hit_flags
-from recctl.models import tables
-from recctl.models.base import Recommender
+from recctl.models.base import Recommender, id_tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +134,8 @@ def _histories(model: Recommender, ids: NDArray[Any], history: InteractionDatase
     table = history.take(told).data
     if model.seen.is_binary:
         table = table.drop(columns=columns.RATING, errors="ignore")
-    _, found = tables.histories_to_matrix(table, model.item_vocabulary)
-    found = found if model.reads_order else tables.distinct(found)
+    _, found = id_tables.histories_to_matrix(table, model.item_vocabulary)
+    found = found if model.reads_order else id_tables.distinct(found)
     # Rows come in order of id, as codes do; those without history get the empty row that is put at the end.
     row_of = np.full(len(ids), found.n_rows, np.int32)
     row_of[place[place >= 0]] = np.arange(found.n_rows)

@@ -147,8 +147,8 @@ def _training(config: Config) -> Iterator[Problem]:
 
 def _tuning(config: Config) -> Iterator[Problem]:
     """Whether what is searched is there to be searched."""
+    from recctl.models.base.search_space import parse_space
     from recctl.models.registry import model_class, model_names
-    from recctl.models.spaces import parse_space
 
     section, name = config.tuning, config.model.name
     if section is None or name not in model_names():

@@ -17,8 +17,7 @@ from recctl.errors import TrainingError
 from recctl.experiment import fitting
 from recctl.experiment.preparation import Prepared, prepare
 from recctl.experiment.watching import Measure
-from recctl.models import _trial
-from recctl.models.base import Recommender
+from recctl.models.base import Recommender, fit_probe
 
 # Before anything is read, some users and items may still drop out: in the split, or with users of few interactions.
 # What needs so many times what there is does not fit; the rest is refused, or not, when the sizes are known.
@@ -269,11 +268,11 @@ def _measuring(relevant: InteractionDataset, measure: Any) -> float:
     """Seconds to measure a part, from some of its users."""
 
     def of_some(share: float) -> float:
-        some = _trial.of_users(relevant, share)
+        some = fit_probe.of_users(relevant, share)
         some.history = relevant.history
         begin = perf_counter()
         with progress.silence():
             measure(some)
         return perf_counter() - begin
 
-    return _trial.extrapolated(of_some, min(1.0, max(1 / 256, 16 / relevant.n_users)))
+    return fit_probe.extrapolated(of_some, min(1.0, max(1 / 256, 16 / relevant.n_users)))

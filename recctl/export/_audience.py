@@ -16,9 +16,8 @@ from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers.read_file import read_file
 from recctl.export._ids import ids_of
 from recctl.export._tables import id_type
-from recctl.models import tables
-from recctl.models.base import Recommender
-from recctl.models.tables import OnUnknown
+from recctl.models.base import Recommender, id_tables
+from recctl.models.base.id_tables import OnUnknown
 from recctl.ranking import rank_block
 
 
@@ -75,7 +74,7 @@ def of_users(model: Recommender, given: Path | list[int | str] | None, on_unknow
     else:
         ids = ids_of(given, columns.USER, vocabulary)
         rows = vocabulary.codes(ids)
-        tables.refuse_unknown(f"{model.name}: user", ids, rows >= 0, on_unknown)
+        id_tables.refuse_unknown(f"{model.name}: user", ids, rows >= 0, on_unknown)
         ids, rows = _kept(ids, rows, on_unknown)
     return Audience(
         pa.array(ids, id_type(vocabulary)), rows, model.score_users, model.seen.take, _popularity(model, rows)
@@ -86,10 +85,10 @@ def of_histories(model: Recommender, path: Path, on_unknown: OnUnknown) -> Audie
     """People that the model never saw, by what they had."""
     text = model.item_vocabulary.is_text
     table = read_file(path, ReadOptions(id_type="text" if text else "auto")).frame
-    ids, matrix = tables.histories_to_matrix(table, model.item_vocabulary)
-    matrix = matrix if model.reads_order else tables.distinct(matrix)
+    ids, matrix = id_tables.histories_to_matrix(table, model.item_vocabulary)
+    matrix = matrix if model.reads_order else id_tables.distinct(matrix)
     served = np.ones(len(ids), bool) if model.serves_empty_history else np.diff(matrix.starts) > 0
-    tables.refuse_unknown(f"{model.name}: no known item in the history of", ids, served, on_unknown)
+    id_tables.refuse_unknown(f"{model.name}: no known item in the history of", ids, served, on_unknown)
     ids, rows = _kept(ids, np.where(served, np.arange(len(ids)), -1).astype(np.int32), on_unknown)
 
     def scores(rows: Int32Array) -> Float32Array:

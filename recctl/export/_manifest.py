@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recctl.errors import ArtifactError
-from recctl.models import model_file
+from recctl.models.base import model_file
 from recctl.version import __version__
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from recctl.engines import threads
-from recctl.models._score_graph import ScoreGraph
+from recctl.models.base.onnx_graph import ScoreGraph
 from recctl.version import __version__
 
 # Above this, weights lie in a file of their own: that is written ten times as fast, and protobuf ends at 2 GiB.

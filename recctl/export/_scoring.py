@@ -8,8 +8,8 @@ import numpy as np
 
 from recctl.data.matrix import InteractionMatrix
 from recctl.errors import UnsupportedError
-from recctl.models._score_graph import Operand, ScoreGraph, Value
 from recctl.models.base import Recommender
+from recctl.models.base.onnx_graph import Operand, ScoreGraph, Value
 
 Input = Literal["user", "history", "sequence"]
 

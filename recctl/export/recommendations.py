@@ -23,7 +23,7 @@ from recctl.export._ids import Ids, known_codes
 from recctl.export._tables import FileFormat
 from recctl.export.base import Context, ExportFormat
 from recctl.models.base import Recommender
-from recctl.models.tables import OnUnknown
+from recctl.models.base.id_tables import OnUnknown
 from recctl.ranking import map_blocks
 
 _CHECKED = 1000

@@ -15,8 +15,7 @@ from recctl.data.vocabulary import Vocabulary
 from recctl.engines import available_memory, in_words
 from recctl.errors import ArtifactError
 from recctl.export.base import Context, ExportFormat
-from recctl.models import fitted_values, model_file
-from recctl.models.base import Recommender
+from recctl.models.base import Recommender, fitted_values, model_file
 from recctl.models.registry import make_model, model_names
 from recctl.version import __version__
 

@@ -14,7 +14,7 @@ from recctl.data.matrix import Float32Array, Int32Array, Int64Array
 from recctl.engines import team
 from recctl.kernels import ncf_embeddings, ncf_mlp, pair_training
 from recctl.kernels.meeting import new_board
-from recctl.models._torch_training import aligned
+from recctl.models.nn.trainer import aligned
 
 if TYPE_CHECKING:
     from recctl.models._adam import KernelAdam

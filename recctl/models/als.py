@@ -17,11 +17,11 @@ from recctl.errors import DataError, TrainingError
 from recctl.kernels import matmul
 from recctl.kernels.least_squares import conjugate_gradients
 from recctl.kernels.least_squares_blocks import blocks
-from recctl.models._alternating import WAY_OUT, Given, Side, Step, multiply, n_tasks
-from recctl.models._cosine import unit_rows, with_columns
-from recctl.models._score_graph import ScoreGraph, Value, solved
 from recctl.models.base import Embeddings, Recommender
-from recctl.models.hyperparameters import Between, fitted, hyperparameter
+from recctl.models.base.hyperparameters import Between, fitted, hyperparameter
+from recctl.models.base.onnx_graph import ScoreGraph, Value, solved
+from recctl.models.factors.als_side import WAY_OUT, Given, Side, Step, multiply, n_tasks
+from recctl.models.factors.vectors import unit_rows, with_columns
 
 Float64Array = NDArray[np.float64]
 

@@ -15,11 +15,10 @@ from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.engines import blas_threads
 from recctl.errors import TrainingError
 from recctl.kernels import matmul
-from recctl.models import _trial
-from recctl.models._score_graph import ScoreGraph, Value
-from recctl.models.base import Recommender
-from recctl.models.gram import mirror_scaled, upper_gram
-from recctl.models.hyperparameters import Between, fitted, hyperparameter
+from recctl.models.base import Recommender, fit_probe
+from recctl.models.base.hyperparameters import Between, fitted, hyperparameter
+from recctl.models.base.onnx_graph import ScoreGraph, Value
+from recctl.models.linear.gram import mirror_scaled, upper_gram
 
 # A matrix of this size is inverted at nearly the rate of large ones, in a tenth of a second.
 _SMALL = 2000
@@ -76,7 +75,7 @@ class EASERecommender(Recommender):
         """The Gram matrix of some users, and the inverse of a small matrix: it grows with the third power of items."""
 
         def gram(share: float) -> float:
-            matrix = _trial.of_users(interactions, share).matrix
+            matrix = fit_probe.of_users(interactions, share).matrix
             begin = perf_counter()
             upper_gram(matrix)
             return perf_counter() - begin
@@ -92,7 +91,7 @@ class EASERecommender(Recommender):
                 taken.append(perf_counter() - begin)
         seconds = median(taken[1:]) * (n_items / n_small) ** 3
         size = self._sizes(interactions.n_users, n_items, len(interactions))
-        return seconds + _trial.extrapolated(gram), _trial.stand_in(self, interactions, size)
+        return seconds + fit_probe.extrapolated(gram), fit_probe.stand_in(self, interactions, size)
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """One matrix; and the transposed interactions while the Gram matrix is made."""

@@ -13,9 +13,9 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.engines import map_threads, threads
 from recctl.kernels import neighbours
-from recctl.models._score_graph import ScoreGraph, Value, times_sparse
 from recctl.models.base import Recommender
-from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter
+from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
+from recctl.models.base.onnx_graph import ScoreGraph, Value, times_sparse
 
 _NO_VALUES = np.empty(0, np.float32)
 

@@ -14,11 +14,11 @@ from recctl.data.matrix import Float32Array, Int32Array, Int64Array, Interaction
 from recctl.errors import ArtifactError
 from recctl.kernels import matmul, propagation
 from recctl.kernels.negative_sampling import had_among, sample_negatives
-from recctl.models._cosine import unit_rows
-from recctl.models._score_graph import ScoreGraph, Value, unit_rows_of
-from recctl.models._torch import TorchRecommender
 from recctl.models.base import Embeddings
-from recctl.models.hyperparameters import Between, Choices, hyperparameter
+from recctl.models.base.hyperparameters import Between, Choices, hyperparameter
+from recctl.models.base.onnx_graph import ScoreGraph, Value, unit_rows_of
+from recctl.models.factors.vectors import unit_rows
+from recctl.models.nn.torch_recommender import TorchRecommender
 
 if TYPE_CHECKING:
     import torch
@@ -120,7 +120,7 @@ class LightGCNRecommender(TorchRecommender):
     # ---- training
 
     def _network(self) -> torch.nn.Module:
-        from recctl.models._lightgcn_network import LightGCNNetwork
+        from recctl.models.nn.lightgcn import LightGCNNetwork
 
         generator = self._generator("init")
         return LightGCNNetwork(self._graph, self.seen.n_rows, self.embedding_dim, self.n_layers, generator)
@@ -189,7 +189,7 @@ class LightGCNRecommender(TorchRecommender):
         import torch
         from torch.nn.functional import logsigmoid, normalize
 
-        from recctl.models._lightgcn_network import mean_bpr, sampled_softmax
+        from recctl.models.nn.lightgcn import mean_bpr, sampled_softmax
 
         device, n = self._device, batch.n_pairs
         values = None if batch.values is None else batch.values.to(device)

@@ -17,11 +17,11 @@ from recctl.data.matrix import Float32Array, Int32Array, Int64Array, Interaction
 from recctl.errors import UnsupportedError
 from recctl.kernels import ncf_mlp, neighbours
 from recctl.kernels.negative_sampling import sample_negatives
-from recctl.models._cosine import unit_rows, with_columns
-from recctl.models._score_graph import ScoreGraph, Value
-from recctl.models._torch import TorchRecommender
 from recctl.models.base import Embeddings
-from recctl.models.hyperparameters import Between, Choices, hyperparameter
+from recctl.models.base.hyperparameters import Between, Choices, hyperparameter
+from recctl.models.base.onnx_graph import ScoreGraph, Value
+from recctl.models.factors.vectors import unit_rows, with_columns
+from recctl.models.nn.torch_recommender import TorchRecommender
 
 if TYPE_CHECKING:
     import torch
@@ -92,7 +92,7 @@ class NCFRecommender(TorchRecommender):
     # ---- training
 
     def _network(self) -> torch.nn.Module:
-        from recctl.models._ncf_network import NCFNetwork
+        from recctl.models.nn.ncf import NCFNetwork
 
         sizes = len(self.user_vocabulary), len(self.item_vocabulary), self.embedding_dim
         parts = self.variant != "mlp", self.variant != "gmf"

@@ -6,9 +6,9 @@ import numpy as np
 
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
-from recctl.models._score_graph import ScoreGraph, Value
 from recctl.models.base import Recommender
-from recctl.models.hyperparameters import fitted
+from recctl.models.base.hyperparameters import fitted
+from recctl.models.base.onnx_graph import ScoreGraph, Value
 
 
 class PopularityRecommender(Recommender):

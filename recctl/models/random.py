@@ -8,9 +8,9 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.kernels import counter_rng
 from recctl.kernels.counter_rng import _GOLDEN, _MIX_1, _MIX_2
-from recctl.models._score_graph import ScoreGraph, Value
 from recctl.models.base import Recommender
-from recctl.models.hyperparameters import hyperparameter
+from recctl.models.base.hyperparameters import hyperparameter
+from recctl.models.base.onnx_graph import ScoreGraph, Value
 
 
 class RandomRecommender(Recommender):

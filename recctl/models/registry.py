@@ -18,9 +18,11 @@ from typing import Any
 import recctl.models
 from recctl import artifacts, plugins
 from recctl.errors import ArtifactError, ConfigError, RecctlError
-from recctl.models import model_file
-from recctl.models.base import Recommender
+from recctl.models.base import Recommender, model_file
 from recctl.suggest import did_you_mean
+
+# Modules beside the models: this one, and the old import path of plug-ins.
+_NOT_MODELS = frozenset({"registry", "hyperparameters"})
 
 
 def model_names() -> list[str]:
@@ -82,15 +84,14 @@ def _modules() -> dict[str, str]:
             raise ConfigError(f"RECCTL_MODELS_PATH: no folder {folder}")
         if folder not in recctl.models.__path__:
             recctl.models.__path__.append(folder)
-    machinery = {"base", "fitted_values", "gram", "hyperparameters", "model_file", "registry", "spaces", "tables"}
     found = (name for folder in recctl.models.__path__ for name in _modules_in(folder, os.stat(folder).st_mtime_ns))
-    return {name.replace("_", "-"): name for name in found if name not in machinery and not name.startswith("_")}
+    return {name.replace("_", "-"): name for name in found if name not in _NOT_MODELS and not name.startswith("_")}
 
 
 @lru_cache
 def _modules_in(folder: str, changed: int) -> list[str]:
     """Modules in a folder as it is since it was last changed: a search asks for its model a dozen times a trial."""
-    return [module.name for module in pkgutil.iter_modules([folder])]
+    return [module.name for module in pkgutil.iter_modules([folder]) if not module.ispkg]
 
 
 def _class_in(module: ModuleType, name: str) -> type[Recommender]:

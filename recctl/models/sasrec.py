@@ -16,12 +16,12 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
 from recctl.kernels import group_by, packing
 from recctl.kernels.negative_sampling import had_among
-from recctl.models import _sasrec_graph
-from recctl.models._cosine import unit_rows
-from recctl.models._score_graph import ScoreGraph, Value, unit_rows_of
-from recctl.models._torch import TorchRecommender
 from recctl.models.base import Embeddings
-from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter
+from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
+from recctl.models.base.onnx_graph import ScoreGraph, Value, unit_rows_of
+from recctl.models.factors.vectors import unit_rows
+from recctl.models.nn import sasrec_onnx
+from recctl.models.nn.torch_recommender import TorchRecommender
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +97,7 @@ class SASRecRecommender(TorchRecommender):
         super()._fit(interactions)
 
     def _network(self) -> torch.nn.Module:
-        from recctl.models._sasrec_network import SASRecNetwork
+        from recctl.models.nn.sasrec import SASRecNetwork
 
         sizes = len(self.item_vocabulary), self.embedding_dim, self.max_length
         temperature = self.temperature if self.similarity == "cosine" else 0.0
@@ -159,7 +159,7 @@ class SASRecRecommender(TorchRecommender):
         return math.ceil(n_windows / batch_size)
 
     def _loss(self, network: Any, batch: Any) -> tuple[torch.Tensor, int]:
-        from recctl.models import _sasrec_network as losses
+        from recctl.models.nn import sasrec as losses
 
         inputs, targets, positions, places = (part.to(self._device) for part in batch[:4])
         hidden = network(inputs, positions, places, batch[4])
@@ -242,7 +242,7 @@ class SASRecRecommender(TorchRecommender):
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
         items = histories.at(1, -self.max_length)
-        state = _sasrec_graph.state(graph, items, self._arrays, self.n_blocks, self.n_heads)
+        state = sasrec_onnx.state(graph, items, self._arrays, self.n_blocks, self.n_heads)
         if self.similarity == "cosine":
             state = unit_rows_of(state) / self.temperature
         return state.times_turned(graph.constant(self._targets, "targets"))

@@ -15,11 +15,10 @@ from recctl.engines import Shared, available_memory, in_words, map_threads, thre
 from recctl.errors import TrainingError
 from recctl.kernels import neighbours
 from recctl.kernels.elastic_net import elastic_nets
-from recctl.models import _trial
-from recctl.models._gram_rows import GramRows, bytes_kept, gram_rows
-from recctl.models._score_graph import ScoreGraph, Value, times_sparse
-from recctl.models.base import Recommender
-from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter
+from recctl.models.base import Recommender, fit_probe
+from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
+from recctl.models.base.onnx_graph import ScoreGraph, Value, times_sparse
+from recctl.models.linear.gram_rows import GramRows, bytes_kept, gram_rows
 
 # Weights of an item, where nothing limits them; how many it is follows from the data.
 _USUAL_WEIGHTS = 100
@@ -182,9 +181,9 @@ class SLIMRecommender(Recommender):
             found = round(sum(len(block[1]) for block in blocks) / len(items) * n_items)
             return perf_counter() - begin
 
-        seconds = of_gram + _trial.extrapolated(measure)
+        seconds = of_gram + fit_probe.extrapolated(measure)
         sizes = self._sizes(interactions.n_users, n_items, len(interactions)) | {"weights": found}
-        return seconds, _trial.stand_in(self, interactions, sizes)
+        return seconds, fit_probe.stand_in(self, interactions, sizes)
 
     def _screens(self, matrix: InteractionMatrix) -> bool:
         """Whether only items that share more than l1_reg users with another can have a weight for it."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from recctl.models._biased_factors import BiasedFactors
-from recctl.models.hyperparameters import hyperparameter
+from recctl.models.base.hyperparameters import hyperparameter
+from recctl.models.factors.biased_factors import BiasedFactors
 
 
 class SVDRecommender(BiasedFactors):

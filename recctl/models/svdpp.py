@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from recctl.data.matrix import Float32Array
-from recctl.models._biased_factors import BiasedFactors
-from recctl.models.hyperparameters import fitted
+from recctl.models.base.hyperparameters import fitted
+from recctl.models.factors.biased_factors import BiasedFactors
 
 
 class SVDPlusPlusRecommender(BiasedFactors):

@@ -16,7 +16,7 @@ from recctl import atomic, experiment
 from recctl.config import LoadedConfig, to_yaml
 from recctl.config.loading import with_values
 from recctl.experiment.preparation import resolved
-from recctl.models.spaces import Point, Space
+from recctl.models.base.search_space import Point, Space
 from recctl.runs import Run
 from recctl.tuning.study import Study, outcome_of
 

@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from recctl import rng
 from recctl.errors import ConfigError
-from recctl.models.hyperparameters import Between
-from recctl.models.spaces import Dimension, Point
+from recctl.models.base.hyperparameters import Between
+from recctl.models.base.search_space import Dimension, Point
 from recctl.tuning.strategies import Strategy, Tried
 
 

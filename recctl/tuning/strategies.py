@@ -14,7 +14,7 @@ from typing import Protocol
 
 from recctl import rng
 from recctl.config.schema import TuningConfig
-from recctl.models.spaces import Dimension, Point, Space
+from recctl.models.base.search_space import Dimension, Point, Space
 from recctl.plugins import Registry
 
 _TRIALS = 50

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from recctl.models.spaces import Point, Space
+from recctl.models.base.search_space import Point, Space
 from recctl.tuning.sampling import decoded, suggest
 from recctl.tuning.strategies import Tried
 

@@ -16,7 +16,7 @@ from recctl.errors import RecctlError
 from recctl.experiment import fitting, prepare
 from recctl.experiment.watching import Measure, early_stopping
 from recctl.models.base import Recommender
-from recctl.models.gram import reused
+from recctl.models.linear.gram import reused
 from recctl.training import Epoch, ResumableTraining
 from recctl.tuning.storage import FAILURES
 from recctl.tuning.study import Outcome

@@ -20,8 +20,8 @@ from recctl.evaluation import METRICS
 from recctl.experiment import Prepared, fitting, load
 from recctl.experiment.flow import require_one_model
 from recctl.experiment.recording import begin, prepare_for, recorded
+from recctl.models.base.search_space import Point, Space, declared_space, parse_space
 from recctl.models.registry import load_model, model_class
-from recctl.models.spaces import Point, Space, declared_space, parse_space
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
 from recctl.training.early_stopping import direction

@@ -20,7 +20,7 @@ from side_by_side import in_turns, interactions, peer, report, seconds_of
 from recctl import EASERecommender, InteractionDataset
 from recctl.data.synthetic import generate
 from recctl.engines import blas_threads
-from recctl.models.gram import upper_gram
+from recctl.models.linear.gram import upper_gram
 
 L2_REG = 500.0
 PEERS = {"skrecsys": "skrecsys", "irspack": "irspack", "numpy, float64 inverse": "numpy"}

@@ -16,7 +16,7 @@ import pandas as pd
 from side_by_side import Measure, in_turns, process, python_of, report, report_compilation, seconds_of
 
 from recctl import Evaluator, InteractionDataset, SVDPlusPlusRecommender, SVDRecommender, load_movielens
-from recctl.models._biased_factors import BiasedFactors
+from recctl.models.factors.biased_factors import BiasedFactors
 
 RUNNER = Path(__file__).parent / "peers" / "rating.py"
 ML = "MovieLens-100K"

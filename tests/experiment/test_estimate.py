@@ -15,7 +15,7 @@ from recctl import InteractionDataset, RunStore, experiment
 from recctl.data.synthetic import generate
 from recctl.errors import TrainingError
 from recctl.experiment.estimate import Estimate, estimate
-from recctl.models import _trial
+from recctl.models.base import fit_probe
 from recctl.models.registry import make_model, model_names
 
 CONFIG = """
@@ -145,11 +145,11 @@ def test_parts_are_extrapolated_along_a_line() -> None:
         asked.append(share)
         return 0.05 + 2 * share
 
-    assert _trial.extrapolated(measure) == pytest.approx(2.05)
+    assert fit_probe.extrapolated(measure) == pytest.approx(2.05)
     assert max(asked) < 1  # not the whole
-    assert _trial.extrapolated(lambda share: 0.01) == 0.01
+    assert fit_probe.extrapolated(lambda share: 0.01) == 0.01
     loading = iter([0.5, 0.01, 0.01, 0.01, 0.01, 0.01])
-    assert _trial.extrapolated(lambda share: next(loading)) == pytest.approx(0.5)
+    assert fit_probe.extrapolated(lambda share: next(loading)) == pytest.approx(0.5)
 
 
 # ---- what does not fit

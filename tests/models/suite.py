@@ -16,9 +16,8 @@ import pytest
 
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import ArtifactError, ConfigError, DataError, NotFittedError, TrainingError, UnsupportedError
-from recctl.models import fitted_values
-from recctl.models.base import Recommender
-from recctl.models.hyperparameters import Between, Choices
+from recctl.models.base import Recommender, fitted_values
+from recctl.models.base.hyperparameters import Between, Choices
 from recctl.models.registry import load_model, model_class, model_names
 
 SEEN = ["user_id", "item_id"]

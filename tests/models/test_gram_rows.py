@@ -4,8 +4,8 @@ import pytest
 
 from recctl.data.matrix import InteractionMatrix
 from recctl.kernels import gram
-from recctl.models import _gram_rows
-from recctl.models._gram_rows import gram_rows
+from recctl.models.linear import gram_rows as gram_rows_module
+from recctl.models.linear.gram_rows import gram_rows
 from tests.kernels.test_matmul import sparse
 
 N = 50
@@ -33,8 +33,8 @@ def whole(rows, order):
 @pytest.mark.parametrize("n_users", [20, 900])  # none of the values above 254, and some
 @pytest.mark.parametrize("weighted", [True, False])
 def test_rows_are_those_of_the_matrix_whatever_is_kept(monkeypatch, weighted, n_users, room, cached):
-    monkeypatch.setattr(_gram_rows, "_ROWS_PER_TASK", 7)
-    monkeypatch.setattr(_gram_rows, "_CACHED", cached)
+    monkeypatch.setattr(gram_rows_module, "_ROWS_PER_TASK", 7)
+    monkeypatch.setattr(gram_rows_module, "_CACHED", cached)
     matrix, oracle = sparse((n_users, N), 0.7, 3, weighted=weighted)
     expected = (oracle.T @ oracle).toarray()
     assert weighted or (expected > 254).any() == (n_users == 900)

@@ -5,7 +5,7 @@ import pytest
 
 from recctl.errors import ConfigError, NotFittedError
 from recctl.models.base import Recommender
-from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter, validate
+from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter, validate
 
 
 class Everything(Recommender):

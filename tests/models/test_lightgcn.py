@@ -8,8 +8,8 @@ from recctl.data.synthetic import generate
 from recctl.errors import ArtifactError
 from recctl.kernels import propagation
 from recctl.kernels.negative_sampling import hardest
-from recctl.models._lightgcn_network import _hardest_by_torch, _mean_by_torch, sampled_softmax
 from recctl.models.lightgcn import LightGCNRecommender
+from recctl.models.nn.lightgcn import _hardest_by_torch, _mean_by_torch, sampled_softmax
 from tests.models.suite import ModelSuite, checkerboard, toy
 
 SMALL = {"embedding_dim": 8, "n_layers": 2, "epochs": 30, "batch_size": 256, "learning_rate": 0.03}

@@ -17,7 +17,7 @@ import numpy as np
 
 from recctl.data.matrix import Float32Array
 from recctl.models.base import Recommender
-from recctl.models.hyperparameters import Between, fitted, hyperparameter
+from recctl.models.base.hyperparameters import Between, fitted, hyperparameter
 
 
 class NewestRecommender(Recommender):

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import ConfigError
-from recctl.models import _sasrec_network as losses
+from recctl.models.nn import sasrec as losses
 from recctl.models.sasrec import SASRecRecommender
 from tests.models.suite import ModelSuite, toy
 

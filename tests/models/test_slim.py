@@ -10,8 +10,9 @@ from sklearn.linear_model import ElasticNet
 from recctl.data.dataset import InteractionDataset
 from recctl.engines import set_threads, threads
 from recctl.errors import TrainingError
-from recctl.models import _gram_rows, slim
+from recctl.models import slim
 from recctl.models.ease import EASERecommender
+from recctl.models.linear import gram_rows
 from recctl.models.slim import SLIMRecommender
 from tests.models.suite import ModelSuite, toy
 
@@ -102,7 +103,7 @@ def test_how_much_of_the_gram_matrix_is_kept_changes_no_weight(monkeypatch, hype
     dataset = InteractionDataset(rows, implicit=implicit)
     whole = SLIMRecommender(**hyperparameters).fit(dataset)
     monkeypatch.setattr(slim, "_KEPT", 0)
-    monkeypatch.setattr(_gram_rows, "_CACHED", 0)
+    monkeypatch.setattr(gram_rows, "_CACHED", 0)
     for n_top in (0, 3, 60, 600):
         monkeypatch.setattr(slim, "_SMALL", (1 if implicit else 4) * n_top * (2 * dataset.n_items - n_top))
         partly = SLIMRecommender(**hyperparameters).fit(dataset)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from recctl.config.schema import TuningConfig, search_strategies
-from recctl.models.hyperparameters import Between, Choices
-from recctl.models.spaces import Dimension, Space
+from recctl.models.base.hyperparameters import Between, Choices
+from recctl.models.base.search_space import Dimension, Space
 from recctl.tuning.strategies import STRATEGIES, CoarseToFine, Strategy, Tried
 
 LINE = Space((Dimension("x", Between(100.0, 2000.0)),))

@@ -11,9 +11,9 @@ import pandas as pd
 from recctl import training
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import DataError, UnsupportedError
-from recctl.models import _trial
-from recctl.models.base import Recommender
-from recctl.models.hyperparameters import fitted
+from recctl.models.base import fit_probe
+from recctl.models.base.hyperparameters import fitted
+from recctl.models.base.recommender import Recommender
 
 if TYPE_CHECKING:
     from recctl.training import Validate
@@ -62,7 +62,7 @@ class EpochRecommender(Recommender):
     def estimate_checkpoints(self, n_users: int, n_items: int, n_interactions: int, keeps_best: bool = False) -> int:
         """The best model, and the state to go on from."""
         size = n_users, n_items, n_interactions
-        learnt = _trial.bytes_of_file(self, self._sizes(*size), learnt=True)
+        learnt = fit_probe.bytes_of_file(self, self._sizes(*size), learnt=True)
         return self.estimate_file(*size) + (1 + self._n_moments + keeps_best) * learnt
 
     # ---- training

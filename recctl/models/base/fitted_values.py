@@ -9,7 +9,7 @@ import numpy as np
 
 from recctl.data.matrix import InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
-from recctl.models.hyperparameters import Fitted
+from recctl.models.base.hyperparameters import Fitted
 
 _MATRIX = ("starts", "columns", "values", "n_columns")
 

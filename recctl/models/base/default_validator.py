@@ -27,6 +27,7 @@ class NDCG:
         self.relevant = InteractionMatrix.from_pairs(rows.astype(np.int32), items, None, shape)
 
     def __call__(self, model: Recommender) -> dict[str, float]:
+        """NDCG of the model's lists."""
         items, _ = model.rank_users(self.users, _K)
         rows = np.arange(len(items))[:, None]
         pairs = self.relevant.rows.astype(np.int64) * self.relevant.n_columns + self.relevant.columns
@@ -49,6 +50,7 @@ class RMSE:
         self.scale = model.state()["lowest"], model.state()["highest"]
 
     def __call__(self, model: Recommender) -> dict[str, float]:
+        """RMSE of the model's predictions."""
         predicted = np.clip(model.score_pairs(self.users, self.items), *self.scale)
         return {"rmse": float(np.sqrt(np.mean((predicted.astype(np.float64) - self.ratings) ** 2)))}
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from recctl.data.matrix import Float32Array
-from recctl.models._score_graph import ScoreGraph, Value
+from recctl.models.base.onnx_graph import ScoreGraph, Value
 
 _EPSILON = 1e-5
 

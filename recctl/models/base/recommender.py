@@ -19,10 +19,10 @@ from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
 from recctl.engines import available_memory, require_memory
 from recctl.errors import ConfigError, DataError, TrainingError, UnsupportedError
-from recctl.models import _trial, fitted_values, model_file, tables
-from recctl.models._score_graph import ScoreGraph, Value
-from recctl.models.hyperparameters import Fitted, Hyperparameter, collect, fitted, hyperparameter, validate
-from recctl.models.tables import Histories, OnUnknown
+from recctl.models.base import fit_probe, fitted_values, id_tables, model_file
+from recctl.models.base.hyperparameters import Fitted, Hyperparameter, collect, fitted, hyperparameter, validate
+from recctl.models.base.id_tables import Histories, OnUnknown
+from recctl.models.base.onnx_graph import ScoreGraph, Value
 from recctl.ranking import pairs, rank
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class Recommender:
 
     def estimate_file(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """Bytes of the file that `save` writes."""
-        return _trial.bytes_of_file(self, self._sizes(n_users, n_items, n_interactions))
+        return fit_probe.bytes_of_file(self, self._sizes(n_users, n_items, n_interactions))
 
     def estimate_checkpoints(self, n_users: int, n_items: int, n_interactions: int, keeps_best: bool = False) -> int:
         """Bytes of what training leaves on its way; with `keeps_best`, the best weights are in it as well."""
@@ -194,9 +194,9 @@ class Recommender:
             The seconds that the whole will take on this machine, epochs and all, validation aside; and a model that
             answers in the time of the fitted one, with answers that mean nothing.
         """
-        seconds = _trial.seconds_by_samples(self, interactions)
+        seconds = fit_probe.seconds_by_samples(self, interactions)
         size = interactions.n_users, interactions.n_items, len(interactions)
-        return seconds, _trial.stand_in(self, interactions, self._sizes(*size))
+        return seconds, fit_probe.stand_in(self, interactions, self._sizes(*size))
 
     # ---- what a user calls
 
@@ -250,11 +250,11 @@ class Recommender:
         Raises:
             DataError: A user is unknown and `on_unknown` is "error".
         """
-        tables.check_asked(k, on_unknown)
-        ids = tables.id_list(user_ids)
+        id_tables.check_asked(k, on_unknown)
+        ids = id_tables.id_list(user_ids)
         codes = self.user_vocabulary.codes(ids)
         known = codes >= 0
-        tables.refuse_unknown(f"{self.name}: user", ids, known, on_unknown)
+        id_tables.refuse_unknown(f"{self.name}: user", ids, known, on_unknown)
         return self._table(ids, known, self.rank_users(codes[known], k, exclude_seen), k, on_unknown)
 
     def recommend_for_history(
@@ -272,11 +272,11 @@ class Recommender:
         Returns:
             As `recommend`; `user_id` is the place in the list where histories have no ids.
         """
-        tables.check_asked(k, on_unknown)
-        ids, matrix = tables.histories_to_matrix(histories, self.item_vocabulary)
-        matrix = matrix if self.reads_order else tables.distinct(matrix)
+        id_tables.check_asked(k, on_unknown)
+        ids, matrix = id_tables.histories_to_matrix(histories, self.item_vocabulary)
+        matrix = matrix if self.reads_order else id_tables.distinct(matrix)
         served = np.ones(len(ids), bool) if self.serves_empty_history else np.diff(matrix.starts) > 0
-        tables.refuse_unknown(f"{self.name}: no known item in the history of", ids, served, on_unknown)
+        id_tables.refuse_unknown(f"{self.name}: no known item in the history of", ids, served, on_unknown)
         asked = matrix.take(np.flatnonzero(served).astype(np.int32))
         return self._table(ids, served, self.rank_histories(asked, k, exclude_seen), k, on_unknown)
 
@@ -293,13 +293,13 @@ class Recommender:
         Returns:
             float32, one value a pair.
         """
-        tables.check_asked(1, on_unknown, "error", "skip")
-        users, items = tables.id_list(user_ids), tables.id_list(item_ids)
+        id_tables.check_asked(1, on_unknown, "error", "skip")
+        users, items = id_tables.id_list(user_ids), id_tables.id_list(item_ids)
         if len(users) != len(items):
             raise DataError(f"predict: {len(users)} users and {len(items)} items; give one of each for every pair")
         user_codes, item_codes = self.user_vocabulary.codes(users), self.item_vocabulary.codes(items)
-        tables.refuse_unknown(f"{self.name}: user", users, user_codes >= 0, on_unknown)
-        tables.refuse_unknown(f"{self.name}: item", items, item_codes >= 0, on_unknown)
+        id_tables.refuse_unknown(f"{self.name}: user", users, user_codes >= 0, on_unknown)
+        id_tables.refuse_unknown(f"{self.name}: item", items, item_codes >= 0, on_unknown)
         known = (user_codes >= 0) & (item_codes >= 0)
         out = np.full(len(users), np.nan, np.float32)
         out[known] = self.score_pairs(user_codes[known], item_codes[known])
@@ -315,15 +315,15 @@ class Recommender:
             DataError: An item is unknown.
             UnsupportedError: The model has no notion of similar items.
         """
-        tables.check_asked(k)
-        ids = tables.id_list(item_ids)
+        id_tables.check_asked(k)
+        ids = id_tables.id_list(item_ids)
         codes = self.item_vocabulary.codes(ids)
-        tables.refuse_unknown(f"{self.name}: item", ids, codes >= 0)
+        id_tables.refuse_unknown(f"{self.name}: item", ids, codes >= 0)
         itself = InteractionMatrix.from_rows(list(codes.reshape(-1, 1)), len(self.item_vocabulary))
         items, scores = rank(
             lambda rows: self._similarity(codes[rows]), len(codes), len(self.item_vocabulary), k, itself
         )
-        return tables.ranked_table(ids, items, scores, self.item_vocabulary, columns.ITEM, "similar_item_id")
+        return id_tables.ranked_table(ids, items, scores, self.item_vocabulary, columns.ITEM, "similar_item_id")
 
     def save(self, path: str | Path) -> str:
         """Write the model to a file, whole or not at all; missing folders are made.
@@ -453,4 +453,4 @@ class Recommender:
             items[served], scores[served] = ranked
         elif not served.all():
             ids = [ids[at] for at in np.flatnonzero(served).tolist()]
-        return tables.ranked_table(ids, items, scores, self.item_vocabulary, columns.USER, columns.ITEM)
+        return id_tables.ranked_table(ids, items, scores, self.item_vocabulary, columns.USER, columns.ITEM)

@@ -15,12 +15,11 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.errors import ConfigError
 from recctl.kernels import matmul, sgd
-from recctl.models import _growing
-from recctl.models._cosine import unit_rows, with_columns
-from recctl.models._in_epochs import EpochRecommender
-from recctl.models._validation import RMSE
-from recctl.models.base import Embeddings
-from recctl.models.hyperparameters import Between, fitted, hyperparameter
+from recctl.models.base import Embeddings, extend
+from recctl.models.base.default_validator import RMSE
+from recctl.models.base.epoch_recommender import EpochRecommender
+from recctl.models.base.hyperparameters import Between, fitted, hyperparameter
+from recctl.models.factors.vectors import unit_rows, with_columns
 
 if TYPE_CHECKING:
     from recctl.training import Validate
@@ -177,7 +176,7 @@ class BiasedFactors(EpochRecommender):
         if n_epochs < 1:
             raise ConfigError(f"{self.name}: partial_fit: n_epochs={n_epochs!r}: must be at least 1")
         try:
-            users, new_items = _growing.grow(self, interactions, self._learnt(), self._first_of_new)
+            users, new_items = extend.grow(self, interactions, self._learnt(), self._first_of_new)
             added = interactions.matrix.values
             self.lowest, self.highest = min(self.lowest, float(added.min())), max(self.highest, float(added.max()))
             histories = self.seen.take(users)

@@ -21,7 +21,7 @@ from recctl.engines import torch_distributed, torch_threads
 from recctl.errors import ArtifactError, ConfigError, TrainingError
 
 if TYPE_CHECKING:
-    from recctl.models._torch import TorchRecommender
+    from recctl.models.nn.torch_recommender import TorchRecommender
 
 _LINE = 64
 # Numbers in the vectors of a batch below which threads cost more, in waiting for each other, than they gain.

@@ -11,8 +11,8 @@ import torch
 
 from recctl import NCFRecommender, progress
 from recctl.errors import ArtifactError, TrainingError
-from recctl.models import _torch_training
 from recctl.models._ncf_gradients import Gradients
+from recctl.models.nn import trainer
 from tests.models.suite import toy
 
 SMALL = {
@@ -106,7 +106,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 def test_weights_begin_on_a_cache_line() -> None:
     for size in (1, 7, 1000):
-        assert _torch_training.is_aligned(_torch_training.aligned(np.ones(size, np.float32)))
+        assert trainer.is_aligned(trainer.aligned(np.ones(size, np.float32)))
 
 
 PROCESS = """
@@ -114,7 +114,7 @@ import sys
 import numpy as np
 from recctl import NCFRecommender
 from tests.models.suite import toy
-from tests.models.test_torch import SMALL
+from tests.models.test_torch_recommender import SMALL
 from torch import distributed
 model = NCFRecommender(**SMALL).fit(toy())
 np.save(sys.argv[1] + str(distributed.get_rank()) + ".npy", model.weights)

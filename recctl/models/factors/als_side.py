@@ -92,6 +92,7 @@ class multiply:  # noqa: N801 - a function that can be sent
     other: Shared[Float32Array]
 
     def __call__(self, given: Given, factors: Float32Array) -> float:
+        """Write the product into `factors`; returns 0."""
         matrix = given.interactions
         matmul.sparse_dense(matrix.starts, matrix.columns, matrix.values, self.other.value, factors)
         return 0.0

@@ -12,7 +12,7 @@ from recctl import progress
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
-from recctl.models.hyperparameters import Fitted
+from recctl.models.base.hyperparameters import Fitted
 
 if TYPE_CHECKING:
     from recctl.models.base import Recommender

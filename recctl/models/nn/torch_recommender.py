@@ -20,9 +20,9 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array
 from recctl.engines import torch_distributed
 from recctl.errors import ConfigError, UnsupportedError
-from recctl.models._in_epochs import EpochRecommender
-from recctl.models._validation import NDCG
-from recctl.models.hyperparameters import Between, Choices, fitted, hyperparameter
+from recctl.models.base.default_validator import NDCG
+from recctl.models.base.epoch_recommender import EpochRecommender
+from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
 
 # Of a trial: how long it goes on with its steps, and how many of the first don't count.
 _TRIAL_SECONDS, _WARM = 1.0, 2
@@ -30,7 +30,7 @@ _TRIAL_SECONDS, _WARM = 1.0, 2
 if TYPE_CHECKING:
     import torch
 
-    from recctl.models._torch_training import Training
+    from recctl.models.nn.trainer import Training
     from recctl.training import Validate
 
 
@@ -117,15 +117,15 @@ class TorchRecommender(EpochRecommender):
 
     def require_machine(self) -> None:
         """Refuse a device that isn't there."""
-        from recctl.models import _torch_training
+        from recctl.models.nn import trainer
 
-        _torch_training.check_device(self.name, self.device, self.precision)
+        trainer.check_device(self.name, self.device, self.precision)
 
     def _fit(self, interactions: InteractionDataset) -> None:
-        from recctl.models import _torch_training
+        from recctl.models.nn import trainer
 
         self.require_machine()
-        self.weights = _torch_training.flattened(self._network())
+        self.weights = trainer.flattened(self._network())
 
     def _train(
         self,
@@ -163,12 +163,12 @@ class TorchRecommender(EpochRecommender):
     def _live(self) -> Training:
         """The network and optimiser as training left them."""
         if "_training" not in vars(self):
-            from recctl.models import _torch_training
+            from recctl.models.nn import trainer
 
-            if not _torch_training.is_aligned(self.weights):
-                self.weights = _torch_training.aligned(self.weights)
+            if not trainer.is_aligned(self.weights):
+                self.weights = trainer.aligned(self.weights)
                 self._drop_derived()
-            self._training = _torch_training.Training(self)
+            self._training = trainer.Training(self)
         return self._training
 
     @property
@@ -191,9 +191,9 @@ class TorchRecommender(EpochRecommender):
     @cached_property
     def _arrays(self) -> dict[str, Float32Array]:
         """The weights by the names they have in the network, as views."""
-        from recctl.models import _torch_training
+        from recctl.models.nn import trainer
 
-        return _torch_training.named_views(self)
+        return trainer.named_views(self)
 
     def _drop_derived(self) -> None:
         """Forget what follows from weights that have changed."""

@@ -4,7 +4,7 @@ import pytest
 
 from recctl.data.vocabulary import Vocabulary
 from recctl.errors import DataError
-from recctl.models import tables
+from recctl.models.base import id_tables
 
 ITEMS = Vocabulary(np.array([3, 10, 20, 31]))
 
@@ -22,20 +22,20 @@ def test_a_table_of_histories_is_ordered_in_time():
             "rating": [1.0, 2, 3, 4, 5, 6],
         }
     )
-    ids, matrix = tables.histories_to_matrix(table, ITEMS)
+    ids, matrix = id_tables.histories_to_matrix(table, ITEMS)
     assert (ids, rows_of(matrix)) == (["a", "b", "c"], [[2, 0], [1, 3], []])
     assert matrix.values.tolist() == [5, 2, 3, 1]
 
 
 def test_lists_keep_their_order_and_repeats_until_they_are_made_distinct():
-    ids, matrix = tables.histories_to_matrix({"x": [31, 3, 31], "y": ()}, ITEMS)
+    ids, matrix = id_tables.histories_to_matrix({"x": [31, 3, 31], "y": ()}, ITEMS)
     assert (ids, rows_of(matrix)) == (["x", "y"], [[3, 0, 3], []])
-    assert rows_of(tables.distinct(matrix)) == [[0, 3], []]
+    assert rows_of(id_tables.distinct(matrix)) == [[0, 3], []]
 
 
 def test_of_a_repeated_item_the_last_rating_counts():
     table = pd.DataFrame({"user_id": 1, "item_id": [31, 3, 31], "rating": [1.0, 2.0, 5.0]})
-    matrix = tables.distinct(tables.histories_to_matrix(table, ITEMS)[1])
+    matrix = id_tables.distinct(id_tables.histories_to_matrix(table, ITEMS)[1])
     assert (rows_of(matrix), matrix.values.tolist()) == ([[0, 3]], [2, 5])
 
 
@@ -49,24 +49,24 @@ def test_of_a_repeated_item_the_last_rating_counts():
 )
 def test_a_table_that_cannot_be_read_is_named(table, problem):
     with pytest.raises(DataError, match=problem):
-        tables.histories_to_matrix(table, ITEMS)
+        id_tables.histories_to_matrix(table, ITEMS)
 
 
 @pytest.mark.parametrize("ids", [5, np.int64(5), [5], (5,), np.array([5]), pd.Series([5]), {5: 1}, iter([5])])
 def test_one_id_or_many(ids):
-    assert tables.id_list(ids) == [5]
+    assert id_tables.id_list(ids) == [5]
 
 
 @pytest.mark.parametrize("ids", [None, 2.5])
 def test_what_is_no_id_is_named(ids):
     with pytest.raises(DataError, match=f"ids are int or str, in a list; not {ids}"):
-        tables.id_list(ids)
+        id_tables.id_list(ids)
 
 
 def test_places_that_stayed_empty_are_left_out():
     items = np.array([[2, 0], [1, -1], [-1, -1]], np.int32)
     scores = np.array([[3, 2], [1, -np.inf], [-np.inf, -np.inf]], np.float32)
-    table = tables.ranked_table(["é", 5, "z"], items, scores, ITEMS, "user_id", "item_id")
+    table = id_tables.ranked_table(["é", 5, "z"], items, scores, ITEMS, "user_id", "item_id")
     assert table.to_dict("list") == {
         "user_id": ["é", "é", 5],
         "item_id": [20, 3, 10],

@@ -13,7 +13,7 @@ from itertools import product
 from typing import Any
 
 from recctl.models.base import Recommender
-from recctl.models.hyperparameters import Between, Choices, Hyperparameter
+from recctl.models.base.hyperparameters import Between, Choices, Hyperparameter
 from recctl.suggest import did_you_mean
 
 Point = dict[str, Any]

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from recctl import experiment
 from recctl.errors import ConfigError
-from recctl.models.hyperparameters import Between, Choices
+from recctl.models.base.hyperparameters import Between, Choices
+from recctl.models.base.search_space import Dimension, Space, declared_space, parse_space
 from recctl.models.registry import model_class, model_classes
-from recctl.models.spaces import Dimension, Space, declared_space, parse_space
 
 TEXT = """
 data: {source: synthetic, synthetic: {n_users: 60, n_items: 60, n_interactions: 1500}}

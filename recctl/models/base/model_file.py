@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from recctl import artifacts
 from recctl.errors import ArtifactError, ConfigError, NotFittedError
-from recctl.models import fitted_values
+from recctl.models.base import fitted_values
 
 if TYPE_CHECKING:
     from recctl.models.base import Recommender

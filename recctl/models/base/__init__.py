@@ -1,0 +1,6 @@
+"""What every model is built on: the Recommender class, hyperparameters, fitted values and the model file."""
+
+from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
+from recctl.models.base.recommender import Embeddings, Recommender
+
+__all__ = ["Between", "Choices", "Embeddings", "Recommender", "fitted", "hyperparameter"]

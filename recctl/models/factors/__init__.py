@@ -1,0 +1,1 @@
+"""What factor models share."""

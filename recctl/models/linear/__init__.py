@@ -1,0 +1,1 @@
+"""What item-to-item linear models share: the Gram matrix."""
