@@ -13,10 +13,10 @@ from recctl import progress, rng
 from recctl.data import columns
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import ConfigError, DataError
-from recctl.evaluation.audience import Audience, gather
+from recctl.evaluation.eval_users import Audience, gather
 from recctl.evaluation.options import as_list, check_options
-from recctl.evaluation.ranked import Protocol, judge
-from recctl.evaluation.rated import judge_ratings
+from recctl.evaluation.ranking import Protocol, judge
+from recctl.evaluation.rating import judge_ratings
 from recctl.metrics.definitions import METRICS
 from recctl.models.base import Recommender
 from recctl.suggest import did_you_mean
@@ -149,7 +149,7 @@ class Evaluator:
 
     def print_results(self, results: dict[str, float]) -> None:
         """Print metrics as a table: a row for each metric, a column for each cutoff."""
-        from recctl.evaluation.printing import print_results
+        from recctl.evaluation.formatting import print_results
 
         print_results(results)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from recctl.errors import ArtifactError
-from recctl.evaluation.contrasts import contrast
+from recctl.evaluation.paired_comparison import contrast
 from recctl.experiment import fitting
 from recctl.experiment.checks import load
 from recctl.experiment.preparation import Prepared

@@ -11,9 +11,9 @@ import numpy as np
 
 from recctl.errors import ArtifactError, ConfigError
 from recctl.evaluation import METRICS
-from recctl.evaluation.contrasts import Contrasts, Figure, contrast
+from recctl.evaluation.paired_comparison import Contrasts, Figure, contrast
+from recctl.evaluation.pareto import front
 from recctl.evaluation.significance import N_RESAMPLES, Test
-from recctl.evaluation.trade_offs import front
 from recctl.runs import Run
 from recctl.suggest import did_you_mean
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from recctl import rng
 from recctl.errors import RecctlError
 from recctl.evaluation import METRICS
-from recctl.evaluation.contrasts import contrast
+from recctl.evaluation.paired_comparison import contrast
 from recctl.evaluation.significance import bca_interval, resample_means
 from recctl.reports import figures, numbers
 from recctl.reports.markup import Html, figure, grid, join, note

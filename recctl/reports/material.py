@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from recctl.config import LoadedConfig
 from recctl.errors import ArtifactError, ConfigError, RecctlError
 from recctl.evaluation import METRICS
-from recctl.evaluation.contrasts import contrast
+from recctl.evaluation.paired_comparison import contrast
 from recctl.experiment import load
 from recctl.experiment.comparison import verdict
 from recctl.experiment.contenders import require_same_parts

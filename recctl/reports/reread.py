@@ -19,7 +19,7 @@ from recctl.data.matrix import Int32Array, Int64Array
 from recctl.data.sources import catalogue, item_titles
 from recctl.data.splitting import HISTORY, TRAIN
 from recctl.errors import RecctlError
-from recctl.evaluation.audience import Group, gather
+from recctl.evaluation.eval_users import Group, gather
 from recctl.experiment.fitting import load_fitted
 from recctl.experiment.preparation import Prepared
 from recctl.experiment.recording import prepare_for

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 
 from recctl.errors import ConfigError, DataError
-from recctl.evaluation.contrasts import contrast
+from recctl.evaluation.paired_comparison import contrast
 
 
 def table(n_users: int = 400, seed: int = 1, gain: float = 0.0) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from recctl.evaluation.trade_offs import front
+from recctl.evaluation.pareto import front
 
 
 def test_whom_another_beats_is_not_on_the_front() -> None:

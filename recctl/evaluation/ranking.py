@@ -10,7 +10,7 @@ import numpy as np
 from recctl import progress
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array
 from recctl.errors import DataError
-from recctl.evaluation.audience import Audience, Group
+from recctl.evaluation.eval_users import Audience, Group
 from recctl.kernels import candidate_sampling, hit_flags
 from recctl.metrics.definitions import METRICS, Catalogue, Float64Array, Lists, auc
 from recctl.models.base import Recommender
