@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from recctl import artifacts, atomic, locking
 from recctl.config import to_yaml
 from recctl.errors import ArtifactError, ConfigError
-from recctl.runs import processes
+from recctl.runs import liveness
 from recctl.runs.environment import environment
-from recctl.runs.shape import require_metadata, require_metrics
+from recctl.runs.schema import require_metadata, require_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +125,7 @@ class Run:
         """
         self._hold()
         self.metadata["status"] = "running"
-        self.metadata["process"] = processes.this()
+        self.metadata["process"] = liveness.this()
         self.metadata.pop("error", None)
         self.save_metadata()
 
@@ -182,7 +182,7 @@ class Run:
     def status(self) -> Status:
         """As recorded; "died" where it says running and its process, of this machine, is no more."""
         recorded: Status = self.metadata["status"]
-        return "died" if recorded == "running" and processes.is_gone(self.metadata.get("process") or {}) else recorded
+        return "died" if recorded == "running" and liveness.is_gone(self.metadata.get("process") or {}) else recorded
 
     def require_idle(self) -> None:
         """Refuse a run that another process works on.

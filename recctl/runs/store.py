@@ -8,8 +8,8 @@ from pathlib import Path
 
 from recctl import artifacts
 from recctl.errors import ArtifactError, ConfigError
+from recctl.runs.aliases import RESERVED, Names
 from recctl.runs.directory import Run
-from recctl.runs.names import RESERVED, Names
 from recctl.suggest import did_you_mean
 
 REMOVED = ".removed-"  # a run that is being deleted

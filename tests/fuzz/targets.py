@@ -19,7 +19,7 @@ from recctl.cli.runs import listing
 from recctl.data.sources import ReadOptions, read_source
 from recctl.data.sources.catalog.unzip import unpack
 from recctl.errors import RecctlError
-from recctl.runs import Run, RunStore, remarks, verification
+from recctl.runs import Run, RunStore, annotations, verification
 
 CORPUS = Path(__file__).with_name("corpus")
 SECONDS = 10.0
@@ -130,7 +130,7 @@ def metrics(data: bytes) -> None:
 
 def remark(data: bytes) -> None:
     """Tags and a note."""
-    remarks.read(Run.open(_run("remarks.json", data)))
+    annotations.read(Run.open(_run("remarks.json", data)))
 
 
 def manifest(data: bytes) -> None:

@@ -74,14 +74,14 @@ def list_(
 
 def _row(run: Run, names: list[str]) -> dict[str, Any]:
     from recctl.errors import ArtifactError
-    from recctl.runs import remarks
+    from recctl.runs import annotations
     from recctl.runs.store import monitored
 
     facts = run.metadata
     models = sorted({entry["model"] for entry in facts.get("models", [])})
     try:
         parts = run.metrics()
-        tags = remarks.read(run).tags
+        tags = annotations.read(run).tags
     except ArtifactError:  # `runs verify` tells of it
         parts, tags = {}, []
     return {

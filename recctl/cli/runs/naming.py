@@ -77,10 +77,10 @@ def tag(
 ) -> None:
     """Add tags to a run, or take them away; a run with tags is never tidied away."""
     from recctl.cli import common, console
-    from recctl.runs import remarks
+    from recctl.runs import annotations
 
     run = common.store().resolve(run_id)
-    found = remarks.change(run, remove=tags) if remove else remarks.change(run, add=tags)
+    found = annotations.change(run, remove=tags) if remove else annotations.change(run, add=tags)
     console.say(f"{run.id}: {', '.join(found.tags) or 'no tags'}")
     console.document(common.describe(run, tags=found.tags))
 
@@ -94,9 +94,9 @@ def note(
     from rich.markup import escape
 
     from recctl.cli import common, console
-    from recctl.runs import remarks
+    from recctl.runs import annotations
 
     run = common.store().resolve(run_id)
-    found = remarks.change(run, note=text)
+    found = annotations.change(run, note=text)
     console.say(escape(f"{run.id}: {found.note or 'no note'}"))
     console.document(common.describe(run, note=found.note))

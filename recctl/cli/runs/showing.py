@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 def show(run_id: RunArgument) -> None:
     """Show a run: status, data, split, models, metrics, timings, and its learning curve."""
     from recctl.cli import common, console
-    from recctl.runs import remarks
+    from recctl.runs import annotations
 
     store = common.store()
     run = store.resolve(run_id)
     facts = run.metadata
-    said, names = remarks.read(run), common.names_of_runs(store).get(run.id, [])
+    said, names = annotations.read(run), common.names_of_runs(store).get(run.id, [])
     data, split = facts.get("data", {}), facts.get("split", {})
     rows: list[list[Any]] = [
         ["run", run.id],

@@ -110,16 +110,16 @@ def collect(
 
     from recctl.cli import common, console
     from recctl.engines import in_words
-    from recctl.runs import tidying
+    from recctl.runs import gc
 
     store = common.store()
-    found = tidying.waste(store, timedelta(days=older_than), checkpoints)
+    found = gc.waste(store, timedelta(days=older_than), checkpoints)
     rows = [[str(waste.path.relative_to(store.root)), waste.why, waste.size] for waste in found]
     console.table(["path", "why", "bytes"], rows)
     total = sum(waste.size for waste in found)
     if found and not dry_run:
         _ask(f"Delete these {len(found)}, {in_words(total)}?", yes)
-        tidying.collect(store, found)
+        gc.collect(store, found)
     told = "would be" if dry_run else "were"
     console.say(f"{len(found)} {told} deleted, {in_words(total)}" if found else "nothing to delete")
     listed = [{"path": path, "why": why, "bytes": size} for path, why, size in rows]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recctl.errors import ArtifactError, ConfigError
-from recctl.runs.names import Names
+from recctl.runs.aliases import Names
 
 
 def test_a_name_moves_and_goes_back_step_by_step(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from recctl.errors import ConfigError
-from recctl.runs import Run, RunStore, remarks
+from recctl.runs import Run, RunStore, annotations
 from recctl.runs.directory import Status
-from recctl.runs.tidying import collect, size_of, waste
+from recctl.runs.gc import collect, size_of, waste
 
 
 def make(root: Path, status: Status, days_old: int = 30) -> Run:
@@ -35,7 +35,7 @@ def test_old_runs_that_came_to_nothing_go_and_the_others_stay(tmp_path: Path) ->
     )
     fresh = make(tmp_path, "failed")
     fresh.end("failed")
-    remarks.change(tagged, ["keep"])
+    annotations.change(tagged, ["keep"])
     store.names.promote("production", before.id)
     store.names.promote("production", named.id)
     assert paths(store) == {failed.id, interrupted.id}
