@@ -12,8 +12,8 @@ from recctl.cli.app import EngineOption, SetOption, app, verb
 from recctl.cli.evaluate import Part
 
 if TYPE_CHECKING:
-    from recctl.experiment.comparison import Repeats
-    from recctl.experiment.verdict import Terms
+    from recctl.experiment.comparison.result import Terms
+    from recctl.experiment.comparison.run import Repeats
     from recctl.runs import Run
 
 
@@ -73,9 +73,9 @@ def compare(
 
     from recctl.cli import common, console
     from recctl.errors import AssertionFailedError, ConfigError
-    from recctl.experiment import comparison
-    from recctl.experiment.comparison import Repeats
-    from recctl.experiment.verdict import Terms
+    from recctl.experiment.comparison import run as comparison_run
+    from recctl.experiment.comparison.result import Terms
+    from recctl.experiment.comparison.run import Repeats
 
     common.apply_threads()
     if resume is not None:
@@ -87,7 +87,7 @@ def compare(
         repeats = Repeats(_seeds(seeds), folds, refit)
         given = [*(overrides or []), *common.engine_overrides(engine)]
         run = _compared(sources or [], terms, repeats, given, fail_if_worse)
-    document = comparison.verdict(run)
+    document = comparison_run.verdict(run)
     _show(document)
     looks = common.say_test_looks(run) if document["on"] == "test" or document["refit"] else None
     console.say(f"comparison: [bold]{escape(str(run.path))}[/bold]")
@@ -106,8 +106,8 @@ def _compared(sources: list[str], terms: Terms, repeats: Repeats, overrides: lis
     from recctl.cli import common, console
     from recctl.config import find_config
     from recctl.errors import ConfigError
-    from recctl.experiment.comparison import compare_contenders
-    from recctl.experiment.contenders import gather
+    from recctl.experiment.comparison.entries import gather
+    from recctl.experiment.comparison.run import compare_contenders
 
     store = common.store()
     if not sources:
@@ -129,10 +129,10 @@ def _compared(sources: list[str], terms: Terms, repeats: Repeats, overrides: lis
 
 def _resumed(run: Run, engine: str | None) -> Run:
     from recctl.cli import common, console
-    from recctl.experiment import comparison
+    from recctl.experiment.comparison import run as comparison_run
 
     with console.shown(), common.on_engine(engine):
-        went_on = comparison.resume(run)
+        went_on = comparison_run.resume(run)
     if not went_on:
         console.tell(f"{run.id} is complete: nothing to do")
     return run

@@ -16,8 +16,8 @@ def estimate(config: ConfigArgument = None, overrides: SetOption = None) -> None
     from rich.markup import escape
 
     from recctl.cli import common, console
+    from recctl.experiment.api import require_one_model
     from recctl.experiment.estimate import estimate as estimated
-    from recctl.experiment.flow import require_one_model
 
     loaded = common.load_config(config, overrides)
     require_one_model(loaded)

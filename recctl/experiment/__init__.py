@@ -1,11 +1,11 @@
 """The whole flow: read, prepare, split, fit, evaluate, save. The only package that knows all of it."""
 
-from recctl.experiment.assisting import assist
-from recctl.experiment.checks import CHECKS, load
-from recctl.experiment.comparison import compare
-from recctl.experiment.fitting import load_version
-from recctl.experiment.flow import evaluate, fit, resume, split, train
-from recctl.experiment.preparation import Prepared, prepare, read_dataset
+from recctl.experiment.api import evaluate, fit, resume, split, train
+from recctl.experiment.comparison.run import compare
+from recctl.experiment.config_checks import CHECKS, load
+from recctl.experiment.data import Prepared, prepare, read_dataset
+from recctl.experiment.distributed import assist
+from recctl.experiment.stages import load_version
 
 __all__ = [
     "CHECKS",

@@ -14,9 +14,9 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.sources import catalogue
 from recctl.engines import available_memory
 from recctl.errors import TrainingError
-from recctl.experiment import fitting
-from recctl.experiment.preparation import Prepared, prepare
-from recctl.experiment.watching import Measure
+from recctl.experiment import stages
+from recctl.experiment.callbacks import Measure
+from recctl.experiment.data import Prepared, prepare
 from recctl.models.base import Recommender, fit_probe
 
 # Before anything is read, some users and items may still drop out: in the split, or with users of few interactions.
@@ -98,7 +98,7 @@ def refuse_hopeless(config: Config) -> None:
     sizes, data = known_sizes(config), config.data
     if sizes is None or data.preprocess or data.min_item_interactions > 1:
         return
-    model = fitting.make(config)
+    model = stages.make(config)
     if model.estimate_memory(*sizes) > _WORTH_KNOWING:
         model.require_room(*sizes, times=_SURE if data.min_user_interactions <= 1 else _SURE_WITH_FEWER_USERS)
 
@@ -117,7 +117,7 @@ def estimate(loaded: LoadedConfig, runs_dir: Path) -> Estimate:
         DataError: The data can't be read.
     """
     config = loaded.config
-    model = fitting.make(config)
+    model = stages.make(config)
     known = known_sizes(config)
     try:
         refuse_hopeless(config)
@@ -232,7 +232,7 @@ def _seconds(
     seconds = {"fit": fit, "save": save}
     for part, relevant in held_out.items():
         seconds[f"evaluate_{part}"] = _measuring(
-            relevant, lambda some: fitting.measure(trial, some, some.history, config)
+            relevant, lambda some: stages.measure(trial, some, some.history, config)
         )
     n_epochs = getattr(model, "_n_epochs", 0)
     if model.trained_in_epochs and "validation" in held_out:

@@ -13,9 +13,9 @@ from recctl.errors import ArtifactError, ConfigError, RecctlError
 from recctl.evaluation import METRICS
 from recctl.evaluation.paired_comparison import contrast
 from recctl.experiment import load
-from recctl.experiment.comparison import verdict
-from recctl.experiment.contenders import require_same_parts
-from recctl.experiment.verdict import Terms, judge
+from recctl.experiment.comparison.entries import require_same_parts
+from recctl.experiment.comparison.result import Terms, judge
+from recctl.experiment.comparison.run import verdict
 from recctl.runs import Run, RunStore
 
 if TYPE_CHECKING:

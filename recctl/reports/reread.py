@@ -20,9 +20,9 @@ from recctl.data.sources import catalogue, item_titles
 from recctl.data.splitting import HISTORY, TRAIN
 from recctl.errors import RecctlError
 from recctl.evaluation.eval_users import Group, gather
-from recctl.experiment.fitting import load_fitted
-from recctl.experiment.preparation import Prepared
-from recctl.experiment.recording import prepare_for
+from recctl.experiment.data import Prepared
+from recctl.experiment.lifecycle import prepare_for
+from recctl.experiment.stages import load_fitted
 from recctl.ranking import map_blocks, rank_block
 from recctl.reports.material import LeftOutError, Subject
 from recctl.runs.store import run_hashes

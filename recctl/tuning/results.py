@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from recctl import atomic, experiment
 from recctl.config import LoadedConfig, to_yaml
 from recctl.config.loading import with_values
-from recctl.experiment.preparation import resolved
+from recctl.experiment.data import resolved
 from recctl.models.base.search_space import Point, Space
 from recctl.runs import Run
 from recctl.tuning.study import Study, outcome_of

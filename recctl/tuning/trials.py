@@ -13,8 +13,8 @@ from recctl import progress
 from recctl.config import Config, LoadedConfig
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import RecctlError
-from recctl.experiment import fitting, prepare
-from recctl.experiment.watching import Measure, early_stopping
+from recctl.experiment import prepare, stages
+from recctl.experiment.callbacks import Measure, early_stopping
 from recctl.models.base import Recommender
 from recctl.models.linear.gram import reused
 from recctl.training import Epoch, ResumableTraining
@@ -80,7 +80,7 @@ class Workbench:
     def _run(self, task: Task, report: Report) -> Outcome:
         config = task.loaded.config
         train, validation = self._parts(task.loaded)
-        model = fitting.make(config)
+        model = stages.make(config)
         start = perf_counter()
         watched = nullcontext() if model.trained_in_epochs else progress.silence()
         followed, reporting = self._follow(task, config, model, report)
@@ -91,7 +91,7 @@ class Workbench:
         if reporting.given_up:
             return Outcome("pruned", fit_seconds=fitted - start, chosen_epoch=chosen)
         with progress.silence():
-            measured = fitting.measure(model, validation, validation.history, config)
+            measured = stages.measure(model, validation, validation.history, config)
         evaluated = perf_counter()
         values = [measured.metrics[key] for key in self.monitors]
         kept = None

@@ -17,9 +17,9 @@ from recctl.config.schema import TuningConfig
 from recctl.engines.ray_engine import OnRay
 from recctl.errors import ConfigError, TrainingError
 from recctl.evaluation import METRICS
-from recctl.experiment import Prepared, fitting, load
-from recctl.experiment.flow import require_one_model
-from recctl.experiment.recording import begin, prepare_for, recorded
+from recctl.experiment import Prepared, load, stages
+from recctl.experiment.api import require_one_model
+from recctl.experiment.lifecycle import begin, prepare_for, recorded
 from recctl.models.base.search_space import Point, Space, declared_space, parse_space
 from recctl.models.registry import load_model, model_class
 from recctl.runs import Run, RunStore
@@ -278,17 +278,17 @@ class _Search:
                 f"recctl train {self.run.path / 'best.yaml'}"
             )
             return
-        kept = [entry.get("trial") for entry in self.run.metadata["models"] if entry["fitted_on"] == fitting.TRAIN]
+        kept = [entry.get("trial") for entry in self.run.metadata["models"] if entry["fitted_on"] == stages.TRAIN]
         if kept[-1:] != [best.number]:
             # After more trials there can be a better one: its models are new versions, its metrics new figures.
             folder = self.run.path / "trials" / str(best.number)
             if (folder / "model.pkl").exists():
                 if (folder / "history.jsonl").exists():
                     (folder / "history.jsonl").replace(self.run.path / "history.jsonl")
-                self.run.save_model(load_model(folder / "model.pkl"), fitting.TRAIN, best.number)
+                self.run.save_model(load_model(folder / "model.pkl"), stages.TRAIN, best.number)
             else:
-                fitting.fit_anew(self.run, loaded.config, self.prepared, best.number)
-        fitting.fit_and_evaluate(self.run, loaded.config, self.prepared)
+                stages.fit_anew(self.run, loaded.config, self.prepared, best.number)
+        stages.fit_and_evaluate(self.run, loaded.config, self.prepared)
 
 
 def _monitors(config: Config, section: TuningConfig) -> list[str]:
@@ -301,7 +301,7 @@ def _monitors(config: Config, section: TuningConfig) -> list[str]:
     ]
     prefix = "sampled_" if config.evaluation.n_candidates else ""
     keys = [prefix + key if METRICS[key.partition("@")[0]].task == "ranking" else key for key in measured]
-    return [fitting.monitor(config, dict.fromkeys(keys, 0.0))["metric"]]
+    return [stages.monitor(config, dict.fromkeys(keys, 0.0))["metric"]]
 
 
 def _space(config: Config, section: TuningConfig) -> Space:

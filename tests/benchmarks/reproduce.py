@@ -21,7 +21,7 @@ import yaml
 
 from recctl import experiment
 from recctl.config import to_yaml
-from recctl.experiment.preparation import resolved
+from recctl.experiment.data import resolved
 from recctl.runs import Run, RunStore
 from recctl.training import history
 from tests.benchmarks import __main__ as benchmarks

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from recctl import RunStore
-from recctl.experiment.comparison import compare, verdict
+from recctl.experiment.comparison.run import compare, verdict
 from recctl.models.registry import model_class
 from recctl.runs import Run
 from tests.benchmarks.__main__ import README, write

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from recctl import RunStore, experiment
-from recctl.experiment import fitting
+from recctl.experiment import stages
 from recctl.runs import Run
 from tests.conftest import Outcome
 
@@ -294,7 +294,7 @@ def test_folds_make_each_interaction_test_once(recctl: Any) -> None:
 
 def test_what_is_broken_off_goes_on_with_what_is_missing(recctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = recctl("compare", "several.yaml", "--json")
-    fit = fitting.fit
+    fit = stages.fit
     fitted = []
 
     def fit_until(run: Run, config: Any, *rest: Any) -> Any:
@@ -304,7 +304,7 @@ def test_what_is_broken_off_goes_on_with_what_is_missing(recctl: Any, monkeypatc
         fitted.append(config.model.name)
         return fit(run, config, *rest)
 
-    monkeypatch.setattr(fitting, "fit", fit_until)
+    monkeypatch.setattr(stages, "fit", fit_until)
     before = set(RunStore().ids())
     broken = recctl("compare", "several.yaml")
     assert broken.code == 130
@@ -328,7 +328,7 @@ def test_what_is_broken_off_goes_on_with_what_is_missing(recctl: Any, monkeypatc
 def test_a_model_that_fails_leaves_the_others(recctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from recctl.errors import TrainingError
 
-    fit = fitting.fit
+    fit = stages.fit
 
     def fails(run: Run, config: Any, *rest: Any) -> Any:
         if config.model.name == "ease":
@@ -336,7 +336,7 @@ def test_a_model_that_fails_leaves_the_others(recctl: Any, monkeypatch: pytest.M
         return fit(run, config, *rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(fitting, "fit", fails)
+        patched.setattr(stages, "fit", fails)
         done = recctl("compare", "several.yaml")
     assert done.code == 5
     assert "ease: diverged" in done.err
@@ -351,7 +351,7 @@ def test_a_run_that_was_removed_is_fitted_again(recctl: Any, monkeypatch: pytest
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(experiment.comparison, "judge", interrupted)
+        patched.setattr(experiment.comparison.run, "judge", interrupted)
         assert recctl("compare", "several.yaml").code == 130
     comparison, *others = runs()
     RunStore().remove(others[0])

@@ -163,7 +163,7 @@ def test_what_can_not_fit_is_refused_before_anything_is_generated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smaller: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("RECCTL_MEMORY", str(20 * 10**9))
-    monkeypatch.setattr("recctl.experiment.flow.prepare_for", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("recctl.experiment.api.prepare_for", lambda *_: pytest.fail("read"))
     with pytest.raises(TrainingError, match=r"200,000 items.* need 160\.\d GB of memory, 20\.0 GB are available; "):
         experiment.train(load(tmp_path, "ease", *HUGE, *smaller), RunStore(tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()
@@ -174,7 +174,7 @@ def test_what_can_not_fit_is_refused_before_anything_is_generated(
 
 def test_what_may_fit_once_items_are_left_out_is_read_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECCTL_MEMORY", str(20 * 10**9))
-    monkeypatch.setattr("recctl.experiment.flow.prepare_for", lambda *_: (_ for _ in ()).throw(EOFError))
+    monkeypatch.setattr("recctl.experiment.api.prepare_for", lambda *_: (_ for _ in ()).throw(EOFError))
     for more in ("data.min_item_interactions=20", "data.preprocess=[drop_duplicates: null]"):
         with pytest.raises(EOFError):
             experiment.train(load(tmp_path, "ease", *HUGE, more), RunStore(tmp_path / "runs"))

@@ -13,7 +13,7 @@ import pytest
 
 from recctl import RunStore, experiment
 from recctl.errors import TrainingError
-from recctl.experiment.preparation import resolved
+from recctl.experiment.data import resolved
 from recctl.models.registry import model_class, model_names
 from recctl.reports.diagnosis import Diagnosis, diagnose_config, diagnose_run
 from recctl.runs import Run

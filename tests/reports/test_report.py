@@ -15,7 +15,7 @@ from recctl.data.sources.catalog import datasets
 from recctl.data.splitting import Split
 from recctl.errors import ConfigError
 from recctl.evaluation.paired_comparison import contrast
-from recctl.experiment.comparison import verdict
+from recctl.experiment.comparison.run import verdict
 from recctl.reports import reread
 from recctl.reports.writing import write_report
 from recctl.runs import Run

@@ -14,7 +14,7 @@ import yaml
 
 from recctl import RunStore, experiment, tuning
 from recctl.errors import ArtifactError, ConfigError, DataError, TrainingError
-from recctl.experiment import fitting
+from recctl.experiment import stages
 from recctl.models.ease import EASERecommender
 from recctl.models.svd import SVDRecommender
 from recctl.runs import Run
@@ -36,7 +36,7 @@ def test_trials_are_what_fitting_and_measuring_by_hand_gives(tmp_path: Path) -> 
     assert table["l2_reg"].nunique() == 6
     for row in table.itertuples():
         model = EASERecommender(l2_reg=row.l2_reg).fit(train)
-        measured = fitting.measure(model, validation, None, loaded.config).metrics
+        measured = stages.measure(model, validation, None, loaded.config).metrics
         assert measured["ndcg@10"] == pytest.approx(row[table.columns.get_loc("ndcg@10") + 1], abs=1e-12)
 
 
@@ -47,7 +47,7 @@ def test_the_run_holds_the_best_model_its_metrics_and_its_config(tmp_path: Path)
     assert run.metadata["tuning"]["best_trial"] == best["number"]
     assert run.metrics()["validation"]["ndcg@10"] == pytest.approx(best["ndcg@10"], abs=1e-12)
     assert run.metadata["test_looks"] == 1
-    assert fitting.load_version(run).l2_reg == best["l2_reg"]
+    assert stages.load_version(run).l2_reg == best["l2_reg"]
     assert {"history.html", "slices.html", "parallel.html", "plotly.min.js"} == {
         path.name for path in (run.path / "figures").iterdir()
     }
@@ -60,7 +60,7 @@ def test_the_run_holds_the_best_model_its_metrics_and_its_config(tmp_path: Path)
 def test_refit_gives_the_best_point_all_it_may_know(tmp_path: Path) -> None:
     run = search(tmp_path, EPOCHS, "tuning.n_trials=3", "training.refit=true")
     assert [entry["fitted_on"] for entry in run.metadata["models"]] == ["train", "train+validation"]
-    assert run.metadata["tuning"]["best_point"]["n_factors"] == fitting.load_version(run).n_factors
+    assert run.metadata["tuning"]["best_point"]["n_factors"] == stages.load_version(run).n_factors
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
@@ -159,7 +159,7 @@ def test_a_search_can_be_given_more_trials(tmp_path: Path) -> None:
     whole = search(tmp_path, EASE, "tuning.n_trials=9")
     pd.testing.assert_frame_equal(trials(run), trials(whole))
     assert run.metrics() == whole.metrics()
-    assert fitting.load_version(run).l2_reg == fitting.load_version(whole).l2_reg
+    assert stages.load_version(run).l2_reg == stages.load_version(whole).l2_reg
 
 
 def test_pruned_trials_are_marked_and_what_the_config_says_never_is(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def show(run_id: RunArgument) -> None:
     for line in _curves(run):
         console.say(line)
     if run.status in ("died", "interrupted", "failed"):
-        from recctl.experiment.recording import resuming_command
+        from recctl.experiment.lifecycle import resuming_command
 
         console.tell(f"go on with: {resuming_command(run)}")
     console.document(common.describe(run, names=names, tags=said.tags, note=said.note, metadata=facts))

@@ -94,7 +94,7 @@ def diagnose_run(run: Run, reread: bool = False) -> Diagnosis:
 
 def _monitor(run: Run, settings: Settings) -> str:
     """The metric that was watched on validation, epoch by epoch."""
-    from recctl.experiment.watching import monitor
+    from recctl.experiment.callbacks import monitor
 
     found = run.metadata.get("training", {}).get("monitor")
     return str(found or monitor(settings.config, settings.config.has_validation))

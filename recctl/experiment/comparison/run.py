@@ -13,13 +13,13 @@ from recctl.config import LoadedConfig
 from recctl.config.loading import with_values
 from recctl.config.schema import EngineConfig
 from recctl.errors import ArtifactError, ConfigError, DataError, RecctlError, TrainingError
-from recctl.experiment import fitting
-from recctl.experiment.checks import CHECKS, load
-from recctl.experiment.contenders import Contender, gather, of_config
-from recctl.experiment.preparation import Prepared, divide, resolved
-from recctl.experiment.recording import begin, prepare_for, recorded, resuming_command
-from recctl.experiment.refitting import refit_best
-from recctl.experiment.verdict import Terms, judge
+from recctl.experiment import stages
+from recctl.experiment.comparison.entries import Contender, gather, of_config
+from recctl.experiment.comparison.refit import refit_best
+from recctl.experiment.comparison.result import Terms, judge
+from recctl.experiment.config_checks import CHECKS, load
+from recctl.experiment.data import Prepared, divide, resolved
+from recctl.experiment.lifecycle import begin, prepare_for, recorded, resuming_command
 from recctl.models.registry import model_class
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
@@ -300,12 +300,12 @@ def _fit_one(
         run.begin()
     with recorded(run, loaded.config, resumed=resumed) as trackers:
         if with_test:
-            fitting.fit_and_evaluate(run, loaded.config, prepared, trackers)
+            stages.fit_and_evaluate(run, loaded.config, prepared, trackers)
             return
-        model = fitting.fit(run, loaded.config, prepared, trackers)
+        model = stages.fit(run, loaded.config, prepared, trackers)
         with run.timed("evaluate_validation"):
-            metrics = fitting.evaluate_part(run, "validation", prepared, model, loaded.config)
-        run.metadata["monitor"] = fitting.monitor(loaded.config, metrics)
+            metrics = stages.evaluate_part(run, "validation", prepared, model, loaded.config)
+        run.metadata["monitor"] = stages.monitor(loaded.config, metrics)
 
 
 def _which(entry: dict[str, Any]) -> Iterator[str]:

@@ -15,9 +15,8 @@ from recctl.config import Config, LoadedConfig
 from recctl.data.splitting import Split
 from recctl.engines import available_memory, peak_memory
 from recctl.errors import ArtifactError, DataError, RecctlError, TrainingError
-from recctl.experiment import tracked
-from recctl.experiment.preparation import Prepared, prepare, resolved
-from recctl.experiment.tracked import trackers_of
+from recctl.experiment.data import Prepared, prepare, resolved
+from recctl.experiment.trackers import begin_tracking, end_tracking, trackers_of
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
 from recctl.tracking import Status, Tracker
@@ -75,20 +74,20 @@ def recorded(run: Run, config: Config | None = None, *, resumed: bool = False) -
     trackers = trackers_of(run, config) if config else []
     try:
         if config:
-            tracked.begin(trackers, run, config, resumed)
+            begin_tracking(trackers, run, config, resumed)
         yield trackers
-        tracked.end(trackers, run, "complete")
+        end_tracking(trackers, run, "complete")
         run.log("complete")
         _end(run, "complete")
     except KeyboardInterrupt:
-        tracked.end(trackers, run, "interrupted")
+        end_tracking(trackers, run, "interrupted")
         _broken_off(run, "interrupted", "interrupted")
         progress.notice(f"interrupted; go on with: {resuming_command(run)}")
         raise
     except BaseException as error:
         message = str(error) if isinstance(error, RecctlError) else f"{type(error).__name__}: {error}"
         _broken_off(run, "failed", traceback.format_exc(), message)
-        tracked.end(trackers, run, "failed")
+        end_tracking(trackers, run, "failed")
         if isinstance(error, TrainingError | MemoryError):
             progress.notice(f"what to try: recctl diagnose {run.id}")
         if isinstance(error, OSError | ArtifactError):

@@ -7,12 +7,12 @@ from pathlib import Path
 from recctl import engines
 from recctl.config import LoadedConfig
 from recctl.errors import ConfigError
-from recctl.experiment import fitting
-from recctl.experiment.checks import load
+from recctl.experiment import stages
+from recctl.experiment.config_checks import load
+from recctl.experiment.data import Prepared, read_dataset
 from recctl.experiment.estimate import refuse_hopeless
-from recctl.experiment.preparation import Prepared, read_dataset
-from recctl.experiment.recording import begin, prepare_for, recorded, resuming_command
-from recctl.experiment.tracked import require_trackers
+from recctl.experiment.lifecycle import begin, prepare_for, recorded, resuming_command
+from recctl.experiment.trackers import require_trackers
 from recctl.runs import Run, RunStore
 
 
@@ -30,7 +30,7 @@ def train(loaded: LoadedConfig, store: RunStore | None = None) -> Run:
         prepared, seconds = prepare_for(loaded)
         run = begin(store or RunStore(), loaded, "train", prepared, seconds)
         with recorded(run, loaded.config) as trackers:
-            fitting.fit_and_evaluate(run, loaded.config, prepared, trackers)
+            stages.fit_and_evaluate(run, loaded.config, prepared, trackers)
     return run
 
 
@@ -63,7 +63,7 @@ def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None 
         prepared, seconds = prepare_for(loaded, parent)
         run = begin(store or RunStore(), loaded, "fit", prepared, seconds, parent)
         with recorded(run, loaded.config) as trackers:
-            fitting.fit(run, loaded.config, prepared, trackers)
+            stages.fit(run, loaded.config, prepared, trackers)
     return run
 
 
@@ -84,15 +84,15 @@ def resume(run: Run) -> bool:
         run.begin()
         with recorded(run, loaded.config, resumed=True) as trackers:
             if run.metadata["kind"] == "train":
-                fitting.fit_and_evaluate(run, loaded.config, prepared, trackers)
+                stages.fit_and_evaluate(run, loaded.config, prepared, trackers)
             elif run.metadata["kind"] == "fit":
-                fitting.fit(run, loaded.config, prepared, trackers)
+                stages.fit(run, loaded.config, prepared, trackers)
     return True
 
 
 def evaluate(
     run: Run,
-    on: fitting.Part | None = None,
+    on: stages.Part | None = None,
     data: LoadedConfig | None = None,
     metrics: list[str] | None = None,
     k_values: list[int] | None = None,
@@ -119,7 +119,7 @@ def evaluate(
 
 def _evaluate(
     run: Run,
-    on: fitting.Part | None,
+    on: stages.Part | None,
     data: LoadedConfig | None,
     metrics: list[str] | None,
     k_values: list[int] | None,
@@ -128,24 +128,24 @@ def _evaluate(
     config = loaded.config
     changes = {"metrics": metrics, "k_values": k_values}
     config.evaluation = config.evaluation.model_copy(update={k: v for k, v in changes.items() if v is not None})
-    model = fitting.load_version(run)
+    model = stages.load_version(run)
     prepared, _ = prepare_for(loaded, run)
     if data is not None:
         relevant, _, _ = read_dataset(data)
         name = f"file:{Path(data.config.data.source).name}"
         history = prepared.split.train(prepared.dataset)
-        return name, fitting.measure_for(run, name, relevant, history, model, config)
-    part: fitting.Part = on or ("validation" if prepared.split.has_validation else "test")
+        return name, stages.measure_for(run, name, relevant, history, model, config)
+    part: stages.Part = on or ("validation" if prepared.split.has_validation else "test")
     if part == "validation":  # a model that was fitted on it can't be judged by it
-        model = fitting.load_fitted(run, fitting.TRAIN) or model
-    return part, fitting.evaluate_part(run, part, prepared, model, config)
+        model = stages.load_fitted(run, stages.TRAIN) or model
+    return part, stages.evaluate_part(run, part, prepared, model, config)
 
 
 def _require_possible(loaded: LoadedConfig) -> None:
     """Refuse what can't be done here, before anything is read."""
     require_one_model(loaded)
     require_trackers(loaded.config)
-    fitting.make(loaded.config).require_machine()
+    stages.make(loaded.config).require_machine()
     refuse_hopeless(loaded.config)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from recctl.errors import ArtifactError
 from recctl.evaluation.paired_comparison import contrast
-from recctl.experiment import fitting
-from recctl.experiment.checks import load
-from recctl.experiment.preparation import Prepared
-from recctl.experiment.recording import prepare_for, recorded
-from recctl.experiment.verdict import Terms, plain
+from recctl.experiment import stages
+from recctl.experiment.comparison.result import Terms, plain
+from recctl.experiment.config_checks import load
+from recctl.experiment.data import Prepared
+from recctl.experiment.lifecycle import prepare_for, recorded
 from recctl.runs import Run
 
 
@@ -28,18 +28,18 @@ def refit_best(run: Run, prepared: Prepared | None, terms: Terms) -> dict[str, A
     Raises:
         ArtifactError: The run has no model that was fitted on train.
     """
-    done = fitting.load_fitted(run, fitting.TRAIN_AND_VALIDATION) is not None and "test" in run.metrics()
+    done = stages.load_fitted(run, stages.TRAIN_AND_VALIDATION) is not None and "test" in run.metrics()
     if not done:
         loaded = load(run.path / "config.yaml")
         prepared = prepared or prepare_for(loaded, run)[0]
-        chosen = fitting.load_fitted(run, fitting.TRAIN)
+        chosen = stages.load_fitted(run, stages.TRAIN)
         if chosen is None:
             raise ArtifactError(f"{run.id}: has no model fitted on train, whose epochs a refit would take")
         run.begin()
         with recorded(run):
-            model = fitting.refit(run, loaded.config, prepared, chosen)
+            model = stages.refit(run, loaded.config, prepared, chosen)
             with run.timed("evaluate_test"):
-                fitting.evaluate_part(run, "test", prepared, model, loaded.config)
+                stages.evaluate_part(run, "test", prepared, model, loaded.config)
     table = run.per_user("test")
     found = contrast(
         {"refit": table},
@@ -54,5 +54,5 @@ def refit_best(run: Run, prepared: Prepared | None, terms: Terms) -> dict[str, A
         metrics[key] = plain(
             {"value": value, "low": figure.low if figure else None, "high": figure.high if figure else None}
         )
-    version = max(e["version"] for e in run.metadata["models"] if e["fitted_on"] == fitting.TRAIN_AND_VALIDATION)
+    version = max(e["version"] for e in run.metadata["models"] if e["fitted_on"] == stages.TRAIN_AND_VALIDATION)
     return {"run_id": run.id, "version": version, "n_users": found.n_users, "metrics": metrics}

@@ -12,8 +12,8 @@ from recctl.config import Config
 from recctl.data.dataset import InteractionDataset
 from recctl.engines import require_disk, torch_distributed
 from recctl.evaluation import METRICS, Evaluator
-from recctl.experiment.preparation import Prepared
-from recctl.experiment.watching import Measure, early_stopping, follow, follow_refit, telling_of_the_best
+from recctl.experiment.callbacks import Measure, early_stopping, follow, follow_refit, telling_of_the_best
+from recctl.experiment.data import Prepared
 from recctl.models.base import Recommender
 from recctl.models.registry import load_model, make_model, model_class
 from recctl.runs import Run

@@ -45,14 +45,14 @@ def _trackers(config: Config, folder: Path) -> Iterator[Tracker]:
         yield TensorBoardLogger(folder / "tensorboard" if kept is True else Path(kept) / folder.name)
 
 
-def begin(trackers: Sequence[Tracker], run: Run, config: Config, resumed: bool) -> None:
+def begin_tracking(trackers: Sequence[Tracker], run: Run, config: Config, resumed: bool) -> None:
     """Tell of a run that begins, or goes on."""
     params = dict(_flat("", config.model_dump(exclude=_LEFT_OUT))) if trackers else {}
     for tracker in trackers:
         tracker.begin(run.id, params, {"recctl.run_id": run.id}, resumed=resumed)
 
 
-def end(trackers: Sequence[Tracker], run: Run, status: Status) -> None:
+def end_tracking(trackers: Sequence[Tracker], run: Run, status: Status) -> None:
     """Tell how a run ended: the metrics of its parts, and the seconds of its stages."""
     if not trackers:
         return

@@ -9,9 +9,9 @@ from recctl.config import parse_config
 from recctl.data.dataset import InteractionDataset
 from recctl.engines import torch_distributed
 from recctl.errors import DataError
-from recctl.experiment import fitting
-from recctl.experiment.checks import CHECKS
-from recctl.experiment.preparation import prepare
+from recctl.experiment import stages
+from recctl.experiment.config_checks import CHECKS
+from recctl.experiment.data import prepare
 
 
 def assist() -> None:
@@ -31,7 +31,7 @@ def assist() -> None:
         assert prepared is not None
         split, dataset = prepared.split, prepared.dataset
         parts = [split.train, *([split.train_and_validation] if split.has_validation else [])]
-        model: Any = fitting.make(loaded.config)
+        model: Any = stages.make(loaded.config)
         model.assist(_the_same([part(dataset) for part in parts], said["interactions"]))
 
 

@@ -12,8 +12,8 @@ from recctl.config import LoadedConfig
 from recctl.config.loading import with_values
 from recctl.errors import ConfigError, DataError
 from recctl.evaluation import METRICS
-from recctl.experiment.checks import CHECKS, compared_alone, load
-from recctl.experiment.preparation import resolved
+from recctl.experiment.config_checks import CHECKS, compared_alone, load
+from recctl.experiment.data import resolved
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
 
