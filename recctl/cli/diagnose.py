@@ -10,7 +10,7 @@ import typer
 from recctl.cli.app import SetOption, app, verb
 
 if TYPE_CHECKING:
-    from recctl.reports.diagnosis import Diagnosis, Finding
+    from recctl.diagnosis import Diagnosis, Finding
     from recctl.runs import Run
 
 _STYLES = {"problem": "bold red", "warning": "yellow", "hint": "cyan"}
@@ -29,8 +29,8 @@ def diagnose(
     """Say what is wrong with data or a run, by which figures, and which settings to try."""
     from recctl import experiment
     from recctl.cli import common, console
+    from recctl.diagnosis import diagnose_config, diagnose_run
     from recctl.errors import ConfigError
-    from recctl.reports.diagnosis import diagnose_config, diagnose_run
 
     common.apply_threads()
     path = Path(source)
@@ -73,7 +73,7 @@ def tell_briefly(run: Run) -> None:
     from rich.markup import escape
 
     from recctl.cli import console
-    from recctl.reports.diagnosis import diagnose_run
+    from recctl.diagnosis import diagnose_run
 
     diagnosis: Diagnosis = diagnose_run(run)
     worse = [finding for finding in diagnosis.findings if finding.severity != "hint"]

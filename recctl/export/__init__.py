@@ -5,8 +5,8 @@ from recctl import export_model
 export_model(model, "recommendations", "out/top10", k=10, file_format="csv")
 """
 
+from recctl.export.api import Export, export_model, export_run, verify_export
 from recctl.export.base import Context, ExportFormat
-from recctl.export.exporting import Export, export_model, export_run, verify_export
 from recctl.export.registry import format_class, format_classes, format_names
 
 __all__ = [

@@ -14,7 +14,7 @@ from recctl.data import columns
 from recctl.data.matrix import Float32Array
 from recctl.data.vocabulary import Vocabulary
 from recctl.errors import ArtifactError, UnsupportedError
-from recctl.export._tables import id_type
+from recctl.export._table_files import id_type
 from recctl.export.base import Context, ExportFormat
 from recctl.models.base import Recommender
 from recctl.models.registry import model_classes

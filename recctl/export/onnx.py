@@ -15,7 +15,7 @@ from recctl.data import columns
 from recctl.data.matrix import Int32Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
 from recctl.errors import ArtifactError, UnsupportedError
-from recctl.export import _scoring
+from recctl.export import _scoring_graph
 from recctl.export.base import Context, ExportFormat
 from recctl.models.base import Recommender
 from recctl.ranking import rank_block
@@ -63,7 +63,7 @@ class OnnxFormat(ExportFormat):
         from recctl.export import _onnx_file
 
         given = self._input(model)
-        graph = _scoring.score_graph(model, given, self.k, not self.include_seen)
+        graph = _scoring_graph.score_graph(model, given, self.k, not self.include_seen)
         shown = {"recctl.model": model.name, "recctl.input": given}
         _onnx_file.write(graph, folder / _FILE, model.name, shown)
         _write_ids(folder / "items.parquet", columns.ITEM, model.item_vocabulary)
@@ -106,8 +106,8 @@ class OnnxFormat(ExportFormat):
         if names != list(manifest["facts"]["outputs"]) or any(len(part) != 1 for part in given):
             raise ArtifactError(f"{path}: its outputs are others than the manifest says")
 
-    def _input(self, model: Recommender) -> _scoring.Input:
-        there = _scoring.inputs_of(model)
+    def _input(self, model: Recommender) -> _scoring_graph.Input:
+        there = _scoring_graph.inputs_of(model)
         if self.input is None:
             return there[0]
         if self.input not in there:
@@ -140,7 +140,7 @@ class OnnxFormat(ExportFormat):
 class _People:
     """Whom scores are compared for, in the form the graph is asked in and in that the model is."""
 
-    def __init__(self, model: Recommender, given: _scoring.Input) -> None:
+    def __init__(self, model: Recommender, given: _scoring_graph.Input) -> None:
         self.model, self.given = model, given
         n_users, n_items = model.seen.n_rows, model.seen.n_columns
         self.users = np.unique(np.linspace(0, n_users - 1, min(n_users, _MOST_CHECKED)).astype(np.int32))

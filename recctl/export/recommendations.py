@@ -17,10 +17,10 @@ from recctl.data import columns
 from recctl.data.matrix import Float32Array, Int32Array
 from recctl.data.vocabulary import Vocabulary
 from recctl.errors import ArtifactError, ConfigError
-from recctl.export import _audience, _tables
-from recctl.export._audience import Audience
-from recctl.export._ids import Ids, known_codes
-from recctl.export._tables import FileFormat
+from recctl.export import _table_files, _target_users
+from recctl.export._id_lists import Ids, known_codes
+from recctl.export._table_files import FileFormat
+from recctl.export._target_users import Audience
 from recctl.export.base import Context, ExportFormat
 from recctl.models.base import Recommender
 from recctl.models.base.id_tables import OnUnknown
@@ -51,7 +51,7 @@ class RecommendationsFormat(ExportFormat):
         """Rank and write, block by block."""
         audience = self._audience(model)
         barred = self._barred(model)
-        of_items = _tables.id_type(model.item_vocabulary)
+        of_items = _table_files.id_type(model.item_vocabulary)
         item_ids = pa.array(model.item_vocabulary.ids, of_items)
         schema = pa.schema(
             [(columns.USER, audience.ids.type), (columns.ITEM, of_items), ("score", pa.float32()), ("rank", pa.int32())]
@@ -63,7 +63,7 @@ class RecommendationsFormat(ExportFormat):
 
         n_rows = n_short = 0
         with (
-            _tables.written(folder / f"recommendations.{self.file_format}", schema, self.file_format) as write,
+            _table_files.written(folder / f"recommendations.{self.file_format}", schema, self.file_format) as write,
             progress.task("Recommending", n, "users") as task,
         ):
             for places, items, scores in map_blocks(best, n, len(item_ids)):
@@ -76,7 +76,7 @@ class RecommendationsFormat(ExportFormat):
             "users": n,
             "rows": n_rows,
             "users_with_fewer_than_k": n_short,
-            "columns": _tables.columns_of(schema),
+            "columns": _table_files.columns_of(schema),
         }
 
     @classmethod
@@ -84,7 +84,7 @@ class RecommendationsFormat(ExportFormat):
         """Rows, ranks and scores; and right after writing, the first scores against the model's."""
         options, n_rows = manifest["options"], 0
         path = folder / f"recommendations.{options['file_format']}"
-        for piece in _tables.pieces(path, _tables.schema_of(manifest), options["file_format"]):
+        for piece in _table_files.pieces(path, _table_files.schema_of(manifest), options["file_format"]):
             _check_piece(path, piece, options["k"])
             if model is not None and not n_rows and options["histories"] is None:
                 _check_scores(path, piece.slice(0, _CHECKED), model)
@@ -94,10 +94,10 @@ class RecommendationsFormat(ExportFormat):
 
     def _audience(self, model: Recommender) -> Audience:
         if self.histories is None:
-            return _audience.of_users(model, self.users, self.on_unknown)
+            return _target_users.of_users(model, self.users, self.on_unknown)
         if self.users is not None:
             raise ConfigError("export format recommendations: users are of the model, histories of others: give one")
-        return _audience.of_histories(model, self.histories, self.on_unknown)
+        return _target_users.of_histories(model, self.histories, self.on_unknown)
 
     def _barred(self, model: Recommender) -> Float32Array | None:
         """What is added to everybody's scores: minus infinity for items that may not be recommended."""

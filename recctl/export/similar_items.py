@@ -13,9 +13,9 @@ from pydantic import Field
 from recctl import progress
 from recctl.data import columns
 from recctl.errors import ArtifactError
-from recctl.export import _tables
-from recctl.export._ids import Ids, known_codes
-from recctl.export._tables import FileFormat
+from recctl.export import _table_files
+from recctl.export._id_lists import Ids, known_codes
+from recctl.export._table_files import FileFormat
 from recctl.export.base import Context, ExportFormat
 from recctl.models.base import Recommender
 
@@ -39,14 +39,14 @@ class SimilarItemsFormat(ExportFormat):
     def write(self, model: Recommender, folder: Path, context: Context) -> dict[str, Any]:
         """Rank and write, a piece after another."""
         vocabulary = model.item_vocabulary
-        of_ids = _tables.id_type(vocabulary)
+        of_ids = _table_files.id_type(vocabulary)
         schema = pa.schema([(columns.ITEM, of_ids), (_SIMILAR, of_ids), ("score", pa.float32()), ("rank", pa.int32())])
         codes = np.arange(len(vocabulary), dtype=np.int32)
         if self.items is not None:
             codes = known_codes(self.items, "items", columns.ITEM, vocabulary)
         n_rows = 0
         with (
-            _tables.written(folder / f"similar_items.{self.file_format}", schema, self.file_format) as write,
+            _table_files.written(folder / f"similar_items.{self.file_format}", schema, self.file_format) as write,
             progress.task("Looking for similar items", len(codes), "items") as task,
         ):
             for begin in range(0, len(codes), _AT_ONCE):
@@ -54,14 +54,14 @@ class SimilarItemsFormat(ExportFormat):
                 write(pa.Table.from_pandas(found, schema, preserve_index=False))
                 n_rows += len(found)
                 task.update(min(begin + _AT_ONCE, len(codes)))
-        return {"items": len(codes), "rows": n_rows, "columns": _tables.columns_of(schema)}
+        return {"items": len(codes), "rows": n_rows, "columns": _table_files.columns_of(schema)}
 
     @classmethod
     def verify(cls, folder: Path, manifest: Mapping[str, Any], model: Recommender | None = None) -> None:
         """Rows; and right after writing, the first ones against the model's."""
         options, n_rows = manifest["options"], 0
         path = folder / f"similar_items.{options['file_format']}"
-        for piece in _tables.pieces(path, _tables.schema_of(manifest), options["file_format"]):
+        for piece in _table_files.pieces(path, _table_files.schema_of(manifest), options["file_format"]):
             if model is not None and not n_rows and len(piece):
                 first = piece.slice(0, options["k"]).to_pandas()
                 expected = model.similar_items(first[columns.ITEM].iloc[:1], options["k"])

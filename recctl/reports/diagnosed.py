@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from recctl.diagnosis import diagnose_run
 from recctl.errors import RecctlError
-from recctl.reports.diagnosis import diagnose_run
 from recctl.reports.markup import Html, code, join, note, tag
 from recctl.reports.material import LeftOutError, Material
 
 if TYPE_CHECKING:
-    from recctl.reports.diagnosis.findings import Finding
+    from recctl.diagnosis.findings import Finding
 
 
 def findings(material: Material) -> Html:

@@ -14,7 +14,7 @@ import sqlalchemy
 
 from recctl.errors import ArtifactError, ConfigError, DataError
 from recctl.runs.environment import without_password
-from recctl.tuning.mirrored import MirroredStorage
+from recctl.tuning.cached_storage import MirroredStorage
 
 # The attribute of a study that says what it is of.
 _IDENTITY = "recctl"

@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from recctl.models.base.search_space import Point, Space
-from recctl.tuning.sampling import decoded, suggest
+from recctl.tuning.samplers import decoded, suggest
 from recctl.tuning.strategies import Tried
 
 # A trial of another machine that has not been heard of for so long is taken up here.

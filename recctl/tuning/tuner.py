@@ -26,12 +26,12 @@ from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
 from recctl.training.early_stopping import direction
 from recctl.tuning import results
-from recctl.tuning.pools import InProcess, Pool, Processes
-from recctl.tuning.sampling import StrategySampler
+from recctl.tuning.executors import InProcess, Pool, Processes
+from recctl.tuning.samplers import StrategySampler
 from recctl.tuning.storage import failures_told, open_storage, open_study, own_storage
 from recctl.tuning.strategies import STRATEGIES, Strategy
 from recctl.tuning.study import Outcome, Study, Trial, outcome_of
-from recctl.tuning.trials import Task, Workbench
+from recctl.tuning.trial_runner import Task, Workbench
 
 _BEAT = 30.0
 
@@ -181,7 +181,7 @@ class _Search:
             self.loaded.config, split.train(dataset), split.validation(dataset), self.monitors, self.study.signs[0]
         )
         if isinstance(engine := engines.current(), OnRay):
-            from recctl.tuning.on_ray import TrialsOnRay
+            from recctl.tuning.ray_executor import TrialsOnRay
 
             return TrialsOnRay(workbench, engine, self.section.jobs, self.study.report)
         if self.section.jobs is None or not self._several():

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recctl.errors import ArtifactError, ConfigError, TrainingError, UnsupportedError
-from recctl.export import _scoring, export_model, verify_export
+from recctl.export import _scoring_graph, export_model, verify_export
 from recctl.models.base import Recommender
 from recctl.models.registry import make_model
 from recctl.ranking import rank_block
@@ -59,7 +59,7 @@ def asked(model: Recommender, given: str) -> Any:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_graph_of_every_model_scores_and_ranks_as_the_model(variant: str, tmp_path: Path) -> None:
     model = fitted(variant)
-    for given in _scoring.inputs_of(model):
+    for given in _scoring_graph.inputs_of(model):
         users = users_of(model)
         scores = model.score_users(users) if given == "user" or model.reads_order else model.score_histories(model.seen)
         found = Exported(model, tmp_path / given, input=given)(asked(model, given))
@@ -74,7 +74,7 @@ def test_every_graph_of_every_model_scores_and_ranks_as_the_model(variant: str, 
 
 
 def test_by_itself_a_graph_is_asked_as_the_model_is(tmp_path: Path) -> None:
-    inputs = {name: _scoring.inputs_of(fitted(name))[0] for name in VARIANTS}
+    inputs = {name: _scoring_graph.inputs_of(fitted(name))[0] for name in VARIANTS}
     assert {name for name, given in inputs.items() if given == "history"} == {
         *("ease", "slim", "sansa", "item-knn", "popularity", "random")
     }
@@ -135,7 +135,7 @@ def test_als_solves_for_strangers_as_the_model(hyperparameters: dict[str, Any], 
 def test_few_weights_are_gathered_and_many_are_a_matrix(tmp_path: Path) -> None:
     for n_neighbors, shape in ((3, (20, 1, 3)), (10, (20, 20))):
         model = make_model("item-knn", n_neighbors=n_neighbors).fit(rows())
-        graph = _scoring.score_graph(model, "history")
+        graph = _scoring_graph.score_graph(model, "history")
         assert shape in {array.shape for array in graph.constants.values()}
         score = Exported(model, tmp_path / str(n_neighbors))
         np.testing.assert_allclose(score(dense(model)), model.score_histories(model.seen), rtol=1e-5, atol=1e-6)
@@ -216,7 +216,7 @@ def test_large_weights_lie_beside_the_graph(tmp_path: Path, monkeypatch: pytest.
         model, folder = fitted(variant), tmp_path / variant
         score = Exported(model, folder)
         assert {"model.onnx", "model.onnx.data"} < set(score.manifest["files"])
-        given = _scoring.inputs_of(model)[0]
+        given = _scoring_graph.inputs_of(model)[0]
         np.testing.assert_allclose(score(asked(model, given)), model.score_users(users_of(model)), rtol=1e-4, atol=1e-6)
         verify_export(folder)
         (folder / "model.onnx.data").write_bytes(b"")

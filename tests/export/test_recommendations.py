@@ -7,7 +7,7 @@ import pytest
 
 from recctl import export_model, verify_export
 from recctl.errors import ConfigError, DataError
-from recctl.export import _tables
+from recctl.export import _table_files
 from recctl.ranking import blocks
 from tests.export.toys import VARIANTS, fitted, hostile, rows
 
@@ -191,8 +191,8 @@ def test_scores_exist_for_a_block_of_users_only(tmp_path: Path, monkeypatch: pyt
     model = fitted("ease")
     sizes, waiting = [], []
     monkeypatch.setattr(blocks, "_SCORES_PER_BLOCK", 7 * len(model.item_vocabulary))
-    monkeypatch.setattr(_tables, "_ROWS", dict.fromkeys(_tables._ROWS, 40))
-    monkeypatch.setitem(_tables._WRITERS, "csv", _spied(_tables._WRITERS["csv"], waiting))
+    monkeypatch.setattr(_table_files, "_ROWS", dict.fromkeys(_table_files._ROWS, 40))
+    monkeypatch.setitem(_table_files._WRITERS, "csv", _spied(_table_files._WRITERS["csv"], waiting))
     scored = type(model).score_users
 
     def score(self: Any, users: np.ndarray) -> np.ndarray:

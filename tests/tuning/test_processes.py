@@ -20,11 +20,11 @@ from sqlalchemy import event
 
 from recctl import InteractionDataset, RunStore, tuning
 from recctl.data import shared_arrays
-from recctl.tuning import pools, study, tuner
-from recctl.tuning.pools import Processes
+from recctl.tuning import executors, study, tuner
+from recctl.tuning.executors import Processes
 from recctl.tuning.storage import open_storage
 from recctl.tuning.study import Outcome, Study
-from recctl.tuning.trials import Task, Workbench
+from recctl.tuning.trial_runner import Task, Workbench
 from tests.tuning.searches import EASE, EPOCHS, load, trials
 
 SLOW = EPOCHS.replace("n_epochs: 12", "n_epochs: 3000").replace("patience: 3", "patience: 3000")
@@ -111,7 +111,7 @@ def test_a_trial_that_kills_every_worker_fails_and_the_search_goes_on(tmp_path: 
     with closing(Processes(bench, 1, on_report, tmp_path / "shared")) as pool:
         outcome = outcome_of(pool, task)
         assert outcome.state == "failed"
-        assert f"its process died {pools.LIVES} times" in outcome.error
+        assert f"its process died {executors.LIVES} times" in outcome.error
         assert pool.free == 1
 
 

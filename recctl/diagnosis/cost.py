@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from recctl.diagnosis.findings import Finding, Settings, Values
 from recctl.engines import in_words
-from recctl.reports.diagnosis.findings import Finding, Settings, Values
 
 # The chapter's figure: ten minutes an epoch, and hours for all of it.
 _SLOW_EPOCH, _SLOW_FIT = 600.0, 3600.0

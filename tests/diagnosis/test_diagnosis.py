@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from recctl import RunStore, experiment
+from recctl.diagnosis import Diagnosis, diagnose_config, diagnose_run
 from recctl.errors import TrainingError
 from recctl.experiment.data import resolved
 from recctl.models.registry import model_class, model_names
-from recctl.reports.diagnosis import Diagnosis, diagnose_config, diagnose_run
 from recctl.runs import Run
 
 DATA = "data: {source: synthetic, synthetic: {n_users: 60, n_items: 60, n_interactions: 1500}}\n"

@@ -3,7 +3,7 @@ import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from recctl.tuning.mirrored import MirroredStorage
+from recctl.tuning.cached_storage import MirroredStorage
 from recctl.tuning.storage import own_storage
 
 

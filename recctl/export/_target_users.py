@@ -14,8 +14,8 @@ from recctl.data import columns
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers.read_file import read_file
-from recctl.export._ids import ids_of
-from recctl.export._tables import id_type
+from recctl.export._id_lists import ids_of
+from recctl.export._table_files import id_type
 from recctl.models.base import Recommender, id_tables
 from recctl.models.base.id_tables import OnUnknown
 from recctl.ranking import rank_block

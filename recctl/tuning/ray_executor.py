@@ -11,9 +11,9 @@ from recctl import engines
 from recctl.config import Config
 from recctl.data import shared_arrays
 from recctl.engines.ray_engine import LIVES, OnRay
-from recctl.tuning.pools import OnReport
+from recctl.tuning.executors import OnReport
 from recctl.tuning.study import Outcome
-from recctl.tuning.trials import Task, Workbench
+from recctl.tuning.trial_runner import Task, Workbench
 
 
 class TrialsOnRay:

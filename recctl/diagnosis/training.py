@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from recctl.diagnosis.findings import Finding, Settings
 from recctl.evaluation import METRICS
-from recctl.reports.diagnosis.findings import Finding, Settings
 
 Line = Mapping[str, Any]
 

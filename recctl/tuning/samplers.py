@@ -61,7 +61,7 @@ class StrategySampler(optuna.samplers.BaseSampler):
         if self.sampler == "gp":
             return optuna.samplers.GPSampler(seed=seed)
         if self.sampler == "cmaes":
-            from recctl.tuning.evolution import CmaEsSampler
+            from recctl.tuning.cmaes import CmaEsSampler
 
             try:
                 return CmaEsSampler(seed=seed)

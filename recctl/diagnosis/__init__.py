@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from recctl.config import LoadedConfig
+from recctl.diagnosis import cost, data, training
+from recctl.diagnosis.findings import Finding as Finding
+from recctl.diagnosis.findings import Settings
 from recctl.experiment import load, prepare
-from recctl.reports.diagnosis import cost, data, learning
-from recctl.reports.diagnosis.findings import Finding as Finding
-from recctl.reports.diagnosis.findings import Settings
 from recctl.runs import Run
 from recctl.runs.store import run_hashes
 from recctl.training import history
@@ -78,7 +78,7 @@ def diagnose_run(run: Run, reread: bool = False) -> Diagnosis:
         facts |= prepare(loaded, data_hash=run_hashes(run)[0]).dataset.describe()
     found = list(data.findings(facts, settings)) if "interactions" in facts else []
     part = leakage.get("parts", {}).get("validation", {})
-    course = learning.Course(
+    course = training.Course(
         lines,
         _monitor(run, settings),
         str(metadata.get("error", "")),
@@ -86,7 +86,7 @@ def diagnose_run(run: Run, reread: bool = False) -> Diagnosis:
         {"items": leakage.get("parts", {}).get("train", {}).get("items", 0), **_of_part(part)},
         metadata.get("convergence", {}),
     )
-    found += learning.findings(course, settings)
+    found += training.findings(course, settings)
     found += cost.findings(metadata, lines, settings, run.status == "died")
     looked_at = ["data", "split", *([f"{len(lines)} epochs"] if lines else []), "timings", "memory"]
     return _ordered(found, looked_at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from recctl.reports.diagnosis.findings import Finding, Settings
+from recctl.diagnosis.findings import Finding, Settings
 
 # NDCG@10 of single users has a standard deviation of about 0.3, so that of 400 users' mean is 0.015: with fewer,
 # what models differ by is hidden.

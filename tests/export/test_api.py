@@ -110,7 +110,7 @@ def _break(monkeypatch: pytest.MonkeyPatch) -> None:
     def best(*_: Any) -> Any:
         raise RuntimeError("in the middle")
 
-    monkeypatch.setattr("recctl.export._audience.Audience.best", best)
+    monkeypatch.setattr("recctl.export._target_users.Audience.best", best)
 
 
 def test_what_is_not_what_the_model_says_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from recctl.config import Config
 from recctl.data import shared_arrays
 from recctl.errors import RecctlError, TrainingError
 from recctl.tuning.study import Outcome
-from recctl.tuning.trials import Task, Workbench
+from recctl.tuning.trial_runner import Task, Workbench
 
 OnReport = Callable[[int, int, float], bool]
 """Takes a trial's number, an epoch and its value; answers whether the trial is to be given up."""
