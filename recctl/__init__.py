@@ -38,7 +38,7 @@ _HOMES = {
     "make_model": "recctl.models.registry",
     "model_names": "recctl.models.registry",
     "verify_export": "recctl.export",
-    "write_report": "recctl.reports.writing",
+    "write_report": "recctl.reports.report",
 }
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from recctl.models.slim import SLIMRecommender as SLIMRecommender
     from recctl.models.svd import SVDRecommender as SVDRecommender
     from recctl.models.svdpp import SVDPlusPlusRecommender as SVDPlusPlusRecommender
-    from recctl.reports.writing import write_report as write_report
+    from recctl.reports.report import write_report as write_report
     from recctl.runs import Run as Run
     from recctl.runs import RunStore as RunStore
     from recctl.tracking import MLflowLogger as MLflowLogger

@@ -88,7 +88,7 @@ def _called(arguments: list[str]) -> Any:
 
     if "WORLD_SIZE" not in os.environ:  # as torchrun sets it
         return call()
-    from recctl.cli.several import called
+    from recctl.cli.distributed import called
 
     return called(arguments, call)
 
@@ -117,13 +117,13 @@ def _of_the_system(error: OSError) -> str:
 
 
 def _failed(error: BaseException, code: int, message: str) -> int:
-    from recctl.cli import console
+    from recctl.cli import terminal
     from recctl.cli.app import settings
 
     if settings.debug:
         import traceback
 
         traceback.print_exception(error)
-    console.document({"status": "error", "exit_code": code, "errors": message.splitlines()})
-    console.error(message)
+    terminal.document({"status": "error", "exit_code": code, "errors": message.splitlines()})
+    terminal.error(message)
     return code

@@ -56,9 +56,9 @@ def verb(parent: typer.Typer, name: str | None = None) -> Callable[[Callable[...
         def command(**values: Any) -> None:
             for option in _COMMON:
                 setattr(settings, option, values.pop(option))
-            from recctl.cli import console
+            from recctl.cli import terminal
 
-            with console.told():
+            with terminal.told():
                 function(**values)
 
         defaults = {option: None if option in ("threads", "runs_dir") else False for option in _COMMON}

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recctl.cli import console
+from recctl.cli import terminal
 from recctl.cli.app import settings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def load_config(path: Path | None, overrides: list[str] | None) -> LoadedConfig:
     apply_threads()
     if path is None:
         path, why = find_config()
-        console.tell(f"config: {path} ({why})")
+        terminal.tell(f"config: {path} ({why})")
     return experiment.load(path, overrides or [])
 
 
@@ -74,7 +74,7 @@ def names_of_runs(store: RunStore) -> dict[str, list[str]]:
     try:
         return store.names.runs()
     except ArtifactError as error:
-        console.tell(f"names are not shown: {error}")
+        terminal.tell(f"names are not shown: {error}")
         return {}
 
 
@@ -101,5 +101,7 @@ def say_test_looks(run: Run) -> int:
     data, split = run_hashes(run)
     looks = store().test_looks(data or "", split or "")
     if looks > 1:
-        console.tell(f"test of this data and split has been read {looks} times in {store().root}; choose by validation")
+        terminal.tell(
+            f"test of this data and split has been read {looks} times in {store().root}; choose by validation"
+        )
     return looks

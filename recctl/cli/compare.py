@@ -71,7 +71,7 @@ def compare(
     """Fit models on one split, or take runs as they are; tell which differences are more than chance."""
     from rich.markup import escape
 
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
     from recctl.errors import AssertionFailedError, ConfigError
     from recctl.experiment.comparison import run as comparison_run
     from recctl.experiment.comparison.result import Terms
@@ -90,20 +90,20 @@ def compare(
     document = comparison_run.verdict(run)
     _show(document)
     looks = common.say_test_looks(run) if document["on"] == "test" or document["refit"] else None
-    console.say(f"comparison: [bold]{escape(str(run.path))}[/bold]")
+    terminal.say(f"comparison: [bold]{escape(str(run.path))}[/bold]")
     best = next(model for model in document["compared"] if model["label"] == document["best"])
-    console.tell(f"next: recctl runs show {best['runs'][0]}")
-    console.document(common.describe(run, comparison=document, test_looks=looks))
+    terminal.tell(f"next: recctl runs show {best['runs'][0]}")
+    terminal.document(common.describe(run, comparison=document, test_looks=looks))
     if fail_if_worse and document["worse"]:
         level = 1 - document["confidence"]
-        console.error(f"on {document['on']}: {'; '.join(document['worse'])}; that is more than chance at {level:.2g}")
+        terminal.error(f"on {document['on']}: {'; '.join(document['worse'])}; that is more than chance at {level:.2g}")
         raise typer.Exit(AssertionFailedError.exit_code)  # not raised itself: its JSON would be a second document
 
 
 def _compared(sources: list[str], terms: Terms, repeats: Repeats, overrides: list[str], fail_if_worse: bool) -> Run:
     from dataclasses import replace
 
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
     from recctl.config import find_config
     from recctl.errors import ConfigError
     from recctl.experiment.comparison.entries import gather
@@ -112,7 +112,7 @@ def _compared(sources: list[str], terms: Terms, repeats: Repeats, overrides: lis
     store = common.store()
     if not sources:
         path, why = find_config()
-        console.tell(f"config: {path} ({why})")
+        terminal.tell(f"config: {path} ({why})")
         sources = [str(path)]
     if fail_if_worse and len(sources) != 2:
         raise ConfigError("--fail-if-worse takes two: recctl compare RUN BASELINE --fail-if-worse")
@@ -120,7 +120,7 @@ def _compared(sources: list[str], terms: Terms, repeats: Repeats, overrides: lis
         run = store.resolve(sources[0])
         if run.metadata.get("kind") == "compare":
             return run
-    with console.shown():
+    with terminal.shown():
         contenders = gather(sources, store, overrides)
         if fail_if_worse:
             terms = replace(terms, reference=contenders[-1].label)
@@ -128,13 +128,13 @@ def _compared(sources: list[str], terms: Terms, repeats: Repeats, overrides: lis
 
 
 def _resumed(run: Run, engine: str | None) -> Run:
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
     from recctl.experiment.comparison import run as comparison_run
 
-    with console.shown(), common.on_engine(engine):
+    with terminal.shown(), common.on_engine(engine):
         went_on = comparison_run.resume(run)
     if not went_on:
-        console.tell(f"{run.id} is complete: nothing to do")
+        terminal.tell(f"{run.id} is complete: nothing to do")
     return run
 
 
@@ -153,7 +153,7 @@ def _show(document: dict[str, Any]) -> None:
     """Every figure in one table, what it costs in another, and what it means in words."""
     from rich.markup import escape
 
-    from recctl.cli import console
+    from recctl.cli import terminal
 
     percent = f"{document['confidence']:.0%}"
     repeated = any(len(model["runs"]) > 1 for model in document["compared"])
@@ -164,17 +164,17 @@ def _show(document: dict[str, Any]) -> None:
         for model in document["compared"]
     ]
     title = f"on {document['on']}, {document['n_users']:,} users; differences from {document['reference']}"
-    console.table([*columns, *(["spread"] if repeated else [])], rows, escape(title))
+    terminal.table([*columns, *(["spread"] if repeated else [])], rows, escape(title))
     costs = [
         [model["label"], model["validation"], *_costs(model), ", ".join(model["front"]) or None]
         for model in document["compared"]
     ]
     heads = ["model", f"validation {document['metric']}", "fit, s", "model, MB", "coverage", "best trade-off with"]
-    console.table(heads, costs)
+    terminal.table(heads, costs)
     if document["refit"]:
         done = document["refit"]
         rows = [[key, figure["value"], _interval(figure, "low", "high")] for key, figure in done["metrics"].items()]
-        console.table(
+        terminal.table(
             ["metric", "value", f"{percent} interval"],
             rows,
             escape(
@@ -182,7 +182,7 @@ def _show(document: dict[str, Any]) -> None:
             ),
         )
     for sentence in document["words"]:
-        console.say(escape(sentence))
+        terminal.say(escape(sentence))
 
 
 def _cells(figure: dict[str, Any]) -> list[Any]:

@@ -22,7 +22,7 @@ def init(
 ) -> None:
     """Write a commented config for a model."""
     from recctl import atomic
-    from recctl.cli import console
+    from recctl.cli import terminal
     from recctl.config.template import template
     from recctl.errors import ConfigError
     from recctl.models.registry import model_class
@@ -31,13 +31,13 @@ def init(
     text = template(model, parameters, implicit=not model_class(model).needs_ratings)
     if output is None:
         if not settings.json:
-            console.raw(text)
+            terminal.raw(text)
     else:
         if output.exists() and not force:
             raise ConfigError(f"{output}: is there already; --force replaces it")
         atomic.write_bytes(output, text.encode())
-        console.tell(f"wrote {output}; next: recctl train {output}")
-    console.document({"config": text, "path": str(output) if output else None})
+        terminal.tell(f"wrote {output}; next: recctl train {output}")
+    terminal.document({"config": text, "path": str(output) if output else None})
 
 
 @verb(config, "validate")
@@ -45,24 +45,24 @@ def validate(source: ConfigArgument = None, overrides: SetOption = None) -> None
     """Check a config whole, and tell every error in it."""
     from rich.markup import escape
 
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
 
     loaded = common.load_config(source, overrides)
-    console.say(f"{escape(loaded.origin)}: valid")
-    console.document({"config": loaded.origin, "status": "valid"})
+    terminal.say(f"{escape(loaded.origin)}: valid")
+    terminal.document({"config": loaded.origin, "status": "valid"})
 
 
 @verb(config, "show")
 def show(source: ConfigArgument = None, overrides: SetOption = None) -> None:
     """Print a config with every default and override filled in."""
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
     from recctl.config import to_yaml
 
     loaded = common.load_config(source, overrides)
     values = loaded.config.model_dump()
     if not settings.json:
-        console.raw(to_yaml(values))
-    console.document(values)
+        terminal.raw(to_yaml(values))
+    terminal.document(values)
 
 
 @verb(config, "schema")
@@ -70,7 +70,7 @@ def schema() -> None:
     """Print the JSON Schema of configs, for editors."""
     import json
 
-    from recctl.cli import console
+    from recctl.cli import terminal
     from recctl.config import config_schema
     from recctl.models.registry import model_class, model_names
 
@@ -78,13 +78,13 @@ def schema() -> None:
         name: {key: declared.json_schema() for key, declared in model_class(name).parameters.items()}
         for name in model_names()
     }
-    console.raw(json.dumps(config_schema(models), indent=2))
+    terminal.raw(json.dumps(config_schema(models), indent=2))
 
 
 @verb(config, "steps")
 def steps() -> None:
     """List the preprocessing steps that data.preprocess may name."""
-    from recctl.cli import console
+    from recctl.cli import terminal
     from recctl.data.preprocessing import STEPS
 
     rows = []
@@ -92,14 +92,14 @@ def steps() -> None:
         parameters = list(inspect.signature(step).parameters.values())[1:]
         told = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters if p.name != "seed"]
         rows.append([name, ", ".join(told), _summary(step)])
-    console.table(["step", "parameters", "what it does"], rows)
-    console.document({"steps": [dict(zip(("name", "parameters", "summary"), row, strict=True)) for row in rows]})
+    terminal.table(["step", "parameters", "what it does"], rows)
+    terminal.document({"steps": [dict(zip(("name", "parameters", "summary"), row, strict=True)) for row in rows]})
 
 
 @verb(config, "metrics")
 def metrics() -> None:
     """List the metrics that evaluation.metrics may name."""
-    from recctl.cli import console
+    from recctl.cli import terminal
     from recctl.evaluation import METRICS
 
     rows = [
@@ -112,8 +112,8 @@ def metrics() -> None:
         ]
         for name, metric in METRICS.items()
     ]
-    console.table(["metric", "task", "", "better", "definition"], rows)
-    console.document(
+    terminal.table(["metric", "task", "", "better", "definition"], rows)
+    terminal.document(
         {"metrics": [dict(zip(("name", "task", "per_k", "better", "definition"), r, strict=True)) for r in rows]}
     )
 

@@ -16,15 +16,15 @@ app.add_typer(data, name="data")
 @verb(data, "list")
 def list_() -> None:
     """List the data sets known by name."""
-    from recctl.cli import console
+    from recctl.cli import terminal
     from recctl.data.sources import catalogue, source_names
 
     entries = catalogue()
     rows = [[entry.name, entry.rows, entry.users, entry.items, entry.cached, entry.homepage] for entry in entries]
     rows += [[name, None, None, None, None, "an installed package"] for name in source_names()[len(entries) :]]
     keys = ("name", "interactions", "users", "items", "cached", "homepage")
-    console.table(keys, rows)
-    console.document({"datasets": [dict(zip(keys, row, strict=True)) for row in rows]})
+    terminal.table(keys, rows)
+    terminal.document({"datasets": [dict(zip(keys, row, strict=True)) for row in rows]})
 
 
 @verb(data, "fetch")
@@ -35,14 +35,14 @@ def fetch(
     """Fetch data sets into the cache, and check them."""
     from rich.markup import escape
 
-    from recctl.cli import console
+    from recctl.cli import terminal
     from recctl.data import sources
 
-    with console.shown():
+    with terminal.shown():
         folders = {name: sources.fetch(name, force=force) for name in names}
     for name, folder in folders.items():
-        console.say(f"{escape(name)}: {escape(str(folder))}")
-    console.document({"fetched": {name: str(folder) for name, folder in folders.items()}})
+        terminal.say(f"{escape(name)}: {escape(str(folder))}")
+    terminal.document({"fetched": {name: str(folder) for name, folder in folders.items()}})
 
 
 @verb(data, "describe")
@@ -56,7 +56,7 @@ def describe(
     from pathlib import Path
 
     from recctl import experiment
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
     from recctl.config import parse_config, to_yaml
 
     common.apply_threads()
@@ -65,13 +65,13 @@ def describe(
     else:
         text = to_yaml({"data": {"source": source}})
         loaded = parse_config(text, source, Path(), overrides or [], experiment.CHECKS)
-    with console.shown():
+    with terminal.shown():
         dataset, _, record = experiment.read_dataset(loaded)
         facts = dataset.describe()
     for step in record["preprocess"]:
-        console.tell(f"{step['name']}: {step['before']['rows']:,} -> {step['after']['rows']:,} interactions")
-    console.table(["", ""], list(_flat("", facts)))
-    console.document({"source": source, "hash": record["hash"], "description": facts, "provenance": record})
+        terminal.tell(f"{step['name']}: {step['before']['rows']:,} -> {step['after']['rows']:,} interactions")
+    terminal.table(["", ""], list(_flat("", facts)))
+    terminal.document({"source": source, "hash": record["hash"], "description": facts, "provenance": record})
 
 
 def _flat(name: str, value: object) -> Iterator[tuple[str, object]]:

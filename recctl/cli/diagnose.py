@@ -28,13 +28,13 @@ def diagnose(
 ) -> None:
     """Say what is wrong with data or a run, by which figures, and which settings to try."""
     from recctl import experiment
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
     from recctl.diagnosis import diagnose_config, diagnose_run
     from recctl.errors import ConfigError
 
     common.apply_threads()
     path = Path(source)
-    with console.shown():
+    with terminal.shown():
         if path.is_file() or path.suffix in (".yaml", ".yml"):
             diagnosis = diagnose_config(experiment.load(path, overrides or []))
         else:
@@ -45,23 +45,23 @@ def diagnose(
         _show(finding)
     if diagnosis.healthy:
         few = f"nothing worse than hints: {len(diagnosis.findings)}" if diagnosis.findings else "nothing found"
-        console.say(f"healthy: {few} (looked at {', '.join(diagnosis.looked_at)})")
-    console.document({"source": source, **diagnosis.plain()})
+        terminal.say(f"healthy: {few} (looked at {', '.join(diagnosis.looked_at)})")
+    terminal.document({"source": source, **diagnosis.plain()})
 
 
 def _show(finding: Finding) -> None:
     from rich.markup import escape
 
-    from recctl.cli import console
+    from recctl.cli import terminal
 
     style = _STYLES[finding.severity]
-    console.say(f"[{style}]{finding.severity}[/{style}] [bold]{escape(finding.title)}[/bold]  ({finding.key})")
+    terminal.say(f"[{style}]{finding.severity}[/{style}] [bold]{escape(finding.title)}[/bold]  ({finding.key})")
     known = {name: value for name, value in finding.evidence.items() if value is not None}
-    console.say(escape("  seen: " + ", ".join(f"{name} {_figure(value)}" for name, value in known.items())))
-    console.say(escape(f"  rule: {finding.rule}"))
+    terminal.say(escape("  seen: " + ", ".join(f"{name} {_figure(value)}" for name, value in known.items())))
+    terminal.say(escape(f"  rule: {finding.rule}"))
     for place, line in enumerate(finding.suggestions):
-        console.say(escape(f"  {'try: ' if not place else '     '} {line}"))
-    console.say("")
+        terminal.say(escape(f"  {'try: ' if not place else '     '} {line}"))
+    terminal.say("")
 
 
 def _figure(value: Any) -> str:
@@ -72,13 +72,13 @@ def tell_briefly(run: Run) -> None:
     """On stderr: what is wrong with a run, a line for each finding that is more than a hint."""
     from rich.markup import escape
 
-    from recctl.cli import console
+    from recctl.cli import terminal
     from recctl.diagnosis import diagnose_run
 
     diagnosis: Diagnosis = diagnose_run(run)
     worse = [finding for finding in diagnosis.findings if finding.severity != "hint"]
     for finding in worse:
         advice = f"; try {finding.suggestions[0]}" if finding.suggestions else ""
-        console.tell(escape(f"{finding.severity}: {finding.title}{advice}"))
+        terminal.tell(escape(f"{finding.severity}: {finding.title}{advice}"))
     if worse:
-        console.tell(escape(f"why, and what else to try: recctl diagnose {run.id}"))
+        terminal.tell(escape(f"why, and what else to try: recctl diagnose {run.id}"))

@@ -15,19 +15,19 @@ def estimate(config: ConfigArgument = None, overrides: SetOption = None) -> None
     """Tell memory, disk and time of a run before anything is trained; a part of the fit is tried."""
     from rich.markup import escape
 
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
     from recctl.experiment.api import require_one_model
     from recctl.experiment.estimate import estimate as estimated
 
     loaded = common.load_config(config, overrides)
     require_one_model(loaded)
     runs_dir = common.store().root
-    with console.shown():
+    with terminal.shown():
         found = estimated(loaded, runs_dir)
-    console.table(["", "takes", "available"], list(_rows(found)))
+    terminal.table(["", "takes", "available"], list(_rows(found)))
     for trouble in found.troubles:
-        console.say(f"does not fit: {escape(trouble)}")
-    console.document({"config": loaded.origin, **found.plain()})
+        terminal.say(f"does not fit: {escape(trouble)}")
+    terminal.document({"config": loaded.origin, **found.plain()})
 
 
 def _rows(found: Estimate) -> Any:

@@ -47,7 +47,7 @@ def evaluate(
     from rich.markup import escape
 
     from recctl import experiment
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
     from recctl.cli.assertions import parse, require
     from recctl.config import parse_config
     from recctl.errors import ConfigError
@@ -62,10 +62,10 @@ def evaluate(
         config = experiment.load(run.path / "config.yaml").config
         text = f"data: {{source: {str(data.resolve())!r}, implicit: {str(config.data.implicit).lower()}}}"
         other = parse_config(text, str(data), Path())
-    with console.shown(), common.on_engine(engine):
+    with terminal.shown(), common.on_engine(engine):
         part, metrics = experiment.evaluate(run, on.value if on else None, other, metric, k)
-    console.metrics_table({part: metrics})
+    terminal.metrics_table({part: metrics})
     looks = common.say_test_looks(run) if part == "test" else None
-    console.say(f"added to {escape(str(run.path / 'metrics.json'))}")
-    console.document(common.describe(run, on=part, measured=metrics, test_looks=looks))
+    terminal.say(f"added to {escape(str(run.path / 'metrics.json'))}")
+    terminal.document(common.describe(run, on=part, measured=metrics, test_looks=looks))
     require(conditions, metrics, part)

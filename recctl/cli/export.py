@@ -59,15 +59,15 @@ def export(
 ) -> None:
     """Write a run's model in a format that others read; or list the formats, or verify an export."""
     from recctl import export as library
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
     from recctl.errors import ConfigError
 
     if listing or (format_name is None and run_id == "formats"):
         return _list()
     if checked is not None:
         manifest = library.verify_export(checked)
-        console.say(f"{checked}: whole: {manifest['format']} of {manifest['run_id'] or manifest['model'].get('name')}")
-        return console.document({"path": str(checked), "status": "whole", "manifest": manifest})
+        terminal.say(f"{checked}: whole: {manifest['format']} of {manifest['run_id'] or manifest['model'].get('name')}")
+        return terminal.document({"path": str(checked), "status": "whole", "manifest": manifest})
     if run_id is None or format_name is None:
         raise ConfigError("name a RUN and a --format; --list shows the formats")
     flags = {
@@ -84,10 +84,10 @@ def export(
     options = {name: value for name, value in flags.items() if value is not None} | _more(more or [])
     common.apply_threads()
     run = common.store().resolve(run_id)
-    with console.shown(), common.on_engine(engine):
+    with terminal.shown(), common.on_engine(engine):
         done = library.export_run(run, format_name, output, version=version, force=force, **options)
     _say(done)
-    console.document(
+    terminal.document(
         {
             "run_id": run.id,
             "path": str(done.path),
@@ -112,15 +112,15 @@ def _more(pairs: list[str]) -> dict[str, str]:
 
 
 def _list() -> None:
-    from recctl.cli import console
+    from recctl.cli import terminal
     from recctl.export.registry import format_classes, missing_of
 
     classes = format_classes()
     rows = [
         [cls.name, cls.summary(), f"pip install 'recctl[{cls.extra}]'" if missing_of(cls) else None] for cls in classes
     ]
-    console.table(["format", "what it is", "needs"], rows)
-    console.table(
+    terminal.table(["format", "what it is", "needs"], rows)
+    terminal.table(
         ["format", "option", "default", "meaning"],
         [
             [cls.name, name, repr(field.get_default()), field.description or ""]
@@ -129,13 +129,13 @@ def _list() -> None:
         ],
     )
     found = [{"name": cls.name, "summary": cls.summary(), "options": cls.model_json_schema()} for cls in classes]
-    console.document({"formats": found})
+    terminal.document({"formats": found})
 
 
 def _say(done: Any) -> None:
     from rich.markup import escape
 
-    from recctl.cli import console
+    from recctl.cli import terminal
     from recctl.engines import in_words
 
     files = done.manifest["files"]
@@ -145,7 +145,7 @@ def _say(done: Any) -> None:
         if not isinstance(value, dict | None)
     )
     size = in_words(sum(seal["bytes"] for seal in files.values()))
-    console.say(escape(f"{done.path}: {facts}; {len(files)} file{'s' * (len(files) != 1)}, {size}, verified"))
+    terminal.say(escape(f"{done.path}: {facts}; {len(files)} file{'s' * (len(files) != 1)}, {size}, verified"))
 
 
 def _shown(value: Any) -> str:

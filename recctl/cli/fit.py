@@ -23,7 +23,7 @@ def fit(
     from rich.markup import escape
 
     from recctl import experiment
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
 
     common.apply_threads()
     path = Path(source)
@@ -31,8 +31,8 @@ def fit(
     parent = None if is_config else common.store().resolve(source)
     given = [*(overrides or []), *common.engine_overrides(engine)]
     loaded = experiment.load(path if parent is None else parent.path / "config.yaml", given)
-    with console.shown(), common.on_engine(engine):
+    with terminal.shown(), common.on_engine(engine):
         run = experiment.fit(loaded, common.store(), parent)
-    console.say(f"run: [bold]{escape(str(run.path))}[/bold]  (fit {run.metadata['timings']['fit']:.2f} s)")
-    console.tell(f"next: recctl evaluate {run.id}")
-    console.document(common.describe(run, parent_run=run.metadata["parent_run"]))
+    terminal.say(f"run: [bold]{escape(str(run.path))}[/bold]  (fit {run.metadata['timings']['fit']:.2f} s)")
+    terminal.tell(f"next: recctl evaluate {run.id}")
+    terminal.document(common.describe(run, parent_run=run.metadata["parent_run"]))

@@ -18,23 +18,23 @@ def models(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A model, to see all of it.")] = None,
 ) -> None:
     """List the models, or show one: what it is, and its hyperparameters."""
-    from recctl.cli import console
+    from recctl.cli import terminal
     from recctl.models.registry import model_class, model_names
 
     if name is None:
         found = [(each, _summary(model_class(each))) for each in model_names()]
-        console.table(["model", "what it is"], found)
-        console.document({"models": [{"name": each, "summary": summary} for each, summary in found]})
+        terminal.table(["model", "what it is"], found)
+        terminal.document({"models": [{"name": each, "summary": summary} for each, summary in found]})
         return
     cls = model_class(name)
     if not settings.json:
-        console.raw(f"{cls.__name__} ({name})\n\n{inspect.getdoc(cls)}\n")
+        terminal.raw(f"{cls.__name__} ({name})\n\n{inspect.getdoc(cls)}\n")
     rows = [
         [key, declared.type_name(), repr(declared.default), _bounds(declared), _search(declared), declared.help]
         for key, declared in cls.parameters.items()
     ]
-    console.table(["parameter", "type", "default", "bounds", "search", "meaning"], rows)
-    console.document(
+    terminal.table(["parameter", "type", "default", "bounds", "search", "meaning"], rows)
+    terminal.document(
         {
             "name": name,
             "class": cls.__name__,

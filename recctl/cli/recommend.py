@@ -34,7 +34,7 @@ def recommend(
 ) -> None:
     """Show the best items for users of a run's model, or for a new person's history."""
     from recctl import experiment
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
     from recctl.errors import ConfigError
 
     if not user_ids and history is None:
@@ -51,8 +51,8 @@ def recommend(
             [_id(text, model.user_vocabulary.is_text, "user") for text in user_ids or []], **options
         )
     rows = table.to_dict("records")
-    console.table(list(table.columns), [list(row.values()) for row in rows])
-    console.document({"run_id": run.id, "path": str(run.path), "status": run.status, "recommendations": rows})
+    terminal.table(list(table.columns), [list(row.values()) for row in rows])
+    terminal.document({"run_id": run.id, "path": str(run.path), "status": run.status, "recommendations": rows})
 
 
 def _id(text: str, is_text: bool, what: str) -> str | int:

@@ -39,19 +39,19 @@ def report(
     """Write what runs came to: one page to look at, or tables for a paper."""
     from rich.markup import escape
 
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
     from recctl.engines import in_words
-    from recctl.reports.writing import write_report
+    from recctl.reports.report import write_report
 
     common.apply_threads()
     store = common.store()
     runs = list({run.id: run for run in map(store.resolve, run_ids)}.values())
-    with console.shown():
+    with terminal.shown():
         written = write_report(runs, output, form.value, metric)
     for title, reason in written.left_out.items():
-        console.tell(f"left out: {title}: {reason}")
-    console.say(f"report: [bold]{escape(str(written.path))}[/bold]  ({in_words(written.bytes)})")
-    console.document(
+        terminal.tell(f"left out: {title}: {reason}")
+    terminal.say(f"report: [bold]{escape(str(written.path))}[/bold]  ({in_words(written.bytes)})")
+    terminal.document(
         {
             "path": str(written.path),
             "bytes": written.bytes,

@@ -22,16 +22,16 @@ def split(
     from rich.markup import escape
 
     from recctl import experiment
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
 
     loaded = common.load_config(config, overrides)
-    with console.shown():
+    with terminal.shown():
         run = experiment.split(loaded, common.store(), export)
     leakage = run.metadata["split"]["leakage"]
     rows = [[name, *sizes.values()] for name, sizes in leakage["parts"].items()]
-    console.table(["part", *next(iter(leakage["parts"].values()))], rows)
+    terminal.table(["part", *next(iter(leakage["parts"].values()))], rows)
     if export is not None:
-        console.say(f"parts: {escape(str(export))}")
-    console.say(f"run: [bold]{escape(str(run.path))}[/bold]")
-    console.tell(f"next: recctl fit {run.id} --set model.name=ease")
-    console.document(common.describe(run, leakage=leakage, export=str(export) if export else None))
+        terminal.say(f"parts: {escape(str(export))}")
+    terminal.say(f"run: [bold]{escape(str(run.path))}[/bold]")
+    terminal.tell(f"next: recctl fit {run.id} --set model.name=ease")
+    terminal.document(common.describe(run, leakage=leakage, export=str(export) if export else None))

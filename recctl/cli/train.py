@@ -25,7 +25,7 @@ def train(
     from rich.markup import escape
 
     from recctl import experiment
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
     from recctl.cli.diagnose import tell_briefly
     from recctl.errors import ConfigError
 
@@ -34,22 +34,22 @@ def train(
             raise ConfigError("--resume goes on with the run's own config: leave CONFIG, --set and --refit out")
         common.apply_threads()
         run = common.store().resolve(resume)
-        with console.shown(), common.on_engine(engine):
+        with terminal.shown(), common.on_engine(engine):
             went_on = experiment.resume(run)
         if not went_on:
-            console.tell(f"{run.id} is complete: nothing to do")
+            terminal.tell(f"{run.id} is complete: nothing to do")
     else:
         given = [*(overrides or []), *(["training.refit=true"] if refit else []), *common.engine_overrides(engine)]
         loaded = common.load_config(config, given)
-        with console.shown():
+        with terminal.shown():
             run = experiment.train(loaded, common.store())
     metrics = run.metrics()
-    console.metrics_table(metrics)
+    terminal.metrics_table(metrics)
     looks = common.say_test_looks(run) if run.metadata["test_looks"] else 0
     fit_seconds = run.metadata["timings"].get("fit")
-    console.say(f"run: [bold]{escape(str(run.path))}[/bold]" + (f"  (fit {fit_seconds:.2f} s)" if fit_seconds else ""))
-    console.tell(f"next: recctl runs show {run.id}")
+    terminal.say(f"run: [bold]{escape(str(run.path))}[/bold]" + (f"  (fit {fit_seconds:.2f} s)" if fit_seconds else ""))
+    terminal.tell(f"next: recctl runs show {run.id}")
     if run.metadata["models"]:
-        console.tell(f"      recctl recommend {run.id} USER_ID")
+        terminal.tell(f"      recctl recommend {run.id} USER_ID")
     tell_briefly(run)
-    console.document(common.describe(run, test_looks=looks))
+    terminal.document(common.describe(run, test_looks=looks))

@@ -43,7 +43,7 @@ def tune(
 ) -> None:
     """Search hyperparameters by validation: one run with all trials, the best config and the best model."""
     from recctl import tuning
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
     from recctl.errors import ConfigError
 
     said = {
@@ -63,15 +63,15 @@ def tune(
         run = common.store().resolve(resume)
         if run.metadata.get("kind") != "tune":
             raise ConfigError(f"{run.id} is no search; go on with: recctl train --resume {run.id}")
-        with console.shown():
+        with terminal.shown():
             went_on = tuning.resume(run, storage, given)
         if not went_on:
-            console.tell(f"{run.id} is complete: nothing to do; --trials N gives it more")
+            terminal.tell(f"{run.id} is complete: nothing to do; --trials N gives it more")
     else:
         if study and not storage:
             raise ConfigError("--study names a study in a database: say --storage too, or leave it out")
         loaded = common.load_config(config, [*(overrides or []), *given])
-        with console.shown():
+        with terminal.shown():
             run = tuning.tune(loaded, common.store(), storage, study)
     _say(run)
 
@@ -80,7 +80,7 @@ def _say(run: Any) -> None:
     import pandas as pd
     from rich.markup import escape
 
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
 
     facts = run.metadata["tuning"]
     trials = run.trials()
@@ -89,19 +89,19 @@ def _say(run: Any) -> None:
     columns = ["number", *monitors, *(name for name in point if name in shown), "fit_seconds"]
     rows = [[None if pd.isna(value) else value for value in row] for row in shown[columns].to_numpy(object).tolist()]
     title = "Trials that no other beats in every metric" if facts["pareto"] else f"The best of {len(trials)} trials"
-    console.table(columns, rows, title)
+    terminal.table(columns, rows, title)
     if facts["importances"]:
-        console.tell("matters most: " + ", ".join(f"{key} {value:.0%}" for key, value in facts["importances"].items()))
+        terminal.tell("matters most: " + ", ".join(f"{key} {value:.0%}" for key, value in facts["importances"].items()))
     counts = trials["state"].value_counts()
     if set(counts.index) - {"complete"}:
-        console.tell(", ".join(f"{count} {state}" for state, count in counts.items()))
+        terminal.tell(", ".join(f"{count} {state}" for state, count in counts.items()))
     if run.metrics():
-        console.metrics_table(run.metrics())
+        terminal.metrics_table(run.metrics())
     looks = common.say_test_looks(run) if run.metadata["test_looks"] else 0
-    console.say(f"run: [bold]{escape(str(run.path))}[/bold]  (best: trial {facts['best_trial']})")
-    console.tell(f"next: recctl train {run.path / 'best.yaml'}")
-    console.tell(f"      figures in {run.path / 'figures'}")
-    console.document(common.describe(run, test_looks=looks, tuning=facts, best_config=str(run.path / "best.yaml")))
+    terminal.say(f"run: [bold]{escape(str(run.path))}[/bold]  (best: trial {facts['best_trial']})")
+    terminal.tell(f"next: recctl train {run.path / 'best.yaml'}")
+    terminal.tell(f"      figures in {run.path / 'figures'}")
+    terminal.document(common.describe(run, test_looks=looks, tuning=facts, best_config=str(run.path / "best.yaml")))
 
 
 def _best_first(trials: Any, monitors: list[str], pareto: list[int]) -> Any:

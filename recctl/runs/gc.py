@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from recctl.runs import annotations
+from recctl.runs import labels
 from recctl.runs.directory import Run
 from recctl.runs.store import REMOVED, RunStore
 
@@ -45,7 +45,7 @@ def waste(store: RunStore, older_than: timedelta, checkpoints: bool = False) -> 
     ]
     named = set(_named(store))
     for run in store.runs():
-        if run.id in named or annotations.read(run).tags:
+        if run.id in named or labels.read(run).tags:
             continue
         if run.status in ("failed", "died", "interrupted") and _age(run) > older_than:
             found.append(Waste(run.path, size_of(run.path), run.status, run))

@@ -13,7 +13,7 @@ from recctl import artifacts
 from recctl.config.yaml_tree import parse
 from recctl.errors import RecctlError
 from recctl.metrics.definitions import METRICS
-from recctl.runs import annotations
+from recctl.runs import labels
 from recctl.runs.directory import Run
 from recctl.training import history
 
@@ -130,7 +130,7 @@ def _history(run: Run) -> Iterator[Fault]:
 
 
 def _remarks(run: Run) -> Iterator[Fault]:
-    annotations.read(run)
+    labels.read(run)
     yield from ()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from recctl.runs import Run, RunStore, annotations
+from recctl.runs import Run, RunStore, labels
 from recctl.training import history
 from tests.faults.arena import Arena
 
@@ -169,7 +169,7 @@ def _promoted(path: Path) -> Any:
 
 
 def _tagged(path: Path) -> Any:
-    return annotations.read(Run.open(path / "runs" / (path / "subject").read_text()))
+    return labels.read(Run.open(path / "runs" / (path / "subject").read_text()))
 
 
 def _removed(path: Path) -> Any:

@@ -15,11 +15,11 @@ import recctl
 import tests.fuzz.compiled  # noqa: F401
 from recctl import artifacts, experiment, export
 from recctl.artifacts import content_hash, plain_pickle
-from recctl.cli.runs import listing
+from recctl.cli.runs import list as runs_list
 from recctl.data.sources import ReadOptions, read_source
 from recctl.data.sources.catalog.unzip import unpack
 from recctl.errors import RecctlError
-from recctl.runs import Run, RunStore, annotations, verification
+from recctl.runs import Run, RunStore, labels, verification
 
 CORPUS = Path(__file__).with_name("corpus")
 SECONDS = 10.0
@@ -116,7 +116,7 @@ def model(data: bytes) -> None:
 def metadata(data: bytes) -> None:
     """What a run says of itself."""
     run = Run.open(_run("metadata.json", data))
-    listing._row(run, [])
+    runs_list._row(run, [])
     verification.verify(run)
     RunStore(run.path.parent).test_looks("a", "b")
 
@@ -124,13 +124,13 @@ def metadata(data: bytes) -> None:
 def metrics(data: bytes) -> None:
     """A run's metrics."""
     run = Run.open(_run("metrics.json", data))
-    listing._row(run, [])
+    runs_list._row(run, [])
     verification.verify(run)
 
 
 def remark(data: bytes) -> None:
     """Tags and a note."""
-    annotations.read(Run.open(_run("remarks.json", data)))
+    labels.read(Run.open(_run("remarks.json", data)))
 
 
 def manifest(data: bytes) -> None:

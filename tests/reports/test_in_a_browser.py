@@ -8,8 +8,8 @@ from html import unescape
 
 import pytest
 
-from recctl.reports.markup import to_json
-from recctl.reports.writing import write_report
+from recctl.reports.render.html import to_json
+from recctl.reports.report import write_report
 from tests.conftest import wanted
 from tests.reports.some_runs import compared, hostile, tuned
 

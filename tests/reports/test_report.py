@@ -16,8 +16,8 @@ from recctl.data.splitting import Split
 from recctl.errors import ConfigError
 from recctl.evaluation.paired_comparison import contrast
 from recctl.experiment.comparison.run import verdict
-from recctl.reports import reread
-from recctl.reports.writing import write_report
+from recctl.reports import recompute
+from recctl.reports.report import write_report
 from recctl.runs import Run
 from tests.reports.some_runs import HOSTILE, compared, headings, hostile, text_of, trained, tuned
 
@@ -189,7 +189,9 @@ def test_nothing_is_fetched(ease, tmp_path):
 
 
 def test_items_have_their_titles(ease, monkeypatch):
-    monkeypatch.setattr(reread, "item_titles", lambda source: {item: f"The {HOSTILE} {item}" for item in range(1000)})
+    monkeypatch.setattr(
+        recompute, "item_titles", lambda source: {item: f"The {HOSTILE} {item}" for item in range(1000)}
+    )
     page, _ = page_of(ease)
     assert f"The {HOSTILE} " in text_of(page)
     assert "<script>alert" not in page

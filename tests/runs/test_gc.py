@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from recctl.errors import ConfigError
-from recctl.runs import Run, RunStore, annotations
+from recctl.runs import Run, RunStore, labels
 from recctl.runs.directory import Status
 from recctl.runs.gc import collect, size_of, waste
 
@@ -35,7 +35,7 @@ def test_old_runs_that_came_to_nothing_go_and_the_others_stay(tmp_path: Path) ->
     )
     fresh = make(tmp_path, "failed")
     fresh.end("failed")
-    annotations.change(tagged, ["keep"])
+    labels.change(tagged, ["keep"])
     store.names.promote("production", before.id)
     store.names.promote("production", named.id)
     assert paths(store) == {failed.id, interrupted.id}

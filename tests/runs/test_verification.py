@@ -13,7 +13,7 @@ import pytest
 
 from recctl import experiment
 from recctl.config import parse_config
-from recctl.runs import Run, RunStore, annotations
+from recctl.runs import Run, RunStore, labels
 from recctl.runs.verification import verify
 
 CONFIG = """
@@ -29,7 +29,7 @@ evaluation: {metrics: [rmse, ndcg, coverage], k_values: [5]}
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Run:
     loaded = parse_config(CONFIG, "x.yaml", Path(), checks=experiment.CHECKS)
     run = experiment.train(loaded, RunStore(tmp_path_factory.mktemp("runs")))
-    annotations.change(run, ["good"], note="the first")
+    labels.change(run, ["good"], note="the first")
     export = run.path / "exports" / "mine"
     export.mkdir(parents=True)
     (export / "x.txt").write_text("hello")

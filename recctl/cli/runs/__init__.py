@@ -1,5 +1,5 @@
-"""`recctl runs`: a module for what lists, what shows, what names and what tidies."""
+"""`recctl runs`: one module for each group of its commands."""
 
-from recctl.cli.runs import listing, naming, showing, tidying
+from recctl.cli.runs import list, show, alias, verify, gc  # noqa: A004, I001 - commands; in the order of the help
 
-__all__ = ["listing", "naming", "showing", "tidying"]
+__all__ = ["alias", "gc", "list", "show", "verify"]

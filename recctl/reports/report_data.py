@@ -21,7 +21,7 @@ from recctl.runs import Run, RunStore
 if TYPE_CHECKING:
     import pandas as pd
 
-    from recctl.reports.reread import Reread
+    from recctl.reports.recompute import Reread
 
 HELD_OUT = ("validation", "test")
 
@@ -215,7 +215,7 @@ class Material:
         Raises:
             LeftOutError: They can't be, or are not what they were.
         """
-        from recctl.reports.reread import read_again
+        from recctl.reports.recompute import read_again
 
         return read_again(self.subjects)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from recctl.reports.markup import Html, join, note, table, tag
-from recctl.reports.material import LeftOutError, Material
-from recctl.reports.reread import Reread
+from recctl.reports.recompute import Reread
+from recctl.reports.render.html import Html, join, note, table, tag
+from recctl.reports.report_data import LeftOutError, Material
 
 _K, _SHOWN, _AT = 10, 6, (0.2, 0.5, 0.8)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recctl.errors import ArtifactError, ConfigError
-from recctl.runs import Run, annotations
+from recctl.runs import Run, labels
 
 
 @pytest.fixture
@@ -16,24 +16,24 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_tags_and_notes_come_and_go(run: Run) -> None:
-    assert annotations.read(run) == ([], "")
-    annotations.change(run, ["b", "a/1", "b"], note='größer, "quoted"\nlines')
-    assert annotations.read(run) == (["a/1", "b"], 'größer, "quoted"\nlines')
-    annotations.change(run, remove=["b", "never there"])
-    assert annotations.read(run) == (["a/1"], 'größer, "quoted"\nlines')
-    annotations.change(run, note="")
-    assert annotations.read(run) == (["a/1"], "")
+    assert labels.read(run) == ([], "")
+    labels.change(run, ["b", "a/1", "b"], note='größer, "quoted"\nlines')
+    assert labels.read(run) == (["a/1", "b"], 'größer, "quoted"\nlines')
+    labels.change(run, remove=["b", "never there"])
+    assert labels.read(run) == (["a/1"], 'größer, "quoted"\nlines')
+    labels.change(run, note="")
+    assert labels.read(run) == (["a/1"], "")
 
 
 @pytest.mark.parametrize("tag", ["", "two words", "x" * 65, "a,b", "[red]"])
 def test_what_is_no_tag_is_refused_and_changes_nothing(run: Run, tag: str) -> None:
     with pytest.raises(ConfigError, match="must be 1 to 64 letters"):
-        annotations.change(run, ["good", tag])
-    assert annotations.read(run).tags == []
+        labels.change(run, ["good", tag])
+    assert labels.read(run).tags == []
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"tags": 3, "note": ""}', "\x00"])
 def test_damage_is_told(run: Run, content: str) -> None:
     (run.path / "remarks.json").write_text(content)
     with pytest.raises(ArtifactError, match=r"remarks\.json: damaged: .*; remove it to lose only tags and note"):
-        annotations.read(run)
+        labels.read(run)

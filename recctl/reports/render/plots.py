@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recctl.reports.markup import label
+from recctl.reports.render.html import label
 
 Plot = dict[str, Any]
 N_COLOURS = 7

@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from recctl.evaluation import METRICS
-from recctl.reports import figures, numbers
-from recctl.reports.markup import Html, code, figure, grid, join, label, note, table, tag
-from recctl.reports.material import LeftOutError, Material, base_name
+from recctl.reports.render import formatting, plots
+from recctl.reports.render.html import Html, code, figure, grid, join, label, note, table, tag
+from recctl.reports.report_data import LeftOutError, Material, base_name
 from recctl.runs import Run
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class _Search:
             raise LeftOutError(f"{path}: damaged: {error}") from None
 
     def shown(self) -> Html:
-        title = numbers.metric_name(self.monitor)
+        title = formatting.metric_name(self.monitor)
         shown = [self._history(title), self._importances()]
         return join(
             [
@@ -83,7 +83,9 @@ class _Search:
         told = ", ".join(f"{count} {state}" for state, count in states.items())
         strategy = f", {self.facts['strategy']}" if "strategy" in self.facts else ""
         fitting = float(self.trials["fit_seconds"].sum()) if "fit_seconds" in self.trials else None
-        return f"{len(self.trials)} trials{strategy}: {told}; {numbers.seconds(fitting)} of fitting. All on validation."
+        return (
+            f"{len(self.trials)} trials{strategy}: {told}; {formatting.seconds(fitting)} of fitting. All on validation."
+        )
 
     def _history(self, title: str) -> Html:
         in_order = self.done.sort_values("number")
@@ -94,22 +96,22 @@ class _Search:
             best.append(self.sign * so_far)
         x = in_order["number"].tolist()
         traces = [
-            figures.dots("A trial", x, values, 0, marker={"opacity": 0.7}),
-            figures.line("Best until then", x, best, 1, points=False, line={"color": "@2", "width": 2, "shape": "hv"}),
+            plots.dots("A trial", x, values, 0, marker={"opacity": 0.7}),
+            plots.line("Best until then", x, best, 1, points=False, line={"color": "@2", "width": 2, "shape": "hv"}),
         ]
-        return figure("The search", figures.plot(traces, "Trial", title))
+        return figure("The search", plots.plot(traces, "Trial", title))
 
     def _importances(self) -> Html | None:
         found = self.facts.get("importances") or {}
         if not found:
             return None
         names = sorted(found, key=lambda name: float(found[name]))
-        trace = figures.bars(None, [found[name] for name in names], [label(name) for name in names], 2, lying=True)
+        trace = plots.bars(None, [found[name] for name in names], [label(name) for name in names], 2, lying=True)
         axis = {"type": "category", "showgrid": False, "title": ""}
         height = max(220, 90 + 34 * len(names))
         return figure(
             "What mattered",
-            figures.plot([trace], {"title": "Share of the importance", "tickformat": ".0%"}, axis, height=height),
+            plots.plot([trace], {"title": "Share of the importance", "tickformat": ".0%"}, axis, height=height),
             "How much each setting tells good trials from the rest (PED-ANOVA).",
         )
 
@@ -119,25 +121,25 @@ class _Search:
         first, second = self.monitors[:2]
         front = self.done["pareto"].astype(bool) if "pareto" in self.done else self.done[first].isna()
         traces = [
-            figures.dots(name, some[first].tolist(), some[second].tolist(), at)
+            plots.dots(name, some[first].tolist(), some[second].tolist(), at)
             for at, (name, some) in enumerate((("Others", self.done[~front]), ("Best trade-offs", self.done[front])))
             if len(some)
         ]
-        titles = numbers.metric_name(first), numbers.metric_name(second)
-        return figure("Trade-offs of the trials", figures.plot(traces, *titles, height=380))
+        titles = formatting.metric_name(first), formatting.metric_name(second)
+        return figure("Trade-offs of the trials", plots.plot(traces, *titles, height=380))
 
     def _slice(self, name: str, title: str) -> Html:
         some = self.done[self.done[name].notna()]
-        x = [label(numbers.setting(v)) if self._is_text(name) else float(v) for v in some[name]]
+        x = [label(formatting.setting(v)) if self._is_text(name) else float(v) for v in some[name]]
         axis: dict[str, Any] = {"title": name}
         if self._is_text(name):
             axis["type"] = "category"
         elif self._is_log(name):
             axis |= {"type": "log", "dtick": 1}
         shades = [_SHADES - 1 - min(_SHADES - 1, at * _SHADES // max(1, len(some))) for at in range(len(some))]
-        trace = figures.dots(None, x, some[self.monitor].tolist(), 0)
+        trace = plots.dots(None, x, some[self.monitor].tolist(), 0)
         trace["marker"] |= {"color": [f"@s{shade}" for shade in shades], "line": {"color": "@line", "width": 0.5}}
-        return figure(name, figures.plot([trace], axis, title, height=260))
+        return figure(name, plots.plot([trace], axis, title, height=260))
 
     def _is_text(self, name: str) -> bool:
         return self.done[name].dtype.kind not in "iuf"
@@ -172,7 +174,7 @@ class _Search:
             )
         ends = [end for at, axis in enumerate(axes) for end in axis.ends(at)]
         lines = [
-            figures.vertical(at, "@line") | {"line": {"color": "@line", "width": 1}, "layer": "below"}
+            plots.vertical(at, "@line") | {"line": {"color": "@line", "width": 1}, "layer": "below"}
             for at in range(len(axes))
         ]
         layout = {"shapes": lines, "annotations": ends, "showlegend": False}
@@ -187,8 +189,7 @@ class _Search:
         some = "" if n == len(self.done) else f" The best {n} of {len(self.done)} are drawn."
         return figure(
             "Settings together",
-            figures.plot(traces, x, y, height=400)
-            | {"layout": figures.plot(traces, x, y, height=400)["layout"] | layout},
+            plots.plot(traces, x, y, height=400) | {"layout": plots.plot(traces, x, y, height=400)["layout"] | layout},
             f"Each line is a trial, the darker or brighter the better; the best stands out.{some}",
         )
 
@@ -196,14 +197,14 @@ class _Search:
         rows = [
             [
                 str(row["number"]),
-                numbers.value(row[self.monitor]),
-                *(numbers.setting(None if row[name] != row[name] else row[name]) for name in self.names),
-                numbers.seconds(row["fit_seconds"]) if "fit_seconds" in row else numbers.NOTHING,
+                formatting.value(row[self.monitor]),
+                *(formatting.setting(None if row[name] != row[name] else row[name]) for name in self.names),
+                formatting.seconds(row["fit_seconds"]) if "fit_seconds" in row else formatting.NOTHING,
             ]
             for row in self.done.head(10).to_dict("records")
         ]
         return table(
-            "The best trials", ["Trial", numbers.metric_name(self.monitor), *self.names, "Fit"], rows, words=()
+            "The best trials", ["Trial", formatting.metric_name(self.monitor), *self.names, "Fit"], rows, words=()
         )
 
 
@@ -214,7 +215,7 @@ class _Axis:
         self.name = name
         self.words: list[str] = []
         if is_text:
-            told = [numbers.setting(value) for value in values]
+            told = [formatting.setting(value) for value in values]
             self.words = sorted(set(told))
             most = max(1, len(self.words) - 1)
             self.places: list[float | None] = [self.words.index(word) / most for word in told]
@@ -233,7 +234,7 @@ class _Axis:
             most = max(1, len(self.words) - 1)
             told = [(place / most, word) for place, word in enumerate(self.words[:12])]
         else:
-            told = [(0.0, numbers.setting(self.low)), (1.0, numbers.setting(self.high))]
+            told = [(0.0, formatting.setting(self.low)), (1.0, formatting.setting(self.high))]
         return [
             {
                 "x": at,

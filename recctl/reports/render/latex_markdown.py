@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from recctl.errors import ArtifactError, RecctlError
-from recctl.reports import numbers
-from recctl.reports.compared import best_of
-from recctl.reports.material import Material, Subject
+from recctl.reports.render import formatting
+from recctl.reports.report_data import Material, Subject
+from recctl.reports.sections.comparison import best_of
 
 Row = list["Cell"]
 
@@ -73,7 +73,7 @@ def _metrics_of(material: Material, subject: Subject) -> Table:
     keys = list(dict.fromkeys(key for part in parts for key in subject.metrics[part]))
     rows = [
         [
-            Cell(numbers.metric_name(key)),
+            Cell(formatting.metric_name(key)),
             *(Cell(_with_interval(subject.metrics[part].get(key), known[part].get(key, {}))) for part in parts),
         ]
         for key in keys
@@ -101,12 +101,12 @@ def _compared(document: dict[str, Any]) -> list[Table]:
     tested = [key for key in keys if others and others[0]["metrics"][key]["difference"] is not None]
     differences = [
         [
-            Cell(numbers.metric_name(key)),
+            Cell(formatting.metric_name(key)),
             Cell(model["label"]),
-            Cell(numbers.difference(found["difference"])),
-            Cell(numbers.interval(found, "difference_low", "difference_high")),
+            Cell(formatting.difference(found["difference"])),
+            Cell(formatting.interval(found, "difference_low", "difference_high")),
             Cell(
-                numbers.p_value(found["p_holm"]),
+                formatting.p_value(found["p_holm"]),
                 found["p_holm"] is not None and found["p_holm"] < 1 - document["confidence"],
             ),
         ]
@@ -115,11 +115,11 @@ def _compared(document: dict[str, Any]) -> list[Table]:
         if (found := model["metrics"][key])
     ]
     percent = f"{document['confidence']:.0%}"
-    users = numbers.count(document["n_users"])
+    users = formatting.count(document["n_users"])
     one = Table(
         f"Models on {document['on']} ({users} users), with {percent} bootstrap intervals; the best is bold.",
         "models",
-        ["Model", *map(numbers.metric_name, keys)],
+        ["Model", *map(formatting.metric_name, keys)],
         values,
     )
     other = Table(
@@ -134,9 +134,9 @@ def _compared(document: dict[str, Any]) -> list[Table]:
 
 
 def _with_interval(value: float | None, figure: dict[str, Any]) -> str:
-    between = numbers.interval(figure)
-    shown = numbers.value(value)
-    return shown if between == numbers.NOTHING else f"{shown} [{between.replace(' to ', ', ')}]"
+    between = formatting.interval(figure)
+    shown = formatting.value(value)
+    return shown if between == formatting.NOTHING else f"{shown} [{between.replace(' to ', ', ')}]"
 
 
 def _data(material: Material) -> str:

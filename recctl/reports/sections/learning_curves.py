@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from recctl.reports import figures, numbers
-from recctl.reports.markup import Html, figure, grid, join, note
-from recctl.reports.material import LeftOutError, Material, Subject
+from recctl.reports.render import formatting, plots
+from recctl.reports.render.html import Html, figure, grid, join, note
+from recctl.reports.report_data import LeftOutError, Material, Subject
 from recctl.training import history
 
 
@@ -17,19 +17,19 @@ def learning(material: Material) -> Html:
         raise LeftOutError("nothing here was trained in epochs")
     several = len(material.subjects) > 1
     loss = [
-        figures.line(one.label if several else None, _of(epochs, "epoch"), _of(epochs, "loss"), at if several else 0)
+        plots.line(one.label if several else None, _of(epochs, "epoch"), _of(epochs, "loss"), at if several else 0)
         for at, one, epochs in curves
         if any(value is not None for value in _of(epochs, "loss"))
     ]
     measured = [trace for at, one, epochs in curves for trace in _measured(one, epochs, at, several)]
-    marks = [] if several else [figures.vertical(best) for _, one, _ in curves if (best := _best(one)) is not None]
+    marks = [] if several else [plots.vertical(best) for _, one, _ in curves if (best := _best(one)) is not None]
     shown = []
     if loss:
-        shown.append(figure("Loss", figures.plot(loss, "Epoch", "Mean loss", shapes=marks)))
+        shown.append(figure("Loss", plots.plot(loss, "Epoch", "Mean loss", shapes=marks)))
     if measured:
         names = {name for _, _, epochs in curves for name in _metrics(epochs)}
-        axis = numbers.metric_name(next(iter(names))) if len(names) == 1 else "Metric"
-        shown.append(figure(f"{axis} on validation", figures.plot(measured, "Epoch", axis, shapes=marks)))
+        axis = formatting.metric_name(next(iter(names))) if len(names) == 1 else "Metric"
+        shown.append(figure(f"{axis} on validation", plots.plot(measured, "Epoch", axis, shapes=marks)))
     return join([grid(shown), *(note(_said(one, epochs, several)) for _, one, epochs in curves)])
 
 
@@ -53,10 +53,10 @@ def _measured(subject: Subject, epochs: list[dict[str, Any]], at: int, several: 
     traces = []
     for place, name in enumerate(names):
         points = [(epoch["epoch"], epoch["metrics"][name]) for epoch in epochs if name in (epoch.get("metrics") or {})]
-        label = subject.label if several else numbers.metric_name(name) if len(names) > 1 else None
+        label = subject.label if several else formatting.metric_name(name) if len(names) > 1 else None
         if points:
             x, y = zip(*points, strict=True)
-            traces.append(figures.line(label, x, y, at if several else place))
+            traces.append(plots.line(label, x, y, at if several else place))
     return traces
 
 
@@ -69,7 +69,7 @@ def _said(subject: Subject, epochs: list[dict[str, Any]], several: bool) -> str:
     seconds = [epoch["seconds"] for epoch in epochs if isinstance(epoch.get("seconds"), int | float)]
     facts = [f"{len(epochs)} epochs"]
     if seconds:
-        facts.append(f"{numbers.seconds(sum(seconds) / len(seconds))} each")
+        facts.append(f"{formatting.seconds(sum(seconds) / len(seconds))} each")
     if (best := _best(subject)) is not None:
         stopped = subject.run.metadata["training"].get("early_stop")
         mark = "" if several else ", the dashed line"

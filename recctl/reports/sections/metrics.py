@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from recctl.errors import RecctlError
-from recctl.reports import figures, numbers
-from recctl.reports.markup import Html, figure, grid, join, note, table, tag
-from recctl.reports.material import LeftOutError, Material, Subject, base_name
+from recctl.reports.render import formatting, plots
+from recctl.reports.render.html import Html, figure, grid, join, note, table, tag
+from recctl.reports.report_data import LeftOutError, Material, Subject, base_name
 
 
 def metrics(material: Material) -> Html | None:
@@ -58,7 +58,7 @@ def metrics_of(material: Material, subject: Subject) -> Html:
 
 def _users(known: dict[str, dict[str, Any]]) -> str:
     counts = [
-        f"{numbers.count(max(figure['n_users'] for figure in of.values()))} users of {part}"
+        f"{formatting.count(max(figure['n_users'] for figure in of.values()))} users of {part}"
         for part, of in known.items()
         if of
     ]
@@ -66,12 +66,12 @@ def _users(known: dict[str, dict[str, Any]]) -> str:
 
 
 def _row(subject: Subject, key: str, parts: list[str], known: dict[str, Any], is_monitor: bool) -> list[Any]:
-    name = numbers.metric_name(key)
+    name = formatting.metric_name(key)
     row: list[Any] = [tag("b", name) if is_monitor else name]
     for part in parts:
-        row.append(numbers.value(subject.metrics[part].get(key)))
+        row.append(formatting.value(subject.metrics[part].get(key)))
         if part in known:
-            row.append(numbers.interval(known[part].get(key, {})))
+            row.append(formatting.interval(known[part].get(key, {})))
     return row
 
 
@@ -91,7 +91,7 @@ def over_k(material: Material) -> Html:
         shown.append(
             figure(
                 "Precision against recall",
-                figures.plot(traces, "Recall", "Precision", height=380),
+                plots.plot(traces, "Recall", "Precision", height=380),
                 f"Each point is a length of the list, from left to right k = {ks}.",
             )
         )
@@ -99,7 +99,7 @@ def over_k(material: Material) -> Html:
     wanted = [base for base in names if base not in ("precision", "recall")][:1] if both else list(names)[:2]
     for base in wanted:
         traces = [
-            figures.line(name, list(of[base]), list(of[base].values()), at)
+            plots.line(name, list(of[base]), list(of[base].values()), at)
             for at, (name, of) in enumerate(curves)
             if base in of
         ]
@@ -107,8 +107,8 @@ def over_k(material: Material) -> Html:
             "title": "k, the length of the list",
             "tickvals": sorted({k for _, of in curves for k in of.get(base, {})}),
         }
-        name = numbers.metric_name(base)
-        shown.append(figure(f"{name} over k", figures.plot(traces, axis, name, height=380)))
+        name = formatting.metric_name(base)
+        shown.append(figure(f"{name} over k", plots.plot(traces, axis, name, height=380)))
     return grid(shown)
 
 
@@ -138,7 +138,7 @@ def _shared_k(of: dict[str, dict[int, float]]) -> list[int]:
 def _trade_off(name: str, of: dict[str, dict[int, float]], at: int, told: bool) -> dict[str, Any]:
     """The curve of one; its points are named where that leaves room."""
     ks = _shared_k(of)
-    return figures.line(
+    return plots.line(
         name,
         [of["recall"][k] for k in ks],
         [of["precision"][k] for k in ks],

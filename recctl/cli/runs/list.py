@@ -44,7 +44,7 @@ def list_(
     last: Annotated[int | None, typer.Option("--last", "-n", min=1, help="Only the last N of the list.")] = None,
 ) -> None:
     """List the runs, oldest first."""
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
     from recctl.cli.assertions import parse
 
     store = common.store()
@@ -66,22 +66,22 @@ def list_(
     shown = ["run_id", "status", "model", "data", "monitor", "validation"]
     shown += [name for name in ("names", "tags") if any(row[name] for row in kept)]
     shown += [sort] if any(sort in row["metrics"] and row["monitor"] != sort for row in kept) else []
-    console.table(shown, [[_cell(row, name) for name in shown] for row in kept])
+    terminal.table(shown, [[_cell(row, name) for name in shown] for row in kept])
     if damaged:
-        console.tell(f"damaged, not listed: {', '.join(damaged)}")
-    console.document({"runs_dir": str(store.root), "runs": kept, "damaged": damaged})
+        terminal.tell(f"damaged, not listed: {', '.join(damaged)}")
+    terminal.document({"runs_dir": str(store.root), "runs": kept, "damaged": damaged})
 
 
 def _row(run: Run, names: list[str]) -> dict[str, Any]:
     from recctl.errors import ArtifactError
-    from recctl.runs import annotations
+    from recctl.runs import labels
     from recctl.runs.store import monitored
 
     facts = run.metadata
     models = sorted({entry["model"] for entry in facts.get("models", [])})
     try:
         parts = run.metrics()
-        tags = annotations.read(run).tags
+        tags = labels.read(run).tags
     except ArtifactError:  # `runs verify` tells of it
         parts, tags = {}, []
     return {
@@ -130,7 +130,7 @@ def compare(
     run_ids: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Runs to lay beside each other.")],
 ) -> None:
     """Show in which settings and facts runs differ, and their figures. What is chance, `recctl compare` tells."""
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
     from recctl.config.yaml_tree import parse
     from recctl.errors import ConfigError
 
@@ -155,9 +155,9 @@ def compare(
     ]
     rows = [*_differing(settings), *_differing(facts), *_differing(figures, all_of_them=True)]
     heads = [f"{n + 1}" for n in range(len(found))]
-    console.table(["", "run"], [[head, run.id] for head, run in zip(heads, found, strict=True)])
-    console.table(["", *heads], rows)
-    console.document(
+    terminal.table(["", "run"], [[head, run.id] for head, run in zip(heads, found, strict=True)])
+    terminal.table(["", *heads], rows)
+    terminal.document(
         {"runs": [common.describe(run) for run in found], "differences": {str(row[0]): row[1:] for row in rows}}
     )
 

@@ -19,21 +19,21 @@ def promote(
     name: Annotated[str, typer.Option("--as", metavar="NAME", help="The name, e.g. production.")],
 ) -> None:
     """Give a run a name, which every command takes for a run; its model is checked first."""
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
 
     store = common.store()
     run = store.resolve(run_id)
     before = store.names.now(name)
     store.promote(run, name)
     was = before.run if before and before.run != run.id else None
-    console.say(f"{name}: {run.id}" + (f" (was {was})" if was else ""))
-    console.document(common.describe(run, name=name, previous=was))
+    terminal.say(f"{name}: {run.id}" + (f" (was {was})" if was else ""))
+    terminal.document(common.describe(run, name=name, previous=was))
 
 
 @verb(runs, "rollback")
 def rollback(name: NameArgument) -> None:
     """Point a name to the run it pointed to before."""
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
     from recctl.errors import ArtifactError
 
     store = common.store()
@@ -42,8 +42,8 @@ def rollback(name: NameArgument) -> None:
         raise ArtifactError(f"{name}: pointed to {before.run} before, which is no more; promote another run")
     was = store.names.now(name)
     run = store.resolve(store.names.rollback(name).run)
-    console.say(f"{name}: {run.id}" + (f" (was {was.run})" if was else ""))
-    console.document(common.describe(run, name=name, previous=was.run if was else None))
+    terminal.say(f"{name}: {run.id}" + (f" (was {was.run})" if was else ""))
+    terminal.document(common.describe(run, name=name, previous=was.run if was else None))
 
 
 @verb(runs, "names")
@@ -51,7 +51,7 @@ def names(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show where this one pointed, and when.")] = None,
 ) -> None:
     """List the names and the runs they point to, or the history of one."""
-    from recctl.cli import common, console
+    from recctl.cli import common, terminal
     from recctl.errors import ArtifactError
     from recctl.suggest import did_you_mean
 
@@ -60,11 +60,11 @@ def names(
         raise ArtifactError(f"{name}: no such name{did_you_mean(name, known.all())}")
     moves = known.history(name) if name else [move for each in known.all() if (move := known.now(each))]
     heads = [str(move.number) for move in moves] if name else known.all()
-    console.table(
+    terminal.table(
         ["move" if name else "name", "run", "since", "by", "action"],
         [[head, move.run, move.at, move.by, move.action] for head, move in zip(heads, moves, strict=True)],
     )
-    console.document(
+    terminal.document(
         {"names": [{"name": name or head, **asdict(move)} for head, move in zip(heads, moves, strict=True)]}
     )
 
@@ -76,13 +76,13 @@ def tag(
     remove: Annotated[bool, typer.Option("--remove", help="Take them away instead.")] = False,
 ) -> None:
     """Add tags to a run, or take them away; a run with tags is never tidied away."""
-    from recctl.cli import common, console
-    from recctl.runs import annotations
+    from recctl.cli import common, terminal
+    from recctl.runs import labels
 
     run = common.store().resolve(run_id)
-    found = annotations.change(run, remove=tags) if remove else annotations.change(run, add=tags)
-    console.say(f"{run.id}: {', '.join(found.tags) or 'no tags'}")
-    console.document(common.describe(run, tags=found.tags))
+    found = labels.change(run, remove=tags) if remove else labels.change(run, add=tags)
+    terminal.say(f"{run.id}: {', '.join(found.tags) or 'no tags'}")
+    terminal.document(common.describe(run, tags=found.tags))
 
 
 @verb(runs, "note")
@@ -93,10 +93,10 @@ def note(
     """Keep a note with a run, instead of the one before."""
     from rich.markup import escape
 
-    from recctl.cli import common, console
-    from recctl.runs import annotations
+    from recctl.cli import common, terminal
+    from recctl.runs import labels
 
     run = common.store().resolve(run_id)
-    found = annotations.change(run, note=text)
-    console.say(escape(f"{run.id}: {found.note or 'no note'}"))
-    console.document(common.describe(run, note=found.note))
+    found = labels.change(run, note=text)
+    terminal.say(escape(f"{run.id}: {found.note or 'no note'}"))
+    terminal.document(common.describe(run, note=found.note))

@@ -7,9 +7,9 @@ from typing import Any
 
 from recctl.data.leakage import warnings
 from recctl.errors import RecctlError
-from recctl.reports import numbers
-from recctl.reports.markup import Html, bullets, code, facts, fold, join, table, tag
-from recctl.reports.material import LeftOutError, Material
+from recctl.reports.render import formatting
+from recctl.reports.render.html import Html, bullets, code, facts, fold, join, table, tag
+from recctl.reports.report_data import LeftOutError, Material
 from recctl.runs import Run
 
 
@@ -38,20 +38,20 @@ def _data_of(run: Run) -> Html:
     users, items, n = about.get("users"), about.get("items"), about.get("interactions")
     density = n / (users * items) if users and items and n else None
     options = ", ".join(
-        f"{name} {numbers.setting(value)}" for name, value in split.get("options", {}).items() if value is not None
+        f"{name} {formatting.setting(value)}" for name, value in split.get("options", {}).items() if value is not None
     )
     pairs = {
         "Source": about.get("source"),
         "Served by": about.get("mirror"),
-        "Interactions": numbers.count(n),
-        "Users": numbers.count(users),
-        "Items": numbers.count(items),
+        "Interactions": formatting.count(n),
+        "Users": formatting.count(users),
+        "Items": formatting.count(items),
         "Density": None if density is None else f"{density:.3%}",
         "Preprocessing": bullets([_step(step) for step in about["preprocess"]]) if about.get("preprocess") else None,
-        "Left out by minimum counts": numbers.count(about["left_out_by_minimum"])
+        "Left out by minimum counts": formatting.count(about["left_out_by_minimum"])
         if about.get("left_out_by_minimum")
         else None,
-        "Rows that could not be read": numbers.count(about["rows_skipped"]) if about.get("rows_skipped") else None,
+        "Rows that could not be read": formatting.count(about["rows_skipped"]) if about.get("rows_skipped") else None,
         "Split": f"{split.get('strategy')}: {options}" if split else None,
     }
     report = split.get("leakage") or {}
@@ -70,8 +70,8 @@ def _parts(report: dict[str, Any]) -> Html | None:
     rows = [
         [
             name.capitalize(),
-            *(numbers.count(of[what]) for what in ("interactions", "users", "items")),
-            numbers.share(of["interactions"] / total),
+            *(formatting.count(of[what]) for what in ("interactions", "users", "items")),
+            formatting.share(of["interactions"] / total),
         ]
         for name, of in parts.items()
     ]
@@ -92,21 +92,25 @@ def _leakage(report: dict[str, Any]) -> Html | None:
             "Known of a user later than the user's first one there",
             *(_share(report[name]["own_later"]) for name in held_out),
         ],
-        ["Users that train never saw", *(numbers.count(report[name]["unseen_users"]["users"]) for name in held_out)],
-        ["Items that train never saw", *(numbers.count(report[name]["unseen_items"]["items"]) for name in held_out)],
-        ["Pairs that train has too", *(numbers.count(report[name]["duplicates"]) for name in held_out)],
+        ["Users that train never saw", *(formatting.count(report[name]["unseen_users"]["users"]) for name in held_out)],
+        ["Items that train never saw", *(formatting.count(report[name]["unseen_items"]["items"]) for name in held_out)],
+        ["Pairs that train has too", *(formatting.count(report[name]["duplicates"]) for name in held_out)],
     ]
     heads = ["What the split gives away", *(name.capitalize() for name in held_out)]
     return join([tag("h3", "Leakage"), bullets(said) if said else None, table("Leakage", heads, rows)])
 
 
 def _share(of: dict[str, Any] | None) -> str:
-    return numbers.NOTHING if of is None else f"{numbers.count(of['interactions'])} ({numbers.share(of['share'])})"
+    return (
+        formatting.NOTHING
+        if of is None
+        else f"{formatting.count(of['interactions'])} ({formatting.share(of['share'])})"
+    )
 
 
 def _moment(seconds: float | None) -> str:
     if seconds is None:
-        return numbers.NOTHING
+        return formatting.NOTHING
     try:
         return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"
     except (OverflowError, OSError, ValueError):  # numbers that are no seconds
@@ -132,8 +136,8 @@ def _made_with(run: Run) -> Html:
     timings = about.get("timings", {})
     pairs = {
         "Run": code(run.id),
-        "Begun": numbers.moment(about.get("created")),
-        "Ended": numbers.moment(about.get("finished")),
+        "Begun": formatting.moment(about.get("created")),
+        "Ended": formatting.moment(about.get("finished")),
         "Command": code(" ".join(made["command"])) if made.get("command") else None,
         "Config": about.get("config"),
         "Parent run": code(about["parent_run"]) if about.get("parent_run") else None,
@@ -163,7 +167,7 @@ def _made_with(run: Run) -> Html:
             f"v{entry['version']}",
             entry["model"],
             entry["fitted_on"],
-            numbers.size(entry.get("bytes")),
+            formatting.size(entry.get("bytes")),
             code(entry["sha256"]),
         ]
         for entry in about.get("models", [])

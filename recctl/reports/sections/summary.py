@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from recctl.errors import RecctlError
-from recctl.reports import numbers
-from recctl.reports.markup import Html, code, join, paragraph, tag
-from recctl.reports.material import HELD_OUT, LeftOutError, Material, Subject
+from recctl.reports.render import formatting
+from recctl.reports.render.html import Html, code, join, paragraph, tag
+from recctl.reports.report_data import HELD_OUT, LeftOutError, Material, Subject
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
 
@@ -48,7 +48,7 @@ def _state(run: Run) -> str:
         "split": "a split",
     }
     made = kind.get(str(run.metadata.get("kind")), str(run.metadata.get("kind")))
-    return f"{made} · {run.status} · {numbers.moment(run.metadata.get('created'))}"
+    return f"{made} · {run.status} · {formatting.moment(run.metadata.get('created'))}"
 
 
 def _warnings(material: Material) -> Iterator[str]:
@@ -91,8 +91,8 @@ def _tiles(material: Material) -> Iterator[tuple[str, Any]]:
         yield _of(document["metric"], document["on"]), _figure(figure)
     data = first.get("data", {})
     if "interactions" in data:
-        whose = f"{numbers.count(data.get('users'))} users, {numbers.count(data.get('items'))} items"
-        yield "Interactions", _with_small(numbers.count(data["interactions"]), whose)
+        whose = f"{formatting.count(data.get('users'))} users, {formatting.count(data.get('items'))} items"
+        yield "Interactions", _with_small(formatting.count(data["interactions"]), whose)
 
 
 def _figures(material: Material, subject: Subject) -> Iterator[tuple[str, Any]]:
@@ -106,10 +106,10 @@ def _figures(material: Material, subject: Subject) -> Iterator[tuple[str, Any]]:
             yield _of(metric, part), _figure({"value": found} | _interval(material, subject, part, metric))
     seconds = subject.run.metadata.get("timings", {}).get("fit")
     if seconds is not None:
-        yield "Fit", numbers.seconds(seconds)
+        yield "Fit", formatting.seconds(seconds)
     models = subject.run.metadata.get("models", [])
     if models and "bytes" in models[-1]:
-        yield "Model file", numbers.size(models[-1]["bytes"])
+        yield "Model file", formatting.size(models[-1]["bytes"])
 
 
 def _interval(material: Material, subject: Subject, part: str, metric: str) -> dict[str, Any]:
@@ -120,12 +120,12 @@ def _interval(material: Material, subject: Subject, part: str, metric: str) -> d
 
 
 def _of(metric: str, part: str) -> str:
-    return f"{numbers.metric_name(metric)}, {part}"
+    return f"{formatting.metric_name(metric)}, {part}"
 
 
 def _figure(figure: dict[str, Any]) -> list[Any]:
-    between = numbers.interval(figure)
-    return _with_small(numbers.value(figure["value"]), None if between == numbers.NOTHING else between)
+    between = formatting.interval(figure)
+    return _with_small(formatting.value(figure["value"]), None if between == formatting.NOTHING else between)
 
 
 def _with_small(value: str, small: str | None) -> list[Any]:

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 @verb(runs, "show")
 def show(run_id: RunArgument) -> None:
     """Show a run: status, data, split, models, metrics, timings, and its learning curve."""
-    from recctl.cli import common, console
-    from recctl.runs import annotations
+    from recctl.cli import common, terminal
+    from recctl.runs import labels
 
     store = common.store()
     run = store.resolve(run_id)
     facts = run.metadata
-    said, names = annotations.read(run), common.names_of_runs(store).get(run.id, [])
+    said, names = labels.read(run), common.names_of_runs(store).get(run.id, [])
     data, split = facts.get("data", {}), facts.get("split", {})
     rows: list[list[Any]] = [
         ["run", run.id],
@@ -40,16 +40,16 @@ def show(run_id: RunArgument) -> None:
         ["timings", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in facts.get("timings", {}).items())],
         ["git", _git(facts.get("environment", {}).get("git"))],
     ]
-    console.table(["", ""], [row for row in rows if row[1] is not None])
+    terminal.table(["", ""], [row for row in rows if row[1] is not None])
     if run.metrics():
-        console.metrics_table(run.metrics())
+        terminal.metrics_table(run.metrics())
     for line in _curves(run):
-        console.say(line)
+        terminal.say(line)
     if run.status in ("died", "interrupted", "failed"):
         from recctl.experiment.lifecycle import resuming_command
 
-        console.tell(f"go on with: {resuming_command(run)}")
-    console.document(common.describe(run, names=names, tags=said.tags, note=said.note, metadata=facts))
+        terminal.tell(f"go on with: {resuming_command(run)}")
+    terminal.document(common.describe(run, names=names, tags=said.tags, note=said.note, metadata=facts))
 
 
 def _data(facts: dict[str, Any]) -> str | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from recctl.reports import figures, numbers
-from recctl.reports.markup import Html, bullets, figure, fold, grid, join, note, table, tag
-from recctl.reports.material import LeftOutError, Material
+from recctl.reports.render import formatting, plots
+from recctl.reports.render.html import Html, bullets, figure, fold, grid, join, note, table, tag
+from recctl.reports.report_data import LeftOutError, Material
 
 
 def comparison(material: Material) -> Html | None:
@@ -38,14 +38,14 @@ def comparison(material: Material) -> Html | None:
 
 def _forests(document: dict[str, Any]) -> list[Html]:
     metric, reference = document["metric"], document["reference"]
-    name = numbers.metric_name(metric)
+    name = formatting.metric_name(metric)
     of = {model["label"]: model["metrics"][metric] for model in document["compared"]}
     percent = f"{document['confidence']:.0%}"
     shown = [
         figure(
             f"{name} on {document['on']}",
-            figures.forest(list(of), list(of.values()), name),
-            f"With {percent} intervals over {numbers.count(document['n_users'])} users.",
+            plots.forest(list(of), list(of.values()), name),
+            f"With {percent} intervals over {formatting.count(document['n_users'])} users.",
         )
     ]
     others = {label: one for label, one in of.items() if one["difference"] is not None}
@@ -53,7 +53,7 @@ def _forests(document: dict[str, Any]) -> list[Html]:
         shown.append(
             figure(
                 f"Difference from {reference}",
-                figures.forest(
+                plots.forest(
                     list(others), list(others.values()), f"Difference in {name}", of="difference", prefix="difference_"
                 ),
                 "Paired by user, which tells more than the intervals of the values do. Right of the line is more.",
@@ -75,14 +75,14 @@ def _heads(document: dict[str, Any]) -> list[str]:
 
 def _cells(document: dict[str, Any], model: dict[str, Any]) -> list[Any]:
     found = model["metrics"][document["metric"]]
-    here = numbers.value(found["value"])
+    here = formatting.value(found["value"])
     return [
-        numbers.value(model["validation"]) if document["on"] != "validation" else here,
+        formatting.value(model["validation"]) if document["on"] != "validation" else here,
         *([here] if document["on"] != "validation" else []),
-        numbers.interval(found),
-        numbers.difference(found["difference"]),
-        numbers.interval(found, "difference_low", "difference_high"),
-        numbers.p_value(found["p_holm"]),
+        formatting.interval(found),
+        formatting.difference(found["difference"]),
+        formatting.interval(found, "difference_low", "difference_high"),
+        formatting.p_value(found["p_holm"]),
     ]
 
 
@@ -90,15 +90,22 @@ def _costs(document: dict[str, Any]) -> Html:
     rows = [
         [
             model["label"],
-            numbers.value(model["metrics"][document["metric"]]["value"]),
-            numbers.share(model["coverage"]),
-            numbers.seconds(model["fit_seconds"]),
-            numbers.size(model["model_bytes"]),
-            ", ".join(model["front"]) or numbers.NOTHING,
+            formatting.value(model["metrics"][document["metric"]]["value"]),
+            formatting.share(model["coverage"]),
+            formatting.seconds(model["fit_seconds"]),
+            formatting.size(model["model_bytes"]),
+            ", ".join(model["front"]) or formatting.NOTHING,
         ]
         for model in document["compared"]
     ]
-    heads = ["Model", numbers.metric_name(document["metric"]), "Coverage", "Fit", "Model file", "Best trade-off with"]
+    heads = [
+        "Model",
+        formatting.metric_name(document["metric"]),
+        "Coverage",
+        "Fit",
+        "Model file",
+        "Best trade-off with",
+    ]
     said = "A model has the best trade-off with something if no other one is better in both."
     return join([table("What accuracy costs", heads, rows, words=(0, len(heads) - 1)), note(said)])
 
@@ -113,9 +120,9 @@ def _how(document: dict[str, Any]) -> str:
     return (
         f"The best was chosen on {document['chosen_on']}; differences are from {document['reference']}, on "
         f"{document['on']}. p is of a paired {document['test']} test, corrected for the number of models (Holm); "
-        f"intervals are of {numbers.count(document['n_resamples'])} bootstrap resamples of the "
-        f"{numbers.count(document['n_users'])} users"
-        + (f"; {numbers.count(left_out)} users that not all models have are left out." if left_out else ".")
+        f"intervals are of {formatting.count(document['n_resamples'])} bootstrap resamples of the "
+        f"{formatting.count(document['n_users'])} users"
+        + (f"; {formatting.count(left_out)} users that not all models have are left out." if left_out else ".")
     )
 
 
@@ -124,7 +131,7 @@ def _refitted(document: dict[str, Any]) -> Html | None:
     if not done:
         return None
     rows = [
-        [numbers.metric_name(key), numbers.value(found["value"]), numbers.interval(found)]
+        [formatting.metric_name(key), formatting.value(found["value"]), formatting.interval(found)]
         for key, found in done["metrics"].items()
     ]
     heads = ["Metric", "Test", f"{document['confidence']:.0%} interval"]
@@ -145,11 +152,11 @@ def _every_metric(document: dict[str, Any]) -> Html:
         cells = []
         for model in models:
             found = model["metrics"][key]
-            between = numbers.interval(found)
-            shown = numbers.value(found["value"])
-            small = None if between == numbers.NOTHING else tag("small", f" {between}")
+            between = formatting.interval(found)
+            shown = formatting.value(found["value"])
+            small = None if between == formatting.NOTHING else tag("small", f" {between}")
             cells.append([tag("b", shown) if model["label"] in best else shown, small])
-        rows.append([numbers.metric_name(key), *cells])
+        rows.append([formatting.metric_name(key), *cells])
     heads = ["Metric", *(model["label"] for model in models)]
     return table(f"Every metric on {document['on']}", heads, rows)
 
@@ -157,7 +164,7 @@ def _every_metric(document: dict[str, Any]) -> Html:
 def best_of(document: dict[str, Any], key: str) -> list[str]:
     """Labels of the models that are best by a metric, to the digits that are shown."""
     from recctl.evaluation import METRICS
-    from recctl.reports.material import base_name
+    from recctl.reports.report_data import base_name
 
     metric = METRICS.get(base_name(key))
     sign = 1 if metric is None or metric.greater_is_better else -1
@@ -177,12 +184,12 @@ def _every_difference(document: dict[str, Any]) -> Html:
             if found["difference"] is not None:
                 rows.append(
                     [
-                        numbers.metric_name(key),
+                        formatting.metric_name(key),
                         model["label"],
-                        numbers.difference(found["difference"]),
-                        numbers.interval(found, "difference_low", "difference_high"),
-                        numbers.p_value(found["p"]),
-                        numbers.p_value(found["p_holm"]),
+                        formatting.difference(found["difference"]),
+                        formatting.interval(found, "difference_low", "difference_high"),
+                        formatting.p_value(found["p"]),
+                        formatting.p_value(found["p_holm"]),
                     ]
                 )
     heads = ["Metric", "Model", "Difference", f"{document['confidence']:.0%} interval", "p", "p (Holm)"]

@@ -24,7 +24,7 @@ from recctl.experiment.data import Prepared
 from recctl.experiment.lifecycle import prepare_for
 from recctl.experiment.stages import load_fitted
 from recctl.ranking import map_blocks, rank_block
-from recctl.reports.material import LeftOutError, Subject
+from recctl.reports.report_data import LeftOutError, Subject
 from recctl.runs.store import run_hashes
 
 if TYPE_CHECKING:

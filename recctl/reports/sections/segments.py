@@ -14,10 +14,10 @@ from recctl.errors import RecctlError
 from recctl.evaluation import METRICS
 from recctl.evaluation.paired_comparison import contrast
 from recctl.evaluation.significance import bca_interval, resample_means
-from recctl.reports import figures, numbers
-from recctl.reports.markup import Html, figure, grid, join, note
-from recctl.reports.material import LeftOutError, Material, Subject, base_name
-from recctl.reports.reread import LENGTH, MOST_USERS, Lists
+from recctl.reports.recompute import LENGTH, MOST_USERS, Lists
+from recctl.reports.render import formatting, plots
+from recctl.reports.render.html import Html, figure, grid, join, note
+from recctl.reports.report_data import LeftOutError, Material, Subject, base_name
 
 _BINS = 5
 _RESAMPLES = 2000  # of the intervals of bins, which are only drawn
@@ -61,11 +61,11 @@ def _by_activity(material: Material) -> Html:
             figure_ = of.figures.get(metric, {}).get(label) if of else None
             found.append(asdict(figure_) if figure_ else {"value": None})
         traces.append(_with_gaps(label if len(tables) > 1 else None, _names(bins, every), found, at, len(tables)))
-    name = numbers.metric_name(metric)
+    name = formatting.metric_name(metric)
     axis = {"title": "Known interactions of the user", "type": "category"}
     return figure(
         f"{name} by users' activity",
-        figures.plot(traces, axis, f"{name}, {part}", height=380),
+        plots.plot(traces, axis, f"{name}, {part}", height=380),
         f"Users of {part} in {len(bins)} groups of about the same size, with 95% intervals.",
     )
 
@@ -95,7 +95,7 @@ def _by_popularity(material: Material) -> Html:
     heading = "Errors by items' popularity" if rating else "What is found, by items' popularity"
     return figure(
         heading,
-        figures.plot(traces, axis, title, height=380),
+        plots.plot(traces, axis, title, height=380),
         f"Interactions of validation in {len(bins)} groups of about the same size, with 95% intervals; the models are "
         "those fitted on train.",
     )
@@ -155,11 +155,11 @@ def _with_gaps(
     """Bars for one model; for several, points that stand beside one another."""
     there = [place for place, one in enumerate(found) if one["value"] is not None]
     x, y = [names[place] for place in there], [found[place]["value"] for place in there]
-    trace = figures.bars(name, x, y, at) if n_traces == 1 else figures.line(name, x, y, at, points=True)
+    trace = plots.bars(name, x, y, at) if n_traces == 1 else plots.line(name, x, y, at, points=True)
     if n_traces == 1:
         trace["marker"]["opacity"] = 0.85
-    drawn = figures.with_intervals(trace, [found[place] for place in there])
-    drawn["error_y"]["color"] = "@text" if n_traces == 1 else figures.colour(at)
+    drawn = plots.with_intervals(trace, [found[place] for place in there])
+    drawn["error_y"]["color"] = "@text" if n_traces == 1 else plots.colour(at)
     return drawn
 
 
@@ -171,9 +171,9 @@ def catalogue(material: Material) -> Html:
     again = material.reread
     counts = np.sort(again.popularity)[::-1]
     counts = counts[counts > 0]
-    at = figures.thinned(len(counts))
-    tail = figures.plot(
-        [figures.line(None, [place + 1 for place in at], counts[at].tolist(), 0, points=False)],
+    at = plots.thinned(len(counts))
+    tail = plots.plot(
+        [plots.line(None, [place + 1 for place in at], counts[at].tolist(), 0, points=False)],
         {"title": "Items, the most popular first", "type": "log", "dtick": 1},
         {"title": "Interactions in train", "type": "log", "dtick": 1},
         height=360,
@@ -189,7 +189,7 @@ def catalogue(material: Material) -> Html:
     which = "validation" if again.prepared.split.has_validation else "train"
     drawn = " (drawn at random)" if some >= MOST_USERS else ""
     said = (
-        f"Recommendations are the first {LENGTH} of {numbers.count(some)} users of {which}{drawn}, by the models "
+        f"Recommendations are the first {LENGTH} of {formatting.count(some)} users of {which}{drawn}, by the models "
         "fitted on train."
     )
     return join([grid(shown, small=len(shown) == 3), note(said) if lists else None])
@@ -199,14 +199,14 @@ def _tail_in_words(counts: NDArray[Any]) -> str:
     half = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2)) + 1
     once = float((counts == 1).mean())
     return (
-        f"Half of all interactions are with {numbers.count(half)} of {numbers.count(len(counts))} items; "
-        f"{numbers.share(once)} of the items have one."
+        f"Half of all interactions are with {formatting.count(half)} of {formatting.count(len(counts))} items; "
+        f"{formatting.share(once)} of the items have one."
     )
 
 
 def _concentration(popularity: NDArray[Any], lists: dict[str, Lists]) -> Html:
     order = np.argsort(-popularity, kind="stable")
-    at = figures.thinned(len(order), 120)
+    at = plots.thinned(len(order), 120)
     x = [(place + 1) / len(order) for place in at]
 
     def curve(counts: NDArray[Any]) -> list[float]:
@@ -214,16 +214,16 @@ def _concentration(popularity: NDArray[Any], lists: dict[str, Lists]) -> Html:
         return [float(shares[place]) for place in at]
 
     traces = [
-        figures.line("Train", x, curve(popularity), 6, points=False, line={"color": "@7", "width": 2, "dash": "dash"})
+        plots.line("Train", x, curve(popularity), 6, points=False, line={"color": "@7", "width": 2, "dash": "dash"})
     ]
     for place, (label, of) in enumerate(lists.items()):
         recommended = np.bincount(of.items[:, :10][of.items[:, :10] >= 0], minlength=len(popularity))
         name = label if len(lists) > 1 else "Recommended"
-        traces.append(figures.line(name, x, curve(recommended), place, points=False))
+        traces.append(plots.line(name, x, curve(recommended), place, points=False))
     percent = {"tickformat": ".0%", "range": [0, 1.01]}
     return figure(
         "How much goes to popular items",
-        figures.plot(
+        plots.plot(
             traces,
             percent | {"title": "Items, the most popular first", "dtick": 0.5, "ticklabeloverflow": "allow"},
             percent | {"title": "Share"},
@@ -241,10 +241,10 @@ def _coverage(lists: dict[str, Lists]) -> Html:
             items = of.items[:, place]
             first[items[items >= 0]] = place
         shares = np.cumsum(np.bincount(first[first < LENGTH], minlength=LENGTH)) / of.n_items
-        traces.append(figures.line(label if len(lists) > 1 else None, range(1, LENGTH + 1), shares.tolist(), at))
+        traces.append(plots.line(label if len(lists) > 1 else None, range(1, LENGTH + 1), shares.tolist(), at))
     axis = {"title": "Share of the catalogue", "tickformat": "~%", "rangemode": "tozero"}
     return figure(
         "Coverage",
-        figures.plot(traces, {"title": "k, the length of the list", "range": [0, LENGTH + 1]}, axis, height=360),
+        plots.plot(traces, {"title": "k, the length of the list", "range": [0, LENGTH + 1]}, axis, height=360),
         "Items that are recommended to anybody at all.",
     )

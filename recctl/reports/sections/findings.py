@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from recctl.diagnosis import diagnose_run
 from recctl.errors import RecctlError
-from recctl.reports.markup import Html, code, join, note, tag
-from recctl.reports.material import LeftOutError, Material
+from recctl.reports.render.html import Html, code, join, note, tag
+from recctl.reports.report_data import LeftOutError, Material
 
 if TYPE_CHECKING:
     from recctl.diagnosis.findings import Finding

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from recctl.reports.markup import Html, join, tag
+from recctl.reports.render.html import Html, join, tag
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _policy(scripts: Sequence[str]) -> str:
 
 
 def _asset(name: str) -> str:
-    return (files("recctl.reports") / "assets" / name).read_text(encoding="utf-8")
+    return (files("recctl.reports.render") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _plotly() -> str:

@@ -9,21 +9,21 @@ from typing import Literal, get_args
 
 from recctl import atomic, progress
 from recctl.errors import ConfigError, RecctlError
-from recctl.reports import (
-    audience,
-    compared,
-    diagnosed,
+from recctl.reports.render import latex_markdown
+from recctl.reports.render.html import Html, bullets
+from recctl.reports.render.page import Section, page
+from recctl.reports.report_data import Material
+from recctl.reports.sections import (
+    comparison,
     examples,
-    facts,
-    learning,
-    measured,
-    overview,
-    paper,
-    searching,
+    findings,
+    learning_curves,
+    metrics,
+    provenance,
+    search,
+    segments,
+    summary,
 )
-from recctl.reports.markup import Html, bullets
-from recctl.reports.material import Material
-from recctl.reports.page import Section, page
 from recctl.runs import Run
 from recctl.suggest import did_you_mean
 from recctl.version import __version__
@@ -33,19 +33,19 @@ _ENDINGS = {"html": "html", "md": "md", "latex": "tex"}
 
 # In the order of the page. A part that has nothing to show says why; one that is not for such runs gives None.
 _SECTIONS: tuple[tuple[str, Callable[[Material], Html | None]], ...] = (
-    ("Comparison", compared.comparison),
-    ("Metrics", measured.metrics),
-    ("Metrics of each run", measured.each_alone),
-    ("Trade-offs over k", measured.over_k),
-    ("Learning curves", learning.learning),
-    ("Search", searching.search),
-    ("Quality by user and item", audience.quality),
-    ("Popularity and coverage", audience.catalogue),
+    ("Comparison", comparison.comparison),
+    ("Metrics", metrics.metrics),
+    ("Metrics of each run", metrics.each_alone),
+    ("Trade-offs over k", metrics.over_k),
+    ("Learning curves", learning_curves.learning),
+    ("Search", search.search),
+    ("Quality by user and item", segments.quality),
+    ("Popularity and coverage", segments.catalogue),
     ("Examples", examples.examples),
-    ("Findings", diagnosed.findings),
-    ("Data and split", facts.data),
-    ("Provenance", facts.provenance),
-    ("Config", facts.config),
+    ("Findings", findings.findings),
+    ("Data and split", provenance.data),
+    ("Provenance", provenance.provenance),
+    ("Config", provenance.config),
 )
 
 
@@ -89,7 +89,7 @@ def write_report(
     material = Material(runs, metric)
     left_out: dict[str, str] = {}
     with progress.task("Writing the report"):
-        text = _page(material, left_out) if form == "html" else paper.tables(material, form)
+        text = _page(material, left_out) if form == "html" else latex_markdown.tables(material, form)
     target = path or _default(runs, form)
     try:
         atomic.write_bytes(target, text.encode())
@@ -117,7 +117,7 @@ def _page(material: Material, left_out: dict[str, str]) -> str:
     if left_out:
         lines = [f"{title}: {reason}." for title, reason in left_out.items()]
         sections.append(Section("Left out", bullets(lines)))
-    title = overview.title(material)
+    title = summary.title(material)
     return page(
-        title, overview.lead(material), sections, f"Written by recctl {__version__}. Everything is in this file."
+        title, summary.lead(material), sections, f"Written by recctl {__version__}. Everything is in this file."
     )

@@ -1,0 +1,1 @@
+"""How a report is written: HTML, plots, numbers, LaTeX and Markdown."""
