@@ -17,7 +17,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     What stood at `path` stays until then, and stays for good if the block raises or the process dies.
     """
     beside = path.parent / f".{secrets.token_hex(8)}.tmp"
-    with naming(path):
+    with with_filename(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with beside.open("xb") as file:
@@ -33,7 +33,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def with_filename(path: Path) -> Iterator[None]:
     """Let the system's errors in the block name a file: that of a write names none, or one that is gone again."""
     try:
         yield

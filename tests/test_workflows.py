@@ -65,7 +65,7 @@ def test_a_full_experiment_compares_models_and_reads_test_for_what_is_reported(d
         "evaluation: {metrics: [precision, recall, ndcg], k_values: [10, 20]}\n"
     )
     run = recctl.compare(["compare.yaml"])
-    found = experiment.comparison.run.verdict(run)
+    found = experiment.comparison.run.comparison_result(run)
     results = {model["label"]: model for model in found["compared"]}
     assert list(results) == sorted(results, key=lambda name: -results[name]["metrics"]["ndcg@10"]["value"])
     best = max(results, key=lambda name: results[name]["validation"])

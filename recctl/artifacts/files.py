@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from recctl.artifacts import arrays, content_hash, plain_pickle
 from recctl.artifacts.migrations import OLDEST, migrated
 from recctl.atomic import replacing
-from recctl.engines import available_memory, in_words
+from recctl.engines import available_memory, format_bytes
 from recctl.errors import ArtifactError
 
 FORMAT_VERSION = 2
@@ -150,7 +150,7 @@ def _aligned(size: int, path: Path) -> memoryview:
     """Room for a whole file, which begins a page: aligned as arrays are in the file."""
     there = available_memory()
     if size > there:
-        raise ArtifactError(f"{path}: {in_words(size)} to load, {in_words(there)} of memory are available")
+        raise ArtifactError(f"{path}: {format_bytes(size)} to load, {format_bytes(there)} of memory are available")
     # Not NumPy's: it asks for huge pages, for which a system that has been up for long first moves others about.
     return memoryview(mmap.mmap(-1, size))
 

@@ -124,6 +124,6 @@ def _failed(error: BaseException, code: int, message: str) -> int:
         import traceback
 
         traceback.print_exception(error)
-    terminal.document({"status": "error", "exit_code": code, "errors": message.splitlines()})
+    terminal.print_json({"status": "error", "exit_code": code, "errors": message.splitlines()})
     terminal.error(message)
     return code

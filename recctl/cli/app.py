@@ -58,7 +58,7 @@ def verb(parent: typer.Typer, name: str | None = None) -> Callable[[Callable[...
                 setattr(settings, option, values.pop(option))
             from recctl.cli import terminal
 
-            with terminal.told():
+            with terminal.plain_progress():
                 function(**values)
 
         defaults = {option: None if option in ("threads", "runs_dir") else False for option in _COMMON}

@@ -22,7 +22,7 @@ def load_config(path: Path | None, overrides: list[str] | None) -> LoadedConfig:
     apply_threads()
     if path is None:
         path, why = find_config()
-        terminal.tell(f"config: {path} ({why})")
+        terminal.info(f"config: {path} ({why})")
     return experiment.load(path, overrides or [])
 
 
@@ -74,7 +74,7 @@ def names_of_runs(store: RunStore) -> dict[str, list[str]]:
     try:
         return store.names.runs()
     except ArtifactError as error:
-        terminal.tell(f"names are not shown: {error}")
+        terminal.info(f"names are not shown: {error}")
         return {}
 
 
@@ -101,7 +101,7 @@ def say_test_looks(run: Run) -> int:
     data, split = run_hashes(run)
     looks = store().test_looks(data or "", split or "")
     if looks > 1:
-        terminal.tell(
+        terminal.info(
             f"test of this data and split has been read {looks} times in {store().root}; choose by validation"
         )
     return looks

@@ -12,7 +12,7 @@ from recctl.cli.app import EngineOption, SetOption, app, verb
 from recctl.cli.evaluate import Part
 
 if TYPE_CHECKING:
-    from recctl.experiment.comparison.result import Terms
+    from recctl.experiment.comparison.result import ComparisonOptions
     from recctl.experiment.comparison.run import Repeats
     from recctl.runs import Run
 
@@ -74,7 +74,7 @@ def compare(
     from recctl.cli import common, terminal
     from recctl.errors import AssertionFailedError, ConfigError
     from recctl.experiment.comparison import run as comparison_run
-    from recctl.experiment.comparison.result import Terms
+    from recctl.experiment.comparison.result import ComparisonOptions
     from recctl.experiment.comparison.run import Repeats
 
     common.apply_threads()
@@ -83,36 +83,38 @@ def compare(
             raise ConfigError("--resume goes on with what the comparison was asked: leave the rest out")
         run = _resumed(common.store().resolve(resume), engine)
     else:
-        terms = Terms(on.value if on else None, metric, None, confidence, significance.value, resamples)
+        terms = ComparisonOptions(on.value if on else None, metric, None, confidence, significance.value, resamples)
         repeats = Repeats(_seeds(seeds), folds, refit)
         given = [*(overrides or []), *common.engine_overrides(engine)]
         run = _compared(sources or [], terms, repeats, given, fail_if_worse)
-    document = comparison_run.verdict(run)
+    document = comparison_run.comparison_result(run)
     _show(document)
     looks = common.say_test_looks(run) if document["on"] == "test" or document["refit"] else None
-    terminal.say(f"comparison: [bold]{escape(str(run.path))}[/bold]")
+    terminal.print_result(f"comparison: [bold]{escape(str(run.path))}[/bold]")
     best = next(model for model in document["compared"] if model["label"] == document["best"])
-    terminal.tell(f"next: recctl runs show {best['runs'][0]}")
-    terminal.document(common.describe(run, comparison=document, test_looks=looks))
+    terminal.info(f"next: recctl runs show {best['runs'][0]}")
+    terminal.print_json(common.describe(run, comparison=document, test_looks=looks))
     if fail_if_worse and document["worse"]:
         level = 1 - document["confidence"]
         terminal.error(f"on {document['on']}: {'; '.join(document['worse'])}; that is more than chance at {level:.2g}")
         raise typer.Exit(AssertionFailedError.exit_code)  # not raised itself: its JSON would be a second document
 
 
-def _compared(sources: list[str], terms: Terms, repeats: Repeats, overrides: list[str], fail_if_worse: bool) -> Run:
+def _compared(
+    sources: list[str], terms: ComparisonOptions, repeats: Repeats, overrides: list[str], fail_if_worse: bool
+) -> Run:
     from dataclasses import replace
 
     from recctl.cli import common, terminal
     from recctl.config import find_config
     from recctl.errors import ConfigError
-    from recctl.experiment.comparison.entries import gather
+    from recctl.experiment.comparison.entries import collect_entries
     from recctl.experiment.comparison.run import compare_contenders
 
     store = common.store()
     if not sources:
         path, why = find_config()
-        terminal.tell(f"config: {path} ({why})")
+        terminal.info(f"config: {path} ({why})")
         sources = [str(path)]
     if fail_if_worse and len(sources) != 2:
         raise ConfigError("--fail-if-worse takes two: recctl compare RUN BASELINE --fail-if-worse")
@@ -120,8 +122,8 @@ def _compared(sources: list[str], terms: Terms, repeats: Repeats, overrides: lis
         run = store.resolve(sources[0])
         if run.metadata.get("kind") == "compare":
             return run
-    with terminal.shown():
-        contenders = gather(sources, store, overrides)
+    with terminal.bars():
+        contenders = collect_entries(sources, store, overrides)
         if fail_if_worse:
             terms = replace(terms, reference=contenders[-1].label)
         return compare_contenders(contenders, store, terms, repeats)
@@ -131,10 +133,10 @@ def _resumed(run: Run, engine: str | None) -> Run:
     from recctl.cli import common, terminal
     from recctl.experiment.comparison import run as comparison_run
 
-    with terminal.shown(), common.on_engine(engine):
+    with terminal.bars(), common.on_engine(engine):
         went_on = comparison_run.resume(run)
     if not went_on:
-        terminal.tell(f"{run.id} is complete: nothing to do")
+        terminal.info(f"{run.id} is complete: nothing to do")
     return run
 
 
@@ -182,7 +184,7 @@ def _show(document: dict[str, Any]) -> None:
             ),
         )
     for sentence in document["words"]:
-        terminal.say(escape(sentence))
+        terminal.print_result(escape(sentence))
 
 
 def _cells(figure: dict[str, Any]) -> list[Any]:

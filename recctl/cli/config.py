@@ -31,13 +31,13 @@ def init(
     text = template(model, parameters, implicit=not model_class(model).needs_ratings)
     if output is None:
         if not settings.json:
-            terminal.raw(text)
+            terminal.print_text(text)
     else:
         if output.exists() and not force:
             raise ConfigError(f"{output}: is there already; --force replaces it")
         atomic.write_bytes(output, text.encode())
-        terminal.tell(f"wrote {output}; next: recctl train {output}")
-    terminal.document({"config": text, "path": str(output) if output else None})
+        terminal.info(f"wrote {output}; next: recctl train {output}")
+    terminal.print_json({"config": text, "path": str(output) if output else None})
 
 
 @verb(config, "validate")
@@ -48,8 +48,8 @@ def validate(source: ConfigArgument = None, overrides: SetOption = None) -> None
     from recctl.cli import common, terminal
 
     loaded = common.load_config(source, overrides)
-    terminal.say(f"{escape(loaded.origin)}: valid")
-    terminal.document({"config": loaded.origin, "status": "valid"})
+    terminal.print_result(f"{escape(loaded.origin)}: valid")
+    terminal.print_json({"config": loaded.origin, "status": "valid"})
 
 
 @verb(config, "show")
@@ -61,8 +61,8 @@ def show(source: ConfigArgument = None, overrides: SetOption = None) -> None:
     loaded = common.load_config(source, overrides)
     values = loaded.config.model_dump()
     if not settings.json:
-        terminal.raw(to_yaml(values))
-    terminal.document(values)
+        terminal.print_text(to_yaml(values))
+    terminal.print_json(values)
 
 
 @verb(config, "schema")
@@ -78,7 +78,7 @@ def schema() -> None:
         name: {key: declared.json_schema() for key, declared in model_class(name).parameters.items()}
         for name in model_names()
     }
-    terminal.raw(json.dumps(config_schema(models), indent=2))
+    terminal.print_text(json.dumps(config_schema(models), indent=2))
 
 
 @verb(config, "steps")
@@ -93,7 +93,7 @@ def steps() -> None:
         told = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters if p.name != "seed"]
         rows.append([name, ", ".join(told), _summary(step)])
     terminal.table(["step", "parameters", "what it does"], rows)
-    terminal.document({"steps": [dict(zip(("name", "parameters", "summary"), row, strict=True)) for row in rows]})
+    terminal.print_json({"steps": [dict(zip(("name", "parameters", "summary"), row, strict=True)) for row in rows]})
 
 
 @verb(config, "metrics")
@@ -113,7 +113,7 @@ def metrics() -> None:
         for name, metric in METRICS.items()
     ]
     terminal.table(["metric", "task", "", "better", "definition"], rows)
-    terminal.document(
+    terminal.print_json(
         {"metrics": [dict(zip(("name", "task", "per_k", "better", "definition"), r, strict=True)) for r in rows]}
     )
 

@@ -17,14 +17,14 @@ app.add_typer(data, name="data")
 def list_() -> None:
     """List the data sets known by name."""
     from recctl.cli import terminal
-    from recctl.data.sources import catalogue, source_names
+    from recctl.data.sources import catalog, source_names
 
-    entries = catalogue()
+    entries = catalog()
     rows = [[entry.name, entry.rows, entry.users, entry.items, entry.cached, entry.homepage] for entry in entries]
     rows += [[name, None, None, None, None, "an installed package"] for name in source_names()[len(entries) :]]
     keys = ("name", "interactions", "users", "items", "cached", "homepage")
     terminal.table(keys, rows)
-    terminal.document({"datasets": [dict(zip(keys, row, strict=True)) for row in rows]})
+    terminal.print_json({"datasets": [dict(zip(keys, row, strict=True)) for row in rows]})
 
 
 @verb(data, "fetch")
@@ -38,11 +38,11 @@ def fetch(
     from recctl.cli import terminal
     from recctl.data import sources
 
-    with terminal.shown():
+    with terminal.bars():
         folders = {name: sources.fetch(name, force=force) for name in names}
     for name, folder in folders.items():
-        terminal.say(f"{escape(name)}: {escape(str(folder))}")
-    terminal.document({"fetched": {name: str(folder) for name, folder in folders.items()}})
+        terminal.print_result(f"{escape(name)}: {escape(str(folder))}")
+    terminal.print_json({"fetched": {name: str(folder) for name, folder in folders.items()}})
 
 
 @verb(data, "describe")
@@ -65,13 +65,13 @@ def describe(
     else:
         text = to_yaml({"data": {"source": source}})
         loaded = parse_config(text, source, Path(), overrides or [], experiment.CHECKS)
-    with terminal.shown():
+    with terminal.bars():
         dataset, _, record = experiment.read_dataset(loaded)
         facts = dataset.describe()
     for step in record["preprocess"]:
-        terminal.tell(f"{step['name']}: {step['before']['rows']:,} -> {step['after']['rows']:,} interactions")
+        terminal.info(f"{step['name']}: {step['before']['rows']:,} -> {step['after']['rows']:,} interactions")
     terminal.table(["", ""], list(_flat("", facts)))
-    terminal.document({"source": source, "hash": record["hash"], "description": facts, "provenance": record})
+    terminal.print_json({"source": source, "hash": record["hash"], "description": facts, "provenance": record})
 
 
 def _flat(name: str, value: object) -> Iterator[tuple[str, object]]:

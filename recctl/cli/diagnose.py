@@ -34,7 +34,7 @@ def diagnose(
 
     common.apply_threads()
     path = Path(source)
-    with terminal.shown():
+    with terminal.bars():
         if path.is_file() or path.suffix in (".yaml", ".yml"):
             diagnosis = diagnose_config(experiment.load(path, overrides or []))
         else:
@@ -45,8 +45,8 @@ def diagnose(
         _show(finding)
     if diagnosis.healthy:
         few = f"nothing worse than hints: {len(diagnosis.findings)}" if diagnosis.findings else "nothing found"
-        terminal.say(f"healthy: {few} (looked at {', '.join(diagnosis.looked_at)})")
-    terminal.document({"source": source, **diagnosis.plain()})
+        terminal.print_result(f"healthy: {few} (looked at {', '.join(diagnosis.looked_at)})")
+    terminal.print_json({"source": source, **diagnosis.plain()})
 
 
 def _show(finding: Finding) -> None:
@@ -55,13 +55,15 @@ def _show(finding: Finding) -> None:
     from recctl.cli import terminal
 
     style = _STYLES[finding.severity]
-    terminal.say(f"[{style}]{finding.severity}[/{style}] [bold]{escape(finding.title)}[/bold]  ({finding.key})")
+    terminal.print_result(
+        f"[{style}]{finding.severity}[/{style}] [bold]{escape(finding.title)}[/bold]  ({finding.key})"
+    )
     known = {name: value for name, value in finding.evidence.items() if value is not None}
-    terminal.say(escape("  seen: " + ", ".join(f"{name} {_figure(value)}" for name, value in known.items())))
-    terminal.say(escape(f"  rule: {finding.rule}"))
+    terminal.print_result(escape("  seen: " + ", ".join(f"{name} {_figure(value)}" for name, value in known.items())))
+    terminal.print_result(escape(f"  rule: {finding.rule}"))
     for place, line in enumerate(finding.suggestions):
-        terminal.say(escape(f"  {'try: ' if not place else '     '} {line}"))
-    terminal.say("")
+        terminal.print_result(escape(f"  {'try: ' if not place else '     '} {line}"))
+    terminal.print_result("")
 
 
 def _figure(value: Any) -> str:
@@ -79,6 +81,6 @@ def tell_briefly(run: Run) -> None:
     worse = [finding for finding in diagnosis.findings if finding.severity != "hint"]
     for finding in worse:
         advice = f"; try {finding.suggestions[0]}" if finding.suggestions else ""
-        terminal.tell(escape(f"{finding.severity}: {finding.title}{advice}"))
+        terminal.info(escape(f"{finding.severity}: {finding.title}{advice}"))
     if worse:
-        terminal.tell(escape(f"why, and what else to try: recctl diagnose {run.id}"))
+        terminal.info(escape(f"why, and what else to try: recctl diagnose {run.id}"))

@@ -22,26 +22,26 @@ def estimate(config: ConfigArgument = None, overrides: SetOption = None) -> None
     loaded = common.load_config(config, overrides)
     require_one_model(loaded)
     runs_dir = common.store().root
-    with terminal.shown():
+    with terminal.bars():
         found = estimated(loaded, runs_dir)
     terminal.table(["", "takes", "available"], list(_rows(found)))
     for trouble in found.troubles:
-        terminal.say(f"does not fit: {escape(trouble)}")
-    terminal.document({"config": loaded.origin, **found.plain()})
+        terminal.print_result(f"does not fit: {escape(trouble)}")
+    terminal.print_json({"config": loaded.origin, **found.plain()})
 
 
 def _rows(found: Estimate) -> Any:
-    from recctl.engines import in_words
+    from recctl.engines import format_bytes
 
     sizes = found.sizes
     how = "read" if found.source == "read" else "known without reading"
     yield ["data", "{users:,} users x {items:,} items, {interactions:,} interactions".format(**sizes), how]
-    yield ["memory at the peak", in_words(found.memory["peak"]), in_words(found.available["memory"])]
-    yield ["  of it the fit", in_words(found.memory["fit"]), None]
-    yield ["disk of the run", in_words(found.disk["run"]), in_words(found.available["disk"])]
-    yield ["  of it models", in_words(found.disk["models"]), None]
+    yield ["memory at the peak", format_bytes(found.memory["peak"]), format_bytes(found.available["memory"])]
+    yield ["  of it the fit", format_bytes(found.memory["fit"]), None]
+    yield ["disk of the run", format_bytes(found.disk["run"]), format_bytes(found.available["disk"])]
+    yield ["  of it models", format_bytes(found.disk["models"]), None]
     if found.disk["checkpoints"]:
-        yield ["  of it checkpoints", in_words(found.disk["checkpoints"]), None]
+        yield ["  of it checkpoints", format_bytes(found.disk["checkpoints"]), None]
     if found.seconds is None:
         if found.fits:
             yield ["time", "nothing to say before the data are here: recctl data fetch", None]

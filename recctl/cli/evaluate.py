@@ -62,10 +62,10 @@ def evaluate(
         config = experiment.load(run.path / "config.yaml").config
         text = f"data: {{source: {str(data.resolve())!r}, implicit: {str(config.data.implicit).lower()}}}"
         other = parse_config(text, str(data), Path())
-    with terminal.shown(), common.on_engine(engine):
+    with terminal.bars(), common.on_engine(engine):
         part, metrics = experiment.evaluate(run, on.value if on else None, other, metric, k)
     terminal.metrics_table({part: metrics})
     looks = common.say_test_looks(run) if part == "test" else None
-    terminal.say(f"added to {escape(str(run.path / 'metrics.json'))}")
-    terminal.document(common.describe(run, on=part, measured=metrics, test_looks=looks))
+    terminal.print_result(f"added to {escape(str(run.path / 'metrics.json'))}")
+    terminal.print_json(common.describe(run, on=part, measured=metrics, test_looks=looks))
     require(conditions, metrics, part)

@@ -66,8 +66,10 @@ def export(
         return _list()
     if checked is not None:
         manifest = library.verify_export(checked)
-        terminal.say(f"{checked}: whole: {manifest['format']} of {manifest['run_id'] or manifest['model'].get('name')}")
-        return terminal.document({"path": str(checked), "status": "whole", "manifest": manifest})
+        terminal.print_result(
+            f"{checked}: whole: {manifest['format']} of {manifest['run_id'] or manifest['model'].get('name')}"
+        )
+        return terminal.print_json({"path": str(checked), "status": "whole", "manifest": manifest})
     if run_id is None or format_name is None:
         raise ConfigError("name a RUN and a --format; --list shows the formats")
     flags = {
@@ -84,10 +86,10 @@ def export(
     options = {name: value for name, value in flags.items() if value is not None} | _more(more or [])
     common.apply_threads()
     run = common.store().resolve(run_id)
-    with terminal.shown(), common.on_engine(engine):
+    with terminal.bars(), common.on_engine(engine):
         done = library.export_run(run, format_name, output, version=version, force=force, **options)
     _say(done)
-    terminal.document(
+    terminal.print_json(
         {
             "run_id": run.id,
             "path": str(done.path),
@@ -129,14 +131,14 @@ def _list() -> None:
         ],
     )
     found = [{"name": cls.name, "summary": cls.summary(), "options": cls.model_json_schema()} for cls in classes]
-    terminal.document({"formats": found})
+    terminal.print_json({"formats": found})
 
 
 def _say(done: Any) -> None:
     from rich.markup import escape
 
     from recctl.cli import terminal
-    from recctl.engines import in_words
+    from recctl.engines import format_bytes
 
     files = done.manifest["files"]
     facts = ", ".join(
@@ -144,8 +146,8 @@ def _say(done: Any) -> None:
         for name, value in done.manifest["facts"].items()
         if not isinstance(value, dict | None)
     )
-    size = in_words(sum(seal["bytes"] for seal in files.values()))
-    terminal.say(escape(f"{done.path}: {facts}; {len(files)} file{'s' * (len(files) != 1)}, {size}, verified"))
+    size = format_bytes(sum(seal["bytes"] for seal in files.values()))
+    terminal.print_result(escape(f"{done.path}: {facts}; {len(files)} file{'s' * (len(files) != 1)}, {size}, verified"))
 
 
 def _shown(value: Any) -> str:

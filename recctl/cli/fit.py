@@ -31,8 +31,8 @@ def fit(
     parent = None if is_config else common.store().resolve(source)
     given = [*(overrides or []), *common.engine_overrides(engine)]
     loaded = experiment.load(path if parent is None else parent.path / "config.yaml", given)
-    with terminal.shown(), common.on_engine(engine):
+    with terminal.bars(), common.on_engine(engine):
         run = experiment.fit(loaded, common.store(), parent)
-    terminal.say(f"run: [bold]{escape(str(run.path))}[/bold]  (fit {run.metadata['timings']['fit']:.2f} s)")
-    terminal.tell(f"next: recctl evaluate {run.id}")
-    terminal.document(common.describe(run, parent_run=run.metadata["parent_run"]))
+    terminal.print_result(f"run: [bold]{escape(str(run.path))}[/bold]  (fit {run.metadata['timings']['fit']:.2f} s)")
+    terminal.info(f"next: recctl evaluate {run.id}")
+    terminal.print_json(common.describe(run, parent_run=run.metadata["parent_run"]))

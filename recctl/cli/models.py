@@ -24,17 +24,17 @@ def models(
     if name is None:
         found = [(each, _summary(model_class(each))) for each in model_names()]
         terminal.table(["model", "what it is"], found)
-        terminal.document({"models": [{"name": each, "summary": summary} for each, summary in found]})
+        terminal.print_json({"models": [{"name": each, "summary": summary} for each, summary in found]})
         return
     cls = model_class(name)
     if not settings.json:
-        terminal.raw(f"{cls.__name__} ({name})\n\n{inspect.getdoc(cls)}\n")
+        terminal.print_text(f"{cls.__name__} ({name})\n\n{inspect.getdoc(cls)}\n")
     rows = [
         [key, declared.type_name(), repr(declared.default), _bounds(declared), _search(declared), declared.help]
         for key, declared in cls.parameters.items()
     ]
     terminal.table(["parameter", "type", "default", "bounds", "search", "meaning"], rows)
-    terminal.document(
+    terminal.print_json(
         {
             "name": name,
             "class": cls.__name__,

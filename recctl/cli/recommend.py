@@ -52,7 +52,7 @@ def recommend(
         )
     rows = table.to_dict("records")
     terminal.table(list(table.columns), [list(row.values()) for row in rows])
-    terminal.document({"run_id": run.id, "path": str(run.path), "status": run.status, "recommendations": rows})
+    terminal.print_json({"run_id": run.id, "path": str(run.path), "status": run.status, "recommendations": rows})
 
 
 def _id(text: str, is_text: bool, what: str) -> str | int:

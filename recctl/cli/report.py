@@ -40,18 +40,18 @@ def report(
     from rich.markup import escape
 
     from recctl.cli import common, terminal
-    from recctl.engines import in_words
+    from recctl.engines import format_bytes
     from recctl.reports.report import write_report
 
     common.apply_threads()
     store = common.store()
     runs = list({run.id: run for run in map(store.resolve, run_ids)}.values())
-    with terminal.shown():
+    with terminal.bars():
         written = write_report(runs, output, form.value, metric)
     for title, reason in written.left_out.items():
-        terminal.tell(f"left out: {title}: {reason}")
-    terminal.say(f"report: [bold]{escape(str(written.path))}[/bold]  ({in_words(written.bytes)})")
-    terminal.document(
+        terminal.info(f"left out: {title}: {reason}")
+    terminal.print_result(f"report: [bold]{escape(str(written.path))}[/bold]  ({format_bytes(written.bytes)})")
+    terminal.print_json(
         {
             "path": str(written.path),
             "bytes": written.bytes,

@@ -25,13 +25,13 @@ def split(
     from recctl.cli import common, terminal
 
     loaded = common.load_config(config, overrides)
-    with terminal.shown():
+    with terminal.bars():
         run = experiment.split(loaded, common.store(), export)
     leakage = run.metadata["split"]["leakage"]
     rows = [[name, *sizes.values()] for name, sizes in leakage["parts"].items()]
     terminal.table(["part", *next(iter(leakage["parts"].values()))], rows)
     if export is not None:
-        terminal.say(f"parts: {escape(str(export))}")
-    terminal.say(f"run: [bold]{escape(str(run.path))}[/bold]")
-    terminal.tell(f"next: recctl fit {run.id} --set model.name=ease")
-    terminal.document(common.describe(run, leakage=leakage, export=str(export) if export else None))
+        terminal.print_result(f"parts: {escape(str(export))}")
+    terminal.print_result(f"run: [bold]{escape(str(run.path))}[/bold]")
+    terminal.info(f"next: recctl fit {run.id} --set model.name=ease")
+    terminal.print_json(common.describe(run, leakage=leakage, export=str(export) if export else None))

@@ -39,13 +39,13 @@ def _console(stderr: bool) -> Console:
     return Console(stderr=stderr, width=width, highlight=False, soft_wrap=not stream.isatty())
 
 
-def say(text: str) -> None:
+def print_result(text: str) -> None:
     """Print a line of the result; markup is rich's, values from data must be escaped."""
     if not settings.json:
         _console(stderr=False).print(text)
 
 
-def tell(text: str) -> None:
+def info(text: str) -> None:
     """Print a line that is no result; not with --quiet."""
     if not settings.quiet:
         _console(stderr=True).print(text, style="dim")
@@ -58,13 +58,13 @@ def error(text: str) -> None:
         console.print(Text("error: ", style="bold red").append(line, style="default"), soft_wrap=True)
 
 
-def document(values: Mapping[str, Any]) -> None:
+def print_json(values: Mapping[str, Any]) -> None:
     """With --json, the one document that is printed."""
     if settings.json:
         sys.stdout.write(json.dumps(values, indent=2, default=str) + "\n")
 
 
-def raw(text: str) -> None:
+def print_text(text: str) -> None:
     """Print text as it is: YAML, JSON Schema."""
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
@@ -74,15 +74,15 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | No
     if settings.json:
         return
     console = _console(stderr=False)
-    shown = Table(
+    grid = Table(
         title=title, title_justify="left", box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False
     )
     for at, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[at], int | float) or row[at] is None for row in rows)
-        shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*(escape(_cell(value)) for value in row))
-    console.print(shown)
+        grid.add_row(*(escape(_cell(value)) for value in row))
+    console.print(grid)
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> None:
@@ -182,7 +182,7 @@ class _Line:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def plain_progress() -> Iterator[None]:
     """Tell of long work and notices in plain lines while a verb runs, unless the options want it quiet."""
     if settings.quiet:
         yield
@@ -192,7 +192,7 @@ def told() -> Iterator[None]:
 
 
 @contextmanager
-def shown() -> Iterator[None]:
+def bars() -> Iterator[None]:
     """Show progress in bars while the block runs, where there is a terminal."""
     if settings.quiet or not sys.stderr.isatty():
         yield

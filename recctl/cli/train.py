@@ -34,22 +34,24 @@ def train(
             raise ConfigError("--resume goes on with the run's own config: leave CONFIG, --set and --refit out")
         common.apply_threads()
         run = common.store().resolve(resume)
-        with terminal.shown(), common.on_engine(engine):
+        with terminal.bars(), common.on_engine(engine):
             went_on = experiment.resume(run)
         if not went_on:
-            terminal.tell(f"{run.id} is complete: nothing to do")
+            terminal.info(f"{run.id} is complete: nothing to do")
     else:
         given = [*(overrides or []), *(["training.refit=true"] if refit else []), *common.engine_overrides(engine)]
         loaded = common.load_config(config, given)
-        with terminal.shown():
+        with terminal.bars():
             run = experiment.train(loaded, common.store())
     metrics = run.metrics()
     terminal.metrics_table(metrics)
     looks = common.say_test_looks(run) if run.metadata["test_looks"] else 0
     fit_seconds = run.metadata["timings"].get("fit")
-    terminal.say(f"run: [bold]{escape(str(run.path))}[/bold]" + (f"  (fit {fit_seconds:.2f} s)" if fit_seconds else ""))
-    terminal.tell(f"next: recctl runs show {run.id}")
+    terminal.print_result(
+        f"run: [bold]{escape(str(run.path))}[/bold]" + (f"  (fit {fit_seconds:.2f} s)" if fit_seconds else "")
+    )
+    terminal.info(f"next: recctl runs show {run.id}")
     if run.metadata["models"]:
-        terminal.tell(f"      recctl recommend {run.id} USER_ID")
+        terminal.info(f"      recctl recommend {run.id} USER_ID")
     tell_briefly(run)
-    terminal.document(common.describe(run, test_looks=looks))
+    terminal.print_json(common.describe(run, test_looks=looks))

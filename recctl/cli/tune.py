@@ -63,15 +63,15 @@ def tune(
         run = common.store().resolve(resume)
         if run.metadata.get("kind") != "tune":
             raise ConfigError(f"{run.id} is no search; go on with: recctl train --resume {run.id}")
-        with terminal.shown():
+        with terminal.bars():
             went_on = tuning.resume(run, storage, given)
         if not went_on:
-            terminal.tell(f"{run.id} is complete: nothing to do; --trials N gives it more")
+            terminal.info(f"{run.id} is complete: nothing to do; --trials N gives it more")
     else:
         if study and not storage:
             raise ConfigError("--study names a study in a database: say --storage too, or leave it out")
         loaded = common.load_config(config, [*(overrides or []), *given])
-        with terminal.shown():
+        with terminal.bars():
             run = tuning.tune(loaded, common.store(), storage, study)
     _say(run)
 
@@ -91,17 +91,17 @@ def _say(run: Any) -> None:
     title = "Trials that no other beats in every metric" if facts["pareto"] else f"The best of {len(trials)} trials"
     terminal.table(columns, rows, title)
     if facts["importances"]:
-        terminal.tell("matters most: " + ", ".join(f"{key} {value:.0%}" for key, value in facts["importances"].items()))
+        terminal.info("matters most: " + ", ".join(f"{key} {value:.0%}" for key, value in facts["importances"].items()))
     counts = trials["state"].value_counts()
     if set(counts.index) - {"complete"}:
-        terminal.tell(", ".join(f"{count} {state}" for state, count in counts.items()))
+        terminal.info(", ".join(f"{count} {state}" for state, count in counts.items()))
     if run.metrics():
         terminal.metrics_table(run.metrics())
     looks = common.say_test_looks(run) if run.metadata["test_looks"] else 0
-    terminal.say(f"run: [bold]{escape(str(run.path))}[/bold]  (best: trial {facts['best_trial']})")
-    terminal.tell(f"next: recctl train {run.path / 'best.yaml'}")
-    terminal.tell(f"      figures in {run.path / 'figures'}")
-    terminal.document(common.describe(run, test_looks=looks, tuning=facts, best_config=str(run.path / "best.yaml")))
+    terminal.print_result(f"run: [bold]{escape(str(run.path))}[/bold]  (best: trial {facts['best_trial']})")
+    terminal.info(f"next: recctl train {run.path / 'best.yaml'}")
+    terminal.info(f"      figures in {run.path / 'figures'}")
+    terminal.print_json(common.describe(run, test_looks=looks, tuning=facts, best_config=str(run.path / "best.yaml")))
 
 
 def _best_first(trials: Any, monitors: list[str], pareto: list[int]) -> Any:

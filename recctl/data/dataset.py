@@ -67,7 +67,7 @@ class InteractionDataset:
             },
             implicit,
         )
-        self._keep_core(min_user_interactions, min_item_interactions)
+        self._filter_k_core(min_user_interactions, min_item_interactions)
 
     @classmethod
     def from_columns(
@@ -89,7 +89,7 @@ class InteractionDataset:
                 given[name] = checks[name](column) if name in checks else columns.ids_of(column, name)
         dataset = object.__new__(cls)
         dataset._set(given, implicit)
-        dataset._keep_core(min_user_interactions, min_item_interactions)
+        dataset._filter_k_core(min_user_interactions, min_item_interactions)
         pa.default_memory_pool().release_unused()  # of columns that were replaced
         return dataset
 
@@ -99,7 +99,7 @@ class InteractionDataset:
         (self.user_vocabulary, self.users), (self.item_vocabulary, self.items) = encoded
         self.ratings, self.timestamps = given.pop(columns.RATING, None), given.pop(columns.TIMESTAMP, None)
 
-    def _keep_core(self, min_user: int, min_item: int) -> None:
+    def _filter_k_core(self, min_user: int, min_item: int) -> None:
         if min_user <= 1 and min_item <= 1:
             return
         kept = group_by.core(self.users, self.items, self.n_users, self.n_items, min_user, min_item)

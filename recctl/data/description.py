@@ -30,11 +30,11 @@ def describe(dataset: InteractionDataset) -> dict[str, Any]:
         "items": dataset.n_items,
         "density": distinct / (dataset.n_users * dataset.n_items) if distinct else 0.0,
         "duplicates": len(dataset) - distinct,
-        **outline(dataset),
+        **summary(dataset),
     }
 
 
-def outline(dataset: InteractionDataset) -> dict[str, Any]:
+def summary(dataset: InteractionDataset) -> dict[str, Any]:
     """The part of `describe` that takes one pass: what a run records of its data, beside the sizes."""
     items = np.bincount(dataset.items, minlength=dataset.n_items)
     users = np.bincount(dataset.users, minlength=dataset.n_users)

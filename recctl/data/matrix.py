@@ -98,15 +98,17 @@ class InteractionMatrix:
         kernels.take_columns(self.starts, self.columns, self.values, codes, starts, taken, values)
         return InteractionMatrix(starts, taken, values, len(columns))
 
-    def transposed(self) -> tuple[InteractionMatrix, Int64Array]:
+    def transpose_with_positions(self) -> tuple[InteractionMatrix, Int64Array]:
         """Items by users, and for each of its entries the position of the same entry here."""
-        starts, columns, positions = kernels.transpose(self.starts, self.columns, self.n_columns)
+        starts, columns, positions = kernels.transpose_with_positions(self.starts, self.columns, self.n_columns)
         values = self.values if self.is_binary else self.values[positions]
         return InteractionMatrix(starts, columns, values, self.n_rows), positions
 
-    def turned(self) -> InteractionMatrix:
-        """Items by users, in half the room of `transposed`."""
-        return InteractionMatrix(*kernels.turn(self.starts, self.columns, self.values, self.n_columns), self.n_rows)
+    def transpose(self) -> InteractionMatrix:
+        """Items by users, in half the room of `transpose_with_positions`."""
+        return InteractionMatrix(
+            *kernels.transpose(self.starts, self.columns, self.values, self.n_columns), self.n_rows
+        )
 
     def n_shared(self, other: InteractionMatrix) -> int:
         """How many entries two matrices of one shape have at the same places; columns must ascend in both."""

@@ -101,7 +101,7 @@ def generate(
     problems = list(_problems(n_users, n_items, n_interactions, n_clusters, sequence, drift))
     if problems:
         raise ConfigError(*problems)
-    catalogue = _catalogue(n_items, n_clusters, stream(seed, "synthetic", "items"))
+    catalog = _catalogue(n_items, n_clusters, stream(seed, "synthetic", "items"))
     people = _people(n_users, n_items, n_interactions, n_clusters, activity, stream(seed, "synthetic", "users"))
     table: dict[str, NDArray[Any]] = {
         columns.USER: np.empty(n_interactions, np.int32),
@@ -121,9 +121,9 @@ def generate(
             people.starts[first : last + 1] - people.starts[first],
             people.main[first:last],
             people.second[first:last],
-            catalogue.bounds,
-            catalogue.next_item,
-            catalogue.by_season,
+            catalog.bounds,
+            catalog.next_item,
+            catalog.by_season,
             times,
             rng.random((len(users), 3)),
             taste,
@@ -133,8 +133,8 @@ def generate(
             items,
         )
         table[columns.USER][rows] = users + 1
-        table[columns.ITEM][rows] = catalogue.ids[items]
-        table[columns.RATING][rows] = _ratings(catalogue, people, users, items, rng)
+        table[columns.ITEM][rows] = catalog.ids[items]
+        table[columns.RATING][rows] = _ratings(catalog, people, users, items, rng)
         table[columns.TIMESTAMP][rows] = _BEGIN + (times * days * 86_400).astype(np.int64)
 
     blocks = list(_blocks(people.starts))
@@ -220,9 +220,9 @@ def _times(people: _People, first: int, last: int, users: Int32Array, rng: np.ra
 
 
 def _ratings(
-    catalogue: _Catalogue, people: _People, users: Int32Array, items: Int32Array, rng: np.random.Generator
+    catalog: _Catalogue, people: _People, users: Int32Array, items: Int32Array, rng: np.random.Generator
 ) -> NDArray[Any]:
-    cluster = np.searchsorted(catalogue.bounds, items, "right") - 1
+    cluster = np.searchsorted(catalog.bounds, items, "right") - 1
     liking = np.where(cluster == people.main[users], 0.7, np.where(cluster == people.second[users], 0.3, -0.6))
-    mean = 3.4 + people.bias[users] + catalogue.quality[items] + liking
+    mean = 3.4 + people.bias[users] + catalog.quality[items] + liking
     return np.clip(np.rint(mean + rng.normal(0, 0.7, len(users))), 1, 5)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from recctl.diagnosis.findings import Finding, Settings, Values
-from recctl.engines import in_words
+from recctl.engines import format_bytes
 
 # The chapter's figure: ten minutes an epoch, and hours for all of it.
 _SLOW_EPOCH, _SLOW_FIT = 600.0, 3600.0
@@ -103,7 +103,7 @@ def _memory(
             "memory-tight",
             "memory",
             "warning",
-            f"memory was nearly all taken: {in_words(peak or 0)} of {in_words(there)}",
+            f"memory was nearly all taken: {format_bytes(peak or 0)} of {format_bytes(there)}",
             evidence,
             f"a peak above {_TIGHT:.0%} of what was free when the run began",
             _smaller(settings),

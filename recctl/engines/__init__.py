@@ -1,18 +1,25 @@
 """Where work runs: on this machine's threads, or on a cluster. The one place that sets thread counts."""
 
-from recctl.engines.engine import Crew, Engine, Shared, current, opened, using
+from recctl.engines.engine import Engine, Shared, WorkerPool, current, opened, using
 from recctl.engines.local import blas_threads, map_threads, set_threads, team, threads, torch_threads
-from recctl.engines.memory import available_disk, available_memory, in_words, peak_memory, require_disk, require_memory
+from recctl.engines.memory import (
+    available_disk,
+    available_memory,
+    format_bytes,
+    peak_memory,
+    require_disk,
+    require_memory,
+)
 
 __all__ = [
-    "Crew",
     "Engine",
     "Shared",
+    "WorkerPool",
     "available_disk",
     "available_memory",
     "blas_threads",
     "current",
-    "in_words",
+    "format_bytes",
     "map_threads",
     "opened",
     "peak_memory",

@@ -32,7 +32,7 @@ class Shared(Generic[Value]):
         return self._value
 
 
-class Each(Protocol):
+class MapFn(Protocol):
     """Computes tasks, and gives their results in order, some perhaps while others are still computed."""
 
     def __call__(self, function: Callable[[Task], Result], tasks: Iterable[Task], /) -> Iterable[Result]:
@@ -40,7 +40,7 @@ class Each(Protocol):
         ...
 
 
-class Crew(NamedTuple):
+class WorkerPool(NamedTuple):
     """What computes phase after phase.
 
     Attributes:
@@ -48,8 +48,8 @@ class Crew(NamedTuple):
         here: On this machine, whatever the engine: for what is less work than to send it, and may change arrays.
     """
 
-    each: Each
-    here: Each
+    each: MapFn
+    here: MapFn
 
 
 class Engine(Protocol):
@@ -69,7 +69,7 @@ class Engine(Protocol):
         """
         ...
 
-    def crew(self) -> AbstractContextManager[Crew]:
+    def crew(self) -> AbstractContextManager[WorkerPool]:
         """A block for work in many phases."""
         ...
 
@@ -86,10 +86,10 @@ class Local:
         return local.map_threads(function, tasks)
 
     @contextmanager
-    def crew(self) -> Iterator[Crew]:
+    def crew(self) -> Iterator[WorkerPool]:
         """As the `crew` of threads."""
         with local.crew() as each:
-            yield Crew(each, each)
+            yield WorkerPool(each, each)
 
 
 _LOCAL = Local()

@@ -46,7 +46,9 @@ def require_memory(needed: float, what: str, way_out: str) -> None:
     """
     there = available_memory()
     if needed > there:
-        raise TrainingError(f"{what} need {in_words(needed)} of memory, {in_words(there)} are available; {way_out}")
+        raise TrainingError(
+            f"{what} need {format_bytes(needed)} of memory, {format_bytes(there)} are available; {way_out}"
+        )
 
 
 def available_disk(folder: Path) -> int:
@@ -69,8 +71,8 @@ def require_disk(needed: float, folder: Path, what: str) -> None:
     there = available_disk(folder)
     if needed > there:
         raise TrainingError(
-            f"{what} needs {in_words(needed)} of disk, {in_words(there)} are free in {folder}; make room, or choose "
-            "another place with --runs-dir"
+            f"{what} needs {format_bytes(needed)} of disk, {format_bytes(there)} are free in {folder}; make room, or "
+            "choose another place with --runs-dir"
         )
 
 
@@ -103,7 +105,7 @@ def _free_of_container(root: Path = Path("/sys/fs/cgroup")) -> int:
     return 1 << 62
 
 
-def in_words(n_bytes: float) -> str:
+def format_bytes(n_bytes: float) -> str:
     """A size as people read it: `1.5 GB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if n_bytes < 1000:

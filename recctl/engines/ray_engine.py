@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from recctl import progress
 from recctl.engines import local
-from recctl.engines.engine import Crew, Shared
+from recctl.engines.engine import Shared, WorkerPool
 from recctl.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 Value = TypeVar("Value")
 
 # What a worker is lost with so often is not begun again.
-LIVES = 3
+MAX_ATTEMPTS = 3
 # Tasks go out in bundles of at most, and at least, about so many seconds: long enough that handing over (some 5 ms)
 # costs little, short enough that the work ends at about the same time everywhere.
 _BUNDLE, _SMALL_BUNDLE = 0.4, 0.05
@@ -58,7 +58,11 @@ class OnRay:
         self.ray = ray
         self.cpus = config.cpus_per_task
         self.threads = max(1, int(config.cpus_per_task))
-        self._asked = {"num_cpus": config.cpus_per_task, "num_gpus": config.gpus_per_task, "max_retries": LIVES - 1}
+        self._asked = {
+            "num_cpus": config.cpus_per_task,
+            "num_gpus": config.gpus_per_task,
+            "max_retries": MAX_ATTEMPTS - 1,
+        }
         self.run = self.remote(_run)
         self._slots, self._counted = 1, -float("inf")
 
@@ -88,11 +92,11 @@ class OnRay:
         return _Map(self, function, tasks, pace or _Pace()).results()
 
     @contextlib.contextmanager
-    def crew(self) -> Iterator[Crew]:
+    def crew(self) -> Iterator[WorkerPool]:
         """A block for work in many phases."""
         pace = _Pace()
         with local.crew() as here:
-            yield Crew(lambda function, tasks: self.map(function, tasks, pace), here)
+            yield WorkerPool(lambda function, tasks: self.map(function, tasks, pace), here)
 
 
 class _Put(Shared[Value]):
@@ -207,8 +211,9 @@ class _Map:
         except self.ray.exceptions.RayError as error:
             reason = str(error).strip().splitlines()[0]
             raise TrainingError(
-                f"the cluster lost a task {LIVES} times: {reason}; if memory ran out, raise engine.cpus_per_task, so "
-                "that fewer run side by side"
+                f"the cluster lost a task {MAX_ATTEMPTS} times: {reason}; if memory ran out, raise "
+                "engine.cpus_per_task "
+                "so that fewer run side by side"
             ) from error
         return fetched
 

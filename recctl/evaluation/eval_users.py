@@ -17,7 +17,7 @@ from recctl.models.base import Recommender, id_tables
 
 
 @dataclass(frozen=True, eq=False)
-class Group:
+class UserGroup:
     """People with something relevant, whom a model serves in one way.
 
     Attributes:
@@ -59,14 +59,14 @@ class Audience:
         left_out: Test interactions that judge nothing, by reason.
     """
 
-    groups: tuple[Group, Group]
+    groups: tuple[UserGroup, UserGroup]
     users: Int32Array
     n_relevant: Int64Array
     n_skipped: int
     left_out: dict[str, int]
 
 
-def gather(
+def collect(
     model: Recommender,
     test: InteractionDataset,
     history: InteractionDataset | None,
@@ -150,7 +150,7 @@ def _group(
     relevant: InteractionMatrix,
     item_codes: Int32Array,
     fitted_on: bool,
-) -> Group:
+) -> UserGroup:
     """These users with what is relevant to them; those with nothing are left out."""
     theirs = relevant.take(users)
     theirs = InteractionMatrix(theirs.starts, item_codes[theirs.columns], theirs.values[:0], seen.n_columns)
@@ -160,7 +160,7 @@ def _group(
     reachable = _keep(known, is_seen == 0)
     n_relevant = np.diff(theirs.starts) - np.diff(known.starts) + np.diff(reachable.starts)
     asked = np.flatnonzero(n_relevant).astype(np.int32)
-    return Group(users[asked], rows[asked], seen, reachable.take(asked), n_relevant[asked], fitted_on)
+    return UserGroup(users[asked], rows[asked], seen, reachable.take(asked), n_relevant[asked], fitted_on)
 
 
 def _keep(matrix: InteractionMatrix, kept: NDArray[np.bool_]) -> InteractionMatrix:

@@ -13,7 +13,7 @@ from recctl import progress, rng
 from recctl.data import columns
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import ConfigError, DataError
-from recctl.evaluation.eval_users import Audience, gather
+from recctl.evaluation.eval_users import Audience, collect
 from recctl.evaluation.options import as_list, check_options
 from recctl.evaluation.ranking import Protocol, judge
 from recctl.evaluation.rating import judge_ratings
@@ -156,7 +156,7 @@ class Evaluator:
     def _ranking(
         self, model: Recommender, test: InteractionDataset, history: InteractionDataset | None, names: list[str]
     ) -> Evaluation:
-        audience = gather(model, test, history, self.relevance_threshold, self.on_unknown)
+        audience = collect(model, test, history, self.relevance_threshold, self.on_unknown)
         known, folded_in = (len(group.users) for group in audience.groups)
         if not known + folded_in:
             raise DataError(_nobody(model, test, audience))

@@ -54,7 +54,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Contrasts:
+class PairedComparison:
     """What a comparison on the same users came to.
 
     Attributes:
@@ -79,7 +79,7 @@ def contrast(
     confidence: float = 0.95,
     test: Test = "randomisation",
     n_resamples: int = N_RESAMPLES,
-) -> Contrasts:
+) -> PairedComparison:
     """Compare models by what each user got of them.
 
     Users are joined by id; those that not all models have are left out and counted. RMSE and MAE are over ratings, not
@@ -112,7 +112,7 @@ def contrast(
     with progress.task("Resampling users"):
         for keys, weights, values in _groups(joined, wanted):
             figures |= compare(keys, weights, values)
-    return Contrasts(
+    return PairedComparison(
         figures={key: figures[key] for key in wanted if key in figures},
         n_users=len(users),
         left_out={label: len(table) - len(users) for label, table in indexed.items()},

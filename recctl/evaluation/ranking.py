@@ -10,9 +10,9 @@ import numpy as np
 from recctl import progress
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array
 from recctl.errors import DataError
-from recctl.evaluation.eval_users import Audience, Group
+from recctl.evaluation.eval_users import Audience, UserGroup
 from recctl.kernels import candidate_sampling, hit_flags
-from recctl.metrics.definitions import METRICS, Catalogue, Float64Array, Lists, auc
+from recctl.metrics.definitions import METRICS, Catalog, Float64Array, Lists, auc
 from recctl.models.base import Recommender
 from recctl.ranking import map_blocks, rank_block
 
@@ -58,15 +58,15 @@ def judge(model: Recommender, audience: Audience, protocol: Protocol) -> tuple[F
         first k, `(n_k_values, n_items)`, all 0 where no metric asks for it.
     """
     n_items = len(model.item_vocabulary)
-    catalogue = Catalogue(model.seen)
+    catalog = Catalog(model.seen)
     if "diversity" in protocol.metrics:
-        _ = catalogue.users  # made before there are threads, which would each make it
+        _ = catalog.users  # made before there are threads, which would each make it
     values = np.zeros((len(audience.users), len(protocol.per_user_keys)))
     recommended = np.zeros((len(protocol.k_values), n_items), np.int64)
     done = 0
     with progress.task("Evaluating", sum(len(group.users) for group in audience.groups), "users") as task:
         for group in audience.groups:
-            block = _Block(model, group, protocol, catalogue)
+            block = _Block(model, group, protocol, catalog)
             for block_values, items in map_blocks(block, len(group.users), n_items):
                 values[done : done + len(block_values)] = block_values
                 done += len(block_values)
@@ -79,11 +79,11 @@ def judge(model: Recommender, audience: Audience, protocol: Protocol) -> tuple[F
 class _Block:
     """Judges a block of a group; called on all threads."""
 
-    def __init__(self, model: Recommender, group: Group, protocol: Protocol, catalogue: Catalogue) -> None:
+    def __init__(self, model: Recommender, group: UserGroup, protocol: Protocol, catalog: Catalog) -> None:
         self.model = model
         self.group = group
         self.protocol = protocol
-        self.catalogue = catalogue
+        self.catalog = catalog
 
     def __call__(self, who: Int32Array) -> tuple[Float64Array, Int32Array]:
         """Values of these people, and their lists."""
@@ -104,7 +104,7 @@ class _Block:
         items, _ = rank_block(scores, protocol.k_values[-1], masked)
         hits = np.empty(items.shape)
         hit_flags.hits(items, relevant.starts, relevant.columns, relevant.n_columns, hits)
-        lists = Lists(items, hits, group.n_relevant[who], self.catalogue)
+        lists = Lists(items, hits, group.n_relevant[who], self.catalog)
         ks = np.array(protocol.k_values) - 1
         columns = [METRICS[name].compute(lists)[:, ks] for name in protocol.lists]
         if "auc" in protocol.metrics:

@@ -145,7 +145,7 @@ def _require_possible(loaded: LoadedConfig) -> None:
     """Refuse what can't be done here, before anything is read."""
     require_one_model(loaded)
     require_trackers(loaded.config)
-    stages.make(loaded.config).require_machine()
+    stages.make(loaded.config).require_device()
     refuse_hopeless(loaded.config)
 
 

@@ -12,7 +12,7 @@ from recctl import progress
 from recctl.config import Config, LoadedConfig
 from recctl.data.columns import ITEM, USER
 from recctl.data.dataset import InteractionDataset
-from recctl.data.description import outline
+from recctl.data.description import summary
 from recctl.data.leakage import leakage_report, warnings
 from recctl.data.preprocessing import StepReport, apply_steps, filter_by_interaction_count
 from recctl.data.sources import ReadOptions, SourceTable, read_source, source_names
@@ -110,7 +110,7 @@ def read_dataset(loaded: LoadedConfig) -> tuple[InteractionDataset, np.ndarray[A
         "interactions": len(dataset),
         "users": dataset.n_users,
         "items": dataset.n_items,
-        "outline": outline(dataset),
+        "outline": summary(dataset),
         "preprocess": [asdict(report) for report in reports],
         "left_out_by_minimum": before - len(dataset),
     }

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from recctl import engines, progress
 from recctl.config import Config, LoadedConfig
 from recctl.data.dataset import InteractionDataset
-from recctl.data.sources import catalogue
+from recctl.data.sources import catalog
 from recctl.engines import available_memory
 from recctl.errors import TrainingError
 from recctl.experiment import stages
@@ -79,11 +79,11 @@ class Estimate:
 
 
 def known_sizes(config: Config) -> Sizes | None:
-    """At most how many users, items and interactions there are, where the config alone or the catalogue tells."""
+    """At most how many users, items and interactions there are, where the config alone or the catalog tells."""
     if config.data.source == "synthetic":
         size = config.data.synthetic
         return Sizes(size.n_users, min(size.n_items, size.n_interactions), size.n_interactions)
-    entry = next((entry for entry in catalogue() if entry.name == config.data.source), None)
+    entry = next((entry for entry in catalog() if entry.name == config.data.source), None)
     return None if entry is None else Sizes(entry.users, entry.items, entry.rows)
 
 
@@ -100,14 +100,14 @@ def refuse_hopeless(config: Config) -> None:
         return
     model = stages.make(config)
     if model.estimate_memory(*sizes) > _WORTH_KNOWING:
-        model.require_room(*sizes, times=_SURE if data.min_user_interactions <= 1 else _SURE_WITH_FEWER_USERS)
+        model.require_memory_for(*sizes, times=_SURE if data.min_user_interactions <= 1 else _SURE_WITH_FEWER_USERS)
 
 
 def estimate(loaded: LoadedConfig, runs_dir: Path) -> Estimate:
     """Tell what training a config will take.
 
     Data that are here are read and split, and a part of the fit is done, a few seconds of it. Of a data set of the
-    catalogue that was not fetched yet the sizes are those before anything is filtered, and nothing is said of time.
+    catalog that was not fetched yet the sizes are those before anything is filtered, and nothing is said of time.
 
     Args:
         loaded: The config, of one model.
@@ -132,7 +132,7 @@ def estimate(loaded: LoadedConfig, runs_dir: Path) -> Estimate:
 
 
 def _is_here(config: Config) -> bool:
-    entry = next((entry for entry in catalogue() if entry.name == config.data.source), None)
+    entry = next((entry for entry in catalog() if entry.name == config.data.source), None)
     return entry is None or entry.cached
 
 
@@ -151,7 +151,7 @@ def _troubles(model: Recommender, fitted_on: Sizes, bytes_of_run: int, runs_dir:
     """What stands in the way."""
     found = []
     try:
-        model.require_room(*fitted_on)
+        model.require_memory_for(*fitted_on)
     except TrainingError as error:
         found.append(str(error))
     try:
@@ -225,7 +225,7 @@ def _seconds(
     runs_dir: Path,
 ) -> tuple[dict[str, float], int]:
     """Seconds of the stages after reading, and the bytes of the model's file."""
-    fit, trial = model.try_out(train)
+    fit, trial = model.probe_fit(train)
     save, of_byte, file = _saving(trial, model.estimate_file(train.n_users, train.n_items, len(train)), runs_dir)
     parts = ["validation", "test"] if config.has_validation else ["test"]
     held_out = {part: getattr(prepared.split, part)(prepared.dataset) for part in parts}

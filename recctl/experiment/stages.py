@@ -114,7 +114,7 @@ def load_version(run: Run, version: int | None = None) -> Recommender:
 def _fit(run: Run, model: Recommender, interactions: InteractionDataset, stage: str, **how: Any) -> None:
     run.log(f"{stage}: {model!r} on {interactions!r}")
     size = interactions.n_users, interactions.n_items, len(interactions)
-    model.require_room(*size)
+    model.require_memory_for(*size)
     require_disk(model.estimate_file(*size), run.path, f"{model.name}: its model")
     led = torch_distributed.is_leading() and hasattr(model, "assist")
     if led:

@@ -98,11 +98,11 @@ def _history(items: Value, n_items: int, weights: Operand = 1.0) -> Value:
 def _seen_of(users: Value, seen: InteractionMatrix) -> tuple[Value, int, Operand]:
     """What `_history` takes, of known users: the rows of `seen` are part of the graph."""
     graph = users.graph
-    begin = graph.constant(seen.starts[:-1], "seen_begin").take(users).with_axis(1)
+    begin = graph.constant(seen.starts[:-1], "seen_begin").take(users).unsqueeze(1)
     length = graph.constant(np.diff(seen.starts), "seen_length").take(users)
     longest = graph.apply("ReduceMax", length, keepdims=0)
-    places = graph.apply("Range", 0, longest, 1).with_axis(0)
-    filled = places < length.with_axis(1)
+    places = graph.apply("Range", 0, longest, 1).unsqueeze(0)
+    filled = places < length.unsqueeze(1)
     places = graph.apply("Min", places + begin, seen.nnz - 1)
     items = graph.constant(seen.columns, "seen_items").take(places).cast(np.int64)
     weights: Operand = 1.0 if seen.is_binary else graph.constant(seen.values, "seen_weights").take(places)
@@ -113,7 +113,7 @@ def _give_best(scores: Value, history: Value | None, k: int) -> None:
     """Outputs `items` and `scores`: the k best that are not in the history; of equal scores the lower code first."""
     graph = scores.graph
     if history is not None:
-        scores = graph.apply("Where", history.differs(), np.float32(-np.inf), scores)
+        scores = graph.apply("Where", history.not_equal(), np.float32(-np.inf), scores)
     best, items = graph.apply_for_two("TopK", scores, np.array([k], np.int64), axis=1)
     items = graph.apply("Where", graph.apply("IsInf", best), -1, items)
     graph.output("items", items, np.int64, ("batch", k))

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recctl.data.vocabulary import Vocabulary
-from recctl.engines import available_memory, in_words
+from recctl.engines import available_memory, format_bytes
 from recctl.errors import ArtifactError
 from recctl.export.base import Context, ExportFormat
 from recctl.models.base import Recommender, fitted_values, model_file
@@ -78,7 +78,9 @@ def load(path: str | Path) -> Recommender:
     try:
         size = path.stat().st_size
         if size > available_memory():
-            raise ArtifactError(f"{path}: {in_words(size)} to load, {in_words(available_memory())} are available")
+            raise ArtifactError(
+                f"{path}: {format_bytes(size)} to load, {format_bytes(available_memory())} are available"
+            )
         with safe_open(path, framework="numpy") as file:
             metadata, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return _model_of(path, metadata, tensors)

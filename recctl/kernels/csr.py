@@ -32,7 +32,7 @@ def _scatter(rows, columns, ends, out, positions, with_positions):
 
 
 @kernel(VOID, I64, I32, OUT_I64, OUT_I32, OUT_I64)
-def _transpose(starts, columns, ends, out, positions):
+def _transpose_positions(starts, columns, ends, out, positions):
     for row in range(len(starts) - 1):
         for p in range(starts[row], starts[row + 1]):
             at = ends[columns[p]]
@@ -42,7 +42,7 @@ def _transpose(starts, columns, ends, out, positions):
 
 
 @kernel(VOID, I64, I32, F32, OUT_I64, OUT_I32, OUT_F32)
-def _turn(starts, columns, values, ends, out, out_values):
+def _transpose_values(starts, columns, values, ends, out, out_values):
     weighted = len(values) > 0
     for row in range(len(starts) - 1):
         for p in range(starts[row], starts[row + 1]):
@@ -118,7 +118,7 @@ def _drop_repeats(starts, columns, positions, with_positions):
     return kept
 
 
-def transpose(
+def transpose_with_positions(
     starts: NDArray[np.int64], columns: NDArray[np.int32], n_columns: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
     """Row starts, columns and source positions of the transposed matrix; its rows come out sorted."""
@@ -126,18 +126,18 @@ def transpose(
     row_starts(columns, out_starts)
     out = np.empty(len(columns), np.int32)
     positions = np.empty(len(columns), np.int64)
-    _transpose(starts, columns, out_starts[:-1].copy(), out, positions)
+    _transpose_positions(starts, columns, out_starts[:-1].copy(), out, positions)
     return out_starts, out, positions
 
 
-def turn(
+def transpose(
     starts: NDArray[np.int64], columns: NDArray[np.int32], values: NDArray[np.float32], n_columns: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-    """Row starts, columns and values of the transposed matrix, in less room than `transpose` takes."""
+    """Row starts, columns and values of the transposed matrix, in less memory than `transpose_with_positions` takes."""
     out_starts = np.empty(n_columns + 1, np.int64)
     row_starts(columns, out_starts)
     out, out_values = np.empty(len(columns), np.int32), np.empty(len(values), np.float32)
-    _turn(starts, columns, values, out_starts[:-1].copy(), out, out_values)
+    _transpose_values(starts, columns, values, out_starts[:-1].copy(), out, out_values)
     return out_starts, out, out_values
 
 
@@ -157,13 +157,13 @@ def from_pairs(
     starts = np.empty(n_users + 1, np.int64)
     row_starts(users, starts)
     columns = np.empty(n, np.int32)
-    # Turning back what is sorted by item sorts it by user.
+    # Transposing the matrix sorted by item gives the matrix sorted by user.
     if with_positions:
         positions = np.empty(n, np.int64)
-        _transpose(by_item, users_sorted, starts[:-1].copy(), columns, positions)
+        _transpose_positions(by_item, users_sorted, starts[:-1].copy(), columns, positions)
         positions = item_positions[positions]
     else:
         positions = item_positions
-        _turn(by_item, users_sorted, _NO_VALUES, starts[:-1].copy(), columns, _NO_VALUES.copy())
+        _transpose_values(by_item, users_sorted, _NO_VALUES, starts[:-1].copy(), columns, _NO_VALUES.copy())
     kept = _drop_repeats(starts, columns, positions, with_positions)
     return starts, columns[:kept].copy() if kept < n else columns, positions[:kept]

@@ -26,7 +26,7 @@ from recctl.plugins import Registry
 Float64Array = NDArray[np.float64]
 
 
-class Catalogue:
+class Catalog:
     """What a model was fitted on, seen from its items."""
 
     def __init__(self, seen: InteractionMatrix) -> None:
@@ -45,7 +45,7 @@ class Catalogue:
     @cached_property
     def users(self) -> InteractionMatrix:
         """The users of each item, `(n_items, n_users)`."""
-        return self._seen.turned()
+        return self._seen.transpose()
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +56,13 @@ class Lists:
         items: Item codes, best first, -1 at empty places, shape `(n_users, k)`.
         hits: 1 where the item is relevant, else 0, shape `(n_users, k)`.
         n_relevant: Relevant items of each user, at least 1, shape `(n_users,)`.
-        catalogue: What the model was fitted on.
+        catalog: What the model was fitted on.
     """
 
     items: Int32Array
     hits: Float64Array
     n_relevant: Int64Array
-    catalogue: Catalogue
+    catalog: Catalog
 
     @property
     def cutoffs(self) -> Float64Array:
@@ -124,7 +124,7 @@ def novelty(lists: Lists) -> Float64Array:
 
     The mean goes over the items there are where a list is shorter than k; an empty list counts 0.
     """
-    return _mean_of_items(lists, lists.catalogue.self_information)
+    return _mean_of_items(lists, lists.catalog.self_information)
 
 
 def popularity(lists: Lists) -> Float64Array:
@@ -132,7 +132,7 @@ def popularity(lists: Lists) -> Float64Array:
 
     The mean goes over the items there are where a list is shorter than k; an empty list counts 0.
     """
-    return _mean_of_items(lists, lists.catalogue.counts)
+    return _mean_of_items(lists, lists.catalog.counts)
 
 
 def diversity(lists: Lists) -> Float64Array:
@@ -141,7 +141,7 @@ def diversity(lists: Lists) -> Float64Array:
     `cosine = users of both / sqrt(users of one * users of the other)`; ratings don't count. The mean goes over the
     pairs there are where a list is shorter than k; a list of fewer than two items counts 0.
     """
-    users = lists.catalogue.users
+    users = lists.catalog.users
     sums = np.empty(lists.items.shape, np.float64)
     list_similarity.similarity_to_earlier(lists.items, users.starts, users.columns, users.n_columns, sums)
     n_items = np.cumsum(lists.items >= 0, axis=1)

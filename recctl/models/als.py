@@ -20,7 +20,7 @@ from recctl.kernels.least_squares_blocks import blocks
 from recctl.models.base import Embeddings, Recommender
 from recctl.models.base.hyperparameters import Between, fitted, hyperparameter
 from recctl.models.base.onnx_graph import ScoreGraph, Value, solved
-from recctl.models.factors.als_side import WAY_OUT, Given, Side, Step, multiply, n_tasks
+from recctl.models.factors.als_side import WAY_OUT, Side, Step, StepInput, multiply, n_tasks
 from recctl.models.factors.vectors import unit_rows, with_columns
 
 Float64Array = NDArray[np.float64]
@@ -121,7 +121,7 @@ class ALSRecommender(Recommender):
         matrix = self._centred(matrix)
         with engines.current().crew() as crew:
             users, items = (
-                Side(side, self.n_factors, self._regularisation(side), crew) for side in (matrix, matrix.turned())
+                Side(side, self.n_factors, self._regularisation(side), crew) for side in (matrix, matrix.transpose())
             )
             self._begin_factors(users, items)
             losses = self._iterate(users, items)
@@ -215,7 +215,7 @@ class ALSRecommender(Recommender):
         return factors
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
-        items, had, mean = self.item_factors, histories.differs().cast(np.float32), np.float32(self.mean)
+        items, had, mean = self.item_factors, histories.not_equal().cast(np.float32), np.float32(self.mean)
         counts = had.sum(1, keepdims=True)
         if self.implicit:
             pairs = np.float32(len(items)) if self.reg_by == "pairs" else counts
@@ -227,12 +227,12 @@ class ALSRecommender(Recommender):
         reg = graph.apply("Pow", confidences, np.float32(self.reg_exponent)) * self.reg
         vectors = graph.constant(items, "items")
         # The normal equations of each person, with what they are to equal as the last column: (n, d, d + 1).
-        weighed = (weights.with_axis(2) * vectors).transposed(0, 2, 1) @ vectors
+        weighed = (weights.unsqueeze(2) * vectors).transpose(0, 2, 1) @ vectors
         unit = np.eye(self.n_factors, dtype=np.float32)
-        matrix = weighed + np.diag(self.spectrum) + reg.with_axis(2) * unit
-        system = graph.apply("Concat", matrix, (aims @ vectors).with_axis(2), axis=2).cast(np.float64)
+        matrix = weighed + np.diag(self.spectrum) + reg.unsqueeze(2) * unit
+        system = graph.apply("Concat", matrix, (aims @ vectors).unsqueeze(2), axis=2).cast(np.float64)
         factors = solved(system, self.n_factors).cast(np.float32)
-        return factors.times_turned(vectors) + mean
+        return factors.matmul_transposed(vectors) + mean
 
     # ---- the iterations
 
@@ -290,7 +290,7 @@ class ALSRecommender(Recommender):
         fixed: Shared[Float32Array],
         turn: Float32Array,
         exact: bool,
-        given: Given,
+        given: StepInput,
         factors: Float32Array,
     ) -> float:
         matrix = given.interactions

@@ -64,7 +64,7 @@ class ItemKNNRecommender(Recommender):
         n_items = by_user.n_columns
         shape = n_items, min(self.n_neighbors, max(1, n_items - 1))
         items, scores, found = np.empty(shape, np.int32), np.empty(shape, np.float32), np.empty(n_items, np.int64)
-        by_item = by_user.turned()
+        by_item = by_user.transpose()
         union = self.similarity == "jaccard"
         sizes = _sizes(by_item, union)
         # Each task has arrays over all items to clear: enough tasks for any number of threads, and no more.
@@ -83,7 +83,7 @@ class ItemKNNRecommender(Recommender):
         filled = np.arange(shape[1]) < found[:, np.newaxis]
         starts = np.concatenate(([0], np.cumsum(found)))
         # Turned, so that a history is scored by adding up its items' rows.
-        self.weights = InteractionMatrix(starts, items[filled], scores[filled], n_items).turned()
+        self.weights = InteractionMatrix(starts, items[filled], scores[filled], n_items).transpose()
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
         histories, weights = self._weighed(histories), self.weights
@@ -96,7 +96,7 @@ class ItemKNNRecommender(Recommender):
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
         if self.similarity == "jaccard":
-            histories = histories.differs().cast(np.float32)
+            histories = histories.not_equal().cast(np.float32)
         return times_sparse(histories, self.weights)
 
     def _similarity(self, items: Int32Array) -> Float32Array:
@@ -108,7 +108,7 @@ class ItemKNNRecommender(Recommender):
     @cached_property
     def _neighbours(self) -> InteractionMatrix:
         """The neighbours of each item and how similar they are, a row an item."""
-        return self.weights.turned()
+        return self.weights.transpose()
 
     def _weighed(self, matrix: InteractionMatrix) -> InteractionMatrix:
         return matrix if self.similarity == "cosine" else replace(matrix, values=_NO_VALUES)

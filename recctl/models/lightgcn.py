@@ -140,7 +140,7 @@ class LightGCNRecommender(TorchRecommender):
         users = seen.rows[order]
         negatives, edges = (rng.stream(self.seed, name, epoch) for name in ("negatives", "edges"))
         key = rng.key(self.seed, "negatives", epoch)
-        positions = seen.transposed()[1] if self.edge_dropout else None
+        positions = seen.transpose_with_positions()[1] if self.edge_dropout else None
         for begin in range(0, seen.nnz, batch_size):
             part = slice(begin, begin + batch_size)
             candidates, had, others = None, None, np.empty(0, np.int32)
@@ -234,12 +234,12 @@ class LightGCNRecommender(TorchRecommender):
         return Embeddings(users, items)
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
-        had = histories.differs().cast(np.float32)
+        had = histories.not_equal().cast(np.float32)
         counts = graph.apply("Max", had.sum(1, keepdims=True), np.float32(1))
         people = had @ graph.constant(self._given_by_items, "given") / graph.apply("Sqrt", counts)
         if self.loss == "sampled_softmax":
             people = unit_rows_of(people)
-        return people.times_turned(graph.constant(self.embeddings().items, "items"))
+        return people.matmul_transposed(graph.constant(self.embeddings().items, "items"))
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         similarity: Float32Array = self._unit_items[items] @ self._unit_items.T
@@ -289,7 +289,7 @@ class LightGCNRecommender(TorchRecommender):
 
 def _normalised(seen: InteractionMatrix) -> InteractionMatrix:
     """The symmetric graph of users and items, `(n_users + n_items, n_users + n_items)`."""
-    turned = seen.turned()
+    turned = seen.transpose()
     n = seen.n_rows + seen.n_columns
     starts = np.concatenate((seen.starts, seen.nnz + turned.starts[1:]))
     columns = np.concatenate((seen.columns + np.int32(seen.n_rows), turned.columns))

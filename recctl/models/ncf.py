@@ -42,7 +42,7 @@ class NCFRecommender(TorchRecommender):
     of `n_negatives` items drawn anew each epoch for each, none of which the user had. Ratings are not looked at.
 
     An epoch costs O(interactions (1 + n_negatives) * weights of the tower), the model `8 embedding_dim (n_users +
-    n_items)` bytes for NeuMF, five times that in training. Scoring the catalogue for a user costs one pass of the
+    n_items)` bytes for NeuMF, five times that in training. Scoring the catalog for a user costs one pass of the
     tower's upper layers: of the first, both halves are known, and only their sum is taken for each pair.
 
     `pretrain_epochs` first trains GMF and MLP apart, then goes on with both, each weighing half (section 3.4.1).
@@ -146,11 +146,11 @@ class NCFRecommender(TorchRecommender):
         return self.variant == "neumf" and self.chosen_epoch < self.pretrain_epochs
 
     @property
-    def _spreads_itself(self) -> bool:
+    def _uses_own_threads(self) -> bool:
         return self._live().computes_float32_on_cpu
 
     def _epoch(self, interactions: InteractionDataset) -> float:
-        if not self._spreads_itself:
+        if not self._uses_own_threads:
             return super()._epoch(interactions)
         try:
             with ExitStack() as self._to_close:
@@ -244,7 +244,7 @@ class NCFRecommender(TorchRecommender):
     @cached_property
     def _by_item(self) -> InteractionMatrix:
         """The users of each item."""
-        turned = self.seen.turned()
+        turned = self.seen.transpose()
         return replace(turned, values=np.ones(turned.nnz, np.float32))
 
     def embeddings(self) -> Embeddings:
@@ -266,7 +266,7 @@ class NCFRecommender(TorchRecommender):
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
         # How many items of a history each user had, by differences of running sums over all pairs of users and items.
-        had = histories.differs().cast(np.int32).take(self.seen.columns, axis=1)
+        had = histories.not_equal().cast(np.int32).take(self.seen.columns, axis=1)
         sums = graph.apply("Pad", graph.apply("CumSum", had, 1), np.array([0, 1, 0, 0], np.int64))
         shared = sums.take(self.seen.starts[1:], axis=1) - sums.take(self.seen.starts[:-1], axis=1)
         alike = shared.cast(np.float32) / np.sqrt(np.maximum(np.diff(self.seen.starts), 1)).astype(np.float32)
@@ -284,7 +284,7 @@ class NCFRecommender(TorchRecommender):
             scores = scores + weighed @ graph.constant(of_items[0], "items_gmf")
         if "user_mlp" in weights:
             halves = people("users_mlp", weights["user_mlp"] @ weights["first_user"].T) + weights["first_bias"]
-            hidden = graph.apply("Relu", halves.with_axis(1) + graph.constant(of_items[1].T, "items_mlp"))  # (n, m, h)
+            hidden = graph.apply("Relu", halves.unsqueeze(1) + graph.constant(of_items[1].T, "items_mlp"))  # (n, m, h)
             for at in range(len(self.hidden_layers) - 1):
                 layer = graph.constant(weights[f"layers.{at}"].T, f"layer_{at}")
                 hidden = graph.apply("Relu", hidden @ layer + weights[f"biases.{at}"])

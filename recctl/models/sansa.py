@@ -1,4 +1,4 @@
-"""SANSA: EASE for large catalogues, by a sparse approximate inverse."""
+"""SANSA: EASE for large catalogs, by a sparse approximate inverse."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class SANSARecommender(Recommender):
         return scores
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
-        passed = (histories + times_sparse(histories, self.weights.turned())) * self.pivots
+        passed = (histories + times_sparse(histories, self.weights.transpose())) * self.pivots
         return histories - (passed + times_sparse(passed, self.weights)) * self.scale
 
     def _similarity(self, items: Int32Array) -> Float32Array:
@@ -130,8 +130,8 @@ def _by_popularity(matrix: InteractionMatrix) -> tuple[Int32Array, InteractionMa
     order = np.argsort(-matrix.column_counts(), kind="stable").astype(np.int32)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order), dtype=np.int32)
-    by_item = replace(matrix, columns=rank[matrix.columns]).turned()
-    return order, by_item.turned(), by_item  # turned twice, so that columns ascend
+    by_item = replace(matrix, columns=rank[matrix.columns]).transpose()
+    return order, by_item.transpose(), by_item  # turned twice, so that columns ascend
 
 
 def _squares(by_item: InteractionMatrix) -> Float64Array:

@@ -245,7 +245,7 @@ class SASRecRecommender(TorchRecommender):
         state = sasrec_onnx.state(graph, items, self._arrays, self.n_blocks, self.n_heads)
         if self.similarity == "cosine":
             state = unit_rows_of(state) / self.temperature
-        return state.times_turned(graph.constant(self._targets, "targets"))
+        return state.matmul_transposed(graph.constant(self._targets, "targets"))
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         unit = unit_rows(self._arrays["item"])

@@ -11,7 +11,7 @@ import numpy as np
 from recctl import engines, progress
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
-from recctl.engines import Shared, available_memory, in_words, map_threads, threads
+from recctl.engines import Shared, available_memory, format_bytes, map_threads, threads
 from recctl.errors import TrainingError
 from recctl.kernels import neighbours
 from recctl.kernels.elastic_net import elastic_nets
@@ -103,7 +103,7 @@ class SLIMRecommender(Recommender):
                 if 24 * taken > room:
                     raise TrainingError(
                         f"slim: the weights of {len(blocks) * step:,} of {n_items:,} items already need "
-                        f"{in_words(24 * taken)} of memory, {in_words(room)} are available; raise l1_reg, "
+                        f"{format_bytes(24 * taken)} of memory, {format_bytes(room)} are available; raise l1_reg, "
                         "or set n_neighbors"
                     )
                 task.update(min(len(blocks) * step, n_items), weights=taken)
@@ -130,7 +130,7 @@ class SLIMRecommender(Recommender):
         place = np.argsort(order).astype(np.int32)
         self.sweeps, self.gaps = sweeps[place], gaps[place]
         # Turned, so that a history is scored by adding up its items' rows.
-        self.weights = InteractionMatrix(starts, order[items], weights, len(order)).take(place).turned()
+        self.weights = InteractionMatrix(starts, order[items], weights, len(order)).take(place).transpose()
 
     def _tell_unsolved(self) -> None:
         unsolved = int((self.gaps > self.tol).sum())
@@ -163,7 +163,7 @@ class SLIMRecommender(Recommender):
         entries = n_items * min(self.n_neighbors or _USUAL_WEIGHTS, n_items)
         return {**super()._sizes(n_users, n_items, n_interactions), "weights": entries}
 
-    def try_out(self, interactions: InteractionDataset) -> tuple[float, Self]:
+    def probe_fit(self, interactions: InteractionDataset) -> tuple[float, Self]:
         """What is kept of the Gram matrix, and the weights of some items, spread over all."""
         begin = perf_counter()
         with progress.silence():
@@ -183,7 +183,7 @@ class SLIMRecommender(Recommender):
 
         seconds = of_gram + fit_probe.extrapolated(measure)
         sizes = self._sizes(interactions.n_users, n_items, len(interactions)) | {"weights": found}
-        return seconds, fit_probe.stand_in(self, interactions, sizes)
+        return seconds, fit_probe.dummy_model(self, interactions, sizes)
 
     def _screens(self, matrix: InteractionMatrix) -> bool:
         """Whether only items that share more than l1_reg users with another can have a weight for it."""

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from recctl import rng
 from recctl.data.matrix import Int32Array, Int64Array
-from recctl.data.sources import catalogue, item_titles
+from recctl.data.sources import catalog, item_titles
 from recctl.data.splitting import HISTORY, TRAIN
 from recctl.errors import RecctlError
-from recctl.evaluation.eval_users import Group, gather
+from recctl.evaluation.eval_users import UserGroup, collect
 from recctl.experiment.data import Prepared
 from recctl.experiment.lifecycle import prepare_for
 from recctl.experiment.stages import load_fitted
 from recctl.ranking import map_blocks, rank_block
-from recctl.reports.report_data import LeftOutError, Subject
+from recctl.reports.report_data import LeftOutError, RunView
 from recctl.runs.store import run_hashes
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Lists:
     found: NDArray[np.bool_]
 
 
-class Reread:
+class Recomputed:
     """The data and split of some runs, and their models.
 
     Attributes:
@@ -138,15 +138,15 @@ class Reread:
         everywhere = np.append(code_of, np.int32(-1))  # -1 is the last: an empty place stays one
         return Lists(everywhere[ranked], len(code_of), pair_people, code_of[pair_items], found)
 
-    def _groups(self, model: Recommender, threshold: float | None) -> Sequence[Group]:
+    def _groups(self, model: Recommender, threshold: float | None) -> Sequence[UserGroup]:
         split = self.prepared.split
         if not split.has_validation:
             rows = np.arange(model.seen.n_rows, dtype=np.int32)
             nothing = model.seen.take(rows[:0])
             starts = np.zeros(len(rows) + 1, np.int64)
             none = type(nothing)(starts, nothing.columns, nothing.values[:0], nothing.n_columns)
-            return [Group(rows, rows, model.seen, none, starts[1:], True)]
-        groups = gather(model, self.validation, self.validation.history, threshold, "skip").groups
+            return [UserGroup(rows, rows, model.seen, none, starts[1:], True)]
+        groups = collect(model, self.validation, self.validation.history, threshold, "skip").groups
         return [group for group in groups if len(group.users)]
 
     def _some(self, n_users: int, salt: int) -> Int32Array:
@@ -156,7 +156,7 @@ class Reread:
         return np.sort(drawn).astype(np.int32)
 
 
-def _rank(model: Recommender, group: Group, who: Int32Array) -> Int32Array:
+def _rank(model: Recommender, group: UserGroup, who: Int32Array) -> Int32Array:
     n_items = len(model.item_vocabulary)
     k = min(LENGTH, n_items)
 
@@ -171,7 +171,7 @@ def _rank(model: Recommender, group: Group, who: Int32Array) -> Int32Array:
     return ranked
 
 
-def read_again(subjects: Sequence[Subject]) -> Reread:
+def recompute(subjects: Sequence[RunView]) -> Recomputed:
     """Read the data and the models of runs of one data and split.
 
     Raises:
@@ -187,7 +187,7 @@ def read_again(subjects: Sequence[Subject]) -> Reread:
         prepared, _ = prepare_for(first.loaded, first.run)
     except RecctlError as error:
         raise LeftOutError(str(error)) from None
-    again = Reread(prepared, int(first.run.metadata.get("seed", 42)))
+    again = Recomputed(prepared, int(first.run.metadata.get("seed", 42)))
     for one in subjects:
         try:
             model = load_fitted(one.run, "train")
@@ -201,10 +201,10 @@ def read_again(subjects: Sequence[Subject]) -> Reread:
     return again
 
 
-def _require_here(subject: Subject) -> None:
+def _require_here(subject: RunView) -> None:
     """Refuse data that would have to be fetched: a report needs no network."""
     source = subject.loaded.config.data.source
-    entry = next((entry for entry in catalogue() if entry.name == source), None)
+    entry = next((entry for entry in catalog() if entry.name == source), None)
     if entry is not None and not entry.cached:
         raise LeftOutError(f"{source} is not in the cache, and a report fetches nothing: recctl data fetch {source}")
     if entry is None and source != "synthetic" and not Path(subject.loaded.base / source).expanduser().exists():

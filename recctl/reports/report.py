@@ -12,7 +12,7 @@ from recctl.errors import ConfigError, RecctlError
 from recctl.reports.render import latex_markdown
 from recctl.reports.render.html import Html, bullets
 from recctl.reports.render.page import Section, page
-from recctl.reports.report_data import Material
+from recctl.reports.report_data import ReportData
 from recctl.reports.sections import (
     comparison,
     examples,
@@ -32,7 +32,7 @@ Format = Literal["html", "md", "latex"]
 _ENDINGS = {"html": "html", "md": "md", "latex": "tex"}
 
 # In the order of the page. A part that has nothing to show says why; one that is not for such runs gives None.
-_SECTIONS: tuple[tuple[str, Callable[[Material], Html | None]], ...] = (
+_SECTIONS: tuple[tuple[str, Callable[[ReportData], Html | None]], ...] = (
     ("Comparison", comparison.comparison),
     ("Metrics", metrics.metrics),
     ("Metrics of each run", metrics.each_alone),
@@ -40,7 +40,7 @@ _SECTIONS: tuple[tuple[str, Callable[[Material], Html | None]], ...] = (
     ("Learning curves", learning_curves.learning),
     ("Search", search.search),
     ("Quality by user and item", segments.quality),
-    ("Popularity and coverage", segments.catalogue),
+    ("Popularity and coverage", segments.catalog),
     ("Examples", examples.examples),
     ("Findings", findings.findings),
     ("Data and split", provenance.data),
@@ -86,7 +86,7 @@ def write_report(
         raise ConfigError("report: name a run")
     if form not in get_args(Format):
         raise ConfigError(f"format={form!r}: unknown{did_you_mean(form, get_args(Format))}")
-    material = Material(runs, metric)
+    material = ReportData(runs, metric)
     left_out: dict[str, str] = {}
     with progress.task("Writing the report"):
         text = _page(material, left_out) if form == "html" else latex_markdown.tables(material, form)
@@ -105,7 +105,7 @@ def _default(runs: Sequence[Run], form: Format) -> Path:
     return runs[0].path / "exports" / f"report-{ends}.{_ENDINGS[form]}"
 
 
-def _page(material: Material, left_out: dict[str, str]) -> str:
+def _page(material: ReportData, left_out: dict[str, str]) -> str:
     sections = []
     for title, make in _SECTIONS:
         try:

@@ -14,14 +14,14 @@ from recctl.evaluation import METRICS
 from recctl.evaluation.paired_comparison import contrast
 from recctl.experiment import load
 from recctl.experiment.comparison.entries import require_same_parts
-from recctl.experiment.comparison.result import Terms, judge
-from recctl.experiment.comparison.run import verdict
+from recctl.experiment.comparison.result import ComparisonOptions, compare_runs
+from recctl.experiment.comparison.run import comparison_result
 from recctl.runs import Run, RunStore
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from recctl.reports.recompute import Reread
+    from recctl.reports.recompute import Recomputed
 
 HELD_OUT = ("validation", "test")
 
@@ -31,7 +31,7 @@ class LeftOutError(RecctlError):
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class RunView:
     """A run of a model that is shown.
 
     Attributes:
@@ -79,7 +79,7 @@ class Subject:
         return self._tables[part]
 
 
-class Material:
+class ReportData:
     """The runs of a report.
 
     Args:
@@ -99,7 +99,7 @@ class Material:
         self.runs = list(runs)
         self.comparison_run = next((run for run in runs if run.metadata.get("kind") == "compare"), None)
         self.lost: list[str] = []
-        self.subjects = [Subject(*pair) for pair in _apart([pair for run in runs for pair in self._of(run)])]
+        self.subjects = [RunView(*pair) for pair in _apart([pair for run in runs for pair in self._of(run)])]
         self.asked = metric
         self._intervals: dict[tuple[str, str], dict[str, Any]] = {}
         if metric is not None and metric not in (known := self._measured()):
@@ -166,7 +166,7 @@ class Material:
 
     # ---- chance
 
-    def intervals(self, subject: Subject, part: str) -> dict[str, dict[str, Any]]:
+    def intervals(self, subject: RunView, part: str) -> dict[str, dict[str, Any]]:
         """Each metric that is a mean over users, with its interval, as plain values.
 
         Raises:
@@ -184,7 +184,7 @@ class Material:
         """What comparing came to, or why there is none."""
         if self.comparison_run is not None and len(self.runs) == 1:
             try:
-                return verdict(self.comparison_run)
+                return comparison_result(self.comparison_run)
             except ArtifactError as error:
                 return str(error)
         if len(self.subjects) < 2:
@@ -194,7 +194,7 @@ class Material:
                 require_same_parts(self.subjects[0].run, one.run)
             on = "test" if all("test" in one.metrics for one in self.subjects) else "validation"
             runs = {one.label: [one.run] for one in self.subjects}
-            return judge(runs, Terms(on=on, metric=self.asked, seed=self.seed))
+            return compare_runs(runs, ComparisonOptions(on=on, metric=self.asked, seed=self.seed))
         except RecctlError as error:
             return str(error)
 
@@ -209,15 +209,15 @@ class Material:
         return self._judged if isinstance(self._judged, str) else ""
 
     @cached_property
-    def reread(self) -> Reread:
+    def reread(self) -> Recomputed:
         """The data and the models, read again.
 
         Raises:
             LeftOutError: They can't be, or are not what they were.
         """
-        from recctl.reports.recompute import read_again
+        from recctl.reports.recompute import recompute
 
-        return read_again(self.subjects)
+        return recompute(self.subjects)
 
 
 def base_name(key: str) -> str:

@@ -142,7 +142,7 @@ class Names:
         beside = folder / f".{secrets.token_hex(8)}.tmp"
         target = folder / f"{number:06d}.json"
         try:
-            with atomic.naming(target):
+            with atomic.with_filename(target):
                 with beside.open("x", encoding="utf-8") as file:
                     json.dump(asdict(move), file)
                     file.flush()

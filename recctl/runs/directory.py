@@ -338,7 +338,7 @@ class Run:
     def log(self, text: str) -> None:
         """Append a line to log.txt."""
         path = self.path / "log.txt"
-        with atomic.naming(path), path.open("a", encoding="utf-8") as file:
+        with atomic.with_filename(path), path.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}\n")
 
     def _write_json(self, name: str, value: Any) -> None:

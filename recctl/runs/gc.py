@@ -17,7 +17,7 @@ from recctl.runs.store import REMOVED, RunStore
 _SECONDS_UNDER_WAY = 3600
 
 
-class Waste(NamedTuple):
+class Garbage(NamedTuple):
     """A file, a folder or a whole run that nobody needs."""
 
     path: Path
@@ -26,7 +26,7 @@ class Waste(NamedTuple):
     run: Run | None
 
 
-def waste(store: RunStore, older_than: timedelta, checkpoints: bool = False) -> list[Waste]:
+def waste(store: RunStore, older_than: timedelta, checkpoints: bool = False) -> list[Garbage]:
     """What is left of deletions and of processes that died, and runs that came to nothing.
 
     Args:
@@ -37,9 +37,11 @@ def waste(store: RunStore, older_than: timedelta, checkpoints: bool = False) -> 
     Returns:
         What `collect` takes away. Runs with a tag, and those a name points to or would go back to, are never in it.
     """
-    found = [Waste(path, size_of(path), "left of a deletion", None) for path in sorted(store.root.glob(f"{REMOVED}*"))]
+    found = [
+        Garbage(path, size_of(path), "left of a deletion", None) for path in sorted(store.root.glob(f"{REMOVED}*"))
+    ]
     found += [
-        Waste(path, size_of(path), "left half-written", None)
+        Garbage(path, size_of(path), "left half-written", None)
         for path in sorted([*store.root.glob("**/.*.tmp"), *store.root.glob("**/.*.old")])
         if time.time() - path.stat().st_mtime > _SECONDS_UNDER_WAY
     ]
@@ -48,14 +50,14 @@ def waste(store: RunStore, older_than: timedelta, checkpoints: bool = False) -> 
         if run.id in named or labels.read(run).tags:
             continue
         if run.status in ("failed", "died", "interrupted") and _age(run) > older_than:
-            found.append(Waste(run.path, size_of(run.path), run.status, run))
+            found.append(Garbage(run.path, size_of(run.path), run.status, run))
         elif run.status == "complete" and checkpoints and (run.path / "checkpoints").is_dir():
             path = run.path / "checkpoints"
-            found.append(Waste(path, size_of(path), "checkpoints of a complete run", None))
+            found.append(Garbage(path, size_of(path), "checkpoints of a complete run", None))
     return found
 
 
-def collect(store: RunStore, found: list[Waste]) -> None:
+def collect(store: RunStore, found: list[Garbage]) -> None:
     """Delete what was found."""
     for path, _, _, run in found:
         if run is not None:

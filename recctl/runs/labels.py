@@ -14,14 +14,14 @@ from recctl.runs.directory import Run
 _FILE = "remarks.json"
 
 
-class Remarks(NamedTuple):
+class Labels(NamedTuple):
     """Tags in alphabetical order, and a note."""
 
     tags: list[str]
     note: str
 
 
-def read(run: Run) -> Remarks:
+def read(run: Run) -> Labels:
     """What is said about a run.
 
     Raises:
@@ -30,14 +30,14 @@ def read(run: Run) -> Remarks:
     path = run.path / _FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return Remarks([str(tag) for tag in found["tags"]], str(found["note"]))
+        return Labels([str(tag) for tag in found["tags"]], str(found["note"]))
     except FileNotFoundError:
-        return Remarks([], "")
+        return Labels([], "")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ArtifactError(f"{path}: damaged: {error!r}; remove it to lose only tags and note") from None
 
 
-def change(run: Run, add: Iterable[str] = (), remove: Iterable[str] = (), note: str | None = None) -> Remarks:
+def change(run: Run, add: Iterable[str] = (), remove: Iterable[str] = (), note: str | None = None) -> Labels:
     """Add and remove tags, and replace the note.
 
     Raises:
@@ -49,7 +49,7 @@ def change(run: Run, add: Iterable[str] = (), remove: Iterable[str] = (), note: 
             raise ConfigError(f"tag {tag!r}: must be 1 to 64 letters, digits or any of _ . : / + -")
     with locking.held(run.path / "config.yaml"):  # not the run: one that is under way can be remarked on
         now = read(run)
-        found = Remarks(sorted({*now.tags, *add} - {*remove}), now.note if note is None else note)
+        found = Labels(sorted({*now.tags, *add} - {*remove}), now.note if note is None else note)
         text = json.dumps(found._asdict(), indent=2, ensure_ascii=False) + "\n"
         atomic.write_bytes(run.path / _FILE, text.encode())
     return found

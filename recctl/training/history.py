@@ -24,7 +24,7 @@ def append(path: Path, epoch: Epoch) -> None:
         "memory_bytes": peak_memory(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.naming(path), path.open("a", encoding="utf-8") as file:
+    with atomic.with_filename(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 

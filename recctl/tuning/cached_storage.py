@@ -11,7 +11,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 
-class MirroredStorage(InMemoryStorage):
+class CachedStorage(InMemoryStorage):
     """A database that one process writes to, read once: what is told is written there, then kept here.
 
     Optuna asks its storage some thirty times a trial, which takes longer than fitting a small model. What the database

@@ -17,13 +17,13 @@ from recctl.config import Config
 from recctl.data import shared_arrays
 from recctl.errors import RecctlError, TrainingError
 from recctl.tuning.study import Outcome
-from recctl.tuning.trial_runner import Task, Workbench
+from recctl.tuning.trial_runner import Task, TrialRunner
 
 OnReport = Callable[[int, int, float], bool]
 """Takes a trial's number, an epoch and its value; answers whether the trial is to be given up."""
 
 # A trial whose worker dies so often is not begun again.
-LIVES = 3
+MAX_ATTEMPTS = 3
 
 
 class Pool(Protocol):
@@ -55,7 +55,7 @@ class Pool(Protocol):
 class InProcess:
     """Runs a trial when it is waited for."""
 
-    def __init__(self, workbench: Workbench, on_report: OnReport) -> None:
+    def __init__(self, workbench: TrialRunner, on_report: OnReport) -> None:
         self.workbench = workbench
         self.on_report = on_report
         self._tasks: list[Task] = []
@@ -97,7 +97,7 @@ class Processes:
         folder: For the data.
     """
 
-    def __init__(self, workbench: Workbench, jobs: int, on_report: OnReport, folder: Path) -> None:
+    def __init__(self, workbench: TrialRunner, jobs: int, on_report: OnReport, folder: Path) -> None:
         shared_arrays.save(workbench.train, folder / "train")
         shared_arrays.save(workbench.validation, folder / "validation")
         self.on_report = on_report
@@ -149,11 +149,11 @@ class Processes:
         self._workers[self._workers.index(worker)] = fresh
         if task is None:
             self._idle_deaths += 1
-            if self._idle_deaths >= LIVES * len(self._workers):
+            if self._idle_deaths >= MAX_ATTEMPTS * len(self._workers):
                 raise TrainingError("worker processes die before they begin; run with --jobs 1 to see why")
             return []
         self._deaths[task.number] = deaths = self._deaths.get(task.number, 0) + 1
-        if deaths < LIVES:
+        if deaths < MAX_ATTEMPTS:
             fresh.give(task)
             return []
         error = f"its process died {deaths} times; out of memory? fewer --jobs leave more for each"
@@ -206,7 +206,7 @@ def _work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     engines.set_threads(threads)
-    workbench = Workbench(
+    workbench = TrialRunner(
         base, shared_arrays.load(folder / "train"), shared_arrays.load(folder / "validation"), monitors, sign
     )
 

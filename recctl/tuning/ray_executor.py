@@ -10,10 +10,10 @@ from typing import Any
 from recctl import engines
 from recctl.config import Config
 from recctl.data import shared_arrays
-from recctl.engines.ray_engine import LIVES, OnRay
+from recctl.engines.ray_engine import MAX_ATTEMPTS, OnRay
 from recctl.tuning.executors import OnReport
 from recctl.tuning.study import Outcome
-from recctl.tuning.trial_runner import Task, Workbench
+from recctl.tuning.trial_runner import Task, TrialRunner
 
 
 class TrialsOnRay:
@@ -29,14 +29,14 @@ class TrialsOnRay:
         on_report: Called for each epoch that was measured.
     """
 
-    def __init__(self, workbench: Workbench, engine: OnRay, jobs: int | None, on_report: OnReport) -> None:
+    def __init__(self, workbench: TrialRunner, engine: OnRay, jobs: int | None, on_report: OnReport) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         self.ray = engine.ray
         self.on_report = on_report
         here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)
         # Where the search is, so that the loss of no other node takes it away.
-        self._desk = self.ray.remote(_Desk).options(num_cpus=0, scheduling_strategy=here).remote()
+        self._desk = self.ray.remote(_Broker).options(num_cpus=0, scheduling_strategy=here).remote()
         self._said = self._desk.next.remote()
         data = self.ray.put((shared_arrays.to_arrays(workbench.train), shared_arrays.to_arrays(workbench.validation)))
         how = (workbench.base, list(workbench.monitors), workbench.sign, engine.threads)
@@ -76,7 +76,7 @@ class TrialsOnRay:
                 over.append((number, self.ray.get(reference)))
             except self.ray.exceptions.RayError as error:
                 reason = str(error).strip().splitlines()[0]
-                over.append((number, Outcome("failed", error=f"lost {LIVES} times on the cluster: {reason}")))
+                over.append((number, Outcome("failed", error=f"lost {MAX_ATTEMPTS} times on the cluster: {reason}")))
         return over
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ class TrialsOnRay:
         self.ray.kill(self._desk)
 
 
-class _Desk:
+class _Broker:
     """An actor where trials tell of an epoch and wait for an answer."""
 
     def __init__(self) -> None:
@@ -119,6 +119,6 @@ def _run(
     base, monitors, sign, threads = how
     engines.set_threads(threads)
     train, validation = (shared_arrays.from_arrays(part) for part in data)
-    workbench = Workbench(base, train, validation, monitors, sign)
+    workbench = TrialRunner(base, train, validation, monitors, sign)
     task.folder.mkdir(parents=True, exist_ok=True)
     return workbench.run(task, lambda epoch, value: bool(ray.get(desk.report.remote(task.number, epoch, value))))

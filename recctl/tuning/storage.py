@@ -14,7 +14,7 @@ import sqlalchemy
 
 from recctl.errors import ArtifactError, ConfigError, DataError
 from recctl.runs.environment import without_password
-from recctl.tuning.cached_storage import MirroredStorage
+from recctl.tuning.cached_storage import CachedStorage
 
 # The attribute of a study that says what it is of.
 _IDENTITY = "recctl"
@@ -46,14 +46,14 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         raise ConfigError(f"storage {without_password(url)}: can't be opened: {reason}") from error
 
 
-def own_storage(path: Path) -> MirroredStorage:
+def own_storage(path: Path) -> CachedStorage:
     """The database in a run.
 
     Raises:
         ArtifactError: It can't be made, or is damaged.
     """
     try:
-        return MirroredStorage(open_storage(f"sqlite:///{path}"))
+        return CachedStorage(open_storage(f"sqlite:///{path}"))
     except ConfigError as error:
         raise ArtifactError(str(error)) from error
 

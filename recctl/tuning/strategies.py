@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from recctl import rng
 from recctl.config.schema import TuningConfig
@@ -60,7 +61,7 @@ class Strategy(Protocol):
 
 
 @dataclass(frozen=True)
-class Listed:
+class FixedPoints:
     """Points that are known beforehand: manual search, and grids."""
 
     points: Sequence[Point]
@@ -103,7 +104,7 @@ class Random:
 
 
 @dataclass(frozen=True)
-class Sampled:
+class SampledPoints:
     """Points that a model of the trials so far proposes: left to Optuna's sampler."""
 
     n_trials: int = _TRIALS
@@ -187,9 +188,9 @@ def _grid(section: TuningConfig, space: Space, first: Point, seed: int) -> Strat
     return _listed(first, [points[at] for at in order])
 
 
-def _listed(first: Point, points: Sequence[Point]) -> Listed:
+def _listed(first: Point, points: Sequence[Point]) -> FixedPoints:
     distinct = {repr(point): point for point in itertools.chain([first], points)}
-    return Listed(list(distinct.values())[1:])
+    return FixedPoints(list(distinct.values())[1:])
 
 
 # Each makes the strategy of a config, a space, what trial 0 tries (lists don't repeat it) and the seed. Packages offer
@@ -200,9 +201,19 @@ STRATEGIES: Registry[Maker] = Registry(
         "manual": _manual,
         "grid": _grid,
         "random": lambda section, space, first, seed: Random(space, seed, section.n_trials or _TRIALS),
-        "bayesian": lambda section, space, first, seed: Sampled(section.n_trials or _TRIALS),
+        "bayesian": lambda section, space, first, seed: SampledPoints(section.n_trials or _TRIALS),
         "coarse_to_fine": lambda section, space, first, seed: CoarseToFine(
             space, seed, section.n_rounds, section.n_trials or _TRIALS
         ),
     },
 )
+
+
+def __getattr__(name: str) -> Any:
+    """Old names that plug-ins import, until 0.4."""
+    renamed = {"Listed": FixedPoints, "Sampled": SampledPoints}
+    if name not in renamed:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    new = renamed[name]
+    warnings.warn(f"{name} is now {new.__name__}; the old name is removed in 0.4", FutureWarning, stacklevel=2)
+    return new

@@ -134,7 +134,7 @@ class Study:
             self.study.tell(handle, values, state[outcome.state])
         self._read()
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Say to others that the trials that are ours are alive, and hear of theirs."""
         if not self.shared:
             return

@@ -43,7 +43,7 @@ class Task:
 
 
 @dataclass(frozen=True, eq=False)
-class Workbench:
+class TrialRunner:
     """Train and validation, read once, on which trials are run one after another.
 
     Attributes:

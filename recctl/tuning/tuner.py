@@ -31,7 +31,7 @@ from recctl.tuning.samplers import StrategySampler
 from recctl.tuning.storage import failures_told, open_storage, open_study, own_storage
 from recctl.tuning.strategies import STRATEGIES, Strategy
 from recctl.tuning.study import Outcome, Study, Trial, outcome_of
-from recctl.tuning.trial_runner import Task, Workbench
+from recctl.tuning.trial_runner import Task, TrialRunner
 
 _BEAT = 30.0
 
@@ -170,14 +170,14 @@ class _Search:
                     else:
                         self.study.leave()
                         break
-                    self.study.beat()
+                    self.study.heartbeat()
         finally:
             pool.close()
             shutil.rmtree(self.run.path / "shared", ignore_errors=True)
 
     def _pool(self) -> Pool:
         split, dataset = self.prepared.split, self.prepared.dataset
-        workbench = Workbench(
+        workbench = TrialRunner(
             self.loaded.config, split.train(dataset), split.validation(dataset), self.monitors, self.study.signs[0]
         )
         if isinstance(engine := engines.current(), OnRay):

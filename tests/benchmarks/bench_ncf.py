@@ -1,4 +1,4 @@
-"""NCF: an epoch, and the ranking of a catalogue for every user, against RecBole's NeuMF; and how well it ranks.
+"""NCF: an epoch, and the ranking of a catalog for every user, against RecBole's NeuMF; and how well it ranks.
 
 Settings are RecBole's: 64 dim, layers [128, 64], 1 negative, batches of 2048 pairs, 8:1:1 within users. The floor is
 the time that the products of the layers alone take at the machine's measured rate, for every pair of an epoch; of a

@@ -1,4 +1,4 @@
-"""SANSA against EASE, in quality and in seconds, where both fit; and its seconds and memory as catalogues grow."""
+"""SANSA against EASE, in quality and in seconds, where both fit; and its seconds and memory as catalogs grow."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def quality() -> None:
 
 
 def growth() -> None:
-    """Print seconds and memory of a fit on catalogues of which each is twice as large; ten interactions an item."""
+    """Print seconds and memory of a fit on catalogs of which each is twice as large; ten interactions an item."""
     for n_items in (25_000, 50_000, 100_000, 200_000, 400_000):
         done = subprocess.run(
             [sys.executable, "-c", GROWTH, str(n_items)], check=True, stdout=subprocess.PIPE, text=True

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from recctl import RunStore
-from recctl.experiment.comparison.run import compare, verdict
+from recctl.experiment.comparison.run import compare, comparison_result
 from recctl.models.registry import model_class
 from recctl.runs import Run
 from tests.benchmarks.__main__ import README, write
@@ -54,7 +54,7 @@ def tuned(table: str, model: str, store: RunStore) -> Run:
 def rows(runs: list[Run], store: RunStore) -> dict[str, Any]:
     """What a table holds."""
     compared = compare(list(runs), store)
-    found = verdict(compared)
+    found = comparison_result(compared)
     store.remove(compared)
     by_id = {run.id: run for run in runs}
     models = []

@@ -173,7 +173,7 @@ ABSENT = "cuda" if sys.platform == "darwin" else "mps"  # no machine has this on
     [
         (("train", "nope.yaml"), 2, "nope.yaml: No such file or directory"),
         (("train", "small.yaml", "--set", "model.params.l2_rge=1"), 2, "did you mean l2_reg?"),
-        (("train", "small.yaml", "--set", "data.source=nope.csv"), 3, "neither a data set of the catalogue nor a file"),
+        (("train", "small.yaml", "--set", "data.source=nope.csv"), 3, "neither a data set of the catalog nor a file"),
         (("train", "small.yaml", "--set", "data.min_user_interactions=9999"), 3, "leave nothing of"),
         (("train", "--resume", "x", "small.yaml"), 2, "leave CONFIG, --set and --refit out"),
         (("train", "--resume", "x"), 4, "run 'x': not in"),

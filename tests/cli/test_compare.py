@@ -351,7 +351,7 @@ def test_a_run_that_was_removed_is_fitted_again(recctl: Any, monkeypatch: pytest
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(experiment.comparison.run, "judge", interrupted)
+        patched.setattr(experiment.comparison.run, "compare_runs", interrupted)
         assert recctl("compare", "several.yaml").code == 130
     comparison, *others = runs()
     RunStore().remove(others[0])

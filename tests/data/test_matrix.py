@@ -55,12 +55,12 @@ def test_take_columns_is_indexing_by_columns(drawn, binary, columns):
 @given(entries, st.booleans())
 def test_transposed_with_positions(drawn, binary):
     matrix = build(drawn, binary)
-    turned, positions = matrix.transposed()
+    turned, positions = matrix.transpose_with_positions()
     np.testing.assert_array_equal(turned.to_scipy().toarray(), dense(drawn, binary).T)
     rows = np.repeat(np.arange(6), np.diff(matrix.starts))
     np.testing.assert_array_equal(rows[positions], turned.columns)
     assert sorted(positions) == list(range(matrix.nnz))
-    again = matrix.turned()
+    again = matrix.transpose()
     for name in ("starts", "columns", "values", "n_columns"):
         np.testing.assert_array_equal(getattr(again, name), getattr(turned, name))
 

@@ -20,9 +20,9 @@ def counts_of(column):
 
 def cluster_of(frame, n_items, n_clusters=10):
     """The cluster of each row's item: which items were put together is decided by the seed's own stream."""
-    catalogue = synthetic._catalogue(n_items, n_clusters, stream(42, "synthetic", "items"))
+    catalog = synthetic._catalogue(n_items, n_clusters, stream(42, "synthetic", "items"))
     cluster = np.empty(n_items + 1, int)
-    cluster[catalogue.ids] = np.repeat(np.arange(n_clusters), np.diff(catalogue.bounds))
+    cluster[catalog.ids] = np.repeat(np.arange(n_clusters), np.diff(catalog.bounds))
     return cluster[frame["item_id"]]
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from recctl.engines import available_memory, in_words, memory, require_memory
+from recctl.engines import available_memory, format_bytes, memory, require_memory
 from recctl.errors import ConfigError, TrainingError
 
 
@@ -50,4 +50,4 @@ def test_work_that_would_not_fit_is_refused_with_the_numbers(monkeypatch):
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1_540_000, "1.5 MB"), (16e10, "160.0 GB"), (2e15, "2000.0 TB")],
 )
 def test_sizes_in_words(size, words):
-    assert in_words(size) == words
+    assert format_bytes(size) == words

@@ -119,7 +119,7 @@ def test_disk_of_a_run_is_within_a_factor_of_two(tmp_path: Path, name: str) -> N
 def test_a_trial_leaves_the_model_as_it_was_and_answers_like_a_fitted_one(name: str) -> None:
     model = make_model(name, **({FEW_EPOCHS[name]: 1} if name in FEW_EPOCHS else {}))
     interactions = InteractionDataset(generate(80, 50, 2000, seed=1), implicit=not model.needs_ratings)
-    seconds, trial = model.try_out(interactions)
+    seconds, trial = model.probe_fit(interactions)
     assert seconds >= 0
     assert not model.is_fitted
     assert type(trial) is type(model)

@@ -101,7 +101,7 @@ class Arena:
         Args:
             command: Its arguments.
             fault: What `hook` does to it.
-            how: `largest` (bytes of a file), `user` (its number), `catalogue`, `environ`.
+            how: `largest` (bytes of a file), `user` (its number), `catalog`, `environ`.
         """
         self._number += 1
         files = (self.folder / f"{self._number}.out", self.folder / f"{self._number}.err")

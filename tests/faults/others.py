@@ -289,7 +289,7 @@ def _archive() -> bytes:
 
 
 def server_misbehaves(bench: Bench, number: int) -> None:
-    """A data set of the catalogue is fetched from a server that stalls, lies, or sends something else."""
+    """A data set of the catalog is fetched from a server that stalls, lies, or sends something else."""
     content = _archive()
     draw = random.Random(f"server {number}")
     at = draw.randrange(1, len(content))
@@ -321,7 +321,7 @@ def server_misbehaves(bench: Bench, number: int) -> None:
     how = {"environ": {"RECCTL_DATA_HOME": str(home)}}
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
     with serving(behaviours[name]) as url:
-        done = arena.run("train", "fetched.yaml", catalogue={"url": url, "md5": md5}, **how)
+        done = arena.run("train", "fetched.yaml", catalog={"url": url, "md5": md5}, **how)
     checks.calm(done, (0, 3) if works or name == "wrong range" else (3,))
     if works:
         require(done.code == 0, f"gives up at once when the server {name}: {done}")
@@ -329,7 +329,7 @@ def server_misbehaves(bench: Bench, number: int) -> None:
     checks.folder_is_sound(arena)
     checks.keeper_is_whole(arena, bench.keeper)
     with serving(Behaviour(content)) as url:
-        again = arena.run("train", "fetched.yaml", catalogue={"url": url, "md5": md5}, **how)
+        again = arena.run("train", "fetched.yaml", catalog={"url": url, "md5": md5}, **how)
     checks.calm(again, [0])
     sizes = Run.open(new_runs(arena)[-1].path).metadata["data"]
     require(sizes["interactions"] == 600, f"{sizes['interactions']} interactions of 600")

@@ -74,8 +74,8 @@ def _become(request: dict[str, Any]) -> None:
     if request.get("largest"):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as a shell's `ulimit -f` for a program that checks its writes
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest"], request["largest"]))
-    if request.get("catalogue"):
-        _serve_from(request["catalogue"])
+    if request.get("catalog"):
+        _serve_from(request["catalog"])
     if request.get("user"):
         os.setgroups([])
         os.setgid(request["user"])
@@ -84,7 +84,7 @@ def _become(request: dict[str, Any]) -> None:
 
 
 def _serve_from(how: dict[str, Any]) -> None:
-    """Let the catalogue's MovieLens-100K be an archive on a server of ours."""
+    """Let the catalog's MovieLens-100K be an archive on a server of ours."""
     from recctl.data.sources.catalog import datasets, download
     from recctl.data.sources.catalog.mirrors import WebArchive
     from recctl.data.sources.options import ReadOptions
@@ -92,7 +92,7 @@ def _serve_from(how: dict[str, Any]) -> None:
     columns = {"user_id": 0, "item_id": 1, "rating": 2, "timestamp": 3}
     layout = ReadOptions(format="csv", delimiter="::", header=False, columns=columns)
     mirror = WebArchive("The web", how["url"], "ml/ratings.dat", layout, how["md5"])
-    entry = datasets.CatalogueEntry("movielens-100k", 2, 2, 2, "terms", "https://example.org", 10**6, (mirror,))
+    entry = datasets.CatalogDataset("movielens-100k", 2, 2, 2, "terms", "https://example.org", 10**6, (mirror,))
     datasets._ENTRIES = (entry,)
     seconds = {"connect_seconds": 2.0, "stall_seconds": 0.3}
     download.download.__kwdefaults__ |= seconds

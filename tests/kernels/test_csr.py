@@ -34,7 +34,7 @@ def test_from_pairs_keeps_the_last_of_equal_pairs(drawn, with_positions):
 def test_transpose_is_scipys(drawn):
     shape, pairs = drawn
     starts, columns, _ = csr.from_pairs(columns_of(pairs, 0), columns_of(pairs, 1), *shape, False)
-    back_starts, rows, positions = csr.transpose(starts, columns, shape[1])
+    back_starts, rows, positions = csr.transpose_with_positions(starts, columns, shape[1])
     numbered = sp.csr_array((np.arange(1, len(columns) + 1), columns, starts), shape=shape).T.tocsr()
     numbered.sort_indices()
     np.testing.assert_array_equal(back_starts, numbered.indptr)

@@ -12,7 +12,7 @@ from tests.kernels.test_matmul import sparse
 @pytest.mark.parametrize("step", [1, 7, 50, 1000])
 def test_upper_rows_are_the_upper_triangle(weighted, step):
     matrix, oracle = sparse((80, 50), 0.2, 3, weighted=weighted)
-    turned, positions = matrix.transposed()
+    turned, positions = matrix.transpose_with_positions()
     out = np.zeros((50, 50), np.float32)
     for begin in range(0, 50, step):
         gram.upper_rows(

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from recctl.data.matrix import InteractionMatrix
-from recctl.metrics.definitions import METRICS, Catalogue, Lists, auc, coverage, gini, mae, rmse
+from recctl.metrics.definitions import METRICS, Catalog, Lists, auc, coverage, gini, mae, rmse
 
 # Items 0 to 3 have 4, 2, 1 and 1 of 4 users.
 SEEN = InteractionMatrix.from_rows([np.array(row, np.int32) for row in ([0, 1, 2], [0, 1], [0, 3], [0])], 4)
 
 
 def lists_of(items: list[int], hits: list[int], n_relevant: int) -> Lists:
-    return Lists(np.array([items], np.int32), np.array([hits], np.float64), np.array([n_relevant]), Catalogue(SEEN))
+    return Lists(np.array([items], np.int32), np.array([hits], np.float64), np.array([n_relevant]), Catalog(SEEN))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_the_best_list_there_could_be_scores_one_exactly(name: str, k: int) -> N
 
 
 def test_lists_are_judged_apart() -> None:
-    lists = Lists(np.array([[0, 1], [1, 0]], np.int32), np.array([[1.0, 0], [0, 0]]), np.array([1, 2]), Catalogue(SEEN))
+    lists = Lists(np.array([[0, 1], [1, 0]], np.int32), np.array([[1.0, 0], [0, 0]]), np.array([1, 2]), Catalog(SEEN))
     assert METRICS["ndcg"].compute(lists).tolist() == [[1, 1], [0, 0]]
     assert METRICS["diversity"].compute(lists)[:, 1].tolist() == pytest.approx([1 - 2 / 8**0.5] * 2)
 

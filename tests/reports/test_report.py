@@ -15,7 +15,7 @@ from recctl.data.sources.catalog import datasets
 from recctl.data.splitting import Split
 from recctl.errors import ConfigError
 from recctl.evaluation.paired_comparison import contrast
-from recctl.experiment.comparison.run import verdict
+from recctl.experiment.comparison.run import comparison_result
 from recctl.reports import recompute
 from recctl.reports.report import write_report
 from recctl.runs import Run
@@ -78,7 +78,7 @@ def test_a_model_of_ratings_has_learning_curves_and_errors(tmp_path):
 
 def test_a_comparison_says_what_its_verdict_does(comparison):
     page, _ = page_of(comparison)
-    text, document = text_of(page), verdict(comparison)
+    text, document = text_of(page), comparison_result(comparison)
     assert headings(page)[0] == "Comparison"
     assert document["words"][0] in text
     for model in document["compared"]:
@@ -269,7 +269,7 @@ def test_markdown_tables_have_a_cell_for_every_head(comparison):
     assert len(tables) == 2
     for table in tables:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
-    best = verdict(comparison)["compared"][0]
+    best = comparison_result(comparison)["compared"][0]
     assert f"**{best['metrics']['ndcg@10']['value']:.4f}" in text
 
 

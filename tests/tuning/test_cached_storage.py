@@ -3,7 +3,7 @@ import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from recctl.tuning.cached_storage import MirroredStorage
+from recctl.tuning.cached_storage import CachedStorage
 from recctl.tuning.storage import own_storage
 
 
@@ -81,4 +81,4 @@ def test_what_the_database_does_not_take_is_not_known_here(tmp_path, monkeypatch
     with pytest.raises(OSError, match="disk full"):
         study.tell(3, 1.0)
     assert as_kept(storage) == before
-    assert isinstance(storage, MirroredStorage)
+    assert isinstance(storage, CachedStorage)

@@ -24,7 +24,7 @@ from recctl.tuning import executors, study, tuner
 from recctl.tuning.executors import Processes
 from recctl.tuning.storage import open_storage
 from recctl.tuning.study import Outcome, Study
-from recctl.tuning.trial_runner import Task, Workbench
+from recctl.tuning.trial_runner import Task, TrialRunner
 from tests.tuning.searches import EASE, EPOCHS, load, trials
 
 SLOW = EPOCHS.replace("n_epochs: 12", "n_epochs: 3000").replace("patience: 3", "patience: 3000")
@@ -63,14 +63,14 @@ def test_two_jobs_with_an_adaptive_strategy_lose_and_double_none(tmp_path: Path)
     assert list(trials(run)["number"]) == list(range(13))
 
 
-def workbench(tmp_path: Path, text: str) -> tuple[Workbench, Task]:
+def workbench(tmp_path: Path, text: str) -> tuple[TrialRunner, Task]:
     from recctl import experiment
 
     loaded = load(tmp_path, text)
     prepared = experiment.prepare(loaded)
     parts = prepared.split.train(prepared.dataset), prepared.split.validation(prepared.dataset)
     (tmp_path / "trial").mkdir()
-    return Workbench(loaded.config, *parts, ["rmse"], -1.0), Task(0, loaded, tmp_path / "trial", None)
+    return TrialRunner(loaded.config, *parts, ["rmse"], -1.0), Task(0, loaded, tmp_path / "trial", None)
 
 
 def outcome_of(pool: Processes, task: Task) -> Outcome:
@@ -111,7 +111,7 @@ def test_a_trial_that_kills_every_worker_fails_and_the_search_goes_on(tmp_path: 
     with closing(Processes(bench, 1, on_report, tmp_path / "shared")) as pool:
         outcome = outcome_of(pool, task)
         assert outcome.state == "failed"
-        assert f"its process died {executors.LIVES} times" in outcome.error
+        assert f"its process died {executors.MAX_ATTEMPTS} times" in outcome.error
         assert pool.free == 1
 
 

@@ -26,8 +26,8 @@ def promote(
     before = store.names.now(name)
     store.promote(run, name)
     was = before.run if before and before.run != run.id else None
-    terminal.say(f"{name}: {run.id}" + (f" (was {was})" if was else ""))
-    terminal.document(common.describe(run, name=name, previous=was))
+    terminal.print_result(f"{name}: {run.id}" + (f" (was {was})" if was else ""))
+    terminal.print_json(common.describe(run, name=name, previous=was))
 
 
 @verb(runs, "rollback")
@@ -42,8 +42,8 @@ def rollback(name: NameArgument) -> None:
         raise ArtifactError(f"{name}: pointed to {before.run} before, which is no more; promote another run")
     was = store.names.now(name)
     run = store.resolve(store.names.rollback(name).run)
-    terminal.say(f"{name}: {run.id}" + (f" (was {was.run})" if was else ""))
-    terminal.document(common.describe(run, name=name, previous=was.run if was else None))
+    terminal.print_result(f"{name}: {run.id}" + (f" (was {was.run})" if was else ""))
+    terminal.print_json(common.describe(run, name=name, previous=was.run if was else None))
 
 
 @verb(runs, "names")
@@ -64,7 +64,7 @@ def names(
         ["move" if name else "name", "run", "since", "by", "action"],
         [[head, move.run, move.at, move.by, move.action] for head, move in zip(heads, moves, strict=True)],
     )
-    terminal.document(
+    terminal.print_json(
         {"names": [{"name": name or head, **asdict(move)} for head, move in zip(heads, moves, strict=True)]}
     )
 
@@ -81,8 +81,8 @@ def tag(
 
     run = common.store().resolve(run_id)
     found = labels.change(run, remove=tags) if remove else labels.change(run, add=tags)
-    terminal.say(f"{run.id}: {', '.join(found.tags) or 'no tags'}")
-    terminal.document(common.describe(run, tags=found.tags))
+    terminal.print_result(f"{run.id}: {', '.join(found.tags) or 'no tags'}")
+    terminal.print_json(common.describe(run, tags=found.tags))
 
 
 @verb(runs, "note")
@@ -98,5 +98,5 @@ def note(
 
     run = common.store().resolve(run_id)
     found = labels.change(run, note=text)
-    terminal.say(escape(f"{run.id}: {found.note or 'no note'}"))
-    terminal.document(common.describe(run, note=found.note))
+    terminal.print_result(escape(f"{run.id}: {found.note or 'no note'}"))
+    terminal.print_json(common.describe(run, note=found.note))

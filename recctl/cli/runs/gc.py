@@ -39,8 +39,8 @@ def remove(
     _ask(f"Delete {', '.join(run.id for run in found)}?", yes)
     for run in found:
         store.remove(run)
-        terminal.say(f"removed {run.id}")
-    terminal.document({"removed": [run.id for run in found]})
+        terminal.print_result(f"removed {run.id}")
+    terminal.print_json({"removed": [run.id for run in found]})
 
 
 @verb(runs, "gc")
@@ -61,7 +61,7 @@ def collect(
     from datetime import timedelta
 
     from recctl.cli import common, terminal
-    from recctl.engines import in_words
+    from recctl.engines import format_bytes
     from recctl.runs import gc
 
     store = common.store()
@@ -70,9 +70,9 @@ def collect(
     terminal.table(["path", "why", "bytes"], rows)
     total = sum(waste.size for waste in found)
     if found and not dry_run:
-        _ask(f"Delete these {len(found)}, {in_words(total)}?", yes)
+        _ask(f"Delete these {len(found)}, {format_bytes(total)}?", yes)
         gc.collect(store, found)
     told = "would be" if dry_run else "were"
-    terminal.say(f"{len(found)} {told} deleted, {in_words(total)}" if found else "nothing to delete")
+    terminal.print_result(f"{len(found)} {told} deleted, {format_bytes(total)}" if found else "nothing to delete")
     listed = [{"path": path, "why": why, "bytes": size} for path, why, size in rows]
-    terminal.document({"deleted": not dry_run, "bytes": total, "found": listed})
+    terminal.print_json({"deleted": not dry_run, "bytes": total, "found": listed})

@@ -68,8 +68,8 @@ def list_(
     shown += [sort] if any(sort in row["metrics"] and row["monitor"] != sort for row in kept) else []
     terminal.table(shown, [[_cell(row, name) for name in shown] for row in kept])
     if damaged:
-        terminal.tell(f"damaged, not listed: {', '.join(damaged)}")
-    terminal.document({"runs_dir": str(store.root), "runs": kept, "damaged": damaged})
+        terminal.info(f"damaged, not listed: {', '.join(damaged)}")
+    terminal.print_json({"runs_dir": str(store.root), "runs": kept, "damaged": damaged})
 
 
 def _row(run: Run, names: list[str]) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def compare(
     heads = [f"{n + 1}" for n in range(len(found))]
     terminal.table(["", "run"], [[head, run.id] for head, run in zip(heads, found, strict=True)])
     terminal.table(["", *heads], rows)
-    terminal.document(
+    terminal.print_json(
         {"runs": [common.describe(run) for run in found], "differences": {str(row[0]): row[1:] for row in rows}}
     )
 

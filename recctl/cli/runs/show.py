@@ -44,12 +44,12 @@ def show(run_id: RunArgument) -> None:
     if run.metrics():
         terminal.metrics_table(run.metrics())
     for line in _curves(run):
-        terminal.say(line)
+        terminal.print_result(line)
     if run.status in ("died", "interrupted", "failed"):
         from recctl.experiment.lifecycle import resuming_command
 
-        terminal.tell(f"go on with: {resuming_command(run)}")
-    terminal.document(common.describe(run, names=names, tags=said.tags, note=said.note, metadata=facts))
+        terminal.info(f"go on with: {resuming_command(run)}")
+    terminal.print_json(common.describe(run, names=names, tags=said.tags, note=said.note, metadata=facts))
 
 
 def _data(facts: dict[str, Any]) -> str | None:

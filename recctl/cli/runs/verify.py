@@ -29,7 +29,7 @@ def verify(
     store = common.store()
     found, damaged = store.scan() if not run_ids else ([store.resolve(run_id) for run_id in run_ids], [])
     faults: list[list[Any]] = [[run_id, "metadata.json", "can't be read"] for run_id in damaged]
-    with terminal.shown(), progress.task("Checking runs", total=len(found), unit="runs") as task:
+    with terminal.bars(), progress.task("Checking runs", total=len(found), unit="runs") as task:
         for done, run in enumerate(found):
             task.update(done)
             faults += [[run.id, *fault] for fault in verification.verify(run)]
@@ -39,13 +39,13 @@ def verify(
         terminal.table(["run_id", "file", "problem"], faults)
     keys = ("run_id", "file", "problem")
     n_runs = len(found) + len(damaged)
-    terminal.document({"runs": n_runs, "faults": [dict(zip(keys, fault, strict=True)) for fault in faults]})
+    terminal.print_json({"runs": n_runs, "faults": [dict(zip(keys, fault, strict=True)) for fault in faults]})
     if faults:
         n_bad = len({fault[0] for fault in faults} - {None})
         if not n_bad:
             raise ArtifactError(f"{n_runs} runs: every file is what its run says; but names are damaged")
         raise ArtifactError(f"{n_bad} of {n_runs} runs have damaged files; restore those, or `recctl runs rm` the runs")
-    terminal.say(f"{n_runs} runs: every file is what its run says")
+    terminal.print_result(f"{n_runs} runs: every file is what its run says")
 
 
 def _faults_of_names(store: RunStore) -> Iterator[list[str | None]]:

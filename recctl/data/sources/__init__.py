@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from recctl import plugins
-from recctl.data.sources.catalog.datasets import CatalogueEntry, catalogue, find
+from recctl.data.sources.catalog.datasets import CatalogDataset, catalog, find
 from recctl.data.sources.catalog.fetch import fetch
 from recctl.data.sources.catalog.titles import item_titles
 from recctl.data.sources.options import ReadOptions, SourceTable
@@ -18,10 +18,10 @@ from recctl.errors import ConfigError, DataError
 from recctl.suggest import did_you_mean
 
 __all__ = [
-    "CatalogueEntry",
+    "CatalogDataset",
     "ReadOptions",
     "SourceTable",
-    "catalogue",
+    "catalog",
     "fetch",
     "item_titles",
     "load_movielens",
@@ -29,7 +29,7 @@ __all__ = [
     "source_names",
 ]
 
-# A catalogue entry says itself how its file is laid out; a user may only say what to do with its rows.
+# A catalog entry says itself how its file is laid out; a user may only say what to do with its rows.
 _ROW_OPTIONS = ("bad_rows", "id_type")
 
 
@@ -39,19 +39,19 @@ def read_source(
     """Read interactions.
 
     Args:
-        source: A name of the catalogue (fetched if it isn't cached), or a path of a file or of a folder of Parquet
+        source: A name of the catalog (fetched if it isn't cached), or a path of a file or of a folder of Parquet
             parts. `./NAME` is always a path.
         options: How to read a file; by default all is found out.
         base: The folder that a relative path starts from; by default the working directory.
 
     Raises:
         DataError: No such source, or it can't be fetched or read; the message names file, row and value.
-        ConfigError: Options of layout were given for a catalogue entry, which has its own.
+        ConfigError: Options of layout were given for a catalog entry, which has its own.
     """
     options = options or ReadOptions()
     names = source_names()
     if source in names:
-        own = [entry.name for entry in catalogue()]
+        own = [entry.name for entry in catalog()]
         return _read_entry(find(str(source)), options) if source in own else _read_offered(str(source), options)
     path = (base or Path()) / Path(source).expanduser()
     if path.exists():
@@ -59,12 +59,12 @@ def read_source(
         return replace(table, provenance={"source": str(source), **table.provenance})
     beside = sorted(os.listdir(path.parent)) if path.parent.is_dir() else []
     near = did_you_mean(path.name, [*beside, *names])
-    raise DataError(f"{source}: neither a data set of the catalogue nor a file (looked at {path.absolute()}){near}")
+    raise DataError(f"{source}: neither a data set of the catalog nor a file (looked at {path.absolute()}){near}")
 
 
 def source_names() -> list[str]:
-    """What `read_source` takes beside paths: the catalogue, and what installed packages offer."""
-    return list(dict.fromkeys([*(entry.name for entry in catalogue()), *plugins.offered("sources")]))
+    """What `read_source` takes beside paths: the catalog, and what installed packages offer."""
+    return list(dict.fromkeys([*(entry.name for entry in catalog()), *plugins.offered("sources")]))
 
 
 def load_movielens(size: str = "100k") -> pd.DataFrame:
@@ -80,13 +80,13 @@ def load_movielens(size: str = "100k") -> pd.DataFrame:
         ConfigError: No such size.
         DataError: It can't be fetched.
     """
-    sizes = [entry.name.removeprefix("movielens-") for entry in catalogue() if entry.name.startswith("movielens-")]
+    sizes = [entry.name.removeprefix("movielens-") for entry in catalog() if entry.name.startswith("movielens-")]
     if size not in sizes:
         raise ConfigError(f"size={size!r}: unknown; one of {', '.join(sizes)}")
     return read_source(f"movielens-{size}").frame
 
 
-def _read_entry(entry: CatalogueEntry, options: ReadOptions) -> SourceTable:
+def _read_entry(entry: CatalogDataset, options: ReadOptions) -> SourceTable:
     idle = [name for name in options.changed() if name not in _ROW_OPTIONS]
     if idle:
         raise ConfigError(*(f"data.{name}: {entry.name} has its own layout; leave this out" for name in idle))

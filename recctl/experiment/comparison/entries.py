@@ -22,7 +22,7 @@ _OWN = ("model", "models", "training", "tuning", "tracking", "engine")
 
 
 @dataclass(frozen=True)
-class Contender:
+class ComparisonEntry:
     """One of the models that are compared.
 
     Attributes:
@@ -38,7 +38,9 @@ class Contender:
     run: Run | None = None
 
 
-def gather(sources: Sequence[str | Path | Run], store: RunStore, overrides: Sequence[str] = ()) -> list[Contender]:
+def collect_entries(
+    sources: Sequence[str | Path | Run], store: RunStore, overrides: Sequence[str] = ()
+) -> list[ComparisonEntry]:
     """The contenders that configs (files) and runs (references) mean, each with a label of its own.
 
     Raises:
@@ -54,15 +56,15 @@ def gather(sources: Sequence[str | Path | Run], store: RunStore, overrides: Sequ
     return _named_apart(found)
 
 
-def _of_source(source: str | Path | Run, store: RunStore, overrides: Sequence[str]) -> Iterator[Contender]:
+def _of_source(source: str | Path | Run, store: RunStore, overrides: Sequence[str]) -> Iterator[ComparisonEntry]:
     if isinstance(source, Run) or Path(source).suffix not in (".yaml", ".yml"):
         run = source if isinstance(source, Run) else store.resolve(str(source))
         loaded = load(run.path / "config.yaml")
-        yield Contender(loaded.config.model.name, run.id, loaded, run)
+        yield ComparisonEntry(loaded.config.model.name, run.id, loaded, run)
         return
     loaded = _covering(load(Path(source), overrides))
     if not loaded.config.models:
-        yield Contender(loaded.config.model.name, f"{loaded.config.model.name} ({Path(source).stem})", loaded)
+        yield ComparisonEntry(loaded.config.model.name, f"{loaded.config.model.name} ({Path(source).stem})", loaded)
         return
     yield from of_config(loaded)
 
@@ -76,7 +78,7 @@ def _covering(loaded: LoadedConfig) -> LoadedConfig:
     return with_values(loaded, {("evaluation", "metrics"): [*section.metrics, "coverage"]}, CHECKS)
 
 
-def of_config(loaded: LoadedConfig) -> Iterator[Contender]:
+def of_config(loaded: LoadedConfig) -> Iterator[ComparisonEntry]:
     """The contenders of a config with several models."""
     for place, entry in enumerate(loaded.config.models):
         alone = compared_alone(loaded.config, place)
@@ -86,7 +88,7 @@ def of_config(loaded: LoadedConfig) -> Iterator[Contender]:
             ("models",): [],
         }
         params = ", ".join(f"{name}={value}" for name, value in _given_params(loaded, place).items())
-        yield Contender(entry.label or entry.name, f"{entry.name}({params})", with_values(loaded, values, CHECKS))
+        yield ComparisonEntry(entry.label or entry.name, f"{entry.name}({params})", with_values(loaded, values, CHECKS))
 
 
 def _given_params(loaded: LoadedConfig, place: int) -> dict[str, Any]:
@@ -94,7 +96,7 @@ def _given_params(loaded: LoadedConfig, place: int) -> dict[str, Any]:
     return dict(given or {})
 
 
-def _named_apart(contenders: list[Contender]) -> list[Contender]:
+def _named_apart(contenders: list[ComparisonEntry]) -> list[ComparisonEntry]:
     counts = Counter(contender.label for contender in contenders)
     labels = [c.label if counts[c.label] == 1 else c.fuller for c in contenders]
     counts = Counter(labels)
@@ -109,7 +111,7 @@ def _named_apart(contenders: list[Contender]) -> list[Contender]:
 # ---- may they be compared
 
 
-def _require_alike(contenders: list[Contender]) -> None:
+def _require_alike(contenders: list[ComparisonEntry]) -> None:
     runs = [contender.run for contender in contenders if contender.run]
     for run in runs[1:]:
         require_same_parts(runs[0], run)
@@ -146,7 +148,7 @@ def require_same_parts(one: Run, other: Run) -> None:
             )
 
 
-def _origin(contender: Contender) -> str:
+def _origin(contender: ComparisonEntry) -> str:
     return contender.run.id if contender.run else f"{contender.loaded.origin} ({contender.label})"
 
 

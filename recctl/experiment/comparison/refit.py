@@ -7,14 +7,14 @@ from typing import Any
 from recctl.errors import ArtifactError
 from recctl.evaluation.paired_comparison import contrast
 from recctl.experiment import stages
-from recctl.experiment.comparison.result import Terms, plain
+from recctl.experiment.comparison.result import ComparisonOptions, plain
 from recctl.experiment.config_checks import load
 from recctl.experiment.data import Prepared
 from recctl.experiment.lifecycle import prepare_for, recorded
 from recctl.runs import Run
 
 
-def refit_best(run: Run, prepared: Prepared | None, terms: Terms) -> dict[str, Any]:
+def refit_best(run: Run, prepared: Prepared | None, terms: ComparisonOptions) -> dict[str, Any]:
     """Fit a run's model on train and validation as its next version, and read test with it alone, once.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 
 from recctl.errors import ArtifactError, ConfigError
 from recctl.evaluation import METRICS
-from recctl.evaluation.paired_comparison import Contrasts, Figure, contrast
+from recctl.evaluation.paired_comparison import Figure, PairedComparison, contrast
 from recctl.evaluation.pareto import front
 from recctl.evaluation.significance import N_RESAMPLES, Test
 from recctl.runs import Run
@@ -24,7 +24,7 @@ _FIGURES = tuple(field.name for field in fields(Figure))
 
 
 @dataclass(frozen=True)
-class Terms:
+class ComparisonOptions:
     """How models are judged.
 
     Attributes:
@@ -46,7 +46,7 @@ class Terms:
     seed: int = 42
 
 
-def judge(runs: Mapping[str, Sequence[Run]], terms: Terms) -> dict[str, Any]:
+def compare_runs(runs: Mapping[str, Sequence[Run]], terms: ComparisonOptions) -> dict[str, Any]:
     """Compare models by what their runs have measured and kept.
 
     Several runs of a model (seeds, folds) are averaged user by user before anything else: a user stays one observation,
@@ -179,7 +179,7 @@ def _averaged(tables: list[pd.DataFrame]) -> pd.DataFrame:
     return averaged.drop(columns="__count").reset_index()
 
 
-def _metrics(label: str, runs: Sequence[Run], on: str, found: Contrasts) -> dict[str, dict[str, Any]]:
+def _metrics(label: str, runs: Sequence[Run], on: str, found: PairedComparison) -> dict[str, dict[str, Any]]:
     """Each metric of a model: its figure, or its value alone where it is no function of users' values."""
     metrics = {}
     for key in [*found.figures, *found.without]:

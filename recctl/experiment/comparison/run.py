@@ -14,9 +14,9 @@ from recctl.config.loading import with_values
 from recctl.config.schema import EngineConfig
 from recctl.errors import ArtifactError, ConfigError, DataError, RecctlError, TrainingError
 from recctl.experiment import stages
-from recctl.experiment.comparison.entries import Contender, gather, of_config
+from recctl.experiment.comparison.entries import ComparisonEntry, collect_entries, of_config
 from recctl.experiment.comparison.refit import refit_best
-from recctl.experiment.comparison.result import Terms, judge
+from recctl.experiment.comparison.result import ComparisonOptions, compare_runs
 from recctl.experiment.config_checks import CHECKS, load
 from recctl.experiment.data import Prepared, divide, resolved
 from recctl.experiment.lifecycle import begin, prepare_for, recorded, resuming_command
@@ -43,7 +43,7 @@ class Repeats:
 def compare(
     sources: Sequence[str | Path | Run],
     store: RunStore | None = None,
-    terms: Terms | None = None,
+    terms: ComparisonOptions | None = None,
     repeats: Repeats | None = None,
     overrides: Sequence[str] = (),
 ) -> Run:
@@ -69,10 +69,14 @@ def compare(
         TrainingError: Models could not be fitted; those that could are kept.
     """
     store = store or RunStore()
-    return compare_contenders(gather(sources, store, overrides), store, terms or Terms(), repeats or Repeats())
+    return compare_contenders(
+        collect_entries(sources, store, overrides), store, terms or ComparisonOptions(), repeats or Repeats()
+    )
 
 
-def compare_contenders(contenders: list[Contender], store: RunStore, terms: Terms, repeats: Repeats) -> Run:
+def compare_contenders(
+    contenders: list[ComparisonEntry], store: RunStore, terms: ComparisonOptions, repeats: Repeats
+) -> Run:
     """Compare what was gathered; `compare` describes the rest."""
     terms = _checked(terms, repeats, contenders)
     prepared, seconds = None, 0.0
@@ -105,7 +109,7 @@ def resume(run: Run) -> bool:
     return True
 
 
-def verdict(run: Run) -> dict[str, Any]:
+def comparison_result(run: Run) -> dict[str, Any]:
     """What a comparison came to.
 
     Raises:
@@ -125,7 +129,7 @@ def verdict(run: Run) -> dict[str, Any]:
 # ---- what is asked
 
 
-def _checked(terms: Terms, repeats: Repeats, contenders: list[Contender]) -> Terms:
+def _checked(terms: ComparisonOptions, repeats: Repeats, contenders: list[ComparisonEntry]) -> ComparisonOptions:
     fitted = [contender for contender in contenders if contender.run is None]
     labels = [contender.label for contender in contenders]
     measured = all("test" in contender.run.metrics() for contender in contenders if contender.run)
@@ -152,8 +156,8 @@ def _checked(terms: Terms, repeats: Repeats, contenders: list[Contender]) -> Ter
 
 def _begin(
     store: RunStore,
-    contenders: list[Contender],
-    terms: Terms,
+    contenders: list[ComparisonEntry],
+    terms: ComparisonOptions,
     repeats: Repeats,
     prepared: Prepared | None,
     seconds: float,
@@ -196,17 +200,17 @@ def _begin(
     return Run.create(store.root, f"compare-{source}"[:60], "compare", config, parts, facts)
 
 
-def _base(contenders: list[Contender]) -> Contender:
+def _base(contenders: list[ComparisonEntry]) -> ComparisonEntry:
     """Whose config says what is read and how it is split: that of a run may be of other paths, or of another day."""
     return next((contender for contender in contenders if contender.run is None), contenders[0])
 
 
-def _engine(contenders: list[Contender]) -> EngineConfig | None:
+def _engine(contenders: list[ComparisonEntry]) -> EngineConfig | None:
     """What the configs compute on: one engine for all. What runs were made on may be no more."""
     return next((c.loaded.config.engine for c in contenders if c.run is None and c.loaded.config.engine), None)
 
 
-def _seeds(contender: Contender, repeats: Repeats) -> Sequence[int | None]:
+def _seeds(contender: ComparisonEntry, repeats: Repeats) -> Sequence[int | None]:
     draws = "seed" in model_class(contender.loaded.config.model.name).parameters
     return repeats.seeds if draws and repeats.seeds else [None]
 
@@ -214,9 +218,12 @@ def _seeds(contender: Contender, repeats: Repeats) -> Sequence[int | None]:
 # ---- what is done
 
 
-def _go_on(run: Run, store: RunStore, contenders: list[Contender], prepared: Prepared | None) -> None:
+def _go_on(run: Run, store: RunStore, contenders: list[ComparisonEntry], prepared: Prepared | None) -> None:
     plan = run.metadata["comparison"]
-    terms, repeats = Terms(**plan["terms"]), Repeats(**plan["repeats"] | {"seeds": tuple(plan["repeats"]["seeds"])})
+    terms, repeats = (
+        ComparisonOptions(**plan["terms"]),
+        Repeats(**plan["repeats"] | {"seeds": tuple(plan["repeats"]["seeds"])}),
+    )
     with recorded(run):
         missing = [entry for entry in run.metadata["compared"] if not _is_done(store, entry)]
         if missing:
@@ -226,7 +233,7 @@ def _go_on(run: Run, store: RunStore, contenders: list[Contender], prepared: Pre
         for entry in run.metadata["compared"]:
             runs[entry["label"]].append(store.resolve(entry["run_id"]))
         with run.timed("judge"):
-            document = judge(runs, terms)
+            document = compare_runs(runs, terms)
         document["refit"] = refit_best(runs[document["best"]][0], prepared, terms) if repeats.refit else None
         text = json.dumps(document, indent=2, allow_nan=False) + "\n"
         run.save_file("comparison.json", text.encode())
@@ -234,7 +241,7 @@ def _go_on(run: Run, store: RunStore, contenders: list[Contender], prepared: Pre
 
 
 def _fit_missing(
-    run: Run, store: RunStore, missing: list[dict[str, Any]], contenders: dict[str, Contender], prepared: Prepared
+    run: Run, store: RunStore, missing: list[dict[str, Any]], contenders: dict[str, ComparisonEntry], prepared: Prepared
 ) -> None:
     """Fit the models that are not fitted yet; data are read once, and split once for each fold."""
     plan = run.metadata["comparison"]
@@ -272,7 +279,7 @@ def _is_done(store: RunStore, entry: dict[str, Any]) -> bool:
         return False
 
 
-def _of_fold(contender: Contender, repeats: Repeats, fold: int) -> LoadedConfig:
+def _of_fold(contender: ComparisonEntry, repeats: Repeats, fold: int) -> LoadedConfig:
     if repeats.n_folds is None:
         return contender.loaded
     val_size = contender.loaded.config.split.val_size

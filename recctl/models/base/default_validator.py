@@ -33,7 +33,7 @@ class NDCG:
         pairs = self.relevant.rows.astype(np.int64) * self.relevant.n_columns + self.relevant.columns
         hits = (items >= 0) & np.isin(rows * self.relevant.n_columns + items, pairs)
         n_relevant = np.diff(self.relevant.starts)
-        lists = definitions.Lists(items, hits.astype(np.float64), n_relevant, definitions.Catalogue(model.seen))
+        lists = definitions.Lists(items, hits.astype(np.float64), n_relevant, definitions.Catalog(model.seen))
         return {f"ndcg@{_K}": float(definitions.ndcg(lists)[:, -1].mean())}
 
 

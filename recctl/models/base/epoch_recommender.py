@@ -44,7 +44,7 @@ class EpochRecommender(Recommender):
         """Go through the interactions once, the epoch's number from 0 being `chosen_epoch`; returns the mean loss."""
         raise UnsupportedError(f"{type(self).__name__} has no _epoch")
 
-    def _watch(self, validation: InteractionDataset | pd.DataFrame) -> Validate:
+    def _default_validator(self, validation: InteractionDataset | pd.DataFrame) -> Validate:
         """What measures the model on a data set, where no metric is named."""
         raise UnsupportedError(f"{type(self).__name__} has no _watch")
 
@@ -77,7 +77,7 @@ class EpochRecommender(Recommender):
         validation: InteractionDataset | Validate | None,
         callbacks: Sequence[Any],
     ) -> None:
-        validate = validation if validation is None or callable(validation) else self._watch(validation)
+        validate = validation if validation is None or callable(validation) else self._default_validator(validation)
         training.run_epochs(self, interactions, self._n_epochs, validate=validate, callbacks=callbacks)
 
     def train_epoch(self, interactions: pd.DataFrame | InteractionDataset) -> float:

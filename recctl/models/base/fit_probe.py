@@ -70,7 +70,7 @@ def seconds_by_samples(model: Recommender, interactions: InteractionDataset) -> 
     return extrapolated(measure)
 
 
-def stand_in(model: Model, interactions: InteractionDataset, sizes: Mapping[str, int]) -> Model:
+def dummy_model(model: Model, interactions: InteractionDataset, sizes: Mapping[str, int]) -> Model:
     """A model whose values have the sizes of those fitted on interactions, and mean nothing.
 
     Args:

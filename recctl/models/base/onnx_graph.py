@@ -53,7 +53,7 @@ class Value:
     def __matmul__(self, other: Operand) -> Value:
         return self.graph.apply("MatMul", self, other)
 
-    def times_turned(self, other: Value) -> Value:
+    def matmul_transposed(self, other: Value) -> Value:
         """`value @ other.T`, both of two axes."""
         return self.graph.apply("Gemm", self, other, transB=1)
 
@@ -76,7 +76,7 @@ class Value:
         """The same in another type."""
         return self.graph.apply("Cast", self, to=np.dtype(dtype))
 
-    def differs(self) -> Value:
+    def not_equal(self) -> Value:
         """Where a float32 value is not 0."""
         return self.graph.apply("Not", self.graph.apply("Equal", self, 0.0))
 
@@ -88,11 +88,11 @@ class Value:
         """In another shape; 0 keeps a size, -1 takes what is left."""
         return self.graph.apply("Reshape", self, np.array(shape, np.int64))
 
-    def with_axis(self, axis: int) -> Value:
+    def unsqueeze(self, axis: int) -> Value:
         """With an axis of length 1 put in."""
         return self.graph.apply("Unsqueeze", self, np.array([axis], np.int64))
 
-    def transposed(self, *axes: int) -> Value:
+    def transpose(self, *axes: int) -> Value:
         """With its axes in another order."""
         return self.graph.apply("Transpose", self, perm=list(axes))
 
@@ -198,7 +198,7 @@ def times_sparse(histories: Value, weights: InteractionMatrix) -> Value:
     Where every item has few weights, they are gathered: a table of them takes less room than a square matrix of which
     most is 0, and less time for a few people.
     """
-    graph, by_item = histories.graph, weights.turned()
+    graph, by_item = histories.graph, weights.transpose()
     counts = np.diff(by_item.starts)
     longest = int(counts.max(initial=1)) or 1
     if longest * _COST_OF_GATHERING > weights.n_rows:
@@ -214,5 +214,5 @@ def times_sparse(histories: Value, weights: InteractionMatrix) -> Value:
     items, values = np.zeros(filled.shape, np.int32), np.zeros(filled.shape, np.float32)
     items[filled], values[filled] = by_item.columns, by_item.values
     # People last: what is gathered for one item then lies together, and is multiplied as a matrix.
-    taken = histories.transposed(1, 0).take(graph.constant(items, "neighbours"))  # (n_items, longest, n)
-    return (graph.constant(values[:, None], "weights") @ taken).sum(1).transposed(1, 0)
+    taken = histories.transpose(1, 0).take(graph.constant(items, "neighbours"))  # (n_items, longest, n)
+    return (graph.constant(values[:, None], "weights") @ taken).sum(1).transpose(1, 0)

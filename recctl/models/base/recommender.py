@@ -161,7 +161,7 @@ class Recommender:
     def _graph_of_users(self, graph: ScoreGraph, users: Value) -> Value:
         """`_score` of known users, codes int64 `(n,)`, as a graph; products of `embeddings`, where it has them."""
         vectors, items = self.embeddings()
-        return graph.constant(vectors, "users").take(users).times_turned(graph.constant(items, "items"))
+        return graph.constant(vectors, "users").take(users).matmul_transposed(graph.constant(items, "items"))
 
     def convergence(self) -> dict[str, float]:
         """How near to the minimum it came, in figures that a run records; empty where there is nothing to say.
@@ -187,7 +187,7 @@ class Recommender:
         """Bytes of what training leaves on its way; with `keeps_best`, the best weights are in it as well."""
         return 0
 
-    def try_out(self, interactions: InteractionDataset) -> tuple[float, Self]:
+    def probe_fit(self, interactions: InteractionDataset) -> tuple[float, Self]:
         """Do a part of a fit. A model whose cost is not in proportion to its users overrides this.
 
         Returns:
@@ -196,7 +196,7 @@ class Recommender:
         """
         seconds = fit_probe.seconds_by_samples(self, interactions)
         size = interactions.n_users, interactions.n_items, len(interactions)
-        return seconds, fit_probe.stand_in(self, interactions, self._sizes(*size))
+        return seconds, fit_probe.dummy_model(self, interactions, self._sizes(*size))
 
     # ---- what a user calls
 
@@ -395,17 +395,17 @@ class Recommender:
                 f"{self.name} learns from ratings, and these interactions are implicit: "
                 "InteractionDataset(df, implicit=False), or data.implicit: false in a config"
             )
-        self.require_room(interactions.n_users, interactions.n_items, len(interactions))
+        self.require_memory_for(interactions.n_users, interactions.n_items, len(interactions))
         return interactions
 
-    def require_machine(self) -> None:
+    def require_device(self) -> None:
         """Refuse a fit that asks for what this machine has not.
 
         Raises:
             ConfigError: What it is, and the way out.
         """
 
-    def require_room(self, n_users: int, n_items: int, n_interactions: int, times: float = 1.0) -> None:
+    def require_memory_for(self, n_users: int, n_items: int, n_interactions: int, times: float = 1.0) -> None:
         """Refuse a fit that would not fit in memory.
 
         Args:

@@ -12,7 +12,7 @@ import scipy.linalg
 
 from recctl import engines
 from recctl.data.matrix import Float32Array, InteractionMatrix
-from recctl.engines import Crew, Shared
+from recctl.engines import Shared, WorkerPool
 from recctl.errors import TrainingError
 from recctl.kernels import matmul
 
@@ -25,7 +25,7 @@ _PRODUCT = 1 << 24
 WAY_OUT = "raise reg, lower alpha, or bring ratings to a smaller scale (normalize_ratings)"
 
 
-class Given(NamedTuple):
+class StepInput(NamedTuple):
     """What is known of a side, or of some rows of it.
 
     Attributes:
@@ -36,14 +36,16 @@ class Given(NamedTuple):
     interactions: InteractionMatrix
     reg: Float32Array
 
-    def rows(self, begin: int, end: int) -> Given:
+    def rows(self, begin: int, end: int) -> StepInput:
         """Some rows, without a copy."""
         matrix = self.interactions
         starts = matrix.starts[begin : end + 1]
-        return Given(InteractionMatrix(starts, matrix.columns, matrix.values, matrix.n_columns), self.reg[begin:end])
+        return StepInput(
+            InteractionMatrix(starts, matrix.columns, matrix.values, matrix.n_columns), self.reg[begin:end]
+        )
 
 
-class Done(NamedTuple):
+class StepResult(NamedTuple):
     """What became of some rows.
 
     Attributes:
@@ -59,7 +61,7 @@ class Done(NamedTuple):
     penalty: float
 
 
-Step = Callable[[Given, Float32Array], float]
+Step = Callable[[StepInput, Float32Array], float]
 """Changes the factors of some rows in place; returns what is minimised, summed over them."""
 
 
@@ -67,17 +69,17 @@ Step = Callable[[Given, Float32Array], float]
 class _Work:
     """A step, and what it needs to be done anywhere."""
 
-    given: Shared[Given]
+    given: Shared[StepInput]
     factors: Shared[Float32Array]
     step: Step
 
-    def __call__(self, rows: tuple[int, int]) -> Done:
+    def __call__(self, rows: tuple[int, int]) -> StepResult:
         given = self.given.value.rows(*rows)
         factors = self.factors.value[slice(*rows)]
         if not factors.flags.writeable:
             factors = factors.copy()
         with np.errstate(over="ignore", invalid="ignore"):  # checked where it matters
-            return Done(factors, self.step(given, factors), *_measured(given.reg, factors))
+            return StepResult(factors, self.step(given, factors), *_measured(given.reg, factors))
 
 
 def _measured(reg: Float32Array, factors: Float32Array) -> tuple[Float32Array, float]:
@@ -91,7 +93,7 @@ class multiply:  # noqa: N801 - a function that can be sent
 
     other: Shared[Float32Array]
 
-    def __call__(self, given: Given, factors: Float32Array) -> float:
+    def __call__(self, given: StepInput, factors: Float32Array) -> float:
         """Write the product into `factors`; returns 0."""
         matrix = given.interactions
         matmul.sparse_dense(matrix.starts, matrix.columns, matrix.values, self.other.value, factors)
@@ -109,9 +111,9 @@ class Side:
         values: What is minimised, summed over each task's rows, `(n_tasks,)`.
     """
 
-    def __init__(self, interactions: InteractionMatrix, d: int, reg: Float32Array, crew: Crew) -> None:
+    def __init__(self, interactions: InteractionMatrix, d: int, reg: Float32Array, crew: WorkerPool) -> None:
         self.interactions, self.reg, self._crew = interactions, reg, crew
-        self._given = engines.current().share(Given(interactions, reg))
+        self._given = engines.current().share(StepInput(interactions, reg))
         self.factors = np.empty((interactions.n_rows, d), np.float32)
         self._shared: Shared[Float32Array] | None = None
         work = interactions.starts + np.arange(interactions.n_rows + 1) * (d / 8)

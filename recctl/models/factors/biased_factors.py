@@ -93,7 +93,7 @@ class BiasedFactors(EpochRecommender):
     def _n_epochs(self) -> int:
         return self.n_epochs
 
-    def _watch(self, validation: InteractionDataset | pd.DataFrame) -> Validate:
+    def _default_validator(self, validation: InteractionDataset | pd.DataFrame) -> Validate:
         return RMSE(self, validation)
 
     def _epoch(self, interactions: InteractionDataset) -> float:

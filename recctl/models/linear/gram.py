@@ -45,7 +45,7 @@ def upper_gram(interactions: InteractionMatrix) -> Float32Array:
 
 
 def _upper_gram(interactions: InteractionMatrix) -> Float32Array:
-    by_item, positions = interactions.transposed()
+    by_item, positions = interactions.transpose_with_positions()
     n = interactions.n_columns
     gram = np.zeros((n, n), np.float32)
 

@@ -100,7 +100,7 @@ def gram_rows(interactions: InteractionMatrix, room: int) -> tuple[GramRows, Int
 
 def _sides(interactions: InteractionMatrix) -> _Sides:
     """Users by items, and items by users."""
-    by_item = interactions.turned()
+    by_item = interactions.transpose()
     return (
         *(interactions.starts, interactions.columns, interactions.values),
         *(by_item.starts, by_item.columns, by_item.values),

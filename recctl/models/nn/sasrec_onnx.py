@@ -49,10 +49,10 @@ def _hiding(graph: ScoreGraph, real: Value) -> Value:
     """
     length = real.size(1)
     places = graph.apply("Range", 0, length, 1)
-    own, other = places.with_axis(1), places.with_axis(0)
-    earlier = (own >= other) & real.with_axis(1)  # (n, l, l)
+    own, other = places.unsqueeze(1), places.unsqueeze(0)
+    earlier = (own >= other) & real.unsqueeze(1)  # (n, l, l)
     allowed = earlier | graph.apply("Equal", own, other)
-    return graph.apply("Where", allowed, np.float32(0), np.float32(-np.inf)).with_axis(1)
+    return graph.apply("Where", allowed, np.float32(0), np.float32(-np.inf)).unsqueeze(1)
 
 
 def _attended(normal: Value, qkv: Float32Array, bias: Float32Array, n_heads: int, mask: Value, begin: int) -> Value:
@@ -63,16 +63,16 @@ def _attended(normal: Value, qkv: Float32Array, bias: Float32Array, n_heads: int
     def of_heads(value: Value, at: int) -> Value:  # (n, h, l, d / h)
         part = slice(at * dim, (at + 1) * dim)
         turned = value.graph.constant(qkv[part].T, "qkv")
-        return (value @ turned + bias[part]).reshape(0, 0, n_heads, width).transposed(0, 2, 1, 3)
+        return (value @ turned + bias[part]).reshape(0, 0, n_heads, width).transpose(0, 2, 1, 3)
 
     q, k, v = of_heads(normal.at(1, begin), 0), of_heads(normal, 1), of_heads(normal, 2)
-    logits = q @ k.transposed(0, 1, 3, 2) * np.float32(width**-0.5) + mask.at(2, begin)
+    logits = q @ k.transpose(0, 1, 3, 2) * np.float32(width**-0.5) + mask.at(2, begin)
     mixed = normal.graph.apply("Softmax", logits, axis=-1) @ v
-    return mixed.transposed(0, 2, 1, 3).reshape(0, 0, dim)
+    return mixed.transpose(0, 2, 1, 3).reshape(0, 0, dim)
 
 
 def _linear(value: Value, weights: Value, bias: Value) -> Value:
-    return value @ weights.transposed(1, 0) + bias
+    return value @ weights.transpose(1, 0) + bias
 
 
 def _normal(hidden: Value, gain: Value, shift: Value) -> Value:

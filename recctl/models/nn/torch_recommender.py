@@ -30,7 +30,7 @@ _TRIAL_SECONDS, _WARM = 1.0, 2
 if TYPE_CHECKING:
     import torch
 
-    from recctl.models.nn.trainer import Training
+    from recctl.models.nn.trainer import Trainer
     from recctl.training import Validate
 
 
@@ -106,7 +106,7 @@ class TorchRecommender(EpochRecommender):
         return torch.optim.Adam([parameter], lr=self.learning_rate, fused=parameter.device.type != "mps")
 
     @property
-    def _spreads_itself(self) -> bool:
+    def _uses_own_threads(self) -> bool:
         """Whether `_loss` spreads its work over threads itself, so that torch's would only be in the way."""
         return False
 
@@ -115,7 +115,7 @@ class TorchRecommender(EpochRecommender):
 
     # ---- training
 
-    def require_machine(self) -> None:
+    def require_device(self) -> None:
         """Refuse a device that isn't there."""
         from recctl.models.nn import trainer
 
@@ -124,7 +124,7 @@ class TorchRecommender(EpochRecommender):
     def _fit(self, interactions: InteractionDataset) -> None:
         from recctl.models.nn import trainer
 
-        self.require_machine()
+        self.require_device()
         self.weights = trainer.flattened(self._network())
 
     def _train(
@@ -140,14 +140,14 @@ class TorchRecommender(EpochRecommender):
     def _n_epochs(self) -> int:
         return self.epochs
 
-    def _watch(self, validation: InteractionDataset | pd.DataFrame) -> Validate:
+    def _default_validator(self, validation: InteractionDataset | pd.DataFrame) -> Validate:
         return NDCG(self, validation)
 
     def _epoch(self, interactions: InteractionDataset) -> float:
         live = self._live()
         live.announce(self.chosen_epoch)
         loss = live.epoch(interactions, self.chosen_epoch)
-        self._drop_derived()
+        self._invalidate_caches()
         return loss
 
     def assist(self, interactions: InteractionDataset) -> None:
@@ -160,15 +160,15 @@ class TorchRecommender(EpochRecommender):
             self._epoch(interactions)
         vars(self).pop("_training", None)
 
-    def _live(self) -> Training:
+    def _live(self) -> Trainer:
         """The network and optimiser as training left them."""
         if "_training" not in vars(self):
             from recctl.models.nn import trainer
 
             if not trainer.is_aligned(self.weights):
                 self.weights = trainer.aligned(self.weights)
-                self._drop_derived()
-            self._training = trainer.Training(self)
+                self._invalidate_caches()
+            self._training = trainer.Trainer(self)
         return self._training
 
     @property
@@ -195,7 +195,7 @@ class TorchRecommender(EpochRecommender):
 
         return trainer.named_views(self)
 
-    def _drop_derived(self) -> None:
+    def _invalidate_caches(self) -> None:
         """Forget what follows from weights that have changed."""
         for name in list(vars(self)):
             if isinstance(getattr(type(self), name, None), cached_property):
@@ -220,7 +220,7 @@ class TorchRecommender(EpochRecommender):
         n_weights = self.embedding_dim * (n_users + n_items)
         return {**super()._sizes(n_users, n_items, n_interactions), "n_weights": n_weights}
 
-    def try_out(self, interactions: InteractionDataset) -> tuple[float, Self]:
+    def probe_fit(self, interactions: InteractionDataset) -> tuple[float, Self]:
         """Some steps of the first epoch, at full size."""
         trial, begin = self.clone(), perf_counter()
         interactions = trial._usable(interactions)
@@ -243,7 +243,7 @@ class TorchRecommender(EpochRecommender):
         del vars(trial)["_batches"]
         trial.chosen_epoch = 1
         trial._live().network.eval()
-        trial._drop_derived()
+        trial._invalidate_caches()
         n_batches = trial._n_batches(interactions, trial._live().batch_size)
         warm = min(_WARM, len(moments) - 2)
         of_batch = (moments[-1] - moments[warm]) / (len(moments) - 1 - warm)
@@ -275,8 +275,8 @@ class TorchRecommender(EpochRecommender):
         else:
             np.copyto(self.weights, weights)
         if "_training" in vars(self):
-            self._training.pull()
-        self._drop_derived()
+            self._training.to_host()
+        self._invalidate_caches()
 
     def training_state(self) -> dict[str, Any]:
         """All that further epochs depend on, copied: plain numbers and arrays, for a checkpoint."""

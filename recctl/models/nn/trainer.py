@@ -29,7 +29,7 @@ _SMALL = 1 << 13
 _TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class Training:
+class Trainer:
     """What training of a model holds beside its weights.
 
     In each of several processes (torchrun) a step's batch is cut into as many parts as there are processes, each
@@ -51,7 +51,7 @@ class Training:
         self._in_step = False  # whether the others have the same weights and moments
         self.device = check_device(model.name, model.device, model.precision, self.rank)
         self.network = model._network().to(self.device)
-        _require_fit(model, self.network)
+        _check_weight_count(model, self.network)
         self._flat = torch.from_numpy(model.weights).to(self.device)
         n_parameters = self._place(self.network)
         self._parameter = torch.nn.Parameter(self._flat[:n_parameters])
@@ -92,7 +92,7 @@ class Training:
         """Go through the batches of an epoch (from 0); returns the mean loss."""
         devices = [self.device] if self.device.type == "cuda" else []
         # Dropout draws from torch's own state: seeded for this epoch alone, and put back.
-        one = self.model._spreads_itself or self.batch_size * self.model.embedding_dim < _SMALL
+        one = self.model._uses_own_threads or self.batch_size * self.model.embedding_dim < _SMALL
         with torch_threads(1 if one else None), torch.random.fork_rng(devices):
             torch.manual_seed(int(rng.stream(self.model.seed, "dropout", epoch).integers(2**63)))
             self.network.train()
@@ -108,10 +108,10 @@ class Training:
                         count, n_steps = count + n, n_steps + 1
                     break
                 except (RuntimeError, MemoryError) as error:
-                    self._make_room(error)
+                    self._shrink_batch(error)
             self.network.eval()
         if self.device.type != "cpu":
-            self.push()
+            self.to_device()
         return float(torch.stack(losses).cpu().double().sum()) / max(1, count) if losses else 0.0
 
     def _groups(self, interactions: InteractionDataset, epoch: int, done: int) -> Iterator[list[Any]]:
@@ -166,7 +166,7 @@ class Training:
             return nullcontext()
         return torch.autocast(self.device.type, self._type)
 
-    def _make_room(self, error: BaseException) -> None:
+    def _shrink_batch(self, error: BaseException) -> None:
         """After running out of memory: smaller batches, more of them a step.
 
         Raises:
@@ -193,11 +193,11 @@ class Training:
 
     # ---- states
 
-    def push(self) -> None:
+    def to_device(self) -> None:
         """Give the model the weights of the device."""
         np.copyto(self.model.weights, self._flat.detach().cpu().numpy())
 
-    def pull(self) -> None:
+    def to_host(self) -> None:
         """Take the model's weights to the device; on a CPU they are the same memory."""
         self._in_step = False
         if self.device.type != "cpu":
@@ -254,14 +254,14 @@ def is_aligned(array: Float32Array) -> bool:
 def named_views(model: TorchRecommender) -> dict[str, Float32Array]:
     """A model's weights by name, as views of its flat array."""
     network, views, at = model._network(), {}, 0
-    _require_fit(model, network)
+    _check_weight_count(model, network)
     for name, weight in named_weights(network):
         views[name] = model.weights[at : at + weight.numel()].reshape(tuple(weight.shape))
         at += weight.numel()
     return views
 
 
-def _require_fit(model: TorchRecommender, network: torch.nn.Module) -> None:
+def _check_weight_count(model: TorchRecommender, network: torch.nn.Module) -> None:
     n_weights = sum(weight.numel() for _, weight in named_weights(network))
     if n_weights != len(model.weights):
         raise ArtifactError(

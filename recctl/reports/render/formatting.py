@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from recctl.engines import in_words
+from recctl.engines import format_bytes
 
 NOTHING = "–"
 _NAMES = {"ndcg": "NDCG", "map": "MAP", "mrr": "MRR", "auc": "AUC", "rmse": "RMSE", "mae": "MAE"}
@@ -73,7 +73,7 @@ def moment(told: str | None) -> str:
 
 def size(number: float | None) -> str:
     """Bytes."""
-    return NOTHING if number is None else in_words(int(number))
+    return NOTHING if number is None else format_bytes(int(number))
 
 
 def setting(given: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from recctl.errors import ArtifactError, RecctlError
 from recctl.reports.render import formatting
-from recctl.reports.report_data import Material, Subject
+from recctl.reports.report_data import ReportData, RunView
 from recctl.reports.sections.comparison import best_of
 
 Row = list["Cell"]
@@ -38,7 +38,7 @@ class Table:
     rows: Sequence[Row]
 
 
-def tables(material: Material, form: Literal["md", "latex"]) -> str:
+def tables(material: ReportData, form: Literal["md", "latex"]) -> str:
     """The tables of some runs.
 
     Raises:
@@ -58,11 +58,11 @@ def tables(material: Material, form: Literal["md", "latex"]) -> str:
 # ---- what is in them
 
 
-def _alone(material: Material) -> list[Table]:
+def _alone(material: ReportData) -> list[Table]:
     return [_metrics_of(material, one) for one in material.subjects if one.metrics]
 
 
-def _metrics_of(material: Material, subject: Subject) -> Table:
+def _metrics_of(material: ReportData, subject: RunView) -> Table:
     parts = list(subject.metrics)
     known = {}
     for part in parts:
@@ -139,7 +139,7 @@ def _with_interval(value: float | None, figure: dict[str, Any]) -> str:
     return shown if between == formatting.NOTHING else f"{shown} [{between.replace(' to ', ', ')}]"
 
 
-def _data(material: Material) -> str:
+def _data(material: ReportData) -> str:
     return str(material.runs[0].metadata.get("data", {}).get("source", "unknown data"))
 
 

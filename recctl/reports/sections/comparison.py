@@ -6,10 +6,10 @@ from typing import Any
 
 from recctl.reports.render import formatting, plots
 from recctl.reports.render.html import Html, bullets, figure, fold, grid, join, note, table, tag
-from recctl.reports.report_data import LeftOutError, Material
+from recctl.reports.report_data import LeftOutError, ReportData
 
 
-def comparison(material: Material) -> Html | None:
+def comparison(material: ReportData) -> Html | None:
     """What the models came to, in words, figures and tables."""
     document = material.comparison
     if document is None and len(material.subjects) < 2 and material.comparison_run is None:

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from recctl.reports.recompute import Reread
+from recctl.reports.recompute import Recomputed
 from recctl.reports.render.html import Html, join, note, table, tag
-from recctl.reports.report_data import LeftOutError, Material
+from recctl.reports.report_data import LeftOutError, ReportData
 
 _K, _SHOWN, _AT = 10, 6, (0.2, 0.5, 0.8)
 
 
-def examples(material: Material) -> Html:
+def examples(material: ReportData) -> Html:
     """The first recommendations to a quiet, an ordinary and a busy user, beside what they are known by."""
     again = material.reread
     if not again.models:
@@ -25,7 +25,7 @@ def examples(material: Material) -> Html:
     return join([beside, note(name_of.said())])
 
 
-def _chosen(again: Reread) -> Sequence[int]:
+def _chosen(again: Recomputed) -> Sequence[int]:
     """Codes of three users that every model knows, by how much is known of them; of validation, if there is one."""
     vocabulary = again.dataset.user_vocabulary
     known = again.activity > 0
@@ -46,7 +46,7 @@ def _chosen(again: Reread) -> Sequence[int]:
     return [int(ordered[place]) for place in places]
 
 
-def _of_user(again: Reread, user: int, name_of: _Names) -> Html:
+def _of_user(again: Recomputed, user: int, name_of: _Names) -> Html:
     user_id = again.dataset.user_vocabulary.ids[user]
     history = again.history(user)
     last = [name_of(item) for item in history[::-1][:_SHOWN]]
@@ -77,7 +77,7 @@ def _found(is_found: bool) -> Html | None:
     return tag("span", " ✓ in validation", class_="found") if is_found else None
 
 
-def _validation_items(again: Reread, user: int) -> set[int]:
+def _validation_items(again: Recomputed, user: int) -> set[int]:
     if not again.prepared.split.has_validation:
         return set()
     part = again.validation
@@ -89,7 +89,7 @@ def _validation_items(again: Reread, user: int) -> set[int]:
 class _Names:
     """What items are called: by title where there is one, else by id."""
 
-    def __init__(self, again: Reread) -> None:
+    def __init__(self, again: Recomputed) -> None:
         self.again = again
 
     def __call__(self, item: int) -> str:

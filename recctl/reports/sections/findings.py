@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from recctl.diagnosis import diagnose_run
 from recctl.errors import RecctlError
 from recctl.reports.render.html import Html, code, join, note, tag
-from recctl.reports.report_data import LeftOutError, Material
+from recctl.reports.report_data import LeftOutError, ReportData
 
 if TYPE_CHECKING:
     from recctl.diagnosis.findings import Finding
 
 
-def findings(material: Material) -> Html:
+def findings(material: ReportData) -> Html:
     """What is wrong with the runs, by which figures, and what to try."""
     found: dict[str, tuple[Finding, list[str]]] = {}
     clean, failed = [], []

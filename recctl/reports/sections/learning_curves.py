@@ -6,11 +6,11 @@ from typing import Any
 
 from recctl.reports.render import formatting, plots
 from recctl.reports.render.html import Html, figure, grid, join, note
-from recctl.reports.report_data import LeftOutError, Material, Subject
+from recctl.reports.report_data import LeftOutError, ReportData, RunView
 from recctl.training import history
 
 
-def learning(material: Material) -> Html:
+def learning(material: ReportData) -> Html:
     """The curves of every run that was trained in epochs."""
     curves = [(at, one, epochs) for at, one in enumerate(material.subjects) if (epochs := _epochs(one))]
     if not curves:
@@ -33,7 +33,7 @@ def learning(material: Material) -> Html:
     return join([grid(shown), *(note(_said(one, epochs, several)) for _, one, epochs in curves)])
 
 
-def _epochs(subject: Subject) -> list[dict[str, Any]]:
+def _epochs(subject: RunView) -> list[dict[str, Any]]:
     return [epoch for epoch in history.read(subject.run.path / "history.jsonl") if isinstance(epoch, dict)]
 
 
@@ -45,7 +45,7 @@ def _metrics(epochs: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for epoch in epochs for name in epoch.get("metrics") or {}))
 
 
-def _measured(subject: Subject, epochs: list[dict[str, Any]], at: int, several: bool) -> list[dict[str, Any]]:
+def _measured(subject: RunView, epochs: list[dict[str, Any]], at: int, several: bool) -> list[dict[str, Any]]:
     """A curve for each metric of one run; of several runs, one each, of what it watches."""
     names = _metrics(epochs)
     if several and subject.monitor.get("metric") in names:
@@ -60,12 +60,12 @@ def _measured(subject: Subject, epochs: list[dict[str, Any]], at: int, several: 
     return traces
 
 
-def _best(subject: Subject) -> int | None:
+def _best(subject: RunView) -> int | None:
     best = subject.run.metadata.get("training", {}).get("best_epoch")
     return best if isinstance(best, int) and best > 0 else None
 
 
-def _said(subject: Subject, epochs: list[dict[str, Any]], several: bool) -> str:
+def _said(subject: RunView, epochs: list[dict[str, Any]], several: bool) -> str:
     seconds = [epoch["seconds"] for epoch in epochs if isinstance(epoch.get("seconds"), int | float)]
     facts = [f"{len(epochs)} epochs"]
     if seconds:

@@ -7,17 +7,17 @@ from typing import Any
 from recctl.errors import RecctlError
 from recctl.reports.render import formatting, plots
 from recctl.reports.render.html import Html, figure, grid, join, note, table, tag
-from recctl.reports.report_data import LeftOutError, Material, Subject, base_name
+from recctl.reports.report_data import LeftOutError, ReportData, RunView, base_name
 
 
-def metrics(material: Material) -> Html | None:
+def metrics(material: ReportData) -> Html | None:
     """Every metric of one run, by part, with the interval of each."""
     if len(material.subjects) != 1:
         return None
     return metrics_of(material, material.subjects[0])
 
 
-def each_alone(material: Material) -> Html | None:
+def each_alone(material: ReportData) -> Html | None:
     """The metrics of several runs, one after another: for runs that can't be compared."""
     if len(material.subjects) < 2 or material.comparison is not None:
         return None
@@ -28,7 +28,7 @@ def each_alone(material: Material) -> Html | None:
     return join([why, *shown])
 
 
-def metrics_of(material: Material, subject: Subject) -> Html:
+def metrics_of(material: ReportData, subject: RunView) -> Html:
     """A row for each metric, and for each part its value and interval."""
     parts = list(subject.metrics)
     if not parts:
@@ -47,7 +47,7 @@ def metrics_of(material: Material, subject: Subject) -> Html:
     said = [
         note(
             "In bold the metric that runs are chosen by. Intervals are of the mean over users: bias-corrected and "
-            f"accelerated bootstrap, {_users(known)}; metrics of the whole catalogue, as coverage, have none."
+            f"accelerated bootstrap, {_users(known)}; metrics of the whole catalog, as coverage, have none."
         )
         if known
         else None,
@@ -65,7 +65,7 @@ def _users(known: dict[str, dict[str, Any]]) -> str:
     return ", ".join(counts) or "no users"
 
 
-def _row(subject: Subject, key: str, parts: list[str], known: dict[str, Any], is_monitor: bool) -> list[Any]:
+def _row(subject: RunView, key: str, parts: list[str], known: dict[str, Any], is_monitor: bool) -> list[Any]:
     name = formatting.metric_name(key)
     row: list[Any] = [tag("b", name) if is_monitor else name]
     for part in parts:
@@ -78,7 +78,7 @@ def _row(subject: Subject, key: str, parts: list[str], known: dict[str, Any], is
 # ---- over k
 
 
-def over_k(material: Material) -> Html:
+def over_k(material: ReportData) -> Html:
     """Precision against recall as lists grow, and every ranking metric over the length of the list."""
     curves = _curves(material)
     if not curves:
@@ -112,7 +112,7 @@ def over_k(material: Material) -> Html:
     return grid(shown)
 
 
-def _curves(material: Material) -> list[tuple[str, dict[str, dict[int, float]]]]:
+def _curves(material: ReportData) -> list[tuple[str, dict[str, dict[int, float]]]]:
     """By curve: values of each metric by k. The curves are the parts of one run, or the runs on one part."""
     if len(material.subjects) == 1:
         one = material.subjects[0]

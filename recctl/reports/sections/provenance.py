@@ -9,11 +9,11 @@ from recctl.data.leakage import warnings
 from recctl.errors import RecctlError
 from recctl.reports.render import formatting
 from recctl.reports.render.html import Html, bullets, code, facts, fold, join, table, tag
-from recctl.reports.report_data import LeftOutError, Material
+from recctl.reports.report_data import LeftOutError, ReportData
 from recctl.runs import Run
 
 
-def data(material: Material) -> Html:
+def data(material: ReportData) -> Html:
     """The data, the parts of the split, and what the split gives away; once for runs of the same."""
     found = _distinct([*material.runs, *(one.run for one in material.subjects)])
     if not found:
@@ -120,7 +120,7 @@ def _moment(seconds: float | None) -> str:
 # ---- provenance
 
 
-def provenance(material: Material) -> Html:
+def provenance(material: ReportData) -> Html:
     """What each run was made with."""
     runs = list({run.id: run for run in [*material.runs, *(one.run for one in material.subjects)]}.values())
     if len(runs) == 1:
@@ -184,7 +184,7 @@ def _threads(machine: dict[str, Any]) -> str | None:
     return f"{machine['threads']} of {machine.get('cpus')} cores used" if "threads" in machine else None
 
 
-def config(material: Material) -> Html:
+def config(material: ReportData) -> Html:
     """The configs, with every default filled in."""
     shown = []
     for run in material.runs:

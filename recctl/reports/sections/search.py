@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from recctl.evaluation import METRICS
 from recctl.reports.render import formatting, plots
 from recctl.reports.render.html import Html, code, figure, grid, join, label, note, table, tag
-from recctl.reports.report_data import LeftOutError, Material, base_name
+from recctl.reports.report_data import LeftOutError, ReportData, base_name
 from recctl.runs import Run
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _MOST_LINES = 300
 _SHADES = 5
 
 
-def search(material: Material) -> Html | None:
+def search(material: ReportData) -> Html | None:
     """The searches among the runs."""
     found = [run for run in material.runs if run.metadata.get("kind") == "tune"]
     if not found:

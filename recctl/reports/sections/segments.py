@@ -17,13 +17,13 @@ from recctl.evaluation.significance import bca_interval, resample_means
 from recctl.reports.recompute import LENGTH, MOST_USERS, Lists
 from recctl.reports.render import formatting, plots
 from recctl.reports.render.html import Html, figure, grid, join, note
-from recctl.reports.report_data import LeftOutError, Material, Subject, base_name
+from recctl.reports.report_data import LeftOutError, ReportData, RunView, base_name
 
 _BINS = 5
 _RESAMPLES = 2000  # of the intervals of bins, which are only drawn
 
 
-def quality(material: Material) -> Html:
+def quality(material: ReportData) -> Html:
     """Quality by what is known of users, and by how well items are known."""
     shown, reasons = [], []
     for draw in (_by_activity, _by_popularity):
@@ -36,7 +36,7 @@ def quality(material: Material) -> Html:
     return join([grid(shown), *(note(f"Left out: {reason}.") for reason in reasons)])
 
 
-def _by_activity(material: Material) -> Html:
+def _by_activity(material: ReportData) -> Html:
     """The stored metric of users, by how many of their interactions are known."""
     metric, part, again = material.metric, material.part, material.reread
     if METRICS[base_name(metric)].of == "counts":
@@ -70,7 +70,7 @@ def _by_activity(material: Material) -> Html:
     )
 
 
-def _by_popularity(material: Material) -> Html:
+def _by_popularity(material: ReportData) -> Html:
     """The share of what people liked in validation that is found, by how often train has it; or the error there."""
     again = material.reread
     _ = again.validation
@@ -101,7 +101,7 @@ def _by_popularity(material: Material) -> Html:
     )
 
 
-def _threshold(subject: Subject) -> float | None:
+def _threshold(subject: RunView) -> float | None:
     return subject.loaded.config.evaluation.relevance_threshold
 
 
@@ -109,7 +109,7 @@ def _hits(lists: Lists) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     return lists.pair_people, lists.pair_items, lists.found.astype(np.float64)
 
 
-def _errors(material: Material, subject: Subject) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _errors(material: ReportData, subject: RunView) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """People, items and absolute errors of the ratings of validation that can be predicted."""
     again = material.reread
     part = again.validation
@@ -163,11 +163,11 @@ def _with_gaps(
     return drawn
 
 
-# ---- the catalogue
+# ---- the catalog
 
 
-def catalogue(material: Material) -> Html:
-    """How long the tail of the catalogue is, and how much of it is recommended."""
+def catalog(material: ReportData) -> Html:
+    """How long the tail of the catalog is, and how much of it is recommended."""
     again = material.reread
     counts = np.sort(again.popularity)[::-1]
     counts = counts[counts > 0]
@@ -242,7 +242,7 @@ def _coverage(lists: dict[str, Lists]) -> Html:
             first[items[items >= 0]] = place
         shares = np.cumsum(np.bincount(first[first < LENGTH], minlength=LENGTH)) / of.n_items
         traces.append(plots.line(label if len(lists) > 1 else None, range(1, LENGTH + 1), shares.tolist(), at))
-    axis = {"title": "Share of the catalogue", "tickformat": "~%", "rangemode": "tozero"}
+    axis = {"title": "Share of the catalog", "tickformat": "~%", "rangemode": "tozero"}
     return figure(
         "Coverage",
         plots.plot(traces, {"title": "k, the length of the list", "range": [0, LENGTH + 1]}, axis, height=360),

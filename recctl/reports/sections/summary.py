@@ -8,12 +8,12 @@ from typing import Any
 from recctl.errors import RecctlError
 from recctl.reports.render import formatting
 from recctl.reports.render.html import Html, code, join, paragraph, tag
-from recctl.reports.report_data import HELD_OUT, LeftOutError, Material, Subject
+from recctl.reports.report_data import HELD_OUT, LeftOutError, ReportData, RunView
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
 
 
-def title(material: Material) -> str:
+def title(material: ReportData) -> str:
     """What the page is about, in words."""
     first = material.runs[0]
     data = first.metadata.get("data", {}).get("source")
@@ -31,7 +31,7 @@ def title(material: Material) -> str:
     return f"{label}{on}"
 
 
-def lead(material: Material) -> Html:
+def lead(material: ReportData) -> Html:
     """The runs, what a person should be warned of, and the main figures."""
     runs = [paragraph(code(run.id), f" · {_state(run)}") for run in material.runs]
     warnings = [tag("div", tag("p", text), class_="warning", role="note") for text in _warnings(material)]
@@ -51,7 +51,7 @@ def _state(run: Run) -> str:
     return f"{made} · {run.status} · {formatting.moment(run.metadata.get('created'))}"
 
 
-def _warnings(material: Material) -> Iterator[str]:
+def _warnings(material: ReportData) -> Iterator[str]:
     for run in material.runs:
         if run.status != "complete":
             error = f": {run.metadata['error']}" if "error" in run.metadata else ""
@@ -70,7 +70,7 @@ def _warnings(material: Material) -> Iterator[str]:
         )
 
 
-def _test_looks(material: Material) -> int:
+def _test_looks(material: ReportData) -> int:
     if material.part != "test" or not material.subjects:
         return 0
     run = material.subjects[0].run
@@ -78,7 +78,7 @@ def _test_looks(material: Material) -> int:
     return RunStore(run.path.parent).test_looks(data, split) if data and split else 0
 
 
-def _tiles(material: Material) -> Iterator[tuple[str, Any]]:
+def _tiles(material: ReportData) -> Iterator[tuple[str, Any]]:
     """Names and values of the main figures."""
     first = material.runs[0].metadata
     if len(material.subjects) == 1:
@@ -95,7 +95,7 @@ def _tiles(material: Material) -> Iterator[tuple[str, Any]]:
         yield "Interactions", _with_small(formatting.count(data["interactions"]), whose)
 
 
-def _figures(material: Material, subject: Subject) -> Iterator[tuple[str, Any]]:
+def _figures(material: ReportData, subject: RunView) -> Iterator[tuple[str, Any]]:
     try:
         metric = material.metric
     except LeftOutError:
@@ -112,7 +112,7 @@ def _figures(material: Material, subject: Subject) -> Iterator[tuple[str, Any]]:
         yield "Model file", formatting.size(models[-1]["bytes"])
 
 
-def _interval(material: Material, subject: Subject, part: str, metric: str) -> dict[str, Any]:
+def _interval(material: ReportData, subject: RunView, part: str, metric: str) -> dict[str, Any]:
     try:
         return material.intervals(subject, part).get(metric, {})
     except RecctlError:

@@ -13,9 +13,9 @@ from dataclasses import replace
 import pytest
 
 from recctl.data import sources
-from recctl.data.sources import catalogue, fetch, load_movielens, read_source
+from recctl.data.sources import catalog, fetch, load_movielens, read_source
 from recctl.data.sources.catalog import cache, datasets
-from recctl.data.sources.catalog.datasets import CatalogueEntry
+from recctl.data.sources.catalog.datasets import CatalogDataset
 from recctl.data.sources.catalog.mirrors import WebArchive, WheelMember
 from recctl.data.sources.options import ReadOptions
 from recctl.errors import ConfigError, DataError
@@ -64,10 +64,10 @@ def wheel():
 
 @pytest.fixture
 def entry(monkeypatch):
-    """Makes the catalogue hold one data set, with these mirrors."""
+    """Makes the catalog hold one data set, with these mirrors."""
 
     def make(*mirrors, limit=10_000):
-        made = CatalogueEntry("movielens-100k", 2, 2, 2, "The terms", "https://example.org", limit, mirrors)
+        made = CatalogDataset("movielens-100k", 2, 2, 2, "The terms", "https://example.org", limit, mirrors)
         monkeypatch.setattr(datasets, "_ENTRIES", (made,))
         return made
 
@@ -263,7 +263,7 @@ def test_threads_that_ask_at_once_fetch_once(entry):
 
 def _fetch_elsewhere(url, home, results):
     os.environ["RECCTL_DATA_HOME"] = home
-    datasets._ENTRIES = (CatalogueEntry("movielens-100k", 2, 2, 2, "", "", 10_000, (web(url),)),)
+    datasets._ENTRIES = (CatalogDataset("movielens-100k", 2, 2, 2, "", "", 10_000, (web(url),)),)
     results.put(len(read_source("movielens-100k").frame))
 
 
@@ -282,7 +282,7 @@ def test_processes_that_ask_at_once_fetch_once():
 
 
 def test_the_real_catalogue():
-    known = {made.name: made for made in catalogue()}
+    known = {made.name: made for made in catalog()}
     assert list(known) == [f"movielens-{size}" for size in ("100k", "1m", "10m", "20m", "25m", "32m", "latest-small")]
     for made in known.values():
         assert made.rows > made.items
@@ -292,7 +292,7 @@ def test_the_real_catalogue():
         assert not made.cached
     assert [made.mirrors[0].md5 is None for made in known.values()] == [False] * 6 + [True]
     assert len(known["movielens-100k"].mirrors) == 2
-    assert len({made.mirrors[0].archive for made in catalogue()}) == 7
+    assert len({made.mirrors[0].archive for made in catalog()}) == 7
 
 
 def test_read_source_finds_files_from_the_base_folder(write, tmp_path, monkeypatch):
@@ -312,14 +312,14 @@ def test_a_path_may_have_a_name_of_the_catalogue(write, tmp_path):
 
 def test_unknown_sources_suggest_what_is_near(write, tmp_path):
     write("ratings.csv", "x")
-    looked = r"neither a data set of the catalogue nor a file \(looked at /.*\)"
+    looked = r"neither a data set of the catalog nor a file \(looked at /.*\)"
     with pytest.raises(DataError, match=rf"^movielens-100: {looked}; did you mean movielens-100k\?"):
         read_source("movielens-100", base=tmp_path)
     with pytest.raises(DataError, match=rf"^rating.csv: {looked}; did you mean ratings\.csv\?"):
         read_source("rating.csv", base=tmp_path)
     with pytest.raises(DataError, match=looked):
         read_source("no/such/folder/x.csv", base=tmp_path)
-    with pytest.raises(DataError, match=r"data set 'movielens-1': not in the catalogue; did you mean movielens-1m\?"):
+    with pytest.raises(DataError, match=r"data set 'movielens-1': not in the catalog; did you mean movielens-1m\?"):
         fetch("movielens-1")
 
 

@@ -25,7 +25,7 @@ _TERMS = (
 
 
 @dataclass(frozen=True)
-class CatalogueEntry:
+class CatalogDataset:
     """A data set that is fetched when it is first used.
 
     Attributes:
@@ -97,11 +97,11 @@ def _movielens(
     md5: str | None,
     megabytes: int,
     *others: Mirror,
-) -> CatalogueEntry:
+) -> CatalogDataset:
     url = f"https://files.grouplens.org/datasets/movielens/ml-{size}.zip"
     web = WebArchive("GroupLens", url, ratings, options, md5, _titles(ratings))
     homepage = f"{_HOMEPAGE}/{size if size[0].isdigit() else 'latest'}/"
-    return CatalogueEntry(f"movielens-{size}", *counts, _TERMS, homepage, megabytes * _MB, (web, *others))
+    return CatalogDataset(f"movielens-{size}", *counts, _TERMS, homepage, megabytes * _MB, (web, *others))
 
 
 def _titles(ratings: str) -> TitleFile:
@@ -143,18 +143,18 @@ _ENTRIES = (
 )
 
 
-def catalogue() -> list[CatalogueEntry]:
+def catalog() -> list[CatalogDataset]:
     """Every data set known by name."""
     return list(_ENTRIES)
 
 
-def find(name: str) -> CatalogueEntry:
+def find(name: str) -> CatalogDataset:
     """The entry of that name.
 
     Raises:
         DataError: There is none.
     """
-    names = [entry.name for entry in catalogue()]
+    names = [entry.name for entry in catalog()]
     if name not in names:
-        raise DataError(f"data set {name!r}: not in the catalogue{did_you_mean(name, names)}")
-    return catalogue()[names.index(name)]
+        raise DataError(f"data set {name!r}: not in the catalog{did_you_mean(name, names)}")
+    return catalog()[names.index(name)]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recctl import progress
-from recctl.engines.memory import in_words
+from recctl.engines.memory import format_bytes
 from recctl.errors import DataError
 from recctl.version import __version__
 
@@ -76,7 +76,7 @@ def check_archive(path: Path, md5: str | None) -> None:
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
             start = file.read(16)
-        raise DataError(f"{in_words(_size(path))} that are no whole zip archive (they start with {start!r})")
+        raise DataError(f"{format_bytes(_size(path))} that are no whole zip archive (they start with {start!r})")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if md5 not in (None, found):
@@ -89,7 +89,7 @@ def _receive(opener: urllib.request.OpenerDirector, url: str, part: Path, connec
     begin = _size(part)
     if begin and _tag(part).exists():
         headers |= {"Range": f"bytes={begin}-", "If-Range": _tag(part).read_text(encoding="utf-8")}
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - addresses are the catalogue's own
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - addresses are the catalog's own
     try:
         with opener.open(request, timeout=connect_seconds) as response:
             _copy(response, part, begin)
@@ -102,7 +102,7 @@ def _receive(opener: urllib.request.OpenerDirector, url: str, part: Path, connec
     except urllib.error.URLError as error:
         raise DataError(f"can't be reached ({error.reason})") from error
     except (TimeoutError, ConnectionError, http.client.HTTPException, ssl.SSLError) as error:
-        raise _BrokenOffError(f"the connection broke off or stalled after {in_words(_size(part))}") from error
+        raise _BrokenOffError(f"the connection broke off or stalled after {format_bytes(_size(part))}") from error
 
 
 def _copy(response: Any, part: Path, begin: int) -> None:

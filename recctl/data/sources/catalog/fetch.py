@@ -1,4 +1,4 @@
-"""Bringing a data set of the catalogue into the cache."""
+"""Bringing a data set of the catalog into the cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recctl import progress
 from recctl.data.sources.catalog import cache
-from recctl.data.sources.catalog.datasets import RECORD, CatalogueEntry, find
+from recctl.data.sources.catalog.datasets import RECORD, CatalogDataset, find
 from recctl.data.sources.catalog.mirrors import Mirror
 from recctl.errors import DataError
 
@@ -20,7 +20,7 @@ def fetch(name: str, *, force: bool = False) -> Path:
     ask at once: one fetches, the others wait.
 
     Args:
-        name: A name of the catalogue.
+        name: A name of the catalog.
         force: Fetch it though it is there. What is there stays until the new one has arrived.
 
     Returns:
@@ -51,7 +51,7 @@ def fetch(name: str, *, force: bool = False) -> Path:
     raise DataError(f"{name}: can't be fetched. {'. '.join(reasons)}. By hand: {by_hand}; then try again")
 
 
-def _fetch_from(mirror: Mirror, entry: CatalogueEntry, home: Path, *, patient: bool) -> None:
+def _fetch_from(mirror: Mirror, entry: CatalogDataset, home: Path, *, patient: bool) -> None:
     archive = home / mirror.archive
     placed_by_hand = archive.exists()
     if not placed_by_hand:

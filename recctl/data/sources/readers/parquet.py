@@ -23,9 +23,9 @@ from recctl.data.sources.readers.bad_rows.parse import (
     narrow,
     per_second,
 )
-from recctl.data.sources.readers.bad_rows.rows import Faults
+from recctl.data.sources.readers.bad_rows.rows import BadRows
 from recctl.data.sources.readers.bad_rows.slow_path import Columns, Skipped, read_carefully
-from recctl.engines import available_memory, in_words, map_threads, threads
+from recctl.engines import available_memory, format_bytes, map_threads, threads
 from recctl.errors import DataError
 
 _SUFFIXES = (".parquet", ".pq", ".parq")
@@ -74,7 +74,7 @@ def read_parquet(path: Path, options: ReadOptions) -> tuple[Columns, Skipped]:
             if any(values is None for values in columns.values()):
                 raw = {role: table[role] for role in wanted}
                 label = partial(_label, dataset)
-                return read_carefully(raw, np.arange(len(table)), Faults(), options, place, label)
+                return read_carefully(raw, np.arange(len(table)), BadRows(), options, place, label)
             columns = {
                 role: narrow(values) if kinds[role] == pa.int64() and role != TIMESTAMP else values
                 for role, values in columns.items()
@@ -203,8 +203,8 @@ def _require_some_that_fit(n_rows: int, n_columns: int, place: str) -> None:
     needed, there = 4 * n_columns * n_rows, available_memory()  # 32 bits a value are the least
     if needed > there:
         raise DataError(
-            f"{place}: {n_rows:,} rows need more than {in_words(needed)} of memory, {in_words(there)} are available; "
-            "read a part of the file, or on a larger machine"
+            f"{place}: {n_rows:,} rows need more than {format_bytes(needed)} of memory, {format_bytes(there)} are "
+            "available; read a part of the file, or on a larger machine"
         )
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from recctl.data.columns import ITEM, TIMESTAMP, USER
 from recctl.data.sources.options import ReadOptions
-from recctl.data.sources.readers.bad_rows.rows import Faults
+from recctl.data.sources.readers.bad_rows.rows import BadRows
 from recctl.data.sources.readers.bad_rows.slow_path import Columns, Skipped, read_carefully
 from recctl.data.sources.readers.compression import opened
 from recctl.data.sources.readers.csv_dialect import MISSING, SAMPLE_BYTES
@@ -60,7 +60,7 @@ def read_lists(path: Path, options: ReadOptions) -> tuple[Columns, Skipped]:
         columns, skipped = {USER: ids[owner], ITEM: ids[~first]}, {}
     else:
         raw = {USER: ids.take(pa.array(owner)), ITEM: ids.filter(pa.array(~first))}
-        columns, skipped = read_carefully(raw, rows, Faults(), options, path.name, label)
+        columns, skipped = read_carefully(raw, rows, BadRows(), options, path.name, label)
     if options.format == "sequences":
         users = pd.Series(columns[USER]) if isinstance(columns[USER], np.ndarray) else columns[USER].to_pandas()
         columns[TIMESTAMP] = users.groupby(users, sort=False).cumcount().to_numpy()

@@ -26,7 +26,7 @@ _BEYOND = "is beyond int64; keep these ids as text (data.id_type: text)"
 
 
 @dataclass
-class Cells:
+class ParsedColumn:
     """A column as read.
 
     Attributes:
@@ -48,7 +48,7 @@ class Cells:
         return in_seconds(self.values[good], self.per_second) if role == TIMESTAMP else self.values[good]
 
 
-def parse(role: str, raw: pa.ChunkedArray, good: Mask, options: ReadOptions, place: str) -> Cells:
+def parse(role: str, raw: pa.ChunkedArray, good: Mask, options: ReadOptions, place: str) -> ParsedColumn:
     """Read a column, text or typed.
 
     Args:
@@ -159,13 +159,13 @@ def _cast(raw: pa.ChunkedArray, ok: Mask, kind: pa.DataType) -> NDArray[Any]:
     return np.asarray(trimmed.cast(kind).to_numpy())
 
 
-def _ratings(raw: pa.ChunkedArray, missing: Mask, place: str) -> Cells:
+def _ratings(raw: pa.ChunkedArray, missing: Mask, place: str) -> ParsedColumn:
     if is_text(raw.type):
         ok = _matches(raw, NUMBER) & ~missing
         values = _cast(raw, ok, pa.float32())
-        return Cells(values, [(~ok, "is not a number"), (~np.isfinite(values), "is not finite as float32")])
+        return ParsedColumn(values, [(~ok, "is not a number"), (~np.isfinite(values), "is not finite as float32")])
     values = _numbers(raw, pa.float32(), RATING, place)
-    return Cells(values, [(~np.isfinite(values), "is not a finite number")])
+    return ParsedColumn(values, [(~np.isfinite(values), "is not a finite number")])
 
 
 def _numbers(raw: pa.ChunkedArray, kind: pa.DataType, role: str, place: str) -> NDArray[Any]:
@@ -175,13 +175,13 @@ def _numbers(raw: pa.ChunkedArray, kind: pa.DataType, role: str, place: str) -> 
         raise DataError(f"{place}: {role} is of type {raw.type}; it must hold numbers") from error
 
 
-def _timestamps(raw: pa.ChunkedArray, missing: Mask, good: Mask, options: ReadOptions, place: str) -> Cells:
+def _timestamps(raw: pa.ChunkedArray, missing: Mask, good: Mask, options: ReadOptions, place: str) -> ParsedColumn:
     if pa.types.is_date(raw.type):
         raw = raw.cast(pa.timestamp("s"))
     unit = per_second(raw.type, options)
     if pa.types.is_timestamp(raw.type):
         values = raw.cast(pa.int64()).fill_null(0).to_numpy()
-        return Cells(values, _out_of_range(values / unit, dates=True), unit)
+        return ParsedColumn(values, _out_of_range(values / unit, dates=True), unit)
     if is_text(raw.type):
         numeric = _matches(raw, NUMBER) & ~missing
         if 2 * (numeric & good).sum() < good.sum():
@@ -193,10 +193,10 @@ def _timestamps(raw: pa.ChunkedArray, missing: Mask, good: Mask, options: ReadOp
         values = _numbers(raw, pa.int64() if pa.types.is_integer(raw.type) else pa.float64(), TIMESTAMP, place)
         faults = [(~np.isfinite(values), "is not a finite number")]
     seconds = np.where(np.isfinite(values), values, 0) / unit
-    return Cells(values, faults + _out_of_range(seconds, dates=False), unit)
+    return ParsedColumn(values, faults + _out_of_range(seconds, dates=False), unit)
 
 
-def _dates(raw: pa.ChunkedArray) -> Cells:
+def _dates(raw: pa.ChunkedArray) -> ParsedColumn:
     moments = pd.to_datetime(raw.to_pandas(), format="ISO8601", utc=True, errors="coerce")
     exact = moments.dt.tz_convert(None).to_numpy()
     unreadable = np.isnat(exact)
@@ -205,7 +205,7 @@ def _dates(raw: pa.ChunkedArray) -> Cells:
     fraction = (exact - whole) / np.timedelta64(1, "s")
     seconds = whole.astype(np.int64) + fraction if fraction.any() else whole.astype(np.int64)
     wrong = "is neither a number nor an ISO 8601 date such as 2024-05-31T18:30:00"
-    return Cells(seconds, [(unreadable, wrong), *_out_of_range(seconds, dates=True)])
+    return ParsedColumn(seconds, [(unreadable, wrong), *_out_of_range(seconds, dates=True)])
 
 
 def _out_of_range(seconds: NDArray[Any], *, dates: bool) -> list[tuple[Mask, str]]:
@@ -215,19 +215,19 @@ def _out_of_range(seconds: NDArray[Any], *, dates: bool) -> list[tuple[Mask, str
     return [(seconds < 0, "lies before 1970" if dates else "is negative"), (seconds > LATEST_TIMESTAMP, late)]
 
 
-def _text_ids(raw: pa.ChunkedArray, missing: Mask, good: Mask, options: ReadOptions) -> Cells:
+def _text_ids(raw: pa.ChunkedArray, missing: Mask, good: Mask, options: ReadOptions) -> ParsedColumn:
     if options.id_type == "text":
-        return Cells(raw)
+        return ParsedColumn(raw)
     whole = _matches(raw, INTEGER) & ~missing
     text = good & ~_matches(raw, NUMBER)
     if options.id_type == "auto" and (text.any() or (good & _matches(raw, LEADING_ZERO)).any()):
-        return Cells(raw, first_text=int(np.argmax(text)) if text.any() and (whole & good).any() else None)
+        return ParsedColumn(raw, first_text=int(np.argmax(text)) if text.any() and (whole & good).any() else None)
     faults = [(text, "is not a whole number"), (~whole, "looks like a float; ids are whole numbers or text")]
     try:
-        return Cells(_cast(raw, whole, pa.int64()), faults)
+        return ParsedColumn(_cast(raw, whole, pa.int64()), faults)
     except pa.ArrowInvalid:
         fits = whole & _within_int64(raw, whole)
-        return Cells(_cast(raw, fits, pa.int64()), [*faults, (~fits, _BEYOND)])
+        return ParsedColumn(_cast(raw, fits, pa.int64()), [*faults, (~fits, _BEYOND)])
 
 
 def _within_int64(raw: pa.ChunkedArray, whole: Mask) -> Mask:
@@ -238,10 +238,10 @@ def _within_int64(raw: pa.ChunkedArray, whole: Mask) -> Mask:
     return short & _mask(pc.and_(pc.greater_equal(numbers, low), pc.less_equal(numbers, high)))
 
 
-def _integer_ids(raw: pa.ChunkedArray, options: ReadOptions) -> Cells:
+def _integer_ids(raw: pa.ChunkedArray, options: ReadOptions) -> ParsedColumn:
     if options.id_type == "text":
-        return Cells(raw.cast(pa.large_string()))
+        return ParsedColumn(raw.cast(pa.large_string()))
     beyond = np.zeros(len(raw), bool)
     if pa.types.is_uint64(raw.type):
         beyond = _mask(pc.greater(raw, pa.scalar(int(_INT64.max), pa.uint64())))
-    return Cells(raw.cast(pa.int64(), safe=False).fill_null(0).to_numpy(), [(beyond, _BEYOND)])
+    return ParsedColumn(raw.cast(pa.int64(), safe=False).fill_null(0).to_numpy(), [(beyond, _BEYOND)])

@@ -15,7 +15,7 @@ from recctl.errors import DataError
 _SHOWN = 10
 
 
-class Faults:
+class BadRows:
     """The bad rows of one source.
 
     Attributes:

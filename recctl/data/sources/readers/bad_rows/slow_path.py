@@ -15,7 +15,7 @@ from recctl import progress
 from recctl.data.columns import RATING, TIMESTAMP
 from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers.bad_rows.parse import parse
-from recctl.data.sources.readers.bad_rows.rows import Faults, shown
+from recctl.data.sources.readers.bad_rows.rows import BadRows, shown
 from recctl.errors import DataError
 
 Columns = dict[str, Any]
@@ -25,7 +25,7 @@ Skipped = dict[str, Any]
 def read_carefully(
     raw: Mapping[str, pa.ChunkedArray],
     rows: NDArray[np.int64],
-    faults: Faults,
+    faults: BadRows,
     options: ReadOptions,
     place: str,
     label: Callable[[Sequence[int]], list[str]],
