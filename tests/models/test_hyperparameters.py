@@ -1,11 +1,14 @@
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from recctl.data.matrix import InteractionMatrix
+from recctl.data.vocabulary import Vocabulary
 from recctl.errors import ConfigError, NotFittedError
 from recctl.models.base import Recommender
-from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter, validate
+from recctl.models.base.hyperparameters import Between, Choices, Fitted, fitted, hyperparameter, validate
 
 
 class Everything(Recommender):
@@ -123,3 +126,36 @@ def test_a_model_without_its_parts_says_so():
 
     with pytest.raises(UnsupportedError, match="Everything has no _fit"):
         Everything().fit(toy())
+
+
+@pytest.mark.parametrize(
+    ("annotation", "dtype"),
+    [
+        (NDArray[np.float32], np.dtype(np.float32)),
+        (NDArray[np.int64], np.dtype(np.int64)),
+        (NDArray[np.bool_], np.dtype(bool)),
+        (np.ndarray[Any, np.dtype[np.float64]], np.dtype(np.float64)),
+        (NDArray[Any], None),
+        (np.ndarray, None),
+    ],
+)
+def test_array_annotation_declares_a_dtype(annotation, dtype):
+    model = type("Declared", (Recommender,), {"__annotations__": {"weights": annotation}, "weights": fitted("(n,)")})
+    declared = model.fitted_values["weights"]
+    assert declared.is_array
+    assert declared.dtype is dtype or declared.dtype == dtype
+
+
+@pytest.mark.parametrize("annotation", [Vocabulary, InteractionMatrix, int, float, bool, str])
+def test_other_supported_annotation_is_no_array(annotation):
+    declared = Fitted("", annotation)
+    declared.require_supported("Model.value")
+    assert not declared.is_array
+    assert declared.dtype is None
+
+
+@pytest.mark.parametrize("annotation", [list, dict[str, int], NDArray[np.str_], float | None, np.float32, Any])
+def test_unsupported_annotation_is_refused_at_class_definition(annotation):
+    members = {"__annotations__": {"weights": annotation}, "weights": fitted("(n,)")}
+    with pytest.raises(TypeError, match=r"Declared\.weights: fitted\(\) does not support the annotation"):
+        type("Declared", (Recommender,), members)

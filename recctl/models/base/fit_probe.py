@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -120,10 +120,10 @@ def _shape(declared: Fitted, sizes: Mapping[str, int]) -> tuple[int, ...]:
 
 
 def _dtype(declared: Fitted) -> Any:
-    if get_origin(declared.annotation) is not np.ndarray:
+    """The dtype of an array, float64 where any is allowed; None for a value that is not an array."""
+    if not declared.is_array:
         return None
-    dtype = get_args(get_args(declared.annotation)[1])[0]
-    return np.dtype(np.float64 if dtype is Any else dtype)
+    return np.dtype(np.float64) if declared.dtype is None else declared.dtype
 
 
 def _width(declared: Fitted) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def check(declared: Mapping[str, Fitted], values: Mapping[str, Any], hyperparame
     sizes = {name: value for name, value in hyperparameters.items() if type(value) is int}
     for name, declaration in declared.items():
         value = values[name]
-        if not _is_a(value, declaration.annotation):
+        if not _has_declared_type(value, declaration):
             raise ValueError(f"{name} is of another type than declared ({_type_in_words(value)})")
         shape = _shape(value)
         names = [part.strip() for part in declaration.shape.strip("()").split(",") if part.strip()]
@@ -70,11 +70,12 @@ def is_finite(value: Any) -> bool:
     return not isinstance(value, float) or bool(np.isfinite(value))
 
 
-def _is_a(value: Any, annotation: Any) -> bool:
-    if get_origin(annotation) is not np.ndarray:
-        return type(value) is annotation
-    (dtype,) = get_args(get_args(annotation)[1])
-    return isinstance(value, np.ndarray) and (dtype is Any or value.dtype == dtype)
+def _has_declared_type(value: Any, declaration: Fitted) -> bool:
+    if not declaration.is_array:
+        return type(value) is declaration.annotation
+    if not isinstance(value, np.ndarray):
+        return False
+    return declaration.dtype is None or value.dtype == declaration.dtype
 
 
 def _type_in_words(value: Any) -> str:

@@ -13,14 +13,65 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Annotated, Any, Literal, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+from numpy.typing import NDArray
+
+from recctl.data.matrix import InteractionMatrix
+from recctl.data.vocabulary import Vocabulary
 from recctl.errors import NotFittedError
 from recctl.suggest import did_you_mean
 
 # One meaning, two names in the literature: an unknown parameter of one name suggests the other.
 _PAIRS = (("lr", "learning_rate"), ("n_epochs", "epochs"), ("n_factors", "embedding_dim"), ("reg", "l2_reg"))
 SYNONYMS = {a: b for pair in _PAIRS for a, b in (pair, pair[::-1])}
+
+# The array scalars that a model file can hold.
+_SCALARS: tuple[type[np.generic], ...] = (
+    np.bool_,
+    np.int8,
+    np.int16,
+    np.int32,
+    np.int64,
+    np.uint8,
+    np.uint16,
+    np.uint32,
+    np.uint64,
+    np.float16,
+    np.float32,
+    np.float64,
+)
+
+
+def _array_annotations() -> dict[Any, np.dtype[Any] | None]:
+    """The dtype of every annotation that declares an array; None stands for any dtype.
+
+    Annotations are looked up by equality. Their structure (`get_origin`, `get_args`) is an internal of NumPy, which
+    NumPy 2.5 changed: there `NDArray` is a type alias.
+    """
+    generic_array: Any = NDArray
+    array_class: Any = np.ndarray
+    dtypes: dict[Any, np.dtype[Any] | None] = {
+        np.ndarray: None,
+        generic_array[Any]: None,
+        array_class[Any, Any]: None,
+        array_class[Any, np.dtype[Any]]: None,
+        array_class[tuple[Any, ...], np.dtype[Any]]: None,
+        array_class[tuple[int, ...], np.dtype[Any]]: None,
+    }
+    for scalar in _SCALARS:
+        dtype = np.dtype(scalar)
+        dtypes[generic_array[scalar]] = dtype
+        dtypes[array_class[Any, np.dtype[scalar]]] = dtype  # type: ignore[valid-type]
+        dtypes[array_class[tuple[Any, ...], np.dtype[scalar]]] = dtype  # type: ignore[valid-type]
+        dtypes[array_class[tuple[int, ...], np.dtype[scalar]]] = dtype  # type: ignore[valid-type]
+    return dtypes
+
+
+_ARRAYS = _array_annotations()
+_OTHER_TYPES = (InteractionMatrix, Vocabulary, int, float, bool, str)
 
 
 @dataclass(frozen=True)
@@ -72,10 +123,11 @@ class Hyperparameter:
         try:
             return self._adapter.validate_python(list(plain) if isinstance(plain, tuple) else plain, strict=True)
         except ValidationError as error:
+            from recctl.config.messages import expectation
+
             problem = error.errors()[0]
             where = "".join(f"[{part}]" for part in problem["loc"] if isinstance(part, int))
-            message = problem["msg"].replace("Input should", "should")
-            raise ValueError(f"{where}{' ' if where else ''}{problem['input']!r} {message}") from None
+            raise ValueError(f"{where}{' ' if where else ''}{problem['input']!r} {expectation(problem)}") from None
 
     def json_schema(self) -> dict[str, Any]:
         """JSON Schema of its values, with meaning and default."""
@@ -83,10 +135,20 @@ class Hyperparameter:
 
     def type_name(self) -> str:
         """Its type as people read it: `float`, `list[int]`, `'a' | 'b'`."""
-        text = self.annotation.__name__ if isinstance(self.annotation, type) else str(self.annotation)
-        if text.startswith("typing.Literal["):
-            return text.removeprefix("typing.Literal[").removesuffix("]").replace(", ", " | ")
-        return text if "[" not in str(self.annotation) else str(self.annotation).replace("typing.", "")
+        return _type_text(self.annotation)
+
+
+def _type_text(annotation: Any) -> str:
+    arguments = get_args(annotation)
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return " | ".join(map(repr, arguments))
+    if origin in (Union, UnionType):
+        return " | ".join(map(_type_text, arguments))
+    if annotation is NoneType:
+        return "None"
+    name: str = getattr(origin or annotation, "__name__", str(annotation))
+    return f"{name}[{', '.join(map(_type_text, arguments))}]" if arguments else name
 
 
 @dataclass(frozen=True)
@@ -95,6 +157,32 @@ class Fitted:
 
     shape: str
     annotation: Any = None
+
+    @property
+    def is_array(self) -> bool:
+        """Whether the value is a NumPy array."""
+        return self.annotation in _ARRAYS
+
+    @property
+    def dtype(self) -> np.dtype[Any] | None:
+        """The dtype that an array must have; None if any dtype is allowed, or if the value is not an array."""
+        return _ARRAYS.get(self.annotation)
+
+    def require_supported(self, place: str) -> None:
+        """Refuse an annotation that no saved value can be checked against.
+
+        Args:
+            place: The name of the class and of the attribute, for the error message.
+
+        Raises:
+            TypeError: The annotation is neither an array nor one of the other supported types.
+        """
+        if self.is_array or self.annotation in _OTHER_TYPES:
+            return
+        raise TypeError(
+            f"{place}: fitted() does not support the annotation {self.annotation!r}; use a NumPy array type such as "
+            "NDArray[np.float32], InteractionMatrix, Vocabulary, int, float, bool or str"
+        )
 
     def __get__(self, instance: object, owner: type) -> Any:
         if instance is None:
@@ -122,7 +210,10 @@ def hyperparameter(
 
 
 def fitted(shape: str, *, init: Literal[False] = False) -> Any:
-    """Declare what fitting makes: an array, an `InteractionMatrix`, or a number.
+    """Declare what fitting makes: an array, an `InteractionMatrix`, a `Vocabulary`, a number or a text.
+
+    The annotation is `NDArray[scalar]` of a boolean, integer or float scalar of NumPy, `NDArray[Any]`, or one of the
+    other types. Any other annotation is a TypeError when the class is defined.
 
     Args:
         shape: `"(n_items, n_factors)"`, `""` for a number. Sizes of one name are equal; those named like a
@@ -133,7 +224,11 @@ def fitted(shape: str, *, init: Literal[False] = False) -> Any:
 
 
 def collect(cls: type) -> tuple[dict[str, Hyperparameter], dict[str, Fitted]]:
-    """The hyperparameters and fitted values declared on a class and its bases, in order of declaration."""
+    """The hyperparameters and fitted values declared on a class and its bases, in order of declaration.
+
+    Raises:
+        TypeError: A fitted value has an annotation that is not supported.
+    """
     parameters: dict[str, Hyperparameter] = {}
     values: dict[str, Fitted] = {}
     for base in reversed(cls.__mro__):
@@ -144,6 +239,7 @@ def collect(cls: type) -> tuple[dict[str, Hyperparameter], dict[str, Fitted]]:
                 parameters[name] = replace(value, annotation=hints[name])
             else:
                 values[name] = replace(value, annotation=hints[name])
+                values[name].require_supported(f"{base.__name__}.{name}")
     return parameters, values
 
 
