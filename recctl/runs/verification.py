@@ -13,6 +13,7 @@ from recctl import artifacts
 from recctl.config.yaml_tree import parse
 from recctl.errors import RecctlError
 from recctl.metrics.definitions import METRICS
+from recctl.models.registry import load_model
 from recctl.runs import labels
 from recctl.runs.directory import Run
 from recctl.training import history
@@ -74,11 +75,16 @@ def _split(run: Run) -> Iterator[Fault]:
 
 
 def _models(run: Run) -> Iterator[Fault]:
+    """Every model is loaded as `recommend` and `evaluate` load it: one that can't be used is a fault."""
     for entry in run.metadata.get("models", []):
         try:
-            artifacts.load(run.path / entry["file"], "model", entry["sha256"])
+            load_model(run.path / entry["file"], entry["sha256"])
         except RecctlError as error:
             yield Fault(entry["file"], _without_path(error, run.path / entry["file"]))
+        except MemoryError:  # says nothing about the file
+            raise
+        except Exception as error:  # whatever the class of an installed package raises
+            yield Fault(entry["file"], f"can't be loaded: {type(error).__name__}: {error}")
 
 
 def _checkpoints(run: Run) -> Iterator[Fault]:

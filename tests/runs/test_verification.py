@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from recctl import experiment
+from recctl import artifacts, experiment
 from recctl.config import parse_config
-from recctl.runs import Run, RunStore, labels
+from recctl.runs import Run, RunStore, labels, verification
 from recctl.runs.verification import verify
 
 CONFIG = """
@@ -90,6 +90,29 @@ FAULTS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "no export": ("exports/mine/x.txt", Path.unlink, "damaged"),
     "manifest": ("exports/mine/manifest.json", text("{}"), "damaged"),
 }
+
+
+def test_model_that_cannot_be_loaded_is_a_fault(sound: Run, tmp_path: Path) -> None:
+    """The file is whole and has the recorded hash, but its content is not a model."""
+    shutil.copytree(sound.path, tmp_path / sound.id)
+    run = Run.open(tmp_path / sound.id)
+    entry = run.metadata["models"][0]
+    content = artifacts.load(run.path / entry["file"], "model")
+    content["fitted"]["item_factors"] = content["fitted"]["item_factors"].astype("float64")
+    entry["sha256"] = artifacts.save(run.path / entry["file"], "model", content)
+    run.metadata["files"] = {}
+    run.save_metadata()
+    (found,) = verify(run)
+    assert found.file == entry["file"]
+    assert "item_factors is of another type than declared (float64)" in found.problem
+
+
+def test_model_whose_class_fails_is_a_fault(sound: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise TypeError("no such argument")
+
+    monkeypatch.setattr(verification, "load_model", fail)
+    assert [fault.problem for fault in verify(sound)] == ["can't be loaded: TypeError: no such argument"]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
