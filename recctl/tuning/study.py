@@ -62,17 +62,23 @@ class Study:
 
     Args:
         study: Optuna's.
+        storage: The storage that holds the study.
         space: What is searched.
         owner: Who runs the trials that are asked for here: the run's id.
         shared: Whether others ask and tell too.
     """
 
-    def __init__(self, study: optuna.Study, space: Space, owner: str, shared: bool) -> None:
+    def __init__(
+        self, study: optuna.Study, storage: optuna.storages.BaseStorage, space: Space, owner: str, shared: bool
+    ) -> None:
         self.study = study
+        self.storage = storage
         self.space = space
         self.owner = owner
         self.shared = shared
         self.signs = [1.0 if d == optuna.study.StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
+        self._study_id = storage.get_study_id_from_name(study.study_name)
+        self._trial_ids: dict[int, int] = {}
         self._handles: dict[int, optuna.Trial] = {}
         self._seen_unclaimed: dict[int, float] = {}
         self._trials: list[FrozenTrial] = []
@@ -83,7 +89,7 @@ class Study:
     def claim(self) -> int:
         """The number of the next trial, which is ours from now on: one that was begun and left, else a new one."""
         left = self._left()
-        handle = optuna.Trial(self.study, left[0]._trial_id) if left else self.study.ask()
+        handle = self._reopened(left[0].number) if left else self.study.ask()
         if self.shared:
             handle.set_user_attr("owner", self.owner)
         self._read()
@@ -91,12 +97,22 @@ class Study:
 
     def begin(self, number: int) -> Trial:
         """A trial that was claimed, and what it tries: what was told since it was claimed counts."""
-        handle = optuna.Trial(self.study, self._trials[number]._trial_id)
+        handle = self._reopened(number)
         point: Point = {}
         for dimension in self.space.active(point):
             point[dimension.name] = suggest(handle, dimension)
         self._handles[number] = handle
         return Trial(number, point)
+
+    def _reopened(self, number: int) -> optuna.Trial:
+        """A handle on a trial that is in the storage already; Optuna has no other public way to one."""
+        return optuna.Trial(self.study, self._trial_id(number))
+
+    def _trial_id(self, number: int) -> int:
+        """The id that the storage gave to a trial; it never changes."""
+        if number not in self._trial_ids:
+            self._trial_ids[number] = self.storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        return self._trial_ids[number]
 
     def leave(self) -> None:
         """Leave trials that were claimed and not begun to whoever asks next."""
@@ -152,7 +168,7 @@ class Study:
     def _note(self, trial: FrozenTrial, key: str, value: str) -> None:
         # Who fell silent for long may find that others took up the trial, and ended it.
         with suppress(optuna.exceptions.UpdateFinishedTrialError):
-            self.study._storage.set_trial_user_attr(trial._trial_id, key, value)
+            self.storage.set_trial_user_attr(self._trial_id(trial.number), key, value)
 
     def tried(self) -> list[Tried]:
         """The trials that are over, by number."""

@@ -128,14 +128,15 @@ class _Search:
             "monitors": self.monitors,
             "space": [str(dimension) for dimension in self.space.dimensions],
         }
+        storage = shared or own_storage(run.path / "study.db")
         study = open_study(
-            shared or own_storage(run.path / "study.db"),
+            storage,
             run.metadata["tuning"]["study"] or run.id,
             [direction(monitor) for monitor in self.monitors],
             identity,
             _pruner(self.section, config),
         )
-        self.study = Study(study, self.space, run.id, shared=shared is not None)
+        self.study = Study(study, storage, self.space, run.id, shared=shared is not None)
         sampler = self.section.sampler, config.seed, self._several(), self.study.tried
         study.sampler = StrategySampler(self.strategy, first, *sampler)
         if any(dimension.name.startswith("data.") for dimension in self.space.dimensions):

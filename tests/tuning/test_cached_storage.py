@@ -22,7 +22,7 @@ def as_kept(storage):
                 t.user_attrs,
                 t.system_attrs,
             )
-            for t in storage.get_all_trials(study._study_id)
+            for t in storage.get_all_trials(storage.get_study_id_from_name(study.study_name))
         ]
         found.append((study.study_name, study.directions, study.user_attrs, study.system_attrs, trials))
     return found
@@ -31,14 +31,16 @@ def as_kept(storage):
 def told(storage, name, directions):
     study = optuna.create_study(storage=storage, study_name=name, directions=directions)
     study.set_user_attr("of", {"split": "abc"})
-    study._storage.set_study_system_attr(study._study_id, "of optuna", [1, 2])
+    study_id = storage.get_study_id_from_name(name)
+    storage.set_study_system_attr(study_id, "of optuna", [1, 2])
     for number in range(4):
         trial = study.ask()
         trial.suggest_float("l2_reg", 1, 1e4, log=True)
         trial.suggest_int("dim", 8, 64)
         trial.suggest_categorical("loss", ["bpr", "[1, 2]", None])
         trial.set_user_attr("fit_seconds", 0.1 * number)
-        study._storage.set_trial_system_attr(trial._trial_id, "rung", number)
+        trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
+        storage.set_trial_system_attr(trial_id, "rung", number)
         if len(directions) == 1:
             trial.report(0.5, 1)
             trial.report(0.25, 3)

@@ -153,7 +153,7 @@ def test_a_round_waits_for_a_trial_that_another_search_was_quicker_to_claim(
 
     def claim_after_another(self: Study) -> int:
         if not others and self.next_number() == 3:  # the last of the first round
-            others.append(Study(self.study, self.space, "another", True))
+            others.append(Study(self.study, self.storage, self.space, "another", True))
             others[0].begin(claim(others[0]))
             ours.append(self)
         return claim(self)
