@@ -72,11 +72,12 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         return _failed(error, 4, _of_the_system(error))
     except Exception as error:
-        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of the command line's own
-            error.show()
-            return int(error.exit_code)
-        if type(error).__name__ == "Abort":  # somebody has answered no
+        import typer
+
+        if isinstance(error, typer.Abort):  # a prompt was answered with no
             return _INTERRUPTED
+        if isinstance(error, _usage_error_class()):
+            return _usage_failed(error)
         return _failed(error, 1, f"unforeseen: {type(error).__name__}: {error}; --debug shows where")
 
 
@@ -91,6 +92,28 @@ def _called(arguments: list[str]) -> Any:
     from recctl.cli.distributed import called
 
     return called(arguments, call)
+
+
+def _usage_error_class() -> type[Exception]:
+    """The public base class of usage errors: Typer's own; Click's in versions of Typer that are built on Click."""
+    import typer
+
+    own: type[Exception] | None = getattr(typer, "TyperException", None)
+    if own is not None:
+        return own
+    import click
+
+    return click.ClickException
+
+
+def _usage_failed(error: Any) -> int:
+    """Report a usage error and where the command's help is."""
+    message = error.format_message()
+    if not message:  # the help was printed because there were no arguments
+        return int(error.exit_code)
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "recctl"
+    return _failed(error, int(error.exit_code), f"{message}\nsee {command} --help")
 
 
 def _interrupt(*_: Any) -> NoReturn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,7 +51,6 @@ def verb(parent: typer.Typer, name: str | None = None) -> Callable[[Callable[...
     def register(function: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(function, eval_str=True)
 
-        @functools.wraps(function)
         def command(**values: Any) -> None:
             for option in _COMMON:
                 setattr(settings, option, values.pop(option))
@@ -67,9 +65,12 @@ def verb(parent: typer.Typer, name: str | None = None) -> Callable[[Callable[...
             for option, kind in _COMMON.items()
         ]
         kept = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own.parameters.values()]
+        # Typer reads these; `functools.wraps` would let it find the function's own signature.
+        command.__name__ = function.__name__
+        command.__doc__ = function.__doc__
+        command.__module__ = function.__module__
         command.__signature__ = own.replace(parameters=[*kept, *common])  # type: ignore[attr-defined]
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*kept, *common]}
-        del command.__wrapped__
         parent.command(name)(command)
         return function
 

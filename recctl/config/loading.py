@@ -13,6 +13,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from recctl.config import schema, yaml_tree
+from recctl.config.messages import expectation, own_message
 from recctl.config.yaml_tree import Path as TreePath
 from recctl.config.yaml_tree import Tree
 from recctl.errors import ConfigError
@@ -153,9 +154,11 @@ def _problems(error: ValidationError, tree: Tree) -> list[Problem]:
     found: dict[TreePath, str] = {}
     for problem in error.errors():
         path = _path_in(tree, problem["loc"])
-        message = _message(problem, path, tree)
         # A value that fits none of a union's types has an error for each: they are joined.
-        found[path] = f"{found[path]}, or {message.split(' ', 1)[1]}" if path in found else message
+        if path in found:
+            found[path] = f"{found[path]}, or {_complaint(problem)}"
+        else:
+            found[path] = _message(problem, path, tree)
     return list(found.items())
 
 
@@ -183,12 +186,16 @@ def _message(problem: Any, path: TreePath, tree: Tree) -> str:
         return f"strategy is missing; one of {', '.join(_strategies())}"
     if kind == "missing":
         return "is missing"
-    if kind == "literal_error":
-        return f"{value!r} is none of {problem['ctx']['expected']}"
-    if kind == "model_type":
-        return f"{value!r} is a value; a section of `key: value` belongs here"
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
-    return f"{value!r} {message}" if message.startswith("should") else message
+    return own_message(problem) or f"{value!r} {_complaint(problem)}"
+
+
+def _complaint(problem: Any) -> str:
+    """What is wrong with a value, without the value."""
+    if problem["type"] == "literal_error":
+        return f"is none of {problem['ctx']['expected']}"
+    if problem["type"] == "model_type":
+        return "is a value; a section of `key: value` belongs here"
+    return own_message(problem) or expectation(problem)
 
 
 def _strategies() -> list[str]:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 import recctl.export
 from recctl import plugins
+from recctl.config.messages import expectation, own_message
 from recctl.errors import ConfigError
 from recctl.export.base import ExportFormat
 from recctl.suggest import did_you_mean
@@ -89,7 +90,7 @@ def _in_words(cls: type[ExportFormat], problem: Any) -> str:
         there = did_you_mean(option, cls.model_fields) or "; it takes no options"
         return f"takes no {option}{there}"
     shown = repr(problem["input"])
-    return f"{option}: {shown[:60]}: {problem['msg'].replace('Input should', 'should')}"
+    return f"{option}: {shown[:60]}: {own_message(problem) or expectation(problem)}"
 
 
 def _modules() -> dict[str, str]:

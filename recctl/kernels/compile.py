@@ -8,7 +8,6 @@ from typing import Any
 
 import numba
 from numba import types
-from numba.core import event
 
 from recctl import progress
 
@@ -53,21 +52,33 @@ def kernel(
     return compiled
 
 
-class _Told(event.Listener):  # type: ignore[misc]
-    """Tells, once in a process, that something is compiled and not read from the cache."""
+def _announce_compilation() -> None:
+    """Print a notice, once in a process, when a kernel is compiled and not read from the cache.
 
-    told = False
+    Numba documents its events for developers only. If a version changes them, the notice is not printed.
+    """
+    try:
+        from numba.core import event
 
-    def on_start(self, _: Any) -> None:
-        if not self.told:
-            self.told = True
-            progress.notice("compiling what this needs, once on this machine: a minute at most")
+        class Announcement(event.Listener):  # type: ignore[misc]
+            """Prints the notice at the first event."""
 
-    def on_end(self, _: Any) -> None:
-        pass
+            printed = False
+
+            def on_start(self, _: Any) -> None:
+                if not self.printed:
+                    self.printed = True
+                    progress.notice("compiling what this needs, once on this machine: a minute at most")
+
+            def on_end(self, _: Any) -> None:
+                pass
+
+        event.register("numba:compile", Announcement())
+    except Exception:
+        return
 
 
-event.register("numba:compile", _Told())
+_announce_compilation()
 
 # Parts of kernels. Each is compiled for each type of integer it is given: `np.int64(...)` of a code, or of a
 # constant that changes later, spares a second time.

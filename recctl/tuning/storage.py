@@ -34,8 +34,8 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
                 return _opened(url)
             except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):  # PostgreSQL's
                 pass
-            except sqlalchemy.exc.OperationalError as error:  # SQLite's, and what it raises for much else
-                if "already exists" not in str(error):
+            except sqlalchemy.exc.OperationalError:  # SQLite's, and what it raises for much else
+                if not _has_tables(url):
                     raise
             time.sleep(0.5)
         return _opened(url)
@@ -111,6 +111,17 @@ def open_study(
         differing = ", ".join(key for key in wanted if found.get(key) != wanted[key])
         raise DataError(f"study {name!r} has trials of another {differing}; give this search a --study of its own")
     return study
+
+
+def _has_tables(url: str) -> bool:
+    """Whether somebody has made tables in a database; False if it can't be read."""
+    engine = sqlalchemy.create_engine(url)
+    try:
+        return bool(sqlalchemy.inspect(engine).get_table_names())
+    except sqlalchemy.exc.SQLAlchemyError:
+        return False
+    finally:
+        engine.dispose()
 
 
 def _opened(storage: str) -> optuna.storages.RDBStorage:

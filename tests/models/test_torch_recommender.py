@@ -31,6 +31,13 @@ def test_accumulated_batches_are_one_large_one() -> None:
     np.testing.assert_allclose(small.weights, large.weights, rtol=1e-3, atol=1e-5)
 
 
+def test_torch_reports_a_lack_of_cpu_memory_as_expected() -> None:
+    """Torch has no class of its own for this error: its text is what training recognizes."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert trainer._is_out_of_memory_on_cpu(caught.value)
+
+
 def test_out_of_memory_halves_the_batch_and_changes_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, told, loss = NCFRecommender(**SMALL).fit(toy()), [], NCFRecommender._loss
 

@@ -173,7 +173,7 @@ class Trainer:
             TrainingError: They can't be smaller.
             BaseException: It was something else.
         """
-        out = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+        out = isinstance(error, MemoryError | torch.OutOfMemoryError) or _is_out_of_memory_on_cpu(error)
         if self.world > 1:
             name = self.model.name
             why = f"out of memory; lower batch_size, which is {self.model.batch_size}" if out else _lost(error)
@@ -290,6 +290,14 @@ def _computed_in(precision: str, device: torch.device) -> torch.dtype | None:
         fit = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if fit else None
     return _TYPES.get(precision)
+
+
+def _is_out_of_memory_on_cpu(error: BaseException) -> bool:
+    """Whether torch's allocator of a CPU refused: a RuntimeError without a class of its own, known by its text only.
+
+    A test checks the text against the torch that is installed.
+    """
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
 
 
 def _lost(error: BaseException) -> str:

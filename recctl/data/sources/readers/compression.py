@@ -15,6 +15,7 @@ from recctl.errors import DataError
 _ARROW_CODECS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 _XZ, _ZIP = b"\xfd7zXZ\x00", b"PK\x03\x04"
 _SUFFIXES = (".gz", ".bz2", ".zst", ".xz", ".zip")
+_ENCRYPTED = 0x1  # in the flags of a zip member
 # Replaces a delimiter of several characters, which Arrow can't split at.
 UNIT_SEPARATOR = "\x1f"
 
@@ -59,7 +60,7 @@ def _is_damage(error: Exception) -> bool:
     import zlib
 
     kinds = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)  # zipfile's
-    return isinstance(error, kinds) or (isinstance(error, RuntimeError) and "encrypted" in str(error))
+    return isinstance(error, kinds)
 
 
 def _open(path: Path) -> Any:
@@ -92,8 +93,11 @@ def _member(path: Path) -> Iterator[Any]:
         if len(names) != 1 and len(likely) != 1:
             found = ", ".join(sorted(names)[:10]) or "nothing"
             raise DataError(f"{path.name}: holds {found}, not one table; unpack it and name the file to read")
+        name = names[0] if len(names) == 1 else likely[0]
+        if archive.getinfo(name).flag_bits & _ENCRYPTED:
+            raise DataError(f"{path.name}: {name} is encrypted; unpack it and name the file to read")
         with _damage_told():
-            stream = archive.open(names[0] if len(names) == 1 else likely[0])
+            stream = archive.open(name)
         with stream:
             yield stream
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,11 +65,9 @@ def _fast(path: Path, layout: Layout, roles: dict[str, int], types: dict[str, pa
     ids = {role for role, kind in types.items() if kind == pa.int64() and role != TIMESTAMP}
     short = {role for role in ids if all(len(value) < _LONG for value in layout.values(roles[role]))}
     if short:
-        try:
+        # If the reason was another one, the second attempt fails too.
+        with suppress(pa.ArrowInvalid):
             return _arrow(path, layout, roles, types | dict.fromkeys(short, pa.int32()))
-        except pa.ArrowInvalid as error:
-            if "int32" not in str(error):
-                raise
     return _arrow(path, layout, roles, types)
 
 

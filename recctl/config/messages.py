@@ -1,0 +1,28 @@
+"""Pydantic's errors in the words of recctl's messages.
+
+What a message depends on is the error's type and context, which pydantic documents. Its text is only shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_PREFIX = "Input should"
+
+
+def own_message(problem: Mapping[str, Any]) -> str | None:
+    """The text of a ValueError that a validator of recctl raised; None for an error of pydantic itself."""
+    if problem["type"] != "value_error":
+        return None
+    return str(problem["ctx"]["error"])
+
+
+def expectation(problem: Mapping[str, Any]) -> str:
+    """What the value should be: continues a sentence that begins with the value.
+
+    Args:
+        problem: An entry of `ValidationError.errors()`.
+    """
+    text = str(problem["msg"])
+    return f"should{text.removeprefix(_PREFIX)}" if text.startswith(_PREFIX) else f"is refused: {text}"
