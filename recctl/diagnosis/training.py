@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from recctl.diagnosis.findings import Finding, Settings
-from recctl.evaluation import METRICS
+from recctl.metrics import MetricKey
 
 Line = Mapping[str, Any]
 
@@ -61,8 +61,7 @@ class Course:
     @property
     def watched(self) -> list[tuple[int, float]]:
         """Each epoch that was measured, and its metric, turned so that higher is better."""
-        metric = METRICS.get(self.monitor.removeprefix("sampled_").partition("@")[0])
-        sign = 1 if metric is None or metric.greater_is_better else -1
+        sign = MetricKey.parse(self.monitor).sign
         found = [(line["epoch"], line["metrics"].get(self.monitor)) for line in self.history]
         return [(epoch, sign * value) for epoch, value in found if value is not None and math.isfinite(value)]
 
@@ -226,12 +225,14 @@ def _by_chance(course: Course) -> tuple[str, float] | None:
         return None
     relevant = course.held_out["interactions"] / users
     for key in course.metrics:
-        name, _, k = key.partition("@")
-        if name == "recall":
-            return key, min(1.0, int(k) / items)
-        if name == "ndcg" and int(k) <= len(_DISCOUNTS):
-            ideal = sum(_DISCOUNTS[: max(1, min(int(k), round(relevant)))])
-            return key, min(1.0, sum(_DISCOUNTS[: int(k)]) * relevant / items / ideal)
+        parsed = MetricKey.parse(key)
+        if parsed.k is None or parsed.sampled:
+            continue
+        if parsed.name == "recall":
+            return key, min(1.0, parsed.k / items)
+        if parsed.name == "ndcg" and parsed.k <= len(_DISCOUNTS):
+            ideal = sum(_DISCOUNTS[: max(1, min(parsed.k, round(relevant)))])
+            return key, min(1.0, sum(_DISCOUNTS[: parsed.k]) * relevant / items / ideal)
     return None
 
 

@@ -17,7 +17,7 @@ from recctl.evaluation.eval_users import Audience, collect
 from recctl.evaluation.options import as_list, check_options
 from recctl.evaluation.ranking import Protocol, judge
 from recctl.evaluation.rating import judge_ratings
-from recctl.metrics.definitions import METRICS
+from recctl.metrics import METRICS, MetricKey, metric_keys
 from recctl.models.base import Recommender
 from recctl.suggest import did_you_mean
 
@@ -63,7 +63,7 @@ class Evaluator:
     Users the model was fitted on are asked, and all they interacted with in what it was fitted on is masked. People it
     was not fitted on are folded in by their history, which is masked, where there is one. Test interactions that are
     masked can't be recommended and are not relevant; relevant items the model does not know stay in the denominators.
-    Definitions are in `recctl.metrics.definitions`. Results don't depend on the number of threads.
+    Definitions are in `recctl.metrics`. Results don't depend on the number of threads.
 
     Args:
         metrics: Names of `METRICS`. Those of the other task than asked for are left out.
@@ -171,17 +171,17 @@ class Evaluator:
         values, recommended = judge(model, audience, protocol)
 
         order = np.argsort(audience.users)  # by id, so that means don't depend on how each was served
-        prefix = "sampled_" if sampled else ""
-        keys = [prefix + key for key in protocol.per_user_keys]
+        keys = [str(key) for key in protocol.per_user_keys]
         table = pd.DataFrame(values[order], columns=keys)
         found = dict(zip(keys, values[order].mean(axis=0).tolist(), strict=True))
         for name in protocol.counts:
-            found |= {f"{name}@{k}": METRICS[name].compute(recommended[at]) for at, k in enumerate(self.k_values)}
+            for at, k in enumerate(self.k_values):
+                found[str(MetricKey(name, k))] = METRICS[name].compute(recommended[at])
         table.insert(0, columns.USER, test.user_vocabulary.column(audience.users[order]))
         table["n_relevant"] = audience.n_relevant[order]
         n_interactions = int(audience.n_relevant.sum())
         return Evaluation(
-            metrics={key: found[key] for key in self._keys(names, prefix)},
+            metrics={str(key): found[str(key)] for key in metric_keys(names, self.k_values, sampled=sampled)},
             per_user=table,
             n_users=len(table),
             n_folded_in=folded_in,
@@ -191,11 +191,6 @@ class Evaluator:
             left_out=audience.left_out,
             protocol=f"sampled-{self.n_candidates}" if sampled else "full",
         )
-
-    def _keys(self, names: list[str], prefix: str) -> list[str]:
-        """Keys of the results, in the order the metrics were asked for."""
-        keys = [f"{name}@{k}" if METRICS[name].per_k else name for name in names for k in self.k_values]
-        return [prefix + key for key in dict.fromkeys(keys)]
 
 
 def _rating(model: Recommender, test: InteractionDataset, names: list[str]) -> Evaluation:

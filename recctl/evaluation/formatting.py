@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from recctl.metrics import MetricKey
+
 
 def print_results(results: Mapping[str, float]) -> None:
     """Print metrics to the terminal: a row for each metric, a column for each cutoff; off a terminal as plain text."""
@@ -19,15 +21,17 @@ def print_results(results: Mapping[str, float]) -> None:
 
 
 def _table(results: Mapping[str, float], style: box.Box | None) -> Table:
-    parts = [key.rpartition("@") if key.rpartition("@")[2].isdecimal() else (key, "", "") for key in results]
-    cutoffs = sorted({int(k) for _, at, k in parts if at})
-    without = [""] if any(not at for _, at, _ in parts) else []
+    keys = [MetricKey.parse(key) for key in results]
+    columns: list[int | None] = []
+    columns.extend(sorted({key.k for key in keys if key.k is not None}))
+    if any(key.k is None for key in keys):
+        columns.insert(0, None)
     table = Table(box=style, pad_edge=False)
     table.add_column("metric")
-    columns = without + [str(k) for k in cutoffs]
     for k in columns:
-        table.add_column(f"@{k}" if k else "value", justify="right")
-    for name in dict.fromkeys(name for name, _, _ in parts):
-        cells = [results.get(f"{name}@{k}" if k else name) for k in columns]
-        table.add_row(escape(name), *("" if value is None else f"{value:.4f}" for value in cells))
+        table.add_column("value" if k is None else f"@{k}", justify="right")
+    for metric in dict.fromkeys(key.at(None) for key in keys):
+        values = [results.get(str(metric.at(k))) for k in columns]
+        cells = ["" if value is None else f"{value:.4f}" for value in values]
+        table.add_row(escape(str(metric)), *cells)
     return table

@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from recctl.errors import ConfigError
-from recctl.metrics.definitions import METRICS
+from recctl.metrics import METRICS, MetricKey
 from recctl.suggest import did_you_mean
 
 _OTHER_NAMES = {
@@ -60,11 +60,11 @@ def _of_metrics(metrics: Any) -> Iterator[str]:
         yield "metrics: none given; name some, such as ['ndcg', 'recall']"
     else:
         for name in metrics:
-            base, at, k = str(name).lower().partition("@")
             if isinstance(name, str) and name in METRICS:
                 continue
-            if at and base in METRICS:
-                yield f"metrics: {name!r}: cutoffs stand apart: metrics=[{base!r}], k_values=[{k}]"
+            key = MetricKey.parse(str(name).lower())
+            if key.is_known and key.k is not None:
+                yield f"metrics: {name!r}: give the cutoff apart: metrics=[{key.name!r}], k_values=[{key.k}]"
             else:
                 yield f"metrics: unknown metric {name!r}{did_you_mean(str(name), METRICS, _OTHER_NAMES)}"
 

@@ -20,7 +20,7 @@ from recctl.evaluation.significance import (
     p_values,
     resample_means,
 )
-from recctl.metrics.definitions import METRICS
+from recctl.metrics import MetricKey
 
 # Values of users, metrics and models under way at once: an array of them is 160 MB.
 _CELLS = 20_000_000
@@ -105,7 +105,7 @@ def contrast(
     joined = {label: table.loc[users] for label, table in indexed.items()}
     every = list(dict.fromkeys(key for table in indexed.values() for key in _metrics_in(table)))
     wanted = every if metrics is None else list(metrics)
-    if unknown := [key for key in wanted if _name(key) not in METRICS]:
+    if unknown := [key for key in wanted if not MetricKey.parse(key).is_known]:
         raise ConfigError(*(f"metric {key!r}: unknown" for key in unknown))
     compare = _Comparison(list(tables).index(reference), list(tables), seed, confidence, test, n_resamples)
     figures: dict[str, dict[str, Figure]] = {}
@@ -120,12 +120,8 @@ def contrast(
     )
 
 
-def _name(key: str) -> str:
-    return key.removeprefix("sampled_").partition("@")[0]
-
-
 def _metrics_in(table: pd.DataFrame) -> list[str]:
-    return [key for key in map(str, table) if _name(key) in METRICS]
+    return [key for key in map(str, table) if MetricKey.parse(key).is_known]
 
 
 def _by_user(table: pd.DataFrame, label: str) -> pd.DataFrame:
@@ -155,7 +151,7 @@ def _groups(
     frames = list(tables.values())
     kept = [key for key in metrics if all(key in frame for frame in frames)]
     for errors in (False, True):
-        keys = [key for key in kept if (METRICS[_name(key)].of == "errors") == errors]
+        keys = [key for key in kept if (MetricKey.parse(key).metric.of == "errors") == errors]
         if not keys:
             continue
         there = np.all([frame[keys].notna().all(axis=1) for frame in frames], axis=0)
@@ -180,7 +176,7 @@ def _n_rated(frame: pd.DataFrame) -> Float64Array | None:
     """How many ratings each user's errors are of; None where the table counts something else."""
     if "n_rated" in frame:
         return frame["n_rated"].to_numpy(np.float64)
-    only_errors = all(METRICS[_name(key)].of == "errors" for key in _metrics_in(frame))
+    only_errors = all(MetricKey.parse(key).metric.of == "errors" for key in _metrics_in(frame))
     return frame["n_relevant"].to_numpy(np.float64) if only_errors and "n_relevant" in frame else None
 
 
@@ -196,7 +192,7 @@ class _Comparison:
     def __call__(self, keys: list[str], weights: Float64Array, values: Float64Array) -> dict[str, dict[str, Figure]]:
         """Figures of some metrics: a mean over users each, or the root of one."""
         n_users, n_metrics, n_models = values.shape
-        roots = np.array([_name(key) == "rmse" for key in keys])
+        roots = np.array([MetricKey.parse(key).name == "rmse" for key in keys])
         values[:, roots] **= 2
         share = (weights / weights.mean())[:, None, None]
 

@@ -12,7 +12,8 @@ from recctl.data.matrix import Float32Array, Int32Array, Int64Array
 from recctl.errors import DataError
 from recctl.evaluation.eval_users import Audience, UserGroup
 from recctl.kernels import candidate_sampling, hit_flags
-from recctl.metrics.definitions import METRICS, Catalog, Float64Array, Lists, auc
+from recctl.metrics import METRICS, Catalog, Float64Array, Lists, MetricKey, metric_keys
+from recctl.metrics.definitions import auc
 from recctl.models.base import Recommender
 from recctl.ranking import map_blocks, rank_block
 
@@ -44,10 +45,10 @@ class Protocol:
         return [name for name in self.metrics if METRICS[name].of == "counts"]
 
     @property
-    def per_user_keys(self) -> list[str]:
-        """Names of the values each user has."""
-        keys = [f"{name}@{k}" for name in self.lists for k in self.k_values]
-        return [*keys, "auc"] if "auc" in self.metrics else keys
+    def per_user_keys(self) -> list[MetricKey]:
+        """Keys of the values that each user has, in the order of the columns."""
+        by_user = self.lists + [name for name in self.metrics if METRICS[name].of == "pairs"]
+        return metric_keys(by_user, self.k_values, sampled=self.n_negatives is not None)
 
 
 def judge(model: Recommender, audience: Audience, protocol: Protocol) -> tuple[Float64Array, Int64Array]:

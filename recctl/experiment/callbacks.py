@@ -11,7 +11,8 @@ from recctl import progress
 from recctl.config import Config
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import TrainingError
-from recctl.evaluation import METRICS, Evaluator
+from recctl.evaluation import Evaluator
+from recctl.metrics import MetricKey
 from recctl.models.base import Recommender
 from recctl.models.registry import model_class
 from recctl.runs import Run
@@ -96,17 +97,18 @@ class Measure:
     def __call__(self, model: Recommender) -> dict[str, float]:
         """The metrics by their keys."""
         found: dict[str, float] = {}
-        keys = dict.fromkeys(key for key in (monitor(self.config, has_validation=True), *self.also) if key != "loss")
+        wanted = [monitor(self.config, has_validation=True), *self.also]
+        keys = [MetricKey.parse(key) for key in dict.fromkeys(wanted) if key != "loss"]
         section = self.config.evaluation
         for task in ("ranking", "rating_prediction"):
-            named = [key.partition("@") for key in keys if METRICS[key.partition("@")[0]].task == task]
-            if not named:
+            of_task = [key for key in keys if key.metric.task == task]
+            if not of_task:
                 continue
             evaluator = Evaluator(
-                [name for name, _, _ in named],
-                sorted({int(k or 10) for _, _, k in named}),
+                [key.name for key in of_task],
+                sorted({key.k or 10 for key in of_task}),
                 relevance_threshold=section.relevance_threshold,
                 on_unknown=section.on_unknown,
             )
             found |= evaluator.evaluate(model, self.validation, task, train_data=self.validation.history)
-        return {key: found[key] for key in keys}
+        return {str(key): found[str(key)] for key in keys}

@@ -77,30 +77,28 @@ def _type_problem(annotation: Any, value: Any) -> str | None:
 
 
 def _metrics(config: Config) -> Iterator[Problem]:
-    from recctl.evaluation import METRICS
+    from recctl.metrics import METRICS, MetricKey
 
     section = config.evaluation
     for place, name in enumerate(section.metrics):
         if name not in METRICS:
-            hint = f"; write {name.partition('@')[0]} here and k in k_values" if "@" in name else ""
-            yield ("evaluation", "metrics", place), f"unknown metric {name!r}{hint or did_you_mean(name, METRICS)}"
+            key = MetricKey.parse(name)
+            if key.is_known and key.k is not None:
+                hint = f"; write {key.name} here and {key.k} in k_values"
+            else:
+                hint = did_you_mean(name, METRICS)
+            yield ("evaluation", "metrics", place), f"unknown metric {name!r}{hint}"
     if section.monitor is not None and (problem := _not_measured(config, section.monitor)):
         yield ("evaluation", "monitor"), problem
 
 
 def _not_measured(config: Config, key: str) -> str | None:
     """Why the evaluation does not come to a value of this key; None if it does."""
-    from recctl.evaluation import METRICS
+    from recctl.metrics import METRICS, MetricKey, metric_keys
 
     section = config.evaluation
-    name, _, k = key.removeprefix("sampled_").partition("@")
-    right = (
-        name in METRICS
-        and bool(k) == METRICS[name].per_k
-        and key.startswith("sampled_")
-        == bool(section.n_candidates and name in METRICS and METRICS[name].task == "ranking")
-    )
-    if not right or name not in section.metrics or (k and k not in map(str, section.k_values)):
+    names = [name for name in section.metrics if name in METRICS]
+    if MetricKey.parse(key) not in metric_keys(names, section.k_values, sampled=section.n_candidates is not None):
         return f"{key!r} is not measured: see evaluation.metrics and k_values"
     return None
 
@@ -124,6 +122,7 @@ def _ratings(config: Config) -> Iterator[Problem]:
 
 def _training(config: Config) -> Iterator[Problem]:
     """Whether training can be followed as it is said; fills in what is watched."""
+    from recctl.metrics import key_problem
     from recctl.models.registry import model_class, model_classes, model_names
 
     name, stopping = config.model.name, config.training.early_stopping
@@ -139,7 +138,7 @@ def _training(config: Config) -> Iterator[Problem]:
     stopping.monitor = stopping.monitor or ("rmse" if model_class(name).needs_ratings else "ndcg@10")
     if stopping.monitor == "loss":
         return
-    if problem := _problem_of_key(stopping.monitor):
+    if problem := key_problem(stopping.monitor):
         yield (*place, "monitor"), problem
     if not config.has_validation:
         yield place, f"{stopping.monitor} is watched on validation, and there is none; set split.val_size"
@@ -209,20 +208,6 @@ def compared_alone(config: Config, place: int) -> Config:
     if entry.training is None and entry.name in model_names() and not model_class(entry.name).trained_in_epochs:
         alone.training.early_stopping = None
     return alone
-
-
-def _problem_of_key(key: str) -> str | None:
-    """What is wrong with the key of a metric."""
-    from recctl.evaluation import METRICS
-
-    name, _, k = key.partition("@")
-    if name not in METRICS:
-        return f"unknown metric {name!r}{did_you_mean(name, METRICS)}"
-    if METRICS[name].per_k and not (k.isdecimal() and int(k) >= 1):
-        return f"{key!r} names no cutoff; write {name}@10"
-    if k and not METRICS[name].per_k:
-        return f"{key!r}: {name} has no cutoffs; write {name}"
-    return None
 
 
 def _source(config: Config) -> Iterator[Problem]:

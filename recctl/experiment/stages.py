@@ -11,9 +11,10 @@ from recctl import progress
 from recctl.config import Config
 from recctl.data.dataset import InteractionDataset
 from recctl.engines import require_disk, torch_distributed
-from recctl.evaluation import METRICS, Evaluator
+from recctl.evaluation import Evaluator
 from recctl.experiment.callbacks import Measure, early_stopping, follow, follow_refit, telling_of_the_best
 from recctl.experiment.data import Prepared
+from recctl.metrics import METRICS, MetricKey
 from recctl.models.base import Recommender
 from recctl.models.registry import load_model, make_model, model_class
 from recctl.runs import Run
@@ -212,9 +213,8 @@ def evaluator_of(config: Config, metrics: Sequence[str], k_values: Sequence[int]
 
 def monitor(config: Config, metrics: dict[str, float]) -> dict[str, str]:
     """The metric that runs are chosen by, and its direction."""
-    prefix = "sampled_" if config.evaluation.n_candidates else ""
+    default = MetricKey("ndcg", 10, sampled=config.evaluation.n_candidates is not None)
     wanted = config.evaluation.monitor
-    candidates = [wanted] if wanted else [f"{prefix}ndcg@10", *(k for k in metrics if "ndcg" in k), "rmse", *metrics]
+    candidates = [wanted] if wanted else [str(default), *(k for k in metrics if "ndcg" in k), "rmse", *metrics]
     metric = next(name for name in candidates if name in metrics)
-    base = metric.removeprefix("sampled_").partition("@")[0]
-    return {"metric": metric, "mode": "max" if METRICS[base].greater_is_better else "min"}
+    return {"metric": metric, "mode": MetricKey.parse(metric).mode}

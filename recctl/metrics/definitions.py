@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from recctl.data.description import gini as gini_coefficient
 from recctl.data.matrix import Int32Array, Int64Array, InteractionMatrix
 from recctl.kernels import list_similarity
 from recctl.plugins import Registry
@@ -175,9 +176,7 @@ def gini(counts: Int64Array) -> float:
     `sum over items i, ascending by count c: (2 i - n - 1) c_i / (n * sum c)`, with i from 1 to the number n of items
     of the model; 0 where nothing is recommended.
     """
-    ascending = np.sort(counts)
-    n = len(ascending)
-    return float((2 * np.arange(1.0, n + 1) - n - 1) @ ascending / max(1, n * ascending.sum()))
+    return gini_coefficient(counts)
 
 
 def rmse(errors: Float64Array, starts: Int64Array) -> Float64Array:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from recctl.config import LoadedConfig
 from recctl.errors import ArtifactError, ConfigError, RecctlError
-from recctl.evaluation import METRICS
 from recctl.evaluation.paired_comparison import contrast
 from recctl.experiment import load
 from recctl.experiment.comparison.entries import require_same_parts
 from recctl.experiment.comparison.result import ComparisonOptions, compare_runs
 from recctl.experiment.comparison.run import comparison_result
+from recctl.metrics import MetricKey
 from recctl.runs import Run, RunStore
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class ReportData:
         for one in self.subjects:
             if "metric" in one.monitor:
                 return one.monitor["metric"]
-        measured = [key for key in self._measured() if base_name(key) in METRICS]
+        measured = [key for key in self._measured() if MetricKey.parse(key).is_known]
         if not measured:
             raise LeftOutError("nothing was measured")
         return measured[0]
@@ -152,7 +152,7 @@ class ReportData:
     @property
     def more_is_better(self) -> bool:
         """Whether more of the metric is better."""
-        return METRICS[base_name(self.metric)].greater_is_better
+        return MetricKey.parse(self.metric).higher_is_better
 
     @cached_property
     def part(self) -> str:
@@ -218,11 +218,6 @@ class ReportData:
         from recctl.reports.recompute import recompute
 
         return recompute(self.subjects)
-
-
-def base_name(key: str) -> str:
-    """The name of a metric without its cutoff."""
-    return key.removeprefix("sampled_").partition("@")[0]
 
 
 def _model_of(run: Run) -> str:

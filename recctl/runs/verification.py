@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from recctl import artifacts
 from recctl.config.yaml_tree import parse
 from recctl.errors import RecctlError
-from recctl.metrics.definitions import METRICS
+from recctl.metrics import MetricKey
 from recctl.models.registry import load_model
 from recctl.runs import labels
 from recctl.runs.directory import Run
@@ -115,8 +115,10 @@ def _per_user(run: Run) -> Iterator[Fault]:
     for part, values in metrics.items():
         table = run.per_user(part)
         for name, value in values.items():
-            metric = METRICS.get(name.removeprefix("sampled_").partition("@")[0])
-            if name not in table or metric is None or metric.of == "errors" or not isinstance(value, float):
+            key = MetricKey.parse(name)
+            if name not in table or not isinstance(value, float):
+                continue
+            if not key.is_known or key.metric.of == "errors":
                 continue
             mean = float(table[name].mean())
             if not math.isclose(mean, value, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):

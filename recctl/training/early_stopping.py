@@ -7,7 +7,7 @@ import math
 from typing import Any, Literal
 
 from recctl.errors import ConfigError
-from recctl.metrics.definitions import METRICS
+from recctl.metrics import METRICS, MetricKey
 from recctl.suggest import did_you_mean
 from recctl.training.loop import Epoch
 
@@ -179,15 +179,15 @@ def direction(metric: str, mode: str = "auto", who: str = "EarlyStopping") -> Li
         return "max"
     if mode != "auto":
         raise ConfigError(f"{who}: mode={mode!r}: unknown choice{did_you_mean(str(mode), ('auto', 'min', 'max'))}")
-    name = str(metric).removeprefix("sampled_").partition("@")[0]
-    if name == "loss":
+    key = MetricKey.parse(str(metric))
+    if key.name == "loss":
         return "min"
-    if name not in METRICS:
+    if not key.is_known:
         raise ConfigError(
-            f"{who}: monitor={metric!r}: unknown metric{did_you_mean(name, METRICS)}; "
+            f"{who}: monitor={metric!r}: unknown metric{did_you_mean(key.name, METRICS)}; "
             "for one of your own say mode='min' or mode='max'"
         )
-    return "max" if METRICS[name].greater_is_better else "min"
+    return key.mode
 
 
 def checked_min_delta(min_delta: float, who: str = "EarlyStopping") -> float:

@@ -15,6 +15,7 @@ from recctl.data.dataset import InteractionDataset
 from recctl.errors import RecctlError
 from recctl.experiment import prepare, stages
 from recctl.experiment.callbacks import Measure, early_stopping
+from recctl.metrics import MetricKey
 from recctl.models.base import Recommender
 from recctl.models.linear.gram import reused
 from recctl.training import Epoch, ResumableTraining
@@ -123,7 +124,7 @@ class TrialRunner:
     @property
     def _reported(self) -> str:
         """What is measured of an epoch: the first metric, among all items even if the trial draws candidates."""
-        return self.monitors[0].removeprefix("sampled_")
+        return str(MetricKey.parse(self.monitors[0]).unsampled())
 
     def _follow(self, task: Task, config: Config, model: Recommender, report: Report) -> tuple[list[Any], _Reporting]:
         reporting = _Reporting(report if len(self.monitors) == 1 else None, self._reported)

@@ -16,10 +16,10 @@ from recctl.config import Config, LoadedConfig
 from recctl.config.schema import TuningConfig
 from recctl.engines.ray_engine import OnRay
 from recctl.errors import ConfigError, TrainingError
-from recctl.evaluation import METRICS
 from recctl.experiment import Prepared, load, stages
 from recctl.experiment.api import require_one_model
 from recctl.experiment.lifecycle import begin, prepare_for, recorded
+from recctl.metrics import metric_keys
 from recctl.models.base.search_space import Point, Space, declared_space, parse_space
 from recctl.models.registry import load_model, model_class
 from recctl.runs import Run, RunStore
@@ -295,14 +295,9 @@ class _Search:
 def _monitors(config: Config, section: TuningConfig) -> list[str]:
     if section.monitor is not None:
         return [section.monitor] if isinstance(section.monitor, str) else list(section.monitor)
-    measured = [
-        f"{name}@{k}" if METRICS[name].per_k else name
-        for name in config.evaluation.metrics
-        for k in config.evaluation.k_values
-    ]
-    prefix = "sampled_" if config.evaluation.n_candidates else ""
-    keys = [prefix + key if METRICS[key.partition("@")[0]].task == "ranking" else key for key in measured]
-    return [stages.monitor(config, dict.fromkeys(keys, 0.0))["metric"]]
+    evaluation = config.evaluation
+    keys = metric_keys(evaluation.metrics, evaluation.k_values, sampled=evaluation.n_candidates is not None)
+    return [stages.monitor(config, {str(key): 0.0 for key in keys})["metric"]]
 
 
 def _space(config: Config, section: TuningConfig) -> Space:

@@ -63,7 +63,7 @@ evaluation:
         ("model: {params: {l2_reg: '5'}}", "c.yaml:1: model.params.l2_reg: '5' should be a valid number"),
         ("model: {name: eese}", "c.yaml:1: model.name: unknown model 'eese'; did you mean ease?"),
         ("evaluation: {metrics: [ndgc]}", "c.yaml:1: evaluation.metrics.0: unknown metric 'ndgc'; did you mean ndcg?"),
-        ("evaluation: {metrics: [ndcg@10]}", "write ndcg here and k in k_values"),
+        ("evaluation: {metrics: [ndcg@10]}", "write ndcg here and 10 in k_values"),
         ("evaluation: {monitor: map@10}", "'map@10' is not measured"),
         ("evaluation: {monitor: ndcg@7}", "'ndcg@7' is not measured"),
         ("data: {preprocess: [{filter: {}}]}", "c.yaml:1: data.preprocess.0.filter: unknown step"),

@@ -55,7 +55,7 @@ def test_what_is_not_said_follows_from_the_model(tmp_path: Path) -> None:
         ("data.implicit=true", "data.implicit: svd learns from ratings; write implicit: false"),
         ("split.val_size=0", "rmse is watched on validation, and there is none; set split.val_size"),
         ("training.early_stopping.monitor=ndgc@10", "unknown metric 'ndgc'; did you mean ndcg?"),
-        ("training.early_stopping.monitor=ndcg", "'ndcg' names no cutoff; write ndcg@10"),
+        ("training.early_stopping.monitor=ndcg", "'ndcg' has no valid cutoff; write ndcg@10"),
         ("training.early_stopping.monitor=rmse@10", "'rmse@10': rmse has no cutoffs; write rmse"),
         ("training.early_stopping.patience=0", "training.early_stopping.patience"),
         ("training.early_stoping.patience=2", "training.early_stoping: unknown key; did you mean early_stopping?"),

@@ -118,10 +118,9 @@ def _sorted(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
     known = {name for row in rows for name in row["metrics"]}
     if rows and key not in known:
         raise ConfigError(f"--sort {key!r}: nothing there is{did_you_mean(key, ['created', 'fit', *sorted(known)])}")
-    from recctl.metrics.definitions import METRICS  # and numba with it: not for a plain list
+    from recctl.metrics import MetricKey  # imports numba, which a plain list does not need
 
-    metric = METRICS.get(key.removeprefix("sampled_").partition("@")[0])
-    sign = 1 if metric is None or metric.greater_is_better else -1
+    sign = MetricKey.parse(key).sign
     return sorted(rows, key=lambda row: (key in row["metrics"], sign * row["metrics"].get(key, 0.0)))
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recctl.errors import ArtifactError, ConfigError
-from recctl.evaluation import METRICS
 from recctl.evaluation.paired_comparison import Figure, PairedComparison, contrast
 from recctl.evaluation.pareto import front
 from recctl.evaluation.significance import N_RESAMPLES, Test
+from recctl.metrics import MetricKey
 from recctl.runs import Run
 from recctl.suggest import did_you_mean
 
@@ -66,8 +66,8 @@ def compare_runs(runs: Mapping[str, Sequence[Run]], terms: ComparisonOptions) ->
     """
     on = terms.on or "test"
     metric = _metric(runs, terms.metric, on)
-    mode = "max" if METRICS[_name(metric)].greater_is_better else "min"
-    sign = 1 if mode == "max" else -1
+    mode = MetricKey.parse(metric).mode
+    sign = MetricKey.parse(metric).sign
     validation = {label: _mean(_values(some, "validation", metric)) for label, some in runs.items()}
     reported = {label: _mean(_values(some, on, metric)) for label, some in runs.items()}
     chosen_on = "validation" if None not in validation.values() else on
@@ -123,10 +123,6 @@ def compare_runs(runs: Mapping[str, Sequence[Run]], terms: ComparisonOptions) ->
 # ---- figures
 
 
-def _name(key: str) -> str:
-    return key.removeprefix("sampled_").partition("@")[0]
-
-
 def _metric(runs: Mapping[str, Sequence[Run]], asked: str | None, on: str) -> str:
     every = [run for some in runs.values() for run in some]
     shared = _shared_metrics(runs, on)
@@ -143,7 +139,7 @@ def _metric(runs: Mapping[str, Sequence[Run]], asked: str | None, on: str) -> st
 
 def _shared_metrics(runs: Mapping[str, Sequence[Run]], part: str) -> list[str]:
     every = [run.metrics().get(part, {}) for some in runs.values() for run in some]
-    shared = [key for key in every[0] if _name(key) in METRICS and all(key in values for values in every)]
+    shared = [key for key in every[0] if MetricKey.parse(key).is_known and all(key in values for values in every)]
     if not shared:
         lacking = [run.id for some in runs.values() for run in some if part not in run.metrics()]
         raise ArtifactError(f"{', '.join(lacking) or 'the runs'}: no metrics of {part} in common: recctl evaluate RUN")
@@ -166,7 +162,8 @@ def _averaged(tables: list[pd.DataFrame]) -> pd.DataFrame:
     if len(tables) == 1:
         return tables[0]
     table = pd.concat(tables, ignore_index=True)
-    errors = [key for key in map(str, table) if _name(key) in METRICS and METRICS[_name(key)].of == "errors"]
+    keys = [MetricKey.parse(str(column)) for column in table]
+    errors = [str(key) for key in keys if key.is_known and key.metric.of == "errors"]
     count = table["n_rated"] if "n_rated" in table else table["n_relevant"]
     for key in errors:
         table[key] = table[key] ** (2 if key == "rmse" else 1) * count
@@ -213,9 +210,9 @@ def _facts(runs: Sequence[Run]) -> dict[str, Any]:
 
 def _mark_fronts(models: list[dict[str, Any]], metric: str, sign: int) -> None:
     """Say of each model on which fronts of accuracy against something else it is."""
-    k = metric.partition("@")[2]
-    covering = [key for key in models[0]["metrics"] if _name(key) == "coverage"]
-    coverage = f"coverage@{k}" if f"coverage@{k}" in covering else next(iter(covering), None)
+    at_same_k = str(MetricKey("coverage", MetricKey.parse(metric).k))
+    covering = [key for key in models[0]["metrics"] if MetricKey.parse(key).name == "coverage"]
+    coverage = at_same_k if at_same_k in covering else next(iter(covering), None)
     accuracy = {model["label"]: sign * model["metrics"][metric]["value"] for model in models}
     for model in models:
         model["coverage"] = model["metrics"][coverage]["value"] if coverage else None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recctl.engines import format_bytes
+from recctl.metrics import MetricKey
 
 NOTHING = "–"
 _NAMES = {"ndcg": "NDCG", "map": "MAP", "mrr": "MRR", "auc": "AUC", "rmse": "RMSE", "mae": "MAE"}
@@ -14,12 +15,11 @@ _NAMES = {"ndcg": "NDCG", "map": "MAP", "mrr": "MRR", "auc": "AUC", "rmse": "RMS
 
 def metric_name(key: str) -> str:
     """A metric's name in words: `sampled_hit_rate@10` is "Sampled hit rate@10"."""
-    base, at, k = key.partition("@")
-    sampled = base.startswith("sampled_")
-    base = base.removeprefix("sampled_")
-    words = _NAMES.get(base) or base.replace("_", " ")
-    words = f"sampled {words}" if sampled else words
-    return f"{words[0].upper()}{words[1:]}{at}{k}" if words else key
+    metric = MetricKey.parse(key)
+    words = _NAMES.get(metric.name) or metric.name.replace("_", " ")
+    words = f"sampled {words}" if metric.sampled else words
+    suffix = "" if metric.k is None else f"@{metric.k}"
+    return f"{words[:1].upper()}{words[1:]}{suffix}"
 
 
 def value(number: float | None) -> str:

@@ -163,11 +163,9 @@ def _every_metric(document: dict[str, Any]) -> Html:
 
 def best_of(document: dict[str, Any], key: str) -> list[str]:
     """Labels of the models that are best by a metric, to the digits that are shown."""
-    from recctl.evaluation import METRICS
-    from recctl.reports.report_data import base_name
+    from recctl.metrics import MetricKey
 
-    metric = METRICS.get(base_name(key))
-    sign = 1 if metric is None or metric.greater_is_better else -1
+    sign = MetricKey.parse(key).sign
     shown = {
         model["label"]: sign * round(value, 4)
         for model in document["compared"]

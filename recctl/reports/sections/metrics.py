@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from recctl.errors import RecctlError
+from recctl.metrics import MetricKey
 from recctl.reports.render import formatting, plots
 from recctl.reports.render.html import Html, figure, grid, join, note, table, tag
-from recctl.reports.report_data import LeftOutError, ReportData, RunView, base_name
+from recctl.reports.report_data import LeftOutError, ReportData, RunView
 
 
 def metrics(material: ReportData) -> Html | None:
@@ -125,9 +126,9 @@ def _curves(material: ReportData) -> list[tuple[str, dict[str, dict[int, float]]
 def _by_k(values: dict[str, float]) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {}
     for key, value in values.items():
-        _, at, k = key.partition("@")
-        if at and k.isdecimal():
-            found.setdefault(base_name(key), {})[int(k)] = value
+        metric = MetricKey.parse(key)
+        if metric.k is not None:
+            found.setdefault(metric.name, {})[metric.k] = value
     return {name: dict(sorted(of.items())) for name, of in found.items()}
 
 

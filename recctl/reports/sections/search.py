@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from recctl.evaluation import METRICS
+from recctl.metrics import MetricKey
 from recctl.reports.render import formatting, plots
 from recctl.reports.render.html import Html, code, figure, grid, join, label, note, table, tag
-from recctl.reports.report_data import LeftOutError, ReportData, base_name
+from recctl.reports.report_data import LeftOutError, ReportData
 from recctl.runs import Run
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ class _Search:
         self.trials = self._read()
         columns = [str(column) for column in self.trials]
         self.monitors: list[str] = (
-            self.facts.get("monitors") or [name for name in columns[2:] if base_name(name) in METRICS][:1]
+            self.facts.get("monitors") or [name for name in columns[2:] if MetricKey.parse(name).is_known][:1]
         )
-        self.names = [name for name in columns if name not in _KEPT and base_name(name) not in METRICS]
+        self.names = [name for name in columns if name not in _KEPT and not MetricKey.parse(name).is_known]
         if not self.monitors or self.monitors[0] not in columns:
             raise LeftOutError("no trial of the search came to a value")
         self.monitor = self.monitors[0]
-        self.sign = 1 if METRICS[base_name(self.monitor)].greater_is_better else -1
+        self.sign = MetricKey.parse(self.monitor).sign
         done = self.trials[self.trials[self.monitor].notna()]
         self.done = done.sort_values(self.monitor, ascending=self.sign < 0, kind="stable")
         if not len(done):

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from recctl import rng
 from recctl.errors import RecctlError
-from recctl.evaluation import METRICS
 from recctl.evaluation.paired_comparison import contrast
 from recctl.evaluation.significance import bca_interval, resample_means
+from recctl.metrics import MetricKey
 from recctl.reports.recompute import LENGTH, MOST_USERS, Lists
 from recctl.reports.render import formatting, plots
 from recctl.reports.render.html import Html, figure, grid, join, note
-from recctl.reports.report_data import LeftOutError, ReportData, RunView, base_name
+from recctl.reports.report_data import LeftOutError, ReportData, RunView
 
 _BINS = 5
 _RESAMPLES = 2000  # of the intervals of bins, which are only drawn
@@ -39,7 +39,7 @@ def quality(material: ReportData) -> Html:
 def _by_activity(material: ReportData) -> Html:
     """The stored metric of users, by how many of their interactions are known."""
     metric, part, again = material.metric, material.part, material.reread
-    if METRICS[base_name(metric)].of == "counts":
+    if MetricKey.parse(metric).metric.of == "counts":
         raise LeftOutError(f"{metric} is none of single users, so that it can't be told by their activity")
     tables = {one.label: one.per_user(part) for one in material.subjects if metric in one.metrics.get(part, {})}
     if not tables:
@@ -74,7 +74,7 @@ def _by_popularity(material: ReportData) -> Html:
     """The share of what people liked in validation that is found, by how often train has it; or the error there."""
     again = material.reread
     _ = again.validation
-    rating = METRICS[base_name(material.metric)].of == "errors"
+    rating = MetricKey.parse(material.metric).metric.of == "errors"
     pairs = {}
     for one in material.subjects:
         if one.label in again.models:
