@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recctl.kernels.compile import I32, I64, INT, OUT_F32_2D, OUT_U8, VOID, kernel
-from recctl.kernels.counter_rng import _splitmix64
+from recctl.kernels.counter_rng import splitmix64
 
 
 @kernel(VOID, I64, I32, INT, INT, OUT_U8)
@@ -41,7 +41,7 @@ def keep_candidates(scores, seen_starts, seen, relevant_starts, relevant, n_nega
         for j in range(n):
             if marks[j] == 0:
                 # Of the `left` items still to come `wanted` are taken: each has the same chance.
-                number = (_splitmix64(np.uint64(seeds[row]) + np.uint64(j)) >> np.uint64(11)) * 2.0**-53
+                number = (splitmix64(np.uint64(seeds[row]) + np.uint64(j)) >> np.uint64(11)) * 2.0**-53
                 taken = number * left < wanted
                 left -= 1
                 if taken:

@@ -1,4 +1,4 @@
-"""The decorator of kernels and the short names of their argument types."""
+"""Decorators that compile kernels, and short names for the numba types of their arguments."""
 
 from __future__ import annotations
 
@@ -11,49 +11,55 @@ from numba import types
 
 from recctl import progress
 
+Function = Callable[..., Any]
+
 
 def _array(dtype: types.Type, ndim: int, *, readonly: bool) -> types.Array:
     return types.Array(dtype, ndim, "C", readonly=readonly)
 
 
-# In: read-only, so that arrays of a loaded model are as welcome as fresh ones. Out: written by the kernel.
-I32, I64, F32, F64, U8 = (
-    _array(t, 1, readonly=True) for t in (types.int32, types.int64, types.float32, types.float64, types.uint8)
-)
-I32_2D, I64_2D, F32_2D, U8_2D = (
-    _array(t, 2, readonly=True) for t in (types.int32, types.int64, types.float32, types.uint8)
-)
-OUT_I32, OUT_I64, OUT_F32, OUT_F64, OUT_U8 = (
-    _array(t, 1, readonly=False) for t in (types.int32, types.int64, types.float32, types.float64, types.uint8)
-)
-OUT_I32_2D, OUT_I64_2D, OUT_F32_2D, OUT_F64_2D, OUT_U8_2D = (
-    _array(t, 2, readonly=False) for t in (types.int32, types.int64, types.float32, types.float64, types.uint8)
-)
+_NUMBERS = (types.int32, types.int64, types.float32, types.float64, types.uint8)
+
+# Inputs are declared read-only: numba then accepts both writeable arrays and the read-only arrays of a loaded model.
+I32, I64, F32, F64, U8 = (_array(dtype, 1, readonly=True) for dtype in _NUMBERS)
+I32_2D = _array(types.int32, 2, readonly=True)
+I64_2D = _array(types.int64, 2, readonly=True)
+F32_2D = _array(types.float32, 2, readonly=True)
+U8_2D = _array(types.uint8, 2, readonly=True)
+
+# Outputs: arrays that the kernel writes.
+OUT_I32, OUT_I64, OUT_F32, OUT_F64, OUT_U8 = (_array(dtype, 1, readonly=False) for dtype in _NUMBERS)
+OUT_I32_2D, OUT_I64_2D, OUT_F32_2D, OUT_F64_2D, OUT_U8_2D = (_array(dtype, 2, readonly=False) for dtype in _NUMBERS)
 OUT_F32_3D = _array(types.float32, 3, readonly=False)
-INT, FLOAT, BOOL, VOID = types.int64, types.float64, types.boolean, types.void
 
-
-Function = Callable[..., Any]
+INT = types.int64
+FLOAT = types.float64
+BOOL = types.boolean
+VOID = types.void
 
 
 def kernel(
     returns: types.Type, *arguments: types.Type, fastmath: bool | set[str] = False
 ) -> Callable[[Function], Function]:
-    """Compile a function for exactly these argument types, without the GIL, cached on disk.
+    """Compile a function eagerly for one signature; it releases the GIL and is cached on disk.
 
     Args:
-        returns: The result's numba type.
-        arguments: The arguments' numba types.
-        fastmath: Passed to numba; only where no infinity or NaN is compared.
+        returns: Numba type of the result.
+        arguments: Numba types of the arguments.
+        fastmath: Floating-point optimizations, as numba takes them. Allow "nnan" and "ninf" only where the kernel
+            never compares a NaN or an infinity.
+
+    Returns:
+        A decorator.
     """
-    compiled: Callable[[Function], Function] = numba.njit(
+    decorator: Callable[[Function], Function] = numba.njit(
         returns(*arguments), nogil=True, cache=True, error_model="numpy", fastmath=fastmath
     )
-    return compiled
+    return decorator
 
 
 def _announce_compilation() -> None:
-    """Print a notice, once in a process, when a kernel is compiled and not read from the cache.
+    """Print a notice, once per process, when numba compiles a kernel instead of reading it from the cache.
 
     Numba documents its events for developers only. If a version changes them, the notice is not printed.
     """
@@ -68,7 +74,7 @@ def _announce_compilation() -> None:
             def on_start(self, _: Any) -> None:
                 if not self.printed:
                     self.printed = True
-                    progress.notice("compiling what this needs, once on this machine: a minute at most")
+                    progress.notice("compiling numerical kernels (only once on this machine; up to a minute)")
 
             def on_end(self, _: Any) -> None:
                 pass
@@ -80,17 +86,24 @@ def _announce_compilation() -> None:
 
 _announce_compilation()
 
-# Parts of kernels. Each is compiled for each type of integer it is given: `np.int64(...)` of a code, or of a
-# constant that changes later, spares a second time.
+# Decorators for helper functions that kernels call. Numba compiles a helper once for each combination of argument
+# types: pass `np.int64(...)` for an element of an int32 array, or for a constant that is later reassigned, to avoid
+# compiling the helper twice.
 
-# In the machine code of each kernel: a compiled function that a kernel calls is another one in the process that
-# compiled both than in those that read them from the cache, and sums in another order.
-inlined = partial(numba.njit, forceinline=True, error_model="numpy")
+# Inline in LLVM, into the machine code of each kernel. A helper that is called as a compiled function may be a
+# different one in the process that compiled it and in processes that read it from the cache; they can add numbers in
+# a different order, and results would differ in the last bits.
+inline_llvm = partial(numba.njit, forceinline=True, error_model="numpy")
 
-# In the kernel's source, and not compiled for itself, which takes half the time where it is called from one place; and
-# the compiler sees which arrays do not overlap. The kernel's `fastmath` holds for it.
-merged = numba.njit(inline="always")
+# Inline in numba's intermediate representation: the helper is not compiled on its own, which halves the compile time if
+# it has a single caller, and LLVM sees which arrays do not overlap. The kernel's `fastmath` applies to it.
+inline_ir = numba.njit(inline="always")
 
-# Compiled once for all places it is called from: what computes the same however it is compiled, since it only copies,
-# or adds up in a given order.
-apart = numba.njit(error_model="numpy")
+# Do not inline: one compiled copy for all callers. Only for helpers whose result does not depend on how they are
+# compiled, because they only copy, or add in a fixed order.
+outlined = numba.njit(error_model="numpy")
+
+# Previous names, still used by the NCF kernels.
+inlined = inline_llvm
+merged = inline_ir
+apart = outlined

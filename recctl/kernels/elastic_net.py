@@ -31,7 +31,7 @@ from recctl.kernels.compile import (
     OUT_I32,
     OUT_I64,
     U8_2D,
-    inlined,
+    inline_llvm,
     kernel,
 )
 from recctl.kernels.gram import n_kept, put_row
@@ -47,7 +47,7 @@ _APART = 256
 _RELAXED = {"contract", "reassoc", "nsz"}
 
 
-@inlined(fastmath=_RELAXED)
+@inline_llvm(fastmath=_RELAXED)
 def _gap(g, w, n, l1, l2, signed, terms):
     a = np.float32(l1)
     b = np.float32(l2)
@@ -62,14 +62,14 @@ def _gap(g, w, n, l1, l2, signed, terms):
     return total
 
 
-@inlined(fastmath=_RELAXED)
+@inline_llvm(fastmath=_RELAXED)
 def _take_steps(g, n, row_p, row_q, row_r, row_s, p, q, r, s):
     """Bring the gradient up to date with four steps."""
     for j in range(n):
         g[j] -= p * row_p[j] + q * row_q[j] + r * row_r[j] + s * row_s[j]
 
 
-@inlined(fastmath=_RELAXED)
+@inline_llvm(fastmath=_RELAXED)
 def _descend(gram, n, g, w, l1, l2, signed, sweeps, enough, terms):
     """Sweep over the `n` features of a working set until its gap is at most `enough`; how many sweeps it took."""
     a = np.float32(l1)
@@ -109,7 +109,7 @@ def _descend(gram, n, g, w, l1, l2, signed, sweeps, enough, terms):
     return sweeps
 
 
-@inlined()
+@inline_llvm()
 def _kth_largest(values, n, k):
     """The k-th largest of `n` values, none negative, as bits: these are ordered as the values are."""
     bits = values.view(np.int32)
@@ -124,7 +124,7 @@ def _kth_largest(values, n, k):
     return found
 
 
-@inlined()
+@inline_llvm()
 def _candidates(row, target, l1, screened, found):
     """The features a target may take, in ascending order; how many. `row` is the target's of the Gram matrix.
 
@@ -143,7 +143,7 @@ def _candidates(row, target, l1, screened, found):
     return n
 
 
-@inlined()
+@inline_llvm()
 def _enlarge(terms, n, inside, step, members, size):
     """Take the `step` features with the largest terms into the working set; its new size.
 
@@ -163,7 +163,7 @@ def _enlarge(terms, n, inside, step, members, size):
     return size
 
 
-@inlined()
+@inline_llvm()
 def _pack(gram, features, members, begin, end, rows, made):
     """Put what counts of the rows of the members `begin..end` side by side, unless it is kept so."""
     everything = len(features) == len(made)
@@ -176,13 +176,13 @@ def _pack(gram, features, members, begin, end, rows, made):
             rows[a, i] = made[features[i]]
 
 
-@inlined()
+@inline_llvm()
 def _in_place(gram, n, made):
     """Whether all rows are there as they are used. Of short ones, views cost as much as what is done with them."""
     return n == len(made) and len(gram[0]) == n
 
 
-@inlined()
+@inline_llvm()
 def _row(gram, n, members, a, rows, made):
     """What counts of a member's row."""
     if n == len(made) and members[a] < n_kept(gram):
@@ -191,7 +191,7 @@ def _row(gram, n, members, a, rows, made):
     return rows[a, :n]
 
 
-@inlined()
+@inline_llvm()
 def _fill_in(own, a, row, members):
     for b in range(a + 1):
         value = row[members[b]]
@@ -199,7 +199,7 @@ def _fill_in(own, a, row, members):
         own[b, a] = value
 
 
-@inlined()
+@inline_llvm()
 def _extend(gram, n, members, begin, end, rows, made, own):
     """Fill in a working set's own Gram matrix for the members `begin..end`."""
     in_place = _in_place(gram, n, made)
@@ -210,13 +210,13 @@ def _extend(gram, n, members, begin, end, rows, made, own):
             _fill_in(own, a, _row(gram, n, members, a, rows, made), members)
 
 
-@inlined(fastmath=_RELAXED)
+@inline_llvm(fastmath=_RELAXED)
 def _take_two_steps(g, n, p, row_p, q, row_q):
     for i in range(n):
         g[i] -= p * row_p[i] + q * row_q[i]
 
 
-@inlined()
+@inline_llvm()
 def _take_over(gram, n, members, size, rows, made, other_made, own_w, w, g):
     """Bring the weights of a working set to all features, and their gradient up to date, two rows at a time."""
     in_place = _in_place(gram, n, made)
@@ -239,7 +239,7 @@ def _take_over(gram, n, members, size, rows, made, other_made, own_w, w, g):
         _take_two_steps(g, n, last_step, row, np.float32(0), row)
 
 
-@inlined()
+@inline_llvm()
 def _drop_unused(gram, members, size, w, inside, rows, n):
     """Leave those without a weight out of a working set, and their packed rows; its new size."""
     everything = n == len(inside)
@@ -256,7 +256,7 @@ def _drop_unused(gram, members, size, w, inside, rows, n):
     return kept
 
 
-@inlined()
+@inline_llvm()
 def _solve(
     gram, target, l1, l2, signed, screened, limit, max_iter, tol, features, w, g, terms, inside,
     own, rows, members, own_w, own_g, own_terms, made, other_made, told,

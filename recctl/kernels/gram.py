@@ -15,8 +15,8 @@ from recctl.kernels.compile import (
     OUT_I64,
     OUT_U8_2D,
     VOID,
-    apart,
-    inlined,
+    outlined,
+    inline_llvm,
     kernel,
 )
 
@@ -57,7 +57,7 @@ def upper_rows(starts, columns, values, item_starts, item_users, positions, out,
                     out[i, columns[p]] += np.float32(1)
 
 
-@apart
+@outlined
 def _add_up(starts, columns, values, item_starts, item_users, item_values, item, out):
     """An item's row, each sum in the order of `upper_rows`."""
     out[:] = 0
@@ -146,13 +146,13 @@ def byte_rows(
     return count
 
 
-@inlined()
+@inline_llvm()
 def n_kept(gram):
     """How many rows, from the first on, are kept."""
     return max(len(gram[0]), len(gram[2]))
 
 
-@apart
+@outlined
 def put_row(gram, item, made):
     """Put a row into `made`, from what is kept of it; for the fields of `gram` see `GramRows`."""
     (

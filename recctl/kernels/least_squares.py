@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recctl.kernels.compile import F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32, OUT_F32_2D, VOID, kernel, merged
+from recctl.kernels.compile import F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32, OUT_F32_2D, VOID, kernel, inline_ir
 
 # Sums may be taken in any order; infinity and NaN keep their meaning.
 SUMS = {"contract", "reassoc", "nsz"}
@@ -44,7 +44,7 @@ def weigh(values, begin, n, terms, weights, aims):
         aims[i] = 0
 
 
-@merged
+@inline_ir
 def gather(columns, begin, end, fixed, first, last, out):
     """Copy columns `first..last` of the fixed rows of interactions `begin..end`, as many as `out` has rows for.
 
@@ -65,7 +65,7 @@ def gather(columns, begin, end, fixed, first, last, out):
     return filled
 
 
-@merged
+@inline_ir
 def add_scores(rows, n, at, x, scores):
     """`scores[at:at + n] += rows[:n] @ x`."""
     d = len(x)
@@ -83,7 +83,7 @@ def add_scores(rows, n, at, x, scores):
         scores[p + 3] += e
 
 
-@merged
+@inline_ir
 def _residuals(rows, n, at, weights, aims, scores, residual, squares):
     """`residual += (a - w score) v` and `squares += w v^2` over the rows."""
     d = len(residual)
@@ -98,7 +98,7 @@ def _residuals(rows, n, at, weights, aims, scores, residual, squares):
             squares[k] += wa * a * a + wb * b * b + wc * c * c + we * e * e
 
 
-@merged
+@inline_ir
 def _images(rows, n, at, weights, direction, wanted, images, out):
     """`images = v . direction`, and if wanted `out += w image v`; returns the sum of `w image^2`."""
     d = len(direction)

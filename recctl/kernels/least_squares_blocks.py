@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from recctl.kernels.compile import BOOL, F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32_2D, kernel, merged
+from recctl.kernels.compile import BOOL, F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32_2D, kernel, inline_ir
 from recctl.kernels.least_squares import GATHERED, SUMS, add_scores, gather, longest, objective, weigh
 
 
-@merged
+@inline_ir
 def solve_positive(matrix, x):
     """Solve `matrix @ y = x` in place by Cholesky: `x` becomes `y`. Only the lower triangle is read, and overwritten.
 
@@ -63,7 +63,7 @@ def solve_positive(matrix, x):
     return True
 
 
-@merged
+@inline_ir
 def _add_residuals(rows, n, at, weights, aims, scores, out):
     """`out += sum of (a - w score) v`."""
     for i in range(0, n, 4):
@@ -74,7 +74,7 @@ def _add_residuals(rows, n, at, weights, aims, scores, out):
             out[k] += a * rows[i, k] + b * rows[i + 1, k] + c * rows[i + 2, k] + e * rows[i + 3, k]
 
 
-@merged
+@inline_ir
 def _scale(rows, n, at, weights, scaled):
     """`scaled = w^(1/2) v`."""
     for i in range(n):
@@ -83,7 +83,7 @@ def _scale(rows, n, at, weights, scaled):
             scaled[i, k] = root * rows[i, k]
 
 
-@merged
+@inline_ir
 def _pose_few(scaled, diagonal, step, matrix, image, roots):
     """The system to solve for a step where there are fewer interactions than factors, by Woodbury's identity.
 
@@ -106,7 +106,7 @@ def _pose_few(scaled, diagonal, step, matrix, image, roots):
         matrix[i, i] += 1
 
 
-@merged
+@inline_ir
 def _step_of_few(scaled, step, image, roots):
     """Make `step` the step, once `image` is what solves that system."""
     n, d = scaled.shape

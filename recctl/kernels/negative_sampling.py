@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from recctl.engines import map_threads
 from recctl.kernels.compile import F32_2D, F64, I32, I64, I64_2D, INT, OUT_I32, OUT_I32_2D, OUT_I64, VOID, kernel
-from recctl.kernels.counter_rng import _splitmix64
+from recctl.kernels.counter_rng import splitmix64
 
 _53_BITS = 2.0**-53
 # Rows of a task: fixed, so that what is drawn doesn't depend on the threads.
@@ -48,11 +48,11 @@ def _fill(key, first, starts, columns, users, n_items, cumulative, out):
         begin, end = starts[users[row]], starts[users[row] + 1]
         everything = end - begin >= n_items
         for j in range(width):
-            state = _splitmix64(np.uint64(key) ^ _splitmix64(np.uint64((first + row) * width + j)))
+            state = splitmix64(np.uint64(key) ^ splitmix64(np.uint64((first + row) * width + j)))
             item = _drawn(state, n_items, cumulative)
             tries = 0
             while not everything and _holds(columns, begin, end, item):
-                state = _splitmix64(state)
+                state = splitmix64(state)
                 # By popularity a user may have nearly all that is likely: then every item is as good.
                 item = _drawn(state, n_items, cumulative if tries < 100 else cumulative[:0])
                 tries += 1

@@ -16,11 +16,11 @@ from recctl.kernels.compile import (
     OUT_I64,
     VOID,
     kernel,
-    merged,
+    inline_ir,
 )
 
 
-@merged
+@inline_ir
 def _sink(scores, items, size, score, item):
     """Put an item in place of the root of a heap."""
     at = 0
@@ -39,7 +39,7 @@ def _sink(scores, items, size, score, item):
 
 
 # A call would count references to its arrays, at several times the cost of the work.
-@merged
+@inline_ir
 def offer(scores, items, size, score, item):
     """Put an item into a heap of the best, its worst at the root, or not; returns the heap's new size.
 
@@ -61,7 +61,7 @@ def offer(scores, items, size, score, item):
     return size
 
 
-@merged
+@inline_ir
 def put_in_order(scores, items, size):
     """Make of a heap a list, the best first."""
     for last in range(size - 1, 0, -1):

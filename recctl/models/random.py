@@ -7,7 +7,7 @@ import numpy as np
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.kernels import counter_rng
-from recctl.kernels.counter_rng import _GOLDEN, _MIX_1, _MIX_2
+from recctl.kernels.counter_rng import GOLDEN_GAMMA, MIX_1, MIX_2
 from recctl.models.base import Recommender
 from recctl.models.base.hyperparameters import hyperparameter
 from recctl.models.base.onnx_graph import ScoreGraph, Value
@@ -46,9 +46,9 @@ class RandomRecommender(Recommender):
 
 def _mixed(counter: Value) -> Value:
     """SplitMix64, as in `recctl.kernels.counter_rng`; products of int64 have the same bits as those of uint64."""
-    z = counter * _GOLDEN.astype(np.int64)
-    z = (z ^ _shifted(z, 30)) * _MIX_1.astype(np.int64)
-    z = (z ^ _shifted(z, 27)) * _MIX_2.astype(np.int64)
+    z = counter * GOLDEN_GAMMA.astype(np.int64)
+    z = (z ^ _shifted(z, 30)) * MIX_1.astype(np.int64)
+    z = (z ^ _shifted(z, 27)) * MIX_2.astype(np.int64)
     return z ^ _shifted(z, 31)
 
 

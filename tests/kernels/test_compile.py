@@ -33,5 +33,5 @@ def test_compiling_is_told_once_and_not_when_the_cache_has_it(tmp_path: Path) ->
         )
         return done.stdout.splitlines()
 
-    assert notices() == ["compiling what this needs, once on this machine: a minute at most"]
+    assert notices() == ["compiling numerical kernels (only once on this machine; up to a minute)"]
     assert notices() == []

@@ -48,13 +48,13 @@ def test_neighbouring_seeds_share_nothing():
 
 def test_the_hash_is_splitmix64():
     # The reference generator's first numbers for the seed 1234567, as published with its C code.
-    from recctl.kernels.counter_rng import _splitmix64
+    from recctl.kernels.counter_rng import splitmix64
 
     golden, seed = 0x9E3779B97F4A7C15, 1234567
     inverse = pow(golden, -1, 2**64)
     # State number i of the reference is seed + i * golden; the kernel's counter is a multiple of golden.
     counters = [(seed * inverse + i) % 2**64 for i in (1, 2, 3)]
-    assert [int(_splitmix64(np.uint64(counter))) for counter in counters] == [
+    assert [int(splitmix64(np.uint64(counter))) for counter in counters] == [
         6457827717110365317,
         3203168211198807973,
         9817491932198370423,
