@@ -15,9 +15,9 @@ from recctl.kernels.compile import (
     OUT_I64,
     OUT_U8_2D,
     VOID,
-    outlined,
     inline_llvm,
     kernel,
+    outlined,
 )
 
 # Both tiles of a mirrored pair fit in the first-level cache.

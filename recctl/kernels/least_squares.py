@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recctl.kernels.compile import F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32, OUT_F32_2D, VOID, kernel, inline_ir
+from recctl.kernels.compile import F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32, OUT_F32_2D, VOID, inline_ir, kernel
 
 # Sums may be taken in any order; infinity and NaN keep their meaning.
 SUMS = {"contract", "reassoc", "nsz"}

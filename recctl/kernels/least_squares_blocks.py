@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recctl.kernels.compile import BOOL, F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32_2D, kernel, inline_ir
+from recctl.kernels.compile import BOOL, F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32_2D, inline_ir, kernel
 from recctl.kernels.least_squares import GATHERED, SUMS, add_scores, gather, longest, objective, weigh
 
 

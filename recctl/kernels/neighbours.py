@@ -15,8 +15,8 @@ from recctl.kernels.compile import (
     OUT_I32_2D,
     OUT_I64,
     VOID,
-    kernel,
     inline_ir,
+    kernel,
 )
 
 
