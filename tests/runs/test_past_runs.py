@@ -1,0 +1,89 @@
+"""Run directories of past versions can still be listed, verified, evaluated, reported, exported and resumed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parent / "past_versions"
+RUNS = sorted(path for path in FOLDER.glob("*/*") if path.is_dir())
+EASE = "20261129-155040-ease-synthetic-2f1f"
+TUNE = "20261129-155103-tune-ease-synthetic-1e2e"
+COMPARISON = "20261129-155127-compare-synthetic-211d"
+INTERRUPTED = "20261129-155458-sasrec-synthetic-ff15"
+
+# What version 0.1 measured when it resumed the interrupted run.
+RESUMED_METRICS = {
+    "validation": {"ndcg@10": 0.3582487354762052, "recall@10": 0.6666666666666666},
+    "test": {"ndcg@10": 0.2767262175165022, "recall@10": 0.6166666666666667},
+}
+
+
+@pytest.fixture
+def past_runs(workdir: Path) -> Path:
+    """A runs directory with a copy of every run that an older version wrote."""
+    for path in RUNS:
+        shutil.copytree(path, workdir / "runs" / path.name)
+    return workdir / "runs"
+
+
+def recorded_metrics(run: Path) -> dict[str, dict[str, float]]:
+    metrics: dict[str, dict[str, float]] = json.loads((run / "metrics.json").read_text())
+    return metrics
+
+
+def test_listing_shows_every_past_run_with_its_status(recctl: Any, past_runs: Path) -> None:
+    result = recctl("runs", "list", "--json")
+    assert result.code == 0
+    statuses = {row["run_id"]: row["status"] for row in result.json["runs"]}
+    assert statuses == {path.name: "interrupted" if path.name == INTERRUPTED else "complete" for path in RUNS}
+
+
+def test_verify_finds_no_fault_in_past_runs(recctl: Any, past_runs: Path) -> None:
+    result = recctl("runs", "verify", "--json")
+    assert (result.code, result.json["faults"]) == (0, [])
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
+def test_show_reads_a_past_run(recctl: Any, past_runs: Path, path: Path) -> None:
+    result = recctl("runs", "show", path.name, "--json")
+    assert (result.code, result.json["run_id"]) == (0, path.name)
+
+
+@pytest.mark.parametrize("name", [EASE, TUNE])
+def test_evaluating_a_past_run_repeats_its_metrics(recctl: Any, past_runs: Path, name: str) -> None:
+    before = recorded_metrics(past_runs / name)
+    result = recctl("evaluate", name, "--json", "-q")
+    assert result.code == 0
+    for metric, value in before["validation"].items():
+        assert result.json["metrics"]["validation"][metric] == pytest.approx(value, rel=1e-9)
+
+
+def test_past_comparison_gives_its_result_again(recctl: Any, past_runs: Path) -> None:
+    stored = json.loads((past_runs / COMPARISON / "comparison.json").read_text())
+    result = recctl("compare", "--resume", COMPARISON, "--json", "-q")
+    assert result.code == 0
+    assert result.json["comparison"]["best"] == stored["best"]
+
+
+def test_past_model_recommends_reports_and_exports(recctl: Any, past_runs: Path) -> None:
+    assert recctl("recommend", EASE, "1", "-k", "3", "--json").code == 0
+    assert recctl("report", EASE, "-o", "report.html", "-q").code == 0
+    assert recctl("export", EASE, "--format", "embeddings", "-q").code == 2  # EASE has no embeddings
+    assert recctl("export", EASE, "--format", "recommendations", "-q").code == 0
+
+
+def test_resuming_a_past_run_gives_the_metrics_of_the_version_that_began_it(recctl: Any, past_runs: Path) -> None:
+    assert recctl("train", "--resume", INTERRUPTED, "-q").code == 0
+    metrics = recorded_metrics(past_runs / INTERRUPTED)
+    for part, values in RESUMED_METRICS.items():
+        assert metrics[part] == pytest.approx(values, rel=1e-6)
+
+
+def test_past_search_continues_with_more_trials(recctl: Any, past_runs: Path) -> None:
+    result = recctl("tune", "--resume", TUNE, "--trials", "6", "--json", "-q")
+    assert (result.code, result.json["tuning"]["n_trials"]) == (0, 6)
