@@ -21,7 +21,7 @@ from recctl.errors import ConfigError
 from recctl.export.base import ExportFormat
 from recctl.suggest import did_you_mean
 
-_MACHINERY = {"base", "exporting", "registry"}
+_MACHINERY = {"api", "base", "registry"}
 
 
 def format_names() -> list[str]:
