@@ -13,7 +13,7 @@ from recctl.plugins import Registry
 from tests.conftest import SMALL
 
 FIRST_HIT = '''
-from recctl.metrics.definitions import Metric
+from recctl.metrics import Metric
 
 def first_hit(lists):
     """Whether the first item is relevant."""
@@ -34,10 +34,10 @@ def read():
 """
 
 SECOND = """
-from recctl.tuning.strategies import Listed
+from recctl.tuning.strategies import FixedPoints
 
 def make(section, space, first, seed):
-    return Listed([{"l2_reg": 10.0 * n} for n in range(1, (section.n_trials or 3))])
+    return FixedPoints([{"l2_reg": 10.0 * n} for n in range(1, (section.n_trials or 3))])
 """
 
 

@@ -1,11 +1,13 @@
-"""What is measured, and how each measure is defined. Arrays in, arrays out.
+"""Metric definitions, as functions of arrays.
 
-A list is the k best items of a user among those that can be recommended to them, best first; equal scores rank in
-ascending order of item code. `hits` holds 1 where the item at a place is relevant, else 0, shape `(n_users, k)`; places
-of a list that is shorter than k hold 0. `n_relevant` is the number of the user's relevant items, at least 1: those the
-model does not know count, though they can't be hit. Users with nothing relevant are in no mean.
+A list holds the k best items of a user among the items that can be recommended to that user, best first. Ties (items
+with equal scores) are broken by ascending item code. `hits` is 1 at a position that holds a relevant item, else 0,
+shape `(n_users, k)`; positions after the end of a list shorter than k hold 0. `n_relevant` is the number of relevant
+items of a user, at least 1. It includes items that the model does not know, which therefore count as misses. Users
+without relevant items are excluded from every mean.
 
-One ranking serves every cutoff: functions of lists give the value at each cutoff 1, 2, ..., k, shape `(n_users, k)`.
+Each user is ranked once for all cutoffs: functions of lists return the value at every cutoff 1, 2, ..., k, with shape
+`(n_users, k)`.
 """
 
 from __future__ import annotations
@@ -28,19 +30,26 @@ Float64Array = NDArray[np.float64]
 
 
 class Catalog:
-    """What a model was fitted on, seen from its items."""
+    """The items of a model, with statistics of the interactions it was fitted on.
+
+    Args:
+        seen: The interactions that the model was fitted on, `(n_users, n_items)`.
+    """
 
     def __init__(self, seen: InteractionMatrix) -> None:
         self._seen = seen
 
     @cached_property
     def counts(self) -> Int64Array:
-        """How many users each item has, shape `(n_items,)`."""
+        """The number of users of each item, shape `(n_items,)`."""
         return self._seen.column_counts()
 
     @cached_property
     def self_information(self) -> Float64Array:
-        """`-log2` of the share of users who have the item, in bits; an item nobody has counts as if one user had."""
+        """`-log2(users of the item / users)` in bits, shape `(n_items,)`.
+
+        An item without users counts as if it had one, so that the value stays finite.
+        """
         return np.log2(max(1, self._seen.n_rows) / np.maximum(self.counts, 1))
 
     @cached_property
@@ -51,13 +60,13 @@ class Catalog:
 
 @dataclass(frozen=True, eq=False)
 class Lists:
-    """The lists of some users, and what it takes to judge them.
+    """The recommendation lists of several users, with the information that metrics need.
 
     Attributes:
-        items: Item codes, best first, -1 at empty places, shape `(n_users, k)`.
+        items: Item codes, best first, -1 after the end of a list, shape `(n_users, k)`.
         hits: 1 where the item is relevant, else 0, shape `(n_users, k)`.
-        n_relevant: Relevant items of each user, at least 1, shape `(n_users,)`.
-        catalog: What the model was fitted on.
+        n_relevant: The number of relevant items of each user, at least 1, shape `(n_users,)`.
+        catalog: The items of the model.
     """
 
     items: Int32Array
@@ -67,153 +76,180 @@ class Lists:
 
     @property
     def cutoffs(self) -> Float64Array:
-        """1, 2, ..., k."""
+        """The cutoffs 1, 2, ..., k, shape `(k,)`."""
         return np.arange(1.0, self.hits.shape[1] + 1)
 
 
 def precision(lists: Lists) -> Float64Array:
-    """Share of the k places that hold a relevant item.
+    """Precision: the share of the k positions that hold a relevant item.
 
-    `hits in the first k / k`. The denominator is k also where the list is shorter or the user has fewer relevant items.
+    `hits in the first k / k`. The denominator is k even if the list is shorter, or the user has fewer than k relevant
+    items.
     """
     return np.cumsum(lists.hits, axis=1) / lists.cutoffs
 
 
 def recall(lists: Lists) -> Float64Array:
-    """Share of the relevant items that are in the first k.
+    """Recall: the share of the relevant items that are among the first k.
 
-    `hits in the first k / n_relevant`: below 1 for every list where a user has more than k relevant items.
+    `hits in the first k / n_relevant`. A user with more than k relevant items cannot reach 1.
     """
     return np.cumsum(lists.hits, axis=1) / lists.n_relevant[:, None]
 
 
 def hit_rate(lists: Lists) -> Float64Array:
-    """1 for users with a relevant item in the first k, else 0."""
+    """Hit rate: the share of users with at least one relevant item among the first k.
+
+    1 for such a user, else 0.
+    """
     return np.maximum.accumulate(lists.hits, axis=1)
 
 
 def ndcg(lists: Lists) -> Float64Array:
-    """Discounted hits in the first k, as a share of the most there could be.
+    """Normalized discounted cumulative gain: DCG@k / ideal DCG@k, with binary relevance.
 
-    `sum over places p of the first k: hit_p / log2(p + 1)`, divided by the same sum for a list that begins with
-    `min(k, n_relevant)` hits. Relevance is binary.
+    `DCG@k = sum over positions p = 1 ... k of hit_p / log2(p + 1)`. The ideal list begins with `min(k, n_relevant)`
+    relevant items. Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20(4), 2002.
     """
     discounts = 1 / np.log2(lists.cutoffs + 1)
     ideal: Float64Array = np.concatenate([[0.0], np.cumsum(discounts)])
-    most_hits = np.minimum(lists.n_relevant[:, None], np.arange(1, lists.hits.shape[1] + 1))
-    return np.cumsum(lists.hits * discounts, axis=1) / ideal[most_hits]
+    max_hits = np.minimum(lists.n_relevant[:, None], np.arange(1, lists.hits.shape[1] + 1))
+    return np.cumsum(lists.hits * discounts, axis=1) / ideal[max_hits]
 
 
 def average_precision(lists: Lists) -> Float64Array:
-    """Mean over relevant items of the precision at their place, 0 for those not in the first k.
+    """Mean average precision: the mean over users of AP@k.
 
-    `sum over places p of the first k that hold a hit: precision at p`, divided by `min(k, n_relevant)`, so that a list
-    that begins with all the hits there could be scores 1. Its mean over users is MAP. (trec_eval and what follows it
-    divide by `n_relevant`.)
+    `AP@k = sum over positions p <= k that hold a relevant item of precision@p / min(k, n_relevant)`. This denominator
+    gives 1 to a list that begins with as many relevant items as it can hold. trec_eval, and libraries that follow it,
+    divide by `n_relevant`: their values are lower for users with more than k relevant items.
     """
-    found = np.cumsum(lists.hits * precision(lists), axis=1)
-    return found / np.minimum(lists.n_relevant[:, None], lists.cutoffs)
+    precision_sums = np.cumsum(lists.hits * precision(lists), axis=1)
+    return precision_sums / np.minimum(lists.n_relevant[:, None], lists.cutoffs)
 
 
 def reciprocal_rank(lists: Lists) -> Float64Array:
-    """1 / place of the first relevant item, 0 if it is not in the first k."""
+    """Mean reciprocal rank: the mean over users of 1 / rank of the first relevant item.
+
+    0 for a user without a relevant item among the first k. Voorhees, "The TREC-8 question answering track report",
+    1999.
+    """
     return np.maximum.accumulate(lists.hits / lists.cutoffs, axis=1)
 
 
 def novelty(lists: Lists) -> Float64Array:
-    """Mean surprise of the recommended items: -log2 of the share of fitted users who have the item, in bits.
+    """Novelty: mean self-information of the recommended items, in bits.
 
-    The mean goes over the items there are where a list is shorter than k; an empty list counts 0.
+    `-log2(users of the item / users)`, in the data that the model was fitted on, averaged over the first k items. A
+    list shorter than k is averaged over the items it has; an empty list counts as 0. Zhou et al., "Solving the apparent
+    diversity-accuracy dilemma of recommender systems", PNAS 107(10), 2010.
     """
-    return _mean_of_items(lists, lists.catalog.self_information)
+    return _mean_over_items(lists, lists.catalog.self_information)
 
 
 def popularity(lists: Lists) -> Float64Array:
-    """Mean number of fitted users who have the recommended items.
+    """Average recommendation popularity (ARP): the mean number of users of the recommended items.
 
-    The mean goes over the items there are where a list is shorter than k; an empty list counts 0.
+    Users are counted in the data that the model was fitted on. A list shorter than k is averaged over the items it
+    has; an empty list counts as 0. Yin et al., "Challenging the long tail recommendation", PVLDB 5(9), 2012.
     """
-    return _mean_of_items(lists, lists.catalog.counts)
+    return _mean_over_items(lists, lists.catalog.counts)
 
 
 def diversity(lists: Lists) -> Float64Array:
-    """Mean over pairs of recommended items of 1 - cosine of the sets of fitted users who have them.
+    """Intra-list diversity (ILD): the mean over pairs of recommended items of 1 - cosine similarity.
 
-    `cosine = users of both / sqrt(users of one * users of the other)`; ratings don't count. The mean goes over the
-    pairs there are where a list is shorter than k; a list of fewer than two items counts 0.
+    `cosine(i, j) = users of both / sqrt(users of i * users of j)`, in the data that the model was fitted on; ratings
+    are not used. A list shorter than k is averaged over the pairs it has; a list of fewer than two items counts as 0.
+    Smyth and McClave, "Similarity vs. diversity", ICCBR 2001.
     """
     users = lists.catalog.users
-    sums = np.empty(lists.items.shape, np.float64)
-    list_similarity.similarity_to_earlier(lists.items, users.starts, users.columns, users.n_columns, sums)
+    similarity_to_earlier = np.empty(lists.items.shape, np.float64)
+    list_similarity.similarity_to_earlier(
+        lists.items, users.starts, users.columns, users.n_columns, similarity_to_earlier
+    )
     n_items = np.cumsum(lists.items >= 0, axis=1)
     n_pairs = n_items * (n_items - 1) / 2
-    return np.maximum(n_pairs - np.cumsum(sums, axis=1), 0) / np.maximum(n_pairs, 1)
+    dissimilarity = np.maximum(n_pairs - np.cumsum(similarity_to_earlier, axis=1), 0)
+    return dissimilarity / np.maximum(n_pairs, 1)
 
 
 def auc(ordered: Float64Array, n_relevant: Int64Array, n_others: Int64Array) -> Float64Array:
-    """Share of pairs of a relevant and another item in which the relevant one scores higher; ties count half.
+    """Area under the ROC curve: the share of pairs of a relevant and another item that are ranked correctly.
 
-    Over all items that can be recommended to the user, not only the first k. Relevant items the model does not know
-    come last: none of their pairs is ordered. A user whose every item is relevant counts 0.5.
+    The mean over users of the share of pairs in which the relevant item has the higher score; ties count one half. All
+    items that can be recommended to the user are used, not only the first k. A relevant item that the model does not
+    know loses all of its pairs. A user without other items counts as 0.5.
 
     Args:
-        ordered: Ordered pairs of each user.
-        n_relevant: Relevant items of each user, unknown ones included.
-        n_others: Items of each user that can be recommended and are not relevant.
+        ordered: The number of correctly ranked pairs of each user, ties as one half, shape `(n_users,)`.
+        n_relevant: The number of relevant items of each user, unknown items included, shape `(n_users,)`.
+        n_others: The number of items that can be recommended to the user and are not relevant, shape `(n_users,)`.
     """
     n_pairs = n_relevant * n_others
     return np.where(n_pairs > 0, ordered / np.maximum(n_pairs, 1), 0.5)
 
 
 def coverage(counts: Int64Array) -> float:
-    """Share of the model's items that are in the first k of anybody who is asked."""
+    """Catalog coverage: the share of the model's items that are among the first k of at least one user.
+
+    Args:
+        counts: The number of lists that contain each item, shape `(n_items,)`.
+    """
     return float((counts > 0).mean())
 
 
 def gini(counts: Int64Array) -> float:
-    """How unevenly the first k of all who are asked go to items: 0 for all alike, near 1 for all to one.
+    """Gini coefficient of how often each item is recommended: 0 for all equally often, near 1 for few items only.
 
-    `sum over items i, ascending by count c: (2 i - n - 1) c_i / (n * sum c)`, with i from 1 to the number n of items
-    of the model; 0 where nothing is recommended.
+    `sum over i = 1 ... n of (2 i - n - 1) c_i / (n * sum of c)`, where `c_1 <= ... <= c_n` are the numbers of lists
+    that contain each of the model's n items; 0 if nothing is recommended.
+
+    Args:
+        counts: The number of lists that contain each item, shape `(n_items,)`.
     """
     return gini_coefficient(counts)
 
 
 def rmse(errors: Float64Array, starts: Int64Array) -> Float64Array:
-    """Root of the mean squared difference of predicted and given rating.
+    """Root mean squared error of the predicted ratings.
 
     Args:
-        errors: Differences, group by group (of one user, or all of them), shape `(n,)`.
-        starts: Group `g` lies at `starts[g]:starts[g + 1]`; none is empty. Shape `(n_groups + 1,)`.
+        errors: Predicted minus actual ratings, grouped (by user, or all in one group), shape `(n,)`.
+        starts: Group `g` is `errors[starts[g]:starts[g + 1]]`; no group is empty. Shape `(n_groups + 1,)`.
     """
     return np.sqrt(np.add.reduceat(errors**2, starts[:-1]) / np.diff(starts))
 
 
 def mae(errors: Float64Array, starts: Int64Array) -> Float64Array:
-    """Mean absolute difference of predicted and given rating.
+    """Mean absolute error of the predicted ratings.
 
-    Arguments as in `rmse`.
+    Args:
+        errors: Predicted minus actual ratings, grouped (by user, or all in one group), shape `(n,)`.
+        starts: Group `g` is `errors[starts[g]:starts[g + 1]]`; no group is empty. Shape `(n_groups + 1,)`.
     """
     return np.add.reduceat(np.abs(errors), starts[:-1]) / np.diff(starts)
 
 
-def _mean_of_items(lists: Lists, values: NDArray[Any]) -> Float64Array:
-    there = lists.items >= 0
-    sums = np.cumsum(np.where(there, values[lists.items], 0), axis=1, dtype=np.float64)
-    return sums / np.maximum(np.cumsum(there, axis=1), 1)
+def _mean_over_items(lists: Lists, values: NDArray[Any]) -> Float64Array:
+    """The mean of the items' values over the first 1, 2, ..., k items of each list."""
+    is_item = lists.items >= 0
+    sums = np.cumsum(np.where(is_item, values[lists.items], 0), axis=1, dtype=np.float64)
+    n_items = np.cumsum(is_item, axis=1)
+    return sums / np.maximum(n_items, 1)
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric.
+    """A metric, as `METRICS` and plug-ins define it.
 
     Attributes:
-        compute: Its definition.
-        of: What it is a function of: the lists of users, all pairs of a user's items, how often each item is
-            recommended, or errors of predicted ratings.
-        greater_is_better: Whether more is better; for `popularity` and `gini`, which only describe, less counts as
-            better.
-        beyond_accuracy: Whether it looks at what is recommended and not at what is relevant.
+        compute: The function that computes it.
+        of: What `compute` is a function of: `lists`, a `Lists`; `pairs`, the ranks of all relevant items of a user;
+            `counts`, how often each item is recommended; or `errors`, differences of predicted and actual ratings.
+        greater_is_better: Whether higher values are better. `popularity` and `gini` only describe the lists; for them
+            lower values count as better.
+        beyond_accuracy: Whether the metric depends on what is recommended only, not on what is relevant.
     """
 
     compute: Callable[..., Any]
@@ -223,26 +259,29 @@ class Metric:
 
     @property
     def definition(self) -> str:
-        """One line that says what it is."""
-        return (inspect.getdoc(self.compute) or "").partition("\n")[0]
+        """The definition in one line: the first line of the docstring of `compute`."""
+        docstring = inspect.getdoc(self.compute) or ""
+        return docstring.partition("\n")[0]
 
     @property
     def kind(self) -> Literal["accuracy", "beyond accuracy", "rating"]:
-        """What it judges."""
-        return "rating" if self.of == "errors" else "beyond accuracy" if self.beyond_accuracy else "accuracy"
+        """The group of the metric in tables and reports."""
+        if self.of == "errors":
+            return "rating"
+        return "beyond accuracy" if self.beyond_accuracy else "accuracy"
 
     @property
     def task(self) -> Literal["ranking", "rating_prediction"]:
-        """The task it is measured in."""
+        """The task that the metric evaluates."""
         return "rating_prediction" if self.of == "errors" else "ranking"
 
     @property
     def per_k(self) -> bool:
-        """Whether there is a value for each cutoff."""
+        """Whether the metric has one value per cutoff."""
         return self.of in ("lists", "counts")
 
 
-# Packages offer more of these as entry points of the group `recctl.metrics`.
+# Plug-ins register more metrics as entry points of the group `recctl.metrics`.
 METRICS: Registry[Metric] = Registry(
     "metrics",
     {
