@@ -29,7 +29,7 @@ def lists_of(items: list[int], hits: list[int], n_relevant: int) -> Lists:
         ("mrr", [0, 1 / 2, 1 / 2, 1 / 2]),
         ("novelty", [2, (2 + 0) / 2, (2 + 0 + 1) / 3, (2 + 0 + 1 + 2) / 4]),
         ("popularity", [1, 5 / 2, 7 / 3, 8 / 4]),
-        # Items 2 and 0 have 1 and 4 users and share one: cosine 1/2. Items 2 and 1: 1/sqrt(2). Items 0 and 1: 2/sqrt(8).
+        # Items 2 and 0 have 1 and 4 users and share one: cosine 1/2. 2 and 1: 1/sqrt(2). 0 and 1: 2/sqrt(8).
         ("diversity", [0, 1 / 2, (3 - 1 / 2 - 2 / 2**0.5) / 3, (6 - 1 / 2 - 2 / 2**0.5 - 1 / 2) / 6]),
     ],
 )
