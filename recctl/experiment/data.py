@@ -128,7 +128,7 @@ def _read(config: Config, base: Path) -> list[SourceTable]:
         seed = config.seed if data.synthetic.seed is None else data.synthetic.seed
         size = data.synthetic
         frame = generate(size.n_users, size.n_items, size.n_interactions, seed=seed)
-        return [SourceTable.of(frame, {"source": "synthetic", **size.model_dump(), "seed": seed})]
+        return [SourceTable.from_frame(frame, {"source": "synthetic", **size.model_dump(), "seed": seed})]
     options = ReadOptions(
         data.format,
         {str(k): v for k, v in data.columns.items()},

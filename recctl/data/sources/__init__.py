@@ -1,4 +1,4 @@
-"""Where interactions come from: data sets known by name, and files of many formats."""
+"""Sources of interactions: data sets known by name, and files of many formats."""
 
 from __future__ import annotations
 
@@ -29,83 +29,90 @@ __all__ = [
     "source_names",
 ]
 
-# A catalog entry says itself how its file is laid out; a user may only say what to do with its rows.
+# A catalog entry knows the layout of its file; users may set only these options for it.
 _ROW_OPTIONS = ("bad_rows", "id_type")
 
 
 def read_source(
     source: str | os.PathLike[str], options: ReadOptions | None = None, *, base: Path | None = None
 ) -> SourceTable:
-    """Read interactions.
+    """Read interactions from a data set of the catalog, an installed package, a file or a folder.
 
     Args:
-        source: A name of the catalog (fetched if it isn't cached), or a path of a file or of a folder of Parquet
-            parts. `./NAME` is always a path.
-        options: How to read a file; by default all is found out.
-        base: The folder that a relative path starts from; by default the working directory.
+        source: A name from `source_names()` (downloaded if it is not cached), or the path of a file or of a folder of
+            Parquet parts. `./NAME` is always a path.
+        options: How to read a file; everything is detected by default.
+        base: The folder that relative paths start from; by default the working directory.
 
     Raises:
-        DataError: No such source, or it can't be fetched or read; the message names file, row and value.
-        ConfigError: Options of layout were given for a catalog entry, which has its own.
+        DataError: There is no such source, or it can't be downloaded or read; the message names file, row and value.
+        ConfigError: Layout options are set for a named source, which has its own layout.
     """
     options = options or ReadOptions()
     names = source_names()
     if source in names:
-        own = [entry.name for entry in catalog()]
-        return _read_entry(find(str(source)), options) if source in own else _read_offered(str(source), options)
+        name = str(source)
+        if name in [entry.name for entry in catalog()]:
+            return _read_catalog_entry(find(name), options)
+        return _read_plugin(name, options)
     path = (base or Path()) / Path(source).expanduser()
     if path.exists():
         table = read_file(path, options)
         return replace(table, provenance={"source": str(source), **table.provenance})
-    beside = sorted(os.listdir(path.parent)) if path.parent.is_dir() else []
-    near = did_you_mean(path.name, [*beside, *names])
-    raise DataError(f"{source}: neither a data set of the catalog nor a file (looked at {path.absolute()}){near}")
+    files = sorted(os.listdir(path.parent)) if path.parent.is_dir() else []
+    suggestion = did_you_mean(path.name, files + names)
+    raise DataError(f"{source}: neither a data set of the catalog nor a file (tried {path.absolute()}){suggestion}")
 
 
 def source_names() -> list[str]:
-    """What `read_source` takes beside paths: the catalog, and what installed packages offer."""
-    return list(dict.fromkeys([*(entry.name for entry in catalog()), *plugins.offered("sources")]))
+    """The names that `read_source` accepts besides paths: the catalog, then data sets of installed packages."""
+    names = [entry.name for entry in catalog()] + list(plugins.offered("sources"))
+    return list(dict.fromkeys(names))
 
 
 def load_movielens(size: str = "100k") -> pd.DataFrame:
-    """MovieLens ratings, fetched if they aren't cached.
+    """Load MovieLens ratings, downloading them if they are not cached.
 
     Args:
         size: `100k`, `1m`, `10m`, `20m`, `25m`, `32m` or `latest-small`.
 
     Returns:
-        Columns `user_id`, `item_id`, `rating` (float32) and `timestamp` (seconds), in the order of the file.
+        Columns `user_id`, `item_id`, `rating` (float32) and `timestamp` (seconds), rows in the order of the file.
 
     Raises:
-        ConfigError: No such size.
-        DataError: It can't be fetched.
+        ConfigError: The size is unknown.
+        DataError: The download failed.
     """
-    sizes = [entry.name.removeprefix("movielens-") for entry in catalog() if entry.name.startswith("movielens-")]
+    prefix = "movielens-"
+    sizes = [entry.name.removeprefix(prefix) for entry in catalog() if entry.name.startswith(prefix)]
     if size not in sizes:
         raise ConfigError(f"size={size!r}: unknown; one of {', '.join(sizes)}")
-    return read_source(f"movielens-{size}").frame
+    return read_source(f"{prefix}{size}").frame
 
 
-def _read_entry(entry: CatalogDataset, options: ReadOptions) -> SourceTable:
-    idle = [name for name in options.changed() if name not in _ROW_OPTIONS]
-    if idle:
-        raise ConfigError(*(f"data.{name}: {entry.name} has its own layout; leave this out" for name in idle))
+def _read_catalog_entry(entry: CatalogDataset, options: ReadOptions) -> SourceTable:
+    _require_only(_ROW_OPTIONS, options, entry.name)
     folder = fetch(entry.name)
     record = entry.record()
     mirror = entry.mirror(record["mirror"]) if record else None
     if record is None or mirror is None:
         raise DataError(f"{entry.name}: {folder} was changed while it was read; try again")
-    table = read_file(
-        folder / mirror.ratings, replace(mirror.options, **{name: getattr(options, name) for name in _ROW_OPTIONS})
-    )
+    row_options = {name: getattr(options, name) for name in _ROW_OPTIONS}
+    table = read_file(folder / mirror.ratings, replace(mirror.options, **row_options))
     return replace(table, provenance={**table.provenance, **record})
 
 
-def _read_offered(name: str, options: ReadOptions) -> SourceTable:
-    """What a package's function of no arguments gives: a table with `user_id`, `item_id`, and what else it has."""
-    if idle := options.changed():
-        raise ConfigError(*(f"data.{option}: {name} has its own layout; leave this out" for option in idle))
+def _read_plugin(name: str, options: ReadOptions) -> SourceTable:
+    """Call a function of an installed package; it takes no arguments and returns a pandas DataFrame."""
+    _require_only((), options, name)
     frame = plugins.load("sources", name)()
     if not isinstance(frame, pd.DataFrame):
-        raise DataError(f"{name}: its package gave a {type(frame).__name__}, not a pandas DataFrame")
-    return SourceTable.of(frame, {"source": name, "rows_read": len(frame), "rows_skipped": 0})
+        raise DataError(f"{name}: the package returned a {type(frame).__name__}, not a pandas DataFrame")
+    return SourceTable.from_frame(frame, {"source": name, "rows_read": len(frame), "rows_skipped": 0})
+
+
+def _require_only(allowed: tuple[str, ...], options: ReadOptions, name: str) -> None:
+    """Raise if options are set that a named source does not support."""
+    unused = [option for option in options.non_default() if option not in allowed]
+    if unused:
+        raise ConfigError(*(f"data.{option}: {name} has its own layout; leave this out" for option in unused))

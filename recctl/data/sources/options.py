@@ -1,4 +1,4 @@
-"""What a user may say about a file, and what reading one gives."""
+"""How a file is to be read (`ReadOptions`), and the table that reading it returns (`SourceTable`)."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from recctl.suggest import did_you_mean
 
 Format = Literal["auto", "csv", "tsv", "parquet", "inter", "lightgcn", "sequences"]
 TimestampUnit = Literal["s", "ms", "us", "ns"]
-BadRows = Literal["error", "skip"]
+BadRowPolicy = Literal["error", "skip"]
 IdType = Literal["auto", "int", "text"]
 
-_CHOICES = {"format": Format, "timestamp_unit": TimestampUnit, "bad_rows": BadRows, "id_type": IdType}
+_CHOICES = {"format": Format, "timestamp_unit": TimestampUnit, "bad_rows": BadRowPolicy, "id_type": IdType}
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read a file. The defaults find out by themselves what can be found out.
+    """How to read a file. The defaults detect everything that can be detected.
 
     Attributes:
-        format: `auto` goes by the name and the content. `inter` is RecBole's; `lightgcn` is `user item item ...`, one
-            user a line; `sequences` is the same with the items in time order, so that timestamps are 0, 1, 2, ...
-            within each user.
-        columns: Which column is which, e.g. `{"user_id": "customer"}`: a name of the header, or a position from 0.
-            Columns that are not mapped are found by well-known names, or where there is no header by their place:
-            user_id, item_id, rating, timestamp.
-        delimiter: What separates fields, of any length; sniffed when None.
-        header: Whether the first line names the columns; sniffed when None.
-        timestamp_unit: The unit of timestamps that are numbers. Datetimes without a zone are taken as UTC.
-        bad_rows: `error` refuses a file with a row that can't be read; `skip` leaves such rows out and counts them.
-        id_type: `int` or `text` ids; `auto` takes ints where all ids of a column are whole numbers without leading
-            zeros, else text.
+        format: `auto` detects the format from the file name and the content. `inter` is RecBole's format; `lightgcn`
+            has one user per line, `user item item ...`; `sequences` is the same with the items in time order, so that
+            timestamps are 0, 1, 2, ... within each user.
+        columns: The file's column for each role, e.g. `{"user_id": "customer"}`: a name from the header, or a position
+            counted from 0. Roles that are not mapped are found by well-known column names or, in a file without a
+            header, by position: user_id, item_id, rating, timestamp.
+        delimiter: The field separator, of any length; detected if None.
+        header: Whether the first line names the columns; detected if None.
+        timestamp_unit: The unit of numeric timestamps. Datetimes without a time zone are read as UTC.
+        bad_rows: `error` rejects a file with a row that can't be read; `skip` leaves out such rows and counts them.
+        id_type: `int` or `text`; `auto` reads a column of ids as int if all of them are whole numbers without leading
+            zeros, else as text.
 
     Raises:
-        ConfigError: A value that is none of the choices, or a column map that makes no sense.
+        ConfigError: A value is not one of the choices, or a column mapping is invalid.
     """
 
     format: Format = "auto"
@@ -50,49 +50,61 @@ class ReadOptions:
     delimiter: str | None = None
     header: bool | None = None
     timestamp_unit: TimestampUnit = "s"
-    bad_rows: BadRows = "error"
+    bad_rows: BadRowPolicy = "error"
     id_type: IdType = "auto"
 
     def __post_init__(self) -> None:
-        problems = []
-        for name, choices in _CHOICES.items():
-            value, allowed = getattr(self, name), get_args(choices)
-            if value not in allowed:
-                problems.append(f"{name}: unknown value {value!r}{did_you_mean(str(value), allowed)}")
-        for role, column in self.columns.items():
-            if role not in COLUMNS:
-                problems.append(f"columns: unknown column {role!r}{did_you_mean(str(role), COLUMNS)}")
-            elif not (column if isinstance(column, str) else type(column) is int and column >= 0):
-                problems.append(f"columns.{role}: {column!r} is neither a column's name nor its position from 0")
+        problems = self._choice_problems() + self._column_problems()
         if self.delimiter == "":
-            problems.append("delimiter: '' separates nothing; leave it out to have it sniffed")
+            problems.append("delimiter: '' is empty; leave it out to detect the delimiter")
         if problems:
             raise ConfigError(*problems)
 
-    def changed(self) -> list[str]:
+    def _choice_problems(self) -> list[str]:
+        problems = []
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            allowed = get_args(choices)
+            if value not in allowed:
+                problems.append(f"{name}: unknown value {value!r}{did_you_mean(str(value), allowed)}")
+        return problems
+
+    def _column_problems(self) -> list[str]:
+        problems = []
+        for role, column in self.columns.items():
+            is_name = isinstance(column, str) and column != ""
+            is_position = type(column) is int and column >= 0  # type(): a bool is no position
+            if role not in COLUMNS:
+                problems.append(f"columns: unknown column {role!r}{did_you_mean(str(role), COLUMNS)}")
+            elif not is_name and not is_position:
+                problems.append(f"columns.{role}: {column!r} is neither a column name nor a position counted from 0")
+        return problems
+
+    def non_default(self) -> list[str]:
         """The names of the options that differ from the defaults."""
         default = ReadOptions()
-        return [f.name for f in fields(self) if getattr(self, f.name) != getattr(default, f.name)]
+        names = [option.name for option in fields(self)]
+        return [name for name in names if getattr(self, name) != getattr(default, name)]
 
 
 @dataclass(frozen=True, eq=False)
 class SourceTable:
-    """Interactions as read.
+    """Interactions as read from a source.
 
     Attributes:
-        columns: `user_id`, `item_id`, and where the source has them `rating` and `timestamp`, in the order of the file.
-            Ids are int64, int32 where they all fit, or Arrow text, as it is or dictionary-encoded; ratings float32;
-            timestamps seconds since 1970: int64, or float64 where some are fractions.
-        provenance: Where the rows came from, in plain JSON values: what was read, `rows_read`, `rows_skipped`, the
-            first skipped rows with the reason of each, and checksums.
+        columns: `user_id`, `item_id` and, if the source has them, `rating` and `timestamp`, rows in the order of the
+            file. Ids are int64, int32 if all of them fit, or Arrow text, plain or dictionary-encoded; ratings are
+            float32; timestamps are seconds since 1970, int64 or, if any has a fraction, float64.
+        provenance: Where the rows came from, as plain JSON values: the file, `rows_read`, `rows_skipped`, the first
+            skipped rows with the reason for each, and checksums.
     """
 
     columns: dict[str, Any]
     provenance: dict[str, Any]
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, provenance: dict[str, Any]) -> SourceTable:
-        """What some other program read."""
+    def from_frame(cls, frame: pd.DataFrame, provenance: dict[str, Any]) -> SourceTable:
+        """Wrap a table that was read or generated elsewhere; columns without a role are left out."""
         return cls({role: frame[role] for role in COLUMNS if role in frame}, provenance)
 
     def __len__(self) -> int:
@@ -100,12 +112,17 @@ class SourceTable:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """The columns as a table, ids int64 or text."""
+        """The columns as a pandas table, ids int64 or text."""
         roles = [role for role in COLUMNS if role in self.columns]
-        return pd.DataFrame({role: _as_column(self.columns[role]) for role in roles}, copy=False)
+        return pd.DataFrame({role: _to_pandas(self.columns[role]) for role in roles}, copy=False)
 
 
-def _as_column(values: Any) -> Any:
+def _to_pandas(values: Any) -> Any:
+    """A column as pandas holds it: ids become int64 or text."""
     if isinstance(values, pa.Array | pa.ChunkedArray):
-        return (values.cast(pa.large_string()) if pa.types.is_dictionary(values.type) else values).to_pandas()
-    return values.astype(np.int64) if values.dtype == np.int32 else values
+        if pa.types.is_dictionary(values.type):
+            values = values.cast(pa.large_string())
+        return values.to_pandas()
+    if values.dtype == np.int32:
+        return values.astype(np.int64)
+    return values

@@ -1,4 +1,4 @@
-"""What the tests of sources share."""
+"""Fixtures of the tests of sources."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 
 @pytest.fixture
 def notices(heard: Any) -> list[str]:
-    """What a person is told during the test."""
-    told: list[str] = heard.notices
-    return told
+    """The notices sent during the test."""
+    notices: list[str] = heard.notices
+    return notices
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """Makes a file of text or bytes."""
+    """A function that writes a file of text or bytes."""
 
     def make(name: str, content: str | bytes) -> Path:
         path = tmp_path / name

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from recctl.data.sources.options import ReadOptions
-from recctl.data.sources.readers.column_roles import find_columns, place_columns
+from recctl.data.sources.readers.column_roles import roles_from_header, roles_from_positions
 from recctl.errors import ConfigError, DataError
 
 
@@ -16,72 +16,76 @@ from recctl.errors import ConfigError, DataError
         ("timestamp,visitorid,event,itemid,transactionid", (1, 3, 0)),
         ("reviewerID,asin,overall,unixReviewTime", (0, 1, 2, 3)),
         ("user_id:token,item_id:token,rating:float,timestamp:float", (0, 1, 2, 3)),
-        ("user,item,user_id,item_id,score,rating", (2, 3, 5)),  # the sure names win
+        ("user,item,user_id,item_id,score,rating", (2, 3, 5)),  # the first name of a role wins
     ],
 )
-def test_columns_of_well_known_data_sets_are_found(header, expected):
-    found = find_columns(header.split(","), {}, "f")
+def test_header_of_well_known_data_sets_gives_the_roles(header, expected):
+    found = roles_from_header(header.split(","), {}, "f")
     order = [role for role in ("user_id", "item_id", "rating", "timestamp") if role in found]
     assert {role: found[role] for role in order} == found
     assert sorted(found.values()) == sorted(expected)
     assert (found["user_id"], found["item_id"]) == expected[:2]
 
 
-def test_a_mapping_wins_over_names_and_may_mix_names_and_positions():
+def test_mapping_by_name_and_position_overrides_known_names():
     names = ["rating", "user_id", "who", "item:token", "when"]
     mapping = {"user_id": "who", "item_id": "item", "timestamp": 4}
-    assert find_columns(names, mapping, "f") == {"user_id": 2, "item_id": 3, "rating": 0, "timestamp": 4}
+    assert roles_from_header(names, mapping, "f") == {"user_id": 2, "item_id": 3, "rating": 0, "timestamp": 4}
 
 
 @pytest.mark.parametrize(
     ("names", "mapping", "message"),
     [
-        ("a b", {}, r"f: no user_id among the columns a, b; say which it is, e\.g\. data\.columns: \{user_id: a\}"),
-        ("user b", {}, r"f: no item_id among the columns user, b; .* \{item_id: b\}"),
+        ("a b", {}, r"f: no user_id column among a, b; set data\.columns: \{user_id: a\}"),
+        ("user b", {}, r"f: no item_id column among user, b; .* \{item_id: b\}"),
         ("user time", {}, r"\{item_id: NAME\}"),
-        ("user movie book", {}, r"f: item_id may be any of movie, book; .* data\.columns: \{item_id: movie\}"),
-        ("user item score stars", {}, r"f: rating may be any of score, stars"),
+        (
+            "user movie book",
+            {},
+            r"f: several columns may be item_id: movie, book; .* data\.columns: \{item_id: movie\}",
+        ),
+        ("user item score stars", {}, r"f: several columns may be rating: score, stars"),
         ("user item", {"user_id": "usr"}, r"data\.columns\.user_id: no column 'usr'; did you mean user\?"),
         ("user item", {"user_id": 2}, r"data\.columns\.user_id=2 is beyond the 2 columns user, item"),
         ("user item", {"user_id": "item", "item_id": "item"}, r"data\.columns\.user_id: column 'item' is mapped twice"),
         ("x x item", {"user_id": "x"}, r"2 columns are called 'x'; .* \{user_id: 0\} \(its position\)"),
-        (" ".join(f"c{i}" for i in range(30)), {}, r"c19, \.\.\.; say"),
+        (" ".join(f"c{i}" for i in range(30)), {}, r"c19, \.\.\.; set"),
     ],
 )
-def test_what_can_not_be_found_is_told_with_the_yaml_to_write(names, mapping, message):
+def test_missing_or_ambiguous_column_is_rejected_with_the_yaml_to_write(names, mapping, message):
     with pytest.raises(DataError, match=message):
-        find_columns(names.split(), mapping, "f")
+        roles_from_header(names.split(), mapping, "f")
 
 
-def test_without_a_header_columns_go_by_place():
-    assert place_columns(3, {}, "f") == {"user_id": 0, "item_id": 1, "rating": 2}
-    assert place_columns(9, {"item_id": 7, "user_id": 3}, "f") == {"user_id": 3, "item_id": 7}
+def test_columns_without_header_are_assigned_by_position():
+    assert roles_from_positions(3, {}, "f") == {"user_id": 0, "item_id": 1, "rating": 2}
+    assert roles_from_positions(9, {"item_id": 7, "user_id": 3}, "f") == {"user_id": 3, "item_id": 7}
 
 
 @pytest.mark.parametrize(
     ("n_fields", "mapping", "message"),
     [
-        (5, {}, r"f: 5 columns and no header; say .* data\.columns: \{user_id: 0, item_id: 1\}"),
+        (5, {}, r"f: 5 columns and no header; set data\.columns: \{user_id: 0, item_id: 1\}"),
         (1, {}, "f: 1 columns and no header"),
-        (2, {"user_id": "user"}, "'user' names none"),
-        (2, {"user_id": 0, "item_id": 2}, r"data\.columns\.item_id=2 is none of them; positions count from 0"),
-        (3, {"user_id": 0}, "does not say where item_id is"),
+        (2, {"user_id": "user"}, "there is no column 'user'"),
+        (2, {"user_id": 0, "item_id": 2}, r"data\.columns\.item_id=2 does not exist; positions count from 0"),
+        (3, {"user_id": 0}, r"data\.columns has no item_id"),
         (3, {"user_id": 0, "item_id": 0}, "column at position 0 is mapped twice"),
     ],
 )
-def test_places_that_make_no_sense(n_fields, mapping, message):
+def test_invalid_position_is_rejected(n_fields, mapping, message):
     with pytest.raises(DataError, match=message):
-        place_columns(n_fields, mapping, "f")
+        roles_from_positions(n_fields, mapping, "f")
 
 
-def test_options_are_checked_together():
+def test_invalid_options_are_all_reported_together():
     with pytest.raises(ConfigError) as caught:
         ReadOptions(format="cvs", bad_rows="ignore", columns={"usr_id": "a", "item_id": -1, "rating": ""}, delimiter="")
     assert caught.value.problems == [
         "format: unknown value 'cvs'; did you mean csv?",
         "bad_rows: unknown value 'ignore'; one of error, skip",
         "columns: unknown column 'usr_id'; did you mean user_id?",
-        "columns.item_id: -1 is neither a column's name nor its position from 0",
-        "columns.rating: '' is neither a column's name nor its position from 0",
-        "delimiter: '' separates nothing; leave it out to have it sniffed",
+        "columns.item_id: -1 is neither a column name nor a position counted from 0",
+        "columns.rating: '' is neither a column name nor a position counted from 0",
+        "delimiter: '' is empty; leave it out to detect the delimiter",
     ]

@@ -39,7 +39,7 @@ def zipped(members):
     return buffer.getvalue()
 
 
-def test_a_plain_csv_has_the_promised_types(write):
+def test_csv_columns_have_the_documented_types(write):
     frame = read(write("a.csv", TEXT))
     assert columns(frame) == EXPECTED
     assert [str(t) for t in frame.dtypes] == ["int64", "int64", "float32", "int64"]
@@ -51,8 +51,8 @@ def test_a_plain_csv_has_the_promised_types(write):
 def test_delimiter_and_header_are_sniffed(write, notices, delimiter, header, line_end):
     lines = TEXT.splitlines()[0 if header else 1 :]
     path = write("a.dat", line_end.join(line.replace(",", delimiter) for line in lines))
-    given = {"delimiter": delimiter} if delimiter == "~~~" else {}
-    assert columns(read(path, **given)) == EXPECTED
+    options = {"delimiter": delimiter} if delimiter == "~~~" else {}
+    assert columns(read(path, **options)) == EXPECTED
     assert len(notices) == (0 if header else 1)
 
 
@@ -72,12 +72,12 @@ def test_delimiter_and_header_are_sniffed(write, notices, delimiter, header, lin
         ("multi.csv.gz", lambda b: gzip.compress(b[:40]) + gzip.compress(b[40:])),
     ],
 )
-def test_compressed_files_are_known_by_their_content(write, name, pack):
+def test_compression_is_detected_from_the_content(write, name, pack):
     assert columns(read(write(name, pack(TEXT.encode())))) == EXPECTED
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, lambda b: zipped({"a.csv": b})])
-def test_a_truncated_archive_is_named(write, pack):
+def test_truncated_compressed_file_is_rejected(write, pack):
     rng = np.random.default_rng(0)
     text = "user,item\n" + "".join(f"{u},{i}\n" for u, i in rng.integers(0, 10**9, (50_000, 2)))
     packed = pack(text.encode())
@@ -86,8 +86,8 @@ def test_a_truncated_archive_is_named(write, pack):
         read(path)
 
 
-def test_an_encrypted_or_ambiguous_zip_is_refused(write):
-    with pytest.raises(DataError, match=r"two\.zip: holds x\.csv, y\.csv, not one table"):
+def test_encrypted_or_ambiguous_zip_is_rejected(write):
+    with pytest.raises(DataError, match=r"two\.zip: the archive holds x\.csv, y\.csv, not one table"):
         read(write("two.zip", zipped({"x.csv": TEXT, "y.csv": TEXT})))
     with pytest.raises(DataError, match="holds nothing"):
         read(write("none.zip", zipped({"folder/": ""})))
@@ -98,12 +98,12 @@ def test_an_encrypted_or_ambiguous_zip_is_refused(write):
         read(write("secret.zip", bytes(flagged)))
 
 
-def test_bom_quotes_and_blank_lines_do_not_matter(write):
+def test_bom_quotes_and_blank_lines_are_ignored(write):
     text = '\ufeff\n"userId","movieId","rating","timestamp"\n\n"1","10","4.5","1000"\n2,20,3,2000\n\n1,30,0.5,3000\n\n'
     assert columns(read(write("a.csv", text))) == EXPECTED
 
 
-def test_quotes_that_begin_late_are_read(write):
+def test_quotes_that_start_after_the_sample_are_read(write):
     plain = "user,item\n" + "".join(f"u{i},i{i}\n" for i in range(40_000))
     frame = read(write("late.csv", plain + '"u,x","say ""hi"""\n'))
     assert frame.iloc[-1].tolist() == ["u,x", 'say "hi"']
@@ -111,7 +111,7 @@ def test_quotes_that_begin_late_are_read(write):
     assert frame.iloc[0].tolist() == ["u0", "i0"]
 
 
-def test_fields_of_several_lines_are_read_wherever_they_begin(write, notices):
+def test_multiline_fields_are_read(write, notices):
     rows = "".join(f'{i},"line\n\nof {i}",{i % 5}\n' for i in range(30_000))
     assert read(write("reviews.csv", f"user_id,text,item_id\n{rows}"))["item_id"].tolist() == [
         i % 5 for i in range(30_000)
@@ -119,13 +119,13 @@ def test_fields_of_several_lines_are_read_wherever_they_begin(write, notices):
     assert notices == []
 
 
-def test_a_quote_left_open_is_told_of(write, notices):
+def test_unclosed_quote_sends_a_notice(write, notices):
     rows = "".join(f"{i},{i},t{i}\n" for i in range(20))
     assert len(read(write("open.csv", f'user,item,title\n1,1,"x"\n1,2,"foo\n{rows}'))) == 2
     assert "2 rows on 22 lines" in notices[0]
 
 
-def test_a_lone_quote_in_a_text_without_others_swallows_nothing(write):
+def test_single_quote_character_in_a_text_loses_no_rows(write):
     rows = "".join(f"{i},{i},t{i}\n" for i in range(30_000))
     assert len(read(write("lone.csv", f'user,item,title\n{rows}1,2,"foo\n{rows}'))) == 60_001
 
@@ -142,13 +142,13 @@ def test_ids_with_leading_zeros_stay_text(write):
     assert columns(frame) == {"user_id": ["007", "7"], "item_id": [1, 2]}
 
 
-def test_id_type_decides(write):
+def test_id_type_option_sets_the_type(write):
     path = write("a.csv", "user,item\n7,1\n8,99999999999999999999\n")
     assert columns(read(path, id_type="text")) == {"user_id": ["7", "8"], "item_id": ["1", "99999999999999999999"]}
     assert read(write("b.csv", "user,item\n007,1\n"), id_type="int")["user_id"].tolist() == [7]
 
 
-def test_the_largest_ids(write):
+def test_largest_int64_ids_are_exact(write):
     frame = read(write("a.csv", f"user,item\n{2**63 - 1},{-(2**63)}\n"))
     assert frame.iloc[0].tolist() == [2**63 - 1, -(2**63)]
 
@@ -175,7 +175,7 @@ def test_mixed_ids_become_text_with_a_notice(write, notices):
         ("ms", ["5000.0", "6000.0"], [5, 6]),
     ],
 )
-def test_units_of_numbers(write, unit, values, expected):
+def test_numeric_timestamps_are_converted_from_their_unit(write, unit, values, expected):
     rows = "".join(f"1,{i},{value}\n" for i, value in enumerate(values))
     got = read(write("a.csv", f"user,item,time\n{rows}"), timestamp_unit=unit)["timestamp"]
     assert got.tolist() == expected
@@ -189,17 +189,17 @@ def test_units_of_numbers(write, unit, values, expected):
         ["2013-01-02 03:04:05", "2013-01-02T03:04:06"],
         ["2013-01-02T03:04:05.250", "2013-01-02T03:04:06"],
         ["2013-01-02T03:04:05Z", "2013-01-02T03:04:05+02:00"],
-        ["2013-01-02T03:04:05Z", "2013-01-02 03:04:05"],  # mixed: only the careful reading takes it
+        ["2013-01-02T03:04:05Z", "2013-01-02 03:04:05"],  # mixed: only the slow path reads it
     ],
 )
-def test_dates_are_seconds(write, dates):
+def test_dates_become_seconds(write, dates):
     rows = "".join(f"1,{i},{date}\n" for i, date in enumerate(dates))
     got = read(write("a.csv", f"user,item,date\n{rows}"))["timestamp"].tolist()
     parsed = [datetime.fromisoformat(date) for date in dates]
     assert got == [(d if d.tzinfo else d.replace(tzinfo=UTC)).timestamp() for d in parsed]
 
 
-def test_recbole_files_have_typed_names(write):
+def test_recbole_column_types_in_names_are_ignored(write):
     text = "item_id:token\tuser_id:token\tscore:float\ttimestamp:float\n242\t196\t3\t881250949\n"
     frame = read(write("x.inter", text))
     assert columns(frame) == {"user_id": [196], "item_id": [242], "rating": [3.0], "timestamp": [881250949]}
@@ -207,7 +207,7 @@ def test_recbole_files_have_typed_names(write):
     assert read(write("x.txt", text), format="inter").equals(frame)
 
 
-def test_tsv_means_tabs(write):
+def test_tsv_format_sets_the_delimiter(write):
     path = write("a.txt", "user\titem\nx,1\ty,2\n")
     assert columns(read(path, format="tsv")) == {"user_id": ["x,1"], "item_id": ["y,2"]}
 
@@ -217,7 +217,7 @@ cell = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n\ufeff", e
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(rows=st.lists(st.tuples(cell, cell), min_size=1, max_size=20), delimiter=st.sampled_from(",;\t|"))
-def test_whatever_the_csv_module_writes_comes_back(write, rows, delimiter):
+def test_output_of_the_csv_module_round_trips(write, rows, delimiter):
     missing = {"", "NA", "N/A", "#N/A", "NaN", "nan", "-nan", "null", "NULL", "<NA>", "\\N"}
     rows = [(f"u{user}", f"i{item}") for user, item in rows if not {user, item} & missing]
     buffer = io.StringIO(newline="")
@@ -241,7 +241,7 @@ def test_whatever_the_csv_module_writes_comes_back(write, rows, delimiter):
         max_size=30,
     )
 )
-def test_numbers_come_back_exactly(write, rows):
+def test_numbers_round_trip_exactly(write, rows):
     lines = "".join(f"{u},{i},{r!r},{t}\n" for u, i, r, t in rows)
     frame = read(write("n.csv", f"user_id,item_id,rating,timestamp\n{lines}"))
     assert frame["user_id"].tolist() == [row[0] for row in rows]
@@ -250,7 +250,7 @@ def test_numbers_come_back_exactly(write, rows):
     assert frame["timestamp"].tolist() == [row[3] for row in rows]
 
 
-def test_a_long_id_far_down_is_read_as_well_as_the_short_ones(tmp_path):
+def test_id_beyond_int32_after_the_sample_widens_its_column(tmp_path):
     path = tmp_path / "ratings.csv"
     rows = [(number, number % 7) for number in range(300_000)] + [(2**31, 3), (-(2**40), 4)]
     path.write_text("user,item\n" + "".join(f"{user},{item}\n" for user, item in rows))

@@ -15,7 +15,7 @@ from recctl.data.sources.readers import parquet
 from recctl.data.sources.readers.read_file import read_file
 from recctl.errors import DataError
 
-MOMENT = datetime(2020, 5, 17, 12, 30, tzinfo=UTC)
+WHEN = datetime(2020, 5, 17, 12, 30, tzinfo=UTC)
 SECONDS = 1589718600
 
 
@@ -34,7 +34,7 @@ def store(tmp_path):
     return make
 
 
-def test_columns_are_found_and_cast(store):
+def test_columns_are_assigned_and_cast(store):
     n = 5000
     rng = np.random.default_rng(1)
     users, items = rng.integers(0, 99, n), rng.integers(0, 99, n).astype(np.uint16)
@@ -49,7 +49,7 @@ def test_columns_are_found_and_cast(store):
 @pytest.mark.parametrize(
     "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
 )
-def test_text_ids_of_every_arrow_type(store, kind):
+def test_text_ids_of_any_arrow_type_are_read(store, kind):
     frame = read(store(user=pa.array(["ann", "боб", "7"], pa.string()).cast(kind), item=[1, 2, 3])).frame
     assert frame["user_id"].tolist() == ["ann", "боб", "7"]
     assert pd.api.types.is_string_dtype(frame["user_id"])
@@ -58,10 +58,10 @@ def test_text_ids_of_every_arrow_type(store, kind):
 @pytest.mark.parametrize(
     ("times", "expected"),
     [
-        (pa.array([MOMENT], pa.timestamp("ms")), SECONDS),
-        (pa.array([MOMENT], pa.timestamp("ns")), SECONDS),
-        (pa.array([MOMENT], pa.timestamp("s", "Europe/Berlin")), SECONDS),
-        (pa.array([MOMENT + timedelta(milliseconds=250)], pa.timestamp("us")), SECONDS + 0.25),
+        (pa.array([WHEN], pa.timestamp("ms")), SECONDS),
+        (pa.array([WHEN], pa.timestamp("ns")), SECONDS),
+        (pa.array([WHEN], pa.timestamp("s", "Europe/Berlin")), SECONDS),
+        (pa.array([WHEN + timedelta(milliseconds=250)], pa.timestamp("us")), SECONDS + 0.25),
         (pa.array([date(2020, 5, 17)], pa.date32()), SECONDS // 86400 * 86400),
         (pa.array([float(SECONDS)]), SECONDS),
         (pa.array([SECONDS + 0.5]), SECONDS + 0.5),
@@ -69,13 +69,13 @@ def test_text_ids_of_every_arrow_type(store, kind):
         (pa.array([str(SECONDS)]), SECONDS),
     ],
 )
-def test_timestamps_of_every_type_are_seconds(store, times, expected):
+def test_timestamps_of_any_type_become_seconds(store, times, expected):
     got = read(store(user=[1], item=[2], timestamp=times)).frame["timestamp"]
     assert got.tolist() == [expected]
     assert got.dtype == (np.int64 if isinstance(expected, int) else np.float64)
 
 
-def test_units_and_ratings_of_other_types(store):
+def test_decimal_and_text_ratings_are_converted(store):
     path = store(user=[1, 2], item=[2, 3], rating=[Decimal("4.5"), Decimal("1.0")], time=[5000, 7500])
     frame = read(path, timestamp_unit="ms").frame
     assert frame["timestamp"].tolist() == [5.0, 7.5]
@@ -83,13 +83,13 @@ def test_units_and_ratings_of_other_types(store):
     assert read(store(user=[1], item=[2], rating=["3.5"])).frame["rating"].tolist() == [3.5]
 
 
-def test_id_type(store):
+def test_id_type_option_sets_the_type(store):
     path = store(user=["1", "2"], item=[3, 4])
     assert read(path, id_type="int").frame["user_id"].tolist() == [1, 2]
     assert read(path, id_type="text").frame["item_id"].tolist() == ["3", "4"]
 
 
-def test_a_folder_of_parts_with_hive_folders(store, tmp_path):
+def test_folder_of_parts_with_hive_partitions_is_read(store, tmp_path):
     for month in (1, 2):
         for part in (0, 1):
             store(
@@ -99,12 +99,12 @@ def test_a_folder_of_parts_with_hive_folders(store, tmp_path):
     store("data/_temporary/part-9.parquet", user=[99], item=[9], rating=[1.0])
     frame = read(tmp_path / "data").frame
     assert frame["user_id"].tolist() == [10, 11, 20, 21]
-    # A column that is only in the folders' names can be used like any other.
-    named = read(tmp_path / "data", columns={"user_id": "user", "item_id": "month"}).frame
-    assert named["item_id"].tolist() == [1, 1, 2, 2]
+    # A column that exists only in the folder names can be used like any other.
+    by_month = read(tmp_path / "data", columns={"user_id": "user", "item_id": "month"}).frame
+    assert by_month["item_id"].tolist() == [1, 1, 2, 2]
 
 
-def test_parquet_is_known_by_its_content(store):
+def test_parquet_is_detected_from_the_content(store):
     assert len(read(store("no-suffix", user=[1], item=[2])).frame) == 1
 
 
@@ -118,29 +118,32 @@ def test_parquet_is_known_by_its_content(store):
         ({"user": [1, 2], "item": [1, 2], "time": [1, -2]}, "row 2: timestamp -2 is negative"),
         ({"user": [1, 2], "item": [1, 2], "time": [1.0, np.inf]}, "row 2: timestamp inf is not a finite number"),
         (
-            {"user": [1, 2], "item": [1, 2], "time": [MOMENT, MOMENT.replace(year=1969)]},
-            "row 2: timestamp 1969-05-17 12:30:00.* lies before 1970",
+            {"user": [1, 2], "item": [1, 2], "time": [WHEN, WHEN.replace(year=1969)]},
+            "row 2: timestamp 1969-05-17 12:30:00.* is before 1970",
         ),
-        ({"user": [1, 2], "item": [1, 2], "time": [1, 10**12]}, "row 2: timestamp 1000000000000 lies after"),
+        ({"user": [1, 2], "item": [1, 2], "time": [1, 10**12]}, "row 2: timestamp 1000000000000 is after"),
         (
             {"user": pa.array([1, 2**63], pa.uint64()), "item": [1, 2]},
             "row 2: user_id 9223372036854775808 is beyond int64",
         ),
-        ({"user": [1.0, 2.0], "item": [1, 2]}, "x.parquet: user_id is of type double; ids are whole numbers or text"),
+        (
+            {"user": [1.0, 2.0], "item": [1, 2]},
+            "x.parquet: user_id is of type double; ids must be whole numbers or text",
+        ),
         ({"user": [True, False], "item": [1, 2]}, "user_id is of type bool"),
         ({"user": [[1], [2]], "item": [1, 2]}, "user_id is of type list"),
         ({"user": [1, 2], "item": [1, 2], "rating": [[1], [2]]}, "rating is of type list.* must hold numbers"),
         ({"user": [1, 2], "item": [1, 2], "time": [[1], [2]]}, "timestamp is of type list.* must hold numbers"),
-        ({"who": [1], "item": [1]}, r"no user_id among the columns who, item"),
-        ({"user": pa.array([], pa.int64()), "item": pa.array([], pa.int64())}, r"x\.parquet: holds no rows"),
+        ({"who": [1], "item": [1]}, r"no user_id column among who, item"),
+        ({"user": pa.array([], pa.int64()), "item": pa.array([], pa.int64())}, r"x\.parquet: the file holds no rows"),
     ],
 )
-def test_bad_columns_and_values_are_named(store, columns, message):
+def test_bad_column_or_value_is_named(store, columns, message):
     with pytest.raises(DataError, match=message):
         read(store(**columns))
 
 
-def test_more_rows_than_memory_holds_are_refused(store, monkeypatch):
+def test_more_rows_than_fit_in_memory_are_rejected(store, monkeypatch):
     path = store(user=np.arange(10_000), item=np.arange(10_000))
     monkeypatch.setenv("RECCTL_MEMORY", "79000")
     with pytest.raises(DataError, match=r"x\.parquet: 10,000 rows need more than 80.0 kB of memory, 79.0 kB are"):
@@ -149,25 +152,25 @@ def test_more_rows_than_memory_holds_are_refused(store, monkeypatch):
     assert len(read(path).frame) == 10_000
 
 
-def test_row_groups_that_announce_more_rows_than_they_hold_are_refused():
+def test_row_groups_with_a_wrong_row_count_are_rejected():
     corpus = Path(__file__).parents[2] / "fuzz" / "corpus" / "parquet"
-    with pytest.raises(DataError, match="2 rows are announced, 33406514814 are there"):
+    with pytest.raises(DataError, match="announces 2 rows and holds 33406514814"):
         read(corpus / "too-many-rows.parquet")
-    with pytest.raises(DataError, match="3 rows are announced, 0 are there"):
+    with pytest.raises(DataError, match="announces 3 rows and holds 0"):
         read(corpus / "fewer-values.parquet")
 
 
-def test_more_rows_than_bytes_can_hold_are_refused(store, monkeypatch):
+def test_implausible_row_count_for_the_file_size_is_rejected(store, monkeypatch):
     n = 1_000_000
     path = store(user=np.zeros(n, int), item=np.zeros(n, int))
     assert len(read(path).frame) == n
-    monkeypatch.setattr(parquet, "_MOST_IN_BYTE", n // path.stat().st_size)
-    with pytest.raises(DataError, match=rf"x\.parquet: can't be read: {n} rows are announced, in \d+ bytes"):
+    monkeypatch.setattr(parquet, "_MAX_ROWS_PER_BYTE", n // path.stat().st_size)
+    with pytest.raises(DataError, match=rf"x\.parquet: can't be read: the file announces {n} rows in \d+ bytes"):
         read(path)
 
 
-def test_a_file_whose_figures_of_a_column_are_damaged_is_refused():
-    """pyarrow ends the process when it is asked for them."""
+def test_damaged_column_statistics_are_rejected():
+    """pyarrow aborts the process if these statistics are accessed."""
     corpus = Path(__file__).parents[2] / "fuzz" / "corpus" / "parquet"
     with pytest.raises(DataError, match=r"histogram\.parquet: can't be read: .*histogram"):
         read(corpus / "histogram.parquet")
@@ -175,7 +178,7 @@ def test_a_file_whose_figures_of_a_column_are_damaged_is_refused():
 
 @pytest.mark.parametrize("last", [2**31 - 1, 2**31, -(2**31), -(2**31) - 1])
 @pytest.mark.parametrize("statistics", [True, False])
-def test_ids_are_of_32_bits_until_one_does_not_fit(tmp_path, last, statistics):
+def test_ids_are_int32_if_all_fit(tmp_path, last, statistics):
     users = np.r_[np.arange(4999), last]
     path = tmp_path / "x.parquet"
     table = pa.table({"user": users, "item": users[::-1]})
@@ -186,7 +189,7 @@ def test_ids_are_of_32_bits_until_one_does_not_fit(tmp_path, last, statistics):
     np.testing.assert_array_equal(columns["item_id"], users[::-1])
 
 
-def test_empty_row_groups_change_nothing(tmp_path):
+def test_empty_row_groups_are_ignored(tmp_path):
     path = tmp_path / "x.parquet"
     table = pa.table({"user": [1, 2], "item": [3, 4]})
     with pq.ParquetWriter(path, table.schema) as writer:
@@ -199,12 +202,12 @@ def test_empty_row_groups_change_nothing(tmp_path):
 
 def test_text_ids_of_digits_stay_text(store):
     assert read(store(user=["1", "2"], item=["7", "8"])).frame["user_id"].tolist() == ["1", "2"]
-    careful = read(store(user=["1", None, "2"], item=["7", "8", "9"]), bad_rows="skip").frame
-    assert careful["user_id"].tolist() == ["1", "2"]
-    assert careful["item_id"].tolist() == ["7", "9"]
+    slow = read(store(user=["1", None, "2"], item=["7", "8", "9"]), bad_rows="skip").frame
+    assert slow["user_id"].tolist() == ["1", "2"]
+    assert slow["item_id"].tolist() == ["7", "9"]
 
 
-def test_frames_may_be_written_to(store):
+def test_frame_is_writable(store):
     frame = read(store(user=[1, 2], item=[3, 4], rating=np.array([1, 2], np.float32), time=[5, 6])).frame
     frame.loc[0, ["user_id", "item_id", "timestamp"]] = 9
     frame.loc[1, "rating"] = 0.5
@@ -212,7 +215,7 @@ def test_frames_may_be_written_to(store):
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 7])
-def test_the_number_of_threads_does_not_matter(store, monkeypatch, n_threads):
+def test_result_does_not_depend_on_the_number_of_threads(store, monkeypatch, n_threads):
     monkeypatch.setenv("RECCTL_THREADS", str(n_threads))
     n = 10_500  # eleven row groups
     rng = np.random.default_rng(2)
@@ -231,22 +234,22 @@ def test_the_number_of_threads_does_not_matter(store, monkeypatch, n_threads):
         read(store(**(columns | {"time": np.where(np.arange(n) == 10_122, -1, columns["time"])})))
 
 
-def test_bad_rows_are_left_out(store, notices):
-    table = read(store(user=[1, None, 3, 4], item=["a", "b", None, "d"], time=[MOMENT] * 4), bad_rows="skip")
+def test_bad_rows_are_skipped(store, notices):
+    table = read(store(user=[1, None, 3, 4], item=["a", "b", None, "d"], time=[WHEN] * 4), bad_rows="skip")
     assert table.frame["user_id"].tolist() == [1, 4]
     assert table.frame["timestamp"].tolist() == [SECONDS] * 2
     assert table.provenance["rows_skipped"] == 2
     assert len(notices) == 1
 
 
-def test_a_bad_row_of_a_folder_is_named_by_its_part(store, tmp_path):
+def test_bad_row_in_a_folder_is_named_by_its_part(store, tmp_path):
     store("data/a.parquet", user=[1, 2], item=[1, 2])
     store("data/b.parquet", user=[1, 2, None], item=[1, 2, 3])
     with pytest.raises(DataError, match=r"b\.parquet: row 3: user_id is missing"):
         read(tmp_path / "data")
 
 
-def test_truncated_and_foreign_files(store, write, tmp_path):
+def test_truncated_or_foreign_file_is_rejected(store, write, tmp_path):
     path = store(user=np.arange(5000), item=np.arange(5000))
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataError, match=r"x\.parquet: can't be read: .*truncated or damaged"):
@@ -259,15 +262,15 @@ def test_truncated_and_foreign_files(store, write, tmp_path):
         read(tmp_path / "data")
 
 
-def test_a_folder_without_parquet_lists_its_files(write, tmp_path):
+def test_folder_without_parquet_lists_its_files(write, tmp_path):
     write("ml/movies.csv", "x")
     write("ml/ratings.csv", "x")
     with pytest.raises(
-        DataError, match=r"ml: is a folder without Parquet files; name a file in it: movies.csv, ratings"
+        DataError, match=r"ml: is a folder without Parquet files; use one of its files: movies.csv, ratings"
     ):
         read(tmp_path / "ml")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="it holds no files"):
+    with pytest.raises(DataError, match="the folder holds no files"):
         read(tmp_path / "empty")
     with pytest.raises(DataError, match="the folder holds no Parquet files"):
         read(tmp_path / "empty", format="parquet")

@@ -1,4 +1,4 @@
-"""Titles of items: read where the data have them, and never a reason to fail."""
+"""Item titles are read if the data set has them; missing titles are never an error."""
 
 import json
 
@@ -8,8 +8,8 @@ from recctl.data.sources import item_titles
 from recctl.data.sources.catalog.datasets import RECORD, find
 
 
-def place(name, mirror_name, text, encoding="utf-8"):
-    """A data set in the cache, as fetching leaves it."""
+def place_in_cache(name, mirror_name, text, encoding="utf-8"):
+    """Put a data set into the cache, as a download does."""
     entry = find(name)
     mirror = entry.mirror(mirror_name)
     ratings, titles = entry.folder / mirror.ratings, entry.folder / mirror.titles.path
@@ -28,7 +28,7 @@ def place(name, mirror_name, text, encoding="utf-8"):
         ("movielens-100k", "GroupLens", "1|Misérables, Les (1995)|01-Jan-1995\n2|GoldenEye|x\n", "latin-1"),
         (
             "movielens-100k",
-            "RecBole's wheel",
+            "the RecBole package",
             "id\ttitle\tyear\n1\tMisérables, Les (1995)\t95\n2\tGoldenEye\t95\n",
             "utf-8",
         ),
@@ -42,15 +42,20 @@ def place(name, mirror_name, text, encoding="utf-8"):
     ],
 )
 def test_titles_are_read_from_the_cache(name, mirror, text, encoding):
-    place(name, mirror, text, encoding)
+    place_in_cache(name, mirror, text, encoding)
     assert item_titles(name) == {1: "Misérables, Les (1995)", 2: "GoldenEye"}
 
 
 @pytest.mark.parametrize("text", [None, "no number\tTitle\nx\ty\n", "\x00"])
-def test_titles_that_cannot_be_read_are_none(text):
-    place("movielens-100k", "RecBole's wheel", text)
+def test_unreadable_titles_give_an_empty_result(text):
+    place_in_cache("movielens-100k", "the RecBole package", text)
     assert item_titles("movielens-100k") == {}
 
 
-def test_data_that_are_not_cached_or_not_of_the_catalogue_have_no_titles():
+def test_uncached_or_unknown_data_sets_have_no_titles():
     assert item_titles("movielens-1m") == item_titles("some/file.csv") == item_titles("synthetic") == {}
+
+
+def test_mirror_name_of_an_earlier_version_is_still_found():
+    place_in_cache("movielens-100k", "RecBole's wheel", "id\ttitle\n1\tGoldenEye\n")
+    assert item_titles("movielens-100k") == {1: "GoldenEye"}

@@ -33,14 +33,14 @@ def files(folder):
     return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_all_or_one_member(bundle, folder):
+def test_unpack_extracts_all_members_or_one(bundle, folder):
     path = bundle(("ml/", ""), ("ml/README", "read me"), ("ml/u.data", "1\t2"))
     unpack(path, folder, limit=100)
     assert files(folder) == {"ml/README": "read me", "ml/u.data": "1\t2"}
     unpack(path, folder.parent, limit=5, only="ml/u.data")
     assert (folder.parent / "ml/u.data").exists()
     assert not (folder.parent / "ml/README").exists()
-    with pytest.raises(DataError, match=r"set\.zip: holds no ml/x"):
+    with pytest.raises(DataError, match=r"set\.zip: the archive has no member ml/x"):
         unpack(path, folder, limit=100, only="ml/x")
 
 
@@ -53,22 +53,27 @@ def link():
 @pytest.mark.parametrize(
     "name", ["/etc/x", "../x", "ml/../../x", "a/..", "..\\x", "C:/x", "C:x", "\\\\server\\x", link()]
 )
-def test_nothing_is_written_outside(bundle, folder, tmp_path, name):
+def test_member_outside_of_the_folder_is_rejected(bundle, folder, tmp_path, name):
     path = bundle(("ml/ok", "fine"), (name, "evil"))
-    with pytest.raises(DataError, match=r"set\.zip: member .* is a link or leads out of the archive's folder"):
+    with pytest.raises(
+        DataError,
+        match=r"set\.zip: not unpacked, because member .* is a link or a path outside of the archive's folder",
+    ):
         unpack(path, folder, limit=100)
     assert files(tmp_path / "out") == {}
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked(bundle, folder):
+def test_archive_beyond_the_limit_is_rejected_before_unpacking(bundle, folder):
     path = bundle(("a", b"\0" * 10_000_000))
     assert path.stat().st_size < 20_000
-    with pytest.raises(DataError, match=r"set\.zip: holds 10\.0 MB, more than the 1\.0 MB expected"):
+    with pytest.raises(
+        DataError, match=r"set\.zip: not unpacked, because its contents take 10\.0 MB and at most 1\.0 MB"
+    ):
         unpack(path, folder, limit=1_000_000)
     assert files(folder) == {}
 
 
-def test_a_bomb_that_lies_about_its_size_writes_no_more_than_it_says(bundle, folder):
+def test_member_larger_than_declared_is_cut_off_and_rejected(bundle, folder):
     path = bundle(("a", b"\0" * 1_000_000))
     data = bytearray(path.read_bytes())
     for signature, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
@@ -80,7 +85,7 @@ def test_a_bomb_that_lies_about_its_size_writes_no_more_than_it_says(bundle, fol
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.3, 0.9])
-def test_a_truncated_archive_is_named(bundle, folder, keep):
+def test_truncated_archive_is_rejected(bundle, folder, keep):
     path = bundle(("a", "".join(map(str, range(5000)))))
     data = path.read_bytes()
     path.write_bytes(data[: keep if isinstance(keep, int) else int(keep * len(data))])
@@ -88,7 +93,7 @@ def test_a_truncated_archive_is_named(bundle, folder, keep):
         unpack(path, folder, limit=10**6)
 
 
-def test_a_damaged_member_is_named(bundle, folder):
+def test_damaged_member_is_rejected(bundle, folder):
     path = bundle(("a", "".join(map(str, range(5000)))))
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0xFF
@@ -97,7 +102,7 @@ def test_a_damaged_member_is_named(bundle, folder):
         unpack(path, folder, limit=10**6)
 
 
-def test_an_encrypted_archive_is_refused(bundle, folder):
+def test_encrypted_archive_is_rejected(bundle, folder):
     path = bundle(("a", "secret"))
     data = bytearray(path.read_bytes())
     for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):

@@ -1,1 +1,1 @@
-"""Data sets known by name: where they are downloaded from and how they are cached."""
+"""Data sets known by name: where they are downloaded from, and how they are cached."""

@@ -1,4 +1,4 @@
-"""Where fetched data lies, and how two processes keep out of each other's way."""
+"""The folder of downloaded data sets, and the locks that keep concurrent processes from writing the same one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from recctl.errors import DataError
 
 
 def home() -> Path:
-    """The cache folder: `RECCTL_DATA_HOME`, else the platform's cache folder for recctl."""
-    given = os.environ.get("RECCTL_DATA_HOME", "")
-    if given:
-        return Path(given).expanduser().absolute()
+    """The cache folder: `$RECCTL_DATA_HOME`, or the platform's cache folder for recctl."""
+    configured = os.environ.get("RECCTL_DATA_HOME", "")
+    if configured:
+        return Path(configured).expanduser().absolute()
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("recctl", appauthor=False))
@@ -25,12 +25,18 @@ def home() -> Path:
 
 @contextmanager
 def locked(name: str) -> Iterator[Path]:
-    """The cache folder, made if need be, while no other process or thread holds `name`. Waits for those that do.
+    """Hold the lock of a data set; waits while another process or thread holds it.
 
-    The system lets go of the lock when a process dies, however it does.
+    The operating system releases the lock when the process dies, for whatever reason.
+
+    Args:
+        name: The data set.
+
+    Yields:
+        The cache folder, created if it does not exist.
 
     Raises:
-        DataError: The folder can't be made or written to.
+        DataError: The folder can't be created or written to.
     """
     folder = home()
     try:
@@ -38,7 +44,7 @@ def locked(name: str) -> Iterator[Path]:
         descriptor = os.open(folder / f".{name}.lock", os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise DataError(
-            f"{folder}: the cache can't be written to ({error.strerror}); RECCTL_DATA_HOME names another folder"
+            f"{folder}: can't write to the cache folder ({error.strerror}); set RECCTL_DATA_HOME to another folder"
         ) from error
     try:
         _acquire(descriptor, name)
@@ -63,22 +69,27 @@ def _acquire(descriptor: int, name: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        progress.notice(f"{name}: another process is fetching it; waiting")
+        progress.notice(f"{name}: waiting for another process that is downloading it")
         fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, moved into its place when the block ends well; to be used under its lock."""
+    """Replace a folder atomically; the caller must hold its lock.
+
+    Yields:
+        A new folder next to `folder`. It is moved to `folder` if the block succeeds, and removed if it raises.
+    """
     for leftover in folder.parent.glob(f".{folder.name}-*"):  # of a process that died
         shutil.rmtree(leftover, ignore_errors=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    new_folder = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    old_folder = new_folder.with_name(f"{new_folder.name}-old")
     try:
-        yield beside
-        beside.chmod(0o755)
+        yield new_folder
+        new_folder.chmod(0o755)  # mkdtemp's 0o700 would hide it from other users
         if folder.exists():
-            folder.rename(beside.with_name(f"{beside.name}-old"))
-        beside.rename(folder)
+            folder.rename(old_folder)
+        new_folder.rename(folder)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(beside.with_name(f"{beside.name}-old"), ignore_errors=True)
+        shutil.rmtree(new_folder, ignore_errors=True)
+        shutil.rmtree(old_folder, ignore_errors=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from recctl.data.columns import ITEM, RATING, TIMESTAMP, USER
 from recctl.data.sources.catalog import cache
@@ -15,71 +15,75 @@ from recctl.errors import DataError
 from recctl.suggest import did_you_mean
 
 RECORD = "source.json"
-_MB = 10**6
+_BYTES_PER_MB = 10**6
 _HOMEPAGE = "https://grouplens.org/datasets/movielens"
-_TERMS = (
-    "MovieLens data is GroupLens's: for research; no redistribution and no commercial or revenue-bearing use without "
-    "their permission, no endorsement implied, no warranty; publications cite Harper & Konstan 2015, The MovieLens "
-    "Datasets, doi:10.1145/2827872"
+_LICENSE = (
+    "MovieLens data belongs to GroupLens: research use only; no redistribution and no commercial or revenue-bearing "
+    "use without their permission; no endorsement implied; no warranty. Publications cite Harper & Konstan 2015, The "
+    "MovieLens Datasets, doi:10.1145/2827872"
 )
+# Names that mirrors had in earlier versions, which caches still contain.
+_FORMER_MIRROR_NAMES = {"RecBole's wheel": "the RecBole package"}
 
 
 @dataclass(frozen=True)
 class CatalogDataset:
-    """A data set that is fetched when it is first used.
+    """A data set that is downloaded when it is first used.
 
     Attributes:
-        name: What a config calls it.
-        rows: Interactions.
-        users: Distinct users.
-        items: Distinct items with an interaction.
-        licence: The terms of use in short.
-        homepage: Where they stand in full.
-        limit: Bytes that it may take unpacked; more is refused.
-        mirrors: Where it can be had, in the order they are tried.
+        name: Its name in a config.
+        rows: Number of interactions.
+        users: Number of distinct users.
+        items: Number of distinct items with an interaction.
+        license: Summary of the terms of use.
+        homepage: Web page with the full terms.
+        limit: Maximum size of the unpacked archive in bytes; larger ones are rejected.
+        mirrors: Where it can be downloaded from, in the order they are tried.
     """
 
     name: str
     rows: int
     users: int
     items: int
-    licence: str
+    license: str
     homepage: str
     limit: int
     mirrors: tuple[Mirror, ...]
 
     @property
     def cached(self) -> bool:
-        """Whether it lies in the cache, whole."""
+        """Whether the complete data set is in the cache."""
         return self.record() is not None
 
     @property
     def folder(self) -> Path:
-        """Where it lies, or will."""
+        """Its folder in the cache, which may not exist."""
         return cache.home() / self.name
 
     def mirror(self, name: str) -> Mirror | None:
-        """The mirror of that name."""
+        """The mirror of a name."""
+        name = _FORMER_MIRROR_NAMES.get(name, name)
         return next((mirror for mirror in self.mirrors if mirror.name == name), None)
 
     def record(self) -> dict[str, Any] | None:
-        """What was noted when it was fetched; None if it was not, or if something of it is gone."""
+        """The provenance written by the download; None if the data set is not in the cache or is incomplete."""
         try:
             record: dict[str, Any] = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
             mirror = self.mirror(record["mirror"])
-            whole = mirror is not None and (self.folder / mirror.ratings).stat().st_size == record["bytes"]
+            if mirror is None or (self.folder / mirror.ratings).stat().st_size != record["bytes"]:
+                return None
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return record if whole else None
+        return record
 
 
-_BY_PLACE = {USER: 0, ITEM: 1, RATING: 2, TIMESTAMP: 3}
-_TABS = ReadOptions(format="csv", delimiter="\t", header=False, columns=_BY_PLACE)
-_COLONS = ReadOptions(format="csv", delimiter="::", header=False, columns=_BY_PLACE)
+_POSITIONS = {USER: 0, ITEM: 1, RATING: 2, TIMESTAMP: 3}
+_TABS = ReadOptions(format="csv", delimiter="\t", header=False, columns=_POSITIONS)
+_COLONS = ReadOptions(format="csv", delimiter="::", header=False, columns=_POSITIONS)
 _COMMAS = ReadOptions(format="csv", delimiter=",", header=True)
 
 _RECBOLE = WheelMember(
-    name="RecBole's wheel",
+    name="the RecBole package",
     requirement="recbole==1.2.1",
     archive="recbole-1.2.1-py3-none-any.whl",
     ratings="recbole/dataset_example/ml-100k/ml-100k.inter",
@@ -89,70 +93,126 @@ _RECBOLE = WheelMember(
 )
 
 
+class _Size(NamedTuple):
+    """The size of a MovieLens data set; items without ratings are not counted."""
+
+    ratings: int
+    users: int
+    items: int
+
+
 def _movielens(
-    size: str,
-    counts: tuple[int, int, int],
+    version: str,
+    size: _Size,
     ratings: str,
     options: ReadOptions,
     md5: str | None,
-    megabytes: int,
-    *others: Mirror,
+    limit_megabytes: int,
+    other_mirrors: tuple[Mirror, ...] = (),
 ) -> CatalogDataset:
-    url = f"https://files.grouplens.org/datasets/movielens/ml-{size}.zip"
-    web = WebArchive("GroupLens", url, ratings, options, md5, _titles(ratings))
-    homepage = f"{_HOMEPAGE}/{size if size[0].isdigit() else 'latest'}/"
-    return CatalogDataset(f"movielens-{size}", *counts, _TERMS, homepage, megabytes * _MB, (web, *others))
+    grouplens = WebArchive(
+        name="GroupLens",
+        url=f"https://files.grouplens.org/datasets/movielens/ml-{version}.zip",
+        ratings=ratings,
+        options=options,
+        md5=md5,
+        titles=_movielens_titles(ratings),
+    )
+    page = version if version[0].isdigit() else "latest"
+    return CatalogDataset(
+        name=f"movielens-{version}",
+        rows=size.ratings,
+        users=size.users,
+        items=size.items,
+        license=_LICENSE,
+        homepage=f"{_HOMEPAGE}/{page}/",
+        limit=limit_megabytes * _BYTES_PER_MB,
+        mirrors=(grouplens, *other_mirrors),
+    )
 
 
-def _titles(ratings: str) -> TitleFile:
-    """The file of the titles, which lies beside that of the ratings."""
+def _movielens_titles(ratings: str) -> TitleFile:
+    """The file of the titles, which is in the same folder as the ratings."""
     folder, _, name = ratings.rpartition("/")
-    return {
-        "u.data": TitleFile(f"{folder}/u.item", "|", "latin-1"),
-        "ratings.dat": TitleFile(f"{folder}/movies.dat", "::", "latin-1" if folder == "ml-1m" else "utf-8"),
-        "ratings.csv": TitleFile(f"{folder}/movies.csv", ",", header=True),
-    }[name]
+    if name == "u.data":
+        return TitleFile(f"{folder}/u.item", "|", "latin-1")
+    if name == "ratings.dat":
+        return TitleFile(f"{folder}/movies.dat", "::", "latin-1" if folder == "ml-1m" else "utf-8")
+    return TitleFile(f"{folder}/movies.csv", ",", header=True)
 
 
-# Counts are of the ratings; items without any are left out. GroupLens republishes latest-small from time to time: its
-# counts are those of 2018, and it has no checksum.
 _ENTRIES = (
     _movielens(
         "100k",
-        (100_000, 943, 1_682),
+        _Size(100_000, 943, 1_682),
         "ml-100k/u.data",
         _TABS,
         "0e33842e24a9c977be4e0107933c0723",
-        100,
-        _RECBOLE,
-    ),
-    _movielens("1m", (1_000_209, 6_040, 3_706), "ml-1m/ratings.dat", _COLONS, "c4d9eecfca2ab87c1945afe126590906", 200),
-    _movielens(
-        "10m", (10_000_054, 69_878, 10_677), "ml-10M100K/ratings.dat", _COLONS, "ce571fd55effeba0271552578f2648bd", 1000
+        limit_megabytes=100,
+        other_mirrors=(_RECBOLE,),
     ),
     _movielens(
-        "20m", (20_000_263, 138_493, 26_744), "ml-20m/ratings.csv", _COMMAS, "cd245b17a1ae2cc31bb14903e1204af3", 3000
+        "1m",
+        _Size(1_000_209, 6_040, 3_706),
+        "ml-1m/ratings.dat",
+        _COLONS,
+        "c4d9eecfca2ab87c1945afe126590906",
+        limit_megabytes=200,
     ),
     _movielens(
-        "25m", (25_000_095, 162_541, 59_047), "ml-25m/ratings.csv", _COMMAS, "6b51fb2759a8657d3bfcbfc42b592ada", 3000
+        "10m",
+        _Size(10_000_054, 69_878, 10_677),
+        "ml-10M100K/ratings.dat",
+        _COLONS,
+        "ce571fd55effeba0271552578f2648bd",
+        limit_megabytes=1000,
     ),
     _movielens(
-        "32m", (32_000_204, 200_948, 84_432), "ml-32m/ratings.csv", _COMMAS, "d472be332d4daa821edc399621853b57", 3000
+        "20m",
+        _Size(20_000_263, 138_493, 26_744),
+        "ml-20m/ratings.csv",
+        _COMMAS,
+        "cd245b17a1ae2cc31bb14903e1204af3",
+        limit_megabytes=3000,
     ),
-    _movielens("latest-small", (100_836, 610, 9_724), "ml-latest-small/ratings.csv", _COMMAS, None, 100),
+    _movielens(
+        "25m",
+        _Size(25_000_095, 162_541, 59_047),
+        "ml-25m/ratings.csv",
+        _COMMAS,
+        "6b51fb2759a8657d3bfcbfc42b592ada",
+        limit_megabytes=3000,
+    ),
+    _movielens(
+        "32m",
+        _Size(32_000_204, 200_948, 84_432),
+        "ml-32m/ratings.csv",
+        _COMMAS,
+        "d472be332d4daa821edc399621853b57",
+        limit_megabytes=3000,
+    ),
+    # GroupLens updates this one from time to time: the size is that of 2018, and there is no checksum.
+    _movielens(
+        "latest-small",
+        _Size(100_836, 610, 9_724),
+        "ml-latest-small/ratings.csv",
+        _COMMAS,
+        None,
+        limit_megabytes=100,
+    ),
 )
 
 
 def catalog() -> list[CatalogDataset]:
-    """Every data set known by name."""
+    """All data sets known by name."""
     return list(_ENTRIES)
 
 
 def find(name: str) -> CatalogDataset:
-    """The entry of that name.
+    """The data set of a name.
 
     Raises:
-        DataError: There is none.
+        DataError: There is no such data set.
     """
     names = [entry.name for entry in catalog()]
     if name not in names:

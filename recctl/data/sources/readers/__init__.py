@@ -1,1 +1,1 @@
-"""File readers, one module a format."""
+"""File readers, one module per format; `interface` documents what a reader takes and returns."""

@@ -1,4 +1,4 @@
-"""Which column of a table is which."""
+"""Assigning a file's columns to the roles user_id, item_id, rating and timestamp."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from recctl.data.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USER
 from recctl.errors import DataError
 from recctl.suggest import did_you_mean
 
-# Compared without case, punctuation and RecBole's types (`user_id:token`). The first name of each is sure; of the
-# others there may be one, else the user has to say.
+# Compared without case, punctuation and RecBole's types (`user_id:token`). The first name of a role always wins; if
+# several columns have one of its other names, the user has to choose.
 _NAMES = {
     USER: "userid user uid users visitorid visitor customerid customer reviewerid memberid profileid accountid "
     "sessionid session userindex useridx",
@@ -19,93 +19,127 @@ _NAMES = {
     RATING: "rating ratings score stars overall bookrating weight preference playcount plays count",
     TIMESTAMP: "timestamp time ts date datetime unixreviewtime unixtime eventtime createdat ratingtimestamp",
 }
-_LISTED = 20
 KNOWN_NAMES = {role: names.split() for role, names in _NAMES.items()}
+_MAX_NAMES_IN_MESSAGE = 20
 
 
-def normalised(name: str) -> str:
-    """A column's name as it is compared: `User-ID` and `user_id:token` are both `userid`."""
+def normalize_name(name: str) -> str:
+    """A column name in the form used for comparison: `User-ID` and `user_id:token` both give `userid`."""
     return re.sub(r"[\W_]", "", name.split(":")[0].lower())
 
 
-def is_known(name: str) -> bool:
-    """Whether the name says what the column holds."""
-    return any(normalised(name) in names for names in KNOWN_NAMES.values())
+def is_known_name(name: str) -> bool:
+    """Whether a column name is one of the well-known names of any role."""
+    return any(normalize_name(name) in names for names in KNOWN_NAMES.values())
 
 
-def find_columns(names: Sequence[str], mapping: Mapping[str, str | int], place: str) -> dict[str, int]:
-    """The position of each role's column: mapped, or by its name. Ratings and timestamps may be missing.
+def roles_from_header(names: Sequence[str], mapping: Mapping[str, str | int], source: str) -> dict[str, int]:
+    """Find the column of each role in a file with a header, by the user's mapping or else by its name.
+
+    Args:
+        names: The names in the header.
+        mapping: Role -> name or position, as the user configured it.
+        source: Name of the file for error messages.
+
+    Returns:
+        Role -> position, in the order of `COLUMNS`. Ratings and timestamps are left out if there is no such column.
 
     Raises:
         DataError: A column is missing, ambiguous, or mapped twice; the message shows the YAML to write.
     """
-    found = {role: _mapped(names, role, column, place) for role, column in mapping.items()}
+    positions = {role: _mapped_position(names, role, column, source) for role, column in mapping.items()}
     for role in COLUMNS:
-        if role in found:
+        if role in positions:
             continue
-        free = {i: normalised(name) for i, name in enumerate(names) if i not in found.values()}
-        sure = [i for i, name in free.items() if name == KNOWN_NAMES[role][0]]
-        candidates = sure or [i for i, name in free.items() if name in KNOWN_NAMES[role]]
+        unassigned = [i for i in range(len(names)) if i not in positions.values()]
+        candidates = _candidates(names, unassigned, role)
         if len(candidates) > 1:
-            these = ", ".join(names[i] for i in candidates)
-            raise DataError(f"{place}: {role} may be any of {these}; {_say(role, names[candidates[0]])}")
+            choices = ", ".join(names[i] for i in candidates)
+            hint = _mapping_hint({role: names[candidates[0]]})
+            raise DataError(f"{source}: several columns may be {role}: {choices}; {hint}")
         if candidates:
-            found[role] = candidates[0]
+            positions[role] = candidates[0]
         elif role in (USER, ITEM):
-            other = next((names[i] for i in free if not is_known(names[i])), "NAME")
-            raise DataError(f"{place}: no {role} among the columns {_listed(names)}; {_say(role, other)}")
-    return _distinct(found, names, place)
+            example = next((names[i] for i in unassigned if not is_known_name(names[i])), "NAME")
+            hint = _mapping_hint({role: example})
+            raise DataError(f"{source}: no {role} column among {_join_names(names)}; {hint}")
+    return _in_role_order(positions, names, source)
 
 
-def place_columns(n_fields: int, mapping: Mapping[str, str | int], place: str) -> dict[str, int]:
-    """The position of each role's column in a table without a header: mapped, else in the order of the roles.
+def roles_from_positions(n_fields: int, mapping: Mapping[str, str | int], source: str) -> dict[str, int]:
+    """Assign roles in a file without a header, by the user's mapping or else in the order of `COLUMNS`.
+
+    Args:
+        n_fields: Number of columns.
+        mapping: Role -> position, as the user configured it.
+        source: Name of the file for error messages.
 
     Raises:
-        DataError: A mapped column isn't there, or there are too few or too many columns to go by their order.
+        DataError: A mapped column does not exist, or the number of columns does not allow assigning them in order.
     """
-    there = f"{place}: {n_fields} columns and no header"
+    layout = f"{source}: {n_fields} columns and no header"
     if not mapping:
         if not 2 <= n_fields <= len(COLUMNS):
-            raise DataError(f"{there}; {_say(USER, 0, ITEM, 1)} (positions from 0)")
+            raise DataError(f"{layout}; {_mapping_hint({USER: 0, ITEM: 1})} (positions from 0)")
         return dict(zip(COLUMNS, range(n_fields), strict=False))
+    positions = {}
     for role, column in mapping.items():
         if isinstance(column, str):
-            raise DataError(f"{there}, so {column!r} names none; {_say(role, 0)} (positions from 0)")
+            raise DataError(
+                f"{layout}, so there is no column {column!r}; {_mapping_hint({role: 0})} (positions from 0)"
+            )
         if column >= n_fields:
-            raise DataError(f"{there}, so data.columns.{role}={column} is none of them; positions count from 0")
+            raise DataError(f"{layout}, so data.columns.{role}={column} does not exist; positions count from 0")
+        positions[role] = int(column)
     for role in (USER, ITEM):
         if role not in mapping:
-            raise DataError(f"{there}, and data.columns does not say where {role} is; {_say(role, 0)}")
-    return _distinct({role: int(column) for role, column in mapping.items()}, None, place)
+            raise DataError(f"{layout}, and data.columns has no {role}; {_mapping_hint({role: 0})} (positions from 0)")
+    return _in_role_order(positions, None, source)
 
 
-def _mapped(names: Sequence[str], role: str, column: str | int, place: str) -> int:
+def _candidates(names: Sequence[str], unassigned: Sequence[int], role: str) -> list[int]:
+    """Positions of the columns that may have a role: those of its first well-known name, else of any other."""
+    certain = [i for i in unassigned if normalize_name(names[i]) == KNOWN_NAMES[role][0]]
+    if certain:
+        return certain
+    return [i for i in unassigned if normalize_name(names[i]) in KNOWN_NAMES[role]]
+
+
+def _mapped_position(names: Sequence[str], role: str, column: str | int, source: str) -> int:
     if isinstance(column, int):
         if column < len(names):
             return column
-        raise DataError(f"{place}: data.columns.{role}={column} is beyond the {len(names)} columns {_listed(names)}")
-    same = [i for i, name in enumerate(names) if name == column] or [
-        i for i, name in enumerate(names) if name.split(":")[0] == column
-    ]
-    if len(same) == 1:
-        return same[0]
-    if same:
-        raise DataError(f"{place}: {len(same)} columns are called {column!r}; {_say(role, same[0])} (its position)")
-    raise DataError(f"{place}: data.columns.{role}: no column {column!r}{did_you_mean(column, names)}")
+        raise DataError(
+            f"{source}: data.columns.{role}={column} is beyond the {len(names)} columns {_join_names(names)}; "
+            "positions count from 0"
+        )
+    matches = [i for i, name in enumerate(names) if name == column]
+    if not matches:  # RecBole's `user_id:token` may be mapped as `user_id`
+        matches = [i for i, name in enumerate(names) if name.split(":")[0] == column]
+    if len(matches) > 1:
+        hint = _mapping_hint({role: matches[0]})
+        raise DataError(f"{source}: {len(matches)} columns are called {column!r}; {hint} (its position)")
+    if not matches:
+        raise DataError(f"{source}: data.columns.{role}: no column {column!r}{did_you_mean(column, names)}")
+    return matches[0]
 
 
-def _distinct(found: dict[str, int], names: Sequence[str] | None, place: str) -> dict[str, int]:
-    for role, at in found.items():
-        if list(found.values()).count(at) > 1:
-            column = repr(names[at]) if names else f"at position {at}"
-            raise DataError(f"{place}: data.columns.{role}: column {column} is mapped twice")
-    return {role: found[role] for role in COLUMNS if role in found}
+def _in_role_order(positions: dict[str, int], names: Sequence[str] | None, source: str) -> dict[str, int]:
+    """The positions in the order of `COLUMNS`, after checking that no column has two roles."""
+    assigned = list(positions.values())
+    for role, position in positions.items():
+        if assigned.count(position) > 1:
+            column = repr(names[position]) if names else f"at position {position}"
+            raise DataError(f"{source}: data.columns.{role}: column {column} is mapped twice")
+    return {role: positions[role] for role in COLUMNS if role in positions}
 
 
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:_LISTED])}{', ...' if len(names) > _LISTED else ''}"
+def _join_names(names: Sequence[str]) -> str:
+    more = ", ..." if len(names) > _MAX_NAMES_IN_MESSAGE else ""
+    return ", ".join(names[:_MAX_NAMES_IN_MESSAGE]) + more
 
 
-def _say(*pairs: str | int) -> str:
-    inside = ", ".join(f"{role}: {column}" for role, column in zip(pairs[::2], pairs[1::2], strict=True))
-    return f"say which it is, e.g. data.columns: {{{inside}}}"
+def _mapping_hint(columns: Mapping[str, str | int]) -> str:
+    """The YAML that would assign these columns: `set data.columns: {user_id: 0}`."""
+    entries = ", ".join(f"{role}: {column}" for role, column in columns.items())
+    return f"set data.columns: {{{entries}}}"

@@ -1,4 +1,4 @@
-"""Opening text files: compressed ones are known by their first bytes, whatever they are called."""
+"""Opening files for sequential reading, compressed or not; compression is detected from the first bytes."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ import pyarrow as pa
 
 from recctl.errors import DataError
 
+# The first bytes of a compressed file, and Arrow's name for the codec.
 _ARROW_CODECS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
-_XZ, _ZIP = b"\xfd7zXZ\x00", b"PK\x03\x04"
+_XZ_MAGIC = b"\xfd7zXZ\x00"
+_ZIP_MAGIC = b"PK\x03\x04"
 _SUFFIXES = (".gz", ".bz2", ".zst", ".xz", ".zip")
-_ENCRYPTED = 0x1  # in the flags of a zip member
-# Replaces a delimiter of several characters, which Arrow can't split at.
+_ENCRYPTED_FLAG = 0x1  # in the flag bits of a zip member
+
+# Replaces a delimiter of several characters: Arrow splits at single bytes only.
 UNIT_SEPARATOR = "\x1f"
 
 
-class Readable(Protocol):
-    """What is read from: the part of a binary file that Arrow and the sniffer need."""
+class ReadableStream(Protocol):
+    """The part of a binary file that Arrow and the dialect detection need."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes, all of them where negative; none at the end."""
+        """Read at most `size` bytes, or all if it is negative; returns b"" at the end."""
         ...
 
 
-def plain_name(path: Path) -> str:
-    """The file's name without the suffix of its compression, in lower case."""
+def uncompressed_name(path: Path) -> str:
+    """The file's name in lower case, without the suffix of its compression."""
     name = path.name.lower()
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix)
@@ -37,11 +40,14 @@ def plain_name(path: Path) -> str:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """The decompressed bytes of a file, to be read forwards.
+def open_decompressed(path: Path) -> Iterator[Any]:
+    """Open a file and decompress it while it is read.
+
+    A zip archive must hold one table; hidden files in it are ignored.
 
     Raises:
-        DataError: The file can't be opened, holds no single table, or turns out truncated or damaged inside the block.
+        DataError: The file can't be opened, is an archive without a single table, or is found to be truncated or
+            damaged while it is read inside the `with` block.
     """
     try:
         with _open(path) as stream:
@@ -49,69 +55,78 @@ def opened(path: Path) -> Iterator[Any]:
     except DataError:
         raise
     except Exception as error:
-        if not _is_damage(error):
+        if not _is_read_error(error):
             raise
-        raise DataError(f"{path.name}: can't be read: {_first_line(error)} (truncated or damaged?)") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{path.name}: can't be read: {reason} (truncated or damaged?)") from error
 
 
-def _is_damage(error: Exception) -> bool:
+def _is_read_error(error: Exception) -> bool:
+    """Whether an exception means a damaged file (or one that zipfile does not support), not a bug."""
     import lzma
     import zipfile
     import zlib
 
-    kinds = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)  # zipfile's
+    kinds = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
     return isinstance(error, kinds)
 
 
 def _open(path: Path) -> Any:
     with path.open("rb") as file:
         magic = file.read(6)
-    for start, codec in _ARROW_CODECS.items():
-        if magic.startswith(start):
+    for prefix, codec in _ARROW_CODECS.items():
+        if magic.startswith(prefix):
             return pa.input_stream(str(path), compression=codec)
-    if magic == _XZ:
+    if magic == _XZ_MAGIC:
         import lzma
 
         return lzma.open(path)
-    if magic.startswith(_ZIP):
-        return _member(path)
+    if magic.startswith(_ZIP_MAGIC):
+        return _open_zip_member(path)
     return pa.input_stream(str(path), compression=None)
 
 
 @contextmanager
-def _member(path: Path) -> Iterator[Any]:
+def _open_zip_member(path: Path) -> Iterator[Any]:
     import zipfile
 
-    with _damage_told():
+    with _as_bad_zip_file():
         archive = zipfile.ZipFile(path)
     with archive:
-        names = [name for name in archive.namelist() if not name.endswith("/") and not _is_hidden(name)]
-        # ratings.csv.zip holds ratings.csv; archives of several tables call theirs ratings or interactions.
-        likely = [n for n in names if PurePosixPath(n).name.lower() == plain_name(path)] or [
-            n for n in names if PurePosixPath(n).stem.lower() in ("ratings", "interactions")
-        ]
-        if len(names) != 1 and len(likely) != 1:
-            found = ", ".join(sorted(names)[:10]) or "nothing"
-            raise DataError(f"{path.name}: holds {found}, not one table; unpack it and name the file to read")
-        name = names[0] if len(names) == 1 else likely[0]
-        if archive.getinfo(name).flag_bits & _ENCRYPTED:
-            raise DataError(f"{path.name}: {name} is encrypted; unpack it and name the file to read")
-        with _damage_told():
-            stream = archive.open(name)
+        member = _table_member(archive, path)
+        if archive.getinfo(member).flag_bits & _ENCRYPTED_FLAG:
+            raise DataError(f"{path.name}: {member} is encrypted; unpack it and use the unpacked file")
+        with _as_bad_zip_file():
+            stream = archive.open(member)
         with stream:
             yield stream
 
 
+def _table_member(archive: Any, path: Path) -> str:
+    """The one file of a zip archive that holds the interactions."""
+    names = [name for name in archive.namelist() if not name.endswith("/") and not _is_hidden(name)]
+    if len(names) == 1:
+        return str(names[0])
+    # ratings.csv.zip holds ratings.csv; archives of several tables call theirs ratings or interactions.
+    candidates = [name for name in names if PurePosixPath(name).name.lower() == uncompressed_name(path)]
+    if not candidates:
+        candidates = [name for name in names if PurePosixPath(name).stem.lower() in ("ratings", "interactions")]
+    if len(candidates) != 1:
+        content = ", ".join(sorted(names)[:10]) or "nothing"
+        raise DataError(f"{path.name}: the archive holds {content}, not one table; unpack it and use one of its files")
+    return str(candidates[0])
+
+
 @contextmanager
-def _damage_told() -> Iterator[None]:
-    """A block in which whatever zipfile says of a damaged archive is told as one kind."""
+def _as_bad_zip_file() -> Iterator[None]:
+    """Raise BadZipFile for each of the many exceptions that zipfile raises for a damaged archive."""
     import zipfile
 
-    from recctl.data.sources.catalog.unzip import DAMAGE
+    from recctl.data.sources.catalog.unzip import ARCHIVE_ERRORS
 
     try:
         yield
-    except DAMAGE as error:
+    except ARCHIVE_ERRORS as error:
         raise zipfile.BadZipFile(str(error)) from error
 
 
@@ -119,31 +134,31 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+class LineCountingStream(io.RawIOBase):
+    """Passes a stream through and counts its line ends.
 
+    Attributes:
+        n_newlines: Line ends read so far.
+    """
 
-class Counted(io.RawIOBase):
-    """A stream that counts the line ends that go through it."""
-
-    def __init__(self, stream: Readable) -> None:
+    def __init__(self, stream: ReadableStream) -> None:
         self._stream = stream
-        self.newlines = 0
+        self.n_newlines = 0
 
     def readable(self) -> bool:  # noqa: D102
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes."""
+        """Read at most `size` bytes."""
         block = self._stream.read(size)
-        self.newlines += block.count(b"\n")
+        self.n_newlines += block.count(b"\n")
         return block
 
 
-class Translated(io.RawIOBase):
-    """A stream with every delimiter of several characters replaced by one unit separator."""
+class DelimiterReplacingStream(io.RawIOBase):
+    """Passes a stream through and replaces each delimiter of several characters by one `UNIT_SEPARATOR`."""
 
-    def __init__(self, stream: Readable, delimiter: str) -> None:
+    def __init__(self, stream: ReadableStream, delimiter: str) -> None:
         self._stream = stream
         self._delimiter = delimiter.encode()
 
@@ -151,11 +166,14 @@ class Translated(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """About `size` bytes; a delimiter is never cut in two."""
+        """Read about `size` bytes: a few more where the block would end inside a delimiter."""
         block = self._stream.read(size)
-        while size >= 0 and self._ends_inside(block) and (more := self._stream.read(1)):
+        while size >= 0 and self._ends_inside_delimiter(block):
+            more = self._stream.read(1)
+            if not more:
+                break
             block += more
         return block.replace(self._delimiter, UNIT_SEPARATOR.encode())
 
-    def _ends_inside(self, block: bytes) -> bool:
+    def _ends_inside_delimiter(self, block: bytes) -> bool:
         return any(block.endswith(self._delimiter[:n]) for n in range(1, len(self._delimiter)))

@@ -1,7 +1,7 @@
-"""Reading CSV, TSV and their kin.
+"""Reading delimited text: CSV, TSV, RecBole's .inter and similar files.
 
-Arrow parses typed columns on all threads. Only where that fails, or gives a value that may not be, the file is read
-again as text to find out which rows are bad.
+Arrow parses typed columns on all threads. Only if that fails, or a value is out of range, the file is read again as
+text to find the bad rows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,183 +20,275 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from recctl import progress
-from recctl.data.columns import RATING, TIMESTAMP
+from recctl.data.columns import RATING, TIMESTAMP, format_value
 from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers import column_roles
 from recctl.data.sources.readers.bad_rows.line_numbers import count_lines, label_records
-from recctl.data.sources.readers.bad_rows.parse import as_array, in_seconds, is_fit, is_text, narrow, per_second
-from recctl.data.sources.readers.bad_rows.rows import BadRows, shown
-from recctl.data.sources.readers.bad_rows.slow_path import Columns, Skipped, read_carefully
-from recctl.data.sources.readers.compression import UNIT_SEPARATOR, Counted, Translated, opened
-from recctl.data.sources.readers.csv_dialect import INTEGER, LEADING_ZERO, MISSING, NUMBER, Layout, sniff
+from recctl.data.sources.readers.bad_rows.rows import BadRows
+from recctl.data.sources.readers.bad_rows.slow_path import parse_rows
+from recctl.data.sources.readers.compression import (
+    UNIT_SEPARATOR,
+    DelimiterReplacingStream,
+    LineCountingStream,
+    open_decompressed,
+)
+from recctl.data.sources.readers.csv_dialect import CsvDialect, sniff_dialect
+from recctl.data.sources.readers.interface import Columns, ReadResult
+from recctl.data.sources.readers.values import (
+    INTEGER,
+    LEADING_ZERO,
+    MISSING,
+    NUMBER,
+    downcast_ids,
+    has_valid_range,
+    is_text,
+    to_numpy,
+    to_seconds,
+    units_per_second,
+)
 from recctl.errors import DataError
 
-# Digits of an id, with which it may be beyond int32.
-_LONG = 10
+# An id of this many digits may be beyond int32.
+_INT32_DIGITS = 10
+
+_TIME_ZONE = r"(Z|[+-]\d\d:?\d\d)$"
+_DATE_AND_HOUR_LENGTH = len("2024-05-31T18")  # a shorter text ends like a time zone but is a date: 2024-05-31
+
+_RaggedRowHandler = Callable[[Any], str]
 
 
-def read_delimited(path: Path, options: ReadOptions) -> tuple[Columns, Skipped]:
-    """Each role's column (NumPy arrays, or Arrow text for ids that are text), and what was left out.
+class _CsvFile(NamedTuple):
+    """A file with what is known of it before it is read."""
+
+    path: Path
+    dialect: CsvDialect
+    roles: dict[str, int]
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+
+def read_delimited(path: Path, options: ReadOptions) -> ReadResult:
+    """Read a delimited text file; see `readers.interface`.
 
     Raises:
-        DataError: The file, a column or a row can't be read; the message names it.
+        DataError: The file, a column or a row can't be read.
     """
-    place = path.name
-    with opened(path) as stream:
-        layout = sniff(stream, options, place)
-    if layout.names is None:
-        roles = column_roles.place_columns(layout.n_fields, options.columns, place)
-        if not options.columns:
-            progress.notice(f"{place}: no header; its columns are taken as {', '.join(roles)}")
-    else:
-        roles = column_roles.find_columns(layout.names, options.columns, place)
-    if not layout.records:
-        raise DataError(f"{place}: has a header but no rows")
-    types = {role: _guess(role, layout.values(at), options) for role, at in roles.items()}
+    with open_decompressed(path) as stream:
+        dialect = sniff_dialect(stream, options, path.name)
+    file = _CsvFile(path, dialect, _assign_roles(dialect, options, path.name))
+    if not dialect.records:
+        raise DataError(f"{path.name}: the file has a header but no rows")
+    types = {role: _guess_type(role, dialect.sample_values(position), options) for role, position in file.roles.items()}
     try:
-        columns = _columns(_fast(path, layout, roles, types), layout, options)
+        columns = _to_columns(_read_typed(file, types), dialect, options)
     except pa.ArrowInvalid:
         columns = None
-    return _carefully(path, layout, roles, options) if columns is None else (columns, {})
+    if columns is None:
+        return _read_slowly(file, options)
+    return ReadResult(columns)
 
 
-def _fast(path: Path, layout: Layout, roles: dict[str, int], types: dict[str, pa.DataType]) -> pa.Table:
-    """The columns of the roles in these types; ids in 32 bits, where the first ones are short and all fit."""
-    ids = {role for role, kind in types.items() if kind == pa.int64() and role != TIMESTAMP}
-    short = {role for role in ids if all(len(value) < _LONG for value in layout.values(roles[role]))}
-    if short:
-        # If the reason was another one, the second attempt fails too.
-        with suppress(pa.ArrowInvalid):
-            return _arrow(path, layout, roles, types | dict.fromkeys(short, pa.int32()))
-    return _arrow(path, layout, roles, types)
+def _assign_roles(dialect: CsvDialect, options: ReadOptions, source: str) -> dict[str, int]:
+    if dialect.names is not None:
+        return column_roles.roles_from_header(dialect.names, options.columns, source)
+    roles = column_roles.roles_from_positions(dialect.n_fields, options.columns, source)
+    if not options.columns:
+        progress.notice(f"{source}: no header; reading the columns as {', '.join(roles)}")
+    return roles
 
 
-def _guess(role: str, values: Sequence[str], options: ReadOptions) -> pa.DataType:
-    """The type that most of the first values have."""
-    whole = sum(bool(re.match(INTEGER, v)) for v in values)
+def _guess_type(role: str, sample: Sequence[str], options: ReadOptions) -> pa.DataType:
+    """The type of most of the sampled values; a wrong guess fails and is corrected by the slow path."""
     if role == RATING:
         return pa.float32()
     if role == TIMESTAMP:
-        if 2 * whole > len(values):
-            return pa.int64()
-        if 2 * sum(bool(re.match(NUMBER, v)) for v in values) > len(values):
-            return pa.float64()
-        zoned = 2 * sum(bool(re.search(r"(Z|[+-]\d\d:?\d\d)$", v)) and len(v) > 12 for v in values) > len(values)
-        return pa.timestamp("ns", "UTC" if zoned else None)
+        return _guess_timestamp_type(sample)
     if options.id_type != "auto":
         return pa.int64() if options.id_type == "int" else pa.large_string()
-    if any(re.match(LEADING_ZERO, v) for v in values):
+    if any(re.match(LEADING_ZERO, value) for value in sample):
         return pa.large_string()
-    # Floats too: they fail as ints, and are then refused by name.
-    numbers = sum(bool(re.match(NUMBER, v)) for v in values)
-    return pa.int64() if 2 * numbers > len(values) else pa.large_string()
+    # Floats count too: they fail as int64, and the slow path then names them.
+    return pa.int64() if _most_match(NUMBER, sample) else pa.large_string()
 
 
-def _arrow(
-    path: Path, layout: Layout, roles: dict[str, int], types: dict[str, pa.DataType], bad_line: Any = None
+def _guess_timestamp_type(sample: Sequence[str]) -> pa.DataType:
+    if _most_match(INTEGER, sample):
+        return pa.int64()
+    if _most_match(NUMBER, sample):
+        return pa.float64()
+    zoned = [value for value in sample if len(value) >= _DATE_AND_HOUR_LENGTH and re.search(_TIME_ZONE, value)]
+    return pa.timestamp("ns", "UTC" if 2 * len(zoned) > len(sample) else None)
+
+
+def _most_match(pattern: str, sample: Sequence[str]) -> bool:
+    return 2 * sum(bool(re.match(pattern, value)) for value in sample) > len(sample)
+
+
+def _read_typed(file: _CsvFile, types: dict[str, pa.DataType]) -> pa.Table:
+    """Read the columns in these types, but ids as int32 if the sampled ones are short and all fit."""
+    int32_types = {}
+    for role, arrow_type in types.items():
+        if role != TIMESTAMP and arrow_type == pa.int64():
+            sample = file.dialect.sample_values(file.roles[role])
+            if all(len(value) < _INT32_DIGITS for value in sample):
+                int32_types[role] = pa.int32()
+    if int32_types:
+        # If an id beyond int32 is not the reason, the second attempt fails too.
+        with suppress(pa.ArrowInvalid):
+            return _read_table(file, types | int32_types)
+    return _read_table(file, types)
+
+
+def _read_table(
+    file: _CsvFile, types: dict[str, pa.DataType], on_ragged_row: _RaggedRowHandler | None = None
 ) -> pa.Table:
-    """The columns of the roles.
+    """Read the columns of the roles with Arrow.
 
-    With `bad_line` it is told of each line of a wrong number of fields (which takes one thread), and quoted fields may
-    go over any lines.
+    Args:
+        file: The file.
+        types: The type of each role's column.
+        on_ragged_row: Called for each row with a wrong number of fields; such rows are skipped. If given, one thread is
+            used and any quoted field may span lines. If None, such rows raise.
+
+    Raises:
+        pyarrow.ArrowInvalid: A value is not of its type, or a quoted field spans lines unexpectedly.
     """
-    names = [f"_{i}" for i in range(layout.n_fields)]
-    for role, at in roles.items():
-        names[at] = role
-    several, careful = len(layout.delimiter) > 1, bad_line is not None
-    with opened(path) as stream:
-        source = counted = Counted(stream) if layout.quoted and not layout.multiline and not careful else None
-        source = source or stream
+    dialect = file.dialect
+    is_slow = on_ragged_row is not None
+    with open_decompressed(file.path) as stream:
+        counter = None
+        if dialect.quoted and not dialect.multiline and not is_slow:
+            stream = counter = LineCountingStream(stream)
+        delimiter = dialect.delimiter
+        if len(delimiter) > 1:
+            stream = DelimiterReplacingStream(stream, delimiter)
+            delimiter = UNIT_SEPARATOR
         table = pacsv.read_csv(
-            Translated(source, layout.delimiter) if several else source,
-            read_options=pacsv.ReadOptions(column_names=names, skip_rows=layout.skip, use_threads=not careful),
+            stream,
+            read_options=pacsv.ReadOptions(
+                column_names=_column_names(file), skip_rows=dialect.n_header_lines, use_threads=not is_slow
+            ),
             parse_options=pacsv.ParseOptions(
-                delimiter=UNIT_SEPARATOR if several else layout.delimiter,
-                # A quote that turns up later makes the fast reading fail, instead of swallowing lines unseen.
-                quote_char='"' if layout.quoted or careful else False,
-                newlines_in_values=layout.multiline or careful,
-                invalid_row_handler=bad_line,
+                delimiter=delimiter,
+                # Without quotes in the sample, a quote further down makes the fast path fail instead of silently
+                # swallowing lines.
+                quote_char='"' if dialect.quoted or is_slow else False,
+                newlines_in_values=dialect.multiline or is_slow,
+                invalid_row_handler=on_ragged_row,
             ),
             convert_options=pacsv.ConvertOptions(
                 column_types=types,
-                include_columns=list(roles),
+                include_columns=list(file.roles),
                 null_values=MISSING,
                 strings_can_be_null=True,
             ),
         )
-    # The last line may end without a line end.
-    if counted and not 0 <= len(table) + layout.skip - counted.newlines <= 1:
-        raise pa.ArrowInvalid("quoted fields go over lines where none was seen to")
+    if counter is not None:
+        # Rows and lines must agree; the last line may have no line end.
+        n_unterminated = len(table) + dialect.n_header_lines - counter.n_newlines
+        if not 0 <= n_unterminated <= 1:
+            raise pa.ArrowInvalid("a quoted field spans lines, but none in the sample did")
     return table
 
 
-def _columns(table: pa.Table, layout: Layout, options: ReadOptions) -> Columns | None:
-    """The columns in their final types, or None where a value is not as it must be."""
+def _column_names(file: _CsvFile) -> list[str]:
+    """One name per field: the roles, and placeholders for fields that are not read."""
+    names = [f"_{position}" for position in range(file.dialect.n_fields)]
+    for role, position in file.roles.items():
+        names[position] = role
+    return names
+
+
+def _to_columns(table: pa.Table, dialect: CsvDialect, options: ReadOptions) -> Columns | None:
+    """Convert the columns to their final types; None if a value is missing, out of range or has a stray quote."""
     if not len(table) or any(column.null_count for column in table.columns):
         return None
-    names, arrow = table.column_names, table.columns
+    names = table.column_names
+    arrow_columns = table.columns
     del table
     columns: Columns = {}
     for role in names:
-        column = None  # so that the memory of the last one is free before the next one is copied
+        # Drop the previous Arrow column before the next one is copied, so that only one exists twice at a time.
+        column = None
         pa.default_memory_pool().release_unused()
-        column = arrow.pop(0)
+        column = arrow_columns.pop(0)
         if is_text(column.type):
-            if not layout.quoted and pc.any(pc.starts_with(column, '"')).as_py():
+            if not dialect.quoted and pc.any(pc.starts_with(column, '"')).as_py():
                 return None
             columns[role] = column
             continue
-        values, unit = as_array(column), per_second(column.type, options)
-        if not is_fit(role, values, unit):
+        values = to_numpy(column)
+        units = units_per_second(column.type, options)
+        if not has_valid_range(role, values, units):
             return None
         if role == TIMESTAMP:
-            columns[role] = in_seconds(values, unit)
+            columns[role] = to_seconds(values, units)
+        elif role == RATING:
+            columns[role] = values
         else:
-            columns[role] = values if role == RATING else narrow(values)
+            columns[role] = downcast_ids(values)
     return columns
 
 
-@contextmanager
-def _quiet(handler: Callable[[Any], str]) -> Iterator[None]:
-    """Let a line that is no UTF-8 text fail the reading, and no more: pyarrow prints why it can't tell `handler`."""
-    before = sys.unraisablehook
+def _read_slowly(file: _CsvFile, options: ReadOptions) -> ReadResult:
+    """Read all columns as bytes, and parse each cell to find the bad rows."""
+    dialect = file.dialect
+    ragged_records: list[int] = []
+    ragged_reasons: list[str] = []
 
-    def hook(failed: Any) -> None:
-        if failed.object is not handler:
-            before(failed)
+    def on_ragged_row(row: Any) -> str:
+        ragged_records.append(row.number - 1 - dialect.n_header_lines)
+        ragged_reasons.append(f"fields: {row.actual_columns}, expected {dialect.n_fields}: {format_value(row.text)}")
+        return "skip"
+
+    try:
+        with _ignore_unraisable(on_ragged_row):
+            table = _read_table(file, dict.fromkeys(file.roles, pa.binary()), on_ragged_row)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{file.name}: {str(error).splitlines()[0]}") from error
+    n_records = len(table) + len(ragged_records)
+    if not n_records:
+        raise DataError(f"{file.name}: the file has a header but no rows")
+    bad_rows = BadRows()
+    bad_rows.add(np.array(ragged_records, np.int64), ragged_reasons.__getitem__)
+    _warn_about_unclosed_quote(file, n_records)
+    return parse_rows(
+        {role: table[role] for role in file.roles},
+        np.delete(np.arange(n_records), ragged_records),
+        bad_rows,
+        options,
+        file.name,
+        partial(label_records, file.path, dialect),
+    )
+
+
+def _warn_about_unclosed_quote(file: _CsvFile, n_records: int) -> None:
+    if file.dialect.multiline:
+        return
+    n_lines = count_lines(file.path, file.dialect)
+    if n_lines > n_records:
+        progress.notice(
+            f"{file.name}: {n_records:,} rows on {n_lines:,} lines; unless quoted fields are meant to span several "
+            "lines, a quote is not closed and rows are lost in it"
+        )
+
+
+@contextmanager
+def _ignore_unraisable(handler: _RaggedRowHandler) -> Iterator[None]:
+    """Suppress what pyarrow prints when it can't call `handler`.
+
+    This happens for a ragged row that is not UTF-8. Reading then fails with an error of its own.
+    """
+    previous_hook = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if unraisable.object is not handler:
+            previous_hook(unraisable)
 
     sys.unraisablehook = hook
     try:
         yield
     finally:
-        sys.unraisablehook = before
-
-
-def _carefully(path: Path, layout: Layout, roles: dict[str, int], options: ReadOptions) -> tuple[Columns, Skipped]:
-    place, ragged = path.name, []
-
-    def bad_line(row: Any) -> str:
-        ragged.append((row.number - 1 - layout.skip, row.actual_columns, row.text))
-        return "skip"
-
-    try:
-        with _quiet(bad_line):
-            table = _arrow(path, layout, roles, dict.fromkeys(roles, pa.binary()), bad_line)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{place}: {str(error).splitlines()[0]}") from error
-    if not len(table) and not ragged:
-        raise DataError(f"{place}: has a header but no rows")
-    faults = BadRows()
-    records = np.array([record for record, *_ in ragged], np.int64)
-    faults.add(
-        records,
-        lambda i: f"fields: {ragged[i][1]}, expected {layout.n_fields}: {shown(ragged[i][2])}",
-    )
-    rows = np.delete(np.arange(len(table) + len(ragged)), records)
-    label = partial(label_records, path, layout)
-    if not layout.multiline and (n_lines := count_lines(path, layout)) > len(rows) + len(ragged):
-        progress.notice(
-            f"{place}: {len(rows) + len(ragged):,} rows on {n_lines:,} lines; if no quoted field is meant to go over "
-            "several lines, a quote is not closed and rows are lost in it"
-        )
-    return read_carefully({role: table[role] for role in roles}, rows, faults, options, place, label)
+        sys.unraisablehook = previous_hook

@@ -1,4 +1,4 @@
-"""Finding out how a delimited text file is laid out, from its first lines."""
+"""Detecting the dialect of a delimited text file (delimiter, header, quoting) from its first lines."""
 
 from __future__ import annotations
 
@@ -9,148 +9,190 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from recctl.data.columns import ITEM, USER
 from recctl.data.sources.options import ReadOptions
-from recctl.data.sources.readers.column_roles import KNOWN_NAMES, is_known, normalised
-from recctl.data.sources.readers.compression import UNIT_SEPARATOR, Readable
+from recctl.data.sources.readers.column_roles import KNOWN_NAMES, is_known_name, normalize_name
+from recctl.data.sources.readers.compression import UNIT_SEPARATOR, ReadableStream
+from recctl.data.sources.readers.values import INTEGER, MISSING, NUMBER
 from recctl.errors import DataError
 
 SAMPLE_BYTES = 1 << 18
 _SAMPLE_RECORDS = 200
-_DELIMITERS = ("\t", "::", ";", "|", ",", " ")  # of equally good ones the first
-# Below this share of lines with the same number of fields, numbers alone are taken for a list of items per line.
-_STEADY = 0.7
-
-# Values that mean "none" in the files of pandas, R, MySQL, Hive and spreadsheets.
-MISSING = ["", "NA", "N/A", "#N/A", "NaN", "nan", "-nan", "null", "NULL", "<NA>", "\\N"]
-INTEGER = r"^\s*-?[0-9]+\s*$"
-NUMBER = r"^\s*-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
-LEADING_ZERO = r"^\s*-?0[0-9]"
+_DELIMITERS = ("\t", "::", ";", "|", ",", " ")  # the first of equally good ones is used
+# If fewer lines than this share have the most frequent number of fields, a file of integers holds one list per line.
+_MIN_EQUAL_WIDTHS = 0.7
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How a file is laid out.
+class CsvDialect:
+    """How a delimited text file is written.
 
     Attributes:
-        delimiter: What separates fields.
-        skip: Lines before the first record of data.
-        names: The header's fields, None where there is no header.
+        delimiter: The field separator.
+        n_header_lines: Lines before the first record of data.
+        names: The column names in the header; None without a header.
         records: The first records of data.
-        n_fields: How many fields a record has.
-        quoted: Whether there are quotes at all.
-        multiline: Whether quoted fields go over several lines.
+        n_fields: Number of fields of a record.
+        quoted: Whether the sample contains quotes.
+        multiline: Whether a quoted field in the sample spans several lines.
     """
 
     delimiter: str
-    skip: int
+    n_header_lines: int
     names: list[str] | None
     records: list[list[str]]
     n_fields: int
     quoted: bool
     multiline: bool
 
-    def values(self, column: int) -> list[str]:
-        """What the first records hold in a column, without what is missing."""
-        return [r[column].strip() for r in self.records if len(r) == self.n_fields and r[column] not in MISSING]
+    def sample_values(self, column: int) -> list[str]:
+        """The values of a column in the first records, without missing ones."""
+        complete = [record for record in self.records if len(record) == self.n_fields]
+        return [record[column].strip() for record in complete if record[column] not in MISSING]
 
 
-def sniff(stream: Readable, options: ReadOptions, place: str) -> Layout:
-    """The layout of a text, as far as `options` leave it open.
+class _Sample(NamedTuple):
+    """The first records of a text split at some delimiter, and the line on which the first record ends."""
+
+    delimiter: str
+    records: list[list[str]]
+    first_record_end: int
+
+
+def sniff_dialect(stream: ReadableStream, options: ReadOptions, source: str) -> CsvDialect:
+    """Detect what `options` do not specify.
+
+    Args:
+        stream: The text from its beginning; about `SAMPLE_BYTES` of it are read.
+        options: Delimiter and header, if the user specified them.
+        source: Name of the file for error messages.
 
     Raises:
-        DataError: The text is empty, binary, has one column only, or may be read in more ways than one.
+        DataError: The text is empty, binary, has only one column, or can be read in several ways.
     """
-    text = _text(stream, place)
-    delimiter, records, skip = _split(text, options, place)
-    n_fields = Counter(map(len, records[1:] or records)).most_common(1)[0][0]
-    has_header = _has_header(records, options, place) if options.header is None else options.header
+    text = _read_sample(stream, source)
+    sample = _split_sample(text, options, source)
+    records = sample.records
+    widths = Counter(map(len, records[1:] or records))
+    n_fields = widths.most_common(1)[0][0]
+    has_header = options.header
+    if has_header is None:
+        has_header = _has_header(records, options, source)
+    if not has_header and options.format == "auto":
+        _reject_lists(records, source)
     names = [name.strip() for name in records[0]] if has_header else None
-    if names is None:
-        if options.format == "auto":
-            _refuse_lists(records, place)
-        skip = 0
-    return Layout(
-        delimiter=delimiter,
-        skip=skip,
+    spans_lines = [_spans_lines(value, sample.delimiter, n_fields) for record in records for value in record]
+    return CsvDialect(
+        delimiter=sample.delimiter,
+        n_header_lines=sample.first_record_end if has_header else 0,
         names=names,
         records=records[1:] if has_header else records,
         n_fields=len(names) if names else n_fields,
         quoted='"' in text,
-        multiline=any(_goes_over_lines(field, delimiter, n_fields) for record in records for field in record),
+        multiline=any(spans_lines),
     )
 
 
-def _text(stream: Readable, place: str) -> str:
-    sample = stream.read(SAMPLE_BYTES)
+def require_utf8(sample: bytes, source: str) -> None:
+    """Reject binary files and UTF-16, which both contain NUL bytes.
+
+    Raises:
+        DataError: There is a NUL byte.
+    """
     if b"\0" in sample:
-        raise DataError(f"{place}: holds no UTF-8 text (binary, or UTF-16?); save it as UTF-8 text")
-    cut = len(sample) == SAMPLE_BYTES
+        raise DataError(f"{source}: not UTF-8 text (binary or UTF-16?); save the file as UTF-8")
+
+
+def _read_sample(stream: ReadableStream, source: str) -> str:
+    """The whole lines in the first `SAMPLE_BYTES`."""
+    sample = stream.read(SAMPLE_BYTES)
+    require_utf8(sample, source)
     text = sample.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
-    if cut and "\n" in text:
+    is_cut = len(sample) == SAMPLE_BYTES
+    if is_cut and "\n" in text:
         text = text[: text.rindex("\n") + 1]
     if not text.strip():
-        raise DataError(f"{place}: the file is empty")
+        raise DataError(f"{source}: the file is empty")
     return text
 
 
-def _split(text: str, options: ReadOptions, place: str) -> tuple[str, list[list[str]], int]:
-    """The delimiter, the first records, and the number of lines up to the end of the first record."""
-    given = "\t" if options.format == "tsv" and options.delimiter is None else options.delimiter
-    best: tuple[tuple[bool, float], str, list[list[str]], int] | None = None
-    for delimiter in [given] if given else _DELIMITERS:
-        records, skip = _parse(text, delimiter, place)
-        width, count = Counter(map(len, records)).most_common(1)[0]
-        named = {normalised(name) for name in records[0]}
-        header = all(named.intersection(KNOWN_NAMES[role]) for role in (USER, ITEM))
-        score = (header, count / len(records))
-        if (width > 1 or header or given) and (best is None or score > best[0]):
-            best = score, delimiter, records, skip
+def _split_sample(text: str, options: ReadOptions, source: str) -> _Sample:
+    """Split the sample at the specified delimiter, or at the one that gives the most plausible table.
+
+    A delimiter that shows a header with a user and an item column wins, then the one by which most records have the
+    same number of fields.
+    """
+    specified = options.delimiter
+    if specified is None and options.format == "tsv":
+        specified = "\t"
+    best: _Sample | None = None
+    best_score = (False, 0.0)
+    for delimiter in [specified] if specified else _DELIMITERS:
+        sample = _parse_records(text, delimiter, source)
+        width, frequency = Counter(map(len, sample.records)).most_common(1)[0]
+        names = {normalize_name(name) for name in sample.records[0]}
+        has_known_header = all(names.intersection(KNOWN_NAMES[role]) for role in (USER, ITEM))
+        score = (has_known_header, frequency / len(sample.records))
+        is_table = width > 1 or has_known_header or specified is not None
+        if is_table and (best is None or score > best_score):
+            best = sample
+            best_score = score
     if best is None:
-        first = re.split(r"[\r\n]", text.strip())[0][:60]
-        raise DataError(f"{place}: no delimiter found in {first!r}; say which it is, e.g. data.delimiter: ';'")
-    return best[1:]
+        first_line = re.split(r"[\r\n]", text.strip())[0][:60]
+        raise DataError(f"{source}: no delimiter found in {first_line!r}; set it, e.g. data.delimiter: ';'")
+    return best
 
 
-def _parse(text: str, delimiter: str, place: str) -> tuple[list[list[str]], int]:
-    if len(delimiter) > 1:
-        text, delimiter = text.replace(delimiter, UNIT_SEPARATOR), UNIT_SEPARATOR
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+def _parse_records(text: str, delimiter: str, source: str) -> _Sample:
+    character = delimiter
+    if len(delimiter) > 1:  # the csv module splits at single characters only
+        text = text.replace(delimiter, UNIT_SEPARATOR)
+        character = UNIT_SEPARATOR
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=character)
+    records = (record for record in reader if record)
     try:
-        first = next(record for record in reader if record)
-        skip = reader.line_num
-        return [first, *islice((record for record in reader if record), _SAMPLE_RECORDS)], skip
+        first = next(records)
+        first_record_end = reader.line_num
+        return _Sample(delimiter, [first, *islice(records, _SAMPLE_RECORDS)], first_record_end)
     except csv.Error as error:
-        raise DataError(f"{place}: line {reader.line_num}: {error}") from error
+        raise DataError(f"{source}: line {reader.line_num}: {error}") from error
 
 
-def _has_header(records: Sequence[Sequence[str]], options: ReadOptions, place: str) -> bool:
-    first, rest = [name.strip() for name in records[0]], records[1:]
-    mapped = [column for column in options.columns.values() if isinstance(column, str)]
-    if options.format == "inter" or any(map(is_known, first)) or set(mapped) & set(first):
+def _has_header(records: Sequence[Sequence[str]], options: ReadOptions, source: str) -> bool:
+    first = [value.strip() for value in records[0]]
+    mapped_names = {column for column in options.columns.values() if isinstance(column, str)}
+    if options.format == "inter" or any(map(is_known_name, first)) or mapped_names.intersection(first):
         return True
-    if any(re.match(NUMBER, field) or field in MISSING for field in first):
+    if any(re.match(NUMBER, value) or value in MISSING for value in first):
         return False
-    if any(rest_of and all(re.match(NUMBER, f) for f in rest_of) for rest_of in zip(*rest, strict=False)):
-        return True
+    for column in zip(*records[1:], strict=False):
+        if all(re.match(NUMBER, value) for value in column):
+            return True  # text above numbers
     raise DataError(
-        f"{place}: can't tell whether the first line, {', '.join(first)[:60]!r}, names the columns; "
-        "say data.header: true or data.header: false"
+        f"{source}: can't tell whether the first line, {', '.join(first)[:60]!r}, is a header; "
+        "set data.header: true or data.header: false"
     )
 
 
-def _goes_over_lines(field: str, delimiter: str, n_fields: int) -> bool:
-    """Whether a field is text of several lines, rather than whole records swallowed by a quote left open."""
-    lines = [line for line in field.splitlines()[1:] if line]
-    return "\n" in field and not (lines and all(line.count(delimiter) == n_fields - 1 for line in lines))
+def _spans_lines(value: str, delimiter: str, n_fields: int) -> bool:
+    """Whether a field is text of several lines, rather than whole records swallowed by an unclosed quote."""
+    if "\n" not in value:
+        return False
+    lines = [line for line in value.splitlines()[1:] if line]
+    are_records = bool(lines) and all(line.count(delimiter) == n_fields - 1 for line in lines)
+    return not are_records
 
 
-def _refuse_lists(records: Sequence[Sequence[str]], place: str) -> None:
+def _reject_lists(records: Sequence[Sequence[str]], source: str) -> None:
+    """Reject a file with lines `user item item ...`, which would otherwise be read as a table with ragged rows."""
     widths = Counter(map(len, records))
-    steady = widths.most_common(1)[0][1] / len(records) >= _STEADY
-    if not steady and all(re.match(INTEGER, field) for record in records for field in record if field):
+    has_equal_widths = widths.most_common(1)[0][1] / len(records) >= _MIN_EQUAL_WIDTHS
+    if has_equal_widths:
+        return
+    if all(re.match(INTEGER, value) for record in records for value in record if value):
         raise DataError(
-            f"{place}: lines of {min(widths)} to {max(widths)} numbers; if each is a user and its items, say "
-            "data.format: lightgcn (in no order) or data.format: sequences (in the order of time)"
+            f"{source}: the lines have {min(widths)} to {max(widths)} numbers; if each is a user with its items, set "
+            "data.format: lightgcn (items in no order) or data.format: sequences (items in time order)"
         )

@@ -1,8 +1,8 @@
-"""Reading Parquet: a file, or a folder of parts (with hive-style `key=value` folders or not)."""
+"""Reading Parquet: a file, or a folder of parts, with or without hive-style `key=value` subfolders."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,30 +14,36 @@ from numpy.typing import NDArray
 from recctl.data.columns import RATING, TIMESTAMP
 from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers import column_roles
-from recctl.data.sources.readers.bad_rows.parse import (
-    as_array,
-    fit_int32,
-    in_seconds,
-    is_fit,
-    is_text,
-    narrow,
-    per_second,
-)
 from recctl.data.sources.readers.bad_rows.rows import BadRows
-from recctl.data.sources.readers.bad_rows.slow_path import Columns, Skipped, read_carefully
+from recctl.data.sources.readers.bad_rows.slow_path import parse_rows
+from recctl.data.sources.readers.interface import Columns, ReadResult
+from recctl.data.sources.readers.values import (
+    downcast_ids,
+    fits_int32,
+    has_valid_range,
+    is_text,
+    to_numpy,
+    to_seconds,
+    units_per_second,
+)
 from recctl.engines import available_memory, format_bytes, map_threads, threads
 from recctl.errors import DataError
 
 _SUFFIXES = (".parquet", ".pq", ".parq")
 _MAGIC = b"PAR1"
-# Rows that are read in one go, at least, where there are many.
-_PIECE = 1 << 20
-# Rows that a byte of a file may stand for. One pair nine million times over, packed by zstd, comes to 109.
-_MOST_IN_BYTE = 1000
+# Minimum number of rows read at a time, if the file has that many.
+_ROWS_PER_PIECE = 1 << 20
+# A file that announces more rows per byte is damaged. One pair repeated nine million times, compressed by zstd, has 109
+# rows per byte.
+_MAX_ROWS_PER_BYTE = 1000
+
+# Role -> name of the column in the file, and role -> the Arrow type it is cast to (None if the cast may fail).
+_Names = dict[str, str]
+_Targets = dict[str, pa.DataType | None]
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a file is Parquet, or a folder holds any."""
+    """Whether a file is Parquet, or a folder contains Parquet files."""
     if path.is_dir():
         return any(part.suffix.lower() in _SUFFIXES for part in path.rglob("*"))
     if path.suffix.lower() in _SUFFIXES:
@@ -46,47 +52,46 @@ def is_parquet(path: Path) -> bool:
         return file.read(len(_MAGIC)) == _MAGIC
 
 
-def read_parquet(path: Path, options: ReadOptions) -> tuple[Columns, Skipped]:
-    """Each role's column (NumPy arrays, or Arrow text for ids that are text), and what was left out.
-
-    Only the columns needed are read.
+def read_parquet(path: Path, options: ReadOptions) -> ReadResult:
+    """Read a Parquet file or a folder of parts; see `readers.interface`. Only the columns of the roles are read.
 
     Raises:
-        DataError: The file, a column or a row can't be read; the message names it.
+        DataError: The file, a column or a row can't be read.
     """
-    place = path.name
+    source = path.name
     try:
-        dataset = _dataset(path)
-        names = dataset.schema.names
-        wanted = {role: names[at] for role, at in column_roles.find_columns(names, options.columns, place).items()}
-        files = list(dataset.get_fragments())
-        n_rows = sum(map(_count_rows, files))
-        _require_some_that_fit(n_rows, len(wanted), place)
-        types = {role: dataset.schema.field(name).type for role, name in wanted.items()}
-        kinds = {role: _target(role, kind, options) for role, kind in types.items()}
-        columns = (
-            _read_file(files[0], wanted, kinds, options) if path.is_file() and None not in kinds.values() else None
-        )
-        if columns is None:
-            table = dataset.to_table(columns=list(wanted.values())).rename_columns(list(wanted))
-            _require_rows(n_rows, len(table))
-            columns = {role: _values(role, table[role], kinds[role], options) for role in wanted}
-            if any(values is None for values in columns.values()):
-                raw = {role: table[role] for role in wanted}
-                label = partial(_label, dataset)
-                return read_carefully(raw, np.arange(len(table)), BadRows(), options, place, label)
-            columns = {
-                role: narrow(values) if kinds[role] == pa.int64() and role != TIMESTAMP else values
-                for role, values in columns.items()
-            }
+        return _read(path, options, source)
     except (pa.ArrowException, OSError, TypeError, UnicodeDecodeError) as error:
-        raise DataError(f"{place}: can't be read: {str(error).splitlines()[0]} (truncated or damaged?)") from error
+        raise DataError(f"{source}: can't be read: {str(error).splitlines()[0]} (truncated or damaged?)") from error
+
+
+def _read(path: Path, options: ReadOptions, source: str) -> ReadResult:
+    dataset = _open_dataset(path)
+    names = dataset.schema.names
+    positions = column_roles.roles_from_header(names, options.columns, source)
+    names_by_role = {role: names[position] for role, position in positions.items()}
+    files = list(dataset.get_fragments())
+    n_rows = sum(map(_count_rows, files))
+    _require_rows_that_fit(n_rows, len(names_by_role), source)
+    types = {role: dataset.schema.field(name).type for role, name in names_by_role.items()}
+    targets = {role: _target_type(role, arrow_type, options) for role, arrow_type in types.items()}
+    columns = None
+    if path.is_file() and None not in targets.values():
+        columns = _ParallelFileReader(files[0], names_by_role, targets, options).read()
+    if columns is None:
+        table = dataset.to_table(columns=list(names_by_role.values())).rename_columns(list(names_by_role))
+        _require_row_count(n_rows, len(table))
+        columns = _convert_table(table, targets, options)
+        if columns is None:
+            raw = {role: table[role] for role in names_by_role}
+            label_rows = partial(_label_rows, dataset)
+            return parse_rows(raw, np.arange(len(table)), BadRows(), options, source, label_rows)
     if TIMESTAMP in columns:
-        columns[TIMESTAMP] = in_seconds(columns[TIMESTAMP], per_second(types[TIMESTAMP], options))
-    return columns, {}
+        columns[TIMESTAMP] = to_seconds(columns[TIMESTAMP], units_per_second(types[TIMESTAMP], options))
+    return ReadResult(columns)
 
 
-def _dataset(path: Path) -> Any:
+def _open_dataset(path: Path) -> Any:
     import pyarrow.dataset as ds
 
     if path.is_file():
@@ -94,154 +99,202 @@ def _dataset(path: Path) -> Any:
     files = sorted(str(part) for part in path.rglob("*") if _is_part(part, path))
     if not files:
         raise DataError(f"{path.name}: the folder holds no Parquet files")
-    by_folder = ds.HivePartitioning.discover()
-    return ds.dataset(files, format="parquet", partitioning=by_folder, partition_base_dir=str(path))
+    partitioning = ds.HivePartitioning.discover()
+    return ds.dataset(files, format="parquet", partitioning=partitioning, partition_base_dir=str(path))
 
 
 def _is_part(file: Path, folder: Path) -> bool:
-    inside = file.relative_to(folder).parts
-    return file.suffix.lower() in _SUFFIXES and not any(part.startswith((".", "_")) for part in inside)
+    parts = file.relative_to(folder).parts
+    return file.suffix.lower() in _SUFFIXES and not any(part.startswith((".", "_")) for part in parts)
 
 
-def _target(role: str, kind: pa.DataType, options: ReadOptions) -> pa.DataType | None:
-    """What a column is cast to; None if that may fail."""
+def _target_type(role: str, arrow_type: pa.DataType, options: ReadOptions) -> pa.DataType | None:
+    """The type that a column is cast to by the fast path; None if only the slow path can convert it."""
     if role == RATING:
-        return pa.float32() if pa.types.is_integer(kind) or pa.types.is_floating(kind) else None
+        is_number = pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type)
+        return pa.float32() if is_number else None
     if role == TIMESTAMP:
-        if pa.types.is_timestamp(kind) or pa.types.is_integer(kind):
+        if pa.types.is_timestamp(arrow_type) or pa.types.is_integer(arrow_type):
             return pa.int64()
-        return pa.float64() if pa.types.is_floating(kind) else None
-    if is_text(kind.value_type if pa.types.is_dictionary(kind) else kind):
+        return pa.float64() if pa.types.is_floating(arrow_type) else None
+    value_type = arrow_type.value_type if pa.types.is_dictionary(arrow_type) else arrow_type
+    if is_text(value_type):
         return pa.large_string() if options.id_type != "int" else None
-    return pa.int64() if pa.types.is_signed_integer(kind) and options.id_type != "text" else None
+    return pa.int64() if pa.types.is_signed_integer(arrow_type) and options.id_type != "text" else None
 
 
-def _read_file(
-    file: Any, wanted: Mapping[str, str], kinds: Mapping[str, pa.DataType], options: ReadOptions
-) -> Columns | None:
-    """A single file's columns, on all threads; None where a value needs a closer look.
+class _ParallelFileReader:
+    """Reads the columns of a single file on all threads.
 
-    Arrow gives a column in many pieces that have to be copied to be one array, or reads it on one thread. Here some row
-    groups of a column are read at a time: numbers into one array, which is of 32 bits for ids until one does not fit,
-    and text as the places of its distinct values. What the file says of its columns would tell before, but pyarrow ends
-    the process where that is damaged.
+    Arrow either returns a column in many chunks, which must be copied into one array, or reads it on one thread. Here
+    each task reads some row groups of one column: numbers go straight into one preallocated array, and text is read as
+    dictionary indices. Ids are stored as int32 until one does not fit; that column is then read again as int64. The
+    column statistics in the file would tell in advance, but pyarrow aborts the process if they are damaged.
     """
-    import pyarrow.parquet as pq
 
-    path, metadata = file.path, file.metadata
-    n_rows, groups = metadata.num_rows, np.arange(metadata.num_row_groups)
-    begins = np.cumsum([0, *(metadata.row_group(group).num_rows for group in groups.tolist())])
-    parts = np.array_split(groups, min(len(groups), max(16 * threads(), n_rows // _PIECE)))
-    ids = {role for role, kind in kinds.items() if kind == pa.int64() and role != TIMESTAMP}
-    whole = {
-        role: np.empty(n_rows, np.int32 if role in ids else kind.to_pandas_dtype())
-        for role, kind in kinds.items()
-        if not is_text(kind) and (role in ids or len(parts) > 1)
-    }
-    wide: set[str] = set()
+    def __init__(self, fragment: Any, names: _Names, targets: _Targets, options: ReadOptions) -> None:
+        self._path = fragment.path
+        self._metadata = fragment.metadata
+        self._names = names
+        self._targets = targets
+        self._options = options
+        self._n_rows = self._metadata.num_rows
+        group_sizes = [self._metadata.row_group(i).num_rows for i in range(self._metadata.num_row_groups)]
+        self._group_begins = np.cumsum([0, *group_sizes])
+        groups = np.arange(len(group_sizes))
+        n_pieces = max(16 * threads(), self._n_rows // _ROWS_PER_PIECE)
+        self._pieces = np.array_split(groups, min(len(groups), n_pieces))
+        self._arrays = self._allocate()
+        self._beyond_int32: set[str] = set()
 
-    def read(piece: tuple[str, NDArray[np.int64]]) -> Any:
-        role, groups = piece
-        begin, end = begins[groups[0]], begins[groups[-1] + 1]
-        distinct = [wanted[role]] if is_text(kinds[role]) else None
-        with pq.ParquetFile(path, metadata=metadata, pre_buffer=True, read_dictionary=distinct) as opened:
-            column = opened.read_row_groups(groups.tolist(), columns=[wanted[role]], use_threads=False).column(0)
-        _require_rows(end - begin, len(column))
-        values = _values(role, column, kinds[role], options)
-        if values is None or role not in whole:
-            return values
-        if whole[role].dtype == np.int32 and not fit_int32(values):
-            wide.add(role)
-        else:
-            whole[role][begin:end] = values
-        return whole[role]
+    def read(self) -> Columns | None:
+        """Read all columns; None if a value has to be looked at by the slow path."""
+        # Text first: it takes longest, and the last tasks decide when all threads are done.
+        roles = sorted(self._names, key=lambda role: (not self._is_text(role), role != TIMESTAMP))
+        columns = self._read_columns(roles)
+        if columns is None:
+            return None
+        for role in self._beyond_int32:
+            self._arrays[role] = np.empty(self._n_rows, np.int64)
+        columns |= self._read_columns(self._beyond_int32) or {}
+        return {role: columns[role] for role in self._names}
 
-    def read_all(roles: Iterable[str]) -> dict[str, list[Any]] | None:
-        pieces = [(role, part) for role in roles for part in parts]
-        found: dict[str, list[Any]] = {role: [] for role, _ in pieces}
-        for (role, _), values in zip(pieces, map_threads(read, pieces), strict=True):
+    def _allocate(self) -> dict[str, NDArray[Any]]:
+        """The arrays that the pieces are written into; a single piece of ratings or timestamps needs none."""
+        arrays = {}
+        for role, target in self._targets.items():
+            if self._is_id(role) and not self._is_text(role):
+                arrays[role] = np.empty(self._n_rows, np.int32)
+            elif not self._is_text(role) and target is not None and len(self._pieces) > 1:
+                arrays[role] = np.empty(self._n_rows, target.to_pandas_dtype())
+        return arrays
+
+    def _read_columns(self, roles: Iterable[str]) -> Columns | None:
+        tasks = [(role, piece) for role in roles for piece in self._pieces]
+        pieces: dict[str, list[Any]] = {role: [] for role, _ in tasks}
+        for (role, _), values in zip(tasks, map_threads(self._read_piece, tasks), strict=True):
             if values is None:
                 return None
-            found[role].append(values)
-        return found
+            pieces[role].append(values)
+        return {role: _join_pieces(values) for role, values in pieces.items()}
 
-    longest_first = sorted(wanted, key=lambda role: (not is_text(kinds[role]), role != TIMESTAMP))
-    columns = read_all(longest_first)
-    if columns is None:
+    def _read_piece(self, task: tuple[str, NDArray[np.int64]]) -> Any:
+        """Read some row groups of one column: into the column's array if it has one, else as new values."""
+        import pyarrow.parquet as pq
+
+        role, groups = task
+        name = self._names[role]
+        begin = self._group_begins[groups[0]]
+        end = self._group_begins[groups[-1] + 1]
+        dictionary_columns = [name] if self._is_text(role) else None
+        with pq.ParquetFile(
+            self._path, metadata=self._metadata, pre_buffer=True, read_dictionary=dictionary_columns
+        ) as file:
+            column = file.read_row_groups(groups.tolist(), columns=[name], use_threads=False).column(0)
+        _require_row_count(end - begin, len(column))
+        values = _convert_column(role, column, self._targets[role], self._options)
+        if values is None or role not in self._arrays:
+            return values
+        array = self._arrays[role]
+        if array.dtype == np.int32 and not fits_int32(values):
+            self._beyond_int32.add(role)
+        else:
+            array[begin:end] = values
+        return array
+
+    def _is_text(self, role: str) -> bool:
+        return is_text(self._targets[role])
+
+    def _is_id(self, role: str) -> bool:
+        return role not in (RATING, TIMESTAMP)
+
+
+def _join_pieces(pieces: list[Any]) -> Any:
+    """One column of text from its pieces; the pieces of other columns are all the same array."""
+    if isinstance(pieces[0], pa.ChunkedArray):
+        return pa.chunked_array([chunk for piece in pieces for chunk in piece.chunks])
+    return pieces[0]
+
+
+def _convert_table(table: pa.Table, targets: _Targets, options: ReadOptions) -> Columns | None:
+    """Convert whole columns; None if any has to be looked at by the slow path."""
+    columns: Columns = {}
+    for role, target in targets.items():
+        values = _convert_column(role, table[role], target, options)
+        if values is None:
+            return None
+        if role != TIMESTAMP and target == pa.int64():
+            values = downcast_ids(values)
+        columns[role] = values
+    return columns
+
+
+def _convert_column(
+    role: str, column: pa.ChunkedArray, target: pa.DataType | None, options: ReadOptions
+) -> NDArray[Any] | pa.ChunkedArray | None:
+    """A column as a NumPy array or as Arrow text; None if a value or the type has to be looked at by the slow path."""
+    if target is None or column.null_count:
         return None
-    whole |= {role: np.empty(n_rows, np.int64) for role in wide}
-    columns |= read_all(wide) or {}
-    return {role: _joined(columns[role]) for role in wanted}
+    if is_text(target):
+        return _dictionary_encode(column, target)
+    values = to_numpy(column.cast(target, safe=False))
+    units = units_per_second(column.type, options)
+    return values if has_valid_range(role, values, units) else None
 
 
-def _joined(parts: list[Any]) -> Any:
-    """Text piece after piece; numbers are in one array already."""
-    if isinstance(parts[0], pa.ChunkedArray):
-        return pa.chunked_array([chunk for part in parts for chunk in part.chunks])
-    return parts[0]
+def _dictionary_encode(column: pa.ChunkedArray, text_type: pa.DataType) -> pa.ChunkedArray | None:
+    """Text as indices into its distinct values; None if any is empty or missing."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    chunks = []
+    for chunk in column.chunks:
+        dictionary = chunk.dictionary.cast(text_type)
+        encoded = pa.DictionaryArray.from_arrays(chunk.indices.cast(pa.int32()), dictionary)
+        if encoded.null_count or dictionary.null_count or _has_empty_text(dictionary):
+            return None
+        chunks.append(encoded)
+    return pa.chunked_array(chunks, pa.dictionary(pa.int32(), text_type))
 
 
-def _count_rows(file: Any) -> int:
-    """The rows of a file that is of one mind about them, and not too small: Arrow makes room for as many as it says."""
-    metadata, size = file.metadata, Path(file.path).stat().st_size
-    _require_rows(
-        metadata.num_rows, sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
-    )
-    if metadata.num_rows > _MOST_IN_BYTE * size:
-        raise pa.ArrowInvalid(f"{metadata.num_rows} rows are announced, in {size} bytes")
+def _has_empty_text(texts: pa.Array) -> bool:
+    offsets = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    return bool((offsets[1:] == offsets[:-1]).any())
+
+
+def _count_rows(fragment: Any) -> int:
+    """The number of rows of a file, checked first: Arrow allocates memory for as many rows as the file announces."""
+    metadata = fragment.metadata
+    n_bytes = Path(fragment.path).stat().st_size
+    _require_row_count(metadata.num_rows, sum(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)))
+    if metadata.num_rows > _MAX_ROWS_PER_BYTE * n_bytes:
+        raise pa.ArrowInvalid(f"the file announces {metadata.num_rows} rows in {n_bytes} bytes")
     return int(metadata.num_rows)
 
 
-def _require_rows(said: int, there: int) -> None:
-    if there != said:
-        raise pa.ArrowInvalid(f"{said} rows are announced, {there} are there")
+def _require_row_count(n_announced: int, n_found: int) -> None:
+    if n_found != n_announced:
+        raise pa.ArrowInvalid(f"the file announces {n_announced} rows and holds {n_found}")
 
 
-def _require_some_that_fit(n_rows: int, n_columns: int, place: str) -> None:
+def _require_rows_that_fit(n_rows: int, n_columns: int, source: str) -> None:
     if n_rows <= 0:
-        raise DataError(f"{place}: holds no rows")
-    needed, there = 4 * n_columns * n_rows, available_memory()  # 32 bits a value are the least
-    if needed > there:
+        raise DataError(f"{source}: the file holds no rows")
+    n_bytes_needed = 4 * n_columns * n_rows  # at least 32 bits per value
+    n_bytes_available = available_memory()
+    if n_bytes_needed > n_bytes_available:
         raise DataError(
-            f"{place}: {n_rows:,} rows need more than {format_bytes(needed)} of memory, {format_bytes(there)} are "
-            "available; read a part of the file, or on a larger machine"
+            f"{source}: {n_rows:,} rows need more than {format_bytes(n_bytes_needed)} of memory, "
+            f"{format_bytes(n_bytes_available)} are available; read a part of the file, or use a larger machine"
         )
 
 
-def _values(role: str, column: pa.ChunkedArray, kind: pa.DataType | None, options: ReadOptions) -> Any:
-    """A column as an array, or as Arrow text; None where a value or a type needs a closer look."""
-    if kind is None or column.null_count:
-        return None
-    if is_text(kind):
-        return _distinct(column, kind)
-    cast = column.cast(kind, safe=False)
-    values = as_array(cast)
-    return values if is_fit(role, values, per_second(column.type, options)) else None
-
-
-def _distinct(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
-    """Text as the places of its distinct values; None where some of it is empty or missing."""
-    chunks = (column if pa.types.is_dictionary(column.type) else column.dictionary_encode()).chunks
-    cast = [
-        pa.DictionaryArray.from_arrays(chunk.indices.cast(pa.int32()), chunk.dictionary.cast(kind)) for chunk in chunks
-    ]
-    if any(chunk.null_count or chunk.dictionary.null_count or _has_empty(chunk.dictionary) for chunk in cast):
-        return None
-    return pa.chunked_array(cast, pa.dictionary(pa.int32(), kind))
-
-
-def _has_empty(chunk: pa.Array) -> bool:
-    ends = np.frombuffer(chunk.buffers()[1], np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
-    return bool((ends[1:] == ends[:-1]).any())
-
-
-def _label(dataset: Any, rows: Sequence[int]) -> list[str]:
-    """The file and the row in it, from 1."""
+def _label_rows(dataset: Any, rows: Sequence[int]) -> list[str]:
+    """The file of each row and its number in that file, counted from 1."""
     fragments = list(dataset.get_fragments())
     ends = np.cumsum([fragment.count_rows() for fragment in fragments])
-    parts = np.searchsorted(ends, rows, side="right")
-    begins = np.concatenate([[0], ends])[parts]
-    return [
-        f"{Path(fragments[part].path).name}: row {row - begin + 1}"
-        for part, row, begin in zip(parts, rows, begins, strict=True)
-    ]
+    begins = np.concatenate([[0], ends])
+    fragment_indices = np.searchsorted(ends, rows, side="right")
+    labels = []
+    for row, index in zip(rows, fragment_indices, strict=True):
+        labels.append(f"{Path(fragments[index].path).name}: row {row - begins[index] + 1}")
+    return labels

@@ -1,62 +1,79 @@
-"""Reading one file, or one folder of parts, of whatever format."""
+"""Reading one file, or one folder of Parquet parts: detects the format and calls the reader of that format."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from recctl import progress
 from recctl.data.columns import USER
 from recctl.data.sources.options import Format, ReadOptions, SourceTable
-from recctl.data.sources.readers.compression import plain_name
-from recctl.data.sources.readers.csv import read_delimited
+from recctl.data.sources.readers.compression import uncompressed_name
+from recctl.data.sources.readers.interface import FileReader
 from recctl.errors import DataError
 
-_HASHED_BYTES = 1 << 24  # hashing more would be felt
+_MAX_HASHED_BYTES = 1 << 24  # hashing a larger file would take a noticeable share of the time
 
 
 def read_file(path: Path, options: ReadOptions) -> SourceTable:
-    """The interactions of a file, or of a folder of Parquet parts.
+    """Read the interactions in a file, or in a folder of Parquet parts.
 
     Raises:
-        DataError: It can't be read, or a column or a row of it can't; the message names it.
+        DataError: The file, a column or a row of it can't be read; the message names file, row and value.
     """
     if not os.access(path, os.R_OK):
         raise DataError(f"{path}: no permission to read it")
-    form = _format(path) if options.format == "auto" else options.format
+    file_format = _detect_format(path) if options.format == "auto" else options.format
+    if path.is_dir() and file_format != "parquet":
+        raise DataError(f"{path.name}: is a folder without Parquet files; {_list_files(path)}")
+    read = _reader_for(file_format)
     with progress.task(f"Reading {path.name}"):
-        if form == "parquet":
-            from recctl.data.sources.readers.parquet import read_parquet
-
-            columns, skipped = read_parquet(path, options)
-        elif path.is_dir():
-            raise DataError(f"{path.name}: is a folder without Parquet files; {_files_in(path)}")
-        elif form in ("lightgcn", "sequences"):
-            from recctl.data.sources.readers.sequences import read_lists
-
-            columns, skipped = read_lists(path, options)
-        else:
-            columns, skipped = read_delimited(path, options)
-    pa.default_memory_pool().release_unused()  # which Arrow would keep for the next file
-    provenance = {"file": str(path), "format": form, "rows_read": len(columns[USER]), "rows_skipped": 0, **skipped}
+        result = read(path, options)
+    pa.default_memory_pool().release_unused()  # Arrow would keep it for the next file
+    provenance: dict[str, Any] = {
+        "file": str(path),
+        "format": file_format,
+        "rows_read": len(result.columns[USER]),
+        "rows_skipped": result.n_skipped,
+    }
+    if result.n_skipped:
+        provenance["skipped"] = result.skipped
     if path.is_file():
         provenance["bytes"] = path.stat().st_size
-        if provenance["bytes"] <= _HASHED_BYTES:
+        if provenance["bytes"] <= _MAX_HASHED_BYTES:
             provenance["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return SourceTable(columns, provenance)
+    return SourceTable(result.columns, provenance)
 
 
-def _format(path: Path) -> Format:
+def _reader_for(file_format: Format) -> FileReader:
+    """The reader of a format; readers are imported when they are used, since each needs other parts of Arrow."""
+    if file_format == "parquet":
+        from recctl.data.sources.readers.parquet import read_parquet
+
+        return read_parquet
+    if file_format in ("lightgcn", "sequences"):
+        from recctl.data.sources.readers.sequences import read_sequences
+
+        return read_sequences
+    from recctl.data.sources.readers.csv import read_delimited
+
+    return read_delimited
+
+
+def _detect_format(path: Path) -> Format:
     from recctl.data.sources.readers.parquet import is_parquet
 
     if is_parquet(path):
         return "parquet"
-    return "inter" if plain_name(path).endswith(".inter") else "csv"
+    return "inter" if uncompressed_name(path).endswith(".inter") else "csv"
 
 
-def _files_in(folder: Path) -> str:
-    files = sorted(p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
-    return f"name a file in it: {', '.join(files[:10])}" if files else "it holds no files"
+def _list_files(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    if not names:
+        return "the folder holds no files"
+    return f"use one of its files: {', '.join(names[:10])}"

@@ -1,7 +1,7 @@
-"""Reading files of one user a line: `user item item ...`, as LightGCN's and many sequential models' data come.
+"""Reading files with one user per line, `user item item ...`: LightGCN's format, and item sequences.
 
-The bytes are split by Arrow as one long column of words; which word starts a line is counted from the separators. No
-line is ever a Python object. The file, two masks of its size and the ids must fit in memory.
+Arrow parses all words of the file as one column; which word starts a line is computed from the positions of the
+separators. No line ever becomes a Python object. The file, two masks of its size and the ids must fit in memory.
 """
 
 from __future__ import annotations
@@ -20,80 +20,91 @@ from numpy.typing import NDArray
 from recctl.data.columns import ITEM, TIMESTAMP, USER
 from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers.bad_rows.rows import BadRows
-from recctl.data.sources.readers.bad_rows.slow_path import Columns, Skipped, read_carefully
-from recctl.data.sources.readers.compression import opened
-from recctl.data.sources.readers.csv_dialect import MISSING, SAMPLE_BYTES
+from recctl.data.sources.readers.bad_rows.slow_path import parse_rows
+from recctl.data.sources.readers.compression import UNIT_SEPARATOR, open_decompressed
+from recctl.data.sources.readers.csv_dialect import SAMPLE_BYTES, require_utf8
+from recctl.data.sources.readers.interface import ReadResult
+from recctl.data.sources.readers.values import MISSING
 from recctl.errors import DataError
 
 _SEPARATORS = b" ,\t\r\n"
-_TO_NEWLINES = bytes.maketrans(_SEPARATORS, b"\n" * len(_SEPARATORS))
+_SEPARATORS_TO_NEWLINES = bytes.maketrans(_SEPARATORS, b"\n" * len(_SEPARATORS))
 
 
-def read_lists(path: Path, options: ReadOptions) -> tuple[Columns, Skipped]:
-    """Users and items, and with `format="sequences"` the item's place in its user's line as the timestamp.
+def read_sequences(path: Path, options: ReadOptions) -> ReadResult:
+    """Read a file with one user per line; see `readers.interface`.
 
-    Lines of a user without items say nothing, and are passed over. A user of several lines goes on counting.
+    With `format="sequences"`, an item's timestamp is its position in the user's sequence, from 0. Lines without items
+    are ignored. If a user has several lines, the later ones continue the sequence.
 
     Raises:
-        DataError: The file is empty, binary, or an id can't be read.
+        DataError: The file is empty, binary, or holds an id that can't be read.
     """
-    with opened(path) as stream:
+    source = path.name
+    with open_decompressed(path) as stream:
         text = stream.read().removeprefix(b"\xef\xbb\xbf")
-    if b"\0" in text:
-        raise DataError(f"{path.name}: holds no UTF-8 text (binary, or UTF-16?); save it as UTF-8 text")
-    words = text.translate(_TO_NEWLINES)
+    require_utf8(text, source)
+    words = text.translate(_SEPARATORS_TO_NEWLINES)
     lines = _lines_of_words(text, words)
     if not len(lines):
-        raise DataError(f"{path.name}: the file is empty")
-    first = np.concatenate([[True], lines[1:] != lines[:-1]])
-    if first.all():
-        raise DataError(f"{path.name}: no line has a user and an item")
-    ids = _ids(words, options)
-    owner = np.flatnonzero(first)[np.cumsum(first) - 1][~first]  # the word that is the user of each item
-    rows = lines[~first]
+        raise DataError(f"{source}: the file is empty")
+    is_user = np.concatenate([[True], lines[1:] != lines[:-1]])
+    is_item = ~is_user
+    if not is_item.any():
+        raise DataError(f"{source}: no line has a user and an item")
+    ids = _parse_words(words, options)
+    user_words = np.flatnonzero(is_user)
+    user_word_of_item = user_words[np.cumsum(is_user) - 1][is_item]
 
-    def label(rows: Sequence[int]) -> list[str]:
-        return [f"{path.name}: row {row}" for row in rows]
+    def label_lines(line_numbers: Sequence[int]) -> list[str]:
+        return [f"{source}: row {line_number}" for line_number in line_numbers]
 
-    skipped: Skipped
     if isinstance(ids, np.ndarray):
-        columns, skipped = {USER: ids[owner], ITEM: ids[~first]}, {}
+        result = ReadResult({USER: ids[user_word_of_item], ITEM: ids[is_item]})
     else:
-        raw = {USER: ids.take(pa.array(owner)), ITEM: ids.filter(pa.array(~first))}
-        columns, skipped = read_carefully(raw, rows, BadRows(), options, path.name, label)
+        raw = {USER: ids.take(pa.array(user_word_of_item)), ITEM: ids.filter(pa.array(is_item))}
+        result = parse_rows(raw, lines[is_item], BadRows(), options, source, label_lines)
     if options.format == "sequences":
-        users = pd.Series(columns[USER]) if isinstance(columns[USER], np.ndarray) else columns[USER].to_pandas()
-        columns[TIMESTAMP] = users.groupby(users, sort=False).cumcount().to_numpy()
-    return columns, skipped
+        result.columns[TIMESTAMP] = _positions_within_user(result.columns[USER])
+    return result
 
 
 def _lines_of_words(text: bytes, words: bytes) -> NDArray[np.int64]:
-    """The line, from 1, of each word."""
+    """The line of each word, counted from 1."""
     is_letter = np.frombuffer(words, np.uint8) != ord("\n")
-    starts = is_letter.copy()
-    starts[1:] &= ~is_letter[:-1]
+    starts_word = is_letter.copy()
+    starts_word[1:] &= ~is_letter[:-1]
     newlines = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
-    return np.searchsorted(newlines, np.flatnonzero(starts)) + 1
+    return np.searchsorted(newlines, np.flatnonzero(starts_word)) + 1
 
 
-def _ids(words: bytes, options: ReadOptions) -> Any:
-    """Every word as int64, or as bytes where some is not a plain whole number."""
+def _parse_words(words: bytes, options: ReadOptions) -> Any:
+    """All words as int64, or as Arrow binary if any is not a whole number or has leading zeros."""
+    # Only the first ids are checked: leading zeros that occur only further down are lost.
+    has_leading_zero = re.search(rb"(?:^|\n)-?0[0-9]", words[:SAMPLE_BYTES])
+    if options.id_type != "text" and not has_leading_zero:
+        try:
+            ids = _read_words(words, pa.int64())
+        except pa.ArrowInvalid:
+            return _read_words(words, pa.binary())
+        if not ids.null_count:
+            return ids.to_numpy()
+    return _read_words(words, pa.binary())
 
-    def read(kind: pa.DataType) -> pa.ChunkedArray:
-        return pacsv.read_csv(
-            pa.BufferReader(words),
-            read_options=pacsv.ReadOptions(column_names=["id"]),
-            parse_options=pacsv.ParseOptions(delimiter="\x1f", quote_char=False),
-            convert_options=pacsv.ConvertOptions(
-                column_types={"id": kind}, null_values=MISSING, strings_can_be_null=True
-            ),
-        )["id"]
 
-    try:
-        if options.id_type != "text" and not re.search(rb"(?:^|\n)-?0[0-9]", words[:SAMPLE_BYTES]):
-            ids = read(pa.int64())
-            if not ids.null_count:
-                return ids.to_numpy()
-    except pa.ArrowInvalid:
-        pass
-    return read(pa.binary())
+def _read_words(words: bytes, arrow_type: pa.DataType) -> pa.ChunkedArray:
+    table = pacsv.read_csv(
+        pa.BufferReader(words),
+        read_options=pacsv.ReadOptions(column_names=["id"]),
+        # Words contain no separator; any other delimiter makes one column.
+        parse_options=pacsv.ParseOptions(delimiter=UNIT_SEPARATOR, quote_char=False),
+        convert_options=pacsv.ConvertOptions(
+            column_types={"id": arrow_type}, null_values=MISSING, strings_can_be_null=True
+        ),
+    )
+    return table["id"]
+
+
+def _positions_within_user(users: Any) -> NDArray[np.int64]:
+    series = pd.Series(users) if isinstance(users, np.ndarray) else users.to_pandas()
+    return np.asarray(series.groupby(series, sort=False).cumcount(), np.int64)

@@ -1,1 +1,1 @@
-"""The row-by-row reader: it parses every cell and reports each bad row with its line."""
+"""Finding bad rows: the slow path of the readers, used if the fast path meets a value that it can not convert."""

@@ -1,6 +1,6 @@
-"""Turning the cells of a column into ids, ratings and seconds, with the reason for each cell that can't be.
+"""Parsing the cells of a column into ids, ratings or seconds, with the reason for each cell that can't be parsed.
 
-This is the careful reading: it is used only after the fast one met something it could not take.
+Part of the slow path: whole columns are converted by `readers.values` first, and come here only if that failed.
 """
 
 from __future__ import annotations
@@ -16,232 +16,203 @@ from numpy.typing import NDArray
 
 from recctl.data.columns import LATEST_TIMESTAMP, RATING, TIMESTAMP
 from recctl.data.sources.options import ReadOptions
-from recctl.data.sources.readers.csv_dialect import INTEGER, LEADING_ZERO, NUMBER
+from recctl.data.sources.readers.values import (
+    INTEGER,
+    LEADING_ZERO,
+    NUMBER,
+    is_text,
+    to_seconds,
+    units_per_second,
+)
 from recctl.errors import DataError
 
 Mask = NDArray[np.bool_]
-PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_INT32, _INT64 = np.iinfo(np.int32), np.iinfo(np.int64)
-_BEYOND = "is beyond int64; keep these ids as text (data.id_type: text)"
+_INT64 = np.iinfo(np.int64)
+_BEYOND_INT64 = "is beyond int64; keep these ids as text (data.id_type: text)"
 
 
 @dataclass
 class ParsedColumn:
-    """A column as read.
+    """A parsed column.
 
     Attributes:
-        values: One value per cell, a NumPy array or Arrow text; what stands at bad cells means nothing.
-        faults: Masks of bad cells with what is wrong with them.
-        per_second: The unit of timestamps.
-        first_text: The first cell that is text in a column of ids that holds ints as well.
+        values: One value per cell, a NumPy array or Arrow text; the values of bad cells are arbitrary.
+        problems: Masks of bad cells, shape `(n,)`, each with the reason.
+        units_per_second: The resolution of timestamps.
+        first_text: Position of the first text cell in a column of ids that also holds whole numbers.
     """
 
     values: Any
-    faults: list[tuple[Mask, str]] = field(default_factory=list)
-    per_second: int = 1
+    problems: list[tuple[Mask, str]] = field(default_factory=list)
+    units_per_second: int = 1
     first_text: int | None = None
 
-    def kept(self, role: str, good: Mask) -> Any:
-        """The values of the good rows."""
+    def select(self, role: str, is_good: Mask) -> Any:
+        """The values of the good rows in their final type; timestamps become seconds."""
         if not isinstance(self.values, np.ndarray):
-            return self.values.filter(pa.array(good))
-        return in_seconds(self.values[good], self.per_second) if role == TIMESTAMP else self.values[good]
+            return self.values.filter(pa.array(is_good))
+        values = self.values[is_good]
+        return to_seconds(values, self.units_per_second) if role == TIMESTAMP else values
 
 
-def parse(role: str, raw: pa.ChunkedArray, good: Mask, options: ReadOptions, place: str) -> ParsedColumn:
-    """Read a column, text or typed.
+def parse_column(role: str, raw: pa.ChunkedArray, is_good: Mask, options: ReadOptions, source: str) -> ParsedColumn:
+    """Parse a column of text or of typed values.
 
     Args:
         role: `user_id`, `item_id`, `rating` or `timestamp`.
         raw: The cells, shape `(n,)`.
-        good: Rows not yet known to be bad, shape `(n,)`; only they decide which type ids have.
+        is_good: Rows not yet known to be bad, shape `(n,)`; only these decide the type of ids.
         options: The unit of timestamps and the type of ids.
-        place: The file, for messages.
+        source: Name of the file for error messages.
 
     Raises:
-        DataError: The column is of a type that can't hold the role.
+        DataError: The column has a type that can't hold the role.
     """
     if pa.types.is_dictionary(raw.type):
         raw = raw.cast(raw.type.value_type)
     if is_text(raw.type):
         raw = raw.cast(pa.large_string())
     elif role not in (RATING, TIMESTAMP) and not pa.types.is_integer(raw.type):
-        raise DataError(f"{place}: {role} is of type {raw.type}; ids are whole numbers or text")
-    missing = _mask(pc.is_null(raw))
+        raise DataError(f"{source}: {role} is of type {raw.type}; ids must be whole numbers or text")
+    is_missing = _to_mask(pc.is_null(raw))
     if is_text(raw.type):
-        missing |= _mask(pc.equal(pc.binary_length(raw), 0))
+        is_missing |= _to_mask(pc.equal(pc.binary_length(raw), 0))
     if role == RATING:
-        cells = _ratings(raw, missing, place)
+        column = _parse_ratings(raw, is_missing, source)
     elif role == TIMESTAMP:
-        cells = _timestamps(raw, missing, good & ~missing, options, place)
+        column = _parse_timestamps(raw, is_missing, is_good & ~is_missing, options, source)
     elif is_text(raw.type):
-        cells = _text_ids(raw, missing, good & ~missing, options)
+        column = _parse_text_ids(raw, is_missing, is_good & ~is_missing, options)
     else:
-        cells = _integer_ids(raw, options)
-    cells.faults.insert(0, (missing, "is missing"))
-    return cells
+        column = _parse_integer_ids(raw, options)
+    column.problems.insert(0, (is_missing, "is missing"))
+    return column
 
 
-def is_text(kind: pa.DataType) -> bool:
-    """Whether an Arrow type is one of text."""
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or str(kind) == "string_view"
+def _parse_ratings(raw: pa.ChunkedArray, is_missing: Mask, source: str) -> ParsedColumn:
+    if is_text(raw.type):
+        is_number = _matches(raw, NUMBER) & ~is_missing
+        values = _cast_text(raw, is_number, pa.float32())
+        return ParsedColumn(
+            values, [(~is_number, "is not a number"), (~np.isfinite(values), "is not finite as float32")]
+        )
+    values = _cast_numbers(raw, pa.float32(), RATING, source)
+    return ParsedColumn(values, [(~np.isfinite(values), "is not a finite number")])
 
 
-def is_fit(role: str, values: NDArray[Any], unit: int) -> bool:
-    """Whether all numbers of a column are fit for its role: finite ratings, timestamps between 1970 and 2199."""
-    if role not in (RATING, TIMESTAMP) or not len(values):
-        return True
-    if values.dtype == np.int64:  # one look at each: as unsigned, negative ones are larger than all others
-        return bool(values.view(np.uint64).max() <= LATEST_TIMESTAMP * unit)
-    low, high = values.min(), values.max()  # NaN if any is
-    if role == RATING:
-        return bool(np.isfinite(low) and np.isfinite(high))
-    return bool(low >= 0 and high <= LATEST_TIMESTAMP * unit)
+def _parse_timestamps(
+    raw: pa.ChunkedArray, is_missing: Mask, is_good: Mask, options: ReadOptions, source: str
+) -> ParsedColumn:
+    if pa.types.is_date(raw.type):
+        raw = raw.cast(pa.timestamp("s"))
+    units = units_per_second(raw.type, options)
+    if pa.types.is_timestamp(raw.type):
+        values = raw.cast(pa.int64()).fill_null(0).to_numpy()
+        return ParsedColumn(values, _date_range_problems(values / units), units)
+    if is_text(raw.type):
+        is_number = _matches(raw, NUMBER) & ~is_missing
+        mostly_dates = 2 * (is_number & is_good).sum() < is_good.sum()
+        if mostly_dates:
+            return _parse_dates(raw)
+        fits_int64 = _matches(raw, r"^\s*-?[0-9]{1,18}\s*$")
+        values = _cast_text(raw, is_number, pa.int64() if fits_int64[is_number].all() else pa.float64())
+        problems = [(~is_number, "is not a number")]
+    else:
+        target = pa.int64() if pa.types.is_integer(raw.type) else pa.float64()
+        values = _cast_numbers(raw, target, TIMESTAMP, source)
+        problems = [(~np.isfinite(values), "is not a finite number")]
+    seconds = np.where(np.isfinite(values), values, 0) / units
+    return ParsedColumn(values, problems + _number_range_problems(seconds), units)
 
 
-def as_array(column: pa.ChunkedArray) -> NDArray[Any]:
-    """A column of numbers or moments without missing values as one array, which may be written to.
+def _parse_dates(raw: pa.ChunkedArray) -> ParsedColumn:
+    datetimes = pd.to_datetime(raw.to_pandas(), format="ISO8601", utc=True, errors="coerce")
+    exact = datetimes.dt.tz_convert(None).to_numpy()
+    is_unreadable = np.isnat(exact)
+    exact = np.where(is_unreadable, np.datetime64(0, "s"), exact)
+    whole = exact.astype("datetime64[s]")
+    seconds: NDArray[Any] = whole.astype(np.int64)
+    fractions = (exact - whole) / np.timedelta64(1, "s")
+    if fractions.any():
+        seconds = seconds + fractions
+    problems = [(is_unreadable, "is neither a number nor an ISO 8601 date such as 2024-05-31T18:30:00")]
+    return ParsedColumn(seconds, problems + _date_range_problems(seconds))
 
-    Arrow's own memory is used if the column is in one piece; else it is copied once, piece by piece.
-    """
-    dtype = np.dtype(np.int64 if pa.types.is_timestamp(column.type) else column.type.to_pandas_dtype())
-    pieces = [
-        np.frombuffer(chunk.buffers()[1], dtype, len(chunk), chunk.offset * dtype.itemsize)
-        for chunk in column.chunks
-        if len(chunk)
+
+def _date_range_problems(seconds: NDArray[Any]) -> list[tuple[Mask, str]]:
+    return [(seconds < 0, "is before 1970"), (seconds > LATEST_TIMESTAMP, "is after the year 2199")]
+
+
+def _number_range_problems(seconds: NDArray[Any]) -> list[tuple[Mask, str]]:
+    late = "is after the year 2199; if it is in another unit, set it, e.g. data.timestamp_unit: ms"
+    return [(seconds < 0, "is negative"), (seconds > LATEST_TIMESTAMP, late)]
+
+
+def _parse_text_ids(raw: pa.ChunkedArray, is_missing: Mask, is_good: Mask, options: ReadOptions) -> ParsedColumn:
+    """Ids given as text become int64 if all good ones are whole numbers without leading zeros, else stay text."""
+    if options.id_type == "text":
+        return ParsedColumn(raw)
+    is_integer = _matches(raw, INTEGER) & ~is_missing
+    is_not_number = is_good & ~_matches(raw, NUMBER)
+    if options.id_type == "auto":
+        has_text = is_not_number.any()
+        has_leading_zero = (is_good & _matches(raw, LEADING_ZERO)).any()
+        if has_text or has_leading_zero:
+            is_mixed = has_text and (is_integer & is_good).any()
+            return ParsedColumn(raw, first_text=int(np.argmax(is_not_number)) if is_mixed else None)
+    problems = [
+        (is_not_number, "is not a whole number"),
+        (~is_integer, "looks like a float; ids must be whole numbers or text"),
     ]
-    if len(pieces) == 1 and pieces[0].flags.writeable:
-        return pieces[0]
-    return np.concatenate(pieces) if pieces else np.empty(0, dtype)
+    try:
+        return ParsedColumn(_cast_text(raw, is_integer, pa.int64()), problems)
+    except pa.ArrowInvalid:
+        fits = is_integer & _fits_int64(raw, is_integer)
+        problems.append((~fits, _BEYOND_INT64))
+        return ParsedColumn(_cast_text(raw, fits, pa.int64()), problems)
 
 
-def narrow(values: NDArray[Any]) -> NDArray[Any]:
-    """Ids as int32 where they all fit."""
-    return values.astype(np.int32) if fit_int32(values) else values
+def _parse_integer_ids(raw: pa.ChunkedArray, options: ReadOptions) -> ParsedColumn:
+    if options.id_type == "text":
+        return ParsedColumn(raw.cast(pa.large_string()))
+    is_beyond = np.zeros(len(raw), bool)
+    if pa.types.is_uint64(raw.type):
+        is_beyond = _to_mask(pc.greater(raw, pa.scalar(int(_INT64.max), pa.uint64())))
+    ids = raw.cast(pa.int64(), safe=False).fill_null(0).to_numpy()
+    return ParsedColumn(ids, [(is_beyond, _BEYOND_INT64)])
 
 
-def fit_int32(values: NDArray[Any]) -> bool:
-    """Whether whole numbers are all within 32 bits."""
-    return not len(values) or bool(_INT32.min <= values.min() and values.max() <= _INT32.max)
+def _fits_int64(raw: pa.ChunkedArray, is_integer: Mask) -> Mask:
+    """Whether each whole number is within int64, compared as decimals of up to 36 digits."""
+    is_short = is_integer & _matches(raw, r"^\s*-?[0-9]{1,36}\s*$")
+    decimal = pa.decimal128(38, 0)
+    numbers = _fill_and_trim(raw, is_short).cast(decimal)
+    lowest = pa.scalar(int(_INT64.min)).cast(decimal)
+    highest = pa.scalar(int(_INT64.max)).cast(decimal)
+    return is_short & _to_mask(pc.and_(pc.greater_equal(numbers, lowest), pc.less_equal(numbers, highest)))
 
 
-def per_second(kind: pa.DataType, options: ReadOptions) -> int:
-    """How many units of a column of that type make a second, if it holds timestamps."""
-    return PER_SECOND[kind.unit if pa.types.is_timestamp(kind) else options.timestamp_unit]
+def _cast_text(raw: pa.ChunkedArray, is_valid: Mask, arrow_type: pa.DataType) -> NDArray[Any]:
+    """Text as numbers; 0 where not `is_valid`."""
+    return np.asarray(_fill_and_trim(raw, is_valid).cast(arrow_type).to_numpy())
 
 
-def in_seconds(values: NDArray[Any], unit: int) -> NDArray[Any]:
-    """Timestamps as int64 seconds, or float64 where some are fractions."""
-    if values.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):  # of an infinite one, which is refused later
-            fractions = np.mod(values, unit).any()
-        if fractions:
-            return values / unit
-        return (values if unit == 1 else values / unit).astype(np.int64)
-    if unit == 1:
-        return values
-    whole, rest = np.divmod(values, unit)
-    return whole + rest / unit if rest.any() else whole  # exact, where values / unit would not be
+def _fill_and_trim(raw: pa.ChunkedArray, is_valid: Mask) -> pa.ChunkedArray:
+    """The text without surrounding whitespace; "0" where not `is_valid`."""
+    return pc.utf8_trim_whitespace(pc.if_else(pa.array(is_valid), raw, pa.scalar("0", raw.type)))
 
 
-def _mask(answers: pa.ChunkedArray) -> Mask:
-    mask: Mask = pc.fill_null(answers, False).to_numpy().astype(bool)
+def _cast_numbers(raw: pa.ChunkedArray, arrow_type: pa.DataType, role: str, source: str) -> NDArray[Any]:
+    try:
+        return np.asarray(raw.cast(arrow_type, safe=False).fill_null(0).to_numpy())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:  # Arrow has no such cast
+        raise DataError(f"{source}: {role} is of type {raw.type}; it must hold numbers") from error
+
+
+def _to_mask(column: pa.ChunkedArray) -> Mask:
+    mask: Mask = pc.fill_null(column, False).to_numpy().astype(bool)
     return mask
 
 
 def _matches(raw: pa.ChunkedArray, pattern: str) -> Mask:
-    return _mask(pc.match_substring_regex(raw, pattern))
-
-
-def _cast(raw: pa.ChunkedArray, ok: Mask, kind: pa.DataType) -> NDArray[Any]:
-    """Text as numbers; 0 where not `ok`."""
-    trimmed = pc.utf8_trim_whitespace(pc.if_else(pa.array(ok), raw, pa.scalar("0", raw.type)))
-    return np.asarray(trimmed.cast(kind).to_numpy())
-
-
-def _ratings(raw: pa.ChunkedArray, missing: Mask, place: str) -> ParsedColumn:
-    if is_text(raw.type):
-        ok = _matches(raw, NUMBER) & ~missing
-        values = _cast(raw, ok, pa.float32())
-        return ParsedColumn(values, [(~ok, "is not a number"), (~np.isfinite(values), "is not finite as float32")])
-    values = _numbers(raw, pa.float32(), RATING, place)
-    return ParsedColumn(values, [(~np.isfinite(values), "is not a finite number")])
-
-
-def _numbers(raw: pa.ChunkedArray, kind: pa.DataType, role: str, place: str) -> NDArray[Any]:
-    try:
-        return np.asarray(raw.cast(kind, safe=False).fill_null(0).to_numpy())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:  # Arrow has no such cast
-        raise DataError(f"{place}: {role} is of type {raw.type}; it must hold numbers") from error
-
-
-def _timestamps(raw: pa.ChunkedArray, missing: Mask, good: Mask, options: ReadOptions, place: str) -> ParsedColumn:
-    if pa.types.is_date(raw.type):
-        raw = raw.cast(pa.timestamp("s"))
-    unit = per_second(raw.type, options)
-    if pa.types.is_timestamp(raw.type):
-        values = raw.cast(pa.int64()).fill_null(0).to_numpy()
-        return ParsedColumn(values, _out_of_range(values / unit, dates=True), unit)
-    if is_text(raw.type):
-        numeric = _matches(raw, NUMBER) & ~missing
-        if 2 * (numeric & good).sum() < good.sum():
-            return _dates(raw)
-        short = _matches(raw, r"^\s*-?[0-9]{1,18}\s*$")
-        values = _cast(raw, numeric, pa.int64() if short[numeric].all() else pa.float64())
-        faults = [(~numeric, "is not a number")]
-    else:
-        values = _numbers(raw, pa.int64() if pa.types.is_integer(raw.type) else pa.float64(), TIMESTAMP, place)
-        faults = [(~np.isfinite(values), "is not a finite number")]
-    seconds = np.where(np.isfinite(values), values, 0) / unit
-    return ParsedColumn(values, faults + _out_of_range(seconds, dates=False), unit)
-
-
-def _dates(raw: pa.ChunkedArray) -> ParsedColumn:
-    moments = pd.to_datetime(raw.to_pandas(), format="ISO8601", utc=True, errors="coerce")
-    exact = moments.dt.tz_convert(None).to_numpy()
-    unreadable = np.isnat(exact)
-    exact = np.where(unreadable, np.datetime64(0, "s"), exact)
-    whole = exact.astype("datetime64[s]")
-    fraction = (exact - whole) / np.timedelta64(1, "s")
-    seconds = whole.astype(np.int64) + fraction if fraction.any() else whole.astype(np.int64)
-    wrong = "is neither a number nor an ISO 8601 date such as 2024-05-31T18:30:00"
-    return ParsedColumn(seconds, [(unreadable, wrong), *_out_of_range(seconds, dates=True)])
-
-
-def _out_of_range(seconds: NDArray[Any], *, dates: bool) -> list[tuple[Mask, str]]:
-    late = "lies after the year 2199" + (
-        "" if dates else "; if it is not in this unit, say e.g. data.timestamp_unit: ms"
-    )
-    return [(seconds < 0, "lies before 1970" if dates else "is negative"), (seconds > LATEST_TIMESTAMP, late)]
-
-
-def _text_ids(raw: pa.ChunkedArray, missing: Mask, good: Mask, options: ReadOptions) -> ParsedColumn:
-    if options.id_type == "text":
-        return ParsedColumn(raw)
-    whole = _matches(raw, INTEGER) & ~missing
-    text = good & ~_matches(raw, NUMBER)
-    if options.id_type == "auto" and (text.any() or (good & _matches(raw, LEADING_ZERO)).any()):
-        return ParsedColumn(raw, first_text=int(np.argmax(text)) if text.any() and (whole & good).any() else None)
-    faults = [(text, "is not a whole number"), (~whole, "looks like a float; ids are whole numbers or text")]
-    try:
-        return ParsedColumn(_cast(raw, whole, pa.int64()), faults)
-    except pa.ArrowInvalid:
-        fits = whole & _within_int64(raw, whole)
-        return ParsedColumn(_cast(raw, fits, pa.int64()), [*faults, (~fits, _BEYOND)])
-
-
-def _within_int64(raw: pa.ChunkedArray, whole: Mask) -> Mask:
-    short = whole & _matches(raw, r"^\s*-?[0-9]{1,36}\s*$")
-    filled = pc.utf8_trim_whitespace(pc.if_else(pa.array(short), raw, pa.scalar("0", raw.type)))
-    numbers = filled.cast(pa.decimal128(38, 0))
-    low, high = (pa.scalar(int(bound)).cast(pa.decimal128(38, 0)) for bound in (_INT64.min, _INT64.max))
-    return short & _mask(pc.and_(pc.greater_equal(numbers, low), pc.less_equal(numbers, high)))
-
-
-def _integer_ids(raw: pa.ChunkedArray, options: ReadOptions) -> ParsedColumn:
-    if options.id_type == "text":
-        return ParsedColumn(raw.cast(pa.large_string()))
-    beyond = np.zeros(len(raw), bool)
-    if pa.types.is_uint64(raw.type):
-        beyond = _mask(pc.greater(raw, pa.scalar(int(_INT64.max), pa.uint64())))
-    return ParsedColumn(raw.cast(pa.int64(), safe=False).fill_null(0).to_numpy(), [(beyond, _BEYOND)])
+    return _to_mask(pc.match_substring_regex(raw, pattern))

@@ -1,47 +1,51 @@
-"""Rows that can't be read: collected, then refused or left out, and told of either way."""
+"""Collecting rows that can't be read, and rejecting or skipping them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recctl import progress
 from recctl.data.sources.options import ReadOptions
+from recctl.data.sources.readers.interface import RowLabeler
 from recctl.errors import DataError
 
-_SHOWN = 10
+# Rows that are described; all others are only counted.
+_MAX_DESCRIBED = 10
 
 
 class BadRows:
     """The bad rows of one source.
 
     Attributes:
-        count: How many there are.
+        count: Number of bad rows.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        self._first: list[tuple[int, str]] = []
+        self._first: list[tuple[int, str]] = []  # (row, reason), ascending
 
     def add(self, rows: NDArray[np.int64], describe: Callable[[int], str]) -> None:
-        """Add rows by ascending number; `describe(i)` says what is wrong with the i-th of them."""
-        self.count += len(rows)
-        self._first += [(int(row), describe(i)) for i, row in enumerate(rows[:_SHOWN])]
-        self._first = sorted(self._first)[:_SHOWN]
-
-    def settle(
-        self, total: int, options: ReadOptions, place: str, label: Callable[[Sequence[int]], list[str]]
-    ) -> list[dict[str, str]]:
-        """Refuse the rows, or tell that they are left out.
+        """Add bad rows.
 
         Args:
-            total: Rows of the source, bad ones included.
+            rows: Row numbers counted from 0, ascending.
+            describe: Returns what is wrong with `rows[i]`, given i; called for the first rows only.
+        """
+        self.count += len(rows)
+        self._first += [(int(row), describe(i)) for i, row in enumerate(rows[:_MAX_DESCRIBED])]
+        self._first = sorted(self._first)[:_MAX_DESCRIBED]
+
+    def resolve(self, n_rows: int, options: ReadOptions, source: str, label_rows: RowLabeler) -> list[dict[str, str]]:
+        """Raise if bad rows are errors, else send a notice that they are skipped.
+
+        Args:
+            n_rows: Rows of the source, bad ones included.
             options: `bad_rows` decides.
-            place: The source's name.
-            label: Where rows of these numbers are, for a person: `ratings.csv: row 17`.
+            source: Name of the file for messages.
+            label_rows: Turns row numbers into locations.
 
         Returns:
             The first bad rows as `{"row": ..., "reason": ...}`.
@@ -51,18 +55,17 @@ class BadRows:
         """
         if not self.count:
             return []
-        labels = label([row for row, _ in self._first])
-        first = f"{labels[0]}: {self._first[0][1]}"
+        labels = label_rows([row for row, _ in self._first])
+        reasons = [reason for _, reason in self._first]
+        first = f"{labels[0]}: {reasons[0]}"
         if options.bad_rows == "error":
-            more = f"; {self.count - 1:,} more bad row{'s' if self.count > 2 else ''}" if self.count > 1 else ""
-            raise DataError(f"{first}{more} (data.bad_rows: skip leaves such rows out)")
-        if self.count == total:
-            raise DataError(f"{place}: none of its {total:,} rows can be read; {first}")
-        progress.notice(f"{place}: left out {self.count:,} of {total:,} rows that can't be read; {first}")
-        return [{"row": where, "reason": why} for where, (_, why) in zip(labels, self._first, strict=True)]
+            raise DataError(f"{first}{self._more()} (set data.bad_rows: skip to leave out such rows)")
+        if self.count == n_rows:
+            raise DataError(f"{source}: none of the {n_rows:,} rows can be read; the first: {first}")
+        progress.notice(f"{source}: skipped {self.count:,} of {n_rows:,} rows that can't be read; the first: {first}")
+        return [{"row": label, "reason": reason} for label, reason in zip(labels, reasons, strict=True)]
 
-
-def shown(value: Any) -> str:
-    """A value as an error shows it, not longer than a line."""
-    text = repr(value) if isinstance(value, str | bytes) else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    def _more(self) -> str:
+        if self.count == 1:
+            return ""
+        return f"; {self.count - 1:,} more bad row{'s' if self.count > 2 else ''}"

@@ -1,92 +1,105 @@
-"""Reading whole columns with a look at every cell, so that each bad row is found and can be named."""
+"""The slow path of the readers: parse every cell of every column, so that each bad row is found and named."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from recctl import progress
-from recctl.data.columns import RATING, TIMESTAMP
+from recctl.data.columns import RATING, TIMESTAMP, format_value
 from recctl.data.sources.options import ReadOptions
-from recctl.data.sources.readers.bad_rows.parse import parse
-from recctl.data.sources.readers.bad_rows.rows import BadRows, shown
+from recctl.data.sources.readers.bad_rows.parse import ParsedColumn, parse_column
+from recctl.data.sources.readers.bad_rows.rows import BadRows
+from recctl.data.sources.readers.interface import ReadResult, RowLabeler
 from recctl.errors import DataError
 
-Columns = dict[str, Any]
-Skipped = dict[str, Any]
 
-
-def read_carefully(
-    raw: Mapping[str, pa.ChunkedArray],
-    rows: NDArray[np.int64],
-    faults: BadRows,
+def parse_rows(
+    raw_columns: Mapping[str, pa.ChunkedArray],
+    row_numbers: NDArray[np.int64],
+    bad_rows: BadRows,
     options: ReadOptions,
-    place: str,
-    label: Callable[[Sequence[int]], list[str]],
-) -> tuple[Columns, Skipped]:
-    """The good rows of `raw`, and what was left out.
+    source: str,
+    label_rows: RowLabeler,
+) -> ReadResult:
+    """Parse raw columns; rows with a cell that can't be parsed are rejected or skipped.
 
     Args:
-        raw: Each role's cells, shape `(n,)`: typed, text, or bytes that should be UTF-8.
-        rows: The number of each row in the source, ascending, shape `(n,)`.
-        faults: Bad rows found before, none of them in `raw`.
-        options: What to do with bad rows, among others.
-        place: The source's name.
-        label: Where rows of these numbers are, for a person.
+        raw_columns: Each role's cells, shape `(n,)`: typed, text, or bytes that should be UTF-8.
+        row_numbers: The number of each row in the source, counted from 0, ascending, shape `(n,)`.
+        bad_rows: Bad rows that are already known; they are not in `raw_columns`. Those found here are added.
+        options: How to parse, and what to do with bad rows.
+        source: Name of the file for messages.
+        label_rows: Turns row numbers into locations.
 
     Raises:
-        DataError: There are bad rows and these are errors, or no row is good.
+        DataError: There are bad rows and bad rows are errors, or no row is good.
     """
-    total = len(rows) + faults.count
-    good = np.ones(len(rows), bool)
-    cells = {}
-    # Ids come last: a row that is bad anyway, such as a second header, does not decide which type they have.
-    for role in sorted(raw, key=lambda role: role not in (RATING, TIMESTAMP)):
-        column = _decoded(role, raw[role], rows, label)
-        typed = column is raw[role] and options.id_type == "auto" and not pa.types.is_integer(column.type)
-        # What a typed file has as text is meant as text, though it may look like numbers.
-        told = replace(options, id_type="text") if typed else options
-        cells[role] = parse(role, column, good, told, place)
-        for mask, why in cells[role].faults:
-            new = np.flatnonzero(mask & good)
-            good[new] = False
-            faults.add(rows[new], partial(_describe, role, column, new, why))
-    first = faults.settle(total, options, place, label)
-    for role, read in cells.items():
-        if read.first_text is not None:
-            where, value = label([int(rows[read.first_text])])[0], shown(read.values[read.first_text].as_py())
-            progress.notice(f"{where}: {role} {value} is text, other ids are whole numbers; all are read as text")
-    columns = {role: cells[role].kept(role, good) for role in raw}
-    return columns, {"rows_skipped": faults.count, "skipped": first} if faults.count else {}
+    n_rows = len(row_numbers) + bad_rows.count
+    is_good = np.ones(len(row_numbers), bool)
+    parsed: dict[str, ParsedColumn] = {}
+    # Ids come last, so that rows already known to be bad (a repeated header, say) don't decide the type of the ids.
+    for role in sorted(raw_columns, key=lambda role: role not in (RATING, TIMESTAMP)):
+        column = _decode_utf8(role, raw_columns[role], row_numbers, label_rows)
+        parsed[role] = parse_column(role, column, is_good, _column_options(raw_columns[role], options), source)
+        for is_bad, reason in parsed[role].problems:
+            positions = np.flatnonzero(is_bad & is_good)
+            is_good[positions] = False
+            bad_rows.add(row_numbers[positions], partial(_describe_cell, role, column, positions, reason))
+    skipped = bad_rows.resolve(n_rows, options, source, label_rows)
+    for role, column in parsed.items():
+        if column.first_text is not None:
+            row = int(row_numbers[column.first_text])
+            value = format_value(column.values[column.first_text].as_py())
+            progress.notice(
+                f"{label_rows([row])[0]}: {role} {value} is text, other ids are whole numbers; all are read as text"
+            )
+    columns = {role: parsed[role].select(role, is_good) for role in raw_columns}
+    return ReadResult(columns, bad_rows.count, skipped)
 
 
-def _decoded(
-    role: str, column: pa.ChunkedArray, rows: NDArray[np.int64], label: Callable[[Sequence[int]], list[str]]
+def _column_options(raw_column: pa.ChunkedArray, options: ReadOptions) -> ReadOptions:
+    """The options for a column: text in a typed file (Parquet) stays text even if it looks like numbers."""
+    is_typed = not pa.types.is_binary(raw_column.type)
+    if is_typed and options.id_type == "auto" and not pa.types.is_integer(raw_column.type):
+        return replace(options, id_type="text")
+    return options
+
+
+def _decode_utf8(
+    role: str, column: pa.ChunkedArray, row_numbers: NDArray[np.int64], label_rows: RowLabeler
 ) -> pa.ChunkedArray:
-    """The column, bytes made text."""
+    """A column of bytes as text; other columns are returned unchanged."""
     if not pa.types.is_binary(column.type):
         return column
     try:
         return column.cast(pa.large_string())
     except pa.ArrowInvalid:
-        low, high = 0, len(column)  # the first bad value is in low:high
-        while high - low > 1:
-            middle = (low + high) // 2
-            try:
-                column[low:middle].cast(pa.large_string())
-                low = middle
-            except pa.ArrowInvalid:
-                high = middle
-        where, value = label([int(rows[low])])[0], shown(column[low].as_py())
-        raise DataError(f"{where}: {role} {value} is not UTF-8; save the file as UTF-8 text") from None
+        position = _first_invalid_utf8(column)
+        label = label_rows([int(row_numbers[position])])[0]
+        value = format_value(column[position].as_py())
+        raise DataError(f"{label}: {role} {value} is not UTF-8; save the file as UTF-8 text") from None
 
 
-def _describe(role: str, column: pa.ChunkedArray, rows: NDArray[np.int64], why: str, i: int) -> str:
-    value = column[int(rows[i])].as_py()
-    return f"{role} {why}" if value is None else f"{role} {shown(value)} {why}"
+def _first_invalid_utf8(column: pa.ChunkedArray) -> int:
+    """Find the first value that is not UTF-8 by bisection: it is always in `low:high`."""
+    low = 0
+    high = len(column)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            column[low:middle].cast(pa.large_string())
+            low = middle
+        except pa.ArrowInvalid:
+            high = middle
+    return low
+
+
+def _describe_cell(role: str, column: pa.ChunkedArray, positions: NDArray[np.int64], reason: str, i: int) -> str:
+    value = column[int(positions[i])].as_py()
+    return f"{role} {reason}" if value is None else f"{role} {format_value(value)} {reason}"

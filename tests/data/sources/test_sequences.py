@@ -1,4 +1,4 @@
-"""LightGCN's format and sequences: one user a line."""
+"""LightGCN's format and sequences: one user per line."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from recctl.data.sources.readers.read_file import read_file
 from recctl.errors import DataError
 
 
-def read(path, form="lightgcn", **options):
-    frame = read_file(path, ReadOptions(format=form, **options)).frame
+def read(path, file_format="lightgcn", **options):
+    frame = read_file(path, ReadOptions(format=file_format, **options)).frame
     return list(frame.itertuples(index=False, name=None))
 
 
-def test_a_line_is_a_user_and_its_items(write):
+def test_each_line_gives_one_row_per_item(write):
     path = write("train.txt", "0 5 6 7\n1 5 \r\n\n2\n3,8,9\n")
     assert read(path) == [(0, 5), (0, 6), (0, 7), (1, 5), (3, 8), (3, 9)]
     assert read_file(path, ReadOptions(format="lightgcn")).frame.dtypes.tolist() == [np.int64, np.int64]
 
 
-def test_sequences_count_within_a_user_over_all_its_lines(write):
+def test_sequence_timestamps_continue_over_several_lines_of_a_user(write):
     path = write("s.txt.gz", gzip.compress(b"4 10 11\n5 10\n4 12"))
     assert read(path, "sequences") == [(4, 10, 0), (4, 11, 1), (5, 10, 0), (4, 12, 2)]
 
 
-def test_text_ids(write, notices):
+def test_text_ids_are_read_with_a_notice(write, notices):
     assert read(write("s.txt", "ann tea 7\nboß 8 tea\n"), "sequences") == [
         ("ann", "tea", 0),
         ("ann", "7", 1),
@@ -65,7 +65,7 @@ def test_bad_ids_are_named_by_line(write):
         (b"\0", "UTF-8"),
     ],
 )
-def test_nothing_to_read(write, content, message):
+def test_file_without_interactions_is_rejected(write, content, message):
     with pytest.raises(DataError, match=rf"s\.txt: .*{message}"):
         read(write("s.txt", content))
 
@@ -76,7 +76,7 @@ separator = st.sampled_from([" ", "  ", "\t", ",", ", "])
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(lines=lines, separator=separator, line_end=st.sampled_from(["\n", "\r\n", " \n"]))
-def test_any_lists_come_back(write, lines, separator, line_end):
+def test_lists_round_trip(write, lines, separator, line_end):
     path = write("s.txt", line_end.join(separator.join(map(str, line)) for line in lines))
     expected, seen = [], {}
     for line in lines:
