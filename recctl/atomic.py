@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all."""
+"""Write files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,49 +13,95 @@ from typing import BinaryIO
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file beside `path` and move it there when the block ends well; missing folders are made.
+    """Write a temporary file next to `path` and rename it when the block succeeds; missing folders are created.
 
-    What stood at `path` stays until then, and stays for good if the block raises or the process dies.
+    An existing file at `path` is replaced only then. It is kept if the block raises or the process dies.
     """
-    beside = path.parent / f".{secrets.token_hex(8)}.tmp"
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     with with_filename(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with beside.open("xb") as file:
+            with temporary.open("xb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(path)
+            temporary.replace(path)
         except BaseException:
-            with suppress(OSError):  # why it failed is what counts
-                beside.unlink(missing_ok=True)
+            with suppress(OSError):  # the first error is the one to report
+                temporary.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        _sync(path.parent)
+
+
+@contextmanager
+def replacing_folder(path: Path, prefix: str = "") -> Iterator[Path]:
+    """Fill a temporary folder next to `path` and rename it when the block succeeds; missing parents are created.
+
+    An existing folder at `path` is replaced only then. It is kept if the block raises. Two renames replace a folder:
+    a process that dies between them leaves the old content in `.PREFIX*.old`.
+
+    Args:
+        path: The folder to create or replace.
+        prefix: Begins the names of the temporary folders, so that leftovers can be recognized.
+
+    Yields:
+        The temporary folder.
+    """
+    temporary = path.parent / f".{prefix}{secrets.token_hex(8)}.tmp"
+    parent_is_new = not path.parent.exists()
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for folder, _, names in os.walk(temporary):
+            for name in names:
+                _sync(os.path.join(folder, name))
+            _sync(folder)
+        _replace_folder(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if parent_is_new and not path.exists():
+            with suppress(OSError):  # another process has written into it
+                path.parent.rmdir()
 
 
 @contextmanager
 def with_filename(path: Path) -> Iterator[None]:
-    """Let the system's errors in the block name a file: that of a write names none, or one that is gone again."""
+    """Set the file name of an OSError that names no file or a temporary one to `path`."""
     try:
         yield
     except OSError as error:
         if error.filename is None or Path(os.fsdecode(error.filename)).suffix == ".tmp":
-            error.filename, error.filename2 = str(path), None
+            error.filename = str(path)
+            error.filename2 = None
         raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file, or leave what stood there."""
+    """Write a whole file; an existing one is kept if that fails."""
     with replacing(path) as file:
         file.write(content)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the new name itself survive a power cut, where the system can."""
+def _replace_folder(temporary: Path, path: Path) -> None:
+    old = temporary.with_suffix(".old")
+    if path.exists():
+        path.rename(old)
+    try:
+        temporary.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
+    _sync(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(path: str | Path) -> None:
+    """Flush a file or folder to disk, so that a new name survives a power cut."""
     if os.name != "posix":
         return
-    with suppress(OSError):  # some network file systems don't sync folders
-        descriptor = os.open(folder, os.O_RDONLY)
+    with suppress(OSError):  # some network file systems can't flush folders
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

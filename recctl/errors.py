@@ -1,17 +1,21 @@
-"""The errors recctl raises on purpose, each with the exit code the command line ends with."""
+"""Exceptions that recctl raises on purpose, each with the exit code of the command line."""
 
 
 class RecctlError(Exception):
-    """Something went wrong that a user can act on.
+    """Base class of errors that a user can fix.
 
-    The message names the place, the value and the way out; the command line prints it without a traceback.
+    The message gives the location, the value and a suggested fix; the command line prints it without a traceback.
     """
 
     exit_code = 1
 
 
 class ConfigError(RecctlError):
-    """A config, an option or a hyperparameter is not valid. Holds every problem found, not only the first."""
+    """A config, an option or a hyperparameter is invalid.
+
+    Attributes:
+        problems: Every problem found, not only the first.
+    """
 
     exit_code = 2
 
@@ -21,41 +25,34 @@ class ConfigError(RecctlError):
 
 
 class DataError(RecctlError):
-    """Interactions can't be fetched, read, or used as asked."""
+    """Interactions can't be downloaded, read or used as requested."""
 
     exit_code = 3
 
 
 class ArtifactError(RecctlError):
-    """A run or a model file is missing, damaged, of a foreign format, or refused for safety."""
+    """A run or a model file is missing, damaged, of an unknown format, or refused for safety."""
 
     exit_code = 4
 
 
 class TrainingError(RecctlError):
-    """Training failed, or was refused before it started (diverged, would not fit in memory)."""
+    """Training failed (it diverged, for example) or was refused because it would not fit into memory."""
 
     exit_code = 5
 
 
 class AssertionFailedError(RecctlError):
-    """A condition the user asked to be checked does not hold."""
+    """A condition that the user asked recctl to check does not hold."""
 
     exit_code = 6
 
 
 class UnsupportedError(RecctlError):
-    """A model was asked for something it has no notion of."""
+    """The model does not support the requested operation."""
 
     exit_code = 2
 
 
 class NotFittedError(RecctlError):
-    """A model was asked for results before it was fitted."""
-
-
-class MissingExtraError(RecctlError):
-    """A feature needs a package that is installed only with one of recctl's extras."""
-
-    def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs an extra package: pip install 'recctl[{extra}]'")
+    """The model must be fitted first."""

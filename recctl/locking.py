@@ -1,53 +1,103 @@
-"""Keeping two processes of one machine out of the same file or folder."""
+"""Advisory locks that keep two processes of one machine from changing the same run or data set.
+
+The lock is the system's own: it is released when its holder closes the descriptor or dies, however it dies, so that no
+stale lock is left behind. On network file systems it holds as far as the server supports `flock` (NFS: Linux 2.6.12 and
+later); where it does not, work goes on without a lock.
+
+The package `filelock` uses the same system call but was not chosen: it needs a separate file that it can create and
+open for writing. recctl locks the run directory itself, which leaves nothing behind in a run, works for runs that are
+mounted read-only, and survives any file in it being replaced.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# On Windows locked bytes can't be read by others: lock one behind the end of any file.
+_LOCKED_BYTE = 1 << 30
+_SECONDS_BETWEEN_ATTEMPTS = 0.1
 
-def hold(path: Path, *, wait: bool = False) -> int | None:
-    """Lock a file or folder that exists, without changing it.
 
-    The system lets go of the lock when the process dies, however it does, or when the descriptor is closed.
+def acquire(path: Path, *, wait: bool = False) -> int | None:
+    """Lock an existing file or directory without changing it.
 
     Args:
-        path: What is locked, against others who do the same.
-        wait: Wait until it is free.
+        path: The file or directory to lock.
+        wait: Wait until the lock is free instead of raising.
 
     Returns:
-        The descriptor that holds it; None where the system or the file system has no such locks.
+        The descriptor that holds the lock; closing it releases the lock. None if the system or the file system has no
+        such locks (on Windows: for directories).
 
     Raises:
-        BlockingIOError: Another holds it, and `wait` is not set.
+        BlockingIOError: Another descriptor holds the lock and `wait` is False.
     """
     try:
-        import fcntl
-    except ImportError:  # Windows
-        return None
-    descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        if os.name == "nt" and path.is_dir():
+            return None
+        raise
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        _lock(descriptor, wait)
     except BlockingIOError:
         os.close(descriptor)
         raise
-    except OSError:  # some network file systems
+    except OSError:  # the file system has no locks
         os.close(descriptor)
         return None
-    except BaseException:  # interrupted while it waited
+    except BaseException:  # interrupted while waiting
         os.close(descriptor)
         raise
     return descriptor
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
-    """A block in which no other process is that asks for the same path; waits for those that are."""
-    descriptor = hold(path, wait=True)
+def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold the lock of an existing file or directory inside the block; wait until it is free.
+
+    Args:
+        path: The file or directory to lock.
+        on_wait: Called once if another process holds the lock.
+    """
+    try:
+        descriptor = acquire(path)
+    except BlockingIOError:
+        if on_wait is not None:
+            on_wait()
+        descriptor = acquire(path, wait=True)
     try:
         yield
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _lock(descriptor: int, wait: bool) -> None:
+    try:
+        import fcntl
+    except ImportError:
+        _lock_on_windows(descriptor, wait)
+        return
+    operation = fcntl.LOCK_EX
+    if not wait:
+        operation |= fcntl.LOCK_NB
+    fcntl.flock(descriptor, operation)
+
+
+def _lock_on_windows(descriptor: int, wait: bool) -> None:
+    import msvcrt
+
+    while True:
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            return
+        except OSError as error:
+            if not wait:
+                raise BlockingIOError(*error.args) from error
+        time.sleep(_SECONDS_BETWEEN_ATTEMPTS)

@@ -1,4 +1,7 @@
-"""What installed packages add to recctl, by entry points. A built-in of the same name comes first."""
+"""Models, metrics, sources, strategies and export formats of installed packages, found by their entry points.
+
+A built-in of the same name takes precedence.
+"""
 
 from __future__ import annotations
 
@@ -14,35 +17,35 @@ T = TypeVar("T")
 
 
 @cache
-def offered(group: Group) -> dict[str, EntryPoint]:
-    """What other packages offer, by name: the entry points of the group `recctl.GROUP`. Nothing is imported."""
+def available(group: Group) -> dict[str, EntryPoint]:
+    """Return the entry points of the group `recctl.GROUP` by name, without importing them."""
     return {point.name: point for point in entry_points(group=f"recctl.{group}")}
 
 
 def load(group: Group, name: str) -> Any:
-    """Import what a package offers under a name.
+    """Import the object that a package registers under a name.
 
     Raises:
-        ConfigError: It can't be imported; the package is named.
+        ConfigError: It can't be imported; the message names the package.
     """
-    point = offered(group)[name]
+    entry_point = available(group)[name]
     try:
-        return point.load()
+        return entry_point.load()
     except RecctlError:
         raise
-    except Exception as error:  # whatever someone else's package does when it is imported
-        package = point.dist.name if point.dist else point.value
+    except Exception as error:  # importing a third-party package can raise anything
+        package = entry_point.dist.name if entry_point.dist else entry_point.value
         raise ConfigError(
             f"{group}: {name} of the package {package} can't be imported: {type(error).__name__}: {error}"
         ) from error
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """What is built in by name, and what packages offer beside it; that is imported when it is asked for.
+    """Built-in objects by name, followed by those of plug-ins, which are imported at first use.
 
     Args:
-        group: Where packages offer it.
-        built_in: What recctl has itself.
+        group: The entry point group of the plug-ins.
+        built_in: The built-in objects.
     """
 
     def __init__(self, group: Group, built_in: Mapping[str, T]) -> None:
@@ -52,17 +55,19 @@ class Registry(Mapping[str, T], Generic[T]):
     def __getitem__(self, name: str) -> T:
         if name in self._built_in:
             return self._built_in[name]
-        if name not in offered(self._group):
+        if name not in available(self._group):
             raise KeyError(name)
-        found: T = load(self._group, name)
-        return found
+        loaded: T = load(self._group, name)
+        return loaded
 
     def __contains__(self, name: object) -> bool:
-        return name in self._built_in or name in offered(self._group)
+        return name in self._built_in or name in available(self._group)
 
     def __iter__(self) -> Iterator[str]:
         yield from self._built_in
-        yield from (name for name in offered(self._group) if name not in self._built_in)
+        for name in available(self._group):
+            if name not in self._built_in:
+                yield name
 
     def __len__(self) -> int:
         return len(list(iter(self)))

@@ -1,7 +1,7 @@
-"""How long work tells where it is.
+"""Progress reporting.
 
-Library code says what it is doing; whoever listens (the command line, a notebook) shows it. Nobody listening costs
-nothing.
+Library code announces its work as tasks; a listener (the command line, a notebook) displays them. Without a listener
+nothing is displayed and reporting costs almost nothing.
 
     for block in track(blocks, "Evaluating", total=n):
         ...
@@ -17,30 +17,32 @@ T = TypeVar("T")
 
 
 class Task(Protocol):
-    """One piece of work under way."""
+    """A task in progress."""
 
     def update(self, done: float, **values: float | str) -> None:
-        """Say how much is done in all, and the figures of the moment (`loss=0.31`)."""
+        """Report the total amount done so far, and current values such as `loss=0.31`."""
         ...
 
 
 class Listener(Protocol):
-    """Shows work to a person."""
+    """Displays tasks and notices to a user."""
 
     def start(self, title: str, total: float | None, unit: str) -> Task:
-        """A piece of work begins; `total` is None where its size is not known."""
+        """Start a task; `total` is None if its size is unknown."""
         ...
 
     def finish(self, task: Task) -> None:
-        """The piece of work is over, done or not."""
+        """End a task, whether it was completed or not."""
         ...
 
     def notice(self, message: str) -> None:
-        """Something a person should know, while work goes on."""
+        """Display a message that the user should read; tasks may be in progress."""
         ...
 
 
 class _Silence:
+    """Listener and task that display nothing."""
+
     def start(self, title: str, total: float | None, unit: str) -> Task:
         return self
 
@@ -59,30 +61,31 @@ _listener: Listener = _Silence()
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Send everything that is told inside the block to `listener`."""
+    """Send all tasks and notices of the block to `listener`."""
     global _listener
-    before, _listener = _listener, listener
+    previous = _listener
+    _listener = listener
     try:
         yield
     finally:
-        _listener = before
+        _listener = previous
 
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """A block that tells nobody: small work that is repeated inside work that tells already."""
+    """Drop the tasks and notices of the block: small work repeated inside a task that reports progress itself."""
     with listening(_Silence()):
         yield
 
 
 @contextmanager
 def task(title: str, total: float | None = None, unit: str = "") -> Iterator[Task]:
-    """Announce a piece of work for the length of the block.
+    """Report the block as a task.
 
     Args:
-        title: What is being done: "Downloading ml-1m".
-        total: Its size, None where unknown.
-        unit: What `total` counts: "users", "bytes", "epochs".
+        title: The work, such as "Downloading ml-1m".
+        total: Its size; None if unknown.
+        unit: The unit of `total`: "users", "bytes", "epochs".
     """
     listener = _listener
     started = listener.start(title, total, unit)
@@ -93,7 +96,7 @@ def task(title: str, total: float | None = None, unit: str = "") -> Iterator[Tas
 
 
 def track(items: Iterable[T], title: str, total: int | None = None, unit: str = "") -> Iterator[T]:
-    """The items, telling of each one that is used up."""
+    """Iterate over `items` and report each one as done once the loop body has finished with it."""
     with task(title, total, unit) as started:
         for done, item in enumerate(items, start=1):
             yield item
@@ -101,5 +104,5 @@ def track(items: Iterable[T], title: str, total: int | None = None, unit: str = 
 
 
 def notice(message: str) -> None:
-    """Tell a person something that is no error."""
+    """Display a message that is not an error."""
     _listener.notice(message)

@@ -1,26 +1,38 @@
-"""Did you mean ...? One rule for every name a user can mistype."""
+"""Suggestions for mistyped names, worded alike everywhere."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
+_MIN_SIMILARITY = 0.6
+_MAX_LISTED = 20
+
 
 def did_you_mean(given: str, known: Iterable[str], synonyms: dict[str, str] | None = None) -> str:
-    """`"; did you mean l2_reg?"`, or the names there are, or nothing where there are none.
+    """Return the end of an error message about an unknown name.
 
     Args:
-        given: What the user wrote.
-        known: What would have been right.
-        synonyms: Other words for known names.
+        given: The name that the user wrote.
+        known: The valid names.
+        synonyms: Maps other words for valid names to them.
+
+    Returns:
+        `"; did you mean l2_reg?"` if a valid name is similar, else a list of the valid names, else an empty string.
     """
     names = list(dict.fromkeys(known))
-    meant = (synonyms or {}).get(given)
-    if meant in names:
-        return f"; did you mean {meant}?"
-    close = difflib.get_close_matches(given.lower(), [name.lower() for name in names], n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {next(name for name in names if name.lower() == close[0])}?"
+    synonym = (synonyms or {}).get(given)
+    if synonym in names:
+        return f"; did you mean {synonym}?"
+    spellings: dict[str, str] = {}
+    for name in names:
+        spellings.setdefault(name.lower(), name)
+    similar = difflib.get_close_matches(given.lower(), list(spellings), n=1, cutoff=_MIN_SIMILARITY)
+    if similar:
+        return f"; did you mean {spellings[similar[0]]}?"
     if not names:
         return ""
-    return f"; one of {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}"
+    listed = ", ".join(names[:_MAX_LISTED])
+    if len(names) > _MAX_LISTED:
+        listed += ", ..."
+    return f"; one of {listed}"

@@ -1,4 +1,4 @@
-"""What tests share."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, settings
 import recctl.models as package_of_models
 from recctl import cli, plugins, progress
 
-# Tests run side by side: torch's threads, which spin while they wait, would then make each other wait.
+# Tests run in parallel: torch's threads, which spin while they wait, would block each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# A shared machine is slow at times; how slow is no property of the code.
+# No deadlines: a shared machine is slow at times.
 settings.register_profile("recctl", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("recctl")
 
@@ -37,32 +37,32 @@ evaluation: {metrics: [precision, recall, ndcg, hit_rate], k_values: [5, 10]}
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests write runs, caches and files of their own, and see no settings of the machine."""
+def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test its own cache folder, and hide the settings of the machine."""
     for name in ("RECCTL_CONFIG", "RECCTL_RUNS_DIR", "RECCTL_THREADS", "RECCTL_MEMORY", "RECCTL_MODELS_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RECCTL_DATA_HOME", str(tmp_path / "data-home"))
-    monkeypatch.setattr(package_of_models, "__path__", list(package_of_models.__path__))  # gets folders of models
+    monkeypatch.setattr(package_of_models, "__path__", list(package_of_models.__path__))  # tests add folders
 
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, str, str], None]]:
-    """Install a package that offers something: `package(group, name, its code, the object in it)`."""
+    """Install a plug-in package: `package(group, name, code, attribute)`."""
     folder = tmp_path / "site-packages"
     monkeypatch.syspath_prepend(str(folder))
 
-    def install(group: str, name: str, code: str, what: str) -> None:
+    def install(group: str, name: str, code: str, attribute: str) -> None:
         module = f"pack_{name.replace('-', '_')}"
         info = folder / f"{module}-1.0.dist-info"
         info.mkdir(parents=True)
         (folder / f"{module}.py").write_text(code + "\n")
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[recctl.{group}]\n{name} = {module}:{what}\n")
+        (info / "entry_points.txt").write_text(f"[recctl.{group}]\n{name} = {module}:{attribute}\n")
         invalidate_caches()
-        plugins.offered.cache_clear()
+        plugins.available.cache_clear()
 
     yield install
-    plugins.offered.cache_clear()
+    plugins.available.cache_clear()
     for module in folder.glob("*.py"):
         sys.modules.pop(module.stem, None)
 
@@ -77,8 +77,8 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-class Heard:
-    """A listener that keeps what it is told."""
+class RecordingListener:
+    """A progress listener that records all calls."""
 
     def __init__(self) -> None:
         self.started: list[tuple[str, float | None, str]] = []
@@ -86,14 +86,14 @@ class Heard:
         self.n_finished = 0
         self.notices: list[str] = []
 
-    def start(self, title: str, total: float | None, unit: str) -> Heard:
+    def start(self, title: str, total: float | None, unit: str) -> RecordingListener:
         self.started.append((title, total, unit))
         return self
 
     def update(self, done: float, **values: float | str) -> None:
         self.updates.append((done, values))
 
-    def finish(self, task: Heard) -> None:
+    def finish(self, task: RecordingListener) -> None:
         self.n_finished += 1
 
     def notice(self, message: str) -> None:
@@ -101,18 +101,20 @@ class Heard:
 
 
 @pytest.fixture
-def heard() -> Iterator[Heard]:
-    """What long work tells during the test."""
-    listener = Heard()
-    with progress.listening(listener):
-        yield listener
+def listener() -> Iterator[RecordingListener]:
+    """Record the progress and the notices of the test."""
+    recorder = RecordingListener()
+    with progress.listening(recorder):
+        yield recorder
 
 
 class Outcome:
-    """What a call of the command line came to."""
+    """Exit code and output of a command."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
+        self.code = code
+        self.out = out
+        self.err = err
 
     @property
     def json(self) -> Any:
@@ -130,15 +132,19 @@ def recctl(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     return call
 
 
-def wanted(what: object, how: str) -> None:
-    """Skip what needs something that is not here; with RECCTL_TEST_ALL it fails, so that it runs somewhere.
+def skip_without(requirement: object, how: str) -> None:
+    """Skip a test module whose requirement is missing; fail instead if RECCTL_TEST_ALL is set, as one CI job does.
 
     Args:
-        what: A module's name, or what was found, None if nothing was.
-        how: The way to have it.
+        requirement: A module's name, or the result of a search for something else, None if it was not found.
+        how: How to install it.
     """
-    there = find_spec(what) is not None if isinstance(what, str) and "/" not in what else what is not None
-    if not there and os.environ.get("RECCTL_TEST_ALL"):
-        pytest.fail(f"RECCTL_TEST_ALL is set, and there is missing: {how}", pytrace=False)
-    if not there:
-        pytest.skip(f"needs {how}", allow_module_level=True)  # not in .ci/run, which has all of it
+    if isinstance(requirement, str) and "/" not in requirement:
+        is_available = find_spec(requirement) is not None
+    else:
+        is_available = requirement is not None
+    if is_available:
+        return
+    if os.environ.get("RECCTL_TEST_ALL"):
+        pytest.fail(f"RECCTL_TEST_ALL is set, and a requirement is missing: {how}", pytrace=False)
+    pytest.skip(f"needs {how}", allow_module_level=True)

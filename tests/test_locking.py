@@ -15,26 +15,41 @@ HOLDER = """
 import sys
 from pathlib import Path
 from recctl import locking
-locking.hold(Path(sys.argv[1]))
-print("held", flush=True)
+locking.acquire(Path(sys.argv[1]))
+print("locked", flush=True)
 sys.stdin.read()
 """
 
 
-def test_who_holds_a_folder_holds_it_until_death(tmp_path: Path) -> None:
+def test_lock_on_directory_is_released_when_holder_dies(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout
-        assert other.stdout.readline() == b"held\n"
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == b"locked\n"
         with pytest.raises(BlockingIOError):
-            locking.hold(tmp_path)
-        other.kill()
-        other.wait()
-        descriptor = locking.hold(tmp_path)
+            locking.acquire(tmp_path)
+        holder.kill()
+        holder.wait()
+        descriptor = locking.acquire(tmp_path)
     assert descriptor is not None
     with pytest.raises(BlockingIOError):
-        locking.hold(tmp_path)
+        locking.acquire(tmp_path)
     os.close(descriptor)
-    with locking.held(tmp_path):
+    with locking.locked(tmp_path):
         pass
-    assert not list(tmp_path.iterdir()), "nothing is left of it"
+    assert not list(tmp_path.iterdir()), "a lock leaves no file behind"
+
+
+def test_waiting_for_a_held_lock_calls_on_wait_once(tmp_path: Path) -> None:
+    descriptor = locking.acquire(tmp_path)
+    assert descriptor is not None
+    calls = []
+
+    def release() -> None:
+        calls.append("waiting")
+        os.close(descriptor)
+
+    with locking.locked(tmp_path, on_wait=release):
+        assert calls == ["waiting"]
+    with locking.locked(tmp_path, on_wait=release):
+        assert calls == ["waiting"]

@@ -72,7 +72,7 @@ def names_of_runs(store: RunStore) -> dict[str, list[str]]:
     from recctl.errors import ArtifactError
 
     try:
-        return store.names.runs()
+        return store.aliases.runs()
     except ArtifactError as error:
         terminal.info(f"names are not shown: {error}")
         return {}
@@ -99,9 +99,9 @@ def say_test_looks(run: Run) -> int:
     from recctl.runs.store import run_hashes
 
     data, split = run_hashes(run)
-    looks = store().test_looks(data or "", split or "")
+    looks = store().count_test_evaluations(data or "", split or "")
     if looks > 1:
         terminal.info(
-            f"test of this data and split has been read {looks} times in {store().root}; choose by validation"
+            f"The test set of this split was evaluated {looks} times in {store().root}; choose models on validation."
         )
     return looks

@@ -109,7 +109,7 @@ def _compared(
     from recctl.config import find_config
     from recctl.errors import ConfigError
     from recctl.experiment.comparison.entries import collect_entries
-    from recctl.experiment.comparison.run import compare_contenders
+    from recctl.experiment.comparison.run import compare_entries
 
     store = common.store()
     if not sources:
@@ -126,7 +126,7 @@ def _compared(
         contenders = collect_entries(sources, store, overrides)
         if fail_if_worse:
             terms = replace(terms, reference=contenders[-1].label)
-        return compare_contenders(contenders, store, terms, repeats)
+        return compare_entries(contenders, store, terms, repeats)
 
 
 def _resumed(run: Run, engine: str | None) -> Run:

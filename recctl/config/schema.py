@@ -204,9 +204,9 @@ class EvaluationConfig(Section):
 
 
 def search_strategies() -> list[str]:
-    """Names of the ways of searching: recctl's own, and those that installed packages offer."""
+    """Names of the search strategies: built-in ones, then those of plug-ins."""
     own = ("manual", "grid", "random", "bayesian", "coarse_to_fine")
-    return list(dict.fromkeys([*own, *plugins.offered("strategies")]))
+    return list(dict.fromkeys([*own, *plugins.available("strategies")]))
 
 
 class TuningConfig(Section):

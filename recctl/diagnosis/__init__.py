@@ -94,10 +94,10 @@ def diagnose_run(run: Run, reread: bool = False) -> Diagnosis:
 
 def _monitor(run: Run, settings: Settings) -> str:
     """The metric that was watched on validation, epoch by epoch."""
-    from recctl.experiment.callbacks import monitor
+    from recctl.experiment.monitors import training_monitor
 
     found = run.metadata.get("training", {}).get("monitor")
-    return str(found or monitor(settings.config, settings.config.has_validation))
+    return str(found or training_monitor(settings.config, settings.config.has_validation))
 
 
 def _of_part(part: dict[str, Any]) -> dict[str, int]:

@@ -47,7 +47,7 @@ class UserGroup:
 
 
 @dataclass(frozen=True, eq=False)
-class Audience:
+class EvalUsers:
     """Everyone in a test part who has something relevant.
 
     Attributes:
@@ -66,13 +66,13 @@ class Audience:
     left_out: dict[str, int]
 
 
-def collect(
+def collect_eval_users(
     model: Recommender,
     test: InteractionDataset,
     history: InteractionDataset | None,
     threshold: float | None,
     on_unknown: str,
-) -> Audience:
+) -> EvalUsers:
     """The audience of a test part.
 
     Args:
@@ -104,7 +104,7 @@ def collect(
     of_skipped = int(n_held_out[strangers].sum() - n_held_out[counted].sum())
     left_out["of_unknown_users"] = of_skipped
     left_out["seen"] = relevant.nnz - of_skipped - int(n_relevant.sum())
-    return Audience(groups, users, n_relevant, len(strangers) - len(counted), left_out)
+    return EvalUsers(groups, users, n_relevant, len(strangers) - len(counted), left_out)
 
 
 def _relevant(test: InteractionDataset, threshold: float | None) -> tuple[InteractionMatrix, dict[str, int]]:

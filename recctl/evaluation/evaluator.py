@@ -13,10 +13,10 @@ from recctl import progress, rng
 from recctl.data import columns
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import ConfigError, DataError
-from recctl.evaluation.eval_users import Audience, collect
+from recctl.evaluation.eval_users import EvalUsers, collect_eval_users
 from recctl.evaluation.options import as_list, check_options
-from recctl.evaluation.ranking import Protocol, judge
-from recctl.evaluation.rating import judge_ratings
+from recctl.evaluation.ranking import Protocol, evaluate_rankings
+from recctl.evaluation.rating import evaluate_ratings
 from recctl.metrics import METRICS, MetricKey, metric_keys
 from recctl.models.base import Recommender
 from recctl.suggest import did_you_mean
@@ -156,7 +156,7 @@ class Evaluator:
     def _ranking(
         self, model: Recommender, test: InteractionDataset, history: InteractionDataset | None, names: list[str]
     ) -> Evaluation:
-        audience = collect(model, test, history, self.relevance_threshold, self.on_unknown)
+        audience = collect_eval_users(model, test, history, self.relevance_threshold, self.on_unknown)
         known, folded_in = (len(group.users) for group in audience.groups)
         if not known + folded_in:
             raise DataError(_nobody(model, test, audience))
@@ -168,7 +168,7 @@ class Evaluator:
         sampled = self.n_candidates is not None
         seeds = rng.stream(self.seed, "candidates").integers(2**63, size=test.n_users if sampled else 0)
         protocol = Protocol(names, self.k_values, self.n_candidates, seeds)
-        values, recommended = judge(model, audience, protocol)
+        values, recommended = evaluate_rankings(model, audience, protocol)
 
         order = np.argsort(audience.users)  # by id, so that means don't depend on how each was served
         keys = [str(key) for key in protocol.per_user_keys]
@@ -194,7 +194,7 @@ class Evaluator:
 
 
 def _rating(model: Recommender, test: InteractionDataset, names: list[str]) -> Evaluation:
-    found, table = judge_ratings(model, test, names)
+    found, table = evaluate_ratings(model, test, names)
     n_predicted = int(table["n_relevant"].sum())
     users_with_none = test.n_users - len(table)
     return Evaluation(
@@ -218,7 +218,7 @@ def _dataset(given: Any, name: str) -> InteractionDataset:
     return given
 
 
-def _nobody(model: Recommender, test: InteractionDataset, audience: Audience) -> str:
+def _nobody(model: Recommender, test: InteractionDataset, audience: EvalUsers) -> str:
     """Why there is nobody to ask."""
     if not audience.n_skipped and not len(audience.users):
         reasons = ", ".join(f"{count:,} {why.replace('_', ' ')}" for why, count in audience.left_out.items() if count)

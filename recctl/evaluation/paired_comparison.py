@@ -27,7 +27,7 @@ _CELLS = 20_000_000
 
 
 @dataclass(frozen=True)
-class Figure:
+class MetricEstimate:
     """A metric of a model, and what it is beside that of the reference.
 
     Attributes:
@@ -64,13 +64,13 @@ class PairedComparison:
         without: Metrics that are no function of users' values, as coverage, or whose users' values were not kept.
     """
 
-    figures: dict[str, dict[str, Figure]]
+    figures: dict[str, dict[str, MetricEstimate]]
     n_users: int
     left_out: dict[str, int]
     without: list[str]
 
 
-def contrast(
+def compare_paired(
     tables: Mapping[str, pd.DataFrame],
     reference: str,
     metrics: Sequence[str] | None = None,
@@ -108,7 +108,7 @@ def contrast(
     if unknown := [key for key in wanted if not MetricKey.parse(key).is_known]:
         raise ConfigError(*(f"metric {key!r}: unknown" for key in unknown))
     compare = _Comparison(list(tables).index(reference), list(tables), seed, confidence, test, n_resamples)
-    figures: dict[str, dict[str, Figure]] = {}
+    figures: dict[str, dict[str, MetricEstimate]] = {}
     with progress.task("Resampling users"):
         for keys, weights, values in _groups(joined, wanted):
             figures |= compare(keys, weights, values)
@@ -189,7 +189,9 @@ class _Comparison:
     test: Test
     n_resamples: int
 
-    def __call__(self, keys: list[str], weights: Float64Array, values: Float64Array) -> dict[str, dict[str, Figure]]:
+    def __call__(
+        self, keys: list[str], weights: Float64Array, values: Float64Array
+    ) -> dict[str, dict[str, MetricEstimate]]:
         """Figures of some metrics: a mean over users each, or the root of one."""
         n_users, n_metrics, n_models = values.shape
         roots = np.array([MetricKey.parse(key).name == "rmse" for key in keys])
@@ -221,11 +223,11 @@ class _Comparison:
         corrected = np.full_like(p, np.nan)
         corrected[:, others] = [holm(row) for row in p[:, others]]
 
-        def figure(row: int, at: int) -> Figure:
+        def figure(row: int, at: int) -> MetricEstimate:
             own = {"value": observed, "low": low, "high": high}
             beside = {"difference": against[1], "difference_low": lows, "difference_high": highs, "p": p}
             known = own if at == self.reference else {**own, **beside, "p_holm": corrected}
-            return Figure(n_users, **{name: float(array[row, at]) for name, array in known.items()})
+            return MetricEstimate(n_users, **{name: float(array[row, at]) for name, array in known.items()})
 
         return {key: {label: figure(row, at) for at, label in enumerate(self.labels)} for row, key in enumerate(keys)}
 

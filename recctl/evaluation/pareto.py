@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
-def front(gains: Mapping[str, float | None], others: Mapping[str, float | None]) -> list[str]:
+def pareto_front(gains: Mapping[str, float | None], others: Mapping[str, float | None]) -> list[str]:
     """The Pareto front of two figures of which more is better: whom no other beats in one without losing in the other.
 
     Args:

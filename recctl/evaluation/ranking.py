@@ -10,7 +10,7 @@ import numpy as np
 from recctl import progress
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array
 from recctl.errors import DataError
-from recctl.evaluation.eval_users import Audience, UserGroup
+from recctl.evaluation.eval_users import EvalUsers, UserGroup
 from recctl.kernels import candidate_sampling, hit_flags
 from recctl.metrics import METRICS, Catalog, Float64Array, Lists, MetricKey, metric_keys
 from recctl.metrics.definitions import auc
@@ -51,7 +51,7 @@ class Protocol:
         return metric_keys(by_user, self.k_values, sampled=self.n_negatives is not None)
 
 
-def judge(model: Recommender, audience: Audience, protocol: Protocol) -> tuple[Float64Array, Int64Array]:
+def evaluate_rankings(model: Recommender, audience: EvalUsers, protocol: Protocol) -> tuple[Float64Array, Int64Array]:
     """Rank for everyone in the audience, each once, and judge every metric and cutoff by that ranking.
 
     Returns:

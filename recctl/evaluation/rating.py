@@ -15,7 +15,7 @@ from recctl.metrics.definitions import METRICS
 from recctl.models.base import Recommender
 
 
-def judge_ratings(
+def evaluate_ratings(
     model: Recommender, test: InteractionDataset, metrics: Sequence[str]
 ) -> tuple[dict[str, float], pd.DataFrame]:
     """Metrics over all interactions the model can predict, and the same for each user.

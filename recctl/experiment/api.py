@@ -11,7 +11,7 @@ from recctl.experiment import stages
 from recctl.experiment.config_checks import load
 from recctl.experiment.data import Prepared, read_dataset
 from recctl.experiment.estimate import refuse_hopeless
-from recctl.experiment.lifecycle import begin, prepare_for, recorded, resuming_command
+from recctl.experiment.lifecycle import begin, prepare_for, recording, resume_command
 from recctl.experiment.trackers import require_trackers
 from recctl.runs import Run, RunStore
 
@@ -29,7 +29,7 @@ def train(loaded: LoadedConfig, store: RunStore | None = None) -> Run:
     with engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded)
         run = begin(store or RunStore(), loaded, "train", prepared, seconds)
-        with recorded(run, loaded.config) as trackers:
+        with recording(run, loaded.config) as trackers:
             stages.fit_and_evaluate(run, loaded.config, prepared, trackers)
     return run
 
@@ -44,7 +44,7 @@ def split(loaded: LoadedConfig, store: RunStore | None = None, export: Path | No
     """
     prepared, seconds = prepare_for(loaded)
     run = begin(store or RunStore(), loaded, "split", prepared, seconds)
-    with recorded(run):
+    with recording(run):
         if export is not None:
             _export_parts(prepared, export)
     return run
@@ -62,7 +62,7 @@ def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None 
     with engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded, parent)
         run = begin(store or RunStore(), loaded, "fit", prepared, seconds, parent)
-        with recorded(run, loaded.config) as trackers:
+        with recording(run, loaded.config) as trackers:
             stages.fit(run, loaded.config, prepared, trackers)
     return run
 
@@ -77,12 +77,12 @@ def resume(run: Run) -> bool:
         return False
     run.require_idle()
     if run.metadata["kind"] not in ("train", "fit", "split"):
-        raise ConfigError(f"{run.id}: go on with: {resuming_command(run)}")
+        raise ConfigError(f"{run.id}: go on with: {resume_command(run)}")
     loaded = load(run.path / "config.yaml")
     with engines.opened(loaded.config.engine):
         prepared, _ = prepare_for(loaded, run)
         run.begin()
-        with recorded(run, loaded.config, resumed=True) as trackers:
+        with recording(run, loaded.config, resumed=True) as trackers:
             if run.metadata["kind"] == "train":
                 stages.fit_and_evaluate(run, loaded.config, prepared, trackers)
             elif run.metadata["kind"] == "fit":
@@ -113,7 +113,7 @@ def evaluate(
         DataError: The data or the split are not what the run was made with.
         ArtifactError: The run has no model, or its files are damaged.
     """
-    with run.alone():
+    with run.exclusive():
         return _evaluate(run, on, data, metrics, k_values)
 
 
@@ -145,7 +145,7 @@ def _require_possible(loaded: LoadedConfig) -> None:
     """Refuse what can't be done here, before anything is read."""
     require_one_model(loaded)
     require_trackers(loaded.config)
-    stages.make(loaded.config).require_device()
+    stages.build_model(loaded.config).require_device()
     refuse_hopeless(loaded.config)
 
 

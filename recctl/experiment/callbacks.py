@@ -12,9 +12,9 @@ from recctl.config import Config
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import TrainingError
 from recctl.evaluation import Evaluator
+from recctl.experiment.monitors import training_monitor
 from recctl.metrics import MetricKey
 from recctl.models.base import Recommender
-from recctl.models.registry import model_class
 from recctl.runs import Run
 
 if TYPE_CHECKING:
@@ -31,23 +31,13 @@ def early_stopping(config: Config) -> EarlyStopping | None:
     return EarlyStopping(section.patience, section.min_delta, section.monitor or "ndcg@10")
 
 
-def monitor(config: Config, has_validation: bool) -> str:
-    """The metric that says which epoch is the best."""
-    stopping = config.training.early_stopping
-    if stopping and stopping.monitor:
-        return stopping.monitor
-    if not has_validation:
-        return "loss"
-    return "rmse" if model_class(config.model.name).needs_ratings else "ndcg@10"
-
-
 def follow(run: Run, config: Config, stopping: EarlyStopping | None, has_validation: bool) -> list[Any]:
     """What follows the training of a run: all that is kept is in its directory."""
     from recctl.training import ModelCheckpoint, ResumableTraining
 
     folder = run.path / "checkpoints"
     least = stopping.min_delta if stopping else 0.0
-    best = ModelCheckpoint(folder / "best.pkl", monitor(config, has_validation), min_delta=least)
+    best = ModelCheckpoint(folder / "best.pkl", training_monitor(config, has_validation), min_delta=least)
     followed = [best] if stopping is None else [best, stopping]
     every = config.training.checkpoint_every
     return [*followed, ResumableTraining(folder / "last.pkl", run.path / "history.jsonl", followed, every)]
@@ -76,7 +66,7 @@ def telling_of_the_best(run: Run) -> Iterator[None]:
 
 
 @dataclass
-class Measure:
+class ValidationMetrics:
     """Gives the watched metrics of a model on validation, and nothing else.
 
     Attributes:
@@ -97,7 +87,7 @@ class Measure:
     def __call__(self, model: Recommender) -> dict[str, float]:
         """The metrics by their keys."""
         found: dict[str, float] = {}
-        wanted = [monitor(self.config, has_validation=True), *self.also]
+        wanted = [training_monitor(self.config, has_validation=True), *self.also]
         keys = [MetricKey.parse(key) for key in dict.fromkeys(wanted) if key != "loss"]
         section = self.config.evaluation
         for task in ("ranking", "rating_prediction"):

@@ -190,13 +190,13 @@ def _alone(config: Config) -> Iterator[Problem]:
     if "model" in config.model_fields_set:
         yield ("models",), "stands instead of model; leave one of the two out"
     for place, entry in enumerate(config.models):
-        for (section, *rest), problem in (found for check in one for found in check(compared_alone(config, place))):
+        for (section, *rest), problem in (found for check in one for found in check(config_of_model(config, place))):
             own = section == "model" or (section == "training" and entry.training is not None)
             within = () if section == "model" else (section,)
             yield (("models", place, *within, *rest) if own else (section, *rest)), problem
 
 
-def compared_alone(config: Config, place: int) -> Config:
+def config_of_model(config: Config, place: int) -> Config:
     """The config of one of the models that are compared; what is said of epochs is for those that have some."""
     from recctl.models.registry import model_class, model_names
 

@@ -60,10 +60,10 @@ def prepare(loaded: LoadedConfig, split: Split | None = None, data_hash: str | N
             f"{config.data.source}: the data have changed since the run was made: hash {str(data_hash)[:12]}... then, "
             f"{data['hash'][:12]}... now ({len(dataset):,} interactions); restore the data, or train a new run"
         )
-    return divide(dataset, labels, data, config, split)
+    return split_dataset(dataset, labels, data, config, split)
 
 
-def divide(
+def split_dataset(
     dataset: InteractionDataset, labels: Any, data: dict[str, Any], config: Config, split: Split | None = None
 ) -> Prepared:
     """Split what `read_dataset` gave; by a split that exists, if one is given."""
@@ -161,7 +161,7 @@ def _make_split(dataset: InteractionDataset, labels: Any, config: Config) -> Spl
     return make_split(dataset, config.split.strategy, seed=config.seed, **options)
 
 
-def resolved(loaded: LoadedConfig) -> dict[str, Any]:
+def resolve_config(loaded: LoadedConfig) -> dict[str, Any]:
     """The config with every default filled in, and file paths that hold from anywhere."""
     values = loaded.config.model_dump()
     names = {*source_names(), "synthetic"}

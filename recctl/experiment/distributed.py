@@ -31,7 +31,7 @@ def assist() -> None:
         assert prepared is not None
         split, dataset = prepared.split, prepared.dataset
         parts = [split.train, *([split.train_and_validation] if split.has_validation else [])]
-        model: Any = stages.make(loaded.config)
+        model: Any = stages.build_model(loaded.config)
         model.assist(_the_same([part(dataset) for part in parts], said["interactions"]))
 
 

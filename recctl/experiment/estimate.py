@@ -15,7 +15,7 @@ from recctl.data.sources import catalog
 from recctl.engines import available_memory
 from recctl.errors import TrainingError
 from recctl.experiment import stages
-from recctl.experiment.callbacks import Measure
+from recctl.experiment.callbacks import ValidationMetrics
 from recctl.experiment.data import Prepared, prepare
 from recctl.models.base import Recommender, fit_probe
 
@@ -98,7 +98,7 @@ def refuse_hopeless(config: Config) -> None:
     sizes, data = known_sizes(config), config.data
     if sizes is None or data.preprocess or data.min_item_interactions > 1:
         return
-    model = stages.make(config)
+    model = stages.build_model(config)
     if model.estimate_memory(*sizes) > _WORTH_KNOWING:
         model.require_memory_for(*sizes, times=_SURE if data.min_user_interactions <= 1 else _SURE_WITH_FEWER_USERS)
 
@@ -117,7 +117,7 @@ def estimate(loaded: LoadedConfig, runs_dir: Path) -> Estimate:
         DataError: The data can't be read.
     """
     config = loaded.config
-    model = stages.make(config)
+    model = stages.build_model(config)
     known = known_sizes(config)
     try:
         refuse_hopeless(config)
@@ -232,11 +232,11 @@ def _seconds(
     seconds = {"fit": fit, "save": save}
     for part, relevant in held_out.items():
         seconds[f"evaluate_{part}"] = _measuring(
-            relevant, lambda some: stages.measure(trial, some, some.history, config)
+            relevant, lambda some: stages.evaluate_model(trial, some, some.history, config)
         )
     n_epochs = getattr(model, "_n_epochs", 0)
     if model.trained_in_epochs and "validation" in held_out:
-        measured = _measuring(held_out["validation"], lambda some: Measure(config, some)(trial))
+        measured = _measuring(held_out["validation"], lambda some: ValidationMetrics(config, some)(trial))
         seconds["fit"] += measured * -(-n_epochs // config.training.validate_every)
     if model.trained_in_epochs and config.training.checkpoint_every:
         seconds["fit"] += n_epochs / config.training.checkpoint_every * of_byte * disk["checkpoints"]

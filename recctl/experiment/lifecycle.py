@@ -15,7 +15,7 @@ from recctl.config import Config, LoadedConfig
 from recctl.data.splitting import Split
 from recctl.engines import available_memory, peak_memory
 from recctl.errors import ArtifactError, DataError, RecctlError, TrainingError
-from recctl.experiment.data import Prepared, prepare, resolved
+from recctl.experiment.data import Prepared, prepare, resolve_config
 from recctl.experiment.trackers import begin_tracking, end_tracking, trackers_of
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
@@ -34,9 +34,9 @@ def prepare_for(loaded: LoadedConfig, run: Run | None = None) -> tuple[Prepared,
 
 
 def _stored_split(run: Run) -> Split:
-    recorded = run.metadata.get("split", {})
-    stored = Split(run.split_parts(), recorded.get("strategy", ""), recorded.get("options", {}))
-    if stored.hash() != recorded.get("hash"):
+    recording = run.metadata.get("split", {})
+    stored = Split(run.split_parts(), recording.get("strategy", ""), recording.get("options", {}))
+    if stored.hash() != recording.get("hash"):
         raise DataError(f"{run.id}: split.npz is not the split that the run was made with (its hash differs)")
     return stored
 
@@ -58,7 +58,7 @@ def begin(
     facts |= {**prepared.record, "config": loaded.origin, "parent_run": parent.id if parent else None}
     facts |= {"timings": {"prepare": seconds}, "memory": {"available_bytes": available_memory()}}
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", label)[:60]
-    run = Run.create(store.root, name, kind, resolved(loaded), prepared.split.parts, facts)
+    run = Run.create(store.root, name, kind, resolve_config(loaded), prepared.split.parts, facts)
     for note in prepared.notes:
         run.log(f"note: {note}")
         progress.notice(note)
@@ -66,7 +66,7 @@ def begin(
 
 
 @contextmanager
-def recorded(run: Run, config: Config | None = None, *, resumed: bool = False) -> Iterator[list[Tracker]]:
+def recording(run: Run, config: Config | None = None, *, resumed: bool = False) -> Iterator[list[Tracker]]:
     """Whatever happens in the block stands in the run's metadata and log afterwards.
 
     Gives the trackers that a config wants, for the training to tell them of its epochs; they are told of the rest here.
@@ -82,7 +82,7 @@ def recorded(run: Run, config: Config | None = None, *, resumed: bool = False) -
     except KeyboardInterrupt:
         end_tracking(trackers, run, "interrupted")
         _broken_off(run, "interrupted", "interrupted")
-        progress.notice(f"interrupted; go on with: {resuming_command(run)}")
+        progress.notice(f"interrupted; go on with: {resume_command(run)}")
         raise
     except BaseException as error:
         message = str(error) if isinstance(error, RecctlError) else f"{type(error).__name__}: {error}"
@@ -91,7 +91,7 @@ def recorded(run: Run, config: Config | None = None, *, resumed: bool = False) -
         if isinstance(error, TrainingError | MemoryError):
             progress.notice(f"what to try: recctl diagnose {run.id}")
         if isinstance(error, OSError | ArtifactError):
-            progress.notice(f"when that is mended, go on with: {resuming_command(run)}")
+            progress.notice(f"when that is mended, go on with: {resume_command(run)}")
         raise
 
 
@@ -108,7 +108,7 @@ def _end(run: Run, status: Status, error: str | None = None) -> None:
     run.end(status, error)
 
 
-def resuming_command(run: Run) -> str:
+def resume_command(run: Run) -> str:
     """What goes on with a run that was broken off."""
     verb = run.metadata.get("kind")
     return f"recctl {verb if verb in ('tune', 'compare') else 'train'} --resume {run.id}"

@@ -12,9 +12,10 @@ from recctl.config import Config
 from recctl.data.dataset import InteractionDataset
 from recctl.engines import require_disk, torch_distributed
 from recctl.evaluation import Evaluator
-from recctl.experiment.callbacks import Measure, early_stopping, follow, follow_refit, telling_of_the_best
+from recctl.experiment.callbacks import ValidationMetrics, early_stopping, follow, follow_refit, telling_of_the_best
 from recctl.experiment.data import Prepared
-from recctl.metrics import METRICS, MetricKey
+from recctl.experiment.monitors import selection_metric
+from recctl.metrics import METRICS
 from recctl.models.base import Recommender
 from recctl.models.registry import load_model, make_model, model_class
 from recctl.runs import Run
@@ -37,7 +38,7 @@ def fit_and_evaluate(run: Run, config: Config, prepared: Prepared, trackers: Seq
         with run.timed(f"evaluate_{part}"):
             metrics = evaluate_part(run, part, prepared, model, config)
         if part == parts[0]:
-            run.metadata["monitor"] = monitor(config, metrics)
+            run.metadata["monitor"] = selection_metric(config, metrics)
 
 
 def fit(run: Run, config: Config, prepared: Prepared, trackers: Sequence[Tracker] = ()) -> Recommender:
@@ -45,7 +46,7 @@ def fit(run: Run, config: Config, prepared: Prepared, trackers: Sequence[Tracker
     return load_fitted(run, TRAIN) or _fit_on_train(run, config, prepared, trackers)
 
 
-def fit_anew(run: Run, config: Config, prepared: Prepared, trial: int) -> Recommender:
+def fit_trial(run: Run, config: Config, prepared: Prepared, trial: int) -> Recommender:
     """The same for the point of a trial: what was fitted stays as a version, what was begun goes."""
     shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
     (run.path / "history.jsonl").unlink(missing_ok=True)
@@ -55,13 +56,13 @@ def fit_anew(run: Run, config: Config, prepared: Prepared, trial: int) -> Recomm
 def _fit_on_train(
     run: Run, config: Config, prepared: Prepared, trackers: Sequence[Tracker] = (), trial: int | None = None
 ) -> Recommender:
-    model = make(config)
+    model = build_model(config)
     validation = prepared.split.validation(prepared.dataset) if prepared.split.has_validation else None
     stopping = early_stopping(config)
     followed = []
     if model.trained_in_epochs:
         followed = [*follow(run, config, stopping, validation is not None), *trackers]
-    measure = None if validation is None else Measure(config, validation)
+    measure = None if validation is None else ValidationMetrics(config, validation)
     _fit(run, model, prepared.split.train(prepared.dataset), "fit", validation=measure, callbacks=followed)
     if stopping:
         run.metadata["training"] = {"monitor": stopping.monitor} | {
@@ -76,7 +77,7 @@ def refit(run: Run, config: Config, prepared: Prepared, chosen: Recommender) -> 
     """The model of a run, fitted anew on train and validation: for the epochs that were chosen, where it has some."""
     if (done := load_fitted(run, TRAIN_AND_VALIDATION)) is not None:
         return done
-    model = make(config)
+    model = build_model(config)
     n_epochs: int | None = getattr(chosen, "chosen_epoch", None)
     followed = [] if n_epochs is None else follow_refit(run, config, n_epochs)
     _fit(run, model, prepared.split.train_and_validation(prepared.dataset), "refit", callbacks=followed)
@@ -85,7 +86,7 @@ def refit(run: Run, config: Config, prepared: Prepared, chosen: Recommender) -> 
     return saved
 
 
-def make(config: Config) -> Recommender:
+def build_model(config: Config) -> Recommender:
     """The model of a config, not fitted; the experiment's seed is its own unless it is given one."""
     params = dict(config.model.params)
     if "seed" in model_class(config.model.name).parameters:
@@ -136,7 +137,7 @@ def _saved(run: Run, model: Recommender, fitted_on: str, trial: int | None = Non
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class ModelEvaluation:
     """What the tasks of a config's metrics came to.
 
     Attributes:
@@ -168,7 +169,7 @@ def measure_for(
     config: Config,
 ) -> dict[str, float]:
     """Measure on interactions, and keep the figures with the run under a name."""
-    measured = measure(model, relevant, history, config)
+    measured = evaluate_model(model, relevant, history, config)
     run.save_per_user({name: measured.per_user})  # first: figures that stand in metrics.json can be retraced
     run.add_metrics(name, measured.metrics)
     run.metadata.setdefault("evaluation", {})[name] = measured.record
@@ -176,9 +177,9 @@ def measure_for(
     return measured.metrics
 
 
-def measure(
+def evaluate_model(
     model: Recommender, relevant: InteractionDataset, history: InteractionDataset | None, config: Config
-) -> Measured:
+) -> ModelEvaluation:
     """Measure what a config's evaluation says."""
     section = config.evaluation
     metrics: dict[str, float] = {}
@@ -188,17 +189,19 @@ def measure(
         names = [metric for metric in section.metrics if METRICS[metric].task == task]
         if not names:
             continue
-        result = evaluator_of(config, names, section.k_values).evaluate_users(model, relevant, task, train_data=history)
+        result = make_evaluator(config, names, section.k_values).evaluate_users(
+            model, relevant, task, train_data=history
+        )
         metrics |= result.metrics
         record[task] = result.record()
         tables.append(result.per_user.set_index("user_id"))
     table = tables[0]
     for other in tables[1:]:
         table = table.join(other.rename(columns={"n_relevant": "n_rated"}), how="outer")
-    return Measured(metrics, table.reset_index(), record)
+    return ModelEvaluation(metrics, table.reset_index(), record)
 
 
-def evaluator_of(config: Config, metrics: Sequence[str], k_values: Sequence[int]) -> Evaluator:
+def make_evaluator(config: Config, metrics: Sequence[str], k_values: Sequence[int]) -> Evaluator:
     """The evaluator of some metrics, with everything else as a config has it."""
     section = config.evaluation
     return Evaluator(
@@ -209,12 +212,3 @@ def evaluator_of(config: Config, metrics: Sequence[str], k_values: Sequence[int]
         on_unknown=section.on_unknown,
         seed=config.seed,
     )
-
-
-def monitor(config: Config, metrics: dict[str, float]) -> dict[str, str]:
-    """The metric that runs are chosen by, and its direction."""
-    default = MetricKey("ndcg", 10, sampled=config.evaluation.n_candidates is not None)
-    wanted = config.evaluation.monitor
-    candidates = [wanted] if wanted else [str(default), *(k for k in metrics if "ndcg" in k), "rmse", *metrics]
-    metric = next(name for name in candidates if name in metrics)
-    return {"metric": metric, "mode": MetricKey.parse(metric).mode}

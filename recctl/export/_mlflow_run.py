@@ -15,7 +15,7 @@ from recctl.errors import ConfigError
 from recctl.export.base import Context
 from recctl.models.base import Recommender
 from recctl.runs import Run
-from recctl.runs.environment import without_password
+from recctl.runs.environment import redact_passwords
 from recctl.tracking.mlflow import metric_name
 from recctl.training import history
 
@@ -57,10 +57,10 @@ def record(
             raise
         tracked.end("FINISHED")
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        where = without_password(uri) if uri else "the export's database"
+        where = redact_passwords(uri) if uri else "the export's database"
         raise ConfigError(f"export format mlflow: tracking_uri: {where}: {_first_line(error)}") from error
     return {
-        "tracking_uri": without_password(uri) if uri else None,
+        "tracking_uri": redact_passwords(uri) if uri else None,
         "experiment": experiment,
         "mlflow_run_id": tracked.run_id,
         "registered": f"{register_as} version {version}" if register_as else None,
@@ -68,7 +68,7 @@ def record(
 
 
 def _first_line(error: BaseException) -> str:
-    return without_password((str(error).strip() or type(error).__name__).splitlines()[0][:300])
+    return redact_passwords((str(error).strip() or type(error).__name__).splitlines()[0][:300])
 
 
 class _Tracked:

@@ -18,7 +18,7 @@ from recctl.errors import ArtifactError
 from recctl.export.base import Context, ExportFormat
 from recctl.models.base import Recommender
 from recctl.models.registry import load_model
-from recctl.runs.environment import without_password
+from recctl.runs.environment import redact_passwords
 from recctl.version import __version__
 
 _MODEL = "model"
@@ -47,7 +47,7 @@ class MLflowFormat(ExportFormat):
     extra = "mlflow"
     needs: ClassVar[tuple[str, ...]] = ("mlflow",)
 
-    tracking_uri: Annotated[str, PlainSerializer(without_password)] | None = Field(
+    tracking_uri: Annotated[str, PlainSerializer(redact_passwords)] | None = Field(
         None, description="As http://host:5000 or sqlite:///mlflow.db; $MLFLOW_TRACKING_URI, else a database in DIR."
     )
     experiment: str = Field("recctl", min_length=1, description="The experiment's name; made if there is none.")

@@ -26,7 +26,7 @@ _MACHINERY = {"api", "base", "registry"}
 
 def format_names() -> list[str]:
     """Names of all formats, in alphabetical order."""
-    return sorted({*_modules(), *plugins.offered("exports")})
+    return sorted({*_modules(), *plugins.available("exports")})
 
 
 def format_class(name: str) -> type[ExportFormat]:
@@ -39,7 +39,7 @@ def format_class(name: str) -> type[ExportFormat]:
     if name in _modules():
         module = import_module(f"recctl.export.{_modules()[name]}")
         found = next((value for value in vars(module).values() if getattr(value, "name", None) == name), None)
-    elif name in plugins.offered("exports"):
+    elif name in plugins.available("exports"):
         found = plugins.load("exports", name)
     else:
         raise ConfigError(f"unknown export format {name!r}{did_you_mean(name, format_names())}")

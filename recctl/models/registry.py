@@ -27,7 +27,7 @@ _NOT_MODELS = frozenset({"registry", "hyperparameters"})
 
 def model_names() -> list[str]:
     """Names of all models, in alphabetical order."""
-    return sorted({*_modules(), *plugins.offered("models")})
+    return sorted({*_modules(), *plugins.available("models")})
 
 
 def model_class(name: str) -> type[Recommender]:
@@ -43,7 +43,7 @@ def model_class(name: str) -> type[Recommender]:
         raise
     except Exception as error:  # whatever someone else's file does when it is imported
         raise ConfigError(f"model {name!r} can't be imported: {type(error).__name__}: {error}") from error
-    if name in plugins.offered("models"):
+    if name in plugins.available("models"):
         loaded: type[Recommender] = plugins.load("models", name)
         return loaded
     raise ConfigError(f"unknown model {name!r}{did_you_mean(name, model_names())}")

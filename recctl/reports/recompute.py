@@ -19,7 +19,7 @@ from recctl.data.matrix import Int32Array, Int64Array
 from recctl.data.sources import catalog, item_titles
 from recctl.data.splitting import HISTORY, TRAIN
 from recctl.errors import RecctlError
-from recctl.evaluation.eval_users import UserGroup, collect
+from recctl.evaluation.eval_users import UserGroup, collect_eval_users
 from recctl.experiment.data import Prepared
 from recctl.experiment.lifecycle import prepare_for
 from recctl.experiment.stages import load_fitted
@@ -146,7 +146,7 @@ class Recomputed:
             starts = np.zeros(len(rows) + 1, np.int64)
             none = type(nothing)(starts, nothing.columns, nothing.values[:0], nothing.n_columns)
             return [UserGroup(rows, rows, model.seen, none, starts[1:], True)]
-        groups = collect(model, self.validation, self.validation.history, threshold, "skip").groups
+        groups = collect_eval_users(model, self.validation, self.validation.history, threshold, "skip").groups
         return [group for group in groups if len(group.users)]
 
     def _some(self, n_users: int, salt: int) -> Int32Array:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from recctl.config import LoadedConfig
 from recctl.errors import ArtifactError, ConfigError, RecctlError
-from recctl.evaluation.paired_comparison import contrast
+from recctl.evaluation.paired_comparison import compare_paired
 from recctl.experiment import load
 from recctl.experiment.comparison.entries import require_same_parts
 from recctl.experiment.comparison.result import ComparisonOptions, compare_runs
@@ -175,7 +175,7 @@ class ReportData:
         key = subject.label, part
         if key not in self._intervals:
             table = subject.per_user(part)
-            found = contrast({subject.label: table}, subject.label, seed=self.seed)
+            found = compare_paired({subject.label: table}, subject.label, seed=self.seed)
             self._intervals[key] = {name: asdict(of[subject.label]) for name, of in found.figures.items()}
         return self._intervals[key]
 

@@ -45,7 +45,7 @@ class Move:
     by: str
 
 
-class Names:
+class RunAliases:
     """The names in a directory of runs.
 
     Args:
@@ -67,18 +67,18 @@ class Names:
         """The names of each run that has some."""
         found: dict[str, list[str]] = {}
         for name in self.all():
-            if (now := self.now(name)) is not None:
+            if (now := self.current(name)) is not None:
                 found.setdefault(now.run, []).append(name)
         return found
 
-    def now(self, name: str) -> Move | None:
+    def current(self, name: str) -> Move | None:
         """Where a name points; None if there is no such name."""
         numbers = self._numbers(name)
         return self._read(name, numbers[-1]) if numbers else None
 
-    def before(self, name: str) -> Move | None:
+    def previous(self, name: str) -> Move | None:
         """Where a rollback would take a name; None if nowhere."""
-        now = self.now(name)
+        now = self.current(name)
         return None if now is None or now.previous is None else self._read(name, now.previous)
 
     def history(self, name: str) -> list[Move]:
@@ -97,7 +97,7 @@ class Names:
                 f"{', '.join(RESERVED)}"
             )
         while True:
-            now = self.now(name)
+            now = self.current(name)
             if now is not None and now.run == run:
                 return now
             if made := self._add(name, now, "promote", run, now.number if now else None):
@@ -110,7 +110,7 @@ class Names:
             ArtifactError: There is no such name, or nothing before.
         """
         while True:
-            now, before = self.now(name), self.before(name)
+            now, before = self.current(name), self.previous(name)
             if now is None:
                 raise ArtifactError(f"{name}: no such name; make it with `recctl runs promote RUN --as {name}`")
             if before is None:

@@ -144,7 +144,7 @@ class Run:
         if self._held is not None:
             return
         try:
-            self._held = locking.hold(self.path)
+            self._held = locking.acquire(self.path)
         except BlockingIOError:
             raise ConfigError(f"{self.id}: another process is working on it") from None
         if (self.path / "metadata.json").exists() and self._read_json("metadata.json") != self.metadata:
@@ -157,7 +157,7 @@ class Run:
             self._held = None
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """A block in which this process alone changes the figures of a run that is at rest; waits for others that do.
 
         Raises:
@@ -167,10 +167,10 @@ class Run:
             yield
             return
         try:
-            held = locking.hold(self.path)
+            held = locking.acquire(self.path)
         except BlockingIOError:
             Run.open(self.path).require_idle()
-            held = locking.hold(self.path, wait=True)
+            held = locking.acquire(self.path, wait=True)
         try:
             self.metadata = self._read_json("metadata.json")
             yield

@@ -30,11 +30,11 @@ def environment() -> dict[str, Any]:
             "cpus": os.cpu_count(),
             "threads": engines.threads(),
         },
-        "command": [os.path.basename(sys.argv[0]), *map(without_password, sys.argv[1:])],
+        "command": [os.path.basename(sys.argv[0]), *map(redact_passwords, sys.argv[1:])],
     }
 
 
-def without_password(text: str) -> str:
+def redact_passwords(text: str) -> str:
     """A text with the passwords of the URLs in it left out."""
     return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:...@", text)
 

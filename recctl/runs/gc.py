@@ -22,11 +22,11 @@ class Garbage(NamedTuple):
 
     path: Path
     size: int
-    why: str
+    reason: str
     run: Run | None
 
 
-def waste(store: RunStore, older_than: timedelta, checkpoints: bool = False) -> list[Garbage]:
+def find_garbage(store: RunStore, older_than: timedelta, checkpoints: bool = False) -> list[Garbage]:
     """What is left of deletions and of processes that died, and runs that came to nothing.
 
     Args:
@@ -57,7 +57,7 @@ def waste(store: RunStore, older_than: timedelta, checkpoints: bool = False) -> 
     return found
 
 
-def collect(store: RunStore, found: list[Garbage]) -> None:
+def delete(store: RunStore, found: list[Garbage]) -> None:
     """Delete what was found."""
     for path, _, _, run in found:
         if run is not None:
@@ -75,8 +75,8 @@ def size_of(path: Path) -> int:
 
 
 def _named(store: RunStore) -> Iterator[str]:
-    for name in store.names.all():
-        for move in (store.names.now(name), store.names.before(name)):
+    for name in store.aliases.all():
+        for move in (store.aliases.current(name), store.aliases.previous(name)):
             if move is not None:
                 yield move.run
 

@@ -37,7 +37,7 @@ def read(run: Run) -> Labels:
         raise ArtifactError(f"{path}: damaged: {error!r}; remove it to lose only tags and note") from None
 
 
-def change(run: Run, add: Iterable[str] = (), remove: Iterable[str] = (), note: str | None = None) -> Labels:
+def update(run: Run, add: Iterable[str] = (), remove: Iterable[str] = (), note: str | None = None) -> Labels:
     """Add and remove tags, and replace the note.
 
     Raises:
@@ -47,7 +47,7 @@ def change(run: Run, add: Iterable[str] = (), remove: Iterable[str] = (), note: 
     for tag in add:
         if not re.fullmatch(r"[\w.:/+-]{1,64}", tag):
             raise ConfigError(f"tag {tag!r}: must be 1 to 64 letters, digits or any of _ . : / + -")
-    with locking.held(run.path / "config.yaml"):  # not the run: one that is under way can be remarked on
+    with locking.locked(run.path / "config.yaml"):  # not the run: one that is under way can be remarked on
         now = read(run)
         found = Labels(sorted({*now.tags, *add} - {*remove}), now.note if note is None else note)
         text = json.dumps(found._asdict(), indent=2, ensure_ascii=False) + "\n"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 from recctl import artifacts
 from recctl.errors import ArtifactError, ConfigError
-from recctl.runs.aliases import RESERVED, Names
+from recctl.runs.aliases import RESERVED, RunAliases
 from recctl.runs.directory import Run
 from recctl.suggest import did_you_mean
 
@@ -27,7 +28,13 @@ class RunStore:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or Path(os.environ.get("RECCTL_RUNS_DIR") or "runs")
-        self.names = Names(self.root)
+        self.aliases = RunAliases(self.root)
+
+    @property
+    def names(self) -> RunAliases:
+        """Deprecated name of `aliases`; removed in 0.4."""
+        warnings.warn("RunStore.names is RunStore.aliases now; removed in 0.4", FutureWarning, stacklevel=2)
+        return self.aliases
 
     def ids(self) -> list[str]:
         """Ids of all runs, oldest first."""
@@ -72,7 +79,7 @@ class RunStore:
             return self._best()
         if os.sep in reference and Path(reference).is_dir():
             return Run.open(Path(reference))
-        if (promoted := self.names.now(reference)) is not None:
+        if (promoted := self.aliases.current(reference)) is not None:
             return self._promoted(reference, promoted.run)
         ids = self.ids()
         if reference in ids:
@@ -81,11 +88,11 @@ class RunStore:
         if len(found) > 1:
             raise ArtifactError(f"run {reference!r}: several begin so: {', '.join(found[:5])}; give more of the id")
         if not found:
-            near = did_you_mean(reference, [*ids[::-1], *self.names.all(), *RESERVED])
+            near = did_you_mean(reference, [*ids[::-1], *self.aliases.all(), *RESERVED])
             raise ArtifactError(f"run {reference!r}: not in {self.root}{near}")
         return Run.open(self.root / found[0])
 
-    def test_looks(self, data_hash: str, split_hash: str) -> int:
+    def count_test_evaluations(self, data_hash: str, split_hash: str) -> int:
         """How often test was read for this data and split, over all runs here."""
         return sum(
             run.metadata.get("test_looks", 0) for run in self.runs() if run_hashes(run) == (data_hash, split_hash)
@@ -104,7 +111,7 @@ class RunStore:
             raise ArtifactError(f"{run.path}: is not in {self.root}: names are of one directory's runs")
         entry = run.model_entry()
         artifacts.load(run.path / entry["file"], "model", entry["sha256"])
-        self.names.promote(name, run.id)
+        self.aliases.promote(name, run.id)
 
     def remove(self, run: Run) -> None:
         """Delete a run. It stops being one at once: its directory is renamed before it is emptied.
@@ -112,7 +119,7 @@ class RunStore:
         Raises:
             ConfigError: A name points to it, or it is being worked on.
         """
-        names = self.names.runs().get(run.id)
+        names = self.aliases.runs().get(run.id)
         if names:
             raise ConfigError(f"{run.id}: is {', '.join(names)}; promote another run or roll back first")
         run.require_idle()
@@ -127,7 +134,7 @@ class RunStore:
             raise ArtifactError(f"{name}: {error}; `recctl runs rollback {name}` goes back") from None
 
     def _best(self) -> Run:
-        scored = [(run, score) for run in self.runs() if (score := monitored(run)) is not None]
+        scored = [(run, score) for run in self.runs() if (score := monitored_score(run)) is not None]
         if not scored:
             raise ArtifactError(f"best: no complete run in {self.root} has validation metrics (split.val_size > 0)")
         groups = {(run_hashes(run), run.metadata["monitor"]["metric"]) for run, _ in scored}
@@ -145,7 +152,7 @@ def run_hashes(run: Run) -> tuple[str | None, str | None]:
     return run.metadata.get("data", {}).get("hash"), run.metadata.get("split", {}).get("hash")
 
 
-def monitored(run: Run, metrics: dict[str, dict[str, float]] | None = None) -> float | None:
+def monitored_score(run: Run, metrics: dict[str, dict[str, float]] | None = None) -> float | None:
     """The validation value of the metric a run monitors, among its metrics; None if it is not complete or has none."""
     monitor = run.metadata.get("monitor")
     if run.metadata.get("status") != "complete" or not monitor:

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from recctl import atomic, experiment
 from recctl.config import LoadedConfig, to_yaml
 from recctl.config.loading import with_values
-from recctl.experiment.data import resolved
+from recctl.experiment.data import resolve_config
 from recctl.models.base.search_space import Point, Space
 from recctl.runs import Run
 from recctl.tuning.study import Study, outcome_of
@@ -69,7 +69,7 @@ def write(run: Run, study: Study, loaded: LoadedConfig, monitors: list[str]) -> 
         return
     values = ", ".join(f"{key} = {value:.6g}" for key, value in zip(monitors, best.values, strict=True))
     head = f"# The best of {len(trials)} trials of {run.id}, number {best.number}: {values} on validation\n"
-    config = resolved(with_point(loaded, study.space, study.point_of(best)))
+    config = resolve_config(with_point(loaded, study.space, study.point_of(best)))
     for name in ("tuning", "engine"):
         config.pop(name, None)
     run.save_file("best.yaml", (head + to_yaml(config)).encode())

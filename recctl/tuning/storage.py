@@ -13,7 +13,7 @@ import optuna
 import sqlalchemy
 
 from recctl.errors import ArtifactError, ConfigError, DataError
-from recctl.runs.environment import without_password
+from recctl.runs.environment import redact_passwords
 from recctl.tuning.cached_storage import CachedStorage
 
 # The attribute of a study that says what it is of.
@@ -40,10 +40,10 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
             time.sleep(0.5)
         return _opened(url)
     except ImportError as error:
-        raise ConfigError(f"storage {without_password(url)}: {error}; pip install 'recctl[postgres]'") from None
+        raise ConfigError(f"storage {redact_passwords(url)}: {error}; pip install 'recctl[postgres]'") from None
     except Exception as error:  # whatever a database driver raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"storage {without_password(url)}: can't be opened: {reason}") from error
+        raise ConfigError(f"storage {redact_passwords(url)}: can't be opened: {reason}") from error
 
 
 def own_storage(path: Path) -> CachedStorage:
@@ -72,7 +72,7 @@ def failures_told(where: str) -> Iterator[None]:
     try:
         yield
     except FAILURES as error:
-        reason = without_password(str(error.__cause__ or error).splitlines()[0])
+        reason = redact_passwords(str(error.__cause__ or error).splitlines()[0])
         raise ArtifactError(f"{where}: {reason}; the trials that were told before are kept") from error
 
 

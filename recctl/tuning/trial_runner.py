@@ -14,7 +14,7 @@ from recctl.config import Config, LoadedConfig
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import RecctlError
 from recctl.experiment import prepare, stages
-from recctl.experiment.callbacks import Measure, early_stopping
+from recctl.experiment.callbacks import ValidationMetrics, early_stopping
 from recctl.metrics import MetricKey
 from recctl.models.base import Recommender
 from recctl.models.linear.gram import reused
@@ -81,7 +81,7 @@ class TrialRunner:
     def _run(self, task: Task, report: Report) -> Outcome:
         config = task.loaded.config
         train, validation = self._parts(task.loaded)
-        model = stages.make(config)
+        model = stages.build_model(config)
         start = perf_counter()
         watched = nullcontext() if model.trained_in_epochs else progress.silence()
         followed, reporting = self._follow(task, config, model, report)
@@ -92,7 +92,7 @@ class TrialRunner:
         if reporting.given_up:
             return Outcome("pruned", fit_seconds=fitted - start, chosen_epoch=chosen)
         with progress.silence():
-            measured = stages.measure(model, validation, validation.history, config)
+            measured = stages.evaluate_model(model, validation, validation.history, config)
         evaluated = perf_counter()
         values = [measured.metrics[key] for key in self.monitors]
         kept = None
@@ -118,8 +118,8 @@ class TrialRunner:
             prepared = prepare(loaded)
         return prepared.split.train(prepared.dataset), prepared.split.validation(prepared.dataset)
 
-    def _measure(self, config: Config, model: Recommender, validation: InteractionDataset) -> Measure | None:
-        return Measure(config, validation, [self._reported]) if model.trained_in_epochs else None
+    def _measure(self, config: Config, model: Recommender, validation: InteractionDataset) -> ValidationMetrics | None:
+        return ValidationMetrics(config, validation, [self._reported]) if model.trained_in_epochs else None
 
     @property
     def _reported(self) -> str:

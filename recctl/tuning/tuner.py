@@ -18,7 +18,8 @@ from recctl.engines.ray_engine import OnRay
 from recctl.errors import ConfigError, TrainingError
 from recctl.experiment import Prepared, load, stages
 from recctl.experiment.api import require_one_model
-from recctl.experiment.lifecycle import begin, prepare_for, recorded
+from recctl.experiment.lifecycle import begin, prepare_for, recording
+from recctl.experiment.monitors import selection_metric
 from recctl.metrics import metric_keys
 from recctl.models.base.search_space import Point, Space, declared_space, parse_space
 from recctl.models.registry import load_model, model_class
@@ -62,7 +63,7 @@ def tune(
         prepared, seconds = prepare_for(loaded)
         facts = {"shared": storage is not None, "study": study if storage else "study", "planned": section.n_trials}
         run = begin(store or RunStore(), loaded, "tune", prepared, seconds, tuning=facts)
-        with recorded(run):
+        with recording(run):
             _search(run, loaded, prepared, shared)
     return run
 
@@ -88,7 +89,7 @@ def resume(run: Run, storage: str | None = None, more: Sequence[str] = ()) -> bo
     with engines.opened(loaded.config.engine):
         prepared, _ = prepare_for(loaded, run)
         run.begin()
-        with recorded(run):
+        with recording(run):
             _search(run, loaded, prepared, shared)
     return True
 
@@ -288,7 +289,7 @@ class _Search:
                     (folder / "history.jsonl").replace(self.run.path / "history.jsonl")
                 self.run.save_model(load_model(folder / "model.pkl"), stages.TRAIN, best.number)
             else:
-                stages.fit_anew(self.run, loaded.config, self.prepared, best.number)
+                stages.fit_trial(self.run, loaded.config, self.prepared, best.number)
         stages.fit_and_evaluate(self.run, loaded.config, self.prepared)
 
 
@@ -297,7 +298,7 @@ def _monitors(config: Config, section: TuningConfig) -> list[str]:
         return [section.monitor] if isinstance(section.monitor, str) else list(section.monitor)
     evaluation = config.evaluation
     keys = metric_keys(evaluation.metrics, evaluation.k_values, sampled=evaluation.n_candidates is not None)
-    return [stages.monitor(config, {str(key): 0.0 for key in keys})["metric"]]
+    return [selection_metric(config, map(str, keys))["metric"]]
 
 
 def _space(config: Config, section: TuningConfig) -> Space:

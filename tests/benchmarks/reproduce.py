@@ -21,7 +21,7 @@ import yaml
 
 from recctl import experiment
 from recctl.config import to_yaml
-from recctl.experiment.data import resolved
+from recctl.experiment.data import resolve_config
 from recctl.runs import Run, RunStore
 from recctl.training import history
 from tests.benchmarks import __main__ as benchmarks
@@ -78,7 +78,7 @@ def completed(kind: str, config: Path, overrides: list[str], store: RunStore) ->
     Raises:
         SystemExit: The run failed, or another process works on it.
     """
-    text = to_yaml(resolved(experiment.load(config, overrides)))
+    text = to_yaml(resolve_config(experiment.load(config, overrides)))
 
     def there() -> list[Run]:
         return [run for run in store.runs() if run.metadata["kind"] == kind and run.config_text() == text]

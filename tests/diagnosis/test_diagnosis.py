@@ -14,7 +14,7 @@ import pytest
 from recctl import RunStore, experiment
 from recctl.diagnosis import Diagnosis, diagnose_config, diagnose_run
 from recctl.errors import TrainingError
-from recctl.experiment.data import resolved
+from recctl.experiment.data import resolve_config
 from recctl.models.registry import model_class, model_names
 from recctl.runs import Run
 
@@ -44,7 +44,7 @@ def made(
     path = tmp_path / "config.yaml"
     path.write_text(f"{DATA}model: {{name: {model}}}\n{config}\n")
     loaded = experiment.load(path, [f"model.params.{name}={value}" for name, value in (params or {}).items()])
-    run = Run.create(tmp_path / "runs", "made", "train", resolved(loaded))
+    run = Run.create(tmp_path / "runs", "made", "train", resolve_config(loaded))
     facts = {
         "data": {"hash": "d", "interactions": 26_000, "users": 900, "items": 1000},
         "split": {"hash": "s", "leakage": {"parts": PARTS, "validation": FINE, "test": FINE}},

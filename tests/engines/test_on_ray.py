@@ -27,9 +27,9 @@ from recctl.config.schema import EngineConfig
 from recctl.engines.ray_engine import connected
 from recctl.errors import ConfigError, DataError, TrainingError
 from recctl.models.base import Recommender
-from tests.conftest import wanted
+from tests.conftest import skip_without
 
-wanted("ray", "pip install 'recctl[ray]'")
+skip_without("ray", "pip install 'recctl[ray]'")
 
 CLUSTER = Path(__file__).parents[1] / "tuning" / "cluster.py"
 

@@ -12,9 +12,9 @@ from recctl import engines
 from recctl.config.schema import EngineConfig
 from recctl.engines.ray_engine import import_ray
 from recctl.errors import ConfigError
-from tests.conftest import wanted
+from tests.conftest import skip_without
 
-wanted("ray", "pip install 'recctl[ray]'")
+skip_without("ray", "pip install 'recctl[ray]'")
 
 
 @pytest.mark.parametrize("verb", ["train", "fit", "tune", "compare small.yaml"])

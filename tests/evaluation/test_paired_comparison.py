@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 
 from recctl.errors import ConfigError, DataError
-from recctl.evaluation.paired_comparison import contrast
+from recctl.evaluation.paired_comparison import compare_paired
 
 
 def table(n_users: int = 400, seed: int = 1, gain: float = 0.0) -> pd.DataFrame:
@@ -23,7 +23,7 @@ def table(n_users: int = 400, seed: int = 1, gain: float = 0.0) -> pd.DataFrame:
 
 def test_figures_are_means_and_differences_are_paired() -> None:
     tables = {"a": table(seed=1), "b": table(seed=2, gain=0.03)}
-    found = contrast(tables, "b", n_resamples=2000)
+    found = compare_paired(tables, "b", n_resamples=2000)
     a, b = (found.figures["ndcg@10"][label] for label in "ab")
     assert a.value == pytest.approx(tables["a"]["ndcg@10"].mean())
     assert a.difference == pytest.approx(a.value - b.value)
@@ -38,7 +38,7 @@ def test_figures_are_means_and_differences_are_paired() -> None:
 
 
 def test_models_that_are_alike_are_not_told_apart_and_equal_ones_never() -> None:
-    found = contrast({"a": table(seed=1), "b": table(seed=2), "c": table(seed=1)}, "a", n_resamples=2000)
+    found = compare_paired({"a": table(seed=1), "b": table(seed=2), "c": table(seed=1)}, "a", n_resamples=2000)
     b, c = (found.figures["ndcg@10"][label] for label in "bc")
     assert b.p_holm > 0.05
     assert b.difference_low < 0 < b.difference_high
@@ -47,7 +47,7 @@ def test_models_that_are_alike_are_not_told_apart_and_equal_ones_never() -> None
 
 def test_p_is_corrected_for_the_number_of_models_of_one_metric() -> None:
     tables = {"best": table(seed=1)} | {f"m{n}": table(seed=n, gain=-0.008) for n in range(2, 6)}
-    found = contrast(tables, "best", ["ndcg@10"], n_resamples=2000).figures["ndcg@10"]
+    found = compare_paired(tables, "best", ["ndcg@10"], n_resamples=2000).figures["ndcg@10"]
     p = {label: figure.p for label, figure in found.items() if figure.p is not None}
     smallest = min(p, key=lambda label: p[label])
     assert found[smallest].p_holm == pytest.approx(min(1, 4 * p[smallest]))
@@ -56,7 +56,7 @@ def test_p_is_corrected_for_the_number_of_models_of_one_metric() -> None:
 def test_users_of_one_model_only_are_counted_not_dropped_silently() -> None:
     whole, part = table(100), table(100, seed=2).iloc[20:].sample(frac=1, random_state=1)
     part = pd.concat([part, part.tail(1).assign(user_id=999)])
-    found = contrast({"whole": whole, "part": part}, "whole", n_resamples=200)
+    found = compare_paired({"whole": whole, "part": part}, "whole", n_resamples=200)
     assert found.n_users == 80
     assert found.left_out == {"whole": 20, "part": 1}
     assert found.figures["ndcg@10"]["whole"].value == pytest.approx(whole["ndcg@10"].iloc[20:].mean())
@@ -65,7 +65,9 @@ def test_users_of_one_model_only_are_counted_not_dropped_silently() -> None:
 def test_order_of_users_does_not_matter() -> None:
     a, b = table(seed=1), table(seed=2)
     mixed = b.sample(frac=1, random_state=3)
-    assert contrast({"a": a, "b": b}, "a", n_resamples=200) == contrast({"a": a, "b": mixed}, "a", n_resamples=200)
+    assert compare_paired({"a": a, "b": b}, "a", n_resamples=200) == compare_paired(
+        {"a": a, "b": mixed}, "a", n_resamples=200
+    )
 
 
 def ratings(model: int, n_users: int = 300) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
@@ -86,7 +88,7 @@ def ratings(model: int, n_users: int = 300) -> tuple[pd.DataFrame, np.ndarray, n
 
 def test_rmse_is_of_all_ratings_and_its_interval_of_users() -> None:
     tables, users, errors = zip(*(ratings(model) for model in range(2)), strict=True)
-    found = contrast(dict(zip("ab", tables, strict=True)), "a", n_resamples=4000)
+    found = compare_paired(dict(zip("ab", tables, strict=True)), "a", n_resamples=4000)
     rmse = [float(np.sqrt((error**2).mean())) for error in errors]
     figures = found.figures["rmse"]
     assert [figures["a"].value, figures["b"].value] == pytest.approx(rmse)
@@ -111,33 +113,33 @@ def test_rmse_is_of_all_ratings_and_its_interval_of_users() -> None:
 def test_errors_in_a_table_of_rankings_have_figures_only_where_their_number_is_known() -> None:
     errors = ratings(0, 50)[0]
     mixed = table(50).merge(errors[["user_id", "rmse"]], on="user_id")
-    assert contrast({"a": mixed, "b": mixed}, "a", n_resamples=100).without == ["rmse"]
+    assert compare_paired({"a": mixed, "b": mixed}, "a", n_resamples=100).without == ["rmse"]
     counted = mixed.assign(n_rated=errors["n_relevant"])
-    assert contrast({"a": counted, "b": counted}, "a", n_resamples=100).without == []
+    assert compare_paired({"a": counted, "b": counted}, "a", n_resamples=100).without == []
 
 
 def test_users_without_a_value_of_a_metric_are_left_out_of_that_metric() -> None:
     errors = ratings(0, 50)[0].rename(columns={"n_relevant": "n_rated"})
     mixed = table(60).merge(errors, on="user_id", how="left")
-    figures = contrast({"a": mixed, "b": mixed}, "a", n_resamples=100).figures
+    figures = compare_paired({"a": mixed, "b": mixed}, "a", n_resamples=100).figures
     assert (figures["ndcg@10"]["a"].n_users, figures["rmse"]["a"].n_users) == (60, 50)
 
 
 def test_what_can_not_be_compared_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="reference='c': is none of a, b"):
-        contrast({"a": table(), "b": table()}, "c")
+        compare_paired({"a": table(), "b": table()}, "c")
     with pytest.raises(ConfigError, match="ndgc@10"):
-        contrast({"a": table(), "b": table()}, "a", ["ndgc@10"])
+        compare_paired({"a": table(), "b": table()}, "a", ["ndgc@10"])
     with pytest.raises(DataError, match="share no user"):
-        contrast({"a": table(), "b": table().assign(user_id=lambda t: t["user_id"] + 1000)}, "a")
+        compare_paired({"a": table(), "b": table().assign(user_id=lambda t: t["user_id"] + 1000)}, "a")
     with pytest.raises(DataError, match="b: its user ids are"):
-        contrast({"a": table(), "b": table().assign(user_id=lambda t: t["user_id"].astype(str))}, "a")
+        compare_paired({"a": table(), "b": table().assign(user_id=lambda t: t["user_id"].astype(str))}, "a")
     with pytest.raises(DataError, match="user 7 is there twice"):
-        contrast({"a": table(), "b": table().assign(user_id=7)}, "a")
-    assert contrast({"a": table(), "b": table()}, "a", ["coverage@10"], n_resamples=10).without == ["coverage@10"]
+        compare_paired({"a": table(), "b": table().assign(user_id=7)}, "a")
+    assert compare_paired({"a": table(), "b": table()}, "a", ["coverage@10"], n_resamples=10).without == ["coverage@10"]
 
 
 def test_one_user_has_a_value_and_no_interval() -> None:
-    figure = contrast({"a": table(1), "b": table(1)}, "a", n_resamples=10).figures["ndcg@10"]["b"]
+    figure = compare_paired({"a": table(1), "b": table(1)}, "a", n_resamples=10).figures["ndcg@10"]["b"]
     assert np.isfinite(figure.value)
     assert np.isnan(figure.low)

@@ -40,7 +40,7 @@ def test_the_second_version_knows_validation_and_alone_sees_test(tmp_path: Path)
     second = load_model(run.path / "models" / "v2.pkl")
     np.testing.assert_array_equal(second.weights, by_hand.weights)
     assert second.seen.nnz == both.matrix.nnz, "what it was fitted on is what it masks"
-    measured = experiment.fitting.measure(by_hand, test, None, load(tmp_path, EASE).config)
+    measured = experiment.stages.evaluate_model(by_hand, test, None, load(tmp_path, EASE).config)
     assert run.metrics()["test"] == measured.metrics
     assert run.metadata["test_looks"] == 1
 

@@ -12,11 +12,11 @@ from recctl.export import export_model, verify_export
 from recctl.export.ann import AnnFormat
 from recctl.export.embeddings import read_vectors
 from recctl.models.als import ALSRecommender
-from tests.conftest import wanted
+from tests.conftest import skip_without
 from tests.export.test_embeddings import WITH
 from tests.export.toys import VARIANTS, fitted, rows
 
-wanted("usearch", "recctl[ann]")
+skip_without("usearch", "recctl[ann]")
 
 from usearch.index import Index  # noqa: E402
 

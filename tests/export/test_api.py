@@ -125,7 +125,7 @@ def test_what_is_not_what_the_model_says_is_not_left(tmp_path: Path, monkeypatch
 def test_an_export_is_replaced_only_if_forced(tmp_path: Path) -> None:
     model, out = fitted("ease"), tmp_path / "out"
     export_model(model, "recommendations", out, k=2)
-    with pytest.raises(ConfigError, match="there is an export already; --force replaces it"):
+    with pytest.raises(ConfigError, match="already holds an export; replace it with --force"):
         export_model(model, "recommendations", out, k=3)
     assert verify_export(out)["options"]["k"] == 2
     export_model(model, "similar-items", out, k=3, force=True)
@@ -138,7 +138,7 @@ def test_what_is_no_export_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "out" / "thesis.txt").write_text("precious")
     (tmp_path / "file").write_text("precious")
     for name in ("out", "file"):
-        with pytest.raises(ConfigError, match="there is something that is no export"):
+        with pytest.raises(ConfigError, match="exists and is not an export"):
             export_model(fitted("ease"), "recommendations", tmp_path / name, force=True)
     (tmp_path / "empty").mkdir()
     export_model(fitted("ease"), "recommendations", tmp_path / "empty")

@@ -16,10 +16,10 @@ from recctl import Recommender, RunStore, export_model, export_run, verify_expor
 from recctl.errors import ConfigError
 from recctl.export import mlflow as ours
 from recctl.models.registry import model_names
-from tests.conftest import wanted
+from tests.conftest import skip_without
 from tests.export.toys import fitted
 
-wanted("mlflow", "the extra mlflow")
+skip_without("mlflow", "the extra mlflow")
 
 with ours.at_peace():
     import mlflow

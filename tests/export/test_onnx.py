@@ -10,12 +10,12 @@ from recctl.export import _scoring_graph, export_model, verify_export
 from recctl.models.base import Recommender
 from recctl.models.registry import make_model
 from recctl.ranking import rank_block
-from tests.conftest import wanted
+from tests.conftest import skip_without
 from tests.export.toys import VARIANTS, fitted, rows, users_of
 from tests.models.suite import as_text
 
-wanted("onnx", "recctl[onnx]")
-wanted("onnxruntime", "recctl[onnx]")
+skip_without("onnx", "recctl[onnx]")
+skip_without("onnxruntime", "recctl[onnx]")
 
 from recctl.export import _onnx_file  # noqa: E402 - imports onnx
 

@@ -229,11 +229,11 @@ def test_text_is_escaped_as_csv_and_json_want_it(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "recommendations.jsonl").read_bytes().count(b"\n") == len(model.user_vocabulary)
 
 
-def test_telling_of_progress(tmp_path: Path, heard: Any) -> None:
+def test_telling_of_progress(tmp_path: Path, listener: Any) -> None:
     model = fitted("ease")
     exported(tmp_path, model)
-    assert ("Recommending", 30, "users") in heard.started
-    assert heard.updates[-1][0] == 30
+    assert ("Recommending", 30, "users") in listener.started
+    assert listener.updates[-1][0] == 30
 
 
 def test_results_do_not_depend_on_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,7 +164,7 @@ def _exported(path: Path) -> Any:
 
 
 def _promoted(path: Path) -> Any:
-    names = RunStore(path / "runs").names
+    names = RunStore(path / "runs").aliases
     return [(move.number, move.run, move.previous) for move in names.history("production")]
 
 

@@ -118,7 +118,7 @@ def metadata(data: bytes) -> None:
     run = Run.open(_run("metadata.json", data))
     runs_list._row(run, [])
     verification.verify(run)
-    RunStore(run.path.parent).test_looks("a", "b")
+    RunStore(run.path.parent).count_test_evaluations("a", "b")
 
 
 def metrics(data: bytes) -> None:

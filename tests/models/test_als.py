@@ -110,10 +110,10 @@ def test_stops_when_the_loss_no_longer_falls():
     assert long.losses[-1] == pytest.approx(objective(dataset, long), rel=1e-5)
 
 
-def test_progress_shows_the_loss(heard):
+def test_progress_shows_the_loss(listener):
     model = ALSRecommender(n_factors=3, n_iterations=3, tol=0.0).fit(toy())
-    assert (heard.started, heard.n_finished) == ([("ALS: 3 factors", 3, "iterations")], 1)
-    updates = heard.updates
+    assert (listener.started, listener.n_finished) == ([("ALS: 3 factors", 3, "iterations")], 1)
+    updates = listener.updates
     assert [done for done, _ in updates] == [1, 2, 3]
     np.testing.assert_allclose([values["loss"] for _, values in updates], model.losses)
 

@@ -193,16 +193,16 @@ def test_no_item_has_more_neighbours_than_allowed_and_their_weights_are_the_best
     assert objective(X, W, 0.1, 1.0) < objective(X, cut, 0.1, 1.0)
 
 
-def test_says_which_items_are_not_solved(heard):
+def test_says_which_items_are_not_solved(listener):
     model = SLIMRecommender(l1_reg=0.01, l2_reg=0.01, max_iter=2).fit(toy())
     unsolved = (model.gaps > model.tol).sum()
     assert 0 < unsolved <= 25
     assert model.sweeps.max() == 2
-    (message,) = heard.notices
+    (message,) = listener.notices
     assert message.startswith(f"slim: {unsolved} of 25 items are not solved to tol=0.0001 after max_iter=2 sweeps")
     assert "raise max_iter, tol or l2_reg" in message
     solved = SLIMRecommender(l1_reg=0.01, l2_reg=1.0, max_iter=1000).fit(toy())
-    assert len(heard.notices) == 1
+    assert len(listener.notices) == 1
     assert solved.gaps.max() <= solved.tol
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from recctl.reports.render.html import to_json
 from recctl.reports.report import write_report
-from tests.conftest import wanted
+from tests.conftest import skip_without
 from tests.reports.some_runs import compared, hostile, tuned
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-wanted(BROWSER, "Chromium: apt install chromium")
+skip_without(BROWSER, "Chromium: apt install chromium")
 
 QUIET = [
     "--headless",

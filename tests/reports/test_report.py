@@ -14,7 +14,7 @@ import pytest
 from recctl.data.sources.catalog import datasets
 from recctl.data.splitting import Split
 from recctl.errors import ConfigError
-from recctl.evaluation.paired_comparison import contrast
+from recctl.evaluation.paired_comparison import compare_paired
 from recctl.experiment.comparison.run import comparison_result
 from recctl.reports import recompute
 from recctl.reports.report import write_report
@@ -49,7 +49,7 @@ def copy(run, tmp_path):
 def test_figures_are_those_of_the_run_and_intervals_those_of_the_significance_module(ease):
     text = text_of(page_of(ease)[0])
     for part, values in ease.metrics().items():
-        of = contrast({"x": ease.per_user(part)}, "x", seed=42).figures
+        of = compare_paired({"x": ease.per_user(part)}, "x", seed=42).figures
         for key, value in values.items():
             assert f"{value:.4f}" in text, key
             if key in of:

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recctl.errors import ArtifactError, ConfigError
-from recctl.runs.aliases import Names
+from recctl.runs.aliases import RunAliases
 
 
 def test_a_name_moves_and_goes_back_step_by_step(tmp_path: Path) -> None:
-    names = Names(tmp_path)
+    names = RunAliases(tmp_path)
     assert names.all() == []
-    assert names.now("production") is None
+    assert names.current("production") is None
     for run in ("a", "b", "c"):
         names.promote("production", run)
     names.promote("production", "c")  # it is there already
@@ -43,7 +43,7 @@ def test_a_name_moves_and_goes_back_step_by_step(tmp_path: Path) -> None:
 
 @given(st.lists(st.one_of(st.none(), st.sampled_from("abc")), max_size=12))
 def test_any_history_is_a_stack(tmp_path_factory: pytest.TempPathFactory, steps: list[str | None]) -> None:
-    names = Names(tmp_path_factory.mktemp("runs"))
+    names = RunAliases(tmp_path_factory.mktemp("runs"))
     stack: list[str] = []
     for step in steps:
         if step is not None:
@@ -55,12 +55,12 @@ def test_any_history_is_a_stack(tmp_path_factory: pytest.TempPathFactory, steps:
         else:
             with pytest.raises(ArtifactError):
                 names.rollback("x")
-        now = names.now("x")
+        now = names.current("x")
         assert (now.run if now else None) == (stack[-1] if stack else None)
 
 
 def test_names_that_are_moved_at_once_lose_no_move(tmp_path: Path) -> None:
-    names = Names(tmp_path)
+    names = RunAliases(tmp_path)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: names.promote("x", f"run{n}"), range(40)))
     moves = names.history("x")
@@ -73,20 +73,20 @@ def test_names_that_are_moved_at_once_lose_no_move(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["latest", "best", "", "2026", "a/b", "../x", ".x", "a b", "x" * 65, "é/"])
 def test_what_can_be_no_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="must begin with a letter"):
-        Names(tmp_path).promote(name, "run")
+        RunAliases(tmp_path).promote(name, "run")
     assert not (tmp_path / ".names").exists()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"number": 2}'])
 def test_a_damaged_move_is_told_with_the_way_out(tmp_path: Path, content: str) -> None:
-    names = Names(tmp_path)
+    names = RunAliases(tmp_path)
     for run in ("a", "b"):
         names.promote("x", run)
     path = tmp_path / ".names" / "x" / "000002.json"
     path.write_text(content)
     with pytest.raises(ArtifactError, match=r"000002\.json: damaged: .*; remove it to go by the move before"):
-        names.now("x")
+        names.current("x")
     path.unlink()
-    now = names.now("x")
+    now = names.current("x")
     assert now is not None
     assert now.run == "a"

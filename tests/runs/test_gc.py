@@ -12,7 +12,7 @@ import pytest
 from recctl.errors import ConfigError
 from recctl.runs import Run, RunStore, labels
 from recctl.runs.directory import Status
-from recctl.runs.gc import collect, size_of, waste
+from recctl.runs.gc import delete, find_garbage, size_of
 
 
 def make(root: Path, status: Status, days_old: int = 30) -> Run:
@@ -24,7 +24,7 @@ def make(root: Path, status: Status, days_old: int = 30) -> Run:
 
 
 def paths(store: RunStore, days: float = 7, checkpoints: bool = False) -> set[str]:
-    return {str(one.path.relative_to(store.root)) for one in waste(store, timedelta(days=days), checkpoints)}
+    return {str(one.path.relative_to(store.root)) for one in find_garbage(store, timedelta(days=days), checkpoints)}
 
 
 def test_old_runs_that_came_to_nothing_go_and_the_others_stay(tmp_path: Path) -> None:
@@ -35,15 +35,15 @@ def test_old_runs_that_came_to_nothing_go_and_the_others_stay(tmp_path: Path) ->
     )
     fresh = make(tmp_path, "failed")
     fresh.end("failed")
-    labels.change(tagged, ["keep"])
-    store.names.promote("production", before.id)
-    store.names.promote("production", named.id)
+    labels.update(tagged, ["keep"])
+    store.aliases.promote("production", before.id)
+    store.aliases.promote("production", named.id)
     assert paths(store) == {failed.id, interrupted.id}
     assert fresh.id in paths(store, days=0)
     assert complete.id not in paths(store, days=0)
-    found = waste(store, timedelta(days=7))
+    found = find_garbage(store, timedelta(days=7))
     assert {one.path: one.size for one in found}[failed.path] == size_of(failed.path) > 100
-    collect(store, found)
+    delete(store, found)
     assert set(store.ids()) == {run.id for run in (complete, tagged, named, before, fresh)}
     assert paths(store) == set()
 
@@ -62,7 +62,7 @@ def test_what_crashes_left_goes(tmp_path: Path) -> None:
     for path in (old, replaced):
         os.utime(path, (0, time.time() - 7200))
     assert paths(store) == {".removed-old", f"{run.id}/models/.0123.tmp", f"{run.id}/exports/.89ab.old"}
-    collect(store, waste(store, timedelta(days=7)))
+    delete(store, find_garbage(store, timedelta(days=7)))
     assert not old.exists()
     assert young.exists(), "somebody may be writing it"
     assert store.ids() == [run.id]
@@ -77,9 +77,9 @@ def test_checkpoints_of_complete_runs_go_when_asked(tmp_path: Path) -> None:
         (run.path / "checkpoints" / "last.pkl").write_bytes(b"12345")
     assert paths(store) == set()
     assert paths(store, checkpoints=True) == {f"{complete.id}/checkpoints"}
-    (found,) = waste(store, timedelta(days=7), checkpoints=True)
+    (found,) = find_garbage(store, timedelta(days=7), checkpoints=True)
     assert found.size == 5
-    collect(store, [found])
+    delete(store, [found])
     assert (interrupted.path / "checkpoints" / "last.pkl").exists()
     assert store.resolve(complete.id).status == "complete"
 
@@ -87,7 +87,7 @@ def test_checkpoints_of_complete_runs_go_when_asked(tmp_path: Path) -> None:
 def test_a_run_that_has_a_name_or_is_at_work_is_not_removed(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     run = make(tmp_path, "complete")
-    store.names.promote("production", run.id)
+    store.aliases.promote("production", run.id)
     with pytest.raises(ConfigError, match=f"{run.id}: is production; promote another run or roll back first"):
         store.remove(run)
     running = Run.create(tmp_path, "ease-x", "train", {"seed": 1})

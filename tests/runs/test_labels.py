@@ -17,18 +17,18 @@ def run(tmp_path: Path) -> Run:
 
 def test_tags_and_notes_come_and_go(run: Run) -> None:
     assert labels.read(run) == ([], "")
-    labels.change(run, ["b", "a/1", "b"], note='größer, "quoted"\nlines')
+    labels.update(run, ["b", "a/1", "b"], note='größer, "quoted"\nlines')
     assert labels.read(run) == (["a/1", "b"], 'größer, "quoted"\nlines')
-    labels.change(run, remove=["b", "never there"])
+    labels.update(run, remove=["b", "never there"])
     assert labels.read(run) == (["a/1"], 'größer, "quoted"\nlines')
-    labels.change(run, note="")
+    labels.update(run, note="")
     assert labels.read(run) == (["a/1"], "")
 
 
 @pytest.mark.parametrize("tag", ["", "two words", "x" * 65, "a,b", "[red]"])
 def test_what_is_no_tag_is_refused_and_changes_nothing(run: Run, tag: str) -> None:
     with pytest.raises(ConfigError, match="must be 1 to 64 letters"):
-        labels.change(run, ["good", tag])
+        labels.update(run, ["good", tag])
     assert labels.read(run).tags == []
 
 

@@ -95,11 +95,11 @@ def test_two_who_work_on_one_run_keep_out_of_each_others_way(tmp_path: Path) -> 
     run.end("interrupted")
     with pytest.raises(ConfigError, match="another process has worked on it meanwhile"):
         second.begin()
-    with Run.open(run.path).alone():
+    with Run.open(run.path).exclusive():
         pass
     third = Run.open(run.path)
     third.begin()
-    with pytest.raises(ConfigError, match="another process is working on it"), Run.open(run.path).alone():
+    with pytest.raises(ConfigError, match="another process is working on it"), Run.open(run.path).exclusive():
         pass
     third.end("complete")
 
@@ -108,7 +108,7 @@ def test_figures_are_added_to_what_stands_there_now(tmp_path: Path) -> None:
     make(tmp_path).end("complete")
     first, second = (RunStore(tmp_path).resolve("latest") for _ in range(2))
     for run, name in ((first, "a"), (second, "b")):
-        with run.alone():
+        with run.exclusive():
             run.metadata.setdefault("evaluation", {})[name] = {}
             run.save_metadata()
     assert set(Run.open(first.path).metadata["evaluation"]) == {"a", "b"}
@@ -228,7 +228,7 @@ def test_looks_at_test_are_counted_for_equal_data_and_split(tmp_path: Path) -> N
         run = make(tmp_path)
         run.metadata |= {"data": {"hash": "d"}, "split": {"hash": split}, "test_looks": looks}
         run.save_metadata()
-    assert RunStore(tmp_path).test_looks("d", "a") == 3
+    assert RunStore(tmp_path).count_test_evaluations("d", "a") == 3
 
 
 def test_removing(tmp_path: Path) -> None:

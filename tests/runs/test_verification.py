@@ -29,7 +29,7 @@ evaluation: {metrics: [rmse, ndcg, coverage], k_values: [5]}
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Run:
     loaded = parse_config(CONFIG, "x.yaml", Path(), checks=experiment.CHECKS)
     run = experiment.train(loaded, RunStore(tmp_path_factory.mktemp("runs")))
-    labels.change(run, ["good"], note="the first")
+    labels.update(run, ["good"], note="the first")
     export = run.path / "exports" / "mine"
     export.mkdir(parents=True)
     (export / "x.txt").write_text("hello")

@@ -15,7 +15,7 @@ from recctl import MLflowLogger, RunStore, SVDRecommender, TensorBoardLogger, ex
 from recctl.data.synthetic import generate
 from recctl.errors import ConfigError, TrainingError
 from recctl.tracking import Tracker
-from tests.conftest import Heard, wanted
+from tests.conftest import RecordingListener, skip_without
 
 EPOCHS = """
 data: {source: synthetic, synthetic: {n_users: 60, n_items: 60, n_interactions: 1500}}
@@ -90,12 +90,12 @@ def test_a_training_that_fails_is_told_of_as_such() -> None:
 
 
 @pytest.mark.parametrize("at", ["open", "write", "close"])
-def test_what_a_tracker_raises_is_one_notice(at: str, heard: Heard) -> None:
+def test_what_a_tracker_raises_is_one_notice(at: str, listener: RecordingListener) -> None:
     assert fit(Recorder(at)).chosen_epoch == 3
-    assert heard.notices == ["recorder: [Errno 28] No space left on device; the training goes on without it"]
+    assert listener.notices == ["recorder: [Errno 28] No space left on device; the training goes on without it"]
 
 
-def test_a_tracker_that_hangs_is_left_behind(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_that_hangs_is_left_behind(listener: RecordingListener, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recctl.tracking.tracker._PATIENCE", 0.3)
     never = threading.Event()
 
@@ -106,7 +106,7 @@ def test_a_tracker_that_hangs_is_left_behind(heard: Heard, monkeypatch: pytest.M
     begin = monotonic()
     assert fit(Hanging()).chosen_epoch == 3
     assert monotonic() - begin < 30
-    assert heard.notices == ["recorder: it does not keep up, or does not answer; the training goes on without it"]
+    assert listener.notices == ["recorder: it does not keep up, or does not answer; the training goes on without it"]
     never.set()
 
 
@@ -151,7 +151,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 @pytest.fixture
 def tensorboard() -> None:
-    wanted("tensorboard", "pip install 'recctl[tensorboard]'")
+    skip_without("tensorboard", "pip install 'recctl[tensorboard]'")
 
 
 @pytest.mark.usefixtures("tensorboard")
@@ -177,11 +177,11 @@ def test_a_resumed_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("tensorboard")
-def test_a_folder_that_can_not_be_written_is_a_notice(tmp_path: Path, heard: Heard) -> None:
+def test_a_folder_that_can_not_be_written_is_a_notice(tmp_path: Path, listener: RecordingListener) -> None:
     (tmp_path / "file").write_text("")
     run = train(tmp_path, EPOCHS, f"tracking.tensorboard={tmp_path / 'file' / 'x'}")
     assert run.status == "complete"
-    assert [note for note in heard.notices if note.startswith("tensorboard:")]
+    assert [note for note in listener.notices if note.startswith("tensorboard:")]
 
 
 # ---- MLflow
@@ -189,7 +189,7 @@ def test_a_folder_that_can_not_be_written_is_a_notice(tmp_path: Path, heard: Hea
 
 @pytest.fixture
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    wanted("mlflow", "pip install 'recctl[mlflow]'")
+    skip_without("mlflow", "pip install 'recctl[mlflow]'")
     for name, value in (("DISABLE_TELEMETRY", "true"), ("HTTP_REQUEST_TIMEOUT", "1"), ("LOGGING_LEVEL", "ERROR")):
         monkeypatch.setenv(f"MLFLOW_{name}", value)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -223,7 +223,7 @@ def test_mlflow_has_parameters_epochs_results_and_how_it_ended(tmp_path: Path, d
 
 @pytest.mark.usefixtures("database")
 @pytest.mark.parametrize("answers", [False, True], ids=["a port that refuses", "a server that never answers"])
-def test_a_server_that_is_not_there_is_a_notice(answers: bool, heard: Heard) -> None:
+def test_a_server_that_is_not_there_is_a_notice(answers: bool, listener: RecordingListener) -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         if answers:
@@ -231,5 +231,5 @@ def test_a_server_that_is_not_there_is_a_notice(answers: bool, heard: Heard) -> 
         begin = monotonic()
         assert fit(MLflowLogger(f"http://127.0.0.1:{server.getsockname()[1]}")).chosen_epoch == 3
         assert monotonic() - begin < 30
-    (notice,) = heard.notices
+    (notice,) = listener.notices
     assert notice.startswith("mlflow: ")

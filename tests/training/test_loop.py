@@ -87,14 +87,14 @@ def test_a_loss_that_runs_away_ends_training_with_advice(bad):
         run_epochs(Scripted([1.0, 0.9, bad]), DATA, 3)
 
 
-def test_progress_shows_loss_and_validation_and_not_what_validation_does(heard):
+def test_progress_shows_loss_and_validation_and_not_what_validation_does(listener):
     def validate(model):
         with progress.task("noise"):
             return {"rmse": 0.5}
 
     run_epochs(Scripted([1.0]), DATA, 1, validate=validate)
-    assert heard.started == [("scripted: training", 1, "epochs")]
-    assert heard.updates == [(1, {"loss": 1.0, "rmse": 0.5})]
+    assert listener.started == [("scripted: training", 1, "epochs")]
+    assert listener.updates == [(1, {"loss": 1.0, "rmse": 0.5})]
 
 
 def test_a_model_that_is_not_trained_in_epochs_has_no_use_for_callbacks():

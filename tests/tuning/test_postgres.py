@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from recctl import RunStore
-from tests.conftest import wanted
+from tests.conftest import skip_without
 from tests.tuning.postgres import Server, program
 from tests.tuning.searches import EPOCHS, trials
 
-wanted("psycopg", "pip install 'recctl[postgres]'")
+skip_without("psycopg", "pip install 'recctl[postgres]'")
 
 RECCTL = [sys.executable, "-m", "recctl"]
 
@@ -22,7 +22,7 @@ RECCTL = [sys.executable, "-m", "recctl"]
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server of our own."""
-    wanted(program("initdb"), "a PostgreSQL server, as `apt install postgresql`")
+    skip_without(program("initdb"), "a PostgreSQL server, as `apt install postgresql`")
     server = Server(tmp_path_factory.mktemp("postgres"))
     yield server.url
     server.stop()

@@ -83,18 +83,18 @@ def outcome_of(pool: Processes, task: Task) -> Outcome:
 
 def test_a_trial_whose_worker_dies_is_begun_again_and_goes_on(tmp_path: Path) -> None:
     bench, task = workbench(tmp_path, EPOCHS.replace("n_epochs: 12", "n_epochs: 60"))
-    heard: list[int] = []
+    listener: list[int] = []
 
     def on_report(number: int, epoch: int, value: float) -> bool:
-        heard.append(epoch)
-        if epoch == 5 and heard.count(5) == 1:
+        listener.append(epoch)
+        if epoch == 5 and listener.count(5) == 1:
             os.kill(pool._workers[0].process.pid, signal.SIGKILL)
         return False
 
     with closing(Processes(bench, 1, on_report, tmp_path / "shared")) as pool:
         outcome = outcome_of(pool, task)
-    assert heard[4] == 5
-    assert 2 < heard[5] <= 6, "it went on from its checkpoint"
+    assert listener[4] == 5
+    assert 2 < listener[5] <= 6, "it went on from its checkpoint"
     (tmp_path / "whole").mkdir()
     whole = bench.run(replace(task, folder=tmp_path / "whole"), lambda epoch, value: False)
     assert (outcome.values, outcome.metrics, outcome.chosen_epoch) == (whole.values, whole.metrics, whole.chosen_epoch)

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from recctl import RunStore
-from tests.conftest import wanted
+from tests.conftest import skip_without
 from tests.tuning.searches import EPOCHS, trials
 
-wanted("ray", "pip install 'recctl[ray]'")
+skip_without("ray", "pip install 'recctl[ray]'")
 
 CLUSTER = Path(__file__).with_name("cluster.py")
 RECCTL = [sys.executable, "-m", "recctl"]

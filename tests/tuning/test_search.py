@@ -36,7 +36,7 @@ def test_trials_are_what_fitting_and_measuring_by_hand_gives(tmp_path: Path) -> 
     assert table["l2_reg"].nunique() == 6
     for row in table.itertuples():
         model = EASERecommender(l2_reg=row.l2_reg).fit(train)
-        measured = stages.measure(model, validation, None, loaded.config).metrics
+        measured = stages.evaluate_model(model, validation, None, loaded.config).metrics
         assert measured["ndcg@10"] == pytest.approx(row[table.columns.get_loc("ndcg@10") + 1], abs=1e-12)
 
 
@@ -173,14 +173,14 @@ def test_pruned_trials_are_marked_and_what_the_config_says_never_is(tmp_path: Pa
     assert pruned["lr"].median() < table[table["state"] == "complete"]["lr"].median()
 
 
-def test_a_trial_that_fails_is_noted_and_the_search_goes_on(tmp_path: Path, heard) -> None:
+def test_a_trial_that_fails_is_noted_and_the_search_goes_on(tmp_path: Path, listener) -> None:
     run = search(
         tmp_path, EPOCHS, "tuning.strategy=manual", "tuning.points=[{lr: 1000.0}, {lr: 0.01}]", "tuning.space={}"
     )
     table = trials(run)
     assert list(table["state"]) == ["complete", "failed", "complete"]
     assert "diverged" in table["error"][1]
-    assert any("trial 1 failed" in notice for notice in heard.notices)
+    assert any("trial 1 failed" in notice for notice in listener.notices)
 
 
 def test_values_that_contradict_each_other_are_a_failed_trial(tmp_path: Path) -> None:
@@ -226,12 +226,12 @@ def test_lists_and_conditions_are_searched(tmp_path: Path) -> None:
     assert isinstance(best["model"]["params"]["hidden_layers"], list)
 
 
-def test_options_of_the_data_are_searched_with_a_validation_of_their_own(tmp_path: Path, heard) -> None:
+def test_options_of_the_data_are_searched_with_a_validation_of_their_own(tmp_path: Path, listener) -> None:
     run = search(tmp_path, EASE, "tuning={strategy: grid, space: {data.min_item_interactions: [0, 30, 60]}}")
     table = trials(run)
     assert len(table) == 3
     assert table["ndcg@10"].nunique() > 1
-    assert any("validations of their own" in notice for notice in heard.notices)
+    assert any("validations of their own" in notice for notice in listener.notices)
     again = experiment.train(experiment.load(run.path / "best.yaml"), RunStore(tmp_path / "runs"))
     assert again.metrics()["validation"]["ndcg@10"] == pytest.approx(table["ndcg@10"].max(), abs=1e-12)
 

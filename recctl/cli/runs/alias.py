@@ -23,7 +23,7 @@ def promote(
 
     store = common.store()
     run = store.resolve(run_id)
-    before = store.names.now(name)
+    before = store.aliases.current(name)
     store.promote(run, name)
     was = before.run if before and before.run != run.id else None
     terminal.print_result(f"{name}: {run.id}" + (f" (was {was})" if was else ""))
@@ -37,11 +37,11 @@ def rollback(name: NameArgument) -> None:
     from recctl.errors import ArtifactError
 
     store = common.store()
-    before = store.names.before(name)
+    before = store.aliases.previous(name)
     if before is not None and before.run not in store.ids():
         raise ArtifactError(f"{name}: pointed to {before.run} before, which is no more; promote another run")
-    was = store.names.now(name)
-    run = store.resolve(store.names.rollback(name).run)
+    was = store.aliases.current(name)
+    run = store.resolve(store.aliases.rollback(name).run)
     terminal.print_result(f"{name}: {run.id}" + (f" (was {was.run})" if was else ""))
     terminal.print_json(common.describe(run, name=name, previous=was.run if was else None))
 
@@ -55,10 +55,10 @@ def names(
     from recctl.errors import ArtifactError
     from recctl.suggest import did_you_mean
 
-    known = common.store().names
+    known = common.store().aliases
     if name is not None and name not in known.all():
         raise ArtifactError(f"{name}: no such name{did_you_mean(name, known.all())}")
-    moves = known.history(name) if name else [move for each in known.all() if (move := known.now(each))]
+    moves = known.history(name) if name else [move for each in known.all() if (move := known.current(each))]
     heads = [str(move.number) for move in moves] if name else known.all()
     terminal.table(
         ["move" if name else "name", "run", "since", "by", "action"],
@@ -80,7 +80,7 @@ def tag(
     from recctl.runs import labels
 
     run = common.store().resolve(run_id)
-    found = labels.change(run, remove=tags) if remove else labels.change(run, add=tags)
+    found = labels.update(run, remove=tags) if remove else labels.update(run, add=tags)
     terminal.print_result(f"{run.id}: {', '.join(found.tags) or 'no tags'}")
     terminal.print_json(common.describe(run, tags=found.tags))
 
@@ -97,6 +97,6 @@ def note(
     from recctl.runs import labels
 
     run = common.store().resolve(run_id)
-    found = labels.change(run, note=text)
+    found = labels.update(run, note=text)
     terminal.print_result(escape(f"{run.id}: {found.note or 'no note'}"))
     terminal.print_json(common.describe(run, note=found.note))

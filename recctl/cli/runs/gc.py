@@ -65,13 +65,13 @@ def collect(
     from recctl.runs import gc
 
     store = common.store()
-    found = gc.waste(store, timedelta(days=older_than), checkpoints)
-    rows = [[str(waste.path.relative_to(store.root)), waste.why, waste.size] for waste in found]
+    found = gc.find_garbage(store, timedelta(days=older_than), checkpoints)
+    rows = [[str(garbage.path.relative_to(store.root)), garbage.reason, garbage.size] for garbage in found]
     terminal.table(["path", "why", "bytes"], rows)
-    total = sum(waste.size for waste in found)
+    total = sum(garbage.size for garbage in found)
     if found and not dry_run:
         _ask(f"Delete these {len(found)}, {format_bytes(total)}?", yes)
-        gc.collect(store, found)
+        gc.delete(store, found)
     told = "would be" if dry_run else "were"
     terminal.print_result(f"{len(found)} {told} deleted, {format_bytes(total)}" if found else "nothing to delete")
     listed = [{"path": path, "why": why, "bytes": size} for path, why, size in rows]

@@ -75,7 +75,7 @@ def list_(
 def _row(run: Run, names: list[str]) -> dict[str, Any]:
     from recctl.errors import ArtifactError
     from recctl.runs import labels
-    from recctl.runs.store import monitored
+    from recctl.runs.store import monitored_score
 
     facts = run.metadata
     models = sorted({entry["model"] for entry in facts.get("models", [])})
@@ -92,7 +92,7 @@ def _row(run: Run, names: list[str]) -> dict[str, Any]:
         "models": models,
         "data": facts.get("data", {}).get("source"),
         "monitor": (facts.get("monitor") or {}).get("metric"),
-        "validation": monitored(run, parts),
+        "validation": monitored_score(run, parts),
         "names": names,
         "tags": tags,
         "created": facts.get("created"),

@@ -46,9 +46,9 @@ def show(run_id: RunArgument) -> None:
     for line in _curves(run):
         terminal.print_result(line)
     if run.status in ("died", "interrupted", "failed"):
-        from recctl.experiment.lifecycle import resuming_command
+        from recctl.experiment.lifecycle import resume_command
 
-        terminal.info(f"go on with: {resuming_command(run)}")
+        terminal.info(f"go on with: {resume_command(run)}")
     terminal.print_json(common.describe(run, names=names, tags=said.tags, note=said.note, metadata=facts))
 
 

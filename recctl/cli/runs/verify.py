@@ -51,8 +51,8 @@ def verify(
 def _faults_of_names(store: RunStore) -> Iterator[list[str | None]]:
     from recctl.errors import ArtifactError
 
-    for name in store.names.all():
+    for name in store.aliases.all():
         try:
-            store.names.history(name)
+            store.aliases.history(name)
         except ArtifactError as error:
             yield [None, f".names/{name}", str(error)]

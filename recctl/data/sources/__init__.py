@@ -66,7 +66,7 @@ def read_source(
 
 def source_names() -> list[str]:
     """The names that `read_source` accepts besides paths: the catalog, then data sets of installed packages."""
-    names = [entry.name for entry in catalog()] + list(plugins.offered("sources"))
+    names = [entry.name for entry in catalog()] + list(plugins.available("sources"))
     return list(dict.fromkeys(names))
 
 

@@ -12,8 +12,8 @@ from recctl.config import LoadedConfig
 from recctl.config.loading import with_values
 from recctl.errors import ConfigError, DataError
 from recctl.evaluation import METRICS
-from recctl.experiment.config_checks import CHECKS, compared_alone, load
-from recctl.experiment.data import resolved
+from recctl.experiment.config_checks import CHECKS, config_of_model, load
+from recctl.experiment.data import resolve_config
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
 
@@ -66,7 +66,7 @@ def _of_source(source: str | Path | Run, store: RunStore, overrides: Sequence[st
     if not loaded.config.models:
         yield ComparisonEntry(loaded.config.model.name, f"{loaded.config.model.name} ({Path(source).stem})", loaded)
         return
-    yield from of_config(loaded)
+    yield from entries_of_config(loaded)
 
 
 def _covering(loaded: LoadedConfig) -> LoadedConfig:
@@ -78,10 +78,10 @@ def _covering(loaded: LoadedConfig) -> LoadedConfig:
     return with_values(loaded, {("evaluation", "metrics"): [*section.metrics, "coverage"]}, CHECKS)
 
 
-def of_config(loaded: LoadedConfig) -> Iterator[ComparisonEntry]:
+def entries_of_config(loaded: LoadedConfig) -> Iterator[ComparisonEntry]:
     """The contenders of a config with several models."""
     for place, entry in enumerate(loaded.config.models):
-        alone = compared_alone(loaded.config, place)
+        alone = config_of_model(loaded.config, place)
         values: dict[tuple[str | int, ...], Any] = {
             ("model",): alone.model.model_dump(),
             ("training",): alone.training.model_dump(),
@@ -163,5 +163,5 @@ def _shared(loaded: LoadedConfig) -> dict[str, Any]:
             else:
                 flat[prefix + name] = value
 
-    walk({name: value for name, value in resolved(loaded).items() if name not in _OWN}, "")
+    walk({name: value for name, value in resolve_config(loaded).items() if name not in _OWN}, "")
     return flat

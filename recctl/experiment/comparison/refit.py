@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from recctl.errors import ArtifactError
-from recctl.evaluation.paired_comparison import contrast
+from recctl.evaluation.paired_comparison import compare_paired
 from recctl.experiment import stages
 from recctl.experiment.comparison.result import ComparisonOptions, plain
 from recctl.experiment.config_checks import load
 from recctl.experiment.data import Prepared
-from recctl.experiment.lifecycle import prepare_for, recorded
+from recctl.experiment.lifecycle import prepare_for, recording
 from recctl.runs import Run
 
 
@@ -36,12 +36,12 @@ def refit_best(run: Run, prepared: Prepared | None, terms: ComparisonOptions) ->
         if chosen is None:
             raise ArtifactError(f"{run.id}: has no model fitted on train, whose epochs a refit would take")
         run.begin()
-        with recorded(run):
+        with recording(run):
             model = stages.refit(run, loaded.config, prepared, chosen)
             with run.timed("evaluate_test"):
                 stages.evaluate_part(run, "test", prepared, model, loaded.config)
     table = run.per_user("test")
-    found = contrast(
+    found = compare_paired(
         {"refit": table},
         "refit",
         seed=terms.seed,

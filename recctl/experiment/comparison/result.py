@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recctl.errors import ArtifactError, ConfigError
-from recctl.evaluation.paired_comparison import Figure, PairedComparison, contrast
-from recctl.evaluation.pareto import front
+from recctl.evaluation.paired_comparison import MetricEstimate, PairedComparison, compare_paired
+from recctl.evaluation.pareto import pareto_front
 from recctl.evaluation.significance import N_RESAMPLES, Test
 from recctl.metrics import MetricKey
 from recctl.runs import Run
@@ -20,7 +20,7 @@ from recctl.suggest import did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
-_FIGURES = tuple(field.name for field in fields(Figure))
+_FIGURES = tuple(field.name for field in fields(MetricEstimate))
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def compare_runs(runs: Mapping[str, Sequence[Run]], terms: ComparisonOptions) ->
             f"{metric} of {on} has no values of users in every run, so that chance can't be told; "
             f"measure it again: recctl evaluate RUN --on {on}"
         )
-    found = contrast(
+    found = compare_paired(
         tables,
         reference,
         [metric, *(key for key in shared if key != metric)],
@@ -223,7 +223,7 @@ def _mark_fronts(models: list[dict[str, Any]], metric: str, sign: int) -> None:
         ("size", "model_bytes", -1),
     ):
         others = {m["label"]: None if m[key] is None else direction * m[key] for m in models}
-        on_it = front(accuracy, others)
+        on_it = pareto_front(accuracy, others)
         for model in models:
             model["front"] += [name] if model["label"] in on_it else []
 

@@ -14,12 +14,13 @@ from recctl.config.loading import with_values
 from recctl.config.schema import EngineConfig
 from recctl.errors import ArtifactError, ConfigError, DataError, RecctlError, TrainingError
 from recctl.experiment import stages
-from recctl.experiment.comparison.entries import ComparisonEntry, collect_entries, of_config
+from recctl.experiment.comparison.entries import ComparisonEntry, collect_entries, entries_of_config
 from recctl.experiment.comparison.refit import refit_best
 from recctl.experiment.comparison.result import ComparisonOptions, compare_runs
 from recctl.experiment.config_checks import CHECKS, load
-from recctl.experiment.data import Prepared, divide, resolved
-from recctl.experiment.lifecycle import begin, prepare_for, recorded, resuming_command
+from recctl.experiment.data import Prepared, resolve_config, split_dataset
+from recctl.experiment.lifecycle import begin, prepare_for, recording, resume_command
+from recctl.experiment.monitors import selection_metric
 from recctl.models.registry import model_class
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
@@ -69,12 +70,12 @@ def compare(
         TrainingError: Models could not be fitted; those that could are kept.
     """
     store = store or RunStore()
-    return compare_contenders(
+    return compare_entries(
         collect_entries(sources, store, overrides), store, terms or ComparisonOptions(), repeats or Repeats()
     )
 
 
-def compare_contenders(
+def compare_entries(
     contenders: list[ComparisonEntry], store: RunStore, terms: ComparisonOptions, repeats: Repeats
 ) -> Run:
     """Compare what was gathered; `compare` describes the rest."""
@@ -101,7 +102,7 @@ def resume(run: Run) -> bool:
     given = {entry["label"]: entry["run_id"] for entry in run.metadata["compared"] if entry["given"]}
     contenders = [
         replace(one, label=label, run=store.resolve(given[label]) if label in given else None)
-        for one, label in zip(of_config(load(run.path / "config.yaml")), run.metadata["labels"], strict=True)
+        for one, label in zip(entries_of_config(load(run.path / "config.yaml")), run.metadata["labels"], strict=True)
     ]
     with engines.opened(_engine(contenders)):
         run.begin()
@@ -163,12 +164,12 @@ def _begin(
     seconds: float,
 ) -> Run:
     """The comparison's run: what it will do, and on which data and split, stands in it before anything is done."""
-    config = resolved(_base(contenders).loaded)
+    config = resolve_config(_base(contenders).loaded)
     for name in ("model", "models", "training", "tuning"):
         config.pop(name, None)
     config["models"] = []
     for contender in contenders:
-        own = resolved(contender.loaded)
+        own = resolve_config(contender.loaded)
         config["models"].append({"label": contender.label, **own["model"], "training": own["training"]})
     source = Path(config["data"]["source"]).name.split(".")[0] or "data"
     compared = [
@@ -224,7 +225,7 @@ def _go_on(run: Run, store: RunStore, contenders: list[ComparisonEntry], prepare
         ComparisonOptions(**plan["terms"]),
         Repeats(**plan["repeats"] | {"seeds": tuple(plan["repeats"]["seeds"])}),
     )
-    with recorded(run):
+    with recording(run):
         missing = [entry for entry in run.metadata["compared"] if not _is_done(store, entry)]
         if missing:
             prepared = prepared or prepare_for(_of_fold(_base(contenders), repeats, 0), run)[0]
@@ -253,7 +254,7 @@ def _fit_missing(
         if entry["seed"] is not None:
             loaded = with_values(loaded, {("model", "params", "seed"): entry["seed"]}, CHECKS)
         if entry["fold"] != fold:
-            fold, of_fold = entry["fold"], divide(prepared.dataset, None, prepared.record["data"], loaded.config)
+            fold, of_fold = entry["fold"], split_dataset(prepared.dataset, None, prepared.record["data"], loaded.config)
         try:
             _fit_one(run, store, entry, loaded, of_fold, with_test)
         except RecctlError as error:
@@ -262,7 +263,7 @@ def _fit_missing(
         of_fold = replace(of_fold, notes=[])  # told once
     if failed:
         told = [f"{label}: {error}" for label, error in failed]
-        told.append(f"the others are kept; go on with: {resuming_command(run)}")
+        told.append(f"the others are kept; go on with: {resume_command(run)}")
         of_files = all(isinstance(error, ArtifactError) for _, error in failed)
         raise (ArtifactError if of_files else TrainingError)("\n".join(told))
 
@@ -305,14 +306,14 @@ def _fit_one(
     else:
         run = store.resolve(entry["run_id"])
         run.begin()
-    with recorded(run, loaded.config, resumed=resumed) as trackers:
+    with recording(run, loaded.config, resumed=resumed) as trackers:
         if with_test:
             stages.fit_and_evaluate(run, loaded.config, prepared, trackers)
             return
         model = stages.fit(run, loaded.config, prepared, trackers)
         with run.timed("evaluate_validation"):
             metrics = stages.evaluate_part(run, "validation", prepared, model, loaded.config)
-        run.metadata["monitor"] = stages.monitor(loaded.config, metrics)
+        run.metadata["monitor"] = selection_metric(loaded.config, metrics)
 
 
 def _which(entry: dict[str, Any]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recctl import rng
 from recctl.errors import RecctlError
-from recctl.evaluation.paired_comparison import contrast
+from recctl.evaluation.paired_comparison import compare_paired
 from recctl.evaluation.significance import bca_interval, resample_means
 from recctl.metrics import MetricKey
 from recctl.reports.recompute import LENGTH, MOST_USERS, Lists
@@ -54,7 +54,7 @@ def _by_activity(material: ReportData) -> Html:
         for place in range(len(bins)):
             some = table[where == place]
             of = (
-                contrast({label: some}, label, [metric], seed=material.seed, n_resamples=_RESAMPLES)
+                compare_paired({label: some}, label, [metric], seed=material.seed, n_resamples=_RESAMPLES)
                 if len(some)
                 else None
             )

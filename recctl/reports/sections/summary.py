@@ -65,8 +65,8 @@ def _warnings(material: ReportData) -> Iterator[str]:
     looks = _test_looks(material)
     if looks > len(material.subjects):
         yield (
-            f"Test of this data and split has been read {looks} times by the runs beside this one. "
-            "What was chosen by it is flattered by it: choose by validation."
+            f"The test set of this split was evaluated {looks} times by the runs in this directory. "
+            "Results of models that were chosen on it are too optimistic: choose models on validation."
         )
 
 
@@ -75,7 +75,7 @@ def _test_looks(material: ReportData) -> int:
         return 0
     run = material.subjects[0].run
     data, split = run_hashes(run)
-    return RunStore(run.path.parent).test_looks(data, split) if data and split else 0
+    return RunStore(run.path.parent).count_test_evaluations(data, split) if data and split else 0
 
 
 def _tiles(material: ReportData) -> Iterator[tuple[str, Any]]:

@@ -10,9 +10,9 @@ import pytest
 
 
 @pytest.fixture
-def notices(heard: Any) -> list[str]:
+def notices(listener: Any) -> list[str]:
     """The notices sent during the test."""
-    notices: list[str] = heard.notices
+    notices: list[str] = listener.notices
     return notices
 
 

@@ -237,7 +237,7 @@ def test_archive_too_large_or_without_its_file_is_rejected(entry):
 
 
 def test_leftovers_of_a_dead_process_are_deleted(entry):
-    (cache.home() / ".movielens-100k-abc" / "ml").mkdir(parents=True)
+    (cache.home() / ".movielens-100k-0123456789abcdef.tmp" / "ml").mkdir(parents=True)
     with serving(Behavior(CONTENT)) as url:
         entry(web(url))
         fetch("movielens-100k")
