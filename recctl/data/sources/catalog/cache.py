@@ -46,7 +46,9 @@ def locked(name: str) -> Iterator[Path]:
         raise DataError(
             f"{folder}: can't write to the cache folder ({error.strerror}); set RECCTL_DATA_HOME to another folder"
         ) from error
-    with locking.locked(lock_file, lambda: progress.notice(f"{name}: waiting for another process that is downloading it")):
+    with locking.locked(
+        lock_file, lambda: progress.notice(f"{name}: waiting for another process that is downloading it")
+    ):
         yield folder
 
 
