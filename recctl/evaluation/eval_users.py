@@ -135,7 +135,7 @@ def _histories(model: Recommender, ids: NDArray[Any], history: InteractionDatase
     if model.seen.is_binary:
         table = table.drop(columns=columns.RATING, errors="ignore")
     _, found = id_tables.histories_to_matrix(table, model.item_vocabulary)
-    found = found if model.reads_order else id_tables.distinct(found)
+    found = found if model.reads_order else id_tables.distinct_items(found)
     # Rows come in order of id, as codes do; those without history get the empty row that is put at the end.
     row_of = np.full(len(ids), found.n_rows, np.int32)
     row_of[place[place >= 0]] = np.arange(found.n_rows)

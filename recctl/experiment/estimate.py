@@ -100,7 +100,7 @@ def refuse_hopeless(config: Config) -> None:
         return
     model = stages.build_model(config)
     if model.estimate_memory(*sizes) > _WORTH_KNOWING:
-        model.require_memory_for(*sizes, times=_SURE if data.min_user_interactions <= 1 else _SURE_WITH_FEWER_USERS)
+        model.require_memory_for(*sizes, min_ratio=_SURE if data.min_user_interactions <= 1 else _SURE_WITH_FEWER_USERS)
 
 
 def estimate(loaded: LoadedConfig, runs_dir: Path) -> Estimate:
@@ -268,11 +268,11 @@ def _measuring(relevant: InteractionDataset, measure: Any) -> float:
     """Seconds to measure a part, from some of its users."""
 
     def of_some(share: float) -> float:
-        some = fit_probe.of_users(relevant, share)
+        some = fit_probe.sample_users(relevant, share)
         some.history = relevant.history
         begin = perf_counter()
         with progress.silence():
             measure(some)
         return perf_counter() - begin
 
-    return fit_probe.extrapolated(of_some, min(1.0, max(1 / 256, 16 / relevant.n_users)))
+    return fit_probe.extrapolate_seconds(of_some, min(1.0, max(1 / 256, 16 / relevant.n_users)))

@@ -87,25 +87,25 @@ def score_graph(model: Recommender, given: Input, k: int | None = None, exclude_
 def _history(items: Value, n_items: int, weights: Operand = 1.0) -> Value:
     """Rows of weights of all items, `(n, n_items)`, from item codes `(n, length)`, -1 for none."""
     graph = items.graph
-    shape = graph.apply("Concat", items.size(0).reshape(1), np.array([n_items + 1], np.int64), axis=0)
+    shape = graph.apply("Concat", items.dim_size(0).reshape(1), np.array([n_items + 1], np.int64), axis=0)
     nothing = graph.apply("Expand", 0.0, shape)
     weights = graph.apply("Expand", weights, graph.apply("Shape", items))
     # What is none goes to a column of its own, which is then left out.
     places = graph.apply("Where", items < 0, n_items, items)
-    return graph.apply("ScatterElements", nothing, places, weights, axis=1).at(1, 0, n_items)
+    return graph.apply("ScatterElements", nothing, places, weights, axis=1).slice(1, 0, n_items)
 
 
 def _seen_of(users: Value, seen: InteractionMatrix) -> tuple[Value, int, Operand]:
     """What `_history` takes, of known users: the rows of `seen` are part of the graph."""
     graph = users.graph
-    begin = graph.constant(seen.starts[:-1], "seen_begin").take(users).unsqueeze(1)
-    length = graph.constant(np.diff(seen.starts), "seen_length").take(users)
+    begin = graph.constant(seen.starts[:-1], "seen_begin").gather(users).unsqueeze(1)
+    length = graph.constant(np.diff(seen.starts), "seen_length").gather(users)
     longest = graph.apply("ReduceMax", length, keepdims=0)
     places = graph.apply("Range", 0, longest, 1).unsqueeze(0)
     filled = places < length.unsqueeze(1)
     places = graph.apply("Min", places + begin, seen.nnz - 1)
-    items = graph.constant(seen.columns, "seen_items").take(places).cast(np.int64)
-    weights: Operand = 1.0 if seen.is_binary else graph.constant(seen.values, "seen_weights").take(places)
+    items = graph.constant(seen.columns, "seen_items").gather(places).cast(np.int64)
+    weights: Operand = 1.0 if seen.is_binary else graph.constant(seen.values, "seen_weights").gather(places)
     return graph.apply("Where", filled, items, -1), seen.n_columns, weights
 
 
@@ -113,8 +113,8 @@ def _give_best(scores: Value, history: Value | None, k: int) -> None:
     """Outputs `items` and `scores`: the k best that are not in the history; of equal scores the lower code first."""
     graph = scores.graph
     if history is not None:
-        scores = graph.apply("Where", history.not_equal(), np.float32(-np.inf), scores)
-    best, items = graph.apply_for_two("TopK", scores, np.array([k], np.int64), axis=1)
+        scores = graph.apply("Where", history.is_nonzero(), np.float32(-np.inf), scores)
+    best, items = graph.apply_two_outputs("TopK", scores, np.array([k], np.int64), axis=1)
     items = graph.apply("Where", graph.apply("IsInf", best), -1, items)
     graph.output("items", items, np.int64, ("batch", k))
     graph.output("scores", best, np.float32, ("batch", k))

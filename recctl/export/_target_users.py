@@ -74,7 +74,7 @@ def of_users(model: Recommender, given: Path | list[int | str] | None, on_unknow
     else:
         ids = ids_of(given, columns.USER, vocabulary)
         rows = vocabulary.codes(ids)
-        id_tables.refuse_unknown(f"{model.name}: user", ids, rows >= 0, on_unknown)
+        id_tables.require_known(f"{model.name}: user", ids, rows >= 0, on_unknown)
         ids, rows = _kept(ids, rows, on_unknown)
     return Audience(
         pa.array(ids, id_type(vocabulary)), rows, model.score_users, model.seen.take, _popularity(model, rows)
@@ -86,9 +86,9 @@ def of_histories(model: Recommender, path: Path, on_unknown: OnUnknown) -> Audie
     text = model.item_vocabulary.is_text
     table = read_file(path, ReadOptions(id_type="text" if text else "auto")).frame
     ids, matrix = id_tables.histories_to_matrix(table, model.item_vocabulary)
-    matrix = matrix if model.reads_order else id_tables.distinct(matrix)
+    matrix = matrix if model.reads_order else id_tables.distinct_items(matrix)
     served = np.ones(len(ids), bool) if model.serves_empty_history else np.diff(matrix.starts) > 0
-    id_tables.refuse_unknown(f"{model.name}: no known item in the history of", ids, served, on_unknown)
+    id_tables.require_known(f"{model.name}: no known item in the history of", ids, served, on_unknown)
     ids, rows = _kept(ids, np.where(served, np.arange(len(ids)), -1).astype(np.int32), on_unknown)
 
     def scores(rows: Int32Array) -> Float32Array:

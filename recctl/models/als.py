@@ -19,7 +19,7 @@ from recctl.kernels.least_squares import conjugate_gradients
 from recctl.kernels.least_squares_blocks import blocks
 from recctl.models.base import Embeddings, Recommender
 from recctl.models.base.hyperparameters import Between, fitted, hyperparameter
-from recctl.models.base.onnx_graph import ScoreGraph, Value, solved
+from recctl.models.base.onnx_graph import ScoreGraph, Value, solve_spd
 from recctl.models.factors.als_side import WAY_OUT, Side, Step, StepInput, multiply, n_tasks
 from recctl.models.factors.vectors import unit_rows, with_columns
 
@@ -215,7 +215,7 @@ class ALSRecommender(Recommender):
         return factors
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
-        items, had, mean = self.item_factors, histories.not_equal().cast(np.float32), np.float32(self.mean)
+        items, had, mean = self.item_factors, histories.is_nonzero().cast(np.float32), np.float32(self.mean)
         counts = had.sum(1, keepdims=True)
         if self.implicit:
             pairs = np.float32(len(items)) if self.reg_by == "pairs" else counts
@@ -231,7 +231,7 @@ class ALSRecommender(Recommender):
         unit = np.eye(self.n_factors, dtype=np.float32)
         matrix = weighed + np.diag(self.spectrum) + reg.unsqueeze(2) * unit
         system = graph.apply("Concat", matrix, (aims @ vectors).unsqueeze(2), axis=2).cast(np.float64)
-        factors = solved(system, self.n_factors).cast(np.float32)
+        factors = solve_spd(system, self.n_factors).cast(np.float32)
         return factors.matmul_transposed(vectors) + mean
 
     # ---- the iterations

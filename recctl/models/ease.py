@@ -75,7 +75,7 @@ class EASERecommender(Recommender):
         """The Gram matrix of some users, and the inverse of a small matrix: it grows with the third power of items."""
 
         def gram(share: float) -> float:
-            matrix = fit_probe.of_users(interactions, share).matrix
+            matrix = fit_probe.sample_users(interactions, share).matrix
             begin = perf_counter()
             upper_gram(matrix)
             return perf_counter() - begin
@@ -91,7 +91,7 @@ class EASERecommender(Recommender):
                 taken.append(perf_counter() - begin)
         seconds = median(taken[1:]) * (n_items / n_small) ** 3
         size = self._sizes(interactions.n_users, n_items, len(interactions))
-        return seconds + fit_probe.extrapolated(gram), fit_probe.dummy_model(self, interactions, size)
+        return seconds + fit_probe.extrapolate_seconds(gram), fit_probe.dummy_model(self, interactions, size)
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """One matrix; and the transposed interactions while the Gram matrix is made."""

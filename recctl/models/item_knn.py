@@ -15,7 +15,7 @@ from recctl.engines import map_threads, threads
 from recctl.kernels import neighbours
 from recctl.models.base import Recommender
 from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
-from recctl.models.base.onnx_graph import ScoreGraph, Value, times_sparse
+from recctl.models.base.onnx_graph import ScoreGraph, Value, matmul_sparse
 
 _NO_VALUES = np.empty(0, np.float32)
 
@@ -96,8 +96,8 @@ class ItemKNNRecommender(Recommender):
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
         if self.similarity == "jaccard":
-            histories = histories.not_equal().cast(np.float32)
-        return times_sparse(histories, self.weights)
+            histories = histories.is_nonzero().cast(np.float32)
+        return matmul_sparse(histories, self.weights)
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         near = self._neighbours.take(items)

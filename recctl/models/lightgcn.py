@@ -16,7 +16,7 @@ from recctl.kernels import matmul, propagation
 from recctl.kernels.negative_sampling import had_among, sample_negatives
 from recctl.models.base import Embeddings
 from recctl.models.base.hyperparameters import Between, Choices, hyperparameter
-from recctl.models.base.onnx_graph import ScoreGraph, Value, unit_rows_of
+from recctl.models.base.onnx_graph import ScoreGraph, Value, normalize_rows
 from recctl.models.factors.vectors import unit_rows
 from recctl.models.nn.torch_recommender import TorchRecommender
 
@@ -234,11 +234,11 @@ class LightGCNRecommender(TorchRecommender):
         return Embeddings(users, items)
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
-        had = histories.not_equal().cast(np.float32)
+        had = histories.is_nonzero().cast(np.float32)
         counts = graph.apply("Max", had.sum(1, keepdims=True), np.float32(1))
         people = had @ graph.constant(self._given_by_items, "given") / graph.apply("Sqrt", counts)
         if self.loss == "sampled_softmax":
-            people = unit_rows_of(people)
+            people = normalize_rows(people)
         return people.matmul_transposed(graph.constant(self.embeddings().items, "items"))
 
     def _similarity(self, items: Int32Array) -> Float32Array:

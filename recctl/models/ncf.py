@@ -262,13 +262,13 @@ class NCFRecommender(TorchRecommender):
         return Embeddings(users, with_columns(weights["item_gmf"], weights["bias"]))
 
     def _graph_of_users(self, graph: ScoreGraph, users: Value) -> Value:
-        return self._graph_of_people(graph, lambda name, vectors: graph.constant(vectors, name).take(users))
+        return self._graph_of_people(graph, lambda name, vectors: graph.constant(vectors, name).gather(users))
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
         # How many items of a history each user had, by differences of running sums over all pairs of users and items.
-        had = histories.not_equal().cast(np.int32).take(self.seen.columns, axis=1)
+        had = histories.is_nonzero().cast(np.int32).gather(self.seen.columns, axis=1)
         sums = graph.apply("Pad", graph.apply("CumSum", had, 1), np.array([0, 1, 0, 0], np.int64))
-        shared = sums.take(self.seen.starts[1:], axis=1) - sums.take(self.seen.starts[:-1], axis=1)
+        shared = sums.gather(self.seen.starts[1:], axis=1) - sums.gather(self.seen.starts[:-1], axis=1)
         alike = shared.cast(np.float32) / np.sqrt(np.maximum(np.diff(self.seen.starts), 1)).astype(np.float32)
         alike = alike * alike
         total = graph.apply("Max", alike.sum(1, keepdims=True), np.finfo(np.float32).tiny)

@@ -39,7 +39,7 @@ class RandomRecommender(Recommender):
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
         items = graph.constant(np.arange(len(self.item_vocabulary), dtype=np.int64), "items")
         seed_hash = _mixed(graph.constant(np.uint64(self.seed + 1).astype(np.int64)))
-        had = histories.not_equal().cast(np.int64)
+        had = histories.is_nonzero().cast(np.int64)
         key = _mixed(seed_hash ^ (had @ _mixed(seed_hash ^ items).unsqueeze(1)))
         return _shifted(_mixed(key + items), 40).cast(np.float32) * 2.0**-24
 

@@ -15,7 +15,7 @@ from recctl.engines import map_threads, threads
 from recctl.kernels import sparse_inverse
 from recctl.models.base import Recommender
 from recctl.models.base.hyperparameters import Between, fitted, hyperparameter
-from recctl.models.base.onnx_graph import ScoreGraph, Value, times_sparse
+from recctl.models.base.onnx_graph import ScoreGraph, Value, matmul_sparse
 
 Float64Array = NDArray[np.float64]
 
@@ -107,8 +107,8 @@ class SANSARecommender(Recommender):
         return scores
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
-        passed = (histories + times_sparse(histories, self.weights.transpose())) * self.pivots
-        return histories - (passed + times_sparse(passed, self.weights)) * self.scale
+        passed = (histories + matmul_sparse(histories, self.weights.transpose())) * self.pivots
+        return histories - (passed + matmul_sparse(passed, self.weights)) * self.scale
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         # What a liking for item i adds to the score of every other item: row i of B.

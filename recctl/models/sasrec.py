@@ -18,7 +18,7 @@ from recctl.kernels import group_by, packing
 from recctl.kernels.negative_sampling import had_among
 from recctl.models.base import Embeddings
 from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
-from recctl.models.base.onnx_graph import ScoreGraph, Value, unit_rows_of
+from recctl.models.base.onnx_graph import ScoreGraph, Value, normalize_rows
 from recctl.models.factors.vectors import unit_rows
 from recctl.models.nn import sasrec_onnx
 from recctl.models.nn.torch_recommender import TorchRecommender
@@ -241,10 +241,10 @@ class SASRecRecommender(TorchRecommender):
         return mixed.transpose(1, 0, 2).reshape(-1, self.embedding_dim)
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
-        items = histories.at(1, -self.max_length)
+        items = histories.slice(1, -self.max_length)
         state = sasrec_onnx.state(graph, items, self._arrays, self.n_blocks, self.n_heads)
         if self.similarity == "cosine":
-            state = unit_rows_of(state) / self.temperature
+            state = normalize_rows(state) / self.temperature
         return state.matmul_transposed(graph.constant(self._targets, "targets"))
 
     def _similarity(self, items: Int32Array) -> Float32Array:

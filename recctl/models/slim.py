@@ -17,7 +17,7 @@ from recctl.kernels import neighbours
 from recctl.kernels.elastic_net import elastic_nets
 from recctl.models.base import Recommender, fit_probe
 from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
-from recctl.models.base.onnx_graph import ScoreGraph, Value, times_sparse
+from recctl.models.base.onnx_graph import ScoreGraph, Value, matmul_sparse
 from recctl.models.linear.gram_rows import GramRows, bytes_kept, gram_rows
 
 # Weights of an item, where nothing limits them; how many it is follows from the data.
@@ -150,7 +150,7 @@ class SLIMRecommender(Recommender):
         return scores
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
-        return times_sparse(histories, self.weights)
+        return matmul_sparse(histories, self.weights)
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         # Row i: what a liking for item i adds to the score of every other item.
@@ -181,7 +181,7 @@ class SLIMRecommender(Recommender):
             found = round(sum(len(block[1]) for block in blocks) / len(items) * n_items)
             return perf_counter() - begin
 
-        seconds = of_gram + fit_probe.extrapolated(measure)
+        seconds = of_gram + fit_probe.extrapolate_seconds(measure)
         sizes = self._sizes(interactions.n_users, n_items, len(interactions)) | {"weights": found}
         return seconds, fit_probe.dummy_model(self, interactions, sizes)
 

@@ -145,11 +145,11 @@ def test_parts_are_extrapolated_along_a_line() -> None:
         asked.append(share)
         return 0.05 + 2 * share
 
-    assert fit_probe.extrapolated(measure) == pytest.approx(2.05)
+    assert fit_probe.extrapolate_seconds(measure) == pytest.approx(2.05)
     assert max(asked) < 1  # not the whole
-    assert fit_probe.extrapolated(lambda share: 0.01) == 0.01
+    assert fit_probe.extrapolate_seconds(lambda share: 0.01) == 0.01
     loading = iter([0.5, 0.01, 0.01, 0.01, 0.01, 0.01])
-    assert fit_probe.extrapolated(lambda share: next(loading)) == pytest.approx(0.5)
+    assert fit_probe.extrapolate_seconds(lambda share: next(loading)) == pytest.approx(0.5)
 
 
 # ---- what does not fit

@@ -62,7 +62,7 @@ class EpochRecommender(Recommender):
     def estimate_checkpoints(self, n_users: int, n_items: int, n_interactions: int, keeps_best: bool = False) -> int:
         """The best model, and the state to go on from."""
         size = n_users, n_items, n_interactions
-        learnt = fit_probe.bytes_of_file(self, self._sizes(*size), learnt=True)
+        learnt = fit_probe.file_bytes(self, self._sizes(*size), dense_only=True)
         return self.estimate_file(*size) + (1 + self._n_moments + keeps_best) * learnt
 
     # ---- training

@@ -25,7 +25,7 @@ _SMALLEST = 1 / 256
 _TILE = 1 << 16
 
 
-def extrapolated(measure: Callable[[float], float], smallest: float = _SMALLEST) -> float:
+def extrapolate_seconds(measure: Callable[[float], float], smallest: float = _SMALLEST) -> float:
     """Seconds of a whole, from parts of it that grow until one takes long enough, along the line through the last two.
 
     Args:
@@ -46,7 +46,7 @@ def extrapolated(measure: Callable[[float], float], smallest: float = _SMALLEST)
     return loading + max(seconds, seconds + slope * (1 - share))
 
 
-def of_users(interactions: InteractionDataset, share: float) -> InteractionDataset:
+def sample_users(interactions: InteractionDataset, share: float) -> InteractionDataset:
     """The interactions of a share of the users, spread over all."""
     count = max(1, round(share * interactions.n_users))
     if count == interactions.n_users:
@@ -56,18 +56,18 @@ def of_users(interactions: InteractionDataset, share: float) -> InteractionDatas
     return interactions.take(chosen[interactions.users])
 
 
-def seconds_by_samples(model: Recommender, interactions: InteractionDataset) -> float:
+def seconds_from_samples(model: Recommender, interactions: InteractionDataset) -> float:
     """Seconds of a fit, from fits of some users."""
 
     def measure(share: float) -> float:
-        sample = of_users(interactions, share)
+        sample = sample_users(interactions, share)
         sample.matrix  # noqa: B018 - made when it is first asked for, by whoever asks
         begin = perf_counter()
         with progress.silence():
             model.clone().fit(sample)
         return perf_counter() - begin
 
-    return extrapolated(measure)
+    return extrapolate_seconds(measure)
 
 
 def dummy_model(model: Model, interactions: InteractionDataset, sizes: Mapping[str, int]) -> Model:
@@ -87,18 +87,18 @@ def dummy_model(model: Model, interactions: InteractionDataset, sizes: Mapping[s
     return made
 
 
-def bytes_of_file(model: Recommender, sizes: Mapping[str, int], *, learnt: bool = False) -> int:
+def file_bytes(model: Recommender, sizes: Mapping[str, int], *, dense_only: bool = False) -> int:
     """Bytes of the fitted values, by their declared shapes; of ids as if they were numbers.
 
     Args:
         model: Fitted or not.
         sizes: What shapes name, and entries of sparse values by their names.
-        learnt: Only of dense arrays, which is what training in epochs changes.
+        dense_only: Only of dense arrays, which is what training in epochs changes.
     """
     known = {**_whole_numbers(model), **sizes}
     total = 0
     for name, declared in model.fitted_values.items():
-        if learnt and _dtype(declared) is None:
+        if dense_only and _dtype(declared) is None:
             continue
         shape = _shape(declared, known)
         if declared.annotation is InteractionMatrix:

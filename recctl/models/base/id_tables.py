@@ -19,7 +19,7 @@ Histories = Iterable[Iterable[Any]] | Mapping[Any, Iterable[Any]] | pd.DataFrame
 OnUnknown = Literal["error", "popular", "skip"]
 
 
-def check_asked(k: int, on_unknown: str = "error", *choices: str) -> None:
+def check_arguments(k: int, on_unknown: str = "error", *choices: str) -> None:
     """Refuse a `k` or an `on_unknown` that means nothing.
 
     Raises:
@@ -32,7 +32,7 @@ def check_asked(k: int, on_unknown: str = "error", *choices: str) -> None:
         raise ConfigError(f"on_unknown={on_unknown!r}: unknown choice{did_you_mean(str(on_unknown), choices)}")
 
 
-def refuse_unknown(what: str, ids: Sequence[Any], known: Any, on_unknown: str = "error") -> None:
+def require_known(what: str, ids: Sequence[Any], known: Any, on_unknown: str = "error") -> None:
     """Refuse ids that are not known, where that is what was asked for.
 
     Raises:
@@ -92,7 +92,7 @@ def histories_to_matrix(histories: Histories, items: Vocabulary) -> tuple[list[A
     return list(given), InteractionMatrix.from_rows(known, len(items))
 
 
-def distinct(histories: InteractionMatrix) -> InteractionMatrix:
+def distinct_items(histories: InteractionMatrix) -> InteractionMatrix:
     """Each item of a history once, as in the data a model is fitted on: in order of code, the last value counts."""
     values = None if histories.is_binary else histories.values
     return InteractionMatrix.from_pairs(

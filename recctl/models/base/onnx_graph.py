@@ -76,11 +76,11 @@ class Value:
         """The same in another type."""
         return self.graph.apply("Cast", self, to=np.dtype(dtype))
 
-    def not_equal(self) -> Value:
+    def is_nonzero(self) -> Value:
         """Where a float32 value is not 0."""
         return self.graph.apply("Not", self.graph.apply("Equal", self, 0.0))
 
-    def at(self, axis: int, begin: int, end: int = np.iinfo(np.int64).max) -> Value:
+    def slice(self, axis: int, begin: int, end: int = np.iinfo(np.int64).max) -> Value:
         """`value[begin:end]` along one axis."""
         return self.graph.apply("Slice", self, *(np.array([number], np.int64) for number in (begin, end, axis)))
 
@@ -100,11 +100,11 @@ class Value:
         """The sum along an axis."""
         return self.graph.apply("ReduceSum", self, np.array([axis], np.int64), keepdims=int(keepdims))
 
-    def take(self, indices: Operand, axis: int = 0) -> Value:
+    def gather(self, indices: Operand, axis: int = 0) -> Value:
         """`numpy.take`: the entries at some places of an axis."""
         return self.graph.apply("Gather", self, indices, axis=axis)
 
-    def size(self, axis: int) -> Value:
+    def dim_size(self, axis: int) -> Value:
         """The length of an axis, a number."""
         return self.graph.apply("Shape", self, start=axis, end=axis + 1).reshape()
 
@@ -156,7 +156,7 @@ class ScoreGraph:
         """The result of one of ONNX's operators that gives one; what is no value of the graph becomes a constant."""
         return self._apply(operator, operands, 1, attributes)[0]
 
-    def apply_for_two(self, operator: str, *operands: Operand, **attributes: Any) -> tuple[Value, Value]:
+    def apply_two_outputs(self, operator: str, *operands: Operand, **attributes: Any) -> tuple[Value, Value]:
         """The results of an operator that gives two."""
         first, second = self._apply(operator, operands, 2, attributes)
         return first, second
@@ -173,26 +173,26 @@ class ScoreGraph:
         return sum(array.nbytes for array in self.constants.values())
 
 
-def unit_rows_of(vectors: Value) -> Value:
+def normalize_rows(vectors: Value) -> Value:
     """Each row of `(n, d)` at length 1; rows of zeros stay so."""
     length = vectors.graph.apply("Sqrt", (vectors * vectors).sum(1, keepdims=True))
     return vectors / vectors.graph.apply("Max", length, np.finfo(np.float32).tiny)
 
 
-def solved(systems: Value, n: int) -> Value:
+def solve_spd(systems: Value, n: int) -> Value:
     """`x` of `A x = b` for symmetric positive definite systems `A | b`, `(n_systems, n, n + 1)`, as `(n_systems, n)`.
 
     By Gauss and Jordan, written out, as ONNX solves nothing; such systems need no exchange of rows.
     """
     for at in range(n):
-        column, rest = systems.at(2, 0, 1), systems.at(2, 1)
-        pivot = rest.at(1, at, at + 1) / column.at(1, at, at + 1)
+        column, rest = systems.slice(2, 0, 1), systems.slice(2, 1)
+        pivot = rest.slice(1, at, at + 1) / column.slice(1, at, at + 1)
         unit = (np.arange(n) == at).astype(np.float64)[:, None]
         systems = rest - (column - unit) * pivot
     return systems.reshape(0, -1)
 
 
-def times_sparse(histories: Value, weights: InteractionMatrix) -> Value:
+def matmul_sparse(histories: Value, weights: InteractionMatrix) -> Value:
     """`histories @ weights`, `(n, n_items)`, for sparse weights with a row for each item of a history.
 
     Where every item has few weights, they are gathered: a table of them takes less room than a square matrix of which
@@ -214,5 +214,5 @@ def times_sparse(histories: Value, weights: InteractionMatrix) -> Value:
     items, values = np.zeros(filled.shape, np.int32), np.zeros(filled.shape, np.float32)
     items[filled], values[filled] = by_item.columns, by_item.values
     # People last: what is gathered for one item then lies together, and is multiplied as a matrix.
-    taken = histories.transpose(1, 0).take(graph.constant(items, "neighbours"))  # (n_items, longest, n)
+    taken = histories.transpose(1, 0).gather(graph.constant(items, "neighbours"))  # (n_items, longest, n)
     return (graph.constant(values[:, None], "weights") @ taken).sum(1).transpose(1, 0)

@@ -161,7 +161,7 @@ class Recommender:
     def _graph_of_users(self, graph: ScoreGraph, users: Value) -> Value:
         """`_score` of known users, codes int64 `(n,)`, as a graph; products of `embeddings`, where it has them."""
         vectors, items = self.embeddings()
-        return graph.constant(vectors, "users").take(users).matmul_transposed(graph.constant(items, "items"))
+        return graph.constant(vectors, "users").gather(users).matmul_transposed(graph.constant(items, "items"))
 
     def convergence(self) -> dict[str, float]:
         """How near to the minimum it came, in figures that a run records; empty where there is nothing to say.
@@ -181,7 +181,7 @@ class Recommender:
 
     def estimate_file(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """Bytes of the file that `save` writes."""
-        return fit_probe.bytes_of_file(self, self._sizes(n_users, n_items, n_interactions))
+        return fit_probe.file_bytes(self, self._sizes(n_users, n_items, n_interactions))
 
     def estimate_checkpoints(self, n_users: int, n_items: int, n_interactions: int, keeps_best: bool = False) -> int:
         """Bytes of what training leaves on its way; with `keeps_best`, the best weights are in it as well."""
@@ -194,7 +194,7 @@ class Recommender:
             The seconds that the whole will take on this machine, epochs and all, validation aside; and a model that
             answers in the time of the fitted one, with answers that mean nothing.
         """
-        seconds = fit_probe.seconds_by_samples(self, interactions)
+        seconds = fit_probe.seconds_from_samples(self, interactions)
         size = interactions.n_users, interactions.n_items, len(interactions)
         return seconds, fit_probe.dummy_model(self, interactions, self._sizes(*size))
 
@@ -250,11 +250,11 @@ class Recommender:
         Raises:
             DataError: A user is unknown and `on_unknown` is "error".
         """
-        id_tables.check_asked(k, on_unknown)
+        id_tables.check_arguments(k, on_unknown)
         ids = id_tables.id_list(user_ids)
         codes = self.user_vocabulary.codes(ids)
         known = codes >= 0
-        id_tables.refuse_unknown(f"{self.name}: user", ids, known, on_unknown)
+        id_tables.require_known(f"{self.name}: user", ids, known, on_unknown)
         return self._table(ids, known, self.rank_users(codes[known], k, exclude_seen), k, on_unknown)
 
     def recommend_for_history(
@@ -272,11 +272,11 @@ class Recommender:
         Returns:
             As `recommend`; `user_id` is the place in the list where histories have no ids.
         """
-        id_tables.check_asked(k, on_unknown)
+        id_tables.check_arguments(k, on_unknown)
         ids, matrix = id_tables.histories_to_matrix(histories, self.item_vocabulary)
-        matrix = matrix if self.reads_order else id_tables.distinct(matrix)
+        matrix = matrix if self.reads_order else id_tables.distinct_items(matrix)
         served = np.ones(len(ids), bool) if self.serves_empty_history else np.diff(matrix.starts) > 0
-        id_tables.refuse_unknown(f"{self.name}: no known item in the history of", ids, served, on_unknown)
+        id_tables.require_known(f"{self.name}: no known item in the history of", ids, served, on_unknown)
         asked = matrix.take(np.flatnonzero(served).astype(np.int32))
         return self._table(ids, served, self.rank_histories(asked, k, exclude_seen), k, on_unknown)
 
@@ -293,13 +293,13 @@ class Recommender:
         Returns:
             float32, one value a pair.
         """
-        id_tables.check_asked(1, on_unknown, "error", "skip")
+        id_tables.check_arguments(1, on_unknown, "error", "skip")
         users, items = id_tables.id_list(user_ids), id_tables.id_list(item_ids)
         if len(users) != len(items):
             raise DataError(f"predict: {len(users)} users and {len(items)} items; give one of each for every pair")
         user_codes, item_codes = self.user_vocabulary.codes(users), self.item_vocabulary.codes(items)
-        id_tables.refuse_unknown(f"{self.name}: user", users, user_codes >= 0, on_unknown)
-        id_tables.refuse_unknown(f"{self.name}: item", items, item_codes >= 0, on_unknown)
+        id_tables.require_known(f"{self.name}: user", users, user_codes >= 0, on_unknown)
+        id_tables.require_known(f"{self.name}: item", items, item_codes >= 0, on_unknown)
         known = (user_codes >= 0) & (item_codes >= 0)
         out = np.full(len(users), np.nan, np.float32)
         out[known] = self.score_pairs(user_codes[known], item_codes[known])
@@ -315,10 +315,10 @@ class Recommender:
             DataError: An item is unknown.
             UnsupportedError: The model has no notion of similar items.
         """
-        id_tables.check_asked(k)
+        id_tables.check_arguments(k)
         ids = id_tables.id_list(item_ids)
         codes = self.item_vocabulary.codes(ids)
-        id_tables.refuse_unknown(f"{self.name}: item", ids, codes >= 0)
+        id_tables.require_known(f"{self.name}: item", ids, codes >= 0)
         itself = InteractionMatrix.from_rows(list(codes.reshape(-1, 1)), len(self.item_vocabulary))
         items, scores = rank(
             lambda rows: self._similarity(codes[rows]), len(codes), len(self.item_vocabulary), k, itself
@@ -405,7 +405,7 @@ class Recommender:
             ConfigError: What it is, and the way out.
         """
 
-    def require_memory_for(self, n_users: int, n_items: int, n_interactions: int, times: float = 1.0) -> None:
+    def require_memory_for(self, n_users: int, n_items: int, n_interactions: int, min_ratio: float = 1.0) -> None:
         """Refuse a fit that would not fit in memory.
 
         Args:
@@ -419,7 +419,7 @@ class Recommender:
         """
         size = n_users, n_items, n_interactions
         needed = self.estimate_memory(*size)
-        if needed > times * available_memory():
+        if needed > min_ratio * available_memory():
             what = "{}: {:,} users x {:,} items, {:,} interactions".format(self.name, *size)
             require_memory(needed, what, self.too_large_advice)
 

@@ -27,19 +27,19 @@ def state(graph: ScoreGraph, items: Value, arrays: Mapping[str, Float32Array], n
     real = items >= 0
     position = graph.apply("Max", graph.apply("CumSum", real.cast(np.int64), 1) - 1, 0)
     vectors = graph.constant(arrays["item"], "item")
-    hidden = vectors.take(graph.apply("Max", items, 0)) + weights["position"].take(position)  # (n, l, d)
+    hidden = vectors.gather(graph.apply("Max", items, 0)) + weights["position"].gather(position)  # (n, l, d)
     mask = _hiding(graph, real)
     for at in range(n_blocks):
         own = {name.removeprefix(f"blocks.{at}."): value for name, value in weights.items()}
         normal = _normal(hidden, own["attend_gain"], own["attend_shift"])
         begin = -1 if at == n_blocks - 1 else 0  # of the last block only the last state is asked for
         mixed = _attended(normal, arrays[f"blocks.{at}.qkv"], arrays[f"blocks.{at}.qkv_bias"], n_heads, mask, begin)
-        hidden = hidden.at(1, begin) + _linear(mixed, own["out"], own["out_bias"])
+        hidden = hidden.slice(1, begin) + _linear(mixed, own["out"], own["out_bias"])
         normal = _normal(hidden, own["feed_gain"], own["feed_shift"])
         wide = graph.apply("Relu", _linear(normal, own["up"], own["up_bias"]))
         hidden = hidden + _linear(wide, own["down"], own["down_bias"])
-    known = real.at(1, -1).cast(np.float32)  # nothing is said to people of whom nothing is known
-    return _normal(hidden.at(1, -1).reshape(0, -1), weights["gain"], weights["shift"]) * known
+    known = real.slice(1, -1).cast(np.float32)  # nothing is said to people of whom nothing is known
+    return _normal(hidden.slice(1, -1).reshape(0, -1), weights["gain"], weights["shift"]) * known
 
 
 def _hiding(graph: ScoreGraph, real: Value) -> Value:
@@ -47,7 +47,7 @@ def _hiding(graph: ScoreGraph, real: Value) -> Value:
 
     Those before a history look at themselves: of nothing at all there is no softmax.
     """
-    length = real.size(1)
+    length = real.dim_size(1)
     places = graph.apply("Range", 0, length, 1)
     own, other = places.unsqueeze(1), places.unsqueeze(0)
     earlier = (own >= other) & real.unsqueeze(1)  # (n, l, l)
@@ -65,8 +65,8 @@ def _attended(normal: Value, qkv: Float32Array, bias: Float32Array, n_heads: int
         turned = value.graph.constant(qkv[part].T, "qkv")
         return (value @ turned + bias[part]).reshape(0, 0, n_heads, width).transpose(0, 2, 1, 3)
 
-    q, k, v = of_heads(normal.at(1, begin), 0), of_heads(normal, 1), of_heads(normal, 2)
-    logits = q @ k.transpose(0, 1, 3, 2) * np.float32(width**-0.5) + mask.at(2, begin)
+    q, k, v = of_heads(normal.slice(1, begin), 0), of_heads(normal, 1), of_heads(normal, 2)
+    logits = q @ k.transpose(0, 1, 3, 2) * np.float32(width**-0.5) + mask.slice(2, begin)
     mixed = normal.graph.apply("Softmax", logits, axis=-1) @ v
     return mixed.transpose(0, 2, 1, 3).reshape(0, 0, dim)
 
