@@ -88,7 +88,7 @@ def of_histories(model: Recommender, path: Path, on_unknown: OnUnknown) -> Audie
     ids, matrix = id_tables.histories_to_matrix(table, model.item_vocabulary)
     matrix = matrix if model.reads_order else id_tables.distinct_items(matrix)
     served = np.ones(len(ids), bool) if model.serves_empty_history else np.diff(matrix.starts) > 0
-    id_tables.require_known(f"{model.name}: no known item in the history of", ids, served, on_unknown)
+    id_tables.require_history(model.name, ids, served, on_unknown)
     ids, rows = _kept(ids, np.where(served, np.arange(len(ids)), -1).astype(np.int32), on_unknown)
 
     def scores(rows: Int32Array) -> Float32Array:

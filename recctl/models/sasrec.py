@@ -87,7 +87,7 @@ class SASRecRecommender(TorchRecommender):
     # ---- training
 
     @classmethod
-    def _contradictions(cls, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    def _conflicts(cls, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         dim, n_heads = values["embedding_dim"], values["n_heads"]
         if dim % n_heads:
             yield "n_heads", f"embedding_dim={dim} is no multiple of n_heads={n_heads}: change one"

@@ -284,5 +284,5 @@ def test_similar_items_are_the_models(
 
 
 def test_a_model_without_similar_items_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match="popularity has no notion of similar items"):
+    with pytest.raises(UnsupportedError, match="popularity does not define similar items"):
         export_model(fitted("popularity"), "similar-items", tmp_path / "out")

@@ -154,7 +154,7 @@ def test_unknown_users_are_answered_as_in_recommend(tmp_path: Path, on_unknown: 
 
 
 def test_unknown_users_are_refused_unless_said_otherwise(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"als: user -5: not in what the model was fitted on; on_unknown"):
+    with pytest.raises(DataError, match=r"als: user -5: not in the data the model was fitted on; see on_unknown"):
         export_model(fitted("als"), "recommendations", tmp_path / "out", users=[100, -5])
 
 

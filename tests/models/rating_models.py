@@ -74,7 +74,7 @@ def finds_similar_items(self: ModelSuite, model: Recommender) -> None:
     near = model.similar_items(range(50), k=5)
     assert (near.item_id % 2 == near.similar_item_id % 2).all()
     assert near.score.max() <= 1.0001
-    with pytest.raises(DataError, match=f"{self.name}: item 99: not in what"):
+    with pytest.raises(DataError, match=f"{self.name}: item 99: not in the data"):
         model.similar_items([3, 99])
 
 

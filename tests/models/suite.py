@@ -245,11 +245,13 @@ class ModelSuite:
     @pytest.mark.parametrize("k", [0, -1, 2.5, True, None])
     def test_refuses_a_k_that_means_nothing(self, fitted: Recommender, k: Any) -> None:
         for ask in (fitted.recommend, fitted.recommend_for_history, fitted.similar_items):
-            with pytest.raises(ConfigError, match=f"k={k}: must be a whole number of at least 1"):
+            with pytest.raises(ConfigError, match=f"k={k}: must be an integer of at least 1"):
                 ask([3], k=k)
 
     def test_users_it_does_not_know(self, fitted: Recommender) -> None:
-        with pytest.raises(DataError, match=rf"{self.name}: user 1, 2, 3, 4, 5 and 2 more: not in what .* on_unknown"):
+        with pytest.raises(
+            DataError, match=rf"{self.name}: user 1, 2, 3, 4, 5 and 2 more: not in the data .* on_unknown"
+        ):
             fitted.recommend([1, 2, 3, 100, 4, 5, 6, 7])
         with pytest.raises(DataError, match="user 'é'"):
             fitted.recommend(["é"])
@@ -316,7 +318,7 @@ class ModelSuite:
 
     def test_finds_similar_items_or_says_it_cannot(self, fitted: Recommender) -> None:
         if type(fitted)._similarity is Recommender._similarity:
-            with pytest.raises(UnsupportedError, match=f"{self.name} has no notion of similar items"):
+            with pytest.raises(UnsupportedError, match=f"{self.name} does not define similar items"):
                 fitted.similar_items([10, 3], k=4)
             return
         near = fitted.similar_items([10, 3], k=4)
@@ -324,7 +326,7 @@ class ModelSuite:
         assert near.item_id.tolist() == [10] * 4 + [3] * 4
         assert (near.item_id != near.similar_item_id).all()
         assert (near.groupby("item_id").score.diff().dropna() <= 0).all()
-        with pytest.raises(DataError, match=f"{self.name}: item 4: not in what"):
+        with pytest.raises(DataError, match=f"{self.name}: item 4: not in the data"):
             fitted.similar_items([3, 4])
         fitted.fit(checkerboard())
         near = fitted.similar_items(range(50), k=5)

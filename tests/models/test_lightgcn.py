@@ -24,7 +24,7 @@ class TestLightGCN(ModelSuite):
 def begun(rows=None, **hyperparameters):
     """A model before its first epoch."""
     model = LightGCNRecommender(**{**SMALL, **hyperparameters})
-    model._begin(InteractionDataset(toy() if rows is None else rows))
+    model._initialize(InteractionDataset(toy() if rows is None else rows))
     return model
 
 

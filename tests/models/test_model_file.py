@@ -108,6 +108,6 @@ def test_values_that_are_not_finite_are_refused_at_once(monkeypatch):
     fit = ItemKNNRecommender._fit
     monkeypatch.setattr(ItemKNNRecommender, "_fit", spoil)
     model = ItemKNNRecommender()
-    with pytest.raises(TrainingError, match="item-knn: fitting came to values that are not finite, in weights"):
+    with pytest.raises(TrainingError, match="item-knn: fitting yielded values that are not finite, in weights"):
         model.fit(toy())
     assert not model.is_fitted

@@ -60,7 +60,7 @@ def test_a_stranger_gets_what_people_like_him_get() -> None:
 def test_pretrained_parts_weigh_half_each() -> None:
     apart = NCFRecommender(**{**SMALL, "epochs": 3, "pretrain_epochs": 3}).fit(toy())
     model = NCFRecommender(**{**SMALL, "epochs": 4, "pretrain_epochs": 3, "learning_rate": 1e-9})
-    model._begin(InteractionDataset(toy()))
+    model._initialize(InteractionDataset(toy()))
     model.weights, model.chosen_epoch = apart.weights.copy(), 3
     model.train_epoch(toy())
     np.testing.assert_allclose(model._arrays["out_gmf"], apart._arrays["out_gmf"] / 2, atol=1e-6)
@@ -105,7 +105,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(by_hand: bool) -> None:
 def test_gradients_by_hand_are_those_of_autograd_in_float64(variant: str, layers: list[int], apart: bool, n: int):
     hyperparameters = {"variant": variant, "hidden_layers": layers, "dropout": 0.0, "pretrain_epochs": int(apart)}
     model = NCFRecommender(**{**SMALL, **hyperparameters})
-    model._begin(InteractionDataset(toy()))
+    model._initialize(InteractionDataset(toy()))
     network, random = model._live().network.train(), np.random.default_rng(0)
     model.weights[:] = random.normal(0, 0.3, len(model.weights))
     batch = [torch.from_numpy(random.integers(0, high, size)) for high, size in ((40, n), (25, (n, 3)))]

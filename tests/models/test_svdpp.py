@@ -49,7 +49,7 @@ def test_fitting_is_the_papers_steps_in_the_order_told():
     dataset = InteractionDataset(train, implicit=False)
     model = SVDPlusPlusRecommender(n_factors=5, n_epochs=2, lr=0.01, lr_decay=0.8).fit(dataset)
     begin = SVDPlusPlusRecommender(n_factors=5)
-    begin._begin(dataset)
+    begin._initialize(dataset)
     b_u, b_i, p, q, y = (getattr(begin, name).astype(np.float64) for name in begin._learnt())
     starts, columns, ratings = begin.seen.starts, begin.seen.columns, begin.seen.values
     for epoch in range(2):

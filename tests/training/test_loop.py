@@ -98,5 +98,5 @@ def test_progress_shows_loss_and_validation_and_not_what_validation_does(listene
 
 
 def test_a_model_that_is_not_trained_in_epochs_has_no_use_for_callbacks():
-    with pytest.raises(ConfigError, match="ease is not trained in epochs: callbacks have nothing to follow"):
+    with pytest.raises(ConfigError, match="ease is not trained in epochs and cannot call callbacks"):
         EASERecommender().fit(DATA, callbacks=[EarlyStopping()])

@@ -67,8 +67,8 @@ class EpochRecommender(Recommender):
 
     # ---- training
 
-    def _begin(self, interactions: InteractionDataset) -> None:
-        super()._begin(interactions)
+    def _initialize(self, interactions: InteractionDataset) -> None:
+        super()._initialize(interactions)
         self.chosen_epoch = 0
 
     def _train(
@@ -94,9 +94,9 @@ class EpochRecommender(Recommender):
             TrainingError: The training diverged, or would not fit in memory.
         """
         if not (self.is_fitted and isinstance(interactions, InteractionDataset)):
-            interactions = self._usable(interactions)
+            interactions = self._checked_dataset(interactions)
         if not self.is_fitted:
-            self._begin(interactions)
+            self._initialize(interactions)
         elif not self._began_with(interactions):
             raise DataError(
                 f"{self.name}: train_epoch goes on with the interactions the model began with, and these are others; "

@@ -1,13 +1,13 @@
-"""Between the tables and lists of ids that users have and the codes that models work on."""
+"""Conversion between the ids of users and items, as tables and lists, and the codes that models work on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from recctl.data import columns
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
@@ -18,103 +18,176 @@ from recctl.suggest import did_you_mean
 Histories = Iterable[Iterable[Any]] | Mapping[Any, Iterable[Any]] | pd.DataFrame
 OnUnknown = Literal["error", "popular", "skip"]
 
+# An error message names at most this many ids.
+_MAX_LISTED = 5
+
 
 def check_arguments(k: int, on_unknown: str = "error", *choices: str) -> None:
-    """Refuse a `k` or an `on_unknown` that means nothing.
+    """Check the arguments that the public methods of models share.
+
+    Args:
+        k: The number of items.
+        on_unknown: What to do about unknown users.
+        choices: The values of `on_unknown` that the method supports; all of `OnUnknown` if none are given.
 
     Raises:
-        ConfigError: Naming the value.
+        ConfigError: A value is invalid.
     """
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ConfigError(f"k={k!r}: must be a whole number of at least 1")
+        raise ConfigError(f"k={k!r}: must be an integer of at least 1")
     choices = choices or get_args(OnUnknown)
     if on_unknown not in choices:
         raise ConfigError(f"on_unknown={on_unknown!r}: unknown choice{did_you_mean(str(on_unknown), choices)}")
 
 
-def require_known(what: str, ids: Sequence[Any], known: Any, on_unknown: str = "error") -> None:
-    """Refuse ids that are not known, where that is what was asked for.
+def require_known(what: str, ids: Sequence[Any], is_known: NDArray[np.bool_], on_unknown: str | None = None) -> None:
+    """Raise an error if ids are unknown and `on_unknown` does not allow it.
+
+    Args:
+        what: The beginning of the message: the model, and "user" or "item".
+        ids: All ids.
+        is_known: Whether the model was fitted on each, `(len(ids),)`.
+        on_unknown: The choice of the caller; None if there is no choice.
 
     Raises:
-        DataError: Naming the first of them after `what`.
+        DataError: The message names the first unknown ids.
     """
-    if on_unknown != "error" or known.all():
-        return
-    unknown = [repr(ids[at]) for at in np.flatnonzero(~known).tolist()]
-    shown = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
-    raise DataError(f"{what} {shown}: not in what the model was fitted on; on_unknown says what else to do")
+    if on_unknown in ("error", None) and not is_known.all():
+        listed = _listed(ids, ~is_known)
+        hint = "" if on_unknown is None else "; see on_unknown for alternatives"
+        raise DataError(f"{what} {listed}: not in the data the model was fitted on{hint}")
+
+
+def require_history(model: str, ids: Sequence[Any], is_served: NDArray[np.bool_], on_unknown: str = "error") -> None:
+    """Raise an error if histories cannot be scored and `on_unknown` is "error".
+
+    Args:
+        model: The name of the model.
+        ids: The ids of all users.
+        is_served: Whether the model can score the history of each, `(len(ids),)`.
+        on_unknown: The choice of the caller.
+
+    Raises:
+        DataError: The message names the first users without a known item in their history.
+    """
+    if on_unknown == "error" and not is_served.all():
+        listed = _listed(ids, ~is_served)
+        raise DataError(f"{model}: no known item in the history of {listed}; see on_unknown for alternatives")
+
+
+def _listed(ids: Sequence[Any], selected: NDArray[np.bool_]) -> str:
+    listed = [repr(ids[row]) for row in np.flatnonzero(selected).tolist()]
+    text = ", ".join(listed[:_MAX_LISTED])
+    if len(listed) > _MAX_LISTED:
+        text += f" and {len(listed) - _MAX_LISTED} more"
+    return text
 
 
 def id_list(ids: Iterable[Any] | str | int) -> list[Any]:
-    """Ids as a list of Python values; one id alone is a list of one.
+    """Ids as a list of Python values; a single id becomes a list of one.
 
     Raises:
-        DataError: Neither an id nor several.
+        DataError: The argument is neither an id nor iterable.
     """
     if isinstance(ids, str | int | np.integer):
         return [ids]
+    if isinstance(ids, np.ndarray | pd.Series | pd.Index):
+        return ids.tolist()
     try:
-        return ids.tolist() if isinstance(ids, np.ndarray | pd.Series | pd.Index) else list(ids)
+        return list(ids)
     except TypeError:
-        raise DataError(f"ids are int or str, in a list; not {ids!r}") from None
+        raise DataError(f"{ids!r} is not a list of ids; pass a list of int or str") from None
 
 
 def ranked_table(
-    ids: Sequence[Any], items: Int32Array, scores: Float32Array, vocabulary: Vocabulary, of: str, found: str
+    ids: Sequence[Any],
+    items: Int32Array,
+    scores: Float32Array,
+    vocabulary: Vocabulary,
+    id_column: str,
+    item_column: str,
 ) -> pd.DataFrame:
-    """A row for each id and each of its items; empty places (-1) are left out."""
-    filled = items >= 0
-    rank = np.broadcast_to(np.arange(1, items.shape[1] + 1), items.shape)
-    owners = np.repeat(np.arange(len(ids)), filled.sum(axis=1))
+    """A table with one row for each id and each of its ranked items.
+
+    Args:
+        ids: The id of each list.
+        items: Item codes, best first, -1 after the end of a list, `(len(ids), k)`.
+        scores: Their scores, `(len(ids), k)`.
+        vocabulary: The ids of the items.
+        id_column: The name of the column of `ids`.
+        item_column: The name of the column of items.
+
+    Returns:
+        Columns `id_column, item_column, score, rank`.
+    """
+    is_item = items >= 0
+    ranks = np.broadcast_to(np.arange(1, items.shape[1] + 1), items.shape)
+    list_of_row = np.repeat(np.arange(len(ids)), is_item.sum(axis=1))
     return pd.DataFrame(
         {
-            of: pd.Index(ids).take(owners),
-            found: vocabulary.column(items[filled]),
-            "score": scores[filled],
-            "rank": rank[filled],
+            id_column: pd.Index(ids).take(list_of_row),
+            item_column: vocabulary.column(items[is_item]),
+            "score": scores[is_item],
+            "rank": ranks[is_item],
         }
     )
 
 
 def histories_to_matrix(histories: Histories, items: Vocabulary) -> tuple[list[Any], InteractionMatrix]:
-    """The ids of the people, and what each interacted with, oldest first, in item codes; unknown items left out.
+    """Convert histories to item codes.
+
+    Args:
+        histories: As for `Recommender.recommend_for_history`.
+        items: The items of the model. Other items are left out.
+
+    Returns:
+        The ids of the users, and their histories, oldest first, `(n, n_items)`; an item can occur repeatedly.
 
     Raises:
-        DataError: Not what `Histories` says.
+        DataError: The histories are not of the type `Histories`.
     """
     if isinstance(histories, pd.DataFrame):
         return _table_to_matrix(histories, items)
-    given = dict(histories) if isinstance(histories, Mapping) else dict(enumerate(id_list(histories)))
-    rows = [_history(person, row) for person, row in given.items()]
+    if isinstance(histories, Mapping):
+        by_user = dict(histories)
+    else:
+        by_user = dict(enumerate(id_list(histories)))
+    rows = [_history(user, history) for user, history in by_user.items()]
+    # All items are encoded in one call: a call per user would cost more than the encoding.
     codes = items.codes([item for row in rows for item in row])
-    bounds = np.cumsum([0, *map(len, rows)])
-    known = [codes[a:b][codes[a:b] >= 0] for a, b in pairwise(bounds)]
-    return list(given), InteractionMatrix.from_rows(known, len(items))
+    ends = np.cumsum([len(row) for row in rows])
+    known_rows = [row[row >= 0] for row in np.split(codes, ends[:-1])] if rows else []
+    return list(by_user), InteractionMatrix.from_rows(known_rows, len(items))
 
 
 def distinct_items(histories: InteractionMatrix) -> InteractionMatrix:
-    """Each item of a history once, as in the data a model is fitted on: in order of code, the last value counts."""
+    """Histories with each item once, in ascending order of code, with its last value, as in data for fitting."""
     values = None if histories.is_binary else histories.values
     return InteractionMatrix.from_pairs(
         histories.rows, histories.columns, values, (histories.n_rows, histories.n_columns)
     )
 
 
-def _history(person: Any, row: Any) -> list[Any]:
-    if isinstance(row, str | bytes | Mapping) or not isinstance(row, Iterable):
-        raise DataError(f"histories: {row!r} (of {person!r}) is no list of item ids; for one person give [[1, 2, 3]]")
-    return id_list(row)
+def _history(user: Any, history: Any) -> list[Any]:
+    if isinstance(history, str | bytes | Mapping) or not isinstance(history, Iterable):
+        raise DataError(
+            f"histories: {history!r} (of {user!r}) is not a list of item ids; for one user pass [[1, 2, 3]]"
+        )
+    return id_list(history)
 
 
 def _table_to_matrix(table: pd.DataFrame, items: Vocabulary) -> tuple[list[Any], InteractionMatrix]:
     columns.require_columns(table, columns.USER, columns.ITEM, place="histories")
     if columns.TIMESTAMP in table:
         table = table.sort_values(columns.TIMESTAMP, kind="stable")
-    users, owners = Vocabulary.encode(columns.ids_of(table[columns.USER], columns.USER))
-    codes = items.codes(columns.ids_of(table[columns.ITEM], columns.ITEM))
-    order = np.argsort(owners, kind="stable")
-    order = order[codes[order] >= 0]
+    users, user_codes = Vocabulary.encode(columns.ids_of(table[columns.USER], columns.USER))
+    item_codes = items.codes(columns.ids_of(table[columns.ITEM], columns.ITEM))
+    order = np.argsort(user_codes, kind="stable")
+    order = order[item_codes[order] >= 0]
     starts = np.zeros(len(users) + 1, np.int64)
-    np.cumsum(np.bincount(owners[order], minlength=len(users)), out=starts[1:])
-    values = columns.ratings_of(table[columns.RATING])[order] if columns.RATING in table else np.empty(0, np.float32)
-    return users.ids.tolist(), InteractionMatrix(starts, codes[order], values, len(items))
+    np.cumsum(np.bincount(user_codes[order], minlength=len(users)), out=starts[1:])
+    if columns.RATING in table:
+        values = columns.ratings_of(table[columns.RATING])[order]
+    else:
+        values = np.empty(0, np.float32)
+    return users.ids.tolist(), InteractionMatrix(starts, item_codes[order], values, len(items))

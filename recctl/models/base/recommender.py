@@ -1,7 +1,7 @@
-"""What every model is: hyperparameters, fitted values and id maps; fit, recommend, predict, save, load.
+"""The base class of all models: hyperparameters, fitted values and ids; fit, recommend, predict, save and load.
 
-A model file declares its hyperparameters and fitted values and fills in `_fit` and `_score`. Everything a user calls
-is here, once, for all models.
+A model declares its hyperparameters and fitted values and implements `_fit` and `_score`. The public methods are
+implemented here, once for all models.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, data
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from recctl.data import columns
 from recctl.data.dataset import InteractionDataset
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 class Embeddings(NamedTuple):
     """Vectors whose inner products are the scores of known users: `score_users(u) = users[u] @ items.T`.
 
-    What a model adds to products of factors (biases, a mean) stands in dimensions of its own, against a 1 on the other
-    side.
+    Terms that a model adds to the product of factors (biases, a mean) have dimensions of their own, with 1 as the
+    counterpart on the other side.
     """
 
     users: Float32Array
@@ -44,21 +45,26 @@ class Embeddings(NamedTuple):
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(hyperparameter, fitted))
 class Recommender:
-    """A model. Subclasses are in `recctl/models/`, one a file.
+    """The base class of all models.
+
+    A *known* user is one the model was fitted on. Any other user is scored from a history, the items the user
+    interacted with. Ties, items with equal scores, are ranked in ascending order of item code.
 
     Attributes:
-        name: The model's name in configs and on the command line; the file's name, with `-` for `_`.
-        parameters: Its hyperparameters' declarations, by name.
-        fitted_values: Its fitted values' declarations, by name.
-        needs_ratings: Whether it learns from ratings; if not, each distinct pair of a table weighs 1.
-        reads_order: Whether the order of a history, and repeats in it, tell it something; if not, items count once.
-        trained_in_epochs: Whether it learns by going through the interactions again and again (`train_epoch`), so that
-            `fit` has use for validation and callbacks.
-        serves_empty_history: Whether it has something to say to a person it knows nothing of.
-        too_large_advice: What to do when its fit would not fit in memory.
-        user_vocabulary: Ids of the users it was fitted on, in the order of every per-user array.
-        item_vocabulary: Ids of the items it can recommend, in the order of every per-item array.
-        seen: What it was fitted on, `(n_users, n_items)`: a known user's history, and what `exclude_seen` leaves out.
+        name: The name of the model in configs and on the command line: its file name, with `-` instead of `_`.
+        parameters: The declared hyperparameters by name.
+        fitted_values: The declared fitted values by name.
+        needs_ratings: Whether the model learns from ratings. Otherwise each distinct pair in a table has weight 1.
+        reads_order: Whether the order and repetition of items in a history affect its scores. Otherwise each item
+            counts once.
+        trained_in_epochs: Whether the model is trained in epochs (`train_epoch`), so that `fit` makes use of validation
+            data and callbacks.
+        serves_empty_history: Whether it can recommend from an empty history.
+        too_large_advice: What to do if a fit needs more memory than is available; part of the error message.
+        user_vocabulary: Ids of the known users, in the order of every per-user array.
+        item_vocabulary: Ids of the items, in the order of every per-item array.
+        seen: The interactions the model was fitted on, `(n_users, n_items)`: the history of each known user, and the
+            items that `exclude_seen` excludes.
     """
 
     name: ClassVar[str] = ""
@@ -86,13 +92,21 @@ class Recommender:
 
     @classmethod
     def check(cls, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """The value of every hyperparameter, given some, and every problem as (hyperparameter, what is wrong)."""
+        """Check hyperparameters.
+
+        Returns:
+            The value of every hyperparameter, defaults included; and all problems, as (hyperparameter, problem).
+        """
         checked, problems = validate(cls.parameters, values)
-        return checked, problems or list(cls._contradictions(checked))
+        return checked, problems or list(cls._conflicts(checked))
 
     @classmethod
-    def _contradictions(cls, values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-        """Hyperparameters that are valid, but not together: (one of them, what is wrong and the way out)."""
+    def _conflicts(cls, values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+        """Conflicts between hyperparameters that are valid individually.
+
+        Returns:
+            For each conflict, the name of a hyperparameter, and the problem with a suggested fix.
+        """
         return ()
 
     def __repr__(self) -> str:
@@ -100,24 +114,24 @@ class Recommender:
         return f"{type(self).__name__}({values})"
 
     def hyperparameters(self) -> dict[str, Any]:
-        """The values it was made with."""
+        """The hyperparameters by name."""
         return {name: getattr(self, name) for name in self.parameters}
 
     def clone(self) -> Self:
-        """A model with the same hyperparameters, not fitted."""
+        """An unfitted model with the same hyperparameters."""
         return type(self)(**self.hyperparameters())
 
     @property
     def is_fitted(self) -> bool:
-        """Whether it can recommend."""
+        """Whether the model is fitted."""
         return "seen" in vars(self)
 
-    # ---- what a model fills in
+    # ---- what a model implements
 
     def _fit(self, interactions: InteractionDataset) -> None:
-        """Set every fitted value declared by the model. `seen` and the vocabularies are set already.
+        """Set every fitted value that the model declares. `seen` and the vocabularies are already set.
 
-        Models that are trained in epochs set what they begin with; `_train` follows.
+        A model that is trained in epochs sets the initial values; `_train` follows.
         """
         raise UnsupportedError(f"{type(self).__name__} has no _fit")
 
@@ -130,75 +144,92 @@ class Recommender:
         """Run the epochs of a model that is trained in epochs, after `_fit`."""
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
-        """Scores of every item for some people.
+        """Score every item for several users.
 
         Args:
-            histories: What each of them has interacted with, `(n, n_items)`.
-            users: Their codes, `(n,)`; None for people the model was not fitted on.
+            histories: The interactions of each user, `(n, n_items)`.
+            users: Codes of the users, `(n,)`; None for users the model was not fitted on.
 
         Returns:
-            `(n, n_items)` float32, C-contiguous, a new array.
+            A new, C-contiguous float32 array, `(n, n_items)`.
         """
         raise UnsupportedError(f"{type(self).__name__} has no _score")
 
     def _similarity(self, items: Int32Array) -> Float32Array:
-        """How alike every item is to each of some items, `(n, n_items)` float32, a new array."""
-        raise UnsupportedError(f"{self.name} has no notion of similar items")
+        """Similarities of several items to every item, a new float32 array `(n, n_items)`."""
+        raise UnsupportedError(f"{self.name} does not define similar items")
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
-        """`_score` of people the model was not fitted on, as a graph that other programs run.
+        """`_score` for users the model was not fitted on, as a graph of ONNX operators.
 
         Args:
-            graph: What it is built in.
-            histories: Weights float32 `(n, n_items)`, 0 for other items; for a model that reads order, item codes int64
-                `(n, length)`, oldest first, behind as many -1 as a row is shorter than the longest.
+            graph: The graph to add operations to.
+            histories: Weights, float32 `(n, n_items)`, 0 for items that are not in a history. For a model that reads
+                order: item codes, int64 `(n, length)`, oldest first, padded on the left with -1.
 
         Returns:
-            `(n, n_items)` float32.
+            Scores, float32 `(n, n_items)`.
         """
         raise UnsupportedError(f"{self.name} has no graph that scores a history: it has no _graph_of_histories")
 
     def _graph_of_users(self, graph: ScoreGraph, users: Value) -> Value:
-        """`_score` of known users, codes int64 `(n,)`, as a graph; products of `embeddings`, where it has them."""
+        """`_score` for known users as a graph: by default the products of `embeddings`.
+
+        Args:
+            graph: The graph to add operations to.
+            users: User codes, int64 `(n,)`.
+
+        Returns:
+            Scores, float32 `(n, n_items)`.
+        """
         vectors, items = self.embeddings()
         return graph.constant(vectors, "users").gather(users).matmul_transposed(graph.constant(items, "items"))
 
     def convergence(self) -> dict[str, float]:
-        """How near to the minimum it came, in figures that a run records; empty where there is nothing to say.
+        """Measures of how far the solver converged, recorded with a run; empty if there are none.
 
-        `last_fall`: the part by which the objective fell last, and `at_limit`, whether more iterations were not
-        allowed; or `unsolved`, the part of its problems that are not solved to `tol`.
+        `last_fall`, the relative decrease of the objective in the last iteration, with `at_limit`, whether the maximum
+        number of iterations was reached; or `unsolved`, the share of subproblems not solved to `tol`.
         """
         return {}
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """Bytes that a fit takes at its peak, above the data."""
+        """Peak memory of a fit in bytes, without the data."""
         return 0
 
     def _sizes(self, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
-        """What the shapes of fitted values name, as far as it is known before a fit; and entries of sparse values."""
+        """Sizes known before a fit: those that the shapes of fitted values name, and entries of sparse matrices."""
         return {"n_users": n_users, "n_items": n_items, "seen": n_interactions}
 
     def estimate_file(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """Bytes of the file that `save` writes."""
+        """Size in bytes of the file that `save` writes."""
         return fit_probe.file_bytes(self, self._sizes(n_users, n_items, n_interactions))
 
     def estimate_checkpoints(self, n_users: int, n_items: int, n_interactions: int, keeps_best: bool = False) -> int:
-        """Bytes of what training leaves on its way; with `keeps_best`, the best weights are in it as well."""
+        """Size in bytes of all checkpoints of a training.
+
+        Args:
+            n_users: Number of users.
+            n_items: Number of items.
+            n_interactions: Number of interactions.
+            keeps_best: Whether the checkpoint to resume from also holds the best weights, as with early stopping.
+        """
         return 0
 
     def probe_fit(self, interactions: InteractionDataset) -> tuple[float, Self]:
-        """Do a part of a fit. A model whose cost is not in proportion to its users overrides this.
+        """Estimate the time of a fit from a small part of it.
+
+        The default fits samples of the users. Models whose cost is not proportional to their users override it.
 
         Returns:
-            The seconds that the whole will take on this machine, epochs and all, validation aside; and a model that
-            answers in the time of the fitted one, with answers that mean nothing.
+            The estimated seconds of the whole fit on this machine, all epochs included, validation excluded; and a
+            dummy model that scores as fast as the fitted one, with meaningless scores.
         """
         seconds = fit_probe.seconds_from_samples(self, interactions)
-        size = interactions.n_users, interactions.n_items, len(interactions)
-        return seconds, fit_probe.dummy_model(self, interactions, self._sizes(*size))
+        sizes = self._sizes(interactions.n_users, interactions.n_items, len(interactions))
+        return seconds, fit_probe.dummy_model(self, interactions, sizes)
 
-    # ---- what a user calls
+    # ---- public methods
 
     def fit(
         self,
@@ -207,45 +238,49 @@ class Recommender:
         validation: InteractionDataset | Validate | None = None,
         callbacks: Sequence[Any] = (),
     ) -> Self:
-        """Learn from interactions; a second fit forgets the first.
+        """Fit the model. A model that is already fitted is fitted from scratch.
 
         Args:
             interactions: A dataset, or a table with `user_id`, `item_id` and, where the model needs them, `rating`
                 and `timestamp`.
-            validation: For models that are trained in epochs: what to watch, or a function that measures the model,
-                such as `lambda model: evaluator.evaluate(model, val)`. Others have no use for it.
-            callbacks: For models that are trained in epochs: asked after each; see `recctl.training.Callback`.
+            validation: For models trained in epochs: validation data, or a function that returns metrics of the model,
+                such as `lambda model: evaluator.evaluate(model, val)`. Other models ignore it.
+            callbacks: For models trained in epochs: called after each epoch; see `recctl.training.Callback`.
+
+        Returns:
+            The model itself.
 
         Raises:
-            ConfigError: Callbacks for a model that is not trained in epochs.
-            DataError: The interactions are not usable.
-            TrainingError: It would not fit in memory, diverged, or came to values that are not finite.
+            ConfigError: Callbacks are passed to a model that is not trained in epochs.
+            DataError: The interactions are invalid.
+            TrainingError: The fit would exceed the available memory, diverged, or yielded values that are not finite.
         """
         if callbacks and not self.trained_in_epochs:
-            raise ConfigError(f"{self.name} is not trained in epochs: callbacks have nothing to follow; leave them out")
-        interactions = self._usable(interactions)
+            raise ConfigError(f"{self.name} is not trained in epochs and cannot call callbacks; leave them out")
+        interactions = self._checked_dataset(interactions)
         try:
-            self._begin(interactions)
+            self._initialize(interactions)
             self._train(interactions, validation, callbacks)
             self._require_finite()
         except BaseException:
-            self._forget()
+            self._reset()
             raise
         return self
 
     def recommend(
         self, user_ids: Iterable[Any], k: int = 10, exclude_seen: bool = True, *, on_unknown: OnUnknown = "error"
     ) -> pd.DataFrame:
-        """The k best items for each user.
+        """Recommend the k items with the highest scores to each user.
 
         Args:
-            user_ids: Users, in the order wanted.
-            k: How many items, at least 1. Users with fewer items left get fewer.
-            exclude_seen: Leave out what the user interacted with in the data the model was fitted on.
-            on_unknown: For users the model was not fitted on: raise, give the most popular items, or leave them out.
+            user_ids: Users, in the order of the result.
+            k: The number of items, at least 1. A user with fewer items left gets fewer.
+            exclude_seen: Exclude the items that the user interacted with in the data the model was fitted on.
+            on_unknown: For users the model was not fitted on: "error" raises an error, "popular" recommends the most
+                popular items, "skip" leaves the users out.
 
         Returns:
-            Columns `user_id, item_id, score, rank`; rank counts from 1.
+            Columns `user_id, item_id, score, rank`; ranks start at 1.
 
         Raises:
             DataError: A user is unknown and `on_unknown` is "error".
@@ -253,67 +288,85 @@ class Recommender:
         id_tables.check_arguments(k, on_unknown)
         ids = id_tables.id_list(user_ids)
         codes = self.user_vocabulary.codes(ids)
-        known = codes >= 0
-        id_tables.require_known(f"{self.name}: user", ids, known, on_unknown)
-        return self._table(ids, known, self.rank_users(codes[known], k, exclude_seen), k, on_unknown)
+        is_known = codes >= 0
+        id_tables.require_known(f"{self.name}: user", ids, is_known, on_unknown)
+        ranked = self.rank_users(codes[is_known], k, exclude_seen)
+        return self._recommendation_table(ids, is_known, ranked, k, on_unknown)
 
     def recommend_for_history(
         self, histories: Histories, k: int = 10, exclude_seen: bool = True, *, on_unknown: OnUnknown = "error"
     ) -> pd.DataFrame:
-        """The k best items for people the model was not fitted on, from what they interacted with.
+        """Recommend the k items with the highest scores from histories, to users the model was not fitted on.
 
         Args:
-            histories: A list of lists of item ids, oldest first; or a dict of them by user id; or a table with
-                `user_id, item_id` and optionally `rating` and `timestamp`. Items the model does not know don't count.
-            k: How many items, at least 1.
-            exclude_seen: Leave out the items of the history itself.
-            on_unknown: As in `recommend`, for people with no known item in their history.
+            histories: Lists of item ids, oldest first; or a dict of such lists by user id; or a table with
+                `user_id, item_id` and optionally `rating` and `timestamp`. Items the model does not know are ignored.
+            k: The number of items, at least 1.
+            exclude_seen: Exclude the items of the history.
+            on_unknown: As in `recommend`, for users without a known item in their history.
 
         Returns:
-            As `recommend`; `user_id` is the place in the list where histories have no ids.
+            As in `recommend`; if histories have no user ids, `user_id` is the position in the list, from 0.
+
+        Raises:
+            DataError: The histories are invalid, or one has no known item and `on_unknown` is "error".
         """
         id_tables.check_arguments(k, on_unknown)
         ids, matrix = id_tables.histories_to_matrix(histories, self.item_vocabulary)
-        matrix = matrix if self.reads_order else id_tables.distinct_items(matrix)
-        served = np.ones(len(ids), bool) if self.serves_empty_history else np.diff(matrix.starts) > 0
-        id_tables.require_known(f"{self.name}: no known item in the history of", ids, served, on_unknown)
-        asked = matrix.take(np.flatnonzero(served).astype(np.int32))
-        return self._table(ids, served, self.rank_histories(asked, k, exclude_seen), k, on_unknown)
+        if not self.reads_order:
+            matrix = id_tables.distinct_items(matrix)
+        if self.serves_empty_history:
+            is_served = np.ones(len(ids), bool)
+        else:
+            is_served = np.diff(matrix.starts) > 0
+        id_tables.require_history(self.name, ids, is_served, on_unknown)
+        served = matrix.take(np.flatnonzero(is_served).astype(np.int32))
+        ranked = self.rank_histories(served, k, exclude_seen)
+        return self._recommendation_table(ids, is_served, ranked, k, on_unknown)
 
     def predict(
         self, user_ids: Iterable[Any], item_ids: Iterable[Any], *, on_unknown: Literal["error", "skip"] = "error"
     ) -> Float32Array:
-        """The score of each pair of a user and an item.
+        """Predict the score of each pair of a user and an item.
 
         Args:
-            user_ids: One for each pair.
-            item_ids: One for each pair.
-            on_unknown: For users or items the model was not fitted on: raise, or give NaN.
+            user_ids: The user of each pair.
+            item_ids: The item of each pair.
+            on_unknown: For users or items the model was not fitted on: "error" raises an error, "skip" yields NaN.
 
         Returns:
-            float32, one value a pair.
+            Scores, float32 `(n_pairs,)`.
+
+        Raises:
+            DataError: The numbers of users and items differ; or one is unknown and `on_unknown` is "error".
         """
         id_tables.check_arguments(1, on_unknown, "error", "skip")
-        users, items = id_tables.id_list(user_ids), id_tables.id_list(item_ids)
+        users = id_tables.id_list(user_ids)
+        items = id_tables.id_list(item_ids)
         if len(users) != len(items):
-            raise DataError(f"predict: {len(users)} users and {len(items)} items; give one of each for every pair")
-        user_codes, item_codes = self.user_vocabulary.codes(users), self.item_vocabulary.codes(items)
+            raise DataError(f"predict: {len(users)} users and {len(items)} items; pass one user and one item per pair")
+        user_codes = self.user_vocabulary.codes(users)
+        item_codes = self.item_vocabulary.codes(items)
         id_tables.require_known(f"{self.name}: user", users, user_codes >= 0, on_unknown)
         id_tables.require_known(f"{self.name}: item", items, item_codes >= 0, on_unknown)
-        known = (user_codes >= 0) & (item_codes >= 0)
-        out = np.full(len(users), np.nan, np.float32)
-        out[known] = self.score_pairs(user_codes[known], item_codes[known])
-        return out
+        is_known = (user_codes >= 0) & (item_codes >= 0)
+        scores = np.full(len(users), np.nan, np.float32)
+        scores[is_known] = self.score_pairs(user_codes[is_known], item_codes[is_known])
+        return scores
 
     def similar_items(self, item_ids: Iterable[Any], k: int = 10) -> pd.DataFrame:
-        """The k items most like each item, itself left out.
+        """Find the k items most similar to each item, excluding the item itself.
+
+        Args:
+            item_ids: Items, in the order of the result.
+            k: The number of similar items, at least 1.
 
         Returns:
             Columns `item_id, similar_item_id, score, rank`.
 
         Raises:
             DataError: An item is unknown.
-            UnsupportedError: The model has no notion of similar items.
+            UnsupportedError: The model does not define similar items.
         """
         id_tables.check_arguments(k)
         ids = id_tables.id_list(item_ids)
@@ -326,112 +379,124 @@ class Recommender:
         return id_tables.ranked_table(ids, items, scores, self.item_vocabulary, columns.ITEM, "similar_item_id")
 
     def save(self, path: str | Path) -> str:
-        """Write the model to a file, whole or not at all; missing folders are made.
+        """Write the model to a file. The file appears complete or not at all; missing folders are created.
 
         Returns:
-            The SHA-256 of its content; equal models give equal files.
+            The SHA-256 of the content. Equal models yield equal files.
+
+        Raises:
+            NotFittedError: The model is not fitted.
+            ArtifactError: The file cannot be written.
         """
         return model_file.save(self, Path(path))
 
     def load(self, path: str | Path) -> Self:
-        """Become the model of a file, hyperparameters included. Nothing in the file is run.
+        """Load a model file into this model, hyperparameters included. No code in the file is executed.
 
         Raises:
-            ArtifactError: No such file, a damaged one, or another model's.
+            ArtifactError: The file does not exist, is damaged, or holds another model.
         """
         return model_file.load_into(self, Path(path))
 
-    # ---- what evaluation and export use: codes in, arrays out
+    # ---- for evaluation and export: codes in, arrays out
 
     def score_users(self, users: Int32Array) -> Float32Array:
         """Scores of every item for known users, `(len(users), n_items)`."""
         return self._score(self.seen.take(users), users)
 
     def score_histories(self, histories: InteractionMatrix) -> Float32Array:
-        """Scores of every item for people with these histories, `(n, n_items)`."""
+        """Scores of every item for users with these histories, `(n, n_items)`."""
         return self._score(histories, None)
 
     def embeddings(self) -> Embeddings:
-        """Vectors whose inner products are its scores, to 1e-5 of the largest; for indexes and for scoring elsewhere.
+        """Vectors whose inner products are the scores, to 1e-5 of the largest score.
 
         Raises:
-            UnsupportedError: Its scores are no such products.
+            UnsupportedError: The scores are not inner products.
         """
-        raise UnsupportedError(f"{self.name} has no embeddings: its scores are no products of vectors")
+        raise UnsupportedError(f"{self.name} has no embeddings: its scores are not inner products of vectors")
 
     def rank_users(self, users: Int32Array, k: int, exclude_seen: bool = True) -> tuple[Int32Array, Float32Array]:
-        """Item codes and scores of the k best for known users; see `ranking.rank_block`."""
+        """The k best items of known users: item codes and scores, `(len(users), k)`; see `ranking.rank_block`."""
         masked = self.seen.take(users) if exclude_seen else None
         return rank(lambda rows: self.score_users(users[rows]), len(users), len(self.item_vocabulary), k, masked)
 
     def rank_histories(
         self, histories: InteractionMatrix, k: int, exclude_seen: bool = True
     ) -> tuple[Int32Array, Float32Array]:
-        """Item codes and scores of the k best for people with these histories; see `ranking.rank_block`."""
+        """The k best items of users with these histories: item codes and scores, `(n, k)`; see `ranking.rank_block`."""
         masked = histories if exclude_seen else None
         return rank(
             lambda rows: self.score_histories(histories.take(rows)), histories.n_rows, histories.n_columns, k, masked
         )
 
     def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
-        """The score of each pair of codes; models that need not score every item for it override this."""
+        """The score of each pair of codes, `(n_pairs,)`.
+
+        The default scores every item for each user. Models that can score a single pair override it.
+        """
         return pairs.score_pairs(self.score_users, users, items, len(self.item_vocabulary))
 
     def state(self) -> dict[str, Any]:
-        """Its fitted values by name: what a file holds beside the hyperparameters."""
+        """The fitted values by name: the content of a model file beside the hyperparameters."""
         return {name: getattr(self, name) for name in self.fitted_values}
+
+    def require_device(self) -> None:
+        """Check that the device that the hyperparameters select exists on this machine.
+
+        Raises:
+            ConfigError: It does not exist; the message suggests another one.
+        """
+
+    def require_memory_for(self, n_users: int, n_items: int, n_interactions: int, min_ratio: float = 1.0) -> None:
+        """Check that a fit does not exceed the available memory.
+
+        Args:
+            n_users: Number of users.
+            n_items: Number of items.
+            n_interactions: Number of interactions.
+            min_ratio: Raise only if the estimate exceeds this multiple of the available memory; above 1 if the sizes
+                are uncertain.
+
+        Raises:
+            TrainingError: The fit would exceed it; the message has both numbers and `too_large_advice`.
+        """
+        needed = self.estimate_memory(n_users, n_items, n_interactions)
+        if needed > min_ratio * available_memory():
+            what = f"{self.name}: {n_users:,} users x {n_items:,} items, {n_interactions:,} interactions"
+            require_memory(needed, what, self.too_large_advice)
 
     # ---- internals
 
-    def _usable(self, interactions: pd.DataFrame | InteractionDataset) -> InteractionDataset:
-        """The data set to fit on; refused if it is none, lacks ratings, or would not fit in memory."""
+    def _checked_dataset(self, interactions: pd.DataFrame | InteractionDataset) -> InteractionDataset:
+        """The dataset to fit on.
+
+        Raises:
+            DataError: It is not a dataset, or lacks ratings that the model needs.
+            TrainingError: The fit would exceed the available memory.
+        """
         if isinstance(interactions, pd.DataFrame):
             interactions = InteractionDataset(interactions, implicit=not self.needs_ratings)
         if not isinstance(interactions, InteractionDataset):
             kind = type(interactions).__name__
-            raise DataError(f"{self.name}: fit takes a DataFrame or an InteractionDataset, not {kind}")
+            raise DataError(f"{self.name}: fit expects a DataFrame or an InteractionDataset, not {kind}")
         if self.needs_ratings and interactions.implicit:
             raise DataError(
-                f"{self.name} learns from ratings, and these interactions are implicit: "
+                f"{self.name} learns from ratings, but these interactions are implicit: use "
                 "InteractionDataset(df, implicit=False), or data.implicit: false in a config"
             )
         self.require_memory_for(interactions.n_users, interactions.n_items, len(interactions))
         return interactions
 
-    def require_device(self) -> None:
-        """Refuse a fit that asks for what this machine has not.
-
-        Raises:
-            ConfigError: What it is, and the way out.
-        """
-
-    def require_memory_for(self, n_users: int, n_items: int, n_interactions: int, min_ratio: float = 1.0) -> None:
-        """Refuse a fit that would not fit in memory.
-
-        Args:
-            n_users: Of what it is to be fitted on.
-            n_items: The same.
-            n_interactions: The same.
-            times: How many times what there is must be needed, where the sizes are not yet sure.
-
-        Raises:
-            TrainingError: With the numbers and the way out.
-        """
-        size = n_users, n_items, n_interactions
-        needed = self.estimate_memory(*size)
-        if needed > min_ratio * available_memory():
-            what = "{}: {:,} users x {:,} items, {:,} interactions".format(self.name, *size)
-            require_memory(needed, what, self.too_large_advice)
-
-    def _begin(self, interactions: InteractionDataset) -> None:
-        """Forget everything, and fit; of models that are trained in epochs, what comes before the first."""
-        self._forget()
+    def _initialize(self, interactions: InteractionDataset) -> None:
+        """Reset the model and call `_fit`: the whole fit, or the initialization of a model trained in epochs."""
+        self._reset()
         self.user_vocabulary = interactions.user_vocabulary
         self.item_vocabulary = interactions.item_vocabulary
         self.seen = interactions.matrix
         self._fit(interactions)
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         hyperparameters = self.hyperparameters()
         vars(self).clear()
         vars(self).update(hyperparameters)
@@ -439,18 +504,32 @@ class Recommender:
     def _require_finite(self) -> None:
         for name, value in self.state().items():
             if not fitted_values.is_finite(value):
-                raise TrainingError(f"{self.name}: fitting came to values that are not finite, in {name}")
+                raise TrainingError(f"{self.name}: fitting yielded values that are not finite, in {name}")
 
-    def _table(
-        self, ids: Sequence[Any], served: Any, ranked: tuple[Int32Array, Float32Array], k: int, on_unknown: OnUnknown
+    def _recommendation_table(
+        self,
+        ids: Sequence[Any],
+        is_served: NDArray[np.bool_],
+        ranked: tuple[Int32Array, Float32Array],
+        k: int,
+        on_unknown: OnUnknown,
     ) -> pd.DataFrame:
-        """The answer to everyone: what was ranked for those served, and what `on_unknown` says for the others."""
+        """The recommendations of all users.
+
+        Args:
+            ids: Ids of all users.
+            is_served: Whether `ranked` has a row for the user, `(len(ids),)`.
+            ranked: Item codes and scores of the users served.
+            k: The number of items.
+            on_unknown: What the other users get: the most popular items, or nothing.
+        """
         items, scores = ranked
-        if on_unknown == "popular" and not served.all():
+        if on_unknown == "popular" and not is_served.all():
             counts = self.seen.column_counts()
-            popular = np.argsort(-counts, kind="stable")[:k].astype(np.int32)
-            items, scores = np.tile(popular, (len(ids), 1)), np.tile(counts[popular].astype(np.float32), (len(ids), 1))
-            items[served], scores[served] = ranked
-        elif not served.all():
-            ids = [ids[at] for at in np.flatnonzero(served).tolist()]
+            popular = np.argsort(-counts, kind="stable")[:k].astype(np.int32)  # stable: ties by ascending item code
+            items = np.tile(popular, (len(ids), 1))
+            scores = np.tile(counts[popular].astype(np.float32), (len(ids), 1))
+            items[is_served], scores[is_served] = ranked
+        elif not is_served.all():
+            ids = [ids[row] for row in np.flatnonzero(is_served).tolist()]
         return id_tables.ranked_table(ids, items, scores, self.item_vocabulary, columns.USER, columns.ITEM)

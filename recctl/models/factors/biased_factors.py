@@ -171,7 +171,7 @@ class BiasedFactors(EpochRecommender):
             TrainingError: The training diverged; the model stays as it was.
         """
         before = self.state()
-        interactions = self._usable(interactions)
+        interactions = self._checked_dataset(interactions)
         n_epochs = self._visits() if n_epochs is None else n_epochs
         if n_epochs < 1:
             raise ConfigError(f"{self.name}: partial_fit: n_epochs={n_epochs!r}: must be at least 1")

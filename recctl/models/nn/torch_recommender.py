@@ -152,7 +152,7 @@ class TorchRecommender(EpochRecommender):
 
     def assist(self, interactions: InteractionDataset) -> None:
         """Take part in the training of such a model that another process leads, epoch by epoch until it is over."""
-        self._begin(self._usable(interactions))
+        self._initialize(self._checked_dataset(interactions))
         while (said := torch_distributed.hear()) is not None:
             if said["state"] is not None:
                 self.set_training_state(said["state"])
@@ -223,8 +223,8 @@ class TorchRecommender(EpochRecommender):
     def probe_fit(self, interactions: InteractionDataset) -> tuple[float, Self]:
         """Some steps of the first epoch, at full size."""
         trial, begin = self.clone(), perf_counter()
-        interactions = trial._usable(interactions)
-        trial._begin(interactions)
+        interactions = trial._checked_dataset(interactions)
+        trial._initialize(interactions)
         trial._live()
         begun = perf_counter()
         moments: list[float] = []
