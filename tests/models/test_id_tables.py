@@ -47,23 +47,23 @@ def test_of_a_repeated_item_the_last_rating_counts():
         (pd.DataFrame({"user_id": [1], "item_id": [3], "rating": [np.nan]}), "rating: row 0: nan is missing"),
     ],
 )
-def test_a_table_that_cannot_be_read_is_named(table, problem):
+def test_invalid_history_table_is_refused_with_column_and_row(table, problem):
     with pytest.raises(DataError, match=problem):
         id_tables.histories_to_matrix(table, ITEMS)
 
 
 @pytest.mark.parametrize("ids", [5, np.int64(5), [5], (5,), np.array([5]), pd.Series([5]), {5: 1}, iter([5])])
-def test_one_id_or_many(ids):
+def test_id_list_accepts_one_id_or_several(ids):
     assert id_tables.id_list(ids) == [5]
 
 
 @pytest.mark.parametrize("ids", [None, 2.5])
-def test_what_is_no_id_is_named(ids):
-    with pytest.raises(DataError, match=f"ids are int or str, in a list; not {ids}"):
+def test_id_list_refuses_a_value_that_is_not_an_id(ids):
+    with pytest.raises(DataError, match=f"{ids} is not a list of ids; pass a list of int or str"):
         id_tables.id_list(ids)
 
 
-def test_places_that_stayed_empty_are_left_out():
+def test_ranked_table_leaves_out_empty_positions():
     items = np.array([[2, 0], [1, -1], [-1, -1]], np.int32)
     scores = np.array([[3, 2], [1, -np.inf], [-np.inf, -np.inf]], np.float32)
     table = id_tables.ranked_table(["é", 5, "z"], items, scores, ITEMS, "user_id", "item_id")
