@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -57,7 +56,7 @@ def describe(
 
     from recctl import experiment
     from recctl.cli import common, terminal
-    from recctl.config import parse_config, to_yaml
+    from recctl.config import flatten, parse_config, to_yaml
 
     common.apply_threads()
     if Path(source).suffix in (".yaml", ".yml"):
@@ -70,13 +69,5 @@ def describe(
         facts = dataset.describe()
     for step in record["preprocess"]:
         terminal.info(f"{step['name']}: {step['before']['rows']:,} -> {step['after']['rows']:,} interactions")
-    terminal.table(["", ""], list(_flat("", facts)))
+    terminal.table(["", ""], [[name, value] for name, value in flatten(facts, " ").items()])
     terminal.print_json({"source": source, "hash": record["hash"], "description": facts, "provenance": record})
-
-
-def _flat(name: str, value: object) -> Iterator[tuple[str, object]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _flat(f"{name} {key}".strip(), inner)
-    else:
-        yield name, value

@@ -1,5 +1,6 @@
 """Configs: YAML files, validated whole, with every error at its line."""
 
+from recctl.config.flatten import flatten
 from recctl.config.loading import Checks, LoadedConfig, find_config, load_config, parse_config
 from recctl.config.rendering import config_schema, to_yaml
 from recctl.config.schema import Config
@@ -10,6 +11,7 @@ __all__ = [
     "LoadedConfig",
     "config_schema",
     "find_config",
+    "flatten",
     "load_config",
     "parse_config",
     "to_yaml",

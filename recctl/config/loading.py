@@ -24,12 +24,15 @@ Problem = tuple[TreePath, str]
 
 @dataclass(frozen=True)
 class Checks:
-    """Checks that need to know more than this package may: the models, the steps, the metrics.
+    """Checks and defaults that depend on models, steps and metrics, which this package does not know.
 
-    Each takes the whole Config and gives problems as (path, message). It may fill in defaults where it checks.
+    Attributes:
+        checks: Each takes the whole Config and yields problems as (path, message).
+        fill_defaults: Fills in defaults before the checks; it leaves invalid values as they are.
     """
 
     checks: Sequence[Callable[[schema.Config], Iterable[Problem]]] = ()
+    fill_defaults: Callable[[schema.Config], None] = lambda config: None
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,9 @@ def _validated(tree: Tree, base: Path, checks: Checks | None) -> LoadedConfig:
         config = schema.Config.model_validate(tree.values)
     except ValidationError as error:
         raise ConfigError(*(_told(tree, path, message) for path, message in _problems(error, tree))) from None
-    problems = [problem for check in (checks or Checks()).checks for problem in check(config)]
+    checks = checks or Checks()
+    checks.fill_defaults(config)
+    problems = [problem for check in checks.checks for problem in check(config)]
     if problems:
         raise ConfigError(*(_told(tree, path, message) for path, message in problems))
     return LoadedConfig(config, tree.name, base, tree.values)

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from recctl.config import flatten
 from recctl.errors import ConfigError
 from recctl.export.base import Context
 from recctl.models.base import Recommender
@@ -160,9 +161,13 @@ def _linked(source: str, target: str) -> None:
 
 def _params(model: Recommender, run: Run | None) -> dict[str, Any]:
     """As live tracking names them: by the config's paths."""
-    found = {} if run is None else dict(_flat("", yaml.safe_load(run.config_text())))
-    own = {"model.name": model.name, **{f"model.params.{name}": v for name, v in model.hyperparameters().items()}}
-    return {name: value for name, value in found.items() if not name.startswith("model.")} | own
+    sections: dict[str, Any] = {}
+    if run is not None:
+        sections = yaml.safe_load(run.config_text())
+    model_section = {"name": model.name, "params": model.hyperparameters()}
+    sections = {name: section for name, section in sections.items() if name not in _LEFT_OUT}
+    params = flatten(sections | {"model": model_section})
+    return {name: value for name, value in params.items() if value is not None or name.startswith("model.")}
 
 
 def _metrics(run: Run | None) -> Iterator[tuple[str, float, int]]:
@@ -173,14 +178,3 @@ def _metrics(run: Run | None) -> Iterator[tuple[str, float, int]]:
     for epoch in history.read(run.path / "history.jsonl"):
         values = {"loss": epoch["loss"], **epoch["metrics"]}
         yield from ((key, value, epoch["epoch"]) for key, value in values.items() if isinstance(value, int | float))
-
-
-def _flat(name: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if not name and key in _LEFT_OUT:
-            continue
-        path = f"{name}.{key}" if name else str(key)
-        if isinstance(value, dict):
-            yield from _flat(path, value)
-        elif value is not None:
-            yield path, value

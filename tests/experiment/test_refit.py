@@ -106,5 +106,5 @@ def test_broken_off_anywhere_it_goes_on_to_the_same_models(
 
 
 def test_without_validation_it_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"training\.refit: there is no validation part to fit on as well; set"):
+    with pytest.raises(ConfigError, match=r"training\.refit: needs a validation part to add to the training data; set"):
         load(tmp_path, EASE, "split.val_size=0")

@@ -53,7 +53,7 @@ def test_what_is_not_said_follows_from_the_model(tmp_path: Path) -> None:
     ("override", "message"),
     [
         ("data.implicit=true", "data.implicit: svd learns from ratings; write implicit: false"),
-        ("split.val_size=0", "rmse is watched on validation, and there is none; set split.val_size"),
+        ("split.val_size=0", "rmse is measured on validation, but there is no validation part; set split.val_size"),
         ("training.early_stopping.monitor=ndgc@10", "unknown metric 'ndgc'; did you mean ndcg?"),
         ("training.early_stopping.monitor=ndcg", "'ndcg' has no valid cutoff; write ndcg@10"),
         ("training.early_stopping.monitor=rmse@10", "'rmse@10': rmse has no cutoffs; write rmse"),
@@ -66,7 +66,7 @@ def test_refuses_what_can_not_be_followed(tmp_path: Path, override: str, message
 
 
 def test_a_model_that_is_not_trained_in_epochs_says_which_are(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"ease is not trained in epochs; leave it out, or choose one of: .*svdpp"):
+    with pytest.raises(ConfigError, match=r"ease is not trained in epochs; remove it, or choose one of: .*svdpp"):
         load(tmp_path, TEXT.replace("{name: svd, params: {n_epochs: 30, lr: 0.02}}", "{name: ease}"))
 
 

@@ -130,14 +130,13 @@ def compare(
 ) -> None:
     """Show in which settings and facts runs differ, and their figures. What is chance, `recctl compare` tells."""
     from recctl.cli import common, terminal
-    from recctl.config.yaml_tree import parse
     from recctl.errors import ConfigError
 
     store = common.store()
     found = [store.resolve(run_id) for run_id in run_ids]
     if len(found) < 2:
         raise ConfigError("name two runs or more")
-    settings = [_flat(parse(run.config_text(), "config.yaml").values) for run in found]
+    settings = [_settings(run) for run in found]
     facts = [
         {
             "data hash": run.metadata.get("data", {}).get("hash", "")[:12] or None,
@@ -161,10 +160,12 @@ def compare(
     )
 
 
-def _flat(values: Any, place: str = "") -> dict[str, Any]:
-    if isinstance(values, dict):
-        return {key: value for name, inner in values.items() for key, value in _flat(inner, f"{place}.{name}").items()}
-    return {place.removeprefix("."): str(values) if isinstance(values, list) else values}
+def _settings(run: Run) -> dict[str, Any]:
+    from recctl.config import flatten
+    from recctl.config.yaml_tree import parse
+
+    values = parse(run.config_text(), "config.yaml").values
+    return {key: str(value) if isinstance(value, list) else value for key, value in flatten(values).items()}
 
 
 def _differing(columns: list[dict[str, Any]], all_of_them: bool = False) -> list[list[Any]]:
