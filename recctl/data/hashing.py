@@ -1,49 +1,50 @@
-"""The hash that says whether two data sets hold the same interactions."""
+"""Hashing a data set: equal hashes mean equal interactions."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from recctl.data.interactions import Interactions
 from recctl.data.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    from recctl.data.dataset import InteractionDataset
 
-
-def content_hash(dataset: InteractionDataset) -> str:
+def content_hash(dataset: Interactions) -> str:
     """SHA-256 of the ids, ratings and timestamps of all rows, in their order.
 
-    Canonical, because the data set's arrays are: ids are int64 or UTF-8 in ascending order, codes int32, ratings
-    float32, timestamps int64 where all are whole.
+    The hash does not depend on the types that the data came in, because a data set's arrays are canonical: ids are
+    int64 or UTF-8 in ascending order, codes are int32, ratings float32, and timestamps int64 if all are whole seconds.
     """
     digest = hashlib.sha256()
-    for name, vocabulary, codes in (
-        ("users", dataset.user_vocabulary, dataset.users),
-        ("items", dataset.item_vocabulary, dataset.items),
-    ):
-        for part, array in enumerate(_arrays(vocabulary)):
-            _add(digest, f"{name} ids {part}", array)
-        _add(digest, name, codes)
+    _add_ids(digest, "users", dataset.user_vocabulary, dataset.users)
+    _add_ids(digest, "items", dataset.item_vocabulary, dataset.items)
     if dataset.ratings is not None:
-        _add(digest, "ratings", dataset.ratings + np.float32(0))  # so that -0 is 0
+        _add_array(digest, "ratings", dataset.ratings + np.float32(0))  # -0 + 0 is 0, which equals it
     if dataset.timestamps is not None:
-        _add(digest, "timestamps", dataset.timestamps)
+        _add_array(digest, "timestamps", dataset.timestamps)
     return digest.hexdigest()
 
 
-def _arrays(vocabulary: Vocabulary) -> list[NDArray[Any]]:
+def _add_ids(digest: Any, name: str, vocabulary: Vocabulary, codes: NDArray[np.int32]) -> None:
+    for number, array in enumerate(_id_arrays(vocabulary)):
+        _add_array(digest, f"{name} ids {number}", array)
+    _add_array(digest, name, codes)
+
+
+def _id_arrays(vocabulary: Vocabulary) -> list[NDArray[Any]]:
+    """The ids as arrays of numbers; text as offsets and UTF-8 bytes."""
     if not vocabulary.is_text:
         return [vocabulary.ids]
-    _, offsets, letters = pa.array(vocabulary.ids, pa.large_string()).buffers()
-    return [np.frombuffer(offsets, np.int64), np.frombuffer(letters or b"", np.uint8)]
+    _, offsets, characters = pa.array(vocabulary.ids, pa.large_string()).buffers()
+    return [np.frombuffer(offsets, np.int64), np.frombuffer(characters or b"", np.uint8)]
 
 
-def _add(digest: Any, name: str, array: NDArray[Any]) -> None:
-    """The name, type and length go first, so that nothing can pass from the end of one array into the next."""
-    digest.update(f"{name} {array.dtype.newbyteorder('<').str} {len(array)}\n".encode())
-    digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).view(np.uint8).data)
+def _add_array(digest: Any, name: str, array: NDArray[Any]) -> None:
+    """Add an array, preceded by its name, type and length: moving bytes between arrays then changes the hash."""
+    little_endian = array.dtype.newbyteorder("<")
+    digest.update(f"{name} {little_endian.str} {len(array)}\n".encode())
+    digest.update(np.ascontiguousarray(array, little_endian).view(np.uint8).data)

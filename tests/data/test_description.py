@@ -17,7 +17,7 @@ def test_gini_is_half_the_relative_mean_difference(counts):
     assert gini(np.array(counts)) == pytest.approx(expected, abs=1e-12)
 
 
-def test_describe():
+def test_describe_counts_and_summarizes():
     frame = pd.DataFrame(
         {
             "user_id": [1, 1, 1, 2, 2, 3],
@@ -53,17 +53,17 @@ def test_describe():
     }
 
 
-def test_describe_without_ratings_and_timestamps():
+def test_describe_without_ratings_and_timestamps_gives_none():
     described = InteractionDataset(pd.DataFrame({"user_id": [1], "item_id": [1]})).describe()
     assert (described["ratings"], described["time"], described["density"]) == (None, None, 1.0)
 
 
-def test_many_different_ratings_are_not_counted_one_by_one():
+def test_many_distinct_ratings_have_no_counts():
     frame = pd.DataFrame({"user_id": 1, "item_id": range(30), "rating": np.linspace(0, 1, 30)})
     assert InteractionDataset(frame).describe()["ratings"]["counts"] is None
 
 
-def test_an_empty_part_is_described_too():
+def test_empty_part_can_be_described():
     described = InteractionDataset(pd.DataFrame({"user_id": [1], "item_id": [1], "rating": 1, "timestamp": 1}))
     described = described.take(np.array([], int)).describe()
     assert json.loads(json.dumps(described)) == described

@@ -22,17 +22,17 @@ def hash_of(frame, **kwargs):
         FRAME[["timestamp", "rating", "item_id", "user_id"]],
     ],
 )
-def test_equal_rows_of_any_type_have_equal_hashes(other):
+def test_equal_rows_of_different_types_have_equal_hashes(other):
     assert hash_of(other) == hash_of(FRAME)
     assert hash_of(other, implicit=False) == hash_of(FRAME)
 
 
-def test_a_part_hashes_as_if_it_were_built_alone():
+def test_part_has_the_hash_of_a_data_set_with_its_rows():
     rows = np.array([2, 1])
     assert InteractionDataset(FRAME).take(rows).content_hash() == hash_of(FRAME.iloc[rows])
 
 
-def test_every_difference_shows():
+def test_any_difference_changes_the_hash():
     others = [
         FRAME.iloc[[1, 0, 2]],
         FRAME.iloc[:2],
@@ -50,11 +50,11 @@ def test_every_difference_shows():
     assert len(set(hashes)) == len(hashes)
 
 
-def test_text_can_not_pass_from_one_id_to_the_next():
+def test_moving_a_character_to_the_next_id_changes_the_hash():
     tables = [pd.DataFrame({"user_id": ids, "item_id": [1, 2]}) for ids in (["ab", "c"], ["a", "bc"])]
     assert hash_of(tables[0]) != hash_of(tables[1])
 
 
-def test_the_hash_is_the_same_in_every_version():
-    """Runs are compared by it."""
+def test_hash_does_not_change_between_versions():
+    """Runs store it and are compared by it."""
     assert hash_of(FRAME) == "661772e44473aa2b620552551dedb7e9617491f348dc0eea7e5334b6e5696f8d"

@@ -1,4 +1,4 @@
-"""Splits: which interactions a model is fitted on, and which ones judge it."""
+"""Splitting a data set into train, validation and test."""
 
 from recctl.data.splitting.parts import HISTORY, PART_NAMES, TEST, TRAIN, UNUSED, VALIDATION
 from recctl.data.splitting.split import Split, make_split

@@ -1,4 +1,4 @@
-"""The parts of a split, and how large they are to be."""
+"""The parts of a split and their sizes."""
 
 from __future__ import annotations
 
@@ -10,37 +10,47 @@ from numpy.typing import NDArray
 
 from recctl.errors import DataError
 
-TRAIN, VALIDATION, TEST, HISTORY, UNUSED = range(5)
+# Codes of the parts; runs store them.
+TRAIN = 0
+VALIDATION = 1
+TEST = 2
+HISTORY = 3
+UNUSED = 4
 PART_NAMES = ("train", "validation", "test", "history", "unused")
 
+# One code per interaction, shape `(n_interactions,)`.
 PartCodes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much goes to test and to validation, each a fraction (float) or a count (int).
+    """Sizes of the test and validation parts, each a fraction (float) or a count (int).
 
     Attributes:
-        test: The test part.
-        validation: The validation part, 0 for none.
+        test: Size of the test part.
+        validation: Size of the validation part; 0 for none.
     """
 
     test: float
     validation: float
 
-    def of(self, total: int, what: str) -> tuple[int, int]:
-        """How many of `total` things go to test, and how many to validation.
+    def counts(self, total: int, unit: str) -> tuple[int, int]:
+        """The number of interactions (or users) in the test part and in the validation part.
+
+        Args:
+            total: Number of interactions (or users) to divide.
+            unit: What is counted, for the error message.
 
         Raises:
-            DataError: Nothing would be left for one of the parts.
+            DataError: A part would be empty, train included.
         """
-        n_test, n_validation = (
-            int(size * total + 0.5) if is_fraction(size) else int(size) for size in (self.test, self.validation)
-        )
-        if not n_test or (self.validation and not n_validation) or n_test + n_validation >= total:
+        n_test = _count(self.test, total)
+        n_validation = _count(self.validation, total)
+        lacks_validation = bool(self.validation) and not n_validation
+        if not n_test or lacks_validation or n_test + n_validation >= total:
             raise DataError(
                 f"test_size={self.test}, val_size={self.validation}: {n_test:,} and {n_validation:,} of {total:,} "
-                f"{what} leave nothing for one of the parts; use other sizes or more data"
+                f"{unit} leave nothing for one of the parts; use other sizes or more data"
             )
         return n_test, n_validation
 
@@ -53,3 +63,8 @@ def is_fraction(value: Any) -> bool:
 def is_whole(value: Any, least: int) -> bool:
     """Whether a value is an int of at least `least`."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
+
+
+def _count(size: float, total: int) -> int:
+    """A size as a count; fractions are rounded to the nearest one."""
+    return int(size * total + 0.5) if is_fraction(size) else int(size)

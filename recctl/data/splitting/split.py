@@ -1,16 +1,16 @@
-"""Split: the parts of a data set, made by a strategy, kept compactly, and taken again later."""
+"""Making a split, and selecting its parts from the data set."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recctl.data.dataset import InteractionDataset
+from recctl.data.interactions import Interactions
 from recctl.data.splitting.parts import (
     HISTORY,
     PART_NAMES,
@@ -27,19 +27,24 @@ from recctl.errors import ConfigError, DataError
 from recctl.rng import stream
 from recctl.suggest import did_you_mean
 
+D = TypeVar("D", bound=Interactions)
+
+# Parameters that every strategy has: the data set, the sizes and the random generator.
+_N_COMMON_PARAMETERS = 3
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Which part each interaction of a data set belongs to.
+    """Assignment of each interaction of a data set to a part.
 
-    A model is fitted on `train`. Most strategies hold out interactions of users that train knows. The `user` strategy
-    holds out people: none of their interactions is in train, and the earlier ones are their *history*, which a model
-    may see when it is asked for recommendations (`recommend_for_history`), while the later ones are relevant. So
-    `validation` and `test` of such a split come with a `history`, a data set of the same users.
+    A model is fitted on `train`. Most strategies hold out interactions of users who are in train. The `user` strategy
+    holds out whole users: none of their interactions is in train. Their older interactions are their *history*, which a
+    model may see when it is asked for recommendations (`recommend_for_history`); the later ones are relevant. The
+    `validation` and `test` data sets of such a split have a `history`, a data set of the same users.
 
     Attributes:
         parts: One of `TRAIN, VALIDATION, TEST, HISTORY, UNUSED` for each interaction, uint8, shape `(n_interactions,)`.
-        strategy: What made it.
+        strategy: Name of the strategy.
         options: The strategy's options, sizes and seed, as plain values.
     """
 
@@ -52,58 +57,58 @@ class Split:
         """Whether there is a validation part."""
         return bool((self.parts == VALIDATION).any())
 
-    def train(self, dataset: InteractionDataset) -> InteractionDataset:
-        """What a model is fitted on."""
-        return self._take(dataset, self.parts == TRAIN)
+    def train(self, dataset: D) -> D:
+        """The interactions that a model is fitted on."""
+        return self._select(dataset, self.parts == TRAIN)
 
-    def validation(self, dataset: InteractionDataset) -> InteractionDataset:
-        """What models are chosen by, with its `history` if its users are held out."""
+    def validation(self, dataset: D) -> D:
+        """The interactions that models are selected by, with a `history` if whole users are held out."""
         return self._held_out(dataset, VALIDATION)
 
-    def test(self, dataset: InteractionDataset) -> InteractionDataset:
-        """What the chosen model is judged by, with its `history` if its users are held out."""
+    def test(self, dataset: D) -> D:
+        """The interactions that the selected model is tested on, with a `history` if whole users are held out."""
         return self._held_out(dataset, TEST)
 
-    def train_and_validation(self, dataset: InteractionDataset) -> InteractionDataset:
-        """What the chosen model is fitted on again: all that is known of users who are not in test."""
-        known = (self.parts == TRAIN) | (self.parts == VALIDATION)
-        return self._take(dataset, known | self._history(dataset, VALIDATION))
+    def train_and_validation(self, dataset: D) -> D:
+        """The interactions for refitting the selected model: everything known of users who are not in test."""
+        is_known = (self.parts == TRAIN) | (self.parts == VALIDATION)
+        return self._select(dataset, is_known | self._history_rows(dataset, VALIDATION))
 
     def hash(self) -> str:
-        """SHA-256 of the part codes: equal splits of equal rows have equal hashes, whatever made them."""
+        """SHA-256 of the part codes. Equal splits of equal rows have equal hashes, whatever their strategy."""
         return hashlib.sha256(self.parts.tobytes()).hexdigest()
 
-    def _held_out(self, dataset: InteractionDataset, part: int) -> InteractionDataset:
-        taken = self._take(dataset, self.parts == part)
-        history = self._history(dataset, part)
-        if history.any():
-            taken.history = self._take(dataset, history)
-        return taken
+    def _held_out(self, dataset: D, part: int) -> D:
+        selected = self._select(dataset, self.parts == part)
+        history_rows = self._history_rows(dataset, part)
+        if history_rows.any():
+            selected.history = self._select(dataset, history_rows)
+        return selected
 
-    def _history(self, dataset: InteractionDataset, part: int) -> NDArray[np.bool_]:
-        """The history rows of the users of `part`."""
-        self._check(dataset)
-        if not (self.parts == HISTORY).any():
-            return np.zeros(len(self.parts), bool)
-        asked = np.zeros(dataset.n_users, bool)
-        asked[dataset.users[self.parts == part]] = True
-        held: NDArray[np.bool_] = (self.parts == HISTORY) & asked[dataset.users]
-        return held
+    def _history_rows(self, dataset: Interactions, part: int) -> NDArray[np.bool_]:
+        """Mask of the history of the users in `part`."""
+        self._check_size(dataset)
+        is_history: NDArray[np.bool_] = self.parts == HISTORY
+        if not is_history.any():
+            return is_history
+        is_user_of_part = np.zeros(dataset.n_users, bool)
+        is_user_of_part[dataset.users[self.parts == part]] = True
+        return is_history & is_user_of_part[dataset.users]
 
-    def _take(self, dataset: InteractionDataset, rows: NDArray[np.bool_]) -> InteractionDataset:
-        self._check(dataset)
+    def _select(self, dataset: D, rows: NDArray[np.bool_]) -> D:
+        self._check_size(dataset)
         return dataset.take(rows)
 
-    def _check(self, dataset: InteractionDataset) -> None:
+    def _check_size(self, dataset: Interactions) -> None:
         if len(dataset) != len(self.parts):
             raise DataError(
-                f"the split is of {len(self.parts):,} interactions, the data has {len(dataset):,}: it is other data, "
-                "or prepared another way"
+                f"the split is of {len(self.parts):,} interactions, but the data has {len(dataset):,}: the data or its "
+                "preprocessing has changed"
             )
 
 
 def make_split(
-    dataset: InteractionDataset,
+    dataset: Interactions,
     strategy: str = "random",
     *,
     test_size: float = 0.2,
@@ -111,36 +116,40 @@ def make_split(
     seed: int = 42,
     **options: Any,
 ) -> Split:
-    """Split by a named strategy.
+    """Split a data set by a named strategy.
 
     Args:
-        dataset: What is split.
+        dataset: The data set to split.
         strategy: One of `STRATEGIES`.
-        test_size: The test part: a fraction (float, in (0, 1)) or a count (int) of interactions, of users for `user`.
-        val_size: The validation part, measured as `test_size` is; 0 for none.
-        seed: Of the stream `split`, from which all draws are made.
-        options: The strategy's own.
+        test_size: Size of the test part: a fraction (float in (0, 1)) or a count (int) of interactions, or of users for
+            the strategy `user`.
+        val_size: Size of the validation part, in the same unit; 0 for none.
+        seed: Seed of the random stream `split`.
+        options: Options of the strategy; see `recctl.data.splitting.strategies`.
 
     Raises:
-        ConfigError: A size, the strategy or an option is not valid.
-        DataError: The data has not what the strategy needs, or a part would be empty.
+        ConfigError: A size, the strategy or an option is not valid; all problems are reported together.
+        DataError: The data lacks what the strategy needs, or a part would be empty.
     """
     if strategy not in STRATEGIES:
         raise ConfigError(f"split strategy {strategy!r}: unknown{did_you_mean(strategy, STRATEGIES)}")
-    known = list(inspect.signature(STRATEGIES[strategy]).parameters)[3:]
-    problems = [
-        f"split {strategy}: {name}: unknown option{did_you_mean(name, known)}" for name in options if name not in known
-    ]
-    if "labels" in known and "labels" not in options:
-        problems.append(f"split {strategy}: labels: must be given, one for each interaction")
-    problems += _size_problems(test_size, val_size)
+    problems = _option_problems(strategy, options) + _size_problems(test_size, val_size)
     if problems:
         raise ConfigError(*problems)
     parts = STRATEGIES[strategy](dataset, Sizes(test_size, val_size), stream(seed, "split"), **options)
-    told = {"test_size": test_size, "val_size": val_size, "seed": seed, **options}
-    told.pop("labels", None)
-    _require_parts(parts, dataset, strategy, told)
-    return Split(parts, strategy, told)
+    stored_options = {"test_size": test_size, "val_size": val_size, "seed": seed, **options}
+    stored_options.pop("labels", None)  # as large as the data, and equal to the parts
+    _require_nonempty_parts(parts, dataset, strategy, stored_options)
+    return Split(parts, strategy, stored_options)
+
+
+def _option_problems(strategy: str, options: dict[str, Any]) -> list[str]:
+    known = list(inspect.signature(STRATEGIES[strategy]).parameters)[_N_COMMON_PARAMETERS:]
+    unknown = [name for name in options if name not in known]
+    problems = [f"split {strategy}: {name}: unknown option{did_you_mean(name, known)}" for name in unknown]
+    if "labels" in known and "labels" not in options:
+        problems.append(f"split {strategy}: labels: must be given, one for each interaction")
+    return problems
 
 
 def _size_problems(test_size: Any, val_size: Any) -> list[str]:
@@ -150,17 +159,21 @@ def _size_problems(test_size: Any, val_size: Any) -> list[str]:
     if not (val_size == 0 or is_fraction(val_size) or is_whole(val_size, 1)):
         problems.append(f"val_size={val_size!r}: must be 0, a fraction below 1, or a count")
     if is_fraction(test_size) and is_fraction(val_size) and test_size + val_size >= 1:
-        problems.append(f"test_size={test_size} and val_size={val_size}: together they must leave something for train")
+        problems.append(
+            f"test_size={test_size} and val_size={val_size}: their sum must be below 1, to leave train data"
+        )
     return problems
 
 
-def _require_parts(parts: PartCodes, dataset: InteractionDataset, strategy: str, told: dict[str, Any]) -> None:
+def _require_nonempty_parts(parts: PartCodes, dataset: Interactions, strategy: str, options: dict[str, Any]) -> None:
+    required = [TRAIN, TEST]
+    if options["val_size"]:
+        required.append(VALIDATION)
     sizes = np.bincount(parts, minlength=len(PART_NAMES))
-    needed = [TRAIN, TEST, *([VALIDATION] if told["val_size"] else [])]
-    empty = [PART_NAMES[part] for part in needed if not sizes[part]]
+    empty = [PART_NAMES[part] for part in required if not sizes[part]]
     if empty:
-        settings = ", ".join(f"{name}={value}" for name, value in told.items() if name != "seed")
+        settings = ", ".join(f"{name}={value}" for name, value in options.items() if name != "seed")
         raise DataError(
             f"split {strategy}: nothing is left for {' and '.join(empty)}: {len(dataset):,} interactions of "
-            f"{dataset.n_users:,} users with {settings}; change these or use more data"
+            f"{dataset.n_users:,} users with {settings}; change these settings or use more data"
         )

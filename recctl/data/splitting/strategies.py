@@ -1,6 +1,6 @@
-"""Ways to split. Each is a pure function of a data set to one part code per interaction.
+"""Split strategies: pure functions from a data set to one part code per interaction.
 
-The draws depend on the seed and the order of the rows alone. Except for `leave_last`, what is in test does not depend
+Random draws depend only on the seed and the order of the rows. Except for `leave_last`, the test part does not depend
 on `val_size`.
 """
 
@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from recctl.data import columns
-from recctl.data.dataset import InteractionDataset
+from recctl.data.interactions import Interactions
 from recctl.data.splitting.parts import (
     HISTORY,
     PART_NAMES,
@@ -29,192 +29,209 @@ from recctl.data.splitting.parts import (
 from recctl.errors import ConfigError, DataError
 from recctl.kernels import group_by
 
-# So that rounding down does not lose a row to binary fractions: 0.29 * 100 is 28.999999999999996.
+# Added before rounding down, so that binary fractions lose no row: 0.29 * 100 is 28.999999999999996.
 _EPSILON = 1e-9
 
 
-def random(data: InteractionDataset, sizes: Sizes, rng: np.random.Generator, within_user: bool = False) -> PartCodes:
-    """Interactions drawn at random, from all of them or within each user.
+def random(data: Interactions, sizes: Sizes, rng: np.random.Generator, within_user: bool = False) -> PartCodes:
+    """Hold out random interactions, of all interactions or of each user's.
 
     Args:
-        data: What is split.
-        sizes: Parts of all interactions.
-        rng: Draws.
-        within_user: Draw from each user that part of their interactions, rounded down: who has fewer than
-            `1 / test_size` stays in train whole, and nobody loses all.
+        data: The data set to split.
+        sizes: Sizes of the parts in interactions.
+        rng: Source of randomness.
+        within_user: Whether to hold out that fraction of each user's interactions, rounded down. Users with fewer than
+            `1 / test_size` interactions then stay in train, and every user keeps some interaction in train.
     """
     if not isinstance(within_user, bool):
         raise ConfigError(f"within_user={within_user!r}: must be true or false")
     parts = np.zeros(len(data), np.uint8)
     order = rng.permutation(len(data))
     if not within_user:
-        n_test, n_validation = sizes.of(len(data), "interactions")
+        n_test, n_validation = sizes.counts(len(data), "interactions")
         parts[order[:n_test]] = TEST
         parts[order[n_test : n_test + n_validation]] = VALIDATION
         return parts
-    if not is_fraction(sizes.test) or not (is_fraction(sizes.validation) or not sizes.validation):
+    if not is_fraction(sizes.test) or (sizes.validation and not is_fraction(sizes.validation)):
         raise ConfigError("within_user=True: test_size and val_size must be fractions")
-    counts = _user_counts(data)
-    place = group_by.number(data.users, data.n_users, order)
-    for part, size in ((VALIDATION, sizes.test + sizes.validation), (TEST, sizes.test)):
-        taken = (counts * size + _EPSILON).astype(np.int64)
-        parts[place < taken[data.users]] = part
+    user_counts = _count_by_user(data)
+    rank_in_user = group_by.number(data.users, data.n_users, order)
+    for part, fraction in ((VALIDATION, sizes.test + sizes.validation), (TEST, sizes.test)):
+        n_held_out = (user_counts * fraction + _EPSILON).astype(np.int64)
+        parts[rank_in_user < n_held_out[data.users]] = part
     return parts
 
 
-def temporal(data: InteractionDataset, sizes: Sizes, rng: np.random.Generator) -> PartCodes:
-    """One moment for all: what happened from then on is test, what happened in the time just before is validation.
+def temporal(data: Interactions, sizes: Sizes, rng: np.random.Generator) -> PartCodes:
+    """Split at one timestamp for all users: test from then on, validation just before.
 
-    Interactions of one moment stay together, so that the parts may be somewhat larger or smaller than asked; of the
-    two possible moments the one that comes closer is taken.
+    Interactions with equal timestamps stay together, so the parts may be larger or smaller than requested. Of the two
+    possible split points, the one that gives the closer size is used.
     """
     if data.timestamps is None:
         raise DataError(f"split temporal: the data has no column {columns.TIMESTAMP}; add it or use another strategy")
     ordered = np.sort(data.timestamps)
-    n_test, n_validation = sizes.of(len(data), "interactions")
-    cut = _moment_near(ordered, len(data) - n_test, len(data))
+    n_test, n_validation = sizes.counts(len(data), "interactions")
+    test_start = _nearest_split_point(ordered, len(data) - n_test, len(data))
     parts = np.zeros(len(data), np.uint8)
     if n_validation:
-        parts[data.timestamps >= ordered[_moment_near(ordered, cut - n_validation, cut)]] = VALIDATION
-    parts[data.timestamps >= ordered[cut]] = TEST
+        validation_start = _nearest_split_point(ordered, test_start - n_validation, test_start)
+        parts[data.timestamps >= ordered[validation_start]] = VALIDATION
+    parts[data.timestamps >= ordered[test_start]] = TEST
     return parts
 
 
-def _moment_near(ordered: NDArray[Any], wanted: int, end: int) -> int:
-    """The place next to `wanted`, after 0 and before `end`, where a new moment begins."""
-    around = [int(np.searchsorted(ordered, ordered[max(0, min(wanted, end - 1))], side)) for side in ("left", "right")]
-    places = [place for place in around if 0 < place < end]
-    if not places:
-        raise DataError(
-            f"split temporal: no moment leaves something on both sides: {len(np.unique(ordered)):,} different "
-            f"timestamps in {len(ordered):,} interactions; use other sizes or another strategy"
-        )
-    return min(places, key=lambda place: abs(place - wanted))
+def leave_last(data: Interactions, sizes: Sizes, rng: np.random.Generator, n: int = 1) -> PartCodes:
+    """Hold out each user's last interactions.
 
-
-def leave_last(data: InteractionDataset, sizes: Sizes, rng: np.random.Generator, n: int = 1) -> PartCodes:
-    """Each user's last interactions.
-
-    Equal moments, and data without timestamps, count in the order of the rows. Users who have not at least one
-    interaction left for train stay in train whole.
+    Ties in timestamps are broken by row order, as is everything without timestamps. Users without at least one
+    interaction left for train stay in train completely.
 
     Args:
-        data: What is split.
-        sizes: A `val_size` above 0 asks for a validation part; how large it is does not matter, nor does `test_size`.
+        data: The data set to split.
+        sizes: If `val_size` is above 0, there is a validation part; its size and `test_size` are ignored.
         rng: Not used.
-        n: How many interactions of each user go to test, and as many before them to validation.
+        n: Number of interactions of each user that go to test, and as many before these to validation.
     """
     _require_whole("n", n, least=1)
-    from_end = group_by.number(data.users, data.n_users, np.ascontiguousarray(_time_order(data)[::-1]))
-    held_out = 2 * n if sizes.validation else n
-    enough = (_user_counts(data) > held_out)[data.users]
+    newest_first = np.ascontiguousarray(_time_order(data)[::-1])
+    rank_from_end = group_by.number(data.users, data.n_users, newest_first)
+    n_held_out = 2 * n if sizes.validation else n
+    has_enough = (_count_by_user(data) > n_held_out)[data.users]
     parts = np.zeros(len(data), np.uint8)
-    parts[enough & (from_end < held_out)] = VALIDATION
-    parts[enough & (from_end < n)] = TEST
+    parts[has_enough & (rank_from_end < n_held_out)] = VALIDATION
+    parts[has_enough & (rank_from_end < n)] = TEST
     return parts
 
 
-def user(data: InteractionDataset, sizes: Sizes, rng: np.random.Generator, fold_in: float = 0.8) -> PartCodes:
-    """People held out whole, the first part of whose interactions a model may see when it is asked.
+def user(data: Interactions, sizes: Sizes, rng: np.random.Generator, fold_in: float = 0.8) -> PartCodes:
+    """Hold out whole users; a model may see the first part of their interactions when it is asked for recommendations.
 
-    Only users with two interactions or more are held out, so that each has something to see and something to find.
+    Only users with at least two interactions are held out, so that each has history and relevant items.
 
     Args:
-        data: What is split.
-        sizes: Parts of all users.
-        rng: Draws the users, and their history where there are no timestamps.
-        fold_in: The part of a held-out user's interactions that is history (rounded down, at least 1 and not all):
-            the earliest, or some at random where there are no timestamps. The rest is relevant.
+        data: The data set to split.
+        sizes: Sizes of the parts in users.
+        rng: Draws the users and, without timestamps, their history.
+        fold_in: The fraction of a held-out user's interactions that is history, rounded down but at least one
+            interaction and not all: the oldest ones, or random ones without timestamps. The rest is relevant.
     """
     if not is_fraction(fold_in):
         raise ConfigError(f"fold_in={fold_in!r}: must be above 0 and below 1")
-    counts = _user_counts(data)
-    able = rng.permutation(np.flatnonzero(counts > 1))
-    n_test, n_validation = sizes.of(data.n_users, "users")
-    if n_test + n_validation > len(able):
+    user_counts = _count_by_user(data)
+    candidates = rng.permutation(np.flatnonzero(user_counts > 1))
+    n_test, n_validation = sizes.counts(data.n_users, "users")
+    if n_test + n_validation > len(candidates):
         raise DataError(
-            f"split user: {n_test + n_validation:,} users to hold out, but only {len(able):,} of {data.n_users:,} "
-            "have two interactions or more; use smaller sizes"
+            f"split user: {n_test + n_validation:,} users to hold out, but only {len(candidates):,} of "
+            f"{data.n_users:,} have two or more interactions; use smaller sizes"
         )
     part_of_user = np.zeros(data.n_users, np.uint8)
-    part_of_user[able[:n_test]] = TEST
-    part_of_user[able[n_test : n_test + n_validation]] = VALIDATION
+    part_of_user[candidates[:n_test]] = TEST
+    part_of_user[candidates[n_test : n_test + n_validation]] = VALIDATION
     order = rng.permutation(len(data)) if data.timestamps is None else _time_order(data)
-    place = group_by.number(data.users, data.n_users, order)
-    n_history = np.clip((counts * fold_in + _EPSILON).astype(np.int64), 1, counts - 1)
+    rank_in_user = group_by.number(data.users, data.n_users, order)
+    n_history = np.clip((user_counts * fold_in + _EPSILON).astype(np.int64), 1, user_counts - 1)
     parts = part_of_user[data.users]
-    parts[(parts != TRAIN) & (place < n_history[data.users])] = HISTORY
+    parts[(parts != TRAIN) & (rank_in_user < n_history[data.users])] = HISTORY
     return parts
 
 
-def predefined(data: InteractionDataset, sizes: Sizes, rng: np.random.Generator, labels: ArrayLike) -> PartCodes:
-    """Parts that were decided elsewhere.
+def predefined(data: Interactions, sizes: Sizes, rng: np.random.Generator, labels: ArrayLike) -> PartCodes:
+    """Use parts that were decided elsewhere.
 
     Args:
-        data: What is split.
-        sizes: Where no label says validation, a `val_size` above 0 is drawn from train; `test_size` does not matter.
-        rng: Draws.
-        labels: Each interaction's part: its name (one of `PART_NAMES`, or `val`), or its code.
+        data: The data set to split.
+        sizes: If no label is validation and `val_size` is above 0, validation is drawn from train; `test_size` is
+            ignored.
+        rng: Draws the validation part.
+        labels: The part of each interaction: its name (one of `PART_NAMES`, or `val`) or its code.
     """
-    given = np.asarray(labels)
-    if given.shape != (len(data),):
-        raise DataError(f"split predefined: {len(data):,} interactions, but labels of shape {given.shape}")
-    if given.dtype.kind in "iu":
-        codes = given.astype(np.int64)
-        wrong = (codes < 0) | (codes >= len(PART_NAMES))
-    else:
-        codes = pd.Index([*PART_NAMES, "val"]).get_indexer(pd.Index(given))
-        wrong = codes < 0
-        codes[codes == len(PART_NAMES)] = VALIDATION
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise DataError(
-            f"split predefined: row {row}: no part is called {str(given[row])!r}; the parts are {', '.join(PART_NAMES)}"
-        )
-    parts = codes.astype(np.uint8)
+    labels = np.asarray(labels)
+    if labels.shape != (len(data),):
+        raise DataError(f"split predefined: {len(data):,} interactions, but labels of shape {labels.shape}")
+    parts = _label_codes(labels)
     if sizes.validation and not (parts == VALIDATION).any():
-        train = np.flatnonzero(parts == TRAIN)
-        n_validation = Sizes(1, sizes.validation).of(len(train), "interactions of train")[1]
-        parts[rng.permutation(train)[:n_validation]] = VALIDATION
+        train_rows = np.flatnonzero(parts == TRAIN)
+        _, n_validation = Sizes(1, sizes.validation).counts(len(train_rows), "interactions of train")
+        parts[rng.permutation(train_rows)[:n_validation]] = VALIDATION
     return parts
 
 
-def k_fold(
-    data: InteractionDataset, sizes: Sizes, rng: np.random.Generator, n_folds: int = 5, fold: int = 0
-) -> PartCodes:
-    """One of several random parts in turn: each interaction is in test in exactly one of the folds.
+def k_fold(data: Interactions, sizes: Sizes, rng: np.random.Generator, n_folds: int = 5, fold: int = 0) -> PartCodes:
+    """Hold out one of several random folds; each interaction is in test in exactly one of them.
 
     Args:
-        data: What is split.
-        sizes: `val_size` is drawn from what is not in test; `test_size` does not matter.
+        data: The data set to split.
+        sizes: `val_size` is drawn from the interactions that are not in test; `test_size` is ignored.
         rng: Draws the folds, the same ones for each `fold`.
         n_folds: Number of folds.
-        fold: Which one is test, from 0.
+        fold: The fold that is the test part, counted from 0.
     """
     _require_whole("n_folds", n_folds, least=2)
     _require_whole("fold", fold, least=0)
     if fold >= n_folds:
         raise ConfigError(f"fold={fold}: must be below n_folds={n_folds}; folds count from 0")
-    rows = len(data)
-    order = rng.permutation(rows)
-    start, end = fold * rows // n_folds, (fold + 1) * rows // n_folds
-    n_validation = Sizes(end - start, sizes.validation).of(rows, "interactions")[1]
-    parts = np.zeros(rows, np.uint8)
-    parts[order[start:end]] = TEST
+    n_rows = len(data)
+    order = rng.permutation(n_rows)
+    begin = fold * n_rows // n_folds
+    end = (fold + 1) * n_rows // n_folds
+    _, n_validation = Sizes(end - begin, sizes.validation).counts(n_rows, "interactions")
+    parts = np.zeros(n_rows, np.uint8)
+    parts[order[begin:end]] = TEST
+    # The rows after the test fold, continued from the start.
     parts[np.roll(order, -end)[:n_validation]] = VALIDATION
     return parts
 
 
 STRATEGIES: dict[str, Callable[..., PartCodes]] = {
-    function.__name__: function for function in (random, temporal, leave_last, user, predefined, k_fold)
+    strategy.__name__: strategy for strategy in (random, temporal, leave_last, user, predefined, k_fold)
 }
 
 
-def _user_counts(data: InteractionDataset) -> NDArray[np.int64]:
+def _nearest_split_point(ordered: NDArray[Any], wanted: int, end: int) -> int:
+    """The index nearest to `wanted`, after 0 and before `end`, at which a new timestamp starts.
+
+    Args:
+        ordered: Timestamps in ascending order.
+        wanted: Where the split would be without ties.
+        end: Start of the next part.
+    """
+    timestamp = ordered[max(0, min(wanted, end - 1))]
+    around = (int(np.searchsorted(ordered, timestamp, "left")), int(np.searchsorted(ordered, timestamp, "right")))
+    candidates = [index for index in around if 0 < index < end]
+    if not candidates:
+        raise DataError(
+            f"split temporal: no timestamp divides the data (distinct timestamps: {len(np.unique(ordered)):,}, "
+            f"interactions: {len(ordered):,}); use other sizes or another strategy"
+        )
+    return min(candidates, key=lambda index: abs(index - wanted))
+
+
+def _label_codes(labels: NDArray[Any]) -> PartCodes:
+    """Part codes of names or codes."""
+    if labels.dtype.kind in "iu":
+        codes = labels.astype(np.int64)
+        is_unknown = (codes < 0) | (codes >= len(PART_NAMES))
+    else:
+        names = [*PART_NAMES, "val"]
+        codes = pd.Index(names).get_indexer(pd.Index(labels))
+        is_unknown = codes < 0
+        codes[codes == names.index("val")] = VALIDATION
+    if is_unknown.any():
+        row = int(np.argmax(is_unknown))
+        raise DataError(
+            f"split predefined: row {row}: unknown part {str(labels[row])!r}; the parts are {', '.join(PART_NAMES)}"
+        )
+    return codes.astype(np.uint8)
+
+
+def _count_by_user(data: Interactions) -> NDArray[np.int64]:
     return np.bincount(data.users, minlength=data.n_users)
 
 
-def _time_order(data: InteractionDataset) -> NDArray[np.int64]:
+def _time_order(data: Interactions) -> NDArray[np.int64]:
+    """Row indices in ascending order of time; row order breaks ties, and is all there is without timestamps."""
     return np.arange(len(data)) if data.timestamps is None else group_by.ascending(data.timestamps)
 
 
