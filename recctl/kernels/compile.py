@@ -1,61 +1,144 @@
-"""Decorators that compile kernels, and short names for the numba types of their arguments."""
+"""Decorators that compile kernels, and short names for the types of their arguments.
+
+Kernels are compiled, or read from the cache on disk, at their first call, which also imports numba. Importing numba
+takes about half a second and compiling all kernels about a minute: commands that only print text import modules with
+kernels, and must not wait for either.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
-
-import numba
-from numba import types
+from functools import cache, partial, update_wrapper
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from recctl import progress
+
+
+class ArrayType(NamedTuple):
+    """A contiguous array as argument of a kernel; `dtype` is numba's name of the element type."""
+
+    dtype: str
+    ndim: int = 1
+    readonly: bool = True
+
+
+class NamedTupleType(NamedTuple):
+    """A NamedTuple of arrays as argument of a kernel."""
+
+    python_type: type
+    fields: tuple[ArrayType, ...]
+
+
+# A string is numba's name of a scalar type.
+ArgumentType = str | ArrayType | NamedTupleType
+
+# Inputs are declared read-only: numba then accepts both writeable arrays and the read-only arrays of a loaded model.
+I32 = ArrayType("int32")
+I64 = ArrayType("int64")
+F32 = ArrayType("float32")
+F64 = ArrayType("float64")
+U8 = ArrayType("uint8")
+I32_2D = ArrayType("int32", 2)
+I64_2D = ArrayType("int64", 2)
+F32_2D = ArrayType("float32", 2)
+U8_2D = ArrayType("uint8", 2)
+
+# Outputs: arrays that the kernel writes.
+OUT_I32 = ArrayType("int32", readonly=False)
+OUT_I64 = ArrayType("int64", readonly=False)
+OUT_F32 = ArrayType("float32", readonly=False)
+OUT_F64 = ArrayType("float64", readonly=False)
+OUT_U8 = ArrayType("uint8", readonly=False)
+OUT_I32_2D = ArrayType("int32", 2, readonly=False)
+OUT_I64_2D = ArrayType("int64", 2, readonly=False)
+OUT_F32_2D = ArrayType("float32", 2, readonly=False)
+OUT_F64_2D = ArrayType("float64", 2, readonly=False)
+OUT_U8_2D = ArrayType("uint8", 2, readonly=False)
+OUT_F32_3D = ArrayType("float32", 3, readonly=False)
+
+INT = "int64"
+FLOAT = "float64"
+BOOL = "boolean"
+VOID = "void"
 
 Function = Callable[..., Any]
 
 
-def _array(dtype: types.Type, ndim: int, *, readonly: bool) -> types.Array:
-    return types.Array(dtype, ndim, "C", readonly=readonly)
+class CompiledFunction:
+    """A function that numba compiles at its first call; other kernels can call it too.
 
-
-_NUMBERS = (types.int32, types.int64, types.float32, types.float64, types.uint8)
-
-# Inputs are declared read-only: numba then accepts both writeable arrays and the read-only arrays of a loaded model.
-I32, I64, F32, F64, U8 = (_array(dtype, 1, readonly=True) for dtype in _NUMBERS)
-I32_2D = _array(types.int32, 2, readonly=True)
-I64_2D = _array(types.int64, 2, readonly=True)
-F32_2D = _array(types.float32, 2, readonly=True)
-U8_2D = _array(types.uint8, 2, readonly=True)
-
-# Outputs: arrays that the kernel writes.
-OUT_I32, OUT_I64, OUT_F32, OUT_F64, OUT_U8 = (_array(dtype, 1, readonly=False) for dtype in _NUMBERS)
-OUT_I32_2D, OUT_I64_2D, OUT_F32_2D, OUT_F64_2D, OUT_U8_2D = (_array(dtype, 2, readonly=False) for dtype in _NUMBERS)
-OUT_F32_3D = _array(types.float32, 3, readonly=False)
-
-INT = types.int64
-FLOAT = types.float64
-BOOL = types.boolean
-VOID = types.void
-
-
-def kernel(
-    returns: types.Type, *arguments: types.Type, fastmath: bool | set[str] = False
-) -> Callable[[Function], Function]:
-    """Compile a function eagerly for one signature; it releases the GIL and is cached on disk.
+    The attributes `_numba_type_`, `targetoptions` and `py_func` are those by which numba recognizes a compiled
+    function among the globals of the one it compiles.
 
     Args:
-        returns: Numba type of the result.
-        arguments: Numba types of the arguments.
-        fastmath: Floating-point optimizations, as numba takes them. Allow "nnan" and "ninf" only where the kernel
-            never compares a NaN or an infinity.
-
-    Returns:
-        A decorator.
+        function: The Python function.
+        signature: Types of the result and the arguments; None compiles once for each combination of argument types.
+        options: Passed to `numba.njit`.
     """
-    decorator: Callable[[Function], Function] = numba.njit(
-        returns(*arguments), nogil=True, cache=True, error_model="numpy", fastmath=fastmath
-    )
-    return decorator
+
+    def __init__(self, function: Function, signature: tuple[ArgumentType, ...] | None = None, **options: Any) -> None:
+        update_wrapper(self, function)
+        self.py_func = function
+        self._signature = signature
+        self._options = options
+        self._dispatcher: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the compiled function."""
+        dispatcher = self._dispatcher
+        if dispatcher is None:
+            dispatcher = self.dispatcher
+        return dispatcher(*arguments)
+
+    def __reduce__(self) -> str:
+        # As functions are pickled: by name, so that a worker process compiles its own.
+        return str(self.__qualname__)
+
+    @property
+    def dispatcher(self) -> Any:
+        """Numba's compiled function."""
+        numba = _import_numba()
+        # Numba's own lock: this may run while numba compiles a function that calls this one, and a second lock, taken
+        # in the other order by another thread, would be a deadlock.
+        with numba.core.compiler_lock.global_compiler_lock:
+            if self._dispatcher is None:
+                self._dispatcher = self._compile(numba)
+            return self._dispatcher
+
+    def _compile(self, numba: ModuleType) -> Any:
+        if self._signature is None:
+            return numba.njit(**self._options)(self.py_func)
+        result, *arguments = [_numba_type(numba, declared) for declared in self._signature]
+        return numba.njit(result(*arguments), **self._options)(self.py_func)
+
+    @property
+    def _numba_type_(self) -> Any:
+        return self.dispatcher._numba_type_
+
+    @property
+    def targetoptions(self) -> Any:
+        """The options of the compiled function, where numba looks for `inline`."""
+        return self.dispatcher.targetoptions
+
+
+def _numba_type(numba: ModuleType, declared: ArgumentType) -> Any:
+    if isinstance(declared, str):
+        return getattr(numba.types, declared)
+    if isinstance(declared, NamedTupleType):
+        fields = [_numba_type(numba, field) for field in declared.fields]
+        return numba.types.BaseTuple.from_types(fields, declared.python_type)
+    dtype = getattr(numba.types, declared.dtype)
+    return numba.types.Array(dtype, declared.ndim, "C", readonly=declared.readonly)
+
+
+@cache
+def _import_numba() -> ModuleType:
+    import numba
+    import numba.core.compiler_lock
+
+    _announce_compilation()
+    return numba
 
 
 def _announce_compilation() -> None:
@@ -84,26 +167,65 @@ def _announce_compilation() -> None:
         return
 
 
-_announce_compilation()
+def kernel(
+    returns: ArgumentType, *arguments: ArgumentType, fastmath: bool | set[str] = False
+) -> Callable[[Function], Function]:
+    """Compile a function for one signature, at its first call; it releases the GIL and is cached on disk.
+
+    Args:
+        returns: Type of the result.
+        arguments: Types of the arguments.
+        fastmath: Floating-point optimizations, as numba takes them. Allow "nnan" and "ninf" only where the kernel
+            never compares a NaN or an infinity.
+
+    Returns:
+        A decorator.
+    """
+
+    def decorate(function: Function) -> Function:
+        signature = (returns, *arguments)
+        return CompiledFunction(function, signature, nogil=True, cache=True, error_model="numpy", fastmath=fastmath)
+
+    return decorate
+
 
 # Decorators for helper functions that kernels call. Numba compiles a helper once for each combination of argument
 # types: pass `np.int64(...)` for an element of an int32 array, or for a constant that is later reassigned, to avoid
 # compiling the helper twice.
 
-# Inline in LLVM, into the machine code of each kernel. A helper that is called as a compiled function may be a
-# different one in the process that compiled it and in processes that read it from the cache; they can add numbers in
-# a different order, and results would differ in the last bits.
-inline_llvm = partial(numba.njit, forceinline=True, error_model="numpy")
 
-# Inline in numba's intermediate representation: the helper is not compiled on its own, which halves the compile time if
-# it has a single caller, and LLVM sees which arrays do not overlap. The kernel's `fastmath` applies to it.
-inline_ir = numba.njit(inline="always")
+def inline_llvm(function: Function | None = None, *, fastmath: bool | set[str] = False) -> Any:
+    """Inline a helper in LLVM, into the machine code of each kernel.
 
-# Do not inline: one compiled copy for all callers. Only for helpers whose result does not depend on how they are
-# compiled, because they only copy, or add in a fixed order.
-outlined = numba.njit(error_model="numpy")
+    A helper that is called as a compiled function may be a different one in the process that compiled it and in
+    processes that read it from the cache; they can add numbers in a different order, and results would differ in the
+    last bits.
+    """
+    if function is None:
+        return partial(inline_llvm, fastmath=fastmath)
+    return CompiledFunction(function, forceinline=True, error_model="numpy", fastmath=fastmath)
+
+
+def inline_ir(function: Function) -> Any:
+    """Inline a helper in numba's intermediate representation.
+
+    The helper is not compiled on its own, which halves the compile time if it has a single caller, and LLVM sees which
+    arrays do not overlap. The kernel's `fastmath` applies to it.
+    """
+    return CompiledFunction(function, inline="always")
+
+
+def outlined(function: Function | None = None, *, fastmath: bool | set[str] = False) -> Any:
+    """Compile one copy of a helper for all callers.
+
+    Only for helpers whose result does not depend on how they are compiled, because they only copy, or add in a fixed
+    order.
+    """
+    if function is None:
+        return partial(outlined, fastmath=fastmath)
+    return CompiledFunction(function, error_model="numpy", fastmath=fastmath)
+
 
 # Previous names, still used by the NCF kernels.
 inlined = inline_llvm
 merged = inline_ir
-apart = outlined

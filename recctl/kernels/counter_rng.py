@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from recctl.kernels.compile import I32, I64, INT, OUT_F32_2D, VOID, kernel
+from recctl.kernels.compile import I32, I64, INT, OUT_F32_2D, VOID, kernel, outlined
 
 # Constants of SplitMix64.
 GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
@@ -15,7 +14,7 @@ MIX_2 = np.uint64(0x94D049BB133111EB)
 _FLOAT32_STEP = np.float32(2.0**-24)
 
 
-@numba.njit
+@outlined
 def splitmix64(counter):
     """Element number `counter` (uint64) of the SplitMix64 sequence with seed 0 (Steele, Lea & Flood, 2014)."""
     z = counter * GOLDEN_GAMMA

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import types
 
-from recctl.kernels.compile import OUT_F32_2D, OUT_F32_3D, OUT_I32, inlined
+from recctl.kernels.compile import OUT_F32_2D, OUT_F32_3D, OUT_I32, NamedTupleType, inlined
 
 
 class Side(NamedTuple):
@@ -54,7 +53,7 @@ class Side(NamedTuple):
     of_layer: Any
 
 
-SIDE = types.NamedTuple((*[OUT_F32_2D] * 6, *[OUT_I32] * 6, *[OUT_F32_2D] * 3, OUT_F32_3D), Side)
+SIDE = NamedTupleType(Side, (*[OUT_F32_2D] * 6, *[OUT_I32] * 6, *[OUT_F32_2D] * 3, OUT_F32_3D))
 
 
 @inlined

@@ -10,11 +10,10 @@ Products of matrices are left to BLAS: call this where it keeps to one thread.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from recctl.kernels.compile import F32, F32_2D, I64, OUT_F32_2D, VOID, inlined, kernel
+from recctl.kernels.compile import F32, F32_2D, I64, OUT_F32_2D, VOID, inlined, kernel, outlined
 
 # Pairs that go through the tower at once: their outputs, and the gradients of these, stay in the second-level cache.
 _PAIRS = 512
@@ -37,7 +36,7 @@ def upper_size(widths: NDArray[np.int64]) -> int:
     return int(widths.sum() + widths[-1] + 1 + (widths[1:] * widths[:-1]).sum())
 
 
-@numba.njit
+@outlined
 def _layer(upper, widths, at):
     """Weights and biases of the layer from width number `at` to the next: views of `upper`, or of its gradient."""
     begin = widths[0] + widths[-1] + 1
@@ -51,7 +50,7 @@ def _layer(upper, widths, at):
     return upper[begin : begin + n_in * n_out].reshape((n_out, n_in)), upper[bias : bias + n_out]
 
 
-@numba.njit
+@outlined
 def _room(rooms, widths, at, n):
     """Room for the `n * widths[at]` outputs of one layer."""
     begin = 0
@@ -60,13 +59,13 @@ def _room(rooms, widths, at, n):
     return rooms[begin * n : (begin + widths[at]) * n]
 
 
-@numba.njit
+@outlined
 def _rows(rooms, widths, at, n):
     """The same, as a row for each pair."""
     return _room(rooms, widths, at, n).reshape((n, widths[at]))
 
 
-@numba.njit
+@outlined
 def _columns(rooms, widths, at, n):
     """The same, as a column for each pair."""
     return _room(rooms, widths, at, n).reshape((widths[at], n))

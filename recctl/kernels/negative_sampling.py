@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from recctl.engines import map_threads
-from recctl.kernels.compile import F32_2D, F64, I32, I64, I64_2D, INT, OUT_I32, OUT_I32_2D, OUT_I64, VOID, kernel
+from recctl.kernels.compile import (
+    F32_2D,
+    F64,
+    I32,
+    I64,
+    I64_2D,
+    INT,
+    OUT_I32,
+    OUT_I32_2D,
+    OUT_I64,
+    VOID,
+    kernel,
+    outlined,
+)
 from recctl.kernels.counter_rng import splitmix64
 
 _53_BITS = 2.0**-53
@@ -17,7 +29,7 @@ _CHOICES = 1024
 _UNIFORM = np.empty(0)
 
 
-@numba.njit
+@outlined
 def _holds(columns, begin, end, item):
     """Whether a sorted row holds an item."""
     while begin < end:
@@ -31,7 +43,7 @@ def _holds(columns, begin, end, item):
     return False
 
 
-@numba.njit
+@outlined
 def _drawn(word, n_items, cumulative):
     """An item from 64 random bits: each alike, or by weights whose running sums end in 1."""
     u = np.float64(word >> np.uint64(11)) * _53_BITS

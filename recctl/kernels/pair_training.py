@@ -12,12 +12,22 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
-from numba import types
 
 from recctl.kernels import adam, ncf_embeddings, ncf_mlp
-from recctl.kernels.compile import INT, OUT_F32, OUT_F32_2D, OUT_F64, OUT_I64, inlined, kernel, merged
+from recctl.kernels.compile import (
+    INT,
+    OUT_F32,
+    OUT_F32_2D,
+    OUT_F64,
+    OUT_I64,
+    VOID,
+    NamedTupleType,
+    inlined,
+    kernel,
+    merged,
+    outlined,
+)
 from recctl.kernels.meeting import FREE, announce, hear, meet
 
 # What may be done.
@@ -73,11 +83,11 @@ class Moments(NamedTuple):
     weights: Any
 
 
-_PAIRS = types.NamedTuple((*[OUT_F32] * 4, OUT_I64, OUT_F64, OUT_F32, OUT_F32_2D, OUT_F32_2D, OUT_F32_2D), Pairs)
-_MOMENTS = types.NamedUniTuple(OUT_F32, 4, Moments)
+_PAIRS = NamedTupleType(Pairs, (*[OUT_F32] * 4, OUT_I64, OUT_F64, OUT_F32, OUT_F32_2D, OUT_F32_2D, OUT_F32_2D))
+_MOMENTS = NamedTupleType(Moments, (OUT_F32,) * 4)
 
 
-@numba.njit
+@outlined
 def n_tasks(n_rows):
     """How many tasks so many users or items make: an even number, so that two threads have alike to do."""
     return 2 * ((n_rows + 2 * _ROWS - 1) // (2 * _ROWS))
@@ -159,7 +169,7 @@ def _step(rank, size, settings, moments):
         )  # fmt: skip
 
 
-@kernel(types.void, INT, INT, OUT_I64, OUT_F64, ncf_embeddings.SIDE, ncf_embeddings.SIDE, _PAIRS, _MOMENTS)
+@kernel(VOID, INT, INT, OUT_I64, OUT_F64, ncf_embeddings.SIDE, ncf_embeddings.SIDE, _PAIRS, _MOMENTS)
 def take_part(rank, size, board, settings, users, items, pairs, moments):
     """Do one thing with the others, as rank 0, or what is announced until it is `LEAVE`, as another rank.
 

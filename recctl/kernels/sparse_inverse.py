@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from recctl.kernels.compile import (
@@ -19,6 +18,7 @@ from recctl.kernels.compile import (
     OUT_I64,
     VOID,
     kernel,
+    outlined,
 )
 from recctl.kernels.neighbours import offer, put_in_order
 
@@ -79,7 +79,7 @@ def before(starts, columns, values, item_starts, item_users, item_values, norms,
             fresh[touched[t]] = 1
 
 
-@numba.njit(fastmath={"reassoc", "contract"})
+@outlined(fastmath={"reassoc", "contract"})
 def _dot(a, b, n):
     total = 0.0
     for p in range(n):

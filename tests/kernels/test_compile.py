@@ -1,37 +1,89 @@
-"""Compiling, which a person is told of, and the cache, which makes it rare."""
+"""When kernels are compiled, the notice about it, and the cache that makes it rare."""
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
-_SCRIPT = """
+from recctl.kernels import csr
+
+_CALL = """
 from types import SimpleNamespace
+import numpy as np
 from recctl import progress
-heard = SimpleNamespace(notice=print)
-with progress.listening(heard):
-    from recctl.kernels import csr
+from recctl.kernels import csr
+with progress.listening(SimpleNamespace(notice=print)):
+    csr.row_starts(np.zeros(3, np.int32), np.empty(3, np.int64))
+"""
+
+_MODULE = """
+from recctl.kernels.compile import I64, INT, kernel
+
+@kernel(INT, INT)
+def square(value):
+    return value * value
+
+@kernel(INT, I64)
+def sum_of_squares(values):
+    total = 0
+    for value in values:
+        total += square(value)
+    return total
+"""
+
+# Half of the threads call the outer kernel, whose compilation needs the inner one; the others call the inner one.
+_CALL_IN_THREADS = """
+import threading
+import numpy as np
+import own_kernels
+
+barrier = threading.Barrier(8)
+results = []
+
+def call(kernel, argument):
+    barrier.wait()
+    results.append(kernel(argument))
+
+calls = 4 * [(own_kernels.sum_of_squares, np.arange(4)), (own_kernels.square, 14)]
+threads = [threading.Thread(target=call, args=arguments, daemon=True) for arguments in calls]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(timeout=100)
+print(sorted(results))
 """
 
 
+def _run(code: str, folder: Path) -> str:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_kernels_does_not_import_numba(tmp_path: Path) -> None:
+    _run("import sys; from recctl.kernels import csr; assert 'numba' not in sys.modules", tmp_path)
+
+
+def test_first_call_compiles_with_notice_unless_cached(tmp_path: Path) -> None:
+    assert _run(_CALL, tmp_path).splitlines() == [
+        "compiling numerical kernels (only once on this machine; up to a minute)"
+    ]
+    assert _run(_CALL, tmp_path) == ""
+
+
 def test_kernels_work_without_numbas_events(tmp_path: Path) -> None:
-    """They are a developer interface of Numba, which may change."""
-    script = "from numba.core import event; del event.Listener\n" + _SCRIPT
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    """They are a developer interface of numba, which may change."""
+    assert _run("from numba.core import event; del event.Listener\n" + _CALL, tmp_path) == ""
 
 
-def test_compiling_is_told_once_and_not_when_the_cache_has_it(tmp_path: Path) -> None:
-    def notices() -> list[str]:
-        done = subprocess.run(
-            [sys.executable, "-c", _SCRIPT],
-            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout.splitlines()
+def test_simultaneous_first_calls_from_threads_all_return(tmp_path: Path) -> None:
+    (tmp_path / "own_kernels.py").write_text(_MODULE)
+    assert _run(_CALL_IN_THREADS, tmp_path) == "[14, 14, 14, 14, 196, 196, 196, 196]\n"
 
-    assert notices() == ["compiling numerical kernels (only once on this machine; up to a minute)"]
-    assert notices() == []
+
+def test_kernels_are_pickled_by_name() -> None:
+    assert pickle.loads(pickle.dumps(csr.row_starts)) is csr.row_starts
