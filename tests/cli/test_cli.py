@@ -331,6 +331,24 @@ def test_help_and_version_import_nothing_slow(workdir: Path) -> None:
     assert "recctl 0" in done.stdout
 
 
+def test_commands_that_print_compile_no_kernels(workdir: Path) -> None:
+    """Without numba no kernel is compiled, nor read from the cache."""
+    code = """if True:
+        import sys
+        from recctl.cli import run
+        commands = [
+            "models", "models ease", "models sasrec", "config init ease -o written.yaml", "config validate written.yaml",
+            "config show written.yaml", "config schema", "config metrics", "config steps", "export --list", "runs list",
+            "data list",
+        ]
+        for command in commands:
+            if run(command.split()) != 0 or "numba" in sys.modules:
+                sys.exit(f"failed, or imported numba: recctl {command}")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_train_imports_neither_torch_nor_optuna(workdir: Path) -> None:
     code = (
         "import sys; from recctl.cli import run; code = run(['train', 'small.yaml', '-q']);"
