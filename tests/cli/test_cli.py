@@ -337,9 +337,10 @@ def test_commands_that_print_compile_no_kernels(workdir: Path) -> None:
         import sys
         from recctl.cli import run
         commands = [
-            "models", "models ease", "models sasrec", "config init ease -o written.yaml", "config validate written.yaml",
-            "config show written.yaml", "config schema", "config metrics", "config steps", "export --list", "runs list",
-            "data list",
+            "models", "models ease", "models sasrec",
+            "config init ease -o written.yaml", "config validate written.yaml", "config show written.yaml",
+            "config schema", "config metrics", "config steps",
+            "export --list", "runs list", "data list",
         ]
         for command in commands:
             if run(command.split()) != 0 or "numba" in sys.modules:
