@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial, update_wrapper
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from recctl import progress
@@ -93,7 +92,7 @@ class CompiledFunction:
 
     def __reduce__(self) -> str:
         # As functions are pickled: by name, so that a worker process compiles its own.
-        return str(self.__qualname__)
+        return self.py_func.__qualname__
 
     @property
     def dispatcher(self) -> Any:
@@ -106,7 +105,7 @@ class CompiledFunction:
                 self._dispatcher = self._compile(numba)
             return self._dispatcher
 
-    def _compile(self, numba: ModuleType) -> Any:
+    def _compile(self, numba: Any) -> Any:
         if self._signature is None:
             return numba.njit(**self._options)(self.py_func)
         result, *arguments = [_numba_type(numba, declared) for declared in self._signature]
@@ -122,7 +121,7 @@ class CompiledFunction:
         return self.dispatcher.targetoptions
 
 
-def _numba_type(numba: ModuleType, declared: ArgumentType) -> Any:
+def _numba_type(numba: Any, declared: ArgumentType) -> Any:
     if isinstance(declared, str):
         return getattr(numba.types, declared)
     if isinstance(declared, NamedTupleType):
@@ -133,7 +132,7 @@ def _numba_type(numba: ModuleType, declared: ArgumentType) -> Any:
 
 
 @cache
-def _import_numba() -> ModuleType:
+def _import_numba() -> Any:
     import numba
     import numba.core.compiler_lock
 
