@@ -1,4 +1,4 @@
-"""Searching hyperparameters: strategies, trials that resume, and what is left of them."""
+"""Hyperparameter search: strategies, resumable trials, executors and results."""
 
 from recctl.tuning.tuner import resume, tune
 

@@ -1,4 +1,4 @@
-"""Where trials run: in this process, or in several of their own."""
+"""Trial executors: in this process, or in worker processes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from recctl import engines
 from recctl.config import Config
@@ -19,215 +19,234 @@ from recctl.errors import RecctlError, TrainingError
 from recctl.tuning.study import Outcome
 from recctl.tuning.trial_runner import Task, TrialRunner
 
-OnReport = Callable[[int, int, float], bool]
-"""Takes a trial's number, an epoch and its value; answers whether the trial is to be given up."""
+ReportCallback = Callable[[int, int, float], bool]
+"""Receives a trial's number, an epoch and its metric; returns whether to prune the trial."""
 
-# A trial whose worker dies so often is not begun again.
+# A trial whose worker process dies this often is not started again.
 MAX_ATTEMPTS = 3
 
 
-class Pool(Protocol):
-    """Runs trials. `on_report` is called in the process of the search, while `wait` waits."""
+class TrialExecutor(Protocol):
+    """Runs trials. The report callback is called in the process of the search, during `wait`."""
 
     @property
     def free(self) -> int:
-        """How many more trials can be started now."""
+        """Number of trials that can be started now."""
         ...
 
     @property
-    def under_way(self) -> list[int]:
-        """Numbers of the trials that were started and are not over."""
+    def running(self) -> list[int]:
+        """Numbers of the trials that were started and are not finished."""
         ...
 
     def start(self, task: Task) -> None:
-        """Begin a trial."""
+        """Start a trial."""
         ...
 
     def wait(self, seconds: float) -> list[tuple[int, Outcome]]:
-        """The trials that are over since the last call; waits for one, at most for some time."""
+        """Wait until a trial finishes, at most for some seconds; returns the trials finished since the last call."""
         ...
 
     def close(self) -> None:
-        """Stop, trials under way included."""
+        """Stop, including running trials."""
         ...
 
 
-class InProcess:
-    """Runs a trial when it is waited for."""
+class InProcessExecutor:
+    """Runs one trial at a time in this process, during `wait`."""
 
-    def __init__(self, workbench: TrialRunner, on_report: OnReport) -> None:
-        self.workbench = workbench
+    def __init__(self, runner: TrialRunner, on_report: ReportCallback) -> None:
+        self.runner = runner
         self.on_report = on_report
         self._tasks: list[Task] = []
 
     @property
     def free(self) -> int:
-        """One, unless one is to be run."""
+        """One, unless a trial was started."""
         return 1 - len(self._tasks)
 
     @property
-    def under_way(self) -> list[int]:
-        """The one that is to be run."""
+    def running(self) -> list[int]:
+        """The started trial."""
         return [task.number for task in self._tasks]
 
     def start(self, task: Task) -> None:
-        """Take a trial."""
+        """Keep the trial for `wait`."""
         self._tasks.append(task)
 
     def wait(self, seconds: float) -> list[tuple[int, Outcome]]:
-        """Run it."""
+        """Run the started trial to its end, however long it takes."""
         task = self._tasks[0]
-        outcome = self.workbench.run(task, lambda epoch, value: self.on_report(task.number, epoch, value))
+
+        def report(epoch: int, value: float) -> bool:
+            return self.on_report(task.number, epoch, value)
+
+        outcome = self.runner.run(task, report)
         self._tasks.clear()
         return [(task.number, outcome)]
 
     def close(self) -> None:
-        """Nothing is under way."""
+        """Nothing to stop."""
 
 
-class Processes:
-    """Spawned worker processes, which share the data by memory maps and divide the threads among them.
+class _WorkerSetup(NamedTuple):
+    """What a worker process needs to build its TrialRunner."""
 
-    They are not forked: OpenMP does not survive it. A trial whose worker dies is begun again by another.
+    folder: Path
+    base: Config
+    monitors: list[str]
+    sign: float
+    n_threads: int
+
+
+class ProcessExecutor:
+    """Runs trials in spawned worker processes, which map the data into memory and divide the threads among them.
+
+    Workers are not forked, because OpenMP does not survive a fork. If a worker dies, its trial is started again in a
+    new one, up to `MAX_ATTEMPTS` times.
 
     Args:
-        workbench: What trials need; its data sets are written to `folder`.
-        jobs: How many workers.
-        on_report: Called for each epoch that was measured.
-        folder: For the data.
+        runner: Its data sets are written to `folder`.
+        n_workers: Number of worker processes.
+        on_report: Called for each evaluated epoch.
+        folder: Folder for the shared data.
     """
 
-    def __init__(self, workbench: TrialRunner, jobs: int, on_report: OnReport, folder: Path) -> None:
-        shared_arrays.save(workbench.train, folder / "train")
-        shared_arrays.save(workbench.validation, folder / "validation")
+    def __init__(self, runner: TrialRunner, n_workers: int, on_report: ReportCallback, folder: Path) -> None:
+        shared_arrays.save(runner.train, folder / "train")
+        shared_arrays.save(runner.validation, folder / "validation")
         self.on_report = on_report
-        threads = max(1, engines.threads() // jobs)
-        self._arguments = (folder, workbench.base, list(workbench.monitors), workbench.sign, threads)
-        self._deaths: dict[int, int] = {}
-        self._idle_deaths = 0
-        self._workers = [_Worker(self._arguments) for _ in range(jobs)]
+        n_threads = max(1, engines.threads() // n_workers)
+        self._setup = _WorkerSetup(folder, runner.base, list(runner.monitors), runner.sign, n_threads)
+        self._n_deaths: dict[int, int] = {}
+        self._n_idle_deaths = 0
+        self._workers = [_Worker(self._setup) for _ in range(n_workers)]
 
     @property
     def free(self) -> int:
-        """Workers that have nothing to do."""
+        """Number of idle workers."""
         return sum(worker.task is None for worker in self._workers)
 
     @property
-    def under_way(self) -> list[int]:
-        """Trials that workers have."""
+    def running(self) -> list[int]:
+        """Trials assigned to workers."""
         return [worker.task.number for worker in self._workers if worker.task is not None]
 
     def start(self, task: Task) -> None:
-        """Give a trial to a free worker."""
-        next(worker for worker in self._workers if worker.task is None).give(task)
+        """Assign a trial to an idle worker."""
+        idle = next(worker for worker in self._workers if worker.task is None)
+        idle.assign(task)
 
     def wait(self, seconds: float) -> list[tuple[int, Outcome]]:
-        """Hear what workers say; those that died are replaced."""
-        ends = [worker.end for worker in self._workers]
-        over: list[tuple[int, Outcome]] = []
-        for end in wait(ends, seconds):
-            worker = self._workers[ends.index(end)]  # type: ignore[arg-type]
+        """Handle the messages of workers and replace dead ones."""
+        connections = [worker.connection for worker in self._workers]
+        finished: list[tuple[int, Outcome]] = []
+        for connection in wait(connections, seconds):
+            worker = self._workers[connections.index(connection)]  # type: ignore[arg-type]
             try:
-                said = worker.end.recv()
+                message = worker.connection.recv()
             except (EOFError, OSError):
-                over += self._buried(worker)
+                finished += self._replace(worker)
                 continue
             assert worker.task is not None
-            if isinstance(said, Exception):
-                raise said
-            if isinstance(said, Outcome):
-                over.append((worker.task.number, said))
+            if isinstance(message, Exception):
+                raise message
+            if isinstance(message, Outcome):
+                finished.append((worker.task.number, message))
                 worker.task = None
             else:
-                worker.tell(self.on_report(worker.task.number, *said))
-        return over
+                epoch, value = message
+                worker.send(self.on_report(worker.task.number, epoch, value))
+        return finished
 
-    def _buried(self, worker: _Worker) -> list[tuple[int, Outcome]]:
+    def _replace(self, worker: _Worker) -> list[tuple[int, Outcome]]:
+        """Start a new worker in place of a dead one, with the same trial.
+
+        Returns:
+            The trial as failed, if its workers died too often.
+        """
         task = worker.task
         worker.close()
-        fresh = _Worker(self._arguments)
-        self._workers[self._workers.index(worker)] = fresh
+        replacement = _Worker(self._setup)
+        self._workers[self._workers.index(worker)] = replacement
         if task is None:
-            self._idle_deaths += 1
-            if self._idle_deaths >= MAX_ATTEMPTS * len(self._workers):
-                raise TrainingError("worker processes die before they begin; run with --jobs 1 to see why")
+            self._n_idle_deaths += 1
+            if self._n_idle_deaths >= MAX_ATTEMPTS * len(self._workers):
+                raise TrainingError("worker processes die before they start a trial; --jobs 1 shows the reason")
             return []
-        self._deaths[task.number] = deaths = self._deaths.get(task.number, 0) + 1
-        if deaths < MAX_ATTEMPTS:
-            fresh.give(task)
+        n_deaths = self._n_deaths.get(task.number, 0) + 1
+        self._n_deaths[task.number] = n_deaths
+        if n_deaths < MAX_ATTEMPTS:
+            replacement.assign(task)
             return []
-        error = f"its process died {deaths} times; out of memory? fewer --jobs leave more for each"
+        error = f"its process died {n_deaths} times, perhaps out of memory; fewer --jobs leave more memory for each"
         return [(task.number, Outcome("failed", error=error))]
 
     def close(self) -> None:
-        """End the workers."""
+        """Kill the workers."""
         for worker in self._workers:
             worker.close()
 
 
 class _Worker:
-    """A process and what it is at."""
+    """A worker process, seen from the search."""
 
-    def __init__(self, arguments: tuple[Any, ...]) -> None:
+    def __init__(self, setup: _WorkerSetup) -> None:
         context = multiprocessing.get_context("spawn")
-        self.end, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, os.getpid(), *arguments), daemon=True)
+        self.connection, worker_side = context.Pipe()
+        self.process = context.Process(target=_worker_loop, args=(worker_side, os.getpid(), setup), daemon=True)
         self.process.start()
-        theirs.close()  # so that its death is heard here
+        # With its own copy closed, this process sees the end of the pipe when the worker dies.
+        worker_side.close()
         self.task: Task | None = None
 
-    def give(self, task: Task) -> None:
+    def assign(self, task: Task) -> None:
         self.task = task
-        self.tell(task)
+        self.send(task)
 
-    def tell(self, what: Task | bool) -> None:
-        with suppress(OSError):  # it has died; `wait` will hear of it
-            self.end.send(what)
+    def send(self, message: Task | bool) -> None:
+        with suppress(OSError):  # the worker has died; `wait` will notice
+            self.connection.send(message)
 
     def close(self) -> None:
-        self.end.close()
+        self.connection.close()
         self.process.kill()
         self.process.join()
 
 
-def _work(
-    end: Connection[Any, Any],
-    parent: int,
-    folder: Path,
-    base: Config,
-    monitors: Sequence[str],
-    sign: float,
-    threads: int,
-) -> None:
-    """What a worker does until nobody listens any more."""
+def _worker_loop(connection: Connection[Any, Any], parent: int, setup: _WorkerSetup) -> None:
+    """Run the trials that arrive; ends when the pipe closes."""
     import signal
 
-    # Ctrl-C reaches every process of the terminal; the search ends its workers itself.
+    # Ctrl-C reaches every process of the terminal, and the search stops its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-    engines.set_threads(threads)
-    workbench = TrialRunner(
-        base, shared_arrays.load(folder / "train"), shared_arrays.load(folder / "validation"), monitors, sign
-    )
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+    engines.set_threads(setup.n_threads)
+    train = shared_arrays.load(setup.folder / "train")
+    validation = shared_arrays.load(setup.folder / "validation")
+    runner = TrialRunner(setup.base, train, validation, setup.monitors, setup.sign)
 
     def report(epoch: int, value: float) -> bool:
-        end.send((epoch, value))
-        return bool(end.recv())
+        connection.send((epoch, value))
+        return bool(connection.recv())
 
     try:
         while True:
-            task = end.recv()
-            try:
-                said: Outcome | Exception = workbench.run(task, report)
-            except (OSError, RecctlError) as error:
-                said = error
-            end.send(said)
+            task = connection.recv()
+            connection.send(_run_or_error(runner, task, report))
     except (EOFError, OSError):
         return
 
 
-def _die_with(parent: int) -> None:
-    """End this process when its parent is gone: it would write into a folder that a resumed search uses."""
+def _run_or_error(runner: TrialRunner, task: Task, report: Callable[[int, float], bool]) -> Outcome | Exception:
+    try:
+        return runner.run(task, report)
+    except (OSError, RecctlError) as error:
+        return error
+
+
+def _exit_with_parent(parent: int) -> None:
+    """Exit when the parent is gone: this process would write into a folder that a resumed search uses."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""What a search leaves in its run: trials.parquet, best.yaml, importances, figures."""
+"""The files that a search writes into its run: trials.parquet, best.yaml and figures; and parameter importances."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from recctl.models.base.search_space import Point, Space
 from recctl.runs import Run
 from recctl.tuning.study import Study, outcome_of
 
-# Importances of fewer trials say nothing.
-_ENOUGH = 10
+# Importances of fewer trials are mostly noise.
+_MIN_TRIALS_FOR_IMPORTANCES = 10
 
 
 def with_point(loaded: LoadedConfig, space: Space, point: Point) -> LoadedConfig:
     """A config with the values of a point.
 
     Raises:
-        ConfigError: They are no values it may have, or not together.
+        ConfigError: A value is not allowed, or the values contradict each other.
     """
     values: dict[tuple[str | int, ...], Any] = {
         dimension.path: point[dimension.name] for dimension in space.dimensions if dimension.name in point
@@ -37,27 +37,31 @@ def with_point(loaded: LoadedConfig, space: Space, point: Point) -> LoadedConfig
 
 
 def table(study: Study, monitors: list[str]) -> pd.DataFrame:
-    """A row for each trial that is over: number, state, values, what it tried, everything measured, seconds."""
-    front = set(study.pareto())
-    return pd.DataFrame([_row(study, trial, monitors, front) for trial in study.over()])
+    """One row a finished trial: number, state, monitored metrics, point, all metrics, seconds and error."""
+    pareto_front = set(study.pareto())
+    return pd.DataFrame([_row(study, trial, monitors, pareto_front) for trial in study.finished_trials()])
 
 
-def _row(study: Study, trial: FrozenTrial, monitors: list[str], front: set[int]) -> dict[str, Any]:
-    noted = outcome_of(trial)
-    point = {
-        # A column has one type: what is neither number nor text nor nothing is written as text.
-        name: value if value is None or isinstance(value, bool | int | float | str) else str(value)
-        for name, value in study.point_of(trial).items()
-    }
-    values = dict(zip(monitors, noted.get("values") or [None] * len(monitors), strict=True))
-    row = {"number": trial.number, "state": noted.get("state", trial.state.name.lower()), **values, **point}
-    row |= {key: value for key, value in noted.get("metrics", {}).items() if key not in values}
-    row |= {key: noted.get(key) for key in ("chosen_epoch", "fit_seconds", "evaluate_seconds", "error")}
-    return row | ({"pareto": trial.number in front} if len(monitors) > 1 else {})
+def _row(study: Study, trial: FrozenTrial, monitors: list[str], pareto_front: set[int]) -> dict[str, Any]:
+    outcome = outcome_of(trial)
+    values = dict(zip(monitors, outcome.get("values") or [None] * len(monitors), strict=True))
+    row: dict[str, Any] = {"number": trial.number, "state": outcome.get("state", trial.state.name.lower())}
+    row |= values
+    row |= {name: _cell(value) for name, value in study.point_of(trial).items()}
+    row |= {key: value for key, value in outcome.get("metrics", {}).items() if key not in values}
+    row |= {key: outcome.get(key) for key in ("chosen_epoch", "fit_seconds", "evaluate_seconds", "error")}
+    if len(monitors) > 1:
+        row["pareto"] = trial.number in pareto_front
+    return row
+
+
+def _cell(value: Any) -> Any:
+    """A value of a point as Parquet can store it: a list becomes text, because a column has one type."""
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def write(run: Run, study: Study, loaded: LoadedConfig, monitors: list[str]) -> None:
-    """Write what there is so far: a search that is broken off has a best trial too."""
+    """Write trials.parquet and best.yaml from the finished trials; an interrupted search has a best trial too."""
     trials = table(study, monitors)
     if not len(trials):
         return
@@ -68,7 +72,7 @@ def write(run: Run, study: Study, loaded: LoadedConfig, monitors: list[str]) -> 
     if best is None:
         return
     values = ", ".join(f"{key} = {value:.6g}" for key, value in zip(monitors, best.values, strict=True))
-    head = f"# The best of {len(trials)} trials of {run.id}, number {best.number}: {values} on validation\n"
+    head = f"# Best of {len(trials)} trials of {run.id}: trial {best.number}, {values} on validation\n"
     config = resolve_config(with_point(loaded, study.space, study.point_of(best)))
     for name in ("tuning", "engine"):
         config.pop(name, None)
@@ -76,21 +80,21 @@ def write(run: Run, study: Study, loaded: LoadedConfig, monitors: list[str]) -> 
 
 
 def importances(study: Study) -> dict[str, float]:
-    """What share each dimension has in how well trials do, by PED-ANOVA (Watanabe et al., 2023); empty if too few."""
+    """Importance of each dimension for the first metric, by PED-ANOVA (Watanabe et al., 2023); empty for few trials."""
     complete = study.study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
-    if len(complete) < _ENOUGH or len(study.space.dimensions) < 2:
+    if len(complete) < _MIN_TRIALS_FOR_IMPORTANCES or len(study.space.dimensions) < 2:
         return {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = optuna.importance.get_param_importances(
+            importance = optuna.importance.get_param_importances(
                 study.study,
                 evaluator=optuna.importance.PedAnovaImportanceEvaluator(),
                 target=None if len(study.signs) == 1 else lambda trial: trial.values[0],
             )
-    except (ValueError, RuntimeError):  # all trials alike
+    except (ValueError, RuntimeError):  # all trials have the same value
         return {}
-    return {name: round(float(value), 4) for name, value in found.items()}
+    return {name: round(float(value), 4) for name, value in importance.items()}
 
 
 def write_figures(folder: Path, study: Study, monitor: str) -> list[str]:

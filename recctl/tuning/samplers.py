@@ -1,4 +1,4 @@
-"""Points of strategies as Optuna asks for them, and values as it keeps them."""
+"""The bridge between recctl's strategies and Optuna's samplers, and the encoding of values in Optuna's storage."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from recctl import rng
 from recctl.errors import ConfigError
 from recctl.models.base.hyperparameters import Between
 from recctl.models.base.search_space import Dimension, Point
-from recctl.tuning.strategies import Strategy, Tried
+from recctl.tuning.strategies import FinishedTrial, Strategy
 
 
 class StrategySampler(optuna.samplers.BaseSampler):
-    """Gives Optuna the points of a strategy; what the strategy leaves open is sampled by one of Optuna's own.
+    """An Optuna sampler that uses the points of a strategy, and one of Optuna's samplers where the strategy has none.
 
-    That one is made anew for each trial, seeded by the trial's number.
+    Optuna's sampler is created again for each trial and seeded by the trial's number, so that a resumed search draws
+    what an uninterrupted one would draw.
 
     Args:
         strategy: Proposes points.
-        first: What trial 0 tries.
-        sampler: tpe, gp or cmaes.
-        seed: Of the search.
-        several: Whether trials run at once.
-        tried: Gives the trials that are over.
+        first: Point of trial 0.
+        sampler: "tpe", "gp" or "cmaes".
+        seed: Seed of the search.
+        parallel: Whether several trials run at the same time.
+        finished: Returns the finished trials.
     """
 
     def __init__(
@@ -37,24 +38,30 @@ class StrategySampler(optuna.samplers.BaseSampler):
         first: Point,
         sampler: str,
         seed: int,
-        several: bool,
-        tried: Callable[[], Sequence[Tried]],
+        parallel: bool,
+        finished: Callable[[], Sequence[FinishedTrial]],
     ) -> None:
-        self.strategy, self.first, self.sampler, self.seed, self.several = strategy, first, sampler, seed, several
-        self.tried = tried
+        self.strategy = strategy
+        self.first = first
+        self.sampler = sampler
+        self.seed = seed
+        self.parallel = parallel
+        self.finished = finished
         self._point: Point | None = None
-        self._inner: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler()
+        self._fallback: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler()
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Decide what the trial tries, or who will."""
-        number = trial.number
-        self._point = self.first if number == 0 else self.strategy.propose(number, self.tried())
+        """Choose the trial's point, or the sampler that will choose it."""
+        if trial.number == 0:
+            self._point = self.first
+        else:
+            self._point = self.strategy.propose(trial.number, self.finished())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._inner = self._made(number)
-        self._inner.before_trial(study, trial)
+            self._fallback = self._new_sampler(trial.number)
+        self._fallback.before_trial(study, trial)
 
-    def _made(self, number: int) -> optuna.samplers.BaseSampler:
+    def _new_sampler(self, number: int) -> optuna.samplers.BaseSampler:
         seed = int(rng.stream(self.seed, "tuning", number).integers(2**31))
         if self._point is not None:
             return optuna.samplers.RandomSampler(seed)
@@ -67,46 +74,53 @@ class StrategySampler(optuna.samplers.BaseSampler):
                 return CmaEsSampler(seed=seed)
             except ImportError:
                 raise ConfigError("tuning.sampler: cmaes needs a package: pip install 'recctl[cmaes]'") from None
-        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=self.several)
+        # constant_liar keeps parallel trials from sampling the same region.
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=self.parallel)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        """What is sampled together."""
-        return {} if self._point is not None else self._inner.infer_relative_search_space(study, trial)
+        """Dimensions that the fallback sampler samples jointly."""
+        if self._point is not None:
+            return {}
+        return self._fallback.infer_relative_search_space(study, trial)
 
     def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
-        """The values of what is sampled together."""
-        return {} if self._point is not None else self._inner.sample_relative(study, trial, search_space)
+        """Values of the jointly sampled dimensions."""
+        if self._point is not None:
+            return {}
+        return self._fallback.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any
     ) -> Any:
-        """The value of one thing."""
+        """Value of one dimension: the strategy's, or the fallback sampler's."""
         if self._point is not None and param_name in self._point:
-            return _encoded(self._point[param_name])
-        return self._inner.sample_independent(study, trial, param_name, param_distribution)
+            return _encode(self._point[param_name])
+        return self._fallback.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
-        """Nothing: what there is to know stands in the storage."""
+        """Nothing to do: samplers read what they need from the storage."""
 
 
 def suggest(handle: optuna.Trial, dimension: Dimension) -> Any:
-    """The value of a trial in a dimension."""
-    given = dimension.range
-    if isinstance(given, Between):
+    """Value of a trial in a dimension."""
+    search_range = dimension.range
+    if isinstance(search_range, Between):
+        low = search_range.low
+        high = search_range.high
         if dimension.whole:
-            return handle.suggest_int(dimension.name, int(given.low), int(given.high), log=given.log)
-        return handle.suggest_float(dimension.name, given.low, given.high, log=given.log)
-    choices = [_encoded(value) for value in given.values]
-    return decoded(dimension, handle.suggest_categorical(dimension.name, choices))
+            return handle.suggest_int(dimension.name, int(low), int(high), log=search_range.log)
+        return handle.suggest_float(dimension.name, low, high, log=search_range.log)
+    choices = [_encode(value) for value in search_range.values]
+    return decode(dimension, handle.suggest_categorical(dimension.name, choices))
 
 
-def _encoded(value: Any) -> Any:
-    """A choice as Optuna keeps them: scalars as they are, lists as text."""
+def _encode(value: Any) -> Any:
+    """A choice as Optuna stores it: scalars as they are, lists as JSON text."""
     return json.dumps(value) if isinstance(value, list | dict | tuple) else value
 
 
-def decoded(dimension: Dimension, value: Any) -> Any:
-    """A value as the dimension has it, from what Optuna keeps."""
+def decode(dimension: Dimension, value: Any) -> Any:
+    """Value of a dimension from Optuna's stored value."""
     if isinstance(dimension.range, Between):
         return value
-    return next(choice for choice in dimension.range.values if _encoded(choice) == value)
+    return next(choice for choice in dimension.range.values if _encode(choice) == value)

@@ -1,4 +1,4 @@
-"""Databases that hold the trials of searches."""
+"""Optuna storages: the SQLite database of a run, and databases that several searches share."""
 
 from __future__ import annotations
 
@@ -16,41 +16,43 @@ from recctl.errors import ArtifactError, ConfigError, DataError
 from recctl.runs.environment import redact_passwords
 from recctl.tuning.cached_storage import CachedStorage
 
-# The attribute of a study that says what it is of.
-_IDENTITY = "recctl"
+# User attribute of a study with the data, split, model and space that its trials belong to.
+_IDENTITY_KEY = "recctl"
+_OPEN_ATTEMPTS = 5
+_RETRY_SECONDS = 0.5
 
 
 def open_storage(url: str) -> optuna.storages.RDBStorage:
-    """The database of a URL, with its tables.
+    """Open the database at a URL; creates its tables if there are none.
 
     Raises:
-        ConfigError: It can't be opened.
+        ConfigError: The database cannot be opened, or its driver is not installed.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        # Searches that begin at once all make the tables of an empty database: one can, the others try again.
-        for _ in range(4):
+        # Searches that start at the same time all try to create the tables; one succeeds, the others retry.
+        for _ in range(_OPEN_ATTEMPTS - 1):
             try:
                 return _opened(url)
-            except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):  # PostgreSQL's
+            except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):  # raised by PostgreSQL
                 pass
-            except sqlalchemy.exc.OperationalError:  # SQLite's, and what it raises for much else
+            except sqlalchemy.exc.OperationalError:  # raised by SQLite, for this and many other reasons
                 if not _has_tables(url):
                     raise
-            time.sleep(0.5)
+            time.sleep(_RETRY_SECONDS)
         return _opened(url)
     except ImportError as error:
         raise ConfigError(f"storage {redact_passwords(url)}: {error}; pip install 'recctl[postgres]'") from None
-    except Exception as error:  # whatever a database driver raises
+    except Exception as error:  # drivers raise exceptions of their own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"storage {redact_passwords(url)}: can't be opened: {reason}") from error
+        raise ConfigError(f"storage {redact_passwords(url)}: cannot be opened: {reason}") from error
 
 
 def own_storage(path: Path) -> CachedStorage:
-    """The database in a run.
+    """Open the database of a run, `study.db`.
 
     Raises:
-        ArtifactError: It can't be made, or is damaged.
+        ArtifactError: The database cannot be created, or is damaged.
     """
     try:
         return CachedStorage(open_storage(f"sqlite:///{path}"))
@@ -58,22 +60,22 @@ def own_storage(path: Path) -> CachedStorage:
         raise ArtifactError(str(error)) from error
 
 
-# What a database that fails raises.
-FAILURES = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
+# Exceptions of a database that fails.
+STORAGE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 
 
 @contextmanager
-def failures_told(where: str) -> Iterator[None]:
-    """A block in which a database that fails is an error of ours.
+def storage_errors_named(location: str) -> Iterator[None]:
+    """Turn the exceptions of a failing database into an error that names the database.
 
     Raises:
-        ArtifactError: It has; names it and why.
+        ArtifactError: With the location and the reason.
     """
     try:
         yield
-    except FAILURES as error:
+    except STORAGE_ERRORS as error:
         reason = redact_passwords(str(error.__cause__ or error).splitlines()[0])
-        raise ArtifactError(f"{where}: {reason}; the trials that were told before are kept") from error
+        raise ArtifactError(f"{location}: {reason}; finished trials are kept") from error
 
 
 def open_study(
@@ -83,17 +85,17 @@ def open_study(
     identity: Mapping[str, Any],
     pruner: optuna.pruners.BasePruner,
 ) -> optuna.Study:
-    """The study of a name, made if there is none.
+    """Open a study, or create it.
 
     Args:
-        storage: Where it is.
-        name: The study's.
-        directions: Of each metric.
-        identity: What its trials must have in common.
-        pruner: What ends trials that do badly.
+        storage: Storage of the study.
+        name: Name of the study.
+        directions: Optimization direction of each metric.
+        identity: What all trials of the study must have in common.
+        pruner: Optuna's pruner.
 
     Raises:
-        DataError: The study is there and has trials of something else.
+        DataError: The study exists with another identity.
     """
     study = optuna.create_study(
         storage=storage,
@@ -102,19 +104,19 @@ def open_study(
         directions=["maximize" if direction == "max" else "minimize" for direction in directions],
         pruner=pruner,
     )
-    # Through JSON, as the storage gives it back.
-    wanted = json.loads(json.dumps(identity))
-    found = study.user_attrs.get(_IDENTITY)
-    if found is None:
-        study.set_user_attr(_IDENTITY, wanted)
-    elif found != wanted:
-        differing = ", ".join(key for key in wanted if found.get(key) != wanted[key])
-        raise DataError(f"study {name!r} has trials of another {differing}; give this search a --study of its own")
+    # Through JSON, which is how the storage returns it (tuples become lists).
+    expected = json.loads(json.dumps(identity))
+    stored = study.user_attrs.get(_IDENTITY_KEY)
+    if stored is None:
+        study.set_user_attr(_IDENTITY_KEY, expected)
+    elif stored != expected:
+        differing = ", ".join(key for key in expected if stored.get(key) != expected[key])
+        raise DataError(f"study {name!r} has trials with another {differing}; choose another name with --study")
     return study
 
 
 def _has_tables(url: str) -> bool:
-    """Whether somebody has made tables in a database; False if it can't be read."""
+    """Whether a database has tables; False if it cannot be read."""
     engine = sqlalchemy.create_engine(url)
     try:
         return bool(sqlalchemy.inspect(engine).get_table_names())
@@ -126,14 +128,14 @@ def _has_tables(url: str) -> bool:
 
 def _opened(storage: str) -> optuna.storages.RDBStorage:
     if not storage.startswith("sqlite:"):
-        # Which driver SQLAlchemy takes by itself depends on its version.
+        # Name the driver: SQLAlchemy's default depends on its version.
         url = storage.replace("postgresql://", "postgresql+psycopg://", 1)
         return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     opened = optuna.storages.RDBStorage(storage, engine_kwargs={"connect_args": {"timeout": 60}})
 
     @sqlalchemy.event.listens_for(opened.engine, "connect")
     def _(connection: Any, _: Any) -> None:
-        # A commit waits for no disk: what is told survives the process, if not the machine.
+        # Commits do not wait for the disk: trials survive a killed process, though not a power failure.
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
 

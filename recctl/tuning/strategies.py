@@ -1,12 +1,11 @@
-"""Strategies: which point a trial tries.
+"""Search strategies: each proposes the point that a trial evaluates.
 
-Each looks at a trial's number and at the trials that are over, and draws from a stream of that number alone. So a
-search that was broken off goes on as one that was not.
+A strategy sees the number of a trial and the finished trials, and draws from a random stream of that number alone. An
+interrupted search therefore continues with the trials that it would have had without the interruption.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,19 +17,19 @@ from recctl.config.schema import TuningConfig
 from recctl.models.base.search_space import Dimension, Point, Space
 from recctl.plugins import Registry
 
-_TRIALS = 50
-# The share of a range that the next round of coarse-to-fine looks at.
-_ZOOM = 1 / 3
+DEFAULT_TRIALS = 50
+# Each round of coarse-to-fine searches a third of the range of the round before it.
+_ZOOM_FACTOR = 1 / 3
 
 
 @dataclass(frozen=True)
-class Tried:
-    """A trial that is over.
+class FinishedTrial:
+    """A trial that is complete, failed or pruned.
 
     Attributes:
         number: From 0.
-        point: What it tried.
-        score: What it came to, higher being better; None if it failed or was pruned.
+        point: The values it evaluated.
+        score: Its first monitored metric, with higher always better; None if it failed or was pruned.
     """
 
     number: int
@@ -39,179 +38,215 @@ class Tried:
 
 
 class Strategy(Protocol):
-    """Proposes points; trial 0 is not its matter, it tries what the config says."""
+    """Proposes points for trials 1, 2, ...; trial 0 always evaluates the values of the config."""
 
     @property
     def n_trials(self) -> int:
-        """How many trials it takes, trial 0 included, unless told otherwise."""
+        """Default number of trials, trial 0 included."""
         ...
 
     @property
-    def most(self) -> int | None:
-        """How many there can be; None for any number."""
+    def max_trials(self) -> int | None:
+        """Largest possible number of trials, trial 0 included; None if there is no limit."""
         ...
 
     def waits_for(self, number: int) -> int:
-        """The trials of numbers below this must be over before it can propose."""
+        """Number of trials, counted from trial 0, that must be finished before this trial can be proposed."""
         ...
 
-    def propose(self, number: int, tried: Sequence[Tried]) -> Point | None:
-        """The point of a trial; None leaves it to the sampler."""
+    def propose(self, number: int, finished: Sequence[FinishedTrial]) -> Point | None:
+        """Point of a trial; None leaves the choice to Optuna's sampler."""
         ...
 
 
 @dataclass(frozen=True)
 class FixedPoints:
-    """Points that are known beforehand: manual search, and grids."""
+    """A fixed list of points: manual search and grid search."""
 
     points: Sequence[Point]
 
     @property
     def n_trials(self) -> int:
-        """One each."""
+        """One trial a point, and trial 0."""
         return len(self.points) + 1
 
     @property
-    def most(self) -> int | None:
-        """One each."""
+    def max_trials(self) -> int | None:
+        """One trial a point, and trial 0."""
         return self.n_trials
 
     def waits_for(self, number: int) -> int:
-        """Nothing."""
+        """No trial depends on another."""
         return 0
 
-    def propose(self, number: int, tried: Sequence[Tried]) -> Point | None:
-        """The next of the list."""
+    def propose(self, number: int, finished: Sequence[FinishedTrial]) -> Point | None:
+        """Next point of the list."""
         return self.points[number - 1]
 
 
 @dataclass(frozen=True)
 class Random:
-    """Points drawn one by one, uniformly, on a log scale where a range has one."""
+    """Random search (Bergstra & Bengio, 2012): independent uniform points, on a log scale where the range has one."""
 
     space: Space
     seed: int
-    n_trials: int = _TRIALS
-    most: int | None = None
+    n_trials: int = DEFAULT_TRIALS
+    max_trials: int | None = None
 
     def waits_for(self, number: int) -> int:
-        """Nothing."""
+        """No trial depends on another."""
         return 0
 
-    def propose(self, number: int, tried: Sequence[Tried]) -> Point | None:
-        """A drawn one."""
-        return self.space.at(rng.stream(self.seed, "tuning", number).random(len(self.space.dimensions)).tolist())
+    def propose(self, number: int, finished: Sequence[FinishedTrial]) -> Point | None:
+        """Random point from the stream of this trial."""
+        uniform = rng.stream(self.seed, "tuning", number).random(len(self.space.dimensions))
+        return self.space.at(uniform.tolist())
 
 
 @dataclass(frozen=True)
 class SampledPoints:
-    """Points that a model of the trials so far proposes: left to Optuna's sampler."""
+    """Bayesian search: every point comes from Optuna's sampler."""
 
-    n_trials: int = _TRIALS
-    most: int | None = None
+    n_trials: int = DEFAULT_TRIALS
+    max_trials: int | None = None
 
     def waits_for(self, number: int) -> int:
-        """Nothing."""
+        """The sampler uses the trials that happen to be finished."""
         return 0
 
-    def propose(self, number: int, tried: Sequence[Tried]) -> Point | None:
-        """None."""
+    def propose(self, number: int, finished: Sequence[FinishedTrial]) -> Point | None:
+        """None: Optuna's sampler chooses."""
         return None
 
 
 @dataclass(frozen=True)
 class CoarseToFine:
-    """Rounds of spread points; each looks at a third of the range of the one before, around the best so far.
+    """Rounds of space-filling points, each in a third of the previous range, centered on the best point so far.
 
-    One range is looked at in equal steps, several by a Latin hypercube. Choices without an order are narrowed to those
-    that the best third of the trials had. A round begins when the one before is over, so that its points are the same
-    for any number of jobs.
+    A single dimension is searched in equal steps, several dimensions by a Latin hypercube (McKay et al., 1979).
+    Unordered choices are narrowed to those of the best third of the trials. A round starts when the previous round is
+    finished, so its points are the same for any number of jobs.
     """
 
     space: Space
     seed: int
     n_rounds: int
-    n_trials: int = _TRIALS
-    most: int | None = None
+    n_trials: int = DEFAULT_TRIALS
+    max_trials: int | None = None
 
     @property
-    def _size(self) -> int:
+    def _round_size(self) -> int:
         return max(2, math.ceil((self.n_trials - 1) / self.n_rounds))
 
     def waits_for(self, number: int) -> int:
-        """The rounds before."""
-        return 0 if number == 0 else 1 + (number - 1) // self._size * self._size
+        """All trials of the previous rounds."""
+        if number == 0:
+            return 0
+        round_index = (number - 1) // self._round_size
+        return 1 + round_index * self._round_size
 
-    def propose(self, number: int, tried: Sequence[Tried]) -> Point | None:
-        """A point of the round's box."""
-        nth_round, at = divmod(number - 1, self._size)
-        before = [t for t in tried if t.number < self.waits_for(number) and t.score is not None]
-        before.sort(key=lambda t: (-(t.score or 0.0), t.number))
-        places = self._spread(nth_round)[at]
-        dimensions = zip(self.space.dimensions, places, strict=True)
-        return self.space.point({d.name: _zoomed(d, place, nth_round, before) for d, place in dimensions})
+    def propose(self, number: int, finished: Sequence[FinishedTrial]) -> Point | None:
+        """Point of the round's box."""
+        round_index, index_in_round = divmod(number - 1, self._round_size)
+        first_of_round = self.waits_for(number)
+        previous = [trial for trial in finished if trial.number < first_of_round and trial.score is not None]
+        # Best first; ties in score go to the earlier trial.
+        previous.sort(key=lambda trial: (-(trial.score or 0.0), trial.number))
+        positions = self._unit_design(round_index)[index_in_round]
+        point = {
+            dimension.name: _zoomed_value(dimension, position, round_index, previous)
+            for dimension, position in zip(self.space.dimensions, positions, strict=True)
+        }
+        return self.space.point(point)
 
-    def _spread(self, nth_round: int) -> list[list[float]]:
-        """Places in a box of unit size, `(size, n_dimensions)`."""
-        size = self._size
-        if len(self.space.dimensions) == 1:
-            return [[at / (size - 1)] for at in range(size)]
-        draws = rng.stream(self.seed, "tuning", "round", nth_round)
-        columns = [((draws.permutation(size) + draws.random(size)) / size).tolist() for _ in self.space.dimensions]
-        return [list(places) for places in zip(*columns, strict=True)]
+    def _unit_design(self, round_index: int) -> list[list[float]]:
+        """Points in the unit cube, `(round_size, n_dimensions)`."""
+        size = self._round_size
+        n_dimensions = len(self.space.dimensions)
+        if n_dimensions == 1:
+            return [[index / (size - 1)] for index in range(size)]
+        generator = rng.stream(self.seed, "tuning", "round", round_index)
+        columns = []
+        for _ in range(n_dimensions):
+            strata = generator.permutation(size)
+            columns.append(((strata + generator.random(size)) / size).tolist())
+        return [list(row) for row in zip(*columns, strict=True)]
 
 
-def _zoomed(dimension: Dimension, place: float, nth_round: int, before: Sequence[Tried]) -> object:
-    """The value at a place of the part of a dimension that a round looks at."""
-    known = [t.point[dimension.name] for t in before if dimension.name in t.point]
-    if nth_round == 0 or not known:
-        return dimension.at(place)
+def _zoomed_value(dimension: Dimension, position: float, round_index: int, previous: Sequence[FinishedTrial]) -> object:
+    """Value at a relative position of the part of a dimension that a round searches.
+
+    Args:
+        dimension: The dimension.
+        position: From 0 to 1 within the round's part.
+        round_index: From 0; round 0 searches the whole dimension.
+        previous: Finished trials of the previous rounds, best first.
+    """
+    values = [trial.point[dimension.name] for trial in previous if dimension.name in trial.point]
+    if round_index == 0 or not values:
+        return dimension.at(position)
     if not dimension.ordered:
-        kept = list({repr(value): value for value in known[: max(1, len(known) // 3)]}.values())
-        return kept[min(int(place * len(kept)), len(kept) - 1)]
-    width = _ZOOM**nth_round
-    low = min(max(dimension.place(known[0]) - width / 2, 0.0), 1.0 - width)
-    return dimension.at(low + width * place)
+        best_third = values[: max(1, len(values) // 3)]
+        # By repr, because a choice may be an unhashable list.
+        distinct = list({repr(value): value for value in best_third}.values())
+        index = min(int(position * len(distinct)), len(distinct) - 1)
+        return distinct[index]
+    width = _ZOOM_FACTOR**round_index
+    center = dimension.place(values[0])
+    low = min(max(center - width / 2, 0.0), 1.0 - width)
+    return dimension.at(low + width * position)
 
 
-Maker = Callable[[TuningConfig, Space, Point, int], Strategy]
+StrategyFactory = Callable[[TuningConfig, Space, Point, int], Strategy]
+"""Makes a strategy from the `tuning` section, the space, the point of trial 0, and the seed."""
 
 
 def _manual(section: TuningConfig, space: Space, first: Point, seed: int) -> Strategy:
-    return _listed(first, [{**first, **point} for point in section.points])
+    return _fixed_points(first, [{**first, **point} for point in section.points])
 
 
 def _grid(section: TuningConfig, space: Space, first: Point, seed: int) -> Strategy:
     points = space.grid(section.grid_size)
-    # A grid that is not gone through to its end should not have seen one corner only.
+    # Shuffled, so that a search that stops early has not covered only one corner of the grid.
     order = rng.stream(seed, "tuning", "grid").permutation(len(points))
-    return _listed(first, [points[at] for at in order])
+    return _fixed_points(first, [points[index] for index in order])
 
 
-def _listed(first: Point, points: Sequence[Point]) -> FixedPoints:
-    distinct = {repr(point): point for point in itertools.chain([first], points)}
-    return FixedPoints(list(distinct.values())[1:])
+def _random(section: TuningConfig, space: Space, first: Point, seed: int) -> Strategy:
+    return Random(space, seed, section.n_trials or DEFAULT_TRIALS)
 
 
-# Each makes the strategy of a config, a space, what trial 0 tries (lists don't repeat it) and the seed. Packages offer
-# more of these as entry points of the group `recctl.strategies`.
-STRATEGIES: Registry[Maker] = Registry(
+def _bayesian(section: TuningConfig, space: Space, first: Point, seed: int) -> Strategy:
+    return SampledPoints(section.n_trials or DEFAULT_TRIALS)
+
+
+def _coarse_to_fine(section: TuningConfig, space: Space, first: Point, seed: int) -> Strategy:
+    return CoarseToFine(space, seed, section.n_rounds, section.n_trials or DEFAULT_TRIALS)
+
+
+def _fixed_points(first: Point, points: Sequence[Point]) -> FixedPoints:
+    """Distinct points without the point of trial 0, which is evaluated anyway."""
+    distinct = {repr(point): point for point in points}
+    distinct.pop(repr(first), None)
+    return FixedPoints(list(distinct.values()))
+
+
+# Installed packages add strategies by entry points of the group `recctl.strategies`.
+STRATEGIES: Registry[StrategyFactory] = Registry(
     "strategies",
     {
         "manual": _manual,
         "grid": _grid,
-        "random": lambda section, space, first, seed: Random(space, seed, section.n_trials or _TRIALS),
-        "bayesian": lambda section, space, first, seed: SampledPoints(section.n_trials or _TRIALS),
-        "coarse_to_fine": lambda section, space, first, seed: CoarseToFine(
-            space, seed, section.n_rounds, section.n_trials or _TRIALS
-        ),
+        "random": _random,
+        "bayesian": _bayesian,
+        "coarse_to_fine": _coarse_to_fine,
     },
 )
 
 
 def __getattr__(name: str) -> Any:
-    """Old names that plug-ins import, until 0.4."""
-    renamed = {"Listed": FixedPoints, "Sampled": SampledPoints}
+    """Old names that plug-ins import; removed in 0.4."""
+    renamed = {"Listed": FixedPoints, "Sampled": SampledPoints, "Tried": FinishedTrial}
     if name not in renamed:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     new = renamed[name]

@@ -1,4 +1,4 @@
-"""The trials of a search in Optuna's storage: asked for and told here, taken up again by whoever goes on."""
+"""The trials of a search in Optuna's storage: claim, begin, report, tell, and take over abandoned trials."""
 
 from __future__ import annotations
 
@@ -12,31 +12,35 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from recctl.models.base.search_space import Point, Space
-from recctl.tuning.samplers import decoded, suggest
-from recctl.tuning.strategies import Tried
+from recctl.tuning.samplers import decode, suggest
+from recctl.tuning.strategies import FinishedTrial
 
-# A trial of another machine that has not been heard of for so long is taken up here.
-SILENT = timedelta(minutes=5)
-# One that nobody has put a name to for so many seconds was asked for by somebody who is gone, or lost the database.
-UNCLAIMED = 10.0
+# A trial of another machine without a heartbeat for this long is taken over.
+HEARTBEAT_TIMEOUT = timedelta(minutes=5)
+# A trial without an owner for this many seconds was created by a search that died, or that lost the database.
+UNCLAIMED_TIMEOUT = 10.0
 
-_OVER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-_OURS = "recctl"
+_FINISHED_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+_OPTUNA_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+# User attributes of a trial.
+_OUTCOME_KEY = "recctl"
+_OWNER_KEY = "owner"
+_HEARTBEAT_KEY = "alive"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial came to.
+    """The result of a trial.
 
     Attributes:
         state: complete, pruned, or failed.
-        values: One for each metric that is sought.
-        metrics: All that was measured on validation.
-        fit_seconds: How long fitting took.
-        evaluate_seconds: How long measuring took.
-        chosen_epoch: The best epoch of a model that is trained in some.
-        model: The file its model was left in, if it promised to be the best.
-        error: Why it failed.
+        values: The monitored metrics, in order.
+        metrics: All metrics on validation, by key.
+        fit_seconds: Duration of the fit.
+        evaluate_seconds: Duration of the evaluation.
+        chosen_epoch: Best epoch of a model trained in epochs.
+        model: Path of the saved model, if its score was the best so far.
+        error: Reason of a failure.
     """
 
     state: Literal["complete", "pruned", "failed"]
@@ -51,7 +55,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial that is to be run."""
+    """A trial to run."""
 
     number: int
     point: Point
@@ -61,11 +65,11 @@ class Study:
     """The trials of one search.
 
     Args:
-        study: Optuna's.
-        storage: The storage that holds the study.
-        space: What is searched.
-        owner: Who runs the trials that are asked for here: the run's id.
-        shared: Whether others ask and tell too.
+        study: Optuna's study.
+        storage: The storage that holds it.
+        space: The search space.
+        owner: Id of the run that executes the trials claimed here.
+        shared: Whether other processes claim trials of the study too.
     """
 
     def __init__(
@@ -76,152 +80,175 @@ class Study:
         self.space = space
         self.owner = owner
         self.shared = shared
-        self.signs = [1.0 if d == optuna.study.StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
+        # Multiplied by its sign, every metric is better when it is higher.
+        self.signs = [
+            1.0 if direction == optuna.study.StudyDirection.MAXIMIZE else -1.0 for direction in study.directions
+        ]
         self._study_id = storage.get_study_id_from_name(study.study_name)
         self._trial_ids: dict[int, int] = {}
         self._handles: dict[int, optuna.Trial] = {}
-        self._seen_unclaimed: dict[int, float] = {}
+        self._first_seen_unclaimed: dict[int, float] = {}
         self._trials: list[FrozenTrial] = []
-        self._read()
+        self._refresh()
 
-    # ---- asking and telling
+    # ---- claim, begin, report, tell
 
     def claim(self) -> int:
-        """The number of the next trial, which is ours from now on: one that was begun and left, else a new one."""
-        left = self._left()
-        handle = self._reopened(left[0].number) if left else self.study.ask()
+        """Claim a trial: an abandoned one if there is one, else a new one.
+
+        Returns:
+            The trial's number.
+        """
+        abandoned = self._abandoned()
+        handle = self._open_handle(abandoned[0].number) if abandoned else self.study.ask()
         if self.shared:
-            handle.set_user_attr("owner", self.owner)
-        self._read()
+            handle.set_user_attr(_OWNER_KEY, self.owner)
+        self._refresh()
         return handle.number
 
     def begin(self, number: int) -> Trial:
-        """A trial that was claimed, and what it tries: what was told since it was claimed counts."""
-        handle = self._reopened(number)
+        """Choose the point of a claimed trial, using every trial that has finished since the claim."""
+        handle = self._open_handle(number)
         point: Point = {}
         for dimension in self.space.active(point):
             point[dimension.name] = suggest(handle, dimension)
         self._handles[number] = handle
         return Trial(number, point)
 
-    def _reopened(self, number: int) -> optuna.Trial:
-        """A handle on a trial that is in the storage already; Optuna has no other public way to one."""
+    def _open_handle(self, number: int) -> optuna.Trial:
+        """A handle of a trial that is in the storage; Optuna has no other public way to get one."""
         return optuna.Trial(self.study, self._trial_id(number))
 
     def _trial_id(self, number: int) -> int:
-        """The id that the storage gave to a trial; it never changes."""
+        """The storage's id of a trial; it never changes."""
         if number not in self._trial_ids:
             self._trial_ids[number] = self.storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
         return self._trial_ids[number]
 
-    def leave(self) -> None:
-        """Leave trials that were claimed and not begun to whoever asks next."""
-        for trial in self._ours():
+    def release(self) -> None:
+        """Give up trials that were claimed but not begun, so that another search can claim them."""
+        for trial in self._owned():
             if trial.number not in self._handles:
-                self._note(trial, "owner", "")
+                self._set_attribute(trial, _OWNER_KEY, "")
 
     def next_number(self) -> int:
-        """The number the next trial will have, if nobody else asks."""
-        left = self._left()
-        return left[0].number if left else len(self._trials)
+        """Number that the next claim will return, unless another search claims first."""
+        abandoned = self._abandoned()
+        return abandoned[0].number if abandoned else len(self._trials)
 
     def has_unclaimed(self) -> bool:
-        """Whether there is a trial of which nobody can say yet if anyone is at it."""
-        return any("owner" not in trial.user_attrs and not self._is_left(trial) for trial in self._under_way())
+        """Whether a trial of another search has no owner yet, so that it may be running or abandoned."""
+        return any(
+            _OWNER_KEY not in trial.user_attrs and not self._is_abandoned(trial) for trial in self._running_elsewhere()
+        )
 
     def report(self, number: int, epoch: int, value: float) -> bool:
-        """Note the value of an epoch.
+        """Record the monitored metric of an epoch.
 
         Returns:
-            Whether the trial is not worth going on with.
+            Whether to prune the trial. Trial 0 is never pruned: it is the baseline of the search.
         """
         handle = self._handles[number]
         handle.report(value, epoch)
-        # What the config says is always measured to its end: nothing that is worse may be called the best.
         return number > 0 and handle.should_prune()
 
     def tell(self, number: int, outcome: Outcome) -> None:
-        """Note what a trial came to; one that somebody else has told already stays as it is."""
+        """Record the outcome of a trial; if another search finished the trial first, its outcome stays."""
         handle = self._handles.pop(number)
-        state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+        attributes = {key: value for key, value in asdict(outcome).items() if value is not None}
+        values = outcome.values if outcome.state == "complete" else None
         with suppress(optuna.exceptions.UpdateFinishedTrialError):
-            handle.set_user_attr(_OURS, {key: value for key, value in asdict(outcome).items() if value is not None})
-            values = outcome.values if outcome.state == "complete" else None
-            self.study.tell(handle, values, state[outcome.state])
-        self._read()
+            handle.set_user_attr(_OUTCOME_KEY, attributes)
+            self.study.tell(handle, values, _OPTUNA_STATES[outcome.state])
+        self._refresh()
 
     def heartbeat(self) -> None:
-        """Say to others that the trials that are ours are alive, and hear of theirs."""
+        """Record that the trials of this search are alive, and read the trials of others."""
         if not self.shared:
             return
-        now = datetime.now().isoformat()  # noqa: DTZ005 - as Optuna's own times are
-        for trial in self._ours():
-            self._note(trial, "alive", now)
-        self._read()
+        now = datetime.now().isoformat()  # noqa: DTZ005 - Optuna's times are local times without a zone
+        for trial in self._owned():
+            self._set_attribute(trial, _HEARTBEAT_KEY, now)
+        self._refresh()
 
-    # ---- what there is
+    # ---- read
 
-    def _read(self) -> None:
-        """See what stands in the storage; to ask it for each question would take longer than many a trial."""
+    def _refresh(self) -> None:
+        """Read all trials once; a storage query for each question would take longer than many a trial."""
         self._trials = self.study.get_trials(deepcopy=False)
 
-    def _note(self, trial: FrozenTrial, key: str, value: str) -> None:
-        # Who fell silent for long may find that others took up the trial, and ended it.
+    def _set_attribute(self, trial: FrozenTrial, key: str, value: str) -> None:
+        # After a long silence, another search may have taken over this trial and finished it.
         with suppress(optuna.exceptions.UpdateFinishedTrialError):
             self.storage.set_trial_user_attr(self._trial_id(trial.number), key, value)
 
-    def tried(self) -> list[Tried]:
-        """The trials that are over, by number."""
-        return [Tried(trial.number, self.point_of(trial), self.score(trial)) for trial in self.over()]
+    def finished(self) -> list[FinishedTrial]:
+        """Finished trials by number, as strategies see them."""
+        return [
+            FinishedTrial(trial.number, self.point_of(trial), self.score(trial)) for trial in self.finished_trials()
+        ]
 
-    def over(self) -> list[FrozenTrial]:
-        """The same, as Optuna keeps them."""
-        return [trial for trial in self._trials if trial.state in _OVER]
+    def finished_trials(self) -> list[FrozenTrial]:
+        """Finished trials by number, as Optuna stores them."""
+        return [trial for trial in self._trials if trial.state in _FINISHED_STATES]
 
     def score(self, trial: FrozenTrial) -> float | None:
-        """The first value of a trial, higher being better; None if it has none."""
-        return self.signs[0] * trial.values[0] if trial.state == TrialState.COMPLETE and trial.values else None
+        """First monitored metric of a trial, with higher always better; None if the trial has no value."""
+        if trial.state != TrialState.COMPLETE or not trial.values:
+            return None
+        score: float = self.signs[0] * trial.values[0]
+        return score
 
     def best(self) -> FrozenTrial | None:
-        """The best trial by the first metric, the earlier one of equals."""
-        scored = [(score, -trial.number, trial) for trial in self.over() if (score := self.score(trial)) is not None]
-        return max(scored, key=lambda entry: entry[:2])[2] if scored else None
+        """Trial with the best first metric; ties go to the earlier trial."""
+        best: FrozenTrial | None = None
+        best_score = 0.0
+        for trial in self.finished_trials():
+            score = self.score(trial)
+            if score is not None and (best is None or score > best_score):
+                best = trial
+                best_score = score
+        return best
 
     def pareto(self) -> list[int]:
-        """Numbers of the trials that no other beats in every metric."""
-        return sorted(trial.number for trial in self.study.best_trials) if len(self.signs) > 1 else []
+        """Numbers of the Pareto-optimal trials: no other trial is at least as good in all metrics and better in one."""
+        if len(self.signs) == 1:
+            return []
+        return sorted(trial.number for trial in self.study.best_trials)
 
     def point_of(self, trial: FrozenTrial) -> Point:
-        """What a trial tried."""
-        by_name = {dimension.name: dimension for dimension in self.space.dimensions}
-        return {name: decoded(by_name[name], value) for name, value in trial.params.items() if name in by_name}
+        """The point that a trial evaluated."""
+        dimensions = {dimension.name: dimension for dimension in self.space.dimensions}
+        return {name: decode(dimensions[name], value) for name, value in trial.params.items() if name in dimensions}
 
-    def _ours(self) -> list[FrozenTrial]:
-        """Trials of a shared study that were claimed here, and are not over."""
-        running = (trial for trial in self._trials if trial.state == TrialState.RUNNING)
-        return [trial for trial in running if trial.user_attrs.get("owner") == self.owner]
+    def _owned(self) -> list[FrozenTrial]:
+        """Running trials of a shared study that this search claimed."""
+        return [trial for trial in self._running() if trial.user_attrs.get(_OWNER_KEY) == self.owner]
 
-    def _left(self) -> list[FrozenTrial]:
-        """Trials that were begun, and that nobody is at."""
-        return [trial for trial in self._under_way() if self._is_left(trial)]
+    def _abandoned(self) -> list[FrozenTrial]:
+        """Trials that were started and that no search is working on."""
+        return [trial for trial in self._running_elsewhere() if self._is_abandoned(trial)]
 
-    def _under_way(self) -> list[FrozenTrial]:
-        """Trials that were begun, and not here."""
-        running = (trial for trial in self._trials if trial.state == TrialState.RUNNING)
-        return [trial for trial in running if trial.number not in self._handles]
+    def _running(self) -> list[FrozenTrial]:
+        return [trial for trial in self._trials if trial.state == TrialState.RUNNING]
 
-    def _is_left(self, trial: FrozenTrial) -> bool:
-        owner = trial.user_attrs.get("owner")
+    def _running_elsewhere(self) -> list[FrozenTrial]:
+        """Trials that were started, but not begun by this process."""
+        return [trial for trial in self._running() if trial.number not in self._handles]
+
+    def _is_abandoned(self, trial: FrozenTrial) -> bool:
+        owner = trial.user_attrs.get(_OWNER_KEY)
         if owner in (self.owner, "") or not self.shared:
             return True
         if owner is None:
-            return monotonic() - self._seen_unclaimed.setdefault(trial.number, monotonic()) > UNCLAIMED
-        heard = trial.user_attrs.get("alive")
-        last = datetime.fromisoformat(heard) if heard else trial.datetime_start
-        return last is None or datetime.now() - last > SILENT  # noqa: DTZ005
+            first_seen = self._first_seen_unclaimed.setdefault(trial.number, monotonic())
+            return monotonic() - first_seen > UNCLAIMED_TIMEOUT
+        heartbeat = trial.user_attrs.get(_HEARTBEAT_KEY)
+        last_sign = datetime.fromisoformat(heartbeat) if heartbeat else trial.datetime_start
+        return last_sign is None or datetime.now() - last_sign > HEARTBEAT_TIMEOUT  # noqa: DTZ005
 
 
 def outcome_of(trial: FrozenTrial) -> dict[str, Any]:
-    """What was noted of a trial's outcome, as plain values."""
-    noted: dict[str, Any] = trial.user_attrs.get(_OURS, {})
-    return noted
+    """The recorded outcome of a trial as plain values; empty if there is none."""
+    outcome: dict[str, Any] = trial.user_attrs.get(_OUTCOME_KEY, {})
+    return outcome

@@ -1,4 +1,4 @@
-"""Running one trial: fit the model of its config on train, measure it on validation."""
+"""Running one trial: fit the model of its config on train, and evaluate it on validation."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from recctl.metrics import MetricKey
 from recctl.models.base import Recommender
 from recctl.models.linear.gram import reused
 from recctl.training import Epoch, ResumableTraining
-from recctl.tuning.storage import FAILURES
+from recctl.tuning.storage import STORAGE_ERRORS
 from recctl.tuning.study import Outcome
 
-Report = Callable[[int, float], bool]
-"""Takes an epoch and its value; answers whether to give the trial up."""
+ReportEpoch = Callable[[int, float], bool]
+"""Receives an epoch and its metric; returns whether to prune the trial."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A trial as it is handed to whoever runs it.
+    """A trial as an executor receives it.
 
     Attributes:
-        number: The trial's.
-        loaded: The config with its values.
-        folder: Where its checkpoints, and its model, are kept.
-        to_beat: The score so far, higher being better; a model that does not beat it is not kept.
+        number: Number of the trial.
+        loaded: The config with the trial's values.
+        folder: Folder of its checkpoints and its model.
+        best_score: Best score so far, with higher always better; the model is only saved if it beats this.
     """
 
     number: int
     loaded: LoadedConfig
     folder: Path
-    to_beat: float | None
+    best_score: float | None
 
 
 @dataclass(frozen=True, eq=False)
 class TrialRunner:
-    """Train and validation, read once, on which trials are run one after another.
+    """Runs trials one after another on train and validation data that are read once.
 
     Attributes:
-        base: The config of the search.
-        train: Its train part.
-        validation: Its validation part.
-        monitors: Keys of the metrics that are sought.
-        sign: 1 if higher values of the first are better, else -1.
+        base: Config of the search.
+        train: Training part of the base config.
+        validation: Validation part of the base config.
+        monitors: Keys of the monitored metrics; the first one decides.
+        sign: 1 if higher values of the first metric are better, else -1.
     """
 
     base: Config
@@ -61,56 +61,74 @@ class TrialRunner:
     monitors: Sequence[str]
     sign: float
 
-    def run(self, task: Task, report: Report) -> Outcome:
-        """Run a trial. What its own values make impossible is an outcome, and no error."""
+    def run(self, task: Task, report: ReportEpoch) -> Outcome:
+        """Run a trial.
+
+        Returns:
+            Its outcome; "failed" for any error that the trial's own values can cause.
+
+        Raises:
+            OSError: A full disk, for example. The trial is not to blame; it runs again when the search is resumed.
+            RecctlError: With an OSError as its cause; the same.
+        """
         start = perf_counter()
         try:
             with reused():
                 return self._run(task, report)
-        except (OSError, *FAILURES):  # a full disk is no fault of the trial's; it is run again when that is mended
+        except (OSError, *STORAGE_ERRORS):
             raise
         except RecctlError as error:
             if isinstance(error.__cause__, OSError):
                 raise
-            return Outcome("failed", error=str(error), fit_seconds=perf_counter() - start)
+            message = str(error)
         except MemoryError:
-            return Outcome("failed", error="out of memory", fit_seconds=perf_counter() - start)
-        except Exception as error:  # one trial's misfortune is not the search's, in whichever process it runs
-            return Outcome("failed", error=f"{type(error).__name__}: {error}", fit_seconds=perf_counter() - start)
+            message = "out of memory"
+        except Exception as error:  # a failed trial must not end the search, in whichever process it runs
+            message = f"{type(error).__name__}: {error}"
+        return Outcome("failed", error=message, fit_seconds=perf_counter() - start)
 
-    def _run(self, task: Task, report: Report) -> Outcome:
+    def _run(self, task: Task, report: ReportEpoch) -> Outcome:
         config = task.loaded.config
         train, validation = self._parts(task.loaded)
         model = stages.build_model(config)
         start = perf_counter()
-        watched = nullcontext() if model.trained_in_epochs else progress.silence()
-        followed, reporting = self._follow(task, config, model, report)
-        with watched:
-            model.fit(train, validation=self._measure(config, model, validation), callbacks=followed)
-        fitted = perf_counter()
-        chosen = getattr(model, "chosen_epoch", None)
-        if reporting.given_up:
-            return Outcome("pruned", fit_seconds=fitted - start, chosen_epoch=chosen)
+        reporter = _EpochReporter(report if len(self.monitors) == 1 else None, self._epoch_metric)
+        callbacks: list[Any] = []
+        measure: ValidationMetrics | None = None
+        if model.trained_in_epochs:
+            measure = ValidationMetrics(config, validation, [self._epoch_metric])
+            callbacks = [*self._training_callbacks(task, config), reporter]
+        with nullcontext() if model.trained_in_epochs else progress.silence():
+            model.fit(train, validation=measure, callbacks=callbacks)
+        fit_seconds = perf_counter() - start
+        best_epoch = getattr(model, "chosen_epoch", None)
+        if reporter.pruned:
+            return Outcome("pruned", fit_seconds=fit_seconds, chosen_epoch=best_epoch)
+        start = perf_counter()
         with progress.silence():
-            measured = stages.evaluate_model(model, validation, validation.history, config)
-        evaluated = perf_counter()
-        values = [measured.metrics[key] for key in self.monitors]
-        kept = None
-        if task.to_beat is None or self.sign * values[0] > task.to_beat:
-            kept = task.folder / "model.pkl"
-            model.save(kept)
+            evaluation = stages.evaluate_model(model, validation, validation.history, config)
+        evaluate_seconds = perf_counter() - start
+        values = [evaluation.metrics[key] for key in self.monitors]
         return Outcome(
-            "complete",
-            values,
-            measured.metrics,
-            fitted - start,
-            evaluated - fitted,
-            chosen,
-            None if kept is None else str(kept),
+            state="complete",
+            values=values,
+            metrics=evaluation.metrics,
+            fit_seconds=fit_seconds,
+            evaluate_seconds=evaluate_seconds,
+            chosen_epoch=best_epoch,
+            model=self._save_if_best(task, model, values[0]),
         )
 
+    def _save_if_best(self, task: Task, model: Recommender, value: float) -> str | None:
+        """Save the model if it is the best so far; returns its path."""
+        if task.best_score is not None and self.sign * value <= task.best_score:
+            return None
+        path = task.folder / "model.pkl"
+        model.save(path)
+        return str(path)
+
     def _parts(self, loaded: LoadedConfig) -> tuple[InteractionDataset, InteractionDataset]:
-        """Train and validation as a config has them: those that are here, unless it changes what they follow from."""
+        """Train and validation of a config: those in memory, unless the trial changes the data, split or seed."""
         config = loaded.config
         if (config.data, config.split, config.seed) == (self.base.data, self.base.split, self.base.seed):
             return self.train, self.validation
@@ -118,39 +136,35 @@ class TrialRunner:
             prepared = prepare(loaded)
         return prepared.split.train(prepared.dataset), prepared.split.validation(prepared.dataset)
 
-    def _measure(self, config: Config, model: Recommender, validation: InteractionDataset) -> ValidationMetrics | None:
-        return ValidationMetrics(config, validation, [self._reported]) if model.trained_in_epochs else None
-
     @property
-    def _reported(self) -> str:
-        """What is measured of an epoch: the first metric, among all items even if the trial draws candidates."""
+    def _epoch_metric(self) -> str:
+        """Metric evaluated after each epoch: the first one, over all items even if the trial samples candidates."""
         return str(MetricKey.parse(self.monitors[0]).unsampled())
 
-    def _follow(self, task: Task, config: Config, model: Recommender, report: Report) -> tuple[list[Any], _Reporting]:
-        reporting = _Reporting(report if len(self.monitors) == 1 else None, self._reported)
-        if not model.trained_in_epochs:
-            return [], reporting
+    def _training_callbacks(self, task: Task, config: Config) -> list[Any]:
         stopping = early_stopping(config)
-        followed = [] if stopping is None else [stopping]
-        every = config.training.checkpoint_every
-        last = ResumableTraining(task.folder / "last.pkl", task.folder / "history.jsonl", followed, every)
-        return [*followed, last, reporting], reporting
+        stoppers = [] if stopping is None else [stopping]
+        checkpoint = ResumableTraining(
+            task.folder / "last.pkl", task.folder / "history.jsonl", stoppers, config.training.checkpoint_every
+        )
+        return [*stoppers, checkpoint]
 
 
-class _Reporting:
-    """A callback that tells of each epoch that was measured, and gives up when it is told to."""
+class _EpochReporter:
+    """A training callback that reports each evaluated epoch and stops the training if the trial is pruned."""
 
-    def __init__(self, report: Report | None, key: str) -> None:
-        self.report, self.key = report, key
-        self.given_up = False
+    def __init__(self, report: ReportEpoch | None, metric: str) -> None:
+        self.report = report
+        self.metric = metric
+        self.pruned = False
 
     def before_training(self, model: Any) -> None:
         pass
 
     def after_epoch(self, model: Any, epoch: Epoch) -> bool:
         if self.report is not None and epoch.validated:
-            self.given_up = self.report(epoch.number, epoch.metrics[self.key])
-        return self.given_up
+            self.pruned = self.report(epoch.number, epoch.metrics[self.metric])
+        return self.pruned
 
     def after_training(self, model: Any) -> None:
         pass

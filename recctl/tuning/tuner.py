@@ -1,4 +1,4 @@
-"""The search: trials are asked for and told here, by one process, until the budget is used up."""
+"""The search loop: one process claims trials, runs them on an executor, and records their outcomes."""
 
 from __future__ import annotations
 
@@ -27,81 +27,89 @@ from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
 from recctl.training.early_stopping import direction
 from recctl.tuning import results
-from recctl.tuning.executors import InProcess, Pool, Processes
+from recctl.tuning.executors import InProcessExecutor, ProcessExecutor, TrialExecutor
 from recctl.tuning.samplers import StrategySampler
-from recctl.tuning.storage import failures_told, open_storage, open_study, own_storage
+from recctl.tuning.storage import open_storage, open_study, own_storage, storage_errors_named
 from recctl.tuning.strategies import STRATEGIES, Strategy
 from recctl.tuning.study import Outcome, Study, Trial, outcome_of
 from recctl.tuning.trial_runner import Task, TrialRunner
 
-_BEAT = 30.0
+_HEARTBEAT_SECONDS = 30.0
 
 
 def tune(
     loaded: LoadedConfig, store: RunStore | None = None, storage: str | None = None, study: str | None = None
 ) -> Run:
-    """Search hyperparameters: a run with all trials, the best config, and the best model with its metrics.
+    """Search hyperparameters.
 
-    The first trial is what the config says. Trials are judged by validation; test is read once, with the best model.
+    Trial 0 evaluates the values of the config. Trials are compared on validation; the test set is used once, with the
+    best model.
 
     Args:
-        loaded: The config; its `tuning` section says how.
-        store: Where runs are kept.
-        storage: The URL of a database that several searches share; by default `study.db` in the run.
-        study: The name of the study there; by default the run's id.
+        loaded: The config; its `tuning` section configures the search.
+        store: Store for the run.
+        storage: URL of a database that several searches share; by default `study.db` in the run's directory.
+        study: Name of the study in a shared database; by default the run's id.
+
+    Returns:
+        A run with all trials, the best config, and the best model with its metrics.
 
     Raises:
-        RecctlError: What went wrong. Trials that fail are no error, unless all do.
+        RecctlError: The search cannot start or continue. Failed trials raise nothing unless all trials fail.
     """
     section = loaded.config.tuning or TuningConfig()
     require_one_model(loaded)
-    _space(loaded.config, section)
+    _search_space(loaded.config, section)
     if not loaded.config.has_validation:
-        raise ConfigError("split.val_size: a search is judged by validation, and there is none; write val_size: 0.1")
-    shared = open_storage(storage) if storage else None
+        raise ConfigError("split.val_size: a search compares trials on validation data; set val_size: 0.1")
+    shared_storage = open_storage(storage) if storage else None
     with engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded)
         facts = {"shared": storage is not None, "study": study if storage else "study", "planned": section.n_trials}
         run = begin(store or RunStore(), loaded, "tune", prepared, seconds, tuning=facts)
         with recording(run):
-            _search(run, loaded, prepared, shared)
+            _run_search(run, loaded, prepared, shared_storage)
     return run
 
 
 def resume(run: Run, storage: str | None = None, more: Sequence[str] = ()) -> bool:
-    """Go on with a search that was broken off, or that is to have more trials; False if there is nothing to do.
+    """Continue an interrupted search, or a complete one with more trials.
 
     Args:
         run: The search.
-        storage: Where its trials are, if they are not in the run.
-        more: Overrides of `tuning`, as `tuning.n_trials=100`.
+        storage: URL of its database, if the trials are not in the run's directory.
+        more: Overrides of the `tuning` section, such as `tuning.n_trials=100`.
+
+    Returns:
+        False if the search is complete and nothing is overridden.
 
     Raises:
-        ConfigError: Another process works on it, or its storage is not given.
+        ConfigError: Another process is running the search, or its storage is not given.
     """
     run.require_idle()
     if run.status == "complete" and not more:
         return False
     if run.metadata["tuning"]["shared"] and storage is None:
-        raise ConfigError(f"{run.id}: its trials are in a database: say --storage again")
+        raise ConfigError(f"{run.id}: the trials are in a shared database; pass its URL with --storage")
     loaded = load(run.path / "config.yaml", more)
-    shared = open_storage(storage) if storage else None
+    shared_storage = open_storage(storage) if storage else None
     with engines.opened(loaded.config.engine):
         prepared, _ = prepare_for(loaded, run)
         run.begin()
         with recording(run):
-            _search(run, loaded, prepared, shared)
+            _run_search(run, loaded, prepared, shared_storage)
     return True
 
 
-def _search(run: Run, loaded: LoadedConfig, prepared: Prepared, shared: RDBStorage | None) -> None:
-    with failures_told("the database of the trials" if shared else str(run.path / "study.db")):
-        search = _Search(run, loaded, prepared, shared)
+def _run_search(run: Run, loaded: LoadedConfig, prepared: Prepared, shared_storage: RDBStorage | None) -> None:
+    location = "the database of the trials" if shared_storage else str(run.path / "study.db")
+    with storage_errors_named(location):
+        search = _Search(run, loaded, prepared, shared_storage)
         try:
             with run.timed("search"):
                 search.run_trials()
         except BaseException:
-            with suppress(Exception):  # why it was broken off is what counts
+            with suppress(Exception):  # the original error matters more
                 results.write(run, search.study, loaded, search.monitors)
             raise
         results.write(run, search.study, loaded, search.monitors)
@@ -109,19 +117,30 @@ def _search(run: Run, loaded: LoadedConfig, prepared: Prepared, shared: RDBStora
 
 
 class _Search:
-    """One search, and all it has at hand."""
+    """A search with its run, data, space, strategy and study."""
 
-    def __init__(self, run: Run, loaded: LoadedConfig, prepared: Prepared, shared: RDBStorage | None) -> None:
+    def __init__(self, run: Run, loaded: LoadedConfig, prepared: Prepared, shared_storage: RDBStorage | None) -> None:
         config = loaded.config
-        self.run, self.loaded, self.prepared = run, loaded, prepared
+        self.run = run
+        self.loaded = loaded
+        self.prepared = prepared
         self.section = config.tuning or TuningConfig()
         self.monitors = _monitors(config, self.section)
-        self.space = _space(config, self.section)
-        first = self.space.point(_values(config, self.space))
-        make = STRATEGIES[self.section.strategy]
-        self.strategy: Strategy = make(self._planned(), self.space, first, config.seed)
-        self.n_trials = min(self.section.n_trials or self.strategy.n_trials, self.strategy.most or 2**31)
-        data_hash, split_hash = run_hashes(run)
+        self.space = _search_space(config, self.section)
+        first_point = self.space.point(_config_values(config, self.space))
+        make_strategy = STRATEGIES[self.section.strategy]
+        self.strategy: Strategy = make_strategy(self._planned_section(), self.space, first_point, config.seed)
+        self.n_trials = self.section.n_trials or self.strategy.n_trials
+        if self.strategy.max_trials is not None:
+            self.n_trials = min(self.n_trials, self.strategy.max_trials)
+        self._deadline: float | None = None
+        self.study = self._open_study(shared_storage, first_point)
+        if any(dimension.name.startswith("data.") for dimension in self.space.dimensions):
+            progress.notice("the search varies data options: trials that differ in them have different validation sets")
+
+    def _open_study(self, shared_storage: RDBStorage | None, first_point: Point) -> Study:
+        config = self.loaded.config
+        data_hash, split_hash = run_hashes(self.run)
         identity = {
             "data": data_hash,
             "split": split_hash,
@@ -129,137 +148,154 @@ class _Search:
             "monitors": self.monitors,
             "space": [str(dimension) for dimension in self.space.dimensions],
         }
-        storage = shared or own_storage(run.path / "study.db")
-        study = open_study(
+        storage = shared_storage or own_storage(self.run.path / "study.db")
+        optuna_study = open_study(
             storage,
-            run.metadata["tuning"]["study"] or run.id,
+            self.run.metadata["tuning"]["study"] or self.run.id,
             [direction(monitor) for monitor in self.monitors],
             identity,
             _pruner(self.section, config),
         )
-        self.study = Study(study, storage, self.space, run.id, shared=shared is not None)
-        sampler = self.section.sampler, config.seed, self._several(), self.study.tried
-        study.sampler = StrategySampler(self.strategy, first, *sampler)
-        if any(dimension.name.startswith("data.") for dimension in self.space.dimensions):
-            progress.notice(
-                "options of the data are searched: trials that differ in them have validations of their own"
-            )
+        study = Study(optuna_study, storage, self.space, self.run.id, shared=shared_storage is not None)
+        optuna_study.sampler = StrategySampler(
+            self.strategy, first_point, self.section.sampler, config.seed, self._is_parallel(), study.finished
+        )
+        return study
 
-    def _several(self) -> bool:
+    def _is_parallel(self) -> bool:
         return isinstance(engines.current(), OnRay) or (self.section.jobs or 1) > 1
 
-    def _planned(self) -> TuningConfig:
-        """The tuning section as it was when the search began: rounds stay what they were when it gets more trials."""
+    def _planned_section(self) -> TuningConfig:
+        """The tuning section with the original number of trials, so that adding trials does not change the rounds."""
         return self.section.model_copy(update={"n_trials": self.run.metadata["tuning"]["planned"]})
 
     # ---- trials
 
     def run_trials(self) -> None:
         """Run trials until the budget is used up."""
-        pool = self._pool()
-        self._deadline = monotonic() + 60 * self.section.minutes if self.section.minutes else None
+        executor = self._executor()
+        if self.section.minutes:
+            self._deadline = monotonic() + 60 * self.section.minutes
         try:
             with progress.task(f"Tuning {self.loaded.config.model.name}", self.n_trials, "trials") as task:
-                self._show(task)
+                self._show_progress(task)
                 while True:
-                    waiting = self._fill(pool)
-                    if pool.under_way:
-                        for number, outcome in pool.wait(_BEAT):
-                            self._told(number, outcome)
-                            self._show(task)
-                    elif waiting:  # for trials of other searches in the same study
+                    must_wait = self._start_trials(executor)
+                    if executor.running:
+                        for number, outcome in executor.wait(_HEARTBEAT_SECONDS):
+                            self._record(number, outcome)
+                            self._show_progress(task)
+                    elif must_wait:  # for trials of other searches in the same study
                         sleep(1)
                     else:
-                        self.study.leave()
+                        self.study.release()
                         break
                     self.study.heartbeat()
         finally:
-            pool.close()
+            executor.close()
             shutil.rmtree(self.run.path / "shared", ignore_errors=True)
 
-    def _pool(self) -> Pool:
-        split, dataset = self.prepared.split, self.prepared.dataset
-        workbench = TrialRunner(
-            self.loaded.config, split.train(dataset), split.validation(dataset), self.monitors, self.study.signs[0]
-        )
-        if isinstance(engine := engines.current(), OnRay):
-            from recctl.tuning.ray_executor import TrialsOnRay
+    def _executor(self) -> TrialExecutor:
+        split = self.prepared.split
+        train = split.train(self.prepared.dataset)
+        validation = split.validation(self.prepared.dataset)
+        runner = TrialRunner(self.loaded.config, train, validation, self.monitors, self.study.signs[0])
+        engine = engines.current()
+        if isinstance(engine, OnRay):
+            from recctl.tuning.ray_executor import RayExecutor
 
-            return TrialsOnRay(workbench, engine, self.section.jobs, self.study.report)
-        if self.section.jobs is None or not self._several():
-            return InProcess(workbench, self.study.report)
-        return Processes(workbench, self.section.jobs, self.study.report, self.run.path / "shared")
+            return RayExecutor(runner, engine, self.section.jobs, self.study.report)
+        if self.section.jobs is None or not self._is_parallel():
+            return InProcessExecutor(runner, self.study.report)
+        return ProcessExecutor(runner, self.section.jobs, self.study.report, self.run.path / "shared")
 
-    def _fill(self, pool: Pool) -> bool:
-        """Start as many trials as can be; whether the next one has to wait for others."""
-        while pool.free and self._wants_another():
-            if not self._may_begin(self.study.next_number()):
+    def _start_trials(self, executor: TrialExecutor) -> bool:
+        """Start as many trials as the executor, the budget and the strategy allow.
+
+        Returns:
+            Whether the next trial has to wait for trials that are still running.
+        """
+        while executor.free and self._has_budget():
+            if not self._can_propose(self.study.next_number()):
                 return True
             number = self.study.claim()
-            if number >= self.n_trials:  # somebody else has asked for the last one
-                self.study.leave()
+            if number >= self.n_trials:  # another search claimed the last trial first
+                self.study.release()
                 break
-            if not self._may_begin(number):  # somebody else has the one that was next: ours is of a later round
+            if not self._can_propose(number):  # another search claimed the next trial; this one is of a later round
                 return True
-            self._start(pool, self.study.begin(number))
+            self._start(executor, self.study.begin(number))
         return self.study.next_number() >= self.n_trials and self.study.has_unclaimed()
 
-    def _may_begin(self, number: int) -> bool:
-        over = {trial.number for trial in self.study.over()}
-        return over.issuperset(range(self.strategy.waits_for(number)))
+    def _can_propose(self, number: int) -> bool:
+        finished = {trial.number for trial in self.study.finished_trials()}
+        return finished.issuperset(range(self.strategy.waits_for(number)))
 
-    def _wants_another(self) -> bool:
+    def _has_budget(self) -> bool:
         if self.study.next_number() >= self.n_trials:
             return False
         if self._deadline is not None and monotonic() > self._deadline:
             return False
-        return self.section.no_gain is None or self._without_gain() < self.section.no_gain
+        patience = self.section.no_gain
+        return patience is None or self._n_trials_since_best() < patience
 
-    def _start(self, pool: Pool, trial: Trial) -> None:
+    def _start(self, executor: TrialExecutor, trial: Trial) -> None:
         folder = self.run.path / "trials" / str(trial.number)
         folder.mkdir(parents=True, exist_ok=True)
         self.run.log(f"trial {trial.number}: {trial.point}")
         best = self.study.best()
-        to_beat = None if best is None else self.study.score(best)
+        best_score = None if best is None else self.study.score(best)
         try:
-            pool.start(Task(trial.number, results.with_point(self.loaded, self.space, trial.point), folder, to_beat))
+            loaded = results.with_point(self.loaded, self.space, trial.point)
         except ConfigError as error:
-            self._told(trial.number, Outcome("failed", error=str(error)))
+            self._record(trial.number, Outcome("failed", error=str(error)))
+            return
+        executor.start(Task(trial.number, loaded, folder, best_score))
 
-    def _told(self, number: int, outcome: Outcome) -> None:
+    def _record(self, number: int, outcome: Outcome) -> None:
+        """Record an outcome, and delete the folders of all finished trials except the best one's."""
         self.study.tell(number, outcome)
         if outcome.state == "failed":
             self.run.log(f"trial {number} failed: {outcome.error}")
             progress.notice(f"trial {number} failed: {outcome.error}")
+        obsolete = {str(trial.number) for trial in self.study.finished_trials()}
         best = self.study.best()
-        over = {str(trial.number) for trial in self.study.over() if best is None or trial.number != best.number}
+        if best is not None:
+            obsolete.discard(str(best.number))
         for folder in (self.run.path / "trials").iterdir():
-            if folder.name in over:
+            if folder.name in obsolete:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _without_gain(self) -> int:
-        best = self.study.best()
-        return sum(best is not None and trial.number > best.number for trial in self.study.over())
-
-    def _show(self, task: progress.Task) -> None:
-        best = self.study.best()
-        figures: dict[str, float | str] = {}
-        if best is not None:
-            figures = {f"best {self.monitors[0]}": round(best.values[0], 5), "in trial": str(best.number)}
-        task.update(len(self.study.over()), **figures)
-
-    # ---- the best
-
-    def finish(self) -> None:
-        """Keep the best trial's model, measure it, and draw the search."""
+    def _n_trials_since_best(self) -> int:
         best = self.study.best()
         if best is None:
-            errors = [outcome_of(trial).get("error") for trial in self.study.over()]
-            raise TrainingError(f"no trial of {len(errors)} came to a value; the last: {(errors or ['none'])[-1]}")
+            return 0
+        return sum(trial.number > best.number for trial in self.study.finished_trials())
+
+    def _show_progress(self, task: progress.Task) -> None:
+        best = self.study.best()
+        values: dict[str, float | str] = {}
+        if best is not None:
+            values = {f"best {self.monitors[0]}": round(best.values[0], 5), "in trial": str(best.number)}
+        task.update(len(self.study.finished_trials()), **values)
+
+    # ---- the best trial
+
+    def finish(self) -> None:
+        """Save the best trial's model, evaluate it, and draw the search.
+
+        Raises:
+            TrainingError: Every trial failed.
+        """
+        best = self.study.best()
+        if best is None:
+            errors = [outcome_of(trial).get("error") for trial in self.study.finished_trials()]
+            last_error = errors[-1] if errors else "none"
+            raise TrainingError(f"none of {len(errors)} trials has a value; the last error: {last_error}")
         self.run.metadata["tuning"] |= {
             "strategy": self.section.strategy,
             "monitors": self.monitors,
-            "n_trials": len(self.study.over()),
+            "n_trials": len(self.study.finished_trials()),
             "best_trial": best.number,
             "best_values": best.values,
             "best_point": self.study.point_of(best),
@@ -276,57 +312,69 @@ class _Search:
         loaded = results.with_point(self.loaded, self.space, self.study.point_of(best))
         if loaded.config.data != self.loaded.config.data:
             progress.notice(
-                "the best trial has data of its own, and this run keeps no model; make it one: "
+                "the best trial uses other data options than this run, so the run keeps no model; train it with: "
                 f"recctl train {self.run.path / 'best.yaml'}"
             )
             return
-        kept = [entry.get("trial") for entry in self.run.metadata["models"] if entry["fitted_on"] == stages.TRAIN]
-        if kept[-1:] != [best.number]:
-            # After more trials there can be a better one: its models are new versions, its metrics new figures.
-            folder = self.run.path / "trials" / str(best.number)
-            if (folder / "model.pkl").exists():
-                if (folder / "history.jsonl").exists():
-                    (folder / "history.jsonl").replace(self.run.path / "history.jsonl")
-                self.run.save_model(load_model(folder / "model.pkl"), stages.TRAIN, best.number)
-            else:
-                stages.fit_trial(self.run, loaded.config, self.prepared, best.number)
+        entries = [entry for entry in self.run.metadata["models"] if entry["fitted_on"] == stages.TRAIN]
+        # After more trials there may be a better one: its model becomes a new version, with new metrics.
+        if not entries or entries[-1].get("trial") != best.number:
+            self._save_model_of(best.number, loaded)
         stages.fit_and_evaluate(self.run, loaded.config, self.prepared)
+
+    def _save_model_of(self, number: int, loaded: LoadedConfig) -> None:
+        """Save a trial's model as a version of the run; fit it again if another machine has the file."""
+        folder = self.run.path / "trials" / str(number)
+        if not (folder / "model.pkl").exists():
+            stages.fit_trial(self.run, loaded.config, self.prepared, number)
+            return
+        if (folder / "history.jsonl").exists():
+            (folder / "history.jsonl").replace(self.run.path / "history.jsonl")
+        self.run.save_model(load_model(folder / "model.pkl"), stages.TRAIN, number)
 
 
 def _monitors(config: Config, section: TuningConfig) -> list[str]:
+    if isinstance(section.monitor, str):
+        return [section.monitor]
     if section.monitor is not None:
-        return [section.monitor] if isinstance(section.monitor, str) else list(section.monitor)
+        return list(section.monitor)
     evaluation = config.evaluation
     keys = metric_keys(evaluation.metrics, evaluation.k_values, sampled=evaluation.n_candidates is not None)
     return [selection_metric(config, map(str, keys))["metric"]]
 
 
-def _space(config: Config, section: TuningConfig) -> Space:
-    """What is searched, the config's own values included.
+def _search_space(config: Config, section: TuningConfig) -> Space:
+    """The search space, extended to include the config's own values.
 
     Raises:
-        ConfigError: The model declares no ranges, and the config says none.
+        ConfigError: The model declares no search ranges, and the config gives none.
     """
     cls = model_class(config.model.name)
     space = parse_space(section.space, cls)[0] if section.space else declared_space(cls)
     if section.strategy == "manual":
         names = dict.fromkeys(name for point in section.points for name in point)
-        space, _ = parse_space({name: [p[name] for p in section.points if name in p] for name in names}, cls)
+        choices = {name: [point[name] for point in section.points if name in point] for name in names}
+        space, _ = parse_space(choices, cls)
     if not space.dimensions:
-        raise ConfigError(f"{config.model.name} has nothing to search; say what in tuning.space")
-    return space.including(_values(config, space))
+        raise ConfigError(f"{config.model.name} has no search ranges; define some in tuning.space")
+    return space.including(_config_values(config, space))
 
 
-def _values(config: Config, space: Space) -> Point:
-    """What a config says of each dimension."""
-    found: Point = {}
+def _config_values(config: Config, space: Space) -> Point:
+    """The config's value of each dimension; None where the config has none."""
     values = config.model_dump()
-    for dimension in space.dimensions:
-        here: Any = values
-        for part in dimension.path:
-            here = here[int(part)] if isinstance(here, list) else here.get(part) if isinstance(here, dict) else None
-        found[dimension.name] = here
-    return found
+    return {dimension.name: _value_at(values, dimension.path) for dimension in space.dimensions}
+
+
+def _value_at(values: Any, path: Sequence[str | int]) -> Any:
+    for part in path:
+        if isinstance(values, list):
+            values = values[int(part)]
+        elif isinstance(values, dict):
+            values = values.get(part)
+        else:
+            return None
+    return values
 
 
 def _pruner(section: TuningConfig, config: Config) -> optuna.pruners.BasePruner:
@@ -338,4 +386,5 @@ def _pruner(section: TuningConfig, config: Config) -> optuna.pruners.BasePruner:
 
 
 def _n_epochs(config: Config) -> int:
-    return int(config.model.params.get("epochs", config.model.params.get("n_epochs", 1)))
+    params = config.model.params
+    return int(params.get("epochs", params.get("n_epochs", 1)))

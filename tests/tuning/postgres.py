@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own, which can be stopped and started."""
+"""A PostgreSQL server for tests, which can be stopped and started."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def program(name: str) -> str | None:
-    """Where a program of PostgreSQL is: Debian keeps them out of the way."""
+    """Path of a PostgreSQL program; Debian does not put them on the PATH."""
     places = [shutil.which(name), *map(str, sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}")))]
     return next(filter(None, places), None)
 
@@ -19,7 +19,7 @@ class Server:
     """A server on a free port of this machine.
 
     Args:
-        folder: For its data; its parents must let everybody pass.
+        folder: Data folder; every user must be able to enter its parents.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,7 +44,7 @@ class Server:
         self._run("pg_ctl", "-l", str(self._folder / "log"), "-o", options, "-w", "start")
 
     def stop(self) -> None:
-        """Stop it at once, as a crash would."""
+        """Stop it immediately, as a crash would."""
         self._run("pg_ctl", "-m", "immediate", "stop")
 
     def _run(self, name: str, *arguments: str) -> None:

@@ -1,4 +1,4 @@
-"""Small searches that the tests share."""
+"""Small searches shared by the tests."""
 
 from pathlib import Path
 
@@ -30,6 +30,6 @@ def load(folder: Path, text: str, *overrides: str) -> LoadedConfig:
 
 
 def trials(run: Run) -> pd.DataFrame:
-    """What a search came to, without what depends on the machine."""
+    """Trials of a search without the columns that depend on the machine."""
     table = pd.read_parquet(run.path / "trials.parquet")
     return table.drop(columns=["fit_seconds", "evaluate_seconds"]).sort_values("number", ignore_index=True)

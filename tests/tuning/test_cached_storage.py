@@ -7,8 +7,8 @@ from recctl.tuning.cached_storage import CachedStorage
 from recctl.tuning.storage import own_storage
 
 
-def as_kept(storage):
-    """All that a storage knows, times aside."""
+def contents(storage):
+    """Everything in a storage except times."""
     found = []
     for study in sorted(storage.get_all_studies(), key=lambda study: study.study_name):
         trials = [
@@ -28,7 +28,7 @@ def as_kept(storage):
     return found
 
 
-def told(storage, name, directions):
+def fill(storage, name, directions):
     study = optuna.create_study(storage=storage, study_name=name, directions=directions)
     study.set_user_attr("of", {"split": "abc"})
     study_id = storage.get_study_id_from_name(name)
@@ -50,28 +50,28 @@ def told(storage, name, directions):
     return study
 
 
-def test_what_is_told_is_in_the_database_and_read_from_it_again(tmp_path):
+def test_writes_reach_the_database_and_are_read_back(tmp_path):
     path = tmp_path / "study.db"
     storage = own_storage(path)
-    told(storage, "one", ["maximize"])
-    told(storage, "two", ["minimize", "maximize"])
-    expected = as_kept(storage)
+    fill(storage, "one", ["maximize"])
+    fill(storage, "two", ["minimize", "maximize"])
+    expected = contents(storage)
     assert [len(entry[-1]) for entry in expected] == [4, 4]
-    assert as_kept(RDBStorage(f"sqlite:///{path}")) == expected
+    assert contents(RDBStorage(f"sqlite:///{path}")) == expected
     again = own_storage(path)
-    assert as_kept(again) == expected
-    # Gone on with, by the ids it has here, which are not those of the database.
+    assert contents(again) == expected
+    # Continue with cached ids, which differ from the ids in the database.
     study = optuna.load_study(storage=again, study_name="two")
     study.tell(3, [1.0, 2.0])
     study.tell(study.ask(), [3.0, 4.0])
-    assert as_kept(again) != expected
-    assert as_kept(RDBStorage(f"sqlite:///{path}")) == as_kept(again)
+    assert contents(again) != expected
+    assert contents(RDBStorage(f"sqlite:///{path}")) == contents(again)
 
 
-def test_what_the_database_does_not_take_is_not_known_here(tmp_path, monkeypatch):
+def test_write_refused_by_the_database_is_not_cached(tmp_path, monkeypatch):
     storage = own_storage(tmp_path / "study.db")
-    study = told(storage, "one", ["maximize"])
-    before = as_kept(storage)
+    study = fill(storage, "one", ["maximize"])
+    before = contents(storage)
 
     def full(*arguments, **named):
         raise OSError("disk full")
@@ -82,5 +82,5 @@ def test_what_the_database_does_not_take_is_not_known_here(tmp_path, monkeypatch
         study.ask()
     with pytest.raises(OSError, match="disk full"):
         study.tell(3, 1.0)
-    assert as_kept(storage) == before
+    assert contents(storage) == before
     assert isinstance(storage, CachedStorage)

@@ -21,14 +21,14 @@ RECCTL = [sys.executable, "-m", "recctl"]
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server of our own."""
+    """URL of a PostgreSQL server for these tests."""
     skip_without(program("initdb"), "a PostgreSQL server, as `apt install postgresql`")
     server = Server(tmp_path_factory.mktemp("postgres"))
     yield server.url
     server.stop()
 
 
-def test_two_machines_share_a_study_and_neither_loses_nor_doubles_a_trial(workdir: Path, database: str) -> None:
+def test_two_machines_sharing_a_study_neither_lose_nor_repeat_a_trial(workdir: Path, database: str) -> None:
     (workdir / "tune.yaml").write_text(EPOCHS)
     command = [*RECCTL, "tune", "tune.yaml", "--strategy", "random", "--trials", "14", "--json", "-q"]
     shared = [*command, "--storage", database, "--study", "ours"]
@@ -43,19 +43,19 @@ def test_two_machines_share_a_study_and_neither_loses_nor_doubles_a_trial(workdi
     assert again["tuning"]["best_point"] == alone["tuning"]["best_point"]
     own = [Path(answer["path"], "log.txt").read_text().count(" trial ") for answer in answers]
     assert sum(own) == 14
-    assert min(own) > 0, "both took part"
+    assert min(own) > 0, "both searches ran trials"
     for path in workdir.glob("runs*/*/*.json"):
-        assert "secret" not in path.read_text(), "a password is kept nowhere"
+        assert "secret" not in path.read_text(), "the password is stored nowhere"
 
 
-def test_a_search_without_its_database_says_so(workdir: Path, database: str) -> None:
+def test_resume_without_the_shared_database_is_refused(workdir: Path, database: str) -> None:
     (workdir / "tune.yaml").write_text(EPOCHS)
     command = [*RECCTL, "tune", "tune.yaml", "--trials", "2", "-q", "--storage", database]
     subprocess.run(command, check=True, capture_output=True)
     resumed = [*RECCTL, "tune", "--resume", "latest", "--trials", "3", "-q"]
     refused = subprocess.run(resumed, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
-    assert "its trials are in a database: say --storage again" in refused.stderr
+    assert "pass its URL with --storage" in refused.stderr
     subprocess.run([*resumed, "--storage", database], check=True, capture_output=True)
     assert len(trials(RunStore(workdir / "runs").resolve("latest"))) == 3
     gone = subprocess.run(
@@ -65,5 +65,5 @@ def test_a_search_without_its_database_says_so(workdir: Path, database: str) -> 
         check=False,
     )
     assert gone.returncode == 2
-    assert "can't be opened" in gone.stderr
+    assert "cannot be opened" in gone.stderr
     assert "secret" not in gone.stderr

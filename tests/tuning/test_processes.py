@@ -21,7 +21,7 @@ from sqlalchemy import event
 from recctl import InteractionDataset, RunStore, tuning
 from recctl.data import shared_arrays
 from recctl.tuning import executors, study, tuner
-from recctl.tuning.executors import Processes
+from recctl.tuning.executors import ProcessExecutor
 from recctl.tuning.storage import open_storage
 from recctl.tuning.study import Outcome, Study
 from recctl.tuning.trial_runner import Task, TrialRunner
@@ -31,7 +31,7 @@ SLOW = EPOCHS.replace("n_epochs: 12", "n_epochs: 3000").replace("patience: 3", "
 
 
 @pytest.mark.parametrize("text", [False, True])
-def test_a_shared_data_set_is_the_same(tmp_path: Path, text: bool) -> None:
+def test_shared_dataset_equals_the_original(tmp_path: Path, text: bool) -> None:
     rows = pd.DataFrame({"user_id": [3, 1, 3, 2], "item_id": [10, 10, 20, 30], "rating": [1.0, 2.0, 3.0, 4.0]})
     rows["timestamp"] = [5, 6, 7, 8]
     if text:
@@ -48,7 +48,7 @@ def test_a_shared_data_set_is_the_same(tmp_path: Path, text: bool) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["random", "coarse_to_fine"])
-def test_two_jobs_have_the_trials_of_one(tmp_path: Path, strategy: str) -> None:
+def test_two_jobs_have_the_same_trials_as_one(tmp_path: Path, strategy: str) -> None:
     store = RunStore(tmp_path / "runs")
     settings = (f"tuning={{strategy: {strategy}, n_trials: 9}}",)
     one = tuning.tune(load(tmp_path, EASE, *settings), store)
@@ -58,12 +58,12 @@ def test_two_jobs_have_the_trials_of_one(tmp_path: Path, strategy: str) -> None:
     assert not (two.path / "shared").exists()
 
 
-def test_two_jobs_with_an_adaptive_strategy_lose_and_double_none(tmp_path: Path) -> None:
+def test_two_jobs_with_adaptive_strategy_neither_lose_nor_repeat_trials(tmp_path: Path) -> None:
     run = tuning.tune(load(tmp_path, EPOCHS, "tuning.n_trials=13", "tuning.jobs=2"), RunStore(tmp_path / "runs"))
     assert list(trials(run)["number"]) == list(range(13))
 
 
-def workbench(tmp_path: Path, text: str) -> tuple[TrialRunner, Task]:
+def trial_runner(tmp_path: Path, text: str) -> tuple[TrialRunner, Task]:
     from recctl import experiment
 
     loaded = load(tmp_path, text)
@@ -73,49 +73,49 @@ def workbench(tmp_path: Path, text: str) -> tuple[TrialRunner, Task]:
     return TrialRunner(loaded.config, *parts, ["rmse"], -1.0), Task(0, loaded, tmp_path / "trial", None)
 
 
-def outcome_of(pool: Processes, task: Task) -> Outcome:
-    pool.start(task)
+def outcome_of(executor: ProcessExecutor, task: Task) -> Outcome:
+    executor.start(task)
     over: list[tuple[int, Outcome]] = []
     while not over:
-        over = pool.wait(60)
+        over = executor.wait(60)
     return over[0][1]
 
 
-def test_a_trial_whose_worker_dies_is_begun_again_and_goes_on(tmp_path: Path) -> None:
-    bench, task = workbench(tmp_path, EPOCHS.replace("n_epochs: 12", "n_epochs: 60"))
-    listener: list[int] = []
+def test_trial_of_a_dead_worker_continues_in_a_new_one(tmp_path: Path) -> None:
+    runner, task = trial_runner(tmp_path, EPOCHS.replace("n_epochs: 12", "n_epochs: 60"))
+    epochs: list[int] = []
 
     def on_report(number: int, epoch: int, value: float) -> bool:
-        listener.append(epoch)
-        if epoch == 5 and listener.count(5) == 1:
-            os.kill(pool._workers[0].process.pid, signal.SIGKILL)
+        epochs.append(epoch)
+        if epoch == 5 and epochs.count(5) == 1:
+            os.kill(executor._workers[0].process.pid, signal.SIGKILL)
         return False
 
-    with closing(Processes(bench, 1, on_report, tmp_path / "shared")) as pool:
-        outcome = outcome_of(pool, task)
-    assert listener[4] == 5
-    assert 2 < listener[5] <= 6, "it went on from its checkpoint"
+    with closing(ProcessExecutor(runner, 1, on_report, tmp_path / "shared")) as executor:
+        outcome = outcome_of(executor, task)
+    assert epochs[4] == 5
+    assert 2 < epochs[5] <= 6, "it continues from its checkpoint"
     (tmp_path / "whole").mkdir()
-    whole = bench.run(replace(task, folder=tmp_path / "whole"), lambda epoch, value: False)
+    whole = runner.run(replace(task, folder=tmp_path / "whole"), lambda epoch, value: False)
     assert (outcome.values, outcome.metrics, outcome.chosen_epoch) == (whole.values, whole.metrics, whole.chosen_epoch)
     assert Path(outcome.model).read_bytes() == Path(whole.model).read_bytes()
 
 
-def test_a_trial_that_kills_every_worker_fails_and_the_search_goes_on(tmp_path: Path) -> None:
-    bench, task = workbench(tmp_path, EPOCHS)
+def test_trial_that_kills_every_worker_fails_and_search_continues(tmp_path: Path) -> None:
+    runner, task = trial_runner(tmp_path, EPOCHS)
 
     def on_report(number: int, epoch: int, value: float) -> bool:
-        os.kill(pool._workers[0].process.pid, signal.SIGKILL)
+        os.kill(executor._workers[0].process.pid, signal.SIGKILL)
         return False
 
-    with closing(Processes(bench, 1, on_report, tmp_path / "shared")) as pool:
-        outcome = outcome_of(pool, task)
+    with closing(ProcessExecutor(runner, 1, on_report, tmp_path / "shared")) as executor:
+        outcome = outcome_of(executor, task)
         assert outcome.state == "failed"
         assert f"its process died {executors.MAX_ATTEMPTS} times" in outcome.error
-        assert pool.free == 1
+        assert executor.free == 1
 
 
-def test_a_database_that_another_makes_meanwhile_is_opened(tmp_path: Path) -> None:
+def test_database_created_concurrently_is_opened(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     others = []
 
@@ -133,7 +133,7 @@ def test_a_database_that_another_makes_meanwhile_is_opened(tmp_path: Path) -> No
     assert storage.get_all_studies() == []
 
 
-def test_searches_of_one_study_wait_for_each_others_rounds(workdir: Path) -> None:
+def test_searches_sharing_a_study_wait_for_each_others_rounds(workdir: Path) -> None:
     (workdir / "tune.yaml").write_text(EASE)
     recctl = [sys.executable, "-m", "recctl", "tune", "tune.yaml", "--strategy", "coarse_to_fine", "--trials", "10"]
     shared = [*recctl, "--json", "-q", "--storage", f"sqlite:///{workdir}/shared.db", "--study", "ours"]
@@ -146,9 +146,7 @@ def test_searches_of_one_study_wait_for_each_others_rounds(workdir: Path) -> Non
     pd.testing.assert_frame_equal(*map(trials, runs))
 
 
-def test_a_round_waits_for_a_trial_that_another_search_was_quicker_to_claim(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_round_waits_for_a_trial_claimed_by_another_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     claim, others, ours = Study.claim, [], []
 
     def claim_after_another(self: Study) -> int:
@@ -158,37 +156,35 @@ def test_a_round_waits_for_a_trial_that_another_search_was_quicker_to_claim(
             ours.append(self)
         return claim(self)
 
-    def tell_meanwhile(seconds: float) -> None:
+    def tell_during_sleep(seconds: float) -> None:
         others[0].tell(3, Outcome("complete", [0.99], {"ndcg@10": 0.99}))
 
     monkeypatch.setattr(Study, "claim", claim_after_another)
-    monkeypatch.setattr(tuner, "sleep", tell_meanwhile)
+    monkeypatch.setattr(tuner, "sleep", tell_during_sleep)
     loaded = load(tmp_path, EASE, "tuning={strategy: coarse_to_fine, n_trials: 10}")
     tuning.tune(loaded, RunStore(tmp_path / "runs"), f"sqlite:///{tmp_path}/shared.db", "ours")
-    tried = ours[0].tried()
-    assert [trial.number for trial in tried] == list(range(10))
-    for trial in tried[1:]:
-        assert ours[0].study.sampler.strategy.propose(trial.number, tried) == trial.point
+    finished = ours[0].finished()
+    assert [trial.number for trial in finished] == list(range(10))
+    for trial in finished[1:]:
+        assert ours[0].study.sampler.strategy.propose(trial.number, finished) == trial.point
 
 
-def test_a_trial_of_a_search_that_fell_silent_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trial_without_heartbeat_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage, store = f"sqlite:///{tmp_path}/shared.db", RunStore(tmp_path / "runs")
     loaded = load(tmp_path, EASE, "tuning.n_trials=4")
     tuning.tune(load(tmp_path, EASE, "tuning.n_trials=2"), store, storage, "ours")
     optuna.load_study(study_name="ours", storage=storage).ask().set_user_attr("owner", "somebody")
     with_another = tuning.tune(loaded, store, storage, "ours")
-    assert list(trials(with_another)["number"]) == [0, 1, 3], "it may be under way"
-    monkeypatch.setattr(study, "SILENT", timedelta(0))
+    assert list(trials(with_another)["number"]) == [0, 1, 3], "trial 2 may still be running"
+    monkeypatch.setattr(study, "HEARTBEAT_TIMEOUT", timedelta(0))
     assert list(trials(tuning.tune(loaded, store, storage, "ours"))["number"]) == [0, 1, 2, 3]
 
 
-def test_a_trial_of_a_search_that_lost_the_database_before_it_could_claim_it_is_taken_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trial_without_owner_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage, store = f"sqlite:///{tmp_path}/shared.db", RunStore(tmp_path / "runs")
     tuning.tune(load(tmp_path, EASE, "tuning.n_trials=2"), store, storage, "ours")
     optuna.load_study(study_name="ours", storage=storage).ask()
-    monkeypatch.setattr(study, "UNCLAIMED", 1.0)
+    monkeypatch.setattr(study, "UNCLAIMED_TIMEOUT", 1.0)
     run = tuning.tune(load(tmp_path, EASE, "tuning.n_trials=4"), store, storage, "ours")
     assert list(trials(run)["number"]) == [0, 1, 2, 3]
 
@@ -199,9 +195,7 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.mark.parametrize(("jobs", "victim"), [("1", "search"), ("2", "search"), ("2", "worker")])
-def test_kill_9_at_any_moment_then_resume_ends_with_the_trials_of_an_undisturbed_search(
-    workdir: Path, jobs: str, victim: str
-) -> None:
+def test_search_killed_with_sigkill_resumes_to_the_same_trials(workdir: Path, jobs: str, victim: str) -> None:
     (workdir / "tune.yaml").write_text(EPOCHS.replace("n_epochs: 12", "n_epochs: 40"))
     settings = ["--strategy", "random", "--trials", "12", "--jobs", jobs, "--json", "-q"]
     recctl = [sys.executable, "-m", "recctl"]

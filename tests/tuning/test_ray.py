@@ -1,4 +1,4 @@
-"""Searches on a Ray cluster of several nodes, one of which is lost on the way."""
+"""Searches on a Ray cluster that loses a node."""
 
 import json
 import subprocess
@@ -35,9 +35,7 @@ def cluster() -> Iterator[subprocess.Popen]:
     process.stdout.close()
 
 
-def test_a_search_that_loses_a_node_has_the_trials_of_one_on_this_machine(
-    workdir: Path, cluster: subprocess.Popen
-) -> None:
+def test_search_that_loses_a_node_equals_a_local_search(workdir: Path, cluster: subprocess.Popen) -> None:
     (workdir / "tune.yaml").write_text(
         EPOCHS.replace("n_epochs: 12", "n_epochs: 40").replace("patience: 3", "patience: 99")
     )
@@ -51,7 +49,7 @@ def test_a_search_that_loses_a_node_has_the_trials_of_one_on_this_machine(
         if logs and logs[0].read_text().count(" trial ") >= 4:
             break
         time.sleep(0.05)
-    assert process.poll() is None, "the search was over before a node could be lost"
+    assert process.poll() is None, "the search ended before a node could be lost"
     print("now", file=cluster.stdin, flush=True)
     output, _ = process.communicate(timeout=200)
     assert cluster.stdout.readline() == "lost one\n"
@@ -63,7 +61,7 @@ def test_a_search_that_loses_a_node_has_the_trials_of_one_on_this_machine(
     assert far["models"][0]["sha256"] == here["models"][0]["sha256"]
 
 
-def test_a_cluster_that_is_not_there_is_told(workdir: Path) -> None:
+def test_unreachable_cluster_is_refused(workdir: Path) -> None:
     command = [*RECCTL, "tune", "small.yaml", "--set", "split.val_size=0.1", "--engine", "ray=127.0.0.1:1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""Searches from the config to the run."""
+"""Searches from a config to a run."""
 
 import json
 import pickle
@@ -25,14 +25,14 @@ def search(tmp_path: Path, text: str, *overrides: str) -> Run:
     return tuning.tune(load(tmp_path, text, *overrides), RunStore(tmp_path / "runs"))
 
 
-def test_trials_are_what_fitting_and_measuring_by_hand_gives(tmp_path: Path) -> None:
+def test_trials_equal_fitting_and_evaluating_by_hand(tmp_path: Path) -> None:
     loaded = load(tmp_path, EASE, "tuning.n_trials=6")
     run = tuning.tune(loaded, RunStore(tmp_path / "runs"))
     prepared = experiment.prepare(loaded)
     train, validation = prepared.split.train(prepared.dataset), prepared.split.validation(prepared.dataset)
     table = trials(run)
     assert list(table["number"]) == list(range(6))
-    assert table["l2_reg"][0] == 500.0, "what the config says comes first"
+    assert table["l2_reg"][0] == 500.0, "trial 0 uses the values of the config"
     assert table["l2_reg"].nunique() == 6
     for row in table.itertuples():
         model = EASERecommender(l2_reg=row.l2_reg).fit(train)
@@ -40,7 +40,7 @@ def test_trials_are_what_fitting_and_measuring_by_hand_gives(tmp_path: Path) -> 
         assert measured["ndcg@10"] == pytest.approx(row[table.columns.get_loc("ndcg@10") + 1], abs=1e-12)
 
 
-def test_the_run_holds_the_best_model_its_metrics_and_its_config(tmp_path: Path) -> None:
+def test_search_run_holds_best_model_metrics_and_config(tmp_path: Path) -> None:
     run = search(tmp_path, EASE, "tuning.n_trials=8", "tuning.strategy=random")
     table = trials(run)
     best = table.loc[table["ndcg@10"].idxmax()]
@@ -57,14 +57,14 @@ def test_the_run_holds_the_best_model_its_metrics_and_its_config(tmp_path: Path)
     assert not (run.path / "trials").exists()
 
 
-def test_refit_gives_the_best_point_all_it_may_know(tmp_path: Path) -> None:
+def test_refit_fits_best_point_on_train_and_validation(tmp_path: Path) -> None:
     run = search(tmp_path, EPOCHS, "tuning.n_trials=3", "training.refit=true")
     assert [entry["fitted_on"] for entry in run.metadata["models"]] == ["train", "train+validation"]
     assert run.metadata["tuning"]["best_point"]["n_factors"] == stages.load_version(run).n_factors
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
-def test_equal_searches_have_equal_trials_however_often_they_are_gone_on_with(tmp_path: Path, sampler: str) -> None:
+def test_equal_searches_have_equal_trials_however_often_resumed(tmp_path: Path, sampler: str) -> None:
     if sampler == "cmaes":
         pytest.importorskip("cmaes")
     settings = ("training={}", "tuning.pruner=none", f"tuning.sampler={sampler}")
@@ -75,10 +75,12 @@ def test_equal_searches_have_equal_trials_however_often_they_are_gone_on_with(tm
         assert tuning.resume(by_parts, more=[f"tuning.n_trials={n}"])
     pd.testing.assert_frame_equal(trials(first), trials(by_parts))
     at_random = search(tmp_path, EPOCHS, "tuning.n_trials=14", "tuning.strategy=random", *settings)
-    assert not trials(at_random)["n_factors"].equals(trials(first)["n_factors"]), "it learns from what was"
+    assert not trials(at_random)["n_factors"].equals(trials(first)["n_factors"]), (
+        "the sampler learns from finished trials"
+    )
 
 
-def test_a_state_of_cma_es_that_would_run_something_is_refused(tmp_path: Path) -> None:
+def test_cmaes_state_that_would_execute_code_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("cmaes")
 
     class Hostile:
@@ -94,14 +96,14 @@ def test_a_state_of_cma_es_that_would_run_something_is_refused(tmp_path: Path) -
         database.execute(
             f"update trial_system_attributes set value_json = ? where trial_system_attribute_id in ({found})", [hostile]
         )
-    with pytest.raises(ArtifactError, match="where the state of CMA-ES should be"):
+    with pytest.raises(ArtifactError, match="instead of a CMA-ES state"):
         tuning.resume(run, more=["tuning.n_trials=8"])
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("strategy", ["bayesian", "random", "coarse_to_fine", "grid"])
 @pytest.mark.parametrize("at", [1, 25])
-def test_broken_off_at_any_epoch_it_has_the_trials_of_an_undisturbed_one(
+def test_search_interrupted_at_any_epoch_resumes_to_the_same_trials(
     tmp_path: Path, strategy: str, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = ("tuning.n_trials=9", f"tuning.strategy={strategy}", "tuning.grid_size=3", "tuning.pruner=median")
@@ -122,7 +124,7 @@ def test_broken_off_at_any_epoch_it_has_the_trials_of_an_undisturbed_one(
     run = RunStore(tmp_path / "runs").resolve("latest")
     assert run.status == "interrupted"
     if at > 12:
-        assert (run.path / "best.yaml").exists(), "the best so far is there"
+        assert (run.path / "best.yaml").exists(), "the best so far is written"
     count = 0
     with monkeypatch.context() as patch:
         patch.setattr(SVDRecommender, "train_epoch", epoch)
@@ -133,7 +135,7 @@ def test_broken_off_at_any_epoch_it_has_the_trials_of_an_undisturbed_one(
     assert run.metadata["models"][0]["sha256"] == whole.metadata["models"][0]["sha256"]
 
 
-def test_an_interrupted_trial_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_trial_continues_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count, train_epoch = 0, SVDRecommender.train_epoch
 
     def epoch(self: SVDRecommender, interactions: object) -> float:
@@ -149,10 +151,10 @@ def test_an_interrupted_trial_goes_on_from_its_checkpoint(tmp_path: Path, monkey
         search(tmp_path, EPOCHS, *settings)
     count = 100
     assert tuning.resume(RunStore(tmp_path / "runs").resolve("latest"))
-    assert count == 100 + 3, "5 of 8 epochs were over"
+    assert count == 100 + 3, "5 of 8 epochs were done"
 
 
-def test_a_search_can_be_given_more_trials(tmp_path: Path) -> None:
+def test_resume_adds_trials_to_a_complete_search(tmp_path: Path) -> None:
     run = search(tmp_path, EASE, "tuning.n_trials=4")
     assert not tuning.resume(run)
     assert tuning.resume(run, more=["tuning.n_trials=9"])
@@ -162,7 +164,7 @@ def test_a_search_can_be_given_more_trials(tmp_path: Path) -> None:
     assert stages.load_version(run).l2_reg == stages.load_version(whole).l2_reg
 
 
-def test_pruned_trials_are_marked_and_what_the_config_says_never_is(tmp_path: Path) -> None:
+def test_pruned_trials_are_marked_and_trial_0_is_never_pruned(tmp_path: Path) -> None:
     space = "{lr: {low: 0.00001, high: 0.02, log: true}}"
     run = search(tmp_path, EPOCHS, f"tuning.space={space}", "tuning.n_trials=16", "tuning.strategy=random")
     table = trials(run)
@@ -173,7 +175,7 @@ def test_pruned_trials_are_marked_and_what_the_config_says_never_is(tmp_path: Pa
     assert pruned["lr"].median() < table[table["state"] == "complete"]["lr"].median()
 
 
-def test_a_trial_that_fails_is_noted_and_the_search_goes_on(tmp_path: Path, listener) -> None:
+def test_failed_trial_is_recorded_and_search_continues(tmp_path: Path, listener) -> None:
     run = search(
         tmp_path, EPOCHS, "tuning.strategy=manual", "tuning.points=[{lr: 1000.0}, {lr: 0.01}]", "tuning.space={}"
     )
@@ -183,7 +185,7 @@ def test_a_trial_that_fails_is_noted_and_the_search_goes_on(tmp_path: Path, list
     assert any("trial 1 failed" in notice for notice in listener.notices)
 
 
-def test_values_that_contradict_each_other_are_a_failed_trial(tmp_path: Path) -> None:
+def test_contradicting_values_give_a_failed_trial(tmp_path: Path) -> None:
     text = EASE.replace("model: {name: ease}", "model: {name: sasrec, params: {epochs: 1, embedding_dim: 8}}")
     run = search(tmp_path, text, "tuning={strategy: grid, space: {n_heads: [1, 3, 2]}}")
     table = trials(run).set_index("n_heads")
@@ -191,12 +193,12 @@ def test_values_that_contradict_each_other_are_a_failed_trial(tmp_path: Path) ->
     assert "no multiple of n_heads=3" in table["error"][3]
 
 
-def test_if_no_trial_comes_to_anything_the_last_reason_is_told(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"no trial of 2 came to a value; the last: .*diverged"):
+def test_search_without_any_value_reports_the_last_error(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"none of 2 trials has a value; the last error: .*diverged"):
         search(tmp_path, EPOCHS, "model.params.lr=5000.0", "tuning={strategy: manual, points: [{lr: 4000.0}]}")
 
 
-def test_several_metrics_give_the_trials_that_no_other_beats(tmp_path: Path) -> None:
+def test_several_metrics_give_the_pareto_front(tmp_path: Path) -> None:
     run = search(tmp_path, EASE, "tuning.monitor=[ndcg@10, coverage@10]", "tuning.n_trials=15")
     table = trials(run)
     values = table[["ndcg@10", "coverage@10"]].to_numpy()
@@ -205,16 +207,16 @@ def test_several_metrics_give_the_trials_that_no_other_beats(tmp_path: Path) -> 
     assert (run.path / "figures" / "pareto.html").exists()
 
 
-def test_budgets(tmp_path: Path) -> None:
+def test_budgets_end_the_search(tmp_path: Path) -> None:
     run = search(tmp_path, EASE, "tuning.n_trials=40", "tuning.no_gain=5", "tuning.strategy=random")
     table = trials(run)
     assert len(table) < 40
     assert len(table) - 1 - table["ndcg@10"].idxmax() == 5
-    with pytest.raises(TrainingError, match="no trial of 0"):
+    with pytest.raises(TrainingError, match="none of 0 trials"):
         search(tmp_path, EASE, "tuning.minutes=0.000000001")
 
 
-def test_lists_and_conditions_are_searched(tmp_path: Path) -> None:
+def test_lists_and_conditional_dimensions_are_searched(tmp_path: Path) -> None:
     text = EASE.replace("model: {name: ease}", "model: {name: ncf, params: {epochs: 1, embedding_dim: 4}}")
     space = "{variant: [gmf, mlp], hidden_layers: {choices: [[8], [8, 4]], when: {variant: mlp}}}"
     run = search(tmp_path, text, f"tuning.space={space}", "tuning.strategy=grid", "model.params.hidden_layers=[8]")
@@ -226,12 +228,12 @@ def test_lists_and_conditions_are_searched(tmp_path: Path) -> None:
     assert isinstance(best["model"]["params"]["hidden_layers"], list)
 
 
-def test_options_of_the_data_are_searched_with_a_validation_of_their_own(tmp_path: Path, listener) -> None:
+def test_data_options_are_searched_with_their_own_validation_sets(tmp_path: Path, listener) -> None:
     run = search(tmp_path, EASE, "tuning={strategy: grid, space: {data.min_item_interactions: [0, 30, 60]}}")
     table = trials(run)
     assert len(table) == 3
     assert table["ndcg@10"].nunique() > 1
-    assert any("validations of their own" in notice for notice in listener.notices)
+    assert any("different validation sets" in notice for notice in listener.notices)
     again = experiment.train(experiment.load(run.path / "best.yaml"), RunStore(tmp_path / "runs"))
     assert again.metrics()["validation"]["ndcg@10"] == pytest.approx(table["ndcg@10"].max(), abs=1e-12)
 
@@ -239,35 +241,35 @@ def test_options_of_the_data_are_searched_with_a_validation_of_their_own(tmp_pat
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("split.val_size=0", "a search is judged by validation, and there is none"),
-        ("model.name=popularity", "popularity has nothing to search; say what in tuning.space"),
+        ("split.val_size=0", "a search compares trials on validation data"),
+        ("model.name=popularity", "popularity has no search ranges; define some in tuning.space"),
     ],
 )
-def test_what_can_not_be_searched_is_refused_before_anything_is_read(
-    tmp_path: Path, override: str, message: str
-) -> None:
+def test_unsearchable_config_is_refused_before_reading_data(tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         search(tmp_path, EASE, override)
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_study_in_a_database_is_for_one_search(tmp_path: Path) -> None:
+def test_shared_study_refuses_another_data_set_or_split(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path / 'shared.db'}"
     store = RunStore(tmp_path / "runs")
     loaded = load(tmp_path, EASE, "tuning.n_trials=3")
     run = tuning.tune(loaded, store, storage, "ours")
     assert not (run.path / "study.db").exists()
     second = tuning.tune(load(tmp_path, EASE, "tuning.n_trials=5"), store, storage, "ours")
-    assert len(trials(second)) == 5, "two more than there were"
-    with pytest.raises(DataError, match=r"'ours' .*has trials of another data, split; give this search a --study"):
+    assert len(trials(second)) == 5, "two trials were added"
+    with pytest.raises(
+        DataError, match=r"'ours' .*has trials with another data, split; choose another name with --study"
+    ):
         tuning.tune(load(tmp_path, EASE, "seed=1"), store, storage, "ours")
     n_runs = len(store.ids())
-    with pytest.raises(ConfigError, match="can't be opened"):
+    with pytest.raises(ConfigError, match="cannot be opened"):
         tuning.tune(loaded, store, f"sqlite:///{tmp_path}/no/such/folder.db", "x")
-    assert len(store.ids()) == n_runs, "it is refused before a run is begun"
+    assert len(store.ids()) == n_runs, "it is refused before a run is created"
 
 
-def test_a_password_is_not_told(tmp_path: Path) -> None:
+def test_storage_error_hides_the_password(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         tuning.tune(load(tmp_path, EASE), RunStore(tmp_path / "runs"), "nosuchdb://me:secret@host/x", "x")
     assert "secret" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Strategies against what they promise: which points, in which order, for any order of asking."""
+"""Strategies: which points they propose, and what these depend on."""
 
 import numpy as np
 import pytest
@@ -6,20 +6,20 @@ import pytest
 from recctl.config.schema import TuningConfig, search_strategies
 from recctl.models.base.hyperparameters import Between, Choices
 from recctl.models.base.search_space import Dimension, Space
-from recctl.tuning.strategies import STRATEGIES, CoarseToFine, Strategy, Tried
+from recctl.tuning.strategies import STRATEGIES, CoarseToFine, FinishedTrial, Strategy
 
 LINE = Space((Dimension("x", Between(100.0, 2000.0)),))
 PLANE = Space((Dimension("x", Between(1.0, 1000.0, log=True)), Dimension("kind", Choices(("a", "b", "c")))))
 FIRST = {"x": 500.0, "kind": "a"}
 
 
-def search(strategy: Strategy, score, n_trials: int, first: dict) -> list[Tried]:
-    tried = [Tried(0, first, score(first))]
+def search(strategy: Strategy, score, n_trials: int, first: dict) -> list[FinishedTrial]:
+    finished = [FinishedTrial(0, first, score(first))]
     for number in range(1, n_trials):
-        point = strategy.propose(number, tried)
+        point = strategy.propose(number, finished)
         assert point is not None
-        tried.append(Tried(number, point, score(point)))
-    return tried
+        finished.append(FinishedTrial(number, point, score(point)))
+    return finished
 
 
 def make(space: Space, **section) -> Strategy:
@@ -27,7 +27,7 @@ def make(space: Space, **section) -> Strategy:
     return STRATEGIES[config.strategy](config, space, {d.name: FIRST[d.name] for d in space.dimensions}, 7)
 
 
-def test_a_grid_has_every_combination_once_and_what_the_config_says_first() -> None:
+def test_grid_has_every_combination_once_with_the_config_first() -> None:
     space = Space((Dimension("x", Choices((1, 2))), Dimension("kind", Choices(("a", "b", "c")))))
     strategy = STRATEGIES["grid"](TuningConfig(strategy="grid"), space, {"x": 1, "kind": "b"}, 7)
     points = [strategy.propose(number, []) for number in range(1, strategy.n_trials)]
@@ -35,7 +35,7 @@ def test_a_grid_has_every_combination_once_and_what_the_config_says_first() -> N
     assert found == [(x, kind) for x in (1, 2) for kind in "abc"]
 
 
-def test_manual_points_come_as_written_and_fill_up_from_the_config() -> None:
+def test_manual_points_keep_their_order_and_take_other_values_from_the_config() -> None:
     strategy = make(PLANE, strategy="manual", points=[{"x": 3.0}, {"kind": "c"}, {"x": 500.0}])
     assert [strategy.propose(n, []) for n in range(1, strategy.n_trials)] == [
         {"x": 3.0, "kind": "a"},
@@ -43,10 +43,10 @@ def test_manual_points_come_as_written_and_fill_up_from_the_config() -> None:
     ]
 
 
-def test_random_points_depend_on_their_number_alone_and_are_even_on_the_log_scale() -> None:
+def test_random_points_depend_only_on_their_number_and_are_log_uniform() -> None:
     strategy = make(PLANE, strategy="random")
     points = {number: strategy.propose(number, []) for number in range(2000, 0, -1)}
-    assert points[17] == make(PLANE, strategy="random").propose(17, [Tried(3, FIRST, 1.0)])
+    assert points[17] == make(PLANE, strategy="random").propose(17, [FinishedTrial(3, FIRST, 1.0)])
     logs = np.log10([point["x"] for point in points.values()])
     counts, _ = np.histogram(logs, 6, (0, 3))
     assert counts.sum() == 2000
@@ -56,37 +56,37 @@ def test_random_points_depend_on_their_number_alone_and_are_even_on_the_log_scal
     assert frequencies.min() > 550
 
 
-def test_coarse_to_fine_finds_the_chapters_optimum_by_looking_ever_closer() -> None:
+def test_coarse_to_fine_zooms_in_on_the_optimum() -> None:
     strategy = make(LINE, strategy="coarse_to_fine", n_trials=16)
-    tried = search(strategy, lambda point: -abs(point["x"] - 613.0), 16, {"x": 500.0})
+    finished = search(strategy, lambda point: -abs(point["x"] - 613.0), 16, {"x": 500.0})
     widths = []
-    for nth_round in range(3):
-        values = sorted(t.point["x"] for t in tried[1 + 5 * nth_round : 6 + 5 * nth_round])
+    for round_index in range(3):
+        values = sorted(t.point["x"] for t in finished[1 + 5 * round_index : 6 + 5 * round_index])
         widths.append(values[-1] - values[0])
-        assert np.allclose(np.diff(values), np.diff(values)[0]), "a round has equal steps"
+        assert np.allclose(np.diff(values), np.diff(values)[0]), "steps within a round are equal"
     assert widths == pytest.approx([1900.0, 1900.0 / 3, 1900.0 / 9])
-    assert min(abs(t.point["x"] - 613.0) for t in tried) < 1900 / 9 / 4
+    assert min(abs(t.point["x"] - 613.0) for t in finished) < 1900 / 9 / 4
 
 
-def test_coarse_to_fine_asks_nothing_of_the_round_it_is_in() -> None:
+def test_coarse_to_fine_points_do_not_depend_on_their_own_round() -> None:
     strategy = make(PLANE, strategy="coarse_to_fine", n_trials=19)
     assert isinstance(strategy, CoarseToFine)
     score = lambda point: -abs(np.log10(point["x"]) - 1.3) - (point["kind"] != "c")  # noqa: E731
-    tried = search(strategy, score, 19, FIRST)
+    finished = search(strategy, score, 19, FIRST)
     for number in range(1, 19):
-        over = [t for t in tried if t.number < strategy.waits_for(number)]
-        assert strategy.propose(number, over) == tried[number].point
+        over = [t for t in finished if t.number < strategy.waits_for(number)]
+        assert strategy.propose(number, over) == finished[number].point
         assert strategy.waits_for(number) <= number
-    last = tried[13:]
+    last = finished[13:]
     assert {t.point["kind"] for t in last} == {"c"}
     assert all(abs(np.log10(t.point["x"]) - 1.3) < 1.0 for t in last)
 
 
-def test_the_box_stays_inside_the_range_when_the_best_is_at_its_end() -> None:
-    tried = search(make(LINE, strategy="coarse_to_fine", n_trials=16), lambda point: point["x"], 16, {"x": 500.0})
-    assert max(t.point["x"] for t in tried) == 2000.0
-    assert all(100.0 <= t.point["x"] <= 2000.0 for t in tried)
+def test_zoomed_range_stays_inside_when_the_best_point_is_at_its_end() -> None:
+    finished = search(make(LINE, strategy="coarse_to_fine", n_trials=16), lambda point: point["x"], 16, {"x": 500.0})
+    assert max(t.point["x"] for t in finished) == 2000.0
+    assert all(100.0 <= t.point["x"] <= 2000.0 for t in finished)
 
 
-def test_what_a_config_may_name_is_what_there_is() -> None:
+def test_config_schema_lists_all_strategies() -> None:
     assert list(STRATEGIES) == search_strategies()
