@@ -1,8 +1,8 @@
-"""Which models there are: every module of this package that holds one, and those of installed plugins.
+"""The registry of models: the modules of this package that define one, and the models of installed plug-ins.
 
-A model's file is named after it, `item_knn.py` for `item-knn`, so that asking for one imports no other. Folders listed
-in `RECCTL_MODELS_PATH` (separated as in `PATH`) are searched too; an installed package offers models by entry points of
-the group `recctl.models`.
+The file of a model has its name, such as `item_knn.py` for `item-knn`, so that looking up a model imports only its own
+file. The folders in `RECCTL_MODELS_PATH` (separated as in `PATH`) are searched, too. Packages register models as entry
+points of the group `recctl.models`.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from recctl.errors import ArtifactError, ConfigError, RecctlError
 from recctl.models.base import Recommender, model_file
 from recctl.suggest import did_you_mean
 
-# Modules beside the models: this one, and the old import path of plug-ins.
+# Modules of this package that are not models: this one, and the old import path of plug-ins.
 _NOT_MODELS = frozenset({"registry", "hyperparameters"})
 
 
 def model_names() -> list[str]:
-    """Names of all models, in alphabetical order."""
-    return sorted({*_modules(), *plugins.available("models")})
+    """The names of all models, in alphabetical order."""
+    return sorted(_modules().keys() | plugins.available("models").keys())
 
 
 def model_class(name: str) -> type[Recommender]:
     """The class of a model.
 
     Raises:
-        ConfigError: No model has this name (suggests one that has), or its file can't be imported.
+        ConfigError: There is no model of this name (the message suggests a similar one), or its import fails.
     """
     try:
         if name in _modules():
             return _class_in(import_module(f"recctl.models.{_modules()[name]}"), name)
     except RecctlError:
         raise
-    except Exception as error:  # whatever someone else's file does when it is imported
-        raise ConfigError(f"model {name!r} can't be imported: {type(error).__name__}: {error}") from error
+    except Exception as error:  # the file of a user can raise anything when it is imported
+        raise ConfigError(f"model {name!r} cannot be imported: {type(error).__name__}: {error}") from error
     if name in plugins.available("models"):
         loaded: type[Recommender] = plugins.load("models", name)
         return loaded
@@ -55,19 +55,23 @@ def model_classes() -> list[type[Recommender]]:
 
 
 def make_model(name: str, **hyperparameters: Any) -> Recommender:
-    """A model by name."""
+    """Create a model by name.
+
+    Raises:
+        ConfigError: There is no model of this name, or a hyperparameter is invalid.
+    """
     return model_class(name)(**hyperparameters)
 
 
 def load_model(path: str | Path, sha256: str | None = None) -> Recommender:
-    """The model of a file, whichever it is. Nothing in the file is run.
+    """Load a model of any class from a file. No code in the file is executed.
 
     Args:
-        path: What `save` wrote.
-        sha256: The hash `save` returned, where the file must be that very one.
+        path: A file written by `Recommender.save`.
+        sha256: The hash that `save` returned, to check that the file is unchanged.
 
     Raises:
-        ArtifactError: No such file, a damaged one, or a model this recctl does not have.
+        ArtifactError: The file does not exist, is damaged, or holds a model that is not installed.
     """
     path = Path(path)
     content = artifacts.load(path, "model", sha256)
@@ -78,19 +82,24 @@ def load_model(path: str | Path, sha256: str | None = None) -> Recommender:
 
 
 def _modules() -> dict[str, str]:
-    """Module names by model name. Modules that start with `_` hold no model; those of the machinery hold none."""
-    for folder in filter(None, os.environ.get("RECCTL_MODELS_PATH", "").split(os.pathsep)):
+    """The names of modules by the names of their models. Modules whose name begins with `_` define no model."""
+    search_path = os.environ.get("RECCTL_MODELS_PATH", "").split(os.pathsep)
+    for folder in filter(None, search_path):
         if not Path(folder).is_dir():
             raise ConfigError(f"RECCTL_MODELS_PATH: no folder {folder}")
         if folder not in recctl.models.__path__:
             recctl.models.__path__.append(folder)
-    found = (name for folder in recctl.models.__path__ for name in _modules_in(folder, os.stat(folder).st_mtime_ns))
-    return {name.replace("_", "-"): name for name in found if name not in _NOT_MODELS and not name.startswith("_")}
+    modules: dict[str, str] = {}
+    for folder in recctl.models.__path__:
+        for module in _modules_in(folder, os.stat(folder).st_mtime_ns):
+            if module not in _NOT_MODELS and not module.startswith("_"):
+                modules[module.replace("_", "-")] = module
+    return modules
 
 
 @lru_cache
-def _modules_in(folder: str, changed: int) -> list[str]:
-    """Modules in a folder as it is since it was last changed: a search asks for its model a dozen times a trial."""
+def _modules_in(folder: str, modified: int) -> list[str]:
+    """The modules in a folder, cached until it is modified: a search looks up its model a dozen times per trial."""
     return [module.name for module in pkgutil.iter_modules([folder]) if not module.ispkg]
 
 

@@ -269,7 +269,7 @@ class RatingTests:
         new = pd.DataFrame({"user_id": [1, 2], "item_id": [1, 1], "rating": [4e30, -4e30]})
         with np.errstate(all="ignore"), pytest.raises(TrainingError, match=r"diverged|not finite"):
             model.partial_fit(new)
-        with pytest.raises(DataError, match="user ids are whole numbers, the new ones text; make them alike"):
+        with pytest.raises(DataError, match="user ids of the model are integers, the new ones are text; convert"):
             model.partial_fit(new.assign(user_id=["a", "b"]))
         with pytest.raises(ConfigError, match="n_epochs=0: must be at least 1"):
             model.partial_fit(toy(), n_epochs=0)

@@ -82,8 +82,8 @@ def test_a_model_file_that_is_not_installed_here_is_refused(folder):
     ("content", "problem"),
     [
         ("x = 1", r"broken.py: no subclass of Recommender with name = 'broken'; a model's file is named after it"),
-        ("import no_such_module", "model 'broken' can't be imported: ModuleNotFoundError: .*no_such_module"),
-        ("def f(:", "model 'broken' can't be imported: SyntaxError"),
+        ("import no_such_module", "model 'broken' cannot be imported: ModuleNotFoundError: .*no_such_module"),
+        ("def f(:", "model 'broken' cannot be imported: SyntaxError"),
         (SCRATCH, "no subclass of Recommender with name = 'broken'"),
     ],
 )

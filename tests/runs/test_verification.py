@@ -104,7 +104,7 @@ def test_model_that_cannot_be_loaded_is_a_fault(sound: Run, tmp_path: Path) -> N
     run.save_metadata()
     (found,) = verify(run)
     assert found.file == entry["file"]
-    assert "item_factors is of another type than declared (float64)" in found.problem
+    assert "item_factors has another type than declared (float64)" in found.problem
 
 
 def test_model_whose_class_fails_is_a_fault(sound: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What every model is built on: the Recommender class, hyperparameters, fitted values and the model file."""
+"""The base of all models: the Recommender class, hyperparameters, fitted values, and the model file."""
 
 from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
 from recctl.models.base.recommender import Embeddings, Recommender

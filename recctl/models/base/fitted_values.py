@@ -1,4 +1,4 @@
-"""Fitted values as plain values and back, and the checks that nothing of another shape or type gets into a model."""
+"""Conversion of fitted values to plain values and back, and checks of their types and shapes."""
 
 from __future__ import annotations
 
@@ -11,56 +11,60 @@ from recctl.data.matrix import InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
 from recctl.models.base.hyperparameters import Fitted
 
-_MATRIX = ("starts", "columns", "values", "n_columns")
+_MATRIX_FIELDS = ("starts", "columns", "values", "n_columns")
 
 
 def to_plain(value: Any) -> Any:
-    """What a file holds for a fitted value."""
+    """The plain form of a fitted value, as stored in a file."""
     if isinstance(value, InteractionMatrix):
-        return {name: getattr(value, name) for name in _MATRIX}
-    return {"ids": value.ids} if isinstance(value, Vocabulary) else value
+        return {name: getattr(value, name) for name in _MATRIX_FIELDS}
+    if isinstance(value, Vocabulary):
+        return {"ids": value.ids}
+    return value
 
 
 def from_plain(value: Any) -> Any:
-    """Undo `to_plain`.
+    """The inverse of `to_plain`.
 
     Raises:
-        ValueError: What claims to be a matrix or ids can't be used as such.
+        ValueError: A matrix or ids are invalid.
     """
     if isinstance(value, dict) and value.keys() == {"ids"}:
         return Vocabulary(_checked_ids(value["ids"]))
-    if isinstance(value, dict) and value.keys() == set(_MATRIX):
+    if isinstance(value, dict) and value.keys() == set(_MATRIX_FIELDS):
         return _checked_matrix(InteractionMatrix(**value))
     return value
 
 
 def check(declared: Mapping[str, Fitted], values: Mapping[str, Any], hyperparameters: Mapping[str, Any]) -> None:
-    """Compare values with their declarations.
+    """Check values against their declarations.
 
     Args:
         declared: Declarations by name.
-        values: A value for each.
-        hyperparameters: The model's: the whole numbers among them are sizes that shapes may name.
+        values: A value for each declaration.
+        hyperparameters: The hyperparameters of the model; shapes can name the integers among them.
 
     Raises:
-        ValueError: A value is of another type, or its shape contradicts its declaration or another value's shape.
+        ValueError: A value has another type than declared, or a shape that contradicts its declaration or the shape of
+            another value.
     """
     sizes = {name: value for name, value in hyperparameters.items() if type(value) is int}
     for name, declaration in declared.items():
         value = values[name]
         if not _has_declared_type(value, declaration):
-            raise ValueError(f"{name} is of another type than declared ({_type_in_words(value)})")
+            raise ValueError(f"{name} has another type than declared ({_type_name(value)})")
         shape = _shape(value)
-        names = [part.strip() for part in declaration.shape.strip("()").split(",") if part.strip()]
-        expected = [sizes.setdefault(part, size) for part, size in zip(names, shape, strict=False)]
-        if len(names) != len(shape) or expected != list(shape):
+        dimensions = declaration.dimensions
+        # The first value with a dimension defines its size for all others.
+        expected = [sizes.setdefault(dimension, size) for dimension, size in zip(dimensions, shape, strict=False)]
+        if len(dimensions) != len(shape) or expected != list(shape):
             raise ValueError(f"{name} has shape {shape}, not {declaration.shape or 'that of a number'} with {sizes}")
 
 
 def is_finite(value: Any) -> bool:
-    """Whether no part of a value is infinite or NaN.
+    """Whether a value contains neither infinity nor NaN.
 
-    A sum is not finite if any part is not; or if it overflows, which is just as broken.
+    An array is tested by its sum, which takes one pass and no memory. A sum that overflows counts as not finite, too.
     """
     if isinstance(value, InteractionMatrix):
         value = value.values
@@ -78,34 +82,38 @@ def _has_declared_type(value: Any, declaration: Fitted) -> bool:
     return declaration.dtype is None or value.dtype == declaration.dtype
 
 
-def _type_in_words(value: Any) -> str:
+def _type_name(value: Any) -> str:
     return str(value.dtype) if isinstance(value, np.ndarray) else type(value).__name__
 
 
 def _shape(value: Any) -> tuple[int, ...]:
     if isinstance(value, InteractionMatrix):
         return value.n_rows, value.n_columns
-    return (len(value),) if isinstance(value, Vocabulary) else np.shape(value)
+    if isinstance(value, Vocabulary):
+        return (len(value),)
+    return np.shape(value)
 
 
 def _checked_ids(ids: Any) -> Any:
     if not isinstance(ids, np.ndarray) or ids.ndim != 1 or ids.dtype not in (np.int64, object):
-        raise ValueError("ids are no list of int64 or text")
+        raise ValueError("ids are not an array of int64 or text")
     if (ids[1:] <= ids[:-1]).any():
         raise ValueError("ids are not in ascending order")
     return ids
 
 
 def _checked_matrix(matrix: InteractionMatrix) -> InteractionMatrix:
-    """Kernels trust these: an index out of range would read or write foreign memory."""
-    starts, columns, values = matrix.starts, matrix.columns, matrix.values
+    """Check a sparse matrix. Kernels do not check indices: one out of range would access memory of other arrays."""
+    starts = matrix.starts
+    columns = matrix.columns
+    values = matrix.values
     for array, dtype in ((starts, np.int64), (columns, np.int32), (values, np.float32)):
         if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
-            raise ValueError(f"a sparse matrix has an index or values of another type than {dtype.__name__}")
+            raise ValueError(f"a sparse matrix has indices or values of another type than {dtype.__name__}")
     if type(matrix.n_columns) is not int or not len(starts) or starts[0] != 0 or starts[-1] != len(columns):
-        raise ValueError("the rows of a sparse matrix don't fit its columns")
+        raise ValueError("the row starts of a sparse matrix do not match its columns")
     if (starts[1:] < starts[:-1]).any() or len(values) not in (0, len(columns)):
-        raise ValueError("the rows of a sparse matrix don't fit its columns")
+        raise ValueError("the row starts of a sparse matrix do not match its columns")
     if len(columns) and not 0 <= columns.min() <= columns.max() < matrix.n_columns:
         raise ValueError("a sparse matrix has a column out of range")
     return matrix

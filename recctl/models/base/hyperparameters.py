@@ -4,7 +4,7 @@
         l2_reg: float = hyperparameter(500.0, gt=0, help="...", search=Between(10, 10_000, log=True))
         weights: Float32Array = fitted("(n_items, n_items)")
 
-The constructor, the YAML schema, `recctl models NAME`, the tuner and the docs are all made from that line.
+The constructor, the YAML schema, `recctl models NAME`, the tuner and the docs are generated from these declarations.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from recctl.data.vocabulary import Vocabulary
 from recctl.errors import NotFittedError
 from recctl.suggest import did_you_mean
 
-# One meaning, two names in the literature: an unknown parameter of one name suggests the other.
-_PAIRS = (("lr", "learning_rate"), ("n_epochs", "epochs"), ("n_factors", "embedding_dim"), ("reg", "l2_reg"))
-SYNONYMS = {a: b for pair in _PAIRS for a, b in (pair, pair[::-1])}
+# Parameters with two names in the literature: for an unknown parameter the message suggests the other name.
+_SYNONYM_PAIRS = (("lr", "learning_rate"), ("n_epochs", "epochs"), ("n_factors", "embedding_dim"), ("reg", "l2_reg"))
+SYNONYMS = dict(_SYNONYM_PAIRS) | {second: first for first, second in _SYNONYM_PAIRS}
 
-# The array scalars that a model file can hold.
+# The scalar types of arrays that a model file can hold.
 _SCALARS: tuple[type[np.generic], ...] = (
     np.bool_,
     np.int8,
@@ -76,14 +76,24 @@ _OTHER_TYPES = (InteractionMatrix, Vocabulary, int, float, bool, str)
 
 @dataclass(frozen=True)
 class Choices:
-    """A search range: one of these values."""
+    """A search range: one of several values.
+
+    Attributes:
+        values: The values.
+    """
 
     values: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Between:
-    """A search range: from `low` to `high`, both included; scale parameters want `log`."""
+    """A search range: an interval.
+
+    Attributes:
+        low: The lower bound, included.
+        high: The upper bound, included.
+        log: Whether to search on a logarithmic scale, as is usual for learning rates and regularization weights.
+    """
 
     low: float
     high: float
@@ -104,37 +114,43 @@ class Hyperparameter:
     def _adapter(self) -> Any:
         from pydantic import Field, TypeAdapter
 
-        limits: dict[str, Any] = dict(self.bounds)
+        constraints: dict[str, Any] = dict(self.bounds)
         if self.annotation in (float, float | None):
-            limits["allow_inf_nan"] = False
-        annotated: Any = Annotated[self.annotation, Field(**limits)]
+            constraints["allow_inf_nan"] = False
+        annotated: Any = Annotated[self.annotation, Field(**constraints)]
         return TypeAdapter(annotated)
 
     def check(self, value: Any) -> Any:
-        """The value in the declared type.
+        """Convert a value to the declared type.
+
+        NumPy scalars are accepted as numbers, and tuples as lists.
 
         Raises:
-            ValueError: Another type, or out of bounds; says which.
+            ValueError: The value has another type, or is out of bounds.
         """
         from pydantic import ValidationError
 
-        # NumPy's numbers, as a search draws them, are as good as Python's own, and tuples as good as lists.
-        plain = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
+        if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+            value = value.item()
+        if isinstance(value, tuple):
+            value = list(value)
         try:
-            return self._adapter.validate_python(list(plain) if isinstance(plain, tuple) else plain, strict=True)
+            return self._adapter.validate_python(value, strict=True)
         except ValidationError as error:
             from recctl.config.messages import expectation
 
             problem = error.errors()[0]
-            where = "".join(f"[{part}]" for part in problem["loc"] if isinstance(part, int))
-            raise ValueError(f"{where}{' ' if where else ''}{problem['input']!r} {expectation(problem)}") from None
+            position = "".join(f"[{part}]" for part in problem["loc"] if isinstance(part, int))
+            message = f"{problem['input']!r} {expectation(problem)}"
+            raise ValueError(f"{position} {message}" if position else message) from None
 
     def json_schema(self) -> dict[str, Any]:
-        """JSON Schema of its values, with meaning and default."""
-        return {**self._adapter.json_schema(), "description": self.help, "default": self.default}
+        """The JSON schema of its values, with description and default."""
+        schema: dict[str, Any] = self._adapter.json_schema()
+        return schema | {"description": self.help, "default": self.default}
 
     def type_name(self) -> str:
-        """Its type as people read it: `float`, `list[int]`, `'a' | 'b'`."""
+        """The type in Python notation: `float`, `list[int]`, `'a' | 'b'`."""
         return _type_text(self.annotation)
 
 
@@ -153,10 +169,16 @@ def _type_text(annotation: Any) -> str:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The declaration of one value that `fit` sets and `save` keeps; `fitted` describes the attributes."""
+    """The declaration of one value that `fit` sets and `save` stores; `fitted` describes the attributes."""
 
     shape: str
     annotation: Any = None
+
+    @property
+    def dimensions(self) -> list[str]:
+        """The names of the dimensions: `["n_items", "n_factors"]` for the shape `"(n_items, n_factors)"`."""
+        parts = self.shape.strip("()").split(",")
+        return [part.strip() for part in parts if part.strip()]
 
     @property
     def is_array(self) -> bool:
@@ -169,7 +191,7 @@ class Fitted:
         return _ARRAYS.get(self.annotation)
 
     def require_supported(self, place: str) -> None:
-        """Refuse an annotation that no saved value can be checked against.
+        """Check that saved values can be checked against the annotation.
 
         Args:
             place: The name of the class and of the attribute, for the error message.
@@ -187,7 +209,7 @@ class Fitted:
     def __get__(self, instance: object, owner: type) -> Any:
         if instance is None:
             return self
-        # Fitting puts the value in the instance, where it is found before this declaration.
+        # After a fit the instance has an attribute of this name, which takes precedence over the class attribute.
         raise NotFittedError(f"{owner.__name__} is not fitted yet: call fit() or load() first")
 
 
@@ -201,44 +223,45 @@ def hyperparameter(
     """Declare a hyperparameter.
 
     Args:
-        default: Its value unless given.
-        help: One line of meaning, shown wherever the parameter is.
-        search: Its default search range.
-        bounds: `gt`, `ge`, `lt`, `le`, `min_length`, ... as pydantic's `Field` takes them.
+        default: The default value.
+        help: A description in one line, shown by the command line and the docs.
+        search: The default search range of the tuner; None if it is not searched by default.
+        bounds: Constraints such as `gt`, `ge`, `lt`, `le`, `min_length`, as accepted by pydantic's `Field`.
     """
     return Hyperparameter(default, help, search, bounds)
 
 
 def fitted(shape: str, *, init: Literal[False] = False) -> Any:
-    """Declare what fitting makes: an array, an `InteractionMatrix`, a `Vocabulary`, a number or a text.
+    """Declare a fitted value: an array, an `InteractionMatrix`, a `Vocabulary`, a number or a text.
 
     The annotation is `NDArray[scalar]` of a boolean, integer or float scalar of NumPy, `NDArray[Any]`, or one of the
-    other types. Any other annotation is a TypeError when the class is defined.
+    other types. Any other annotation raises a TypeError when the class is defined. Loading a file checks the values
+    against type and shape.
 
     Args:
-        shape: `"(n_items, n_factors)"`, `""` for a number. Sizes of one name are equal; those named like a
-            hyperparameter are that. A file is checked against it, and against the type, when it is loaded.
-        init: Always False: type checkers take it as "no argument of the constructor".
+        shape: The shape, such as `"(n_items, n_factors)"`; `""` for a number. Dimensions of the same name have equal
+            sizes. A dimension with the name of a hyperparameter has its value as size.
+        init: Always False: it tells type checkers that the value is not an argument of the constructor.
     """
     return Fitted(shape)
 
 
 def collect(cls: type) -> tuple[dict[str, Hyperparameter], dict[str, Fitted]]:
-    """The hyperparameters and fitted values declared on a class and its bases, in order of declaration.
+    """Collect the hyperparameters and fitted values declared on a class and its bases, in order of declaration.
 
     Raises:
-        TypeError: A fitted value has an annotation that is not supported.
+        TypeError: The annotation of a fitted value is not supported.
     """
     parameters: dict[str, Hyperparameter] = {}
     values: dict[str, Fitted] = {}
     for base in reversed(cls.__mro__):
-        declared = {name: value for name, value in vars(base).items() if isinstance(value, Hyperparameter | Fitted)}
-        hints = get_type_hints(base) if declared else {}
-        for name, value in declared.items():
-            if isinstance(value, Hyperparameter):
-                parameters[name] = replace(value, annotation=hints[name])
+        declarations = {name: value for name, value in vars(base).items() if isinstance(value, Hyperparameter | Fitted)}
+        hints = get_type_hints(base) if declarations else {}
+        for name, declaration in declarations.items():
+            if isinstance(declaration, Hyperparameter):
+                parameters[name] = replace(declaration, annotation=hints[name])
             else:
-                values[name] = replace(value, annotation=hints[name])
+                values[name] = replace(declaration, annotation=hints[name])
                 values[name].require_supported(f"{base.__name__}.{name}")
     return parameters, values
 
@@ -246,10 +269,10 @@ def collect(cls: type) -> tuple[dict[str, Hyperparameter], dict[str, Fitted]]:
 def validate(
     parameters: Mapping[str, Hyperparameter], values: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Check hyperparameters, and fill in the defaults of those that are not given.
+    """Check hyperparameters, and fill in defaults.
 
     Returns:
-        The value of every parameter, and every problem as (parameter, what is wrong and the way out).
+        The value of every hyperparameter; and all problems, as (hyperparameter, problem with a suggested fix).
     """
     checked = {name: copy(declared.default) for name, declared in parameters.items()}
     problems = []

@@ -1,4 +1,4 @@
-"""A fitted model as a file: its name, hyperparameters, and fitted values."""
+"""Model files: the name of a model, its hyperparameters, and its fitted values as plain values."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ from recctl.errors import ArtifactError, ConfigError, NotFittedError
 from recctl.models.base import fitted_values
 
 if TYPE_CHECKING:
-    from recctl.models.base import Recommender
+    from recctl.models.base.recommender import Recommender
 
 Model = TypeVar("Model", bound="Recommender")
 
 
 def save(model: Recommender, path: Path) -> str:
-    """Write a fitted model; returns the SHA-256 of the content.
+    """Write a fitted model to a file.
+
+    Returns:
+        The SHA-256 of the content.
 
     Raises:
-        NotFittedError: There is nothing to save yet.
-        ArtifactError: The file can't be written.
+        NotFittedError: The model is not fitted.
+        ArtifactError: The file cannot be written.
     """
     if not model.is_fitted:
-        raise NotFittedError(f"{type(model).__name__} is not fitted yet: there is nothing to save in {path}")
+        raise NotFittedError(f"{type(model).__name__} is not fitted yet: nothing to save in {path}; call fit() first")
     return artifacts.save(path, "model", _content(model))
 
 
 def digest(model: Recommender) -> str:
-    """The SHA-256 that `save` gives for a fitted model; nothing is written."""
+    """The SHA-256 that `save` would return for a fitted model, without writing a file."""
     return artifacts.digest("model", _content(model))
 
 
@@ -41,28 +44,36 @@ def _content(model: Recommender) -> dict[str, Any]:
 
 
 def load_into(model: Model, path: Path, content: dict[str, Any] | None = None) -> Model:
-    """Make a model the one of a file (or of its content, where that was read already).
+    """Replace hyperparameters and fitted values of a model by those of a file.
+
+    Args:
+        model: A model of the class that the file holds.
+        path: The file; named in error messages.
+        content: The content of the file, if it has been read already.
 
     Raises:
-        ArtifactError: The file is another model's, or what it holds is no such model; the model stays as it was.
+        ArtifactError: The file holds another model, or its content is invalid. The model is then unchanged.
     """
-    content = artifacts.load(path, "model") if content is None else content
+    if content is None:
+        content = artifacts.load(path, "model")
     if content.get("model") != model.name:
         raise ArtifactError(
-            f"{path}: holds a model {content.get('model')!r}, not {model.name!r}; recctl.load_model(path) loads any"
+            f"{path}: holds a model {content.get('model')!r}, not {model.name!r}; recctl.load_model(path) loads any "
+            "model"
         )
-    hyperparameters, fitted = content.get("hyperparameters"), content.get("fitted")
-    if not isinstance(hyperparameters, dict) or not isinstance(fitted, dict):
+    hyperparameters = content.get("hyperparameters")
+    plain_values = content.get("fitted")
+    if not isinstance(hyperparameters, dict) or not isinstance(plain_values, dict):
         raise ArtifactError(f"{path}: damaged: a model without hyperparameters or fitted values")
-    missing = [name for name in model.fitted_values if name not in fitted]
+    missing = [name for name in model.fitted_values if name not in plain_values]
     if missing:
-        raise ArtifactError(f"{path}: lacks {', '.join(missing)}: not a whole {model.name} model of this version")
+        raise ArtifactError(f"{path}: {', '.join(missing)} missing: not a complete {model.name} model of this version")
     try:
-        fresh = type(model)(**hyperparameters)
-        values = {name: fitted_values.from_plain(fitted[name]) for name in model.fitted_values}
-        fitted_values.check(model.fitted_values, values, fresh.hyperparameters())
+        loaded = type(model)(**hyperparameters)
+        values = {name: fitted_values.from_plain(plain_values[name]) for name in model.fitted_values}
+        fitted_values.check(model.fitted_values, values, loaded.hyperparameters())
     except (ConfigError, ValueError) as error:
-        raise ArtifactError(f"{path}: no usable {model.name} model: {error}") from error
+        raise ArtifactError(f"{path}: not a valid {model.name} model: {error}") from error
     vars(model).clear()
-    vars(model).update(vars(fresh) | values)
+    vars(model).update(vars(loaded) | values)
     return model

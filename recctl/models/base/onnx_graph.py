@@ -1,6 +1,6 @@
-"""Scoring functions as graphs of ONNX's operators, which other programs can run: what models build them with.
+"""Builder of scoring functions as graphs of ONNX operators, which run outside of Python.
 
-Nothing is computed here, and onnx is not needed: a graph is a list of operations on named values.
+A graph is a list of operations on named values. Building one computes nothing and does not need the package onnx.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from recctl.engines import require_memory
 Array = NDArray[Any]
 Shape = tuple[int | str, ...]
 
-# A weight that is gathered takes about as long as this many of a dense matrix, for one person or many.
-_COST_OF_GATHERING = 4
+# Gathering one weight takes about as long as multiplying this many weights of a dense matrix.
+_GATHER_COST = 4
 
 
 class Operation(NamedTuple):
-    """An operator of ONNX, what it is applied to, and what its result is called."""
+    """One ONNX operation: the operator, the names of its inputs and outputs, and its attributes."""
 
     operator: str
     inputs: tuple[str, ...]
@@ -33,7 +33,7 @@ class Operation(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """What an input, a constant or an operation of a graph is at run time; comparisons give booleans, elementwise."""
+    """A tensor of a graph: an input, a constant, or the result of an operation. Operators are elementwise."""
 
     graph: ScoreGraph
     name: str
@@ -54,7 +54,7 @@ class Value:
         return self.graph.apply("MatMul", self, other)
 
     def matmul_transposed(self, other: Value) -> Value:
-        """`value @ other.T`, both of two axes."""
+        """`value @ other.T` for two matrices."""
         return self.graph.apply("Gemm", self, other, transB=1)
 
     def __xor__(self, other: Operand) -> Value:
@@ -73,39 +73,40 @@ class Value:
         return self.graph.apply("Less", self, other)
 
     def cast(self, dtype: type[np.generic]) -> Value:
-        """The same in another type."""
+        """Convert to another type."""
         return self.graph.apply("Cast", self, to=np.dtype(dtype))
 
     def is_nonzero(self) -> Value:
-        """Where a float32 value is not 0."""
+        """True where a float32 value is not 0."""
         return self.graph.apply("Not", self.graph.apply("Equal", self, 0.0))
 
     def slice(self, axis: int, begin: int, end: int = np.iinfo(np.int64).max) -> Value:
         """`value[begin:end]` along one axis."""
-        return self.graph.apply("Slice", self, *(np.array([number], np.int64) for number in (begin, end, axis)))
+        begins, ends, axes = (np.array([number], np.int64) for number in (begin, end, axis))
+        return self.graph.apply("Slice", self, begins, ends, axes)
 
     def reshape(self, *shape: int) -> Value:
-        """In another shape; 0 keeps a size, -1 takes what is left."""
+        """Reshape; 0 keeps the size of an axis, -1 is inferred from the other sizes."""
         return self.graph.apply("Reshape", self, np.array(shape, np.int64))
 
     def unsqueeze(self, axis: int) -> Value:
-        """With an axis of length 1 put in."""
+        """Insert an axis of length 1."""
         return self.graph.apply("Unsqueeze", self, np.array([axis], np.int64))
 
     def transpose(self, *axes: int) -> Value:
-        """With its axes in another order."""
+        """Permute the axes."""
         return self.graph.apply("Transpose", self, perm=list(axes))
 
     def sum(self, axis: int, keepdims: bool = False) -> Value:
-        """The sum along an axis."""
+        """Sum over an axis."""
         return self.graph.apply("ReduceSum", self, np.array([axis], np.int64), keepdims=int(keepdims))
 
     def gather(self, indices: Operand, axis: int = 0) -> Value:
-        """`numpy.take`: the entries at some places of an axis."""
+        """Gather entries along an axis, as `numpy.take` does."""
         return self.graph.apply("Gather", self, indices, axis=axis)
 
     def dim_size(self, axis: int) -> Value:
-        """The length of an axis, a number."""
+        """The length of an axis, a scalar."""
         return self.graph.apply("Shape", self, start=axis, end=axis + 1).reshape()
 
 
@@ -113,13 +114,13 @@ Operand = Value | Array | np.generic | float | int
 
 
 class ScoreGraph:
-    """A computation from inputs to outputs, as operations of ONNX (`OPSET`) in the order in which they can be done.
+    """A computation as ONNX operations (of opset `OPSET`) in topological order.
 
     Attributes:
-        inputs: Type and shape of each input; sizes that are known at run time only have names.
-        outputs: The same of each output.
+        inputs: Type and shape of each input by name; sizes that are known at run time only are names.
+        outputs: Type and shape of each output by name.
         constants: Arrays by name: the weights.
-        operations: What is done.
+        operations: The operations.
     """
 
     OPSET = 18
@@ -141,78 +142,105 @@ class ScoreGraph:
         self.outputs[name] = np.dtype(dtype), shape
 
     def constant(self, value: Array | np.generic | float | int, name: str = "constant") -> Value:
-        """An array or number of the model; Python's numbers are int64 or float32."""
+        """Add an array or number; Python numbers become int64 or float32."""
         if not isinstance(value, np.ndarray | np.generic):
             value = np.int64(value) if isinstance(value, int) else np.float32(value)
         array = np.ascontiguousarray(value).reshape(np.shape(value))
         if name == "constant" and array.size <= 1:
             name = f"{array.dtype}_{array.ndim}_{array.tobytes().hex()}"
         else:
-            name = f"{name}_{len(self.constants)}"  # never that of an input or output
+            name = f"{name}_{len(self.constants)}"  # the number avoids the names of inputs and outputs
         self.constants[name] = array
         return Value(self, name)
 
     def apply(self, operator: str, *operands: Operand, **attributes: Any) -> Value:
-        """The result of one of ONNX's operators that gives one; what is no value of the graph becomes a constant."""
-        return self._apply(operator, operands, 1, attributes)[0]
+        """Apply an ONNX operator with one output. Operands that are not values of the graph become constants."""
+        (result,) = self._apply(operator, operands, 1, attributes)
+        return result
 
     def apply_two_outputs(self, operator: str, *operands: Operand, **attributes: Any) -> tuple[Value, Value]:
-        """The results of an operator that gives two."""
+        """Apply an ONNX operator with two outputs."""
         first, second = self._apply(operator, operands, 2, attributes)
         return first, second
 
-    def _apply(self, operator: str, operands: Iterable[Operand], n: int, attributes: dict[str, Any]) -> list[Value]:
+    def _apply(
+        self, operator: str, operands: Iterable[Operand], n_outputs: int, attributes: dict[str, Any]
+    ) -> list[Value]:
         values = [value if isinstance(value, Value) else self.constant(value) for value in operands]
-        names = tuple(f"{operator.lower()}_{len(self.operations)}_{at}" for at in range(n))
-        self.operations.append(Operation(operator, tuple(value.name for value in values), names, attributes))
-        return [Value(self, name) for name in names]
+        inputs = tuple(value.name for value in values)
+        outputs = tuple(f"{operator.lower()}_{len(self.operations)}_{output}" for output in range(n_outputs))
+        self.operations.append(Operation(operator, inputs, outputs, attributes))
+        return [Value(self, name) for name in outputs]
 
     @property
     def n_bytes(self) -> int:
-        """Size of the constants."""
+        """The size of the constants in bytes."""
         return sum(array.nbytes for array in self.constants.values())
 
 
 def normalize_rows(vectors: Value) -> Value:
-    """Each row of `(n, d)` at length 1; rows of zeros stay so."""
-    length = vectors.graph.apply("Sqrt", (vectors * vectors).sum(1, keepdims=True))
-    return vectors / vectors.graph.apply("Max", length, np.finfo(np.float32).tiny)
+    """Scale each row of `(n, d)` to length 1; rows of zeros remain zeros."""
+    lengths = vectors.graph.apply("Sqrt", (vectors * vectors).sum(1, keepdims=True))
+    return vectors / vectors.graph.apply("Max", lengths, np.finfo(np.float32).tiny)
 
 
 def solve_spd(systems: Value, n: int) -> Value:
-    """`x` of `A x = b` for symmetric positive definite systems `A | b`, `(n_systems, n, n + 1)`, as `(n_systems, n)`.
+    """Solve `A x = b` for symmetric positive definite matrices `A`.
 
-    By Gauss and Jordan, written out, as ONNX solves nothing; such systems need no exchange of rows.
+    ONNX has no operator that solves linear systems. This is Gauss-Jordan elimination, unrolled; positive definite
+    systems do not need pivoting.
+
+    Args:
+        systems: The augmented matrices `A | b`, `(n_systems, n, n + 1)`.
+        n: The size of each system.
+
+    Returns:
+        The solutions, `(n_systems, n)`.
     """
-    for at in range(n):
-        column, rest = systems.slice(2, 0, 1), systems.slice(2, 1)
-        pivot = rest.slice(1, at, at + 1) / column.slice(1, at, at + 1)
-        unit = (np.arange(n) == at).astype(np.float64)[:, None]
-        systems = rest - (column - unit) * pivot
+    for row in range(n):
+        column = systems.slice(2, 0, 1)
+        rest = systems.slice(2, 1)
+        pivot_row = rest.slice(1, row, row + 1) / column.slice(1, row, row + 1)
+        unit = (np.arange(n) == row).astype(np.float64)[:, None]
+        systems = rest - (column - unit) * pivot_row
     return systems.reshape(0, -1)
 
 
 def matmul_sparse(histories: Value, weights: InteractionMatrix) -> Value:
-    """`histories @ weights`, `(n, n_items)`, for sparse weights with a row for each item of a history.
+    """`histories @ weights` for sparse weights.
 
-    Where every item has few weights, they are gathered: a table of them takes less room than a square matrix of which
-    most is 0, and less time for a few people.
+    If every item has few weights, they are gathered: a padded table of them is smaller than a dense matrix, and faster
+    for few users. Otherwise the weights become a dense matrix.
+
+    Args:
+        histories: Weights of the items in each history, `(n, n_items)`.
+        weights: A row for each item of a history, `(n_items, n_items)`.
+
+    Returns:
+        Scores, `(n, n_items)`.
+
+    Raises:
+        TrainingError: The dense matrix would exceed the available memory.
     """
-    graph, by_item = histories.graph, weights.transpose()
+    graph = histories.graph
+    by_item = weights.transpose()
     counts = np.diff(by_item.starts)
-    longest = int(counts.max(initial=1)) or 1
-    if longest * _COST_OF_GATHERING > weights.n_rows:
+    max_count = int(counts.max(initial=1)) or 1
+    if max_count * _GATHER_COST > weights.n_rows:
         require_memory(
             4 * weights.n_rows * weights.n_columns,
-            f"a graph of weights of {weights.n_rows:,} x {weights.n_columns:,} items, up to {longest:,} each",
-            "fit with fewer weights an item (n_neighbors)",
+            f"a graph of weights of {weights.n_rows:,} x {weights.n_columns:,} items, up to {max_count:,} each",
+            "fit with fewer weights per item (n_neighbors)",
         )
         dense = np.zeros((weights.n_rows, weights.n_columns), np.float32)
         dense[weights.rows, weights.columns] = weights.values
         return histories @ graph.constant(dense, "weights")
-    filled = np.arange(longest) < counts[:, None]
-    items, values = np.zeros(filled.shape, np.int32), np.zeros(filled.shape, np.float32)
-    items[filled], values[filled] = by_item.columns, by_item.values
-    # People last: what is gathered for one item then lies together, and is multiplied as a matrix.
-    taken = histories.transpose(1, 0).gather(graph.constant(items, "neighbours"))  # (n_items, longest, n)
-    return (graph.constant(values[:, None], "weights") @ taken).sum(1).transpose(1, 0)
+    is_weight = np.arange(max_count) < counts[:, None]
+    items = np.zeros(is_weight.shape, np.int32)
+    values = np.zeros(is_weight.shape, np.float32)
+    items[is_weight] = by_item.columns
+    values[is_weight] = by_item.values
+    # Users are the last axis: the weights gathered for one item are then contiguous, and multiplied as a matrix.
+    gathered = histories.transpose(1, 0).gather(graph.constant(items, "neighbours"))  # (n_items, max_count, n)
+    scores = graph.constant(values[:, None], "weights") @ gathered  # (n_items, 1, n)
+    return scores.sum(1).transpose(1, 0)

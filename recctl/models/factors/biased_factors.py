@@ -176,7 +176,7 @@ class BiasedFactors(EpochRecommender):
         if n_epochs < 1:
             raise ConfigError(f"{self.name}: partial_fit: n_epochs={n_epochs!r}: must be at least 1")
         try:
-            users, new_items = extend.grow(self, interactions, self._learnt(), self._first_of_new)
+            users, new_items = extend.extend_model(self, interactions, self._learnt(), self._first_of_new)
             added = interactions.matrix.values
             self.lowest, self.highest = min(self.lowest, float(added.min())), max(self.highest, float(added.max()))
             histories = self.seen.take(users)
