@@ -24,7 +24,7 @@ rows = st.lists(
 
 
 def table(drawn):
-    return pd.DataFrame(drawn, columns=["user_id", "item_id", "rating", "timestamp"]).assign(place=range(len(drawn)))
+    return pd.DataFrame(drawn, columns=["user_id", "item_id", "rating", "timestamp"]).assign(position=range(len(drawn)))
 
 
 @pytest.fixture
@@ -44,23 +44,23 @@ def frame():
         ("select_time_window", {}),
     ],
 )
-def test_the_table_given_is_not_changed(frame, name, params):
+def test_step_does_not_change_its_input(frame, name, params):
     before = frame.copy(deep=True)
-    made = STEPS[name](frame, **params)
-    made["rating"] = -1.0
-    made.loc[:, "timestamp"] = -1
+    result = STEPS[name](frame, **params)
+    result["rating"] = -1.0
+    result.loc[:, "timestamp"] = -1
     pd.testing.assert_frame_equal(frame, before)
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_an_empty_table_stays_empty(frame, name):
+def test_empty_table_stays_empty(frame, name):
     params = {"binarize_implicit_feedback": {"threshold": 3}, "sample_interactions": {"fraction": 0.5}}
     assert len(STEPS[name](frame[:0], **params.get(name, {}))) == 0
 
 
 class TestFilter:
     @given(rows, st.integers(0, 4), st.integers(0, 4))
-    def test_is_repeated_until_nothing_changes(self, drawn, min_user, min_item):
+    def test_filter_is_repeated_until_nothing_changes(self, drawn, min_user, min_item):
         expected = table(drawn)
         while True:
             users, items = (expected.groupby(c)[c].transform("size") for c in ("user_id", "item_id"))
@@ -70,35 +70,35 @@ class TestFilter:
             expected = kept
         pd.testing.assert_frame_equal(filter_by_interaction_count(table(drawn), min_user, min_item), expected)
 
-    def test_defaults_keep_users_with_five(self):
+    def test_default_keeps_users_with_five_interactions(self):
         frame = pd.DataFrame({"user_id": [1] * 5 + [2] * 4, "item_id": range(9)})
         assert filter_by_interaction_count(frame)["user_id"].unique().tolist() == [1]
 
-    def test_missing_column(self):
+    def test_missing_column_is_named(self):
         with pytest.raises(DataError, match="no column item_id"):
             filter_by_interaction_count(pd.DataFrame({"user_id": [1]}))
 
 
 class TestBinarize:
-    def test_keeps_what_is_rated_at_least_the_threshold(self, frame):
-        made = binarize_implicit_feedback(frame, threshold=4.0)
-        assert made["place"].tolist() == [0, 2]
-        assert made["rating"].tolist() == [1, 1]
+    def test_ratings_below_the_threshold_are_dropped(self, frame):
+        result = binarize_implicit_feedback(frame, threshold=4.0)
+        assert result["position"].tolist() == [0, 2]
+        assert result["rating"].tolist() == [1, 1]
 
-    def test_missing_column(self):
+    def test_missing_column_is_named(self):
         with pytest.raises(DataError, match="no column rating"):
             binarize_implicit_feedback(pd.DataFrame({"user_id": [1]}), 3)
 
 
 class TestNormalize:
-    def test_minmax(self, frame):
+    def test_minmax_scales_to_zero_and_one(self, frame):
         assert normalize_ratings(frame, method="minmax")["rating"].tolist() == [1, 0.5, 0.75, 0, 0.25]
 
-    def test_zscore(self, frame):
+    def test_zscore_standardizes(self, frame):
         expected = (frame["rating"] - 3) / np.sqrt(2)
         np.testing.assert_allclose(normalize_ratings(frame, "zscore")["rating"], expected, rtol=1e-6)
 
-    def test_user_mean(self, frame):
+    def test_user_mean_is_subtracted(self, frame):
         assert normalize_ratings(frame, "user_mean")["rating"].tolist() == [2, 0, 0, -2, 0]
 
     @pytest.mark.parametrize("method", ["minmax", "zscore", "user_mean"])
@@ -106,7 +106,7 @@ class TestNormalize:
         frame = pd.DataFrame({"user_id": [1, 2, 3], "item_id": [1, 2, 3], "rating": [0.1] * 3})
         assert normalize_ratings(frame, method)["rating"].tolist() == [0, 0, 0]
 
-    def test_unknown_method(self, frame):
+    def test_unknown_method_is_rejected(self, frame):
         with pytest.raises(ConfigError, match="method='rank': input should be 'minmax', 'zscore' or 'user_mean'"):
             normalize_ratings(frame, "rank")
 
@@ -115,7 +115,7 @@ class TestDropDuplicates:
     @pytest.mark.parametrize("timed", [True, False])
     @pytest.mark.parametrize("keep", ["first", "last"])
     @given(drawn=rows)
-    def test_first_and_last_by_time_then_by_row(self, keep, timed, drawn):
+    def test_ties_are_broken_by_row_order(self, keep, timed, drawn):
         frame = table(drawn) if timed else table(drawn).drop(columns="timestamp")
         ordered = frame.sort_values("timestamp", kind="stable") if timed else frame
         expected = ordered.drop_duplicates(["user_id", "item_id"], keep=keep).sort_index()
@@ -123,15 +123,15 @@ class TestDropDuplicates:
 
     @pytest.mark.parametrize("keep", ["sum", "mean"])
     @given(drawn=rows)
-    def test_sum_and_mean_stand_in_the_last_row(self, keep, drawn):
+    def test_sum_and_mean_are_stored_in_the_last_row(self, keep, drawn):
         frame = table(drawn)
-        made = drop_duplicates(frame, keep)
-        assert made["place"].tolist() == drop_duplicates(frame, "last")["place"].tolist()
+        result = drop_duplicates(frame, keep)
+        assert result["position"].tolist() == drop_duplicates(frame, "last")["position"].tolist()
         expected = frame.groupby(["user_id", "item_id"])["rating"].agg(keep)
-        found = made.set_index(["user_id", "item_id"])["rating"].sort_index()
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        actual = result.set_index(["user_id", "item_id"])["rating"].sort_index()
+        np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
-    def test_refusals(self, frame):
+    def test_invalid_keep_or_missing_ratings_are_rejected(self, frame):
         with pytest.raises(ConfigError, match="keep='none': input should be 'last', 'first', 'sum' or 'mean'"):
             drop_duplicates(frame, "none")
         with pytest.raises(DataError, match="no column rating"):
@@ -140,36 +140,36 @@ class TestDropDuplicates:
 
 class TestSample:
     @pytest.mark.parametrize(("size", "expected"), [({"fraction": 0.3}, 30), ({"n": 7}, 7), ({"fraction": 1.0}, 100)])
-    def test_interactions(self, size, expected):
+    def test_sample_has_the_requested_size_and_order(self, size, expected):
         frame = pd.DataFrame({"user_id": range(100), "item_id": 1, "rating": 1})
-        made = sample_interactions(frame, **size, seed=3)
-        assert len(made) == expected
-        assert made["user_id"].is_monotonic_increasing
-        assert made.equals(sample_interactions(frame, **size, seed=3))
-        assert expected == 100 or not made.equals(sample_interactions(frame, **size, seed=4))
+        result = sample_interactions(frame, **size, seed=3)
+        assert len(result) == expected
+        assert result["user_id"].is_monotonic_increasing
+        assert result.equals(sample_interactions(frame, **size, seed=3))
+        assert expected == 100 or not result.equals(sample_interactions(frame, **size, seed=4))
 
-    def test_users_come_with_all_their_interactions(self):
+    def test_sampled_users_keep_all_their_interactions(self):
         frame = pd.DataFrame({"user_id": np.repeat(np.arange(20), np.arange(20) + 1), "item_id": 1})
-        made = sample_interactions(frame, fraction=0.25, by="users")
-        assert made["user_id"].nunique() == 5
-        assert (made.groupby("user_id").size() == made["user_id"].unique() + 1).all()
+        result = sample_interactions(frame, fraction=0.25, by="users")
+        assert result["user_id"].nunique() == 5
+        assert (result.groupby("user_id").size() == result["user_id"].unique() + 1).all()
 
     @pytest.mark.parametrize(
         ("arguments", "error", "message"),
         [
-            ({}, ConfigError, "give either fraction or n"),
-            ({"fraction": 0.5, "n": 1}, ConfigError, "give either fraction or n"),
+            ({}, ConfigError, "set either fraction or n"),
+            ({"fraction": 0.5, "n": 1}, ConfigError, "set either fraction or n"),
             ({"fraction": 0.0}, ConfigError, "fraction=0.0: input should be greater than 0"),
             ({"fraction": 1.5}, ConfigError, "fraction=1.5: input should be less than or equal to 1"),
-            ({"n": 9}, DataError, "n=9: there are 5 interactions"),
+            ({"n": 9}, DataError, "n=9: there are only 5 interactions"),
             ({"n": 0}, ConfigError, "n=0: input should be greater than or equal to 1"),
             ({"n": 1.5}, ConfigError, "n=1.5: input should be a valid integer"),
-            ({"n": 4, "by": "users"}, DataError, "n=4: there are 3 users"),
+            ({"n": 4, "by": "users"}, DataError, "n=4: there are only 3 users"),
             ({"n": 1, "by": "items"}, ConfigError, "by='items': input should be 'interactions' or 'users'"),
             ({"n": 1, "seed": -1}, ConfigError, "seed=-1: must be a whole number of at least 0"),
         ],
     )
-    def test_refusals(self, frame, arguments, error, message):
+    def test_invalid_arguments_are_rejected(self, frame, arguments, error, message):
         with pytest.raises(error, match=message):
             sample_interactions(frame, **arguments)
 
@@ -186,8 +186,8 @@ class TestTimeWindow:
             (None, None, [0, 1, 2, 3, 4]),
         ],
     )
-    def test_start_is_in_and_end_is_out(self, frame, start, end, expected):
-        assert select_time_window(frame, start, end)["place"].tolist() == expected
+    def test_start_is_inclusive_and_end_exclusive(self, frame, start, end, expected):
+        assert select_time_window(frame, start, end)["position"].tolist() == expected
 
     @pytest.mark.parametrize(
         ("window", "message"),
@@ -200,22 +200,22 @@ class TestTimeWindow:
             ((5, 5), "start=5.0 is not before end=5.0"),
         ],
     )
-    def test_refusals(self, frame, window, message):
+    def test_invalid_window_is_rejected(self, frame, window, message):
         with pytest.raises(ConfigError, match=message):
             select_time_window(frame, *window)
 
-    def test_missing_column(self, frame):
+    def test_missing_column_is_named(self, frame):
         with pytest.raises(DataError, match="no column timestamp"):
             select_time_window(frame.drop(columns="timestamp"), 1)
 
 
 class TestApplySteps:
-    def test_one_after_the_other_with_counts(self, frame):
-        made, reports = apply_steps(
+    def test_steps_run_in_order_and_report_counts(self, frame):
+        result, reports = apply_steps(
             frame,
             [("drop_duplicates", {"keep": "last"}), ("filter_by_interaction_count", {"min_user_interactions": 2})],
         )
-        assert made["place"].tolist() == [1, 3]
+        assert result["position"].tolist() == [1, 3]
         assert [(r.name, r.params) for r in reports] == [
             ("drop_duplicates", {"keep": "last"}),
             ("filter_by_interaction_count", {"min_user_interactions": 2}),
@@ -224,32 +224,32 @@ class TestApplySteps:
         assert (reports[1].before.users, reports[1].after.users) == (3, 1)
         assert (reports[1].before.items, reports[1].after.items) == (3, 2)
 
-    def test_no_steps(self, frame):
-        made, reports = apply_steps(frame, [])
-        assert made.equals(frame)
+    def test_no_steps_return_the_table_unchanged(self, frame):
+        result, reports = apply_steps(frame, [])
+        assert result.equals(frame)
         assert reports == []
 
-    def test_each_drawing_step_has_a_seed_of_its_own_from_the_one_given(self):
+    def test_each_random_step_gets_its_own_derived_seed(self):
         frame = pd.DataFrame({"user_id": range(1000), "item_id": 1})
         steps = [("sample_interactions", {"fraction": 0.5})] * 2
-        made, reports = apply_steps(frame, steps, seed=1)
-        assert made.equals(apply_steps(frame, steps, seed=1)[0])
-        assert not made.equals(apply_steps(frame, steps, seed=2)[0])
+        result, reports = apply_steps(frame, steps, seed=1)
+        assert result.equals(apply_steps(frame, steps, seed=1)[0])
+        assert not result.equals(apply_steps(frame, steps, seed=2)[0])
         assert reports[0].params["seed"] != reports[1].params["seed"]
-        given, reports = apply_steps(frame, [("sample_interactions", {"fraction": 0.5, "seed": 5})], seed=1)
-        assert given.equals(sample_interactions(frame, fraction=0.5, seed=5))
+        seeded, reports = apply_steps(frame, [("sample_interactions", {"fraction": 0.5, "seed": 5})], seed=1)
+        assert seeded.equals(sample_interactions(frame, fraction=0.5, seed=5))
         assert reports[0].params == {"fraction": 0.5, "seed": 5}
 
-    def test_a_step_that_leaves_nothing(self, frame):
+    def test_step_that_leaves_no_rows_is_rejected(self, frame):
         steps = [("drop_duplicates", {}), ("filter_by_interaction_count", {"min_user_interactions": 3})]
         with pytest.raises(DataError) as caught:
             apply_steps(frame, steps)
         assert str(caught.value) == (
-            "filter_by_interaction_count(min_user_interactions=3) leaves nothing of 4 interactions of 3 users with "
-            "3 items; make it less strict"
+            "filter_by_interaction_count(min_user_interactions=3) leaves none of 4 interactions of 3 users with "
+            "3 items; use less strict parameters"
         )
 
-    def test_all_problems_are_told_before_anything_runs(self, frame):
+    def test_all_problems_are_reported_before_any_step_runs(self, frame):
         with pytest.raises(ConfigError) as caught:
             apply_steps(
                 frame.drop(columns="item_id"),
@@ -261,7 +261,7 @@ class TestApplySteps:
             "binarize_implicit_feedback: threshold: must be given",
         ]
 
-    def test_every_step_says_what_it_does_and_types_its_parameters(self):
+    def test_every_step_has_a_summary_and_typed_parameters(self):
         for step in STEPS.values():
             assert step.__doc__.splitlines()[0].endswith(".")
             parameters = inspect.signature(step).parameters.values()

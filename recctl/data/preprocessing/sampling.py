@@ -1,0 +1,48 @@
+"""The step that samples interactions or users."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from recctl.data import columns
+from recctl.data.arguments import checked
+from recctl.data.preprocessing import table_arrays
+from recctl.errors import ConfigError, DataError
+from recctl.rng import stream
+
+
+@checked
+def sample_interactions(
+    df: pd.DataFrame,
+    fraction: Annotated[float, Field(gt=0, le=1)] | None = None,
+    n: Annotated[int, Field(ge=1)] | None = None,
+    by: Literal["interactions", "users"] = "interactions",
+    seed: int = 42,
+) -> pd.DataFrame:
+    """Sample interactions, or users with all their interactions; rows stay in their order.
+
+    Args:
+        df: Any columns; to sample users, `user_id`.
+        fraction: Fraction to keep, above 0 and at most 1.
+        n: Number to keep. Exactly one of `fraction` and `n` must be given.
+        by: What is sampled.
+        seed: Seed of the random stream `sample`.
+    """
+    if (fraction is None) == (n is None):
+        raise ConfigError("sample_interactions: set either fraction or n")
+    if by == "users":
+        codes, total = table_arrays.id_codes(df, columns.USER)
+    else:
+        codes = np.arange(len(df), dtype=np.int32)
+        total = len(df)
+    if n is None:
+        n = int((fraction or 0) * total + 0.5)
+    elif n > total:
+        raise DataError(f"sample_interactions: n={n}: there are only {total:,} {by}")
+    is_sampled = np.zeros(total, bool)
+    is_sampled[stream(seed, "sample").permutation(total)[:n]] = True
+    return df[is_sampled[codes]]

@@ -1,0 +1,118 @@
+"""Running preprocessing steps by name, and recording what each did."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from recctl.data import columns
+from recctl.data.preprocessing import table_arrays
+from recctl.data.preprocessing.duplicates import drop_duplicates
+from recctl.data.preprocessing.filters import filter_by_interaction_count, select_time_window
+from recctl.data.preprocessing.ratings import binarize_implicit_feedback, normalize_ratings
+from recctl.data.preprocessing.sampling import sample_interactions
+from recctl.errors import ConfigError, DataError
+from recctl.rng import stream
+from recctl.suggest import did_you_mean
+
+STEPS: dict[str, Callable[..., pd.DataFrame]] = {
+    step.__name__: step
+    for step in (
+        filter_by_interaction_count,
+        binarize_implicit_feedback,
+        normalize_ratings,
+        drop_duplicates,
+        sample_interactions,
+        select_time_window,
+    )
+}
+
+_MAX_SEED = 2**31
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The size of a table."""
+
+    rows: int
+    users: int
+    items: int
+
+    @classmethod
+    def of(cls, df: pd.DataFrame) -> Counts:
+        """Count the rows, users and items of a table."""
+        _, n_users = table_arrays.id_codes(df, columns.USER)
+        _, n_items = table_arrays.id_codes(df, columns.ITEM)
+        return cls(len(df), n_users, n_items)
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} interactions of {self.users:,} users with {self.items:,} items"
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one step did.
+
+    Attributes:
+        name: Name of the step, one of `STEPS`.
+        params: The parameters that were set; all others had their defaults.
+        before: Size of the table before the step.
+        after: Size of the table after the step.
+    """
+
+    name: str
+    params: dict[str, Any]
+    before: Counts
+    after: Counts
+
+
+def apply_steps(
+    df: pd.DataFrame, steps: Sequence[tuple[str, Mapping[str, Any]]], seed: int = 42
+) -> tuple[pd.DataFrame, list[StepReport]]:
+    """Run steps one after the other.
+
+    Args:
+        df: Columns `user_id`, `item_id` and those that the steps need.
+        steps: Names from `STEPS`, each with its parameters.
+        seed: Each random step without a seed of its own gets one derived from this seed and its position.
+
+    Returns:
+        The new table, and a report for each step.
+
+    Raises:
+        ConfigError: A step or parameter does not exist; all problems are reported together, before any step runs.
+        DataError: A step can't run on the data, or leaves no interactions.
+    """
+    problems = [problem for name, params in steps for problem in _step_problems(name, params)]
+    if problems:
+        raise ConfigError(*problems)
+    reports = []
+    before = Counts.of(df)
+    for position, (name, configured) in enumerate(steps):
+        params = dict(configured)
+        if "seed" in inspect.signature(STEPS[name]).parameters:
+            params.setdefault("seed", int(stream(seed, "preprocessing", position).integers(_MAX_SEED)))
+        df = STEPS[name](df, **params)
+        after = Counts.of(df)
+        if not after.rows:
+            arguments = ", ".join(f"{key}={value}" for key, value in configured.items())
+            raise DataError(f"{name}({arguments}) leaves none of {before}; use less strict parameters")
+        reports.append(StepReport(name, params, before, after))
+        before = after
+    return df, reports
+
+
+def _step_problems(name: str, params: Mapping[str, Any]) -> list[str]:
+    if name not in STEPS:
+        return [f"preprocessing step {name!r}: unknown{did_you_mean(name, STEPS)}"]
+    # The first parameter is the table.
+    known = dict(list(inspect.signature(STEPS[name]).parameters.items())[1:])
+    problems = [f"{name}: {key}: unknown parameter{did_you_mean(key, known)}" for key in params if key not in known]
+    for key, parameter in known.items():
+        if parameter.default is parameter.empty and key not in params:
+            problems.append(f"{name}: {key}: must be given")
+    return problems
