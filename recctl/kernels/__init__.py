@@ -1,6 +1,8 @@
-"""Hot loops, compiled by numba: arrays in, arrays out.
+"""Numerical kernels compiled by numba: arrays in, arrays out.
 
-Every kernel has one explicit signature that accepts read-only arrays, so that it compiles once, whatever it is given,
-and is read from numba's cache afterwards. Kernels release the GIL; callers spread them over threads with
-`recctl.engines.map_threads`.
+Each kernel has one explicit signature, which accepts read-only arrays. It is compiled when its module is imported, or
+read from numba's cache on disk if it was compiled before. Kernels release the GIL; callers run them on several threads
+with `recctl.engines.map_threads`.
+
+This package imports none of its modules, because importing one may compile it: import the module that you need.
 """

@@ -1,4 +1,4 @@
-"""Random weights of users, for bootstraps and tests by randomisation."""
+"""Random weights of users for bootstrap and randomization tests."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _LOW_32 = np.uint64(0xFFFFFFFF)
 
 @kernel(VOID, INT, OUT_F32_2D)
 def draw_counts(key, out):
-    """How often each column is drawn when as many are drawn, with replacement, as there are: for each row anew.
+    """Bootstrap counts: for each row, draw `n_columns` columns with replacement and count each column.
 
-    Places are the upper 32 bits of `number * n_columns`, the number of 32 bits: chances of columns differ by at most
-    `n_columns / 2^32` of themselves.
+    A draw takes the upper 32 bits of `number * n_columns` for a 32-bit random number (Lemire, 2019, without rejection):
+    the probabilities of columns differ by a relative `n_columns / 2^32` at most.
 
     Args:
-        key: All draws follow from it; at least 0.
-        out: `(n_rows, n_columns)`, fewer than 2^32 columns.
+        key: Key of the random numbers, at least 0.
+        out: Counts, `(n_rows, n_columns)`; fewer than 2^32 columns.
     """
     n_rows, n_columns = out.shape
     n = np.uint64(n_columns)
@@ -30,6 +30,7 @@ def draw_counts(key, out):
             out[row, column] = 0
         for draw in range(0, n_columns, 2):
             state += np.uint64(1)
+            # One 64-bit word serves two draws.
             word = splitmix64(state)
             out[row, ((word >> _32_BITS) * n) >> _32_BITS] += 1
             if draw + 1 < n_columns:
@@ -38,11 +39,11 @@ def draw_counts(key, out):
 
 @kernel(VOID, INT, OUT_F32_2D)
 def draw_signs(key, out):
-    """1 or -1 at every place, each as likely.
+    """Fill `out` with 1 and -1, each with probability 1/2.
 
     Args:
-        key: All draws follow from it; at least 0.
-        out: `(n_rows, n_columns)`.
+        key: Key of the random numbers, at least 0.
+        out: Signs, `(n_rows, n_columns)`.
     """
     n_rows, n_columns = out.shape
     state = splitmix64(np.uint64(key) + np.uint64(1))
@@ -50,5 +51,5 @@ def draw_signs(key, out):
         for first in range(0, n_columns, 64):
             state += np.uint64(1)
             word = splitmix64(state)
-            for at in range(min(64, n_columns - first)):
-                out[row, first + at] = np.float32(2 * np.int32((word >> np.uint64(at)) & np.uint64(1)) - 1)
+            for bit in range(min(64, n_columns - first)):
+                out[row, first + bit] = np.float32(2 * np.int32((word >> np.uint64(bit)) & np.uint64(1)) - 1)

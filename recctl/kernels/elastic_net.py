@@ -1,6 +1,6 @@
 """Elastic nets of many targets over one Gram matrix: coordinate descent on working sets, stopped by the duality gap.
 
-For a target `y` among the columns of `X`, all other columns as features, `q = X.T y` and `G = X.T X`, minimise
+For a target `y` among the columns of `X`, with all other columns as features, `q = X.T y` and `G = X.T X`, minimize
 
     1/2 |y - X w|^2 + l1 |w|_1 + l2/2 |w|^2
 
@@ -9,388 +9,470 @@ The Fenchel dual at the residual `y - X w` gives the duality gap as a sum over f
 
     gap = sum_i  l2/2 (w_i - t_i)^2 + l1 |w_i| - c_i w_i
 
-No term is negative and nothing cancels, so float32 can tell a small gap from none; a feature's term says how much is
-to be gained there, which makes it the measure by which features enter the working set.
+No term is negative and nothing cancels, so float32 is precise enough to measure a small gap. The term of a feature
+bounds how much the objective can decrease by changing its weight: features enter the working set in this order.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
+from numpy.typing import NDArray
 
-from recctl.kernels.compile import (
-    BOOL,
-    F32,
-    F32_2D,
-    FLOAT,
-    I32,
-    I64,
-    INT,
-    OUT_F32,
-    OUT_I32,
-    OUT_I64,
-    U8_2D,
-    inline_llvm,
-    kernel,
-)
-from recctl.kernels.gram import n_kept, put_row
+from recctl.kernels.compile import BOOL, FLOAT, INT, OUT_F32, OUT_I32, OUT_I64, inline_llvm, kernel
+from recctl.kernels.gram import GRAM_ROWS, GramRows, n_stored_rows, put_row
 
-# A working set's own Gram matrix stays in the second-level cache. A solution with more weights is found in turns, each
-# over the features where most is to be gained.
+# The Gram matrix of a working set stays in the second-level cache. A solution with more weights is found in several
+# rounds, each over the features with the largest terms of the gap.
 _LARGEST_SET = 512
-_SMALLEST_STEP = 32
-# Rows of a Gram matrix that stays in the third-level cache are read whole, unless few of their elements count.
-_CACHED = 4096
-_GATHERING = 8
-_APART = 256
-_RELAXED = {"contract", "reassoc", "nsz"}
+# A working set grows by at least this many features.
+_SMALLEST_GROWTH = 32
+# A Gram matrix of this many items stays in the third-level cache: rows are then read whole, unless few of their
+# elements are needed.
+_CACHED_ITEMS = 4096
+# Whole rows are read if more than one in this many features remains after screening.
+_GATHER_RATIO = 8
+# Padding in elements between the arrays of a workspace.
+_PADDING = 256
+# Sums may be reordered and contracted; infinity and NaN keep their meaning.
+_RELAXED_SUMS = {"contract", "reassoc", "nsz"}
+# Below every gradient: no lower bound for `c` if weights may not be negative.
+_NO_BOUND = np.float32(-3e38)
 
 
-@inline_llvm(fastmath=_RELAXED)
-def _gap(g, w, n, l1, l2, signed, terms):
-    a = np.float32(l1)
-    b = np.float32(l2)
-    low = -a if signed else np.float32(-3e38)
+class ElasticNetOptions(NamedTuple):
+    """The problem and when to stop.
+
+    Attributes:
+        l1: Weight of `|w|_1`, at least 0.
+        l2: Weight of `|w|^2 / 2`, above 0.
+        signed: Whether weights may be negative.
+        screened: Whether features with `q_i <= l1` can be left out from the start: X has no negative values, and
+            weights may not be negative.
+        limit: Maximum number of weights per target; 0 for no limit. Features are exchanged as long as some weights
+            become zero; the gap is then that of the problem restricted to the features of the last working set.
+        max_iter: Maximum number of sweeps over working sets per target.
+        tol: A target is solved when its duality gap is at most `tol` times its squared norm.
+    """
+
+    l1: float
+    l2: float
+    signed: bool
+    screened: bool
+    limit: int
+    max_iter: int
+    tol: float
+
+
+_OPTIONS = types.Tuple((FLOAT, FLOAT, BOOL, BOOL, INT, INT, FLOAT))
+
+
+class ElasticNetSolutions(NamedTuple):
+    """The solutions of consecutive targets.
+
+    Attributes:
+        counts: Number of nonzero weights of each target.
+        features: Features of these weights, target by target, ascending within a target.
+        weights: The weights.
+        sweeps: Number of sweeps of each target.
+        gaps: Duality gap of each target, divided by its squared norm.
+    """
+
+    counts: NDArray[np.int64]
+    features: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    sweeps: NDArray[np.int32]
+    gaps: NDArray[np.float32]
+
+
+class _Workspace(NamedTuple):
+    """Arrays that are allocated once for all targets; n is the number of items, m the largest working set.
+
+    Attributes:
+        features: Items that are features of the target, `(n,)`; the arrays up to `in_set` are indexed by position in
+            `features`.
+        w: Weights, `(n,)`.
+        g: Gradient, `(n,)`.
+        terms: Terms of the gap, `(n,)`.
+        in_set: Whether each feature is in the working set, `(n,)`.
+        members: Positions in `features` of the working set, `(m,)`.
+        gram_block: Gram matrix of the working set, `(m, m)` and padding.
+        packed_rows: For each member, its row of the Gram matrix restricted to the features, `(m, n)`.
+        block_w: Weights of the working set, `(m,)`.
+        block_g: Their gradient, `(m,)`.
+        block_terms: Their terms of the gap, `(m,)`.
+        row_buffer: A restored row of the Gram matrix, `(n,)`.
+        other_row_buffer: A second one, `(n,)`.
+        result: Number of sweeps, and the relative gap, `(2,)`.
+    """
+
+    features: Any
+    w: Any
+    g: Any
+    terms: Any
+    in_set: Any
+    members: Any
+    gram_block: Any
+    packed_rows: Any
+    block_w: Any
+    block_g: Any
+    block_terms: Any
+    row_buffer: Any
+    other_row_buffer: Any
+    result: Any
+
+
+# The functions below are inlined into one kernel. Those with the innermost loops take arrays instead of the workspace,
+# and use the names of the formulas above.
+
+
+@inline_llvm(fastmath=_RELAXED_SUMS)
+def _gap(g, w, n, options, terms):
+    """Duality gap of the first `n` features; `terms` is set to its terms."""
+    l1 = np.float32(options.l1)
+    l2 = np.float32(options.l2)
+    low = -l1 if options.signed else _NO_BOUND
     total = np.float32(0)
     for i in range(n):
-        c = min(max(g[i], low), a)
-        x = w[i] - (g[i] - c) / b
-        term = np.float32(0.5) * b * x * x + a * abs(w[i]) - c * w[i]
+        c = min(max(g[i], low), l1)
+        x = w[i] - (g[i] - c) / l2
+        term = np.float32(0.5) * l2 * x * x + l1 * abs(w[i]) - c * w[i]
         terms[i] = term
         total += term
     return total
 
 
-@inline_llvm(fastmath=_RELAXED)
-def _take_steps(g, n, row_p, row_q, row_r, row_s, p, q, r, s):
-    """Bring the gradient up to date with four steps."""
+@inline_llvm(fastmath=_RELAXED_SUMS)
+def _apply_four_steps(g, n, row_p, row_q, row_r, row_s, p, q, r, s):
+    """Update the gradient for steps `p, q, r, s` of four features with the given rows of the Gram matrix."""
     for j in range(n):
         g[j] -= p * row_p[j] + q * row_q[j] + r * row_r[j] + s * row_s[j]
 
 
-@inline_llvm(fastmath=_RELAXED)
-def _descend(gram, n, g, w, l1, l2, signed, sweeps, enough, terms):
-    """Sweep over the `n` features of a working set until its gap is at most `enough`; how many sweeps it took."""
-    a = np.float32(l1)
-    b = np.float32(l2)
-    low = -a if signed else np.float32(-3e38)
+@inline_llvm(fastmath=_RELAXED_SUMS)
+def _descend(gram, n, g, w, options, max_sweeps, max_gap, terms):
+    """Sweep over the `n` features of a working set until its gap is at most `max_gap`; returns the number of sweeps."""
+    l1 = np.float32(options.l1)
+    l2 = np.float32(options.l2)
+    low = -l1 if options.signed else _NO_BOUND
     inverse = np.empty(n, np.float32)
     for i in range(n):
-        inverse[i] = np.float32(1) / (gram[i, i] + b)
-    for sweep in range(sweeps):
-        # What steps do to the gradient is put off until there are four, which then cost hardly more than one: of those
-        # that wait, a feature is told when its turn comes.
-        waiting, p, q, r = 0, 0, 0, 0
+        inverse[i] = np.float32(1) / (gram[i, i] + l2)
+    for sweep in range(max_sweeps):
+        # The gradient is updated for four steps at a time, which costs hardly more than for one. Up to three steps, of
+        # the features p, q and r, are pending; the gradient of the current feature is corrected for them.
+        n_pending = 0
+        p = 0
+        q = 0
+        r = 0
         step_p = step_q = step_r = np.float32(0)
         for i in range(n):
             old = w[i]
             z = g[i] + gram[i, i] * old - step_p * gram[p, i] - step_q * gram[q, i] - step_r * gram[r, i]
-            new = (z - min(max(z, low), a)) * inverse[i]
+            new = (z - min(max(z, low), l1)) * inverse[i]
             step = new - old
             if step == 0:
                 continue
             w[i] = new
-            if waiting == 0:
-                p, step_p = i, step
-            elif waiting == 1:
-                q, step_q = i, step
-            elif waiting == 2:
-                r, step_r = i, step
+            if n_pending == 0:
+                p = i
+                step_p = step
+            elif n_pending == 1:
+                q = i
+                step_q = step
+            elif n_pending == 2:
+                r = i
+                step_r = step
             else:
-                _take_steps(g, n, gram[p], gram[q], gram[r], gram[i], step_p, step_q, step_r, step)
-                waiting = -1
+                _apply_four_steps(g, n, gram[p], gram[q], gram[r], gram[i], step_p, step_q, step_r, step)
+                n_pending = -1
                 step_p = step_q = step_r = np.float32(0)
-            waiting += 1
-        if waiting:
-            _take_steps(g, n, gram[p], gram[q], gram[r], gram[r], step_p, step_q, step_r, np.float32(0))
-        if _gap(g, w, n, l1, l2, signed, terms) <= enough:
+            n_pending += 1
+        if n_pending:
+            _apply_four_steps(g, n, gram[p], gram[q], gram[r], gram[r], step_p, step_q, step_r, np.float32(0))
+        if _gap(g, w, n, options, terms) <= max_gap:
             return sweep + 1
-    return sweeps
+    return max_sweeps
 
 
 @inline_llvm()
-def _kth_largest(values, n, k):
-    """The k-th largest of `n` values, none negative, as bits: these are ordered as the values are."""
+def _kth_largest_bits(values, n, k):
+    """Bits of the k-th largest of `n` nonnegative float32 values: as integers they have the order of the values."""
     bits = values.view(np.int32)
-    found = np.int32(0)
+    result = np.int32(0)
     for place in range(30, -1, -1):
-        higher = found | np.int32(1 << place)
+        candidate = result | np.int32(1 << place)
         count = 0
         for i in range(n):
-            count += bits[i] >= higher
+            count += bits[i] >= candidate
         if count >= k:
-            found = higher
-    return found
+            result = candidate
+    return result
 
 
 @inline_llvm()
-def _candidates(row, target, l1, screened, found):
-    """The features a target may take, in ascending order; how many. `row` is the target's of the Gram matrix.
+def _screen(row, target, options, features):
+    """Write the features of a target in ascending order; returns their number. `row` is its row of the Gram matrix.
 
-    Where nothing in X is negative, a weight that may not be negative stays zero unless `q_i > l1`. If so many remain
-    that it is faster to read whole rows of the Gram matrix, all are given, the target too.
+    If X has no negative values, a weight that may not be negative stays zero unless `q_i > l1`. If so many features
+    remain that reading whole rows of the Gram matrix is faster, all items become features, the target included.
     """
-    n = len(row)
+    n_items = len(row)
     count = 0
-    for i in range(n):
-        found[count] = i
-        count += i != target and not (screened and row[i] <= np.float32(l1))
-    if count * _GATHERING <= n or (n > _CACHED and 2 * count <= n):
+    for i in range(n_items):
+        features[count] = i
+        count += i != target and not (options.screened and row[i] <= np.float32(options.l1))
+    if count * _GATHER_RATIO <= n_items or (n_items > _CACHED_ITEMS and 2 * count <= n_items):
         return count
-    for i in range(n):
-        found[i] = i
-    return n
+    for i in range(n_items):
+        features[i] = i
+    return n_items
 
 
 @inline_llvm()
-def _enlarge(terms, n, inside, step, members, size):
-    """Take the `step` features with the largest terms into the working set; its new size.
+def _grow_set(work, n, growth, size):
+    """Add the `growth` features with the largest terms to the working set; returns its new size.
 
-    Of equal ones the last are taken: where features are in the order of their norms, the largest first, these lower the
-    objective more.
+    Ties are broken in favor of the last features: items are ordered by descending norm, and of equal terms those of
+    items with a small norm lower the objective more.
     """
+    terms = work.terms
     for i in range(n):
-        terms[i] = np.float32(0) if inside[i] else terms[i]
+        terms[i] = np.float32(0) if work.in_set[i] else terms[i]
     bits = terms.view(np.int32)
-    least = max(_kth_largest(terms, n, step), np.int32(1))
+    threshold = max(_kth_largest_bits(terms, n, growth), np.int32(1))
     for i in range(n - 1, -1, -1):
-        if bits[i] >= least and step > 0:
-            inside[i] = 1
-            members[size] = i
+        if bits[i] >= threshold and growth > 0:
+            work.in_set[i] = 1
+            work.members[size] = i
             size += 1
-            step -= 1
+            growth -= 1
     return size
 
 
 @inline_llvm()
-def _pack(gram, features, members, begin, end, rows, made):
-    """Put what counts of the rows of the members `begin..end` side by side, unless it is kept so."""
-    everything = len(features) == len(made)
+def _pack_rows(gram, n, work, begin, end):
+    """Store the rows of the members `begin..end`, restricted to the features, unless the stored rows serve as such."""
+    all_items = n == len(work.row_buffer)
     for a in range(begin, end):
-        item = np.int64(features[members[a]])
-        if everything and item < n_kept(gram):
+        item = np.int64(work.features[work.members[a]])
+        if all_items and item < n_stored_rows(gram):
             continue
-        put_row(gram, item, made)
-        for i in range(len(features)):
-            rows[a, i] = made[features[i]]
+        put_row(gram, item, work.row_buffer)
+        for i in range(n):
+            work.packed_rows[a, i] = work.row_buffer[work.features[i]]
 
 
 @inline_llvm()
-def _in_place(gram, n, made):
-    """Whether all rows are there as they are used. Of short ones, views cost as much as what is done with them."""
-    return n == len(made) and len(gram[0]) == n
+def _rows_in_place(gram, n, work):
+    """Whether all rows of the Gram matrix can be used as they are stored.
+
+    Otherwise a view of each row would be needed; for short rows a view costs as much as the work on it.
+    """
+    return n == len(work.row_buffer) and len(gram.top_floats) == n
 
 
 @inline_llvm()
-def _row(gram, n, members, a, rows, made):
-    """What counts of a member's row."""
-    if n == len(made) and members[a] < n_kept(gram):
-        put_row(gram, np.int64(members[a]), made)
-        return made
-    return rows[a, :n]
+def _member_row(gram, n, work, a, row_buffer):
+    """Row of member `a`, restricted to the features."""
+    if n == len(row_buffer) and work.members[a] < n_stored_rows(gram):
+        put_row(gram, np.int64(work.members[a]), row_buffer)
+        return row_buffer
+    return work.packed_rows[a, :n]
 
 
 @inline_llvm()
-def _fill_in(own, a, row, members):
+def _fill_gram_block(gram_block, a, row, members):
     for b in range(a + 1):
         value = row[members[b]]
-        own[a, b] = value
-        own[b, a] = value
+        gram_block[a, b] = value
+        gram_block[b, a] = value
 
 
 @inline_llvm()
-def _extend(gram, n, members, begin, end, rows, made, own):
-    """Fill in a working set's own Gram matrix for the members `begin..end`."""
-    in_place = _in_place(gram, n, made)
+def _extend_gram_block(gram, n, work, begin, end):
+    """Fill the Gram matrix of the working set for the members `begin..end`."""
+    in_place = _rows_in_place(gram, n, work)
     for a in range(begin, end):
         if in_place:
-            _fill_in(own, a, gram[0][members[a]], members)
+            _fill_gram_block(work.gram_block, a, gram.top_floats[work.members[a]], work.members)
         else:
-            _fill_in(own, a, _row(gram, n, members, a, rows, made), members)
+            _fill_gram_block(work.gram_block, a, _member_row(gram, n, work, a, work.row_buffer), work.members)
 
 
-@inline_llvm(fastmath=_RELAXED)
-def _take_two_steps(g, n, p, row_p, q, row_q):
+@inline_llvm(fastmath=_RELAXED_SUMS)
+def _apply_two_steps(g, n, p, row_p, q, row_q):
     for i in range(n):
         g[i] -= p * row_p[i] + q * row_q[i]
 
 
 @inline_llvm()
-def _take_over(gram, n, members, size, rows, made, other_made, own_w, w, g):
-    """Bring the weights of a working set to all features, and their gradient up to date, two rows at a time."""
-    in_place = _in_place(gram, n, made)
-    last: Any = np.int64(-1)
-    last_step = np.float32(0)
+def _write_back(gram, n, work, size):
+    """Copy the weights of the working set to all features and update the gradient, two rows at a time."""
+    in_place = _rows_in_place(gram, n, work)
+    pending: Any = np.int64(-1)
+    pending_step = np.float32(0)
     for a in range(size):
-        step = own_w[a] - w[members[a]]
-        w[members[a]] = own_w[a]
-        if step != 0 and last < 0:
-            last, last_step = a, step
+        step = work.block_w[a] - work.w[work.members[a]]
+        work.w[work.members[a]] = work.block_w[a]
+        if step != 0 and pending < 0:
+            pending = a
+            pending_step = step
         elif step != 0 and in_place:
-            _take_two_steps(g, n, step, gram[0][members[a]], last_step, gram[0][members[last]])
-            last = -1
+            row = gram.top_floats[work.members[a]]
+            _apply_two_steps(work.g, n, step, row, pending_step, gram.top_floats[work.members[pending]])
+            pending = -1
         elif step != 0:
-            row = _row(gram, n, members, a, rows, made)
-            _take_two_steps(g, n, step, row, last_step, _row(gram, n, members, last, rows, other_made))
-            last = -1
-    if last >= 0:
-        row = _row(gram, n, members, last, rows, made)
-        _take_two_steps(g, n, last_step, row, np.float32(0), row)
+            row = _member_row(gram, n, work, a, work.row_buffer)
+            pending_row = _member_row(gram, n, work, pending, work.other_row_buffer)
+            _apply_two_steps(work.g, n, step, row, pending_step, pending_row)
+            pending = -1
+    if pending >= 0:
+        row = _member_row(gram, n, work, pending, work.row_buffer)
+        _apply_two_steps(work.g, n, pending_step, row, np.float32(0), row)
 
 
 @inline_llvm()
-def _drop_unused(gram, members, size, w, inside, rows, n):
-    """Leave those without a weight out of a working set, and their packed rows; its new size."""
-    everything = n == len(inside)
-    kept = 0
+def _drop_zeros(gram, n, work, size):
+    """Remove the features with weight zero from the working set, with their packed rows; returns its new size."""
+    all_items = n == len(work.in_set)
+    n_members = 0
     for a in range(size):
-        feature = members[a]
-        inside[feature] = w[feature] != 0
-        if inside[feature]:
-            members[kept] = feature
-            if not everything or feature >= n_kept(gram):
+        feature = work.members[a]
+        work.in_set[feature] = work.w[feature] != 0
+        if work.in_set[feature]:
+            work.members[n_members] = feature
+            if not all_items or feature >= n_stored_rows(gram):
                 for i in range(n):
-                    rows[kept, i] = rows[a, i]
-            kept += 1
-    return kept
+                    work.packed_rows[n_members, i] = work.packed_rows[a, i]
+            n_members += 1
+    return n_members
 
 
 @inline_llvm()
-def _solve(
-    gram, target, l1, l2, signed, screened, limit, max_iter, tol, features, w, g, terms, inside,
-    own, rows, members, own_w, own_g, own_terms, made, other_made, told,
-):  # fmt: skip
-    """Solve for one target; how many features it has. `told` becomes the number of sweeps and the relative gap."""
-    put_row(gram, target, made)
-    n = _candidates(made, target, l1, screened, features)
-    whole = made[target]
-    everything = n == len(made)
+def _solve(gram, target, options, work):
+    """Solve for one target; returns its number of features, and sets `work.result`."""
+    put_row(gram, target, work.row_buffer)
+    n = _screen(work.row_buffer, target, options, work.features)
+    squared_norm = work.row_buffer[target]
+    all_items = n == len(work.row_buffer)
     for i in range(n):
-        w[i] = 0
-        inside[i] = 0
-        g[i] = made[features[i]]
-    if everything:
-        inside[target] = 1
-    told[:] = 0
-    if whole <= 0:
+        work.w[i] = 0
+        work.in_set[i] = 0
+        work.g[i] = work.row_buffer[work.features[i]]
+    if all_items:
+        work.in_set[target] = 1  # never added to the working set
+    work.result[:] = 0
+    if squared_norm <= 0:
         return 0
-    enough = tol * whole
-    most = min(limit, len(members)) if limit > 0 else len(members)
+    max_gap = options.tol * squared_norm
+    largest = min(options.limit, len(work.members)) if options.limit > 0 else len(work.members)
     size: Any = np.int64(0)
     sweeps = 0
     gap = 0.0
-    full = False
-    while not full:
-        if everything:
-            g[target] = 0  # nothing to be gained from itself
-        gap = _gap(g, w, n, l1, l2, signed, terms)
-        if gap <= enough or sweeps >= max_iter:
+    is_full = False
+    while not is_full:
+        if all_items:
+            work.g[target] = 0  # the target is no feature of itself
+        gap = _gap(work.g, work.w, n, options, work.terms)
+        if gap <= max_gap or sweeps >= options.max_iter:
             break
         begin = size
-        if size == most:
-            size = _drop_unused(gram, members, size, w, inside, rows, n)
-            full = size == most and limit == most
-            if size == most and not full:
+        if size == largest:
+            size = _drop_zeros(gram, n, work, size)
+            # At the user's limit, and every weight is in use: solve for these features and stop.
+            is_full = size == largest and options.limit == largest
+            if size == largest and not is_full:
                 for a in range(size):
-                    inside[members[a]] = 0
+                    work.in_set[work.members[a]] = 0
                 size = 0
             begin = 0
-        packed = size
-        if not full:
-            size = _enlarge(terms, n, inside, min(max(size, _SMALLEST_STEP), most - size), members, size)
-        _pack(gram, features[:n], members, packed, size, rows, made)
-        _extend(gram, n, members, begin, size, rows, made, own)
+        n_packed = size
+        if not is_full:
+            size = _grow_set(work, n, min(max(size, _SMALLEST_GROWTH), largest - size), size)
+        _pack_rows(gram, n, work, n_packed, size)
+        _extend_gram_block(gram, n, work, begin, size)
         for a in range(size):
-            own_w[a] = w[members[a]]
-            own_g[a] = g[members[a]]
-        # What is left for the others is not yet known: solving the set much better than them is wasted.
-        goal = enough if full else max(0.2 * enough, 0.02 * gap)
-        sweeps += _descend(own, size, own_g, own_w, l1, l2, signed, max_iter - sweeps, goal, own_terms)
-        _take_over(gram, n, members, size, rows, made, other_made, own_w, w, g)
-        if full:
-            gap = _gap(own_g, own_w, size, l1, l2, signed, own_terms)
-    told[0] = sweeps
-    told[1] = gap / whole
+            work.block_w[a] = work.w[work.members[a]]
+            work.block_g[a] = work.g[work.members[a]]
+        # Solving the set much more precisely than the features outside of it would be wasted.
+        goal = max_gap if is_full else max(0.2 * max_gap, 0.02 * gap)
+        max_sweeps = options.max_iter - sweeps
+        sweeps += _descend(
+            work.gram_block, size, work.block_g, work.block_w, options, max_sweeps, goal, work.block_terms
+        )
+        _write_back(gram, n, work, size)
+        if is_full:
+            gap = _gap(work.block_g, work.block_w, size, options, work.block_terms)
+    work.result[0] = sweeps
+    work.result[1] = gap / squared_norm
     return n
 
 
-@kernel(
-    INT,
-    *(F32_2D, F32_2D, U8_2D, U8_2D, I64, I32, F32, I64, I32, F32, I64, I32, F32),
-    *(INT, INT, FLOAT, FLOAT, BOOL, BOOL, INT, INT, FLOAT),
-    *(OUT_I64, OUT_I32, OUT_F32, OUT_I32, OUT_F32),
-)
-def elastic_nets(
-    floats, float_parts, bytes_, byte_parts, large_starts, large_columns, large,
-    starts, columns, values, item_starts, item_users, item_values,
-    begin, end, l1, l2, signed, screened, limit, max_iter, tol, ends, features, weights, sweeps, gaps,
-):  # fmt: skip
-    """Solve for the targets `begin..end`.
+@kernel(INT, GRAM_ROWS, INT, INT, _OPTIONS, OUT_I64, OUT_I32, OUT_F32, OUT_I32, OUT_F32)
+def _solve_targets(gram_fields, begin, end, option_fields, ends, features, weights, sweeps, gaps):
+    # Solves for the targets `begin..end`; returns the number of weights. `ends` receives where each target's end.
+    gram = GramRows(*gram_fields)
+    options = ElasticNetOptions(*option_fields)
+    n = max(gram.top_floats.shape[1], gram.top_bytes.shape[1])
+    largest = min(max(_LARGEST_SET, options.limit), n)
+    # Vectorized loops add up in another order if the arrays that they read and write are close together: without the
+    # padding, results would depend on where the arrays are in memory.
+    arrays = np.empty((6, n + _PADDING), np.float32)
+    work = _Workspace(
+        features=np.empty(n, np.int32),
+        w=arrays[0],
+        g=arrays[1],
+        terms=arrays[2],
+        in_set=np.empty(n, np.uint8),
+        members=np.empty(largest, np.int32),
+        # The padding avoids rows whose distance is a power of two: they would compete for the same cache sets.
+        gram_block=np.empty((largest, largest + 16), np.float32),
+        packed_rows=np.empty((largest, n), np.float32),
+        block_w=arrays[3],
+        block_g=arrays[4],
+        block_terms=arrays[5],
+        row_buffer=np.empty(n, np.float32),
+        other_row_buffer=np.empty(n, np.float32),
+        result=np.empty(2, np.float64),
+    )
+    n_weights = 0
+    for target in range(begin, end):
+        n_features = _solve(gram, target, options, work)
+        for i in range(n_features):
+            if work.w[i] != 0:
+                features[n_weights] = work.features[i]
+                weights[n_weights] = work.w[i]
+                n_weights += 1
+        ends[target - begin] = n_weights
+        sweeps[target - begin] = np.int32(work.result[0])
+        gaps[target - begin] = np.float32(work.result[1])
+    return n_weights
+
+
+def elastic_nets(gram: GramRows, begin: int, end: int, options: ElasticNetOptions) -> ElasticNetSolutions:
+    """Solve for the targets `begin..end`, each an item of the Gram matrix.
 
     Args:
-        floats: This and all up to `item_values` are the Gram matrix of X, the fields of `GramRows`.
-        float_parts: As there.
-        bytes_: As there.
-        byte_parts: As there.
-        large_starts: As there.
-        large_columns: As there.
-        large: As there.
-        starts: As there.
-        columns: As there.
-        values: As there.
-        item_starts: As there.
-        item_users: As there.
-        item_values: As there.
+        gram: Gram matrix of X.
         begin: First target.
         end: One past the last target.
-        l1: Weight of `|w|_1`, at least 0.
-        l2: Weight of `|w|^2 / 2`, above 0.
-        signed: Whether weights may be negative.
-        screened: Whether features with `q_i <= l1` may be left out from the start: weights and X are not negative.
-        limit: How many weights a target may have; 0 for any number. Those in use are exchanged for others as long as
-            some come out as zero; the gap is then that of the problem with these features only.
-        max_iter: How many sweeps over working sets a target may take.
-        tol: A target is solved when its duality gap is at most `tol` times its squared norm.
-        ends: For where each target's weights end in `features` and `weights`.
-        features: For the features with a weight other than zero, ascending within a target.
-        weights: For their weights.
-        sweeps: For the number of sweeps of each target.
-        gaps: For the duality gap of each target over its squared norm.
+        options: The problem and when to stop.
 
     Returns:
-        How many weights there are.
+        The solutions.
     """
-    n = max(floats.shape[1], bytes_.shape[1])
-    gram = (
-        floats, float_parts, bytes_, byte_parts, large_starts, large_columns, large,
-        starts, columns, values, item_starts, item_users, item_values,
-    )  # fmt: skip
-    largest = min(max(_LARGEST_SET, limit), n)
-    found = np.empty(n, np.int32)
-    # Vectorised sums run in another order if what they read and write is close together: results would depend on where
-    # arrays happen to lie.
-    arrays = np.empty((6, n + _APART), np.float32)
-    w, g, terms, own_w, own_g, own_terms = arrays[0], arrays[1], arrays[2], arrays[3], arrays[4], arrays[5]
-    inside = np.empty(n, np.uint8)
-    # Rows a power of two apart would share their place in the cache.
-    own = np.empty((largest, largest + 16), np.float32)
-    rows = np.empty((largest, n), np.float32)
-    members = np.empty(largest, np.int32)
-    made, other_made = np.empty(n, np.float32), np.empty(n, np.float32)
-    told = np.empty(2, np.float64)
-    total = 0
-    for target in range(begin, end):
-        count = _solve(
-            gram, target, l1, l2, signed, screened, limit, max_iter, tol,
-            found, w, g, terms, inside, own, rows, members, own_w, own_g, own_terms, made, other_made, told,
-        )  # fmt: skip
-        for i in range(count):
-            if w[i] != 0:
-                features[total] = found[i]
-                weights[total] = w[i]
-                total += 1
-        ends[target - begin] = total
-        sweeps[target - begin] = np.int32(told[0])
-        gaps[target - begin] = np.float32(told[1])
-    return total
+    n_targets = end - begin
+    max_weights = n_targets * min(options.limit or gram.n_items, gram.n_items)
+    ends = np.empty(n_targets, np.int64)
+    features = np.empty(max_weights, np.int32)
+    weights = np.empty(max_weights, np.float32)
+    sweeps = np.empty(n_targets, np.int32)
+    gaps = np.empty(n_targets, np.float32)
+    n_weights = _solve_targets(tuple(gram), begin, end, tuple(options), ends, features, weights, sweeps, gaps)
+    # Copies, because `max_weights` elements may be far more than needed.
+    return ElasticNetSolutions(
+        np.diff(ends, prepend=0), features[:n_weights].copy(), weights[:n_weights].copy(), sweeps, gaps
+    )

@@ -1,4 +1,4 @@
-"""Dense codes for integer ids by a table over their range: linear, no hashing."""
+"""Factorize integer ids through a table over their range: linear time, no hashing."""
 
 from __future__ import annotations
 
@@ -20,20 +20,36 @@ def _look_up(ids, low, table, codes):
         codes[p] = table[ids[p] - low]
 
 
-_mark_32, _mark_64 = (kernel(VOID, ids, INT, OUT_U8)(_mark) for ids in (I32, I64))
-_look_up_32, _look_up_64 = (kernel(VOID, ids, INT, I32, OUT_I32)(_look_up) for ids in (I32, I64))
+_mark_32 = kernel(VOID, I32, INT, OUT_U8)(_mark)
+_mark_64 = kernel(VOID, I64, INT, OUT_U8)(_mark)
+_look_up_32 = kernel(VOID, I32, INT, I32, OUT_I32)(_look_up)
+_look_up_64 = kernel(VOID, I64, INT, I32, OUT_I32)(_look_up)
 
 
 def encode_dense(ids: NDArray[Any], low: int, high: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """The distinct ids of `low..high` in ascending order, and the place of each id among them.
+    """Distinct ids in ascending order, and the index of each id among them, as `np.unique(return_inverse=True)`.
 
-    Ids that are int32 are overwritten by their places, which takes no more room.
+    The memory needed is 5 bytes for each number in `low..high`.
+
+    Args:
+        ids: int32 or int64 ids. An int32 array is overwritten with its codes, to save memory.
+        low: The smallest id.
+        high: The largest id.
+
+    Returns:
+        Distinct ids (int64), and codes (int32) of the shape of `ids`.
     """
     present = np.zeros(high - low + 1, np.uint8)
-    narrow = ids.dtype == np.int32
-    (_mark_32 if narrow else _mark_64)(ids, low, present)
+    is_int32 = ids.dtype == np.int32
+    if is_int32:
+        _mark_32(ids, low, present)
+    else:
+        _mark_64(ids, low, present)
     distinct = np.flatnonzero(present) + low
     table = np.cumsum(present, dtype=np.int32) - np.int32(1)
-    codes = ids if narrow else np.empty(len(ids), np.int32)
-    (_look_up_32 if narrow else _look_up_64)(ids, low, table, codes)
+    if is_int32:
+        _look_up_32(ids, low, table, ids)
+        return distinct, ids
+    codes = np.empty(len(ids), np.int32)
+    _look_up_64(ids, low, table, codes)
     return distinct, codes

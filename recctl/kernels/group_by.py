@@ -1,4 +1,4 @@
-"""Order, rank and count rows within groups by counting: linear in the rows, stable, no comparison of groups."""
+"""Group-by operations on rows, by counting sort: linear time and stable."""
 
 from __future__ import annotations
 
@@ -25,30 +25,42 @@ def _count(parts, groups, counts):
 
 @kernel(INT, I32, I32, INT, INT, OUT_I64, OUT_I64, OUT_U8)
 def _peel(users, items, min_user, min_item, user_counts, item_counts, alive):
-    removed = 0
+    # One pass of k-core filtering; returns the number of rows removed.
+    n_removed = 0
     for row in range(len(users)):
         if alive[row] and (user_counts[users[row]] < min_user or item_counts[items[row]] < min_item):
             alive[row] = 0
             user_counts[users[row]] -= 1
             item_counts[items[row]] -= 1
-            removed += 1
-    return removed
+            n_removed += 1
+    return n_removed
 
 
 def count(parts: NDArray[np.uint8], n_parts: int, groups: NDArray[np.int32], n_groups: int) -> NDArray[np.int64]:
-    """How many rows of each group are in each part, shape `(n_parts, n_groups)`."""
+    """Number of rows of each group in each part, `(n_parts, n_groups)`.
+
+    Args:
+        parts: Part of each row.
+        n_parts: Number of parts.
+        groups: Group of each row.
+        n_groups: Number of groups.
+
+    Returns:
+        Counts.
+    """
     counts = np.zeros((n_parts, n_groups), np.int64)
     _count(parts, groups, counts)
     return counts
 
 
 def ascending(values: NDArray[Any]) -> NDArray[np.int64]:
-    """Positions of `values` in ascending order; equal values stay in the order they came."""
+    """Stable argsort: positions of `values` in ascending order; ties keep their original order."""
     n = len(values)
     if n and values.dtype == np.int64:
-        low, high = int(values.min()), int(values.max())
+        low = int(values.min())
+        high = int(values.max())
         if (high - low + 1) * n < 2**63:
-            # Value and position in one number: NumPy sorts plain integers many times faster than it argsorts.
+            # Pack value and position into one integer: NumPy sorts integers many times faster than it argsorts them.
             packed = (values - low) * n + np.arange(n)
             packed.sort()
             packed %= n
@@ -57,28 +69,59 @@ def ascending(values: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def number(groups: NDArray[np.int32], n_groups: int, order: NDArray[np.int64]) -> NDArray[np.int32]:
-    """For each row, how many rows of its group stand before it in `order`."""
-    out = np.empty(len(order), np.int32)
-    _number(groups, order, np.zeros(n_groups, np.int32), out)
-    return out
+    """Cumulative count: for each row, the number of rows of its group that precede it in `order`.
+
+    Args:
+        groups: Group of each row.
+        n_groups: Number of groups.
+        order: A permutation of the rows.
+
+    Returns:
+        Counts from 0, one for each row.
+    """
+    numbers = np.empty(len(order), np.int32)
+    _number(groups, order, np.zeros(n_groups, np.int32), numbers)
+    return numbers
 
 
 def pairs(
     users: NDArray[np.int32], items: NDArray[np.int32], n_items: int, order: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows with equal pairs side by side, each pair's in the order of `order`, and where each pair begins."""
+    """Group rows by (user, item) pair.
+
+    Args:
+        users: User of each row.
+        items: Item of each row.
+        n_items: Number of items.
+        order: Order of the rows within a pair; the order of the rows by default.
+
+    Returns:
+        Row numbers with equal pairs adjacent, and the position at which each pair begins.
+    """
     keys = users * np.int64(n_items) + items
     rows = ascending(keys) if order is None else order[ascending(keys[order])]
-    new = np.ones(len(rows), bool)
-    keys = keys[rows]
-    np.not_equal(keys[1:], keys[:-1], out=new[1:])
-    return rows, np.flatnonzero(new)
+    sorted_keys = keys[rows]
+    is_first = np.ones(len(rows), bool)
+    np.not_equal(sorted_keys[1:], sorted_keys[:-1], out=is_first[1:])
+    return rows, np.flatnonzero(is_first)
 
 
 def core(
     users: NDArray[np.int32], items: NDArray[np.int32], n_users: int, n_items: int, min_user: int, min_item: int
 ) -> NDArray[np.bool_]:
-    """The rows of the largest part in which each user has `min_user` rows and each item `min_item`."""
+    """K-core of the interactions: the largest subset in which every user and every item has enough rows.
+
+    Args:
+        users: User of each row.
+        items: Item of each row.
+        n_users: Number of users.
+        n_items: Number of items.
+        min_user: Minimum number of rows of a user.
+        min_item: Minimum number of rows of an item.
+
+    Returns:
+        Whether each row is in the core.
+    """
     alive = np.ones(len(users), np.uint8)
     user_counts = np.bincount(users, minlength=n_users)
     item_counts = np.bincount(items, minlength=n_items)

@@ -1,4 +1,4 @@
-"""Which of the ranked items are relevant, and how relevant items stand against all others."""
+"""Which ranked items are relevant, and how relevant items rank against all others."""
 
 from __future__ import annotations
 
@@ -9,46 +9,66 @@ from recctl.kernels.compile import F32_2D, I32, I32_2D, I64, INT, OUT_F64, OUT_F
 
 @kernel(VOID, I64, I32, I32, I64, I32, INT, OUT_U8)
 def contained(starts, columns, rows, seen_starts, seen_columns, n_columns, out):
-    """Mark with 1 the entries of each row that row `rows[row]` of `seen` has too."""
-    marked = np.zeros(n_columns, np.uint8)
+    """Flag the entries of a matrix that are also in `seen`.
+
+    Args:
+        starts: Row starts.
+        columns: Columns.
+        rows: Row of `seen` that each row is compared with.
+        seen_starts: Row starts of `seen`.
+        seen_columns: Columns of `seen`.
+        n_columns: Number of columns of both matrices.
+        out: 1 for entries that `seen` contains, else 0; as long as `columns`.
+    """
+    is_seen = np.zeros(n_columns, np.uint8)
     for row in range(len(starts) - 1):
-        begin, end = seen_starts[rows[row]], seen_starts[rows[row] + 1]
+        begin = seen_starts[rows[row]]
+        end = seen_starts[rows[row] + 1]
         for p in range(begin, end):
-            marked[seen_columns[p]] = 1
+            is_seen[seen_columns[p]] = 1
         for p in range(starts[row], starts[row + 1]):
-            out[p] = marked[columns[p]]
+            out[p] = is_seen[columns[p]]
         for p in range(begin, end):
-            marked[seen_columns[p]] = 0
+            is_seen[seen_columns[p]] = 0
 
 
 @kernel(VOID, I32_2D, I64, I32, INT, OUT_F64_2D)
 def hits(items, starts, columns, n_columns, out):
-    """1 where the ranked item is one of the row's columns, else 0; -1 in `items` is an empty place."""
-    relevant = np.zeros(n_columns, np.uint8)
+    """Flag the ranked items that are relevant.
+
+    Args:
+        items: Ranked items, `(n_rows, k)`; -1 for an empty rank.
+        starts: Row starts of the relevant items.
+        columns: Relevant items.
+        n_columns: Number of items.
+        out: 1 where the ranked item is relevant, else 0, `(n_rows, k)`.
+    """
+    is_relevant = np.zeros(n_columns, np.uint8)
     for row in range(items.shape[0]):
         for p in range(starts[row], starts[row + 1]):
-            relevant[columns[p]] = 1
-        for at in range(items.shape[1]):
-            out[row, at] = relevant[items[row, at]] if items[row, at] >= 0 else 0
+            is_relevant[columns[p]] = 1
+        for rank in range(items.shape[1]):
+            out[row, rank] = is_relevant[items[row, rank]] if items[row, rank] >= 0 else 0
         for p in range(starts[row], starts[row + 1]):
-            relevant[columns[p]] = 0
+            is_relevant[columns[p]] = 0
 
 
 @kernel(VOID, F32_2D, I64, I32, OUT_F64, OUT_I64)
 def ordered_pairs(scores, starts, columns, ordered, others):
-    """Count, per row, the pairs of a relevant and another item in which the relevant one scores higher; ties are half.
+    """Count the pairs of a relevant and an irrelevant item in which the relevant one scores higher (AUC's numerator).
 
-    Items that score minus infinity can't be recommended: they are in no pair.
+    A tie counts as half a pair. Items that score minus infinity are no candidates and are in no pair.
 
     Args:
         scores: Scores, `(n_rows, n_items)`.
         starts: Row starts of the relevant items.
-        columns: The relevant items.
-        ordered: Becomes the number of rightly ordered pairs of each row.
-        others: Becomes the number of candidates of each row that are not relevant.
+        columns: Relevant items.
+        ordered: Output: the number of correctly ordered pairs of each row.
+        others: Output: the number of irrelevant candidates of each row.
     """
     for row in range(scores.shape[0]):
-        begin, end = starts[row], starts[row + 1]
+        begin = starts[row]
+        end = starts[row + 1]
         n_others = 0
         for j in range(scores.shape[1]):
             n_others += scores[row, j] > -np.inf
@@ -59,14 +79,15 @@ def ordered_pairs(scores, starts, columns, ordered, others):
             score = scores[row, columns[p]]
             if score == -np.inf:
                 continue
-            higher = 0
-            equal = 0
+            # Compare with all items, then take out the comparisons with relevant ones.
+            n_higher = 0
+            n_equal = 0
             for j in range(scores.shape[1]):
-                higher += scores[row, j] > score
-                equal += scores[row, j] == score
+                n_higher += scores[row, j] > score
+                n_equal += scores[row, j] == score
             for q in range(begin, end):
-                higher -= scores[row, columns[q]] > score
-                equal -= scores[row, columns[q]] == score
-            total += n_others - higher - 0.5 * equal
+                n_higher -= scores[row, columns[q]] > score
+                n_equal -= scores[row, columns[q]] == score
+            total += n_others - n_higher - 0.5 * n_equal
         ordered[row] = total
         others[row] = n_others

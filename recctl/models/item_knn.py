@@ -65,6 +65,7 @@ class ItemKNNRecommender(Recommender):
         shape = n_items, min(self.n_neighbors, max(1, n_items - 1))
         items, scores, found = np.empty(shape, np.int32), np.empty(shape, np.float32), np.empty(n_items, np.int64)
         by_item = by_user.transpose()
+        matrix = (by_user.starts, by_user.columns, by_user.values, by_item.starts, by_item.columns, by_item.values)
         union = self.similarity == "jaccard"
         sizes = _sizes(by_item, union)
         # Each task has arrays over all items to clear: enough tasks for any number of threads, and no more.
@@ -72,10 +73,7 @@ class ItemKNNRecommender(Recommender):
 
         def fill(begin: int) -> None:
             rows = slice(begin, begin + step)
-            neighbours.nearest(
-                *(by_user.starts, by_user.columns, by_user.values, by_item.starts, by_item.columns, by_item.values),
-                *(sizes, union, self.shrinkage, begin, items[rows], scores[rows], found[rows]),
-            )
+            neighbours.nearest(matrix, sizes, union, self.shrinkage, begin, items[rows], scores[rows], found[rows])
 
         tasks = range(0, n_items, step)
         for _ in progress.track(map_threads(fill, tasks), "item-knn: neighbours", total=len(tasks)):

@@ -65,6 +65,7 @@ class SANSARecommender(Recommender):
         n_used = min(self.n_neighbors, max(1, n_items - 1))
         shape = n_items, min(_KEPT * n_used, max(1, n_items - 1))
         items, dots, found = np.empty(shape, np.int32), np.empty(shape, np.float32), np.empty(n_items, np.int64)
+        matrix = (by_user.starts, by_user.columns, by_user.values, by_item.starts, by_item.columns, by_item.values)
         squares = _squares(by_item)
         norms = np.sqrt(np.where(squares > 0, squares, 1)).astype(np.float32)  # of ratings that are all 0: 1
         weights, pivots = np.empty((n_items, n_used), np.float32), np.empty(n_items, np.float32)
@@ -73,10 +74,7 @@ class SANSARecommender(Recommender):
 
         def keep(begin: int) -> None:
             rows = slice(begin, begin + step)
-            sparse_inverse.before(
-                *(by_user.starts, by_user.columns, by_user.values, by_item.starts, by_item.columns, by_item.values),
-                *(norms, begin, items[rows], dots[rows], found[rows]),
-            )
+            sparse_inverse.largest_below_diagonal(matrix, norms, begin, items[rows], dots[rows], found[rows])
 
         def solve(begin: int) -> None:
             rows = slice(begin, begin + step)

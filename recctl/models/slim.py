@@ -10,11 +10,11 @@ import numpy as np
 
 from recctl import engines, progress
 from recctl.data.dataset import InteractionDataset
-from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
+from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.engines import Shared, available_memory, format_bytes, map_threads, threads
 from recctl.errors import TrainingError
 from recctl.kernels import neighbours
-from recctl.kernels.elastic_net import elastic_nets
+from recctl.kernels.elastic_net import ElasticNetOptions, ElasticNetSolutions, elastic_nets
 from recctl.models.base import Recommender, fit_probe
 from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
 from recctl.models.base.onnx_graph import ScoreGraph, Value, matmul_sparse
@@ -24,8 +24,6 @@ from recctl.models.linear.gram_rows import GramRows, bytes_kept, gram_rows
 _USUAL_WEIGHTS = 100
 # The Gram matrix may have so many bytes, or more: so many for each interaction.
 _SMALL, _KEPT = 2**28, 11
-
-_Solved = tuple[Int64Array, Int32Array, Float32Array, Int32Array, Float32Array]
 
 
 class SLIMRecommender(Recommender):
@@ -81,7 +79,7 @@ class SLIMRecommender(Recommender):
         self._join(*self._solved(interactions))
         self._tell_unsolved()
 
-    def _solved(self, interactions: InteractionDataset) -> tuple[list[_Solved], Int32Array]:
+    def _solved(self, interactions: InteractionDataset) -> tuple[list[ElasticNetSolutions], Int32Array]:
         """The weights of all items, block by block, in an order that comes with them."""
         engine = engines.current()
         with progress.task("SLIM: Gram matrix"):
@@ -91,7 +89,7 @@ class SLIMRecommender(Recommender):
         step = max(1, min(32, n_items // 64))
         # A clone holds the hyperparameters and nothing that would have to be sent with them.
         solve = partial(self.clone()._solve, gram, self._screens(interactions.matrix), step)
-        blocks: list[_Solved] = []
+        blocks: list[ElasticNetSolutions] = []
         taken = 0
         tasks = range(0, n_items, step)
         room = available_memory()
@@ -109,21 +107,21 @@ class SLIMRecommender(Recommender):
                 task.update(min(len(blocks) * step, n_items), weights=taken)
         return blocks, order
 
-    def _solve(self, shared: Shared[GramRows], screened: bool, most: int, begin: int) -> _Solved:
-        """The weights of at most so many items."""
+    def _solve(self, shared: Shared[GramRows], screened: bool, most: int, begin: int) -> ElasticNetSolutions:
+        """The weights of at most `most` items from `begin`."""
         gram = shared.value
-        end = min(begin + most, gram.n_items)
-        n = end - begin
-        room = n * min(self.n_neighbors or gram.n_items, gram.n_items)
-        counts, sweeps, gaps = np.empty(n, np.int64), np.empty(n, np.int32), np.empty(n, np.float32)
-        items, weights = np.empty(room, np.int32), np.empty(room, np.float32)
-        found = elastic_nets(
-            *(*gram, begin, end, self.l1_reg, self.l2_reg, not self.non_negative, screened),
-            *(self.n_neighbors or 0, self.max_iter, self.tol, counts, items, weights, sweeps, gaps),
+        options = ElasticNetOptions(
+            l1=self.l1_reg,
+            l2=self.l2_reg,
+            signed=not self.non_negative,
+            screened=screened,
+            limit=self.n_neighbors or 0,
+            max_iter=self.max_iter,
+            tol=self.tol,
         )
-        return np.diff(counts, prepend=0), items[:found].copy(), weights[:found].copy(), sweeps, gaps
+        return elastic_nets(gram, begin, min(begin + most, gram.n_items), options)
 
-    def _join(self, blocks: list[_Solved], order: Int32Array) -> None:
+    def _join(self, blocks: list[ElasticNetSolutions], order: Int32Array) -> None:
         counts, items, weights, sweeps, gaps = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         blocks.clear()
         starts = np.concatenate(([0], np.cumsum(counts)))

@@ -22,7 +22,7 @@ def whole(rows, order):
     n = len(order)
     places = np.random.default_rng(0).permutation(n)
     found = np.full((n, n), np.nan, np.float32)
-    _rows(tuple(rows), places, found)
+    _rows(rows, places, found)
     matrix = np.empty_like(found)
     matrix[np.ix_(order[places], order)] = found
     return matrix
@@ -40,16 +40,16 @@ def test_rows_are_those_of_the_matrix_whatever_is_kept(monkeypatch, weighted, n_
     assert weighted or (expected > 254).any() == (n_users == 900)
     rows, order = gram_rows(matrix, room)
     np.testing.assert_array_equal(whole(rows, order), expected)
-    n_top = max(len(rows.floats), len(rows.bytes_))
-    assert n_top * (2 * N - n_top) * (4 if len(rows.floats) else 1) <= room
-    assert bool(len(rows.floats)) == (bool(n_top) and (weighted or min(room, cached) >= 4 * N**2))
+    n_top = max(len(rows.top_floats), len(rows.top_bytes))
+    assert n_top * (2 * N - n_top) * (4 if len(rows.top_floats) else 1) <= room
+    assert bool(len(rows.top_floats)) == (bool(n_top) and (weighted or min(room, cached) >= 4 * N**2))
     assert rows.n_items == N
     assert (np.diff(matrix.column_counts()[order]) <= 0).all()
 
 
 def test_what_is_kept_grows_with_the_room():
     matrix, _ = sparse((30, N), 0.3, 1, weighted=False)
-    kept = [len(gram_rows(matrix, room)[0].bytes_) for room in (0, 98, 99, 100, 195, 196, 2_499, 2_500)]
+    kept = [len(gram_rows(matrix, room)[0].top_bytes) for room in (0, 98, 99, 100, 195, 196, 2_499, 2_500)]
     assert kept == [0, 0, 1, 1, 1, 2, 49, 50]
 
 
