@@ -124,17 +124,16 @@ def _time_overlap(
     if part == TEST:
         known_parts.append(VALIDATION)
     known_bits = sum(1 << known for known in known_parts)
-    first, counts = time_overlap.overlaps(
+    overlap = time_overlap.overlaps(
         parts, dataset.users, dataset.n_users, dataset.timestamps.astype(np.float64), part, known_bits
     )
-    n_newer, n_ties, n_newer_of_user, n_ties_of_user = counts
     has_fractions = dataset.timestamps.dtype.kind == "f"
     return {
-        "first_moment": first if has_fractions else int(first),
-        "train_later": _count_and_share(n_newer, sizes[TRAIN]),
-        "own_later": _count_and_share(n_newer_of_user, sizes[known_parts].sum()),
-        "border_ties": n_ties,
-        "own_ties": n_ties_of_user,
+        "first_moment": overlap.first_time if has_fractions else int(overlap.first_time),
+        "train_later": _count_and_share(overlap.n_train_later, sizes[TRAIN]),
+        "own_later": _count_and_share(overlap.n_known_later, sizes[known_parts].sum()),
+        "border_ties": overlap.n_train_tied,
+        "own_ties": overlap.n_tied_users,
     }
 
 

@@ -117,18 +117,13 @@ def generate(
         users = np.repeat(np.arange(first, last, dtype=np.int32), np.diff(people.starts[first : last + 1]))
         times = _times(people, first, last, users, rng)
         items = np.empty(len(users), np.int32)
-        synthetic_sampling.walk(
+        synthetic_sampling.sample_items(
             people.starts[first : last + 1] - people.starts[first],
-            people.main[first:last],
-            people.second[first:last],
-            catalog.bounds,
-            catalog.next_item,
-            catalog.by_season,
+            (people.main[first:last], people.second[first:last]),
+            (catalog.bounds, catalog.next_item, catalog.by_season),
             times,
             rng.random((len(users), 3)),
-            taste,
-            sequence,
-            drift,
+            (taste, sequence, drift),
             popularity,
             items,
         )

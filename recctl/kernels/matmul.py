@@ -1,4 +1,4 @@
-"""Products of sparse interactions with dense matrices, and of pairs of rows."""
+"""Products of a sparse matrix with a dense one, and dot products of pairs of rows."""
 
 from __future__ import annotations
 
@@ -6,26 +6,34 @@ import numpy as np
 
 from recctl.kernels.compile import F32, F32_2D, I32, I64, OUT_F32, OUT_F32_2D, VOID, kernel
 
-# Columns of the dense matrix that are worked on at a time: the rows a block of users shares then stay in the cache.
+# Columns of the dense matrix that are processed at a time: the rows that a block of users shares stay in the cache.
 _TILE = 512
 
 
 @kernel(VOID, I64, I32, F32, F32_2D, OUT_F32_2D, fastmath={"contract"})
 def sparse_dense(starts, columns, values, dense, out):
-    """`out = sparse @ dense`; empty `values` stand for ones."""
+    """`out = sparse @ dense`.
+
+    Args:
+        starts: Row starts of the sparse matrix.
+        columns: Columns of the sparse matrix.
+        values: Values of the sparse matrix; empty if all are one.
+        dense: The dense matrix, `(n_columns, n)`.
+        out: Output, `(n_rows, n)`.
+    """
     weighted = len(values) > 0
     n = dense.shape[1]
     for begin in range(0, n, _TILE):
         end = min(begin + _TILE, n)
         width = end - begin
         for row in range(len(starts) - 1):
-            # Views, so that indices count from 0: from anywhere else they might be negative, which is no vector code.
+            # Views, so that indices start at 0: otherwise they might be negative for LLVM, which would not vectorize.
             total = out[row, begin:end]
             for j in range(width):
                 total[j] = 0
             p = starts[row]
             last = starts[row + 1]
-            # Eight at a time: the row of results is read and written once for eight rows of the dense matrix.
+            # Eight rows of the dense matrix (a to h) at a time: the row of results is read and written once for all.
             while p + 8 <= last:
                 a, b = dense[columns[p], begin:end], dense[columns[p + 1], begin:end]
                 c, d = dense[columns[p + 2], begin:end], dense[columns[p + 3], begin:end]
@@ -52,7 +60,8 @@ def sparse_dense(starts, columns, values, dense, out):
 def pair_dots(left, right, left_rows, right_rows, out):
     """`out[p] = left[left_rows[p]] . right[right_rows[p]]`."""
     for p in range(len(out)):
-        i, j = left_rows[p], right_rows[p]
+        i = left_rows[p]
+        j = right_rows[p]
         total = np.float32(0)
         for k in range(left.shape[1]):
             total += left[i, k] * right[j, k]

@@ -1,45 +1,71 @@
-"""Pack histories one after another, as models of sequences take them."""
+"""Pack histories of different lengths one after another, as input of sequence models."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recctl.kernels.compile import I32, I64, OUT_I64, VOID, kernel
 
-# Shorter rows are as wide as this in a table: to cut finer costs more than the gaps.
+# Minimum width of a table: splitting into narrower tables costs more than the padding.
 _NARROWEST = 8
+
+
+class PackedHistories(NamedTuple):
+    """Inputs and targets of windows, and their layout in padded tables; n is the number of inputs.
+
+    Attributes:
+        inputs: The item of each input, `(n,)`.
+        targets: The item that follows each input, `(n,)`.
+        positions: Position of each input in its window, from the oldest, `(n,)`.
+        places: Index of each input in the tables, stored one after another and flattened, `(n,)`. A window is padded on
+            the right.
+        shapes: Rows and columns of each table; windows of similar length share a table.
+    """
+
+    inputs: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    places: NDArray[np.int64]
+    shapes: list[tuple[int, int]]
 
 
 @kernel(VOID, I32, I64, I64, I64, OUT_I64, OUT_I64, OUT_I64, OUT_I64)
 def _pack(items, begins, lengths, rows, inputs, targets, positions, places):
-    at = 0
+    n_packed = 0
     for window in range(len(begins)):
         for step in range(lengths[window]):
-            inputs[at] = items[begins[window] + step]
-            targets[at] = items[begins[window] + step + 1]
-            positions[at] = step
-            places[at] = rows[window] + step
-            at += 1
+            inputs[n_packed] = items[begins[window] + step]
+            targets[n_packed] = items[begins[window] + step + 1]
+            positions[n_packed] = step
+            places[n_packed] = rows[window] + step
+            n_packed += 1
 
 
-def pack(
-    items: NDArray[np.int32], begins: NDArray[np.int64], lengths: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], list[tuple[int, int]]]:
-    """Inputs and targets of windows of histories, and where they lie in tables of rows of like length.
+def pack(items: NDArray[np.int32], begins: NDArray[np.int64], lengths: NDArray[np.int64]) -> PackedHistories:
+    """Pack windows of histories.
 
     Args:
         items: Histories one after another, each oldest first.
-        begins: Where in `items` each window begins.
-        lengths: How many inputs of each, ascending; a window has one item more.
+        begins: Position in `items` at which each window begins.
+        lengths: Number of inputs of each window, ascending; a window has one item more, its last target.
 
     Returns:
-        For each of n inputs, all `(n,)`: the item, the item after it, its position from the oldest input, and its place
-        in the tables, one after another; then the shapes of the tables. A window stands in its table from the left.
+        The packed windows.
     """
     widest = int(lengths.max(initial=1))
-    widths = np.clip(1 << np.ceil(np.log2(np.maximum(lengths, 1))).astype(np.int64), min(_NARROWEST, widest), widest)
-    out = tuple(np.empty(int(lengths.sum()), np.int64) for _ in range(4))
-    _pack(items, begins, lengths, np.cumsum(widths) - widths, *out)
-    shapes = [(int(count), int(width)) for width, count in zip(*np.unique(widths, return_counts=True), strict=True)]
-    return (*out, shapes)  # type: ignore[return-value]
+    # The width of a window's table is its length, rounded up to a power of two.
+    powers = 1 << np.ceil(np.log2(np.maximum(lengths, 1))).astype(np.int64)
+    widths = np.clip(powers, min(_NARROWEST, widest), widest)
+    row_begins = np.cumsum(widths) - widths
+    n_inputs = int(lengths.sum())
+    inputs = np.empty(n_inputs, np.int64)
+    targets = np.empty(n_inputs, np.int64)
+    positions = np.empty(n_inputs, np.int64)
+    places = np.empty(n_inputs, np.int64)
+    _pack(items, begins, lengths, row_begins, inputs, targets, positions, places)
+    table_widths, table_heights = np.unique(widths, return_counts=True)
+    shapes = list(zip(table_heights.tolist(), table_widths.tolist(), strict=True))
+    return PackedHistories(inputs, targets, positions, places, shapes)

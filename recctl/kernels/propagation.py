@@ -1,6 +1,8 @@
-"""Propagation of vectors over a symmetric graph of users and items, as LightGCN does it."""
+"""Propagation of embeddings over a symmetric user-item graph, as in LightGCN (He et al., 2020)."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,18 +10,19 @@ from numpy.typing import NDArray
 from recctl.engines import map_threads
 from recctl.kernels.compile import F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32_2D, VOID, kernel
 
-# Edges of a task: fixed, so that tasks are cut by the data alone. With fewer, starting threads costs more than is won.
-_EDGES = 1 << 18
+# Edges per task. Constant, so that tasks depend on the data alone; for fewer edges, starting a thread does not pay.
+_EDGES_PER_TASK = 1 << 18
 
 
 @kernel(VOID, I64, I32, F32, F32_2D, F32_2D, FLOAT, OUT_F32_2D, INT, INT, fastmath={"contract", "reassoc"})
-def _layer(starts, columns, values, dense, base, scale, out, first, last):
+def _propagate_rows(starts, columns, values, dense, base, scale, out, first, last):
+    # `out = (base + A @ dense) * scale` for the rows `first..last`.
     n, s = dense.shape[1], np.float32(scale)
     for row in range(first, last):
         for j in range(n):
             out[row, j] = base[row, j]
         p, end = starts[row], starts[row + 1]
-        # Eight at a time: the row of results is read and written once for eight rows of the dense matrix.
+        # Eight rows of the dense matrix (a to h) at a time: the row of results is read and written once for all.
         while p + 8 <= end:
             a, b, c, d = columns[p], columns[p + 1], columns[p + 2], columns[p + 3]
             e, f, g, h = columns[p + 4], columns[p + 5], columns[p + 6], columns[p + 7]
@@ -46,47 +49,52 @@ def propagate(
     values: NDArray[np.float32],
     vectors: NDArray[np.float32],
     n_layers: int,
-    rooms: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+    buffers: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
 ) -> NDArray[np.float32]:
-    """The mean over layers, `(I + A + ... + A^n_layers) / (n_layers + 1) @ vectors`.
+    """Mean over the layers, `(I + A + ... + A^n_layers) / (n_layers + 1) @ vectors`.
 
-    By Horner's rule, `vectors + A (vectors + A (...))`: nothing is kept of a layer but the sum. As A is symmetric, the
-    gradient by `vectors` is the same product with the gradient by the result.
+    Computed by Horner's rule, `vectors + A (vectors + A (...))`, so that no layer is stored. Because A is symmetric,
+    the gradient with respect to `vectors` is the same product, applied to the gradient with respect to the result.
 
     Args:
         starts: Row starts of A.
         columns: Columns of A.
         values: Values of A.
-        vectors: `(n, d)`.
+        vectors: Embeddings, `(n, d)`.
         n_layers: At least 1.
-        rooms: Two arrays like `vectors` to compute in, one of which is returned; made unless given.
+        buffers: Two arrays of the shape of `vectors` to work in, one of which is returned; allocated by default.
 
     Returns:
-        `(n, d)` float32, whatever the number of threads.
+        `(n, d)` float32; the same for any number of threads.
     """
-    into, other = rooms or (np.empty_like(vectors), np.empty_like(vectors))
-    cuts = np.unique(np.searchsorted(starts, np.arange(0, len(columns), _EDGES)))
-    tasks = list(zip(cuts.tolist(), [*cuts[1:].tolist(), len(vectors)], strict=True))
+    if buffers is None:
+        buffers = (np.empty_like(vectors), np.empty_like(vectors))
+    out, other = buffers
+    cuts = np.unique(np.searchsorted(starts, np.arange(0, max(1, len(columns)), _EDGES_PER_TASK))).tolist()
+    cuts.append(len(vectors))
+    tasks = list(pairwise(cuts))
     dense = vectors
     for layer in range(n_layers):
         scale = 1 / (n_layers + 1) if layer == n_layers - 1 else 1.0
 
-        def rows(task, dense=dense, scale=scale, into=into):
-            _layer(starts, columns, values, dense, vectors, scale, into, *task)
+        # The defaults bind the arrays of this layer.
+        def compute_rows(task, dense=dense, scale=scale, out=out):
+            first, last = task
+            _propagate_rows(starts, columns, values, dense, vectors, scale, out, first, last)
 
         if len(tasks) == 1:
-            rows(tasks[0])
+            compute_rows(tasks[0])
         else:
-            for _ in map_threads(rows, tasks):
+            for _ in map_threads(compute_rows, tasks):
                 pass
-        dense, into, other = into, other, into
+        dense, out, other = out, other, out
     return dense
 
 
 @kernel(VOID, I64, F32_2D, OUT_F32_2D)
 def add_rows(nodes, rows, out):
-    """Add each of some rows to the row of `out` that `nodes` says; repeats add up."""
-    for at in range(len(nodes)):
-        node = nodes[at]
+    """Scatter-add: `out[nodes[i]] += rows[i]`; repeated nodes accumulate."""
+    for i in range(len(nodes)):
+        node = nodes[i]
         for j in range(out.shape[1]):
-            out[node, j] += rows[at, j]
+            out[node, j] += rows[i, j]

@@ -1,6 +1,8 @@
-"""First and last moments of users in the parts of a split, and what overlaps."""
+"""How the parts of a split overlap in time."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +10,27 @@ from numpy.typing import NDArray
 from recctl.kernels.compile import F64, I32, INT, OUT_F64, OUT_I64, U8, VOID, kernel
 
 
+class TimeOverlap(NamedTuple):
+    """Overlap of a part with train and with all known parts.
+
+    Attributes:
+        first_time: Time of the part's first interaction; infinity if it has none.
+        n_train_later: Interactions of train after `first_time`.
+        n_train_tied: Interactions of train at `first_time`.
+        n_known_later: Known interactions after the same user's first interaction in the part.
+        n_tied_users: Users whose last known interaction and first interaction in the part have the same time.
+    """
+
+    first_time: float
+    n_train_later: int
+    n_train_tied: int
+    n_known_later: int
+    n_tied_users: int
+
+
 @kernel(VOID, U8, I32, F64, INT, INT, OUT_F64, OUT_F64)
-def _borders(parts, users, times, part, known, first, last):
+def _first_and_last(parts, users, times, part, known, first, last):
+    # The first time of each user in `part`, and the last time in the known parts.
     for row in range(len(parts)):
         user = users[row]
         if parts[row] == part:
@@ -19,7 +40,7 @@ def _borders(parts, users, times, part, known, first, last):
 
 
 @kernel(VOID, U8, I32, F64, INT, F64, OUT_I64)
-def _overlaps(parts, users, times, known, first, counts):
+def _count(parts, users, times, known, first, counts):
     earliest = first.min()
     for row in range(len(parts)):
         if parts[row] == 0:
@@ -31,23 +52,25 @@ def _overlaps(parts, users, times, known, first, counts):
 
 def overlaps(
     parts: NDArray[np.uint8], users: NDArray[np.int32], n_users: int, times: NDArray[np.float64], part: int, known: int
-) -> tuple[float, list[int]]:
-    """How one part of a split and what is known before it overlap in time.
+) -> TimeOverlap:
+    """Measure how a part of a split overlaps in time with the parts that are known before it.
 
     Args:
         parts: Part of each row; 0 is train.
         users: User of each row.
         n_users: Number of users.
         times: Time of each row.
-        part: The part that is looked at.
-        known: The parts that are known before it, bit `p` for part `p`.
+        part: The part to measure.
+        known: Bit mask of the parts that are known before it: bit `p` for part `p`.
 
     Returns:
-        The part's first moment, and four counts: rows of train after it; rows of train at it; known rows after the
-        first moment of the same user in the part; users whose last known moment is their first in the part.
+        The overlap.
     """
-    first, last = np.full(n_users, np.inf), np.full(n_users, -np.inf)
-    _borders(parts, users, times, part, known, first, last)
+    first = np.full(n_users, np.inf)
+    last = np.full(n_users, -np.inf)
+    _first_and_last(parts, users, times, part, known, first, last)
     counts = np.zeros(3, np.int64)
-    _overlaps(parts, users, times, known, first, counts)
-    return float(first.min()), [*counts.tolist(), int((first == last).sum())]
+    _count(parts, users, times, known, first, counts)
+    n_train_later, n_train_tied, n_known_later = counts.tolist()
+    n_tied_users = int((first == last).sum())
+    return TimeOverlap(float(first.min()), n_train_later, n_train_tied, n_known_later, n_tied_users)

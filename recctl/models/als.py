@@ -16,7 +16,7 @@ from recctl.engines import Shared
 from recctl.errors import DataError, TrainingError
 from recctl.kernels import matmul
 from recctl.kernels.least_squares import conjugate_gradients
-from recctl.kernels.least_squares_blocks import blocks
+from recctl.kernels.least_squares_blocks import solve_blocks
 from recctl.models.base import Embeddings, Recommender
 from recctl.models.base.hyperparameters import Between, fitted, hyperparameter
 from recctl.models.base.onnx_graph import ScoreGraph, Value, solve_spd
@@ -209,7 +209,7 @@ class ALSRecommender(Recommender):
         histories = self._centred(histories)
         problem = histories.starts, histories.columns, histories.values, self._terms
         given = self.item_factors, self.spectrum, self._regularisation(histories)
-        value = blocks(*problem, *given, factors, 0, histories.n_rows, self.n_factors, True)
+        value = solve_blocks((*problem, *given), factors, 0, histories.n_rows, self.n_factors, True)
         if not np.isfinite(value):
             raise TrainingError("als: a history can't be solved for in float32; fit with a higher reg or lower alpha")
         return factors
@@ -296,8 +296,8 @@ class ALSRecommender(Recommender):
         matrix = given.interactions
         problem = matrix.starts, matrix.columns, matrix.values, self._terms, fixed.value, spectrum, given.reg
         if exact or self.solver == "cholesky":
-            return float(blocks(*problem, factors, 0, len(factors), self.n_factors, True))
+            return float(solve_blocks(problem, factors, 0, len(factors), self.n_factors, True))
         factors[:] = factors @ turn
         if self.solver == "cg":
-            return float(conjugate_gradients(*problem, factors, 0, len(factors), self.cg_steps))
-        return float(blocks(*problem, factors, 0, len(factors), self.block_size, False))
+            return float(conjugate_gradients(problem, factors, 0, len(factors), self.cg_steps))
+        return float(solve_blocks(problem, factors, 0, len(factors), self.block_size, False))

@@ -13,7 +13,7 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
 from recctl.errors import ArtifactError
 from recctl.kernels import matmul, propagation
-from recctl.kernels.negative_sampling import had_among, sample_negatives
+from recctl.kernels.negative_sampling import sample_negatives, seen_among
 from recctl.models.base import Embeddings
 from recctl.models.base.hyperparameters import Between, Choices, hyperparameter
 from recctl.models.base.onnx_graph import ScoreGraph, Value, normalize_rows
@@ -154,7 +154,7 @@ class LightGCNRecommender(TorchRecommender):
             else:
                 n = min(self.n_negatives, seen.n_columns)
                 others = negatives.choice(seen.n_columns, n, replace=False).astype(np.int32)
-                found = had_among(seen.starts, seen.columns, users[part], others, seen.n_columns)
+                found = seen_among(seen.starts, seen.columns, users[part], others, seen.n_columns)
                 had = torch.from_numpy(found[0]), torch.from_numpy(found[1]).long()
             items = np.concatenate((seen.columns[order[part]], others)) + np.int64(seen.n_rows)
             nodes = torch.from_numpy(np.concatenate((users[part], items)))

@@ -15,7 +15,7 @@ from recctl import rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
 from recctl.kernels import group_by, packing
-from recctl.kernels.negative_sampling import had_among
+from recctl.kernels.negative_sampling import seen_among
 from recctl.models.base import Embeddings
 from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
 from recctl.models.base.onnx_graph import ScoreGraph, Value, normalize_rows
@@ -142,7 +142,7 @@ class SASRecRecommender(TorchRecommender):
         """Which of some distinct items each user had, `(len(rows), len(negatives))`."""
         histories, had = self.histories, np.zeros((len(rows), len(negatives)), bool)
         items = rows.astype(np.int32), negatives.astype(np.int32)
-        starts, found = had_among(histories.starts, histories.columns, *items, histories.n_columns)
+        starts, found = seen_among(histories.starts, histories.columns, *items, histories.n_columns)
         had[np.repeat(np.arange(len(rows)), np.diff(starts)), found] = True
         return had
 

@@ -55,12 +55,12 @@ def test_rows_solve_their_normal_equations(size, weighted, solver):
     expected = np.linalg.solve(systems, sides[..., None])[..., 0]
     x, d = start(arguments), size[2]
     if solver == "cg":
-        value = cg.conjugate_gradients(*arguments, x, 0, size[0], 3 * d + 5)
+        value = cg.conjugate_gradients(arguments, x, 0, size[0], 3 * d + 5)
     elif solver == "cholesky":
-        value = exact.blocks(*arguments, x, 0, size[0], d, True)
+        value = exact.solve_blocks(arguments, x, 0, size[0], d, True)
     else:
         for _ in range(300):
-            value = exact.blocks(*arguments, x, 0, size[0], max(1, d // 3), False)
+            value = exact.solve_blocks(arguments, x, 0, size[0], max(1, d // 3), False)
     np.testing.assert_allclose(x, expected, rtol=2e-3, atol=2e-3 * abs(expected).max())
     assert value == pytest.approx(minimised(systems, sides, expected), rel=1e-5)
 
@@ -85,7 +85,7 @@ def test_conjugate_gradients_take_the_textbooks_steps(steps):
     systems, sides = normal_equations(arguments, weights, aims)
     x = start(arguments)
     expected = [conjugate_gradients(*each, steps) for each in zip(systems, sides, x.astype(np.float64), strict=True)]
-    value = cg.conjugate_gradients(*arguments, x, 0, 30, steps)
+    value = cg.conjugate_gradients(arguments, x, 0, 30, steps)
     np.testing.assert_allclose(x, expected, rtol=1e-4, atol=1e-5)
     assert value == pytest.approx(minimised(systems, sides, np.array(expected)), rel=1e-5)
 
@@ -101,15 +101,15 @@ def test_blocks_are_minimised_one_after_another(size):
             block = slice(low, low + size)
             side = sides[u, block] - systems[u, block] @ expected[u] + systems[u, block, block] @ expected[u, block]
             expected[u, block] = np.linalg.solve(systems[u, block, block], side)
-    value = exact.blocks(*arguments, x, 0, 25, size, False)
+    value = exact.solve_blocks(arguments, x, 0, 25, size, False)
     np.testing.assert_allclose(x, expected, rtol=1e-3, atol=1e-4)
     assert value == pytest.approx(minimised(systems, sides, expected), rel=1e-5)
 
 
 def solve(name, arguments, x, begin, end):
     if name == "cg":
-        return cg.conjugate_gradients(*arguments, x, begin, end, 2)
-    return exact.blocks(*arguments, x, begin, end, 8, False)
+        return cg.conjugate_gradients(arguments, x, begin, end, 2)
+    return exact.solve_blocks(arguments, x, begin, end, 8, False)
 
 
 @pytest.mark.parametrize("name", ["cg", "ials++"])
@@ -130,7 +130,7 @@ def test_rows_longer_than_what_is_copied_at_a_time():
     for name in ("cg", "ials++", "cholesky"):
         x = np.zeros((3, 512), np.float32)
         if name == "cholesky":
-            exact.blocks(*arguments, x, 0, 3, 512, True)
+            exact.solve_blocks(arguments, x, 0, 3, 512, True)
         for _ in range(0 if name == "cholesky" else 60):
             solve(name, arguments, x, 0, 3)
         np.testing.assert_allclose(x, expected, rtol=1e-2, atol=1e-2 * abs(expected).max())
@@ -149,7 +149,7 @@ def test_rows_without_interactions_are_zero():
 def test_a_system_that_is_not_positive_definite_is_told():
     arguments, *_ = problem(3, 5, 4)
     arguments[5][:] = -1e3
-    assert np.isnan(exact.blocks(*arguments, start(arguments), 0, 3, 4, True))
+    assert np.isnan(exact.solve_blocks(arguments, start(arguments), 0, 3, 4, True))
 
 
 @settings(max_examples=50, deadline=None)

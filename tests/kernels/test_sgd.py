@@ -51,7 +51,7 @@ def test_an_epoch_equals_the_papers_steps_one_after_another(implicit, n_factors,
     expected = [array.astype(np.float64) for array in weights]
     for _ in range(8):
         order = rng.permutation(30).astype(np.int32)
-        loss = sgd.epoch(order, *data, *history, *weights, 3.1, 0.02, 0.1, implicit)
+        loss = sgd.epoch(order, data, history, tuple(weights), 3.1, 0.02, 0.1, implicit)
         wanted = naive(order, *data, *history, expected, 3.1, 0.02, 0.1, implicit)
         assert loss == pytest.approx(wanted, rel=1e-5)
     for found, array in zip(weights, expected, strict=True):
@@ -62,7 +62,7 @@ def test_only_users_in_the_order_are_visited():
     rng = np.random.default_rng(0)
     data, weights = ratings(rng, 10, 8, 0.5), start(rng, 10, 8, 4)
     before = [array.copy() for array in weights]
-    sgd.epoch(np.array([3], np.int32), *data, *data[:2], *weights, 3.0, 0.02, 0.1, True)
+    sgd.epoch(np.array([3], np.int32), data, data[:2], tuple(weights), 3.0, 0.02, 0.1, True)
     touched = (weights[2] != before[2]).any(axis=1)
     assert np.flatnonzero(touched).tolist() == [3]
     assert np.flatnonzero((weights[4] != before[4]).any(axis=1)).tolist() == data[1][data[0][3] : data[0][4]].tolist()
@@ -72,8 +72,8 @@ def test_a_step_that_is_far_too_large_shows_in_the_loss():
     rng = np.random.default_rng(0)
     data, weights = ratings(rng, 30, 25, 0.5), start(rng, 30, 25, 4)
     with np.errstate(all="ignore"):
-        losses = [sgd.epoch(np.arange(30, dtype=np.int32), *data, *data[:2], *weights, 3.0, 5.0, 0.1, True)]
-        losses.append(sgd.epoch(np.arange(30, dtype=np.int32), *data, *data[:2], *weights, 3.0, 5.0, 0.1, True))
+        losses = [sgd.epoch(np.arange(30, dtype=np.int32), data, data[:2], tuple(weights), 3.0, 5.0, 0.1, True)]
+        losses.append(sgd.epoch(np.arange(30, dtype=np.int32), data, data[:2], tuple(weights), 3.0, 5.0, 0.1, True))
     assert not np.isfinite(losses[-1])
 
 
@@ -107,7 +107,7 @@ def test_folding_in_moves_people_and_free_items_and_holds_the_others(share):
                     q[i] += lr * (e * (p[u] + z[u]) - 0.1 * q_i)
                 b_u[u] += lr * (e - 0.1 * b_u[u])
                 p[u] += lr * (e * q_i - 0.1 * p[u])
-        found = sgd.folding_epoch(starts, columns, values, free, *weights, z, 3.0, lr, 0.1)
+        found = sgd.folding_epoch((starts, columns, values), free, tuple(weights), z, 3.0, lr, 0.1)
         assert found == pytest.approx(loss, rel=1e-5)
     for found, array in zip(weights, expected, strict=True):
         np.testing.assert_allclose(found, array, rtol=1e-4, atol=1e-5)

@@ -101,10 +101,17 @@ class BiasedFactors(EpochRecommender):
         order = np.flatnonzero(np.diff(ratings.starts)).astype(np.int32)
         rng.stream(self.seed, "shuffle", epoch).shuffle(order)
         squares = sgd.epoch(
-            *(order, ratings.starts, ratings.columns, ratings.values, ratings.starts, ratings.columns),
-            *(self._own(name) for name in self._learnt() if name != "implicit_factors"),
-            _NO_FACTORS if implicit is None else self._own("implicit_factors"),
-            *(self.mean, self._lr(epoch), self.reg, implicit is not None),
+            order,
+            (ratings.starts, ratings.columns, ratings.values),
+            (ratings.starts, ratings.columns),
+            (
+                *(self._own(name) for name in self._learnt() if name != "implicit_factors"),
+                _NO_FACTORS if implicit is None else self._own("implicit_factors"),
+            ),
+            self.mean,
+            self._lr(epoch),
+            self.reg,
+            implicit is not None,
         )
         return self._checked_loss(squares, ratings.nnz, epoch)
 
@@ -208,8 +215,13 @@ class BiasedFactors(EpochRecommender):
         item_biases, item_factors = self._own("item_biases"), self._own("item_factors")
         for epoch in range(n_epochs):
             squares = sgd.folding_epoch(
-                *(histories.starts, histories.columns, histories.values, free),
-                *(biases, item_biases, p, item_factors, z, self.mean, self._lr(epoch), self.reg),
+                (histories.starts, histories.columns, histories.values),
+                free,
+                (biases, item_biases, p, item_factors),
+                z,
+                self.mean,
+                self._lr(epoch),
+                self.reg,
             )
             if len(free):
                 self._checked_loss(squares, histories.nnz, epoch)
