@@ -20,7 +20,7 @@ def called(arguments: list[str], call: Callable[[], Any]) -> Any:
     from recctl.engines import torch_distributed
     from recctl.errors import ConfigError
 
-    rank, world = torch_distributed.started()
+    rank, world = torch_distributed.launched_rank()
     if world == 1:
         return call()
     if arguments[:1] and arguments[0] not in _VERBS:
@@ -35,5 +35,5 @@ def called(arguments: list[str], call: Callable[[], Any]) -> Any:
     from recctl import experiment
 
     experiment.assist()
-    torch_distributed.leave()
+    torch_distributed.leave_group()
     return 0

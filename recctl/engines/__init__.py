@@ -1,7 +1,8 @@
-"""Where work runs: on this machine's threads, or on a cluster. The one place that sets thread counts."""
+"""Where work is computed: on this machine's threads, or on a cluster. The only place that sets thread counts."""
 
-from recctl.engines.engine import Engine, Shared, WorkerPool, current, opened, using
-from recctl.engines.local import blas_threads, map_threads, set_threads, team, threads, torch_threads
+from recctl.engines.engine import current, opened, using
+from recctl.engines.interface import Engine, Shared, WorkerPool
+from recctl.engines.local import blas_threads, map_threads, set_threads, team, thread_team, threads, torch_threads
 from recctl.engines.memory import (
     available_disk,
     available_memory,
@@ -27,6 +28,7 @@ __all__ = [
     "require_memory",
     "set_threads",
     "team",
+    "thread_team",
     "threads",
     "torch_threads",
     "using",

@@ -1,8 +1,8 @@
 """Threads of this machine.
 
-Work is either BLAS calls on all threads (inside `blas_threads`), or many blocks spread over a pool whose members each
-compute on one thread (`map_threads`), such calls of their own included. The two never nest. Blocks are cut by the data,
-never by the number of threads, so that results do not depend on it.
+Work is either BLAS calls on all threads (inside `blas_threads`), or many blocks that are spread over a thread pool,
+each computed on one thread, BLAS calls included (`map_threads`). The two are never nested. Blocks depend on the data,
+never on the number of threads: neither do the results.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
+from recctl.engines.interface import Result, Task
 from recctl.errors import ConfigError
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
-
 _threads: int | None = None
-_here = threading.local()
+_thread_state = threading.local()
 
 
 def threads() -> int:
-    """How many threads recctl computes on: `set_threads`, else `RECCTL_THREADS`, else the processors given to it."""
+    """Number of threads that recctl uses: `set_threads`, else `RECCTL_THREADS`, else the available processors."""
     if _threads is not None:
         return _threads
-    given = os.environ.get("RECCTL_THREADS", "")
-    if given:
-        if not given.isdecimal() or int(given) < 1:
-            raise ConfigError(f"RECCTL_THREADS={given!r}: must be a whole number of at least 1")
-        return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    setting = os.environ.get("RECCTL_THREADS", "")
+    if setting:
+        if not setting.isdecimal() or int(setting) < 1:
+            raise ConfigError(f"RECCTL_THREADS={setting!r}: must be a whole number of at least 1")
+        return int(setting)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def set_threads(count: int) -> None:
-    """Compute on `count` threads from now on.
+    """Use `count` threads from now on.
 
     Raises:
         ConfigError: `count` is below 1.
@@ -51,9 +51,9 @@ def set_threads(count: int) -> None:
 
 
 def blas_threads(count: int | None = None) -> AbstractContextManager[Any]:
-    """A block in which BLAS and LAPACK compute on `count` threads; on `threads()` unless given.
+    """A context in which BLAS and LAPACK use `count` threads, by default `threads()`.
 
-    The limit holds for libraries that are loaded when the block begins: import what calls them before it.
+    The limit applies to libraries that are loaded when the context is entered: import their users before it.
     """
     limits: AbstractContextManager[Any] = _controller(len(sys.modules)).limit(
         limits=count or threads(), user_api="blas"
@@ -63,7 +63,7 @@ def blas_threads(count: int | None = None) -> AbstractContextManager[Any]:
 
 @lru_cache(maxsize=1)
 def _controller(n_modules: int) -> Any:
-    """Knows the libraries that are loaded. To look for them takes 2 ms; new ones come with new modules."""
+    """Controller of the loaded libraries. Searching for them takes 2 ms; new ones come with new modules."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
@@ -71,29 +71,30 @@ def _controller(n_modules: int) -> Any:
 
 @contextmanager
 def torch_threads(count: int | None = None) -> Iterator[None]:
-    """A block in which torch computes on `count` threads; on `threads()` unless given. It imports torch."""
+    """A context in which torch uses `count` threads, by default `threads()`. It imports torch."""
     import torch
 
-    before = torch.get_num_threads()
+    previous = torch.get_num_threads()
     torch.set_num_threads(count or threads())
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(previous)
 
 
 def map_threads(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
     """Results of `function` for each task, in the order of the tasks, computed on all threads.
 
-    BLAS calls inside `function` run on one thread. At most two tasks per thread are under way, so that a consumer that
-    uses up results as they come needs memory for a few blocks only. An exception in a task ends the map.
+    BLAS calls inside `function` use one thread. At most two tasks per thread are in progress, so that a consumer that
+    processes results one by one needs memory for a few of them only. An exception in a task ends the iteration.
     """
     count = threads()
     with blas_threads(1):
-        if count == 1 or _is_member():
+        if count == 1 or _in_pool_thread():
             yield from map(function, tasks)
             return
-        iterator, pool = iter(tasks), _pool(count)
+        pool = _thread_pool(count)
+        iterator = iter(tasks)
         pending = [pool.submit(function, task) for task in islice(iterator, 2 * count)]
         try:
             while pending:
@@ -107,82 +108,83 @@ def map_threads(function: Callable[[Task], Result], tasks: Iterable[Task]) -> It
 
 
 @lru_cache(maxsize=1)
-def _pool(count: int) -> ThreadPoolExecutor:
-    """Threads that stay: to start them takes a millisecond, as long as much of what they are given."""
+def _thread_pool(count: int) -> ThreadPoolExecutor:
+    """Persistent thread pool; starting threads costs about 1 ms, as much as many tasks."""
     return ThreadPoolExecutor(
-        count, thread_name_prefix="recctl", initializer=setattr, initargs=(_here, "is_member", True)
+        count, thread_name_prefix="recctl", initializer=setattr, initargs=(_thread_state, "in_pool", True)
     )
 
 
-def _is_member() -> bool:
-    """Whether this is a thread of the pool, which would wait for itself."""
-    return getattr(_here, "is_member", False)
+def _in_pool_thread() -> bool:
+    """Whether this is a thread of the pool, which would deadlock waiting for itself."""
+    return getattr(_thread_state, "in_pool", False)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=_thread_pool.cache_clear)  # a child process has no threads of its parent
 
 
 @contextmanager
-def crew() -> Iterator[Callable[[Callable[[Task], Result], Iterable[Task]], list[Result]]]:
-    """A block for work in many phases of a millisecond or less: limits are set once.
+def worker_pool() -> Iterator[Callable[[Callable[[Task], Result], Iterable[Task]], list[Result]]]:
+    """A context for work in many phases of a millisecond or less, which sets the BLAS limit once.
 
-    It gives a function that does what `map_threads` does, and returns the results when all are there.
+    It gives a function like `map_threads` that returns a list when all results are available.
     """
     count = threads()
     with blas_threads(1):
-        if count == 1 or _is_member():
+        if count == 1 or _in_pool_thread():
             yield lambda function, tasks: [function(task) for task in tasks]
             return
-        pool = _pool(count)
-        yield lambda function, tasks: _together(pool, count, function, list(tasks))
+        pool = _thread_pool(count)
+        yield lambda function, tasks: _map_with_caller(pool, count, function, list(tasks))
 
 
-def _together(
+def _map_with_caller(
     pool: ThreadPoolExecutor, count: int, function: Callable[[Task], Result], tasks: list[Task]
 ) -> list[Result]:
-    """Results of `function` for each task; this thread takes part, and does all itself where others wake too late."""
+    """Results of `function` for each task; the calling thread computes too, all tasks if the others start too late."""
     results: dict[int, Result] = {}
-    left = iter(range(len(tasks)))
+    remaining = iter(range(len(tasks)))
 
     def work() -> None:
         try:
-            for at in left:
-                results[at] = function(tasks[at])
+            for number in remaining:
+                results[number] = function(tasks[number])
         except BaseException:
-            for _ in left:  # nobody begins another
+            # Use up the iterator, so that no thread starts another task.
+            for _ in remaining:
                 pass
             raise
 
     others = [pool.submit(work) for _ in range(min(count, len(tasks)) - 1)]
-    _here.is_member = True
+    _thread_state.in_pool = True
     try:
         work()
     finally:
-        _here.is_member = False
+        _thread_state.in_pool = False
         started = [other for other in others if not other.cancel()]
         wait(started)
     for other in started:
         other.result()
-    return [results[at] for at in range(len(tasks))]
+    return [results[number] for number in range(len(tasks))]
 
 
 @contextmanager
-def team(
-    most: int, ready: Callable[[int], None], take_part: Callable[[int], None], dismiss: Callable[[], None]
+def thread_team(
+    max_size: int, prepare: Callable[[int], None], participate: Callable[[int], None], dismiss: Callable[[], None]
 ) -> Iterator[None]:
-    """A block whose threads stay in compiled code, for phases of microseconds: to wake a thread takes a hundred.
+    """A context with threads that stay in compiled code, for phases of microseconds: waking a thread takes 100 us.
 
     Args:
-        most: How many have something to do.
-        ready: Is told how many they are, with this one, before they begin.
-        take_part: What the others do, each given its number from 1, until they are dismissed.
-        dismiss: Makes them come to an end.
+        max_size: Maximum number of threads, this one included.
+        prepare: Called with the number of threads, this one included, before the others start.
+        participate: Run by each of the other threads with its number, from 1, until they are dismissed.
+        dismiss: Makes the other threads return.
     """
-    size = 1 if _is_member() else min(threads(), most)
-    others = [threading.Thread(target=take_part, args=(rank,), daemon=True) for rank in range(1, size)]
+    size = 1 if _in_pool_thread() else min(threads(), max_size)
+    others = [threading.Thread(target=participate, args=(rank,), daemon=True) for rank in range(1, size)]
     with blas_threads(1):
-        ready(size)
+        prepare(size)
         try:
             for other in others:
                 other.start()
@@ -192,3 +194,6 @@ def team(
             for other in others:
                 if other.ident is not None:
                     other.join()
+
+
+team = thread_team  # the name that NCF's kernels use

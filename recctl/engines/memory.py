@@ -1,4 +1,4 @@
-"""How much memory this process may still take."""
+"""How much memory and disk space is available, and checks that work will fit."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from pathlib import Path
 
 from recctl.errors import ConfigError, TrainingError
 
+# Returned if the operating system reports no limit.
+_UNLIMITED = 1 << 62
+
 
 def available_memory() -> int:
-    """Bytes that can be allocated before the machine, or the container, runs out.
+    """Bytes that can be allocated before the machine, or its container, runs out of memory.
 
-    `RECCTL_MEMORY` (bytes) overrides, for machines where the operating system's answer is not the whole truth.
+    `RECCTL_MEMORY` (bytes) overrides it, for machines on which the operating system's answer is not accurate.
     """
-    given = os.environ.get("RECCTL_MEMORY", "")
-    if given:
-        if not given.isdecimal():
-            raise ConfigError(f"RECCTL_MEMORY={given!r}: must be a whole number of bytes")
-        return int(given)
-    return min(_free_of_machine(), _free_of_container())
+    setting = os.environ.get("RECCTL_MEMORY", "")
+    if setting:
+        if not setting.isdecimal():
+            raise ConfigError(f"RECCTL_MEMORY={setting!r}: must be a whole number of bytes, such as 4000000000")
+        return int(setting)
+    return min(_available_on_machine(), _available_in_container())
 
 
 def peak_memory() -> int | None:
-    """The most bytes this process ever had in memory; None where the system doesn't tell."""
+    """The largest resident size of this process so far, in bytes; None if the system does not report it."""
     try:
         import resource
     except ImportError:
@@ -33,80 +36,82 @@ def peak_memory() -> int | None:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def require_memory(needed: float, what: str, way_out: str) -> None:
+def require_memory(needed: float, what: str, hint: str) -> None:
     """Refuse work that would not fit, before anything is allocated.
 
     Args:
-        needed: Bytes it takes at its peak.
-        what: Names the work and its size.
-        way_out: What to do instead.
+        needed: Bytes needed at the peak.
+        what: The work and its size, in the plural, for the message.
+        hint: What to do instead, for the message.
 
     Raises:
-        TrainingError: More is needed than available.
+        TrainingError: More memory is needed than available.
     """
-    there = available_memory()
-    if needed > there:
+    available = available_memory()
+    if needed > available:
         raise TrainingError(
-            f"{what} need {format_bytes(needed)} of memory, {format_bytes(there)} are available; {way_out}"
+            f"{what} need {format_bytes(needed)} of memory, {format_bytes(available)} are available; {hint}"
         )
 
 
 def available_disk(folder: Path) -> int:
-    """Bytes that are free where a folder is, or will be."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
-    return shutil.disk_usage(there).free
+    """Free bytes on the disk of a folder, which need not exist yet."""
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    return shutil.disk_usage(existing).free
 
 
 def require_disk(needed: float, folder: Path, what: str) -> None:
-    """Refuse work whose result could not be kept, before it is begun.
+    """Refuse work whose result could not be saved, before it begins.
 
     Args:
         needed: Bytes of the result.
-        folder: Where it is kept.
-        what: Names the result.
+        folder: Where the result will be saved.
+        what: The result, in the singular, for the message.
 
     Raises:
-        TrainingError: More is needed than is free.
+        TrainingError: More disk space is needed than free.
     """
-    there = available_disk(folder)
-    if needed > there:
+    available = available_disk(folder)
+    if needed > available:
         raise TrainingError(
-            f"{what} needs {format_bytes(needed)} of disk, {format_bytes(there)} are free in {folder}; make room, or "
-            "choose another place with --runs-dir"
+            f"{what} needs {format_bytes(needed)} of disk space, {format_bytes(available)} are free in {folder}; "
+            "free some space, or choose another folder with --runs-dir"
         )
 
 
-def _free_of_machine() -> int:
+def _available_on_machine() -> int:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
-    try:  # no /proc: half of the physical memory is a cautious guess
+    # No /proc: half of the physical memory is a cautious guess.
+    try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (ValueError, OSError, AttributeError):
-        return 1 << 62
+        return _UNLIMITED
 
 
-def _free_of_container(root: Path = Path("/sys/fs/cgroup")) -> int:
-    for limit, used, statistics in (
+def _available_in_container(root: Path = Path("/sys/fs/cgroup")) -> int:
+    # Control groups version 2, then version 1.
+    for limit_file, usage_file, statistics_file in (
         ("memory.max", "memory.current", "memory.stat"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
     ):
         try:
-            free = int((root / limit).read_text()) - int((root / used).read_text())
-            lines = (root / statistics).read_text().splitlines()
+            free = int((root / limit_file).read_text()) - int((root / usage_file).read_text())
+            lines = (root / statistics_file).read_text().splitlines()
         except (OSError, ValueError):  # no such controller, or "max"
             continue
-        # Pages of files count as used, but are given back as soon as someone wants the space.
-        files = sum(int(line.split()[1]) for line in lines if line.startswith(("inactive_file ", "active_file ")))
-        return max(0, free + files)
-    return 1 << 62
+        # The page cache counts as used, but is reclaimed when memory is needed.
+        cached = sum(int(line.split()[1]) for line in lines if line.startswith(("inactive_file ", "active_file ")))
+        return max(0, free + cached)
+    return _UNLIMITED
 
 
 def format_bytes(n_bytes: float) -> str:
-    """A size as people read it: `1.5 GB`."""
+    """A size for display: `1.5 GB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if n_bytes < 1000:
             return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"

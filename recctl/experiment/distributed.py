@@ -23,7 +23,7 @@ def assist() -> None:
         DataError: It reads other data than the first process.
     """
     text, prepared = None, None
-    while (said := torch_distributed.hear()) is not None:
+    while (said := torch_distributed.receive()) is not None:
         if said["config"] != text:
             text = said["config"]
             loaded = parse_config(text, "config.yaml", Path(), (), CHECKS)
@@ -39,5 +39,5 @@ def _the_same(parts: list[InteractionDataset], content_hash: str) -> Interaction
     for part in parts:
         if part.content_hash() == content_hash:
             return part
-    rank, _ = torch_distributed.started()
+    rank, _ = torch_distributed.launched_rank()
     raise DataError(f"process {rank} reads other interactions than the first process; give all of them the same source")

@@ -118,13 +118,13 @@ def _fit(run: Run, model: Recommender, interactions: InteractionDataset, stage: 
     size = interactions.n_users, interactions.n_items, len(interactions)
     model.require_memory_for(*size)
     require_disk(model.estimate_file(*size), run.path, f"{model.name}: its model")
-    led = torch_distributed.is_leading() and hasattr(model, "assist")
+    led = torch_distributed.is_leader() and hasattr(model, "assist")
     if led:
-        torch_distributed.tell({"config": run.config_text(), "interactions": interactions.content_hash()})
+        torch_distributed.send({"config": run.config_text(), "interactions": interactions.content_hash()})
     with run.timed(stage), progress.task(f"Fitting {model.name}"), telling_of_the_best(run):
         model.fit(interactions, **how)
     if led:
-        torch_distributed.tell(None)
+        torch_distributed.send(None)
 
 
 def _saved(run: Run, model: Recommender, fitted_on: str, trial: int | None = None) -> Recommender:

@@ -119,9 +119,9 @@ class ALSRecommender(Recommender):
         self._check(matrix)
         self.mean = 0.0 if self.implicit else float(matrix.values.mean(dtype=np.float64))
         matrix = self._centred(matrix)
-        with engines.current().crew() as crew:
+        with engines.current().worker_pool() as workers:
             users, items = (
-                Side(side, self.n_factors, self._regularisation(side), crew) for side in (matrix, matrix.transpose())
+                Side(side, self.n_factors, self._regularisation(side), workers) for side in (matrix, matrix.transpose())
             )
             self._begin_factors(users, items)
             losses = self._iterate(users, items)

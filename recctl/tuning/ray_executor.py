@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from recctl import engines
 from recctl.config import Config
 from recctl.data import shared_arrays
-from recctl.engines.ray_engine import MAX_ATTEMPTS, OnRay
+from recctl.engines.ray_engine import MAX_ATTEMPTS, RayEngine
 from recctl.tuning.executors import ReportCallback
 from recctl.tuning.study import Outcome
 from recctl.tuning.trial_runner import Task, TrialRunner
@@ -37,7 +37,7 @@ class RayExecutor:
         on_report: Called for each evaluated epoch.
     """
 
-    def __init__(self, runner: TrialRunner, engine: OnRay, n_parallel: int | None, on_report: ReportCallback) -> None:
+    def __init__(self, runner: TrialRunner, engine: RayEngine, n_parallel: int | None, on_report: ReportCallback) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         self.ray = engine.ray

@@ -14,7 +14,7 @@ from optuna.storages import RDBStorage
 from recctl import engines, progress
 from recctl.config import Config, LoadedConfig
 from recctl.config.schema import TuningConfig
-from recctl.engines.ray_engine import OnRay
+from recctl.engines.ray_engine import RayEngine
 from recctl.errors import ConfigError, TrainingError
 from recctl.experiment import Prepared, load, stages
 from recctl.experiment.api import require_one_model
@@ -163,7 +163,7 @@ class _Search:
         return study
 
     def _is_parallel(self) -> bool:
-        return isinstance(engines.current(), OnRay) or (self.section.jobs or 1) > 1
+        return isinstance(engines.current(), RayEngine) or (self.section.jobs or 1) > 1
 
     def _planned_section(self) -> TuningConfig:
         """The tuning section with the original number of trials, so that adding trials does not change the rounds."""
@@ -201,7 +201,7 @@ class _Search:
         validation = split.validation(self.prepared.dataset)
         runner = TrialRunner(self.loaded.config, train, validation, self.monitors, self.study.signs[0])
         engine = engines.current()
-        if isinstance(engine, OnRay):
+        if isinstance(engine, RayEngine):
             from recctl.tuning.ray_executor import RayExecutor
 
             return RayExecutor(runner, engine, self.section.jobs, self.study.report)

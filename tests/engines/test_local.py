@@ -1,3 +1,5 @@
+"""Threads: counts, limits of BLAS, and maps over tasks."""
+
 import os
 import subprocess
 import sys
@@ -9,22 +11,22 @@ import pytest
 import scipy.linalg  # noqa: F401 - a BLAS to limit
 from threadpoolctl import threadpool_info
 
-from recctl.engines import blas_threads, local, map_threads, set_threads, team, threads
-from recctl.engines.local import crew
+from recctl.engines import blas_threads, local, map_threads, set_threads, thread_team, threads
+from recctl.engines.local import worker_pool
 from recctl.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)
-def nothing_set(monkeypatch):
+def no_thread_settings(monkeypatch):
     monkeypatch.setattr(local, "_threads", None)
     monkeypatch.delenv("RECCTL_THREADS", raising=False)
 
 
-def blas():
+def blas_thread_counts():
     return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
 
-def test_threads_are_set_or_given_or_all(monkeypatch):
+def test_thread_count_is_set_or_from_environment_or_all_processors(monkeypatch):
     assert threads() >= 1
     monkeypatch.setenv("RECCTL_THREADS", "7")
     assert threads() == 7
@@ -32,30 +34,30 @@ def test_threads_are_set_or_given_or_all(monkeypatch):
     assert threads() == 3
 
 
-@pytest.mark.parametrize("given", ["0", "-1", "two", "1.5"])
-def test_a_count_that_is_none_is_refused(monkeypatch, given):
-    monkeypatch.setenv("RECCTL_THREADS", given)
-    with pytest.raises(ConfigError, match=f"RECCTL_THREADS='{given}': must be a whole number of at least 1"):
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
+def test_invalid_environment_variable_is_refused(monkeypatch, value):
+    monkeypatch.setenv("RECCTL_THREADS", value)
+    with pytest.raises(ConfigError, match=f"RECCTL_THREADS='{value}': must be a whole number of at least 1"):
         threads()
 
 
-def test_fewer_than_one_thread_is_refused():
+def test_set_threads_refuses_zero():
     with pytest.raises(ConfigError, match="threads=0: must be at least 1"):
         set_threads(0)
 
 
-def test_blas_computes_on_as_many_threads_inside_the_block(monkeypatch):
+def test_blas_threads_limits_blas_inside_the_context(monkeypatch):
     monkeypatch.setenv("RECCTL_THREADS", "2")
-    before = blas()
+    before = blas_thread_counts()
     with blas_threads():
-        assert blas() == {2}
+        assert blas_thread_counts() == {2}
         with blas_threads(1):
-            assert blas() == {1}
-    assert blas() == before
+            assert blas_thread_counts() == {1}
+    assert blas_thread_counts() == before
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_results_come_in_the_order_of_the_tasks(count):
+def test_map_threads_returns_results_in_task_order(count):
     set_threads(count)
 
     def slow_first(task):
@@ -66,20 +68,20 @@ def test_results_come_in_the_order_of_the_tasks(count):
     assert list(map_threads(slow_first, [])) == []
 
 
-def test_tasks_are_spread_over_the_threads_with_one_blas_thread_each():
+def test_map_threads_uses_all_threads_with_one_blas_thread_each():
     set_threads(3)
-    together = threading.Barrier(3, timeout=10)
+    barrier = threading.Barrier(3, timeout=10)
 
     def wait(_):
-        together.wait()  # passes only if three tasks are under way
-        return blas()
+        barrier.wait()  # passes only if three tasks are in progress
+        return blas_thread_counts()
 
-    before = blas()
+    before = blas_thread_counts()
     assert list(map_threads(wait, range(3))) == [{1}] * 3
-    assert blas() == before
+    assert blas_thread_counts() == before
 
 
-def test_only_a_few_tasks_are_under_way_at_a_time():
+def test_map_threads_starts_few_tasks_ahead():
     set_threads(2)
     started = []
     results = map_threads(started.append, range(1000))
@@ -91,7 +93,7 @@ def test_only_a_few_tasks_are_under_way_at_a_time():
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_an_exception_ends_the_map(count):
+def test_exception_ends_map_threads(count):
     set_threads(count)
     done = []
 
@@ -105,7 +107,7 @@ def test_an_exception_ends_the_map(count):
     assert len(done) < 10
 
 
-def test_memory_of_used_results_is_given_back():
+def test_map_threads_releases_consumed_results():
     set_threads(2)
     alive = []
 
@@ -122,78 +124,83 @@ def test_memory_of_used_results_is_given_back():
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_a_crew_stays_for_many_phases_and_an_exception_ends_it(count):
+def test_worker_pool_serves_many_phases_and_survives_an_exception(count):
     set_threads(count)
-    with crew() as each:
+    with worker_pool() as map_tasks:
         for phase in range(20):
-            assert each(lambda task: (task, blas()), range(phase)) == [(task, {1}) for task in range(phase)]
+            assert map_tasks(lambda task: (task, blas_thread_counts()), range(phase)) == [
+                (task, {1}) for task in range(phase)
+            ]
         with pytest.raises(ZeroDivisionError):
-            each(lambda task: 1 / task, [2, 1, 0, 1])
-        assert each(abs, [-1]) == [1]
+            map_tasks(lambda task: 1 / task, [2, 1, 0, 1])
+        assert map_tasks(abs, [-1]) == [1]
 
 
-def test_a_crew_takes_along_who_asks_and_lets_nobody_begin_after_an_exception():
+def test_worker_pool_uses_the_calling_thread_and_starts_nothing_after_an_exception():
     set_threads(2)
-    together, begun = threading.Barrier(2, timeout=10), []
+    barrier = threading.Barrier(2, timeout=10)
+    started = []
 
     def fail_first(task):
-        begun.append(task)
+        started.append(task)
         if task < 2:
-            together.wait()  # passes only if two tasks are under way
+            barrier.wait()  # passes only if two tasks are in progress
         if task == 0:
             raise ZeroDivisionError
         time.sleep(0.05)
 
-    with crew() as each:
-        names = each(lambda _: (together.wait(), threading.current_thread())[1], range(2))
-        assert threading.current_thread() in names
-        assert len(set(names)) == 2
+    with worker_pool() as map_tasks:
+        workers = map_tasks(lambda _: (barrier.wait(), threading.current_thread())[1], range(2))
+        assert threading.current_thread() in workers
+        assert len(set(workers)) == 2
         with pytest.raises(ZeroDivisionError):
-            each(fail_first, range(50))
-    assert len(begun) <= 3
+            map_tasks(fail_first, range(50))
+    assert len(started) <= 3
 
 
-def test_a_map_in_a_crew_computes_where_it_is():
+def test_map_threads_inside_worker_pool_runs_in_the_same_thread():
     set_threads(2)
-    with crew() as each:
-        names = each(lambda _: set(map_threads(lambda _: threading.current_thread().name, range(5))), range(4))
+    with worker_pool() as map_tasks:
+        names = map_tasks(lambda _: set(map_threads(lambda _: threading.current_thread().name, range(5))), range(4))
     assert all(len(inner) == 1 for inner in names)
     assert len(set(map_threads(lambda _: time.sleep(0.01) or threading.current_thread(), range(8)))) == 2
 
 
-@pytest.mark.parametrize(("most", "size"), [(1, 1), (2, 2), (9, 3)])
-def test_a_team_is_told_how_many_it_is_and_is_dismissed(most, size):
+@pytest.mark.parametrize(("max_size", "size"), [(1, 1), (2, 2), (9, 3)])
+def test_thread_team_is_given_its_size_and_is_dismissed(max_size, size):
     set_threads(3)
-    dismissed, told, took_part = threading.Event(), [], []
+    dismissed = threading.Event()
+    sizes = []
+    participants = []
 
-    def take_part(rank):
-        took_part.append((rank, blas()))
+    def participate(rank):
+        participants.append((rank, blas_thread_counts()))
         dismissed.wait(timeout=10)
 
-    with pytest.raises(ZeroDivisionError), team(most, told.append, take_part, dismissed.set):
-        1 / (told != [size])
-    assert sorted(took_part) == [(rank, {1}) for rank in range(1, size)]
-    assert not [thread for thread in threading.enumerate() if "take_part" in thread.name]
+    with pytest.raises(ZeroDivisionError), thread_team(max_size, sizes.append, participate, dismissed.set):
+        1 / (sizes != [size])
+    assert sorted(participants) == [(rank, {1}) for rank in range(1, size)]
+    assert not [thread for thread in threading.enumerate() if "participate" in thread.name]
 
 
-def test_a_team_in_a_map_is_one_alone():
+def test_thread_team_inside_map_threads_has_one_thread():
     set_threads(2)
 
-    def sizes(_):
-        told = []
-        with team(5, told.append, lambda rank: None, lambda: None):
-            return told
+    def team_size(_):
+        sizes = []
+        with thread_team(5, sizes.append, lambda rank: None, lambda: None):
+            return sizes
 
-    assert list(map_threads(sizes, range(3))) == [[1]] * 3
+    assert list(map_threads(team_size, range(3))) == [[1]] * 3
 
 
-def test_a_map_inside_a_map_computes_where_it_is():
+def test_nested_map_threads_runs_in_the_same_thread():
     set_threads(2)
     names = map_threads(lambda _: list(map_threads(lambda _: threading.current_thread().name, range(5))), range(4))
     assert all(len(set(inner)) == 1 for inner in names)
 
 
-def test_threads_stay_for_the_next_map_and_go_with_another_count():
+def test_threads_persist_until_the_count_changes():
     set_threads(2)
 
     def names():
@@ -209,25 +216,25 @@ def test_threads_stay_for_the_next_map_and_go_with_another_count():
         assert not thread.is_alive()
 
 
-def test_an_exception_waits_for_what_is_under_way():
+def test_map_threads_waits_for_running_tasks_after_an_exception():
     set_threads(2)
-    ended = []
+    finished = []
 
     def work(task):
         if task == 0:
             raise ZeroDivisionError
         time.sleep(0.1)
-        ended.append(task)
+        finished.append(task)
 
     with pytest.raises(ZeroDivisionError):
         list(map_threads(work, range(100)))
-    count = len(ended)
+    count = len(finished)
     time.sleep(0.3)
-    assert len(ended) == count
+    assert len(finished) == count
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="a child is forked")
-def test_a_forked_child_has_threads_of_its_own():
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_forked_child_has_its_own_threads():
     set_threads(2)
     assert list(map_threads(abs, [-1, -2, -3])) == [1, 2, 3]
     child = os.fork()
@@ -236,9 +243,9 @@ def test_a_forked_child_has_threads_of_its_own():
     assert os.waitpid(child, 0)[1] == 0
 
 
-@pytest.mark.parametrize(("given", "found"), [({}, "16"), ({"OPENBLAS_THREAD_TIMEOUT": "20"}, "20")])
-def test_threads_of_openblas_sleep_soon_unless_told_otherwise(given, found):
-    environ = {name: value for name, value in os.environ.items() if name != "OPENBLAS_THREAD_TIMEOUT"} | given
+@pytest.mark.parametrize(("settings", "expected"), [({}, "16"), ({"OPENBLAS_THREAD_TIMEOUT": "20"}, "20")])
+def test_openblas_thread_timeout_is_set_unless_given(settings, expected):
+    environ = {name: value for name, value in os.environ.items() if name != "OPENBLAS_THREAD_TIMEOUT"} | settings
     code = "import sys, os, recctl; assert 'numpy' not in sys.modules; print(os.environ['OPENBLAS_THREAD_TIMEOUT'])"
     out = subprocess.run([sys.executable, "-c", code], env=environ, check=True, capture_output=True, text=True)
-    assert out.stdout.strip() == found
+    assert out.stdout.strip() == expected

@@ -111,8 +111,8 @@ class Side:
         values: What is minimised, summed over each task's rows, `(n_tasks,)`.
     """
 
-    def __init__(self, interactions: InteractionMatrix, d: int, reg: Float32Array, crew: WorkerPool) -> None:
-        self.interactions, self.reg, self._crew = interactions, reg, crew
+    def __init__(self, interactions: InteractionMatrix, d: int, reg: Float32Array, workers: WorkerPool) -> None:
+        self.interactions, self.reg, self._workers = interactions, reg, workers
         self._given = engines.current().share(StepInput(interactions, reg))
         self.factors = np.empty((interactions.n_rows, d), np.float32)
         self._shared: Shared[Float32Array] | None = None
@@ -138,7 +138,7 @@ class Side:
     def do(self, step: Step) -> None:
         """Take a step with all rows, on the engine in use, which gets what the step holds."""
         work = _Work(self._given, self.shared, step)
-        for at, done in enumerate(self._crew.each(work, self.tasks)):
+        for at, done in enumerate(self._workers.map(work, self.tasks)):
             if not np.may_share_memory(done.factors, self.factors):
                 self.factors[slice(*self.tasks[at])] = done.factors
             self.values[at], self._grams[at], self._penalties[at] = done[1:]
@@ -155,7 +155,7 @@ class Side:
         """Multiply all factors by a number."""
         self.factors *= factor
         self._shared = None
-        measured = self._crew.here(
+        measured = self._workers.map_here(
             lambda rows: _measured(self.reg[slice(*rows)], self.factors[slice(*rows)]), self.tasks
         )
         for at, (gram, penalty) in enumerate(measured):
@@ -169,7 +169,7 @@ class Side:
             with np.errstate(over="ignore", invalid="ignore"):
                 factors[:] = factors @ turn
 
-        self._crew.here(of_piece, self._pieces)
+        self._workers.map_here(of_piece, self._pieces)
         self._shared = None
 
     def basis(self) -> tuple[Float32Array, Float32Array]:

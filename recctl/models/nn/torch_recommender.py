@@ -153,7 +153,7 @@ class TorchRecommender(EpochRecommender):
     def assist(self, interactions: InteractionDataset) -> None:
         """Take part in the training of such a model that another process leads, epoch by epoch until it is over."""
         self._initialize(self._checked_dataset(interactions))
-        while (said := torch_distributed.hear()) is not None:
+        while (said := torch_distributed.receive()) is not None:
             if said["state"] is not None:
                 self.set_training_state(said["state"])
             self.chosen_epoch = said["epoch"]

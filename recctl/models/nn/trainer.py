@@ -47,7 +47,7 @@ class Trainer:
 
     def __init__(self, model: TorchRecommender) -> None:
         self.model = model
-        self.rank, self.world = torch_distributed.joined()
+        self.rank, self.world = torch_distributed.group_rank()
         self._in_step = False  # whether the others have the same weights and moments
         self.device = check_device(model.name, model.device, model.precision, self.rank)
         self.network = model._network().to(self.device)
@@ -84,8 +84,8 @@ class Trainer:
 
     def announce(self, epoch: int) -> None:
         """Tell those who are led that this epoch begins."""
-        if torch_distributed.is_leading():
-            torch_distributed.tell({"epoch": epoch, "state": None if self._in_step else self.model.training_state()})
+        if torch_distributed.is_leader():
+            torch_distributed.send({"epoch": epoch, "state": None if self._in_step else self.model.training_state()})
             self._in_step = True
 
     def epoch(self, interactions: InteractionDataset, epoch: int) -> float:

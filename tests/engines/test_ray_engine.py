@@ -1,4 +1,4 @@
-"""Work on a Ray cluster of three nodes, which are lost on the way: it comes to the same bytes as on this machine."""
+"""Work on a Ray cluster of three nodes, some of which are lost: the results are those of this machine, bit by bit."""
 
 import hashlib
 import os
@@ -35,18 +35,18 @@ CLUSTER = Path(__file__).parents[1] / "tuning" / "cluster.py"
 
 
 class Nodes:
-    """The cluster, and what befalls it."""
+    """A cluster in another process, which loses and gains nodes on request."""
 
     def __init__(self, process: subprocess.Popen) -> None:
         self.process = process
         self.address = process.stdout.readline().strip()
 
-    def say(self, what: str, answer: str) -> None:
-        print(what, file=self.process.stdin, flush=True)
+    def request(self, command: str, answer: str) -> None:
+        print(command, file=self.process.stdin, flush=True)
         assert self.process.stdout.readline() == answer + "\n"
 
     def lose_one(self) -> None:
-        self.say("lose", "lost one")
+        self.request("lose", "lost one")
 
 
 @pytest.fixture(scope="module")
@@ -68,37 +68,40 @@ def engine(nodes: Nodes) -> Iterator[engines.Engine]:
 
 
 @pytest.fixture
-def whole(nodes: Nodes) -> Iterator[Nodes]:
-    """The cluster, which has as many nodes as before when the test is over."""
+def restored_nodes(nodes: Nodes) -> Iterator[Nodes]:
+    """The cluster; a node that the test loses is replaced afterwards."""
     yield nodes
-    nodes.say("add", "added one")
+    nodes.request("add", "added one")
 
 
-class Losing:
-    """A listener in whose hearing a node is lost, once, when a piece of work is on its way."""
+class NodeLoss:
+    """A progress listener that loses a node, once, while a given piece of work is in progress."""
 
     def __init__(self, lose: Callable[[], None], title: str) -> None:
-        self.lose, self.title = lose, title
+        self.lose = lose
+        self.title = title
         self.lost_at: float | None = None
 
-    def start(self, title: str, total: float | None, unit: str) -> "_Heard":
-        return _Heard(self, title, total)
+    def start(self, title: str, total: float | None, unit: str) -> "_Task":
+        return _Task(self, title, total)
 
-    def finish(self, task: "_Heard") -> None:
+    def finish(self, task: "_Task") -> None:
         pass
 
     def notice(self, message: str) -> None:
         pass
 
 
-class _Heard:
-    def __init__(self, losing: Losing, title: str, total: float | None) -> None:
-        self.losing, self.title, self.total = losing, title, total
+class _Task:
+    def __init__(self, node_loss: NodeLoss, title: str, total: float | None) -> None:
+        self.node_loss = node_loss
+        self.title = title
+        self.total = total
 
     def update(self, done: float, **values: float | str) -> None:
-        if self.losing.lost_at is None and self.title.startswith(self.losing.title):
-            self.losing.lost_at = done / self.total
-            self.losing.lose()
+        if self.node_loss.lost_at is None and self.title.startswith(self.node_loss.title):
+            self.node_loss.lost_at = done / self.total
+            self.node_loss.lose()
 
 
 @pytest.fixture(scope="module")
@@ -130,62 +133,65 @@ def als() -> Recommender:
 
 
 @pytest.mark.parametrize(("make", "title"), [(slim, "SLIM: weights"), (als, "ALS")])
-def test_a_fit_that_loses_a_node_is_the_fit_on_this_machine(
-    make: Callable[[], Recommender], title: str, whole: Nodes, engine: engines.Engine, data, tmp_path: Path
+def test_fit_that_loses_a_node_equals_the_local_fit(
+    make: Callable[[], Recommender], title: str, restored_nodes: Nodes, engine: engines.Engine, data, tmp_path: Path
 ) -> None:
-    here = make().fit(data)
-    # ALS tells between its phases: there the node is lost while the next ones go on.
-    thread = Thread(target=whole.lose_one)
-    losing = Losing(whole.lose_one if make is slim else thread.start, title)
-    with engines.using(engine), progress.listening(losing):
-        far = make().fit(data)
+    expected = make().fit(data)
+    # ALS reports progress between its phases: the node is lost by a thread while the next phases run.
+    thread = Thread(target=restored_nodes.lose_one)
+    node_loss = NodeLoss(restored_nodes.lose_one if make is slim else thread.start, title)
+    with engines.using(engine), progress.listening(node_loss):
+        result = make().fit(data)
     if make is als:
         thread.join()
-    assert losing.lost_at is not None
-    assert losing.lost_at < 0.5
-    assert digest(far, tmp_path) == digest(here, tmp_path)
+    assert node_loss.lost_at is not None
+    assert node_loss.lost_at < 0.5
+    assert digest(result, tmp_path) == digest(expected, tmp_path)
 
 
-def test_an_evaluation_that_loses_a_node_is_the_one_on_this_machine(
-    whole: Nodes, engine: engines.Engine, data, test_part: InteractionDataset
+def test_evaluation_that_loses_a_node_equals_the_local_one(
+    restored_nodes: Nodes, engine: engines.Engine, data, test_part: InteractionDataset
 ) -> None:
     model = slim().fit(data)
     evaluator = Evaluator(["ndcg", "auc", "coverage", "diversity"], n_candidates=None)
-    here = evaluator.evaluate_users(model, test_part)
-    losing = Losing(whole.lose_one, "Evaluating")
-    with engines.using(engine), progress.listening(losing):
-        far = evaluator.evaluate_users(model, test_part)
-    assert losing.lost_at < 0.5
-    assert far.metrics == here.metrics
-    pd.testing.assert_frame_equal(far.per_user, here.per_user, check_exact=True)
+    expected = evaluator.evaluate_users(model, test_part)
+    node_loss = NodeLoss(restored_nodes.lose_one, "Evaluating")
+    with engines.using(engine), progress.listening(node_loss):
+        result = evaluator.evaluate_users(model, test_part)
+    assert node_loss.lost_at < 0.5
+    assert result.metrics == expected.metrics
+    pd.testing.assert_frame_equal(result.per_user, expected.per_user, check_exact=True)
 
 
-def test_an_export_that_loses_a_node_is_the_one_on_this_machine(
-    whole: Nodes, engine: engines.Engine, data, tmp_path: Path
+def test_export_that_loses_a_node_equals_the_local_one(
+    restored_nodes: Nodes, engine: engines.Engine, data, tmp_path: Path
 ) -> None:
     model = slim().fit(data)
-    export_model(model, "recommendations", tmp_path / "here")
-    losing = Losing(whole.lose_one, "Recommending")
-    with engines.using(engine), progress.listening(losing):
-        export_model(model, "recommendations", tmp_path / "far")
-    assert losing.lost_at < 0.5
-    here, far = (tmp_path / name / "recommendations.parquet" for name in ("here", "far"))
-    assert hashlib.sha256(far.read_bytes()).digest() == hashlib.sha256(here.read_bytes()).digest()
+    export_model(model, "recommendations", tmp_path / "local")
+    node_loss = NodeLoss(restored_nodes.lose_one, "Recommending")
+    with engines.using(engine), progress.listening(node_loss):
+        export_model(model, "recommendations", tmp_path / "cluster")
+    assert node_loss.lost_at < 0.5
+    digests = [
+        hashlib.sha256((tmp_path / name / "recommendations.parquet").read_bytes()).digest()
+        for name in ("local", "cluster")
+    ]
+    assert digests[0] == digests[1]
 
 
-# ---- one task's misfortune
+# ---- single tasks that fail
 
 
-def test_results_come_in_order_and_few_are_asked_for_ahead(engine: engines.Engine) -> None:
+def test_map_returns_results_in_order_and_can_be_closed(engine: engines.Engine) -> None:
     assert list(engine.map(lambda task: task * task, range(500))) == [task * task for task in range(500)]
     results = engine.map(lambda task: task, range(10_000))
     assert next(results) == 0
-    results.close()  # what is under way is given up
+    results.close()  # running tasks are cancelled
     assert list(engine.map(abs, [])) == []
     assert list(engine.map(abs, [-3])) == [3]
 
 
-def test_an_error_of_a_task_is_the_error(engine: engines.Engine) -> None:
+def test_exception_of_a_task_is_raised(engine: engines.Engine) -> None:
     def refuse(task: int) -> int:
         if task == 5:
             raise DataError("task 5: no data")
@@ -195,7 +201,7 @@ def test_an_error_of_a_task_is_the_error(engine: engines.Engine) -> None:
         list(engine.map(refuse, range(20)))
 
 
-def test_a_task_that_is_stuck_is_begun_elsewhere(engine: engines.Engine, tmp_path: Path) -> None:
+def test_stuck_task_is_run_again_elsewhere(engine: engines.Engine, tmp_path: Path) -> None:
     def stuck_once(task: int) -> int:
         if task == 7:
             try:
@@ -210,7 +216,9 @@ def test_a_task_that_is_stuck_is_begun_elsewhere(engine: engines.Engine, tmp_pat
     assert time.monotonic() - begin < 30
 
 
-def test_a_task_that_kills_its_worker_is_begun_again_but_not_for_ever(engine: engines.Engine, tmp_path: Path) -> None:
+def test_task_that_kills_its_worker_is_retried_a_limited_number_of_times(
+    engine: engines.Engine, tmp_path: Path
+) -> None:
     def die(task: int) -> int:
         if task == 3:
             (tmp_path / str(time.monotonic_ns())).touch()
@@ -219,10 +227,10 @@ def test_a_task_that_kills_its_worker_is_begun_again_but_not_for_ever(engine: en
 
     with pytest.raises(TrainingError, match="the cluster lost a task 3 times"):
         list(engine.map(die, range(6)))
-    assert 3 <= len(list(tmp_path.iterdir())) <= 6  # it may have had a twin
+    assert 3 <= len(list(tmp_path.iterdir())) <= 6  # it may have been run twice at the same time
 
 
-def test_more_than_a_node_has_is_refused(nodes: Nodes, engine: engines.Engine) -> None:
+def test_more_resources_than_a_node_has_are_refused(nodes: Nodes, engine: engines.Engine) -> None:
     config = EngineConfig(name="ray", address=nodes.address, cpus_per_task=2)
     with (
         pytest.raises(ConfigError, match=r"engine\.cpus_per_task: 2, but the largest node has 1 CPUs"),

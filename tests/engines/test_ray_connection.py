@@ -1,4 +1,4 @@
-"""Clusters that are not there."""
+"""Connecting to a Ray cluster, and addresses at which there is none."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ skip_without("ray", "pip install 'recctl[ray]'")
 
 
 @pytest.mark.parametrize("verb", ["train", "fit", "tune", "compare small.yaml"])
-def test_a_cluster_that_is_not_there_leaves_no_run(recctl, workdir: Path, verb: str) -> None:
+def test_unreachable_cluster_creates_no_run(recctl, workdir: Path, verb: str) -> None:
     done = recctl(*verb.split(), "small.yaml", "--engine", "ray=127.0.0.1:1")
     assert done.code == 2
     assert "engine.address: no Ray cluster at '127.0.0.1:1': Connection refused; start one with" in done.err
@@ -26,7 +26,7 @@ def test_a_cluster_that_is_not_there_leaves_no_run(recctl, workdir: Path, verb: 
 
 
 @pytest.mark.parametrize("verb", [["evaluate"], ["export", "-f", "embeddings"], ["train", "--resume"]])
-def test_a_run_is_worked_on_where_the_option_says(recctl, workdir: Path, verb: list[str]) -> None:
+def test_engine_option_overrides_the_engine_of_a_run(recctl, workdir: Path, verb: list[str]) -> None:
     recctl("train", "small.yaml", "--set", "model.name=als", "--set", "model.params={n_factors: 4}")
     done = recctl(*verb, "latest", "--engine", "ray=127.0.0.1:1")
     assert done.code == 2
@@ -35,7 +35,7 @@ def test_a_run_is_worked_on_where_the_option_says(recctl, workdir: Path, verb: l
     assert recctl(*verb, "latest", "--engine", "local").code == 0
 
 
-def test_something_else_that_answers_at_the_address_is_told_at_once() -> None:
+def test_other_server_at_the_address_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
@@ -45,11 +45,11 @@ def test_something_else_that_answers_at_the_address_is_told_at_once() -> None:
 
         Thread(target=answer).start()
         config = EngineConfig(name="ray", address=f"127.0.0.1:{server.getsockname()[1]}")
-        with pytest.raises(ConfigError, match="what answers there is something else"), engines.opened(config):
+        with pytest.raises(ConfigError, match="the server at this address does not speak gRPC"), engines.opened(config):
             pass
 
 
-def test_settings_of_ones_own_for_ray_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_settings_in_the_environment_take_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_worker_lease_timeout_milliseconds", "700")
     monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
     import_ray()
@@ -57,7 +57,7 @@ def test_settings_of_ones_own_for_ray_come_first(monkeypatch: pytest.MonkeyPatch
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 
 
-def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_ray_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"ray is not installed: pip install 'recctl\[ray\]'"):
         import_ray()
