@@ -1,8 +1,6 @@
 """Numerical kernels compiled by numba: arrays in, arrays out.
 
-Each kernel has one explicit signature, which accepts read-only arrays. It is compiled when its module is imported, or
-read from numba's cache on disk if it was compiled before. Kernels release the GIL; callers run them on several threads
-with `recctl.engines.map_threads`.
-
-This package imports none of its modules, because importing one may compile it: import the module that you need.
+Each kernel has one explicit signature, which accepts read-only arrays. It is compiled at its first call, or read from
+numba's cache on disk if it was compiled before. Kernels release the GIL; callers run them on several threads with
+`recctl.engines.map_threads`.
 """

@@ -29,8 +29,18 @@ class NamedTupleType(NamedTuple):
     fields: tuple[ArrayType, ...]
 
 
+class TupleType(NamedTuple):
+    """A plain tuple of scalars and arrays as argument of a kernel.
+
+    Numba converts arrays to read-only ones, and integers to floats, inside of plain tuples but not of named ones: a
+    kernel with many parameters takes the fields of a NamedTuple as a plain tuple, `tuple(fields)`.
+    """
+
+    fields: tuple[str | ArrayType, ...]
+
+
 # A string is numba's name of a scalar type.
-ArgumentType = str | ArrayType | NamedTupleType
+ArgumentType = str | ArrayType | NamedTupleType | TupleType
 
 # Inputs are declared read-only: numba then accepts both writeable arrays and the read-only arrays of a loaded model.
 I32 = ArrayType("int32")
@@ -127,6 +137,8 @@ def _numba_type(numba: Any, declared: ArgumentType) -> Any:
     if isinstance(declared, NamedTupleType):
         fields = [_numba_type(numba, field) for field in declared.fields]
         return numba.types.BaseTuple.from_types(fields, declared.python_type)
+    if isinstance(declared, TupleType):
+        return numba.types.Tuple([_numba_type(numba, field) for field in declared.fields])
     dtype = getattr(numba.types, declared.dtype)
     return numba.types.Array(dtype, declared.ndim, "C", readonly=declared.readonly)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import types
 from numpy.typing import NDArray
 
-from recctl.kernels.compile import BOOL, F32, I32, I64, INT, OUT_F32, OUT_I32, OUT_I64, VOID, kernel
+from recctl.kernels.compile import BOOL, F32, I32, I64, INT, OUT_F32, OUT_I32, OUT_I64, VOID, TupleType, kernel
 
 _NO_VALUES = np.empty(0, np.float32)
 
@@ -33,9 +32,8 @@ class MatrixWithTranspose(NamedTuple):
     item_values: NDArray[np.float32]
 
 
-# The type of a `MatrixWithTranspose` as an argument of a kernel. Numba converts arrays to read-only ones inside plain
-# tuples only, not inside named ones: call the kernel with `tuple(matrix)`.
-MATRIX_WITH_TRANSPOSE = types.Tuple((I64, I32, F32, I64, I32, F32))
+# The type of `tuple(matrix)` as an argument of a kernel.
+MATRIX_WITH_TRANSPOSE = TupleType((I64, I32, F32, I64, I32, F32))
 
 
 @kernel(VOID, I32, OUT_I64)

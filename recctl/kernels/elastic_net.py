@@ -18,10 +18,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import types
 from numpy.typing import NDArray
 
-from recctl.kernels.compile import BOOL, FLOAT, INT, OUT_F32, OUT_I32, OUT_I64, inline_llvm, kernel
+from recctl.kernels.compile import BOOL, FLOAT, INT, OUT_F32, OUT_I32, OUT_I64, TupleType, inline_llvm, kernel
 from recctl.kernels.gram import GRAM_ROWS, GramRows, n_stored_rows, put_row
 
 # The Gram matrix of a working set stays in the second-level cache. A solution with more weights is found in several
@@ -66,7 +65,7 @@ class ElasticNetOptions(NamedTuple):
     tol: float
 
 
-_OPTIONS = types.Tuple((FLOAT, FLOAT, BOOL, BOOL, INT, INT, FLOAT))
+_OPTIONS = TupleType((FLOAT, FLOAT, BOOL, BOOL, INT, INT, FLOAT))
 
 
 class ElasticNetSolutions(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import types
 from numpy.typing import NDArray
 
 from recctl.kernels.compile import (
@@ -21,6 +20,7 @@ from recctl.kernels.compile import (
     OUT_U8_2D,
     U8_2D,
     VOID,
+    TupleType,
     inline_llvm,
     kernel,
     outlined,
@@ -81,8 +81,8 @@ class GramRows(NamedTuple):
         return int(max(self.top_floats.shape[1], self.top_bytes.shape[1]))
 
 
-# The type of `tuple(gram_rows)` as an argument of a kernel; see `MATRIX_WITH_TRANSPOSE` for why it is a plain tuple.
-GRAM_ROWS = types.Tuple((F32_2D, F32_2D, U8_2D, U8_2D, I64, I32, F32, I64, I32, F32, I64, I32, F32))
+# The type of `tuple(gram_rows)` as an argument of a kernel.
+GRAM_ROWS = TupleType((F32_2D, F32_2D, U8_2D, U8_2D, I64, I32, F32, I64, I32, F32, I64, I32, F32))
 
 
 @kernel(VOID, I64, I32, F32, I64, I32, I64, OUT_F32_2D, INT, INT)

@@ -16,10 +16,22 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import types
 from numpy.typing import NDArray
 
-from recctl.kernels.compile import F32, F32_2D, FLOAT, I32, I64, INT, OUT_F32, OUT_F32_2D, VOID, inline_ir, kernel
+from recctl.kernels.compile import (
+    F32,
+    F32_2D,
+    FLOAT,
+    I32,
+    I64,
+    INT,
+    OUT_F32,
+    OUT_F32_2D,
+    VOID,
+    TupleType,
+    inline_ir,
+    kernel,
+)
 
 # Sums may be reordered and contracted; infinity and NaN keep their meaning.
 RELAXED_SUMS = {"contract", "reassoc", "nsz"}
@@ -49,7 +61,7 @@ class LeastSquaresProblem(NamedTuple):
     reg: NDArray[np.float32]
 
 
-PROBLEM = types.Tuple((I64, I32, F32, F32, F32_2D, F32, F32))
+PROBLEM = TupleType((I64, I32, F32, F32, F32_2D, F32, F32))
 
 
 @kernel(INT, I64, INT, INT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import types
 
 from recctl.kernels.compile import (
     BOOL,
@@ -16,18 +15,19 @@ from recctl.kernels.compile import (
     OUT_F32_2D,
     U8,
     VOID,
+    TupleType,
     kernel,
 )
 
 # Sums may be reordered, but NaN keeps its meaning: divergence is detected by it.
 _RELAXED_SUMS = {"contract", "reassoc"}
 # Row starts, columns and values.
-_RATINGS = types.Tuple((I64, I32, F32))
+_RATINGS = TupleType((I64, I32, F32))
 # Row starts and columns.
-_HISTORIES = types.Tuple((I64, I32))
+_HISTORIES = TupleType((I64, I32))
 # Biases and factors of users and items, and implicit factors.
-_WEIGHTS = types.Tuple((OUT_F32, OUT_F32, OUT_F32_2D, OUT_F32_2D, OUT_F32_2D))
-_FOLDING_WEIGHTS = types.Tuple((OUT_F32, OUT_F32, OUT_F32_2D, OUT_F32_2D))
+_WEIGHTS = TupleType((OUT_F32, OUT_F32, OUT_F32_2D, OUT_F32_2D, OUT_F32_2D))
+_FOLDING_WEIGHTS = TupleType((OUT_F32, OUT_F32, OUT_F32_2D, OUT_F32_2D))
 
 
 @kernel(FLOAT, I32, _RATINGS, _HISTORIES, _WEIGHTS, FLOAT, FLOAT, FLOAT, BOOL, fastmath=_RELAXED_SUMS)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import types
 
-from recctl.kernels.compile import F64, FLOAT, I32, I64, INT, OUT_F64_2D, OUT_I32, VOID, kernel
+from recctl.kernels.compile import F64, FLOAT, I32, I64, INT, OUT_F64_2D, OUT_I32, VOID, TupleType, kernel
 
 # Probability that a user stays in the favorite cluster rather than the second one, if in one of the two.
 _MAIN_SHARE = 0.7
 
-_CLUSTERS = types.Tuple((I32, I32))
-_CATALOG = types.Tuple((I64, I32, I32))
-_PROBABILITIES = types.Tuple((FLOAT, FLOAT, FLOAT))
+_CLUSTERS = TupleType((I32, I32))
+_CATALOG = TupleType((I64, I32, I32))
+_PROBABILITIES = TupleType((FLOAT, FLOAT, FLOAT))
 
 
 @kernel(INT, FLOAT, INT, FLOAT)

@@ -37,7 +37,9 @@ class RayExecutor:
         on_report: Called for each evaluated epoch.
     """
 
-    def __init__(self, runner: TrialRunner, engine: RayEngine, n_parallel: int | None, on_report: ReportCallback) -> None:
+    def __init__(
+        self, runner: TrialRunner, engine: RayEngine, n_parallel: int | None, on_report: ReportCallback
+    ) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         self.ray = engine.ray
