@@ -1,3 +1,5 @@
+"""Named random streams."""
+
 import numpy as np
 import pytest
 
@@ -9,13 +11,13 @@ def draw(*arguments):
     return stream(*arguments).integers(0, 2**62, 4).tolist()
 
 
-def test_equal_names_give_equal_numbers_on_every_machine():
+def test_equal_names_give_equal_numbers():
     assert draw(42, "split") == draw(42, "split") == draw(np.int64(42), "split")
-    # Written down once: another value would change every split that was ever made.
+    # Fixed values: if they change, so do all splits of existing runs.
     assert stream(42, "split").integers(0, 1000, 5).tolist() == [192, 271, 841, 909, 93]
 
 
-def test_other_names_and_seeds_give_other_numbers():
+def test_different_names_or_seeds_give_different_numbers():
     names = [(seed, *name) for seed in (0, 1, 42, 2**63) for name in ((), ("a",), ("b",), ("fold", 1), ("fold", 2))]
     assert len({tuple(draw(*name)) for name in names}) == len(names)
 
@@ -25,13 +27,13 @@ def test_streams_are_independent():
     assert abs(np.corrcoef(parts)[np.triu_indices(10, 1)]).max() < 0.05
 
 
-def test_a_stream_does_not_move_another():
+def test_drawing_from_a_stream_does_not_change_another():
     first, second = stream(1, "a"), stream(1, "b")
     first.normal(size=1000)
     assert second.normal() == stream(1, "b").normal()
 
 
-def test_nothing_global_is_seeded():
+def test_global_generator_is_not_seeded():
     np.random.seed(0)  # noqa: NPY002
     expected = np.random.random()  # noqa: NPY002
     np.random.seed(0)  # noqa: NPY002
@@ -40,6 +42,6 @@ def test_nothing_global_is_seeded():
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "1", None])
-def test_a_seed_that_is_none_is_refused(seed):
+def test_invalid_seed_is_refused(seed):
     with pytest.raises(ConfigError, match=f"seed={seed!r}: must be a whole number of at least 0"):
         stream(seed, "split")

@@ -1,4 +1,4 @@
-"""Files of plain values and arrays: safe to read from anywhere, the same bytes for the same content."""
+"""Files of plain values and arrays: safe to read from untrusted sources, and reproducible byte by byte."""
 
 from recctl.artifacts.files import FORMAT_VERSION, describe, digest, load, save
 

@@ -1,4 +1,4 @@
-"""Arrays as plain values: dtype, shape and bytes; text as UTF-8 and offsets."""
+"""Arrays as plain values: dtype, shape and bytes; arrays of text as UTF-8 and offsets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from recctl.errors import ArtifactError
 
-_ARRAY, _TEXTS = "$array", "$texts"
+# Keys of the dicts that stand for arrays.
+_ARRAY = "$array"
+_TEXTS = "$texts"
+
 _DTYPES = frozenset(("|b1", "|u1", "|i1", "<i2", "<i4", "<i8", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8"))
 
 
@@ -18,7 +21,7 @@ def to_plain(value: Any) -> Any:
     """Replace the arrays inside dicts and lists by plain values; the bytes of arrays are not copied.
 
     Raises:
-        TypeError: An array of objects other than str, or of another exotic type; or a key that means an array.
+        TypeError: An array has an unsupported dtype, or a dict has a reserved key.
     """
     if isinstance(value, np.ndarray):
         return _texts_to_plain(value) if value.dtype == object else _array_to_plain(value)
@@ -26,7 +29,7 @@ def to_plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, dict):
         if _ARRAY in value or _TEXTS in value:
-            raise TypeError(f"the keys {_ARRAY} and {_TEXTS} are taken")
+            raise TypeError(f"the keys {_ARRAY} and {_TEXTS} are reserved")
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
@@ -43,17 +46,24 @@ def _array_to_plain(array: NDArray[Any]) -> dict[str, Any]:
 
 def _texts_to_plain(texts: NDArray[Any]) -> dict[str, Any]:
     if texts.ndim != 1 or not all(isinstance(text, str) for text in texts):
-        raise TypeError("arrays of objects other than a list of str can't be saved")
+        raise TypeError("arrays of objects can't be saved, except one-dimensional ones of str")
     encoded = [text.encode() for text in texts]
     ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
     return {_TEXTS: b"".join(encoded), "ends": _array_to_plain(ends)}
 
 
 def from_plain(value: Any, name: str) -> Any:
-    """Undo `to_plain`; arrays are read-only views of the bytes they were read from.
+    """Undo `to_plain`. Arrays are read-only views of the bytes that they were read from.
+
+    Args:
+        value: Plain values.
+        name: Name of the file, for error messages.
+
+    Returns:
+        The value with its arrays.
 
     Raises:
-        ArtifactError: What claims to be an array is none.
+        ArtifactError: A dict that stands for an array does not describe one.
     """
     if isinstance(value, dict):
         if _ARRAY in value:
@@ -71,27 +81,32 @@ def _array_from_plain(value: dict[str, Any], name: str) -> NDArray[Any]:
     shape: Any = value.get("shape")
     data: Any = value.get("bytes")
     try:
-        # NumPy takes -1 for "whatever fits", and refuses sizes beyond the address space.
-        if not (isinstance(dtype, str) and dtype in _DTYPES) or any(type(n) is not int or n < 0 for n in shape):
+        if not (isinstance(dtype, str) and dtype in _DTYPES):
+            raise ValueError
+        # NumPy would accept -1 as "whatever fits", and bools as sizes.
+        if any(type(size) is not int or size < 0 for size in shape):
             raise ValueError
         array = np.frombuffer(data, dtype).reshape(shape)
     except (TypeError, ValueError, OverflowError):
-        said = f"type {dtype!r:.40} and shape {shape!r:.60}"
-        raise ArtifactError(f"{name}: damaged: an array of {said} doesn't fit its bytes") from None
+        raise ArtifactError(
+            f"{name}: damaged: an array of type {dtype!r:.40} and shape {shape!r:.60} does not match its bytes"
+        ) from None
     array.flags.writeable = False
     return array
 
 
 def _texts_from_plain(value: dict[str, Any], name: str) -> NDArray[Any]:
-    data, ends = value[_TEXTS], from_plain(value.get("ends"), name)
+    data = value[_TEXTS]
+    ends = from_plain(value.get("ends"), name)
     if not isinstance(data, memoryview) or not isinstance(ends, np.ndarray) or ends.ndim != 1 or ends.dtype != np.int64:
-        raise ArtifactError(f"{name}: damaged: a list of texts has no ends")
-    bounds = [0, *ends.tolist()]
-    if bounds[-1] != len(data) or any(a > b for a, b in pairwise(bounds)):
-        raise ArtifactError(f"{name}: damaged: the ends of a list of texts don't fit its bytes")
+        raise ArtifactError(f"{name}: damaged: a list of texts has no valid offsets")
+    bounds = ends.tolist()
+    bounds.insert(0, 0)
+    if bounds[-1] != len(data) or any(begin > end for begin, end in pairwise(bounds)):
+        raise ArtifactError(f"{name}: damaged: the offsets of a list of texts do not match its bytes")
     texts = np.empty(len(ends), object)
     try:
-        texts[:] = [str(data[a:b], "utf-8") for a, b in pairwise(bounds)]
+        texts[:] = [str(data[begin:end], "utf-8") for begin, end in pairwise(bounds)]
     except UnicodeDecodeError as error:
         raise ArtifactError(f"{name}: damaged: a text is not UTF-8") from error
     return texts

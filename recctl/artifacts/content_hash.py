@@ -1,7 +1,7 @@
-"""The hash of a file's content, computed on every thread while bytes are read or written.
+"""The hash of a file's content, computed on all threads while the content is read or written.
 
-From format 2 on it is the SHA-256 of the SHA-256s of the content's pieces of 8 MiB, one after the other: SHA-256
-alone is slower than reading a file, and can't be spread. Format 1 has the SHA-256 of the content.
+Since format 2 it is the SHA-256 of the concatenated SHA-256s of pieces of 8 MiB: the SHA-256 of the whole content, as
+in format 1, is slower than reading a file and can't be parallelized.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ def flat(content: memoryview) -> str:
 
 
 class PiecewiseHash:
-    """The hash of format 2, of pieces that are given one after the other. A context: it has threads of its own.
+    """The hash of format 2. Use it as a context manager: it has its own threads.
 
-    What is given is looked at later: it must not change until `hexdigest`.
+    The data is hashed later, in the threads: it must not change before `hexdigest` returns.
     """
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(engines.threads())
         self._digests: list[Future[bytes]] = []
+        # The current piece: its parts, and their total size.
         self._parts: list[bytes | memoryview] = []
-        self._filled = 0
+        self._piece_size = 0
 
     def __enter__(self) -> Self:
         return self
@@ -41,25 +42,26 @@ class PiecewiseHash:
         self._pool.shutdown(cancel_futures=True)
 
     def update(self, data: bytes | memoryview) -> None:
-        """Take the next bytes, any number."""
-        rest: Any = memoryview(data)
-        while len(rest):
-            part = rest[: PIECE - self._filled]
+        """Append data of any size."""
+        remaining: Any = memoryview(data)
+        while len(remaining):
+            part = remaining[: PIECE - self._piece_size]
             self._parts.append(part)
-            self._filled += len(part)
-            rest = rest[len(part) :]
-            if self._filled == PIECE:
+            self._piece_size += len(part)
+            remaining = remaining[len(part) :]
+            if self._piece_size == PIECE:
                 self._end_piece()
 
     def hexdigest(self) -> str:
-        """The hash of all that was given."""
+        """The hash of all data so far; call it once, at the end."""
         if self._parts:
             self._end_piece()
         return hashlib.sha256(b"".join(digest.result() for digest in self._digests)).hexdigest()
 
     def _end_piece(self) -> None:
         self._digests.append(self._pool.submit(_digest, self._parts))
-        self._parts, self._filled = [], 0
+        self._parts = []
+        self._piece_size = 0
 
 
 def _digest(parts: Sequence[bytes | memoryview]) -> bytes:

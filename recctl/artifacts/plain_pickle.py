@@ -1,12 +1,11 @@
-"""A pickle of plain values only: dicts with str keys, lists, str, int, float, bool, None, bytes. And their reader.
+"""Pickles of plain values only: dicts with str keys, lists, str, int, float, bool, None and bytes.
 
-Any Python reads such a file with `pickle.load`. This module reads nothing else: it knows the few opcodes it writes,
-and refuses every other one by name. There is none among them that imports, calls, or refers back to an earlier value,
-so that a hostile file can neither run anything nor grow in memory beyond its own size.
+Python's `pickle.load` reads such a file. The reader of this module reads nothing else: it knows the few opcodes that
+the writer uses and refuses all others by name. None of them imports, calls, or refers back to an earlier value: a
+malicious file can neither run code nor expand in memory beyond its own size.
 
-The writer sorts keys and writes neither frames nor a memo: equal values give equal bytes. Long bytes start at
-multiples of 64 in the file (a filler that is popped at once stands before them), so that arrays are used where they
-lie.
+The writer sorts keys and writes neither frames nor a memo: equal values give equal bytes. Long bytes begin at multiples
+of 64 in the file (after padding that is popped from the stack at once), so that arrays can be used in place.
 """
 
 from __future__ import annotations
@@ -19,21 +18,35 @@ from typing import Any, Protocol
 from recctl.errors import ArtifactError
 
 ALIGNMENT = 64
-_MOST_VALUES = 100_000
-_DEEPEST = 32
+_MAX_VALUES = 100_000
+_MAX_DEPTH = 32
 
-_PROTO, _PROTO_4, _STOP, _MARK = b"\x80", b"\x04", b".", b"("
-_NONE, _TRUE, _FALSE = b"N", b"\x88", b"\x89"
-_INT1, _INT4, _LONG1, _FLOAT = b"K", b"J", b"\x8a", b"G"
-_TEXT4, _BYTES1, _BYTES8 = b"X", b"C", b"\x8e"
-_DICT, _SETITEMS, _LIST, _APPENDS, _POP = b"}", b"u", b"]", b"e", b"0"
+_PROTO = b"\x80"
+_PROTOCOL_4 = b"\x04"
+_STOP = b"."
+_MARK = b"("
+_NONE = b"N"
+_TRUE = b"\x88"
+_FALSE = b"\x89"
+_INT1 = b"K"
+_INT4 = b"J"
+_LONG1 = b"\x8a"
+_FLOAT = b"G"
+_TEXT4 = b"X"
+_BYTES1 = b"C"
+_BYTES8 = b"\x8e"
+_DICT = b"}"
+_SETITEMS = b"u"
+_LIST = b"]"
+_APPENDS = b"e"
+_POP = b"0"
 
 
 class Sink(Protocol):
-    """Where bytes are written to."""
+    """Receives bytes."""
 
     def write(self, data: Any, /) -> object:
-        """Take bytes, or anything like them."""
+        """Write bytes or a memoryview of bytes."""
         ...
 
 
@@ -41,7 +54,7 @@ class _Writer:
     def __init__(self, sink: Sink, offset: int) -> None:
         self.sink = sink
         self.offset = offset
-        self.values = 0
+        self.n_values = 0
         self.depth = 0
 
     def put(self, *parts: bytes | memoryview) -> None:
@@ -50,9 +63,9 @@ class _Writer:
             self.offset += len(part)
 
     def value(self, value: Any) -> None:
-        self.values += 1
-        if self.values > _MOST_VALUES:
-            raise TypeError(f"more than {_MOST_VALUES:,} values; give long lists as arrays")
+        self.n_values += 1
+        if self.n_values > _MAX_VALUES:
+            raise TypeError(f"more than {_MAX_VALUES:,} values; convert long lists to arrays")
         if value is None:
             self.put(_NONE)
         elif value is True or value is False:
@@ -72,8 +85,8 @@ class _Writer:
 
     def container(self, value: list[Any] | dict[str, Any]) -> None:
         self.depth += 1
-        if self.depth > _DEEPEST:
-            raise TypeError(f"nested deeper than {_DEEPEST} levels")
+        if self.depth > _MAX_DEPTH:
+            raise TypeError(f"nested deeper than {_MAX_DEPTH} levels")
         if isinstance(value, list):
             self.put(_LIST, _MARK)
             for item in value:
@@ -83,7 +96,7 @@ class _Writer:
             self.put(_DICT, _MARK)
             for key in sorted(value):
                 if type(key) is not str:
-                    raise TypeError(f"{key!r} of type {type(key).__name__} is no key; keys are str")
+                    raise TypeError(f"{key!r} of type {type(key).__name__} is no key; keys must be str")
                 self.value(key)
                 self.value(value[key])
             self.put(_SETITEMS)
@@ -106,25 +119,27 @@ class _Writer:
 
     def raw(self, value: bytes | memoryview) -> None:
         if len(value) >= ALIGNMENT:
-            filler = -(self.offset + len(_BYTES1) + 1 + len(_POP) + len(_BYTES8) + 8) % ALIGNMENT
-            self.values += 1  # readers count it as well
-            self.put(_BYTES1, struct.pack("<B", filler), bytes(filler), _POP)
+            # Opcode and length of the padding, its pop, and opcode and length of the value precede its first byte.
+            header_size = len(_BYTES1) + 1 + len(_POP) + len(_BYTES8) + 8
+            n_padding = -(self.offset + header_size) % ALIGNMENT
+            self.n_values += 1  # readers count the padding as well
+            self.put(_BYTES1, struct.pack("<B", n_padding), bytes(n_padding), _POP)
         self.put(_BYTES8, struct.pack("<Q", len(value)), value)
 
 
 def write(sink: Sink, value: Any, offset: int = 0) -> None:
-    """Write a value to a sink.
+    """Write a value.
 
     Args:
-        sink: Has `write`; takes memoryviews (of bytes) without a copy.
+        sink: Where to write; memoryviews of bytes are passed on without a copy.
         value: Plain values, nested in dicts and lists.
-        offset: Where in the file the sink stands.
+        offset: Position of the sink in the file, for the alignment.
 
     Raises:
-        TypeError: A value that is not plain, or more or deeper ones than are read back.
+        TypeError: A value is not plain, or there are more values or levels than the reader accepts.
     """
     writer = _Writer(sink, offset)
-    writer.put(_PROTO, _PROTO_4)
+    writer.put(_PROTO, _PROTOCOL_4)
     writer.value(value)
     writer.put(_STOP)
 
@@ -133,8 +148,9 @@ class _Reader:
     def __init__(self, buffer: memoryview, name: str) -> None:
         self.buffer = buffer
         self.name = name
-        self.at = 0
-        self.values = 0
+        self.position = 0
+        self.n_values = 0
+        # The opcodes that push a value.
         self.actions: dict[bytes, Callable[[], Any]] = {
             _NONE: lambda: None,
             _TRUE: lambda: True,
@@ -151,16 +167,19 @@ class _Reader:
         }
 
     def take(self, size: int) -> memoryview:
-        if size > len(self.buffer) - self.at:
-            raise ArtifactError(f"{self.name}: truncated: byte {self.at} announces {size} more bytes than there are")
-        self.at += size
-        return self.buffer[self.at - size : self.at]
+        begin = self.position
+        if size > len(self.buffer) - begin:
+            raise ArtifactError(
+                f"{self.name}: truncated: byte {begin} announces {size} more bytes, but the file has fewer"
+            )
+        self.position += size
+        return self.buffer[begin : self.position]
 
     def number(self, code: str) -> Any:
         return struct.unpack(code, self.take(struct.calcsize(code)))[0]
 
     def text(self) -> str:
-        begin = self.at
+        begin = self.position
         try:
             return str(self.take(self.number("<I")), "utf-8")
         except UnicodeDecodeError as error:
@@ -169,40 +188,42 @@ class _Reader:
     def begin(self) -> None:
         if not len(self.buffer):
             raise ArtifactError(f"{self.name}: empty file")
-        if bytes(self.take(1)) != _PROTO or bytes(self.take(1)) != _PROTO_4:
-            raise ArtifactError(f"{self.name}: not a recctl file (no pickle of protocol 4)")
+        if bytes(self.take(1)) != _PROTO or bytes(self.take(1)) != _PROTOCOL_4:
+            raise ArtifactError(f"{self.name}: not a recctl file (not a pickle of protocol 4)")
 
     def read(self) -> Any:
         self.begin()
-        # Finished values of the container under way; the containers around it wait in `open`.
+        # The finished values of the innermost open container; those of the containers around it wait in `outer`.
         stack: list[Any] = []
-        open_: list[list[Any]] = []
+        outer: list[list[Any]] = []
         while True:
             opcode = bytes(self.take(1))
             if opcode == _STOP:
                 break
             if opcode == _MARK:
-                if len(open_) == _DEEPEST:
-                    raise ArtifactError(f"{self.name}: refused: nested deeper than {_DEEPEST} levels")
-                open_.append(stack)
+                if len(outer) == _MAX_DEPTH:
+                    raise ArtifactError(f"{self.name}: refused: nested deeper than {_MAX_DEPTH} levels")
+                outer.append(stack)
                 stack = []
-            elif opcode in (_SETITEMS, _APPENDS) and open_:
-                items, stack = stack, open_.pop()
+            elif opcode in (_SETITEMS, _APPENDS) and outer:
+                items = stack
+                stack = outer.pop()
                 self.fill(stack, items, opcode)
             elif opcode == _POP and stack:
                 stack.pop()
             elif opcode in self.actions:
-                self.values += 1
-                if self.values > _MOST_VALUES:
-                    raise ArtifactError(f"{self.name}: refused: more than {_MOST_VALUES:,} values")
+                self.n_values += 1
+                if self.n_values > _MAX_VALUES:
+                    raise ArtifactError(f"{self.name}: refused: more than {_MAX_VALUES:,} values")
                 stack.append(self.actions[opcode]())
             else:
                 self.refuse(opcode)
-        if open_ or len(stack) != 1:
+        if outer or len(stack) != 1:
             raise ArtifactError(f"{self.name}: damaged: the pickle does not hold one value")
         return stack[0]
 
     def fill(self, stack: list[Any], items: list[Any], opcode: bytes) -> None:
+        """Add items to the container on top of the stack."""
         container = stack[-1] if stack else None
         if opcode == _APPENDS and isinstance(container, list):
             container.extend(items)
@@ -214,22 +235,30 @@ class _Reader:
         ):
             container.update(zip(items[::2], items[1::2], strict=True))
         else:
-            raise ArtifactError(f"{self.name}: damaged: items at byte {self.at - 1} belong to no list or dict")
+            raise ArtifactError(f"{self.name}: damaged: items at byte {self.position - 1} belong to no list or dict")
 
     def refuse(self, opcode: bytes) -> None:
-        known = {info.code: info.name for info in pickletools.opcodes}
-        name = known.get(opcode.decode("latin-1"), f"0x{opcode.hex()}")
+        names = {info.code: info.name for info in pickletools.opcodes}
+        opcode_name = names.get(opcode.decode("latin-1"), f"0x{opcode.hex()}")
         raise ArtifactError(
-            f"{self.name}: refused: pickle opcode {name} at byte {self.at - 1}. A recctl file holds plain values only; "
-            "this one could run code or is no recctl file, and was not loaded"
+            f"{self.name}: refused: pickle opcode {opcode_name} at byte {self.position - 1}. A recctl file holds plain "
+            "values only; this file could run code or is not a recctl file, and was not loaded"
         )
 
 
 def read(buffer: memoryview, name: str) -> tuple[Any, int]:
-    """The value that a buffer begins with, and where it ends. Bytes come as memoryviews into the buffer.
+    """Read the value at the beginning of a buffer.
+
+    Args:
+        buffer: Bytes of a file.
+        name: Name of the file, for error messages.
+
+    Returns:
+        The value, with bytes as memoryviews of the buffer, and the position of its end.
 
     Raises:
-        ArtifactError: Truncated, damaged, or holding anything but plain values; `name` is named.
+        ArtifactError: The buffer is truncated or damaged, or contains anything but plain values.
     """
     reader = _Reader(buffer, name)
-    return reader.read(), reader.at
+    value = reader.read()
+    return value, reader.position

@@ -1,4 +1,4 @@
-"""Ranking: blocks of scores, masking of seen items, the k best, and metrics on arrays. Knows no model."""
+"""Ranking from scores: blocks of rows, masking of seen items, and the k best items. Independent of the models."""
 
 from recctl.ranking.blocks import Scorer, cut, map_blocks, rank, rank_block
 

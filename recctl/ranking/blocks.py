@@ -1,4 +1,7 @@
-"""Scores are made and used up in blocks of rows that fit in the processor's cache; the full matrix never exists."""
+"""Scoring and ranking in blocks of rows that fit in the processor's cache; the full score matrix is never allocated.
+
+Tie-breaking: items with equal scores are ranked by ascending item code, see `recctl.kernels.top_k`.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,20 @@ from recctl.kernels import top_k as kernels
 
 Result = TypeVar("Result")
 
-# 4 MB of scores a block: small enough for the cache, large enough that a block's fixed costs don't matter.
+# 4 MB of scores per block: small enough for the cache, large enough that a block's fixed costs do not matter.
 _SCORES_PER_BLOCK = 1 << 20
-_MOST_ROWS = 1024
-# Blocks are enough for several threads to end at about the same time, where that leaves each some rows.
-_BLOCKS, _FEW_ROWS = 8, 64
+_MAX_ROWS = 1024
+# At least this many blocks, so that several threads finish at about the same time, unless a block would have less than
+# `_MIN_ROWS` rows.
+_MIN_BLOCKS = 8
+_MIN_ROWS = 64
 
 
 class Scorer(Protocol):
-    """Makes the scores of a block of rows: float32, `(len(rows), n_items)`, C-contiguous, the caller's to change."""
+    """Computes the scores of a block of rows.
+
+    The result is float32, `(len(rows), n_items)` and C-contiguous; the caller may modify it.
+    """
 
     def __call__(self, rows: Int32Array, /) -> Float32Array:
         """Scores of these rows."""
@@ -29,21 +37,37 @@ class Scorer(Protocol):
 
 
 def cut(n_rows: int, n_columns: int) -> list[Int32Array]:
-    """The row numbers of each block. They depend on the sizes alone, so that results don't depend on the threads."""
-    size = max(1, min(_MOST_ROWS, _SCORES_PER_BLOCK // max(1, n_columns), max(_FEW_ROWS, -(-n_rows // _BLOCKS))))
-    return [np.arange(begin, min(begin + size, n_rows), dtype=np.int32) for begin in range(0, n_rows, size)]
+    """Cut rows into blocks.
+
+    Args:
+        n_rows: Number of rows.
+        n_columns: Number of scores of a row.
+
+    Returns:
+        The row numbers of each block. They depend on the sizes alone, so that results do not depend on the threads.
+    """
+    rows_for_threads = max(_MIN_ROWS, -(-n_rows // _MIN_BLOCKS))
+    block_size = max(1, min(_MAX_ROWS, _SCORES_PER_BLOCK // max(1, n_columns), rows_for_threads))
+    return [np.arange(begin, min(begin + block_size, n_rows), dtype=np.int32) for begin in range(0, n_rows, block_size)]
 
 
 def map_blocks(function: Callable[[Int32Array], Result], n_rows: int, n_columns: int) -> Iterator[Result]:
-    """Results of `function` for each block of row numbers, in order, computed on the engine in use."""
+    """Results of `function` for each block of row numbers, in order, computed by the current engine."""
     return engines.current().map(function, cut(n_rows, n_columns))
 
 
 def rank_block(scores: Float32Array, k: int, masked: InteractionMatrix | None) -> tuple[Int32Array, Float32Array]:
-    """The k best items of each row of a block, best first, without those of the same row of `masked`.
+    """The k best items of each row of a block.
 
-    Equal scores rank in ascending order of item code. Rows with fewer than k items left end in -1 and minus infinity.
-    `scores` is changed: masked items become minus infinity.
+    Ties are broken by item code: of equal scores the item with the lower code ranks first.
+
+    Args:
+        scores: Scores, `(n_rows, n_items)`; those of masked items are set to minus infinity.
+        k: Length of the lists.
+        masked: Items to leave out, a row for each row of scores.
+
+    Returns:
+        Items and their scores, both `(n_rows, k)`, best first; -1 and minus infinity where fewer than k items are left.
     """
     if masked is not None:
         kernels.mask(scores, masked.starts, masked.columns)
@@ -53,16 +77,30 @@ def rank_block(scores: Float32Array, k: int, masked: InteractionMatrix | None) -
 def rank(
     scorer: Scorer, n_rows: int, n_items: int, k: int, masked: InteractionMatrix | None
 ) -> tuple[Int32Array, Float32Array]:
-    """`rank_block` for all rows, in blocks, on the engine in use; both results `(n_rows, min(k, n_items))`."""
+    """The k best items of all rows, computed in blocks by the current engine.
+
+    Args:
+        scorer: Computes the scores of a block.
+        n_rows: Number of rows.
+        n_items: Number of items.
+        k: Length of the lists; at most `n_items` items are ranked.
+        masked: Items to leave out, a row for each row.
+
+    Returns:
+        Items and scores as of `rank_block`, both `(n_rows, min(k, n_items))`.
+    """
     k = min(k, n_items)
 
-    def of_block(rows: Int32Array) -> tuple[Int32Array, Float32Array]:
-        return rank_block(scorer(rows), k, None if masked is None else masked.take(rows))
+    def rank_rows(rows: Int32Array) -> tuple[Int32Array, Float32Array]:
+        masked_rows = None if masked is None else masked.take(rows)
+        return rank_block(scorer(rows), k, masked_rows)
 
-    items, scores = np.empty((n_rows, k), np.int32), np.empty((n_rows, k), np.float32)
-    done = 0
-    for block_items, block_scores in map_blocks(of_block, n_rows, n_items):
-        items[done : done + len(block_items)] = block_items
-        scores[done : done + len(block_items)] = block_scores
-        done += len(block_items)
+    items = np.empty((n_rows, k), np.int32)
+    scores = np.empty((n_rows, k), np.float32)
+    begin = 0
+    for block_items, block_scores in map_blocks(rank_rows, n_rows, n_items):
+        end = begin + len(block_items)
+        items[begin:end] = block_items
+        scores[begin:end] = block_scores
+        begin = end
     return items, scores

@@ -1,4 +1,4 @@
-"""Deprecated path of `recctl.metrics`, kept for plug-ins until 0.4."""
+"""Deprecated alias of `recctl.metrics`, for plug-ins; removed in 0.4."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Scores of single pairs from a scorer of whole rows."""
+"""Scores of individual pairs, from a scorer of whole rows."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from recctl.ranking.blocks import Scorer, map_blocks
 
 
 def score_pairs(scorer: Scorer, rows: Int32Array, columns: Int32Array, n_columns: int) -> Float32Array:
-    """The score of each pair of a row and a column; each distinct row is scored once.
+    """Scores of (row, column) pairs; each distinct row is scored once.
 
     Args:
-        scorer: Scores rows, all `n_columns` of each.
-        rows: One for each pair.
-        columns: One for each pair.
-        n_columns: How many columns a scored row has.
+        scorer: Computes all `n_columns` scores of a row.
+        rows: Row of each pair.
+        columns: Column of each pair.
+        n_columns: Number of scores of a row.
 
     Returns:
-        float32, one value a pair.
+        float32, one score per pair.
     """
-    distinct, inverse = np.unique(rows, return_inverse=True)
-    order = np.argsort(inverse, kind="stable")
-    bounds = np.searchsorted(inverse[order], np.arange(len(distinct) + 1))
+    distinct_rows, row_numbers = np.unique(rows, return_inverse=True)
+    # Pairs grouped by row: those of distinct row i are order[bounds[i]:bounds[i + 1]].
+    order = np.argsort(row_numbers, kind="stable")
+    bounds = np.searchsorted(row_numbers[order], np.arange(len(distinct_rows) + 1))
 
-    def of_block(block: Int32Array) -> tuple[Any, Float32Array]:
-        scores = scorer(distinct[block])
+    def score_block(block: Int32Array) -> tuple[Any, Float32Array]:
+        block_scores = scorer(distinct_rows[block])
         pairs = order[bounds[block[0]] : bounds[block[-1] + 1]]
-        return pairs, scores[inverse[pairs] - block[0], columns[pairs]]
+        return pairs, block_scores[row_numbers[pairs] - block[0], columns[pairs]]
 
-    out = np.empty(len(rows), np.float32)
-    for pairs, scores in map_blocks(of_block, len(distinct), n_columns):
-        out[pairs] = scores
-    return out
+    scores = np.empty(len(rows), np.float32)
+    for pairs, block_scores in map_blocks(score_block, len(distinct_rows), n_columns):
+        scores[pairs] = block_scores
+    return scores

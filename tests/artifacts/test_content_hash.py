@@ -1,3 +1,5 @@
+"""The piecewise hash of files."""
+
 import hashlib
 
 import pytest
@@ -8,9 +10,9 @@ from recctl.artifacts import content_hash
 
 
 @given(st.lists(st.binary(max_size=40), max_size=12), st.integers(1, 24))
-def test_the_hash_depends_on_the_bytes_and_not_on_how_they_came(parts, piece):
-    whole = b"".join(parts)
-    digests = [hashlib.sha256(whole[at : at + piece]).digest() for at in range(0, len(whole), piece)]
+def test_hash_does_not_depend_on_how_the_bytes_are_split_into_updates(parts, piece):
+    content = b"".join(parts)
+    digests = [hashlib.sha256(content[begin : begin + piece]).digest() for begin in range(0, len(content), piece)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(content_hash, "PIECE", piece)
         with content_hash.PiecewiseHash() as hasher:
@@ -19,7 +21,7 @@ def test_the_hash_depends_on_the_bytes_and_not_on_how_they_came(parts, piece):
             assert hasher.hexdigest() == hashlib.sha256(b"".join(digests)).hexdigest()
 
 
-def test_memory_is_hashed_where_it_lies():
+def test_memoryview_is_hashed_without_a_copy():
     data = bytearray(b"x" * (content_hash.PIECE + 5))
     with content_hash.PiecewiseHash() as hasher:
         hasher.update(memoryview(data))

@@ -1,3 +1,5 @@
+"""Saving and loading of plain values and arrays."""
+
 import io
 import pickle
 import stat
@@ -23,8 +25,8 @@ CONTENT = {
 
 def equal(a, b):
     if isinstance(a, np.ndarray):
-        kept = a.dtype.newbyteorder("<")
-        return isinstance(b, np.ndarray) and (kept, a.shape, a.astype(kept).tobytes()) == (
+        dtype = a.dtype.newbyteorder("<")
+        return isinstance(b, np.ndarray) and (dtype, a.shape, a.astype(dtype).tobytes()) == (
             b.dtype,
             b.shape,
             b.tobytes(),
@@ -43,7 +45,7 @@ def path(tmp_path):
     return tmp_path / "file.pkl"
 
 
-def test_content_comes_back(path):
+def test_round_trip(path):
     artifacts.save(path, "model", CONTENT)
     loaded = artifacts.load(path, "model")
     assert loaded["ids"].tolist() == CONTENT["ids"].tolist()
@@ -76,7 +78,7 @@ arrays = hnp.arrays(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.dictionaries(st.text(max_size=5), plain | arrays, max_size=5))
-def test_any_content_comes_back(tmp_path, content):
+def test_round_trip_of_any_content(tmp_path, content):
     path = tmp_path / "file.pkl"
     artifacts.save(path, "any", content)
     assert equal(content, artifacts.load(path, "any"))
@@ -84,7 +86,7 @@ def test_any_content_comes_back(tmp_path, content):
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=20))
-def test_any_texts_come_back(tmp_path, texts):
+def test_round_trip_of_any_texts(tmp_path, texts):
     array = np.empty(len(texts), object)
     array[:] = texts
     artifacts.save(tmp_path / "file.pkl", "any", {"texts": array})
@@ -92,9 +94,14 @@ def test_any_texts_come_back(tmp_path, texts):
     assert (loaded.dtype, loaded.tolist()) == (object, texts)
 
 
-def test_arrays_that_are_not_contiguous_come_back(path):
+def test_round_trip_of_arrays_that_are_not_contiguous(path):
     base = np.arange(24.0).reshape(4, 6)
-    views = {"turned": base.T, "every other": base[:, ::2], "backwards": base[::-1], "fortran": np.asfortranarray(base)}
+    views = {
+        "transposed": base.T,
+        "every other": base[:, ::2],
+        "backwards": base[::-1],
+        "fortran": np.asfortranarray(base),
+    }
     artifacts.save(path, "any", views)
     loaded = artifacts.load(path, "any")
     for name, view in views.items():
@@ -102,7 +109,7 @@ def test_arrays_that_are_not_contiguous_come_back(path):
         assert loaded[name].flags.c_contiguous
 
 
-def test_numpys_numbers_become_pythons(path):
+def test_numpy_scalars_become_python_scalars(path):
     artifacts.save(path, "any", {"a": np.float32(0.5), "b": np.int64(3), "c": np.bool_(True), "d": (1, 2)})
     assert artifacts.load(path, "any") == {"a": 0.5, "b": 3, "c": True, "d": [1, 2]}
 
@@ -116,7 +123,7 @@ def test_equal_content_gives_equal_bytes(tmp_path):
     assert artifacts.save(tmp_path / "one", "any", {**one, "b": 2}) not in hashes
 
 
-def test_pythons_own_pickle_reads_it(path):
+def test_pickle_module_reads_the_file(path):
     sha256 = artifacts.save(path, "model", CONTENT)
     with path.open("rb") as file:
         header, content = pickle.load(file), pickle.load(file)
@@ -134,16 +141,16 @@ def test_pythons_own_pickle_reads_it(path):
     assert artifacts.describe(path) == header
 
 
-def test_arrays_lie_aligned_in_the_file_and_in_memory(path):
+def test_arrays_are_aligned_in_the_file_and_in_memory(path):
     content = {f"{n:03}": np.full(n, n, np.uint8) for n in range(64, 250, 7)}
     artifacts.save(path, "any", content)
-    whole = path.read_bytes()
+    file_bytes = path.read_bytes()
     for array in content.values():
-        assert whole.index(array.tobytes()) % 64 == 0
+        assert file_bytes.index(array.tobytes()) % 64 == 0
     assert {array.ctypes.data % 64 for array in artifacts.load(path, "any").values()} == {0}
 
 
-def test_loaded_arrays_are_views_of_one_buffer_and_not_writeable(path):
+def test_loaded_arrays_are_read_only_views_of_one_buffer(path):
     artifacts.save(path, "any", {"a": np.zeros(10**6), "b": np.ones(10**6)})
     tracemalloc.start()
     loaded = artifacts.load(path, "any")
@@ -163,19 +170,19 @@ def test_loaded_arrays_are_views_of_one_buffer_and_not_writeable(path):
         (object(), "of type object is no plain value"),
         (1j, "of type complex is no plain value"),
         ({1: 2}, "1 of type int is no key"),
-        ({"$array": 1}, r"keys \$array and \$texts are taken"),
+        ({"$array": 1}, r"keys \$array and \$texts are reserved"),
         (1 << 3000, "an int of 376 bytes"),
         (np.array([1j]), "arrays of type complex128 can't be saved"),
         (np.array(["a"]), "arrays of type <U1 can't be saved"),
-        (np.array([1, "a"], object), "arrays of objects other than a list of str"),
-        (np.array([["a"]], object), "arrays of objects other than a list of str"),
+        (np.array([1, "a"], object), "arrays of objects can't be saved, except one-dimensional ones of str"),
+        (np.array([["a"]], object), "arrays of objects can't be saved, except one-dimensional ones of str"),
         (np.array([1], "M8[s]"), "arrays of type datetime64"),
         (np.zeros(2, [("a", "i4")]), "can't be saved"),
         (np.datetime64(1, "s"), "of type datetime is no plain value"),
         ([0] * 100_001, "more than 100,000 values"),
     ],
 )
-def test_values_that_are_not_plain_are_refused_and_leave_the_old_file(path, value, problem):
+def test_unsupported_values_are_refused_and_keep_the_old_file(path, value, problem):
     artifacts.save(path, "any", {"old": 1})
     with pytest.raises(TypeError, match=problem):
         artifacts.save(path, "any", {"new": value})
@@ -183,7 +190,7 @@ def test_values_that_are_not_plain_are_refused_and_leave_the_old_file(path, valu
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_what_is_written_can_be_read_at_the_bounds(path):
+def test_largest_content_that_is_written_can_be_read(path):
     deep = 0
     for _ in range(31):
         deep = [deep]
@@ -197,7 +204,7 @@ def test_what_is_written_can_be_read_at_the_bounds(path):
     assert len(artifacts.load(path, "any")["many"]) == 100_000 - 14
 
 
-def test_folders_are_made_and_others_may_read(tmp_path):
+def test_save_creates_folders_and_default_permissions(tmp_path):
     path = tmp_path / "a" / "b" / "file.pkl"
     artifacts.save(path, "any", {})
     beside = tmp_path / "plain"
@@ -205,7 +212,7 @@ def test_folders_are_made_and_others_may_read(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(beside.stat().st_mode)
 
 
-def test_writers_at_the_same_time_leave_one_whole_file(path):
+def test_concurrent_writers_leave_one_complete_file(path):
     contents = [{"n": n, "data": np.full(20_000, n)} for n in range(16)]
     with ThreadPoolExecutor(8) as pool:
         hashes = list(pool.map(lambda content: artifacts.save(path, "any", content), contents))
@@ -216,7 +223,7 @@ def test_writers_at_the_same_time_leave_one_whole_file(path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_path_that_holds_no_file_is_named(tmp_path):
+def test_missing_file_or_directory_is_reported_with_its_path(tmp_path):
     for read in (lambda path: artifacts.load(path, "any"), artifacts.describe):
         with pytest.raises(ArtifactError, match="nothing: No such file"):
             read(tmp_path / "nothing")
@@ -226,14 +233,14 @@ def test_a_path_that_holds_no_file_is_named(tmp_path):
         artifacts.save(tmp_path, "any", {})
 
 
-def test_a_file_beyond_the_memory_is_refused(path, monkeypatch):
+def test_file_larger_than_memory_is_refused(path, monkeypatch):
     artifacts.save(path, "any", {"a": np.zeros(10**5)})
     monkeypatch.setenv("RECCTL_MEMORY", "5000")
     with pytest.raises(ArtifactError, match=r"800\.\d kB to load, 5\.0 kB of memory are available"):
         artifacts.load(path, "any")
 
 
-def test_bytes_are_written_without_a_copy():
+def test_memoryviews_are_written_without_a_copy():
     sink, array = io.BytesIO(), np.ones(3_000_000)
     sink.write(bytes(array.nbytes + 100))
     sink.seek(0)

@@ -1,4 +1,4 @@
-"""Files made to harm, and files that are no files of ours: refused, with the reason; nothing runs, nothing grows."""
+"""Malicious files and files of other programs: refused with a reason, without running code or using much memory."""
 
 import contextlib
 import hashlib
@@ -22,8 +22,8 @@ def path(tmp_path):
     return tmp_path / "file.pkl"
 
 
-def refused(path, kind="any"):
-    """The message with which a file is refused; on the way it must take neither time nor memory."""
+def refusal(path, kind="any"):
+    """The error message of a file that must be refused, without using much time or memory."""
     tracemalloc.start()
     begin = time.process_time()
     try:
@@ -41,12 +41,12 @@ def refused(path, kind="any"):
     return message.removeprefix(f"{path}: ")
 
 
-def sealed(path, content, kind="any", **header):
-    """A file whose header fits its content, whatever that is: the hash alone keeps nobody out."""
+def write_with_header(path, content, kind="any", **header):
+    """Write a file with a correct header for any content: the hash alone protects from nothing."""
     values = {
         "recctl": kind,
         "format_version": files.FORMAT_VERSION,
-        "sha256": hashlib.sha256(hashlib.sha256(content).digest()).hexdigest(),  # of one piece
+        "sha256": hashlib.sha256(hashlib.sha256(content).digest()).hexdigest(),  # a single piece
         "size": f"{len(content):020d}",
     }
     sink = io.BytesIO()
@@ -66,7 +66,7 @@ def short(text):
     return b"\x8c" + bytes([len(text)]) + text
 
 
-# Whole pickles, protocol and STOP included, each by the opcode that must be refused in it. `touch` makes the file MARK.
+# Complete pickles, by the opcode for which they must be refused. Those that can run code create the folder `mark`.
 def programs(mark):
     system, name = b"posix\nmkdir\n", str(mark).encode()
     text = short(name)
@@ -111,17 +111,17 @@ NAMES = list(programs("x"))
 
 @pytest.mark.parametrize("opcode", NAMES)
 @pytest.mark.parametrize("place", ["header", "content", "inside"])
-def test_every_opcode_but_the_few_of_plain_values_is_refused_by_name(path, tmp_path, opcode, place):
+def test_opcodes_that_are_not_for_plain_values_are_refused_by_name(path, tmp_path, opcode, place):
     mark = tmp_path / "ran"
     program = programs(mark)[opcode]
     if place == "header":
         path.write_bytes(program)
     elif place == "content":
-        sealed(path, program)
+        write_with_header(path, program)
     else:
-        sealed(path, b"\x80\x04}(X\x01\x00\x00\x00a" + program[2:-1] + b"u.")
-    message = refused(path)
-    if opcode in ("REDUCE", "INST", "SETITEM", "NEWOBJ", "NEWOBJ_EX", "STACK_GLOBAL"):  # SHORT_BINUNICODE stands before
+        write_with_header(path, b"\x80\x04}(X\x01\x00\x00\x00a" + program[2:-1] + b"u.")
+    message = refusal(path)
+    if opcode in ("REDUCE", "INST", "SETITEM", "NEWOBJ", "NEWOBJ_EX", "STACK_GLOBAL"):  # SHORT_BINUNICODE precedes it
         assert message.startswith("refused: pickle opcode ")
     else:
         assert message.startswith(f"refused: pickle opcode {opcode} at byte ")
@@ -129,8 +129,8 @@ def test_every_opcode_but_the_few_of_plain_values_is_refused_by_name(path, tmp_p
     assert not mark.exists()
 
 
-def test_the_programs_would_have_run(tmp_path):
-    # Else the test above would prove nothing.
+def test_pickle_module_runs_these_programs(tmp_path):
+    # Otherwise the test above would prove nothing.
     for opcode in ("GLOBAL", "STACK_GLOBAL", "INST"):
         mark = tmp_path / opcode
         pickle.loads(programs(mark)[opcode])
@@ -139,14 +139,14 @@ def test_the_programs_would_have_run(tmp_path):
 
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("value", [{"a": 1}, [1, 2], "text", np.zeros(3), Evil(os.mkdir, "ran"), {"recctl": "any"}])
-def test_pickles_of_others_are_refused(path, tmp_path, monkeypatch, protocol, value):
+def test_foreign_pickles_are_refusal(path, tmp_path, monkeypatch, protocol, value):
     monkeypatch.chdir(tmp_path)
     foreign = pickle.dumps(value, protocol)
     path.write_bytes(foreign)
     reason = "refused: pickle opcode" if protocol == 4 else "not a recctl file"
-    assert refused(path).startswith(reason)
-    sealed(path, foreign)
-    assert refused(path).startswith(reason)
+    assert refusal(path).startswith(reason)
+    write_with_header(path, foreign)
+    assert refusal(path).startswith(reason)
     assert not (tmp_path / "ran").exists()
 
 
@@ -165,18 +165,18 @@ def test_pickles_of_others_are_refused(path, tmp_path, monkeypatch, protocol, va
         (b"\x80\x04](" + b"K\x01" * 100_001 + b"e.", "truncated"),  # a header ends within 4096 bytes
     ],
 )
-def test_files_of_others_are_refused(path, content, reason):
+def test_files_of_other_programs_are_refusal(path, content, reason):
     path.write_bytes(content)
-    assert refused(path).startswith(reason)
+    assert refusal(path).startswith(reason)
 
 
 STACKS = {
     "nothing": (b".", "does not hold one value"),
     "two values": (b"NN.", "does not hold one value"),
-    "a mark left open": (b"](N.", "does not hold one value"),
+    "an open mark": (b"](N.", "does not hold one value"),
     "an end without a mark": (b"]e.", "refused: pickle opcode APPENDS"),
-    "a pop of nothing": (b"0N.", "refused: pickle opcode POP"),
-    "items of nothing": (b"(Ne.", "belong to no list or dict"),
+    "a pop of an empty stack": (b"0N.", "refused: pickle opcode POP"),
+    "items without a container": (b"(Ne.", "belong to no list or dict"),
     "items of a number": (b"K\x01(Ne.", "belong to no list or dict"),
     "list items for a dict": (b"}(Ne.", "belong to no list or dict"),
     "dict items for a list": (b"](X\x01\x00\x00\x00aNu.", "belong to no list or dict"),
@@ -189,8 +189,8 @@ STACKS = {
     "huge text": (b"X\xff\xff\xff\xff.", "truncated"),
     "a long number cut off": (b"\x8a\xff\x01.", "truncated"),
     "no end": (b"N", "truncated"),
-    "a list": (b"].", "something else than one dict"),
-    "more after the end": (b"}.}.", "something else than one dict"),
+    "a list": (b"].", "its content is not a single dict"),
+    "more after the end": (b"}.}.", "its content is not a single dict"),
     "deep nesting": (b"](" * 33 + b"e" * 33 + b".", "nested deeper than 32 levels"),
     "very deep nesting": (b"](" * 10**5, "nested deeper than 32 levels"),
     "marks only": (b"(" * 10**6, "nested deeper than 32 levels"),
@@ -201,29 +201,29 @@ STACKS = {
 
 
 @pytest.mark.parametrize("name", STACKS)
-def test_programs_of_plain_opcodes_that_make_no_sense_are_refused(path, name):
+def test_invalid_programs_of_allowed_opcodes_are_refusal(path, name):
     program, reason = STACKS[name]
-    sealed(path, b"\x80\x04" + program)
-    assert reason in refused(path)
+    write_with_header(path, b"\x80\x04" + program)
+    assert reason in refusal(path)
 
 
-def test_billions_of_laughs_cannot_be_told(path):
-    # Each level would be twice the one before: with a memo, with DUP, and by naming one container twice.
+def test_exponential_expansion_is_refusal(path):
+    # Each level would double the size: with a memo, with DUP, and by referring to one container twice.
     for double in (b"(h\x00h\x00e", b"2", b"\x940h\x00h\x00"):
-        sealed(path, b"\x80\x04]" + double * 40 + b".")
-        assert refused(path).startswith("refused: pickle opcode ")
+        write_with_header(path, b"\x80\x04]" + double * 40 + b".")
+        assert refusal(path).startswith("refused: pickle opcode ")
 
 
 ARRAYS = {
     "bytes that are too few": {"$array": "<f4", "shape": [3], "bytes": b"1234"},
     "bytes that are too many": {"$array": "<f4", "shape": [3], "bytes": bytes(16)},
-    "half a number": {"$array": "<f4", "shape": [1], "bytes": b"123"},
+    "part of a number": {"$array": "<f4", "shape": [1], "bytes": b"123"},
     "a negative size": {"$array": "<f4", "shape": [-1], "bytes": bytes(16)},
     "two negative sizes": {"$array": "<f4", "shape": [-2, -2], "bytes": bytes(16)},
-    "a shape that overflows to fit": {"$array": "|u1", "shape": [2**32, 2**32, 1], "bytes": b""},
+    "a shape that overflows to 0": {"$array": "|u1", "shape": [2**32, 2**32, 1], "bytes": b""},
     "a shape that overflows to 16": {"$array": "|u1", "shape": [2**62 + 4, 4], "bytes": bytes(16)},
     "a size beyond 64 bits": {"$array": "|u1", "shape": [2**64], "bytes": b""},
-    "nothing of a huge shape": {"$array": "<f8", "shape": [2**62, 0], "bytes": b""},
+    "a huge shape without elements": {"$array": "<f8", "shape": [2**62, 0], "bytes": b""},
     "too many dimensions": {"$array": "|u1", "shape": [1] * 100, "bytes": b"1"},
     "a size that is true": {"$array": "|u1", "shape": [True], "bytes": b"1"},
     "a size that is a float": {"$array": "|u1", "shape": [1.0], "bytes": b"1"},
@@ -234,30 +234,30 @@ ARRAYS = {
     "bytes that are text": {"$array": "|u1", "shape": [1], "bytes": "1"},
     "bytes that are a list": {"$array": "|u1", "shape": [1], "bytes": [1]},
     "objects": {"$array": "|O", "shape": [1], "bytes": bytes(8)},
-    "a type that is none": {"$array": "no such type" * 1000, "shape": [1], "bytes": bytes(8)},
+    "an unknown type": {"$array": "no such type" * 1000, "shape": [1], "bytes": bytes(8)},
     "a type that is a list": {"$array": ["<f4"], "shape": [1], "bytes": bytes(4)},
     "a type that is a dict": {"$array": {"names": ["a"]}, "shape": [1], "bytes": bytes(4)},
     "a type that is too wide": {"$array": "<f16", "shape": [1], "bytes": bytes(16)},
-    "text without ends": {"$texts": b"abc"},
+    "text without offsets": {"$texts": b"abc"},
     "text that is text": {"$texts": "abc", "ends": [3]},
-    "ends that are a list": {"$texts": b"abc", "ends": [3]},
-    "ends of another type": {"$texts": b"abc", "ends": arrays.to_plain(np.array([3], np.int32))},
-    "ends of two dimensions": {"$texts": b"abc", "ends": arrays.to_plain(np.array([[3]]))},
-    "ends beyond the bytes": {"$texts": b"abc", "ends": arrays.to_plain(np.array([4]))},
-    "ends before the last byte": {"$texts": b"abc", "ends": arrays.to_plain(np.array([2]))},
-    "ends that go back": {"$texts": b"abc", "ends": arrays.to_plain(np.array([2, 1, 3]))},
-    "ends below 0": {"$texts": b"abc", "ends": arrays.to_plain(np.array([-1, 3]))},
-    "no ends but bytes": {"$texts": b"abc", "ends": arrays.to_plain(np.array([], np.int64))},
-    "half a letter": {"$texts": "é".encode(), "ends": arrays.to_plain(np.array([1, 2]))},
+    "offsets that are a list": {"$texts": b"abc", "ends": [3]},
+    "offsets of another type": {"$texts": b"abc", "ends": arrays.to_plain(np.array([3], np.int32))},
+    "offsets of two dimensions": {"$texts": b"abc", "ends": arrays.to_plain(np.array([[3]]))},
+    "offsets beyond the bytes": {"$texts": b"abc", "ends": arrays.to_plain(np.array([4]))},
+    "offsets before the last byte": {"$texts": b"abc", "ends": arrays.to_plain(np.array([2]))},
+    "decreasing offsets": {"$texts": b"abc", "ends": arrays.to_plain(np.array([2, 1, 3]))},
+    "negative offsets": {"$texts": b"abc", "ends": arrays.to_plain(np.array([-1, 3]))},
+    "bytes without offsets": {"$texts": b"abc", "ends": arrays.to_plain(np.array([], np.int64))},
+    "part of a character": {"$texts": "é".encode(), "ends": arrays.to_plain(np.array([1, 2]))},
 }
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-def test_arrays_that_are_none_are_refused(path, name):
+def test_invalid_arrays_are_refusal(path, name):
     sink = io.BytesIO()
     plain_pickle.write(sink, {"a": [{"b": ARRAYS[name]}]})
-    sealed(path, sink.getvalue())
-    assert refused(path).startswith("damaged: ")
+    write_with_header(path, sink.getvalue())
+    assert refusal(path).startswith("damaged: ")
 
 
 HEADERS = {
@@ -266,7 +266,7 @@ HEADERS = {
     "a version that is text": ({"format_version": "1"}, "format version '1'"),
     "no version": ({"format_version": None}, "format version None"),
     "another kind": ({"recctl": "checkpoint"}, "holds a checkpoint, not a any"),
-    "a kind that is none": ({"recctl": 3}, "not a recctl file"),
+    "a kind that is not text": ({"recctl": 3}, "not a recctl file"),
     "another hash": ({"sha256": "0" * 64}, "wrong hash: its content is "),
     "no hash": ({"sha256": None}, "its header has no hash or size"),
     "a hash that is a number": ({"sha256": 7}, "its header has no hash or size"),
@@ -280,13 +280,13 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_headers_that_lie_are_refused(path, name):
+def test_invalid_headers_are_refusal(path, name):
     header, reason = HEADERS[name]
-    sealed(path, b"\x80\x04}.", **header)
-    assert reason in refused(path)
+    write_with_header(path, b"\x80\x04}.", **header)
+    assert reason in refusal(path)
 
 
-def test_the_hash_asked_for_must_be_the_files(path):
+def test_expected_hash_must_be_that_of_the_file(path):
     sha256 = artifacts.save(path, "any", {})
     assert artifacts.load(path, "any", sha256) == {}
     with pytest.raises(ArtifactError, match=r"wrong hash: its content is .*, expected 000000000000"):
@@ -301,25 +301,25 @@ def small(tmp_path_factory):
     return path.read_bytes()
 
 
-def test_a_file_cut_off_anywhere_is_refused(path, small):
+def test_truncated_file_is_refused_at_any_length(path, small):
     for size in range(len(small)):
         path.write_bytes(small[:size])
         with pytest.raises(ArtifactError, match="truncated" if size else "empty file"):
             artifacts.load(path, "any")
     path.write_bytes(small + b"\0")
-    assert refused(path).startswith("truncated or damaged")
+    assert refusal(path).startswith("truncated or damaged")
 
 
-def test_a_file_with_any_bit_turned_is_refused(path, small):
-    for at in range(len(small)):
-        for bit in (at % 8, (3 * at + 1) % 8):
-            path.write_bytes(small[:at] + bytes([small[at] ^ 1 << bit]) + small[at + 1 :])
+def test_file_with_any_flipped_bit_is_refusal(path, small):
+    for position in range(len(small)):
+        for bit in (position % 8, (3 * position + 1) % 8):
+            path.write_bytes(small[:position] + bytes([small[position] ^ 1 << bit]) + small[position + 1 :])
             with pytest.raises(ArtifactError, match=str(path)):
                 artifacts.load(path, "any")
 
 
-def test_content_with_any_bit_turned_and_a_new_hash_is_refused_or_plain(path, small):
-    # Whoever changes a file can also make its hash right. Whatever then comes back is plain values and arrays.
+def test_flipped_bit_with_a_matching_hash_is_refused_or_gives_plain_values(path, small):
+    # An attacker can also correct the hash. Whatever is loaded then must be plain values and arrays.
     plain = (dict, list, str, int, float, bool, bytes, np.ndarray, type(None))
 
     def check(value):
@@ -328,19 +328,19 @@ def test_content_with_any_bit_turned_and_a_new_hash_is_refused_or_plain(path, sm
             check(inner)
 
     begin = small.index(b"\x80\x04", 1)
-    for at in range(begin, len(small)):
-        for bit in (at % 8, (3 * at + 1) % 8):
-            sealed(path, small[begin:at] + bytes([small[at] ^ 1 << bit]) + small[at + 1 :])
+    for position in range(begin, len(small)):
+        for bit in (position % 8, (3 * position + 1) % 8):
+            write_with_header(path, small[begin:position] + bytes([small[position] ^ 1 << bit]) + small[position + 1 :])
             with contextlib.suppress(ArtifactError):
                 check(artifacts.load(path, "any"))
 
 
-def test_a_sparse_file_of_a_terabyte_takes_no_memory(path):
-    sealed(path, b"\x80\x04}.")
+def test_sparse_file_of_a_terabyte_uses_no_memory(path):
+    write_with_header(path, b"\x80\x04}.")
     with path.open("r+b") as file:
         file.truncate(2**40)
-    assert refused(path).startswith("truncated or damaged: 1,099,511,627,776 bytes")
-    sealed(path, b"\x80\x04}.", size=str(2**40))
+    assert refusal(path).startswith("truncated or damaged: 1,099,511,627,776 bytes")
+    write_with_header(path, b"\x80\x04}.", size=str(2**40))
     with path.open("r+b") as file:
         file.truncate(2**40 + len(path.read_bytes()) - 4)
     with pytest.raises(ArtifactError, match=r"1\.1 TB to load, .* of memory are available"):

@@ -148,12 +148,12 @@ def test_numbers_do_not_depend_on_threads_or_blocks(monkeypatch: pytest.MonkeyPa
     table = lambda mask: pd.DataFrame(np.argwhere(mask), columns=["user_id", "item_id"])  # noqa: E731
     model = EASERecommender(l2_reg=5.0).fit(table(world < 0.2))
     evaluator = Evaluator([name for name in METRICS if METRICS[name].task == "ranking"])
-    monkeypatch.setattr("recctl.ranking.blocks._MOST_ROWS", 16)
+    monkeypatch.setattr("recctl.ranking.blocks._MAX_ROWS", 16)
     monkeypatch.setenv("RECCTL_THREADS", "1")
     alone = evaluator.evaluate(model, table(world > 0.9))
     monkeypatch.setenv("RECCTL_THREADS", "4")
     assert evaluator.evaluate(model, table(world > 0.9)) == alone
-    monkeypatch.setattr("recctl.ranking.blocks._MOST_ROWS", 1000)
+    monkeypatch.setattr("recctl.ranking.blocks._MAX_ROWS", 1000)
     assert evaluator.evaluate(model, table(world > 0.9)) == alone
 
 

@@ -95,7 +95,7 @@ def test_draws_follow_from_the_seed_alone(
     assert measure(2) != first
     monkeypatch.setenv("RECCTL_THREADS", "3")
     assert measure(1) == first
-    monkeypatch.setattr(blocks, "_MOST_ROWS", 7)
+    monkeypatch.setattr(blocks, "_MAX_ROWS", 7)
     assert measure(1) == first
 
 

@@ -47,5 +47,5 @@ def test_a_changed_byte_is_seen_in_every_format(tmp_path: Path, version: int) ->
 def test_a_migration_that_finds_something_else_tells_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrations, "STEPS", {1: lambda kind, content: {"weights": content["w"]}, 2: lambda k, c: c})
     assert migrations.migrated("model", 1, {"w": 1}, "x.pkl") == {"weights": 1}
-    with pytest.raises(ArtifactError, match=r"x\.pkl: damaged: no whole model of format 1 \(KeyError\('w'\)\)"):
+    with pytest.raises(ArtifactError, match=r"x\.pkl: damaged: not a complete model of format 1 \(KeyError\('w'\)\)"):
         migrations.migrated("model", 1, {"v": 1}, "x.pkl")
