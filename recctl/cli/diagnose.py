@@ -45,7 +45,7 @@ def diagnose(
         _show(finding)
     if diagnosis.healthy:
         few = f"nothing worse than hints: {len(diagnosis.findings)}" if diagnosis.findings else "nothing found"
-        terminal.print_result(f"healthy: {few} (looked at {', '.join(diagnosis.looked_at)})")
+        terminal.print_result(f"healthy: {few} (looked at {', '.join(diagnosis.checked)})")
     terminal.print_json({"source": source, **diagnosis.plain()})
 
 

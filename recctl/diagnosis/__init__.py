@@ -1,6 +1,6 @@
-"""The troubleshooting of the training chapter as a program: what is wrong with data or a run, and what to try.
+"""`recctl diagnose`: finds common problems of data, splits and trained models, and suggests settings to try.
 
-Each rule's threshold is a constant of its module, with why it is that.
+Each rule's threshold is a constant of its module, with the reason for its value.
 """
 
 from __future__ import annotations
@@ -17,92 +17,105 @@ from recctl.runs import Run
 from recctl.runs.store import run_hashes
 from recctl.training import history
 
-_ORDER = ("problem", "warning", "hint")
+_SEVERITIES = ("problem", "warning", "hint")
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found.
+    """The result of a diagnosis.
 
     Attributes:
-        findings: The worst first; those of a kind in the chapter's order.
-        looked_at: What was looked at, in a few words each.
+        findings: The most severe first; those of equal severity by area: data, convergence, overfitting, speed, memory.
+        checked: What was checked, in a few words each.
     """
 
     findings: list[Finding]
-    looked_at: list[str]
+    checked: list[str]
 
     @property
     def healthy(self) -> bool:
-        """Whether there is nothing worse than hints."""
+        """Whether no finding is more severe than a hint."""
         return all(finding.severity == "hint" for finding in self.findings)
 
     def plain(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
+        """The diagnosis as plain values, for JSON."""
         return {
             "healthy": self.healthy,
-            "looked_at": self.looked_at,
+            "looked_at": self.checked,
             "findings": [finding.plain() for finding in self.findings],
         }
 
 
 def diagnose_config(loaded: LoadedConfig) -> Diagnosis:
-    """Read and split the data of a config, and say what is wrong with them; nothing is trained.
+    """Read and split the data of a config, and check them. Nothing is trained.
 
     Raises:
-        DataError: The data can't be read or split.
+        DataError: The data cannot be read or split.
     """
     prepared = prepare(loaded)
     facts = prepared.dataset.describe() | {"leakage": prepared.record["split"]["leakage"]}
-    return _ordered(list(data.findings(facts, Settings(loaded))), ["data", "split"])
+    return _diagnosis(list(data.findings(facts, Settings(loaded))), ["data", "split"])
 
 
 def diagnose_run(run: Run, reread: bool = False) -> Diagnosis:
-    """Say what is wrong with a run, from what it keeps.
+    """Check a run, from what its directory records.
 
     Args:
-        run: Complete or not.
-        reread: Read its data again, for what a run does not record of them: duplicates, and the exact density.
+        run: The run, complete or not.
+        reread: Whether to read the data again, for values that a run does not record: the number of duplicates, and the
+            exact density.
 
     Raises:
         ArtifactError: Files of the run are missing or damaged.
-        DataError: The data are not what the run was made with.
+        DataError: The data have changed since the run.
     """
     loaded = load(run.path / "config.yaml")
-    settings, metadata = Settings(loaded), run.metadata
-    lines = history.read(run.path / "history.jsonl")
-    recorded = metadata.get("data", {})
-    leakage = metadata.get("split", {}).get("leakage", {})
-    facts = {**recorded, **recorded.get("outline", {}), "leakage": leakage}
+    settings = Settings(loaded)
+    metadata = run.metadata
+    epochs = history.read(run.path / "history.jsonl")
+    findings: list[Finding] = []
+    facts = _data_facts(metadata)
     if reread:
         facts |= prepare(loaded, data_hash=run_hashes(run)[0]).dataset.describe()
-    found = list(data.findings(facts, settings)) if "interactions" in facts else []
-    part = leakage.get("parts", {}).get("validation", {})
-    course = training.Course(
-        lines,
-        _monitor(run, settings),
-        str(metadata.get("error", "")),
-        run.metrics().get("validation", {}),
-        {"items": leakage.get("parts", {}).get("train", {}).get("items", 0), **_of_part(part)},
-        metadata.get("convergence", {}),
+    if "interactions" in facts:
+        findings += data.findings(facts, settings)
+    findings += training.findings(_training_record(run, settings, epochs), settings)
+    findings += cost.findings(metadata, epochs, settings, run_died=run.status == "died")
+    checked = ["data", "split"]
+    if epochs:
+        checked.append(f"{len(epochs)} epochs")
+    checked += ["timings", "memory"]
+    return _diagnosis(findings, checked)
+
+
+def _data_facts(metadata: dict[str, Any]) -> dict[str, Any]:
+    """The recorded description of the data, as `describe` has it, and the leakage report."""
+    recorded = metadata.get("data", {})
+    return recorded | recorded.get("outline", {}) | {"leakage": metadata.get("split", {}).get("leakage", {})}
+
+
+def _training_record(run: Run, settings: Settings, epochs: list[dict[str, Any]]) -> training.TrainingRecord:
+    parts = run.metadata.get("split", {}).get("leakage", {}).get("parts", {})
+    validation = parts.get("validation", {})
+    return training.TrainingRecord(
+        epochs=epochs,
+        monitor=_monitored_metric(run, settings),
+        error=str(run.metadata.get("error", "")),
+        metrics=run.metrics().get("validation", {}),
+        n_items=int(parts.get("train", {}).get("items", 0)),
+        n_validation_users=int(validation.get("users", 0)),
+        n_validation_interactions=int(validation.get("interactions", 0)),
+        convergence=run.metadata.get("convergence", {}),
     )
-    found += training.findings(course, settings)
-    found += cost.findings(metadata, lines, settings, run.status == "died")
-    looked_at = ["data", "split", *([f"{len(lines)} epochs"] if lines else []), "timings", "memory"]
-    return _ordered(found, looked_at)
 
 
-def _monitor(run: Run, settings: Settings) -> str:
-    """The metric that was watched on validation, epoch by epoch."""
+def _monitored_metric(run: Run, settings: Settings) -> str:
+    """The metric that was measured on validation after each epoch."""
     from recctl.experiment.monitors import training_monitor
 
-    found = run.metadata.get("training", {}).get("monitor")
-    return str(found or training_monitor(settings.config, settings.config.has_validation))
+    recorded = run.metadata.get("training", {}).get("monitor")
+    return str(recorded or training_monitor(settings.config, settings.config.has_validation))
 
 
-def _of_part(part: dict[str, Any]) -> dict[str, int]:
-    return {name: int(part[name]) for name in ("interactions", "users") if name in part}
-
-
-def _ordered(found: list[Finding], looked_at: list[str]) -> Diagnosis:
-    return Diagnosis(sorted(found, key=lambda finding: _ORDER.index(finding.severity)), looked_at)
+def _diagnosis(findings: list[Finding], checked: list[str]) -> Diagnosis:
+    return Diagnosis(sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity)), checked)

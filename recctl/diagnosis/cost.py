@@ -1,4 +1,4 @@
-"""Whether a training takes too long, or more memory than there is."""
+"""Findings about time and memory."""
 
 from __future__ import annotations
 
@@ -8,140 +8,169 @@ from typing import Any
 from recctl.diagnosis.findings import Finding, Settings, Values
 from recctl.engines import format_bytes
 
-# The chapter's figure: ten minutes an epoch, and hours for all of it.
-_SLOW_EPOCH, _SLOW_FIT = 600.0, 3600.0
-# Measuring more than training is too much of it; below a minute it is nobody's trouble.
-_SHARE, _WORTH_IT = 0.5, 60.0
-# Above, a little more data or another program on the machine ends the run.
-_TIGHT = 0.8
-_OUT = ("out of memory", "MemoryError", "of memory,", "allocate memory")
-# What a model may be replaced by that does the like for less time.
-_SIMPLER = {"slim": "ease", "lightgcn": "ncf", "svdpp": "svd"}
-_SMALLER = {"ease": "sansa", "slim": "sansa"}
+Metadata = Mapping[str, Any]
+Epochs = Sequence[Mapping[str, Any]]
+
+# Limits for interactive work: with ten minutes an epoch, a training of 20 epochs takes over three hours.
+_SLOW_EPOCH_SECONDS = 600.0
+_SLOW_FIT_SECONDS = 3600.0
+# Validation should cost less than training; below a minute in total it does not matter.
+_MAX_VALIDATION_SHARE = 0.5
+_MIN_VALIDATION_SECONDS = 60.0
+# Above this share, slightly more data or another process on the machine exhausts the memory.
+_TIGHT_MEMORY_SHARE = 0.8
+_OUT_OF_MEMORY_MESSAGES = ("out of memory", "MemoryError", "of memory,", "allocate memory")
+# Simpler models of similar quality that are faster, or need less memory.
+_FASTER_MODELS = {"slim": "ease", "lightgcn": "ncf", "svdpp": "svd"}
+_SMALLER_MODELS = {"ease": "sansa", "slim": "sansa"}
 
 
-def findings(
-    metadata: Mapping[str, Any], history: Sequence[Mapping[str, Any]], settings: Settings, died: bool
-) -> Iterator[Finding]:
-    """What is to be said of what a run took.
+def findings(metadata: Metadata, epochs: Epochs, settings: Settings, run_died: bool) -> Iterator[Finding]:
+    """Check the time and the memory that a run took.
 
     Args:
-        metadata: Of the run.
-        history: The lines of history.jsonl.
-        settings: Its config.
-        died: Whether its process is gone without a word.
+        metadata: The metadata of the run.
+        epochs: The lines of history.jsonl.
+        settings: The config of the run.
+        run_died: Whether the process ended without recording an error.
     """
-    yield from _speed(metadata, history, settings)
-    yield from _memory(metadata, history, settings, died)
+    yield from _speed(metadata, epochs, settings)
+    yield from _memory(metadata, epochs, settings, run_died)
+    yield from _reduced_batches(epochs, settings)
 
 
-def _speed(metadata: Mapping[str, Any], history: Sequence[Mapping[str, Any]], settings: Settings) -> Iterator[Finding]:
+def _speed(metadata: Metadata, epochs: Epochs, settings: Settings) -> Iterator[Finding]:
     hardware = metadata.get("environment", {}).get("hardware", {})
-    taken = [line["seconds"] for line in history if line.get("seconds")]
-    epoch = sum(taken) / len(taken) if taken else 0.0
-    fit = metadata.get("timings", {}).get("fit", 0.0)
-    if epoch > _SLOW_EPOCH or fit > _SLOW_FIT:
-        evidence = {"fit_seconds": fit, "seconds_per_epoch": epoch or None}
+    durations = [line["seconds"] for line in epochs if line.get("seconds")]
+    epoch_seconds = sum(durations) / len(durations) if durations else None
+    fit_seconds = metadata.get("timings", {}).get("fit", 0.0)
+    if (epoch_seconds or 0.0) > _SLOW_EPOCH_SECONDS or fit_seconds > _SLOW_FIT_SECONDS:
         yield Finding(
             "slow",
             "speed",
             "warning",
             "training is slow",
-            evidence | {name: hardware.get(name) for name in ("threads", "cpus")},
-            f"an epoch of more than {_SLOW_EPOCH / 60:.0f} minutes, or a fit of more than {_SLOW_FIT / 3600:.0f} hour",
-            _faster(settings),
+            {
+                "fit_seconds": fit_seconds,
+                "seconds_per_epoch": epoch_seconds,
+                "threads": hardware.get("threads"),
+                "cpus": hardware.get("cpus"),
+            },
+            f"an epoch takes more than {_SLOW_EPOCH_SECONDS / 60:.0f} minutes, or a fit more than "
+            f"{_SLOW_FIT_SECONDS / 3600:.0f} hour",
+            _faster_settings(settings),
         )
-    validation = sum(line.get("validation_seconds") or 0.0 for line in history)
-    if validation > _WORTH_IT and validation > _SHARE * (validation + sum(taken)):
-        every = settings.config.training.validate_every
+    validation_seconds = sum(line.get("validation_seconds") or 0.0 for line in epochs)
+    training_seconds = sum(durations)
+    total_seconds = validation_seconds + training_seconds
+    if validation_seconds > max(_MIN_VALIDATION_SECONDS, _MAX_VALIDATION_SHARE * total_seconds):
+        validate_every = settings.config.training.validate_every
         yield Finding(
             "validation-slow",
             "speed",
             "hint",
-            "measuring validation takes longer than training",
-            {"validation_seconds": validation, "training_seconds": sum(taken), "validate_every": every},
-            f"more than {_SHARE:.0%} of the time, and more than a minute",
-            settings.lines({"training.validate_every": 5 * every}),
+            "evaluation on validation takes longer than training",
+            {
+                "validation_seconds": validation_seconds,
+                "training_seconds": training_seconds,
+                "validate_every": validate_every,
+            },
+            f"validation takes more than {_MAX_VALIDATION_SHARE:.0%} of the time, and more than "
+            f"{_MIN_VALIDATION_SECONDS:.0f} seconds in total",
+            settings.suggestions({"training.validate_every": 5 * validate_every}),
         )
 
 
-def _faster(settings: Settings) -> tuple[str, ...]:
-    """In the chapter's order: device, batches, iterations, a simpler model, a sample of the data."""
-    device = [{"model.params.device": "auto"}] if settings.params.get("device") == "cpu" else []
-    simpler = _SIMPLER.get(settings.model.name)
-    return settings.lines(
-        device,
-        settings.scaled(("batch_size",), 8, most=16384),
+def _faster_settings(settings: Settings) -> tuple[str, ...]:
+    """Options that cost no quality first: device, batch size; then iterations, a simpler model, less data."""
+    gpu: Values = {}
+    if settings.params.get("device") == "cpu":
+        gpu = {"model.params.device": "auto"}
+    return settings.suggestions(
+        gpu,
+        settings.scaled(("batch_size",), 8, maximum=16384),
         settings.scaled(("n_iterations",), 2 / 3),
         settings.scaled(("max_iter",), 0.5),
-        [{"model.name": simpler}] if simpler else [],
-        settings.step("sample_interactions", fraction=0.5),
+        _other_model(settings, _FASTER_MODELS),
+        settings.preprocessing("sample_interactions", fraction=0.5),
     )
 
 
-def _memory(
-    metadata: Mapping[str, Any], history: Sequence[Mapping[str, Any]], settings: Settings, died: bool
-) -> Iterator[Finding]:
+def _other_model(settings: Settings, replacements: Mapping[str, str]) -> Values:
+    name = replacements.get(settings.model.name)
+    return {} if name is None else {"model.name": name}
+
+
+def _memory(metadata: Metadata, epochs: Epochs, settings: Settings, run_died: bool) -> Iterator[Finding]:
     error = str(metadata.get("error", ""))
-    there = metadata.get("memory", {}).get("available_bytes")
-    peaks = [line.get("memory_bytes") for line in history] + [metadata.get("memory", {}).get("peak_bytes")]
-    peak = max((value for value in peaks if value), default=None)
-    evidence: dict[str, Any] = {"peak_bytes": peak, "available_bytes": there}
-    tight = bool(peak and there and peak > _TIGHT * there)
-    if any(words in error for words in _OUT) or (died and tight):
+    memory = metadata.get("memory", {})
+    available_bytes = memory.get("available_bytes")
+    peaks = [line.get("memory_bytes") for line in epochs]
+    peaks.append(memory.get("peak_bytes"))
+    peak_bytes = max((peak for peak in peaks if peak), default=None)
+    evidence: dict[str, Any] = {"peak_bytes": peak_bytes, "available_bytes": available_bytes}
+    is_tight = bool(peak_bytes and available_bytes and peak_bytes > _TIGHT_MEMORY_SHARE * available_bytes)
+    has_memory_error = any(message in error for message in _OUT_OF_MEMORY_MESSAGES)
+    if has_memory_error or (run_died and is_tight):
+        first_line = error.splitlines()[0] if error else "the process ended without an error message"
         yield Finding(
             "memory-out",
             "memory",
             "problem",
             "out of memory",
-            evidence | {"error": error.splitlines()[0] if error else "the process is gone"},
-            "what the run said at its end; or its process gone, after it took nearly all there was",
-            _smaller(settings),
+            evidence | {"error": first_line},
+            "the run failed with a memory error, or its process ended after it had used almost all available memory",
+            _smaller_settings(settings),
         )
-    elif tight:
+    elif is_tight:
         yield Finding(
             "memory-tight",
             "memory",
             "warning",
-            f"memory was nearly all taken: {format_bytes(peak or 0)} of {format_bytes(there)}",
+            f"memory is almost exhausted: {format_bytes(peak_bytes or 0)} of {format_bytes(available_bytes)} used",
             evidence,
-            f"a peak above {_TIGHT:.0%} of what was free when the run began",
-            _smaller(settings),
+            f"peak memory exceeds {_TIGHT_MEMORY_SHARE:.0%} of what was available when the run started",
+            _smaller_settings(settings),
         )
-    yield from _halved(history, settings)
 
 
-def _halved(history: Sequence[Mapping[str, Any]], settings: Settings) -> Iterator[Finding]:
-    wanted = settings.params.get("batch_size")
-    used = min((line["batch_size"] for line in history if line.get("batch_size")), default=None)
-    if not wanted or not used or used >= wanted:
+def _reduced_batches(epochs: Epochs, settings: Settings) -> Iterator[Finding]:
+    configured = settings.params.get("batch_size")
+    used = min((line["batch_size"] for line in epochs if line.get("batch_size")), default=None)
+    if not configured or not used or used >= configured:
         return
-    steps = settings.params.get("accumulation_steps", 1) * -(-wanted // used)
+    n_steps = settings.params.get("accumulation_steps", 1) * -(-configured // used)  # rounded up
     yield Finding(
         "batches-halved",
         "memory",
         "warning",
-        "memory ran out, and went on with smaller batches",
-        {"batch_size": wanted, "used": used},
-        "batches smaller than the config's; saying so from the start spares the failures",
-        settings.lines({"model.params.batch_size": used, "model.params.accumulation_steps": steps}),
+        "the batch size was reduced because memory ran out",
+        {"batch_size": configured, "used": used},
+        "batches are smaller than configured; with the suggested values training starts with batches that fit",
+        settings.suggestions({"model.params.batch_size": used, "model.params.accumulation_steps": n_steps}),
     )
 
 
-def _smaller(settings: Settings) -> tuple[str, ...]:
-    """In the chapter's order: batches, dimension, accumulation, the CPU; for models of other kinds, fewer items."""
-    batch, steps = settings.params.get("batch_size"), settings.params.get("accumulation_steps")
-    both: Values = {}
-    if batch and steps and batch >= 8:
-        both = {"model.params.batch_size": batch // 8, "model.params.accumulation_steps": 8 * steps}
-    cuda = settings.params.get("device") in ("auto", "cuda") and "device" in settings.params
-    smaller = _SMALLER.get(settings.model.name)
-    return settings.lines(
+def _smaller_settings(settings: Settings) -> tuple[str, ...]:
+    """Options for less memory: batch size, dimensions, gradient accumulation, the CPU, fewer items, another model."""
+    batch_size = settings.params.get("batch_size")
+    accumulation_steps = settings.params.get("accumulation_steps")
+    accumulation: Values = {}
+    if batch_size and accumulation_steps and batch_size >= 8:
+        # The effective batch size, and with it the result, stays the same.
+        accumulation = {
+            "model.params.batch_size": batch_size // 8,
+            "model.params.accumulation_steps": 8 * accumulation_steps,
+        }
+    cpu: Values = {}
+    if settings.params.get("device") in ("auto", "cuda"):
+        cpu = {"model.params.device": "cpu"}
+    return settings.suggestions(
         settings.scaled(("batch_size",), 1 / 8),
         settings.less_capacity(),
         settings.scaled(("n_neighbors",), 0.5),
-        both,
-        [{"model.params.device": "cpu"}] if cuda else [],
-        settings.more_of_items(),
-        [{"model.name": smaller}] if smaller else [],
+        accumulation,
+        cpu,
+        settings.min_item_interactions(),
+        _other_model(settings, _SMALLER_MODELS),
     )

@@ -1,163 +1,207 @@
-"""Whether the data carry what is asked of them."""
+"""Findings about the data and their split."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from recctl.diagnosis.findings import Finding, Settings
+from recctl.diagnosis.findings import Finding, Settings, Values
 
-# NDCG@10 of single users has a standard deviation of about 0.3, so that of 400 users' mean is 0.015: with fewer,
-# what models differ by is hidden.
-_FEW_JUDGED = 400
-# Below, a model of some hundred parameters a user fits noise; MovieLens-100K has ten times as many.
-_FEW_INTERACTIONS = 10_000
-# The chapter's least number, which most papers filter by too (5-core): with fewer, a split leaves little to learn from.
-_FEW_OF_A_USER = 5
-# One pair of 5,000 is that of Amazon's and Gowalla's sets, where pairs of items hardly ever occur together.
-_LOW_DENSITY = 0.0002
-# The Pareto share: MovieLens has 65 %, goodbooks 60 %; above 80 % popularity alone is hard to beat.
-_LONG_TAIL = 0.8
-# What cannot be found caps every metric; 5 % is more than good models differ by.
-_COLD = 0.05
-_REPEATED = 0.01
-# Ratings of stars span 4 to 10; on wider scales the default step sizes of models diverge.
-_WIDE_SCALE = 20.0
+# NDCG@10 of a single user has a standard deviation of about 0.3, so that the mean over 400 users has a standard error
+# of 0.015; with fewer users it exceeds typical differences between models.
+_MIN_TEST_USERS = 400
+# With fewer, a model with some hundred parameters per user fits noise; MovieLens-100K has ten times as many.
+_MIN_INTERACTIONS = 10_000
+# With fewer, little is left to learn from after the split; most papers filter by the same number (5-core).
+_MIN_USER_INTERACTIONS = 5
+# One pair in 5,000: the density of Amazon and Gowalla data, where two items rarely share a user.
+_MIN_DENSITY = 0.0002
+# The top 20 % have 65 % of the interactions in MovieLens and 60 % in Goodbooks; above 80 %, popularity is hard to beat.
+_MAX_TOP_20_SHARE = 0.8
+# Unseen users and items bound every metric from above; 5 % is more than good models differ by.
+_MAX_COLD_SHARE = 0.05
+_MAX_DUPLICATE_SHARE = 0.01
+# Star ratings span 4 to 10; on wider scales the default learning rates make models diverge.
+_MAX_RATING_SPAN = 20.0
 
 
 def findings(facts: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
-    """What is to be said of data.
+    """Check the data and their split.
 
     Args:
-        facts: What `recctl.data.description` tells, as far as it is known; and `leakage`, the report of the split.
-        settings: The config that reads them.
+        facts: Values of `recctl.data.description.describe`, as far as they are known; and `leakage`, the leakage report
+            of the split.
+        settings: The config that reads the data.
     """
     yield from _size(facts, settings)
-    yield from _concentration(facts, settings)
+    yield from _density(facts, settings)
+    yield from _popularity(facts, settings)
+    leakage = facts.get("leakage", {})
     for part in ("validation", "test"):
-        if part in facts.get("leakage", {}):
-            yield from _held_out(part, facts["leakage"], settings)
-    yield from _columns(facts, settings)
+        if part in leakage:
+            yield from _cold_start(part, leakage, settings)
+            yield from _temporal_leakage(part, leakage, settings)
+            yield from _seen_pairs(part, leakage, settings)
+    yield from _duplicates(facts, settings)
+    yield from _timestamps(facts, settings)
+    yield from _rating_scale(facts, settings)
 
 
 def _size(facts: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
-    n, users, items = (facts[name] for name in ("interactions", "users", "items"))
-    judged = facts.get("leakage", {}).get("parts", {}).get("test", {}).get("users")
-    sizes = {"interactions": n, "users": users, "items": items} | ({"test_users": judged} if judged else {})
-    if n < _FEW_INTERACTIONS or (judged is not None and judged < _FEW_JUDGED):
+    evidence = {name: facts[name] for name in ("interactions", "users", "items")}
+    n_test_users = facts.get("leakage", {}).get("parts", {}).get("test", {}).get("users")
+    if n_test_users:
+        evidence["test_users"] = n_test_users
+    has_few_test_users = n_test_users is not None and n_test_users < _MIN_TEST_USERS
+    if facts["interactions"] < _MIN_INTERACTIONS or has_few_test_users:
         yield Finding(
             "data-small",
             "data",
             "hint",
-            "few data: differences between models may be chance",
-            sizes,
-            f"fewer than {_FEW_INTERACTIONS:,} interactions, or than {_FEW_JUDGED} users in test (the mean of "
-            "NDCG@10 over so many has a standard error of about 0.015)",
-            settings.lines({"split.strategy": "k_fold"}),
+            "small data set: differences between models may be due to chance",
+            evidence,
+            f"fewer than {_MIN_INTERACTIONS:,} interactions, or fewer than {_MIN_TEST_USERS} test users, with whom the "
+            "mean of NDCG@10 has a standard error of about 0.015",
+            settings.suggestions({"split.strategy": "k_fold"}),
         )
-    density = facts.get("density", n / max(1, users * items))
-    per_user = (facts.get("per_user") or {}).get("median")
-    few = per_user is not None and per_user < _FEW_OF_A_USER
-    if density < _LOW_DENSITY or few:
+
+
+def _density(facts: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
+    # Runs do not record the density; this counts repeated pairs too.
+    approximate_density = facts["interactions"] / max(1, facts["users"] * facts["items"])
+    density = facts.get("density", approximate_density)
+    median_per_user = (facts.get("per_user") or {}).get("median")
+    has_short_histories = median_per_user is not None and median_per_user < _MIN_USER_INTERACTIONS
+    if density < _MIN_DENSITY or has_short_histories:
         yield Finding(
             "data-sparse",
             "data",
-            "warning" if few else "hint",
-            "sparse data: little is known of each user",
-            {"density": density, "median_per_user": per_user},
-            f"density below {_LOW_DENSITY}, or half of the users with fewer than {_FEW_OF_A_USER} interactions",
-            settings.lines(settings.more_of_users(), settings.more_of_items()),
+            "warning" if has_short_histories else "hint",
+            "sparse data: few interactions per user or item",
+            {"density": density, "median_per_user": median_per_user},
+            f"the density is below {_MIN_DENSITY}, or half of the users have fewer than {_MIN_USER_INTERACTIONS} "
+            "interactions",
+            settings.suggestions(settings.min_user_interactions(), settings.min_item_interactions()),
         )
 
 
-def _concentration(facts: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
+def _popularity(facts: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
     popularity = facts.get("popularity") or {}
-    if popularity.get("top_20_percent", 0) <= _LONG_TAIL:
+    if popularity.get("top_20_percent", 0) <= _MAX_TOP_20_SHARE:
         return
     metrics = settings.config.evaluation.metrics
-    options = [{"evaluation.metrics": [*metrics, "coverage"]}] if "coverage" not in metrics else []
+    with_coverage: Values = {}
+    if "coverage" not in metrics:
+        with_coverage = {"evaluation.metrics": [*metrics, "coverage"]}
     yield Finding(
         "data-long-tail",
         "data",
         "hint",
-        "a long tail: few items have most interactions",
+        "long tail: a few items have most of the interactions",
         {name: popularity[name] for name in ("top_20_percent", "gini") if name in popularity},
-        f"a fifth of the items has more than {_LONG_TAIL:.0%} of the interactions; compare with model.name=popularity, "
-        "and look at coverage beside accuracy",
-        settings.lines(*options, settings.more_of_items(), {"model.name": "popularity"}),
+        f"the most popular 20% of the items have more than {_MAX_TOP_20_SHARE:.0%} of the interactions; compare with "
+        "model.name=popularity, and report coverage beside accuracy",
+        settings.suggestions(with_coverage, settings.min_item_interactions(), {"model.name": "popularity"}),
     )
 
 
-def _held_out(part: str, leakage: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
-    report, strategy = leakage[part], settings.config.split.strategy
-    by_people = "history" in leakage.get("parts", {})
-    for what, more in (("users", settings.more_of_users()), ("items", settings.more_of_items())):
-        unseen = report[f"unseen_{what}"]
-        if unseen["share"] <= _COLD or (what == "users" and by_people):
+def _cold_start(part: str, leakage: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
+    """Users and items of a part that are not in train."""
+    splits_by_user = "history" in leakage.get("parts", {})  # then all users of the part are cold on purpose
+    within_user: Values = {}
+    if settings.config.split.strategy == "random":
+        within_user = {"split.within_user": True}
+    options = {
+        "users": [within_user, settings.min_user_interactions()],
+        "items": [settings.min_item_interactions()],
+    }
+    for kind, suggestions in options.items():
+        unseen = leakage[part][f"unseen_{kind}"]
+        if unseen["share"] <= _MAX_COLD_SHARE or (kind == "users" and splits_by_user):
             continue
-        inside = [{"split.within_user": True}] if what == "users" and strategy == "random" else []
         yield Finding(
-            f"data-cold-{what}-{part}",
+            f"data-cold-{kind}-{part}",
             "data",
             "warning",
-            f"{part} asks for {what} that train never saw",
-            {f"cold_{what}": unseen[what], "share_of_interactions": unseen["share"]},
-            f"more than {_COLD:.0%} of the part's interactions; no model can find these items, or knows these people",
-            settings.lines(*inside, more),
+            f"cold start: {part} has {kind} that are not in train",
+            {f"cold_{kind}": unseen[kind], "share_of_interactions": unseen["share"]},
+            f"they have more than {_MAX_COLD_SHARE:.0%} of the interactions of {part}; a model can neither recommend "
+            "cold items nor personalize for cold users",
+            settings.suggestions(*suggestions),
         )
-    later = report.get("train_later")
-    if part == "test" and later and later["interactions"] and strategy in ("random", "k_fold"):
+
+
+def _temporal_leakage(part: str, leakage: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
+    newer = leakage[part].get("train_later")
+    strategy = settings.config.split.strategy
+    if part == "test" and newer and newer["interactions"] and strategy in ("random", "k_fold"):
         yield Finding(
             "data-future",
             "data",
             "hint",
-            "train knows what came after test: figures are higher than they will be in use",
-            {"share_of_train_later": later["share"], "strategy": strategy},
-            "any interaction of train later than the first of test, where there are timestamps",
-            settings.lines({"split.strategy": "temporal"}, {"split.strategy": "leave_last"}),
-        )
-    if report.get("duplicates"):
-        yield Finding(
-            f"data-seen-{part}",
-            "data",
-            "warning" if report["duplicates"] > _REPEATED * leakage["parts"][part]["interactions"] else "hint",
-            f"{part} asks for pairs that train has too: they count as seen and can't be found",
-            {"pairs": report["duplicates"]},
-            f"any; a warning above {_REPEATED:.0%} of the part",
-            settings.lines(settings.step("drop_duplicates")),
+            "temporal leakage: train has interactions newer than the oldest test interaction",
+            {"share_of_train_later": newer["share"], "strategy": strategy},
+            "any such interaction; metrics are higher than they would be in production, where the future is unknown",
+            settings.suggestions({"split.strategy": "temporal"}, {"split.strategy": "leave_last"}),
         )
 
 
-def _columns(facts: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
-    repeated = facts.get("duplicates", 0)
-    if repeated > _REPEATED * facts["interactions"]:
+def _seen_pairs(part: str, leakage: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
+    n_pairs = leakage[part].get("duplicates")
+    if not n_pairs:
+        return
+    n_interactions = leakage["parts"][part]["interactions"]
+    yield Finding(
+        f"data-seen-{part}",
+        "data",
+        "warning" if n_pairs > _MAX_DUPLICATE_SHARE * n_interactions else "hint",
+        f"user-item pairs of {part} are also in train",
+        {"pairs": n_pairs},
+        "any such pair: models do not recommend seen items, so that these pairs count as misses; a warning if they "
+        f"exceed {_MAX_DUPLICATE_SHARE:.0%} of {part}",
+        settings.suggestions(settings.preprocessing("drop_duplicates")),
+    )
+
+
+def _duplicates(facts: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
+    n_duplicates = facts.get("duplicates", 0)
+    if n_duplicates > _MAX_DUPLICATE_SHARE * facts["interactions"]:
         yield Finding(
             "data-duplicates",
             "data",
             "hint" if settings.model.reads_order else "warning",
-            "rows repeat pairs of user and item",
-            {"duplicates": repeated, "interactions": facts["interactions"]},
-            f"more than {_REPEATED:.0%} of the rows; only the last of a pair counts, and a split may tear them apart",
-            settings.lines(settings.step("drop_duplicates")),
+            "duplicate user-item pairs",
+            {"duplicates": n_duplicates, "interactions": facts["interactions"]},
+            f"more than {_MAX_DUPLICATE_SHARE:.0%} of the rows repeat a pair; only the last row of a pair counts, and "
+            "a split may put the same pair into train and test",
+            settings.suggestions(settings.preprocessing("drop_duplicates")),
         )
+
+
+def _timestamps(facts: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
     if "time" in facts and facts["time"] is None and settings.model.reads_order:
         yield Finding(
             "data-no-timestamps",
             "data",
             "warning",
-            f"{settings.model.name} reads the order of histories, and there are no timestamps",
+            f"{settings.model.name} needs the order of interactions, and the data have no timestamps",
             {"timestamps": "none"},
-            "the order is then that of the rows; see data.columns",
+            "without timestamps the order of the rows is used; if the data have a column of times, name it in "
+            "data.columns.timestamp",
         )
+
+
+def _rating_scale(facts: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
     ratings = facts.get("ratings")
-    explicit = not settings.config.data.implicit
-    if explicit and ratings and ratings["max"] - ratings["min"] > _WIDE_SCALE:
+    if settings.config.data.implicit or not ratings:
+        return
+    if ratings["max"] - ratings["min"] > _MAX_RATING_SPAN:
         yield Finding(
             "data-wide-ratings",
             "data",
             "warning",
-            "ratings on a wide scale: steps that suit stars are too large",
+            "wide rating scale: default learning rates are too high",
             {"lowest": ratings["min"], "highest": ratings["max"]},
-            f"a span above {_WIDE_SCALE:g}",
-            settings.lines(settings.step("normalize_ratings", method="minmax")),
+            f"ratings span more than {_MAX_RATING_SPAN:g}; the defaults suit star ratings",
+            settings.suggestions(settings.normalized_ratings()),
         )

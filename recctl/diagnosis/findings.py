@@ -1,4 +1,4 @@
-"""What a diagnosis finds, and the settings it says to try."""
+"""Findings of the diagnosis, and the settings that they suggest."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal
 
-from recctl.config import LoadedConfig
-from recctl.config.loading import with_values
-from recctl.config.yaml_tree import Path
+from recctl.config import LoadedConfig, to_yaml
+from recctl.config.loading import parse_config
 from recctl.errors import ConfigError
 from recctl.experiment import CHECKS
 from recctl.models.registry import model_class
@@ -18,21 +18,22 @@ from recctl.models.registry import model_class
 Severity = Literal["problem", "warning", "hint"]
 Area = Literal["data", "convergence", "overfitting", "speed", "memory"]
 Values = Mapping[str, Any]
-"""Dotted keys of a config, and values for them."""
+"""New values for some dotted keys of a config."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, or could be better.
+    """Something that is wrong or could be better.
 
     Attributes:
-        key: Its name, which stays the same: `loss-flat`.
-        area: What it is about.
-        severity: problem: what came out is of no use; warning: it is worth less than it could be; hint: to be known.
-        title: What is the matter.
-        evidence: The figures it was seen by.
-        rule: From where on it counts, and why there.
-        suggestions: What to try, in this order, each ready for the command line.
+        key: Stable identifier, such as `loss-flat`.
+        area: What it concerns.
+        severity: "problem": the results are of no use; "warning": they are worse than they could be; "hint": good to
+            know when reading them.
+        title: A description in one line.
+        evidence: The values that led to the finding; None where one is unknown.
+        rule: The threshold that they exceeded, and the reason for it where it is not obvious.
+        suggestions: `--set` options to try, in this order.
     """
 
     key: str
@@ -43,13 +44,36 @@ class Finding:
     rule: str
     suggestions: tuple[str, ...] = ()
 
+    def described_evidence(self) -> list[str]:
+        """The known values of the evidence, each with its name: `["best epoch 3", "drop 0.25"]`."""
+        return [
+            f"{name.replace('_', ' ')} {_format_value(value)}"
+            for name, value in self.evidence.items()
+            if value is not None
+        ]
+
     def plain(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        return {**asdict(self), "suggestions": list(self.suggestions)}
+        """The finding as plain values, for JSON."""
+        return asdict(self) | {"suggestions": list(self.suggestions)}
+
+
+def _format_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 class Settings:
-    """A config, and what can be changed in it."""
+    """A config, and options for changing it. Each option is expressed relative to the present values.
+
+    Attributes:
+        loaded: The config.
+        config: Its values.
+        model: The class of its model.
+        params: The hyperparameters of the model, defaults included.
+    """
 
     def __init__(self, loaded: LoadedConfig) -> None:
         self.loaded = loaded
@@ -57,89 +81,124 @@ class Settings:
         self.model = model_class(self.config.model.name)
         self.params = self.model.check(self.config.model.params)[0]
 
-    def lines(self, *options: Values | Iterable[Values]) -> tuple[str, ...]:
-        """The `--set` lines of those options that this config takes, and that change something."""
-        flat = [each for option in options for each in ([option] if isinstance(option, Mapping) else option)]
-        return tuple(dict.fromkeys(_line(values) for values in flat if values and self._takes(values)))
+    def suggestions(self, *options: Values | Iterable[Values]) -> tuple[str, ...]:
+        """The options as `--set` command line options.
 
-    def _takes(self, values: Values) -> bool:
-        changed: dict[Path, Any] = {tuple(key.split(".")): value for key, value in values.items()}
-        if all(self._present(path) == value for path, value in changed.items()):
+        Args:
+            *options: Values, or several alternatives, in the order of preference.
+
+        Returns:
+            One text for each option that changes something and leaves the config valid, without repetition.
+        """
+        alternatives: list[Values] = []
+        for option in options:
+            if isinstance(option, Mapping):
+                alternatives.append(option)
+            else:
+                alternatives += option
+        return tuple(dict.fromkeys(_set_options(values) for values in alternatives if self._is_useful(values)))
+
+    def _is_useful(self, values: Values) -> bool:
+        """Whether the values change the config, and the changed config is valid."""
+        if all(self._present_value(key) == value for key, value in values.items()):
             return False
-        if ("model", "name") in changed:  # another model does not inherit what was written for this one
-            changed |= {("model", "params"): {}, ("training", "early_stopping"): None}
+        # Parsed as the command line parses them, since --set model.name and split.strategy also remove options that the
+        # new model or strategy does not have.
         try:
-            with_values(self.loaded, changed, CHECKS)
+            parse_config(self._text, self.loaded.origin, self.loaded.base, _overrides(values), CHECKS)
         except ConfigError:
             return False
         return True
 
-    def _present(self, path: Path) -> Any:
-        if path[:2] == ("model", "params"):
-            return self.params.get(str(path[2]))
-        here: Any = self.config
-        for name in path:
-            here = getattr(here, str(name), None)
-        return here
+    @cached_property
+    def _text(self) -> str:
+        return to_yaml(dict(self.loaded.given))
 
-    # ---- options, in terms of the present values
+    def _present_value(self, key: str) -> Any:
+        if key.startswith("model.params."):
+            return self.params.get(key.removeprefix("model.params."))
+        value: Any = self.config
+        for name in key.split("."):
+            value = getattr(value, name, None)
+        return value
 
-    def scaled(self, names: Iterable[str], factor: float, least: float = 0, most: float = float("inf")) -> list[Values]:
-        """Each of some hyperparameters, as far as the model has them, times a factor, within limits."""
-        found: list[Values] = []
+    # ---- options
+
+    def scaled(
+        self, names: Iterable[str], factor: float, minimum: float = 0, maximum: float = float("inf")
+    ) -> list[Values]:
+        """An option for each of the named hyperparameters that the model has: its value times a factor, clipped."""
+        options: list[Values] = []
         for name in names:
             value = self.params.get(name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not value:
                 continue
-            new = min(max(value * factor, least), most)
-            new = max(1, round(new)) if isinstance(value, int) else float(f"{new:.3g}")
-            if (new > value) == (factor > 1) and new != value:
-                found.append({f"model.params.{name}": new})
-        return found
+            clipped = min(max(value * factor, minimum), maximum)
+            new_value = max(1, round(clipped)) if isinstance(value, int) else float(f"{clipped:.3g}")
+            is_in_direction = (new_value > value) == (factor > 1)  # clipping may have reversed the change
+            if is_in_direction and new_value != value:
+                options.append({f"model.params.{name}": new_value})
+        return options
 
-    def slower_steps(self, factor: float) -> list[Values]:
-        """A step size that is this much lower (or higher)."""
+    def learning_rate(self, factor: float) -> list[Values]:
+        """The learning rate times a factor."""
         return self.scaled(("learning_rate", "lr"), factor)
 
     def more_epochs(self, factor: float = 2.5) -> list[Values]:
-        """As in the chapter: 50 for 20."""
+        """A higher maximum number of epochs."""
         return self.scaled(("epochs", "n_epochs"), factor)
 
     def less_capacity(self) -> list[Values]:
-        """Half the length of vectors, and the widest layer gone."""
-        found = self.scaled(("embedding_dim", "n_factors"), 0.5, least=4)
+        """Half the embedding dimension; and one hidden layer less, the widest."""
+        options = self.scaled(("embedding_dim", "n_factors"), 0.5, minimum=4)
         layers = self.params.get("hidden_layers")
         if isinstance(layers, list) and len(layers) > 1:
-            found.append({"model.params.hidden_layers": layers[1:]})
-        return found
+            options.append({"model.params.hidden_layers": layers[1:]})
+        return options
 
-    def more_of_users(self) -> Values:
-        """A higher least number of interactions of a user: at least 5, or twice what it is."""
+    def min_user_interactions(self) -> Values:
+        """Twice the minimum number of interactions of a user, at least 5."""
         return {"data.min_user_interactions": max(5, 2 * self.config.data.min_user_interactions)}
 
-    def more_of_items(self) -> Values:
-        """A higher least number of interactions of an item."""
+    def min_item_interactions(self) -> Values:
+        """Twice the minimum number of interactions of an item, at least 5."""
         return {"data.min_item_interactions": max(5, 2 * self.config.data.min_item_interactions)}
 
-    def step(self, name: str, **params: Any) -> Values:
-        """One more step of preprocessing; none where there is one of the name."""
+    def preprocessing(self, name: str, **params: Any) -> Values:
+        """One more preprocessing step; nothing if there is one of that name."""
         steps = self.config.data.preprocess
-        return {} if any(name in step for step in steps) else {"data.preprocess": [*steps, {name: params}]}
+        if any(name in step for step in steps):
+            return {}
+        new_step: Any = {name: params}
+        return {"data.preprocess": [*steps, new_step]}
+
+    def normalized_ratings(self) -> Values:
+        """Ratings scaled to a common range; nothing if the model ignores ratings."""
+        if self.config.data.implicit:
+            return {}
+        return self.preprocessing("normalize_ratings", method="minmax")
 
     def early_stopping(self) -> Values:
-        """Early stopping, and a validation part where there is none."""
+        """Early stopping, with a validation part if there is none; nothing if training stops early already."""
         if self.config.training.early_stopping is not None:
             return {}
-        validation = {} if self.config.has_validation else {"split.val_size": 0.1}
-        return {**validation, "training.early_stopping": {"patience": 5}}
+        options: dict[str, Any] = {}
+        if not self.config.has_validation:
+            options["split.val_size"] = 0.1
+        options["training.early_stopping"] = {"patience": 5}
+        return options
 
 
-def _line(values: Values) -> str:
-    return " ".join(f"--set {shlex.quote(f'{key}={_text(value)}')}" for key, value in values.items())
+def _overrides(values: Values) -> list[str]:
+    return [f"{key}={_yaml_value(value)}" for key, value in values.items()]
 
 
-def _text(value: Any) -> str:
-    """A value as YAML in one line."""
+def _set_options(values: Values) -> str:
+    return " ".join(f"--set {shlex.quote(override)}" for override in _overrides(values))
+
+
+def _yaml_value(value: Any) -> str:
+    """A value as YAML in one line; JSON is a subset of YAML."""
     if isinstance(value, str):
         return value
     return f"{value:g}" if isinstance(value, float) else json.dumps(value)

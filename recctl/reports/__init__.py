@@ -1,1 +1,1 @@
-"""What is made of runs to be read: diagnosis, figures, pages."""
+"""Reports of runs: one HTML page, or tables for a paper."""

@@ -1,4 +1,4 @@
-"""`recctl report` as a function: runs to one page, or to tables for a paper."""
+"""`recctl report` as a function: runs to an HTML page, or to tables for a paper."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Literal, get_args
 from recctl import atomic, progress
 from recctl.errors import ConfigError, RecctlError
 from recctl.reports.render import latex_markdown
-from recctl.reports.render.html import Html, bullets
-from recctl.reports.render.page import Section, page
+from recctl.reports.render.blocks import Block, Bullets
+from recctl.reports.render.page import Section, render_page
 from recctl.reports.report_data import ReportData
 from recctl.reports.sections import (
     comparison,
@@ -29,17 +29,18 @@ from recctl.suggest import did_you_mean
 from recctl.version import __version__
 
 Format = Literal["html", "md", "latex"]
-_ENDINGS = {"html": "html", "md": "md", "latex": "tex"}
+_SUFFIXES = {"html": "html", "md": "md", "latex": "tex"}
 
-# In the order of the page. A part that has nothing to show says why; one that is not for such runs gives None.
-_SECTIONS: tuple[tuple[str, Callable[[ReportData], Html | None]], ...] = (
+# In the order of the page. A section that has nothing to show raises the reason; one that does not apply to the runs
+# at all returns None.
+_SECTIONS: tuple[tuple[str, Callable[[ReportData], list[Block] | None]], ...] = (
     ("Comparison", comparison.comparison),
     ("Metrics", metrics.metrics),
-    ("Metrics of each run", metrics.each_alone),
-    ("Trade-offs over k", metrics.over_k),
-    ("Learning curves", learning_curves.learning),
+    ("Metrics of each run", metrics.metrics_of_each_run),
+    ("Metrics over k", metrics.metrics_over_k),
+    ("Learning curves", learning_curves.learning_curves),
     ("Search", search.search),
-    ("Quality by user and item", segments.quality),
+    ("Quality by user activity and item popularity", segments.quality),
     ("Popularity and coverage", segments.catalog),
     ("Examples", examples.examples),
     ("Findings", findings.findings),
@@ -50,13 +51,13 @@ _SECTIONS: tuple[tuple[str, Callable[[ReportData], Html | None]], ...] = (
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenReport:
     """A report that was written.
 
     Attributes:
         path: The file.
         bytes: Its size.
-        left_out: By title of a part that it has not: why.
+        left_out: By title of each omitted section, the reason.
     """
 
     path: Path
@@ -66,58 +67,60 @@ class Written:
 
 def write_report(
     runs: Sequence[Run], path: Path | None = None, form: Format = "html", metric: str | None = None
-) -> Written:
-    """Write what runs came to: a page that needs nothing but a browser, or tables for a paper.
+) -> WrittenReport:
+    """Write a report of runs: an HTML page that works offline, or tables for a paper.
 
-    Data and models are read again for some parts, with their hashes checked; nothing is fetched, and test is not read.
+    Some sections read the data and the models again, with their hashes checked. Nothing is downloaded, and the test
+    part is not read.
 
     Args:
-        runs: One or several; of several the models are compared, where they are of one data and split.
-        path: The file; by default `report.html` (`.md`, `.tex`) in the run's directory, of several runs in
-            `exports/` of the first.
+        runs: One or more runs. Models of several runs are compared if the runs share data and split.
+        path: The file to write. Default: `report.html` (`.md`, `.tex`) in the directory of the run; for several runs,
+            a file in `exports/` of the first.
         form: "html", "md" or "latex".
-        metric: What quality is told by; what the runs monitor if None.
+        metric: The metric that the report focuses on; None: the one that the runs monitor.
 
     Raises:
-        ConfigError: No run, an unknown form or metric, or a file that can't be written.
-        ArtifactError: Tables are asked for and there is nothing to put in them.
+        ConfigError: There is no run, the format or the metric is unknown, or the file cannot be written.
+        ArtifactError: Tables were requested and no run has metrics.
     """
     if not runs:
-        raise ConfigError("report: name a run")
+        raise ConfigError("report: name at least one run; recctl runs list shows them")
     if form not in get_args(Format):
-        raise ConfigError(f"format={form!r}: unknown{did_you_mean(form, get_args(Format))}")
-    material = ReportData(runs, metric)
+        raise ConfigError(f"format={form!r}: unknown format{did_you_mean(form, get_args(Format))}")
+    report_data = ReportData(runs, metric)
     left_out: dict[str, str] = {}
     with progress.task("Writing the report"):
-        text = _page(material, left_out) if form == "html" else latex_markdown.tables(material, form)
-    target = path or _default(runs, form)
+        text = _page(report_data, left_out) if form == "html" else latex_markdown.tables(report_data, form)
+    target = path or _default_path(runs, form)
     try:
         atomic.write_bytes(target, text.encode())
     except OSError as error:
-        raise ConfigError(f"{target}: can't be written ({error.strerror}); name another file with -o") from None
-    return Written(target, target.stat().st_size, left_out)
+        raise ConfigError(f"{target}: cannot be written ({error.strerror}); choose another file with -o") from None
+    return WrittenReport(target, target.stat().st_size, left_out)
 
 
-def _default(runs: Sequence[Run], form: Format) -> Path:
+def _default_path(runs: Sequence[Run], form: Format) -> Path:
+    suffix = _SUFFIXES[form]
     if len(runs) == 1:
-        return runs[0].path / f"report.{_ENDINGS[form]}"
-    ends = "-".join(run.id.rpartition("-")[2] for run in runs[:8])
-    return runs[0].path / "exports" / f"report-{ends}.{_ENDINGS[form]}"
+        return runs[0].path / f"report.{suffix}"
+    id_ends = "-".join(run.id.rpartition("-")[2] for run in runs[:8])
+    return runs[0].path / "exports" / f"report-{id_ends}.{suffix}"
 
 
-def _page(material: ReportData, left_out: dict[str, str]) -> str:
+def _page(report_data: ReportData, left_out: dict[str, str]) -> str:
+    """The page; reasons of omitted sections are added to `left_out`."""
     sections = []
-    for title, make in _SECTIONS:
+    for title, make_section in _SECTIONS:
         try:
-            body = make(material)
-        except RecctlError as reason:
-            left_out[title] = str(reason)
+            blocks = make_section(report_data)
+        except RecctlError as error:
+            left_out[title] = str(error)
         else:
-            sections += [] if body is None else [Section(title, body)]
+            if blocks is not None:
+                sections.append(Section(title, blocks))
     if left_out:
-        lines = [f"{title}: {reason}." for title, reason in left_out.items()]
-        sections.append(Section("Left out", bullets(lines)))
-    title = summary.title(material)
-    return page(
-        title, summary.lead(material), sections, f"Written by recctl {__version__}. Everything is in this file."
-    )
+        reasons = [f"{title}: {reason}." for title, reason in left_out.items()]
+        sections.append(Section("Omitted sections", [Bullets(reasons)]))
+    footer = f"Written by recctl {__version__}. This file is self-contained."
+    return render_page(summary.title(report_data), summary.header(report_data), sections, footer)

@@ -1,239 +1,194 @@
-"""What reports are made of: the runs that are shown, and what can be found out of them, each once."""
+"""The data of a report: the runs that it shows, and results that several sections need, each computed once."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from recctl.config import LoadedConfig
+import yaml
+
 from recctl.errors import ArtifactError, ConfigError, RecctlError
 from recctl.evaluation.paired_comparison import compare_paired
-from recctl.experiment import load
 from recctl.experiment.comparison.entries import require_same_parts
 from recctl.experiment.comparison.result import ComparisonOptions, compare_runs
 from recctl.experiment.comparison.run import comparison_result
 from recctl.metrics import MetricKey
+from recctl.reports.errors import SectionOmittedError
+from recctl.reports.recompute import Recomputed, recompute
+from recctl.reports.run_view import RunView
 from recctl.runs import Run, RunStore
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from recctl.reports.recompute import Recomputed
+from recctl.suggest import did_you_mean
 
 HELD_OUT = ("validation", "test")
-
-
-class LeftOutError(RecctlError):
-    """A part that a report has not, and why."""
-
-
-@dataclass(frozen=True, eq=False)
-class RunView:
-    """A run of a model that is shown.
-
-    Attributes:
-        label: What figures and tables call it.
-        run: The run.
-    """
-
-    label: str
-    run: Run
-
-    @cached_property
-    def metrics(self) -> dict[str, dict[str, float]]:
-        """By part; empty where nothing was measured, or the file is damaged, of which the page warns."""
-        try:
-            return self.run.metrics()
-        except ArtifactError:
-            return {}
-
-    @cached_property
-    def loaded(self) -> LoadedConfig:
-        """Its config.
-
-        Raises:
-            RecctlError: It is missing, or of a package that is not here.
-        """
-        return load(self.run.path / "config.yaml")
-
-    @property
-    def monitor(self) -> dict[str, str]:
-        """The metric it is chosen by, and the direction; empty where nothing was measured."""
-        return self.run.metadata.get("monitor") or {}
-
-    @cached_property
-    def _tables(self) -> dict[str, pd.DataFrame]:
-        return {}
-
-    def per_user(self, part: str) -> pd.DataFrame:
-        """Its users' metrics on a part.
-
-        Raises:
-            ArtifactError: They were not kept, or are damaged.
-        """
-        if part not in self._tables:
-            self._tables[part] = self.run.per_user(part)
-        return self._tables[part]
 
 
 class ReportData:
     """The runs of a report.
 
     Args:
-        runs: One or several; a comparison stands for the runs it compares.
-        metric: What quality is told by; what the runs monitor if None.
+        runs: One or more runs. A comparison is shown as the runs that it compares.
+        metric: The metric that the report focuses on; None: the one that the runs monitor.
 
     Attributes:
         runs: As given.
-        subjects: The runs of models that are shown side by side.
-        lost: Runs of a comparison that can't be opened, and why.
+        views: The runs that have a model, side by side.
+        comparison_run: The first run that is a comparison, if any.
+        missing_runs: A message for each compared run that cannot be opened.
 
     Raises:
-        ConfigError: No run has such a metric.
+        ConfigError: No run measured the metric.
     """
 
     def __init__(self, runs: Sequence[Run], metric: str | None = None) -> None:
         self.runs = list(runs)
         self.comparison_run = next((run for run in runs if run.metadata.get("kind") == "compare"), None)
-        self.lost: list[str] = []
-        self.subjects = [RunView(*pair) for pair in _apart([pair for run in runs for pair in self._of(run)])]
-        self.asked = metric
+        self.missing_runs: list[str] = []
+        labeled_runs = [pair for run in runs for pair in self._labeled_runs(run)]
+        self.views = [RunView(label, run) for label, run in _with_unique_labels(labeled_runs)]
+        self._requested_metric = metric
         self._intervals: dict[tuple[str, str], dict[str, Any]] = {}
-        if metric is not None and metric not in (known := self._measured()):
-            from recctl.suggest import did_you_mean
+        if metric is not None and metric not in self._measured_metrics():
+            suggestion = did_you_mean(metric, self._measured_metrics())
+            raise ConfigError(f"--metric {metric!r}: no run has measured it{suggestion}")
 
-            raise ConfigError(f"--metric {metric!r}: measured by no run{did_you_mean(metric, known)}")
-
-    def _of(self, run: Run) -> list[tuple[str, Run]]:
+    def _labeled_runs(self, run: Run) -> list[tuple[str, Run]]:
+        """The run with the name of its model; for a comparison, its compared runs."""
         if run.metadata.get("kind") != "compare":
             models = run.metadata.get("models") or [{}]
-            return [(models[-1].get("model") or _model_of(run), run)]
+            return [(models[-1].get("model") or _model_name(run), run)]
         store = RunStore(run.path.parent)
-        found: dict[str, Run] = {}
+        compared: dict[str, Run] = {}
         for entry in run.metadata.get("compared", []):
-            if entry["label"] in found or entry["run_id"] is None:
+            if entry["label"] in compared or entry["run_id"] is None:
                 continue
             try:
-                found[entry["label"]] = store.resolve(entry["run_id"])
+                compared[entry["label"]] = store.resolve(entry["run_id"])
             except ArtifactError as error:
-                self.lost.append(f"{entry['label']}: {error}")
-        return list(found.items())
+                self.missing_runs.append(f"{entry['label']}: {error}")
+        return list(compared.items())
 
-    def _measured(self) -> list[str]:
-        return list(dict.fromkeys(key for one in self.subjects for part in one.metrics.values() for key in part))
+    def _measured_metrics(self) -> list[str]:
+        """Keys of all metrics that any run has on any part, without repetition."""
+        keys = [key for view in self.views for values in view.metrics.values() for key in values]
+        return list(dict.fromkeys(keys))
+
+    @property
+    def has_several_models(self) -> bool:
+        """Whether figures and tables have to name the models."""
+        return len(self.views) > 1
 
     @property
     def seed(self) -> int:
-        """Of what is drawn here."""
+        """Seed of the random numbers that the report draws."""
         return int(self.runs[0].metadata.get("seed", 42))
 
     @cached_property
     def metric(self) -> str:
-        """What quality is told by.
+        """The metric that the report focuses on.
 
         Raises:
-            LeftOutError: Nothing was measured.
+            SectionOmittedError: No run has metrics.
         """
-        if self.asked is not None:
-            return self.asked
+        if self._requested_metric is not None:
+            return self._requested_metric
         if self.comparison is not None:
             return str(self.comparison["metric"])
-        for one in self.subjects:
-            if "metric" in one.monitor:
-                return one.monitor["metric"]
-        measured = [key for key in self._measured() if MetricKey.parse(key).is_known]
-        if not measured:
-            raise LeftOutError("nothing was measured")
-        return measured[0]
-
-    @property
-    def more_is_better(self) -> bool:
-        """Whether more of the metric is better."""
-        return MetricKey.parse(self.metric).higher_is_better
+        for view in self.views:
+            if view.monitored_metric is not None:
+                return view.monitored_metric
+        known_metrics = [key for key in self._measured_metrics() if MetricKey.parse(key).is_known]
+        if not known_metrics:
+            raise SectionOmittedError("no metrics: the run was not evaluated")
+        return known_metrics[0]
 
     @cached_property
     def part(self) -> str:
-        """The part whose stored figures are shown side by side: test, where all have it, else validation."""
+        """The part whose stored metrics are compared: test if every run has it, else validation."""
         if self.comparison is not None:
             return str(self.comparison["on"])
-        for part in ("test", "validation"):
-            if self.subjects and all(part in one.metrics for one in self.subjects):
-                return part
+        return self._common_part()
+
+    def _common_part(self) -> str:
+        if self.views and all("test" in view.metrics for view in self.views):
+            return "test"
         return "validation"
 
-    # ---- chance
+    # ---- statistics
 
-    def intervals(self, subject: RunView, part: str) -> dict[str, dict[str, Any]]:
-        """Each metric that is a mean over users, with its interval, as plain values.
+    def intervals(self, view: RunView, part: str) -> dict[str, dict[str, Any]]:
+        """By metric: the value and the bootstrap interval of each metric that is a mean over users.
 
         Raises:
-            RecctlError: The users' values were not kept, or are damaged.
+            RecctlError: The run has no per-user metrics of the part, or the file is damaged.
         """
-        key = subject.label, part
+        key = (view.label, part)
         if key not in self._intervals:
-            table = subject.per_user(part)
-            found = compare_paired({subject.label: table}, subject.label, seed=self.seed)
-            self._intervals[key] = {name: asdict(of[subject.label]) for name, of in found.figures.items()}
+            result = compare_paired({view.label: view.per_user(part)}, view.label, seed=self.seed)
+            self._intervals[key] = {name: asdict(figures[view.label]) for name, figures in result.figures.items()}
         return self._intervals[key]
 
     @cached_property
-    def _judged(self) -> dict[str, Any] | str:
-        """What comparing came to, or why there is none."""
+    def _comparison_or_reason(self) -> dict[str, Any] | str:
+        """The result of the comparison, or the reason why the models cannot be compared."""
         if self.comparison_run is not None and len(self.runs) == 1:
             try:
                 return comparison_result(self.comparison_run)
             except ArtifactError as error:
                 return str(error)
-        if len(self.subjects) < 2:
-            return "one model"
+        if not self.has_several_models:
+            return "only one model"
         try:
-            for one in self.subjects[1:]:
-                require_same_parts(self.subjects[0].run, one.run)
-            on = "test" if all("test" in one.metrics for one in self.subjects) else "validation"
-            runs = {one.label: [one.run] for one in self.subjects}
-            return compare_runs(runs, ComparisonOptions(on=on, metric=self.asked, seed=self.seed))
+            for view in self.views[1:]:
+                require_same_parts(self.views[0].run, view.run)
+            runs_by_label = {view.label: [view.run] for view in self.views}
+            options = ComparisonOptions(on=self._common_part(), metric=self._requested_metric, seed=self.seed)
+            return compare_runs(runs_by_label, options)
         except RecctlError as error:
             return str(error)
 
     @property
     def comparison(self) -> dict[str, Any] | None:
-        """What comparing the models came to, as comparison.json has it; None if there is one, or they can't be."""
-        return None if isinstance(self._judged, str) else self._judged
+        """The result of comparing the models, as in comparison.json; None if there is one model or they differ."""
+        result = self._comparison_or_reason
+        return None if isinstance(result, str) else result
 
     @property
     def why_not_compared(self) -> str:
-        """Why there is no comparison."""
-        return self._judged if isinstance(self._judged, str) else ""
+        """The reason why there is no comparison; empty if there is one."""
+        result = self._comparison_or_reason
+        return result if isinstance(result, str) else ""
 
     @cached_property
-    def reread(self) -> Recomputed:
+    def recomputed(self) -> Recomputed:
         """The data and the models, read again.
 
         Raises:
-            LeftOutError: They can't be, or are not what they were.
+            SectionOmittedError: They cannot be read, or have changed since the runs.
         """
-        from recctl.reports.recompute import recompute
-
-        return recompute(self.subjects)
+        return recompute(self.views)
 
 
-def _model_of(run: Run) -> str:
-    """The model a run is of, where it has none yet."""
-    import yaml
-
+def _model_name(run: Run) -> str:
+    """The name of the model in the config of a run that has no fitted model yet; the run's id if unknown."""
     try:
-        name = yaml.safe_load(run.config_text())["model"]["name"]
+        return str(yaml.safe_load(run.config_text())["model"]["name"])
     except (ArtifactError, yaml.YAMLError, LookupError, TypeError):
         return run.id
-    return str(name)
 
 
-def _apart(found: list[tuple[str, Run]]) -> list[tuple[str, Run]]:
-    """The same, with the ends of the runs' ids where several have one label."""
-    counts = Counter(label for label, _ in found)
-    ended = [(label if counts[label] == 1 else f"{label} ({run.id.rpartition('-')[2]})", run) for label, run in found]
-    counts = Counter(label for label, _ in ended)
-    return [(label if counts[label] == 1 else f"{label} #{at}", run) for at, (label, run) in enumerate(ended, 1)]
+def _with_unique_labels(labeled_runs: list[tuple[str, Run]]) -> list[tuple[str, Run]]:
+    """The runs with the ends of their ids added to labels that occur several times, then numbers if need be."""
+    counts = Counter(label for label, _ in labeled_runs)
+    with_ids = []
+    for label, run in labeled_runs:
+        unique_label = label if counts[label] == 1 else f"{label} ({run.id.rpartition('-')[2]})"
+        with_ids.append((unique_label, run))
+    counts = Counter(label for label, _ in with_ids)
+    numbered = []
+    for number, (label, run) in enumerate(with_ids, 1):
+        unique_label = label if counts[label] == 1 else f"{label} #{number}"
+        numbered.append((unique_label, run))
+    return numbered

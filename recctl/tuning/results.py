@@ -1,18 +1,16 @@
-"""The files that a search writes into its run: trials.parquet, best.yaml and figures; and parameter importances."""
+"""The files that a search writes into its run, trials.parquet and best.yaml; and parameter importances."""
 
 from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from recctl import atomic, experiment
+from recctl import experiment
 from recctl.config import LoadedConfig, to_yaml
 from recctl.config.loading import with_values
 from recctl.experiment.data import resolve_config
@@ -95,41 +93,3 @@ def importances(study: Study) -> dict[str, float]:
     except (ValueError, RuntimeError):  # all trials have the same value
         return {}
     return {name: round(float(value), 4) for name, value in importance.items()}
-
-
-def write_figures(folder: Path, study: Study, monitor: str) -> list[str]:
-    """Draw the history of the search, slices, parallel coordinates and importances, a page each that works offline.
-
-    Returns:
-        The names of the pages.
-    """
-    from optuna import visualization
-
-    complete = study.study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
-    if len(complete) < 2:
-        return []
-    several = len(study.signs) > 1
-    target = (lambda trial: trial.values[0]) if several else None
-    plots: dict[str, Callable[[], Any]] = {
-        "history": lambda: visualization.plot_optimization_history(study.study, target=target, target_name=monitor),
-        "slices": lambda: visualization.plot_slice(study.study, target=target, target_name=monitor),
-        "parallel": lambda: visualization.plot_parallel_coordinate(study.study, target=target, target_name=monitor),
-    }
-    if several:
-        plots["pareto"] = lambda: visualization.plot_pareto_front(study.study)
-    written = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for name, plot in plots.items():
-            _write_page(folder / f"{name}.html", plot())
-            written.append(f"{name}.html")
-    return written
-
-
-def _write_page(path: Path, figure: Any) -> None:
-    from plotly.offline import get_plotlyjs
-
-    script = path.with_name("plotly.min.js")
-    if not script.exists():
-        atomic.write_bytes(script, get_plotlyjs().encode())
-    atomic.write_bytes(path, figure.to_html(include_plotlyjs="directory").encode())

@@ -23,6 +23,7 @@ from recctl.experiment.monitors import selection_metric
 from recctl.metrics import metric_keys
 from recctl.models.base.search_space import Point, Space, declared_space, parse_space
 from recctl.models.registry import load_model, model_class
+from recctl.reports.search_figures import write_search_figures
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
 from recctl.training.early_stopping import direction
@@ -304,7 +305,7 @@ class _Search:
         }
         self.run.save_metadata()
         with self.run.timed("figures"), progress.task("Drawing the search"):
-            results.write_figures(self.run.path / "figures", self.study, self.monitors[0])
+            write_search_figures(self.run)
         self._keep_model(best)
         shutil.rmtree(self.run.path / "trials", ignore_errors=True)
 

@@ -7,8 +7,8 @@ import subprocess
 from html import unescape
 
 import pytest
-
 from recctl.reports.render.html import to_json
+
 from recctl.reports.report import write_report
 from tests.conftest import skip_without
 from tests.reports.some_runs import compared, hostile, tuned

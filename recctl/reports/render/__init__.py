@@ -1,1 +1,1 @@
-"""How a report is written: HTML, plots, numbers, LaTeX and Markdown."""
+"""Rendering: blocks to HTML, figures, number formats, and tables in Markdown and LaTeX."""

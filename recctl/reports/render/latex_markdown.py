@@ -1,27 +1,26 @@
-"""Tables for a paper, as Markdown or LaTeX: metrics with intervals, and models beside each other."""
+"""Tables for a paper, in Markdown or LaTeX: metrics with intervals, and the comparison of models."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from recctl.errors import ArtifactError, RecctlError
 from recctl.reports.render import formatting
-from recctl.reports.report_data import ReportData, RunView
-from recctl.reports.sections.comparison import best_of
-
-Row = list["Cell"]
+from recctl.reports.report_data import ReportData
+from recctl.reports.run_view import RunView
+from recctl.reports.sections.comparison import best_models
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A text of a table.
+    """A cell of a table.
 
     Attributes:
-        text: Not escaped.
-        bold: Whether it is the best.
+        text: The text, not escaped.
+        bold: Whether it is set in bold.
     """
 
     text: str
@@ -29,144 +28,173 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table; the first column is text, the others are numbers."""
+class PaperTable:
+    """A table with a caption.
+
+    Attributes:
+        caption: The caption.
+        label: The label of the table in LaTeX, without the prefix `tab:`.
+        headings: One for each column.
+        rows: The cells.
+        n_text_columns: Number of leading columns that hold text; all others hold numbers.
+    """
 
     caption: str
     label: str
-    heads: Sequence[str]
-    rows: Sequence[Row]
+    headings: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    n_text_columns: int = 1
 
 
-def tables(material: ReportData, form: Literal["md", "latex"]) -> str:
-    """The tables of some runs.
+def tables(report_data: ReportData, form: Literal["md", "latex"]) -> str:
+    """Render the metrics of the runs, or their comparison, as tables.
 
     Raises:
-        ArtifactError: Nothing was measured.
+        ArtifactError: No run has metrics.
     """
-    found = _compared(material.comparison) if material.comparison else _alone(material)
-    if not found:
-        raise ArtifactError(
-            f"{', '.join(run.id for run in material.runs)}: nothing was measured, and there is nothing to put into a "
-            "table: recctl evaluate RUN"
-        )
-    write: Callable[[Table], str] = _markdown if form == "md" else _latex
-    head = "" if form == "md" else "% needs \\usepackage{booktabs}\n"
-    return head + "\n".join(write(one) for one in found)
+    if report_data.comparison is not None:
+        paper_tables = _comparison_tables(report_data.comparison)
+    else:
+        paper_tables = [_metrics_table(report_data, view) for view in report_data.views if view.metrics]
+    if not paper_tables:
+        run_ids = ", ".join(run.id for run in report_data.runs)
+        raise ArtifactError(f"{run_ids}: no metrics to put into a table; measure them: recctl evaluate RUN")
+    if form == "md":
+        return "\n".join(_markdown_table(table) for table in paper_tables)
+    return "% needs \\usepackage{booktabs}\n" + "\n".join(_latex_table(table) for table in paper_tables)
 
 
-# ---- what is in them
+# ---- contents
 
 
-def _alone(material: ReportData) -> list[Table]:
-    return [_metrics_of(material, one) for one in material.subjects if one.metrics]
-
-
-def _metrics_of(material: ReportData, subject: RunView) -> Table:
-    parts = list(subject.metrics)
-    known = {}
-    for part in parts:
+def _metrics_table(report_data: ReportData, view: RunView) -> PaperTable:
+    """All metrics of one run, a column for each part."""
+    intervals: dict[str, dict[str, Any]] = {}
+    for part in view.metrics:
         try:
-            known[part] = material.intervals(subject, part)
-        except RecctlError:
-            known[part] = {}
-    keys = list(dict.fromkeys(key for part in parts for key in subject.metrics[part]))
-    rows = [
-        [
-            Cell(formatting.metric_name(key)),
-            *(Cell(_with_interval(subject.metrics[part].get(key), known[part].get(key, {}))) for part in parts),
-        ]
-        for key in keys
-    ]
-    with_intervals = ", with 95% bootstrap intervals over users" if any(known.values()) else ""
-    caption = f"{subject.label} on {_data(material)}{with_intervals}. Run {subject.run.id}."
-    return Table(caption, _anchor(f"metrics-{subject.label}"), ["Metric", *(part.capitalize() for part in parts)], rows)
-
-
-def _compared(document: dict[str, Any]) -> list[Table]:
-    models = document["compared"]
-    keys = list(models[0]["metrics"])
-    best = {key: best_of(document, key) for key in keys}
-    values = [
-        [
-            Cell(model["label"]),
-            *(
-                Cell(_with_interval(model["metrics"][key]["value"], model["metrics"][key]), model["label"] in best[key])
-                for key in keys
-            ),
-        ]
-        for model in models
-    ]
-    others = [model for model in models if model["label"] != document["reference"]]
-    tested = [key for key in keys if others and others[0]["metrics"][key]["difference"] is not None]
-    differences = [
-        [
-            Cell(formatting.metric_name(key)),
-            Cell(model["label"]),
-            Cell(formatting.difference(found["difference"])),
-            Cell(formatting.interval(found, "difference_low", "difference_high")),
-            Cell(
-                formatting.p_value(found["p_holm"]),
-                found["p_holm"] is not None and found["p_holm"] < 1 - document["confidence"],
-            ),
-        ]
-        for key in tested
-        for model in others
-        if (found := model["metrics"][key])
-    ]
-    percent = f"{document['confidence']:.0%}"
-    users = formatting.count(document["n_users"])
-    one = Table(
-        f"Models on {document['on']} ({users} users), with {percent} bootstrap intervals; the best is bold.",
-        "models",
-        ["Model", *map(formatting.metric_name, keys)],
-        values,
+            intervals[part] = report_data.intervals(view, part)
+        except RecctlError:  # no per-user metrics: values without intervals
+            intervals[part] = {}
+    rows = []
+    for key in dict.fromkeys(key for values in view.metrics.values() for key in values):
+        row = [Cell(formatting.metric_name(key))]
+        for part, values in view.metrics.items():
+            row.append(Cell(_value_with_interval(values.get(key), intervals[part].get(key, {}))))
+        rows.append(row)
+    source = report_data.runs[0].metadata.get("data", {}).get("source", "unknown data")
+    with_intervals = ", with 95% bootstrap intervals over users" if any(intervals.values()) else ""
+    headings = ["Metric"]
+    headings += [part.capitalize() for part in view.metrics]
+    return PaperTable(
+        f"{view.label} on {source}{with_intervals}. Run {view.run.id}.",
+        _anchor(f"metrics-{view.label}"),
+        headings,
+        rows,
     )
-    other = Table(
-        f"Differences from {document['reference']} on {document['on']}, paired by user, with {percent} bootstrap "
-        f"intervals; p of a paired {document['test']} test, corrected by Holm's method for the number of models; bold "
-        f"below {1 - document['confidence']:.2g}.",
+
+
+def _comparison_tables(comparison: dict[str, Any]) -> list[PaperTable]:
+    """The metrics of the compared models; and their differences from the reference, unless all lack a test."""
+    all_tables = [_models_table(comparison)]
+    differences = _differences_table(comparison)
+    if differences.rows:
+        all_tables.append(differences)
+    return all_tables
+
+
+def _models_table(comparison: dict[str, Any]) -> PaperTable:
+    models = comparison["compared"]
+    keys = list(models[0]["metrics"])
+    best = {key: best_models(comparison, key) for key in keys}
+    rows = []
+    for model in models:
+        row = [Cell(model["label"])]
+        for key in keys:
+            figure = model["metrics"][key]
+            row.append(Cell(_value_with_interval(figure["value"], figure), bold=model["label"] in best[key]))
+        rows.append(row)
+    headings = ["Model"]
+    headings += [formatting.metric_name(key) for key in keys]
+    return PaperTable(
+        f"Models on {comparison['on']} ({formatting.count(comparison['n_users'])} users), with "
+        f"{comparison['confidence']:.0%} bootstrap intervals. The best values are in bold.",
+        "models",
+        headings,
+        rows,
+    )
+
+
+def _differences_table(comparison: dict[str, Any]) -> PaperTable:
+    reference = comparison["reference"]
+    percent = f"{comparison['confidence']:.0%}"
+    level = 1 - comparison["confidence"]
+    others = [model for model in comparison["compared"] if model["label"] != reference]
+    rows = []
+    for key in comparison["compared"][0]["metrics"]:
+        if not others or others[0]["metrics"][key]["difference"] is None:
+            continue  # a metric without per-user values, such as coverage
+        for model in others:
+            figure = model["metrics"][key]
+            is_significant = figure["p_holm"] is not None and figure["p_holm"] < level
+            row = [
+                Cell(formatting.metric_name(key)),
+                Cell(model["label"]),
+                Cell(formatting.difference(figure["difference"])),
+                Cell(formatting.interval(figure, "difference_")),
+                Cell(formatting.p_value(figure["p_holm"]), bold=is_significant),
+            ]
+            rows.append(row)
+    return PaperTable(
+        f"Differences from {reference} on {comparison['on']}, paired by user, with {percent} bootstrap intervals and "
+        f"p-values of a paired {comparison['test']} test, corrected for the number of models by Holm's method. "
+        f"p-values below {level:.2g} are in bold.",
         "differences",
         ["Metric", "Model", "Difference", f"{percent} interval", "p (Holm)"],
-        differences,
+        rows,
+        n_text_columns=2,
     )
-    return [one, other] if differences else [one]
 
 
-def _with_interval(value: float | None, figure: dict[str, Any]) -> str:
-    between = formatting.interval(figure)
-    shown = formatting.value(value)
-    return shown if between == formatting.NOTHING else f"{shown} [{between.replace(' to ', ', ')}]"
-
-
-def _data(material: ReportData) -> str:
-    return str(material.runs[0].metadata.get("data", {}).get("source", "unknown data"))
+def _value_with_interval(value: float | None, figure: dict[str, Any]) -> str:
+    text = formatting.metric_value(value)
+    interval = formatting.interval(figure)
+    if interval == formatting.MISSING:
+        return text
+    return f"{text} [{interval.replace(' to ', ', ')}]"
 
 
 def _anchor(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
 
 
-# ---- how they are written
+# ---- Markdown
 
 
-def _markdown(table: Table) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(cells)} |\n"
-
-    rows = "".join(
-        line([f"**{markdown(cell.text)}**" if cell.bold else markdown(cell.text) for cell in row]) for row in table.rows
-    )
-    marks = [":--", *("--:" for _ in table.heads[1:])]
-    return f"{markdown(table.caption)}\n\n{line([markdown(head) for head in table.heads])}{line(marks)}{rows}"
+def _markdown_table(table: PaperTable) -> str:
+    headings = [escape_markdown(heading) for heading in table.headings]
+    alignments = [":--" if i == 0 else "--:" for i in range(len(headings))]
+    lines = [escape_markdown(table.caption), "", _markdown_row(headings), _markdown_row(alignments)]
+    lines += [_markdown_row([_markdown_cell(cell) for cell in row]) for row in table.rows]
+    return "".join(f"{line}\n" for line in lines)
 
 
-def markdown(text: str) -> str:
-    """A text that Markdown takes for nothing but text."""
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = escape_markdown(cell.text)
+    return f"**{text}**" if cell.bold else text
+
+
+def escape_markdown(text: str) -> str:
+    """Escape all characters that have a meaning in Markdown, and join lines."""
     return re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", " ".join(text.split()))
 
 
-_LATEX = {
+# ---- LaTeX
+
+_LATEX_ESCAPES = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
@@ -174,29 +202,37 @@ _LATEX = {
     "–": "--",
     "<": "$<$",
     ">": "$>$",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-}
+} | {character: f"\\{character}" for character in "&%$#_{}"}
 
 
-def latex(text: str) -> str:
-    """A text that LaTeX takes for nothing but text."""
-    return "".join(_LATEX.get(sign, sign) for sign in " ".join(text.split()))
+def escape_latex(text: str) -> str:
+    """Escape all characters that have a meaning in LaTeX, and join lines."""
+    return "".join(_LATEX_ESCAPES.get(character, character) for character in " ".join(text.split()))
 
 
-def _latex(table: Table) -> str:
-    n_words = 2 if table.heads[1:2] == ["Model"] else 1
-    columns = "l" * n_words + "r" * (len(table.heads) - n_words)
-    rows = "".join(f"{' & '.join(_latex_cell(cell) for cell in row)} \\\\\n" for row in table.rows)
-    return (
-        "\\begin{table}\n\\centering\n"
-        f"\\caption{{{latex(table.caption)}}}\n\\label{{tab:{table.label}}}\n"
-        f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n"
-        f"{' & '.join(latex(head) for head in table.heads)} \\\\\n\\midrule\n{rows}\\bottomrule\n"
-        "\\end{tabular}\n\\end{table}\n"
-    )
+def _latex_table(table: PaperTable) -> str:
+    columns = "l" * table.n_text_columns + "r" * (len(table.headings) - table.n_text_columns)
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        f"\\caption{{{escape_latex(table.caption)}}}",
+        f"\\label{{tab:{table.label}}}",
+        f"\\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        _latex_row([escape_latex(heading) for heading in table.headings]),
+        r"\midrule",
+    ]
+    lines += [_latex_row([_latex_cell(cell) for cell in row]) for row in table.rows]
+    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return f"{' & '.join(cells)} \\\\"
 
 
 def _latex_cell(cell: Cell) -> str:
-    text = latex(cell.text)
-    text = f"{{}}{text}" if text.startswith("[") else text  # else it is an option of the line's end before it
+    text = escape_latex(cell.text)
+    if text.startswith("["):
+        text = f"{{}}{text}"  # otherwise LaTeX takes it for an argument of the preceding \\
     return f"\\textbf{{{text}}}" if cell.bold else text

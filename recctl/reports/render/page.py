@@ -1,91 +1,171 @@
-"""The page: a head that lets nothing in from outside, contents, sections, and one copy of plotly.js."""
+"""The HTML page: Jinja2 templates, a content security policy, and plotly.js."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
+from typing import Any
 
-from recctl.reports.render.html import Html, join, tag
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from recctl.reports.render.blocks import Block, Figure, Inline
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page.
+    """A section of the page.
 
     Attributes:
         title: Its heading.
-        body: What is under it.
+        blocks: Its content.
     """
 
     title: str
-    body: Html
+    blocks: Sequence[Block]
 
     @property
     def anchor(self) -> str:
-        """Where the contents lead."""
-        return "".join(sign if sign.isalnum() else "-" for sign in self.title.lower())
+        """The id of its element, which the table of contents links to."""
+        return "".join(character if character.isalnum() else "-" for character in self.title.lower())
 
 
-def page(title: str, lead: Html, sections: Sequence[Section], foot: str) -> str:
-    """A whole page.
+@dataclass(frozen=True)
+class Tile:
+    """A key figure at the top of the page.
+
+    Attributes:
+        name: What the value is.
+        value: The value.
+        detail: Small print below it.
+    """
+
+    name: str
+    value: str
+    detail: str | None = None
+
+
+@dataclass(frozen=True)
+class Header:
+    """What precedes the table of contents.
+
+    Attributes:
+        lines: Paragraphs, one for each run.
+        warnings: Messages that the reader must not miss.
+        tiles: Key figures.
+    """
+
+    lines: Sequence[Inline] = ()
+    warnings: Sequence[str] = ()
+    tiles: Sequence[Tile] = ()
+
+
+def render_page(
+    title: str, header: Header, sections: Sequence[Section], footer: str, plotly_file: str | None = None
+) -> str:
+    """Render a page.
 
     Args:
-        title: In words.
-        lead: What stands above the contents.
-        sections: In order.
-        foot: The last line.
+        title: The title and main heading.
+        header: What precedes the table of contents.
+        sections: The sections, in order.
+        footer: The last line.
+        plotly_file: A file beside the page that holds plotly.js; None puts a copy of plotly.js into the page.
+
+    Returns:
+        An HTML document. It loads nothing but `plotly_file`.
     """
     scripts = []
-    if any('class="plot"' in section.body for section in sections):
-        scripts = [_plotly(), _asset("report.js")]
-    style = _asset("report.css")
-    contents = tag(
-        "nav",
-        tag("ol", [tag("li", tag("a", one.title, href=f"#{one.anchor}")) for one in sections]),
-        aria_label="Contents",
-    )
-    body = [tag("section", tag("h2", one.title), one.body, id=one.anchor, aria_label=one.title) for one in sections]
-    return "".join(
-        [
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
-            f'<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">\n',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
-            '<meta name="color-scheme" content="light dark">\n',
-            tag("title", title),
-            f"\n<style>{style}</style>\n</head>\n<body>\n",
-            tag("a", "To the contents", href="#main", class_="skip"),
-            '<div class="page">\n',
-            tag("header", tag("h1", title), lead),
-            '\n<div class="columns">\n',
-            contents,
-            tag("main", join(body), id="main"),
-            "\n</div>\n",
-            tag("footer", foot),
-            "\n</div>\n",
-            *(f"<script>{script}</script>\n" for script in scripts),
-            "</body>\n</html>\n",
-        ]
+    script_files = []
+    if any(_contains_figure(section.blocks) for section in sections):
+        if plotly_file is None:
+            scripts.append(plotly_script())
+        else:
+            script_files.append(plotly_file)
+        scripts.append(_asset("report.js"))
+    template = _environment().get_template("page.html.j2")
+    return template.render(
+        title=title,
+        header=header,
+        sections=sections,
+        footer=footer,
+        policy=_content_security_policy(scripts, allow_files=bool(script_files)),
+        style=_asset("report.css"),
+        script_files=script_files,
+        scripts=scripts,
     )
 
 
-def _policy(scripts: Sequence[str]) -> str:
-    """Nothing is loaded, and of scripts only those that are ours run, whatever a text of the data is taken for."""
-    ours = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("recctl.reports.render", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    ours = ours or "'none'"
-    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {ours}"
+    environment.filters["script_json"] = script_json
+    return environment
+
+
+def _contains_figure(blocks: Sequence[Block]) -> bool:
+    return any(isinstance(block, Figure) or _contains_figure(getattr(block, "blocks", ())) for block in blocks)
+
+
+def _content_security_policy(scripts: Sequence[str], allow_files: bool) -> str:
+    """A policy that loads nothing and runs only the page's own scripts, identified by their hashes.
+
+    Even a text of the data that a browser took for a script would not run.
+    """
+    sources = []
+    if allow_files:
+        # 'self' matches the origin of a served page, `file:` a page that is opened from disk.
+        sources += ["'self'", "file:"]
+    for script in scripts:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        sources.append(f"'sha256-{digest}'")
+    allowed = " ".join(sources) or "'none'"
+    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
 
 
 def _asset(name: str) -> str:
     return (files("recctl.reports.render") / "assets" / name).read_text(encoding="utf-8")
 
 
-def _plotly() -> str:
+def plotly_script() -> str:
+    """The source of plotly.js, such that it can be the text of a script element."""
     from plotly.offline import get_plotlyjs
 
     script: str = get_plotlyjs()
     return script.replace("</script", "<\\/script")
+
+
+def script_json(value: Any) -> str:
+    r"""JSON that can be the text of a script element.
+
+    `<`, `>`, `&` and line separators become `\uXXXX`, so that no text in it can end the element or begin another one.
+    Numbers are rounded to six significant digits; NaN and infinity become null.
+    """
+    text = json.dumps(_plain_value(value), allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _plain_value(value: Any) -> Any:
+    """The same value of lists, dicts, strings and numbers that JSON can represent."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain_value(item) for item in value]
+    if hasattr(value, "tolist"):  # an array or a scalar of NumPy
+        return _plain_value(value.tolist())
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value

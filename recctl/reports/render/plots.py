@@ -1,106 +1,170 @@
-"""Figures as plotly has them: plain `data` and `layout`. Colours are names of the style sheet's, as `@1`.
+"""Figures as plotly.js takes them: plain `data` and `layout`. A color `@name` is the style sheet's `--c-name`.
 
-Only kinds of traces that plotly draws as SVG are used: they look the same on paper, without a graphics card, and under
-a policy that forbids making code from text.
+Only traces that plotly draws as SVG are used. They look the same in print, need no WebGL, and work under a content
+security policy without `unsafe-eval`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
-from recctl.reports.render.html import label
-
 Plot = dict[str, Any]
-N_COLOURS = 7
+N_COLORS = 7
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-_SIGNS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 
 
-def colour(at: int) -> str:
-    """The colour of the series at a place."""
-    return f"@{at % N_COLOURS + 1}"
+def escape_label(text: Any) -> str:
+    """Escape a text of the data for a figure: plotly interprets some HTML tags in labels."""
+    return escape(" ".join(str(text).split()), quote=False)
 
 
-def plot(traces: Sequence[Plot], x: Any, y: Any, *, height: int = 340, **layout: Any) -> Plot:
-    """A figure of traces; axes are titles, or what plotly's axes take."""
-    axes = {"xaxis": _axis(x), "yaxis": _axis(y)}
-    shown = any("name" in trace for trace in traces)
-    return {"data": list(traces), "layout": {"height": height, "showlegend": shown, **axes, **layout}}
+def color(index: int) -> str:
+    """The color of a series."""
+    return f"@{index % N_COLORS + 1}"
 
 
-def _axis(given: Any) -> Plot:
-    axis = {"title": given} if isinstance(given, str) else dict(given)
-    axis["title"] = {"text": label(axis.get("title", ""))}
+def symbol(index: int) -> str:
+    """The marker symbol of a series."""
+    return _SYMBOLS[index % len(_SYMBOLS)]
+
+
+def plot(traces: Sequence[Plot], x_axis: Any, y_axis: Any, *, height: int = 340, **layout: Any) -> Plot:
+    """A figure.
+
+    Args:
+        traces: What it shows; with a legend if any trace has a name.
+        x_axis: The title, or settings of plotly's axis with a `title`.
+        y_axis: Likewise.
+        height: In pixels.
+        **layout: Further settings of plotly's layout.
+    """
+    settings: Plot = {
+        "height": height,
+        "showlegend": any("name" in trace for trace in traces),
+        "xaxis": _axis(x_axis),
+        "yaxis": _axis(y_axis),
+    }
+    return {"data": list(traces), "layout": settings | layout}
+
+
+def _axis(settings: Any) -> Plot:
+    axis = {"title": settings} if isinstance(settings, str) else dict(settings)
+    axis["title"] = {"text": escape_label(axis.get("title", ""))}
     return axis
 
 
+def _named(trace: Plot, name: str | None) -> Plot:
+    return trace if name is None else trace | {"name": escape_label(name)}
+
+
 def line(
-    name: str | None, x: Sequence[Any], y: Sequence[Any], at: int = 0, *, points: bool | None = None, **more: Any
+    name: str | None,
+    x: Sequence[Any],
+    y: Sequence[Any],
+    index: int = 0,
+    *,
+    markers: bool | None = None,
+    **settings: Any,
 ) -> Plot:
-    """A line; series differ by colour, dashes and signs, so that each tells them apart alone."""
-    points = len(x) <= 60 if points is None else points
+    """A line. Series differ in color, dash pattern and marker symbol, each of which identifies them alone.
+
+    Args:
+        name: The name in the legend, if any.
+        x: Coordinates.
+        y: Coordinates.
+        index: Number of the series, which determines its look.
+        markers: Whether points are marked; None: if there are at most 60.
+        **settings: Further settings of plotly's trace.
+    """
+    if markers is None:
+        markers = len(x) <= 60
     trace: Plot = {
         "type": "scatter",
-        "mode": "lines+markers" if points else "lines",
+        "mode": "lines+markers" if markers else "lines",
         "x": list(x),
         "y": list(y),
-        "line": {"color": colour(at), "width": 2, "dash": _DASHES[at % len(_DASHES)]},
-        "marker": {"color": colour(at), "size": 6, "symbol": _SIGNS[at % len(_SIGNS)]},
+        "line": {"color": color(index), "width": 2, "dash": _DASHES[index % len(_DASHES)]},
+        "marker": {"color": color(index), "size": 6, "symbol": symbol(index)},
     }
-    return trace | ({} if name is None else {"name": label(name)}) | more
+    return _named(trace, name) | settings
 
 
-def dots(name: str | None, x: Sequence[Any], y: Sequence[Any], at: int = 0, **more: Any) -> Plot:
-    """Points."""
-    marker = {"color": colour(at), "size": 8, "symbol": _SIGNS[at % len(_SIGNS)]} | more.pop("marker", {})
-    trace: Plot = {"type": "scatter", "mode": "markers", "x": list(x), "y": list(y), "marker": marker}
-    return trace | ({} if name is None else {"name": label(name)}) | more
+def points(name: str | None, x: Sequence[Any], y: Sequence[Any], index: int = 0, *, marker: Plot | None = None) -> Plot:
+    """Points without a line; `marker` overrides settings of plotly's marker."""
+    look = {"color": color(index), "size": 8, "symbol": symbol(index)} | (marker or {})
+    trace: Plot = {"type": "scatter", "mode": "markers", "x": list(x), "y": list(y), "marker": look}
+    return _named(trace, name)
+
+
+def bars(name: str | None, x: Sequence[Any], y: Sequence[Any], index: int = 0, *, horizontal: bool = False) -> Plot:
+    """Bars; horizontal ones have their categories in `y`."""
+    trace: Plot = {"type": "bar", "x": list(x), "y": list(y), "marker": {"color": color(index)}}
+    if horizontal:
+        trace["orientation"] = "h"
+    return _named(trace, name)
 
 
 def with_intervals(trace: Plot, figures: Sequence[Mapping[str, Any]], axis: str = "y", prefix: str = "") -> Plot:
-    """The same trace with bars from the lower to the upper ends of its values' intervals."""
-    values = trace[axis]
-    ends = [(figure.get(f"{prefix}low"), figure.get(f"{prefix}high")) for figure in figures]
-    known = [low is not None and high is not None and low == low and high == high for low, high in ends]
-    above = [high - value if ok else 0.0 for value, (_, high), ok in zip(values, ends, known, strict=True)]
-    below = [value - low if ok else 0.0 for value, (low, _), ok in zip(values, ends, known, strict=True)]
-    bars = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.5, "width": 4}
-    return trace | {f"error_{axis}": bars | {"color": trace["marker"]["color"]}}
+    """The trace with an error bar for each point.
 
-
-def bars(
-    name: str | None, x: Sequence[Any], y: Sequence[Any], at: int = 0, *, lying: bool = False, **more: Any
-) -> Plot:
-    """Bars; lying ones have their names in `y`."""
-    trace: Plot = {"type": "bar", "x": list(x), "y": list(y), "marker": {"color": colour(at)}}
-    trace |= {"orientation": "h"} if lying else {}
-    return trace | ({} if name is None else {"name": label(name)}) | more
+    Args:
+        trace: A trace whose values along `axis` lie within the intervals.
+        figures: For each point, the ends of its interval as `low` and `high`; None or NaN if unknown.
+        axis: "x" or "y".
+        prefix: Prefix of these keys, such as `difference_`.
+    """
+    above = []
+    below = []
+    for value, figure in zip(trace[axis], figures, strict=True):
+        low = figure.get(f"{prefix}low")
+        high = figure.get(f"{prefix}high")
+        is_known = low is not None and high is not None and low == low and high == high  # NaN differs from itself
+        above.append(high - value if is_known else 0.0)
+        below.append(value - low if is_known else 0.0)
+    error_bars = {
+        "type": "data",
+        "symmetric": False,
+        "array": above,
+        "arrayminus": below,
+        "thickness": 1.5,
+        "width": 4,
+        "color": trace["marker"]["color"],
+    }
+    return trace | {f"error_{axis}": error_bars}
 
 
 def forest(
-    names: Sequence[str], figures: Sequence[Mapping[str, Any]], title: str, *, of: str = "value", prefix: str = ""
+    names: Sequence[str],
+    figures: Sequence[Mapping[str, Any]],
+    title: str,
+    *,
+    value_key: str = "value",
+    prefix: str = "",
 ) -> Plot:
-    """Values with their intervals, one under another, in the order given from above.
+    """A forest plot: values with their intervals, one below the other.
 
     Args:
-        names: Of the rows.
-        figures: Each with the value, `low` and `high`.
-        title: Of the axis.
-        of: The key of the value.
-        prefix: Of the keys of the ends.
+        names: Names of the rows, from the top.
+        figures: For each row the value and the ends of its interval, `low` and `high`.
+        title: Title of the axis.
+        value_key: Key of the value.
+        prefix: Prefix of the keys of the ends.
     """
-    values = [figure[of] for figure in figures]
-    trace = dots(None, values, [label(name) for name in names])
+    values = [figure[value_key] for figure in figures]
+    trace = points(None, values, [escape_label(name) for name in names])
     axis = {"autorange": "reversed", "type": "category", "title": "", "showgrid": False}
-    plain = plot([with_intervals(trace, figures, "x", prefix)], title, axis, height=110 + 34 * len(names))
-    if of == "difference":
-        plain["layout"]["shapes"] = [vertical(0.0, "@text")]
-    return plain
+    height = 110 + 34 * len(names)
+    forest_plot = plot([with_intervals(trace, figures, "x", prefix)], title, axis, height=height)
+    if value_key == "difference":
+        forest_plot["layout"]["shapes"] = [vertical_line(0.0, "@text")]
+    return forest_plot
 
 
-def vertical(x: float, tone: str = "@muted") -> Plot:
-    """A dashed line from bottom to top."""
+def vertical_line(x: float, line_color: str = "@muted") -> Plot:
+    """A dashed line over the whole height of a figure."""
     return {
         "type": "line",
         "x0": x,
@@ -108,12 +172,12 @@ def vertical(x: float, tone: str = "@muted") -> Plot:
         "yref": "paper",
         "y0": 0,
         "y1": 1,
-        "line": {"color": tone, "width": 1, "dash": "dash"},
+        "line": {"color": line_color, "width": 1, "dash": "dash"},
     }
 
 
-def thinned(n: int, most: int = 200) -> list[int]:
-    """Places of a long series that are enough to draw it, the first and the last among them."""
-    if n <= most:
+def thin_out(n: int, n_points: int = 200) -> list[int]:
+    """At most `n_points` evenly spaced indices of a series of length `n`, the first and the last among them."""
+    if n <= n_points:
         return list(range(n))
-    return sorted({round(at * (n - 1) / (most - 1)) for at in range(most)})
+    return sorted({round(i * (n - 1) / (n_points - 1)) for i in range(n_points)})

@@ -1,1 +1,1 @@
-"""The sections of a report, one a module."""
+"""The sections of a report: each function returns the blocks of one section."""

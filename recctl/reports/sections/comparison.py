@@ -1,194 +1,221 @@
-"""Models side by side: which differences are more than chance, and what accuracy costs."""
+"""Models side by side: differences, their significance, and the cost of accuracy."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from recctl.metrics import MetricKey
+from recctl.reports.errors import SectionOmittedError
 from recctl.reports.render import formatting, plots
-from recctl.reports.render.html import Html, bullets, figure, fold, grid, join, note, table, tag
-from recctl.reports.report_data import LeftOutError, ReportData
+from recctl.reports.render.blocks import (
+    Block,
+    Bullets,
+    Details,
+    Figure,
+    Grid,
+    Heading,
+    Inline,
+    Note,
+    Styled,
+    Table,
+    small,
+    strong,
+)
+from recctl.reports.report_data import ReportData
+
+# A comparison as comparison.json holds it.
+Comparison = dict[str, Any]
+# One of its models.
+Model = dict[str, Any]
 
 
-def comparison(material: ReportData) -> Html | None:
-    """What the models came to, in words, figures and tables."""
-    document = material.comparison
-    if document is None and len(material.subjects) < 2 and material.comparison_run is None:
-        return None
-    if document is None:
-        raise LeftOutError(material.why_not_compared)
-    return join(
-        [
-            bullets(document["words"]) if document["words"] else None,
-            grid(_forests(document)),
-            table(
-                f"Models by {document['metric']}",
-                ["Model", *_heads(document)],
-                [[_name(document, model), *_cells(document, model)] for model in document["compared"]],
-            ),
-            note(_how(document)),
-            tag("h3", "What it costs"),
-            _costs(document),
-            _refitted(document),
-            tag("h3", "Every metric"),
-            _every_metric(document),
-            fold("Every difference, with its interval and p", _every_difference(document)),
-        ]
-    )
+def comparison(report_data: ReportData) -> list[Block] | None:
+    """The comparison of the models in words, figures and tables."""
+    result = report_data.comparison
+    if result is None:
+        if not report_data.has_several_models and report_data.comparison_run is None:
+            return None
+        raise SectionOmittedError(report_data.why_not_compared)
+    blocks: list[Block] = []
+    if result["words"]:
+        blocks.append(Bullets(result["words"]))
+    blocks += [
+        Grid(_forest_plots(result)),
+        _models(result),
+        Note(_methods(result)),
+        Heading("Accuracy and cost"),
+        _costs(result),
+        Note("A model is on a Pareto front if no other model is better in both accuracy and that quantity."),
+    ]
+    blocks += _refit(result)
+    blocks += [
+        Heading("All metrics"),
+        _all_metrics(result),
+        Details("All differences with intervals and p-values", [_all_differences(result)]),
+    ]
+    return blocks
 
 
-def _forests(document: dict[str, Any]) -> list[Html]:
-    metric, reference = document["metric"], document["reference"]
+def _interval_heading(result: Comparison) -> str:
+    return f"{result['confidence']:.0%} interval"
+
+
+def _forest_plots(result: Comparison) -> list[Figure]:
+    metric = result["metric"]
     name = formatting.metric_name(metric)
-    of = {model["label"]: model["metrics"][metric] for model in document["compared"]}
-    percent = f"{document['confidence']:.0%}"
-    shown = [
-        figure(
-            f"{name} on {document['on']}",
-            plots.forest(list(of), list(of.values()), name),
-            f"With {percent} intervals over {formatting.count(document['n_users'])} users.",
+    figures = {model["label"]: model["metrics"][metric] for model in result["compared"]}
+    plots_of_models = [
+        Figure(
+            f"{name} on {result['on']}",
+            plots.forest(list(figures), list(figures.values()), name),
+            f"With {result['confidence']:.0%} bootstrap intervals over {formatting.count(result['n_users'])} users.",
         )
     ]
-    others = {label: one for label, one in of.items() if one["difference"] is not None}
-    if others:
-        shown.append(
-            figure(
-                f"Difference from {reference}",
+    differences = {label: figure for label, figure in figures.items() if figure["difference"] is not None}
+    if differences:
+        plots_of_models.append(
+            Figure(
+                f"Difference from {result['reference']}",
                 plots.forest(
-                    list(others), list(others.values()), f"Difference in {name}", of="difference", prefix="difference_"
+                    list(differences),
+                    list(differences.values()),
+                    f"Difference in {name}",
+                    value_key="difference",
+                    prefix="difference_",
                 ),
-                "Paired by user, which tells more than the intervals of the values do. Right of the line is more.",
+                "Paired by user, which is more precise than comparing the intervals of the values. Values right of the "
+                "line are higher.",
             )
         )
-    return shown
+    return plots_of_models
 
 
-def _heads(document: dict[str, Any]) -> list[str]:
-    return [
-        "Validation",
-        *([document["on"].capitalize()] if document["on"] != "validation" else []),
-        f"{document['confidence']:.0%} interval",
-        "Difference",
-        f"{document['confidence']:.0%} interval",
-        "p (Holm)",
-    ]
+def _models(result: Comparison) -> Table:
+    """A row for each model: its metric on validation and on the reported part, and its difference."""
+    metric = result["metric"]
+    has_other_part = result["on"] != "validation"
+    headings = ["Model", "Validation"]
+    if has_other_part:
+        headings.append(result["on"].capitalize())
+    headings += [_interval_heading(result), "Difference", _interval_heading(result), "p (Holm)"]
+    rows = []
+    for model in result["compared"]:
+        figure = model["metrics"][metric]
+        row: list[Inline] = [_model_name(result, model)]
+        if has_other_part:
+            row.append(formatting.metric_value(model["validation"]))
+        row += [
+            formatting.metric_value(figure["value"]),
+            formatting.interval(figure),
+            formatting.difference(figure["difference"]),
+            formatting.interval(figure, "difference_"),
+            formatting.p_value(figure["p_holm"]),
+        ]
+        rows.append(row)
+    return Table(f"Models by {metric}", headings, rows)
 
 
-def _cells(document: dict[str, Any], model: dict[str, Any]) -> list[Any]:
-    found = model["metrics"][document["metric"]]
-    here = formatting.value(found["value"])
-    return [
-        formatting.value(model["validation"]) if document["on"] != "validation" else here,
-        *([here] if document["on"] != "validation" else []),
-        formatting.interval(found),
-        formatting.difference(found["difference"]),
-        formatting.interval(found, "difference_low", "difference_high"),
-        formatting.p_value(found["p_holm"]),
-    ]
+def _model_name(result: Comparison, model: Model) -> Inline:
+    label: str = model["label"]
+    return [strong(label), small("\u00a0best")] if label == result["best"] else label
 
 
-def _costs(document: dict[str, Any]) -> Html:
-    rows = [
-        [
+def _methods(result: Comparison) -> str:
+    text = (
+        f"The best model was chosen on {result['chosen_on']}. Differences are from {result['reference']}, on "
+        f"{result['on']}. p-values are of a paired {result['test']} test, corrected for the number of models by Holm's "
+        f"method; intervals are from {formatting.count(result['n_resamples'])} bootstrap resamples of the "
+        f"{formatting.count(result['n_users'])} users."
+    )
+    n_left_out = sum(result["left_out"].values())
+    if n_left_out:
+        text += f" {formatting.count(n_left_out)} users that not every model was evaluated on are excluded."
+    return text
+
+
+def _costs(result: Comparison) -> Table:
+    metric = result["metric"]
+    headings = ["Model", formatting.metric_name(metric), "Coverage", "Fit time", "Model file", "Pareto fronts"]
+    rows = []
+    for model in result["compared"]:
+        row = [
             model["label"],
-            formatting.value(model["metrics"][document["metric"]]["value"]),
-            formatting.share(model["coverage"]),
-            formatting.seconds(model["fit_seconds"]),
-            formatting.size(model["model_bytes"]),
-            ", ".join(model["front"]) or formatting.NOTHING,
+            formatting.metric_value(model["metrics"][metric]["value"]),
+            formatting.percent(model["coverage"]),
+            formatting.duration(model["fit_seconds"]),
+            formatting.file_size(model["model_bytes"]),
+            ", ".join(model["front"]) or formatting.MISSING,
         ]
-        for model in document["compared"]
-    ]
-    heads = [
-        "Model",
-        formatting.metric_name(document["metric"]),
-        "Coverage",
-        "Fit",
-        "Model file",
-        "Best trade-off with",
-    ]
-    said = "A model has the best trade-off with something if no other one is better in both."
-    return join([table("What accuracy costs", heads, rows, words=(0, len(heads) - 1)), note(said)])
+        rows.append(row)
+    return Table("Accuracy and cost", headings, rows, text_columns=(0, len(headings) - 1))
 
 
-def _name(document: dict[str, Any], model: dict[str, Any]) -> Any:
-    label = model["label"]
-    return [tag("b", label), tag("small", "\u00a0best")] if label == document["best"] else label
-
-
-def _how(document: dict[str, Any]) -> str:
-    left_out = sum(document["left_out"].values())
-    return (
-        f"The best was chosen on {document['chosen_on']}; differences are from {document['reference']}, on "
-        f"{document['on']}. p is of a paired {document['test']} test, corrected for the number of models (Holm); "
-        f"intervals are of {formatting.count(document['n_resamples'])} bootstrap resamples of the "
-        f"{formatting.count(document['n_users'])} users"
-        + (f"; {formatting.count(left_out)} users that not all models have are left out." if left_out else ".")
-    )
-
-
-def _refitted(document: dict[str, Any]) -> Html | None:
-    done = document.get("refit")
-    if not done:
-        return None
+def _refit(result: Comparison) -> list[Block]:
+    """The test metrics of the best model, refitted on train and validation; empty without such a refit."""
+    refit = result.get("refit")
+    if not refit:
+        return []
     rows = [
-        [formatting.metric_name(key), formatting.value(found["value"]), formatting.interval(found)]
-        for key, found in done["metrics"].items()
+        [formatting.metric_name(key), formatting.metric_value(figure["value"]), formatting.interval(figure)]
+        for key, figure in refit["metrics"].items()
     ]
-    heads = ["Metric", "Test", f"{document['confidence']:.0%} interval"]
-    return join(
-        [
-            tag("h3", f"{document['best']}, fitted on train and validation, on test"),
-            table("The best, refitted", heads, rows),
-        ]
-    )
+    headings = ["Metric", "Test", _interval_heading(result)]
+    return [
+        Heading(f"{result['best']}, refitted on train + validation, on test"),
+        Table("The best model, refitted", headings, rows),
+    ]
 
 
-def _every_metric(document: dict[str, Any]) -> Html:
-    """A row a metric, a column a model, the best in bold."""
-    models = document["compared"]
+def _all_metrics(result: Comparison) -> Table:
+    """A row for each metric, a column for each model, the best values in bold."""
+    models = result["compared"]
     rows = []
     for key in models[0]["metrics"]:
-        best = best_of(document, key)
-        cells = []
-        for model in models:
-            found = model["metrics"][key]
-            between = formatting.interval(found)
-            shown = formatting.value(found["value"])
-            small = None if between == formatting.NOTHING else tag("small", f" {between}")
-            cells.append([tag("b", shown) if model["label"] in best else shown, small])
-        rows.append([formatting.metric_name(key), *cells])
-    heads = ["Metric", *(model["label"] for model in models)]
-    return table(f"Every metric on {document['on']}", heads, rows)
+        best = best_models(result, key)
+        row: list[Inline] = [formatting.metric_name(key)]
+        row += [_value_with_interval(model["metrics"][key], model["label"] in best) for model in models]
+        rows.append(row)
+    headings = ["Metric"] + [model["label"] for model in models]
+    return Table(f"All metrics on {result['on']}", headings, rows)
 
 
-def best_of(document: dict[str, Any], key: str) -> list[str]:
-    """Labels of the models that are best by a metric, to the digits that are shown."""
-    from recctl.metrics import MetricKey
+def _value_with_interval(figure: dict[str, Any], is_best: bool) -> Inline:
+    value = formatting.metric_value(figure["value"])
+    cell: list[str | Styled] = [strong(value) if is_best else value]
+    interval = formatting.interval(figure)
+    if interval != formatting.MISSING:
+        cell.append(small(f" {interval}"))
+    return cell
 
+
+def best_models(result: Comparison, key: str) -> list[str]:
+    """Labels of the models with the best value of a metric, rounded as shown; empty if fewer than two have one."""
     sign = MetricKey.parse(key).sign
-    shown = {
-        model["label"]: sign * round(value, 4)
-        for model in document["compared"]
-        if (value := model["metrics"][key]["value"]) is not None
-    }
-    return [label for label, value in shown.items() if value == max(shown.values())] if len(shown) > 1 else []
+    rounded = {}
+    for model in result["compared"]:
+        value = model["metrics"][key]["value"]
+        if value is not None:
+            rounded[model["label"]] = sign * round(value, 4)
+    if len(rounded) < 2:
+        return []
+    best_value = max(rounded.values())
+    return [label for label, value in rounded.items() if value == best_value]
 
 
-def _every_difference(document: dict[str, Any]) -> Html:
+def _all_differences(result: Comparison) -> Table:
     rows = []
-    for key in document["compared"][0]["metrics"]:
-        for model in document["compared"]:
-            found = model["metrics"][key]
-            if found["difference"] is not None:
-                rows.append(
-                    [
-                        formatting.metric_name(key),
-                        model["label"],
-                        formatting.difference(found["difference"]),
-                        formatting.interval(found, "difference_low", "difference_high"),
-                        formatting.p_value(found["p"]),
-                        formatting.p_value(found["p_holm"]),
-                    ]
-                )
-    heads = ["Metric", "Model", "Difference", f"{document['confidence']:.0%} interval", "p", "p (Holm)"]
-    return table(f"Differences from {document['reference']} on {document['on']}", heads, rows, words=(0, 1))
+    for key in result["compared"][0]["metrics"]:
+        for model in result["compared"]:
+            figure = model["metrics"][key]
+            if figure["difference"] is not None:
+                row = [
+                    formatting.metric_name(key),
+                    model["label"],
+                    formatting.difference(figure["difference"]),
+                    formatting.interval(figure, "difference_"),
+                    formatting.p_value(figure["p"]),
+                    formatting.p_value(figure["p_holm"]),
+                ]
+                rows.append(row)
+    headings = ["Metric", "Model", "Difference", _interval_heading(result), "p", "p (Holm)"]
+    return Table(f"Differences from {result['reference']} on {result['on']}", headings, rows, text_columns=(0, 1))

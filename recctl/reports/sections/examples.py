@@ -1,107 +1,129 @@
-"""What some people would see."""
+"""Recommendations to three users, beside their histories."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from recctl.reports.errors import SectionOmittedError
 from recctl.reports.recompute import Recomputed
-from recctl.reports.render.html import Html, join, note, table, tag
-from recctl.reports.report_data import LeftOutError, ReportData
+from recctl.reports.render.blocks import Block, Grid, Group, Heading, Inline, Note, Paragraph, Styled, Table
+from recctl.reports.report_data import ReportData
 
-_K, _SHOWN, _AT = 10, 6, (0.2, 0.5, 0.8)
-
-
-def examples(material: ReportData) -> Html:
-    """The first recommendations to a quiet, an ordinary and a busy user, beside what they are known by."""
-    again = material.reread
-    if not again.models:
-        raise LeftOutError("; ".join(again.without.values()))
-    name_of = _Names(again)
-    shown = [tag("div", _of_user(again, user, name_of)) for user in _chosen(again)]
-    beside = tag("div", shown, class_="grid small") if len(again.models) == 1 else shown
-    return join([beside, note(name_of.said())])
+_LIST_LENGTH = 10
+_HISTORY_LENGTH = 6
+# Quantiles of the number of interactions at which the users are chosen: few, about the median, and many.
+_ACTIVITY_QUANTILES = (0.2, 0.5, 0.8)
 
 
-def _chosen(again: Recomputed) -> Sequence[int]:
-    """Codes of three users that every model knows, by how much is known of them; of validation, if there is one."""
-    vocabulary = again.dataset.user_vocabulary
-    known = again.activity > 0
-    for model in again.models.values():
+def examples(report_data: ReportData) -> list[Block]:
+    """The first recommendations to a user with few, one with about average, and one with many interactions."""
+    recomputed = report_data.recomputed
+    if not recomputed.models:
+        raise SectionOmittedError("; ".join(recomputed.unavailable.values()))
+    item_names = _ItemNames(recomputed)
+    users = [_user_blocks(recomputed, user, item_names) for user in _choose_users(recomputed)]
+    note = Note(item_names.note)
+    if len(recomputed.models) == 1:
+        return [Grid([Group(blocks) for blocks in users], small=True), note]
+    stacked = [block for blocks in users for block in blocks]
+    stacked.append(note)
+    return stacked
+
+
+def _choose_users(recomputed: Recomputed) -> Sequence[int]:
+    """Codes of up to three users that every model knows and, if possible, who are in validation."""
+    vocabulary = recomputed.dataset.user_vocabulary
+    candidates = recomputed.user_counts > 0
+    for model in recomputed.models.values():
         codes = vocabulary.codes(model.user_vocabulary.ids)
-        mask = np.zeros(len(vocabulary), bool)
-        mask[codes[codes >= 0]] = True
-        known &= mask
-    if again.prepared.split.has_validation:
-        held = np.zeros(len(vocabulary), bool)
-        held[vocabulary.codes(again.validation.user_vocabulary.ids)] = True
-        known = known & held if (known & held).any() else known
-    users = np.flatnonzero(known)
+        is_fitted = np.zeros(len(vocabulary), bool)
+        is_fitted[codes[codes >= 0]] = True
+        candidates &= is_fitted
+    if recomputed.has_validation:
+        is_held_out = np.zeros(len(vocabulary), bool)
+        is_held_out[vocabulary.codes(recomputed.validation.user_vocabulary.ids)] = True
+        if (candidates & is_held_out).any():
+            candidates &= is_held_out
+    users = np.flatnonzero(candidates)
     if not len(users):
-        raise LeftOutError("there is no user that all the models know")
-    ordered = users[np.argsort(again.activity[users], kind="stable")]
-    places = dict.fromkeys(int(at * (len(ordered) - 1)) for at in _AT)
-    return [int(ordered[place]) for place in places]
+        raise SectionOmittedError("no user is known to all the models")
+    by_activity = users[np.argsort(recomputed.user_counts[users], kind="stable")]
+    positions = dict.fromkeys(int(quantile * (len(by_activity) - 1)) for quantile in _ACTIVITY_QUANTILES)
+    return [int(by_activity[position]) for position in positions]
 
 
-def _of_user(again: Recomputed, user: int, name_of: _Names) -> Html:
-    user_id = again.dataset.user_vocabulary.ids[user]
-    history = again.history(user)
-    last = [name_of(item) for item in history[::-1][:_SHOWN]]
-    when = "most recent first" if again.dataset.timestamps is not None else "some of them"
-    wanted = _validation_items(again, user)
-    columns: dict[str, list[Any]] = {}
-    for label, model in again.models.items():
-        found = model.recommend([user_id], _K)["item_id"]
-        codes = again.dataset.item_vocabulary.codes(found)
-        columns[label] = [[name_of(int(code)), _found(int(code) in wanted)] for code in codes]
-    n = max(len(column) for column in columns.values())
-    rows = [
-        [str(place + 1), *(column[place] if place < len(column) else "" for column in columns.values())]
-        for place in range(n)
+def _user_blocks(recomputed: Recomputed, user: int, item_names: _ItemNames) -> list[Block]:
+    user_id = recomputed.dataset.user_vocabulary.ids[user]
+    recommended = _recommendations(recomputed, user, item_names)
+    n_rows = max(len(cells) for cells in recommended.values())
+    rows = []
+    for i in range(n_rows):
+        row: list[Inline] = [str(i + 1)]
+        row += [cells[i] if i < len(cells) else "" for cells in recommended.values()]
+        rows.append(row)
+    headings = ["Rank"]
+    headings += list(recommended) if len(recommended) > 1 else ["Recommendation"]
+    return [
+        Heading(f"User {user_id}"),
+        Paragraph(_history(recomputed, user, item_names)),
+        Table(f"Recommendations to user {user_id}", headings, rows, text_columns=range(len(headings))),
     ]
-    head = tag("h3", f"User {user_id}")
-    known = tag(
-        "p",
-        f"Known by {len(history):,} interactions, {when}: ",
-        "\u00a0· ".join(last),
-        "\u00a0· …" if len(history) > len(last) else None,
-    )
-    heads = ["Rank", *(columns if len(columns) > 1 else ["Recommended"])]
-    return join([head, known, table(f"Recommended to user {user_id}", heads, rows, words=range(len(heads)))])
 
 
-def _found(is_found: bool) -> Html | None:
-    return tag("span", " ✓ in validation", class_="found") if is_found else None
+def _history(recomputed: Recomputed, user: int, item_names: _ItemNames) -> str:
+    history = recomputed.history(user)
+    names = [item_names.name(item) for item in history[::-1][:_HISTORY_LENGTH]]
+    if len(history) > len(names):
+        names.append("…")
+    order = "most recent first" if recomputed.dataset.timestamps is not None else "in no order"
+    return f"History of {len(history):,} interactions, {order}: " + "\u00a0· ".join(names)
 
 
-def _validation_items(again: Recomputed, user: int) -> set[int]:
-    if not again.prepared.split.has_validation:
+def _recommendations(recomputed: Recomputed, user: int, item_names: _ItemNames) -> dict[str, list[Inline]]:
+    """By model, the cells of the user's recommendations, best first."""
+    user_id = recomputed.dataset.user_vocabulary.ids[user]
+    relevant = _validation_items(recomputed, user)
+    recommended: dict[str, list[Inline]] = {}
+    for label, model in recomputed.models.items():
+        item_ids = model.recommend([user_id], _LIST_LENGTH)["item_id"]
+        cells: list[Inline] = []
+        for code in recomputed.dataset.item_vocabulary.codes(item_ids).tolist():
+            name = item_names.name(code)
+            cells.append([name, Styled(" ✓ in validation", "hit")] if code in relevant else name)
+        recommended[label] = cells
+    return recommended
+
+
+def _validation_items(recomputed: Recomputed, user: int) -> set[int]:
+    """Codes of the user's items in validation."""
+    if not recomputed.has_validation:
         return set()
-    part = again.validation
-    code = int(part.user_vocabulary.codes([again.dataset.user_vocabulary.ids[user]])[0])
-    items = part.item_vocabulary.ids[part.items[part.users == code]]
-    return set(again.dataset.item_vocabulary.codes(items).tolist())
+    validation = recomputed.validation
+    user_id = recomputed.dataset.user_vocabulary.ids[user]
+    user_code = int(validation.user_vocabulary.codes([user_id])[0])
+    item_ids = validation.item_vocabulary.ids[validation.items[validation.users == user_code]]
+    return set(recomputed.dataset.item_vocabulary.codes(item_ids).tolist())
 
 
-class _Names:
-    """What items are called: by title where there is one, else by id."""
+class _ItemNames:
+    """Names of items: the title if the data have one, else the id."""
 
-    def __init__(self, again: Recomputed) -> None:
-        self.again = again
+    def __init__(self, recomputed: Recomputed) -> None:
+        self._ids = recomputed.dataset.item_vocabulary.ids
+        self._titles = recomputed.titles
 
-    def __call__(self, item: int) -> str:
-        item_id = self.again.dataset.item_vocabulary.ids[item]
-        title = self.again.titles.get(item_id)
+    def name(self, item: int) -> str:
+        """The name of the item with a code."""
+        item_id = self._ids[item]
+        title = self._titles.get(item_id)
         if title is None and isinstance(item_id, str) and item_id.isdecimal():
-            title = self.again.titles.get(int(item_id))
+            title = self._titles.get(int(item_id))  # titles have integer ids where the data have them as text
         return f"item {item_id}" if title is None else title
 
-    def said(self) -> str:
-        if self.again.titles:
-            return "The models are those fitted on train; test is not looked at."
-        return (
-            "The models are those fitted on train; test is not looked at. The data have no titles here: these are ids."
-        )
+    @property
+    def note(self) -> str:
+        """The sentence below the tables."""
+        text = "Recommendations of the models that were fitted on train; the test part is not read."
+        return text if self._titles else f"{text} The data have no titles, so items are shown by id."

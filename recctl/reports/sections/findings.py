@@ -1,57 +1,56 @@
-"""What the diagnosis finds."""
+"""The findings of the diagnosis."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
 
 from recctl.diagnosis import diagnose_run
+from recctl.diagnosis.findings import Finding
 from recctl.errors import RecctlError
-from recctl.reports.render.html import Html, code, join, note, tag
-from recctl.reports.report_data import LeftOutError, ReportData
+from recctl.reports.errors import SectionOmittedError
+from recctl.reports.render import formatting
+from recctl.reports.render.blocks import Block, FindingBox, Note
+from recctl.reports.report_data import ReportData
 
-if TYPE_CHECKING:
-    from recctl.diagnosis.findings import Finding
+
+@dataclass
+class _SharedFinding:
+    """A finding, and the labels of the models that have it."""
+
+    finding: Finding
+    models: list[str] = field(default_factory=list)
 
 
-def findings(material: ReportData) -> Html:
-    """What is wrong with the runs, by which figures, and what to try."""
-    found: dict[str, tuple[Finding, list[str]]] = {}
-    clean, failed = [], []
-    for one in material.subjects:
+def findings(report_data: ReportData) -> list[Block]:
+    """Problems of the runs, the evidence, and settings to try. Models with the same finding share a box."""
+    shared_findings: dict[str, _SharedFinding] = {}
+    notes: list[Block] = []
+    errors: list[Block] = []
+    for view in report_data.views:
         try:
-            diagnosis = diagnose_run(one.run)
+            diagnosis = diagnose_run(view.run)
         except RecctlError as error:
-            failed.append(note(f"{one.label}: {error}."))
+            errors.append(Note(f"{view.label}: {error}."))
             continue
         for finding in diagnosis.findings:
-            found.setdefault(repr(finding), (finding, []))[1].append(one.label)
+            shared = shared_findings.setdefault(repr(finding), _SharedFinding(finding))
+            shared.models.append(view.label)
         if not diagnosis.findings:
-            whose = f"{one.label}: n" if len(material.subjects) > 1 else "N"
-            clean.append(note(f"{whose}othing found; looked at {', '.join(diagnosis.looked_at)}."))
-    if not (found or clean or failed):
-        raise LeftOutError("there is no run of a model")
-    several = len(material.subjects) > 1
-    return join([[_finding(finding, labels if several else []) for finding, labels in found.values()], clean, failed])
+            prefix = f"{view.label}: no findings" if report_data.has_several_models else "No findings"
+            notes.append(Note(f"{prefix}. Checked: {', '.join(diagnosis.checked)}."))
+    if not report_data.views:
+        raise SectionOmittedError("no run has a model")
+    boxes: list[Block] = [_box(shared, report_data.has_several_models) for shared in shared_findings.values()]
+    return boxes + notes + errors
 
 
-def _finding(finding: Finding, labels: list[str]) -> Html:
-    tries = [tag("li", code(line)) for line in finding.suggestions]
-    return tag(
-        "div",
-        tag("p", tag("b", finding.title), " ", tag("span", finding.severity, class_=f"badge {finding.severity}")),
-        tag("p", f"Of {', '.join(labels)}.", class_="note") if labels else None,
-        tag("p", f"Seen: {', '.join(_evidence(finding))}. The rule: {finding.rule}.", class_="note"),
-        [tag("p", "To try, in this order:", class_="note"), tag("ul", tries)] if tries else None,
-        class_="finding",
+def _box(shared: _SharedFinding, name_models: bool) -> FindingBox:
+    finding = shared.finding
+    return FindingBox(
+        title=formatting.capitalized(finding.title),
+        severity=finding.severity,
+        evidence=", ".join(finding.described_evidence()),
+        rule=finding.rule,
+        suggestions=finding.suggestions,
+        models=shared.models if name_models else (),
     )
-
-
-def _evidence(finding: Finding) -> Iterator[str]:
-    for name, value in finding.evidence.items():
-        if value is not None:
-            yield f"{name.replace('_', ' ')} {_figure(value)}"
-
-
-def _figure(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)

@@ -1,78 +1,116 @@
-"""How models learned: the loss and the metrics of every epoch."""
+"""Learning curves: loss and validation metrics of every epoch."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from recctl.reports.errors import SectionOmittedError
 from recctl.reports.render import formatting, plots
-from recctl.reports.render.html import Html, figure, grid, join, note
-from recctl.reports.report_data import LeftOutError, ReportData, RunView
+from recctl.reports.render.blocks import Block, Figure, Grid, Note
+from recctl.reports.report_data import ReportData
+from recctl.reports.run_view import RunView
 from recctl.training import history
 
 
-def learning(material: ReportData) -> Html:
-    """The curves of every run that was trained in epochs."""
-    curves = [(at, one, epochs) for at, one in enumerate(material.subjects) if (epochs := _epochs(one))]
+@dataclass(frozen=True)
+class _Curve:
+    """The epochs of one run.
+
+    Attributes:
+        view: The run.
+        epochs: The lines of history.jsonl.
+        index: Number of the run in the report, which determines the look of its lines.
+    """
+
+    view: RunView
+    epochs: list[dict[str, Any]]
+    index: int
+
+    def values(self, name: str) -> list[Any]:
+        """One value of each epoch; None where it is missing."""
+        return [epoch.get(name) for epoch in self.epochs]
+
+    @property
+    def metric_keys(self) -> list[str]:
+        """Keys of the metrics that were measured in any epoch."""
+        return list(dict.fromkeys(key for epoch in self.epochs for key in epoch.get("metrics") or {}))
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch whose model was kept; None if unknown."""
+        epoch = self.view.run.metadata.get("training", {}).get("best_epoch")
+        return epoch if isinstance(epoch, int) and epoch > 0 else None
+
+
+def learning_curves(report_data: ReportData) -> list[Block]:
+    """The curves of every run whose model is trained in epochs."""
+    curves = []
+    for index, view in enumerate(report_data.views):
+        epochs = _read_epochs(view)
+        if epochs:
+            curves.append(_Curve(view, epochs, index))
     if not curves:
-        raise LeftOutError("nothing here was trained in epochs")
-    several = len(material.subjects) > 1
-    loss = [
-        plots.line(one.label if several else None, _of(epochs, "epoch"), _of(epochs, "loss"), at if several else 0)
-        for at, one, epochs in curves
-        if any(value is not None for value in _of(epochs, "loss"))
-    ]
-    measured = [trace for at, one, epochs in curves for trace in _measured(one, epochs, at, several)]
-    marks = [] if several else [plots.vertical(best) for _, one, _ in curves if (best := _best(one)) is not None]
-    shown = []
-    if loss:
-        shown.append(figure("Loss", plots.plot(loss, "Epoch", "Mean loss", shapes=marks)))
-    if measured:
-        names = {name for _, _, epochs in curves for name in _metrics(epochs)}
-        axis = formatting.metric_name(next(iter(names))) if len(names) == 1 else "Metric"
-        shown.append(figure(f"{axis} on validation", plots.plot(measured, "Epoch", axis, shapes=marks)))
-    return join([grid(shown), *(note(_said(one, epochs, several)) for _, one, epochs in curves)])
+        raise SectionOmittedError("no model here is trained in epochs")
+    several = report_data.has_several_models
+    best_epoch_lines = []
+    if not several and curves[0].best_epoch is not None:
+        best_epoch_lines = [plots.vertical_line(curves[0].best_epoch)]
+    figures = []
+    loss_traces = _loss_traces(curves, several)
+    if loss_traces:
+        figures.append(Figure("Loss", plots.plot(loss_traces, "Epoch", "Mean loss", shapes=best_epoch_lines)))
+    metric_traces = [trace for curve in curves for trace in _metric_traces(curve, several)]
+    if metric_traces:
+        keys = {key for curve in curves for key in curve.metric_keys}
+        title = formatting.metric_name(next(iter(keys))) if len(keys) == 1 else "Metric"
+        metric_plot = plots.plot(metric_traces, "Epoch", title, shapes=best_epoch_lines)
+        figures.append(Figure(f"{title} on validation", metric_plot))
+    notes: list[Block] = [Note(_description(curve, several)) for curve in curves]
+    return [Grid(figures), *notes]
 
 
-def _epochs(subject: RunView) -> list[dict[str, Any]]:
-    return [epoch for epoch in history.read(subject.run.path / "history.jsonl") if isinstance(epoch, dict)]
+def _read_epochs(view: RunView) -> list[dict[str, Any]]:
+    return [epoch for epoch in history.read(view.run.path / "history.jsonl") if isinstance(epoch, dict)]
 
 
-def _of(epochs: list[dict[str, Any]], name: str) -> list[Any]:
-    return [epoch.get(name) for epoch in epochs]
-
-
-def _metrics(epochs: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(name for epoch in epochs for name in epoch.get("metrics") or {}))
-
-
-def _measured(subject: RunView, epochs: list[dict[str, Any]], at: int, several: bool) -> list[dict[str, Any]]:
-    """A curve for each metric of one run; of several runs, one each, of what it watches."""
-    names = _metrics(epochs)
-    if several and subject.monitor.get("metric") in names:
-        names = [subject.monitor["metric"]]
+def _loss_traces(curves: list[_Curve], several: bool) -> list[plots.Plot]:
     traces = []
-    for place, name in enumerate(names):
-        points = [(epoch["epoch"], epoch["metrics"][name]) for epoch in epochs if name in (epoch.get("metrics") or {})]
-        label = subject.label if several else formatting.metric_name(name) if len(names) > 1 else None
-        if points:
-            x, y = zip(*points, strict=True)
-            traces.append(plots.line(label, x, y, at if several else place))
+    for curve in curves:
+        losses = curve.values("loss")
+        if any(loss is not None for loss in losses):
+            name = curve.view.label if several else None
+            traces.append(plots.line(name, curve.values("epoch"), losses, curve.index))
     return traces
 
 
-def _best(subject: RunView) -> int | None:
-    best = subject.run.metadata.get("training", {}).get("best_epoch")
-    return best if isinstance(best, int) and best > 0 else None
+def _metric_traces(curve: _Curve, several: bool) -> list[plots.Plot]:
+    """A line for each metric of a single run; of several runs, one line each, of the monitored metric if possible."""
+    keys = curve.metric_keys
+    if several and curve.view.monitored_metric in keys:
+        keys = [key for key in keys if key == curve.view.monitored_metric]
+    traces = []
+    for key_index, key in enumerate(keys):
+        measured = [epoch for epoch in curve.epochs if key in (epoch.get("metrics") or {})]
+        name = formatting.metric_name(key) if len(keys) > 1 else None
+        x = [epoch["epoch"] for epoch in measured]
+        y = [epoch["metrics"][key] for epoch in measured]
+        if several:
+            traces.append(plots.line(curve.view.label, x, y, curve.index))
+        else:
+            traces.append(plots.line(name, x, y, key_index))
+    return traces
 
 
-def _said(subject: RunView, epochs: list[dict[str, Any]], several: bool) -> str:
-    seconds = [epoch["seconds"] for epoch in epochs if isinstance(epoch.get("seconds"), int | float)]
-    facts = [f"{len(epochs)} epochs"]
-    if seconds:
-        facts.append(f"{formatting.seconds(sum(seconds) / len(seconds))} each")
-    if (best := _best(subject)) is not None:
-        stopped = subject.run.metadata["training"].get("early_stop")
-        mark = "" if several else ", the dashed line"
-        end = "no better one followed in time" if stopped else "training ran to its end"
-        facts.append(f"the best was {best}{mark}, and {end}")
-    return f"{f'{subject.label}: ' if several else ''}{'; '.join(facts)}."
+def _description(curve: _Curve, several: bool) -> str:
+    sentences = [f"{len(curve.epochs)} epochs"]
+    durations = [seconds for seconds in curve.values("seconds") if isinstance(seconds, int | float)]
+    if durations:
+        sentences[0] += f", {formatting.duration(sum(durations) / len(durations))} per epoch on average"
+    if curve.best_epoch is not None:
+        mark = "" if several else " (dashed line)"
+        stopped = curve.view.run.metadata["training"].get("early_stop")
+        end = "early stopping ended the training" if stopped else "the training ran for all its epochs"
+        sentences.append(f"best epoch: {curve.best_epoch}{mark}; {end}")
+    prefix = f"{curve.view.label}: " if several else ""
+    return f"{prefix}{'; '.join(sentences)}."

@@ -1,4 +1,4 @@
-"""What was measured: every metric with its interval, and what is traded for what along the list."""
+"""Metrics with their intervals, and metrics as functions of the cutoff k."""
 
 from __future__ import annotations
 
@@ -6,146 +6,173 @@ from typing import Any
 
 from recctl.errors import RecctlError
 from recctl.metrics import MetricKey
+from recctl.reports.errors import SectionOmittedError
 from recctl.reports.render import formatting, plots
-from recctl.reports.render.html import Html, figure, grid, join, note, table, tag
-from recctl.reports.report_data import LeftOutError, ReportData, RunView
+from recctl.reports.render.blocks import Block, Figure, Grid, Heading, Inline, Note, Table, strong
+from recctl.reports.report_data import ReportData
+from recctl.reports.run_view import RunView
+
+NO_METRICS = "no metrics: the run was not evaluated; run recctl evaluate RUN"
+
+ValuesByK = dict[int, float]
+Intervals = dict[str, dict[str, Any]]
 
 
-def metrics(material: ReportData) -> Html | None:
-    """Every metric of one run, by part, with the interval of each."""
-    if len(material.subjects) != 1:
+def metrics(report_data: ReportData) -> list[Block] | None:
+    """All metrics of a single run."""
+    if len(report_data.views) != 1:
         return None
-    return metrics_of(material, material.subjects[0])
+    return _metrics_of(report_data, report_data.views[0])
 
 
-def each_alone(material: ReportData) -> Html | None:
-    """The metrics of several runs, one after another: for runs that can't be compared."""
-    if len(material.subjects) < 2 or material.comparison is not None:
+def metrics_of_each_run(report_data: ReportData) -> list[Block] | None:
+    """All metrics of several runs that cannot be compared, one after the other."""
+    if not report_data.has_several_models or report_data.comparison is not None:
         return None
-    shown = [[tag("h3", one.label), metrics_of(material, one)] for one in material.subjects if one.metrics]
-    if not shown:
-        raise LeftOutError("nothing was measured")
-    why = note(f"They can't be set side by side: {material.why_not_compared}.")
-    return join([why, *shown])
+    evaluated = [view for view in report_data.views if view.metrics]
+    if not evaluated:
+        raise SectionOmittedError(NO_METRICS)
+    blocks: list[Block] = [Note(f"These runs cannot be compared: {report_data.why_not_compared}.")]
+    for view in evaluated:
+        blocks.append(Heading(view.label))
+        blocks += _metrics_of(report_data, view)
+    return blocks
 
 
-def metrics_of(material: ReportData, subject: RunView) -> Html:
-    """A row for each metric, and for each part its value and interval."""
-    parts = list(subject.metrics)
+def _metrics_of(report_data: ReportData, view: RunView) -> list[Block]:
+    """A table with a row for each metric; for each part its value and interval."""
+    parts = list(view.metrics)
     if not parts:
-        raise LeftOutError("nothing was measured")
-    known, problems = {}, []
+        raise SectionOmittedError(NO_METRICS)
+    intervals: dict[str, Intervals] = {}
+    errors = []
     for part in parts:
         try:
-            known[part] = material.intervals(subject, part)
+            intervals[part] = report_data.intervals(view, part)
         except RecctlError as error:
-            problems.append(str(error))
-    heads = ["Metric"]
+            errors.append(str(error))
+    headings = ["Metric"]
     for part in parts:
-        heads += [part.capitalize(), *(["95% interval"] if part in known else [])]
-    keys = list(dict.fromkeys(key for part in parts for key in subject.metrics[part]))
-    rows = [_row(subject, key, parts, known, subject.monitor.get("metric") == key) for key in keys]
-    said = [
-        note(
-            "In bold the metric that runs are chosen by. Intervals are of the mean over users: bias-corrected and "
-            f"accelerated bootstrap, {_users(known)}; metrics of the whole catalog, as coverage, have none."
+        headings.append(part.capitalize())
+        if part in intervals:
+            headings.append("95% interval")
+    keys = list(dict.fromkeys(key for values in view.metrics.values() for key in values))
+    blocks: list[Block] = [Table("Metrics", headings, [_row(view, key, intervals) for key in keys])]
+    if intervals:
+        blocks.append(
+            Note(
+                "The monitored metric is in bold. Intervals are bias-corrected and accelerated (BCa) bootstrap "
+                f"intervals of the mean over users ({_user_counts(intervals)}). Metrics of the whole catalog, such as "
+                "coverage, have none."
+            )
         )
-        if known
-        else None,
-        *(note(f"Without intervals: {text}.") for text in problems),
-    ]
-    return join([table("Metrics", heads, rows), said])
+    blocks += [Note(f"Intervals are missing: {error}.") for error in errors]
+    return blocks
 
 
-def _users(known: dict[str, dict[str, Any]]) -> str:
-    counts = [
-        f"{formatting.count(max(figure['n_users'] for figure in of.values()))} users of {part}"
-        for part, of in known.items()
-        if of
-    ]
+def _user_counts(intervals: dict[str, Intervals]) -> str:
+    counts = []
+    for part, figures in intervals.items():
+        if figures:
+            n_users = max(figure["n_users"] for figure in figures.values())
+            counts.append(f"{part}: {formatting.count(n_users)} users")
     return ", ".join(counts) or "no users"
 
 
-def _row(subject: RunView, key: str, parts: list[str], known: dict[str, Any], is_monitor: bool) -> list[Any]:
+def _row(view: RunView, key: str, intervals: dict[str, Intervals]) -> list[Inline]:
     name = formatting.metric_name(key)
-    row: list[Any] = [tag("b", name) if is_monitor else name]
-    for part in parts:
-        row.append(formatting.value(subject.metrics[part].get(key)))
-        if part in known:
-            row.append(formatting.interval(known[part].get(key, {})))
+    row: list[Inline] = [strong(name) if key == view.monitored_metric else name]
+    for part, values in view.metrics.items():
+        row.append(formatting.metric_value(values.get(key)))
+        if part in intervals:
+            row.append(formatting.interval(intervals[part].get(key, {})))
     return row
 
 
-# ---- over k
+# ---- metrics over k
 
 
-def over_k(material: ReportData) -> Html:
-    """Precision against recall as lists grow, and every ranking metric over the length of the list."""
-    curves = _curves(material)
+def metrics_over_k(report_data: ReportData) -> list[Block]:
+    """Precision against recall for lists of growing length, and another metric as a function of the length."""
+    curves = _curves(report_data)
     if not curves:
-        raise LeftOutError("no ranking metric was measured at several k")
-    shown = []
-    both = [(name, of) for name, of in curves if len(_shared_k(of)) > 1]
-    if both:
-        traces = [_trade_off(name, of, at, told=len(both) < 3) for at, (name, of) in enumerate(both)]
-        ks = ", ".join(map(str, _shared_k(both[0][1])))
-        shown.append(
-            figure(
-                "Precision against recall",
+        raise SectionOmittedError("no ranking metric was measured at more than one k (evaluation.k_values)")
+    figures = []
+    pairs = {name: values for name, values in curves.items() if len(_common_k(values)) > 1}
+    if pairs:
+        show_k = len(pairs) < 3  # labels of more curves overlap
+        traces = [
+            _precision_recall_line(name, values, index, show_k) for index, (name, values) in enumerate(pairs.items())
+        ]
+        k_values = ", ".join(str(k) for k in _common_k(next(iter(pairs.values()))))
+        figures.append(
+            Figure(
+                "Precision and recall",
                 plots.plot(traces, "Recall", "Precision", height=380),
-                f"Each point is a length of the list, from left to right k = {ks}.",
+                f"Each point is a list length k; from left to right k = {k_values}.",
             )
         )
-    names = dict.fromkeys(base for _, of in curves for base, values in of.items() if len(values) > 1)
-    wanted = [base for base in names if base not in ("precision", "recall")][:1] if both else list(names)[:2]
-    for base in wanted:
-        traces = [
-            plots.line(name, list(of[base]), list(of[base].values()), at)
-            for at, (name, of) in enumerate(curves)
-            if base in of
-        ]
-        axis = {
-            "title": "k, the length of the list",
-            "tickvals": sorted({k for _, of in curves for k in of.get(base, {})}),
-        }
-        name = formatting.metric_name(base)
-        shown.append(figure(f"{name} over k", plots.plot(traces, axis, name, height=380)))
-    return grid(shown)
+    figures += [_metric_over_k(name, curves) for name in _metrics_to_plot(curves, has_precision_recall=bool(pairs))]
+    return [Grid(figures)]
 
 
-def _curves(material: ReportData) -> list[tuple[str, dict[str, dict[int, float]]]]:
-    """By curve: values of each metric by k. The curves are the parts of one run, or the runs on one part."""
-    if len(material.subjects) == 1:
-        one = material.subjects[0]
-        found = [(part.capitalize(), _by_k(values)) for part, values in one.metrics.items()]
+def _metrics_to_plot(curves: dict[str, dict[str, ValuesByK]], has_precision_recall: bool) -> list[str]:
+    """One further metric beside the precision-recall figure, two without it."""
+    names = [name for values in curves.values() for name, by_k in values.items() if len(by_k) > 1]
+    names = list(dict.fromkeys(names))
+    if has_precision_recall:
+        return [name for name in names if name not in ("precision", "recall")][:1]
+    return names[:2]
+
+
+def _metric_over_k(name: str, curves: dict[str, dict[str, ValuesByK]]) -> Figure:
+    traces = []
+    k_values: set[int] = set()
+    for index, (label, values) in enumerate(curves.items()):
+        if name in values:
+            by_k = values[name]
+            traces.append(plots.line(label, list(by_k), list(by_k.values()), index))
+            k_values |= by_k.keys()
+    axis = {"title": "List length k", "tickvals": sorted(k_values)}
+    title = formatting.metric_name(name)
+    return Figure(f"{title} over k", plots.plot(traces, axis, title, height=380))
+
+
+def _curves(report_data: ReportData) -> dict[str, dict[str, ValuesByK]]:
+    """By curve and metric, the values by k. The curves are the parts of one run, or several runs on one part."""
+    if len(report_data.views) == 1:
+        metrics_by_part = report_data.views[0].metrics
+        curves = {part.capitalize(): _group_by_metric(values) for part, values in metrics_by_part.items()}
     else:
-        found = [(one.label, _by_k(one.metrics.get(material.part, {}))) for one in material.subjects]
-    return [(name, of) for name, of in found if any(len(values) > 1 for values in of.values())]
+        part = report_data.part
+        curves = {view.label: _group_by_metric(view.metrics.get(part, {})) for view in report_data.views}
+    return {name: values for name, values in curves.items() if any(len(by_k) > 1 for by_k in values.values())}
 
 
-def _by_k(values: dict[str, float]) -> dict[str, dict[int, float]]:
-    found: dict[str, dict[int, float]] = {}
+def _group_by_metric(values: dict[str, float]) -> dict[str, ValuesByK]:
+    """The values of each metric by cutoff, in ascending order."""
+    groups: dict[str, ValuesByK] = {}
     for key, value in values.items():
         metric = MetricKey.parse(key)
         if metric.k is not None:
-            found.setdefault(metric.name, {})[metric.k] = value
-    return {name: dict(sorted(of.items())) for name, of in found.items()}
+            groups.setdefault(metric.name, {})[metric.k] = value
+    return {name: dict(sorted(by_k.items())) for name, by_k in groups.items()}
 
 
-def _shared_k(of: dict[str, dict[int, float]]) -> list[int]:
-    return sorted(of.get("precision", {}).keys() & of.get("recall", {}).keys())
+def _common_k(values: dict[str, ValuesByK]) -> list[int]:
+    """The cutoffs that have both precision and recall."""
+    return sorted(values.get("precision", {}).keys() & values.get("recall", {}).keys())
 
 
-def _trade_off(name: str, of: dict[str, dict[int, float]], at: int, told: bool) -> dict[str, Any]:
-    """The curve of one; its points are named where that leaves room."""
-    ks = _shared_k(of)
+def _precision_recall_line(name: str, values: dict[str, ValuesByK], index: int, show_k: bool) -> plots.Plot:
+    k_values = _common_k(values)
     return plots.line(
         name,
-        [of["recall"][k] for k in ks],
-        [of["precision"][k] for k in ks],
-        at,
-        mode="lines+markers+text" if told else "lines+markers",
-        text=[f"k={k}" for k in ks],
+        [values["recall"][k] for k in k_values],
+        [values["precision"][k] for k in k_values],
+        index,
+        mode="lines+markers+text" if show_k else "lines+markers",
+        text=[f"k={k}" for k in k_values],
         textposition="top right",
         textfont={"size": 11},
         cliponaxis=False,

@@ -1,4 +1,4 @@
-"""What the figures are of: data, split, leakage; and what they were made with."""
+"""Data, split and leakage; the environment of each run, and its config."""
 
 from __future__ import annotations
 
@@ -7,202 +7,278 @@ from typing import Any
 
 from recctl.data.leakage import warnings
 from recctl.errors import RecctlError
+from recctl.reports.errors import SectionOmittedError
 from recctl.reports.render import formatting
-from recctl.reports.render.html import Html, bullets, code, facts, fold, join, table, tag
-from recctl.reports.report_data import LeftOutError, ReportData
+from recctl.reports.render.blocks import (
+    Block,
+    Bullets,
+    Details,
+    Facts,
+    Heading,
+    Inline,
+    Paragraph,
+    Preformatted,
+    Styled,
+    Table,
+    code,
+    facts,
+)
+from recctl.reports.report_data import HELD_OUT, ReportData
 from recctl.runs import Run
 
-
-def data(material: ReportData) -> Html:
-    """The data, the parts of the split, and what the split gives away; once for runs of the same."""
-    found = _distinct([*material.runs, *(one.run for one in material.subjects)])
-    if not found:
-        raise LeftOutError("the run ended before it had read any")
-    shown = [_data_of(run) for run in found]
-    if len(found) == 1:
-        return shown[0]
-    return join([[tag("h3", code(run.id)), body] for run, body in zip(found, shown, strict=True)])
+Metadata = dict[str, Any]
 
 
-def _distinct(runs: list[Run]) -> list[Run]:
-    by_hash: dict[Any, Run] = {}
+def _all_runs(report_data: ReportData) -> list[Run]:
+    """The runs of the report and those that a comparison compares, without repetition."""
+    runs = report_data.runs + [view.run for view in report_data.views]
+    return list({run.id: run for run in runs}.values())
+
+
+# ---- data and split
+
+
+def data(report_data: ReportData) -> list[Block]:
+    """The data, the parts of the split, and leakage; once for runs that share data and split."""
+    runs = _runs_with_distinct_data(_all_runs(report_data))
+    if not runs:
+        raise SectionOmittedError("the run ended before it read any data")
+    if len(runs) == 1:
+        return _data_blocks(runs[0].metadata)
+    blocks: list[Block] = []
+    for run in runs:
+        blocks.append(Heading(code(run.id)))
+        blocks += _data_blocks(run.metadata)
+    return blocks
+
+
+def _runs_with_distinct_data(runs: list[Run]) -> list[Run]:
+    by_hashes: dict[Any, Run] = {}
     for run in runs:
         if "data" in run.metadata:
-            by_hash.setdefault((run.metadata["data"].get("hash"), run.metadata.get("split", {}).get("hash")), run)
-    return list(by_hash.values())
+            hashes = (run.metadata["data"].get("hash"), run.metadata.get("split", {}).get("hash"))
+            by_hashes.setdefault(hashes, run)
+    return list(by_hashes.values())
 
 
-def _data_of(run: Run) -> Html:
-    about: dict[str, Any] = run.metadata["data"]
-    split: dict[str, Any] = run.metadata.get("split", {})
-    users, items, n = about.get("users"), about.get("items"), about.get("interactions")
-    density = n / (users * items) if users and items and n else None
-    options = ", ".join(
-        f"{name} {formatting.setting(value)}" for name, value in split.get("options", {}).items() if value is not None
+def _data_blocks(metadata: Metadata) -> list[Block]:
+    leakage_report = metadata.get("split", {}).get("leakage") or {}
+    blocks: list[Block] = [_data_facts(metadata["data"], metadata.get("split", {}))]
+    blocks += _parts(leakage_report)
+    blocks += _leakage(leakage_report)
+    return blocks
+
+
+def _data_facts(data: Metadata, split: Metadata) -> Facts:
+    n_users = data.get("users")
+    n_items = data.get("items")
+    n_interactions = data.get("interactions")
+    density = None
+    if n_users and n_items and n_interactions:
+        density = f"{n_interactions / (n_users * n_items):.3%}"
+    return facts(
+        {
+            "Source": data.get("source"),
+            "Downloaded from": data.get("mirror"),
+            "Interactions": formatting.count(n_interactions),
+            "Users": formatting.count(n_users),
+            "Items": formatting.count(n_items),
+            "Density": density,
+            "Preprocessing": _preprocessing(data),
+            "Dropped by minimum counts": _count_unless_zero(data.get("left_out_by_minimum")),
+            "Unreadable rows skipped": _count_unless_zero(data.get("rows_skipped")),
+            "Split": _split_options(split),
+        }
     )
-    pairs = {
-        "Source": about.get("source"),
-        "Served by": about.get("mirror"),
-        "Interactions": formatting.count(n),
-        "Users": formatting.count(users),
-        "Items": formatting.count(items),
-        "Density": None if density is None else f"{density:.3%}",
-        "Preprocessing": bullets([_step(step) for step in about["preprocess"]]) if about.get("preprocess") else None,
-        "Left out by minimum counts": formatting.count(about["left_out_by_minimum"])
-        if about.get("left_out_by_minimum")
-        else None,
-        "Rows that could not be read": formatting.count(about["rows_skipped"]) if about.get("rows_skipped") else None,
-        "Split": f"{split.get('strategy')}: {options}" if split else None,
-    }
-    report = split.get("leakage") or {}
-    return join([facts(pairs), _parts(report), _leakage(report)])
 
 
-def _step(step: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in step.items() if value not in (None, {}, []))
+def _preprocessing(data: Metadata) -> Bullets | None:
+    steps = data.get("preprocess")
+    if not steps:
+        return None
+    lines = []
+    for step in steps:
+        settings = [f"{name} {value}" for name, value in step.items() if value not in (None, {}, [])]
+        lines.append(", ".join(settings))
+    return Bullets(lines)
 
 
-def _parts(report: dict[str, Any]) -> Html | None:
-    parts = report.get("parts")
+def _count_unless_zero(number: int | None) -> str | None:
+    return formatting.count(number) if number else None
+
+
+def _split_options(split: Metadata) -> str | None:
+    if not split:
+        return None
+    options = split.get("options", {})
+    settings = [f"{name} {formatting.setting(value)}" for name, value in options.items() if value is not None]
+    return f"{split.get('strategy')}: {', '.join(settings)}"
+
+
+def _parts(leakage_report: Metadata) -> list[Block]:
+    parts = leakage_report.get("parts")
     if not parts:
-        return None
-    total = sum(of["interactions"] for of in parts.values())
-    rows = [
-        [
+        return []
+    total = sum(sizes["interactions"] for sizes in parts.values())
+    rows = []
+    for name, sizes in parts.items():
+        row = [
             name.capitalize(),
-            *(formatting.count(of[what]) for what in ("interactions", "users", "items")),
-            formatting.share(of["interactions"] / total),
+            formatting.count(sizes["interactions"]),
+            formatting.count(sizes["users"]),
+            formatting.count(sizes["items"]),
+            formatting.percent(sizes["interactions"] / total),
         ]
-        for name, of in parts.items()
-    ]
-    return join(
-        [tag("h3", "Parts"), table("Parts of the split", ["Part", "Interactions", "Users", "Items", "Share"], rows)]
-    )
+        rows.append(row)
+    headings = ["Part", "Interactions", "Users", "Items", "Share of interactions"]
+    return [Heading("Parts"), Table("Parts of the split", headings, rows)]
 
 
-def _leakage(report: dict[str, Any]) -> Html | None:
-    held_out = [name for name in ("validation", "test") if name in report]
-    if not held_out:
-        return None
-    said = [f"{line[0].upper()}{line[1:]}." for line in warnings(report)]
+def _leakage(leakage_report: Metadata) -> list[Block]:
+    parts = [part for part in HELD_OUT if part in leakage_report]
+    if not parts:
+        return []
+    blocks: list[Block] = [Heading("Leakage")]
+    sentences = [f"{formatting.capitalized(warning)}." for warning in warnings(leakage_report)]
+    if sentences:
+        blocks.append(Bullets(sentences))
+    reports = [leakage_report[part] for part in parts]
     rows = [
-        ["First moment", *(_moment(report[name]["first_moment"]) for name in held_out)],
-        ["Train later than that", *(_share(report[name]["train_later"]) for name in held_out)],
-        [
-            "Known of a user later than the user's first one there",
-            *(_share(report[name]["own_later"]) for name in held_out),
-        ],
-        ["Users that train never saw", *(formatting.count(report[name]["unseen_users"]["users"]) for name in held_out)],
-        ["Items that train never saw", *(formatting.count(report[name]["unseen_items"]["items"]) for name in held_out)],
-        ["Pairs that train has too", *(formatting.count(report[name]["duplicates"]) for name in held_out)],
+        ["Oldest interaction"] + [_date(report["first_moment"]) for report in reports],
+        ["Train interactions newer than that"] + [_count_and_share(report["train_later"]) for report in reports],
+        ["Inputs newer than the user's first interaction in the part"]
+        + [_count_and_share(report["own_later"]) for report in reports],
+        ["Users not in train"] + [formatting.count(report["unseen_users"]["users"]) for report in reports],
+        ["Items not in train"] + [formatting.count(report["unseen_items"]["items"]) for report in reports],
+        ["User-item pairs also in train"] + [formatting.count(report["duplicates"]) for report in reports],
     ]
-    heads = ["What the split gives away", *(name.capitalize() for name in held_out)]
-    return join([tag("h3", "Leakage"), bullets(said) if said else None, table("Leakage", heads, rows)])
+    headings = ["Leakage"] + [part.capitalize() for part in parts]
+    blocks.append(Table("Leakage", headings, rows))
+    return blocks
 
 
-def _share(of: dict[str, Any] | None) -> str:
-    return (
-        formatting.NOTHING
-        if of is None
-        else f"{formatting.count(of['interactions'])} ({formatting.share(of['share'])})"
-    )
+def _count_and_share(interactions: Metadata | None) -> str:
+    if interactions is None:
+        return formatting.MISSING
+    return f"{formatting.count(interactions['interactions'])} ({formatting.percent(interactions['share'])})"
 
 
-def _moment(seconds: float | None) -> str:
+def _date(seconds: float | None) -> str:
     if seconds is None:
-        return formatting.NOTHING
+        return formatting.MISSING
     try:
         return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"
-    except (OverflowError, OSError, ValueError):  # numbers that are no seconds
+    except (OverflowError, OSError, ValueError):  # a number that is not a Unix time in seconds
         return str(seconds)
 
 
 # ---- provenance
 
 
-def provenance(material: ReportData) -> Html:
-    """What each run was made with."""
-    runs = list({run.id: run for run in [*material.runs, *(one.run for one in material.subjects)]}.values())
+def provenance(report_data: ReportData) -> list[Block]:
+    """The environment, hashes and model files of each run."""
+    runs = _all_runs(report_data)
     if len(runs) == 1:
-        return _made_with(runs[0])
-    return join([fold(run.id, _made_with(run)) for run in runs])
+        return _run_blocks(runs[0])
+    return [Details(run.id, _run_blocks(run)) for run in runs]
 
 
-def _made_with(run: Run) -> Html:
-    about = run.metadata
-    made: dict[str, Any] = about.get("environment", {})
-    git, machine = made.get("git"), made.get("hardware", {})
-    packages = made.get("packages", {})
-    timings = about.get("timings", {})
-    pairs = {
-        "Run": code(run.id),
-        "Begun": formatting.moment(about.get("created")),
-        "Ended": formatting.moment(about.get("finished")),
-        "Command": code(" ".join(made["command"])) if made.get("command") else None,
-        "Config": about.get("config"),
-        "Parent run": code(about["parent_run"]) if about.get("parent_run") else None,
-        "Seed": about.get("seed"),
-        "Commit": [code(git["commit"]), " and uncommitted changes" if git.get("dirty") else None] if git else None,
-        "Versions": ", ".join(
-            [
-                f"recctl {made.get('recctl')}",
-                f"Python {made.get('python')}",
-                *(f"{k} {v}" for k, v in packages.items() if v),
-            ]
+def _run_blocks(run: Run) -> list[Block]:
+    metadata = run.metadata
+    environment = metadata.get("environment", {})
+    data = metadata.get("data", {})
+    blocks: list[Block] = [
+        facts(
+            {
+                "Run": code(run.id),
+                "Started": formatting.timestamp(metadata.get("created")),
+                "Finished": formatting.timestamp(metadata.get("finished")),
+                "Command": _code(" ".join(environment.get("command", []))),
+                "Config": metadata.get("config"),
+                "Parent run": _code(metadata.get("parent_run")),
+                "Seed": _text(metadata.get("seed")),
+                "Commit": _commit(environment.get("git")),
+                "Versions": _versions(environment),
+                "Hardware": _hardware(environment.get("hardware", {})),
+                "Time": _timings(metadata.get("timings", {})),
+                "Data hash": _code(data.get("hash")),
+                "Data file": data.get("file"),
+                "SHA-256 of the file": _code(data.get("sha256")),
+                "Split hash": _code(metadata.get("split", {}).get("hash")),
+                "Evaluations on test": _text(metadata.get("test_looks")),
+            }
         )
-        if made
-        else None,
-        "Machine": ", ".join(
-            filter(None, [machine.get("processor"), machine.get("machine"), machine.get("system"), _threads(machine)])
-        ),
-        "Seconds": ", ".join(f"{stage} {seconds:.3g}" for stage, seconds in timings.items()),
-        "Data hash": _hash(about.get("data", {}).get("hash")),
-        "File": about.get("data", {}).get("file"),
-        "File's SHA-256": _hash(about.get("data", {}).get("sha256")),
-        "Split hash": _hash(about.get("split", {}).get("hash")),
-        "Looks at test": about.get("test_looks"),
-    }
-    models = [
-        [
-            f"v{entry['version']}",
-            entry["model"],
-            entry["fitted_on"],
-            formatting.size(entry.get("bytes")),
-            code(entry["sha256"]),
-        ]
-        for entry in about.get("models", [])
     ]
-    heads = ["Version", "Model", "Fitted on", "Size", "SHA-256"]
-    return join([facts(pairs), table("Model files", heads, models, words=(0, 1, 2, 4), hide=False) if models else None])
+    models = metadata.get("models", [])
+    if models:
+        blocks.append(_model_files(models))
+    return blocks
 
 
-def _hash(text: str | None) -> Html | None:
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _code(text: str | None) -> Styled | None:
     return code(text) if text else None
 
 
-def _threads(machine: dict[str, Any]) -> str | None:
-    return f"{machine['threads']} of {machine.get('cpus')} cores used" if "threads" in machine else None
+def _commit(git: Metadata | None) -> Inline | None:
+    if not git:
+        return None
+    commit = code(git["commit"])
+    return [commit, ", with uncommitted changes"] if git.get("dirty") else commit
 
 
-def config(material: ReportData) -> Html:
-    """The configs, with every default filled in."""
-    shown = []
-    for run in material.runs:
+def _versions(environment: Metadata) -> str | None:
+    if not environment:
+        return None
+    versions = [f"recctl {environment.get('recctl')}", f"Python {environment.get('python')}"]
+    versions += [f"{name} {version}" for name, version in environment.get("packages", {}).items() if version]
+    return ", ".join(versions)
+
+
+def _hardware(hardware: Metadata) -> str:
+    names = [hardware.get("processor"), hardware.get("machine"), hardware.get("system")]
+    if "threads" in hardware:
+        names.append(f"{hardware['threads']} threads, {hardware.get('cpus')} cores")
+    return ", ".join(name for name in names if name)
+
+
+def _timings(timings: Metadata) -> str:
+    return ", ".join(f"{stage} {seconds:.3g} s" for stage, seconds in timings.items())
+
+
+def _model_files(models: list[Metadata]) -> Table:
+    rows = []
+    for entry in models:
+        row: list[Inline] = [
+            f"v{entry['version']}",
+            entry["model"],
+            entry["fitted_on"],
+            formatting.file_size(entry.get("bytes")),
+            code(entry["sha256"]),
+        ]
+        rows.append(row)
+    headings = ["Version", "Model", "Fitted on", "Size", "SHA-256"]
+    return Table("Model files", headings, rows, text_columns=(0, 1, 2, 4), show_caption=True)
+
+
+# ---- config
+
+
+def config(report_data: ReportData) -> list[Block]:
+    """The config of each run, with every default filled in."""
+    is_training = len(report_data.runs) == 1 and report_data.runs[0].metadata.get("kind") in (None, "train")
+    introduction: list[str | Styled] = ["The file ", code("config.yaml"), " in the directory of the run."]
+    if is_training:
+        introduction += [" To repeat the run: ", code("recctl train config.yaml")]
+    blocks: list[Block] = [Paragraph(introduction)]
+    for run in report_data.runs:
         try:
             text = run.config_text()
         except RecctlError as error:
-            raise LeftOutError(str(error)) from None
-        name = "Every value, defaults included" if len(material.runs) == 1 else run.id
-        shown.append(fold(name, tag("pre", text, tabindex=0)))
-    return join(
-        [
-            tag(
-                "p",
-                "This file makes the same run again: ",
-                code("recctl train config.yaml")
-                if len(material.runs) == 1 and material.runs[0].metadata.get("kind") in (None, "train")
-                else code("config.yaml"),
-            ),
-            shown,
-        ]
-    )
+            raise SectionOmittedError(str(error)) from None
+        summary = "All settings, including defaults" if len(report_data.runs) == 1 else run.id
+        blocks.append(Details(summary, [Preformatted(text)]))
+    return blocks

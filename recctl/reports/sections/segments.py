@@ -1,250 +1,318 @@
-"""For whom and for what a model is good: by users' activity and items' popularity, and what it recommends at all."""
+"""Quality by user activity and item popularity, and the popularity of what is recommended."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from recctl import rng
+from recctl.data.matrix import Int64Array
 from recctl.errors import RecctlError
 from recctl.evaluation.paired_comparison import compare_paired
 from recctl.evaluation.significance import bca_interval, resample_means
 from recctl.metrics import MetricKey
-from recctl.reports.recompute import LENGTH, MOST_USERS, Lists
+from recctl.reports.errors import SectionOmittedError
+from recctl.reports.recompute import LIST_LENGTH, MAX_USERS, RecommendationLists
 from recctl.reports.render import formatting, plots
-from recctl.reports.render.html import Html, figure, grid, join, note
-from recctl.reports.report_data import LeftOutError, ReportData, RunView
+from recctl.reports.render.blocks import Block, Figure, Grid, Note
+from recctl.reports.report_data import ReportData
+from recctl.reports.run_view import RunView
 
-_BINS = 5
-_RESAMPLES = 2000  # of the intervals of bins, which are only drawn
+_N_BINS = 5
+# Intervals of bins are only drawn, so that fewer resamples than for tables (10,000) suffice.
+_N_RESAMPLES = 2000
+_HIT_CUTOFF = 10
+
+Estimate = dict[str, Any]
+"""The value of a bin and the ends of its interval; the value is None for an empty bin."""
 
 
-def quality(material: ReportData) -> Html:
-    """Quality by what is known of users, and by how well items are known."""
-    shown, reasons = [], []
-    for draw in (_by_activity, _by_popularity):
+# ---- quality by user activity and item popularity
+
+
+def quality(report_data: ReportData) -> list[Block]:
+    """Quality by the number of interactions of users, and of items."""
+    figures = []
+    reasons = []
+    for make_figure in (_quality_by_activity, _quality_by_popularity):
         try:
-            shown.append(draw(material))
+            figures.append(make_figure(report_data))
         except RecctlError as error:
             reasons.append(str(error))
-    if not shown:
-        raise LeftOutError("; ".join(dict.fromkeys(reasons)))
-    return join([grid(shown), *(note(f"Left out: {reason}.") for reason in reasons)])
+    if not figures:
+        raise SectionOmittedError("; ".join(dict.fromkeys(reasons)))
+    notes: list[Block] = [Note(f"A figure is omitted: {reason}.") for reason in reasons]
+    return [Grid(figures), *notes]
 
 
-def _by_activity(material: ReportData) -> Html:
-    """The stored metric of users, by how many of their interactions are known."""
-    metric, part, again = material.metric, material.part, material.reread
+def _quality_by_activity(report_data: ReportData) -> Figure:
+    """The stored per-user metric, by the number of input interactions of the user."""
+    metric = report_data.metric
+    part = report_data.part
+    recomputed = report_data.recomputed
     if MetricKey.parse(metric).metric.of == "counts":
-        raise LeftOutError(f"{metric} is none of single users, so that it can't be told by their activity")
-    tables = {one.label: one.per_user(part) for one in material.subjects if metric in one.metrics.get(part, {})}
+        raise SectionOmittedError(f"{metric} is not a mean over users, so it has no values by user activity")
+    tables = {view.label: view.per_user(part) for view in report_data.views if metric in view.metrics.get(part, {})}
     if not tables:
-        raise LeftOutError(f"{metric} was not measured on {part}")
-    codes = {label: again.dataset.user_vocabulary.codes(table["user_id"]) for label, table in tables.items()}
-    every = np.concatenate([again.activity[of] for of in codes.values()])
-    bins = bins_of(every)
+        raise SectionOmittedError(f"{metric} was not measured on {part}")
+    activity = {}
+    for label, table in tables.items():
+        activity[label] = recomputed.user_counts[recomputed.dataset.user_vocabulary.codes(table["user_id"])]
+    bins = Bins(np.concatenate(list(activity.values())))
     traces = []
-    for at, (label, table) in enumerate(tables.items()):
-        where = np.searchsorted(bins[1:], again.activity[codes[label]], side="right")
-        found = []
-        for place in range(len(bins)):
-            some = table[where == place]
-            of = (
-                compare_paired({label: some}, label, [metric], seed=material.seed, n_resamples=_RESAMPLES)
-                if len(some)
-                else None
-            )
-            figure_ = of.figures.get(metric, {}).get(label) if of else None
-            found.append(asdict(figure_) if figure_ else {"value": None})
-        traces.append(_with_gaps(label if len(tables) > 1 else None, _names(bins, every), found, at, len(tables)))
+    for index, (label, table) in enumerate(tables.items()):
+        bin_numbers = bins.assign(activity[label])
+        estimates = [
+            _mean_of_users(table[bin_numbers == number], metric, report_data.seed) for number in range(len(bins))
+        ]
+        traces.append(_estimates_trace(label, bins, estimates, index, n_traces=len(tables)))
     name = formatting.metric_name(metric)
-    axis = {"title": "Known interactions of the user", "type": "category"}
-    return figure(
-        f"{name} by users' activity",
+    axis = {"title": "Interactions of the user", "type": "category"}
+    return Figure(
+        f"{name} by user activity",
         plots.plot(traces, axis, f"{name}, {part}", height=380),
-        f"Users of {part} in {len(bins)} groups of about the same size, with 95% intervals.",
+        f"Users of {part} in {len(bins)} groups of about equal size, with 95% intervals.",
     )
 
 
-def _by_popularity(material: ReportData) -> Html:
-    """The share of what people liked in validation that is found, by how often train has it; or the error there."""
-    again = material.reread
-    _ = again.validation
-    rating = MetricKey.parse(material.metric).metric.of == "errors"
-    pairs = {}
-    for one in material.subjects:
-        if one.label in again.models:
-            pairs[one.label] = _errors(material, one) if rating else _hits(again.lists(one.label, _threshold(one)))
-    pairs = {label: of for label, of in pairs.items() if len(of[0])}
+def _mean_of_users(table: pd.DataFrame, metric: str, seed: int) -> Estimate:
+    if not len(table):
+        return {"value": None}
+    result = compare_paired({"model": table}, "model", [metric], seed=seed, n_resamples=_N_RESAMPLES)
+    figure = result.figures.get(metric, {}).get("model")
+    return {"value": None} if figure is None else asdict(figure)
+
+
+@dataclass(frozen=True, eq=False)
+class _HeldOutPairs:
+    """Validation pairs of a model: a hit or an absolute error for each.
+
+    Attributes:
+        users: A number for each user, shape `(n_pairs,)`.
+        items: Item codes of the data set, shape `(n_pairs,)`.
+        values: 1 for a hit, else 0; or the absolute error of the predicted rating, shape `(n_pairs,)`.
+    """
+
+    users: NDArray[Any]
+    items: NDArray[Any]
+    values: NDArray[np.float64]
+
+
+def _quality_by_popularity(report_data: ReportData) -> Figure:
+    """The share of validation pairs that are among the first 10, or the mean absolute error, by item popularity."""
+    recomputed = report_data.recomputed
+    _ = recomputed.validation  # raises if there is none
+    is_rating_task = MetricKey.parse(report_data.metric).metric.of == "errors"
+    pairs: dict[str, _HeldOutPairs] = {}
+    for view in report_data.views:
+        if view.label in recomputed.models:
+            pairs_of_model = _errors(report_data, view) if is_rating_task else _hits(report_data, view)
+            if len(pairs_of_model.users):
+                pairs[view.label] = pairs_of_model
     if not pairs:
-        raise LeftOutError("; ".join(again.without.values()) or "no held-out item is known to the model")
-    popularity = {label: again.popularity[of[1]] for label, of in pairs.items()}
-    every = np.concatenate(list(popularity.values()))
-    bins = bins_of(every)
+        reasons = "; ".join(recomputed.unavailable.values())
+        raise SectionOmittedError(reasons or "the model knows no item of the validation part")
+    popularity = {label: recomputed.item_counts[held_out.items] for label, held_out in pairs.items()}
+    bins = Bins(np.concatenate(list(popularity.values())))
     traces = []
-    for at, (label, (people, _, values)) in enumerate(pairs.items()):
-        where = np.searchsorted(bins[1:], popularity[label], side="right")
-        found = [_pooled(people[where == place], values[where == place], material.seed) for place in range(len(bins))]
-        traces.append(_with_gaps(label if len(pairs) > 1 else None, _names(bins, every), found, at, len(pairs)))
+    for index, (label, held_out) in enumerate(pairs.items()):
+        bin_numbers = bins.assign(popularity[label])
+        estimates = []
+        for number in range(len(bins)):
+            in_bin = bin_numbers == number
+            estimates.append(_pooled_mean(held_out.users[in_bin], held_out.values[in_bin], report_data.seed))
+        traces.append(_estimates_trace(label, bins, estimates, index, n_traces=len(pairs)))
     axis = {"title": "Interactions of the item in train", "type": "category"}
-    title = "Mean absolute error" if rating else "Share found in the first 10"
-    heading = "Errors by items' popularity" if rating else "What is found, by items' popularity"
-    return figure(
-        heading,
-        plots.plot(traces, axis, title, height=380),
-        f"Interactions of validation in {len(bins)} groups of about the same size, with 95% intervals; the models are "
-        "those fitted on train.",
+    title = "Mean absolute error" if is_rating_task else f"Recall@{_HIT_CUTOFF}"
+    return Figure(
+        f"{title} by item popularity",
+        plots.plot(traces, axis, f"{title}, validation", height=380),
+        f"Validation interactions in {len(bins)} groups of about equal size, with 95% intervals, for models fitted on "
+        "train.",
     )
 
 
-def _threshold(subject: RunView) -> float | None:
-    return subject.loaded.config.evaluation.relevance_threshold
+def _hits(report_data: ReportData, view: RunView) -> _HeldOutPairs:
+    lists = report_data.recomputed.lists(view)
+    return _HeldOutPairs(lists.pair_rows, lists.pair_items, lists.hits.astype(np.float64))
 
 
-def _hits(lists: Lists) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    return lists.pair_people, lists.pair_items, lists.found.astype(np.float64)
+def _errors(report_data: ReportData, view: RunView) -> _HeldOutPairs:
+    """Absolute errors of the validation ratings that the model can predict."""
+    recomputed = report_data.recomputed
+    validation = recomputed.validation
+    if validation.ratings is None:
+        raise SectionOmittedError("the data have no ratings")
+    user_ids = validation.user_vocabulary.ids[validation.users]
+    item_ids = validation.item_vocabulary.ids[validation.items]
+    predicted = recomputed.models[view.label].predict(user_ids, item_ids, on_unknown="skip")
+    has_prediction = np.isfinite(predicted)
+    errors = np.abs(predicted - validation.ratings)
+    return _HeldOutPairs(
+        users=validation.users[has_prediction],
+        items=recomputed.dataset.item_vocabulary.codes(item_ids)[has_prediction],
+        values=errors[has_prediction].astype(np.float64),
+    )
 
 
-def _errors(material: ReportData, subject: RunView) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """People, items and absolute errors of the ratings of validation that can be predicted."""
-    again = material.reread
-    part = again.validation
-    if part.ratings is None:
-        raise LeftOutError("the data have no ratings")
-    users, items = part.user_vocabulary.ids[part.users], part.item_vocabulary.ids[part.items]
-    predicted = again.models[subject.label].predict(users, items, on_unknown="skip")
-    told = np.isfinite(predicted)
-    codes = again.dataset.item_vocabulary.codes(items)
-    return part.users[told], codes[told], np.abs(predicted - part.ratings)[told].astype(np.float64)
+class Bins:
+    """At most five ranges of integers that contain about equally many values each.
+
+    Args:
+        values: The integers to divide, shape `(n,)`.
+    """
+
+    def __init__(self, values: NDArray[Any]) -> None:
+        # Distinct quantiles: equal values share a bin, so that there may be fewer than five.
+        self.lower_ends: NDArray[Any] = np.unique(
+            np.quantile(values, np.arange(_N_BINS) / _N_BINS, method="inverted_cdf")
+        )
+        self._largest = int(values.max())
+
+    def __len__(self) -> int:
+        return len(self.lower_ends)
+
+    def assign(self, values: NDArray[Any]) -> NDArray[np.intp]:
+        """The number of the bin of each value."""
+        return np.searchsorted(self.lower_ends[1:], values, side="right")
+
+    @property
+    def names(self) -> list[str]:
+        """The ranges, such as "12–15"."""
+        lows = [int(low) for low in self.lower_ends]
+        highs = [low - 1 for low in lows[1:]]
+        highs.append(self._largest)
+        return [f"{low:,}" if low == high else f"{low:,}–{high:,}" for low, high in zip(lows, highs, strict=True)]
 
 
-def bins_of(values: NDArray[Any]) -> NDArray[Any]:
-    """The lower ends of at most five ranges of whole numbers that hold about as many values each."""
-    ends = np.quantile(values, np.arange(_BINS) / _BINS, method="inverted_cdf")
-    return np.unique(ends)
-
-
-def _names(bins: NDArray[Any], values: NDArray[Any]) -> list[str]:
-    last = [*(bins[1:] - 1), values.max()]
-    return [
-        f"{low:,}" if low == high else f"{low:,}–{high:,}"
-        for low, high in zip(bins.tolist(), map(int, last), strict=True)
-    ]
-
-
-def _pooled(people: NDArray[Any], values: NDArray[Any], seed: int) -> dict[str, Any]:
-    """The mean of values, and its interval for users that are drawn with all of theirs."""
+def _pooled_mean(users: NDArray[Any], values: NDArray[np.float64], seed: int) -> Estimate:
+    """The mean of values with a bootstrap interval that resamples users, each with all of their values."""
     if not len(values):
         return {"value": None}
-    _, person = np.unique(people, return_inverse=True)
-    weights = np.bincount(person).astype(np.float64)
-    means = np.bincount(person, values)[:, None] / weights[:, None]
-    observed = np.average(means, axis=0, weights=weights)
-    resampled = resample_means(means, rng.stream(seed, "bootstrap"), _RESAMPLES, weights)
-    low, high = bca_interval(resampled, observed, (weights / weights.mean())[:, None] * (means - observed))
-    return {"value": float(observed[0]), "low": float(low[0]), "high": float(high[0])}
+    _, user_numbers = np.unique(users, return_inverse=True)
+    weights = np.bincount(user_numbers).astype(np.float64)
+    user_means = np.bincount(user_numbers, values)[:, None] / weights[:, None]
+    mean = np.average(user_means, axis=0, weights=weights)
+    resampled = resample_means(user_means, rng.stream(seed, "bootstrap"), _N_RESAMPLES, weights)
+    influence = (weights / weights.mean())[:, None] * (user_means - mean)
+    low, high = bca_interval(resampled, mean, influence)
+    return {"value": float(mean[0]), "low": float(low[0]), "high": float(high[0])}
 
 
-def _with_gaps(
-    name: str | None, names: list[str], found: Sequence[dict[str, Any]], at: int, n_traces: int
-) -> dict[str, Any]:
-    """Bars for one model; for several, points that stand beside one another."""
-    there = [place for place, one in enumerate(found) if one["value"] is not None]
-    x, y = [names[place] for place in there], [found[place]["value"] for place in there]
-    trace = plots.bars(name, x, y, at) if n_traces == 1 else plots.line(name, x, y, at, points=True)
+def _estimates_trace(label: str, bins: Bins, estimates: Sequence[Estimate], index: int, n_traces: int) -> plots.Plot:
+    """The estimates of one model with intervals; bars for a single model, lines for several. Empty bins are skipped."""
+    known = [
+        (name, estimate) for name, estimate in zip(bins.names, estimates, strict=True) if estimate["value"] is not None
+    ]
+    x = [name for name, _ in known]
+    y = [estimate["value"] for _, estimate in known]
+    intervals = [estimate for _, estimate in known]
     if n_traces == 1:
+        trace = plots.bars(None, x, y, index)
         trace["marker"]["opacity"] = 0.85
-    drawn = plots.with_intervals(trace, [found[place] for place in there])
-    drawn["error_y"]["color"] = "@text" if n_traces == 1 else plots.colour(at)
-    return drawn
+        error_color = "@text"
+    else:
+        trace = plots.line(label, x, y, index, markers=True)
+        error_color = plots.color(index)
+    with_intervals = plots.with_intervals(trace, intervals)
+    with_intervals["error_y"]["color"] = error_color
+    return with_intervals
 
 
 # ---- the catalog
 
 
-def catalog(material: ReportData) -> Html:
-    """How long the tail of the catalog is, and how much of it is recommended."""
-    again = material.reread
-    counts = np.sort(again.popularity)[::-1]
-    counts = counts[counts > 0]
-    at = plots.thinned(len(counts))
-    tail = plots.plot(
-        [plots.line(None, [place + 1 for place in at], counts[at].tolist(), 0, points=False)],
-        {"title": "Items, the most popular first", "type": "log", "dtick": 1},
-        {"title": "Interactions in train", "type": "log", "dtick": 1},
-        height=360,
+def catalog(report_data: ReportData) -> list[Block]:
+    """The long tail of the catalog, and how much of the catalog is recommended."""
+    recomputed = report_data.recomputed
+    lists = {}
+    for view in report_data.views:
+        if view.label in recomputed.models:
+            lists_of_model = recomputed.lists(view)
+            if len(lists_of_model.items):
+                lists[view.label] = lists_of_model
+    figures = [_long_tail(recomputed.item_counts)]
+    if not lists:
+        return [Grid(figures)]
+    figures += [_concentration(recomputed.item_counts, lists), _coverage(lists)]
+    n_users = max(len(lists_of_model.items) for lists_of_model in lists.values())
+    part = "validation" if recomputed.has_validation else "train"
+    sample = ", a random sample" if n_users >= MAX_USERS else ""
+    note = (
+        f"Recommendations are the first {LIST_LENGTH} items for {formatting.count(n_users)} users of {part}{sample}, "
+        "by the models that were fitted on train."
     )
-    shown = [figure("The long tail", tail, _tail_in_words(counts))]
-    lists = {
-        one.label: again.lists(one.label, _threshold(one)) for one in material.subjects if one.label in again.models
-    }
-    lists = {label: of for label, of in lists.items() if len(of.items)}
-    if lists:
-        shown += [_concentration(again.popularity, lists), _coverage(lists)]
-    some = max((len(of.items) for of in lists.values()), default=0)
-    which = "validation" if again.prepared.split.has_validation else "train"
-    drawn = " (drawn at random)" if some >= MOST_USERS else ""
-    said = (
-        f"Recommendations are the first {LENGTH} of {formatting.count(some)} users of {which}{drawn}, by the models "
-        "fitted on train."
+    return [Grid(figures, small=True), Note(note)]
+
+
+def _long_tail(item_counts: Int64Array) -> Figure:
+    counts = np.sort(item_counts[item_counts > 0])[::-1]
+    ranks = plots.thin_out(len(counts))
+    trace = plots.line(None, [rank + 1 for rank in ranks], counts[ranks].tolist(), 0, markers=False)
+    x_axis = {"title": "Popularity rank of the item", "type": "log", "dtick": 1}
+    y_axis = {"title": "Interactions in train", "type": "log", "dtick": 1}
+    n_for_half = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2)) + 1
+    share_of_single = float((counts == 1).mean())
+    note = (
+        f"The {formatting.count(n_for_half)} most popular of {formatting.count(len(counts))} items have half of all "
+        f"interactions; {formatting.percent(share_of_single)} of the items have only one."
     )
-    return join([grid(shown, small=len(shown) == 3), note(said) if lists else None])
+    return Figure("Long tail", plots.plot([trace], x_axis, y_axis, height=360), note)
 
 
-def _tail_in_words(counts: NDArray[Any]) -> str:
-    half = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2)) + 1
-    once = float((counts == 1).mean())
-    return (
-        f"Half of all interactions are with {formatting.count(half)} of {formatting.count(len(counts))} items; "
-        f"{formatting.share(once)} of the items have one."
-    )
+def _concentration(item_counts: Int64Array, lists: dict[str, RecommendationLists]) -> Figure:
+    """Lorenz-like curves: the cumulative share of interactions and of recommendations, by popularity of the item."""
+    by_popularity = np.argsort(-item_counts, kind="stable")
+    ranks = plots.thin_out(len(by_popularity), 120)
+    x = [(rank + 1) / len(by_popularity) for rank in ranks]
 
+    def cumulative_shares(counts: NDArray[Any]) -> list[float]:
+        shares = np.cumsum(counts[by_popularity]) / max(1, counts.sum())
+        return [float(share) for share in shares[ranks]]
 
-def _concentration(popularity: NDArray[Any], lists: dict[str, Lists]) -> Html:
-    order = np.argsort(-popularity, kind="stable")
-    at = plots.thinned(len(order), 120)
-    x = [(place + 1) / len(order) for place in at]
-
-    def curve(counts: NDArray[Any]) -> list[float]:
-        shares = np.cumsum(counts[order]) / max(1, counts.sum())
-        return [float(shares[place]) for place in at]
-
-    traces = [
-        plots.line("Train", x, curve(popularity), 6, points=False, line={"color": "@7", "width": 2, "dash": "dash"})
-    ]
-    for place, (label, of) in enumerate(lists.items()):
-        recommended = np.bincount(of.items[:, :10][of.items[:, :10] >= 0], minlength=len(popularity))
+    train_line = {"color": "@7", "width": 2, "dash": "dash"}
+    traces = [plots.line("Train", x, cumulative_shares(item_counts), 6, markers=False, line=train_line)]
+    for index, (label, lists_of_model) in enumerate(lists.items()):
+        items = lists_of_model.items[:, :_HIT_CUTOFF]
+        recommended = np.bincount(items[items >= 0], minlength=len(item_counts))
         name = label if len(lists) > 1 else "Recommended"
-        traces.append(plots.line(name, x, curve(recommended), place, points=False))
+        traces.append(plots.line(name, x, cumulative_shares(recommended), index, markers=False))
     percent = {"tickformat": ".0%", "range": [0, 1.01]}
-    return figure(
-        "How much goes to popular items",
-        plots.plot(
-            traces,
-            percent | {"title": "Items, the most popular first", "dtick": 0.5, "ticklabeloverflow": "allow"},
-            percent | {"title": "Share"},
-            height=360,
-        ),
-        "A curve above that of train recommends popular items more than people take them.",
+    x_axis = percent | {"title": "Items, most popular first", "dtick": 0.5, "ticklabeloverflow": "allow"}
+    return Figure(
+        "Popularity bias",
+        plots.plot(traces, x_axis, percent | {"title": "Cumulative share"}, height=360),
+        f"Cumulative shares of train interactions and of the first {_HIT_CUTOFF} recommendations. A model above the "
+        "curve of train recommends popular items more often than users choose them.",
     )
 
 
-def _coverage(lists: dict[str, Lists]) -> Html:
+def _coverage(lists: dict[str, RecommendationLists]) -> Figure:
     traces = []
-    for at, (label, of) in enumerate(lists.items()):
-        first = np.full(of.items.max() + 1, LENGTH)
-        for place in reversed(range(LENGTH)):
-            items = of.items[:, place]
-            first[items[items >= 0]] = place
-        shares = np.cumsum(np.bincount(first[first < LENGTH], minlength=LENGTH)) / of.n_items
-        traces.append(plots.line(label if len(lists) > 1 else None, range(1, LENGTH + 1), shares.tolist(), at))
-    axis = {"title": "Share of the catalog", "tickformat": "~%", "rangemode": "tozero"}
-    return figure(
+    for index, (label, lists_of_model) in enumerate(lists.items()):
+        name = label if len(lists) > 1 else None
+        traces.append(plots.line(name, range(1, LIST_LENGTH + 1), _coverage_by_k(lists_of_model), index))
+    x_axis = {"title": "List length k", "range": [0, LIST_LENGTH + 1]}
+    y_axis = {"title": "Share of the catalog", "tickformat": "~%", "rangemode": "tozero"}
+    return Figure(
         "Coverage",
-        plots.plot(traces, {"title": "k, the length of the list", "range": [0, LENGTH + 1]}, axis, height=360),
-        "Items that are recommended to anybody at all.",
+        plots.plot(traces, x_axis, y_axis, height=360),
+        "Items that are recommended to at least one user.",
     )
+
+
+def _coverage_by_k(lists: RecommendationLists) -> list[float]:
+    """The share of the items that occur among the first k recommendations of any user, for each k."""
+    # The first position at which each item is recommended; later positions are overwritten by earlier ones.
+    first_position = np.full(lists.items.max() + 1, LIST_LENGTH)
+    for position in reversed(range(LIST_LENGTH)):
+        items = lists.items[:, position]
+        first_position[items[items >= 0]] = position
+    new_items = np.bincount(first_position[first_position < LIST_LENGTH], minlength=LIST_LENGTH)
+    shares: list[float] = (np.cumsum(new_items) / lists.n_items).tolist()
+    return shares

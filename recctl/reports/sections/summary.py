@@ -1,4 +1,4 @@
-"""What stands above everything else: what the runs are, how they ended, and their main figures."""
+"""The header of the page: the runs, warnings, and key figures."""
 
 from __future__ import annotations
 
@@ -6,127 +6,130 @@ from collections.abc import Iterator
 from typing import Any
 
 from recctl.errors import RecctlError
+from recctl.reports.errors import SectionOmittedError
 from recctl.reports.render import formatting
-from recctl.reports.render.html import Html, code, join, paragraph, tag
-from recctl.reports.report_data import HELD_OUT, LeftOutError, ReportData, RunView
+from recctl.reports.render.blocks import code
+from recctl.reports.render.page import Header, Tile
+from recctl.reports.report_data import HELD_OUT, ReportData
+from recctl.reports.run_view import RunView
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
 
+_KINDS = {
+    "train": "trained and evaluated",
+    "fit": "fitted, not evaluated",
+    "tune": "hyperparameter search",
+    "compare": "comparison",
+    "split": "split",
+}
 
-def title(material: ReportData) -> str:
-    """What the page is about, in words."""
-    first = material.runs[0]
-    data = first.metadata.get("data", {}).get("source")
-    on = f" on {data}" if data else ""
-    if len(material.runs) > 1:
-        return f"{', '.join(one.label for one in material.subjects) or 'Runs'}{on}"
-    kind = first.metadata.get("kind")
-    label = material.subjects[0].label if material.subjects else ""
+
+def title(report_data: ReportData) -> str:
+    """The title of the page."""
+    first = report_data.runs[0].metadata
+    source = first.get("data", {}).get("source")
+    on_data = f" on {source}" if source else ""
+    if len(report_data.runs) > 1:
+        labels = ", ".join(view.label for view in report_data.views)
+        return f"{labels or 'Runs'}{on_data}"
+    kind = first.get("kind")
     if kind == "compare":
-        return f"Comparison of {', '.join(first.metadata.get('labels', [])) or 'models'}{on}"
-    if kind == "tune":
-        return f"Search for the best {label}{on}"
+        return f"Comparison of {', '.join(first.get('labels', [])) or 'models'}{on_data}"
     if kind == "split":
-        return f"Split{on.replace(' on ', ' of ')}"
-    return f"{label}{on}"
+        return f"Split of {source}" if source else "Split"
+    label = report_data.views[0].label if report_data.views else ""
+    if kind == "tune":
+        return f"Hyperparameter search for {label}{on_data}"
+    return f"{label}{on_data}"
 
 
-def lead(material: ReportData) -> Html:
-    """The runs, what a person should be warned of, and the main figures."""
-    runs = [paragraph(code(run.id), f" · {_state(run)}") for run in material.runs]
-    warnings = [tag("div", tag("p", text), class_="warning", role="note") for text in _warnings(material)]
-    tiles = [tag("div", tag("dt", name), tag("dd", value)) for name, value in _tiles(material)]
-    return join([runs, warnings, tag("dl", tiles, class_="tiles") if tiles else None])
+def header(report_data: ReportData) -> Header:
+    """The runs with their status, warnings, and key figures."""
+    return Header(
+        lines=[[code(run.id), f" · {_state(run)}"] for run in report_data.runs],
+        warnings=list(_warnings(report_data)),
+        tiles=list(_tiles(report_data)),
+    )
 
 
 def _state(run: Run) -> str:
-    kind = {
-        "train": "trained and evaluated",
-        "fit": "fitted, not evaluated",
-        "tune": "a search",
-        "compare": "a comparison",
-        "split": "a split",
-    }
-    made = kind.get(str(run.metadata.get("kind")), str(run.metadata.get("kind")))
-    return f"{made} · {run.status} · {formatting.moment(run.metadata.get('created'))}"
+    kind = str(run.metadata.get("kind"))
+    return f"{_KINDS.get(kind, kind)} · {run.status} · {formatting.timestamp(run.metadata.get('created'))}"
 
 
-def _warnings(material: ReportData) -> Iterator[str]:
-    for run in material.runs:
+def _warnings(report_data: ReportData) -> Iterator[str]:
+    for run in report_data.runs:
         if run.status != "complete":
             error = f": {run.metadata['error']}" if "error" in run.metadata else ""
-            yield f"{run.id} is {run.status}, not complete{error}. What it has until then is shown."
-    for one in material.subjects:
+            yield f"{run.id} is {run.status}, not complete{error}. The report shows what was saved until then."
+    for view in report_data.views:
         try:
-            one.run.metrics()
+            view.run.metrics()
         except RecctlError as error:
             yield str(error)
-    yield from (f"Left out of the comparison: {text}" for text in material.lost)
-    looks = _test_looks(material)
-    if looks > len(material.subjects):
+    for message in report_data.missing_runs:
+        yield f"Not included in the comparison: {message}"
+    n_evaluations = _count_test_evaluations(report_data)
+    if n_evaluations > len(report_data.views):
         yield (
-            f"The test set of this split was evaluated {looks} times by the runs in this directory. "
-            "Results of models that were chosen on it are too optimistic: choose models on validation."
+            f"The test part of this data and split has been evaluated {n_evaluations} times by the runs in this folder. "
+            "Test metrics of a model that was chosen by test are too optimistic; choose models by validation."
         )
 
 
-def _test_looks(material: ReportData) -> int:
-    if material.part != "test" or not material.subjects:
+def _count_test_evaluations(report_data: ReportData) -> int:
+    """How often runs beside the first one have evaluated the same test part; 0 if the report does not show it."""
+    if report_data.part != "test" or not report_data.views:
         return 0
-    run = material.subjects[0].run
-    data, split = run_hashes(run)
-    return RunStore(run.path.parent).count_test_evaluations(data, split) if data and split else 0
+    run = report_data.views[0].run
+    data_hash, split_hash = run_hashes(run)
+    if not data_hash or not split_hash:
+        return 0
+    return RunStore(run.path.parent).count_test_evaluations(data_hash, split_hash)
 
 
-def _tiles(material: ReportData) -> Iterator[tuple[str, Any]]:
-    """Names and values of the main figures."""
-    first = material.runs[0].metadata
-    if len(material.subjects) == 1:
-        yield from _figures(material, material.subjects[0])
-    elif material.comparison is not None:
-        document = material.comparison
-        yield "Best", _with_small(document["best"], f"chosen on {document['chosen_on']}")
-        best = next(model for model in document["compared"] if model["label"] == document["best"])
-        figure = best["metrics"][document["metric"]]
-        yield _of(document["metric"], document["on"]), _figure(figure)
-    data = first.get("data", {})
+def _tiles(report_data: ReportData) -> Iterator[Tile]:
+    if len(report_data.views) == 1:
+        yield from _model_tiles(report_data, report_data.views[0])
+    elif report_data.comparison is not None:
+        yield from _comparison_tiles(report_data.comparison)
+    data = report_data.runs[0].metadata.get("data", {})
     if "interactions" in data:
-        whose = f"{formatting.count(data.get('users'))} users, {formatting.count(data.get('items'))} items"
-        yield "Interactions", _with_small(formatting.count(data["interactions"]), whose)
+        sizes = f"{formatting.count(data.get('users'))} users, {formatting.count(data.get('items'))} items"
+        yield Tile("Interactions", formatting.count(data["interactions"]), sizes)
 
 
-def _figures(material: ReportData, subject: RunView) -> Iterator[tuple[str, Any]]:
+def _comparison_tiles(comparison: dict[str, Any]) -> Iterator[Tile]:
+    yield Tile("Best model", comparison["best"], f"chosen on {comparison['chosen_on']}")
+    best_model = next(model for model in comparison["compared"] if model["label"] == comparison["best"])
+    yield _metric_tile(comparison["metric"], comparison["on"], best_model["metrics"][comparison["metric"]])
+
+
+def _model_tiles(report_data: ReportData, view: RunView) -> Iterator[Tile]:
     try:
-        metric = material.metric
-    except LeftOutError:
+        metric = report_data.metric
+    except SectionOmittedError:
         return
     for part in HELD_OUT:
-        found = subject.metrics.get(part, {}).get(metric)
-        if found is not None:
-            yield _of(metric, part), _figure({"value": found} | _interval(material, subject, part, metric))
-    seconds = subject.run.metadata.get("timings", {}).get("fit")
-    if seconds is not None:
-        yield "Fit", formatting.seconds(seconds)
-    models = subject.run.metadata.get("models", [])
+        value = view.metrics.get(part, {}).get(metric)
+        if value is not None:
+            yield _metric_tile(metric, part, {"value": value} | _interval(report_data, view, part, metric))
+    fit_seconds = view.run.metadata.get("timings", {}).get("fit")
+    if fit_seconds is not None:
+        yield Tile("Fit time", formatting.duration(fit_seconds))
+    models = view.run.metadata.get("models", [])
     if models and "bytes" in models[-1]:
-        yield "Model file", formatting.size(models[-1]["bytes"])
+        yield Tile("Model file", formatting.file_size(models[-1]["bytes"]))
 
 
-def _interval(material: ReportData, subject: RunView, part: str, metric: str) -> dict[str, Any]:
+def _interval(report_data: ReportData, view: RunView, part: str, metric: str) -> dict[str, Any]:
     try:
-        return material.intervals(subject, part).get(metric, {})
+        return report_data.intervals(view, part).get(metric, {})
     except RecctlError:
         return {}
 
 
-def _of(metric: str, part: str) -> str:
-    return f"{formatting.metric_name(metric)}, {part}"
-
-
-def _figure(figure: dict[str, Any]) -> list[Any]:
-    between = formatting.interval(figure)
-    return _with_small(formatting.value(figure["value"]), None if between == formatting.NOTHING else between)
-
-
-def _with_small(value: str, small: str | None) -> list[Any]:
-    return [value, None if small is None else tag("small", small)]
+def _metric_tile(metric: str, part: str, figure: dict[str, Any]) -> Tile:
+    interval = formatting.interval(figure)
+    detail = None if interval == formatting.MISSING else interval
+    return Tile(f"{formatting.metric_name(metric)}, {part}", formatting.metric_value(figure["value"]), detail)

@@ -1,33 +1,34 @@
-// Draws the figures of the page in the colours of its style sheet, and again when these change.
+// Draws every figure in the colors of the style sheet, and redraws them when the color scheme changes.
 (() => {
   "use strict";
   const root = document.documentElement;
 
-  function coloured(value, css, isColour) {
+  // Replaces "@name" by the value of the style sheet's --c-name wherever plotly expects a color.
+  function resolveColors(value, css, isColor) {
     if (typeof value === "string") {
-      return isColour && value.startsWith("@") ? css.getPropertyValue("--c-" + value.slice(1)).trim() : value;
+      return isColor && value.startsWith("@") ? css.getPropertyValue("--c-" + value.slice(1)).trim() : value;
     }
-    if (Array.isArray(value)) return value.map((inner) => coloured(inner, css, isColour));
+    if (Array.isArray(value)) return value.map((item) => resolveColors(item, css, isColor));
     if (value === null || typeof value !== "object") return value;
-    const found = {};
-    for (const [key, inner] of Object.entries(value)) {
-      found[key] = coloured(inner, css, key !== "colorbar" && (isColour || /color/i.test(key)));
+    const resolved = {};
+    for (const [key, item] of Object.entries(value)) {
+      resolved[key] = resolveColors(item, css, key !== "colorbar" && (isColor || /color/i.test(key)));
     }
-    return found;
+    return resolved;
   }
 
-  function merged(base, own) {
-    const found = { ...base };
-    for (const [key, value] of Object.entries(own)) {
-      const both = value && base[key] && typeof value === "object" && !Array.isArray(value);
-      found[key] = both ? merged(base[key], value) : value;
+  function mergeDeep(defaults, overrides) {
+    const merged = { ...defaults };
+    for (const [key, value] of Object.entries(overrides)) {
+      const isNested = value && defaults[key] && typeof value === "object" && !Array.isArray(value);
+      merged[key] = isNested ? mergeDeep(defaults[key], value) : value;
     }
-    return found;
+    return merged;
   }
 
-  const axis = { gridcolor: "@grid", linecolor: "@line", zerolinecolor: "@line", automargin: true, ticks: "outside",
-    tickcolor: "@line", ticklen: 4, title: { standoff: 10, font: { size: 13 } } };
-  const base = {
+  const axisDefaults = { gridcolor: "@grid", linecolor: "@line", zerolinecolor: "@line", automargin: true,
+    ticks: "outside", tickcolor: "@line", ticklen: 4, title: { standoff: 10, font: { size: 13 } } };
+  const layoutDefaults = {
     font: { family: "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif", size: 13,
       color: "@text" },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
@@ -41,27 +42,33 @@
 
   function drawAll() {
     const css = getComputedStyle(root);
-    for (const place of document.querySelectorAll("div.plot")) {
-      const plot = JSON.parse(place.nextElementSibling.textContent);
-      const layout = merged(base, plot.layout);
-      for (const key of Object.keys(layout)) if (/^[xy]axis/.test(key)) layout[key] = merged(axis, layout[key]);
-      Plotly.react(place, coloured(plot.data, css, false), coloured(layout, css, false), config);
+    for (const target of document.querySelectorAll("div.plot")) {
+      const plot = JSON.parse(target.nextElementSibling.textContent);
+      const layout = mergeDeep(layoutDefaults, plot.layout);
+      for (const key of Object.keys(layout)) {
+        if (/^[xy]axis/.test(key)) layout[key] = mergeDeep(axisDefaults, layout[key]);
+      }
+      Plotly.react(target, resolveColors(plot.data, css, false), resolveColors(layout, css, false), config);
     }
   }
 
-  const folds = () => document.querySelectorAll("details");
-  function onPaper(printing) {
-    root.classList.toggle("paper", printing);
-    for (const fold of folds()) {
-      if (printing && !fold.open) fold.dataset.closed = "";
-      if (printing) fold.open = true;
-      else if ("closed" in fold.dataset) { fold.open = false; delete fold.dataset.closed; }
+  // Paper has the light colors, and every <details> element open.
+  function preparePrint(isPrinting) {
+    root.classList.toggle("paper", isPrinting);
+    for (const details of document.querySelectorAll("details")) {
+      if (isPrinting && !details.open) {
+        details.dataset.closed = "";
+        details.open = true;
+      } else if (!isPrinting && "closed" in details.dataset) {
+        details.open = false;
+        delete details.dataset.closed;
+      }
     }
     drawAll();
   }
 
   drawAll();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-  addEventListener("beforeprint", () => onPaper(true));
-  addEventListener("afterprint", () => onPaper(false));
+  addEventListener("beforeprint", () => preparePrint(true));
+  addEventListener("afterprint", () => preparePrint(false));
 })();

@@ -1,0 +1,337 @@
+"""Figures of a hyperparameter search, for the report and for the pages that `recctl tune` writes.
+
+Optuna's own figures are not used: its parallel coordinates need WebGL, which a content security policy blocks and paper
+lacks, and they would look different from the rest of the report.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from recctl import atomic
+from recctl.metrics import MetricKey
+from recctl.reports.errors import SectionOmittedError
+from recctl.reports.render import formatting, plots
+from recctl.reports.render.blocks import Block, Figure, Grid
+from recctl.reports.render.page import Header, Section, plotly_script, render_page
+from recctl.runs import Run
+from recctl.version import __version__
+
+PLOTLY_FILE = "plotly.min.js"
+# Columns of trials.parquet that are neither hyperparameters nor metrics.
+_OTHER_COLUMNS = ("number", "state", "chosen_epoch", "fit_seconds", "evaluate_seconds", "error", "pareto")
+# More lines than this hide each other in parallel coordinates.
+_MAX_LINES = 300
+# More words than this overlap on an axis.
+_MAX_CATEGORIES = 12
+# Colors @s0 (worst trials) to @s4 (best) of the style sheet.
+_N_SHADES = 5
+# Values that span more than this factor are drawn on a logarithmic axis.
+_LOG_SPAN = 20.0
+# One trial makes no figure.
+_MIN_TRIALS = 2
+
+
+class SearchTrials:
+    """The trials of a search.
+
+    Args:
+        run: A run of `recctl tune`.
+
+    Attributes:
+        run: The run.
+        summary: The `tuning` section of its metadata.
+        trials: The table of all trials.
+        metrics: Keys of the optimized metrics.
+        metric: The first of them, which the figures show.
+        title: Its name.
+        settings: Names of the hyperparameters of the search space.
+        complete: The trials that have a value, best first.
+
+    Raises:
+        SectionOmittedError: trials.parquet is missing or damaged, or no trial has a value.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.summary: dict[str, Any] = run.metadata.get("tuning", {})
+        self.trials = _read_trials(run)
+        columns = [str(column) for column in self.trials]
+        measured = [column for column in columns if MetricKey.parse(column).is_known]
+        self.metrics: list[str] = self.summary.get("monitors") or measured[:1]
+        if not self.metrics or self.metrics[0] not in columns:
+            raise SectionOmittedError("no trial of the search has a value")
+        self.metric = self.metrics[0]
+        self.title = formatting.metric_name(self.metric)
+        self.settings = [column for column in columns if column not in _OTHER_COLUMNS and column not in measured]
+        has_value = self.trials[self.trials[self.metric].notna()]
+        if not len(has_value):
+            raise SectionOmittedError("no trial of the search has a value")
+        self.complete = has_value.sort_values(self.metric, ascending=self.sign < 0, kind="stable")
+
+    @property
+    def sign(self) -> int:
+        """1 if higher values of the metric are better, else -1."""
+        return MetricKey.parse(self.metric).sign
+
+    def is_text(self, setting: str) -> bool:
+        """Whether the values of a setting are not numbers."""
+        return self.complete[setting].dtype.kind not in "iuf"
+
+    def is_logarithmic(self, setting: str) -> bool:
+        """Whether a setting is drawn on a logarithmic axis."""
+        if self.is_text(setting):
+            return False
+        low = self.complete[setting].min()
+        high = self.complete[setting].max()
+        return bool(low > 0 and high / low > _LOG_SPAN)
+
+
+def _read_trials(run: Run) -> pd.DataFrame:
+    path = run.path / "trials.parquet"
+    if not path.exists():
+        raise SectionOmittedError(f"{run.id} has no completed trials yet")
+    try:
+        return pd.read_parquet(path)
+    except Exception as error:  # pyarrow raises many classes for a damaged file
+        raise SectionOmittedError(f"{path}: damaged: {error}") from None
+
+
+# ---- figures
+
+
+def history_figure(search: SearchTrials) -> Figure:
+    """The value of each trial, and the best value until then."""
+    in_order = search.complete.sort_values("number")
+    values = in_order[search.metric].tolist()
+    best_values = []
+    best_so_far = -math.inf
+    for value in values:
+        best_so_far = max(best_so_far, search.sign * value)
+        best_values.append(search.sign * best_so_far)
+    numbers = in_order["number"].tolist()
+    best_line = {"color": "@2", "width": 2, "shape": "hv"}
+    traces = [
+        plots.points("Trial", numbers, values, 0, marker={"opacity": 0.7}),
+        plots.line("Best so far", numbers, best_values, 1, markers=False, line=best_line),
+    ]
+    return Figure("Optimization history", plots.plot(traces, "Trial", search.title))
+
+
+def importance_figure(search: SearchTrials) -> Figure | None:
+    """The importance of each hyperparameter; None if it was not computed."""
+    importances = search.summary.get("importances") or {}
+    if not importances:
+        return None
+    names = sorted(importances, key=lambda name: float(importances[name]))
+    labels = [plots.escape_label(name) for name in names]
+    trace = plots.bars(None, [importances[name] for name in names], labels, 2, horizontal=True)
+    x_axis = {"title": "Share of the importance", "tickformat": ".0%"}
+    y_axis = {"type": "category", "showgrid": False, "title": ""}
+    height = max(220, 90 + 34 * len(names))
+    return Figure(
+        "Hyperparameter importance",
+        plots.plot([trace], x_axis, y_axis, height=height),
+        "How much each hyperparameter distinguishes good trials from the others (PED-ANOVA).",
+    )
+
+
+def pareto_figure(search: SearchTrials) -> Figure | None:
+    """The trials by the first two optimized metrics, with the Pareto front; None if one metric was optimized."""
+    if len(search.metrics) < 2 or search.metrics[1] not in search.complete:
+        return None
+    first, second = search.metrics[:2]
+    if "pareto" in search.complete:
+        on_front = search.complete["pareto"].astype(bool)
+    else:
+        on_front = pd.Series(False, index=search.complete.index)
+    traces = []
+    for index, (name, trials) in enumerate(
+        [("Other trials", search.complete[~on_front]), ("Pareto front", search.complete[on_front])]
+    ):
+        if len(trials):
+            traces.append(plots.points(name, trials[first].tolist(), trials[second].tolist(), index))
+    axis_titles = [formatting.metric_name(key) for key in (first, second)]
+    return Figure("Pareto front of the trials", plots.plot(traces, axis_titles[0], axis_titles[1], height=380))
+
+
+def slice_figures(search: SearchTrials) -> list[Figure]:
+    """For each hyperparameter, the values of the trials as a function of its setting."""
+    return [_slice_figure(search, setting) for setting in search.settings]
+
+
+def _slice_figure(search: SearchTrials, setting: str) -> Figure:
+    trials = search.complete[search.complete[setting].notna()]
+    x_axis: dict[str, Any] = {"title": setting}
+    x: list[Any]
+    if search.is_text(setting):
+        x_axis["type"] = "category"
+        x = [plots.escape_label(formatting.setting(value)) for value in trials[setting]]
+    else:
+        x = [float(value) for value in trials[setting]]
+        if search.is_logarithmic(setting):
+            x_axis |= {"type": "log", "dtick": 1}
+    colors = [_shade(rank, len(trials)) for rank in range(len(trials))]
+    marker = {"color": colors, "line": {"color": "@line", "width": 0.5}}
+    trace = plots.points(None, x, trials[search.metric].tolist(), 0, marker=marker)
+    return Figure(setting, plots.plot([trace], x_axis, search.title, height=260))
+
+
+def _shade(rank: int, n_trials: int) -> str:
+    """The color of a trial by its rank, 0 for the best."""
+    step = min(_N_SHADES - 1, rank * _N_SHADES // max(1, n_trials))
+    return f"@s{_N_SHADES - 1 - step}"
+
+
+def parallel_figure(search: SearchTrials) -> Figure:
+    """Parallel coordinates: each trial is a line across the hyperparameters and the metric."""
+    axes = [
+        _ParallelAxis(
+            setting,
+            search.complete[setting].tolist(),
+            is_text=search.is_text(setting),
+            is_logarithmic=search.is_logarithmic(setting),
+        )
+        for setting in search.settings
+    ]
+    axes.append(_ParallelAxis(search.title, search.complete[search.metric].tolist()))
+    n_lines = min(len(search.complete), _MAX_LINES)
+    # The best trial is drawn last, on top of the others.
+    traces = [_parallel_line(search, axes, rank, n_lines) for rank in reversed(range(n_lines))]
+    positions = list(range(len(axes)))
+    x_axis = {
+        "title": "",
+        "tickvals": positions,
+        "ticktext": [plots.escape_label(axis.name) for axis in axes],
+        "showgrid": False,
+        "zeroline": False,
+        "range": [-0.3, len(axes) - 0.7],
+    }
+    y_axis = {"title": "", "visible": False, "range": [-0.12, 1.12]}
+    axis_line = {"line": {"color": "@line", "width": 1}, "layer": "below"}
+    drawing = plots.plot(
+        traces,
+        x_axis,
+        y_axis,
+        height=400,
+        shapes=[plots.vertical_line(position) | axis_line for position in positions],
+        annotations=[label for position, axis in zip(positions, axes, strict=True) for label in axis.labels(position)],
+    )
+    note = "Each line is a trial; the more intense its color, the better. The best trial is highlighted."
+    if n_lines < len(search.complete):
+        note += f" The best {n_lines:,} of {len(search.complete):,} trials are shown."
+    return Figure("Hyperparameters together", drawing, note)
+
+
+def _parallel_line(search: SearchTrials, axes: Sequence[_ParallelAxis], rank: int, n_lines: int) -> plots.Plot:
+    trace: plots.Plot = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": list(range(len(axes))),
+        "y": [axis.heights[rank] for axis in axes],
+        "line": {"color": _shade(rank, n_lines), "width": 1},
+        "opacity": 0.75,
+        "hovertemplate": f"trial {search.complete['number'].iloc[rank]}<extra></extra>",
+        "showlegend": False,
+    }
+    if rank == 0:
+        trace |= {"mode": "lines+markers", "line": {"color": "@2", "width": 3}, "opacity": 1}
+    return trace
+
+
+class _ParallelAxis:
+    """An axis of parallel coordinates.
+
+    Args:
+        name: Its title.
+        values: The value of each trial; NaN where a trial has none.
+        is_text: Whether values are categories, ordered alphabetically.
+        is_logarithmic: Whether the scale is logarithmic.
+
+    Attributes:
+        name: Its title.
+        heights: For each trial, the position of its value on the axis, from 0 to 1; None where it has none.
+    """
+
+    def __init__(self, name: str, values: list[Any], *, is_text: bool = False, is_logarithmic: bool = False) -> None:
+        self.name = name
+        self.heights: list[float | None] = []
+        self._label_heights: list[tuple[float, str]] = []
+        if is_text:
+            self._place_categories(values)
+        else:
+            self._place_numbers(values, is_logarithmic)
+
+    def _place_categories(self, values: list[Any]) -> None:
+        texts = [formatting.setting(value) for value in values]
+        categories = sorted(set(texts))
+        n_steps = max(1, len(categories) - 1)
+        heights = {category: i / n_steps for i, category in enumerate(categories)}
+        self.heights = [heights[text] for text in texts]
+        self._label_heights = [(heights[category], category) for category in categories[:_MAX_CATEGORIES]]
+
+    def _place_numbers(self, values: list[Any], is_logarithmic: bool) -> None:
+        scale = math.log if is_logarithmic else float
+        known = [float(value) for value in values if value == value]  # NaN differs from itself
+        low = min(known)
+        high = max(known)
+        span = (scale(high) - scale(low)) or 1.0
+        self.heights = [(scale(float(value)) - scale(low)) / span if value == value else None for value in values]
+        self._label_heights = [(0.0, formatting.setting(low)), (1.0, formatting.setting(high))]
+
+    def labels(self, position: int) -> list[dict[str, Any]]:
+        """The annotations of the axis at a horizontal position: its ends, or its categories."""
+        shifts = {0.0: -12, 1.0: 12}  # pixels away from the ends of the axis
+        return [
+            {
+                "x": position,
+                "y": height,
+                "text": plots.escape_label(text),
+                "showarrow": False,
+                "yshift": shifts.get(height, 0),
+                "font": {"size": 11, "color": "@muted"},
+                "bgcolor": "@paper",
+            }
+            for height, text in self._label_heights
+        ]
+
+
+# ---- pages of `recctl tune`
+
+
+def write_search_figures(run: Run) -> list[str]:
+    """Write the figures of a search as pages that work offline, in `figures/` of its run.
+
+    The pages share one copy of plotly.js. A search with fewer than two trials that have a value gets none.
+
+    Returns:
+        The names of the pages.
+    """
+    try:
+        search = SearchTrials(run)
+    except SectionOmittedError:
+        return []
+    if len(search.complete) < _MIN_TRIALS:
+        return []
+    pages: dict[str, tuple[str, list[Block]]] = {
+        "history.html": ("History", [history_figure(search)]),
+        "slices.html": ("Hyperparameters one by one", [Grid(slice_figures(search), small=True)]),
+        "parallel.html": ("Hyperparameters together", [parallel_figure(search)]),
+    }
+    pareto = pareto_figure(search)
+    if pareto is not None:
+        pages["pareto.html"] = ("Pareto front", [pareto])
+    folder = run.path / "figures"
+    script_path = folder / PLOTLY_FILE
+    if not script_path.exists():
+        atomic.write_bytes(script_path, plotly_script().encode())
+    for name, (title, blocks) in pages.items():
+        header = Header(lines=[f"Search {run.id}"])
+        footer = f"Written by recctl {__version__}. Needs {PLOTLY_FILE} in the same directory."
+        page = render_page(title, header, [Section(title, blocks)], footer, plotly_file=PLOTLY_FILE)
+        atomic.write_bytes(folder / name, page.encode())
+    return list(pages)
