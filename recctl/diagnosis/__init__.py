@@ -91,7 +91,9 @@ def diagnose_run(run: Run, reread: bool = False) -> Diagnosis:
 def _data_facts(metadata: dict[str, Any]) -> dict[str, Any]:
     """The recorded description of the data, as `describe` has it, and the leakage report."""
     recorded = metadata.get("data", {})
-    return recorded | recorded.get("outline", {}) | {"leakage": metadata.get("split", {}).get("leakage", {})}
+    facts: dict[str, Any] = recorded | recorded.get("outline", {})
+    facts["leakage"] = metadata.get("split", {}).get("leakage", {})
+    return facts
 
 
 def _training_record(run: Run, settings: Settings, epochs: list[dict[str, Any]]) -> training.TrainingRecord:

@@ -17,7 +17,7 @@ from recctl.models.registry import model_class
 
 Severity = Literal["problem", "warning", "hint"]
 Area = Literal["data", "convergence", "overfitting", "speed", "memory"]
-Values = Mapping[str, Any]
+Values = dict[str, Any]
 """New values for some dotted keys of a config."""
 
 
@@ -92,7 +92,7 @@ class Settings:
         """
         alternatives: list[Values] = []
         for option in options:
-            if isinstance(option, Mapping):
+            if isinstance(option, dict):
                 alternatives.append(option)
             else:
                 alternatives += option

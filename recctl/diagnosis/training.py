@@ -11,7 +11,7 @@ from typing import Any
 from recctl.diagnosis.findings import Finding, Settings
 from recctl.metrics import MetricKey
 
-Evidence = Mapping[str, Any]
+Evidence = dict[str, Any]
 
 # A loss that varies by less over all epochs is flat: the noise of mini-batches is about as large.
 _FLAT_LOSS = 0.01
@@ -122,7 +122,12 @@ def _convergence(record: TrainingRecord, settings: Settings) -> Iterator[Finding
     losses = record.losses
     decreases = [previous - following for previous, following in pairwise(losses)]
     scale = abs(losses[0]) or 1.0
-    evidence = {"epochs": len(losses), "first_loss": losses[0], "last_loss": losses[-1], "lowest_loss": min(losses)}
+    evidence: Evidence = {
+        "epochs": len(losses),
+        "first_loss": losses[0],
+        "last_loss": losses[-1],
+        "lowest_loss": min(losses),
+    }
     n_rises = sum(decrease < -_LOSS_RISE * scale for decrease in decreases)
     if len(losses) > 2 and max(losses) - min(losses) < _FLAT_LOSS * scale:
         yield _flat_loss(settings, evidence, is_steady=all(decrease > 0 for decrease in decreases))
@@ -147,7 +152,7 @@ def _flat_loss(settings: Settings, evidence: Evidence, is_steady: bool) -> Findi
             "rate-low",
             "convergence",
             "problem",
-            "the loss decreases steadily but hardly at all: the learning rate is too low",
+            "the loss decreases steadily but very slowly: the learning rate is too low",
             evidence,
             rule,
             settings.suggestions(settings.learning_rate(10), settings.more_epochs()),

@@ -1,4 +1,4 @@
-"""`recctl report`: one page, or tables, of what runs came to."""
+"""`recctl report`: contents of the page, what it reads, its safety, and tables for papers."""
 
 import base64
 import hashlib
@@ -17,253 +17,312 @@ from recctl.errors import ConfigError
 from recctl.evaluation.paired_comparison import compare_paired
 from recctl.experiment.comparison.run import comparison_result
 from recctl.reports import recompute
+from recctl.reports.render.blocks import Note
+from recctl.reports.render.page import Header, Section, render_page, script_json
 from recctl.reports.report import write_report
+from recctl.reports.search_figures import write_search_figures
 from recctl.runs import Run
-from tests.reports.some_runs import HOSTILE, compared, headings, hostile, text_of, trained, tuned
+from tests.reports.example_runs import (
+    HOSTILE,
+    comparison_run,
+    embedded_json,
+    hostile_run,
+    section_titles,
+    trained_run,
+    tuning_run,
+    visible_text,
+)
 
-WHOLE = ["Metrics", "Trade-offs over k", "Quality by user and item", "Popularity and coverage", "Examples"]
+MODEL_SECTIONS = [
+    "Metrics",
+    "Metrics over k",
+    "Quality by user activity and item popularity",
+    "Popularity and coverage",
+    "Examples",
+]
 
 
 @pytest.fixture(scope="module")
 def ease(tmp_path_factory) -> Run:
-    return trained(tmp_path_factory.mktemp("ease"), "ease")
+    return trained_run(tmp_path_factory.mktemp("ease"), "ease")
 
 
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory) -> Run:
-    return compared(tmp_path_factory.mktemp("compared"))
+    return comparison_run(tmp_path_factory.mktemp("compared"))
 
 
-def page_of(*runs, **how):
-    written = write_report(runs, **how)
+def report_of(*runs, **options):
+    written = write_report(runs, **options)
     return written.path.read_text(encoding="utf-8"), written
 
 
-def copy(run, tmp_path):
+def copy_run(run, tmp_path):
     return Run.open(shutil.copytree(run.path, tmp_path / run.id))
 
 
-# ---- what it says
+# ---- contents
 
 
-def test_figures_are_those_of_the_run_and_intervals_those_of_the_significance_module(ease):
-    text = text_of(page_of(ease)[0])
+def test_page_shows_metrics_of_run_with_bootstrap_intervals(ease):
+    text = visible_text(report_of(ease)[0])
     for part, values in ease.metrics().items():
-        of = compare_paired({"x": ease.per_user(part)}, "x", seed=42).figures
+        figures = compare_paired({"x": ease.per_user(part)}, "x", seed=42).figures
         for key, value in values.items():
             assert f"{value:.4f}" in text, key
-            if key in of:
-                assert f"{value:.4f} {of[key]['x'].low:.4f} to {of[key]['x'].high:.4f}" in text, key
+            if key in figures:
+                assert f"{value:.4f} {figures[key]['x'].low:.4f} to {figures[key]['x'].high:.4f}" in text, key
     assert ease.id in text
     assert ease.metadata["data"]["hash"] in text
     assert ease.metadata["models"][0]["sha256"] in text
     assert "l2_reg: 50.0" in text
 
 
-def test_a_run_has_all_that_is_of_one_model(ease):
-    page, written = page_of(ease)
-    assert headings(page) == [*WHOLE, "Findings", "Data and split", "Provenance", "Config", "Left out"]
+def test_page_of_one_run_has_all_sections_of_a_model(ease):
+    page, written = report_of(ease)
+    general = ["Findings", "Data and split", "Provenance", "Config", "Omitted sections"]
+    assert section_titles(page) == MODEL_SECTIONS + general
     assert list(written.left_out) == ["Learning curves"]
     assert written.path == ease.path / "report.html"
     assert written.bytes == len(page.encode()) < 8_000_000
 
 
-def test_a_model_of_ratings_has_learning_curves_and_errors(tmp_path):
-    page, written = page_of(trained(tmp_path, "svdpp"))
-    assert "Learning curves" in headings(page)
-    assert "RMSE by users&#x27; activity" in page
-    assert "Errors by items&#x27; popularity" in page
-    assert list(written.left_out) == ["Trade-offs over k"]
+def test_rating_model_has_learning_curves_and_errors(tmp_path):
+    page, written = report_of(trained_run(tmp_path, "svdpp"))
+    text = visible_text(page)
+    assert "Learning curves" in section_titles(page)
+    assert "RMSE by user activity" in text
+    assert "Mean absolute error by item popularity" in text
+    assert list(written.left_out) == ["Metrics over k"]
 
 
-def test_a_comparison_says_what_its_verdict_does(comparison):
-    page, _ = page_of(comparison)
-    text, document = text_of(page), comparison_result(comparison)
-    assert headings(page)[0] == "Comparison"
-    assert document["words"][0] in text
-    for model in document["compared"]:
+def test_page_of_comparison_shows_its_result(comparison):
+    page, _ = report_of(comparison)
+    text = visible_text(page)
+    result = comparison_result(comparison)
+    assert section_titles(page)[0] == "Comparison"
+    assert result["words"][0] in text
+    for model in result["compared"]:
         for key, figure in model["metrics"].items():
             assert f"{figure['value']:.4f}" in text, key
-        figure = model["metrics"][document["metric"]]
+        figure = model["metrics"][result["metric"]]
         if figure["p_holm"] is not None:
             assert f"{figure['difference']:+.4f}".replace("-", "−") in text
             assert f"{figure['p_holm']:.2g}" in text
 
 
-def test_runs_of_one_split_are_compared_and_others_told_apart(tmp_path, ease):
-    other = trained(tmp_path, "popularity")
-    page, written = page_of(ease, other)
-    assert "Comparison" in headings(page)
+def test_runs_of_one_split_are_compared(tmp_path, ease):
+    page, written = report_of(ease, trained_run(tmp_path, "popularity"))
+    assert "Comparison" in section_titles(page)
     assert written.path.parent == ease.path / "exports"
-    third = trained(tmp_path, "ease", "seed: 3\ndata: {source: synthetic}\n")
-    page, written = page_of(ease, third)
-    assert "Metrics of each run" in headings(page)
+
+
+def test_runs_of_different_data_are_shown_one_by_one_with_unique_labels(tmp_path, ease):
+    other = trained_run(tmp_path, "ease", "seed: 3\ndata: {source: synthetic}\n")
+    page, written = report_of(ease, other)
+    assert "Metrics of each run" in section_titles(page)
     assert "different data" in written.left_out["Comparison"]
-    ends = [run.id[-4:] for run in (ease, third)]
-    assert all(f"ease ({end})" in page for end in ends)
+    for run in (ease, other):
+        assert f"ease ({run.id[-4:]})" in page
 
 
-def test_a_search_shows_its_trials(tmp_path):
-    run = tuned(tmp_path)
-    page, _ = page_of(run)
-    assert "Search" in headings(page)
-    text = text_of(page)
+def test_page_of_search_shows_its_trials(tmp_path):
+    run = tuning_run(tmp_path)
+    page, _ = report_of(run)
+    assert "Search" in section_titles(page)
+    text = visible_text(page)
     assert "12 trials, random: 12 complete" in text
     assert "data.min_user_interactions" in text
     assert f"{run.metadata['tuning']['best_values'][0]:.4f}" in text
 
 
-@pytest.mark.parametrize("verb", ["fit", "split"])
-def test_runs_without_metrics_have_a_page_too(recctl, verb):
-    path = recctl(verb, "small.yaml", "-q", "--json").json["path"]
-    page, written = page_of(Run.open(Path(path)))
-    assert "Data and split" in headings(page)
-    assert "nothing was measured" in written.left_out["Metrics"]
-    assert ("Examples" in headings(page)) == (verb == "fit")
+def test_search_figures_of_report_and_run_are_the_same(tmp_path):
+    run = tuning_run(tmp_path)
+    in_report = embedded_json(report_of(run)[0])
+    for name in ("history.html", "slices.html", "parallel.html"):
+        figures = embedded_json((run.path / "figures" / name).read_text())
+        assert figures
+        assert set(figures) <= set(in_report)
 
 
-def test_a_failed_run_says_why(ease, tmp_path):
-    run = copy(ease, tmp_path)
+def test_search_without_trials_has_no_figures(ease, tmp_path):
+    run = copy_run(ease, tmp_path)
+    assert write_search_figures(run) == []
+    assert not (run.path / "figures").exists()
+
+
+@pytest.mark.parametrize("command", ["fit", "split"])
+def test_runs_without_metrics_have_a_page(recctl, command):
+    path = recctl(command, "small.yaml", "-q", "--json").json["path"]
+    page, written = report_of(Run.open(Path(path)))
+    assert "Data and split" in section_titles(page)
+    assert "was not evaluated" in written.left_out["Metrics"]
+    assert ("Examples" in section_titles(page)) == (command == "fit")
+
+
+def test_page_of_failed_run_shows_error(ease, tmp_path):
+    run = copy_run(ease, tmp_path)
     for name in ("metrics.json", "per_user.parquet", "split.npz"):
         (run.path / name).unlink()
     run.metadata["models"] = []
     run.end("failed", "it diverged")
-    page, written = page_of(run)
-    assert "is failed, not complete: it diverged" in text_of(page)
+    page, written = report_of(run)
+    assert "is failed, not complete: it diverged" in visible_text(page)
     assert {"Metrics", "Examples"} <= set(written.left_out)
 
 
-def test_damaged_figures_of_users_cost_the_intervals_alone(ease, tmp_path):
-    run = copy(ease, tmp_path)
+def test_damaged_per_user_metrics_remove_only_intervals(ease, tmp_path):
+    run = copy_run(ease, tmp_path)
     (run.path / "per_user.parquet").write_bytes(b"PAR1 nonsense")
-    text = text_of(page_of(run)[0])
-    assert "Without intervals" in text
+    text = visible_text(report_of(run)[0])
+    assert "Intervals are missing" in text
     assert "damaged" in text
     assert f"{run.metrics()['test']['ndcg@10']:.4f}" in text
 
 
 @pytest.mark.parametrize("name", ["trials.parquet", "history.jsonl", "comparison.json", "config.yaml", "metrics.json"])
-def test_other_damaged_files_cost_their_part_alone(ease, tmp_path, name):
-    run = copy(ease, tmp_path)
+def test_other_damaged_files_remove_only_their_section(ease, tmp_path, name):
+    run = copy_run(ease, tmp_path)
     (run.path / name).write_bytes(b"\x00{")
     run.metadata["kind"] = "tune"
-    page, _ = page_of(run)
-    assert "Provenance" in headings(page)
+    page, _ = report_of(run)
+    assert "Provenance" in section_titles(page)
 
 
-# ---- what it reads
+# ---- what a report reads
 
 
-def test_test_is_not_read_again(ease, monkeypatch):
+def test_report_does_not_read_the_test_part(ease, monkeypatch):
     def refuse(*_):
-        raise AssertionError("test was read")
+        raise AssertionError("the test part was read")
 
-    looks = ease.metadata["test_looks"]
+    n_evaluations = ease.metadata["test_looks"]
     monkeypatch.setattr(Split, "test", refuse)
-    page, _ = page_of(ease)
-    assert "Examples" in headings(page)
-    assert Run.open(ease.path).metadata["test_looks"] == looks
+    page, _ = report_of(ease)
+    assert "Examples" in section_titles(page)
+    assert Run.open(ease.path).metadata["test_looks"] == n_evaluations
 
 
-def test_data_that_are_gone_or_changed_cost_their_parts_alone(tmp_path):
-    run = hostile(tmp_path)
+def test_missing_or_changed_data_remove_only_their_sections(tmp_path):
+    run = hostile_run(tmp_path)
     source = tmp_path / "<b>&data.parquet"
-    kept = source.read_bytes()
+    content = source.read_bytes()
     source.unlink()
-    page, written = page_of(run)
-    assert "Metrics" in headings(page)
-    assert "is not there any more" in written.left_out["Examples"]
+    page, written = report_of(run)
+    assert "Metrics" in section_titles(page)
+    assert "does not exist any more" in written.left_out["Examples"]
 
-    source.write_bytes(kept)
+    source.write_bytes(content)
     pd.read_parquet(source).iloc[:-1].to_parquet(source, index=False)
-    assert "the data have changed" in page_of(run)[1].left_out["Examples"]
+    assert "the data have changed" in report_of(run)[1].left_out["Examples"]
 
 
-def test_nothing_is_fetched(ease, tmp_path):
-    run = copy(ease, tmp_path)
+def test_report_downloads_nothing(ease, tmp_path):
+    run = copy_run(ease, tmp_path)
     text = (run.path / "config.yaml").read_text()
     text = re.sub(r"(?m)^  synthetic:\n(    .*\n)+", "", text)
     (run.path / "config.yaml").write_text(text.replace("source: synthetic", "source: movielens-100k"))
     assert not datasets.find("movielens-100k").cached
-    assert "a report fetches nothing" in page_of(run)[1].left_out["Examples"]
+    assert "recctl data fetch movielens-100k" in report_of(run)[1].left_out["Examples"]
 
 
-def test_items_have_their_titles(ease, monkeypatch):
-    monkeypatch.setattr(
-        recompute, "item_titles", lambda source: {item: f"The {HOSTILE} {item}" for item in range(1000)}
-    )
-    page, _ = page_of(ease)
-    assert f"The {HOSTILE} " in text_of(page)
+def test_items_are_shown_by_title(ease, monkeypatch):
+    titles = {item: f"The {HOSTILE} {item}" for item in range(1000)}
+    monkeypatch.setattr(recompute, "item_titles", lambda source: titles)
+    page, _ = report_of(ease)
+    assert f"The {HOSTILE} " in visible_text(page)
     assert "<script>alert" not in page
 
 
-# ---- a page that is safe
+# ---- safety
 
 
-class _Loads(HTMLParser):
-    """What a page would load, what it runs, and whether its elements are closed."""
+class _PageParser(HTMLParser):
+    """Collects the elements of a page and the addresses it loads; refuses unclosed elements and event handlers."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.found: list[str] = []
-        self.elements: list[str] = []
+        self.addresses: list[str] = []
         self.names: set[str] = set()
+        self._open_elements: list[str] = []
         self.feed(page)
-        assert not self.elements
+        assert not self._open_elements
 
     def handle_starttag(self, tag, attrs):
         self.names.add(tag)
-        self.found += [value for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
         assert not [name for name, _ in attrs if name.startswith("on")]
         if tag not in ("meta", "link", "img", "br"):
-            self.elements.append(tag)
+            self._open_elements.append(tag)
 
     def handle_endtag(self, tag):
-        assert self.elements.pop() == tag
+        assert self._open_elements.pop() == tag
 
 
-def test_a_page_loads_nothing_and_runs_its_own_scripts_alone(ease):
-    page, _ = page_of(ease)
-    loads = _Loads(page)
-    assert all(target.startswith("#") for target in loads.found)
-    assert not {"img", "link", "iframe", "object", "embed", "base", "form"} & loads.names
+def test_page_loads_nothing_and_allows_only_its_own_scripts(ease):
+    page, _ = report_of(ease)
+    parser = _PageParser(page)
+    assert all(address.startswith("#") for address in parser.addresses)
+    assert not {"img", "link", "iframe", "object", "embed", "base", "form"} & parser.names
     scripts = re.findall(r"(?s)<script>(.*?)</script>", page)
     assert len(scripts) == 2
     assert sum("plotly.js v" in script[:200] for script in scripts) == 1
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
     for script in scripts:
-        assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in page
-    assert "default-src 'none'" in page
+        assert f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in policy
+    assert policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-")
 
 
-def test_texts_of_data_are_never_markup(tmp_path):
-    run = hostile(tmp_path)
-    page, _ = page_of(run)
-    assert f"User {HOSTILE}u" in text_of(page)
-    assert {"img", "b"} & _Loads(page).names == {"b"}  # our own
+def test_page_without_figures_allows_no_scripts():
+    page = render_page("Title", Header(), [Section("Notes", [Note(HOSTILE)])], "Footer")
+    assert HOSTILE in visible_text(page)
+    assert "script-src 'none'" in page
+    assert "<script" not in page
+
+
+def test_search_figures_load_plotly_alone(tmp_path):
+    folder = tuning_run(tmp_path).path / "figures"
+    for path in folder.glob("*.html"):
+        parser = _PageParser(path.read_text())
+        loaded = [address for address in parser.addresses if not address.startswith("#")]
+        assert loaded == ["plotly.min.js"]
+
+
+def test_texts_of_data_are_escaped(tmp_path):
+    page, _ = report_of(hostile_run(tmp_path))
+    assert f"User {HOSTILE}u" in visible_text(page)
+    assert {"img", "b"} & _PageParser(page).names == {"b"}  # <b> is the report's own
     assert "<script>alert" not in page
     assert "<b>&data" not in page
-    for plot in re.findall(r'(?s)<script type="application/json">(.*?)</script>', page):
+    for plot in embedded_json(page):
         json.loads(plot)
         assert "<" not in plot
 
 
-def test_an_error_and_a_label_are_never_markup(comparison, tmp_path):
+def test_errors_and_labels_are_escaped(comparison, tmp_path):
     store = shutil.copytree(comparison.path.parent, tmp_path / "runs")
     run = Run.open(store / comparison.id)
-    document = json.loads((run.path / "comparison.json").read_text().replace('"popularity"', json.dumps(HOSTILE)))
-    document["best"] = document["reference"] = document["compared"][0]["label"]
-    (run.path / "comparison.json").write_text(json.dumps(document))
+    result = json.loads((run.path / "comparison.json").read_text().replace('"popularity"', json.dumps(HOSTILE)))
+    result["best"] = result["compared"][0]["label"]
+    result["reference"] = result["best"]
+    (run.path / "comparison.json").write_text(json.dumps(result))
     run.end("failed", HOSTILE)
-    page, _ = page_of(run)
-    assert HOSTILE in text_of(page)
-    assert not {"img"} & _Loads(page).names
+    page, _ = report_of(run)
+    assert HOSTILE in visible_text(page)
+    assert "img" not in _PageParser(page).names
+
+
+def test_json_cannot_end_its_script_element():
+    text = script_json({"x": [float("nan"), 1.23456789, "</script>&\u2028"]})
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == {"x": [None, 1.23457, "</script>&\u2028"]}
 
 
 # ---- tables
 
 
-def test_markdown_tables_have_a_cell_for_every_head(comparison):
-    text, written = page_of(comparison, form="md")
+def test_markdown_rows_have_a_cell_for_every_heading(comparison):
+    text, written = report_of(comparison, form="md")
     assert written.path.name == "report.md"
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
     assert len(tables) == 2
@@ -273,21 +332,21 @@ def test_markdown_tables_have_a_cell_for_every_head(comparison):
     assert f"**{best['metrics']['ndcg@10']['value']:.4f}" in text
 
 
-def balanced(text: str) -> bool:
+def has_balanced_braces(text: str) -> bool:
     depth = 0
-    for sign in re.findall(r"(?<!\\)[{}]", text):
-        depth += 1 if sign == "{" else -1
+    for brace in re.findall(r"(?<!\\)[{}]", text):
+        depth += 1 if brace == "{" else -1
         if depth < 0:
             return False
     return depth == 0
 
 
-def test_latex_tables_are_balanced_and_as_wide_as_they_say(comparison):
-    text, written = page_of(comparison, form="latex")
+def test_latex_tables_are_well_formed(comparison):
+    text, written = report_of(comparison, form="latex")
     assert written.path.name == "report.tex"
-    assert balanced(text)
-    for kind in ("table", "tabular"):
-        assert text.count(f"\\begin{{{kind}}}") == text.count(f"\\end{{{kind}}}") == 2
+    assert has_balanced_braces(text)
+    for environment in ("table", "tabular"):
+        assert text.count(f"\\begin{{{environment}}}") == text.count(f"\\end{{{environment}}}") == 2
     for columns, body in re.findall(r"(?s)\\begin\{tabular\}\{([lr]+)\}(.*?)\\end\{tabular\}", text):
         rows = [line for line in body.splitlines() if line.endswith("\\\\")]
         assert len(rows) > 1
@@ -295,25 +354,26 @@ def test_latex_tables_are_balanced_and_as_wide_as_they_say(comparison):
         assert all(f"\\{rule}rule" in body for rule in ("top", "mid", "bottom"))
 
 
-def test_texts_of_data_do_not_break_tables(tmp_path):
-    run = hostile(tmp_path)
-    text, _ = page_of(run, form="latex")
-    assert balanced(text)
+def test_texts_of_data_are_escaped_in_tables(tmp_path):
+    run = hostile_run(tmp_path)
+    text, _ = report_of(run, form="latex")
+    assert has_balanced_braces(text)
     assert not re.search(r"(?<!\\)[%#]", "".join(line for line in text.splitlines() if not line.startswith("%")))
-    assert "<b>" not in page_of(run, form="md")[0].replace("\\<", "")
+    assert "<b>" not in report_of(run, form="md")[0].replace("\\<", "")
 
 
-def test_tables_of_nothing_are_refused(recctl):
+def test_tables_without_metrics_are_an_error(recctl):
     path = recctl("fit", "small.yaml", "-q", "--json").json["path"]
     done = recctl("report", path, "--format", "md")
     assert done.code == 4
-    assert "nothing was measured" in done.err
+    assert "no metrics" in done.err
+    assert "recctl evaluate" in done.err
 
 
-# ---- the verb
+# ---- command line and arguments
 
 
-def test_the_verb_prints_where_the_page_is(recctl, workdir):
+def test_command_prints_path_of_report(recctl, workdir):
     run = recctl("train", "small.yaml", "-q", "--json").json
     done = recctl("report", run["run_id"], "-o", "out/page.html", "--json")
     assert done.code == 0, done.err
@@ -326,8 +386,8 @@ def test_the_verb_prints_where_the_page_is(recctl, workdir):
     assert recctl("report", run["run_id"], "-o", "file/page.html").code == 2
 
 
-def test_wrong_arguments_are_refused(ease):
-    with pytest.raises(ConfigError, match="name a run"):
+def test_invalid_arguments_raise_config_error(ease):
+    with pytest.raises(ConfigError, match="name at least one run"):
         write_report([])
     with pytest.raises(ConfigError, match="did you mean latex"):
         write_report([ease], form="latec")

@@ -72,8 +72,8 @@ def _warnings(report_data: ReportData) -> Iterator[str]:
     n_evaluations = _count_test_evaluations(report_data)
     if n_evaluations > len(report_data.views):
         yield (
-            f"The test part of this data and split has been evaluated {n_evaluations} times by the runs in this folder. "
-            "Test metrics of a model that was chosen by test are too optimistic; choose models by validation."
+            f"The test set of this split was evaluated {n_evaluations} times by the runs in this directory. "
+            "Results of models that were chosen on it are too optimistic: choose models on validation."
         )
 
 

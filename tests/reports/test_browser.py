@@ -1,0 +1,108 @@
+"""Pages in a real browser: figures are drawn, the page fits a narrow screen, and follows the color scheme."""
+
+import json
+import re
+import shutil
+import subprocess
+from html import unescape
+
+import pytest
+
+from recctl.reports.render.page import script_json
+from recctl.reports.report import write_report
+from tests.conftest import skip_without
+from tests.reports.example_runs import comparison_run, hostile_run, tuning_run
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+skip_without(BROWSER, "Chromium: apt install chromium")
+
+OPTIONS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--enable-logging=stderr",
+    "--virtual-time-budget=20000",
+]
+LIGHT = "--blink-settings=preferredColorScheme=1"
+DARK = "--blink-settings=preferredColorScheme=0"
+# A frame as wide as a phone: the browser's window has a larger minimum width.
+FRAME = """<!DOCTYPE html><meta name="color-scheme" content="light dark">
+<iframe style="width: 390px; height: 3000px; border: 0"></iframe>
+<script type="application/json">{page}</script>
+<script>
+const frame = document.querySelector("iframe");
+frame.onload = () => {{
+  const inner = frame.contentDocument, root = inner.documentElement;
+  const plots = [...inner.querySelectorAll("div.plot")];
+  document.body.dataset.measured = JSON.stringify({{
+    overflow: root.scrollWidth - root.clientWidth,
+    width: root.clientWidth,
+    plots: plots.length,
+    drawn: plots.filter((plot) => plot.querySelector("svg .xy")).length,
+    background: frame.contentWindow.getComputedStyle(inner.body).backgroundColor,
+    text: frame.contentWindow.getComputedStyle(inner.querySelector("svg text")).fill,
+  }});
+}};
+frame.srcdoc = JSON.parse(document.querySelector("script").textContent);
+</script>
+"""
+
+
+def open_page(path, profile, *options):
+    """The DOM after all scripts have run, and the messages of the console."""
+    command = [BROWSER, *OPTIONS, *options, f"--user-data-dir={profile}", "--dump-dom", path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout, re.findall(r".*CONSOLE.*", done.stderr)
+
+
+def measure_on_phone(page, folder, *options):
+    path = folder / "frame.html"
+    path.write_text(FRAME.format(page=script_json(page)))
+    dom, messages = open_page(path, folder / "profile", "--window-size=800,3000", *options)
+    assert not messages
+    return json.loads(unescape(re.search(r'data-measured="([^"]*)"', dom)[1]))
+
+
+def brightness(color):
+    return sum(map(int, re.findall(r"\d+", color)))
+
+
+@pytest.mark.parametrize("make_run", [comparison_run, tuning_run, hostile_run])
+def test_page_draws_all_figures_and_fits_a_phone(tmp_path, make_run):
+    page = write_report([make_run(tmp_path)]).path.read_text()
+    measured = measure_on_phone(page, tmp_path, LIGHT)
+    assert (measured["width"], measured["overflow"]) == (390, 0)
+    assert measured["drawn"] == measured["plots"] == page.count("<figcaption>") >= 5
+    assert measured["background"] == "rgb(255, 255, 255)"
+
+
+def test_page_follows_dark_color_scheme_and_draws_when_opened_from_disk(tmp_path):
+    path = write_report([comparison_run(tmp_path)]).path
+    measured = measure_on_phone(path.read_text(), tmp_path, DARK)
+    assert brightness(measured["background"]) < 120
+    assert brightness(measured["text"]) > 600  # of the figures
+    dom, messages = open_page(path, tmp_path / "profile")
+    assert not messages
+    assert dom.count('class="main-svg"') >= path.read_text().count("<figcaption>")
+
+
+def test_search_figures_draw_when_opened_from_disk(tmp_path):
+    folder = tuning_run(tmp_path).path / "figures"
+    pages = sorted(folder.glob("*.html"))
+    assert len(pages) == 3
+    for path in pages:
+        dom, messages = open_page(path, tmp_path / "profile")
+        assert not messages
+        assert dom.count('class="main-svg"') >= path.read_text().count("<figcaption>") >= 1
+
+
+def test_console_messages_are_captured(tmp_path):
+    (tmp_path / "page.html").write_text("<script>nosuch()</script>")
+    assert "nosuch is not defined" in open_page(tmp_path / "page.html", tmp_path / "profile")[1][0]
