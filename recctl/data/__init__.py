@@ -1,12 +1,12 @@
-"""Interactions: where they come from, how they are prepared, and how they are split."""
+"""Interactions: reading, preprocessing, describing and splitting them."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Public names, resolved when they are used: reading a file imports no splitting, and the other way around.
-_HOMES = {
+# Public names and their modules, imported at first use: reading a file does not import splitting, for example.
+_MODULES = {
     "InteractionDataset": "recctl.data.dataset",
     "binarize_implicit_feedback": "recctl.data.preprocessing",
     "drop_duplicates": "recctl.data.preprocessing",
@@ -31,6 +31,6 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'recctl.data' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Arguments of public functions, checked against the annotations that declare them."""
+"""Checking the arguments of public functions against their annotations."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from recctl.errors import ConfigError
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_MAX_VALUE_LENGTH = 60
+
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """Refuse arguments that do not fit the function's annotations, with one ConfigError for all of them.
+    """Check arguments against the function's annotations, and raise one ConfigError for all problems.
 
-    Bounds stand in the annotations, `n: Annotated[int, Field(ge=1)]`, where a config's schema finds them too.
+    Bounds are part of the annotations, `n: Annotated[int, Field(ge=1)]`, so that a config's schema can use them too.
     """
     names = list(inspect.signature(function).parameters)
     validated: Callable[P, R] = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(function)
@@ -29,15 +31,17 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return validated(*args, **kwargs)
         except ValidationError as error:
-            raise ConfigError(*dict.fromkeys(_problem(title, names, problem) for problem in error.errors())) from None
+            problems = [_describe_problem(title, names, problem) for problem in error.errors()]
+            raise ConfigError(*dict.fromkeys(problems)) from None
 
     return call
 
 
-def _problem(title: str, names: list[str], problem: Any) -> str:
-    place = problem["loc"][0]  # an argument given by position is told by its position
-    name = names[place] if isinstance(place, int) and place < len(names) else place
-    complaint = problem["msg"][0].lower() + problem["msg"][1:]
+def _describe_problem(title: str, names: list[str], problem: Any) -> str:
+    location = problem["loc"][0]  # the name, or the position of a positional argument
+    name = names[location] if isinstance(location, int) and location < len(names) else location
+    message = problem["msg"][0].lower() + problem["msg"][1:]
     if problem["type"] in ("missing_argument", "unexpected_keyword_argument", "unexpected_positional_argument"):
-        return f"{title}: {name}: {complaint}"
-    return f"{title}: {name}={repr(problem['input']).splitlines()[0][:60]}: {complaint}"
+        return f"{title}: {name}: {message}"
+    value = repr(problem["input"]).splitlines()[0][:_MAX_VALUE_LENGTH]
+    return f"{title}: {name}={value}: {message}"

@@ -1,4 +1,4 @@
-"""InteractionDataset: interactions as arrays, with the ids they came from."""
+"""InteractionDataset: interactions as arrays of codes, with the vocabularies of their ids."""
 
 from __future__ import annotations
 
@@ -26,25 +26,28 @@ if TYPE_CHECKING:
 class InteractionDataset:
     """Interactions of users with items.
 
-    The columns are copied once, at construction, to codes and float32; the table given is not kept or changed.
+    The columns are copied once, at construction, to codes and float32; the table itself is neither kept nor changed.
 
     Args:
         df: Columns `user_id`, `item_id` (int or str), and optionally `rating` and `timestamp` (seconds, or datetimes).
-            Other columns are left out.
-        implicit: Whether an interaction only says that it happened. If so, `csr` weighs each distinct pair 1, and
-            ratings are kept in `data` but used by no model; else `csr` holds the ratings, which must then be there.
-        min_user_interactions: Users with fewer are left out.
-        min_item_interactions: Items with fewer are left out. Both are applied until neither removes a row.
+            Other columns are ignored.
+        implicit: Whether interactions are implicit feedback. If True, `csr` has weight 1 for each distinct pair, and
+            ratings are kept in `data` but no model uses them. If False, `csr` holds the ratings, which are required.
+        min_user_interactions: Users with fewer interactions are left out.
+        min_item_interactions: Items with fewer interactions are left out. Both limits are applied until neither removes
+            a row (k-core).
 
     Attributes:
-        history: For people held out whole: what a model may see of them before it is asked. Else None.
+        history: For held-out users: the interactions that a model may see before it is asked for recommendations. None
+            for all other data sets.
 
     Raises:
-        DataError: A column is missing or holds what it may not, or nothing is left.
+        DataError: A column is missing or holds an invalid value, or no interaction is left.
     """
 
     history: InteractionDataset | None = None
-    _whole: tuple[InteractionDataset, NDArray[Any]]
+    # Set for a part made by `take`: the data set it comes from, and the selected rows.
+    _source: tuple[InteractionDataset, NDArray[Any]]
     _n_rows: int
 
     @checked
@@ -55,103 +58,128 @@ class InteractionDataset:
         min_user_interactions: int = 0,
         min_item_interactions: int = 0,
     ) -> None:
-        columns.require_columns(df, columns.USER, columns.ITEM, *([] if implicit else [columns.RATING]))
+        columns.require_columns(df, columns.USER, columns.ITEM)
+        if not implicit:
+            columns.require_columns(df, columns.RATING)
         if not len(df):
             raise DataError("interactions: the table is empty")
-        self._set(
-            {
-                columns.USER: columns.ids_of(df[columns.USER], columns.USER),
-                columns.ITEM: columns.ids_of(df[columns.ITEM], columns.ITEM),
-                columns.RATING: columns.ratings_of(df[columns.RATING]) if columns.RATING in df else None,
-                columns.TIMESTAMP: columns.timestamps_of(df[columns.TIMESTAMP]) if columns.TIMESTAMP in df else None,
-            },
-            implicit,
-        )
+        arrays: dict[str, Any] = {
+            columns.USER: columns.ids_of(df[columns.USER], columns.USER),
+            columns.ITEM: columns.ids_of(df[columns.ITEM], columns.ITEM),
+        }
+        if columns.RATING in df:
+            arrays[columns.RATING] = columns.ratings_of(df[columns.RATING])
+        if columns.TIMESTAMP in df:
+            arrays[columns.TIMESTAMP] = columns.timestamps_of(df[columns.TIMESTAMP])
+        self._encode(arrays, implicit)
         self._filter_k_core(min_user_interactions, min_item_interactions)
 
     @classmethod
     def from_columns(
         cls,
-        given: dict[str, Any],
+        source_columns: dict[str, Any],
         implicit: bool = True,
         min_user_interactions: int = 0,
         min_item_interactions: int = 0,
     ) -> InteractionDataset:
-        """The dataset of columns as a source gives them (`SourceTable.columns`), which are emptied into it.
+        """Build a data set from the columns of a source without copying more than necessary.
 
-        Nothing is copied that need not be: this is how data sets that hardly fit in memory come into it.
+        This is how data sets that hardly fit in memory are loaded.
+
+        Args:
+            source_columns: The columns as `SourceTable.columns` holds them. The dict is emptied, so that each column
+                can be freed as soon as it is encoded.
+            implicit: See the class.
+            min_user_interactions: See the class.
+            min_item_interactions: See the class.
         """
-        if columns.RATING not in given and not implicit:
-            raise DataError(f"interactions: no column {columns.RATING}; the columns are {', '.join(given)}")
-        checks = {columns.RATING: columns.ratings_of, columns.TIMESTAMP: columns.timestamps_of}
-        for name, column in given.items():
-            if isinstance(column, pd.Series):
-                given[name] = checks[name](column) if name in checks else columns.ids_of(column, name)
+        if columns.RATING not in source_columns and not implicit:
+            existing = ", ".join(source_columns)
+            raise DataError(f"interactions: no column {columns.RATING}; the columns are {existing}")
+        for name, column in source_columns.items():
+            if not isinstance(column, pd.Series):
+                continue
+            if name == columns.RATING:
+                source_columns[name] = columns.ratings_of(column)
+            elif name == columns.TIMESTAMP:
+                source_columns[name] = columns.timestamps_of(column)
+            else:
+                source_columns[name] = columns.ids_of(column, name)
         dataset = object.__new__(cls)
-        dataset._set(given, implicit)
+        dataset._encode(source_columns, implicit)
         dataset._filter_k_core(min_user_interactions, min_item_interactions)
-        pa.default_memory_pool().release_unused()  # of columns that were replaced
+        pa.default_memory_pool().release_unused()  # the memory of columns that were replaced
         return dataset
 
-    def _set(self, given: dict[str, Any], implicit: bool) -> None:
+    def _encode(self, arrays: dict[str, Any], implicit: bool) -> None:
+        """Set the arrays and vocabularies; `arrays` is emptied."""
         self.implicit = implicit
-        encoded = map_threads(lambda name: Vocabulary.encode(given.pop(name)), (columns.USER, columns.ITEM))
-        (self.user_vocabulary, self.users), (self.item_vocabulary, self.items) = encoded
-        self.ratings, self.timestamps = given.pop(columns.RATING, None), given.pop(columns.TIMESTAMP, None)
+
+        def encode(name: str) -> tuple[Vocabulary, Int32Array]:
+            return Vocabulary.encode(arrays.pop(name))
+
+        encoded_users, encoded_items = map_threads(encode, (columns.USER, columns.ITEM))
+        self.user_vocabulary, self.users = encoded_users
+        self.item_vocabulary, self.items = encoded_items
+        self.ratings = arrays.pop(columns.RATING, None)
+        self.timestamps = arrays.pop(columns.TIMESTAMP, None)
 
     def _filter_k_core(self, min_user: int, min_item: int) -> None:
         if min_user <= 1 and min_item <= 1:
             return
-        kept = group_by.core(self.users, self.items, self.n_users, self.n_items, min_user, min_item)
-        if not kept.any():
+        is_kept = group_by.core(self.users, self.items, self.n_users, self.n_items, min_user, min_item)
+        if not is_kept.any():
             raise DataError(
                 f"min_user_interactions={min_user} and min_item_interactions={min_item} leave nothing of {len(self):,} "
-                f"interactions of {self.n_users:,} users with {self.n_items:,} items; lower them"
+                f"interactions of {self.n_users:,} users with {self.n_items:,} items; use smaller values"
             )
-        if kept.all():
+        if is_kept.all():
             return
-        # A column after the other, so that never more than one is there twice.
-        self.user_vocabulary, self.users = self.user_vocabulary.subset(self.users[kept])
-        self.item_vocabulary, self.items = self.item_vocabulary.subset(self.items[kept])
-        self.ratings = None if self.ratings is None else self.ratings[kept]
-        self.timestamps = None if self.timestamps is None else self.timestamps[kept]
+        # One column after the other, so that at most one exists twice at a time.
+        self.user_vocabulary, self.users = self.user_vocabulary.subset(self.users[is_kept])
+        self.item_vocabulary, self.items = self.item_vocabulary.subset(self.items[is_kept])
+        if self.ratings is not None:
+            self.ratings = self.ratings[is_kept]
+        if self.timestamps is not None:
+            self.timestamps = self.timestamps[is_kept]
 
     def take(self, rows: NDArray[Any]) -> InteractionDataset:
-        """The dataset of only these rows (indices, or a mask), in that order, with only the ids that occur in them."""
+        """Select rows by index or mask, in that order; the vocabularies hold only the ids that occur in them."""
         part = object.__new__(InteractionDataset)
         part.implicit = self.implicit
         part.user_vocabulary, part.users = self.user_vocabulary.subset(self.users[rows])
         part.item_vocabulary, part.items = self.item_vocabulary.subset(self.items[rows])
-        part._whole = self, rows
+        part._source = (self, rows)
         return part
 
     @cached_property
     def users(self) -> Int32Array:
         """Code of each row's user in `user_vocabulary`, `(n_rows,)`."""
-        whole, rows = self._whole
-        return self.user_vocabulary.recode(whole.users[rows], whole.user_vocabulary)
+        source, rows = self._source
+        return self.user_vocabulary.recode(source.users[rows], source.user_vocabulary)
 
     @cached_property
     def items(self) -> Int32Array:
         """Code of each row's item in `item_vocabulary`, `(n_rows,)`."""
-        whole, rows = self._whole
-        return self.item_vocabulary.recode(whole.items[rows], whole.item_vocabulary)
+        source, rows = self._source
+        return self.item_vocabulary.recode(source.items[rows], source.item_vocabulary)
 
     @cached_property
     def ratings(self) -> Float32Array | None:
-        """Each row's rating, or None; of a part, copied from the whole when it is first asked for."""
-        whole, rows = self._whole
-        return None if whole.ratings is None else whole.ratings[rows]
+        """Rating of each row, or None. A part copies them when they are first used."""
+        source, rows = self._source
+        return None if source.ratings is None else source.ratings[rows]
 
     @cached_property
     def timestamps(self) -> NDArray[Any] | None:
-        """Each row's time in seconds, or None; as the ratings."""
-        whole, rows = self._whole
-        return None if whole.timestamps is None else whole.timestamps[rows]
+        """Timestamp of each row in seconds since 1970, or None. A part copies them when they are first used."""
+        source, rows = self._source
+        return None if source.timestamps is None else source.timestamps[rows]
 
     def __getstate__(self) -> dict[str, Any]:
-        self.users, self.items, self.ratings, self.timestamps  # noqa: B018 - a part goes without the whole
-        return {name: value for name, value in vars(self).items() if name != "_whole"}
+        # Compute all arrays, so that a part is pickled without its source.
+        self.users, self.items, self.ratings, self.timestamps  # noqa: B018
+        return {name: value for name, value in vars(self).items() if name != "_source"}
 
     def __len__(self) -> int:
         return len(self.users) if "users" in vars(self) else self._n_rows
@@ -172,7 +200,7 @@ class InteractionDataset:
 
     @cached_property
     def data(self) -> pd.DataFrame:
-        """The interactions as a table, in the order they were given."""
+        """The interactions as a table, rows in their original order."""
         table: dict[str, Any] = {
             columns.USER: self.user_vocabulary.column(self.users),
             columns.ITEM: self.item_vocabulary.column(self.items),
@@ -185,61 +213,67 @@ class InteractionDataset:
 
     @cached_property
     def matrix(self) -> InteractionMatrix:
-        """Users by items; of repeated pairs the last one counts."""
-        made = InteractionMatrix.from_pairs(
-            self.users, self.items, None if self.implicit else self.ratings, (self.n_users, self.n_items)
-        )
-        if "_whole" in vars(self):
-            # A fit that holds the matrix has no use for the codes; of a part they can be had again.
+        """Users by items; the last of repeated pairs counts."""
+        values = None if self.implicit else self.ratings
+        matrix = InteractionMatrix.from_pairs(self.users, self.items, values, (self.n_users, self.n_items))
+        if "_source" in vars(self):
+            # A fit uses the matrix only. A part can compute its codes again from its source, so free their memory.
             self._n_rows = len(self.users)
             for name in ("users", "items"):
                 vars(self).pop(name, None)
-        return made
+        return matrix
 
     @property
     def csr(self) -> sp.csr_array:
-        """The same matrix for SciPy, shape `(n_users, n_items)`, float32; rows and columns as in the vocabularies."""
+        """`matrix` for SciPy, float32, shape `(n_users, n_items)`; rows and columns are codes of the vocabularies."""
         return self.matrix.to_scipy()
 
     def split(
         self, test_size: float = 0.2, val_size: float = 0.0, strategy: str = "random", seed: int = 42, **options: Any
     ) -> tuple[InteractionDataset, ...]:
-        """Divide into `(train, test)`, or `(train, val, test)` when there is a validation part.
+        """Split into `(train, test)`, or into `(train, val, test)` if there is a validation part.
 
         Args:
-            test_size: The test part: a fraction of all interactions (of all users for `strategy="user"`), or a count.
-            val_size: The validation part, measured as `test_size` is; 0 for none.
-            strategy: One of `recctl.data.splitting.STRATEGIES`, which also says what `options` each takes.
-            seed: Seed of the strategies that draw.
-            options: The strategy's own, e.g. `within_user=True`, `n=1`, `fold_in=0.8`.
+            test_size: Size of the test part: a fraction of all interactions (of all users for `strategy="user"`), or a
+                count.
+            val_size: Size of the validation part, in the same unit; 0 for none.
+            strategy: One of `recctl.data.splitting.STRATEGIES`.
+            seed: Seed of the strategies that draw random numbers.
+            options: Options of the strategy, e.g. `within_user=True`, `n=1`, `fold_in=0.8`; see
+                `recctl.data.splitting.strategies`.
 
         Raises:
             ConfigError: A size, the strategy or an option is not valid.
-            DataError: The data has not what the strategy needs, or a part would be empty.
+            DataError: The data lacks what the strategy needs, or a part would be empty.
         """
         from recctl.data.splitting import make_split
 
         split = make_split(self, strategy, test_size=test_size, val_size=val_size, seed=seed, **options)
-        train, test = split.train(self), split.test(self)
+        train = split.train(self)
+        test = split.test(self)
         return (train, split.validation(self), test) if split.has_validation else (train, test)
 
     def k_fold(self, n_folds: int = 5, seed: int = 42) -> Iterator[tuple[InteractionDataset, InteractionDataset]]:
-        """`(train, test)` for each fold: every interaction is in exactly one test part."""
+        """Iterate over `(train, test)` of each fold; every interaction is in exactly one test part.
+
+        Raises:
+            ConfigError: `n_folds` is not valid; raised before the iteration starts.
+        """
         from recctl.data.splitting import make_split
 
-        split = partial(make_split, self, "k_fold", seed=seed, n_folds=n_folds)
-        first = split(fold=0)  # a wrong `n_folds` is refused here, not when the folds are used
-        splits = chain([first], (split(fold=fold) for fold in range(1, n_folds)))
-        return ((fold.train(self), fold.test(self)) for fold in splits)
+        split_fold = partial(make_split, self, "k_fold", seed=seed, n_folds=n_folds)
+        first = split_fold(fold=0)  # made now, to raise errors now
+        others = (split_fold(fold=fold) for fold in range(1, n_folds))
+        return ((split.train(self), split.test(self)) for split in chain([first], others))
 
     def describe(self) -> dict[str, Any]:
-        """Sizes, density, popularity, ratings and time span as plain numbers; `recctl.data.description` names them."""
+        """Sizes, density, popularity, ratings and time span; see `recctl.data.description.describe`."""
         from recctl.data.description import describe
 
         return describe(self)
 
     def content_hash(self) -> str:
-        """SHA-256 of the rows: equal rows in equal order give equal hashes, whatever types they came in."""
+        """SHA-256 of the rows; equal rows in equal order have equal hashes, whatever types they came in."""
         from recctl.data.hashing import content_hash
 
         return content_hash(self)

@@ -1,4 +1,4 @@
-"""Ids of users or items and the dense codes that stand for them in arrays."""
+"""Vocabularies: the ids of users or items, and the dense codes that represent them in arrays."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from recctl.kernels import factorize
 
 MAX_CODES = 2**31 - 1
 
+# Integer ids are encoded by a table over their range, if it is at most this many times as long as the ids, or short.
+_MAX_RANGE_PER_ID = 4
+_SHORT_RANGE = 1 << 20
+
 
 class Vocabulary:
-    """The distinct ids of one side in ascending order; the code of an id is its place in that order.
+    """The distinct ids of users or items in ascending order; the code of an id is its position.
 
-    Codes therefore depend on the set of ids alone, not on the order of the rows they came from. Ids are all int
-    (int64) or all str.
+    Codes therefore depend on the set of ids only, not on the order of the rows. Ids are all int (int64) or all str.
 
     Attributes:
         ids: The ids, shape `(n,)`: int64, or object dtype holding str.
@@ -48,90 +51,100 @@ class Vocabulary:
 
     @classmethod
     def encode(cls, ids: NDArray[Any] | pa.Array) -> tuple[Vocabulary, Int32Array]:
-        """The vocabulary of `ids`, and the code of each.
+        """Build the vocabulary of `ids`, and encode them.
 
         Args:
-            ids: int64; or int32, whose memory then holds the codes; or text, as an Arrow array or as object dtype
-                holding str.
+            ids: int64, or int32, whose memory is reused for the codes; or text, as an Arrow array or with object dtype.
+
+        Returns:
+            The vocabulary, and the code of each id, shape `(len(ids),)`.
 
         Raises:
-            DataError: More than 2**31 - 1 distinct ids.
+            DataError: There are more than 2**31 - 1 distinct ids.
         """
-        if isinstance(ids, np.ndarray) and ids.dtype != object:
-            distinct, codes = _encode_integers(ids)
+        if not isinstance(ids, np.ndarray):
+            distinct, codes = _encode_text(ids)
+        elif ids.dtype == object:
+            distinct, codes = _encode_text(pa.array(ids, pa.large_string()))
         else:
-            distinct, codes = _encode_text(pa.array(ids, pa.large_string()) if isinstance(ids, np.ndarray) else ids)
+            distinct, codes = _encode_integers(ids)
         if len(distinct) > MAX_CODES:
             raise DataError(f"{len(distinct)} distinct ids; at most {MAX_CODES} are supported")
         return cls(distinct), codes
 
     def codes(self, ids: Iterable[Any]) -> Int32Array:
-        """The code of each id, -1 for ids that are not here (or of another type).
+        """The code of each id; -1 for ids that are not in the vocabulary or have another type.
 
         Raises:
-            DataError: Something that can't be an id, such as a list.
+            DataError: A value can't be an id, such as a list.
         """
-        wanted = ids if isinstance(ids, np.ndarray | pd.Series | pd.Index) else _column_of(list(ids))
+        if not isinstance(ids, np.ndarray | pd.Series | pd.Index):
+            ids = _to_array(list(ids))
         try:
-            return self._index.get_indexer(pd.Index(wanted)).astype(np.int32)
-        except (TypeError, ValueError) as error:  # unhashable, nested, or text that is no Unicode
-            raise DataError(f"ids are int or str, one beside the other: {error}") from error
+            return self._index.get_indexer(pd.Index(ids)).astype(np.int32)
+        except (TypeError, ValueError) as error:  # unhashable or nested values, or invalid Unicode
+            raise DataError(f"ids must be int or str, in one dimension: {error}") from error
 
     def decode(self, codes: Int32Array) -> NDArray[Any]:
         """The id of each code."""
         return self.ids[codes]
 
     def column(self, codes: Int32Array) -> pd.Index[Any]:
-        """The id of each code as a column for a table: int64, or pandas' type for text."""
+        """The id of each code as a table column: int64, or pandas' text type."""
         return self._index.take(codes)
 
-    def recode(self, codes: Int32Array, given: Vocabulary) -> Int32Array:
-        """What codes of another vocabulary are in this one; -1 for ids that are not here."""
-        return codes if given is self else self.codes(given.ids)[codes]
+    def recode(self, codes: Int32Array, other: Vocabulary) -> Int32Array:
+        """Convert codes of another vocabulary to codes of this one; -1 for ids that are not in this one."""
+        return codes if other is self else self.codes(other.ids)[codes]
 
     def subset(self, codes: Int32Array) -> tuple[Vocabulary, Int32Array]:
-        """The vocabulary of only those ids that occur in `codes`, and the codes in it."""
-        present = np.zeros(len(self), bool)
-        present[codes] = True
-        if present.all():
+        """The vocabulary of the ids that occur in `codes`, and `codes` converted to it."""
+        occurs = np.zeros(len(self), bool)
+        occurs[codes] = True
+        if occurs.all():
             return self, codes
-        renumbered = np.cumsum(present, dtype=np.int32) - np.int32(1)
-        return Vocabulary(self.ids[present]), renumbered[codes]
+        new_codes = np.cumsum(occurs, dtype=np.int32) - np.int32(1)
+        return Vocabulary(self.ids[occurs]), new_codes[codes]
 
 
 def _encode_integers(ids: NDArray[Any]) -> tuple[NDArray[np.int64], Int32Array]:
     if not len(ids):
         return ids.astype(np.int64), np.empty(0, np.int32)
-    low, high = int(ids.min()), int(ids.max())
-    if high - low < max(4 * len(ids), 1 << 20):  # else the table over the range would dwarf the data
-        return factorize.encode_dense(ids, low, high)
+    lowest = int(ids.min())
+    highest = int(ids.max())
+    if highest - lowest < max(_MAX_RANGE_PER_ID * len(ids), _SHORT_RANGE):
+        return factorize.encode_dense(ids, lowest, highest)
     codes, distinct = pd.factorize(ids)
     order = np.argsort(distinct)
-    return distinct[order].astype(np.int64), _inverse(order)[codes]
+    return distinct[order].astype(np.int64), _inverse_permutation(order)[codes]
 
 
 def _encode_text(ids: pa.Array) -> tuple[NDArray[Any], Int32Array]:
-    if pa.types.is_dictionary(ids.type):
-        encoded = ids.unify_dictionaries().combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
-    else:
-        encoded = ids.dictionary_encode()
-        encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-    order = pc.sort_indices(encoded.dictionary)  # by UTF-8 bytes, which is the order of code points
-    everything = Vocabulary(encoded.dictionary.take(order).to_numpy(zero_copy_only=False))
-    used, codes = everything.subset(_inverse(order.to_numpy())[encoded.indices.to_numpy()])
-    return used.ids, codes
+    if not pa.types.is_dictionary(ids.type):
+        ids = ids.dictionary_encode()
+    elif isinstance(ids, pa.ChunkedArray):
+        ids = ids.unify_dictionaries()
+    if isinstance(ids, pa.ChunkedArray):
+        ids = ids.combine_chunks()
+    order = pc.sort_indices(ids.dictionary)  # by UTF-8 bytes, which is the order of code points
+    vocabulary = Vocabulary(ids.dictionary.take(order).to_numpy(zero_copy_only=False))
+    codes = _inverse_permutation(order.to_numpy())[ids.indices.to_numpy()]
+    # A dictionary may hold values that do not occur.
+    vocabulary, codes = vocabulary.subset(codes)
+    return vocabulary.ids, codes
 
 
-def _inverse(order: NDArray[Any]) -> Int32Array:
-    place = np.empty(len(order), np.int32)
-    place[order] = np.arange(len(order), dtype=np.int32)
-    return place
+def _inverse_permutation(order: NDArray[Any]) -> Int32Array:
+    positions = np.empty(len(order), np.int32)
+    positions[order] = np.arange(len(order), dtype=np.int32)
+    return positions
 
 
-def _column_of(ids: list[Any]) -> NDArray[Any]:
-    """A list of ids as an array that keeps str and int apart (`np.asarray` would turn `[1, "a"]` into text)."""
-    if all(isinstance(i, int | np.integer) and not isinstance(i, bool) and abs(int(i)) < 2**63 for i in ids):
+def _to_array(ids: list[Any]) -> NDArray[Any]:
+    """A list of ids as an array that keeps str and int apart; `np.asarray` would convert `[1, "a"]` to text."""
+    are_int64 = all(isinstance(i, int | np.integer) and not isinstance(i, bool) and abs(int(i)) < 2**63 for i in ids)
+    if are_int64:
         return np.asarray(ids, np.int64)
-    out = np.empty(len(ids), object)
-    out[:] = ids
-    return out
+    array = np.empty(len(ids), object)
+    array[:] = ids
+    return array

@@ -20,7 +20,7 @@ class Box:
         self.size = size
 
 
-def test_what_fits_passes():
+def test_valid_arguments_are_passed_on():
     assert repeat("a", 3, between="-") == "a-a-a"
     assert repeat("a", np.int64(3)) == repeat("a", "3") == "aaa"
     assert repeat.__doc__ == "Repeat a text."
@@ -42,15 +42,15 @@ def test_what_fits_passes():
         ((["a\nb"] * 50,), {"times": -1}, ["repeat: text=['a\\\\nb', ", "repeat: times=-1: input should be greater"]),
     ],
 )
-def test_all_that_does_not_fit_is_named(args, kwargs, problems):
+def test_all_invalid_arguments_are_named(args, kwargs, problems):
     with pytest.raises(ConfigError) as caught:
         repeat(*args, **kwargs)
     assert len(caught.value.problems) == len(problems)
-    for found, expected in zip(caught.value.problems, problems, strict=True):
-        assert found.startswith(expected.replace("\\\\", "\\"))
-        assert "\n" not in found
+    for problem, expected in zip(caught.value.problems, problems, strict=True):
+        assert problem.startswith(expected.replace("\\\\", "\\"))
+        assert "\n" not in problem
 
 
-def test_a_constructor_goes_by_the_name_of_its_class():
+def test_constructor_is_named_by_its_class():
     with pytest.raises(ConfigError, match=r"^Box: size='big': input should be a valid integer"):
         Box("big")

@@ -22,7 +22,7 @@ def frame():
     )
 
 
-def test_arrays_and_vocabularies(frame):
+def test_constructor_encodes_ids_in_ascending_order(frame):
     dataset = InteractionDataset(frame)
     assert dataset.user_vocabulary.ids.tolist() == ["a", "b", "c"]
     assert dataset.users.tolist() == [1, 0, 1, 1, 2]
@@ -33,26 +33,26 @@ def test_arrays_and_vocabularies(frame):
     assert repr(dataset) == "InteractionDataset(5 implicit interactions, 3 users, 2 items)"
 
 
-def test_data_is_the_table_given(frame):
+def test_data_returns_the_original_rows(frame):
     expected = frame[["user_id", "item_id", "rating"]].assign(timestamp=[10, 20, 30, 40, 50])
     pd.testing.assert_frame_equal(InteractionDataset(frame).data, expected, check_dtype=False)
     assert InteractionDataset(frame[["user_id", "item_id"]]).data.columns.tolist() == ["user_id", "item_id"]
 
 
-def test_data_makes_the_same_dataset_again(frame):
+def test_data_round_trips(frame):
     dataset = InteractionDataset(frame)
     assert InteractionDataset(dataset.data).content_hash() == dataset.content_hash()
 
 
-def test_csr_implicit_counts_distinct_pairs(frame):
+def test_implicit_csr_has_ones_for_distinct_pairs(frame):
     assert InteractionDataset(frame).csr.toarray().tolist() == [[0, 1], [1, 1], [1, 0]]
 
 
-def test_csr_explicit_holds_the_last_rating_of_a_pair(frame):
+def test_explicit_csr_has_the_last_rating_of_a_pair(frame):
     assert InteractionDataset(frame, implicit=False).csr.toarray().tolist() == [[0, 2], [3, 4], [5, 0]]
 
 
-def test_the_table_given_is_not_changed(frame):
+def test_constructor_does_not_change_the_table(frame):
     before = frame.copy(deep=True)
     dataset = InteractionDataset(frame, min_user_interactions=2)
     dataset.ratings[:] = 0
@@ -60,28 +60,28 @@ def test_the_table_given_is_not_changed(frame):
     pd.testing.assert_frame_equal(frame, before)
 
 
-def test_minimum_counts_are_met_by_all_that_is_left(frame):
+def test_min_interactions_hold_for_all_remaining_users_and_items(frame):
     dataset = InteractionDataset(frame, min_user_interactions=2, min_item_interactions=2)
     assert dataset.data["user_id"].tolist() == ["b", "b"]
     assert dataset.data["rating"].tolist() == [1, 4]
     assert dataset.user_vocabulary.ids.tolist() == ["b"]
 
 
-def test_a_bad_id_is_told_by_its_row_in_the_table_even_when_users_are_left_out(frame):
+def test_bad_id_is_named_by_its_row_in_the_table(frame):
     frame["item_id"] = frame["item_id"].astype(object)
     frame.loc[4, "item_id"] = 2.5
     with pytest.raises(DataError, match=r"item_id: row 4: 2.5"):
         InteractionDataset(frame, min_user_interactions=2)
 
 
-def test_minimum_counts_that_leave_nothing(frame):
+def test_min_interactions_that_leave_nothing_are_rejected(frame):
     with pytest.raises(
         DataError, match="min_user_interactions=9 and min_item_interactions=0 leave nothing of 5 interactions of 3"
     ):
         InteractionDataset(frame, min_user_interactions=9)
 
 
-def test_refusals(frame):
+def test_empty_table_or_missing_column_is_rejected(frame):
     with pytest.raises(DataError, match="the table is empty"):
         InteractionDataset(frame[:0])
     with pytest.raises(DataError, match="no column rating"):
@@ -91,7 +91,7 @@ def test_refusals(frame):
 
 
 @pytest.mark.parametrize("rows", [np.array([3, 1]), np.array([False, True, False, True, False])])
-def test_take_keeps_only_the_ids_that_occur(frame, rows):
+def test_take_reduces_the_vocabularies(frame, rows):
     part = InteractionDataset(frame, implicit=False).take(rows)
     expected = frame.iloc[np.flatnonzero(rows) if rows.dtype == bool else rows]
     assert part.data["user_id"].tolist() == expected["user_id"].tolist()
@@ -103,30 +103,30 @@ def test_take_keeps_only_the_ids_that_occur(frame, rows):
 
 
 @pytest.mark.parametrize("rows", [np.array([4, 3, 1]), np.arange(5)])
-def test_codes_of_a_part_go_when_its_matrix_is_there_and_come_back_the_same(frame, rows):
+def test_part_frees_its_codes_after_building_the_matrix_and_recomputes_them(frame, rows):
     whole = InteractionDataset(frame)
-    part, of_part = whole.take(rows), whole.take(rows).take(np.arange(2))
-    expected = [(p.users, p.items, len(p), p.content_hash()) for p in (part, of_part)]
-    for one, (users, items, length, digest) in zip((part, of_part), expected, strict=True):
-        assert one.matrix.nnz <= length
-        assert not {"users", "items"} & set(vars(one))
-        assert len(one) == length
-        stored = pickle.dumps(one)
+    parts = (whole.take(rows), whole.take(rows).take(np.arange(2)))
+    expected = [(part.users, part.items, len(part), part.content_hash()) for part in parts]
+    for part, (users, items, length, digest) in zip(parts, expected, strict=True):
+        assert part.matrix.nnz <= length
+        assert not {"users", "items"} & set(vars(part))
+        assert len(part) == length
+        stored = pickle.dumps(part)
         assert pickle.loads(stored).content_hash() == digest
-        np.testing.assert_array_equal(one.users, users)
-        np.testing.assert_array_equal(one.items, items)
+        np.testing.assert_array_equal(part.users, users)
+        np.testing.assert_array_equal(part.items, items)
     assert whole.matrix.nnz == 4
     assert "users" in vars(whole)
 
 
-def test_take_without_ratings_and_timestamps():
+def test_part_without_ratings_and_timestamps_has_none():
     part = InteractionDataset(pd.DataFrame({"user_id": [1, 2], "item_id": [1, 2]})).take(np.array([1]))
     assert (part.ratings, part.timestamps, part.data.to_dict("list")) == (None, None, {"user_id": [2], "item_id": [2]})
 
 
 @pytest.mark.parametrize("low", [0, 2])
 @pytest.mark.parametrize("implicit", [True, False])
-def test_columns_as_a_source_reads_them_make_the_same_dataset(tmp_path, low, implicit):
+def test_from_columns_equals_the_constructor(tmp_path, low, implicit):
     rng = np.random.default_rng(0)
     items = rng.integers(0, 2**40, 20)  # beyond int32
     rows = pd.DataFrame({"user_id": rng.integers(-5, 9, 60), "item_id": items[rng.integers(0, 20, 60)]})
@@ -138,17 +138,17 @@ def test_columns_as_a_source_reads_them_make_the_same_dataset(tmp_path, low, imp
             table.to_parquet(file, row_group_size=7) if file.suffix == ".parquet" else table.to_csv(file, index=False)
             source = read_source(str(file))
             assert len(source) == 60
-            found = InteractionDataset.from_columns(source.columns, implicit, low, low)
-            assert found.content_hash() == expected.content_hash()
+            dataset = InteractionDataset.from_columns(source.columns, implicit, low, low)
+            assert dataset.content_hash() == expected.content_hash()
             assert not source.columns
 
 
-def test_columns_without_ratings_are_refused_where_ratings_are_wanted():
+def test_from_columns_without_ratings_is_rejected_for_explicit_data():
     with pytest.raises(DataError, match="no column rating; the columns are user_id, item_id"):
         InteractionDataset.from_columns({"user_id": np.arange(3), "item_id": np.arange(3)}, implicit=False)
 
 
-def test_a_part_is_pickled_without_the_whole(frame):
+def test_part_is_pickled_without_its_source(frame):
     part = InteractionDataset(pd.concat([frame] * 500)).take(np.arange(5))
     stored = pickle.dumps(part)
     assert len(stored) < 5000

@@ -24,13 +24,13 @@ def dense(drawn, binary):
 
 
 @given(entries, st.booleans())
-def test_from_pairs_to_scipy(drawn, binary):
+def test_from_pairs_equals_a_dense_matrix(drawn, binary):
     matrix = build(drawn, binary)
-    found = matrix.to_scipy()
+    converted = matrix.to_scipy()
     expected = dense(drawn, binary)
-    np.testing.assert_array_equal(found.toarray(), expected)
-    assert found.dtype == np.float32
-    assert found.has_canonical_format
+    np.testing.assert_array_equal(converted.toarray(), expected)
+    assert converted.dtype == np.float32
+    assert converted.has_canonical_format
     assert (matrix.n_rows, matrix.n_columns, matrix.nnz, matrix.is_binary) == (
         6,
         8,
@@ -41,33 +41,34 @@ def test_from_pairs_to_scipy(drawn, binary):
 
 
 @given(entries, st.booleans(), st.lists(st.integers(0, 5), max_size=10))
-def test_take_is_indexing_by_rows(drawn, binary, rows):
+def test_take_selects_rows(drawn, binary, rows):
     taken = build(drawn, binary).take(np.array(rows, np.int32))
     np.testing.assert_array_equal(taken.to_scipy().toarray(), dense(drawn, binary)[np.array(rows, int)])
 
 
 @given(entries, st.booleans(), st.lists(st.integers(0, 7), unique=True))
-def test_take_columns_is_indexing_by_columns(drawn, binary, columns):
+def test_take_columns_selects_columns(drawn, binary, columns):
     taken = build(drawn, binary).take_columns(np.array(columns, np.int32))
     np.testing.assert_array_equal(taken.to_scipy().toarray(), dense(drawn, binary)[:, np.array(columns, int)])
 
 
 @given(entries, st.booleans())
-def test_transposed_with_positions(drawn, binary):
+def test_transpose_gives_the_dense_transpose(drawn, binary):
     matrix = build(drawn, binary)
-    turned, positions = matrix.transpose_with_positions()
-    np.testing.assert_array_equal(turned.to_scipy().toarray(), dense(drawn, binary).T)
+    transposed, positions = matrix.transpose_with_positions()
+    np.testing.assert_array_equal(transposed.to_scipy().toarray(), dense(drawn, binary).T)
     rows = np.repeat(np.arange(6), np.diff(matrix.starts))
-    np.testing.assert_array_equal(rows[positions], turned.columns)
+    np.testing.assert_array_equal(rows[positions], transposed.columns)
     assert sorted(positions) == list(range(matrix.nnz))
-    again = matrix.transpose()
+    without_positions = matrix.transpose()
     for name in ("starts", "columns", "values", "n_columns"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(turned, name))
+        np.testing.assert_array_equal(getattr(without_positions, name), getattr(transposed, name))
 
 
 @given(entries, entries)
-def test_shared_entries_are_counted(drawn, others):
-    matrix, other = build(drawn, True), build(others, True)
+def test_n_shared_counts_common_entries(drawn, others):
+    matrix = build(drawn, True)
+    other = build(others, True)
     assert matrix.n_shared(other) == np.count_nonzero(dense(drawn, True) * dense(others, True))
 
 
@@ -81,21 +82,21 @@ def test_from_rows_keeps_the_order_of_each_row():
     )
 
 
-def test_from_no_rows():
+def test_from_rows_without_rows_is_empty():
     matrix = InteractionMatrix.from_rows([], 5)
     assert (matrix.n_rows, matrix.nnz, matrix.take(np.empty(0, np.int32)).n_rows) == (0, 0, 0)
 
 
 @pytest.fixture
 def huge(tmp_path):
-    """More entries than int32 counts; the file has nothing in it but its end, which is all that is looked at."""
+    """A matrix with more than 2**31 entries. Its file is sparse: only the last entries are written and read."""
     n = 2**31 + 6
     columns = np.memmap(tmp_path / "columns", np.int32, "w+", shape=(n,))
     columns[-6:] = [0, 2, 3, 1, 2, 4]
     return InteractionMatrix(np.array([0, n - 6, n - 3, n]), columns, np.empty(0, np.float32), 5)
 
 
-def test_rows_beyond_the_border_of_int32_are_taken_and_multiplied(huge):
+def test_rows_beyond_int32_are_selected_and_multiplied(huge):
     ends = np.array([1, 2], np.int32)
     expected = np.array([[1, 0, 1, 1, 0], [0, 1, 1, 0, 1]], np.float32)
     np.testing.assert_array_equal(huge.take(ends).to_scipy().toarray(), expected)

@@ -19,15 +19,15 @@ def counts_of(column):
 
 
 def cluster_of(frame, n_items, n_clusters=10):
-    """The cluster of each row's item: which items were put together is decided by the seed's own stream."""
-    catalog = synthetic._catalogue(n_items, n_clusters, stream(42, "synthetic", "items"))
+    """The cluster of each row's item, made again from the stream of the items."""
+    items = synthetic._make_items(n_items, n_clusters, stream(42, "synthetic", "items"))
     cluster = np.empty(n_items + 1, int)
-    cluster[catalog.ids] = np.repeat(np.arange(n_clusters), np.diff(catalog.bounds))
+    cluster[items.ids] = np.repeat(np.arange(n_clusters), np.diff(items.cluster_bounds))
     return cluster[frame["item_id"]]
 
 
 class TestTable:
-    def test_shape_and_types(self):
+    def test_table_has_the_documented_size_and_types(self):
         frame = generate(200, 300, 5000)
         assert frame.dtypes.astype(str).to_dict() == {
             "user_id": "int32",
@@ -40,22 +40,22 @@ class TestTable:
         assert frame["item_id"].between(1, 300).all()
         assert set(frame["rating"]) == {1, 2, 3, 4, 5}
 
-    def test_no_pair_occurs_twice(self):
+    def test_pairs_are_distinct(self):
         assert not generate(200, 300, 5000).duplicated(["user_id", "item_id"]).any()
 
-    def test_users_come_one_after_the_other_in_order_of_time(self):
+    def test_rows_are_sorted_by_user_and_time(self):
         frame = generate(200, 300, 5000, days=100)
         pd.testing.assert_frame_equal(frame, frame.sort_values(["user_id", "timestamp"], kind="stable"))
         assert frame["timestamp"].between(1_577_836_800, 1_577_836_800 + 100 * 86_400).all()
         assert np.ptp(frame["timestamp"]) > 90 * 86_400
 
     @pytest.mark.parametrize("size", [(4, 6, 12), (5, 2, 5), (1, 100, 50), (1, 2, 1), (300, 40, 6000)])
-    def test_as_full_as_it_may_be(self, size):
+    def test_largest_number_of_interactions_is_generated(self, size):
         frame = generate(*size, n_clusters=1)
         assert len(frame.drop_duplicates(["user_id", "item_id"])) == size[2]
         assert frame["user_id"].nunique() == size[0]
 
-    def test_equal_arguments_give_equal_tables_on_any_number_of_threads(self, monkeypatch):
+    def test_table_does_not_depend_on_the_number_of_threads(self, monkeypatch):
         monkeypatch.setattr(synthetic, "_BLOCK", 1000)
         tables = []
         for threads in ("1", "3"):
@@ -65,11 +65,11 @@ class TestTable:
         assert not tables[0].equals(generate(300, 200, 9000, seed=4))
 
     @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 50))
-    def test_what_is_cut_off_busy_users_goes_to_the_others(self, counts, most):
+    def test_excess_of_busy_users_is_distributed_to_others(self, counts, most):
         counts = np.array(counts)
         if counts.sum() > most * len(counts):
             return
-        capped = synthetic._capped(counts, most)
+        capped = synthetic._cap_counts(counts, most)
         assert capped.sum() == counts.sum()
         assert capped.max() <= most
         assert (capped >= np.minimum(counts, most)).all()
@@ -93,12 +93,12 @@ class TestTable:
             ({"seed": -1}, "seed=-1: must be a whole number of at least 0"),
         ],
     )
-    def test_refusals(self, arguments, message):
+    def test_invalid_arguments_are_rejected(self, arguments, message):
         with pytest.raises(ConfigError) as caught:
             generate(**{"n_users": 10, "n_items": 50, "n_interactions": 100, **arguments})
         assert message in str(caught.value)
 
-    def test_all_problems_at_once(self):
+    def test_all_problems_are_reported_together(self):
         with pytest.raises(ConfigError) as caught:
             generate(10, 50, 100, taste=2, popularity=-1)
         assert len(caught.value.problems) == 2
@@ -108,24 +108,24 @@ class TestTable:
 
 
 class TestStructure:
-    """Each planted structure is there, and goes away with its parameter."""
+    """Each structure can be measured in the data, and disappears with its parameter."""
 
     def test_popularity_has_a_long_tail(self):
-        even, tailed = (generate(2000, 1000, 20_000, popularity=p, **PLAIN) for p in (0.0, 1.1))
-        assert gini(counts_of(even["item_id"])) < 0.2
-        assert gini(counts_of(tailed["item_id"])) > 0.6
+        uniform, skewed = (generate(2000, 1000, 20_000, popularity=p, **PLAIN) for p in (0.0, 1.1))
+        assert gini(counts_of(uniform["item_id"])) < 0.2
+        assert gini(counts_of(skewed["item_id"])) > 0.6
 
-    def test_so_it_has_by_default(self):
+    def test_default_popularity_has_a_long_tail(self):
         described = InteractionDataset(generate(2000, 1000, 40_000)).describe()["popularity"]
         assert described["gini"] > 0.45
         assert described["top_20_percent"] > 0.5
 
     def test_activity_has_a_long_tail(self):
-        even, tailed = (generate(2000, 1000, 40_000, activity=a) for a in (0.0, 1.0))
-        assert gini(counts_of(even["user_id"])) < 0.2
-        assert gini(counts_of(tailed["user_id"])) > 0.4
+        uniform, skewed = (generate(2000, 1000, 40_000, activity=a) for a in (0.0, 1.0))
+        assert gini(counts_of(uniform["user_id"])) < 0.2
+        assert gini(counts_of(skewed["user_id"])) > 0.4
 
-    def test_users_keep_to_their_clusters(self):
+    def test_users_prefer_two_clusters(self):
         def share_of_two_best(taste):
             frame = generate(500, 1000, 20_000, sequence=0, drift=0, taste=taste)
             table = pd.crosstab(frame["user_id"], cluster_of(frame, 1000))
@@ -134,8 +134,8 @@ class TestStructure:
         assert share_of_two_best(0.9) > 0.8
         assert share_of_two_best(0.0) < 0.6
 
-    def test_what_is_bought_together_tells_more_than_popularity(self):
-        """Half of each user's items, found by their co-occurrence with the other half in other users' lists."""
+    def test_co_occurrence_predicts_better_than_popularity(self):
+        """Hit rates on held-out items of scores by item co-occurrence, and of scores by popularity."""
 
         def hits(taste):
             dataset = InteractionDataset(generate(1500, 300, 30_000, sequence=0, drift=0, taste=taste))
@@ -159,42 +159,42 @@ class TestStructure:
         by_taste, by_popularity = hits(0.0)
         assert by_taste < 1.1 * by_popularity
 
-    def test_items_follow_items(self):
-        """How often the commonest follower of an item among half of the users is right for the other half."""
+    def test_items_follow_their_predecessors(self):
+        """Learn the most frequent successor of each item from half of the users, and predict the other half with it."""
 
         def lift(sequence):
             frame = generate(2000, 500, 40_000, sequence=sequence, drift=0, taste=0)
             following = frame["item_id"].shift(-1)[frame["user_id"] == frame["user_id"].shift(-1)].astype(int)
             steps = pd.DataFrame({"item": frame["item_id"], "next": following, "user": frame["user_id"]}).dropna()
-            learned, judged = (steps[steps["user"] % 2 == half] for half in (0, 1))
+            learned, held_out = (steps[steps["user"] % 2 == half] for half in (0, 1))
             guess = learned.groupby("item")["next"].agg(lambda items: items.mode()[0])
-            right = (judged["item"].map(guess) == judged["next"]).mean()
-            return right / (judged["next"] == learned["next"].mode()[0]).mean()
+            right = (held_out["item"].map(guess) == held_out["next"]).mean()
+            return right / (held_out["next"] == learned["next"].mode()[0]).mean()
 
         assert lift(0.6) > 10
         assert lift(0.0) < 2
 
-    def test_fashions_pass(self):
-        """How alike the popularity of the first and the last third of the time are, against two random thirds."""
+    def test_popularity_drifts_over_time(self):
+        """Correlation of item popularity in the first and last third of the time, and in two random thirds."""
 
-        def likeness(drift):
+        def correlations(drift):
             frame = generate(3000, 300, 60_000, sequence=0, drift=drift, taste=0)
             thirds = {
                 "time": pd.qcut(frame["timestamp"], 3, labels=False),
-                "chance": np.random.default_rng(0).integers(0, 3, len(frame)),
+                "random": np.random.default_rng(0).integers(0, 3, len(frame)),
             }
             tables = {name: pd.crosstab(frame["item_id"], third) for name, third in thirds.items()}
             return {name: table[0].corr(table[2], method="spearman") for name, table in tables.items()}
 
-        moving, standing = likeness(0.8), likeness(0.0)
-        assert moving["time"] < moving["chance"] - 0.3
-        assert abs(standing["time"] - standing["chance"]) < 0.1
+        drifting, constant = correlations(0.8), correlations(0.0)
+        assert drifting["time"] < drifting["random"] - 0.3
+        assert abs(constant["time"] - constant["random"]) < 0.1
 
-    def test_ratings_tell_of_taste_of_items_and_of_users(self):
+    def test_ratings_depend_on_cluster_item_and_user(self):
         frame = generate(1000, 500, 40_000)
         cluster = cluster_of(frame, 500)
-        favourite = pd.crosstab(frame["user_id"], cluster).idxmax(axis=1)
-        own = cluster == frame["user_id"].map(favourite)
+        favorite = pd.crosstab(frame["user_id"], cluster).idxmax(axis=1)
+        own = cluster == frame["user_id"].map(favorite)
         assert frame["rating"][own].mean() > frame["rating"][~own].mean() + 0.5
         random_half = np.random.default_rng(0).random(len(frame)) < 0.5
         for column in ("user_id", "item_id"):

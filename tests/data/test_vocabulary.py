@@ -15,27 +15,27 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 
 
 def assert_encodes(ids, encoded):
-    found, codes = encoded
-    assert found.ids.tolist() == sorted(set(ids))
+    encoded_vocabulary, codes = encoded
+    assert encoded_vocabulary.ids.tolist() == sorted(set(ids))
     assert codes.dtype == np.int32
-    assert found.decode(codes).tolist() == ids
-    assert found.column(codes).tolist() == ids
+    assert encoded_vocabulary.decode(codes).tolist() == ids
+    assert encoded_vocabulary.column(codes).tolist() == ids
 
 
 @given(st.lists(st.integers(-50, 50) | int64, max_size=60))
-def test_integers_near_and_far(ids):
+def test_int64_ids_are_encoded(ids):
     assert_encodes(ids, Vocabulary.encode(np.array(ids, np.int64)))
 
 
 @given(st.lists(st.integers(-50, 50) | st.integers(-(2**31), 2**31 - 1), max_size=60))
-def test_integers_of_32_bits(ids):
+def test_int32_ids_are_encoded(ids):
     vocabulary, codes = Vocabulary.encode(np.array(ids, np.int32))
     assert vocabulary.ids.dtype == np.int64
     assert_encodes(ids, (vocabulary, codes))
 
 
 @given(st.lists(text, min_size=1, max_size=60))
-def test_text_as_objects_as_arrow_and_as_dictionary(ids):
+def test_text_ids_of_all_types_are_encoded(ids):
     objects = np.array([*ids, None], object)[:-1]
     assert_encodes(ids, Vocabulary.encode(objects))
     half = len(ids) // 2
@@ -45,19 +45,19 @@ def test_text_as_objects_as_arrow_and_as_dictionary(ids):
     assert_encodes(ids, Vocabulary.encode(pa.array(ids).dictionary_encode()))
 
 
-def test_categories_that_do_not_occur_are_left_out():
+def test_unused_categories_are_left_out():
     column = pd.Series(["b", "a", "b"]).astype(pd.CategoricalDtype(["z", "b", "y", "a"]))
     assert_encodes(["b", "a", "b"], Vocabulary.encode(ids_of(column, "user_id")))
 
 
 @pytest.mark.parametrize("dtype", ["int64", "str"])
-def test_no_ids(dtype):
-    found, codes = Vocabulary.encode(ids_of(pd.Series([], dtype=dtype), "user_id"))
-    assert (len(found), len(codes)) == (0, 0)
-    assert found.codes([1, "a"]).tolist() == [-1, -1]
+def test_empty_column_gives_an_empty_vocabulary(dtype):
+    empty, codes = Vocabulary.encode(ids_of(pd.Series([], dtype=dtype), "user_id"))
+    assert (len(empty), len(codes)) == (0, 0)
+    assert empty.codes([1, "a"]).tolist() == [-1, -1]
 
 
-def test_too_many_ids(monkeypatch):
+def test_too_many_ids_are_rejected(monkeypatch):
     monkeypatch.setattr(vocabulary, "MAX_CODES", 2)
     with pytest.raises(DataError, match="3 distinct ids; at most 2"):
         Vocabulary.encode(np.array([1, 2, 3]))
@@ -83,7 +83,7 @@ class TestCodes:
             [7, -5, 1.5],
         ],
     )
-    def test_known_integers_and_strangers(self, ids):
+    def test_unknown_integers_have_code_minus_one(self, ids):
         codes = self.numbers.codes(ids)
         assert codes.tolist() == [2, 0, -1]
         assert codes.dtype == np.int32
@@ -100,21 +100,21 @@ class TestCodes:
             ["ж", "1", b"a"],
         ],
     )
-    def test_known_text_and_strangers(self, ids):
+    def test_unknown_text_has_code_minus_one(self, ids):
         assert self.names.codes(ids).tolist() == [2, 0, -1]
 
-    def test_int_ids_are_not_text_ids(self):
+    def test_int_and_text_ids_are_different(self):
         assert self.names.codes([1]).tolist() == [-1]
         assert self.numbers.codes(["1"]).tolist() == [-1]
 
     @pytest.mark.parametrize("ids", [[[1]], [{"a": 1}], np.array([[1]]), ["a", "\ud800"]])
-    def test_what_can_be_no_id(self, ids):
-        with pytest.raises(DataError, match="ids are int or str"):
+    def test_invalid_id_is_rejected(self, ids):
+        with pytest.raises(DataError, match="ids must be int or str"):
             self.names.codes(ids)
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=20))
-def test_subset_keeps_only_what_occurs(codes):
+def test_subset_keeps_the_ids_that_occur(codes):
     whole = Vocabulary(np.arange(10) * 11)
     part, renumbered = whole.subset(np.array(codes, np.int32))
     assert part.ids.tolist() == sorted({11 * code for code in codes})

@@ -148,7 +148,7 @@ class _ParallelFileReader:
         self._beyond_int32: set[str] = set()
 
     def read(self) -> Columns | None:
-        """Read all columns; None if a value has to be looked at by the slow path."""
+        """Read all columns; None if a value needs the slow path."""
         # Text first: it takes longest, and the last tasks decide when all threads are done.
         roles = sorted(self._names, key=lambda role: (not self._is_text(role), role != TIMESTAMP))
         columns = self._read_columns(roles)
@@ -217,7 +217,7 @@ def _join_pieces(pieces: list[Any]) -> Any:
 
 
 def _convert_table(table: pa.Table, targets: _Targets, options: ReadOptions) -> Columns | None:
-    """Convert whole columns; None if any has to be looked at by the slow path."""
+    """Convert whole columns; None if any needs the slow path."""
     columns: Columns = {}
     for role, target in targets.items():
         values = _convert_column(role, table[role], target, options)
@@ -232,7 +232,7 @@ def _convert_table(table: pa.Table, targets: _Targets, options: ReadOptions) -> 
 def _convert_column(
     role: str, column: pa.ChunkedArray, target: pa.DataType | None, options: ReadOptions
 ) -> NDArray[Any] | pa.ChunkedArray | None:
-    """A column as a NumPy array or as Arrow text; None if a value or the type has to be looked at by the slow path."""
+    """A column as a NumPy array or as Arrow text; None if a value or the type needs the slow path."""
     if target is None or column.null_count:
         return None
     if is_text(target):
