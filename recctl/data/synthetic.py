@@ -243,9 +243,10 @@ def _draw_times(users: _Users, block: _Block, row_users: Int32Array, rng: np.ran
     sums_before = cumulative[starts[:-1]]
     user_sums = np.diff(cumulative[starts]) + 1  # and a gap of 1 between the last interaction and the end
     positions = row_users - np.int32(block.first)
-    fractions: NDArray[np.float64] = (cumulative[1:] - sums_before[positions]) / user_sums[positions]
+    fractions = (cumulative[1:] - sums_before[positions]) / user_sums[positions]
     durations = users.last_time - users.first_time
-    return users.first_time[row_users] + durations[row_users] * fractions
+    times: NDArray[np.float64] = users.first_time[row_users] + durations[row_users] * fractions
+    return times
 
 
 def _draw_ratings(
