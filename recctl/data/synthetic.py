@@ -243,18 +243,18 @@ def _draw_times(users: _Users, block: _Block, row_users: Int32Array, rng: np.ran
     sums_before = cumulative[starts[:-1]]
     user_sums = np.diff(cumulative[starts]) + 1  # and a gap of 1 between the last interaction and the end
     positions = row_users - np.int32(block.first)
-    fractions = (cumulative[1:] - sums_before[positions]) / user_sums[positions]
+    fractions: NDArray[np.float64] = (cumulative[1:] - sums_before[positions]) / user_sums[positions]
     durations = users.last_time - users.first_time
-    times: NDArray[np.float64] = users.first_time[row_users] + durations[row_users] * fractions
-    return times
+    return users.first_time[row_users] + durations[row_users] * fractions
 
 
 def _draw_ratings(
     items: _Items, users: _Users, row_users: Int32Array, row_items: Int32Array, rng: np.random.Generator
-) -> NDArray[Any]:
+) -> NDArray[np.float64]:
     clusters = np.searchsorted(items.cluster_bounds, row_items, "right") - 1
     preference = np.full(len(row_users), -0.6)
     preference[clusters == users.second[row_users]] = 0.3
     preference[clusters == users.favorite[row_users]] = 0.7  # also if both are the same cluster
     mean = 3.4 + users.bias[row_users] + items.quality[row_items] + preference
-    return np.clip(np.rint(mean + rng.normal(0, 0.7, len(row_users))), 1, 5)
+    ratings: NDArray[np.float64] = np.clip(np.rint(mean + rng.normal(0, 0.7, len(row_users))), 1, 5)
+    return ratings
