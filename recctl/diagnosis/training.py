@@ -320,7 +320,7 @@ def _overfitting(record: TrainingRecord, settings: Settings) -> Iterator[Finding
             evidence | {"drop": drop},
             f"the metric ends more than {_OVERFITTING_DROP:.0%} below its best value; a problem above "
             f"{_SEVERE_DROP:.0%}",
-            settings.suggestions(*_regularization(settings)),
+            _regularization(settings),
         )
     elif stops_early and best_epoch <= 2 and last_epoch > 2:
         yield Finding(
@@ -330,7 +330,7 @@ def _overfitting(record: TrainingRecord, settings: Settings) -> Iterator[Finding
             "the first epochs are the best: the learning rate is too high, or the model overfits at once",
             evidence,
             "the best of more than two epochs is the first or the second",
-            settings.suggestions(settings.learning_rate(0.25), *_regularization(settings)),
+            settings.suggestions(settings.learning_rate(0.25)) + _regularization(settings),
         )
 
 
@@ -349,21 +349,21 @@ def _error_ratio(record: TrainingRecord, settings: Settings) -> Iterator[Finding
             "overfitting: the validation error is far above the training error",
             {"validation_rmse": validation_rmse, "train_rmse": last["loss"]},
             f"the ratio exceeds {_MAX_ERROR_RATIO:g}, without early stopping",
-            settings.suggestions(*_regularization(settings)),
+            _regularization(settings),
         )
 
 
-def _regularization(settings: Settings) -> list[Any]:
+def _regularization(settings: Settings) -> tuple[str, ...]:
     """Options against overfitting: regularization, dropout, capacity, early stopping, negative samples."""
     more_dropout = []
     for name in ("dropout", "edge_dropout"):
         rate = settings.params.get(name)
         if rate is not None and rate < 0.5:
             more_dropout.append({f"model.params.{name}": round(min(0.6, rate + 0.3), 2)})
-    return [
+    return settings.suggestions(
         settings.scaled(("reg", "l1_reg", "l2_reg"), 5),
         more_dropout,
         settings.less_capacity(),
         settings.early_stopping(),
         settings.scaled(("n_negatives",), 2.5, maximum=1024),
-    ]
+    )

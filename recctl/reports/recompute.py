@@ -146,6 +146,7 @@ class Recomputed:
             row_groups.append(relevant.rows.astype(np.int64) + n_ranked)
             item_groups.append(relevant.columns)
             n_ranked += len(positions)
+        # Codes of the model's items so far; `RecommendationLists` has codes of the whole data set.
         ranked = np.concatenate(ranked_groups)
         pair_rows = np.concatenate(row_groups)
         pair_items = np.concatenate(item_groups)
@@ -207,6 +208,7 @@ def recompute(views: Sequence[RunView]) -> Recomputed:
     if not views:
         raise SectionOmittedError("no run has a model")
     first = views[0]
+    # One copy of the data serves all models.
     if len({run_hashes(view.run) for view in views}) > 1:
         raise SectionOmittedError(
             "the runs have different data or splits; write a report of each run for its own: recctl report RUN"

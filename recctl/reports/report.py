@@ -104,6 +104,7 @@ def _default_path(runs: Sequence[Run], form: Format) -> Path:
     suffix = _SUFFIXES[form]
     if len(runs) == 1:
         return runs[0].path / f"report.{suffix}"
+    # Eight ids keep the file name short enough for every file system.
     id_ends = "-".join(run.id.rpartition("-")[2] for run in runs[:8])
     return runs[0].path / "exports" / f"report-{id_ends}.{suffix}"
 

@@ -112,6 +112,7 @@ class ReportData:
         return self._common_part()
 
     def _common_part(self) -> str:
+        # Not `part`, which follows the comparison: the comparison itself is computed on this part.
         if self.views and all("test" in view.metrics for view in self.views):
             return "test"
         return "validation"
@@ -126,6 +127,7 @@ class ReportData:
         """
         key = (view.label, part)
         if key not in self._intervals:
+            # A comparison of one model with itself: its figures hold the intervals.
             result = compare_paired({view.label: view.per_user(part)}, view.label, seed=self.seed)
             self._intervals[key] = {name: asdict(figures[view.label]) for name, figures in result.figures.items()}
         return self._intervals[key]

@@ -29,18 +29,21 @@ def capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _is_missing(number: float | None) -> bool:
-    return number is None or math.isnan(number)
+def _number(number: float | None, pattern: str) -> str:
+    """A number in a format such as `.4f`; a dash for None and NaN."""
+    if number is None or math.isnan(number):
+        return MISSING
+    return format(number, pattern)
 
 
 def metric_value(number: float | None) -> str:
     """The value of a metric, with four decimals."""
-    return MISSING if number is None or math.isnan(number) else f"{number:.4f}"
+    return _number(number, ".4f")
 
 
 def difference(number: float | None) -> str:
     """A difference of two metrics, with its sign."""
-    return MISSING if number is None or math.isnan(number) else f"{number:+.4f}".replace("-", _MINUS)
+    return _number(number, "+.4f").replace("-", _MINUS)
 
 
 def interval(figure: Mapping[str, Any], prefix: str = "") -> str:
@@ -50,27 +53,29 @@ def interval(figure: Mapping[str, Any], prefix: str = "") -> str:
         figure: Its ends are `low` and `high`.
         prefix: Prefix of these keys, such as `difference_`.
     """
-    ends = [figure.get(f"{prefix}low"), figure.get(f"{prefix}high")]
-    if any(_is_missing(end) for end in ends):
+    low = metric_value(figure.get(f"{prefix}low"))
+    high = metric_value(figure.get(f"{prefix}high"))
+    if MISSING in (low, high):
         return MISSING
-    return " to ".join(f"{end:.4f}".replace("-", _MINUS) for end in ends)
+    # "to" and not a dash, which reads as a minus sign next to negative numbers.
+    return f"{low} to {high}".replace("-", _MINUS)
 
 
 def p_value(number: float | None) -> str:
     """A p-value, with two significant digits."""
-    if number is None or math.isnan(number):
-        return MISSING
-    return "< 0.0001" if number < 0.0001 else f"{number:.2g}"
+    if number is not None and number < 0.0001:
+        return "< 0.0001"  # the smallest p-value of 10,000 resamples is 1 / 10,001
+    return _number(number, ".2g")
 
 
 def count(number: float | None) -> str:
     """A count, with thousands separators."""
-    return MISSING if number is None else f"{number:,.0f}"
+    return _number(number, ",.0f")
 
 
 def percent(number: float | None) -> str:
     """A fraction as a percentage, with one decimal."""
-    return MISSING if number is None else f"{number:.1%}"
+    return _number(number, ".1%")
 
 
 def duration(seconds: float | None) -> str:
@@ -81,7 +86,9 @@ def duration(seconds: float | None) -> str:
         return f"{seconds / 3600:.1f} h"
     if seconds >= 120:
         return f"{seconds / 60:.1f} min"
-    return f"{seconds:.0f} s" if seconds >= 100 else f"{seconds:#.3g} s"
+    if seconds >= 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds:#.3g} s"  # "#" keeps trailing zeros: three digits always
 
 
 def timestamp(text: str | None) -> str:
@@ -102,7 +109,9 @@ def setting(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return _float_setting(value)
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)
 
 
 def _float_setting(value: float) -> str:

@@ -103,6 +103,7 @@ def render_page(
 
 @cache
 def _environment() -> Environment:
+    # StrictUndefined: a misspelled variable is an error and not an empty text.
     environment = Environment(
         loader=PackageLoader("recctl.reports.render", "templates"),
         autoescape=True,
@@ -167,5 +168,6 @@ def _plain_value(value: Any) -> Any:
     if hasattr(value, "tolist"):  # an array or a scalar of NumPy
         return _plain_value(value.tolist())
     if isinstance(value, float):
+        # JSON has no NaN and no infinity; plotly draws nothing for null.
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value

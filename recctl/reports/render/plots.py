@@ -6,6 +6,7 @@ security policy without `unsafe-eval`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -51,7 +52,9 @@ def plot(traces: Sequence[Plot], x_axis: Any, y_axis: Any, *, height: int = 340,
 
 
 def _axis(settings: Any) -> Plot:
-    axis = {"title": settings} if isinstance(settings, str) else dict(settings)
+    if isinstance(settings, str):
+        settings = {"title": settings}
+    axis = dict(settings)
     axis["title"] = {"text": escape_label(axis.get("title", ""))}
     return axis
 
@@ -80,7 +83,7 @@ def line(
         **settings: Further settings of plotly's trace.
     """
     if markers is None:
-        markers = len(x) <= 60
+        markers = len(x) <= 60  # more of them touch each other
     trace: Plot = {
         "type": "scatter",
         "mode": "lines+markers" if markers else "lines",
@@ -121,9 +124,12 @@ def with_intervals(trace: Plot, figures: Sequence[Mapping[str, Any]], axis: str 
     for value, figure in zip(trace[axis], figures, strict=True):
         low = figure.get(f"{prefix}low")
         high = figure.get(f"{prefix}high")
-        is_known = low is not None and high is not None and low == low and high == high  # NaN differs from itself
-        above.append(high - value if is_known else 0.0)
-        below.append(value - low if is_known else 0.0)
+        if low is None or high is None or math.isnan(low) or math.isnan(high):
+            # A bar of length 0 cannot be seen.
+            low = value
+            high = value
+        above.append(high - value)
+        below.append(value - low)
     error_bars = {
         "type": "data",
         "symmetric": False,
@@ -158,7 +164,7 @@ def forest(
     axis = {"autorange": "reversed", "type": "category", "title": "", "showgrid": False}
     height = 110 + 34 * len(names)
     forest_plot = plot([with_intervals(trace, figures, "x", prefix)], title, axis, height=height)
-    if value_key == "difference":
+    if value_key == "difference":  # a difference of 0 is the point of reference
         forest_plot["layout"]["shapes"] = [vertical_line(0.0, "@text")]
     return forest_plot
 

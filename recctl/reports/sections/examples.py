@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
 
@@ -57,14 +58,13 @@ def _choose_users(recomputed: Recomputed) -> Sequence[int]:
 def _user_blocks(recomputed: Recomputed, user: int, item_names: _ItemNames) -> list[Block]:
     user_id = recomputed.dataset.user_vocabulary.ids[user]
     recommended = _recommendations(recomputed, user, item_names)
-    n_rows = max(len(cells) for cells in recommended.values())
-    rows = []
-    for i in range(n_rows):
-        row: list[Inline] = [str(i + 1)]
-        row += [cells[i] if i < len(cells) else "" for cells in recommended.values()]
-        rows.append(row)
+    # Lists may differ in length: a model recommends no more items than it knows.
+    rows = [[str(rank), *cells] for rank, cells in enumerate(zip_longest(*recommended.values(), fillvalue=""), 1)]
     headings = ["Rank"]
-    headings += list(recommended) if len(recommended) > 1 else ["Recommendation"]
+    if len(recommended) == 1:
+        headings.append("Recommendation")
+    else:
+        headings += recommended
     return [
         Heading(f"User {user_id}"),
         Paragraph(_history(recomputed, user, item_names)),
@@ -77,8 +77,8 @@ def _history(recomputed: Recomputed, user: int, item_names: _ItemNames) -> str:
     names = [item_names.name(item) for item in history[::-1][:_HISTORY_LENGTH]]
     if len(history) > len(names):
         names.append("…")
-    order = "most recent first" if recomputed.dataset.timestamps is not None else "in no order"
-    return f"History of {len(history):,} interactions, {order}: " + "\u00a0· ".join(names)
+    order = "" if recomputed.dataset.timestamps is None else ", most recent first"
+    return f"History of {len(history):,} interactions{order}: " + "\u00a0· ".join(names)
 
 
 def _recommendations(recomputed: Recomputed, user: int, item_names: _ItemNames) -> dict[str, list[Inline]]:
@@ -89,9 +89,11 @@ def _recommendations(recomputed: Recomputed, user: int, item_names: _ItemNames) 
     for label, model in recomputed.models.items():
         item_ids = model.recommend([user_id], _LIST_LENGTH)["item_id"]
         cells: list[Inline] = []
-        for code in recomputed.dataset.item_vocabulary.codes(item_ids).tolist():
-            name = item_names.name(code)
-            cells.append([name, Styled(" ✓ in validation", "hit")] if code in relevant else name)
+        for item_code in recomputed.dataset.item_vocabulary.codes(item_ids).tolist():
+            cell: list[str | Styled] = [item_names.name(item_code)]
+            if item_code in relevant:
+                cell.append(Styled(" ✓ in validation", "hit"))
+            cells.append(cell)
         recommended[label] = cells
     return recommended
 
@@ -126,4 +128,6 @@ class _ItemNames:
     def note(self) -> str:
         """The sentence below the tables."""
         text = "Recommendations of the models that were fitted on train; the test part is not read."
-        return text if self._titles else f"{text} The data have no titles, so items are shown by id."
+        if not self._titles:
+            text += " The data have no titles, so items are shown by id."
+        return text

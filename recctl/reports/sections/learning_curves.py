@@ -53,6 +53,7 @@ def learning_curves(report_data: ReportData) -> list[Block]:
     if not curves:
         raise SectionOmittedError("no model here is trained in epochs")
     several = report_data.has_several_models
+    # Lines of several runs would be hard to attribute; the notes below the figures name their best epochs.
     best_epoch_lines = []
     if not several and curves[0].best_epoch is not None:
         best_epoch_lines = [plots.vertical_line(curves[0].best_epoch)]
@@ -62,8 +63,10 @@ def learning_curves(report_data: ReportData) -> list[Block]:
         figures.append(Figure("Loss", plots.plot(loss_traces, "Epoch", "Mean loss", shapes=best_epoch_lines)))
     metric_traces = [trace for curve in curves for trace in _metric_traces(curve, several)]
     if metric_traces:
-        keys = {key for curve in curves for key in curve.metric_keys}
-        title = formatting.metric_name(next(iter(keys))) if len(keys) == 1 else "Metric"
+        keys = list(dict.fromkeys(key for curve in curves for key in curve.metric_keys))
+        title = "Metric"
+        if len(keys) == 1:
+            title = formatting.metric_name(keys[0])
         metric_plot = plots.plot(metric_traces, "Epoch", title, shapes=best_epoch_lines)
         figures.append(Figure(f"{title} on validation", metric_plot))
     notes: list[Block] = [Note(_description(curve, several)) for curve in curves]
@@ -92,13 +95,14 @@ def _metric_traces(curve: _Curve, several: bool) -> list[plots.Plot]:
     traces = []
     for key_index, key in enumerate(keys):
         measured = [epoch for epoch in curve.epochs if key in (epoch.get("metrics") or {})]
-        name = formatting.metric_name(key) if len(keys) > 1 else None
-        x = [epoch["epoch"] for epoch in measured]
-        y = [epoch["metrics"][key] for epoch in measured]
+        numbers = [epoch["epoch"] for epoch in measured]
+        values = [epoch["metrics"][key] for epoch in measured]
         if several:
-            traces.append(plots.line(curve.view.label, x, y, curve.index))
+            traces.append(plots.line(curve.view.label, numbers, values, curve.index))
+        elif len(keys) > 1:
+            traces.append(plots.line(formatting.metric_name(key), numbers, values, key_index))
         else:
-            traces.append(plots.line(name, x, y, key_index))
+            traces.append(plots.line(None, numbers, values))
     return traces
 
 
@@ -108,9 +112,12 @@ def _description(curve: _Curve, several: bool) -> str:
     if durations:
         sentences[0] += f", {formatting.duration(sum(durations) / len(durations))} per epoch on average"
     if curve.best_epoch is not None:
-        mark = "" if several else " (dashed line)"
-        stopped = curve.view.run.metadata["training"].get("early_stop")
-        end = "early stopping ended the training" if stopped else "the training ran for all its epochs"
-        sentences.append(f"best epoch: {curve.best_epoch}{mark}; {end}")
-    prefix = f"{curve.view.label}: " if several else ""
-    return f"{prefix}{'; '.join(sentences)}."
+        sentences.append(f"best epoch: {curve.best_epoch}")
+        if not several:
+            sentences[-1] += " (dashed line)"
+        if curve.view.run.metadata["training"].get("early_stop"):
+            sentences.append("early stopping ended the training")
+        else:
+            sentences.append("the training ran for all its epochs")
+    description = f"{'; '.join(sentences)}."
+    return f"{curve.view.label}: {description}" if several else description

@@ -81,7 +81,8 @@ def _user_counts(intervals: dict[str, Intervals]) -> str:
 
 def _row(view: RunView, key: str, intervals: dict[str, Intervals]) -> list[Inline]:
     name = formatting.metric_name(key)
-    row: list[Inline] = [strong(name) if key == view.monitored_metric else name]
+    is_monitored = key == view.monitored_metric
+    row: list[Inline] = [strong(name) if is_monitored else name]
     for part, values in view.metrics.items():
         row.append(formatting.metric_value(values.get(key)))
         if part in intervals:

@@ -227,7 +227,9 @@ def _commit(git: Metadata | None) -> Inline | None:
     if not git:
         return None
     commit = code(git["commit"])
-    return [commit, ", with uncommitted changes"] if git.get("dirty") else commit
+    if git.get("dirty"):
+        return [commit, ", with uncommitted changes"]
+    return commit
 
 
 def _versions(environment: Metadata) -> str | None:

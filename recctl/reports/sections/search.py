@@ -53,8 +53,10 @@ def _search_blocks(trials: SearchTrials) -> list[Block]:
 def _description(trials: SearchTrials) -> str:
     counts = trials.trials["state"].value_counts().to_dict()
     states = ", ".join(f"{count} {state}" for state, count in counts.items())
-    strategy = f", {trials.summary['strategy']}" if "strategy" in trials.summary else ""
-    text = f"{len(trials.trials)} trials{strategy}: {states}. All values are on validation."
+    text = f"{len(trials.trials)} trials"
+    if "strategy" in trials.summary:
+        text += f", {trials.summary['strategy']}"
+    text += f": {states}. All values are on validation."
     if "fit_seconds" in trials.trials:
         text += f" Total fit time: {formatting.duration(float(trials.trials['fit_seconds'].sum()))}."
     return text
@@ -64,9 +66,7 @@ def _best_trials(trials: SearchTrials) -> Table:
     rows = []
     for trial in trials.complete.head(_N_BEST).to_dict("records"):
         row = [str(trial["number"]), formatting.metric_value(trial[trials.metric])]
-        for name in trials.settings:
-            is_missing = trial[name] != trial[name]  # NaN differs from itself
-            row.append(formatting.MISSING if is_missing else formatting.setting(trial[name]))
+        row += [formatting.setting(trial[name]) for name in trials.settings]
         row.append(formatting.duration(trial.get("fit_seconds")))
         rows.append(row)
     headings = ["Trial", trials.title]

@@ -125,6 +125,7 @@ def _quality_by_popularity(report_data: ReportData) -> Figure:
         estimates = []
         for number in range(len(bins)):
             in_bin = bin_numbers == number
+            # Pairs of one user are dependent, so that the interval resamples users and not pairs.
             estimates.append(_pooled_mean(held_out.users[in_bin], held_out.values[in_bin], report_data.seed))
         traces.append(_estimates_trace(label, bins, estimates, index, n_traces=len(pairs)))
     axis = {"title": "Interactions of the item in train", "type": "category"}
@@ -199,6 +200,7 @@ def _pooled_mean(users: NDArray[Any], values: NDArray[np.float64], seed: int) ->
     user_means = np.bincount(user_numbers, values)[:, None] / weights[:, None]
     mean = np.average(user_means, axis=0, weights=weights)
     resampled = resample_means(user_means, rng.stream(seed, "bootstrap"), _N_RESAMPLES, weights)
+    # The influence of a user on a ratio of sums: the acceleration of BCa is computed from it.
     influence = (weights / weights.mean())[:, None] * (user_means - mean)
     low, high = bca_interval(resampled, mean, influence)
     return {"value": float(mean[0]), "low": float(low[0]), "high": float(high[0])}
@@ -212,6 +214,7 @@ def _estimates_trace(label: str, bins: Bins, estimates: Sequence[Estimate], inde
     x = [name for name, _ in known]
     y = [estimate["value"] for _, estimate in known]
     intervals = [estimate for _, estimate in known]
+    # Bars of several models would hide each other's intervals.
     if n_traces == 1:
         trace = plots.bars(None, x, y, index)
         trace["marker"]["opacity"] = 0.85
@@ -251,6 +254,7 @@ def catalog(report_data: ReportData) -> list[Block]:
 
 
 def _long_tail(item_counts: Int64Array) -> Figure:
+    # Logarithmic axes have no zero, so that items without interactions in train are not drawn.
     counts = np.sort(item_counts[item_counts > 0])[::-1]
     ranks = plots.thin_out(len(counts))
     trace = plots.line(None, [rank + 1 for rank in ranks], counts[ranks].tolist(), 0, markers=False)

@@ -36,7 +36,7 @@ def title(report_data: ReportData) -> str:
     if kind == "compare":
         return f"Comparison of {', '.join(first.get('labels', [])) or 'models'}{on_data}"
     if kind == "split":
-        return f"Split of {source}" if source else "Split"
+        return f"Split of {source or 'data'}"
     label = report_data.views[0].label if report_data.views else ""
     if kind == "tune":
         return f"Hyperparameter search for {label}{on_data}"
@@ -70,6 +70,7 @@ def _warnings(report_data: ReportData) -> Iterator[str]:
     for message in report_data.missing_runs:
         yield f"Not included in the comparison: {message}"
     n_evaluations = _count_test_evaluations(report_data)
+    # Each model is expected to be evaluated on test once.
     if n_evaluations > len(report_data.views):
         yield (
             f"The test set of this split was evaluated {n_evaluations} times by the runs in this directory. "
@@ -131,5 +132,8 @@ def _interval(report_data: ReportData, view: RunView, part: str, metric: str) ->
 
 def _metric_tile(metric: str, part: str, figure: dict[str, Any]) -> Tile:
     interval = formatting.interval(figure)
-    detail = None if interval == formatting.MISSING else interval
-    return Tile(f"{formatting.metric_name(metric)}, {part}", formatting.metric_value(figure["value"]), detail)
+    name = f"{formatting.metric_name(metric)}, {part}"
+    value = formatting.metric_value(figure["value"])
+    if interval == formatting.MISSING:
+        return Tile(name, value)
+    return Tile(name, value, interval)
