@@ -127,7 +127,7 @@ class InteractionDataset:
     def _filter_k_core(self, min_user: int, min_item: int) -> None:
         if min_user <= 1 and min_item <= 1:
             return
-        is_kept = group_by.core(self.users, self.items, self.n_users, self.n_items, min_user, min_item)
+        is_kept = group_by.k_core(self.users, self.items, self.n_users, self.n_items, min_user, min_item)
         if not is_kept.any():
             raise DataError(
                 f"min_user_interactions={min_user} and min_item_interactions={min_item} leave nothing of {len(self):,} "

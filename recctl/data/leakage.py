@@ -35,8 +35,8 @@ def leakage_report(split: Split, dataset: Interactions) -> dict[str, Any]:
         split: The split.
         dataset: The data set that was split.
     """
-    user_counts = group_by.count(split.parts, len(PART_NAMES), dataset.users, dataset.n_users)
-    item_counts = group_by.count(split.parts, len(PART_NAMES), dataset.items, dataset.n_items)
+    user_counts = group_by.count_by_part(split.parts, len(PART_NAMES), dataset.users, dataset.n_users)
+    item_counts = group_by.count_by_part(split.parts, len(PART_NAMES), dataset.items, dataset.n_items)
     sizes = user_counts.sum(axis=1)
     existing_parts = [part for part in range(len(PART_NAMES)) if sizes[part]]
     held_out_parts = [part for part in (VALIDATION, TEST) if sizes[part]]

@@ -11,14 +11,14 @@ from recctl.kernels.compile import I32, I64, INT, OUT_I32, OUT_I64, OUT_I64_2D, 
 
 
 @kernel(VOID, I32, I64, OUT_I32, OUT_I32)
-def _number(groups, order, counts, out):
+def _cumulative_count(groups, order, counts, out):
     for row in order:
         out[row] = counts[groups[row]]
         counts[groups[row]] += 1
 
 
 @kernel(VOID, U8, I32, OUT_I64_2D)
-def _count(parts, groups, counts):
+def _count_by_part(parts, groups, counts):
     for row in range(len(parts)):
         counts[parts[row], groups[row]] += 1
 
@@ -36,7 +36,9 @@ def _peel(users, items, min_user, min_item, user_counts, item_counts, alive):
     return n_removed
 
 
-def count(parts: NDArray[np.uint8], n_parts: int, groups: NDArray[np.int32], n_groups: int) -> NDArray[np.int64]:
+def count_by_part(
+    parts: NDArray[np.uint8], n_parts: int, groups: NDArray[np.int32], n_groups: int
+) -> NDArray[np.int64]:
     """Number of rows of each group in each part, `(n_parts, n_groups)`.
 
     Args:
@@ -49,11 +51,11 @@ def count(parts: NDArray[np.uint8], n_parts: int, groups: NDArray[np.int32], n_g
         Counts.
     """
     counts = np.zeros((n_parts, n_groups), np.int64)
-    _count(parts, groups, counts)
+    _count_by_part(parts, groups, counts)
     return counts
 
 
-def ascending(values: NDArray[Any]) -> NDArray[np.int64]:
+def stable_argsort(values: NDArray[Any]) -> NDArray[np.int64]:
     """Stable argsort: positions of `values` in ascending order; ties keep their original order."""
     n = len(values)
     if n and values.dtype == np.int64:
@@ -68,7 +70,7 @@ def ascending(values: NDArray[Any]) -> NDArray[np.int64]:
     return np.argsort(values, kind="stable")
 
 
-def number(groups: NDArray[np.int32], n_groups: int, order: NDArray[np.int64]) -> NDArray[np.int32]:
+def cumulative_count(groups: NDArray[np.int32], n_groups: int, order: NDArray[np.int64]) -> NDArray[np.int32]:
     """Cumulative count: for each row, the number of rows of its group that precede it in `order`.
 
     Args:
@@ -80,11 +82,11 @@ def number(groups: NDArray[np.int32], n_groups: int, order: NDArray[np.int64]) -
         Counts from 0, one for each row.
     """
     numbers = np.empty(len(order), np.int32)
-    _number(groups, order, np.zeros(n_groups, np.int32), numbers)
+    _cumulative_count(groups, order, np.zeros(n_groups, np.int32), numbers)
     return numbers
 
 
-def pairs(
+def group_pairs(
     users: NDArray[np.int32], items: NDArray[np.int32], n_items: int, order: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Group rows by (user, item) pair.
@@ -99,14 +101,14 @@ def pairs(
         Row numbers with equal pairs adjacent, and the position at which each pair begins.
     """
     keys = users * np.int64(n_items) + items
-    rows = ascending(keys) if order is None else order[ascending(keys[order])]
+    rows = stable_argsort(keys) if order is None else order[stable_argsort(keys[order])]
     sorted_keys = keys[rows]
     is_first = np.ones(len(rows), bool)
     np.not_equal(sorted_keys[1:], sorted_keys[:-1], out=is_first[1:])
     return rows, np.flatnonzero(is_first)
 
 
-def core(
+def k_core(
     users: NDArray[np.int32], items: NDArray[np.int32], n_users: int, n_items: int, min_user: int, min_item: int
 ) -> NDArray[np.bool_]:
     """K-core of the interactions: the largest subset in which every user and every item has enough rows.

@@ -288,7 +288,7 @@ def _in_order(interactions: InteractionDataset) -> InteractionMatrix:
     """Users by items, each row oldest first, repeats included."""
     order = np.arange(len(interactions))
     if interactions.timestamps is not None:
-        order = group_by.ascending(interactions.timestamps)
+        order = group_by.stable_argsort(interactions.timestamps)
     order = order[np.argsort(interactions.users[order], kind="stable")]
     starts = np.zeros(interactions.n_users + 1, np.int64)
     np.cumsum(np.bincount(interactions.users, minlength=interactions.n_users), out=starts[1:])

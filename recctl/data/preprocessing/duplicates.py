@@ -27,8 +27,8 @@ def drop_duplicates(df: pd.DataFrame, keep: Literal["last", "first", "sum", "mea
     items, n_items = table_arrays.id_codes(df, columns.ITEM)
     order = None
     if columns.TIMESTAMP in df.columns:
-        order = group_by.ascending(table_arrays.timestamps(df))
-    rows, begins = group_by.pairs(users, items, n_items, order)
+        order = group_by.stable_argsort(table_arrays.timestamps(df))
+    rows, begins = group_by.group_pairs(users, items, n_items, order)
     lengths = np.diff(begins, append=len(rows))
     kept_rows = rows[begins if keep == "first" else begins + lengths - 1]
     is_kept = np.zeros(len(df), bool)

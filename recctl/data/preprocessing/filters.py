@@ -33,7 +33,7 @@ def filter_by_interaction_count(
     """
     users, n_users = table_arrays.id_codes(df, columns.USER)
     items, n_items = table_arrays.id_codes(df, columns.ITEM)
-    return df[group_by.core(users, items, n_users, n_items, min_user_interactions, min_item_interactions)]
+    return df[group_by.k_core(users, items, n_users, n_items, min_user_interactions, min_item_interactions)]
 
 
 @checked

@@ -55,7 +55,7 @@ def random(data: Interactions, sizes: Sizes, rng: np.random.Generator, within_us
     if not is_fraction(sizes.test) or (sizes.validation and not is_fraction(sizes.validation)):
         raise ConfigError("within_user=True: test_size and val_size must be fractions")
     user_counts = _count_by_user(data)
-    rank_in_user = group_by.number(data.users, data.n_users, order)
+    rank_in_user = group_by.cumulative_count(data.users, data.n_users, order)
     for part, fraction in ((VALIDATION, sizes.test + sizes.validation), (TEST, sizes.test)):
         n_held_out = (user_counts * fraction + _EPSILON).astype(np.int64)
         parts[rank_in_user < n_held_out[data.users]] = part
@@ -95,7 +95,7 @@ def leave_last(data: Interactions, sizes: Sizes, rng: np.random.Generator, n: in
     """
     _require_whole("n", n, least=1)
     newest_first = np.ascontiguousarray(_time_order(data)[::-1])
-    rank_from_end = group_by.number(data.users, data.n_users, newest_first)
+    rank_from_end = group_by.cumulative_count(data.users, data.n_users, newest_first)
     n_held_out = 2 * n if sizes.validation else n
     has_enough = (_count_by_user(data) > n_held_out)[data.users]
     parts = np.zeros(len(data), np.uint8)
@@ -130,7 +130,7 @@ def user(data: Interactions, sizes: Sizes, rng: np.random.Generator, fold_in: fl
     part_of_user[candidates[:n_test]] = TEST
     part_of_user[candidates[n_test : n_test + n_validation]] = VALIDATION
     order = rng.permutation(len(data)) if data.timestamps is None else _time_order(data)
-    rank_in_user = group_by.number(data.users, data.n_users, order)
+    rank_in_user = group_by.cumulative_count(data.users, data.n_users, order)
     n_history = np.clip((user_counts * fold_in + _EPSILON).astype(np.int64), 1, user_counts - 1)
     parts = part_of_user[data.users]
     parts[(parts != TRAIN) & (rank_in_user < n_history[data.users])] = HISTORY
@@ -232,7 +232,7 @@ def _count_by_user(data: Interactions) -> NDArray[np.int64]:
 
 def _time_order(data: Interactions) -> NDArray[np.int64]:
     """Row indices in ascending order of time; row order breaks ties, and is all there is without timestamps."""
-    return np.arange(len(data)) if data.timestamps is None else group_by.ascending(data.timestamps)
+    return np.arange(len(data)) if data.timestamps is None else group_by.stable_argsort(data.timestamps)
 
 
 def _require_whole(name: str, value: Any, least: int) -> None:
