@@ -1,4 +1,4 @@
-"""What reads bytes that others wrote: each comes to a result or an error of recctl's own, soon, in little memory."""
+"""Readers of untrusted bytes: each must return or raise a `RecctlError`, within limits of time and memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import recctl
-import tests.fuzz.compiled  # noqa: F401
+import tests.fuzz.compile_kernels  # noqa: F401
 from recctl import artifacts, experiment, export
 from recctl.artifacts import content_hash, plain_pickle
 from recctl.cli.runs import list as runs_list
@@ -27,7 +27,7 @@ MEGABYTES = 512
 
 
 class FindingError(AssertionError):
-    """Bytes that something of ours is at a loss with."""
+    """A reader raises an unexpected exception or exceeds a limit."""
 
 
 @lru_cache(maxsize=1)
@@ -51,23 +51,24 @@ def _source(name: str, data: bytes) -> None:
 
 
 def csv(data: bytes) -> None:
-    """Interactions, separated by whatever."""
+    """Interactions as delimited text."""
     _source("data.csv", data)
 
 
 def inter(data: bytes) -> None:
-    """An atomic file."""
+    """Interactions as an atomic file of RecBole."""
     _source("data.inter", data)
 
 
-def careful(data: bytes) -> None:
-    """The same, with bad rows left out and text as ids."""
+def bad_rows(data: bytes) -> None:
+    """Interactions as delimited text, with bad rows skipped and text ids."""
     read_source(str(_file("data.tsv", data)), ReadOptions(bad_rows="skip", id_type="text"))
 
 
 def gzipped(data: bytes) -> None:
-    """Interactions in gzip; what does not begin like gzip is packed first."""
-    _source("data.csv.gz", data if data[:2] == b"\x1f\x8b" else gzip.compress(data, 1, mtime=0))
+    """Interactions compressed by gzip; other data is compressed first."""
+    is_compressed = data[:2] == b"\x1f\x8b"
+    _source("data.csv.gz", data if is_compressed else gzip.compress(data, 1, mtime=0))
 
 
 def zipped(data: bytes) -> None:
@@ -76,7 +77,7 @@ def zipped(data: bytes) -> None:
 
 
 def parquet_parts(data: bytes) -> None:
-    """A part of a folder of Parquet."""
+    """Interactions in a folder of Parquet files."""
     (_folder() / "parts").mkdir(exist_ok=True)
     _file("parts/0.parquet", data)
     read_source(str(_folder() / "parts"), ReadOptions())
@@ -88,19 +89,19 @@ def parquet(data: bytes) -> None:
 
 
 def archive(data: bytes) -> None:
-    """A zip archive from elsewhere."""
+    """A downloaded zip archive; nothing may be unpacked outside of its folder."""
     folder = _folder() / "unpacked"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
         unpack(_file("archive.zip", data), folder, limit=1 << 20)
     finally:
-        inside = {path.resolve() for path in folder.rglob("*")}
-        assert all(path.is_relative_to(folder.resolve()) for path in inside)
+        unpacked = {path.resolve() for path in folder.rglob("*")}
+        assert all(path.is_relative_to(folder.resolve()) for path in unpacked)
 
 
 def model(data: bytes) -> None:
-    """A model file; the bytes are its content, and its header fits them."""
+    """A model file; the bytes are its content, after a valid header."""
     hasher = content_hash.PiecewiseHash()
     with hasher:
         hasher.update(data)
@@ -114,7 +115,7 @@ def model(data: bytes) -> None:
 
 
 def metadata(data: bytes) -> None:
-    """What a run says of itself."""
+    """The metadata of a run."""
     run = Run.open(_run("metadata.json", data))
     runs_list._row(run, [])
     verification.verify(run)
@@ -122,19 +123,19 @@ def metadata(data: bytes) -> None:
 
 
 def metrics(data: bytes) -> None:
-    """A run's metrics."""
+    """The metrics of a run."""
     run = Run.open(_run("metrics.json", data))
     runs_list._row(run, [])
     verification.verify(run)
 
 
-def remark(data: bytes) -> None:
-    """Tags and a note."""
+def annotations(data: bytes) -> None:
+    """Tags and note of a run."""
     labels.read(Run.open(_run("remarks.json", data)))
 
 
 def manifest(data: bytes) -> None:
-    """An export's manifest."""
+    """The manifest of an export."""
     folder = _folder() / "export"
     folder.mkdir(exist_ok=True)
     (folder / "manifest.json").write_bytes(data)
@@ -142,10 +143,11 @@ def manifest(data: bytes) -> None:
 
 
 def _run(name: str, data: bytes) -> Path:
+    """A run directory in which one file holds the bytes."""
     folder = _folder() / "runs" / "20260101-000000-ease-data-0000"
     folder.mkdir(parents=True, exist_ok=True)
-    whole = {"status": "complete", "kind": "train", "monitor": {"metric": "ndcg@5", "mode": "max"}, "models": []}
-    (folder / "metadata.json").write_text(json.dumps(whole))
+    metadata = {"status": "complete", "kind": "train", "monitor": {"metric": "ndcg@5", "mode": "max"}, "models": []}
+    (folder / "metadata.json").write_text(json.dumps(metadata))
     for other in ("metrics.json", "remarks.json"):
         (folder / other).unlink(missing_ok=True)
     (folder / name).write_bytes(data)
@@ -158,7 +160,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         config,
         csv,
         inter,
-        careful,
+        bad_rows,
         gzipped,
         zipped,
         parquet,
@@ -167,36 +169,36 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         model,
         metadata,
         metrics,
-        remark,
+        annotations,
         manifest,
     )
 }
 
 
 def feed(name: str, data: bytes) -> None:
-    """Give a target bytes.
+    """Call a target with bytes.
 
     Raises:
-        FindingError: It raises what is no error of recctl's own, or takes too long.
+        FindingError: It raises another exception than a `RecctlError`, an error without a message, or takes too long.
     """
     begin = time.process_time()
     try:
         TARGETS[name](data)
     except RecctlError as error:
         if not str(error).strip():
-            raise FindingError(f"{name}: an error that says nothing, of {data!r}") from error
+            raise FindingError(f"{name}: an error without a message, for {data!r}") from error
     except Exception as error:
-        raise FindingError(f"{name}: {type(error).__name__}: {error}, of {data!r}") from error
-    took = time.process_time() - begin
-    if took > SECONDS:
-        raise FindingError(f"{name}: {took:.0f} s, of {data!r}")
+        raise FindingError(f"{name}: {type(error).__name__}: {error}, for {data!r}") from error
+    seconds = time.process_time() - begin
+    if seconds > SECONDS:
+        raise FindingError(f"{name}: {seconds:.0f} s, for {data!r}")
 
 
 def corpus(name: str) -> list[bytes]:
-    """The inputs that are kept for a target."""
-    return [path.read_bytes() for path in sorted(corpus_of(name).iterdir())]
+    """The saved inputs of a target."""
+    return [path.read_bytes() for path in sorted(corpus_folder(name).iterdir())]
 
 
-def corpus_of(name: str) -> Path:
-    """The folder of these: readers of one format share it."""
+def corpus_folder(name: str) -> Path:
+    """The folder of the saved inputs of a target; targets of the same format share one."""
     return CORPUS / {"zipped": "archive", "parquet_parts": "parquet"}.get(name, name)

@@ -1,4 +1,4 @@
-"""Every reader, fed with what is kept, with changes of it, and with made-up configs: a result or an error of ours."""
+"""Feed every reader with saved inputs, mutations of them, and generated configs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recctl.models.registry import model_names
 from tests.fuzz.targets import MEGABYTES, TARGETS, corpus, feed
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
-# Bytes that readers look for.
+# Byte sequences with a meaning for readers.
 TOKENS = [
     b"\n",
     b"\r\n",
@@ -40,19 +40,21 @@ TOKENS += [b"1e999", b"-1", b"9" * 30, "é".encode(), b"\xff\xfe", b"\xef\xbb\xb
 
 
 @st.composite
-def changed(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
-    """One of these, with a few cuts, doublings, insertions and other bytes in it."""
+def mutated(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
+    """One of the seeds with a few deletions, duplications and insertions."""
     data = draw(st.sampled_from(seeds))
     for _ in range(draw(st.integers(1, 6))):
         begin = draw(st.integers(0, len(data)))
         end = draw(st.integers(begin, min(len(data), begin + 40)))
-        into = draw(st.sampled_from(TOKENS) | st.binary(max_size=8) | st.just(data[begin:end] * 2) | st.just(b""))
-        data = data[:begin] + into + data[end:]
+        replacement = draw(
+            st.sampled_from(TOKENS) | st.binary(max_size=8) | st.just(data[begin:end] * 2) | st.just(b"")
+        )
+        data = data[:begin] + replacement + data[end:]
     return data
 
 
 @pytest.fixture(autouse=True)
-def _in_little_memory() -> Any:
+def _limited_memory() -> Any:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
@@ -60,26 +62,26 @@ def _in_little_memory() -> Any:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_what_is_kept(name: str) -> None:
+def test_saved_inputs(name: str) -> None:
     for data in corpus(name):
         feed(name, data)
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_changes_of_what_is_kept(name: str) -> None:
+def test_mutations_of_saved_inputs(name: str) -> None:
     seeds = corpus(name)
 
     @settings(max_examples=120)
-    @given(changed(seeds) | st.binary(max_size=200))
-    def fed(data: bytes) -> None:
+    @given(mutated(seeds) | st.binary(max_size=200))
+    def feed_target(data: bytes) -> None:
         feed(name, data)
 
-    fed()
+    feed_target()
 
 
 @settings(max_examples=120)
-@given(changed([path.read_bytes() for path in CONFIGS]))
-def test_changes_of_our_configs(data: bytes) -> None:
+@given(mutated([path.read_bytes() for path in CONFIGS]))
+def test_mutations_of_packaged_configs(data: bytes) -> None:
     feed("config", data)
 
 
@@ -97,31 +99,31 @@ VALUES = st.recursive(
 
 
 @st.composite
-def wrong_at_places(draw: st.DrawFn) -> dict[str, Any]:
-    """One of our configs, with another value, or another key, at some places."""
+def configs_with_wrong_values(draw: st.DrawFn) -> dict[str, Any]:
+    """A packaged config in which some values or keys are replaced."""
     tree = parse(draw(st.sampled_from(CONFIGS)).read_text(encoding="utf-8"), "x.yaml").values
     for _ in range(draw(st.integers(1, 3))):
-        here = tree
+        section = tree
         while True:
-            key = draw(st.sampled_from(sorted(here, key=str)) if here else st.just("x"))
-            if isinstance(here.get(key), dict) and here[key] and draw(st.booleans()):
-                here = here[key]
+            key = draw(st.sampled_from(sorted(section, key=str)) if section else st.just("x"))
+            if isinstance(section.get(key), dict) and section[key] and draw(st.booleans()):
+                section = section[key]
                 continue
             if draw(st.integers(0, 4)) == 0:
                 key = draw(
                     st.sampled_from(["name", "params", "models", "space", "strategy", "engine", "early_stopping"])
                 )
-            here[key] = draw(VALUES | st.sampled_from(model_names()))
+            section[key] = draw(VALUES | st.sampled_from(model_names()))
             break
     return tree
 
 
 @settings(max_examples=100)
-@given(wrong_at_places() | st.dictionaries(st.text(max_size=8), VALUES, max_size=5) | VALUES)
-def test_configs_with_other_values(values: Any) -> None:
+@given(configs_with_wrong_values() | st.dictionaries(st.text(max_size=8), VALUES, max_size=5) | VALUES)
+def test_generated_configs(values: Any) -> None:
     feed("config", yaml.safe_dump(values, allow_unicode=True).encode())
 
 
-def test_what_is_written_is_read() -> None:
+def test_written_configs_can_be_read() -> None:
     for path in CONFIGS:
         feed("config", to_yaml(parse(path.read_text(encoding="utf-8"), "x.yaml").values).encode())

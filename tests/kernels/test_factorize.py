@@ -1,3 +1,5 @@
+"""Factorizing integer ids."""
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from recctl.kernels.factorize import encode_dense
 
 
 @given(arrays(np.int64, st.integers(1, 200), elements=st.integers(-500, 500)))
-def test_dense_codes_are_places_among_the_distinct_ids(ids):
+def test_int64_ids_are_factorized_as_by_numpy(ids):
     distinct, codes = encode_dense(ids, int(ids.min()), int(ids.max()))
     expected_distinct, expected_codes = np.unique(ids, return_inverse=True)
     np.testing.assert_array_equal(distinct, expected_distinct)
@@ -16,7 +18,7 @@ def test_dense_codes_are_places_among_the_distinct_ids(ids):
 
 
 @given(arrays(np.int32, st.integers(1, 200), elements=st.integers(-500, 500)))
-def test_ids_of_32_bits_become_their_codes_where_they_are(ids):
+def test_int32_ids_are_overwritten_with_their_codes(ids):
     expected_distinct, expected_codes = np.unique(ids, return_inverse=True)
     distinct, codes = encode_dense(ids, int(ids.min()), int(ids.max()))
     assert codes is ids
@@ -25,7 +27,7 @@ def test_ids_of_32_bits_become_their_codes_where_they_are(ids):
     assert distinct.dtype == np.int64
 
 
-def test_ids_far_from_zero():
+def test_ids_far_from_zero_are_factorized():
     low = -(2**62)
     distinct, codes = encode_dense(np.array([low + 3, low, low + 3]), low, low + 3)
     assert distinct.tolist() == [low, low + 3]

@@ -1,3 +1,5 @@
+"""Gram matrices against SciPy."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,12 +14,19 @@ from tests.kernels.test_matmul import sparse
 @pytest.mark.parametrize("step", [1, 7, 50, 1000])
 def test_upper_rows_are_the_upper_triangle(weighted, step):
     matrix, oracle = sparse((80, 50), 0.2, 3, weighted=weighted)
-    turned, positions = matrix.transpose_with_positions()
+    transposed, positions = matrix.transpose_with_positions()
     out = np.zeros((50, 50), np.float32)
     for begin in range(0, 50, step):
         gram.upper_rows(
-            *(matrix.starts, matrix.columns, matrix.values, turned.starts, turned.columns, positions),
-            *(out, begin, min(begin + step, 50)),
+            matrix.starts,
+            matrix.columns,
+            matrix.values,
+            transposed.starts,
+            transposed.columns,
+            positions,
+            out,
+            begin,
+            min(begin + step, 50),
         )
     np.testing.assert_array_equal(out, np.triu((oracle.T @ oracle).toarray()))
 
@@ -26,11 +35,12 @@ def test_upper_rows_are_the_upper_triangle(weighted, step):
 @given(
     hnp.arrays(np.float32, st.integers(1, 100).map(lambda n: (n, n)), elements=st.floats(-8, 8, width=16)), st.data()
 )
-def test_mirroring_fills_and_scales(matrix, data):
-    n, tile = len(matrix), gram.MIRROR_TILE
+def test_mirror_scaled_completes_and_scales_the_matrix(matrix, data):
+    n = len(matrix)
+    n_tiles = -(-n // gram.MIRROR_TILE)
     scale = data.draw(hnp.arrays(np.float32, n, elements=st.floats(-4, 4, width=16)))
     upper = np.triu(matrix, 1)
     expected = (upper + upper.T) * scale
-    for first in data.draw(st.permutations(range(-(-n // tile)))):
+    for first in data.draw(st.permutations(range(n_tiles))):
         gram.mirror_scaled(matrix, scale, first, first + 1)
     np.testing.assert_array_equal(matrix, expected)

@@ -1,3 +1,5 @@
+"""Matrix products against SciPy and NumPy."""
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -7,12 +9,14 @@ from recctl.kernels import matmul, neighbours
 
 
 def sparse(shape, density, seed, *, weighted):
-    """The same random matrix for the kernels and for SciPy."""
-    made = sp.random_array(shape, density=density, format="csr", dtype=np.float32, rng=np.random.default_rng(seed))
-    made.sort_indices()
-    made.data[:] = np.random.default_rng(seed).integers(1, 6, made.nnz) if weighted else 1
-    values = made.data if weighted else np.empty(0, np.float32)
-    return InteractionMatrix(made.indptr.astype(np.int64), made.indices.astype(np.int32), values, shape[1]), made
+    """The same random matrix as an InteractionMatrix and as a SciPy matrix."""
+    oracle = sp.random_array(shape, density=density, format="csr", dtype=np.float32, rng=np.random.default_rng(seed))
+    oracle.sort_indices()
+    oracle.data[:] = np.random.default_rng(seed).integers(1, 6, oracle.nnz) if weighted else 1
+    values = oracle.data if weighted else np.empty(0, np.float32)
+    starts = oracle.indptr.astype(np.int64)
+    columns = oracle.indices.astype(np.int32)
+    return InteractionMatrix(starts, columns, values, shape[1]), oracle
 
 
 def read_only(array):
@@ -33,7 +37,7 @@ def test_sparse_times_dense(weighted, n_columns, density):
 
 
 @pytest.mark.parametrize("weighted", [True, False])
-def test_sparse_times_dense_takes_columns_in_any_order_and_repeats(weighted):
+def test_sparse_times_dense_accepts_unsorted_and_repeated_columns(weighted):
     values = np.array([1, 2, 3, 4, 5, 6], np.float32) if weighted else np.empty(0, np.float32)
     columns = np.array([4, 0, 4, 2, 1, 0], np.int32)
     dense = np.arange(15, dtype=np.float32).reshape(5, 3)
@@ -50,14 +54,16 @@ def test_sparse_times_sparse(weighted, density):
     left, left_oracle = sparse((23, 60), density, 4, weighted=weighted)
     right, right_oracle = sparse((60, 40), 0.2, 5, weighted=True)
     out = np.full((23, 40), np.nan, np.float32)
-    neighbours.sparse_sparse(*(left.starts, left.columns, left.values, right.starts, right.columns, right.values), out)
+    neighbours.sparse_sparse(left.starts, left.columns, left.values, right.starts, right.columns, right.values, out)
     np.testing.assert_allclose(out, (left_oracle @ right_oracle).toarray(), rtol=1e-6)
 
 
-def test_products_of_pairs():
+def test_pair_dots():
     rng = np.random.default_rng(0)
-    left, right = rng.normal(size=(9, 5)).astype(np.float32), rng.normal(size=(7, 5)).astype(np.float32)
-    i, j = rng.integers(0, 9, 20).astype(np.int32), rng.integers(0, 7, 20).astype(np.int32)
+    left = rng.normal(size=(9, 5)).astype(np.float32)
+    right = rng.normal(size=(7, 5)).astype(np.float32)
+    i = rng.integers(0, 9, 20).astype(np.int32)
+    j = rng.integers(0, 7, 20).astype(np.int32)
     out = np.empty(20, np.float32)
     matmul.pair_dots(left, right, i, j, out)
     np.testing.assert_allclose(out, (left @ right.T)[i, j], rtol=1e-5)

@@ -1,3 +1,5 @@
+"""Stochastic gradient descent against the steps of the paper."""
+
 from itertools import pairwise
 
 import numpy as np
@@ -8,18 +10,19 @@ from recctl.kernels import sgd
 
 def ratings(rng, n_users, n_items, share):
     """Row starts, columns and values of random ratings; some users may have none."""
-    given = rng.random((n_users, n_items)) < share
-    starts = np.concatenate(([0], np.cumsum(given.sum(axis=1))))
-    return starts, np.nonzero(given)[1].astype(np.int32), rng.integers(1, 6, given.sum()).astype(np.float32)
+    is_rated = rng.random((n_users, n_items)) < share
+    starts = np.concatenate(([0], np.cumsum(is_rated.sum(axis=1))))
+    columns = np.nonzero(is_rated)[1].astype(np.int32)
+    return starts, columns, rng.integers(1, 6, is_rated.sum()).astype(np.float32)
 
 
-def start(rng, n_users, n_items, n_factors):
+def initial_weights(rng, n_users, n_items, n_factors):
     shapes = [n_users], [n_items], [n_users, n_factors], [n_items, n_factors], [n_items, n_factors]
     return [rng.normal(0, 0.1, shape).astype(np.float32) for shape in shapes]
 
 
 def naive(order, starts, columns, values, history_starts, history_items, weights, mean, lr, reg, implicit):
-    """Equation 15 and its steps as Koren (2008) writes them, with the sum over N(u) made anew for each rating."""
+    """The steps of Koren (2008), equation 15, with the sum over N(u) recomputed for each rating."""
     b_u, b_i, p, q, y = weights
     loss = 0.0
     for u in order:
@@ -41,26 +44,26 @@ def naive(order, starts, columns, values, history_starts, history_items, weights
 
 @pytest.mark.parametrize("implicit", [True, False])
 @pytest.mark.parametrize("n_factors", [1, 7, 20, 33])
-@pytest.mark.parametrize("grown", [False, True])
-def test_an_epoch_equals_the_papers_steps_one_after_another(implicit, n_factors, grown):
+@pytest.mark.parametrize("longer_history", [False, True])
+def test_epoch_equals_the_steps_of_the_paper(implicit, n_factors, longer_history):
     rng = np.random.default_rng(n_factors)
     data = ratings(rng, 30, 25, 0.3)
-    # What a user is known to have may be more than what is visited.
-    history = ratings(np.random.default_rng(9), 30, 25, 0.5)[:2] if grown else data[:2]
-    weights = start(rng, 30, 25, n_factors)
+    # A history may have more items than the user has ratings in this epoch.
+    history = ratings(np.random.default_rng(9), 30, 25, 0.5)[:2] if longer_history else data[:2]
+    weights = initial_weights(rng, 30, 25, n_factors)
     expected = [array.astype(np.float64) for array in weights]
     for _ in range(8):
         order = rng.permutation(30).astype(np.int32)
         loss = sgd.epoch(order, data, history, tuple(weights), 3.1, 0.02, 0.1, implicit)
-        wanted = naive(order, *data, *history, expected, 3.1, 0.02, 0.1, implicit)
-        assert loss == pytest.approx(wanted, rel=1e-5)
-    for found, array in zip(weights, expected, strict=True):
-        np.testing.assert_allclose(found, array, rtol=1e-4, atol=1e-5)
+        expected_loss = naive(order, *data, *history, expected, 3.1, 0.02, 0.1, implicit)
+        assert loss == pytest.approx(expected_loss, rel=1e-5)
+    for result, array in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(result, array, rtol=1e-4, atol=1e-5)
 
 
 def test_only_users_in_the_order_are_visited():
     rng = np.random.default_rng(0)
-    data, weights = ratings(rng, 10, 8, 0.5), start(rng, 10, 8, 4)
+    data, weights = ratings(rng, 10, 8, 0.5), initial_weights(rng, 10, 8, 4)
     before = [array.copy() for array in weights]
     sgd.epoch(np.array([3], np.int32), data, data[:2], tuple(weights), 3.0, 0.02, 0.1, True)
     touched = (weights[2] != before[2]).any(axis=1)
@@ -68,16 +71,16 @@ def test_only_users_in_the_order_are_visited():
     assert np.flatnonzero((weights[4] != before[4]).any(axis=1)).tolist() == data[1][data[0][3] : data[0][4]].tolist()
 
 
-def test_a_step_that_is_far_too_large_shows_in_the_loss():
+def test_divergence_shows_in_the_loss():
     rng = np.random.default_rng(0)
-    data, weights = ratings(rng, 30, 25, 0.5), start(rng, 30, 25, 4)
+    data, weights = ratings(rng, 30, 25, 0.5), initial_weights(rng, 30, 25, 4)
     with np.errstate(all="ignore"):
         losses = [sgd.epoch(np.arange(30, dtype=np.int32), data, data[:2], tuple(weights), 3.0, 5.0, 0.1, True)]
         losses.append(sgd.epoch(np.arange(30, dtype=np.int32), data, data[:2], tuple(weights), 3.0, 5.0, 0.1, True))
     assert not np.isfinite(losses[-1])
 
 
-def test_the_sum_over_a_history():
+def test_add_history_adds_the_normalized_sum():
     rng = np.random.default_rng(1)
     starts, items, _ = ratings(rng, 9, 12, 0.3)
     y, out = rng.normal(size=(12, 5)).astype(np.float32), rng.normal(size=(9, 5)).astype(np.float32)
@@ -88,12 +91,12 @@ def test_the_sum_over_a_history():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, None])
-def test_folding_in_moves_people_and_free_items_and_holds_the_others(share):
+def test_folding_epoch_trains_users_and_trainable_items_only(share):
     rng = np.random.default_rng(2)
     starts, columns, values = ratings(rng, 12, 15, 0.4)
-    weights = start(rng, 12, 15, 6)[:4]
+    weights = initial_weights(rng, 12, 15, 6)[:4]
     z = rng.normal(0, 0.1, (12, 6)).astype(np.float32)
-    free = np.empty(0, np.uint8) if share is None else (rng.random(15) < share).astype(np.uint8)
+    trainable = np.empty(0, np.uint8) if share is None else (rng.random(15) < share).astype(np.uint8)
     b_u, b_i, p, q = expected = [array.astype(np.float64) for array in weights]
     for epoch in range(6):
         lr, loss = 0.05 * 0.9**epoch, 0.0
@@ -102,12 +105,12 @@ def test_folding_in_moves_people_and_free_items_and_holds_the_others(share):
                 i, q_i = columns[at], q[columns[at]].copy()
                 e = values[at] - 3.0 - b_u[u] - b_i[i] - q_i @ (p[u] + z[u])
                 loss += e * e
-                if len(free) and free[i]:
+                if len(trainable) and trainable[i]:
                     b_i[i] += lr * (e - 0.1 * b_i[i])
                     q[i] += lr * (e * (p[u] + z[u]) - 0.1 * q_i)
                 b_u[u] += lr * (e - 0.1 * b_u[u])
                 p[u] += lr * (e * q_i - 0.1 * p[u])
-        found = sgd.folding_epoch((starts, columns, values), free, tuple(weights), z, 3.0, lr, 0.1)
-        assert found == pytest.approx(loss, rel=1e-5)
-    for found, array in zip(weights, expected, strict=True):
-        np.testing.assert_allclose(found, array, rtol=1e-4, atol=1e-5)
+        result = sgd.folding_epoch((starts, columns, values), trainable, tuple(weights), z, 3.0, lr, 0.1)
+        assert result == pytest.approx(loss, rel=1e-5)
+    for result, array in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(result, array, rtol=1e-4, atol=1e-5)
