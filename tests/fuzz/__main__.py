@@ -1,7 +1,7 @@
 """Fuzz every reader with atheris: `python -m tests.fuzz [SECONDS [TARGET...]]`, by default each for a minute.
 
-Findings are saved as files in `build/fuzz/`; `python -m tests.fuzz --again TARGET FILE` reproduces one. Add an input that
-is worth keeping to `corpus/TARGET/`.
+Findings are saved as files in `build/fuzz/`; `python -m tests.fuzz --again TARGET FILE` reproduces one. Add inputs
+that are worth keeping to `corpus/TARGET/`.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def _fuzz(name: str, seconds: str) -> None:
         "-verbosity=0",
         "-print_final_stats=1",
     ]
-    command_line = [sys.argv[0]] + options + [str(new_corpus), str(corpus_folder(name))]
-    atheris.Setup(command_line, lambda data: feed(name, data))
+    options += [str(new_corpus), str(corpus_folder(name))]
+    atheris.Setup([sys.argv[0], *options], lambda data: feed(name, data))
     atheris.Fuzz()
 
 
