@@ -7,7 +7,10 @@ import numpy as np
 from recctl.kernels.compile import I32, I64, INT, OUT_F32_2D, OUT_U8, VOID, kernel
 from recctl.kernels.counter_rng import splitmix64
 
-_UNMARKED, _SEEN, _RELEVANT = 0, 1, 2
+# Marks of items.
+_UNMARKED = 0
+_SEEN = 1
+_RELEVANT = 2
 
 
 @kernel(VOID, I64, I32, INT, INT, OUT_U8)

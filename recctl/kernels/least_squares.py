@@ -135,11 +135,19 @@ def _add_residuals_and_squares(rows, n, offset, weights, targets, scores, residu
     d = len(residual)
     for i in range(0, n, 4):
         p = offset + i
-        w0, w1, w2, w3 = weights[p], weights[p + 1], weights[p + 2], weights[p + 3]
-        error0, error1 = targets[p] - w0 * scores[p], targets[p + 1] - w1 * scores[p + 1]
-        error2, error3 = targets[p + 2] - w2 * scores[p + 2], targets[p + 3] - w3 * scores[p + 3]
+        w0 = weights[p]
+        w1 = weights[p + 1]
+        w2 = weights[p + 2]
+        w3 = weights[p + 3]
+        error0 = targets[p] - w0 * scores[p]
+        error1 = targets[p + 1] - w1 * scores[p + 1]
+        error2 = targets[p + 2] - w2 * scores[p + 2]
+        error3 = targets[p + 3] - w3 * scores[p + 3]
         for k in range(d):
-            v0, v1, v2, v3 = rows[i, k], rows[i + 1, k], rows[i + 2, k], rows[i + 3, k]
+            v0 = rows[i, k]
+            v1 = rows[i + 1, k]
+            v2 = rows[i + 2, k]
+            v3 = rows[i + 3, k]
             residual[k] += error0 * v0 + error1 * v1 + error2 * v2 + error3 * v3
             squares[k] += w0 * v0 * v0 + w1 * v1 * v1 + w2 * v2 * v2 + w3 * v3 * v3
 
@@ -157,8 +165,14 @@ def _multiply_by_system(rows, n, offset, weights, direction, with_product, image
             dot2 += rows[i + 2, k] * direction[k]
             dot3 += rows[i + 3, k] * direction[k]
         p = offset + i
-        images[p], images[p + 1], images[p + 2], images[p + 3] = dot0, dot1, dot2, dot3
-        w0, w1, w2, w3 = weights[p] * dot0, weights[p + 1] * dot1, weights[p + 2] * dot2, weights[p + 3] * dot3
+        images[p] = dot0
+        images[p + 1] = dot1
+        images[p + 2] = dot2
+        images[p + 3] = dot3
+        w0 = weights[p] * dot0
+        w1 = weights[p + 1] * dot1
+        w2 = weights[p + 2] * dot2
+        w3 = weights[p + 3] * dot3
         total += w0 * dot0 + w1 * dot1 + w2 * dot2 + w3 * dot3
         if with_product:
             for k in range(d):

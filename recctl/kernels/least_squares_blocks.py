@@ -78,7 +78,8 @@ def _add_residuals(rows, n, offset, weights, targets, scores, out):
     """`out += sum of (a - w score) v`."""
     for i in range(0, n, 4):
         p = offset + i
-        error0, error1 = targets[p] - weights[p] * scores[p], targets[p + 1] - weights[p + 1] * scores[p + 1]
+        error0 = targets[p] - weights[p] * scores[p]
+        error1 = targets[p + 1] - weights[p + 1] * scores[p + 1]
         error2 = targets[p + 2] - weights[p + 2] * scores[p + 2]
         error3 = targets[p + 3] - weights[p + 3] * scores[p + 3]
         for k in range(len(out)):

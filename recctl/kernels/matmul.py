@@ -33,26 +33,36 @@ def sparse_dense(starts, columns, values, dense, out):
                 total[j] = 0
             p = starts[row]
             last = starts[row + 1]
-            # Eight rows of the dense matrix (a to h) at a time: the row of results is read and written once for all.
+            # Eight rows of the dense matrix at a time: the row of results is read and written once for all.
             while p + 8 <= last:
-                a, b = dense[columns[p], begin:end], dense[columns[p + 1], begin:end]
-                c, d = dense[columns[p + 2], begin:end], dense[columns[p + 3], begin:end]
-                e, f = dense[columns[p + 4], begin:end], dense[columns[p + 5], begin:end]
-                g, h = dense[columns[p + 6], begin:end], dense[columns[p + 7], begin:end]
-                va = vb = vc = vd = ve = vf = vg = vh = np.float32(1)
+                row0 = dense[columns[p], begin:end]
+                row1 = dense[columns[p + 1], begin:end]
+                row2 = dense[columns[p + 2], begin:end]
+                row3 = dense[columns[p + 3], begin:end]
+                row4 = dense[columns[p + 4], begin:end]
+                row5 = dense[columns[p + 5], begin:end]
+                row6 = dense[columns[p + 6], begin:end]
+                row7 = dense[columns[p + 7], begin:end]
+                value0 = value1 = value2 = value3 = value4 = value5 = value6 = value7 = np.float32(1)
                 if weighted:
-                    va, vb, vc, vd = values[p], values[p + 1], values[p + 2], values[p + 3]
-                    ve, vf, vg, vh = values[p + 4], values[p + 5], values[p + 6], values[p + 7]
+                    value0 = values[p]
+                    value1 = values[p + 1]
+                    value2 = values[p + 2]
+                    value3 = values[p + 3]
+                    value4 = values[p + 4]
+                    value5 = values[p + 5]
+                    value6 = values[p + 6]
+                    value7 = values[p + 7]
                 for j in range(width):
-                    left = va * a[j] + vb * b[j] + vc * c[j] + vd * d[j]
-                    right = ve * e[j] + vf * f[j] + vg * g[j] + vh * h[j]
+                    left = value0 * row0[j] + value1 * row1[j] + value2 * row2[j] + value3 * row3[j]
+                    right = value4 * row4[j] + value5 * row5[j] + value6 * row6[j] + value7 * row7[j]
                     total[j] += left + right
                 p += 8
             while p < last:
-                a = dense[columns[p], begin:end]
-                va = values[p] if weighted else np.float32(1)
+                dense_row = dense[columns[p], begin:end]
+                value = values[p] if weighted else np.float32(1)
                 for j in range(width):
-                    total[j] += va * a[j]
+                    total[j] += value * dense_row[j]
                 p += 1
 
 

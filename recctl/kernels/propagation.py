@@ -17,30 +17,47 @@ _EDGES_PER_TASK = 1 << 18
 @kernel(VOID, I64, I32, F32, F32_2D, F32_2D, FLOAT, OUT_F32_2D, INT, INT, fastmath={"contract", "reassoc"})
 def _propagate_rows(starts, columns, values, dense, base, scale, out, first, last):
     # `out = (base + A @ dense) * scale` for the rows `first..last`.
-    n, s = dense.shape[1], np.float32(scale)
+    n_columns = dense.shape[1]
+    scale32 = np.float32(scale)
     for row in range(first, last):
-        for j in range(n):
+        for j in range(n_columns):
             out[row, j] = base[row, j]
-        p, end = starts[row], starts[row + 1]
-        # Eight rows of the dense matrix (a to h) at a time: the row of results is read and written once for all.
+        p = starts[row]
+        end = starts[row + 1]
+        # Eight rows of the dense matrix at a time: the row of results is read and written once for all.
         while p + 8 <= end:
-            a, b, c, d = columns[p], columns[p + 1], columns[p + 2], columns[p + 3]
-            e, f, g, h = columns[p + 4], columns[p + 5], columns[p + 6], columns[p + 7]
-            va, vb, vc, vd = values[p], values[p + 1], values[p + 2], values[p + 3]
-            ve, vf, vg, vh = values[p + 4], values[p + 5], values[p + 6], values[p + 7]
-            for j in range(n):
-                left = va * dense[a, j] + vb * dense[b, j] + vc * dense[c, j] + vd * dense[d, j]
-                right = ve * dense[e, j] + vf * dense[f, j] + vg * dense[g, j] + vh * dense[h, j]
+            column0 = columns[p]
+            column1 = columns[p + 1]
+            column2 = columns[p + 2]
+            column3 = columns[p + 3]
+            column4 = columns[p + 4]
+            column5 = columns[p + 5]
+            column6 = columns[p + 6]
+            column7 = columns[p + 7]
+            value0 = values[p]
+            value1 = values[p + 1]
+            value2 = values[p + 2]
+            value3 = values[p + 3]
+            value4 = values[p + 4]
+            value5 = values[p + 5]
+            value6 = values[p + 6]
+            value7 = values[p + 7]
+            for j in range(n_columns):
+                left = value0 * dense[column0, j] + value1 * dense[column1, j]
+                left = left + value2 * dense[column2, j] + value3 * dense[column3, j]
+                right = value4 * dense[column4, j] + value5 * dense[column5, j]
+                right = right + value6 * dense[column6, j] + value7 * dense[column7, j]
                 out[row, j] += left + right
             p += 8
         while p < end:
-            a, va = columns[p], values[p]
-            for j in range(n):
-                out[row, j] += va * dense[a, j]
+            column = columns[p]
+            value = values[p]
+            for j in range(n_columns):
+                out[row, j] += value * dense[column, j]
             p += 1
-        if s != 1:
-            for j in range(n):
-                out[row, j] *= s
+        if scale32 != 1:
+            for j in range(n_columns):
+                out[row, j] *= scale32
 
 
 def propagate(
@@ -87,7 +104,10 @@ def propagate(
         else:
             for _ in map_threads(compute_rows, tasks):
                 pass
-        dense, out, other = out, other, out
+        # The result is the next input; the other buffer takes the next result.
+        dense = out
+        out = other
+        other = dense
     return dense
 
 
