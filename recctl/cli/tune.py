@@ -62,7 +62,7 @@ def tune(
         common.apply_threads()
         run = common.store().resolve(resume)
         if run.metadata.get("kind") != "tune":
-            raise ConfigError(f"{run.id} is no search; go on with: recctl train --resume {run.id}")
+            raise ConfigError(f"{run.id} is not a search; resume with: recctl train --resume {run.id}")
         with terminal.bars():
             went_on = tuning.resume(run, storage, given)
         if not went_on:

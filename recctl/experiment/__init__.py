@@ -1,4 +1,4 @@
-"""The whole flow: read, prepare, split, fit, evaluate, save. The only package that knows all of it."""
+"""Experiments: read data, split, fit, evaluate, save. The only package that knows all of these steps."""
 
 from recctl.experiment.api import evaluate, fit, resume, split, train
 from recctl.experiment.comparison.run import compare

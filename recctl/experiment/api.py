@@ -1,4 +1,4 @@
-"""Split, fit, evaluate, save: what the verbs of the command line do, as functions."""
+"""The commands of the command line as functions: train, split, fit, resume, evaluate."""
 
 from __future__ import annotations
 
@@ -10,22 +10,28 @@ from recctl.errors import ConfigError
 from recctl.experiment import stages
 from recctl.experiment.config_checks import load
 from recctl.experiment.data import Prepared, read_dataset
-from recctl.experiment.estimate import refuse_hopeless
+from recctl.experiment.estimate import refuse_if_too_large
 from recctl.experiment.lifecycle import begin, prepare_for, recording, resume_command
 from recctl.experiment.trackers import require_trackers
 from recctl.runs import Run, RunStore
 
+_RESUMABLE_KINDS = ("train", "fit", "split")
+
 
 def train(loaded: LoadedConfig, store: RunStore | None = None) -> Run:
-    """Split, fit, evaluate and save: one run.
+    """Split, fit, evaluate and save, as one run.
 
-    Validation is for choosing; test is read once, at the end, for the record: with the model of `training.refit`,
-    fitted on train and validation, where that is set.
+    Models are chosen on validation. Test is evaluated once, at the end: with the model fitted on train, or, if
+    `training.refit` is set, with the one fitted on train + validation.
+
+    Args:
+        loaded: The config.
+        store: The runs directory; the default one if None.
 
     Raises:
-        RecctlError: What went wrong; a run that was begun says so in its metadata.
+        RecctlError: The run failed; if it was created, its metadata records the error.
     """
-    _require_possible(loaded)
+    _require_feasible(loaded)
     with engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded)
         run = begin(store or RunStore(), loaded, "train", prepared, seconds)
@@ -35,12 +41,12 @@ def train(loaded: LoadedConfig, store: RunStore | None = None) -> Run:
 
 
 def split(loaded: LoadedConfig, store: RunStore | None = None, export: Path | None = None) -> Run:
-    """A run that holds only the split.
+    """Create a run that contains only the split.
 
     Args:
         loaded: The config.
-        store: Where runs are kept.
-        export: A folder to write the parts to, as Parquet.
+        store: The runs directory; the default one if None.
+        export: A folder to write the parts to, as Parquet files.
     """
     prepared, seconds = prepare_for(loaded)
     run = begin(store or RunStore(), loaded, "split", prepared, seconds)
@@ -55,10 +61,10 @@ def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None 
 
     Args:
         loaded: The config.
-        store: Where runs are kept.
-        parent: A run whose split is used; made anew if None.
+        store: The runs directory; the default one if None.
+        parent: A run whose split is used; a new split is made if None.
     """
-    _require_possible(loaded)
+    _require_feasible(loaded)
     with engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded, parent)
         run = begin(store or RunStore(), loaded, "fit", prepared, seconds, parent)
@@ -68,24 +74,28 @@ def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None 
 
 
 def resume(run: Run) -> bool:
-    """Go on with a run that was interrupted, failed or died; False if there is nothing to do.
+    """Resume a run that was interrupted, failed, or whose process died.
 
-    Models that are trained in epochs go on from their last checkpoint, and end as if nothing had happened; others are
-    fitted again. The data and the split must be what they were.
+    Models that are trained in epochs continue from their last checkpoint and end with the same weights as without the
+    interruption; other models are fitted again. The data and the split must be unchanged.
+
+    Returns:
+        False if the run is complete already.
     """
     if run.status == "complete":
         return False
     run.require_idle()
-    if run.metadata["kind"] not in ("train", "fit", "split"):
-        raise ConfigError(f"{run.id}: go on with: {resume_command(run)}")
+    kind = run.metadata["kind"]
+    if kind not in _RESUMABLE_KINDS:
+        raise ConfigError(f"{run.id}: resume it with: {resume_command(run)}")
     loaded = load(run.path / "config.yaml")
     with engines.opened(loaded.config.engine):
         prepared, _ = prepare_for(loaded, run)
         run.begin()
         with recording(run, loaded.config, resumed=True) as trackers:
-            if run.metadata["kind"] == "train":
+            if kind == "train":
                 stages.fit_and_evaluate(run, loaded.config, prepared, trackers)
-            elif run.metadata["kind"] == "fit":
+            elif kind == "fit":
                 stages.fit(run, loaded.config, prepared, trackers)
     return True
 
@@ -97,24 +107,34 @@ def evaluate(
     metrics: list[str] | None = None,
     k_values: list[int] | None = None,
 ) -> tuple[str, dict[str, float]]:
-    """Measure a run's model, and add the figures to the run's metrics.
+    """Evaluate a run's model and add the results to the run's metrics.
 
     Args:
         run: A run with a model.
-        on: Which held-out part; by default validation if there is one, else test.
-        data: A config whose data are taken as relevant instead of a part, e.g. next month's interactions.
-        metrics: Instead of those of the run's config.
-        k_values: Instead of those of the run's config.
+        on: The held-out part; by default validation if there is one, else test.
+        data: A config whose data are evaluated on instead of a part, such as next month's interactions.
+        metrics: Metrics instead of those of the run's config.
+        k_values: Cutoffs instead of those of the run's config.
 
     Returns:
-        What was measured on (a part, or the file), and the metrics.
+        The name of the evaluated data (a part, or `file:NAME`), and the metrics.
 
     Raises:
-        DataError: The data or the split are not what the run was made with.
+        DataError: The data or the split differ from those of the run.
         ArtifactError: The run has no model, or its files are damaged.
     """
     with run.exclusive():
         return _evaluate(run, on, data, metrics, k_values)
+
+
+def require_one_model(loaded: LoadedConfig) -> None:
+    """Check that a config has a single model.
+
+    Raises:
+        ConfigError: It has several.
+    """
+    if loaded.config.models:
+        raise ConfigError(f"{loaded.origin}: this command uses `model:`; `models:` is for `recctl compare`")
 
 
 def _evaluate(
@@ -126,37 +146,30 @@ def _evaluate(
 ) -> tuple[str, dict[str, float]]:
     loaded = load(run.path / "config.yaml")
     config = loaded.config
-    changes = {"metrics": metrics, "k_values": k_values}
-    config.evaluation = config.evaluation.model_copy(update={k: v for k, v in changes.items() if v is not None})
+    if metrics is not None:
+        config.evaluation = config.evaluation.model_copy(update={"metrics": metrics})
+    if k_values is not None:
+        config.evaluation = config.evaluation.model_copy(update={"k_values": k_values})
     model = stages.load_version(run)
     prepared, _ = prepare_for(loaded, run)
     if data is not None:
-        relevant, _, _ = read_dataset(data)
+        relevant = read_dataset(data).dataset
         name = f"file:{Path(data.config.data.source).name}"
         history = prepared.split.train(prepared.dataset)
-        return name, stages.measure_for(run, name, relevant, history, model, config)
+        return name, stages.evaluate_and_store(run, name, relevant, history, model, config)
     part: stages.Part = on or ("validation" if prepared.split.has_validation else "test")
-    if part == "validation":  # a model that was fitted on it can't be judged by it
+    if part == "validation":
+        # The newest model may be a refit, which was fitted on validation too.
         model = stages.load_fitted(run, stages.TRAIN) or model
     return part, stages.evaluate_part(run, part, prepared, model, config)
 
 
-def _require_possible(loaded: LoadedConfig) -> None:
-    """Refuse what can't be done here, before anything is read."""
+def _require_feasible(loaded: LoadedConfig) -> None:
+    """Refuse before reading data what can't be done on this machine."""
     require_one_model(loaded)
     require_trackers(loaded.config)
     stages.build_model(loaded.config).require_device()
-    refuse_hopeless(loaded.config)
-
-
-def require_one_model(loaded: LoadedConfig) -> None:
-    """Refuse a config of several models.
-
-    Raises:
-        ConfigError: It is one.
-    """
-    if loaded.config.models:
-        raise ConfigError(f"{loaded.origin}: models: several are for `recctl compare`; this fits the one of model:")
+    refuse_if_too_large(loaded.config)
 
 
 def _export_parts(prepared: Prepared, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What training is followed by: early stopping, checkpoints, and the metric they watch."""
+"""Callbacks of a training: early stopping, checkpoints, and the metrics that they monitor."""
 
 from __future__ import annotations
 
@@ -20,85 +20,97 @@ from recctl.runs import Run
 if TYPE_CHECKING:
     from recctl.training import EarlyStopping
 
+# Metrics without a cutoff need none of the evaluator's; it requires at least one.
+_ANY_CUTOFF = 10
+
 
 def early_stopping(config: Config) -> EarlyStopping | None:
-    """As the config wants it."""
+    """Make the early stopping of a config; None if it has none."""
     from recctl.training import EarlyStopping
 
     section = config.training.early_stopping
     if section is None:
         return None
-    return EarlyStopping(section.patience, section.min_delta, section.monitor or "ndcg@10")
+    return EarlyStopping(section.patience, section.min_delta, training_monitor(config, has_validation=True))
 
 
-def follow(run: Run, config: Config, stopping: EarlyStopping | None, has_validation: bool) -> list[Any]:
-    """What follows the training of a run: all that is kept is in its directory."""
+def training_callbacks(run: Run, config: Config, stopping: EarlyStopping | None, has_validation: bool) -> list[Any]:
+    """Make the callbacks that keep the best and the last epoch in the run's directory, and stop the training early."""
     from recctl.training import ModelCheckpoint, ResumableTraining
 
     folder = run.path / "checkpoints"
-    least = stopping.min_delta if stopping else 0.0
-    best = ModelCheckpoint(folder / "best.pkl", training_monitor(config, has_validation), min_delta=least)
-    followed = [best] if stopping is None else [best, stopping]
-    every = config.training.checkpoint_every
-    return [*followed, ResumableTraining(folder / "last.pkl", run.path / "history.jsonl", followed, every)]
+    min_delta = stopping.min_delta if stopping else 0.0
+    best = ModelCheckpoint(folder / "best.pkl", training_monitor(config, has_validation), min_delta=min_delta)
+    callbacks: list[Any] = [best]
+    if stopping is not None:
+        callbacks.append(stopping)
+    resumable = ResumableTraining(
+        folder / "last.pkl", run.path / "history.jsonl", list(callbacks), config.training.checkpoint_every
+    )
+    callbacks.append(resumable)
+    return callbacks
 
 
-def follow_refit(run: Run, config: Config, n_epochs: int) -> list[Any]:
-    """What follows the training on train and validation, which ends after the epochs that were chosen."""
+def refit_callbacks(run: Run, config: Config, n_epochs: int) -> list[Any]:
+    """Make the callbacks of a refit on train + validation, which ends after `n_epochs`, the best epoch on validation.
+
+    The number of epochs among the hyperparameters stays the same: the learning rate must follow the schedule with which
+    the best epoch was found.
+    """
     from recctl.training import ResumableTraining, StopAfter
 
-    # Not fewer epochs by the hyperparameter: the learning rate must fall as it did when they were chosen.
     stop = StopAfter(n_epochs)
-    last, history = run.path / "checkpoints" / "refit.pkl", run.path / "history-refit.jsonl"
-    return [stop, ResumableTraining(last, history, [stop], config.training.checkpoint_every)]
+    checkpoint = run.path / "checkpoints" / "refit.pkl"
+    history = run.path / "history-refit.jsonl"
+    return [stop, ResumableTraining(checkpoint, history, [stop], config.training.checkpoint_every)]
 
 
 @contextmanager
-def telling_of_the_best(run: Run) -> Iterator[None]:
-    """When training fails in the block, tells where the best model is."""
+def report_best_checkpoint(run: Run) -> Iterator[None]:
+    """If the training in the block fails, point to the checkpoint of its best epoch."""
     try:
         yield
     except TrainingError:
-        best = run.path / "checkpoints" / "best.pkl"
-        if best.exists():
-            progress.notice(f"the model of the best epoch is kept: {best}")
+        checkpoint = run.path / "checkpoints" / "best.pkl"
+        if checkpoint.exists():
+            progress.notice(f"the model of the best epoch was saved as {checkpoint}")
         raise
 
 
 @dataclass
 class ValidationMetrics:
-    """Gives the watched metrics of a model on validation, and nothing else.
+    """Evaluates the monitored metrics of a model on the validation part during training.
 
     Attributes:
-        config: Names the metric of early stopping, and says when to measure.
-        validation: What is measured on.
-        also: Keys of other metrics.
+        config: Gives the monitored metric, and how often to evaluate.
+        validation: The validation part.
+        extra_keys: Keys of other metrics to evaluate.
     """
 
     config: Config
     validation: InteractionDataset
-    also: Sequence[str] = ()
+    extra_keys: Sequence[str] = ()
 
     @property
     def every(self) -> int:
-        """After how many epochs."""
+        """The number of epochs between evaluations."""
         return self.config.training.validate_every
 
     def __call__(self, model: Recommender) -> dict[str, float]:
-        """The metrics by their keys."""
-        found: dict[str, float] = {}
-        wanted = [training_monitor(self.config, has_validation=True), *self.also]
-        keys = [MetricKey.parse(key) for key in dict.fromkeys(wanted) if key != "loss"]
+        """Return the metrics by key."""
+        names = [training_monitor(self.config, has_validation=True), *self.extra_keys]
+        keys = [MetricKey.parse(name) for name in dict.fromkeys(names) if name != "loss"]
         section = self.config.evaluation
+        metrics: dict[str, float] = {}
         for task in ("ranking", "rating_prediction"):
-            of_task = [key for key in keys if key.metric.task == task]
-            if not of_task:
+            keys_of_task = [key for key in keys if key.metric.task == task]
+            if not keys_of_task:
                 continue
             evaluator = Evaluator(
-                [key.name for key in of_task],
-                sorted({key.k or 10 for key in of_task}),
+                [key.name for key in keys_of_task],
+                sorted({key.k or _ANY_CUTOFF for key in keys_of_task}),
                 relevance_threshold=section.relevance_threshold,
                 on_unknown=section.on_unknown,
             )
-            found |= evaluator.evaluate(model, self.validation, task, train_data=self.validation.history)
-        return {str(key): found[str(key)] for key in keys}
+            metrics |= evaluator.evaluate(model, self.validation, task, train_data=self.validation.history)
+        return {str(key): metrics[str(key)] for key in keys}

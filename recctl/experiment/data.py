@@ -1,12 +1,12 @@
-"""From a config to a data set and its split."""
+"""Read the data set of a config, preprocess it and split it."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
+from numpy.typing import NDArray
 
 from recctl import progress
 from recctl.config import Config, LoadedConfig
@@ -22,18 +22,18 @@ from recctl.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-_PART = "__part"  # the label of a predefined split's rows, on their way through the preprocessing
+_PART = "__part"  # column with the part of each row of a predefined split; preprocessing steps carry it along
 
 
 @dataclass
 class Prepared:
-    """A data set, its split, and what a run records of them.
+    """A preprocessed data set and its split.
 
     Attributes:
-        dataset: Everything, after preprocessing.
-        split: Which row is in which part.
-        record: `data` and `split` of metadata.json.
-        notes: What a person must know of the data and the split.
+        dataset: All interactions after preprocessing.
+        split: The part of each interaction.
+        record: The sections `data` and `split` of metadata.json.
+        notes: Warnings about the data and the split for the user.
     """
 
     dataset: InteractionDataset
@@ -42,69 +42,90 @@ class Prepared:
     notes: list[str] = field(default_factory=list)
 
 
+class ReadResult(NamedTuple):
+    """A data set as read and preprocessed.
+
+    Attributes:
+        dataset: All interactions after preprocessing.
+        labels: The part name of each interaction of a predefined split, shape `(n_interactions,)`; else None.
+        record: The section `data` of metadata.json.
+    """
+
+    dataset: InteractionDataset
+    labels: NDArray[Any] | None
+    record: dict[str, Any]
+
+
 def prepare(loaded: LoadedConfig, split: Split | None = None, data_hash: str | None = None) -> Prepared:
-    """Read, preprocess and split.
+    """Read, preprocess and split the data of a config.
 
     Args:
         loaded: The config.
-        split: A split that exists; made if None.
-        data_hash: What the hash of the prepared data must be, where the split is not new.
+        split: An existing split to use; a new one is made if None.
+        data_hash: The expected hash of the preprocessed data; not checked if None.
 
     Raises:
-        DataError: The data can't be read or split as asked, or are not what they were.
+        DataError: The data can't be read or split, or their hash is not the expected one.
     """
     config = loaded.config
-    dataset, labels, data = read_dataset(loaded)
-    if data_hash not in (None, data["hash"]):
+    dataset, labels, record = read_dataset(loaded)
+    if data_hash not in (None, record["hash"]):
         raise DataError(
-            f"{config.data.source}: the data have changed since the run was made: hash {str(data_hash)[:12]}... then, "
-            f"{data['hash'][:12]}... now ({len(dataset):,} interactions); restore the data, or train a new run"
+            f"{config.data.source}: the data have changed since the run was created: hash {str(data_hash)[:12]}... "
+            f"then, {record['hash'][:12]}... now ({len(dataset):,} interactions); restore the data or train a new run"
         )
-    return split_dataset(dataset, labels, data, config, split)
+    return split_dataset(dataset, labels, record, config, split)
 
 
 def split_dataset(
-    dataset: InteractionDataset, labels: Any, data: dict[str, Any], config: Config, split: Split | None = None
+    dataset: InteractionDataset,
+    labels: NDArray[Any] | None,
+    data_record: dict[str, Any],
+    config: Config,
+    split: Split | None = None,
 ) -> Prepared:
-    """Split what `read_dataset` gave; by a split that exists, if one is given."""
+    """Split a data set that `read_dataset` returned; use `split` if it is given."""
     if split is None:
         with progress.task("Splitting"):
             split = _make_split(dataset, labels, config)
-    report = leakage_report(split, dataset)
-    options = {name: value for name, value in split.options.items() if name != "labels"}
-    record = {
-        "data": data,
-        "split": {"hash": split.hash(), "strategy": split.strategy, "options": options, "leakage": report},
+    leakage = leakage_report(split, dataset)
+    split_record = {
+        "hash": split.hash(),
+        "strategy": split.strategy,
+        "options": {name: value for name, value in split.options.items() if name != "labels"},
+        "leakage": leakage,
     }
-    return Prepared(dataset, split, record, warnings(report))
+    return Prepared(dataset, split, {"data": data_record, "split": split_record}, warnings(leakage))
 
 
-def read_dataset(loaded: LoadedConfig) -> tuple[InteractionDataset, np.ndarray[Any, Any] | None, dict[str, Any]]:
-    """The data set of a config, the labels of its rows if its split is predefined, and what a run records."""
+def read_dataset(loaded: LoadedConfig) -> ReadResult:
+    """Read and preprocess the data set of a config.
+
+    Raises:
+        DataError: The data can't be read, or preprocessing leaves no interactions.
+    """
     config = loaded.config
     with progress.task(f"Reading {config.data.source}"):
-        tables = _read(config, loaded.base)
-    steps = [(name, params or {}) for step in config.data.preprocess for name, params in step.items()]
-    low = {name: getattr(config.data, name) for name in ("min_user_interactions", "min_item_interactions")}
+        tables = _read_tables(config, loaded.base)
+    minimums = {
+        "min_user_interactions": config.data.min_user_interactions,
+        "min_item_interactions": config.data.min_item_interactions,
+    }
     reports: list[StepReport] = []
     labels = None
-    if not steps and len(tables) == 1:  # without a table of them, in half the memory
-        before = len(tables[0])
-        dataset = InteractionDataset.from_columns(tables[0].columns, config.data.implicit, **low)
+    if not config.data.preprocess and len(tables) == 1:
+        # Building the data set from columns, without a table in between, takes half the memory.
+        n_before = len(tables[0])
+        dataset = InteractionDataset.from_columns(tables[0].columns, config.data.implicit, **minimums)
     else:
-        frame = tables[0].frame if len(tables) == 1 else _labelled(config, tables)
-        if steps:
-            with progress.task("Preprocessing"):
-                frame, reports = apply_steps(frame, steps, config.seed)
-        before = len(frame)
-        if max(low.values()) > 1:
-            frame = filter_by_interaction_count(frame, **low)
-            if not len(frame):
-                told = " and ".join(f"{name}={value}" for name, value in low.items())
-                raise DataError(f"{told} leave nothing of {before:,} interactions; lower them")
-        labels = frame[_PART].to_numpy() if _PART in frame else None
+        frame = tables[0].frame if len(tables) == 1 else _concatenate_parts(config, tables)
+        frame, reports = _preprocess(frame, config)
+        n_before = len(frame)
+        frame = _filter_by_minimums(frame, minimums)
+        if _PART in frame:
+            labels = frame[_PART].to_numpy()
         dataset = InteractionDataset(frame, implicit=config.data.implicit)
-    data = {
+    record = {
         **tables[0].provenance,
         "hash": dataset.content_hash(),
         "interactions": len(dataset),
@@ -112,26 +133,47 @@ def read_dataset(loaded: LoadedConfig) -> tuple[InteractionDataset, np.ndarray[A
         "items": dataset.n_items,
         "outline": summary(dataset),
         "preprocess": [asdict(report) for report in reports],
-        "left_out_by_minimum": before - len(dataset),
+        "left_out_by_minimum": n_before - len(dataset),
     }
     if len(tables) > 1:
-        data["other_files"] = [table.provenance for table in tables[1:]]
-    return dataset, labels, data
+        record["other_files"] = [table.provenance for table in tables[1:]]
+    return ReadResult(dataset, labels, record)
 
 
-def _read(config: Config, base: Path) -> list[SourceTable]:
-    """The table of the source; of a predefined split also those of validation (if any) and test, in that order."""
+def resolve_config(loaded: LoadedConfig) -> dict[str, Any]:
+    """Return the values of a config with every default filled in and absolute paths, for storing it in a run.
+
+    Sections that do not apply are left out.
+    """
+    values = loaded.config.model_dump()
+    names = {*source_names(), "synthetic"}
+
+    def absolute(source: str) -> str:
+        if source in names:
+            return source
+        return str((loaded.base / Path(source).expanduser()).resolve())
+
+    values["data"]["source"] = absolute(values["data"]["source"])
+    for part in ("test", "validation"):
+        if isinstance(values["split"].get(part), str):  # the files of a predefined split
+            values["split"][part] = absolute(values["split"][part])
+    if values["data"]["source"] != "synthetic":
+        del values["data"]["synthetic"]
+    for section in ("tuning", "engine", "tracking"):
+        if values[section] is None:
+            del values[section]
+    del values["model" if values["models"] else "models"]
+    return values
+
+
+def _read_tables(config: Config, base: Path) -> list[SourceTable]:
+    """Read the source; for a predefined split, also the files of validation (if given) and test, in this order."""
     data = config.data
     if data.source == "synthetic":
-        from recctl.data.synthetic import generate
-
-        seed = config.seed if data.synthetic.seed is None else data.synthetic.seed
-        size = data.synthetic
-        frame = generate(size.n_users, size.n_items, size.n_interactions, seed=seed)
-        return [SourceTable.from_frame(frame, {"source": "synthetic", **size.model_dump(), "seed": seed})]
+        return [_generate(config)]
     options = ReadOptions(
         data.format,
-        {str(k): v for k, v in data.columns.items()},
+        {str(role): column for role, column in data.columns.items()},
         data.delimiter,
         data.header,
         data.timestamp_unit,
@@ -140,43 +182,55 @@ def _read(config: Config, base: Path) -> list[SourceTable]:
     )
     sources = [data.source]
     if config.split.strategy == "predefined":
-        sources += [*filter(None, [config.split.validation]), config.split.test]
+        if config.split.validation:
+            sources.append(config.split.validation)
+        sources.append(config.split.test)
     return [read_source(source, options, base=base) for source in sources]
 
 
-def _labelled(config: Config, tables: list[SourceTable]) -> pd.DataFrame:
+def _generate(config: Config) -> SourceTable:
+    from recctl.data.synthetic import generate
+
+    size = config.data.synthetic
+    seed = config.seed if size.seed is None else size.seed
+    frame = generate(size.n_users, size.n_items, size.n_interactions, seed=seed)
+    return SourceTable.from_frame(frame, {"source": "synthetic", **size.model_dump(), "seed": seed})
+
+
+def _concatenate_parts(config: Config, tables: list[SourceTable]) -> pd.DataFrame:
     import pandas as pd
 
     names = ["train", "test"] if len(tables) == 2 else ["train", "validation", "test"]
     frames = [table.frame.assign(**{_PART: name}) for table, name in zip(tables, names, strict=True)]
-    if any(len({str(frame[column].dtype) for frame in frames}) > 1 for column in (USER, ITEM)):
-        raise DataError("the files of a predefined split have ids of different types; set data.id_type: text")
+    for column in (USER, ITEM):
+        if len({str(frame[column].dtype) for frame in frames}) > 1:
+            raise DataError(
+                f"{config.data.source}: the files of a predefined split have values of different types in {column}; "
+                "set data.id_type: text"
+            )
     return pd.concat(frames, ignore_index=True)
 
 
-def _make_split(dataset: InteractionDataset, labels: Any, config: Config) -> Split:
+def _preprocess(frame: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, list[StepReport]]:
+    if not config.data.preprocess:
+        return frame, []
+    steps = [(name, params or {}) for step in config.data.preprocess for name, params in step.items()]
+    with progress.task("Preprocessing"):
+        return apply_steps(frame, steps, config.seed)
+
+
+def _filter_by_minimums(frame: pd.DataFrame, minimums: dict[str, int]) -> pd.DataFrame:
+    if max(minimums.values()) <= 1:
+        return frame
+    filtered = filter_by_interaction_count(frame, **minimums)
+    if not len(filtered):
+        options = " and ".join(f"{name}={value}" for name, value in minimums.items())
+        raise DataError(f"{options} remove all of the {len(frame):,} interactions; use lower values")
+    return filtered
+
+
+def _make_split(dataset: InteractionDataset, labels: NDArray[Any] | None, config: Config) -> Split:
     options = config.split.model_dump(exclude={"strategy", "test", "validation"})
     if labels is not None:
         options["labels"] = labels
     return make_split(dataset, config.split.strategy, seed=config.seed, **options)
-
-
-def resolve_config(loaded: LoadedConfig) -> dict[str, Any]:
-    """The config with every default filled in, and file paths that hold from anywhere."""
-    values = loaded.config.model_dump()
-    names = {*source_names(), "synthetic"}
-
-    def from_anywhere(source: str) -> str:
-        return source if source in names else str((loaded.base / Path(source).expanduser()).resolve())
-
-    values["data"]["source"] = from_anywhere(values["data"]["source"])
-    for name in ("test", "validation"):
-        if isinstance(values["split"].get(name), str):
-            values["split"][name] = from_anywhere(values["split"][name])
-    if values["data"]["source"] != "synthetic":
-        del values["data"]["synthetic"]
-    for name in ("tuning", "engine", "tracking"):
-        if values[name] is None:
-            del values[name]
-    del values["model" if values["models"] else "models"]
-    return values

@@ -1,4 +1,4 @@
-"""Training in several processes that torchrun started: what the first tells the others, and what they do."""
+"""Training in several processes started by torchrun: what the processes other than the first do."""
 
 from __future__ import annotations
 
@@ -15,29 +15,32 @@ from recctl.experiment.data import prepare
 
 
 def assist() -> None:
-    """Take part in the trainings that the first process leads, until it needs nobody any more.
+    """Take part in the trainings of the first process until it ends.
 
-    Each process reads the data itself; nothing else is read, and nothing is written.
+    Each process reads the data itself and writes nothing. The first process sends the config, and the hash of the
+    interactions that it fits on (train, or train + validation).
 
     Raises:
-        DataError: It reads other data than the first process.
+        DataError: This process reads other data than the first one.
     """
-    text, prepared = None, None
-    while (said := torch_distributed.receive()) is not None:
-        if said["config"] != text:
-            text = said["config"]
-            loaded = parse_config(text, "config.yaml", Path(), (), CHECKS)
+    config_text = None
+    prepared = None
+    while (message := torch_distributed.receive()) is not None:
+        if message["config"] != config_text:
+            config_text = message["config"]
+            loaded = parse_config(config_text, "config.yaml", Path(), (), CHECKS)
             prepared = prepare(loaded)
         assert prepared is not None
-        split, dataset = prepared.split, prepared.dataset
-        parts = [split.train, *([split.train_and_validation] if split.has_validation else [])]
+        parts = [prepared.split.train(prepared.dataset)]
+        if prepared.split.has_validation:
+            parts.append(prepared.split.train_and_validation(prepared.dataset))
         model: Any = stages.build_model(loaded.config)
-        model.assist(_the_same([part(dataset) for part in parts], said["interactions"]))
+        model.assist(_part_with_hash(parts, message["interactions"]))
 
 
-def _the_same(parts: list[InteractionDataset], content_hash: str) -> InteractionDataset:
+def _part_with_hash(parts: list[InteractionDataset], content_hash: str) -> InteractionDataset:
     for part in parts:
         if part.content_hash() == content_hash:
             return part
     rank, _ = torch_distributed.launched_rank()
-    raise DataError(f"process {rank} reads other interactions than the first process; give all of them the same source")
+    raise DataError(f"process {rank} reads other interactions than the first process; give all processes the same data")

@@ -1,14 +1,16 @@
-"""What an experiment will take: memory, disk and time, before anything is trained."""
+"""Estimates of the memory, disk space and time that an experiment needs, before anything is trained."""
 
 from __future__ import annotations
 
+import math
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
-from recctl import engines, progress
+from recctl import atomic, engines, progress
 from recctl.config import Config, LoadedConfig
 from recctl.data.dataset import InteractionDataset
 from recctl.data.sources import catalog
@@ -19,24 +21,33 @@ from recctl.experiment.callbacks import ValidationMetrics
 from recctl.experiment.data import Prepared, prepare
 from recctl.models.base import Recommender, fit_probe
 
-# Before anything is read, some users and items may still drop out: in the split, or with users of few interactions.
-# What needs so many times what there is does not fit; the rest is refused, or not, when the sizes are known.
-_SURE, _SURE_WITH_FEWER_USERS = 2.0, 4.0
-# What needs less is read in no time, and its refusal is then recorded with its run.
-_WORTH_KNOWING = 1 << 30
-# Of an interaction: codes, rating and time, the codes of train, and the matrix while it is made.
-_BYTES_OF_ROW = 45
-# Libraries that every run has in memory; with torch.
-_PROCESS, _PROCESS_WITH_TORCH = 200 << 20, 420 << 20
-# Blocks of scores and tables of users while it is measured.
-_MEASURING = 50 << 20
-# A part code packs into a quarter of a byte, a value of a user's metrics into less than two; the rest is text.
-_SPLIT, _PER_USER, _TEXT = 0.25, 1.7, 20_000
-_MOST_TO_WRITE = 64 << 20
+# Before the data are read, the split and the minimum number of interactions of a user may still remove users and items.
+# Only a model that needs this many times the available memory is refused then; the rest is decided by the real sizes.
+_MIN_RATIO = 2.0
+_MIN_RATIO_WITH_FILTERED_USERS = 4.0
+# Data of smaller models are read at once; if they don't fit into memory after all, their run records it.
+_MIN_BYTES_TO_REFUSE = 1 << 30
+# Per interaction: codes, rating and timestamp, the codes of train, and the matrix while it is built.
+_BYTES_PER_INTERACTION = 45
+# Libraries that every run loads; with torch.
+_PROCESS_BYTES = 200 << 20
+_PROCESS_BYTES_WITH_TORCH = 420 << 20
+# Blocks of scores and tables of users during evaluation.
+_EVALUATION_BYTES = 50 << 20
+# Compressed on disk: a part code takes a quarter of a byte, a metric value of a user less than two. The rest is text.
+_SPLIT_BYTES = 0.25
+_PER_USER_BYTES = 1.7
+_TEXT_BYTES = 20_000
+# The speed of the disk is measured by writing the model's file, but no more than this.
+_MAX_BYTES_TO_WRITE = 64 << 20
+_HASHING_SECONDS_PER_BYTE = 1e-9
+# The first sample of users whose evaluation is timed.
+_MIN_SHARE = 1 / 256
+_MIN_SAMPLED_USERS = 16
 
 
 class Sizes(NamedTuple):
-    """Of what a model is fitted on."""
+    """The size of a data set."""
 
     n_users: int
     n_items: int
@@ -45,18 +56,18 @@ class Sizes(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimate:
-    """What it will take; sizes in bytes, times in seconds.
+    """Estimated memory, disk space and time of a run, in bytes and seconds.
 
     Attributes:
-        model: Its name.
-        sizes: Of all interactions, and of those the model is fitted on.
-        source: Where the sizes are from: the data, read for it; or what is known of them without reading.
-        memory: Of the process, the data, the fit, and at the peak.
-        disk: Of the model's files, of checkpoints, and of the whole run.
-        seconds: Of each stage and in all; for a model in epochs, of all epochs it may have. None where it does not fit,
-            or where the data are not here.
-        available: Memory and disk that are free.
-        troubles: What stands in the way, and the way out.
+        model: The name of the model.
+        sizes: Users, items and interactions of all data and of the training part.
+        source: Where the sizes come from: "read" from the data, or "known" from the config or the catalog.
+        memory: Before the fit (process and data), of the fit, and at the peak.
+        disk: Of the model files, the checkpoints, and the whole run.
+        seconds: Of each stage and in total; for a model trained in epochs, of the maximum number of epochs. None if the
+            run does not fit, or if the data have not been downloaded.
+        available: Free memory and disk space.
+        troubles: Why the run does not fit, each with a suggested fix.
     """
 
     model: str
@@ -70,115 +81,137 @@ class Estimate:
 
     @property
     def fits(self) -> bool:
-        """Whether nothing stands in the way."""
+        """Whether the run fits into the available memory and disk space."""
         return not self.troubles
 
     def plain(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
+        """Return plain values for JSON."""
         return {**asdict(self), "fits": self.fits}
 
 
 def known_sizes(config: Config) -> Sizes | None:
-    """At most how many users, items and interactions there are, where the config alone or the catalog tells."""
+    """Return the maximum size of the data if the config or the catalog tells it without reading, else None."""
     if config.data.source == "synthetic":
         size = config.data.synthetic
         return Sizes(size.n_users, min(size.n_items, size.n_interactions), size.n_interactions)
-    entry = next((entry for entry in catalog() if entry.name == config.data.source), None)
-    return None if entry is None else Sizes(entry.users, entry.items, entry.rows)
+    for entry in catalog():
+        if entry.name == config.data.source:
+            return Sizes(entry.users, entry.items, entry.rows)
+    return None
 
 
-def refuse_hopeless(config: Config) -> None:
-    """Refuse what can't fit in memory, before anything is read.
+def refuse_if_too_large(config: Config) -> None:
+    """Refuse a model that certainly does not fit into memory before any data are read.
 
-    It is sure only where no items are left out; else the model itself decides, when it is fitted.
+    This is certain only if no items are filtered out; otherwise the model itself decides when it is fitted.
 
     Raises:
-        TrainingError: With the numbers and the way out.
+        TrainingError: Gives the needed and the available memory, and a suggested fix.
     """
-    sizes, data = known_sizes(config), config.data
+    sizes = known_sizes(config)
+    data = config.data
     if sizes is None or data.preprocess or data.min_item_interactions > 1:
         return
     model = stages.build_model(config)
-    if model.estimate_memory(*sizes) > _WORTH_KNOWING:
-        model.require_memory_for(*sizes, min_ratio=_SURE if data.min_user_interactions <= 1 else _SURE_WITH_FEWER_USERS)
+    if model.estimate_memory(*sizes) > _MIN_BYTES_TO_REFUSE:
+        filters_users = data.min_user_interactions > 1
+        min_ratio = _MIN_RATIO_WITH_FILTERED_USERS if filters_users else _MIN_RATIO
+        model.require_memory_for(*sizes, min_ratio=min_ratio)
 
 
 def estimate(loaded: LoadedConfig, runs_dir: Path) -> Estimate:
-    """Tell what training a config will take.
+    """Estimate what a run of a config needs.
 
-    Data that are here are read and split, and a part of the fit is done, a few seconds of it. Of a data set of the
-    catalog that was not fetched yet the sizes are those before anything is filtered, and nothing is said of time.
+    The data are read and split, and parts of the fit and of the evaluation are timed, which takes some seconds. For a
+    data set of the catalog that has not been downloaded, the sizes are those before filtering, and time is unknown.
 
     Args:
-        loaded: The config, of one model.
-        runs_dir: Where the run will be kept.
+        loaded: A config with one model.
+        runs_dir: The directory in which the run would be created.
 
     Raises:
         DataError: The data can't be read.
     """
     config = loaded.config
     model = stages.build_model(config)
-    known = known_sizes(config)
+    sizes = known_sizes(config)
     try:
-        refuse_hopeless(config)
-        hopeless = False
+        refuse_if_too_large(config)
+        is_too_large = False
     except TrainingError:
-        hopeless = True
-    if known is not None and (hopeless or not _is_here(config)):
-        return _from_sizes(config, model, known, runs_dir)
-    begin = perf_counter()
+        is_too_large = True
+    if sizes is not None and (is_too_large or not _is_local(config)):
+        return _estimate_from_sizes(config, model, sizes, runs_dir)
+    start = perf_counter()
     prepared = prepare(loaded)
-    return _from_data(config, model, prepared, perf_counter() - begin, runs_dir)
+    return _estimate_from_data(config, model, prepared, perf_counter() - start, runs_dir)
 
 
-def _is_here(config: Config) -> bool:
-    entry = next((entry for entry in catalog() if entry.name == config.data.source), None)
-    return entry is None or entry.cached
+def _is_local(config: Config) -> bool:
+    for entry in catalog():
+        if entry.name == config.data.source:
+            return entry.cached
+    return True
 
 
 # ---- from sizes alone
 
 
-def _from_sizes(config: Config, model: Recommender, sizes: Sizes, runs_dir: Path) -> Estimate:
-    process = _PROCESS_WITH_TORCH if "device" in model.parameters else _PROCESS
-    memory = _memory(model, sizes, process + _BYTES_OF_ROW * sizes.n_interactions)
-    disk, available = _disk(config, model, sizes, sizes), _available(runs_dir)
-    troubles = _troubles(model, sizes, disk["run"], runs_dir)
-    return Estimate(model.name, _sizes_told(sizes, sizes), "known", memory, disk, None, available, troubles)
+def _estimate_from_sizes(config: Config, model: Recommender, sizes: Sizes, runs_dir: Path) -> Estimate:
+    process = _PROCESS_BYTES_WITH_TORCH if "device" in model.parameters else _PROCESS_BYTES
+    disk = _estimate_disk(config, model, sizes, sizes)
+    return Estimate(
+        model=model.name,
+        sizes=_size_record(sizes, sizes),
+        source="known",
+        memory=_estimate_memory(model, sizes, process + _BYTES_PER_INTERACTION * sizes.n_interactions),
+        disk=disk,
+        seconds=None,
+        available=_available(runs_dir),
+        troubles=_find_troubles(model, sizes, disk["run"], runs_dir),
+    )
 
 
-def _troubles(model: Recommender, fitted_on: Sizes, bytes_of_run: int, runs_dir: Path) -> list[str]:
-    """What stands in the way."""
-    found = []
+def _find_troubles(model: Recommender, train_sizes: Sizes, run_bytes: int, runs_dir: Path) -> list[str]:
+    troubles = []
     try:
-        model.require_memory_for(*fitted_on)
+        model.require_memory_for(*train_sizes)
     except TrainingError as error:
-        found.append(str(error))
+        troubles.append(str(error))
     try:
-        engines.require_disk(bytes_of_run, runs_dir, "the run")
+        engines.require_disk(run_bytes, runs_dir, "the run")
     except TrainingError as error:
-        found.append(str(error))
-    return found
+        troubles.append(str(error))
+    return troubles
 
 
-def _memory(model: Recommender, fitted_on: Sizes, before: int) -> dict[str, int]:
-    fit = model.estimate_memory(*fitted_on)
-    return {"before_fit": before, "fit": fit, "peak": before + max(fit, _MEASURING + model.estimate_file(*fitted_on))}
+def _estimate_memory(model: Recommender, train_sizes: Sizes, before_fit: int) -> dict[str, int]:
+    fit = model.estimate_memory(*train_sizes)
+    evaluation = _EVALUATION_BYTES + model.estimate_file(*train_sizes)
+    return {"before_fit": before_fit, "fit": fit, "peak": before_fit + max(fit, evaluation)}
 
 
-def _disk(config: Config, model: Recommender, whole: Sizes, fitted_on: Sizes) -> dict[str, int]:
-    one = model.estimate_file(*fitted_on)
-    models = one * (2 if config.training.refit else 1)
-    checkpoints = model.estimate_checkpoints(*fitted_on, keeps_best=config.training.early_stopping is not None)
-    columns = 1 + len(config.evaluation.metrics) * len(config.evaluation.k_values)
+def _estimate_disk(config: Config, model: Recommender, sizes: Sizes, train_sizes: Sizes) -> dict[str, int]:
+    n_models = 2 if config.training.refit else 1
+    models = n_models * model.estimate_file(*train_sizes)
+    keeps_best = config.training.early_stopping is not None
+    checkpoints = model.estimate_checkpoints(*train_sizes, keeps_best=keeps_best)
+    n_columns = 1 + len(config.evaluation.metrics) * len(config.evaluation.k_values)
     n_parts = 2 if config.has_validation else 1
-    rest = _SPLIT * whole.n_interactions + _PER_USER * columns * n_parts * whole.n_users + _TEXT
+    per_user = _PER_USER_BYTES * n_columns * n_parts * sizes.n_users
+    rest = _SPLIT_BYTES * sizes.n_interactions + per_user + _TEXT_BYTES
     return {"models": models, "checkpoints": checkpoints, "run": int(models + checkpoints + rest)}
 
 
-def _sizes_told(whole: Sizes, fitted_on: Sizes) -> dict[str, int]:
-    told = dict(zip(("users", "items", "interactions"), whole, strict=True))
-    return told | {f"train_{name}": size for name, size in zip(told, fitted_on, strict=True)}
+def _size_record(sizes: Sizes, train_sizes: Sizes) -> dict[str, int]:
+    return {
+        "users": sizes.n_users,
+        "items": sizes.n_items,
+        "interactions": sizes.n_interactions,
+        "train_users": train_sizes.n_users,
+        "train_items": train_sizes.n_items,
+        "train_interactions": train_sizes.n_interactions,
+    }
 
 
 def _available(runs_dir: Path) -> dict[str, int]:
@@ -188,7 +221,15 @@ def _available(runs_dir: Path) -> dict[str, int]:
 # ---- from data
 
 
-def _from_data(
+class _SaveProbe(NamedTuple):
+    """Measured cost of saving a model."""
+
+    seconds: float
+    seconds_per_byte: float
+    file_bytes: int
+
+
+def _estimate_from_data(
     config: Config,
     model: Recommender,
     prepared: Prepared,
@@ -197,26 +238,37 @@ def _from_data(
 ) -> Estimate:
     dataset = prepared.dataset
     train = prepared.split.train(dataset)
-    whole, fitted_on = (Sizes(part.n_users, part.n_items, len(part)) for part in (dataset, train))
+    sizes = Sizes(dataset.n_users, dataset.n_items, len(dataset))
+    train_sizes = Sizes(train.n_users, train.n_items, len(train))
     if "device" in model.parameters:
-        import torch  # noqa: F401 - as a fit will: it takes memory
-    memory = _memory(model, fitted_on, engines.peak_memory() or _PROCESS + _BYTES_OF_ROW * len(dataset))
-    disk, available = _disk(config, model, whole, fitted_on), _available(runs_dir)
-    troubles = _troubles(model, fitted_on, disk["run"], runs_dir)
+        import torch  # noqa: F401 - a fit imports it too, and it takes memory
+    before_fit = engines.peak_memory() or _PROCESS_BYTES + _BYTES_PER_INTERACTION * len(dataset)
+    disk = _estimate_disk(config, model, sizes, train_sizes)
+    available = _available(runs_dir)
+    troubles = _find_troubles(model, train_sizes, disk["run"], runs_dir)
     seconds = None
     if not troubles:
-        with progress.task(f"Trying {model.name}"):
-            seconds, file = _seconds(config, model, prepared, train, disk, runs_dir)
-        seconds = {"prepare": seconds_to_prepare, **seconds}
+        with progress.task(f"Timing {model.name}"):
+            stage_seconds, file_bytes = _time_stages(config, model, prepared, train, disk, runs_dir)
+        seconds = {"prepare": seconds_to_prepare, **stage_seconds}
         seconds["total"] = sum(seconds.values())
-        grown = max(
-            file - model.estimate_file(*fitted_on), 0
-        )  # what only the trial tells, as how many weights SLIM has
-        disk = disk | {"models": disk["models"] + grown, "run": disk["run"] + grown}
-    return Estimate(model.name, _sizes_told(whole, fitted_on), "read", memory, disk, seconds, available, troubles)
+        # Some sizes are known only after fitting, such as the number of nonzero weights of SLIM.
+        excess = max(file_bytes - model.estimate_file(*train_sizes), 0)
+        disk["models"] += excess
+        disk["run"] += excess
+    return Estimate(
+        model=model.name,
+        sizes=_size_record(sizes, train_sizes),
+        source="read",
+        memory=_estimate_memory(model, train_sizes, before_fit),
+        disk=disk,
+        seconds=seconds,
+        available=available,
+        troubles=troubles,
+    )
 
 
-def _seconds(
+def _time_stages(
     config: Config,
     model: Recommender,
     prepared: Prepared,
@@ -224,55 +276,67 @@ def _seconds(
     disk: dict[str, int],
     runs_dir: Path,
 ) -> tuple[dict[str, float], int]:
-    """Seconds of the stages after reading, and the bytes of the model's file."""
-    fit, trial = model.probe_fit(train)
-    save, of_byte, file = _saving(trial, model.estimate_file(train.n_users, train.n_items, len(train)), runs_dir)
-    parts = ["validation", "test"] if config.has_validation else ["test"]
-    held_out = {part: getattr(prepared.split, part)(prepared.dataset) for part in parts}
-    seconds = {"fit": fit, "save": save}
+    """Estimate the seconds of the stages after reading, and the bytes of the model's file."""
+    fit_seconds, probe = model.probe_fit(train)
+    save = _time_saving(probe, model.estimate_file(train.n_users, train.n_items, len(train)), runs_dir)
+    seconds = {"fit": fit_seconds, "save": save.seconds}
+    held_out = {}
+    if config.has_validation:
+        held_out["validation"] = prepared.split.validation(prepared.dataset)
+    held_out["test"] = prepared.split.test(prepared.dataset)
+
+    def evaluate(sample: InteractionDataset) -> None:
+        stages.evaluate_model(probe, sample, sample.history, config)
+
+    def validate(sample: InteractionDataset) -> None:
+        ValidationMetrics(config, sample)(probe)
+
     for part, relevant in held_out.items():
-        seconds[f"evaluate_{part}"] = _measuring(
-            relevant, lambda some: stages.evaluate_model(trial, some, some.history, config)
-        )
-    n_epochs = getattr(model, "_n_epochs", 0)
-    if model.trained_in_epochs and "validation" in held_out:
-        measured = _measuring(held_out["validation"], lambda some: ValidationMetrics(config, some)(trial))
-        seconds["fit"] += measured * -(-n_epochs // config.training.validate_every)
-    if model.trained_in_epochs and config.training.checkpoint_every:
-        seconds["fit"] += n_epochs / config.training.checkpoint_every * of_byte * disk["checkpoints"]
+        seconds[f"evaluate_{part}"] = _time_evaluation(relevant, evaluate)
+    if model.trained_in_epochs:
+        n_epochs = getattr(model, "_n_epochs", 0)
+        if "validation" in held_out:
+            n_validations = math.ceil(n_epochs / config.training.validate_every)
+            seconds["fit"] += n_validations * _time_evaluation(held_out["validation"], validate)
+        if config.training.checkpoint_every:
+            n_checkpoints = n_epochs / config.training.checkpoint_every
+            seconds["fit"] += n_checkpoints * save.seconds_per_byte * disk["checkpoints"]
     if config.training.refit:
-        more = len(held_out["validation"]) / len(train)
-        seconds["refit"] = fit * (1 + more) + save
-    return seconds, file
+        growth = len(held_out["validation"]) / len(train)
+        seconds["refit"] = fit_seconds * (1 + growth) + save.seconds
+    return seconds, save.file_bytes
 
 
-def _saving(trial: Recommender, file: int, runs_dir: Path) -> tuple[float, float, int]:
-    """Seconds to save a model, seconds of a byte, and the bytes, from a file that is written where runs are."""
-    there = next(folder for folder in (runs_dir.absolute(), *runs_dir.absolute().parents) if folder.is_dir())
-    with tempfile.TemporaryDirectory(prefix=".estimate-", dir=there) as folder:
-        path = Path(folder) / "trial"
-        begin = perf_counter()
-        if file > _MOST_TO_WRITE:
-            from recctl import atomic
-
-            atomic.write_bytes(path, bytes(_MOST_TO_WRITE))
+def _time_saving(model: Recommender, file_bytes: int, runs_dir: Path) -> _SaveProbe:
+    """Time saving a model on the disk of the runs directory, which need not exist yet."""
+    folders = [runs_dir.absolute(), *runs_dir.absolute().parents]
+    existing_folder = next(folder for folder in folders if folder.is_dir())
+    with tempfile.TemporaryDirectory(prefix=".estimate-", dir=existing_folder) as folder:
+        path = Path(folder) / "probe"
+        start = perf_counter()
+        if file_bytes > _MAX_BYTES_TO_WRITE:
+            atomic.write_bytes(path, bytes(_MAX_BYTES_TO_WRITE))
         else:
-            trial.save(path)
-        seconds, size = perf_counter() - begin, path.stat().st_size
-        of_byte = seconds / size
-        # Hashing goes on beside writing, at about a gigabyte a second.
-        return (seconds, of_byte, size) if file <= _MOST_TO_WRITE else ((of_byte + 1e-9) * file, of_byte, file)
+            model.save(path)
+        seconds = perf_counter() - start
+        written_bytes = path.stat().st_size
+    seconds_per_byte = seconds / written_bytes
+    if file_bytes > _MAX_BYTES_TO_WRITE:
+        total_seconds = (seconds_per_byte + _HASHING_SECONDS_PER_BYTE) * file_bytes
+        return _SaveProbe(total_seconds, seconds_per_byte, file_bytes)
+    return _SaveProbe(seconds, seconds_per_byte, written_bytes)
 
 
-def _measuring(relevant: InteractionDataset, measure: Any) -> float:
-    """Seconds to measure a part, from some of its users."""
+def _time_evaluation(relevant: InteractionDataset, evaluate: Callable[[InteractionDataset], None]) -> float:
+    """Estimate the seconds of an evaluation from samples of its users."""
 
-    def of_some(share: float) -> float:
-        some = fit_probe.sample_users(relevant, share)
-        some.history = relevant.history
-        begin = perf_counter()
+    def time_sample(share: float) -> float:
+        sample = fit_probe.sample_users(relevant, share)
+        sample.history = relevant.history
+        start = perf_counter()
         with progress.silence():
-            measure(some)
-        return perf_counter() - begin
+            evaluate(sample)
+        return perf_counter() - start
 
-    return fit_probe.extrapolate_seconds(of_some, min(1.0, max(1 / 256, 16 / relevant.n_users)))
+    smallest_share = max(_MIN_SHARE, _MIN_SAMPLED_USERS / relevant.n_users)
+    return fit_probe.extrapolate_seconds(time_sample, min(1.0, smallest_share))

@@ -1,4 +1,4 @@
-"""The beginning and the end of a run: what it reads, what stands in its metadata whatever happens."""
+"""The life of a run: prepare its data, create it, record how it ends."""
 
 from __future__ import annotations
 
@@ -16,29 +16,42 @@ from recctl.data.splitting import Split
 from recctl.engines import available_memory, peak_memory
 from recctl.errors import ArtifactError, DataError, RecctlError, TrainingError
 from recctl.experiment.data import Prepared, prepare, resolve_config
-from recctl.experiment.trackers import begin_tracking, end_tracking, trackers_of
+from recctl.experiment.trackers import begin_tracking, end_tracking, make_trackers
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
 from recctl.tracking import Status, Tracker
 
+_MAX_LABEL = 60  # characters of a run id between its time and its random end
+
 
 def prepare_for(loaded: LoadedConfig, run: Run | None = None) -> tuple[Prepared, float]:
-    """What a config reads and splits, and the seconds it took; by the split of a run that exists, if one is given.
+    """Read and split the data of a config.
+
+    Args:
+        loaded: The config.
+        run: An existing run whose split is used, and whose data must be the same.
+
+    Returns:
+        The data set with its split, and the seconds it took.
 
     Raises:
-        DataError: The data or the split are not what the run was made with.
+        DataError: The data or the split differ from those of the run.
     """
     start = perf_counter()
-    prepared = prepare(loaded) if run is None else prepare(loaded, _stored_split(run), run_hashes(run)[0])
+    if run is None:
+        prepared = prepare(loaded)
+    else:
+        data_hash, _ = run_hashes(run)
+        prepared = prepare(loaded, _stored_split(run), data_hash)
     return prepared, round(perf_counter() - start, 4)
 
 
 def _stored_split(run: Run) -> Split:
-    recording = run.metadata.get("split", {})
-    stored = Split(run.split_parts(), recording.get("strategy", ""), recording.get("options", {}))
-    if stored.hash() != recording.get("hash"):
-        raise DataError(f"{run.id}: split.npz is not the split that the run was made with (its hash differs)")
-    return stored
+    recorded = run.metadata.get("split", {})
+    split = Split(run.split_parts(), recorded.get("strategy", ""), recorded.get("options", {}))
+    if split.hash() != recorded.get("hash"):
+        raise DataError(f"{run.id}: split.npz is not the split that the run was created with (its hash differs)")
+    return split
 
 
 def begin(
@@ -48,30 +61,58 @@ def begin(
     prepared: Prepared,
     seconds: float,
     parent: Run | None = None,
-    **facts: Any,
+    **metadata: Any,
 ) -> Run:
-    """A new run, with its config, split, data and other facts recorded; what is to be known of them is told."""
-    config = loaded.config
-    source = Path(config.data.source)
-    what = {"train": config.model.name, "fit": config.model.name, "split": "split"}
-    label = f"{what.get(kind, f'{kind}-{config.model.name}')}-{source.name.split('.')[0] or source.name}"
-    facts |= {**prepared.record, "config": loaded.origin, "parent_run": parent.id if parent else None}
-    facts |= {"timings": {"prepare": seconds}, "memory": {"available_bytes": available_memory()}}
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", label)[:60]
-    run = Run.create(store.root, name, kind, resolve_config(loaded), prepared.split.parts, facts)
+    """Create a run and record its config, data and split; notes on the data are logged and displayed.
+
+    Args:
+        store: The runs directory.
+        loaded: The config.
+        kind: "train", "fit", "split" or "tune".
+        prepared: The data set and its split.
+        seconds: The time that preparing them took.
+        parent: The run that this one belongs to.
+        **metadata: Other entries of metadata.json.
+    """
+    metadata |= prepared.record
+    metadata["config"] = loaded.origin
+    metadata["parent_run"] = parent.id if parent else None
+    metadata["timings"] = {"prepare": seconds}
+    metadata["memory"] = {"available_bytes": available_memory()}
+    label = _label(kind, loaded.config)
+    run = Run.create(store.root, label, kind, resolve_config(loaded), prepared.split.parts, metadata)
     for note in prepared.notes:
         run.log(f"note: {note}")
         progress.notice(note)
     return run
 
 
+def _label(kind: str, config: Config) -> str:
+    """The middle of a run id: model and data, such as `ease-movielens-100k` or `tune-als-ratings`."""
+    source = Path(config.data.source)
+    if kind in ("train", "fit"):
+        subject = config.model.name
+    elif kind == "split":
+        subject = "split"
+    else:
+        subject = f"{kind}-{config.model.name}"
+    label = f"{subject}-{source.name.split('.')[0] or source.name}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", label)[:_MAX_LABEL]
+
+
 @contextmanager
 def recording(run: Run, config: Config | None = None, *, resumed: bool = False) -> Iterator[list[Tracker]]:
-    """Whatever happens in the block stands in the run's metadata and log afterwards.
+    """Record in the run's metadata, its log and its trackers how the block ends.
 
-    Gives the trackers that a config wants, for the training to tell them of its epochs; they are told of the rest here.
+    Args:
+        run: A run that has begun.
+        config: Names the trackers; no run is tracked if None.
+        resumed: Whether the run was begun before.
+
+    Yields:
+        The trackers, to be passed to the training as callbacks.
     """
-    trackers = trackers_of(run, config) if config else []
+    trackers = make_trackers(run, config) if config else []
     try:
         if config:
             begin_tracking(trackers, run, config, resumed)
@@ -81,24 +122,24 @@ def recording(run: Run, config: Config | None = None, *, resumed: bool = False) 
         _end(run, "complete")
     except KeyboardInterrupt:
         end_tracking(trackers, run, "interrupted")
-        _broken_off(run, "interrupted", "interrupted")
-        progress.notice(f"interrupted; go on with: {resume_command(run)}")
+        _end_early(run, "interrupted", "interrupted")
+        progress.notice(f"interrupted; resume with: {resume_command(run)}")
         raise
     except BaseException as error:
         message = str(error) if isinstance(error, RecctlError) else f"{type(error).__name__}: {error}"
-        _broken_off(run, "failed", traceback.format_exc(), message)
+        _end_early(run, "failed", traceback.format_exc(), message)
         end_tracking(trackers, run, "failed")
         if isinstance(error, TrainingError | MemoryError):
-            progress.notice(f"what to try: recctl diagnose {run.id}")
+            progress.notice(f"for possible causes: recctl diagnose {run.id}")
         if isinstance(error, OSError | ArtifactError):
-            progress.notice(f"when that is mended, go on with: {resume_command(run)}")
+            progress.notice(f"once this is fixed, resume with: {resume_command(run)}")
         raise
 
 
-def _broken_off(run: Run, status: Status, text: str, error: str | None = None) -> None:
-    """Note why, where there is room for it. Where there is none, the run is one whose process died."""
+def _end_early(run: Run, status: Status, log_text: str, error: str | None = None) -> None:
+    # On a full disk nothing can be recorded. The run is then shown as died, because its process is gone.
     with suppress(OSError):
-        run.log(text)
+        run.log(log_text)
     with suppress(OSError):
         _end(run, status, error)
 
@@ -109,6 +150,7 @@ def _end(run: Run, status: Status, error: str | None = None) -> None:
 
 
 def resume_command(run: Run) -> str:
-    """What goes on with a run that was broken off."""
-    verb = run.metadata.get("kind")
-    return f"recctl {verb if verb in ('tune', 'compare') else 'train'} --resume {run.id}"
+    """Return the command that resumes an interrupted run."""
+    kind = run.metadata.get("kind")
+    verb = kind if kind in ("tune", "compare") else "train"
+    return f"recctl {verb} --resume {run.id}"

@@ -1,4 +1,4 @@
-"""Fit the model of a run and measure it, a stage after another; a stage that is done is not done again."""
+"""Stages of a run: fit, evaluate, refit. A stage that an interrupted run has completed is not repeated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from recctl.config import Config
 from recctl.data.dataset import InteractionDataset
 from recctl.engines import require_disk, torch_distributed
 from recctl.evaluation import Evaluator
-from recctl.experiment.callbacks import ValidationMetrics, early_stopping, follow, follow_refit, telling_of_the_best
+from recctl.experiment.callbacks import (
+    ValidationMetrics,
+    early_stopping,
+    refit_callbacks,
+    report_best_checkpoint,
+    training_callbacks,
+)
 from recctl.experiment.data import Prepared
 from recctl.experiment.monitors import selection_metric
 from recctl.metrics import METRICS
@@ -25,11 +31,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Part = Literal["validation", "test"]
-TRAIN, TRAIN_AND_VALIDATION = "train", "train+validation"
+TRAIN = "train"
+TRAIN_AND_VALIDATION = "train+validation"
 
 
 def fit_and_evaluate(run: Run, config: Config, prepared: Prepared, trackers: Sequence[Tracker] = ()) -> None:
-    """Fit on train, measure on validation, fit again on both if that is wanted, and read test."""
+    """Fit on train, evaluate on validation, refit on both if `training.refit` is set, and evaluate on test."""
     model = fit(run, config, prepared, trackers)
     parts: list[Part] = ["validation", "test"] if prepared.split.has_validation else ["test"]
     for part in parts:
@@ -42,52 +49,48 @@ def fit_and_evaluate(run: Run, config: Config, prepared: Prepared, trackers: Seq
 
 
 def fit(run: Run, config: Config, prepared: Prepared, trackers: Sequence[Tracker] = ()) -> Recommender:
-    """The model of a run, fitted on train; trackers are told of its epochs, where it has some."""
+    """Return the model of a run fitted on train; it is loaded if the run has it already.
+
+    Args:
+        run: The run; stores the model.
+        config: Its config.
+        prepared: Its data set and split.
+        trackers: Receive the metrics of each epoch of models that are trained in epochs.
+    """
     return load_fitted(run, TRAIN) or _fit_on_train(run, config, prepared, trackers)
 
 
 def fit_trial(run: Run, config: Config, prepared: Prepared, trial: int) -> Recommender:
-    """The same for the point of a trial: what was fitted stays as a version, what was begun goes."""
+    """Fit the model of a tuning trial as a new version; checkpoints and history of an earlier fit are deleted."""
     shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
     (run.path / "history.jsonl").unlink(missing_ok=True)
     return _fit_on_train(run, config, prepared, trial=trial)
 
 
-def _fit_on_train(
-    run: Run, config: Config, prepared: Prepared, trackers: Sequence[Tracker] = (), trial: int | None = None
-) -> Recommender:
-    model = build_model(config)
-    validation = prepared.split.validation(prepared.dataset) if prepared.split.has_validation else None
-    stopping = early_stopping(config)
-    followed = []
-    if model.trained_in_epochs:
-        followed = [*follow(run, config, stopping, validation is not None), *trackers]
-    measure = None if validation is None else ValidationMetrics(config, validation)
-    _fit(run, model, prepared.split.train(prepared.dataset), "fit", validation=measure, callbacks=followed)
-    if stopping:
-        run.metadata["training"] = {"monitor": stopping.monitor} | {
-            name: getattr(stopping, name) for name in ("best_epoch", "best_score", "early_stop")
-        }
-    if convergence := model.convergence():
-        run.metadata["convergence"] = convergence
-    return _saved(run, model, TRAIN, trial)
+def refit(run: Run, config: Config, prepared: Prepared, selected: Recommender) -> Recommender:
+    """Return the model of a run fitted on train + validation; it is loaded if the run has it already.
 
-
-def refit(run: Run, config: Config, prepared: Prepared, chosen: Recommender) -> Recommender:
-    """The model of a run, fitted anew on train and validation: for the epochs that were chosen, where it has some."""
-    if (done := load_fitted(run, TRAIN_AND_VALIDATION)) is not None:
-        return done
+    Args:
+        run: The run; stores the model.
+        config: Its config.
+        prepared: Its data set and split.
+        selected: The model fitted on train. Models that are trained in epochs are refitted for its best epoch.
+    """
+    if (existing := load_fitted(run, TRAIN_AND_VALIDATION)) is not None:
+        return existing
     model = build_model(config)
-    n_epochs: int | None = getattr(chosen, "chosen_epoch", None)
-    followed = [] if n_epochs is None else follow_refit(run, config, n_epochs)
-    _fit(run, model, prepared.split.train_and_validation(prepared.dataset), "refit", callbacks=followed)
-    saved = _saved(run, model, TRAIN_AND_VALIDATION)
+    n_epochs: int | None = getattr(selected, "chosen_epoch", None)
+    callbacks = []
+    if n_epochs is not None:
+        callbacks = refit_callbacks(run, config, n_epochs)
+    _fit(run, model, prepared.split.train_and_validation(prepared.dataset), "refit", callbacks=callbacks)
+    _save(run, model, TRAIN_AND_VALIDATION)
     (run.path / "checkpoints" / "refit.pkl").unlink(missing_ok=True)
-    return saved
+    return model
 
 
 def build_model(config: Config) -> Recommender:
-    """The model of a config, not fitted; the experiment's seed is its own unless it is given one."""
+    """Make the model of a config, not fitted. It uses the seed of the experiment unless it is given its own."""
     params = dict(config.model.params)
     if "seed" in model_class(config.model.name).parameters:
         params.setdefault("seed", config.seed)
@@ -95,9 +98,10 @@ def build_model(config: Config) -> Recommender:
 
 
 def load_fitted(run: Run, fitted_on: str) -> Recommender | None:
-    """A run's newest model that was fitted on this; None if it has none.
+    """Load the newest model of a run that was fitted on `fitted_on`; return None if there is none.
 
-    One that was fitted on validation too belongs to the one on train before it.
+    A model fitted on train + validation counts only if no model was fitted on train after it: it is the refit of the
+    model before it.
     """
     for entry in reversed(run.metadata["models"]):
         if entry["fitted_on"] == fitted_on:
@@ -108,43 +112,69 @@ def load_fitted(run: Run, fitted_on: str) -> Recommender | None:
 
 
 def load_version(run: Run, version: int | None = None) -> Recommender:
-    """A run's model, by default its newest; the hash in the run's metadata is checked first."""
+    """Load a model version of a run, by default the newest, after checking its hash against the run's metadata."""
     entry = run.model_entry(version)
     return load_model(run.path / entry["file"], entry["sha256"])
 
 
-def _fit(run: Run, model: Recommender, interactions: InteractionDataset, stage: str, **how: Any) -> None:
-    run.log(f"{stage}: {model!r} on {interactions!r}")
-    size = interactions.n_users, interactions.n_items, len(interactions)
-    model.require_memory_for(*size)
-    require_disk(model.estimate_file(*size), run.path, f"{model.name}: its model")
-    led = torch_distributed.is_leader() and hasattr(model, "assist")
-    if led:
-        torch_distributed.send({"config": run.config_text(), "interactions": interactions.content_hash()})
-    with run.timed(stage), progress.task(f"Fitting {model.name}"), telling_of_the_best(run):
-        model.fit(interactions, **how)
-    if led:
-        torch_distributed.send(None)
-
-
-def _saved(run: Run, model: Recommender, fitted_on: str, trial: int | None = None) -> Recommender:
-    with run.timed("save"), progress.task("Saving"):
-        run.save_model(model, fitted_on, trial)
+def _fit_on_train(
+    run: Run, config: Config, prepared: Prepared, trackers: Sequence[Tracker] = (), trial: int | None = None
+) -> Recommender:
+    model = build_model(config)
+    validate = None
+    if prepared.split.has_validation:
+        validate = ValidationMetrics(config, prepared.split.validation(prepared.dataset))
+    stopping = early_stopping(config)
+    callbacks = []
+    if model.trained_in_epochs:
+        callbacks = training_callbacks(run, config, stopping, validate is not None)
+        callbacks.extend(trackers)
+    _fit(run, model, prepared.split.train(prepared.dataset), "fit", validation=validate, callbacks=callbacks)
+    if stopping is not None:
+        run.metadata["training"] = {
+            "monitor": stopping.monitor,
+            "best_epoch": stopping.best_epoch,
+            "best_score": stopping.best_score,
+            "early_stop": stopping.early_stop,
+        }
+    if convergence := model.convergence():
+        run.metadata["convergence"] = convergence
+    _save(run, model, TRAIN, trial)
     return model
 
 
-# ---- measuring
+def _fit(run: Run, model: Recommender, interactions: InteractionDataset, stage: str, **fit_options: Any) -> None:
+    run.log(f"{stage}: {model!r} on {interactions!r}")
+    size = (interactions.n_users, interactions.n_items, len(interactions))
+    model.require_memory_for(*size)
+    require_disk(model.estimate_file(*size), run.path, f"{model.name}: its model")
+    # Under torchrun the other processes wait for this message and take part in the fit: see distributed.py.
+    is_distributed = torch_distributed.is_leader() and hasattr(model, "assist")
+    if is_distributed:
+        torch_distributed.send({"config": run.config_text(), "interactions": interactions.content_hash()})
+    with run.timed(stage), progress.task(f"Fitting {model.name}"), report_best_checkpoint(run):
+        model.fit(interactions, **fit_options)
+    if is_distributed:
+        torch_distributed.send(None)
+
+
+def _save(run: Run, model: Recommender, fitted_on: str, trial: int | None = None) -> None:
+    with run.timed("save"), progress.task("Saving"):
+        run.save_model(model, fitted_on, trial)
+
+
+# ---- evaluation
 
 
 @dataclass(frozen=True, eq=False)
 class ModelEvaluation:
-    """What the tasks of a config's metrics came to.
+    """Results of all tasks (ranking, rating prediction) that the metrics of a config belong to.
 
     Attributes:
-        metrics: Each metric's value, by key.
-        per_user: `user_id`, a column for each metric that is a mean over users, `n_relevant`, and `n_rated` where
-            ratings were judged beside rankings.
-        record: What was judged and how, by task.
+        metrics: Values by metric key.
+        per_user: Columns `user_id`, each metric that is a mean over users, `n_relevant`, and `n_rated` if ratings were
+            predicted as well as items ranked.
+        record: Number of users and interactions, and the protocol, by task.
     """
 
     metrics: dict[str, float]
@@ -153,14 +183,14 @@ class ModelEvaluation:
 
 
 def evaluate_part(run: Run, part: Part, prepared: Prepared, model: Recommender, config: Config) -> dict[str, float]:
-    """Measure on a held-out part, and keep the figures with the run."""
+    """Evaluate on a held-out part and store the results in the run; evaluations of test are counted."""
     relevant = getattr(prepared.split, part)(prepared.dataset)
     if part == "test":
         run.metadata["test_looks"] += 1
-    return measure_for(run, part, relevant, relevant.history, model, config)
+    return evaluate_and_store(run, part, relevant, relevant.history, model, config)
 
 
-def measure_for(
+def evaluate_and_store(
     run: Run,
     name: str,
     relevant: InteractionDataset,
@@ -168,19 +198,27 @@ def measure_for(
     model: Recommender,
     config: Config,
 ) -> dict[str, float]:
-    """Measure on interactions, and keep the figures with the run under a name."""
-    measured = evaluate_model(model, relevant, history, config)
-    run.save_per_user({name: measured.per_user})  # first: figures that stand in metrics.json can be retraced
-    run.add_metrics(name, measured.metrics)
-    run.metadata.setdefault("evaluation", {})[name] = measured.record
+    """Evaluate on `relevant` and store the results in the run under `name`."""
+    evaluation = evaluate_model(model, relevant, history, config)
+    # In this order: metrics.json never has a figure whose values by user are missing.
+    run.save_per_user({name: evaluation.per_user})
+    run.add_metrics(name, evaluation.metrics)
+    run.metadata.setdefault("evaluation", {})[name] = evaluation.record
     run.save_metadata()
-    return measured.metrics
+    return evaluation.metrics
 
 
 def evaluate_model(
     model: Recommender, relevant: InteractionDataset, history: InteractionDataset | None, config: Config
 ) -> ModelEvaluation:
-    """Measure what a config's evaluation says."""
+    """Evaluate the metrics of a config.
+
+    Args:
+        model: A fitted model.
+        relevant: The held-out interactions.
+        history: Interactions of users that the model was not fitted on, by which it serves them.
+        config: Its section `evaluation` is used.
+    """
     section = config.evaluation
     metrics: dict[str, float] = {}
     record: dict[str, Any] = {}
@@ -189,20 +227,19 @@ def evaluate_model(
         names = [metric for metric in section.metrics if METRICS[metric].task == task]
         if not names:
             continue
-        result = make_evaluator(config, names, section.k_values).evaluate_users(
-            model, relevant, task, train_data=history
-        )
+        evaluator = make_evaluator(config, names, section.k_values)
+        result = evaluator.evaluate_users(model, relevant, task, train_data=history)
         metrics |= result.metrics
         record[task] = result.record()
         tables.append(result.per_user.set_index("user_id"))
-    table = tables[0]
-    for other in tables[1:]:
-        table = table.join(other.rename(columns={"n_relevant": "n_rated"}), how="outer")
-    return ModelEvaluation(metrics, table.reset_index(), record)
+    per_user = tables[0]
+    for table in tables[1:]:
+        per_user = per_user.join(table.rename(columns={"n_relevant": "n_rated"}), how="outer")
+    return ModelEvaluation(metrics, per_user.reset_index(), record)
 
 
 def make_evaluator(config: Config, metrics: Sequence[str], k_values: Sequence[int]) -> Evaluator:
-    """The evaluator of some metrics, with everything else as a config has it."""
+    """Make an evaluator with the protocol of a config, for some metrics and cutoffs."""
     section = config.evaluation
     return Evaluator(
         metrics,

@@ -151,7 +151,7 @@ def test_a_changed_split_is_refused(recctl: Any, workdir: Path) -> None:
     np.savez_compressed(path / "split.npz", parts=parts[::-1])
     done = recctl("evaluate", "latest")
     assert done.code == 3
-    assert "is not the split that the run was made with" in done.err
+    assert "is not the split that the run was created with" in done.err
 
 
 def test_a_changed_model_is_refused(recctl: Any) -> None:

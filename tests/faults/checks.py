@@ -64,7 +64,7 @@ def nothing_half_written(arena: Arena) -> None:
 
 def _resuming(arena: Arena, scene: Scene, done: Done) -> tuple[str, ...]:
     """What the program says goes on; the command itself if it had not begun anything."""
-    told = re.findall(r"go on with: recctl (.*)", done.err)
+    told = re.findall(r"resume with: recctl (.*)", done.err)
     if told:
         return tuple(shlex.split(told[-1]))
     if scene.makes and new_runs(arena, scene.makes):
@@ -73,7 +73,7 @@ def _resuming(arena: Arena, scene: Scene, done: Done) -> tuple[str, ...]:
             return ()
         shown = arena.run("runs", "show", run.id)
         calm(shown, [0])
-        told = re.findall(r"go on with: recctl (.*)", shown.err)
+        told = re.findall(r"resume with: recctl (.*)", shown.err)
         require(told, f"does not say how to go on with {run.id} ({run.status}): {shown}")
         return tuple(shlex.split(told[-1]))
     return command_of(scene, arena)

@@ -60,7 +60,7 @@ def database_restarts(bench: Bench, number: int, server: Server) -> None:
     require("secret" not in done.err, f"tells the password: {done}")
     checks.folder_is_sound(arena)
     if done.code:
-        require("go on with: recctl tune --resume" in done.err, f"does not say how to go on: {done}")
+        require("resume with: recctl tune --resume" in done.err, f"does not say how to go on: {done}")
         run = new_runs(arena, "tune")[-1]
         checks.calm(arena.run("tune", "--resume", run.id, "--storage", server.url), [0])
     told, oracle = _TUNE.told(arena.path), bench.oracles["tune"]

@@ -48,7 +48,7 @@ def show(run_id: RunArgument) -> None:
     if run.status in ("died", "interrupted", "failed"):
         from recctl.experiment.lifecycle import resume_command
 
-        terminal.info(f"go on with: {resume_command(run)}")
+        terminal.info(f"resume with: {resume_command(run)}")
     terminal.print_json(common.describe(run, names=names, tags=said.tags, note=said.note, metadata=facts))
 
 
