@@ -96,7 +96,7 @@ def compare(
     terminal.print_json(common.describe(run, comparison=document, test_looks=looks))
     if fail_if_worse and document["worse"]:
         level = 1 - document["confidence"]
-        terminal.error(f"on {document['on']}: {'; '.join(document['worse'])}; that is more than chance at {level:.2g}")
+        terminal.error(f"on {document['on']}: {'; '.join(document['worse'])} (significance level {level:.2g})")
         raise typer.Exit(AssertionFailedError.exit_code)  # not raised itself: its JSON would be a second document
 
 

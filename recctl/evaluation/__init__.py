@@ -1,4 +1,4 @@
-"""Evaluation: what a fitted model's rankings and predicted ratings are worth on interactions it has not seen."""
+"""Evaluation: measure the rankings and predicted ratings of a fitted model on held-out interactions."""
 
 from recctl.evaluation.evaluator import Evaluation, Evaluator
 from recctl.metrics.definitions import METRICS

@@ -1,4 +1,4 @@
-"""Who is asked for recommendations, what each may no longer be recommended, and what is relevant to each."""
+"""Users that are evaluated, their seen items, and their relevant items."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from recctl.models.base import Recommender, id_tables
 
 @dataclass(frozen=True, eq=False)
 class UserGroup:
-    """People with something relevant, whom a model serves in one way.
+    """Users with relevant items that the model scores in the same way.
 
     Attributes:
-        users: Codes in test's vocabulary, ascending, shape `(n,)`.
-        rows: Each one's row in `seen`, shape `(n,)`.
-        seen: What may not be recommended, `(n_rows, n_items)`.
-        relevant: Relevant items that may be recommended, `(n, n_items)`.
-        n_relevant: Relevant items of each, those the model does not know included, shape `(n,)`.
-        fitted_on: Whether the model was fitted on them; else `seen` is what they are folded in by.
+        users: Codes in the vocabulary of the test data, ascending, shape `(n,)`.
+        rows: The row of each user in `seen`, shape `(n,)`.
+        seen: Items that must not be recommended, shape `(n_rows, n_items)`.
+        relevant: Relevant items that can be recommended, shape `(n, n_items)`.
+        n_relevant: Number of relevant items of each user, including items that the model does not know, shape `(n,)`.
+        fitted_on: Whether the model was fitted on these users; otherwise it scores them by their history in `seen`.
     """
 
     users: Int32Array
@@ -36,27 +36,29 @@ class UserGroup:
     n_relevant: Int64Array
     fitted_on: bool
 
-    def score(self, model: Recommender, who: Int32Array) -> Float32Array:
-        """Scores of every item for some of them."""
-        rows = self.rows[who]
-        return model.score_users(rows) if self.fitted_on else model.score_histories(self.seen.take(rows))
+    def score(self, model: Recommender, positions: Int32Array) -> Float32Array:
+        """Return the scores of all items for the users at some positions in the group."""
+        rows = self.rows[positions]
+        if self.fitted_on:
+            return model.score_users(rows)
+        return model.score_histories(self.seen.take(rows))
 
-    def masked(self, who: Int32Array) -> InteractionMatrix:
-        """What may not be recommended to some of them."""
-        return self.seen.take(self.rows[who])
+    def seen_items(self, positions: Int32Array) -> InteractionMatrix:
+        """Return the seen items of the users at some positions in the group."""
+        return self.seen.take(self.rows[positions])
 
 
 @dataclass(frozen=True, eq=False)
 class EvalUsers:
-    """Everyone in a test part who has something relevant.
+    """All users of a test part with relevant items.
 
     Attributes:
-        groups: Those a model can serve: users it was fitted on, then people that are folded in.
-        users: Codes of everyone who counts, in test's vocabulary: the groups' one after the other, then those who
-            are not served and count 0.
-        n_relevant: Relevant items of each.
-        n_skipped: People who are not served and don't count.
-        left_out: Test interactions that judge nothing, by reason.
+        groups: Users that the model can score: those it was fitted on, then those scored by their history.
+        users: Codes of all users in the means, in the vocabulary of the test data: the users of the groups, then users
+            that can't be scored and count as 0.
+        n_relevant: Number of relevant items of each.
+        n_skipped: Number of users that can't be scored and are excluded.
+        left_out: Number of excluded test interactions by reason.
     """
 
     groups: tuple[UserGroup, UserGroup]
@@ -73,97 +75,114 @@ def collect_eval_users(
     threshold: float | None,
     on_unknown: str,
 ) -> EvalUsers:
-    """The audience of a test part.
+    """Collect the users of a test part that have relevant items.
 
     Args:
-        model: What it was fitted on says who is known, and what is masked.
-        test: Its interactions are relevant; of repeated pairs the last one counts.
-        history: What is known of people the model was not fitted on.
-        threshold: Only interactions rated at least this are relevant; None: all are.
-        on_unknown: "skip" or "zero": whether people that can't be served don't count, or count 0.
+        model: A fitted model; the interactions it was fitted on are seen.
+        test: The relevant interactions; the last of repeated pairs counts.
+        history: Interactions of users that the model was not fitted on.
+        threshold: The minimum rating of relevant interactions; None: all are relevant.
+        on_unknown: Whether users that can't be scored are excluded ("skip") or count as 0 ("zero").
 
     Raises:
-        DataError: Test has no ratings for the threshold, or history none for a model that was fitted on ratings.
+        DataError: A threshold is given but test has no ratings, or the model needs ratings and the history has none.
     """
-    relevant, left_out = _relevant(test, threshold)
-    n_held_out = np.diff(relevant.starts)
-    codes = model.user_vocabulary.codes(test.user_vocabulary.ids)
-    known, others = np.flatnonzero(codes >= 0).astype(np.int32), np.flatnonzero(codes < 0).astype(np.int32)
-    histories = _histories(model, test.user_vocabulary.ids[others], history)
-    told = np.flatnonzero(np.diff(histories.starts)).astype(np.int32)
-    item_codes = model.item_vocabulary.codes(test.item_vocabulary.ids)
+    relevant, left_out = _relevant_pairs(test, threshold)
+    n_relevant_by_user = np.diff(relevant.starts)
+    model_users = model.user_vocabulary.codes(test.user_vocabulary.ids)
+    known = np.flatnonzero(model_users >= 0).astype(np.int32)
+    unknown = np.flatnonzero(model_users < 0).astype(np.int32)
+    histories = _read_histories(model, test.user_vocabulary.ids[unknown], history)
+    has_history = np.diff(histories.starts) > 0
+    history_rows = np.flatnonzero(has_history).astype(np.int32)
+    model_items = model.item_vocabulary.codes(test.item_vocabulary.ids)
     groups = (
-        _group(known, codes[known], model.seen, relevant, item_codes, fitted_on=True),
-        _group(others[told], told, histories, relevant, item_codes, fitted_on=False),
+        _make_group(known, model_users[known], model.seen, relevant, model_items, fitted_on=True),
+        _make_group(unknown[has_history], history_rows, histories, relevant, model_items, fitted_on=False),
     )
-    strangers = np.delete(others, told)
-    strangers = strangers[n_held_out[strangers] > 0]
-    counted = strangers if on_unknown == "zero" else strangers[:0]
-    users = np.concatenate([*(group.users for group in groups), counted])
-    n_relevant = np.concatenate([*(group.n_relevant for group in groups), n_held_out[counted]])
-    of_skipped = int(n_held_out[strangers].sum() - n_held_out[counted].sum())
-    left_out["of_unknown_users"] = of_skipped
-    left_out["seen"] = relevant.nnz - of_skipped - int(n_relevant.sum())
-    return EvalUsers(groups, users, n_relevant, len(strangers) - len(counted), left_out)
+    cold = unknown[~has_history]
+    cold = cold[n_relevant_by_user[cold] > 0]
+    counted_cold = cold if on_unknown == "zero" else cold[:0]
+    users = np.concatenate([groups[0].users, groups[1].users, counted_cold])
+    n_relevant = np.concatenate([groups[0].n_relevant, groups[1].n_relevant, n_relevant_by_user[counted_cold]])
+    n_skipped_pairs = int(n_relevant_by_user[cold].sum() - n_relevant_by_user[counted_cold].sum())
+    left_out["of_unknown_users"] = n_skipped_pairs
+    left_out["seen"] = relevant.nnz - n_skipped_pairs - int(n_relevant.sum())
+    return EvalUsers(groups, users, n_relevant, len(cold) - len(counted_cold), left_out)
 
 
-def _relevant(test: InteractionDataset, threshold: float | None) -> tuple[InteractionMatrix, dict[str, int]]:
-    """The relevant pairs, in test's codes, and how many interactions are none."""
+def _relevant_pairs(test: InteractionDataset, threshold: float | None) -> tuple[InteractionMatrix, dict[str, int]]:
+    """The relevant pairs in the codes of test, and the number of the other interactions by reason."""
     if threshold is not None and test.ratings is None:
-        raise DataError(f"test: no ratings, so that relevance_threshold={threshold:g} says nothing; leave it out")
+        raise DataError(f"test: has no ratings, so relevance_threshold={threshold:g} can't be applied; leave it out")
     ratings = None if threshold is None else test.ratings
     pairs = InteractionMatrix.from_pairs(test.users, test.items, ratings, (test.n_users, test.n_items))
-    relevant = pairs if threshold is None else _keep(pairs, pairs.values >= threshold)
+    relevant = pairs
+    if threshold is not None:
+        relevant = _filter(pairs, pairs.values >= threshold)
     return relevant, {"repeated": len(test) - pairs.nnz, "rated_below_threshold": pairs.nnz - relevant.nnz}
 
 
-def _histories(model: Recommender, ids: NDArray[Any], history: InteractionDataset | None) -> InteractionMatrix:
-    """What each of these people interacted with, in the model's items; empty for those history does not know."""
-    rows = [np.empty(0, np.int32)] * len(ids)
-    nothing = InteractionMatrix.from_rows(rows, len(model.item_vocabulary))
+def _read_histories(model: Recommender, ids: NDArray[Any], history: InteractionDataset | None) -> InteractionMatrix:
+    """The history of each user id in the items of the model, `(n_ids, n_items)`; empty rows for users without one."""
+    no_items = [np.empty(0, np.int32)] * len(ids)
+    empty = InteractionMatrix.from_rows(no_items, len(model.item_vocabulary))
     if history is None:
-        return nothing
-    place = np.full(history.n_users, -1, np.int32)
+        return empty
+    # The position among `ids` of each user of the history.
+    positions = np.full(history.n_users, -1, np.int32)
     codes = history.user_vocabulary.codes(ids)
-    place[codes[codes >= 0]] = np.flatnonzero(codes >= 0)
-    told = place[history.users] >= 0
-    if not told.any():
-        return nothing
+    positions[codes[codes >= 0]] = np.flatnonzero(codes >= 0)
+    is_requested = positions[history.users] >= 0
+    if not is_requested.any():
+        return empty
     if not model.seen.is_binary and history.ratings is None:
-        raise DataError("train_data: no ratings; the model was fitted on ratings, and folds people in by theirs")
-    table = history.take(told).data
+        raise DataError("train_data: has no ratings, which the model needs to score users by their history")
+    table = history.take(is_requested).data
     if model.seen.is_binary:
         table = table.drop(columns=columns.RATING, errors="ignore")
-    _, found = id_tables.histories_to_matrix(table, model.item_vocabulary)
-    found = found if model.reads_order else id_tables.distinct_items(found)
-    # Rows come in order of id, as codes do; those without history get the empty row that is put at the end.
-    row_of = np.full(len(ids), found.n_rows, np.int32)
-    row_of[place[place >= 0]] = np.arange(found.n_rows)
-    starts = np.append(found.starts, found.starts[-1])
-    return InteractionMatrix(starts, found.columns, found.values, found.n_columns).take(row_of)
+    _, histories = id_tables.histories_to_matrix(table, model.item_vocabulary)
+    if not model.reads_order:
+        histories = id_tables.distinct_items(histories)
+    # The rows of `histories` are in the order of ids, as are codes. An empty row at the end serves all other users.
+    row_of = np.full(len(ids), histories.n_rows, np.int32)
+    row_of[positions[positions >= 0]] = np.arange(histories.n_rows)
+    starts = np.append(histories.starts, histories.starts[-1])
+    return InteractionMatrix(starts, histories.columns, histories.values, histories.n_columns).take(row_of)
 
 
-def _group(
+def _make_group(
     users: Int32Array,
     rows: Int32Array,
     seen: InteractionMatrix,
     relevant: InteractionMatrix,
-    item_codes: Int32Array,
+    model_items: Int32Array,
     fitted_on: bool,
 ) -> UserGroup:
-    """These users with what is relevant to them; those with nothing are left out."""
-    theirs = relevant.take(users)
-    theirs = InteractionMatrix(theirs.starts, item_codes[theirs.columns], theirs.values[:0], seen.n_columns)
-    known = _keep(theirs, theirs.columns >= 0)
+    """Make a group of the users who have relevant items.
+
+    Args:
+        users: Codes in the vocabulary of test, shape `(n,)`.
+        rows: Their rows in `seen`, shape `(n,)`.
+        seen: Seen items, in the codes of the model.
+        relevant: Relevant items of all users of test, in the codes of test.
+        model_items: The model's code of each item of test; -1 for items that it does not know.
+        fitted_on: Whether the model was fitted on these users.
+    """
+    relevant = relevant.take(users)
+    relevant = InteractionMatrix(relevant.starts, model_items[relevant.columns], relevant.values[:0], seen.n_columns)
+    known = _filter(relevant, relevant.columns >= 0)
     is_seen = np.empty(known.nnz, np.uint8)
     hit_flags.contained(known.starts, known.columns, rows, seen.starts, seen.columns, seen.n_columns, is_seen)
-    reachable = _keep(known, is_seen == 0)
-    n_relevant = np.diff(theirs.starts) - np.diff(known.starts) + np.diff(reachable.starts)
-    asked = np.flatnonzero(n_relevant).astype(np.int32)
-    return UserGroup(users[asked], rows[asked], seen, reachable.take(asked), n_relevant[asked], fitted_on)
+    recommendable = _filter(known, is_seen == 0)
+    n_unknown = np.diff(relevant.starts) - np.diff(known.starts)
+    n_relevant = n_unknown + np.diff(recommendable.starts)
+    kept = np.flatnonzero(n_relevant).astype(np.int32)
+    return UserGroup(users[kept], rows[kept], seen, recommendable.take(kept), n_relevant[kept], fitted_on)
 
 
-def _keep(matrix: InteractionMatrix, kept: NDArray[np.bool_]) -> InteractionMatrix:
-    """Only some of a matrix' entries, without their values."""
-    starts = np.concatenate([[0], np.cumsum(kept)])[matrix.starts]
+def _filter(matrix: InteractionMatrix, kept: NDArray[np.bool_]) -> InteractionMatrix:
+    """Keep some entries of a matrix, without their values."""
+    n_kept_before = np.concatenate([[0], np.cumsum(kept)])
+    starts = n_kept_before[matrix.starts]
     return InteractionMatrix(starts, matrix.columns[kept], matrix.values[:0], matrix.n_columns)

@@ -1,4 +1,4 @@
-"""Evaluator: measures a fitted model on interactions it has not seen."""
+"""Evaluator: measures a fitted model on held-out interactions."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ from recctl.suggest import did_you_mean
 
 Task = Literal["ranking", "rating_prediction"]
 
+_TASK_SYNONYMS = {"rating": "rating_prediction", "ratings": "rating_prediction"}
+_DEFAULT_RATING_METRICS = ["rmse", "mae"]
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What an evaluation came to.
+    """The result of an evaluation.
 
     Attributes:
-        metrics: Each metric's value, by key: `ndcg@10`, `auc`, `coverage@10`, `rmse`; `sampled_ndcg@10` where
-            candidates were drawn.
+        metrics: Values by key: `ndcg@10`, `auc`, `coverage@10`, `rmse`; `sampled_ndcg@10` if candidates were sampled.
         per_user: `user_id`, a float64 column for each metric that is a mean over users (for rating prediction: each
-            metric over the user's own ratings), and `n_relevant`, the user's relevant items (or predicted ratings).
-        n_users: Users in the means.
-        n_folded_in: Those among them whom the model was not fitted on and who were served by their history.
-        n_skipped: Users left out because neither the model nor the history knows them.
-        n_interactions: Test interactions that were judged.
-        n_unknown_items: Those among them whose item the model does not know: they can't be hit, and count as missed.
-        left_out: Test interactions that were not judged, by reason.
-        protocol: `full` where all items are candidates, `sampled-100` where 100 are drawn, `rating_prediction`.
+            metric over the user's own ratings), and `n_relevant`, the number of relevant items (or predicted ratings).
+        n_users: Number of users in the means.
+        n_folded_in: Number of these users that the model was not fitted on and that were scored by their history.
+        n_skipped: Number of users excluded because neither the model nor the history knows them.
+        n_interactions: Number of test interactions that were evaluated.
+        n_unknown_items: Number of these whose item the model does not know: they can't be hit and count as misses.
+        left_out: Number of excluded test interactions by reason.
+        protocol: `full` if all items are candidates, `sampled-100` if 100 are sampled, `rating_prediction`.
     """
 
     metrics: dict[str, float]
@@ -53,30 +55,32 @@ class Evaluation:
     protocol: str
 
     def record(self) -> dict[str, Any]:
-        """Everything but the values: what was judged and how, as plain values."""
+        """Return everything but the values as plain values: the protocol, and the numbers of users and interactions."""
         return {name: value for name, value in vars(self).items() if name not in ("metrics", "per_user")}
 
 
 class Evaluator:
-    """Measures rankings and predicted ratings.
+    """Evaluates rankings and predicted ratings.
 
-    Users the model was fitted on are asked, and all they interacted with in what it was fitted on is masked. People it
-    was not fitted on are folded in by their history, which is masked, where there is one. Test interactions that are
-    masked can't be recommended and are not relevant; relevant items the model does not know stay in the denominators.
-    Definitions are in `recctl.metrics`. Results don't depend on the number of threads.
+    Items that a user has in the data the model was fitted on are seen: they are not recommended. Users that the model
+    was not fitted on are scored by their history, whose items are seen. Test interactions with seen items are not
+    relevant; relevant items that the model does not know count as misses. `recctl.metrics` defines the metrics. The
+    results do not depend on the number of threads.
 
     Args:
-        metrics: Names of `METRICS`. Those of the other task than asked for are left out.
+        metrics: Names of `METRICS`. Those of another task than the requested one are ignored.
         k_values: Cutoffs.
-        n_candidates: Rank each user's relevant items among this many drawn ones instead of all items, as older papers
-            do. The draw is uniform over items that are neither masked nor relevant, and each user's own. Keys then
-            begin with `sampled_`: such values are far higher than, and don't compare with, those of the full ranking.
-        relevance_threshold: Only test interactions rated at least this are relevant; None: all are.
-        on_unknown: Users known to neither the model nor the history: leave them out, or count them 0 at everything.
-        seed: Of the draw of candidates.
+        n_candidates: Rank the relevant items of each user among this many sampled items instead of all, as older papers
+            do. Items that are neither seen nor relevant are sampled uniformly for each user. The keys of the metrics
+            then begin with `sampled_`: their values are much higher than those of the full ranking, and can't be
+            compared with them (Krichene and Rendle, 2020, "On Sampled Metrics for Item Recommendation").
+        relevance_threshold: The minimum rating of relevant test interactions; None: all are relevant.
+        on_unknown: Whether users that neither the model nor the history knows are excluded ("skip") or count as 0 in
+            all means over users ("zero").
+        seed: Seed of the candidate samples.
 
     Raises:
-        ConfigError: An argument is not valid; all problems at once.
+        ConfigError: Arguments are invalid; all problems are reported together.
     """
 
     def __init__(
@@ -89,9 +93,10 @@ class Evaluator:
         on_unknown: Literal["skip", "zero"] = "skip",
         seed: int = 42,
     ) -> None:
-        metrics, k_values = as_list(metrics), as_list(k_values)
+        metrics = as_list(metrics)
+        k_values = as_list(k_values)
         check_options(metrics, k_values, n_candidates, relevance_threshold, on_unknown)
-        rng.stream(seed)
+        rng.stream(seed)  # checks the seed
         self.metrics = tuple(dict.fromkeys(metrics))
         self.k_values = tuple(sorted({int(k) for k in k_values}))
         self.n_candidates = n_candidates
@@ -106,7 +111,7 @@ class Evaluator:
         task: Task = "ranking",
         train_data: InteractionDataset | pd.DataFrame | None = None,
     ) -> dict[str, float]:
-        """The metrics of `evaluate_users`."""
+        """Evaluate a fitted model and return its metrics by key; see `evaluate_users`."""
         return self.evaluate_users(model, test, task, train_data).metrics
 
     def evaluate_users(
@@ -116,93 +121,98 @@ class Evaluator:
         task: Task = "ranking",
         train_data: InteractionDataset | pd.DataFrame | None = None,
     ) -> Evaluation:
-        """Measure a fitted model.
+        """Evaluate a fitted model and return metrics, values by user, and what was excluded.
 
         Args:
             model: A fitted model.
-            test: Held-out interactions.
-            task: "ranking", or "rating_prediction": metrics of errors, RMSE and MAE unless some are asked for.
-                Interactions the model can't predict are left out and counted.
-            train_data: Where the history of people is found whom the model was not fitted on; `test.history` (of a
-                split by user) unless given. What is masked for users it was fitted on does not depend on it.
+            test: The held-out interactions.
+            task: "ranking", or "rating_prediction" for RMSE and MAE (both, unless `metrics` names one of them).
+                Interactions whose rating the model can't predict are excluded and counted.
+            train_data: The history of users that the model was not fitted on; by default `test.history`, which a split
+                by user sets. Users that the model was fitted on do not depend on it.
 
         Raises:
-            ConfigError: The task is unknown, or none of the metrics belongs to it.
-            DataError: There is nobody to ask, nothing relevant, or no ratings where they are needed.
+            ConfigError: The task is unknown, or has none of the metrics.
+            DataError: No user can be evaluated, nothing is relevant, or ratings are missing.
             NotFittedError: The model is not fitted.
         """
         if task not in get_args(Task):
-            hint = did_you_mean(
-                str(task), get_args(Task), {"rating": "rating_prediction", "ratings": "rating_prediction"}
-            )
+            hint = did_you_mean(str(task), get_args(Task), _TASK_SYNONYMS)
             raise ConfigError(f"task={task!r}: unknown task{hint}")
         if not isinstance(model, Recommender):
-            raise ConfigError(f"evaluate: the model comes first, then test; {type(model).__name__} is no recctl model")
-        test = _dataset(test, "test")
+            raise ConfigError(
+                f"evaluate: give the model first, then test; {type(model).__name__} is not a recctl model"
+            )
+        test = _as_dataset(test, "test")
         names = [name for name in self.metrics if METRICS[name].task == task]
         if task == "rating_prediction":
-            return _rating(model, test, names or ["rmse", "mae"])
+            return _evaluate_ratings(model, test, names or _DEFAULT_RATING_METRICS)
         if not names:
-            raise ConfigError(f"metrics: {', '.join(self.metrics)}: none is of task='ranking'; add ndcg, say")
-        history = test.history if train_data is None else _dataset(train_data, "train_data")
-        return self._ranking(model, test, history, names)
+            raise ConfigError(
+                f"metrics: {', '.join(self.metrics)}: none belongs to task='ranking'; add one, such as ndcg"
+            )
+        history = test.history
+        if train_data is not None:
+            history = _as_dataset(train_data, "train_data")
+        return self._evaluate_rankings(model, test, history, names)
 
     def print_results(self, results: dict[str, float]) -> None:
-        """Print metrics as a table: a row for each metric, a column for each cutoff."""
+        """Print metrics as a table with a row for each metric and a column for each cutoff."""
         from recctl.evaluation.formatting import print_results
 
         print_results(results)
 
-    def _ranking(
+    def _evaluate_rankings(
         self, model: Recommender, test: InteractionDataset, history: InteractionDataset | None, names: list[str]
     ) -> Evaluation:
-        audience = collect_eval_users(model, test, history, self.relevance_threshold, self.on_unknown)
-        known, folded_in = (len(group.users) for group in audience.groups)
-        if not known + folded_in:
-            raise DataError(_nobody(model, test, audience))
-        if audience.n_skipped:
+        users = collect_eval_users(model, test, history, self.relevance_threshold, self.on_unknown)
+        fitted_on, folded_in = users.groups
+        if not len(fitted_on.users) and not len(folded_in.users):
+            raise DataError(_no_users_message(model, test, users))
+        if users.n_skipped:
             progress.notice(
-                f"{audience.n_skipped:,} of {len(audience.users) + audience.n_skipped:,} test users are left out: the "
-                "model was not fitted on them, and no history says what they like"
+                f"{users.n_skipped:,} of {len(users.users) + users.n_skipped:,} test users are excluded: the model was "
+                "not fitted on them, and they have no history"
             )
-        sampled = self.n_candidates is not None
-        seeds = rng.stream(self.seed, "candidates").integers(2**63, size=test.n_users if sampled else 0)
+        is_sampled = self.n_candidates is not None
+        n_seeds = test.n_users if is_sampled else 0
+        seeds = rng.stream(self.seed, "candidates").integers(2**63, size=n_seeds)
         protocol = Protocol(names, self.k_values, self.n_candidates, seeds)
-        values, recommended = evaluate_rankings(model, audience, protocol)
+        values, counts = evaluate_rankings(model, users, protocol)
 
-        order = np.argsort(audience.users)  # by id, so that means don't depend on how each was served
+        # By user id, so that the rounding of means does not depend on the groups.
+        order = np.argsort(users.users)
         keys = [str(key) for key in protocol.per_user_keys]
-        table = pd.DataFrame(values[order], columns=keys)
-        found = dict(zip(keys, values[order].mean(axis=0).tolist(), strict=True))
-        for name in protocol.counts:
-            for at, k in enumerate(self.k_values):
-                found[str(MetricKey(name, k))] = METRICS[name].compute(recommended[at])
-        table.insert(0, columns.USER, test.user_vocabulary.column(audience.users[order]))
-        table["n_relevant"] = audience.n_relevant[order]
-        n_interactions = int(audience.n_relevant.sum())
+        per_user = pd.DataFrame(values[order], columns=keys)
+        metrics = dict(zip(keys, values[order].mean(axis=0).tolist(), strict=True))
+        for name in protocol.count_metrics:
+            for index, k in enumerate(self.k_values):
+                metrics[str(MetricKey(name, k))] = METRICS[name].compute(counts[index])
+        per_user.insert(0, columns.USER, test.user_vocabulary.column(users.users[order]))
+        per_user["n_relevant"] = users.n_relevant[order]
+        n_unknown_items = sum(int(group.n_relevant.sum()) - group.relevant.nnz for group in users.groups)
         return Evaluation(
-            metrics={str(key): found[str(key)] for key in metric_keys(names, self.k_values, sampled=sampled)},
-            per_user=table,
-            n_users=len(table),
-            n_folded_in=folded_in,
-            n_skipped=audience.n_skipped,
-            n_interactions=n_interactions,
-            n_unknown_items=sum(int(group.n_relevant.sum()) - group.relevant.nnz for group in audience.groups),
-            left_out=audience.left_out,
-            protocol=f"sampled-{self.n_candidates}" if sampled else "full",
+            metrics={str(key): metrics[str(key)] for key in metric_keys(names, self.k_values, sampled=is_sampled)},
+            per_user=per_user,
+            n_users=len(per_user),
+            n_folded_in=len(folded_in.users),
+            n_skipped=users.n_skipped,
+            n_interactions=int(users.n_relevant.sum()),
+            n_unknown_items=n_unknown_items,
+            left_out=users.left_out,
+            protocol=f"sampled-{self.n_candidates}" if is_sampled else "full",
         )
 
 
-def _rating(model: Recommender, test: InteractionDataset, names: list[str]) -> Evaluation:
-    found, table = evaluate_ratings(model, test, names)
-    n_predicted = int(table["n_relevant"].sum())
-    users_with_none = test.n_users - len(table)
+def _evaluate_ratings(model: Recommender, test: InteractionDataset, names: list[str]) -> Evaluation:
+    metrics, per_user = evaluate_ratings(model, test, names)
+    n_predicted = int(per_user["n_relevant"].sum())
     return Evaluation(
-        metrics=found,
-        per_user=table,
-        n_users=len(table),
+        metrics=metrics,
+        per_user=per_user,
+        n_users=len(per_user),
         n_folded_in=0,
-        n_skipped=users_with_none,
+        n_skipped=test.n_users - len(per_user),
         n_interactions=n_predicted,
         n_unknown_items=0,
         left_out={"not_predictable": len(test) - n_predicted},
@@ -210,27 +220,28 @@ def _rating(model: Recommender, test: InteractionDataset, names: list[str]) -> E
     )
 
 
-def _dataset(given: Any, name: str) -> InteractionDataset:
-    if isinstance(given, pd.DataFrame):
-        return InteractionDataset(given)
-    if not isinstance(given, InteractionDataset):
-        raise ConfigError(f"{name}: give an InteractionDataset or a DataFrame, not {type(given).__name__}")
-    return given
+def _as_dataset(data: Any, name: str) -> InteractionDataset:
+    if isinstance(data, pd.DataFrame):
+        return InteractionDataset(data)
+    if not isinstance(data, InteractionDataset):
+        raise ConfigError(f"{name}: give an InteractionDataset or a DataFrame, not {type(data).__name__}")
+    return data
 
 
-def _nobody(model: Recommender, test: InteractionDataset, audience: EvalUsers) -> str:
-    """Why there is nobody to ask."""
-    if not audience.n_skipped and not len(audience.users):
-        reasons = ", ".join(f"{count:,} {why.replace('_', ' ')}" for why, count in audience.left_out.items() if count)
-        return f"test: nothing is relevant: of {len(test):,} interactions {reasons}"
-    here, there = (vocabulary.ids[:1].tolist()[0] for vocabulary in (test.user_vocabulary, model.user_vocabulary))
-    if type(here) is not type(there):
-        kind = {str: "text", int: "whole numbers"}
+def _no_users_message(model: Recommender, test: InteractionDataset, users: EvalUsers) -> str:
+    """Say why no user can be evaluated."""
+    if not users.n_skipped and not len(users.users):
+        reasons = ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in users.left_out.items() if n)
+        return f"test: has no relevant interactions: of {len(test):,} are {reasons}"
+    test_id = test.user_vocabulary.ids[:1].tolist()[0]
+    model_id = model.user_vocabulary.ids[:1].tolist()[0]
+    if type(test_id) is not type(model_id):
+        kinds = {str: "text", int: "integers"}
         return (
-            f"test: its user ids are {kind[type(here)]} ({here!r}), those the model was fitted on {kind[type(there)]} "
-            f"({there!r}); make them alike"
+            f"test: its user ids are {kinds[type(test_id)]} (such as {test_id!r}), but those of the model are "
+            f"{kinds[type(model_id)]} (such as {model_id!r}); convert one of them"
         )
     return (
-        f"test: the model was fitted on none of its {test.n_users:,} users (the first is {here!r}); "
+        f"test: the model was fitted on none of its {test.n_users:,} users (the first is {test_id!r}); "
         "give their history as train_data"
     )

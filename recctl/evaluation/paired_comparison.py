@@ -1,12 +1,14 @@
-"""Models side by side on the same users: every figure with its interval, every difference with its interval and p."""
+"""Paired comparison of models on the same users: confidence intervals and significance tests for each metric."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from recctl import progress, rng
 from recctl.data.columns import USER
@@ -22,24 +24,24 @@ from recctl.evaluation.significance import (
 )
 from recctl.metrics import MetricKey
 
-# Values of users, metrics and models under way at once: an array of them is 160 MB.
-_CELLS = 20_000_000
+# Values of users, metrics and models that are processed at once: an array of them takes 160 MB.
+_BATCH_CELLS = 20_000_000
 
 
 @dataclass(frozen=True)
 class MetricEstimate:
-    """A metric of a model, and what it is beside that of the reference.
+    """A metric of a model with its confidence interval, and the paired difference from the reference.
 
     Attributes:
-        n_users: How many users it is of: those that all the models have.
-        value: The metric.
-        low: The lower end of its interval; NaN where there is one user.
+        n_users: Number of users that all models have.
+        value: The metric, a mean over these users.
+        low: The lower end of its confidence interval; NaN for a single user.
         high: The upper end.
-        difference: From the reference, paired by user; None for the reference itself, as all below.
-        difference_low: The lower end of the difference's interval.
+        difference: The value minus that of the reference, paired by user. It and all below are None for the reference.
+        difference_low: The lower end of the difference's confidence interval.
         difference_high: The upper end.
-        p: Two-sided, of no difference.
-        p_holm: Corrected for the number of models that are held against the reference by this metric.
+        p: Two-sided p-value of the hypothesis that there is no difference.
+        p_holm: The same, corrected by Holm's method for the number of models that are compared with the reference.
     """
 
     n_users: int
@@ -55,19 +57,20 @@ class MetricEstimate:
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """What a comparison on the same users came to.
+    """The result of `compare_paired`.
 
     Attributes:
-        figures: By metric, then by model.
-        n_users: Users that all the models have.
-        left_out: Users of each model that another one does not have, and who are in no figure.
-        without: Metrics that are no function of users' values, as coverage, or whose users' values were not kept.
+        estimates: By metric key, then by model.
+        n_users: Number of users that all models have.
+        left_out: Number of users of each model that another one lacks; no estimate includes them.
+        without_user_values: Requested metrics that are no means over users, such as coverage, or whose values by user
+            were not stored.
     """
 
-    figures: dict[str, dict[str, MetricEstimate]]
+    estimates: dict[str, dict[str, MetricEstimate]]
     n_users: int
     left_out: dict[str, int]
-    without: list[str]
+    without_user_values: list[str]
 
 
 def compare_paired(
@@ -80,165 +83,218 @@ def compare_paired(
     test: Test = "randomisation",
     n_resamples: int = N_RESAMPLES,
 ) -> PairedComparison:
-    """Compare models by what each user got of them.
+    """Compare models by their metrics for each user.
 
-    Users are joined by id; those that not all models have are left out and counted. RMSE and MAE are over ratings, not
-    users: users are drawn with all their ratings, and the squared (absolute) errors of a user are what is tested.
+    Users are joined by id; users that not all models have are excluded and counted. RMSE and MAE are means over
+    ratings, not users: users are resampled with all their ratings, and the squared (or absolute) errors are tested.
 
     Args:
-        tables: By model: `Evaluation.per_user` or a part of per_user.parquet.
-        reference: The model the others are held against.
-        metrics: Keys such as `ndcg@10`; all that every table has unless given.
-        seed: Of the resamples, which are the same for all metrics and models.
-        confidence: Of the intervals.
-        test: What p is of.
-        n_resamples: Of intervals and randomisation tests.
+        tables: By model, `Evaluation.per_user` or a part of per_user.parquet.
+        reference: The model that the others are compared with.
+        metrics: Keys such as `ndcg@10`; by default all that any table has.
+        seed: Seed of the resamples, which are the same for all metrics and models.
+        confidence: Level of the confidence intervals.
+        test: The significance test.
+        n_resamples: Number of resamples of intervals and randomization tests.
 
     Raises:
         ConfigError: The reference is none of the models, or a metric is unknown.
-        DataError: The models share no user.
+        DataError: The models have no user in common.
     """
     if reference not in tables:
         raise ConfigError(f"reference={reference!r}: is none of {', '.join(tables)}")
-    indexed = {label: _by_user(table, label) for label, table in tables.items()}
+    indexed = {label: _index_by_user(table, label) for label, table in tables.items()}
     users = _shared_users(indexed)
     joined = {label: table.loc[users] for label, table in indexed.items()}
-    every = list(dict.fromkeys(key for table in indexed.values() for key in _metrics_in(table)))
-    wanted = every if metrics is None else list(metrics)
-    if unknown := [key for key in wanted if not MetricKey.parse(key).is_known]:
+    if metrics is None:
+        requested = list(dict.fromkeys(key for table in indexed.values() for key in _metric_columns(table)))
+    else:
+        requested = list(metrics)
+    if unknown := [key for key in requested if not MetricKey.parse(key).is_known]:
         raise ConfigError(*(f"metric {key!r}: unknown" for key in unknown))
-    compare = _Comparison(list(tables).index(reference), list(tables), seed, confidence, test, n_resamples)
-    figures: dict[str, dict[str, MetricEstimate]] = {}
+    labels = list(tables)
+    estimator = _Estimator(labels, labels.index(reference), seed, confidence, test, n_resamples)
+    estimates: dict[str, dict[str, MetricEstimate]] = {}
     with progress.task("Resampling users"):
-        for keys, weights, values in _groups(joined, wanted):
-            figures |= compare(keys, weights, values)
+        for batch in _batches(list(joined.values()), requested):
+            estimates |= estimator.estimate(batch)
     return PairedComparison(
-        figures={key: figures[key] for key in wanted if key in figures},
+        estimates={key: estimates[key] for key in requested if key in estimates},
         n_users=len(users),
         left_out={label: len(table) - len(users) for label, table in indexed.items()},
-        without=[key for key in wanted if key not in figures],
+        without_user_values=[key for key in requested if key not in estimates],
     )
 
 
-def _metrics_in(table: pd.DataFrame) -> list[str]:
-    return [key for key in map(str, table) if MetricKey.parse(key).is_known]
+def _metric_columns(table: pd.DataFrame) -> list[str]:
+    return [column for column in map(str, table) if MetricKey.parse(column).is_known]
 
 
-def _by_user(table: pd.DataFrame, label: str) -> pd.DataFrame:
+def _index_by_user(table: pd.DataFrame, label: str) -> pd.DataFrame:
     if USER not in table:
         raise ConfigError(f"{label}: the table has no column {USER}; give Evaluation.per_user")
     indexed = table.set_index(USER)
     if not indexed.index.is_unique:
-        raise DataError(f"{label}: user {indexed.index[indexed.index.duplicated()][0]} is there twice")
+        duplicate = indexed.index[indexed.index.duplicated()][0]
+        raise DataError(f"{label}: the table has several rows for user {duplicate}; keep one row for each user")
     return indexed
 
 
 def _shared_users(tables: Mapping[str, pd.DataFrame]) -> pd.Index:
-    users, *others = (table.index for table in tables.values())
-    for label, other in zip(list(tables)[1:], others, strict=True):
-        if other.dtype.kind != users.dtype.kind:
-            raise DataError(f"{label}: its user ids are {other.dtype}, those of {next(iter(tables))} {users.dtype}")
-        users = users.intersection(other)
+    labels = list(tables)
+    users = tables[labels[0]].index
+    for label in labels[1:]:
+        ids = tables[label].index
+        if ids.dtype.kind != users.dtype.kind:
+            raise DataError(f"{label}: its user ids are {ids.dtype}, those of {labels[0]} are {users.dtype}")
+        users = users.intersection(ids)
     if not len(users):
-        raise DataError(f"{', '.join(tables)}: share no user; were they judged on the same part?")
+        raise DataError(f"{', '.join(tables)}: have no user in common; evaluate them on the same part")
     return users.sort_values()
 
 
-def _groups(
-    tables: Mapping[str, pd.DataFrame], metrics: Sequence[str]
-) -> Iterator[tuple[list[str], Float64Array, Float64Array]]:
-    """Metrics that are of the same users, those users' weights, and values `(n_users, n_metrics, n_models)`."""
-    frames = list(tables.values())
-    kept = [key for key in metrics if all(key in frame for frame in frames)]
-    for errors in (False, True):
-        keys = [key for key in kept if (MetricKey.parse(key).metric.of == "errors") == errors]
-        if not keys:
-            continue
-        there = np.all([frame[keys].notna().all(axis=1) for frame in frames], axis=0)
-        weights = np.ones(len(there))
-        if errors:
-            counts = [_n_rated(frame) for frame in frames]
-            if any(count is None for count in counts):
-                continue
-            weights = np.asarray(counts[0])
-            # A user of whom models can predict different ratings is no pair.
-            there &= np.all([count == weights for count in counts], axis=0)
-        if not there.any():
-            continue
-        size = max(1, _CELLS // (int(there.sum()) * len(frames)))
-        for first in range(0, len(keys), size):
-            some = keys[first : first + size]
-            values = np.stack([frame.loc[there, some].to_numpy(np.float64) for frame in frames], axis=2)
-            yield some, weights[there], values
+class _Batch(NamedTuple):
+    """Metrics that have values for the same users.
+
+    Attributes:
+        keys: The metrics.
+        weights: The weight of each user in the means, shape `(n_users,)`.
+        values: Shape `(n_users, n_metrics, n_models)`.
+    """
+
+    keys: list[str]
+    weights: Float64Array
+    values: Float64Array
+
+
+def _batches(frames: list[pd.DataFrame], metrics: Sequence[str]) -> Iterator[_Batch]:
+    """Yield the metrics that all frames have: means over users first, then means over ratings."""
+    keys = [key for key in metrics if all(key in frame for frame in frames)]
+    rating_keys = [key for key in keys if _is_error(key)]
+    ranking_keys = [key for key in keys if not _is_error(key)]
+    if ranking_keys:
+        is_complete = _has_values(frames, ranking_keys)
+        yield from _cut(frames, ranking_keys, is_complete, np.ones(len(is_complete)))
+    counts = [_n_rated(frame) for frame in frames]
+    if rating_keys and not any(count is None for count in counts):
+        weights = np.asarray(counts[0])
+        # A user for whom the models can predict different ratings is not a pair.
+        has_same_ratings = np.all([count == weights for count in counts], axis=0)
+        yield from _cut(frames, rating_keys, _has_values(frames, rating_keys) & has_same_ratings, weights)
+
+
+def _is_error(key: str) -> bool:
+    return MetricKey.parse(key).metric.of == "errors"
+
+
+def _has_values(frames: list[pd.DataFrame], keys: list[str]) -> NDArray[np.bool_]:
+    """Which users have values of all metrics in all frames, shape `(n_users,)`."""
+    return np.asarray(np.all([frame[keys].notna().all(axis=1) for frame in frames], axis=0))
+
+
+def _cut(
+    frames: list[pd.DataFrame], keys: list[str], users: NDArray[np.bool_], weights: Float64Array
+) -> Iterator[_Batch]:
+    """Cut the metrics into batches of limited size."""
+    n_users = int(users.sum())
+    if not n_users:
+        return
+    n_metrics = max(1, _BATCH_CELLS // (n_users * len(frames)))
+    for start in range(0, len(keys), n_metrics):
+        batch_keys = keys[start : start + n_metrics]
+        values = np.stack([frame.loc[users, batch_keys].to_numpy(np.float64) for frame in frames], axis=2)
+        yield _Batch(batch_keys, weights[users], values)
 
 
 def _n_rated(frame: pd.DataFrame) -> Float64Array | None:
-    """How many ratings each user's errors are of; None where the table counts something else."""
+    """The number of ratings behind each user's errors; None if the table does not have it."""
     if "n_rated" in frame:
         return frame["n_rated"].to_numpy(np.float64)
-    only_errors = all(MetricKey.parse(key).metric.of == "errors" for key in _metrics_in(frame))
-    return frame["n_relevant"].to_numpy(np.float64) if only_errors and "n_relevant" in frame else None
+    # Beside rankings, n_relevant counts relevant items.
+    has_only_errors = all(_is_error(key) for key in _metric_columns(frame))
+    if has_only_errors and "n_relevant" in frame:
+        return frame["n_relevant"].to_numpy(np.float64)
+    return None
 
 
 @dataclass(frozen=True)
-class _Comparison:
+class _Estimator:
+    labels: list[str]
     reference: int
-    labels: Sequence[str]
     seed: int
     confidence: float
     test: Test
     n_resamples: int
 
-    def __call__(
-        self, keys: list[str], weights: Float64Array, values: Float64Array
-    ) -> dict[str, dict[str, MetricEstimate]]:
-        """Figures of some metrics: a mean over users each, or the root of one."""
+    def estimate(self, batch: _Batch) -> dict[str, dict[str, MetricEstimate]]:
+        """Return the estimates of metrics that are means over users, or the roots of such means (RMSE)."""
+        values = batch.values
         n_users, n_metrics, n_models = values.shape
-        roots = np.array([MetricKey.parse(key).name == "rmse" for key in keys])
-        values[:, roots] **= 2
-        share = (weights / weights.mean())[:, None, None]
+        is_root = np.array([MetricKey.parse(key).name == "rmse" for key in batch.keys])
+        values[:, is_root] **= 2
+        relative_weights = (batch.weights / batch.weights.mean())[:, None, None]
 
-        # The same stream for every group of metrics: each is judged on the same resamples.
-        resampled = resample_means(
-            values.reshape(n_users, -1), rng.stream(self.seed, "bootstrap"), self.n_resamples, weights
-        ).reshape(-1, n_metrics, n_models)
-        observed = np.average(values, axis=0, weights=weights)
-        others = [at for at in range(n_models) if at != self.reference]
+        # The same stream for each batch: all metrics are estimated from the same resamples.
+        generator = rng.stream(self.seed, "bootstrap")
+        resampled = resample_means(values.reshape(n_users, -1), generator, self.n_resamples, batch.weights)
+        resampled = resampled.reshape(-1, n_metrics, n_models)
+        observed = np.average(values, axis=0, weights=batch.weights)
+        p = self._p_values(values, relative_weights)
+
+        influence = relative_weights * (values - observed)
+        resampled[:, is_root] = np.sqrt(np.maximum(resampled[:, is_root], 0))
+        observed[is_root] = np.sqrt(observed[is_root])
+        # Delta method: the derivative of sqrt(m) is 1 / (2 sqrt(m)).
+        influence[:, is_root] /= np.where(observed[is_root] > 0, 2 * observed[is_root], 1)
+        low, high = self._intervals(resampled, observed, influence)
+        difference = self._minus_reference(observed)
+        difference_low, difference_high = self._intervals(
+            self._minus_reference(resampled), difference, self._minus_reference(influence)
+        )
+        p_holm = np.full_like(p, np.nan)
+        p_holm[:, self._others] = [holm(row) for row in p[:, self._others]]
+        interval_arrays = {"value": observed, "low": low, "high": high}
+        difference_arrays = {
+            "difference": difference,
+            "difference_low": difference_low,
+            "difference_high": difference_high,
+            "p": p,
+            "p_holm": p_holm,
+        }
+        estimates: dict[str, dict[str, MetricEstimate]] = {}
+        for row, key in enumerate(batch.keys):
+            estimates[key] = {}
+            for column, label in enumerate(self.labels):
+                arrays = interval_arrays if column == self.reference else interval_arrays | difference_arrays
+                cells = {name: float(array[row, column]) for name, array in arrays.items()}
+                estimates[key][label] = MetricEstimate(n_users, **cells)
+        return estimates
+
+    @property
+    def _others(self) -> list[int]:
+        return [column for column in range(len(self.labels)) if column != self.reference]
+
+    def _minus_reference(self, array: Float64Array) -> Float64Array:
+        return array - array[..., [self.reference]]
+
+    def _p_values(self, values: Float64Array, relative_weights: Float64Array) -> Float64Array:
+        """p-values of the differences from the reference, `(n_metrics, n_models)`; NaN for the reference."""
+        n_users, n_metrics, n_models = values.shape
         p = np.full((n_metrics, n_models), np.nan)
-        if others:
-            differences = (share * (values - values[:, :, [self.reference]]))[:, :, others]
-            found = p_values(
-                differences.reshape(n_users, -1), rng.stream(self.seed, "signs"), self.test, self.n_resamples
-            )
-            p[:, others] = found.reshape(n_metrics, -1)
+        if self._others:
+            differences = (relative_weights * self._minus_reference(values))[:, :, self._others]
+            generator = rng.stream(self.seed, "signs")
+            flat = p_values(differences.reshape(n_users, -1), generator, self.test, self.n_resamples)
+            p[:, self._others] = flat.reshape(n_metrics, -1)
+        return p
 
-        influence = share * (values - observed)
-        resampled[:, roots] = np.sqrt(np.maximum(resampled[:, roots], 0))
-        observed[roots] = np.sqrt(observed[roots])
-        # What a user adds to a root is what it adds to the mean, over twice the root.
-        influence[:, roots] /= np.where(observed[roots] > 0, 2 * observed[roots], 1)
-        low, high = self._interval(resampled, observed, influence)
-        against = [array - array[..., [self.reference]] for array in (resampled, observed, influence)]
-        lows, highs = self._interval(*against)
-        corrected = np.full_like(p, np.nan)
-        corrected[:, others] = [holm(row) for row in p[:, others]]
-
-        def figure(row: int, at: int) -> MetricEstimate:
-            own = {"value": observed, "low": low, "high": high}
-            beside = {"difference": against[1], "difference_low": lows, "difference_high": highs, "p": p}
-            known = own if at == self.reference else {**own, **beside, "p_holm": corrected}
-            return MetricEstimate(n_users, **{name: float(array[row, at]) for name, array in known.items()})
-
-        return {key: {label: figure(row, at) for at, label in enumerate(self.labels)} for row, key in enumerate(keys)}
-
-    def _interval(
+    def _intervals(
         self, resampled: Float64Array, observed: Float64Array, influence: Float64Array
     ) -> tuple[Float64Array, Float64Array]:
-        shape = observed.shape
         low, high = bca_interval(
             resampled.reshape(len(resampled), -1),
             observed.reshape(-1),
             influence.reshape(len(influence), -1),
             self.confidence,
         )
-        return low.reshape(shape), high.reshape(shape)
+        return low.reshape(observed.shape), high.reshape(observed.shape)

@@ -1,24 +1,24 @@
-"""Which models give something up for nothing."""
+"""Pareto front of two quantities."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 
-def pareto_front(gains: Mapping[str, float | None], others: Mapping[str, float | None]) -> list[str]:
-    """The Pareto front of two figures of which more is better: whom no other beats in one without losing in the other.
+def pareto_front(first: Mapping[str, float | None], second: Mapping[str, float | None]) -> list[str]:
+    """Return the models that no other model dominates: none is at least as good in both values and better in one.
 
     Args:
-        gains: By model; those without a figure are on no front.
-        others: Likewise.
+        first: Values by model; higher is better. Models without a value are ignored.
+        second: Values of another quantity, likewise.
     """
-    points = {
-        label: (gain, other)
-        for label, gain in gains.items()
-        if gain is not None and (other := others.get(label)) is not None
-    }
-    return [
-        label
-        for label, (gain, other) in points.items()
-        if not any(a >= gain and b >= other and (a, b) != (gain, other) for a, b in points.values())
-    ]
+    points: dict[str, tuple[float, float]] = {}
+    for label, value in first.items():
+        other_value = second.get(label)
+        if value is not None and other_value is not None:
+            points[label] = (value, other_value)
+    return [label for label, point in points.items() if not _is_dominated(point, points.values())]
+
+
+def _is_dominated(point: tuple[float, float], points: Iterable[tuple[float, float]]) -> bool:
+    return any(other[0] >= point[0] and other[1] >= point[1] and other != point for other in points)

@@ -1,4 +1,4 @@
-"""The ranking of an audience in blocks, and its judgement."""
+"""Ranking metrics: rank the items for all evaluated users in blocks, and evaluate each ranking."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from recctl.ranking import map_blocks, rank_block
 
 @dataclass(frozen=True, eq=False)
 class Protocol:
-    """How people are asked and what is measured.
+    """How items are ranked and which metrics are computed.
 
     Attributes:
         metrics: Names of ranking metrics.
         k_values: Cutoffs, ascending.
-        n_negatives: How many candidates are drawn beside the relevant ones; None: all items are candidates.
-        seeds: The seed of each test user's draw, shape `(n_test_users,)`; empty where nothing is drawn.
+        n_negatives: Number of candidates sampled in addition to the relevant items; None: all items are candidates.
+        seeds: The seed of each test user's sample, shape `(n_test_users,)`; empty if nothing is sampled.
     """
 
     metrics: Sequence[str]
@@ -35,95 +35,103 @@ class Protocol:
     seeds: Int64Array
 
     @property
-    def lists(self) -> list[str]:
-        """The metrics that are functions of lists."""
+    def list_metrics(self) -> list[str]:
+        """The metrics that are functions of the recommended lists."""
         return [name for name in self.metrics if METRICS[name].of == "lists"]
 
     @property
-    def counts(self) -> list[str]:
-        """The metrics that are functions of how often items are recommended."""
+    def count_metrics(self) -> list[str]:
+        """The metrics that are functions of how often each item is recommended."""
         return [name for name in self.metrics if METRICS[name].of == "counts"]
 
     @property
     def per_user_keys(self) -> list[MetricKey]:
         """Keys of the values that each user has, in the order of the columns."""
-        by_user = self.lists + [name for name in self.metrics if METRICS[name].of == "pairs"]
-        return metric_keys(by_user, self.k_values, sampled=self.n_negatives is not None)
+        pair_metrics = [name for name in self.metrics if METRICS[name].of == "pairs"]
+        return metric_keys(self.list_metrics + pair_metrics, self.k_values, sampled=self.n_negatives is not None)
 
 
-def evaluate_rankings(model: Recommender, audience: EvalUsers, protocol: Protocol) -> tuple[Float64Array, Int64Array]:
-    """Rank for everyone in the audience, each once, and judge every metric and cutoff by that ranking.
+def evaluate_rankings(model: Recommender, users: EvalUsers, protocol: Protocol) -> tuple[Float64Array, Int64Array]:
+    """Rank the items once for each user, and compute all metrics and cutoffs from this ranking.
 
     Returns:
-        A row for each user of the audience, a column for each of `per_user_keys`; and how often each item is among the
-        first k, `(n_k_values, n_items)`, all 0 where no metric asks for it.
+        The values of each user, shape `(n_users, n_per_user_keys)`; zeros for users that are not scored. And how often
+        each item is among the first k, shape `(n_k_values, n_items)`; zeros if no metric needs it.
     """
     n_items = len(model.item_vocabulary)
     catalog = Catalog(model.seen)
     if "diversity" in protocol.metrics:
-        _ = catalog.users  # made before there are threads, which would each make it
-    values = np.zeros((len(audience.users), len(protocol.per_user_keys)))
-    recommended = np.zeros((len(protocol.k_values), n_items), np.int64)
-    done = 0
-    with progress.task("Evaluating", sum(len(group.users) for group in audience.groups), "users") as task:
-        for group in audience.groups:
-            block = _Block(model, group, protocol, catalog)
-            for block_values, items in map_blocks(block, len(group.users), n_items):
-                values[done : done + len(block_values)] = block_values
-                done += len(block_values)
-                if protocol.counts:
-                    _count(items, protocol.k_values, recommended)
-                task.update(done)
-    return values, np.cumsum(recommended, axis=0)
+        _ = catalog.users  # cached property: compute it once, before several threads would
+    values = np.zeros((len(users.users), len(protocol.per_user_keys)))
+    counts = np.zeros((len(protocol.k_values), n_items), np.int64)
+    n_done = 0
+    n_scored = sum(len(group.users) for group in users.groups)
+    with progress.task("Evaluating", n_scored, "users") as task:
+        for group in users.groups:
+            evaluator = _BlockEvaluator(model, group, protocol, catalog)
+            for block_values, items in map_blocks(evaluator, len(group.users), n_items):
+                values[n_done : n_done + len(block_values)] = block_values
+                n_done += len(block_values)
+                if protocol.count_metrics:
+                    _add_counts(items, protocol.k_values, counts)
+                task.update(n_done)
+    return values, np.cumsum(counts, axis=0)
 
 
-class _Block:
-    """Judges a block of a group; called on all threads."""
+@dataclass(frozen=True, eq=False)
+class _BlockEvaluator:
+    """Evaluates blocks of users of a group; called by several threads at once."""
 
-    def __init__(self, model: Recommender, group: UserGroup, protocol: Protocol, catalog: Catalog) -> None:
-        self.model = model
-        self.group = group
-        self.protocol = protocol
-        self.catalog = catalog
+    model: Recommender
+    group: UserGroup
+    protocol: Protocol
+    catalog: Catalog
 
-    def __call__(self, who: Int32Array) -> tuple[Float64Array, Int32Array]:
-        """Values of these people, and their lists."""
-        group, protocol = self.group, self.protocol
-        scores = group.score(self.model, who)
+    def __call__(self, positions: Int32Array) -> tuple[Float64Array, Int32Array]:
+        """Return the values of some users, `(n, n_per_user_keys)`, and their lists, `(n, max_k)`."""
+        scores = self.group.score(self.model, positions)  # (n, n_items)
         _refuse_nan(scores, self.model)
-        masked, relevant = group.masked(who), group.relevant.take(who)
-        if protocol.n_negatives is not None:
+        seen = self.group.seen_items(positions)
+        relevant = self.group.relevant.take(positions)
+        if self.protocol.n_negatives is not None:
             candidate_sampling.keep_candidates(
                 scores,
-                masked.starts,
-                masked.columns,
+                seen.starts,
+                seen.columns,
                 relevant.starts,
                 relevant.columns,
-                protocol.n_negatives,
-                protocol.seeds[group.users[who]],
+                self.protocol.n_negatives,
+                self.protocol.seeds[self.group.users[positions]],
             )
-        items, _ = rank_block(scores, protocol.k_values[-1], masked)
+        max_k = self.protocol.k_values[-1]
+        items, _ = rank_block(scores, max_k, seen)
         hits = np.empty(items.shape)
         hit_flags.hits(items, relevant.starts, relevant.columns, relevant.n_columns, hits)
-        lists = Lists(items, hits, group.n_relevant[who], self.catalog)
-        ks = np.array(protocol.k_values) - 1
-        columns = [METRICS[name].compute(lists)[:, ks] for name in protocol.lists]
-        if "auc" in protocol.metrics:
-            ordered, n_others = np.empty(len(who)), np.empty(len(who), np.int64)
-            hit_flags.ordered_pairs(scores, relevant.starts, relevant.columns, ordered, n_others)
-            columns.append(auc(ordered, lists.n_relevant, n_others)[:, None])
-        return np.concatenate(columns, axis=1) if columns else np.empty((len(who), 0)), items
+        lists = Lists(items, hits, self.group.n_relevant[positions], self.catalog)
+        # A list metric gives its values at all cutoffs up to max_k.
+        cutoffs = np.array(self.protocol.k_values) - 1
+        columns = [METRICS[name].compute(lists)[:, cutoffs] for name in self.protocol.list_metrics]
+        if "auc" in self.protocol.metrics:
+            n_ordered = np.empty(len(positions))
+            n_others = np.empty(len(positions), np.int64)
+            hit_flags.ordered_pairs(scores, relevant.starts, relevant.columns, n_ordered, n_others)
+            columns.append(auc(n_ordered, lists.n_relevant, n_others)[:, None])
+        if not columns:
+            return np.empty((len(positions), 0)), items
+        return np.concatenate(columns, axis=1), items
 
 
 def _refuse_nan(scores: Float32Array, model: Recommender) -> None:
+    # The sum is NaN if any score is, or if there are infinities of both signs; most blocks need no second pass.
     with np.errstate(invalid="ignore", over="ignore"):
-        suspicious = np.isnan(scores.sum())  # infinities of both signs are, too
-    if suspicious and np.isnan(scores).any():
-        raise DataError(f"{model.name}: some of its scores are not numbers (NaN); no ranking follows from them")
+        may_have_nan = np.isnan(scores.sum())
+    if may_have_nan and np.isnan(scores).any():
+        raise DataError(f"{model.name}: some scores are not numbers (NaN), so items can't be ranked by them")
 
 
-def _count(items: Int32Array, k_values: Sequence[int], counts: Int64Array) -> None:
-    """Add each recommended item to the counts of the lowest cutoff that reaches its place."""
-    level = np.searchsorted(k_values, np.arange(1, items.shape[1] + 1))
-    at = (level * counts.shape[1] + items)[items >= 0]
-    np.add.at(counts.reshape(-1), at, 1)
+def _add_counts(items: Int32Array, k_values: Sequence[int], counts: Int64Array) -> None:
+    """Count each recommended item once, at the lowest cutoff that includes its rank; -1 is an empty place."""
+    ranks = np.arange(1, items.shape[1] + 1)
+    level = np.searchsorted(k_values, ranks)
+    cells = (level * counts.shape[1] + items)[items >= 0]
+    np.add.at(counts.reshape(-1), cells, 1)

@@ -1,4 +1,4 @@
-"""Predicted ratings against given ones."""
+"""Metrics of predicted ratings."""
 
 from __future__ import annotations
 
@@ -11,37 +11,45 @@ from recctl import progress
 from recctl.data import columns
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import DataError
-from recctl.metrics.definitions import METRICS
+from recctl.metrics import METRICS
 from recctl.models.base import Recommender
 
 
 def evaluate_ratings(
     model: Recommender, test: InteractionDataset, metrics: Sequence[str]
 ) -> tuple[dict[str, float], pd.DataFrame]:
-    """Metrics over all interactions the model can predict, and the same for each user.
+    """Compare predicted with actual ratings.
+
+    Returns:
+        Each metric over all ratings that the model can predict; and a table of the metrics over each user's ratings,
+        with their number as `n_relevant`.
 
     Raises:
         DataError: Test has no ratings, or the model can predict none of them.
     """
     if test.ratings is None:
-        raise DataError("test: no ratings to compare predictions with; for interactions without use task='ranking'")
+        raise DataError("test: has no ratings to compare predictions with; use task='ranking' without ratings")
     with progress.task("Predicting", len(test), "interactions") as task:
-        users, items = test.user_vocabulary.ids[test.users], test.item_vocabulary.ids[test.items]
+        users = test.user_vocabulary.ids[test.users]
+        items = test.item_vocabulary.ids[test.items]
         predicted = model.predict(users, items, on_unknown="skip")
         task.update(len(test))
-    can = np.flatnonzero(~np.isnan(predicted))
-    if not len(can):
+    predictable = np.flatnonzero(~np.isnan(predicted))
+    if not len(predictable):
         raise DataError(
-            f"test: the model can predict none of its {len(test):,} ratings: it was fitted on no pair's user and item; "
-            "are ids of the same kind in both?"
+            f"test: the model can predict none of its {len(test):,} ratings, because it was fitted on no user and item "
+            "of a pair; check that the ids of train and test are of the same kind"
         )
-    rows = can[np.argsort(test.users[can], kind="stable")]
+    rows = predictable[np.argsort(test.users[predictable], kind="stable")]
     errors = predicted[rows].astype(np.float64) - test.ratings[rows]
-    codes, begins, counts = np.unique(test.users[rows], return_index=True, return_counts=True)
-    starts, everyone = np.append(begins, len(rows)), np.array([0, len(rows)])
-    table = pd.DataFrame({columns.USER: test.user_vocabulary.column(codes.astype(np.int32))})
+    # The errors of user codes[i] are errors[starts[i]:starts[i + 1]].
+    codes, first_rows, n_ratings = np.unique(test.users[rows], return_index=True, return_counts=True)
+    starts = np.append(first_rows, len(rows))
+    per_user = pd.DataFrame({columns.USER: test.user_vocabulary.column(codes.astype(np.int32))})
+    all_rows = np.array([0, len(rows)])
+    values = {}
     for name in metrics:
-        table[name] = METRICS[name].compute(errors, starts)
-    return {name: float(METRICS[name].compute(errors, everyone)[0]) for name in metrics}, table.assign(
-        n_relevant=counts
-    )
+        per_user[name] = METRICS[name].compute(errors, starts)
+        values[name] = float(METRICS[name].compute(errors, all_rows)[0])
+    per_user["n_relevant"] = n_ratings
+    return values, per_user

@@ -189,7 +189,7 @@ def _rank(model: Recommender, group: UserGroup, positions: Int32Array) -> Int32A
     k = min(LIST_LENGTH, n_items)
 
     def rank_rows(rows: Int32Array) -> tuple[Int32Array, Any]:
-        return rank_block(group.score(model, positions[rows]), k, group.masked(positions[rows]))
+        return rank_block(group.score(model, positions[rows]), k, group.seen_items(positions[rows]))
 
     ranked = np.full((len(positions), LIST_LENGTH), -1, np.int32)
     n_done = 0

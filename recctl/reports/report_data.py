@@ -129,7 +129,7 @@ class ReportData:
         if key not in self._intervals:
             # A comparison of one model with itself: its figures hold the intervals.
             result = compare_paired({view.label: view.per_user(part)}, view.label, seed=self.seed)
-            self._intervals[key] = {name: asdict(figures[view.label]) for name, figures in result.figures.items()}
+            self._intervals[key] = {name: asdict(figures[view.label]) for name, figures in result.estimates.items()}
         return self._intervals[key]
 
     @cached_property

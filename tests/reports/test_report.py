@@ -67,7 +67,7 @@ def copy_run(run, tmp_path):
 def test_page_shows_metrics_of_run_with_bootstrap_intervals(ease):
     text = visible_text(report_of(ease)[0])
     for part, values in ease.metrics().items():
-        figures = compare_paired({"x": ease.per_user(part)}, "x", seed=42).figures
+        figures = compare_paired({"x": ease.per_user(part)}, "x", seed=42).estimates
         for key, value in values.items():
             assert f"{value:.4f}" in text, key
             if key in figures:

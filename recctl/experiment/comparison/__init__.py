@@ -1,1 +1,1 @@
-"""Comparing models on one split: what is compared, the run, its result, and the refit of the winner."""
+"""Comparison of models on one split: the compared models, the run, its result, and the refit of the best."""

@@ -1,4 +1,4 @@
-"""What is compared: models of configs and runs, named apart, and of one data and split."""
+"""The models of a comparison: collected from configs and runs, labeled, and checked for the same data and split."""
 
 from __future__ import annotations
 
@@ -8,32 +8,34 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recctl.config import LoadedConfig
+from recctl.config import LoadedConfig, flatten
 from recctl.config.loading import with_values
 from recctl.errors import ConfigError, DataError
-from recctl.evaluation import METRICS
 from recctl.experiment.config_checks import CHECKS, config_of_model, load
 from recctl.experiment.data import resolve_config
+from recctl.metrics import METRICS
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
 
-# What models may differ in; the rest of their configs must be the same.
-_OWN = ("model", "models", "training", "tuning", "tracking", "engine")
+# Sections of a config in which compared models may differ.
+_MODEL_SECTIONS = ("model", "models", "training", "tuning", "tracking", "engine")
+# What the figures of existing runs must share; their data and split are compared by hashes.
+_PROTOCOL_KEYS = ("evaluation.n_candidates", "evaluation.relevance_threshold", "evaluation.on_unknown")
 
 
 @dataclass(frozen=True)
 class ComparisonEntry:
-    """One of the models that are compared.
+    """One of the compared models.
 
     Attributes:
-        label: What the table calls it; no other is called so.
-        fuller: What it is called where several have the same label.
-        loaded: Its config, of this model alone.
-        run: The run it is, where it is one that exists.
+        label: The unique label of the model in tables.
+        long_label: The label to use if several models have the same `label`.
+        loaded: The config, with this model only.
+        run: The run, if the model is fitted already.
     """
 
     label: str
-    fuller: str
+    long_label: str
     loaded: LoadedConfig
     run: Run | None = None
 
@@ -41,127 +43,127 @@ class ComparisonEntry:
 def collect_entries(
     sources: Sequence[str | Path | Run], store: RunStore, overrides: Sequence[str] = ()
 ) -> list[ComparisonEntry]:
-    """The contenders that configs (files) and runs (references) mean, each with a label of its own.
+    """Collect the models of configs (files) and runs (references), each with a unique label.
 
     Raises:
-        ConfigError: Fewer than two, or they differ in more than the model and its training.
-        DataError: Runs of different data or splits.
+        ConfigError: There are fewer than two models, or their configs differ in more than the model and its training.
+        DataError: The runs have different data or splits.
     """
-    found = [contender for source in sources for contender in _of_source(source, store, overrides)]
-    if overrides and all(contender.run for contender in found):
-        raise ConfigError("--set is for configs; runs are what they are")
-    if len(found) < 2:
+    entries = [entry for source in sources for entry in _entries_of_source(source, store, overrides)]
+    if overrides and all(entry.run for entry in entries):
+        raise ConfigError("--set applies to configs; the settings of a run can't be changed")
+    if len(entries) < 2:
         raise ConfigError("compare needs two models: configs, a config with several models:, or runs")
-    _require_alike(found)
-    return _named_apart(found)
+    _require_same_settings(entries)
+    return _with_unique_labels(entries)
 
 
-def _of_source(source: str | Path | Run, store: RunStore, overrides: Sequence[str]) -> Iterator[ComparisonEntry]:
-    if isinstance(source, Run) or Path(source).suffix not in (".yaml", ".yml"):
-        run = source if isinstance(source, Run) else store.resolve(str(source))
-        loaded = load(run.path / "config.yaml")
-        yield ComparisonEntry(loaded.config.model.name, run.id, loaded, run)
-        return
-    loaded = _covering(load(Path(source), overrides))
-    if not loaded.config.models:
-        yield ComparisonEntry(loaded.config.model.name, f"{loaded.config.model.name} ({Path(source).stem})", loaded)
-        return
-    yield from entries_of_config(loaded)
+def entries_of_config(loaded: LoadedConfig) -> Iterator[ComparisonEntry]:
+    """Yield the models of a config with `models:`."""
+    for index, model in enumerate(loaded.config.models):
+        single = config_of_model(loaded.config, index)
+        values: dict[tuple[str | int, ...], Any] = {
+            ("model",): single.model.model_dump(),
+            ("training",): single.training.model_dump(),
+            ("models",): [],
+        }
+        given_params = loaded.given["models"][index].get("params") or {}
+        params = ", ".join(f"{name}={value}" for name, value in given_params.items())
+        label = model.label or model.name
+        yield ComparisonEntry(label, f"{model.name}({params})", with_values(loaded, values, CHECKS))
 
 
-def _covering(loaded: LoadedConfig) -> LoadedConfig:
-    """The same config, with coverage measured where rankings are: accuracy alone hides what it costs."""
+def require_same_parts(first: Run, second: Run) -> None:
+    """Check that two runs were evaluated on the same users and items.
+
+    Raises:
+        DataError: Their data or splits differ.
+    """
+    first_data, first_split = run_hashes(first)
+    second_data, second_split = run_hashes(second)
+    _require_same_hash("data", first, first_data, second, second_data)
+    _require_same_hash("split", first, first_split, second, second_split)
+
+
+def _require_same_hash(what: str, first: Run, first_hash: str | None, second: Run, second_hash: str | None) -> None:
+    if first_hash != second_hash:
+        raise DataError(
+            f"{first.id} and {second.id} have different {what} (hashes {str(first_hash)[:12]} and "
+            f"{str(second_hash)[:12]}), so their metrics can't be compared; fit one of them on the {what} of the other"
+        )
+
+
+def _entries_of_source(
+    source: str | Path | Run, store: RunStore, overrides: Sequence[str]
+) -> Iterator[ComparisonEntry]:
+    if isinstance(source, Run):
+        yield _entry_of_run(source)
+    elif Path(source).suffix not in (".yaml", ".yml"):
+        yield _entry_of_run(store.resolve(str(source)))
+    else:
+        loaded = _add_coverage(load(Path(source), overrides))
+        if loaded.config.models:
+            yield from entries_of_config(loaded)
+        else:
+            name = loaded.config.model.name
+            yield ComparisonEntry(name, f"{name} ({Path(source).stem})", loaded)
+
+
+def _entry_of_run(run: Run) -> ComparisonEntry:
+    loaded = load(run.path / "config.yaml")
+    return ComparisonEntry(loaded.config.model.name, run.id, loaded, run)
+
+
+def _add_coverage(loaded: LoadedConfig) -> LoadedConfig:
+    """Add coverage to the metrics of rankings: accuracy alone hides that a model recommends few items."""
     section = loaded.config.evaluation
-    ranking = any(METRICS[name].task == "ranking" for name in section.metrics)
-    if not ranking or section.n_candidates or "coverage" in section.metrics:
+    ranks_items = any(METRICS[name].task == "ranking" for name in section.metrics)
+    if not ranks_items or section.n_candidates or "coverage" in section.metrics:
         return loaded
     return with_values(loaded, {("evaluation", "metrics"): [*section.metrics, "coverage"]}, CHECKS)
 
 
-def entries_of_config(loaded: LoadedConfig) -> Iterator[ComparisonEntry]:
-    """The contenders of a config with several models."""
-    for place, entry in enumerate(loaded.config.models):
-        alone = config_of_model(loaded.config, place)
-        values: dict[tuple[str | int, ...], Any] = {
-            ("model",): alone.model.model_dump(),
-            ("training",): alone.training.model_dump(),
-            ("models",): [],
-        }
-        params = ", ".join(f"{name}={value}" for name, value in _given_params(loaded, place).items())
-        yield ComparisonEntry(entry.label or entry.name, f"{entry.name}({params})", with_values(loaded, values, CHECKS))
+def _with_unique_labels(entries: list[ComparisonEntry]) -> list[ComparisonEntry]:
+    """Use long labels where short ones are equal, and number those that are equal too."""
+    label_counts = Counter(entry.label for entry in entries)
+    labels = [entry.label if label_counts[entry.label] == 1 else entry.long_label for entry in entries]
+    label_counts = Counter(labels)
+    numbers: Counter[str] = Counter()
+    labeled = []
+    for entry, label in zip(entries, labels, strict=True):
+        numbers[label] += 1
+        if label_counts[label] > 1:
+            label = f"{label} #{numbers[label]}"
+        labeled.append(replace(entry, label=label))
+    return labeled
 
 
-def _given_params(loaded: LoadedConfig, place: int) -> dict[str, Any]:
-    given = loaded.given["models"][place].get("params")
-    return dict(given or {})
-
-
-def _named_apart(contenders: list[ComparisonEntry]) -> list[ComparisonEntry]:
-    counts = Counter(contender.label for contender in contenders)
-    labels = [c.label if counts[c.label] == 1 else c.fuller for c in contenders]
-    counts = Counter(labels)
-    seen: Counter[str] = Counter()
-    named = []
-    for contender, label in zip(contenders, labels, strict=True):
-        seen[label] += 1
-        named.append(replace(contender, label=label if counts[label] == 1 else f"{label} #{seen[label]}"))
-    return named
-
-
-# ---- may they be compared
-
-
-def _require_alike(contenders: list[ComparisonEntry]) -> None:
-    runs = [contender.run for contender in contenders if contender.run]
+def _require_same_settings(entries: list[ComparisonEntry]) -> None:
+    runs = [entry.run for entry in entries if entry.run]
     for run in runs[1:]:
         require_same_parts(runs[0], run)
-    configs = [contender for contender in contenders if not contender.run]
-    wanted = _shared(contenders[0].loaded)
-    for contender in contenders[1:]:
-        whole = contenders[0] in configs and contender in configs
-        here = _shared(contender.loaded)
-        keys = [key for key in sorted(wanted.keys() | here.keys()) if whole or key in _PROTOCOL]
-        differing = [
-            f"{key} is {wanted.get(key)!r} in {_origin(contenders[0])}, {here.get(key)!r} in {_origin(contender)}"
+    first = entries[0]
+    expected = _shared_settings(first.loaded)
+    for entry in entries[1:]:
+        actual = _shared_settings(entry.loaded)
+        keys = sorted(expected.keys() | actual.keys())
+        if first.run or entry.run:
+            keys = [key for key in keys if key in _PROTOCOL_KEYS]
+        problems = [
+            f"{key} is {expected.get(key)!r} in {_origin(first)}, {actual.get(key)!r} in {_origin(entry)}; "
+            "models are compared on the same data, split and evaluation protocol"
             for key in keys
-            if wanted.get(key) != here.get(key)
+            if expected.get(key) != actual.get(key)
         ]
-        if differing:
-            hint = "models are compared on the same data, split and measurement"
-            raise ConfigError(*(f"{line}; {hint}" for line in differing))
+        if problems:
+            raise ConfigError(*problems)
 
 
-_PROTOCOL = ("evaluation.n_candidates", "evaluation.relevance_threshold", "evaluation.on_unknown")
+def _origin(entry: ComparisonEntry) -> str:
+    return entry.run.id if entry.run else f"{entry.loaded.origin} ({entry.label})"
 
 
-def require_same_parts(one: Run, other: Run) -> None:
-    """Refuse two runs whose figures are of different users and items.
-
-    Raises:
-        DataError: Naming what differs.
-    """
-    for what, a, b in zip(("data", "split"), run_hashes(one), run_hashes(other), strict=True):
-        if a != b:
-            raise DataError(
-                f"{one.id} and {other.id} are of different {what} (hashes {str(a)[:12]} and {str(b)[:12]}): their "
-                "figures can't be compared; fit one of them anew on what the other was fitted on"
-            )
-
-
-def _origin(contender: ComparisonEntry) -> str:
-    return contender.run.id if contender.run else f"{contender.loaded.origin} ({contender.label})"
-
-
-def _shared(loaded: LoadedConfig) -> dict[str, Any]:
-    """Dotted keys and values of all that must be the same."""
-    flat: dict[str, Any] = {}
-
-    def walk(values: dict[str, Any], prefix: str) -> None:
-        for name, value in values.items():
-            if isinstance(value, dict):
-                walk(value, f"{prefix}{name}.")
-            else:
-                flat[prefix + name] = value
-
-    walk({name: value for name, value in resolve_config(loaded).items() if name not in _OWN}, "")
-    return flat
+def _shared_settings(loaded: LoadedConfig) -> dict[str, Any]:
+    """The settings that all compared models must have in common, by dotted key."""
+    sections = resolve_config(loaded)
+    return flatten({name: section for name, section in sections.items() if name not in _MODEL_SECTIONS})

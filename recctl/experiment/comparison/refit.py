@@ -1,4 +1,4 @@
-"""The best of a comparison, fitted anew on all that is not test."""
+"""Refit of the best compared model on train + validation."""
 
 from __future__ import annotations
 
@@ -7,52 +7,61 @@ from typing import Any
 from recctl.errors import ArtifactError
 from recctl.evaluation.paired_comparison import compare_paired
 from recctl.experiment import stages
-from recctl.experiment.comparison.result import ComparisonOptions, plain
+from recctl.experiment.comparison.result import ComparisonOptions, nan_to_none
 from recctl.experiment.config_checks import load
 from recctl.experiment.data import Prepared
 from recctl.experiment.lifecycle import prepare_for, recording
 from recctl.runs import Run
 
 
-def refit_best(run: Run, prepared: Prepared | None, terms: ComparisonOptions) -> dict[str, Any]:
-    """Fit a run's model on train and validation as its next version, and read test with it alone, once.
+def refit_best(run: Run, prepared: Prepared | None, options: ComparisonOptions) -> dict[str, Any]:
+    """Refit a run's model on train + validation as its next version, and evaluate only this version on test.
+
+    Nothing is fitted or evaluated again if the run has both already.
 
     Args:
         run: The run of the best model.
-        prepared: Its data; read if None.
-        terms: Of the intervals.
+        prepared: The data and the split of the run; read if None.
+        options: Of the confidence intervals.
 
     Returns:
-        The run, the version, and each metric of test with its interval.
+        The id of the run, the version, and each metric on test with its confidence interval.
 
     Raises:
         ArtifactError: The run has no model that was fitted on train.
     """
-    done = stages.load_fitted(run, stages.TRAIN_AND_VALIDATION) is not None and "test" in run.metrics()
-    if not done:
-        loaded = load(run.path / "config.yaml")
-        prepared = prepared or prepare_for(loaded, run)[0]
-        chosen = stages.load_fitted(run, stages.TRAIN)
-        if chosen is None:
-            raise ArtifactError(f"{run.id}: has no model fitted on train, whose epochs a refit would take")
-        run.begin()
-        with recording(run):
-            model = stages.refit(run, loaded.config, prepared, chosen)
-            with run.timed("evaluate_test"):
-                stages.evaluate_part(run, "test", prepared, model, loaded.config)
-    table = run.per_user("test")
-    found = compare_paired(
-        {"refit": table},
+    refitted = stages.load_fitted(run, stages.TRAIN_AND_VALIDATION)
+    if refitted is None or "test" not in run.metrics():
+        _refit_and_evaluate(run, prepared)
+    comparison = compare_paired(
+        {"refit": run.per_user("test")},
         "refit",
-        seed=terms.seed,
-        confidence=terms.confidence,
-        n_resamples=terms.n_resamples,
+        seed=options.seed,
+        confidence=options.confidence,
+        n_resamples=options.n_resamples,
     )
     metrics = {}
     for key, value in run.metrics()["test"].items():
-        figure = found.figures.get(key, {}).get("refit")
-        metrics[key] = plain(
-            {"value": value, "low": figure.low if figure else None, "high": figure.high if figure else None}
-        )
-    version = max(e["version"] for e in run.metadata["models"] if e["fitted_on"] == stages.TRAIN_AND_VALIDATION)
-    return {"run_id": run.id, "version": version, "n_users": found.n_users, "metrics": metrics}
+        interval: dict[str, float | None] = {"low": None, "high": None}
+        if key in comparison.estimates:
+            estimate = comparison.estimates[key]["refit"]
+            interval = {"low": estimate.low, "high": estimate.high}
+        metrics[key] = nan_to_none({"value": value, **interval})
+    versions = [
+        entry["version"] for entry in run.metadata["models"] if entry["fitted_on"] == stages.TRAIN_AND_VALIDATION
+    ]
+    return {"run_id": run.id, "version": max(versions), "n_users": comparison.n_users, "metrics": metrics}
+
+
+def _refit_and_evaluate(run: Run, prepared: Prepared | None) -> None:
+    loaded = load(run.path / "config.yaml")
+    if prepared is None:
+        prepared, _ = prepare_for(loaded, run)
+    selected = stages.load_fitted(run, stages.TRAIN)
+    if selected is None:
+        raise ArtifactError(f"{run.id}: has no model fitted on train, which a refit needs for the number of epochs")
+    run.begin()
+    with recording(run):
+        model = stages.refit(run, loaded.config, prepared, selected)
+        with run.timed("evaluate_test"):
+            stages.evaluate_part(run, "test", prepared, model, loaded.config)

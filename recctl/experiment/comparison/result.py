@@ -1,4 +1,4 @@
-"""What the runs of a comparison come to: one document of plain values, and its words."""
+"""The result of a comparison: a document of plain values, with sentences that summarize it."""
 
 from __future__ import annotations
 
@@ -20,21 +20,24 @@ from recctl.suggest import did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
-_FIGURES = tuple(field.name for field in fields(MetricEstimate))
+_ESTIMATE_KEYS = tuple(field.name for field in fields(MetricEstimate))
+# Costs that are traded off against accuracy: the name of the Pareto front, the key of a model, and its direction.
+_TRADE_OFFS = (("coverage", "coverage", 1), ("speed", "fit_seconds", -1), ("size", "model_bytes", -1))
 
 
 @dataclass(frozen=True)
 class ComparisonOptions:
-    """How models are judged.
+    """How models are compared. The names of the attributes are keys of metadata.json.
 
     Attributes:
-        on: The part whose figures are reported: "validation" or "test"; None: test, where that is measured.
-        metric: What models are chosen and told apart by; what their runs monitor if None.
-        reference: The label the others are held against; the best if None.
-        confidence: Of the intervals; p below the rest of 1 tells models apart.
-        test: What p is of.
-        n_resamples: Of intervals and randomisation tests.
-        seed: Of the resamples.
+        on: The part whose metrics are reported, "validation" or "test"; None: test if all runs have it.
+        metric: The metric that selects the best model and that differences are tested for; by default the one that the
+            runs monitor.
+        reference: The label of the model that the others are compared with; the best one if None.
+        confidence: The level of the confidence intervals. Differences are significant if p < 1 - confidence.
+        test: The significance test.
+        n_resamples: Number of resamples of intervals and randomization tests.
+        seed: Seed of the resamples.
     """
 
     on: str | None = None
@@ -46,103 +49,100 @@ class ComparisonOptions:
     seed: int = 42
 
 
-def compare_runs(runs: Mapping[str, Sequence[Run]], terms: ComparisonOptions) -> dict[str, Any]:
-    """Compare models by what their runs have measured and kept.
+def compare_runs(runs: Mapping[str, Sequence[Run]], options: ComparisonOptions) -> dict[str, Any]:
+    """Compare models by the stored metrics of their runs.
 
-    Several runs of a model (seeds, folds) are averaged user by user before anything else: a user stays one observation,
-    however often it was asked. Their spread is told and no test is made of it, as folds share most of what they are
-    fitted on.
+    Several runs of a model (seeds, folds) are first averaged for each user, so that a user remains one observation
+    however often it was evaluated. Their spread is reported but not tested, because the training data of folds overlap.
 
     Args:
-        runs: By label, the runs of each model.
-        terms: How they are judged.
+        runs: The runs of each model, by label.
+        options: How models are compared.
 
     Returns:
-        The document that comparison.json holds.
+        The document that comparison.json stores.
 
     Raises:
-        ArtifactError: A run lacks the figures of a part.
-        ConfigError: They have no such metric in common.
+        ArtifactError: A run lacks the metrics of a part.
+        ConfigError: The runs have no such metric in common.
     """
-    on = terms.on or "test"
-    metric = _metric(runs, terms.metric, on)
-    mode = MetricKey.parse(metric).mode
-    sign = MetricKey.parse(metric).sign
-    validation = {label: _mean(_values(some, "validation", metric)) for label, some in runs.items()}
-    reported = {label: _mean(_values(some, on, metric)) for label, some in runs.items()}
-    chosen_on = "validation" if None not in validation.values() else on
-    scores = validation if chosen_on == "validation" else reported
-    best = max(scores, key=lambda label: sign * (scores[label] or 0.0))
-    reference = terms.reference or best
-
-    tables = {label: _averaged([run.per_user(on) for run in some]) for label, some in runs.items()}
-    shared = _shared_metrics(runs, on)
-    if metric not in set.intersection(*(set(table) for table in tables.values())):
-        raise ArtifactError(
-            f"{metric} of {on} has no values of users in every run, so that chance can't be told; "
-            f"measure it again: recctl evaluate RUN --on {on}"
-        )
-    found = compare_paired(
-        tables,
-        reference,
-        [metric, *(key for key in shared if key != metric)],
-        seed=terms.seed,
-        confidence=terms.confidence,
-        test=terms.test,
-        n_resamples=terms.n_resamples,
-    )
+    part = options.on or "test"
+    metric = _select_metric(runs, options.metric, part)
+    key = MetricKey.parse(metric)
+    validation_scores = {
+        label: _mean(_values(runs_of_model, "validation", metric)) for label, runs_of_model in runs.items()
+    }
+    if None in validation_scores.values():
+        chosen_on = part
+        scores = {label: _mean(_values(runs_of_model, part, metric)) for label, runs_of_model in runs.items()}
+    else:
+        chosen_on = "validation"
+        scores = validation_scores
+    best = max(scores, key=lambda label: key.sign * (scores[label] or 0.0))
+    reference = options.reference or best
+    comparison = _compare_per_user(runs, part, metric, reference, options)
     models = [
         {
             "label": label,
-            **_facts(some),
-            "validation": validation[label],
-            "metrics": _metrics(label, some, on, found),
+            **_costs(runs_of_model),
+            "validation": validation_scores[label],
+            "metrics": _metric_records(label, runs_of_model, part, comparison),
         }
-        for label, some in runs.items()
+        for label, runs_of_model in runs.items()
     ]
-    models.sort(key=lambda model: -sign * model["metrics"][metric]["value"])
-    _mark_fronts(models, metric, sign)
-    document = {
-        "on": on,
+    models.sort(key=lambda model: -key.sign * model["metrics"][metric]["value"])
+    _add_pareto_fronts(models, key)
+    document: dict[str, Any] = {
+        "on": part,
         "metric": metric,
-        "mode": mode,
+        "mode": key.mode,
         "best": best,
         "chosen_on": chosen_on,
         "reference": reference,
-        "confidence": terms.confidence,
-        "test": terms.test,
+        "confidence": options.confidence,
+        "test": options.test,
         "correction": "holm, over the models by each metric",
-        "n_resamples": terms.n_resamples,
-        "n_users": found.n_users,
-        "left_out": found.left_out,
+        "n_resamples": options.n_resamples,
+        "n_users": comparison.n_users,
+        "left_out": comparison.left_out,
         "compared": models,
     }
-    return document | {"words": words(document), "worse": worse_than_reference(document)}
+    document["words"] = summary_sentences(document)
+    document["worse"] = worse_than_reference(document)
+    return document
 
 
-# ---- figures
+# ---- metrics
 
 
-def _metric(runs: Mapping[str, Sequence[Run]], asked: str | None, on: str) -> str:
-    every = [run for some in runs.values() for run in some]
-    shared = _shared_metrics(runs, on)
-    if asked is not None:
-        if asked not in shared:
-            raise ConfigError(f"--metric {asked!r}: not measured by every model{did_you_mean(asked, shared)}")
-        return asked
-    wanted = {run.metadata["monitor"]["metric"] for run in every if "monitor" in run.metadata}
-    if len(wanted) != 1 or not wanted <= set(shared):
-        told = ", ".join(sorted(wanted)) or "none"
-        raise ConfigError(f"the runs monitor different metrics ({told}); say by which to compare: --metric {shared[0]}")
-    return str(wanted.pop())
+def _select_metric(runs: Mapping[str, Sequence[Run]], requested: str | None, part: str) -> str:
+    shared = _shared_metrics(runs, part)
+    if requested is not None:
+        if requested not in shared:
+            raise ConfigError(f"--metric {requested!r}: not measured for every model{did_you_mean(requested, shared)}")
+        return requested
+    every_run = [run for runs_of_model in runs.values() for run in runs_of_model]
+    monitored = {str(run.metadata["monitor"]["metric"]) for run in every_run if "monitor" in run.metadata}
+    if len(monitored) != 1 or not monitored <= set(shared):
+        listed = ", ".join(sorted(monitored)) or "none"
+        raise ConfigError(f"the runs monitor different metrics ({listed}); choose one, as in --metric {shared[0]}")
+    return monitored.pop()
 
 
 def _shared_metrics(runs: Mapping[str, Sequence[Run]], part: str) -> list[str]:
-    every = [run.metrics().get(part, {}) for some in runs.values() for run in some]
-    shared = [key for key in every[0] if MetricKey.parse(key).is_known and all(key in values for values in every)]
+    every_run = [run for runs_of_model in runs.values() for run in runs_of_model]
+    metrics_by_run = [run.metrics().get(part, {}) for run in every_run]
+    shared = [
+        key
+        for key in metrics_by_run[0]
+        if MetricKey.parse(key).is_known and all(key in metrics for metrics in metrics_by_run)
+    ]
     if not shared:
-        lacking = [run.id for some in runs.values() for run in some if part not in run.metrics()]
-        raise ArtifactError(f"{', '.join(lacking) or 'the runs'}: no metrics of {part} in common: recctl evaluate RUN")
+        lacking = [run.id for run in every_run if part not in run.metrics()]
+        raise ArtifactError(
+            f"{', '.join(lacking) or 'the runs'}: no common metrics on {part}; evaluate them with "
+            f"`recctl evaluate RUN --on {part}`"
+        )
     return shared
 
 
@@ -151,122 +151,170 @@ def _values(runs: Sequence[Run], part: str, metric: str) -> list[float | None]:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean; None unless all values are known."""
     known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(values) else None
+    if not known or len(known) < len(values):
+        return None
+    return float(np.mean(known))
 
 
-def _averaged(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """One row for each user: the mean over the tables that have the user; errors by the ratings they are of."""
+def _compare_per_user(
+    runs: Mapping[str, Sequence[Run]], part: str, metric: str, reference: str, options: ComparisonOptions
+) -> PairedComparison:
+    tables = {label: _average_tables([run.per_user(part) for run in some_runs]) for label, some_runs in runs.items()}
+    if any(metric not in table for table in tables.values()):
+        raise ArtifactError(
+            f"{metric} on {part} has no values by user in every run, which a significance test needs; "
+            f"evaluate again: recctl evaluate RUN --on {part}"
+        )
+    keys = [metric]
+    keys.extend(key for key in _shared_metrics(runs, part) if key != metric)
+    return compare_paired(
+        tables,
+        reference,
+        keys,
+        seed=options.seed,
+        confidence=options.confidence,
+        test=options.test,
+        n_resamples=options.n_resamples,
+    )
+
+
+def _average_tables(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Average the metrics of each user over the tables that contain the user.
+
+    RMSE and MAE are means over ratings: the (squared) errors are averaged with the number of ratings as weights.
+    """
     import pandas as pd
 
     if len(tables) == 1:
         return tables[0]
     table = pd.concat(tables, ignore_index=True)
     keys = [MetricKey.parse(str(column)) for column in table]
-    errors = [str(key) for key in keys if key.is_known and key.metric.of == "errors"]
-    count = table["n_rated"] if "n_rated" in table else table["n_relevant"]
-    for key in errors:
-        table[key] = table[key] ** (2 if key == "rmse" else 1) * count
-    table["__count"] = count
-    users = table.groupby("user_id")
-    averaged = users.mean()
-    for key in errors:
-        mean = users[key].sum(min_count=1) / users["__count"].sum()
-        averaged[key] = mean ** (0.5 if key == "rmse" else 1)
+    error_columns = [str(key) for key in keys if key.is_known and key.metric.of == "errors"]
+    counts = table["n_rated"] if "n_rated" in table else table["n_relevant"]
+    for column in error_columns:
+        exponent = 2 if column == "rmse" else 1
+        table[column] = table[column] ** exponent * counts
+    table["__count"] = counts
+    by_user = table.groupby("user_id")
+    averaged = by_user.mean()
+    for column in error_columns:
+        exponent = 2 if column == "rmse" else 1
+        mean_error = by_user[column].sum(min_count=1) / by_user["__count"].sum()
+        averaged[column] = mean_error ** (1 / exponent)
     return averaged.drop(columns="__count").reset_index()
 
 
-def _metrics(label: str, runs: Sequence[Run], on: str, found: PairedComparison) -> dict[str, dict[str, Any]]:
-    """Each metric of a model: its figure, or its value alone where it is no function of users' values."""
-    metrics = {}
-    for key in [*found.figures, *found.without]:
-        values = [value for value in _values(runs, on, key) if value is not None]
-        spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        if key in found.figures:
-            figure: dict[str, Any] = asdict(found.figures[key][label])
+def _metric_records(
+    label: str, runs: Sequence[Run], part: str, comparison: PairedComparison
+) -> dict[str, dict[str, Any]]:
+    """Each metric of a model: its estimate, or the value alone for metrics that have no values by user."""
+    records: dict[str, dict[str, Any]] = {}
+    for key in [*comparison.estimates, *comparison.without_user_values]:
+        values = [value for value in _values(runs, part, key) if value is not None]
+        record: dict[str, Any]
+        if key in comparison.estimates:
+            record = asdict(comparison.estimates[key][label])
         else:
-            figure = dict.fromkeys(_FIGURES) | {"value": _mean(values)}
-        metrics[key] = plain(figure) | {"spread": spread}
-    return metrics
+            record = dict.fromkeys(_ESTIMATE_KEYS)
+            record["value"] = _mean(values)
+        records[key] = nan_to_none(record)
+        records[key]["spread"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return records
 
 
-def plain(figure: Mapping[str, float | None]) -> dict[str, float | None]:
-    """A figure as JSON has it: what is not known is null."""
-    return {name: None if value is None or math.isnan(value) else value for name, value in figure.items()}
+def nan_to_none(record: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Replace NaN by None, which JSON can express."""
+    return {name: None if value is None or math.isnan(value) else value for name, value in record.items()}
 
 
-# ---- trade-offs
+# ---- costs and trade-offs
 
 
-def _facts(runs: Sequence[Run]) -> dict[str, Any]:
-    first: list[dict[str, Any]] = [next(iter(run.metadata["models"]), {}) for run in runs]
+def _costs(runs: Sequence[Run]) -> dict[str, Any]:
+    first_versions: list[dict[str, Any]] = [next(iter(run.metadata["models"]), {}) for run in runs]
     return {
-        "model": first[0].get("model"),
+        "model": first_versions[0].get("model"),
         "runs": [run.id for run in runs],
         "fit_seconds": _mean([run.metadata.get("timings", {}).get("fit") for run in runs]),
-        "model_bytes": _mean([entry.get("bytes") for entry in first]),
+        "model_bytes": _mean([entry.get("bytes") for entry in first_versions]),
     }
 
 
-def _mark_fronts(models: list[dict[str, Any]], metric: str, sign: int) -> None:
-    """Say of each model on which fronts of accuracy against something else it is."""
-    at_same_k = str(MetricKey("coverage", MetricKey.parse(metric).k))
-    covering = [key for key in models[0]["metrics"] if MetricKey.parse(key).name == "coverage"]
-    coverage = at_same_k if at_same_k in covering else next(iter(covering), None)
-    accuracy = {model["label"]: sign * model["metrics"][metric]["value"] for model in models}
+def _add_pareto_fronts(models: list[dict[str, Any]], metric: MetricKey) -> None:
+    """Add to each model its coverage, and on which Pareto fronts of accuracy and another quantity it lies."""
+    coverage = _coverage_key(list(models[0]["metrics"]), metric)
+    accuracy = {model["label"]: metric.sign * model["metrics"][str(metric)]["value"] for model in models}
     for model in models:
         model["coverage"] = model["metrics"][coverage]["value"] if coverage else None
         model["front"] = []
-    for name, key, direction in (
-        ("coverage", "coverage", 1),
-        ("speed", "fit_seconds", -1),
-        ("size", "model_bytes", -1),
-    ):
-        others = {m["label"]: None if m[key] is None else direction * m[key] for m in models}
-        on_it = pareto_front(accuracy, others)
+    for name, key, sign in _TRADE_OFFS:
+        gains = {model["label"]: None if model[key] is None else sign * model[key] for model in models}
+        front = pareto_front(accuracy, gains)
         for model in models:
-            model["front"] += [name] if model["label"] in on_it else []
+            if model["label"] in front:
+                model["front"].append(name)
 
 
-# ---- words
+def _coverage_key(keys: list[str], metric: MetricKey) -> str | None:
+    """The key of coverage at the cutoff of the metric, or at any cutoff."""
+    at_same_cutoff = str(MetricKey("coverage", metric.k))
+    candidates = [key for key in keys if MetricKey.parse(key).name == "coverage"]
+    if at_same_cutoff in candidates:
+        return at_same_cutoff
+    return candidates[0] if candidates else None
+
+
+# ---- sentences
 
 
 def worse_than_reference(document: Mapping[str, Any]) -> list[str]:
-    """Of each model that is worse than the reference by more than chance (`p_holm < 1 - confidence`), a sentence."""
-    metric, mode, level = document["metric"], document["mode"], 1 - document["confidence"]
-    worse = []
+    """Return a sentence for each model that is significantly worse than the reference (`p_holm < 1 - confidence`)."""
+    sentences = []
     for model in document["compared"]:
-        figure = model["metrics"][metric]
-        if figure["p_holm"] is not None and figure["p_holm"] < level and (figure["difference"] < 0) == (mode == "max"):
-            worse.append(_told_apart(model, document["reference"], metric, mode, level))
-    return worse
+        estimate = model["metrics"][document["metric"]]
+        if estimate["p_holm"] is None or not _is_significant(estimate, document):
+            continue
+        is_better = (estimate["difference"] > 0) == (document["mode"] == "max")
+        if not is_better:
+            sentences.append(_difference_sentence(model, document))
+    return sentences
 
 
-def words(document: Mapping[str, Any]) -> list[str]:
-    """What a person should take away, a sentence each."""
-    metric, on, reference = document["metric"], document["on"], document["reference"]
-    level = 1 - document["confidence"]
+def summary_sentences(document: Mapping[str, Any]) -> list[str]:
+    """Return the conclusions of a comparison as sentences."""
+    part = document["on"]
+    reference = document["reference"]
     others = [model for model in document["compared"] if model["label"] != reference]
-    said = [f"{_told_apart(model, reference, metric, document['mode'], level)}." for model in others]
-    if document["chosen_on"] == on and reference == document["best"] and len(document["compared"]) > 1:
-        said.append(
-            f"{reference} was chosen by these same users of {on}: its lead is flattered by the choice; "
-            "what it is worth, only a part that chose nothing can say."
+    sentences = [f"{_difference_sentence(model, document)}." for model in others]
+    if document["chosen_on"] == part and reference == document["best"] and len(document["compared"]) > 1:
+        sentences.append(
+            f"{reference} was chosen on these same users of {part}, so its advantage is overestimated; "
+            "evaluate it on a part that was not used for the choice."
         )
-    for label, count in document["left_out"].items():
-        if count:
-            said.append(f"{label}: {count:,} users that another model lacks are left out of all figures.")
-    return said
+    for label, n_users in document["left_out"].items():
+        if n_users:
+            sentences.append(f"{label}: {n_users:,} users are excluded because another model has no results for them.")
+    return sentences
 
 
-def _told_apart(model: Mapping[str, Any], reference: str, metric: str, mode: str, level: float) -> str:
-    figure, label = model["metrics"][metric], model["label"]
-    p = f"p = {figure['p_holm']:.2g}"
-    if not figure["p_holm"] < level:
-        return f"{reference} and {label} can't be told apart by {metric} ({p})"
-    better = (figure["difference"] > 0) == (mode == "max")
-    first, second = (label, reference) if better else (reference, label)
-    sign = 1 if figure["difference"] > 0 else -1
-    low, high = sorted(sign * figure[end] for end in ("difference_low", "difference_high"))
-    by = f"{abs(figure['difference']):.4f} ({low:.4f} to {high:.4f})"
-    return f"{first} is better than {second} by {by} in {metric} ({p})"
+def _difference_sentence(model: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    metric = document["metric"]
+    label = model["label"]
+    reference = document["reference"]
+    estimate = model["metrics"][metric]
+    p_value = f"p = {estimate['p_holm']:.2g}"
+    if not _is_significant(estimate, document):
+        return f"{reference} and {label} do not differ significantly in {metric} ({p_value})"
+    is_better = (estimate["difference"] > 0) == (document["mode"] == "max")
+    winner, loser = (label, reference) if is_better else (reference, label)
+    # The size of the difference, whichever model comes first and whichever direction is better.
+    sign = 1 if estimate["difference"] > 0 else -1
+    low, high = sorted(sign * estimate[end] for end in ("difference_low", "difference_high"))
+    difference = f"{abs(estimate['difference']):.4f} ({100 * document['confidence']:.4g}% CI {low:.4f} to {high:.4f})"
+    return f"{winner} is significantly better than {loser} in {metric}, by {difference}, {p_value}"
+
+
+def _is_significant(estimate: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
+    return bool(estimate["p_holm"] < 1 - document["confidence"])

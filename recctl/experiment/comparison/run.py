@@ -1,4 +1,4 @@
-"""Fit several models on the same split, and decide: a run that names the runs it compares, and can be resumed."""
+"""Runs that compare models: fit several models on the same split, choose the best, test the differences."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ from recctl.models.registry import model_class
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
 
+_MAX_LABEL = 60  # characters of a run id between its time and its random end
+
 
 @dataclass(frozen=True)
 class Repeats:
-    """How often each model is fitted.
+    """How often each model is fitted. The names of the attributes are keys of metadata.json.
 
     Attributes:
-        seeds: Of the models that draw random numbers, all on one split; empty: as the config says.
-        n_folds: Each part of so many is test once; None: the config's own split.
-        refit: Fit the best anew on train and validation, and read test with that model alone.
+        seeds: Seeds for models that draw random numbers, all on one split; empty: the seed of the config.
+        n_folds: Number of folds, each of which is test once; None: the split of the config.
+        refit: Refit the best model on train + validation and evaluate only this one on test.
     """
 
     seeds: tuple[int, ...] = ()
@@ -44,268 +46,329 @@ class Repeats:
 def compare(
     sources: Sequence[str | Path | Run],
     store: RunStore | None = None,
-    terms: ComparisonOptions | None = None,
+    options: ComparisonOptions | None = None,
     repeats: Repeats | None = None,
     overrides: Sequence[str] = (),
 ) -> Run:
-    """Compare models: fit those of configs on one split, take those of runs as they are, choose, and tell differences.
+    """Compare models on one split.
 
-    The best is chosen on validation. Test is read once by each model that is fitted, at its end, so that differences
-    are told on users who chose nothing; with `repeats.refit` it is read by the best alone, fitted anew, and differences
-    are those on validation.
+    Models of configs are fitted; existing runs are compared by their stored metrics. The best model is chosen on
+    validation. Each fitted model is evaluated on test once, at the end, so that differences are tested on users that
+    were not used for the choice. With `repeats.refit`, only the refitted best model is evaluated on test, and
+    differences are those on validation.
 
     Args:
-        sources: Configs (files), and runs or references to runs, of one data and split.
-        store: Where runs are kept.
-        terms: How they are judged.
-        repeats: How often each is fitted.
-        overrides: `section.key=value` each, for all the configs.
+        sources: Configs (files), runs or references to runs, with the same data and split.
+        store: The runs directory; the default one if None.
+        options: How models are compared.
+        repeats: How often each model is fitted.
+        overrides: Settings `section.key=value` for all configs.
 
     Returns:
-        A run of kind "compare"; `verdict` gives what it came to.
+        A run of kind "compare"; `comparison_result` returns its result.
 
     Raises:
-        ConfigError: The configs differ in more than models and training, or can't be compared as asked.
-        DataError: Runs of different data or splits.
-        TrainingError: Models could not be fitted; those that could are kept.
+        ConfigError: The configs differ in more than models and training, or the options don't fit them.
+        DataError: The runs have different data or splits.
+        TrainingError: Some models could not be fitted; the others are kept.
     """
     store = store or RunStore()
-    return compare_entries(
-        collect_entries(sources, store, overrides), store, terms or ComparisonOptions(), repeats or Repeats()
-    )
+    entries = collect_entries(sources, store, overrides)
+    return compare_entries(entries, store, options or ComparisonOptions(), repeats or Repeats())
 
 
 def compare_entries(
-    contenders: list[ComparisonEntry], store: RunStore, terms: ComparisonOptions, repeats: Repeats
+    entries: list[ComparisonEntry], store: RunStore, options: ComparisonOptions, repeats: Repeats
 ) -> Run:
-    """Compare what was gathered; `compare` describes the rest."""
-    terms = _checked(terms, repeats, contenders)
-    prepared, seconds = None, 0.0
-    with engines.opened(_engine(contenders)):
-        if not all(contender.run for contender in contenders):
-            prepared, seconds = prepare_for(_of_fold(_base(contenders), repeats, 0))
-            for existing in filter(None, (contender.run for contender in contenders)):
-                _require_parts(existing, prepared)
-        run = _begin(store, contenders, terms, repeats, prepared, seconds)
-        _go_on(run, store, contenders, prepared)
+    """Compare models that `collect_entries` returned; see `compare`."""
+    options = _validate_options(options, repeats, entries)
+    prepared = None
+    seconds = 0.0
+    with engines.opened(_engine_config(entries)):
+        if any(entry.run is None for entry in entries):
+            prepared, seconds = prepare_for(_config_of_fold(_base_entry(entries), repeats, 0))
+            for entry in entries:
+                if entry.run is not None:
+                    _require_same_parts(entry.run, prepared)
+        run = _create_run(store, entries, options, repeats, prepared, seconds)
+        _fit_and_compare(run, store, entries, prepared)
     return run
 
 
 def resume(run: Run) -> bool:
-    """Fit what is missing of a comparison, and judge; False if there is nothing to do."""
+    """Fit the missing models of a comparison and compare all of them.
+
+    Returns:
+        False if the comparison is complete already.
+    """
     if run.metadata.get("kind") != "compare":
-        raise ConfigError(f"{run.id}: is no comparison; go on with: recctl train --resume {run.id}")
+        raise ConfigError(f"{run.id}: is not a comparison; resume it with: {resume_command(run)}")
     if run.status == "complete":
         return False
     run.require_idle()
     store = RunStore(run.path.parent)
-    given = {entry["label"]: entry["run_id"] for entry in run.metadata["compared"] if entry["given"]}
-    contenders = [
-        replace(one, label=label, run=store.resolve(given[label]) if label in given else None)
-        for one, label in zip(entries_of_config(load(run.path / "config.yaml")), run.metadata["labels"], strict=True)
-    ]
-    with engines.opened(_engine(contenders)):
+    existing_runs = {record["label"]: record["run_id"] for record in run.metadata["compared"] if record["given"]}
+    entries = []
+    stored_entries = entries_of_config(load(run.path / "config.yaml"))
+    for entry, label in zip(stored_entries, run.metadata["labels"], strict=True):
+        existing_run = store.resolve(existing_runs[label]) if label in existing_runs else None
+        entries.append(replace(entry, label=label, run=existing_run))
+    with engines.opened(_engine_config(entries)):
         run.begin()
-        _go_on(run, store, contenders, None)
+        _fit_and_compare(run, store, entries, None)
     return True
 
 
 def comparison_result(run: Run) -> dict[str, Any]:
-    """What a comparison came to.
+    """Return the result of a comparison.
 
     Raises:
-        ArtifactError: It is not complete, or its file is damaged.
+        ArtifactError: The run is not a comparison, is not complete, or its file is damaged.
     """
     path = run.path / "comparison.json"
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        hint = f"; go on with: recctl compare --resume {run.id}" if run.metadata.get("kind") == "compare" else ""
-        raise ArtifactError(f"{run.id}: holds no comparison{hint}") from None
+        if run.metadata.get("kind") == "compare":
+            raise ArtifactError(f"{run.id}: the comparison is not complete; {_resume_hint(run)}") from None
+        raise ArtifactError(f"{run.id}: is not a comparison") from None
     except ValueError as error:
         raise ArtifactError(f"{path}: damaged: {error}") from None
     return document
 
 
-# ---- what is asked
+def _resume_hint(run: Run) -> str:
+    return f"resume with: {resume_command(run)}"
 
 
-def _checked(terms: ComparisonOptions, repeats: Repeats, contenders: list[ComparisonEntry]) -> ComparisonOptions:
-    fitted = [contender for contender in contenders if contender.run is None]
-    labels = [contender.label for contender in contenders]
-    measured = all("test" in contender.run.metrics() for contender in contenders if contender.run)
-    terms = replace(terms, on=terms.on or ("validation" if repeats.refit or not measured else "test"))
-    problems = []
-    if (repeats.seeds or repeats.n_folds) and len(fitted) < len(contenders):
-        problems.append("--seeds and --folds are for configs; runs are what they are")
-    if repeats.refit and repeats.n_folds:
-        problems.append("--refit and --folds exclude each other: a model of one fold is not for use")
-    if repeats.refit and terms.on != "validation":
-        problems.append("--refit reads test with the refitted best alone: compare on validation")
-    for contender in fitted:
-        split = contender.loaded.config.split
-        if repeats.n_folds and split.strategy not in ("random", "k_fold"):
-            problems.append(f"--folds: draws interactions at random; split.strategy is {split.strategy}")
-        if not contender.loaded.config.has_validation and terms.on == "validation":
-            problems.append(f"{contender.label}: there is no validation part to choose by; set split.val_size")
-    if terms.reference is not None and terms.reference not in labels:
-        problems.append(f"reference={terms.reference!r}: is none of {', '.join(labels)}")
+# ---- options
+
+
+def _validate_options(
+    options: ComparisonOptions, repeats: Repeats, entries: list[ComparisonEntry]
+) -> ComparisonOptions:
+    """Check the options, and fill in the reported part and the seed."""
+    all_runs_have_test = all("test" in entry.run.metrics() for entry in entries if entry.run)
+    part = options.on
+    if part is None:
+        part = "validation" if repeats.refit or not all_runs_have_test else "test"
+    problems = list(_repeat_problems(repeats, entries, part))
+    labels = [entry.label for entry in entries]
+    if options.reference is not None and options.reference not in labels:
+        problems.append(f"reference={options.reference!r}: is none of {', '.join(labels)}")
     if problems:
         raise ConfigError(*dict.fromkeys(problems))
-    return replace(terms, seed=_base(contenders).loaded.config.seed)
+    return replace(options, on=part, seed=_base_entry(entries).loaded.config.seed)
 
 
-def _begin(
+def _repeat_problems(repeats: Repeats, entries: list[ComparisonEntry], part: str) -> Iterator[str]:
+    if (repeats.seeds or repeats.n_folds) and any(entry.run for entry in entries):
+        yield "--seeds and --folds apply to configs; runs are not fitted again"
+    if repeats.refit and repeats.n_folds:
+        yield "--refit and --folds exclude each other: the model of one fold is not the one to use"
+    if repeats.refit and part != "validation":
+        yield "--refit evaluates only the refitted best model on test: compare on validation"
+    for entry in entries:
+        if entry.run is not None:
+            continue
+        strategy = entry.loaded.config.split.strategy
+        if repeats.n_folds and strategy not in ("random", "k_fold"):
+            yield f"--folds draws interactions at random, but split.strategy is {strategy}"
+        if not entry.loaded.config.has_validation and part == "validation":
+            yield f"{entry.label}: there is no validation part to choose on; set split.val_size"
+
+
+def _require_same_parts(run: Run, prepared: Prepared) -> None:
+    data_hash, split_hash = run_hashes(run)
+    for what, run_hash in (("data", data_hash), ("split", split_hash)):
+        if run_hash != prepared.record[what]["hash"]:
+            raise DataError(f"{run.id} has different {what} than the configs, so their metrics can't be compared")
+
+
+def _base_entry(entries: list[ComparisonEntry]) -> ComparisonEntry:
+    """The entry whose config is read and split by: the first that is not a run, whose paths may be outdated."""
+    for entry in entries:
+        if entry.run is None:
+            return entry
+    return entries[0]
+
+
+def _engine_config(entries: list[ComparisonEntry]) -> EngineConfig | None:
+    """The engine of the configs, which is the same for all; those of existing runs may be gone."""
+    for entry in entries:
+        if entry.run is None and entry.loaded.config.engine:
+            return entry.loaded.config.engine
+    return None
+
+
+def _seeds(entry: ComparisonEntry, repeats: Repeats) -> Sequence[int | None]:
+    is_random = "seed" in model_class(entry.loaded.config.model.name).parameters
+    return repeats.seeds if is_random and repeats.seeds else [None]
+
+
+def _config_of_fold(entry: ComparisonEntry, repeats: Repeats, fold: int) -> LoadedConfig:
+    if repeats.n_folds is None:
+        return entry.loaded
+    val_size = entry.loaded.config.split.val_size
+    split = {"strategy": "k_fold", "n_folds": repeats.n_folds, "fold": fold, "val_size": val_size}
+    return with_values(entry.loaded, {("split",): split}, CHECKS)
+
+
+# ---- the run
+
+
+def _create_run(
     store: RunStore,
-    contenders: list[ComparisonEntry],
-    terms: ComparisonOptions,
+    entries: list[ComparisonEntry],
+    options: ComparisonOptions,
     repeats: Repeats,
     prepared: Prepared | None,
     seconds: float,
 ) -> Run:
-    """The comparison's run: what it will do, and on which data and split, stands in it before anything is done."""
-    config = resolve_config(_base(contenders).loaded)
-    for name in ("model", "models", "training", "tuning"):
-        config.pop(name, None)
+    """Create the run of the comparison; it records everything that is needed to resume it."""
+    config = resolve_config(_base_entry(entries).loaded)
+    for section in ("model", "models", "training", "tuning"):
+        config.pop(section, None)
     config["models"] = []
-    for contender in contenders:
-        own = resolve_config(contender.loaded)
-        config["models"].append({"label": contender.label, **own["model"], "training": own["training"]})
-    source = Path(config["data"]["source"]).name.split(".")[0] or "data"
-    compared = [
-        {
-            "label": c.label,
-            "seed": seed,
-            "fold": fold,
-            "given": c.run is not None,
-            "run_id": c.run.id if c.run else None,
-        }
-        for fold in range(repeats.n_folds or 1)
-        for c in contenders
-        for seed in _seeds(c, repeats)
-    ]
-    facts: dict[str, Any] = {
+    for entry in entries:
+        entry_config = resolve_config(entry.loaded)
+        config["models"].append({"label": entry.label, **entry_config["model"], "training": entry_config["training"]})
+    metadata: dict[str, Any] = {
         "timings": {"prepare": seconds},
-        "labels": [contender.label for contender in contenders],
-        "compared": compared,
-        "comparison": {"terms": asdict(terms), "repeats": asdict(repeats)},
+        "labels": [entry.label for entry in entries],
+        "compared": _planned_runs(entries, repeats),
+        "comparison": {"terms": asdict(options), "repeats": asdict(repeats)},
     }
-    existing = contenders[0].run
     parts = None
+    existing_run = entries[0].run
     if prepared is not None:
         parts = prepared.split.parts
-        facts |= prepared.record
-    elif existing is not None:
-        parts = existing.split_parts()
-        facts |= {name: existing.metadata[name] for name in ("data", "split")}
-    return Run.create(store.root, f"compare-{source}"[:60], "compare", config, parts, facts)
+        metadata |= prepared.record
+    elif existing_run is not None:
+        parts = existing_run.split_parts()
+        metadata["data"] = existing_run.metadata["data"]
+        metadata["split"] = existing_run.metadata["split"]
+    source = Path(config["data"]["source"]).name.split(".")[0] or "data"
+    return Run.create(store.root, f"compare-{source}"[:_MAX_LABEL], "compare", config, parts, metadata)
 
 
-def _base(contenders: list[ComparisonEntry]) -> ComparisonEntry:
-    """Whose config says what is read and how it is split: that of a run may be of other paths, or of another day."""
-    return next((contender for contender in contenders if contender.run is None), contenders[0])
+def _planned_runs(entries: list[ComparisonEntry], repeats: Repeats) -> list[dict[str, Any]]:
+    """A record for each run to compare, in the order of fitting: folds, then models, then seeds."""
+    records = []
+    for fold in range(repeats.n_folds or 1):
+        for entry in entries:
+            for seed in _seeds(entry, repeats):
+                records.append(_planned_run(entry, seed, fold))  # noqa: PERF401 - three nested loops read better
+    return records
 
 
-def _engine(contenders: list[ComparisonEntry]) -> EngineConfig | None:
-    """What the configs compute on: one engine for all. What runs were made on may be no more."""
-    return next((c.loaded.config.engine for c in contenders if c.run is None and c.loaded.config.engine), None)
+def _planned_run(entry: ComparisonEntry, seed: int | None, fold: int) -> dict[str, Any]:
+    return {
+        "label": entry.label,
+        "seed": seed,
+        "fold": fold,
+        "given": entry.run is not None,
+        "run_id": entry.run.id if entry.run else None,
+    }
 
 
-def _seeds(contender: ComparisonEntry, repeats: Repeats) -> Sequence[int | None]:
-    draws = "seed" in model_class(contender.loaded.config.model.name).parameters
-    return repeats.seeds if draws and repeats.seeds else [None]
-
-
-# ---- what is done
-
-
-def _go_on(run: Run, store: RunStore, contenders: list[ComparisonEntry], prepared: Prepared | None) -> None:
-    plan = run.metadata["comparison"]
-    terms, repeats = (
-        ComparisonOptions(**plan["terms"]),
-        Repeats(**plan["repeats"] | {"seeds": tuple(plan["repeats"]["seeds"])}),
-    )
+def _fit_and_compare(run: Run, store: RunStore, entries: list[ComparisonEntry], prepared: Prepared | None) -> None:
+    options, repeats = _stored_options(run)
     with recording(run):
-        missing = [entry for entry in run.metadata["compared"] if not _is_done(store, entry)]
+        missing = [record for record in run.metadata["compared"] if not _is_done(store, record)]
         if missing:
-            prepared = prepared or prepare_for(_of_fold(_base(contenders), repeats, 0), run)[0]
-            _fit_missing(run, store, missing, {contender.label: contender for contender in contenders}, prepared)
-        runs: dict[str, list[Run]] = {contender.label: [] for contender in contenders}
-        for entry in run.metadata["compared"]:
-            runs[entry["label"]].append(store.resolve(entry["run_id"]))
+            if prepared is None:
+                prepared, _ = prepare_for(_config_of_fold(_base_entry(entries), repeats, 0), run)
+            _fit_missing(run, store, missing, entries, prepared)
+        runs: dict[str, list[Run]] = {entry.label: [] for entry in entries}
+        for record in run.metadata["compared"]:
+            runs[record["label"]].append(store.resolve(record["run_id"]))
         with run.timed("judge"):
-            document = compare_runs(runs, terms)
-        document["refit"] = refit_best(runs[document["best"]][0], prepared, terms) if repeats.refit else None
+            document = compare_runs(runs, options)
+        document["refit"] = None
+        if repeats.refit:
+            document["refit"] = refit_best(runs[document["best"]][0], prepared, options)
         text = json.dumps(document, indent=2, allow_nan=False) + "\n"
         run.save_file("comparison.json", text.encode())
         run.metadata["best"] = document["best"]
 
 
-def _fit_missing(
-    run: Run, store: RunStore, missing: list[dict[str, Any]], contenders: dict[str, ComparisonEntry], prepared: Prepared
-) -> None:
-    """Fit the models that are not fitted yet; data are read once, and split once for each fold."""
-    plan = run.metadata["comparison"]
-    repeats, with_test = Repeats(**plan["repeats"]), plan["terms"]["on"] == "test"
-    failed: list[tuple[str, RecctlError]] = []
-    fold, of_fold = 0, prepared
-    for entry in missing:
-        loaded = _of_fold(contenders[entry["label"]], repeats, entry["fold"])
-        if entry["seed"] is not None:
-            loaded = with_values(loaded, {("model", "params", "seed"): entry["seed"]}, CHECKS)
-        if entry["fold"] != fold:
-            fold, of_fold = entry["fold"], split_dataset(prepared.dataset, None, prepared.record["data"], loaded.config)
-        try:
-            _fit_one(run, store, entry, loaded, of_fold, with_test)
-        except RecctlError as error:
-            progress.notice(f"{entry['label']} failed: {error}")
-            failed.append((entry["label"], error))
-        of_fold = replace(of_fold, notes=[])  # told once
-    if failed:
-        told = [f"{label}: {error}" for label, error in failed]
-        told.append(f"the others are kept; go on with: {resume_command(run)}")
-        of_files = all(isinstance(error, ArtifactError) for _, error in failed)
-        raise (ArtifactError if of_files else TrainingError)("\n".join(told))
+def _stored_options(run: Run) -> tuple[ComparisonOptions, Repeats]:
+    stored = run.metadata["comparison"]
+    repeats = Repeats(**stored["repeats"])
+    return ComparisonOptions(**stored["terms"]), replace(repeats, seeds=tuple(repeats.seeds))
 
 
-def _is_done(store: RunStore, entry: dict[str, Any]) -> bool:
-    if entry["run_id"] is None:
+def _is_done(store: RunStore, record: dict[str, Any]) -> bool:
+    if record["run_id"] is None:
         return False
     try:
-        return entry["given"] or store.resolve(entry["run_id"]).status == "complete"
+        return record["given"] or store.resolve(record["run_id"]).status == "complete"
     except ArtifactError:
-        if entry["given"]:
+        if record["given"]:
             raise
-        entry["run_id"] = None
+        record["run_id"] = None  # its run was deleted: fit it again
         return False
 
 
-def _of_fold(contender: ComparisonEntry, repeats: Repeats, fold: int) -> LoadedConfig:
-    if repeats.n_folds is None:
-        return contender.loaded
-    val_size = contender.loaded.config.split.val_size
-    split = {"strategy": "k_fold", "n_folds": repeats.n_folds, "fold": fold, "val_size": val_size}
-    return with_values(contender.loaded, {("split",): split}, CHECKS)
+def _fit_missing(
+    comparison: Run,
+    store: RunStore,
+    missing: list[dict[str, Any]],
+    entries: list[ComparisonEntry],
+    prepared: Prepared,
+) -> None:
+    """Fit the models that are not fitted yet. The data are read once, and split once for each fold."""
+    options, repeats = _stored_options(comparison)
+    entries_by_label = {entry.label: entry for entry in entries}
+    failures: list[tuple[str, RecctlError]] = []
+    current_fold = 0
+    prepared_fold = prepared
+    for record in missing:
+        loaded = _config_of_fold(entries_by_label[record["label"]], repeats, record["fold"])
+        if record["seed"] is not None:
+            loaded = with_values(loaded, {("model", "params", "seed"): record["seed"]}, CHECKS)
+        if record["fold"] != current_fold:
+            current_fold = record["fold"]
+            prepared_fold = split_dataset(prepared.dataset, None, prepared.record["data"], loaded.config)
+        try:
+            _fit_one(comparison, store, record, loaded, prepared_fold, with_test=options.on == "test")
+        except RecctlError as error:
+            progress.notice(f"{record['label']} failed: {error}")
+            failures.append((record["label"], error))
+        prepared_fold = replace(prepared_fold, notes=[])  # the first run has displayed them
+    if failures:
+        raise _fit_error(comparison, failures)
+
+
+def _fit_error(comparison: Run, failures: list[tuple[str, RecctlError]]) -> RecctlError:
+    lines = [f"{label}: {error}" for label, error in failures]
+    lines.append(f"the other models are kept; {_resume_hint(comparison)}")
+    if all(isinstance(error, ArtifactError) for _, error in failures):
+        return ArtifactError("\n".join(lines))
+    return TrainingError("\n".join(lines))
 
 
 def _fit_one(
     comparison: Run,
     store: RunStore,
-    entry: dict[str, Any],
+    record: dict[str, Any],
     loaded: LoadedConfig,
     prepared: Prepared,
+    *,
     with_test: bool,
 ) -> None:
-    """One model: an ordinary run of training, which is named before it begins its work."""
-    progress.notice(f"fitting {entry['label']}" + "".join(_which(entry)))
-    resumed = entry["run_id"] is not None
-    if not resumed:
-        run = begin(store, loaded, "train", prepared, comparison.metadata["timings"].get("prepare", 0.0), comparison)
-        entry["run_id"] = run.id
-        comparison.save_metadata()
-    else:
-        run = store.resolve(entry["run_id"])
+    """Fit one model as an ordinary training run, whose id the comparison records before it begins."""
+    progress.notice(f"fitting {_description(record)}")
+    resumed = record["run_id"] is not None
+    if resumed:
+        run = store.resolve(record["run_id"])
         run.begin()
+    else:
+        seconds = comparison.metadata["timings"].get("prepare", 0.0)
+        run = begin(store, loaded, "train", prepared, seconds, comparison)
+        record["run_id"] = run.id
+        comparison.save_metadata()
     with recording(run, loaded.config, resumed=resumed) as trackers:
         if with_test:
             stages.fit_and_evaluate(run, loaded.config, prepared, trackers)
@@ -316,16 +379,10 @@ def _fit_one(
         run.metadata["monitor"] = selection_metric(loaded.config, metrics)
 
 
-def _which(entry: dict[str, Any]) -> Iterator[str]:
-    if entry["seed"] is not None:
-        yield f", seed {entry['seed']}"
-    if entry["fold"]:
-        yield f", fold {entry['fold']}"
-
-
-def _require_parts(run: Run, prepared: Prepared) -> None:
-    for what, hash_ in zip(("data", "split"), run_hashes(run), strict=True):
-        if hash_ != prepared.record[what]["hash"]:
-            raise DataError(
-                f"{run.id} is of different {what} than the configs; its figures can't be compared with theirs"
-            )
+def _description(record: dict[str, Any]) -> str:
+    parts = [record["label"]]
+    if record["seed"] is not None:
+        parts.append(f"seed {record['seed']}")
+    if record["fold"]:
+        parts.append(f"fold {record['fold']}")
+    return ", ".join(parts)

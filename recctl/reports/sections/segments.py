@@ -84,7 +84,7 @@ def _mean_of_users(table: pd.DataFrame, metric: str, seed: int) -> Estimate:
     if not len(table):
         return {"value": None}
     result = compare_paired({"model": table}, "model", [metric], seed=seed, n_resamples=_N_RESAMPLES)
-    figure = result.figures.get(metric, {}).get("model")
+    figure = result.estimates.get(metric, {}).get("model")
     return {"value": None} if figure is None else asdict(figure)
 
 
