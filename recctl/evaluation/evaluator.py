@@ -232,7 +232,7 @@ def _no_users_message(model: Recommender, test: InteractionDataset, users: EvalU
     """Say why no user can be evaluated."""
     if not users.n_skipped and not len(users.users):
         reasons = ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in users.left_out.items() if n)
-        return f"test: has no relevant interactions: of {len(test):,} are {reasons}"
+        return f"test: has no relevant interactions; of {len(test):,}: {reasons}"
     test_id = test.user_vocabulary.ids[:1].tolist()[0]
     model_id = model.user_vocabulary.ids[:1].tolist()[0]
     if type(test_id) is not type(model_id):

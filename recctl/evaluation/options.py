@@ -82,7 +82,9 @@ def _candidate_problems(n_candidates: Any, metrics: Any) -> Iterator[str]:
     if not _is_positive_integer(n_candidates):
         yield f"n_candidates={n_candidates!r}: must be a whole number of at least 1"
     names = metrics if isinstance(metrics, list) else []
-    catalog_metrics = [name for name in names if name in METRICS and METRICS[name].beyond_accuracy]
+    catalog_metrics = [
+        name for name in names if isinstance(name, str) and name in METRICS and METRICS[name].beyond_accuracy
+    ]
     if catalog_metrics:
         yield (
             f"metrics: {', '.join(catalog_metrics)}: not defined for sampled candidates; remove either them or "

@@ -1,8 +1,8 @@
-"""What chance may have done to figures that are means over users: intervals, tests, and their correction.
+"""Confidence intervals and significance tests for metrics that are means over users.
 
-Users are what is drawn: a user's values for all metrics and models stay together, so that differences of models are
-paired. Arrays in, arrays out; a row is a user, a column a metric of a model or a difference of two. All that is random
-follows from the generator, whatever the threads.
+Users are the sampling unit: the values of a user for all metrics and models stay together, so that differences between
+models are paired. The functions take and return arrays; a row is a user, a column a metric of a model or a difference
+between two models. Random numbers depend on the generator alone, not on the number of threads.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ Test = Literal["randomisation", "wilcoxon"]
 
 TESTS: tuple[Test, ...] = ("randomisation", "wilcoxon")
 N_RESAMPLES = 10_000
-# A block of resamples has about so many float32 cells, and no fewer rows than make a product worth while: 128 MB a
-# thread for a million users. Cut by the data, so that threads change no result.
-_CELLS, _ROWS = 2**20, 32
-_TILE = 4096  # users whose signs are drawn at once
+# A block of resamples has about this many float32 cells, and at least as many rows as a matrix product needs to be
+# efficient: 128 MB a thread for a million users. The size depends on the data only, so that threads change no result.
+_BLOCK_CELLS = 2**20
+_MIN_BLOCK_ROWS = 32
+_SIGN_TILE = 4096  # users whose signs are drawn at once
+# Sums in float32, added in another order, count as equal within this many standard deviations.
+_TOLERANCE = 1e-5
 
 
 def mean_interval(
@@ -35,18 +38,18 @@ def mean_interval(
     confidence: float = 0.95,
     n_resamples: int = N_RESAMPLES,
 ) -> tuple[Float64Array, Float64Array]:
-    """Bootstrap interval of the mean over users; of a paired difference where `values` are differences.
+    """Return the BCa bootstrap interval of a mean over users; of a paired difference if `values` are differences.
 
     Args:
-        values: Finite, `(n_users,)` or `(n_users, n_columns)`.
+        values: Finite values, shape `(n_users,)` or `(n_users, n_columns)`.
         generator: Draws the resamples, which all columns share.
-        confidence: How often such intervals hold the mean of the population the users come from.
-        n_resamples: How often as many users are drawn, with replacement.
+        confidence: The confidence level.
+        n_resamples: Number of bootstrap resamples.
 
     Returns:
-        The lower and the upper ends, `(n_columns,)`; NaN for fewer than two users, who say nothing of chance.
+        The lower and the upper ends, each of shape `(n_columns,)`; NaN for fewer than two users.
     """
-    values = _columns(values)
+    values = _as_columns(values)
     resampled = resample_means(values, generator, n_resamples)
     return bca_interval(resampled, values.mean(axis=0), values, confidence)
 
@@ -57,71 +60,76 @@ def resample_means(
     n_resamples: int = N_RESAMPLES,
     weights: Float64Array | None = None,
 ) -> Float64Array:
-    """Means over resamples of the users: as many as there are, drawn with replacement.
+    """Return means over bootstrap resamples of the users: n_users of them, drawn with replacement.
 
-    Exact: how often each user is drawn is counted, and counts are multiplied with the values of all columns at once.
-    (Independent Poisson weights are quicker to describe than to draw: a Poisson number costs ten times a draw.)
-    Costs `n_users * n_resamples` draws and products in float32, of deviations from the mean.
+    This is the exact bootstrap: how often each user is drawn is counted, and the counts are multiplied with the values
+    of all columns at once. (Independent Poisson weights are simpler, but drawing one costs ten times as much.) The cost
+    is `n_users * n_resamples` draws, and products in float32 of the deviations from the mean.
 
     Args:
-        values: `(n_users, n_columns)`.
-        generator: Gives each block of resamples the number its draws follow from.
-        n_resamples: How many.
-        weights: Of each user in the mean, `(n_users,)`; all alike if None.
+        values: Shape `(n_users, n_columns)`.
+        generator: Draws the key of the random numbers of each block of resamples.
+        n_resamples: Number of resamples.
+        weights: The weight of each user in the mean, shape `(n_users,)`; equal weights if None.
 
     Returns:
-        `(n_resamples, n_columns)`; resamples are the same for all columns.
+        Shape `(n_resamples, n_columns)`; all columns share the resamples.
     """
     n_users = len(values)
-    weights = np.ones(n_users) if weights is None else weights
-    centre = np.average(values, axis=0, weights=weights)
-    share = weights / weights.mean()
-    operand = np.column_stack([(values - centre) * share[:, None], share]).astype(np.float32)
+    if weights is None:
+        weights = np.ones(n_users)
+    center = np.average(values, axis=0, weights=weights)
+    relative_weights = weights / weights.mean()
+    weighted_deviations = (values - center) * relative_weights[:, None]
+    operand = np.column_stack([weighted_deviations, relative_weights]).astype(np.float32)  # (n_users, n_columns + 1)
 
-    def draw(key: int, n_rows: int) -> Float64Array:
+    def resample(key: int, n_rows: int) -> Float64Array:
         counts = np.empty((n_rows, n_users), np.float32)
         bootstrap.draw_counts(key, counts)
         sums = (counts @ operand).astype(np.float64)
-        deviations: Float64Array = sums[:, :-1] / sums[:, -1:]
-        return deviations
+        means: Float64Array = sums[:, :-1] / sums[:, -1:]
+        return means
 
-    deviations = np.concatenate(list(_in_blocks(draw, generator, n_users, n_resamples)))
-    return np.asarray(centre + deviations)
+    deviations = np.concatenate(list(_map_blocks(resample, generator, n_users, n_resamples)))
+    return np.asarray(center + deviations)
 
 
 def bca_interval(
     resampled: Float64Array, observed: Float64Array, influence: Float64Array, confidence: float = 0.95
 ) -> tuple[Float64Array, Float64Array]:
-    """The bias-corrected and accelerated interval (BCa; Efron 1987, "Better bootstrap confidence intervals").
+    """Return the bias-corrected and accelerated bootstrap interval (BCa).
 
-    Preferred to percentiles, because per-user metrics are skewed and users may be few, and because it costs nothing
-    more here: the acceleration of a mean follows from the users' deviations. It goes with monotone functions: the
-    interval of a root is the root of the interval.
+    Efron, 1987, "Better Bootstrap Confidence Intervals". It is preferred to percentiles because metrics of users are
+    skewed and users may be few, and because it costs nothing more: the acceleration of a mean follows from the
+    deviations of the users. The interval respects monotone transformations: the interval of a root is the root of the
+    interval.
 
     Args:
-        resampled: The statistic on resamples, `(n_resamples, n_columns)`.
-        observed: The statistic, `(n_columns,)`.
-        influence: What each user adds to it, up to factor and offset, `(n_users, n_columns)`; of a mean, the values.
-        confidence: The share of intervals that shall hold the truth.
+        resampled: The statistic on each resample, shape `(n_resamples, n_columns)`.
+        observed: The statistic, shape `(n_columns,)`.
+        influence: The influence of each user on the statistic, up to a factor and an offset, shape
+            `(n_users, n_columns)`; the values themselves for a mean.
+        confidence: The confidence level.
 
     Returns:
-        The lower and the upper ends, `(n_columns,)`; NaN for fewer than two users.
+        The lower and the upper ends, each of shape `(n_columns,)`; NaN for fewer than two users.
     """
     if len(influence) < 2:
-        unknown = np.full(len(observed), np.nan)
-        return unknown, unknown.copy()
+        return np.full(len(observed), np.nan), np.full(len(observed), np.nan)
     deviations = influence - influence.mean(axis=0)
     squares = np.einsum("uc,uc->c", deviations, deviations)
     cubes = np.einsum("uc,uc,uc->c", deviations, deviations, deviations)
+    # One sixth of the skewness of the influence: sum(d^3) / (6 sum(d^2)^1.5).
     acceleration = cubes / np.where(squares > 0, 6 * squares**1.5, 1)
-    # Resamples that equal the statistic, as those of few hits do, count half below it.
-    below = (np.mean(resampled < observed, axis=0) + np.mean(resampled <= observed, axis=0)) / 2
-    bias = ndtri(np.clip(below, 0.5 / len(resampled), 1 - 0.5 / len(resampled)))
+    # Resamples equal to the statistic, which are common for few hits, count as half below it.
+    n_resamples = len(resampled)
+    share_below = (np.mean(resampled < observed, axis=0) + np.mean(resampled <= observed, axis=0)) / 2
+    bias = ndtri(np.clip(share_below, 0.5 / n_resamples, 1 - 0.5 / n_resamples))
     ends = []
     for z in ndtri([(1 - confidence) / 2, (1 + confidence) / 2]):
         shifted = bias + z
-        level = ndtr(bias + shifted / (1 - acceleration * shifted))
-        ends.append(np.array([np.quantile(column, at) for column, at in zip(resampled.T, level, strict=True)]))
+        levels = ndtr(bias + shifted / (1 - acceleration * shifted))
+        ends.append(np.array([np.quantile(column, level) for column, level in zip(resampled.T, levels, strict=True)]))
     low, high = ends
     return low, high
 
@@ -132,102 +140,114 @@ def p_values(
     test: Test = "randomisation",
     n_resamples: int = N_RESAMPLES,
 ) -> Float64Array:
-    """Two-sided p of no difference between two models on the same users.
+    """Return two-sided p-values of the hypothesis that two models do not differ, on the same users.
 
     Args:
-        differences: The first model's value less the second's, `(n_users,)` or `(n_users, n_columns)`.
-        generator: Draws the signs of the randomisation test.
-        test: "randomisation" asks whether the means differ; "wilcoxon" whether one is better by more than it is worse
-            in ranks of differences, which for skewed metrics is another question, and may have another answer.
-        n_resamples: Of the randomisation test.
+        differences: The value of one model minus that of the other, shape `(n_users,)` or `(n_users, n_columns)`.
+        generator: Draws the signs of the randomization test.
+        test: "randomisation" tests whether the means differ. "wilcoxon" tests whether the ranks of the differences are
+            symmetric around 0, which for skewed metrics is another question and can have another answer.
+        n_resamples: Number of random sign assignments.
 
     Returns:
-        `(n_columns,)`.
+        Shape `(n_columns,)`.
     """
-    differences = _columns(differences)
+    differences = _as_columns(differences)
     if test == "wilcoxon":
-        return wilcoxon(differences)
-    return randomisation(differences, generator, n_resamples)
+        return wilcoxon_test(differences)
+    return randomization_test(differences, generator, n_resamples)
 
 
-def randomisation(
+def randomization_test(
     differences: Float64Array, generator: np.random.Generator, n_resamples: int = N_RESAMPLES
 ) -> Float64Array:
-    """Paired randomisation test (Fisher's; Smucker, Allan & Carterette 2007 on why for means of metrics).
+    """Paired randomization test of the mean difference (Fisher's).
 
-    If the models did not differ, their labels could be exchanged for each user, which turns the sign of the difference.
-    p is how often sums with random signs are as far from 0 as the one there is; where all signs can be gone through in
-    `n_resamples`, it is exact, else `(1 + how often) / (1 + n_resamples)`, which is never 0. Signs are shared by
-    all columns. Costs `n_users * n_resamples` bits and products in float32; users without any difference cost nothing.
+    Smucker, Allan and Carterette, 2007, "A Comparison of Statistical Significance Tests for Information Retrieval
+    Evaluation", recommend it for means of metrics. If the models did not differ, their labels could be exchanged for
+    each user, which changes the sign of the difference. The p-value is the share of sign assignments whose sum is at
+    least as far from 0 as the observed sum. If `n_resamples` suffice for all sign assignments, it is exact; otherwise
+    it is `(1 + n_extreme) / (1 + n_resamples)`, which is never 0. All columns share the signs. The cost is
+    `n_users * n_resamples` bits, and products in float32; users without any difference cost nothing.
 
     Returns:
-        Two-sided p of each column, `(n_columns,)`; 1 where there is no difference.
+        Two-sided p-values, shape `(n_columns,)`; 1 for columns without differences.
     """
     differences = differences[np.any(differences != 0, axis=1)]
     n_users = len(differences)
     if n_users <= np.log2(n_resamples):
         bits = np.arange(2**n_users)[:, None] >> np.arange(n_users) & 1
-        return _as_far((2.0 * bits - 1) @ differences, differences) / len(bits)
+        all_signs = 2.0 * bits - 1
+        return _count_extreme(all_signs @ differences, differences) / len(all_signs)
     operand = differences.astype(np.float32)
 
-    def draw(key: int, n_rows: int) -> Float64Array:
+    def count_extreme(key: int, n_rows: int) -> Float64Array:
         sums = np.zeros((n_rows, operand.shape[1]), np.float32)
-        for tile in range(0, n_users, _TILE):
-            users = operand[tile : tile + _TILE]
-            signs = np.empty((n_rows, len(users)), np.float32)
-            bootstrap.draw_signs(key + tile, signs)
-            sums += signs @ users
-        return _as_far(sums, differences)
+        for start in range(0, n_users, _SIGN_TILE):
+            tile = operand[start : start + _SIGN_TILE]
+            signs = np.empty((n_rows, len(tile)), np.float32)
+            bootstrap.draw_signs(key + start, signs)
+            sums += signs @ tile
+        return _count_extreme(sums, differences)
 
-    found = sum(_in_blocks(draw, generator, min(n_users, _TILE), n_resamples))
-    return np.asarray((1 + found) / (1 + n_resamples))
-
-
-def _as_far(sums: NDArray[np.floating], differences: Float64Array) -> Float64Array:
-    """How many sums are as far from 0 as that of the differences. Float32 and the order of addition are allowed for."""
-    least = np.abs(differences.sum(axis=0)) - 1e-5 * np.sqrt(np.sum(differences**2, axis=0))
-    return np.asarray(np.sum(np.abs(sums) >= least, axis=0, dtype=np.float64))
+    n_extreme = sum(_map_blocks(count_extreme, generator, min(n_users, _SIGN_TILE), n_resamples))
+    return np.asarray((1 + n_extreme) / (1 + n_resamples))
 
 
-def wilcoxon(differences: Float64Array) -> Float64Array:
-    """Wilcoxon's signed-rank test: two-sided p of each column, `(n_columns,)`; 1 where there is no difference.
+def wilcoxon_test(differences: Float64Array) -> Float64Array:
+    """Wilcoxon signed-rank test.
 
-    Users without a difference are left out, as Wilcoxon did. Exact for up to 50 users without ties, else by the normal
-    approximation with ties corrected.
+    Users without a difference are excluded, as Wilcoxon did. The p-value is exact for up to 50 users without ties;
+    otherwise it is the normal approximation, corrected for ties.
+
+    Returns:
+        Two-sided p-values, shape `(n_columns,)`; 1 for columns without differences.
     """
-    from scipy.stats import wilcoxon as signed_rank
+    from scipy.stats import wilcoxon
 
-    found = [column[column != 0] for column in differences.T]
-    return np.array([signed_rank(column).pvalue if len(column) else 1.0 for column in found])
+    nonzero_columns = [column[column != 0] for column in differences.T]
+    return np.array([wilcoxon(column).pvalue if len(column) else 1.0 for column in nonzero_columns])
 
 
 def holm(p: ArrayLike) -> Float64Array:
-    """p-values of several tests, corrected for their number (Holm 1979), in the order given.
+    """Correct the p-values of several tests by Holm's method.
 
-    The chance of one false finding or more among all the tests is then at most the level that the corrected values are
-    held against, however the tests depend on each other. The ascending `p_i` become `(n - i + 1) p_i`, and none less
-    than the one before it, none above 1.
+    Holm, 1979, "A Simple Sequentially Rejective Multiple Test Procedure". The probability of one or more false
+    rejections among all tests is at most the significance level, however the tests depend on each other. The i-th
+    smallest of n p-values is multiplied by `n - i + 1`; the results are made non-decreasing and at most 1.
+
+    Returns:
+        The corrected p-values in the given order.
     """
     p = np.asarray(p, np.float64)
     order = np.argsort(p, kind="stable")
+    factors = np.arange(len(p), 0, -1)
     adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * factors))
     return adjusted
 
 
-def _columns(values: ArrayLike) -> Float64Array:
+def _count_extreme(sums: NDArray[np.floating], differences: Float64Array) -> Float64Array:
+    """Count the sums, `(n, n_columns)`, that are at least as far from 0 as the sum of the differences."""
+    rounding = _TOLERANCE * np.sqrt(np.sum(differences**2, axis=0))
+    threshold = np.abs(differences.sum(axis=0)) - rounding
+    return np.asarray(np.sum(np.abs(sums) >= threshold, axis=0, dtype=np.float64))
+
+
+def _as_columns(values: ArrayLike) -> Float64Array:
     values = np.asarray(values, np.float64)
-    values = values[:, None] if values.ndim == 1 else values
+    if values.ndim == 1:
+        values = values[:, None]
     if not len(values) or not np.isfinite(values).all():
-        raise ValueError("give at least one user, and finite values: leave out users who have none")
+        raise ValueError("values must be finite and of at least one user; exclude users without a value")
     return values
 
 
-def _in_blocks(
-    draw: Callable[[int, int], Float64Array], generator: np.random.Generator, n_users: int, n_resamples: int
+def _map_blocks(
+    function: Callable[[int, int], Float64Array], generator: np.random.Generator, n_users: int, n_resamples: int
 ) -> Iterator[Float64Array]:
-    """What is drawn for blocks of resamples, each from a key of its own."""
-    n_rows = max(_ROWS, _CELLS // n_users)
-    sizes = [min(n_rows, n_resamples - first) for first in range(0, n_resamples, n_rows)]
-    keys = generator.integers(2**62, size=len(sizes)).tolist()
-    return map_threads(lambda task: draw(*task), zip(keys, sizes, strict=True))
+    """Call `function(key, n_rows)` for blocks of resamples on all threads, each with its own random key."""
+    n_rows = max(_MIN_BLOCK_ROWS, _BLOCK_CELLS // n_users)
+    block_sizes = [min(n_rows, n_resamples - start) for start in range(0, n_resamples, n_rows)]
+    keys = generator.integers(2**62, size=len(block_sizes)).tolist()
+    return map_threads(lambda block: function(*block), zip(keys, block_sizes, strict=True))

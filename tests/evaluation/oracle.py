@@ -1,4 +1,4 @@
-"""The metrics once more, in plain Python, pair by pair; and a model whose scores are made by hand."""
+"""The metrics in plain Python, as an oracle, and a model with given scores."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def frame(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
 def hand_made(scores: np.ndarray, links: np.ndarray) -> Recommender:
     """A model for integer ids below the arrays' sizes.
 
-    Known users score `scores[user, item]`; people it was not fitted on the sum of `links[i, item]` over their items i.
+    Users that it was fitted on have `scores[user, item]`; others have the sum of `links[i, item]` over the items i of
+    their history.
     """
 
     class HandMade(Recommender):
@@ -45,13 +46,13 @@ def hand_made(scores: np.ndarray, links: np.ndarray) -> Recommender:
 
 @dataclass
 class Oracle:
-    """One evaluation.
+    """The inputs of one evaluation.
 
     Attributes:
-        scores: What the model says of `(user, item)`, for each item it knows and each user that can be served.
+        scores: The model's score of each `(user, item)`, for items it knows and users it can score.
         fitted: The pairs it was fitted on.
-        seen: Of each user that can be served: what is masked.
-        relevant: Of each test user: what was held out, masked items included.
+        seen: The seen items of each user it can score.
+        relevant: The held-out items of each test user, including seen items.
     """
 
     scores: dict[tuple[int, int], float]
@@ -64,12 +65,12 @@ class Oracle:
         return sorted({i for _, i in self.fitted})
 
     def served(self) -> dict[int, set[int]]:
-        """Users in the means, with what is relevant to each."""
+        """Users in the means, with their relevant items."""
         kept = {u: items - self.seen[u] for u, items in self.relevant.items() if u in self.seen}
         return {u: items for u, items in sorted(kept.items()) if items}
 
     def ranking(self, user: int) -> list[int]:
-        """All that can be recommended, best first."""
+        """All recommendable items, best first."""
         left = [i for i in self.items if i not in self.seen[user]]
         return sorted(left, key=lambda i: (-self.scores[user, i], i))
 
@@ -107,12 +108,12 @@ class Oracle:
         return found
 
     def _pair(self, user: int, relevant: int, other: int) -> float:
-        if (user, relevant) not in self.scores:  # an item the model does not know comes last
+        if (user, relevant) not in self.scores:  # items that the model does not know come last
             return 0.0
         a, b = self.scores[user, relevant], self.scores[user, other]
         return 1.0 if a > b else 0.5 if a == b else 0.0
 
-    def of_counts(self, k: int) -> dict[str, float]:
+    def from_counts(self, k: int) -> dict[str, float]:
         counts = [sum(item in self.ranking(u)[:k] for u in self.served()) for item in self.items]
         n, total = len(counts), sum(counts)
         differences = sum(abs(a - b) for a in counts for b in counts)
@@ -124,5 +125,5 @@ class Oracle:
         for k in k_values:
             per_user = list(self.per_user(k).values())
             found |= {f"{name}@{k}": float(np.mean([values[name] for values in per_user])) for name in per_user[0]}
-            found |= {f"{name}@{k}": value for name, value in self.of_counts(k).items()}
+            found |= {f"{name}@{k}": value for name, value in self.from_counts(k).items()}
         return found

@@ -1,4 +1,4 @@
-"""Every metric, on small random worlds, against its definition written the slow, plain way."""
+"""Every metric on small random data sets against a plain implementation of its definition."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FEW_SCORES = st.integers(-2, 2).map(float)
 
 @st.composite
 def worlds(draw: st.DrawFn) -> dict[str, Any]:
-    """What a model was fitted on, more that is known of others, and what is held out: rows may repeat and overlap."""
+    """Fitted, history and test interactions, which can repeat and overlap, and scores with many ties."""
     pairs = st.lists(st.tuples(users, items), min_size=1, max_size=30)
     rated = st.lists(st.tuples(users, items, st.integers(1, 5).map(float)), min_size=1, max_size=30)
     scores = arrays.arrays(np.float64, (N_USERS, N_ITEMS), elements=FEW_SCORES)
@@ -56,7 +56,7 @@ def oracle_of(world: dict[str, Any]) -> Oracle:
 
 @pytest.mark.parametrize("k_values", [(1, 2, 3), (4, 30), (150,)])
 @given(world=worlds())
-def test_every_ranking_metric(k_values: tuple[int, ...], world: dict[str, Any]) -> None:
+def test_ranking_metrics_equal_oracle(k_values: tuple[int, ...], world: dict[str, Any]) -> None:
     oracle = oracle_of(world)
     assume(oracle.served())
     model = hand_made(world["scores"], world["links"]).fit(frame(world["fitted"]))
@@ -75,28 +75,28 @@ def test_every_ranking_metric(k_values: tuple[int, ...], world: dict[str, Any]) 
 
 
 @given(world=worlds())
-def test_what_was_judged_and_left_out_adds_up(world: dict[str, Any]) -> None:
+def test_evaluated_and_excluded_interactions_add_up(world: dict[str, Any]) -> None:
     oracle = oracle_of(world)
     assume(oracle.served())
     model = hand_made(world["scores"], world["links"]).fit(frame(world["fitted"]))
     evaluator = Evaluator(["recall"], [1], relevance_threshold=world["threshold"])
     result = evaluator.evaluate_users(model, frame(world["test"]), train_data=frame(world["history"]))
 
-    known_users, strangers = {u for u, _ in world["fitted"]}, set(oracle.relevant) - set(oracle.seen)
+    known_users, cold_users = {u for u, _ in world["fitted"]}, set(oracle.relevant) - set(oracle.seen)
     assert result.n_interactions + sum(result.left_out.values()) == len(world["test"])
     assert result.n_interactions == sum(map(len, oracle.served().values()))
     assert result.n_users == len(oracle.served())
     assert result.n_folded_in == len(oracle.served().keys() - known_users)
-    assert result.n_skipped == len(strangers)
+    assert result.n_skipped == len(cold_users)
     assert result.n_unknown_items == sum(len(items - set(oracle.items)) for items in oracle.served().values())
-    assert result.left_out["of_unknown_users"] == sum(len(oracle.relevant[u]) for u in strangers)
+    assert result.left_out["of_unknown_users"] == sum(len(oracle.relevant[u]) for u in cold_users)
     assert result.left_out["seen"] == sum(
         len(oracle.relevant[u] & oracle.seen[u]) for u in oracle.seen if u in oracle.relevant
     )
 
 
 @given(world=worlds())
-def test_strangers_may_count_zero(world: dict[str, Any]) -> None:
+def test_unknown_users_count_as_zero_on_request(world: dict[str, Any]) -> None:
     oracle = oracle_of(world)
     assume(oracle.served())
     model = hand_made(world["scores"], world["links"]).fit(frame(world["fitted"]))

@@ -1,4 +1,4 @@
-"""Accuracy metrics against ir_measures and scikit-learn, on a world large enough to have every odd user."""
+"""Accuracy metrics against ir_measures and scikit-learn, on data with all kinds of users."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def run_of(world: dict[str, Any]) -> list[ir_measures.ScoredDoc]:
 @pytest.mark.parametrize(
     ("name", "measure"), [("precision", P), ("recall", R), ("ndcg", nDCG), ("hit_rate", Success), ("mrr", RR)]
 )
-def test_ir_measures_agrees(world: dict[str, Any], name: str, measure: Any) -> None:
+def test_metrics_agree_with_ir_measures(world: dict[str, Any], name: str, measure: Any) -> None:
     table = values(world)
     relevant = [ir_measures.Qrel(str(u), str(i), 1) for u, i in np.argwhere(world["held_out"]).tolist()]
     for k in K_VALUES:
@@ -63,16 +63,16 @@ def test_ir_measures_agrees(world: dict[str, Any], name: str, measure: Any) -> N
         assert table[f"{name}@{k}"].to_dict() == pytest.approx(found, abs=1e-6)
 
 
-def test_ir_measures_agrees_on_map_but_for_its_denominator(world: dict[str, Any]) -> None:
+def test_map_agrees_with_ir_measures_except_denominator(world: dict[str, Any]) -> None:
     table = values(world)
     relevant = [ir_measures.Qrel(str(u), str(i), 1) for u, i in np.argwhere(world["held_out"]).tolist()]
     for k in K_VALUES:
         found = {int(m.query_id): m.value for m in ir_measures.iter_calc([AP @ k], relevant, run_of(world))}
-        ours = table[f"map@{k}"] * np.minimum(table["n_relevant"], k) / table["n_relevant"]
-        assert ours.to_dict() == pytest.approx(found, abs=1e-6)
+        actual = table[f"map@{k}"] * np.minimum(table["n_relevant"], k) / table["n_relevant"]
+        assert actual.to_dict() == pytest.approx(found, abs=1e-6)
 
 
-def test_scikit_learn_agrees_on_ndcg_and_auc(world: dict[str, Any]) -> None:
+def test_ndcg_and_auc_agree_with_scikit_learn(world: dict[str, Any]) -> None:
     table = values(world)
     for user, row in table.iterrows():
         # Items the model does not know come after all others, what it was fitted on is no candidate.
@@ -89,7 +89,7 @@ def test_scikit_learn_agrees_on_ndcg_and_auc(world: dict[str, Any]) -> None:
             assert row["auc"] == pytest.approx(roc_auc_score(relevant[judged], scores[judged]))
 
 
-def test_scikit_learn_agrees_on_auc_with_ties() -> None:
+def test_auc_with_ties_agrees_with_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     scores = rng.integers(0, 4, (30, 20)).astype(np.float64)
     everyone = pd.DataFrame({"user_id": np.arange(30).repeat(2), "item_id": np.arange(60) % 20})

@@ -8,7 +8,7 @@ import pytest
 from recctl.evaluation import Evaluator
 
 
-def test_metrics_are_rows_and_cutoffs_columns(capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_has_metrics_as_rows_and_cutoffs_as_columns(capsys: pytest.CaptureFixture[str]) -> None:
     Evaluator().print_results(
         {"ndcg@10": 0.44389, "ndcg@5": 0.5, "auc": 0.9, "map@10": 0.25, "popularity@5": 12345.678}
     )
@@ -25,7 +25,7 @@ def test_metrics_are_rows_and_cutoffs_columns(capsys: pytest.CaptureFixture[str]
     assert "\x1b" not in out
 
 
-def test_a_terminal_gets_a_table_of_its_width(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_fits_width_of_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -39,14 +39,14 @@ def test_a_terminal_gets_a_table_of_its_width(monkeypatch: pytest.MonkeyPatch) -
     assert max(map(len, screen.getvalue().splitlines())) <= 60
 
 
-def test_nothing_is_cut_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_redirected_table_is_not_truncated(capsys: pytest.CaptureFixture[str]) -> None:
     Evaluator().print_results({f"sampled_precision@{k}": 1 / k for k in range(1, 101)})
     header, row = capsys.readouterr().out.splitlines()
     assert len(header.split()) == len(row.split()) == 101
     assert "…" not in header + row
 
 
-def test_other_names_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_names_are_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     Evaluator().print_results({"[red]mine@home": 1.0, "ndcg@3": 0.5})
     assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [
         ["[red]mine@home", "1.0000"],
@@ -54,7 +54,7 @@ def test_other_names_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -
     ]
 
 
-def test_errors_of_ratings_are_one_column(capsys: pytest.CaptureFixture[str]) -> None:
+def test_metrics_without_cutoff_are_one_column(capsys: pytest.CaptureFixture[str]) -> None:
     Evaluator().print_results({"rmse": 0.91, "mae": 0.7})
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["metric", "value"],

@@ -38,7 +38,7 @@ def draw(n_negatives: int, seed: int, n_items: int = 30) -> np.ndarray:
 
 
 @pytest.mark.parametrize("n_negatives", [1, 10, 26, 27, 28, 1000])
-def test_candidates_are_the_relevant_and_as_many_others_as_asked_for(n_negatives: int) -> None:
+def test_candidates_are_relevant_items_and_requested_number_of_others(n_negatives: int) -> None:
     for seed in range(50):
         kept = draw(n_negatives, seed)
         assert len(kept) == min(n_negatives, 27) + 1
@@ -46,7 +46,7 @@ def test_candidates_are_the_relevant_and_as_many_others_as_asked_for(n_negatives
         assert not {3, 4} & set(kept.tolist())
 
 
-def test_every_item_that_may_be_drawn_is_drawn_alike() -> None:
+def test_items_are_sampled_uniformly() -> None:
     seeds = np.random.default_rng(0).integers(2**63, size=20_000)
     counts = np.bincount(np.concatenate([draw(5, seed) for seed in seeds]), minlength=30)
     assert counts[7] == 20_000
@@ -56,7 +56,7 @@ def test_every_item_that_may_be_drawn_is_drawn_alike() -> None:
     assert 8 < deviation < 55
 
 
-def test_pairs_of_items_are_drawn_alike_too() -> None:
+def test_pairs_of_items_are_sampled_uniformly() -> None:
     seeds = np.random.default_rng(5).integers(2**63, size=20_000)
     together = np.zeros((30, 30), np.int64)
     for seed in seeds:
@@ -69,25 +69,25 @@ def test_pairs_of_items_are_drawn_alike_too() -> None:
     assert 0.7 < pairs.var() / expected < 1.3  # as of a Poisson variable
 
 
-def test_with_all_items_drawn_it_is_the_full_ranking(model: Recommender, held_out: pd.DataFrame) -> None:
+def test_sampling_all_items_equals_full_ranking(model: Recommender, held_out: pd.DataFrame) -> None:
     full = Evaluator(NAMES, [3, 10]).evaluate(model, held_out)
     sampled = Evaluator(NAMES, [3, 10], n_candidates=N_ITEMS).evaluate(model, held_out)
     assert sampled == {f"sampled_{key}": value for key, value in full.items()}
 
 
-def test_the_result_says_what_it_is(model: Recommender, held_out: pd.DataFrame) -> None:
+def test_result_records_sampled_protocol(model: Recommender, held_out: pd.DataFrame) -> None:
     result = Evaluator(["ndcg", "auc"], [5], n_candidates=7).evaluate_users(model, held_out)
     assert result.protocol == "sampled-7"
     assert list(result.metrics) == ["sampled_ndcg@5", "sampled_auc"]
     assert list(result.per_user) == ["user_id", "sampled_ndcg@5", "sampled_auc", "n_relevant"]
 
 
-def test_few_candidates_are_easier(model: Recommender, held_out: pd.DataFrame) -> None:
+def test_fewer_candidates_give_higher_values(model: Recommender, held_out: pd.DataFrame) -> None:
     recalls = [Evaluator(["recall"], [5], n_candidates=n).evaluate(model, held_out)["sampled_recall@5"] for n in (1, 5)]
     assert recalls[0] > recalls[1] > Evaluator(["recall"], [5]).evaluate(model, held_out)["recall@5"]
 
 
-def test_draws_follow_from_the_seed_alone(
+def test_samples_depend_on_seed_only(
     model: Recommender, held_out: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measure = lambda seed: Evaluator(NAMES, [5], n_candidates=5, seed=seed).evaluate(model, held_out)  # noqa: E731
@@ -99,7 +99,7 @@ def test_draws_follow_from_the_seed_alone(
     assert measure(1) == first
 
 
-def test_draws_do_not_depend_on_whom_the_model_knows() -> None:
+def test_samples_do_not_depend_on_known_users() -> None:
     rng = np.random.default_rng(4)
     scores = rng.random((N_USERS, N_ITEMS))
     fitted = pd.DataFrame(np.argwhere(rng.random((N_USERS, N_ITEMS)) < 0.2), columns=["user_id", "item_id"])
@@ -112,6 +112,6 @@ def test_draws_do_not_depend_on_whom_the_model_knows() -> None:
     pd.testing.assert_frame_equal(*tables)
 
 
-def test_what_is_recommended_says_nothing_of_drawn_candidates() -> None:
-    with pytest.raises(ConfigError, match="metrics: coverage, novelty: says nothing of drawn candidates; leave out"):
+def test_catalog_metrics_with_sampled_candidates_are_rejected() -> None:
+    with pytest.raises(ConfigError, match="metrics: coverage, novelty: not defined for sampled candidates; remove"):
         Evaluator(["ndcg", "coverage", "novelty"], n_candidates=100)

@@ -1,4 +1,4 @@
-"""Intervals and tests against SciPy's, against enumeration, and against what they promise on simulated data."""
+"""Intervals and tests against SciPy, enumeration, and their nominal error rates on simulated data."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from recctl.evaluation.significance import (
     holm,
     mean_interval,
     p_values,
-    randomisation,
+    randomization_test,
     resample_means,
-    wilcoxon,
+    wilcoxon_test,
 )
 
 
@@ -28,7 +28,7 @@ def rng(seed: int = 1) -> np.random.Generator:
 
 
 def skewed(n_users: int, seed: int = 1) -> np.ndarray:
-    """Values as NDCG has them: many zeros, a long tail."""
+    """Values distributed like NDCG: many zeros and a long tail."""
     generator = rng(seed)
     return np.where(generator.random(n_users) < 0.5, 0, generator.beta(1, 3, n_users))
 
@@ -36,84 +36,84 @@ def skewed(n_users: int, seed: int = 1) -> np.ndarray:
 # ---- intervals
 
 
-def test_the_bca_interval_of_given_resamples_is_scipys() -> None:
+def test_bca_interval_equals_scipy() -> None:
     values = rng().exponential(size=25)
     resampled = resample_means(values[:, None], rng(2), 2000)
-    ours = bca_interval(resampled, np.array([values.mean()]), values[:, None], 0.9)
-    theirs = scipy.stats.bootstrap(
+    actual = bca_interval(resampled, np.array([values.mean()]), values[:, None], 0.9)
+    expected = scipy.stats.bootstrap(
         (values,),
         np.mean,
         n_resamples=0,
         confidence_level=0.9,
         bootstrap_result=SimpleNamespace(bootstrap_distribution=resampled[:, 0]),
     ).confidence_interval
-    assert np.concatenate(ours) == pytest.approx([theirs.low, theirs.high], rel=1e-6)
+    assert np.concatenate(actual) == pytest.approx([expected.low, expected.high], rel=1e-6)
 
 
-def test_resamples_are_distributed_as_scipys() -> None:
+def test_resampled_means_have_distribution_of_scipy() -> None:
     values = skewed(40)
-    ours = resample_means(values[:, None], rng(3), 20_000)[:, 0]
-    theirs = scipy.stats.bootstrap((values,), np.mean, n_resamples=20_000, rng=rng(4)).bootstrap_distribution
-    assert scipy.stats.ks_2samp(ours, theirs).pvalue > 0.01
-    assert ours.std() == pytest.approx(values.std() / np.sqrt(40), rel=0.02)
+    actual = resample_means(values[:, None], rng(3), 20_000)[:, 0]
+    expected = scipy.stats.bootstrap((values,), np.mean, n_resamples=20_000, rng=rng(4)).bootstrap_distribution
+    assert scipy.stats.ks_2samp(actual, expected).pvalue > 0.01
+    assert actual.std() == pytest.approx(values.std() / np.sqrt(40), rel=0.02)
 
 
 @pytest.mark.parametrize("n_users", [2, 3, 64, 65, 1000])
-def test_as_many_are_drawn_as_there_are_and_each_as_likely(n_users: int) -> None:
+def test_resamples_draw_n_users_uniformly(n_users: int) -> None:
     shares = resample_means(np.eye(n_users), rng(), 4000)
     assert np.allclose(shares.sum(axis=1), 1, atol=1e-4)
     assert np.allclose(shares * n_users, np.round(shares * n_users), atol=1e-2)
     assert np.abs(shares.mean(axis=0) - 1 / n_users).max() < 5.5 * np.sqrt(1 / n_users**2 / 4000)
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+def test_intervals_have_nominal_coverage() -> None:
     truth, n_trials = 0.5 / 4, 600
-    held = 0
+    n_covered = 0
     for trial in range(n_trials):
         low, high = mean_interval(skewed(80, seed=trial), rng(trial), n_resamples=1000)
-        held += low[0] <= truth <= high[0]
-    assert 0.92 <= held / n_trials <= 0.975
+        n_covered += low[0] <= truth <= high[0]
+    assert 0.92 <= n_covered / n_trials <= 0.975
 
 
-def test_a_skewed_metric_has_a_longer_end_on_its_tails_side() -> None:
+def test_interval_of_skewed_metric_is_asymmetric() -> None:
     values = rng(5).exponential(size=30) ** 2
     low, high = mean_interval(values, rng())
     assert high[0] - values.mean() > 1.1 * (values.mean() - low[0])
 
 
-def test_columns_share_their_resamples_so_that_differences_are_paired() -> None:
+def test_columns_share_resamples() -> None:
     values = skewed(200)
     resampled = resample_means(np.column_stack([values + 0.1, values, values + 0.01 * rng().normal(size=200)]), rng())
     assert np.allclose(resampled[:, 0] - resampled[:, 1], 0.1, atol=1e-6)
     assert (resampled[:, 1] - resampled[:, 2]).std() < 0.1 * resampled[:, 1].std()
 
 
-def test_weights_make_a_weighted_mean() -> None:
+def test_weighted_mean_equals_scipy() -> None:
     values, weights = rng().random(50), rng(2).integers(1, 9, 50).astype(float)
-    ours = resample_means(values[:, None], rng(3), 5000, weights)[:, 0]
+    actual = resample_means(values[:, None], rng(3), 5000, weights)[:, 0]
 
     def weighted(values: np.ndarray, weights: np.ndarray, axis: int = -1) -> np.ndarray:
         return (values * weights).sum(axis) / weights.sum(axis)
 
-    theirs = scipy.stats.bootstrap((values, weights), weighted, n_resamples=5000, paired=True, rng=rng(4))
-    assert ours.mean() == pytest.approx(np.average(values, weights=weights), rel=0.01)
-    assert ours.std() == pytest.approx(theirs.standard_error, rel=0.05)
+    expected = scipy.stats.bootstrap((values, weights), weighted, n_resamples=5000, paired=True, rng=rng(4))
+    assert actual.mean() == pytest.approx(np.average(values, weights=weights), rel=0.01)
+    assert actual.std() == pytest.approx(expected.standard_error, rel=0.05)
 
 
-def test_values_that_are_all_alike_have_no_width_and_one_user_says_nothing() -> None:
+def test_constant_values_have_zero_width_and_one_user_has_nan() -> None:
     assert [float(end[0]) for end in mean_interval(np.full(9, 0.25), rng())] == [0.25, 0.25]
     assert np.isnan(mean_interval([0.5], rng())).all()
 
 
 @pytest.mark.parametrize("bad", [[], [0.5, float("nan")], [float("inf")]])
-def test_users_without_a_value_are_refused(bad: list[float]) -> None:
+def test_users_without_value_are_rejected(bad: list[float]) -> None:
     with pytest.raises(ValueError, match="finite"):
         mean_interval(bad, rng())
     with pytest.raises(ValueError, match="finite"):
         p_values(bad, rng())
 
 
-def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_do_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.column_stack([skewed(5000), skewed(5000, 2)])
     found = []
     for count in (1, 3):
@@ -125,44 +125,48 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- tests
 
 
-def test_few_users_are_gone_through_exactly_as_scipy_does() -> None:
+def test_randomization_of_few_users_is_exact_as_in_scipy() -> None:
     a, b = skewed(10, 3), skewed(10, 4)
-    theirs = scipy.stats.permutation_test(
+    expected = scipy.stats.permutation_test(
         (a, b), lambda x, y, axis: np.mean(x - y, axis=axis), permutation_type="samples", n_resamples=10_000
     )
-    assert randomisation((a - b)[:, None], rng())[0] == pytest.approx(theirs.pvalue)
+    assert randomization_test((a - b)[:, None], rng())[0] == pytest.approx(expected.pvalue)
 
 
-def test_signs_of_few_hits_are_counted_by_hand() -> None:
+def test_randomization_of_few_hits_equals_enumeration() -> None:
     # 4 users gained a hit, 1 lost one: |sum| is 3 or more for the 5 + 1 patterns of at most one dissenter, twice.
     differences = np.array([1.0, 1, 1, 1, -1, 0, 0])[:, None]
     enumerated = np.mean([abs(sum(signs)) >= 3 for signs in product([-1, 1], repeat=5)])
     assert enumerated == 12 / 32
-    assert randomisation(differences, rng())[0] == enumerated
-    assert randomisation(differences, rng(), 20)[0] == pytest.approx(enumerated, abs=0.35), "drawn, not enumerated"
+    assert randomization_test(differences, rng())[0] == enumerated
+    assert randomization_test(differences, rng(), 20)[0] == pytest.approx(enumerated, abs=0.35), (
+        "sampled, not enumerated"
+    )
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.02, 0.05])
-def test_many_users_are_drawn_as_scipy_draws_them(shift: float) -> None:
+def test_randomization_of_many_users_agrees_with_scipy(shift: float) -> None:
     differences = rng(6).normal(shift, 0.2, 150)
-    theirs = scipy.stats.permutation_test(
+    expected = scipy.stats.permutation_test(
         (differences,),
         lambda d, axis: d.mean(axis=axis),
         permutation_type="samples",
         n_resamples=20_000,
         rng=rng(7),
     )
-    assert randomisation(differences[:, None], rng(8), 20_000)[0] == pytest.approx(theirs.pvalue, abs=0.015, rel=0.05)
+    assert randomization_test(differences[:, None], rng(8), 20_000)[0] == pytest.approx(
+        expected.pvalue, abs=0.015, rel=0.05
+    )
 
 
-def test_ties_of_hits_count_as_far_however_many_users() -> None:
+def test_randomization_of_hits_agrees_with_sign_test() -> None:
     # Differences of hit rates: the p of a sign test, whose ties carry most of the probability.
     differences = np.repeat([1.0, -1.0, 0.0], [60, 44, 5000])[:, None]
     exact = scipy.stats.binomtest(60, 104).pvalue
-    assert randomisation(differences, rng(), 20_000)[0] == pytest.approx(exact, abs=0.015)
+    assert randomization_test(differences, rng(), 20_000)[0] == pytest.approx(exact, abs=0.015)
 
 
-def test_an_a_a_comparison_is_found_different_as_rarely_as_promised() -> None:
+def test_false_positive_rate_equals_level() -> None:
     generator = rng(9)
     a, b = generator.beta(1, 3, (2, 120, 500))
     p = p_values(a - b, rng(10), n_resamples=2000)
@@ -171,7 +175,7 @@ def test_an_a_a_comparison_is_found_different_as_rarely_as_promised() -> None:
 
 
 @pytest.mark.parametrize("test", ["randomisation", "wilcoxon"])
-def test_an_a_b_comparison_finds_the_difference(test: str) -> None:
+def test_real_difference_is_significant(test: str) -> None:
     base = skewed(1000)
     better = base + rng(2).normal(0.01, 0.05, 1000)
     p = p_values(np.column_stack([better - base, base - base]), rng(), test)  # type: ignore[arg-type]
@@ -179,20 +183,20 @@ def test_an_a_b_comparison_finds_the_difference(test: str) -> None:
     assert p[1] == 1
 
 
-def test_p_is_never_0() -> None:
-    assert randomisation(np.ones((500, 1)), rng(), 999)[0] == 1 / 1000
+def test_p_value_is_never_zero() -> None:
+    assert randomization_test(np.ones((500, 1)), rng(), 999)[0] == 1 / 1000
 
 
-def test_wilcoxons_test_is_enumerated_where_users_are_few() -> None:
+def test_wilcoxon_of_few_users_equals_enumeration() -> None:
     differences = np.array([0.3, -0.1, 0.7, 0.2, 0.0, 0.9, -0.4])
     kept = differences[differences != 0]
     ranks = scipy.stats.rankdata(np.abs(kept))
     sums = np.array([np.dot(signs, ranks) for signs in product([-1, 1], repeat=len(kept))])
     exact = np.mean(np.abs(sums) >= abs(np.dot(np.sign(kept), ranks)))
-    assert wilcoxon(differences[:, None])[0] == pytest.approx(exact)
+    assert wilcoxon_test(differences[:, None])[0] == pytest.approx(exact)
 
 
-def test_wilcoxon_and_means_may_answer_differently() -> None:
+def test_wilcoxon_and_randomization_can_disagree() -> None:
     # Nine in ten lose a little, one in ten gains much: the mean rises, the ranks fall.
     differences = np.where(np.arange(400) % 10 == 0, 0.5, -0.01)
     assert differences.mean() > 0
@@ -216,12 +220,12 @@ def test_wilcoxon_and_means_may_answer_differently() -> None:
         ([0.02, 0.02, 0.02], [0.06, 0.06, 0.06]),
     ],
 )
-def test_holm_by_hand(p: list[float], adjusted: list[float]) -> None:
+def test_holm_corrects_known_p_values(p: list[float], adjusted: list[float]) -> None:
     assert holm(p) == pytest.approx(adjusted)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holm_rejects_what_the_step_down_procedure_rejects(p: list[float]) -> None:
+def test_holm_equals_step_down_procedure(p: list[float]) -> None:
     adjusted = holm(p)
     order = np.argsort(p, kind="stable")
     assert all(adjusted[i] <= adjusted[j] for i, j in pairwise(order))
