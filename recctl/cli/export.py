@@ -115,11 +115,12 @@ def _more(pairs: list[str]) -> dict[str, str]:
 
 def _list() -> None:
     from recctl.cli import terminal
-    from recctl.export.registry import format_classes, missing_of
+    from recctl.export.registry import format_classes, missing_modules
 
     classes = format_classes()
     rows = [
-        [cls.name, cls.summary(), f"pip install 'recctl[{cls.extra}]'" if missing_of(cls) else None] for cls in classes
+        [cls.name, cls.summary(), f"pip install 'recctl[{cls.extra}]'" if missing_modules(cls) else None]
+        for cls in classes
     ]
     terminal.table(["format", "what it is", "needs"], rows)
     terminal.table(

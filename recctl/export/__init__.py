@@ -1,4 +1,4 @@
-"""Taking a model away: one module a format, each a folder with a manifest that is verified by reading it back.
+"""Exports: one module a format. An export is a folder with a manifest, and is verified by reading it back.
 
 from recctl import export_model
 

@@ -1,4 +1,4 @@
-"""Ids that a person gives: in a file, or in a list."""
+"""Lists of ids that users give as an option: in a file, or in Python."""
 
 from __future__ import annotations
 
@@ -20,90 +20,98 @@ from recctl.data.vocabulary import Vocabulary
 from recctl.errors import DataError
 
 
-def _as_list(value: Any) -> Any:
+def _to_list(value: Any) -> Any:
     if isinstance(value, str | Path) or value is None:
         return value
-    return value.tolist() if hasattr(value, "tolist") else list(value) if isinstance(value, Iterable) else value
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return list(value) if isinstance(value, Iterable) else value
 
 
-def _told(value: Any) -> Any:
-    """What a manifest keeps of them: which they were can be checked, but is not all said again."""
+def _fingerprint(value: Any) -> Any:
+    """What the manifest records: a hash that identifies the ids, not the ids themselves."""
     if isinstance(value, Path):
-        content = value.read_bytes()
-        return {"file": value.name, "sha256": hashlib.sha256(content).hexdigest()}
+        return {"file": value.name, "sha256": hashlib.sha256(value.read_bytes()).hexdigest()}
     content = json.dumps(value, ensure_ascii=False).encode()
     return {"ids": len(value), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-# A file of ids (an id a line; or CSV, TSV or Parquet with a column of the name), or the ids themselves.
-Ids = Annotated[Path | list[int | str], BeforeValidator(_as_list), PlainSerializer(_told, when_used="unless-none")]
+Ids = Annotated[
+    Path | list[int | str], BeforeValidator(_to_list), PlainSerializer(_fingerprint, when_used="unless-none")
+]
+"""A file of ids (one a line, or CSV, TSV or Parquet with a column of that name), or a list of ids."""
 
 
-def ids_of(given: Path | list[int | str], column: str, vocabulary: Vocabulary) -> list[Any]:
-    """The ids, of the type that the model has.
+def read_ids(ids: Path | list[int | str], column: str, vocabulary: Vocabulary) -> list[Any]:
+    """Ids in the type of the model's ids.
 
     Args:
-        given: A file, or ids.
-        column: What the column is called in a CSV or Parquet file.
+        ids: A file, or a list.
+        column: Name of the column in a CSV, TSV or Parquet file.
         vocabulary: The model's ids.
 
     Raises:
-        DataError: The file can't be read, or holds something else than ids of that type.
+        DataError: The file cannot be read, or a value is missing or of another type.
     """
-    if not isinstance(given, Path):
-        return given
-    found = _column(given, column)
-    wanted = pa.string() if vocabulary.is_text else pa.int64()
-    if found.null_count:
-        raise DataError(f"{given}: {column}: a value is missing")
+    if not isinstance(ids, Path):
+        return ids
+    values = _read_column(ids, column)
+    if values.null_count:
+        raise DataError(f"{ids}: {column}: a value is missing")
+    id_type = pa.string() if vocabulary.is_text else pa.int64()
     try:
-        return list(found.cast(wanted).to_pylist())
+        return list(values.cast(id_type).to_pylist())
     except pa.ArrowInvalid:
-        strange = next(value for value in found.to_pylist() if not _is_whole(value))
-        raise DataError(f"{given}: {column}: {strange!r}: the ids of this model are whole numbers") from None
+        invalid = next(value for value in values.to_pylist() if not _is_integer(value))
+        raise DataError(f"{ids}: {column}: {invalid!r}: the ids of this model are integers") from None
 
 
-def known_codes(given: Path | list[int | str], what: str, column: str, vocabulary: Vocabulary) -> Int32Array:
-    """Codes of those the model knows; the others are told of.
+def known_codes(ids: Path | list[int | str], option: str, column: str, vocabulary: Vocabulary) -> Int32Array:
+    """Codes of the ids that the model knows; the number of unknown ids is reported as a notice.
 
     Raises:
-        DataError: It knows none.
+        DataError: The model knows none of the ids.
     """
-    ids = ids_of(given, column, vocabulary)
-    codes = vocabulary.codes(ids)
+    id_list = read_ids(ids, column, vocabulary)
+    codes = vocabulary.codes(id_list)
     known: Int32Array = codes[codes >= 0]
     if not len(known):
-        raise DataError(f"{what}: the model knows none of these {len(ids):,} ids, such as {ids[:3]!r}")
-    if len(known) < len(ids):
-        progress.notice(f"{what}: the model does not know {len(ids) - len(known):,} of {len(ids):,} ids")
+        raise DataError(f"{option}: the model knows none of these {len(id_list):,} ids, such as {id_list[:3]!r}")
+    n_unknown = len(id_list) - len(known)
+    if n_unknown:
+        progress.notice(f"{option}: the model does not know {n_unknown:,} of {len(id_list):,} ids")
     return known
 
 
-def _column(path: Path, column: str) -> Any:
-    ending = path.suffix.lower()
+def _read_column(path: Path, column: str) -> Any:
+    suffix = path.suffix.lower()
     try:
-        if ending in (".parquet", ".pq"):
-            names = pq.read_schema(path).names
-            return pq.read_table(path, columns=[_named(path, column, names)])[column]
-        if ending in (".csv", ".tsv"):
-            layout = pa.csv.ParseOptions(delimiter="\t" if ending == ".tsv" else ",", newlines_in_values=True)
-            with pa.csv.open_csv(path, parse_options=layout) as reader:
-                _named(path, column, reader.schema.names)
-            kinds = pa.csv.ConvertOptions(column_types={column: pa.string()}, include_columns=[column])
-            return pa.csv.read_csv(path, parse_options=layout, convert_options=kinds)[column]
+        if suffix in (".parquet", ".pq"):
+            _require_column(path, column, pq.read_schema(path).names)
+            return pq.read_table(path, columns=[column])[column]
+        if suffix in (".csv", ".tsv"):
+            return _read_csv_column(path, column, "\t" if suffix == ".tsv" else ",")
         lines = path.read_text(encoding="utf-8-sig").split("\n")
         return pa.chunked_array([[line.rstrip("\r") for line in lines if line.strip()]], pa.string())
     except (OSError, UnicodeError, pa.ArrowException) as error:
         raise DataError(f"{path}: can't be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _named(path: Path, column: str, names: list[str]) -> str:
+def _read_csv_column(path: Path, column: str, delimiter: str) -> Any:
+    parse_options = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    with pa.csv.open_csv(path, parse_options=parse_options) as reader:
+        _require_column(path, column, reader.schema.names)
+    # As text, so that ids such as 007 keep their zeros.
+    convert_options = pa.csv.ConvertOptions(column_types={column: pa.string()}, include_columns=[column])
+    return pa.csv.read_csv(path, parse_options=parse_options, convert_options=convert_options)[column]
+
+
+def _require_column(path: Path, column: str, names: list[str]) -> None:
     if column not in names:
         raise DataError(f"{path}: no column {column}; the columns are {', '.join(names)}")
-    return column
 
 
-def _is_whole(value: Any) -> bool:
+def _is_integer(value: Any) -> bool:
     try:
         return pd.notna(value) and -(2**63) <= int(value) < 2**63
     except ValueError:

@@ -1,4 +1,4 @@
-"""Exporting a model or a run's model, and checking what was exported."""
+"""Export a model or the model of a run, and verify an export."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from recctl.runs import Run
 
 @dataclass(frozen=True)
 class Export:
-    """What was exported.
+    """A written export.
 
     Attributes:
-        path: The folder.
-        manifest: What its manifest says.
+        path: Its folder.
+        manifest: The content of its manifest.
     """
 
     path: Path
@@ -31,19 +31,19 @@ class Export:
 def export_model(
     model: Recommender, format_name: str, path: str | Path, /, *, force: bool = False, **options: Any
 ) -> Export:
-    """Write a fitted model to a folder, in a format; verified by reading it back.
+    """Export a fitted model to a folder, and verify the export by reading it back.
 
     Args:
-        model: Fitted.
+        model: A fitted model.
         format_name: One of `recctl export --list`.
-        path: The folder; appears whole or not at all.
-        force: Replace an export that is there.
-        options: The format's own.
+        path: The folder; it is written completely or not at all.
+        force: Replace an existing export.
+        options: Options of the format.
 
     Raises:
-        ConfigError: No such format, options that it does not take, or something stands at `path`.
-        UnsupportedError: The format can't hold this model.
-        ArtifactError: It can't be written, or what was written is not what the model says.
+        ConfigError: No such format, invalid options, or `path` exists and may not be replaced.
+        UnsupportedError: The format cannot represent this model.
+        ArtifactError: The export cannot be written, or does not match the model when it is read back.
     """
     return _export(model, make_format(format_name, options), force, Context(Path(path)))
 
@@ -58,55 +58,55 @@ def export_run(
     force: bool = False,
     **options: Any,
 ) -> Export:
-    """Write a run's model to a folder, as `export_model` does; the manifest then says of which run it is.
+    """Export a run's model as `export_model` does; the manifest names the run.
 
     Args:
         run: The run.
         format_name: One of `recctl export --list`.
-        path: The folder; by default `exports/FORMAT` of the run.
-        version: Which of its models, by default the newest.
-        force: Replace an export that is there.
-        options: The format's own.
+        path: The folder; by default `exports/FORMAT` in the run's directory.
+        version: Version of the model; by default the newest.
+        force: Replace an existing export.
+        options: Options of the format.
     """
-    chosen = make_format(format_name, options)
+    export_format = make_format(format_name, options)
     destination = run.path / "exports" / format_name if path is None else Path(path)
     entry = run.model_entry(version)
     model = experiment.load_version(run, entry["version"])
-    return _export(model, chosen, force, Context(destination, run, entry))
+    return _export(model, export_format, force, Context(destination, run, entry))
 
 
 def verify_export(path: str | Path) -> dict[str, Any]:
-    """Check an export: the hash of every file, and then whether the files can be read and are what was written.
+    """Verify an export: check the hash of every file, then read the files and compare them with the manifest.
 
     Returns:
-        Its manifest.
+        The manifest.
 
     Raises:
-        ArtifactError: It is damaged, or no export.
-        ConfigError: It is of a format that is not installed here.
+        ArtifactError: The folder is damaged, or is not an export.
+        ConfigError: The format is not installed.
     """
     path = Path(path)
     manifest = _manifest.read(path)
     cls = format_class(manifest["format"])
-    if manifest["format_version"] > cls.version:
-        there = manifest["format_version"]
-        raise ArtifactError(f"{path}: {cls.name} version {there}; this recctl reads {cls.version}; upgrade recctl")
+    version = manifest["format_version"]
+    if version > cls.version:
+        raise ArtifactError(f"{path}: {cls.name} version {version}; this recctl reads {cls.version}; upgrade recctl")
     require_extra(cls)
     with progress.task(f"Verifying {path.name}"):
         _manifest.check_files(path, manifest)
         try:
             cls.verify(path, manifest)
         except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(f"{path}: {_manifest.MANIFEST} is not one of {cls.name}: {error!r}") from error
+            raise ArtifactError(f"{path}: {_manifest.MANIFEST} is not valid for {cls.name}: {error!r}") from error
     return manifest
 
 
-def _export(model: Recommender, chosen: ExportFormat, force: bool, context: Context) -> Export:
+def _export(model: Recommender, export_format: ExportFormat, force: bool, context: Context) -> Export:
     if not model.is_fitted:
         raise NotFittedError(f"{type(model).__name__} is not fitted yet: there is nothing to export")
     with _folders.replacing(context.destination, force) as folder:
-        facts = chosen.write(model, folder, context)
-        manifest = _manifest.describe(chosen, model, context, folder, facts)
+        facts = export_format.write(model, folder, context)
+        manifest = _manifest.describe(export_format, model, context, folder, facts)
         _manifest.write(folder, manifest)
-        chosen.verify(folder, manifest, model)
+        export_format.verify(folder, manifest, model)
     return Export(context.destination, manifest)

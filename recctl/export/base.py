@@ -1,4 +1,4 @@
-"""What every export format is."""
+"""The base class of export formats."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from recctl.runs import Run
 
 @dataclass(frozen=True)
 class Context:
-    """What a format may know beside the model.
+    """What a format may use beside the model.
 
     Attributes:
-        destination: Where the folder will stand once it is whole; the one that is written to is another.
-        run: The run that the model is of, if it is of any.
-        entry: What the run's metadata say of the model: `version`, `sha256`, ...
+        destination: Final path of the export. Files are written to a temporary folder that is moved there at the end.
+        run: The run of the model, if it belongs to one.
+        entry: The entry of the model in the run's metadata: `version`, `sha256`, ...
     """
 
     destination: Path
@@ -31,24 +31,24 @@ class Context:
 
 
 class ExportFormat(BaseModel):
-    """A format; its fields are its options, declared once: for Python, for the command line, and for the manifest.
+    """An export format. Its fields are its options, declared once for Python, the command line and the manifest.
 
         class Names(ExportFormat):
-            '''The items' ids, one a line.'''
+            '''Ids of the items, one a line.'''
 
             name = "names"
-            limit: int = Field(100, ge=1, description="How many.")
+            limit: int = Field(100, ge=1, description="Maximum number of ids.")
 
             def write(self, model, folder, context): ...
 
-    A module of this package or an entry point of the group `recctl.exports` offers it. The docstring's first line is
-    what `recctl export --list` says of it.
+    Formats are modules of this package or entry points of the group `recctl.exports`. `recctl export --list` shows the
+    first line of the docstring.
 
     Attributes:
-        name: Its name on the command line; that of its module, with `-` for `_`.
-        version: Of the files it writes.
-        extra: The extra of recctl that installs what it needs.
-        needs: Modules that come with the extra.
+        name: Name on the command line; the name of its module, with `-` for `_`.
+        version: Version of the files that it writes.
+        extra: The extra of recctl that installs its dependencies.
+        needs: Modules of that extra.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,28 +63,28 @@ class ExportFormat(BaseModel):
         """Write the files.
 
         Args:
-            model: Fitted.
-            folder: Exists and is empty.
-            context: What else is known.
+            model: A fitted model.
+            folder: An existing, empty folder.
+            context: Destination, run and model entry.
 
         Returns:
-            Facts for the manifest: counts, what was measured, in plain JSON values.
+            Facts for the manifest, such as counts and measurements, as plain JSON values.
         """
 
     @classmethod
     def verify(cls, folder: Path, manifest: Mapping[str, Any], model: Recommender | None = None) -> None:
-        """Read the files back; their hashes are checked already.
+        """Read the files back. Their hashes have been checked before.
 
         Args:
-            folder: Where they are.
-            manifest: What its manifest says: `options`, `facts`, ...
-            model: What was exported, where it is at hand: right after writing.
+            folder: The export.
+            manifest: Its manifest: `options`, `facts`, ...
+            model: The exported model; given right after writing only.
 
         Raises:
-            ArtifactError: They are not what the manifest says, or not what the model says.
+            ArtifactError: The files do not match the manifest or the model.
         """
 
     @classmethod
     def summary(cls) -> str:
-        """One line that says what it is."""
+        """First line of the docstring."""
         return (inspect.getdoc(cls) or "").partition("\n")[0]

@@ -1,4 +1,4 @@
-"""Vectors of users and items, as Parquet."""
+"""Embeddings of users and items, as Parquet."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from recctl.export.base import Context, ExportFormat
 from recctl.models.base import Recommender
 from recctl.models.registry import model_classes
 
-_ROWS = 1 << 16
+_ROWS_PER_WRITE = 1 << 16
 _SIDES = {"users": columns.USER, "items": columns.ITEM}
 
 
 class EmbeddingsFormat(ExportFormat):
-    """Vectors of users and items whose inner products are the scores, as Parquet.
+    """Embeddings of users and items whose inner products are the scores, as Parquet.
 
-    `users.parquet` and `items.parquet`: `user_id` or `item_id`, and `embedding`, a list of float32 of one length.
+    `users.parquet` and `items.parquet` with the columns `user_id` or `item_id`, and `embedding`, a fixed-size list of
+    float32.
     """
 
     name = "embeddings"
@@ -40,38 +41,38 @@ class EmbeddingsFormat(ExportFormat):
 
     @classmethod
     def verify(cls, folder: Path, manifest: Mapping[str, Any], model: Recommender | None = None) -> None:
-        """Shapes; and right after writing, that everything is there bit by bit."""
+        """Check shapes; right after writing, also that all vectors equal the model's bit by bit."""
         facts = manifest["facts"]
         for side, column in _SIDES.items():
             path = folder / f"{side}.parquet"
             with pq.ParquetFile(path) as file:
                 schema = file.schema_arrow
-                of_vectors = schema.field("embedding").type
-                if schema.names != [column, "embedding"] or of_vectors != pa.list_(pa.float32(), facts["dimensions"]):
-                    raise ArtifactError(f"{path}: damaged: columns {schema.names} with {of_vectors}")
+                vector_type = schema.field("embedding").type
+                if schema.names != [column, "embedding"] or vector_type != pa.list_(pa.float32(), facts["dimensions"]):
+                    raise ArtifactError(f"{path}: damaged: columns {schema.names} with {vector_type}")
                 if file.metadata.num_rows != facts[side]:
                     raise ArtifactError(f"{path}: {file.metadata.num_rows:,} vectors, not {facts[side]:,}")
         if model is not None:
             for side, written in zip(_SIDES, model.embeddings(), strict=True):
                 if not np.array_equal(read_vectors(folder / f"{side}.parquet"), written):
-                    raise ArtifactError(f"{folder / side}.parquet: read back, the vectors are others than the model's")
+                    raise ArtifactError(f"{folder / side}.parquet: when read back, the vectors differ from the model's")
 
 
 def embeddings_of(model: Recommender) -> tuple[Float32Array, Float32Array]:
-    """`model.embeddings()`; where it has none, the error says which models have.
+    """`model.embeddings()`, with an error that lists the models that have embeddings.
 
     Raises:
-        UnsupportedError: It has none.
+        UnsupportedError: The model has none.
     """
     try:
         return model.embeddings()
     except UnsupportedError as error:
-        having = [cls.name for cls in model_classes() if cls.embeddings is not Recommender.embeddings]
-        raise UnsupportedError(f"{error}; models that have some: {', '.join(having)}") from None
+        supported = [cls.name for cls in model_classes() if cls.embeddings is not Recommender.embeddings]
+        raise UnsupportedError(f"{error}; models with embeddings: {', '.join(supported)}") from None
 
 
 def read_vectors(path: Path) -> Float32Array:
-    """The vectors of a side, `(n, n_dimensions)`."""
+    """Vectors of a file, `(n, n_dimensions)`."""
     column = pq.read_table(path, columns=["embedding"])["embedding"]
     width = column.type.list_size
     parts = [chunk.flatten().to_numpy() for chunk in column.chunks]
@@ -80,13 +81,14 @@ def read_vectors(path: Path) -> Float32Array:
 
 
 def _write(path: Path, column: str, vocabulary: Vocabulary, vectors: Float32Array) -> None:
-    of_vectors = pa.list_(pa.float32(), vectors.shape[1])
-    of_ids = id_type(vocabulary)
-    schema = pa.schema([(column, of_ids), ("embedding", of_vectors)])
-    # Factors are noise to a compressor, and a byte-split encoding would make them slow to read.
+    vector_type = pa.list_(pa.float32(), vectors.shape[1])
+    ids_type = id_type(vocabulary)
+    schema = pa.schema([(column, ids_type), ("embedding", vector_type)])
+    # Uncompressed: factors are noise to a compressor, and byte-stream-split encoding would make reading slow.
     with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
-        for begin in range(0, len(vectors), _ROWS):
-            rows = slice(begin, begin + _ROWS)
+        for begin in range(0, len(vectors), _ROWS_PER_WRITE):
+            rows = slice(begin, begin + _ROWS_PER_WRITE)
             flat = pa.array(np.ascontiguousarray(vectors[rows]).reshape(-1))
-            lists = pa.FixedSizeListArray.from_arrays(flat, type=of_vectors)
-            writer.write_table(pa.table([pa.array(vocabulary.ids[rows], of_ids), lists], schema=schema))
+            lists = pa.FixedSizeListArray.from_arrays(flat, type=vector_type)
+            ids = pa.array(vocabulary.ids[rows], ids_type)
+            writer.write_table(pa.table([ids, lists], schema=schema))

@@ -1,4 +1,4 @@
-"""A model as MLflow knows it, and its run in a tracking server. MLflow imports this module to load such models."""
+"""A model that MLflow can load, and its run in a tracking server. MLflow imports this module to load the model."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from recctl.runs.environment import redact_passwords
 from recctl.version import __version__
 
 _MODEL = "model"
-_ASKED = 5
-# MLflow asks its makers' server for leave to tell them of its use, and takes a lock file of uv that lies about along.
-_MANNERS = {
+_N_CHECKED_USERS = 5
+# Defaults for variables that are not set: no telemetry, few retries, and no uv lock file among the artifacts.
+_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
@@ -33,14 +33,15 @@ _MANNERS = {
 
 
 class MLflowFormat(ExportFormat):
-    """A model that MLflow loads and serves, and a run in its tracking: parameters, metrics, artifacts.
+    """A model that MLflow loads and serves, and an MLflow run with parameters, metrics and artifacts.
 
-    `model/` is what `mlflow.pyfunc.load_model` takes: recctl's model file, which recctl reads, nothing pickled. Its
-    `predict` takes a table with `user_id`, and gives what `Recommender.recommend` gives (`params`: `k`, `exclude_seen`,
-    `on_unknown`); or with `user_id` and `item_id`, and gives the score of each pair. Without a server, the run is in
-    `mlflow.db` (`mlflow ui --backend-store-uri sqlite:///DIR/mlflow.db`), its artifacts in `artifacts/`.
+    `model/` can be loaded with `mlflow.pyfunc.load_model`. It contains recctl's model file, which recctl reads; nothing
+    is unpickled. `predict` takes a table with `user_id` and returns the result of `Recommender.recommend` (`params`:
+    `k`, `exclude_seen`, `on_unknown`), or a table with `user_id` and `item_id` and returns the score of each pair.
+    Without a server, the MLflow run is in `mlflow.db` (`mlflow ui --backend-store-uri sqlite:///DIR/mlflow.db`) and its
+    artifacts in `artifacts/`.
 
-    A run that was tracked live, or exported before, in the same experiment is added to.
+    If the run was tracked live or exported before in the same experiment, that MLflow run is extended.
     """
 
     name = "mlflow"
@@ -48,48 +49,51 @@ class MLflowFormat(ExportFormat):
     needs: ClassVar[tuple[str, ...]] = ("mlflow",)
 
     tracking_uri: Annotated[str, PlainSerializer(redact_passwords)] | None = Field(
-        None, description="As http://host:5000 or sqlite:///mlflow.db; $MLFLOW_TRACKING_URI, else a database in DIR."
+        None,
+        description="Such as http://host:5000; default: $MLFLOW_TRACKING_URI, else a database in DIR.",
     )
-    experiment: str = Field("recctl", min_length=1, description="The experiment's name; made if there is none.")
-    register_as: str | None = Field(None, min_length=1, description="Also a version of this registered model.")
+    experiment: str = Field("recctl", min_length=1, description="Name of the experiment; created if it does not exist.")
+    register_as: str | None = Field(
+        None, min_length=1, description="Also register the model as a version of this registered model."
+    )
 
     def write(self, model: Recommender, folder: Path, context: Context) -> dict[str, Any]:
-        """Write the model, and then the run."""
+        """Write the model, then the MLflow run."""
         from recctl.export import _mlflow_run
 
-        with at_peace():
+        with quiet_mlflow():
             _save(model, folder / _MODEL, context)
             uri = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
             return _mlflow_run.record(model, folder, context, uri, self.experiment, self.register_as)
 
     @classmethod
     def verify(cls, folder: Path, manifest: Mapping[str, Any], model: Recommender | None = None) -> None:
-        """Load the model by MLflow; right after writing, ask it what the model is asked."""
-        with at_peace():
+        """Load the model with MLflow; right after writing, compare its recommendations with the model's."""
+        with quiet_mlflow():
             import mlflow.pyfunc
 
             try:
                 loaded = mlflow.pyfunc.load_model(str(folder / _MODEL), suppress_warnings=True)
                 if model is not None:
-                    users = model.user_vocabulary.ids[:_ASKED]
-                    answer = loaded.predict(pd.DataFrame({columns.USER: users}))
-                    pd.testing.assert_frame_equal(answer, model.recommend(users))
+                    users = model.user_vocabulary.ids[:_N_CHECKED_USERS]
+                    recommended = loaded.predict(pd.DataFrame({columns.USER: users}))
+                    pd.testing.assert_frame_equal(recommended, model.recommend(users))
             except (mlflow.MlflowException, AssertionError) as error:
-                raise ArtifactError(f"{folder / _MODEL}: MLflow does not load it as it was: {error}") from error
+                raise ArtifactError(f"{folder / _MODEL}: the model differs when MLflow loads it: {error}") from error
 
 
 class Predictor:
-    """What MLflow asks: a model that answers tables."""
+    """The interface that MLflow calls: predictions for a table."""
 
     def __init__(self, model: Recommender) -> None:
         self.model = model
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Recommendations for `user_id`, or with `item_id` the score of each pair.
+        """Recommendations for each `user_id`; with a column `item_id`, the score of each pair.
 
         Args:
-            model_input: A table.
-            params: `k`, `exclude_seen`, `on_unknown` of `recommend`.
+            model_input: A table with `user_id`, and optionally `item_id`.
+            params: Arguments of `recommend`: `k`, `exclude_seen`, `on_unknown`.
         """
         table = pd.DataFrame(model_input)
         columns.require_columns(table, columns.USER, place="predict")
@@ -101,51 +105,59 @@ class Predictor:
 
 
 def _load_pyfunc(path: str) -> Predictor:
-    """What MLflow calls."""
+    """Entry point that MLflow calls to load the model."""
     return Predictor(load_model(path))
 
 
 @contextmanager
-def at_peace() -> Iterator[None]:
-    """A block in which MLflow neither warns, nor logs, nor tells its makers anything."""
-    for name, value in _MANNERS.items():
+def quiet_mlflow() -> Iterator[None]:
+    """Suppress the warnings, log messages and telemetry of MLflow within a block."""
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     logger = logging.getLogger("alembic")
-    before = logger.level
+    previous_level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(before)
+        logger.setLevel(previous_level)
 
 
 def _save(model: Recommender, path: Path, context: Context) -> None:
     import mlflow.pyfunc
 
-    beside = path.with_name("model.pkl")
-    model.save(beside)
+    model_path = path.with_name("model.pkl")
+    model.save(model_path)
     try:
         mlflow.pyfunc.save_model(
             path,
             loader_module=__name__,
-            data_path=str(beside),
+            data_path=str(model_path),
             pip_requirements=[f"recctl=={__version__}"],
             signature=_signature(model),
             metadata={"recctl_run_id": context.run.id} if context.run else None,
         )
     finally:
-        beside.unlink()
+        model_path.unlink()
 
 
 def _signature(model: Recommender) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    users, items = ("string" if each.is_text else "long" for each in (model.user_vocabulary, model.item_vocabulary))
-    asked = Schema([ColSpec(users, columns.USER), ColSpec(items, columns.ITEM, required=False)])
-    given = [ColSpec(users, columns.USER), ColSpec(items, columns.ITEM), ColSpec("float", "score")]
+    user_type = "string" if model.user_vocabulary.is_text else "long"
+    item_type = "string" if model.item_vocabulary.is_text else "long"
+    inputs = Schema([ColSpec(user_type, columns.USER), ColSpec(item_type, columns.ITEM, required=False)])
+    outputs = Schema(
+        [
+            ColSpec(user_type, columns.USER),
+            ColSpec(item_type, columns.ITEM),
+            ColSpec("float", "score"),
+            ColSpec("long", "rank", required=False),
+        ]
+    )
     params = ParamSchema(
         [
             ParamSpec("k", "long", 10),
@@ -153,4 +165,4 @@ def _signature(model: Recommender) -> Any:
             ParamSpec("on_unknown", "string", "error"),
         ]
     )
-    return ModelSignature(asked, Schema([*given, ColSpec("long", "rank", required=False)]), params)
+    return ModelSignature(inputs, outputs, params)

@@ -1,4 +1,4 @@
-"""The best items of each user, as a table."""
+"""Top-k recommendations of users, as a table."""
 
 from __future__ import annotations
 
@@ -20,60 +20,71 @@ from recctl.errors import ArtifactError, ConfigError
 from recctl.export import _table_files, _target_users
 from recctl.export._id_lists import Ids, known_codes
 from recctl.export._table_files import FileFormat
-from recctl.export._target_users import Audience
+from recctl.export._target_users import TargetUsers
 from recctl.export.base import Context, ExportFormat
 from recctl.models.base import Recommender
 from recctl.models.base.id_tables import OnUnknown
 from recctl.ranking import map_blocks
 
-_CHECKED = 1000
+# Rows whose scores are compared with the model's after writing.
+_N_CHECKED = 1000
 
 
 class RecommendationsFormat(ExportFormat):
-    """The best items of each user, as a table: Parquet, CSV, or a JSON object a line.
+    """Top-k items of each user, as a table: Parquet, CSV, or JSON lines.
 
-    `recommendations.parquet`, `.csv` or `.jsonl`: `user_id`, `item_id`, `score`, `rank` (from 1), users in the order
-    asked. Written block by block: memory does not grow with the users.
+    `recommendations.parquet`, `.csv` or `.jsonl` with the columns `user_id`, `item_id`, `score` and `rank` (from 1),
+    users in the requested order. Written in blocks of users: memory does not grow with the number of users.
     """
 
     name = "recommendations"
 
-    k: int = Field(10, ge=1, description="How many items for each user.")
-    users: Ids | None = Field(None, description="Only these users: a file or a list of ids; all unless given.")
-    histories: Path | None = Field(None, description="A file of what people had whom the model never saw: for them.")
-    on_unknown: OnUnknown = Field("error", description="For users the model can't serve: error, popular or skip.")
-    include_seen: bool = Field(False, description="Keep items that the user had.")
-    allow: Ids | None = Field(None, description="Only these items: a file or a list of ids.")
-    block: Ids | None = Field(None, description="None of these items: a file or a list of ids.")
+    k: int = Field(10, ge=1, description="Number of items for each user.")
+    users: Ids | None = Field(None, description="Users: a file or a list of ids; default: all users of the model.")
+    histories: Path | None = Field(
+        None, description="A file of interactions of users that the model does not know; recommend for these users."
+    )
+    on_unknown: OnUnknown = Field("error", description="For users that the model cannot score: error, popular or skip.")
+    include_seen: bool = Field(False, description="Keep items that the user has interacted with.")
+    allow: Ids | None = Field(None, description="Recommend only these items: a file or a list of ids.")
+    block: Ids | None = Field(None, description="Never recommend these items: a file or a list of ids.")
     file_format: FileFormat = Field("parquet", description="parquet, csv or jsonl.")
 
     def write(self, model: Recommender, folder: Path, context: Context) -> dict[str, Any]:
-        """Rank and write, block by block."""
-        audience = self._audience(model)
-        barred = self._barred(model)
-        of_items = _table_files.id_type(model.item_vocabulary)
-        item_ids = pa.array(model.item_vocabulary.ids, of_items)
+        """Rank and write block by block."""
+        target = self._target_users(model)
+        item_mask = self._item_mask(model)
+        item_id_type = _table_files.id_type(model.item_vocabulary)
+        item_ids = pa.array(model.item_vocabulary.ids, item_id_type)
         schema = pa.schema(
-            [(columns.USER, audience.ids.type), (columns.ITEM, of_items), ("score", pa.float32()), ("rank", pa.int32())]
+            [
+                (columns.USER, target.ids.type),
+                (columns.ITEM, item_id_type),
+                ("score", pa.float32()),
+                ("rank", pa.int32()),
+            ]
         )
-        n, k = len(audience.rows), min(self.k, len(item_ids))
+        n_users = len(target.rows)
+        k = min(self.k, len(item_ids))
 
-        def best(places: Int32Array) -> tuple[Int32Array, Int32Array, Float32Array]:
-            return places, *audience.best(places, k, not self.include_seen, barred)
+        def rank_users(indices: Int32Array) -> tuple[Int32Array, Int32Array, Float32Array]:
+            items, scores = target.rank(indices, k, not self.include_seen, item_mask)
+            return indices, items, scores
 
-        n_rows = n_short = 0
+        n_rows = 0
+        n_short = 0
         with (
-            _table_files.written(folder / f"recommendations.{self.file_format}", schema, self.file_format) as write,
-            progress.task("Recommending", n, "users") as task,
+            _table_files.open_writer(folder / f"recommendations.{self.file_format}", schema, self.file_format) as write,
+            progress.task("Recommending", n_users, "users") as task,
         ):
-            for places, items, scores in map_blocks(best, n, len(item_ids)):
-                table = _table(schema, audience.ids, item_ids, places, items, scores)
+            for indices, items, scores in map_blocks(rank_users, n_users, len(item_ids)):
+                table = _table(schema, target.ids, item_ids, indices, items, scores)
                 write(table)
                 n_rows += len(table)
                 n_short += int((items[:, -1] < 0).sum()) if k == self.k else len(items)
-                task.update(int(places[-1]) + 1)
+                task.update(int(indices[-1]) + 1)
         return {
-            "users": n,
+            "users": n_users,
             "rows": n_rows,
             "users_with_fewer_than_k": n_short,
             "columns": _table_files.columns_of(schema),
@@ -81,69 +92,77 @@ class RecommendationsFormat(ExportFormat):
 
     @classmethod
     def verify(cls, folder: Path, manifest: Mapping[str, Any], model: Recommender | None = None) -> None:
-        """Rows, ranks and scores; and right after writing, the first scores against the model's."""
-        options, n_rows = manifest["options"], 0
+        """Check rows, ranks and scores; right after writing, also the first scores against the model's."""
+        options = manifest["options"]
         path = folder / f"recommendations.{options['file_format']}"
-        for piece in _table_files.pieces(path, _table_files.schema_of(manifest), options["file_format"]):
+        n_rows = 0
+        for piece in _table_files.read_pieces(path, _table_files.schema_of(manifest), options["file_format"]):
             _check_piece(path, piece, options["k"])
-            if model is not None and not n_rows and options["histories"] is None:
-                _check_scores(path, piece.slice(0, _CHECKED), model)
+            if model is not None and n_rows == 0 and options["histories"] is None:
+                _check_scores(path, piece.slice(0, _N_CHECKED), model)
             n_rows += len(piece)
         if n_rows != manifest["facts"]["rows"]:
             raise ArtifactError(f"{path}: {n_rows:,} rows, not {manifest['facts']['rows']:,}")
 
-    def _audience(self, model: Recommender) -> Audience:
+    def _target_users(self, model: Recommender) -> TargetUsers:
         if self.histories is None:
-            return _target_users.of_users(model, self.users, self.on_unknown)
+            return _target_users.known_users(model, self.users, self.on_unknown)
         if self.users is not None:
-            raise ConfigError("export format recommendations: users are of the model, histories of others: give one")
-        return _target_users.of_histories(model, self.histories, self.on_unknown)
+            raise ConfigError(
+                "export format recommendations: users selects users of the model, histories gives other users; "
+                "set only one of them"
+            )
+        return _target_users.users_with_histories(model, self.histories, self.on_unknown)
 
-    def _barred(self, model: Recommender) -> Float32Array | None:
-        """What is added to everybody's scores: minus infinity for items that may not be recommended."""
+    def _item_mask(self, model: Recommender) -> Float32Array | None:
+        """Added to the scores of every user: minus infinity for excluded items, else 0; None if all are allowed."""
         if self.allow is None and self.block is None:
             return None
-        barred = np.zeros(len(model.item_vocabulary), np.float32)
+        vocabulary = model.item_vocabulary
+        mask = np.zeros(len(vocabulary), np.float32)
         if self.allow is not None:
-            barred[:] = -np.inf
-            barred[known_codes(self.allow, "allow", columns.ITEM, model.item_vocabulary)] = 0
+            mask[:] = -np.inf
+            mask[known_codes(self.allow, "allow", columns.ITEM, vocabulary)] = 0
         if self.block is not None:
-            barred[known_codes(self.block, "block", columns.ITEM, model.item_vocabulary)] = -np.inf
-        if np.isinf(barred).all():
-            raise ConfigError("export format recommendations: block takes away every item that allow leaves")
-        return barred
+            mask[known_codes(self.block, "block", columns.ITEM, vocabulary)] = -np.inf
+        if np.isinf(mask).all():
+            raise ConfigError("export format recommendations: block excludes every item that allow permits")
+        return mask
 
 
 def _table(
-    schema: Any, user_ids: Any, item_ids: Any, places: Int32Array, items: Int32Array, scores: Float32Array
+    schema: Any, user_ids: Any, item_ids: Any, indices: Int32Array, items: Int32Array, scores: Float32Array
 ) -> Any:
-    """A row for each user of a block and each of the items; empty places (-1) are left out."""
+    """One row a user and item; empty positions (-1) are left out."""
     filled = items >= 0
-    owners = np.repeat(places, filled.sum(axis=1))
-    ranks = np.broadcast_to(np.arange(1, items.shape[1] + 1, dtype=np.int32), items.shape)[filled]
-    cells = [user_ids.take(pa.array(owners)), item_ids.take(pa.array(items[filled])), scores[filled], ranks]
-    return pa.table(cells, schema=schema)
+    owners = np.repeat(indices, filled.sum(axis=1))
+    ranks = np.broadcast_to(np.arange(1, items.shape[1] + 1, dtype=np.int32), items.shape)
+    user_column = user_ids.take(pa.array(owners))
+    item_column = item_ids.take(pa.array(items[filled]))
+    return pa.table([user_column, item_column, scores[filled], ranks[filled]], schema=schema)
 
 
 def _check_piece(path: Path, piece: Any, k: int) -> None:
-    ranks, scores = piece["rank"], piece["score"]
-    if piece.num_rows and not (
-        pc.min(ranks).as_py() >= 1 and pc.max(ranks).as_py() <= k and pc.all(pc.is_finite(scores)).as_py()
-    ):
-        raise ArtifactError(f"{path}: damaged: ranks beyond {k}, or scores that are no numbers")
+    if not piece.num_rows:
+        return
+    ranks = piece["rank"]
+    ranks_valid = pc.min(ranks).as_py() >= 1 and pc.max(ranks).as_py() <= k
+    if not ranks_valid or not pc.all(pc.is_finite(piece["score"])).as_py():
+        raise ArtifactError(f"{path}: damaged: a rank outside 1 to {k}, or a score that is not finite")
 
 
 def _check_scores(path: Path, piece: Any, model: Recommender) -> None:
-    users, known = _looked_up(model.user_vocabulary, piece[columns.USER])
-    items, _ = _looked_up(model.item_vocabulary, piece[columns.ITEM])
-    written, scores = piece["score"].to_numpy()[known], model.score_pairs(users[known], items[known])
-    if not np.allclose(written, scores, rtol=1e-5, atol=1e-5):
-        worst = float(np.abs(written - scores).max())
-        raise ArtifactError(f"{path}: read back, scores differ from the model's by up to {worst:g}")
+    users, is_known = _look_up(model.user_vocabulary, piece[columns.USER])
+    items, _ = _look_up(model.item_vocabulary, piece[columns.ITEM])
+    written = piece["score"].to_numpy()[is_known]
+    expected = model.score_pairs(users[is_known], items[is_known])
+    if not np.allclose(written, expected, rtol=1e-5, atol=1e-5):
+        largest = float(np.abs(written - expected).max())
+        raise ArtifactError(f"{path}: when read back, scores differ from the model's by up to {largest:g}")
 
 
-def _looked_up(vocabulary: Vocabulary, ids: Any) -> tuple[Int32Array, NDArray[np.bool_]]:
-    """Codes of a few ids, and which are known; a table of all ids would take more memory than all else here."""
-    wanted = ids.to_numpy(zero_copy_only=False)
-    codes = np.minimum(np.searchsorted(vocabulary.ids, wanted), len(vocabulary) - 1).astype(np.int32)
-    return codes, vocabulary.ids[codes] == wanted
+def _look_up(vocabulary: Vocabulary, ids: Any) -> tuple[Int32Array, NDArray[np.bool_]]:
+    """Codes of some ids, and which ids are known. Binary search: a hash table of all ids would dominate the memory."""
+    values = ids.to_numpy(zero_copy_only=False)
+    codes = np.minimum(np.searchsorted(vocabulary.ids, values), len(vocabulary) - 1).astype(np.int32)
+    return codes, vocabulary.ids[codes] == values

@@ -1,7 +1,7 @@
-"""Which formats there are: every module of this package that holds one, and those of installed packages.
+"""The registry of export formats: the format modules of this package, and formats of installed packages.
 
-A format's module is named after it, `similar_items.py` for `similar-items`, so that asking for one imports no other. An
-installed package offers formats by entry points of the group `recctl.exports`.
+A format's module is named after it, `similar_items.py` for `similar-items`, so that using one format imports no other.
+Installed packages add formats by entry points of the group `recctl.exports`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from recctl.errors import ConfigError
 from recctl.export.base import ExportFormat
 from recctl.suggest import did_you_mean
 
-_MACHINERY = {"api", "base", "registry"}
+_NOT_FORMATS = {"api", "base", "registry"}
+# A value is cut to this length in error messages.
+_MAX_SHOWN = 60
 
 
 def format_names() -> list[str]:
@@ -33,19 +35,19 @@ def format_class(name: str) -> type[ExportFormat]:
     """The class of a format.
 
     Raises:
-        ConfigError: No format has this name (suggests one that has), or what offers it can't be imported.
+        ConfigError: No format has this name (the message suggests one), or its package has no such class.
     """
-    found: Any = None
+    candidate: Any = None
     if name in _modules():
         module = import_module(f"recctl.export.{_modules()[name]}")
-        found = next((value for value in vars(module).values() if getattr(value, "name", None) == name), None)
+        candidate = next((value for value in vars(module).values() if getattr(value, "name", None) == name), None)
     elif name in plugins.available("exports"):
-        found = plugins.load("exports", name)
+        candidate = plugins.load("exports", name)
     else:
         raise ConfigError(f"unknown export format {name!r}{did_you_mean(name, format_names())}")
-    if not (isinstance(found, type) and issubclass(found, ExportFormat)):
-        raise ConfigError(f"export format {name!r}: what offers it holds no subclass of ExportFormat of this name")
-    return found
+    if not (isinstance(candidate, type) and issubclass(candidate, ExportFormat)):
+        raise ConfigError(f"export format {name!r}: its module has no subclass of ExportFormat with this name")
+    return candidate
 
 
 def format_classes() -> list[type[ExportFormat]]:
@@ -53,47 +55,48 @@ def format_classes() -> list[type[ExportFormat]]:
     return [format_class(name) for name in format_names()]
 
 
-def missing_of(cls: type[ExportFormat]) -> list[str]:
+def missing_modules(cls: type[ExportFormat]) -> list[str]:
     """Modules that a format needs and that are not installed."""
     return [module for module in cls.needs if find_spec(module) is None]
 
 
 def require_extra(cls: type[ExportFormat]) -> None:
-    """Refuse a format whose extra is not installed.
+    """Check that the dependencies of a format are installed.
 
     Raises:
-        ConfigError: It is not; names it.
+        ConfigError: One is missing; names the extra to install.
     """
-    missing = missing_of(cls)
+    missing = missing_modules(cls)
     if missing:
-        raise ConfigError(f"export format {cls.name}: {missing[0]} is missing: pip install 'recctl[{cls.extra}]'")
+        raise ConfigError(f"export format {cls.name}: {missing[0]} is not installed: pip install 'recctl[{cls.extra}]'")
 
 
 def make_format(name: str, options: Mapping[str, Any]) -> ExportFormat:
     """A format with its options.
 
     Raises:
-        ConfigError: No such format, its extra is not installed, or options that it does not take or of wrong values:
-            all of them.
+        ConfigError: No format has this name, its extra is not installed, or options are unknown or invalid; lists all
+            problems.
     """
     cls = format_class(name)
     require_extra(cls)
     try:
         return cls(**options)
     except ValidationError as error:
-        raise ConfigError(*(f"export format {name}: {_in_words(cls, each)}" for each in error.errors())) from None
+        problems = [f"export format {name}: {_message(cls, problem)}" for problem in error.errors()]
+    raise ConfigError(*problems)
 
 
-def _in_words(cls: type[ExportFormat], problem: Any) -> str:
+def _message(cls: type[ExportFormat], problem: Any) -> str:
     option = str(problem["loc"][0]) if problem["loc"] else "options"
     if problem["type"] == "extra_forbidden":
-        there = did_you_mean(option, cls.model_fields) or "; it takes no options"
-        return f"takes no {option}{there}"
-    shown = repr(problem["input"])
-    return f"{option}: {shown[:60]}: {own_message(problem) or expectation(problem)}"
+        suggestion = did_you_mean(option, cls.model_fields) or "; it takes no options"
+        return f"unknown option {option}{suggestion}"
+    value = repr(problem["input"])
+    return f"{option}: {value[:_MAX_SHOWN]}: {own_message(problem) or expectation(problem)}"
 
 
 def _modules() -> dict[str, str]:
-    """Module names by format. Modules that start with `_` hold none."""
-    found = (module.name for module in pkgutil.iter_modules(recctl.export.__path__))
-    return {name.replace("_", "-"): name for name in found if name not in _MACHINERY and not name.startswith("_")}
+    """Module names by format name. Modules that start with `_` are no formats."""
+    names = [module.name for module in pkgutil.iter_modules(recctl.export.__path__)]
+    return {name.replace("_", "-"): name for name in names if name not in _NOT_FORMATS and not name.startswith("_")}

@@ -1,4 +1,4 @@
-"""All that a model has learnt, as a safetensors file; and the way back."""
+"""All fitted values of a model as a safetensors file, and loading such a file."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _FILE = "model.safetensors"
 
 
 class SafetensorsFormat(ExportFormat):
-    """All arrays and ids of a model as a safetensors file, which runs nothing and every framework reads.
+    """All arrays and ids of a model as a safetensors file, which every framework reads and which cannot execute code.
 
-    `model.safetensors`: a tensor for each array of `model.state()`; of sparse matrices and ids, a tensor for each part
-    (`seen.starts`, `item_vocabulary.ids`). Ids that are text are UTF-8 letters (`.letters`) one after another, and the
-    place where each ends (`.ends`). The header's metadata have one entry, `recctl`: the model's name, `hyperparameters`
-    and `numbers` as JSON. `recctl.export.safetensors.load` makes the model of it again.
+    `model.safetensors` has one tensor for each array of `model.state()`, and one for each part of sparse matrices and
+    ids (`seen.starts`, `item_vocabulary.ids`). Text ids are stored as concatenated UTF-8 bytes (`.letters`) and the end
+    offset of each id (`.ends`). The header's metadata has one entry, `recctl`: the model's name, `hyperparameters` and
+    `numbers` as JSON. `recctl.export.safetensors.load` restores the model.
     """
 
     name = "safetensors"
@@ -37,39 +37,41 @@ class SafetensorsFormat(ExportFormat):
         """Write the file."""
         from safetensors.numpy import save_file
 
-        tensors, numbers = _flat(model)
-        said = {
+        tensors, numbers = _flatten_state(model)
+        header = {
             "format_version": self.version,
             "recctl_version": __version__,
             "model": model.name,
             "hyperparameters": model.hyperparameters(),
             "numbers": numbers,
         }
-        # One entry: several would stand in another order each time, and equal models give equal files.
-        save_file(tensors, folder / _FILE, {"recctl": json.dumps(said)})
+        # A single entry: several would be written in varying order, and equal models must give equal files.
+        save_file(tensors, folder / _FILE, {"recctl": json.dumps(header)})
         return {"tensors": len(tensors), "numbers": len(numbers)}
 
     @classmethod
     def verify(cls, folder: Path, manifest: Mapping[str, Any], model: Recommender | None = None) -> None:
-        """Load the model; right after writing, everything it has learnt must be there bit by bit."""
+        """Load the model; right after writing, its state must equal the exported model's bit by bit."""
         loaded = load(folder)
-        if model is not None:
-            (here, numbers), (there, numbers_there) = _flat(model), _flat(loaded)
-            if here.keys() != there.keys() or numbers != numbers_there:
-                raise ArtifactError(f"{folder / _FILE}: read back, it holds other tensors or numbers")
-            changed = [name for name, array in here.items() if not np.array_equal(array, there[name])]
-            if changed:
-                raise ArtifactError(f"{folder / _FILE}: read back, {', '.join(changed)} changed")
+        if model is None:
+            return
+        expected, expected_numbers = _flatten_state(model)
+        tensors, numbers = _flatten_state(loaded)
+        if tensors.keys() != expected.keys() or numbers != expected_numbers:
+            raise ArtifactError(f"{folder / _FILE}: when read back, it holds other tensors or numbers")
+        changed = [name for name, array in expected.items() if not np.array_equal(array, tensors[name])]
+        if changed:
+            raise ArtifactError(f"{folder / _FILE}: when read back, {', '.join(changed)} changed")
 
 
 def load(path: str | Path) -> Recommender:
-    """The model of an export, or of its file. Nothing in it is run.
+    """Load the model of an export. Nothing in the file is executed.
 
     Args:
-        path: The folder, or the file `model.safetensors` in it.
+        path: The folder, or its file `model.safetensors`.
 
     Raises:
-        ArtifactError: No such file, a damaged one, or a model this recctl does not have.
+        ArtifactError: The file is missing or damaged, or its model is not installed.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -82,7 +84,8 @@ def load(path: str | Path) -> Recommender:
                 f"{path}: {format_bytes(size)} to load, {format_bytes(available_memory())} are available"
             )
         with safe_open(path, framework="numpy") as file:
-            metadata, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it cannot be iterated
         return _model_of(path, metadata, tensors)
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror or error}") from error
@@ -92,60 +95,64 @@ def load(path: str | Path) -> Recommender:
 
 def _model_of(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, NDArray[Any]]) -> Recommender:
     if "recctl" not in metadata:
-        raise ArtifactError(f"{path}: tensors of another program; recctl's have an entry recctl in their metadata")
-    said = json.loads(metadata["recctl"])
-    if said["format_version"] > SafetensorsFormat.version:
-        raise ArtifactError(f"{path}: format version {said['format_version']}; upgrade recctl")
-    name = said["model"]
+        raise ArtifactError(f"{path}: written by another program: its metadata has no entry recctl")
+    header = json.loads(metadata["recctl"])
+    if header["format_version"] > SafetensorsFormat.version:
+        raise ArtifactError(f"{path}: format version {header['format_version']}; upgrade recctl")
+    name = header["model"]
     if name not in model_names():
         raise ArtifactError(f"{path}: holds a model {name!r}, which is not installed here")
     fitted: dict[str, Any] = {}
-    for key, value in {**said["numbers"], **tensors}.items():
-        whole, dot, part = key.partition(".")
+    for key, value in (header["numbers"] | dict(tensors)).items():
+        value_name, dot, part = key.partition(".")
         if dot:
-            fitted.setdefault(whole, {})[part] = value
+            fitted.setdefault(value_name, {})[part] = value
         else:
-            fitted[whole] = value
+            fitted[value_name] = value
     content = {
         "model": name,
-        "hyperparameters": said["hyperparameters"],
-        "fitted": {key: _with_text(value) for key, value in fitted.items()},
+        "hyperparameters": header["hyperparameters"],
+        "fitted": {key: _join_text_ids(value) for key, value in fitted.items()},
     }
     return model_file.load_into(make_model(name), path, content)
 
 
-def _flat(model: Recommender) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Arrays by name, parts of a value after a dot; and numbers by name."""
+def _flatten_state(model: Recommender) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Fitted values as arrays and numbers by name; parts of a value are named `VALUE.PART`."""
     tensors: dict[str, NDArray[Any]] = {}
     numbers: dict[str, Any] = {}
     for name, value in model.state().items():
-        plain = _without_text(value) if isinstance(value, Vocabulary) else fitted_values.to_plain(value)
-        parts = {f"{name}.{part}": each for part, each in plain.items()} if isinstance(plain, dict) else {name: plain}
-        for key, each in parts.items():
-            if isinstance(each, np.ndarray):
-                tensors[key] = np.ascontiguousarray(each)
+        plain = _split_text_ids(value) if isinstance(value, Vocabulary) else fitted_values.to_plain(value)
+        parts = {name: plain}
+        if isinstance(plain, dict):
+            parts = {f"{name}.{part}": content for part, content in plain.items()}
+        for key, content in parts.items():
+            if isinstance(content, np.ndarray):
+                tensors[key] = np.ascontiguousarray(content)
             else:
-                numbers[key] = each
+                numbers[key] = content
     return tensors, numbers
 
 
-def _without_text(vocabulary: Vocabulary) -> dict[str, NDArray[Any]]:
+def _split_text_ids(vocabulary: Vocabulary) -> dict[str, NDArray[Any]]:
     if not vocabulary.is_text:
         return {"ids": vocabulary.ids}
     _, offsets, letters = pa.array(vocabulary.ids, pa.large_string()).buffers()
     ends = np.frombuffer(offsets, np.int64)[1 : len(vocabulary) + 1]
-    return {"letters": np.frombuffer(letters or b"", np.uint8)[: ends[-1] if len(ends) else 0], "ends": ends}
+    n_bytes = ends[-1] if len(ends) else 0
+    return {"letters": np.frombuffer(letters or b"", np.uint8)[:n_bytes], "ends": ends}
 
 
-def _with_text(value: Any) -> Any:
+def _join_text_ids(value: Any) -> Any:
     if not isinstance(value, dict) or value.keys() != {"letters", "ends"}:
         return value
-    letters, ends = value["letters"], value["ends"]
+    letters = value["letters"]
+    ends = value["ends"]
     if letters.dtype != np.uint8 or ends.dtype != np.int64 or letters.ndim != 1 or ends.ndim != 1:
-        raise ValueError("ids that are text are uint8 letters and int64 ends")
+        raise ValueError("text ids must be uint8 letters and int64 ends")
     offsets = np.concatenate((np.zeros(1, np.int64), ends))
     if (np.diff(offsets) < 0).any() or offsets[-1] != len(letters):
-        raise ValueError("the ends of ids that are text don't fit their letters")
+        raise ValueError("the ends of text ids do not match their letters")
     texts = pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(letters))
     texts.validate(full=True)
     return {"ids": texts.to_numpy(zero_copy_only=False)}

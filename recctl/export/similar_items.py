@@ -1,4 +1,4 @@
-"""The items most like each item, as a table."""
+"""The most similar items of each item, as a table."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from pydantic import Field
 
@@ -19,56 +20,64 @@ from recctl.export._table_files import FileFormat
 from recctl.export.base import Context, ExportFormat
 from recctl.models.base import Recommender
 
-_AT_ONCE = 2048
-_SIMILAR = "similar_item_id"
+_ITEMS_PER_BLOCK = 2048
+_SIMILAR_ITEM = "similar_item_id"
 
 
 class SimilarItemsFormat(ExportFormat):
-    """The items most like each item, as a table: Parquet, CSV, or a JSON object a line.
+    """The most similar items of each item, as a table: Parquet, CSV, or JSON lines.
 
-    `similar_items.parquet`, `.csv` or `.jsonl`: `item_id`, `similar_item_id`, `score`, `rank` (from 1), items in
-    ascending order of id. Which items are alike is the model's own matter.
+    `similar_items.parquet`, `.csv` or `.jsonl` with the columns `item_id`, `similar_item_id`, `score` and `rank` (from
+    1), in ascending order of item id. Each model defines its own similarity.
     """
 
     name = "similar-items"
 
-    k: int = Field(10, ge=1, description="How many for each item.")
-    items: Ids | None = Field(None, description="Only for these items: a file or a list of ids; all unless given.")
+    k: int = Field(10, ge=1, description="Number of similar items for each item.")
+    items: Ids | None = Field(None, description="Items: a file or a list of ids; default: all items of the model.")
     file_format: FileFormat = Field("parquet", description="parquet, csv or jsonl.")
 
     def write(self, model: Recommender, folder: Path, context: Context) -> dict[str, Any]:
-        """Rank and write, a piece after another."""
+        """Rank and write block by block."""
         vocabulary = model.item_vocabulary
-        of_ids = _table_files.id_type(vocabulary)
-        schema = pa.schema([(columns.ITEM, of_ids), (_SIMILAR, of_ids), ("score", pa.float32()), ("rank", pa.int32())])
+        id_type = _table_files.id_type(vocabulary)
+        schema = pa.schema(
+            [(columns.ITEM, id_type), (_SIMILAR_ITEM, id_type), ("score", pa.float32()), ("rank", pa.int32())]
+        )
         codes = np.arange(len(vocabulary), dtype=np.int32)
         if self.items is not None:
             codes = known_codes(self.items, "items", columns.ITEM, vocabulary)
         n_rows = 0
         with (
-            _table_files.written(folder / f"similar_items.{self.file_format}", schema, self.file_format) as write,
-            progress.task("Looking for similar items", len(codes), "items") as task,
+            _table_files.open_writer(folder / f"similar_items.{self.file_format}", schema, self.file_format) as write,
+            progress.task("Finding similar items", len(codes), "items") as task,
         ):
-            for begin in range(0, len(codes), _AT_ONCE):
-                found = model.similar_items(vocabulary.decode(codes[begin : begin + _AT_ONCE]), self.k)
-                write(pa.Table.from_pandas(found, schema, preserve_index=False))
-                n_rows += len(found)
-                task.update(min(begin + _AT_ONCE, len(codes)))
+            for begin in range(0, len(codes), _ITEMS_PER_BLOCK):
+                block = codes[begin : begin + _ITEMS_PER_BLOCK]
+                similar = model.similar_items(vocabulary.decode(block), self.k)
+                write(pa.Table.from_pandas(similar, schema, preserve_index=False))
+                n_rows += len(similar)
+                task.update(begin + len(block))
         return {"items": len(codes), "rows": n_rows, "columns": _table_files.columns_of(schema)}
 
     @classmethod
     def verify(cls, folder: Path, manifest: Mapping[str, Any], model: Recommender | None = None) -> None:
-        """Rows; and right after writing, the first ones against the model's."""
-        options, n_rows = manifest["options"], 0
+        """Check the number of rows; right after writing, also the first item's list against the model's."""
+        options = manifest["options"]
+        n_rows = 0
         path = folder / f"similar_items.{options['file_format']}"
-        for piece in _table_files.pieces(path, _table_files.schema_of(manifest), options["file_format"]):
-            if model is not None and not n_rows and len(piece):
-                first = piece.slice(0, options["k"]).to_pandas()
-                expected = model.similar_items(first[columns.ITEM].iloc[:1], options["k"])
-                written = first[first[columns.ITEM] == first[columns.ITEM].iloc[0]]
-                alike = written[_SIMILAR].tolist() == expected[_SIMILAR].tolist()
-                if not alike or not np.allclose(written["score"], expected["score"], rtol=1e-5, atol=1e-5):
-                    raise ArtifactError(f"{path}: read back, the similar items are others than the model's")
+        for piece in _table_files.read_pieces(path, _table_files.schema_of(manifest), options["file_format"]):
+            if model is not None and n_rows == 0 and len(piece):
+                _check_first_item(path, piece.slice(0, options["k"]).to_pandas(), model, options["k"])
             n_rows += len(piece)
         if n_rows != manifest["facts"]["rows"]:
             raise ArtifactError(f"{path}: {n_rows:,} rows, not {manifest['facts']['rows']:,}")
+
+
+def _check_first_item(path: Path, rows: pd.DataFrame, model: Recommender, k: int) -> None:
+    first_item = rows[columns.ITEM].iloc[0]
+    written = rows[rows[columns.ITEM] == first_item]
+    expected = model.similar_items([first_item], k)
+    same_items = written[_SIMILAR_ITEM].tolist() == expected[_SIMILAR_ITEM].tolist()
+    if not same_items or not np.allclose(written["score"], expected["score"], rtol=1e-5, atol=1e-5):
+        raise ArtifactError(f"{path}: when read back, the similar items differ from the model's")

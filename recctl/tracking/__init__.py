@@ -1,4 +1,4 @@
-"""Live logging to other programs, by callbacks: off unless asked for, and never a reason for a training to fail."""
+"""Live tracking in MLflow and TensorBoard by callbacks. Off by default; a failing tracker never stops a training."""
 
 from recctl.tracking.mlflow import MLflowLogger as MLflowLogger
 from recctl.tracking.tensorboard import TensorBoardLogger as TensorBoardLogger

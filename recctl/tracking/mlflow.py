@@ -1,4 +1,4 @@
-"""MLflow: a tracking server, or a database."""
+"""Tracking in MLflow: on a server, or in a database."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Any
 from recctl.errors import ConfigError
 from recctl.tracking.tracker import Status, Tracker
 
-_AT_ONCE, _LONGEST = 100, 500  # what MLflow takes of parameters in one call, and of each one's text in any version
+# MLflow's limits: parameters per call, and length of a parameter's value in any version.
+_MAX_PARAMS_PER_CALL = 100
+_MAX_PARAM_LENGTH = 500
 _STATUSES: dict[Status, str] = {"complete": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
-# MLflow waits for two minutes and tries eight times; it asks its makers' server for leave to tell them of its use.
-_MANNERS = {
+# Defaults for variables that are not set: no telemetry, and short waits (MLflow's own: two minutes, eight attempts).
+_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -23,14 +25,14 @@ _MANNERS = {
 
 
 class MLflowLogger(Tracker):
-    """Logs hyperparameters, figures of each epoch, and how it ended, as a run of an experiment.
+    """Logs hyperparameters, the metrics of each epoch and the final status as an MLflow run.
 
-    MLflow allows no `@` in names: `ndcg@10` is `ndcg_at_10`. Neither its global state nor its active run is touched.
-    Its variables in the environment hold as set; where they are not, telemetry is off and waiting short.
+    MLflow allows no `@` in names: `ndcg@10` becomes `ndcg_at_10`. MLflow's global state and active run stay unchanged.
+    Its environment variables are respected; by default telemetry is off and time-outs are short.
 
     Args:
-        uri: As `http://host:5000` or `sqlite:///mlflow.db`; None: `$MLFLOW_TRACKING_URI`, else MLflow's own choice.
-        experiment: The experiment's name; made if there is none.
+        uri: Such as `http://host:5000` or `sqlite:///mlflow.db`; None: `$MLFLOW_TRACKING_URI`, else MLflow's default.
+        experiment: Name of the experiment; created if it does not exist.
 
     Raises:
         ConfigError: MLflow is not installed.
@@ -40,33 +42,37 @@ class MLflowLogger(Tracker):
 
     def __init__(self, uri: str | None = None, experiment: str = "recctl") -> None:
         if find_spec("mlflow") is None:
-            raise ConfigError("tracking.mlflow: is not installed: pip install 'recctl[mlflow]'")
+            raise ConfigError("tracking.mlflow: MLflow is not installed: pip install 'recctl[mlflow]'")
         super().__init__()
         self.uri = uri
         self.experiment = experiment
 
     def _open(self, title: str, params: Mapping[str, Any], tags: Mapping[str, str], resumed: bool) -> None:
-        for name, value in _MANNERS.items():
+        for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
         from mlflow.entities import Param
 
         self._client = MlflowClient(tracking_uri=self.uri)
-        found = self._client.get_experiment_by_name(self.experiment)
-        experiment = found.experiment_id if found else self._client.create_experiment(self.experiment)
-        if resumed and (before := self._find(experiment, tags)):
-            self._run_id = before
-            self._client.update_run(before, status="RUNNING")
+        existing = self._client.get_experiment_by_name(self.experiment)
+        if existing:
+            experiment_id = existing.experiment_id
+        else:
+            experiment_id = self._client.create_experiment(self.experiment)
+        previous_run_id = self._find(experiment_id, tags) if resumed else None
+        if previous_run_id is not None:
+            self._run_id = previous_run_id
+            self._client.update_run(previous_run_id, status="RUNNING")
             return
-        self._run_id = self._client.create_run(experiment, run_name=title, tags=dict(tags)).info.run_id
-        given = [Param(name, str(value)[:_LONGEST]) for name, value in params.items()]
-        for begin in range(0, len(given), _AT_ONCE):
-            self._client.log_batch(self._run_id, params=given[begin : begin + _AT_ONCE])
+        self._run_id = self._client.create_run(experiment_id, run_name=title, tags=dict(tags)).info.run_id
+        mlflow_params = [Param(name, str(value)[:_MAX_PARAM_LENGTH]) for name, value in params.items()]
+        for begin in range(0, len(mlflow_params), _MAX_PARAMS_PER_CALL):
+            self._client.log_batch(self._run_id, params=mlflow_params[begin : begin + _MAX_PARAMS_PER_CALL])
 
-    def _find(self, experiment: str, tags: Mapping[str, str]) -> str | None:
-        """The newest run with these tags."""
-        wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-        runs = self._client.search_runs([experiment], filter_string=wanted, max_results=1)
+    def _find(self, experiment_id: str, tags: Mapping[str, str]) -> str | None:
+        """Id of the newest MLflow run with these tags."""
+        condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        runs = self._client.search_runs([experiment_id], filter_string=condition, max_results=1)
         return runs[0].info.run_id if runs else None
 
     def _write(self, values: Mapping[str, float], step: int) -> None:
@@ -81,5 +87,5 @@ class MLflowLogger(Tracker):
 
 
 def metric_name(name: str) -> str:
-    """A metric's name as MLflow allows it."""
+    """A metric key as a name that MLflow allows."""
     return name.replace("@", "_at_")

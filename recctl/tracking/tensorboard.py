@@ -1,4 +1,4 @@
-"""TensorBoard: event files that `tensorboard --logdir` shows."""
+"""Tracking in TensorBoard event files, for `tensorboard --logdir`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from recctl.tracking.tracker import Status, Tracker
 
 
 class TensorBoardLogger(Tracker):
-    """Writes figures as scalars and hyperparameters for the HPARAMS tab.
+    """Writes metrics as scalars, and hyperparameters for the HPARAMS tab.
 
-    A training that is resumed goes on in the same folder; what a crash left of later epochs is not shown any more.
+    A resumed training continues in the same folder; later epochs that a crash left behind are hidden.
 
     Args:
-        folder: Where event files go; made if missing.
+        folder: Folder of the event files; created if it does not exist.
 
     Raises:
         ConfigError: TensorBoard is not installed.
@@ -28,7 +28,7 @@ class TensorBoardLogger(Tracker):
 
     def __init__(self, folder: str | Path) -> None:
         if find_spec("tensorboard") is None:
-            raise ConfigError("tracking.tensorboard: is not installed: pip install 'recctl[tensorboard]'")
+            raise ConfigError("tracking.tensorboard: TensorBoard is not installed: pip install 'recctl[tensorboard]'")
         super().__init__()
         self.folder = Path(folder)
 
@@ -39,14 +39,17 @@ class TensorBoardLogger(Tracker):
         self._writer = EventFileWriter(str(self.folder))
         self._may_overlap = resumed
         if not resumed:
-            plain = {name: v if isinstance(v, bool | int | float | str) else str(v) for name, v in params.items()}
-            self._add(summary=summary_v2.hparams_pb(plain, trial_id=title))
+            hyperparameters = {
+                name: value if isinstance(value, bool | int | float | str) else str(value)
+                for name, value in params.items()
+            }
+            self._add(summary=summary_v2.hparams_pb(hyperparameters, trial_id=title))
 
     def _write(self, values: Mapping[str, float], step: int) -> None:
         from tensorboard.compat.proto.event_pb2 import SessionLog
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        if self._may_overlap:  # steps from this one on that are in older files don't count
+        if self._may_overlap:  # this event hides steps from here on in older files
             self._add(step, session_log=SessionLog(status=SessionLog.START))
             self._may_overlap = False
         scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
@@ -56,7 +59,7 @@ class TensorBoardLogger(Tracker):
     def _close(self, status: Status) -> None:
         self._writer.close()
 
-    def _add(self, step: int = 0, **what: Any) -> None:
+    def _add(self, step: int = 0, **content: Any) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
 
-        self._writer.add_event(Event(wall_time=time(), step=step, **what))
+        self._writer.add_event(Event(wall_time=time(), step=step, **content))

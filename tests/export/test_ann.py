@@ -40,7 +40,7 @@ def restored(folder: Path, search: int = 128) -> Index:
 
 
 @pytest.mark.parametrize("variant", WITH)
-def test_a_small_index_finds_what_the_model_recommends(variant: str, tmp_path: Path) -> None:
+def test_small_index_finds_what_the_model_recommends(variant: str, tmp_path: Path) -> None:
     model = fitted(variant)
     facts = export_model(model, "ann", tmp_path / "x", k=5).manifest["facts"]
     assert facts["recall@5"] == 1
@@ -53,9 +53,7 @@ def test_a_small_index_finds_what_the_model_recommends(variant: str, tmp_path: P
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f16", "i8"])
-def test_recall_is_measured_as_whoever_uses_the_index_will_find(
-    dtype: str, large: ALSRecommender, tmp_path: Path
-) -> None:
+def test_recall_equals_that_of_a_user_of_the_index(dtype: str, large: ALSRecommender, tmp_path: Path) -> None:
     facts = export_model(large, "ann", tmp_path / "x", dtype=dtype, sample=200).manifest["facts"]
     users, items = large.embeddings()
     exact = np.argsort(-(users @ items.T), axis=1)[:, :10]
@@ -67,7 +65,7 @@ def test_recall_is_measured_as_whoever_uses_the_index_will_find(
     verify_export(tmp_path / "x")
 
 
-def test_more_candidates_find_more(large: ALSRecommender, tmp_path: Path) -> None:
+def test_more_candidates_raise_recall(large: ALSRecommender, tmp_path: Path) -> None:
     recall = [
         export_model(large, "ann", tmp_path / str(n), expansion_search=n, expansion_add=n).manifest["facts"][
             "recall@10"
@@ -78,7 +76,7 @@ def test_more_candidates_find_more(large: ALSRecommender, tmp_path: Path) -> Non
     assert recall[0] < 0.9 < 0.99 < recall[2]
 
 
-def test_an_index_that_finds_too_little_is_not_left(large: ALSRecommender, tmp_path: Path) -> None:
+def test_index_below_min_recall_is_not_written(large: ALSRecommender, tmp_path: Path) -> None:
     poor: dict[str, Any] = {"expansion_search": 10, "expansion_add": 10, "dtype": "f16"}
     with pytest.raises(
         AssertionFailedError, match=r"ann: recall@10 is 0\.\d+, below min_recall=0.99.*raise .*, or use dtype=f32"
@@ -89,7 +87,7 @@ def test_an_index_that_finds_too_little_is_not_left(large: ALSRecommender, tmp_p
 
 
 @pytest.mark.parametrize("k", [1, 1000])
-def test_one_user_and_more_than_all_items(k: int, tmp_path: Path) -> None:
+def test_single_user_and_k_above_the_number_of_items(k: int, tmp_path: Path) -> None:
     model = ALSRecommender(n_factors=2).fit(rows().query("user_id == 101"))
     assert export_model(model, "ann", tmp_path / "x", k=k).manifest["facts"][f"recall@{k}"] == 1
 
@@ -102,21 +100,21 @@ def test_equal_models_give_equal_files(large: ALSRecommender, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("variant", sorted(set(VARIANTS) - set(WITH)))
-def test_a_model_without_vectors_is_refused_with_the_way_out(variant: str, tmp_path: Path) -> None:
+def test_model_without_embeddings_is_refused_with_a_hint(variant: str, tmp_path: Path) -> None:
     with pytest.raises(
-        UnsupportedError, match=r"ann: \S+ has no embeddings.*models that have some: als.*recommendatio"
+        UnsupportedError, match=r"ann: \S+ has no embeddings.*models with embeddings: als.*recommendatio"
     ):
         export_model(fitted(variant), "ann", tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
-def test_options_out_of_bounds_are_refused(tmp_path: Path) -> None:
+def test_invalid_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"dtype: 'f64'") as caught:
         export_model(fitted("als"), "ann", tmp_path / "x", dtype="f64", min_recall=1.5, connectivity=1)
     assert len(caught.value.problems) == 3
 
 
-def test_another_index_is_not_taken_for_it(large: ALSRecommender, tmp_path: Path) -> None:
+def test_replaced_index_is_detected(large: ALSRecommender, tmp_path: Path) -> None:
     path = export_model(large, "ann", tmp_path / "x").path
     manifest, index = verify_export(path), path / "index.usearch"
     other = Index(ndim=32, metric="ip", dtype="f32")
@@ -124,9 +122,9 @@ def test_another_index_is_not_taken_for_it(large: ALSRecommender, tmp_path: Path
     other.save(str(index))
     with pytest.raises(ArtifactError, match=r"index\.usearch: changed or damaged"):
         verify_export(path)
-    with pytest.raises(ArtifactError, match=r"recall@10 is 0\.\d+, not \d\.\d+ as the manifest says"):
+    with pytest.raises(ArtifactError, match=r"recall@10 is 0\.\d+, but \d\.\d+ in the manifest"):
         AnnFormat.verify(path, manifest)
     for content in (index.read_bytes()[:1000], b"x" * 5000, b""):
         index.write_bytes(content)
-        with pytest.raises(ArtifactError, match="usearch can't search it"):
+        with pytest.raises(ArtifactError, match="usearch cannot search it"):
             AnnFormat.verify(path, manifest)

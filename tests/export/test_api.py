@@ -13,7 +13,7 @@ from recctl import EASERecommender, export_model, verify_export
 from recctl.errors import ArtifactError, ConfigError, NotFittedError, UnsupportedError
 from recctl.export import format_classes, format_names
 from recctl.export.recommendations import RecommendationsFormat
-from recctl.export.registry import missing_of
+from recctl.export.registry import missing_modules
 from tests.export.toys import fitted
 
 OURS = ["embeddings", "mlflow", "recommendations", "safetensors", "similar-items"]
@@ -23,19 +23,19 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_formats_are_found_and_say_what_they_are() -> None:
+def test_formats_are_listed_with_summaries() -> None:
     assert set(OURS) <= set(format_names())
     for cls in format_classes():
         assert cls.summary().endswith(".")
         assert all(field.description for field in cls.model_fields.values()), cls.name
 
 
-def test_an_unknown_format_is_refused_with_a_suggestion(tmp_path: Path) -> None:
+def test_unknown_format_is_refused_with_a_suggestion(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown export format 'recomendations'; did you mean recommendations"):
         export_model(fitted("ease"), "recomendations", tmp_path / "out")
 
 
-def test_every_wrong_option_is_refused_by_name(tmp_path: Path) -> None:
+def test_all_invalid_options_are_reported_together(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         export_model(fitted("ease"), "recommendations", tmp_path / "out", k=0, file_fromat="csv", on_unknown="no")
     assert [problem.partition(": ")[2] for problem in sorted(caught.value.problems)] == [
@@ -43,25 +43,25 @@ def test_every_wrong_option_is_refused_by_name(tmp_path: Path) -> None:
         "on_unknown: 'no': should be 'error', 'popular' or 'skip'",
         "takes no file_fromat; did you mean file_format?",
     ]
-    with pytest.raises(ConfigError, match="takes no k; it takes no options"):
+    with pytest.raises(ConfigError, match="unknown option k; it takes no options"):
         export_model(fitted("als"), "embeddings", tmp_path / "out", k=3)
     assert names_in(tmp_path) == []
 
 
-def test_a_model_that_is_not_fitted_is_refused(tmp_path: Path) -> None:
+def test_unfitted_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFittedError, match="there is nothing to export"):
         export_model(EASERecommender(), "recommendations", tmp_path / "out")
 
 
-def test_what_is_missing_is_told_with_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_module_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RecommendationsFormat, "needs", ("no_such_module",))
     monkeypatch.setattr(RecommendationsFormat, "extra", "some")
-    assert missing_of(RecommendationsFormat) == ["no_such_module"]
-    with pytest.raises(ConfigError, match=r"no_such_module is missing: pip install 'recctl\[some\]'"):
+    assert missing_modules(RecommendationsFormat) == ["no_such_module"]
+    with pytest.raises(ConfigError, match=r"no_such_module is not installed: pip install 'recctl\[some\]'"):
         export_model(fitted("ease"), "recommendations", tmp_path / "out")
 
 
-def test_another_package_offers_a_format(tmp_path: Path, package: Any) -> None:
+def test_installed_package_adds_a_format(tmp_path: Path, package: Any) -> None:
     code = """if True:
     from recctl.export import ExportFormat
 
@@ -82,21 +82,21 @@ def test_another_package_offers_a_format(tmp_path: Path, package: Any) -> None:
     done = export_model(fitted("ease"), "names", tmp_path / "out", limit=3)
     assert (done.path / "names.txt").read_text() == "3\n10\n17\n"
     assert verify_export(done.path)["facts"] == {"names": 3}
-    with pytest.raises(ConfigError, match="'no-format': what offers it holds no subclass of ExportFormat"):
+    with pytest.raises(ConfigError, match="'no-format': its module has no subclass of ExportFormat"):
         export_model(fitted("ease"), "no-format", tmp_path / "other")
 
 
 # ---- whole or not at all
 
 
-def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _break(monkeypatch)
     with pytest.raises(RuntimeError, match="in the middle"):
         export_model(fitted("ease"), "recommendations", tmp_path / "deep" / "out")
     assert names_in(tmp_path) == []
 
 
-def test_a_failure_keeps_the_export_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_export_keeps_the_previous_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = export_model(fitted("ease"), "recommendations", tmp_path / "out", k=2)
     with monkeypatch.context() as broken:
         _break(broken)
@@ -110,10 +110,10 @@ def _break(monkeypatch: pytest.MonkeyPatch) -> None:
     def best(*_: Any) -> Any:
         raise RuntimeError("in the middle")
 
-    monkeypatch.setattr("recctl.export._target_users.Audience.best", best)
+    monkeypatch.setattr("recctl.export._target_users.TargetUsers.rank", best)
 
 
-def test_what_is_not_what_the_model_says_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_that_differs_from_the_model_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = fitted("ease")
     wrong = np.float32(0.1)
     monkeypatch.setattr(type(model), "score_pairs", lambda self, users, items: np.full(len(users), wrong))
@@ -122,7 +122,7 @@ def test_what_is_not_what_the_model_says_is_not_left(tmp_path: Path, monkeypatch
     assert names_in(tmp_path) == []
 
 
-def test_an_export_is_replaced_only_if_forced(tmp_path: Path) -> None:
+def test_export_is_replaced_only_with_force(tmp_path: Path) -> None:
     model, out = fitted("ease"), tmp_path / "out"
     export_model(model, "recommendations", out, k=2)
     with pytest.raises(ConfigError, match="already holds an export; replace it with --force"):
@@ -133,7 +133,7 @@ def test_an_export_is_replaced_only_if_forced(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["out"]
 
 
-def test_what_is_no_export_is_never_replaced(tmp_path: Path) -> None:
+def test_other_files_are_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("precious")
     (tmp_path / "file").write_text("precious")
@@ -144,7 +144,7 @@ def test_what_is_no_export_is_never_replaced(tmp_path: Path) -> None:
     export_model(fitted("ease"), "recommendations", tmp_path / "empty")
 
 
-def test_a_place_that_can_not_be_written_is_told(tmp_path: Path) -> None:
+def test_unwritable_path_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ArtifactError, match="can't be written: Not a directory"):
         export_model(fitted("ease"), "recommendations", tmp_path / "file" / "out")
@@ -164,7 +164,7 @@ def test_equal_exports_have_equal_manifests(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["embeddings", "recommendations", "safetensors", "similar-items"])
-def test_any_changed_byte_is_found(tmp_path: Path, name: str) -> None:
+def test_changed_byte_is_detected(tmp_path: Path, name: str) -> None:
     done = export_model(fitted("als"), name, tmp_path / "out")
     for file in done.manifest["files"]:
         path = done.path / file
@@ -176,7 +176,7 @@ def test_any_changed_byte_is_found(tmp_path: Path, name: str) -> None:
     verify_export(done.path)
 
 
-def test_files_too_few_and_too_many_are_found(tmp_path: Path) -> None:
+def test_missing_and_additional_files_are_detected(tmp_path: Path) -> None:
     done = export_model(fitted("als"), "embeddings", tmp_path / "out")
     (done.path / "users.parquet").rename(done.path / "people.parquet")
     with pytest.raises(ArtifactError) as caught:
@@ -198,21 +198,23 @@ def test_files_too_few_and_too_many_are_found(tmp_path: Path) -> None:
         ('{"recctl_export": 1, "format": 3}', "damaged: no format, format_version, model, options, facts, files"),
     ],
 )
-def test_a_manifest_that_is_none_is_refused(tmp_path: Path, content: str | None, said: str) -> None:
+def test_invalid_manifest_is_refused(tmp_path: Path, content: str | None, said: str) -> None:
     if content is not None:
         (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(ArtifactError, match=said):
         verify_export(tmp_path)
 
 
-def test_a_manifest_that_lacks_what_its_format_needs_is_refused(tmp_path: Path) -> None:
+def test_manifest_without_required_options_is_refused(tmp_path: Path) -> None:
     done = export_model(fitted("als"), "recommendations", tmp_path / "out")
     _edit(done.path, options={})
-    with pytest.raises(ArtifactError, match=r"manifest.json is not one of recommendations: KeyError\('file_format'\)"):
+    with pytest.raises(
+        ArtifactError, match=r"manifest.json is not valid for recommendations: KeyError\('file_format'\)"
+    ):
         verify_export(done.path)
 
 
-def test_an_export_of_a_newer_format_is_refused(tmp_path: Path) -> None:
+def test_newer_format_version_is_refused(tmp_path: Path) -> None:
     done = export_model(fitted("als"), "embeddings", tmp_path / "out")
     _edit(done.path, format_version=99)
     with pytest.raises(ArtifactError, match="embeddings version 99; this recctl reads 1; upgrade recctl"):
@@ -222,7 +224,7 @@ def test_an_export_of_a_newer_format_is_refused(tmp_path: Path) -> None:
         verify_export(done.path)
 
 
-def test_a_table_that_does_not_fit_its_manifest_is_found(tmp_path: Path) -> None:
+def test_table_that_differs_from_its_manifest_is_detected(tmp_path: Path) -> None:
     done = export_model(fitted("als"), "recommendations", tmp_path / "out")
     facts = done.manifest["facts"]
     _edit(done.path, facts={**facts, "rows": 7})
@@ -232,7 +234,7 @@ def test_a_table_that_does_not_fit_its_manifest_is_found(tmp_path: Path) -> None
     with pytest.raises(ArtifactError, match="its columns are user_id int64, item_id int64, score float, rank int32"):
         verify_export(done.path)
     _edit(done.path, facts={**facts, "columns": {"user_id": "no such type"}})
-    with pytest.raises(ArtifactError, match="tells of no table"):
+    with pytest.raises(ArtifactError, match="describes no table"):
         verify_export(done.path)
 
 
@@ -246,7 +248,7 @@ def _edit(folder: Path, **values: Any) -> None:
 
 @pytest.mark.parametrize("text", [False, True])
 @pytest.mark.parametrize("variant", ["als ratings", "svdpp", "lightgcn", "sasrec", "ncf gmf"])
-def test_embeddings_score_as_the_model_does(tmp_path: Path, variant: str, text: bool) -> None:
+def test_embeddings_reproduce_the_scores(tmp_path: Path, variant: str, text: bool) -> None:
     model = fitted(variant, text)
     done = export_model(model, "embeddings", tmp_path / "out")
     users, items = (pq.read_table(done.path / f"{side}.parquet").to_pandas() for side in ("users", "items"))
@@ -258,18 +260,18 @@ def test_embeddings_score_as_the_model_does(tmp_path: Path, variant: str, text: 
     verify_export(done.path)
 
 
-def test_a_model_without_embeddings_names_those_that_have_some(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match=r"ease has no embeddings.*; models that have some: als, lightgcn, ncf"):
+def test_model_without_embeddings_lists_models_that_have_them(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"ease has no embeddings.*; models with embeddings: als, lightgcn, ncf"):
         export_model(fitted("ease"), "embeddings", tmp_path / "deep" / "out")
     assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("variant", ["ease", "slim", "item-knn", "als", "svd", "ncf", "lightgcn", "sasrec"])
 @pytest.mark.parametrize("text", [False, True])
-def test_similar_items_are_the_models(
+def test_similar_items_equal_the_models(
     tmp_path: Path, variant: str, text: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recctl.export.similar_items._AT_ONCE", 7)
+    monkeypatch.setattr("recctl.export.similar_items._ITEMS_PER_BLOCK", 7)
     model = fitted(variant, text)
     items = model.item_vocabulary.ids
     from tests.export.test_recommendations import READ, same
@@ -283,6 +285,6 @@ def test_similar_items_are_the_models(
     same(READ["parquet"](tmp_path / "some" / "similar_items.parquet"), model.similar_items(items[[3, 1]], k=2))
 
 
-def test_a_model_without_similar_items_says_so(tmp_path: Path) -> None:
+def test_model_without_similar_items_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="popularity does not define similar items"):
         export_model(fitted("popularity"), "similar-items", tmp_path / "out")

@@ -19,7 +19,7 @@ def run(recctl: Any) -> Any:
     return RunStore(Path("runs")).resolve("latest")
 
 
-def test_recommendations_of_a_run(recctl: Any, run: Any) -> None:
+def test_command_exports_recommendations_of_a_run(recctl: Any, run: Any) -> None:
     model = experiment.load_version(run)
     outcome = recctl("export", "latest", "--format", "recommendations", "-k", "3", "--file-format", "csv")
     assert outcome.code == 0
@@ -40,7 +40,7 @@ def test_recommendations_of_a_run(recctl: Any, run: Any) -> None:
     assert "recommendations.csv: changed or damaged" in damaged.err
 
 
-def test_flags_are_options(recctl: Any, run: Any) -> None:
+def test_options_can_be_flags(recctl: Any, run: Any) -> None:
     model = experiment.load_version(run)
     users, items = model.user_vocabulary.ids[:4].tolist(), model.item_vocabulary.ids.tolist()
     Path("users.txt").write_text("".join(f"{user}\n" for user in [*users, 10**9]))
@@ -60,7 +60,7 @@ def test_flags_are_options(recctl: Any, run: Any) -> None:
     assert recctl(*command, "--force").code == 0
 
 
-def test_histories_of_strangers(recctl: Any, run: Any) -> None:
+def test_command_recommends_for_histories_of_unknown_users(recctl: Any, run: Any) -> None:
     items = experiment.load_version(run).item_vocabulary.ids
     pd.DataFrame({"user_id": ["new", "new", "other"], "item_id": items[[1, 2, 3]]}).to_csv("h.csv", index=False)
     assert recctl("export", "latest", "-f", "recommendations", "--histories", "h.csv", "-o", "out").code == 0
@@ -73,7 +73,7 @@ def test_histories_of_strangers(recctl: Any, run: Any) -> None:
         (["-f", "recommendation"], "unknown export format 'recommendation'; did you mean recommendations?"),
         (["-f", "similar-items", "--include-seen"], "export format similar-items: takes no include_seen"),
         (["-f", "similar-items", "--users", "x"], "export format similar-items: takes no users"),
-        (["-f", "safetensors", "-k", "3"], "export format safetensors: takes no k; it takes no options"),
+        (["-f", "safetensors", "-k", "3"], "export format safetensors: unknown option k; it takes no options"),
         (["-f", "recommendations", "-k", "0"], "k: 0: should be greater than or equal to 1"),
         (["-f", "recommendations", "-O", "k=some"], "k: 'some': should be a valid integer"),
         (["-f", "recommendations", "-O", "k"], "--option 'k': must be KEY=VALUE"),
@@ -82,14 +82,14 @@ def test_histories_of_strangers(recctl: Any, run: Any) -> None:
         ([], "name a RUN and a --format"),
     ],
 )
-def test_what_is_wrong_is_refused_by_name(recctl: Any, run: Any, arguments: list[str], said: str) -> None:
+def test_invalid_arguments_are_refused(recctl: Any, run: Any, arguments: list[str], said: str) -> None:
     outcome = recctl("export", "latest", *arguments)
     assert outcome.code == 2
     assert said in outcome.err
     assert not (run.path / "exports").exists()
 
 
-def test_which_model_of_a_run(recctl: Any, run: Any) -> None:
+def test_version_selects_the_model_of_a_run(recctl: Any, run: Any) -> None:
     outcome = recctl("export", "latest", "-f", "safetensors", "--model-version", "9")
     assert outcome.code == 4
     assert "has no model v9" in outcome.err

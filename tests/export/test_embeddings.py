@@ -8,7 +8,7 @@ WITH = ["als", "als ratings", "svd", "svdpp", "lightgcn", "lightgcn bpr", "ncf g
 
 
 @pytest.mark.parametrize("variant", WITH)
-def test_products_of_embeddings_are_the_scores(variant: str) -> None:
+def test_inner_products_of_embeddings_are_the_scores(variant: str) -> None:
     model = fitted(variant)
     users, items = model.embeddings()
     assert users.dtype == items.dtype == np.float32
@@ -18,6 +18,6 @@ def test_products_of_embeddings_are_the_scores(variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", sorted(set(VARIANTS) - set(WITH)))
-def test_a_model_without_embeddings_says_so(variant: str) -> None:
+def test_model_without_embeddings_raises(variant: str) -> None:
     with pytest.raises(UnsupportedError, match="has no embeddings"):
         fitted(variant).embeddings()

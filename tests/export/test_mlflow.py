@@ -21,7 +21,7 @@ from tests.export.toys import fitted
 
 skip_without("mlflow", "the extra mlflow")
 
-with ours.at_peace():
+with ours.quiet_mlflow():
     import mlflow
     import mlflow.pyfunc
 
@@ -31,7 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A database that is there, with an experiment whose artifacts lie beside it."""
     folder = tmp_path_factory.mktemp("server")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    with ours.at_peace():
+    with ours.quiet_mlflow():
         mlflow.MlflowClient(uri).create_experiment("recctl", artifact_location=(folder / "artifacts").as_uri())
     return uri
 
@@ -49,7 +49,7 @@ def loaded(path: Path) -> Any:
 
 
 @pytest.mark.parametrize("name", model_names())
-def test_mlflow_recommends_and_scores_what_the_model_does(tmp_path: Path, name: str, server: str) -> None:
+def test_mlflow_model_recommends_and_scores_as_the_model(tmp_path: Path, name: str, server: str) -> None:
     model = fitted(name)
     done = export_model(model, "mlflow", tmp_path / "out", tracking_uri=server)
     users, items = model.user_vocabulary.ids, model.item_vocabulary.ids
@@ -58,7 +58,7 @@ def test_mlflow_recommends_and_scores_what_the_model_does(tmp_path: Path, name: 
     pd.testing.assert_frame_equal(back.predict({"user_id": users[:3]}), model.recommend(users[:3]))
 
 
-def test_ids_that_are_text(tmp_path: Path, server: str) -> None:
+def test_text_ids_work_in_mlflow(tmp_path: Path, server: str) -> None:
     model = fitted("als", text=True)
     done = export_model(model, "mlflow", tmp_path / "out", tracking_uri=server)
     _answers(loaded(done.path), model, model.user_vocabulary.ids, model.item_vocabulary.ids)
@@ -84,7 +84,7 @@ def run(recctl: Any) -> Any:
     return run
 
 
-def test_a_run_is_in_the_export_and_found_where_the_export_stands(
+def test_mlflow_run_is_inside_the_export_with_its_final_path(
     run: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -96,7 +96,7 @@ def test_a_run_is_in_the_export_and_found_where_the_export_stands(
     assert done.path == run.path / "exports" / "mlflow"
     assert not Path("mlruns").exists()
     facts = done.manifest["facts"]
-    with ours.at_peace():
+    with ours.quiet_mlflow():
         client = mlflow.MlflowClient(f"sqlite:///{done.path / 'mlflow.db'}")
         tracked = client.get_run(facts["mlflow_run_id"])
         assert tracked.info.status == "FINISHED"
@@ -114,7 +114,7 @@ def test_a_run_is_in_the_export_and_found_where_the_export_stands(
     assert verify_export(done.path)["run_id"] == run.id
 
 
-def test_a_server_gets_a_run_once_and_versions_of_a_registered_model(run: Any, tmp_path: Path, server: str) -> None:
+def test_server_gets_one_run_and_versions_of_a_registered_model(run: Any, tmp_path: Path, server: str) -> None:
     first, second = (
         export_run(run, "mlflow", tmp_path / name, tracking_uri=server, register_as="shop").manifest["facts"]
         for name in "ab"
@@ -123,9 +123,7 @@ def test_a_server_gets_a_run_once_and_versions_of_a_registered_model(run: Any, t
     assert (first["registered"], second["registered"]) == ("shop version 1", "shop version 2")
 
 
-def test_a_server_that_is_not_there_is_told_and_nothing_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreachable_server_is_refused_and_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     uri = "http://somebody:secret@127.0.0.1:9"
     with pytest.raises(ConfigError, match="export format mlflow: tracking_uri: http://") as caught:
@@ -137,6 +135,6 @@ def test_a_server_that_is_not_there_is_told_and_nothing_is_left(
     assert not any(tmp_path.glob(".*.tmp"))
 
 
-def test_a_password_is_in_no_manifest() -> None:
+def test_manifest_has_no_password() -> None:
     chosen = ours.MLflowFormat(tracking_uri="http://somebody:secret@host:5000")
     assert "secret" not in str(chosen.model_dump(mode="json"))

@@ -57,9 +57,9 @@ def asked(model: Recommender, given: str) -> Any:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_graph_of_every_model_scores_and_ranks_as_the_model(variant: str, tmp_path: Path) -> None:
+def test_all_graphs_of_all_models_score_and_rank_as_the_model(variant: str, tmp_path: Path) -> None:
     model = fitted(variant)
-    for given in _scoring_graph.inputs_of(model):
+    for given in _scoring_graph.supported_inputs(model):
         users = users_of(model)
         scores = model.score_users(users) if given == "user" or model.reads_order else model.score_histories(model.seen)
         found = Exported(model, tmp_path / given, input=given)(asked(model, given))
@@ -73,8 +73,8 @@ def test_every_graph_of_every_model_scores_and_ranks_as_the_model(variant: str, 
             assert (items == best[0]).mean() > 0.95
 
 
-def test_by_itself_a_graph_is_asked_as_the_model_is(tmp_path: Path) -> None:
-    inputs = {name: _scoring_graph.inputs_of(fitted(name))[0] for name in VARIANTS}
+def test_default_input_is_the_models_natural_input(tmp_path: Path) -> None:
+    inputs = {name: _scoring_graph.supported_inputs(fitted(name))[0] for name in VARIANTS}
     assert {name for name, given in inputs.items() if given == "history"} == {
         *("ease", "slim", "sansa", "item-knn", "popularity", "random")
     }
@@ -85,7 +85,7 @@ def test_by_itself_a_graph_is_asked_as_the_model_is(tmp_path: Path) -> None:
     assert exported.manifest["facts"]["largest_difference"] < 1e-5
 
 
-def test_any_number_of_people_may_be_asked_about_and_fewer_items_than_k_be_left(tmp_path: Path) -> None:
+def test_any_batch_size_and_fewer_items_than_k(tmp_path: Path) -> None:
     model = fitted("ease")
     rank = Exported(model, tmp_path / "x", k=1000)
     for n in (0, 1, 7):
@@ -97,7 +97,7 @@ def test_any_number_of_people_may_be_asked_about_and_fewer_items_than_k_be_left(
 
 
 @pytest.mark.parametrize("variant", ["sasrec", "sasrec cosine"])
-def test_a_sequence_may_be_of_any_length_and_padded_at_will(variant: str, tmp_path: Path) -> None:
+def test_sequences_of_any_length_and_padding(variant: str, tmp_path: Path) -> None:
     model, score = fitted(variant), Exported(fitted(variant), tmp_path / "x")
     lists = [[], [3], [5, 5, 2], list(range(10)), list(range(20)) * 3]
     ids = model.item_vocabulary.ids
@@ -112,7 +112,7 @@ def test_a_sequence_may_be_of_any_length_and_padded_at_will(variant: str, tmp_pa
     assert not together[0].any()
 
 
-def test_ratings_in_a_history_count(tmp_path: Path) -> None:
+def test_ratings_in_a_history_are_used(tmp_path: Path) -> None:
     from recctl import InteractionDataset
 
     for name in ("ease", "item-knn"):
@@ -123,7 +123,7 @@ def test_ratings_in_a_history_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hyperparameters", [{}, {"reg_by": "pairs", "reg_exponent": 0.5, "n_factors": 1}])
-def test_als_solves_for_strangers_as_the_model(hyperparameters: dict[str, Any], tmp_path: Path) -> None:
+def test_als_graph_solves_for_unknown_users_as_the_model(hyperparameters: dict[str, Any], tmp_path: Path) -> None:
     model = make_model("als", **{"n_factors": 20, **hyperparameters}).fit(rows())
     score = Exported(model, tmp_path / "x", input="sequence")
     ids = model.item_vocabulary.ids
@@ -132,7 +132,7 @@ def test_als_solves_for_strangers_as_the_model(hyperparameters: dict[str, Any], 
     np.testing.assert_allclose(score(padded([[1, 7, 3]], 5))[0], by_item, rtol=1e-4, atol=1e-5)
 
 
-def test_few_weights_are_gathered_and_many_are_a_matrix(tmp_path: Path) -> None:
+def test_sparse_weights_are_gathered_and_dense_ones_are_a_matrix(tmp_path: Path) -> None:
     for n_neighbors, shape in ((3, (20, 1, 3)), (10, (20, 20))):
         model = make_model("item-knn", n_neighbors=n_neighbors).fit(rows())
         graph = _scoring_graph.score_graph(model, "history")
@@ -141,7 +141,7 @@ def test_few_weights_are_gathered_and_many_are_a_matrix(tmp_path: Path) -> None:
         np.testing.assert_allclose(score(dense(model)), model.score_histories(model.seen), rtol=1e-5, atol=1e-6)
 
 
-def test_a_matrix_that_would_not_fit_in_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_matrix_larger_than_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = fitted("slim")
     monkeypatch.setenv("RECCTL_MEMORY", "100")
     with pytest.raises(TrainingError, match=r"a graph of weights of 20 x 20 items.*n_neighbors"):
@@ -149,7 +149,7 @@ def test_a_matrix_that_would_not_fit_in_memory_is_refused(tmp_path: Path, monkey
     assert not (tmp_path / "x").exists()
 
 
-def test_codes_are_rows_of_the_ids_beside_the_graph(tmp_path: Path) -> None:
+def test_codes_are_rows_of_the_id_files(tmp_path: Path) -> None:
     model = make_model("als", n_factors=4).fit(as_text(rows()))
     rank = Exported(model, tmp_path / "x", k=3)
     users = pq.read_table(tmp_path / "x" / "users.parquet")["user_id"].to_pylist()
@@ -168,7 +168,7 @@ def test_equal_models_give_equal_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"k": 20}])
-def test_a_graph_that_scores_otherwise_is_not_left(
+def test_graph_with_other_scores_is_not_written(
     options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = _onnx_file.write
@@ -186,7 +186,7 @@ def test_a_graph_that_scores_otherwise_is_not_left(
     assert not (tmp_path / "x").exists()
 
 
-def test_a_model_without_a_graph_is_refused_and_told_what_to_write(tmp_path: Path) -> None:
+def test_model_without_a_graph_is_refused_with_a_hint(tmp_path: Path) -> None:
     class Plain(type(fitted("popularity"))):  # type: ignore[misc]
         _graph_of_histories = Recommender._graph_of_histories
 
@@ -194,7 +194,7 @@ def test_a_model_without_a_graph_is_refused_and_told_what_to_write(tmp_path: Pat
         export_model(Plain().fit(rows()), "onnx", tmp_path / "x")
 
 
-def test_an_input_that_a_model_has_no_graph_for_is_refused(tmp_path: Path) -> None:
+def test_unsupported_input_is_refused(tmp_path: Path) -> None:
     for variant, given, there in (
         ("svd", "history", "user"),
         ("sasrec", "history", "sequence or user"),
@@ -209,14 +209,14 @@ def test_an_input_that_a_model_has_no_graph_for_is_refused(tmp_path: Path) -> No
 # ---- files
 
 
-def test_large_weights_lie_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_onnx_file, "MOST_EMBEDDED", 100)
+def test_large_weights_go_to_a_separate_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_onnx_file, "MAX_EMBEDDED_BYTES", 100)
     monkeypatch.setattr(_onnx_file, "_PAGE", 512)
     for variant in ("ease", "sasrec", "ncf"):
         model, folder = fitted(variant), tmp_path / variant
         score = Exported(model, folder)
         assert {"model.onnx", "model.onnx.data"} < set(score.manifest["files"])
-        given = _scoring_graph.inputs_of(model)[0]
+        given = _scoring_graph.supported_inputs(model)[0]
         np.testing.assert_allclose(score(asked(model, given)), model.score_users(users_of(model)), rtol=1e-4, atol=1e-6)
         verify_export(folder)
         (folder / "model.onnx.data").write_bytes(b"")
@@ -224,7 +224,7 @@ def test_large_weights_lie_beside_the_graph(tmp_path: Path, monkeypatch: pytest.
             verify_export(folder)
 
 
-def test_a_damaged_graph_is_refused(tmp_path: Path) -> None:
+def test_damaged_graph_is_refused(tmp_path: Path) -> None:
     from recctl.export.onnx import OnnxFormat
 
     path = export_model(fitted("ease"), "onnx", tmp_path / "x").path
@@ -232,5 +232,5 @@ def test_a_damaged_graph_is_refused(tmp_path: Path) -> None:
     (path / "model.onnx").write_bytes((path / "model.onnx").read_bytes()[:-100])
     with pytest.raises(ArtifactError, match="changed or damaged"):
         verify_export(path)
-    with pytest.raises(ArtifactError, match="onnxruntime can't run it"):
+    with pytest.raises(ArtifactError, match="onnxruntime cannot run it"):
         OnnxFormat.verify(path, manifest)

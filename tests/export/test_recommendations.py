@@ -32,7 +32,7 @@ def same(written: pd.DataFrame, expected: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("text", [False, True])
-def test_what_is_written_is_what_the_model_recommends(tmp_path: Path, variant: str, text: bool) -> None:
+def test_table_equals_the_models_recommendations(tmp_path: Path, variant: str, text: bool) -> None:
     model = fitted(variant, text)
     same(exported(tmp_path, model, k=3), model.recommend(model.user_vocabulary.ids, k=3))
     verify_export(tmp_path / "out")
@@ -40,24 +40,24 @@ def test_what_is_written_is_what_the_model_recommends(tmp_path: Path, variant: s
 
 @pytest.mark.parametrize("file_format", READ)
 @pytest.mark.parametrize("text", [False, True])
-def test_every_file_format_says_the_same(tmp_path: Path, file_format: str, text: bool) -> None:
+def test_all_file_formats_hold_the_same_table(tmp_path: Path, file_format: str, text: bool) -> None:
     model = fitted("ease", text)
     same(exported(tmp_path, model, file_format), model.recommend(model.user_vocabulary.ids))
     verify_export(tmp_path / "out")
 
 
-def test_columns_have_lean_types(tmp_path: Path) -> None:
+def test_columns_have_compact_types(tmp_path: Path) -> None:
     table = exported(tmp_path, fitted("ease"))
     assert [str(kind) for kind in table.dtypes] == ["int64", "int64", "float32", "int32"]
 
 
-def test_seen_items_stay_if_asked_for(tmp_path: Path) -> None:
+def test_include_seen_keeps_seen_items(tmp_path: Path) -> None:
     model = fitted("ease")
     expected = model.recommend(model.user_vocabulary.ids, k=5, exclude_seen=False)
     same(exported(tmp_path, model, k=5, include_seen=True), expected)
 
 
-def test_users_with_few_items_left_get_fewer(tmp_path: Path) -> None:
+def test_users_with_few_unseen_items_get_shorter_lists(tmp_path: Path) -> None:
     model = fitted("ease")
     table = exported(tmp_path, model, k=1000)
     same(table, model.recommend(model.user_vocabulary.ids, k=1000))
@@ -79,7 +79,7 @@ def best_by_hand(model: Any, k: int, allowed: set[Any], seen_too: bool) -> pd.Da
 
 @pytest.mark.parametrize("variant", ["ease", "popularity", "random", "als", "ncf"])
 @pytest.mark.parametrize("include_seen", [False, True])
-def test_allowed_and_blocked_items_leave_k_to_everybody(tmp_path: Path, variant: str, include_seen: bool) -> None:
+def test_allow_and_block_still_give_k_items(tmp_path: Path, variant: str, include_seen: bool) -> None:
     model = fitted(variant)
     items = model.item_vocabulary.ids.tolist()
     allow, block = items[:15], [*items[3:6], -1]
@@ -87,10 +87,10 @@ def test_allowed_and_blocked_items_leave_k_to_everybody(tmp_path: Path, variant:
     same(table, best_by_hand(model, 4, set(allow) - set(block), include_seen))
 
 
-def test_nothing_left_to_recommend_is_refused(tmp_path: Path) -> None:
+def test_block_of_every_allowed_item_is_refused(tmp_path: Path) -> None:
     model = fitted("ease")
     items = model.item_vocabulary.ids[:3]
-    with pytest.raises(ConfigError, match="block takes away every item that allow leaves"):
+    with pytest.raises(ConfigError, match="block excludes every item that allow permits"):
         export_model(model, "recommendations", tmp_path / "out", allow=items, block=items)
     with pytest.raises(DataError, match=r"allow: the model knows none of these 2 ids, such as \[-1, -2\]"):
         export_model(model, "recommendations", tmp_path / "out", allow=[-1, -2])
@@ -112,7 +112,7 @@ def test_nothing_left_to_recommend_is_refused(tmp_path: Path) -> None:
         ("parquet", True),
     ],
 )
-def test_users_come_from_files(tmp_path: Path, ending: str, text: bool) -> None:
+def test_users_are_read_from_files(tmp_path: Path, ending: str, text: bool) -> None:
     model = fitted("ease", text)
     wanted = model.user_vocabulary.ids[[7, 2, 11]].tolist()
     path = tmp_path / f"users.{ending}"
@@ -129,7 +129,7 @@ def test_users_come_from_files(tmp_path: Path, ending: str, text: bool) -> None:
     assert len(told["sha256"]) == 64
 
 
-def test_files_of_users_that_are_none_are_refused_by_name(tmp_path: Path) -> None:
+def test_invalid_user_files_are_refused(tmp_path: Path) -> None:
     model = fitted("ease")
     for name, content, said in (
         ("a.txt", "100\nbob\n", "'bob': the ids of this model are whole numbers"),
@@ -146,19 +146,19 @@ def test_files_of_users_that_are_none_are_refused_by_name(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("on_unknown", ["popular", "skip"])
-def test_unknown_users_are_answered_as_in_recommend(tmp_path: Path, on_unknown: Any) -> None:
+def test_on_unknown_works_as_in_recommend(tmp_path: Path, on_unknown: Any) -> None:
     model = fitted("als")
     wanted = [100, -5, 103, 99_999]
     expected = model.recommend(wanted, k=4, on_unknown=on_unknown)
     same(exported(tmp_path, model, users=wanted, k=4, on_unknown=on_unknown), expected)
 
 
-def test_unknown_users_are_refused_unless_said_otherwise(tmp_path: Path) -> None:
+def test_unknown_users_are_refused_by_default(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"als: user -5: not in the data the model was fitted on; see on_unknown"):
         export_model(fitted("als"), "recommendations", tmp_path / "out", users=[100, -5])
 
 
-def test_unknown_users_get_popular_items_that_are_allowed(tmp_path: Path) -> None:
+def test_unknown_users_get_allowed_popular_items(tmp_path: Path) -> None:
     model = fitted("als")
     popular = model.recommend([-5], k=20, on_unknown="popular").item_id.tolist()
     table = exported(tmp_path, model, users=[-5], on_unknown="popular", k=3, block=popular[:2])
@@ -166,7 +166,7 @@ def test_unknown_users_get_popular_items_that_are_allowed(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_histories_of_strangers_are_served(tmp_path: Path, variant: str) -> None:
+def test_histories_of_unknown_users_get_recommendations(tmp_path: Path, variant: str) -> None:
     model = fitted(variant)
     table = rows()[["user_id", "item_id", "timestamp"] + (["rating"] if model.needs_ratings else [])]
     table = pd.concat([table[table.user_id < 110], pd.DataFrame([{"user_id": 5, "item_id": -1, "timestamp": 1}])])
@@ -179,19 +179,19 @@ def test_histories_of_strangers_are_served(tmp_path: Path, variant: str) -> None
     same(exported(tmp_path, model, histories=path, on_unknown="popular"), expected)
 
 
-def test_users_and_histories_exclude_each_other(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="give one"):
+def test_users_and_histories_together_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="set only one"):
         export_model(fitted("ease"), "recommendations", tmp_path / "out", users=[100], histories=tmp_path / "x")
 
 
 # ---- memory, and text
 
 
-def test_scores_exist_for_a_block_of_users_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_holds_scores_of_one_block_of_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = fitted("ease")
     sizes, waiting = [], []
     monkeypatch.setattr(blocks, "_SCORES_PER_BLOCK", 7 * len(model.item_vocabulary))
-    monkeypatch.setattr(_table_files, "_ROWS", dict.fromkeys(_table_files._ROWS, 40))
+    monkeypatch.setattr(_table_files, "_ROWS_PER_WRITE", dict.fromkeys(_table_files._ROWS_PER_WRITE, 40))
     monkeypatch.setitem(_table_files._WRITERS, "csv", _spied(_table_files._WRITERS["csv"], waiting))
     scored = type(model).score_users
 
@@ -218,7 +218,7 @@ def _spied(writer: Any, seen: list[int]) -> Any:
     return opened
 
 
-def test_text_is_escaped_as_csv_and_json_want_it(tmp_path: Path) -> None:
+def test_text_ids_are_escaped_in_csv_and_json(tmp_path: Path) -> None:
     model = fitted("popularity", text=True)
     exported(tmp_path, model, "csv", k=1)
     with (tmp_path / "out" / "recommendations.csv").open(encoding="utf-8", newline="") as file:
@@ -229,7 +229,7 @@ def test_text_is_escaped_as_csv_and_json_want_it(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "recommendations.jsonl").read_bytes().count(b"\n") == len(model.user_vocabulary)
 
 
-def test_telling_of_progress(tmp_path: Path, listener: Any) -> None:
+def test_progress_is_reported(tmp_path: Path, listener: Any) -> None:
     model = fitted("ease")
     exported(tmp_path, model)
     assert ("Recommending", 30, "users") in listener.started

@@ -14,7 +14,7 @@ from tests.export.toys import VARIANTS, fitted, users_of
 
 @pytest.mark.parametrize("text", [False, True])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_model_comes_back_as_it_was(tmp_path: Path, variant: str, text: bool) -> None:
+def test_loaded_model_equals_the_exported_one(tmp_path: Path, variant: str, text: bool) -> None:
     model = fitted(variant, text)
     export_model(model, "safetensors", tmp_path / "out")
     verify_export(tmp_path / "out")
@@ -25,7 +25,7 @@ def test_a_model_comes_back_as_it_was(tmp_path: Path, variant: str, text: bool) 
     assert back.save(tmp_path / "a.pkl") == model.save(tmp_path / "b.pkl")
 
 
-def test_others_read_it(tmp_path: Path) -> None:
+def test_safetensors_library_reads_the_file(tmp_path: Path) -> None:
     import torch
     from safetensors.torch import load_file as load_torch
 
@@ -78,25 +78,25 @@ def edited(file: Path, said: Any = None, **tensors: Any) -> Path:
         ({}, {"item_vocabulary.letters": None}, "item_vocabulary"),
     ],
 )
-def test_what_is_no_whole_model_is_refused(file: Path, metadata: Any, tensors: Any, said: str) -> None:
+def test_incomplete_model_is_refused(file: Path, metadata: Any, tensors: Any, said: str) -> None:
     with pytest.raises(ArtifactError, match=said):
         load(edited(file, metadata, **tensors))
 
 
-def test_tensors_of_others_are_refused(file: Path) -> None:
+def test_tensors_of_another_program_are_refused(file: Path) -> None:
     save_file({"weights": np.zeros(3)}, file)
-    with pytest.raises(ArtifactError, match="tensors of another program"):
+    with pytest.raises(ArtifactError, match="written by another program"):
         load(file)
 
 
-def test_text_that_is_none_is_refused(file: Path) -> None:
+def test_invalid_utf8_ids_are_refused(file: Path) -> None:
     letters = load_file(file)["item_vocabulary.letters"]
     letters[0] = 0xFF
     with pytest.raises(ArtifactError, match="damaged"):
         load(edited(file, **{"item_vocabulary.letters": letters}))
 
 
-def test_files_that_are_none_are_refused(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_files_are_refused(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = file.read_bytes()
     for content in (b"", b"\x80\x04.", whole[:-1], whole[:100], json.dumps({}).encode(), b"\xff" * 64):
         file.write_bytes(content)

@@ -68,7 +68,7 @@ def train(tmp_path: Path, text: str, *overrides: str):
 # ---- any tracker
 
 
-def test_a_callback_hears_of_every_epoch() -> None:
+def test_callback_receives_every_epoch() -> None:
     recorder = Recorder()
     model = fit(recorder)
     (_, title, params, _, resumed), *writes, close = recorder.calls
@@ -78,7 +78,7 @@ def test_a_callback_hears_of_every_epoch() -> None:
     assert set(writes[0][1]) == {"epoch/loss", "epoch/learning_rate", "epoch/seconds"}
 
 
-def test_a_training_that_fails_is_told_of_as_such() -> None:
+def test_failed_training_is_recorded_as_failed() -> None:
     recorder = Recorder()
     with pytest.raises(TrainingError), recorder as tracker:
         fit(tracker, lr=1e6)
@@ -90,13 +90,13 @@ def test_a_training_that_fails_is_told_of_as_such() -> None:
 
 
 @pytest.mark.parametrize("at", ["open", "write", "close"])
-def test_what_a_tracker_raises_is_one_notice(at: str, listener: RecordingListener) -> None:
+def test_tracker_error_becomes_one_notice(at: str, listener: RecordingListener) -> None:
     assert fit(Recorder(at)).chosen_epoch == 3
-    assert listener.notices == ["recorder: [Errno 28] No space left on device; the training goes on without it"]
+    assert listener.notices == ["recorder: [Errno 28] No space left on device; training continues without it"]
 
 
-def test_a_tracker_that_hangs_is_left_behind(listener: RecordingListener, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recctl.tracking.tracker._PATIENCE", 0.3)
+def test_hanging_tracker_is_disabled(listener: RecordingListener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recctl.tracking.tracker._STALL_SECONDS", 0.3)
     never = threading.Event()
 
     class Hanging(Recorder):
@@ -106,20 +106,18 @@ def test_a_tracker_that_hangs_is_left_behind(listener: RecordingListener, monkey
     begin = monotonic()
     assert fit(Hanging()).chosen_epoch == 3
     assert monotonic() - begin < 30
-    assert listener.notices == ["recorder: it does not keep up, or does not answer; the training goes on without it"]
+    assert listener.notices == ["recorder: it is too slow, or does not answer; training continues without it"]
     never.set()
 
 
-def test_figures_that_are_not_finite_are_left_out() -> None:
+def test_values_that_are_not_finite_are_skipped() -> None:
     with Recorder() as recorder:
         recorder.begin("x", {})
         recorder.log({"a": float("nan"), "b": float("inf"), "c": None, "d": 1}, 1)
     assert recorder.calls[1] == ("write", {"d": 1.0}, 1)
 
 
-def test_a_package_that_is_missing_is_refused_before_anything_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_package_is_refused_before_reading_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (("mlflow", "mlflow={}"), ("tensorboard", "tensorboard=true")):
         monkeypatch.setattr(f"recctl.tracking.{module}.find_spec", lambda name: None)
         with pytest.raises(ConfigError, match=rf"pip install 'recctl\[{module}\]'"):
@@ -127,12 +125,12 @@ def test_a_package_that_is_missing_is_refused_before_anything_is_read(
     assert not (tmp_path / "runs").exists()
 
 
-def test_no_password_is_recorded(tmp_path: Path) -> None:
+def test_password_in_tracking_uri_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tracking.mlflow.uri: .*MLFLOW_TRACKING_PASSWORD"):
         train(tmp_path, EPOCHS, "tracking.mlflow.uri=http://me:secret@host/")
 
 
-def test_nothing_is_tracked_unless_asked(tmp_path: Path) -> None:
+def test_tracking_is_off_by_default(tmp_path: Path) -> None:
     run = train(tmp_path, EPOCHS)
     assert "tracking" not in run.config_text()
     assert not any(thread.name.startswith("recctl-") for thread in threading.enumerate())
@@ -166,7 +164,7 @@ def test_event_files_hold_epochs_and_results(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("tensorboard")
-def test_a_resumed_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_resumed_training_continues_its_event_files(tmp_path: Path) -> None:
     for resumed, steps, value in ((False, (1, 2, 3, 4), 1.0), (True, (3, 4, 5), 2.0)):
         logger = TensorBoardLogger(tmp_path)
         logger.begin("x", {"a": 1, "layers": [1, 2]}, resumed=resumed)
@@ -177,7 +175,7 @@ def test_a_resumed_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("tensorboard")
-def test_a_folder_that_can_not_be_written_is_a_notice(tmp_path: Path, listener: RecordingListener) -> None:
+def test_unwritable_folder_becomes_a_notice(tmp_path: Path, listener: RecordingListener) -> None:
     (tmp_path / "file").write_text("")
     run = train(tmp_path, EPOCHS, f"tracking.tensorboard={tmp_path / 'file' / 'x'}")
     assert run.status == "complete"
@@ -197,7 +195,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.filterwarnings("ignore")  # of MLflow's own, when it reads
-def test_mlflow_has_parameters_epochs_results_and_how_it_ended(tmp_path: Path, database: str) -> None:
+def test_mlflow_run_has_parameters_epochs_results_and_status(tmp_path: Path, database: str) -> None:
     from mlflow import MlflowClient
 
     run = train(tmp_path, EPOCHS, f"tracking.mlflow={{uri: '{database}', experiment: books}}")
@@ -223,7 +221,7 @@ def test_mlflow_has_parameters_epochs_results_and_how_it_ended(tmp_path: Path, d
 
 @pytest.mark.usefixtures("database")
 @pytest.mark.parametrize("answers", [False, True], ids=["a port that refuses", "a server that never answers"])
-def test_a_server_that_is_not_there_is_a_notice(answers: bool, listener: RecordingListener) -> None:
+def test_unreachable_server_becomes_a_notice(answers: bool, listener: RecordingListener) -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         if answers:
