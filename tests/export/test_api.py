@@ -41,7 +41,7 @@ def test_all_invalid_options_are_reported_together(tmp_path: Path) -> None:
     assert [problem.partition(": ")[2] for problem in sorted(caught.value.problems)] == [
         "k: 0: should be greater than or equal to 1",
         "on_unknown: 'no': should be 'error', 'popular' or 'skip'",
-        "takes no file_fromat; did you mean file_format?",
+        "unknown option file_fromat; did you mean file_format?",
     ]
     with pytest.raises(ConfigError, match="unknown option k; it takes no options"):
         export_model(fitted("als"), "embeddings", tmp_path / "out", k=3)
@@ -188,20 +188,20 @@ def test_missing_and_additional_files_are_detected(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
-        (None, "is no export, or not a whole one"),
+        (None, "is not an export, or is incomplete"),
         ("{", "damaged"),
         ("[]", "not the manifest of a recctl export"),
         ('{"recctl_export": true}', "not the manifest of a recctl export"),
         ('{"recctl_export": 99}', "manifest version 99; this recctl reads 1; upgrade recctl"),
-        ('{"recctl_export": 1, "format": 3}', "damaged: no format, format_version, model, options, facts, files"),
+        ('{"recctl_export": 1, "format": 3}', "damaged: missing or invalid: format, format_version, model, options, facts, files"),
     ],
 )
-def test_invalid_manifest_is_refused(tmp_path: Path, content: str | None, said: str) -> None:
+def test_invalid_manifest_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
     if content is not None:
         (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(ArtifactError, match=said):
+    with pytest.raises(ArtifactError, match=message):
         verify_export(tmp_path)
 
 

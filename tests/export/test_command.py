@@ -68,11 +68,11 @@ def test_command_recommends_for_histories_of_unknown_users(recctl: Any, run: Any
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["-f", "recommendation"], "unknown export format 'recommendation'; did you mean recommendations?"),
-        (["-f", "similar-items", "--include-seen"], "export format similar-items: takes no include_seen"),
-        (["-f", "similar-items", "--users", "x"], "export format similar-items: takes no users"),
+        (["-f", "similar-items", "--include-seen"], "export format similar-items: unknown option include_seen"),
+        (["-f", "similar-items", "--users", "x"], "export format similar-items: unknown option users"),
         (["-f", "safetensors", "-k", "3"], "export format safetensors: unknown option k; it takes no options"),
         (["-f", "recommendations", "-k", "0"], "k: 0: should be greater than or equal to 1"),
         (["-f", "recommendations", "-O", "k=some"], "k: 'some': should be a valid integer"),
@@ -82,10 +82,10 @@ def test_command_recommends_for_histories_of_unknown_users(recctl: Any, run: Any
         ([], "name a RUN and a --format"),
     ],
 )
-def test_invalid_arguments_are_refused(recctl: Any, run: Any, arguments: list[str], said: str) -> None:
+def test_invalid_arguments_are_refused(recctl: Any, run: Any, arguments: list[str], message: str) -> None:
     outcome = recctl("export", "latest", *arguments)
     assert outcome.code == 2
-    assert said in outcome.err
+    assert message in outcome.err
     assert not (run.path / "exports").exists()
 
 

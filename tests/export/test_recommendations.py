@@ -131,15 +131,15 @@ def test_users_are_read_from_files(tmp_path: Path, ending: str, text: bool) -> N
 
 def test_invalid_user_files_are_refused(tmp_path: Path) -> None:
     model = fitted("ease")
-    for name, content, said in (
-        ("a.txt", "100\nbob\n", "'bob': the ids of this model are whole numbers"),
+    for name, content, message in (
+        ("a.txt", "100\nbob\n", "'bob': the ids of this model are integers"),
         ("a.csv", "id,user\n1,2\n", "no column user_id; the columns are id, user"),
         ("a.csv", "user_id,x\n1,2\n,3\n", "''|missing"),
         ("a.parquet", "no parquet", "can't be read"),
         ("a.txt", "\xff", "can't be read"),
     ):
         (tmp_path / name).write_text(content, encoding="latin-1")
-        with pytest.raises(DataError, match=f"a.*{said}"):
+        with pytest.raises(DataError, match=f"a.*{message}"):
             export_model(model, "recommendations", tmp_path / "out", users=tmp_path / name)
     with pytest.raises(DataError, match="No such file"):
         export_model(model, "recommendations", tmp_path / "out", users=tmp_path / "none.txt")

@@ -45,18 +45,18 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "out" / "model.safetensors"
 
 
-def edited(file: Path, said: Any = None, **tensors: Any) -> Path:
+def edited(file: Path, message: Any = None, **tensors: Any) -> Path:
     from safetensors import safe_open
 
     with safe_open(file, framework="numpy") as opened:
         before = json.loads(opened.metadata()["recctl"])
     there = {name: array for name, array in {**load_file(file), **tensors}.items() if array is not None}
-    save_file(there, file, {"recctl": said if isinstance(said, str) else json.dumps({**before, **(said or {})})})
+    save_file(there, file, {"recctl": message if isinstance(message, str) else json.dumps({**before, **(message or {})})})
     return file
 
 
 @pytest.mark.parametrize(
-    ("metadata", "tensors", "said"),
+    ("metadata", "tensors", "message"),
     [
         ("{", {}, "damaged"),
         ("[]", {}, "damaged"),
@@ -73,13 +73,13 @@ def edited(file: Path, said: Any = None, **tensors: Any) -> Path:
         ({}, {"weights": np.zeros((3, 3), np.float32)}, "weights has shape"),
         ({}, {"weights": np.zeros((20, 20), np.float64)}, "weights has another type"),
         ({}, {"seen.columns": np.full(1, 99, np.int32)}, "sparse matrix"),
-        ({}, {"item_vocabulary.ends": np.arange(20, dtype=np.int64)}, "don't fit their letters"),
+        ({}, {"item_vocabulary.ends": np.arange(20, dtype=np.int64)}, "do not match their letters"),
         ({}, {"item_vocabulary.ends": np.arange(20, dtype=np.int32)}, "uint8 letters and int64 ends"),
         ({}, {"item_vocabulary.letters": None}, "item_vocabulary"),
     ],
 )
-def test_incomplete_model_is_refused(file: Path, metadata: Any, tensors: Any, said: str) -> None:
-    with pytest.raises(ArtifactError, match=said):
+def test_incomplete_model_is_refused(file: Path, metadata: Any, tensors: Any, message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
         load(edited(file, metadata, **tensors))
 
 
