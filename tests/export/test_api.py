@@ -195,7 +195,7 @@ def test_missing_and_additional_files_are_detected(tmp_path: Path) -> None:
         ("[]", "not the manifest of a recctl export"),
         ('{"recctl_export": true}', "not the manifest of a recctl export"),
         ('{"recctl_export": 99}', "manifest version 99; this recctl reads 1; upgrade recctl"),
-        ('{"recctl_export": 1, "format": 3}', "damaged: missing or invalid: format, format_version, model, options, facts, files"),
+        ('{"recctl_export": 1, "format": 3}', "invalid: format, format_version, model, options, facts, files"),
     ],
 )
 def test_invalid_manifest_is_refused(tmp_path: Path, content: str | None, message: str) -> None:

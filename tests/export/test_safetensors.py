@@ -51,7 +51,8 @@ def edited(file: Path, message: Any = None, **tensors: Any) -> Path:
     with safe_open(file, framework="numpy") as opened:
         before = json.loads(opened.metadata()["recctl"])
     there = {name: array for name, array in {**load_file(file), **tensors}.items() if array is not None}
-    save_file(there, file, {"recctl": message if isinstance(message, str) else json.dumps({**before, **(message or {})})})
+    header = message if isinstance(message, str) else json.dumps(before | (message or {}))
+    save_file(there, file, {"recctl": header})
     return file
 
 
