@@ -23,8 +23,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from recctl import cli
-from recctl.cli.app import _COMMON, app
-from recctl.cli.models import _bounds, _search
+from recctl.cli.app import COMMON_OPTIONS, app
+from recctl.cli.models import format_bounds, format_search
 from recctl.config import schema
 from recctl.data.preprocessing import STEPS
 from recctl.evaluation import METRICS
@@ -48,15 +48,15 @@ def _cell(value: Any) -> str:
 
 def commands() -> Iterator[tuple[str, str]]:
     """Pages by name."""
-    for verb in cli._VERBS:
+    for verb in cli.COMMANDS:
         import_module(f"recctl.cli.{verb}")
     root: Any = typer.main.get_command(app)
-    listed = [(verb, _first(root.commands[verb].help)) for verb in cli._VERBS]
+    listed = [(verb, _first(root.commands[verb].help)) for verb in cli.COMMANDS]
     rows = [[f"[`recctl {verb}`]({verb}.md)", summary] for verb, summary in listed]
-    every = [_row(option) for option in root.commands["train"].params if option.name in _COMMON]
+    every = [_row(option) for option in root.commands["train"].params if option.name in COMMON_OPTIONS]
     index = f"# Commands\n\n{table(['command', 'what it does'], rows)}\nEvery command takes:\n\n"
     yield "index", index + table(["option", "meaning", "default"], every)
-    for verb in cli._VERBS:
+    for verb in cli.COMMANDS:
         command = root.commands[verb]
         parts = (
             [_command(f"recctl {verb}", command)]
@@ -70,7 +70,7 @@ def commands() -> Iterator[tuple[str, str]]:
 
 
 def _command(name: str, command: Any, level: str = "#") -> str:
-    own = [parameter for parameter in command.params if parameter.name not in _COMMON]
+    own = [parameter for parameter in command.params if parameter.name not in COMMON_OPTIONS]
     arguments = [p for p in own if p.param_type_name == "argument"]
     options = [p for p in own if p.param_type_name == "option" and p.name != "help"]
     usage = " ".join([name, *(p.metavar or p.name.upper() for p in arguments), *(["[OPTIONS]"] if options else [])])
@@ -204,8 +204,8 @@ def models() -> str:
                 f"`{key}`",
                 declared.type_name(),
                 f"`{declared.default!r}`",
-                _bounds(declared),
-                _search(declared),
+                format_bounds(declared),
+                format_search(declared),
                 declared.help,
             ]
             for key, declared in cls.parameters.items()

@@ -1,6 +1,6 @@
-"""The command line: one module a verb, each thin over an importable function.
+"""The command line: one module per command, each a thin layer over an importable function.
 
-Importing this package imports neither numpy nor anything else that is slow: verbs import what they need when they run.
+Importing this package imports neither numpy nor any other slow library: commands import what they need when they run.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 
 from recctl.errors import RecctlError
 
-# Each module registers its command with the application; in the order of the help.
-_VERBS = (
+# Each module registers its command with the application. The help lists them in this order.
+COMMANDS = (
     "train",
     "split",
     "fit",
@@ -35,13 +35,14 @@ _VERBS = (
 )
 
 _INTERRUPTED = 130
-# Imports of `tune` make some 200,000 objects that stay. To look for garbage every 700 takes a twelfth of their time.
-_OBJECTS_BETWEEN_COLLECTIONS = 100_000
+# The imports of `tune` create some 200,000 permanent objects. Collecting garbage every 700 objects, Python's default,
+# would take a twelfth of their time.
+_GC_THRESHOLD = 100_000
 
 
 def main() -> NoReturn:
-    """Run the command line; ends the process with the exit code of the design."""
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    """Run the command line and exit with its exit code."""
+    gc.set_threshold(_GC_THRESHOLD)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -49,99 +50,104 @@ def run(arguments: list[str]) -> int:
     """Run the command line with these arguments.
 
     Returns:
-        0 done, 1 unforeseen, 2 usage or config, 3 data, 4 run or model, 5 training, 6 an assertion, 130 interrupted.
+        The exit code: 0 success, 1 unexpected error, 2 usage or config, 3 data, 4 run or model, 5 training, 6 failed
+        assertion, 130 interrupted.
     """
     try:
         signal.signal(signal.SIGTERM, _interrupt)
-        for verb in _VERBS:
-            import_module(f"recctl.cli.{verb}")
-        from recctl.cli.app import Settings, settings
+        for command in COMMANDS:
+            import_module(f"recctl.cli.{command}")
+        from recctl.cli.settings import settings
 
-        settings.__dict__.update(Settings().__dict__)
-        code = int(_called(arguments) or 0)
-        return _interrupted() if code == _INTERRUPTED else code  # Typer makes of an interruption its code
+        settings.reset()
+        code = int(_invoke(arguments) or 0)
+        # Typer turns an interruption into this exit code.
+        return _report_interruption() if code == _INTERRUPTED else code
     except RecctlError as error:
-        return _failed(error, error.exit_code, str(error))
+        return _report_error(error, error.exit_code, str(error))
     except KeyboardInterrupt:
-        return _interrupted()
-    except BrokenPipeError:  # the reader of our output has gone; so it is done
+        return _report_interruption()
+    except BrokenPipeError:  # the reader of stdout has exited, as `head` does: not an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MemoryError as error:
-        return _failed(error, 5, "out of memory; use less data, a smaller model, or a machine with more")
+        return _report_error(error, 5, "out of memory; use less data, a smaller model, or a machine with more memory")
     except OSError as error:
-        return _failed(error, 4, _of_the_system(error))
+        return _report_error(error, 4, _os_error_message(error))
     except Exception as error:
         import typer
 
-        if isinstance(error, typer.Abort):  # a prompt was answered with no
+        if isinstance(error, typer.Abort):  # the user answered a prompt with no
             return _INTERRUPTED
         if isinstance(error, _usage_error_class()):
-            return _usage_failed(error)
-        return _failed(error, 1, f"unforeseen: {type(error).__name__}: {error}; --debug shows where")
+            return _report_usage_error(error)
+        message = f"unexpected error: {type(error).__name__}: {error}; --debug prints the traceback"
+        return _report_error(error, 1, message)
 
 
-def _called(arguments: list[str]) -> Any:
+def _invoke(arguments: list[str]) -> Any:
     from recctl.cli.app import app
 
     def call() -> Any:
         return app(arguments, prog_name="recctl", standalone_mode=False)
 
-    if "WORLD_SIZE" not in os.environ:  # as torchrun sets it
+    if "WORLD_SIZE" not in os.environ:  # torchrun sets it
         return call()
-    from recctl.cli.distributed import called
+    from recctl.cli.distributed import run_distributed
 
-    return called(arguments, call)
+    return run_distributed(arguments, call)
 
 
 def _usage_error_class() -> type[Exception]:
-    """The public base class of usage errors: Typer's own; Click's in versions of Typer that are built on Click."""
+    """Return the public base class of usage errors: Typer's, or Click's in versions of Typer that build on Click."""
     import typer
 
-    own: type[Exception] | None = getattr(typer, "TyperException", None)
-    if own is not None:
-        return own
+    typer_class: type[Exception] | None = getattr(typer, "TyperException", None)
+    if typer_class is not None:
+        return typer_class
     import click
 
     return click.ClickException
 
 
-def _usage_failed(error: Any) -> int:
-    """Report a usage error and where the command's help is."""
+def _report_usage_error(error: Any) -> int:
+    """Print a usage error and how to get the help of the command."""
     message = error.format_message()
     if not message:  # the help was printed because there were no arguments
         return int(error.exit_code)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "recctl"
-    return _failed(error, int(error.exit_code), f"{message}\nsee {command} --help")
+    return _report_error(error, int(error.exit_code), f"{message}\nsee {command} --help")
 
 
 def _interrupt(*_: Any) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _interrupted() -> int:
+def _report_interruption() -> int:
     sys.stderr.write("interrupted\n")
     return _INTERRUPTED
 
 
-def _of_the_system(error: OSError) -> str:
-    """What the system refused, and what helps."""
-    where = f"{error.filename}: " if error.filename else ""
-    helps = {
-        errno.ENOSPC: "make room, or choose another place with --runs-dir",
-        errno.EDQUOT: "make room, or choose another place with --runs-dir",
-        errno.EROFS: "choose another place with --runs-dir",
-        errno.EACCES: "change who may, or choose another place with --runs-dir",
-        errno.EIO: "look at the disk and what the system's log says of it",
+def _os_error_message(error: OSError) -> str:
+    """Describe an error of the operating system, with a hint."""
+    hints = {
+        errno.ENOSPC: "free disk space, or choose another directory with --runs-dir",
+        errno.EDQUOT: "free disk space, or choose another directory with --runs-dir",
+        errno.EROFS: "choose another directory with --runs-dir",
+        errno.EACCES: "change the permissions, or choose another directory with --runs-dir",
+        errno.EIO: "check the disk and the system log",
     }
-    help_ = helps.get(error.errno or 0)
-    return f"{where}{error.strerror or error}" + (f"; {help_}" if help_ else "")
+    message = error.strerror or str(error)
+    if error.filename:
+        message = f"{error.filename}: {message}"
+    hint = hints.get(error.errno or 0)
+    return f"{message}; {hint}" if hint else message
 
 
-def _failed(error: BaseException, code: int, message: str) -> int:
+def _report_error(error: BaseException, code: int, message: str) -> int:
     from recctl.cli import terminal
-    from recctl.cli.app import settings
+    from recctl.cli.settings import settings
 
     if settings.debug:
         import traceback

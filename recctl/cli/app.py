@@ -1,84 +1,87 @@
-"""The application that verbs register with, and the options all of them take."""
+"""The Typer application that the commands register with, and the options that several commands share."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from recctl.cli.settings import settings
 
-@dataclass
-class Settings:
-    """What the common options say."""
-
-    json: bool = False
-    quiet: bool = False
-    verbose: bool = False
-    debug: bool = False
-    threads: int | None = None
-    runs_dir: Path | None = None
-
-
-settings = Settings()
-
-
-_PANEL = "For every command"
-_COMMON: dict[str, Any] = {
-    "json": Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel=_PANEL)],
-    "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.", rich_help_panel=_PANEL)],
-    "verbose": Annotated[bool, typer.Option("--verbose", "-v", help="Tell of each step.", rich_help_panel=_PANEL)],
-    "debug": Annotated[bool, typer.Option("--debug", help="Show an error's traceback.", rich_help_panel=_PANEL)],
+_PANEL = "Options of every command"
+COMMON_OPTIONS: dict[str, Any] = {
+    "json": Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.", rich_help_panel=_PANEL)],
+    "quiet": Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print no progress and no notices.", rich_help_panel=_PANEL)
+    ],
+    "verbose": Annotated[bool, typer.Option("--verbose", "-v", help="Print each step.", rich_help_panel=_PANEL)],
+    "debug": Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.", rich_help_panel=_PANEL)],
     "threads": Annotated[
-        int | None, typer.Option("--threads", min=1, metavar="N", help="Compute on N threads.", rich_help_panel=_PANEL)
+        int | None,
+        typer.Option("--threads", min=1, metavar="N", help="Number of threads to use.", rich_help_panel=_PANEL),
     ],
     "runs_dir": Annotated[
         Path | None,
-        typer.Option("--runs-dir", metavar="DIR", help="Where runs are kept; ./runs.", rich_help_panel=_PANEL),
+        typer.Option(
+            "--runs-dir", metavar="DIR", help="Directory of the runs. Default: ./runs.", rich_help_panel=_PANEL
+        ),
     ],
 }
 
 
 def verb(parent: typer.Typer, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a function as a command that takes the common options after its own.
+    """Register a function as a command that also accepts the common options.
 
-    The options are added to the signature that Typer reads and kept in `settings`; the function stays what it was.
+    The common options are added to the signature that Typer reads, and their values are stored in `settings`. The
+    function itself is returned unchanged.
+
+    Args:
+        parent: The application or the group of commands.
+        name: Name of the command; None for the name of the function.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        own = inspect.signature(function, eval_str=True)
+        signature = inspect.signature(function, eval_str=True)
 
         def command(**values: Any) -> None:
-            for option in _COMMON:
+            for option in COMMON_OPTIONS:
                 setattr(settings, option, values.pop(option))
-            from recctl.cli import terminal
+            from recctl.cli import terminal  # imports Rich, which `recctl --version` does not need
 
             with terminal.plain_progress():
                 function(**values)
 
-        defaults = {option: None if option in ("threads", "runs_dir") else False for option in _COMMON}
-        common = [
-            inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=defaults[option], annotation=kind)
-            for option, kind in _COMMON.items()
+        parameters = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in signature.parameters.values()
         ]
-        kept = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own.parameters.values()]
-        # Typer reads these; `functools.wraps` would let it find the function's own signature.
+        parameters += _common_parameters()
+        # `functools.wraps` would make Typer read the signature of the function, which lacks the common options.
         command.__name__ = function.__name__
         command.__doc__ = function.__doc__
         command.__module__ = function.__module__
-        command.__signature__ = own.replace(parameters=[*kept, *common])  # type: ignore[attr-defined]
-        command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*kept, *common]}
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         parent.command(name)(command)
         return function
 
     return register
 
 
+def _common_parameters() -> list[inspect.Parameter]:
+    defaults = type(settings)()
+    return [
+        inspect.Parameter(
+            option, inspect.Parameter.KEYWORD_ONLY, default=getattr(defaults, option), annotation=annotation
+        )
+        for option, annotation in COMMON_OPTIONS.items()
+    ]
+
+
 def group(help_text: str) -> typer.Typer:
-    """A group of commands, as `recctl runs`."""
+    """Create a group of commands such as `recctl runs`."""
     return typer.Typer(help=help_text, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
@@ -90,8 +93,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         from recctl.version import __version__
 
         typer.echo(f"recctl {__version__}")
@@ -107,30 +110,29 @@ def _root(
     pass
 
 
-# Arguments and options that several verbs take, said once.
+# Arguments and options that several commands share.
 ConfigArgument = Annotated[
     Path | None,
     typer.Argument(
         metavar="CONFIG",
-        help="A YAML config. Else $RECCTL_CONFIG, ./recctl.yaml, configs/default.yaml, or recctl's own default.",
+        help="YAML config file. Default: $RECCTL_CONFIG, ./recctl.yaml, configs/default.yaml or the default that "
+        "comes with recctl, whichever exists first.",
         show_default=False,
     ),
 ]
 RunArgument = Annotated[
     str,
-    typer.Argument(
-        metavar="RUN", help="A run's id, a unique beginning of it, a name it was promoted to, latest, or best."
-    ),
+    typer.Argument(metavar="RUN", help="Run id, unique prefix of a run id, alias of a run, latest, or best."),
 ]
 EngineOption = Annotated[
     str | None,
     typer.Option(
-        "--engine", metavar="NAME", help="What to compute on: local, ray, or ray=ADDRESS of a cluster: engine."
+        "--engine", metavar="NAME", help="Where to compute: local, ray, or ray=ADDRESS of a cluster. Sets engine."
     ),
 ]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", "-s", metavar="KEY=VALUE", help="Override a value, e.g. model.params.l2_reg=250. Repeatable."
+        "--set", "-s", metavar="KEY=VALUE", help="Override a config value, e.g. model.params.l2_reg=250. Repeatable."
     ),
 ]

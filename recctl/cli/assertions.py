@@ -1,4 +1,4 @@
-"""Conditions on metrics, as `ndcg@10>=0.40`, for scripts."""
+"""Conditions on metrics such as `ndcg@10>=0.40`, for scripts."""
 
 from __future__ import annotations
 
@@ -19,41 +19,63 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
 
 
 class Condition(NamedTuple):
-    """A metric, how it is compared, and with what."""
+    """A comparison of a metric with a bound.
+
+    Attributes:
+        metric: Key of the metric, e.g. `ndcg@10`.
+        comparison: One of `>=`, `<=`, `>` and `<`.
+        bound: Right-hand side.
+    """
 
     metric: str
     comparison: str
     bound: float
 
     def holds(self, value: float) -> bool:
-        """Whether a value of the metric is as it says."""
+        """Return whether a value of the metric satisfies the condition."""
         return _OPERATORS[self.comparison](value, self.bound)
 
 
 def parse(text: str, option: str = "--assert") -> Condition:
-    """Read a condition that an option gave.
+    """Parse a condition.
+
+    Args:
+        text: Value of the option.
+        option: Name of the option, for the error message.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: The text is not a condition.
     """
     match = re.fullmatch(r"\s*([\w@]+)\s*(>=|<=|>|<)\s*([-+0-9.eE]+)\s*", text)
+    message = f"{option} {text!r}: must be METRIC>=NUMBER (or <=, >, <), e.g. 'ndcg@10>=0.40'"
+    if match is None:
+        raise ConfigError(message)
+    metric, comparison, bound = match.groups()
     try:
-        return Condition(match[1], match[2], float(match[3]))  # type: ignore[index]
-    except (TypeError, ValueError):
-        raise ConfigError(f"{option} {text!r}: write it as METRIC>=NUMBER, e.g. 'ndcg@10>=0.40'") from None
+        return Condition(metric, comparison, float(bound))
+    except ValueError:
+        raise ConfigError(message) from None
 
 
 def require(conditions: list[Condition], metrics: Mapping[str, float], part: str) -> None:
-    """Check conditions.
+    """Check that all conditions hold.
+
+    Args:
+        conditions: Conditions to check.
+        metrics: Measured values.
+        part: Part of the split they were measured on.
 
     Raises:
-        ConfigError: A metric that was not measured.
-        AssertionFailedError: Naming every condition that does not hold, and the values.
+        ConfigError: A metric was not measured.
+        AssertionFailedError: Conditions do not hold; the message has each one and the measured value.
     """
-    unknown = [c.metric for c in conditions if c.metric not in metrics]
+    unknown = [condition.metric for condition in conditions if condition.metric not in metrics]
     if unknown:
         raise ConfigError(*(f"--assert: {name!r} was not measured{did_you_mean(name, metrics)}" for name in unknown))
-    failed = [c for c in conditions if not c.holds(metrics[c.metric])]
-    if failed:
-        told = (f"{c.metric} = {metrics[c.metric]:.6g} is not {c.comparison} {c.bound:g}" for c in failed)
-        raise AssertionFailedError(f"on {part}: {'; '.join(told)}")
+    failures = []
+    for condition in conditions:
+        value = metrics[condition.metric]
+        if not condition.holds(value):
+            failures.append(f"{condition.metric} = {value:.6g} is not {condition.comparison} {condition.bound:g}")
+    if failures:
+        raise AssertionFailedError(f"on {part}: {'; '.join(failures)}")

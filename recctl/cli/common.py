@@ -1,4 +1,4 @@
-"""What several verbs do on their way to the function under them."""
+"""Helpers that several commands share."""
 
 from __future__ import annotations
 
@@ -7,27 +7,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recctl.cli import terminal
-from recctl.cli.app import settings
+from recctl.cli.settings import settings
 
 if TYPE_CHECKING:
     from recctl.config import LoadedConfig
     from recctl.runs import Run, RunStore
 
+CONFIG_SUFFIXES = (".yaml", ".yml")
+
 
 def load_config(path: Path | None, overrides: list[str] | None) -> LoadedConfig:
-    """The config that is named, or the one found; which one is told."""
+    """Load the given config, or the default one, whose path is printed."""
     from recctl import experiment
-    from recctl.config import find_config
 
     apply_threads()
-    if path is None:
-        path, why = find_config()
-        terminal.info(f"config: {path} ({why})")
-    return experiment.load(path, overrides or [])
+    return experiment.load(path or default_config(), overrides or [])
+
+
+def default_config() -> Path:
+    """Find the config that is used when none is given, and print its path and why it was chosen."""
+    from recctl.config import find_config
+
+    path, reason = find_config()
+    terminal.info(f"config: {path} ({reason})")
+    return path
 
 
 def apply_threads() -> None:
-    """Do as --threads says."""
+    """Set the number of threads to the value of --threads, if it is given."""
     if settings.threads is not None:
         from recctl import engines
 
@@ -35,18 +42,21 @@ def apply_threads() -> None:
 
 
 def engine_overrides(engine: str | None) -> list[str]:
-    """What --engine says, as overrides of a config."""
+    """Return the value of --engine as config overrides."""
     if engine is None:
         return []
     name, _, address = engine.partition("=")
-    return [f"engine.name={name}", *([f"engine.address='{address}'"] if address else [])]
+    overrides = [f"engine.name={name}"]
+    if address:
+        overrides.append(f"engine.address='{address}'")
+    return overrides
 
 
 def on_engine(engine: str | None) -> AbstractContextManager[Any]:
-    """A block that computes on what --engine says, whatever a run was made on.
+    """Return a context that computes on the engine of --engine, whatever engine the run was created with.
 
     Raises:
-        ConfigError: There is no such engine, or no cluster at the address.
+        ConfigError: The engine is unknown, or there is no cluster at the address.
     """
     from recctl import engines
     from recctl.config.schema import EngineConfig
@@ -61,25 +71,25 @@ def on_engine(engine: str | None) -> AbstractContextManager[Any]:
 
 
 def store() -> RunStore:
-    """The runs that --runs-dir or the environment means."""
+    """Return the store of the directory given by --runs-dir or the environment."""
     from recctl.runs import RunStore
 
     return RunStore(settings.runs_dir)
 
 
-def names_of_runs(store: RunStore) -> dict[str, list[str]]:
-    """The names of each run; none if they can't be read, which is told."""
+def aliases_by_run(store: RunStore) -> dict[str, list[str]]:
+    """Return the aliases of each run id; if they cannot be read, none, and the reason is printed."""
     from recctl.errors import ArtifactError
 
     try:
         return store.aliases.runs()
     except ArtifactError as error:
-        terminal.info(f"names are not shown: {error}")
+        terminal.info(f"aliases are not shown: {error}")
         return {}
 
 
 def describe(run: Run, **more: Any) -> dict[str, Any]:
-    """The keys of every JSON answer about a run."""
+    """Return the keys that every JSON document about a run has, and `more`."""
     return {
         "run_id": run.id,
         "path": str(run.path),
@@ -90,18 +100,21 @@ def describe(run: Run, **more: Any) -> dict[str, Any]:
         "timings": run.metadata.get("timings", {}),
         "data_hash": run.metadata.get("data", {}).get("hash"),
         "split_hash": run.metadata.get("split", {}).get("hash"),
-        **more,
-    }
+    } | more
 
 
-def say_test_looks(run: Run) -> int:
-    """Tell how often test was read for this data and split, from the second time on."""
+def print_test_evaluations(run: Run) -> int:
+    """Print how often the test set of this split was evaluated, from the second time on.
+
+    Returns:
+        The number of evaluations.
+    """
     from recctl.runs.store import run_hashes
 
-    data, split = run_hashes(run)
-    looks = store().count_test_evaluations(data or "", split or "")
-    if looks > 1:
+    data_hash, split_hash = run_hashes(run)
+    count = store().count_test_evaluations(data_hash or "", split_hash or "")
+    if count > 1:
         terminal.info(
-            f"The test set of this split was evaluated {looks} times in {store().root}; choose models on validation."
+            f"The test set of this split was evaluated {count} times in {store().root}; choose models on validation."
         )
-    return looks
+    return count

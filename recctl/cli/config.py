@@ -8,17 +8,18 @@ from typing import Annotated
 
 import typer
 
-from recctl.cli.app import ConfigArgument, SetOption, app, group, settings, verb
+from recctl.cli.app import ConfigArgument, SetOption, app, group, verb
+from recctl.cli.settings import settings
 
-config = group("Write, check and explain configs.")
+config = group("Write, validate and show configs.")
 app.add_typer(config, name="config")
 
 
 @verb(config, "init")
 def init(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `recctl models`.")] = "ease",
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write here instead of to stdout.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model name, as listed by `recctl models`.")] = "ease",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write. Default: stdout.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a commented config for a model."""
     from recctl import atomic
@@ -27,14 +28,18 @@ def init(
     from recctl.errors import ConfigError
     from recctl.models.registry import model_class
 
-    parameters = {n: (p.default, p.help) for n, p in model_class(model).parameters.items() if n != "seed"}
-    text = template(model, parameters, implicit=not model_class(model).needs_ratings)
+    cls = model_class(model)
+    # The seed of the experiment, at the top of the config, is that of the model too.
+    parameters = {
+        name: (declared.default, declared.help) for name, declared in cls.parameters.items() if name != "seed"
+    }
+    text = template(model, parameters, implicit=not cls.needs_ratings)
     if output is None:
         if not settings.json:
             terminal.print_text(text)
     else:
         if output.exists() and not force:
-            raise ConfigError(f"{output}: is there already; --force replaces it")
+            raise ConfigError(f"{output}: already exists; --force replaces it")
         atomic.write_bytes(output, text.encode())
         terminal.info(f"wrote {output}; next: recctl train {output}")
     terminal.print_json({"config": text, "path": str(output) if output else None})
@@ -42,7 +47,7 @@ def init(
 
 @verb(config, "validate")
 def validate(source: ConfigArgument = None, overrides: SetOption = None) -> None:
-    """Check a config whole, and tell every error in it."""
+    """Validate a config and report all errors in it."""
     from rich.markup import escape
 
     from recctl.cli import common, terminal
@@ -54,7 +59,7 @@ def validate(source: ConfigArgument = None, overrides: SetOption = None) -> None
 
 @verb(config, "show")
 def show(source: ConfigArgument = None, overrides: SetOption = None) -> None:
-    """Print a config with every default and override filled in."""
+    """Print a config with all defaults and overrides filled in."""
     from recctl.cli import common, terminal
     from recctl.config import to_yaml
 
@@ -67,7 +72,7 @@ def show(source: ConfigArgument = None, overrides: SetOption = None) -> None:
 
 @verb(config, "schema")
 def schema() -> None:
-    """Print the JSON Schema of configs, for editors."""
+    """Print the JSON Schema of configs, for validation in editors."""
     import json
 
     from recctl.cli import terminal
@@ -83,39 +88,39 @@ def schema() -> None:
 
 @verb(config, "steps")
 def steps() -> None:
-    """List the preprocessing steps that data.preprocess may name."""
+    """List the preprocessing steps for data.preprocess."""
     from recctl.cli import terminal
     from recctl.data.preprocessing import STEPS
 
     rows = []
     for name, step in STEPS.items():
-        parameters = list(inspect.signature(step).parameters.values())[1:]
-        told = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters if p.name != "seed"]
-        rows.append([name, ", ".join(told), _summary(step)])
-    terminal.table(["step", "parameters", "what it does"], rows)
-    terminal.print_json({"steps": [dict(zip(("name", "parameters", "summary"), row, strict=True)) for row in rows]})
+        parameters = list(inspect.signature(step).parameters.values())[1:]  # without the interactions
+        texts = []
+        for parameter in parameters:
+            if parameter.name == "seed":
+                continue
+            has_default = parameter.default is not parameter.empty
+            texts.append(f"{parameter.name}={parameter.default!r}" if has_default else parameter.name)
+        rows.append([name, ", ".join(texts), _summary(step)])
+    terminal.table(["step", "parameters", "description"], rows)
+    keys = ("name", "parameters", "summary")
+    terminal.print_json({"steps": [dict(zip(keys, row, strict=True)) for row in rows]})
 
 
 @verb(config, "metrics")
 def metrics() -> None:
-    """List the metrics that evaluation.metrics may name."""
+    """List the metrics for evaluation.metrics."""
     from recctl.cli import terminal
     from recctl.evaluation import METRICS
 
-    rows = [
-        [
-            name,
-            metric.task,
-            "@k" if metric.per_k else "",
-            "higher" if metric.greater_is_better else "lower",
-            metric.definition,
-        ]
-        for name, metric in METRICS.items()
-    ]
+    rows = []
+    for name, metric in METRICS.items():
+        cutoff = "@k" if metric.per_k else ""
+        better = "higher" if metric.greater_is_better else "lower"
+        rows.append([name, metric.task, cutoff, better, metric.definition])
     terminal.table(["metric", "task", "", "better", "definition"], rows)
-    terminal.print_json(
-        {"metrics": [dict(zip(("name", "task", "per_k", "better", "definition"), r, strict=True)) for r in rows]}
-    )
+    keys = ("name", "task", "per_k", "better", "definition")
+    terminal.print_json({"metrics": [dict(zip(keys, row, strict=True)) for row in rows]})
 
 
 def _summary(function: object) -> str:

@@ -8,19 +8,19 @@ import typer
 
 from recctl.cli.app import SetOption, app, group, verb
 
-data = group("List, fetch and describe data.")
+data = group("List, download and describe datasets.")
 app.add_typer(data, name="data")
 
 
 @verb(data, "list")
 def list_() -> None:
-    """List the data sets known by name."""
+    """List the datasets of the catalog and of plug-ins."""
     from recctl.cli import terminal
     from recctl.data.sources import catalog, source_names
 
     entries = catalog()
     rows = [[entry.name, entry.rows, entry.users, entry.items, entry.cached, entry.homepage] for entry in entries]
-    rows += [[name, None, None, None, None, "an installed package"] for name in source_names()[len(entries) :]]
+    rows += [[name, None, None, None, None, "from a plug-in"] for name in source_names()[len(entries) :]]
     keys = ("name", "interactions", "users", "items", "cached", "homepage")
     terminal.table(keys, rows)
     terminal.print_json({"datasets": [dict(zip(keys, row, strict=True)) for row in rows]})
@@ -28,10 +28,10 @@ def list_() -> None:
 
 @verb(data, "fetch")
 def fetch(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of `recctl data list`.")],
-    force: Annotated[bool, typer.Option("--force", help="Fetch again what is cached.")] = False,
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names listed by `recctl data list`.")],
+    force: Annotated[bool, typer.Option("--force", help="Download again what is cached.")] = False,
 ) -> None:
-    """Fetch data sets into the cache, and check them."""
+    """Download datasets into the cache and verify them."""
     from rich.markup import escape
 
     from recctl.cli import terminal
@@ -47,11 +47,11 @@ def fetch(
 @verb(data, "describe")
 def describe(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE|CONFIG", help="A name, a file of interactions, or a config (.yaml).")
+        str, typer.Argument(metavar="SOURCE|CONFIG", help="Dataset name, file of interactions, or config (.yaml).")
     ],
     overrides: SetOption = None,
 ) -> None:
-    """Describe interactions: sizes, density, long tail, ratings, time."""
+    """Describe interactions: counts, density, long tail, ratings, time span."""
     from pathlib import Path
 
     from recctl import experiment
@@ -59,15 +59,15 @@ def describe(
     from recctl.config import flatten, parse_config, to_yaml
 
     common.apply_threads()
-    if Path(source).suffix in (".yaml", ".yml"):
+    if Path(source).suffix in common.CONFIG_SUFFIXES:
         loaded = experiment.load(Path(source), overrides or [])
     else:
         text = to_yaml({"data": {"source": source}})
         loaded = parse_config(text, source, Path(), overrides or [], experiment.CHECKS)
     with terminal.bars():
         dataset, _, record = experiment.read_dataset(loaded)
-        facts = dataset.describe()
+        description = dataset.describe()
     for step in record["preprocess"]:
         terminal.info(f"{step['name']}: {step['before']['rows']:,} -> {step['after']['rows']:,} interactions")
-    terminal.table(["", ""], [[name, value] for name, value in flatten(facts, " ").items()])
-    terminal.print_json({"source": source, "hash": record["hash"], "description": facts, "provenance": record})
+    terminal.table(["", ""], [[name, value] for name, value in flatten(description, " ").items()])
+    terminal.print_json({"source": source, "hash": record["hash"], "description": description, "provenance": record})

@@ -18,15 +18,13 @@ _STYLES = {"problem": "bold red", "warning": "yellow", "hint": "cyan"}
 
 @verb(app)
 def diagnose(
-    source: Annotated[
-        str, typer.Argument(metavar="CONFIG|RUN", help="A YAML config, whose data are looked at; or a run.")
-    ],
+    source: Annotated[str, typer.Argument(metavar="CONFIG|RUN", help="YAML config, whose data is checked; or a run.")],
     overrides: SetOption = None,
     data: Annotated[
-        bool, typer.Option("--data", help="Read a run's data again, for what it does not record of them.")
+        bool, typer.Option("--data", help="Also read the data of a run, for findings that its records do not cover.")
     ] = False,
 ) -> None:
-    """Say what is wrong with data or a run, by which figures, and which settings to try."""
+    """Find problems of a dataset or a run, with evidence and settings to try."""
     from recctl import experiment
     from recctl.cli import common, terminal
     from recctl.diagnosis import diagnose_config, diagnose_run
@@ -35,17 +33,18 @@ def diagnose(
     common.apply_threads()
     path = Path(source)
     with terminal.bars():
-        if path.is_file() or path.suffix in (".yaml", ".yml"):
+        if path.is_file() or path.suffix in common.CONFIG_SUFFIXES:
             diagnosis = diagnose_config(experiment.load(path, overrides or []))
         else:
             if overrides:
-                raise ConfigError("--set is for configs; a run is what it is")
+                raise ConfigError("--set applies to configs only; the settings of a run are fixed")
             diagnosis = diagnose_run(common.store().resolve(source), reread=data)
     for finding in diagnosis.findings:
         _show(finding)
     if diagnosis.healthy:
-        few = f"nothing worse than hints: {len(diagnosis.findings)}" if diagnosis.findings else "nothing found"
-        terminal.print_result(f"healthy: {few} (looked at {', '.join(diagnosis.checked)})")
+        n_hints = len(diagnosis.findings)
+        summary = f"no problems or warnings, hints: {n_hints}" if n_hints else "no findings"
+        terminal.print_result(f"healthy: {summary} (checked {', '.join(diagnosis.checked)})")
     terminal.print_json({"source": source, **diagnosis.plain()})
 
 
@@ -58,29 +57,35 @@ def _show(finding: Finding) -> None:
     terminal.print_result(
         f"[{style}]{finding.severity}[/{style}] [bold]{escape(finding.title)}[/bold]  ({finding.key})"
     )
-    known = {name: value for name, value in finding.evidence.items() if value is not None}
-    terminal.print_result(escape("  seen: " + ", ".join(f"{name} {_figure(value)}" for name, value in known.items())))
+    evidence = [f"{name} {_format_value(value)}" for name, value in finding.evidence.items() if value is not None]
+    terminal.print_result(escape("  evidence: " + ", ".join(evidence)))
     terminal.print_result(escape(f"  rule: {finding.rule}"))
-    for place, line in enumerate(finding.suggestions):
-        terminal.print_result(escape(f"  {'try: ' if not place else '     '} {line}"))
+    label = "try: "
+    for suggestion in finding.suggestions:
+        terminal.print_result(escape(f"  {label} {suggestion}"))
+        label = "     "
     terminal.print_result("")
 
 
-def _figure(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+def _format_value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)
 
 
-def tell_briefly(run: Run) -> None:
-    """On stderr: what is wrong with a run, a line for each finding that is more than a hint."""
+def print_warnings(run: Run) -> None:
+    """Print a line to stderr for each problem and warning of a run; hints are left out."""
     from rich.markup import escape
 
     from recctl.cli import terminal
     from recctl.diagnosis import diagnose_run
 
     diagnosis: Diagnosis = diagnose_run(run)
-    worse = [finding for finding in diagnosis.findings if finding.severity != "hint"]
-    for finding in worse:
+    findings = [finding for finding in diagnosis.findings if finding.severity != "hint"]
+    for finding in findings:
         advice = f"; try {finding.suggestions[0]}" if finding.suggestions else ""
         terminal.info(escape(f"{finding.severity}: {finding.title}{advice}"))
-    if worse:
-        terminal.info(escape(f"why, and what else to try: recctl diagnose {run.id}"))
+    if findings:
+        terminal.info(escape(f"evidence and more suggestions: recctl diagnose {run.id}"))

@@ -1,4 +1,4 @@
-"""A command line that torchrun started several times: the first process does what it says, the others assist it."""
+"""Run a command in the processes of a torchrun launch: the first runs it, the others help with its trainings."""
 
 from __future__ import annotations
 
@@ -6,34 +6,41 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-# What fits models of a run; the rest has nothing to share.
-_VERBS = ("train", "fit", "compare")
+# The commands that fit models of a run; the others have no work to share.
+_DISTRIBUTED_COMMANDS = ("train", "fit", "compare")
 
 
-def called(arguments: list[str], call: Callable[[], Any]) -> Any:
-    """Make the call in the first process; in the others, take part in the trainings it leads, silently.
+def run_distributed(arguments: list[str], call: Callable[[], Any]) -> Any:
+    """Run the command in the process of rank 0; the other processes join its trainings and print nothing.
+
+    Args:
+        arguments: Arguments of the command line.
+        call: Runs the command.
 
     Raises:
-        ConfigError: The verb fits nothing that could be shared.
+        ConfigError: The command does not fit models.
     """
     from recctl import engines
     from recctl.engines import torch_distributed
     from recctl.errors import ConfigError
 
-    rank, world = torch_distributed.launched_rank()
-    if world == 1:
+    rank, world_size = torch_distributed.launched_rank()
+    if world_size == 1:
         return call()
-    if arguments[:1] and arguments[0] not in _VERBS:
-        if rank:  # torchrun ends all of them as soon as one fails: that is to be the one which tells why
+    if arguments and arguments[0] not in _DISTRIBUTED_COMMANDS:
+        # torchrun ends all processes as soon as one fails: only the one that prints the reason may fail.
+        if rank != 0:
             return 0
-        raise ConfigError(f"torchrun is for recctl {', '.join(_VERBS)}; run recctl {arguments[0]} without it")
-    if "RECCTL_THREADS" not in os.environ:  # those of a machine divide its processors
-        engines.set_threads(max(1, engines.threads() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        commands = ", ".join(_DISTRIBUTED_COMMANDS)
+        raise ConfigError(f"torchrun supports recctl {commands}; run recctl {arguments[0]} without it")
+    if "RECCTL_THREADS" not in os.environ:
+        processes_per_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        engines.set_threads(max(1, engines.threads() // processes_per_machine))
     if rank == 0:
         with torch_distributed.leading():
             return call()
     from recctl import experiment
 
     experiment.assist()
-    torch_distributed.leave_group()
+    torch_distributed.leave()
     return 0

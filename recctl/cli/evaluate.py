@@ -12,7 +12,7 @@ from recctl.cli.app import EngineOption, RunArgument, app, verb
 
 
 class Part(StrEnum):
-    """A held-out part."""
+    """Part of the split to evaluate on."""
 
     validation = "validation"
     test = "test"
@@ -21,29 +21,34 @@ class Part(StrEnum):
 @verb(app)
 def evaluate(
     run_id: RunArgument,
-    on: Annotated[Part | None, typer.Option("--on", help="Which part; default: validation if there is one.")] = None,
+    on: Annotated[
+        Part | None,
+        typer.Option("--on", help="Part to evaluate on. Default: validation if the split has it, else test."),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data", metavar="FILE", help="Take the interactions of this file as relevant, instead of a part."
+            "--data", metavar="FILE", help="Evaluate on the interactions of this file instead of a part of the split."
         ),
     ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option("--metric", "-m", help="Measure this instead of the config's metrics. Repeatable."),
+        typer.Option("--metric", "-m", help="Metric to compute instead of evaluation.metrics. Repeatable."),
     ] = None,
     k: Annotated[
-        list[int] | None, typer.Option("-k", help="Cutoff instead of the config's k_values. Repeatable.")
+        list[int] | None, typer.Option("-k", help="Cutoff to use instead of evaluation.k_values. Repeatable.")
     ] = None,
     engine: EngineOption = None,
     check: Annotated[
         list[str] | None,
         typer.Option(
-            "--assert", metavar="CONDITION", help="End with exit code 6 unless e.g. 'ndcg@10>=0.40'. Repeatable."
+            "--assert",
+            metavar="CONDITION",
+            help="Exit with code 6 unless the condition holds, e.g. 'ndcg@10>=0.40'. Repeatable.",
         ),
     ] = None,
 ) -> None:
-    """Measure a run's model on a held-out part, after checking that data and split are what they were."""
+    """Evaluate the model of a run, after verifying that data and split are unchanged."""
     from rich.markup import escape
 
     from recctl import experiment
@@ -54,18 +59,18 @@ def evaluate(
 
     conditions = [parse(text) for text in check or []]
     if data is not None and on is not None:
-        raise ConfigError("--data and --on exclude each other")
+        raise ConfigError("--data and --on cannot be used together")
     common.apply_threads()
     run = common.store().resolve(run_id)
-    other = None
+    other_data = None
     if data is not None:
         config = experiment.load(run.path / "config.yaml").config
         text = f"data: {{source: {str(data.resolve())!r}, implicit: {str(config.data.implicit).lower()}}}"
-        other = parse_config(text, str(data), Path())
+        other_data = parse_config(text, str(data), Path())
     with terminal.bars(), common.on_engine(engine):
-        part, metrics = experiment.evaluate(run, on.value if on else None, other, metric, k)
+        part, metrics = experiment.evaluate(run, on.value if on else None, other_data, metric, k)
     terminal.metrics_table({part: metrics})
-    looks = common.say_test_looks(run) if part == "test" else None
+    test_evaluations = common.print_test_evaluations(run) if part == "test" else None
     terminal.print_result(f"added to {escape(str(run.path / 'metrics.json'))}")
-    terminal.print_json(common.describe(run, on=part, measured=metrics, test_looks=looks))
+    terminal.print_json(common.describe(run, on=part, measured=metrics, test_looks=test_evaluations))
     require(conditions, metrics, part)

@@ -14,12 +14,12 @@ from recctl.cli.app import EngineOption, SetOption, app, verb
 def fit(
     source: Annotated[
         str,
-        typer.Argument(metavar="CONFIG|RUN", help="A YAML config; or a run, whose config and split are then used."),
+        typer.Argument(metavar="CONFIG|RUN", help="YAML config, or a run whose config and split are reused."),
     ],
     overrides: SetOption = None,
     engine: EngineOption = None,
 ) -> None:
-    """Fit a model on a split that exists or is made, and save it; no evaluation."""
+    """Fit and save a model without evaluating it, on a new split or on that of a run."""
     from rich.markup import escape
 
     from recctl import experiment
@@ -27,10 +27,11 @@ def fit(
 
     common.apply_threads()
     path = Path(source)
-    is_config = path.is_file() or path.suffix in (".yaml", ".yml")
-    parent = None if is_config else common.store().resolve(source)
-    given = [*(overrides or []), *common.engine_overrides(engine)]
-    loaded = experiment.load(path if parent is None else parent.path / "config.yaml", given)
+    parent = None
+    if not path.is_file() and path.suffix not in common.CONFIG_SUFFIXES:
+        parent = common.store().resolve(source)
+        path = parent.path / "config.yaml"
+    loaded = experiment.load(path, (overrides or []) + common.engine_overrides(engine))
     with terminal.bars(), common.on_engine(engine):
         run = experiment.fit(loaded, common.store(), parent)
     terminal.print_result(f"run: [bold]{escape(str(run.path))}[/bold]  (fit {run.metadata['timings']['fit']:.2f} s)")

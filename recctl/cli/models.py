@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recctl.cli.app import app, settings, verb
+from recctl.cli.app import app, verb
+from recctl.cli.settings import settings
 
 if TYPE_CHECKING:
     from recctl.models.base.hyperparameters import Hyperparameter
@@ -15,22 +16,29 @@ if TYPE_CHECKING:
 
 @verb(app)
 def models(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A model, to see all of it.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this model and its hyperparameters.")] = None,
 ) -> None:
-    """List the models, or show one: what it is, and its hyperparameters."""
+    """List the models, or show the description and the hyperparameters of one."""
     from recctl.cli import terminal
     from recctl.models.registry import model_class, model_names
 
     if name is None:
-        found = [(each, _summary(model_class(each))) for each in model_names()]
-        terminal.table(["model", "what it is"], found)
-        terminal.print_json({"models": [{"name": each, "summary": summary} for each, summary in found]})
+        rows = [[model, _summary(model_class(model))] for model in model_names()]
+        terminal.table(["model", "description"], rows)
+        terminal.print_json({"models": [{"name": model, "summary": summary} for model, summary in rows]})
         return
     cls = model_class(name)
     if not settings.json:
         terminal.print_text(f"{cls.__name__} ({name})\n\n{inspect.getdoc(cls)}\n")
     rows = [
-        [key, declared.type_name(), repr(declared.default), _bounds(declared), _search(declared), declared.help]
+        [
+            key,
+            declared.type_name(),
+            repr(declared.default),
+            format_bounds(declared),
+            format_search(declared),
+            declared.help,
+        ]
         for key, declared in cls.parameters.items()
     ]
     terminal.table(["parameter", "type", "default", "bounds", "search", "meaning"], rows)
@@ -47,17 +55,20 @@ def models(
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
-def _bounds(declared: Hyperparameter) -> str:
+def format_bounds(declared: Hyperparameter) -> str:
+    """Format the bounds of a hyperparameter, e.g. `> 0, <= 1`."""
     return ", ".join(f"{_SIGNS.get(name, name)} {bound}" for name, bound in declared.bounds.items())
 
 
-def _search(declared: Hyperparameter) -> str:
+def format_search(declared: Hyperparameter) -> str:
+    """Format the range or the choices that a search of a hyperparameter uses by default."""
     search: Any = declared.search
     if search is None:
         return ""
     if hasattr(search, "values"):
         return ", ".join(map(str, search.values))
-    return f"{search.low:g} to {search.high:g}{', log' if search.log else ''}"
+    text = f"{search.low:g} to {search.high:g}"
+    return f"{text}, log" if search.log else text
 
 
 def _summary(cls: type) -> str:

@@ -11,7 +11,7 @@ from recctl.cli.app import RunArgument, app, verb
 
 
 class OnUnknown(StrEnum):
-    """What to do with users the model was not fitted on."""
+    """How to treat users that the model was not fitted on."""
 
     error = "error"
     popular = "popular"
@@ -26,36 +26,40 @@ def recommend(
     ] = None,
     history: Annotated[
         str | None,
-        typer.Option("--history", metavar="ITEM_ID,...", help="Recommend to somebody new, who likes these items."),
+        typer.Option("--history", metavar="ITEM_ID,...", help="Recommend to a new user with these items as history."),
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
-    include_seen: Annotated[bool, typer.Option("--include-seen", help="Keep items the user has already.")] = False,
-    on_unknown: Annotated[OnUnknown, typer.Option(help="For users the model was not fitted on.")] = OnUnknown.error,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of items per user.")] = 10,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Also recommend items that the user has interacted with.")
+    ] = False,
+    on_unknown: Annotated[
+        OnUnknown, typer.Option(help="How to treat users that the model was not fitted on.")
+    ] = OnUnknown.error,
 ) -> None:
-    """Show the best items for users of a run's model, or for a new person's history."""
+    """Show the top items of a run's model for known users, or for the history of a new user."""
     from recctl import experiment
     from recctl.cli import common, terminal
     from recctl.errors import ConfigError
 
     if not user_ids and history is None:
-        raise ConfigError("name users, or give a new person's --history ITEM_ID,...")
+        raise ConfigError("give USER_IDs, or the --history ITEM_ID,... of a new user")
     common.apply_threads()
     run = common.store().resolve(run_id)
     model = experiment.load_version(run)
     options: dict[str, Any] = {"k": k, "exclude_seen": not include_seen, "on_unknown": on_unknown.value}
     if history is not None:
-        items = [_id(text, model.item_vocabulary.is_text, "item") for text in history.split(",") if text]
+        item_texts = [text for text in history.split(",") if text]
+        items = [_parse_id(text, model.item_vocabulary.is_text, "item") for text in item_texts]
         table = model.recommend_for_history([items], **options)
     else:
-        table = model.recommend(
-            [_id(text, model.user_vocabulary.is_text, "user") for text in user_ids or []], **options
-        )
+        users = [_parse_id(text, model.user_vocabulary.is_text, "user") for text in user_ids or []]
+        table = model.recommend(users, **options)
     rows = table.to_dict("records")
     terminal.table(list(table.columns), [list(row.values()) for row in rows])
     terminal.print_json({"run_id": run.id, "path": str(run.path), "status": run.status, "recommendations": rows})
 
 
-def _id(text: str, is_text: bool, what: str) -> str | int:
+def _parse_id(text: str, is_text: bool, what: str) -> str | int:
     from recctl.errors import DataError
 
     if is_text:
@@ -63,4 +67,4 @@ def _id(text: str, is_text: bool, what: str) -> str | int:
     try:
         return int(text)
     except ValueError:
-        raise DataError(f"{what} {text!r}: the {what}s of this model are whole numbers") from None
+        raise DataError(f"{what} {text!r}: the {what} ids of this model are integers") from None

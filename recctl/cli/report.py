@@ -12,7 +12,7 @@ from recctl.cli.app import app, verb
 
 
 class Form(StrEnum):
-    """What a report is written as."""
+    """Format of a report."""
 
     html = "html"
     md = "md"
@@ -23,20 +23,23 @@ class Form(StrEnum):
 def report(
     run_ids: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="Runs; the models of several are compared, if of one data and split."),
+        typer.Argument(metavar="RUN...", help="Runs to report; several runs of the same data and split are compared."),
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Default: report.html in the run's directory."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="File to write. Default: report.html in the directory of the run."
+        ),
     ] = None,
     form: Annotated[
-        Form, typer.Option("--format", help="html: one page that works offline; md, latex: tables for a paper.")
+        Form, typer.Option("--format", help="html: a self-contained page; md, latex: tables for a paper.")
     ] = Form.html,
     metric: Annotated[
-        str | None, typer.Option("--metric", "-m", help="Tell quality by this; default: what the runs monitor.")
+        str | None,
+        typer.Option("--metric", "-m", help="Main metric of the report. Default: the metric that the runs monitor."),
     ] = None,
 ) -> None:
-    """Write what runs came to: one page to look at, or tables for a paper."""
+    """Report the results of runs as a web page, or as tables for a paper."""
     from rich.markup import escape
 
     from recctl.cli import common, terminal
@@ -45,11 +48,12 @@ def report(
 
     common.apply_threads()
     store = common.store()
-    runs = list({run.id: run for run in map(store.resolve, run_ids)}.values())
+    runs_by_id = {run.id: run for run in map(store.resolve, run_ids)}
+    runs = list(runs_by_id.values())
     with terminal.bars():
         written = write_report(runs, output, form.value, metric)
     for title, reason in written.left_out.items():
-        terminal.info(f"left out: {title}: {reason}")
+        terminal.info(f"omitted: {title}: {reason}")
     terminal.print_result(f"report: [bold]{escape(str(written.path))}[/bold]  ({format_bytes(written.bytes)})")
     terminal.print_json(
         {

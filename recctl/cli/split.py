@@ -15,10 +15,10 @@ def split(
     config: ConfigArgument = None,
     overrides: SetOption = None,
     export: Annotated[
-        Path | None, typer.Option("--export", metavar="DIR", help="Write each part to this folder as Parquet.")
+        Path | None, typer.Option("--export", metavar="DIR", help="Also write each part to this directory as Parquet.")
     ] = None,
 ) -> None:
-    """Make a run that holds only the split: who is in which part, and what leaks."""
+    """Create a run with only the split, and report leakage between its parts."""
     from rich.markup import escape
 
     from recctl import experiment

@@ -1,4 +1,4 @@
-"""All that is printed: results on stdout, everything else on stderr."""
+"""Everything that is printed: results to stdout, the rest (progress, notices, errors) to stderr."""
 
 from __future__ import annotations
 
@@ -23,141 +23,172 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.progress import Task as BarTask
+from rich.progress import Task as RichTask
 from rich.table import Table
 from rich.text import Text
 
 from recctl import progress
-from recctl.cli.app import settings
+from recctl.cli.settings import settings
 
-_OFF_TERMINAL_WIDTH = 10_000  # off a terminal nothing is folded or cut
+# Where output is not a terminal, lines are neither wrapped nor cut: scripts read them.
+_WIDTH_OFF_TERMINAL = 10_000
+_SECONDS_BETWEEN_LINES = 10.0
 
 
 def _console(stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else _OFF_TERMINAL_WIDTH
+    width = None if stream.isatty() else _WIDTH_OFF_TERMINAL
     return Console(stderr=stderr, width=width, highlight=False, soft_wrap=not stream.isatty())
 
 
 def print_result(text: str) -> None:
-    """Print a line of the result; markup is rich's, values from data must be escaped."""
+    """Print a line of the result, unless --json is set.
+
+    Args:
+        text: Line with Rich markup; escape values that come from data.
+    """
     if not settings.json:
         _console(stderr=False).print(text)
 
 
 def info(text: str) -> None:
-    """Print a line that is no result; not with --quiet."""
+    """Print a line that is not part of the result, unless --quiet is set."""
     if not settings.quiet:
         _console(stderr=True).print(text, style="dim")
 
 
 def error(text: str) -> None:
-    """Print an error."""
+    """Print an error message, each line with the prefix `error:`."""
     console = _console(stderr=True)
     for line in text.splitlines() or [""]:
         console.print(Text("error: ", style="bold red").append(line, style="default"), soft_wrap=True)
 
 
 def print_json(values: Mapping[str, Any]) -> None:
-    """With --json, the one document that is printed."""
+    """Print the JSON document of a command if --json is set."""
     if settings.json:
         sys.stdout.write(json.dumps(values, indent=2, default=str) + "\n")
 
 
 def print_text(text: str) -> None:
-    """Print text as it is: YAML, JSON Schema."""
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    """Print text verbatim, e.g. YAML or a JSON Schema."""
+    if not text.endswith("\n"):
+        text += "\n"
+    sys.stdout.write(text)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
-    """Print a table; numbers stand to the right. Values are escaped here."""
+    """Print a table with right-aligned numbers, unless --json is set.
+
+    Args:
+        columns: Headings.
+        rows: Cells of each row; they are escaped here.
+        title: Title with Rich markup.
+    """
     if settings.json:
         return
     console = _console(stderr=False)
-    grid = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False
-    )
-    for at, column in enumerate(columns):
-        numeric = bool(rows) and all(isinstance(row[at], int | float) or row[at] is None for row in rows)
-        grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    border = box.SIMPLE_HEAD if console.is_terminal else None
+    grid = Table(title=title, title_justify="left", box=border, pad_edge=False)
+    for position, heading in enumerate(columns):
+        is_numeric = bool(rows) and all(_is_number_or_none(row[position]) for row in rows)
+        grid.add_column(heading, justify="right" if is_numeric else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*(escape(_cell(value)) for value in row))
+        grid.add_row(*(escape(_format_cell(value)) for value in row))
     console.print(grid)
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> None:
-    """Print metrics, a row for each and a column for each part."""
+    """Print a table with a row per metric and a column per part of the split.
+
+    Args:
+        metrics: Values by part and metric.
+    """
     if not metrics:
         return
     names = list(dict.fromkeys(name for values in metrics.values() for name in values))
-    table(["metric", *metrics], [[name, *(values.get(name) for values in metrics.values())] for name in names])
+    rows = [[name, *(values.get(name) for values in metrics.values())] for name in names]
+    table(["metric", *metrics], rows)
 
 
-def _cell(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "-", True: "yes", False: "no"}[value]
-    return f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)
+def _is_number_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, int | float)
 
 
-# ---- progress
+def _format_cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if type(value) is int:
+        return f"{value:,}"
+    return str(value)
 
 
-class _Figures(ProgressColumn):
-    """How much is done, at which rate, and the figures of the moment."""
+# ---- progress on a terminal
 
-    def render(self, task: BarTask) -> Text:
+
+class _RateColumn(ProgressColumn):
+    """Column of a progress bar: completed and total amount, rate, and current values such as the loss."""
+
+    def render(self, task: RichTask) -> Text:
         unit = task.fields["unit"]
         parts = []
         if task.total is not None and unit:
-            parts.append(f"{_amount(task.completed, unit)}/{_amount(task.total, unit)}")
+            parts.append(f"{_format_amount(task.completed, unit)}/{_format_amount(task.total, unit)}")
         if task.speed and unit:
-            parts.append(f"{_amount(task.speed, unit)}/s")
-        parts += [
-            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-            for name, value in task.fields["values"].items()
-        ]
+            parts.append(f"{_format_amount(task.speed, unit)}/s")
+        for name, value in task.fields["values"].items():
+            text = f"{value:.4g}" if isinstance(value, float) else str(value)
+            parts.append(f"{name}={text}")
         return Text(" ".join(parts), style="dim")
 
 
-def _amount(value: float, unit: str) -> str:
-    return f"{value / 1e6:.1f} MB" if unit == "bytes" else f"{value:,.0f} {unit}"
+def _format_amount(value: float, unit: str) -> str:
+    if unit == "bytes":
+        return f"{value / 1e6:.1f} MB"
+    return f"{value:,.0f} {unit}"
 
 
-class _Bars:
-    """Progress on a terminal."""
+class _BarListener:
+    """Shows tasks as progress bars."""
 
-    def __init__(self, bars: Progress) -> None:
-        self.bars = bars
+    def __init__(self, display: Progress) -> None:
+        self.display = display
 
     def start(self, title: str, total: float | None, unit: str) -> _Bar:
-        return _Bar(self.bars, self.bars.add_task(escape(title), total=total, unit=unit, values={}))
+        task_id = self.display.add_task(escape(title), total=total, unit=unit, values={})
+        return _Bar(self.display, task_id)
 
     def finish(self, task: progress.Task) -> None:
         assert isinstance(task, _Bar)
-        self.bars.remove_task(task.id)
+        self.display.remove_task(task.id)
 
     def notice(self, message: str) -> None:
-        self.bars.console.print(Text(f"note: {message}", style="yellow"), soft_wrap=True)
+        self.display.console.print(Text(f"note: {message}", style="yellow"), soft_wrap=True)
 
 
 class _Bar:
-    def __init__(self, bars: Progress, task_id: TaskID) -> None:
-        self.bars = bars
+    def __init__(self, display: Progress, task_id: TaskID) -> None:
+        self.display = display
         self.id = task_id
 
     def update(self, done: float, **values: float | str) -> None:
-        self.bars.update(self.id, completed=done, values=values)
+        self.display.update(self.id, completed=done, values=values)
 
 
-class _Lines:
-    """Progress off a terminal: a plain line when long work has gone on for a while."""
+# ---- progress elsewhere
 
-    every = 10.0
 
-    def start(self, title: str, total: float | None, unit: str) -> _Line:
+class _LineListener:
+    """Writes a plain line about each task that has been running for a while, at regular intervals."""
+
+    def start(self, title: str, total: float | None, unit: str) -> _LineTask:
         if settings.verbose:
             sys.stderr.write(f"{title}\n")
-        return _Line(title, total, unit, time.monotonic() + self.every)
+        return _LineTask(title, total, unit)
 
     def finish(self, task: progress.Task) -> None:
         pass
@@ -166,34 +197,37 @@ class _Lines:
         sys.stderr.write(f"note: {message}\n")
 
 
-class _Line:
-    def __init__(self, title: str, total: float | None, unit: str, due: float) -> None:
-        self.title, self.total, self.unit, self.due = title, total, unit, due
+class _LineTask:
+    def __init__(self, title: str, total: float | None, unit: str) -> None:
+        self.title = title
+        self.total = total
+        self.unit = unit
+        self.next_line_at = time.monotonic() + _SECONDS_BETWEEN_LINES
         self.lock = threading.Lock()
 
     def update(self, done: float, **values: float | str) -> None:
         with self.lock:
-            if time.monotonic() < self.due:
+            if time.monotonic() < self.next_line_at:
                 return
-            self.due = time.monotonic() + _Lines.every
-        of = f"{done / self.total:.0%}" if self.total else _amount(done, self.unit)
-        figures = " ".join(f"{name}={value}" for name, value in values.items())
-        sys.stderr.write(f"{self.title}: {of} {figures}".rstrip() + "\n")
+            self.next_line_at = time.monotonic() + _SECONDS_BETWEEN_LINES
+        amount = f"{done / self.total:.0%}" if self.total else _format_amount(done, self.unit)
+        current_values = " ".join(f"{name}={value}" for name, value in values.items())
+        sys.stderr.write(f"{self.title}: {amount} {current_values}".rstrip() + "\n")
 
 
 @contextmanager
 def plain_progress() -> Iterator[None]:
-    """Tell of long work and notices in plain lines while a verb runs, unless the options want it quiet."""
+    """Report long tasks and notices in plain lines while a command runs, unless --quiet is set."""
     if settings.quiet:
         yield
     else:
-        with progress.listening(_Lines()):
+        with progress.listening(_LineListener()):
             yield
 
 
 @contextmanager
 def bars() -> Iterator[None]:
-    """Show progress in bars while the block runs, where there is a terminal."""
+    """Show progress bars while the block runs, if stderr is a terminal and --quiet is not set."""
     if settings.quiet or not sys.stderr.isatty():
         yield
         return
@@ -201,9 +235,10 @@ def bars() -> Iterator[None]:
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
-        _Figures(),
+        _RateColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=_console(stderr=True), transient=True) as bars, progress.listening(_Bars(bars)):
+    display = Progress(*columns, console=_console(stderr=True), transient=True)
+    with display, progress.listening(_BarListener(display)):
         yield

@@ -14,44 +14,48 @@ def train(
     config: ConfigArgument = None,
     overrides: SetOption = None,
     refit: Annotated[
-        bool, typer.Option("--refit", help="Fit anew on train and validation before test: training.refit=true.")
+        bool,
+        typer.Option("--refit", help="Refit on train + validation before the test evaluation. Sets training.refit."),
     ] = False,
     engine: EngineOption = None,
     resume: Annotated[
-        str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run that was interrupted or failed.")
+        str | None, typer.Option("--resume", metavar="RUN", help="Resume an interrupted or failed run.")
     ] = None,
 ) -> None:
-    """Split, fit, evaluate and save: one run."""
+    """Split the data, fit a model, evaluate and save it, as one run."""
     from rich.markup import escape
 
     from recctl import experiment
     from recctl.cli import common, terminal
-    from recctl.cli.diagnose import tell_briefly
+    from recctl.cli.diagnose import print_warnings
     from recctl.errors import ConfigError
 
     if resume is not None:
         if config is not None or overrides or refit:
-            raise ConfigError("--resume goes on with the run's own config: leave CONFIG, --set and --refit out")
+            raise ConfigError("--resume uses the config of the run: omit CONFIG, --set and --refit")
         common.apply_threads()
         run = common.store().resolve(resume)
         with terminal.bars(), common.on_engine(engine):
-            went_on = experiment.resume(run)
-        if not went_on:
+            resumed = experiment.resume(run)
+        if not resumed:
             terminal.info(f"{run.id} is complete: nothing to do")
     else:
-        given = [*(overrides or []), *(["training.refit=true"] if refit else []), *common.engine_overrides(engine)]
-        loaded = common.load_config(config, given)
+        all_overrides = (overrides or []) + common.engine_overrides(engine)
+        if refit:
+            all_overrides.append("training.refit=true")
+        loaded = common.load_config(config, all_overrides)
         with terminal.bars():
             run = experiment.train(loaded, common.store())
     metrics = run.metrics()
     terminal.metrics_table(metrics)
-    looks = common.say_test_looks(run) if run.metadata["test_looks"] else 0
+    test_evaluations = common.print_test_evaluations(run) if run.metadata["test_looks"] else 0
+    message = f"run: [bold]{escape(str(run.path))}[/bold]"
     fit_seconds = run.metadata["timings"].get("fit")
-    terminal.print_result(
-        f"run: [bold]{escape(str(run.path))}[/bold]" + (f"  (fit {fit_seconds:.2f} s)" if fit_seconds else "")
-    )
+    if fit_seconds:
+        message += f"  (fit {fit_seconds:.2f} s)"
+    terminal.print_result(message)
     terminal.info(f"next: recctl runs show {run.id}")
     if run.metadata["models"]:
         terminal.info(f"      recctl recommend {run.id} USER_ID")
-    tell_briefly(run)
-    terminal.print_json(common.describe(run, test_looks=looks))
+    print_warnings(run)
+    terminal.print_json(common.describe(run, test_looks=test_evaluations))

@@ -8,100 +8,132 @@ import typer
 
 from recctl.cli.app import ConfigArgument, EngineOption, SetOption, app, verb
 
-_SHOWN = 10
+# Rows of the table of trials.
+_MAX_ROWS = 10
 
 
 @verb(app)
 def tune(
     config: ConfigArgument = None,
     overrides: SetOption = None,
-    trials: Annotated[int | None, typer.Option("--trials", min=1, help="How many trials: tuning.n_trials.")] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="Number of trials. Sets tuning.n_trials.")
+    ] = None,
     strategy: Annotated[
         str | None,
-        typer.Option("--strategy", help="manual, grid, random, bayesian or coarse_to_fine: tuning.strategy."),
+        typer.Option("--strategy", help="manual, grid, random, bayesian or coarse_to_fine. Sets tuning.strategy."),
     ] = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="How many trials at once: tuning.jobs.")] = None,
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", help="Begin no trial after so many: tuning.minutes.")
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, help="Number of parallel trials. Sets tuning.jobs.")
     ] = None,
-    no_gain: Annotated[
-        int | None, typer.Option("--no-gain", min=1, help="Stop when so many trials gained nothing: tuning.no_gain.")
+    timeout_minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout-minutes", "--minutes", help="Start no trial after this time. Sets tuning.timeout_minutes."
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            "--patience",
+            "--no-gain",
+            min=1,
+            help="Stop after this many trials in a row without improvement. Sets tuning.patience.",
+        ),
     ] = None,
     monitor: Annotated[
-        list[str] | None, typer.Option("--monitor", help="The metric that is sought: tuning.monitor. Repeatable.")
+        list[str] | None, typer.Option("--monitor", help="Metric to optimize. Sets tuning.monitor. Repeatable.")
     ] = None,
     engine: EngineOption = None,
     storage: Annotated[
         str | None,
-        typer.Option("--storage", envvar="RECCTL_STORAGE", metavar="URL", help="A database that searches share."),
+        typer.Option(
+            "--storage",
+            envvar="RECCTL_STORAGE",
+            metavar="URL",
+            help="Database of studies that several processes share.",
+        ),
     ] = None,
-    study: Annotated[str | None, typer.Option("--study", metavar="NAME", help="The study's name in --storage.")] = None,
+    study: Annotated[
+        str | None, typer.Option("--study", metavar="NAME", help="Name of the study in --storage.")
+    ] = None,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", metavar="RUN", help="Go on with a search; with --trials, until it has so many."),
+        typer.Option("--resume", metavar="RUN", help="Resume a search; --trials then sets its total number of trials."),
     ] = None,
 ) -> None:
-    """Search hyperparameters by validation: one run with all trials, the best config and the best model."""
+    """Search hyperparameters on validation, as one run with all trials, the best config and the best model."""
     from recctl import tuning
     from recctl.cli import common, terminal
     from recctl.errors import ConfigError
 
-    said = {
+    options = {
         "strategy": strategy,
         "n_trials": trials,
         "jobs": jobs,
-        "minutes": minutes,
-        "no_gain": no_gain,
-        "monitor": monitor and (monitor[0] if len(monitor) == 1 else f"[{', '.join(monitor)}]"),
+        "timeout_minutes": timeout_minutes,
+        "patience": patience,
     }
-    given = [f"tuning.{key}={value}" for key, value in said.items() if value is not None]
-    given += common.engine_overrides(engine)
+    if monitor:
+        options["monitor"] = monitor[0] if len(monitor) == 1 else f"[{', '.join(monitor)}]"
+    tuning_overrides = [f"tuning.{key}={value}" for key, value in options.items() if value is not None]
+    tuning_overrides += common.engine_overrides(engine)
     if resume is not None:
         if config is not None or overrides or study:
-            raise ConfigError("--resume goes on with the run's own config: leave CONFIG, --set and --study out")
+            raise ConfigError("--resume uses the config of the run: omit CONFIG, --set and --study")
         common.apply_threads()
         run = common.store().resolve(resume)
         if run.metadata.get("kind") != "tune":
             raise ConfigError(f"{run.id} is not a search; resume with: recctl train --resume {run.id}")
         with terminal.bars():
-            went_on = tuning.resume(run, storage, given)
-        if not went_on:
-            terminal.info(f"{run.id} is complete: nothing to do; --trials N gives it more")
+            resumed = tuning.resume(run, storage, tuning_overrides)
+        if not resumed:
+            terminal.info(f"{run.id} is complete: nothing to do; --trials N adds trials")
     else:
         if study and not storage:
-            raise ConfigError("--study names a study in a database: say --storage too, or leave it out")
-        loaded = common.load_config(config, [*(overrides or []), *given])
+            raise ConfigError("--study requires --storage, the database of the study")
+        loaded = common.load_config(config, (overrides or []) + tuning_overrides)
         with terminal.bars():
             run = tuning.tune(loaded, common.store(), storage, study)
-    _say(run)
+    _print_search(run)
 
 
-def _say(run: Any) -> None:
-    import pandas as pd
+def _print_search(run: Any) -> None:
     from rich.markup import escape
 
     from recctl.cli import common, terminal
 
-    facts = run.metadata["tuning"]
+    record = run.metadata["tuning"]
     trials = run.trials()
-    monitors, point = facts["monitors"], facts["best_point"]
-    shown = _best_first(trials, monitors, facts["pareto"]).head(_SHOWN)
-    columns = ["number", *monitors, *(name for name in point if name in shown), "fit_seconds"]
-    rows = [[None if pd.isna(value) else value for value in row] for row in shown[columns].to_numpy(object).tolist()]
-    title = "Trials that no other beats in every metric" if facts["pareto"] else f"The best of {len(trials)} trials"
-    terminal.table(columns, rows, title)
-    if facts["importances"]:
-        terminal.info("matters most: " + ", ".join(f"{key} {value:.0%}" for key, value in facts["importances"].items()))
+    _print_trials(trials, record)
+    if record["importances"]:
+        importances = ", ".join(f"{key} {value:.0%}" for key, value in record["importances"].items())
+        terminal.info(f"hyperparameter importance: {importances}")
     counts = trials["state"].value_counts()
     if set(counts.index) - {"complete"}:
-        terminal.info(", ".join(f"{count} {state}" for state, count in counts.items()))
+        terminal.info("trials: " + ", ".join(f"{count} {state}" for state, count in counts.items()))
     if run.metrics():
         terminal.metrics_table(run.metrics())
-    looks = common.say_test_looks(run) if run.metadata["test_looks"] else 0
-    terminal.print_result(f"run: [bold]{escape(str(run.path))}[/bold]  (best: trial {facts['best_trial']})")
-    terminal.info(f"next: recctl train {run.path / 'best.yaml'}")
+    test_evaluations = common.print_test_evaluations(run) if run.metadata["test_looks"] else 0
+    best_config = run.path / "best.yaml"
+    terminal.print_result(f"run: [bold]{escape(str(run.path))}[/bold]  (best: trial {record['best_trial']})")
+    terminal.info(f"next: recctl train {best_config}")
     terminal.info(f"      figures in {run.path / 'figures'}")
-    terminal.print_json(common.describe(run, test_looks=looks, tuning=facts, best_config=str(run.path / "best.yaml")))
+    terminal.print_json(common.describe(run, test_looks=test_evaluations, tuning=record, best_config=str(best_config)))
+
+
+def _print_trials(trials: Any, record: dict[str, Any]) -> None:
+    import pandas as pd
+
+    from recctl.cli import terminal
+
+    monitors = record["monitors"]
+    shown = _best_first(trials, monitors, record["pareto"]).head(_MAX_ROWS)
+    hyperparameters = [name for name in record["best_point"] if name in shown]
+    columns = ["number", *monitors, *hyperparameters, "fit_seconds"]
+    rows = [[None if pd.isna(value) else value for value in row] for row in shown[columns].to_numpy(object).tolist()]
+    title = "Pareto front of the trials" if record["pareto"] else f"Best of {len(trials)} trials"
+    terminal.table(columns, rows, title)
 
 
 def _best_first(trials: Any, monitors: list[str], pareto: list[int]) -> Any:
@@ -110,4 +142,5 @@ def _best_first(trials: Any, monitors: list[str], pareto: list[int]) -> Any:
     if pareto:
         trials = trials[trials["number"].isin(pareto)]
     trials = trials[trials["state"] == "complete"]
-    return trials.sort_values([monitors[0], "number"], ascending=[direction(monitors[0]) == "min", True])
+    ascending = direction(monitors[0]) == "min"
+    return trials.sort_values([monitors[0], "number"], ascending=[ascending, True])

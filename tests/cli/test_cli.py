@@ -175,17 +175,17 @@ ABSENT = "cuda" if sys.platform == "darwin" else "mps"  # no machine has this on
         (("train", "small.yaml", "--set", "model.params.l2_rge=1"), 2, "did you mean l2_reg?"),
         (("train", "small.yaml", "--set", "data.source=nope.csv"), 3, "neither a data set of the catalog nor a file"),
         (("train", "small.yaml", "--set", "data.min_user_interactions=9999"), 3, "leave nothing of"),
-        (("train", "--resume", "x", "small.yaml"), 2, "leave CONFIG, --set and --refit out"),
+        (("train", "--resume", "x", "small.yaml"), 2, "omit CONFIG, --set and --refit"),
         (("train", "--resume", "x"), 4, "run 'x': not in"),
         (("trian",), 2, "see recctl --help"),
         (("train", "small.yaml", "--threads", "0"), 2, "see recctl train --help"),
         (("evaluate", "latest"), 4, "has no runs yet"),
         (("evaluate", "latest", "--on", "tset"), 2, "'tset'"),
-        (("recommend", "latest"), 2, "name users"),
+        (("recommend", "latest"), 2, "give USER_IDs"),
         (("models", "eese"), 2, "did you mean ease?"),
         (("config", "validate", "bad.yaml"), 2, "bad.yaml:2: seed: 'x' should be a valid integer"),
         (("config", "init", "eese"), 2, "did you mean ease?"),
-        (("config", "init", "ease", "-o", "small.yaml"), 2, "is there already"),
+        (("config", "init", "ease", "-o", "small.yaml"), 2, "already exists"),
         (("runs", "show", "nope"), 4, "run 'nope': not in"),
         (("runs", "rm", "nope", "--yes"), 4, "run 'nope': not in"),
         (("data", "describe", "empty.csv"), 3, "empty.csv"),
@@ -284,7 +284,7 @@ def test_runs_can_be_listed_and_removed(recctl: Any) -> None:
     assert [row["model"] for row in recctl("runs", "list", "--model", "random", "--json").json["runs"]] == ["random"]
     refused = recctl("runs", "rm", ids[0])
     assert refused.code == 2
-    assert "say --yes" in refused.err
+    assert "use --yes" in refused.err
     assert recctl("runs", "rm", ids[0], "--yes").code == 0
     assert [row["run_id"] for row in recctl("runs", "list", "--json").json["runs"]] == [ids[1]]
 

@@ -217,12 +217,12 @@ def test_each_model_is_checked_at_its_line(recctl: Any, old: str, new: str, told
     [
         (("ease.yaml",), "needs two models"),
         (("several.yaml", "--seeds", "1,x"), "--seeds '1,x'"),
-        (("several.yaml", "--seeds", "1,1"), "different whole numbers"),
+        (("several.yaml", "--seeds", "1,1"), "distinct non-negative integers"),
         (("several.yaml", "--refit", "--folds", "3"), "exclude each other"),
         (("several.yaml", "--refit", "--on", "test"), "only the refitted best model on test"),
         (("several.yaml", "--refit", "--set", "split.val_size=0"), "set split.val_size"),
         (("several.yaml", "--folds", "3", "--set", "split.strategy=temporal"), "split.strategy is temporal"),
-        (("several.yaml", "--fail-if-worse"), "takes two"),
+        (("several.yaml", "--fail-if-worse"), "requires two runs"),
         (("several.yaml", "-m", "ndgc@10"), "did you mean ndcg@10"),
     ],
 )

@@ -40,7 +40,7 @@ def test_runs_are_filtered_and_sorted(recctl: Any, two: list[str]) -> None:
     wrong = recctl("runs", "list", "--sort", "ndgc@10")
     assert (wrong.code, "did you mean ndcg@10?" in wrong.err) == (2, True)
     wrong = recctl("runs", "list", "--where", "ndcg@10")
-    assert (wrong.code, "--where 'ndcg@10': write it as METRIC>=NUMBER" in wrong.err) == (2, True)
+    assert (wrong.code, "--where 'ndcg@10': must be METRIC>=NUMBER" in wrong.err) == (2, True)
 
 
 def test_a_name_serves_as_a_run_and_goes_back(recctl: Any, two: list[str]) -> None:
@@ -108,7 +108,7 @@ def test_runs_are_laid_beside_each_other(recctl: Any, two: list[str]) -> None:
 
 
 def test_damage_is_found(recctl: Any, two: list[str], workdir: Path) -> None:
-    assert "2 runs: every file is what its run says" in recctl("runs", "verify").out
+    assert "2 runs: all files are intact" in recctl("runs", "verify").out
     (workdir / "runs" / two[1] / "metrics.json").write_text("{")
     (workdir / "runs" / two[0] / "metadata.json").write_text("{")
     found = recctl("runs", "verify", "--json")
@@ -129,7 +129,7 @@ def test_tidying_asks_tells_and_deletes(recctl: Any, two: list[str], workdir: Pa
     checkpoints = workdir / "runs" / two[1] / "checkpoints"
     assert checkpoints.exists()
     asked = recctl("runs", "gc", "--checkpoints")
-    assert (asked.code, "say --yes" in asked.err) == (2, True)
-    assert "1 were deleted" in recctl("runs", "gc", "--checkpoints", "--yes").out
+    assert (asked.code, "use --yes" in asked.err) == (2, True)
+    assert "1 deleted" in recctl("runs", "gc", "--checkpoints", "--yes").out
     assert not checkpoints.exists()
     assert recctl("runs", "verify").code == 0

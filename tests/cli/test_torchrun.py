@@ -75,5 +75,5 @@ def test_what_can_not_be_shared_is_refused(workdir: Path) -> None:
     (workdir / "ncf.yaml").write_text(CONFIG)
     launcher = torchrun("tune", "ncf.yaml")
     _, told = launcher.communicate(timeout=100)
-    assert "error: torchrun is for recctl train, fit, compare; run recctl tune without it" in told
+    assert "error: torchrun supports recctl train, fit, compare; run recctl tune without it" in told
     assert not (workdir / "runs").exists()

@@ -203,7 +203,7 @@ def test_of_data_that_are_not_here_sizes_are_told_and_no_time(tmp_path: Path) ->
 def test_the_command_line_estimates(recctl: Any) -> None:
     told = recctl("estimate", "small.yaml")
     assert told.code == 0
-    for words in ("memory at the peak", "disk of the run", "evaluate_test", "120 users x 60 items", "read"):
+    for words in ("peak memory", "disk space of the run", "evaluate_test", "120 users x 60 items", "read"):
         assert words in told.out
     answer = recctl("estimate", "small.yaml", "--json").json
     assert answer["fits"] is True

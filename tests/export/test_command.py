@@ -33,7 +33,7 @@ def test_command_exports_recommendations_of_a_run(recctl: Any, run: Any) -> None
     assert manifest["model"]["sha256"] == run.model_entry()["sha256"]
     assert manifest["data_hash"] == run.metadata["data"]["hash"]
     verified = recctl("export", "--verify", str(folder))
-    assert (verified.code, verified.out) == (0, f"{folder}: whole: recommendations of {run.id}\n")
+    assert (verified.code, verified.out) == (0, f"{folder}: intact: recommendations of {run.id}\n")
     (folder / "recommendations.csv").write_text("")
     damaged = recctl("export", "--verify", str(folder))
     assert damaged.code == 4

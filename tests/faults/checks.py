@@ -29,7 +29,7 @@ def calm(done: Done, codes: Collection[int]) -> None:
     """A command ended as it should: with one of these codes, and if that is an error with one that can be read."""
     require(done.code is not None, f"hangs: {done}")
     require("Traceback" not in done.err, f"traceback: {done}")
-    require("unforeseen" not in done.err, f"unforeseen: {done}")
+    require("unexpected error" not in done.err, f"unexpected error: {done}")
     require(done.code in codes, f"wrong exit code (not of {sorted(codes)}): {done}")
     if done.code in REFUSED:
         errors = [line for line in done.err.splitlines() if line.startswith("error: ") and len(line) > 20]

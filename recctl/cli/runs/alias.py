@@ -10,93 +10,106 @@ import typer
 from recctl.cli.app import RunArgument, verb
 from recctl.cli.runs.commands import runs
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A name that a run was promoted to.")]
+AliasArgument = Annotated[str, typer.Argument(metavar="NAME", help="Alias of a run.")]
 
 
 @verb(runs, "promote")
 def promote(
     run_id: RunArgument,
-    name: Annotated[str, typer.Option("--as", metavar="NAME", help="The name, e.g. production.")],
+    name: Annotated[str, typer.Option("--as", metavar="NAME", help="The alias, e.g. production.")],
 ) -> None:
-    """Give a run a name, which every command takes for a run; its model is checked first."""
+    """Give a run an alias, which every command accepts as a RUN; the model of the run is verified first."""
     from recctl.cli import common, terminal
 
     store = common.store()
     run = store.resolve(run_id)
-    before = store.aliases.current(name)
+    current = store.aliases.current(name)
     store.promote(run, name)
-    was = before.run if before and before.run != run.id else None
-    terminal.print_result(f"{name}: {run.id}" + (f" (was {was})" if was else ""))
-    terminal.print_json(common.describe(run, name=name, previous=was))
+    previous = current.run if current and current.run != run.id else None
+    terminal.print_result(_describe_move(name, run.id, previous))
+    terminal.print_json(common.describe(run, name=name, previous=previous))
 
 
 @verb(runs, "rollback")
-def rollback(name: NameArgument) -> None:
-    """Point a name to the run it pointed to before."""
+def rollback(name: AliasArgument) -> None:
+    """Point an alias to the run it pointed to before."""
     from recctl.cli import common, terminal
     from recctl.errors import ArtifactError
 
     store = common.store()
-    before = store.aliases.previous(name)
-    if before is not None and before.run not in store.ids():
-        raise ArtifactError(f"{name}: pointed to {before.run} before, which is no more; promote another run")
-    was = store.aliases.current(name)
+    target = store.aliases.previous(name)
+    if target is not None and target.run not in store.ids():
+        raise ArtifactError(f"{name}: the previous run {target.run} was deleted; promote another run")
+    current = store.aliases.current(name)
     run = store.resolve(store.aliases.rollback(name).run)
-    terminal.print_result(f"{name}: {run.id}" + (f" (was {was.run})" if was else ""))
-    terminal.print_json(common.describe(run, name=name, previous=was.run if was else None))
+    previous = current.run if current else None
+    terminal.print_result(_describe_move(name, run.id, previous))
+    terminal.print_json(common.describe(run, name=name, previous=previous))
+
+
+def _describe_move(name: str, run_id: str, previous: str | None) -> str:
+    text = f"{name}: {run_id}"
+    return f"{text} (was {previous})" if previous else text
 
 
 @verb(runs, "names")
 def names(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show where this one pointed, and when.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show the history of this alias.")] = None,
 ) -> None:
-    """List the names and the runs they point to, or the history of one."""
+    """List the aliases and the runs they point to, or the history of one alias."""
     from recctl.cli import common, terminal
     from recctl.errors import ArtifactError
     from recctl.suggest import did_you_mean
 
-    known = common.store().aliases
-    if name is not None and name not in known.all():
-        raise ArtifactError(f"{name}: no such name{did_you_mean(name, known.all())}")
-    moves = known.history(name) if name else [move for each in known.all() if (move := known.current(each))]
-    heads = [str(move.number) for move in moves] if name else known.all()
-    terminal.table(
-        ["move" if name else "name", "run", "since", "by", "action"],
-        [[head, move.run, move.at, move.by, move.action] for head, move in zip(heads, moves, strict=True)],
-    )
-    terminal.print_json(
-        {"names": [{"name": name or head, **asdict(move)} for head, move in zip(heads, moves, strict=True)]}
-    )
+    aliases = common.store().aliases
+    known = aliases.all()
+    if name is None:
+        heading = "name"
+        labels = known
+        moves = [move for alias in known if (move := aliases.current(alias))]
+    elif name in known:
+        heading = "move"
+        moves = aliases.history(name)
+        labels = [str(move.number) for move in moves]
+    else:
+        raise ArtifactError(f"{name}: no such alias{did_you_mean(name, known)}")
+    rows = []
+    entries = []
+    for label, move in zip(labels, moves, strict=True):
+        rows.append([label, move.run, move.at, move.by, move.action])
+        entries.append({"name": name or label} | asdict(move))
+    terminal.table([heading, "run", "since", "by", "action"], rows)
+    terminal.print_json({"names": entries})
 
 
 @verb(runs, "tag")
 def tag(
     run_id: RunArgument,
     tags: Annotated[list[str], typer.Argument(metavar="TAG...", help="Tags to add.")],
-    remove: Annotated[bool, typer.Option("--remove", help="Take them away instead.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the tags instead.")] = False,
 ) -> None:
-    """Add tags to a run, or take them away; a run with tags is never tidied away."""
+    """Add tags to a run, or remove them; `recctl runs gc` keeps runs with tags."""
     from recctl.cli import common, terminal
     from recctl.runs import labels
 
     run = common.store().resolve(run_id)
-    found = labels.update(run, remove=tags) if remove else labels.update(run, add=tags)
-    terminal.print_result(f"{run.id}: {', '.join(found.tags) or 'no tags'}")
-    terminal.print_json(common.describe(run, tags=found.tags))
+    result = labels.update(run, remove=tags) if remove else labels.update(run, add=tags)
+    terminal.print_result(f"{run.id}: {', '.join(result.tags) or 'no tags'}")
+    terminal.print_json(common.describe(run, tags=result.tags))
 
 
 @verb(runs, "note")
 def note(
     run_id: RunArgument,
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to remember; empty to forget.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The note; empty to remove it.")],
 ) -> None:
-    """Keep a note with a run, instead of the one before."""
+    """Attach a note to a run, replacing the previous one."""
     from rich.markup import escape
 
     from recctl.cli import common, terminal
     from recctl.runs import labels
 
     run = common.store().resolve(run_id)
-    found = labels.update(run, note=text)
-    terminal.print_result(escape(f"{run.id}: {found.note or 'no note'}"))
-    terminal.print_json(common.describe(run, note=found.note))
+    result = labels.update(run, note=text)
+    terminal.print_result(escape(f"{run.id}: {result.note or 'no note'}"))
+    terminal.print_json(common.describe(run, note=result.note))

@@ -9,18 +9,20 @@ import typer
 from recctl.cli.app import verb
 from recctl.cli.runs.commands import runs
 
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
 def _ask(question: str, yes: bool) -> None:
+    """Ask for confirmation unless `yes`; raises `typer.Abort` if the answer is no."""
     import sys
 
     from recctl.errors import ConfigError
 
-    if not yes:
-        if not sys.stdin.isatty():
-            raise ConfigError("nobody is here to ask: say --yes")
-        typer.confirm(question, abort=True, err=True)
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigError("cannot ask for confirmation without a terminal; use --yes")
+    typer.confirm(question, abort=True, err=True)
 
 
 @verb(runs, "rm")
@@ -32,31 +34,34 @@ def remove(
     from recctl.errors import ConfigError
 
     store = common.store()
-    found = [store.resolve(run_id) for run_id in dict.fromkeys(run_ids)]
-    busy = [run.id for run in found if run.status == "running"]
-    if busy:
-        raise ConfigError(f"{', '.join(busy)}: still running; stop it first")
-    _ask(f"Delete {', '.join(run.id for run in found)}?", yes)
-    for run in found:
+    selected = [store.resolve(run_id) for run_id in dict.fromkeys(run_ids)]
+    running = [run.id for run in selected if run.status == "running"]
+    if running:
+        raise ConfigError(f"{', '.join(running)}: still running; stop it first")
+    _ask(f"Delete {', '.join(run.id for run in selected)}?", yes)
+    for run in selected:
         store.remove(run)
         terminal.print_result(f"removed {run.id}")
-    terminal.print_json({"removed": [run.id for run in found]})
+    terminal.print_json({"removed": [run.id for run in selected]})
 
 
 @verb(runs, "gc")
 def collect(
     older_than: Annotated[
-        float, typer.Option("--older-than", min=0, metavar="DAYS", help="Keep failed and broken-off runs for so long.")
+        float,
+        typer.Option(
+            "--older-than", min=0, metavar="DAYS", help="Age from which failed and interrupted runs are deleted."
+        ),
     ] = 7.0,
     checkpoints: Annotated[
         bool, typer.Option("--checkpoints", help="Also delete the checkpoints of complete runs.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be deleted.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be deleted.")] = False,
     yes: YesOption = False,
 ) -> None:
-    """Delete what is left of deletions and crashes, and old runs that failed or were broken off.
+    """Delete leftovers of deletions and crashes, and old runs that failed or were interrupted.
 
-    Runs that have a tag, or are promoted to a name (or were before, so that a rollback finds them), are kept.
+    Keeps runs that have a tag or an alias, and runs that an alias pointed to before, for `recctl runs rollback`.
     """
     from datetime import timedelta
 
@@ -65,14 +70,17 @@ def collect(
     from recctl.runs import gc
 
     store = common.store()
-    found = gc.find_garbage(store, timedelta(days=older_than), checkpoints)
-    rows = [[str(garbage.path.relative_to(store.root)), garbage.reason, garbage.size] for garbage in found]
-    terminal.table(["path", "why", "bytes"], rows)
-    total = sum(garbage.size for garbage in found)
-    if found and not dry_run:
-        _ask(f"Delete these {len(found)}, {format_bytes(total)}?", yes)
-        gc.delete(store, found)
-    told = "would be" if dry_run else "were"
-    terminal.print_result(f"{len(found)} {told} deleted, {format_bytes(total)}" if found else "nothing to delete")
-    listed = [{"path": path, "why": why, "bytes": size} for path, why, size in rows]
+    garbage = gc.find_garbage(store, timedelta(days=older_than), checkpoints)
+    rows = [[str(item.path.relative_to(store.root)), item.reason, item.size] for item in garbage]
+    terminal.table(["path", "reason", "bytes"], rows)
+    total = sum(item.size for item in garbage)
+    if not garbage:
+        terminal.print_result("nothing to delete")
+    elif dry_run:
+        terminal.print_result(f"{len(garbage)} would be deleted, {format_bytes(total)}")
+    else:
+        _ask(f"Delete these {len(garbage)}, {format_bytes(total)}?", yes)
+        gc.delete(store, garbage)
+        terminal.print_result(f"{len(garbage)} deleted, {format_bytes(total)}")
+    listed = [{"path": path, "why": reason, "bytes": size} for path, reason, size in rows]
     terminal.print_json({"deleted": not dry_run, "bytes": total, "found": listed})

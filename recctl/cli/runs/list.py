@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +12,12 @@ from recctl.cli.app import verb
 from recctl.cli.runs.commands import runs
 
 if TYPE_CHECKING:
+    from recctl.cli.assertions import Condition
     from recctl.runs import Run
 
 
 class Status(StrEnum):
-    """How a run stands."""
+    """Status of a run."""
 
     running = "running"
     complete = "complete"
@@ -26,22 +28,26 @@ class Status(StrEnum):
 
 @verb(runs, "list")
 def list_(
-    status: Annotated[Status | None, typer.Option(help="Only runs of this status.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only runs with this status.")] = None,
     model: Annotated[str | None, typer.Option(help="Only runs of this model.")] = None,
-    data: Annotated[str | None, typer.Option(help="Only runs on this source.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only runs of this verb: train, tune, compare, fit, split.")] = None,
+    data: Annotated[str | None, typer.Option(help="Only runs on this data source.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Only runs of this command: train, tune, compare, fit, split.")
+    ] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="Only runs with this tag. Repeatable.")] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(
-            "--where", metavar="CONDITION", help="Only runs with e.g. 'ndcg@10>=0.3' on validation (or test)."
+            "--where",
+            metavar="CONDITION",
+            help="Only runs whose validation (else test) metric satisfies e.g. 'ndcg@10>=0.3'. Repeatable.",
         ),
     ] = None,
     sort: Annotated[
-        str, typer.Option("--sort", metavar="KEY", help="created, fit (seconds), or a metric: the best one last.")
+        str, typer.Option("--sort", metavar="KEY", help="Sort by created, fit (seconds), or a metric, best last.")
     ] = "created",
-    reverse: Annotated[bool, typer.Option("--reverse", "-r", help="The other way round.")] = False,
-    last: Annotated[int | None, typer.Option("--last", "-n", min=1, help="Only the last N of the list.")] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", "-r", help="Reverse the order.")] = False,
+    last: Annotated[int | None, typer.Option("--last", "-n", min=1, help="Only the last N runs of the list.")] = None,
 ) -> None:
     """List the runs, oldest first."""
     from recctl.cli import common, terminal
@@ -49,55 +55,72 @@ def list_(
 
     store = common.store()
     found, damaged = store.scan()
-    names = common.names_of_runs(store)
+    aliases = common.aliases_by_run(store)
     conditions = [parse(text, "--where") for text in where or []]
-    rows = [_row(run, names.get(run.id, [])) for run in found]
-    wanted = {"status": status and status.value, "data": data, "kind": kind}
-    kept = [
-        row
-        for row in rows
-        if all(value in (None, row[key]) for key, value in wanted.items())
-        and (model is None or model in row["models"])
-        and set(tag or []) <= set(row["tags"])
-        and all(c.metric in row["metrics"] and c.holds(row["metrics"][c.metric]) for c in conditions)
-    ]
-    kept = _sorted(kept, sort)
-    kept = (kept[::-1] if reverse else kept)[-last if last else 0 :]
-    shown = ["run_id", "status", "model", "data", "monitor", "validation"]
-    shown += [name for name in ("names", "tags") if any(row[name] for row in kept)]
-    shown += [sort] if any(sort in row["metrics"] and row["monitor"] != sort for row in kept) else []
-    terminal.table(shown, [[_cell(row, name) for name in shown] for row in kept])
+    rows = [_row(run, aliases.get(run.id, [])) for run in found]
+    filters = {"status": status.value if status else None, "data": data, "kind": kind}
+    rows = [row for row in rows if _matches(row, filters, model, tag or [], conditions)]
+    rows = _sorted(rows, sort)
+    if reverse:
+        rows.reverse()
+    if last:
+        rows = rows[-last:]
+    columns = ["run_id", "status", "model", "data", "monitor", "validation"]
+    columns += [name for name in ("names", "tags") if any(row[name] for row in rows)]
+    if any(sort in row["metrics"] and row["monitor"] != sort for row in rows):
+        columns.append(sort)
+    terminal.table(columns, [[_cell(row, name) for name in columns] for row in rows])
     if damaged:
         terminal.info(f"damaged, not listed: {', '.join(damaged)}")
-    terminal.print_json({"runs_dir": str(store.root), "runs": kept, "damaged": damaged})
+    terminal.print_json({"runs_dir": str(store.root), "runs": rows, "damaged": damaged})
 
 
-def _row(run: Run, names: list[str]) -> dict[str, Any]:
+def _matches(
+    row: dict[str, Any],
+    filters: dict[str, str | None],
+    model: str | None,
+    tags: Sequence[str],
+    conditions: Sequence[Condition],
+) -> bool:
+    for key, value in filters.items():
+        if value is not None and row[key] != value:
+            return False
+    if model is not None and model not in row["models"]:
+        return False
+    if not set(tags) <= set(row["tags"]):
+        return False
+    metrics = row["metrics"]
+    return all(condition.metric in metrics and condition.holds(metrics[condition.metric]) for condition in conditions)
+
+
+def _row(run: Run, aliases: list[str]) -> dict[str, Any]:
     from recctl.errors import ArtifactError
     from recctl.runs import labels
     from recctl.runs.store import monitored_score
 
-    facts = run.metadata
-    models = sorted({entry["model"] for entry in facts.get("models", [])})
+    metadata = run.metadata
+    models = sorted({entry["model"] for entry in metadata.get("models", [])})
+    metrics: dict[str, dict[str, float]] = {}
+    tags: list[str] = []
     try:
-        parts = run.metrics()
-        tags = labels.read(run).tags
-    except ArtifactError:  # `runs verify` tells of it
-        parts, tags = {}, []
+        metrics = run.metrics()
+        tags = list(labels.read(run).tags)
+    except ArtifactError:
+        pass  # damaged files are left to `recctl runs verify`
     return {
         "run_id": run.id,
         "status": run.status,
-        "kind": facts.get("kind"),
+        "kind": metadata.get("kind"),
         "model": ", ".join(models) or None,
         "models": models,
-        "data": facts.get("data", {}).get("source"),
-        "monitor": (facts.get("monitor") or {}).get("metric"),
-        "validation": monitored_score(run, parts),
-        "names": names,
+        "data": metadata.get("data", {}).get("source"),
+        "monitor": (metadata.get("monitor") or {}).get("metric"),
+        "validation": monitored_score(run, metrics),
+        "names": aliases,
         "tags": tags,
-        "created": facts.get("created"),
-        "fit_seconds": facts.get("timings", {}).get("fit"),
-        "metrics": {**parts.get("test", {}), **parts.get("validation", {})},
+        "created": metadata.get("created"),
+        "fit_seconds": metadata.get("timings", {}).get("fit"),
+        "metrics": metrics.get("test", {}) | metrics.get("validation", {}),
         "path": str(run.path),
     }
 
@@ -117,8 +140,8 @@ def _sorted(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
         return sorted(rows, key=lambda row: row["fit_seconds"] or 0.0)
     known = {name for row in rows for name in row["metrics"]}
     if rows and key not in known:
-        raise ConfigError(f"--sort {key!r}: nothing there is{did_you_mean(key, ['created', 'fit', *sorted(known)])}")
-    from recctl.metrics import MetricKey  # imports numba, which a plain list does not need
+        raise ConfigError(f"--sort {key!r}: unknown key{did_you_mean(key, ['created', 'fit', *sorted(known)])}")
+    from recctl.metrics import MetricKey  # imports pandas, which other keys do not need
 
     sign = MetricKey.parse(key).sign
     return sorted(rows, key=lambda row: (key in row["metrics"], sign * row["metrics"].get(key, 0.0)))
@@ -126,38 +149,24 @@ def _sorted(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
 
 @verb(runs, "compare")
 def compare(
-    run_ids: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Runs to lay beside each other.")],
+    run_ids: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Runs to show side by side.")],
 ) -> None:
-    """Show in which settings and facts runs differ, and their figures. What is chance, `recctl compare` tells."""
+    """Show the settings and properties in which runs differ, and their metrics; `recctl compare` tests differences."""
     from recctl.cli import common, terminal
     from recctl.errors import ConfigError
 
     store = common.store()
-    found = [store.resolve(run_id) for run_id in run_ids]
-    if len(found) < 2:
-        raise ConfigError("name two runs or more")
-    settings = [_settings(run) for run in found]
-    facts = [
-        {
-            "data hash": run.metadata.get("data", {}).get("hash", "")[:12] or None,
-            "split hash": run.metadata.get("split", {}).get("hash", "")[:12] or None,
-            "recctl": run.metadata["environment"]["recctl"],
-            "git": (run.metadata["environment"].get("git") or {}).get("commit", "")[:12] or None,
-            "fit seconds": run.metadata.get("timings", {}).get("fit"),
-        }
-        for run in found
-    ]
-    figures = [
-        {f"{part} {name}": value for part, values in run.metrics().items() for name, value in values.items()}
-        for run in found
-    ]
-    rows = [*_differing(settings), *_differing(facts), *_differing(figures, all_of_them=True)]
-    heads = [f"{n + 1}" for n in range(len(found))]
-    terminal.table(["", "run"], [[head, run.id] for head, run in zip(heads, found, strict=True)])
-    terminal.table(["", *heads], rows)
-    terminal.print_json(
-        {"runs": [common.describe(run) for run in found], "differences": {str(row[0]): row[1:] for row in rows}}
-    )
+    compared = [store.resolve(run_id) for run_id in run_ids]
+    if len(compared) < 2:
+        raise ConfigError("give at least two runs")
+    rows = _differing_rows([_settings(run) for run in compared])
+    rows += _differing_rows([_properties(run) for run in compared])
+    rows += _rows_of_all([_metrics(run) for run in compared])
+    numbers = [str(number) for number in range(1, len(compared) + 1)]
+    terminal.table(["", "run"], [[number, run.id] for number, run in zip(numbers, compared, strict=True)])
+    terminal.table(["", *numbers], rows)
+    differences = {str(row[0]): row[1:] for row in rows}
+    terminal.print_json({"runs": [common.describe(run) for run in compared], "differences": differences})
 
 
 def _settings(run: Run) -> dict[str, Any]:
@@ -168,7 +177,27 @@ def _settings(run: Run) -> dict[str, Any]:
     return {key: str(value) if isinstance(value, list) else value for key, value in flatten(values).items()}
 
 
-def _differing(columns: list[dict[str, Any]], all_of_them: bool = False) -> list[list[Any]]:
+def _properties(run: Run) -> dict[str, Any]:
+    metadata = run.metadata
+    environment = metadata["environment"]
+    return {
+        "data hash": metadata.get("data", {}).get("hash", "")[:12] or None,
+        "split hash": metadata.get("split", {}).get("hash", "")[:12] or None,
+        "recctl": environment["recctl"],
+        "git": (environment.get("git") or {}).get("commit", "")[:12] or None,
+        "fit seconds": metadata.get("timings", {}).get("fit"),
+    }
+
+
+def _metrics(run: Run) -> dict[str, float]:
+    return {f"{part} {name}": value for part, values in run.metrics().items() for name, value in values.items()}
+
+
+def _rows_of_all(columns: Sequence[dict[str, Any]]) -> list[list[Any]]:
+    """Return a row with the key and the value of each run, for every key of any run."""
     keys = list(dict.fromkeys(key for column in columns for key in column))
-    rows = [[key, *(column.get(key) for column in columns)] for key in keys]
-    return [row for row in rows if all_of_them or any(value != row[1] for value in row[2:])]
+    return [[key, *(column.get(key) for column in columns)] for key in keys]
+
+
+def _differing_rows(columns: Sequence[dict[str, Any]]) -> list[list[Any]]:
+    return [row for row in _rows_of_all(columns) if any(value != row[1] for value in row[2:])]

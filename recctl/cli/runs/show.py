@@ -13,51 +13,70 @@ if TYPE_CHECKING:
 
 @verb(runs, "show")
 def show(run_id: RunArgument) -> None:
-    """Show a run: status, data, split, models, metrics, timings, and its learning curve."""
+    """Show a run: status, data, split, models, metrics, timings and learning curves."""
     from recctl.cli import common, terminal
     from recctl.runs import labels
 
     store = common.store()
     run = store.resolve(run_id)
-    facts = run.metadata
-    said, names = labels.read(run), common.names_of_runs(store).get(run.id, [])
-    data, split = facts.get("data", {}), facts.get("split", {})
-    rows: list[list[Any]] = [
-        ["run", run.id],
-        ["status", run.status + (f": {facts['error']}" if "error" in facts else "")],
-        ["names", ", ".join(names) or None],
-        ["tags", ", ".join(said.tags) or None],
-        ["note", said.note or None],
-        ["created", facts.get("created")],
-        ["config", facts.get("config")],
-        ["data", _data(data)],
-        ["served by", data.get("mirror")],
-        ["split", f"{split.get('strategy')}, {split.get('hash', '')[:12]}"],
-        [
-            "models",
-            ", ".join(f"v{m['version']} {m['model']} on {m['fitted_on']}" for m in facts.get("models", [])) or None,
-        ],
-        ["timings", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in facts.get("timings", {}).items())],
-        ["git", _git(facts.get("environment", {}).get("git"))],
+    label = labels.read(run)
+    aliases = common.aliases_by_run(store).get(run.id, [])
+    rows = _summary(run)
+    rows[2:2] = [
+        ["names", ", ".join(aliases) or None],
+        ["tags", ", ".join(label.tags) or None],
+        ["note", label.note or None],
     ]
     terminal.table(["", ""], [row for row in rows if row[1] is not None])
     if run.metrics():
         terminal.metrics_table(run.metrics())
-    for line in _curves(run):
+    for line in _learning_curves(run) + _search_curve(run):
         terminal.print_result(line)
     if run.status in ("died", "interrupted", "failed"):
         from recctl.experiment.lifecycle import resume_command
 
         terminal.info(f"resume with: {resume_command(run)}")
-    terminal.print_json(common.describe(run, names=names, tags=said.tags, note=said.note, metadata=facts))
+    terminal.print_json(common.describe(run, names=aliases, tags=label.tags, note=label.note, metadata=run.metadata))
 
 
-def _data(facts: dict[str, Any]) -> str | None:
-    return f"{facts['source']}, {facts['interactions']:,} interactions, {facts['hash'][:12]}" if facts else None
+def _summary(run: Run) -> list[list[Any]]:
+    metadata = run.metadata
+    status = run.status
+    if "error" in metadata:
+        status = f"{status}: {metadata['error']}"
+    data = metadata.get("data", {})
+    split = metadata.get("split", {})
+    models = [f"v{model['version']} {model['model']} on {model['fitted_on']}" for model in metadata.get("models", [])]
+    timings = [f"{stage} {seconds:.2f} s" for stage, seconds in metadata.get("timings", {}).items()]
+    return [
+        ["run", run.id],
+        ["status", status],
+        ["created", metadata.get("created")],
+        ["config", metadata.get("config")],
+        ["data", _describe_data(data)],
+        ["downloaded from", data.get("mirror")],
+        ["split", f"{split.get('strategy')}, {split.get('hash', '')[:12]}"],
+        ["models", ", ".join(models) or None],
+        ["timings", ", ".join(timings)],
+        ["git", _describe_git(metadata.get("environment", {}).get("git"))],
+    ]
 
 
-def _curves(run: Run) -> list[str]:
-    """How the loss and the watched metric went from epoch to epoch, or the best of a search from trial to trial."""
+def _describe_data(data: dict[str, Any]) -> str | None:
+    if not data:
+        return None
+    return f"{data['source']}, {data['interactions']:,} interactions, {data['hash'][:12]}"
+
+
+def _describe_git(state: dict[str, Any] | None) -> str | None:
+    if not state:
+        return None
+    commit = str(state["commit"])[:12]
+    return f"{commit} and uncommitted changes" if state["dirty"] else commit
+
+
+def _learning_curves(run: Run) -> list[str]:
+    """Draw the loss and the monitored metric by epoch."""
     from recctl.cli.charts import curve
     from recctl.training import history
 
@@ -65,10 +84,11 @@ def _curves(run: Run) -> list[str]:
     monitor = (run.metadata.get("training") or run.metadata.get("monitor") or {}).get("monitor")
     lines = curve([epoch["loss"] for epoch in epochs], "loss", "epoch")
     lines += curve([epoch["metrics"].get(monitor) for epoch in epochs], f"{monitor} on validation", "epoch")
-    return lines + _search(run)
+    return lines
 
 
-def _search(run: Run) -> list[str]:
+def _search_curve(run: Run) -> list[str]:
+    """Draw the best score of a search so far, by trial."""
     from itertools import accumulate
 
     from recctl.cli.charts import curve
@@ -81,7 +101,3 @@ def _search(run: Run) -> list[str]:
     better = max if run.metadata["monitor"]["mode"] == "max" else min
     best = list(accumulate(trials[monitor].dropna(), better)) if monitor in trials else []
     return curve(best, f"best {monitor} so far", "trial")
-
-
-def _git(state: dict[str, Any] | None) -> str | None:
-    return f"{str(state['commit'])[:12]}{' and uncommitted changes' if state['dirty'] else ''}" if state else None
