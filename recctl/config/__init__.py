@@ -1,4 +1,4 @@
-"""Configs: YAML files, validated whole, with every error at its line."""
+"""Configs: YAML files that are validated as a whole, with all errors reported at their lines."""
 
 from recctl.config.flatten import flatten
 from recctl.config.loading import Checks, LoadedConfig, find_config, load_config, parse_config

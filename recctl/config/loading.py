@@ -1,4 +1,4 @@
-"""From a YAML file and overrides to a Config, or to every error in it at once."""
+"""Loading of configs: YAML text and overrides become a Config, or a ConfigError with all problems."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import copy
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from recctl import progress
 from recctl.config import schema, yaml_tree
 from recctl.config.messages import expectation, own_message
 from recctl.config.yaml_tree import Path as TreePath
@@ -19,6 +21,7 @@ from recctl.config.yaml_tree import Tree
 from recctl.errors import ConfigError
 from recctl.suggest import did_you_mean
 
+# Path of a value in the config, and what is wrong with it.
 Problem = tuple[TreePath, str]
 
 
@@ -37,13 +40,13 @@ class Checks:
 
 @dataclass(frozen=True)
 class LoadedConfig:
-    """A valid config, and where it came from.
+    """A valid config and its origin.
 
     Attributes:
-        config: Every default filled in.
-        origin: The file, as it was found or given.
-        base: The folder that relative paths in it start from.
-        given: What the user wrote, overrides included, without defaults.
+        config: The config with all defaults filled in.
+        origin: Name of the file, as the user gave it.
+        base: Directory that relative paths in the config start from.
+        given: The values that the user wrote, including overrides, without defaults.
     """
 
     config: schema.Config
@@ -53,9 +56,11 @@ class LoadedConfig:
 
 
 def find_config() -> tuple[Path, str]:
-    """The config to use when none is named, and why this one.
+    """Find the config that is used when none is given.
 
-    `$RECCTL_CONFIG`, else `./recctl.yaml`, else `configs/default.yaml`, else the default that comes with recctl.
+    Returns:
+        The first that exists of `$RECCTL_CONFIG`, `./recctl.yaml`, `configs/default.yaml` and the default that comes
+        with recctl; and why it was chosen.
     """
     if os.environ.get("RECCTL_CONFIG"):
         return Path(os.environ["RECCTL_CONFIG"]), "$RECCTL_CONFIG"
@@ -70,141 +75,242 @@ def load_config(path: Path, overrides: Sequence[str] = (), checks: Checks | None
 
     Args:
         path: The file.
-        overrides: `section.key=value` each; the value is YAML.
-        checks: What else to check.
+        overrides: Each is `section.key=value` with a YAML value.
+        checks: Additional checks.
 
     Raises:
-        ConfigError: With every problem found, each with file, line and suggestion.
+        ConfigError: Lists every problem with file, line and suggestion.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        near = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
-        raise ConfigError(f"{path}: {reason}{did_you_mean(path.name, near)}") from None
+        names: list[str] = []
+        if path.parent.is_dir():
+            names = sorted(file.name for file in path.parent.glob("*.y*ml"))
+        raise ConfigError(f"{path}: {reason}{did_you_mean(path.name, names)}") from None
     return parse_config(text, str(path), path.parent, overrides, checks)
 
 
 def parse_config(
     text: str, name: str, base: Path, overrides: Sequence[str] = (), checks: Checks | None = None
 ) -> LoadedConfig:
-    """Validate the text of a config; `load_config` describes the rest."""
+    """Validate the text of a config.
+
+    Args:
+        text: YAML.
+        name: Name of the config in error messages.
+        base: Directory that relative paths start from.
+        overrides: Each is `section.key=value` with a YAML value.
+        checks: Additional checks.
+
+    Raises:
+        ConfigError: Lists every problem with name, line and suggestion.
+    """
     tree = yaml_tree.parse(text, name)
     if not isinstance(tree.values, dict):
-        raise ConfigError(f"{name}:1: a config is sections of `key: value`, not {type(tree.values).__name__}")
+        raise ConfigError(f"{name}:1: a config must be sections of `key: value`, not {type(tree.values).__name__}")
+    _rename_deprecated_keys(tree)
     for override in overrides:
-        _override(tree, override)
-    return _validated(tree, base, checks)
+        _apply_override(tree, override)
+    return _validate(tree, base, checks)
 
 
 def with_values(loaded: LoadedConfig, values: Mapping[TreePath, Any], checks: Checks | None = None) -> LoadedConfig:
-    """The same config with other values at some paths, validated again.
+    """Return the config with other values at some paths, validated again.
 
     Raises:
-        ConfigError: With every problem found.
+        ConfigError: Lists every problem.
     """
     tree = Tree(loaded.origin, copy.deepcopy(dict(loaded.given)))
     for path, value in values.items():
         tree.set(path, value, loaded.origin)
-    return _validated(tree, loaded.base, checks)
+    return _validate(tree, loaded.base, checks)
 
 
-def _validated(tree: Tree, base: Path, checks: Checks | None) -> LoadedConfig:
+def _validate(tree: Tree, base: Path, checks: Checks | None) -> LoadedConfig:
+    checks = checks or Checks()
     try:
         config = schema.Config.model_validate(tree.values)
     except ValidationError as error:
-        raise ConfigError(*(_told(tree, path, message) for path, message in _problems(error, tree))) from None
-    checks = checks or Checks()
-    checks.fill_defaults(config)
-    problems = [problem for check in checks.checks for problem in check(config)]
+        problems = _schema_problems(error, tree)
+        problems += _check_valid_sections(tree, [path for path, _ in problems], checks)
+        raise _config_error(tree, problems) from None
+    problems = _run_checks(config, checks)
     if problems:
-        raise ConfigError(*(_told(tree, path, message) for path, message in problems))
+        raise _config_error(tree, problems)
     return LoadedConfig(config, tree.name, base, tree.values)
 
 
-def _override(tree: Tree, override: str) -> None:
-    key, equals, value = override.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"--set {override!r}: write it as section.key=value, e.g. --set model.params.l2_reg=250")
-    parts = tuple(key.strip().split("."))
-    parsed = yaml_tree.parse_scalar(value, f"--set {key}")
-    _drop_what_does_not_apply(tree, parts, parsed)
-    tree.set(parts, parsed, f"--set {key}")
+def _run_checks(config: schema.Config, checks: Checks) -> list[Problem]:
+    checks.fill_defaults(config)
+    return [problem for check in checks.checks for problem in check(config)]
 
 
-def _drop_what_does_not_apply(tree: Tree, key: TreePath, value: Any) -> None:
-    """Another model or strategy does not inherit what was written for the one before.
+# Sections that the checks of a section also read: with errors there, its problems could be consequences.
+_READ_BY_CHECKS = {
+    "data": {"model"},
+    "split": {"data"},
+    "training": {"model", "split"},
+    "tuning": {"data", "model", "evaluation"},
+    "models": {"data", "split", "training"},
+}
 
-    `--set model.name=als` on EASE's config means ALS with its defaults, not ALS with EASE's l2_reg.
+
+def _check_valid_sections(tree: Tree, invalid_paths: Sequence[TreePath], checks: Checks) -> list[Problem]:
+    """Run the checks on a config without its invalid sections, so that all problems are reported at once."""
+    invalid_sections = {path[0] if path else None for path in invalid_paths}
+    values = {section: value for section, value in tree.values.items() if section not in invalid_sections}
+    try:
+        config = schema.Config.model_validate(values)
+    except ValidationError:
+        return []
+    return [
+        (path, message)
+        for path, message in _run_checks(config, checks)
+        if not invalid_sections & ({path[0]} | _READ_BY_CHECKS.get(str(path[0]), set()))
+    ]
+
+
+def _config_error(tree: Tree, problems: Sequence[Problem]) -> ConfigError:
+    """Report problems in the order of their lines; those of overrides follow."""
+
+    def line(problem: Problem) -> float:
+        found = tree.line(problem[0])
+        return float("inf") if found is None else found
+
+    return ConfigError(*(_format_problem(tree, path, message) for path, message in sorted(problems, key=line)))
+
+
+def _format_problem(tree: Tree, path: TreePath, message: str) -> str:
+    place = tree.place(path)
+    dotted = ".".join(map(str, path))
+    if not dotted or place == f"--set {dotted}":
+        return f"{place}: {message}"
+    return f"{place}: {dotted}: {message}"
+
+
+# ---- deprecated keys
+
+
+def _rename_deprecated_keys(tree: Tree) -> None:
+    """Give the values of deprecated keys their current names.
+
+    Raises:
+        ConfigError: A section has both names of a key.
     """
-    section = tree.values.get(key[0]) if len(key) == 2 else None
-    if not isinstance(section, dict) or section.get(key[1]) == value:
+    for section, names in schema.DEPRECATED_KEYS.items():
+        values = tree.values.get(section)
+        if not isinstance(values, dict):
+            continue
+        for old_name, new_name in names.items():
+            if old_name not in values:
+                continue
+            place = tree.place((section, old_name))
+            if new_name in values:
+                message = f"previous name of {section}.{new_name}, which is given too; remove one of the two"
+                raise ConfigError(f"{place}: {section}.{old_name}: {message}")
+            # Configs of runs of earlier versions spell out all keys: a null changes nothing and needs no notice.
+            if values[old_name] is not None:
+                _notice_deprecated_key(place, f"{section}.{old_name}", f"{section}.{new_name}")
+            tree.rename((section, old_name), new_name)
+
+
+@cache  # once for each place, however often a config is loaded
+def _notice_deprecated_key(place: str, old_name: str, new_name: str) -> None:
+    progress.notice(f"{place}: {old_name} is deprecated and will be removed in recctl 0.4; use {new_name}")
+
+
+# ---- overrides
+
+
+def _apply_override(tree: Tree, override: str) -> None:
+    key, equals, value = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ConfigError(f"--set {override!r}: must be section.key=value, e.g. --set model.params.l2_reg=250")
+    path = tuple(key.split("."))
+    new_name = schema.DEPRECATED_KEYS.get(path[0], {}).get(path[1]) if len(path) == 2 else None
+    if new_name is not None:
+        _notice_deprecated_key("--set", key, f"{path[0]}.{new_name}")
+        path = (path[0], new_name)
+    parsed = yaml_tree.parse_scalar(value, f"--set {key}")
+    _drop_inapplicable_values(tree, path, parsed)
+    tree.set(path, parsed, f"--set {key}")
+
+
+def _drop_inapplicable_values(tree: Tree, path: TreePath, value: Any) -> None:
+    """Drop the values that belong to the previous model or split strategy if an override selects another.
+
+    `--set model.name=als` on a config of EASE means ALS with its defaults, not ALS with the l2_reg of EASE.
+    """
+    section = tree.values.get(path[0]) if len(path) == 2 else None
+    if not isinstance(section, dict) or section.get(path[1]) == value:
         return
-    if key == ("model", "name"):
+    if path == ("model", "name"):
         section.pop("params", None)
-    elif key == ("split", "strategy") and value in _strategies():
+    elif path == ("split", "strategy") and value in _strategies():
         known = _split_sections()[_strategies().index(value)].model_fields
         for name in [name for name in section if name not in known]:
             del section[name]
 
 
-def _told(tree: Tree, path: TreePath, message: str) -> str:
-    dotted = ".".join(map(str, path))
-    place = tree.place(path)
-    return f"{place}: {message}" if place == f"--set {dotted}" or not dotted else f"{place}: {dotted}: {message}"
+# ---- messages about errors of pydantic
 
 
-def _problems(error: ValidationError, tree: Tree) -> list[Problem]:
-    """Pydantic's errors as paths in the file and words of ours, one for each place."""
-    found: dict[TreePath, str] = {}
+def _schema_problems(error: ValidationError, tree: Tree) -> list[Problem]:
+    """Return one problem per path of the config."""
+    messages: dict[TreePath, str] = {}
     for problem in error.errors():
         path = _path_in(tree, problem["loc"])
-        # A value that fits none of a union's types has an error for each: they are joined.
-        if path in found:
-            found[path] = f"{found[path]}, or {_complaint(problem)}"
+        # A value that matches no member of a union has one error per member, which are joined.
+        if path in messages:
+            messages[path] = f"{messages[path]}, or {_expectation(problem)}"
         else:
-            found[path] = _message(problem, path, tree)
-    return list(found.items())
+            messages[path] = _message(problem, path, tree)
+    return list(messages.items())
 
 
-def _path_in(tree: Tree, loc: tuple[int | str, ...]) -> TreePath:
-    """A pydantic location without the names of union members, which stand in no file."""
+def _path_in(tree: Tree, location: tuple[int | str, ...]) -> TreePath:
+    """Return a location of pydantic without the names of union members, which the config does not have."""
     path: list[int | str] = []
-    here: Any = tree.values
-    for at, part in enumerate(loc):
-        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int)):
-            here = here[part]  # type: ignore[index]
+    values: Any = tree.values
+    for position, part in enumerate(location):
+        is_key = isinstance(values, dict) and part in values
+        if is_key or (isinstance(values, list) and isinstance(part, int)):
+            values = values[part]
             path.append(part)
-        elif isinstance(here, dict) and at == len(loc) - 1:
+        elif isinstance(values, dict) and position == len(location) - 1:
             path.append(part)  # a key that is missing
     return tuple(path)
 
 
 def _message(problem: Any, path: TreePath, tree: Tree) -> str:
-    kind, value = problem["type"], problem["input"]
+    kind = problem["type"]
+    value = problem["input"]
     if kind == "extra_forbidden":
         return f"unknown key{did_you_mean(str(path[-1]), _fields_at(path[:-1], tree))}"
     if kind == "union_tag_invalid":
-        given = value.get("strategy") if isinstance(value, dict) else value
-        return f"unknown strategy {given!r}{did_you_mean(str(given), _strategies())}"
+        strategy = value.get("strategy") if isinstance(value, dict) else value
+        return f"unknown strategy {strategy!r}{did_you_mean(str(strategy), _strategies())}"
     if kind == "union_tag_not_found":
-        return f"strategy is missing; one of {', '.join(_strategies())}"
+        return f"strategy is missing; must be one of {', '.join(_strategies())}"
     if kind == "missing":
         return "is missing"
-    return own_message(problem) or f"{value!r} {_complaint(problem)}"
+    return own_message(problem) or f"{value!r} {_expectation(problem)}"
 
 
-def _complaint(problem: Any) -> str:
-    """What is wrong with a value, without the value."""
+def _expectation(problem: Any) -> str:
+    """Describe what a value should be, to follow the value in a message."""
     if problem["type"] == "literal_error":
-        return f"is none of {problem['ctx']['expected']}"
+        return f"is not one of {problem['ctx']['expected']}"
     if problem["type"] == "model_type":
-        return "is a value; a section of `key: value` belongs here"
+        return "should be a section of `key: value`"
     return own_message(problem) or expectation(problem)
 
 
 def _strategies() -> list[str]:
-    return [get_args(member.model_fields["strategy"].annotation)[0] for member in _split_sections()]
+    return [get_args(section.model_fields["strategy"].annotation)[0] for section in _split_sections()]
 
 
 def _split_sections() -> tuple[type[BaseModel], ...]:
@@ -212,12 +318,16 @@ def _split_sections() -> tuple[type[BaseModel], ...]:
 
 
 def _fields_at(path: TreePath, tree: Tree) -> list[str]:
-    """Names of the fields a section may have."""
+    """Return the names of the fields that the section at a path may have."""
     section: type[BaseModel] = schema.Config
     for part in path:
-        annotation: Any = section.model_fields[str(part)].annotation if str(part) in section.model_fields else None
-        if str(part) == "split":
-            annotation = _split_sections()[_strategies().index(tree.values["split"].get("strategy", "random"))]
+        name = str(part)
+        annotation: Any = None
+        if name == "split":
+            strategy = tree.values["split"].get("strategy", "random")
+            annotation = _split_sections()[_strategies().index(strategy)]
+        elif name in section.model_fields:
+            annotation = section.model_fields[name].annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         section = annotation

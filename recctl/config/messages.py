@@ -1,6 +1,6 @@
-"""Pydantic's errors in the words of recctl's messages.
+"""Messages for errors of pydantic.
 
-What a message depends on is the error's type and context, which pydantic documents. Its text is only shown.
+They depend on the type and context of an error, which pydantic documents; its text is only displayed.
 """
 
 from __future__ import annotations
@@ -25,4 +25,4 @@ def expectation(problem: Mapping[str, Any]) -> str:
         problem: An entry of `ValidationError.errors()`.
     """
     text = str(problem["msg"])
-    return f"should{text.removeprefix(_PREFIX)}" if text.startswith(_PREFIX) else f"is refused: {text}"
+    return f"should{text.removeprefix(_PREFIX)}" if text.startswith(_PREFIX) else f"is invalid: {text}"

@@ -1,4 +1,4 @@
-"""Configs as text: YAML to store, JSON Schema for editors."""
+"""Configs as text: YAML, and JSON Schema for editors."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ from typing import Any
 
 import yaml
 
-from recctl.config.schema import Config
+from recctl.config.schema import DEPRECATED_KEYS, Config
 
 
 class _Dumper(yaml.SafeDumper):
-    """Block style for sections, flow style for lists of scalars, no aliases."""
+    """Writes sections in block style, lists of scalars in flow style, and no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-def _list(dumper: yaml.SafeDumper, values: list[Any]) -> yaml.Node:
-    flat = not any(isinstance(value, dict | list) for value in values)
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=flat)
+def _represent_list(dumper: yaml.SafeDumper, values: list[Any]) -> yaml.Node:
+    has_only_scalars = not any(isinstance(value, dict | list) for value in values)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=has_only_scalars)
 
 
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    # What this package's reader would take for a number is quoted, even where PyYAML's own rules see text.
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    # Quote what `yaml_tree` would read as a number, even where PyYAML, with its YAML 1.1 rules, reads text.
     looks_like_number = text.replace("_", "").replace(".", "").replace("e", "").replace("-", "").isdecimal()
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if looks_like_number else None)
 
 
-def _float(dumper: yaml.SafeDumper, value: float) -> yaml.Node:
+def _represent_float(dumper: yaml.SafeDumper, value: float) -> yaml.Node:
     return dumper.represent_scalar("tag:yaml.org,2002:float", repr(value))
 
 
-_Dumper.add_representer(list, _list)
-_Dumper.add_representer(str, _text)
-_Dumper.add_representer(float, _float)
+_Dumper.add_representer(list, _represent_list)
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(float, _represent_float)
 
 
 def to_yaml(values: Any) -> str:
-    """Plain values as YAML that reads back equal."""
+    """Format plain values as YAML from which `yaml_tree.parse` reads equal values."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def config_schema(models: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
-    """JSON Schema of a config.
+    """Return the JSON Schema of a config.
 
     Args:
-        models: The schema of each hyperparameter, by model and name: editors then check `params` of the model named.
+        models: JSON Schema of each hyperparameter, by model and name; editors then validate `model.params`.
     """
     schema = Config.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
@@ -59,4 +59,9 @@ def config_schema(models: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any
         }
         for name, params in sorted(models.items())
     ]
+    definitions = {"tuning": schema["$defs"]["TuningConfig"]}
+    for section, names in DEPRECATED_KEYS.items():
+        properties = definitions[section]["properties"]
+        for old_name, new_name in names.items():
+            properties[old_name] = properties[new_name] | {"deprecated": True}
     return schema

@@ -1,4 +1,4 @@
-"""What a config may say. Each field is declared here once: type, default, meaning."""
+"""The sections of a config. Each field is declared once, with its type, default and description."""
 
 from __future__ import annotations
 
@@ -15,136 +15,136 @@ Size = Annotated[int, Field(ge=1, strict=True)] | Fraction
 
 
 class Section(BaseModel):
-    """A part of a config. Unknown keys are refused."""
+    """Base class of the sections of a config; rejects unknown keys."""
 
     model_config = ConfigDict(extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
 
 class SyntheticConfig(Section):
-    """The size of generated data."""
+    """Size of the generated dataset."""
 
     n_users: int = Field(1000, ge=2)
-    """Users."""
+    """Number of users."""
     n_items: int = Field(500, ge=2)
-    """Items."""
+    """Number of items."""
     n_interactions: int = Field(50_000, ge=1)
-    """Interactions."""
+    """Number of interactions."""
     seed: int | None = Field(None, ge=0)
-    """Seed of the data; the experiment's own when null."""
+    """Seed of the generator; null: the seed of the experiment."""
 
 
 class DataConfig(Section):
-    """Which interactions, and how they are prepared."""
+    """The interactions and their preprocessing."""
 
     source: str = Field("movielens-100k", min_length=1)
-    """A name of `recctl data list`, `synthetic`, or a path (from this file's folder) to CSV, TSV, Parquet, ..."""
+    """Dataset name from `recctl data list`, `synthetic`, or path to CSV, TSV, Parquet, ..., relative to this file."""
     format: Literal["auto", "csv", "tsv", "parquet", "inter", "lightgcn", "sequences"] = "auto"
-    """The file's format; auto goes by name and content."""
+    """File format; auto detects it from name and content."""
     columns: dict[Literal["user_id", "item_id", "rating", "timestamp"], str | int] = {}
-    """Which column is which, e.g. {user_id: userId}; by position from 0 where there is no header."""
+    """Names of the columns, e.g. {user_id: userId}; without a header, their positions from 0."""
     delimiter: str | None = None
-    """What separates fields; found out when null."""
+    """Field separator; null: detected."""
     header: bool | None = None
-    """Whether the first line names the columns; found out when null."""
+    """Whether the first line has the column names; null: detected."""
     timestamp_unit: Literal["s", "ms", "us", "ns"] = "s"
-    """The unit of timestamps that are numbers."""
+    """Unit of numeric timestamps."""
     id_type: Literal["auto", "int", "text"] = "auto"
-    """Whether ids are whole numbers or text."""
+    """Type of user and item ids: integers or text; auto: integers if all ids are."""
     bad_rows: Literal["error", "skip"] = "error"
-    """What to do with a row that can't be read: stop, or leave it out and count it."""
+    """How to treat malformed rows: stop with an error, or skip and count them."""
     synthetic: SyntheticConfig = SyntheticConfig()
-    """The size of the data of source: synthetic."""
+    """Size of the dataset of source: synthetic."""
     preprocess: list[dict[str, dict[str, Any] | None]] = []
-    """Steps in order, each `name: {parameter: value}`; `recctl config steps` lists them."""
+    """Preprocessing steps, in order, each `name: {parameter: value}`; `recctl config steps` lists them."""
     implicit: bool = True
-    """Whether an interaction only says that it happened; false: models that can, learn from ratings; unless given, it
-    is false for models that learn from nothing else."""
+    """Whether to ignore the values of ratings; false: models that support ratings learn from them. Default: false for
+    models that only learn from ratings, else true."""
     min_user_interactions: int = Field(0, ge=0)
-    """Leave out users with fewer interactions (applied with the next until neither removes a row)."""
+    """Drop users with fewer interactions; repeated together with min_item_interactions until no row is dropped."""
     min_item_interactions: int = Field(0, ge=0)
-    """Leave out items with fewer interactions."""
+    """Drop items with fewer interactions."""
 
     @field_validator("preprocess")
     @classmethod
-    def _one_name_each(cls, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _check_one_name_per_step(cls, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for step in steps:
             if len(step) != 1:
-                raise ValueError("each step is one name with its parameters, as in `- sample_interactions: {n: 1000}`")
+                raise ValueError("each step must be one name with parameters, e.g. `- sample_interactions: {n: 1000}`")
         return steps
 
 
 class RandomSplit(Section):
-    """Interactions drawn at random."""
+    """Random split of the interactions."""
 
     strategy: Literal["random"] = "random"
-    """random, temporal, leave_last, user, k_fold, or predefined."""
+    """Split strategy: random, temporal, leave_last, user, k_fold, or predefined."""
     test_size: Size = 0.2
-    """The test part: a fraction or a number of interactions."""
+    """Size of the test part: fraction or number of interactions."""
     val_size: Size | Literal[0] = 0
-    """The validation part, of all interactions as test_size is; 0 for none."""
+    """Size of the validation part: fraction or number of interactions; 0: no validation part."""
     within_user: bool = False
-    """Draw the fractions within each user, not over all interactions."""
+    """Apply the fractions to each user's interactions instead of to all interactions."""
 
 
 class TemporalSplit(Section):
-    """One moment for all: test is what came after it."""
+    """Split of all interactions at one point in time."""
 
     strategy: Literal["temporal"]
-    """One moment for all users: train lies before it, test after it."""
+    """One point in time for all users: train is before it, test after it."""
     test_size: Size = 0.2
-    """The test part: a fraction or a number of interactions."""
+    """Size of the test part: fraction or number of interactions."""
     val_size: Size | Literal[0] = 0
-    """The validation part, just before test; 0 for none."""
+    """Size of the validation part, which directly precedes test; 0: no validation part."""
 
 
 class LeaveLastSplit(Section):
-    """Each user's last interactions."""
+    """Leave-last-n-out split."""
 
     strategy: Literal["leave_last"]
-    """Each user's last n interactions are test, the n before them validation."""
+    """Test is the last n interactions of each user, validation the n before."""
     n: int = Field(1, ge=1)
-    """How many interactions of each user."""
+    """Number of interactions per user."""
     val_size: Size | Literal[0] = 0
-    """Anything but 0 makes a validation part, of n interactions a user too."""
+    """0: no validation part; any other value: n interactions per user."""
 
 
 class UserSplit(Section):
-    """People the model never saw."""
+    """Split of the users: the model is evaluated on users it was not fitted on."""
 
     strategy: Literal["user"]
-    """Whole users are held out; the first part of their history is folded in, the rest is relevant."""
+    """Holds out whole users; the model sees the first part of their history (fold-in), the rest is relevant."""
     test_size: Size = 0.2
-    """The test part: a fraction or a number of users."""
+    """Size of the test part: fraction or number of users."""
     val_size: Size | Literal[0] = 0
-    """The validation part: a fraction or a number of users; 0 for none."""
+    """Size of the validation part: fraction or number of users; 0: no validation part."""
     fold_in: Fraction = 0.8
-    """Which part of a held-out user's interactions, the earliest, the model may see."""
+    """Fraction of a held-out user's interactions, the earliest ones, that the model sees."""
 
 
 class KFoldSplit(Section):
-    """One fold of k."""
+    """One fold of a k-fold split."""
 
     strategy: Literal["k_fold"]
-    """Interactions in n_folds equal parts drawn at random; one of them is test."""
+    """Random split of the interactions into n_folds equal folds; test is one of them."""
     n_folds: int = Field(5, ge=2)
-    """How many parts."""
+    """Number of folds."""
     fold: int = Field(0, ge=0)
-    """Which one is test, from 0."""
+    """The test fold, from 0."""
     val_size: Size | Literal[0] = 0
-    """The validation part, drawn from the other folds; 0 for none."""
+    """Size of the validation part, drawn from the other folds; 0: no validation part."""
 
 
 class PredefinedSplit(Section):
-    """Parts that come as files."""
+    """Parts read from files."""
 
     strategy: Literal["predefined"]
-    """data.source is train; test, and validation if given, are files of the same format."""
+    """Train is data.source; test and validation are files of the same format."""
     test: str = Field(min_length=1)
-    """The file of the test part (a path from this file's folder)."""
+    """File of the test part, relative to this file."""
     validation: str | None = None
-    """The file of the validation part; null for none."""
+    """File of the validation part; null: none."""
     val_size: Size | Literal[0] = 0
-    """Without a validation file: this part of train, drawn at random; 0 for none."""
+    """Without a validation file: size of the validation part, drawn from train; 0: no validation part."""
 
 
 SplitConfig = Annotated[
@@ -154,53 +154,53 @@ SplitConfig = Annotated[
 
 
 class ModelConfig(Section):
-    """Which model, with which hyperparameters."""
+    """The model and its hyperparameters."""
 
     name: str = "ease"
-    """A name of `recctl models`."""
+    """Model name, as listed by `recctl models`."""
     params: dict[str, Any] = {}
-    """Its hyperparameters; `recctl models NAME` lists them."""
+    """Hyperparameters of the model; `recctl models NAME` lists them."""
 
 
 class EarlyStoppingConfig(Section):
-    """When training ends before its last epoch; the model is then what it was in its best one."""
+    """When training stops before the last epoch; the model of the best epoch is kept."""
 
     monitor: str | None = Field(None, min_length=1)
-    """What is watched on validation, as `ndcg@10`, or `loss`; null: rmse for models of ratings, else ndcg@10."""
+    """Validation metric such as `ndcg@10`, or `loss`; null: rmse for models of ratings, else ndcg@10."""
     patience: int = Field(5, ge=1, strict=True)
-    """How many measurements in a row may be no better."""
+    """Number of consecutive validations without improvement after which training stops."""
     min_delta: float = Field(0.0001, ge=0, allow_inf_nan=False)
-    """An epoch is better if it beats the best one by more than this."""
+    """Smallest change that counts as an improvement."""
 
 
 class TrainingConfig(Section):
-    """What a model's hyperparameters don't say of how it is trained."""
+    """Training options that are not hyperparameters of a model."""
 
     early_stopping: EarlyStoppingConfig | None = None
-    """When to stop before the last epoch; null: never."""
+    """Stopping before the last epoch; null: never."""
     validate_every: int = Field(1, ge=1, strict=True)
-    """After how many epochs validation is measured; patience counts these."""
+    """Number of epochs between validations."""
     checkpoint_every: int = Field(1, ge=0, strict=True)
-    """After how many epochs all it takes to go on is written, so that `--resume` loses no more; 0 for never."""
+    """Number of epochs between checkpoints, from which `--resume` continues; 0: no checkpoints."""
     refit: bool = False
-    """Before test is read, fit anew on train and validation, for as many epochs as validation chose."""
+    """Refit on train + validation before the test evaluation, for the number of epochs chosen on validation."""
 
 
 class EvaluationConfig(Section):
-    """What is measured on validation and test."""
+    """The metrics computed on validation and test."""
 
     metrics: list[str] = Field(["precision", "recall", "ndcg", "hit_rate"], min_length=1)
-    """Names of `recctl config metrics`."""
+    """Metric names, as listed by `recctl config metrics`."""
     k_values: list[Annotated[int, Field(ge=1, strict=True)]] = Field([5, 10, 20], min_length=1)
-    """Lengths of the lists that are judged."""
+    """Cutoffs: lengths of the evaluated recommendation lists."""
     monitor: str | None = None
-    """The metric a run is chosen by, as `ndcg@10`; null: the first that is measured of ndcg@10, ndcg, rmse, any."""
+    """Metric that ranks runs and models, e.g. `ndcg@10`; null: the first computed one of ndcg@10, ndcg, rmse, any."""
     relevance_threshold: float | None = None
-    """Only test interactions rated at least this are relevant; null: all are."""
+    """Smallest rating of a relevant interaction; null: all interactions are relevant."""
     n_candidates: int | None = Field(None, ge=1)
-    """Rank the relevant items among this many drawn ones (as some old papers do) instead of among all; null: all."""
+    """Rank relevant items among this many sampled items, as some older papers do; null: among all items."""
     on_unknown: Literal["skip", "zero"] = "skip"
-    """Test users that train never saw: leave out and count, or count with a score of 0."""
+    """How to treat test users that are not in train: skip and count them, or give them a score of 0."""
 
 
 def search_strategies() -> list[str]:
@@ -209,129 +209,135 @@ def search_strategies() -> list[str]:
     return list(dict.fromkeys([*own, *plugins.available("strategies")]))
 
 
-class TuningConfig(Section):
-    """How hyperparameters are searched."""
+# Previous names of keys, by section; they are accepted until version 0.4.
+DEPRECATED_KEYS: dict[str, dict[str, str]] = {"tuning": {"no_gain": "patience", "minutes": "timeout_minutes"}}
 
-    strategy: str = Field("bayesian", json_schema_extra=lambda schema: schema.update(enum=[*search_strategies()]))
-    """manual: points given by hand; grid: every combination; random; bayesian: those a model of past trials proposes;
-    coarse_to_fine: rounds that zoom in on the best; or one that an installed package offers."""
+
+class TuningConfig(Section):
+    """Hyperparameter search."""
+
+    strategy: str = Field("bayesian", json_schema_extra=lambda schema: schema.update(enum=list(search_strategies())))
+    """manual: given points; grid: all combinations; random; bayesian: proposed by a model of past trials;
+    coarse_to_fine: rounds that zoom in on the best point; or the strategy of a plug-in."""
     sampler: Literal["tpe", "gp", "cmaes"] = "tpe"
-    """What proposes the trials of a bayesian search: Parzen estimators, a Gaussian process, or CMA-ES."""
+    """Sampler of a bayesian search: tree-structured Parzen estimator, Gaussian process, or CMA-ES."""
     n_trials: int | None = Field(None, ge=1)
-    """How many trials; null: all points of manual and grid, else 50."""
-    minutes: float | None = Field(None, gt=0)
-    """No trial begins after so many minutes."""
-    no_gain: int | None = Field(None, ge=1)
-    """Stop when so many trials in a row were no better than the best before them."""
+    """Number of trials; null: all points of manual and grid, else 50."""
+    timeout_minutes: float | None = Field(None, gt=0)
+    """Time after which no trial starts; null: no limit."""
+    patience: int | None = Field(None, ge=1)
+    """Number of consecutive trials without improvement after which the search stops; null: no limit."""
     monitor: str | list[str] | None = None
-    """The metric of validation that is sought, as `ndcg@10`; several give the Pareto set; null: evaluation.monitor."""
+    """Validation metric to optimize, e.g. `ndcg@10`; a list gives the Pareto front; null: evaluation.monitor."""
     space: dict[str, Any] = {}
-    """What is searched: for each hyperparameter (or path, as data.min_item_interactions) a list of choices, or
-    `{low, high, log: true, when: {other: value}}`; empty: the model's own ranges."""
+    """Search space: for each hyperparameter (or key, e.g. data.min_item_interactions) a list of choices, or
+    `{low, high, log: true, when: {other: value}}`; empty: the default ranges of the model."""
     points: list[dict[str, Any]] = []
-    """The points of a manual search, each `{parameter: value}`."""
+    """Points of a manual search, each `{parameter: value}`."""
     grid_size: int = Field(5, ge=2)
-    """How many values a grid takes of a range that is no list of choices."""
+    """Number of grid values of a range that is not a list of choices."""
     n_rounds: int = Field(3, ge=2)
-    """The rounds of coarse_to_fine; each looks at a third of the range of the one before, around the best."""
+    """Rounds of coarse_to_fine; each searches a third of the previous range, around the best point."""
     pruner: Literal["none", "median", "hyperband"] = "median"
-    """What ends trials of models trained in epochs that do badly."""
+    """How unpromising trials of models trained in epochs are stopped early."""
     jobs: int | None = Field(None, ge=1)
-    """How many trials run at once, each in a process of its own with its share of the threads; null: 1, or as many as
-    a cluster holds."""
+    """Number of parallel trials, each in its own process with its share of the threads; null: 1, or as many as fit on
+    the cluster."""
 
     @field_validator("strategy")
     @classmethod
-    def _known(cls, strategy: str) -> str:
+    def _check_strategy(cls, strategy: str) -> str:
         if strategy not in search_strategies():
             raise ValueError(f"unknown strategy {strategy!r}{did_you_mean(strategy, search_strategies())}")
         return strategy
 
 
 class EngineConfig(Section):
-    """Where work that can be divided runs."""
+    """Where parallel work runs."""
 
     name: Literal["local", "ray"] = "local"
-    """This machine, or a Ray cluster."""
+    """local: this machine; ray: a Ray cluster."""
     address: str | None = None
-    """The cluster's address, as `ray.init` takes it; null: one is started on this machine."""
+    """Address of the cluster, as in `ray.init`; null: start one on this machine."""
     cpus_per_task: float = Field(1.0, gt=0)
-    """Processors that a task asks for, and threads that it computes on."""
+    """CPUs that a task reserves, and number of its threads."""
     gpus_per_task: float = Field(0.0, ge=0)
-    """GPUs that a task asks for."""
+    """GPUs that a task reserves."""
 
 
 class MLflowConfig(Section):
-    """Which MLflow is told of a run."""
+    """MLflow tracking."""
 
     uri: str | None = Field(None, min_length=1)
-    """A server or a database, as `http://host:5000`, `sqlite:///mlflow.db`; null: $MLFLOW_TRACKING_URI, else MLflow's
-    own choice."""
+    """Tracking server or database, e.g. `http://host:5000` or `sqlite:///mlflow.db`; null: $MLFLOW_TRACKING_URI, else
+    MLflow's default."""
     experiment: str = Field("recctl", min_length=1)
-    """The experiment that runs are added to; made if there is none."""
+    """Experiment that runs are added to; created if it does not exist."""
 
     @field_validator("uri")
     @classmethod
-    def _no_password(cls, uri: str | None) -> str | None:
+    def _reject_password(cls, uri: str | None) -> str | None:
         if uri and re.search(r"://[^/@]*:[^/@]*@", uri):
             raise ValueError(
-                "every run would record this password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
-                "the whole MLFLOW_TRACKING_URI, in the environment"
+                "the password would be stored in every run; set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, or all of MLFLOW_TRACKING_URI, in the environment"
             )
         return uri
 
 
 class TrackingConfig(Section):
-    """Which other programs are told of a run while it goes on; it never fails for their sake."""
+    """Experiment trackers that receive the metrics of a run while it proceeds; their errors do not stop the run."""
 
     mlflow: MLflowConfig | None = None
-    """An MLflow server or database; null: none."""
+    """MLflow server or database; null: none."""
     tensorboard: bool | str = False
-    """Event files for TensorBoard: true for a folder in the run, or a folder that gets one for each run."""
+    """TensorBoard event files: true: in the directory of the run; or a directory with one subdirectory per run."""
 
 
 class ComparedModel(ModelConfig):
-    """One of several models that are compared."""
+    """One of the models of a comparison."""
 
     label: str | None = Field(None, min_length=1)
-    """What the table calls it; null: its name, with its params where several have that."""
+    """Label in tables; null: the name of the model, with params if several models share it."""
     training: TrainingConfig | None = None
-    """How it is trained; null: as the config's own training says."""
+    """Training options of this model; null: those of the config."""
 
 
 class Config(Section):
-    """A whole experiment."""
+    """An experiment."""
 
     seed: int = Field(42, ge=0, strict=True)
-    """All randomness follows from it."""
+    """Seed of all random numbers."""
     data: DataConfig = DataConfig()
-    """Which interactions, and how they are prepared."""
+    """The interactions and their preprocessing."""
     split: SplitConfig = RandomSplit()
-    """How train, validation and test are made."""
+    """Split into train, validation and test."""
     model: ModelConfig = ModelConfig()
-    """Which model, with which hyperparameters."""
+    """The model and its hyperparameters."""
     training: TrainingConfig = TrainingConfig()
-    """How the model is trained."""
+    """Training options."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """What is measured."""
+    """Metrics."""
     tuning: TuningConfig | None = None
-    """How hyperparameters are searched, by `recctl tune`."""
+    """Hyperparameter search of `recctl tune`."""
     engine: EngineConfig | None = None
-    """Where work that can be divided runs; null: on this machine."""
+    """Where parallel work runs; null: on this machine."""
     tracking: TrackingConfig | None = None
-    """Which other programs are told of a run; null: none."""
+    """Experiment trackers; null: none."""
     models: list[ComparedModel] = []
-    """What `recctl compare` fits and compares, instead of `model`: a list of {name, params}."""
+    """Models of `recctl compare`, instead of `model`: a list of {name, params}."""
 
     @property
     def has_validation(self) -> bool:
-        """Whether there is a validation part."""
+        """Whether the split has a validation part."""
         return bool(self.split.val_size or getattr(self.split, "validation", None))
 
     @model_validator(mode="before")
     @classmethod
-    def _random_unless_said(cls, values: Any) -> Any:
-        split = values.get("split") if isinstance(values, dict) else None
+    def _default_to_random_split(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        split = values.get("split")
         if isinstance(split, dict) and "strategy" not in split:
-            return {**values, "split": {"strategy": "random", **split}}
+            return values | {"split": {"strategy": "random"} | split}
         return values

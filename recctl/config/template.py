@@ -1,4 +1,4 @@
-"""A commented config for a model, made from the declarations."""
+"""A commented config for a model, written from the declarations of the schema and the model."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from recctl.config import schema
 from recctl.config.rendering import to_yaml
 
-# What a beginner sees of each section; the rest is in the schema, and in `recctl config show`.
-_SHOWN: tuple[tuple[str, type[BaseModel], dict[str, Any]], ...] = (
+# The keys that beginners need; the schema and `recctl config show` have the others.
+_SECTIONS: tuple[tuple[str, type[BaseModel], dict[str, Any]], ...] = (
     ("data", schema.DataConfig, {"source": "movielens-100k", "implicit": None, "min_user_interactions": 5}),
     ("split", schema.RandomSplit, {"strategy": "random", "test_size": 0.2, "val_size": 0.1}),
     (
@@ -23,35 +23,35 @@ _SHOWN: tuple[tuple[str, type[BaseModel], dict[str, Any]], ...] = (
 
 
 def template(model: str, parameters: Mapping[str, tuple[Any, str]], implicit: bool | None = None) -> str:
-    """A config with a comment at every value.
+    """Return the text of a config with a comment on each value.
 
     Args:
-        model: The model's name.
-        parameters: Default and meaning of each of its hyperparameters.
-        implicit: Whether it is to learn from interactions as such, not from ratings; None: not said, as it likes.
+        model: Name of the model.
+        parameters: Default value and description of each hyperparameter.
+        implicit: Value of `data.implicit`; None leaves the key out.
     """
-    blocks = [f"# recctl train THIS_FILE\n{_line('seed', 42, schema.Config.model_fields['seed'].description)}"]
-    for name, section, values in _SHOWN:
+    seed = _line("seed", 42, schema.Config.model_fields["seed"].description)
+    blocks = [f"# recctl train THIS_FILE\n{seed}"]
+    for name, section, values in _SECTIONS:
         if name == "evaluation":
-            blocks.append(_model(model, parameters))
-        if "implicit" in values:
-            values = {key: implicit if key == "implicit" else value for key, value in values.items()}
-        lines = [
-            _line(key, value, section.model_fields[key].description, 2)
-            for key, value in values.items()
-            if value is not None
-        ]
-        blocks.append("\n".join([f"{name}:", *lines]))
+            blocks.append(_model_block(model, parameters))
+        lines = [f"{name}:"]
+        for key, default in values.items():
+            value = implicit if key == "implicit" else default
+            if value is not None:
+                lines.append(_line(key, value, section.model_fields[key].description, 2))
+        blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
 
 
-def _model(name: str, parameters: Mapping[str, tuple[Any, str]]) -> str:
+def _model_block(name: str, parameters: Mapping[str, tuple[Any, str]]) -> str:
     lines = ["model:", _line("name", name, schema.ModelConfig.model_fields["name"].description, 2)]
     if parameters:
         lines.append("  params:")
-        lines += [_line(key, default, meaning, 4) for key, (default, meaning) in parameters.items()]
+        lines += [_line(key, default, description, 4) for key, (default, description) in parameters.items()]
     return "\n".join(lines)
 
 
 def _line(key: str, value: Any, comment: str | None, indent: int = 0) -> str:
-    return f"{' ' * indent}{to_yaml({key: value}).rstrip()}  # {' '.join((comment or '').split())}"
+    one_line_comment = " ".join((comment or "").split())
+    return f"{' ' * indent}{to_yaml({key: value}).rstrip()}  # {one_line_comment}"

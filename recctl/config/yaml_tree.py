@@ -1,7 +1,7 @@
-"""YAML as plain values that remember the line they came from.
+"""A parser for a safe subset of YAML that records the line of each value.
 
-A safe and small part of YAML: no tags, no merge keys, no dates or base-60 numbers made of text; `yes` and `on` are
-text, and `1e-3` is a number, as YAML 1.2 has it. Keys can't repeat. Aliases are followed, but an alias bomb is refused.
+The subset has no tags, merge keys, dates or base-60 numbers. As in YAML 1.2, `yes` and `on` are text, and `1e-3` is a
+number. Keys must be unique. Aliases are allowed, but limits on size and depth reject alias bombs.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from recctl.errors import ConfigError
 
 Path = tuple[str | int, ...]
 
-_MOST_BYTES = 1 << 20
-_MOST_VALUES = 100_000
-_DEEPEST = 50
+_MAX_BYTES = 1 << 20
+_MAX_VALUES = 100_000
+_MAX_DEPTH = 50
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the scalars of YAML 1.2, and underscores in numbers as in Python."""
+    """SafeLoader with the scalars of YAML 1.2 and, as in Python, underscores in numbers."""
 
-    yaml_implicit_resolvers = {}  # noqa: RUF012 - the base class wants a class attribute
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML requires a class attribute
 
 
 for _tag, _pattern, _first in (
@@ -34,19 +34,19 @@ for _tag, _pattern, _first in (
     ("float", r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)", "-+0123456789."),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
-# A plain empty scalar has no first character: PyYAML looks it up under the empty string.
+# An empty scalar has no first character: PyYAML looks it up under the empty string.
 _Loader.yaml_implicit_resolvers[""] = [("tag:yaml.org,2002:null", re.compile("^$"))]
 
 
 @dataclass
 class Tree:
-    """Values, and where each of them stands.
+    """Parsed values and their locations.
 
     Attributes:
-        name: The file's name as the user gave it, or what stands for one ("--set").
+        name: Name of the file as the user gave it, or of another source ("--set").
         values: Dicts, lists and scalars.
-        lines: The line, from 1, of each value by its path, and of each key by the path of its value.
-        origins: What set a value that is not in the file, by its path ("--set model.name").
+        lines: Line, from 1, of each value by its path; for values of a mapping, the line of the key.
+        origins: By path, the source of each value that is not in the file ("--set model.name").
     """
 
     name: str
@@ -55,7 +55,7 @@ class Tree:
     origins: dict[Path, str] = field(default_factory=dict)
 
     def place(self, path: Path) -> str:
-        """`configs/ease.yaml:12`: the line of a value, or of the nearest one around it."""
+        """Return the location of a value, or of the nearest enclosing one, e.g. `configs/ease.yaml:12`."""
         for end in range(len(path), -1, -1):
             if path[:end] in self.origins:
                 return self.origins[path[:end]]
@@ -63,29 +63,57 @@ class Tree:
                 return f"{self.name}:{self.lines[path[:end]]}"
         return self.name
 
+    def line(self, path: Path) -> int | None:
+        """Return the line of a value, or of the nearest enclosing one; None if an override set it."""
+        for end in range(len(path), -1, -1):
+            if path[:end] in self.origins:
+                return None
+            if path[:end] in self.lines:
+                return self.lines[path[:end]]
+        return None
+
+    def rename(self, path: Path, name: str) -> None:
+        """Change the name of the key at a path, in place; its locations are kept."""
+        *parents, old_name = path
+        section = self.values
+        for part in parents:
+            section = section[part]
+        renamed = {name if key == old_name else key: value for key, value in section.items()}
+        section.clear()
+        section.update(renamed)
+        new_path = (*parents, name)
+        for locations in (self.lines, self.origins):
+            for old_path in [known for known in locations if known[: len(path)] == path]:
+                locations[new_path + old_path[len(path) :]] = locations.pop(old_path)  # type: ignore[attr-defined]
+
     def set(self, path: Path, value: Any, origin: str) -> None:
-        """Put a value at a path, making the sections on the way.
+        """Set the value at a path, creating missing sections.
+
+        Args:
+            path: Keys and, for lists, indices.
+            value: The value.
+            origin: Source of the value in error messages, e.g. "--set model.name".
 
         Raises:
-            ConfigError: Something on the way is no section, or a list has no such place.
+            ConfigError: The path leads through a scalar, or a list has no such element.
         """
-        here = self.values
+        parent = self.values
         walked: list[str | int] = []
         for depth, part in enumerate(path):
-            place: str | int = part
-            if isinstance(here, list):
-                if not (isinstance(part, str) and part.isdecimal() and int(part) < len(here)):
+            key: str | int = part
+            if isinstance(parent, list):
+                if not (isinstance(part, str) and part.isdecimal() and int(part) < len(parent)):
                     raise ConfigError(f"{origin}: {'.'.join(map(str, walked))} has no element {part!r}")
-                place = int(part)
-            elif not isinstance(here, dict):
+                key = int(part)
+            elif not isinstance(parent, dict):
                 raise ConfigError(f"{origin}: {'.'.join(map(str, walked))} is a value, not a section")
-            walked.append(place)
+            walked.append(key)
             if depth == len(path) - 1:
-                here[place] = value
-            elif isinstance(here, dict) and here.get(place) is None:
-                here[place] = {}
+                parent[key] = value
+            elif isinstance(parent, dict) and parent.get(key) is None:
+                parent[key] = {}
                 self.origins[tuple(walked)] = origin
-            here = here[place]
+            parent = parent[key]
         self.origins[tuple(walked)] = origin
 
 
@@ -93,14 +121,14 @@ def parse(text: str, name: str) -> Tree:
     """Parse a YAML document.
 
     Args:
-        text: The document; empty is an empty section.
-        name: What to call it in errors.
+        text: The document; an empty one is an empty section.
+        name: Name of the document in error messages.
 
     Raises:
-        ConfigError: Broken YAML, or YAML beyond the part that is taken; with the line.
+        ConfigError: Invalid YAML, or YAML outside of the supported subset; with the line.
     """
-    if len(text) > _MOST_BYTES:
-        raise ConfigError(f"{name}: larger than {_MOST_BYTES:,} bytes; this is no config")
+    if len(text) > _MAX_BYTES:
+        raise ConfigError(f"{name}: larger than {_MAX_BYTES:,} bytes, which is too large for a config")
     try:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -116,7 +144,7 @@ def parse(text: str, name: str) -> Tree:
 
 
 def parse_scalar(text: str, origin: str) -> Any:
-    """The value of a `--set`: YAML, so that `0.5` is a number and `[64, 32]` a list."""
+    """Parse the value of a `--set`, which is YAML: `0.5` is a number and `[64, 32]` a list."""
     return parse(text, origin).values if text.strip() else None
 
 
@@ -124,14 +152,13 @@ class _Builder:
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self.count = 0
-        self.scalars = yaml.constructor.SafeConstructor()
 
     def build(self, node: yaml.Node, path: Path) -> Any:
         line = node.start_mark.line + 1
         self.tree.lines.setdefault(path, line)
         self.count += 1
-        if self.count > _MOST_VALUES or len(path) > _DEEPEST:
-            raise ConfigError(f"{self.tree.name}:{line}: too many values or levels; aliases repeat without end?")
+        if self.count > _MAX_VALUES or len(path) > _MAX_DEPTH:
+            raise ConfigError(f"{self.tree.name}:{line}: too many values or levels; check for recursive aliases")
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
         if kind not in ("null", "bool", "int", "float", "str", "map", "seq"):
             raise ConfigError(f"{self.tree.name}:{line}: tag {node.tag!r}: tags are not allowed in a config")
@@ -142,29 +169,33 @@ class _Builder:
         try:
             return self.scalar(kind, node)
         except ValueError:
-            raise ConfigError(f"{self.tree.name}:{line}: {node.value!r} is no {kind}") from None
+            raise ConfigError(f"{self.tree.name}:{line}: {node.value!r} is not a valid {kind}") from None
 
     def scalar(self, kind: str, node: yaml.Node) -> Any:
         text = str(node.value)
         if kind == "int":
-            return int(text, 0) if text.lower().startswith("0x") else int(text)
+            is_hexadecimal = text.lower().startswith("0x")
+            return int(text, 0) if is_hexadecimal else int(text)
         if kind == "float":
             return float(text.lower().replace(".inf", "inf"))
         if kind == "bool":
             return text.lower() == "true"
-        return None if kind == "null" else text
+        if kind == "null":
+            return None
+        return text
 
     def mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                raise ConfigError(f"{self.tree.name}:{line}: a key must be a word")
+                raise ConfigError(f"{self.tree.name}:{line}: a key must be text")
             key = str(key_node.value)
             if key in values:
-                first = self.tree.lines[(*path, key)]
+                dotted = ".".join(map(str, (*path, key)))
+                first_line = self.tree.lines[(*path, key)]
                 raise ConfigError(
-                    f"{self.tree.name}:{line}: {'.'.join(map(str, (*path, key)))}: given twice, first in line {first}"
+                    f"{self.tree.name}:{line}: {dotted}: duplicate key, first given in line {first_line}"
                 )
             self.tree.lines[(*path, key)] = line
             values[key] = self.build(value_node, (*path, key))

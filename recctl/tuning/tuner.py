@@ -175,8 +175,8 @@ class _Search:
     def run_trials(self) -> None:
         """Run trials until the budget is used up."""
         executor = self._executor()
-        if self.section.minutes:
-            self._deadline = monotonic() + 60 * self.section.minutes
+        if self.section.timeout_minutes:
+            self._deadline = monotonic() + 60 * self.section.timeout_minutes
         try:
             with progress.task(f"Tuning {self.loaded.config.model.name}", self.n_trials, "trials") as task:
                 self._show_progress(task)
@@ -237,7 +237,7 @@ class _Search:
             return False
         if self._deadline is not None and monotonic() > self._deadline:
             return False
-        patience = self.section.no_gain
+        patience = self.section.patience
         return patience is None or self._n_trials_since_best() < patience
 
     def _start(self, executor: TrialExecutor, trial: Trial) -> None:

@@ -105,7 +105,7 @@ def test_conditions() -> None:
     with pytest.raises(AssertionFailedError, match=r"ndcg@10 = 0\.5 is not > 0\.5; rmse = 0\.9 is not < 0\.9"):
         require([parse("ndcg@10>0.5"), parse("rmse<0.9")], metrics, "test")
     for text in ("ndcg@10", "ndcg@10=0.5", ">=1", "ndcg>=x", "ndcg>=1.2.3"):
-        with pytest.raises(ConfigError, match="write it as METRIC>=NUMBER"):
+        with pytest.raises(ConfigError, match="must be METRIC>=NUMBER"):
             parse(text)
 
 

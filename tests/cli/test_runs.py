@@ -65,7 +65,7 @@ def test_a_name_serves_as_a_run_and_goes_back(recctl: Any, two: list[str]) -> No
     ]
     nowhere = recctl("runs", "rollback", "production")
     assert (nowhere.code, "there is nothing to go back to" in nowhere.err) == (4, True)
-    assert recctl("runs", "names", "prodution").err == "error: prodution: no such name; did you mean production?\n"
+    assert recctl("runs", "names", "prodution").err == "error: prodution: no such alias; did you mean production?\n"
 
 
 def test_only_whole_runs_get_a_name(recctl: Any, two: list[str], workdir: Path) -> None:

@@ -208,12 +208,12 @@ def test_several_metrics_give_the_pareto_front(tmp_path: Path) -> None:
 
 
 def test_budgets_end_the_search(tmp_path: Path) -> None:
-    run = search(tmp_path, EASE, "tuning.n_trials=40", "tuning.no_gain=5", "tuning.strategy=random")
+    run = search(tmp_path, EASE, "tuning.n_trials=40", "tuning.patience=5", "tuning.strategy=random")
     table = trials(run)
     assert len(table) < 40
     assert len(table) - 1 - table["ndcg@10"].idxmax() == 5
     with pytest.raises(TrainingError, match="none of 0 trials"):
-        search(tmp_path, EASE, "tuning.minutes=0.000000001")
+        search(tmp_path, EASE, "tuning.timeout_minutes=0.000000001")
 
 
 def test_lists_and_conditional_dimensions_are_searched(tmp_path: Path) -> None:
