@@ -82,9 +82,8 @@ class Tree:
         section.clear()
         section.update(renamed)
         new_path = (*parents, name)
-        for locations in (self.lines, self.origins):
-            for old_path in [known for known in locations if known[: len(path)] == path]:
-                locations[new_path + old_path[len(path) :]] = locations.pop(old_path)  # type: ignore[attr-defined]
+        self.lines = {_replace_start(known, path, new_path): line for known, line in self.lines.items()}
+        self.origins = {_replace_start(known, path, new_path): origin for known, origin in self.origins.items()}
 
     def set(self, path: Path, value: Any, origin: str) -> None:
         """Set the value at a path, creating missing sections.
@@ -115,6 +114,10 @@ class Tree:
                 self.origins[tuple(walked)] = origin
             parent = parent[key]
         self.origins[tuple(walked)] = origin
+
+
+def _replace_start(path: Path, start: Path, new_start: Path) -> Path:
+    return new_start + path[len(start) :] if path[: len(start)] == start else path
 
 
 def parse(text: str, name: str) -> Tree:
@@ -194,9 +197,7 @@ class _Builder:
             if key in values:
                 dotted = ".".join(map(str, (*path, key)))
                 first_line = self.tree.lines[(*path, key)]
-                raise ConfigError(
-                    f"{self.tree.name}:{line}: {dotted}: duplicate key, first given in line {first_line}"
-                )
+                raise ConfigError(f"{self.tree.name}:{line}: {dotted}: duplicate key, first given in line {first_line}")
             self.tree.lines[(*path, key)] = line
             values[key] = self.build(value_node, (*path, key))
         return values

@@ -1,4 +1,4 @@
-"""Curves of letters show what they are of."""
+"""Text charts show the values they are given."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from recctl.cli.charts import curve
 
 
 def dots(line: str) -> list[int]:
-    """The columns of a line, counted in dots, that hold any."""
+    """Return the columns of a line, counted in dots, that have a dot."""
     cells = [ord(letter) - 0x2800 for letter in line.partition("│")[2]]
     return [2 * at + side for at, cell in enumerate(cells) for side in (0, 1) if cell & (0xB8 if side else 0x47)]
 
 
-def test_a_line_goes_from_the_first_value_to_the_last() -> None:
+def test_line_runs_from_first_to_last_value() -> None:
     title, *lines, below = curve([4.0, 3.0, 2.0, 1.0], "loss", "epoch", width=10, height=4)
     assert title == "loss"
     assert below.split() == ["1", "epoch", "4"]
@@ -23,7 +23,7 @@ def test_a_line_goes_from_the_first_value_to_the_last() -> None:
     assert all(max(above) - min(after) <= 1 for above, after in pairwise(drawn)), "it only falls"
 
 
-def test_gaps_are_passed_over_and_the_place_of_a_value_is_its_number() -> None:
+def test_gaps_are_skipped_and_values_keep_their_positions() -> None:
     _, *lines, _ = curve([1.0, None, float("nan"), None, 2.0], "x", "epoch", width=10, height=1)
     assert dots(lines[0]) == list(range(20))
     _, *lines, _ = curve([None, None, 1.0, 2.0, None, None, None, None, None, None], "x", "epoch", width=5, height=1)

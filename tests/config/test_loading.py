@@ -1,4 +1,4 @@
-"""Configs from files and overrides: every error at once, at its line."""
+"""Configs from files and overrides: all errors reported together, at their lines."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ from pathlib import Path
 import pytest
 
 from recctl import experiment
-from recctl.config import Config, find_config, load_config, parse_config, to_yaml
+from recctl.config import Config, find_config, load_config, loading, parse_config, to_yaml
 from recctl.config.template import template
 from recctl.errors import ConfigError
 from recctl.models.registry import model_class, model_names
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture
+def notices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    messages: list[str] = []
+    monkeypatch.setattr("recctl.progress.notice", messages.append)
+    loading._notice_deprecated_key.cache_clear()
+    return messages
 
 
 def problems(text: str, *overrides: str) -> list[str]:
@@ -25,7 +33,7 @@ def valid(text: str, *overrides: str) -> Config:
     return parse_config(text, "c.yaml", Path(), overrides, experiment.CHECKS).config
 
 
-def test_every_error_is_told_at_once_with_its_line_and_a_suggestion() -> None:
+def test_all_errors_are_reported_in_line_order_with_suggestions() -> None:
     text = """\
 split: {strategy: temporal, n: 3}
 data:
@@ -38,20 +46,41 @@ evaluation:
   k_valus: [5]
   k_values: [0, 2.5]
 """
-    found = problems(text)
-    assert sorted(found) == sorted(
-        [
-            "c.yaml:1: split.n: unknown key; one of strategy, test_size, val_size",
-            "c.yaml:3: data.columns.usr: 'usr' is none of 'user_id', 'item_id', 'rating' or 'timestamp'",
-            "c.yaml:4: data.min_user_interactions: -1 should be greater than or equal to 0",
-            "c.yaml:5: data.header: 'maybe' should be a valid boolean, unable to interpret input",
-            "c.yaml:6: modle: unknown key; did you mean model?",
-            "c.yaml:7: seed: 'x' should be a valid integer",
-            "c.yaml:9: evaluation.k_valus: unknown key; did you mean k_values?",
-            "c.yaml:10: evaluation.k_values.0: 0 should be greater than or equal to 1",
-            "c.yaml:10: evaluation.k_values.1: 2.5 should be a valid integer",
-        ]
-    )
+    assert problems(text) == [
+        "c.yaml:1: split.n: unknown key; one of strategy, test_size, val_size",
+        "c.yaml:3: data.columns.usr: 'usr' is not one of 'user_id', 'item_id', 'rating' or 'timestamp'",
+        "c.yaml:4: data.min_user_interactions: -1 should be greater than or equal to 0",
+        "c.yaml:5: data.header: 'maybe' should be a valid boolean, unable to interpret input",
+        "c.yaml:6: modle: unknown key; did you mean model?",
+        "c.yaml:7: seed: 'x' should be a valid integer",
+        "c.yaml:9: evaluation.k_valus: unknown key; did you mean k_values?",
+        "c.yaml:10: evaluation.k_values.0: 0 should be greater than or equal to 1",
+        "c.yaml:10: evaluation.k_values.1: 2.5 should be a valid integer",
+    ]
+
+
+def test_schema_errors_and_failed_checks_are_reported_together() -> None:
+    text = """\
+model: {name: eaze}
+data: {min_user_interaction: 3}
+evaluation: {metrics: [recall, ndgc]}
+"""
+    assert problems(text, "split.test_size=1.5") == [
+        "c.yaml:1: model.name: unknown model 'eaze'; did you mean ease?",
+        "c.yaml:2: data.min_user_interaction: unknown key; did you mean min_user_interactions?",
+        "c.yaml:3: evaluation.metrics.1: unknown metric 'ndgc'; did you mean ndcg?",
+        problems("", "split.test_size=1.5")[0],
+    ]
+
+
+def test_errors_do_not_cause_errors_in_sections_that_depend_on_them() -> None:
+    text = """\
+split: {val_sise: 0.1}
+training: {refit: true}
+evaluation: {k_values: [x]}
+tuning: {monitor: ndcg@30}
+"""
+    assert [problem.split(": ")[1] for problem in problems(text)] == ["split.val_sise", "evaluation.k_values.0"]
 
 
 @pytest.mark.parametrize(
@@ -76,16 +105,16 @@ evaluation:
             "data: {preprocess: [{normalize_ratings: {method: max}}]}",
             "data.preprocess.0.normalize_ratings.method: 'max' should be 'minmax', 'zscore' or 'user_mean'",
         ),
-        ("data: {preprocess: [{a: {}, b: {}}]}", "each step is one name with its parameters"),
+        ("data: {preprocess: [{a: {}, b: {}}]}", "each step must be one name with parameters"),
         ("split: {strategy: temprl}", "c.yaml:1: split: unknown strategy 'temprl'; did you mean temporal?"),
         ("split: {test_size: 1.5}", "c.yaml:1: split.test_size: 1.5 should be"),
         ("split: {strategy: k_fold, fold: 5}", "split.fold: 5 is not below n_folds=5"),
         ("split: {strategy: predefined}", "c.yaml:1: split.test: is missing"),
-        ("data: []", "c.yaml:1: data: [] is a value; a section of `key: value` belongs here"),
-        ("- a", "a config is sections"),
+        ("data: []", "c.yaml:1: data: [] should be a section of `key: value`"),
+        ("- a", "a config must be sections"),
     ],
 )
-def test_an_error_names_place_value_and_way_out(text: str, message: str) -> None:
+def test_error_has_location_value_and_suggestion(text: str, message: str) -> None:
     assert any(message in problem for problem in problems(text)), problems(text)
 
 
@@ -98,12 +127,12 @@ def test_overrides_are_validated_like_the_file() -> None:
         "--set model.params.l2_rge: unknown parameter; did you mean l2_reg?"
     ]
     assert problems("", "sed=2") == ["--set sed: unknown key; did you mean seed?"]
-    assert "write it as section.key=value" in problems("", "seed")[0]
+    assert "must be section.key=value" in problems("", "seed")[0]
     assert "is a value, not a section" in problems("seed: 3", "seed.x=2")[0]
     assert "has no element" in problems("data: {preprocess: []}", "data.preprocess.0.x=1")[0]
 
 
-def test_another_model_or_strategy_starts_from_its_own_defaults() -> None:
+def test_overriding_model_or_strategy_resets_its_parameters() -> None:
     config = valid("model: {name: ease, params: {l2_reg: 5.0}}", "model.name=item-knn")
     assert "l2_reg" not in config.model.params
     assert config.model.params["n_neighbors"] == 100
@@ -112,13 +141,13 @@ def test_another_model_or_strategy_starts_from_its_own_defaults() -> None:
 
 
 @pytest.mark.parametrize("name", model_names())
-def test_a_resolved_config_is_valid_and_says_the_same(name: str) -> None:
+def test_resolved_config_validates_to_itself(name: str) -> None:
     config = valid(f"model: {{name: {name}}}\ndata: {{preprocess: [{{drop_duplicates: {{keep: first}}}}]}}")
     assert valid(to_yaml(config.model_dump())) == config
 
 
 @pytest.mark.parametrize("name", model_names())
-def test_the_template_of_every_model_is_valid(name: str) -> None:
+def test_template_of_each_model_is_valid_and_commented(name: str) -> None:
     parameters = {key: (p.default, p.help) for key, p in model_class(name).parameters.items()}
     text = template(name, parameters)
     config = valid(text)
@@ -127,17 +156,17 @@ def test_the_template_of_every_model_is_valid(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
-def test_the_configs_that_come_with_recctl_are_valid_and_spell_out_their_sections(path: Path) -> None:
+def test_bundled_configs_are_valid_and_have_all_sections(path: Path) -> None:
     loaded = experiment.load(path)
     assert {"data", "split", "models" if loaded.config.models else "model", "evaluation"} <= loaded.given.keys()
 
 
-def test_every_model_has_a_config() -> None:
+def test_each_model_has_a_bundled_config() -> None:
     named = {experiment.load(path).config.model.name for path in CONFIGS.glob("*.yaml")}
     assert set(model_names()) <= named
 
 
-def test_the_config_that_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_config_prefers_environment_then_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RECCTL_CONFIG", raising=False)
     packaged, why = find_config()
@@ -152,10 +181,35 @@ def test_the_config_that_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert find_config() == (Path("other.yaml"), "$RECCTL_CONFIG")
 
 
-def test_a_missing_file_suggests_one_that_is_there(tmp_path: Path) -> None:
+def test_missing_file_suggests_similar_name(tmp_path: Path) -> None:
     (tmp_path / "ease.yaml").touch()
     with pytest.raises(ConfigError, match=r"eese.yaml: No such file or directory; did you mean ease.yaml\?"):
         load_config(tmp_path / "eese.yaml")
     (tmp_path / "bad.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not UTF-8"):
         load_config(tmp_path / "bad.yaml")
+
+
+def test_deprecated_keys_work_with_a_notice(notices: list[str]) -> None:
+    config = valid("tuning:\n  no_gain: 5\n", "tuning.minutes=30")
+    assert config.tuning is not None
+    assert (config.tuning.patience, config.tuning.timeout_minutes) == (5, 30)
+    assert notices == [
+        "c.yaml:2: tuning.no_gain is deprecated and will be removed in recctl 0.4; use tuning.patience",
+        "--set: tuning.minutes is deprecated and will be removed in recctl 0.4; use tuning.timeout_minutes",
+    ]
+    valid("tuning:\n  no_gain: 5\n")
+    assert len(notices) == 2, "one notice per location"
+
+
+def test_errors_of_deprecated_keys_have_their_line() -> None:
+    assert problems("tuning:\n  no_gain: 0\n") == ["c.yaml:2: tuning.patience: 0 should be greater than or equal to 1"]
+    assert problems("tuning:\n  patience: 3\n  no_gain: 4\n") == [
+        "c.yaml:3: tuning.no_gain: previous name of tuning.patience, which is given too; remove one of the two"
+    ]
+
+
+def test_deprecated_keys_without_value_give_no_notice(notices: list[str]) -> None:
+    """Configs of runs of earlier versions spell out all keys."""
+    valid("tuning: {minutes: null, no_gain: null}")
+    assert notices == []

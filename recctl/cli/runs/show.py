@@ -41,7 +41,7 @@ def show(run_id: RunArgument) -> None:
 
 def _summary(run: Run) -> list[list[Any]]:
     metadata = run.metadata
-    status = run.status
+    status: str = run.status
     if "error" in metadata:
         status = f"{status}: {metadata['error']}"
     data = metadata.get("data", {})
