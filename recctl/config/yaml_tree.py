@@ -16,6 +16,8 @@ from recctl.errors import ConfigError
 
 Path = tuple[str | int, ...]
 
+# Limits that no config reaches. Nested aliases can describe 10^9 values in a kilobyte: values are counted as they are
+# built, and building stops at the limit.
 _MAX_BYTES = 1 << 20
 _MAX_VALUES = 100_000
 _MAX_DEPTH = 50
@@ -194,10 +196,12 @@ class _Builder:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise ConfigError(f"{self.tree.name}:{line}: a key must be text")
             key = str(key_node.value)
+            child_path = (*path, key)
             if key in values:
-                dotted = ".".join(map(str, (*path, key)))
-                first_line = self.tree.lines[(*path, key)]
+                dotted = ".".join(map(str, child_path))
+                first_line = self.tree.lines[child_path]
                 raise ConfigError(f"{self.tree.name}:{line}: {dotted}: duplicate key, first given in line {first_line}")
-            self.tree.lines[(*path, key)] = line
-            values[key] = self.build(value_node, (*path, key))
+            # The line of the key: a long value may begin on a later one.
+            self.tree.lines[child_path] = line
+            values[key] = self.build(value_node, child_path)
         return values
