@@ -42,5 +42,5 @@ def run_distributed(arguments: list[str], call: Callable[[], Any]) -> Any:
     from recctl import experiment
 
     experiment.assist()
-    torch_distributed.leave()
+    torch_distributed.leave_group()
     return 0

@@ -1,4 +1,4 @@
-"""The command line as a script sees it: stdout, stderr, exit codes, JSON."""
+"""The command line: stdout, stderr, exit codes, JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recctl.cli.assertions import parse, require
 from recctl.errors import AssertionFailedError, ConfigError
 
 
-def test_train_ends_with_metrics_and_the_run(recctl: Any, workdir: Path) -> None:
+def test_train_prints_metrics_and_run_and_writes_all_files(recctl: Any, workdir: Path) -> None:
     done = recctl("train", "small.yaml")
     assert done.code == 0, done.err
     run_id = os.listdir("runs")[0]
@@ -37,7 +37,7 @@ def test_train_ends_with_metrics_and_the_run(recctl: Any, workdir: Path) -> None
     }
 
 
-def test_json_is_the_only_thing_on_stdout(recctl: Any) -> None:
+def test_json_option_prints_one_document_to_stdout(recctl: Any) -> None:
     trained = recctl("train", "small.yaml", "--json")
     assert trained.json["status"] == "complete"
     assert {"run_id", "path", "status", "metrics", "models", "timings"} <= trained.json.keys()
@@ -65,7 +65,7 @@ def test_json_is_the_only_thing_on_stdout(recctl: Any) -> None:
         assert isinstance(done.json, dict)
 
 
-def test_evaluate_repeats_what_train_measured(recctl: Any) -> None:
+def test_evaluate_reproduces_metrics_of_train(recctl: Any) -> None:
     trained = recctl("train", "small.yaml", "--json").json
     again = recctl("evaluate", "latest", "--on", "validation", "--json").json
     assert again["measured"] == trained["metrics"]["validation"]
@@ -74,14 +74,14 @@ def test_evaluate_repeats_what_train_measured(recctl: Any) -> None:
     assert (trained["test_looks"], test["test_looks"]) == (1, 2)
 
 
-def test_evaluate_adds_other_metrics(recctl: Any) -> None:
+def test_evaluate_adds_metrics_to_run(recctl: Any) -> None:
     recctl("train", "small.yaml")
     done = recctl("evaluate", "best", "-m", "mrr", "-m", "coverage", "-k", "3", "--json").json
     assert set(done["measured"]) == {"mrr@3", "coverage@3"}
     assert {"mrr@3", "ndcg@10"} <= done["metrics"]["validation"].keys()
 
 
-def test_evaluate_on_a_file(recctl: Any, workdir: Path) -> None:
+def test_evaluate_on_file_of_interactions(recctl: Any, workdir: Path) -> None:
     recctl("train", "small.yaml")
     (workdir / "next.csv").write_text("user_id,item_id\n1,2\n1,3\n2,5\n999999,1\n")
     done = recctl("evaluate", "latest", "--data", "next.csv", "--json")
@@ -91,7 +91,7 @@ def test_evaluate_on_a_file(recctl: Any, workdir: Path) -> None:
 
 
 @pytest.mark.parametrize(("condition", "code"), [("ndcg@10>=0", 0), ("ndcg@10>=0.999", 6), ("ndgc@10>=0", 2), ("x", 2)])
-def test_assertions_end_with_a_code_of_their_own(recctl: Any, condition: str, code: int) -> None:
+def test_failed_assertion_exits_with_code_6(recctl: Any, condition: str, code: int) -> None:
     recctl("train", "small.yaml")
     done = recctl("evaluate", "latest", "--assert", condition)
     assert done.code == code
@@ -99,7 +99,7 @@ def test_assertions_end_with_a_code_of_their_own(recctl: Any, condition: str, co
         assert "is not >= 0.999" in done.err
 
 
-def test_conditions() -> None:
+def test_conditions_are_parsed_and_checked() -> None:
     metrics = {"ndcg@10": 0.5, "rmse": 0.9}
     require([parse("ndcg@10>=0.5"), parse(" rmse < 1 "), parse("rmse<=9e-1"), parse("ndcg@10>0.4")], metrics, "test")
     with pytest.raises(AssertionFailedError, match=r"ndcg@10 = 0\.5 is not > 0\.5; rmse = 0\.9 is not < 0\.9"):
@@ -109,7 +109,7 @@ def test_conditions() -> None:
             parse(text)
 
 
-def test_equal_config_and_seed_give_equal_bytes_on_one_thread_and_on_two(recctl: Any, workdir: Path) -> None:
+def test_results_are_byte_identical_on_one_and_two_threads(recctl: Any, workdir: Path) -> None:
     paths = [
         Path(recctl("train", "small.yaml", "--threads", threads, "--json").json["path"]) for threads in ("1", "2", "2")
     ]
@@ -119,7 +119,7 @@ def test_equal_config_and_seed_give_equal_bytes_on_one_thread_and_on_two(recctl:
     assert (paths[0] / "split.npz").read_bytes() == (paths[1] / "split.npz").read_bytes()
 
 
-def test_the_stored_config_gives_the_same_numbers(recctl: Any) -> None:
+def test_training_from_stored_config_gives_same_metrics(recctl: Any) -> None:
     first = recctl("train", "small.yaml", "--set", "model.params.l2_reg=33", "--json").json
     again = recctl("train", f"{first['path']}/config.yaml", "--json").json
     assert again["metrics"] == first["metrics"]
@@ -127,7 +127,7 @@ def test_the_stored_config_gives_the_same_numbers(recctl: Any) -> None:
     assert again["split_hash"] == first["split_hash"]
 
 
-def test_relative_paths_resolve_from_the_config_and_hold_in_the_stored_one(recctl: Any, workdir: Path) -> None:
+def test_relative_paths_resolve_from_config_and_in_stored_config(recctl: Any, workdir: Path) -> None:
     folder = workdir / "elsewhere"
     folder.mkdir()
     rows = [f"{user},{(user * 7 + step) % 40}" for user in range(60) for step in range(12)]
@@ -143,7 +143,7 @@ def test_relative_paths_resolve_from_the_config_and_hold_in_the_stored_one(recct
     assert "the data have changed" in changed.err
 
 
-def test_a_changed_split_is_refused(recctl: Any, workdir: Path) -> None:
+def test_changed_split_is_rejected(recctl: Any, workdir: Path) -> None:
     import numpy as np
 
     path = Path(recctl("train", "small.yaml", "--json").json["path"])
@@ -154,7 +154,7 @@ def test_a_changed_split_is_refused(recctl: Any, workdir: Path) -> None:
     assert "is not the split that the run was created with" in done.err
 
 
-def test_a_changed_model_is_refused(recctl: Any) -> None:
+def test_changed_model_file_is_rejected(recctl: Any) -> None:
     path = Path(recctl("train", "small.yaml", "--json").json["path"])
     model = path / "models" / "v1.pkl"
     content = bytearray(model.read_bytes())
@@ -197,7 +197,7 @@ ABSENT = "cuda" if sys.platform == "darwin" else "mps"  # no machine has this on
         ),
     ],
 )
-def test_bad_input_gets_one_clear_message_and_its_code(
+def test_invalid_input_prints_one_message_and_exits_with_its_code(
     recctl: Any, workdir: Path, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     (workdir / "bad.yaml").write_text("\nseed: x\n")
@@ -209,7 +209,7 @@ def test_bad_input_gets_one_clear_message_and_its_code(
     assert not (workdir / "runs").exists(), "bad input must leave no half-made run"
 
 
-def test_errors_are_json_too_when_asked(recctl: Any) -> None:
+def test_json_option_prints_errors_as_json(recctl: Any) -> None:
     done = recctl("train", "small.yaml", "--set", "sed=1", "--set", "modle=1", "--json")
     assert done.json == {
         "status": "error",
@@ -218,7 +218,7 @@ def test_errors_are_json_too_when_asked(recctl: Any) -> None:
     }
 
 
-def test_a_failed_run_says_so_and_can_be_gone_on_with(recctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_run_is_shown_as_failed_and_resumes(recctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECCTL_MEMORY", "10000")
     failed = recctl("train", "small.yaml")
     assert failed.code == 5
@@ -234,7 +234,7 @@ def test_a_failed_run_says_so_and_can_be_gone_on_with(recctl: Any, monkeypatch: 
     assert resumed.json["models"][0]["sha256"] == fresh.json["models"][0]["sha256"]
 
 
-def test_resuming_a_complete_run_changes_nothing(recctl: Any) -> None:
+def test_resuming_complete_run_changes_nothing(recctl: Any) -> None:
     path = Path(recctl("train", "small.yaml", "--json").json["path"])
     before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
     done = recctl("train", "--resume", "latest")
@@ -243,7 +243,7 @@ def test_resuming_a_complete_run_changes_nothing(recctl: Any) -> None:
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
 
 
-def test_split_then_fit_then_evaluate(recctl: Any, workdir: Path) -> None:
+def test_split_fit_and_evaluate_as_separate_commands(recctl: Any, workdir: Path) -> None:
     import pandas as pd
 
     made = recctl("split", "small.yaml", "--export", "parts", "--json").json
@@ -262,7 +262,7 @@ def test_split_then_fit_then_evaluate(recctl: Any, workdir: Path) -> None:
     assert "has no model" in no_model.err
 
 
-def test_recommend(recctl: Any) -> None:
+def test_recommend_for_known_and_new_users(recctl: Any) -> None:
     recctl("train", "small.yaml")
     rows = recctl("recommend", "latest", "2", "1", "-k", "3", "--json").json["recommendations"]
     assert [(row["user_id"], row["rank"]) for row in rows] == [(u, r) for u in (2, 1) for r in (1, 2, 3)]
@@ -274,7 +274,7 @@ def test_recommend(recctl: Any) -> None:
     assert recctl("recommend", "latest", "987654", "--on-unknown", "skip", "--json").json["recommendations"] == []
 
 
-def test_runs_can_be_listed_and_removed(recctl: Any) -> None:
+def test_runs_are_listed_and_removed(recctl: Any) -> None:
     ids = [
         recctl("train", "small.yaml", "--set", f"model.name={name}", "--json").json["run_id"]
         for name in ("ease", "random")
@@ -289,21 +289,21 @@ def test_runs_can_be_listed_and_removed(recctl: Any) -> None:
     assert [row["run_id"] for row in recctl("runs", "list", "--json").json["runs"]] == [ids[1]]
 
 
-def test_config_init_writes_what_train_takes(recctl: Any, workdir: Path) -> None:
+def test_config_init_writes_valid_config(recctl: Any, workdir: Path) -> None:
     assert recctl("config", "init", "item-knn", "-o", "mine.yaml").code == 0
     text = (workdir / "mine.yaml").read_text().replace("source: movielens-100k", "source: synthetic")
     (workdir / "mine.yaml").write_text(text)
     assert recctl("train", "mine.yaml").code == 0
 
 
-def test_the_config_that_is_found_is_told(recctl: Any, workdir: Path) -> None:
+def test_default_config_is_printed(recctl: Any, workdir: Path) -> None:
     (workdir / "small.yaml").rename("recctl.yaml")
     done = recctl("train")
     assert done.code == 0
     assert "config: recctl.yaml (found here)" in done.err
 
 
-def test_values_from_data_are_no_markup(recctl: Any, workdir: Path) -> None:
+def test_markup_in_data_is_printed_verbatim(recctl: Any, workdir: Path) -> None:
     rows = [f"u{user}[bold],[red]i{item}[/red]" for user in range(30) for item in range(10) if (user + item) % 3]
     (workdir / "odd.csv").write_text("user_id,item_id\n" + "\n".join(rows) + "\n")
     assert recctl("train", "small.yaml", "--set", "data.source=odd.csv").code == 0
@@ -319,7 +319,7 @@ def _process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str
     )
 
 
-def test_help_and_version_import_nothing_slow(workdir: Path) -> None:
+def test_help_and_version_import_no_slow_library(workdir: Path) -> None:
     code = (
         "import sys; from recctl.cli import run; run(['--help']); run(['train', '--help']); run(['--version']);"
         "slow = {'numpy', 'pandas', 'numba', 'torch', 'optuna', 'pyarrow', 'scipy'} & set(sys.modules);"
@@ -331,7 +331,7 @@ def test_help_and_version_import_nothing_slow(workdir: Path) -> None:
     assert "recctl 0" in done.stdout
 
 
-def test_commands_that_print_compile_no_kernels(workdir: Path) -> None:
+def test_commands_that_print_do_not_import_numba(workdir: Path) -> None:
     """Without numba no kernel is compiled, nor read from the cache."""
     code = """if True:
         import sys
@@ -361,7 +361,7 @@ def test_train_imports_neither_torch_nor_optuna(workdir: Path) -> None:
     assert done.stderr == ""
 
 
-def test_a_script_reads_the_json_and_stops_at_an_error(workdir: Path) -> None:
+def test_shell_script_reads_json_and_stops_at_error(workdir: Path) -> None:
     script = f"""set -eu
     recctl() {{ {sys.executable} -m recctl "$@"; }}
     run=$(recctl train small.yaml --json -q | {sys.executable} -c 'from json import *; print(load(open(0))["path"])')
@@ -374,7 +374,7 @@ def test_a_script_reads_the_json_and_stops_at_an_error(workdir: Path) -> None:
     assert "not reached" not in done.stdout
 
 
-def test_sigterm_leaves_an_interrupted_run_that_resumes(workdir: Path) -> None:
+def test_sigterm_leaves_interrupted_run_that_resumes(workdir: Path) -> None:
     models = workdir / "models"
     models.mkdir()
     (models / "slow.py").write_text(

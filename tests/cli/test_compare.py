@@ -1,4 +1,4 @@
-"""`recctl compare` as a script sees it: tables, words, JSON, exit codes, and what is left behind."""
+"""`recctl compare`: tables, conclusions, JSON, exit codes and the files of the runs."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def runs() -> list[Run]:
     return list(RunStore().runs())
 
 
-def test_models_of_one_config_are_fitted_chosen_and_told_apart(recctl: Any) -> None:
+def test_models_of_one_config_are_fitted_and_compared(recctl: Any) -> None:
     done = recctl("compare", "several.yaml", "--json")
     assert done.code == 0, done.err
     found = done.comparison
@@ -90,7 +90,7 @@ def test_models_of_one_config_are_fitted_chosen_and_told_apart(recctl: Any) -> N
     assert len({tuple(run.split_parts().tolist()) for run in runs()}) == 1
 
 
-def test_keys_are_the_same_whatever_is_known(recctl: Any) -> None:
+def test_json_keys_do_not_depend_on_options(recctl: Any) -> None:
     figure = {
         *("value", "low", "high", "difference", "difference_low", "difference_high"),
         *("p", "p_holm", "n_users", "spread"),
@@ -119,7 +119,7 @@ def test_keys_are_the_same_whatever_is_known(recctl: Any) -> None:
     } <= kept.keys()
 
 
-def test_a_person_gets_one_table_and_words(recctl: Any) -> None:
+def test_text_output_has_tables_and_conclusions(recctl: Any) -> None:
     done = recctl("compare", "several.yaml")
     lines = done.out.splitlines()
     assert lines[0].startswith("on test, ")
@@ -140,7 +140,7 @@ def test_a_person_gets_one_table_and_words(recctl: Any) -> None:
     assert any(" is significantly better than random in ndcg@10, by " in line for line in lines)
 
 
-def test_models_that_are_alike_can_not_be_told_apart(recctl: Any) -> None:
+def test_equivalent_models_are_not_significantly_different(recctl: Any) -> None:
     done = recctl("compare", "ease.yaml", "close.yaml", "--json")
     assert done.code == 0, done.err
     assert list(done.models) == ["ease (ease)", "ease (close)"] or list(done.models) == ["ease (close)", "ease (ease)"]
@@ -150,7 +150,7 @@ def test_models_that_are_alike_can_not_be_told_apart(recctl: Any) -> None:
     assert other["metrics"]["ndcg@10"]["p_holm"] > 0.05
 
 
-def test_old_runs_compare_without_data_and_without_a_look(recctl: Any) -> None:
+def test_existing_runs_compare_without_data_or_test_evaluation(recctl: Any) -> None:
     fitted = recctl("compare", "several.yaml", "--json")
     ids = [model["runs"][0] for model in fitted.models.values()]
     again = recctl("compare", *ids, "--json")
@@ -166,7 +166,7 @@ def test_old_runs_compare_without_data_and_without_a_look(recctl: Any) -> None:
     assert any("its advantage is overestimated" in sentence for sentence in wilcoxon.comparison["words"])
 
 
-def test_a_run_and_a_config_compare_on_the_split_of_both(recctl: Any) -> None:
+def test_run_and_config_compare_on_their_common_split(recctl: Any) -> None:
     old = recctl("train", "ease.yaml", "--json").json["run_id"]
     done = recctl("compare", old, "random.yaml", "--json")
     assert done.code == 0, done.err
@@ -176,7 +176,7 @@ def test_a_run_and_a_config_compare_on_the_split_of_both(recctl: Any) -> None:
     assert f"{old} has different" in other.err
 
 
-def test_configs_that_differ_in_more_than_models_are_refused_before_anything_is_read(recctl: Any) -> None:
+def test_configs_with_different_data_are_rejected_before_reading(recctl: Any) -> None:
     Path("other.yaml").write_text(
         Path("random.yaml").read_text().replace("test_size: 0.2", "test_size: 0.3").replace("seed: 7", "seed: 8")
     )
@@ -189,7 +189,7 @@ def test_configs_that_differ_in_more_than_models_are_refused_before_anything_is_
     assert runs() == []
 
 
-def test_runs_of_different_splits_are_refused(recctl: Any) -> None:
+def test_runs_of_different_splits_are_rejected(recctl: Any) -> None:
     ids = [recctl("train", "ease.yaml", "--set", f"seed={seed}", "--json").json["run_id"] for seed in (7, 8)]
     done = recctl("compare", *ids)
     assert done.code == 3
@@ -205,11 +205,11 @@ def test_runs_of_different_splits_are_refused(recctl: Any) -> None:
         ("name: random", "name: ease, training: {early_stopping: {}}", "models.2.training.early_stopping"),
     ],
 )
-def test_each_model_is_checked_at_its_line(recctl: Any, old: str, new: str, told: str) -> None:
+def test_errors_of_each_model_have_their_line(recctl: Any, old: str, new: str, message: str) -> None:
     Path("several.yaml").write_text(SEVERAL.replace(old, new))
     done = recctl("compare", "several.yaml")
     assert done.code == 2
-    assert told in done.err
+    assert message in done.err
 
 
 @pytest.mark.parametrize(
@@ -226,13 +226,13 @@ def test_each_model_is_checked_at_its_line(recctl: Any, old: str, new: str, told
         (("several.yaml", "-m", "ndgc@10"), "did you mean ndcg@10"),
     ],
 )
-def test_what_can_not_be_done_is_refused(recctl: Any, arguments: tuple[str, ...], told: str) -> None:
+def test_invalid_options_are_rejected_with_reason(recctl: Any, arguments: tuple[str, ...], message: str) -> None:
     done = recctl("compare", *arguments)
     assert done.code == 2, done.err
-    assert told in done.err
+    assert message in done.err
 
 
-def test_train_does_not_take_one_of_several(recctl: Any) -> None:
+def test_train_rejects_config_with_several_models(recctl: Any) -> None:
     done = recctl("train", "several.yaml")
     assert done.code == 2
     assert "recctl compare" in done.err
@@ -241,7 +241,7 @@ def test_train_does_not_take_one_of_several(recctl: Any) -> None:
 # ---- refit, seeds, folds
 
 
-def test_refit_lets_only_the_best_read_test_and_once(recctl: Any) -> None:
+def test_refit_evaluates_only_best_model_on_test_once(recctl: Any) -> None:
     done = recctl("compare", "several.yaml", "--refit", "--json")
     assert done.code == 0, done.err
     found = done.comparison
@@ -259,7 +259,7 @@ def test_refit_lets_only_the_best_read_test_and_once(recctl: Any) -> None:
     assert figure["low"] < figure["value"] < figure["high"]
 
 
-def test_seeds_are_of_the_models_that_draw_numbers_and_users_stay_one_observation(recctl: Any) -> None:
+def test_seeds_repeat_randomized_models_and_average_per_user(recctl: Any) -> None:
     done = recctl("compare", "several.yaml", "--seeds", "1,2,3", "--json")
     assert done.code == 0, done.err
     models = done.models
@@ -275,7 +275,7 @@ def test_seeds_are_of_the_models_that_draw_numbers_and_users_stay_one_observatio
     assert "spread" in recctl("compare", done.json["run_id"]).out
 
 
-def test_folds_make_each_interaction_test_once(recctl: Any) -> None:
+def test_folds_use_each_interaction_as_test_once(recctl: Any) -> None:
     done = recctl("compare", "ease.yaml", "random.yaml", "--folds", "3", "--json")
     assert done.code == 0, done.err
     repeats = [RunStore().resolve(run_id) for run_id in done.models["ease"]["runs"]]
@@ -295,7 +295,7 @@ def test_folds_make_each_interaction_test_once(recctl: Any) -> None:
 # ---- broken off
 
 
-def test_what_is_broken_off_goes_on_with_what_is_missing(recctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_comparison_resumes_with_missing_models(recctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = recctl("compare", "several.yaml", "--json")
     fit = stages.fit
     fitted = []
@@ -328,7 +328,7 @@ def test_what_is_broken_off_goes_on_with_what_is_missing(recctl: Any, monkeypatc
     assert len(fitted) == 4
 
 
-def test_a_model_that_fails_leaves_the_others(recctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_model_does_not_stop_the_others(recctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from recctl.errors import TrainingError
 
     fit = stages.fit
@@ -349,7 +349,7 @@ def test_a_model_that_fails_leaves_the_others(recctl: Any, monkeypatch: pytest.M
     assert recctl("compare", "--resume", comparison).code == 0
 
 
-def test_a_run_that_was_removed_is_fitted_again(recctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deleted_run_is_fitted_again(recctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
@@ -365,7 +365,7 @@ def test_a_run_that_was_removed_is_fitted_again(recctl: Any, monkeypatch: pytest
 # ---- the gate
 
 
-def test_a_run_that_is_worse_than_the_baseline_ends_with_a_code_of_its_own(recctl: Any) -> None:
+def test_fail_if_worse_exits_with_code_6(recctl: Any) -> None:
     good, bad, same = (recctl("train", f"{name}.yaml", "--json").json["run_id"] for name in ("ease", "random", "close"))
     worse = recctl("compare", bad, good, "--fail-if-worse", "--json")
     assert worse.code == 6
@@ -377,7 +377,7 @@ def test_a_run_that_is_worse_than_the_baseline_ends_with_a_code_of_its_own(recct
     assert recctl("compare", same, good, "--fail-if-worse", "--metric", "hit_rate@10").code == 0, "noise is no failure"
 
 
-def test_less_is_better_for_errors(recctl: Any) -> None:
+def test_lower_rmse_is_better(recctl: Any) -> None:
     text = SHARED.replace("[ndcg, hit_rate]", "[rmse, mae]").replace("4000}", "4000}\n  implicit: false")
     for name, n_epochs in {"svd": 20, "bad": 1}.items():
         Path(f"{name}.yaml").write_text(f"{text}model: {{name: svd, params: {{n_epochs: {n_epochs}}}}}\n")

@@ -13,7 +13,7 @@ from tests.conftest import SMALL
 
 @pytest.fixture
 def two(recctl: Any, workdir: Path) -> list[str]:
-    """An EASE run and an SVD run, the second watched from epoch to epoch."""
+    """Return the ids of an EASE run and of an SVD run with early stopping."""
     (workdir / "ease.yaml").write_text(SMALL)
     (workdir / "svd.yaml").write_text(
         SMALL.replace("name: ease, params: {l2_reg: 50.0}", "name: svd, params: {n_factors: 2, n_epochs: 6}")
@@ -43,7 +43,7 @@ def test_runs_are_filtered_and_sorted(recctl: Any, two: list[str]) -> None:
     assert (wrong.code, "--where 'ndcg@10': must be METRIC>=NUMBER" in wrong.err) == (2, True)
 
 
-def test_a_name_serves_as_a_run_and_goes_back(recctl: Any, two: list[str]) -> None:
+def test_alias_resolves_to_run_and_rolls_back(recctl: Any, two: list[str]) -> None:
     ease, svd = two
     assert recctl("runs", "promote", ease, "--as", "production").out == f"production: {ease}\n"
     assert recctl("recommend", "production", "3", "--json").json["run_id"] == ease
@@ -68,7 +68,7 @@ def test_a_name_serves_as_a_run_and_goes_back(recctl: Any, two: list[str]) -> No
     assert recctl("runs", "names", "prodution").err == "error: prodution: no such alias; did you mean production?\n"
 
 
-def test_only_whole_runs_get_a_name(recctl: Any, two: list[str], workdir: Path) -> None:
+def test_only_intact_runs_can_be_promoted(recctl: Any, two: list[str], workdir: Path) -> None:
     model = workdir / "runs" / two[0] / "models" / "v1.pkl"
     content = bytearray(model.read_bytes())
     content[-20] ^= 1
@@ -82,7 +82,7 @@ def test_only_whole_runs_get_a_name(recctl: Any, two: list[str], workdir: Path) 
     assert recctl("runs", "names", "--json").json["names"] == []
 
 
-def test_a_run_is_shown_with_its_remarks_and_its_curve(recctl: Any, two: list[str]) -> None:
+def test_show_prints_tags_note_and_learning_curves(recctl: Any, two: list[str]) -> None:
     recctl("runs", "tag", two[1], "baseline", "v2")
     recctl("runs", "tag", two[1], "v2", "--remove")
     recctl("runs", "note", two[1], "slow [but] sure")
@@ -97,17 +97,17 @@ def test_a_run_is_shown_with_its_remarks_and_its_curve(recctl: Any, two: list[st
     assert "epoch" not in recctl("runs", "show", two[0]).out
 
 
-def test_runs_are_laid_beside_each_other(recctl: Any, two: list[str]) -> None:
-    told = recctl("runs", "compare", *two, "--json").json["differences"]
-    assert told["model.name"] == ["ease", "svd"]
-    assert told["model.params.l2_reg"] == [50.0, None]
-    assert "data.source" not in told
-    assert "split hash" not in told
-    assert all(isinstance(value, float) for value in told["test ndcg@10"])
+def test_compare_shows_runs_side_by_side(recctl: Any, two: list[str]) -> None:
+    differences = recctl("runs", "compare", *two, "--json").json["differences"]
+    assert differences["model.name"] == ["ease", "svd"]
+    assert differences["model.params.l2_reg"] == [50.0, None]
+    assert "data.source" not in differences
+    assert "split hash" not in differences
+    assert all(isinstance(value, float) for value in differences["test ndcg@10"])
     assert recctl("runs", "compare", two[0]).code == 2
 
 
-def test_damage_is_found(recctl: Any, two: list[str], workdir: Path) -> None:
+def test_verify_finds_damage(recctl: Any, two: list[str], workdir: Path) -> None:
     assert "2 runs: all files are intact" in recctl("runs", "verify").out
     (workdir / "runs" / two[1] / "metrics.json").write_text("{")
     (workdir / "runs" / two[0] / "metadata.json").write_text("{")
@@ -121,11 +121,11 @@ def test_damage_is_found(recctl: Any, two: list[str], workdir: Path) -> None:
     assert recctl("runs", "verify", two[1]).code == 4
 
 
-def test_tidying_asks_tells_and_deletes(recctl: Any, two: list[str], workdir: Path) -> None:
+def test_gc_asks_reports_and_deletes(recctl: Any, two: list[str], workdir: Path) -> None:
     assert recctl("runs", "gc").out.endswith("nothing to delete\n")
-    told = recctl("runs", "gc", "--checkpoints", "--dry-run", "--json").json
-    assert [found["path"] for found in told["found"]] == [f"{two[1]}/checkpoints"]
-    assert told["bytes"] > 0
+    garbage = recctl("runs", "gc", "--checkpoints", "--dry-run", "--json").json
+    assert [found["path"] for found in garbage["found"]] == [f"{two[1]}/checkpoints"]
+    assert garbage["bytes"] > 0
     checkpoints = workdir / "runs" / two[1] / "checkpoints"
     assert checkpoints.exists()
     asked = recctl("runs", "gc", "--checkpoints")

@@ -29,7 +29,7 @@ def torchrun(*arguments: str) -> subprocess.Popen:
 
 
 def second_of(launcher: subprocess.Popen) -> int:
-    """The process that is led."""
+    """Return the process of rank 1."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if f"PPid:\t{launcher.pid}\n" in (folder / "status").read_text() and (
@@ -38,11 +38,11 @@ def second_of(launcher: subprocess.Popen) -> int:
                 return int(folder.name)
         except OSError:
             continue
-    raise AssertionError("there is no second process")
+    raise AssertionError("the second process is not running")
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found by /proc")
-def test_a_training_that_loses_a_process_goes_on_and_ends_as_in_one_process(recctl, workdir: Path) -> None:
+def test_training_continues_after_losing_a_process_with_same_result(recctl, workdir: Path) -> None:
     (workdir / "ncf.yaml").write_text(CONFIG + "training: {refit: true}\n")
     launcher = torchrun("train", "ncf.yaml")
     deadline = time.monotonic() + 100
@@ -52,28 +52,28 @@ def test_a_training_that_loses_a_process_goes_on_and_ends_as_in_one_process(recc
             break
         time.sleep(0.01)
     os.kill(second_of(launcher), signal.SIGKILL)
-    _, told = launcher.communicate(timeout=100)
+    _, err = launcher.communicate(timeout=100)
     assert launcher.returncode
     (run,) = RunStore(workdir / "runs").runs()  # only one of the processes keeps a run
     # The launcher ends the first process as soon as it misses the second: it may come to tell why, or not.
-    assert run.status in ("failed", "interrupted", "died"), told
+    assert run.status in ("failed", "interrupted", "died"), err
 
     launcher = torchrun("train", "--resume", run.id, "--json", "-q")
-    said, told = launcher.communicate(timeout=100)
-    assert launcher.returncode == 0, told
-    assert json.loads(said)["status"] == "complete"
+    out, err = launcher.communicate(timeout=100)
+    assert launcher.returncode == 0, err
+    assert json.loads(out)["status"] == "complete"
     done = recctl("train", "ncf.yaml", "--json")
     assert done.code == 0, done.err
     alone = done.json
     for version in ("v1", "v2"):
         far, here = (load_model(path / "models" / f"{version}.pkl") for path in (run.path, Path(alone["path"])))
         np.testing.assert_allclose(far.weights, here.weights, rtol=1e-2, atol=1e-4)
-    assert json.loads(said)["metrics"]["test"] == pytest.approx(alone["metrics"]["test"], abs=0.02)
+    assert json.loads(out)["metrics"]["test"] == pytest.approx(alone["metrics"]["test"], abs=0.02)
 
 
-def test_what_can_not_be_shared_is_refused(workdir: Path) -> None:
+def test_commands_without_training_are_rejected(workdir: Path) -> None:
     (workdir / "ncf.yaml").write_text(CONFIG)
     launcher = torchrun("tune", "ncf.yaml")
-    _, told = launcher.communicate(timeout=100)
-    assert "error: torchrun supports recctl train, fit, compare; run recctl tune without it" in told
+    _, err = launcher.communicate(timeout=100)
+    assert "error: torchrun supports recctl train, fit, compare; run recctl tune without it" in err
     assert not (workdir / "runs").exists()
