@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial, update_wrapper
+from threading import Lock
 from typing import Any, NamedTuple
 
 from recctl import progress
@@ -143,8 +144,17 @@ def _numba_type(numba: Any, declared: ArgumentType) -> Any:
     return numba.types.Array(dtype, declared.ndim, "C", readonly=declared.readonly)
 
 
-@cache
 def _import_numba() -> Any:
+    with _import_lock:
+        return _numba()
+
+
+# Several threads may call kernels for the first time at once; without the lock each would register the notice.
+_import_lock = Lock()
+
+
+@cache
+def _numba() -> Any:
     import numba
     import numba.core.compiler_lock
 
