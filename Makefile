@@ -20,26 +20,26 @@ check: $(READY)  ## format, lint, types, import layers, tests
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -n auto -q
 
-format: $(READY)  ## rewrite the code as `check` wants it
+format: $(READY)  ## format the code and fix lint errors
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(READY)  ## write the reference pages of docs/ from the code
+docs: $(READY)  ## generate the reference pages of docs/ from the code
 	$(BIN)/python docs/reference.py
 
 bench: $(READY)  ## measure against peers; see tests/benchmarks/README.md
 	$(BIN)/python -m tests.benchmarks
 
-reproduce: $(READY)  ## repeat published results, in hours; goes on where it stopped; see tests/benchmarks/README.md
+reproduce: $(READY)  ## reproduce published results; takes hours and resumes; see tests/benchmarks/README.md
 	$(BIN)/python -m tests.benchmarks.reproduce $(NAMES)
 
-faults: $(READY)  ## hurt commands some thousand times and write the table of docs/faults.md, in half an hour
+faults: $(READY)  ## inject a thousand faults into commands and write the table of docs/faults.md; half an hour
 	$(BIN)/python -m tests.faults --write
 
-fuzz: $(READY)  ## feed made-up bytes to all readers, a minute each: make fuzz SECONDS=60; needs atheris
+fuzz: $(READY)  ## fuzz all readers for a minute each: make fuzz SECONDS=60; needs atheris
 	$(BIN)/python -m tests.fuzz $(SECONDS)
 
-clean:  ## remove everything that was built
+clean:  ## remove all build products
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

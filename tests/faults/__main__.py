@@ -1,8 +1,8 @@
-"""Hurt the command line some hundred times, and tell what came of it.
+"""Inject faults into commands and report losses.
 
 python -m tests.faults                      all faults
-python -m tests.faults kill:tune:17 ...     these again; a name's beginning means all that begin so
-python -m tests.faults --write              all, and the table of docs/faults.md
+python -m tests.faults kill:tune:17 ...     these faults; a prefix selects all faults that start with it
+python -m tests.faults --write              all faults, and write the table of docs/faults.md
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ from tests.faults.harness import Harness
 DOCS = Path(__file__).parents[2] / "docs" / "faults.md"
 _BEGIN, _END = "<!-- table -->\n", "<!-- end of table -->\n"
 
-# What the kinds are, in the order of the table.
+# Description of each kind of fault, in the order of the table.
 MEANING = {
-    "kill": "`kill -9` before a change of a file: opening, writing, syncing, renaming, linking, deleting, committing",
-    "torn": "`kill -9` with half of a write done, or right after another change",
-    "anew": "`kill -9` before a change, in a process of its own",
+    "kill": "`kill -9` before a file operation: open, write, sync, rename, link, delete, commit",
+    "torn": "`kill -9` after half of a write, or right after another operation",
+    "fresh-process": "`kill -9` before a file operation, in a process that is not forked",
     "kill-any-time": "`kill -9` at a random time",
-    "full": "no space left, from a change on",
-    "full-once": "no space left, for one change",
-    "disk-full": "a disk on which 4 to 160 kB are left",
-    "file-limit": "no file may grow over 1 to 40 kB",
-    "error": "an input/output error of one change",
-    "dead-disk": "an input/output error of every change from one on",
+    "full": "no space left, from one operation on",
+    "full-once": "no space left, for one operation",
+    "disk-full": "a disk with 4 to 160 kB of free space",
+    "file-limit": "a file size limit of 1 to 40 kB",
+    "error": "an input/output error of one operation",
+    "dead-disk": "input/output errors of all operations from one on",
     "read-only": "a file system that becomes read-only",
-    "forbidden": "permission denied, from a change on",
-    "folder-read-only": "a user who may only read",
-    "term": "SIGTERM before a change",
+    "forbidden": "permission denied, from one operation on",
+    "folder-read-only": "a user with read permission only",
+    "term": "SIGTERM before a file operation",
     "term-any-time": "SIGTERM at a random time",
-    "int": "Ctrl-C before a change",
+    "int": "Ctrl-C before a file operation",
     "int-any-time": "Ctrl-C at a random time",
-    "clock": "the clock goes back a day",
-    "two-at-once": "the same command twice at once",
-    "both-go-on": "two processes go on with one run",
-    "figures-at-once": "three evaluations and three tags of one run at once",
-    "crowd": "50 trainings at once in one folder",
-    "damage": "a file of a run is cut, emptied, changed in one bit, zeroed, replaced, or gone",
-    "source": "a source is cut, emptied, changed, zeroed, replaced, or gone, before a training or on the way",
-    "server": "a server stalls, breaks off, lies about lengths, sends a web page, another archive, or an error",
+    "clock": "the clock jumps back by a day",
+    "two-at-once": "the same command twice at the same time",
+    "two-resumes": "two processes resume the same run",
+    "concurrent-writes": "three evaluations and three tags of one run at the same time",
+    "many-at-once": "50 trainings at the same time in one folder",
+    "damage": "a file of a run is truncated, emptied, changed in one bit, zeroed, replaced, or deleted",
+    "source": "a source file is truncated, emptied, changed, zeroed, replaced, or deleted, before or during training",
+    "server": "a server stalls, disconnects, sends a wrong length, an HTML page, another archive, or an error",
     "worker-dies": "a worker process of `tune --jobs 2` is killed",
-    "database": "PostgreSQL restarts in mid-study",
-    "ray": "a Ray node or a worker on it is killed during `tune`",
+    "database": "PostgreSQL restarts during a search",
+    "ray": "a Ray node or a Ray worker is killed during `tune`",
 }
 
 
 def main() -> int:
-    """Do faults; the exit code says whether there was a loss."""
+    """Inject faults; returns 1 if there was a loss."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="faults; all, if none is named")
+    parser.add_argument("names", nargs="*", help="names of faults; default: all")
     parser.add_argument("--write", action="store_true", help="write the table of docs/faults.md")
     chosen = parser.parse_args()
     done: Counter[str] = Counter()
@@ -89,7 +89,7 @@ def _chosen(harness: Harness, names: list[str]) -> list[str]:
 
 
 def _table(done: Counter[str], losses: Counter[str]) -> str:
-    lines = ["| kind | fault | how many | losses |", "|---|---|---:|---:|"]
+    lines = ["| kind | fault | number | losses |", "|---|---|---:|---:|"]
     lines += [f"| {kind} | {MEANING[kind]} | {done[kind]} | {losses[kind]} |" for kind in MEANING if done[kind]]
     lines.append(f"| | all | {done.total()} | {losses.total()} |")
     return "\n".join(lines) + "\n"

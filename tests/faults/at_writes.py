@@ -60,7 +60,7 @@ class Bench:
         """Hurt a scene, and check everything.
 
         Args:
-            kind: One of POINTS, TIMES, or "anew".
+            kind: One of POINTS, TIMES, or "fresh-process".
             scene: The scene.
             at: The point; for TIMES the seed of the time.
 
@@ -90,7 +90,7 @@ class Bench:
 
     def _hurt(self, kind: str, scene: Scene, at: int) -> Done:
         command = command_of(scene, self.arena)
-        if kind == "anew":
+        if kind == "fresh-process":
             return self.arena.run_anew(*command, fault={"do": "kill", "at": at})
         if kind in POINTS:
             return self.arena.run(*command, fault={**POINTS[kind][0], "at": at})
@@ -116,4 +116,4 @@ def faults(bench: Bench) -> Iterator[tuple[str, Scene, int]]:
         for kind, (_, _, n) in TIMES.items():
             yield from ((kind, scene, at) for at in range(n))
     first = SCENES[1]
-    yield from (("anew", first, at) for at in some(ANEW, bench.n_points[first.name], "anew"))
+    yield from (("fresh-process", first, at) for at in some(ANEW, bench.n_points[first.name], "fresh-process"))

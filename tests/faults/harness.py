@@ -45,7 +45,7 @@ class Harness:
         for kind, (_, n) in others.KINDS.items():
             if kind != "disk-full" or others.can_mount(self.arena):
                 yield from (f"{kind}:{number}" for number in range(n))
-        yield f"crowd:{others.CROWD}"
+        yield f"many-at-once:{others.CROWD}"
         if clusters.have_postgres():
             yield from (f"database:{number}" for number in range(N_DATABASE))
         if clusters.have_ray():
@@ -58,7 +58,7 @@ class Harness:
             LossError: Something does not hold.
         """
         kind, *where = name.split(":")
-        if kind in POINTS or kind in TIMES or kind == "anew":
+        if kind in POINTS or kind in TIMES or kind == "fresh-process":
             scene = next(scene for scene in SCENES if scene.name == where[0])
             self.bench.strike(kind, scene, int(where[1]))
         elif kind == "damage":
@@ -73,7 +73,7 @@ class Harness:
             return lambda bench, number: clusters.database_restarts(bench, number, self._server)
         if kind == "ray":
             return lambda bench, number: clusters.node_or_worker_dies(bench, number, self._cluster)
-        return others.crowd if kind == "crowd" else others.KINDS[kind][0]
+        return others.crowd if kind == "many-at-once" else others.KINDS[kind][0]
 
     @cached_property
     def _told(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tests.faults.scenes import SCENES
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
-OTHERS = ["two-at-once:1", "both-go-on:0", "figures-at-once:0", "server:0", "server:6", "source:7", "file-limit:1"]
+OTHERS = ["two-at-once:1", "two-resumes:0", "concurrent-writes:0", "server:0", "server:6", "source:7", "file-limit:1"]
 
 
 def thirty(harness: Harness) -> list[str]:
@@ -29,7 +29,7 @@ def thirty(harness: Harness) -> list[str]:
         names.append(f"{kind}:{scene.name}:{draw.randrange(harness.bench.n_points[scene.name])}")
     for target in draw.sample([target for target in damage.TARGETS if target.run == "subject"], 6):
         names.append(f"damage:subject/{target.file}:{draw.choice(list(damage.WAYS))}")
-    return [*names, *OTHERS, "crowd:6"]
+    return [*names, *OTHERS, "many-at-once:6"]
 
 
 def test_thirty_faults_lose_nothing(tmp_path: Path) -> None:
