@@ -40,7 +40,7 @@ _SECTIONS: tuple[tuple[str, Callable[[ReportData], list[Block] | None]], ...] = 
     ("Metrics over k", metrics.metrics_over_k),
     ("Learning curves", learning_curves.learning_curves),
     ("Search", search.search),
-    ("Quality by user activity and item popularity", segments.quality),
+    ("Quality by segment", segments.quality),
     ("Popularity and coverage", segments.catalog),
     ("Examples", examples.examples),
     ("Findings", findings.findings),

@@ -33,13 +33,7 @@ from tests.reports.example_runs import (
     visible_text,
 )
 
-MODEL_SECTIONS = [
-    "Metrics",
-    "Metrics over k",
-    "Quality by user activity and item popularity",
-    "Popularity and coverage",
-    "Examples",
-]
+MODEL_SECTIONS = ["Metrics", "Metrics over k", "Quality by segment", "Popularity and coverage", "Examples"]
 
 
 @pytest.fixture(scope="module")

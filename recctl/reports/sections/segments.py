@@ -291,8 +291,8 @@ def _concentration(item_counts: Int64Array, lists: dict[str, RecommendationLists
     return Figure(
         "Popularity bias",
         plots.plot(traces, x_axis, percent | {"title": "Cumulative share"}, height=360),
-        f"Cumulative shares of train interactions and of the first {_HIT_CUTOFF} recommendations. A model above the "
-        "curve of train recommends popular items more often than users choose them.",
+        f"Shares of the interactions in train and of the first {_HIT_CUTOFF} recommendations. Curves above that of train "
+        "favor popular items.",
     )
 
 
@@ -306,7 +306,7 @@ def _coverage(lists: dict[str, RecommendationLists]) -> Figure:
     return Figure(
         "Coverage",
         plots.plot(traces, x_axis, y_axis, height=360),
-        "Items that are recommended to at least one user.",
+        "The share of items that are recommended to at least one user.",
     )
 
 
