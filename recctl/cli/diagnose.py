@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -57,22 +57,13 @@ def _show(finding: Finding) -> None:
     terminal.print_result(
         f"[{style}]{finding.severity}[/{style}] [bold]{escape(finding.title)}[/bold]  ({finding.key})"
     )
-    evidence = [f"{name} {_format_value(value)}" for name, value in finding.evidence.items() if value is not None]
-    terminal.print_result(escape("  evidence: " + ", ".join(evidence)))
+    terminal.print_result(escape("  evidence: " + ", ".join(finding.described_evidence())))
     terminal.print_result(escape(f"  rule: {finding.rule}"))
     label = "try: "
     for suggestion in finding.suggestions:
         terminal.print_result(escape(f"  {label} {suggestion}"))
         label = "     "
     terminal.print_result("")
-
-
-def _format_value(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return str(value)
 
 
 def print_warnings(run: Run) -> None:

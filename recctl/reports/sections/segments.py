@@ -291,8 +291,8 @@ def _concentration(item_counts: Int64Array, lists: dict[str, RecommendationLists
     return Figure(
         "Popularity bias",
         plots.plot(traces, x_axis, percent | {"title": "Cumulative share"}, height=360),
-        f"Shares of the interactions in train and of the first {_HIT_CUTOFF} recommendations. Curves above that of train "
-        "favor popular items.",
+        f"Shares of the interactions in train and of the first {_HIT_CUTOFF} recommendations. Curves above that of "
+        "train favor popular items.",
     )
 
 
