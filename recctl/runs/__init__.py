@@ -1,4 +1,4 @@
-"""Runs: directories that can be trusted, compared and repeated."""
+"""Run directories: create, read, verify and remove them."""
 
 from recctl.runs.directory import Run
 from recctl.runs.store import RunStore

@@ -1,7 +1,7 @@
-"""Names for runs that jobs and servers agree on, such as `production`; where each pointed before stays known.
+"""Aliases of runs, such as `production`, with their history.
 
-A name is a folder of numbered files below `.names`, one for each time it was moved. They are made with their number
-as the next free one and never changed, so that two who move a name at once both have moved it, one after the other.
+An alias is a folder of numbered files in `.names`, one for each move. A move is written as the next free number and
+never changed, so that two processes that move an alias at the same time move it one after the other.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from recctl.errors import ArtifactError, ConfigError
 
 RESERVED = ("latest", "best")
 _FOLDER = ".names"
+_VALID_ALIAS = re.compile(r"[A-Za-z][\w.-]{0,63}")
 
 
 @dataclass(frozen=True)
 class Move:
-    """One time that a name was moved.
+    """A move of an alias to a run. The names of the attributes are keys of its file.
 
     Attributes:
-        number: From 1.
+        number: Counts from 1.
         action: "promote" or "rollback".
-        run: The run it points to since.
-        previous: The number of the move that a rollback goes back to; None if there is none.
-        at: When.
-        by: Who, as user@host.
+        run: The id of the run.
+        previous: The number of the move that a rollback returns to; None if there is none.
+        at: The time, ISO 8601.
+        by: The user, as user@host.
     """
 
     number: int
@@ -46,119 +47,128 @@ class Move:
 
 
 class RunAliases:
-    """The names in a directory of runs.
+    """The aliases of the runs in a directory.
 
     Args:
-        root: The directory.
+        root: The runs directory.
     """
 
     def __init__(self, root: Path) -> None:
         self.folder = root / _FOLDER
 
     def all(self) -> list[str]:
-        """Every name, in alphabetical order."""
+        """Return all aliases in alphabetical order."""
         try:
-            found = [entry.name for entry in os.scandir(self.folder) if entry.is_dir()]
+            names = [entry.name for entry in os.scandir(self.folder) if entry.is_dir()]
         except OSError:
             return []
-        return sorted(name for name in found if self._numbers(name))
+        return sorted(name for name in names if self._numbers(name))
 
     def runs(self) -> dict[str, list[str]]:
-        """The names of each run that has some."""
-        found: dict[str, list[str]] = {}
+        """Return the aliases of each run that has any, by run id."""
+        aliases: dict[str, list[str]] = {}
         for name in self.all():
-            if (now := self.current(name)) is not None:
-                found.setdefault(now.run, []).append(name)
-        return found
+            move = self.current(name)
+            if move is not None:
+                aliases.setdefault(move.run, []).append(name)
+        return aliases
 
     def current(self, name: str) -> Move | None:
-        """Where a name points; None if there is no such name."""
+        """Return the last move of an alias; None if there is no such alias."""
         numbers = self._numbers(name)
         return self._read(name, numbers[-1]) if numbers else None
 
     def previous(self, name: str) -> Move | None:
-        """Where a rollback would take a name; None if nowhere."""
-        now = self.current(name)
-        return None if now is None or now.previous is None else self._read(name, now.previous)
+        """Return the move that a rollback returns to; None if there is none."""
+        current = self.current(name)
+        if current is None or current.previous is None:
+            return None
+        return self._read(name, current.previous)
 
     def history(self, name: str) -> list[Move]:
-        """Every move of a name, oldest first."""
+        """Return all moves of an alias, oldest first."""
         return [self._read(name, number) for number in self._numbers(name)]
 
-    def promote(self, name: str, run: str) -> Move:
-        """Point a name to a run; it is made if it is new. Nothing happens if it points there already.
+    def promote(self, name: str, run_id: str) -> Move:
+        """Point an alias to a run; create the alias if it is new. Does nothing if it points to the run already.
 
         Raises:
-            ConfigError: It can't be a name.
+            ConfigError: The name is not valid.
         """
-        if name in RESERVED or not re.fullmatch(r"[A-Za-z][\w.-]{0,63}", name):
+        if name in RESERVED or not _VALID_ALIAS.fullmatch(name):
             raise ConfigError(
-                f"name {name!r}: must begin with a letter, go on with letters, digits, '_', '.' or '-', and be none of "
-                f"{', '.join(RESERVED)}"
+                f"name {name!r}: must begin with a letter and have at most 64 letters, digits, '_', '.' or '-'; "
+                f"{' and '.join(RESERVED)} are reserved"
             )
         while True:
-            now = self.current(name)
-            if now is not None and now.run == run:
-                return now
-            if made := self._add(name, now, "promote", run, now.number if now else None):
-                return made
+            current = self.current(name)
+            if current is not None and current.run == run_id:
+                return current
+            previous_number = current.number if current else None
+            move = self._add_move(name, current, "promote", run_id, previous_number)
+            if move is not None:
+                return move
 
     def rollback(self, name: str) -> Move:
-        """Point a name to where it pointed before; again, to where it pointed before that.
+        """Point an alias to its previous run; repeated calls go further back.
 
         Raises:
-            ArtifactError: There is no such name, or nothing before.
+            ArtifactError: There is no such alias, or no previous run.
         """
         while True:
-            now, before = self.current(name), self.previous(name)
-            if now is None:
-                raise ArtifactError(f"{name}: no such name; make it with `recctl runs promote RUN --as {name}`")
-            if before is None:
-                raise ArtifactError(f"{name}: pointed nowhere before {now.run}: there is nothing to go back to")
-            if made := self._add(name, now, "rollback", before.run, before.previous):
-                return made
+            current = self.current(name)
+            previous = self.previous(name)
+            if current is None:
+                raise ArtifactError(f"{name}: no such name; create it with `recctl runs promote RUN --as {name}`")
+            if previous is None:
+                raise ArtifactError(f"{name}: can't be rolled back: {current.run} is the first run it pointed to")
+            move = self._add_move(name, current, "rollback", previous.run, previous.previous)
+            if move is not None:
+                return move
 
     def _numbers(self, name: str) -> list[int]:
         try:
             files = os.listdir(self.folder / name)
         except OSError:
             return []
-        return sorted(int(file[:-5]) for file in files if re.fullmatch(r"\d+\.json", file))
+        return sorted(int(file.removesuffix(".json")) for file in files if re.fullmatch(r"\d+\.json", file))
+
+    def _path(self, name: str, number: int) -> Path:
+        return self.folder / name / f"{number:06d}.json"
 
     def _read(self, name: str, number: int) -> Move:
-        path = self.folder / name / f"{number:06d}.json"
+        path = self._path(name, number)
         try:
             return Move(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            raise ArtifactError(f"{path}: damaged: {error}; remove it to go by the move before") from None
+            raise ArtifactError(f"{path}: damaged: {error}; remove it to return to the move before it") from None
 
-    def _add(self, name: str, now: Move | None, action: str, run: str, previous: int | None) -> Move | None:
-        """Write the next move; None if somebody else was quicker."""
-        number = now.number + 1 if now else 1
-        who = f"{_user()}@{socket.gethostname()}"
-        move = Move(number, action, run, previous, datetime.now(UTC).isoformat(timespec="seconds"), who)
-        folder = self.folder / name
-        folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f".{secrets.token_hex(8)}.tmp"
-        target = folder / f"{number:06d}.json"
+    def _add_move(self, name: str, current: Move | None, action: str, run_id: str, previous: int | None) -> Move | None:
+        """Write the next move; return None if another process has written one first."""
+        number = current.number + 1 if current else 1
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        move = Move(number, action, run_id, previous, at=now, by=f"{_user_name()}@{socket.gethostname()}")
+        path = self._path(name, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
-            with atomic.with_filename(target):
-                with beside.open("x", encoding="utf-8") as file:
+            with atomic.with_filename(path):
+                with temporary.open("x", encoding="utf-8") as file:
                     json.dump(asdict(move), file)
                     file.flush()
                     os.fsync(file.fileno())
-                # Unlike a rename, a link never replaces what is there.
-                os.link(beside, target)
+                # A link, unlike a rename, fails if the file exists.
+                os.link(temporary, path)
         except FileExistsError:
             return None
         finally:
-            with suppress(OSError):  # whether the name was moved is what counts
-                beside.unlink(missing_ok=True)
+            with suppress(OSError):  # the move itself has succeeded or failed already
+                temporary.unlink(missing_ok=True)
         return move
 
 
-def _user() -> str:
+def _user_name() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
+    except (KeyError, OSError):  # in some containers the user has no name
         return str(os.getuid())

@@ -1,4 +1,4 @@
-"""One run: a directory whose files appear whole or not at all."""
+"""A run: a directory of files, each of which is written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ Status = Literal["running", "complete", "failed", "interrupted", "died"]
 
 
 class Run:
-    """A run's directory.
+    """The directory of a run.
 
     Attributes:
-        path: The directory; its name is the run's id.
-        metadata: What metadata.json says; `save_metadata` writes it back.
+        path: The directory; its name is the id of the run.
+        metadata: The content of metadata.json; `save_metadata` writes it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.metadata: dict[str, Any] = {}
-        self._held: int | None = None
+        self._lock: int | None = None
 
     @property
     def id(self) -> str:
-        """The run's id."""
+        """The id of the run."""
         return self.path.name
 
     @classmethod
@@ -60,27 +60,23 @@ class Run:
         kind: str,
         config: dict[str, Any],
         parts: NDArray[np.uint8] | None = None,
-        facts: Mapping[str, Any] | None = None,
+        extra_metadata: Mapping[str, Any] | None = None,
     ) -> Run:
-        """Make a new run directory under `root`. It is a run, that can be gone on with, once all of this stands in it.
+        """Create a run directory in `root`.
+
+        metadata.json is written last: a directory without it is not a run, and one with it can be resumed.
 
         Args:
-            root: The runs directory; made if missing.
-            label: What stands between the time and the random end of the id: `ease-movielens-100k`.
-            kind: "train", "fit" or "split".
+            root: The runs directory; created if missing.
+            label: The middle of the id, between the time and a random end: `ease-movielens-100k`.
+            kind: "train", "fit", "split", "tune" or "compare".
             config: The config with every default filled in.
-            parts: The part code of every interaction.
-            facts: What else stands in the metadata.
+            parts: The part code of each interaction, shape `(n_interactions,)`.
+            extra_metadata: Other entries of metadata.json.
         """
         now = datetime.now(UTC)
         root.mkdir(parents=True, exist_ok=True)
-        while True:  # two runs of one second differ in the random end; of equal ends one is made again
-            run = cls(root / f"{now:%Y%m%d-%H%M%S}-{label}-{secrets.token_hex(2)}")
-            try:
-                run.path.mkdir()
-                break
-            except FileExistsError:
-                continue
+        run = cls(_make_directory(root, f"{now:%Y%m%d-%H%M%S}-{label}"))
         run.metadata = {
             "run_id": run.id,
             "kind": kind,
@@ -90,9 +86,9 @@ class Run:
             "environment": environment(),
             "timings": {},
             "models": [],
-            "test_looks": 0,
-            **(facts or {}),
+            "test_looks": 0,  # evaluations of the test set
         }
+        run.metadata |= extra_metadata or {}
         try:
             run.save_file("config.yaml", to_yaml(config).encode())
             if parts is not None:
@@ -105,10 +101,10 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """An existing run.
+        """Open an existing run.
 
         Raises:
-            ArtifactError: No run is there, or its metadata is damaged.
+            ArtifactError: The directory is not a run, or its metadata are damaged.
         """
         run = cls(path)
         run.metadata = run._read_json("metadata.json")
@@ -118,19 +114,19 @@ class Run:
     # ---- status
 
     def begin(self) -> None:
-        """Say that this process works on the run; no other may until `end`.
+        """Lock the run until `end` and record that this process works on it.
 
         Raises:
-            ConfigError: Another does, or has since this one looked.
+            ConfigError: Another process works on it, or has changed it since this one opened it.
         """
-        self._hold()
+        self._acquire_lock()
         self.metadata["status"] = "running"
-        self.metadata["process"] = liveness.this()
+        self.metadata["process"] = liveness.current_process()
         self.metadata.pop("error", None)
         self.save_metadata()
 
     def end(self, status: Status, error: str | None = None) -> None:
-        """Say how the work ended."""
+        """Record how the work ended, and unlock the run."""
         self.metadata["status"] = status
         self.metadata["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         if error:
@@ -138,54 +134,58 @@ class Run:
         try:
             self.save_metadata()
         finally:
-            self._release()
+            self._release_lock()
 
-    def _hold(self) -> None:
-        if self._held is not None:
+    def _acquire_lock(self) -> None:
+        if self._lock is not None:
             return
         try:
-            self._held = locking.acquire(self.path)
+            self._lock = locking.acquire(self.path)
         except BlockingIOError:
             raise ConfigError(f"{self.id}: another process is working on it") from None
         if (self.path / "metadata.json").exists() and self._read_json("metadata.json") != self.metadata:
-            self._release()
-            raise ConfigError(f"{self.id}: another process has worked on it meanwhile; look at it again")
+            self._release_lock()
+            raise ConfigError(f"{self.id}: another process has changed it in the meantime; check it and try again")
 
-    def _release(self) -> None:
-        if self._held is not None:
-            os.close(self._held)
-            self._held = None
+    def _release_lock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """A block in which this process alone changes the figures of a run that is at rest; waits for others that do.
+        """Change the results of a run inside the block, excluding other processes; wait for those that do the same.
+
+        The metadata are read again, as another process may have changed them.
 
         Raises:
-            ConfigError: One works on the run, which may take any time.
+            ConfigError: A process works on the run, which can take arbitrarily long.
         """
-        if self._held is not None:
+        if self._lock is not None:
             yield
             return
         try:
-            held = locking.acquire(self.path)
+            descriptor = locking.acquire(self.path)
         except BlockingIOError:
             Run.open(self.path).require_idle()
-            held = locking.acquire(self.path, wait=True)
+            descriptor = locking.acquire(self.path, wait=True)
         try:
             self.metadata = self._read_json("metadata.json")
             yield
         finally:
-            if held is not None:
-                os.close(held)
+            if descriptor is not None:
+                os.close(descriptor)
 
     @property
     def status(self) -> Status:
-        """As recorded; "died" where it says running and its process, of this machine, is no more."""
+        """The recorded status; "died" instead of "running" if its process on this machine has ended."""
         recorded: Status = self.metadata["status"]
-        return "died" if recorded == "running" and liveness.is_gone(self.metadata.get("process") or {}) else recorded
+        if recorded == "running" and liveness.has_ended(self.metadata.get("process") or {}):
+            return "died"
+        return recorded
 
     def require_idle(self) -> None:
-        """Refuse a run that another process works on.
+        """Check that no process works on the run.
 
         Raises:
             ConfigError: One does.
@@ -194,7 +194,7 @@ class Run:
             raise ConfigError(f"{self.id}: another process is working on it (pid {self.metadata['process']['pid']})")
 
     def timed(self, stage: str) -> _Timer:
-        """A context that records how long a stage took, in seconds."""
+        """Return a context that records the seconds of a stage."""
         return _Timer(self.metadata["timings"], stage)
 
     # ---- files
@@ -204,23 +204,21 @@ class Run:
         self._write_json("metadata.json", self.metadata)
 
     def save_file(self, name: str, content: bytes) -> None:
-        """Write a file whose hash stands in the metadata from their next saving on."""
+        """Write a file and add its hash to the metadata, which are not written yet."""
         atomic.write_bytes(self.path / name, content)
         self.metadata.setdefault("files", {})[name] = hashlib.sha256(content).hexdigest()
 
     def trials(self) -> pd.DataFrame:
-        """A row for each trial of a search.
+        """Return a row for each trial of a tuning run.
 
         Raises:
             ArtifactError: The file is missing or damaged.
         """
-        import pandas as pd
-
-        table: pd.DataFrame = self._read("trials.parquet", lambda path: pd.read_parquet(io.BytesIO(path.read_bytes())))
+        table: pd.DataFrame = self._read("trials.parquet", _read_parquet)
         return table
 
     def config_text(self) -> str:
-        """The stored config.
+        """Return the stored config.
 
         Raises:
             ArtifactError: It is missing.
@@ -228,112 +226,130 @@ class Run:
         return str(self._read("config.yaml", lambda path: path.read_text(encoding="utf-8")))
 
     def metrics(self) -> dict[str, dict[str, float]]:
-        """`{"validation": {...}, "test": {...}}`; empty for a run that was not evaluated."""
+        """Return the metrics by part, `{"validation": {...}, "test": {...}}`; empty if the run was not evaluated."""
         path = self.path / "metrics.json"
-        found = self._read_json("metrics.json") if path.exists() else {}
-        require_metrics(found, path)
-        return found
+        if not path.exists():
+            return {}
+        metrics = self._read_json("metrics.json")
+        require_metrics(metrics, path)
+        return metrics
 
     def add_metrics(self, part: str, values: dict[str, float]) -> None:
-        """Add to the metrics of a part; those measured again are replaced."""
+        """Add metrics to those of a part; values of the same metrics are replaced."""
         metrics = self.metrics()
-        metrics[part] = {**metrics.get(part, {}), **values}
+        metrics[part] = metrics.get(part, {}) | values
         self._write_json("metrics.json", metrics)
 
     def save_per_user(self, tables: dict[str, pd.DataFrame]) -> None:
-        """Keep each user's metrics, by part. What was kept of the same users stays, but for what is measured again."""
-        import pandas as pd
+        """Store the metrics of each user by part.
 
-        path = self.path / "per_user.parquet"
-        old = self._read("per_user.parquet", pd.read_parquet) if path.exists() else pd.DataFrame({"part": []})
-        new = [_beside(old[old["part"] == part], table).assign(part=part) for part, table in tables.items()]
-        kept = old[~old["part"].isin(list(tables))].dropna(axis=1, how="all")
-        sink = io.BytesIO()
-        pd.concat([*([kept] if len(kept) else []), *new], ignore_index=True).to_parquet(sink, index=False)
-        atomic.write_bytes(path, sink.getvalue())
-
-    def per_user(self, part: str) -> pd.DataFrame:
-        """What each user of a part got of the run's model: `user_id`, a column for each metric, `n_relevant`.
-
-        Raises:
-            ArtifactError: The run has not kept it.
+        Stored columns of a part are kept if they are of the same users and not in the new table.
         """
         import pandas as pd
 
-        def read(path: Path) -> pd.DataFrame:
-            return pd.read_parquet(io.BytesIO(path.read_bytes()))
+        stored = self._read_per_user()
+        merged = []
+        other_parts = stored[~stored["part"].isin(list(tables))].dropna(axis=1, how="all")
+        if len(other_parts):
+            merged.append(other_parts)
+        for part, table in tables.items():
+            merged.append(_merge_columns(stored[stored["part"] == part], table).assign(part=part))
+        buffer = io.BytesIO()
+        pd.concat(merged, ignore_index=True).to_parquet(buffer, index=False)
+        atomic.write_bytes(self.path / "per_user.parquet", buffer.getvalue())
 
-        there = (self.path / "per_user.parquet").exists()
-        table = self._read("per_user.parquet", read) if there else pd.DataFrame({"part": []})
-        table = table[table["part"] == part]
+    def per_user(self, part: str) -> pd.DataFrame:
+        """Return the metrics of each user of a part: `user_id`, a column for each metric, `n_relevant`.
+
+        Raises:
+            ArtifactError: The run has not stored them.
+        """
+        stored = self._read_per_user()
+        table = stored[stored["part"] == part]
         if table.empty:
             raise ArtifactError(
-                f"{self.id}: holds no figures of users on {part}: recctl evaluate {self.id} --on {part}"
+                f"{self.id}: has no metrics by user on {part}; evaluate it with: recctl evaluate {self.id} --on {part}"
             )
         return table.drop(columns="part").dropna(axis="columns", how="all").reset_index(drop=True)
 
+    def _read_per_user(self) -> pd.DataFrame:
+        import pandas as pd
+
+        if not (self.path / "per_user.parquet").exists():
+            return pd.DataFrame({"part": []})
+        table: pd.DataFrame = self._read("per_user.parquet", _read_parquet)
+        return table
+
     def save_split(self, parts: NDArray[np.uint8]) -> None:
-        """Keep the part code of every interaction."""
-        sink = io.BytesIO()
-        # Only the main thread is interrupted; in the midst of this, zipfile would complain of that and hide it.
+        """Store the part code of each interaction, shape `(n_interactions,)`."""
+        buffer = io.BytesIO()
+        # In a thread, because Ctrl-C interrupts only the main thread: in the middle of savez, zipfile would raise an
+        # error about its unfinished archive and hide the KeyboardInterrupt.
         with ThreadPoolExecutor(1) as thread:
-            thread.submit(np.savez_compressed, sink, parts=parts).result()
-        atomic.write_bytes(self.path / "split.npz", sink.getvalue())
+            thread.submit(np.savez_compressed, buffer, parts=parts).result()
+        atomic.write_bytes(self.path / "split.npz", buffer.getvalue())
 
     def split_parts(self) -> NDArray[np.uint8]:
-        """The part code of every interaction.
+        """Return the part code of each interaction, shape `(n_interactions,)`.
 
         Raises:
             ArtifactError: The file is missing or damaged.
         """
-
-        def read(path: Path) -> NDArray[np.uint8]:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-                return np.asarray(file["parts"], np.uint8)
-
-        parts: NDArray[np.uint8] = self._read("split.npz", read)
+        parts: NDArray[np.uint8] = self._read("split.npz", _read_split)
         return parts
 
     def save_model(self, model: Recommender, fitted_on: str, trial: int | None = None) -> Path:
-        """Keep a fitted model as the next version; earlier ones are never overwritten.
+        """Store a fitted model as the next version; earlier versions are never overwritten.
 
         Args:
-            model: The model.
-            fitted_on: What it has learnt from.
-            trial: Of a search, the trial it is of.
+            model: A fitted model.
+            fitted_on: The data it was fitted on: "train" or "train+validation".
+            trial: The number of its trial in a tuning run.
+
+        Returns:
+            The path of the file.
         """
         version = 1 + max((entry["version"] for entry in self.metadata["models"]), default=0)
         path = self.path / "models" / f"v{version}.pkl"
         sha256 = model.save(path)
-        self.metadata["models"].append(
-            {
-                "version": version,
-                "file": f"models/v{version}.pkl",
-                "model": model.name,
-                "fitted_on": fitted_on,
-                "sha256": sha256,
-                "format_version": artifacts.FORMAT_VERSION,
-                "bytes": path.stat().st_size,
-            }
-            | ({} if trial is None else {"trial": trial})
-        )
+        entry = {
+            "version": version,
+            "file": f"models/v{version}.pkl",
+            "model": model.name,
+            "fitted_on": fitted_on,
+            "sha256": sha256,
+            "format_version": artifacts.FORMAT_VERSION,
+            "bytes": path.stat().st_size,
+        }
+        if trial is not None:
+            entry["trial"] = trial
+        self.metadata["models"].append(entry)
         self.save_metadata()
         return path
 
     def model_entry(self, version: int | None = None) -> dict[str, Any]:
-        """The metadata of a model version, by default the newest.
+        """Return the metadata of a model version, by default the newest.
 
         Raises:
             ArtifactError: The run has no such model.
         """
         entries = self.metadata.get("models", [])
-        found = [entry for entry in entries if version in (None, entry["version"])]
-        if not found:
-            there = ", ".join(f"v{entry['version']}" for entry in entries) or "none"
-            asked = "model" if version is None else f"model v{version}"
-            raise ArtifactError(f"{self.id}: has no {asked} (there: {there}); its status is {self.status}")
-        entry: dict[str, Any] = found[-1]
+        matching = [entry for entry in entries if version in (None, entry["version"])]
+        if not matching:
+            raise ArtifactError(f"{self.id}: {self._missing_model_message(version)}")
+        entry: dict[str, Any] = matching[-1]
         return entry
+
+    def _missing_model_message(self, version: int | None) -> str:
+        versions = ", ".join(f"v{entry['version']}" for entry in self.metadata.get("models", []))
+        if versions:
+            return f"has no model v{version}; it has {versions}"
+        if self.metadata.get("kind") == "compare":
+            return "this run is a comparison and has no model; use one of the runs that it compares"
+        if self.metadata.get("kind") == "split":
+            return "this run contains only a split and has no model"
+        subject = "model" if version is None else f"model v{version}"
+        return f"has no {subject}; its status is {self.status}"
 
     def log(self, text: str) -> None:
         """Append a line to log.txt."""
@@ -342,12 +358,13 @@ class Run:
             file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}\n")
 
     def _write_json(self, name: str, value: Any) -> None:
-        atomic.write_bytes(self.path / name, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+        text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+        atomic.write_bytes(self.path / name, text.encode())
 
     def _read_json(self, name: str) -> dict[str, Any]:
         value = self._read(name, lambda path: json.loads(path.read_text(encoding="utf-8")))
         if not isinstance(value, dict):
-            raise ArtifactError(f"{self.path / name}: damaged: holds no JSON object")
+            raise ArtifactError(f"{self.path / name}: damaged: is not a JSON object")
         return value
 
     def _read(self, name: str, read: Callable[[Path], Any]) -> Any:
@@ -355,18 +372,40 @@ class Run:
         try:
             return read(path)
         except FileNotFoundError:
-            raise ArtifactError(f"{path}: missing: not a run, or not a whole one") from None
-        except Exception as error:
+            raise ArtifactError(f"{path}: missing; the directory is not a run, or the run is incomplete") from None
+        except Exception as error:  # a damaged file can raise anything
             raise ArtifactError(f"{path}: damaged: {error}") from None
 
 
-def _beside(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    """A new table with the columns of an old one that it has not, if both are of the same users."""
-    old = old.dropna(axis=1, how="all")
-    more = [column for column in old if column not in new and column != "part"]
-    if not more or set(old["user_id"]) != set(new["user_id"]):
+def _make_directory(root: Path, prefix: str) -> Path:
+    """Make a directory with a random end, which distinguishes runs of the same second."""
+    while True:
+        path = root / f"{prefix}-{secrets.token_hex(2)}"
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.read_parquet(io.BytesIO(path.read_bytes()))
+
+
+def _read_split(path: Path) -> NDArray[np.uint8]:
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+        return np.asarray(file["parts"], np.uint8)
+
+
+def _merge_columns(stored: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Add the stored columns that the new table lacks, if both are of the same users."""
+    stored = stored.dropna(axis=1, how="all")
+    columns = [column for column in stored if column not in new and column != "part"]
+    if not columns or set(stored["user_id"]) != set(new["user_id"]):
         return new
-    return new.merge(old[["user_id", *more]], on="user_id", how="left", validate="one_to_one")
+    return new.merge(stored[["user_id", *columns]], on="user_id", how="left", validate="one_to_one")
 
 
 class _Timer:

@@ -1,4 +1,4 @@
-"""What a run was made with: packages, code, machine."""
+"""Record of the environment of a run: packages, code, hardware."""
 
 from __future__ import annotations
 
@@ -14,58 +14,64 @@ from recctl import engines
 from recctl.version import __version__
 
 _PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "numba", "torch", "optuna", "pydantic")
+_GIT_TIMEOUT = 10  # seconds
 
 
 def environment() -> dict[str, Any]:
-    """Versions, git state of the working directory, and hardware, as plain values."""
+    """Return versions, the git state of the working directory, and the hardware as plain values."""
+    command = [os.path.basename(sys.argv[0])]
+    command.extend(redact_passwords(argument) for argument in sys.argv[1:])
     return {
         "recctl": __version__,
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "git": _git(),
+        "packages": {name: _package_version(name) for name in _PACKAGES},
+        "git": _git_state(),
         "hardware": {
             "machine": platform.machine(),
             "system": platform.system(),
-            "processor": _processor(),
+            "processor": _processor_name(),
             "cpus": os.cpu_count(),
             "threads": engines.threads(),
         },
-        "command": [os.path.basename(sys.argv[0]), *map(redact_passwords, sys.argv[1:])],
+        "command": command,
     }
 
 
 def redact_passwords(text: str) -> str:
-    """A text with the passwords of the URLs in it left out."""
+    """Replace the passwords of URLs in a text by `...`."""
     return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:...@", text)
 
 
-def _version(package: str) -> str | None:
+def _package_version(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:
         return None
 
 
-def _git() -> dict[str, Any] | None:
-    """Commit and dirty flag of the repository that the working directory lies in, if it does."""
-
-    def ask(*arguments: str) -> str:
-        done = subprocess.run(  # noqa: S603 - fixed arguments, no shell
-            ["git", *arguments],  # noqa: S607 - git is found as the user's shell finds it
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-        return done.stdout.strip()
-
+def _git_state() -> dict[str, Any] | None:
+    """Return the commit of the working directory and whether files are changed; None outside of a repository."""
     try:
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain", "--untracked-files=no"))}
+        return {
+            "commit": _run_git("rev-parse", "HEAD"),
+            "dirty": bool(_run_git("status", "--porcelain", "--untracked-files=no")),
+        }
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def _processor() -> str:
+def _run_git(*arguments: str) -> str:
+    completed = subprocess.run(  # noqa: S603 - fixed arguments, no shell
+        ["git", *arguments],  # noqa: S607 - git is found as the user's shell finds it
+        capture_output=True,
+        text=True,
+        timeout=_GIT_TIMEOUT,
+        check=True,
+    )
+    return completed.stdout.strip()
+
+
+def _processor_name() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             for line in file:

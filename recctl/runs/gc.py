@@ -1,4 +1,4 @@
-"""What can be deleted from a directory of runs without losing a result."""
+"""Garbage collection: what can be deleted from a runs directory without losing a result."""
 
 from __future__ import annotations
 
@@ -13,12 +13,20 @@ from recctl.runs import labels
 from recctl.runs.directory import Run
 from recctl.runs.store import REMOVED, RunStore
 
-# Files under way have names of their own until they are whole; one of this age belongs to a process that died.
-_SECONDS_UNDER_WAY = 3600
+# A temporary file of this age was left by a process that died.
+_TEMPORARY_SECONDS = 3600
+_ENDED_EARLY = ("failed", "died", "interrupted")
 
 
 class Garbage(NamedTuple):
-    """A file, a folder or a whole run that nobody needs."""
+    """A file, a folder or a run that is no longer needed.
+
+    Attributes:
+        path: The file or folder.
+        size: In bytes.
+        reason: Why it is not needed.
+        run: The run, if all of it is garbage.
+    """
 
     path: Path
     size: int
@@ -27,54 +35,55 @@ class Garbage(NamedTuple):
 
 
 def find_garbage(store: RunStore, older_than: timedelta, checkpoints: bool = False) -> list[Garbage]:
-    """What is left of deletions and of processes that died, and runs that came to nothing.
+    """Find leftovers of deletions and of processes that died, and runs that ended early.
 
     Args:
-        store: The runs.
-        older_than: Runs that failed, died or were interrupted are kept for so long: they may be gone on with.
-        checkpoints: Whether checkpoints of complete runs count; those can't be gone on with.
+        store: The runs directory.
+        older_than: Younger runs that failed, died or were interrupted are kept, because they can be resumed.
+        checkpoints: Include checkpoints of complete runs, which can't be resumed.
 
     Returns:
-        What `collect` takes away. Runs with a tag, and those a name points to or would go back to, are never in it.
+        What `delete` deletes. Tagged runs, and runs that an alias points to or would be rolled back to, are never
+        included.
     """
-    found = [
-        Garbage(path, size_of(path), "left of a deletion", None) for path in sorted(store.root.glob(f"{REMOVED}*"))
-    ]
-    found += [
-        Garbage(path, size_of(path), "left half-written", None)
-        for path in sorted([*store.root.glob("**/.*.tmp"), *store.root.glob("**/.*.old")])
-        if time.time() - path.stat().st_mtime > _SECONDS_UNDER_WAY
-    ]
-    named = set(_named(store))
+    garbage = [_garbage(path, "incomplete deletion") for path in sorted(store.root.glob(f"{REMOVED}*"))]
+    temporary = [*store.root.glob("**/.*.tmp"), *store.root.glob("**/.*.old")]
+    abandoned = [path for path in sorted(temporary) if time.time() - path.stat().st_mtime > _TEMPORARY_SECONDS]
+    garbage += [_garbage(path, "incomplete file") for path in abandoned]
+    runs_with_alias = set(_runs_with_alias(store))
     for run in store.runs():
-        if run.id in named or labels.read(run).tags:
+        if run.id in runs_with_alias or labels.read(run).tags:
             continue
-        if run.status in ("failed", "died", "interrupted") and _age(run) > older_than:
-            found.append(Garbage(run.path, size_of(run.path), run.status, run))
-        elif run.status == "complete" and checkpoints and (run.path / "checkpoints").is_dir():
-            path = run.path / "checkpoints"
-            found.append(Garbage(path, size_of(path), "checkpoints of a complete run", None))
-    return found
+        checkpoint_folder = run.path / "checkpoints"
+        if run.status in _ENDED_EARLY and _age(run) > older_than:
+            garbage.append(_garbage(run.path, run.status, run))
+        elif run.status == "complete" and checkpoints and checkpoint_folder.is_dir():
+            garbage.append(_garbage(checkpoint_folder, "checkpoints of a complete run"))
+    return garbage
 
 
-def delete(store: RunStore, found: list[Garbage]) -> None:
-    """Delete what was found."""
-    for path, _, _, run in found:
-        if run is not None:
-            store.remove(run)
-        elif path.is_dir():
-            shutil.rmtree(path)
+def delete(store: RunStore, garbage: list[Garbage]) -> None:
+    """Delete what `find_garbage` found."""
+    for item in garbage:
+        if item.run is not None:
+            store.remove(item.run)
+        elif item.path.is_dir():
+            shutil.rmtree(item.path)
         else:
-            path.unlink(missing_ok=True)
+            item.path.unlink(missing_ok=True)
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder."""
+    """Return the bytes of a file, or of all files in a folder."""
     paths = path.rglob("*") if path.is_dir() else [path]
-    return sum(found.lstat().st_size for found in paths if not found.is_dir())
+    return sum(file.lstat().st_size for file in paths if not file.is_dir())
 
 
-def _named(store: RunStore) -> Iterator[str]:
+def _garbage(path: Path, reason: str, run: Run | None = None) -> Garbage:
+    return Garbage(path, size_of(path), reason, run)
+
+
+def _runs_with_alias(store: RunStore) -> Iterator[str]:
     for name in store.aliases.all():
         for move in (store.aliases.current(name), store.aliases.previous(name)):
             if move is not None:
@@ -82,4 +91,5 @@ def _named(store: RunStore) -> Iterator[str]:
 
 
 def _age(run: Run) -> timedelta:
-    return datetime.now(UTC) - datetime.fromisoformat(run.metadata.get("finished") or run.metadata["created"])
+    ended = run.metadata.get("finished") or run.metadata["created"]
+    return datetime.now(UTC) - datetime.fromisoformat(ended)

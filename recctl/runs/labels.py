@@ -1,4 +1,4 @@
-"""What people say about a run: tags, and a note. They stand apart from what the run says of itself."""
+"""Labels of a run that users set: tags and a note. They are stored apart from what the run records itself."""
 
 from __future__ import annotations
 
@@ -12,44 +12,52 @@ from recctl.errors import ArtifactError, ConfigError
 from recctl.runs.directory import Run
 
 _FILE = "remarks.json"
+_VALID_TAG = re.compile(r"[\w.:/+-]{1,64}")
 
 
 class Labels(NamedTuple):
-    """Tags in alphabetical order, and a note."""
+    """The labels of a run. The names of the attributes are keys of the file.
+
+    Attributes:
+        tags: In alphabetical order.
+        note: Free text.
+    """
 
     tags: list[str]
     note: str
 
 
 def read(run: Run) -> Labels:
-    """What is said about a run.
+    """Return the labels of a run; no tags and an empty note if none were set.
 
     Raises:
         ArtifactError: The file is damaged.
     """
     path = run.path / _FILE
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return Labels([str(tag) for tag in found["tags"]], str(found["note"]))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Labels([str(tag) for tag in content["tags"]], str(content["note"]))
     except FileNotFoundError:
         return Labels([], "")
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ArtifactError(f"{path}: damaged: {error!r}; remove it to lose only tags and note") from None
+        raise ArtifactError(f"{path}: damaged: {error!r}; remove it to lose only the tags and the note") from None
 
 
 def update(run: Run, add: Iterable[str] = (), remove: Iterable[str] = (), note: str | None = None) -> Labels:
-    """Add and remove tags, and replace the note.
+    """Add and remove tags, and replace the note unless it is None.
 
     Raises:
-        ConfigError: A tag that is none.
+        ConfigError: A tag is not valid.
     """
-    add, remove = list(add), list(remove)
-    for tag in add:
-        if not re.fullmatch(r"[\w.:/+-]{1,64}", tag):
+    added = set(add)
+    for tag in sorted(added):
+        if not _VALID_TAG.fullmatch(tag):
             raise ConfigError(f"tag {tag!r}: must be 1 to 64 letters, digits or any of _ . : / + -")
-    with locking.locked(run.path / "config.yaml"):  # not the run: one that is under way can be remarked on
-        now = read(run)
-        found = Labels(sorted({*now.tags, *add} - {*remove}), now.note if note is None else note)
-        text = json.dumps(found._asdict(), indent=2, ensure_ascii=False) + "\n"
+    # Not the lock of the run itself: running runs can be labeled too.
+    with locking.locked(run.path / "config.yaml"):
+        current = read(run)
+        tags = (set(current.tags) | added) - set(remove)
+        labels = Labels(sorted(tags), current.note if note is None else note)
+        text = json.dumps(labels._asdict(), indent=2, ensure_ascii=False) + "\n"
         atomic.write_bytes(run.path / _FILE, text.encode())
-    return found
+    return labels

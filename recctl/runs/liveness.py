@@ -1,4 +1,4 @@
-"""Which process works on a run, and whether it still lives."""
+"""Check whether the process that works on a run is alive."""
 
 from __future__ import annotations
 
@@ -8,31 +8,33 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def this() -> dict[str, Any]:
-    """This process, as a run's metadata name it."""
-    return {"pid": os.getpid(), "host": socket.gethostname(), "started": _start_of(os.getpid())}
+def current_process() -> dict[str, Any]:
+    """Return the record of this process for metadata.json."""
+    return {"pid": os.getpid(), "host": socket.gethostname(), "started": _start_time(os.getpid())}
 
 
-def is_gone(process: Mapping[str, Any]) -> bool:
-    """Whether a process of this machine is no more; of other machines nobody knows."""
+def has_ended(process: Mapping[str, Any]) -> bool:
+    """Whether a recorded process of this machine has ended; False for processes of other machines."""
     if process.get("host") != socket.gethostname():
         return False
-    started = _start_of(process.get("pid", -1))
-    return started is None or started != process.get("started")
+    start_time = _start_time(process.get("pid", -1))
+    return start_time is None or start_time != process.get("started")
 
 
-def _start_of(pid: int) -> str | None:
-    """Something that tells a process from a later one of the same number; None if there is none."""
+def _start_time(pid: int) -> str | None:
+    """Return a value that distinguishes a process from later ones with the same pid; None if there is no process."""
     try:
-        # Field 22: clock ticks since boot. Counted after the command in parentheses, which may hold spaces.
+        # Field 22 of stat: clock ticks since boot. Fields are counted after the command, which can contain spaces and
+        # parentheses.
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
-            # One that has ended stays in the table until its parent asks; some containers' first process never does.
-            return None if fields[0] in "ZX" else fields[19]
+        # A zombie (Z, X) has ended, though its parent has not asked for its exit code; in some containers none does.
+        return None if fields[0] in "ZX" else fields[19]
     except (OSError, IndexError):
         pass
     if os.path.isdir("/proc/self"):
         return None
+    # Without /proc the pid must do.
     try:
         os.kill(pid, 0)
     except PermissionError:

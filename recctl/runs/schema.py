@@ -1,4 +1,4 @@
-"""What metadata.json and metrics.json must look like for the rest to rely on it."""
+"""Schema of metadata.json and metrics.json, checked before their content is used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from recctl.errors import ArtifactError
 
-# Keys that may be missing; each has values of one type.
+# Types by key. Every key may be missing.
 _METADATA: dict[str, type] = {
     "kind": str,
     "created": str,
@@ -29,9 +29,9 @@ _METADATA: dict[str, type] = {
     "compared": list,
     "labels": list,
 }
-_OR_NONE = ("monitor", "training", "evaluation")
+_NULLABLE = ("monitor", "training", "evaluation")
 _STATUSES = ("running", "complete", "failed", "interrupted")
-# What the sections must have, if they are there.
+# Keys that a section must have if it is present.
 _SECTIONS: dict[str, dict[str, type]] = {
     "data": {"hash": str},
     "split": {"hash": str},
@@ -42,47 +42,64 @@ _SECTIONS: dict[str, dict[str, type]] = {
 _MODEL: dict[str, type] = {"version": int, "file": str, "model": str, "fitted_on": str, "sha256": str}
 
 
-def require_metadata(found: Mapping[str, Any], path: Path) -> None:
-    """Refuse metadata that are not of a run.
+def require_metadata(metadata: Mapping[str, Any], path: Path) -> None:
+    """Check that the content of metadata.json has the types that the rest of recctl relies on.
 
     Raises:
-        ArtifactError: Names the file, and what is wrong in it.
+        ArtifactError: Names the file and the problem.
     """
-    problem = _wrong(found, _METADATA)
-    for name, section in _SECTIONS.items() if problem is None else []:
-        if found.get(name) and not _has(found[name], section):
-            problem = f"{name} is {found[name]!r}"
-    if found.get("status") not in _STATUSES:
-        problem = "no status" if "status" not in found else f"status is {found['status']!r}"
-    for entry in found.get("models") or [] if problem is None else []:
-        if not _has(entry, _MODEL):
-            problem = f"models holds {entry!r}"
+    problem = _metadata_problem(metadata)
     if problem:
-        run = path.parent.name
-        raise ArtifactError(f"{path}: damaged: {problem[:200]}; restore it, or `recctl runs rm {run}`")
+        run_id = path.parent.name
+        raise ArtifactError(
+            f"{path}: damaged: {problem[:200]}; restore it, or delete it with `recctl runs rm {run_id}`"
+        )
 
 
-def require_metrics(found: Mapping[str, Any], path: Path) -> None:
-    """Refuse metrics that are not numbers by key by part.
+def require_metrics(metrics: Mapping[str, Any], path: Path) -> None:
+    """Check that the content of metrics.json maps each part to its metrics.
 
     Raises:
-        ArtifactError: Names the file, and what is wrong in it.
+        ArtifactError: Names the file and the problem.
     """
-    for part, values in found.items():
+    for part, values in metrics.items():
         if not isinstance(values, dict):
             raise ArtifactError(f"{path}: damaged: {part[:100]} is {str(values)[:100]}, not metrics")
 
 
-def _has(found: Any, types: Mapping[str, type]) -> bool:
-    there = isinstance(found, dict) and all(found.get(key) is not None for key in types)
-    return there and _wrong(found, types) is None
+def _metadata_problem(metadata: Mapping[str, Any]) -> str | None:
+    if "status" not in metadata:
+        return "no status"
+    if metadata["status"] not in _STATUSES:
+        return f"status is {metadata['status']!r}"
+    problem = _type_problem(metadata, _METADATA)
+    if problem is not None:
+        return problem
+    for name, types in _SECTIONS.items():
+        if metadata.get(name) and not _has_keys(metadata[name], types):
+            return f"{name} is {metadata[name]!r}"
+    for entry in metadata.get("models") or []:
+        if not _has_keys(entry, _MODEL):
+            return f"models contains {entry!r}"
+    return None
 
 
-def _wrong(found: Mapping[str, Any], types: Mapping[str, type]) -> str | None:
-    for key, kind in types.items():
-        value = found.get(key, kind())
-        if value is None and key in _OR_NONE:
+def _has_keys(section: Any, types: Mapping[str, type]) -> bool:
+    """Whether a section has all keys with values of the right types."""
+    if not isinstance(section, dict) or any(section.get(key) is None for key in types):
+        return False
+    return _type_problem(section, types) is None
+
+
+def _type_problem(section: Mapping[str, Any], types: Mapping[str, type]) -> str | None:
+    """Describe the first value of a wrong type; keys may be missing."""
+    for key, expected in types.items():
+        if key not in section:
             continue
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            return f"{key} is {value!r}, not {kind.__name__}"
+        value = section[key]
+        if value is None and key in _NULLABLE:
+            continue
+        is_bool_as_int = expected is int and isinstance(value, bool)
+        if not isinstance(value, expected) or is_bool_as_int:
+            return f"{key} is {value!r}, not {expected.__name__}"
     return None

@@ -27,7 +27,7 @@ def paths(store: RunStore, days: float = 7, checkpoints: bool = False) -> set[st
     return {str(one.path.relative_to(store.root)) for one in find_garbage(store, timedelta(days=days), checkpoints)}
 
 
-def test_old_runs_that_came_to_nothing_go_and_the_others_stay(tmp_path: Path) -> None:
+def test_old_runs_that_ended_early_are_garbage_and_others_are_kept(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     complete, failed, interrupted, tagged, named, before = (
         make(tmp_path, status)  # type: ignore[arg-type]
@@ -48,7 +48,7 @@ def test_old_runs_that_came_to_nothing_go_and_the_others_stay(tmp_path: Path) ->
     assert paths(store) == set()
 
 
-def test_what_crashes_left_goes(tmp_path: Path) -> None:
+def test_leftovers_of_crashes_are_garbage(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     run = make(tmp_path, "complete")
     (tmp_path / ".removed-old").mkdir()
@@ -68,7 +68,7 @@ def test_what_crashes_left_goes(tmp_path: Path) -> None:
     assert store.ids() == [run.id]
 
 
-def test_checkpoints_of_complete_runs_go_when_asked(tmp_path: Path) -> None:
+def test_checkpoints_of_complete_runs_are_garbage_on_request(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     complete, interrupted = make(tmp_path, "complete"), make(tmp_path, "interrupted", 0)
     interrupted.end("interrupted")
@@ -84,7 +84,7 @@ def test_checkpoints_of_complete_runs_go_when_asked(tmp_path: Path) -> None:
     assert store.resolve(complete.id).status == "complete"
 
 
-def test_a_run_that_has_a_name_or_is_at_work_is_not_removed(tmp_path: Path) -> None:
+def test_promoted_and_running_runs_are_not_removed(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     run = make(tmp_path, "complete")
     store.aliases.promote("production", run.id)

@@ -1,4 +1,4 @@
-"""Runs: whole files, honest status, references that mean one run."""
+"""Runs: complete files, status, locks and references."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def complete(root: Path, value: float, split: str = "s", mode: str = "max") -> R
     return run
 
 
-def test_a_new_run_is_running_and_knows_where_it_comes_from(tmp_path: Path) -> None:
+def test_new_run_is_running_and_records_environment(tmp_path: Path) -> None:
     run = make(tmp_path / "deep" / "runs")
     again = Run.open(run.path)
     assert again.status == "running"
@@ -45,7 +45,7 @@ def test_a_new_run_is_running_and_knows_where_it_comes_from(tmp_path: Path) -> N
     assert (run.path / "config.yaml").read_text().startswith("seed: 1")
 
 
-def test_the_latest_run_of_a_second_is_the_one_made_last(tmp_path: Path) -> None:
+def test_latest_is_last_created_within_a_second(tmp_path: Path) -> None:
     made = []
     for _ in range(8):
         made.append(make(tmp_path).id)
@@ -53,7 +53,7 @@ def test_the_latest_run_of_a_second_is_the_one_made_last(tmp_path: Path) -> None
     assert [run.id for run in RunStore(tmp_path).runs()] == made
 
 
-def test_a_run_whose_process_is_gone_has_died(tmp_path: Path) -> None:
+def test_running_run_without_process_has_died(tmp_path: Path) -> None:
     run = make(tmp_path)
     run.metadata["process"] = {"pid": 2**22 + 7, "host": socket.gethostname(), "started": "1"}
     run.save_metadata()
@@ -68,9 +68,7 @@ def test_a_run_whose_process_is_gone_has_died(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the Ctrl-C of POSIX")
-def test_ctrl_c_in_the_midst_of_writing_the_split_is_nothing_but_that(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_while_writing_split_raises_keyboard_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(sink: io.BytesIO, **arrays: Any) -> None:
         with zipfile.ZipFile(sink, "w") as archive:
             handle = archive.open("parts.npy", "w")
@@ -85,7 +83,7 @@ def test_ctrl_c_in_the_midst_of_writing_the_split_is_nothing_but_that(
     assert not (run.path / "split.npz").exists()
 
 
-def test_two_who_work_on_one_run_keep_out_of_each_others_way(tmp_path: Path) -> None:
+def test_processes_exclude_each_other_from_a_run(tmp_path: Path) -> None:
     run = make(tmp_path)
     run.metadata["process"]["started"] = "another process's"
     run.save_metadata()
@@ -93,7 +91,7 @@ def test_two_who_work_on_one_run_keep_out_of_each_others_way(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="another process is working on it"):
         first.begin()
     run.end("interrupted")
-    with pytest.raises(ConfigError, match="another process has worked on it meanwhile"):
+    with pytest.raises(ConfigError, match="another process has changed it in the meantime"):
         second.begin()
     with Run.open(run.path).exclusive():
         pass
@@ -104,7 +102,7 @@ def test_two_who_work_on_one_run_keep_out_of_each_others_way(tmp_path: Path) -> 
     third.end("complete")
 
 
-def test_figures_are_added_to_what_stands_there_now(tmp_path: Path) -> None:
+def test_exclusive_reads_changes_of_other_processes(tmp_path: Path) -> None:
     make(tmp_path).end("complete")
     first, second = (RunStore(tmp_path).resolve("latest") for _ in range(2))
     for run, name in ((first, "a"), (second, "b")):
@@ -114,7 +112,7 @@ def test_figures_are_added_to_what_stands_there_now(tmp_path: Path) -> None:
     assert set(Run.open(first.path).metadata["evaluation"]) == {"a", "b"}
 
 
-def test_a_run_that_could_not_be_begun_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_creation_leaves_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -124,7 +122,7 @@ def test_a_run_that_could_not_be_begun_leaves_nothing(tmp_path: Path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
-def test_metrics_add_up_and_are_plain_numbers(tmp_path: Path) -> None:
+def test_added_metrics_are_merged_and_must_be_finite(tmp_path: Path) -> None:
     run = make(tmp_path)
     assert run.metrics() == {}
     run.add_metrics("validation", {"ndcg@10": 0.25, "recall@5": 0.5})
@@ -137,7 +135,7 @@ def test_metrics_add_up_and_are_plain_numbers(tmp_path: Path) -> None:
     assert json.loads((run.path / "metrics.json").read_text()) == stored
 
 
-def test_per_user_metrics_of_one_part_leave_the_other_alone(tmp_path: Path) -> None:
+def test_per_user_metrics_of_one_part_do_not_change_others(tmp_path: Path) -> None:
     run = make(tmp_path)
     run.save_per_user({"validation": pd.DataFrame({"user_id": [1, 2], "ndcg@10": [0.5, 0.25]})})
     run.save_per_user({"test": pd.DataFrame({"user_id": [1], "ndcg@10": [1.0]})})
@@ -149,7 +147,7 @@ def test_per_user_metrics_of_one_part_leave_the_other_alone(tmp_path: Path) -> N
     ]
 
 
-def test_another_metric_of_the_same_users_is_kept_beside_the_first(tmp_path: Path) -> None:
+def test_per_user_metrics_of_same_users_are_merged(tmp_path: Path) -> None:
     run = make(tmp_path)
     run.save_per_user({"test": pd.DataFrame({"user_id": [1, 2], "ndcg@10": [0.5, 0.25]})})
     run.save_per_user({"test": pd.DataFrame({"user_id": [2, 1], "mrr@10": [1.0, 0.5]})})
@@ -157,10 +155,10 @@ def test_another_metric_of_the_same_users_is_kept_beside_the_first(tmp_path: Pat
     assert table["ndcg@10"].to_dict() == {1: 0.5, 2: 0.25}
     assert table["mrr@10"].to_dict() == {1: 0.5, 2: 1.0}
     run.save_per_user({"test": pd.DataFrame({"user_id": [3], "mrr@10": [0.75]})})
-    assert "ndcg@10" not in pd.read_parquet(run.path / "per_user.parquet"), "these are other users"
+    assert "ndcg@10" not in pd.read_parquet(run.path / "per_user.parquet"), "the users differ"
 
 
-def test_the_split_is_stored_whole_and_damage_is_told(tmp_path: Path) -> None:
+def test_split_is_stored_and_damage_is_reported(tmp_path: Path) -> None:
     run = make(tmp_path)
     parts = np.arange(100, dtype=np.uint8) % 3
     run.save_split(parts)
@@ -174,7 +172,7 @@ def test_the_split_is_stored_whole_and_damage_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"run_id": "x"}', "\x00\x01"])
-def test_damaged_metadata_is_told_and_not_listed(tmp_path: Path, text: str) -> None:
+def test_run_with_damaged_metadata_is_not_listed(tmp_path: Path, text: str) -> None:
     run = make(tmp_path)
     (run.path / "metadata.json").write_text(text)
     store = RunStore(tmp_path)
@@ -184,7 +182,7 @@ def test_damaged_metadata_is_told_and_not_listed(tmp_path: Path, text: str) -> N
     assert store.scan() == ([], [run.id])
 
 
-def test_references(tmp_path: Path) -> None:
+def test_references_are_resolved(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     with pytest.raises(ArtifactError, match="has no runs yet"):
         store.resolve("latest")
@@ -196,42 +194,42 @@ def test_references(tmp_path: Path) -> None:
     assert store.resolve("20260101-000000").id == "20260101-000000-ease-x-0001"
     assert store.resolve("20260101-000001-als-x-0002").id == "20260101-000001-als-x-0002"
     assert store.resolve(str(tmp_path / "20260101-000001-als-x-0002")).id == "20260101-000001-als-x-0002"
-    with pytest.raises(ArtifactError, match="several begin so"):
+    with pytest.raises(ArtifactError, match="several ids begin with this"):
         store.resolve("20260101")
     with pytest.raises(ArtifactError, match="did you mean latest"):
         store.resolve("lastest")
-    with pytest.raises(ArtifactError, match="not in"):
+    with pytest.raises(ArtifactError, match="not found in"):
         store.resolve("")
 
 
-def test_best_compares_only_what_can_be_compared(tmp_path: Path) -> None:
+def test_best_needs_comparable_runs(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     with pytest.raises(ArtifactError, match="no complete run"):
         store.resolve("best")
     complete(tmp_path, 0.3)
     good = complete(tmp_path, 0.5)
-    make(tmp_path)  # still running: no candidate
+    make(tmp_path)  # still running: not considered
     assert store.resolve("best").id == good.id
     complete(tmp_path, 0.9, split="another")
     with pytest.raises(ArtifactError, match="can't be compared"):
         store.resolve("best")
 
 
-def test_best_is_lowest_where_lower_is_better(tmp_path: Path) -> None:
+def test_best_is_lowest_for_minimized_metric(tmp_path: Path) -> None:
     low = complete(tmp_path, 0.3, mode="min")
     complete(tmp_path, 0.5, mode="min")
     assert RunStore(tmp_path).resolve("best").id == low.id
 
 
-def test_looks_at_test_are_counted_for_equal_data_and_split(tmp_path: Path) -> None:
-    for split, looks in (("a", 1), ("a", 2), ("b", 5)):
+def test_test_evaluations_are_counted_for_same_data_and_split(tmp_path: Path) -> None:
+    for split, n_evaluations in (("a", 1), ("a", 2), ("b", 5)):
         run = make(tmp_path)
-        run.metadata |= {"data": {"hash": "d"}, "split": {"hash": split}, "test_looks": looks}
+        run.metadata |= {"data": {"hash": "d"}, "split": {"hash": split}, "test_looks": n_evaluations}
         run.save_metadata()
     assert RunStore(tmp_path).count_test_evaluations("d", "a") == 3
 
 
-def test_removing(tmp_path: Path) -> None:
+def test_removed_run_is_deleted(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     run, kept = make(tmp_path), make(tmp_path)
     run.end("complete")
@@ -240,7 +238,7 @@ def test_removing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [kept.id]
 
 
-def test_the_runs_directory_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_directory_is_read_from_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert RunStore().root == Path("runs")
     monkeypatch.setenv("RECCTL_RUNS_DIR", str(tmp_path))
     assert RunStore().root == tmp_path

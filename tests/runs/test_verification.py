@@ -38,7 +38,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
-def test_a_sound_run_has_no_faults(sound: Run) -> None:
+def test_intact_run_has_no_faults(sound: Run) -> None:
     assert verify(sound) == []
 
 
@@ -74,7 +74,7 @@ FAULTS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "another config": ("config.yaml", lambda path: path.write_text(path.read_text() + "# mine\n"), "its hash differs"),
     "no config": ("config.yaml", Path.unlink, "missing"),
     "split": ("split.npz", halved, "damaged"),
-    "another split": ("split.npz", other_parts, "is not the split the run was made with"),
+    "another split": ("split.npz", other_parts, "is not the split that the run was created with"),
     "model": ("models/v1.pkl", flipped, "wrong hash"),
     "half a model": ("models/v1.pkl", halved, "truncated"),
     "no model": ("models/v1.pkl", Path.unlink, "No such file"),
@@ -84,7 +84,7 @@ FAULTS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "users": ("per_user.parquet", halved, "damaged"),
     "other users": ("per_user.parquet", other_scores, "the mean of ndcg@5 is"),
     "no users": ("per_user.parquet", Path.unlink, "missing"),
-    "history": ("history.jsonl", halved, "is no whole epoch"),
+    "history": ("history.jsonl", halved, "is not a complete record of an epoch"),
     "remarks": ("remarks.json", text("[]"), "damaged"),
     "export": ("exports/mine/x.txt", text("hallo"), "its hash differs"),
     "no export": ("exports/mine/x.txt", Path.unlink, "damaged"),
@@ -116,7 +116,7 @@ def test_model_whose_class_fails_is_a_fault(sound: Run, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_found_where_it_is(sound: Run, tmp_path: Path, fault: str) -> None:
+def test_fault_is_reported_with_its_file(sound: Run, tmp_path: Path, fault: str) -> None:
     file, harm, problem = FAULTS[fault]
     shutil.copytree(sound.path, tmp_path / sound.id)
     harm(tmp_path / sound.id / file)
@@ -124,4 +124,4 @@ def test_a_fault_is_found_where_it_is(sound: Run, tmp_path: Path, fault: str) ->
     assert found
     assert all(file.startswith(one.file) for one in found)
     assert any(problem in one.problem for one in found)
-    assert not any(str(tmp_path) in one.problem for one in found), "the file is named already"
+    assert not any(str(tmp_path) in one.problem for one in found), "the problem does not repeat the path"
