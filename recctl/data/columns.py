@@ -24,13 +24,13 @@ _INT64 = np.iinfo(np.int64)
 _MAX_VALUE_LENGTH = 60
 
 
-def require_columns(frame: pd.DataFrame, *needed: str, place: str = "interactions") -> None:
+def require_columns(frame: pd.DataFrame, *needed: str, source: str = "interactions") -> None:
     """Check that a table has the columns a step needs, each once.
 
     Args:
         frame: The table.
         needed: Column names.
-        place: Name of the table in error messages.
+        source: Name of the table in error messages.
 
     Raises:
         DataError: A column is missing or occurs more than once.
@@ -38,10 +38,10 @@ def require_columns(frame: pd.DataFrame, *needed: str, place: str = "interaction
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         existing = ", ".join(map(str, frame.columns)) or "none"
-        raise DataError(f"{place}: no column {', '.join(missing)}; the columns are {existing}")
+        raise DataError(f"{source}: no column {', '.join(missing)}; the columns are {existing}")
     repeated = [name for name in needed if isinstance(frame[name], pd.DataFrame)]
     if repeated:
-        raise DataError(f"{place}: more than one column is called {repeated[0]}")
+        raise DataError(f"{source}: more than one column is called {repeated[0]}")
 
 
 def ids_of(column: pd.Series[Any], name: str) -> NDArray[np.int64] | pa.Array:

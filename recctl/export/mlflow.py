@@ -96,7 +96,7 @@ class Predictor:
             params: Arguments of `recommend`: `k`, `exclude_seen`, `on_unknown`.
         """
         table = pd.DataFrame(model_input)
-        columns.require_columns(table, columns.USER, place="predict")
+        columns.require_columns(table, columns.USER, source="predict")
         users = table[columns.USER].tolist()
         if columns.ITEM in table:
             scores = self.model.predict(users, table[columns.ITEM].tolist())

@@ -177,7 +177,7 @@ def _history(user: Any, history: Any) -> list[Any]:
 
 
 def _table_to_matrix(table: pd.DataFrame, items: Vocabulary) -> tuple[list[Any], InteractionMatrix]:
-    columns.require_columns(table, columns.USER, columns.ITEM, place="histories")
+    columns.require_columns(table, columns.USER, columns.ITEM, source="histories")
     if columns.TIMESTAMP in table:
         table = table.sort_values(columns.TIMESTAMP, kind="stable")
     users, user_codes = Vocabulary.encode(columns.ids_of(table[columns.USER], columns.USER))
