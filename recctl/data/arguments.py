@@ -22,6 +22,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     Bounds are part of the annotations, `n: Annotated[int, Field(ge=1)]`, so that a config's schema can use them too.
     """
+    # pydantic names a positional argument by its position.
     names = list(inspect.signature(function).parameters)
     validated: Callable[P, R] = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(function)
     title = function.__qualname__.removesuffix(".__init__")
@@ -31,6 +32,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return validated(*args, **kwargs)
         except ValidationError as error:
+            # An argument of a union type has one problem for each member.
             problems = [_describe_problem(title, names, problem) for problem in error.errors()]
             raise ConfigError(*dict.fromkeys(problems)) from None
 

@@ -50,6 +50,7 @@ def ids_of(column: pd.Series[Any], name: str) -> NDArray[np.int64] | pa.Array:
     Raises:
         DataError: An id is missing, is neither int nor str, or is beyond int64, or the column mixes int and str.
     """
+    # NumPy integers need only a range check; Arrow tells other columns of int, of text and of both apart.
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu":
         return _to_int64(column.to_numpy(), name)
     _require_no_missing(column, name)

@@ -118,6 +118,7 @@ class InteractionDataset:
         def encode(name: str) -> tuple[Vocabulary, Int32Array]:
             return Vocabulary.encode(arrays.pop(name))
 
+        # pop() leaves the encoder the only reference to the column, so that its memory can be freed or reused.
         encoded_users, encoded_items = map_threads(encode, (columns.USER, columns.ITEM))
         self.user_vocabulary, self.users = encoded_users
         self.item_vocabulary, self.items = encoded_items
@@ -145,6 +146,7 @@ class InteractionDataset:
 
     def take(self, rows: NDArray[Any]) -> InteractionDataset:
         """Select rows by index or mask, in that order; the vocabularies hold only the ids that occur in them."""
+        # Ratings and timestamps are copied when they are first used: most models need neither.
         part = object.__new__(InteractionDataset)
         part.implicit = self.implicit
         part.user_vocabulary, part.users = self.user_vocabulary.subset(self.users[rows])

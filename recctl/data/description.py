@@ -26,6 +26,7 @@ def describe(dataset: Interactions) -> dict[str, Any]:
       None without ratings.
     - `time`: first and last timestamp in seconds, and the days between them; None without timestamps.
     """
+    # The matrix merges repeated pairs.
     n_distinct = dataset.matrix.nnz
     return {
         "interactions": len(dataset),

@@ -19,6 +19,7 @@ def content_hash(dataset: Interactions) -> str:
     The hash does not depend on the types that the data came in, because a data set's arrays are canonical: ids are
     int64 or UTF-8 in ascending order, codes are int32, ratings float32, and timestamps int64 if all are whole seconds.
     """
+    # The names and their order are part of the hash; runs store it, so they must not change.
     digest = hashlib.sha256()
     _add_ids(digest, "users", dataset.user_vocabulary, dataset.users)
     _add_ids(digest, "items", dataset.item_vocabulary, dataset.items)

@@ -123,6 +123,7 @@ def _time_overlap(
     known_parts = [TRAIN, HISTORY]
     if part == TEST:
         known_parts.append(VALIDATION)
+    # The kernel takes a set of parts as a bit mask.
     known_bits = sum(1 << known for known in known_parts)
     overlap = time_overlap.overlaps(
         parts, dataset.users, dataset.n_users, dataset.timestamps.astype(np.float64), part, known_bits

@@ -90,6 +90,7 @@ class InteractionMatrix:
 
     def take(self, rows: Int32Array) -> InteractionMatrix:
         """Select rows, in the given order."""
+        # The kernels write into arrays of the caller, so that they allocate nothing.
         rows = np.ascontiguousarray(rows, np.int32)
         n_entries = int((self.starts[rows + 1] - self.starts[rows]).sum())
         starts = np.empty(len(rows) + 1, np.int64)

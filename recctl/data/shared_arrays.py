@@ -21,6 +21,7 @@ _HISTORY_PREFIX = "history."
 
 def to_arrays(dataset: InteractionDataset) -> Arrays:
     """All arrays of a data set, its matrix and its history included."""
+    # The matrix is shared as well, so that no process builds its own copy. Building it frees the codes of a part.
     matrix = dataset.matrix
     arrays: Arrays = {
         "implicit": np.array(dataset.implicit),
@@ -91,6 +92,7 @@ def _ids_from_arrays(arrays: Mapping[str, NDArray[Any]], prefix: str) -> NDArray
         return arrays[f"{prefix}ids"]
     offsets = np.ascontiguousarray(arrays[f"{prefix}offsets"])
     characters = np.ascontiguousarray(arrays[f"{prefix}letters"])
+    # Text must become Python objects, which can't be shared; only numbers are used in place.
     text = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(characters))
     ids: NDArray[Any] = text.to_numpy(zero_copy_only=False)
     return ids

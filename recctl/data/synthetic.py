@@ -242,6 +242,7 @@ def _draw_times(users: _Users, block: _Block, row_users: Int32Array, rng: np.ran
     starts = users.starts[block.first : block.last + 1] - users.starts[block.first]
     sums_before = cumulative[starts[:-1]]
     user_sums = np.diff(cumulative[starts]) + 1  # and a gap of 1 between the last interaction and the end
+    # `gaps` are drawn for all users of the block at once; each user's start at `sums_before`.
     positions = row_users - np.int32(block.first)
     fractions: NDArray[np.float64] = (cumulative[1:] - sums_before[positions]) / user_sums[positions]
     durations = users.last_time - users.first_time

@@ -43,6 +43,7 @@ class Vocabulary:
         """Whether the ids are str."""
         return self.ids.dtype == object
 
+    # Building the index takes time and memory; many vocabularies are only decoded.
     @property
     def _index(self) -> pd.Index[Any]:
         if self._cached_index is None:
@@ -114,6 +115,7 @@ def _encode_integers(ids: NDArray[Any]) -> tuple[NDArray[np.int64], Int32Array]:
     highest = int(ids.max())
     if highest - lowest < max(_MAX_RANGE_PER_ID * len(ids), _SHORT_RANGE):
         return factorize.encode_dense(ids, lowest, highest)
+    # Ids far apart: hashing, then sorting the distinct ids only.
     codes, distinct = pd.factorize(ids)
     order = np.argsort(distinct)
     return distinct[order].astype(np.int64), _inverse_permutation(order)[codes]

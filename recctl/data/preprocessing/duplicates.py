@@ -31,6 +31,7 @@ def drop_duplicates(df: pd.DataFrame, keep: Literal["last", "first", "sum", "mea
     rows, begins = group_by.group_pairs(users, items, n_items, order)
     lengths = np.diff(begins, append=len(rows))
     kept_rows = rows[begins if keep == "first" else begins + lengths - 1]
+    # A mask keeps the rows in their order.
     is_kept = np.zeros(len(df), bool)
     is_kept[kept_rows] = True
     if keep in ("first", "last"):

@@ -37,6 +37,7 @@ def normalize_ratings(df: pd.DataFrame, method: Literal["minmax", "zscore", "use
         df: Column `rating`, for `user_mean` also `user_id`.
         method: The formula.
     """
+    # Means and deviations of float32 would lose digits on large tables.
     ratings = table_arrays.ratings(df).astype(np.float64)
     if not len(ratings):
         return table_arrays.with_ratings(df, ratings)

@@ -43,6 +43,7 @@ def sample_interactions(
         n = int((fraction or 0) * total + 0.5)
     elif n > total:
         raise DataError(f"sample_interactions: n={n}: there are only {total:,} {by}")
+    # A mask keeps the rows in their order; for users it is looked up by each row's code.
     is_sampled = np.zeros(total, bool)
     is_sampled[stream(seed, "sample").permutation(total)[:n]] = True
     return df[is_sampled[codes]]

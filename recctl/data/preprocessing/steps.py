@@ -94,6 +94,7 @@ def apply_steps(
     before = Counts.of(df)
     for position, (name, configured) in enumerate(steps):
         params = dict(configured)
+        # A step's seed depends on its position, so that two samples are not drawn with the same random numbers.
         if "seed" in inspect.signature(STEPS[name]).parameters:
             params.setdefault("seed", int(stream(seed, "preprocessing", position).integers(_MAX_SEED)))
         df = STEPS[name](df, **params)

@@ -55,6 +55,7 @@ def read_source(
         if name in [entry.name for entry in catalog()]:
             return _read_catalog_entry(find(name), options)
         return _read_plugin(name, options)
+    # An absolute path ignores the base.
     path = (base or Path()) / Path(source).expanduser()
     if path.exists():
         table = read_file(path, options)
@@ -93,6 +94,7 @@ def load_movielens(size: str = "100k") -> pd.DataFrame:
 def _read_catalog_entry(entry: CatalogDataset, options: ReadOptions) -> SourceTable:
     _require_only(_ROW_OPTIONS, options, entry.name)
     folder = fetch(entry.name)
+    # Another process may replace the cached data set between these lines.
     record = entry.record()
     mirror = entry.mirror(record["mirror"]) if record else None
     if record is None or mirror is None:

@@ -81,6 +81,7 @@ class Split:
     def _held_out(self, dataset: D, part: int) -> D:
         selected = self._select(dataset, self.parts == part)
         history_rows = self._history_rows(dataset, part)
+        # Only a split by users (or predefined labels) has history.
         if history_rows.any():
             selected.history = self._select(dataset, history_rows)
         return selected

@@ -56,6 +56,7 @@ def random(data: Interactions, sizes: Sizes, rng: np.random.Generator, within_us
         raise ConfigError("within_user=True: test_size and val_size must be fractions")
     user_counts = _count_by_user(data)
     rank_in_user = group_by.cumulative_count(data.users, data.n_users, order)
+    # The first interactions in the random order are test, the next ones validation; so test is independent of val_size.
     for part, fraction in ((VALIDATION, sizes.test + sizes.validation), (TEST, sizes.test)):
         n_held_out = (user_counts * fraction + _EPSILON).astype(np.int64)
         parts[rank_in_user < n_held_out[data.users]] = part
@@ -132,6 +133,7 @@ def user(data: Interactions, sizes: Sizes, rng: np.random.Generator, fold_in: fl
     order = rng.permutation(len(data)) if data.timestamps is None else _time_order(data)
     rank_in_user = group_by.cumulative_count(data.users, data.n_users, order)
     n_history = np.clip((user_counts * fold_in + _EPSILON).astype(np.int64), 1, user_counts - 1)
+    # All interactions of a held-out user get its part, then the oldest ones become history.
     parts = part_of_user[data.users]
     parts[(parts != TRAIN) & (rank_in_user < n_history[data.users])] = HISTORY
     return parts
@@ -173,6 +175,7 @@ def k_fold(data: Interactions, sizes: Sizes, rng: np.random.Generator, n_folds: 
     if fold >= n_folds:
         raise ConfigError(f"fold={fold}: must be below n_folds={n_folds}; folds count from 0")
     n_rows = len(data)
+    # The permutation does not depend on `fold`, so that the folds divide the data.
     order = rng.permutation(n_rows)
     begin = fold * n_rows // n_folds
     end = (fold + 1) * n_rows // n_folds

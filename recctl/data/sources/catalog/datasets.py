@@ -70,6 +70,7 @@ class CatalogDataset:
         try:
             record: dict[str, Any] = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
             mirror = self.mirror(record["mirror"])
+            # The size is checked at each use; hashing the file would take too long.
             if mirror is None or (self.folder / mirror.ratings).stat().st_size != record["bytes"]:
                 return None
         except (OSError, ValueError, KeyError, TypeError):

@@ -46,6 +46,7 @@ def download(
         DataError: The server can't be reached, answers with an error, sends another file, or stops sending. The message
             is the reason alone.
     """
+    # urllib, so that recctl needs no HTTP library for its few downloads.
     opener = urllib.request.build_opener(_HttpHandler(stall_seconds), _HttpsHandler(stall_seconds))
     part = target.with_name(f"{target.name}.part")
     n_failed = 0
@@ -65,6 +66,7 @@ def download(
     except DataError:
         _delete_part(part)
         raise
+    # On disk before the rename: after a crash of the machine, `target` must not exist with missing content.
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     part.replace(target)
@@ -89,6 +91,7 @@ def check_archive(path: Path, md5: str | None) -> None:
 
 def _receive(opener: urllib.request.OpenerDirector, url: str, part: Path, connect_seconds: float) -> None:
     """Download the missing bytes of `part`."""
+    # "identity": with a compressed transfer, the size of `part` would not be the offset in the file.
     headers = {"User-Agent": f"recctl/{__version__}", "Accept-Encoding": "identity"}
     begin = _size(part)
     if begin and _tag_file(part).exists():
@@ -113,6 +116,7 @@ def _receive(opener: urllib.request.OpenerDirector, url: str, part: Path, connec
 
 def _append_response(response: Any, part: Path, begin: int) -> None:
     """Append the response to `part`, or start over if the server sends the whole file."""
+    # The log-in pages of public networks answer any request with status 200.
     if response.headers.get_content_type() == "text/html":
         raise DataError("the server sends a web page instead of the archive")
     if response.status == http.HTTPStatus.PARTIAL_CONTENT:

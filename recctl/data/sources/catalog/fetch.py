@@ -38,6 +38,7 @@ def fetch(name: str, *, force: bool = False) -> Path:
         if entry.cached and not force:  # another process has downloaded it in the meantime
             return entry.folder
         reasons = []
+        # False sorts before True: archives that are already there come first.
         mirrors = sorted(entry.mirrors, key=lambda mirror: not (home / mirror.archive).exists())
         for mirror in mirrors:
             is_last = mirror is mirrors[-1]

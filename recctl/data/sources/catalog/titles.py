@@ -19,6 +19,7 @@ def item_titles(source: str) -> dict[int | str, str]:
     Returns:
         Empty if there are no titles or their file can't be read: missing titles are never an error.
     """
+    # Not `find`, since a source may be a path.
     entry = next((entry for entry in catalog() if entry.name == source), None)
     record = entry.record() if entry else None
     if entry is None or record is None:

@@ -49,6 +49,7 @@ def unpack(archive: Path, folder: Path, *, limit: int, only: str | None = None) 
     try:
         with zipfile.ZipFile(archive) as zip_file:
             members = [zip_file.getinfo(only)] if only else zip_file.infolist()
+            # Check everything before the first file is written.
             for member in members:
                 _check_path(member, archive.name)
             size = sum(member.file_size for member in members)

@@ -47,6 +47,7 @@ def roles_from_header(names: Sequence[str], mapping: Mapping[str, str | int], so
     Raises:
         DataError: A column is missing, ambiguous, or mapped twice; the message shows the YAML to write.
     """
+    # The user's mapping comes first, so that a mapped column is not a candidate for another role.
     positions = {role: _mapped_position(names, role, column, source) for role, column in mapping.items()}
     for role in COLUMNS:
         if role in positions:

@@ -74,6 +74,7 @@ def _is_read_error(error: Exception) -> bool:
 def _open(path: Path) -> Any:
     with path.open("rb") as file:
         magic = file.read(6)
+    # Arrow decompresses these natively; it has no codec for xz and zip.
     for prefix, codec in _ARROW_CODECS.items():
         if magic.startswith(prefix):
             return pa.input_stream(str(path), compression=codec)

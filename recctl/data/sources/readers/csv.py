@@ -51,6 +51,7 @@ from recctl.errors import DataError
 # An id of this many digits may be beyond int32.
 _INT32_DIGITS = 10
 
+# The end of an ISO 8601 datetime with a time zone.
 _TIME_ZONE = r"(Z|[+-]\d\d:?\d\d)$"
 _DATE_AND_HOUR_LENGTH = len("2024-05-31T18")  # a shorter text ends like a time zone but is a date: 2024-05-31
 
@@ -81,6 +82,8 @@ def read_delimited(path: Path, options: ReadOptions) -> ReadResult:
     if not dialect.records:
         raise DataError(f"{path.name}: the file has a header but no rows")
     types = {role: _guess_type(role, dialect.sample_values(position), options) for role, position in file.roles.items()}
+    # Most files have no bad rows. Trying the fast path first costs a bad file one more pass, and saves a good one the
+    # check of each cell.
     try:
         columns = _to_columns(_read_typed(file, types), dialect, options)
     except pa.ArrowInvalid:
@@ -107,6 +110,7 @@ def _guess_type(role: str, sample: Sequence[str], options: ReadOptions) -> pa.Da
         return _guess_timestamp_type(sample)
     if options.id_type != "auto":
         return pa.int64() if options.id_type == "int" else pa.large_string()
+    # Only the sample is checked: Arrow parses "007" as 7, so leading zeros that occur only further down are lost.
     if any(re.match(LEADING_ZERO, value) for value in sample):
         return pa.large_string()
     # Floats count too: they fail as int64, and the slow path then names them.
@@ -118,6 +122,7 @@ def _guess_timestamp_type(sample: Sequence[str]) -> pa.DataType:
         return pa.int64()
     if _most_match(NUMBER, sample):
         return pa.float64()
+    # Arrow parses datetimes either all with or all without a time zone; the slow path reads a mixture.
     zoned = [value for value in sample if len(value) >= _DATE_AND_HOUR_LENGTH and re.search(_TIME_ZONE, value)]
     return pa.timestamp("ns", "UTC" if 2 * len(zoned) > len(sample) else None)
 
@@ -158,6 +163,8 @@ def _read_table(
     dialect = file.dialect
     is_slow = on_ragged_row is not None
     with open_decompressed(file.path) as stream:
+        # newlines_in_values slows Arrow down. Without it, a quoted field that spans lines may be cut at the end of a
+        # block without an error, so count the lines to notice such fields.
         counter = None
         if dialect.quoted and not dialect.multiline and not is_slow:
             stream = counter = LineCountingStream(stream)
@@ -215,6 +222,7 @@ def _to_columns(table: pa.Table, dialect: CsvDialect, options: ReadOptions) -> C
         pa.default_memory_pool().release_unused()
         column = arrow_columns.pop(0)
         if is_text(column.type):
+            # Read without quoting, such a value would keep its quotes.
             if not dialect.quoted and pc.any(pc.starts_with(column, '"')).as_py():
                 return None
             columns[role] = column
@@ -245,6 +253,7 @@ def _read_slowly(file: _CsvFile, options: ReadOptions) -> ReadResult:
 
     try:
         with _ignore_unraisable(on_ragged_row):
+            # As bytes, because one value that is not UTF-8 would make Arrow reject the whole file.
             table = _read_table(file, dict.fromkeys(file.roles, pa.binary()), on_ragged_row)
     except pa.ArrowInvalid as error:
         raise DataError(f"{file.name}: {str(error).splitlines()[0]}") from error
@@ -265,6 +274,7 @@ def _read_slowly(file: _CsvFile, options: ReadOptions) -> ReadResult:
 
 
 def _warn_about_unclosed_quote(file: _CsvFile, n_records: int) -> None:
+    # An unclosed quote swallows all lines up to the next quote, which looks like one multiline field.
     if file.dialect.multiline:
         return
     n_lines = count_lines(file.path, file.dialect)

@@ -75,6 +75,7 @@ def sniff_dialect(stream: ReadableStream, options: ReadOptions, source: str) -> 
     text = _read_sample(stream, source)
     sample = _split_sample(text, options, source)
     records = sample.records
+    # The header may have another width than the data: a trailing delimiter, or none for an index column.
     widths = Counter(map(len, records[1:] or records))
     n_fields = widths.most_common(1)[0][0]
     has_header = options.header
@@ -111,6 +112,7 @@ def _read_sample(stream: ReadableStream, source: str) -> str:
     require_utf8(sample, source)
     text = sample.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
     is_cut = len(sample) == SAMPLE_BYTES
+    # The last line of a cut sample is incomplete.
     if is_cut and "\n" in text:
         text = text[: text.rindex("\n") + 1]
     if not text.strip():

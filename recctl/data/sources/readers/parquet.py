@@ -75,6 +75,7 @@ def _read(path: Path, options: ReadOptions, source: str) -> ReadResult:
     _require_rows_that_fit(n_rows, len(names_by_role), source)
     types = {role: dataset.schema.field(name).type for role, name in names_by_role.items()}
     targets = {role: _target_type(role, arrow_type, options) for role, arrow_type in types.items()}
+    # The parallel reader handles one file. A folder is read by Arrow, which adds the columns of its partitions.
     columns = None
     if path.is_file() and None not in targets.values():
         columns = _ParallelFileReader(files[0], names_by_role, targets, options).read()
@@ -142,6 +143,7 @@ class _ParallelFileReader:
         group_sizes = [self._metadata.row_group(i).num_rows for i in range(self._metadata.num_row_groups)]
         self._group_begins = np.cumsum([0, *group_sizes])
         groups = np.arange(len(group_sizes))
+        # Several pieces per thread balance the load: text takes many times as long as numbers.
         n_pieces = max(16 * threads(), self._n_rows // _ROWS_PER_PIECE)
         self._pieces = np.array_split(groups, min(len(groups), n_pieces))
         self._arrays = self._allocate()
@@ -187,6 +189,7 @@ class _ParallelFileReader:
         begin = self._group_begins[groups[0]]
         end = self._group_begins[groups[-1] + 1]
         dictionary_columns = [name] if self._is_text(role) else None
+        # Each task opens the file: a ParquetFile must not be used by several threads.
         with pq.ParquetFile(
             self._path, metadata=self._metadata, pre_buffer=True, read_dictionary=dictionary_columns
         ) as file:

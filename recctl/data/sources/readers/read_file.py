@@ -67,6 +67,7 @@ def _reader_for(file_format: Format) -> FileReader:
 def _detect_format(path: Path) -> Format:
     from recctl.data.sources.readers.parquet import is_parquet
 
+    # Parquet is detected by its suffix or its first bytes, RecBole's files only by their name.
     if is_parquet(path):
         return "parquet"
     return "inter" if uncompressed_name(path).endswith(".inter") else "csv"

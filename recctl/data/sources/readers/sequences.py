@@ -44,6 +44,7 @@ def read_sequences(path: Path, options: ReadOptions) -> ReadResult:
     with open_decompressed(path) as stream:
         text = stream.read().removeprefix(b"\xef\xbb\xbf")
     require_utf8(text, source)
+    # One word per line, to be parsed as a CSV file with one column; `text` keeps the original line ends.
     words = text.translate(_SEPARATORS_TO_NEWLINES)
     lines = _lines_of_words(text, words)
     if not len(lines):
@@ -71,6 +72,7 @@ def read_sequences(path: Path, options: ReadOptions) -> ReadResult:
 
 def _lines_of_words(text: bytes, words: bytes) -> NDArray[np.int64]:
     """The line of each word, counted from 1."""
+    # A word starts at a letter that follows a separator.
     is_letter = np.frombuffer(words, np.uint8) != ord("\n")
     starts_word = is_letter.copy()
     starts_word[1:] &= ~is_letter[:-1]

@@ -16,6 +16,7 @@ from recctl.data.sources.options import ReadOptions
 
 # Spellings of a missing value in files written by pandas, R, MySQL, Hive and spreadsheets.
 MISSING = ["", "NA", "N/A", "#N/A", "NaN", "nan", "-nan", "null", "NULL", "<NA>", "\\N"]
+# Regular expressions that Python's re and Arrow's RE2 both understand.
 INTEGER = r"^\s*-?[0-9]+\s*$"
 NUMBER = r"^\s*-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 LEADING_ZERO = r"^\s*-?0[0-9]"
@@ -51,6 +52,7 @@ def to_numpy(column: pa.ChunkedArray) -> NDArray[Any]:
     Shares Arrow's memory if the column has one chunk; else the chunks are copied once.
     """
     is_datetime = pa.types.is_timestamp(column.type)
+    # ChunkedArray.to_numpy promises neither a writable result nor shared memory.
     dtype = np.dtype(np.int64 if is_datetime else column.type.to_pandas_dtype())
     pieces = [
         np.frombuffer(chunk.buffers()[1], dtype, len(chunk), chunk.offset * dtype.itemsize)

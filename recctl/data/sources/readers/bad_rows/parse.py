@@ -114,6 +114,7 @@ def _parse_timestamps(
         mostly_dates = 2 * (is_number & is_good).sum() < is_good.sum()
         if mostly_dates:
             return _parse_dates(raw)
+        # Any 18 digits fit in int64; longer numbers and fractions are parsed as float64.
         fits_int64 = _matches(raw, r"^\s*-?[0-9]{1,18}\s*$")
         values = _cast_text(raw, is_number, pa.int64() if fits_int64[is_number].all() else pa.float64())
         problems = [(~is_number, "is not a number")]
@@ -126,6 +127,7 @@ def _parse_timestamps(
 
 
 def _parse_dates(raw: pa.ChunkedArray) -> ParsedColumn:
+    # pandas, because Arrow's parser does not accept a mixture of formats and time zones.
     datetimes = pd.to_datetime(raw.to_pandas(), format="ISO8601", utc=True, errors="coerce")
     exact = datetimes.dt.tz_convert(None).to_numpy()
     is_unreadable = np.isnat(exact)
@@ -164,6 +166,7 @@ def _parse_text_ids(raw: pa.ChunkedArray, is_missing: Mask, is_good: Mask, optio
         (is_not_number, "is not a whole number"),
         (~is_integer, "looks like a float; ids must be whole numbers or text"),
     ]
+    # Comparing decimals is slow, so look for ids beyond int64 only if the cast fails.
     try:
         return ParsedColumn(_cast_text(raw, is_integer, pa.int64()), problems)
     except pa.ArrowInvalid:
