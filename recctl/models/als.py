@@ -1,4 +1,4 @@
-"""ALS: factors of users and items, by alternating least squares."""
+"""ALS: factors of users and items by alternating least squares."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ from recctl.kernels.least_squares_blocks import solve_blocks
 from recctl.models.base import Embeddings, Recommender
 from recctl.models.base.hyperparameters import Between, fitted, hyperparameter
 from recctl.models.base.onnx_graph import ScoreGraph, Value, solve_spd
-from recctl.models.factors.als_side import WAY_OUT, Side, Step, StepInput, multiply, n_tasks
+from recctl.models.factors.als_side import HINT, MultiplyStep, SideData, Step, StepInput, n_tasks
 from recctl.models.factors.vectors import unit_rows, with_columns
 
 Float64Array = NDArray[np.float64]
 
-# Size of the first scores, roughly. What follows hardly depends on it: see `Side.balance`.
-_INITIAL_SIZE = 0.1
-_NO_TURN = np.empty((0, 0), np.float32)  # where factors are solved for afresh
+# The approximate size of the initial scores. It hardly affects the result: see `SideData.balancing_factor`.
+_INITIAL_SCORE = 0.1
+_NO_ROTATION = np.empty((0, 0), np.float32)  # for solvers that ignore the current factors
+# The smallest eigenvalue relative to the largest, and in absolute terms, that the initial factors are divided by.
+_MIN_EIGENVALUE_RATIO = 1e-6
+_MIN_EIGENVALUE = 1e-30
 
 
 class _NeedsRatings:
-    """Whether a model learns from ratings: that depends on its hyperparameters; by default it doesn't."""
+    """Whether a model learns from ratings: on the class False, on an instance by its hyperparameter `implicit`."""
 
     def __get__(self, model: ALSRecommender | None, owner: type) -> bool:
         return model is not None and not model.implicit
@@ -40,71 +43,80 @@ class _NeedsRatings:
 class ALSRecommender(Recommender):
     """Alternating least squares (Hu, Koren & Volinsky, 2008, "Collaborative Filtering for Implicit Feedback Datasets").
 
-    Minimises, over factors `x_u` of users and `y_i` of items,
+    Objective: minimize, over factors `x_u` of users and `y_i` of items,
 
         sum_ui c_ui (p_ui - x_u . y_i)^2  +  reg (sum_u c_u^e |x_u|^2 + sum_i c_i^e |y_i|^2)
 
-    - Implicit feedback: the sum is over all pairs, `p_ui` is 1 for interactions and 0 elsewhere, and the confidence
-      `c_ui` is `1 + alpha r_ui` (eq. 3 of the paper), which is 1 where there is no interaction. `r_ui` is 1 unless the
-      data carries ratings as weights.
-    - Ratings (`implicit=False`): the sum is over the ratings only, `c_ui` is 1 and `p_ui` the rating less the mean of
-      all: ALS-WR (Zhou et al., 2008, "Large-Scale Parallel Collaborative Filtering for the Netflix Prize") for `e = 1`.
+    - Implicit feedback (iALS): the sum is over all pairs. `p_ui` is 1 for interactions and 0 elsewhere; the confidence
+      `c_ui` is `1 + alpha r_ui` (section 4 of the paper), and 1 without an interaction. `r_ui` is 1 unless the data has
+      ratings, which are then used as weights.
+    - Ratings (`implicit=False`): the sum is over the ratings. `c_ui` is 1, and `p_ui` is the rating minus the mean of
+      all ratings. With `e = 1` this is ALS-WR (Zhou et al., 2008, "Large-Scale Parallel Collaborative Filtering for the
+      Netflix Prize").
 
-    `c_u` is the sum of a person's confidences, and `c_i` of an item's: over the interactions, or over all pairs
-    (`reg_by`); `e` is `reg_exponent`. With 0 all factors are regularised alike, as in the first paper. With 1 they are
-    in proportion to what they are fitted to, which makes the model strong (Rendle et al., 2021, "Revisiting the
-    Performance of iALS on Item Recommendation Benchmarks": their objective is that of `reg_by="pairs"`, with nu `e`,
-    alpha_0 `1 / alpha` and lambda `reg alpha^(e - 1)`). Summed over interactions, one `reg` suits large and small data
-    sets: 0.05 is near the best on MovieLens-100K and on goodbooks-10k, where over pairs 0.03 and 0.001 are.
+    `c_u` and `c_i` are the sums of the confidences of a user and of an item, over interactions or over all pairs
+    (`reg_by`); `e` is `reg_exponent`. With `e = 0` all factors have the same regularization, as in the paper. With
+    `e = 1` it is proportional to the data that the factors are fitted to, which improves quality considerably (Rendle
+    et al., 2022, "Revisiting the Performance of iALS on Item Recommendation Benchmarks", RecSys; their objective is
+    that of `reg_by="pairs"` with nu = `e`, alpha_0 = `1 / alpha` and lambda = `reg alpha^(e - 1)`). With sums over
+    interactions, one value of `reg` suits data sets of different sizes: 0.05 is near the optimum on MovieLens-100K and
+    on goodbooks-10k, whereas with sums over pairs the optima are 0.03 and 0.001.
 
-    Solvers, for one side's factors while the other's are fixed:
+    Solvers for the factors of one side, with the other side fixed:
 
-    - `cg`: some steps of conjugate gradients from the current factors (Takács, Pilászy & Tikk, 2011).
+    - `cg`: a few steps of conjugate gradients from the current factors (Takács, Pilászy & Tikk, 2011, "Applications of
+      the Conjugate Gradient Method for Implicit Feedback Collaborative Filtering", RecSys).
     - `cholesky`: the exact minimum.
-    - `ials++`: exact within blocks of factors, one after another (Rendle et al., 2021, "iALS++: Speeding up Matrix
-      Factorization with Subspace Optimization").
+    - `ials++`: the exact minimum over one block of factors after another (Rendle et al., 2021, "iALS++: Speeding up
+      Matrix Factorization with Subspace Optimization").
 
-    The objective is computed exactly after each iteration, at no cost: what the solvers carry along sums up to it.
-    Users' factors are at last solved for exactly, whatever the solver, so that a person who is not in the training data
-    but has the same history gets the same recommendations. The result depends on the seed, not on the threads.
+    The objective is computed exactly after each iteration, from values that the solvers compute anyway. The last step
+    solves exactly for the factors of users, with any solver, so that a user who is not in the training data gets the
+    same recommendations as a known user with the same history. The result depends on the seed, not on the number of
+    threads.
 
-    Costs for each iteration and interaction about `14 d` operations (`cg`, two steps), `d^2` (`cholesky`) or
-    `d (6 + block_size)` (`ials++`), and `10 d^2` for each user and item. Memory: the factors, the interactions turned,
-    and nothing that grows with `n_users x n_items`.
+    Cost: per iteration and interaction, with `d = n_factors`, about `14 d` operations (`cg` with two steps), `d^2`
+    (`cholesky`) or `d (6 + block_size)` (`ials++`), plus `10 d^2` per user and item. Memory: the factors and the
+    transposed interactions; nothing grows with `n_users x n_items`.
 
-    Not as in the papers: factors begin as a rough truncated SVD of the interactions, from a random start (Halko,
-    Martinsson & Tropp, 2011, "Finding Structure with Randomness"), which is worth some iterations and costs less than
-    one. Items come first and users last. Before each half of an iteration both sides are turned into the basis where
-    the fixed side's Gram matrix is diagonal, which changes no score and makes products with it cheap; and scaled so
-    that both sides' penalties are equal, which changes no score either and only lowers the objective. `cg` uses the
-    system's diagonal as preconditioner. There are no biases, and predicted ratings are not clipped.
+    Deviations from the papers: the initial factors are an approximate truncated SVD of the interactions from a random
+    start (Halko, Martinsson & Tropp, 2011, "Finding Structure with Randomness", SIAM Review), which saves several
+    iterations and costs less than one. Each iteration solves for items first and users last. Before each half-step both
+    sides are rotated into the basis in which the Gram matrix of the fixed side is diagonal, which makes products with
+    it cheap, and scaled to equal penalties, which lowers the objective; neither changes a score. `cg` uses the diagonal
+    of the system as preconditioner. There are no biases, and predicted ratings are not clipped.
     """
 
     name = "als"
     too_large_advice: ClassVar[str] = "lower n_factors, or raise data.min_item_interactions"
 
     n_factors: int = hyperparameter(
-        64, ge=1, help="How many factors users and items have.", search=Between(20, 200, log=True)
+        64, ge=1, help="Number of factors of users and items.", search=Between(20, 200, log=True)
     )
-    n_iterations: int = hyperparameter(15, ge=1, help="At most how many times each side is solved for.")
+    n_iterations: int = hyperparameter(15, ge=1, help="Maximum number of iterations; each solves for both sides once.")
     reg: float = hyperparameter(
-        0.05, gt=0, help="Weight of the squared factors in the objective.", search=Between(0.001, 0.1, log=True)
+        0.05, gt=0, help="L2 regularization of the factors.", search=Between(0.001, 0.1, log=True)
     )
     alpha: float = hyperparameter(
-        10.0, ge=0, help="What an interaction adds to the confidence of 1.", search=Between(1.0, 100.0, log=True)
+        10.0, ge=0, help="Weight of an interaction: its confidence is 1 + alpha.", search=Between(1.0, 100.0, log=True)
     )
     reg_exponent: float = hyperparameter(
-        1.0, ge=0, le=2, help="How reg grows with the sum of a row's confidences: 0 not at all, 1 in proportion."
+        1.0,
+        ge=0,
+        le=2,
+        help="Exponent of the sum of confidences that scales reg: 0 for a constant, 1 for proportional.",
     )
     reg_by: Literal["interactions", "pairs"] = hyperparameter(
-        "interactions", help="What that sum is over: the row's interactions, or all pairs."
+        "interactions", help="What this sum is over: the interactions of a user or item, or all pairs."
     )
-    implicit: bool = hyperparameter(True, help="Learn from interactions; if false, from ratings.")
-    solver: Literal["cg", "cholesky", "ials++"] = hyperparameter("cg", help="How each side is solved for.")
-    cg_steps: int = hyperparameter(2, ge=1, help="Steps of solver cg in each half of an iteration.")
-    block_size: int = hyperparameter(32, ge=1, help="How many factors solver ials++ solves for at a time.")
-    tol: float = hyperparameter(1e-4, ge=0, help="Stop when the objective falls by less than this part of itself.")
-    seed: int = hyperparameter(42, ge=0, help="Seed of the factors to begin with.")
+    implicit: bool = hyperparameter(True, help="Whether to learn from implicit feedback; if false, from ratings.")
+    solver: Literal["cg", "cholesky", "ials++"] = hyperparameter("cg", help="Solver for the factors of one side.")
+    cg_steps: int = hyperparameter(
+        2, ge=1, help="Number of conjugate gradient steps per half-iteration; for solver cg."
+    )
+    block_size: int = hyperparameter(32, ge=1, help="Number of factors per block; for solver ials++.")
+    tol: float = hyperparameter(1e-4, ge=0, help="Stop when the relative decrease of the objective is at most this.")
+    seed: int = hyperparameter(42, ge=0, help="Seed of the initial factors.")
 
     user_factors: Float32Array = fitted("(n_users, n_factors)")
     item_factors: Float32Array = fitted("(n_items, n_factors)")
@@ -116,188 +128,232 @@ class ALSRecommender(Recommender):
 
     def _fit(self, interactions: InteractionDataset) -> None:
         matrix = interactions.matrix
-        self._check(matrix)
+        self._require_non_negative(matrix)
         self.mean = 0.0 if self.implicit else float(matrix.values.mean(dtype=np.float64))
-        matrix = self._centred(matrix)
+        by_user = self._centered(matrix)
+        by_item = by_user.transpose()
         with engines.current().worker_pool() as workers:
-            users, items = (
-                Side(side, self.n_factors, self._regularisation(side), workers) for side in (matrix, matrix.transpose())
-            )
-            self._begin_factors(users, items)
+            users = SideData(by_user, self.n_factors, self._regularization(by_user), workers)
+            items = SideData(by_item, self.n_factors, self._regularization(by_item), workers)
+            self._initialize_factors(users, items)
             losses = self._iterate(users, items)
-        self.user_factors, self.item_factors, self.losses = users.factors, items.factors, np.array(losses)
+        self.user_factors = users.factors
+        self.item_factors = items.factors
+        self.losses = np.array(losses)
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
-        factors = self._solve(histories) if users is None else self.user_factors[users]
+        factors = self._fold_in(histories) if users is None else self.user_factors[users]
         scores: Float32Array = factors @ self.item_factors.T
         if not self.implicit:
             scores += np.float32(self.mean)
         return scores
 
     def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
-        """The score of each pair of codes, in `n_factors` operations."""
+        """The score of each pair of codes, `(n_pairs,)`, in `n_factors` operations per pair."""
         scores = np.empty(len(users), np.float32)
         matmul.pair_dots(self.user_factors, self.item_factors, users, items, scores)
         return scores + np.float32(self.mean)
 
     def embeddings(self) -> Embeddings:
-        """Its factors; with ratings, the mean of all stands against a 1."""
+        """The factors; with ratings, one more dimension for the mean."""
         if self.implicit:
             return Embeddings(self.user_factors, self.item_factors)
         return Embeddings(with_columns(self.user_factors, 1), with_columns(self.item_factors, self.mean))
 
     def _similarity(self, items: Int32Array) -> Float32Array:
-        similarity: Float32Array = self._directions[items] @ self._directions.T
+        similarity: Float32Array = self._unit_item_factors[items] @ self._unit_item_factors.T
         return similarity
 
     @cached_property
-    def _directions(self) -> Float32Array:
-        """The items' factors, each of length 1, or 0."""
+    def _unit_item_factors(self) -> Float32Array:
+        """The item factors scaled to length 1, `(n_items, n_factors)`."""
         return unit_rows(self.item_factors)
 
     def convergence(self) -> dict[str, float]:
-        """How much the last iteration brought, and whether it was the last one allowed."""
+        """The relative decrease of the objective in the last iteration, and whether `n_iterations` was reached."""
         if len(self.losses) < 2:
             return {}
         last_fall = float((self.losses[-2] - self.losses[-1]) / abs(self.losses[-2]))
         return {"last_fall": last_fall, "at_limit": len(self.losses) >= self.n_iterations}
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """The factors, and as much again for safety; the turned interactions; and each task's Gram matrix."""
+        """The factors, twice for safety; the transposed interactions; and a Gram matrix per task."""
         d = self.n_factors
         tasks = n_tasks(n_interactions * d) + n_tasks(n_users * d**2 / 8)
         return 8 * d * (n_users + n_items) + 20 * n_interactions + 8 * tasks * d**2
 
-    # ---- the problem
+    # ---- the least-squares problem
 
-    def _check(self, matrix: InteractionMatrix) -> None:
+    def _require_non_negative(self, matrix: InteractionMatrix) -> None:
         if self.implicit and not matrix.is_binary and matrix.values.min() < 0:
             raise DataError(
-                f"als: a rating of {matrix.values.min():g}: ratings are confidences of implicit feedback and can't be "
-                "negative; leave those interactions out, or set implicit=False to learn the ratings themselves"
+                f"als: a rating of {matrix.values.min():g}: with implicit feedback ratings are confidences, which "
+                "cannot be negative; remove these interactions, or set implicit=False to learn the ratings"
             )
 
     @property
     def _terms(self) -> Float32Array:
-        """Weights and aims of the kernels: implicit `w = alpha r, a = 1 + alpha r`, else `w = 1, a = r`."""
-        return np.array([0, self.alpha, 1, self.alpha] if self.implicit else [1, 0, 0, 1], np.float32)
+        """Coefficients of weights and targets for the kernels.
 
-    def _centred(self, matrix: InteractionMatrix) -> InteractionMatrix:
-        """The interactions, ratings less their mean."""
-        return matrix if self.implicit else replace(matrix, values=matrix.values - np.float32(self.mean))
-
-    def _regularisation(self, matrix: InteractionMatrix) -> Float32Array:
-        """What multiplies the squared factors of each row."""
-        confidences = sums = np.diff(matrix.starts).astype(np.float64)
+        For implicit feedback a value `r` has the weight `alpha r` and the target `1 + alpha r`; for ratings, 1 and `r`.
+        """
         if self.implicit:
-            if not matrix.is_binary:
-                sums = np.bincount(matrix.rows, matrix.values, matrix.n_rows).astype(np.float64)
-            pairs = matrix.n_columns if self.reg_by == "pairs" else confidences
-            confidences = pairs + self.alpha * sums
-        confidences = np.maximum(confidences, 1)  # a row without interactions
-        weights: Float32Array = (self.reg * confidences**self.reg_exponent).astype(np.float32)
-        return weights
+            return np.array([0, self.alpha, 1, self.alpha], np.float32)
+        return np.array([1, 0, 0, 1], np.float32)
 
-    def _solve(self, histories: InteractionMatrix) -> Float32Array:
-        """Factors of people, given the items'."""
+    def _centered(self, matrix: InteractionMatrix) -> InteractionMatrix:
+        """The interactions; ratings minus their mean."""
+        if self.implicit:
+            return matrix
+        return replace(matrix, values=matrix.values - np.float32(self.mean))
+
+    def _regularization(self, matrix: InteractionMatrix) -> Float32Array:
+        """The weight of the squared factors of each row, `reg c^e`, `(n_rows,)`."""
+        counts = np.diff(matrix.starts).astype(np.float64)
+        confidences = counts
+        if self.implicit:
+            value_sums = counts
+            if not matrix.is_binary:
+                value_sums = np.bincount(matrix.rows, matrix.values, matrix.n_rows).astype(np.float64)
+            n_pairs = matrix.n_columns if self.reg_by == "pairs" else counts
+            confidences = n_pairs + self.alpha * value_sums
+        confidences = np.maximum(confidences, 1)  # a row without interactions must not have a regularization of 0
+        reg: Float32Array = (self.reg * confidences**self.reg_exponent).astype(np.float32)
+        return reg
+
+    def _fold_in(self, histories: InteractionMatrix) -> Float32Array:
+        """The exact factors of users with these histories, `(n, n_factors)`, with fixed item factors.
+
+        Raises:
+            DataError: The model learned from ratings, and the histories have none.
+            TrainingError: A system is not positive definite in float32.
+        """
         if not self.implicit and histories.is_binary and histories.nnz:
             raise DataError(
-                "als: implicit=False learns from ratings, but the histories carry none; give a table with user_id, "
+                "als: implicit=False learns from ratings, but the histories have none; pass a table with user_id, "
                 "item_id and rating"
             )
         factors = np.empty((histories.n_rows, self.n_factors), np.float32)
-        histories = self._centred(histories)
-        problem = histories.starts, histories.columns, histories.values, self._terms
-        given = self.item_factors, self.spectrum, self._regularisation(histories)
-        value = solve_blocks((*problem, *given), factors, 0, histories.n_rows, self.n_factors, True)
+        histories = self._centered(histories)
+        problem = (
+            histories.starts,
+            histories.columns,
+            histories.values,
+            self._terms,
+            self.item_factors,
+            self.spectrum,
+            self._regularization(histories),
+        )
+        value = solve_blocks(problem, factors, 0, histories.n_rows, self.n_factors, True)
         if not np.isfinite(value):
-            raise TrainingError("als: a history can't be solved for in float32; fit with a higher reg or lower alpha")
+            raise TrainingError("als: a history has no solution in float32; fit with a higher reg or a lower alpha")
         return factors
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
-        items, had, mean = self.item_factors, histories.is_nonzero().cast(np.float32), np.float32(self.mean)
-        counts = had.sum(1, keepdims=True)
+        items = self.item_factors
+        mean = np.float32(self.mean)
+        is_seen = histories.is_nonzero().cast(np.float32)
+        counts = is_seen.sum(1, keepdims=True)
         if self.implicit:
-            pairs = np.float32(len(items)) if self.reg_by == "pairs" else counts
-            weights, aims = histories * self.alpha, had + histories * self.alpha
-            confidences = histories.sum(1, keepdims=True) * self.alpha + pairs
+            n_pairs = np.float32(len(items)) if self.reg_by == "pairs" else counts
+            weights = histories * self.alpha
+            targets = is_seen + histories * self.alpha
+            confidences = histories.sum(1, keepdims=True) * self.alpha + n_pairs
         else:
-            weights, aims, confidences = had, histories - had * mean, counts
+            weights = is_seen
+            targets = histories - is_seen * mean
+            confidences = counts
         confidences = graph.apply("Max", confidences, np.float32(1))
         reg = graph.apply("Pow", confidences, np.float32(self.reg_exponent)) * self.reg
         vectors = graph.constant(items, "items")
-        # The normal equations of each person, with what they are to equal as the last column: (n, d, d + 1).
-        weighed = (weights.unsqueeze(2) * vectors).transpose(0, 2, 1) @ vectors
-        unit = np.eye(self.n_factors, dtype=np.float32)
-        matrix = weighed + np.diag(self.spectrum) + reg.unsqueeze(2) * unit
-        system = graph.apply("Concat", matrix, (aims @ vectors).unsqueeze(2), axis=2).cast(np.float64)
+        # The normal equations A x = b of each user, as the augmented matrix A | b: (n, d, d + 1).
+        weighted_gram = (weights.unsqueeze(2) * vectors).transpose(0, 2, 1) @ vectors
+        identity = np.eye(self.n_factors, dtype=np.float32)
+        matrix = weighted_gram + np.diag(self.spectrum) + reg.unsqueeze(2) * identity
+        right_side = (targets @ vectors).unsqueeze(2)
+        system = graph.apply("Concat", matrix, right_side, axis=2).cast(np.float64)
         factors = solve_spd(system, self.n_factors).cast(np.float32)
         return factors.matmul_transposed(vectors) + mean
 
-    # ---- the iterations
+    # ---- iterations
 
-    def _begin_factors(self, users: Side, items: Side) -> None:
-        """Factors to begin with, from one round of subspace iteration."""
+    def _initialize_factors(self, users: SideData, items: SideData) -> None:
+        """Set the initial factors by one round of subspace iteration."""
         random = rng.stream(self.seed, "init")
         items.factors[:] = random.standard_normal(items.factors.shape, np.float32)
-        users.do(multiply(items.shared))
-        turn, spectrum = users.basis()
-        kept: Float32Array = np.maximum(spectrum, max(1e-6 * float(spectrum[-1]), 1e-30)).astype(np.float32)
-        users.turn((turn / np.sqrt(kept)).astype(np.float32))
-        items.do(multiply(users.shared))
-        users.do(multiply(items.shared))
+        users.run_step(MultiplyStep(items.shared))
+        basis, spectrum = users.basis()
+        floor = max(_MIN_EIGENVALUE_RATIO * float(spectrum[-1]), _MIN_EIGENVALUE)
+        spectrum = np.maximum(spectrum, floor).astype(np.float32)
+        users.rotate((basis / np.sqrt(spectrum)).astype(np.float32))  # orthonormal columns
+        items.run_step(MultiplyStep(users.shared))
+        users.run_step(MultiplyStep(items.shared))
         for side in (users, items):
             size = np.sqrt(np.square(side.factors).mean(dtype=np.float64) * self.n_factors)
-            side.scale(np.float32(np.sqrt(_INITIAL_SIZE) / size if size else 0))
+            side.scale(np.float32(np.sqrt(_INITIAL_SCORE) / size if size else 0))
 
-    def _iterate(self, users: Side, items: Side) -> list[float]:
-        """Solve for one side after the other; the objective after each iteration."""
-        matrix = users.interactions
-        values = np.ones(1) if matrix.is_binary else matrix.values.astype(np.float64)
-        constant = matrix.nnz * (1 + self.alpha * values.mean() if self.implicit else np.square(values).mean())
+    def _iterate(self, users: SideData, items: SideData) -> list[float]:
+        """Solve for one side after the other.
+
+        Returns:
+            The objective after each iteration.
+
+        Raises:
+            TrainingError: The objective is not finite.
+        """
+        constant = self._constant_loss(users.interactions)
         losses: list[float] = []
         with progress.task(f"ALS: {self.n_factors} factors", self.n_iterations, "iterations") as task:
             for iteration in range(1, self.n_iterations + 1):
-                self._half(items, users, exact=False)
-                self._half(users, items, exact=iteration == self.n_iterations)
+                self._half_step(items, users, exact=False)
+                self._half_step(users, items, exact=iteration == self.n_iterations)
                 losses.append(constant + users.values.sum() + items.penalty)
                 task.update(iteration, loss=losses[-1])
                 if not np.isfinite(losses[-1]):
-                    raise TrainingError(f"als: the objective is not finite after iteration {iteration}; {WAY_OUT}")
+                    raise TrainingError(f"als: the objective is not finite after iteration {iteration}; {HINT}")
                 if iteration > 1 and losses[-2] - losses[-1] <= self.tol * losses[-2]:
                     break
             if iteration < self.n_iterations:
-                users.do(self._step(items.shared, _NO_TURN, exact=True))
+                users.run_step(self._step(items.shared, _NO_ROTATION, exact=True))
                 losses[-1] = constant + users.values.sum() + items.penalty
         return losses
 
-    def _half(self, own: Side, fixed: Side, *, exact: bool) -> None:
-        """Solve for one side's factors."""
-        turn, spectrum = fixed.basis()
-        scale = own.balance(fixed)
-        fixed.turn(turn * np.float32(scale))
+    def _constant_loss(self, matrix: InteractionMatrix) -> float:
+        """The part of the objective that does not depend on the factors, the sum of `c_ui p_ui^2`."""
+        values = np.ones(1) if matrix.is_binary else matrix.values.astype(np.float64)
+        if self.implicit:
+            return float(matrix.nnz * (1 + self.alpha * values.mean()))
+        return float(matrix.nnz * np.square(values).mean())
+
+    def _half_step(self, side: SideData, fixed: SideData, *, exact: bool) -> None:
+        """Solve for the factors of one side."""
+        basis, spectrum = fixed.basis()
+        scale = side.balancing_factor(fixed)
+        fixed.rotate(basis * np.float32(scale))
         fixed.penalty *= scale**2
+        # With ratings, pairs without an interaction have weight 0.
         self.spectrum = spectrum * np.float32(scale**2 if self.implicit else 0)
-        own.do(self._step(fixed.shared, turn / np.float32(scale), exact=exact))
+        side.run_step(self._step(fixed.shared, basis / np.float32(scale), exact=exact))
 
-    def _step(self, fixed: Shared[Float32Array], turn: Float32Array, *, exact: bool) -> Step:
-        # A clone holds the hyperparameters and nothing that would have to be sent with them.
-        return partial(self.clone()._solve_part, self.spectrum, fixed, turn, exact)
+    def _step(self, fixed: Shared[Float32Array], rotation: Float32Array, *, exact: bool) -> Step:
+        # A clone has the hyperparameters, and no other state that would be sent to workers with it.
+        return partial(self.clone()._solve_rows, self.spectrum, fixed, rotation, exact)
 
-    def _solve_part(
+    def _solve_rows(
         self,
         spectrum: Float32Array,
         fixed: Shared[Float32Array],
-        turn: Float32Array,
+        rotation: Float32Array,
         exact: bool,
-        given: StepInput,
+        data: StepInput,
         factors: Float32Array,
     ) -> float:
-        matrix = given.interactions
-        problem = matrix.starts, matrix.columns, matrix.values, self._terms, fixed.value, spectrum, given.reg
+        """Solve for the factors of some rows in place; returns the sum of the objective over them."""
+        matrix = data.interactions
+        problem = (matrix.starts, matrix.columns, matrix.values, self._terms, fixed.value, spectrum, data.reg)
         if exact or self.solver == "cholesky":
             return float(solve_blocks(problem, factors, 0, len(factors), self.n_factors, True))
-        factors[:] = factors @ turn
+        factors[:] = factors @ rotation
         if self.solver == "cg":
             return float(conjugate_gradients(problem, factors, 0, len(factors), self.cg_steps))
         return float(solve_blocks(problem, factors, 0, len(factors), self.block_size, False))

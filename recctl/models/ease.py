@@ -1,4 +1,4 @@
-"""EASE: a linear model of items on items, in closed form."""
+"""EASE: a linear autoencoder of items with a closed-form solution."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ from recctl.models.base.hyperparameters import Between, fitted, hyperparameter
 from recctl.models.base.onnx_graph import ScoreGraph, Value
 from recctl.models.linear.gram import mirror_scaled, upper_gram
 
-# A matrix of this size is inverted at nearly the rate of large ones, in a tenth of a second.
-_SMALL = 2000
+# The inverse of a matrix of this size runs at nearly the rate of large ones, and takes about 0.1 s.
+_PROBE_SIZE = 2000
+_PROBE_REPEATS = 4
 
 
 class EASERecommender(Recommender):
-    """Embarrassingly shallow autoencoder (Steck, 2019, "Embarrassingly Shallow Autoencoders for Sparse Data").
+    """Embarrassingly shallow autoencoder (Steck, 2019, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW).
 
-    Minimises `|X - X B|_F^2 + l2_reg |B|_F^2` over `B` with a zero diagonal, for interactions `X` (n_users, n_items).
-    The minimum is `B[i, j] = -P[i, j] / P[j, j]` with `P = (X.T X + l2_reg I)^-1` (eq. 8 of the paper). A person's
-    scores are `x B` for the row `x` of interactions, so people not in the training data are served alike.
+    Objective: minimize `|X - X B|_F^2 + l2_reg |B|_F^2` over `B` with a zero diagonal, for the interactions `X`
+    (n_users, n_items). The minimum is `B[i, j] = -P[i, j] / P[j, j]` for `i != j`, with `P = (X.T X + l2_reg I)^-1`
+    (eq. 8 of the paper). The scores of a user are `x B` for the user's row `x` of interactions; users that are not in
+    the training data are scored in the same way.
 
-    Costs `n_items^3` operations (a Cholesky factorisation and the inverse made of it), independent of the number of
-    users, and one `(n_items, n_items)` float32 matrix, in which everything happens. There is no randomness; bits can
-    differ between thread counts, as LAPACK's do.
+    Cost: `n_items^3` operations for a Cholesky factorization and the inverse, independent of the number of users; one
+    `(n_items, n_items)` float32 matrix, which is inverted in place. There is no randomness. The last bits can depend on
+    the number of threads, as those of LAPACK do.
 
-    Not as in the paper: explicit ratings, if given, are used as the values of `X`.
+    Deviations from the paper: explicit ratings, if given, are the values of `X`.
     """
 
     name = "ease"
@@ -44,7 +46,7 @@ class EASERecommender(Recommender):
     )
 
     l2_reg: float = hyperparameter(
-        500.0, gt=0, help="Weight of the squared weights in the objective.", search=Between(10.0, 10_000.0, log=True)
+        500.0, gt=0, help="L2 regularization of the weights.", search=Between(10.0, 10_000.0, log=True)
     )
 
     weights: Float32Array = fitted("(n_items, n_items)")
@@ -56,7 +58,7 @@ class EASERecommender(Recommender):
         with progress.task(f"EASE: inverse of {len(weights):,} x {len(weights):,}"):
             with blas_threads():
                 _invert_upper(weights)
-            mirror_scaled(weights, np.ascontiguousarray(-1 / np.diag(weights)))  # P becomes B
+            mirror_scaled(weights, np.ascontiguousarray(-1 / np.diag(weights)))  # from P to B
         self.weights = weights
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
@@ -68,46 +70,53 @@ class EASERecommender(Recommender):
         return histories @ graph.constant(self.weights, "weights")
 
     def _similarity(self, items: Int32Array) -> Float32Array:
-        # Row i: what a liking for item i adds to the score of every other item.
+        # Row i: what an interaction with item i adds to the score of every other item.
         return self.weights[items]
 
     def probe_fit(self, interactions: InteractionDataset) -> tuple[float, Self]:
-        """The Gram matrix of some users, and the inverse of a small matrix: it grows with the third power of items."""
+        """Estimate the Gram matrix from samples of users, and the inverse from that of a small matrix."""
 
-        def gram(share: float) -> float:
+        def measure_gram(share: float) -> float:
             matrix = fit_probe.sample_users(interactions, share).matrix
             begin = perf_counter()
             upper_gram(matrix)
             return perf_counter() - begin
 
         n_items = interactions.n_items
-        n_small = min(n_items, _SMALL)
-        small = np.eye(n_small, dtype=np.float32)
-        with blas_threads():
-            taken = []
-            for _ in range(4):
-                matrix, begin = small.copy(), perf_counter()
-                _invert_upper(matrix)
-                taken.append(perf_counter() - begin)
-        seconds = median(taken[1:]) * (n_items / n_small) ** 3
-        size = self._sizes(interactions.n_users, n_items, len(interactions))
-        return seconds + fit_probe.extrapolate_seconds(gram), fit_probe.dummy_model(self, interactions, size)
+        size = min(n_items, _PROBE_SIZE)
+        # The time of the inverse is proportional to the third power of its size.
+        inverse_seconds = _inverse_seconds(size) * (n_items / size) ** 3
+        seconds = inverse_seconds + fit_probe.extrapolate_seconds(measure_gram)
+        sizes = self._sizes(interactions.n_users, n_items, len(interactions))
+        return seconds, fit_probe.dummy_model(self, interactions, sizes)
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """One matrix; and the transposed interactions while the Gram matrix is made."""
+        """One matrix, and the transposed interactions for the Gram matrix."""
         return 4 * n_items**2 + 12 * n_interactions
+
+
+def _inverse_seconds(size: int) -> float:
+    """The median time to invert a matrix of this size, without the first call."""
+    measured = []
+    with blas_threads():
+        for _ in range(_PROBE_REPEATS):
+            matrix = np.eye(size, dtype=np.float32)
+            begin = perf_counter()
+            _invert_upper(matrix)
+            measured.append(perf_counter() - begin)
+    return median(measured[1:])
 
 
 def _invert_upper(matrix: Float32Array) -> None:
     """Replace the upper triangle of a positive definite matrix by that of its inverse, in place."""
-    # LAPACK counts by columns: what it takes for the lower triangle is the upper one here, and nothing is copied.
+    # LAPACK uses column-major order: its lower triangle is the upper triangle here, so that nothing is copied.
     factor, failed = lapack.spotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
     if not failed:
         factor, failed = lapack.spotri(factor, lower=1, overwrite_c=1)
     if failed:
         raise TrainingError(
-            "ease: the regularised Gram matrix is not positive definite in float32; raise l2_reg, "
-            "or bring ratings to a smaller scale (normalize_ratings)"
+            "ease: the regularized Gram matrix is not positive definite in float32; raise l2_reg, "
+            "or scale ratings down (normalize_ratings)"
         )
-    if not np.shares_memory(factor, matrix):  # pragma: no cover - SciPy promises not to copy a Fortran-ordered array
+    if not np.shares_memory(factor, matrix):  # pragma: no cover - SciPy does not copy a Fortran-ordered array
         matrix[:] = factor.T

@@ -1,4 +1,4 @@
-"""Popularity: the same items for everyone."""
+"""Popularity: the most popular items, the same for every user."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from recctl.models.base.onnx_graph import ScoreGraph, Value
 
 
 class PopularityRecommender(Recommender):
-    """The items that most people had.
+    """Most popular items (TopPop), a baseline without personalization.
 
-    Known as TopPop since Cremonesi, Koren & Turrin, 2010, "Performance of Recommender Algorithms on Top-N
-    Recommendation Tasks". An item's score is the number of distinct users who interacted with it in the data the model
-    was fitted on; ratings don't count. Nothing is minimised. It is the baseline that a personalised model has to beat
-    to be worth its cost.
+    Cremonesi, Koren & Turrin, 2010, "Performance of Recommender Algorithms on Top-N Recommendation Tasks", RecSys.
 
-    Costs one pass over the interactions, and `n_items` numbers of memory.
+    Score: the number of distinct users who interacted with the item in the data the model was fitted on; ratings are
+    ignored. There is no objective. A personalized model that does not outperform this baseline is not worth its cost.
+
+    Ties, items with equally many users, are broken by ascending item code.
+
+    Cost: one pass over the interactions, and 4 bytes of memory per item.
     """
 
     name = "popularity"

@@ -1,4 +1,4 @@
-"""Random: the floor."""
+"""Random: items in random order, the weakest baseline."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from recctl.models.base.onnx_graph import ScoreGraph, Value
 
 
 class RandomRecommender(Recommender):
-    """Items in random order: the floor that every other model must be clearly above.
+    """Random items, the weakest baseline: any other model must clearly outperform it.
 
-    A score is uniform in [0, 1) and follows from the seed, the person's history and the item by a hash (SplitMix64:
-    Steele, Lea & Flood, 2014, "Fast Splittable Pseudorandom Number Generators"). It is the same whenever and beside
-    whomever a person is asked about, on any number of threads; people with the same history get the same items.
+    Score: uniform in [0, 1), a hash of the seed, the user's history and the item (SplitMix64: Steele, Lea & Flood,
+    2014, "Fast Splittable Pseudorandom Number Generators", OOPSLA). It depends neither on the number of threads nor on
+    the other users in a request. Users with the same history get the same items.
 
-    Nothing is learnt; fitting costs nothing.
+    Cost: nothing is learned, and a fit takes no time.
     """
 
     name = "random"
     serves_empty_history = True
 
-    seed: int = hyperparameter(42, ge=0, lt=2**63, help="Another seed, another order of the items.")
+    seed: int = hyperparameter(
+        42, ge=0, lt=2**63, help="Seed of the hash: another seed yields another order of the items."
+    )
 
     def _fit(self, interactions: InteractionDataset) -> None:
-        """Nothing to do."""
+        """There is nothing to learn."""
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
         scores = np.empty((histories.n_rows, histories.n_columns), np.float32)
@@ -38,21 +40,26 @@ class RandomRecommender(Recommender):
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
         items = graph.constant(np.arange(len(self.item_vocabulary), dtype=np.int64), "items")
-        seed_hash = _mixed(graph.constant(np.uint64(self.seed + 1).astype(np.int64)))
-        had = histories.is_nonzero().cast(np.int64)
-        key = _mixed(seed_hash ^ (had @ _mixed(seed_hash ^ items).unsqueeze(1)))
-        return _shifted(_mixed(key + items), 40).cast(np.float32) * 2.0**-24
+        seed_hash = _splitmix64(graph.constant(np.uint64(self.seed + 1).astype(np.int64)))
+        is_seen = histories.is_nonzero().cast(np.int64)
+        history_hash = is_seen @ _splitmix64(seed_hash ^ items).unsqueeze(1)
+        key = _splitmix64(seed_hash ^ history_hash)
+        # The upper 24 of 64 bits: as many as a float32 in [0, 1) has.
+        return _shift_right(_splitmix64(key + items), 40).cast(np.float32) * 2.0**-24
 
 
-def _mixed(counter: Value) -> Value:
-    """SplitMix64, as in `recctl.kernels.counter_rng`; products of int64 have the same bits as those of uint64."""
+def _splitmix64(counter: Value) -> Value:
+    """SplitMix64, as in `recctl.kernels.counter_rng`.
+
+    The product of two int64 has the same bits as the product of the same bits as uint64.
+    """
     z = counter * GOLDEN_GAMMA.astype(np.int64)
-    z = (z ^ _shifted(z, 30)) * MIX_1.astype(np.int64)
-    z = (z ^ _shifted(z, 27)) * MIX_2.astype(np.int64)
-    return z ^ _shifted(z, 31)
+    z = (z ^ _shift_right(z, 30)) * MIX_1.astype(np.int64)
+    z = (z ^ _shift_right(z, 27)) * MIX_2.astype(np.int64)
+    return z ^ _shift_right(z, 31)
 
 
-def _shifted(value: Value, by: int) -> Value:
-    """The bits of an int64 moved to the right, zeros after them."""
-    moved = value.graph.apply("BitShift", value.cast(np.uint64), np.uint64(by), direction="RIGHT")
-    return moved.cast(np.int64)
+def _shift_right(value: Value, n_bits: int) -> Value:
+    """The logical right shift of an int64: vacated bits are 0, whatever the sign."""
+    shifted = value.graph.apply("BitShift", value.cast(np.uint64), np.uint64(n_bits), direction="RIGHT")
+    return shifted.cast(np.int64)

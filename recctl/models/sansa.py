@@ -1,4 +1,4 @@
-"""SANSA: EASE for large catalogs, by a sparse approximate inverse."""
+"""SANSA: EASE for large catalogs, with a sparse approximate inverse."""
 
 from __future__ import annotations
 
@@ -19,40 +19,43 @@ from recctl.models.base.onnx_graph import ScoreGraph, Value, matmul_sparse
 
 Float64Array = NDArray[np.float64]
 
-# Entries of the Gram matrix that are kept for each that is used: with 5, quality is that of keeping all.
+# The entries kept in each row of the Gram matrix, as a multiple of n_neighbors. With 5, the measured quality is that
+# of keeping all entries.
 _KEPT = 5
 
 
 class SANSARecommender(Recommender):
     """SANSA (Spišák et al., 2023, "Scalable Approximate NonSymmetric Autoencoder for Collaborative Filtering").
 
-    EASE's weights are `B[i, j] = -P[i, j] / P[j, j]` off the diagonal, with `P = (X.T X + l2_reg I)^-1`. Here `P` is
-    `W.T D W`, of a triangular `W` that is sparse, with ones on its diagonal, and a diagonal `D`, and is never
-    multiplied out: a person's scores are `x B = x - (x W.T D W) / diag(P)` for the row `x` of interactions.
+    Objective: that of EASE, whose weights are `B[i, j] = -P[i, j] / P[j, j]` for `i != j`, with
+    `P = (X.T X + l2_reg I)^-1`. SANSA approximates `P` by `W.T D W`, with a sparse triangular `W` that has ones on its
+    diagonal and a diagonal `D`. The product is never computed: the scores of a user are
+    `x B = x - (x W.T D W) / diag(P)` for the user's row `x` of interactions.
 
-    Items come in the order of their popularity. Row `i` of `W` draws on the `n_neighbors` more popular items `j` with
-    the largest `|G[i, j]| / sqrt(G[j, j])` in `G = X.T X`, and minimises `w (G + l2_reg I) w.T` over such rows; `D[i]`
-    is 1 over that minimum (Kolotilina & Yeremin, 1993, "Factorized Sparse Approximate Inverse Preconditionings I").
-    With as many neighbours as items, each of which shares users with all others, the weights are EASE's.
+    Items are sorted by popularity. The nonzero entries of row `i` of `W` are the `n_neighbors` more popular items `j`
+    with the largest `|G[i, j]| / sqrt(G[j, j])`, where `G = X.T X`. Their values minimize `w (G + l2_reg I) w.T`, and
+    `D[i]` is 1 over the minimum (Kolotilina & Yeremin, 1993, "Factorized Sparse Approximate Inverse Preconditionings
+    I", SIAM J. Matrix Anal. Appl.). If `n_neighbors` is the number of items, and every item shares users with every
+    other item, the weights are those of EASE.
 
-    Costs half the sum of squared history lengths, and `n_neighbors^3 / 3` operations for each item; scores of a person
-    cost `2 n_items n_neighbors`. Memory: 60 bytes for each item and neighbour at most, and nothing that grows with
-    the square of the items. There is no randomness, and the result doesn't depend on the number of threads.
+    Cost: half the sum of squared history lengths, plus `n_neighbors^3 / 3` operations per item; scoring a user takes
+    `2 n_items n_neighbors` operations. Memory: at most 60 bytes per item and neighbor, and nothing that grows with the
+    square of the items. There is no randomness, and the result does not depend on the number of threads.
 
-    Not as in the paper, which makes an incomplete Cholesky factor, in an order of items that keeps it sparse, and then
-    an approximate inverse of that: here each row of the inverse factor is the best for its places, and rows don't wait
-    for each other. Of each row of `G` only the `5 n_neighbors` largest entries are kept, as measured above; others
-    count as 0. Explicit ratings, if given, are used as the values of `X`.
+    Deviations from the paper: the paper computes an incomplete Cholesky factor, in an item order that keeps it sparse,
+    and an approximate inverse of it. Here each row of the inverse factor is optimal for its nonzero entries, and rows
+    are computed independently. Only the `5 n_neighbors` largest entries of each row of `G`, by the criterion above, are
+    kept; the others count as 0. Explicit ratings, if given, are the values of `X`.
     """
 
     name = "sansa"
     too_large_advice: ClassVar[str] = "lower n_neighbors, or raise data.min_item_interactions"
 
     l2_reg: float = hyperparameter(
-        500.0, gt=0, help="Weight of the squared weights in the objective.", search=Between(10.0, 10_000.0, log=True)
+        500.0, gt=0, help="L2 regularization of the weights.", search=Between(10.0, 10_000.0, log=True)
     )
     n_neighbors: int = hyperparameter(
-        50, ge=1, help="How many more popular items an item draws on.", search=Between(20, 200, log=True)
+        50, ge=1, help="Number of more popular items in each row of the inverse.", search=Between(20, 200, log=True)
     )
 
     weights: InteractionMatrix = fitted("(n_items, n_items)")
@@ -60,80 +63,96 @@ class SANSARecommender(Recommender):
     scale: Float32Array = fitted("(n_items,)")
 
     def _fit(self, interactions: InteractionDataset) -> None:
-        order, by_user, by_item = _by_popularity(interactions.matrix)
+        order, by_user, by_item = _sorted_by_popularity(interactions.matrix)
         n_items = by_user.n_columns
         n_used = min(self.n_neighbors, max(1, n_items - 1))
-        shape = n_items, min(_KEPT * n_used, max(1, n_items - 1))
-        items, dots, found = np.empty(shape, np.int32), np.empty(shape, np.float32), np.empty(n_items, np.int64)
+        n_kept = min(_KEPT * n_used, max(1, n_items - 1))
         matrix = (by_user.starts, by_user.columns, by_user.values, by_item.starts, by_item.columns, by_item.values)
-        squares = _squares(by_item)
-        norms = np.sqrt(np.where(squares > 0, squares, 1)).astype(np.float32)  # of ratings that are all 0: 1
-        weights, pivots = np.empty((n_items, n_used), np.float32), np.empty(n_items, np.float32)
-        # Each task has arrays over all items to clear: enough tasks for any number of threads, and no more.
-        step = max(64, n_items // 256)
+        items = np.empty((n_items, n_kept), np.int32)
+        dots = np.empty((n_items, n_kept), np.float32)
+        counts = np.empty(n_items, np.int64)
+        squares = _column_squares(by_item)
+        norms = np.sqrt(np.where(squares > 0, squares, 1)).astype(np.float32)  # 1 for an item whose ratings are all 0
+        weights = np.empty((n_items, n_used), np.float32)
+        pivots = np.empty(n_items, np.float32)
+        # Each task clears work arrays over all items: as many tasks as any number of threads can use, and no more.
+        task_size = max(64, n_items // 256)
 
-        def keep(begin: int) -> None:
-            rows = slice(begin, begin + step)
-            sparse_inverse.largest_below_diagonal(matrix, norms, begin, items[rows], dots[rows], found[rows])
+        def keep_largest(begin: int) -> None:
+            rows = slice(begin, begin + task_size)
+            sparse_inverse.largest_below_diagonal(matrix, norms, begin, items[rows], dots[rows], counts[rows])
 
         def solve(begin: int) -> None:
-            rows = slice(begin, begin + step)
-            sparse_inverse.factor_rows(items, dots, found, squares + self.l2_reg, begin, weights[rows], pivots[rows])
+            rows = slice(begin, begin + task_size)
+            sparse_inverse.factor_rows(items, dots, counts, squares + self.l2_reg, begin, weights[rows], pivots[rows])
 
-        tasks = range(0, n_items, step)
-        for what, task in (("Gram matrix", keep), ("weights", solve)):
-            for _ in progress.track(map_threads(task, tasks), f"SANSA: {what}", total=len(tasks)):
+        tasks = range(0, n_items, task_size)
+        for name, task in (("Gram matrix", keep_largest), ("weights", solve)):
+            for _ in progress.track(map_threads(task, tasks), f"SANSA: {name}", total=len(tasks)):
                 pass
-        filled = np.arange(n_used) < found[:, np.newaxis]
-        starts = np.concatenate(([0], np.cumsum(np.minimum(found, n_used))))
-        ranked = InteractionMatrix(starts, order[items[:, :n_used][filled]], weights[filled], n_items)
+        is_used = np.arange(n_used) < counts[:, np.newaxis]
+        starts = np.concatenate(([0], np.cumsum(np.minimum(counts, n_used))))
+        by_rank = InteractionMatrix(starts, order[items[:, :n_used][is_used]], weights[is_used], n_items)
         rank = np.argsort(order).astype(np.int32)
-        self.weights, self.pivots = ranked.take(rank), pivots[rank]
-        self.scale = (1 / self._diagonal()).astype(np.float32)
+        self.weights = by_rank.take(rank)
+        self.pivots = pivots[rank]
+        self.scale = (1 / self._inverse_diagonal()).astype(np.float32)
 
-    def _diagonal(self) -> Float64Array:
-        """That of `W.T D W`."""
+    def _inverse_diagonal(self) -> Float64Array:
+        """The diagonal of `W.T D W`, `(n_items,)`."""
         squares = np.square(self.weights.values, dtype=np.float64) * self.pivots[self.weights.rows]
         return np.bincount(self.weights.columns, squares, len(self.pivots)).astype(np.float64) + self.pivots
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
         scores = np.empty((histories.n_rows, histories.n_columns), np.float32)
         sparse_inverse.scores(
-            *(histories.starts, histories.columns, histories.values),
-            *(self.weights.starts, self.weights.columns, self.weights.values, self.pivots, self.scale, scores),
+            histories.starts,
+            histories.columns,
+            histories.values,
+            self.weights.starts,
+            self.weights.columns,
+            self.weights.values,
+            self.pivots,
+            self.scale,
+            scores,
         )
         return scores
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
-        passed = (histories + matmul_sparse(histories, self.weights.transpose())) * self.pivots
-        return histories - (passed + matmul_sparse(passed, self.weights)) * self.scale
+        scaled = (histories + matmul_sparse(histories, self.weights.transpose())) * self.pivots
+        return histories - (scaled + matmul_sparse(scaled, self.weights)) * self.scale
 
     def _similarity(self, items: Int32Array) -> Float32Array:
-        # What a liking for item i adds to the score of every other item: row i of B.
-        alone = np.arange(len(items) + 1, dtype=np.int64), items, np.empty(0, np.float32)
-        return self._score(InteractionMatrix(*alone, len(self.pivots)), None)
+        # Row i of B, what an interaction with item i adds to every score: the scores of a history of item i alone.
+        starts = np.arange(len(items) + 1, dtype=np.int64)
+        return self._score(InteractionMatrix(starts, items, np.empty(0, np.float32), len(self.pivots)), None)
 
     def _sizes(self, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
-        entries = n_items * min(self.n_neighbors, n_items)
-        return {**super()._sizes(n_users, n_items, n_interactions), "weights": entries}
+        n_weights = n_items * min(self.n_neighbors, n_items)
+        return super()._sizes(n_users, n_items, n_interactions) | {"weights": n_weights}
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """The interactions in the items' order and turned; what is kept of each row; and the threads' own arrays."""
-        per_item = 20 + 8 * _KEPT
-        return 20 * n_interactions + per_item * n_items * min(self.n_neighbors, n_items) + 13 * n_items * threads()
+        """The sorted interactions and their transpose; the entries kept of each row; and work arrays of the threads."""
+        bytes_per_neighbor = 20 + 8 * _KEPT
+        rows = bytes_per_neighbor * n_items * min(self.n_neighbors, n_items)
+        return 20 * n_interactions + rows + 13 * n_items * threads()
 
 
-def _by_popularity(matrix: InteractionMatrix) -> tuple[Int32Array, InteractionMatrix, InteractionMatrix]:
-    """The items from the one with the most users on, and the interactions with them in that order; and turned."""
+def _sorted_by_popularity(matrix: InteractionMatrix) -> tuple[Int32Array, InteractionMatrix, InteractionMatrix]:
+    """The items in descending order of popularity; the interactions with the items in this order; and their transpose.
+
+    Ties, items with equally many users, are broken by ascending item code.
+    """
     order = np.argsort(-matrix.column_counts(), kind="stable").astype(np.int32)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order), dtype=np.int32)
     by_item = replace(matrix, columns=rank[matrix.columns]).transpose()
-    return order, by_item.transpose(), by_item  # turned twice, so that columns ascend
+    by_user = by_item.transpose()  # transposing twice sorts the columns of each row
+    return order, by_user, by_item
 
 
-def _squares(by_item: InteractionMatrix) -> Float64Array:
-    """The diagonal of the Gram matrix."""
+def _column_squares(by_item: InteractionMatrix) -> Float64Array:
+    """The diagonal of the Gram matrix, `(n_items,)`."""
     if by_item.is_binary:
         return np.diff(by_item.starts).astype(np.float64)
     squares = np.square(by_item.values, dtype=np.float64)

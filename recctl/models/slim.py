@@ -1,4 +1,4 @@
-"""SLIM: a sparse linear model of items on items."""
+"""SLIM: a sparse linear item-to-item model."""
 
 from __future__ import annotations
 
@@ -20,54 +20,62 @@ from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperpa
 from recctl.models.base.onnx_graph import ScoreGraph, Value, matmul_sparse
 from recctl.models.linear.gram_rows import GramRows, bytes_kept, gram_rows
 
-# Weights of an item, where nothing limits them; how many it is follows from the data.
+# The number of weights per item that estimates assume where `n_neighbors` is not set; the real one depends on the data.
 _USUAL_WEIGHTS = 100
-# The Gram matrix may have so many bytes, or more: so many for each interaction.
-_SMALL, _KEPT = 2**28, 11
+# The memory limit of the Gram matrix in bytes: this number, or this many bytes per interaction if that is more.
+_MIN_GRAM_BYTES = 2**28
+_GRAM_BYTES_PER_INTERACTION = 11
+# At the peak a weight takes 8 bytes three times: as found, concatenated, and transposed.
+_BYTES_PER_WEIGHT = 24
 
 
 class SLIMRecommender(Recommender):
-    """Sparse linear method (Ning & Karypis, 2011, "SLIM: Sparse Linear Methods for Top-N Recommender Systems").
+    """Sparse linear method (Ning & Karypis, 2011, "SLIM: Sparse Linear Methods for Top-N Recommender Systems", ICDM).
 
-    For each item `j` with column `x_j` of the interactions `X` (n_users, n_items), the weights `w` of all other items
-    minimise (eq. 4 of the paper)
+    Objective: for each item `j` with column `x_j` of the interactions `X` (n_users, n_items), the weights `w` of the
+    other items minimize (eq. 4 of the paper)
 
         1/2 |x_j - X w|^2 + l2_reg/2 |w|^2 + l1_reg |w|_1,    w >= 0, w_j = 0
 
-    A person's scores are `x W` for the row `x` of interactions, so people not in the training data are served alike.
-    An item counts as solved when its duality gap is at most `tol |x_j|^2`; `gaps` and `sweeps` tell of each.
+    The scores of a user are `x W` for the user's row `x` of interactions; users that are not in the training data are
+    scored in the same way. An item is solved when its duality gap is at most `tol |x_j|^2`. `gaps` and `sweeps` hold
+    the relative gap and the number of sweeps of each item.
 
-    Costs the sum of squared history lengths for the Gram matrix `X.T X` (n_items, n_items), and then for each item
-    about its number of weights times that of the items it shares more than `l1_reg` users with. A Gram matrix of up to
-    16,384 items is in memory, in bytes. Of a larger one the rows and columns of popular items are, in 256 MB or in 11
-    bytes an interaction; the rest of a row is added up when an item wants it. Items are spread over all threads;
-    nothing is random, and the result doesn't depend on their number.
+    Cost: the sum of squared history lengths for the Gram matrix `X.T X` (n_items, n_items); then, for each item, about
+    its number of weights times the number of items with which it shares more than `l1_reg` users. A Gram matrix of up
+    to 16,384 items is kept in memory with one byte per entry. Of a larger one only the rows and columns of popular
+    items are kept, in 256 MB or 11 bytes per interaction, whichever is more; the rest of a row is computed when it is
+    needed. Items are distributed over all threads. There is no randomness, and the result does not depend on the number
+    of threads.
 
-    Not as in the paper: coordinate descent runs on the Gram matrix instead of on `X`, which is the same problem;
-    `n_neighbors` takes items in by what they lower the objective given those already there, and exchanges those that
-    come out unused, where the paper's fsSLIM takes the items of largest cosine beforehand. Explicit ratings, if given,
-    are the values of `X`.
+    Deviations from the paper: coordinate descent works on the Gram matrix instead of `X`, which solves the same
+    problem. With `n_neighbors`, items are selected by the decrease of the objective given those already selected, and
+    selected items whose weight becomes 0 are replaced; the paper's fsSLIM selects the items with the largest cosine in
+    advance. Explicit ratings, if given, are the values of `X`.
     """
 
     name = "slim"
     too_large_advice: ClassVar[str] = "choose sansa or als, or raise data.min_item_interactions"
 
     l1_reg: float = hyperparameter(
-        1.0, ge=0, help="Weight of the sum of absolute weights: more makes sparser.", search=Between(0.01, 10, log=True)
+        1.0,
+        ge=0,
+        help="L1 regularization of the weights: larger values yield fewer weights.",
+        search=Between(0.01, 10, log=True),
     )
     l2_reg: float = hyperparameter(
-        100.0, gt=0, help="Weight of half the squared weights in the objective.", search=Between(0.01, 1000, log=True)
+        100.0, gt=0, help="L2 regularization of the weights.", search=Between(0.01, 1000, log=True)
     )
     n_neighbors: int | None = hyperparameter(
         None,
         ge=1,
-        help="How many other items an item may draw on; null for any number.",
+        help="Maximum number of weights per item; null for no limit.",
         search=Choices((None, 50, 100, 200)),
     )
-    non_negative: bool = hyperparameter(True, help="Whether weights must not be negative.")
-    max_iter: int = hyperparameter(100, ge=1, help="How many sweeps of coordinate descent an item may take.")
+    non_negative: bool = hyperparameter(True, help="Whether weights are constrained to be non-negative.")
+    max_iter: int = hyperparameter(100, ge=1, help="Maximum number of sweeps of coordinate descent per item.")
     tol: float = hyperparameter(
-        1e-4, gt=0, help="An item is solved when its duality gap is below this part of its squared norm."
+        1e-4, gt=0, help="Tolerance: an item is solved when its duality gap is at most this share of its squared norm."
     )
 
     weights: InteractionMatrix = fitted("(n_items, n_items)")
@@ -75,40 +83,46 @@ class SLIMRecommender(Recommender):
     gaps: Float32Array = fitted("(n_items,)")
 
     def _fit(self, interactions: InteractionDataset) -> None:
-        # What is kept of the Gram matrix goes before the weights are joined.
-        self._join(*self._solved(interactions))
-        self._tell_unsolved()
+        # The Gram matrix is released, with the frame of _solve_all, before the weights are concatenated.
+        blocks, order = self._solve_all(interactions)
+        self._set_weights(blocks, order)
+        self._report_unsolved()
 
-    def _solved(self, interactions: InteractionDataset) -> tuple[list[ElasticNetSolutions], Int32Array]:
-        """The weights of all items, block by block, in an order that comes with them."""
+    def _solve_all(self, interactions: InteractionDataset) -> tuple[list[ElasticNetSolutions], Int32Array]:
+        """The weights of all items in blocks, and the item of each row and column of the Gram matrix.
+
+        Raises:
+            TrainingError: The weights exceed the available memory.
+        """
         engine = engines.current()
         with progress.task("SLIM: Gram matrix"):
-            rows, order = _gram(interactions)
+            rows, order = _gram_rows(interactions)
             gram = engine.share(rows)
         n_items = interactions.n_items
-        step = max(1, min(32, n_items // 64))
-        # A clone holds the hyperparameters and nothing that would have to be sent with them.
-        solve = partial(self.clone()._solve, gram, self._screens(interactions.matrix), step)
+        block_size = max(1, min(32, n_items // 64))
+        # A clone has the hyperparameters, and no other state that would be sent to workers with it.
+        solve = partial(self.clone()._solve_block, gram, self._can_screen(interactions.matrix), block_size)
         blocks: list[ElasticNetSolutions] = []
-        taken = 0
-        tasks = range(0, n_items, step)
-        room = available_memory()
+        n_weights = 0
+        available = available_memory()
         with progress.task("SLIM: weights", n_items, "items") as task:
-            for block in engine.map(solve, tasks):
+            for block in engine.map(solve, range(0, n_items, block_size)):
                 blocks.append(block)
-                taken += len(block[1])
-                # Kept as found, joined, and turned: three times 8 bytes a weight at the most.
-                if 24 * taken > room:
+                n_weights += len(block.features)
+                n_solved = min(len(blocks) * block_size, n_items)
+                if _BYTES_PER_WEIGHT * n_weights > available:
                     raise TrainingError(
-                        f"slim: the weights of {len(blocks) * step:,} of {n_items:,} items already need "
-                        f"{format_bytes(24 * taken)} of memory, {format_bytes(room)} are available; raise l1_reg, "
-                        "or set n_neighbors"
+                        f"slim: the weights of {n_solved:,} of {n_items:,} items already need "
+                        f"{format_bytes(_BYTES_PER_WEIGHT * n_weights)} of memory, {format_bytes(available)} are "
+                        "available; raise l1_reg, or set n_neighbors"
                     )
-                task.update(min(len(blocks) * step, n_items), weights=taken)
+                task.update(n_solved, weights=n_weights)
         return blocks, order
 
-    def _solve(self, shared: Shared[GramRows], screened: bool, most: int, begin: int) -> ElasticNetSolutions:
-        """The weights of at most `most` items from `begin`."""
+    def _solve_block(
+        self, shared: Shared[GramRows], screened: bool, block_size: int, begin: int
+    ) -> ElasticNetSolutions:
+        """The weights of up to `block_size` items from row `begin` of the Gram matrix."""
         gram = shared.value
         options = ElasticNetOptions(
             l1=self.l1_reg,
@@ -119,18 +133,21 @@ class SLIMRecommender(Recommender):
             max_iter=self.max_iter,
             tol=self.tol,
         )
-        return elastic_nets(gram, begin, min(begin + most, gram.n_items), options)
+        return elastic_nets(gram, begin, min(begin + block_size, gram.n_items), options)
 
-    def _join(self, blocks: list[ElasticNetSolutions], order: Int32Array) -> None:
-        counts, items, weights, sweeps, gaps = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    def _set_weights(self, blocks: list[ElasticNetSolutions], order: Int32Array) -> None:
+        """Concatenate the blocks, in the order of item codes."""
+        joined = ElasticNetSolutions(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
         blocks.clear()
-        starts = np.concatenate(([0], np.cumsum(counts)))
-        place = np.argsort(order).astype(np.int32)
-        self.sweeps, self.gaps = sweeps[place], gaps[place]
-        # Turned, so that a history is scored by adding up its items' rows.
-        self.weights = InteractionMatrix(starts, order[items], weights, len(order)).take(place).transpose()
+        starts = np.concatenate(([0], np.cumsum(joined.counts)))
+        rank = np.argsort(order).astype(np.int32)
+        self.sweeps = joined.sweeps[rank]
+        self.gaps = joined.gaps[rank]
+        by_rank = InteractionMatrix(starts, order[joined.features], joined.weights, len(order))
+        # Transposed, so that the score of a history is a sum of the rows of its items.
+        self.weights = by_rank.take(rank).transpose()
 
-    def _tell_unsolved(self) -> None:
+    def _report_unsolved(self) -> None:
         unsolved = int((self.gaps > self.tol).sum())
         if unsolved:
             progress.notice(
@@ -142,8 +159,13 @@ class SLIMRecommender(Recommender):
         weights = self.weights
         scores = np.empty((histories.n_rows, histories.n_columns), np.float32)
         neighbours.sparse_sparse(
-            *(histories.starts, histories.columns, histories.values),
-            *(weights.starts, weights.columns, weights.values, scores),
+            histories.starts,
+            histories.columns,
+            histories.values,
+            weights.starts,
+            weights.columns,
+            weights.values,
+            scores,
         )
         return scores
 
@@ -151,61 +173,63 @@ class SLIMRecommender(Recommender):
         return matmul_sparse(histories, self.weights)
 
     def _similarity(self, items: Int32Array) -> Float32Array:
-        # Row i: what a liking for item i adds to the score of every other item.
-        given = self.weights.take(items)
-        similarity = np.zeros((len(items), given.n_columns), np.float32)
-        similarity[given.rows, given.columns] = given.values
+        # Row i: what an interaction with item i adds to the score of every other item.
+        rows = self.weights.take(items)
+        similarity = np.zeros((len(items), rows.n_columns), np.float32)
+        similarity[rows.rows, rows.columns] = rows.values
         return similarity
 
     def _sizes(self, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
-        entries = n_items * min(self.n_neighbors or _USUAL_WEIGHTS, n_items)
-        return {**super()._sizes(n_users, n_items, n_interactions), "weights": entries}
+        n_weights = n_items * min(self.n_neighbors or _USUAL_WEIGHTS, n_items)
+        return super()._sizes(n_users, n_items, n_interactions) | {"weights": n_weights}
 
     def probe_fit(self, interactions: InteractionDataset) -> tuple[float, Self]:
-        """What is kept of the Gram matrix, and the weights of some items, spread over all."""
+        """Compute the Gram matrix, and the weights of a sample of items evenly spaced over all."""
         begin = perf_counter()
         with progress.silence():
-            gram, _ = _gram(interactions)
-        of_gram = perf_counter() - begin
+            gram, _ = _gram_rows(interactions)
+        gram_seconds = perf_counter() - begin
         n_items = gram.n_items
-        solve = partial(self._solve, Shared(gram), self._screens(interactions.matrix), 1)
-        found = 0
+        solve = partial(self._solve_block, Shared(gram), self._can_screen(interactions.matrix), 1)
+        n_weights = 0
 
         def measure(share: float) -> float:
-            nonlocal found
-            items = np.linspace(0, n_items - 1, max(1, round(share * n_items))).astype(int).tolist()
+            nonlocal n_weights
+            sample = np.linspace(0, n_items - 1, max(1, round(share * n_items))).astype(int).tolist()
             begin = perf_counter()
-            blocks = list(map_threads(solve, items))
-            found = round(sum(len(block[1]) for block in blocks) / len(items) * n_items)
+            blocks = list(map_threads(solve, sample))
+            n_weights = round(sum(len(block.features) for block in blocks) / len(sample) * n_items)
             return perf_counter() - begin
 
-        seconds = of_gram + fit_probe.extrapolate_seconds(measure)
-        sizes = self._sizes(interactions.n_users, n_items, len(interactions)) | {"weights": found}
+        seconds = gram_seconds + fit_probe.extrapolate_seconds(measure)
+        sizes = self._sizes(interactions.n_users, n_items, len(interactions)) | {"weights": n_weights}
         return seconds, fit_probe.dummy_model(self, interactions, sizes)
 
-    def _screens(self, matrix: InteractionMatrix) -> bool:
-        """Whether only items that share more than l1_reg users with another can have a weight for it."""
+    def _can_screen(self, matrix: InteractionMatrix) -> bool:
+        """Whether an item can have weights only for items with which it shares more than `l1_reg` users.
+
+        This holds for non-negative weights and values: the correlation of an item with the residual then only
+        decreases as other weights grow.
+        """
         return self.non_negative and not (matrix.values < 0).any()
 
     def convergence(self) -> dict[str, float]:
-        """The part of the items that are not solved to `tol`, and the largest gap."""
+        """`unsolved`, the share of items not solved to `tol`, and `largest_gap`."""
         return {"unsolved": float((self.gaps > self.tol).mean()), "largest_gap": float(self.gaps.max())}
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """Of the Gram matrix what is kept, the turned interactions, and for each thread weights and a working set."""
-        largest_set = max(512, self.n_neighbors or 0)
-        return (
-            bytes_kept(n_items, _room(n_interactions))
-            + 12 * n_interactions
-            + threads() * n_items * (512 + 4 * largest_set)
-        )
+        """The Gram matrix, the transposed interactions, and weights and a working set for each thread."""
+        working_set = max(512, self.n_neighbors or 0)
+        gram = bytes_kept(n_items, _gram_limit(n_interactions))
+        per_thread = n_items * (512 + 4 * working_set)
+        return gram + 12 * n_interactions + threads() * per_thread
 
 
-def _gram(interactions: InteractionDataset) -> tuple[GramRows, Int32Array]:
+def _gram_rows(interactions: InteractionDataset) -> tuple[GramRows, Int32Array]:
     matrix = interactions.matrix
-    return gram_rows(matrix, _room(matrix.nnz))
+    return gram_rows(matrix, _gram_limit(matrix.nnz))
 
 
-def _room(n_interactions: int) -> int:
-    """How many bytes of the Gram matrix to keep; what comes out does not depend on it."""
-    return max(_SMALL, _KEPT * n_interactions)
+def _gram_limit(n_interactions: int) -> int:
+    """The memory limit of the Gram matrix in bytes. It affects the time of a fit, not its result."""
+    return max(_MIN_GRAM_BYTES, _GRAM_BYTES_PER_INTERACTION * n_interactions)

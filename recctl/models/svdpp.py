@@ -1,4 +1,4 @@
-"""SVD++: ratings, and what a person rated at all."""
+"""SVD++: ratings, and the implicit feedback of which items a user rated."""
 
 from __future__ import annotations
 
@@ -8,38 +8,39 @@ from recctl.models.factors.biased_factors import BiasedFactors
 
 
 class SVDPlusPlusRecommender(BiasedFactors):
-    """SVD++ (Koren, 2008, "Factorization Meets the Neighborhood: a Multifaceted Collaborative Filtering Model").
+    """SVD++ (Koren, 2008, "Factorization Meets the Neighborhood: a Multifaceted Collaborative Filtering Model", KDD).
 
-    Predicts (eq. 15 of the paper) `r = mean + b_u + b_i + q_i . (p_u + |N(u)|^-1/2 * sum of y_j over N(u))`, where N(u)
-    are the items the user rated in the data the model was fitted on. Minimises over all ratings the sum of
+    Objective: predict `r = mean + b_u + b_i + q_i . (p_u + |N(u)|^-1/2 * sum of y_j over N(u))` (eq. 15 of the paper),
+    where N(u) are the items that the user rated in the training data, and minimize the sum over all ratings of
 
         (r_ui - r)^2 + reg (b_u^2 + b_i^2 + |p_u|^2 + |q_i|^2 + sum of |y_j|^2 over N(u))
 
-    by stochastic gradient descent, `n_epochs` times through the ratings. Users come in an order drawn anew each epoch;
-    a user's ratings one after another, in order of the items' ids. A rating moves its biases and factors and every
-    `y_j` of the user, all by the values from before it. As all `y_j` of a user get the same addend and shrink alike,
-    their sum is carried along exactly, and they themselves are brought up to date when the user is through (the algebra
-    is in `recctl.kernels.sgd.epoch`): a rating costs O(n_factors), not O(n_factors |N(u)|), and the result is that of
-    the paper's sequential steps in this order, rounding aside.
+    by stochastic gradient descent over `n_epochs` epochs. Users are shuffled in each epoch; the ratings of a user are
+    visited in the order of the item ids. A step updates the biases and factors of its rating, and every `y_j` of the
+    user, all from the values before the step. All `y_j` of a user get the same increment and shrink by the same factor.
+    The kernel therefore updates their sum with each rating, and each `y_j` once per user (the algebra is in
+    `recctl.kernels.sgd.epoch`): a rating costs O(n_factors), not O(n_factors |N(u)|), with the result of the paper's
+    sequential steps, up to rounding.
 
-    An epoch costs O(ratings * n_factors) on one thread, the model `4 (n_users + 2 n_items) (n_factors + 1)` bytes. All
-    is float32, and follows from `seed` on any number of threads. `chosen_epoch` is the epoch the weights are of: the
-    last one, or with `EarlyStopping` the best on validation.
+    Cost: O(ratings * n_factors) per epoch, on one thread; `4 (n_users + 2 n_items) (n_factors + 1)` bytes for the
+    model, in float32. The result depends on `seed` only, not on the number of threads. `chosen_epoch` is the epoch of
+    the weights: the last one, or with `EarlyStopping` the best on validation.
 
-    `predict` cuts ratings to the scale seen in training; rankings go by the score before that. People the model was not
-    fitted on are known by their history: its `y_j`, and where it has ratings, a bias and a `p_u` made by the same
-    steps with the items held, `chosen_epoch` times through. Without ratings their bias is 0, which changes no ranking.
+    `predict` clips ratings to the range seen in training; rankings use the score before clipping. Users that are not in
+    the training data are represented by the `y_j` of their history. If it has ratings, a bias and factors `p_u` are
+    learned by the same steps with fixed items, in `chosen_epoch` epochs. Without ratings the bias is 0, which does not
+    affect the ranking.
 
-    Not as in the paper: N(u) has no items without a rating; one `lr` and one `reg` serve biases and factors;
-    `lr_decay` is 1 unless given (the paper's is 0.9); the neighbourhood part (eq. 16) is left out.
+    Deviations from the paper: N(u) contains no items without a rating; one `lr` and one `reg` apply to biases and
+    factors; `lr_decay` is 1 by default (0.9 in the paper); the neighborhood model (eq. 16) is left out.
     """
 
     name = "svdpp"
 
     implicit_factors: Float32Array = fitted("(n_items, n_factors)")
 
-    def _learnt(self) -> dict[str, bool]:
-        return {**super()._learnt(), "implicit_factors": False}
+    def _trained_arrays(self) -> dict[str, bool]:
+        return super()._trained_arrays() | {"implicit_factors": False}
 
     def _implicit_factors(self) -> Float32Array:
         return self.implicit_factors

@@ -85,7 +85,7 @@ class RatingTests:
 
     # ---- learning
 
-    def test_learns_ratings_better_than_biases_do(self) -> None:
+    def test_rmse_is_lower_than_that_of_biases_alone(self) -> None:
         train, test = parts()
         mean = float(train.rating.mean())
         by_item = test.item_id.map(train.groupby("item_id").rating.mean()).fillna(mean)
@@ -93,7 +93,7 @@ class RatingTests:
             np.sqrt(((by_item - test.rating) ** 2).mean())
         )
 
-    def test_epochs_by_hand_are_a_fit(self, tmp_path) -> None:
+    def test_train_epoch_calls_equal_fit(self, tmp_path) -> None:
         train, _ = parts()
         model = self.model(n_epochs=4)
         losses = [model.train_epoch(train) for _ in range(4)]
@@ -101,7 +101,7 @@ class RatingTests:
         assert model.chosen_epoch == 4
         assert model.save(tmp_path / "by hand") == self.model(n_epochs=4).fit(train).save(tmp_path / "fit")
 
-    def test_a_loaded_model_goes_on_where_it_was(self, tmp_path) -> None:
+    def test_loaded_model_continues_training(self, tmp_path) -> None:
         train, _ = parts()
         first = self.model(n_epochs=2).fit(train)
         first.save(tmp_path / "m")
@@ -111,13 +111,13 @@ class RatingTests:
         assert first.save(tmp_path / "a") == loaded.save(tmp_path / "b")
         assert self.model(n_epochs=3).fit(train).user_factors.tolist() == loaded.user_factors.tolist()
 
-    def test_an_epoch_over_other_interactions_is_refused(self) -> None:
+    def test_train_epoch_on_other_interactions_is_refused(self) -> None:
         train, test = parts()
         model = self.model().fit(train)
         with pytest.raises(DataError, match=r"train_epoch goes on with.*partial_fit adds new ones"):
             model.train_epoch(test)
 
-    def test_a_smaller_lr_each_epoch(self) -> None:
+    def test_lr_decay_reduces_the_learning_rate_each_epoch(self) -> None:
         train, _ = parts()
         constant, decayed = (self.model(lr_decay=decay, n_epochs=2).fit(train) for decay in (1.0, 1e-9))
         one = self.model(n_epochs=1).fit(train)
@@ -125,7 +125,7 @@ class RatingTests:
         assert not np.allclose(constant.item_factors, one.item_factors, atol=1e-6)
 
     @pytest.mark.parametrize("lr", [0.5, 2.0, 100.0])
-    def test_divergence_is_told_with_the_lr_to_try(self, lr: float) -> None:
+    def test_divergence_is_reported_with_a_lower_lr(self, lr: float) -> None:
         train, _ = parts()
         model = self.model(lr=lr)
         with pytest.raises(TrainingError, match=rf"diverged in epoch \d+: loss .*; lower lr, .* try lr={lr / 4:g}$"):
@@ -138,7 +138,7 @@ class RatingTests:
 
     # ---- validation
 
-    def test_early_stopping_gives_the_best_epoch_back(self, tmp_path) -> None:
+    def test_early_stopping_restores_the_best_epoch(self, tmp_path) -> None:
         train, test = parts()
         stopping = EarlyStopping(patience=3, min_delta=0.0)
         watched = []
@@ -155,7 +155,7 @@ class RatingTests:
         again = self.model(n_epochs=model.chosen_epoch, lr=0.02, reg=0.0).fit(train)
         assert again.item_factors.tolist() == model.item_factors.tolist()
 
-    def test_a_ranking_metric_is_watched_through_a_function(self) -> None:
+    def test_validation_function_can_return_a_ranking_metric(self) -> None:
         train, test = parts()
         evaluator, val = Evaluator(["ndcg"], [10]), InteractionDataset(test, implicit=False)
         stopping = EarlyStopping(patience=2, monitor="ndcg@10")
@@ -164,7 +164,7 @@ class RatingTests:
         assert stopping.mode == "max"
         assert evaluator.evaluate(model, val)["ndcg@10"] == pytest.approx(stopping.best_score)
 
-    def test_watching_what_is_not_measured_is_refused(self) -> None:
+    def test_monitor_that_is_not_computed_is_refused(self) -> None:
         train, test = parts()
         with pytest.raises(ConfigError, match=r"monitor='ndcg@10' is not measured \(there is rmse, loss\).*evaluator"):
             self.model().fit(
@@ -180,7 +180,7 @@ class RatingTests:
 
     # ---- strangers
 
-    def test_strangers_with_ratings_are_predicted_as_well_as_users(self) -> None:
+    def test_rated_histories_are_predicted_as_well_as_known_users(self) -> None:
         train, test = parts()
         strangers = train.user_id < 40
         model = self.model(n_epochs=60, lr=0.01).fit(train[~strangers])
@@ -192,7 +192,7 @@ class RatingTests:
         user = rmse(self.model(n_epochs=60, lr=0.01).fit(train), test[test.user_id < 40])
         assert folded < 1.1 * user
 
-    def test_someone_with_no_history_gets_what_is_rated_best(self) -> None:
+    def test_empty_history_gets_the_items_with_the_highest_biases(self) -> None:
         train, _ = parts()
         model = self.model().fit(train)
         best = model.recommend_for_history([[]], k=80)
@@ -202,7 +202,7 @@ class RatingTests:
 
     # ---- new ratings
 
-    def test_partial_fit_learns_new_ratings_users_and_items(self) -> None:
+    def test_partial_fit_adds_ratings_users_and_items(self) -> None:
         train, test = parts()
         late = (train.user_id % 5 == 0) | (train.item_id % 7 == 3) | (np.arange(len(train)) % 10 == 0)
         model = self.model(n_epochs=60, lr=0.01).fit(train[~late])
@@ -218,7 +218,7 @@ class RatingTests:
         assert rmse(model, known) < before
         assert rmse(model, test) < 1.1 * rmse(whole, test)
 
-    def test_partial_fit_holds_all_that_others_know(self) -> None:
+    def test_partial_fit_leaves_other_users_unchanged(self) -> None:
         rows = toy()
         model = self.model().fit(rows)
         others, items = list(range(101, 140)), sorted(rows.item_id.unique())
@@ -231,7 +231,7 @@ class RatingTests:
         assert (model.lowest, model.highest) == (1, 7)
         assert 1 not in model.recommend([1], k=100).item_id.tolist()
 
-    def test_a_new_user_is_a_stranger_with_these_ratings(self) -> None:
+    def test_partial_fit_gives_a_new_user_the_scores_of_its_history(self) -> None:
         train, _ = parts()
         late = train.user_id == 7
         model = self.model(n_epochs=15).fit(train[~late])
@@ -239,7 +239,7 @@ class RatingTests:
         user = model.partial_fit(train[late]).recommend([7], k=50)
         pd.testing.assert_frame_equal(user, stranger)
 
-    def test_partial_fit_in_pieces_is_one_for_users(self) -> None:
+    def test_partial_fit_in_parts_equals_one_call(self) -> None:
         train, _ = parts()
         late = train.user_id >= 140
         whole, pieces = (self.model().fit(train[~late]) for _ in range(2))
@@ -260,7 +260,7 @@ class RatingTests:
         assert model.seen.nnz == size
         assert abs(after - changed.rating[0]) < abs(before - changed.rating[0])
 
-    def test_partial_fit_that_fails_leaves_the_model_as_it_was(self, tmp_path) -> None:
+    def test_failed_partial_fit_leaves_the_model_unchanged(self, tmp_path) -> None:
         model = self.model(lr=0.02)
         with pytest.raises(NotFittedError):
             model.partial_fit(toy())
@@ -275,7 +275,7 @@ class RatingTests:
             model.partial_fit(toy(), n_epochs=0)
         assert model.save(tmp_path / "after") == sha
 
-    def test_partial_fit_of_text_ids_and_of_a_loaded_model(self, tmp_path) -> None:
+    def test_partial_fit_supports_text_ids_and_loaded_models(self, tmp_path) -> None:
         rows = toy().assign(user_id=lambda r: "u" + r.user_id.astype(str))
         self.model().fit(rows).save(tmp_path / "m")
         model = load_model(tmp_path / "m").partial_fit(

@@ -1,4 +1,4 @@
-"""What every model must do. A model's own test gets all of it:
+"""The common test suite of all models. A model's test inherits it:
 
 class TestEASE(ModelSuite):
     name = "ease"
@@ -20,11 +20,11 @@ from recctl.models.base import Recommender, fitted_values
 from recctl.models.base.hyperparameters import Between, Choices
 from recctl.models.registry import load_model, model_class, model_names
 
-SEEN = ["user_id", "item_id"]
+PAIR = ["user_id", "item_id"]
 
 
 def toy(seed: int = 0, n_users: int = 40, n_items: int = 25) -> pd.DataFrame:
-    """Two tastes with noise: users like items of their own parity; no pair twice, ratings and times included."""
+    """Two groups of users with noise: users prefer items of their own parity. Pairs are distinct; rows are shuffled."""
     rng = np.random.default_rng(seed)
     users, items = np.divmod(np.arange(n_users * n_items), n_items)
     liked = rng.random(len(users)) < np.where(users % 2 == items % 2, 0.5, 0.08)
@@ -35,16 +35,16 @@ def toy(seed: int = 0, n_users: int = 40, n_items: int = 25) -> pd.DataFrame:
 
 
 def as_text(rows: pd.DataFrame) -> pd.DataFrame:
-    """The same with ids that are text, in the same order."""
+    """The same interactions with text ids, in the same order."""
     return rows.assign(
         user_id=rows.user_id.map("u{:06d}".format).astype(str), item_id=rows.item_id.map("й-{:06d}".format).astype(str)
     )
 
 
 def checkerboard(size: int = 50) -> pd.DataFrame:
-    """Even users have every even item, odd users every odd one, but each lacks the item of its own number.
+    """Even users have all even items, odd users all odd items; each user lacks the item of the user's own number.
 
-    Times are drawn: what a user had came in no order, and neighbours in a sequence tell nothing but the taste.
+    Timestamps are random, so that the order of a history carries no information.
     """
     users, items = np.divmod(np.arange(size * size), size)
     kept = (users % 2 == items % 2) & (users != items)
@@ -53,13 +53,13 @@ def checkerboard(size: int = 50) -> pd.DataFrame:
 
 
 class ModelSuite:
-    """Tests that hold for every model; the attributes say where a model is special.
+    """Tests that every model must pass.
 
     Attributes:
-        name: Its name in the registry.
-        hyperparameters: Those that make it quick on the toys.
-        personal: Whether what it recommends follows from a person's taste, so that it must solve the checkerboard.
-        history_based: Whether a known user gets exactly what a stranger with the same history gets.
+        name: The name of the model in the registry.
+        hyperparameters: Hyperparameters that make fits on the test data fast.
+        personal: Whether the model is personalized, and must therefore recommend the withheld item of the checkerboard.
+        history_based: Whether a known user gets exactly the recommendations of an unknown user with the same history.
     """
 
     name: ClassVar[str]
@@ -77,115 +77,120 @@ class ModelSuite:
 
     # ---- declarations
 
-    def test_is_documented_with_a_source(self, model: Recommender) -> None:
+    def test_docstring_cites_a_paper(self, model: Recommender) -> None:
         assert re.search(r"\b(19|20)\d\d\b", type(model).__doc__ or ""), "the docstring cites no paper"
         assert all(declared.help.endswith(".") for declared in model.parameters.values())
 
     def test_defaults_and_search_ranges_are_within_bounds(self, model: Recommender) -> None:
         for declared in model.parameters.values():
-            ends: list[Any] = [declared.default]
+            values: list[Any] = [declared.default]
             if isinstance(declared.search, Between):
                 assert declared.search.low < declared.search.high
                 assert declared.search.low > 0 or not declared.search.log
-                kind = int if declared.annotation is int else float
-                ends += [kind(declared.search.low), kind(declared.search.high)]
+                number = int if declared.annotation is int else float
+                values += [number(declared.search.low), number(declared.search.high)]
             elif isinstance(declared.search, Choices):
-                ends += declared.search.values
-            for value in ends:
+                values += declared.search.values
+            for value in values:
                 assert declared.check(value) == value
 
-    def test_refuses_an_unknown_hyperparameter_and_suggests(self, model: Recommender) -> None:
+    def test_unknown_hyperparameter_is_refused_with_a_suggestion(self, model: Recommender) -> None:
         for name in model.parameters:
             with pytest.raises(ConfigError, match=f"{name}x: unknown parameter; did you mean {name}"):
                 type(model)(**{f"{name}x": 1})
         with pytest.raises(ConfigError, match="no_such_thing: unknown parameter"):
             type(model)(no_such_thing=1)
 
-    def test_refuses_hyperparameters_out_of_bounds_or_of_another_type(self, model: Recommender) -> None:
+    def test_invalid_hyperparameter_is_refused(self, model: Recommender) -> None:
         for name, declared in model.parameters.items():
-            outside = {"gt": 0, "ge": -1, "lt": 0, "le": 1}
-            wrong = [declared.bounds[bound] + step for bound, step in outside.items() if bound in declared.bounds]
-            for value in [*wrong, object(), float("nan")]:
+            steps_outside = {"gt": 0, "ge": -1, "lt": 0, "le": 1}
+            invalid: list[Any] = [object(), float("nan")]
+            for bound, step in steps_outside.items():
+                if bound in declared.bounds:
+                    invalid.append(declared.bounds[bound] + step)
+            for value in invalid:
                 with pytest.raises(ConfigError, match=f"{type(model).__name__}: {name}: "):
                     type(model)(**{name: value})
 
-    def test_tells_every_wrong_hyperparameter_at_once(self, model: Recommender) -> None:
-        wrong = dict.fromkeys(model.parameters, object())
+    def test_all_invalid_hyperparameters_are_reported_together(self, model: Recommender) -> None:
+        invalid = dict.fromkeys(model.parameters, object())
         with pytest.raises(ConfigError) as caught:
-            type(model)(**wrong, another=1)
-        assert len(caught.value.problems) == len(wrong) + 1
+            type(model)(**invalid, another=1)
+        assert len(caught.value.problems) == len(invalid) + 1
 
-    def test_a_clone_has_the_hyperparameters_and_nothing_learnt(self, fitted: Recommender) -> None:
+    def test_clone_is_unfitted_with_the_same_hyperparameters(self, fitted: Recommender) -> None:
         clone = fitted.clone()
         assert (clone.hyperparameters(), clone.is_fitted) == (fitted.hyperparameters(), False)
         assert repr(clone) == repr(fitted)
 
     # ---- fitting
 
-    def test_fits_a_table_and_a_dataset_alike(self, model: Recommender, tmp_path: Path) -> None:
+    def test_fit_on_table_equals_fit_on_dataset(self, model: Recommender, tmp_path: Path) -> None:
         dataset = InteractionDataset(toy(), implicit=not model.needs_ratings)
         assert model.fit(toy()) is model
         assert model.save(tmp_path / "a") == model.clone().fit(dataset).save(tmp_path / "b")
 
-    def test_learns_what_is_declared_and_nothing_else(self, fitted: Recommender) -> None:
-        learnt = {name for name in vars(fitted) if not name.startswith("_")} - set(fitted.parameters)
-        assert learnt == set(fitted.fitted_values)
+    def test_fit_sets_exactly_the_declared_values(self, fitted: Recommender) -> None:
+        attributes = {name for name in vars(fitted) if not name.startswith("_")}
+        assert attributes - set(fitted.parameters) == set(fitted.fitted_values)
         fitted_values.check(fitted.fitted_values, fitted.state(), fitted.hyperparameters())
 
-    def test_gives_equal_bytes_twice(self, model: Recommender, tmp_path: Path) -> None:
-        first, second = model.fit(toy()).save(tmp_path / "a.pkl"), model.clone().fit(toy()).save(tmp_path / "b.pkl")
+    def test_equal_fits_yield_equal_files(self, model: Recommender, tmp_path: Path) -> None:
+        first = model.fit(toy()).save(tmp_path / "a.pkl")
+        second = model.clone().fit(toy()).save(tmp_path / "b.pkl")
         assert first == second
         assert (tmp_path / "a.pkl").read_bytes() == (tmp_path / "b.pkl").read_bytes()
 
-    def test_a_second_fit_forgets_the_first(self, model: Recommender, tmp_path: Path) -> None:
-        alone = model.clone().fit(toy(1)).save(tmp_path / "alone")
+    def test_second_fit_starts_from_scratch(self, model: Recommender, tmp_path: Path) -> None:
+        expected = model.clone().fit(toy(1)).save(tmp_path / "expected")
         model.fit(toy(0)).recommend([100])
-        assert model.fit(toy(1)).save(tmp_path / "second") == alone
+        assert model.fit(toy(1)).save(tmp_path / "second") == expected
 
-    def test_a_table_that_is_refused_leaves_the_model_as_it_was(self, fitted: Recommender, tmp_path: Path) -> None:
+    def test_refused_data_leaves_the_model_unchanged(self, fitted: Recommender, tmp_path: Path) -> None:
         before = fitted.save(tmp_path / "before")
         for bad in (toy().drop(columns="item_id"), toy().iloc[:0], None, 3):
             with pytest.raises(DataError):
                 fitted.fit(bad)  # type: ignore[arg-type]
         assert fitted.save(tmp_path / "after") == before
 
-    def test_a_fit_that_breaks_off_leaves_nothing(self, fitted: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_failed_fit_leaves_an_unfitted_model(self, fitted: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(type(fitted), "_fit", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             fitted.fit(toy())
         assert not fitted.is_fitted
 
-    def test_results_do_not_depend_on_the_threads(self, model: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
-        answers = []
-        for threads in ("1", "3"):
-            monkeypatch.setenv("RECCTL_THREADS", threads)
-            answers.append(model.fit(toy()).recommend(range(100, 140), k=25, exclude_seen=False))
-        scores = [answer.sort_values(SEEN).score.to_numpy() for answer in answers]
-        np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-5)
-
-    def test_a_fit_that_does_not_fit_in_memory_is_refused(
+    def test_results_do_not_depend_on_the_number_of_threads(
         self, model: Recommender, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        tables = []
+        for threads in ("1", "3"):
+            monkeypatch.setenv("RECCTL_THREADS", threads)
+            tables.append(model.fit(toy()).recommend(range(100, 140), k=25, exclude_seen=False))
+        scores = [table.sort_values(PAIR).score.to_numpy() for table in tables]
+        np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-5)
+
+    def test_fit_beyond_available_memory_is_refused(self, model: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("RECCTL_MEMORY", "0")
         if model.estimate_memory(10**6, 10**6, 10**9) > 0:
             with pytest.raises(TrainingError, match=r"40 users x 25 items.*0 B are available; \w+"):
                 model.fit(toy())
 
-    def test_an_unfitted_model_says_so(self, model: Recommender, tmp_path: Path) -> None:
-        for ask in (
+    def test_unfitted_model_raises_not_fitted_error(self, model: Recommender, tmp_path: Path) -> None:
+        calls = (
             lambda: model.recommend([100]),
             lambda: model.recommend_for_history([[3]]),
             lambda: model.predict([100], [3]),
             lambda: model.similar_items([3]),
             lambda: model.seen,
             lambda: model.save(tmp_path / "model.pkl"),
-        ):
+        )
+        for call in calls:
             with pytest.raises(NotFittedError, match="is not fitted yet"):
-                ask()
+                call()
         assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize("rows", ["one", "one user", "one item", "everything", "equal ratings", "repeats"])
-    def test_degenerate_data(self, model: Recommender, rows: str) -> None:
+    def test_degenerate_data_is_fitted(self, model: Recommender, rows: str) -> None:
         full = pd.DataFrame({"user_id": np.repeat([1, 2, 3], 4), "item_id": np.tile([1, 2, 3, 4], 3)})
         full = full.assign(rating=[5.0, 1, 2, 3] * 3, timestamp=range(12))
         data = {
@@ -201,9 +206,9 @@ class ModelSuite:
         best = model.recommend(users, k=3, exclude_seen=False)
         assert len(best) == len(users) * min(3, data.item_id.nunique())
         assert np.isfinite(best.score).all()
-        assert len(model.recommend(users, k=9)) == len(users) * data.item_id.nunique() - len(data.drop_duplicates(SEEN))
+        assert len(model.recommend(users, k=9)) == len(users) * data.item_id.nunique() - len(data.drop_duplicates(PAIR))
 
-    def test_recommends_the_withheld_item_of_the_checkerboard(self, model: Recommender) -> None:
+    def test_personal_model_recommends_withheld_checkerboard_item(self, model: Recommender) -> None:
         model.fit(checkerboard())
         best = model.recommend(range(50), k=1)
         if self.personal:
@@ -213,42 +218,43 @@ class ModelSuite:
 
     # ---- answering
 
-    def test_answers_in_the_order_asked_best_first(self, fitted: Recommender) -> None:
-        asked = [139, 100, 117, 100]
-        best = fitted.recommend(np.array(asked), k=4)
+    def test_recommend_keeps_user_order_and_ranks_by_score(self, fitted: Recommender) -> None:
+        user_ids = [139, 100, 117, 100]
+        best = fitted.recommend(np.array(user_ids), k=4)
         assert list(best.columns) == ["user_id", "item_id", "score", "rank"]
-        assert best.user_id.tolist() == list(np.repeat(asked, 4))
+        assert best.user_id.tolist() == list(np.repeat(user_ids, 4))
         assert best["rank"].tolist() == [1, 2, 3, 4] * 4
         assert best.score.dtype == np.float32
-        assert (best.score.to_numpy().reshape(4, 4)[:, :-1] >= best.score.to_numpy().reshape(4, 4)[:, 1:]).all()
-        alone = pd.concat([fitted.recommend(user, k=4) for user in asked], ignore_index=True)
-        pd.testing.assert_frame_equal(best, alone)
+        scores = best.score.to_numpy().reshape(4, 4)
+        assert (scores[:, :-1] >= scores[:, 1:]).all()
+        one_by_one = pd.concat([fitted.recommend(user_id, k=4) for user_id in user_ids], ignore_index=True)
+        pd.testing.assert_frame_equal(best, one_by_one)
 
-    def test_leaves_out_what_was_seen_unless_told_otherwise(self, fitted: Recommender) -> None:
+    def test_exclude_seen_excludes_exactly_the_seen_items(self, fitted: Recommender) -> None:
         rows, users = toy(), range(100, 140)
-        pairs = set(rows[SEEN].itertuples(index=False, name=None))
-        unseen = set(fitted.recommend(users, k=1000)[SEEN].itertuples(index=False, name=None))
-        everything = set(fitted.recommend(users, k=1000, exclude_seen=False)[SEEN].itertuples(index=False, name=None))
+        pairs = set(rows[PAIR].itertuples(index=False, name=None))
+        unseen = set(fitted.recommend(users, k=1000)[PAIR].itertuples(index=False, name=None))
+        everything = set(fitted.recommend(users, k=1000, exclude_seen=False)[PAIR].itertuples(index=False, name=None))
         assert (unseen & pairs, unseen | pairs) == (set(), everything)
         assert len(everything) == 40 * 25
 
-    def test_no_users_no_rows(self, fitted: Recommender) -> None:
+    def test_no_users_yield_an_empty_result(self, fitted: Recommender) -> None:
         assert fitted.recommend([]).columns.tolist() == ["user_id", "item_id", "score", "rank"]
         assert len(fitted.recommend([])) == len(fitted.recommend_for_history([])) == len(fitted.predict([], [])) == 0
 
-    def test_ids_that_are_text_change_nothing(self, model: Recommender) -> None:
+    def test_text_ids_yield_the_same_recommendations(self, model: Recommender) -> None:
         by_number = model.fit(toy()).recommend([100, 101])
         by_text = model.fit(as_text(toy())).recommend(["u000100", "u000101"])
         assert by_text.item_id.tolist() == [f"й-{item:06d}" for item in by_number.item_id]
         assert (by_text.score.to_numpy() == by_number.score.to_numpy()).all()
 
     @pytest.mark.parametrize("k", [0, -1, 2.5, True, None])
-    def test_refuses_a_k_that_means_nothing(self, fitted: Recommender, k: Any) -> None:
-        for ask in (fitted.recommend, fitted.recommend_for_history, fitted.similar_items):
+    def test_invalid_k_is_refused(self, fitted: Recommender, k: Any) -> None:
+        for method in (fitted.recommend, fitted.recommend_for_history, fitted.similar_items):
             with pytest.raises(ConfigError, match=f"k={k}: must be an integer of at least 1"):
-                ask([3], k=k)
+                method([3], k=k)
 
-    def test_users_it_does_not_know(self, fitted: Recommender) -> None:
+    def test_unknown_users_raise_are_skipped_or_get_popular_items(self, fitted: Recommender) -> None:
         with pytest.raises(
             DataError, match=rf"{self.name}: user 1, 2, 3, 4, 5 and 2 more: not in the data .* on_unknown"
         ):
@@ -265,7 +271,7 @@ class ModelSuite:
         with pytest.raises(ConfigError, match="on_unknown='popluar': unknown choice; did you mean popular"):
             fitted.recommend([1], on_unknown="popluar")  # type: ignore[arg-type]
 
-    def test_people_it_was_not_fitted_on(self, fitted: Recommender) -> None:
+    def test_histories_of_every_type_yield_the_same_recommendations(self, fitted: Recommender) -> None:
         rows = pd.DataFrame({"user_id": ["x", "y", "x"], "item_id": [3, 10, 31]})
         listed = fitted.recommend_for_history([[3, 31], [10]], k=5)
         assert listed.user_id.tolist() == [0] * 5 + [1] * 5
@@ -275,11 +281,11 @@ class ModelSuite:
             assert named.user_id.tolist() == ["x"] * 5 + ["y"] * 5
             pd.testing.assert_frame_equal(named.drop(columns="user_id"), listed.drop(columns="user_id"))
         if not fitted.reads_order:
-            again = fitted.recommend_for_history([[31, 3, 3, 12345], [10]], k=5)
-            pd.testing.assert_frame_equal(again, listed)
+            reordered = fitted.recommend_for_history([[31, 3, 3, 12345], [10]], k=5)
+            pd.testing.assert_frame_equal(reordered, listed)
         assert len(fitted.recommend_for_history([[3]], k=99, exclude_seen=False)) == 25
 
-    def test_people_with_nothing_it_knows(self, fitted: Recommender) -> None:
+    def test_histories_without_known_items_raise_are_skipped_or_get_popular_items(self, fitted: Recommender) -> None:
         histories = {"nothing": [], "unknown": [1], "known": [3]}
         known = fitted.recommend_for_history({"known": [3]}, k=2)
         if fitted.serves_empty_history:
@@ -292,18 +298,18 @@ class ModelSuite:
         assert popular.user_id.tolist() == ["nothing"] * 2 + ["unknown"] * 2 + ["known"] * 2
 
     @pytest.mark.parametrize("histories", [[3, 31], ["abc"], 3, None, {"x": 3}, [{"a": 1}]])
-    def test_refuses_histories_that_are_none(self, fitted: Recommender, histories: Any) -> None:
+    def test_invalid_histories_are_refused(self, fitted: Recommender, histories: Any) -> None:
         with pytest.raises(DataError, match="list"):
             fitted.recommend_for_history(histories)
 
-    def test_a_stranger_gets_what_a_user_with_the_same_history_gets(self, fitted: Recommender) -> None:
+    def test_history_of_a_known_user_yields_the_recommendations_of_that_user(self, fitted: Recommender) -> None:
         if self.history_based:
             history = toy().query("user_id == 107").sort_values("timestamp").item_id
-            stranger = fitted.recommend_for_history([history], k=8)
-            user = fitted.recommend([107], k=8)
-            pd.testing.assert_frame_equal(stranger.drop(columns="user_id"), user.drop(columns="user_id"))
+            from_history = fitted.recommend_for_history([history], k=8)
+            of_user = fitted.recommend([107], k=8)
+            pd.testing.assert_frame_equal(from_history.drop(columns="user_id"), of_user.drop(columns="user_id"))
 
-    def test_predicts_the_scores_it_ranks_by(self, fitted: Recommender) -> None:
+    def test_predict_equals_recommendation_scores(self, fitted: Recommender) -> None:
         best = fitted.recommend([139, 100, 111], k=1000, exclude_seen=False).sample(frac=1, random_state=1)
         predicted = fitted.predict(best.user_id, best.item_id)
         assert predicted.dtype == np.float32
@@ -316,25 +322,25 @@ class ModelSuite:
         with pytest.raises(ConfigError, match="on_unknown='popular': unknown choice; one of error, skip"):
             fitted.predict([1], [3], on_unknown="popular")  # type: ignore[arg-type]
 
-    def test_finds_similar_items_or_says_it_cannot(self, fitted: Recommender) -> None:
+    def test_similar_items_are_ranked_or_unsupported(self, fitted: Recommender) -> None:
         if type(fitted)._similarity is Recommender._similarity:
             with pytest.raises(UnsupportedError, match=f"{self.name} does not define similar items"):
                 fitted.similar_items([10, 3], k=4)
             return
-        near = fitted.similar_items([10, 3], k=4)
-        assert list(near.columns) == ["item_id", "similar_item_id", "score", "rank"]
-        assert near.item_id.tolist() == [10] * 4 + [3] * 4
-        assert (near.item_id != near.similar_item_id).all()
-        assert (near.groupby("item_id").score.diff().dropna() <= 0).all()
+        similar = fitted.similar_items([10, 3], k=4)
+        assert list(similar.columns) == ["item_id", "similar_item_id", "score", "rank"]
+        assert similar.item_id.tolist() == [10] * 4 + [3] * 4
+        assert (similar.item_id != similar.similar_item_id).all()
+        assert (similar.groupby("item_id").score.diff().dropna() <= 0).all()
         with pytest.raises(DataError, match=f"{self.name}: item 4: not in the data"):
             fitted.similar_items([3, 4])
         fitted.fit(checkerboard())
-        near = fitted.similar_items(range(50), k=5)
-        assert (near.item_id % 2 == near.similar_item_id % 2).all()
+        similar = fitted.similar_items(range(50), k=5)
+        assert (similar.item_id % 2 == similar.similar_item_id % 2).all()
 
     # ---- files
 
-    def test_a_saved_model_is_the_same_model(self, fitted: Recommender, tmp_path: Path) -> None:
+    def test_loaded_model_equals_the_saved_model(self, fitted: Recommender, tmp_path: Path) -> None:
         path = tmp_path / "new folder" / "model.pkl"
         sha256 = fitted.save(str(path))
         for loaded in (load_model(path, sha256), model_class(self.name)().load(path)):
@@ -346,7 +352,7 @@ class ModelSuite:
             assert loaded.save(tmp_path / "again.pkl") == sha256
             assert (tmp_path / "again.pkl").read_bytes() == path.read_bytes()
 
-    def test_no_model_takes_the_file_of_another(self, fitted: Recommender, tmp_path: Path) -> None:
+    def test_file_of_another_model_is_refused(self, fitted: Recommender, tmp_path: Path) -> None:
         fitted.save(tmp_path / "model.pkl")
         other = model_class(next(name for name in model_names() if name != self.name))()
         with pytest.raises(ArtifactError, match=rf"model.pkl: holds a model '{self.name}', not '{other.name}'"):

@@ -55,7 +55,7 @@ def scores_of(model, dataset):
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("reg_by", ["interactions", "pairs"])
 @pytest.mark.parametrize("kind", ["binary", "weighted", "ratings"])
-def test_the_loss_is_the_objective_and_users_solve_it(solver, exponent, reg_by, kind):
+def test_loss_equals_objective_and_user_factors_are_optimal(solver, exponent, reg_by, kind):
     dataset = InteractionDataset(toy(3), implicit=kind == "binary")
     settings = {
         "implicit": kind != "ratings",
@@ -74,7 +74,7 @@ def test_the_loss_is_the_objective_and_users_solve_it(solver, exponent, reg_by, 
 
 
 @pytest.mark.parametrize("kind", ["binary", "weighted", "ratings"])
-def test_cholesky_alternates_between_exact_minima(kind):
+def test_cholesky_solves_each_half_step_exactly(kind):
     # One iteration more, done by hand from where the model is: items, then users.
     dataset = InteractionDataset(toy(4), implicit=kind == "binary")
     settings = {"n_factors": 5, "solver": "cholesky", "tol": 0.0, "reg": 0.05, "implicit": kind != "ratings"}
@@ -93,7 +93,7 @@ def test_cholesky_alternates_between_exact_minima(kind):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("implicit", [True, False])
-def test_the_loss_falls_in_every_iteration(solver, implicit):
+def test_loss_decreases_in_every_iteration(solver, implicit):
     dataset = InteractionDataset(toy(5, 120, 60), implicit=implicit)
     model = ALSRecommender(n_factors=6, n_iterations=40, tol=0.0, solver=solver, implicit=implicit).fit(dataset)
     assert (np.diff(model.losses) <= 1e-6 * model.losses[:-1]).all()
@@ -101,7 +101,7 @@ def test_the_loss_falls_in_every_iteration(solver, implicit):
     assert model.losses[-1] == pytest.approx(exact.losses[-1], rel=0.01)
 
 
-def test_stops_when_the_loss_no_longer_falls():
+def test_fit_stops_at_tolerance():
     long = ALSRecommender(n_factors=4, n_iterations=500, tol=1e-3, reg=0.05).fit(toy())
     assert 2 < len(long.losses) < 100
     falls = -np.diff(long.losses) / long.losses[:-1]
@@ -119,7 +119,7 @@ def test_progress_shows_the_loss(listener):
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_models_are_equal_on_any_number_of_threads(solver, monkeypatch, tmp_path):
+def test_model_does_not_depend_on_the_number_of_threads(solver, monkeypatch, tmp_path):
     rows = toy(1, 600, 800)  # several tasks
     hashes = set()
     for threads in ("1", "2", "5"):
@@ -128,7 +128,7 @@ def test_models_are_equal_on_any_number_of_threads(solver, monkeypatch, tmp_path
     assert len(hashes) == 1
 
 
-def test_the_seed_decides():
+def test_seed_determines_the_model():
     scores = [
         ALSRecommender(n_factors=4, seed=seed, n_iterations=2).fit(toy()).predict([100], [3])[0] for seed in (1, 1, 2)
     ]
@@ -137,7 +137,7 @@ def test_the_seed_decides():
 
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_strangers_get_what_users_with_their_history_get(solver, weighted):
+def test_history_yields_the_scores_of_a_user_with_that_history(solver, weighted):
     dataset = InteractionDataset(toy(2), implicit=not weighted)
     model = ALSRecommender(n_factors=12, solver=solver, n_iterations=3).fit(dataset)
     everyone = np.arange(dataset.n_users, dtype=np.int32)
@@ -165,16 +165,16 @@ def test_ratings_are_predicted():
     assert np.sqrt(np.mean((rows.rating[test] - rows.rating[~test].mean()) ** 2)) > 1.2
 
 
-def test_ratings_history_of_a_stranger():
+def test_rated_history_is_scored_and_unrated_history_is_refused():
     rows = rated()
     model = ALSRecommender(implicit=False, n_factors=3).fit(rows)
     stranger = model.recommend_for_history(rows[rows.user_id == 107], k=5)
     pd.testing.assert_frame_equal(stranger, model.recommend([107], k=5))
-    with pytest.raises(DataError, match="the histories carry none; give a table with user_id, item_id and rating"):
+    with pytest.raises(DataError, match="the histories have none; pass a table with user_id, item_id and rating"):
         model.recommend_for_history([[3, 10]])
 
 
-def test_a_table_gives_ratings_only_where_they_are_learnt():
+def test_table_ratings_are_used_with_explicit_feedback_only():
     assert ALSRecommender.needs_ratings is ALSRecommender().needs_ratings is False
     assert ALSRecommender(implicit=False).needs_ratings is True
     with pytest.raises(DataError, match="rating"):
@@ -183,7 +183,7 @@ def test_a_table_gives_ratings_only_where_they_are_learnt():
         ALSRecommender(implicit=False).fit(InteractionDataset(toy()))
 
 
-def test_weights_count():
+def test_interaction_weights_change_the_model():
     rows = toy()
     weighted = InteractionDataset(rows.assign(rating=2.0), implicit=False)
     twice = ALSRecommender(n_factors=4, alpha=5.0, solver="cholesky").fit(weighted)
@@ -197,7 +197,9 @@ def test_weights_count():
 
 def test_negative_weights_are_refused():
     rows = toy().assign(rating=-1.0)
-    with pytest.raises(DataError, match="als: a rating of -1: ratings are confidences"):
+    with pytest.raises(
+        DataError, match=r"als: a rating of -1: .* confidences, which cannot be negative; .* implicit=False"
+    ):
         ALSRecommender().fit(InteractionDataset(rows, implicit=False))
 
 
@@ -212,13 +214,13 @@ def test_values_that_overflow_are_refused(solver, implicit):
     assert not model.is_fitted
 
 
-def test_an_error_in_a_task_ends_the_fit(monkeypatch):
+def test_error_in_a_task_aborts_the_fit(monkeypatch):
     monkeypatch.setattr("recctl.models.als.conjugate_gradients", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         ALSRecommender().fit(toy())
 
 
-def test_too_many_factors_are_refused_with_the_numbers(monkeypatch):
+def test_too_many_factors_for_memory_are_refused_with_both_numbers(monkeypatch):
     monkeypatch.setenv("RECCTL_MEMORY", str(10**6))
     with pytest.raises(
         TrainingError, match=r"als: 40 users x 25 items.* need .* 1.0 MB are available; lower n_factors"
@@ -234,7 +236,7 @@ def test_too_many_factors_are_refused_with_the_numbers(monkeypatch):
     st.booleans(),
     st.sampled_from([0.0, 1.0]),
 )
-def test_any_data(rows, n_factors, solver, implicit, exponent):
+def test_any_data_is_fitted_with_finite_loss(rows, n_factors, solver, implicit, exponent):
     dataset = InteractionDataset(pd.DataFrame(rows, columns=["user_id", "item_id", "rating"]), implicit=False)
     model = ALSRecommender(
         n_factors=n_factors, solver=solver, implicit=implicit, reg_exponent=exponent, block_size=4, tol=0.0
@@ -247,7 +249,7 @@ def test_any_data(rows, n_factors, solver, implicit, exponent):
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 6), st.booleans(), st.sampled_from(SOLVERS))
-def test_everyone_has_everything(n_users, n_items, implicit, solver):
+def test_complete_matrix_is_fitted(n_users, n_items, implicit, solver):
     users, items = np.divmod(np.arange(n_users * n_items), n_items)
     rows = pd.DataFrame({"user_id": users, "item_id": items, "rating": 4.0})
     model = ALSRecommender(implicit=implicit, solver=solver, n_iterations=30).fit(rows)
@@ -256,7 +258,7 @@ def test_everyone_has_everything(n_users, n_items, implicit, solver):
     assert predicted[0] == pytest.approx(1 if implicit else 4, rel=0.2)
 
 
-def test_similar_items_by_hand():
+def test_similar_items_equal_cosine_of_factors():
     model = ALSRecommender(n_factors=5).fit(toy())
     Y = model.item_factors / np.linalg.norm(model.item_factors, axis=1, keepdims=True)
     cosine = Y @ Y.T

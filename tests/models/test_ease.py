@@ -33,7 +33,7 @@ def objective(X, B, l2_reg):
 @pytest.mark.parametrize("l2_reg", [10.0, 100.0, 1000.0])
 @pytest.mark.parametrize("implicit", [True, False])
 @pytest.mark.parametrize("n_items", [1, 2, 25, 31, 32, 33, 150])
-def test_weights_equal_the_formula(l2_reg, implicit, n_items):
+def test_weights_equal_the_closed_form(l2_reg, implicit, n_items):
     dataset = InteractionDataset(toy(n_items, 120, n_items), implicit=implicit)
     model = EASERecommender(l2_reg=l2_reg).fit(dataset)
     X = dataset.csr.toarray().astype(np.float64)
@@ -50,14 +50,14 @@ def test_weights_equal_the_formula(l2_reg, implicit, n_items):
     st.floats(0.5, 100),
     st.booleans(),
 )
-def test_any_data_equals_the_formula(rows, l2_reg, implicit):
+def test_weights_of_any_data_equal_the_closed_form(rows, l2_reg, implicit):
     dataset = InteractionDataset(pd.DataFrame(rows, columns=["user_id", "item_id", "rating"]), implicit=implicit)
     expected = oracle(dataset.csr.toarray().astype(np.float64), l2_reg)
     weights = EASERecommender(l2_reg=l2_reg).fit(dataset).weights
     np.testing.assert_allclose(weights, expected, rtol=1e-3, atol=1e-3 * max(1e-3, abs(expected).max()))
 
 
-def test_the_weights_minimise_the_objective():
+def test_weights_minimize_the_objective():
     dataset = InteractionDataset(toy(9))
     X = dataset.csr.toarray().astype(np.float64)
     B = EASERecommender(l2_reg=30.0).fit(dataset).weights.astype(np.float64)
@@ -81,7 +81,7 @@ def test_explicit_ratings_are_the_values_of_the_matrix():
     assert stranger.equals(explicit.recommend([107]))
 
 
-def test_too_many_items_are_refused_with_the_numbers(monkeypatch):
+def test_too_many_items_for_memory_are_refused_with_both_numbers(monkeypatch):
     rows = pd.DataFrame({"user_id": np.arange(200_000) % 1000, "item_id": np.arange(200_000)})
     monkeypatch.setenv("RECCTL_MEMORY", str(20 * 10**9))
     with pytest.raises(TrainingError) as caught:
@@ -92,7 +92,7 @@ def test_too_many_items_are_refused_with_the_numbers(monkeypatch):
     )
 
 
-def test_a_matrix_that_float32_cannot_invert_is_refused_with_the_way_out():
+def test_singular_matrix_is_refused_with_a_suggestion():
     # Ratings of very different size and next to no regularisation: rounding makes the Gram matrix indefinite.
     rng = np.random.default_rng(0)
     rows = pd.DataFrame({"user_id": np.repeat(range(3), 30), "item_id": np.tile(range(30), 3)})
@@ -130,7 +130,7 @@ print((peak() - before) / (4 * n**2))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_everything_happens_in_one_matrix():
+def test_fit_allocates_one_matrix_only():
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     # One matrix, and room for LAPACK's and the interactions' own needs; a copy would make it 2.
     assert 0.9 < float(done.stdout) < 1.5

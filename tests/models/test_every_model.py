@@ -17,5 +17,5 @@ for _name, _path in OWN.items():
 
 
 @pytest.mark.parametrize("name", [name for name, path in OWN.items() if path.exists()])
-def test_a_models_own_test_runs_the_suite(name):
+def test_every_model_test_uses_the_suite(name):
     assert f'(ModelSuite):\n    name = "{name}"' in OWN[name].read_text()

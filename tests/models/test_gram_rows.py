@@ -32,7 +32,7 @@ def whole(rows, order):
 @pytest.mark.parametrize("room", [0, 99, 4 * 99, 1_000, N**2 - 1, N**2, 4 * N**2, 10**9])
 @pytest.mark.parametrize("n_users", [20, 900])  # none of the values above 254, and some
 @pytest.mark.parametrize("weighted", [True, False])
-def test_rows_are_those_of_the_matrix_whatever_is_kept(monkeypatch, weighted, n_users, room, cached):
+def test_rows_equal_the_matrix_for_any_limit(monkeypatch, weighted, n_users, room, cached):
     monkeypatch.setattr(gram_rows_module, "_ROWS_PER_TASK", 7)
     monkeypatch.setattr(gram_rows_module, "_CACHED", cached)
     matrix, oracle = sparse((n_users, N), 0.7, 3, weighted=weighted)
@@ -47,7 +47,7 @@ def test_rows_are_those_of_the_matrix_whatever_is_kept(monkeypatch, weighted, n_
     assert (np.diff(matrix.column_counts()[order]) <= 0).all()
 
 
-def test_what_is_kept_grows_with_the_room():
+def test_number_of_stored_rows_grows_with_the_limit():
     matrix, _ = sparse((30, N), 0.3, 1, weighted=False)
     kept = [len(gram_rows(matrix, room)[0].top_bytes) for room in (0, 98, 99, 100, 195, 196, 2_499, 2_500)]
     assert kept == [0, 0, 1, 1, 1, 2, 49, 50]
@@ -55,7 +55,7 @@ def test_what_is_kept_grows_with_the_room():
 
 @pytest.mark.parametrize("values", [[], [2.0, 3.0]])
 @pytest.mark.parametrize("room", [0, 5, 20, 60])
-def test_items_without_interactions(values, room):
+def test_items_without_interactions_have_zero_rows(values, room):
     starts, columns = np.array([0, 1, 2]), np.array([1, 1], np.int32)
     rows, order = gram_rows(InteractionMatrix(starts, columns, np.array(values, np.float32), 3), room)
     expected = np.zeros((3, 3))
@@ -63,6 +63,6 @@ def test_items_without_interactions(values, room):
     np.testing.assert_array_equal(whole(rows, order), expected)
 
 
-def test_no_interactions():
+def test_no_interactions_yield_a_zero_matrix():
     rows, order = gram_rows(InteractionMatrix.from_rows([], 4), 0)
     np.testing.assert_array_equal(whole(rows, order), np.zeros((4, 4)))

@@ -48,7 +48,7 @@ def test_declarations_are_collected_in_order_from_all_bases():
         ({"limit": 3}, 3.0),
     ],
 )
-def test_values_come_in_the_declared_type(values, expected):
+def test_check_returns_values_in_the_declared_type(values, expected):
     made = getattr(Everything(**values), next(iter(values)))
     assert (made, type(made)) == (expected, type(expected))
 
@@ -74,12 +74,12 @@ def test_values_come_in_the_declared_type(values, expected):
         ("Number", 1, "Number: unknown parameter; did you mean number"),
     ],
 )
-def test_what_is_refused_is_named(name, value, problem):
+def test_invalid_value_is_refused_with_value_and_expectation(name, value, problem):
     with pytest.raises(ConfigError, match=f"Everything: {problem}"):
         Everything(**{name: value})
 
 
-def test_problems_come_by_parameter():
+def test_validate_reports_problems_by_parameter():
     checked, problems = validate(Everything.parameters, {"number": -1, "count": 7, "nonsense": 1})
     assert checked["count"] == 7
     assert [name for name, _ in problems] == ["number", "nonsense"]
@@ -91,7 +91,7 @@ def test_defaults_are_not_shared():
     assert second.sizes == Everything.parameters["sizes"].default == [64, 32]
 
 
-def test_schema_and_type_in_words():
+def test_json_schema_and_type_name():
     parameters = Everything.parameters
     assert parameters["number"].json_schema() == {
         "type": "number",
@@ -112,7 +112,7 @@ def test_schema_and_type_in_words():
     ]
 
 
-def test_a_fitted_value_is_there_only_once_it_is_set():
+def test_fitted_value_raises_until_it_is_set():
     model = Everything()
     with pytest.raises(NotFittedError, match=r"Everything is not fitted yet: call fit\(\) or load\(\) first"):
         model.table  # noqa: B018
@@ -120,7 +120,7 @@ def test_a_fitted_value_is_there_only_once_it_is_set():
     assert model.table.shape == (2, 3)
 
 
-def test_a_model_without_its_parts_says_so():
+def test_model_without_required_methods_raises_unsupported_error():
     from recctl.errors import UnsupportedError
     from tests.models.suite import toy
 
@@ -147,7 +147,7 @@ def test_array_annotation_declares_a_dtype(annotation, dtype):
 
 
 @pytest.mark.parametrize("annotation", [Vocabulary, InteractionMatrix, int, float, bool, str])
-def test_other_supported_annotation_is_no_array(annotation):
+def test_other_supported_annotation_is_not_an_array(annotation):
     declared = Fitted("", annotation)
     declared.require_supported("Model.value")
     assert not declared.is_array

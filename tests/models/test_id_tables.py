@@ -13,7 +13,7 @@ def rows_of(matrix):
     return [matrix.columns[a:b].tolist() for a, b in zip(matrix.starts, matrix.starts[1:], strict=False)]
 
 
-def test_a_table_of_histories_is_ordered_in_time():
+def test_history_table_is_sorted_by_time():
     table = pd.DataFrame(
         {
             "user_id": ["b", "a", "b", "b", "a", "c"],
@@ -27,13 +27,13 @@ def test_a_table_of_histories_is_ordered_in_time():
     assert matrix.values.tolist() == [5, 2, 3, 1]
 
 
-def test_lists_keep_their_order_and_repeats_until_they_are_made_distinct():
+def test_lists_keep_order_and_repeats_until_distinct_items():
     ids, matrix = id_tables.histories_to_matrix({"x": [31, 3, 31], "y": ()}, ITEMS)
     assert (ids, rows_of(matrix)) == (["x", "y"], [[3, 0, 3], []])
     assert rows_of(id_tables.distinct_items(matrix)) == [[0, 3], []]
 
 
-def test_of_a_repeated_item_the_last_rating_counts():
+def test_last_rating_of_a_repeated_item_counts():
     table = pd.DataFrame({"user_id": 1, "item_id": [31, 3, 31], "rating": [1.0, 2.0, 5.0]})
     matrix = id_tables.distinct_items(id_tables.histories_to_matrix(table, ITEMS)[1])
     assert (rows_of(matrix), matrix.values.tolist()) == ([[0, 3]], [2, 5])

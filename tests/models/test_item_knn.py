@@ -58,7 +58,7 @@ def test_scores_equal_brute_force(similarity, shrinkage, n_neighbors, implicit):
     np.testing.assert_allclose(scores, scored @ expected, rtol=1e-4, atol=1e-5)
 
 
-def test_similarities_equal_scikit_learns():
+def test_similarities_equal_scikit_learn():
     dataset = InteractionDataset(toy(4), implicit=False)
     X = dense(dataset)
     everyone = {"n_neighbors": 1000, "shrinkage": 0.0}
@@ -70,7 +70,7 @@ def test_similarities_equal_scikit_learns():
         np.testing.assert_allclose(weights(model), expected.T, rtol=1e-5, atol=1e-6)
 
 
-def test_neighbours_equal_scikit_learns():
+def test_neighbors_equal_scikit_learn():
     # Ratings without ties, so that the nearest are the same by any rule for ties.
     rows = toy(5)
     rows["rating"] = np.random.default_rng(5).uniform(1, 5, len(rows))
@@ -82,7 +82,7 @@ def test_neighbours_equal_scikit_learns():
     np.testing.assert_allclose(near.score, 1 - distances.ravel(), rtol=1e-5)
 
 
-def test_shrinkage_by_hand():
+def test_shrinkage_equals_hand_computed_values():
     # Items 1 and 2 share one user of theirs; items 1 and 3 share three of three.
     rows = pd.DataFrame({"user_id": [1, 1, 1, 2, 2, 3, 3], "item_id": [1, 2, 3, 1, 3, 1, 3]})
     near = ItemKNNRecommender(shrinkage=2.0).fit(rows).similar_items([1])
@@ -92,21 +92,21 @@ def test_shrinkage_by_hand():
     np.testing.assert_allclose(near.score, [3 / (3 + 2), 1 / (3 + 2)], rtol=1e-6)
 
 
-def test_equal_similarities_keep_the_lower_items():
+def test_ties_at_the_last_neighbor_keep_the_lower_item_codes():
     # All items of one parity are alike but for the withheld one.
     model = ItemKNNRecommender(n_neighbors=3, shrinkage=0.0).fit(checkerboard(10))
     near = model.similar_items([0], k=10)
     assert near.similar_item_id.tolist() == [2, 4, 6]
 
 
-def test_items_that_share_no_user_are_not_similar():
+def test_items_without_common_users_are_not_similar():
     rows = pd.DataFrame({"user_id": [1, 1, 2], "item_id": [1, 2, 3]})
     model = ItemKNNRecommender().fit(rows)
     assert model.similar_items([1, 3], k=5).similar_item_id.tolist() == [2]
     assert model.predict([1, 2], [3, 1]).tolist() == [0, 0]
 
 
-def test_negative_similarities_are_left_out_and_zeros_do_no_harm():
+def test_negative_similarities_are_dropped_and_zero_ratings_are_fitted():
     rows = pd.DataFrame(
         {
             "user_id": [1, 1, 1, 2, 2, 2, 3],
@@ -126,7 +126,7 @@ def test_negative_similarities_are_left_out_and_zeros_do_no_harm():
     st.sampled_from(["cosine", "jaccard"]),
     st.booleans(),
 )
-def test_any_data_equals_brute_force(rows, n_neighbors, similarity, implicit):
+def test_scores_of_any_data_equal_brute_force(rows, n_neighbors, similarity, implicit):
     frame = pd.DataFrame(rows, columns=["user_id", "item_id", "rating"])
     dataset = InteractionDataset(frame, implicit=implicit)
     model = ItemKNNRecommender(similarity=similarity, n_neighbors=n_neighbors, shrinkage=1.0).fit(dataset)
@@ -142,7 +142,7 @@ def test_any_data_equals_brute_force(rows, n_neighbors, similarity, implicit):
     np.testing.assert_allclose(-np.sort(-found, axis=0)[: len(best)], best, rtol=1e-5)
 
 
-def test_models_are_equal_on_any_number_of_threads(monkeypatch, tmp_path):
+def test_model_does_not_depend_on_the_number_of_threads(monkeypatch, tmp_path):
     hashes = set()
     for threads in ("1", "2", "5"):
         monkeypatch.setenv("RECCTL_THREADS", threads)

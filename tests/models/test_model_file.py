@@ -62,7 +62,7 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_well_formed_file_that_is_no_model_is_refused(path, change):
+def test_file_with_invalid_content_is_refused(path, change):
     where, value, problem = CHANGES[change]
     content = artifacts.load(path, "model")
     parent = content
@@ -84,25 +84,25 @@ def test_a_well_formed_file_that_is_no_model_is_refused(path, change):
     assert model.n_neighbors == 3
 
 
-def test_a_file_of_another_kind_is_no_model(tmp_path):
+def test_artifact_of_another_kind_is_refused(tmp_path):
     artifacts.save(tmp_path / "checkpoint.pkl", "checkpoint", {"epoch": 3})
     with pytest.raises(ArtifactError, match=r"checkpoint.pkl: holds a checkpoint, not a model"):
         load_model(tmp_path / "checkpoint.pkl")
 
 
-def test_a_model_that_was_replaced_is_refused(path, tmp_path):
+def test_file_with_another_hash_is_refused(path, tmp_path):
     sha256 = ItemKNNRecommender().fit(toy(1)).save(tmp_path / "other.pkl")
     with pytest.raises(ArtifactError, match="wrong hash"):
         load_model(path, sha256)
 
 
-def test_where_a_model_cannot_be_written(tmp_path):
+def test_save_to_an_unwritable_path_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ArtifactError, match=r"model.pkl: can't be written: (Not a directory|File exists)"):
         ItemKNNRecommender().fit(toy()).save(tmp_path / "file" / "model.pkl")
 
 
-def test_values_that_are_not_finite_are_refused_at_once(monkeypatch):
+def test_fit_that_yields_non_finite_values_is_refused(monkeypatch):
     from recctl.errors import TrainingError
 
     def spoil(self, interactions):

@@ -18,7 +18,7 @@ VERSIONS = range(migrations.OLDEST, artifacts.FORMAT_VERSION + 1)
 FILES = sorted(FOLDER.glob("*/*.pkl"))
 
 
-def test_there_is_a_file_of_every_model_in_every_format() -> None:
+def test_every_model_has_a_file_of_every_format() -> None:
     there = {(path.parent.name, path.stem) for path in FILES}
     for name in model_names():
         since = min((int(version) for version, stem in there if stem == name), default=VERSIONS[-1])
@@ -27,7 +27,7 @@ def test_there_is_a_file_of_every_model_in_every_format() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_a_file_of_any_format_says_what_it_said(path: Path) -> None:
+def test_file_of_any_format_yields_the_recorded_recommendations(path: Path) -> None:
     assert artifacts.describe(path)["format_version"] == int(path.parent.name)
     expected = pd.DataFrame(json.loads(path.with_suffix(".json").read_text()))
     said = load_model(path).recommend(USERS, k=4)
@@ -35,7 +35,7 @@ def test_a_file_of_any_format_says_what_it_said(path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_changed_byte_is_seen_in_every_format(tmp_path: Path, version: int) -> None:
+def test_changed_byte_is_detected_in_every_format(tmp_path: Path, version: int) -> None:
     content = bytearray((FOLDER / str(version) / "ease.pkl").read_bytes())
     content[-40] ^= 1
     path = tmp_path / "changed.pkl"
@@ -44,7 +44,7 @@ def test_a_changed_byte_is_seen_in_every_format(tmp_path: Path, version: int) ->
         load_model(path)
 
 
-def test_a_migration_that_finds_something_else_tells_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_migration_names_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrations, "STEPS", {1: lambda kind, content: {"weights": content["w"]}, 2: lambda k, c: c})
     assert migrations.migrated("model", 1, {"w": 1}, "x.pkl") == {"weights": 1}
     with pytest.raises(ArtifactError, match=r"x\.pkl: damaged: not a complete model of format 1 \(KeyError\('w'\)\)"):

@@ -14,7 +14,7 @@ class TestPopularity(ModelSuite):
 ROWS = pd.DataFrame({"user_id": [1, 2, 3, 1, 2, 1, 1, 1], "item_id": [5, 5, 5, 7, 7, 9, 9, 9], "rating": 0.0})
 
 
-def test_counts_distinct_users_and_no_ratings():
+def test_scores_count_distinct_users_and_ignore_ratings():
     best = PopularityRecommender().fit(ROWS).recommend([3], exclude_seen=False)
     assert list(zip(best.item_id, best.score, strict=True)) == [(5, 3), (7, 2), (9, 1)]
     explicit = PopularityRecommender().fit(InteractionDataset(ROWS, implicit=False))
@@ -22,6 +22,6 @@ def test_counts_distinct_users_and_no_ratings():
 
 
 @pytest.mark.parametrize("history", [[], [1234], [9]])
-def test_serves_people_it_knows_nothing_of(history):
+def test_empty_history_gets_popular_items(history):
     best = PopularityRecommender().fit(ROWS).recommend_for_history([history], k=2)
     assert best.item_id.tolist() == [5, 7]

@@ -14,20 +14,20 @@ def everything(model, users):
     return model.recommend(users, k=10**6, exclude_seen=False)
 
 
-def test_another_seed_gives_another_order():
+def test_another_seed_yields_another_order():
     first, again, other = (RandomRecommender(seed=seed).fit(toy()).recommend(range(100, 140)) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(first, again)
     assert (first.item_id != other.item_id).mean() > 0.8
 
 
-def test_a_persons_items_do_not_depend_on_who_else_is_asked_about():
+def test_scores_do_not_depend_on_other_users_in_the_request():
     model = RandomRecommender().fit(toy())
     together = everything(model, range(139, 99, -1))
     alone = pd.concat([everything(model, [user]) for user in range(139, 99, -1)], ignore_index=True)
     pd.testing.assert_frame_equal(together, alone)
 
 
-def test_scores_are_uniform_and_independent_between_people_and_items():
+def test_scores_are_uniform_and_independent_between_users_and_items():
     scores = RandomRecommender().fit(toy(0, 400, 200)).score_users(np.arange(400, dtype=np.int32))
     assert 0 <= scores.min() < 0.001 < 0.999 < scores.max() < 1
     counts, _ = np.histogram(scores, bins=100, range=(0, 1))
@@ -40,13 +40,13 @@ def test_scores_are_uniform_and_independent_between_people_and_items():
         assert abs(correlations).max() < 6 / np.sqrt(side.shape[1])
 
 
-def test_neighbouring_seeds_share_nothing():
+def test_consecutive_seeds_are_uncorrelated():
     scores = [RandomRecommender(seed=seed).fit(toy()).score_users(np.arange(40, dtype=np.int32)) for seed in range(20)]
     correlations = np.corrcoef([part.ravel() for part in scores])[np.triu_indices(20, 1)]
     assert abs(correlations).max() < 6 / np.sqrt(scores[0].size)
 
 
-def test_the_hash_is_splitmix64():
+def test_hash_equals_splitmix64():
     # The reference generator's first numbers for the seed 1234567, as published with its C code.
     from recctl.kernels.counter_rng import splitmix64
 

@@ -47,7 +47,7 @@ def folder(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def test_the_models_there_are():
+def test_model_names_lists_all_models():
     names = registry.model_names()
     assert names == sorted(names)
     assert {"ease", "item-knn", "popularity", "random"} <= set(names)
@@ -56,7 +56,7 @@ def test_the_models_there_are():
         assert (type(made), made.name) == (registry.model_class(name), name)
 
 
-def test_a_model_in_a_scratch_file_is_a_model(folder):
+def test_model_in_a_folder_of_the_models_path_is_found(folder):
     (folder / "newest.py").write_text(SCRATCH)
     assert "newest" in registry.model_names()
     model = registry.make_model("newest", half_life=1e6).fit(toy())
@@ -70,7 +70,7 @@ def test_a_model_in_a_scratch_file_is_a_model(folder):
         registry.make_model("newest", half_lief=3)
 
 
-def test_a_model_file_that_is_not_installed_here_is_refused(folder):
+def test_file_of_a_model_that_is_not_installed_is_refused(folder):
     (folder / "newest.py").write_text(SCRATCH)
     registry.make_model("newest").fit(toy()).save(folder / "model.pkl")
     (folder / "newest.py").unlink()
@@ -87,31 +87,31 @@ def test_a_model_file_that_is_not_installed_here_is_refused(folder):
         (SCRATCH, "no subclass of Recommender with name = 'broken'"),
     ],
 )
-def test_a_scratch_file_that_is_no_model_is_named(folder, content, problem):
+def test_invalid_file_in_the_models_path_is_named(folder, content, problem):
     (folder / "broken.py").write_text(content)
     with pytest.raises(ConfigError, match=problem):
         registry.model_class("broken")
 
 
-def test_private_modules_hold_no_model(folder):
+def test_private_modules_are_not_models(folder):
     (folder / "_torch.py").write_text("")
     assert not [name for name in registry.model_names() if "torch" in name]
 
 
-def test_a_folder_that_is_not_there_is_named(monkeypatch, tmp_path):
+def test_missing_folder_in_the_models_path_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("RECCTL_MODELS_PATH", f"{tmp_path / 'nowhere'}{os.pathsep}")
     with pytest.raises(ConfigError, match=r"RECCTL_MODELS_PATH: no folder .*nowhere"):
         registry.model_names()
 
 
-def test_an_unknown_model_is_suggested():
+def test_unknown_model_is_refused_with_a_suggestion():
     with pytest.raises(ConfigError, match="unknown model 'item_knn'; did you mean item-knn"):
         registry.model_class("item_knn")
     with pytest.raises(ConfigError, match="unknown model 'zzz'; one of als, "):
         registry.model_class("zzz")
 
 
-def test_installed_packages_offer_models(package):
+def test_entry_points_of_packages_are_models(package):
     package(
         "models", "mine", "from recctl.models.base import Recommender\nclass Mine(Recommender): name = 'mine'", "Mine"
     )
@@ -119,13 +119,13 @@ def test_installed_packages_offer_models(package):
     assert registry.model_class("mine").name == "mine"
 
 
-def test_a_package_that_breaks_is_named(package):
+def test_package_whose_import_fails_is_named(package):
     package("models", "broken", "raise RuntimeError('no licence')", "Mine")
     with pytest.raises(ConfigError, match=r"models: broken of the package pack_broken can't be imported: .*no licence"):
         registry.model_class("broken")
 
 
-def test_listing_models_imports_none_and_asking_for_one_imports_no_other():
+def test_lookup_imports_the_requested_model_only():
     code = """
     import sys
     from recctl.models import registry

@@ -50,7 +50,7 @@ def brute_force(X, l2_reg, n_neighbors):
 @pytest.mark.parametrize("l2_reg", [10.0, 1000.0])
 @pytest.mark.parametrize("implicit", [True, False])
 @pytest.mark.parametrize("n_items", [1, 2, 25, 90])
-def test_with_all_neighbours_the_weights_are_those_of_ease(l2_reg, implicit, n_items):
+def test_all_neighbors_yield_the_weights_of_ease(l2_reg, implicit, n_items):
     dataset = InteractionDataset(toy(n_items, 600, n_items), implicit=implicit)  # so many that all items share some
     model = SANSARecommender(l2_reg=l2_reg, n_neighbors=n_items).fit(dataset)
     ease = EASERecommender(l2_reg=l2_reg).fit(dataset)
@@ -68,7 +68,7 @@ def test_with_all_neighbours_the_weights_are_those_of_ease(l2_reg, implicit, n_i
 
 @pytest.mark.parametrize("n_neighbors", [1, 3, 10])
 @pytest.mark.parametrize("implicit", [True, False])
-def test_few_neighbours_equal_brute_force(n_neighbors, implicit):
+def test_few_neighbors_equal_brute_force(n_neighbors, implicit):
     rows = toy(4, 60, 40)
     rows["rating"] += np.random.default_rng(0).random(len(rows)).astype(np.float32)  # so that no two entries are equal
     dataset = InteractionDataset(rows, implicit=implicit)
@@ -86,7 +86,7 @@ def test_few_neighbours_equal_brute_force(n_neighbors, implicit):
     st.booleans(),
     st.integers(1, 6),
 )
-def test_any_data_gives_scores_that_leave_an_item_itself_out(rows, l2_reg, implicit, n_neighbors):
+def test_an_item_does_not_contribute_to_its_own_score(rows, l2_reg, implicit, n_neighbors):
     dataset = InteractionDataset(pd.DataFrame(rows, columns=["user_id", "item_id", "rating"]), implicit=implicit)
     model = SANSARecommender(l2_reg=l2_reg, n_neighbors=n_neighbors).fit(dataset)
     X = dataset.csr.toarray().astype(np.float64)
@@ -97,7 +97,7 @@ def test_any_data_gives_scores_that_leave_an_item_itself_out(rows, l2_reg, impli
     np.testing.assert_allclose(found, X @ B, rtol=1e-3, atol=1e-4 * max(1.0, abs(X).max()))
 
 
-def test_the_result_does_not_depend_on_the_threads():
+def test_model_does_not_depend_on_the_number_of_threads():
     dataset = InteractionDataset(toy(5, 200, 150))
     before = threads()
     models = []
@@ -110,7 +110,7 @@ def test_the_result_does_not_depend_on_the_threads():
     assert len({model.weights.values.tobytes() for model in models}) == 1
 
 
-def test_items_that_are_next_to_equal_are_not_drawn_on_twice():
+def test_nearly_equal_items_yield_finite_weights():
     # Next to no regularisation, and three equal items: their Gram matrix is singular.
     rows = pd.DataFrame(
         [(user, item) for user in range(50) for item in range(3 + user % 4)], columns=["user_id", "item_id"]
@@ -120,7 +120,7 @@ def test_items_that_are_next_to_equal_are_not_drawn_on_twice():
     assert (model.pivots > 0).all()
 
 
-def test_a_catalogue_that_ease_refuses_fits(monkeypatch):
+def test_catalog_too_large_for_ease_is_fitted(monkeypatch):
     monkeypatch.setenv("RECCTL_MEMORY", str(50 * 10**6))
     rng = np.random.default_rng(0)
     rows = pd.DataFrame({"user_id": rng.integers(0, 500, 5000), "item_id": np.r_[:4000, :1000]})

@@ -37,7 +37,7 @@ def of(text: dict, model: str = "lightgcn") -> Space:
 
 
 @pytest.mark.parametrize("model", [m.name for m in model_classes()])
-def test_all_that_a_model_declares_is_allowed_by_the_model(model: str) -> None:
+def test_declared_ranges_are_valid_for_the_model(model: str) -> None:
     space = declared_space(model_class(model))
     for corner in (0.0, 0.5, 1.0):
         for dimension in space.dimensions:
@@ -46,26 +46,26 @@ def test_all_that_a_model_declares_is_allowed_by_the_model(model: str) -> None:
 
 
 @given(place=st.floats(0, 1), low=st.floats(1e-6, 1e3), factor=st.floats(1.01, 1e6))
-def test_a_place_and_its_value_mean_each_other(place: float, low: float, factor: float) -> None:
+def test_at_and_place_are_inverse(place: float, low: float, factor: float) -> None:
     for log in (False, True):
         dimension = Dimension("x", Between(low, low * factor, log))
         assert low <= dimension.at(place) <= low * factor
         assert dimension.place(dimension.at(place)) == pytest.approx(place, abs=1e-6)
 
 
-def test_places_of_a_log_scale_are_ratios() -> None:
+def test_log_scale_maps_equal_steps_to_equal_ratios() -> None:
     dimension = Dimension("x", Between(10.0, 1000.0, log=True))
     assert dimension.at(0.5) == pytest.approx(100.0)
     assert dimension.grid(3) == pytest.approx([10.0, 100.0, 1000.0])
 
 
-def test_whole_numbers_stay_whole_and_are_not_repeated() -> None:
+def test_integer_grid_has_distinct_integers() -> None:
     dimension = Dimension("x", Between(1, 4), whole=True)
     assert dimension.grid(10) == [1, 2, 3, 4]
     assert all(type(value) is int for value in dimension.grid(10))
 
 
-def test_what_a_condition_excludes_is_no_part_of_a_point() -> None:
+def test_inactive_dimensions_are_not_part_of_a_point() -> None:
     space = of({"loss": ["bpr", "sampled_softmax"], "temperature": {"choices": [0.1, 0.2], "when": {"loss": "bpr"}}})
     assert space.grid(5) == [
         {"loss": "bpr", "temperature": 0.1},
@@ -75,20 +75,20 @@ def test_what_a_condition_excludes_is_no_part_of_a_point() -> None:
     assert space.at([0.9, 0.9]) == {"loss": "sampled_softmax"}
 
 
-def test_a_space_is_widened_to_what_the_config_says() -> None:
+def test_including_extends_the_space_to_the_values_of_the_config() -> None:
     space = of({"l2_reg": {"low": 100, "high": 1000, "log": True}}, "ease").including({"l2_reg": 50.0})
     assert space.dimensions[0].range == Between(50.0, 1000.0, log=True)
     space = of({"embedding_dim": [32, 64]}).including({"embedding_dim": 48})
     assert space.dimensions[0].range == Choices((32, 64, 48))
 
 
-def test_only_ascending_numbers_lie_on_a_line() -> None:
+def test_only_ascending_numbers_are_ordered() -> None:
     assert Dimension("x", Choices((1, 2, 4))).ordered
     assert not Dimension("x", Choices((None, 50, 100))).ordered
     assert not Dimension("x", Choices(("a", "b"))).ordered
 
 
-def test_numbers_get_the_type_of_the_parameter() -> None:
+def test_bounds_get_the_type_of_the_parameter() -> None:
     (dimension,) = of({"l2_reg": [100, 200]}, "ease").dimensions
     assert all(isinstance(value, float) for value in dimension.range.values)
     (dimension,) = of({"n_factors": {"low": 8, "high": 64, "log": True}}, "als").dimensions
@@ -117,14 +117,12 @@ def test_numbers_get_the_type_of_the_parameter() -> None:
         ("tuning.monitor=ndcg", "'ndcg' is not measured"),
     ],
 )
-def test_what_can_not_be_searched_is_refused_before_anything_is_read(
-    tmp_path: Path, override: str, message: str
-) -> None:
+def test_invalid_space_is_refused_before_data_is_read(tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, override)
     assert any(message in problem for problem in caught.value.problems), caught.value.problems
 
 
-def test_options_of_the_data_are_searched_by_their_path(tmp_path: Path) -> None:
+def test_config_settings_are_searched_by_path(tmp_path: Path) -> None:
     loaded = load(tmp_path, "tuning.space={data.min_user_interactions: [0, 5], n_layers: [1, 2]}")
     assert list(loaded.config.tuning.space) == ["data.min_user_interactions", "n_layers"]

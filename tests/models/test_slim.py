@@ -56,7 +56,7 @@ def oracle(X, l1_reg, l2_reg, non_negative):
 @pytest.mark.parametrize("non_negative", [True, False])
 @pytest.mark.parametrize("implicit", [True, False])
 @pytest.mark.parametrize(("l1_reg", "l2_reg"), [(0.1, 0.1), (1.0, 10.0), (0.01, 100.0), (5.0, 1.0)])
-def test_weights_equal_scikit_learns(l1_reg, l2_reg, implicit, non_negative):
+def test_weights_equal_scikit_learn(l1_reg, l2_reg, implicit, non_negative):
     dataset = InteractionDataset(toy(3, 100, 30), implicit=implicit)
     model = SLIMRecommender(l1_reg=l1_reg, l2_reg=l2_reg, non_negative=non_negative, **EXACT).fit(dataset)
     expected = oracle(dense(dataset), l1_reg, l2_reg, non_negative)
@@ -66,7 +66,7 @@ def test_weights_equal_scikit_learns(l1_reg, l2_reg, implicit, non_negative):
 
 
 @pytest.mark.parametrize("non_negative", [True, False])
-def test_ratings_below_zero_are_no_reason_to_leave_items_out(non_negative):
+def test_negative_ratings_disable_screening(non_negative):
     rows = toy(5, 60, 20)
     rows["rating"] -= rows.rating.mean()
     dataset = InteractionDataset(rows, implicit=False)
@@ -74,7 +74,7 @@ def test_ratings_below_zero_are_no_reason_to_leave_items_out(non_negative):
     np.testing.assert_allclose(weights_of(model), oracle(dense(dataset), 0.5, 2.0, non_negative), atol=1e-4)
 
 
-def test_many_items_few_of_which_meet():
+def test_sparse_data_of_many_items_equals_scikit_learn():
     # Each item meets few others: their rows of the Gram matrix are not read whole.
     rng = np.random.default_rng(0)
     group = rng.integers(0, 12, 300)
@@ -95,17 +95,17 @@ def test_many_items_few_of_which_meet():
     ],
 )
 @pytest.mark.parametrize("implicit", [True, False])
-def test_how_much_of_the_gram_matrix_is_kept_changes_no_weight(monkeypatch, hyperparameters, implicit):
+def test_weights_do_not_depend_on_the_gram_memory_limit(monkeypatch, hyperparameters, implicit):
     rng = np.random.default_rng(7)
     rows = pd.DataFrame(np.argwhere(rng.random((600, 600)) < 0.02 + 0.6 * rng.random(600) ** 8))
     rows.columns = ["user_id", "item_id"]
     rows["rating"] = rng.normal(3, 1, len(rows)).round(2)
     dataset = InteractionDataset(rows, implicit=implicit)
     whole = SLIMRecommender(**hyperparameters).fit(dataset)
-    monkeypatch.setattr(slim, "_KEPT", 0)
+    monkeypatch.setattr(slim, "_GRAM_BYTES_PER_INTERACTION", 0)
     monkeypatch.setattr(gram_rows, "_CACHED", 0)
     for n_top in (0, 3, 60, 600):
-        monkeypatch.setattr(slim, "_SMALL", (1 if implicit else 4) * n_top * (2 * dataset.n_items - n_top))
+        monkeypatch.setattr(slim, "_MIN_GRAM_BYTES", (1 if implicit else 4) * n_top * (2 * dataset.n_items - n_top))
         partly = SLIMRecommender(**hyperparameters).fit(dataset)
         for name in ("starts", "columns", "values"):
             np.testing.assert_array_equal(getattr(partly.weights, name), getattr(whole.weights, name))
@@ -113,7 +113,7 @@ def test_how_much_of_the_gram_matrix_is_kept_changes_no_weight(monkeypatch, hype
         np.testing.assert_array_equal(partly.sweeps, whole.sweeps)
 
 
-def test_without_l1_and_sign_it_is_ease():
+def test_without_l1_and_constraint_weights_equal_ease():
     # More weights than a working set holds, and a solution in closed form.
     rng = np.random.default_rng(1)
     rows = pd.DataFrame(np.argwhere(rng.random((400, 700)) < 0.2), columns=["user_id", "item_id"])
@@ -130,7 +130,7 @@ def test_without_l1_and_sign_it_is_ease():
     st.booleans(),
     st.booleans(),
 )
-def test_nothing_can_be_gained_anywhere(rows, l1_reg, l2_reg, non_negative, implicit):
+def test_no_change_of_a_weight_lowers_the_objective(rows, l1_reg, l2_reg, non_negative, implicit):
     # The conditions of Karush, Kuhn and Tucker: the slope is l1 where there is a weight, and no steeper elsewhere.
     dataset = InteractionDataset(pd.DataFrame(rows, columns=["user_id", "item_id", "rating"]), implicit=implicit)
     model = SLIMRecommender(l1_reg=l1_reg, l2_reg=l2_reg, non_negative=non_negative, **EXACT).fit(dataset)
@@ -158,14 +158,14 @@ def test_nothing_can_be_gained_anywhere(rows, l1_reg, l2_reg, non_negative, impl
     }.items(),
     ids=lambda case: case[0],
 )
-def test_degenerate_data(rows):
+def test_degenerate_data_is_solved(rows):
     dataset = InteractionDataset(pd.DataFrame(rows[1], columns=["user_id", "item_id"]))
     model = SLIMRecommender(l1_reg=0.1, l2_reg=0.5, **EXACT).fit(dataset)
     np.testing.assert_allclose(weights_of(model), oracle(dense(dataset), 0.1, 0.5, True), atol=1e-4)
     assert np.isfinite(model.recommend(dataset.user_vocabulary.ids, exclude_seen=False).score).all()
 
 
-def test_an_item_nobody_likes_gets_no_weights():
+def test_item_with_zero_ratings_gets_no_weights():
     rows = toy()
     rows.loc[rows.item_id == 4 * 7 + 3, "rating"] = 0
     model = SLIMRecommender(l2_reg=1.0).fit(InteractionDataset(rows, implicit=False))
@@ -177,7 +177,7 @@ def test_an_item_nobody_likes_gets_no_weights():
 
 
 @pytest.mark.parametrize("n_neighbors", [1, 5, 24, 1000])
-def test_no_item_has_more_neighbours_than_allowed_and_their_weights_are_the_best_there_are(n_neighbors):
+def test_n_neighbors_limits_weights_and_they_are_optimal(n_neighbors):
     dataset = InteractionDataset(toy(2, 200, 25))
     X = dense(dataset)
     W = weights_of(SLIMRecommender(l1_reg=0.1, l2_reg=1.0, n_neighbors=n_neighbors, **EXACT).fit(dataset))
@@ -193,7 +193,7 @@ def test_no_item_has_more_neighbours_than_allowed_and_their_weights_are_the_best
     assert objective(X, W, 0.1, 1.0) < objective(X, cut, 0.1, 1.0)
 
 
-def test_says_which_items_are_not_solved(listener):
+def test_unsolved_items_are_reported(listener):
     model = SLIMRecommender(l1_reg=0.01, l2_reg=0.01, max_iter=2).fit(toy())
     unsolved = (model.gaps > model.tol).sum()
     assert 0 < unsolved <= 25
@@ -206,7 +206,7 @@ def test_says_which_items_are_not_solved(listener):
     assert solved.gaps.max() <= solved.tol
 
 
-def test_gaps_are_true():
+def test_gaps_bound_the_distance_to_the_optimum():
     # The gap bounds how far the objective is from its minimum.
     dataset = InteractionDataset(toy(4, 150, 25))
     X = dense(dataset)
@@ -217,7 +217,7 @@ def test_gaps_are_true():
         assert -1e-3 < objective(X, weights_of(model), 0.2, 0.5) - best <= gap + 1e-3
 
 
-def test_the_number_of_threads_changes_nothing(tmp_path):
+def test_model_does_not_depend_on_the_number_of_threads(tmp_path):
     before, hashes = threads(), set()
     try:
         for count in (1, 2, 3):
@@ -228,7 +228,7 @@ def test_the_number_of_threads_changes_nothing(tmp_path):
     assert len(hashes) == 1
 
 
-def test_weights_that_outgrow_memory_are_refused_with_the_way_out(monkeypatch):
+def test_weights_beyond_available_memory_are_refused_with_a_suggestion(monkeypatch):
     monkeypatch.setattr(slim, "available_memory", lambda: 1000)
     model = SLIMRecommender(l1_reg=0.0)
     with pytest.raises(

@@ -11,11 +11,11 @@ class TestSVDPlusPlus(ModelSuite):
     name = "svdpp"
     history_based = False
 
-    test_recommends_the_withheld_item_of_the_checkerboard = (
+    test_personal_model_recommends_withheld_checkerboard_item = (
         rating_models.recommends_the_withheld_item_of_the_checkerboard
     )
-    test_predicts_the_scores_it_ranks_by = rating_models.predicts_the_scores_it_ranks_by
-    test_finds_similar_items_or_says_it_cannot = rating_models.finds_similar_items
+    test_predict_equals_recommendation_scores = rating_models.predicts_the_scores_it_ranks_by
+    test_similar_items_are_ranked_or_unsupported = rating_models.finds_similar_items
 
 
 class TestRatings(rating_models.RatingTests):
@@ -24,11 +24,11 @@ class TestRatings(rating_models.RatingTests):
 
 @settings(max_examples=40, deadline=None)
 @given(rating_models.ANY_RATINGS, st.sampled_from([0.005, 0.5]))
-def test_any_ratings_are_served_or_refused(rows, lr):
+def test_any_ratings_are_fitted_or_refused(rows, lr):
     rating_models.serves_or_refuses(SVDPlusPlusRecommender(n_factors=3, n_epochs=3, lr=lr), rows)
 
 
-def test_the_model_is_equation_15():
+def test_scores_equal_equation_15():
     train, _ = rating_models.parts()
     dataset = InteractionDataset(train, implicit=False)
     model = SVDPlusPlusRecommender(n_factors=5, n_epochs=3).fit(dataset)
@@ -44,13 +44,13 @@ def test_the_model_is_equation_15():
     np.testing.assert_allclose(stranger, model.mean + model.item_biases + z @ model.item_factors.T, rtol=1e-5)
 
 
-def test_fitting_is_the_papers_steps_in_the_order_told():
+def test_fit_equals_the_sequential_steps_of_the_paper():
     train, _ = rating_models.parts()
     dataset = InteractionDataset(train, implicit=False)
     model = SVDPlusPlusRecommender(n_factors=5, n_epochs=2, lr=0.01, lr_decay=0.8).fit(dataset)
     begin = SVDPlusPlusRecommender(n_factors=5)
     begin._initialize(dataset)
-    b_u, b_i, p, q, y = (getattr(begin, name).astype(np.float64) for name in begin._learnt())
+    b_u, b_i, p, q, y = (getattr(begin, name).astype(np.float64) for name in begin._trained_arrays())
     starts, columns, ratings = begin.seen.starts, begin.seen.columns, begin.seen.values
     for epoch in range(2):
         order = np.arange(dataset.n_users, dtype=np.int32)
@@ -66,5 +66,5 @@ def test_fitting_is_the_papers_steps_in_the_order_told():
                 q[i] += lr * (e * s - 0.02 * q[i])
                 p[u] += lr * (e * q_i - 0.02 * p[u])
                 y[N] += lr * (e * q_i / np.sqrt(len(N)) - 0.02 * y[N])
-    for name, expected in zip(begin._learnt(), (b_u, b_i, p, q, y), strict=True):
+    for name, expected in zip(begin._trained_arrays(), (b_u, b_i, p, q, y), strict=True):
         np.testing.assert_allclose(getattr(model, name), expected, rtol=1e-4, atol=1e-5)

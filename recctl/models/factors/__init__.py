@@ -1,1 +1,1 @@
-"""What factor models share."""
+"""Shared parts of factor models: ALS half-steps, biased factors trained by SGD, and vector operations."""

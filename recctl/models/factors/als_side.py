@@ -1,4 +1,4 @@
-"""What models that alternate between users and items work with: the two sides, and parts of them."""
+"""The sides of a model that alternates between users and items: factors that are updated in parallel tasks."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from recctl.engines import Shared, WorkerPool
 from recctl.errors import TrainingError
 from recctl.kernels import matmul
 
-# A task is about so many multiplications for each step of a solver, which is what makes it worth handing over. But
-# there are two to a side, if it has two rows; and not too many of them, for each makes a Gram matrix: when there are,
-# tasks become larger first.
-_WORK_PER_TASK, MANY_TASKS, LARGE_TASK = 1 << 22, 64, 1 << 24
-# What a product of matrices should take, in multiplications, to be worth a task of its own.
-_PRODUCT = 1 << 24
-WAY_OUT = "raise reg, lower alpha, or bring ratings to a smaller scale (normalize_ratings)"
+# The multiplications of a task in each step of a solver: enough to pay for handing it over.
+_WORK_PER_TASK = 1 << 22
+# Beyond this number of tasks they become larger instead, up to LARGE_TASK multiplications: each makes a Gram matrix.
+MANY_TASKS = 64
+LARGE_TASK = 1 << 24
+# The multiplications of a matrix product that make it worth a task of its own.
+_WORK_PER_PRODUCT = 1 << 24
+HINT = "raise reg, lower alpha, or scale ratings down (normalize_ratings)"
 
 
 class StepInput(NamedTuple):
-    """What is known of a side, or of some rows of it.
+    """The data of a side, or of some of its rows.
 
     Attributes:
-        interactions: With the other side, a row each.
-        reg: What multiplies the squares of each row's factors, `(n_rows,)`.
+        interactions: A row for each user or item of this side.
+        reg: The regularization of each row, `(n_rows,)`.
     """
 
     interactions: InteractionMatrix
     reg: Float32Array
 
     def rows(self, begin: int, end: int) -> StepInput:
-        """Some rows, without a copy."""
+        """The data of rows `begin` to `end - 1`, without a copy."""
         matrix = self.interactions
         starts = matrix.starts[begin : end + 1]
-        return StepInput(
-            InteractionMatrix(starts, matrix.columns, matrix.values, matrix.n_columns), self.reg[begin:end]
-        )
+        rows = InteractionMatrix(starts, matrix.columns, matrix.values, matrix.n_columns)
+        return StepInput(rows, self.reg[begin:end])
 
 
 class StepResult(NamedTuple):
-    """What became of some rows.
+    """The result of a step for some rows.
 
     Attributes:
-        factors: Theirs; those of the side itself, if they could be changed in place.
-        value: What is minimised, summed over them.
-        gram: Their part of the Gram matrix, `(n_factors, n_factors)`.
-        penalty: Their part of the regularisation.
+        factors: The new factors, `(n_rows, n_factors)`; those of the side itself if they were changed in place.
+        value: The sum of the objective over the rows.
+        gram: The Gram matrix of the rows, `(n_factors, n_factors)`.
+        penalty: The regularization term of the rows.
     """
 
     factors: Float32Array
@@ -62,91 +62,99 @@ class StepResult(NamedTuple):
 
 
 Step = Callable[[StepInput, Float32Array], float]
-"""Changes the factors of some rows in place; returns what is minimised, summed over them."""
+"""Changes the factors of some rows in place, and returns the sum of the objective over them."""
 
 
 @dataclass(frozen=True)
-class _Work:
-    """A step, and what it needs to be done anywhere."""
+class _Task:
+    """Runs a step on some rows, in this process or in a worker."""
 
-    given: Shared[StepInput]
+    data: Shared[StepInput]
     factors: Shared[Float32Array]
     step: Step
 
     def __call__(self, rows: tuple[int, int]) -> StepResult:
-        given = self.given.value.rows(*rows)
+        data = self.data.value.rows(*rows)
         factors = self.factors.value[slice(*rows)]
         if not factors.flags.writeable:
             factors = factors.copy()
-        with np.errstate(over="ignore", invalid="ignore"):  # checked where it matters
-            return StepResult(factors, self.step(given, factors), *_measured(given.reg, factors))
+        # Overflow is no error here: `SideData.basis` and the caller check that the results are finite.
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = self.step(data, factors)
+            gram, penalty = _gram_and_penalty(data.reg, factors)
+        return StepResult(factors, value, gram, penalty)
 
 
-def _measured(reg: Float32Array, factors: Float32Array) -> tuple[Float32Array, float]:
-    """Some rows' part of the Gram matrix, and of the penalty."""
-    return factors.T @ factors, float(np.dot(reg, np.einsum("ij,ij->i", factors, factors)))
+def _gram_and_penalty(reg: Float32Array, factors: Float32Array) -> tuple[Float32Array, float]:
+    """The Gram matrix and the regularization term of some rows."""
+    squared_norms = np.einsum("ij,ij->i", factors, factors)
+    return factors.T @ factors, float(np.dot(reg, squared_norms))
 
 
 @dataclass(frozen=True)
-class multiply:  # noqa: N801 - a function that can be sent
-    """The step that makes factors the product of interactions with the other side's factors."""
+class MultiplyStep:
+    """The step that sets factors to the product of the interactions with the factors of the other side.
+
+    A class, not a closure: steps are sent to workers.
+    """
 
     other: Shared[Float32Array]
 
-    def __call__(self, given: StepInput, factors: Float32Array) -> float:
-        """Write the product into `factors`; returns 0."""
-        matrix = given.interactions
+    def __call__(self, data: StepInput, factors: Float32Array) -> float:
+        """Write the product into `factors`, and return 0."""
+        matrix = data.interactions
         matmul.sparse_dense(matrix.starts, matrix.columns, matrix.values, self.other.value, factors)
         return 0.0
 
 
-class Side:
-    """The users, or the items: their interactions with the other side, and their factors, worked on in tasks.
+class SideData:
+    """One side, users or items: its interactions with the other side and its factors, updated in parallel tasks.
 
     Attributes:
-        interactions: A row each.
-        factors: `(n_rows, n_factors)`.
-        reg: What multiplies the squares of each row's factors, `(n_rows,)`.
-        tasks: First row and one past the last of each task; they depend on the data alone.
-        values: What is minimised, summed over each task's rows, `(n_tasks,)`.
+        interactions: A row for each user or item of this side.
+        factors: The factors, `(n_rows, n_factors)`; not initialized.
+        reg: The regularization of each row, `(n_rows,)`.
+        tasks: The first row of each task, and one past its last. They depend on the data only, so that the result does
+            not depend on the number of threads.
+        values: The sum of the objective over the rows of each task, `(n_tasks,)`.
     """
 
-    def __init__(self, interactions: InteractionMatrix, d: int, reg: Float32Array, workers: WorkerPool) -> None:
-        self.interactions, self.reg, self._workers = interactions, reg, workers
-        self._given = engines.current().share(StepInput(interactions, reg))
-        self.factors = np.empty((interactions.n_rows, d), np.float32)
+    def __init__(self, interactions: InteractionMatrix, n_factors: int, reg: Float32Array, workers: WorkerPool) -> None:
+        self.interactions = interactions
+        self.reg = reg
+        self._workers = workers
+        self._data = engines.current().share(StepInput(interactions, reg))
+        self.factors = np.empty((interactions.n_rows, n_factors), np.float32)
         self._shared: Shared[Float32Array] | None = None
-        work = interactions.starts + np.arange(interactions.n_rows + 1) * (d / 8)
-        count = min(interactions.n_rows, n_tasks(float(work[-1]) * d))
-        cuts = np.unique(np.searchsorted(work, np.linspace(0, work[-1], count + 1)).clip(0, interactions.n_rows))
-        self.tasks = list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True))
-        pieces = max(1, min(MANY_TASKS, interactions.n_rows * d * d // _PRODUCT))
-        self._pieces = list(pairwise(np.linspace(0, interactions.n_rows, pieces + 1).astype(int).tolist()))
+        self.tasks = _tasks(interactions, n_factors)
+        self._rotation_tasks = _rotation_tasks(interactions.n_rows, n_factors)
         self.values = np.zeros(len(self.tasks))
         self._penalties = np.zeros(len(self.tasks))
-        self._grams = np.zeros((len(self.tasks), d, d), np.float32)
+        self._grams = np.zeros((len(self.tasks), n_factors, n_factors), np.float32)
 
     @property
     def penalty(self) -> float:
-        """The regularisation's part of the objective."""
+        """The regularization term of the objective."""
         return float(self._penalties.sum())
 
     @penalty.setter
     def penalty(self, value: float) -> None:
         self._penalties *= value / self.penalty if self.penalty else 0
 
-    def do(self, step: Step) -> None:
-        """Take a step with all rows, on the engine in use, which gets what the step holds."""
-        work = _Work(self._given, self.shared, step)
-        for at, done in enumerate(self._workers.map(work, self.tasks)):
-            if not np.may_share_memory(done.factors, self.factors):
-                self.factors[slice(*self.tasks[at])] = done.factors
-            self.values[at], self._grams[at], self._penalties[at] = done[1:]
+    def run_step(self, step: Step) -> None:
+        """Run a step on all rows, with the engine in use."""
+        task = _Task(self._data, self.shared, step)
+        for index, result in enumerate(self._workers.map(task, self.tasks)):
+            if not np.may_share_memory(result.factors, self.factors):
+                self.factors[slice(*self.tasks[index])] = result.factors
+            self.values[index] = result.value
+            self._grams[index] = result.gram
+            self._penalties[index] = result.penalty
         self._shared = None
 
     @property
     def shared(self) -> Shared[Float32Array]:
-        """The factors as they are, for tasks to read: sent once, and again when they have changed."""
+        """The current factors for tasks to read. They are sent to workers once after each change."""
         if self._shared is None:
             self._shared = engines.current().share(self.factors)
         return self._shared
@@ -155,41 +163,69 @@ class Side:
         """Multiply all factors by a number."""
         self.factors *= factor
         self._shared = None
-        measured = self._workers.map_here(
-            lambda rows: _measured(self.reg[slice(*rows)], self.factors[slice(*rows)]), self.tasks
+        results = self._workers.map_here(
+            lambda rows: _gram_and_penalty(self.reg[slice(*rows)], self.factors[slice(*rows)]), self.tasks
         )
-        for at, (gram, penalty) in enumerate(measured):
-            self._grams[at], self._penalties[at] = gram, penalty
+        for index, (gram, penalty) in enumerate(results):
+            self._grams[index] = gram
+            self._penalties[index] = penalty
 
-    def turn(self, turn: Float32Array) -> None:
-        """Multiply all factors by a matrix. Neither the Gram matrix nor the penalty follows."""
+    def rotate(self, matrix: Float32Array) -> None:
+        """Multiply all factors by a matrix, `(n_factors, n_factors)`. Gram matrix and penalty are not updated."""
 
-        def of_piece(rows: tuple[int, int]) -> None:
+        def rotate_rows(rows: tuple[int, int]) -> None:
             factors = self.factors[slice(*rows)]
             with np.errstate(over="ignore", invalid="ignore"):
-                factors[:] = factors @ turn
+                factors[:] = factors @ matrix
 
-        self._workers.map_here(of_piece, self._pieces)
+        self._workers.map_here(rotate_rows, self._rotation_tasks)
         self._shared = None
 
     def basis(self) -> tuple[Float32Array, Float32Array]:
-        """The basis `(n_factors, n_factors)` in which the Gram matrix is diagonal, and its diagonal there."""
+        """The orthonormal basis in which the Gram matrix of the factors is diagonal.
+
+        Returns:
+            The basis, `(n_factors, n_factors)`, and the diagonal in it, `(n_factors,)`, ascending.
+
+        Raises:
+            TrainingError: The factors are not finite.
+        """
         with np.errstate(over="ignore", invalid="ignore"):
             gram = self._grams.sum(axis=0)
         if not np.isfinite(gram).all():
-            raise TrainingError(f"als: factors are not finite; {WAY_OUT}")
+            raise TrainingError(f"als: factors are not finite; {HINT}")
         spectrum, basis = scipy.linalg.eigh(gram, driver="evd", overwrite_a=True, check_finite=False)
         return np.ascontiguousarray(basis), np.maximum(spectrum, 0)
 
-    def balance(self, fixed: Side) -> float:
-        """What to multiply the fixed side's factors by, and divide these by, so that both penalties are equal.
+    def balancing_factor(self, fixed: SideData) -> float:
+        """What to multiply the factors of the fixed side by, and divide these by, to make both penalties equal.
 
-        The sum of both is then the least of all that give the same scores.
+        Of all factors with the same scores, these have the smallest sum of penalties.
         """
-        own, other = self.penalty, fixed.penalty
-        return (own / other) ** 0.25 if own > 0 and other > 0 else 1.0
+        penalty = self.penalty
+        fixed_penalty = fixed.penalty
+        if penalty <= 0 or fixed_penalty <= 0:
+            return 1.0
+        return float((penalty / fixed_penalty) ** 0.25)
 
 
 def n_tasks(work: float) -> int:
-    """Into how many tasks so many multiplications are cut."""
+    """The number of tasks for a number of multiplications, at least 2."""
     return max(2, min(MANY_TASKS, int(work / _WORK_PER_TASK)), int(work / LARGE_TASK))
+
+
+def _tasks(interactions: InteractionMatrix, n_factors: int) -> list[tuple[int, int]]:
+    """Consecutive rows of about equal work: the first row of each task, and one past its last."""
+    # A row costs as much as n_factors / 8 interactions.
+    work = interactions.starts + np.arange(interactions.n_rows + 1) * (n_factors / 8)
+    count = min(interactions.n_rows, n_tasks(float(work[-1]) * n_factors))
+    equal_shares = np.linspace(0, work[-1], count + 1)
+    bounds = np.unique(np.searchsorted(work, equal_shares).clip(0, interactions.n_rows))
+    return list(pairwise(bounds.tolist()))
+
+
+def _rotation_tasks(n_rows: int, n_factors: int) -> list[tuple[int, int]]:
+    """Consecutive rows for the product of the factors with a matrix."""
+    count = max(1, min(MANY_TASKS, n_rows * n_factors * n_factors // _WORK_PER_PRODUCT))
+    bounds = np.linspace(0, n_rows, count + 1).astype(int)
+    return list(pairwise(bounds.tolist()))

@@ -1,4 +1,4 @@
-"""Vectors at length 1, and with dimensions beside their own."""
+"""Operations on the rows of factor matrices: normalization, and additional columns."""
 
 from __future__ import annotations
 
@@ -8,16 +8,25 @@ from recctl.data.matrix import Float32Array
 
 
 def unit_rows(vectors: Float32Array) -> Float32Array:
-    """Each row at length 1; rows of zeros stay so."""
+    """Scale each row to length 1; rows of zeros remain zeros."""
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
     unit: Float32Array = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
     return unit
 
 
 def with_columns(vectors: Float32Array, *columns: Float32Array | float) -> Float32Array:
-    """The vectors with a value of each of the columns at their end."""
-    wider = np.empty((len(vectors), vectors.shape[1] + len(columns)), np.float32)
-    wider[:, : vectors.shape[1]] = vectors
-    for at, column in enumerate(columns, vectors.shape[1]):
-        wider[:, at] = column
-    return wider
+    """Append columns to vectors.
+
+    Args:
+        vectors: `(n, d)`.
+        columns: For each new column, its values `(n,)`, or one value for all rows.
+
+    Returns:
+        `(n, d + len(columns))`.
+    """
+    n_dimensions = vectors.shape[1]
+    extended = np.empty((len(vectors), n_dimensions + len(columns)), np.float32)
+    extended[:, :n_dimensions] = vectors
+    for position, column in enumerate(columns, n_dimensions):
+        extended[:, position] = column
+    return extended

@@ -1,1 +1,1 @@
-"""What item-to-item linear models share: the Gram matrix."""
+"""Shared parts of linear item-to-item models: the Gram matrix, complete or in limited memory."""

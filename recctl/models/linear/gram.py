@@ -1,4 +1,4 @@
-"""The Gram matrix of interactions: how often, or how strongly, two items occur with the same users."""
+"""The Gram matrix of interactions: for each pair of items, the sum over users of the products of their values."""
 
 from __future__ import annotations
 
@@ -15,41 +15,44 @@ from recctl.kernels import gram as kernels
 _ROWS_PER_TASK = 64
 _TILES_PER_TASK = 8
 
-_kept: WeakKeyDictionary[InteractionMatrix, Float32Array] = WeakKeyDictionary()
-_keeping = False
+# The Gram matrices computed within `reused`, for as long as their interactions exist.
+_cache: WeakKeyDictionary[InteractionMatrix, Float32Array] = WeakKeyDictionary()
+_is_caching = False
 
 
 @contextmanager
 def reused() -> Iterator[None]:
-    """A block in which the Gram matrix of the same interactions is made once, where there is room for a second one.
+    """Compute the Gram matrix of the same interactions only once, if there is memory for a second one.
 
-    It is kept for as long as the interactions are, for other such blocks: a search fits on them again and again.
+    For a search, which fits on the same interactions repeatedly. The matrix is cached for as long as the interactions
+    exist, beyond the end of the block.
     """
-    global _keeping
-    before, _keeping = _keeping, True
+    global _is_caching
+    before = _is_caching
+    _is_caching = True
     try:
         yield
     finally:
-        _keeping = before
+        _is_caching = before
 
 
 def upper_gram(interactions: InteractionMatrix) -> Float32Array:
-    """The upper triangle of `X.T @ X`, diagonal included, `(n_items, n_items)`; zero below."""
-    if interactions in _kept:
-        return _kept[interactions].copy()
+    """The upper triangle of `X.T @ X` with the diagonal, `(n_items, n_items)`; 0 below the diagonal."""
+    if interactions in _cache:
+        return _cache[interactions].copy()
     gram = _upper_gram(interactions)
-    # The copy, and what the fit itself and its evaluation may need.
-    if _keeping and 3 * gram.nbytes < available_memory():
-        _kept[interactions] = gram.copy()
+    # Three matrices: the cached copy, and what the fit and its evaluation may need.
+    if _is_caching and 3 * gram.nbytes < available_memory():
+        _cache[interactions] = gram.copy()
     return gram
 
 
 def _upper_gram(interactions: InteractionMatrix) -> Float32Array:
     by_item, positions = interactions.transpose_with_positions()
-    n = interactions.n_columns
-    gram = np.zeros((n, n), np.float32)
+    n_items = interactions.n_columns
+    gram = np.zeros((n_items, n_items), np.float32)
 
-    def fill(begin: int) -> None:
+    def fill_rows(begin: int) -> None:
         kernels.upper_rows(
             interactions.starts,
             interactions.columns,
@@ -59,16 +62,25 @@ def _upper_gram(interactions: InteractionMatrix) -> Float32Array:
             positions,
             gram,
             begin,
-            min(begin + _ROWS_PER_TASK, n),
+            min(begin + _ROWS_PER_TASK, n_items),
         )
 
-    for _ in map_threads(fill, range(0, n, _ROWS_PER_TASK)):
+    for _ in map_threads(fill_rows, range(0, n_items, _ROWS_PER_TASK)):
         pass
     return gram
 
 
 def mirror_scaled(upper: Float32Array, scale: Float32Array) -> None:
-    """Make a symmetric matrix whole in place, scale its columns, and set its diagonal to zero."""
-    tiles = range(0, -(-len(upper) // kernels.MIRROR_TILE), _TILES_PER_TASK)
-    for _ in map_threads(lambda tile: kernels.mirror_scaled(upper, scale, tile, tile + _TILES_PER_TASK), tiles):
+    """Mirror the upper triangle of a symmetric matrix, scale its columns, and set its diagonal to 0, in place.
+
+    Args:
+        upper: The matrix, `(n, n)`; its lower triangle is overwritten.
+        scale: The factor of each column, `(n,)`.
+    """
+    n_tiles = -(-len(upper) // kernels.MIRROR_TILE)  # rounded up
+
+    def mirror_tiles(tile: int) -> None:
+        kernels.mirror_scaled(upper, scale, tile, tile + _TILES_PER_TASK)
+
+    for _ in map_threads(mirror_tiles, range(0, n_tiles, _TILES_PER_TASK)):
         pass

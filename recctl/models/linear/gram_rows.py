@@ -1,8 +1,9 @@
-"""Rows of a Gram matrix in less room than the matrix takes."""
+"""Rows of a Gram matrix in less memory than the matrix takes."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,42 +19,66 @@ __all__ = ["GramRows", "bytes_kept", "gram_rows"]
 ByteArray = NDArray[np.uint8]
 
 _ROWS_PER_TASK = 64
-# A matrix of so many bytes stays in the third-level cache: read faster than unpacked.
+# A float32 matrix of up to this many bytes fits in the third-level cache, where it is read faster than unpacked bytes.
 _CACHED = 2**26
 
 
-_Entries = tuple[Int64Array, Int32Array, Float32Array]
-_Kept = tuple[Float32Array, Float32Array, ByteArray, ByteArray, Int64Array, Int32Array, Float32Array]
+class _StoredRows(NamedTuple):
+    """The entries of the Gram matrix that are stored: the first seven fields of `GramRows`."""
 
-_NO_FLOATS, _NO_BYTES = np.empty((0, 0), np.float32), np.empty((0, 0), np.uint8)
-_NO_ENTRIES: _Entries = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
-
-
-def bytes_kept(n_items: int, room: int) -> int:
-    """How many bytes `gram_rows` keeps of the Gram matrix of ones, but for the values above 254."""
-    return 4 * n_items**2 if _in_cache(n_items, room) else min(n_items**2, room)
-
-
-def _in_cache(n_items: int, room: int) -> bool:
-    return 4 * n_items**2 <= min(room, _CACHED)
+    top_floats: Float32Array
+    rest_floats: Float32Array
+    top_bytes: ByteArray
+    rest_bytes: ByteArray
+    large_starts: Int64Array
+    large_columns: Int32Array
+    large_values: Float32Array
 
 
-def gram_rows(interactions: InteractionMatrix, room: int) -> tuple[GramRows, Int32Array]:
-    """The Gram matrix in about `room` bytes: all of it, or for as many top items as there is room for.
+_LargeValues = tuple[Int64Array, Int32Array, Float32Array]
+"""Values above 254 of some rows: the number of each row, their columns, and the values."""
 
-    On top of them come 8 bytes for each value above 254, and twice the interactions with other items.
+_NO_FLOATS = np.empty((0, 0), np.float32)
+_NO_BYTES = np.empty((0, 0), np.uint8)
+
+
+def bytes_kept(n_items: int, limit: int) -> int:
+    """The bytes that `gram_rows` stores of a Gram matrix of counts, without the values above 254."""
+    if _fits_in_cache(n_items, limit):
+        return 4 * n_items**2
+    return min(n_items**2, limit)
+
+
+def _fits_in_cache(n_items: int, limit: int) -> bool:
+    return 4 * n_items**2 <= min(limit, _CACHED)
+
+
+def gram_rows(interactions: InteractionMatrix, limit: int) -> tuple[GramRows, Int32Array]:
+    """Compute the Gram matrix, or as much of it as fits in about `limit` bytes.
+
+    The limit does not include 8 bytes for each value above 254, and twice the interactions with items that are not top
+    items.
+
+    Args:
+        interactions: The interactions, `(n_users, n_items)`.
+        limit: The memory limit in bytes.
 
     Returns:
-        The matrix, and which item each of its rows and columns is of, `(n_items,)`.
+        The matrix, and the item of each of its rows and columns, `(n_items,)`.
     """
-    n = interactions.n_columns
+    n_items = interactions.n_columns
     order = np.argsort(-interactions.column_counts(), kind="stable").astype(np.int32)
-    in_bytes = interactions.is_binary and not _in_cache(n, room)
-    cells = room if in_bytes else room // 4
-    # There are n_top (2 n - n_top) cells in the rows and columns of the top items.
-    n_top = n if cells >= n**2 else n - 1 - math.isqrt(n**2 - cells - 1)
-    kept = (_bytes if in_bytes else _floats)(_with_transpose(interactions), order, n_top)
-    return GramRows(*kept, *_with_transpose(interactions.take_columns(order[n_top:]))), order
+    in_bytes = interactions.is_binary and not _fits_in_cache(n_items, limit)
+    n_entries = limit if in_bytes else limit // 4
+    if n_entries >= n_items**2:
+        n_top = n_items
+    else:
+        # The largest n_top whose rows and columns, n_top (2 n_items - n_top) entries, fit.
+        n_top = n_items - 1 - math.isqrt(n_items**2 - n_entries - 1)
+    matrix = _with_transpose(interactions)
+    stored = _bytes(matrix, order, n_top) if in_bytes else _floats(matrix, order, n_top)
+    rare = _with_transpose(interactions.take_columns(order[n_top:]))
+    return GramRows(*stored, *rare), order
 
 
 def _with_transpose(interactions: InteractionMatrix) -> MatrixWithTranspose:
@@ -68,49 +93,63 @@ def _with_transpose(interactions: InteractionMatrix) -> MatrixWithTranspose:
     )
 
 
-def _floats(matrix: MatrixWithTranspose, order: Int32Array, n_top: int) -> _Kept:
-    """What there is to keep of weighted sums, the first seven fields."""
-    n = len(order)
-    rows, parts = np.empty((n_top, n), np.float32), np.empty((n - n_top, n_top), np.float32)
+def _floats(matrix: MatrixWithTranspose, order: Int32Array, n_top: int) -> _StoredRows:
+    n_items = len(order)
+    rows = np.empty((n_top, n_items), np.float32)
+    parts = np.empty((n_items - n_top, n_top), np.float32)
 
-    def fill(begin: int) -> None:
-        out, first = (rows, 0) if begin < n_top else (parts, n_top)
-        gram.float_rows(tuple(matrix), order, begin, out[begin - first : begin - first + _ROWS_PER_TASK])
+    def fill_rows(begin: int) -> None:
+        gram.float_rows(tuple(matrix), order, begin, _block(rows, parts, begin))
 
-    for _ in map_threads(fill, _blocks(n_top, n)):
+    for _ in map_threads(fill_rows, _block_starts(n_top, n_items)):
         pass
-    return rows, parts, _NO_BYTES, _NO_BYTES, *_NO_ENTRIES
-
-
-def _bytes(matrix: MatrixWithTranspose, order: Int32Array, n_top: int) -> _Kept:
-    """What there is to keep of sums of ones, the first seven fields."""
-    n = len(order)
-    rows, parts = np.empty((n_top, n), np.uint8), np.empty((n - n_top, n_top), np.uint8)
-
-    def fill(begin: int) -> _Entries:
-        of_kind, first = (rows, 0) if begin < n_top else (parts, n_top)
-        out = of_kind[begin - first : begin - first + _ROWS_PER_TASK]
-        ends, columns, values = (
-            np.empty(len(out), np.int64),
-            np.empty(out.size, np.int32),
-            np.empty(out.size, np.float32),
-        )
-        count = gram.byte_rows(tuple(matrix), order, begin, out, ends, columns, values)
-        return np.diff(ends, prepend=0), columns[:count].copy(), values[:count].copy()
-
-    large = list(map_threads(fill, _blocks(n_top, n)))
-    counts, columns, values = (np.concatenate(arrays) for arrays in zip(*large, strict=True))
-    return (
-        _NO_FLOATS,
-        _NO_FLOATS,
-        rows,
-        parts,
-        np.concatenate((np.zeros(1, np.int64), np.cumsum(counts))),
-        columns,
-        values,
+    return _StoredRows(
+        top_floats=rows,
+        rest_floats=parts,
+        top_bytes=_NO_BYTES,
+        rest_bytes=_NO_BYTES,
+        large_starts=np.empty(0, np.int64),
+        large_columns=np.empty(0, np.int32),
+        large_values=np.empty(0, np.float32),
     )
 
 
-def _blocks(n_top: int, n: int) -> list[int]:
-    """Where blocks of rows begin, none of them both of top items and of others."""
-    return [*range(0, n_top, _ROWS_PER_TASK), *range(n_top, n, _ROWS_PER_TASK)]
+def _bytes(matrix: MatrixWithTranspose, order: Int32Array, n_top: int) -> _StoredRows:
+    n_items = len(order)
+    rows = np.empty((n_top, n_items), np.uint8)
+    parts = np.empty((n_items - n_top, n_top), np.uint8)
+
+    def fill_rows(begin: int) -> _LargeValues:
+        block = _block(rows, parts, begin)
+        ends = np.empty(len(block), np.int64)
+        columns = np.empty(block.size, np.int32)
+        values = np.empty(block.size, np.float32)
+        n_large = gram.byte_rows(tuple(matrix), order, begin, block, ends, columns, values)
+        return np.diff(ends, prepend=0), columns[:n_large].copy(), values[:n_large].copy()
+
+    large = list(map_threads(fill_rows, _block_starts(n_top, n_items)))
+    counts, columns, values = (np.concatenate(arrays) for arrays in zip(*large, strict=True))
+    return _StoredRows(
+        top_floats=_NO_FLOATS,
+        rest_floats=_NO_FLOATS,
+        top_bytes=rows,
+        rest_bytes=parts,
+        large_starts=np.concatenate((np.zeros(1, np.int64), np.cumsum(counts))),
+        large_columns=columns,
+        large_values=values,
+    )
+
+
+def _block_starts(n_top: int, n_items: int) -> list[int]:
+    """The first row of each block. No block has rows both of top items and of other items."""
+    top = range(0, n_top, _ROWS_PER_TASK)
+    others = range(n_top, n_items, _ROWS_PER_TASK)
+    return list(top) + list(others)
+
+
+def _block(rows: NDArray[np.generic], parts: NDArray[np.generic], begin: int) -> NDArray[np.generic]:
+    """The output of the block of rows that starts at `begin`: of the top items, or of the others."""
+    n_top = len(rows)
+    if begin < n_top:
+        return rows[begin : begin + _ROWS_PER_TASK]
+    return parts[begin - n_top : begin - n_top + _ROWS_PER_TASK]
