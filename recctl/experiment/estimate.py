@@ -19,6 +19,7 @@ from recctl.errors import TrainingError
 from recctl.experiment import stages
 from recctl.experiment.callbacks import ValidationMetrics
 from recctl.experiment.data import Prepared, prepare
+from recctl.kernels.compile import load_kernels
 from recctl.models.base import Recommender, fit_probe
 
 # Before the data are read, the split and the minimum number of interactions of a user may still remove users and items.
@@ -142,6 +143,7 @@ def estimate(loaded: LoadedConfig, runs_dir: Path) -> Estimate:
         is_too_large = True
     if sizes is not None and (is_too_large or not _is_local(config)):
         return _estimate_from_sizes(config, model, sizes, runs_dir)
+    load_kernels()  # once on a machine, not in each run
     start = perf_counter()
     prepared = prepare(loaded)
     return _estimate_from_data(config, model, prepared, perf_counter() - start, runs_dir)

@@ -17,6 +17,7 @@ from recctl.engines import available_memory, peak_memory
 from recctl.errors import ArtifactError, DataError, RecctlError, TrainingError
 from recctl.experiment.data import Prepared, prepare, resolve_config
 from recctl.experiment.trackers import begin_tracking, end_tracking, make_trackers
+from recctl.kernels.compile import load_kernels
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
 from recctl.tracking import Status, Tracker
@@ -37,6 +38,7 @@ def prepare_for(loaded: LoadedConfig, run: Run | None = None) -> tuple[Prepared,
     Raises:
         DataError: The data or the split differ from those of the run.
     """
+    load_kernels()
     start = perf_counter()
     if run is None:
         prepared = prepare(loaded)

@@ -75,6 +75,10 @@ VOID = "void"
 Function = Callable[..., Any]
 
 
+# Kernels that `load_kernels` has not loaded yet.
+_kernels_to_load: list[CompiledFunction] = []
+
+
 class CompiledFunction:
     """A function that numba compiles at its first call; other kernels can call it too.
 
@@ -93,6 +97,8 @@ class CompiledFunction:
         self._signature = signature
         self._options = options
         self._dispatcher: Any = None
+        if signature is not None:
+            _kernels_to_load.append(self)
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the compiled function."""
@@ -130,6 +136,17 @@ class CompiledFunction:
     def targetoptions(self) -> Any:
         """The options of the compiled function, where numba looks for `inline`."""
         return self.dispatcher.targetoptions
+
+
+def load_kernels() -> None:
+    """Compile the kernels of all imported modules, or read them from the cache.
+
+    Call this before measuring durations, which would otherwise include up to a minute of compilation in the process
+    that uses a kernel first.
+    """
+    while _kernels_to_load:
+        kernel_to_load = _kernels_to_load.pop()
+        kernel_to_load.dispatcher  # noqa: B018 - compiles at the first access
 
 
 def _numba_type(numba: Any, declared: ArgumentType) -> Any:

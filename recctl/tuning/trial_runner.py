@@ -15,6 +15,7 @@ from recctl.data.dataset import InteractionDataset
 from recctl.errors import RecctlError
 from recctl.experiment import prepare, stages
 from recctl.experiment.callbacks import ValidationMetrics, early_stopping
+from recctl.kernels.compile import load_kernels
 from recctl.metrics import MetricKey
 from recctl.models.base import Recommender
 from recctl.models.linear.gram import reused
@@ -91,6 +92,7 @@ class TrialRunner:
         config = task.loaded.config
         train, validation = self._parts(task.loaded)
         model = stages.build_model(config)
+        load_kernels()
         start = perf_counter()
         reporter = _EpochReporter(report if len(self.monitors) == 1 else None, self._epoch_metric)
         callbacks: list[Any] = []

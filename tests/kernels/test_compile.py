@@ -99,5 +99,17 @@ def test_simultaneous_first_calls_from_threads_return_and_print_one_notice(tmp_p
     assert results == "[14, 14, 14, 14, 196, 196, 196, 196]"
 
 
+def test_load_kernels_compiles_all_imported_kernels(tmp_path: Path) -> None:
+    (tmp_path / "own_kernels.py").write_text(_MODULE)
+    script = """
+import own_kernels
+from recctl.kernels.compile import load_kernels
+load_kernels()
+for function in (own_kernels.square, own_kernels.sum_of_squares):
+    assert len(function._dispatcher.signatures) == 1
+"""
+    _run(script, tmp_path)
+
+
 def test_kernels_are_pickled_by_name() -> None:
     assert pickle.loads(pickle.dumps(csr.row_starts)) is csr.row_starts
