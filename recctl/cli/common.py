@@ -45,6 +45,7 @@ def engine_overrides(engine: str | None) -> list[str]:
     """Return the value of --engine as config overrides."""
     if engine is None:
         return []
+    # Quoted, since YAML would read an address such as 10.0.0.1:6379 as something else.
     name, _, address = engine.partition("=")
     overrides = [f"engine.name={name}"]
     if address:

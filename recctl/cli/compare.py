@@ -134,12 +134,14 @@ def _compare(
     if fail_if_worse and len(sources) != 2:
         raise ConfigError("--fail-if-worse requires two runs: recctl compare RUN BASELINE --fail-if-worse")
     if len(sources) == 1 and Path(sources[0]).suffix not in common.CONFIG_SUFFIXES:
+        # A comparison that exists is shown again; nothing is fitted.
         run = store.resolve(sources[0])
         if run.metadata.get("kind") == "compare":
             return run
     with terminal.bars():
         entries = collect_entries(sources, store, overrides)
         if fail_if_worse:
+            # Differences from the baseline, not from the best model.
             options = replace(options, reference=entries[-1].label)
         return compare_entries(entries, store, options, repeats)
 

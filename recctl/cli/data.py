@@ -62,6 +62,7 @@ def describe(
     if Path(source).suffix in common.CONFIG_SUFFIXES:
         loaded = experiment.load(Path(source), overrides or [])
     else:
+        # The same checks and defaults as for a config.
         text = to_yaml({"data": {"source": source}})
         loaded = parse_config(text, source, Path(), overrides or [], experiment.CHECKS)
     with terminal.bars():

@@ -64,6 +64,7 @@ def evaluate(
     run = common.store().resolve(run_id)
     other_data = None
     if data is not None:
+        # A file is read like the data of the run, with or without the values of its ratings.
         config = experiment.load(run.path / "config.yaml").config
         text = f"data: {{source: {str(data.resolve())!r}, implicit: {str(config.data.implicit).lower()}}}"
         other_data = parse_config(text, str(data), Path())
@@ -73,4 +74,5 @@ def evaluate(
     test_evaluations = common.print_test_evaluations(run) if part == "test" else None
     terminal.print_result(f"added to {escape(str(run.path / 'metrics.json'))}")
     terminal.print_json(common.describe(run, on=part, measured=metrics, test_looks=test_evaluations))
+    # Last, so that the metrics are stored and printed even if an assertion fails.
     require(conditions, metrics, part)

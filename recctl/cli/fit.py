@@ -28,6 +28,7 @@ def fit(
     common.apply_threads()
     path = Path(source)
     parent = None
+    # A missing file with the suffix of a config is reported as such, not as an unknown run.
     if not path.is_file() and path.suffix not in common.CONFIG_SUFFIXES:
         parent = common.store().resolve(source)
         path = parent.path / "config.yaml"

@@ -87,6 +87,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | No
     """
     if settings.json:
         return
+    # Lines only on a terminal: scripts split the columns at spaces.
     console = _console(stderr=False)
     border = box.SIMPLE_HEAD if console.is_terminal else None
     grid = Table(title=title, title_justify="left", box=border, pad_edge=False)
@@ -239,6 +240,7 @@ def bars() -> Iterator[None]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
+    # Transient: finished bars disappear, so that only results and notices remain.
     display = Progress(*columns, console=_console(stderr=True), transient=True)
     with display, progress.listening(_BarListener(display)):
         yield

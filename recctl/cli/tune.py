@@ -142,5 +142,6 @@ def _best_first(trials: Any, monitors: list[str], pareto: list[int]) -> Any:
     if pareto:
         trials = trials[trials["number"].isin(pareto)]
     trials = trials[trials["state"] == "complete"]
+    # Trials with equal scores keep the order of their numbers.
     ascending = direction(monitors[0]) == "min"
     return trials.sort_values([monitors[0], "number"], ascending=[ascending, True])

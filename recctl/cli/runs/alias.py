@@ -37,6 +37,7 @@ def rollback(name: AliasArgument) -> None:
     from recctl.errors import ArtifactError
 
     store = common.store()
+    # Check before moving the alias: afterwards it would point to a run that does not exist.
     target = store.aliases.previous(name)
     if target is not None and target.run not in store.ids():
         raise ArtifactError(f"{name}: the previous run {target.run} was deleted; promote another run")

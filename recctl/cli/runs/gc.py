@@ -35,6 +35,7 @@ def remove(
 
     store = common.store()
     selected = [store.resolve(run_id) for run_id in dict.fromkeys(run_ids)]
+    # Check all runs before deleting any.
     running = [run.id for run in selected if run.status == "running"]
     if running:
         raise ConfigError(f"{', '.join(running)}: still running; stop it first")

@@ -120,6 +120,7 @@ def _row(run: Run, aliases: list[str]) -> dict[str, Any]:
         "tags": tags,
         "created": metadata.get("created"),
         "fit_seconds": metadata.get("timings", {}).get("fit"),
+        # Validation last: it replaces test, which must not select models.
         "metrics": metrics.get("test", {}) | metrics.get("validation", {}),
         "path": str(run.path),
     }
@@ -143,6 +144,7 @@ def _sorted(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
         raise ConfigError(f"--sort {key!r}: unknown key{did_you_mean(key, ['created', 'fit', *sorted(known)])}")
     from recctl.metrics import MetricKey  # imports pandas, which other keys do not need
 
+    # Runs without the metric come first, the best run last, next to the prompt.
     sign = MetricKey.parse(key).sign
     return sorted(rows, key=lambda row: (key in row["metrics"], sign * row["metrics"].get(key, 0.0)))
 
