@@ -80,7 +80,7 @@ def export(
     from recctl.cli import common, terminal
     from recctl.errors import ConfigError
 
-    # `recctl export formats` is the previous spelling of `recctl export --list`.
+    # `recctl export formats` lists them too.
     if listing or (format_name is None and run_id == "formats"):
         return _print_formats()
     if checked is not None:
