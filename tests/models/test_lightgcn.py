@@ -48,15 +48,15 @@ def test_propagation_equals_the_dense_one(n_layers, dim):
     np.testing.assert_allclose(np.concatenate(model._final), E, rtol=1e-4, atol=1e-6)
 
 
-def test_propagation_does_not_depend_on_the_threads_or_on_its_rooms(monkeypatch):
-    monkeypatch.setattr(propagation, "_EDGES", 50)
+def test_propagation_does_not_depend_on_threads_or_buffers(monkeypatch):
+    monkeypatch.setattr(propagation, "_EDGES_PER_TASK", 50)
     model, found = begun(n_layers=3), []
     graph = model._graph
     for threads in ("1", "3"):
         monkeypatch.setenv("RECCTL_THREADS", threads)
-        rooms = np.full_like(model._vectors, np.nan), np.full_like(model._vectors, np.nan)
-        for given in (None, rooms):
-            arguments = graph.starts, graph.columns, graph.values, model._vectors, 3, given
+        buffers = np.full_like(model._vectors, np.nan), np.full_like(model._vectors, np.nan)
+        for buffers_or_none in (None, buffers):
+            arguments = graph.starts, graph.columns, graph.values, model._vectors, 3, buffers_or_none
             found.append(propagation.propagate(*arguments))
     monkeypatch.undo()
     found.append(np.concatenate(model._final))
