@@ -74,7 +74,7 @@ def require_disk(needed: float, folder: Path, what: str) -> None:
     available = available_disk(folder)
     if needed > available:
         raise TrainingError(
-            f"{what} needs {format_bytes(needed)} of disk space, {format_bytes(available)} are free in {folder}; "
+            f"{what} needs {format_bytes(needed)} of disk, {format_bytes(available)} are free in {folder}; "
             "free some space, or choose another folder with --runs-dir"
         )
 
