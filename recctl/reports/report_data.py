@@ -62,6 +62,7 @@ class ReportData:
         store = RunStore(run.path.parent)
         compared: dict[str, Run] = {}
         for entry in run.metadata.get("compared", []):
+            # With several seeds or folds a model has several runs; the first represents it. A failed model has none.
             if entry["label"] in compared or entry["run_id"] is None:
                 continue
             try:
@@ -188,6 +189,7 @@ def _with_unique_labels(labeled_runs: list[tuple[str, Run]]) -> list[tuple[str, 
     for label, run in labeled_runs:
         unique_label = label if counts[label] == 1 else f"{label} ({run.id.rpartition('-')[2]})"
         with_ids.append((unique_label, run))
+    # The same run may be given twice, and ids may end alike.
     counts = Counter(label for label, _ in with_ids)
     numbered = []
     for number, (label, run) in enumerate(with_ids, 1):

@@ -54,6 +54,7 @@ class RunView:
         """The metric that selected the model; None if the run was not evaluated."""
         return (self.run.metadata.get("monitor") or {}).get("metric")
 
+    # A property and not a field: the dataclass is frozen.
     @cached_property
     def _per_user_tables(self) -> dict[str, pd.DataFrame]:
         return {}

@@ -13,6 +13,7 @@ from typing import Any
 
 Plot = dict[str, Any]
 N_COLORS = 7
+# Their numbers have no common divisor, so that the combination of dash, symbol and color repeats after 35 series.
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 

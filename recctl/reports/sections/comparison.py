@@ -191,6 +191,7 @@ def _value_with_interval(figure: dict[str, Any], is_best: bool) -> Inline:
 def best_models(result: Comparison, key: str) -> list[str]:
     """Labels of the models with the best value of a metric, rounded as shown; empty if fewer than two have one."""
     sign = MetricKey.parse(key).sign
+    # Models that look equal in a table share the best place.
     rounded = {}
     for model in result["compared"]:
         value = model["metrics"][key]["value"]

@@ -42,6 +42,7 @@ def _choose_users(recomputed: Recomputed) -> Sequence[int]:
         is_fitted = np.zeros(len(vocabulary), bool)
         is_fitted[codes[codes >= 0]] = True
         candidates &= is_fitted
+    # Users of validation show hits.
     if recomputed.has_validation:
         is_held_out = np.zeros(len(vocabulary), bool)
         is_held_out[vocabulary.codes(recomputed.validation.user_vocabulary.ids)] = True

@@ -32,6 +32,7 @@ def findings(report_data: ReportData) -> list[Block]:
         except RecctlError as error:
             errors.append(Note(f"{view.label}: {error}."))
             continue
+        # Findings about the data are the same for all models; `repr` also compares their evidence.
         for finding in diagnosis.findings:
             shared = shared_findings.setdefault(repr(finding), _SharedFinding(finding))
             shared.models.append(view.label)

@@ -129,12 +129,17 @@ def _quality_by_popularity(report_data: ReportData) -> Figure:
             estimates.append(_pooled_mean(held_out.users[in_bin], held_out.values[in_bin], report_data.seed))
         traces.append(_estimates_trace(label, bins, estimates, index, n_traces=len(pairs)))
     axis = {"title": "Interactions of the item in train", "type": "category"}
-    title = "Mean absolute error" if is_rating_task else f"Recall@{_HIT_CUTOFF}"
+    if is_rating_task:
+        title = "Mean absolute error"
+        explanation = "Predictions of the models that were fitted on train."
+    else:
+        # Pooled over all users: a group has too few pairs of each user for the mean over users.
+        title = f"Recall@{_HIT_CUTOFF}"
+        explanation = f"Share of items among the first {_HIT_CUTOFF} recommendations of the models fitted on train."
     return Figure(
         f"{title} by item popularity",
         plots.plot(traces, axis, f"{title}, validation", height=380),
-        f"Validation interactions in {len(bins)} groups of about equal size, with 95% intervals, for models fitted on "
-        "train.",
+        f"{explanation} Validation interactions in {len(bins)} groups of about equal size, with 95% intervals.",
     )
 
 
@@ -286,7 +291,7 @@ def _concentration(item_counts: Int64Array, lists: dict[str, RecommendationLists
         recommended = np.bincount(items[items >= 0], minlength=len(item_counts))
         name = label if len(lists) > 1 else "Recommended"
         traces.append(plots.line(name, x, cumulative_shares(recommended), index, markers=False))
-    percent = {"tickformat": ".0%", "range": [0, 1.01]}
+    percent = {"tickformat": ".0%", "range": [0, 1.01]}  # room for the line at 100%
     x_axis = percent | {"title": "Items, most popular first", "dtick": 0.5, "ticklabeloverflow": "allow"}
     return Figure(
         "Popularity bias",
