@@ -195,7 +195,7 @@ def models() -> str:
     """Every model, with its docstring and its hyperparameters."""
     parts = [
         "# Models",
-        "What each is, what it minimises, what it costs, and its hyperparameters; `recctl models NAME` in a terminal.",
+        "Objective, cost, deviations from the paper and hyperparameters of each model; also shown by `recctl models NAME`.",
     ]
     for name in model_names():
         cls = model_class(name)
@@ -220,7 +220,7 @@ def metrics() -> str:
     """Every metric, with its definition."""
     parts = [
         "# Metrics",
-        "Names for `evaluation.metrics`; `@k` where there is a value for each of `evaluation.k_values`.",
+        "The metrics of `evaluation.metrics`. Those with `@k` have one value for each cutoff of `evaluation.k_values`.",
     ]
     for name, metric in METRICS.items():
         better = "higher is better" if metric.greater_is_better else "lower is better"
