@@ -195,7 +195,7 @@ def models() -> str:
     """Every model, with its docstring and its hyperparameters."""
     parts = [
         "# Models",
-        "Objective, cost, deviations from the paper and hyperparameters of each model; also shown by `recctl models NAME`.",
+        "Objective, cost, deviations from the paper and hyperparameters of each model, as in `recctl models NAME`.",
     ]
     for name in model_names():
         cls = model_class(name)
