@@ -22,7 +22,7 @@ from pathlib import Path
 import pandas as pd
 
 from recctl.runs import Run, RunStore
-from tests.data.sources.server import Behaviour, serving
+from tests.data.sources.server import Behavior, serving
 from tests.faults import checks
 from tests.faults.arena import Arena, Done
 from tests.faults.at_writes import Bench
@@ -295,22 +295,22 @@ def server_misbehaves(bench: Bench, number: int) -> None:
     at = draw.randrange(1, len(content))
     page = b"<html><body>Log in</body></html>"
     flipped = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
-    behaviours = {
-        "stalls for ever": Behaviour(content, stall_after=[at] * 9),
-        "stalls once": Behaviour(content, stall_after=[at]),
-        "breaks off once": Behaviour(content, stop_after=[at]),
-        "breaks off at each try, with no ranges": Behaviour(content, stop_after=[at] * 9, ranges=False),
-        "says too long": Behaviour(content, claim=len(content) + 1000, ranges=False),
-        "says too short": Behaviour(content, claim=at),
-        "web page": Behaviour(page, content_type="text/html"),
-        "web page that says it is an archive": Behaviour(page),
-        "another archive": Behaviour(flipped),
-        "nothing": Behaviour(b""),
-        "404": Behaviour(content, status=404),
-        "503": Behaviour(content, status=503),
-        "wrong range": Behaviour(content, stop_after=[at], wrong_range=True),
+    behaviors = {
+        "stalls for ever": Behavior(content, stall_after=[at] * 9),
+        "stalls once": Behavior(content, stall_after=[at]),
+        "breaks off once": Behavior(content, stop_after=[at]),
+        "breaks off at each try, with no ranges": Behavior(content, stop_after=[at] * 9, ranges=False),
+        "says too long": Behavior(content, claim=len(content) + 1000, ranges=False),
+        "says too short": Behavior(content, claim=at),
+        "web page": Behavior(page, content_type="text/html"),
+        "web page that says it is an archive": Behavior(page),
+        "another archive": Behavior(flipped),
+        "nothing": Behavior(b""),
+        "404": Behavior(content, status=404),
+        "503": Behavior(content, status=503),
+        "wrong range": Behavior(content, stop_after=[at], wrong_range=True),
     }
-    name = list(behaviours)[number % len(behaviours)]
+    name = list(behaviors)[number % len(behaviors)]
     works = name in ("stalls once", "breaks off once")
     arena = bench.arena
     arena.restore("template")
@@ -320,7 +320,7 @@ def server_misbehaves(bench: Bench, number: int) -> None:
     )
     how = {"environ": {"RECCTL_DATA_HOME": str(home)}}
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    with serving(behaviours[name]) as url:
+    with serving(behaviors[name]) as url:
         done = arena.run("train", "fetched.yaml", catalog={"url": url, "md5": md5}, **how)
     checks.calm(done, (0, 3) if works or name == "wrong range" else (3,))
     if works:
@@ -328,7 +328,7 @@ def server_misbehaves(bench: Bench, number: int) -> None:
     require((home / "movielens-100k").exists() == (done.code == 0), f"half a data set stands in the cache: {done}")
     checks.folder_is_sound(arena)
     checks.keeper_is_whole(arena, bench.keeper)
-    with serving(Behaviour(content)) as url:
+    with serving(Behavior(content)) as url:
         again = arena.run("train", "fetched.yaml", catalog={"url": url, "md5": md5}, **how)
     checks.calm(again, [0])
     sizes = Run.open(new_runs(arena)[-1].path).metadata["data"]
