@@ -1,8 +1,8 @@
-"""recctl: recommender experiments from YAML, and the same parts as a library.
+"""recctl: run recommender experiments from YAML files, or use the same parts as a library.
 
     from recctl import EASERecommender, Evaluator, InteractionDataset, load_movielens
 
-Names are resolved when they are first used (PEP 562): importing recctl imports no numpy, pandas or torch.
+Public names are imported when they are first used (PEP 562): importing recctl does not import numpy, pandas or torch.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from recctl.version import __version__ as __version__
 
-# OpenBLAS reads it when NumPy or SciPy is imported: its threads look for work 2^16 ticks, not the 2^26 of its own
-# (some 20 ms, in which they take a processor from the threads of `engines.map_threads`), and sleep then.
+# OpenBLAS reads this when NumPy or SciPy is imported. Its idle threads then spin for 2^16 cycles before they sleep, not
+# for the default 2^26 (about 20 ms), in which they would take a processor from the threads of `engines.map_threads`.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "16")
 
-# Where each public name lives. Classes of models are asked of the registry, so that a new model is public too.
-_HOMES = {
+# The module of each public name. Model classes come from the registry, so that a new model is public at once.
+_MODULES = {
     "Config": "recctl.config",
     "EarlyStopping": "recctl.training",
     "Evaluator": "recctl.evaluation",
@@ -77,10 +77,10 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__all__":  # asked for by `from recctl import *`, which then has the models too
+    if name == "__all__":  # `from recctl import *` reads it and then includes the models
         return __dir__()
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     if name.endswith("Recommender"):
         from recctl.models.registry import model_classes
 
@@ -93,4 +93,4 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     from recctl.models.registry import model_classes
 
-    return sorted(["__version__", *_HOMES, *(model.__name__ for model in model_classes())])
+    return sorted(["__version__", *_MODULES, *(model.__name__ for model in model_classes())])

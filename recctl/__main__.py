@@ -1,4 +1,4 @@
-"""`python -m recctl` is `recctl`."""
+"""Run the command line by `python -m recctl`."""
 
 from recctl.cli import main
 

@@ -1,4 +1,4 @@
-"""Packages add metrics, sources and strategies, and a whole experiment goes by them."""
+"""Metrics, sources and strategies of plug-in packages in whole experiments."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def make(section, space, first, seed):
 """
 
 
-def test_a_metric_of_a_package_is_measured(recctl: Any, workdir: Path, package: Any) -> None:
+def test_metric_of_plugin_is_evaluated(recctl: Any, workdir: Path, package: Any) -> None:
     package("metrics", "first_hit", FIRST_HIT, "METRIC")
     (workdir / "x.yaml").write_text(SMALL.replace("hit_rate]", "first_hit]").replace("k_values: [5", "k_values: [1, 5"))
     found = recctl("train", "x.yaml", "--json").json["metrics"]["test"]
@@ -49,7 +49,7 @@ def test_a_metric_of_a_package_is_measured(recctl: Any, workdir: Path, package: 
     assert "first_hit" in recctl("config", "metrics").out
 
 
-def test_a_source_of_a_package_is_read(recctl: Any, workdir: Path, package: Any) -> None:
+def test_source_of_plugin_is_read(recctl: Any, workdir: Path, package: Any) -> None:
     package("sources", "half", HALF, "read")
     config = SMALL.replace("source: synthetic", "source: half")
     (workdir / "x.yaml").write_text("\n".join(line for line in config.splitlines() if "synthetic:" not in line))
@@ -64,7 +64,7 @@ def test_a_source_of_a_package_is_read(recctl: Any, workdir: Path, package: Any)
     assert (wrong.code, "did you mean half?" in wrong.err) == (3, True)
 
 
-def test_a_strategy_of_a_package_searches(recctl: Any, workdir: Path, package: Any) -> None:
+def test_strategy_of_plugin_searches(recctl: Any, workdir: Path, package: Any) -> None:
     (workdir / "x.yaml").write_text(SMALL)
     wrong = recctl("tune", "x.yaml", "--strategy", "secnd")
     assert (wrong.code, "unknown strategy 'secnd'; one of manual, grid" in wrong.err) == (2, True)
@@ -77,7 +77,7 @@ def test_a_strategy_of_a_package_searches(recctl: Any, workdir: Path, package: A
     assert "second" in recctl("config", "schema").out
 
 
-def test_what_is_built_in_comes_first_and_nothing_is_imported_before_it_is_wanted(package: Any) -> None:
+def test_registry_prefers_built_ins_and_imports_plugins_lazily(package: Any) -> None:
     package("metrics", "ours", "raise RuntimeError('imported')", "x")
     registry = Registry("metrics", {"ndcg": 1})
     assert list(registry) == ["ndcg", "ours"]

@@ -1,4 +1,4 @@
-"""Reproductions go on where they stopped, and are not made twice."""
+"""Reproductions of published results are resumed, and not repeated."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ evaluation: {metrics: [recall, ndcg], k_values: [20]}
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunStore:
-    """Everything that the script reads and writes, small and elsewhere."""
+    """Small versions of all files that the script reads and writes, in a temporary folder."""
     rows = generate(40, 40, 700, seed=1)
     is_test = rows.groupby("user_id").cumcount() % 5 == 0
     for name, part in (("train", rows[~is_test]), ("test", rows[is_test])):
@@ -46,12 +46,12 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunStore:
     return RunStore(tmp_path / "runs")
 
 
-def test_a_run_is_made_once_and_goes_on_and_stands_in_the_table(toy, monkeypatch, capfd):
+def test_reproduction_is_resumed_once_and_added_to_table(toy, monkeypatch, capfd):
     reproduce.main(["toy"])
     (run,) = toy.runs()
     made = run.metrics()["test"]
     (run.path / "metrics.json").unlink()
-    run.metadata["models"].pop()  # the one that test was read with
+    run.metadata["models"].pop()  # the one that was evaluated on test
     run.end("interrupted")
 
     reproduce.main(["toy"])
@@ -84,13 +84,13 @@ def test_a_run_is_made_once_and_goes_on_and_stands_in_the_table(toy, monkeypatch
         (["toy"], "RECCTL_BENCH_DATA", "RECCTL_BENCH_DATA is not set"),
     ],
 )
-def test_what_is_missing_is_told(toy, monkeypatch, names, unset, told):
+def test_missing_settings_are_reported(toy, monkeypatch, names, unset, told):
     monkeypatch.delenv(unset)
     with pytest.raises(SystemExit, match=told):
         reproduce.main(names)
 
 
-def test_missing_data_and_failures_are_told(toy, monkeypatch, tmp_path, capfd):
+def test_missing_data_and_failures_are_reported(toy, monkeypatch, tmp_path, capfd):
     (tmp_path / "data" / "toy" / "test.txt").unlink()
     with pytest.raises(SystemExit, match=r"toy: no .*test\.txt"):
         reproduce.main([])
@@ -99,7 +99,7 @@ def test_missing_data_and_failures_are_told(toy, monkeypatch, tmp_path, capfd):
         reproduce.main([])
 
 
-def test_every_reproduction_has_published_figures_and_a_config_that_holds():
+def test_every_reproduction_has_published_values_and_a_valid_config():
     folder = Path(reproduce.__file__).parent / "reproductions"
     assert {path.stem for path in folder.glob("*.yaml")} == set(reproduce.PUBLISHED)
     for name, published in reproduce.PUBLISHED.items():

@@ -17,11 +17,11 @@ from recctl.suggest import did_you_mean
         ("", ["a"], "; one of a"),
     ],
 )
-def test_suggestions(given, known, answer):
+def test_similar_name_is_suggested_or_names_are_listed(given, known, answer):
     assert did_you_mean(given, known) == answer
 
 
-def test_another_word_for_a_name_comes_before_a_similar_one():
+def test_synonym_is_preferred_to_similar_name():
     synonyms = {"lr": "learning_rate"}
     assert did_you_mean("lr", ["learning_rate", "l2r"], synonyms) == "; did you mean learning_rate?"
     assert did_you_mean("lr", ["l2r"], synonyms) == "; did you mean l2r?"

@@ -1,4 +1,4 @@
-"""The workflows that people write in Python, end to end, on data of MovieLens's shape."""
+"""Typical workflows in Python from end to end, on synthetic data similar to MovieLens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def df() -> pd.DataFrame:
     return generate(300, 200, 20_000, seed=3)
 
 
-def test_quick_prototyping(df: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
+def test_model_beats_random_in_quick_prototype(df: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
     dataset = InteractionDataset(df, implicit=True, min_user_interactions=5)
     train, test = dataset.split(test_size=0.2, seed=42)
     model = EASERecommender(l2_reg=500.0)
@@ -33,7 +33,7 @@ def test_quick_prototyping(df: pd.DataFrame, capsys: pytest.CaptureFixture[str])
     assert f"{results['ndcg@10']:.4f}" in capsys.readouterr().out
 
 
-def test_manual_tuning_and_the_choice_on_validation(df: pd.DataFrame, workdir: Path) -> None:
+def test_manual_tuning_chooses_on_validation(df: pd.DataFrame, workdir: Path) -> None:
     dataset = InteractionDataset(df, implicit=True, min_user_interactions=5)
     train, val, test = dataset.split(test_size=0.2, val_size=0.1, strategy="random", seed=42)
     assert len(train) + len(val) + len(test) == len(dataset)
@@ -53,7 +53,7 @@ def test_manual_tuning_and_the_choice_on_validation(df: pd.DataFrame, workdir: P
     )
 
 
-def test_a_full_experiment_compares_models_and_reads_test_for_what_is_reported(df: pd.DataFrame, workdir: Path) -> None:
+def test_comparison_equals_evaluation_by_hand(df: pd.DataFrame, workdir: Path) -> None:
     df.to_csv("ratings.csv", index=False)
     Path("compare.yaml").write_text(
         "data: {source: ratings.csv, min_user_interactions: 5}\n"
@@ -65,13 +65,13 @@ def test_a_full_experiment_compares_models_and_reads_test_for_what_is_reported(d
         "evaluation: {metrics: [precision, recall, ndcg], k_values: [10, 20]}\n"
     )
     run = recctl.compare(["compare.yaml"])
-    found = experiment.comparison.run.comparison_result(run)
-    results = {model["label"]: model for model in found["compared"]}
+    document = experiment.comparison.run.comparison_result(run)
+    results = {model["label"]: model for model in document["compared"]}
     assert list(results) == sorted(results, key=lambda name: -results[name]["metrics"]["ndcg@10"]["value"])
     best = max(results, key=lambda name: results[name]["validation"])
-    assert found["best"] == best
+    assert document["best"] == best
 
-    # The same by hand: one split, each model fitted on train, the choice made on validation.
+    # By hand: one split, each model fitted on train, the best chosen on validation.
     dataset = InteractionDataset(df, implicit=True, min_user_interactions=5)
     train, val, test = dataset.split(test_size=0.2, val_size=0.1, seed=42)
     evaluator = Evaluator(metrics=["precision", "recall", "ndcg"], k_values=[10, 20])
@@ -85,7 +85,7 @@ def test_a_full_experiment_compares_models_and_reads_test_for_what_is_reported(d
     pd.testing.assert_frame_equal(loaded.recommend(users, k=5), ease.recommend(users, k=5))
 
 
-def test_a_production_pipeline(df: pd.DataFrame, workdir: Path) -> None:
+def test_production_pipeline_recommends_no_seen_items(df: pd.DataFrame, workdir: Path) -> None:
     df = filter_by_interaction_count(df, min_user_interactions=10, min_item_interactions=10)
     df = binarize_implicit_feedback(df, threshold=3.0)
     dataset = InteractionDataset(df, implicit=True)
@@ -111,7 +111,7 @@ def test_a_production_pipeline(df: pd.DataFrame, workdir: Path) -> None:
     metadata = {"model": "EASE", "test_ndcg@10": test_results["ndcg@10"], "train_size": len(train_val)}
     Path("production/model_metadata_v1.json").write_text(json.dumps(metadata))
 
-    # What the model was fitted on is what it masks: nothing from validation is recommended again.
+    # The model was fitted on train and validation: none of their pairs is recommended.
     users = val.data["user_id"].unique().tolist()
     pairs = set(train_val[["user_id", "item_id"]].itertuples(index=False, name=None))
     recommended = final_model.recommend(users, k=10, on_unknown="skip")
@@ -122,7 +122,7 @@ def test_a_production_pipeline(df: pd.DataFrame, workdir: Path) -> None:
     ("verb", "config", "kind"),
     [("train", "quickstart", "train"), ("compare", "compare", "compare"), ("tune", "production", "tune")],
 )
-def test_the_configs_of_the_workflows_run(workdir: Path, verb: str, config: str, kind: str) -> None:
+def test_packaged_configs_run(workdir: Path, verb: str, config: str, kind: str) -> None:
     path = Path(__file__).parents[1] / "configs" / f"{config}.yaml"
     smaller = {
         "data.source": "synthetic",
@@ -137,7 +137,7 @@ def test_the_configs_of_the_workflows_run(workdir: Path, verb: str, config: str,
         assert [entry["fitted_on"] for entry in made[0].metadata["models"]] == ["train", "train+validation"]
 
 
-def test_the_advice_on_data_runs(df: pd.DataFrame) -> None:
+def test_data_inspection_and_scaling_work(df: pd.DataFrame) -> None:
     train, _ = InteractionDataset(df).split(test_size=0.2, seed=1)
     users, items = train.data["user_id"].nunique(), train.data["item_id"].nunique()
     assert len(train.data) / (users * items) == pytest.approx(train.describe()["density"])
@@ -158,9 +158,7 @@ def test_the_advice_on_data_runs(df: pd.DataFrame) -> None:
         ("k_fold", {"n_folds": 4, "fold": 3}),
     ],
 )
-def test_every_strategy_trains_and_evaluates_from_a_config(
-    workdir: Path, strategy: str, options: dict[str, object]
-) -> None:
+def test_every_split_strategy_trains_and_evaluates(workdir: Path, strategy: str, options: dict[str, object]) -> None:
     from recctl import experiment
     from recctl.config import parse_config, to_yaml
 
@@ -181,7 +179,7 @@ def test_every_strategy_trains_and_evaluates_from_a_config(
     assert experiment.evaluate(run, "test")[1] == metrics["test"]
 
 
-def test_a_predefined_split_comes_from_files(workdir: Path, df: pd.DataFrame) -> None:
+def test_predefined_split_is_read_from_files(workdir: Path, df: pd.DataFrame) -> None:
     from recctl import experiment
 
     order = df.sample(frac=1, random_state=1)
@@ -204,7 +202,7 @@ def test_a_predefined_split_comes_from_files(workdir: Path, df: pd.DataFrame) ->
     assert again.metrics() == run.metrics()
 
 
-def test_ratings_are_predicted_and_judged_beside_rankings(workdir: Path) -> None:
+def test_rating_and_ranking_metrics_are_evaluated_together(workdir: Path) -> None:
     from recctl.cli import run
 
     Path("small.yaml").write_text(Path("small.yaml").read_text().replace("ndcg, hit_rate", "ndcg, rmse, mae"))

@@ -1,4 +1,4 @@
-"""Estimates against what then happens: memory and disk firmly, time only as far as any machine allows."""
+"""Estimates against actual memory and disk; times only as far as they do not depend on the machine."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from recctl.data.synthetic import generate
 def status(name):
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))
 
-class Keeps:  # the best so far, as early stopping does
+class KeepBest:  # as early stopping does
     def before_training(self, model): pass
     def after_epoch(self, model, epoch): self.best = model.snapshot()
     def after_training(self, model): model.restore(self.best)
@@ -59,7 +59,7 @@ for name, (size, params) in json.loads(sys.argv[1]).items():
         made.matrix
         return made
     def fit(interactions):
-        return model.clone().fit(interactions, callbacks=[Keeps()] if model.trained_in_epochs else [])
+        return model.clone().fit(interactions, callbacks=[KeepBest()] if model.trained_in_epochs else [])
     fit(dataset(60, 50, 600))  # libraries, kernels
     interactions = dataset(*size)
     gc.collect()
@@ -81,7 +81,7 @@ def load(tmp_path: Path, name: str, *overrides: str):
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's account of memory")
-def test_memory_of_a_fit_is_within_a_factor_of_two() -> None:
+def test_estimated_memory_is_within_factor_of_two() -> None:
     # Small pieces go back to the system too, so that each fit begins from what it needs.
     small = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "RECCTL_THREADS": "2"}
     done = subprocess.run(
@@ -97,7 +97,7 @@ def test_memory_of_a_fit_is_within_a_factor_of_two() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in model_names() if name != "random"])
-def test_disk_of_a_run_is_within_a_factor_of_two(tmp_path: Path, name: str) -> None:
+def test_estimated_disk_is_within_factor_of_two(tmp_path: Path, name: str) -> None:
     loaded = load(tmp_path, name)
     store = RunStore(tmp_path / "runs")
     found = estimate(loaded, store.root)
@@ -116,7 +116,7 @@ def test_disk_of_a_run_is_within_a_factor_of_two(tmp_path: Path, name: str) -> N
 
 
 @pytest.mark.parametrize("name", model_names())
-def test_a_trial_leaves_the_model_as_it_was_and_answers_like_a_fitted_one(name: str) -> None:
+def test_probe_leaves_model_unfitted_and_recommends(name: str) -> None:
     model = make_model(name, **({FEW_EPOCHS[name]: 1} if name in FEW_EPOCHS else {}))
     interactions = InteractionDataset(generate(80, 50, 2000, seed=1), implicit=not model.needs_ratings)
     seconds, trial = model.probe_fit(interactions)
@@ -129,7 +129,7 @@ def test_a_trial_leaves_the_model_as_it_was_and_answers_like_a_fitted_one(name: 
     assert trial.state().keys() == fitted.state().keys()
 
 
-def test_a_refit_and_its_model_count(tmp_path: Path) -> None:
+def test_refit_adds_time_and_disk(tmp_path: Path) -> None:
     found = estimate(load(tmp_path, "ease", "training.refit=true"), tmp_path)
     assert found.seconds is not None
     assert found.seconds["refit"] > 0
@@ -138,28 +138,28 @@ def test_a_refit_and_its_model_count(tmp_path: Path) -> None:
     )
 
 
-def test_parts_are_extrapolated_along_a_line() -> None:
-    asked = []
+def test_seconds_are_extrapolated_linearly() -> None:
+    shares = []
 
     def measure(share: float) -> float:
-        asked.append(share)
+        shares.append(share)
         return 0.05 + 2 * share
 
     assert fit_probe.extrapolate_seconds(measure) == pytest.approx(2.05)
-    assert max(asked) < 1  # not the whole
+    assert max(shares) < 1  # never all users
     assert fit_probe.extrapolate_seconds(lambda share: 0.01) == 0.01
     loading = iter([0.5, 0.01, 0.01, 0.01, 0.01, 0.01])
     assert fit_probe.extrapolate_seconds(lambda share: next(loading)) == pytest.approx(0.5)
 
 
-# ---- what does not fit
+# ---- too large models
 
 
 HUGE = ("data.synthetic={n_users: 100000, n_items: 200000, n_interactions: 50000000}", "model.name=ease")
 
 
 @pytest.mark.parametrize("smaller", [(), ("data.min_user_interactions=5",)])
-def test_what_can_not_fit_is_refused_before_anything_is_generated(
+def test_too_large_model_is_rejected_before_data_are_generated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smaller: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("RECCTL_MEMORY", str(20 * 10**9))
@@ -172,7 +172,7 @@ def test_what_can_not_fit_is_refused_before_anything_is_generated(
     assert "raise data.min_item_interactions" in found.troubles[0]
 
 
-def test_what_may_fit_once_items_are_left_out_is_read_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_with_filtered_items_are_read_before_deciding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECCTL_MEMORY", str(20 * 10**9))
     monkeypatch.setattr("recctl.experiment.api.prepare_for", lambda *_: (_ for _ in ()).throw(EOFError))
     for more in ("data.min_item_interactions=20", "data.preprocess=[drop_duplicates: null]"):
@@ -180,9 +180,7 @@ def test_what_may_fit_once_items_are_left_out_is_read_first(tmp_path: Path, monk
             experiment.train(load(tmp_path, "ease", *HUGE, more), RunStore(tmp_path / "runs"))
 
 
-def test_a_model_that_the_disk_can_not_hold_is_refused_before_the_fit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_model_too_large_for_disk_is_rejected_before_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recctl.engines.memory.available_disk", lambda folder: 1000)
     monkeypatch.setattr("recctl.models.ease.EASERecommender._fit", lambda *_: pytest.fail("fitted"))
     store = RunStore(tmp_path / "runs")
@@ -194,13 +192,13 @@ def test_a_model_that_the_disk_can_not_hold_is_refused_before_the_fit(
     assert "the run needs" in estimate(load(tmp_path, "ease"), tmp_path).troubles[0]
 
 
-def test_of_data_that_are_not_here_sizes_are_told_and_no_time(tmp_path: Path) -> None:
+def test_data_not_downloaded_have_known_sizes_and_no_time(tmp_path: Path) -> None:
     found: Estimate = estimate(load(tmp_path, "item-knn", "data.source=movielens-1m"), tmp_path)
     assert (found.source, found.seconds, found.fits) == ("known", None, True)
     assert found.sizes["interactions"] == 1_000_209
 
 
-def test_the_command_line_estimates(recctl: Any) -> None:
+def test_command_line_prints_estimate(recctl: Any) -> None:
     told = recctl("estimate", "small.yaml")
     assert told.code == 0
     for words in ("peak memory", "disk space of the run", "evaluate_test", "120 users x 60 items", "read"):

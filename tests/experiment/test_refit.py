@@ -1,4 +1,4 @@
-"""Fitting again on train and validation: the workflow of a model that goes to work."""
+"""Refit of the best model on train + validation."""
 
 from pathlib import Path
 from typing import Any
@@ -33,19 +33,19 @@ def trained(tmp_path: Path, text: str) -> tuple[Run, InteractionDataset, Any]:
     return run, prepared.split.train_and_validation(prepared.dataset), prepared.split.test(prepared.dataset)
 
 
-def test_the_second_version_knows_validation_and_alone_sees_test(tmp_path: Path) -> None:
+def test_refitted_version_is_fitted_on_validation_and_evaluated_on_test(tmp_path: Path) -> None:
     run, both, test = trained(tmp_path, EASE)
     assert [entry["fitted_on"] for entry in run.metadata["models"]] == ["train", "train+validation"]
     by_hand = make_model("ease").fit(both)
     second = load_model(run.path / "models" / "v2.pkl")
     np.testing.assert_array_equal(second.weights, by_hand.weights)
-    assert second.seen.nnz == both.matrix.nnz, "what it was fitted on is what it masks"
+    assert second.seen.nnz == both.matrix.nnz, "the items it was fitted on are seen"
     measured = experiment.stages.evaluate_model(by_hand, test, None, load(tmp_path, EASE).config)
     assert run.metrics()["test"] == measured.metrics
     assert run.metadata["test_looks"] == 1
 
 
-def test_the_chosen_number_of_epochs_is_trained_with_the_schedule_of_all(tmp_path: Path) -> None:
+def test_refit_trains_best_number_of_epochs_with_full_schedule(tmp_path: Path) -> None:
     run, both, _ = trained(tmp_path, SVD)
     chosen = run.metadata["training"]["best_epoch"]
     assert 1 <= chosen < 30, "the test needs a training that stops early"
@@ -58,7 +58,7 @@ def test_the_chosen_number_of_epochs_is_trained_with_the_schedule_of_all(tmp_pat
     assert len((run.path / "history-refit.jsonl").read_text().splitlines()) == chosen
 
 
-def test_validation_is_measured_with_the_version_that_has_not_seen_it(tmp_path: Path) -> None:
+def test_validation_is_evaluated_with_version_fitted_on_train(tmp_path: Path) -> None:
     run, _, _ = trained(tmp_path, EASE)
     before = run.metrics()["validation"]
     assert experiment.evaluate(run, "validation") == ("validation", before)
@@ -66,9 +66,7 @@ def test_validation_is_measured_with_the_version_that_has_not_seen_it(tmp_path: 
 
 
 @pytest.mark.parametrize("stage", ["fit", "refit", "evaluate_test"])
-def test_broken_off_anywhere_it_goes_on_to_the_same_models(
-    tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resumed_refit_gives_same_models(tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "whole").mkdir()
     whole, _, _ = trained(tmp_path / "whole", SVD)
     store = RunStore(tmp_path / "runs")
@@ -105,6 +103,6 @@ def test_broken_off_anywhere_it_goes_on_to_the_same_models(
     assert run.metadata["training"] == whole.metadata["training"]
 
 
-def test_without_validation_it_is_refused(tmp_path: Path) -> None:
+def test_refit_without_validation_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"training\.refit: needs a validation part to add to the training data; set"):
         load(tmp_path, EASE, "split.val_size=0")
