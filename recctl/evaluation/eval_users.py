@@ -100,6 +100,7 @@ def collect_eval_users(
         _make_group(known, model_users[known], model.seen, relevant, model_items, fitted_on=True),
         _make_group(unknown[has_history], history_rows, histories, relevant, model_items, fitted_on=False),
     )
+    # Cold users without relevant items are not counted at all.
     cold = unknown[~has_history]
     cold = cold[n_relevant_by_user[cold] > 0]
     counted_cold = cold if on_unknown == "zero" else cold[:0]
@@ -171,6 +172,7 @@ def _make_group(
     """
     relevant = relevant.take(users)
     relevant = InteractionMatrix(relevant.starts, model_items[relevant.columns], relevant.values[:0], seen.n_columns)
+    # Three kinds of relevant items: unknown to the model (a miss), seen (excluded), and recommendable.
     known = _filter(relevant, relevant.columns >= 0)
     is_seen = np.empty(known.nnz, np.uint8)
     hit_flags.contained(known.starts, known.columns, rows, seen.starts, seen.columns, seen.n_columns, is_seen)

@@ -150,6 +150,7 @@ def _shared_users(tables: Mapping[str, pd.DataFrame]) -> pd.Index:
         users = users.intersection(ids)
     if not len(users):
         raise DataError(f"{', '.join(tables)}: have no user in common; evaluate them on the same part")
+    # Sorted, so that the resamples do not depend on the order of the rows.
     return users.sort_values()
 
 

@@ -20,5 +20,6 @@ def pareto_front(first: Mapping[str, float | None], second: Mapping[str, float |
     return [label for label, point in points.items() if not _is_dominated(point, points.values())]
 
 
+# Equal points do not dominate each other, so that all of them are on the front. Quadratic, for a handful of models.
 def _is_dominated(point: tuple[float, float], points: Iterable[tuple[float, float]]) -> bool:
     return any(other[0] >= point[0] and other[1] >= point[1] and other != point for other in points)

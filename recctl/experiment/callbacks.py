@@ -44,6 +44,7 @@ def training_callbacks(run: Run, config: Config, stopping: EarlyStopping | None,
     callbacks: list[Any] = [best]
     if stopping is not None:
         callbacks.append(stopping)
+    # It stores the state of the other callbacks with each checkpoint, and restores it when the training is resumed.
     resumable = ResumableTraining(
         folder / "last.pkl", run.path / "history.jsonl", list(callbacks), config.training.checkpoint_every
     )

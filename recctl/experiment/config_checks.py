@@ -61,6 +61,7 @@ def _check_models(config: Config) -> Iterator[Problem]:
     if "model" in config.model_fields_set:
         yield ("models",), "replaces model; remove one of the two"
     for index, entry in enumerate(config.models):
+        # Each model is checked as the only one of a config; paths of its problems are mapped back to its place.
         single = config_of_model(config, index)
         fill_defaults(single)
         for (section, *keys), problem in _check_single_model(single):
@@ -158,6 +159,7 @@ def _step_problems(name: str, params: dict[str, Any]) -> Iterator[tuple[tuple[st
 def _type_problem(annotation: Any, value: Any) -> str | None:
     from pydantic import TypeAdapter
 
+    # Pydantic's message begins with "Input should be ..."; the value takes the place of "Input".
     try:
         TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:

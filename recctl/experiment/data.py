@@ -121,6 +121,7 @@ def read_dataset(loaded: LoadedConfig) -> ReadResult:
         frame = tables[0].frame if len(tables) == 1 else _concatenate_parts(config, tables)
         frame, reports = _preprocess(frame, config)
         n_before = len(frame)
+        # After the steps, which can remove interactions; the labels of a predefined split are filtered along.
         frame = _filter_by_minimums(frame, minimums)
         if _PART in frame:
             labels = frame[_PART].to_numpy()
@@ -157,6 +158,7 @@ def resolve_config(loaded: LoadedConfig) -> dict[str, Any]:
     for part in ("test", "validation"):
         if isinstance(values["split"].get(part), str):  # the files of a predefined split
             values["split"][part] = absolute(values["split"][part])
+    # Sections that do not apply would be ignored, but suggest that they matter.
     if values["data"]["source"] != "synthetic":
         del values["data"]["synthetic"]
     for section in ("tuning", "engine", "tracking"):

@@ -127,7 +127,7 @@ def recording(run: Run, config: Config | None = None, *, resumed: bool = False) 
         _end_early(run, "interrupted", "interrupted")
         progress.notice(f"interrupted; resume with: {resume_command(run)}")
         raise
-    except BaseException as error:
+    except BaseException as error:  # also SystemExit: the run must not stay "running"
         message = str(error) if isinstance(error, RecctlError) else f"{type(error).__name__}: {error}"
         _end_early(run, "failed", traceback.format_exc(), message)
         end_tracking(trackers, run, "failed")

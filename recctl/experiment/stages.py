@@ -44,6 +44,7 @@ def fit_and_evaluate(run: Run, config: Config, prepared: Prepared, trackers: Seq
             model = refit(run, config, prepared, model)
         with run.timed(f"evaluate_{part}"):
             metrics = evaluate_part(run, part, prepared, model, config)
+        # Validation selects runs; test does so only in runs that have no validation part.
         if part == parts[0]:
             run.metadata["monitor"] = selection_metric(config, metrics)
 
@@ -103,7 +104,7 @@ def load_fitted(run: Run, fitted_on: str) -> Recommender | None:
     A model fitted on train + validation counts only if no model was fitted on train after it: it is the refit of the
     model before it.
     """
-    for entry in reversed(run.metadata["models"]):
+    for entry in reversed(run.metadata["models"]):  # newest first
         if entry["fitted_on"] == fitted_on:
             return load_version(run, entry["version"])
         if entry["fitted_on"] == TRAIN:
@@ -185,6 +186,7 @@ class ModelEvaluation:
 def evaluate_part(run: Run, part: Part, prepared: Prepared, model: Recommender, config: Config) -> dict[str, float]:
     """Evaluate on a held-out part and store the results in the run; evaluations of test are counted."""
     relevant = getattr(prepared.split, part)(prepared.dataset)
+    # Counted before the evaluation, so that an interrupted one counts too.
     if part == "test":
         run.metadata["test_looks"] += 1
     return evaluate_and_store(run, part, relevant, relevant.history, model, config)
@@ -234,6 +236,7 @@ def evaluate_model(
         tables.append(result.per_user.set_index("user_id"))
     per_user = tables[0]
     for table in tables[1:]:
+        # An outer join: some users have ratings that can be predicted but no relevant items, and vice versa.
         per_user = per_user.join(table.rename(columns={"n_relevant": "n_rated"}), how="outer")
     return ModelEvaluation(metrics, per_user.reset_index(), record)
 

@@ -100,7 +100,7 @@ class RunAliases:
                 f"name {name!r}: must begin with a letter and have at most 64 letters, digits, '_', '.' or '-'; "
                 f"{' and '.join(RESERVED)} are reserved"
             )
-        while True:
+        while True:  # until no other process moves the alias at the same time
             current = self.current(name)
             if current is not None and current.run == run_id:
                 return current

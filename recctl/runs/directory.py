@@ -94,7 +94,7 @@ class Run:
             if parts is not None:
                 run.save_split(parts)
             run.begin()
-        except BaseException:
+        except BaseException:  # also Ctrl-C: a partial directory must not remain
             shutil.rmtree(run.path, ignore_errors=True)
             raise
         return run
@@ -143,6 +143,7 @@ class Run:
             self._lock = locking.acquire(self.path)
         except BlockingIOError:
             raise ConfigError(f"{self.id}: another process is working on it") from None
+        # Between opening the run and locking it, another process may have worked on it and ended.
         if (self.path / "metadata.json").exists() and self._read_json("metadata.json") != self.metadata:
             self._release_lock()
             raise ConfigError(f"{self.id}: another process has changed it in the meantime; check it and try again")
@@ -358,6 +359,7 @@ class Run:
             file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}\n")
 
     def _write_json(self, name: str, value: Any) -> None:
+        # NaN is not JSON; other programs could not read the file.
         text = json.dumps(value, indent=2, allow_nan=False) + "\n"
         atomic.write_bytes(self.path / name, text.encode())
 

@@ -76,6 +76,7 @@ class RunStore:
             return self._latest()
         if reference == "best":
             return self._best()
+        # A plain name is never a path, so that a folder in the working directory can't shadow a run.
         if os.sep in reference and Path(reference).is_dir():
             return Run.open(Path(reference))
         move = self.aliases.current(reference)
@@ -140,6 +141,7 @@ class RunStore:
         ids = self.ids()
         if not ids:
             raise ArtifactError(f"latest: {self.root} has no runs yet; create one with `recctl train`")
+        # Ids are ordered by second; only the runs of the last second need to be read to find the newest.
         last_second = _second_of(ids[-1])
         runs = [Run.open(self.root / run_id) for run_id in ids if _second_of(run_id) == last_second]
         return max(runs, key=_creation_order)

@@ -147,6 +147,7 @@ def _require_same_settings(entries: list[ComparisonEntry]) -> None:
     for entry in entries[1:]:
         actual = _shared_settings(entry.loaded)
         keys = sorted(expected.keys() | actual.keys())
+        # Configs must agree in everything but the model. Runs may come from other paths or versions of a config.
         if first.run or entry.run:
             keys = [key for key in keys if key in _PROTOCOL_KEYS]
         problems = [

@@ -72,7 +72,7 @@ def compare_runs(runs: Mapping[str, Sequence[Run]], options: ComparisonOptions) 
     validation_scores = {
         label: _mean(_values(runs_of_model, "validation", metric)) for label, runs_of_model in runs.items()
     }
-    if None in validation_scores.values():
+    if None in validation_scores.values():  # some run has no validation part
         chosen_on = part
         scores = {label: _mean(_values(runs_of_model, part, metric)) for label, runs_of_model in runs.items()}
     else:
@@ -233,6 +233,7 @@ def nan_to_none(record: Mapping[str, float | None]) -> dict[str, float | None]:
 
 
 def _costs(runs: Sequence[Run]) -> dict[str, Any]:
+    # Not the newest version: a refit is fitted on more data.
     first_versions: list[dict[str, Any]] = [next(iter(run.metadata["models"]), {}) for run in runs]
     return {
         "model": first_versions[0].get("model"),

@@ -283,7 +283,7 @@ def _fit_and_compare(run: Run, store: RunStore, entries: list[ComparisonEntry], 
         runs: dict[str, list[Run]] = {entry.label: [] for entry in entries}
         for record in run.metadata["compared"]:
             runs[record["label"]].append(store.resolve(record["run_id"]))
-        with run.timed("judge"):
+        with run.timed("judge"):  # the key in metadata.json since version 0.1
             document = compare_runs(runs, options)
         document["refit"] = None
         if repeats.refit:
@@ -330,10 +330,11 @@ def _fit_missing(
             loaded = with_values(loaded, {("model", "params", "seed"): record["seed"]}, CHECKS)
         if record["fold"] != current_fold:
             current_fold = record["fold"]
+            # Folds share the data set; only the split changes.
             prepared_fold = split_dataset(prepared.dataset, None, prepared.record["data"], loaded.config)
         try:
             _fit_one(comparison, store, record, loaded, prepared_fold, with_test=options.on == "test")
-        except RecctlError as error:
+        except RecctlError as error:  # the other models are fitted all the same
             progress.notice(f"{record['label']} failed: {error}")
             failures.append((record["label"], error))
         prepared_fold = replace(prepared_fold, notes=[])  # the first run has displayed them
