@@ -85,10 +85,6 @@ class NCFRecommender(TorchRecommender):
         256, ge=1, help="Interactions a step, each with its negatives.", search=Choices((256, 512, 1024, 2048))
     )
 
-    # In an epoch on a CPU: what is to be closed after it, and what computes losses and gradients in place of autograd.
-    _to_close: Any = None
-    _gradients: Any = None
-
     # ---- training
 
     def _network(self) -> torch.nn.Module:
@@ -125,60 +121,22 @@ class NCFRecommender(TorchRecommender):
             yield pairs[0][begin : begin + batch_size], pairs[1][begin : begin + batch_size]
 
     def _loss(self, network: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, int]:
-        import torch
+        from torch.nn import functional
 
         users, items = (part.to(self._device) for part in batch)
-        if self._to_close:
-            by_hand = self._gradients or self._begin_gradients(self._to_close, items.numel())
-            key = int(torch.randint(2**62, ()))
-            return by_hand(users.numpy(), items.numpy(), key, self.dropout, self._apart), items.numel()
-        target = torch.zeros(items.shape, device=items.device)
-        target[:, 0] = 1
         parts = network(users, items)
         logits = [part + network.bias for part in parts] if self._apart else [sum(parts) + network.bias]
-        entropy = torch.nn.functional.binary_cross_entropy_with_logits
-        losses = [entropy(part, target, reduction="sum") for part in logits]
-        return torch.stack(losses).mean(), items.numel()
+        losses = [functional.softplus(part).sum() - part[:, 0].sum() for part in logits]
+        return sum(losses) / len(losses), items.numel()
 
     @property
     def _apart(self) -> bool:
         """Whether the parts are trained each for itself, in this epoch."""
         return self.variant == "neumf" and self.chosen_epoch < self.pretrain_epochs
 
-    @property
-    def _uses_own_threads(self) -> bool:
-        return self._live().computes_float32_on_cpu
-
-    def _epoch(self, interactions: InteractionDataset) -> float:
-        if not self._uses_own_threads:
-            return super()._epoch(interactions)
-        try:
-            with ExitStack() as self._to_close:
-                return super()._epoch(interactions)
-        finally:
-            vars(self).pop("_gradients", None)
-            del self._to_close
-
-    def _begin_gradients(self, to_close: ExitStack, n_pairs: int) -> Any:
-        """A `Gradients` for batches of at most so many pairs; made with the first one, so that memory may run out."""
-        from recctl.models._ncf_gradients import Gradients
-
-        live = self._live()
-        gradients = Gradients(live.network, live.optimizer, self._widths, n_pairs)
-        to_close.enter_context(gradients.working())
-        self._gradients = gradients
-        return gradients
-
-    def _optimizer(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
-        if parameter.device.type != "cpu":
-            return super()._optimizer(parameter)
-        from recctl.models._adam import KernelAdam
-
-        return KernelAdam(parameter, self.learning_rate)
-
     def _before_epoch(self, network: Any, epoch: int) -> None:
         if epoch and epoch == self.pretrain_epochs and self.variant == "neumf":
-            network.weigh_parts_alike()
+            network.average_parts()
 
     # ---- answering
 

@@ -1,7 +1,8 @@
-"""The network of NCF; imported by `ncf` when it is trained, as this module imports torch."""
+"""The network of NCF. Imports torch, so `recctl.models.ncf` imports it only to train."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -10,9 +11,20 @@ from torch.nn import functional
 
 
 class NCFNetwork(nn.Module):
-    """Vectors of users and items, their product (GMF), and a tower of layers over both (MLP).
+    """User and item embeddings, their elementwise product (GMF), and a multilayer perceptron over both (MLP).
 
-    The first layer is kept as two halves, one for users and one for items: `W [p; q] = W_u p + W_i q`.
+    The first layer of the MLP is linear in the user and in the item, `W [p; q] = W_u p + W_i q`, so its weights are
+    stored as two halves. Each distinct user and item of a batch passes through its half once; the halves are then
+    added for each pair. With 2,048 pairs of MovieLens-100K this saves two thirds of the products of the first layer.
+
+    Args:
+        n_users: Number of users.
+        n_items: Number of items.
+        dim: Length of every embedding.
+        hidden_layers: Widths of the layers of the MLP.
+        parts: Whether the network has GMF, and whether it has the MLP.
+        dropout: Share of every layer's outputs that is set to 0 in training.
+        generator: Source of the initial weights.
     """
 
     def __init__(
@@ -27,64 +39,110 @@ class NCFNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.gmf, self.mlp = parts
-        self._dropped_in_256 = round(256 * dropout)
+        self.dropout = dropout
+        # The order of the parameters is the order of the weights in model files, and of the draws from the generator.
         if self.gmf:
-            self.user_gmf, self.item_gmf = _vectors(n_users, dim, generator), _vectors(n_items, dim, generator)
-            self.out_gmf = nn.Parameter(_uniform(1, dim, generator)[0])
+            self.user_gmf = _embeddings(n_users, dim, generator)
+            self.item_gmf = _embeddings(n_items, dim, generator)
+            self.out_gmf = nn.Parameter(_glorot_uniform(1, dim, generator)[0])
         if self.mlp:
-            self.user_mlp, self.item_mlp = _vectors(n_users, dim, generator), _vectors(n_items, dim, generator)
-            first = _uniform(hidden_layers[0], 2 * dim, generator)
-            self.first_user, self.first_item = (
-                nn.Parameter(first[:, :dim].clone()),
-                nn.Parameter(first[:, dim:].clone()),
-            )
+            self.user_mlp = _embeddings(n_users, dim, generator)
+            self.item_mlp = _embeddings(n_items, dim, generator)
+            first = _glorot_uniform(hidden_layers[0], 2 * dim, generator)
+            self.first_user = nn.Parameter(first[:, :dim].clone())
+            self.first_item = nn.Parameter(first[:, dim:].clone())
             self.first_bias = nn.Parameter(torch.zeros(hidden_layers[0]))
-            sizes = list(zip(hidden_layers[1:], hidden_layers[:-1], strict=True))
-            self.layers = nn.ParameterList([_uniform(*size, generator) for size in sizes])
-            self.biases = nn.ParameterList([torch.zeros(size[0]) for size in sizes])
-            self.out_mlp = nn.Parameter(_uniform(1, hidden_layers[-1], generator)[0])
+            shapes = list(zip(hidden_layers[1:], hidden_layers[:-1], strict=True))
+            self.layers = nn.ParameterList([_glorot_uniform(n_out, n_in, generator) for n_out, n_in in shapes])
+            self.biases = nn.ParameterList([torch.zeros(n_out) for n_out, _ in shapes])
+            self.out_mlp = nn.Parameter(_glorot_uniform(1, hidden_layers[-1], generator)[0])
         self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, users: torch.Tensor, items: torch.Tensor) -> list[torch.Tensor]:
-        """Logits of users `(b,)` with items `(b, m)` by each part; their sum and the bias are the model's."""
+        """Logits of each part, `(b, m)`. The logit of the model is their sum plus `bias`.
+
+        Args:
+            users: User codes, `(b,)`.
+            items: Item codes of the pairs of each user, `(b, m)`.
+        """
+        distinct_users, user_rows = torch.unique(users, return_inverse=True)
+        distinct_items, item_rows = torch.unique(items.reshape(-1), return_inverse=True)
         logits = []
         if self.gmf:
-            weighed = functional.embedding(users, self.user_gmf) * self.out_gmf  # (b, d)
-            logits.append(torch.bmm(functional.embedding(items, self.item_gmf), weighed[:, :, None])[:, :, 0])
+            user_vectors = _table_rows(self.user_gmf, distinct_users) * self.out_gmf
+            item_vectors = _table_rows(self.item_gmf, distinct_items).index_select(0, item_rows)
+            pairs = item_vectors.view(*items.shape, -1) * user_vectors.index_select(0, user_rows)[:, None]
+            logits.append(pairs.sum(dim=2))
         if self.mlp:
-            logits.append(self._tower(users, items))
+            user_halves = functional.linear(
+                _table_rows(self.user_mlp, distinct_users), self.first_user, self.first_bias
+            )
+            item_halves = functional.linear(_table_rows(self.item_mlp, distinct_items), self.first_item)
+            item_halves = item_halves.index_select(0, item_rows).view(*items.shape, -1)
+            first = item_halves + user_halves.index_select(0, user_rows)[:, None]
+            logits.append(self._upper_layers(first.flatten(0, 1)).view(items.shape))
         return logits
 
-    def _tower(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        of_users = functional.linear(functional.embedding(users, self.user_mlp), self.first_user, self.first_bias)
-        if len(self.item_mlp) < items.numel():  # every item once costs less than those of the batch, with repeats
-            of_items = functional.embedding(items, functional.linear(self.item_mlp, self.first_item))
-        else:
-            of_items = functional.linear(functional.embedding(items, self.item_mlp), self.first_item)
-        dropped = self._dropped_in_256 if self.training else 0
-        # What is left is made larger by the next layer's weights: they are fewer than the outputs.
-        gain = 256 / (256 - dropped)
-        hidden = _relu_and_dropout(of_users[:, None] + of_items, dropped)  # (b, m, h)
+    def _upper_layers(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits `(n,)` of the MLP, from the sums that the first layer's ReLU takes, `(n, width)`."""
+        dropout = self.dropout if self.training else 0.0
+        # Dropout divides what it keeps by 1 - dropout. Scaling the next weights is cheaper: they are fewer.
+        gain = 1 / (1 - dropout)
+        hidden = _relu_and_dropout(hidden, dropout)
         for layer, bias in zip(self.layers, self.biases, strict=True):
-            hidden = _relu_and_dropout(functional.linear(hidden, layer * gain, bias), dropped)
+            hidden = _relu_and_dropout(functional.linear(hidden, layer * gain, bias), dropout)
         return hidden @ (self.out_mlp * gain)
 
     @torch.no_grad()
-    def weigh_parts_alike(self) -> None:
-        """After training the parts apart: each counts half, as with alpha = 0.5 in the paper."""
+    def average_parts(self) -> None:
+        """Give each part half the weight after separate training: alpha = 0.5 in section 3.4.1 of the paper."""
         self.out_gmf.mul_(0.5)
         self.out_mlp.mul_(0.5)
 
 
-class _ReLUAndDropout(torch.autograd.Function):
-    """`relu(x)` with some outputs set to 0; the gradient goes where the result is not 0, so only that is kept."""
+class _TableRows(torch.autograd.Function):
+    """Distinct rows of an embedding table, whose gradients are added to the rows of `table.grad` in place.
+
+    Autograd would make a gradient of the whole table for every batch, and add that: of 10^6 rows, all but some
+    hundred are 0. Rows that have no gradient are not touched here.
+    """
 
     @staticmethod
-    def forward(ctx: Any, inputs: torch.Tensor, dropped_in_256: int) -> torch.Tensor:
-        # A byte decides each output: torch's own dropout draws a double for it, and takes as long as the layers.
-        words = torch.empty(-(-inputs.numel() // 8), dtype=torch.int64, device=inputs.device).random_(-(2**63), None)
-        drawn = words.view(torch.uint8)[: inputs.numel()].view(inputs.shape)
-        out = inputs.relu().masked_fill_(drawn < dropped_in_256, 0)
+    def forward(ctx: Any, table: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        ctx.table = table
+        ctx.save_for_backward(rows)
+        return table.index_select(0, rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[None, None]:
+        (rows,) = ctx.saved_tensors
+        if ctx.table.grad is None:
+            ctx.table.grad = torch.zeros_like(ctx.table)
+        ctx.table.grad.index_add_(0, rows, gradient)
+        return None, None
+
+
+def _table_rows(table: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    result: torch.Tensor = _TableRows.apply(table, rows)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _ReLUAndDropout(torch.autograd.Function):
+    """`relu(x)` with some outputs set to 0, without the gain of dropout.
+
+    The derivative is 1 where the output is not 0, so backward needs only the output.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, inputs: torch.Tensor, dropout: float) -> torch.Tensor:
+        out = inputs.relu()
+        # Poisson(n * rate) draws of a position, with replacement, hit each of n positions Poisson(rate) times,
+        # independently of each other: with this rate a position is hit at least once with probability `dropout`.
+        # On a CPU it takes a tenth of the time of torch's dropout, which draws a double for every output.
+        rate = -math.log1p(-dropout)
+        count = int(torch.poisson(torch.tensor(inputs.numel() * rate, dtype=torch.float64)))
+        positions = torch.randint(inputs.numel(), (count,), device=inputs.device)
+        out.view(-1).index_fill_(0, positions, 0)
         ctx.save_for_backward(out)
         return out
 
@@ -94,18 +152,18 @@ class _ReLUAndDropout(torch.autograd.Function):
         return torch.ops.aten.threshold_backward(gradient, out, 0), None
 
 
-def _relu_and_dropout(inputs: torch.Tensor, dropped_in_256: int) -> torch.Tensor:
-    if not dropped_in_256:
+def _relu_and_dropout(inputs: torch.Tensor, dropout: float) -> torch.Tensor:
+    if dropout == 0:
         return functional.relu(inputs)
-    result: torch.Tensor = _ReLUAndDropout.apply(inputs, dropped_in_256)  # type: ignore[no-untyped-call]
+    result: torch.Tensor = _ReLUAndDropout.apply(inputs, dropout)  # type: ignore[no-untyped-call]
     return result
 
 
-def _vectors(n: int, dim: int, generator: torch.Generator) -> nn.Parameter:
+def _embeddings(n: int, dim: int, generator: torch.Generator) -> nn.Parameter:
     return nn.Parameter(torch.empty(n, dim).normal_(0, 0.01, generator=generator))
 
 
-def _uniform(n_out: int, n_in: int, generator: torch.Generator) -> torch.Tensor:
-    """Glorot & Bengio, 2010: uniform, so that signals keep their size."""
+def _glorot_uniform(n_out: int, n_in: int, generator: torch.Generator) -> torch.Tensor:
+    """Weights `(n_out, n_in)` that keep the variance of signals (Glorot & Bengio, 2010)."""
     limit = (6 / (n_in + n_out)) ** 0.5
     return torch.empty(n_out, n_in).uniform_(-limit, limit, generator=generator)
