@@ -2,7 +2,7 @@
 
 from recctl.engines.engine import current, opened, using
 from recctl.engines.interface import Engine, Shared, WorkerPool
-from recctl.engines.local import blas_threads, map_threads, set_threads, team, thread_team, threads, torch_threads
+from recctl.engines.local import blas_threads, map_threads, set_threads, threads, torch_threads
 from recctl.engines.memory import (
     available_disk,
     available_memory,
@@ -27,8 +27,6 @@ __all__ = [
     "require_disk",
     "require_memory",
     "set_threads",
-    "team",
-    "thread_team",
     "threads",
     "torch_threads",
     "using",

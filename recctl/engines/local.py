@@ -167,33 +167,3 @@ def _map_with_caller(
     for other in started:
         other.result()
     return [results[number] for number in range(len(tasks))]
-
-
-@contextmanager
-def thread_team(
-    max_size: int, prepare: Callable[[int], None], participate: Callable[[int], None], dismiss: Callable[[], None]
-) -> Iterator[None]:
-    """A context with threads that stay in compiled code, for phases of microseconds: waking a thread takes 100 us.
-
-    Args:
-        max_size: Maximum number of threads, this one included.
-        prepare: Called with the number of threads, this one included, before the others start.
-        participate: Run by each of the other threads with its number, from 1, until they are dismissed.
-        dismiss: Makes the other threads return.
-    """
-    size = 1 if _in_pool_thread() else min(threads(), max_size)
-    others = [threading.Thread(target=participate, args=(rank,), daemon=True) for rank in range(1, size)]
-    with blas_threads(1):
-        prepare(size)
-        try:
-            for other in others:
-                other.start()
-            yield
-        finally:
-            dismiss()
-            for other in others:
-                if other.ident is not None:
-                    other.join()
-
-
-team = thread_team  # the name that NCF's kernels use

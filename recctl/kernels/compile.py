@@ -65,7 +65,6 @@ OUT_I64_2D = ArrayType("int64", 2, readonly=False)
 OUT_F32_2D = ArrayType("float32", 2, readonly=False)
 OUT_F64_2D = ArrayType("float64", 2, readonly=False)
 OUT_U8_2D = ArrayType("uint8", 2, readonly=False)
-OUT_F32_3D = ArrayType("float32", 3, readonly=False)
 
 INT = "int64"
 FLOAT = "float64"
@@ -262,8 +261,3 @@ def outlined(function: Function | None = None, *, fastmath: bool | set[str] = Fa
     if function is None:
         return partial(outlined, fastmath=fastmath)
     return CompiledFunction(function, error_model="numpy", fastmath=fastmath)
-
-
-# Previous names, still used by the NCF kernels.
-inlined = inline_llvm
-merged = inline_ir

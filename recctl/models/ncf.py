@@ -1,9 +1,8 @@
-"""NCF: a learnt function of a user's and an item's vectors."""
+"""NCF: scores from a learned function of user and item embeddings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -27,34 +26,37 @@ if TYPE_CHECKING:
     import torch
 
 
-_OVERLAPS_AT_ONCE = 1 << 22
+# Similarities of new users to known users that are computed at once: 16 MB.
+_SIMILARITIES_PER_BLOCK = 1 << 22
 _NO_VALUES = np.empty(0, np.float32)
 
 
 class NCFRecommender(TorchRecommender):
     """Neural collaborative filtering (He et al., 2017, "Neural Collaborative Filtering").
 
-    With vectors `p`, `q` of GMF and `p'`, `q'` of the MLP, the logit of a user and an item is (eq. 12 of the paper)
+    With embeddings `p`, `q` of GMF (generalized matrix factorization) and `p'`, `q'` of the MLP (multilayer
+    perceptron), the logit of a user and an item is (eq. 12 of the paper)
 
         h . (p_u * q_i)  +  g . z_L,     z_1 = relu(W_u p'_u + W_i q'_i + b_1),   z_l = relu(W_l z_(l-1) + b_l)
 
-    `gmf` and `mlp` have only the first or second part. Minimises the binary cross-entropy (eq. 7) of interactions, and
-    of `n_negatives` items drawn anew each epoch for each, none of which the user had. Ratings are not looked at.
+    The variants `gmf` and `mlp` have only the first or only the second part. Training minimizes the binary
+    cross-entropy (eq. 7) of interactions and of `n_negatives` sampled items for each, which the user has not
+    interacted with; they are sampled again every epoch. Ratings are ignored.
 
-    An epoch costs O(interactions (1 + n_negatives) * weights of the tower), the model `8 embedding_dim (n_users +
-    n_items)` bytes for NeuMF, five times that in training. Scoring the catalog for a user costs one pass of the
-    tower's upper layers: of the first, both halves are known, and only their sum is taken for each pair.
+    An epoch costs O(interactions (1 + n_negatives) * weights of the MLP). The first layer is linear in the user and in
+    the item, so each distinct user and item of a batch passes through its half of the layer once. The model takes
+    `8 embedding_dim (n_users + n_items)` bytes for `neumf`, five times that in training. Scoring the catalog for a
+    user costs one pass through the upper layers of the MLP; both halves of the first layer are cached.
 
-    `pretrain_epochs` first trains GMF and MLP apart, then goes on with both, each weighing half (section 3.4.1).
-    People the model was not fitted on get the mean of the vectors of users who share items with them, weighed by the
-    square of the cosine of their histories. `similar_items` is by the cosine of items' vectors. Results follow from
-    `seed`; on a GPU, or in bfloat16, other numbers of threads may change the last digits.
+    `pretrain_epochs` first trains GMF and MLP separately, then continues with both, each with half the weight (section
+    3.4.1). Users the model was not fitted on get the average embedding of the users who share items with them,
+    weighted by the squared cosine similarity of the histories. `similar_items` uses the cosine similarity of item
+    embeddings. Results are determined by `seed` and the number of threads: another number of threads, or another
+    device, can change the last digits.
 
-    On a CPU, losses and gradients are computed by kernels and BLAS and not by autograd: every distinct user and item of
-    a batch goes through its half of the first layer once, as the layer is linear in both.
-
-    Not as in the paper: GMF and MLP have vectors of one length; layers are of any width; dropout follows each of them
-    (on a GPU to 1/256); an interaction comes with its negatives in one batch; after pre-training Adam goes on, not SGD.
+    Differences from the paper: GMF and MLP have embeddings of the same length; layers can have any width; dropout
+    follows every layer; an interaction is in the same batch as its negatives; Adam, not SGD, continues after
+    pre-training.
     """
 
     name = "ncf"
@@ -62,27 +64,27 @@ class NCFRecommender(TorchRecommender):
 
     variant: Literal["neumf", "gmf", "mlp"] = hyperparameter(
         "neumf",
-        help="Which parts: the product of vectors, the tower, or both.",
+        help="Parts of the network: the product of embeddings (gmf), the multilayer perceptron (mlp), or both (neumf).",
         search=Choices(("neumf", "gmf", "mlp")),
     )
     hidden_layers: list[Annotated[int, Field(ge=1)]] = hyperparameter(
         [128, 64, 32],
         min_length=1,
-        help="Widths of the tower's layers.",
+        help="Widths of the layers of the MLP.",
         search=Choices(([64, 32], [128, 64, 32], [256, 128, 64])),
     )
     dropout: float = hyperparameter(
-        0.2, ge=0, lt=1, help="Share of each layer's outputs that is dropped in training.", search=Between(0.0, 0.5)
+        0.2, ge=0, lt=1, help="Share of each layer's outputs that is set to 0 in training.", search=Between(0.0, 0.5)
     )
     n_negatives: int = hyperparameter(
-        4, ge=1, help="Items drawn for each interaction that the user had not.", search=Between(1, 10)
+        4, ge=1, help="Sampled items per interaction that the user has not interacted with.", search=Between(1, 10)
     )
     negatives: Literal["uniform", "popularity"] = hyperparameter(
-        "uniform", help="How they are drawn: each item alike, or by its number of users."
+        "uniform", help="Distribution of the sampled items: uniform, or proportional to their number of users."
     )
-    pretrain_epochs: int = hyperparameter(0, ge=0, help="Epochs at first in which neumf trains its two parts apart.")
+    pretrain_epochs: int = hyperparameter(0, ge=0, help="First epochs in which neumf trains its two parts separately.")
     batch_size: int = hyperparameter(
-        256, ge=1, help="Interactions a step, each with its negatives.", search=Choices((256, 512, 1024, 2048))
+        256, ge=1, help="Interactions per step, each with its negatives.", search=Choices((256, 512, 1024, 2048))
     )
 
     # ---- training
@@ -90,162 +92,206 @@ class NCFRecommender(TorchRecommender):
     def _network(self) -> torch.nn.Module:
         from recctl.models.nn.ncf import NCFNetwork
 
-        sizes = len(self.user_vocabulary), len(self.item_vocabulary), self.embedding_dim
-        parts = self.variant != "mlp", self.variant != "gmf"
-        return NCFNetwork(*sizes, self.hidden_layers, parts, self.dropout, self._generator("init"))
+        return NCFNetwork(
+            len(self.user_vocabulary),
+            len(self.item_vocabulary),
+            self.embedding_dim,
+            self.hidden_layers,
+            (self.variant != "mlp", self.variant != "gmf"),
+            self.dropout,
+            self._generator("init"),
+        )
 
     def _batches(
         self, interactions: InteractionDataset, epoch: int, batch_size: int
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Users `(b,)`, and for each the item of an interaction and its negatives `(b, 1 + n_negatives)`.
-
-        Those of a step are sorted by user, for the cache.
-        """
+        """Users `(b,)`, and for each the item of an interaction and its negatives, `(b, 1 + n_negatives)`."""
         import torch
 
         seen = interactions.matrix
         order = rng.stream(self.seed, "shuffle", epoch).permutation(seen.nnz)
-        of_step = self.batch_size * self.accumulation_steps
-        for begin in range(0, len(order), of_step):
-            order[begin : begin + of_step].sort()
+        # The interactions of one step are sorted by user: gathering rows is faster when neighbors are equal.
+        step_size = self.batch_size * self.accumulation_steps
+        for begin in range(0, len(order), step_size):
+            order[begin : begin + step_size].sort()
         users = seen.rows[order]
-        drawn = sample_negatives(
-            rng.key(self.seed, "negatives", epoch),
-            *(seen.starts, seen.columns, users, seen.n_columns, self.n_negatives),
-            seen.column_counts().astype(np.float64) if self.negatives == "popularity" else None,
-        )
+        popularity = seen.column_counts().astype(np.float64) if self.negatives == "popularity" else None
         items = np.empty((len(order), 1 + self.n_negatives), np.int32)
-        items[:, 0], items[:, 1:] = seen.columns[order], drawn
-        pairs = torch.from_numpy(users), torch.from_numpy(items)
+        items[:, 0] = seen.columns[order]
+        items[:, 1:] = sample_negatives(
+            rng.key(self.seed, "negatives", epoch),
+            seen.starts,
+            seen.columns,
+            users,
+            seen.n_columns,
+            self.n_negatives,
+            popularity,
+        )
+        all_users = torch.from_numpy(users)
+        all_items = torch.from_numpy(items)
         for begin in range(0, len(order), batch_size):
-            yield pairs[0][begin : begin + batch_size], pairs[1][begin : begin + batch_size]
+            yield all_users[begin : begin + batch_size], all_items[begin : begin + batch_size]
 
     def _loss(self, network: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, int]:
-        from torch.nn import functional
+        import torch
+        from torch.nn.functional import softplus
 
         users, items = (part.to(self._device) for part in batch)
-        parts = network(users, items)
-        logits = [part + network.bias for part in parts] if self._apart else [sum(parts) + network.bias]
-        losses = [functional.softplus(part).sum() - part[:, 0].sum() for part in logits]
-        return sum(losses) / len(losses), items.numel()
+        logits = torch.stack([part.float() for part in network(users, items)])  # (n_parts, b, 1 + n_negatives)
+        if not self._separate_losses:
+            logits = logits.sum(dim=0, keepdim=True)
+        logits = logits + network.bias
+        # The cross-entropy is softplus(x) - x of an interaction, in the first column, and softplus(x) of a negative.
+        loss = softplus(logits).sum() - logits[:, :, 0].sum()
+        return loss / len(logits), items.numel()
 
     @property
-    def _apart(self) -> bool:
-        """Whether the parts are trained each for itself, in this epoch."""
+    def _separate_losses(self) -> bool:
+        """Whether GMF and MLP are trained separately in this epoch: the loss is the mean of their losses."""
         return self.variant == "neumf" and self.chosen_epoch < self.pretrain_epochs
 
     def _before_epoch(self, network: Any, epoch: int) -> None:
         if epoch and epoch == self.pretrain_epochs and self.variant == "neumf":
             network.average_parts()
 
-    # ---- answering
+    # ---- scoring
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
         weights = self._arrays
-        shares = None if users is not None else self._shares(histories)
+        average = self._weighted_average(histories) if users is None else None
 
-        def of_users(name: str) -> Float32Array:
-            vectors: Float32Array = shares(weights[name]) if shares else weights[name][users]
+        def user_vectors(name: str) -> Float32Array:
+            table = weights[name]
+            vectors: Float32Array = table[users] if average is None else average(table)
             return vectors
 
         scores = np.empty((histories.n_rows, histories.n_columns), np.float32)
-        weighed = halves = np.empty((len(scores), 0), np.float32)
+        weighted_users = np.empty((len(scores), 0), np.float32)
+        user_halves = np.empty((len(scores), 0), np.float32)
         if "user_gmf" in weights:
-            weighed = of_users("user_gmf") * weights["out_gmf"]
+            weighted_users = user_vectors("user_gmf") * weights["out_gmf"]
         if "user_mlp" in weights:
-            halves = np.empty((len(scores), self.hidden_layers[0]), np.float32)
-            # One user after another: a product of many rounds a user's numbers as how many they are wants it.
-            for row, vector in enumerate(of_users("user_mlp")):
-                halves[row] = weights["first_user"] @ vector + weights["first_bias"]
-        ncf_mlp.scores(weighed, self._turned_items[0], halves, self._turned_items[1], *self._upper, scores)
+            user_halves = np.empty((len(scores), self.hidden_layers[0]), np.float32)
+            # One user at a time: the rounding of a matrix product depends on the number of rows.
+            for row, vector in enumerate(user_vectors("user_mlp")):
+                user_halves[row] = weights["first_user"] @ vector + weights["first_bias"]
+        items_gmf, item_halves = self._transposed_items
+        ncf_mlp.scores(weighted_users, items_gmf, user_halves, item_halves, self._upper, self._widths, scores)
         return scores
 
     @cached_property
-    def _turned_items(self) -> tuple[Float32Array, Float32Array]:
-        """Items' vectors for the product, `(embedding_dim, n_items)`, and what they give to the first layer."""
-        weights, none = self._arrays, np.empty((0, len(self.item_vocabulary)), np.float32)
-        half = weights["first_item"] @ weights["item_mlp"].T if "item_mlp" in weights else none
-        return np.ascontiguousarray(weights["item_gmf"].T) if "item_gmf" in weights else none, half
+    def _transposed_items(self) -> tuple[Float32Array, Float32Array]:
+        """Item vectors of GMF, `(embedding_dim, n_items)`, and contributions to the first layer, `(width, n_items)`."""
+        weights = self._arrays
+        items_gmf = np.empty((0, len(self.item_vocabulary)), np.float32)
+        item_halves = np.empty((0, len(self.item_vocabulary)), np.float32)
+        if "item_gmf" in weights:
+            items_gmf = np.ascontiguousarray(weights["item_gmf"].T)
+        if "item_mlp" in weights:
+            item_halves = weights["first_item"] @ weights["item_mlp"].T
+        return items_gmf, item_halves
 
     @property
-    def _upper(self) -> tuple[Float32Array, Int64Array]:
-        """What is above the first layer, and the widths of the layers, as kernels want them."""
-        # It is the last of the weights.
-        return self.weights[-ncf_mlp.upper_size(self._widths) :], self._widths
+    def _upper(self) -> Float32Array:
+        """Weights above the first layer, as `recctl.kernels.ncf_mlp` expects them: the end of the flat array."""
+        return self.weights[-ncf_mlp.upper_size(self._widths) :]
 
     @property
     def _widths(self) -> Int64Array:
+        """Widths of the layers; none without an MLP."""
         return np.array(self.hidden_layers if self.variant != "gmf" else [], np.int64)
 
-    def _shares(self, histories: InteractionMatrix) -> Any:
-        """A function that mixes the rows of users' vectors for strangers: the more alike in history, the more."""
-        by_item, n_users = self._by_item, len(self.user_vocabulary)
+    def _weighted_average(self, histories: InteractionMatrix) -> Callable[[Float32Array], Float32Array]:
+        """A function that averages rows of known users for each history, weighted by squared cosine similarity."""
+        n_users = len(self.user_vocabulary)
         lengths = np.sqrt(np.maximum(np.diff(self.seen.starts), 1)).astype(np.float32)
-        step = max(1, _OVERLAPS_AT_ONCE // n_users)
+        block_size = max(1, _SIMILARITIES_PER_BLOCK // n_users)
 
-        def mixed(vectors: Float32Array) -> Float32Array:
-            out = np.empty((histories.n_rows, vectors.shape[1]), np.float32)
-            for begin in range(0, histories.n_rows, step):
-                rows = histories.take(np.arange(begin, min(begin + step, histories.n_rows), dtype=np.int32))
-                alike = np.empty((rows.n_rows, n_users), np.float32)
-                neighbours.sparse_sparse(
-                    *(rows.starts, rows.columns, _NO_VALUES, by_item.starts, by_item.columns, by_item.values, alike)
-                )
-                alike /= lengths
-                alike *= alike
-                alike /= np.maximum(alike.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-                np.matmul(alike, vectors, out=out[begin : begin + step])
-            return out
+        def average(table: Float32Array) -> Float32Array:
+            averages = np.empty((histories.n_rows, table.shape[1]), np.float32)
+            for begin in range(0, histories.n_rows, block_size):
+                rows = np.arange(begin, min(begin + block_size, histories.n_rows), dtype=np.int32)
+                neighbour_weights = self._neighbour_weights(histories.take(rows), lengths)
+                np.matmul(neighbour_weights, table, out=averages[begin : begin + block_size])
+            return averages
 
-        return mixed
+        return average
+
+    def _neighbour_weights(self, histories: InteractionMatrix, lengths: Float32Array) -> Float32Array:
+        """Weights `(n_histories, n_users)` of known users, each row with sum 1; 0 for users who share no item."""
+        users_of_items = self._users_of_items
+        weights = np.empty((histories.n_rows, len(lengths)), np.float32)
+        neighbours.sparse_sparse(
+            histories.starts,
+            histories.columns,
+            _NO_VALUES,
+            users_of_items.starts,
+            users_of_items.columns,
+            users_of_items.values,
+            weights,
+        )
+        weights /= lengths
+        weights *= weights
+        weights /= np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        return weights
 
     @cached_property
-    def _by_item(self) -> InteractionMatrix:
-        """The users of each item."""
-        turned = self.seen.transpose()
-        return replace(turned, values=np.ones(turned.nnz, np.float32))
+    def _users_of_items(self) -> InteractionMatrix:
+        """Items by users, with 1 for every interaction."""
+        transposed = self.seen.transpose()
+        return replace(transposed, values=np.ones(transposed.nnz, np.float32))
 
     def embeddings(self) -> Embeddings:
-        """The vectors of GMF, the users' weighed, and the bias against a 1; a tower is no product of vectors.
+        """The vectors of GMF: users times the output weights, and a last column for the bias.
 
         Raises:
-            UnsupportedError: The variant has a tower.
+            UnsupportedError: The variant has an MLP, whose scores are not products of vectors.
         """
         if self.variant != "gmf":
             raise UnsupportedError(
-                f"ncf has no embeddings with variant={self.variant}: its tower is no product of vectors"
+                f"ncf has no embeddings with variant={self.variant}: the scores of its MLP are not products of "
+                "vectors; variant=gmf has embeddings"
             )
         weights = self._arrays
         users = with_columns(weights["user_gmf"] * weights["out_gmf"], 1)
         return Embeddings(users, with_columns(weights["item_gmf"], weights["bias"]))
 
     def _graph_of_users(self, graph: ScoreGraph, users: Value) -> Value:
-        return self._graph_of_people(graph, lambda name, vectors: graph.constant(vectors, name).gather(users))
+        return self._logit_graph(graph, lambda name, table: graph.constant(table, name).gather(users))
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
-        # How many items of a history each user had, by differences of running sums over all pairs of users and items.
-        had = histories.is_nonzero().cast(np.int32).gather(self.seen.columns, axis=1)
-        sums = graph.apply("Pad", graph.apply("CumSum", had, 1), np.array([0, 1, 0, 0], np.int64))
-        shared = sums.gather(self.seen.starts[1:], axis=1) - sums.gather(self.seen.starts[:-1], axis=1)
-        alike = shared.cast(np.float32) / np.sqrt(np.maximum(np.diff(self.seen.starts), 1)).astype(np.float32)
-        alike = alike * alike
-        total = graph.apply("Max", alike.sum(1, keepdims=True), np.finfo(np.float32).tiny)
-        shares = alike / total
-        return self._graph_of_people(graph, lambda name, vectors: shares @ graph.constant(vectors, name))
+        # The number of items that a history shares with each known user, by differences of cumulative sums over all
+        # interactions, which are sorted by user.
+        seen = histories.is_nonzero().cast(np.int32).gather(self.seen.columns, axis=1)
+        sums = graph.apply("Pad", graph.apply("CumSum", seen, 1), np.array([0, 1, 0, 0], np.int64))
+        n_shared = sums.gather(self.seen.starts[1:], axis=1) - sums.gather(self.seen.starts[:-1], axis=1)
+        lengths = np.sqrt(np.maximum(np.diff(self.seen.starts), 1)).astype(np.float32)
+        cosines = n_shared.cast(np.float32) / lengths
+        squares = cosines * cosines
+        total = graph.apply("Max", squares.sum(1, keepdims=True), np.finfo(np.float32).tiny)
+        neighbour_weights = squares / total
+        return self._logit_graph(graph, lambda name, table: neighbour_weights @ graph.constant(table, name))
 
-    def _graph_of_people(self, graph: ScoreGraph, people: Callable[[str, Float32Array], Value]) -> Value:
-        """Logits of people with every item, from a function that makes their rows of those of all users."""
-        weights, of_items = self._arrays, self._turned_items
+    def _logit_graph(self, graph: ScoreGraph, user_rows: Callable[[str, Float32Array], Value]) -> Value:
+        """Logits of every item.
+
+        Args:
+            graph: The graph under construction.
+            user_rows: Gives the rows of the scored users, from a name and the rows of all known users.
+        """
+        weights = self._arrays
+        items_gmf, item_halves = self._transposed_items
         scores = graph.constant(weights["bias"], "bias")
         if "user_gmf" in weights:
-            weighed = people("users_gmf", weights["user_gmf"] * weights["out_gmf"])
-            scores = scores + weighed @ graph.constant(of_items[0], "items_gmf")
+            weighted_users = user_rows("users_gmf", weights["user_gmf"] * weights["out_gmf"])
+            scores = scores + weighted_users @ graph.constant(items_gmf, "items_gmf")
         if "user_mlp" in weights:
-            halves = people("users_mlp", weights["user_mlp"] @ weights["first_user"].T) + weights["first_bias"]
-            hidden = graph.apply("Relu", halves.unsqueeze(1) + graph.constant(of_items[1].T, "items_mlp"))  # (n, m, h)
-            for at in range(len(self.hidden_layers) - 1):
-                layer = graph.constant(weights[f"layers.{at}"].T, f"layer_{at}")
-                hidden = graph.apply("Relu", hidden @ layer + weights[f"biases.{at}"])
+            user_halves = user_rows("users_mlp", weights["user_mlp"] @ weights["first_user"].T) + weights["first_bias"]
+            first = user_halves.unsqueeze(1) + graph.constant(item_halves.T, "items_mlp")  # (n, n_items, width)
+            hidden = graph.apply("Relu", first)
+            for number in range(len(self.hidden_layers) - 1):
+                layer = graph.constant(weights[f"layers.{number}"].T, f"layer_{number}")
+                hidden = graph.apply("Relu", hidden @ layer + weights[f"biases.{number}"])
             scores = scores + hidden @ graph.constant(weights["out_mlp"], "out_mlp")
         return scores
 
@@ -256,17 +302,26 @@ class NCFRecommender(TorchRecommender):
 
     @cached_property
     def _unit_items(self) -> Float32Array:
-        """Items' vectors, of GMF and MLP side by side, at length 1."""
+        """Item embeddings of GMF and MLP, concatenated and scaled to length 1."""
         parts = [self._arrays[name] for name in ("item_gmf", "item_mlp") if name in self._arrays]
         return unit_rows(np.concatenate(parts, axis=1))
 
     def _sizes(self, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
         sizes = super()._sizes(n_users, n_items, n_interactions)
-        return sizes | {"n_weights": sizes["n_weights"] * (2 if self.variant == "neumf" else 1)}
+        return sizes | {"n_weights": sizes["n_weights"] * self._n_tables}
+
+    @property
+    def _n_tables(self) -> int:
+        """Number of embeddings per user and item."""
+        return 2 if self.variant == "neumf" else 1
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """Weights, gradients, Adam's moments and the best so far; an epoch's examples; a batch on its way."""
-        vectors = self.embedding_dim * (n_users + n_items) * (2 if self.variant == "neumf" else 1)
+        """Estimate the bytes of a fit.
+
+        They are those of the weights, their gradients, Adam's moments and the best weights so far; the examples of an
+        epoch; and the activations and gradients of a batch.
+        """
+        vectors = self.embedding_dim * (n_users + n_items) * self._n_tables
         pairs = min(self.batch_size, n_interactions) * (1 + self.n_negatives)
-        batch = 8 * pairs * (sum(self.hidden_layers) + self.embedding_dim)
+        batch = 8 * pairs * (2 * sum(self.hidden_layers) + 4 * self.embedding_dim)
         return 20 * vectors + n_interactions * (20 + 8 * self.n_negatives) + batch

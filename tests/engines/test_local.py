@@ -11,7 +11,7 @@ import pytest
 import scipy.linalg  # noqa: F401 - a BLAS to limit
 from threadpoolctl import threadpool_info
 
-from recctl.engines import blas_threads, local, map_threads, set_threads, thread_team, threads
+from recctl.engines import blas_threads, local, map_threads, set_threads, threads
 from recctl.engines.local import worker_pool
 from recctl.errors import ConfigError
 
@@ -164,34 +164,6 @@ def test_map_threads_inside_worker_pool_runs_in_the_same_thread():
         names = map_tasks(lambda _: set(map_threads(lambda _: threading.current_thread().name, range(5))), range(4))
     assert all(len(inner) == 1 for inner in names)
     assert len(set(map_threads(lambda _: time.sleep(0.01) or threading.current_thread(), range(8)))) == 2
-
-
-@pytest.mark.parametrize(("max_size", "size"), [(1, 1), (2, 2), (9, 3)])
-def test_thread_team_is_given_its_size_and_is_dismissed(max_size, size):
-    set_threads(3)
-    dismissed = threading.Event()
-    sizes = []
-    participants = []
-
-    def participate(rank):
-        participants.append((rank, blas_thread_counts()))
-        dismissed.wait(timeout=10)
-
-    with pytest.raises(ZeroDivisionError), thread_team(max_size, sizes.append, participate, dismissed.set):
-        1 / (sizes != [size])
-    assert sorted(participants) == [(rank, {1}) for rank in range(1, size)]
-    assert not [thread for thread in threading.enumerate() if "participate" in thread.name]
-
-
-def test_thread_team_inside_map_threads_has_one_thread():
-    set_threads(2)
-
-    def team_size(_):
-        sizes = []
-        with thread_team(5, sizes.append, lambda rank: None, lambda: None):
-            return sizes
-
-    assert list(map_threads(team_size, range(3))) == [[1]] * 3
 
 
 def test_nested_map_threads_runs_in_the_same_thread():

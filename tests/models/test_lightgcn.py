@@ -109,7 +109,7 @@ def dense_loss(model, batch, E0):
 )
 def test_loss_and_gradient_equal_the_dense_ones(hyperparameters):
     model = begun(**{"reg": 0.1, **hyperparameters})
-    network = model._live().network
+    network = model._trainer.network
     for batch in list(model._batches(InteractionDataset(toy()), 0, 100))[-2:]:
         loss, n = model._loss(network, batch)
         assert n == batch.n_pairs

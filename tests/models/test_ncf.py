@@ -5,11 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
-from recctl import InteractionDataset, NCFRecommender
-from recctl.engines import local
+from recctl import EarlyStopping, InteractionDataset, NCFRecommender
 from recctl.errors import ConfigError, DataError
 from recctl.kernels.negative_sampling import sample_negatives
-from recctl.models._ncf_gradients import Gradients
+from recctl.models.nn.ncf import _relu_and_dropout
 from tests.models.suite import ModelSuite, checkerboard, toy
 
 SMALL = {
@@ -28,21 +27,46 @@ class TestNCF(ModelSuite):
     history_based = False
 
 
-def logits(model: NCFRecommender) -> np.ndarray:
-    """Every pair through the whole network, as the paper has it."""
+def network_logits(model: NCFRecommender) -> np.ndarray:
+    """Every user and item through the whole network."""
     n_users, n_items = model.seen.n_rows, model.seen.n_columns
-    users, items = torch.arange(n_users), torch.arange(n_items).expand(n_users, -1)
+    users = torch.arange(n_users)
+    items = torch.arange(n_items).expand(n_users, -1)
+    network = model.model
     with torch.no_grad():
-        network = model.model
         return (sum(network(users, items)) + network.bias).numpy()
+
+
+def exact_loss(weights: dict[str, np.ndarray], users: np.ndarray, items: np.ndarray, separate_losses: bool) -> float:
+    """The sum of cross-entropies in float64, pair by pair as in the paper (eq. 7 and 12), without dropout."""
+    total = 0.0
+    for user, row in zip(users, items, strict=True):
+        for column, item in enumerate(row):
+            parts = []
+            if "user_gmf" in weights:
+                parts.append(weights["out_gmf"] @ (weights["user_gmf"][user] * weights["item_gmf"][item]))
+            if "user_mlp" in weights:
+                both = np.concatenate([weights["user_mlp"][user], weights["item_mlp"][item]])
+                first = np.concatenate([weights["first_user"], weights["first_item"]], axis=1)
+                hidden = np.maximum(first @ both + weights["first_bias"], 0)
+                number = 0
+                while f"layers.{number}" in weights:
+                    hidden = np.maximum(weights[f"layers.{number}"] @ hidden + weights[f"biases.{number}"], 0)
+                    number += 1
+                parts.append(weights["out_mlp"] @ hidden)
+            logits = parts if separate_losses else [sum(parts)]
+            sign = -1 if column == 0 else 1  # the first item of a row is the interaction
+            losses = [np.log1p(np.exp(sign * (logit + weights["bias"]))) for logit in logits]
+            total += sum(losses) / len(losses)
+    return float(total)
 
 
 @pytest.mark.parametrize("variant", ["neumf", "gmf", "mlp"])
 @pytest.mark.parametrize("layers", [[16, 8], [12]])
-def test_scores_of_the_catalogue_are_those_of_the_network(variant: str, layers: list[int]) -> None:
+def test_catalog_scores_equal_network_logits(variant: str, layers: list[int]) -> None:
     model = NCFRecommender(**{**SMALL, "variant": variant, "hidden_layers": layers, "epochs": 2}).fit(toy())
     scores = model.score_users(np.arange(40, dtype=np.int32))
-    np.testing.assert_allclose(scores, logits(model), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(scores, network_logits(model), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("variant", ["gmf", "mlp"])
@@ -51,114 +75,132 @@ def test_each_part_alone_solves_the_checkerboard(variant: str) -> None:
     assert best.item_id.tolist() == list(range(50))
 
 
-def test_a_stranger_gets_what_people_like_him_get() -> None:
+def test_new_user_gets_the_items_of_similar_users() -> None:
     model = NCFRecommender(**SMALL).fit(checkerboard())
     best = model.recommend_for_history([[0, 2, 4], [1, 3, 5]], k=5)
     assert (best.item_id % 2).tolist() == [0] * 5 + [1] * 5
 
 
-def test_pretrained_parts_weigh_half_each() -> None:
-    apart = NCFRecommender(**{**SMALL, "epochs": 3, "pretrain_epochs": 3}).fit(toy())
+def test_pretrained_parts_get_half_the_weight_each() -> None:
+    separate = NCFRecommender(**{**SMALL, "epochs": 3, "pretrain_epochs": 3}).fit(toy())
     model = NCFRecommender(**{**SMALL, "epochs": 4, "pretrain_epochs": 3, "learning_rate": 1e-9})
     model._initialize(InteractionDataset(toy()))
-    model.weights, model.chosen_epoch = apart.weights.copy(), 3
+    model.weights = separate.weights.copy()
+    model.chosen_epoch = 3
     model.train_epoch(toy())
-    np.testing.assert_allclose(model._arrays["out_gmf"], apart._arrays["out_gmf"] / 2, atol=1e-6)
+    np.testing.assert_allclose(model._arrays["out_gmf"], separate._arrays["out_gmf"] / 2, atol=1e-6)
     assert NCFRecommender(**SMALL, pretrain_epochs=5).fit(checkerboard()).recommend([0], k=1).item_id[0] == 0
 
 
-@pytest.mark.parametrize("by_hand", [False, True])
-def test_dropout_drops_its_share_and_keeps_the_mean(by_hand: bool) -> None:
-    model = NCFRecommender(**{**SMALL, "epochs": 1, "variant": "mlp", "hidden_layers": [512]})
-    network = model.fit(toy()).model
-    users, items = torch.zeros(400, dtype=torch.int32), torch.zeros(400, 1, dtype=torch.int32)
-    with torch.no_grad():
-        expected = float(network(users[:1], items[:1])[0])
-    if by_hand:  # the derivative by the last layer's weights is the sum of their inputs, of which a share is 0
-        gradients = Gradients(network, model._live().optimizer, model._widths, 400)
-        sums = []
-        with gradients.working():
-            for dropout in (0.0, 0.25):
-                network.out_mlp.grad.zero_()
-                gradients(users.numpy(), items.numpy(), 12345, dropout, False).backward()
-                sums.append(network.out_mlp.grad.numpy().copy())
-        alive = sums[0] != 0
-        assert alive.sum() > 100
-        ratios = sums[1][alive] / sums[0][alive]
-        assert abs(ratios.mean() - 1) < 0.01
-        assert ratios.std() == pytest.approx(np.sqrt(0.25 / 0.75 / 400), rel=0.2)
-        return
-    network._dropped_in_256 = 64
-    network.train()
+def test_dropout_zeroes_its_share_and_keeps_the_mean() -> None:
+    hyperparameters = {"epochs": 1, "variant": "mlp", "hidden_layers": [512], "dropout": 0.25}
+    network = NCFRecommender(**{**SMALL, **hyperparameters}).fit(toy()).model
+    users = torch.zeros(400, dtype=torch.int32)
+    items = torch.zeros(400, 1, dtype=torch.int32)
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(0)
-        drawn = network(users, items)[0]
-    assert drawn.std() > 0
-    assert float(drawn.mean()) == pytest.approx(expected, abs=4 * float(drawn.std()) / 20)
+        expected = float(network(users[:1], items[:1])[0])
+        logits = network.train()(users, items)[0]
+    assert logits.std() > 0
+    assert float(logits.mean()) == pytest.approx(expected, abs=4 * float(logits.std()) / 20)
+
+
+@pytest.mark.parametrize("dropout", [0.01, 0.25, 0.9])
+def test_relu_and_dropout_zeroes_independent_positions(dropout: float) -> None:
+    inputs = torch.ones(1000, 200, requires_grad=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        outputs = _relu_and_dropout(inputs, dropout)
+    dropped = outputs.detach().numpy() == 0
+    deviation = np.sqrt(dropout * (1 - dropout))
+    assert dropped.mean() == pytest.approx(dropout, abs=4 * deviation / np.sqrt(dropped.size))
+    # Counts of independent positions are binomial, in every row and column.
+    assert dropped.sum(axis=1).std() == pytest.approx(deviation * np.sqrt(200), rel=0.1)
+    assert dropped.sum(axis=0).std() == pytest.approx(deviation * np.sqrt(1000), rel=0.2)
+    outputs.sum().backward()
+    np.testing.assert_array_equal(inputs.grad.numpy(), ~dropped)
 
 
 @pytest.mark.parametrize(
-    ("variant", "layers", "apart"),
+    ("variant", "layers", "separate_losses"),
     [("neumf", [16, 8, 4], False), ("neumf", [16, 8], True), ("gmf", [8], False), ("mlp", [12], False)],
 )
-@pytest.mark.parametrize("n", [5, 40, 900])  # in one part, in several blocks, in several parts
-def test_gradients_by_hand_are_those_of_autograd_in_float64(variant: str, layers: list[int], apart: bool, n: int):
-    hyperparameters = {"variant": variant, "hidden_layers": layers, "dropout": 0.0, "pretrain_epochs": int(apart)}
+def test_gradients_equal_finite_differences(variant: str, layers: list[int], separate_losses: bool) -> None:
+    hyperparameters = {"variant": variant, "hidden_layers": layers, "pretrain_epochs": int(separate_losses)}
     model = NCFRecommender(**{**SMALL, **hyperparameters})
     model._initialize(InteractionDataset(toy()))
-    network, random = model._live().network.train(), np.random.default_rng(0)
-    model.weights[:] = random.normal(0, 0.3, len(model.weights))
-    batch = [torch.from_numpy(random.integers(0, high, size)) for high, size in ((40, n), (25, (n, 3)))]
-    exact = copy.deepcopy(network).double()
-    exact.zero_grad()
-    loss, count = model._loss(exact, batch)
+    random = np.random.default_rng(0)
+    model.weights[:] = random.normal(0, 0.5, len(model.weights))
+    users = random.integers(0, 5, 8)  # with repeated users and items
+    items = random.integers(0, 6, (8, 3))
+    network = copy.deepcopy(model.model).double().train()
+    network.zero_grad()
+    loss, count = model._loss(network, [torch.from_numpy(users), torch.from_numpy(items)])
     (loss / 7).backward()
-    by_hand = Gradients(network, model._live().optimizer, model._widths, 3 * n)
-    with by_hand.working():
-        found = by_hand(*(part.numpy().astype(np.int32) for part in batch), 0, 0.0, apart)
-        (found / 7).backward()
-    assert count == 3 * n
-    assert found.item() == pytest.approx(loss.item(), rel=1e-5)
-    for (name, parameter), expected in zip(network.named_parameters(), exact.parameters(), strict=True):
-        size = float(expected.grad.abs().max())
-        np.testing.assert_allclose(parameter.grad, expected.grad, rtol=1e-4, atol=1e-5 * size, err_msg=name)
+    weights = {name: parameter.detach().numpy().copy() for name, parameter in network.named_parameters()}
+    assert count == 24
+    assert loss.item() == pytest.approx(exact_loss(weights, users, items, separate_losses), rel=1e-5)
+    step = 1e-5
+    for name, parameter in network.named_parameters():
+        flat = weights[name].reshape(-1)
+        gradient = parameter.grad.reshape(-1)
+        for index in random.choice(flat.size, min(flat.size, 15), replace=False):
+            before = flat[index]
+            flat[index] = before + step
+            above = exact_loss(weights, users, items, separate_losses)
+            flat[index] = before - step
+            below = exact_loss(weights, users, items, separate_losses)
+            flat[index] = before
+            expected = (above - below) / (2 * step) / 7
+            assert float(gradient[index]) == pytest.approx(expected, rel=1e-4, abs=1e-6), (name, index)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_threads_change_nothing(dropout: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    learnt = []
-    for count in (1, 2, 3):
-        monkeypatch.setattr(local, "_threads", count)
-        learnt.append(NCFRecommender(**{**SMALL, "dropout": dropout, "epochs": 2, "batch_size": 700}).fit(toy()))
-    for model in learnt[1:]:
-        np.testing.assert_array_equal(model.weights, learnt[0].weights)
+def test_batches_accumulate_the_gradients_of_table_rows() -> None:
+    model = NCFRecommender(**SMALL)
+    model._initialize(InteractionDataset(toy()))
+    network = model.model
+    users = torch.tensor([3, 3, 1])
+    items = torch.tensor([[2, 5], [2, 2], [5, 0]])
+    gradients = []
+    for n_batches in (1, 2):
+        network.zero_grad(set_to_none=False)
+        for _ in range(n_batches):
+            model._loss(network, [users, items])[0].backward()
+        gradients.append(network.item_mlp.grad.clone())
+    np.testing.assert_allclose(gradients[1], 2 * gradients[0], rtol=1e-6)
+    assert not gradients[0][[1, 3, 4]].any()
+
+
+def test_same_threads_give_the_same_weights() -> None:
+    hyperparameters = {**SMALL, "dropout": 0.4, "epochs": 2, "batch_size": 2048}
+    first = NCFRecommender(**hyperparameters).fit(toy())
+    second = NCFRecommender(**hyperparameters).fit(toy())
+    np.testing.assert_array_equal(first.weights, second.weights)
 
 
 @pytest.mark.parametrize("weights", [None, "popularity"])
-def test_negatives_are_what_the_user_had_not(weights: str | None) -> None:
+def test_negatives_are_unseen_items(weights: str | None) -> None:
     matrix = InteractionDataset(toy()).matrix
     users = np.repeat(np.arange(40, dtype=np.int32), 500)
     counts = matrix.column_counts().astype(np.float64)
     drawn = sample_negatives(1, matrix.starts, matrix.columns, users, 25, 3, counts if weights else None)
-    had = matrix.to_scipy().toarray() > 0
-    assert not had[users[:, None], drawn].any()
-    for user in range(40):  # chi square of what was drawn for a user against what is likely
-        free = np.flatnonzero(~had[user])
-        expected = counts[free] if weights else np.ones(len(free))
+    seen = matrix.to_scipy().toarray() > 0
+    assert not seen[users[:, None], drawn].any()
+    for user in range(40):  # chi-square test of the sampled frequencies of a user
+        unseen = np.flatnonzero(~seen[user])
+        expected = counts[unseen] if weights else np.ones(len(unseen))
         expected = 1500 * expected / expected.sum()
-        found = np.bincount(drawn[users == user].ravel(), minlength=25)[free]
-        assert ((found - expected) ** 2 / expected).sum() < len(free) + 6 * np.sqrt(2 * len(free))
+        sampled = np.bincount(drawn[users == user].ravel(), minlength=25)[unseen]
+        assert ((sampled - expected) ** 2 / expected).sum() < len(unseen) + 6 * np.sqrt(2 * len(unseen))
 
 
-def test_who_had_everything_is_given_anything() -> None:
+def test_user_with_all_items_gets_any_item_as_negative() -> None:
     starts, columns = np.array([0, 3]), np.arange(3, dtype=np.int32)
     drawn = sample_negatives(1, starts, columns, np.zeros(9, np.int32), 3, 4)
     assert set(drawn.ravel()) == {0, 1, 2}
 
 
-def test_the_chapters_loop() -> None:
-    from recctl import EarlyStopping
-
+def test_manual_loop_with_early_stopping_restores_the_best_epoch() -> None:
     rows = pd.DataFrame(toy())
     model = NCFRecommender(**{**SMALL, "epochs": 6})
     stopping = EarlyStopping(patience=10, monitor="ndcg@10")
@@ -174,7 +216,7 @@ def test_the_chapters_loop() -> None:
         model.train_epoch(toy(1))
 
 
-def test_a_device_that_is_not_there() -> None:
+def test_missing_device_is_an_error() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match=r"device='cuda'.*device='auto'"):
             NCFRecommender(device="cuda").fit(toy())

@@ -1,4 +1,4 @@
-"""What all models with a torch network share; NCF stands for them."""
+"""Training of models with a torch network, tested with NCF."""
 
 import os
 import subprocess
@@ -11,8 +11,7 @@ import torch
 
 from recctl import NCFRecommender, progress
 from recctl.errors import ArtifactError, TrainingError
-from recctl.models._ncf_gradients import Gradients
-from recctl.models.nn import trainer
+from recctl.models.nn import flat_weights, trainer
 from tests.models.suite import toy
 
 SMALL = {
@@ -25,7 +24,7 @@ SMALL = {
 }
 
 
-def test_accumulated_batches_are_one_large_one() -> None:
+def test_accumulated_batches_equal_one_large_batch() -> None:
     large = NCFRecommender(**SMALL).fit(toy())
     small = NCFRecommender(**{**SMALL, "batch_size": 16, "accumulation_steps": 4}).fit(toy())
     np.testing.assert_allclose(small.weights, large.weights, rtol=1e-3, atol=1e-5)
@@ -38,46 +37,33 @@ def test_torch_reports_a_lack_of_cpu_memory_as_expected() -> None:
     assert trainer._is_out_of_memory_on_cpu(caught.value)
 
 
-def test_out_of_memory_halves_the_batch_and_changes_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, told, loss = NCFRecommender(**SMALL).fit(toy()), [], NCFRecommender._loss
+def test_out_of_memory_halves_the_batch_and_gives_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = NCFRecommender(**SMALL).fit(toy())
+    notices: list[str] = []
+    loss = NCFRecommender._loss
 
-    def hungry(model, network, batch):
+    def limited_loss(model, network, batch):
         if len(batch[0]) > 16:
-            raise torch.OutOfMemoryError("no room")
+            raise torch.OutOfMemoryError("out of memory")
         return loss(model, network, batch)
 
-    monkeypatch.setattr(NCFRecommender, "_loss", hungry)
-    monkeypatch.setattr(progress, "notice", told.append)
+    monkeypatch.setattr(NCFRecommender, "_loss", limited_loss)
+    monkeypatch.setattr(progress, "notice", notices.append)
     halved = NCFRecommender(**SMALL).fit(toy())
     np.testing.assert_allclose(halved.weights, whole.weights, rtol=1e-3, atol=1e-5)
-    assert told[-1] == "ncf: out of memory; going on with batches of 16, 4 a step"
+    assert notices[-1] == "ncf: out of memory; continuing with batches of 16, 4 per step"
     monkeypatch.setattr(NCFRecommender, "_loss", lambda *_: (_ for _ in ()).throw(MemoryError))
     with pytest.raises(TrainingError, match="out of memory with one example at a time; lower embedding_dim"):
         NCFRecommender(**SMALL).fit(toy())
 
 
-def test_room_for_a_batch_that_is_not_there_halves_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, told, begin = NCFRecommender(**SMALL).fit(toy()), [], Gradients.__init__
-
-    def hungry(gradients, network, optimizer, widths, most):
-        if most > 16 * 5:  # pairs: each with four negatives
-            raise MemoryError
-        begin(gradients, network, optimizer, widths, most)
-
-    monkeypatch.setattr(Gradients, "__init__", hungry)
-    monkeypatch.setattr(progress, "notice", told.append)
-    halved = NCFRecommender(**SMALL).fit(toy())
-    np.testing.assert_allclose(halved.weights, whole.weights, rtol=1e-3, atol=1e-5)
-    assert told[-1] == "ncf: out of memory; going on with batches of 16, 4 a step"
-
-
-def test_an_error_that_is_none_of_memory_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_runtime_errors_propagate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NCFRecommender, "_loss", lambda *_: (_ for _ in ()).throw(RuntimeError("a shape")))
     with pytest.raises(RuntimeError, match="a shape"):
         NCFRecommender(**SMALL).fit(toy())
 
 
-def test_the_learning_rate_warms_up_and_falls() -> None:
+def test_learning_rate_warms_up_and_decays() -> None:
     model = NCFRecommender(learning_rate=0.1, epochs=10, warmup_epochs=2, schedule="linear")
     rates = [model.learning_rate_at(epoch) for epoch in (0, 1, 2, 6, 10, 12)]
     np.testing.assert_allclose(rates, [0, 0.05, 0.1, 0.05, 0, 0], atol=1e-12)
@@ -86,24 +72,24 @@ def test_the_learning_rate_warms_up_and_falls() -> None:
     assert NCFRecommender(learning_rate=0.1).learning_rate_at(19.5) == 0.1
 
 
-def test_gradients_are_cut() -> None:
+def test_gradients_are_clipped() -> None:
     assert NCFRecommender(**SMALL, max_grad_norm=1e-12).fit(toy()).weights == pytest.approx(
         NCFRecommender(**{**SMALL, "learning_rate": 1e-12}).fit(toy()).weights, abs=1e-3
     )
 
 
-def test_bfloat16_learns_nearly_the_same() -> None:
+def test_bfloat16_learns_similar_weights() -> None:
     model = NCFRecommender(**SMALL, precision="bfloat16", device="cpu").fit(toy())
     np.testing.assert_allclose(model.weights, NCFRecommender(**SMALL).fit(toy()).weights, atol=0.1)
 
 
-def test_draws_nothing_from_the_state_of_torch() -> None:
+def test_training_leaves_the_random_state_of_torch_unchanged() -> None:
     before = torch.get_rng_state()
     NCFRecommender(**{**SMALL, "dropout": 0.5}).fit(toy())
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_network_are_an_error(tmp_path: Path) -> None:
     model = NCFRecommender(**SMALL).fit(toy())
     model.weights = model.weights[:-1]
     model.save(tmp_path / "model.pkl")
@@ -111,9 +97,9 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         NCFRecommender().load(tmp_path / "model.pkl").recommend([100])
 
 
-def test_weights_begin_on_a_cache_line() -> None:
+def test_aligned_weights_begin_at_a_cache_line() -> None:
     for size in (1, 7, 1000):
-        assert trainer.is_aligned(trainer.aligned(np.ones(size, np.float32)))
+        assert flat_weights.is_aligned(flat_weights.align(np.ones(size, np.float32)))
 
 
 PROCESS = """
@@ -129,7 +115,7 @@ distributed.destroy_process_group()
 """
 
 
-def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_learn_the_weights_of_one(tmp_path: Path) -> None:
     script = tmp_path / "process.py"
     script.write_text(PROCESS)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -1,4 +1,4 @@
-"""What models have in common that learn by going through the interactions again and again."""
+"""Base class of models that are trained in epochs."""
 
 from __future__ import annotations
 
@@ -20,50 +20,53 @@ if TYPE_CHECKING:
 
 
 class EpochRecommender(Recommender):
-    """A model that is trained in epochs. It fills in `_n_epochs`, `_epoch`, `_watch`, `snapshot` and `restore`.
+    """A model that is trained in epochs.
+
+    A subclass implements `_n_epochs`, `_epoch`, `_default_validator`, `snapshot` and `restore`.
 
     Attributes:
-        step_size: The hyperparameter that says how large steps are.
-        way_out_of_others: What to do with interactions that are not those it began with.
+        step_size: Name of the hyperparameter that scales the steps.
+        way_out_of_others: Suggested fix for interactions other than those of the first epoch.
+        chosen_epoch: Epoch of the weights, from 1; 0 before the first epoch.
     """
 
     trained_in_epochs = True
     step_size: ClassVar[str] = "learning_rate"
-    way_out_of_others: ClassVar[str] = "fit begins anew"
+    way_out_of_others: ClassVar[str] = "fit starts again from the first epoch"
+
+    # Number of copies of the learned values in a checkpoint besides the weights: moments of an optimizer.
+    _n_moments: ClassVar[int] = 0
 
     chosen_epoch: int = fitted("")
 
-    # ---- what a model fills in
+    # ---- implemented by models
 
     @property
     def _n_epochs(self) -> int:
-        """How many epochs at most."""
-        raise UnsupportedError(f"{type(self).__name__} has no _n_epochs")
+        """Maximum number of epochs."""
+        raise UnsupportedError(f"{type(self).__name__} does not implement _n_epochs")
 
     def _epoch(self, interactions: InteractionDataset) -> float:
-        """Go through the interactions once, the epoch's number from 0 being `chosen_epoch`; returns the mean loss."""
-        raise UnsupportedError(f"{type(self).__name__} has no _epoch")
+        """Train for one epoch, whose number from 0 is `chosen_epoch`; returns the mean loss."""
+        raise UnsupportedError(f"{type(self).__name__} does not implement _epoch")
 
     def _default_validator(self, validation: InteractionDataset | pd.DataFrame) -> Validate:
-        """What measures the model on a data set, where no metric is named."""
-        raise UnsupportedError(f"{type(self).__name__} has no _watch")
+        """The validator for a data set, if the caller names no metric."""
+        raise UnsupportedError(f"{type(self).__name__} does not implement _default_validator")
 
     def snapshot(self) -> dict[str, Any]:
-        """What it has learnt, copied."""
-        raise UnsupportedError(f"{type(self).__name__} has no snapshot")
+        """A copy of the learned values."""
+        raise UnsupportedError(f"{type(self).__name__} does not implement snapshot")
 
     def restore(self, snapshot: dict[str, Any]) -> None:
-        """Be as at the snapshot, which stays good."""
-        raise UnsupportedError(f"{type(self).__name__} has no restore")
-
-    # Of what it learns, copies in a checkpoint beside those of a snapshot: moments of an optimiser.
-    _n_moments: ClassVar[int] = 0
+        """Restore a result of `snapshot`, which stays unchanged."""
+        raise UnsupportedError(f"{type(self).__name__} does not implement restore")
 
     def estimate_checkpoints(self, n_users: int, n_items: int, n_interactions: int, keeps_best: bool = False) -> int:
-        """The best model, and the state to go on from."""
+        """Estimate the bytes of the checkpoints: the best model, and the training state."""
         size = n_users, n_items, n_interactions
-        learnt = fit_probe.file_bytes(self, self._sizes(*size), dense_only=True)
-        return self.estimate_file(*size) + (1 + self._n_moments + keeps_best) * learnt
+        learned_bytes = fit_probe.file_bytes(self, self._sizes(*size), dense_only=True)
+        return self.estimate_file(*size) + (1 + self._n_moments + keeps_best) * learned_bytes
 
     # ---- training
 
@@ -81,44 +84,47 @@ class EpochRecommender(Recommender):
         training.run_epochs(self, interactions, self._n_epochs, validate=validate, callbacks=callbacks)
 
     def train_epoch(self, interactions: pd.DataFrame | InteractionDataset) -> float:
-        """Go through the interactions once more; a model that is not fitted yet begins.
+        """Train for one more epoch; a model that is not fitted starts with its first epoch.
 
         Args:
-            interactions: The same at each call.
+            interactions: The training data, the same at each call.
 
         Returns:
-            The mean loss, each taken before its step; of models of ratings, the root of the mean squared error.
+            The mean loss over the epoch, each batch before its step; for rating models, the root mean squared error.
 
         Raises:
-            DataError: The interactions are not usable, or not those of the first call.
-            TrainingError: The training diverged, or would not fit in memory.
+            DataError: The interactions are invalid, or differ from those of the first call.
+            TrainingError: The training diverged, or ran out of memory.
         """
         if not (self.is_fitted and isinstance(interactions, InteractionDataset)):
             interactions = self._checked_dataset(interactions)
         if not self.is_fitted:
             self._initialize(interactions)
-        elif not self._began_with(interactions):
+        elif not self._equal_training_data(interactions):
             raise DataError(
-                f"{self.name}: train_epoch goes on with the interactions the model began with, and these are others; "
+                f"{self.name}: train_epoch continues with the interactions of the first epoch, and these are others; "
                 f"{self.way_out_of_others}"
             )
         loss = self._epoch(interactions)
         self.chosen_epoch += 1
         return loss
 
-    def _began_with(self, interactions: InteractionDataset) -> bool:
-        theirs, ours = interactions.matrix, self.seen
-        if theirs is ours:
+    def _equal_training_data(self, interactions: InteractionDataset) -> bool:
+        """Whether these are the interactions of the first epoch."""
+        matrix = interactions.matrix
+        if matrix is self.seen:
             return True
-        pairs = (
+        pairs = [
             (interactions.user_vocabulary.ids, self.user_vocabulary.ids),
             (interactions.item_vocabulary.ids, self.item_vocabulary.ids),
-            *((getattr(theirs, name), getattr(ours, name)) for name in ("starts", "columns", "values")),
-        )
-        return all(np.array_equal(a, b) for a, b in pairs)
+            (matrix.starts, self.seen.starts),
+            (matrix.columns, self.seen.columns),
+            (matrix.values, self.seen.values),
+        ]
+        return all(np.array_equal(array, expected) for array, expected in pairs)
 
     @property
     def advice_on_divergence(self) -> str:
-        """What to change when the loss runs away."""
-        name, value = self.step_size, getattr(self, self.step_size)
-        return f"lower {name}, which is {value:g}: try {name}={value / 4:g}"
+        """Suggested change of a hyperparameter after divergence."""
+        value = getattr(self, self.step_size)
+        return f"lower {self.step_size}, which is {value:g}: try {self.step_size}={value / 4:g}"

@@ -1,6 +1,7 @@
-"""What models with a torch network share: hyperparameters, weights as one array, epochs, states to go on from.
+"""Base class of models with a torch network: hyperparameters, weights as one array, epochs, training state.
 
-Torch is imported when a model is fitted or asked, not with this module: listing models must not wait for it.
+Torch is imported when a model is fitted or its network is used, not with this module: listing models must not wait for
+it.
 """
 
 from __future__ import annotations
@@ -24,108 +25,108 @@ from recctl.models.base.default_validator import NDCG
 from recctl.models.base.epoch_recommender import EpochRecommender
 from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
 
-# Of a trial: how long it goes on with its steps, and how many of the first don't count.
-_TRIAL_SECONDS, _WARM = 1.0, 2
-
 if TYPE_CHECKING:
     import torch
 
     from recctl.models.nn.trainer import Trainer
     from recctl.training import Validate
 
+# Of a fit probe: its duration in seconds, and the number of first steps that are not timed.
+_PROBE_SECONDS = 1.0
+_WARMUP_STEPS = 2
 
-class _EnoughError(Exception):
-    """A trial is over."""
+
+class _ProbeFinished(Exception):  # noqa: N818
+    """A fit probe has run long enough."""
 
 
 class TorchRecommender(EpochRecommender):
-    """A network trained in epochs. A model fills in `_network`, `_batches`, `_loss`, and `_score`.
+    """A network that is trained in epochs. A model implements `_network`, `_batches`, `_loss`, and `_score`.
 
-    All weights are one flat array, of which the network's parameters are views: a snapshot is one copy, the optimiser
-    one pass. What follows from them and is slow to make belongs in a `cached_property`: it is dropped when they change.
+    All weights are one flat array, and the parameters of the network are views of it: a snapshot is one copy, and the
+    optimizer makes one pass. Values that follow from the weights and take time belong in a `cached_property`: these
+    are dropped when the weights change.
     """
 
     too_large_advice: ClassVar[str] = "lower embedding_dim, or raise data.min_item_interactions"
 
     embedding_dim: int = hyperparameter(
-        64, ge=1, help="Length of the vectors of users and items.", search=Choices((32, 64, 128, 256))
+        64, ge=1, help="Length of user and item embeddings.", search=Choices((32, 64, 128, 256))
     )
     learning_rate: float = hyperparameter(
-        0.001, gt=0, help="Size of a step, after warm-up.", search=Between(0.0001, 0.005, log=True)
+        0.001, gt=0, help="Learning rate after warm-up.", search=Between(0.0001, 0.005, log=True)
     )
-    batch_size: int = hyperparameter(256, ge=1, help="Examples a step, with accumulation_steps=1.")
-    epochs: int = hyperparameter(20, ge=1, help="How often the interactions are gone through, at most.")
+    batch_size: int = hyperparameter(256, ge=1, help="Examples per batch.")
+    epochs: int = hyperparameter(20, ge=1, help="Maximum number of epochs.")
     accumulation_steps: int = hyperparameter(
-        1, ge=1, help="Batches whose gradients make one step; batch_size times this is the effective batch."
+        1, ge=1, help="Batches per step; the effective batch size is this times batch_size."
     )
-    max_grad_norm: float = hyperparameter(0.0, ge=0, help="Gradients are cut to this length; 0 for no limit.")
+    max_grad_norm: float = hyperparameter(0.0, ge=0, help="Gradients are clipped to this norm; 0 for no limit.")
     schedule: Literal["constant", "cosine", "linear"] = hyperparameter(
         "constant", help="How the learning rate falls from warm-up to the last epoch."
     )
     warmup_epochs: float = hyperparameter(0.0, ge=0, help="Epochs in which the learning rate grows from 0.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = hyperparameter(
-        "auto", help="What the network computes in; auto: bfloat16 on a GPU that has it, else float32."
+        "auto", help="Number format of the network; auto: bfloat16 on a GPU that supports it, otherwise float32."
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = hyperparameter(
-        "auto", help="Where it computes; auto: a GPU where there is one."
+        "auto", help="Device of the network; auto: a GPU if there is one."
     )
-    seed: int = hyperparameter(42, ge=0, lt=2**63, help="Of the first weights, the order of examples, and dropout.")
+    seed: int = hyperparameter(
+        42, ge=0, lt=2**63, help="Seed of initial weights, of the order of examples, and of dropout."
+    )
 
     weights: Float32Array = fitted("(n_weights,)")
 
     _n_moments = 2
 
-    # ---- what a model fills in
+    # ---- implemented by models
 
     def _network(self) -> torch.nn.Module:
-        """The network on the CPU, with its first weights drawn from `_generator`; sizes are the vocabularies'.
+        """The network on the CPU, with initial weights drawn from `_generator`; sizes are those of the vocabularies.
 
         Constants are buffers with `persistent=False`; other buffers are float32 and count as weights.
         """
-        raise UnsupportedError(f"{type(self).__name__} has no _network")
+        raise UnsupportedError(f"{type(self).__name__} does not implement _network")
 
     def _batches(self, interactions: InteractionDataset, epoch: int, batch_size: int) -> Iterator[Any]:
-        """The batches of an epoch (from 0), on the CPU; randomness from `rng.stream(self.seed, ..., epoch)` alone.
+        """The batches of an epoch (from 0), on the CPU, with randomness from `rng.stream(self.seed, ..., epoch)` only.
 
-        Half the `batch_size` must cut the same examples in the same order: it is asked for when memory runs out.
+        Half the `batch_size` must give the same examples in the same order: training continues with it after running
+        out of memory.
         """
-        raise UnsupportedError(f"{type(self).__name__} has no _batches")
+        raise UnsupportedError(f"{type(self).__name__} does not implement _batches")
 
     def _n_batches(self, interactions: InteractionDataset, batch_size: int) -> int:
-        """How many batches an epoch has."""
+        """Number of batches in an epoch."""
         return math.ceil(interactions.matrix.nnz / batch_size)
 
     def _loss(self, network: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, int]:
-        """The sum of the losses of a batch, and how many they are. The batch is to be moved to `self._device`."""
-        raise UnsupportedError(f"{type(self).__name__} has no _loss")
+        """The sum of the losses of a batch, and their number. Moves the batch to `self._device`."""
+        raise UnsupportedError(f"{type(self).__name__} does not implement _loss")
 
     def _optimizer(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
-        """The optimiser of all weights, which are one flat parameter."""
+        """The optimizer of all weights, which are one flat parameter."""
         import torch
 
         return torch.optim.Adam([parameter], lr=self.learning_rate, fused=parameter.device.type != "mps")
 
-    @property
-    def _uses_own_threads(self) -> bool:
-        """Whether `_loss` spreads its work over threads itself, so that torch's would only be in the way."""
-        return False
-
     def _before_epoch(self, network: torch.nn.Module, epoch: int) -> None:
-        """Called before the batches of each epoch (from 0)."""
+        """Called before the first batch of each epoch (from 0)."""
 
     # ---- training
 
     def require_device(self) -> None:
-        """Refuse a device that isn't there."""
+        """Raise a ConfigError if the machine does not have the device, or it does not support the precision."""
         from recctl.models.nn import trainer
 
         trainer.check_device(self.name, self.device, self.precision)
 
     def _fit(self, interactions: InteractionDataset) -> None:
-        from recctl.models.nn import trainer
+        from recctl.models.nn import flat_weights
 
         self.require_device()
-        self.weights = trainer.flattened(self._network())
+        self.weights = flat_weights.flatten(self._network())
 
     def _train(
         self,
@@ -134,7 +135,7 @@ class TorchRecommender(EpochRecommender):
         callbacks: Sequence[Any],
     ) -> None:
         super()._train(interactions, validation, callbacks)
-        vars(self).pop("_training", None)
+        self._drop_trainer()
 
     @property
     def _n_epochs(self) -> int:
@@ -144,149 +145,163 @@ class TorchRecommender(EpochRecommender):
         return NDCG(self, validation)
 
     def _epoch(self, interactions: InteractionDataset) -> float:
-        live = self._live()
-        live.announce(self.chosen_epoch)
-        loss = live.epoch(interactions, self.chosen_epoch)
+        trainer = self._trainer
+        trainer.announce(self.chosen_epoch)
+        loss = trainer.run_epoch(interactions, self.chosen_epoch)
         self._invalidate_caches()
         return loss
 
     def assist(self, interactions: InteractionDataset) -> None:
-        """Take part in the training of such a model that another process leads, epoch by epoch until it is over."""
+        """Compute, as a worker, the epochs that the leading process announces, until training ends."""
         self._initialize(self._checked_dataset(interactions))
-        while (said := torch_distributed.receive()) is not None:
-            if said["state"] is not None:
-                self.set_training_state(said["state"])
-            self.chosen_epoch = said["epoch"]
+        while (message := torch_distributed.receive()) is not None:
+            if message["state"] is not None:
+                self.set_training_state(message["state"])
+            self.chosen_epoch = message["epoch"]
             self._epoch(interactions)
-        vars(self).pop("_training", None)
+        self._drop_trainer()
 
-    def _live(self) -> Trainer:
-        """The network and optimiser as training left them."""
-        if "_training" not in vars(self):
-            from recctl.models.nn import trainer
+    @property
+    def _trainer(self) -> Trainer:
+        """The trainer, with the network and optimizer of the last epoch; made at the first access."""
+        if "_current_trainer" not in vars(self):
+            from recctl.models.nn import flat_weights, trainer
 
-            if not trainer.is_aligned(self.weights):
-                self.weights = trainer.aligned(self.weights)
+            if not flat_weights.is_aligned(self.weights):
+                self.weights = flat_weights.align(self.weights)
                 self._invalidate_caches()
-            self._training = trainer.Trainer(self)
-        return self._training
+            self._current_trainer = trainer.Trainer(self)
+        return self._current_trainer
+
+    def _drop_trainer(self) -> None:
+        """Free the memory of training: gradients, moments of the optimizer, and weights on a device."""
+        vars(self).pop("_current_trainer", None)
 
     @property
     def model(self) -> torch.nn.Module:
-        """The network, sharing its weights with the model on a CPU; in evaluation mode until the next epoch."""
-        return self._live().network.eval()
+        """The network, in evaluation mode until the next epoch. On a CPU it shares its weights with the model."""
+        return self._trainer.network.eval()
 
     @property
     def _device(self) -> torch.device:
-        """Where the network is."""
-        return self._live().device
+        """Device of the network."""
+        return self._trainer.device
 
     def _generator(self, *stream: str | int) -> torch.Generator:
-        """A generator for torch's own draws, from a stream of the seed; on the CPU."""
+        """A torch generator on the CPU, seeded from a stream of the model's seed."""
         import torch
 
-        drawn = int(rng.stream(self.seed, *stream).integers(2**63))
-        return torch.Generator().manual_seed(drawn)
+        stream_seed = int(rng.stream(self.seed, *stream).integers(2**63))
+        return torch.Generator().manual_seed(stream_seed)
 
     @cached_property
     def _arrays(self) -> dict[str, Float32Array]:
-        """The weights by the names they have in the network, as views."""
-        from recctl.models.nn import trainer
+        """Views of the weights, by their names in the network."""
+        from recctl.models.nn import flat_weights
 
-        return trainer.named_views(self)
+        return flat_weights.named_views(self.name, self._network(), self.weights)
 
     def _invalidate_caches(self) -> None:
-        """Forget what follows from weights that have changed."""
+        """Drop the cached properties, which follow from weights that have changed."""
         for name in list(vars(self)):
             if isinstance(getattr(type(self), name, None), cached_property):
                 del vars(self)[name]
 
     def learning_rate_at(self, epoch: float) -> float:
-        """The step size at a moment of training, in epochs from 0."""
+        """The learning rate at a point of training, in epochs from 0."""
         if epoch < self.warmup_epochs:
             return self.learning_rate * epoch / self.warmup_epochs
-        left = (self.epochs - epoch) / max(self.epochs - self.warmup_epochs, 1e-9)
-        if self.schedule == "constant" or left >= 1:
+        remaining = (self.epochs - epoch) / max(self.epochs - self.warmup_epochs, 1e-9)
+        if self.schedule == "constant" or remaining >= 1:
             return self.learning_rate
-        left = max(left, 0.0)
-        return self.learning_rate * (left if self.schedule == "linear" else (1 - math.cos(math.pi * left)) / 2)
+        remaining = max(remaining, 0.0)
+        if self.schedule == "linear":
+            return self.learning_rate * remaining
+        return self.learning_rate * ((1 - math.cos(math.pi * remaining)) / 2)
 
     @property
     def rate_of_last_epoch(self) -> float:
-        """The size of its last step."""
+        """The learning rate of the last step."""
         return self.learning_rate_at(self.chosen_epoch)
-
-    def _sizes(self, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
-        n_weights = self.embedding_dim * (n_users + n_items)
-        return {**super()._sizes(n_users, n_items, n_interactions), "n_weights": n_weights}
-
-    def probe_fit(self, interactions: InteractionDataset) -> tuple[float, Self]:
-        """Some steps of the first epoch, at full size."""
-        trial, begin = self.clone(), perf_counter()
-        interactions = trial._checked_dataset(interactions)
-        trial._initialize(interactions)
-        trial._live()
-        begun = perf_counter()
-        moments: list[float] = []
-
-        def some(interactions: InteractionDataset, epoch: int, batch_size: int) -> Iterator[Any]:
-            for batch in type(trial)._batches(trial, interactions, epoch, batch_size):
-                moments.append(perf_counter())
-                if moments[-1] - moments[0] > _TRIAL_SECONDS and len(moments) > 2 + _WARM:
-                    raise _EnoughError
-                yield batch
-            moments.append(perf_counter())
-
-        vars(trial)["_batches"] = some
-        with suppress(_EnoughError):
-            trial._epoch(interactions)
-        del vars(trial)["_batches"]
-        trial.chosen_epoch = 1
-        trial._live().network.eval()
-        trial._invalidate_caches()
-        n_batches = trial._n_batches(interactions, trial._live().batch_size)
-        warm = min(_WARM, len(moments) - 2)
-        of_batch = (moments[-1] - moments[warm]) / (len(moments) - 1 - warm)
-        of_epoch = moments[0] - begun + n_batches * of_batch
-        return begun - begin + self.epochs * of_epoch, trial
 
     @property
     def batch_size_of_last_epoch(self) -> int:
-        """What it computed at once: less than `batch_size`, if memory ran out."""
-        live = self._live()
-        return min(self.batch_size, live.batch_size * live.world)
+        """Examples that were computed together: fewer than `batch_size` after running out of memory."""
+        trainer = self._trainer
+        return min(self.batch_size, trainer.batch_size * trainer.world_size)
 
-    # ---- states
+    # ---- estimates
+
+    def _sizes(self, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
+        sizes = super()._sizes(n_users, n_items, n_interactions)
+        return sizes | {"n_weights": self.embedding_dim * (n_users + n_items)}
+
+    def probe_fit(self, interactions: InteractionDataset) -> tuple[float, Self]:
+        """Time some steps of the first epoch, with all interactions."""
+        begin = perf_counter()
+        model = self.clone()
+        interactions = model._checked_dataset(interactions)
+        model._initialize(interactions)
+        _ = model._trainer  # made before the steps are timed
+        prepared = perf_counter()
+        step_times: list[float] = []
+
+        def timed_batches(interactions: InteractionDataset, epoch: int, batch_size: int) -> Iterator[Any]:
+            for batch in type(model)._batches(model, interactions, epoch, batch_size):
+                step_times.append(perf_counter())
+                is_long_enough = step_times[-1] - step_times[0] > _PROBE_SECONDS
+                if is_long_enough and len(step_times) > 2 + _WARMUP_STEPS:
+                    raise _ProbeFinished
+                yield batch
+            step_times.append(perf_counter())
+
+        vars(model)["_batches"] = timed_batches
+        with suppress(_ProbeFinished):
+            model._epoch(interactions)
+        del vars(model)["_batches"]
+        model.chosen_epoch = 1
+        model._trainer.network.eval()
+        model._invalidate_caches()
+        n_batches = model._n_batches(interactions, model._trainer.batch_size)
+        n_untimed = min(_WARMUP_STEPS, len(step_times) - 2)
+        batch_seconds = (step_times[-1] - step_times[n_untimed]) / (len(step_times) - 1 - n_untimed)
+        epoch_seconds = step_times[0] - prepared + n_batches * batch_seconds
+        return prepared - begin + self.epochs * epoch_seconds, model
+
+    def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
+        """Estimate the bytes of a fit: embeddings, gradients, two moments of Adam, and a copy of the best weights."""
+        return 20 * self.embedding_dim * (n_users + n_items)
+
+    # ---- state
 
     def snapshot(self) -> dict[str, Any]:
-        """What it has learnt, copied."""
+        """A copy of the weights and their epoch."""
         return {"chosen_epoch": self.chosen_epoch, "weights": self.weights.copy()}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
-        """Be as at the snapshot."""
+        """Restore a result of `snapshot`."""
         self.chosen_epoch = snapshot["chosen_epoch"]
         self._set_weights(snapshot["weights"])
 
     def _set_weights(self, weights: Float32Array) -> None:
         if weights.shape != self.weights.shape:
-            raise ConfigError(f"{self.name}: {len(weights)} weights, the network has {len(self.weights)}")
-        if not self.weights.flags.writeable:
-            self.weights = weights.copy()
-        else:
+            raise ConfigError(
+                f"{self.name}: the snapshot has {len(weights):,} weights, the network has {len(self.weights):,}; "
+                "restore it into a model with the same hyperparameters"
+            )
+        if self.weights.flags.writeable:
             np.copyto(self.weights, weights)
-        if "_training" in vars(self):
-            self._training.to_host()
+        else:
+            self.weights = weights.copy()
+        if "_current_trainer" in vars(self):
+            self._current_trainer.to_device()
         self._invalidate_caches()
 
     def training_state(self) -> dict[str, Any]:
-        """All that further epochs depend on, copied: plain numbers and arrays, for a checkpoint."""
-        return {**self.snapshot(), **self._live().state()}
+        """A copy of everything that the following epochs depend on, as plain numbers and arrays for a checkpoint."""
+        return self.snapshot() | self._trainer.state()
 
     def set_training_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state of a model with the same hyperparameters and interactions."""
+        """Restore a result of `training_state` of a model with the same hyperparameters and interactions."""
         self.restore(state)
-        self._live().set_state(state)
-
-    def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """Vectors, gradients, two moments of Adam, and a copy as the best so far."""
-        return 20 * self.embedding_dim * (n_users + n_items)
+        self._trainer.set_state(state)

@@ -1,6 +1,6 @@
-"""A network under training: weights and gradients as two flat tensors, one optimiser step over all of them.
+"""Trainer of a network: weights and gradients as two flat tensors, and one optimizer step over all of them.
 
-Imported by `_torch` when there is something to train; this module imports torch.
+Imports torch, so `torch_recommender` imports it only to train.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,138 +18,185 @@ from recctl import progress, rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array
 from recctl.engines import torch_distributed, torch_threads
-from recctl.errors import ArtifactError, ConfigError, TrainingError
+from recctl.errors import ConfigError, TrainingError
+from recctl.models.nn import flat_weights
 
-if TYPE_CHECKING:
-    from recctl.models.nn.torch_recommender import TorchRecommender
-
-_LINE = 64
+# Below this number of embedding values per batch, threads wait for each other longer than they save.
+_SMALL_BATCH = 1 << 13
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+# The largest block that glibc's malloc adapts its thresholds to is 32 MB, with its header.
 _MALLOC_BYTES = (32 << 20) - (64 << 10)
-# Numbers in the vectors of a batch below which threads cost more, in waiting for each other, than they gain.
-_SMALL = 1 << 13
-_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class TrainableModel(Protocol):
+    """What the trainer needs of a model; `TorchRecommender` implements it."""
+
+    name: str
+    too_large_advice: str
+    device: Any
+    precision: Any
+    schedule: Any
+    embedding_dim: int
+    batch_size: int
+    accumulation_steps: int
+    learning_rate: float
+    warmup_epochs: float
+    max_grad_norm: float
+    seed: int
+    weights: Float32Array
+
+    def _network(self) -> torch.nn.Module: ...
+
+    def _optimizer(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer: ...
+
+    def _before_epoch(self, network: torch.nn.Module, epoch: int) -> None: ...
+
+    def _batches(self, interactions: InteractionDataset, epoch: int, batch_size: int) -> Iterator[Any]: ...
+
+    def _n_batches(self, interactions: InteractionDataset, batch_size: int) -> int: ...
+
+    def _loss(self, network: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, int]: ...
+
+    def learning_rate_at(self, epoch: float) -> float:
+        """The learning rate at a point of training, in epochs."""
+        ...
+
+    def training_state(self) -> dict[str, Any]:
+        """A copy of everything that the following epochs depend on."""
+        ...
 
 
 class Trainer:
-    """What training of a model holds beside its weights.
+    """Network, optimizer and batch sizes of a model in training.
 
-    In each of several processes (torchrun) a step's batch is cut into as many parts as there are processes, each
-    computes one, and gradients are summed: the result is that of one process, rounding aside, without dropout. Where
-    one leads (`recctl.engines.torch_distributed`), it tells the others of each epoch, and what they can't know to begin
-    with.
+    With several processes (torchrun), a batch is split into one part per process, and the gradients are summed. The
+    result equals that of one process, except for rounding and dropout. If one process leads the others
+    (`recctl.engines.torch_distributed`), it announces every epoch to them, with the state they need at first.
+
+    Args:
+        model: The model, with weights.
 
     Attributes:
-        optimizer: That of the model, of all weights.
-        network: The network; its parameters are views of the model's weights, on a GPU of a copy of them.
-        device: Where it is.
-        batch_size: What is computed at once: the model's, unless memory ran out.
-        accumulation: How many of these make a step.
+        optimizer: The model's optimizer of all weights.
+        network: The network. Its parameters are views of the model's weights, on a GPU of a copy of them.
+        device: Device of the network.
+        batch_size: Examples that are computed together: fewer than the model's after running out of memory.
+        accumulation: Number of such batches per step.
     """
 
-    def __init__(self, model: TorchRecommender) -> None:
+    def __init__(self, model: TrainableModel) -> None:
         self.model = model
-        self.rank, self.world = torch_distributed.group_rank()
-        self._in_step = False  # whether the others have the same weights and moments
+        self.rank, self.world_size = torch_distributed.group_rank()
+        self._workers_have_state = False
         self.device = check_device(model.name, model.device, model.precision, self.rank)
         self.network = model._network().to(self.device)
-        _check_weight_count(model, self.network)
+        flat_weights.require_weight_count(model.name, self.network, model.weights)
         self._flat = torch.from_numpy(model.weights).to(self.device)
-        n_parameters = self._place(self.network)
+        n_parameters = self._use_flat_weights()
         self._parameter = torch.nn.Parameter(self._flat[:n_parameters])
         self._gradient = torch.zeros_like(self._parameter)
         self._parameter.grad = self._gradient
-        at = 0
-        for parameter in self.network.parameters():
-            parameter.grad = self._gradient[at : at + parameter.numel()].view_as(parameter)
-            at += parameter.numel()
+        self._use_flat_gradient()
         self.optimizer: Any = model._optimizer(self._parameter)
-        self._type = _computed_in(model.precision, self.device)
-        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._type == torch.float16)
+        self._autocast_dtype = _autocast_dtype(model.precision, self.device)
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._autocast_dtype == torch.float16)
+        self.batch_size = max(1, -(-model.batch_size // self.world_size))
+        self.accumulation = model.accumulation_steps * self.world_size
         if self.device.type == "cpu":
             _keep_freed_memory()
-        self.batch_size = max(1, -(-model.batch_size // self.world))
-        self.accumulation = model.accumulation_steps * self.world
 
-    @property
-    def computes_float32_on_cpu(self) -> bool:
-        """Whether kernels may do what torch does."""
-        return self.device.type == "cpu" and self._type is None
+    def _use_flat_weights(self) -> int:
+        """Make every weight of the network a view of the flat tensor; returns the number of trained weights."""
+        begin = 0
+        for _, weight in flat_weights.named_weights(self.network):
+            weight.data = self._flat[begin : begin + weight.numel()].view(weight.shape)
+            begin += weight.numel()
+        return sum(parameter.numel() for parameter in self.network.parameters())
 
-    def _place(self, network: torch.nn.Module) -> int:
-        """Make every weight a view of the flat tensor; returns how many are parameters."""
-        at = 0
-        for _, weight in named_weights(network):
-            weight.data = self._flat[at : at + weight.numel()].view(weight.shape)
-            at += weight.numel()
-        return sum(parameter.numel() for parameter in network.parameters())
+    def _use_flat_gradient(self) -> None:
+        """Make the gradient of every parameter a view of the flat gradient."""
+        begin = 0
+        for parameter in self.network.parameters():
+            parameter.grad = self._gradient[begin : begin + parameter.numel()].view_as(parameter)
+            begin += parameter.numel()
 
     # ---- epochs
 
     def announce(self, epoch: int) -> None:
-        """Tell those who are led that this epoch begins."""
+        """Tell the workers, if this process leads any, to compute this epoch."""
         if torch_distributed.is_leader():
-            torch_distributed.send({"epoch": epoch, "state": None if self._in_step else self.model.training_state()})
-            self._in_step = True
+            state = None if self._workers_have_state else self.model.training_state()
+            torch_distributed.send({"epoch": epoch, "state": state})
+            self._workers_have_state = True
 
-    def epoch(self, interactions: InteractionDataset, epoch: int) -> float:
-        """Go through the batches of an epoch (from 0); returns the mean loss."""
-        devices = [self.device] if self.device.type == "cuda" else []
-        # Dropout draws from torch's own state: seeded for this epoch alone, and put back.
-        one = self.model._uses_own_threads or self.batch_size * self.model.embedding_dim < _SMALL
-        with torch_threads(1 if one else None), torch.random.fork_rng(devices):
+    def run_epoch(self, interactions: InteractionDataset, epoch: int) -> float:
+        """Train on all batches of an epoch (from 0); returns the mean loss."""
+        cuda_devices = [self.device] if self.device.type == "cuda" else []
+        is_small = self.batch_size * self.model.embedding_dim < _SMALL_BATCH
+        # Dropout draws from torch's global generators: they are seeded for this epoch, and restored after it.
+        with torch_threads(1 if is_small else None), torch.random.fork_rng(cuda_devices):
             torch.manual_seed(int(rng.stream(self.model.seed, "dropout", epoch).integers(2**63)))
             self.network.train()
             self.model._before_epoch(self.network, epoch)
-            losses: list[torch.Tensor] = []
-            count, n_steps = 0, 0
-            while True:
-                try:
-                    for group in self._groups(interactions, epoch, n_steps):
-                        self._set_rate(interactions, epoch, n_steps)
-                        loss, n = self._step(group)
-                        losses.append(loss)
-                        count, n_steps = count + n, n_steps + 1
-                    break
-                except (RuntimeError, MemoryError) as error:
-                    self._shrink_batch(error)
+            losses, count = self._run_steps(interactions, epoch)
             self.network.eval()
         if self.device.type != "cpu":
-            self.to_device()
-        return float(torch.stack(losses).cpu().double().sum()) / max(1, count) if losses else 0.0
+            self.to_host()
+        if not losses:
+            return 0.0
+        return float(torch.stack(losses).cpu().double().sum()) / max(1, count)
 
-    def _groups(self, interactions: InteractionDataset, epoch: int, done: int) -> Iterator[list[Any]]:
-        """The batches of each step, after `done` of them."""
+    def _run_steps(self, interactions: InteractionDataset, epoch: int) -> tuple[list[torch.Tensor], int]:
+        """Sum of losses of each step, and the number of examples; starts again with smaller batches if out of memory."""
+        losses: list[torch.Tensor] = []
+        count = 0
+        while True:
+            try:
+                for group in self._batch_groups(interactions, epoch, len(losses)):
+                    self._set_learning_rate(interactions, epoch, len(losses))
+                    loss, n_examples = self._step(group)
+                    losses.append(loss)
+                    count += n_examples
+                return losses, count
+            except (RuntimeError, MemoryError) as error:
+                self._shrink_batch(error)
+
+    def _batch_groups(self, interactions: InteractionDataset, epoch: int, n_steps: int) -> Iterator[list[Any]]:
+        """The batches of each step, after the first `n_steps` steps."""
         batches = iter(self.model._batches(interactions, epoch, self.batch_size))
-        for _ in islice(batches, done * self.accumulation):
+        for _ in islice(batches, n_steps * self.accumulation):
             pass
         while group := list(islice(batches, self.accumulation)):
             yield group
 
-    def _set_rate(self, interactions: InteractionDataset, epoch: int, step: int) -> None:
+    def _set_learning_rate(self, interactions: InteractionDataset, epoch: int, step: int) -> None:
         if self.model.schedule == "constant" and epoch >= self.model.warmup_epochs:
-            rate = self.model.learning_rate
+            learning_rate = self.model.learning_rate
         else:
             n_steps = -(-self.model._n_batches(interactions, self.batch_size) // self.accumulation)
-            rate = self.model.learning_rate_at(epoch + (step + 1) / max(n_steps, step + 1))
+            learning_rate = self.model.learning_rate_at(epoch + (step + 1) / max(n_steps, step + 1))
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate
 
     def _step(self, group: list[Any]) -> tuple[torch.Tensor, int]:
-        """One step from the gradients of some batches; the sum of their losses, and how many they are."""
+        """One optimizer step from the gradients of some batches; returns the sum of their losses, and their examples."""
         self._gradient.zero_()
         total = torch.zeros((), device=self.device)
-        count, unit = 0, 0
-        for batch in group[self.rank :: self.world]:
-            with self._cast():
-                loss, n = self.model._loss(self.network, batch)
-            unit = unit or max(1, n)
-            self._scaler.scale(loss / unit).backward()  # type: ignore[no-untyped-call]
+        count = 0
+        # Losses are divided by the examples of the first batch, so that float16 gradients keep their scale.
+        divisor = 0
+        for batch in group[self.rank :: self.world_size]:
+            with self._autocast():
+                loss, n_examples = self.model._loss(self.network, batch)
+            divisor = divisor or max(1, n_examples)
+            self._scaler.scale(loss / divisor).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-            count += n
-        if self.world > 1:
-            total, count, unit = self._sum_over_processes(total, count, unit)
-        if count not in (0, unit):
-            self._gradient.mul_(unit / count)
+            count += n_examples
+        if self.world_size > 1:
+            total, count = self._sum_over_processes(total, count, divisor)
+            divisor = 1
+        if count not in (0, divisor):
+            self._gradient.mul_(divisor / count)
         if self.model.max_grad_norm:
             self._scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_([self._parameter], self.model.max_grad_norm)
@@ -157,164 +204,138 @@ class Trainer:
         self._scaler.update()
         return total, count
 
-    def _sum_over_processes(self, total: torch.Tensor, count: int, unit: int) -> tuple[torch.Tensor, int, int]:
+    def _sum_over_processes(self, total: torch.Tensor, count: int, divisor: int) -> tuple[torch.Tensor, int]:
+        """Sum the gradients, losses and examples of all processes; the gradient is then that of the sum of losses."""
         sums = torch.tensor([float(total), float(count)], dtype=torch.float64)
-        self._gradient.mul_(max(1, unit))
+        self._gradient.mul_(max(1, divisor))
         distributed.all_reduce(self._gradient)
         distributed.all_reduce(sums)
-        return sums[0].to(total), int(sums[1]), 1
+        return sums[0].to(total), int(sums[1])
 
-    def _cast(self) -> AbstractContextManager[Any]:
-        if self._type is None:
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self._autocast_dtype is None:
             return nullcontext()
-        return torch.autocast(self.device.type, self._type)
+        return torch.autocast(self.device.type, self._autocast_dtype)
 
     def _shrink_batch(self, error: BaseException) -> None:
-        """After running out of memory: smaller batches, more of them a step.
+        """After running out of memory: halve the batches, and double their number per step.
 
         Raises:
-            TrainingError: They can't be smaller.
-            BaseException: It was something else.
+            TrainingError: The batch is a single example, or there are several processes.
+            BaseException: `error` itself, if it has another cause.
         """
-        out = isinstance(error, MemoryError | torch.OutOfMemoryError) or _is_out_of_memory_on_cpu(error)
-        if self.world > 1:
-            name = self.model.name
-            why = f"out of memory; lower batch_size, which is {self.model.batch_size}" if out else _lost(error)
-            raise TrainingError(f"{name}: process {self.rank} of {self.world}: {why}") from error
-        if not out:
+        name = self.model.name
+        is_torch_or_python_error = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        out_of_memory = is_torch_or_python_error or _is_out_of_memory_on_cpu(error)
+        if self.world_size > 1:
+            reason = _lost_process(error)
+            if out_of_memory:
+                reason = f"out of memory; lower batch_size, which is {self.model.batch_size}"
+            raise TrainingError(f"{name}: process {self.rank} of {self.world_size}: {reason}") from error
+        if not out_of_memory:
             raise error
         if self.batch_size == 1:
             raise TrainingError(
-                f"{self.model.name}: out of memory with one example at a time; {self.model.too_large_advice}"
+                f"{name}: out of memory with one example at a time; {self.model.too_large_advice}"
             ) from error
-        self.batch_size, self.accumulation = -(-self.batch_size // 2), 2 * self.accumulation
+        self.batch_size = -(-self.batch_size // 2)
+        self.accumulation *= 2
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         progress.notice(
-            f"{self.model.name}: out of memory; going on with batches of {self.batch_size}, {self.accumulation} a step"
+            f"{name}: out of memory; continuing with batches of {self.batch_size}, {self.accumulation} per step"
         )
 
-    # ---- states
-
-    def to_device(self) -> None:
-        """Give the model the weights of the device."""
-        np.copyto(self.model.weights, self._flat.detach().cpu().numpy())
+    # ---- state
 
     def to_host(self) -> None:
-        """Take the model's weights to the device; on a CPU they are the same memory."""
-        self._in_step = False
+        """Copy the weights from the device to the model."""
+        np.copyto(self.model.weights, self._flat.detach().cpu().numpy())
+
+    def to_device(self) -> None:
+        """Copy the model's weights to the device; on a CPU they are the same memory."""
+        self._workers_have_state = False
         if self.device.type != "cpu":
             self._flat.copy_(torch.from_numpy(self.model.weights))
 
     def state(self) -> dict[str, Any]:
-        """All that further steps depend on beside the weights, copied."""
-        kept = self.optimizer.state_dict()["state"].get(0, {})
+        """A copy of everything, except the weights, that the following steps depend on."""
+        optimizer_state = self.optimizer.state_dict()["state"].get(0, {})
         return {
-            "optimizer": {name: _to_plain(value) for name, value in kept.items()},
+            "optimizer": {name: _to_plain(value) for name, value in optimizer_state.items()},
             "batch_size": self.batch_size,
             "accumulation": self.accumulation,
             "loss_scale": float(self._scaler.get_scale()),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Be as `state` says."""
-        self._in_step = False
-        own = self.optimizer.state_dict()
-        kept = {name: _from_plain(value) for name, value in state["optimizer"].items()}
-        self.optimizer.load_state_dict({**own, "state": {0: kept} if kept else {}})
-        self.batch_size, self.accumulation = state["batch_size"], state["accumulation"]
+        """Restore a result of `state`."""
+        self._workers_have_state = False
+        optimizer_state = {name: _from_plain(value) for name, value in state["optimizer"].items()}
+        content = self.optimizer.state_dict()
+        content["state"] = {0: optimizer_state} if optimizer_state else {}
+        self.optimizer.load_state_dict(content)
+        self.batch_size = state["batch_size"]
+        self.accumulation = state["accumulation"]
         if self._scaler.is_enabled():
-            self._scaler.load_state_dict({**self._scaler.state_dict(), "scale": state["loss_scale"]})
-
-
-def named_weights(network: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Parameters, then persistent buffers, by name."""
-    yield from network.named_parameters()
-    kept = network.state_dict().keys()
-    yield from ((name, buffer) for name, buffer in network.named_buffers() if name in kept)
-
-
-def flattened(network: torch.nn.Module) -> Float32Array:
-    """All weights of a network, one after another, copied."""
-    weights = [weight.detach().reshape(-1).float().numpy() for _, weight in named_weights(network)]
-    return aligned(np.concatenate(weights))
-
-
-def aligned(array: Float32Array) -> Float32Array:
-    """A copy that begins where a cache line does: elsewhere products may round otherwise, and runs must not differ."""
-    room = np.empty(array.nbytes + _LINE, np.uint8)
-    begin = -room.ctypes.data % _LINE
-    copy = room[begin : begin + array.nbytes].view(np.float32)
-    np.copyto(copy, array)
-    return copy
-
-
-def is_aligned(array: Float32Array) -> bool:
-    """Whether an array is such, and may be written to."""
-    return array.flags.writeable and array.ctypes.data % _LINE == 0
-
-
-def named_views(model: TorchRecommender) -> dict[str, Float32Array]:
-    """A model's weights by name, as views of its flat array."""
-    network, views, at = model._network(), {}, 0
-    _check_weight_count(model, network)
-    for name, weight in named_weights(network):
-        views[name] = model.weights[at : at + weight.numel()].reshape(tuple(weight.shape))
-        at += weight.numel()
-    return views
-
-
-def _check_weight_count(model: TorchRecommender, network: torch.nn.Module) -> None:
-    n_weights = sum(weight.numel() for _, weight in named_weights(network))
-    if n_weights != len(model.weights):
-        raise ArtifactError(
-            f"{model.name}: {len(model.weights):,} weights, but the network of these hyperparameters has {n_weights:,}"
-        )
+            self._scaler.load_state_dict(self._scaler.state_dict() | {"scale": state["loss_scale"]})
 
 
 def check_device(model: str, device: str, precision: str, rank: int = 0) -> torch.device:
-    """The device that is meant.
+    """The device that a setting names.
+
+    Args:
+        model: Name of the model, for the error message.
+        device: `auto`, `cpu`, `cuda` or `mps`; `auto` prefers a GPU.
+        precision: The setting of the precision.
+        rank: Rank of this process; each process of a machine uses another GPU.
 
     Raises:
-        ConfigError: It is not there, or has no such precision.
+        ConfigError: The machine has no such device, or the device does not support the precision.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
-        device = next(name for name in ("cuda", "mps", "cpu") if there[name])
-    if not there[device]:
-        raise ConfigError(f"{model}: device={device!r}: torch finds none here; device='auto' takes what there is")
+        device = next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available[device]:
+        raise ConfigError(
+            f"{model}: device={device!r}: torch finds no such device; device='auto' uses a GPU if there is one"
+        )
     if precision == "float16" and device == "cpu":
-        raise ConfigError(f"{model}: precision='float16' needs a GPU; on a CPU take 'bfloat16' or 'float32'")
-    return torch.device(device, rank % torch.cuda.device_count()) if device == "cuda" else torch.device(device)
+        raise ConfigError(f"{model}: precision='float16' needs a GPU; on a CPU use 'bfloat16' or 'float32'")
+    if device == "cuda":
+        return torch.device(device, rank % torch.cuda.device_count())
+    return torch.device(device)
+
+
+def _autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """The type for autocast; None to compute in float32."""
+    if precision == "auto":
+        supported = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if supported else None
+    return _DTYPES.get(precision)
 
 
 def _keep_freed_memory() -> None:
-    """Let malloc keep the memory of freed tensors for the next ones.
+    """Make malloc keep the memory of freed tensors for the next ones.
 
-    glibc returns a freed block of some 100 kB to the system, and every page of the next one faults anew: 400 faults a
-    step of NCF, 6 % of its time. Freeing one block of 32 MB, the most that glibc adapts to, raises its thresholds.
+    By default glibc returns freed blocks of some 100 kB to the system, and every page of the next block faults: 400
+    page faults per step of NCF, 6 % of its time. Freeing one block of 32 MB raises glibc's thresholds.
     """
     torch.empty(_MALLOC_BYTES, dtype=torch.uint8)
 
 
-def _computed_in(precision: str, device: torch.device) -> torch.dtype | None:
-    if precision == "auto":
-        fit = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if fit else None
-    return _TYPES.get(precision)
-
-
 def _is_out_of_memory_on_cpu(error: BaseException) -> bool:
-    """Whether torch's allocator of a CPU refused: a RuntimeError without a class of its own, known by its text only.
+    """Whether torch's CPU allocator failed: a plain RuntimeError, which only its text distinguishes.
 
-    A test checks the text against the torch that is installed.
+    A test checks the text against the installed version of torch.
     """
     return isinstance(error, RuntimeError) and "allocate memory" in str(error)
 
 
-def _lost(error: BaseException) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return f"another may be lost: {reason}; start all of them again to go on"
+def _lost_process(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    reason = lines[0] if lines else type(error).__name__
+    return f"another process may be lost: {reason}; start all of them again to continue"
 
 
 def _to_plain(value: Any) -> Any:

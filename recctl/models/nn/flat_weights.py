@@ -1,0 +1,78 @@
+"""All weights of a network as one flat array, aligned to cache lines. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from recctl.data.matrix import Float32Array
+from recctl.errors import ArtifactError
+
+_CACHE_LINE_BYTES = 64
+
+
+def named_weights(network: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Parameters, then persistent buffers, with their names; the order of the flat array."""
+    yield from network.named_parameters()
+    persistent = network.state_dict().keys()
+    for name, buffer in network.named_buffers():
+        if name in persistent:
+            yield name, buffer
+
+
+def flatten(network: torch.nn.Module) -> Float32Array:
+    """A copy of all weights of a network, one after another."""
+    weights = [weight.detach().reshape(-1).float().numpy() for _, weight in named_weights(network)]
+    return align(np.concatenate(weights))
+
+
+def align(array: Float32Array) -> Float32Array:
+    """A copy that begins at a cache line.
+
+    Matrix products can round differently at other addresses, and two runs must give the same bits.
+    """
+    buffer = np.empty(array.nbytes + _CACHE_LINE_BYTES, np.uint8)
+    begin = -buffer.ctypes.data % _CACHE_LINE_BYTES
+    copy = buffer[begin : begin + array.nbytes].view(np.float32)
+    np.copyto(copy, array)
+    return copy
+
+
+def is_aligned(array: Float32Array) -> bool:
+    """Whether an array begins at a cache line and is writeable."""
+    return array.flags.writeable and array.ctypes.data % _CACHE_LINE_BYTES == 0
+
+
+def named_views(name: str, network: torch.nn.Module, weights: Float32Array) -> dict[str, Float32Array]:
+    """Views of a flat array by the names that the weights have in the network.
+
+    Args:
+        name: Name of the model, for the error message.
+        network: Gives names and shapes.
+        weights: The flat array.
+
+    Raises:
+        ArtifactError: The network has another number of weights.
+    """
+    require_weight_count(name, network, weights)
+    views: dict[str, Float32Array] = {}
+    begin = 0
+    for weight_name, weight in named_weights(network):
+        views[weight_name] = weights[begin : begin + weight.numel()].reshape(tuple(weight.shape))
+        begin += weight.numel()
+    return views
+
+
+def require_weight_count(name: str, network: torch.nn.Module, weights: Float32Array) -> None:
+    """Check that a flat array has as many weights as a network.
+
+    Raises:
+        ArtifactError: The numbers differ.
+    """
+    n_weights = sum(weight.numel() for _, weight in named_weights(network))
+    if n_weights != len(weights):
+        raise ArtifactError(
+            f"{name}: {len(weights):,} weights, but the network of these hyperparameters has {n_weights:,}"
+        )
