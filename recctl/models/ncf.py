@@ -132,7 +132,7 @@ class NCFRecommender(TorchRecommender):
         for begin in range(0, len(order), batch_size):
             yield all_users[begin : begin + batch_size], all_items[begin : begin + batch_size]
 
-    def _loss(self, network: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, int]:
+    def _loss(self, network: Any, batch: Any) -> tuple[torch.Tensor, int]:
         import torch
         from torch.nn.functional import softplus
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -31,8 +31,8 @@ _MALLOC_BYTES = (32 << 20) - (64 << 10)
 class TrainableModel(Protocol):
     """What the trainer needs of a model; `TorchRecommender` implements it."""
 
-    name: str
-    too_large_advice: str
+    name: ClassVar[str]
+    too_large_advice: ClassVar[str]
     device: Any
     precision: Any
     schedule: Any
