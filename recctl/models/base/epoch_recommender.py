@@ -32,7 +32,7 @@ class EpochRecommender(Recommender):
 
     trained_in_epochs = True
     step_size: ClassVar[str] = "learning_rate"
-    way_out_of_others: ClassVar[str] = "fit starts again from the first epoch"
+    way_out_of_others: ClassVar[str] = "fit starts from scratch"
 
     # Number of copies of the learned values in a checkpoint besides the weights: moments of an optimizer.
     _n_moments: ClassVar[int] = 0
