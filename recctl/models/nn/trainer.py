@@ -147,7 +147,7 @@ class Trainer:
         return float(torch.stack(losses).cpu().double().sum()) / max(1, count)
 
     def _run_steps(self, interactions: InteractionDataset, epoch: int) -> tuple[list[torch.Tensor], int]:
-        """Sum of losses of each step, and the number of examples; starts again with smaller batches if out of memory."""
+        """Loss sums of the steps, and the number of examples; continues with smaller batches if out of memory."""
         losses: list[torch.Tensor] = []
         count = 0
         while True:
@@ -179,7 +179,7 @@ class Trainer:
             group["lr"] = learning_rate
 
     def _step(self, group: list[Any]) -> tuple[torch.Tensor, int]:
-        """One optimizer step from the gradients of some batches; returns the sum of their losses, and their examples."""
+        """One optimizer step from some batches; returns the sum of their losses, and the number of examples."""
         self._gradient.zero_()
         total = torch.zeros((), device=self.device)
         count = 0
