@@ -1,4 +1,4 @@
-"""A small file of every model in every format there ever was, and what each model must say.
+"""A small file of every model in every format, with the recommendations that each must yield.
 
 `python -m tests.models.past_formats` adds those of the present format that are missing. Files of a past format are
 never made again: they are what an older recctl left behind.
@@ -30,7 +30,7 @@ _SMALL: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """Write the files of the present format that are missing."""
+    """Write the missing files of the current format."""
     folder = FOLDER / str(artifacts.FORMAT_VERSION)
     for name in model_names():
         path = folder / f"{name}.pkl"

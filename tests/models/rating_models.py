@@ -1,4 +1,4 @@
-"""Tests of SVD++ and SVD alike, where a model of ratings must be asked otherwise than `ModelSuite` does."""
+"""Common tests of SVD and SVD++: tests of rating models, and replacements for tests of `ModelSuite`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.models.suite import ModelSuite, checkerboard, toy
 
 
 def rated_checkerboard(size: int = 50) -> pd.DataFrame:
-    """Everyone rates every item, 5 where parities agree and 1 where not; but nobody has the item of their number."""
+    """Every user rates every item, 5 for equal and 1 for different parity, except the item of the user's own number."""
     users, items = np.divmod(np.arange(size * size), size)
     rows = pd.DataFrame({"user_id": users, "item_id": items, "rating": np.where(users % 2 == items % 2, 5.0, 1.0)})
     return rows[users != items].reset_index(drop=True)
 
 
 def tastes(seed: int = 0, n_users: int = 150, n_items: int = 80) -> pd.DataFrame:
-    """Ratings that follow biases and three factors, with noise; a third of all pairs."""
+    """Ratings generated from biases and three factors with noise, for a third of all pairs."""
     random = np.random.default_rng(seed)
     P, Q = random.normal(size=(n_users, 3)), random.normal(size=(n_items, 3))
     everything = 3.5 + 0.5 * random.normal(size=(n_users, 1)) + 0.5 * random.normal(size=n_items) + 0.6 * P @ Q.T
@@ -40,11 +40,11 @@ def rmse(model, rows: pd.DataFrame) -> float:
     return float(np.sqrt(np.nanmean((predicted - rows.rating) ** 2)))
 
 
-# ---- in place of tests of the suite
+# ---- replacements for tests of the suite
 
 
 def recommends_the_withheld_item_of_the_checkerboard(self: ModelSuite, model: Recommender) -> None:
-    # Where all ratings are 1, a model of ratings is right about everyone by the mean: tastes must be in the ratings.
+    # If all ratings are 1, the mean predicts them perfectly: preferences must be visible in the ratings.
     model.fit(checkerboard())
     assert len(model.recommend(range(50), k=1)) == 50
     model = type(model)(n_factors=4, n_epochs=60, lr=0.02).fit(rated_checkerboard())
@@ -79,11 +79,15 @@ def finds_similar_items(self: ModelSuite, model: Recommender) -> None:
 
 
 class RatingTests:
-    """Further tests; a subclass names the class of the model."""
+    """Additional tests of rating models.
+
+    Attributes:
+        model: The class of the model.
+    """
 
     model: type
 
-    # ---- learning
+    # ---- training
 
     def test_rmse_is_lower_than_that_of_biases_alone(self) -> None:
         train, test = parts()
@@ -178,7 +182,7 @@ class RatingTests:
         with pytest.raises(DataError, match="validation has no ratings"):
             self.model().fit(train, validation=InteractionDataset(test.drop(columns="rating")))
 
-    # ---- strangers
+    # ---- histories
 
     def test_rated_histories_are_predicted_as_well_as_known_users(self) -> None:
         train, test = parts()
@@ -200,7 +204,7 @@ class RatingTests:
         assert best.item_id.tolist() == model.item_vocabulary.ids[expected].tolist()
         np.testing.assert_allclose(best.score, model.mean + model.item_biases[expected], rtol=1e-5)
 
-    # ---- new ratings
+    # ---- partial_fit
 
     def test_partial_fit_adds_ratings_users_and_items(self) -> None:
         train, test = parts()
@@ -291,7 +295,7 @@ ANY_RATINGS = st.lists(
 
 
 def serves_or_refuses(model: Recommender, rows: list[tuple[int, int, float]]) -> None:
-    """Any ratings give finite answers, or an error that says what to change."""
+    """Any ratings yield finite scores, or an error with a suggestion."""
     frame = pd.DataFrame(rows, columns=["user_id", "item_id", "rating"])
     try:
         with np.errstate(all="ignore"):

@@ -21,7 +21,7 @@ def dense(dataset):
 
 
 def parts(dataset, model):
-    """Confidences, preferences, and what multiplies the squared factors of users and of items: the docstring's."""
+    """Confidences, preferences, and the regularization of users and of items, as in the docstring of the model."""
     R, here = dense(dataset)
     if model.implicit:
         C, P = 1 + model.alpha * R, here.astype(float)
@@ -38,7 +38,7 @@ def objective(dataset, model):
 
 
 def solved(C, P, weights, Y):
-    """Each row's normal equations, in float64."""
+    """The solution of the normal equations of each row, in float64."""
     return np.array(
         [
             np.linalg.solve(Y.T @ (c[:, None] * Y) + w * np.eye(Y.shape[1]), Y.T @ (c * p))
@@ -75,12 +75,12 @@ def test_loss_equals_objective_and_user_factors_are_optimal(solver, exponent, re
 
 @pytest.mark.parametrize("kind", ["binary", "weighted", "ratings"])
 def test_cholesky_solves_each_half_step_exactly(kind):
-    # One iteration more, done by hand from where the model is: items, then users.
+    # One more iteration in float64 from the current factors: items, then users.
     dataset = InteractionDataset(toy(4), implicit=kind == "binary")
     settings = {"n_factors": 5, "solver": "cholesky", "tol": 0.0, "reg": 0.05, "implicit": kind != "ratings"}
     before, after = (ALSRecommender(n_iterations=n, **settings).fit(dataset) for n in (3, 4))
     C, P, users, items = parts(dataset, before)
-    # The model scales both sides so that their penalties are equal before it goes on.
+    # The model scales both sides to equal penalties before each half-step.
     X, Y = before.user_factors.astype(np.float64), before.item_factors.astype(np.float64)
     scale = ((items @ np.sum(Y**2, 1)) / (users @ np.sum(X**2, 1))) ** 0.25
     Y = solved(C.T, P.T, items, X * scale)
@@ -192,7 +192,7 @@ def test_interaction_weights_change_the_model():
     np.testing.assert_allclose(twice.score_users(everyone), once.score_users(everyone), rtol=1e-3, atol=1e-3)
 
 
-# ---- what goes wrong
+# ---- errors
 
 
 def test_negative_weights_are_refused():

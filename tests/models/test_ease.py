@@ -18,7 +18,7 @@ class TestEASE(ModelSuite):
 
 
 def oracle(X, l2_reg):
-    """The paper's Algorithm 1 in float64, by a general inverse."""
+    """Algorithm 1 of the paper in float64, with a general matrix inverse."""
     gram = X.T @ X + l2_reg * np.eye(X.shape[1])
     inverse = np.linalg.inv(gram)
     B = inverse / -np.diag(inverse)
@@ -93,7 +93,7 @@ def test_too_many_items_for_memory_are_refused_with_both_numbers(monkeypatch):
 
 
 def test_singular_matrix_is_refused_with_a_suggestion():
-    # Ratings of very different size and next to no regularisation: rounding makes the Gram matrix indefinite.
+    # Ratings of very different magnitude and almost no regularization: rounding makes the Gram matrix indefinite.
     rng = np.random.default_rng(0)
     rows = pd.DataFrame({"user_id": np.repeat(range(3), 30), "item_id": np.tile(range(30), 3)})
     rows["rating"] = 1e6 * rng.normal(size=len(rows))
@@ -114,7 +114,7 @@ import numpy as np, pandas as pd
 from recctl.data.dataset import InteractionDataset
 from recctl.models.ease import EASERecommender
 
-def peak():  # not ru_maxrss: it begins with the peak of the process that started this one
+def peak():  # not ru_maxrss, which starts with the peak of the parent process
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
 
 n = 3000
@@ -132,5 +132,5 @@ print((peak() - before) / (4 * n**2))
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_fit_allocates_one_matrix_only():
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
-    # One matrix, and room for LAPACK's and the interactions' own needs; a copy would make it 2.
+    # One matrix, plus the workspace of LAPACK and the interactions; with a copy it would be 2.
     assert 0.9 < float(done.stdout) < 1.5

@@ -1,4 +1,4 @@
-"""Models that have no test of their own are tested nevertheless; those that have one must run the suite there."""
+"""Run the suite for models without a test file, and check that every test file of a model uses it."""
 
 from pathlib import Path
 

@@ -18,7 +18,7 @@ def _rows(fields, items, out):
 
 
 def whole(rows, order):
-    """The matrix in the order of the interactions' items, from rows asked for in any order."""
+    """The complete matrix in the order of item codes, from rows read in random order."""
     n = len(order)
     places = np.random.default_rng(0).permutation(n)
     found = np.full((n, n), np.nan, np.float32)
@@ -30,7 +30,7 @@ def whole(rows, order):
 
 @pytest.mark.parametrize("cached", [0, 10**9])
 @pytest.mark.parametrize("room", [0, 99, 4 * 99, 1_000, N**2 - 1, N**2, 4 * N**2, 10**9])
-@pytest.mark.parametrize("n_users", [20, 900])  # none of the values above 254, and some
+@pytest.mark.parametrize("n_users", [20, 900])  # without and with values above 254
 @pytest.mark.parametrize("weighted", [True, False])
 def test_rows_equal_the_matrix_for_any_limit(monkeypatch, weighted, n_users, room, cached):
     monkeypatch.setattr(gram_rows_module, "_ROWS_PER_TASK", 7)

@@ -21,7 +21,7 @@ def dense(dataset):
 
 
 def brute_force(X, similarity, n_neighbors, shrinkage):
-    """Weights from history items (rows) to scored items (columns), by the formulas of the docstring."""
+    """Weights from history items (rows) to scored items (columns), by the formulas of the model's docstring."""
     n = X.shape[1]
     S = np.zeros((n, n))
     for i in range(n):
@@ -71,7 +71,7 @@ def test_similarities_equal_scikit_learn():
 
 
 def test_neighbors_equal_scikit_learn():
-    # Ratings without ties, so that the nearest are the same by any rule for ties.
+    # Distinct similarities, so that the neighbors do not depend on the tie rule.
     rows = toy(5)
     rows["rating"] = np.random.default_rng(5).uniform(1, 5, len(rows))
     dataset = InteractionDataset(rows, implicit=False)
@@ -83,7 +83,7 @@ def test_neighbors_equal_scikit_learn():
 
 
 def test_shrinkage_equals_hand_computed_values():
-    # Items 1 and 2 share one user of theirs; items 1 and 3 share three of three.
+    # Items 1 and 2 share one user; items 1 and 3 share all three.
     rows = pd.DataFrame({"user_id": [1, 1, 1, 2, 2, 3, 3], "item_id": [1, 2, 3, 1, 3, 1, 3]})
     near = ItemKNNRecommender(shrinkage=2.0).fit(rows).similar_items([1])
     assert near.similar_item_id.tolist() == [3, 2]
@@ -93,7 +93,7 @@ def test_shrinkage_equals_hand_computed_values():
 
 
 def test_ties_at_the_last_neighbor_keep_the_lower_item_codes():
-    # All items of one parity are alike but for the withheld one.
+    # All items of one parity are equal, except for the withheld interaction.
     model = ItemKNNRecommender(n_neighbors=3, shrinkage=0.0).fit(checkerboard(10))
     near = model.similar_items([0], k=10)
     assert near.similar_item_id.tolist() == [2, 4, 6]
@@ -131,13 +131,13 @@ def test_scores_of_any_data_equal_brute_force(rows, n_neighbors, similarity, imp
     dataset = InteractionDataset(frame, implicit=implicit)
     model = ItemKNNRecommender(similarity=similarity, n_neighbors=n_neighbors, shrinkage=1.0).fit(dataset)
     X = dense(dataset)
-    if similarity == "jaccard":  # a rating of 0 is an interaction all the same
+    if similarity == "jaccard":  # a rating of 0 is an interaction, too
         X = InteractionDataset(frame).csr.toarray().astype(np.float64)
     everything = brute_force(X, similarity, 99, 1.0)
     found = weights(model)
     kept = found != 0
     np.testing.assert_allclose(found[kept], everything[kept], rtol=1e-5)
-    # Rounding may break ties another way: it is the similarities kept that must be the best, not which items they are.
+    # Rounding may break ties differently: compare the similarities that are kept, not the items.
     best = -np.sort(-everything, axis=0)[:n_neighbors]
     np.testing.assert_allclose(-np.sort(-found, axis=0)[: len(best)], best, rtol=1e-5)
 

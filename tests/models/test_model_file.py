@@ -1,4 +1,4 @@
-"""Files that are sound as files, but hold what is no model: nothing of them may reach a kernel."""
+"""Model files with valid encoding but invalid content: nothing of it may reach a kernel."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Files that an older recctl wrote are read as long as there is a recctl."""
+"""Model files of older versions of recctl remain readable."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_consecutive_seeds_are_uncorrelated():
 
 
 def test_hash_equals_splitmix64():
-    # The reference generator's first numbers for the seed 1234567, as published with its C code.
+    # The first numbers of the reference implementation in C for the seed 1234567.
     from recctl.kernels.counter_rng import splitmix64
 
     golden, seed = 0x9E3779B97F4A7C15, 1234567

@@ -21,7 +21,7 @@ from recctl.models.base.hyperparameters import Between, fitted, hyperparameter
 
 
 class NewestRecommender(Recommender):
-    """What was touched last."""
+    """The most recently used items."""
 
     name = "newest"
     half_life: float = hyperparameter(86400.0, gt=0, help="Seconds.", search=Between(1e3, 1e6, log=True))
@@ -39,7 +39,7 @@ class NewestRecommender(Recommender):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder of scratch models that is on the path for one test."""
+    """A folder of models on RECCTL_MODELS_PATH for one test."""
     monkeypatch.setenv("RECCTL_MODELS_PATH", str(tmp_path))
     monkeypatch.setattr(recctl.models, "__path__", list(recctl.models.__path__))
     yield tmp_path

@@ -18,20 +18,20 @@ class TestSANSA(ModelSuite):
 
 
 def inverse(model):
-    """`W.T D W`, multiplied out."""
+    """The product `W.T D W`."""
     W = model.weights.to_scipy().toarray().astype(np.float64) + np.eye(len(model.pivots))
     return W.T @ (model.pivots[:, None] * W)
 
 
 def brute_force(X, l2_reg, n_neighbors):
-    """The docstring's formulas with nothing but dense float64: W and D."""
+    """W and D by the formulas of the model's docstring, in dense float64."""
     G = X.T @ X
     n = len(G)
     order = np.argsort(-np.count_nonzero(X, axis=0), kind="stable")
     place = np.argsort(order)
     size = np.sqrt(np.maximum(G.diagonal(), 1e-300))
     liked = np.where((place[None, :] < place[:, None]) & (G != 0), np.abs(G) / size[None, :], -1).astype(np.float32)
-    # Of equally large entries the more popular item's comes first.
+    # Ties between entries are broken in favor of the more popular item.
     best = [
         sorted((j for j in range(n) if liked[i, j] > 0), key=lambda j, i=i: (-liked[i, j], place[j])) for i in range(n)
     ]
@@ -51,7 +51,9 @@ def brute_force(X, l2_reg, n_neighbors):
 @pytest.mark.parametrize("implicit", [True, False])
 @pytest.mark.parametrize("n_items", [1, 2, 25, 90])
 def test_all_neighbors_yield_the_weights_of_ease(l2_reg, implicit, n_items):
-    dataset = InteractionDataset(toy(n_items, 600, n_items), implicit=implicit)  # so many that all items share some
+    dataset = InteractionDataset(
+        toy(n_items, 600, n_items), implicit=implicit
+    )  # enough users for every two items to share some
     model = SANSARecommender(l2_reg=l2_reg, n_neighbors=n_items).fit(dataset)
     ease = EASERecommender(l2_reg=l2_reg).fit(dataset)
     X = dataset.csr.toarray().astype(np.float64)
@@ -70,7 +72,7 @@ def test_all_neighbors_yield_the_weights_of_ease(l2_reg, implicit, n_items):
 @pytest.mark.parametrize("implicit", [True, False])
 def test_few_neighbors_equal_brute_force(n_neighbors, implicit):
     rows = toy(4, 60, 40)
-    rows["rating"] += np.random.default_rng(0).random(len(rows)).astype(np.float32)  # so that no two entries are equal
+    rows["rating"] += np.random.default_rng(0).random(len(rows)).astype(np.float32)  # no two entries are equal
     dataset = InteractionDataset(rows, implicit=implicit)
     model = SANSARecommender(l2_reg=20.0, n_neighbors=n_neighbors).fit(dataset)
     W, D = brute_force(dataset.csr.toarray().astype(np.float64), 20.0, n_neighbors)
@@ -111,7 +113,7 @@ def test_model_does_not_depend_on_the_number_of_threads():
 
 
 def test_nearly_equal_items_yield_finite_weights():
-    # Next to no regularisation, and three equal items: their Gram matrix is singular.
+    # Almost no regularization and three equal items: the Gram matrix is nearly singular.
     rows = pd.DataFrame(
         [(user, item) for user in range(50) for item in range(3 + user % 4)], columns=["user_id", "item_id"]
     )

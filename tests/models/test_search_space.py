@@ -1,4 +1,4 @@
-"""Search spaces: declared, written, walked."""
+"""Search spaces: declared by models, parsed from configs, and their points."""
 
 import math
 from pathlib import Path

@@ -38,7 +38,7 @@ def objective(X, W, l1_reg, l2_reg):
 
 
 def oracle(X, l1_reg, l2_reg, non_negative):
-    """Each item's regression on all others by scikit-learn, on X itself."""
+    """The regression of each item on all others by scikit-learn, on X itself."""
     n_users, n_items = X.shape
     W = np.zeros((n_items, n_items))
     alpha = (l1_reg + l2_reg) / n_users
@@ -75,7 +75,7 @@ def test_negative_ratings_disable_screening(non_negative):
 
 
 def test_sparse_data_of_many_items_equals_scikit_learn():
-    # Each item meets few others: their rows of the Gram matrix are not read whole.
+    # Each item shares users with few others, so that rows of the Gram matrix are read in part only.
     rng = np.random.default_rng(0)
     group = rng.integers(0, 12, 300)
     rows = pd.DataFrame({"user_id": np.repeat(np.arange(300), 10)})
@@ -114,7 +114,7 @@ def test_weights_do_not_depend_on_the_gram_memory_limit(monkeypatch, hyperparame
 
 
 def test_without_l1_and_constraint_weights_equal_ease():
-    # More weights than a working set holds, and a solution in closed form.
+    # More weights than fit in a working set, and a closed-form solution.
     rng = np.random.default_rng(1)
     rows = pd.DataFrame(np.argwhere(rng.random((400, 700)) < 0.2), columns=["user_id", "item_id"])
     found = SLIMRecommender(l1_reg=0.0, l2_reg=100.0, non_negative=False, tol=1e-8, max_iter=5000).fit(rows)
@@ -131,7 +131,7 @@ def test_without_l1_and_constraint_weights_equal_ease():
     st.booleans(),
 )
 def test_no_change_of_a_weight_lowers_the_objective(rows, l1_reg, l2_reg, non_negative, implicit):
-    # The conditions of Karush, Kuhn and Tucker: the slope is l1 where there is a weight, and no steeper elsewhere.
+    # Karush-Kuhn-Tucker conditions: the gradient equals l1 for nonzero weights, and is at most l1 elsewhere.
     dataset = InteractionDataset(pd.DataFrame(rows, columns=["user_id", "item_id", "rating"]), implicit=implicit)
     model = SLIMRecommender(l1_reg=l1_reg, l2_reg=l2_reg, non_negative=non_negative, **EXACT).fit(dataset)
     X, W = dense(dataset), weights_of(model)
@@ -188,7 +188,7 @@ def test_n_neighbors_limits_weights_and_they_are_optimal(n_neighbors):
     if n_neighbors >= 24:
         np.testing.assert_allclose(W, full, atol=1e-4)
         return
-    # No worse than the full solution cut down to its largest weights, which is what others do.
+    # Not worse than the full solution truncated to its largest weights, as other libraries do it.
     cut = np.where(full >= np.sort(full, axis=0)[-n_neighbors], full, 0)
     assert objective(X, W, 0.1, 1.0) < objective(X, cut, 0.1, 1.0)
 
@@ -207,7 +207,7 @@ def test_unsolved_items_are_reported(listener):
 
 
 def test_gaps_bound_the_distance_to_the_optimum():
-    # The gap bounds how far the objective is from its minimum.
+    # The gap is an upper bound of the distance of the objective from its minimum.
     dataset = InteractionDataset(toy(4, 150, 25))
     X = dense(dataset)
     best = objective(X, oracle(X, 0.2, 0.5, True), 0.2, 0.5)

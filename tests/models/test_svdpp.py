@@ -39,7 +39,7 @@ def test_scores_equal_equation_15():
     )
     scores = model.score_users(np.arange(dataset.n_users, dtype=np.int32))
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
-    # A stranger with no ratings told: the items of the history speak.
+    # A history without ratings is scored by the implicit factors of its items.
     stranger = model.score_histories(InteractionDataset(train).matrix)
     np.testing.assert_allclose(stranger, model.mean + model.item_biases + z @ model.item_factors.T, rtol=1e-5)
 
