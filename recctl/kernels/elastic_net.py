@@ -20,7 +20,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recctl.kernels.compile import BOOL, FLOAT, INT, OUT_F32, OUT_I32, OUT_I64, TupleType, inline_llvm, kernel
+from recctl.kernels.compile import (
+    BOOL,
+    FLOAT,
+    INT,
+    OUT_F32,
+    OUT_I32,
+    OUT_I64,
+    TupleType,
+    inline_ir,
+    inline_llvm,
+    kernel,
+)
 from recctl.kernels.gram import GRAM_ROWS, GramRows, n_stored_rows, put_row
 
 # The Gram matrix of a working set stays in the second-level cache. A solution with more weights is found in several
@@ -123,8 +134,9 @@ class _Workspace(NamedTuple):
     result: Any
 
 
-# The functions below are inlined into one kernel. Those with the innermost loops take arrays instead of the workspace,
-# and use the names of the formulas above.
+# The functions below are inlined into one kernel: those that only copy or compare in numba's representation, which
+# compiles faster, those that add in LLVM, because their sums would otherwise change in the last bits. Functions with the
+# innermost loops take arrays instead of the workspace, and use the names of the formulas above.
 
 
 @inline_llvm(fastmath=_RELAXED_SUMS)
@@ -196,7 +208,7 @@ def _descend(gram, n, g, w, options, max_sweeps, max_gap, terms):
     return max_sweeps
 
 
-@inline_llvm()
+@inline_ir
 def _kth_largest_bits(values, n, k):
     """Bits of the k-th largest of `n` nonnegative float32 values: as integers they have the order of the values."""
     bits = values.view(np.int32)
@@ -211,7 +223,7 @@ def _kth_largest_bits(values, n, k):
     return result
 
 
-@inline_llvm()
+@inline_ir
 def _screen(row, target, options, features):
     """Write the features of a target in ascending order; returns their number. `row` is its row of the Gram matrix.
 
@@ -230,7 +242,7 @@ def _screen(row, target, options, features):
     return n_items
 
 
-@inline_llvm()
+@inline_ir
 def _grow_set(work, n, growth, size):
     """Add the `growth` features with the largest terms to the working set; returns its new size.
 
@@ -251,7 +263,7 @@ def _grow_set(work, n, growth, size):
     return size
 
 
-@inline_llvm()
+@inline_ir
 def _pack_rows(gram, n, work, begin, end):
     """Store the rows of the members `begin..end`, restricted to the features, unless the stored rows serve as such."""
     all_items = n == len(work.row_buffer)
@@ -274,12 +286,12 @@ def _rows_in_place(gram, n, work):
 
 
 @inline_llvm()
-def _member_row(gram, n, work, a, row_buffer):
+def _member_row(gram, n, members, a, packed_rows, row_buffer):
     """Row of member `a`, restricted to the features."""
-    if n == len(row_buffer) and work.members[a] < n_stored_rows(gram):
-        put_row(gram, np.int64(work.members[a]), row_buffer)
+    if n == len(row_buffer) and members[a] < n_stored_rows(gram):
+        put_row(gram, np.int64(members[a]), row_buffer)
         return row_buffer
-    return work.packed_rows[a, :n]
+    return packed_rows[a, :n]
 
 
 @inline_llvm()
@@ -290,7 +302,7 @@ def _fill_gram_block(gram_block, a, row, members):
         gram_block[b, a] = value
 
 
-@inline_llvm()
+@inline_ir
 def _extend_gram_block(gram, n, work, begin, end):
     """Fill the Gram matrix of the working set for the members `begin..end`."""
     in_place = _rows_in_place(gram, n, work)
@@ -298,7 +310,8 @@ def _extend_gram_block(gram, n, work, begin, end):
         if in_place:
             _fill_gram_block(work.gram_block, a, gram.top_floats[work.members[a]], work.members)
         else:
-            _fill_gram_block(work.gram_block, a, _member_row(gram, n, work, a, work.row_buffer), work.members)
+            row = _member_row(gram, n, work.members, a, work.packed_rows, work.row_buffer)
+            _fill_gram_block(work.gram_block, a, row, work.members)
 
 
 @inline_llvm(fastmath=_RELAXED_SUMS)
@@ -324,16 +337,16 @@ def _write_back(gram, n, work, size):
             _apply_two_steps(work.g, n, step, row, pending_step, gram.top_floats[work.members[pending]])
             pending = -1
         elif step != 0:
-            row = _member_row(gram, n, work, a, work.row_buffer)
-            pending_row = _member_row(gram, n, work, pending, work.other_row_buffer)
+            row = _member_row(gram, n, work.members, a, work.packed_rows, work.row_buffer)
+            pending_row = _member_row(gram, n, work.members, pending, work.packed_rows, work.other_row_buffer)
             _apply_two_steps(work.g, n, step, row, pending_step, pending_row)
             pending = -1
     if pending >= 0:
-        row = _member_row(gram, n, work, pending, work.row_buffer)
+        row = _member_row(gram, n, work.members, pending, work.packed_rows, work.row_buffer)
         _apply_two_steps(work.g, n, pending_step, row, np.float32(0), row)
 
 
-@inline_llvm()
+@inline_ir
 def _drop_zeros(gram, n, work, size):
     """Remove the features with weight zero from the working set, with their packed rows; returns its new size."""
     all_items = n == len(work.in_set)
