@@ -135,7 +135,7 @@ class _Workspace(NamedTuple):
 
 
 # The functions below are inlined into one kernel: those that only copy or compare in numba's representation, which
-# compiles faster, those that add in LLVM, because their sums would otherwise change in the last bits. Functions with the
+# compiles faster, those that add in LLVM, because their sums would otherwise change in the last bits. Those with the
 # innermost loops take arrays instead of the workspace, and use the names of the formulas above.
 
 
