@@ -100,12 +100,12 @@ class Oracle:
         }
 
     def auc(self) -> dict[int, float]:
-        found = {}
+        values = {}
         for user, relevant in self.served().items():
             others = [i for i in self.ranking(user) if i not in relevant]
             pairs = [self._pair(user, i, j) for i in relevant for j in others]
-            found[user] = sum(pairs) / len(pairs) if pairs else 0.5
-        return found
+            values[user] = sum(pairs) / len(pairs) if pairs else 0.5
+        return values
 
     def _pair(self, user: int, relevant: int, other: int) -> float:
         if (user, relevant) not in self.scores:  # items that the model does not know come last
@@ -121,9 +121,9 @@ class Oracle:
 
     def metrics(self, k_values: Iterable[int]) -> dict[str, float]:
         """Every ranking metric at every cutoff."""
-        found = {"auc": float(np.mean(list(self.auc().values())))}
+        values = {"auc": float(np.mean(list(self.auc().values())))}
         for k in k_values:
             per_user = list(self.per_user(k).values())
-            found |= {f"{name}@{k}": float(np.mean([values[name] for values in per_user])) for name in per_user[0]}
-            found |= {f"{name}@{k}": value for name, value in self.from_counts(k).items()}
-        return found
+            values |= {f"{name}@{k}": float(np.mean([row[name] for row in per_user])) for name in per_user[0]}
+            values |= {f"{name}@{k}": value for name, value in self.from_counts(k).items()}
+        return values

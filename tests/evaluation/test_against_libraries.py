@@ -59,17 +59,17 @@ def test_metrics_agree_with_ir_measures(world: dict[str, Any], name: str, measur
     table = values(world)
     relevant = [ir_measures.Qrel(str(u), str(i), 1) for u, i in np.argwhere(world["held_out"]).tolist()]
     for k in K_VALUES:
-        found = {int(m.query_id): m.value for m in ir_measures.iter_calc([measure @ k], relevant, run_of(world))}
-        assert table[f"{name}@{k}"].to_dict() == pytest.approx(found, abs=1e-6)
+        expected = {int(m.query_id): m.value for m in ir_measures.iter_calc([measure @ k], relevant, run_of(world))}
+        assert table[f"{name}@{k}"].to_dict() == pytest.approx(expected, abs=1e-6)
 
 
 def test_map_agrees_with_ir_measures_except_denominator(world: dict[str, Any]) -> None:
     table = values(world)
     relevant = [ir_measures.Qrel(str(u), str(i), 1) for u, i in np.argwhere(world["held_out"]).tolist()]
     for k in K_VALUES:
-        found = {int(m.query_id): m.value for m in ir_measures.iter_calc([AP @ k], relevant, run_of(world))}
+        expected = {int(m.query_id): m.value for m in ir_measures.iter_calc([AP @ k], relevant, run_of(world))}
         actual = table[f"map@{k}"] * np.minimum(table["n_relevant"], k) / table["n_relevant"]
-        assert actual.to_dict() == pytest.approx(found, abs=1e-6)
+        assert actual.to_dict() == pytest.approx(expected, abs=1e-6)
 
 
 def test_ndcg_and_auc_agree_with_scikit_learn(world: dict[str, Any]) -> None:
@@ -84,9 +84,9 @@ def test_ndcg_and_auc_agree_with_scikit_learn(world: dict[str, Any]) -> None:
             hits_reachable = min(k, known[candidates].sum())
             if hits_reachable == k:  # else the unknown ones would fill the list there
                 assert row[f"ndcg@{k}"] == pytest.approx(ndcg_score([relevant], [scores], k=k))
-        judged = known[candidates] | relevant  # an unknown item that is not relevant is in no pair
-        if not relevant[judged].all():
-            assert row["auc"] == pytest.approx(roc_auc_score(relevant[judged], scores[judged]))
+        compared = known[candidates] | relevant  # an unknown item that is not relevant is in no pair
+        if not relevant[compared].all():
+            assert row["auc"] == pytest.approx(roc_auc_score(relevant[compared], scores[compared]))
 
 
 def test_auc_with_ties_agrees_with_scikit_learn() -> None:

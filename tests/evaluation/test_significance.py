@@ -115,11 +115,11 @@ def test_users_without_value_are_rejected(bad: list[float]) -> None:
 
 def test_results_do_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.column_stack([skewed(5000), skewed(5000, 2)])
-    found = []
+    results = []
     for count in (1, 3):
         monkeypatch.setattr(engines.local, "_threads", count)
-        found.append([*mean_interval(values, rng()), p_values(values - values.mean(0) * 0.97, rng())])
-    assert np.array_equal(found[0], found[1])
+        results.append([*mean_interval(values, rng()), p_values(values - values.mean(0) * 0.97, rng())])
+    assert np.array_equal(results[0], results[1])
 
 
 # ---- tests

@@ -100,19 +100,19 @@ def test_estimated_memory_is_within_factor_of_two() -> None:
 def test_estimated_disk_is_within_factor_of_two(tmp_path: Path, name: str) -> None:
     loaded = load(tmp_path, name)
     store = RunStore(tmp_path / "runs")
-    found = estimate(loaded, store.root)
+    estimated = estimate(loaded, store.root)
     assert not store.root.exists()
     run = experiment.train(loaded, store)
     model = run.metadata["models"][0]["bytes"]
-    assert 0.5 < found.disk["models"] / model < 2
+    assert 0.5 < estimated.disk["models"] / model < 2
     whole = sum(path.stat().st_size for path in run.path.rglob("*") if path.is_file())
-    assert 0.5 < found.disk["run"] / whole < 2
-    assert found.sizes["train_items"] <= 300
-    assert found.seconds is not None
-    assert found.seconds["total"] == pytest.approx(sum(v for k, v in found.seconds.items() if k != "total"))
-    assert set(found.seconds) == {"prepare", "fit", "save", "evaluate_validation", "evaluate_test", "total"}
-    assert min(found.seconds.values()) > 0
-    json.dumps(found.plain())
+    assert 0.5 < estimated.disk["run"] / whole < 2
+    assert estimated.sizes["train_items"] <= 300
+    assert estimated.seconds is not None
+    assert estimated.seconds["total"] == pytest.approx(sum(v for k, v in estimated.seconds.items() if k != "total"))
+    assert set(estimated.seconds) == {"prepare", "fit", "save", "evaluate_validation", "evaluate_test", "total"}
+    assert min(estimated.seconds.values()) > 0
+    json.dumps(estimated.plain())
 
 
 @pytest.mark.parametrize("name", model_names())
@@ -130,10 +130,10 @@ def test_probe_leaves_model_unfitted_and_recommends(name: str) -> None:
 
 
 def test_refit_adds_time_and_disk(tmp_path: Path) -> None:
-    found = estimate(load(tmp_path, "ease", "training.refit=true"), tmp_path)
-    assert found.seconds is not None
-    assert found.seconds["refit"] > 0
-    assert found.disk["models"] == pytest.approx(
+    estimated = estimate(load(tmp_path, "ease", "training.refit=true"), tmp_path)
+    assert estimated.seconds is not None
+    assert estimated.seconds["refit"] > 0
+    assert estimated.disk["models"] == pytest.approx(
         2 * estimate(load(tmp_path, "ease"), tmp_path).disk["models"], rel=0.01
     )
 
@@ -167,9 +167,9 @@ def test_too_large_model_is_rejected_before_data_are_generated(
     with pytest.raises(TrainingError, match=r"200,000 items.* need 160\.\d GB of memory, 20\.0 GB are available; "):
         experiment.train(load(tmp_path, "ease", *HUGE, *smaller), RunStore(tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()
-    found = estimate(load(tmp_path, "ease", *HUGE, *smaller), tmp_path)
-    assert (found.fits, found.source, found.seconds) == (False, "known", None)
-    assert "raise data.min_item_interactions" in found.troubles[0]
+    estimated = estimate(load(tmp_path, "ease", *HUGE, *smaller), tmp_path)
+    assert (estimated.fits, estimated.source, estimated.seconds) == (False, "known", None)
+    assert "raise data.min_item_interactions" in estimated.troubles[0]
 
 
 def test_data_with_filtered_items_are_read_before_deciding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,16 +193,16 @@ def test_model_too_large_for_disk_is_rejected_before_fit(tmp_path: Path, monkeyp
 
 
 def test_data_not_downloaded_have_known_sizes_and_no_time(tmp_path: Path) -> None:
-    found: Estimate = estimate(load(tmp_path, "item-knn", "data.source=movielens-1m"), tmp_path)
-    assert (found.source, found.seconds, found.fits) == ("known", None, True)
-    assert found.sizes["interactions"] == 1_000_209
+    estimated: Estimate = estimate(load(tmp_path, "item-knn", "data.source=movielens-1m"), tmp_path)
+    assert (estimated.source, estimated.seconds, estimated.fits) == ("known", None, True)
+    assert estimated.sizes["interactions"] == 1_000_209
 
 
 def test_command_line_prints_estimate(recctl: Any) -> None:
-    told = recctl("estimate", "small.yaml")
-    assert told.code == 0
+    result = recctl("estimate", "small.yaml")
+    assert result.code == 0
     for words in ("peak memory", "disk space of the run", "evaluate_test", "120 users x 60 items", "read"):
-        assert words in told.out
+        assert words in result.out
     answer = recctl("estimate", "small.yaml", "--json").json
     assert answer["fits"] is True
     assert {"memory", "disk", "seconds", "sizes", "source", "available", "troubles"} <= answer.keys()

@@ -24,7 +24,7 @@ def make(root: Path, status: Status, days_old: int = 30) -> Run:
 
 
 def paths(store: RunStore, days: float = 7, checkpoints: bool = False) -> set[str]:
-    return {str(one.path.relative_to(store.root)) for one in find_garbage(store, timedelta(days=days), checkpoints)}
+    return {str(item.path.relative_to(store.root)) for item in find_garbage(store, timedelta(days=days), checkpoints)}
 
 
 def test_old_runs_that_ended_early_are_garbage_and_others_are_kept(tmp_path: Path) -> None:
@@ -41,9 +41,9 @@ def test_old_runs_that_ended_early_are_garbage_and_others_are_kept(tmp_path: Pat
     assert paths(store) == {failed.id, interrupted.id}
     assert fresh.id in paths(store, days=0)
     assert complete.id not in paths(store, days=0)
-    found = find_garbage(store, timedelta(days=7))
-    assert {one.path: one.size for one in found}[failed.path] == size_of(failed.path) > 100
-    delete(store, found)
+    garbage = find_garbage(store, timedelta(days=7))
+    assert {item.path: item.size for item in garbage}[failed.path] == size_of(failed.path) > 100
+    delete(store, garbage)
     assert set(store.ids()) == {run.id for run in (complete, tagged, named, before, fresh)}
     assert paths(store) == set()
 
@@ -77,9 +77,9 @@ def test_checkpoints_of_complete_runs_are_garbage_on_request(tmp_path: Path) -> 
         (run.path / "checkpoints" / "last.pkl").write_bytes(b"12345")
     assert paths(store) == set()
     assert paths(store, checkpoints=True) == {f"{complete.id}/checkpoints"}
-    (found,) = find_garbage(store, timedelta(days=7), checkpoints=True)
-    assert found.size == 5
-    delete(store, [found])
+    (item,) = find_garbage(store, timedelta(days=7), checkpoints=True)
+    assert item.size == 5
+    delete(store, [item])
     assert (interrupted.path / "checkpoints" / "last.pkl").exists()
     assert store.resolve(complete.id).status == "complete"
 

@@ -46,11 +46,11 @@ def test_new_run_is_running_and_records_environment(tmp_path: Path) -> None:
 
 
 def test_latest_is_last_created_within_a_second(tmp_path: Path) -> None:
-    made = []
+    created = []
     for _ in range(8):
-        made.append(make(tmp_path).id)
-        assert RunStore(tmp_path).resolve("latest").id == made[-1]
-    assert [run.id for run in RunStore(tmp_path).runs()] == made
+        created.append(make(tmp_path).id)
+        assert RunStore(tmp_path).resolve("latest").id == created[-1]
+    assert [run.id for run in RunStore(tmp_path).runs()] == created
 
 
 def test_running_run_without_process_has_died(tmp_path: Path) -> None:
@@ -187,8 +187,8 @@ def test_references_are_resolved(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="has no runs yet"):
         store.resolve("latest")
     for name in ("20260101-000000-ease-x-0001", "20260101-000001-als-x-0002", "20260101-000001-als-x-0003"):
-        made = make(tmp_path)
-        made.path.rename(tmp_path / name)
+        run = make(tmp_path)
+        run.path.rename(tmp_path / name)
     assert store.ids()[0] == "20260101-000000-ease-x-0001"
     assert store.resolve("latest").id == "20260101-000001-als-x-0003"
     assert store.resolve("20260101-000000").id == "20260101-000000-ease-x-0001"

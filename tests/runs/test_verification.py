@@ -1,4 +1,4 @@
-"""Every file of a run that is not what it should be is found, and a sound run is not suspected."""
+"""Damaged, changed and missing files of a run are found; an intact run has no faults."""
 
 from __future__ import annotations
 
@@ -102,9 +102,9 @@ def test_model_that_cannot_be_loaded_is_a_fault(sound: Run, tmp_path: Path) -> N
     entry["sha256"] = artifacts.save(run.path / entry["file"], "model", content)
     run.metadata["files"] = {}
     run.save_metadata()
-    (found,) = verify(run)
-    assert found.file == entry["file"]
-    assert "item_factors has another type than declared (float64)" in found.problem
+    (fault,) = verify(run)
+    assert fault.file == entry["file"]
+    assert "item_factors has another type than declared (float64)" in fault.problem
 
 
 def test_model_whose_class_fails_is_a_fault(sound: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,8 +120,8 @@ def test_fault_is_reported_with_its_file(sound: Run, tmp_path: Path, fault: str)
     file, harm, problem = FAULTS[fault]
     shutil.copytree(sound.path, tmp_path / sound.id)
     harm(tmp_path / sound.id / file)
-    found = verify(Run.open(tmp_path / sound.id))
-    assert found
-    assert all(file.startswith(one.file) for one in found)
-    assert any(problem in one.problem for one in found)
-    assert not any(str(tmp_path) in one.problem for one in found), "the problem does not repeat the path"
+    faults = verify(Run.open(tmp_path / sound.id))
+    assert faults
+    assert all(file.startswith(item.file) for item in faults)
+    assert any(problem in item.problem for item in faults)
+    assert not any(str(tmp_path) in item.problem for item in faults), "the problem does not repeat the path"
