@@ -23,13 +23,6 @@ class ArrayType(NamedTuple):
     readonly: bool = True
 
 
-class NamedTupleType(NamedTuple):
-    """A NamedTuple of arrays as argument of a kernel."""
-
-    python_type: type
-    fields: tuple[ArrayType, ...]
-
-
 class TupleType(NamedTuple):
     """A plain tuple of scalars and arrays as argument of a kernel.
 
@@ -41,7 +34,7 @@ class TupleType(NamedTuple):
 
 
 # A string is numba's name of a scalar type.
-ArgumentType = str | ArrayType | NamedTupleType | TupleType
+ArgumentType = str | ArrayType | TupleType
 
 # Inputs are declared read-only: numba then accepts both writeable arrays and the read-only arrays of a loaded model.
 I32 = ArrayType("int32")
@@ -151,9 +144,6 @@ def load_kernels() -> None:
 def _numba_type(numba: Any, declared: ArgumentType) -> Any:
     if isinstance(declared, str):
         return getattr(numba.types, declared)
-    if isinstance(declared, NamedTupleType):
-        fields = [_numba_type(numba, field) for field in declared.fields]
-        return numba.types.BaseTuple.from_types(fields, declared.python_type)
     if isinstance(declared, TupleType):
         return numba.types.Tuple([_numba_type(numba, field) for field in declared.fields])
     dtype = getattr(numba.types, declared.dtype)
