@@ -138,7 +138,7 @@ class TestTemporal:
             if len(earlier) and len(later):
                 assert earlier.max() < later.min()
         assert times[0].max() < times[2].min()
-        # No other moment would come closer to the size asked for.
+        # No other split point gives a size closer to the requested one.
         ordered, wanted = np.sort(dataset.timestamps), int(test_size * len(drawn) + 0.5)
         starts = [at for at in range(1, len(drawn)) if ordered[at] != ordered[at - 1]]
         around = abs(len(times[2]) - wanted)
