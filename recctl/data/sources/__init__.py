@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -118,3 +120,13 @@ def _require_only(allowed: tuple[str, ...], options: ReadOptions, name: str) -> 
     unused = [option for option in options.non_default() if option not in allowed]
     if unused:
         raise ConfigError(*(f"data.{option}: {name} has its own layout; leave this out" for option in unused))
+
+
+def __getattr__(name: str) -> Any:
+    """Old names, until 0.4."""
+    renamed: dict[str, Any] = {"catalogue": catalog, "CatalogueEntry": CatalogDataset}
+    if name not in renamed:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    new = renamed[name]
+    warnings.warn(f"{name} is now {new.__name__}; the old name is removed in 0.4", FutureWarning, stacklevel=2)
+    return new

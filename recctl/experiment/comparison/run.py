@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -49,6 +50,8 @@ def compare(
     options: ComparisonOptions | None = None,
     repeats: Repeats | None = None,
     overrides: Sequence[str] = (),
+    *,
+    terms: ComparisonOptions | None = None,
 ) -> Run:
     """Compare models on one split.
 
@@ -63,6 +66,7 @@ def compare(
         options: How models are compared.
         repeats: How often each model is fitted.
         overrides: Settings `section.key=value` for all configs.
+        terms: Deprecated name of `options`; removed in 0.4.
 
     Returns:
         A run of kind "compare"; `comparison_result` returns its result.
@@ -72,6 +76,9 @@ def compare(
         DataError: The runs have different data or splits.
         TrainingError: Some models could not be fitted; the others are kept.
     """
+    if terms is not None:
+        warnings.warn("compare(terms=...) is now compare(options=...); removed in 0.4", FutureWarning, stacklevel=2)
+        options = terms
     store = store or RunStore()
     entries = collect_entries(sources, store, overrides)
     return compare_entries(entries, store, options or ComparisonOptions(), repeats or Repeats())

@@ -1,0 +1,58 @@
+"""Names that were renamed still work until 0.4, with a warning that names the new one."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from recctl import RunStore, compare
+from recctl.experiment.comparison.result import ComparisonOptions
+from tests.conftest import SMALL
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("recctl.data.sources", "catalogue", "catalog"),
+        ("recctl.data.sources", "CatalogueEntry", "CatalogDataset"),
+        ("recctl.tuning.strategies", "Listed", "FixedPoints"),
+        ("recctl.tuning.strategies", "Sampled", "SampledPoints"),
+        ("recctl.tuning.strategies", "Tried", "FinishedTrial"),
+    ],
+)
+def test_old_name_is_the_new_object(module: str, old: str, new: str) -> None:
+    loaded = importlib.import_module(module)
+    with pytest.warns(FutureWarning, match=f"{old} is now {new}; .*0.4"):
+        assert getattr(loaded, old) is getattr(loaded, new)
+
+
+def test_old_metrics_module_has_the_metrics() -> None:
+    sys.modules.pop("recctl.ranking.metrics", None)
+    with pytest.warns(FutureWarning, match=r"recctl\.ranking\.metrics is now recctl\.metrics"):
+        old = importlib.import_module("recctl.ranking.metrics")
+    new = importlib.import_module("recctl.metrics")
+    for name in ("METRICS", "Catalog", "Float64Array", "Lists", "Metric"):
+        assert getattr(old, name) is getattr(new, name)
+
+
+def test_plugin_imports_of_models_still_work() -> None:
+    declared = importlib.import_module("recctl.models.hyperparameters")
+    base = importlib.import_module("recctl.models.base")
+    for name in ("Between", "Choices", "fitted", "hyperparameter"):
+        assert getattr(declared, name) is getattr(base, name)
+
+
+def test_store_names_are_the_aliases(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    with pytest.warns(FutureWarning, match="aliases"):
+        assert store.names.all() == store.aliases.all()
+
+
+def test_compare_takes_terms_for_options(workdir: Path) -> None:
+    (workdir / "other.yaml").write_text(SMALL.replace("l2_reg: 50.0", "l2_reg: 5.0"))
+    with pytest.warns(FutureWarning, match="options"):
+        run = compare(["small.yaml", "other.yaml"], terms=ComparisonOptions(n_resamples=100))
+    assert run.status == "complete"
