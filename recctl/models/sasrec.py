@@ -1,4 +1,4 @@
-"""SASRec: the next item from the order of a history, by self-attention."""
+"""SASRec: predicts the next item of a history by self-attention."""
 
 from __future__ import annotations
 
@@ -26,32 +26,34 @@ from recctl.models.nn.torch_recommender import TorchRecommender
 if TYPE_CHECKING:
     import torch
 
-_EPSILON, _TINY = np.float32(1e-5), np.float32(1e-12)
+# Of layer normalization and of the norm of vectors, as in torch.
+_EPSILON = np.float32(1e-5)
+_TINY = np.float32(1e-12)
 
 
 class SASRecRecommender(TorchRecommender):
     """Self-attentive sequential recommendation (Kang & McAuley, 2018, "Self-Attentive Sequential Recommendation").
 
-    A history's items, oldest first, at most the last `max_length`, become vectors `e_i + p_t`; blocks of causal
-    self-attention (eq. 2-4) and a layer for each position (eq. 5) make of them states `h_t`, and an item scores
-    `h_t . e_i` (eq. 6), or with `similarity="cosine"` the cosine of the two over `temperature`. Each position of a
-    history is trained to tell the item after it, all in one pass, by `loss`:
+    The last `max_length` items of a history, oldest first, become vectors `e_i + p_t`. Blocks of causal self-attention
+    (eq. 2-4) and a feed-forward layer for each position (eq. 5) turn them into states `h_t`. An item scores `h_t . e_i`
+    (eq. 6), or with `similarity="cosine"` the cosine of the two divided by `temperature`. Each position of a history is
+    trained to predict the next item, all positions in one pass, by `loss`:
 
         softmax          -log softmax over all items
-        sampled_softmax  the same, with the other items' sum estimated from `n_negatives`
-        bce              -log sigmoid(s+) - sum over negatives of log(1 - sigmoid(s-))       (the paper's)
-        gbce             the same with a power on the first sigmoid (Petrov & Macdonald, 2023), by `calibration`
+        sampled_softmax  the same, with the sum over the other items estimated from `n_negatives`
+        bce              -log sigmoid(s+) - sum over negatives of log(1 - sigmoid(s-)), as in the paper
+        gbce             the same with a power of the first sigmoid (Petrov & Macdonald, 2023), set by `calibration`
 
-    A history longer than `max_length` is cut into windows, elsewhere in each epoch, so that all of it is learnt from;
-    with `windows="last"`, as in the paper, the last one alone is. Rows of one user are ordered by timestamp, equal ones
-    as they stand in the data; without timestamps, all as they stand. An epoch costs
-    O(positions * (n_items or n_negatives) * embedding_dim); layers see real positions only, and the logits of softmax
-    are made once, in parts. Strangers are served by their history, like everyone else. `similar_items` is by the cosine
-    of items' vectors.
+    A history longer than `max_length` is cut into windows, at other points in each epoch, so that all of it is used;
+    with `windows="last"`, as in the paper, only the last one is. The interactions of a user are ordered by timestamp;
+    row order breaks ties, and replaces missing timestamps. An epoch costs O(positions * (n_items or n_negatives) *
+    embedding_dim); layers compute real positions only, without padding, and the logits of softmax are computed once, in
+    blocks. New users are scored from their history, as known users are. `similar_items` uses the cosine similarity of
+    item embeddings.
 
-    Not as in the paper: blocks normalise what they are given (pre-norm); attention weights are not dropped; negatives
-    are drawn for a batch, not for each position, and count for those who did not have them; positions count from the
-    oldest item.
+    Differences from the paper: blocks normalize their input (pre-norm); there is no dropout of attention weights;
+    negatives are sampled per batch, not per position, and are ignored for users who have interacted with them;
+    positions count from the oldest item.
     """
 
     name = "sasrec"
@@ -59,28 +61,31 @@ class SASRecRecommender(TorchRecommender):
     too_large_advice: ClassVar[str] = "lower embedding_dim, or raise data.min_item_interactions"
 
     max_length: int = hyperparameter(
-        50, ge=1, help="Items of a history that are looked at: the last.", search=Choices((20, 50, 100, 200))
+        50, ge=1, help="Maximum number of items of a history, the latest.", search=Choices((20, 50, 100, 200))
     )
     windows: Literal["all", "last"] = hyperparameter(
-        "all", help="What is learnt of histories longer than max_length: all, in windows, or the last window."
+        "all", help="Part of longer histories used in training: all of it, in windows, or the last window."
     )
-    n_blocks: int = hyperparameter(2, ge=1, help="Layers of attention.", search=Choices((1, 2, 3)))
-    n_heads: int = hyperparameter(1, ge=1, help="Heads of attention; embedding_dim is a multiple.")
+    n_blocks: int = hyperparameter(2, ge=1, help="Number of attention blocks.", search=Choices((1, 2, 3)))
+    n_heads: int = hyperparameter(1, ge=1, help="Attention heads; embedding_dim must be a multiple.")
     dropout: float = hyperparameter(
-        0.2, ge=0, lt=1, help="Share of outputs that is dropped in training.", search=Between(0.1, 0.6)
+        0.2, ge=0, lt=1, help="Share of outputs that is set to 0 in training.", search=Between(0.1, 0.6)
     )
     similarity: Literal["dot", "cosine"] = hyperparameter(
-        "dot", help="How an item's vector scores: cosine keeps often seen items from growing long, and learns longer."
+        "dot",
+        help="Score of an item: dot product or cosine. Cosine limits popularity bias, and needs more epochs.",
     )
     temperature: float = hyperparameter(
-        0.05, gt=0, help="Cosines are divided by it; lower is sharper.", search=Between(0.03, 0.2, log=True)
+        0.05, gt=0, help="Divisor of cosines; lower is sharper.", search=Between(0.03, 0.2, log=True)
     )
     loss: Literal["softmax", "sampled_softmax", "bce", "gbce"] = hyperparameter(
-        "softmax", help="What is minimised; the others spare time where items are many."
+        "softmax", help="Training loss; the sampled ones are faster for large catalogs."
     )
-    n_negatives: int = hyperparameter(256, ge=1, help="Items drawn for a batch; softmax needs none.")
-    calibration: float = hyperparameter(0.75, ge=0, le=1, help="t of gbce: 0 is bce, 1 calibrated as softmax is.")
-    batch_size: int = hyperparameter(128, ge=1, help="Windows a step.", search=Choices((32, 64, 128, 256)))
+    n_negatives: int = hyperparameter(256, ge=1, help="Sampled items per batch; softmax needs none.")
+    calibration: float = hyperparameter(
+        0.75, ge=0, le=1, help="Parameter t of gbce: 0 is bce, 1 is calibrated like softmax."
+    )
+    batch_size: int = hyperparameter(128, ge=1, help="Windows per step.", search=Choices((32, 64, 128, 256)))
 
     histories: InteractionMatrix = fitted("(n_users, n_items)")
 
@@ -88,12 +93,13 @@ class SASRecRecommender(TorchRecommender):
 
     @classmethod
     def _conflicts(cls, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        dim, n_heads = values["embedding_dim"], values["n_heads"]
+        dim = values["embedding_dim"]
+        n_heads = values["n_heads"]
         if dim % n_heads:
-            yield "n_heads", f"embedding_dim={dim} is no multiple of n_heads={n_heads}: change one"
+            yield "n_heads", f"embedding_dim={dim} is not a multiple of n_heads={n_heads}: change one"
 
     def _fit(self, interactions: InteractionDataset) -> None:
-        self.histories = _in_order(interactions)
+        self.histories = _ordered_histories(interactions)
         super()._fit(interactions)
 
     def _network(self) -> torch.nn.Module:
@@ -105,7 +111,7 @@ class SASRecRecommender(TorchRecommender):
         return SASRecNetwork(*sizes, blocks, self.dropout, temperature, self._generator("init"))
 
     def _batches(self, interactions: InteractionDataset, epoch: int, batch_size: int) -> Iterator[Any]:
-        """Inputs, targets, positions, places `(n,)`; shapes of tables; negatives `(m,)`, who had them `(n, m)`."""
+        """Inputs, targets, positions, places, each `(n,)`; table shapes; negatives `(m,)`; which are seen `(n, m)`."""
         import torch
 
         users, begins, lengths = self._windows(epoch)
@@ -116,14 +122,14 @@ class SASRecRecommender(TorchRecommender):
             some = order[begin : begin + batch_size]
             some = some[np.argsort(lengths[some], kind="stable")]
             *packed, shapes = packing.pack(histories.columns, begins[some], lengths[some])
-            # Distinct, as the positions of `had_among` need it.
+            # Distinct, as `seen_among` requires.
             negatives = draws.choice(histories.n_columns, min(n_negatives, histories.n_columns), replace=False)
-            had = np.repeat(self._had(users[some], negatives), lengths[some], axis=0)
-            parts = (torch.from_numpy(part) for part in (*packed, negatives, had))
+            seen = np.repeat(self._seen_negatives(users[some], negatives), lengths[some], axis=0)
+            parts = (torch.from_numpy(part) for part in (*packed, negatives, seen))
             yield (*islice(parts, 4), shapes, *parts)
 
     def _windows(self, epoch: int) -> tuple[Int64Array, Int64Array, Int64Array]:
-        """Of each window: whose history it is of, where in `histories.columns` it begins, how many inputs it has."""
+        """User, first position in `histories.columns`, and number of inputs of each window."""
         users, longest = self._trainable, self.max_length
         starts = self.histories.starts[users]
         n = self.histories.starts[users + 1] - 1 - starts
@@ -131,24 +137,32 @@ class SASRecRecommender(TorchRecommender):
             lengths = np.minimum(n, longest)
             return users, starts + n - lengths, lengths
         drawn = rng.stream(self.seed, "windows", epoch).integers(1, longest, len(users), endpoint=True)
-        first = np.where(n > longest, drawn, n)  # where the first window ends; the others are whole, but for the last
+        first = np.where(
+            n > longest, drawn, n
+        )  # end of the first window; all others but the last have max_length inputs
         counts = 1 - (first - n) // longest
         of = np.repeat(np.arange(len(users)), counts)
         ends = first[of] + (np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts)) * longest
         begins = np.maximum(ends - longest, 0)
         return users[of], starts[of] + begins, np.minimum(ends, n[of]) - begins
 
-    def _had(self, rows: Int64Array, negatives: Int64Array) -> NDArray[np.bool_]:
-        """Which of some distinct items each user had, `(len(rows), len(negatives))`."""
-        histories, had = self.histories, np.zeros((len(rows), len(negatives)), bool)
-        items = rows.astype(np.int32), negatives.astype(np.int32)
-        starts, found = seen_among(histories.starts, histories.columns, *items, histories.n_columns)
-        had[np.repeat(np.arange(len(rows)), np.diff(starts)), found] = True
-        return had
+    def _seen_negatives(self, users: Int64Array, negatives: Int64Array) -> NDArray[np.bool_]:
+        """Which of some distinct items each user has interacted with, `(len(users), len(negatives))`."""
+        histories = self.histories
+        seen = np.zeros((len(users), len(negatives)), bool)
+        starts, positions = seen_among(
+            histories.starts,
+            histories.columns,
+            users.astype(np.int32),
+            negatives.astype(np.int32),
+            histories.n_columns,
+        )
+        seen[np.repeat(np.arange(len(users)), np.diff(starts)), positions] = True
+        return seen
 
     @cached_property
     def _trainable(self) -> Int64Array:
-        """Users with something to tell after something."""
+        """Users with at least two interactions: an input and a target."""
         return np.flatnonzero(np.diff(self.histories.starts) > 1)
 
     def _n_batches(self, interactions: InteractionDataset, batch_size: int) -> int:
@@ -166,24 +180,30 @@ class SASRecRecommender(TorchRecommender):
         items = network.targets()
         if self.loss == "softmax":
             return losses.softmax(hidden, items, targets), len(targets)
-        negatives, had = (part.to(self._device) for part in batch[5:])
-        given = hidden, items, targets, negatives, had
+        negatives, seen = (part.to(self._device) for part in batch[5:])
+        arguments = hidden, items, targets, negatives, seen
         if self.loss == "sampled_softmax":
-            return losses.sampled_softmax(*given), len(targets)
-        return losses.binary(*given, self._power() if self.loss == "gbce" else 1.0), len(targets)
+            return losses.sampled_softmax(*arguments), len(targets)
+        power = self._power() if self.loss == "gbce" else 1.0
+        return losses.binary(*arguments, power), len(targets)
 
     def _power(self) -> float:
-        """Beta of gBCE (Petrov & Macdonald, 2023, eq. 9), from the share of items that are drawn."""
+        """Beta of gBCE (Petrov & Macdonald, 2023, eq. 9), from the share of sampled items."""
         share = min(1.0, self.n_negatives / max(1, len(self.item_vocabulary) - 1))
         return share * (self.calibration * (1 - 1 / share) + 1 / share)
 
-    # ---- answering
+    # ---- scoring
+    #
+    # The forward pass exists three times: in torch for training (`nn/sasrec.py`), here in numpy, and in ONNX for export
+    # (`nn/sasrec_onnx.py`). Importing torch takes seconds and hundreds of MB, which scoring a user must not wait for. A
+    # test compares all three.
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
         if users is not None:
             histories = self.histories.take(users)
-        targets, scores = self._targets, np.zeros((histories.n_rows, histories.n_columns), np.float32)
-        # One after another: a product of many rounds a person's scores as their number wants it.
+        targets = self._targets
+        scores = np.zeros((histories.n_rows, histories.n_columns), np.float32)
+        # One user at a time: the rounding of a matrix product depends on the number of rows.
         for row, out in enumerate(scores):
             items = self._latest(histories, row)
             if len(items):
@@ -191,12 +211,13 @@ class SASRecRecommender(TorchRecommender):
         return scores
 
     def _latest(self, histories: InteractionMatrix, row: int) -> Int32Array:
-        """The items of a history that are looked at."""
+        """The last `max_length` items of a history."""
         return histories.columns[histories.starts[row] : histories.starts[row + 1]][-self.max_length :]
 
     def embeddings(self) -> Embeddings:
-        """The state after each user's history, and what states are multiplied with."""
-        histories, users = self.histories, np.zeros((self.histories.n_rows, self.embedding_dim), np.float32)
+        """The state after each user's history, and the item vectors that it is multiplied by."""
+        histories = self.histories
+        users = np.zeros((histories.n_rows, self.embedding_dim), np.float32)
         for row, out in enumerate(users):
             items = self._latest(histories, row)
             if len(items):
@@ -205,33 +226,35 @@ class SASRecRecommender(TorchRecommender):
 
     @cached_property
     def _targets(self) -> Float32Array:
-        """What states are multiplied with, `(n_items, embedding_dim)`."""
+        """The item vectors that states are multiplied by, `(n_items, embedding_dim)`."""
         vectors = self._arrays["item"]
         return unit_rows(vectors) if self.similarity == "cosine" else vectors
 
     def _state(self, items: Int32Array) -> Float32Array:
-        """The state after the last of some items, `(embedding_dim,)`; the last block computes no other."""
+        """The state after the last of some items, `(embedding_dim,)`; the last block computes only this position."""
         weights = self._arrays
         hidden: Float32Array = weights["item"][items] + weights["position"][: len(items)]
-        for at in range(self.n_blocks):
-            own = {name: weights[f"blocks.{at}.{name}"] for name in _BLOCK}
-            normal = _normal(hidden, own["attend_gain"], own["attend_shift"])
-            packed = normal @ own["qkv"].T + own["qkv_bias"]
-            asked = slice(-1, None) if at == self.n_blocks - 1 else slice(None)
-            hidden = hidden[asked] + self._attended(packed, asked) @ own["out"].T + own["out_bias"]
-            normal = _normal(hidden, own["feed_gain"], own["feed_shift"])
-            wide: Float32Array = np.maximum(normal @ own["up"].T + own["up_bias"], np.float32(0))
-            hidden = hidden + wide @ own["down"].T + own["down_bias"]
+        for number in range(self.n_blocks):
+            block = {name: weights[f"blocks.{number}.{name}"] for name in _BLOCK}
+            normal = _normal(hidden, block["attend_gain"], block["attend_shift"])
+            packed = normal @ block["qkv"].T + block["qkv_bias"]
+            is_last = number == self.n_blocks - 1
+            queries = slice(-1, None) if is_last else slice(None)
+            hidden = hidden[queries] + self._attention(packed, queries) @ block["out"].T + block["out_bias"]
+            normal = _normal(hidden, block["feed_gain"], block["feed_shift"])
+            wide: Float32Array = np.maximum(normal @ block["up"].T + block["up_bias"], np.float32(0))
+            hidden = hidden + wide @ block["down"].T + block["down_bias"]
         state = _normal(hidden[-1], weights["gain"], weights["shift"])
         if self.similarity == "cosine":
             state /= max(np.linalg.norm(state), _TINY) * np.float32(self.temperature)
         return state
 
-    def _attended(self, packed: Float32Array, asked: slice) -> Float32Array:
-        """Causal attention of the positions asked for, `(n, d)`, from queries, keys and values side by side."""
-        n, width = len(packed), self.embedding_dim // self.n_heads
+    def _attention(self, packed: Float32Array, queries: slice) -> Float32Array:
+        """Causal attention of some positions, `(n, d)`, from concatenated queries, keys and values."""
+        n = len(packed)
+        width = self.embedding_dim // self.n_heads
         q, k, v = packed.reshape(n, 3, self.n_heads, width).transpose(1, 2, 0, 3)  # (h, n, d / h)
-        logits = q[:, asked] @ k.transpose(0, 2, 1) * np.float32(width**-0.5)
+        logits = q[:, queries] @ k.transpose(0, 2, 1) * np.float32(width**-0.5)
         if logits.shape[1] > 1:
             logits[:, np.triu(np.ones((n, n), bool), 1)] = -np.inf
         logits -= logits.max(axis=2, keepdims=True)
@@ -256,12 +279,13 @@ class SASRecRecommender(TorchRecommender):
         d = self.embedding_dim
         n_weights = d * (n_items + self.max_length) + 6 * self.n_blocks * d**2
         sizes = super()._sizes(n_users, n_items, n_interactions)
-        return sizes | {"n_weights": n_weights, "histories": n_interactions // 2}  # they have no values
+        return sizes | {"n_weights": n_weights, "histories": n_interactions // 2}  # the matrix has no values
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """Weights, gradients, moments, the best so far, unit vectors and theirs; logits of 256 positions; rows.
+        """Estimate the bytes of a fit.
 
-        And of a batch what each block keeps of a position for the way back, and of the loss its negatives.
+        They are those of the weights, gradients, moments, best weights and unit vectors; the logits of 256 positions;
+        the interactions; and of a batch the activations of each block and the negatives of the loss.
         """
         length = min(self.max_length, 1 + 2 * n_interactions // max(1, n_users))
         positions = min(self.batch_size * length, n_interactions)
@@ -277,15 +301,15 @@ _BLOCK = (
 
 
 def _normal(hidden: Float32Array, gain: Float32Array, shift: Float32Array) -> Float32Array:
-    """Layer normalisation."""
-    centred = hidden - hidden.mean(axis=-1, keepdims=True)
-    spread = np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True) + _EPSILON)
-    normal: Float32Array = centred / spread * gain + shift
+    """Layer normalization."""
+    centered = hidden - hidden.mean(axis=-1, keepdims=True)
+    spread = np.sqrt(np.mean(centered * centered, axis=-1, keepdims=True) + _EPSILON)
+    normal: Float32Array = centered / spread * gain + shift
     return normal
 
 
-def _in_order(interactions: InteractionDataset) -> InteractionMatrix:
-    """Users by items, each row oldest first, repeats included."""
+def _ordered_histories(interactions: InteractionDataset) -> InteractionMatrix:
+    """Users by items, each row oldest first, with repeated items."""
     order = np.arange(len(interactions))
     if interactions.timestamps is not None:
         order = group_by.stable_argsort(interactions.timestamps)

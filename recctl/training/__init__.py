@@ -1,4 +1,4 @@
-"""Training in epochs: the one loop, when to stop, what is kept on the way. Models are a Protocol; it knows none."""
+"""Training in epochs: the loop, early stopping, checkpoints, and the history. Models are described by a Protocol."""
 
 from recctl.training.checkpoints import ModelCheckpoint as ModelCheckpoint
 from recctl.training.checkpoints import ResumableTraining as ResumableTraining

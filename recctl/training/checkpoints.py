@@ -1,4 +1,4 @@
-"""Files that training leaves while it goes on: the best model, and all it takes to go on after a crash."""
+"""Checkpoints: the best model so far, and the training state to resume from after a crash."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from recctl.training.loop import Epoch
 
 
 class ModelCheckpoint:
-    """Saves a model whenever it is better than ever before.
+    """Saves a model whenever its score is the best so far.
 
-    As a callback, `model.fit(train, validation=..., callbacks=[ModelCheckpoint("models/best.pkl")])`; or by hand:
+    Use it as a callback, `model.fit(train, validation=..., callbacks=[ModelCheckpoint("models/best.pkl")])`, or in a
+    loop of your own:
 
         checkpoint = ModelCheckpoint("models/best.pkl", monitor="ndcg@10", mode="max")
         for epoch in range(20):
@@ -24,18 +25,19 @@ class ModelCheckpoint:
             checkpoint(model, evaluator.evaluate(model, val, train_data=train))
 
     Args:
-        filepath: Where to; missing folders are made, and what stood there is replaced. `recctl.load_model` reads it.
-        monitor: The metric that is compared, or `loss` for the loss of training.
-        mode: Whether lower or higher is better; auto: as it is of `monitor`.
-        min_delta: A score is better if it beats the best one by more than this: what `EarlyStopping` has beside it, for
-            both to choose the same epoch.
+        filepath: File of the model, which `recctl.load_model` reads. Missing folders are created, and an existing file
+            is replaced.
+        monitor: Key of the metric, or `loss` for the training loss.
+        mode: Whether lower (`min`) or higher (`max`) is better; `auto` derives it from `monitor`.
+        min_delta: Minimum improvement over the best score. Use the value of `EarlyStopping`, so that both choose the
+            same epoch.
 
     Attributes:
-        best_score: The best score so far; None before the first.
-        best_epoch: Its epoch, from 1; by hand: which call it came with.
+        best_score: Best score so far; None before the first.
+        best_epoch: Epoch of the best score, from 1; in a loop of your own, the number of the call.
 
     Raises:
-        ConfigError: An argument is not valid, or the direction of `monitor` is not known.
+        ConfigError: An argument is invalid, or the direction of `monitor` is unknown.
     """
 
     def __init__(
@@ -50,63 +52,69 @@ class ModelCheckpoint:
         self._calls = 0
 
     def __call__(self, model: Any, metrics: Mapping[str, float]) -> bool:
-        """Take the next metrics.
+        """Save the model if its score is the best so far.
 
         Returns:
             Whether the model was saved.
 
         Raises:
-            ConfigError: `monitor` is not among them.
+            ConfigError: `metrics` does not contain `monitor`.
         """
         self._calls += 1
-        return self._take(model, metrics, self._calls)
+        return self._update(model, metrics, self._calls)
 
-    def _take(self, model: Any, metrics: Mapping[str, float], number: int) -> bool:
+    def _update(self, model: Any, metrics: Mapping[str, float], number: int) -> bool:
         if self.monitor not in metrics:
-            there = ", ".join(metrics) or "nothing"
-            raise ConfigError(f"ModelCheckpoint: monitor={self.monitor!r} is not measured (there is {there})")
+            available = ", ".join(metrics) or "none"
+            raise ConfigError(
+                f"ModelCheckpoint: monitor={self.monitor!r} is not measured; available metrics: {available}"
+            )
         score = float(metrics[self.monitor])
         if not is_better(score, self.best_score, self.mode, self.min_delta):
             return False
-        self.best_score, self.best_epoch = score, number
+        self.best_score = score
+        self.best_epoch = number
         model.save(self.filepath)
         return True
 
     # ---- as a callback
 
     def before_training(self, model: Any) -> None:
-        """Begin anew."""
-        self.best_score, self.best_epoch, self._calls = None, 0, 0
+        """Reset the best score."""
+        self.best_score = None
+        self.best_epoch = 0
+        self._calls = 0
 
     def after_epoch(self, model: Any, epoch: Epoch) -> bool:
-        """Take the metrics of an epoch."""
+        """Save the model if the epoch's score is the best so far."""
         if epoch.validated or self.monitor == "loss":
-            self._take(model, {**epoch.metrics, "loss": epoch.loss}, epoch.number)
+            self._update(model, dict(epoch.metrics) | {"loss": epoch.loss}, epoch.number)
         return False
 
     def after_training(self, model: Any) -> None:
-        """Nothing is left to do."""
+        """Does nothing."""
 
     def state(self) -> dict[str, Any]:
-        """What going on takes, as plain values."""
+        """State to resume from, as plain values."""
         return {"best_score": self.best_score, "best_epoch": self.best_epoch}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
+        """Restore a result of `state`."""
+        self.best_score = state["best_score"]
+        self.best_epoch = state["best_epoch"]
 
 
 class ResumableTraining:
-    """A callback that keeps all it takes to go on: after a crash, training ends in the very model it would have had.
+    """A callback that writes the training state, so that a resumed training gives the same model bit for bit.
 
-    It must stand behind the callbacks it follows. When training begins and its file is there, it goes on from there:
-    the model and these callbacks get the state they had, and the history is cut back to that epoch.
+    It must come after the callbacks in `followed`. If its file exists when training begins, it restores the state of
+    the model and of these callbacks, and cuts the history back to that epoch.
 
     Args:
-        path: The checkpoint; written whole or not at all.
-        history_path: Gets a line for each epoch.
-        followed: Callbacks with `state` and `set_state` whose state is kept too.
-        every: After how many epochs the checkpoint is written; 0 for never.
+        path: File of the checkpoint, written atomically.
+        history_path: File of the history, with one line per epoch.
+        followed: Callbacks with `state` and `set_state` whose state is saved, too.
+        every: Number of epochs between checkpoints; 0 for none.
     """
 
     def __init__(self, path: Path, history_path: Path, followed: Sequence[Any] = (), every: int = 1) -> None:
@@ -117,25 +125,25 @@ class ResumableTraining:
         self._epochs: list[Epoch] = []
 
     def before_training(self, model: Any) -> None:
-        """Nothing is known yet."""
+        """Forget the epochs of an earlier training."""
         self._epochs = []
 
     def past_epochs(self, model: Any) -> tuple[list[Epoch], bool]:
-        """Put model and callbacks where the checkpoint was written.
+        """Restore the model and the callbacks from the checkpoint.
 
         Returns:
-            The epochs that are over, and whether training had ended with the last of them.
+            The finished epochs, and whether training had stopped after the last of them.
 
         Raises:
-            ArtifactError: The checkpoint is damaged, or another model's.
+            ArtifactError: The checkpoint is damaged, or belongs to another model.
         """
         if self.path.exists():
             content = artifacts.load(self.path, "checkpoint")
-            whose = {"model": model.name, "hyperparameters": model.hyperparameters()}
-            if {name: content.get(name) for name in whose} != whose:
+            expected = {"model": model.name, "hyperparameters": model.hyperparameters()}
+            if {name: content.get(name) for name in expected} != expected:
                 raise ArtifactError(
                     f"{self.path}: the checkpoint of another model or of other hyperparameters; "
-                    "remove it to begin from the first epoch"
+                    "remove it to start from the first epoch"
                 )
             try:
                 for callback, state in zip(self.followed, content["callbacks"], strict=True):
@@ -144,25 +152,25 @@ class ResumableTraining:
                 self._epochs = [Epoch(**epoch) for epoch in content["epochs"]]
             except (KeyError, TypeError, ValueError) as error:
                 raise ArtifactError(
-                    f"{self.path}: damaged: {error}; remove it to begin from the first epoch"
+                    f"{self.path}: damaged: {error}; remove it to start from the first epoch"
                 ) from error
         history.cut(self.history_path, len(self._epochs))
         return list(self._epochs), any(getattr(callback, "early_stop", False) for callback in self.followed)
 
     def after_epoch(self, model: Any, epoch: Epoch) -> bool:
-        """Write the epoch's line, and the checkpoint when it is due or training is about to end."""
+        """Append the epoch to the history, and write the checkpoint if it is due or training stops."""
         self._epochs.append(epoch)
         history.append(self.history_path, epoch)
-        ending = any(getattr(callback, "early_stop", False) for callback in self.followed)
-        if self.every and (epoch.number % self.every == 0 or ending):
+        is_stopping = any(getattr(callback, "early_stop", False) for callback in self.followed)
+        if self.every and (epoch.number % self.every == 0 or is_stopping):
             self._write(model)
         return False
 
     def after_training(self, model: Any) -> None:
-        """Nothing is left to do."""
+        """Does nothing."""
 
     def _write(self, model: Any) -> None:
-        kept = ("number", "loss", "metrics", "learning_rate", "validated")
+        fields = ("number", "loss", "metrics", "learning_rate", "validated")
         artifacts.save(
             self.path,
             "checkpoint",
@@ -171,6 +179,6 @@ class ResumableTraining:
                 "hyperparameters": model.hyperparameters(),
                 "state": model.training_state(),
                 "callbacks": [callback.state() for callback in self.followed],
-                "epochs": [{name: getattr(epoch, name) for name in kept} for epoch in self._epochs],
+                "epochs": [{name: getattr(epoch, name) for name in fields} for epoch in self._epochs],
             },
         )

@@ -1,4 +1,4 @@
-"""Stopping when validation no longer gets better."""
+"""Early stopping: end training when the validation score no longer improves."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ _STATE = ("best_score", "best_epoch", "counter", "early_stop", "_calls", "_best"
 
 
 class EarlyStopping:
-    """Ends a training that gets no better, and gives the model its best weights back.
+    """Stops training when the score no longer improves, and restores the best weights.
 
-    As a callback, `model.fit(train, validation=val, callbacks=[EarlyStopping(patience=5)])`; or by hand:
+    Use it as a callback, `model.fit(train, validation=val, callbacks=[EarlyStopping(patience=5)])`, or in a
+    loop of your own:
 
         stopping = EarlyStopping(patience=5)
         for epoch in range(100):
@@ -28,19 +29,19 @@ class EarlyStopping:
                 break
 
     Args:
-        patience: After how many scores in a row that are no better it stops.
-        min_delta: A score is better if it beats the best one by more than this.
-        monitor: The metric a callback watches, as `rmse`, `ndcg@10`, or `loss` for the loss of training.
-        mode: Whether lower or higher is better; auto: as it is of `monitor`.
+        patience: Number of consecutive scores without improvement after which training stops.
+        min_delta: Minimum improvement over the best score.
+        monitor: Key of the metric, such as `rmse` or `ndcg@10`, or `loss` for the training loss.
+        mode: Whether lower (`min`) or higher (`max`) is better; `auto` derives it from `monitor`.
 
     Attributes:
-        best_score: The best score so far; None before the first.
-        best_epoch: Its epoch, from 1; by hand: which call it came with.
-        counter: How many scores in a row were no better.
-        early_stop: Whether it has had enough.
+        best_score: Best score so far; None before the first.
+        best_epoch: Epoch of the best score, from 1; in a loop of your own, the number of the call.
+        counter: Number of consecutive scores without improvement.
+        early_stop: Whether training should stop.
 
     Raises:
-        ConfigError: An argument is not valid, or the direction of `monitor` is not known.
+        ConfigError: An argument is invalid, or the direction of `monitor` is unknown.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class EarlyStopping:
         self.reset()
 
     def reset(self) -> None:
-        """Forget every score."""
+        """Forget all scores."""
         self.best_score: float | None = None
         self.best_epoch = 0
         self.counter = 0
@@ -64,22 +65,24 @@ class EarlyStopping:
         self._best: Any = None
 
     def __call__(self, score: float, model: Any = None) -> bool:
-        """Take the next score.
+        """Compare the next score with the best one.
 
         Args:
-            score: Of validation.
-            model: If given, its weights are kept (copied) when the score is the best, and put back when it stops. A
-                recctl model, or a torch module.
+            score: The validation score.
+            model: A recctl model or a torch module. If given, its weights are copied when the score is the best so far,
+                and restored when training stops.
 
         Returns:
             Whether to stop.
         """
         self._calls += 1
-        return self._take(score, model, self._calls)
+        return self._update(score, model, self._calls)
 
-    def _take(self, score: float, model: Any, number: int) -> bool:
+    def _update(self, score: float, model: Any, number: int) -> bool:
         if is_better(score, self.best_score, self.mode, self.min_delta):
-            self.best_score, self.best_epoch, self.counter = float(score), number, 0
+            self.best_score = float(score)
+            self.best_epoch = number
+            self.counter = 0
             self._best = None if model is None else _snapshot(model)
         else:
             self.counter += 1
@@ -90,51 +93,51 @@ class EarlyStopping:
         return self.early_stop
 
     def restore(self, model: Any) -> None:
-        """Give a model the weights that scored best; it keeps its own if none were kept."""
+        """Restore the best weights; without a copy of them, the model stays as it is."""
         if self._best is not None:
             _restore(model, self._best)
 
     # ---- as a callback
 
     def before_training(self, model: Any) -> None:
-        """Begin anew."""
+        """Forget all scores."""
         self.reset()
 
     def after_epoch(self, model: Any, epoch: Epoch) -> bool:
-        """Take the score of an epoch.
+        """Compare the score of an epoch with the best one; returns whether to stop.
 
         Raises:
-            ConfigError: Nothing measures what it watches.
+            ConfigError: The epoch does not have the monitored metric.
         """
-        measured = {**epoch.metrics, "loss": epoch.loss}
+        measured = dict(epoch.metrics) | {"loss": epoch.loss}
         if not epoch.validated and self.monitor != "loss":
             return False
         if self.monitor not in measured:
             raise ConfigError(
-                f"EarlyStopping: monitor={self.monitor!r} is not measured (there is {', '.join(measured)}): fit with "
-                "validation=, a dataset for rmse, or for other metrics a function such as "
+                f"EarlyStopping: monitor={self.monitor!r} is not measured; available metrics: {', '.join(measured)}; "
+                "fit with validation=: a dataset for rmse, a function for other metrics, such as "
                 "lambda model: evaluator.evaluate(model, val)"
             )
-        return self._take(measured[self.monitor], model, epoch.number)
+        return self._update(measured[self.monitor], model, epoch.number)
 
     def after_training(self, model: Any) -> None:
-        """Put the best weights back, however training ended."""
+        """Restore the best weights, even if training was not stopped early."""
         self.restore(model)
 
     def state(self) -> dict[str, Any]:
-        """What going on takes, as plain values; the best weights of a recctl model are among them."""
+        """State to resume from, as plain values, including the best weights of a recctl model."""
         return {name: getattr(self, name) for name in _STATE}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Restore a result of `state`."""
         vars(self).update({name: state[name] for name in _STATE})
 
 
 class StopAfter:
-    """A callback that ends a training after some epochs, with its schedule as if it went on.
+    """A callback that stops training after a number of epochs, without changing the learning rate schedule.
 
     Args:
-        n_epochs: How many.
+        n_epochs: The number of epochs.
     """
 
     def __init__(self, n_epochs: int) -> None:
@@ -142,23 +145,23 @@ class StopAfter:
         self.early_stop = False
 
     def before_training(self, model: Any) -> None:
-        """Begin anew."""
+        """Reset."""
         self.early_stop = False
 
     def after_epoch(self, model: Any, epoch: Epoch) -> bool:
-        """Whether it was the last one."""
+        """Returns whether the epoch was the last one."""
         self.early_stop = epoch.number >= self.n_epochs
         return self.early_stop
 
     def after_training(self, model: Any) -> None:
-        """Nothing is left to do."""
+        """Does nothing."""
 
     def state(self) -> dict[str, Any]:
-        """What going on takes, as plain values."""
+        """State to resume from, as plain values."""
         return {"early_stop": self.early_stop}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Restore a result of `state`."""
         self.early_stop = state["early_stop"]
 
 
@@ -167,11 +170,11 @@ def direction(metric: str, mode: str = "auto", who: str = "EarlyStopping") -> Li
 
     Args:
         metric: A key such as `rmse`, `ndcg@10`, `sampled_ndcg@10`, or `loss`.
-        mode: What is given instead, unless auto.
-        who: Begins the message of an error.
+        mode: `min` or `max`; `auto` derives it from the metric.
+        who: Beginning of error messages.
 
     Raises:
-        ConfigError: Another mode, or a metric that is not known and no mode.
+        ConfigError: The mode is invalid, or it is `auto` and the metric is unknown.
     """
     if mode == "min":
         return "min"
@@ -214,7 +217,10 @@ def _restore(model: Any, snapshot: Any) -> None:
 
 
 def is_better(score: float, best: float | None, mode: Literal["min", "max"], min_delta: float) -> bool:
-    """Whether a score beats the best one so far, None before the first, by more than `min_delta`; NaN never does."""
+    """Whether a score improves on the best one (None before the first) by more than `min_delta`; NaN never does."""
     if math.isnan(score):
         return False
-    return best is None or (score - best if mode == "max" else best - score) > min_delta
+    if best is None:
+        return True
+    improvement = score - best if mode == "max" else best - score
+    return improvement > min_delta

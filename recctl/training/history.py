@@ -1,4 +1,4 @@
-"""history.jsonl: a line for each epoch."""
+"""The file history.jsonl, with one line per epoch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recctl.training.loop import Epoch
 
 
 def append(path: Path, epoch: Epoch) -> None:
-    """Add the line of an epoch: all that is known of it, and the process's peak memory."""
+    """Append the line of an epoch, with the peak memory of the process."""
     line = {
         "epoch": epoch.number,
         "loss": epoch.loss,
@@ -29,7 +29,7 @@ def append(path: Path, epoch: Epoch) -> None:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The epochs of a file, in order; none if there is no file. A last line that was torn by a crash is left out."""
+    """Read the epochs of a file, in order; none if the file does not exist. A torn last line is ignored."""
     lines = []
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -46,7 +46,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def cut(path: Path, n_epochs: int) -> None:
-    """Keep only the first epochs of a file."""
+    """Remove all but the first epochs from a file."""
     if path.exists():
-        kept = [line for line in read(path) if line["epoch"] <= n_epochs]
-        atomic.write_bytes(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        lines = [json.dumps(line) + "\n" for line in read(path) if line["epoch"] <= n_epochs]
+        atomic.write_bytes(path, "".join(lines).encode())

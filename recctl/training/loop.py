@@ -1,4 +1,4 @@
-"""The loop over epochs."""
+"""The training loop over epochs."""
 
 from __future__ import annotations
 
@@ -12,56 +12,57 @@ from recctl import progress
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import TrainingError
 
-# A loss that stands this far above the first epoch's is not a bad moment any more.
-_RUNAWAY = 1.5
+# A loss above this multiple of the first epoch's counts as divergence; smaller increases can be noise.
+_MAX_LOSS_RATIO = 1.5
 
 
 class EpochModel(Protocol):
-    """What the loop must know of a model."""
+    """The methods that the loop calls on a model."""
 
     @property
     def name(self) -> str:
-        """Its name, for messages."""
+        """Name of the model, for messages."""
         ...
 
     @property
     def advice_on_divergence(self) -> str:
-        """What to change when the loss runs away: "lower lr; try lr=0.001"."""
+        """Suggested change of a hyperparameter after divergence, such as "lower lr; try lr=0.001"."""
         ...
 
     def train_epoch(self, interactions: InteractionDataset, /) -> float:
-        """Go through the interactions once; returns the mean loss."""
+        """Train for one epoch; returns the mean loss."""
         ...
 
     def snapshot(self) -> Any:
-        """What it has learnt, copied: further epochs must not change it."""
+        """A copy of the learned values, which later epochs do not change."""
         ...
 
     def restore(self, snapshot: Any, /) -> None:
-        """Be again what it was when the snapshot was made; the snapshot stays good."""
+        """Restore a result of `snapshot`, which stays unchanged."""
         ...
 
 
 Validate = Callable[[Any], Mapping[str, float]]
-"""Measures a model between epochs: metrics by key, as `Evaluator.evaluate` gives them.
+"""A function that measures a model after an epoch; it returns metrics by key, as `Evaluator.evaluate` does.
 
-With an attribute `every`, it is asked after so many epochs, and after the last.
+If it has an attribute `every`, it is called after every that many epochs, and after the last one.
 """
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch that is over.
+    """Results of a finished epoch.
 
     Attributes:
-        number: From 1.
-        loss: The mean loss of training.
-        metrics: What validation came to; empty where there is none.
-        learning_rate: The size of a step at its end, where the model tells.
-        seconds: How long it took, validation aside.
-        validated: Whether it was its turn to be measured.
-        validation_seconds: How long that took.
-        batch_size: What was computed at once, where the model tells: less than it should be, if memory ran out.
+        number: Number of the epoch, from 1.
+        loss: Mean training loss.
+        metrics: Validation metrics; empty without validation.
+        learning_rate: Learning rate of the last step, if the model has one.
+        seconds: Duration of training, without validation.
+        validated: Whether validation was due after this epoch.
+        validation_seconds: Duration of validation.
+        batch_size: Examples computed together, if the model has batches; fewer than configured after running out of
+            memory.
     """
 
     number: int
@@ -75,27 +76,27 @@ class Epoch:
 
 
 class Callback(Protocol):
-    """Follows a training.
+    """Observes training, and can stop it.
 
-    A plain function serves as well: after each epoch it is called as `function(model, {"epoch": ..., "loss": ...,
-    **metrics})`, and it ends the training by returning True.
+    A plain function works as well: after each epoch it is called as `function(model, {"epoch": ..., "loss": ...,
+    **metrics})`, and it stops training by returning True.
     """
 
     def before_training(self, model: Any, /) -> None:
-        """The first epoch is about to begin."""
+        """Called before the first epoch."""
         ...
 
     def after_epoch(self, model: Any, epoch: Epoch, /) -> bool:
-        """An epoch is over; True ends the training."""
+        """Called after each epoch; returning True stops training."""
         ...
 
     def after_training(self, model: Any, /) -> None:
-        """No epoch follows."""
+        """Called after the last epoch."""
         ...
 
 
-class _Function:
-    """A plain function as a callback."""
+class _FunctionCallback:
+    """Adapts a plain function to `Callback`."""
 
     def __init__(self, function: Callable[[Any, dict[str, Any]], Any]) -> None:
         self.function = function
@@ -118,48 +119,51 @@ def run_epochs(
     validate: Validate | None = None,
     callbacks: Sequence[Any] = (),
 ) -> list[Epoch]:
-    """Train a model for some epochs, or until a callback ends it.
+    """Train a model until the last epoch, or until a callback stops it.
 
     Args:
-        model: The model, ready for its first epoch.
-        interactions: What it learns from.
-        n_epochs: How many epochs at most.
-        validate: Measures the model after each, or after some.
-        callbacks: `Callback`s, or functions; all are asked after each epoch, in this order. One that has
-            `past_epochs(model)` may put the model where an earlier training was, and say which epochs are over.
+        model: The model, before its first epoch.
+        interactions: The training data.
+        n_epochs: Maximum number of epochs.
+        validate: Measures the model after epochs.
+        callbacks: `Callback`s or functions, called in this order after each epoch. A callback with
+            `past_epochs(model)` can restore the state of an interrupted training, and returns its finished epochs.
 
     Returns:
-        Every epoch, those before this training included.
+        All epochs, including those of an interrupted training.
 
     Raises:
-        TrainingError: The loss is not finite, or far above where it began.
+        TrainingError: The loss is not finite, or far above that of the first epoch.
     """
-    following: list[Callback] = [c if hasattr(c, "after_epoch") else _Function(c) for c in callbacks]
+    observers: list[Callback] = [
+        callback if hasattr(callback, "after_epoch") else _FunctionCallback(callback) for callback in callbacks
+    ]
     epochs: list[Epoch] = []
-    for callback in following:
-        callback.before_training(model)
-    ended = False
-    for callback in following:
-        if hasattr(callback, "past_epochs"):
-            epochs, ended = callback.past_epochs(model)
-    numbers = range(len(epochs) + 1, 1 if ended else n_epochs + 1)
+    for observer in observers:
+        observer.before_training(model)
+    is_finished = False
+    for observer in observers:
+        if hasattr(observer, "past_epochs"):
+            epochs, is_finished = observer.past_epochs(model)
+    last_number = len(epochs) if is_finished else n_epochs
     with progress.task(f"{model.name}: training", n_epochs, "epochs") as task:
-        for number in numbers:
+        for number in range(len(epochs) + 1, last_number + 1):
             epochs.append(_run_epoch(model, interactions, number, n_epochs, validate, epochs))
-            answers = [callback.after_epoch(model, epochs[-1]) for callback in following]
-            task.update(number, **_figures(epochs[-1], following))
-            if any(answers):
+            # Every callback sees the epoch, even if an earlier one stops training.
+            stops = [observer.after_epoch(model, epochs[-1]) for observer in observers]
+            task.update(number, **_progress_values(epochs[-1], observers))
+            if any(stops):
                 break
-    for callback in following:
-        callback.after_training(model)
+    for observer in observers:
+        observer.after_training(model)
     return epochs
 
 
 def require_convergence(model: EpochModel, epoch: int, loss: float, limit: float) -> None:
-    """Refuse a loss that is not finite or above `limit`.
+    """Check that a loss is finite and at most `limit`.
 
     Raises:
-        TrainingError: With the epoch, the loss and what to change.
+        TrainingError: It is not; the message has the epoch, the loss and a suggested change.
     """
     if not loss <= limit or math.isinf(loss):
         raise TrainingError(
@@ -173,30 +177,39 @@ def _run_epoch(
     number: int,
     n_epochs: int,
     validate: Validate | None,
-    before: Sequence[Epoch],
+    previous: Sequence[Epoch],
 ) -> Epoch:
     begin = perf_counter()
     loss = float(model.train_epoch(interactions))
     seconds = perf_counter() - begin
-    require_convergence(model, number, loss, _RUNAWAY * before[0].loss if before else math.inf)
-    due = number % getattr(validate, "every", 1) == 0 or number == n_epochs
+    limit = _MAX_LOSS_RATIO * previous[0].loss if previous else math.inf
+    require_convergence(model, number, loss, limit)
+    is_due = number % getattr(validate, "every", 1) == 0 or number == n_epochs
     begin = perf_counter()
-    metrics = _measured(model, validate) if due else {}
+    metrics = _validation_metrics(model, validate) if is_due else {}
     validation_seconds = perf_counter() - begin if metrics else 0.0
-    rate, batch_size = (getattr(model, f"{name}_of_last_epoch", None) for name in ("rate", "batch_size"))
-    return Epoch(number, loss, metrics, rate, seconds, due, validation_seconds, batch_size)
+    return Epoch(
+        number,
+        loss,
+        metrics,
+        getattr(model, "rate_of_last_epoch", None),
+        seconds,
+        is_due,
+        validation_seconds,
+        getattr(model, "batch_size_of_last_epoch", None),
+    )
 
 
-def _figures(epoch: Epoch, following: Sequence[Any]) -> dict[str, float]:
-    """What is shown of an epoch: loss, metrics, and the best score so far."""
-    figures = {"loss": epoch.loss, **epoch.metrics}
-    for callback in following:
-        if getattr(callback, "best_score", None) is not None:
-            figures[f"best {callback.monitor}"] = callback.best_score
-    return {name: round(value, 5) for name, value in figures.items()}
+def _progress_values(epoch: Epoch, observers: Sequence[Any]) -> dict[str, float]:
+    """Values for the progress bar: loss, metrics, and the best score so far."""
+    values = {"loss": epoch.loss} | dict(epoch.metrics)
+    for observer in observers:
+        if getattr(observer, "best_score", None) is not None:
+            values[f"best {observer.monitor}"] = observer.best_score
+    return {name: round(value, 5) for name, value in values.items()}
 
 
-def _measured(model: EpochModel, validate: Validate | None) -> dict[str, float]:
+def _validation_metrics(model: EpochModel, validate: Validate | None) -> dict[str, float]:
     if validate is None:
         return {}
     with progress.silence():

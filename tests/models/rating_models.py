@@ -170,7 +170,7 @@ class RatingTests:
 
     def test_monitor_that_is_not_computed_is_refused(self) -> None:
         train, test = parts()
-        with pytest.raises(ConfigError, match=r"monitor='ndcg@10' is not measured \(there is rmse, loss\).*evaluator"):
+        with pytest.raises(ConfigError, match=r"'ndcg@10' is not measured; available metrics: rmse, loss.*evaluator"):
             self.model().fit(
                 train,
                 validation=InteractionDataset(test, implicit=False),

@@ -42,7 +42,7 @@ def layer_mean(A, E, n_layers):
 
 @pytest.mark.parametrize("n_layers", [1, 2, 3])
 @pytest.mark.parametrize("dim", [1, 8, 13])
-def test_propagation_equals_the_dense_one(n_layers, dim):
+def test_propagation_equals_dense_products(n_layers, dim):
     model = begun(n_layers=n_layers, embedding_dim=dim)
     E = layer_mean(adjacency(model.seen), model._vectors.astype(np.float64), n_layers)
     np.testing.assert_allclose(np.concatenate(model._final), E, rtol=1e-4, atol=1e-6)
@@ -50,17 +50,18 @@ def test_propagation_equals_the_dense_one(n_layers, dim):
 
 def test_propagation_does_not_depend_on_threads_or_buffers(monkeypatch):
     monkeypatch.setattr(propagation, "_EDGES_PER_TASK", 50)
-    model, found = begun(n_layers=3), []
+    model = begun(n_layers=3)
+    results = []
     graph = model._graph
     for threads in ("1", "3"):
         monkeypatch.setenv("RECCTL_THREADS", threads)
         buffers = np.full_like(model._vectors, np.nan), np.full_like(model._vectors, np.nan)
         for buffers_or_none in (None, buffers):
             arguments = graph.starts, graph.columns, graph.values, model._vectors, 3, buffers_or_none
-            found.append(propagation.propagate(*arguments))
+            results.append(propagation.propagate(*arguments))
     monkeypatch.undo()
-    found.append(np.concatenate(model._final))
-    assert all((other == found[0]).all() for other in found)
+    results.append(np.concatenate(model._final))
+    assert all((result == results[0]).all() for result in results)
 
 
 def dense_loss(model, batch, E0):
@@ -107,7 +108,7 @@ def dense_loss(model, batch, E0):
         {"loss": "sampled_softmax", "n_negatives": 1},
     ],
 )
-def test_loss_and_gradient_equal_the_dense_ones(hyperparameters):
+def test_loss_and_gradient_equal_those_of_the_dense_graph(hyperparameters):
     model = begun(**{"reg": 0.1, **hyperparameters})
     network = model._trainer.network
     for batch in list(model._batches(InteractionDataset(toy()), 0, 100))[-2:]:
@@ -123,7 +124,7 @@ def test_loss_and_gradient_equal_the_dense_ones(hyperparameters):
         np.testing.assert_allclose(network.vectors.grad, E0.grad, rtol=1e-3, atol=1e-4 * scale)
 
 
-def test_a_softmax_in_blocks_equals_that_of_torch():
+def test_softmax_in_blocks_equals_that_of_torch():
     generator = torch.Generator().manual_seed(0)
     users, items, others = (torch.randn(n, 5, generator=generator) for n in (1100, 1100, 40))
     inputs = [part.requires_grad_() for part in (users, items, others)]
@@ -141,7 +142,7 @@ def test_a_softmax_in_blocks_equals_that_of_torch():
 
 
 @pytest.mark.parametrize("loss", ["bpr", "sampled_softmax"])
-def test_an_epoch_has_every_interaction_once_and_no_negative_that_the_user_had(loss):
+def test_epoch_has_every_interaction_once_and_only_unseen_negatives(loss):
     model = begun(loss=loss, n_negatives=11)
     seen, pairs = model.seen.to_scipy().toarray() > 0, []
     for batch in model._batches(InteractionDataset(toy()), 3, 64):
@@ -152,7 +153,7 @@ def test_an_epoch_has_every_interaction_once_and_no_negative_that_the_user_had(l
             assert not seen[users, others].any()
         else:
             assert len(set(others.tolist())) == 11
-            starts, had = batch.had
+            starts, had = batch.seen
             rows = np.repeat(np.arange(n), np.diff(starts))
             marked = np.zeros((n, 11), bool)
             marked[rows, had] = True
@@ -161,7 +162,7 @@ def test_an_epoch_has_every_interaction_once_and_no_negative_that_the_user_had(l
 
 
 @pytest.mark.parametrize("dim", [1, 8, 13])
-def test_the_hardest_is_the_highest_scored_whatever_the_threads(dim, monkeypatch):
+def test_hardest_negative_has_the_highest_score_for_any_threads(dim, monkeypatch):
     draws = np.random.default_rng(0)
     vectors = draws.normal(size=(90, dim)).astype(np.float32)
     users, candidates = draws.integers(0, 40, 2500), draws.integers(40, 90, (2500, 7))
@@ -175,7 +176,7 @@ def test_the_hardest_is_the_highest_scored_whatever_the_threads(dim, monkeypatch
     np.testing.assert_array_equal(_hardest_by_torch(*given).numpy(), expected)
 
 
-def test_candidates_are_as_many_as_asked_none_of_which_the_user_had():
+def test_candidates_are_unseen_items():
     model = begun(loss="bpr", hardest_of=6)
     seen = model.seen.to_scipy().toarray() > 0
     drawn = []
@@ -189,7 +190,7 @@ def test_candidates_are_as_many_as_asked_none_of_which_the_user_had():
     torch.testing.assert_close(*drawn)  # the same ones, however they are divided into batches
 
 
-def test_the_hardest_negatives_rank_the_hidden_better_after_as_many_epochs():
+def test_hardest_negatives_rank_better_after_the_same_epochs():
     rows = generate(300, 200, 6000, seed=3)
     train, validation = InteractionDataset(rows).split(0.2, seed=0)[:2]
     found = {}
@@ -199,7 +200,7 @@ def test_the_hardest_negatives_rank_the_hidden_better_after_as_many_epochs():
     assert found[16] > found[1]
 
 
-def test_users_alike_and_their_items_alike():
+def test_sampling_users_is_uniform_over_users_and_their_items():
     rows = toy()
     rows = pd.concat([rows, rows[rows.user_id == rows.user_id.iloc[0]].assign(item_id=lambda r: r.item_id + 1000)])
     model = begun(rows, sampling="users")
@@ -219,7 +220,7 @@ def test_bpr_of_the_paper_solves_the_checkerboard():
     assert best.item_id.tolist() == list(range(50))
 
 
-def test_edges_are_dropped_on_both_sides_and_the_others_weigh_more():
+def test_dropped_edges_are_symmetric_and_the_others_scaled_up():
     model = begun(edge_dropout=0.25)
     (batch, *_) = model._batches(InteractionDataset(toy()), 0, 64)
     graph = model._graph
@@ -237,7 +238,7 @@ def test_edges_are_dropped_on_both_sides_and_the_others_weigh_more():
 
 @pytest.mark.parametrize("loss", ["bpr", "sampled_softmax"])
 @pytest.mark.parametrize("n_layers", [1, 3])
-def test_a_stranger_is_propagated_from_its_items(loss, n_layers):
+def test_new_user_is_propagated_from_items(loss, n_layers):
     model = LightGCNRecommender(**{**SMALL, "loss": loss, "n_layers": n_layers, "epochs": 3}).fit(toy())
     A, E0 = adjacency(model.seen), model._vectors.astype(np.float64)
     history = np.array([2, 5, 11])
@@ -254,7 +255,7 @@ def test_a_stranger_is_propagated_from_its_items(loss, n_layers):
     np.testing.assert_allclose(best.score, items @ stranger, rtol=1e-3, atol=1e-5)
 
 
-def test_weights_of_another_size_are_refused():
+def test_weights_of_another_size_are_an_error():
     model = begun()
     model.weights = model.weights[:-8]
     with pytest.raises(ArtifactError, match=r"lightgcn: 512 weights, not 65 x 8"):
@@ -262,7 +263,7 @@ def test_weights_of_another_size_are_refused():
 
 
 @pytest.mark.parametrize("hyperparameters", [{"loss": "bpr"}, {"n_negatives": 7, "edge_dropout": 0.2}])
-def test_going_on_from_a_state_ends_in_the_same_weights(hyperparameters):
+def test_training_from_a_state_gives_the_same_weights(hyperparameters):
     data = InteractionDataset(toy())
     whole, first = begun(**hyperparameters), begun(**hyperparameters)
     for _ in range(4):
@@ -276,7 +277,7 @@ def test_going_on_from_a_state_ends_in_the_same_weights(hyperparameters):
     np.testing.assert_array_equal(second.weights, whole.weights)
 
 
-def test_accumulated_batches_are_one_large_one():
+def test_accumulated_batches_equal_one_large_batch():
     large = begun(loss="bpr", batch_size=256)
     small = begun(loss="bpr", batch_size=64, accumulation_steps=4)
     for model in (large, small):
@@ -285,7 +286,7 @@ def test_accumulated_batches_are_one_large_one():
 
 
 @pytest.mark.filterwarnings("ignore:Sparse")
-def test_propagation_of_other_devices_is_that_of_the_kernel():
+def test_torch_propagation_equals_the_kernel():
     model = begun(n_layers=3)
     graph = model._graph
     parts = (torch.from_numpy(part) for part in (graph.starts, graph.columns, graph.values, model._vectors))

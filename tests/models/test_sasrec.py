@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from torch.nn import functional
 
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import ConfigError
+from recctl.models.base.onnx_graph import ScoreGraph
 from recctl.models.nn import sasrec as losses
 from recctl.models.sasrec import SASRecRecommender
 from tests.models.suite import ModelSuite, toy
@@ -29,13 +32,39 @@ def states(model: SASRecRecommender, items: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("n_heads", "similarity"), [(1, "dot"), (2, "dot"), (1, "cosine")])
-def test_each_prefix_alone_gives_what_one_pass_gives(n_heads: int, similarity: str) -> None:
+def test_each_prefix_scores_as_in_one_pass(n_heads: int, similarity: str) -> None:
     model = SASRecRecommender(**{**SMALL, "epochs": 2}, n_heads=n_heads, similarity=similarity).fit(toy())
     items = torch.tensor([3, 1, 4, 1, 5, 9, 2])
     with torch.no_grad():
         once = states(model, items).numpy()
     for end in range(1, 8):
         np.testing.assert_allclose(model._state(items[:end].numpy().astype(np.int32)), once[end - 1], atol=1e-5)
+
+
+@pytest.mark.parametrize(("n_heads", "similarity"), [(1, "dot"), (2, "cosine")])
+def test_torch_numpy_and_onnx_compute_the_same_scores(n_heads: int, similarity: str, tmp_path: Path) -> None:
+    """The forward pass exists in torch to train, in numpy to score without importing torch, and in ONNX to export."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from recctl.export import _onnx_file
+
+    model = SASRecRecommender(**{**SMALL, "epochs": 2}, n_heads=n_heads, similarity=similarity).fit(toy())
+    histories = [[3, 1, 4, 1, 5, 9, 2], [7], [6, 2]]
+    padded = np.full((3, 7), -1, np.int64)
+    for row, items in zip(padded, histories, strict=True):
+        row[len(row) - len(items) :] = items
+    graph = ScoreGraph()
+    onnx_scores = model._graph_of_histories(graph, graph.input("histories", np.int64, ("n", "length")))
+    graph.output("scores", onnx_scores, np.float32, ("n", model.seen.n_columns))
+    _onnx_file.write(graph, tmp_path / "sasrec.onnx", "sasrec", {})
+    (by_onnx,) = _onnx_file.session(tmp_path / "sasrec.onnx").run(None, {"histories": padded})
+    with torch.no_grad():
+        network = model.model
+        last_states = torch.stack([states(model, torch.tensor(items))[-1] for items in histories])
+        by_torch = (last_states @ network.targets().T).numpy()
+    by_numpy = np.stack([model._targets @ model._state(np.array(items, np.int32)) for items in histories])
+    np.testing.assert_allclose(by_numpy, by_torch, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(by_onnx, by_torch, rtol=1e-4, atol=1e-4)
 
 
 def test_cosine_scores_by_the_cosine_over_the_temperature() -> None:
@@ -45,7 +74,7 @@ def test_cosine_scores_by_the_cosine_over_the_temperature() -> None:
     np.testing.assert_allclose(model.score_users(np.array([0], np.int32))[0], cosines / 0.1, rtol=1e-4, atol=1e-4)
 
 
-def test_the_future_changes_nothing() -> None:
+def test_later_items_do_not_change_a_state() -> None:
     model = SASRecRecommender(**{**SMALL, "epochs": 1}).fit(toy())
     with torch.no_grad():
         one, other = (states(model, torch.tensor([3, 1, 4, *rest])) for rest in ([1, 5], [7, 8]))
@@ -54,7 +83,7 @@ def test_the_future_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("loss", ["softmax", "sampled_softmax", "bce", "gbce"])
-def test_a_batch_gives_the_gradient_of_its_histories_one_by_one(loss: str) -> None:
+def test_batch_gradient_equals_the_sum_over_histories(loss: str) -> None:
     model = SASRecRecommender(**{**SMALL, "epochs": 1, "dropout": 0.0}, loss=loss, n_negatives=6).fit(toy())
     network = model.model
     batch = next(model._batches(InteractionDataset(toy()), 0, 16))
@@ -73,7 +102,7 @@ def test_a_batch_gives_the_gradient_of_its_histories_one_by_one(loss: str) -> No
 
 
 @pytest.mark.parametrize("scale", [1.0, 50.0])
-def test_softmax_is_torchs_cross_entropy(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_softmax_equals_torch_cross_entropy(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "_POSITIONS", 4)
     monkeypatch.setattr(losses, "_ITEMS", 6)
     drawn = torch.Generator().manual_seed(0)
@@ -89,7 +118,7 @@ def test_softmax_is_torchs_cross_entropy(scale: float, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5])
-def test_dropout_drops_its_share_and_keeps_the_mean(share: float) -> None:
+def test_dropout_zeroes_its_share_and_keeps_the_mean(share: float) -> None:
     torch.manual_seed(0)
     ones = torch.ones(301, 333, requires_grad=True)
     found = losses._dropped(ones, share)
@@ -99,7 +128,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(share: float) -> None:
     assert torch.equal(ones.grad, found)
 
 
-def test_losses_of_negatives_are_the_formulas() -> None:
+def test_sampled_losses_equal_their_formulas() -> None:
     drawn = torch.Generator().manual_seed(0)
     hidden, items = (torch.randn(n, 6, generator=drawn) for n in (5, 20))
     targets, negatives = torch.arange(5), torch.tensor([9, 3, 11])
@@ -116,7 +145,7 @@ def test_losses_of_negatives_are_the_formulas() -> None:
     assert float(losses.binary(hidden, items, targets, negatives, had, 0.3)) == pytest.approx(bce, rel=1e-4)
 
 
-def test_learns_what_comes_next_by_time_not_by_row() -> None:
+def test_learns_the_order_of_timestamps_not_of_rows() -> None:
     rows = toy()[["user_id"]].assign(item_id=0).groupby("user_id").head(6).reset_index(drop=True)
     rows["timestamp"] = rows.groupby("user_id").cumcount()
     rows["item_id"] = (rows.user_id + rows.timestamp) % 10
@@ -124,31 +153,31 @@ def test_learns_what_comes_next_by_time_not_by_row() -> None:
     assert model.recommend_for_history([[3, 4, 5], [7, 8]], k=1).item_id.tolist() == [6, 9]
 
 
-def test_refuses_heads_that_do_not_divide() -> None:
-    with pytest.raises(ConfigError, match="embedding_dim=8 is no multiple of n_heads=3"):
+def test_indivisible_heads_are_an_error() -> None:
+    with pytest.raises(ConfigError, match="embedding_dim=8 is not a multiple of n_heads=3"):
         SASRecRecommender(**SMALL, n_heads=3).fit(toy())
 
 
 @pytest.mark.parametrize("loss", ["sampled_softmax", "bce"])
-def test_no_negative_is_an_item_of_the_users_own_history(loss: str) -> None:
+def test_negatives_are_not_in_the_history(loss: str) -> None:
     model = SASRecRecommender(**{**SMALL, "epochs": 1, "max_length": 3}, loss=loss, n_negatives=20).fit(toy())
     rows = model._trainable[:9]
     negatives = next(model._batches(InteractionDataset(toy()), 0, 16))[5].numpy()
     assert len(set(negatives)) == 20
-    had = model._had(rows, negatives)
+    had = model._seen_negatives(rows, negatives)
     for user, marked in zip(rows, had, strict=True):
         history = model.histories.columns[model.histories.starts[user] : model.histories.starts[user + 1]]
         assert marked.tolist() == np.isin(negatives, history).tolist()
 
 
 @pytest.mark.parametrize("loss", ["sampled_softmax", "bce", "gbce"])
-def test_users_who_had_everything_leave_the_weights_finite(loss: str) -> None:
+def test_users_with_all_items_leave_the_weights_finite(loss: str) -> None:
     rows = pd.DataFrame({"user_id": np.repeat([1, 2], 5), "item_id": np.tile(range(5), 2), "timestamp": range(10)})
     model = SASRecRecommender(**{**SMALL, "epochs": 3}, loss=loss).fit(rows)
     assert np.isfinite(model.weights).all()
 
 
-def test_windows_have_each_item_after_another_once_and_are_cut_anew_for_each_epoch() -> None:
+def test_windows_cover_each_next_item_once_and_change_every_epoch() -> None:
     model = SASRecRecommender(**{**SMALL, "epochs": 1, "max_length": 3}).fit(toy())
     histories, cuts = model.histories, set()
     for epoch in range(20):
@@ -167,7 +196,7 @@ def test_windows_have_each_item_after_another_once_and_are_cut_anew_for_each_epo
     assert model._n_batches(InteractionDataset(toy()), 1) == pytest.approx(counts, rel=0.03)
 
 
-def test_the_last_window_alone_is_the_end_of_each_history() -> None:
+def test_last_window_is_the_end_of_each_history() -> None:
     model = SASRecRecommender(**{**SMALL, "epochs": 1, "max_length": 3}, windows="last").fit(toy())
     users, begins, lengths = model._windows(0)
     np.testing.assert_array_equal(begins + lengths + 1, model.histories.starts[users + 1])

@@ -29,7 +29,7 @@ def problems(tmp_path: Path, *overrides: str) -> list[str]:
 
 
 @pytest.mark.parametrize("monitor", ["rmse", "ndcg@10", "auc", "loss"])
-def test_the_best_epoch_is_kept_and_recorded(tmp_path: Path, monitor: str) -> None:
+def test_best_epoch_is_restored_and_recorded(tmp_path: Path, monitor: str) -> None:
     loaded = load(tmp_path, TEXT, f"training.early_stopping.monitor={monitor}")
     run = experiment.train(loaded, RunStore(tmp_path / "runs"))
     recorded = run.metadata["training"]
@@ -41,7 +41,7 @@ def test_the_best_epoch_is_kept_and_recorded(tmp_path: Path, monitor: str) -> No
         assert measured == pytest.approx(recorded["best_score"], abs=1e-6)
 
 
-def test_what_is_not_said_follows_from_the_model(tmp_path: Path) -> None:
+def test_defaults_follow_from_the_model(tmp_path: Path) -> None:
     config = load(tmp_path).config
     assert config.data.implicit is False
     assert config.training.early_stopping.monitor == "rmse"
@@ -61,16 +61,16 @@ def test_what_is_not_said_follows_from_the_model(tmp_path: Path) -> None:
         ("training.early_stoping.patience=2", "training.early_stoping: unknown key; did you mean early_stopping?"),
     ],
 )
-def test_refuses_what_can_not_be_followed(tmp_path: Path, override: str, message: str) -> None:
+def test_invalid_monitor_is_an_error(tmp_path: Path, override: str, message: str) -> None:
     assert any(message in problem for problem in problems(tmp_path, override))
 
 
-def test_a_model_that_is_not_trained_in_epochs_says_which_are(tmp_path: Path) -> None:
+def test_training_section_of_other_models_names_the_epoch_models(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"ease is not trained in epochs; remove it, or choose one of: .*svdpp"):
         load(tmp_path, TEXT.replace("{name: svd, params: {n_epochs: 30, lr: 0.02}}", "{name: ease}"))
 
 
-def test_whether_ratings_are_learnt_from_can_follow_from_a_hyperparameter(tmp_path: Path) -> None:
+def test_need_of_ratings_can_depend_on_a_hyperparameter(tmp_path: Path) -> None:
     explicit = "model={name: als, params: {implicit: false}}"
     assert load(tmp_path, TEXT, explicit, "training={}").config.data.implicit is False
     assert load(tmp_path, TEXT, "model={name: als}", "training={}").config.data.implicit is True
@@ -78,12 +78,12 @@ def test_whether_ratings_are_learnt_from_can_follow_from_a_hyperparameter(tmp_pa
     assert problem == "--set data.implicit: als learns from ratings; write implicit: false"
 
 
-def test_hyperparameters_that_do_not_go_together_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+def test_conflicting_hyperparameters_are_an_error_before_data_is_read(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, "model={name: sasrec, params: {n_heads: 3}}", "training={}")
-    assert problem.endswith("model.params.n_heads: embedding_dim=64 is no multiple of n_heads=3: change one")
+    assert problem.endswith("model.params.n_heads: embedding_dim=64 is not a multiple of n_heads=3: change one")
 
 
-def test_what_an_override_made_is_told_at_the_override(tmp_path: Path) -> None:
+def test_error_of_an_override_names_the_override(tmp_path: Path) -> None:
     without = TEXT.replace("training: {early_stopping: {patience: 2}}\n", "")
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, without, "model={name: ease}", "training.early_stopping.patience=3")

@@ -41,12 +41,12 @@ def test_lower_is_better_for_rmse_and_higher_for_ndcg():
 @pytest.mark.parametrize(
     ("metric", "expected"), [("rmse", "min"), ("loss", "min"), ("hit_rate@5", "max"), ("sampled_ndcg@10", "max")]
 )
-def test_the_direction_follows_the_metric(metric, expected):
+def test_direction_follows_the_metric(metric, expected):
     assert direction(metric) == expected
     assert direction(metric, "min") == "min"
 
 
-def test_counts_what_is_no_better_by_more_than_min_delta():
+def test_counter_counts_improvements_below_min_delta():
     stopping = EarlyStopping(patience=3, min_delta=0.1)
     assert [stopping(score) for score in (1.0, 0.95, 0.89, 0.85, 0.8)] == [False] * 5
     assert (stopping.best_score, stopping.best_epoch, stopping.counter) == (0.89, 3, 2)
@@ -54,7 +54,7 @@ def test_counts_what_is_no_better_by_more_than_min_delta():
     assert stopping.early_stop
 
 
-def test_a_score_that_is_no_number_is_never_the_best():
+def test_nan_score_is_never_the_best():
     stopping = EarlyStopping(patience=2)
     assert not stopping(math.nan)
     assert stopping.best_score is None
@@ -64,7 +64,7 @@ def test_a_score_that_is_no_number_is_never_the_best():
     assert stopping.best_score == 1.0
 
 
-def test_the_best_weights_are_real_copies_and_come_back():
+def test_best_weights_are_copied_and_restored():
     model, stopping = Weights(), EarlyStopping(patience=2)
     for score in (3.0, 1.0, 2.0, 2.0):
         model.weights += 1
@@ -76,7 +76,7 @@ def test_the_best_weights_are_real_copies_and_come_back():
     assert model.weights.tolist() == [2, 2]
 
 
-def test_a_torch_module_serves_too():
+def test_torch_module_is_restored():
     torch = pytest.importorskip("torch")
     module, stopping = torch.nn.Linear(1, 1, bias=False), EarlyStopping(patience=1, mode="max")
     with torch.no_grad():
@@ -87,7 +87,7 @@ def test_a_torch_module_serves_too():
     assert module.weight.item() == 1
 
 
-def test_without_a_model_nothing_is_kept():
+def test_without_a_model_no_weights_are_copied():
     model, stopping = Weights(), EarlyStopping(patience=1)
     stopping(1.0)
     stopping.restore(model)
@@ -106,10 +106,10 @@ def test_without_a_model_nothing_is_kept():
         ({"monitor": "ndgc@10"}, "monitor='ndgc@10': unknown metric; did you mean ndcg.*mode='min'"),
     ],
 )
-def test_refuses_what_makes_no_sense(arguments, message):
+def test_invalid_argument_is_an_error(arguments, message):
     with pytest.raises(ConfigError, match=message):
         EarlyStopping(**arguments)
 
 
-def test_a_metric_of_ones_own_needs_a_mode():
+def test_custom_metric_needs_a_mode():
     assert stopped_after(EarlyStopping(patience=1, monitor="profit", mode="max"), [1.0, 2.0, 1.0]) == 3

@@ -32,25 +32,25 @@ class Scripted:
         self.epoch = snapshot
 
 
-def test_runs_every_epoch_and_tells_of_each():
-    told = []
+def test_function_callback_is_called_after_every_epoch():
+    calls = []
     model = Scripted([3.0, 2.0, 1.0])
     epochs = run_epochs(
         model,
         DATA,
         3,
         validate=lambda m: {"rmse": 10 - m.epoch},
-        callbacks=[lambda m, measured: told.append((m.epoch, measured))],
+        callbacks=[lambda m, measured: calls.append((m.epoch, measured))],
     )
     assert [(epoch.number, epoch.loss, epoch.metrics) for epoch in epochs] == [
         (1, 3.0, {"rmse": 9}),
         (2, 2.0, {"rmse": 8}),
         (3, 1.0, {"rmse": 7}),
     ]
-    assert told[1] == (2, {"epoch": 2, "loss": 2.0, "rmse": 8})
+    assert calls[1] == (2, {"epoch": 2, "loss": 2.0, "rmse": 8})
 
 
-def test_a_function_that_returns_true_ends_it_and_everyone_sees_that_epoch():
+def test_function_that_returns_true_stops_after_all_callbacks_see_the_epoch():
     seen = []
     epochs = run_epochs(
         Scripted([1.0] * 9), DATA, 9, callbacks=[lambda _, m: m["epoch"] == 2, lambda _, m: seen.append(m["epoch"])]
@@ -60,7 +60,7 @@ def test_a_function_that_returns_true_ends_it_and_everyone_sees_that_epoch():
 
 
 @pytest.mark.parametrize("scores", [[5, 3, 4, 4, 4, 4], [5, 4, 4, 4, 3, 4]])
-def test_the_best_epoch_comes_back_whether_or_not_it_was_stopped(scores):
+def test_best_epoch_is_restored_with_and_without_early_stop(scores):
     model, stopping = Scripted([1.0] * 6), EarlyStopping(patience=3)
     run_epochs(model, DATA, 6, validate=lambda m: {"rmse": scores[m.epoch - 1]}, callbacks=[stopping])
     assert model.epoch == stopping.best_epoch == scores.index(min(scores)) + 1
@@ -70,24 +70,24 @@ def test_the_best_epoch_comes_back_whether_or_not_it_was_stopped(scores):
     assert again.epoch == 2
 
 
-def test_the_loss_can_be_watched_without_validation():
+def test_loss_can_be_monitored_without_validation():
     model = Scripted([2.0, 1.0, 1.5, 1.5, 1.5])
     run_epochs(model, DATA, 5, callbacks=[EarlyStopping(patience=2, monitor="loss")])
     assert model.epoch == 2
 
 
-def test_watching_what_nothing_measures_is_refused():
-    with pytest.raises(ConfigError, match=r"monitor='rmse' is not measured \(there is loss\): fit with validation="):
+def test_monitoring_an_unmeasured_metric_is_an_error():
+    with pytest.raises(ConfigError, match=r"'rmse' is not measured; available metrics: loss; fit with validation="):
         run_epochs(Scripted([1.0]), DATA, 1, callbacks=[EarlyStopping()])
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 1.6])
-def test_a_loss_that_runs_away_ends_training_with_advice(bad):
+def test_divergence_is_an_error_with_advice(bad):
     with pytest.raises(TrainingError, match=r"scripted: training diverged in epoch 3: loss .*; try less"):
         run_epochs(Scripted([1.0, 0.9, bad]), DATA, 3)
 
 
-def test_progress_shows_loss_and_validation_and_not_what_validation_does(listener):
+def test_progress_shows_loss_and_metrics_but_not_the_progress_of_validation(listener):
     def validate(model):
         with progress.task("noise"):
             return {"rmse": 0.5}
@@ -97,6 +97,6 @@ def test_progress_shows_loss_and_validation_and_not_what_validation_does(listene
     assert listener.updates == [(1, {"loss": 1.0, "rmse": 0.5})]
 
 
-def test_a_model_that_is_not_trained_in_epochs_has_no_use_for_callbacks():
+def test_callbacks_of_other_models_are_an_error():
     with pytest.raises(ConfigError, match="ease is not trained in epochs and cannot call callbacks"):
         EASERecommender().fit(DATA, callbacks=[EarlyStopping()])

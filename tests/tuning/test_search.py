@@ -190,7 +190,7 @@ def test_contradicting_values_give_a_failed_trial(tmp_path: Path) -> None:
     run = search(tmp_path, text, "tuning={strategy: grid, space: {n_heads: [1, 3, 2]}}")
     table = trials(run).set_index("n_heads")
     assert table["state"].to_dict() == {1: "complete", 3: "failed", 2: "complete"}
-    assert "no multiple of n_heads=3" in table["error"][3]
+    assert "not a multiple of n_heads=3" in table["error"][3]
 
 
 def test_search_without_any_value_reports_the_last_error(tmp_path: Path) -> None:

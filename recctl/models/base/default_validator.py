@@ -1,4 +1,4 @@
-"""The metrics that models watch when they are given a data set to watch and no metric."""
+"""Default validators: what a model measures between epochs on a data set, if the caller names no metric."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _K = 10
 
 
 class NDCG:
-    """NDCG@10 over the users of a data set that the model knows; what it was fitted on is left out of the lists."""
+    """NDCG@10 over the users of a data set that the model was fitted on; training items are excluded from the lists."""
 
     def __init__(self, model: Recommender, validation: InteractionDataset | pd.DataFrame) -> None:
         if isinstance(validation, pd.DataFrame):
@@ -27,7 +27,7 @@ class NDCG:
         self.relevant = InteractionMatrix.from_pairs(rows.astype(np.int32), items, None, shape)
 
     def __call__(self, model: Recommender) -> dict[str, float]:
-        """NDCG of the model's lists."""
+        """Compute NDCG@10."""
         items, _ = model.rank_users(self.users, _K)
         rows = np.arange(len(items))[:, None]
         pairs = self.relevant.rows.astype(np.int64) * self.relevant.n_columns + self.relevant.columns
@@ -38,7 +38,7 @@ class NDCG:
 
 
 class RMSE:
-    """The root of the mean squared error of predictions, cut to a scale, for the pairs that the model knows."""
+    """Root mean squared error of predictions, clipped to the rating scale, for pairs of known users and items."""
 
     def __init__(self, model: Recommender, validation: InteractionDataset | pd.DataFrame) -> None:
         if isinstance(validation, pd.DataFrame):
@@ -50,7 +50,7 @@ class RMSE:
         self.scale = model.state()["lowest"], model.state()["highest"]
 
     def __call__(self, model: Recommender) -> dict[str, float]:
-        """RMSE of the model's predictions."""
+        """Compute RMSE."""
         predicted = np.clip(model.score_pairs(self.users, self.items), *self.scale)
         return {"rmse": float(np.sqrt(np.mean((predicted.astype(np.float64) - self.ratings) ** 2)))}
 
@@ -58,7 +58,7 @@ class RMSE:
 def _known(
     model: Recommender, validation: InteractionDataset, what: str = "interaction"
 ) -> tuple[Int32Array, Int32Array, NDArray[np.bool_]]:
-    """The model's codes of the interactions whose user and item it knows, and which these are."""
+    """The model's codes of the interactions whose user and item it was fitted on, and a mask of these interactions."""
     users = model.user_vocabulary.recode(validation.users, validation.user_vocabulary)
     items = model.item_vocabulary.recode(validation.items, validation.item_vocabulary)
     known = (users >= 0) & (items >= 0)

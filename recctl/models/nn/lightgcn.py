@@ -1,4 +1,4 @@
-"""The network of LightGCN; imported by `lightgcn` when it is trained, as this module imports torch."""
+"""The network of LightGCN and its losses. Imports torch, so `recctl.models.lightgcn` imports it only to train."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch.nn.functional import softplus
 from recctl.data.matrix import InteractionMatrix
 from recctl.kernels import negative_sampling, propagation
 
-# Rows of the softmax that are computed at once: their logits stay in the cache.
+# Rows of the softmax per block: their logits stay in the cache.
 _ROWS = 512
 
 
 class LightGCNNetwork(nn.Module):
-    """Vectors of all users, then of all items, and the graph they are propagated over.
+    """Embeddings of all users, then of all items, and the graph over which they are propagated.
 
     Args:
-        graph: The normalised adjacency, symmetric, `(n_nodes, n_nodes)`.
-        n_users: The first nodes are users.
-        dim: Length of the vectors.
-        n_layers: How far they are propagated.
-        generator: Draws the first vectors (Glorot & Bengio, 2010).
+        graph: The normalized symmetric adjacency, `(n_nodes, n_nodes)`.
+        n_users: Number of users, which are the first nodes.
+        dim: Length of the embeddings.
+        n_layers: Number of propagation layers.
+        generator: Source of the initial embeddings (Glorot & Bengio, 2010).
     """
 
     starts: torch.Tensor
@@ -43,18 +43,18 @@ class LightGCNNetwork(nn.Module):
         self.vectors = nn.Parameter(torch.cat(parts))
         for name in ("starts", "columns", "values"):
             self.register_buffer(name, torch.from_numpy(getattr(graph, name)), persistent=False)
-        self._rooms: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._propagation_buffers: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def forward(
         self, nodes: torch.Tensor, values: torch.Tensor | None = None, candidates: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What propagation makes of some nodes' vectors, and these vectors themselves, both `(b, dim)`.
+        """Propagated embeddings of some nodes, and their embeddings before propagation, both `(b, dim)`.
 
         Args:
-            nodes: Which, `(b,)` int64.
-            values: Values of the graph instead of its own, where some edges are dropped.
-            candidates: For each of the first nodes, `(n, m)`; the one of a row that scores highest is looked up too,
-                after `nodes`.
+            nodes: The nodes, `(b,)` int64.
+            values: Edge weights that replace those of the graph, if edges are dropped.
+            candidates: Candidate negatives of each of the first nodes, `(n, m)`; the one with the highest score of each
+                row is appended to `nodes`.
         """
         found: tuple[torch.Tensor, torch.Tensor] = _Lookup.apply(  # type: ignore[no-untyped-call]
             self.vectors, nodes, self.values if values is None else values, candidates, self
@@ -62,16 +62,16 @@ class LightGCNNetwork(nn.Module):
         return found
 
     def propagated(self, vectors: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """The mean over layers, `(n_nodes, dim)`, in a room that the next call may write to."""
+        """The mean over layers, `(n_nodes, dim)`, in a buffer that the next call may overwrite."""
         if vectors.device.type == "cpu":
-            if self._rooms is None:
-                self._rooms = torch.empty_like(vectors), torch.empty_like(vectors)
-            first, second = self._rooms
-            rooms = (second, first) if vectors is first else self._rooms
+            if self._propagation_buffers is None:
+                self._propagation_buffers = torch.empty_like(vectors), torch.empty_like(vectors)
+            first, second = self._propagation_buffers
+            buffers = (second, first) if vectors is first else self._propagation_buffers
             return torch.from_numpy(
                 propagation.propagate(
                     *(self.starts.numpy(), self.columns.numpy(), values.numpy()),
-                    *(vectors.detach().numpy(), self.n_layers, (rooms[0].numpy(), rooms[1].numpy())),
+                    *(vectors.detach().numpy(), self.n_layers, (buffers[0].numpy(), buffers[1].numpy())),
                 )
             )
         return _mean_by_torch(self.starts, self.columns, values, vectors, self.n_layers)
@@ -80,7 +80,7 @@ class LightGCNNetwork(nn.Module):
 def _mean_by_torch(
     starts: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, vectors: torch.Tensor, n_layers: int
 ) -> torch.Tensor:
-    """`propagation.propagate` for other devices."""
+    """The equivalent of `propagation.propagate` on other devices."""
     with torch.autocast(vectors.device.type, enabled=False):
         graph = torch.sparse_csr_tensor(starts, columns.long(), values, (len(vectors), len(vectors)))
         mean = vectors
@@ -90,7 +90,7 @@ def _mean_by_torch(
 
 
 class _Lookup(torch.autograd.Function):
-    """Nodes' vectors, propagated and as they are, in one step: gradients of both meet in one array over all nodes."""
+    """Look up propagated and base embeddings in one step, so that both gradients are added into one array."""
 
     @staticmethod
     def forward(
@@ -111,11 +111,11 @@ class _Lookup(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
         nodes, values = ctx.saved_tensors
-        of_mean, of_own = gradients
+        mean_gradient, base_gradient = gradients
         gradient = torch.zeros_like(ctx.network.vectors)
-        _add_rows(nodes, of_mean, gradient)
+        _add_rows(nodes, mean_gradient, gradient)
         gradient = ctx.network.propagated(gradient, values)
-        _add_rows(nodes, of_own, gradient)
+        _add_rows(nodes, base_gradient, gradient)
         return gradient, None, None, None, None
 
 
@@ -126,13 +126,13 @@ def _hardest(vectors: torch.Tensor, users: torch.Tensor, candidates: torch.Tenso
 
 
 def _hardest_by_torch(vectors: torch.Tensor, users: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-    """`sampling.hardest` for other devices."""
+    """The equivalent of `negative_sampling.hardest` on other devices."""
     scores = torch.bmm(vectors[candidates], vectors[users][:, :, None])[:, :, 0]
     return candidates.gather(1, scores.argmax(dim=1, keepdim=True))[:, 0]
 
 
 def _add_rows(nodes: torch.Tensor, rows: torch.Tensor, out: torch.Tensor) -> None:
-    if out.device.type == "cpu":  # torch's own adds rows one call after another
+    if out.device.type == "cpu":  # torch's index_add_ is slower: it adds one row at a time
         propagation.add_rows(nodes.numpy(), rows.contiguous().numpy(), out.numpy())
     else:
         out.index_add_(0, nodes, rows)
@@ -142,7 +142,7 @@ def sampled_softmax(
     users: torch.Tensor,
     items: torch.Tensor,
     negatives: torch.Tensor,
-    had: tuple[torch.Tensor, torch.Tensor],
+    seen: tuple[torch.Tensor, torch.Tensor],
     weight: float,
 ) -> torch.Tensor:
     """The sum over pairs of `-log(exp(s+) / (exp(s+) + weight * sum of exp(s-)))`, scores being products.
@@ -150,43 +150,48 @@ def sampled_softmax(
     Args:
         users: `(b, d)`.
         items: Of the positives, `(b, d)`.
-        negatives: Shared by all, `(m, d)`.
-        had: The negatives that each user had, which don't count: row starts `(b + 1,)`, and positions.
-        weight: How many items a negative stands for.
+        negatives: Shared by all users, `(m, d)`.
+        seen: The negatives that each user has interacted with, which are ignored: row starts `(b + 1,)`, and positions.
+        weight: Number of items that a negative represents.
     """
-    shift = math.log(weight)  # of the positives: there are fewer of them
+    shift = math.log(weight)  # subtracted from the positives: they are fewer than the negatives
 
-    def told(logits: torch.Tensor, positive: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def pair_losses(
+        logits: torch.Tensor, positive: torch.Tensor, counts: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         positive = positive - shift
         most = torch.maximum(logits.amax(dim=1), positive)
         sums = logits.sub_(most[:, None]).exp_().sum(dim=1) + (positive - most).exp()
         return sums.log() + most - positive, 1 / sums
 
-    loss: torch.Tensor = _Shared.apply(users, items, negatives, *had, told)  # type: ignore[no-untyped-call]
+    loss: torch.Tensor = _Shared.apply(users, items, negatives, *seen, pair_losses)  # type: ignore[no-untyped-call]
     return loss
 
 
 def mean_bpr(
-    users: torch.Tensor, items: torch.Tensor, negatives: torch.Tensor, had: tuple[torch.Tensor, torch.Tensor]
+    users: torch.Tensor, items: torch.Tensor, negatives: torch.Tensor, seen: tuple[torch.Tensor, torch.Tensor]
 ) -> torch.Tensor:
     """The sum over pairs of the mean over negatives of `-log sigmoid(s+ - s-)`; arguments are as above."""
 
-    def told(logits: torch.Tensor, positive: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def pair_losses(
+        logits: torch.Tensor, positive: torch.Tensor, counts: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         shares = 1 / counts
         losses = softplus(logits.sub_(positive[:, None])).sum(dim=1) * shares
         logits.sigmoid_()
         return losses, shares
 
-    loss: torch.Tensor = _Shared.apply(users, items, negatives, *had, told)  # type: ignore[no-untyped-call]
+    loss: torch.Tensor = _Shared.apply(users, items, negatives, *seen, pair_losses)  # type: ignore[no-untyped-call]
     return loss
 
 
 class _Shared(torch.autograd.Function):
-    """Loss and gradients of negatives that are shared, in one pass over blocks: a batch's logits are never all there.
+    """Loss and gradients with shared negatives, in one pass over blocks of rows, so that few logits exist at a time.
 
-    A function is given the logits of some pairs' negatives `(r, m)`, -inf for those that the user had, of their
-    positives `(r,)`, and how many negatives the user had not `(r,)`. It gives the losses `(r,)`, and turns the logits
-    into their derivatives, but for a factor of each row that it gives too; that of the positive makes their sum 0.
+    `pair_losses` gets the logits of the negatives of some pairs `(r, m)`, -inf for seen ones, the logits of the
+    positives `(r,)`, the number of unseen negatives `(r,)`. It returns the losses `(r,)` and a factor per row; in
+    place, it replaces the logits by their derivatives divided by that factor. The derivative of the positive is
+    minus their sum.
     """
 
     @staticmethod
@@ -195,24 +200,24 @@ class _Shared(torch.autograd.Function):
         users: torch.Tensor,
         items: torch.Tensor,
         negatives: torch.Tensor,
-        had_starts: torch.Tensor,
-        had: torch.Tensor,
-        told: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+        seen_starts: torch.Tensor,
+        seen: torch.Tensor,
+        pair_losses: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
     ) -> torch.Tensor:
         positive = (users * items).sum(dim=1)  # (b,)
-        counts = (len(negatives) - had_starts.diff()).clamp(min=1).to(positive)
+        counts = (len(negatives) - seen_starts.diff()).clamp(min=1).to(positive)
         of_users, of_negatives = torch.empty_like(users), torch.zeros_like(negatives)
         of_positive = torch.empty_like(positive)
         total = torch.zeros((), device=users.device)
-        cuts = had_starts[::_ROWS].tolist() + had_starts[-1:].tolist()
+        cuts = seen_starts[::_ROWS].tolist() + seen_starts[-1:].tolist()
         row_starts = torch.arange(len(users), device=users.device) % _ROWS * len(negatives)
-        out = torch.repeat_interleave(row_starts, had_starts.diff()) + had
+        out = torch.repeat_interleave(row_starts, seen_starts.diff()) + seen
         room = torch.empty((min(_ROWS, len(users)), len(negatives)), device=users.device)
         for number, begin in enumerate(range(0, len(users), _ROWS)):
             rows = slice(begin, min(begin + _ROWS, len(users)))
             logits = torch.mm(users[rows], negatives.T, out=room[: rows.stop - begin])  # (r, m)
             logits.view(-1).index_fill_(0, out[cuts[number] : cuts[number + 1]], -torch.inf)
-            losses, factors = told(logits, positive[rows], counts[rows])
+            losses, factors = pair_losses(logits, positive[rows], counts[rows])
             total += losses.sum()
             of_positive[rows] = -logits.sum(dim=1) * factors
             torch.mm(logits, negatives, out=of_users[rows]).mul_(factors[:, None])

@@ -1,4 +1,8 @@
-"""The network of SASRec and its losses; imported by `sasrec` when it is trained, as this module imports torch."""
+"""The network of SASRec and its losses. Imports torch, so `recctl.models.sasrec` imports it only to train.
+
+The forward pass is also in `recctl.models.sasrec` (numpy, for scoring without importing torch) and in `sasrec_onnx`
+(for export). A test compares all three.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,14 @@ from torch.nn import functional
 
 Shapes = list[tuple[int, int]]
 
-# Positions whose logits are held at once, and items whose logits a core's cache holds while they are worked on.
+# Positions per block of logits, and items per block: a block of this size stays in the cache of a core.
 _POSITIONS, _ITEMS = 256, 2048
-# Logits within these bounds need no shift before exp.
+# Logits within these bounds cannot overflow exp, so the maximum need not be subtracted.
 _SAFE = 40.0
 
 
 class Block(nn.Module):
-    """Self-attention and a layer for each position; both normalise what they are given, and are added to it."""
+    """Self-attention and a feed-forward layer, each with normalized input (pre-norm) and a residual connection."""
 
     attend_gain: nn.Parameter
     attend_shift: nn.Parameter
@@ -44,7 +48,7 @@ class Block(nn.Module):
             setattr(self, f"{name}_bias", nn.Parameter(torch.zeros(width)))
 
     def forward(self, hidden: torch.Tensor, places: torch.Tensor, shapes: Shapes) -> torch.Tensor:
-        """States `(n, d)` of packed positions, at `places` of tables of `shapes`; see `kernels.sequences.pack`."""
+        """States `(n, d)` of packed positions, at `places` in tables of `shapes`; see `recctl.kernels.packing.pack`."""
         dim = hidden.shape[1]
         normal = functional.layer_norm(hidden, (dim,), self.attend_gain, self.attend_shift)
         mixed = self._attended(functional.linear(normal, self.qkv, self.qkv_bias), places, shapes)
@@ -54,10 +58,10 @@ class Block(nn.Module):
         return hidden + self._dropped(functional.linear(wide, self.down, self.down_bias))
 
     def _attended(self, packed: torch.Tensor, places: torch.Tensor, shapes: Shapes) -> torch.Tensor:
-        """Causal attention `(n, d)` from queries, keys and values side by side, `(n, 3 d)`."""
+        """Causal attention `(n, d)` from concatenated queries, keys and values, `(n, 3 d)`."""
         dim = packed.shape[1] // 3
         sizes = [rows * width for rows, width in shapes]
-        # Only attention sees tables with gaps. They come after what is real, where no position looks.
+        # Only attention uses padded tables. Padding follows the real positions, which do not attend to it.
         tables = packed.new_zeros(sum(sizes), 3 * dim).index_copy(0, places, packed)
         mixed = []
         for shape, table in zip(shapes, torch.split(tables, sizes), strict=True):
@@ -71,9 +75,9 @@ class Block(nn.Module):
 
 
 class SASRecNetwork(nn.Module):
-    """Vectors of items and positions, and blocks over them.
+    """Item and position embeddings, and attention blocks.
 
-    With a temperature, logits are cosines over it; without, 0, they are products.
+    With a temperature, logits are cosines divided by it; with temperature 0 they are dot products.
     """
 
     def __init__(
@@ -96,7 +100,7 @@ class SASRecNetwork(nn.Module):
     def forward(
         self, inputs: torch.Tensor, positions: torch.Tensor, places: torch.Tensor, shapes: Shapes
     ) -> torch.Tensor:
-        """States `(n, d)` after each of n packed inputs; see `kernels.sequences.pack`."""
+        """States `(n, d)` after each of n packed inputs; see `recctl.kernels.packing.pack`."""
         hidden = functional.embedding(inputs, self.item) + functional.embedding(positions, self.position)
         hidden = _dropped(hidden, self.dropout) if self.training else hidden
         for block in self.blocks:
@@ -105,12 +109,12 @@ class SASRecNetwork(nn.Module):
         return functional.normalize(hidden, dim=1) / self.temperature if self.temperature else hidden
 
     def targets(self) -> torch.Tensor:
-        """What states are multiplied with, `(n_items, d)`."""
+        """The item vectors that states are multiplied by, `(n_items, d)`."""
         return functional.normalize(self.item, dim=1) if self.temperature else self.item
 
 
 class _Softmax(torch.autograd.Function):
-    """The sum of cross-entropies over all items, and its gradient in the same pass: logits are made once, in parts."""
+    """The sum of cross-entropies over all items, with its gradient in the same pass: logits are computed once."""
 
     @staticmethod
     def forward(ctx: Any, hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -140,14 +144,14 @@ def _masses(
     gradients: tuple[torch.Tensor, torch.Tensor],
     safe: bool,
 ) -> torch.Tensor:
-    """The logarithms of some positions' sums of exp over all items, summed; adds the gradients of that.
+    """The sum of the log-sum-exps of some positions over all items; also adds its gradients.
 
     Args:
         part: Positions `(m, d)`.
         items: `(n_items, d)`.
-        room: For their logits, `(m * n_items,)`.
-        gradients: Of `part`, zeros, and of `items`.
-        safe: No logit needs a shift.
+        room: Buffer for logits, `(m * n_items,)`.
+        gradients: Gradients of `part`, initially 0, and of `items`; both are added to.
+        safe: Whether no logit can overflow exp.
     """
     of_part, of_items = gradients
     blocks = torch.split(items, _ITEMS)
@@ -178,22 +182,22 @@ def softmax(hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor) ->
 
 
 def _against(
-    hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor, had: torch.Tensor
+    hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor, seen: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits of the targets `(n,)`, and of negatives `(n, m)`, minus infinity where they were had."""
+    """Logits of the targets `(n,)`, and of negatives `(n, m)`, minus infinity for seen ones."""
     positive = (hidden * functional.embedding(targets, items)).sum(dim=1)
     others = hidden @ functional.embedding(negatives, items).T
-    return positive, others.masked_fill(had, -math.inf)
+    return positive, others.masked_fill(seen, -math.inf)
 
 
 def sampled_softmax(
-    hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor, had: torch.Tensor
+    hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor, seen: torch.Tensor
 ) -> torch.Tensor:
-    """As `softmax`, the sum over the other items estimated from some, drawn uniformly: `(m,)`.
+    """Like `softmax`, with the sum over the other items estimated from uniformly sampled negatives, `(m,)`.
 
-    Those that were had, `(n, m)` bool, don't count; the target is among what was.
+    Seen negatives, `(n, m)` bool, are ignored; the target is one of the seen items.
     """
-    positive, others = _against(hidden, items, targets, negatives, had)
+    positive, others = _against(hidden, items, targets, negatives, seen)
     weight = math.log(max(1, len(items) - 1) / len(negatives))
     rest = torch.logsumexp(others.float() + weight, dim=1)
     return functional.softplus(rest - positive.float()).sum()
@@ -204,25 +208,25 @@ def binary(
     items: torch.Tensor,
     targets: torch.Tensor,
     negatives: torch.Tensor,
-    had: torch.Tensor,
+    seen: torch.Tensor,
     power: float,
 ) -> torch.Tensor:
     """The sum of `-power log sigmoid(s+) - sum log(1 - sigmoid(s-))`: BCE with power 1, else gBCE."""
-    positive, others = _against(hidden, items, targets, negatives, had)
+    positive, others = _against(hidden, items, targets, negatives, seen)
     return power * functional.softplus(-positive.float()).sum() + functional.softplus(others.float()).sum()
 
 
 def _dropped(hidden: torch.Tensor, share: float) -> torch.Tensor:
-    """Dropout; on a CPU 16 bits decide on each number, in a tenth of the time that torch takes for its own draws."""
+    """Dropout. On a CPU it draws 16 bits per value, which takes a tenth of the time of torch's dropout."""
     if hidden.device.type != "cpu" or not share:
         return functional.dropout(hidden, share)
-    n_dropped = min(round(share * 2**16), 2**16 - 1)  # of all that 16 bits can say
+    n_dropped = min(round(share * 2**16), 2**16 - 1)  # of the 2**16 values of 16 bits
     drawn = torch.empty(-(-hidden.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
     kept = drawn.view(torch.int16)[: hidden.numel()] >= n_dropped - 2**15
     return hidden * kept.view_as(hidden).to(hidden.dtype).mul_(1 / (1 - n_dropped / 2**16))
 
 
 def _uniform(n_out: int, n_in: int, generator: torch.Generator) -> torch.Tensor:
-    """Glorot & Bengio, 2010: uniform, so that signals keep their size."""
+    """Weights `(n_out, n_in)` that keep the variance of signals (Glorot & Bengio, 2010)."""
     limit = (6 / (n_in + n_out)) ** 0.5
     return torch.empty(n_out, n_in).uniform_(-limit, limit, generator=generator)

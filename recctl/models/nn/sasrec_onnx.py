@@ -1,4 +1,8 @@
-"""SASRec's scores as a graph of ONNX's operators."""
+"""The forward pass of SASRec as a graph of ONNX operators, for export.
+
+The same computation is in `recctl.models.nn.sasrec` (torch, for training) and in `recctl.models.sasrec` (numpy, for
+scoring without importing torch). A test compares all three.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +17,14 @@ _EPSILON = 1e-5
 
 
 def state(graph: ScoreGraph, items: Value, arrays: Mapping[str, Float32Array], n_blocks: int, n_heads: int) -> Value:
-    """The state after the last of some items, `(n, embedding_dim)`.
+    """The state after the last item of each history, `(n, embedding_dim)`.
 
     Args:
-        graph: What it is built in.
-        items: Item codes int64, `(n, length)`, oldest first, behind as many -1 as a row is short of the longest; not
-            more than there are positions.
-        arrays: The network's weights.
-        n_blocks: Layers of attention.
-        n_heads: Heads of each.
+        graph: The graph under construction.
+        items: Item codes int64, `(n, length)`, oldest first, padded in front with -1; at most `max_length` columns.
+        arrays: Weights of the network by name.
+        n_blocks: Number of attention blocks.
+        n_heads: Attention heads of each block.
     """
     weights = {name: graph.constant(array, name) for name, array in arrays.items() if name != "item"}
     real = items >= 0
@@ -32,20 +35,20 @@ def state(graph: ScoreGraph, items: Value, arrays: Mapping[str, Float32Array], n
     for at in range(n_blocks):
         own = {name.removeprefix(f"blocks.{at}."): value for name, value in weights.items()}
         normal = _normal(hidden, own["attend_gain"], own["attend_shift"])
-        begin = -1 if at == n_blocks - 1 else 0  # of the last block only the last state is asked for
+        begin = -1 if at == n_blocks - 1 else 0  # the last block computes only the last position
         mixed = _attended(normal, arrays[f"blocks.{at}.qkv"], arrays[f"blocks.{at}.qkv_bias"], n_heads, mask, begin)
         hidden = hidden.slice(1, begin) + _linear(mixed, own["out"], own["out_bias"])
         normal = _normal(hidden, own["feed_gain"], own["feed_shift"])
         wide = graph.apply("Relu", _linear(normal, own["up"], own["up_bias"]))
         hidden = hidden + _linear(wide, own["down"], own["down_bias"])
-    known = real.slice(1, -1).cast(np.float32)  # nothing is said to people of whom nothing is known
+    known = real.slice(1, -1).cast(np.float32)  # the state of an empty history is 0
     return _normal(hidden.slice(1, -1).reshape(0, -1), weights["gain"], weights["shift"]) * known
 
 
 def _hiding(graph: ScoreGraph, real: Value) -> Value:
-    """What is added to logits, `(n, 1, l, l)`: minus infinity where a position must not look at another.
+    """The attention mask to add to logits, `(n, 1, l, l)`: minus infinity where a position must not attend to another.
 
-    Those before a history look at themselves: of nothing at all there is no softmax.
+    Padding attends to itself, because the softmax of an empty set is undefined.
     """
     length = real.dim_size(1)
     places = graph.apply("Range", 0, length, 1)
@@ -56,7 +59,7 @@ def _hiding(graph: ScoreGraph, real: Value) -> Value:
 
 
 def _attended(normal: Value, qkv: Float32Array, bias: Float32Array, n_heads: int, mask: Value, begin: int) -> Value:
-    """Causal attention of the positions from `begin` on."""
+    """Causal attention of the positions from `begin`."""
     dim = qkv.shape[1]
     width = dim // n_heads
 
