@@ -13,7 +13,7 @@ from recctl.diagnosis import cost, data, training
 from recctl.diagnosis.findings import Finding as Finding
 from recctl.diagnosis.findings import Settings
 from recctl.experiment import load, prepare
-from recctl.runs import Run
+from recctl.runs import Run, layout
 from recctl.runs.store import run_hashes
 from recctl.training import history
 
@@ -69,10 +69,10 @@ def diagnose_run(run: Run, reread: bool = False) -> Diagnosis:
         ArtifactError: Files of the run are missing or damaged.
         DataError: The data have changed since the run.
     """
-    loaded = load(run.path / "config.yaml")
+    loaded = load(run.path / layout.CONFIG)
     settings = Settings(loaded)
     metadata = run.metadata
-    epochs = history.read(run.path / "history.jsonl")
+    epochs = history.read(run.path / layout.HISTORY)
     findings: list[Finding] = []
     facts = _data_facts(metadata)
     if reread:

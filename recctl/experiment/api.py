@@ -13,7 +13,7 @@ from recctl.experiment.data import Prepared, read_dataset
 from recctl.experiment.estimate import refuse_if_too_large
 from recctl.experiment.lifecycle import begin, prepare_for, recording, resume_command
 from recctl.experiment.trackers import require_trackers
-from recctl.runs import Run, RunStore
+from recctl.runs import Run, RunStore, layout
 
 _RESUMABLE_KINDS = ("train", "fit", "split")
 
@@ -88,7 +88,7 @@ def resume(run: Run) -> bool:
     kind = run.metadata["kind"]
     if kind not in _RESUMABLE_KINDS:
         raise ConfigError(f"{run.id}: resume it with: {resume_command(run)}")
-    loaded = load(run.path / "config.yaml")
+    loaded = load(run.path / layout.CONFIG)
     with engines.opened(loaded.config.engine):
         prepared, _ = prepare_for(loaded, run)
         run.begin()
@@ -144,7 +144,7 @@ def _evaluate(
     metrics: list[str] | None,
     k_values: list[int] | None,
 ) -> tuple[str, dict[str, float]]:
-    loaded = load(run.path / "config.yaml")
+    loaded = load(run.path / layout.CONFIG)
     config = loaded.config
     if metrics is not None:
         config.evaluation = config.evaluation.model_copy(update={"metrics": metrics})

@@ -15,7 +15,7 @@ from recctl.evaluation import Evaluator
 from recctl.experiment.monitors import training_monitor
 from recctl.metrics import MetricKey
 from recctl.models.base import Recommender
-from recctl.runs import Run
+from recctl.runs import Run, layout
 
 if TYPE_CHECKING:
     from recctl.training import EarlyStopping
@@ -38,15 +38,16 @@ def training_callbacks(run: Run, config: Config, stopping: EarlyStopping | None,
     """Make the callbacks that keep the best and the last epoch in the run's directory, and stop the training early."""
     from recctl.training import ModelCheckpoint, ResumableTraining
 
-    folder = run.path / "checkpoints"
+    folder = run.path / layout.CHECKPOINTS
     min_delta = stopping.min_delta if stopping else 0.0
-    best = ModelCheckpoint(folder / "best.pkl", training_monitor(config, has_validation), min_delta=min_delta)
+    monitor = training_monitor(config, has_validation)
+    best = ModelCheckpoint(folder / layout.BEST_CHECKPOINT, monitor, min_delta=min_delta)
     callbacks: list[Any] = [best]
     if stopping is not None:
         callbacks.append(stopping)
     # It stores the state of the other callbacks with each checkpoint, and restores it when the training is resumed.
     resumable = ResumableTraining(
-        folder / "last.pkl", run.path / "history.jsonl", list(callbacks), config.training.checkpoint_every
+        folder / layout.LAST_CHECKPOINT, run.path / layout.HISTORY, list(callbacks), config.training.checkpoint_every
     )
     callbacks.append(resumable)
     return callbacks
@@ -61,7 +62,7 @@ def refit_callbacks(run: Run, config: Config, n_epochs: int) -> list[Any]:
     from recctl.training import ResumableTraining, StopAfter
 
     stop = StopAfter(n_epochs)
-    checkpoint = run.path / "checkpoints" / "refit.pkl"
+    checkpoint = run.path / layout.CHECKPOINTS / layout.REFIT_CHECKPOINT
     history = run.path / "history-refit.jsonl"
     return [stop, ResumableTraining(checkpoint, history, [stop], config.training.checkpoint_every)]
 
@@ -72,7 +73,7 @@ def report_best_checkpoint(run: Run) -> Iterator[None]:
     try:
         yield
     except TrainingError:
-        checkpoint = run.path / "checkpoints" / "best.pkl"
+        checkpoint = run.path / layout.CHECKPOINTS / layout.BEST_CHECKPOINT
         if checkpoint.exists():
             progress.notice(f"the model of the best epoch was saved as {checkpoint}")
         raise

@@ -12,6 +12,7 @@ from recctl.errors import DataError
 from recctl.experiment import stages
 from recctl.experiment.config_checks import CHECKS
 from recctl.experiment.data import prepare
+from recctl.runs import layout
 
 
 def assist() -> None:
@@ -28,7 +29,7 @@ def assist() -> None:
     while (message := torch_distributed.receive()) is not None:
         if message["config"] != config_text:
             config_text = message["config"]
-            loaded = parse_config(config_text, "config.yaml", Path(), (), CHECKS)
+            loaded = parse_config(config_text, layout.CONFIG, Path(), (), CHECKS)
             prepared = prepare(loaded)
         assert prepared is not None
         parts = [prepared.split.train(prepared.dataset)]

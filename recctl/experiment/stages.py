@@ -24,7 +24,7 @@ from recctl.experiment.monitors import selection_metric
 from recctl.metrics import METRICS
 from recctl.models.base import Recommender
 from recctl.models.registry import load_model, make_model, model_class
-from recctl.runs import Run
+from recctl.runs import Run, layout
 from recctl.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ def fit(run: Run, config: Config, prepared: Prepared, trackers: Sequence[Tracker
 
 def fit_trial(run: Run, config: Config, prepared: Prepared, trial: int) -> Recommender:
     """Fit the model of a tuning trial as a new version; checkpoints and history of an earlier fit are deleted."""
-    shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
-    (run.path / "history.jsonl").unlink(missing_ok=True)
+    shutil.rmtree(run.path / layout.CHECKPOINTS, ignore_errors=True)
+    (run.path / layout.HISTORY).unlink(missing_ok=True)
     return _fit_on_train(run, config, prepared, trial=trial)
 
 
@@ -86,7 +86,7 @@ def refit(run: Run, config: Config, prepared: Prepared, selected: Recommender) -
         callbacks = refit_callbacks(run, config, n_epochs)
     _fit(run, model, prepared.split.train_and_validation(prepared.dataset), "refit", callbacks=callbacks)
     _save(run, model, TRAIN_AND_VALIDATION)
-    (run.path / "checkpoints" / "refit.pkl").unlink(missing_ok=True)
+    (run.path / layout.CHECKPOINTS / layout.REFIT_CHECKPOINT).unlink(missing_ok=True)
     return model
 
 

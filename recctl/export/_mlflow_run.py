@@ -15,14 +15,14 @@ from recctl.config import flatten
 from recctl.errors import ConfigError
 from recctl.export.base import Context
 from recctl.models.base import Recommender
-from recctl.runs import Run
+from recctl.runs import Run, layout
 from recctl.runs.environment import redact_passwords
 from recctl.tracking.mlflow import metric_name
 from recctl.training import history
 
 # Sections of a config that do not describe the model.
 _SKIPPED_SECTIONS = {"tracking", "tuning", "engine", "models"}
-_RUN_FILES = ("config.yaml", "metrics.json", "history.jsonl", "figures")
+_RUN_FILES = (layout.CONFIG, layout.METRICS, layout.HISTORY, layout.FIGURES)
 # MLflow's limits: parameters per call, and length of a parameter's value.
 _MAX_PARAMS_PER_CALL = 100
 _MAX_PARAM_LENGTH = 500
@@ -181,7 +181,7 @@ def _metrics(run: Run | None) -> Iterator[tuple[str, float, int]]:
     for part, values in run.metrics().items():
         for key, value in values.items():
             yield f"{part}/{key}", value, 0
-    for epoch in history.read(run.path / "history.jsonl"):
+    for epoch in history.read(run.path / layout.HISTORY):
         values = {"loss": epoch["loss"]} | epoch["metrics"]
         for key, value in values.items():
             if isinstance(value, int | float):

@@ -12,7 +12,7 @@ from recctl.export import _folders, _manifest
 from recctl.export.base import Context, ExportFormat
 from recctl.export.registry import format_class, make_format, require_extra
 from recctl.models.base import Recommender
-from recctl.runs import Run
+from recctl.runs import Run, layout
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def export_run(
         options: Options of the format.
     """
     export_format = make_format(format_name, options)
-    destination = run.path / "exports" / format_name if path is None else Path(path)
+    destination = run.path / layout.EXPORTS / format_name if path is None else Path(path)
     entry = run.model_entry(version)
     model = experiment.load_version(run, entry["version"])
     return _export(model, export_format, force, Context(destination, run, entry))

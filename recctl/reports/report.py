@@ -24,7 +24,7 @@ from recctl.reports.sections import (
     segments,
     summary,
 )
-from recctl.runs import Run
+from recctl.runs import Run, layout
 from recctl.suggest import did_you_mean
 from recctl.version import __version__
 
@@ -106,7 +106,7 @@ def _default_path(runs: Sequence[Run], form: Format) -> Path:
         return runs[0].path / f"report.{suffix}"
     # Eight ids keep the file name short enough for every file system.
     id_ends = "-".join(run.id.rpartition("-")[2] for run in runs[:8])
-    return runs[0].path / "exports" / f"report-{id_ends}.{suffix}"
+    return runs[0].path / layout.EXPORTS / f"report-{id_ends}.{suffix}"
 
 
 def _page(report_data: ReportData, left_out: dict[str, str]) -> str:

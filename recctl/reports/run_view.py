@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from recctl.config import LoadedConfig
 from recctl.errors import ArtifactError
 from recctl.experiment import load
-from recctl.runs import Run
+from recctl.runs import Run, layout
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ class RunView:
         Raises:
             RecctlError: config.yaml is missing or invalid, or its model is from a plug-in that is not installed.
         """
-        return load(self.run.path / "config.yaml")
+        return load(self.run.path / layout.CONFIG)
 
     @property
     def relevance_threshold(self) -> float | None:

@@ -18,7 +18,7 @@ from recctl.reports.errors import SectionOmittedError
 from recctl.reports.render import formatting, plots
 from recctl.reports.render.blocks import Block, Figure, Grid
 from recctl.reports.render.page import Header, Section, plotly_script, render_page
-from recctl.runs import Run
+from recctl.runs import Run, layout
 from recctl.version import __version__
 
 PLOTLY_FILE = "plotly.min.js"
@@ -92,7 +92,7 @@ class SearchTrials:
 
 
 def _read_trials(run: Run) -> pd.DataFrame:
-    path = run.path / "trials.parquet"
+    path = run.path / layout.TRIALS
     if not path.exists():
         raise SectionOmittedError(f"{run.id} has no completed trials yet")
     try:
@@ -325,7 +325,7 @@ def write_search_figures(run: Run) -> list[str]:
     pareto = pareto_figure(search)
     if pareto is not None:
         pages["pareto.html"] = ("Pareto front", [pareto])
-    folder = run.path / "figures"
+    folder = run.path / layout.FIGURES
     script_path = folder / PLOTLY_FILE
     if not script_path.exists():
         atomic.write_bytes(script_path, plotly_script().encode())

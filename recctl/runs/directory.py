@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from recctl import artifacts, atomic, locking
 from recctl.config import to_yaml
 from recctl.errors import ArtifactError, ConfigError
-from recctl.runs import liveness
+from recctl.runs import layout, liveness
 from recctl.runs.environment import environment
 from recctl.runs.schema import require_metadata, require_metrics
 
@@ -90,7 +90,7 @@ class Run:
         }
         run.metadata |= extra_metadata or {}
         try:
-            run.save_file("config.yaml", to_yaml(config).encode())
+            run.save_file(layout.CONFIG, to_yaml(config).encode())
             if parts is not None:
                 run.save_split(parts)
             run.begin()
@@ -107,8 +107,8 @@ class Run:
             ArtifactError: The directory is not a run, or its metadata are damaged.
         """
         run = cls(path)
-        run.metadata = run._read_json("metadata.json")
-        require_metadata(run.metadata, path / "metadata.json")
+        run.metadata = run._read_json(layout.METADATA)
+        require_metadata(run.metadata, path / layout.METADATA)
         return run
 
     # ---- status
@@ -144,7 +144,7 @@ class Run:
         except BlockingIOError:
             raise ConfigError(f"{self.id}: another process is working on it") from None
         # Between opening the run and locking it, another process may have worked on it and ended.
-        if (self.path / "metadata.json").exists() and self._read_json("metadata.json") != self.metadata:
+        if (self.path / layout.METADATA).exists() and self._read_json(layout.METADATA) != self.metadata:
             self._release_lock()
             raise ConfigError(f"{self.id}: another process has changed it in the meantime; check it and try again")
 
@@ -171,7 +171,7 @@ class Run:
             Run.open(self.path).require_idle()
             descriptor = locking.acquire(self.path, wait=True)
         try:
-            self.metadata = self._read_json("metadata.json")
+            self.metadata = self._read_json(layout.METADATA)
             yield
         finally:
             if descriptor is not None:
@@ -202,7 +202,7 @@ class Run:
 
     def save_metadata(self) -> None:
         """Write metadata.json."""
-        self._write_json("metadata.json", self.metadata)
+        self._write_json(layout.METADATA, self.metadata)
 
     def save_file(self, name: str, content: bytes) -> None:
         """Write a file and add its hash to the metadata, which are not written yet."""
@@ -215,7 +215,7 @@ class Run:
         Raises:
             ArtifactError: The file is missing or damaged.
         """
-        table: pd.DataFrame = self._read("trials.parquet", _read_parquet)
+        table: pd.DataFrame = self._read(layout.TRIALS, _read_parquet)
         return table
 
     def config_text(self) -> str:
@@ -224,14 +224,14 @@ class Run:
         Raises:
             ArtifactError: It is missing.
         """
-        return str(self._read("config.yaml", lambda path: path.read_text(encoding="utf-8")))
+        return str(self._read(layout.CONFIG, lambda path: path.read_text(encoding="utf-8")))
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Return the metrics by part, `{"validation": {...}, "test": {...}}`; empty if the run was not evaluated."""
-        path = self.path / "metrics.json"
+        path = self.path / layout.METRICS
         if not path.exists():
             return {}
-        metrics = self._read_json("metrics.json")
+        metrics = self._read_json(layout.METRICS)
         require_metrics(metrics, path)
         return metrics
 
@@ -239,7 +239,7 @@ class Run:
         """Add metrics to those of a part; values of the same metrics are replaced."""
         metrics = self.metrics()
         metrics[part] = metrics.get(part, {}) | values
-        self._write_json("metrics.json", metrics)
+        self._write_json(layout.METRICS, metrics)
 
     def save_per_user(self, tables: dict[str, pd.DataFrame]) -> None:
         """Store the metrics of each user by part.
@@ -257,7 +257,7 @@ class Run:
             merged.append(_merge_columns(stored[stored["part"] == part], table).assign(part=part))
         buffer = io.BytesIO()
         pd.concat(merged, ignore_index=True).to_parquet(buffer, index=False)
-        atomic.write_bytes(self.path / "per_user.parquet", buffer.getvalue())
+        atomic.write_bytes(self.path / layout.PER_USER, buffer.getvalue())
 
     def per_user(self, part: str) -> pd.DataFrame:
         """Return the metrics of each user of a part: `user_id`, a column for each metric, `n_relevant`.
@@ -276,9 +276,9 @@ class Run:
     def _read_per_user(self) -> pd.DataFrame:
         import pandas as pd
 
-        if not (self.path / "per_user.parquet").exists():
+        if not (self.path / layout.PER_USER).exists():
             return pd.DataFrame({"part": []})
-        table: pd.DataFrame = self._read("per_user.parquet", _read_parquet)
+        table: pd.DataFrame = self._read(layout.PER_USER, _read_parquet)
         return table
 
     def save_split(self, parts: NDArray[np.uint8]) -> None:
@@ -288,7 +288,7 @@ class Run:
         # error about its unfinished archive and hide the KeyboardInterrupt.
         with ThreadPoolExecutor(1) as thread:
             thread.submit(np.savez_compressed, buffer, parts=parts).result()
-        atomic.write_bytes(self.path / "split.npz", buffer.getvalue())
+        atomic.write_bytes(self.path / layout.SPLIT, buffer.getvalue())
 
     def split_parts(self) -> NDArray[np.uint8]:
         """Return the part code of each interaction, shape `(n_interactions,)`.
@@ -296,7 +296,7 @@ class Run:
         Raises:
             ArtifactError: The file is missing or damaged.
         """
-        parts: NDArray[np.uint8] = self._read("split.npz", _read_split)
+        parts: NDArray[np.uint8] = self._read(layout.SPLIT, _read_split)
         return parts
 
     def save_model(self, model: Recommender, fitted_on: str, trial: int | None = None) -> Path:
@@ -311,7 +311,7 @@ class Run:
             The path of the file.
         """
         version = 1 + max((entry["version"] for entry in self.metadata["models"]), default=0)
-        path = self.path / "models" / f"v{version}.pkl"
+        path = self.path / layout.MODELS / f"v{version}.pkl"
         sha256 = model.save(path)
         entry = {
             "version": version,
@@ -354,7 +354,7 @@ class Run:
 
     def log(self, text: str) -> None:
         """Append a line to log.txt."""
-        path = self.path / "log.txt"
+        path = self.path / layout.LOG
         with atomic.with_filename(path), path.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}\n")
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from recctl.runs import labels
+from recctl.runs import labels, layout
 from recctl.runs.directory import Run
 from recctl.runs.store import REMOVED, RunStore
 
@@ -54,7 +54,7 @@ def find_garbage(store: RunStore, older_than: timedelta, checkpoints: bool = Fal
     for run in store.runs():
         if run.id in runs_with_alias or labels.read(run).tags:
             continue
-        checkpoint_folder = run.path / "checkpoints"
+        checkpoint_folder = run.path / layout.CHECKPOINTS
         if run.status in _ENDED_EARLY and _age(run) > older_than:
             garbage.append(_garbage(run.path, run.status, run))
         elif run.status == "complete" and checkpoints and checkpoint_folder.is_dir():

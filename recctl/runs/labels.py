@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from recctl import atomic, locking
 from recctl.errors import ArtifactError, ConfigError
+from recctl.runs import layout
 from recctl.runs.directory import Run
 
-_FILE = "remarks.json"
 _VALID_TAG = re.compile(r"[\w.:/+-]{1,64}")
 
 
@@ -33,7 +33,7 @@ def read(run: Run) -> Labels:
     Raises:
         ArtifactError: The file is damaged.
     """
-    path = run.path / _FILE
+    path = run.path / layout.LABELS
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return Labels([str(tag) for tag in content["tags"]], str(content["note"]))
@@ -54,10 +54,10 @@ def update(run: Run, add: Iterable[str] = (), remove: Iterable[str] = (), note: 
         if not _VALID_TAG.fullmatch(tag):
             raise ConfigError(f"tag {tag!r}: must be 1 to 64 letters, digits or any of _ . : / + -")
     # Not the lock of the run itself: running runs can be labeled too.
-    with locking.locked(run.path / "config.yaml"):
+    with locking.locked(run.path / layout.CONFIG):
         current = read(run)
         tags = (set(current.tags) | added) - set(remove)
         labels = Labels(sorted(tags), current.note if note is None else note)
         text = json.dumps(labels._asdict(), indent=2, ensure_ascii=False) + "\n"
-        atomic.write_bytes(run.path / _FILE, text.encode())
+        atomic.write_bytes(run.path / layout.LABELS, text.encode())
     return labels

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from recctl import artifacts
 from recctl.errors import ArtifactError, ConfigError
+from recctl.runs import layout
 from recctl.runs.aliases import RESERVED, RunAliases
 from recctl.runs.directory import Run
 from recctl.suggest import did_you_mean
@@ -44,7 +45,7 @@ class RunStore:
                 names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
         except OSError:
             return []
-        return sorted(name for name in names if (self.root / name / "metadata.json").exists())
+        return sorted(name for name in names if (self.root / name / layout.METADATA).exists())
 
     def scan(self) -> tuple[list[Run], list[str]]:
         """Return all readable runs, oldest first, and the ids of runs with damaged metadata."""

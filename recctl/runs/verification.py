@@ -14,7 +14,7 @@ from recctl.config.yaml_tree import parse
 from recctl.errors import RecctlError
 from recctl.metrics import MetricKey
 from recctl.models.registry import load_model
-from recctl.runs import labels
+from recctl.runs import labels, layout
 from recctl.runs.directory import Run
 from recctl.training import history
 
@@ -36,16 +36,16 @@ def verify(run: Run) -> list[Fault]:
         The problems found; empty if there are none.
     """
     checks: list[tuple[str, Callable[[Run], Iterator[Fault]]]] = [
-        ("config.yaml", _check_config),
+        (layout.CONFIG, _check_config),
         ("files", _check_hashes),
-        ("split.npz", _check_split),
-        ("models", _check_models),
-        ("checkpoints", _check_checkpoints),
-        ("metrics.json", _check_metrics),
-        ("per_user.parquet", _check_per_user),
-        ("history.jsonl", _check_history),
-        ("remarks.json", _check_labels),
-        ("exports", _check_exports),
+        (layout.SPLIT, _check_split),
+        (layout.MODELS, _check_models),
+        (layout.CHECKPOINTS, _check_checkpoints),
+        (layout.METRICS, _check_metrics),
+        (layout.PER_USER, _check_per_user),
+        (layout.HISTORY, _check_history),
+        (layout.LABELS, _check_labels),
+        (layout.EXPORTS, _check_exports),
     ]
     faults: list[Fault] = []
     for name, check in checks:
@@ -57,14 +57,14 @@ def verify(run: Run) -> list[Fault]:
 
 
 def _check_config(run: Run) -> Iterator[Fault]:
-    parse(run.config_text(), "config.yaml")
+    parse(run.config_text(), layout.CONFIG)
     yield from ()
 
 
 def _check_hashes(run: Run) -> Iterator[Fault]:
     """Check the files whose hashes are recorded. While a search runs, its files can be newer than their hashes."""
     for name, expected in run.metadata.get("files", {}).items():
-        if run.status != "complete" and name != "config.yaml":
+        if run.status != "complete" and name != layout.CONFIG:
             continue
         if not (run.path / name).is_file():
             yield Fault(name, "missing")
@@ -75,7 +75,7 @@ def _check_hashes(run: Run) -> Iterator[Fault]:
 def _check_split(run: Run) -> Iterator[Fault]:
     expected = run.metadata.get("split", {}).get("hash")
     if expected and hashlib.sha256(run.split_parts().tobytes()).hexdigest() != expected:
-        yield Fault("split.npz", "is not the split that the run was created with (its hash differs)")
+        yield Fault(layout.SPLIT, "is not the split that the run was created with (its hash differs)")
 
 
 def _check_models(run: Run) -> Iterator[Fault]:
@@ -92,7 +92,7 @@ def _check_models(run: Run) -> Iterator[Fault]:
 
 
 def _check_checkpoints(run: Run) -> Iterator[Fault]:
-    for path in sorted((run.path / "checkpoints").glob("*.pkl")):
+    for path in sorted((run.path / layout.CHECKPOINTS).glob("*.pkl")):
         try:
             artifacts.load(path, artifacts.describe(path)["recctl"])
         except RecctlError as error:
@@ -103,14 +103,14 @@ def _check_metrics(run: Run) -> Iterator[Fault]:
     for part, values in run.metrics().items():
         for name, value in values.items():
             if type(value) not in (int, float) or not math.isfinite(value):
-                yield Fault("metrics.json", f"{part}: {name} is {value!r}, not a number")
+                yield Fault(layout.METRICS, f"{part}: {name} is {value!r}, not a number")
 
 
 def _check_per_user(run: Run) -> Iterator[Fault]:
     """Check that the means over users equal the metrics. RMSE and MAE are means over ratings and are not checked."""
-    if not (run.path / "per_user.parquet").exists():
+    if not (run.path / layout.PER_USER).exists():
         if run.metadata.get("evaluation"):
-            yield Fault("per_user.parquet", "missing")
+            yield Fault(layout.PER_USER, "missing")
         return
     try:
         metrics = run.metrics()
@@ -125,19 +125,17 @@ def _check_per_user(run: Run) -> Iterator[Fault]:
                 continue
             mean = float(table[name].mean())
             if not math.isclose(mean, value, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
-                yield Fault(
-                    "per_user.parquet", f"{part}: the mean of {name} is {mean:.6g}, metrics.json has {value:.6g}"
-                )
+                yield Fault(layout.PER_USER, f"{part}: the mean of {name} is {mean:.6g}, metrics.json has {value:.6g}")
 
 
 def _check_history(run: Run) -> Iterator[Fault]:
-    path = run.path / "history.jsonl"
+    path = run.path / layout.HISTORY
     if not path.exists() or run.status != "complete":
         return
     n_lines = len(path.read_text(encoding="utf-8", errors="replace").splitlines())
     n_read = len(history.read(path))
     if n_read < n_lines:
-        yield Fault("history.jsonl", f"line {n_read + 1} of {n_lines} is not a complete record of an epoch")
+        yield Fault(layout.HISTORY, f"line {n_read + 1} of {n_lines} is not a complete record of an epoch")
 
 
 def _check_labels(run: Run) -> Iterator[Fault]:
@@ -147,7 +145,7 @@ def _check_labels(run: Run) -> Iterator[Fault]:
 
 def _check_exports(run: Run) -> Iterator[Fault]:
     """Check the files of each export against the hashes in its manifest; skip folders that are being written (`.*`)."""
-    for path in sorted((run.path / "exports").glob("[!.]*/manifest.json")):
+    for path in sorted((run.path / layout.EXPORTS).glob("[!.]*/manifest.json")):
         folder = f"exports/{path.parent.name}"
         try:
             files: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["files"]

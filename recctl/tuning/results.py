@@ -15,7 +15,7 @@ from recctl.config import LoadedConfig, to_yaml
 from recctl.config.loading import with_values
 from recctl.experiment.data import resolve_config
 from recctl.models.base.search_space import Point, Space
-from recctl.runs import Run
+from recctl.runs import Run, layout
 from recctl.tuning.study import Study, outcome_of
 
 # Importances of fewer trials are mostly noise.
@@ -65,7 +65,7 @@ def write(run: Run, study: Study, loaded: LoadedConfig, monitors: list[str]) -> 
         return
     sink = io.BytesIO()
     trials.to_parquet(sink, index=False)
-    run.save_file("trials.parquet", sink.getvalue())
+    run.save_file(layout.TRIALS, sink.getvalue())
     best = study.best()
     if best is None:
         return
@@ -74,7 +74,7 @@ def write(run: Run, study: Study, loaded: LoadedConfig, monitors: list[str]) -> 
     config = resolve_config(with_point(loaded, study.space, study.point_of(best)))
     for name in ("tuning", "engine"):
         config.pop(name, None)
-    run.save_file("best.yaml", (head + to_yaml(config)).encode())
+    run.save_file(layout.BEST_CONFIG, (head + to_yaml(config)).encode())
 
 
 def importances(study: Study) -> dict[str, float]:

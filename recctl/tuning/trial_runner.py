@@ -19,6 +19,7 @@ from recctl.kernels.compile import load_kernels
 from recctl.metrics import MetricKey
 from recctl.models.base import Recommender
 from recctl.models.linear.gram import reused
+from recctl.runs import layout
 from recctl.training import Epoch, ResumableTraining
 from recctl.tuning.storage import STORAGE_ERRORS
 from recctl.tuning.study import Outcome
@@ -147,7 +148,10 @@ class TrialRunner:
         stopping = early_stopping(config)
         stoppers = [] if stopping is None else [stopping]
         checkpoint = ResumableTraining(
-            task.folder / "last.pkl", task.folder / "history.jsonl", stoppers, config.training.checkpoint_every
+            task.folder / layout.LAST_CHECKPOINT,
+            task.folder / layout.HISTORY,
+            stoppers,
+            config.training.checkpoint_every,
         )
         return [*stoppers, checkpoint]
 

@@ -24,7 +24,7 @@ from recctl.metrics import metric_keys
 from recctl.models.base.search_space import Point, Space, declared_space, parse_space
 from recctl.models.registry import load_model, model_class
 from recctl.reports.search_figures import write_search_figures
-from recctl.runs import Run, RunStore
+from recctl.runs import Run, RunStore, layout
 from recctl.runs.store import run_hashes
 from recctl.training.early_stopping import direction
 from recctl.tuning import results
@@ -92,7 +92,7 @@ def resume(run: Run, storage: str | None = None, more: Sequence[str] = ()) -> bo
         return False
     if run.metadata["tuning"]["shared"] and storage is None:
         raise ConfigError(f"{run.id}: the trials are in a shared database; pass its URL with --storage")
-    loaded = load(run.path / "config.yaml", more)
+    loaded = load(run.path / layout.CONFIG, more)
     shared_storage = open_storage(storage) if storage else None
     with engines.opened(loaded.config.engine):
         prepared, _ = prepare_for(loaded, run)
@@ -103,7 +103,7 @@ def resume(run: Run, storage: str | None = None, more: Sequence[str] = ()) -> bo
 
 
 def _run_search(run: Run, loaded: LoadedConfig, prepared: Prepared, shared_storage: RDBStorage | None) -> None:
-    location = "the database of the trials" if shared_storage else str(run.path / "study.db")
+    location = "the database of the trials" if shared_storage else str(run.path / layout.STUDY)
     with storage_errors_named(location):
         search = _Search(run, loaded, prepared, shared_storage)
         try:
@@ -149,7 +149,7 @@ class _Search:
             "monitors": self.monitors,
             "space": [str(dimension) for dimension in self.space.dimensions],
         }
-        storage = shared_storage or own_storage(self.run.path / "study.db")
+        storage = shared_storage or own_storage(self.run.path / layout.STUDY)
         optuna_study = open_study(
             storage,
             self.run.metadata["tuning"]["study"] or self.run.id,
@@ -314,7 +314,7 @@ class _Search:
         if loaded.config.data != self.loaded.config.data:
             progress.notice(
                 "the best trial uses other data options than this run, so the run keeps no model; train it with: "
-                f"recctl train {self.run.path / 'best.yaml'}"
+                f"recctl train {self.run.path / layout.BEST_CONFIG}"
             )
             return
         entries = [entry for entry in self.run.metadata["models"] if entry["fitted_on"] == stages.TRAIN]
@@ -329,8 +329,8 @@ class _Search:
         if not (folder / "model.pkl").exists():
             stages.fit_trial(self.run, loaded.config, self.prepared, number)
             return
-        if (folder / "history.jsonl").exists():
-            (folder / "history.jsonl").replace(self.run.path / "history.jsonl")
+        if (folder / layout.HISTORY).exists():
+            (folder / layout.HISTORY).replace(self.run.path / layout.HISTORY)
         self.run.save_model(load_model(folder / "model.pkl"), stages.TRAIN, number)
 
 

@@ -14,7 +14,7 @@ from recctl.errors import ConfigError, DataError
 from recctl.experiment.config_checks import CHECKS, config_of_model, load
 from recctl.experiment.data import resolve_config
 from recctl.metrics import METRICS
-from recctl.runs import Run, RunStore
+from recctl.runs import Run, RunStore, layout
 from recctl.runs.store import run_hashes
 
 # Sections of a config in which compared models may differ.
@@ -110,7 +110,7 @@ def _entries_of_source(
 
 
 def _entry_of_run(run: Run) -> ComparisonEntry:
-    loaded = load(run.path / "config.yaml")
+    loaded = load(run.path / layout.CONFIG)
     return ComparisonEntry(loaded.config.model.name, run.id, loaded, run)
 
 

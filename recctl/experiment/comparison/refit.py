@@ -11,7 +11,7 @@ from recctl.experiment.comparison.result import ComparisonOptions, nan_to_none
 from recctl.experiment.config_checks import load
 from recctl.experiment.data import Prepared
 from recctl.experiment.lifecycle import prepare_for, recording
-from recctl.runs import Run
+from recctl.runs import Run, layout
 
 
 def refit_best(run: Run, prepared: Prepared | None, options: ComparisonOptions) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def refit_best(run: Run, prepared: Prepared | None, options: ComparisonOptions) 
 
 
 def _refit_and_evaluate(run: Run, prepared: Prepared | None) -> None:
-    loaded = load(run.path / "config.yaml")
+    loaded = load(run.path / layout.CONFIG)
     if prepared is None:
         prepared, _ = prepare_for(loaded, run)
     selected = stages.load_fitted(run, stages.TRAIN)

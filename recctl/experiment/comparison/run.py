@@ -23,7 +23,7 @@ from recctl.experiment.data import Prepared, resolve_config, split_dataset
 from recctl.experiment.lifecycle import begin, prepare_for, recording, resume_command
 from recctl.experiment.monitors import selection_metric
 from recctl.models.registry import model_class
-from recctl.runs import Run, RunStore
+from recctl.runs import Run, RunStore, layout
 from recctl.runs.store import run_hashes
 
 _MAX_LABEL = 60  # characters of a run id between its time and its random end
@@ -116,7 +116,7 @@ def resume(run: Run) -> bool:
     store = RunStore(run.path.parent)
     existing_runs = {record["label"]: record["run_id"] for record in run.metadata["compared"] if record["given"]}
     entries = []
-    stored_entries = entries_of_config(load(run.path / "config.yaml"))
+    stored_entries = entries_of_config(load(run.path / layout.CONFIG))
     for entry, label in zip(stored_entries, run.metadata["labels"], strict=True):
         existing_run = store.resolve(existing_runs[label]) if label in existing_runs else None
         entries.append(replace(entry, label=label, run=existing_run))
@@ -132,7 +132,7 @@ def comparison_result(run: Run) -> dict[str, Any]:
     Raises:
         ArtifactError: The run is not a comparison, is not complete, or its file is damaged.
     """
-    path = run.path / "comparison.json"
+    path = run.path / layout.COMPARISON
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -296,7 +296,7 @@ def _fit_and_compare(run: Run, store: RunStore, entries: list[ComparisonEntry], 
         if repeats.refit:
             document["refit"] = refit_best(runs[document["best"]][0], prepared, options)
         text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-        run.save_file("comparison.json", text.encode())
+        run.save_file(layout.COMPARISON, text.encode())
         run.metadata["best"] = document["best"]
 
 

@@ -10,6 +10,7 @@ from recctl.reports.render import formatting, plots
 from recctl.reports.render.blocks import Block, Figure, Grid, Note
 from recctl.reports.report_data import ReportData
 from recctl.reports.run_view import RunView
+from recctl.runs import layout
 from recctl.training import history
 
 
@@ -74,7 +75,7 @@ def learning_curves(report_data: ReportData) -> list[Block]:
 
 
 def _read_epochs(view: RunView) -> list[dict[str, Any]]:
-    return [epoch for epoch in history.read(view.run.path / "history.jsonl") if isinstance(epoch, dict)]
+    return [epoch for epoch in history.read(view.run.path / layout.HISTORY) if isinstance(epoch, dict)]
 
 
 def _loss_traces(curves: list[_Curve], several: bool) -> list[plots.Plot]:

@@ -1,0 +1,33 @@
+"""The layout of a run directory: the name of every file and folder in it.
+
+To add a file: name it here, write it with `Run.save_file` or one of the `Run.save_*` methods (`recctl.runs.directory`),
+check it in `recctl.runs.verification`, and describe it in docs/runs.md.
+"""
+
+from __future__ import annotations
+
+CONFIG = "config.yaml"  # the config with every default filled in
+METADATA = "metadata.json"  # status, timings, provenance, model versions
+METRICS = "metrics.json"  # metrics of each part
+PER_USER = "per_user.parquet"  # metrics of each user
+SPLIT = "split.npz"  # the part of every interaction
+HISTORY = "history.jsonl"  # one line an epoch
+LOG = "log.txt"
+LABELS = "remarks.json"  # tags and note; the name is from version 0.1
+COMPARISON = "comparison.json"  # result of a comparison
+
+# Folders
+MODELS = "models"  # v1.pkl, v2.pkl, ...
+CHECKPOINTS = "checkpoints"  # only while a model is trained, and of interrupted runs
+EXPORTS = "exports"
+FIGURES = "figures"  # plots of a search
+
+# Of a search
+STUDY = "study.db"
+TRIALS = "trials.parquet"
+BEST_CONFIG = "best.yaml"
+
+# In CHECKPOINTS
+BEST_CHECKPOINT = "best.pkl"  # a model
+LAST_CHECKPOINT = "last.pkl"  # the full training state
+REFIT_CHECKPOINT = "refit.pkl"
