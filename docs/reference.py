@@ -48,25 +48,25 @@ def _cell(value: Any) -> str:
 
 def commands() -> Iterator[tuple[str, str]]:
     """Pages by name."""
-    for verb in cli.COMMANDS:
-        import_module(f"recctl.cli.{verb}")
+    for register_command in cli.COMMANDS:
+        import_module(f"recctl.cli.{register_command}")
     root: Any = typer.main.get_command(app)
-    listed = [(verb, _first(root.commands[verb].help)) for verb in cli.COMMANDS]
-    rows = [[f"[`recctl {verb}`]({verb}.md)", summary] for verb, summary in listed]
+    listed = [(register_command, _first(root.commands[register_command].help)) for register_command in cli.COMMANDS]
+    rows = [[f"[`recctl {register_command}`]({register_command}.md)", summary] for register_command, summary in listed]
     every = [_row(option) for option in root.commands["train"].params if option.name in COMMON_OPTIONS]
     index = f"# Commands\n\n{table(['command', 'what it does'], rows)}\nEvery command takes:\n\n"
     yield "index", index + table(["option", "meaning", "default"], every)
-    for verb in cli.COMMANDS:
-        command = root.commands[verb]
+    for register_command in cli.COMMANDS:
+        command = root.commands[register_command]
         parts = (
-            [_command(f"recctl {verb}", command)]
+            [_command(f"recctl {register_command}", command)]
             if not hasattr(command, "commands")
             else [
-                f"# recctl {verb}\n\n{command.help}\n",
-                *(_command(f"recctl {verb} {name}", each, "##") for name, each in command.commands.items()),
+                f"# recctl {register_command}\n\n{command.help}\n",
+                *(_command(f"recctl {register_command} {name}", each, "##") for name, each in command.commands.items()),
             ]
         )
-        yield verb, "\n".join(parts)
+        yield register_command, "\n".join(parts)
 
 
 def _command(name: str, command: Any, level: str = "#") -> str:

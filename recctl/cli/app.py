@@ -32,7 +32,9 @@ COMMON_OPTIONS: dict[str, Any] = {
 }
 
 
-def verb(parent: typer.Typer, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def register_command(
+    parent: typer.Typer, name: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as a command that also accepts the common options.
 
     The common options are added to the signature that Typer reads, and their values are stored in `settings`. The

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recctl.cli.app import EngineOption, SetOption, app, verb
+from recctl.cli.app import EngineOption, SetOption, app, register_command
 from recctl.cli.evaluate import Part
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Significance(StrEnum):
     wilcoxon = "wilcoxon"
 
 
-@verb(app)
+@register_command(app)
 def compare(
     sources: Annotated[
         list[str] | None,

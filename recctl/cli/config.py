@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from recctl.cli.app import ConfigArgument, SetOption, app, group, verb
+from recctl.cli.app import ConfigArgument, SetOption, app, group, register_command
 from recctl.cli.settings import settings
 
 config = group("Write, validate and show configs.")
 app.add_typer(config, name="config")
 
 
-@verb(config, "init")
+@register_command(config, "init")
 def init(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Model name, as listed by `recctl models`.")] = "ease",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write. Default: stdout.")] = None,
@@ -45,7 +45,7 @@ def init(
     terminal.print_json({"config": text, "path": str(output) if output else None})
 
 
-@verb(config, "validate")
+@register_command(config, "validate")
 def validate(source: ConfigArgument = None, overrides: SetOption = None) -> None:
     """Validate a config and report all errors in it."""
     from rich.markup import escape
@@ -57,7 +57,7 @@ def validate(source: ConfigArgument = None, overrides: SetOption = None) -> None
     terminal.print_json({"config": loaded.origin, "status": "valid"})
 
 
-@verb(config, "show")
+@register_command(config, "show")
 def show(source: ConfigArgument = None, overrides: SetOption = None) -> None:
     """Print a config with all defaults and overrides filled in."""
     from recctl.cli import common, terminal
@@ -70,7 +70,7 @@ def show(source: ConfigArgument = None, overrides: SetOption = None) -> None:
     terminal.print_json(values)
 
 
-@verb(config, "schema")
+@register_command(config, "schema")
 def schema() -> None:
     """Print the JSON Schema of configs, for validation in editors."""
     import json
@@ -86,7 +86,7 @@ def schema() -> None:
     terminal.print_text(json.dumps(config_schema(models), indent=2))
 
 
-@verb(config, "steps")
+@register_command(config, "steps")
 def steps() -> None:
     """List the preprocessing steps for data.preprocess."""
     from recctl.cli import terminal
@@ -107,7 +107,7 @@ def steps() -> None:
     terminal.print_json({"steps": [dict(zip(keys, row, strict=True)) for row in rows]})
 
 
-@verb(config, "metrics")
+@register_command(config, "metrics")
 def metrics() -> None:
     """List the metrics for evaluation.metrics."""
     from recctl.cli import terminal

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from recctl.cli.app import SetOption, app, group, verb
+from recctl.cli.app import SetOption, app, group, register_command
 
 data = group("List, download and describe datasets.")
 app.add_typer(data, name="data")
 
 
-@verb(data, "list")
+@register_command(data, "list")
 def list_() -> None:
     """List the datasets of the catalog and of plug-ins."""
     from recctl.cli import terminal
@@ -26,7 +26,7 @@ def list_() -> None:
     terminal.print_json({"datasets": [dict(zip(keys, row, strict=True)) for row in rows]})
 
 
-@verb(data, "fetch")
+@register_command(data, "fetch")
 def fetch(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names listed by `recctl data list`.")],
     force: Annotated[bool, typer.Option("--force", help="Download again what is cached.")] = False,
@@ -44,7 +44,7 @@ def fetch(
     terminal.print_json({"fetched": {name: str(folder) for name, folder in folders.items()}})
 
 
-@verb(data, "describe")
+@register_command(data, "describe")
 def describe(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE|CONFIG", help="Dataset name, file of interactions, or config (.yaml).")

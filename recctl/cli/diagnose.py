@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recctl.cli.app import SetOption, app, verb
+from recctl.cli.app import SetOption, app, register_command
 
 if TYPE_CHECKING:
     from recctl.diagnosis import Diagnosis, Finding
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _STYLES = {"problem": "bold red", "warning": "yellow", "hint": "cyan"}
 
 
-@verb(app)
+@register_command(app)
 def diagnose(
     source: Annotated[str, typer.Argument(metavar="CONFIG|RUN", help="YAML config, whose data is checked; or a run.")],
     overrides: SetOption = None,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from recctl.cli.app import ConfigArgument, SetOption, app, verb
+from recctl.cli.app import ConfigArgument, SetOption, app, register_command
 
 if TYPE_CHECKING:
     from recctl.experiment.estimate import Estimate
 
 
-@verb(app)
+@register_command(app)
 def estimate(config: ConfigArgument = None, overrides: SetOption = None) -> None:
     """Estimate memory, disk space and time of a run from its config, timing a small part of the fit."""
     from rich.markup import escape

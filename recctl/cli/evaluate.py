@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from recctl.cli.app import EngineOption, RunArgument, app, verb
+from recctl.cli.app import EngineOption, RunArgument, app, register_command
 
 
 class Part(StrEnum):
@@ -18,7 +18,7 @@ class Part(StrEnum):
     test = "test"
 
 
-@verb(app)
+@register_command(app)
 def evaluate(
     run_id: RunArgument,
     on: Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recctl.cli.app import EngineOption, app, verb
+from recctl.cli.app import EngineOption, app, register_command
 
 _PANEL = "Options of formats"
 
@@ -16,7 +16,7 @@ def _option(*names: str, help: str, **more: Any) -> Any:  # noqa: A002 - as Type
     return typer.Option(*names, help=help, rich_help_panel=_PANEL, show_default=False, **more)
 
 
-@verb(app)
+@register_command(app)
 def export(
     run_id: Annotated[
         str | None,

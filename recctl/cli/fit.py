@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from recctl.cli.app import EngineOption, SetOption, app, verb
+from recctl.cli.app import EngineOption, SetOption, app, register_command
 
 
-@verb(app)
+@register_command(app)
 def fit(
     source: Annotated[
         str,

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recctl.cli.app import app, verb
+from recctl.cli.app import app, register_command
 from recctl.cli.settings import settings
 
 if TYPE_CHECKING:
     from recctl.models.base.hyperparameters import Hyperparameter
 
 
-@verb(app)
+@register_command(app)
 def models(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this model and its hyperparameters.")] = None,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recctl.cli.app import RunArgument, app, verb
+from recctl.cli.app import RunArgument, app, register_command
 
 
 class OnUnknown(StrEnum):
@@ -18,7 +18,7 @@ class OnUnknown(StrEnum):
     skip = "skip"
 
 
-@verb(app)
+@register_command(app)
 def recommend(
     run_id: RunArgument,
     user_ids: Annotated[

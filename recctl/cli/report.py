@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from recctl.cli.app import app, verb
+from recctl.cli.app import app, register_command
 
 
 class Form(StrEnum):
@@ -19,7 +19,7 @@ class Form(StrEnum):
     latex = "latex"
 
 
-@verb(app)
+@register_command(app)
 def report(
     run_ids: Annotated[
         list[str],

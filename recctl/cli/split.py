@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from recctl.cli.app import ConfigArgument, SetOption, app, verb
+from recctl.cli.app import ConfigArgument, SetOption, app, register_command
 
 
-@verb(app)
+@register_command(app)
 def split(
     config: ConfigArgument = None,
     overrides: SetOption = None,

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from recctl.cli.app import ConfigArgument, EngineOption, SetOption, app, verb
+from recctl.cli.app import ConfigArgument, EngineOption, SetOption, app, register_command
 
 
-@verb(app)
+@register_command(app)
 def train(
     config: ConfigArgument = None,
     overrides: SetOption = None,

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from recctl.cli.app import ConfigArgument, EngineOption, SetOption, app, verb
+from recctl.cli.app import ConfigArgument, EngineOption, SetOption, app, register_command
 
 # Rows of the table of trials.
 _MAX_ROWS = 10
 
 
-@verb(app)
+@register_command(app)
 def tune(
     config: ConfigArgument = None,
     overrides: SetOption = None,

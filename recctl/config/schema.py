@@ -204,7 +204,7 @@ class EvaluationConfig(Section):
 
 
 def search_strategies() -> list[str]:
-    """Names of the search strategies: built-in ones, then those of plug-ins."""
+    """Names of the search strategies: built-in ones (`recctl.tuning.strategies`), then those of plug-ins."""
     own = ("manual", "grid", "random", "bayesian", "coarse_to_fine")
     return list(dict.fromkeys([*own, *plugins.available("strategies")]))
 

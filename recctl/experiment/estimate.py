@@ -170,11 +170,11 @@ def _estimate_from_sizes(config: Config, model: Recommender, sizes: Sizes, runs_
         disk=disk,
         seconds=None,
         available=_available(runs_dir),
-        troubles=_find_troubles(model, sizes, disk["run"], runs_dir),
+        troubles=_find_problems(model, sizes, disk["run"], runs_dir),
     )
 
 
-def _find_troubles(model: Recommender, train_sizes: Sizes, run_bytes: int, runs_dir: Path) -> list[str]:
+def _find_problems(model: Recommender, train_sizes: Sizes, run_bytes: int, runs_dir: Path) -> list[str]:
     troubles = []
     try:
         model.require_memory_for(*train_sizes)
@@ -247,7 +247,7 @@ def _estimate_from_data(
     before_fit = engines.peak_memory() or _PROCESS_BYTES + _BYTES_PER_INTERACTION * len(dataset)
     disk = _estimate_disk(config, model, sizes, train_sizes)
     available = _available(runs_dir)
-    troubles = _find_troubles(model, train_sizes, disk["run"], runs_dir)
+    troubles = _find_problems(model, train_sizes, disk["run"], runs_dir)
     seconds = None
     if not troubles:
         with progress.task(f"Timing {model.name}"):

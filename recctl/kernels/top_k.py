@@ -1,8 +1,8 @@
 """Masking of seen items, and the k best items of each row of scores.
 
-Tie-breaking: items with equal scores are ranked by ascending column, that is by item code. Insertion (small k) and sorting
-(large k) both follow this rule; so do the ONNX graph (`recctl.export._scoring_graph`) and the popular items for unknown users
-(`Recommender._recommendation_table`). A change has to reach all of them.
+Tie-breaking: items with equal scores are ranked by ascending column, that is by item code. Insertion (small k) and
+sorting (large k) both follow this rule; so do the ONNX graph (`recctl.export._scoring_graph`) and the popular items for
+unknown users (`Recommender._recommendation_table`). A change has to reach all of them.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def _start_time(pid: int) -> str | None:
         # parentheses.
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
-        # A zombie (Z, X) has ended, though its parent has not asked for its exit code; in some containers none does.
+        # A zombie (Z, X) has ended but has not been reaped; in some containers, zombies are never reaped.
         return None if fields[0] in "ZX" else fields[19]
     except (OSError, IndexError):
         pass

@@ -99,7 +99,7 @@ def _type_problem(section: Mapping[str, Any], types: Mapping[str, type]) -> str 
         value = section[key]
         if value is None and key in _NULLABLE:
             continue
-        # bool is a subclass of int, but `true` is no count.
+        # bool is a subclass of int, but `true` is not a valid count.
         is_bool_as_int = expected is int and isinstance(value, bool)
         if not isinstance(value, expected) or is_bool_as_int:
             return f"{key} is {value!r}, not {expected.__name__}"

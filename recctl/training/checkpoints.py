@@ -16,8 +16,8 @@ from recctl.training.loop import Epoch
 class ModelCheckpoint:
     """Saves a model whenever its score is the best so far.
 
-    Use it as a callback, `model.fit(train, validation=..., callbacks=[ModelCheckpoint("models/best.pkl")])`, or in a
-    loop of your own:
+    Use it as a callback, `model.fit(train, validation=..., callbacks=[ModelCheckpoint("models/best.pkl")])`, or in your own
+    loop:
 
         checkpoint = ModelCheckpoint("models/best.pkl", monitor="ndcg@10", mode="max")
         for epoch in range(20):
@@ -34,7 +34,7 @@ class ModelCheckpoint:
 
     Attributes:
         best_score: Best score so far; None before the first.
-        best_epoch: Epoch of the best score, from 1; in a loop of your own, the number of the call.
+        best_epoch: Epoch of the best score, from 1; in your own loop, the number of the call.
 
     Raises:
         ConfigError: An argument is invalid, or the direction of `monitor` is unknown.

@@ -19,8 +19,8 @@ _STATE = ("best_score", "best_epoch", "counter", "early_stop", "_calls", "_best"
 class EarlyStopping:
     """Stops training when the score no longer improves, and restores the best weights.
 
-    Use it as a callback, `model.fit(train, validation=val, callbacks=[EarlyStopping(patience=5)])`, or in a
-    loop of your own:
+    Use it as a callback, `model.fit(train, validation=val, callbacks=[EarlyStopping(patience=5)])`, or in your
+    own loop:
 
         stopping = EarlyStopping(patience=5)
         for epoch in range(100):
@@ -36,7 +36,7 @@ class EarlyStopping:
 
     Attributes:
         best_score: Best score so far; None before the first.
-        best_epoch: Epoch of the best score, from 1; in a loop of your own, the number of the call.
+        best_epoch: Epoch of the best score, from 1; in your own loop, the number of the call.
         counter: Number of consecutive scores without improvement.
         early_stop: Whether training should stop.
 
@@ -188,13 +188,13 @@ def direction(metric: str, mode: str = "auto", who: str = "EarlyStopping") -> Li
     if not key.is_known:
         raise ConfigError(
             f"{who}: monitor={metric!r}: unknown metric{did_you_mean(key.name, METRICS)}; "
-            "for one of your own say mode='min' or mode='max'"
+            "for a custom metric, pass mode='min' or mode='max'"
         )
     return key.mode
 
 
 def checked_min_delta(min_delta: float, who: str = "EarlyStopping") -> float:
-    """A `min_delta` as it is given.
+    """Return `min_delta` unchanged if it is valid.
 
     Raises:
         ConfigError: It is not a finite number of at least 0; the message begins with `who`.

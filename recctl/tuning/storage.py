@@ -65,7 +65,7 @@ STORAGE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlch
 
 
 @contextmanager
-def storage_errors_named(location: str) -> Iterator[None]:
+def translate_storage_errors(location: str) -> Iterator[None]:
     """Turn the exceptions of a failing database into an error that names the database.
 
     Raises:

@@ -2,6 +2,9 @@
 
 A strategy sees the number of a trial and the finished trials, and draws from a random stream of that number alone. An
 interrupted search therefore continues with the trials that it would have had without the interruption.
+
+To add a strategy: a class and a factory here, its entry in `STRATEGIES`, and its name in `search_strategies` of
+`recctl.config.schema`, which cannot import this module.
 """
 
 from __future__ import annotations

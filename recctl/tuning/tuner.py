@@ -30,7 +30,7 @@ from recctl.training.early_stopping import direction
 from recctl.tuning import results
 from recctl.tuning.executors import InProcessExecutor, ProcessExecutor, TrialExecutor
 from recctl.tuning.samplers import StrategySampler
-from recctl.tuning.storage import open_storage, open_study, own_storage, storage_errors_named
+from recctl.tuning.storage import open_storage, open_study, own_storage, translate_storage_errors
 from recctl.tuning.strategies import STRATEGIES, Strategy
 from recctl.tuning.study import Outcome, Study, Trial, outcome_of
 from recctl.tuning.trial_runner import Task, TrialRunner
@@ -104,7 +104,7 @@ def resume(run: Run, storage: str | None = None, more: Sequence[str] = ()) -> bo
 
 def _run_search(run: Run, loaded: LoadedConfig, prepared: Prepared, shared_storage: RDBStorage | None) -> None:
     location = "the database of the trials" if shared_storage else str(run.path / layout.STUDY)
-    with storage_errors_named(location):
+    with translate_storage_errors(location):
         search = _Search(run, loaded, prepared, shared_storage)
         try:
             with run.timed("search"):
@@ -292,7 +292,7 @@ class _Search:
         if best is None:
             errors = [outcome_of(trial).get("error") for trial in self.study.finished_trials()]
             last_error = errors[-1] if errors else "none"
-            raise TrainingError(f"none of {len(errors)} trials has a value; the last error: {last_error}")
+            raise TrainingError(f"none of the {len(errors)} trials produced a value; the last error: {last_error}")
         self.run.metadata["tuning"] |= {
             "strategy": self.section.strategy,
             "monitors": self.monitors,

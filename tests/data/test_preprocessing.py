@@ -245,8 +245,8 @@ class TestApplySteps:
         with pytest.raises(DataError) as caught:
             apply_steps(frame, steps)
         assert str(caught.value) == (
-            "filter_by_interaction_count(min_user_interactions=3) leaves none of 4 interactions of 3 users with "
-            "3 items; use less strict parameters"
+            "filter_by_interaction_count(min_user_interactions=3) removes all of 4 interactions of 3 users with "
+            "3 items; loosen its parameters"
         )
 
     def test_all_problems_are_reported_before_any_step_runs(self, frame):

@@ -194,7 +194,7 @@ def test_contradicting_values_give_a_failed_trial(tmp_path: Path) -> None:
 
 
 def test_search_without_any_value_reports_the_last_error(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"none of 2 trials has a value; the last error: .*diverged"):
+    with pytest.raises(TrainingError, match=r"none of the 2 trials produced a value; the last error: .*diverged"):
         search(tmp_path, EPOCHS, "model.params.lr=5000.0", "tuning={strategy: manual, points: [{lr: 4000.0}]}")
 
 
@@ -212,7 +212,7 @@ def test_budgets_end_the_search(tmp_path: Path) -> None:
     table = trials(run)
     assert len(table) < 40
     assert len(table) - 1 - table["ndcg@10"].idxmax() == 5
-    with pytest.raises(TrainingError, match="none of 0 trials"):
+    with pytest.raises(TrainingError, match="none of the 0 trials"):
         search(tmp_path, EASE, "tuning.timeout_minutes=0.000000001")
 
 

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from recctl.cli.app import RunArgument, verb
+from recctl.cli.app import RunArgument, register_command
 from recctl.cli.runs.commands import runs
 
 AliasArgument = Annotated[str, typer.Argument(metavar="NAME", help="Alias of a run.")]
 
 
-@verb(runs, "promote")
+@register_command(runs, "promote")
 def promote(
     run_id: RunArgument,
     name: Annotated[str, typer.Option("--as", metavar="NAME", help="The alias, e.g. production.")],
@@ -30,7 +30,7 @@ def promote(
     terminal.print_json(common.describe(run, name=name, previous=previous))
 
 
-@verb(runs, "rollback")
+@register_command(runs, "rollback")
 def rollback(name: AliasArgument) -> None:
     """Point an alias to the run it pointed to before."""
     from recctl.cli import common, terminal
@@ -53,7 +53,7 @@ def _describe_move(name: str, run_id: str, previous: str | None) -> str:
     return f"{text} (was {previous})" if previous else text
 
 
-@verb(runs, "names")
+@register_command(runs, "names")
 def names(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show the history of this alias.")] = None,
 ) -> None:
@@ -83,7 +83,7 @@ def names(
     terminal.print_json({"names": entries})
 
 
-@verb(runs, "tag")
+@register_command(runs, "tag")
 def tag(
     run_id: RunArgument,
     tags: Annotated[list[str], typer.Argument(metavar="TAG...", help="Tags to add.")],
@@ -99,7 +99,7 @@ def tag(
     terminal.print_json(common.describe(run, tags=result.tags))
 
 
-@verb(runs, "note")
+@register_command(runs, "note")
 def note(
     run_id: RunArgument,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="The note; empty to remove it.")],

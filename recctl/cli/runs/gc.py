@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from recctl.cli.app import verb
+from recctl.cli.app import register_command
 from recctl.cli.runs.commands import runs
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
@@ -25,7 +25,7 @@ def _ask(question: str, yes: bool) -> None:
     typer.confirm(question, abort=True, err=True)
 
 
-@verb(runs, "rm")
+@register_command(runs, "rm")
 def remove(
     run_ids: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs to delete.")], yes: YesOption = False
 ) -> None:
@@ -46,7 +46,7 @@ def remove(
     terminal.print_json({"removed": [run.id for run in selected]})
 
 
-@verb(runs, "gc")
+@register_command(runs, "gc")
 def collect(
     older_than: Annotated[
         float,
@@ -75,13 +75,14 @@ def collect(
     rows = [[str(item.path.relative_to(store.root)), item.reason, item.size] for item in garbage]
     terminal.table(["path", "reason", "bytes"], rows)
     total = sum(item.size for item in garbage)
+    n_items = "1 item" if len(garbage) == 1 else f"{len(garbage)} items"
     if not garbage:
         terminal.print_result("nothing to delete")
     elif dry_run:
-        terminal.print_result(f"{len(garbage)} would be deleted, {format_bytes(total)}")
+        terminal.print_result(f"would delete {n_items} ({format_bytes(total)})")
     else:
-        _ask(f"Delete these {len(garbage)}, {format_bytes(total)}?", yes)
+        _ask(f"Delete {n_items} ({format_bytes(total)})?", yes)
         gc.delete(store, garbage)
-        terminal.print_result(f"{len(garbage)} deleted, {format_bytes(total)}")
+        terminal.print_result(f"deleted {n_items} ({format_bytes(total)})")
     listed = [{"path": path, "why": reason, "bytes": size} for path, reason, size in rows]
     terminal.print_json({"deleted": not dry_run, "bytes": total, "found": listed})

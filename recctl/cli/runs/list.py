@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recctl.cli.app import verb
+from recctl.cli.app import register_command
 from recctl.cli.runs.commands import runs
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Status(StrEnum):
     died = "died"
 
 
-@verb(runs, "list")
+@register_command(runs, "list")
 def list_(
     status: Annotated[Status | None, typer.Option(help="Only runs with this status.")] = None,
     model: Annotated[str | None, typer.Option(help="Only runs of this model.")] = None,
@@ -149,7 +149,7 @@ def _sorted(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (key in row["metrics"], sign * row["metrics"].get(key, 0.0)))
 
 
-@verb(runs, "compare")
+@register_command(runs, "compare")
 def compare(
     run_ids: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Runs to show side by side.")],
 ) -> None:

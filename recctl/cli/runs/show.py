@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from recctl.cli.app import RunArgument, verb
+from recctl.cli.app import RunArgument, register_command
 from recctl.cli.runs.commands import runs
 
 if TYPE_CHECKING:
     from recctl.runs import Run
 
 
-@verb(runs, "show")
+@register_command(runs, "show")
 def show(run_id: RunArgument) -> None:
     """Show a run: status, data, split, models, metrics, timings and learning curves."""
     from recctl.cli import common, terminal

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recctl.cli.app import verb
+from recctl.cli.app import register_command
 from recctl.cli.runs.commands import runs
 
 if TYPE_CHECKING:
     from recctl.runs import Run, RunStore
 
 
-@verb(runs, "verify")
+@register_command(runs, "verify")
 def verify(
     run_ids: Annotated[
         list[str] | None, typer.Argument(metavar="RUN...", help="Runs to verify. Default: all.", show_default=False)

@@ -101,7 +101,7 @@ def apply_steps(
         after = Counts.of(df)
         if not after.rows:
             arguments = ", ".join(f"{key}={value}" for key, value in configured.items())
-            raise DataError(f"{name}({arguments}) leaves none of {before}; use less strict parameters")
+            raise DataError(f"{name}({arguments}) removes all of {before}; loosen its parameters")
         reports.append(StepReport(name, params, before, after))
         before = after
     return df, reports

@@ -2,6 +2,9 @@
 
 Random draws depend only on the seed and the order of the rows. Except for `leave_last`, the test part does not depend
 on `val_size`.
+
+To add a strategy: a function here, its entry in `STRATEGIES`, and a section with its options in the union `SplitConfig`
+of `recctl.config.schema`.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def extrapolate_seconds(measure: Callable[[float], float], smallest: float = _SM
 
     Args:
         measure: Computes a share of the whole and returns its seconds.
-        smallest: The first share, of 1.
+        smallest: Fraction of the work of the first measurement, between 0 and 1.
     """
     share = smallest
     first_call = measure(share)

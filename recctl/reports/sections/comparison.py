@@ -129,7 +129,7 @@ def _methods(result: Comparison) -> str:
     )
     n_left_out = sum(result["left_out"].values())
     if n_left_out:
-        text += f" {formatting.count(n_left_out)} users that not every model was evaluated on are excluded."
+        text += f" {formatting.count(n_left_out)} users that were not evaluated for every model are excluded."
     return text
 
 

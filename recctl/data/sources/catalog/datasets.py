@@ -61,7 +61,7 @@ class CatalogDataset:
         return cache.home() / self.name
 
     def mirror(self, name: str) -> Mirror | None:
-        """The mirror of a name."""
+        """Return the mirror with this name, or None."""
         name = _FORMER_MIRROR_NAMES.get(name, name)
         return next((mirror for mirror in self.mirrors if mirror.name == name), None)
 
@@ -210,7 +210,7 @@ def catalog() -> list[CatalogDataset]:
 
 
 def find(name: str) -> CatalogDataset:
-    """The data set of a name.
+    """Return the data set with this name.
 
     Raises:
         DataError: There is no such data set.
