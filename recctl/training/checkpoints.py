@@ -16,8 +16,8 @@ from recctl.training.loop import Epoch
 class ModelCheckpoint:
     """Saves a model whenever its score is the best so far.
 
-    Use it as a callback, `model.fit(train, validation=..., callbacks=[ModelCheckpoint("models/best.pkl")])`, or in your own
-    loop:
+    Use it as a callback, `model.fit(train, validation=..., callbacks=[ModelCheckpoint("models/best.pkl")])`, or in
+    your own loop:
 
         checkpoint = ModelCheckpoint("models/best.pkl", monitor="ndcg@10", mode="max")
         for epoch in range(20):
