@@ -1,8 +1,8 @@
-"""Write the reference pages: a page for each command from the command line itself, and pages of what configs may say.
+"""Write the reference pages: one for each command, and one each for configs, models and metrics.
 
     python docs/reference.py [FOLDER]
 
-`make docs` runs it; a test compares the pages with what it would write.
+`make docs` runs this script, and a test checks that the pages in the repository are up to date.
 """
 
 from __future__ import annotations
@@ -34,147 +34,170 @@ NOTE = "<!-- Written by docs/reference.py. -->\n\n"
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table."""
+    """Format a Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
-    return "".join(f"| {' | '.join(_cell(cell) for cell in line)} |\n" for line in lines)
+    return "".join(f"| {' | '.join(_cell(value) for value in line)} |\n" for line in lines)
 
 
 def _cell(value: Any) -> str:
     return " ".join(str(value).replace("|", "\\|").split())
 
 
-# ---- commands
-
-
-def commands() -> Iterator[tuple[str, str]]:
-    """Pages by name."""
-    for register_command in cli.COMMANDS:
-        import_module(f"recctl.cli.{register_command}")
-    root: Any = typer.main.get_command(app)
-    listed = [(register_command, _first(root.commands[register_command].help)) for register_command in cli.COMMANDS]
-    rows = [[f"[`recctl {register_command}`]({register_command}.md)", summary] for register_command, summary in listed]
-    every = [_row(option) for option in root.commands["train"].params if option.name in COMMON_OPTIONS]
-    index = f"# Commands\n\n{table(['command', 'what it does'], rows)}\nEvery command takes:\n\n"
-    yield "index", index + table(["option", "meaning", "default"], every)
-    for register_command in cli.COMMANDS:
-        command = root.commands[register_command]
-        parts = (
-            [_command(f"recctl {register_command}", command)]
-            if not hasattr(command, "commands")
-            else [
-                f"# recctl {register_command}\n\n{command.help}\n",
-                *(_command(f"recctl {register_command} {name}", each, "##") for name, each in command.commands.items()),
-            ]
-        )
-        yield register_command, "\n".join(parts)
-
-
-def _command(name: str, command: Any, level: str = "#") -> str:
-    own = [parameter for parameter in command.params if parameter.name not in COMMON_OPTIONS]
-    arguments = [p for p in own if p.param_type_name == "argument"]
-    options = [p for p in own if p.param_type_name == "option" and p.name != "help"]
-    usage = " ".join([name, *(p.metavar or p.name.upper() for p in arguments), *(["[OPTIONS]"] if options else [])])
-    parts = [f"{level} {name}", inspect.cleandoc(command.help or ""), f"    {usage}"]
-    if arguments:
-        parts.append(
-            table(["argument", "meaning"], [[f"`{p.metavar or p.name.upper()}`", p.help or ""] for p in arguments])
-        )
-    if options:
-        parts.append(table(["option", "meaning", "default"], [_row(option) for option in options]))
+def _join(parts: Sequence[str]) -> str:
+    """Join the paragraphs of a page."""
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
-def _row(option: Any) -> list[str]:
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0]
+
+
+# ---- commands
+
+
+def command_pages() -> Iterator[tuple[str, str]]:
+    """Yield (name, text) of the page of each command, and of the index."""
+    for verb in cli.COMMANDS:
+        import_module(f"recctl.cli.{verb}")
+    root: Any = typer.main.get_command(app)
+    yield "index", _index_page(root)
+    for verb in cli.COMMANDS:
+        command = root.commands[verb]
+        if hasattr(command, "commands"):
+            parts = [f"# recctl {verb}\n\n{command.help}\n"]
+            for name, subcommand in command.commands.items():
+                parts.append(_command_section(f"recctl {verb} {name}", subcommand, "##"))
+            yield verb, "\n".join(parts)
+        else:
+            yield verb, _command_section(f"recctl {verb}", command)
+
+
+def _index_page(root: Any) -> str:
+    rows = [[f"[`recctl {verb}`]({verb}.md)", _first_line(root.commands[verb].help)] for verb in cli.COMMANDS]
+    common_options = [_option_row(option) for option in root.commands["train"].params if option.name in COMMON_OPTIONS]
+    page = f"# Commands\n\n{table(['command', 'what it does'], rows)}\nEvery command takes:\n\n"
+    return page + table(["option", "meaning", "default"], common_options)
+
+
+def _command_section(name: str, command: Any, level: str = "#") -> str:
+    parameters = [parameter for parameter in command.params if parameter.name not in COMMON_OPTIONS]
+    arguments = [parameter for parameter in parameters if parameter.param_type_name == "argument"]
+    options = [
+        parameter for parameter in parameters if parameter.param_type_name == "option" and parameter.name != "help"
+    ]
+    argument_names = [argument.metavar or argument.name.upper() for argument in arguments]
+    usage = " ".join([name, *argument_names])
+    if options:
+        usage += " [OPTIONS]"
+    parts = [f"{level} {name}", inspect.cleandoc(command.help or ""), f"    {usage}"]
+    if arguments:
+        rows = [
+            [f"`{argument_name}`", argument.help or ""]
+            for argument_name, argument in zip(argument_names, arguments, strict=True)
+        ]
+        parts.append(table(["argument", "meaning"], rows))
+    if options:
+        parts.append(table(["option", "meaning", "default"], [_option_row(option) for option in options]))
+    return _join(parts)
+
+
+def _option_row(option: Any) -> list[str]:
     names = ", ".join(f"`{name}`" for name in option.opts)
-    values = f" {option.metavar or _values(option.type_descriptor.annotation)}" if not option.is_flag else ""
-    shown = option.default not in (None, False, ()) and not callable(option.default)
-    default = getattr(option.default, "value", option.default) if shown else ""
-    return [f"{names}{values}", option.help or "", f"`{default}`" if shown else ""]
+    if not option.is_flag:
+        names += f" {option.metavar or _placeholder(option.type_descriptor.annotation)}"
+    default = ""
+    if option.default not in (None, False, ()) and not callable(option.default):
+        default = f"`{getattr(option.default, 'value', option.default)}`"
+    return [names, option.help or "", default]
 
 
-def _values(annotation: Any) -> str:
+def _placeholder(annotation: Any) -> str:
     kind = (get_args(annotation) or (annotation,))[0]
     if isinstance(kind, type) and issubclass(kind, Enum):
         return "\\|".join(member.value for member in kind)
     return {"int": "N", "float": "NUMBER", "Path": "PATH"}.get(kind.__name__, "TEXT")
 
 
-def _first(text: str | None) -> str:
-    return (text or "").strip().partition("\n")[0]
+# ---- config keys
 
 
-# ---- what configs may say
-
-
-def config() -> str:
-    """Every key of a config."""
+def config_page() -> str:
+    """Every key of a config, with type and default."""
     parts = [
         "# Configs",
         "Every key, its type and its default. `recctl config init MODEL` writes a file with comments.",
     ]
-    parts += [text for name, field in schema.Config.model_fields.items() for text in _section(name, field)]
-    steps = [[f"`{name}`", _signature(step), _first(inspect.getdoc(step))] for name, step in STEPS.items()]
+    for name, field in schema.Config.model_fields.items():
+        parts += _section_parts(name, field)
+    steps = [[f"`{name}`", _signature(step), _first_line(inspect.getdoc(step))] for name, step in STEPS.items()]
     parts += [
         "## Preprocessing steps",
         "Names for `data.preprocess`.",
         table(["step", "parameters", "what it does"], steps),
     ]
-    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+    return _join(parts)
 
 
-def _section(name: str, field: FieldInfo) -> Iterator[str]:
-    sections = list(_sections(field.annotation))
+def _section_parts(name: str, field: FieldInfo) -> Iterator[str]:
+    """Yield the paragraphs of a section: heading, description, table of keys, and nested sections."""
+    sections = list(_section_models(field.annotation))
     if not sections:
         yield f"## `{name}`"
-        yield f"{_type(field.annotation)}; default `{_default(field)}`. {field.description or ''}"
+        yield f"{_type_name(field.annotation)}; default `{_default_text(field)}`. {field.description or ''}"
         return
+    list_suffix = "[]" if get_origin(field.annotation) is list else ""
     for section in sections:
-        strategy = section.model_fields.get("strategy")
-        kinds = get_args(strategy.annotation) if strategy and get_origin(strategy.annotation) is Literal else ()
-        many = "[]" if get_origin(field.annotation) is list else ""
-        yield f"## `{name}{many}`" + (f", strategy `{kinds[0]}`" if kinds else "")
+        yield f"## `{name}{list_suffix}`{_strategy_suffix(section)}"
         yield inspect.cleandoc(section.__doc__ or "")
         rows = [
-            [f"`{key}`", _type(inner.annotation), f"`{_default(inner)}`", inner.description or ""]
-            for key, inner in section.model_fields.items()
+            [f"`{key}`", _type_name(nested.annotation), f"`{_default_text(nested)}`", nested.description or ""]
+            for key, nested in section.model_fields.items()
         ]
         yield table(["key", "type", "default", "meaning"], rows)
-        for key, inner in section.model_fields.items():
-            for nested in _sections(inner.annotation):
-                if nested is not section:
-                    yield from _section(f"{name}.{key}", inner)
+        for key, nested in section.model_fields.items():
+            for nested_section in _section_models(nested.annotation):
+                if nested_section is not section:
+                    yield from _section_parts(f"{name}.{key}", nested)
 
 
-def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+def _strategy_suffix(section: type[BaseModel]) -> str:
+    strategy = section.model_fields.get("strategy")
+    if strategy and get_origin(strategy.annotation) is Literal:
+        return f", strategy `{get_args(strategy.annotation)[0]}`"
+    return ""
+
+
+def _section_models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the section classes in an annotation; mappings have none."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     elif get_origin(annotation) is not dict:
-        for inner in get_args(annotation):
-            yield from _sections(inner)
+        for argument in get_args(annotation):
+            yield from _section_models(argument)
 
 
-def _type(annotation: Any) -> str:
-    origin, arguments = get_origin(annotation), get_args(annotation)
+def _type_name(annotation: Any) -> str:
+    origin = get_origin(annotation)
+    arguments = get_args(annotation)
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
     if origin in (Union, UnionType):
-        return " or ".join("null" if each is type(None) else _type(each) for each in arguments)
+        return " or ".join("null" if argument is type(None) else _type_name(argument) for argument in arguments)
     if origin is list:
-        return f"list of {_type(arguments[0])}"
+        return f"list of {_type_name(arguments[0])}"
     if origin is dict:
         return "mapping"
     if hasattr(annotation, "__metadata__"):
-        return _type(arguments[0])
+        return _type_name(arguments[0])
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "section"
-    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}.get(
-        getattr(annotation, "__name__", ""), "any"
-    )
+    names = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}
+    return names.get(getattr(annotation, "__name__", ""), "any")
 
 
-def _default(field: FieldInfo) -> str:
+def _default_text(field: FieldInfo) -> str:
     if field.is_required():
-        return "must be given"
+        return "required"
     value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
         return "its defaults"
@@ -184,64 +207,72 @@ def _default(field: FieldInfo) -> str:
 
 
 def _signature(step: Any) -> str:
-    parameters = list(inspect.signature(step).parameters.values())[1:]
-    return ", ".join(f"`{p.name}`" if p.default is p.empty else f"`{p.name}={p.default!r}`" for p in parameters)
+    """The parameters of a preprocessing step, without its first, the data."""
+    texts = []
+    for parameter in list(inspect.signature(step).parameters.values())[1:]:
+        default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
+        texts.append(f"`{parameter.name}{default}`")
+    return ", ".join(texts)
 
 
 # ---- models and metrics
 
 
-def models() -> str:
+def models_page() -> str:
     """Every model, with its docstring and its hyperparameters."""
     parts = [
         "# Models",
         "Objective, cost, deviations from the paper and hyperparameters of each model, as in `recctl models NAME`.",
     ]
     for name in model_names():
-        cls = model_class(name)
+        model = model_class(name)
         rows = [
             [
                 f"`{key}`",
-                declared.type_name(),
-                f"`{declared.default!r}`",
-                format_bounds(declared),
-                format_search(declared),
-                declared.help,
+                parameter.type_name(),
+                f"`{parameter.default!r}`",
+                format_bounds(parameter),
+                format_search(parameter),
+                parameter.help,
             ]
-            for key, declared in cls.parameters.items()
+            for key, parameter in model.parameters.items()
         ]
-        parts += [f"## {name}", f"`recctl.{cls.__name__}`", _prose(inspect.getdoc(cls) or "")]
+        parts += [f"## {name}", f"`recctl.{model.__name__}`", _markdown(inspect.getdoc(model) or "")]
         if rows:
             parts.append(table(["parameter", "type", "default", "bounds", "search", "meaning"], rows))
-    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+    return _join(parts)
 
 
-def metrics() -> str:
+def metrics_page() -> str:
     """Every metric, with its definition."""
     parts = [
         "# Metrics",
         "The metrics of `evaluation.metrics`. Those with `@k` have one value for each cutoff of `evaluation.k_values`.",
     ]
     for name, metric in METRICS.items():
-        better = "higher is better" if metric.greater_is_better else "lower is better"
+        cutoff = "@k" if metric.per_k else ""
+        direction = "higher is better" if metric.greater_is_better else "lower is better"
         parts += [
-            f"## {name}{'@k' if metric.per_k else ''}",
-            f"{metric.kind}, {better}.",
-            _prose(inspect.getdoc(metric.compute) or ""),
+            f"## {name}{cutoff}",
+            f"{metric.kind}, {direction}.",
+            _markdown(inspect.getdoc(metric.compute) or ""),
         ]
-    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+    return _join(parts)
 
 
-def _prose(text: str) -> str:
-    """A docstring as Markdown: formulas stay indented, headings of arguments become bold."""
-    text = re.sub(r"^(Args|Attributes|Returns|Raises|Note|Example)s?:$", r"**\1**\n", text, flags=re.MULTILINE)
-    return textwrap.dedent(text).replace("<", "&lt;") if "`" not in text else text
+def _markdown(docstring: str) -> str:
+    """A docstring as Markdown: formulas stay indented, headings of Google style become bold."""
+    text = re.sub(r"^(Args|Attributes|Returns|Raises|Note|Example)s?:$", r"**\1**\n", docstring, flags=re.MULTILINE)
+    if "`" in text:
+        return text
+    return textwrap.dedent(text).replace("<", "&lt;")
 
 
 def main(folder: Path) -> None:
-    """Write all pages."""
-    pages = {"config": config(), "models": models(), "metrics": metrics()}
-    pages |= {f"commands/{name}": text for name, text in commands()}
+    """Write all pages into a folder."""
+    pages = {"config": config_page(), "models": models_page(), "metrics": metrics_page()}
+    for name, text in command_pages():
+        pages[f"commands/{name}"] = text
     for name, text in pages.items():
         path = folder / f"{name}.md"
         path.parent.mkdir(parents=True, exist_ok=True)

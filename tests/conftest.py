@@ -1,4 +1,4 @@
-"""Fixtures of all tests."""
+"""Fixtures that all tests share."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-import recctl.models as package_of_models
+import recctl.models as models_package
 from recctl import cli, plugins, progress
 
-# Tests run in parallel: torch's threads, which spin while they wait, would block each other.
+# Tests run in parallel; torch's threads spin while they wait by default and would block each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# No deadlines: a shared machine is slow at times.
+# No deadlines: times vary on shared machines.
 settings.register_profile("recctl", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("recctl")
 
@@ -38,11 +38,11 @@ evaluation: {metrics: [precision, recall, ndcg, hit_rate], k_values: [5, 10]}
 
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test its own cache folder, and hide the settings of the machine."""
+    """Give each test its own data folder, and unset environment variables of the user."""
     for name in ("RECCTL_CONFIG", "RECCTL_RUNS_DIR", "RECCTL_THREADS", "RECCTL_MEMORY", "RECCTL_MODELS_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RECCTL_DATA_HOME", str(tmp_path / "data-home"))
-    monkeypatch.setattr(package_of_models, "__path__", list(package_of_models.__path__))  # tests add folders
+    monkeypatch.setattr(models_package, "__path__", list(models_package.__path__))  # some tests add folders
 
 
 @pytest.fixture
@@ -53,11 +53,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
     def install(group: str, name: str, code: str, attribute: str) -> None:
         module = f"pack_{name.replace('-', '_')}"
-        info = folder / f"{module}-1.0.dist-info"
-        info.mkdir(parents=True)
+        dist_info = folder / f"{module}-1.0.dist-info"
+        dist_info.mkdir(parents=True)
         (folder / f"{module}.py").write_text(code + "\n")
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[recctl.{group}]\n{name} = {module}:{attribute}\n")
+        (dist_info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        (dist_info / "entry_points.txt").write_text(f"[recctl.{group}]\n{name} = {module}:{attribute}\n")
         invalidate_caches()
         plugins.available.cache_clear()
 
@@ -102,7 +102,7 @@ class RecordingListener:
 
 @pytest.fixture
 def listener() -> Iterator[RecordingListener]:
-    """Record the progress and the notices of the test."""
+    """A listener that records the progress and the notices during the test."""
     recorder = RecordingListener()
     with progress.listening(recorder):
         yield recorder
@@ -123,6 +123,8 @@ class Outcome:
 
 @pytest.fixture
 def recctl(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command in `workdir`: `recctl("train", "small.yaml")` returns its outcome."""
+
     def call(*arguments: str) -> Outcome:
         capsys.readouterr()
         code = cli.run(list(arguments))
@@ -133,11 +135,11 @@ def recctl(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 def skip_without(requirement: object, how: str) -> None:
-    """Skip a test module whose requirement is missing; fail instead if RECCTL_TEST_ALL is set, as one CI job does.
+    """Skip a test module whose requirement is missing; fail instead if RECCTL_TEST_ALL is set, as in one CI job.
 
     Args:
-        requirement: A module's name, or the result of a search for something else, None if it was not found.
-        how: How to install it.
+        requirement: Name of a module; or the path of a program, None if it was not found.
+        how: How to install the requirement.
     """
     if isinstance(requirement, str) and "/" not in requirement:
         is_available = find_spec(requirement) is not None

@@ -1,4 +1,4 @@
-"""What the README says can be typed, works."""
+"""The examples of the README work as written."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from recctl.data.synthetic import generate
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
-def block(start: str) -> str:
-    """The indented block of the README that begins with a line."""
-    at = README.index(f"    {start}")
+def code_block(first_line: str) -> str:
+    """The indented block of the README whose first line starts with this text."""
+    begin = README.index(f"    {first_line}")
     lines = []
-    for line in README[at:].splitlines():
+    for line in README[begin:].splitlines():
         if line and not line.startswith("    "):
             break
         lines.append(line)
@@ -29,7 +29,7 @@ def block(start: str) -> str:
 
 @pytest.fixture
 def movielens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MovieLens-100K's shape without its download."""
+    """Replace MovieLens-100K by synthetic data of its size, without a download."""
     import recctl.data.sources
 
     def load(size: str = "100k") -> Any:
@@ -38,20 +38,18 @@ def movielens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recctl.data.sources, "load_movielens", load)
 
 
-def test_the_library_example_runs_as_written(
-    movielens: None, workdir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    exec(compile(block("from recctl import EASERecommender"), "README", "exec"), {})
+def test_library_example_works_as_written(movielens: None, workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(code_block("from recctl import EASERecommender"), "README", "exec"), {})
     assert re.search(r"NDCG@10: 0\.\d{4}", capsys.readouterr().out)
     assert Path("models/ease_model.pkl").is_file()
 
 
-def test_the_models_of_the_readme_need_one_file(
+def test_model_example_works_from_one_file(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = workdir / "my_models"
     folder.mkdir()
-    (folder / "recent.py").write_text(block('"""Recently popular'))
+    (folder / "recent.py").write_text(code_block('"""Recently popular'))
     monkeypatch.setenv("RECCTL_MODELS_PATH", str(folder))
     assert "recent" in recctl.model_names()
     assert run(["models", "recent"]) == 0
@@ -64,12 +62,12 @@ def test_the_models_of_the_readme_need_one_file(
     assert type(model).__name__ == "RecentRecommender"
 
 
-def test_the_config_of_the_readme_is_valid(workdir: Path) -> None:
-    Path("readme.yaml").write_text(block("seed: 42"))
+def test_config_example_is_valid(workdir: Path) -> None:
+    Path("readme.yaml").write_text(code_block("seed: 42"))
     assert run(["config", "validate", "readme.yaml"]) == 0
 
 
-def test_every_name_of_the_package_resolves() -> None:
+def test_all_names_of_package_can_be_imported() -> None:
     for name in dir(recctl):
         assert getattr(recctl, name) is not None
     with pytest.raises(AttributeError):

@@ -18,10 +18,11 @@ from tests.faults.checks import LossError
 from tests.faults.harness import Harness
 
 DOCS = Path(__file__).parents[2] / "docs" / "faults.md"
-_BEGIN, _END = "<!-- table -->\n", "<!-- end of table -->\n"
+_TABLE_BEGIN = "<!-- table -->\n"
+_TABLE_END = "<!-- end of table -->\n"
 
 # Description of each kind of fault, in the order of the table.
-MEANING = {
+DESCRIPTIONS = {
     "kill": "`kill -9` before a file operation: open, write, sync, rename, link, delete, commit",
     "torn": "`kill -9` after half of a write, or right after another operation",
     "fresh-process": "`kill -9` before a file operation, in a process that is not forked",
@@ -58,40 +59,45 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="names of faults; default: all")
     parser.add_argument("--write", action="store_true", help="write the table of docs/faults.md")
-    chosen = parser.parse_args()
-    done: Counter[str] = Counter()
-    losses: Counter[str] = Counter()
+    options = parser.parse_args()
+    n_faults: Counter[str] = Counter()
+    n_losses: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="recctl-faults-") as folder, Harness(Path(folder) / "arena") as harness:
         begin = time.monotonic()
-        for name in _chosen(harness, chosen.names):
+        for name in _select_names(harness, options.names):
             kind = name.partition(":")[0]
-            done[kind] += 1
+            n_faults[kind] += 1
             try:
-                harness.do(name)
+                harness.inject(name)
             except Exception as error:
-                losses[kind] += 1
-                what = str(error) if isinstance(error, LossError) else repr(error)
-                print(f"\n{name}: {what}\nagain: python -m tests.faults {name}", flush=True)
-            if done.total() % 50 == 0:
-                print(f"{done.total()} faults, {losses.total()} losses, {time.monotonic() - begin:.0f} s", flush=True)
-    table = _table(done, losses)
-    print(f"\n{table}\n{done.total()} faults, {losses.total()} losses")
-    if chosen.write:
-        before, _, rest = DOCS.read_text(encoding="utf-8").partition(_BEGIN)
-        DOCS.write_text(before + _BEGIN + table + _END + rest.partition(_END)[2], encoding="utf-8")
-    return int(losses.total() > 0)
+                n_losses[kind] += 1
+                message = str(error) if isinstance(error, LossError) else repr(error)
+                print(f"\n{name}: {message}\nrepeat: python -m tests.faults {name}", flush=True)
+            if n_faults.total() % 50 == 0:
+                seconds = time.monotonic() - begin
+                print(f"{n_faults.total()} faults, {n_losses.total()} losses, {seconds:.0f} s", flush=True)
+    table = _format_table(n_faults, n_losses)
+    print(f"\n{table}\n{n_faults.total()} faults, {n_losses.total()} losses")
+    if options.write:
+        before, _, rest = DOCS.read_text(encoding="utf-8").partition(_TABLE_BEGIN)
+        after = rest.partition(_TABLE_END)[2]
+        DOCS.write_text(before + _TABLE_BEGIN + table + _TABLE_END + after, encoding="utf-8")
+    return int(n_losses.total() > 0)
 
 
-def _chosen(harness: Harness, names: list[str]) -> list[str]:
-    if all(name.count(":") and name[-1].isdigit() for name in names) and names:
+def _select_names(harness: Harness, names: list[str]) -> list[str]:
+    # Complete names need no list of all faults, for which every scenario would have to run first.
+    if names and all(":" in name and name[-1].isdigit() for name in names):
         return names
     return [name for name in harness.names() if not names or name.startswith(tuple(names))]
 
 
-def _table(done: Counter[str], losses: Counter[str]) -> str:
+def _format_table(n_faults: Counter[str], n_losses: Counter[str]) -> str:
     lines = ["| kind | fault | number | losses |", "|---|---|---:|---:|"]
-    lines += [f"| {kind} | {MEANING[kind]} | {done[kind]} | {losses[kind]} |" for kind in MEANING if done[kind]]
-    lines.append(f"| | all | {done.total()} | {losses.total()} |")
+    for kind, description in DESCRIPTIONS.items():
+        if n_faults[kind]:
+            lines.append(f"| {kind} | {description} | {n_faults[kind]} | {n_losses[kind]} |")
+    lines.append(f"| | all | {n_faults.total()} | {n_losses.total()} |")
     return "\n".join(lines) + "\n"
 
 

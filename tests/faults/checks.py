@@ -1,4 +1,4 @@
-"""What must hold after a fault, whatever it was."""
+"""Conditions that must hold after every fault."""
 
 from __future__ import annotations
 
@@ -8,101 +8,108 @@ from collections.abc import Collection
 from typing import Any
 
 from recctl.runs import Run
-from tests.faults.arena import Arena, Done, hashes
-from tests.faults.scenes import Scene, command_of, new_runs, run_named
+from tests.faults.arena import Arena, CommandResult, file_hashes
+from tests.faults.scenarios import Scenario, command_of, named_run, new_runs
 
-# Bad usage, data, run, training, an assertion; 1 is for what nobody foresaw, and never right.
-REFUSED = (2, 3, 4, 5)
+# Exit codes of expected errors: usage, data, run, training. Code 1 means an unexpected error and is always a loss.
+ERROR_CODES = (2, 3, 4, 5)
 
 
 class LossError(AssertionError):
-    """Something is lost, half of something passes as whole, or the program is at a loss itself."""
+    """A fault lost or corrupted something, or recctl did not handle it."""
 
 
-def require(holds: object, what: object) -> None:
-    """Raise a LossError that says what, unless it holds."""
-    if not holds:
-        raise LossError(str(what))
+def require(condition: object, message: object) -> None:
+    """Raise a LossError with this message unless the condition holds."""
+    if not condition:
+        raise LossError(str(message))
 
 
-def calm(done: Done, codes: Collection[int]) -> None:
-    """A command ended as it should: with one of these codes, and if that is an error with one that can be read."""
-    require(done.code is not None, f"hangs: {done}")
-    require("Traceback" not in done.err, f"traceback: {done}")
-    require("unexpected error" not in done.err, f"unexpected error: {done}")
-    require(done.code in codes, f"wrong exit code (not of {sorted(codes)}): {done}")
-    if done.code in REFUSED:
-        errors = [line for line in done.err.splitlines() if line.startswith("error: ") and len(line) > 20]
-        require(1 <= len(errors) <= 4, f"{len(errors)} errors: {done}")
-    if done.code == 130:
-        require("interrupted" in done.err, f"does not say it was interrupted: {done}")
+def require_clean_exit(result: CommandResult, codes: Collection[int]) -> None:
+    """The command ended with one of these exit codes, and errors are reported in one to four readable lines."""
+    require(result.code is not None, f"hangs: {result}")
+    require("Traceback" not in result.err, f"traceback: {result}")
+    require("unexpected error" not in result.err, f"unexpected error: {result}")
+    require(result.code in codes, f"wrong exit code (not one of {sorted(codes)}): {result}")
+    if result.code in ERROR_CODES:
+        errors = [line for line in result.err.splitlines() if line.startswith("error: ") and len(line) > 20]
+        require(1 <= len(errors) <= 4, f"{len(errors)} errors: {result}")
+    if result.code == 130:
+        require("interrupted" in result.err, f"the interruption is not reported: {result}")
 
 
-def keeper_is_whole(arena: Arena, before: dict[str, str]) -> None:
-    """The run that was finished before is there, byte for byte."""
-    after = hashes(run_named(arena, "keeper").path)
-    differing = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    require(not differing, f"a finished run was changed: {sorted(differing)}")
+def require_keeper_unchanged(arena: Arena, expected: dict[str, str]) -> None:
+    """All files of the run that was finished before the fault are unchanged."""
+    hashes = file_hashes(named_run(arena, "keeper").path)
+    changed = {name for name in expected.keys() | hashes.keys() if expected.get(name) != hashes.get(name)}
+    require(not changed, f"a finished run was changed: {sorted(changed)}")
 
 
-def folder_is_sound(arena: Arena) -> None:
-    """Runs can be listed, none is said to be running, and those that say complete are."""
-    listed = arena.run("runs", "list", "--json")
-    calm(listed, [0])
-    require(not listed.document["damaged"], f"damaged runs: {listed.document['damaged']}")
-    statuses = {run["run_id"]: run["status"] for run in listed.document["runs"]}
-    require(statuses[run_named(arena, "keeper").id] == "complete", f"the finished run is not listed so: {statuses}")
-    require("running" not in statuses.values(), f"a run that nobody works on is running: {statuses}")
-    calm(arena.run("runs", "verify"), [0])
+def require_consistent_runs_folder(arena: Arena) -> None:
+    """Runs can be listed, none is listed as running, and `runs verify` finds nothing."""
+    result = arena.run("runs", "list", "--json")
+    require_clean_exit(result, [0])
+    listing = result.json
+    require(not listing["damaged"], f"damaged runs: {listing['damaged']}")
+    statuses = {run["run_id"]: run["status"] for run in listing["runs"]}
+    require(statuses[named_run(arena, "keeper").id] == "complete", f"the finished run is not complete: {statuses}")
+    require("running" not in statuses.values(), f"a run without a process is listed as running: {statuses}")
+    require_clean_exit(arena.run("runs", "verify"), [0])
 
 
-def nothing_half_written(arena: Arena) -> None:
-    """A process that could clean up behind itself has."""
-    left = [str(path.relative_to(arena.path)) for path in arena.path.rglob(".*.tmp")]
-    require(not left, f"left behind: {left}")
+def require_no_temporary_files(arena: Arena) -> None:
+    """The command deleted its temporary files."""
+    paths = [str(path.relative_to(arena.path)) for path in arena.path.rglob(".*.tmp")]
+    require(not paths, f"temporary files were not deleted: {paths}")
 
 
-def _resuming(arena: Arena, scene: Scene, done: Done) -> tuple[str, ...]:
-    """What the program says goes on; the command itself if it had not begun anything."""
-    told = re.findall(r"resume with: recctl (.*)", done.err)
-    if told:
-        return tuple(shlex.split(told[-1]))
-    if scene.makes and new_runs(arena, scene.makes):
-        run = new_runs(arena, scene.makes)[-1]
+def _suggested_command(message: str) -> tuple[str, ...] | None:
+    commands = re.findall(r"resume with: recctl (.*)", message)
+    return tuple(shlex.split(commands[-1])) if commands else None
+
+
+def _recovery_command(arena: Arena, scenario: Scenario, result: CommandResult) -> tuple[str, ...]:
+    """The command that recctl suggests, the command itself if no run was created, or nothing if a run is complete."""
+    command = _suggested_command(result.err)
+    if command:
+        return command
+    if scenario.run_kind and new_runs(arena, scenario.run_kind):
+        run = new_runs(arena, scenario.run_kind)[-1]
         if run.status == "complete":
             return ()
-        shown = arena.run("runs", "show", run.id)
-        calm(shown, [0])
-        told = re.findall(r"resume with: recctl (.*)", shown.err)
-        require(told, f"does not say how to go on with {run.id} ({run.status}): {shown}")
-        return tuple(shlex.split(told[-1]))
-    return command_of(scene, arena)
+        details = arena.run("runs", "show", run.id)
+        require_clean_exit(details, [0])
+        command = _suggested_command(details.err)
+        require(command, f"`runs show` does not suggest how to resume {run.id} ({run.status}): {details}")
+        assert command is not None
+        return command
+    return command_of(scenario, arena)
 
 
-def goes_on(arena: Arena, scene: Scene, done: Done, oracle: Any) -> None:
-    """Going on as the program says ends as if nothing had happened."""
-    if done.code != 0:
-        command = _resuming(arena, scene, done)
+def require_recovery(arena: Arena, scenario: Scenario, result: CommandResult, expected: Any) -> None:
+    """After recovery as suggested, the results are the same as without a fault."""
+    if result.code != 0:
+        command = _recovery_command(arena, scenario, result)
         if command:
-            again = arena.run(*command)
-            # What had its effect before the fault can't have it again.
-            over = {"export": 2, "rm": 4}.get(scene.name, 0)
-            calm(again, {0, over})
-    if scene.name == "rm":
-        calm(arena.run("runs", "gc", "--yes"), [0])
-    require_equal(scene.told(arena.path), oracle)
+            recovered = arena.run(*command)
+            # The fault may have come after the effect: the export exists already, or the run is deleted already.
+            code_if_already_done = {"export": 2, "rm": 4}.get(scenario.name, 0)
+            require_clean_exit(recovered, {0, code_if_already_done})
+    if scenario.name == "rm":
+        require_clean_exit(arena.run("runs", "gc", "--yes"), [0])
+    require_equal(scenario.collect_results(arena.path), expected)
 
 
-def require_equal(told: Any, oracle: Any) -> None:
-    """What was told is what an undisturbed run tells."""
-    if isinstance(told, dict) and isinstance(oracle, dict):
-        differing = [key for key in oracle if told.get(key) != oracle[key]]
-        require(not differing, f"differs from an undisturbed run in {differing}: {[told.get(k) for k in differing]}")
-    require(told == oracle, f"differs from an undisturbed run: {told}, not {oracle}")
+def require_equal(results: Any, expected: Any) -> None:
+    """Results are equal to those without a fault."""
+    if isinstance(results, dict) and isinstance(expected, dict):
+        keys = [key for key in expected if results.get(key) != expected[key]]
+        require(not keys, f"differs from an undisturbed run in {keys}: {[results.get(key) for key in keys]}")
+    require(results == expected, f"differs from an undisturbed run: {results}, not {expected}")
 
 
-def nothing_lost_of(before: dict[str, str], run: Run) -> None:
-    """Models that stood in a run still stand there, unchanged."""
-    after = hashes(run.path)
-    changed = [name for name, sha in before.items() if name.startswith("models/") and after.get(name) != sha]
+def require_models_unchanged(run: Run, expected: dict[str, str]) -> None:
+    """Models that the run had before still exist and are unchanged."""
+    hashes = file_hashes(run.path)
+    changed = [name for name, sha in expected.items() if name.startswith("models/") and hashes.get(name) != sha]
     require(not changed, f"{run.id}: lost or changed: {changed}")

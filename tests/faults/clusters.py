@@ -1,4 +1,4 @@
-"""Faults of what searches share with other machines: a Ray node or worker that dies, a database that restarts."""
+"""Faults of services that searches share with other machines: Ray nodes and workers die, PostgreSQL restarts."""
 
 from __future__ import annotations
 
@@ -15,59 +15,64 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tests.faults import checks
-from tests.faults.arena import Arena, Done
-from tests.faults.at_writes import Bench
+from tests.faults.arena import Arena, CommandResult
 from tests.faults.checks import require
-from tests.faults.scenes import SCENES, new_runs
+from tests.faults.file_operations import FaultBench
+from tests.faults.scenarios import SCENARIOS, new_runs
 from tests.tuning.postgres import Server, program
 
-_TUNE = next(scene for scene in SCENES if scene.name == "tune")
-_CLUSTER = Path(__file__).parents[1] / "tuning" / "cluster.py"
-_SECONDS = 240.0
+_TUNE = next(scenario for scenario in SCENARIOS if scenario.name == "tune")
+_CLUSTER_PROGRAM = Path(__file__).parents[1] / "tuning" / "cluster.py"
+_TIMEOUT_SECONDS = 240.0
 
 
-def have_ray() -> bool:
+def has_ray() -> bool:
     """Whether Ray is installed."""
     return find_spec("ray") is not None
 
 
-def have_postgres() -> bool:
-    """Whether a PostgreSQL server can be started, and asked."""
+def has_postgres() -> bool:
+    """Whether a PostgreSQL server and its Python client are installed."""
     return find_spec("psycopg") is not None and program("initdb") is not None
+
+
+def _require_same_search(bench: FaultBench) -> None:
+    results = _TUNE.collect_results(bench.arena.path)
+    expected = bench.expected_results["tune"]
+    for key in ("trials", "models", "metrics"):
+        checks.require_equal(results[key], expected[key])
+    checks.require_consistent_runs_folder(bench.arena)
+    checks.require_keeper_unchanged(bench.arena, bench.keeper_hashes)
 
 
 # ---- PostgreSQL
 
 
-def database_restarts(bench: Bench, number: int, server: Server) -> None:
-    """The server stops at once in mid-study, and is up again after a while; or only after the search has given up."""
-    bench.learn(_TUNE)
+def restart_database(bench: FaultBench, number: int, server: Server) -> None:
+    """The server stops during a search; it restarts at once (odd numbers) or after the search has failed (even)."""
+    bench.run_undisturbed(_TUNE)
     arena = bench.arena
     arena.restore("template")
-    draw = random.Random(f"database {number}")
+    generator = random.Random(f"database {number}")
     command = ["tune", "svd.yaml", "--storage", server.url, "--study", f"study{os.getpid()}x{number}"]
-    started = arena.start(*command)
-    _wait_for_trial(arena, draw.randrange(4))
-    time.sleep(0.2 * draw.random())
+    running = arena.start(*command)
+    _wait_for_trial(arena, generator.randrange(4))
+    time.sleep(0.2 * generator.random())
     server.stop()
     if number % 2:
         server.start()
-        done = started.wait(_SECONDS)
+        result = running.wait(_TIMEOUT_SECONDS)
     else:
-        done = started.wait(_SECONDS)
+        result = running.wait(_TIMEOUT_SECONDS)
         server.start()
-    checks.calm(done, (0, 4))
-    require("secret" not in done.err, f"tells the password: {done}")
-    checks.folder_is_sound(arena)
-    if done.code:
-        require("resume with: recctl tune --resume" in done.err, f"does not say how to go on: {done}")
+    checks.require_clean_exit(result, (0, 4))
+    require("secret" not in result.err, f"prints the password: {result}")
+    checks.require_consistent_runs_folder(arena)
+    if result.code:
+        require("resume with: recctl tune --resume" in result.err, f"does not suggest how to resume: {result}")
         run = new_runs(arena, "tune")[-1]
-        checks.calm(arena.run("tune", "--resume", run.id, "--storage", server.url), [0])
-    told, oracle = _TUNE.told(arena.path), bench.oracles["tune"]
-    for what in ("trials", "models", "metrics"):
-        checks.require_equal(told[what], oracle[what])
-    checks.folder_is_sound(arena)
-    checks.keeper_is_whole(arena, bench.keeper)
+        checks.require_clean_exit(arena.run("tune", "--resume", run.id, "--storage", server.url), [0])
+    _require_same_search(bench)
 
 
 def _wait_for_trial(arena: Arena, number: int) -> None:
@@ -83,8 +88,8 @@ def _wait_for_trial(arena: Arena, number: int) -> None:
 
 @contextmanager
 def ray_cluster() -> Iterator[Cluster]:
-    """A cluster of three nodes on this machine."""
-    command = [sys.executable, str(_CLUSTER)]
+    """Start a cluster of three nodes on this machine."""
+    command = [sys.executable, str(_CLUSTER_PROGRAM)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
@@ -96,54 +101,51 @@ def ray_cluster() -> Iterator[Cluster]:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster, and the process that keeps it."""
+    """The address of a cluster, and the process that controls it."""
 
     address: str
     process: subprocess.Popen[str]
 
-    def say(self, what: str) -> None:
-        """Have it lose or add a node; returns when it has."""
+    def send_command(self, command: str) -> None:
+        """Kill a node ("lose") or start one ("add"), and wait until this is done."""
         assert self.process.stdin
         assert self.process.stdout
-        print(what, file=self.process.stdin, flush=True)
+        print(command, file=self.process.stdin, flush=True)
         self.process.stdout.readline()
 
-    def workers(self) -> list[int]:
-        """Processes that compute on it."""
-        found = []
+    def worker_pids(self) -> list[int]:
+        """Ids of the worker processes of this cluster."""
+        pids = []
         for folder in Path("/proc").glob("[0-9]*"):
+            # Processes may end while their files are read.
             with suppress(OSError, IndexError):
                 if (folder / "cmdline").read_bytes().startswith(b"ray::"):
                     parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
                     if f"--gcs-address={self.address}".encode() in Path(f"/proc/{parent}/cmdline").read_bytes():
-                        found.append(int(folder.name))
-        return found
+                        pids.append(int(folder.name))
+        return pids
 
 
-def node_or_worker_dies(bench: Bench, number: int, cluster: Cluster) -> None:
-    """While a search computes on a cluster, a node is lost, or one worker's process is killed."""
-    bench.learn(_TUNE)
+def kill_node_or_worker(bench: FaultBench, number: int, cluster: Cluster) -> None:
+    """Kill a node (even numbers) or a worker process (odd numbers) of a cluster during a search."""
+    bench.run_undisturbed(_TUNE)
     arena = bench.arena
     arena.restore("template")
-    draw = random.Random(f"ray {number}")
+    generator = random.Random(f"ray {number}")
     environ = os.environ | {"RECCTL_DATA_HOME": str(arena.folder / "home")}
     command = [sys.executable, "-W", "ignore", "-m", "recctl", "tune", "svd.yaml", "--engine", f"ray={cluster.address}"]
     with subprocess.Popen(
         command, cwd=arena.path, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
-        _wait_for_trial(arena, draw.randrange(3))
-        time.sleep(draw.random())
-        workers = cluster.workers()
-        if number % 2 and workers:
-            os.kill(draw.choice(workers), signal.SIGKILL)
+        _wait_for_trial(arena, generator.randrange(3))
+        time.sleep(generator.random())
+        pids = cluster.worker_pids()
+        if number % 2 and pids:
+            os.kill(generator.choice(pids), signal.SIGKILL)
         else:
-            cluster.say("lose")
-        _, err = process.communicate(timeout=_SECONDS)
+            cluster.send_command("lose")
+        _, err = process.communicate(timeout=_TIMEOUT_SECONDS)
     if not number % 2:
-        cluster.say("add")
-    checks.calm(Done(tuple(command[3:]), process.returncode, "", err), [0])
-    told, oracle = _TUNE.told(arena.path), bench.oracles["tune"]
-    for what in ("trials", "models", "metrics"):
-        checks.require_equal(told[what], oracle[what])
-    checks.folder_is_sound(arena)
-    checks.keeper_is_whole(arena, bench.keeper)
+        cluster.send_command("add")
+    checks.require_clean_exit(CommandResult(tuple(command[3:]), process.returncode, "", err), [0])
+    _require_same_search(bench)

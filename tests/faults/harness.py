@@ -1,4 +1,4 @@
-"""All faults by their names, so that each can be done again: `kill:tune:17`, `damage:search/best.yaml:half`."""
+"""All faults by name, so that each can be repeated: `kill:tune:17`, `damage:search/best.yaml:half`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from tests.faults import at_writes, clusters, damage, others
+from tests.faults import clusters, damage, external_faults, file_operations
 from tests.faults.arena import Arena
-from tests.faults.at_writes import POINTS, TIMES, Bench
-from tests.faults.scenes import SCENES, prepare
+from tests.faults.file_operations import OPERATION_FAULTS, TIMED_SIGNALS, FaultBench
+from tests.faults.scenarios import SCENARIOS, prepare
 
-N_DATABASE, N_RAY = 6, 6
+N_DATABASE_FAULTS = 6
+N_RAY_FAULTS = 6
 
 
 class Harness:
-    """An arena in which faults are done by name.
+    """An arena in which faults are injected by name.
 
     Args:
-        folder: For all it needs; made by it.
+        folder: A folder to create for all files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,57 +31,60 @@ class Harness:
     def __enter__(self) -> Self:
         self.arena = self._stack.enter_context(Arena(self.folder))
         prepare(self.arena)
-        self.bench = Bench(self.arena)
+        self.bench = FaultBench(self.arena)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def names(self) -> Iterator[str]:
-        """Every fault of `make faults` that can be done here."""
-        for kind, scene, at in at_writes.faults(self.bench):
-            yield f"{kind}:{scene.name}:{at}"
+        """Names of all faults of `make faults` that can be injected on this machine."""
+        for kind, scenario, number in file_operations.faults(self.bench):
+            yield f"{kind}:{scenario.name}:{number}"
         for target, way in damage.faults():
             yield f"damage:{target.run or 'runs'}/{target.file}:{way}"
-        for kind, (_, n) in others.KINDS.items():
-            if kind != "disk-full" or others.can_mount(self.arena):
-                yield from (f"{kind}:{number}" for number in range(n))
-        yield f"many-at-once:{others.CROWD}"
-        if clusters.have_postgres():
-            yield from (f"database:{number}" for number in range(N_DATABASE))
-        if clusters.have_ray():
-            yield from (f"ray:{number}" for number in range(N_RAY))
+        for kind, (_, n_faults) in external_faults.KINDS.items():
+            if kind != "disk-full" or external_faults.can_mount(self.arena):
+                yield from (f"{kind}:{number}" for number in range(n_faults))
+        yield f"many-at-once:{external_faults.N_CONCURRENT_TRAININGS}"
+        if clusters.has_postgres():
+            yield from (f"database:{number}" for number in range(N_DATABASE_FAULTS))
+        if clusters.has_ray():
+            yield from (f"ray:{number}" for number in range(N_RAY_FAULTS))
 
-    def do(self, name: str) -> None:
-        """Do a fault, and check everything.
+    def inject(self, name: str) -> None:
+        """Inject a fault by its name, and check everything.
 
         Raises:
-            LossError: Something does not hold.
+            LossError: A check failed.
         """
-        kind, *where = name.split(":")
-        if kind in POINTS or kind in TIMES or kind == "fresh-process":
-            scene = next(scene for scene in SCENES if scene.name == where[0])
-            self.bench.strike(kind, scene, int(where[1]))
+        kind, *details = name.split(":")
+        if kind in OPERATION_FAULTS or kind in TIMED_SIGNALS or kind == "fresh-process":
+            scenario = next(scenario for scenario in SCENARIOS if scenario.name == details[0])
+            self.bench.inject(kind, scenario, int(details[1]))
         elif kind == "damage":
-            run, _, file = where[0].partition("/")
-            target = next(t for t in damage.TARGETS if (t.run or "runs", t.file) == (run, file))
-            damage.strike(self.bench, self._told, target, where[1])
+            run, _, file = details[0].partition("/")
+            target = next(target for target in damage.TARGETS if (target.run or "runs", target.file) == (run, file))
+            damage.inject(self.bench, self._undamaged_results, target, details[1])
         else:
-            self._other(kind)(self.bench, int(where[0]))
+            inject = self._external_fault(kind)
+            inject(self.bench, int(details[0]))
 
-    def _other(self, kind: str) -> Callable[[Bench, int], None]:
+    def _external_fault(self, kind: str) -> Callable[[FaultBench, int], None]:
         if kind == "database":
-            return lambda bench, number: clusters.database_restarts(bench, number, self._server)
+            return lambda bench, number: clusters.restart_database(bench, number, self._database)
         if kind == "ray":
-            return lambda bench, number: clusters.node_or_worker_dies(bench, number, self._cluster)
-        return others.crowd if kind == "many-at-once" else others.KINDS[kind][0]
+            return lambda bench, number: clusters.kill_node_or_worker(bench, number, self._cluster)
+        if kind == "many-at-once":
+            return external_faults.train_concurrently
+        return external_faults.KINDS[kind][0]
 
     @cached_property
-    def _told(self) -> dict[str, Any]:
-        return damage.build(self.arena)
+    def _undamaged_results(self) -> dict[str, Any]:
+        return damage.build_snapshot(self.arena)
 
     @cached_property
-    def _server(self) -> clusters.Server:
+    def _database(self) -> clusters.Server:
         server = clusters.Server(self.folder / "postgres")
         self._stack.callback(server.stop)
         return server

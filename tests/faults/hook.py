@@ -1,16 +1,17 @@
-"""Hurts the process it is loaded into at the n-th thing it does to files below a folder, and logs all of them.
+"""Counts and logs the file operations of the process that loads it, and injects a fault at one of them.
 
-Every change goes through here as one numbered point: opening for writing, each write(2), fsync, rename, link, mkdir,
-unlink, rmdir, and each commit of an SQLite database. What C code writes by itself (PyArrow, SQLite's pages) is not
-seen; kills at random times and a disk that is really full are for that.
+Every change below a folder is a numbered file operation: opening for writing, each write(2), fsync, rename, link,
+mkdir, unlink, rmdir, and each commit of an SQLite database. Operations in C code (PyArrow, the pages of SQLite) are not
+seen; kills at random times and disks that are really full cover those.
 
-What to do stands in `$RECCTL_FAULT`, as JSON: `root` (the folder), `log` (gets a line for each point), `at` (the point,
-from 0), `do`:
+`$RECCTL_FAULT` configures the fault, as JSON: `root` (the folder), `log` (a file that gets a line for each operation),
+`at` (the number of the operation, from 0), `lasting`, and `do`:
 
-- kill: SIGKILL before the point. torn: SIGKILL after half of what was to be written, or right after the point.
-- ENOSPC, EIO, EROFS, EACCES: the point fails so, and with `lasting` every later one that the error would hit.
-- SIGTERM, SIGINT: the signal arrives before the point.
-- back: the clock goes back a day.
+- kill: SIGKILL before the operation. torn: SIGKILL after half of a write, or right after another operation.
+- ENOSPC, EIO, EROFS, EACCES: the operation fails with this error; with `lasting`, all later ones to which the error
+  applies fail too.
+- SIGTERM, SIGINT: the signal arrives before the operation.
+- back: the clock jumps back by a day.
 """
 
 from __future__ import annotations
@@ -28,150 +29,184 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# A full disk still lets go of files, and can sync what it has.
-_SPARED = {"ENOSPC": ("unlink", "rmdir", "fsync"), "EACCES": ("write", "fsync", "commit")}
-_SQLITE = {
+# Operations to which an error does not apply: a full disk still deletes files and syncs what it has, and permissions
+# are only checked when a file is opened.
+_UNAFFECTED = {"ENOSPC": ("unlink", "rmdir", "fsync"), "EACCES": ("write", "fsync", "commit")}
+_SQLITE_MESSAGES = {
     "ENOSPC": "database or disk is full",
     "EIO": "disk I/O error",
     "EROFS": "attempt to write a readonly database",
 }
-_DAY = 86_400
+_DAY_SECONDS = 86_400
 
 
 class Fault:
-    """One fault, waiting for its point."""
+    """A fault, and the operation at which it is injected; the arguments are those of `$RECCTL_FAULT`."""
 
     def __init__(self, root: str, log: str, at: int = -1, do: str = "", lasting: bool = False) -> None:
         self.root = os.path.realpath(root) + os.sep
         self.log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        self.at, self.do, self.lasting = at, do, lasting
-        self.count = 0
+        self.at = at
+        self.do = do
+        self.lasting = lasting
+        self.n_operations = 0
         self.lock = threading.RLock()
 
-    def point(self, what: str, path: Any, go_on: Callable[[], Any], half: Callable[[], Any] | None = None) -> Any:
-        """Let `go_on` change something at `path`, or not."""
-        place = self._place(path)
-        if place is None:
-            return go_on()
-        with self.lock:
-            number = self.count
-            self.count += 1
-        os.write(self.log, f"{number} {what} {place}\n".encode())
-        if number == self.at or (self.lasting and number > self.at >= 0):
-            self._strike(what, path, half or go_on, first=number == self.at)
-        return go_on()
+    def run_operation(
+        self, operation: str, path: Any, run: Callable[[], Any], run_half: Callable[[], Any] | None = None
+    ) -> Any:
+        """Run a file operation, or inject the fault.
 
-    def _strike(self, what: str, path: Any, half: Callable[[], Any], first: bool) -> None:
+        Args:
+            operation: Name of the operation.
+            path: The file: a path or a file descriptor.
+            run: Runs the operation.
+            run_half: Runs a part of it; default: all of it.
+
+        Returns:
+            The result of `run`.
+        """
+        relative_path = self.relative_path(path)
+        if relative_path is None:
+            return run()
+        with self.lock:
+            number = self.n_operations
+            self.n_operations += 1
+        os.write(self.log, f"{number} {operation} {relative_path}\n".encode())
+        is_first = number == self.at
+        if is_first or (self.lasting and number > self.at >= 0):
+            self._inject(operation, path, run_half or run, is_first)
+        return run()
+
+    def _inject(self, operation: str, path: Any, run_half: Callable[[], Any], is_first: bool) -> None:
         if self.do in ("kill", "torn"):
             if self.do == "torn":
-                half()
+                run_half()
             os.kill(os.getpid(), signal.SIGKILL)
         elif self.do in ("SIGTERM", "SIGINT"):
             os.kill(os.getpid(), getattr(signal, self.do))
         elif self.do == "back":
-            turn_back_the_clock()
-        elif what not in _SPARED.get(self.do, ()):
-            if first and self.do == "ENOSPC":
-                half()
-            if what == "commit":
-                raise sqlite3.OperationalError(_SQLITE[self.do])
+            set_clock_back()
+        elif operation not in _UNAFFECTED.get(self.do, ()):
+            # A write to a full disk writes what still fits.
+            if is_first and self.do == "ENOSPC":
+                run_half()
+            if operation == "commit":
+                raise sqlite3.OperationalError(_SQLITE_MESSAGES[self.do])
             code = getattr(errno, self.do)
-            named = () if what in ("write", "fsync") else (os.fspath(path),)
-            raise OSError(code, os.strerror(code), *named)
+            if operation in ("write", "fsync"):
+                raise OSError(code, os.strerror(code))
+            raise OSError(code, os.strerror(code), os.fspath(path))
 
-    def _place(self, path: Any) -> str | None:
+    def relative_path(self, path: Any) -> str | None:
+        """The path relative to the root of the fault; None for a file outside of it."""
         if isinstance(path, int):
             try:
                 path = os.readlink(f"/proc/self/fd/{path}")
             except OSError:
                 return None
-        full = os.path.join(os.path.realpath(os.path.dirname(os.fspath(path)) or "."), os.path.basename(path))
-        return full.removeprefix(self.root) if full.startswith(self.root) else None
+        folder = os.path.realpath(os.path.dirname(os.fspath(path)) or ".")
+        full_path = os.path.join(folder, os.path.basename(path))
+        return full_path.removeprefix(self.root) if full_path.startswith(self.root) else None
 
 
 def load() -> None:
-    """Do as the environment says; nothing if it says nothing."""
+    """Install the fault of `$RECCTL_FAULT`, if it is set."""
     spec = os.environ.get("RECCTL_FAULT")
     if spec:
         install(Fault(**json.loads(spec)))
 
 
 def install(fault: Fault) -> None:
-    """Put every change of files through a fault's points."""
-    _watch_names(fault)
-    _watch_content(fault)
-    _watch_databases(fault)
+    """Replace the functions that change files."""
+    _patch_os_functions(fault)
+    _patch_open(fault)
+    _patch_sqlite(fault)
 
 
-def _watch_names(fault: Fault) -> None:
-    def through(name: str, which: int = 0) -> None:
+def _patch_os_functions(fault: Fault) -> None:
+    def patch(name: str, path_position: int = 0) -> None:
         original = getattr(os, name)
 
-        def changed(*arguments: Any, **more: Any) -> Any:
-            path = arguments[which]
-            if more.get("dir_fd") is not None:
-                path = os.path.join(os.readlink(f"/proc/self/fd/{more['dir_fd']}"), path)
-            return fault.point(name, path, lambda: original(*arguments, **more), lambda: None)
+        def patched(*args: Any, **kwargs: Any) -> Any:
+            path = args[path_position]
+            if kwargs.get("dir_fd") is not None:
+                path = os.path.join(os.readlink(f"/proc/self/fd/{kwargs['dir_fd']}"), path)
+            return fault.run_operation(name, path, lambda: original(*args, **kwargs), lambda: None)
 
-        setattr(os, name, changed)
+        setattr(os, name, patched)
 
     for name in ("mkdir", "unlink", "remove", "rmdir", "fsync", "truncate"):
-        through(name)
+        patch(name)
     for name in ("rename", "replace", "link"):
-        through(name, which=1)
+        patch(name, path_position=1)
 
 
-def _watch_content(fault: Fault) -> None:
-    class Watched(io.FileIO):
+def _patch_open(fault: Fault) -> None:
+    original_open = io.open
+
+    class PatchedFile(io.FileIO):
         def write(self, data: Any) -> int:
             data = bytes(data)
+            first_half = data[: len(data) // 2]
             write = super().write
-            return int(fault.point("write", self.fileno(), lambda: write(data), lambda: write(data[: len(data) // 2])))
+            return int(
+                fault.run_operation("write", self.fileno(), lambda: write(data), lambda: write(first_half)),
+            )
 
-    def open_(file: Any, mode: str = "r", buffering: int = -1, *arguments: Any, **more: Any) -> Any:
-        if isinstance(file, int) or not set(mode) & set("wax+") or fault._place(file) is None:
-            return original_open(file, mode, buffering, *arguments, **more)
-        raw = fault.point("open", file, lambda: Watched(file, mode.replace("b", "").replace("t", "")), lambda: None)
+    def patched_open(file: Any, mode: str = "r", buffering: int = -1, *args: Any, **kwargs: Any) -> Any:
+        is_written = set(mode) & set("wax+")
+        if isinstance(file, int) or not is_written or fault.relative_path(file) is None:
+            return original_open(file, mode, buffering, *args, **kwargs)
+        raw_mode = mode.replace("b", "").replace("t", "")
+        raw = fault.run_operation("open", file, lambda: PatchedFile(file, raw_mode), lambda: None)
         if buffering == 0:
             return raw
         buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
-        return buffered if "b" in mode else io.TextIOWrapper(buffered, *arguments, **more)
+        if "b" in mode:
+            return buffered
+        return io.TextIOWrapper(buffered, *args, **kwargs)
 
-    original_open = io.open
-    io.open = builtins.open = open_  # type: ignore[assignment]
+    io.open = patched_open  # type: ignore[assignment]
+    builtins.open = patched_open  # type: ignore[assignment]
 
 
-def _watch_databases(fault: Fault) -> None:
-    class Connection(sqlite3.Connection):
+def _patch_sqlite(fault: Fault) -> None:
+    original_connect = sqlite3.connect
+
+    class PatchedConnection(sqlite3.Connection):
         path: str = ""
 
         def commit(self) -> None:
             commit = super().commit
-            fault.point("commit", self.path, commit)
+            fault.run_operation("commit", self.path, commit)
 
-    connect = sqlite3.connect
+    def patched_connect(database: Any, *args: Any, **kwargs: Any) -> Any:
+        kwargs.setdefault("factory", PatchedConnection)
+        connection = original_connect(database, *args, **kwargs)
+        connection.path = os.path.abspath(database)
+        return connection
 
-    def connect_(database: Any, *arguments: Any, **more: Any) -> Any:
-        made = connect(database, *arguments, **{"factory": Connection, **more})
-        made.path = os.path.abspath(database)
-        return made
-
-    sqlite3.connect = sqlite3.dbapi2.connect = connect_  # type: ignore[assignment]
+    sqlite3.connect = patched_connect  # type: ignore[assignment]
+    sqlite3.dbapi2.connect = patched_connect  # type: ignore[assignment]
 
 
-def turn_back_the_clock(seconds: float = _DAY) -> None:
-    """Let everything in recctl believe that it is earlier."""
-    import datetime as module
+def set_clock_back(seconds: float = _DAY_SECONDS) -> None:
+    """Let recctl and Optuna see an earlier time."""
+    import datetime as datetime_module
 
-    real, real_time, real_ns = module.datetime, time.time, time.time_ns
-    time.time = lambda: real_time() - seconds
-    time.time_ns = lambda: real_ns() - int(seconds * 1e9)
+    original_datetime = datetime_module.datetime
+    original_time = time.time
+    original_time_ns = time.time_ns
+    time.time = lambda: original_time() - seconds
+    time.time_ns = lambda: original_time_ns() - int(seconds * 1e9)
 
-    class Earlier(real):  # type: ignore[valid-type, misc]
+    class EarlierDatetime(original_datetime):  # type: ignore[valid-type, misc]
         @classmethod
         def now(cls, tz: Any = None) -> Any:
-            return real.now(tz) - module.timedelta(seconds=seconds)
+            return original_datetime.now(tz) - datetime_module.timedelta(seconds=seconds)
 
-    for name, loaded in list(sys.modules.items()):
-        if name.partition(".")[0] in ("recctl", "optuna") and getattr(loaded, "datetime", None) is real:
-            loaded.datetime = Earlier  # type: ignore[attr-defined]
+    for name, module in list(sys.modules.items()):
+        is_patched = name.partition(".")[0] in ("recctl", "optuna")
+        if is_patched and getattr(module, "datetime", None) is original_datetime:
+            module.datetime = EarlierDatetime  # type: ignore[attr-defined]

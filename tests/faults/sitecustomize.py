@@ -1,4 +1,4 @@
-"""Python imports this when it starts, if this folder is in PYTHONPATH: a real process is hurt as a forked one is."""
+"""Loads the hook into a process that is not forked; Python imports this at startup if the folder is in PYTHONPATH."""
 
 from pathlib import Path
 from runpy import run_path

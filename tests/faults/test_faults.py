@@ -1,4 +1,4 @@
-"""Thirty faults of the many that `make faults` does: the same each time, some of every kind that is quick."""
+"""A fixed sample of thirty of the faults of `make faults`, with some of every kind that is fast."""
 
 from __future__ import annotations
 
@@ -9,37 +9,48 @@ from pathlib import Path
 import pytest
 
 from tests.faults import damage
-from tests.faults.at_writes import POINTS
 from tests.faults.checks import LossError
+from tests.faults.file_operations import OPERATION_FAULTS
 from tests.faults.harness import Harness
-from tests.faults.scenes import SCENES
+from tests.faults.scenarios import SCENARIOS
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
-OTHERS = ["two-at-once:1", "two-resumes:0", "concurrent-writes:0", "server:0", "server:6", "source:7", "file-limit:1"]
+EXTERNAL_FAULTS = [
+    "two-at-once:1",
+    "two-resumes:0",
+    "concurrent-writes:0",
+    "server:0",
+    "server:6",
+    "source:7",
+    "file-limit:1",
+    "many-at-once:6",
+]
 
 
-def thirty(harness: Harness) -> list[str]:
-    draw = random.Random(2026)
-    scenes = [scene for scene in SCENES if scene.in_suite]
+def sample_faults(harness: Harness) -> list[str]:
+    generator = random.Random(2026)
+    scenarios = [scenario for scenario in SCENARIOS if scenario.in_suite]
     names = []
-    for at, kind in enumerate([*POINTS, "kill", "torn", "full", "term", "kill"]):
-        scene = scenes[at % len(scenes)]
-        harness.bench.learn(scene)
-        names.append(f"{kind}:{scene.name}:{draw.randrange(harness.bench.n_points[scene.name])}")
-    for target in draw.sample([target for target in damage.TARGETS if target.run == "subject"], 6):
-        names.append(f"damage:subject/{target.file}:{draw.choice(list(damage.WAYS))}")
-    return [*names, *OTHERS, "many-at-once:6"]
+    for position, kind in enumerate([*OPERATION_FAULTS, "kill", "torn", "full", "term", "kill"]):
+        scenario = scenarios[position % len(scenarios)]
+        harness.bench.run_undisturbed(scenario)
+        number = generator.randrange(harness.bench.n_operations[scenario.name])
+        names.append(f"{kind}:{scenario.name}:{number}")
+    targets = [target for target in damage.TARGETS if target.run == "subject"]
+    for target in generator.sample(targets, 6):
+        names.append(f"damage:subject/{target.file}:{generator.choice(list(damage.WAYS))}")
+    return names + EXTERNAL_FAULTS
 
 
 def test_thirty_faults_lose_nothing(tmp_path: Path) -> None:
     losses = []
     with Harness(tmp_path / "arena") as harness:
-        names = thirty(harness)
+        names = sample_faults(harness)
         for name in names:
             try:
-                harness.do(name)
+                harness.inject(name)
             except LossError as error:
-                losses.append(f"{name}: {error}\n    again: python -m tests.faults {name}")
+                losses.append(f"{name}: {error}\n    repeat: python -m tests.faults {name}")
     assert len(names) == 30
     assert not losses, "\n" + "\n".join(losses)
