@@ -49,7 +49,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunStore:
 def test_reproduction_is_resumed_once_and_added_to_table(toy, monkeypatch, capfd):
     reproduce.main(["toy"])
     (run,) = toy.runs()
-    made = run.metrics()["test"]
+    test_metrics = run.metrics()["test"]
     (run.path / "metrics.json").unlink()
     run.metadata["models"].pop()  # the one that was evaluated on test
     run.end("interrupted")
@@ -57,16 +57,16 @@ def test_reproduction_is_resumed_once_and_added_to_table(toy, monkeypatch, capfd
     reproduce.main(["toy"])
     (run,) = toy.runs()
     assert run.status == "complete"
-    assert run.metrics()["test"] == made
+    assert run.metrics()["test"] == test_metrics
 
     commands = []
-    monkeypatch.setattr(reproduce, "_ended_well", lambda command: commands.append(command))
+    monkeypatch.setattr(reproduce, "_run_recctl", lambda command: commands.append(command))
     reproduce.main(["toy"])
     results = json.loads(benchmarks.RESULTS.read_text())
     assert list(results) == ["other", "reproduce toy"]
     recall, seconds = results["reproduce toy"]
-    assert recall["value"] == round(made["recall@20"], 4)
-    assert recall["ratio"] == round(made["recall@20"] / 0.5, 3)
+    assert recall["value"] == round(test_metrics["recall@20"], 4)
+    assert recall["ratio"] == round(test_metrics["recall@20"] / 0.5, 3)
     assert seconds["seconds"] >= 0
     assert f"| {recall['bench']} | toys | {recall['value']:.3g}" in benchmarks.README.read_text()
 
@@ -78,15 +78,15 @@ def test_reproduction_is_resumed_once_and_added_to_table(toy, monkeypatch, capfd
 
 
 @pytest.mark.parametrize(
-    ("names", "unset", "told"),
+    ("names", "unset", "message"),
     [
-        (["tyo"], "RECCTL_RUNS_DIR", "unknown: tyo; there is: toy"),
+        (["tyo"], "RECCTL_RUNS_DIR", "unknown: tyo; available: toy"),
         (["toy"], "RECCTL_BENCH_DATA", "RECCTL_BENCH_DATA is not set"),
     ],
 )
-def test_missing_settings_are_reported(toy, monkeypatch, names, unset, told):
+def test_missing_settings_are_reported(toy, monkeypatch, names, unset, message):
     monkeypatch.delenv(unset)
-    with pytest.raises(SystemExit, match=told):
+    with pytest.raises(SystemExit, match=message):
         reproduce.main(names)
 
 
@@ -106,4 +106,4 @@ def test_every_reproduction_has_published_values_and_a_valid_config():
         config = load(folder / f"{name}.yaml").config
         assert config.training.refit
         measured = {f"{metric}@{k}" for metric in config.evaluation.metrics for k in config.evaluation.k_values}
-        assert all(set(figures) <= measured for figures in published.figures.values())
+        assert all(set(metrics) <= measured for metrics in published.metrics.values())

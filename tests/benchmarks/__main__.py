@@ -1,7 +1,7 @@
-"""Run the benchmarks and write their figures into docs/speed.md: `python -m tests.benchmarks [NAME ...]`.
+"""Run the benchmarks and update the tables of docs/speed.md and the README: `python -m tests.benchmarks [NAME ...]`.
 
-Each `bench_NAME.py` prints a line of JSON for each measurement. They are kept in `results.json` beside this file, from
-which the tables there and of the README, which has some of them, are made, so that no figure there was typed.
+Each `bench_NAME.py` prints a line of JSON for each measurement. The lines are stored in `results.json`, and the tables
+are generated from it: all lines in docs/speed.md, a selection in the README.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 README = HERE.parents[1] / "README.md"
 ALL = README.parent / "docs" / "speed.md"
-BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+BEGIN = "<!-- benchmarks: begin -->"
+END = "<!-- benchmarks: end -->"
 
-# What the README has: patterns of `what | data | against`.
-SHOWN = [
+# Rows of the README's table: patterns of `bench | data | peer`.
+README_ROWS = [
     r"recctl (--help|train)",
     r"EASE: fit .goodbooks",
     r"evaluate: full ranking",
@@ -44,69 +45,75 @@ SHOWN = [
 ]
 
 
-def measure(path: Path) -> list[dict[str, Any]]:
-    """Run one benchmark, showing what it prints, and give its measurements."""
+def run_benchmark(path: Path) -> list[dict[str, Any]]:
+    """Run a benchmark, print its output, and return its measurements."""
     print(f"# {path.name}", flush=True)
     process = subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    found = []
+    measurements = []
     for line in process.stdout:
         print(line, end="", flush=True)
         if line.startswith("{"):
-            found.append(json.loads(line))
+            measurements.append(json.loads(line))
     if process.wait():
         sys.exit(f"{path.name} ended with exit code {process.returncode}")
-    return found
+    return measurements
 
 
-def is_shown(row: dict[str, Any]) -> bool:
-    """Whether the README has a measurement."""
-    what = f"{row['bench']} |{row.get('data', '')} |{row.get('peer', '')}"
-    return any(re.match(pattern, what) for pattern in SHOWN)
+def is_in_readme(row: dict[str, Any]) -> bool:
+    """Whether the README's table has a measurement."""
+    key = f"{row['bench']} |{row.get('data', '')} |{row.get('peer', '')}"
+    return any(re.match(pattern, key) for pattern in README_ROWS)
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Measurements as a Markdown table: ours, the peer's where there is one, and their ratio."""
-    lines = ["| what | data | recctl | against | there | recctl / there |", "|---|---|---:|---|---:|---:|"]
+def format_table(rows: list[dict[str, Any]]) -> str:
+    """Format measurements as a Markdown table, with the value of the peer and the ratio if there is a peer."""
+    lines = ["| benchmark | data | recctl | compared with | its value | ratio |", "|---|---|---:|---|---:|---:|"]
     for row in rows:
         unit = row.get("unit", "s")
-        cells = [
-            row["bench"],
-            row.get("data", ""),
-            _number(row.get("seconds", row.get("value")), unit, row.get("spread")),
-        ]
+        cells = [row["bench"], row.get("data", "")]
+        cells.append(_format_number(row.get("seconds", row.get("value")), unit, row.get("spread")))
         if "peer" in row:
-            theirs = row.get("peer_seconds", row.get("peer_value"))
-            cells += [row["peer"], _number(theirs, unit, row.get("peer_spread")), f"**{row['ratio']:.2f}**"]
+            peer_value = row.get("peer_seconds", row.get("peer_value"))
+            cells.append(row["peer"])
+            cells.append(_format_number(peer_value, unit, row.get("peer_spread")))
+            cells.append(f"**{row['ratio']:.2f}**")
         else:
             cells += ["", "", ""]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _number(value: float, unit: str, spread: float | None = None) -> str:
+def _format_number(value: float, unit: str, spread: float | None = None) -> str:
     if spread is not None:
         return f"{value:,.0f} ± {spread:,.0f}" if value >= 1000 else f"{value:.4f} ± {spread:.4f}"
-    return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.3g} {unit}" if unit else f"{value:.4g}"
+    if value >= 1000:
+        return f"{value:,.0f} {unit}"
+    return f"{value:.3g} {unit}" if unit else f"{value:.4g}"
 
 
 def main(names: list[str]) -> None:
-    """Measure, keep, and renew the README's table."""
+    """Run these benchmarks, or all; store the results and update the tables."""
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for path in sorted(HERE.glob("bench_*.py")):
         name = path.stem.removeprefix("bench_")
         if not names or name in names:
-            results[name] = measure(path)
+            results[name] = run_benchmark(path)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    rows = [row for found in results.values() for row in found]
-    write(README, table([row for row in rows if is_shown(row)]))
-    write(ALL, table(rows).replace("](", "](../"))
+    write_tables(results)
 
 
-def write(page: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
-    """Put a text between the marks of a page."""
-    head, _, rest = page.read_text().partition(begin)
-    page.write_text(f"{head}{begin}\n{text}\n{end}{rest.partition(end)[2]}")
+def write_tables(results: dict[str, list[dict[str, Any]]]) -> None:
+    """Generate the tables of the README and docs/speed.md."""
+    rows = [row for measurements in results.values() for row in measurements]
+    replace_section(README, format_table([row for row in rows if is_in_readme(row)]))
+    replace_section(ALL, format_table(rows).replace("](", "](../"))
+
+
+def replace_section(page: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
+    """Replace the text between two marker comments of a page."""
+    before, _, rest = page.read_text().partition(begin)
+    page.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}")
 
 
 if __name__ == "__main__":

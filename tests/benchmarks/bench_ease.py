@@ -1,12 +1,11 @@
-"""EASE's fit, from a table to a model that can recommend, against LAPACK alone and against peers; and its memory.
+"""EASE: time of a fit, from a table to a fitted model, compared with LAPACK alone and with peers; and its memory.
 
-LAPACK's factorisation and inverse (`spotrf`, `spotri`) of the same matrix are the floor: the time below which no fit
-by this formula can go. It is measured in the same process, on as many threads.
+LAPACK's factorization and inverse (`spotrf`, `spotri`) of the same matrix are the lower bound of this algorithm. They
+are measured in the same process, on the same number of threads.
 """
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from contextlib import ExitStack
 import numpy as np
 import pandas as pd
 import scipy.linalg.lapack as lapack
-from side_by_side import in_turns, interactions, peer, report, seconds_of
+from side_by_side import alternate, classical_peer, report, report_value, seconds_of, training_sets
 
 from recctl import EASERecommender, InteractionDataset
 from recctl.data.synthetic import generate
@@ -26,29 +25,29 @@ L2_REG = 500.0
 PEERS = {"skrecsys": "skrecsys", "irspack": "irspack", "numpy, float64 inverse": "numpy"}
 
 
-class Floor:
-    """LAPACK's two calls on the matrix that EASE inverts, in memory that was touched before."""
+class LapackInverse:
+    """Measures LAPACK's two calls on the matrix that EASE inverts, in memory that is already mapped."""
 
     def __init__(self, rows: pd.DataFrame) -> None:
         self.matrix = upper_gram(InteractionDataset(rows).matrix)
         self.matrix[np.diag_indices_from(self.matrix)] += np.float32(L2_REG)
-        self.room = self.matrix.copy()
+        self.workspace = self.matrix.copy()
 
     def __call__(self) -> float:
-        self.room[:] = self.matrix
+        self.workspace[:] = self.matrix
         with blas_threads():
             return seconds_of(self._invert)
 
     def _invert(self) -> None:
-        factor, failed = lapack.spotrf(self.room.T, lower=1, clean=0, overwrite_a=1)
-        inverse, failed_too = lapack.spotri(factor, lower=1, overwrite_c=1)
-        assert not failed
-        assert not failed_too
-        assert np.shares_memory(inverse, self.room)
+        factor, factorization_error = lapack.spotrf(self.workspace.T, lower=1, clean=0, overwrite_a=1)
+        inverse, inversion_error = lapack.spotri(factor, lower=1, overwrite_c=1)
+        assert not factorization_error
+        assert not inversion_error
+        assert np.shares_memory(inverse, self.workspace)
 
 
 def peak_over_matrix(rows: pd.DataFrame) -> float:
-    """Peak memory of a fit above its table, in `(n_items, n_items)` float32 matrices; in a process of its own."""
+    """Peak memory of a fit beyond its data, in float32 matrices `(n_items, n_items)`; measured in a new process."""
     code = """if True:
         import sys
         import pandas as pd
@@ -65,36 +64,41 @@ def peak_over_matrix(rows: pd.DataFrame) -> float:
     """
     with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
         rows.to_parquet(file.name)
-        done = subprocess.run([sys.executable, "-c", code, file.name], check=True, capture_output=True, text=True)
-    return float(done.stdout)
+        result = subprocess.run([sys.executable, "-c", code, file.name], check=True, capture_output=True, text=True)
+    return float(result.stdout)
 
 
-def large(n_items: int = 20_000) -> None:
-    """Print time and memory at a size where a second matrix would hurt."""
+def report_memory(data: str, rows: pd.DataFrame) -> None:
+    """Print the peak memory of a fit."""
+    title = "EASE: peak memory of the fit above the table"
+    report_value(title, data, peak_over_matrix(rows), "x 4 n_items²", digits=2)
+
+
+def measure_large_catalog(n_items: int = 20_000) -> None:
+    """Print time and memory for a large catalog, where a second matrix would take 1.6 GB."""
     rows = generate(30_000, n_items, 2_000_000)[["user_id", "item_id"]]
     measures = {
         "recctl": lambda: seconds_of(lambda: EASERecommender(l2_reg=L2_REG).fit(rows)),
-        "LAPACK spotrf + spotri alone": Floor(rows),
+        "LAPACK spotrf + spotri alone": LapackInverse(rows),
     }
-    report("EASE: fit", f"{n_items:,} items", in_turns(measures, repeats=3))
-    line = {"bench": "EASE: peak memory of the fit above the table", "data": f"{n_items:,} items"}
-    print(json.dumps(line | {"value": round(peak_over_matrix(rows), 2), "unit": "x 4 n_items²"}), flush=True)
+    report("EASE: fit", f"{n_items:,} items", alternate(measures, repeats=3))
+    report_memory(f"{n_items:,} items", rows)
 
 
 def main() -> None:
     """Print a line for each comparison."""
-    for data, rows in interactions():
+    for data, rows in training_sets():
         EASERecommender(l2_reg=L2_REG).fit(rows.iloc[:1000])
         with ExitStack() as stack:
             measures = {
                 "recctl": lambda rows=rows: seconds_of(lambda: EASERecommender(l2_reg=L2_REG).fit(rows)),
-                "LAPACK spotrf + spotri alone": Floor(rows),
-                **{name: stack.enter_context(peer(name, package, rows)) for name, package in PEERS.items()},
+                "LAPACK spotrf + spotri alone": LapackInverse(rows),
             }
-            report("EASE: fit", data, in_turns(measures, repeats=3 if data == "goodbooks" else 15))
-        line = {"bench": "EASE: peak memory of the fit above the table", "data": data}
-        print(json.dumps(line | {"value": round(peak_over_matrix(rows), 2), "unit": "x 4 n_items²"}), flush=True)
-    large()
+            for name, package in PEERS.items():
+                measures[name] = stack.enter_context(classical_peer(name, package, rows))
+            report("EASE: fit", data, alternate(measures, repeats=3 if data == "goodbooks" else 15))
+        report_memory(data, rows)
+    measure_large_catalog()
 
 
 if __name__ == "__main__":

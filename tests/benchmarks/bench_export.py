@@ -1,28 +1,26 @@
-"""Exporting the ten best of every user of goodbooks with EASE, against the score products it needs; and its memory.
+"""Exporting the top 10 of every user of goodbooks with EASE, compared with its score products alone; and its memory.
 
-The floor is the products alone, in the same blocks. Memory is the peak above the model and its data, for as many users
-as there are and for four times as many, each in a process of its own: it must not grow with them. It is measured with
-the most popular items, which take no time to find: blocks of scores are those of any model.
+The lower bound are the products alone, in the same blocks. Memory is the peak beyond the model and its data, for the
+users of goodbooks and for four copies of them, each in a process of its own; it must not grow with the users. Memory is
+measured with the popularity model, which is fitted at once: the blocks of scores have the same size for all models.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 import tempfile
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from side_by_side import in_turns, report, seconds_of
+from side_by_side import alternate, goodbooks_path, report, report_value, seconds_of
 
 from recctl import EASERecommender, export_model
 from recctl.ranking import map_blocks
 
-PEAK = """if True:
+FILE_FORMATS = ("parquet", "csv", "jsonl")
+PEAK_PROGRAM = """if True:
     import ctypes
     import sys
     import pandas as pd
@@ -32,14 +30,18 @@ PEAK = """if True:
     def status(name):
         return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))
 
-    rows, times, file_format, folder = pd.read_parquet(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
-    n = rows.user_id.max() + 1
-    rows = pd.concat([rows.assign(user_id=rows.user_id + n * at) for at in range(times)], ignore_index=True)
+    rows = pd.read_parquet(sys.argv[1])
+    n_copies = int(sys.argv[2])
+    file_format = sys.argv[3]
+    folder = sys.argv[4]
+    n_users = rows.user_id.max() + 1
+    copies = [rows.assign(user_id=rows.user_id + n_users * copy) for copy in range(n_copies)]
+    rows = pd.concat(copies, ignore_index=True)
     small = PopularityRecommender().fit(rows[rows.item_id < 50])
     export_model(small, "recommendations", folder + "/small", users=rows.user_id[:5000].tolist(), on_unknown="popular",
                  file_format=file_format)
     model = PopularityRecommender().fit(rows)
-    del rows, small
+    del rows, copies, small
     ctypes.CDLL(None).malloc_trim(0)
     pa.default_memory_pool().release_unused()
     open("/proc/self/clear_refs", "w").write("5")
@@ -49,56 +51,54 @@ PEAK = """if True:
 """
 
 
-def goodbooks() -> pd.DataFrame | None:
-    """All distinct pairs; None, with a line that says so, where they are not there."""
-    path = Path(os.environ.get("RECCTL_BENCH_DATA", "")) / "goodbooks" / "ratings.csv.zip"
-    if not path.exists():
-        print(f"goodbooks is left out: no {path}; see $RECCTL_BENCH_DATA in the README of the benchmarks", flush=True)
-        return None
-    rows = pd.read_csv(path).rename(columns={"book_id": "item_id"})
-    return rows[["user_id", "item_id"]].drop_duplicates().reset_index(drop=True)
-
-
-def peak(rows: pd.DataFrame, times: int, file_format: str) -> float:
-    """Megabytes that an export takes at its peak above the model, with `times` copies of all users."""
+def peak_megabytes(rows: pd.DataFrame, n_copies: int, file_format: str) -> float:
+    """Peak memory of an export beyond the model, in MB, with `n_copies` copies of all users."""
     with tempfile.TemporaryDirectory() as folder:
         rows.to_parquet(f"{folder}/rows.parquet")
-        command = [sys.executable, "-c", PEAK, f"{folder}/rows.parquet", str(times), file_format, folder]
+        command = [sys.executable, "-c", PEAK_PROGRAM, f"{folder}/rows.parquet", str(n_copies), file_format, folder]
         return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def main() -> None:
     """Print a line for each comparison."""
-    rows = goodbooks()
-    if rows is None:
+    path = goodbooks_path()
+    if path is None:
         return
+    all_rows = pd.read_csv(path).rename(columns={"book_id": "item_id"})
+    rows = all_rows[["user_id", "item_id"]].drop_duplicates().reset_index(drop=True)
     model = EASERecommender(l2_reg=500.0).fit(rows)
-    n_users, n_items = len(model.user_vocabulary), len(model.item_vocabulary)
+    n_users = len(model.user_vocabulary)
+    n_items = len(model.item_vocabulary)
     users = np.arange(n_users, dtype=np.int32)
     data = f"goodbooks, {n_users:,} users, {n_items:,} items"
 
-    def products() -> None:
-        for _ in map_blocks(lambda places: model.score_users(users[places]) is None, n_users, n_items):
+    def compute_scores() -> None:
+        for _ in map_blocks(lambda block: model.score_users(users[block]) is None, n_users, n_items):
             pass
 
     with tempfile.TemporaryDirectory() as folder:
         numbers = count()
 
         def export(**options: str) -> float:
-            place = f"{folder}/{next(numbers)}"
-            return seconds_of(lambda: export_model(model, "recommendations", place, k=10, **options))
+            target = f"{folder}/{next(numbers)}"
+            return seconds_of(lambda: export_model(model, "recommendations", target, k=10, **options))
 
-        for name in ("parquet", "csv", "jsonl"):
+        for file_format in FILE_FORMATS:
             measures = {
-                "recctl": lambda name=name: export(file_format=name),
-                "its score products alone": lambda: seconds_of(products),
+                "recctl": lambda file_format=file_format: export(file_format=file_format),
+                "its score products alone": lambda: seconds_of(compute_scores),
             }
-            report(f"export: 10 best of each user, {name}", data, in_turns(measures, repeats=3))
-    for name in ("parquet", "csv", "jsonl"):
-        peaks = [peak(rows, times, name) for times in (1, 4)]
-        line = {"bench": f"export: peak memory above the model, 4 x {n_users:,} users, {name}", "data": "goodbooks"}
-        line |= {"value": round(peaks[1], 1), "unit": "MB", "peer": f"{n_users:,} users"}
-        print(json.dumps(line | {"peer_value": round(peaks[0], 1), "ratio": round(peaks[1] / peaks[0], 2)}), flush=True)
+            report(f"export: 10 best of each user, {file_format}", data, alternate(measures, repeats=3))
+    for file_format in FILE_FORMATS:
+        report_value(
+            f"export: peak memory above the model, 4 x {n_users:,} users, {file_format}",
+            "goodbooks",
+            peak_megabytes(rows, 4, file_format),
+            "MB",
+            digits=1,
+            peer=f"{n_users:,} users",
+            peer_value=peak_megabytes(rows, 1, file_format),
+        )
 
 
 if __name__ == "__main__":

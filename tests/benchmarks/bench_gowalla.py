@@ -1,19 +1,19 @@
-"""Quality on Gowalla, the split that LightGCN was published with, against published figures.
+"""Ranking quality on Gowalla, on the split published with LightGCN, compared with published results.
 
-Settings are chosen by recall@20 on a tenth of the training interactions, then fitted on all of them and measured on
-test once. Published: BARS (Zhu et al., 2022, "BARS: Towards Open Benchmarking for Recommender Systems").
+Hyperparameters are chosen by recall@20 on 10 % of the training interactions; then a model is fitted on all of them and
+evaluated once on test. Published results: BARS (Zhu et al., 2022, "BARS: Towards Open Benchmarking for Recommender
+Systems").
 """
 
 from __future__ import annotations
 
-import json
-import os
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from side_by_side import data_path, report_value
 
 from recctl import Evaluator, InteractionDataset, Recommender, make_model
 
@@ -28,44 +28,45 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def read(path: Path) -> pd.DataFrame:
-    """A user, then its items, a user a line."""
+def read_user_lists(path: Path) -> pd.DataFrame:
+    """Read a file with one user per line: the user, then the items."""
     lines = [line.split() for line in path.read_text().splitlines()]
     users = np.repeat([int(line[0]) for line in lines], [len(line) - 1 for line in lines])
     items = np.array(list(chain.from_iterable(line[1:] for line in lines)), np.int64)
     return pd.DataFrame({"user_id": users, "item_id": items})
 
 
-def measured(model: Recommender, train: InteractionDataset, held_out: InteractionDataset) -> dict[str, float]:
+def evaluate(model: Recommender, train: InteractionDataset, test: InteractionDataset) -> dict[str, float]:
     """The metrics of a fitted model."""
     evaluator = Evaluator(metrics=["recall", "ndcg"], k_values=[20])
-    return evaluator.evaluate(model, held_out, task="ranking", train_data=train)
+    return evaluator.evaluate(model, test, task="ranking", train_data=train)
+
+
+def choose_hyperparameters(name: str, dataset: InteractionDataset) -> dict[str, Any]:
+    """The candidate with the best recall@20 on validation."""
+    train, validation = dataset.split(test_size=0.1, seed=42)
+    values = []
+    for candidate in CANDIDATES[name]:
+        model = make_model(name, **candidate).fit(train)
+        values.append(evaluate(model, train, validation)[METRICS[0]])
+        print(f"{name} {candidate}: {METRICS[0]} {values[-1]:.4f} on validation", flush=True)
+    return CANDIDATES[name][int(np.argmax(values))]
 
 
 def main() -> None:
     """Print two lines for each model."""
-    folder = Path(os.environ.get("RECCTL_BENCH_DATA", "")) / "gowalla"
-    if not folder.exists():
-        print(f"gowalla is left out: no {folder}; see $RECCTL_BENCH_DATA in the README of the benchmarks", flush=True)
+    folder = data_path("gowalla")
+    if folder is None:
         return
-    train, test = (InteractionDataset(read(folder / f"{part}.txt")) for part in ("train", "test"))
-    fitting, validation = train.split(test_size=0.1, seed=42)
-    for name, candidates in CANDIDATES.items():
-        found = {}
-        for at, settings in enumerate(candidates):
-            model = make_model(name, **settings).fit(fitting)
-            found[at] = measured(model, fitting, validation)[METRICS[0]]
-            print(f"{name} {settings}: {METRICS[0]} {found[at]:.4f} on validation", flush=True)
-        chosen = candidates[max(found, key=found.__getitem__)]
-        results = measured(make_model(name, **chosen).fit(train), train, test)
-        source, figures = PUBLISHED.get(name, ("", [0.0, 0.0]))
+    train, test = (InteractionDataset(read_user_lists(folder / f"{part}.txt")) for part in ("train", "test"))
+    for name in CANDIDATES:
+        chosen = choose_hyperparameters(name, train)
+        values = evaluate(make_model(name, **chosen).fit(train), train, test)
         settings = ", ".join(f"{key} {value}" for key, value in chosen.items())
-        for metric, published in zip(METRICS, figures, strict=True):
-            line: dict[str, Any] = {"bench": f"{name}: {metric} ({settings})", "data": "Gowalla, published split"}
-            line |= {"value": round(results[metric], 4), "unit": ""}
-            if published:
-                line |= {"peer": source, "peer_value": published, "ratio": round(results[metric] / published, 3)}
-            print(json.dumps(line), flush=True)
+        peer, published_values = PUBLISHED.get(name, ("", [None, None]))
+        for metric, published in zip(METRICS, published_values, strict=True):
+            title = f"{name}: {metric} ({settings})"
+            report_value(title, "Gowalla, published split", values[metric], peer=peer, peer_value=published)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Repeat published results: `python -m tests.benchmarks.reproduce [NAME ...]`, by default all of them.
+"""Reproduce published results: `python -m tests.benchmarks.reproduce [NAME ...]`, by default all of them.
 
-Each `reproductions/NAME.yaml` is trained as any config is, by `recctl train`, or by `recctl tune` where it says what is
-searched: epochs and hyperparameters are chosen on validation, then a fresh model is fitted on train and validation, and
-test is read once. It takes hours, and may be interrupted: a run that was begun goes on where it stopped, and one that
-is complete is not made again while its config stays what it is. Runs are kept in `$RECCTL_RUNS_DIR`, else in
-`runs/reproduce`. What was measured goes into `results.json` and the README.
+Each `reproductions/NAME.yaml` is an ordinary config, which `recctl train` runs, or `recctl tune` if it has a `tuning`
+section: epochs and hyperparameters are chosen on validation, then a new model is fitted on train + validation and
+evaluated once on test. This takes hours. An interrupted run is resumed, and a complete run is only repeated if its
+config has changed. Runs are stored in `$RECCTL_RUNS_DIR` or `runs/reproduce`; the results are written to
+`results.json` and the tables.
 """
 
 from __future__ import annotations
@@ -31,132 +31,150 @@ CONFIGS = Path(__file__).parent / "reproductions"
 
 @dataclass(frozen=True)
 class Published:
-    """What others say of a model on a data set.
+    """Published results of a model on a dataset.
 
     Attributes:
-        model: Its name in the table.
-        data: The data set and the protocol.
-        figures: What it came to on test, by who says so.
+        model: Name of the model in the table.
+        data: Dataset and protocol.
+        metrics: Metrics on test, by source.
     """
 
     model: str
     data: str
-    figures: dict[str, dict[str, float]]
+    metrics: dict[str, dict[str, float]]
 
 
-# Zhu et al., 2022, "BARS: Towards Open Benchmarking for Recommender Systems".
-BARS = "rerun in BARS"
-ON_GOWALLA = "Gowalla, published split"
-SASREC_ON_BEAUTY = {"SASRec, sampled softmax, as published": {"hit_rate@10": 0.0921, "ndcg@10": 0.0531}}
+# Zhu et al., 2022, "BARS_SOURCE: Towards Open Benchmarking for Recommender Systems".
+BARS_SOURCE = "rerun in BARS"
+GOWALLA = "Gowalla, published split"
+SASREC_BEAUTY_METRICS = {"SASRec, sampled softmax, as published": {"hit_rate@10": 0.0921, "ndcg@10": 0.0531}}
 
 PUBLISHED = {
     "lightgcn-gowalla": Published(
         "LightGCN, 64 dim",
-        ON_GOWALLA,
+        GOWALLA,
         {
-            BARS: {"recall@20": 0.1820, "ndcg@20": 0.1547},
+            BARS_SOURCE: {"recall@20": 0.1820, "ndcg@20": 0.1547},
             # He et al., 2020, "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation"
             "the paper": {"recall@20": 0.1830, "ndcg@20": 0.1554},
         },
     ),
-    "ease-gowalla": Published("EASE, tuned", ON_GOWALLA, {BARS: {"recall@20": 0.1765, "ndcg@20": 0.1467}}),
-    # With sampled softmax of 256 negatives, up to 200 epochs, and 64 to 256 dim.
-    "sasrec-beauty-64": Published("SASRec, 64 dim", "Beauty, leave-one-out", SASREC_ON_BEAUTY),
-    "sasrec-beauty": Published("SASRec", "Beauty, leave-one-out", SASREC_ON_BEAUTY),
+    "ease-gowalla": Published("EASE, tuned", GOWALLA, {BARS_SOURCE: {"recall@20": 0.1765, "ndcg@20": 0.1467}}),
+    # Published with sampled softmax of 256 negatives, up to 200 epochs, and 64 to 256 dim.
+    "sasrec-beauty-64": Published("SASRec, 64 dim", "Beauty, leave-one-out", SASREC_BEAUTY_METRICS),
+    "sasrec-beauty": Published("SASRec", "Beauty, leave-one-out", SASREC_BEAUTY_METRICS),
 }
 
 
-def completed(kind: str, config: Path, overrides: list[str], store: RunStore) -> Run:
-    """The complete run of a config: found, gone on with, or made.
+def complete_run(kind: str, config: Path, overrides: list[str], store: RunStore) -> Run:
+    """Return the complete run of a config; start or resume it if there is none.
 
     Args:
         kind: "train" or "tune".
-        config: Its file.
-        overrides: What is set beside it.
-        store: Where runs are kept.
+        config: The config file.
+        overrides: Values for `--set`.
+        store: Where runs are stored.
 
     Raises:
         SystemExit: The run failed, or another process works on it.
     """
-    text = to_yaml(resolve_config(experiment.load(config, overrides)))
+    config_text = to_yaml(resolve_config(experiment.load(config, overrides)))
 
-    def there() -> list[Run]:
-        return [run for run in store.runs() if run.metadata["kind"] == kind and run.config_text() == text]
+    def find_runs() -> list[Run]:
+        return [run for run in store.runs() if run.metadata["kind"] == kind and run.config_text() == config_text]
 
-    runs = there()
+    runs = find_runs()
     if not any(run.status == "complete" for run in runs):
-        begun = ["--resume", runs[-1].id] if runs else [str(config), *(f"--set={override}" for override in overrides)]
-        command = [kind, *begun, "--runs-dir", str(store.root)]
+        if runs:
+            arguments = ["--resume", runs[-1].id]
+        else:
+            arguments = [str(config)] + [f"--set={override}" for override in overrides]
+        command = [kind, *arguments, "--runs-dir", str(store.root)]
         print(f"# {config.stem}: recctl {' '.join(command)}", flush=True)
-        if not _ended_well(command):
-            sys.exit(f"{config.stem}: recctl failed; once that is mended, the same command goes on")
-        runs = there()
+        if not _run_recctl(command):
+            sys.exit(f"{config.stem}: recctl failed; once the cause is fixed, the same command continues")
+        runs = find_runs()
     return next(run for run in runs if run.status == "complete")
 
 
-def _ended_well(command: list[str]) -> bool:
-    """Run recctl; what it says is not a result of this script."""
+def _run_recctl(command: list[str]) -> bool:
+    """Run recctl, with its output on stderr; returns whether it succeeded."""
     return subprocess.run([sys.executable, "-m", "recctl", *command], check=False, stdout=sys.stderr).returncode == 0
 
 
-def located(config: Path) -> list[str]:
-    """Overrides that name the files of a config below `$RECCTL_BENCH_DATA`.
+def path_overrides(config: Path) -> list[str]:
+    """Overrides that make the paths of a config absolute, relative to `$RECCTL_BENCH_DATA`.
 
     Raises:
-        SystemExit: One is missing, or nobody says where they are.
+        SystemExit: A file is missing, or the variable is not set.
     """
-    if "RECCTL_BENCH_DATA" not in os.environ and _paths(config):
+    paths = _relative_paths(config)
+    if "RECCTL_BENCH_DATA" not in os.environ and paths:
         sys.exit("$RECCTL_BENCH_DATA is not set; see the README of the benchmarks")
-    data = Path(os.environ.get("RECCTL_BENCH_DATA", "")).absolute()
-    found = [(key, data / path) for key, path in _paths(config)]
-    if missing := [str(path) for _, path in found if not path.exists()]:
+    folder = Path(os.environ.get("RECCTL_BENCH_DATA", "")).absolute()
+    missing = [str(folder / path) for path in paths.values() if not (folder / path).exists()]
+    if missing:
         sys.exit(f"{config.stem}: no {', '.join(missing)}; see $RECCTL_BENCH_DATA in the README of the benchmarks")
-    return [f"{key}={path}" for key, path in found]
+    return [f"{key}={folder / path}" for key, path in paths.items()]
 
 
-def _paths(config: Path) -> list[tuple[str, str]]:
-    """Keys of a config that name files, and these files; a source without a slash is one that recctl knows."""
+def _relative_paths(config: Path) -> dict[str, str]:
+    """The files of a config, by key. Sources without a slash are datasets of the catalog."""
     values = yaml.safe_load(config.read_text())
-    keys = [("data", "source"), ("split", "validation"), ("split", "test")]
-    found = [(f"{section}.{key}", values.get(section, {}).get(key)) for section, key in keys]
-    return [(key, path) for key, path in found if isinstance(path, str) and "/" in path]
+    paths = {}
+    for section, key in (("data", "source"), ("split", "validation"), ("split", "test")):
+        path = values.get(section, {}).get(key)
+        if isinstance(path, str) and "/" in path:
+            paths[f"{section}.{key}"] = path
+    return paths
 
 
-def lines(run: Run, published: Published, link: str) -> list[dict[str, Any]]:
-    """The table's lines of a complete run: test against each published figure, then the last fit's time."""
+def result_rows(run: Run, published: Published, link: str) -> list[dict[str, Any]]:
+    """Rows for the results of a complete run: one for each published metric, then the time of the final fit."""
     epochs = history.read(run.path / "history-refit.jsonl")
-    after = f", {len(epochs)} epochs" if epochs else ""
-    what = {"bench": f"[{published.model}{after}]({link})", "data": published.data}
-    test = run.metrics()["test"]
-    found: list[dict[str, Any]] = []
-    for source, figures in published.figures.items():
-        for metric, theirs in figures.items():
-            line = {**what, "bench": f"{what['bench']}: {metric} on test", "value": round(test[metric], 4), "unit": ""}
-            found.append(line | {"peer": source, "peer_value": theirs, "ratio": round(test[metric] / theirs, 3)})
-    # Of a fit that was interrupted only its epochs know how long all of it took.
+    n_epochs = f", {len(epochs)} epochs" if epochs else ""
+    title = f"[{published.model}{n_epochs}]({link})"
+    test_metrics = run.metrics()["test"]
+    rows: list[dict[str, Any]] = []
+    for source, metrics in published.metrics.items():
+        for metric, published_value in metrics.items():
+            value = test_metrics[metric]
+            rows.append(
+                {
+                    "bench": f"{title}: {metric} on test",
+                    "data": published.data,
+                    "value": round(value, 4),
+                    "unit": "",
+                    "peer": source,
+                    "peer_value": published_value,
+                    "ratio": round(value / published_value, 3),
+                }
+            )
+    # If the fit was interrupted, the run's timing covers only its last part; the epochs cover all of it.
     seconds = sum(epoch["seconds"] for epoch in epochs) or run.metadata["timings"]["refit"]
     threads = run.metadata["environment"]["hardware"]["threads"]
-    fit = f"{what['bench']}: the fit that was tested, threads: {threads}"
-    return [*found, {**what, "bench": fit, "seconds": round(seconds, 1)}]
+    fit_title = f"{title}: the fit that was tested, threads: {threads}"
+    rows.append({"bench": fit_title, "data": published.data, "seconds": round(seconds, 1)})
+    return rows
 
 
 def main(names: list[str]) -> None:
-    """Make the runs, and put what they came to into the table."""
-    unknown = [name for name in names if name not in PUBLISHED]
-    if unknown:
-        sys.exit(f"unknown: {', '.join(unknown)}; there is: {', '.join(PUBLISHED)}")
+    """Reproduce these results, or all, and update the tables."""
+    unknown_names = [name for name in names if name not in PUBLISHED]
+    if unknown_names:
+        sys.exit(f"unknown: {', '.join(unknown_names)}; available: {', '.join(PUBLISHED)}")
     store = RunStore(Path(os.environ.get("RECCTL_RUNS_DIR") or "runs/reproduce"))
     for name in names or PUBLISHED:
         config = CONFIGS / f"{name}.yaml"
         kind = "tune" if "tuning" in yaml.safe_load(config.read_text()) else "train"
-        run = completed(kind, config, located(config), store)
-        measured = lines(run, PUBLISHED[name], config.relative_to(benchmarks.README.parent).as_posix())
-        for line in measured:
-            print(json.dumps(line), flush=True)
+        run = complete_run(kind, config, path_overrides(config), store)
+        rows = result_rows(run, PUBLISHED[name], config.relative_to(benchmarks.README.parent).as_posix())
+        for row in rows:
+            print(json.dumps(row), flush=True)
         results = json.loads(benchmarks.RESULTS.read_text())
-        results[f"reproduce {name}"] = measured
+        results[f"reproduce {name}"] = rows
         benchmarks.RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-        benchmarks.main([f"reproduce {name}"])  # no benchmark has this name: only the README's table is made anew
+        benchmarks.write_tables(results)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from recctl import EarlyStopping, Evaluator, InteractionDataset, Recommender
 from recctl.data.matrix import InteractionMatrix
 from recctl.engines import blas_threads, set_threads, threads
 
-PEERS = Path(__file__).parent / "peers"
+PEER_FOLDER = Path(__file__).parent / "peers"
 
 # Runs something once and returns its seconds.
 Measure = Callable[[], float]
@@ -126,7 +126,7 @@ def classical_peer(name: str, package: str, rows: pd.DataFrame) -> Iterator[Meas
     with tempfile.NamedTemporaryFile(suffix=".npy") as pairs:
         np.save(pairs, rows.to_numpy())
         pairs.flush()
-        with peer_process([python, PEERS / "fitting.py", name, pairs.name]) as send_request:
+        with peer_process([python, PEER_FOLDER / "fitting.py", name, pairs.name]) as send_request:
             yield lambda: send_request()[0]
 
 
@@ -148,7 +148,7 @@ def recbole_peer(model: str, rows: pd.DataFrame) -> Iterator[Callable[[], list[f
         columns = [f"{name}:{kind}" for name, kind in types.items()]
         rows[list(types)].set_axis(columns, axis=1).to_csv(file, sep="\t", index=False)
         # RecBole writes files into its working directory.
-        with peer_process([python, PEERS / "recbole.py", model, file], folder=Path(folder)) as send_request:
+        with peer_process([python, PEER_FOLDER / "recbole.py", model, file], folder=Path(folder)) as send_request:
             yield send_request
 
 
@@ -174,9 +174,7 @@ def report_recbole_ndcg(
     data = "MovieLens-100K"
     evaluator = Evaluator(["ndcg"], [10])
     seconds = seconds_of(
-        lambda: model.fit(
-            train, validation=lambda fitted: evaluator.evaluate(fitted, validation), callbacks=[stopping]
-        )
+        lambda: model.fit(train, validation=lambda fitted: evaluator.evaluate(fitted, validation), callbacks=[stopping])
     )
     seen_rows = pd.concat([train.data, validation.data]).query("item_id in @train.item_vocabulary.ids")
     users = model.user_vocabulary.codes(list(seen_rows.user_id))

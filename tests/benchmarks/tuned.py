@@ -1,10 +1,10 @@
-"""Which model is best: all of them tuned alike, with intervals: `python -m tests.benchmarks.tuned [TABLE] [MODEL ...]`.
+"""Compare models that are tuned in the same way: `python -m tests.benchmarks.tuned [TABLE] [MODEL ...]`.
 
-Each `tables/TABLE.yaml` says the data, the split and the search; each model is searched by `recctl tune` (its own
-ranges, its defaults as the first trial), chosen on validation, fitted anew on train and validation, and reads test
-once. `recctl compare` then gives intervals, and whether a difference from the best on validation is more than chance.
-It takes hours, and goes on where it stopped: runs are kept in `$RECCTL_RUNS_DIR`, else in `runs/tuned`. What was
-measured goes into `tuned.json`, and from there into the README: of the models that are named, else of all.
+Each `tables/TABLE.yaml` defines the data, the split and the search of a table. `recctl tune` searches each model (its
+own ranges, its defaults as the first trial), chooses on validation, refits on train + validation, and evaluates once on
+test. `recctl compare` then gives confidence intervals, and tests the differences from the model that is best on
+validation. This takes hours; interrupted runs are resumed. Runs are stored in `$RECCTL_RUNS_DIR` or `runs/tuned`, and
+the results in `tuned.json`, from which the README's tables are generated.
 """
 
 from __future__ import annotations
@@ -19,104 +19,119 @@ from recctl import RunStore
 from recctl.experiment.comparison.run import compare, comparison_result
 from recctl.models.registry import model_class
 from recctl.runs import Run
-from tests.benchmarks.__main__ import README, write
+from tests.benchmarks.__main__ import README, replace_section
 from tests.benchmarks.reproduce import CONFIGS as REPRODUCTIONS
-from tests.benchmarks.reproduce import completed, located
+from tests.benchmarks.reproduce import complete_run, path_overrides
 
 TABLES = REPRODUCTIONS.with_name("tables")
-KEPT = REPRODUCTIONS.with_name("tuned.json")
-BEGIN, END = "<!-- tuned: begin -->", "<!-- tuned: end -->"
+RESULTS = REPRODUCTIONS.with_name("tuned.json")
+BEGIN = "<!-- tuned: begin -->"
+END = "<!-- tuned: end -->"
 
-CLASSICAL = ["popularity", "item-knn", "ease", "sansa", "slim", "als", "svdpp"]
-# Its title, and its models.
+CLASSICAL_MODELS = ["popularity", "item-knn", "ease", "sansa", "slim", "als", "svdpp"]
+# Title and models of each table.
 CONTENTS = {
-    "movielens-100k": ("MovieLens-100K, random 8:1:1", [*CLASSICAL, "ncf", "lightgcn"]),
-    "movielens-100k-last": ("MovieLens-100K, everybody's last item", [*CLASSICAL, "ncf", "lightgcn", "sasrec"]),
-    "goodbooks": ("goodbooks-10k, random 8:1:1", CLASSICAL),
+    "movielens-100k": ("MovieLens-100K, random 8:1:1", [*CLASSICAL_MODELS, "ncf", "lightgcn"]),
+    "movielens-100k-last": (
+        "MovieLens-100K, last item of each user",
+        [*CLASSICAL_MODELS, "ncf", "lightgcn", "sasrec"],
+    ),
+    "goodbooks": ("goodbooks-10k, random 8:1:1", CLASSICAL_MODELS),
 }
-# They have nothing to search.
-AS_THEY_ARE = ("popularity",)
+WITHOUT_HYPERPARAMETERS = ("popularity",)
 
 
-def tuned(table: str, model: str, store: RunStore) -> Run:
-    """The complete run of a model: found, gone on with, or made.
+def tuned_run(table: str, model: str, store: RunStore) -> Run:
+    """Return the complete run of a model; start or resume it if there is none.
 
     Raises:
-        SystemExit: Data are missing, or recctl failed.
+        SystemExit: Data is missing, or recctl failed.
     """
     config = TABLES / f"{table}.yaml"
-    overrides = [f"model.name={model}", *located(config)]
+    overrides = [f"model.name={model}", *path_overrides(config)]
     if model_class(model).trained_in_epochs:
         overrides.append("training.early_stopping={monitor: ndcg@10, patience: 5}")
-    return completed("train" if model in AS_THEY_ARE else "tune", config, overrides, store)
+    kind = "train" if model in WITHOUT_HYPERPARAMETERS else "tune"
+    return complete_run(kind, config, overrides, store)
 
 
-def rows(runs: list[Run], store: RunStore) -> dict[str, Any]:
-    """What a table holds."""
-    compared = compare(list(runs), store)
-    found = comparison_result(compared)
-    store.remove(compared)
-    by_id = {run.id: run for run in runs}
+def compare_runs(runs: list[Run], store: RunStore) -> dict[str, Any]:
+    """Compare the runs of a table; returns the table as it is stored in `tuned.json`."""
+    comparison_run = compare(list(runs), store)
+    comparison = comparison_result(comparison_run)
+    store.remove(comparison_run)
+    run_by_id = {run.id: run for run in runs}
     models = []
-    for model in found["compared"]:
-        run = by_id[model["runs"][0]]
-        metadata = run.metadata
+    for model in comparison["compared"]:
+        metadata = run_by_id[model["runs"][0]].metadata
+        tuning = metadata.get("tuning", {})
         models.append(
             {
                 "model": model["model"],
-                "trials": metadata.get("tuning", {}).get("n_trials"),
+                "trials": tuning.get("n_trials"),
                 "minutes": round(sum(metadata["timings"].values()) / 60, 1),
                 "threads": metadata["environment"]["hardware"]["threads"],
                 "validation": model["validation"],
                 "metrics": model["metrics"],
-                "point": metadata.get("tuning", {}).get("best_point", {}),
+                "point": tuning.get("best_point", {}),
             }
         )
-    return {key: found[key] for key in ("metric", "best", "n_users", "words")} | {"models": models}
+    table = {key: comparison[key] for key in ("metric", "best", "n_users", "words")}
+    table["models"] = models
+    return table
 
 
-def markdown(title: str, held: dict[str, Any]) -> str:
-    """The table of one data set."""
-    metric = held["metric"]
-    others = [key for key in held["models"][0]["metrics"] if key != metric]
-    head = ["model", "trials", f"{metric} on validation", f"{metric} on test", "95 %", f"from {held['best']}", "p"]
-    head += others
-    lines = [f"**{title}** ({held['n_users']:,} users)", ""]
-    lines += [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
-    for model in held["models"]:
-        figure = model["metrics"][metric]
-        apart = figure["difference"] is not None
+def format_table(title: str, table: dict[str, Any]) -> str:
+    """Format a table in Markdown."""
+    metric = table["metric"]
+    other_metrics = [key for key in table["models"][0]["metrics"] if key != metric]
+    headings = [
+        "model",
+        "trials",
+        f"{metric} on validation",
+        f"{metric} on test",
+        "95 % interval",
+        f"difference from {table['best']}",
+        "p",
+        *other_metrics,
+    ]
+    lines = [f"**{title}** ({table['n_users']:,} users)", ""]
+    lines.append(f"| {' | '.join(headings)} |")
+    lines.append("|---|" + "---:|" * (len(headings) - 1))
+    for model in table["models"]:
+        test = model["metrics"][metric]
+        is_compared = test["difference"] is not None
         cells = [
             model["model"],
             str(model["trials"] or ""),
             f"{model['validation']:.4f}",
-            f"{figure['value']:.4f}",
-            f"{figure['low']:.4f} to {figure['high']:.4f}",
-            f"{figure['difference']:+.4f}" if apart else "",
-            f"{figure['p_holm']:.2g}" if apart else "",
-            *(f"{model['metrics'][key]['value']:.4f}" for key in others),
+            f"{test['value']:.4f}",
+            f"{test['low']:.4f} to {test['high']:.4f}",
+            f"{test['difference']:+.4f}" if is_compared else "",
+            f"{test['p_holm']:.2g}" if is_compared else "",
         ]
+        cells += [f"{model['metrics'][key]['value']:.4f}" for key in other_metrics]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def write_readme() -> None:
-    """Make the README's tables anew from what is kept."""
-    kept = json.loads(KEPT.read_text())
-    tables = [markdown(title, kept[name]) for name, (title, _) in CONTENTS.items() if name in kept]
-    write(README, "\n\n".join(tables), BEGIN, END)
+    """Generate the README's tables from `tuned.json`."""
+    results = json.loads(RESULTS.read_text())
+    tables = [format_table(title, results[name]) for name, (title, _) in CONTENTS.items() if name in results]
+    replace_section(README, "\n\n".join(tables), BEGIN, END)
 
 
 def main(table: str | None = None, *models: str) -> None:
-    """Search, compare, and renew the README."""
+    """Tune and compare the models of one table, or of all, and update the README."""
     if table is not None and table not in CONTENTS:
-        sys.exit(f"unknown: {table}; there is: {', '.join(CONTENTS)}")
+        sys.exit(f"unknown: {table}; available: {', '.join(CONTENTS)}")
     store = RunStore(Path(os.environ.get("RECCTL_RUNS_DIR") or "runs/tuned"))
     for name in [table] if table else CONTENTS:
-        runs = [tuned(name, model, store) for model in models or CONTENTS[name][1]]
-        kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-        kept[name] = rows(runs, store)
-        KEPT.write_text(json.dumps(kept, indent=1) + "\n")
+        runs = [tuned_run(name, model, store) for model in models or CONTENTS[name][1]]
+        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        results[name] = compare_runs(runs, store)
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
         write_readme()
 
 
