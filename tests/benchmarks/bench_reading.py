@@ -1,9 +1,8 @@
-"""Reading 20 million interactions, checked and in their final types, against Arrow's bare readers on the same file."""
+"""Reading 20 million interactions, with all checks and conversions, compared with Arrow's readers on the same file."""
 
 from __future__ import annotations
 
 import gc
-import json
 import statistics
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+from side_by_side import print_json
 
 from recctl.data.sources import read_source
 from recctl.data.synthetic import generate
@@ -24,22 +24,26 @@ from recctl.data.synthetic import generate
 COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
 
 
-def in_turns(ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Median wall seconds of each, taken in turns; what a call gives is freed before the next."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for turn in range(repeats + 1):
-        for function, taken in zip((ours, theirs), seconds, strict=True):
+def median_seconds(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median wall seconds of functions, which alternate.
+
+    Unlike `side_by_side.alternate`, the memory of a result is released before the next call is timed.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for repeat in range(repeats + 1):
+        for name, function in functions.items():
             gc.collect()
-            start = time.perf_counter()
+            begin = time.perf_counter()
             result = function()
-            if turn:  # the first turn warms both up
-                taken.append(time.perf_counter() - start)
+            # The first round is a warm-up.
+            if repeat:
+                seconds[name].append(time.perf_counter() - begin)
             del result
-    return statistics.median(seconds[0]), statistics.median(seconds[1])
+    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def check(path: Path, expected: pd.DataFrame) -> None:
-    """What is read must be what was written."""
+    """Check that the file is read as it was written."""
     frame = read_source(str(path)).frame
     assert frame.columns.tolist() == COLUMNS
     for column in COLUMNS:
@@ -49,45 +53,41 @@ def check(path: Path, expected: pd.DataFrame) -> None:
             np.testing.assert_array_equal(frame[column].to_numpy(), expected[column].to_numpy())
 
 
-def measure(bench: str, data: str, path: Path, peer: str, bare: Callable[[], Any], repeats: int) -> None:
-    """Print one line of JSON."""
-    seconds, peer_seconds = in_turns(lambda: read_source(str(path)).frame, bare, repeats)
-    line = {
-        "bench": bench,
-        "data": data,
-        "seconds": round(seconds, 3),
-        "peer": peer,
-        "peer_seconds": round(peer_seconds, 3),
-        "ratio": round(seconds / peer_seconds, 3),
-    }
-    print(json.dumps(line), flush=True)
+def measure(bench: str, data: str, path: Path, peer: str, read_by_peer: Callable[[Path], Any], repeats: int) -> None:
+    """Print the seconds of recctl and of an Arrow reader."""
+    functions = {"recctl": lambda: read_source(str(path)).frame, peer: lambda: read_by_peer(path)}
+    medians = median_seconds(functions, repeats)
+    print_json(
+        {
+            "bench": bench,
+            "data": data,
+            "seconds": round(medians["recctl"], 3),
+            "peer": peer,
+            "peer_seconds": round(medians[peer], 3),
+            "ratio": round(medians["recctl"] / medians[peer], 3),
+        }
+    )
 
 
-def main(n: int = 20_000_000, repeats: int = 9) -> None:
-    """Measure each kind of file."""
-    frame = generate(n // 144, n // 740, n)[COLUMNS]
-    size = f"{n / 1e6:.0f}M rows"
+def main(n_rows: int = 20_000_000, repeats: int = 9) -> None:
+    """Measure CSV and Parquet, with integer ids and text ids."""
+    frame = generate(n_rows // 144, n_rows // 740, n_rows)[COLUMNS]
     with tempfile.TemporaryDirectory() as folder:
-        for kind in ("int", "text"):
-            if kind == "text":
-                frame = frame.assign(**{c: "id-" + frame[c].astype("str") for c in ("user_id", "item_id")})
+        for id_type in ("int", "text"):
+            if id_type == "text":
+                text_ids = {column: "id-" + frame[column].astype("str") for column in ("user_id", "item_id")}
+                frame = frame.assign(**text_ids)
+            csv_file = Path(folder) / f"{id_type}.csv"
+            parquet_file = Path(folder) / f"{id_type}.parquet"
             table = pa.Table.from_pandas(frame, preserve_index=False)
-            csv, parquet = Path(folder) / f"{kind}.csv", Path(folder) / f"{kind}.parquet"
-            pa.csv.write_csv(table, csv)
-            pa.parquet.write_table(table, parquet)
+            pa.csv.write_csv(table, csv_file)
+            pa.parquet.write_table(table, parquet_file)
             del table
-            check(csv, frame)
-            check(parquet, frame)
-            data = f"{size}, {kind} ids"
-            measure("read CSV", data, csv, "pyarrow.csv", lambda csv=csv: pa.csv.read_csv(csv), repeats)
-            measure(
-                "read Parquet",
-                data,
-                parquet,
-                "pyarrow.parquet",
-                lambda parquet=parquet: pa.parquet.read_table(parquet),
-                repeats,
-            )
+            check(csv_file, frame)
+            check(parquet_file, frame)
+            data = f"{n_rows / 1e6:.0f}M rows, {id_type} ids"
+            measure("read CSV", data, csv_file, "pyarrow.csv", pa.csv.read_csv, repeats)
+            measure("read Parquet", data, parquet_file, "pyarrow.parquet", pa.parquet.read_table, repeats)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,18 @@
-"""SANSA against EASE, in quality and in seconds, where both fit; and its seconds and memory as catalogs grow."""
+"""SANSA compared with EASE in ranking quality and time; time and memory of a fit as catalogs grow."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 
-from side_by_side import in_turns, parts, report, seconds_of
+from side_by_side import alternate, print_json, report, report_value, seconds_of, train_test_splits
 
 from recctl import EASERecommender, Evaluator, InteractionDataset, SANSARecommender
 
 L2_REG = {"MovieLens-100K": 500.0, "goodbooks": 200.0}
 NEIGHBORS = (50, 100)
 
-GROWTH = """
+GROWTH_PROGRAM = """
 import sys, time
 from recctl import InteractionDataset, SANSARecommender
 from recctl.data.synthetic import generate
@@ -33,39 +32,44 @@ print(time.perf_counter() - begin, status("VmHWM") - before, model.estimate_memo
 """
 
 
-def quality() -> None:
-    """Print NDCG@10 and recall@10 on a fifth of the interactions, as parts of EASE's."""
+def measure_quality() -> None:
+    """Print NDCG@10 and recall@10 on test, and the seconds of fits, compared with EASE."""
     evaluator = Evaluator(["ndcg", "recall"], [10])
-    for data, train, test in parts():
+    for data, train, test_rows in train_test_splits():
+        test = InteractionDataset(test_rows)
         l2_reg = L2_REG[data]
-        ease = evaluator.evaluate(EASERecommender(l2_reg=l2_reg).fit(train), InteractionDataset(test))
-        for n in NEIGHBORS:
-            found = evaluator.evaluate(
-                SANSARecommender(l2_reg=l2_reg, n_neighbors=n).fit(train), InteractionDataset(test)
-            )
-            for metric, theirs in ease.items():
-                line = {"bench": f"SANSA, {n} neighbours: {metric}", "data": data, "value": round(found[metric], 4)}
-                line |= {"unit": "", "peer": "EASE", "peer_value": round(theirs, 4)}
-                print(json.dumps(line | {"ratio": round(found[metric] / theirs, 3)}), flush=True)
-        fits = {
+        ease_values = evaluator.evaluate(EASERecommender(l2_reg=l2_reg).fit(train), test)
+        for n_neighbors in NEIGHBORS:
+            model = SANSARecommender(l2_reg=l2_reg, n_neighbors=n_neighbors).fit(train)
+            values = evaluator.evaluate(model, test)
+            for metric, ease_value in ease_values.items():
+                title = f"SANSA, {n_neighbors} neighbours: {metric}"
+                report_value(title, data, values[metric], peer="EASE", peer_value=ease_value)
+        measures = {
             "recctl": lambda train=train: seconds_of(lambda: SANSARecommender().fit(train)),
             "EASE": lambda train=train: seconds_of(lambda: EASERecommender().fit(train)),
         }
-        report("SANSA: fit", data, in_turns(fits, repeats=5))
+        report("SANSA: fit", data, alternate(measures, repeats=5))
 
 
-def growth() -> None:
-    """Print seconds and memory of a fit on catalogs of which each is twice as large; ten interactions an item."""
+def measure_growth() -> None:
+    """Print seconds and memory of fits on catalogs of growing size, with ten interactions per item."""
     for n_items in (25_000, 50_000, 100_000, 200_000, 400_000):
-        done = subprocess.run(
-            [sys.executable, "-c", GROWTH, str(n_items)], check=True, stdout=subprocess.PIPE, text=True
+        command = [sys.executable, "-c", GROWTH_PROGRAM, str(n_items)]
+        result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        seconds, peak_bytes, estimated_bytes = map(float, result.stdout.split())
+        print_json(
+            {
+                "bench": "SANSA: fit",
+                "data": f"{n_items:,} items",
+                "seconds": round(seconds, 2),
+                "peak_mb": round(peak_bytes / 2**20),
+                "estimated_mb": round(estimated_bytes / 2**20),
+                "ease_mb": 4 * n_items**2 >> 20,
+            }
         )
-        seconds, peak, estimated = map(float, done.stdout.split())
-        line = {"bench": "SANSA: fit", "data": f"{n_items:,} items", "seconds": round(seconds, 2)}
-        memory = {"peak_mb": round(peak / 2**20), "estimated_mb": round(estimated / 2**20)}
-        print(json.dumps(line | memory | {"ease_mb": 4 * n_items**2 >> 20}), flush=True)
 
 
 if __name__ == "__main__":
-    quality()
-    growth()
+    measure_quality()
+    measure_growth()

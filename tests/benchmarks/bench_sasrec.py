@@ -1,19 +1,18 @@
-"""SASRec: targets a second of training against RecTools and RecBole, and how well it ranks beside RecTools'.
+"""SASRec: targets per second of training compared with RecTools and RecBole; ranking quality compared with RecTools.
 
-A target is an item that a position of a history is trained to tell; all have the full softmax, 2 blocks, 1 head, 64
-dim, the last 50 items, dropout 0.2. RecTools takes batches of 128 histories as recctl does; of Beauty it is given ten
-steps, as an epoch takes minutes. RecBole makes an example of each target, 2048 a batch, and is given one step. The
-floor is the time that the operations of logits and blocks take at the machine's measured rate of float32 GEMM.
+A target is an item that the model predicts at a position of a history. All models have the full softmax, 2 blocks, 1
+head, 64 dim, the last 50 items, and dropout 0.2. RecTools and recctl use batches of 128 histories; on Beauty, where
+RecTools' epoch takes minutes, it runs ten steps. RecBole makes a training example of each target, with batches of 2048,
+and runs one step. The lower bound is the time of the operations of logits and blocks at the measured rate of float32
+GEMM.
 
-Ranking is leave-one-out over all items that a user did not have. Dropout and epochs are chosen by NDCG@10 on the items
-before the last, ours and theirs by the same loop; then a fresh model is fitted with those too, and ranks the last. Ours
-learns from windows of whole histories, 32 a step, and RecTools' from the last 51 items, 128 histories a step.
+Ranking is leave-one-out over all items that the user has not seen. Dropout and epochs are chosen by NDCG@10 on the
+second to last items, with the same loop for both; then a new model is fitted on these too, and ranks the last items.
+recctl trains on windows of whole histories, 32 per step, RecTools on the last 51 items, 128 histories per step.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,131 +21,161 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from bench_gowalla import read
-from side_by_side import RUNNER, gemm_rate, process, python_of, report, seconds_of
+from bench_gowalla import read_user_lists
+from side_by_side import (
+    PEER_FOLDER,
+    data_path,
+    gemm_rate,
+    peer_process,
+    peer_python,
+    report,
+    report_value,
+    seconds_of,
+)
 
 from recctl import Evaluator, InteractionDataset, SASRecRecommender, load_movielens
 
 ML = "MovieLens-100K"
 DROPOUTS = (0.2, 0.5)
-PATIENCE, MOST = 10, 150
-SETTINGS = {"embedding_dim": 64, "n_blocks": 2, "n_heads": 1, "max_length": 50}
+PATIENCE = 10
+MAX_EPOCHS = 150
+DIM = 64
+N_BLOCKS = 2
+MAX_LENGTH = 50
+SETTINGS = {"embedding_dim": DIM, "n_blocks": N_BLOCKS, "n_heads": 1, "max_length": MAX_LENGTH}
 
-Step = Callable[[], list[float]]
-Make = Callable[[pd.DataFrame, pd.DataFrame, float], AbstractContextManager[Step]]
+# Trains an epoch, and returns measurements.
+TrainEpoch = Callable[[], list[float]]
+# Starts a model on train, with the held-out items and the dropout.
+StartModel = Callable[[pd.DataFrame, pd.DataFrame, float], AbstractContextManager[TrainEpoch]]
 
 
 @contextmanager
-def peer(name: str, rows: pd.DataFrame, steps: int, dropout: float, held: pd.DataFrame | None = None) -> Iterator[Step]:
-    """A peer's process: a function that trains, and gives its seconds, its targets and what it came to on `held`."""
+def start_peer(
+    name: str, rows: pd.DataFrame, steps: int, dropout: float, held_out: pd.DataFrame | None = None
+) -> Iterator[TrainEpoch]:
+    """Start the process of a peer.
+
+    Yields:
+        A function that trains for a number of steps (0: an epoch), and returns the seconds, the number of targets, and,
+        with held-out items, hit rate and NDCG at 10.
+    """
+    columns = ["user_id", "item_id"]
     with tempfile.TemporaryDirectory() as folder:
-        files = []
-        for part in (rows, held):
-            if part is not None:
-                files.append(Path(folder) / f"{len(files)}.npy")
-                np.save(files[-1], part[["user_id", "item_id"]].to_numpy())
-        command = [python_of(name), RUNNER.with_name("sasrec.py"), name, files[0], steps, dropout, *files[1:]]
-        # RecBole leaves files where it is started.
-        with process(command, folder=Path(folder)) as ask:
-            yield ask
+        train_file = Path(folder) / "0.npy"
+        np.save(train_file, rows[columns].to_numpy())
+        command = [peer_python(name), PEER_FOLDER / "sasrec.py", name, train_file, steps, dropout]
+        if held_out is not None:
+            held_out_file = Path(folder) / "1.npy"
+            np.save(held_out_file, held_out[columns].to_numpy())
+            command.append(held_out_file)
+        # RecBole writes files into its working directory.
+        with peer_process(command, folder=Path(folder)) as send_request:
+            yield send_request
 
 
-def speed(data: str, rows: pd.DataFrame, peers: dict[str, int], repeats: int, rate: float) -> None:
-    """Targets a second, in turns with peers that are given so many steps."""
+def measure_speed(data: str, rows: pd.DataFrame, peers: dict[str, int], repeats: int, rate: float) -> None:
+    """Print targets per second, compared with peers, which run this number of steps (0: an epoch)."""
     train = InteractionDataset(rows)
     model = SASRecRecommender(**SETTINGS, batch_size=128, windows="last")
     model.train_epoch(train)
-    lengths = np.minimum(rows.groupby("user_id").size() - 1, SETTINGS["max_length"])
-    n_targets = int(lengths.sum())
-    ours = [seconds_of(lambda: model.train_epoch(train))]
+    n_targets = int(np.minimum(rows.groupby("user_id").size() - 1, MAX_LENGTH).sum())
+    seconds = [seconds_of(lambda: model.train_epoch(train))]
     for name, steps in peers.items():
-        if not python_of(name):
+        if not peer_python(name):
             continue
-        theirs = []
-        with peer(name, rows, steps, 0.2) as ask:
-            ask()
+        peer_rates = []
+        with start_peer(name, rows, steps, 0.2) as train_peer:
+            train_peer()
             for _ in range(repeats):
-                seconds, targets = ask()
-                theirs.append(targets / seconds)
-                ours.append(seconds_of(lambda: model.train_epoch(train)))
-        value, other = n_targets / statistics.median(ours), statistics.median(theirs)
-        line = {"bench": "sasrec: targets of the softmax a second", "data": data, "value": round(value), "unit": "/s"}
-        print(
-            json.dumps(line | {"peer": name, "peer_value": round(other, 1), "ratio": round(value / other, 1)}),
-            flush=True,
+                peer_seconds, n_peer_targets = train_peer()
+                peer_rates.append(n_peer_targets / peer_seconds)
+                seconds.append(seconds_of(lambda: model.train_epoch(train)))
+        report_value(
+            "sasrec: targets of the softmax a second",
+            data,
+            n_targets / statistics.median(seconds),
+            "/s",
+            digits=1,
+            peer=name,
+            peer_value=statistics.median(peer_rates),
         )
-    n_items, dim, n_blocks = train.n_items, SETTINGS["embedding_dim"], SETTINGS["n_blocks"]
-    operations = n_targets * (6 * n_items * dim + n_blocks * 36 * dim**2)
-    medians = {"recctl": statistics.median(ours), "its products at GEMM rate": operations / rate}
+    # Forward and backward pass of the logits, and of the 12 DIM² weights of a block.
+    n_operations = n_targets * (6 * train.n_items * DIM + N_BLOCKS * 36 * DIM**2)
+    medians = {"recctl": statistics.median(seconds), "its products at GEMM rate": n_operations / rate}
     report("sasrec: an epoch of the softmax", data, medians)
 
 
 @contextmanager
-def ours(rows: pd.DataFrame, held: pd.DataFrame, dropout: float) -> Iterator[Step]:
-    """A function that trains an epoch and gives hit rate and NDCG at 10."""
-    train, evaluator = InteractionDataset(rows), Evaluator(["hit_rate", "ndcg"], [10])
-    known = InteractionDataset(held[held.user_id.isin(rows.user_id) & held.item_id.isin(rows.item_id)])
+def start_recctl(rows: pd.DataFrame, held_out: pd.DataFrame, dropout: float) -> Iterator[TrainEpoch]:
+    """Yield a function that trains an epoch and returns hit rate and NDCG at 10."""
+    train = InteractionDataset(rows)
+    evaluator = Evaluator(["hit_rate", "ndcg"], [10])
+    is_known = held_out.user_id.isin(rows.user_id) & held_out.item_id.isin(rows.item_id)
+    test = InteractionDataset(held_out[is_known])
     model = SASRecRecommender(**SETTINGS, batch_size=32, dropout=dropout)
 
-    def step() -> list[float]:
+    def train_epoch() -> list[float]:
         model.train_epoch(train)
-        return list(evaluator.evaluate(model, known).values())
+        return list(evaluator.evaluate(model, test).values())
 
-    yield step
+    yield train_epoch
 
 
 @contextmanager
-def rectools(rows: pd.DataFrame, held: pd.DataFrame, dropout: float) -> Iterator[Step]:
-    """The same of RecTools."""
-    with peer("rectools", rows, 0, dropout, held) as ask:
-        yield lambda: ask()[2:]
+def start_rectools(rows: pd.DataFrame, held_out: pd.DataFrame, dropout: float) -> Iterator[TrainEpoch]:
+    """Yield a function that trains an epoch of RecTools and returns hit rate and NDCG at 10."""
+    with start_peer("rectools", rows, 0, dropout, held_out) as train_epoch:
+        yield lambda: train_epoch()[2:]
 
 
-def tuned(make: Make, parts: list[pd.DataFrame]) -> list[float]:
-    """Hit rate and NDCG at 10 on test, with the dropout and the epochs that are best on validation."""
+def tune(start_model: StartModel, parts: list[pd.DataFrame]) -> list[float]:
+    """Hit rate and NDCG at 10 on test, with the dropout and the number of epochs that are best on validation."""
     train, validation, test = parts
-    found = []
+    candidates = []
     for dropout in DROPOUTS:
-        with make(train, validation, dropout) as step:
-            curve = [step()[1]]
-            while len(curve) - int(np.argmax(curve)) <= PATIENCE and len(curve) < MOST:
-                curve.append(step()[1])
-        found.append((max(curve), int(np.argmax(curve)) + 1, dropout))
-    _, epochs, dropout = max(found)
-    print(f"{make.__name__}: of {found} dropout {dropout}, {epochs} epochs", flush=True)
-    with make(pd.concat([train, validation]), test, dropout) as step:
-        return [step() for _ in range(epochs)][-1]
+        with start_model(train, validation, dropout) as train_epoch:
+            ndcgs = [train_epoch()[1]]
+            while len(ndcgs) - int(np.argmax(ndcgs)) <= PATIENCE and len(ndcgs) < MAX_EPOCHS:
+                ndcgs.append(train_epoch()[1])
+        candidates.append((max(ndcgs), int(np.argmax(ndcgs)) + 1, dropout))
+    _, n_epochs, dropout = max(candidates)
+    name = start_model.__name__.removeprefix("start_")
+    print(f"{name}: of {candidates} dropout {dropout}, {n_epochs} epochs", flush=True)
+    with start_model(pd.concat([train, validation]), test, dropout) as train_epoch:
+        values: list[float] = []
+        for _ in range(n_epochs):
+            values = train_epoch()
+    return values
 
 
-def quality(name: str, theirs: Make) -> None:
-    """How well both rank MovieLens-100K."""
-    if not python_of(name.lower()):
+def measure_quality(peer: str, start_model: StartModel) -> None:
+    """Print hit rate and NDCG on MovieLens-100K, compared with a peer."""
+    if not peer_python(peer.lower()):
         return
-    parts = leave_last(load_movielens("100k").sort_values(["user_id", "timestamp"], kind="stable"))
-    results = zip(("hit rate@10", "NDCG@10"), tuned(ours, parts), tuned(theirs, parts), strict=True)
-    for metric, value, other in results:
-        line = {"bench": f"sasrec: {metric} on test, leave-one-out", "data": ML, "value": round(value, 4), "unit": ""}
-        figures = {"peer": name, "peer_value": round(other, 4), "ratio": round(value / other, 3)}
-        print(json.dumps(line | figures), flush=True)
+    parts = split_leave_last(load_movielens("100k").sort_values(["user_id", "timestamp"], kind="stable"))
+    values = tune(start_recctl, parts)
+    peer_values = tune(start_model, parts)
+    for metric, value, peer_value in zip(("hit rate@10", "NDCG@10"), values, peer_values, strict=True):
+        title = f"sasrec: {metric} on test, leave-one-out"
+        report_value(title, ML, value, peer=peer, peer_value=peer_value)
 
 
-def leave_last(rows: pd.DataFrame) -> list[pd.DataFrame]:
-    """Train, the item before the last of each user, and the last."""
-    left = rows.groupby("user_id").cumcount(ascending=False)
-    return [rows[left > 1], rows[left == 1], rows[left == 0]]
+def split_leave_last(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """Train, the second to last item of each user, and the last item; `rows` are in order of time."""
+    n_later = rows.groupby("user_id").cumcount(ascending=False)
+    return [rows[n_later > 1], rows[n_later == 1], rows[n_later == 0]]
 
 
 def main() -> None:
     """Print a line for each measurement."""
     rate = gemm_rate()
-    train = leave_last(load_movielens("100k").sort_values(["user_id", "timestamp"], kind="stable"))[0]
-    speed(ML, train, {"rectools": 0, "recbole": 1}, 3, rate)
-    path = Path(os.environ.get("RECCTL_BENCH_DATA", "")) / "beauty" / "Beauty.txt"
-    if path.exists():
-        speed("Amazon Beauty", leave_last(read(path))[0], {"rectools": 10}, 3, rate)
-    else:
-        print(f"beauty is left out: no {path}; see $RECCTL_BENCH_DATA in the README of the benchmarks", flush=True)
-    quality("RecTools", rectools)
+    train = split_leave_last(load_movielens("100k").sort_values(["user_id", "timestamp"], kind="stable"))[0]
+    measure_speed(ML, train, {"rectools": 0, "recbole": 1}, 3, rate)
+    path = data_path("beauty", "Beauty.txt")
+    if path is not None:
+        measure_speed("Amazon Beauty", split_leave_last(read_user_lists(path))[0], {"rectools": 10}, 3, rate)
+    measure_quality("RecTools", start_rectools)
 
 
 if __name__ == "__main__":

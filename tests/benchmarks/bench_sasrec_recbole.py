@@ -1,4 +1,4 @@
-"""How well SASRec ranks beside RecBole's: as `bench_sasrec` does it beside RecTools', but this takes hours."""
+"""SASRec: ranking quality compared with RecBole, by the protocol of `bench_sasrec`; this takes hours."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pandas as pd
-from bench_sasrec import Step, peer, quality
+from bench_sasrec import TrainEpoch, measure_quality, start_peer
 
 
 @contextmanager
-def recbole(rows: pd.DataFrame, held: pd.DataFrame, dropout: float) -> Iterator[Step]:
-    """A function that trains an epoch and gives hit rate and NDCG at 10."""
-    with peer("recbole", rows, 0, dropout, held) as ask:
-        yield lambda: ask()[2:]
+def start_recbole(rows: pd.DataFrame, held_out: pd.DataFrame, dropout: float) -> Iterator[TrainEpoch]:
+    """Yield a function that trains an epoch of RecBole and returns hit rate and NDCG at 10."""
+    with start_peer("recbole", rows, 0, dropout, held_out) as train_epoch:
+        yield lambda: train_epoch()[2:]
 
 
 if __name__ == "__main__":
-    quality("RecBole", recbole)
+    measure_quality("RecBole", start_recbole)

@@ -1,9 +1,9 @@
-"""The stages of a `train` on data of MovieLens-20M's shape: seconds of each, memory at the peak, and how both grow.
+"""The stages of `recctl train` on data of MovieLens-20M's shape: time and peak memory of each, and how they grow.
 
-    python tests/benchmarks/bench_scale.py                   # 10^5, 10^6, 10^7 rows, and the 20 million of the shape
-    python tests/benchmarks/bench_scale.py 100000000         # so many rows, if there is the memory: 5 GB
+    python tests/benchmarks/bench_scale.py                   # 10^5, 10^6, 10^7 and 20 million rows
+    python tests/benchmarks/bench_scale.py 100000000         # this number of rows; takes 5 GB of memory
 
-Each size is a Parquet file of its own, read by a process of its own. The command itself is measured as it is called.
+Each size is a Parquet file, which is read by a new process. The whole command is measured as well.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from side_by_side import print_json
 
 from recctl.data.synthetic import generate
 
-ROWS_OF_SHAPE, USERS_OF_SHAPE, ITEMS = 20_000_000, 138_000, 27_000
-AT_ONCE = 20_000_000  # rows generated in one go
+# The shape of MovieLens-20M.
+N_ROWS = 20_000_000
+N_USERS = 138_000
+N_ITEMS = 27_000
+MAX_ROWS_PER_PART = 20_000_000
 
 CONFIG = """
 seed: 42
@@ -34,7 +38,7 @@ evaluation: {{metrics: [recall, ndcg], k_values: [10, 20]}}
 ALS = "als, params: {n_factors: 64, n_iterations: 15, tol: 0.0}"
 SLIM = "slim, params: {n_neighbors: 100}"
 
-STAGES = """
+STAGES_PROGRAM = """
 import json, sys, time
 from recctl import ALSRecommender, Evaluator
 from recctl.data.dataset import InteractionDataset
@@ -46,11 +50,13 @@ def status(field):
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(field))
 
 def stage(name, function):
-    open("/proc/self/clear_refs", "w").write("5")  # the peak begins anew
-    begin, used = time.perf_counter(), time.process_time()
+    open("/proc/self/clear_refs", "w").write("5")  # resets the peak
+    cpu_begin = time.process_time()
+    begin = time.perf_counter()
     result = function()
-    cpu = time.process_time() - used  # of all threads; what else the machine does hardly shows in it
-    print(json.dumps([name, time.perf_counter() - begin, cpu, status("VmHWM")]), flush=True)
+    seconds = time.perf_counter() - begin
+    cpu_seconds = time.process_time() - cpu_begin  # of all threads; hardly affected by other load
+    print(json.dumps([name, seconds, cpu_seconds, status("VmHWM")]), flush=True)
     return result
 
 ALSRecommender(n_iterations=1).fit(InteractionDataset.from_columns(read_source(sys.argv[2]).columns))
@@ -68,14 +74,14 @@ stage("evaluation of all users", lambda: Evaluator(["recall", "ndcg"], [10, 20])
 """
 
 
-def write(path: Path, rows: int) -> None:
-    """A file of so many rows; more users, not more items, make it longer."""
+def write_interactions(path: Path, n_rows: int) -> None:
+    """Write a file with this number of rows; larger files have more users, not more items."""
     writer = None
-    for part, begin in enumerate(range(0, rows, AT_ONCE)):
-        count = min(AT_ONCE, rows - begin)
-        users = max(20, count * USERS_OF_SHAPE // ROWS_OF_SHAPE)
-        frame = generate(users, min(ITEMS, count // 10), count, seed=part)
-        frame["user_id"] += part * users
+    for part, begin in enumerate(range(0, n_rows, MAX_ROWS_PER_PART)):
+        n_part_rows = min(MAX_ROWS_PER_PART, n_rows - begin)
+        n_part_users = max(20, n_part_rows * N_USERS // N_ROWS)
+        frame = generate(n_part_users, min(N_ITEMS, n_part_rows // 10), n_part_rows, seed=part)
+        frame["user_id"] += part * n_part_users
         table = pa.Table.from_pandas(frame, preserve_index=False)
         writer = writer or pq.ParquetWriter(path, table.schema)
         writer.write_table(table, row_group_size=1 << 20)
@@ -83,55 +89,70 @@ def write(path: Path, rows: int) -> None:
     writer.close()
 
 
-def stages(path: Path, small: Path, rows: int) -> None:
+def measure_stages(path: Path, warmup_path: Path, n_rows: int) -> None:
     """Print a line for each stage."""
-    done = subprocess.run([sys.executable, "-c", STAGES, path, small], check=True, stdout=subprocess.PIPE, text=True)
-    (*_, imports), *found = map(json.loads, done.stdout.splitlines())
-    total = sum(cpu for _, _, cpu, _ in found)
-    for name, seconds, cpu, peak in found:
-        line = {"bench": f"scale: {name}", "data": f"{rows:,} rows", "seconds": round(seconds, 3)}
-        more = {"cpu_seconds": round(cpu, 3), "share_of_cpu": round(cpu / total, 3)}
-        more["cpu_ns_per_row"] = round(1e9 * cpu / rows, 1)
-        print(json.dumps(line | more | {"peak_mb_above_imports": (peak - imports) >> 20}), flush=True)
+    command = [sys.executable, "-c", STAGES_PROGRAM, path, warmup_path]
+    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    (*_, imports_bytes), *stages = map(json.loads, result.stdout.splitlines())
+    total_cpu_seconds = sum(cpu_seconds for _, _, cpu_seconds, _ in stages)
+    for name, seconds, cpu_seconds, peak_bytes in stages:
+        print_json(
+            {
+                "bench": f"scale: {name}",
+                "data": f"{n_rows:,} rows",
+                "seconds": round(seconds, 3),
+                "cpu_seconds": round(cpu_seconds, 3),
+                "share_of_cpu": round(cpu_seconds / total_cpu_seconds, 3),
+                "cpu_ns_per_row": round(1e9 * cpu_seconds / n_rows, 1),
+                "peak_mb_above_imports": (peak_bytes - imports_bytes) >> 20,
+            }
+        )
 
 
-def command(path: Path, rows: int, model: str) -> None:
-    """Print the seconds of a whole `recctl train`, and its peak of memory, with the load of the machine."""
+def measure_command(path: Path, n_rows: int, model: str) -> None:
+    """Print the seconds and the peak memory of `recctl train`, with the load of the machine before it."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "train.yaml"
         config.write_text(CONFIG.format(path=path, model=model))
-        call = [sys.executable, "-m", "recctl", "train", config, "--runs-dir", Path(folder) / "runs", "-q"]
-        load, begin = os.getloadavg()[0], time.perf_counter()
-        with subprocess.Popen(call, stdout=subprocess.DEVNULL) as process:
-            _, code, used = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(code)
+        command = [sys.executable, "-m", "recctl", "train", config, "--runs-dir", Path(folder) / "runs", "-q"]
+        load = os.getloadavg()[0]
+        begin = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - begin
         assert not process.returncode
         (metadata,) = (Path(folder) / "runs").glob("*/metadata.json")
         timings = json.loads(metadata.read_text())["timings"]
-    what = {
-        "bench": f"scale: recctl train, {model.split(',')[0]}",
-        "data": f"{rows:,} rows",
-        "seconds": round(seconds, 1),
-    }
-    cpu = {"cpu_seconds": round(used.ru_utime + used.ru_stime, 1), "load_before": round(load, 1)}
-    # The same as two CSR matrices of SciPy, int32 and float32: the interactions, and turned.
-    peak = {"peak_mb": used.ru_maxrss >> 10, "csr_and_transpose_mb": 2 * 8 * rows >> 20}
-    print(json.dumps(what | cpu | peak | {"stages": timings}), flush=True)
+    print_json(
+        {
+            "bench": f"scale: recctl train, {model.split(',')[0]}",
+            "data": f"{n_rows:,} rows",
+            "seconds": round(seconds, 1),
+            "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+            "load_before": round(load, 1),
+            "peak_mb": usage.ru_maxrss >> 10,
+            # For comparison: the interactions and their transpose as SciPy matrices, int32 and float32.
+            "csr_and_transpose_mb": 2 * 8 * n_rows >> 20,
+            "stages": timings,
+        }
+    )
 
 
 def main(sizes: list[int]) -> None:
     """Print a line for each stage and size."""
     with tempfile.TemporaryDirectory() as folder:
-        small = Path(folder) / "small.parquet"
-        write(small, 20_000)
-        for rows in sizes or [10**5, 10**6, 10**7, ROWS_OF_SHAPE]:
+        warmup_path = Path(folder) / "small.parquet"
+        write_interactions(warmup_path, 20_000)
+        for n_rows in sizes or [10**5, 10**6, 10**7, N_ROWS]:
             path = Path(folder) / "rows.parquet"
-            write(path, rows)
-            stages(path, small, rows)
-            if rows >= ROWS_OF_SHAPE:
-                for model in ("popularity", ALS, *([SLIM] if rows == ROWS_OF_SHAPE else [])):
-                    command(path, rows, model)
+            write_interactions(path, n_rows)
+            measure_stages(path, warmup_path, n_rows)
+            if n_rows >= N_ROWS:
+                measure_command(path, n_rows, "popularity")
+                measure_command(path, n_rows, ALS)
+            if n_rows == N_ROWS:
+                measure_command(path, n_rows, SLIM)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""SLIM's fit against peers with the same objective, whose value is told for each; one thread against two; compilation.
+"""SLIM: seconds of fits compared with peers that have the same objective, and the objectives that are reached.
 
-The regularisation is irspack's default and one with which SLIM ranks well on both data sets.
+The regularizations are irspack's default, and one with which SLIM ranks well on both datasets. The benchmark also
+measures two threads against one, the growth of time with the number of interactions, and compilation.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,93 +15,108 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from side_by_side import (
+    PEER_FOLDER,
     Measure,
-    in_turns,
-    interactions,
-    process,
-    python_of,
+    alternate,
+    peer_process,
+    peer_python,
+    print_json,
     report,
     report_compilation,
     report_threads,
+    report_value,
     seconds_of,
+    training_sets,
 )
 
 from recctl import InteractionDataset, SLIMRecommender
 
-RUNNER = Path(__file__).parent / "peers" / "slim.py"
-# Peers stop by other rules than we do: ours is the loosest of these at which the objective is at most a millionth above
-# theirs. It stands in the row of the objectives.
+# Peers have other stopping rules. recctl gets the largest of these tolerances with which its objective is at most one
+# millionth above the peer's; the output contains it.
 TOLERANCES = (1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7)
 
 
 @contextmanager
-def peer(name: str, rows: pd.DataFrame, settings: list[float], out: Path) -> Iterator[Measure | None]:
-    """A peer's process, as a function that makes it fit once and gives the seconds."""
-    python = python_of("classical")
+def start_peer(name: str, rows: pd.DataFrame, settings: list[float], out: Path) -> Iterator[Measure | None]:
+    """Start the process of a peer.
+
+    Args:
+        name: Name of the peer.
+        rows: The interactions.
+        settings: `l1_reg`, `l2_reg` and `n_neighbors` (0: all items).
+        out: The file for the weights.
+
+    Yields:
+        A function that fits once and returns the seconds; None if the peer is not installed.
+    """
+    python = peer_python("classical")
     if python is None:
         yield None
         return
     pairs = out.with_suffix(".npy")
     np.save(pairs, rows[["user_id", "item_id"]].to_numpy())
-    with process([python, RUNNER, name, pairs, *settings, out]) as ask:
-        yield lambda: ask()[0]
+    with peer_process([python, PEER_FOLDER / "slim.py", name, pairs, *settings, out]) as send_request:
+        yield lambda: send_request()[0]
 
 
 def objective(X: sp.csr_array, W: sp.csr_matrix, l1_reg: float, l2_reg: float) -> float:
     """`1/2 |X - X W|^2 + l1_reg |W|_1 + l2_reg/2 |W|^2`, in float64."""
+    X = X.astype(np.float64)
     W = sp.csr_array(W.astype(np.float64))
-    error = X.astype(np.float64) - X.astype(np.float64) @ W
+    error = X - X @ W
     return float((error.data**2).sum() / 2 + l1_reg * abs(W.data).sum() + l2_reg / 2 * (W.data**2).sum())
 
 
 def compare(data: str, rows: pd.DataFrame, l1_reg: float, l2_reg: float, n_neighbors: int | None) -> None:
-    """Print a line for the peer that is at its best with such a support, and one for the objectives."""
-    what = f"SLIM, l1 {l1_reg:g}, l2 {l2_reg:g}, {f'{n_neighbors} neighbours' if n_neighbors else 'full support'}"
-    name = "skrecsys" if n_neighbors else "irspack"
+    """Print seconds and objective, compared with the faster peer: skrecsys with neighbors, irspack without."""
+    support = f"{n_neighbors} neighbours" if n_neighbors else "full support"
+    title = f"SLIM, l1 {l1_reg:g}, l2 {l2_reg:g}, {support}"
+    peer = "skrecsys" if n_neighbors else "irspack"
     X = InteractionDataset(rows).csr
     with ExitStack() as stack:
-        file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / f"{name}.npz"
-        theirs = stack.enter_context(peer(name, rows, [l1_reg, l2_reg, n_neighbors or 0], file))
-        if theirs is None:
+        out = Path(stack.enter_context(tempfile.TemporaryDirectory())) / f"{peer}.npz"
+        fit_peer = stack.enter_context(start_peer(peer, rows, [l1_reg, l2_reg, n_neighbors or 0], out))
+        if fit_peer is None:
             return
-        theirs()
-        value = objective(X, sp.load_npz(file), l1_reg, l2_reg)
+        fit_peer()
+        peer_value = objective(X, sp.load_npz(out), l1_reg, l2_reg)
         for tol in TOLERANCES:
             model = SLIMRecommender(l1_reg=l1_reg, l2_reg=l2_reg, n_neighbors=n_neighbors, tol=tol, max_iter=1000)
-            ours = objective(X, model.fit(rows).weights.to_scipy(), l1_reg, l2_reg)
-            if ours <= (1 + 1e-6) * value:
+            value = objective(X, model.fit(rows).weights.to_scipy(), l1_reg, l2_reg)
+            if value <= (1 + 1e-6) * peer_value:
                 break
-        repeats = 5 if data != "goodbooks" else 3 if l1_reg > 2 else 1
-        report(
-            f"{what}: fit",
-            data,
-            in_turns({"recctl": lambda: seconds_of(lambda: model.fit(rows)), name: theirs}, repeats),
-        )
-        figures = {"value": ours, "unit": "", "peer": name, "peer_value": value, "ratio": ours / value, "tol": tol}
-        print(json.dumps({"bench": f"{what}: objective", "data": data, **figures}), flush=True)
+        repeats = 5
+        if data == "goodbooks":
+            repeats = 3 if l1_reg > 2 else 1
+        measures = {"recctl": lambda: seconds_of(lambda: model.fit(rows)), peer: fit_peer}
+        report(f"{title}: fit", data, alternate(measures, repeats))
+        line = {"bench": f"{title}: objective", "data": data, "value": value, "unit": ""}
+        line |= {"peer": peer, "peer_value": peer_value, "ratio": value / peer_value, "tol": tol}
+        print_json(line)
 
 
-def growth() -> None:
-    """Print nanoseconds an interaction, with 2,000 items and ever more users of 50 each."""
+def measure_growth() -> None:
+    """Print the time of a fit per interaction, with 2,000 items and 50 interactions per user."""
     rng = np.random.default_rng(0)
-    for n in (10**5, 10**6, 10**7):
-        users, items = np.repeat(np.arange(n // 50), 50), (rng.random(n) ** 2 * 2000).astype(np.int64)
-        data = InteractionDataset(pd.DataFrame({"user_id": users, "item_id": items}))
-        model = SLIMRecommender(l1_reg=n / 2e5, l2_reg=n / 2e4)
-        seconds = min(seconds_of(lambda model=model, data=data: model.fit(data)) for _ in range(3))
-        line = {"bench": "SLIM: fit, an interaction", "data": f"{n:.0e} synthetic, 2,000 items".replace("e+0", "e")}
-        print(json.dumps(line | {"value": round(1e9 * seconds / data.matrix.nnz, 1), "unit": "ns"}), flush=True)
+    for n_rows in (10**5, 10**6, 10**7):
+        users = np.repeat(np.arange(n_rows // 50), 50)
+        items = (rng.random(n_rows) ** 2 * 2000).astype(np.int64)
+        dataset = InteractionDataset(pd.DataFrame({"user_id": users, "item_id": items}))
+        model = SLIMRecommender(l1_reg=n_rows / 2e5, l2_reg=n_rows / 2e4)
+        seconds = min(seconds_of(lambda model=model, dataset=dataset: model.fit(dataset)) for _ in range(3))
+        data = f"{n_rows:.0e} synthetic, 2,000 items".replace("e+0", "e")
+        report_value("SLIM: fit, an interaction", data, 1e9 * seconds / dataset.matrix.nnz, "ns", digits=1)
 
 
 def main() -> None:
     """Print a line for each comparison."""
     report_compilation("SLIM", "elastic_net")
-    growth()
-    for data, rows in interactions():
+    measure_growth()
+    for data, rows in training_sets():
         SLIMRecommender().fit(rows.iloc[:1000])
         n_users = rows.user_id.nunique()
-        theirs = n_users * 0.05 * 0.01, n_users * 0.05 * 0.99
-        for l1_reg, l2_reg in ((1.0, 10.0), theirs):
+        irspack_default = (n_users * 0.05 * 0.01, n_users * 0.05 * 0.99)
+        for l1_reg, l2_reg in ((1.0, 10.0), irspack_default):
             for n_neighbors in (100, None):
                 compare(data, rows, l1_reg, l2_reg, n_neighbors)
         report_threads("SLIM", data, lambda rows=rows: SLIMRecommender(l2_reg=10.0).fit(rows))

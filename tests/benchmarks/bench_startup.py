@@ -1,34 +1,33 @@
-"""Wall time of whole commands, process start and imports included: `--help`, and a whole run on cached data."""
+"""Wall time of whole commands, including process start and imports: `--help`, and a run on cached data."""
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-RUNS = 7
-EASE = Path(__file__).parents[2] / "configs" / "ease.yaml"
+from side_by_side import print_json, seconds_of
+
+N_REPEATS = 7
+EASE_CONFIG = Path(__file__).parents[2] / "configs" / "ease.yaml"
 
 
-def seconds(*arguments: str) -> float:
-    """The median wall time of a command, after one run that is not counted."""
-    taken = []
+def median_seconds(*arguments: str) -> float:
+    """Median wall time of a command, after a warm-up."""
+    command = [sys.executable, "-m", "recctl", *arguments]
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(RUNS + 1):
-            start = time.perf_counter()
-            subprocess.run([sys.executable, "-m", "recctl", *arguments], cwd=folder, check=True, capture_output=True)
-            taken.append(time.perf_counter() - start)
-    return statistics.median(taken[1:])
+        seconds = [
+            seconds_of(lambda: subprocess.run(command, cwd=folder, check=True, capture_output=True))
+            for _ in range(N_REPEATS + 1)
+        ]
+    return statistics.median(seconds[1:])
 
 
 if __name__ == "__main__":
-    for name, arguments in {
-        "recctl --help": ["--help"],
-        "recctl train configs/ease.yaml": ["train", str(EASE)],
-    }.items():
-        data = "MovieLens-100K" if "train" in arguments else ""
-        print(json.dumps({"bench": name, "data": data, "seconds": round(seconds(*arguments), 3)}))
+    print_json({"bench": "recctl --help", "data": "", "seconds": round(median_seconds("--help"), 3)})
+    train_seconds = median_seconds("train", str(EASE_CONFIG))
+    print_json(
+        {"bench": "recctl train configs/ease.yaml", "data": "MovieLens-100K", "seconds": round(train_seconds, 3)}
+    )

@@ -1,6 +1,7 @@
-"""SVD++ and SVD: the fit against Surprise's at equal settings, with the RMSE of both on one split.
+"""SVD++ and SVD: seconds of fits compared with Surprise at equal settings, and the RMSE of both on one split.
 
-Also the RMSE and MAE of the defaults over five folds, the time of an epoch as ratings grow, and the time to compile.
+The benchmark also measures RMSE and MAE of the defaults over five folds, the growth of an epoch's time with the number
+of ratings, and compilation.
 """
 
 from __future__ import annotations
@@ -13,95 +14,127 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from side_by_side import Measure, in_turns, process, python_of, report, report_compilation, seconds_of
+from side_by_side import (
+    PEER_FOLDER,
+    Measure,
+    alternate,
+    peer_process,
+    peer_python,
+    report,
+    report_compilation,
+    report_value,
+    seconds_of,
+)
 
 from recctl import Evaluator, InteractionDataset, SVDPlusPlusRecommender, SVDRecommender, load_movielens
 from recctl.models.factors.biased_factors import BiasedFactors
 
-RUNNER = Path(__file__).parent / "peers" / "rating.py"
 ML = "MovieLens-100K"
 SETTINGS = {"n_factors": 20, "n_epochs": 20, "lr": 0.005, "reg": 0.02}
-THEIRS = {"n_factors": 20, "n_epochs": 20, "lr_all": 0.005, "reg_all": 0.02, "random_state": 0}
-PEERS: dict[str, tuple[type[BiasedFactors], dict[str, object]]] = {
-    "SVDpp": (SVDPlusPlusRecommender, {**THEIRS, "cache_ratings": True}),
-    "SVD": (SVDRecommender, THEIRS),
+SURPRISE_SETTINGS: dict[str, object] = {
+    "n_factors": 20,
+    "n_epochs": 20,
+    "lr_all": 0.005,
+    "reg_all": 0.02,
+    "random_state": 0,
 }
+# Surprise's name of each model, recctl's class, and Surprise's settings.
+MODELS: list[tuple[str, type[BiasedFactors], dict[str, object]]] = [
+    ("SVDpp", SVDPlusPlusRecommender, SURPRISE_SETTINGS | {"cache_ratings": True}),
+    ("SVD", SVDRecommender, SURPRISE_SETTINGS),
+]
+# RMSE and MAE over five folds, from Surprise's documentation.
+PUBLISHED = {SVDPlusPlusRecommender: (0.919, 0.721), SVDRecommender: (0.934, 0.737)}
 
 
 @contextmanager
-def surprise(
+def start_surprise(
     name: str, settings: dict[str, object], parts: list[pd.DataFrame], errors: list[float]
 ) -> Iterator[Measure | None]:
-    """Surprise's process, as a function that makes it fit once and gives the seconds; its RMSE goes to `errors`."""
-    python = python_of("surprise")
+    """Start a process of Surprise.
+
+    Args:
+        name: Surprise's name of the model.
+        settings: Its arguments.
+        parts: Train and test.
+        errors: Each fit appends its RMSE on test.
+
+    Yields:
+        A function that fits once and returns the seconds; None if Surprise is not installed.
+    """
+    python = peer_python("surprise")
     if python is None:
         yield None
         return
     with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder) / f"{at}.npy" for at in range(2)]
+        files = [Path(folder) / "train.npy", Path(folder) / "test.npy"]
         for file, rows in zip(files, parts, strict=True):
             np.save(file, rows[["user_id", "item_id", "rating"]].to_numpy(np.float64))
-        with process([python, RUNNER, name, *files, json.dumps(settings)]) as ask:
+        command = [python, PEER_FOLDER / "rating.py", name, *files, json.dumps(settings)]
+        with peer_process(command) as send_request:
 
-            def once() -> float:
-                seconds, error = ask()
+            def fit() -> float:
+                seconds, error = send_request()
                 errors.append(error)
                 return seconds
 
-            yield once
+            yield fit
 
 
-def against_surprise(rows: pd.DataFrame) -> None:
-    """Equal settings, one split: seconds and RMSE."""
-    held_out = np.random.default_rng(42).random(len(rows)) < 0.2
-    train, test = rows[~held_out], rows[held_out]
-    for name, (model, settings) in PEERS.items():
+def compare_with_surprise(rows: pd.DataFrame) -> None:
+    """Print seconds and RMSE at equal settings on one split."""
+    is_test = np.random.default_rng(42).random(len(rows)) < 0.2
+    train = rows[~is_test]
+    test = rows[is_test]
+    for name, model, settings in MODELS:
+        peer = f"Surprise {name}"
         errors: list[float] = []
-        fit = lambda model=model: seconds_of(lambda: model(**SETTINGS).fit(train))  # noqa: E731
-        with surprise(name, settings, [train, test], errors) as peer:
-            medians = in_turns({"recctl": fit, f"Surprise {name}": peer}, repeats=5)
-            report(f"{model.name}: fit, 20 factors, 20 epochs", ML, medians)
-        ours = Evaluator(["rmse"]).evaluate(model(**SETTINGS).fit(train), test, "rating_prediction")["rmse"]
-        line = {"bench": f"{model.name}: the same, RMSE on one split", "data": ML, "value": round(ours, 4), "unit": ""}
-        if errors:
-            line |= {"peer": f"Surprise {name}", "peer_value": round(errors[0], 4), "ratio": round(ours / errors[0], 4)}
-        print(json.dumps(line), flush=True)
+        with start_surprise(name, settings, [train, test], errors) as fit_peer:
+            measures = {
+                "recctl": lambda model=model: seconds_of(lambda: model(**SETTINGS).fit(train)),
+                peer: fit_peer,
+            }
+            report(f"{model.name}: fit, 20 factors, 20 epochs", ML, alternate(measures, repeats=5))
+        rmse = Evaluator(["rmse"]).evaluate(model(**SETTINGS).fit(train), test, "rating_prediction")["rmse"]
+        peer_rmse = errors[0] if errors else None
+        report_value(f"{model.name}: the same, RMSE on one split", ML, rmse, peer=peer, peer_value=peer_rmse)
 
 
-def five_folds(rows: pd.DataFrame) -> None:
-    """The mean over five folds, with the defaults; Surprise's documentation has the figures to compare with."""
+def measure_five_folds(rows: pd.DataFrame) -> None:
+    """Print the means of RMSE and MAE over five folds with the defaults, compared with Surprise's documentation."""
     folds = list(InteractionDataset(rows, implicit=False).k_fold(5))
-    for model, published in ((SVDPlusPlusRecommender, (0.919, 0.721)), (SVDRecommender, (0.934, 0.737))):
-        found = [Evaluator(["rmse", "mae"]).evaluate(model().fit(a), b, "rating_prediction") for a, b in folds]
-        for metric, theirs in zip(("rmse", "mae"), published, strict=True):
-            ours = float(np.mean([fold[metric] for fold in found]))
-            bench = f"{model.name}: defaults, 5 folds, {metric.upper()}"
-            against = {"peer": "Surprise's table", "peer_value": theirs, "ratio": round(ours / theirs, 4)}
-            print(json.dumps({"bench": bench, "data": ML, "value": round(ours, 4), "unit": "", **against}), flush=True)
+    evaluator = Evaluator(["rmse", "mae"])
+    for model, published_values in PUBLISHED.items():
+        fold_values = [evaluator.evaluate(model().fit(train), test, "rating_prediction") for train, test in folds]
+        for metric, published in zip(("rmse", "mae"), published_values, strict=True):
+            mean = float(np.mean([values[metric] for values in fold_values]))
+            title = f"{model.name}: defaults, 5 folds, {metric.upper()}"
+            report_value(title, ML, mean, peer="Surprise's table", peer_value=published)
 
 
-def growth() -> None:
-    """Nanoseconds a rating and epoch, with 100 ratings a user and as many users for each item at every size."""
+def measure_growth() -> None:
+    """Print the time of an epoch per rating; the ratings per user and per item are constant for large data."""
     rng = np.random.default_rng(0)
-    for n in (10**5, 10**6, 10**7):
-        users = np.repeat(np.arange(n // 100), 100)
-        items = (rng.random(n) ** 2 * max(1000, n // 500)).astype(np.int64)
-        rows = pd.DataFrame({"user_id": users, "item_id": items, "rating": rng.integers(1, 6, n).astype(np.float32)})
-        data = InteractionDataset(rows, implicit=False)
+    for n_rows in (10**5, 10**6, 10**7):
+        users = np.repeat(np.arange(n_rows // 100), 100)
+        items = (rng.random(n_rows) ** 2 * max(1000, n_rows // 500)).astype(np.int64)
+        ratings = rng.integers(1, 6, n_rows).astype(np.float32)
+        rows = pd.DataFrame({"user_id": users, "item_id": items, "rating": ratings})
+        dataset = InteractionDataset(rows, implicit=False)
         model = SVDPlusPlusRecommender(lr=0.001)
-        model.train_epoch(data)
-        seconds = min(seconds_of(lambda model=model, data=data: model.train_epoch(data)) for _ in range(5))
-        line = {"bench": "svdpp: an epoch, a rating", "data": f"{n:.0e} synthetic".replace("e+0", "e")}
-        print(json.dumps(line | {"value": round(1e9 * seconds / data.matrix.nnz, 1), "unit": "ns"}), flush=True)
+        model.train_epoch(dataset)
+        seconds = min(seconds_of(lambda model=model, dataset=dataset: model.train_epoch(dataset)) for _ in range(5))
+        data = f"{n_rows:.0e} synthetic".replace("e+0", "e")
+        report_value("svdpp: an epoch, a rating", data, 1e9 * seconds / dataset.matrix.nnz, "ns", digits=1)
 
 
 def main() -> None:
     """Print a line for each measurement."""
     rows = load_movielens("100k")
     SVDPlusPlusRecommender().fit(rows.iloc[:1000])
-    against_surprise(rows)
-    five_folds(rows)
-    growth()
+    compare_with_surprise(rows)
+    measure_five_folds(rows)
+    measure_growth()
     report_compilation("svdpp", "sgd")
 
 
