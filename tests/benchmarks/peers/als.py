@@ -1,9 +1,9 @@
-"""ALS of peers, on request.
+"""Fit ALS of a peer for each line of stdin.
 
 usage: PYTHON als.py PEER PAIRS.npy N_FACTORS OUT.npz      in the peers' virtual environment
 
-PAIRS is an int64 array `(n, 2)` of distinct pairs of a user and an item. Every line read from stdin is a seed, answered
-by one fit and a line with its seconds. The factors go to OUT, users and items in ascending order of their ids.
+PAIRS is an int64 array `(n, 2)` of distinct (user, item) pairs. Each line of stdin is a seed; the answer is a line with
+the seconds of a fit. The factors are written to OUT, with users and items in ascending order of their ids.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Factors = tuple[np.ndarray, np.ndarray]
 
 
 def irspack(train: sp.csr_matrix, n_factors: int) -> Callable[[int], Factors]:
-    """With the loss of Hu et al.; alpha0 is one over our alpha, and reg, for nu = 1, our own over all pairs."""
+    """irspack with the loss of Hu et al.; its alpha0 is `1 / alpha`; with nu = 1, its reg is that of `reg_by: pairs`."""
     from irspack import IALSRecommender
 
     settings = {"alpha0": 0.1, "reg": 0.003, "nu": 1.0, "loss_type": "ORIGINAL", "train_epochs": N_ITERATIONS}
@@ -37,7 +37,7 @@ def irspack(train: sp.csr_matrix, n_factors: int) -> Callable[[int], Factors]:
 
 
 def implicit(train: sp.csr_matrix, n_factors: int) -> Callable[[int], Factors]:
-    """Its confidence is alpha where ours is 1 + alpha; its regularization is the same for all."""
+    """implicit. Its confidence of interactions is alpha (recctl: 1 + alpha); its reg does not depend on counts."""
     from implicit.als import AlternatingLeastSquares
 
     settings = {"regularization": 0.01, "alpha": 10, "iterations": N_ITERATIONS, "num_threads": 2}
@@ -51,12 +51,12 @@ def implicit(train: sp.csr_matrix, n_factors: int) -> Callable[[int], Factors]:
 
 
 def main(peer: str, path: str, n_factors: str, out: str) -> None:
-    """Answer every line with one fit."""
+    """Fit once for each line of stdin."""
     codes = [np.unique(column, return_inverse=True)[1] for column in np.load(path).T]
     train = sp.csr_matrix((np.ones(len(codes[0]), np.float32), codes))
     fit = {"irspack": irspack, "implicit": implicit}[peer](train, int(n_factors))
     for line in sys.stdin:
-        with contextlib.redirect_stdout(io.StringIO()):  # irspack draws its progress
+        with contextlib.redirect_stdout(io.StringIO()):  # irspack prints its progress
             begin = time.perf_counter()
             users, items = fit(int(line))
             seconds = time.perf_counter() - begin

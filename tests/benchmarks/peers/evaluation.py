@@ -1,10 +1,9 @@
-"""Evaluation as a peer does it: scores of EASE and the metrics of their ranking at 5, 10 and 20.
+"""Evaluate EASE by a peer's evaluator for each line of stdin: scores, rankings, and metrics at 5, 10 and 20.
 
-usage: PYTHON evaluation.py irspack|skrecsys WORLD      in the peer's virtual environment
+usage: PYTHON evaluation.py irspack|skrecsys FOLDER      in the peers' virtual environment
 
-WORLD is a folder with `train.npz` and `test.npz` (SciPy matrices, a row for each test user) and `weights.npy`. Every
-line read from stdin is answered by one evaluation and a line of JSON: seconds, and the metrics. Making the peer's
-model object is not timed.
+FOLDER holds `train.npz` and `test.npz` (SciPy matrices, one row per test user) and `weights.npy`. The answer is a line
+of JSON: seconds and metrics. The construction of the peer's model is not timed.
 """
 
 from __future__ import annotations
@@ -25,46 +24,50 @@ K_VALUES = [5, 10, 20]
 
 
 def irspack(train: sp.csr_matrix, test: sp.csr_matrix, weights: np.ndarray) -> Callable[[], dict[str, float]]:
-    """Its evaluator asks a model for blocks of scores."""
+    """irspack's evaluator, which requests blocks of scores from a model."""
     from irspack import DenseSLIMRecommender
     from irspack.evaluation import Evaluator
 
     model = DenseSLIMRecommender(train)
-    # It multiplies in float64: float32 weights it would convert for every block, at many times the products' cost. And
-    # of the sizes of blocks, the one it is fastest with.
+    # irspack multiplies in float64, and would convert float32 weights for every block, which costs many times the
+    # products. 1024 is the block size with which it is fastest.
     model._W = weights.astype(np.float64)
     evaluator = Evaluator(test, mb_size=1024)
     return lambda: evaluator.get_scores(model, K_VALUES)
 
 
 def skrecsys(train: sp.csr_matrix, test: sp.csr_matrix, weights: np.ndarray) -> Callable[[], dict[str, float]]:
-    """Its evaluation asks a model for recommendations; its EASE makes them without a matrix of scores."""
+    """skrecsys's evaluation, which requests recommendations; its EASE makes them without a matrix of scores."""
     from skrecsys import metrics
     from skrecsys.recommendation import EASE
 
-    class Given(EASE):
+    class EaseWithWeights(EASE):
         def _fit(self, interactions: Any) -> None:
             self.similarity_ = weights.astype(np.float64)
 
-    pairs = lambda matrix: np.column_stack(matrix.nonzero()).astype(np.int64)  # noqa: E731
-    model, held_out = Given().fit(pairs(train)), pairs(test)
+    model = EaseWithWeights().fit(_pairs(train))
+    test_pairs = _pairs(test)
     assert (model.item_ids_ == np.arange(train.shape[1])).all()
     names = ["precision", "recall", "ndcg", "hit_rate", "average_precision", "reciprocal_rank"]
-    measured = [getattr(metrics, f"{name}_at_k") for name in names]
-    return lambda: metrics.evaluate_recommender(model, held_out, metrics=measured, k=K_VALUES)
+    functions = [getattr(metrics, f"{name}_at_k") for name in names]
+    return lambda: metrics.evaluate_recommender(model, test_pairs, metrics=functions, k=K_VALUES)
 
 
-def main(peer: str, world: str) -> None:
-    """Answer every line with one evaluation."""
-    train, test = (sp.csr_matrix(sp.load_npz(Path(world) / f"{part}.npz")) for part in ("train", "test"))
-    evaluate = {"irspack": irspack, "skrecsys": skrecsys}[peer](train, test, np.load(Path(world) / "weights.npy"))
+def _pairs(matrix: sp.csr_matrix) -> np.ndarray:
+    return np.column_stack(matrix.nonzero()).astype(np.int64)
+
+
+def main(peer: str, folder: str) -> None:
+    """Evaluate once for each line of stdin."""
+    train, test = (sp.csr_matrix(sp.load_npz(Path(folder) / f"{part}.npz")) for part in ("train", "test"))
+    make_evaluation = {"irspack": irspack, "skrecsys": skrecsys}[peer]
+    evaluate = make_evaluation(train, test, np.load(Path(folder) / "weights.npy"))
     for _ in sys.stdin:
-        start = time.perf_counter()
-        found = evaluate()
-        seconds = time.perf_counter() - start
-        print(
-            json.dumps({"seconds": seconds, "metrics": {key: float(value) for key, value in found.items()}}), flush=True
-        )
+        begin = time.perf_counter()
+        values = evaluate()
+        seconds = time.perf_counter() - begin
+        metrics = {key: float(value) for key, value in values.items()}
+        print(json.dumps({"seconds": seconds, "metrics": metrics}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Fits of peers, on request.
+"""Fit a peer's model for each line of stdin.
 
 usage: PYTHON fitting.py PEER PAIRS.npy      in the peers' virtual environment
 
-PAIRS is an int64 array `(n, 2)` of distinct pairs of a user and an item. Every line read from stdin is answered by one
-fit and a line with its seconds, from the peer's own kind of input to a model that can recommend.
+PAIRS is an int64 array `(n, 2)` of distinct (user, item) pairs. The answer is a line with the seconds of a fit, from
+the peer's input format to a fitted model.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ L2_REG = 500.0
 N_NEIGHBORS = 100
 
 
-def matrix_of(pairs: np.ndarray) -> sp.csr_matrix:
-    """The binary matrix, users by items, of those that occur."""
+def to_matrix(pairs: np.ndarray) -> sp.csr_matrix:
+    """The binary interaction matrix `(n_users, n_items)`."""
     codes = [np.unique(column, return_inverse=True)[1] for column in pairs.T]
     return sp.csr_matrix((np.ones(len(pairs), np.float32), codes))
 
 
 def numpy_ease(pairs: np.ndarray) -> Callable[[], object]:
-    """The paper's Algorithm 1 in float64, as most implementations have it."""
-    train = matrix_of(pairs)
+    """EASE as in the paper's Algorithm 1, in float64, like most implementations."""
+    train = to_matrix(pairs)
 
     def fit() -> np.ndarray:
         gram = np.asarray((train.T @ train).todense(), np.float64)
@@ -43,25 +43,25 @@ def numpy_ease(pairs: np.ndarray) -> Callable[[], object]:
 
 
 def skrecsys_ease(pairs: np.ndarray) -> Callable[[], object]:
-    """Takes the pairs."""
+    """EASE of skrecsys, from pairs."""
     from skrecsys.recommendation import EASE
 
     return lambda: EASE(l2_reg=L2_REG).fit(pairs)
 
 
 def irspack_ease(pairs: np.ndarray) -> Callable[[], object]:
-    """Takes the matrix."""
+    """EASE of irspack, from a matrix."""
     from irspack import DenseSLIMRecommender
 
-    train = matrix_of(pairs)
+    train = to_matrix(pairs)
     return lambda: DenseSLIMRecommender(train, reg=L2_REG).learn()
 
 
 def implicit_knn(pairs: np.ndarray) -> Callable[[], object]:
-    """Takes the matrix."""
+    """Item-kNN of implicit, from a matrix."""
     from implicit.nearest_neighbours import CosineRecommender
 
-    train = matrix_of(pairs)
+    train = to_matrix(pairs)
     return lambda: CosineRecommender(K=N_NEIGHBORS).fit(train, show_progress=False)
 
 
@@ -74,7 +74,7 @@ PEERS = {
 
 
 def main(peer: str, path: str) -> None:
-    """Answer every line with one fit."""
+    """Fit once for each line of stdin."""
     fit = PEERS[peer](np.load(path))
     for _ in sys.stdin:
         begin = time.perf_counter()

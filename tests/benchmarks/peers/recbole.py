@@ -1,10 +1,10 @@
-"""Epochs and evaluations of RecBole's models, on request.
+"""Train an epoch of a RecBole model and evaluate it, for each line of stdin.
 
 usage: PYTHON recbole.py NeuMF|LightGCN ML-100K.inter      in the peers' virtual environment
 
-Every line read from stdin is answered by one epoch of training and one full ranking of the validation part, and a line
-with the seconds of each. RecBole's defaults, in batches of 2048, on two threads, 8:1:1 within users: NeuMF of 64 dim,
-layers [128, 64] and 1 negative; LightGCN of 2 layers, 64 dim and BPR.
+The answer is a line with the seconds of an epoch and of a full ranking of the validation set. The settings are
+RecBole's defaults with batches of 2048, on two threads, 8:1:1 within users: NeuMF with 64 dim, layers [128, 64] and 1
+negative; LightGCN with 2 layers, 64 dim and BPR.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ logging.disable(logging.CRITICAL)
 
 
 def main(name: str, path: str) -> None:
-    """Answer every line with an epoch and an evaluation."""
+    """Train an epoch and evaluate for each line of stdin."""
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
     from recbole.utils import get_model, get_trainer, init_seed
@@ -45,10 +45,10 @@ def main(name: str, path: str) -> None:
         "eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "mode": "full", "group_by": "user"},
         "train_batch_size": 2048,
     }
-    sys.argv = sys.argv[:1]
+    sys.argv = sys.argv[:1]  # RecBole reads the arguments
     config = Config(model=name, dataset="ml-100k", config_dict=settings)
     init_seed(config["seed"], config["reproducibility"])
-    train, valid, _ = data_preparation(config, create_dataset(config))
+    train, validation, _ = data_preparation(config, create_dataset(config))
     model = get_model(name)(config, train.dataset)
     trainer = get_trainer(config["MODEL_TYPE"], name)(config, model)
     trainer.eval_collector.data_collect(train)
@@ -56,11 +56,12 @@ def main(name: str, path: str) -> None:
     for epoch, _ in enumerate(sys.stdin):
         begin = time.perf_counter()
         trainer._train_epoch(train, epoch)
-        trained = time.perf_counter()
-        trainer.evaluate(valid, load_best_model=False)
-        print(trained - begin, time.perf_counter() - trained, flush=True)
+        evaluation_begin = time.perf_counter()
+        trainer.evaluate(validation, load_best_model=False)
+        end = time.perf_counter()
+        print(evaluation_begin - begin, end - evaluation_begin, flush=True)
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # this file is named like the package
+    sys.path.pop(0)  # this file has the name of the package
     main(*sys.argv[1:])

@@ -1,11 +1,11 @@
-"""SASRec of RecTools or RecBole, on request, with the full softmax.
+"""Train SASRec of RecTools or RecBole with the full softmax, for each line of stdin.
 
-usage: PYTHON sasrec.py rectools|recbole ROWS.npy STEPS DROPOUT [HELD.npy]      in the peer's virtual environment
+usage: PYTHON sasrec.py rectools|recbole ROWS.npy STEPS DROPOUT [TEST.npy]      in the peer's virtual environment
 
-ROWS is an int64 array `(n, 2)` of users and items, oldest first within a user. Every line read from stdin is answered
-by STEPS steps of training, 0 for an epoch, and a line with their seconds and how many targets they had. With HELD, rows
-alike of one item for each user, all items that a user did not have are then ranked, and the line goes on with the hit
-rate and NDCG at 10 over the users of HELD whose item is in ROWS.
+ROWS is an int64 array `(n, 2)` of users and items, each user's in order of time. A line of stdin starts STEPS training
+steps (0: an epoch); the answer is a line with their seconds and their number of targets. With TEST, an array of the
+same form with one item per user, all items that the user has not seen are ranked after the training; the line then
+continues with hit rate and NDCG at 10 over the users of TEST whose item is in ROWS.
 """
 
 from __future__ import annotations
@@ -25,63 +25,67 @@ import torch
 
 warnings.filterwarnings("ignore")
 logging.disable(logging.CRITICAL)
-LENGTH, DIM, BATCH = 50, 64, 128
+MAX_LENGTH = 50
+DIM = 64
+RECTOOLS_BATCH_SIZE = 128
 
+# Seconds, number of targets, and optionally hit rate and NDCG.
 Answer = tuple[float, ...]
 
 
-def rectools(rows: np.ndarray, steps: int, dropout: float, held: np.ndarray | None) -> Callable[[], Answer]:
-    """Epochs of batches of 128 histories; what it does before the first step is not timed."""
+def rectools(rows: np.ndarray, steps: int, dropout: float, test: np.ndarray | None) -> Callable[[], Answer]:
+    """RecTools, with batches of 128 histories; its work before the first step is not timed."""
     from pytorch_lightning import Callback, Trainer
     from rectools.dataset import Dataset
     from rectools.models import SASRecModel
 
     class Clock(Callback):
         def on_train_epoch_start(self, *_: object) -> None:
-            self.begin, self.n_targets = time.perf_counter(), 0
+            self.begin = time.perf_counter()
+            self.n_targets = 0
 
-        def on_train_batch_end(self, trainer: object, module: object, outputs: object, batch: dict, at: int) -> None:
+        def on_train_batch_end(self, trainer: object, module: object, outputs: object, batch: dict, index: int) -> None:
             self.n_targets += int((batch["y"] != 0).sum())
             self.seconds = time.perf_counter() - self.begin
 
     clock = Clock()
-    quiet = dict.fromkeys(("enable_progress_bar", "enable_model_summary", "logger", "enable_checkpointing"), False)
-    sizes = {"n_factors": DIM, "n_blocks": 2, "n_heads": 1, "session_max_len": LENGTH, "dropout_rate": dropout}
+    disabled = dict.fromkeys(("enable_progress_bar", "enable_model_summary", "logger", "enable_checkpointing"), False)
+    sizes = {"n_factors": DIM, "n_blocks": 2, "n_heads": 1, "session_max_len": MAX_LENGTH, "dropout_rate": dropout}
     model = SASRecModel(
         **sizes,
-        batch_size=BATCH,
+        batch_size=RECTOOLS_BATCH_SIZE,
         lr=0.001,
         loss="softmax",
         recommend_torch_device="cpu",
         get_trainer_func=lambda: Trainer(
-            max_epochs=1, accelerator="cpu", devices=1, callbacks=[clock], limit_train_batches=steps or 1.0, **quiet
+            max_epochs=1, accelerator="cpu", devices=1, callbacks=[clock], limit_train_batches=steps or 1.0, **disabled
         ),
     )
     frame = pd.DataFrame({"user_id": rows[:, 0], "item_id": rows[:, 1], "weight": 1.0})
-    place = frame.groupby("user_id").cumcount()
-    frame["datetime"] = pd.Timestamp("2000-01-01") + pd.to_timedelta(place, unit="h")
+    position = frame.groupby("user_id").cumcount()
+    frame["datetime"] = pd.Timestamp("2000-01-01") + pd.to_timedelta(position, unit="h")
     data = Dataset.construct(frame)
 
-    def answer() -> Answer:
+    def train() -> Answer:
         model.fit_partial(data, min_epochs=1, max_epochs=1)
-        clock = model.fit_trainer.callbacks[0]  # a copy of ours
-        measured = clock.seconds, clock.n_targets
-        return measured if held is None else (*measured, *ranked())
+        clock = model.fit_trainer.callbacks[0]  # RecTools copies the callback
+        answer = (clock.seconds, clock.n_targets)
+        return answer if test is None else answer + evaluate()
 
-    def ranked() -> Answer:
-        known = np.isin(held[:, 0], rows[:, 0]) & np.isin(held[:, 1], rows[:, 1])
-        wanted = pd.DataFrame(held[known], columns=["user_id", "item_id"])
-        found = model.recommend(users=wanted.user_id.to_numpy(), dataset=data, k=10, filter_viewed=True)
-        ranks = found.merge(wanted)["rank"]
-        return len(ranks) / len(wanted), float((1 / np.log2(ranks + 1)).sum()) / len(wanted)
+    def evaluate() -> Answer:
+        is_known = np.isin(test[:, 0], rows[:, 0]) & np.isin(test[:, 1], rows[:, 1])
+        targets = pd.DataFrame(test[is_known], columns=["user_id", "item_id"])
+        top_items = model.recommend(users=targets.user_id.to_numpy(), dataset=data, k=10, filter_viewed=True)
+        ranks = top_items.merge(targets)["rank"]
+        return len(ranks) / len(targets), float((1 / np.log2(ranks + 1)).sum()) / len(targets)
 
-    return answer
+    return train
 
 
-def recbole(rows: np.ndarray, steps: int, dropout: float, held: np.ndarray | None) -> Callable[[], Answer]:
-    """Every target with what came before it is an example of its own; batches of 2048, its default.
+def recbole(rows: np.ndarray, steps: int, dropout: float, test: np.ndarray | None) -> Callable[[], Answer]:
+    """RecBole, where each target with its history is a training example; batches of 2048, its default.
 
-    With HELD of 512: an epoch takes a minute or two, and has four times as many steps then.
+    With a test set, batches have 512 examples: an epoch takes a minute or two, and has four times as many steps.
     """
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
@@ -89,9 +93,9 @@ def recbole(rows: np.ndarray, steps: int, dropout: float, held: np.ndarray | Non
 
     root = Path(tempfile.mkdtemp())
     (root / "rows").mkdir()
-    everything = rows if held is None else np.concatenate([rows, held])
-    frame = pd.DataFrame(everything, columns=["user_id:token", "item_id:token"])
-    frame["timestamp:float"] = np.arange(len(everything))
+    all_rows = rows if test is None else np.concatenate([rows, test])
+    frame = pd.DataFrame(all_rows, columns=["user_id:token", "item_id:token"])
+    frame["timestamp:float"] = np.arange(len(all_rows))
     frame.to_csv(root / "rows" / "rows.inter", sep="\t", index=False)
     settings = {
         "data_path": str(root),
@@ -101,7 +105,7 @@ def recbole(rows: np.ndarray, steps: int, dropout: float, held: np.ndarray | Non
         "gpu_id": "",
         "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
         "TIME_FIELD": "timestamp",
-        "MAX_ITEM_LIST_LENGTH": LENGTH,
+        "MAX_ITEM_LIST_LENGTH": MAX_LENGTH,
         "hidden_size": DIM,
         "n_layers": 2,
         "n_heads": 1,
@@ -109,70 +113,72 @@ def recbole(rows: np.ndarray, steps: int, dropout: float, held: np.ndarray | Non
         "attn_dropout_prob": dropout,
         "loss_type": "CE",
         "train_neg_sample_args": None,
-        "train_batch_size": 2048 if held is None else 512,
+        "train_batch_size": 2048 if test is None else 512,
         "eval_args": {
-            "split": {"LS": "valid_and_test" if held is None else "valid_only"},
+            "split": {"LS": "valid_and_test" if test is None else "valid_only"},
             "order": "TO",
             "mode": "full",
             "group_by": None,
         },
     }
-    sys.argv = sys.argv[:1]
+    sys.argv = sys.argv[:1]  # RecBole reads the arguments
     config = Config(model="SASRec", dataset="rows", config_dict=settings)
     init_seed(config["seed"], config["reproducibility"])
-    train, held_out, _ = data_preparation(config, create_dataset(config))
-    model = get_model("SASRec")(config, train.dataset)
+    train_loader, test_loader, _ = data_preparation(config, create_dataset(config))
+    model = get_model("SASRec")(config, train_loader.dataset)
     trainer = get_trainer(config["MODEL_TYPE"], "SASRec")(config, model)
 
-    if held is not None:
-        # It looks for NaN behind every operation, which takes two fifths of the time and changes no result.
+    if test is not None:
+        # RecBole checks every operation for NaN, which takes 40 % of the time and changes no result.
         torch.autograd.set_detect_anomaly(False)
 
-    def answer() -> Answer:
-        batches = list(islice(train, steps or len(train)))
+    def train() -> Answer:
+        batches = list(islice(train_loader, steps or len(train_loader)))
         begin = time.perf_counter()
         trainer._train_epoch(batches, 0)
-        measured = time.perf_counter() - begin, sum(len(batch) for batch in batches)
-        return measured if held is None else (*measured, *ranked())
+        answer = (time.perf_counter() - begin, sum(len(batch) for batch in batches))
+        return answer if test is None else answer + evaluate()
 
     def codes(field: str, values: np.ndarray) -> np.ndarray:
-        return train.dataset.token2id(field, values.astype(str))
+        return train_loader.dataset.token2id(field, values.astype(str))
 
-    def ranked() -> Answer:
-        # RecBole's own evaluation of sequences leaves the items in that a user had.
-        had = pd.DataFrame({"user": codes("user_id", rows[:, 0]), "item": codes("item_id", rows[:, 1])})
-        had = had.groupby("user").item.agg(list)
-        known = np.isin(codes("item_id", held[:, 1]), had.explode().to_numpy(int))
-        wanted = dict(zip(codes("user_id", held[known, 0]), codes("item_id", held[known, 1]), strict=True))
-        ranks = []
+    def evaluate() -> Answer:
+        # RecBole's own evaluation of sequential models does not exclude seen items.
+        pairs = pd.DataFrame({"user": codes("user_id", rows[:, 0]), "item": codes("item_id", rows[:, 1])})
+        seen_items = pairs.groupby("user").item.agg(list)
+        is_known = np.isin(codes("item_id", test[:, 1]), seen_items.explode().to_numpy(int))
+        users = codes("user_id", test[is_known, 0])
+        target_by_user = dict(zip(users, codes("item_id", test[is_known, 1]), strict=True))
+        rank_list = []
         model.eval()
         with torch.no_grad():
-            for interaction, *_ in held_out:
+            for interaction, *_ in test_loader:
                 scores = model.full_sort_predict(interaction)
-                for user, row in zip(interaction["user_id"].tolist(), scores, strict=True):
-                    if user in wanted:
-                        row[[0, *had[user]]] = -torch.inf
-                        ranks.append(1 + int((row > row[wanted[user]]).sum()))
-        ranks = np.array(ranks)
-        top = ranks[ranks <= 10]
-        return len(top) / len(ranks), float((1 / np.log2(top + 1)).sum()) / len(ranks)
+                for user, user_scores in zip(interaction["user_id"].tolist(), scores, strict=True):
+                    if user in target_by_user:
+                        # Item 0 is RecBole's padding.
+                        user_scores[[0, *seen_items[user]]] = -torch.inf
+                        rank_list.append(1 + int((user_scores > user_scores[target_by_user[user]]).sum()))
+        ranks = np.array(rank_list)
+        top_ranks = ranks[ranks <= 10]
+        return len(top_ranks) / len(ranks), float((1 / np.log2(top_ranks + 1)).sum()) / len(ranks)
 
-    return answer
+    return train
 
 
-def main(peer: str, rows: str, steps: str, dropout: str, held: str = "") -> None:
-    """Answer every line."""
-    # Both print, and RecBole reads the arguments.
-    lines, answers = sys.stdin, sys.stdout
+def main(peer: str, rows: str, steps: str, dropout: str, test: str = "") -> None:
+    """Train for each line of stdin."""
+    # Both libraries print to stdout.
+    answers = sys.stdout
     sys.stdout = sys.stderr
-    answer = {"rectools": rectools, "recbole": recbole}[peer](
-        np.load(rows), int(steps), float(dropout), np.load(held) if held else None
-    )
+    make_training = {"rectools": rectools, "recbole": recbole}[peer]
+    test_rows = np.load(test) if test else None
+    train = make_training(np.load(rows), int(steps), float(dropout), test_rows)
     torch.set_num_threads(2)
-    for _ in lines:
-        print(*answer(), file=answers, flush=True)
+    for _ in sys.stdin:
+        print(*train(), file=answers, flush=True)
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # where a file is named like a package
+    sys.path.pop(0)  # a file there has the name of a package
     main(*sys.argv[1:])

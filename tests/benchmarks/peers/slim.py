@@ -1,9 +1,9 @@
-"""SLIM of peers, on request, all with the same objective.
+"""Fit SLIM of a peer for each line of stdin; all have the same objective.
 
 usage: PYTHON slim.py PEER PAIRS.npy L1_REG L2_REG N_NEIGHBORS|0 OUT.npz      in the peers' virtual environment
 
-PAIRS is an int64 array `(n, 2)` of distinct pairs of a user and an item. Every line read from stdin is answered by one
-fit and a line with its seconds. The weights go to OUT, items in ascending order of their ids, column `j` for item `j`.
+PAIRS is an int64 array `(n, 2)` of distinct (user, item) pairs. The answer is a line with the seconds of a fit. The
+weights are written to OUT, with items in ascending order of their ids; column `j` predicts item `j`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ warnings.filterwarnings("ignore")
 
 
 def irspack(pairs: np.ndarray, l1_reg: float, l2_reg: float, n_neighbors: int | None) -> Callable[[], sp.csr_matrix]:
-    """Takes the matrix; its objective is ours, and its `n_users * alpha` the sum of both weights."""
+    """irspack, from a matrix; its `n_users * alpha` is the sum of recctl's regularizations."""
     from irspack import SLIMRecommender
 
     users, items = (np.unique(column, return_inverse=True)[1] for column in pairs.T)
     train = sp.csr_matrix((np.ones(len(pairs), np.float32), (users, items)))
-    alpha, ratio = (l1_reg + l2_reg) / train.shape[0], l1_reg / (l1_reg + l2_reg)
+    alpha = (l1_reg + l2_reg) / train.shape[0]
+    ratio = l1_reg / (l1_reg + l2_reg)
 
     def fit() -> sp.csr_matrix:
         model = SLIMRecommender(train, alpha=alpha, l1_ratio=ratio, top_k=n_neighbors, n_threads=2)
@@ -36,17 +37,18 @@ def irspack(pairs: np.ndarray, l1_reg: float, l2_reg: float, n_neighbors: int | 
 
 
 def skrecsys(pairs: np.ndarray, l1_reg: float, l2_reg: float, n_neighbors: int | None) -> Callable[[], sp.csr_matrix]:
-    """Takes the pairs; its objective is ours over the number of users."""
+    """skrecsys, from pairs; its objective is recctl's divided by the number of users."""
     from skrecsys.recommendation import SLIMElasticNet
 
-    alpha, ratio = (l1_reg + l2_reg) / len(np.unique(pairs[:, 0])), l1_reg / (l1_reg + l2_reg)
+    alpha = (l1_reg + l2_reg) / len(np.unique(pairs[:, 0]))
+    ratio = l1_reg / (l1_reg + l2_reg)
     return lambda: SLIMElasticNet(alpha, ratio, n_neighbors or 10**6).fit(pairs).similarity_
 
 
 def main(peer: str, path: str, l1_reg: str, l2_reg: str, n_neighbors: str, out: str) -> None:
-    """Answer every line with one fit."""
-    make = {"irspack": irspack, "skrecsys": skrecsys}[peer]
-    fit = make(np.load(path), float(l1_reg), float(l2_reg), int(n_neighbors) or None)
+    """Fit once for each line of stdin."""
+    make_fit = {"irspack": irspack, "skrecsys": skrecsys}[peer]
+    fit = make_fit(np.load(path), float(l1_reg), float(l2_reg), int(n_neighbors) or None)
     for _ in sys.stdin:
         begin = time.perf_counter()
         weights = fit()
