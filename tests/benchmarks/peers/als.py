@@ -24,7 +24,7 @@ Factors = tuple[np.ndarray, np.ndarray]
 
 
 def irspack(train: sp.csr_matrix, n_factors: int) -> Callable[[int], Factors]:
-    """irspack with the loss of Hu et al.; its alpha0 is `1 / alpha`; with nu = 1, its reg is that of `reg_by: pairs`."""
+    """irspack, loss of Hu et al.: its alpha0 is `1 / alpha`, its reg with nu = 1 is `reg` with `reg_by: pairs`."""
     from irspack import IALSRecommender
 
     settings = {"alpha0": 0.1, "reg": 0.003, "nu": 1.0, "loss_type": "ORIGINAL", "train_epochs": N_ITERATIONS}
