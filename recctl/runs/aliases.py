@@ -119,7 +119,7 @@ class RunAliases:
             current = self.current(name)
             previous = self.previous(name)
             if current is None:
-                raise ArtifactError(f"{name}: no such name; create it with `recctl runs promote RUN --as {name}`")
+                raise ArtifactError(f"{name}: no such alias; create it with `recctl runs promote RUN --as {name}`")
             if previous is None:
                 raise ArtifactError(f"{name}: can't be rolled back: {current.run} is the first run it pointed to")
             move = self._add_move(name, current, "rollback", previous.run, previous.previous)

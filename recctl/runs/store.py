@@ -112,7 +112,7 @@ class RunStore:
             raise ArtifactError(f"{run.id}: is {run.status}; only complete runs can be promoted to {name}")
         if run.path.parent.resolve() != self.root.resolve():
             raise ArtifactError(
-                f"{run.path}: is not in {self.root}; a name can point only to runs of its own directory"
+                f"{run.path}: is not in {self.root}; an alias can only point to runs of its own directory"
             )
         entry = run.model_entry()
         artifacts.load(run.path / entry["file"], "model", entry["sha256"])

@@ -64,7 +64,7 @@ def test_alias_resolves_to_run_and_rolls_back(recctl: Any, two: list[str]) -> No
         ("rollback", ease),
     ]
     nowhere = recctl("runs", "rollback", "production")
-    assert (nowhere.code, "there is nothing to go back to" in nowhere.err) == (4, True)
+    assert (nowhere.code, "is the first run it pointed to" in nowhere.err) == (4, True)
     assert recctl("runs", "names", "prodution").err == "error: prodution: no such alias; did you mean production?\n"
 
 

@@ -79,7 +79,7 @@ def test_command_recommends_for_histories_of_unknown_users(recctl: Any, run: Any
         (["-f", "recommendations", "-O", "k"], "--option 'k': must be KEY=VALUE"),
         (["-f", "recommendations", "--file-format", "xlsx"], "file_format: 'xlsx': should be 'parquet', 'csv' or"),
         (["-f", "embeddings"], "ease has no embeddings"),
-        ([], "name a RUN and a --format"),
+        ([], "RUN and --format are required"),
     ],
 )
 def test_invalid_arguments_are_refused(recctl: Any, run: Any, arguments: list[str], message: str) -> None:

@@ -118,7 +118,7 @@ class RatingTests:
     def test_train_epoch_on_other_interactions_is_refused(self) -> None:
         train, test = parts()
         model = self.model().fit(train)
-        with pytest.raises(DataError, match=r"train_epoch goes on with.*partial_fit adds new ones"):
+        with pytest.raises(DataError, match=r"train_epoch continues with.*partial_fit adds new ones"):
             model.train_epoch(test)
 
     def test_lr_decay_reduces_the_learning_rate_each_epoch(self) -> None:
