@@ -1,80 +1,124 @@
-"""Optuna's CMA-ES sampler with safe reading of its state, which Optuna stores in the study as a pickle."""
+"""A CMA-ES sampler that keeps no state: it is computed again from the finished trials of a study.
+
+Optuna's own sampler stores its state in the study as a pickle, which code of somebody else could be in, and has no
+public way to read it safely.
+"""
 
 from __future__ import annotations
 
-import io
-import pickle
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cmaes
+import numpy as np
 import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
 
-from recctl.errors import ArtifactError, ConfigError
-
-# The classes and functions that such a state consists of. All they can do is hold numbers.
-_ARRAYS = {
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy.core.numeric", "_frombuffer"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.numeric", "_frombuffer"),
-}
-_GENERATORS = {
-    ("numpy.random._pickle", "__randomstate_ctor"),
-    ("numpy.random._pickle", "__bit_generator_ctor"),
-    ("numpy.random._mt19937", "MT19937"),
-}
-_STATES = {("cmaes._cma", "CMA"), ("cmaes._sepcma", "SepCMA"), ("cmaes._cmawm", "CMAwM")}
-_ALLOWED = _ARRAYS | _GENERATORS | _STATES
-
-# Optuna has no public hook for reading the state. Without these members the override below would not be called, and
-# Optuna would unpickle whatever the study holds; then the sampler is refused.
-_REQUIRED_MEMBERS = ("_restore_optimizer", "_attr_key_optimizer", "_concat_optimizer_attrs")
+# The step size of the first generation, as a part of each parameter's range; Optuna's choice.
+_FIRST_STEP = 1 / 6
+# CMA-ES is not defined for a single parameter.
+_FEWEST_PARAMETERS = 2
 
 
-class CmaEsSampler(optuna.samplers.CmaEsSampler):
-    """Optuna's CMA-ES; a study that somebody else can write to cannot make it execute code.
+class CmaEsSampler(optuna.samplers.BaseSampler):
+    """CMA-ES (Hansen, 2016, "The CMA Evolution Strategy: A Tutorial") over the numeric parameters of a study.
 
-    Raises:
-        ConfigError: The installed Optuna reads the state in another way.
+    Parameters are scaled to [0, 1], on a logarithmic scale where they are searched so. Complete trials, in the order
+    of their numbers, form generations. Categorical parameters, and those that not every trial has, are drawn at random.
+
+    Deviation: with parallel trials, a generation may hold points that were drawn from an earlier distribution.
+
+    Args:
+        seed: Seed of the points; another one for each trial.
     """
 
-    def __init__(self, **options: Any) -> None:
-        missing = [name for name in _REQUIRED_MEMBERS if not hasattr(optuna.samplers.CmaEsSampler, name)]
-        if missing:
-            raise ConfigError(
-                f"tuning.sampler: cmaes does not work with Optuna {optuna.__version__} (no {', '.join(missing)}); "
-                "choose tpe or gp"
-            )
-        super().__init__(**options)
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._independent = optuna.samplers.RandomSampler(seed)
 
-    def _restore_optimizer(self, completed_trials: list[optuna.trial.FrozenTrial]) -> Any:
-        for trial in reversed(completed_trials):
-            parts = {
-                key: value for key, value in trial.system_attrs.items() if key.startswith(self._attr_key_optimizer)
-            }
-            if parts:
-                return _StateReader(trial.number, bytes.fromhex(self._concat_optimizer_attrs(parts))).load()
-        return None
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The numeric parameters that all complete trials have in common."""
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        common = optuna.search_space.intersection_search_space(complete)
+        numeric: dict[str, BaseDistribution] = {
+            name: distribution
+            for name, distribution in common.items()
+            if isinstance(distribution, FloatDistribution | IntDistribution) and not distribution.single()
+        }
+        return numeric if len(numeric) >= _FEWEST_PARAMETERS else {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """A point of the distribution that the complete trials lead to."""
+        if not search_space:
+            return {}
+        n_parameters = len(search_space)
+        optimizer = cmaes.CMA(
+            mean=np.full(n_parameters, 0.5),
+            sigma=_FIRST_STEP,
+            bounds=np.tile([0.0, 1.0], (n_parameters, 1)),
+            seed=self._seed,
+        )
+        solutions = _solutions(study, search_space)
+        size = optimizer.population_size
+        for begin in range(0, len(solutions) - size + 1, size):
+            optimizer.tell(solutions[begin : begin + size])
+        point = optimizer.ask()
+        return {
+            name: _from_unit(distribution, float(coordinate))
+            for (name, distribution), coordinate in zip(search_space.items(), point, strict=True)
+        }
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """A random value."""
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
 
-class _StateReader(pickle.Unpickler):
-    """Reads the sampler state that a trial stored.
+def _solutions(
+    study: optuna.Study, search_space: Mapping[str, BaseDistribution]
+) -> Sequence[tuple[NDArray[np.float64], float]]:
+    """The points of the complete trials, scaled, and their values; a lower value is better."""
+    sign = -1.0 if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else 1.0
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [
+        (
+            np.array([_to_unit(distribution, trial.params[name]) for name, distribution in search_space.items()]),
+            sign * trial.values[0],
+        )
+        for trial in sorted(complete, key=lambda trial: trial.number)
+    ]
 
-    Raises:
-        ArtifactError: The pickle holds anything but such a state.
-    """
 
-    def __init__(self, number: int, data: bytes) -> None:
-        super().__init__(io.BytesIO(data))
-        self.number = number
+def _range(distribution: Any) -> tuple[float, float]:
+    """The bounds of a parameter; those of an integer are wider by half a step, so that all values are as likely."""
+    low = float(distribution.low)
+    high = float(distribution.high)
+    if isinstance(distribution, IntDistribution):
+        low -= distribution.step / 2
+        high += distribution.step / 2
+    if distribution.log:
+        return math.log(low), math.log(high)
+    return low, high
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise ArtifactError(
-                f"trial {self.number} of the study holds {module}.{name} instead of a CMA-ES state: another program "
-                "wrote it; start a new search"
-            )
-        return super().find_class(module, name)
+
+def _to_unit(distribution: Any, value: float) -> float:
+    low, high = _range(distribution)
+    scaled = math.log(value) if distribution.log else float(value)
+    return (scaled - low) / (high - low)
+
+
+def _from_unit(distribution: Any, coordinate: float) -> float | int:
+    low, high = _range(distribution)
+    scaled = low + coordinate * (high - low)
+    value = math.exp(scaled) if distribution.log else scaled
+    value = min(max(value, distribution.low), distribution.high)
+    if not isinstance(distribution, IntDistribution):
+        return float(value)
+    n_steps = round((value - distribution.low) / distribution.step)
+    return int(min(distribution.low + n_steps * distribution.step, distribution.high))

@@ -68,10 +68,10 @@ class StrategySampler(optuna.samplers.BaseSampler):
         if self.sampler == "gp":
             return optuna.samplers.GPSampler(seed=seed)
         if self.sampler == "cmaes":
-            from recctl.tuning.cmaes import CmaEsSampler
-
             try:
-                return CmaEsSampler(seed=seed)
+                from recctl.tuning.cmaes import CmaEsSampler
+
+                return CmaEsSampler(seed)
             except ImportError:
                 raise ConfigError("tuning.sampler: cmaes needs a package: pip install 'recctl[cmaes]'") from None
         # constant_liar keeps parallel trials from sampling the same region.

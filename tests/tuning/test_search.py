@@ -1,9 +1,5 @@
 """Searches from a config to a run."""
 
-import json
-import pickle
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +9,7 @@ import pytest
 import yaml
 
 from recctl import RunStore, experiment, tuning
-from recctl.errors import ArtifactError, ConfigError, DataError, TrainingError
+from recctl.errors import ConfigError, DataError, TrainingError
 from recctl.experiment import stages
 from recctl.models.ease import EASERecommender
 from recctl.models.svd import SVDRecommender
@@ -78,27 +74,6 @@ def test_equal_searches_have_equal_trials_however_often_resumed(tmp_path: Path, 
     assert not trials(at_random)["n_factors"].equals(trials(first)["n_factors"]), (
         "the sampler learns from finished trials"
     )
-
-
-def test_cmaes_state_that_would_execute_code_is_refused(tmp_path: Path) -> None:
-    pytest.importorskip("cmaes")
-
-    class Hostile:
-        def __reduce__(self) -> tuple[object, ...]:
-            return (Path.touch, (tmp_path / "ran",))
-
-    settings = ("training={}", "tuning.pruner=none", "tuning.sampler=cmaes", "tuning.n_trials=6")
-    run = search(tmp_path, EPOCHS, *settings)
-    with closing(sqlite3.connect(run.path / "study.db")) as database, database:
-        found = "select trial_system_attribute_id from trial_system_attributes where key like 'cma:%optimizer%'"
-        assert database.execute(found).fetchall()
-        hostile = json.dumps(pickle.dumps(Hostile()).hex())
-        database.execute(
-            f"update trial_system_attributes set value_json = ? where trial_system_attribute_id in ({found})", [hostile]
-        )
-    with pytest.raises(ArtifactError, match="instead of a CMA-ES state"):
-        tuning.resume(run, more=["tuning.n_trials=8"])
-    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("strategy", ["bayesian", "random", "coarse_to_fine", "grid"])
