@@ -1,12 +1,15 @@
 """A small file of every model in every format, with the recommendations that each must yield.
 
-`python -m tests.models.past_formats` adds those of the present format that are missing. Files of a past format are
-never made again: they are what an older recctl left behind.
+`python -m tests.models.past_formats [FOLDER]` adds those of the present format that are missing: to the format's
+folder, or to a folder in it, such as `numpy-2.5` for files that this version of NumPy saved. Those without a folder of
+their own were saved by NumPy 2.4 or earlier. Files of a past format are never made again: they are what an older recctl
+left behind. `tests/blackbox/test_saved_models.py` reads all of them.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,8 @@ _SMALL: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Write the missing files of the current format."""
-    folder = FOLDER / str(artifacts.FORMAT_VERSION)
+    folder = FOLDER.joinpath(str(artifacts.FORMAT_VERSION), *sys.argv[1:])
+    folder.mkdir(parents=True, exist_ok=True)
     for name in model_names():
         path = folder / f"{name}.pkl"
         if path.exists():
