@@ -26,13 +26,13 @@ class EpochRecommender(Recommender):
 
     Attributes:
         step_size: Name of the hyperparameter that scales the steps.
-        way_out_of_others: Suggested fix for interactions other than those of the first epoch.
+        other_data_hint: Suggested fix for interactions other than those of the first epoch.
         chosen_epoch: Epoch of the weights, from 1; 0 before the first epoch.
     """
 
     trained_in_epochs = True
     step_size: ClassVar[str] = "learning_rate"
-    way_out_of_others: ClassVar[str] = "fit starts from scratch"
+    other_data_hint: ClassVar[str] = "fit starts from scratch"
 
     # Number of copies of the learned values in a checkpoint besides the weights: moments of an optimizer.
     _n_moments: ClassVar[int] = 0
@@ -103,7 +103,7 @@ class EpochRecommender(Recommender):
         elif not self._equal_training_data(interactions):
             raise DataError(
                 f"{self.name}: train_epoch continues with the interactions of the first epoch, and these are others; "
-                f"{self.way_out_of_others}"
+                f"{self.other_data_hint}"
             )
         loss = self._epoch(interactions)
         self.chosen_epoch += 1

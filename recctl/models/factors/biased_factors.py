@@ -33,7 +33,7 @@ class BiasedFactors(EpochRecommender):
 
     needs_ratings = True
     step_size = "lr"
-    way_out_of_others = "partial_fit adds new ones, fit starts from scratch"
+    other_data_hint = "partial_fit adds new ones, fit starts from scratch"
     serves_empty_history = True
     too_large_advice: ClassVar[str] = "lower n_factors, or raise data.min_user_interactions"
 

@@ -212,10 +212,10 @@ class _Shared(torch.autograd.Function):
         cuts = seen_starts[::_ROWS].tolist() + seen_starts[-1:].tolist()
         row_starts = torch.arange(len(users), device=users.device) % _ROWS * len(negatives)
         out = torch.repeat_interleave(row_starts, seen_starts.diff()) + seen
-        room = torch.empty((min(_ROWS, len(users)), len(negatives)), device=users.device)
+        logits_buffer = torch.empty((min(_ROWS, len(users)), len(negatives)), device=users.device)
         for number, begin in enumerate(range(0, len(users), _ROWS)):
             rows = slice(begin, min(begin + _ROWS, len(users)))
-            logits = torch.mm(users[rows], negatives.T, out=room[: rows.stop - begin])  # (r, m)
+            logits = torch.mm(users[rows], negatives.T, out=logits_buffer[: rows.stop - begin])  # (r, m)
             logits.view(-1).index_fill_(0, out[cuts[number] : cuts[number + 1]], -torch.inf)
             losses, factors = pair_losses(logits, positive[rows], counts[rows])
             total += losses.sum()

@@ -120,27 +120,31 @@ class _Softmax(torch.autograd.Function):
     def forward(ctx: Any, hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
             hidden, items = hidden.float(), items.float()
-            of_hidden, of_items = torch.zeros_like(hidden), torch.zeros_like(items)
+            hidden_grad, items_grad = torch.zeros_like(hidden), torch.zeros_like(items)
             total = -(hidden * functional.embedding(targets, items)).sum()
             safe = bool(hidden.norm(dim=1).max() * items.norm(dim=1).max() < _SAFE) if len(hidden) else True
-            room = hidden.new_empty(min(_POSITIONS, len(hidden)) * len(items))
-            for part, of_part in zip(torch.split(hidden, _POSITIONS), torch.split(of_hidden, _POSITIONS), strict=True):
-                total += _masses(part, items, room[: len(part) * len(items)], (of_part, of_items), safe)
-            of_hidden -= functional.embedding(targets, items)
-            of_items.index_add_(0, targets, hidden, alpha=-1)
-        ctx.save_for_backward(of_hidden, of_items)
+            logits_buffer = hidden.new_empty(min(_POSITIONS, len(hidden)) * len(items))
+            for part, part_grad in zip(
+                torch.split(hidden, _POSITIONS), torch.split(hidden_grad, _POSITIONS), strict=True
+            ):
+                total += _sum_logsumexp_and_add_gradients(
+                    part, items, logits_buffer[: len(part) * len(items)], (part_grad, items_grad), safe
+                )
+            hidden_grad -= functional.embedding(targets, items)
+            items_grad.index_add_(0, targets, hidden, alpha=-1)
+        ctx.save_for_backward(hidden_grad, items_grad)
         return total
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
-        of_hidden, of_items = ctx.saved_tensors
-        return of_hidden * gradient, of_items * gradient, None
+        hidden_grad, items_grad = ctx.saved_tensors
+        return hidden_grad * gradient, items_grad * gradient, None
 
 
-def _masses(
+def _sum_logsumexp_and_add_gradients(
     part: torch.Tensor,
     items: torch.Tensor,
-    room: torch.Tensor,
+    logits_buffer: torch.Tensor,
     gradients: tuple[torch.Tensor, torch.Tensor],
     safe: bool,
 ) -> torch.Tensor:
@@ -149,13 +153,15 @@ def _masses(
     Args:
         part: Positions `(m, d)`.
         items: `(n_items, d)`.
-        room: Buffer for logits, `(m * n_items,)`.
+        logits_buffer: Buffer for logits, `(m * n_items,)`.
         gradients: Gradients of `part`, initially 0, and of `items`; both are added to.
         safe: Whether no logit can overflow exp.
     """
-    of_part, of_items = gradients
+    part_grad, items_grad = gradients
     blocks = torch.split(items, _ITEMS)
-    tables = [table.view(len(part), -1) for table in torch.split(room, [len(part) * len(block) for block in blocks])]
+    tables = [
+        table.view(len(part), -1) for table in torch.split(logits_buffer, [len(part) * len(block) for block in blocks])
+    ]
     masses, shift = part.new_zeros(len(part), 1), part.new_zeros(len(part), 1)
     if not safe:
         for block, logits in zip(blocks, tables, strict=True):
@@ -167,11 +173,11 @@ def _masses(
         else:
             logits -= shift
         masses += logits.exp_().sum(dim=1, keepdim=True)
-        of_part.addmm_(logits, block)
-    of_part /= masses
+        part_grad.addmm_(logits, block)
+    part_grad /= masses
     part = part / masses
-    for of_block, logits in zip(torch.split(of_items, _ITEMS), tables, strict=True):
-        of_block.addmm_(logits.T, part)
+    for block_grad, logits in zip(torch.split(items_grad, _ITEMS), tables, strict=True):
+        block_grad.addmm_(logits.T, part)
     return (masses.log() + shift).sum()
 
 
@@ -181,7 +187,7 @@ def softmax(hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor) ->
     return result
 
 
-def _against(
+def _positive_and_negative_logits(
     hidden: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor, seen: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits of the targets `(n,)`, and of negatives `(n, m)`, minus infinity for seen ones."""
@@ -197,7 +203,7 @@ def sampled_softmax(
 
     Seen negatives, `(n, m)` bool, are ignored; the target is one of the seen items.
     """
-    positive, others = _against(hidden, items, targets, negatives, seen)
+    positive, others = _positive_and_negative_logits(hidden, items, targets, negatives, seen)
     weight = math.log(max(1, len(items) - 1) / len(negatives))
     rest = torch.logsumexp(others.float() + weight, dim=1)
     return functional.softplus(rest - positive.float()).sum()
@@ -212,7 +218,7 @@ def binary(
     power: float,
 ) -> torch.Tensor:
     """The sum of `-power log sigmoid(s+) - sum log(1 - sigmoid(s-))`: BCE with power 1, else gBCE."""
-    positive, others = _against(hidden, items, targets, negatives, seen)
+    positive, others = _positive_and_negative_logits(hidden, items, targets, negatives, seen)
     return power * functional.softplus(-positive.float()).sum() + functional.softplus(others.float()).sum()
 
 

@@ -65,8 +65,8 @@ def _attended(normal: Value, qkv: Float32Array, bias: Float32Array, n_heads: int
 
     def of_heads(value: Value, at: int) -> Value:  # (n, h, l, d / h)
         part = slice(at * dim, (at + 1) * dim)
-        turned = value.graph.constant(qkv[part].T, "qkv")
-        return (value @ turned + bias[part]).reshape(0, 0, n_heads, width).transpose(0, 2, 1, 3)
+        transposed = value.graph.constant(qkv[part].T, "qkv")
+        return (value @ transposed + bias[part]).reshape(0, 0, n_heads, width).transpose(0, 2, 1, 3)
 
     q, k, v = of_heads(normal.slice(1, begin), 0), of_heads(normal, 1), of_heads(normal, 2)
     logits = q @ k.transpose(0, 1, 3, 2) * np.float32(width**-0.5) + mask.slice(2, begin)
