@@ -130,6 +130,6 @@ def test_gc_asks_reports_and_deletes(recctl: Any, two: list[str], workdir: Path)
     assert checkpoints.exists()
     asked = recctl("runs", "gc", "--checkpoints")
     assert (asked.code, "use --yes" in asked.err) == (2, True)
-    assert "1 deleted" in recctl("runs", "gc", "--checkpoints", "--yes").out
+    assert "deleted 1 item" in recctl("runs", "gc", "--checkpoints", "--yes").out
     assert not checkpoints.exists()
     assert recctl("runs", "verify").code == 0
