@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
-from recctl import RunStore, compare
+from recctl import RunStore, artifacts, compare, export_model, load_model, make_model
 from recctl.experiment.comparison.result import ComparisonOptions
+from recctl.tuning.study import Outcome
 from tests.conftest import SMALL
+from tests.models.suite import toy
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,28 @@ def test_plugin_imports_of_models_still_work() -> None:
     base = importlib.import_module("recctl.models.base")
     for name in ("Between", "Choices", "fitted", "hyperparameter"):
         assert getattr(declared, name) is getattr(base, name)
+
+
+def test_chosen_epoch_is_best_epoch() -> None:
+    model = make_model("svd", n_factors=2, n_epochs=3).fit(toy())
+    with pytest.warns(FutureWarning, match=r"chosen_epoch is now best_epoch; .*0\.4"):
+        assert model.chosen_epoch == model.best_epoch == 3
+    with pytest.warns(FutureWarning, match="best_epoch"):
+        model.chosen_epoch = 2
+    assert model.best_epoch == 2
+
+
+def test_files_keep_the_key_chosen_epoch(tmp_path: Path) -> None:
+    model = make_model("svd", n_factors=2, n_epochs=3).fit(toy())
+    model.save(tmp_path / "model.pkl")
+    stored = artifacts.load(tmp_path / "model.pkl", "model")["fitted"]
+    assert (stored["chosen_epoch"], "best_epoch" in stored) == (3, False)
+    assert load_model(tmp_path / "model.pkl").best_epoch == 3
+    assert model.snapshot()["chosen_epoch"] == model.training_state()["chosen_epoch"] == 3
+    export_model(model, "safetensors", tmp_path / "export")
+    with safe_open(tmp_path / "export" / "model.safetensors", framework="numpy") as file:
+        assert json.loads(file.metadata()["recctl"])["numbers"]["chosen_epoch"] == 3
+    assert Outcome("complete", best_epoch=3).as_attributes()["chosen_epoch"] == 3
 
 
 def test_store_names_are_the_aliases(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def refit(run: Run, config: Config, prepared: Prepared, selected: Recommender) -
     if (existing := load_fitted(run, TRAIN_AND_VALIDATION)) is not None:
         return existing
     model = build_model(config)
-    n_epochs: int | None = getattr(selected, "chosen_epoch", None)
+    n_epochs: int | None = getattr(selected, "best_epoch", None)
     callbacks = []
     if n_epochs is not None:
         callbacks = refit_callbacks(run, config, n_epochs)

@@ -25,7 +25,7 @@ _FILE = "model.safetensors"
 class SafetensorsFormat(ExportFormat):
     """All arrays and ids of a model as a safetensors file, which every framework reads and which cannot execute code.
 
-    `model.safetensors` has one tensor for each array of `model.state()`, and one for each part of sparse matrices and
+    `model.safetensors` has one tensor for each array of the model file, and one for each part of sparse matrices and
     ids (`seen.starts`, `item_vocabulary.ids`). Text ids are stored as concatenated UTF-8 bytes (`.letters`) and the end
     offset of each id (`.ends`). The header's metadata has one entry, `recctl`: the model's name, `hyperparameters` and
     `numbers` as JSON. `recctl.export.safetensors.load` restores the model.
@@ -121,7 +121,7 @@ def _flatten_state(model: Recommender) -> tuple[dict[str, NDArray[Any]], dict[st
     """Fitted values as arrays and numbers by name; parts of a value are named `VALUE.PART`."""
     tensors: dict[str, NDArray[Any]] = {}
     numbers: dict[str, Any] = {}
-    for name, value in model.state().items():
+    for name, value in model_file.values_by_key(model).items():
         plain = _split_text_ids(value) if isinstance(value, Vocabulary) else fitted_values.to_plain(value)
         parts = {name: plain}
         if isinstance(plain, dict):

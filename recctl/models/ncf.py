@@ -148,7 +148,7 @@ class NCFRecommender(TorchRecommender):
     @property
     def _separate_losses(self) -> bool:
         """Whether GMF and MLP are trained separately in this epoch: the loss is the mean of their losses."""
-        return self.variant == "neumf" and self.chosen_epoch < self.pretrain_epochs
+        return self.variant == "neumf" and self.best_epoch < self.pretrain_epochs
 
     def _before_epoch(self, network: Any, epoch: int) -> None:
         if epoch and epoch == self.pretrain_epochs and self.variant == "neumf":

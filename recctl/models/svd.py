@@ -19,12 +19,12 @@ class SVDRecommender(BiasedFactors):
     visited in the order of the item ids.
 
     Cost: O(ratings * n_factors) per epoch, on one thread; `4 (n_users + n_items) (n_factors + 1)` bytes for the model,
-    in float32. The result depends on `seed` only, not on the number of threads. `chosen_epoch` is the epoch of the
+    in float32. The result depends on `seed` only, not on the number of threads. `best_epoch` is the epoch of the
     weights: the last one, or with `EarlyStopping` the best on validation.
 
     `predict` clips ratings to the range seen in training; rankings use the score before clipping. For users that are
     not in the training data, a bias and factors `p_u` are learned from their ratings by the same steps with fixed
-    items, in `chosen_epoch` epochs. A history without ratings carries no information for this model: such users get
+    items, in `best_epoch` epochs. A history without ratings carries no information for this model: such users get
     `mean + b_i`, the same for all. If that is common, SVD++ is the better choice.
 
     Deviations from the paper: none of its extensions (time, confidence, attributes).

@@ -23,12 +23,12 @@ class SVDPlusPlusRecommender(BiasedFactors):
     sequential steps, up to rounding.
 
     Cost: O(ratings * n_factors) per epoch, on one thread; `4 (n_users + 2 n_items) (n_factors + 1)` bytes for the
-    model, in float32. The result depends on `seed` only, not on the number of threads. `chosen_epoch` is the epoch of
+    model, in float32. The result depends on `seed` only, not on the number of threads. `best_epoch` is the epoch of
     the weights: the last one, or with `EarlyStopping` the best on validation.
 
     `predict` clips ratings to the range seen in training; rankings use the score before clipping. Users that are not in
     the training data are represented by the `y_j` of their history. If it has ratings, a bias and factors `p_u` are
-    learned by the same steps with fixed items, in `chosen_epoch` epochs. Without ratings the bias is 0, which does not
+    learned by the same steps with fixed items, in `best_epoch` epochs. Without ratings the bias is 0, which does not
     affect the ranking.
 
     Deviations from the paper: N(u) contains no items without a rating; one `lr` and one `reg` apply to biases and

@@ -38,7 +38,7 @@ class Outcome:
         metrics: All metrics on validation, by key.
         fit_seconds: Duration of the fit.
         evaluate_seconds: Duration of the evaluation.
-        chosen_epoch: Best epoch of a model trained in epochs.
+        best_epoch: Best epoch of a model trained in epochs.
         model: Path of the saved model, if its score was the best so far.
         error: Reason of a failure.
     """
@@ -48,9 +48,17 @@ class Outcome:
     metrics: dict[str, float] = field(default_factory=dict)
     fit_seconds: float = 0.0
     evaluate_seconds: float = 0.0
-    chosen_epoch: int | None = None
+    best_epoch: int | None = None
     model: str | None = None
     error: str | None = None
+
+    def as_attributes(self) -> dict[str, Any]:
+        """The result as it is stored with the trial, without what it does not have."""
+        attributes = {key: value for key, value in asdict(self).items() if value is not None}
+        if self.best_epoch is not None:
+            # Stored searches and trials.parquet keep the key of earlier versions, so that a search can be resumed.
+            attributes["chosen_epoch"] = attributes.pop("best_epoch")
+        return attributes
 
 
 @dataclass(frozen=True)
@@ -155,10 +163,9 @@ class Study:
     def tell(self, number: int, outcome: Outcome) -> None:
         """Record the outcome of a trial; if another search finished the trial first, its outcome stays."""
         handle = self._handles.pop(number)
-        attributes = {key: value for key, value in asdict(outcome).items() if value is not None}
         values = outcome.values if outcome.state == "complete" else None
         with suppress(optuna.exceptions.UpdateFinishedTrialError):
-            handle.set_user_attr(_OUTCOME_KEY, attributes)
+            handle.set_user_attr(_OUTCOME_KEY, outcome.as_attributes())
             self.study.tell(handle, values, _OPTUNA_STATES[outcome.state])
         self._refresh()
 

@@ -104,9 +104,9 @@ class TrialRunner:
         with nullcontext() if model.trained_in_epochs else progress.silence():
             model.fit(train, validation=measure, callbacks=callbacks)
         fit_seconds = perf_counter() - start
-        best_epoch = getattr(model, "chosen_epoch", None)
+        best_epoch = getattr(model, "best_epoch", None)
         if reporter.pruned:
-            return Outcome("pruned", fit_seconds=fit_seconds, chosen_epoch=best_epoch)
+            return Outcome("pruned", fit_seconds=fit_seconds, best_epoch=best_epoch)
         start = perf_counter()
         with progress.silence():
             evaluation = stages.evaluate_model(model, validation, validation.history, config)
@@ -118,7 +118,7 @@ class TrialRunner:
             metrics=evaluation.metrics,
             fit_seconds=fit_seconds,
             evaluate_seconds=evaluate_seconds,
-            chosen_epoch=best_epoch,
+            best_epoch=best_epoch,
             model=self._save_if_best(task, model, values[0]),
         )
 

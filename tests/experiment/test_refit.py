@@ -50,7 +50,7 @@ def test_refit_trains_best_number_of_epochs_with_full_schedule(tmp_path: Path) -
     chosen = run.metadata["training"]["best_epoch"]
     assert 1 <= chosen < 30, "the test needs a training that stops early"
     second = load_model(run.path / "models" / "v2.pkl")
-    assert second.chosen_epoch == chosen
+    assert second.best_epoch == chosen
     by_hand = SVDRecommender(n_epochs=30, lr=0.02)
     for _ in range(chosen):
         by_hand.train_epoch(both)

@@ -102,7 +102,7 @@ class RatingTests:
         model = self.model(n_epochs=4)
         losses = [model.train_epoch(train) for _ in range(4)]
         assert losses == sorted(losses, reverse=True)
-        assert model.chosen_epoch == 4
+        assert model.best_epoch == 4
         assert model.save(tmp_path / "by hand") == self.model(n_epochs=4).fit(train).save(tmp_path / "fit")
 
     def test_loaded_model_continues_training(self, tmp_path) -> None:
@@ -153,10 +153,10 @@ class RatingTests:
             callbacks=[stopping, lambda _, measured: watched.append(measured)],
         )
         scores = [measured["rmse"] for measured in watched]
-        assert model.chosen_epoch == stopping.best_epoch == int(np.argmin(scores)) + 1
-        assert len(scores) == model.chosen_epoch + 3
+        assert model.best_epoch == stopping.best_epoch == int(np.argmin(scores)) + 1
+        assert len(scores) == model.best_epoch + 3
         assert rmse(model, test) == pytest.approx(min(scores), abs=1e-6)
-        again = self.model(n_epochs=model.chosen_epoch, lr=0.02, reg=0.0).fit(train)
+        again = self.model(n_epochs=model.best_epoch, lr=0.02, reg=0.0).fit(train)
         assert again.item_factors.tolist() == model.item_factors.tolist()
 
     def test_validation_function_can_return_a_ranking_metric(self) -> None:

@@ -86,7 +86,7 @@ def test_pretrained_parts_get_half_the_weight_each() -> None:
     model = NCFRecommender(**{**SMALL, "epochs": 4, "pretrain_epochs": 3, "learning_rate": 1e-9})
     model._initialize(InteractionDataset(toy()))
     model.weights = separate.weights.copy()
-    model.chosen_epoch = 3
+    model.best_epoch = 3
     model.train_epoch(toy())
     np.testing.assert_allclose(model._arrays["out_gmf"], separate._arrays["out_gmf"] / 2, atol=1e-6)
     assert NCFRecommender(**SMALL, pretrain_epochs=5).fit(checkerboard()).recommend([0], k=1).item_id[0] == 0

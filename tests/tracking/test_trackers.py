@@ -91,7 +91,7 @@ def test_failed_training_is_recorded_as_failed() -> None:
 
 @pytest.mark.parametrize("at", ["open", "write", "close"])
 def test_tracker_error_becomes_one_notice(at: str, listener: RecordingListener) -> None:
-    assert fit(Recorder(at)).chosen_epoch == 3
+    assert fit(Recorder(at)).best_epoch == 3
     assert listener.notices == ["recorder: [Errno 28] No space left on device; training continues without it"]
 
 
@@ -104,7 +104,7 @@ def test_hanging_tracker_is_disabled(listener: RecordingListener, monkeypatch: p
             never.wait(60)
 
     begin = monotonic()
-    assert fit(Hanging()).chosen_epoch == 3
+    assert fit(Hanging()).best_epoch == 3
     assert monotonic() - begin < 30
     assert listener.notices == ["recorder: it is too slow, or does not answer; training continues without it"]
     never.set()
@@ -227,7 +227,7 @@ def test_unreachable_server_becomes_a_notice(answers: bool, listener: RecordingL
         if answers:
             server.listen()
         begin = monotonic()
-        assert fit(MLflowLogger(f"http://127.0.0.1:{server.getsockname()[1]}")).chosen_epoch == 3
+        assert fit(MLflowLogger(f"http://127.0.0.1:{server.getsockname()[1]}")).best_epoch == 3
         assert monotonic() - begin < 30
     (notice,) = listener.notices
     assert notice.startswith("mlflow: ")

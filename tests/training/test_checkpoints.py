@@ -78,7 +78,7 @@ def crash_in_epoch(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> N
 
     def crashing(model, interactions):
         loss = train_epoch(model, interactions)
-        if model.chosen_epoch == number:
+        if model.best_epoch == number:
             raise CrashError
         return loss
 
@@ -102,9 +102,7 @@ def test_resumed_run_gives_the_same_model_bit_for_bit(tmp_path, monkeypatch, nam
         file.write('{"epoch": 99, "lo')
     assert experiment.resume(broken)
     assert outcome(broken) == outcome(whole)
-    assert (
-        load_model(broken.path / "checkpoints" / "best.pkl").chosen_epoch == broken.metadata["training"]["best_epoch"]
-    )
+    assert load_model(broken.path / "checkpoints" / "best.pkl").best_epoch == broken.metadata["training"]["best_epoch"]
     before = {path: path.read_bytes() for path in broken.path.rglob("*") if path.is_file()}
     assert not experiment.resume(broken)
     assert {path: path.read_bytes() for path in broken.path.rglob("*") if path.is_file()} == before
@@ -153,12 +151,12 @@ def test_killed_process_is_resumed(tmp_path, name, how):
 def test_divergence_keeps_the_best_model(tmp_path, monkeypatch):
     cls = type(make_model("ncf"))
     train_epoch = cls.train_epoch
-    monkeypatch.setattr(cls, "train_epoch", lambda m, d: train_epoch(m, d) if m.chosen_epoch < 2 else float("nan"))
+    monkeypatch.setattr(cls, "train_epoch", lambda m, d: train_epoch(m, d) if m.best_epoch < 2 else float("nan"))
     with pytest.raises(TrainingError, match=r"diverged in epoch 3: loss nan; lower learning_rate, .* try"):
         experiment.train(load(tmp_path, "ncf"), RunStore(tmp_path / "runs"))
     run = RunStore(tmp_path / "runs").resolve("latest")
     assert run.status == "failed"
-    assert load_model(run.path / "checkpoints" / "best.pkl").chosen_epoch in (1, 2)
+    assert load_model(run.path / "checkpoints" / "best.pkl").best_epoch in (1, 2)
 
 
 def test_manual_loop_saves_the_best_model(tmp_path):
@@ -188,7 +186,7 @@ def test_best_checkpoint_is_the_best_epoch_of_early_stopping(tmp_path):
     loaded.config.training.early_stopping.min_delta = 10.0  # no later epoch can be better than the first
     run = experiment.train(loaded, RunStore(tmp_path))
     assert run.metadata["training"]["best_epoch"] == 1
-    assert load_model(run.path / "checkpoints" / "best.pkl").chosen_epoch == 1
+    assert load_model(run.path / "checkpoints" / "best.pkl").best_epoch == 1
 
 
 def test_callback_saves_the_best_epoch(tmp_path):
@@ -196,7 +194,7 @@ def test_callback_saves_the_best_epoch(tmp_path):
     model = make_model("ncf", **MODELS["ncf"])
     checkpoint, scores = ModelCheckpoint(tmp_path / "a" / "best.pkl"), iter([0.1, 0.4, 0.3] * 4)
     model.fit(train, validation=lambda _: {"ndcg@10": next(scores)}, callbacks=[checkpoint])
-    assert load_model(tmp_path / "a" / "best.pkl").chosen_epoch == checkpoint.best_epoch == 2
+    assert load_model(tmp_path / "a" / "best.pkl").best_epoch == checkpoint.best_epoch == 2
 
 
 def test_patience_counts_validations_and_best_epoch_counts_epochs():
@@ -211,7 +209,7 @@ def test_patience_counts_validations_and_best_epoch_counts_epochs():
 
     stopping = EarlyStopping(patience=2, monitor="ndcg@10")
     model = make_model("ncf", **MODELS["ncf"]).fit(train, validation=Every(), callbacks=[stopping])
-    assert (stopping.best_epoch, model.chosen_epoch) == (6, 6)
+    assert (stopping.best_epoch, model.best_epoch) == (6, 6)
 
 
 def test_checkpoint_of_another_model_is_an_error(tmp_path):

@@ -35,7 +35,7 @@ def test_best_epoch_is_restored_and_recorded(tmp_path: Path, monitor: str) -> No
     recorded = run.metadata["training"]
     assert recorded["monitor"] == monitor
     model = load_model(run.path / "models" / "v1.pkl")
-    assert model.chosen_epoch == recorded["best_epoch"]
+    assert model.best_epoch == recorded["best_epoch"]
     if monitor in ("rmse", "ndcg@10"):
         measured = experiment.evaluate(run, "validation")[1][monitor]
         assert measured == pytest.approx(recorded["best_score"], abs=1e-6)

@@ -97,7 +97,7 @@ def test_trial_of_a_dead_worker_continues_in_a_new_one(tmp_path: Path) -> None:
     assert 2 < epochs[5] <= 6, "it continues from its checkpoint"
     (tmp_path / "whole").mkdir()
     whole = runner.run(replace(task, folder=tmp_path / "whole"), lambda epoch, value: False)
-    assert (outcome.values, outcome.metrics, outcome.chosen_epoch) == (whole.values, whole.metrics, whole.chosen_epoch)
+    assert (outcome.values, outcome.metrics, outcome.best_epoch) == (whole.values, whole.metrics, whole.best_epoch)
     assert Path(outcome.model).read_bytes() == Path(whole.model).read_bytes()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +19,10 @@ from recctl.models.base.recommender import Recommender
 if TYPE_CHECKING:
     from recctl.training import Validate
 
+# Key of `best_epoch` in model files, exports and checkpoints: the name that the attribute had until 0.2. Files keep it,
+# so that every version reads those of every other.
+EPOCH_KEY = "chosen_epoch"
+
 
 class EpochRecommender(Recommender):
     """A model that is trained in epochs.
@@ -27,7 +32,7 @@ class EpochRecommender(Recommender):
     Attributes:
         step_size: Name of the hyperparameter that scales the steps.
         other_data_hint: Suggested fix for interactions other than those of the first epoch.
-        chosen_epoch: Epoch of the weights, from 1; 0 before the first epoch.
+        best_epoch: Epoch of the weights, from 1; 0 before the first epoch.
     """
 
     trained_in_epochs = True
@@ -37,7 +42,18 @@ class EpochRecommender(Recommender):
     # Number of copies of the learned values in a checkpoint besides the weights: moments of an optimizer.
     _n_moments: ClassVar[int] = 0
 
-    chosen_epoch: int = fitted("")
+    best_epoch: int = fitted("", stored_as=EPOCH_KEY)
+
+    @property
+    def chosen_epoch(self) -> int:
+        """Deprecated name of `best_epoch`; removed in 0.4."""
+        _warn_of_old_name()
+        return self.best_epoch
+
+    @chosen_epoch.setter
+    def chosen_epoch(self, epoch: int) -> None:
+        _warn_of_old_name()
+        self.best_epoch = epoch
 
     # ---- implemented by models
 
@@ -47,7 +63,7 @@ class EpochRecommender(Recommender):
         raise UnsupportedError(f"{type(self).__name__} does not implement _n_epochs")
 
     def _epoch(self, interactions: InteractionDataset) -> float:
-        """Train for one epoch, whose number from 0 is `chosen_epoch`; returns the mean loss."""
+        """Train for one epoch, whose number from 0 is `best_epoch`; returns the mean loss."""
         raise UnsupportedError(f"{type(self).__name__} does not implement _epoch")
 
     def _default_validator(self, validation: InteractionDataset | pd.DataFrame) -> Validate:
@@ -72,7 +88,7 @@ class EpochRecommender(Recommender):
 
     def _initialize(self, interactions: InteractionDataset) -> None:
         super()._initialize(interactions)
-        self.chosen_epoch = 0
+        self.best_epoch = 0
 
     def _train(
         self,
@@ -106,7 +122,7 @@ class EpochRecommender(Recommender):
                 f"{self.other_data_hint}"
             )
         loss = self._epoch(interactions)
-        self.chosen_epoch += 1
+        self.best_epoch += 1
         return loss
 
     def _equal_training_data(self, interactions: InteractionDataset) -> bool:
@@ -128,3 +144,8 @@ class EpochRecommender(Recommender):
         """Suggested change of a hyperparameter after divergence."""
         value = getattr(self, self.step_size)
         return f"lower {self.step_size}, which is {value:g}: try {self.step_size}={value / 4:g}"
+
+
+def _warn_of_old_name() -> None:
+    # The third frame is the one that uses the property.
+    warnings.warn("chosen_epoch is now best_epoch; the old name is removed in 0.4", FutureWarning, stacklevel=3)

@@ -173,6 +173,7 @@ class Fitted:
 
     shape: str
     annotation: Any = None
+    stored_as: str = ""
 
     @property
     def dimensions(self) -> list[str]:
@@ -231,7 +232,7 @@ def hyperparameter(
     return Hyperparameter(default, help, search, bounds)
 
 
-def fitted(shape: str, *, init: Literal[False] = False) -> Any:
+def fitted(shape: str, *, stored_as: str = "", init: Literal[False] = False) -> Any:
     """Declare a fitted value: an array, an `InteractionMatrix`, a `Vocabulary`, a number or a text.
 
     The annotation is `NDArray[scalar]` of a boolean, integer or float scalar of NumPy, `NDArray[Any]`, or one of the
@@ -241,9 +242,11 @@ def fitted(shape: str, *, init: Literal[False] = False) -> Any:
     Args:
         shape: The shape, such as `"(n_items, n_factors)"`; `""` for a number. Dimensions of the same name have equal
             sizes. A dimension with the name of a hyperparameter has its value as size.
+        stored_as: Key of the value in files; the name of the attribute by default. An attribute that is renamed keeps
+            its old key, so that files of all versions stay readable.
         init: Always False: it tells type checkers that the value is not an argument of the constructor.
     """
-    return Fitted(shape)
+    return Fitted(shape, stored_as=stored_as)
 
 
 def collect(cls: type) -> tuple[dict[str, Hyperparameter], dict[str, Fitted]]:
@@ -261,7 +264,8 @@ def collect(cls: type) -> tuple[dict[str, Hyperparameter], dict[str, Fitted]]:
             if isinstance(declaration, Hyperparameter):
                 parameters[name] = replace(declaration, annotation=hints[name])
             else:
-                values[name] = replace(declaration, annotation=hints[name])
+                key = declaration.stored_as or name
+                values[name] = replace(declaration, stored_as=key, annotation=hints[name])
                 values[name].require_supported(f"{base.__name__}.{name}")
     return parameters, values
 

@@ -39,8 +39,13 @@ def _content(model: Recommender) -> dict[str, Any]:
     return {
         "model": model.name,
         "hyperparameters": model.hyperparameters(),
-        "fitted": {name: fitted_values.to_plain(value) for name, value in model.state().items()},
+        "fitted": {key: fitted_values.to_plain(value) for key, value in values_by_key(model).items()},
     }
+
+
+def values_by_key(model: Recommender) -> dict[str, Any]:
+    """The fitted values of a model by their keys in files, which differ from the names of renamed attributes."""
+    return {declared.stored_as: getattr(model, name) for name, declared in model.fitted_values.items()}
 
 
 def load_into(model: Model, path: Path, content: dict[str, Any] | None = None) -> Model:
@@ -65,12 +70,13 @@ def load_into(model: Model, path: Path, content: dict[str, Any] | None = None) -
     plain_values = content.get("fitted")
     if not isinstance(hyperparameters, dict) or not isinstance(plain_values, dict):
         raise ArtifactError(f"{path}: damaged: a model without hyperparameters or fitted values")
-    missing = [name for name in model.fitted_values if name not in plain_values]
+    keys = {name: declared.stored_as for name, declared in model.fitted_values.items()}
+    missing = [key for key in keys.values() if key not in plain_values]
     if missing:
         raise ArtifactError(f"{path}: {', '.join(missing)} missing: not a complete {model.name} model of this version")
     try:
         loaded = type(model)(**hyperparameters)
-        values = {name: fitted_values.from_plain(plain_values[name]) for name in model.fitted_values}
+        values = {name: fitted_values.from_plain(plain_values[key]) for name, key in keys.items()}
         fitted_values.check(model.fitted_values, values, loaded.hyperparameters())
     except (ConfigError, ValueError) as error:
         raise ArtifactError(f"{path}: not a valid {model.name} model: {error}") from error

@@ -438,7 +438,7 @@ class Recommender:
         return pairs.score_pairs(self.score_users, users, items, len(self.item_vocabulary))
 
     def state(self) -> dict[str, Any]:
-        """The fitted values by name: the content of a model file beside the hyperparameters."""
+        """The fitted values by name: those that a model file stores beside the hyperparameters."""
         return {name: getattr(self, name) for name in self.fitted_values}
 
     def require_device(self) -> None:

@@ -17,7 +17,7 @@ from recctl.errors import ConfigError
 from recctl.kernels import matmul, sgd
 from recctl.models.base import Embeddings, extend
 from recctl.models.base.default_validator import RMSE
-from recctl.models.base.epoch_recommender import EpochRecommender
+from recctl.models.base.epoch_recommender import EPOCH_KEY, EpochRecommender
 from recctl.models.base.hyperparameters import Between, fitted, hyperparameter
 from recctl.models.factors.vectors import unit_rows, with_columns
 
@@ -102,7 +102,7 @@ class BiasedFactors(EpochRecommender):
 
     def _epoch(self, interactions: InteractionDataset) -> float:
         ratings = self.seen
-        epoch = self.chosen_epoch
+        epoch = self.best_epoch
         has_implicit = self._implicit_factors() is not None
         order = np.flatnonzero(np.diff(ratings.starts)).astype(np.int32)
         rng.stream(self.seed, "shuffle", epoch).shuffle(order)
@@ -149,12 +149,14 @@ class BiasedFactors(EpochRecommender):
     def snapshot(self) -> dict[str, Any]:
         """A copy of everything that training changes."""
         copies = {name: getattr(self, name).copy() for name in self._trained_arrays()}
-        return {"chosen_epoch": self.chosen_epoch} | copies
+        return {EPOCH_KEY: self.best_epoch} | copies
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Restore a snapshot, which remains valid."""
+        self.best_epoch = snapshot[EPOCH_KEY]
         for name, value in snapshot.items():
-            setattr(self, name, value if name == "chosen_epoch" else value.copy())
+            if name != EPOCH_KEY:
+                setattr(self, name, value.copy())
 
     def training_state(self) -> dict[str, Any]:
         """A copy of everything that further epochs depend on, as plain numbers and arrays for a checkpoint."""
@@ -162,12 +164,12 @@ class BiasedFactors(EpochRecommender):
 
     def set_training_state(self, state: dict[str, Any]) -> None:
         """Continue from the state of a model with the same hyperparameters and interactions."""
-        self.restore({name: state[name] for name in ("chosen_epoch", *self._trained_arrays())})
+        self.restore({name: state[name] for name in (EPOCH_KEY, *self._trained_arrays())})
 
     @property
     def rate_of_last_epoch(self) -> float:
         """The learning rate of the last epoch."""
-        return self._lr(self.chosen_epoch - 1)
+        return self._lr(self.best_epoch - 1)
 
     def partial_fit(self, interactions: pd.DataFrame | InteractionDataset, n_epochs: int | None = None) -> Self:
         """Add ratings, users and items without a new fit.
@@ -219,7 +221,7 @@ class BiasedFactors(EpochRecommender):
         return self
 
     def _folding_epochs(self) -> int:
-        return max(1, self.chosen_epoch)
+        return max(1, self.best_epoch)
 
     def _implicit_sums(self, histories: InteractionMatrix) -> Float32Array:
         """`z = |N(u)|^-1/2 * sum of y_j over N(u)` (eq. 15) of each history, `(n, n_factors)`; 0 without `y`."""

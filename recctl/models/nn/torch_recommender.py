@@ -22,7 +22,7 @@ from recctl.data.matrix import Float32Array
 from recctl.engines import torch_distributed
 from recctl.errors import ConfigError, UnsupportedError
 from recctl.models.base.default_validator import NDCG
-from recctl.models.base.epoch_recommender import EpochRecommender
+from recctl.models.base.epoch_recommender import EPOCH_KEY, EpochRecommender
 from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
 
 if TYPE_CHECKING:
@@ -146,8 +146,8 @@ class TorchRecommender(EpochRecommender):
 
     def _epoch(self, interactions: InteractionDataset) -> float:
         trainer = self._trainer
-        trainer.announce(self.chosen_epoch)
-        loss = trainer.run_epoch(interactions, self.chosen_epoch)
+        trainer.announce(self.best_epoch)
+        loss = trainer.run_epoch(interactions, self.best_epoch)
         self._invalidate_caches()
         return loss
 
@@ -157,7 +157,7 @@ class TorchRecommender(EpochRecommender):
         while (message := torch_distributed.receive()) is not None:
             if message["state"] is not None:
                 self.set_training_state(message["state"])
-            self.chosen_epoch = message["epoch"]
+            self.best_epoch = message["epoch"]
             self._epoch(interactions)
         self._drop_trainer()
 
@@ -222,7 +222,7 @@ class TorchRecommender(EpochRecommender):
     @property
     def rate_of_last_epoch(self) -> float:
         """The learning rate of the last step."""
-        return self.learning_rate_at(self.chosen_epoch)
+        return self.learning_rate_at(self.best_epoch)
 
     @property
     def batch_size_of_last_epoch(self) -> int:
@@ -259,7 +259,7 @@ class TorchRecommender(EpochRecommender):
         with suppress(_ProbeFinished):
             model._epoch(interactions)
         del vars(model)["_batches"]
-        model.chosen_epoch = 1
+        model.best_epoch = 1
         model._trainer.network.eval()
         model._invalidate_caches()
         n_batches = model._n_batches(interactions, model._trainer.batch_size)
@@ -276,11 +276,11 @@ class TorchRecommender(EpochRecommender):
 
     def snapshot(self) -> dict[str, Any]:
         """A copy of the weights and their epoch."""
-        return {"chosen_epoch": self.chosen_epoch, "weights": self.weights.copy()}
+        return {EPOCH_KEY: self.best_epoch, "weights": self.weights.copy()}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Restore a result of `snapshot`."""
-        self.chosen_epoch = snapshot["chosen_epoch"]
+        self.best_epoch = snapshot[EPOCH_KEY]
         self._set_weights(snapshot["weights"])
 
     def _set_weights(self, weights: Float32Array) -> None:
