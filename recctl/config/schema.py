@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Annotated, Any, Literal
 
@@ -38,18 +39,35 @@ class DataConfig(Section):
 
     source: str = Field("movielens-100k", min_length=1)
     """Dataset name from `recctl data list`, `synthetic`, or path to CSV, TSV, Parquet, ..., relative to this file."""
-    format: Literal["auto", "csv", "tsv", "parquet", "inter", "lightgcn", "sequences"] = "auto"
+    format: Literal["auto", "csv", "tsv", "parquet", "arrow", "json_lines", "inter", "lightgcn", "sequences"] = "auto"
     """File format; auto detects it from name and content."""
-    columns: dict[Literal["user_id", "item_id", "rating", "timestamp"], str | int] = {}
-    """Names of the columns, e.g. {user_id: userId}; without a header, their positions from 0."""
+    columns: dict[Literal["user_id", "item_id", "rating", "timestamp"], str | int | None] = {}
+    """Names of the columns, e.g. {user_id: userId}; without a header, their positions from 0. `rating: null` and
+    `timestamp: null` leave the column out."""
     delimiter: str | None = None
-    """Field separator; null: detected."""
+    """Field separator; `whitespace`: runs of spaces and tabs; null: detected."""
+    quoting: bool = True
+    """Whether fields may be quoted by `"`; false: quotes are ordinary characters."""
+    encoding: str = "utf-8"
+    """Encoding of text files, e.g. latin-1."""
+    decimal: Literal[".", ","] = "."
+    """Decimal separator of ratings and timestamps."""
     header: bool | None = None
     """Whether the first line has the column names; null: detected."""
+    skip_lines: int = Field(0, ge=0)
+    """Number of lines to skip at the beginning of a text file."""
+    comment: str | None = Field(None, min_length=1)
+    """Skip lines that begin with this, e.g. "%"; null: no comments."""
+    user: Literal["column", "line", "counted_line"] = "column"
+    """Formats lightgcn and sequences: each line begins with its user; `line`: each line is a user and holds only items;
+    `counted_line`: the same, and each line begins with the number of its items."""
     timestamp_unit: Literal["s", "ms", "us", "ns"] = "s"
     """Unit of numeric timestamps."""
+    timestamp_format: str | None = Field(None, min_length=1)
+    """Format of timestamps as in strptime, e.g. "%d.%m.%Y %H:%M"; null: numbers or ISO 8601."""
     id_type: Literal["auto", "int", "text"] = "auto"
-    """Type of user and item ids: integers or text; auto: integers if all ids are."""
+    """Type of user and item ids; auto: int if every id is an integer without leading zeros, a plus sign or 0x, or such
+    an integer followed by .0, else text."""
     bad_rows: Literal["error", "skip"] = "error"
     """How to treat malformed rows: stop with an error, or skip and count them."""
     synthetic: SyntheticConfig = SyntheticConfig()
@@ -63,6 +81,15 @@ class DataConfig(Section):
     """Drop users with fewer interactions; repeated together with min_item_interactions until no row is dropped."""
     min_item_interactions: int = Field(0, ge=0)
     """Drop items with fewer interactions."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _check_encoding(cls, encoding: str) -> str:
+        try:
+            codecs.lookup(encoding)
+        except LookupError:
+            raise ValueError("unknown encoding; use e.g. utf-8, latin-1, cp1252 or utf-16") from None
+        return encoding
 
     @field_validator("preprocess")
     @classmethod

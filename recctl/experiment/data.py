@@ -173,21 +173,33 @@ def _read_tables(config: Config, base: Path) -> list[SourceTable]:
     data = config.data
     if data.source == "synthetic":
         return [_generate(config)]
-    options = ReadOptions(
-        data.format,
-        {str(role): column for role, column in data.columns.items()},
-        data.delimiter,
-        data.header,
-        data.timestamp_unit,
-        data.bad_rows,
-        data.id_type,
-    )
+    options = _read_options(config)
     sources = [data.source]
     if config.split.strategy == "predefined":
         if config.split.validation:
             sources.append(config.split.validation)
         sources.append(config.split.test)
     return [read_source(source, options, base=base) for source in sources]
+
+
+def _read_options(config: Config) -> ReadOptions:
+    data = config.data
+    return ReadOptions(
+        format=data.format,
+        columns={str(role): column for role, column in data.columns.items()},
+        delimiter=data.delimiter,
+        quoting=data.quoting,
+        encoding=data.encoding,
+        decimal=data.decimal,
+        header=data.header,
+        skip_lines=data.skip_lines,
+        comment=data.comment,
+        user=data.user,
+        timestamp_unit=data.timestamp_unit,
+        timestamp_format=data.timestamp_format,
+        bad_rows=data.bad_rows,
+        id_type=data.id_type,
+    )
 
 
 def _generate(config: Config) -> SourceTable:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import codecs
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -11,16 +12,23 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from recctl.data.columns import COLUMNS
+from recctl.data.columns import COLUMNS, ITEM, USER
 from recctl.errors import ConfigError
 from recctl.suggest import did_you_mean
 
-Format = Literal["auto", "csv", "tsv", "parquet", "inter", "lightgcn", "sequences"]
+Format = Literal["auto", "csv", "tsv", "parquet", "arrow", "json_lines", "inter", "lightgcn", "sequences"]
+UserLocation = Literal["column", "line", "counted_line"]
 TimestampUnit = Literal["s", "ms", "us", "ns"]
 BadRowPolicy = Literal["error", "skip"]
 IdType = Literal["auto", "int", "text"]
 
-_CHOICES = {"format": Format, "timestamp_unit": TimestampUnit, "bad_rows": BadRowPolicy, "id_type": IdType}
+_CHOICES = {
+    "format": Format,
+    "user": UserLocation,
+    "timestamp_unit": TimestampUnit,
+    "bad_rows": BadRowPolicy,
+    "id_type": IdType,
+}
 
 
 @dataclass(frozen=True)
@@ -28,35 +36,56 @@ class ReadOptions:
     """How to read a file. The defaults detect everything that can be detected.
 
     Attributes:
-        format: `auto` detects the format from the file name and the content. `inter` is RecBole's format; `lightgcn`
-            has one user per line, `user item item ...`; `sequences` is the same with the items in time order, so that
-            timestamps are 0, 1, 2, ... within each user.
+        format: `auto` detects the format from the file name and the content. `json_lines` has one JSON object per line;
+            `arrow` is Arrow IPC, also called Feather; `inter` is RecBole's format; `lightgcn` has one user per line,
+            `user item item ...`; `sequences` is the same with the items in time order, so that timestamps are 0, 1, 2,
+            ... within each user.
         columns: The file's column for each role, e.g. `{"user_id": "customer"}`: a name from the header, or a position
-            counted from 0. Roles that are not mapped are found by well-known column names or, in a file without a
-            header, by position: user_id, item_id, rating, timestamp.
-        delimiter: The field separator, of any length; detected if None.
+            counted from 0. None leaves out an optional column of that role. Roles that are not mapped are found by
+            well-known column names or, in a file without a header, by position: user_id, item_id, rating, timestamp.
+        extra_columns: Columns to read besides those of the roles, as text, for preprocessing steps.
+        delimiter: The field separator, of any length, or `whitespace` for runs of spaces and tabs; detected if None.
+        quoting: Whether fields may be quoted by `"`; if False, quotes are ordinary characters.
+        encoding: The encoding of a text file, by the name that Python has for it.
+        decimal: The decimal separator of ratings and timestamps, `.` or `,`.
         header: Whether the first line names the columns; detected if None.
+        skip_lines: Number of lines to skip at the beginning of a text file.
+        comment: Skip the lines of a text file that begin with this; None for no comments.
+        user: Where the user is in the formats `lightgcn` and `sequences`: `column`: each line begins with its user;
+            `line`: each line is a user, numbered from 1, and holds only items; `counted_line`: the same, but each line
+            begins with the number of its items.
         timestamp_unit: The unit of numeric timestamps. Datetimes without a time zone are read as UTC.
+        timestamp_format: The format of timestamps for `strptime`, e.g. `%d.%m.%Y %H:%M`; None for numbers and ISO 8601.
         bad_rows: `error` rejects a file with a row that can't be read; `skip` leaves out such rows and counts them.
-        id_type: `int` or `text`; `auto` reads a column of ids as int if all of them are whole numbers without leading
-            zeros, else as text.
+        id_type: `int` or `text`; `auto` reads a column of ids as int if every id is an integer without leading zeros, a
+            plus sign or 0x, or such an integer followed by .0, else as text.
+        needs_ratings: Whether ratings are used. If not, a column of ratings that can't be read is left out with a
+            notice.
 
     Raises:
         ConfigError: A value is not one of the choices, or a column mapping is invalid.
     """
 
     format: Format = "auto"
-    columns: Mapping[str, str | int] = field(default_factory=dict)
+    columns: Mapping[str, str | int | None] = field(default_factory=dict)
+    extra_columns: Sequence[str] = ()
     delimiter: str | None = None
+    quoting: bool = True
+    encoding: str = "utf-8"
+    decimal: str = "."
     header: bool | None = None
+    skip_lines: int = 0
+    comment: str | None = None
+    user: UserLocation = "column"
     timestamp_unit: TimestampUnit = "s"
+    timestamp_format: str | None = None
     bad_rows: BadRowPolicy = "error"
     id_type: IdType = "auto"
+    needs_ratings: bool = True
 
     def __post_init__(self) -> None:
         problems = self._choice_problems() + self._column_problems()
-        if self.delimiter == "":
-            problems.append("delimiter: '' is empty; leave it out to detect the delimiter")
+        problems += self._text_problems()
         if problems:
             raise ConfigError(*problems)
 
@@ -69,6 +98,22 @@ class ReadOptions:
                 problems.append(f"{name}: unknown value {value!r}{did_you_mean(str(value), allowed)}")
         return problems
 
+    def _text_problems(self) -> list[str]:
+        problems = []
+        if self.delimiter == "":
+            problems.append("delimiter: '' is empty; leave it out to detect the delimiter")
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            problems.append(f"encoding: {self.encoding!r} is unknown; use e.g. utf-8, latin-1, cp1252 or utf-16")
+        if self.decimal not in (".", ","):
+            problems.append(f"decimal: {self.decimal!r} is neither '.' nor ','")
+        if self.skip_lines < 0:
+            problems.append(f"skip_lines: {self.skip_lines} is negative")
+        if self.comment == "":
+            problems.append("comment: '' is empty; leave it out if there are no comments")
+        return problems
+
     def _column_problems(self) -> list[str]:
         problems = []
         for role, column in self.columns.items():
@@ -76,6 +121,9 @@ class ReadOptions:
             is_position = type(column) is int and column >= 0  # type(): a bool is no position
             if role not in COLUMNS:
                 problems.append(f"columns: unknown column {role!r}{did_you_mean(str(role), COLUMNS)}")
+            elif column is None:
+                if role in (USER, ITEM):
+                    problems.append(f"columns.{role}: null; only rating and timestamp can be left out")
             elif not is_name and not is_position:
                 problems.append(f"columns.{role}: {column!r} is neither a column name nor a position counted from 0")
         return problems

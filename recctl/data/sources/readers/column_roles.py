@@ -33,12 +33,12 @@ def is_known_name(name: str) -> bool:
     return any(normalize_name(name) in names for names in KNOWN_NAMES.values())
 
 
-def roles_from_header(names: Sequence[str], mapping: Mapping[str, str | int], source: str) -> dict[str, int]:
+def roles_from_header(names: Sequence[str], mapping: Mapping[str, str | int | None], source: str) -> dict[str, int]:
     """Find the column of each role in a file with a header, by the user's mapping or else by its name.
 
     Args:
         names: The names in the header.
-        mapping: Role -> name or position, as the user configured it.
+        mapping: Role -> name or position, as the user configured it; None for a role that is left out.
         source: Name of the file for error messages.
 
     Returns:
@@ -48,9 +48,10 @@ def roles_from_header(names: Sequence[str], mapping: Mapping[str, str | int], so
         DataError: A column is missing, ambiguous, or mapped twice; the message shows the YAML to write.
     """
     # The user's mapping comes first, so that a mapped column is not a candidate for another role.
-    positions = {role: _mapped_position(names, role, column, source) for role, column in mapping.items()}
+    mapped = {role: column for role, column in mapping.items() if column is not None}
+    positions = {role: _mapped_position(names, role, column, source) for role, column in mapped.items()}
     for role in COLUMNS:
-        if role in positions:
+        if role in mapping:
             continue
         unassigned = [i for i in range(len(names)) if i not in positions.values()]
         candidates = _candidates(names, unassigned, role)
@@ -67,24 +68,26 @@ def roles_from_header(names: Sequence[str], mapping: Mapping[str, str | int], so
     return _in_role_order(positions, names, source)
 
 
-def roles_from_positions(n_fields: int, mapping: Mapping[str, str | int], source: str) -> dict[str, int]:
+def roles_from_positions(n_fields: int, mapping: Mapping[str, str | int | None], source: str) -> dict[str, int]:
     """Assign roles in a file without a header, by the user's mapping or else in the order of `COLUMNS`.
 
     Args:
         n_fields: Number of columns.
-        mapping: Role -> position, as the user configured it.
+        mapping: Role -> position, as the user configured it; None for a role that is left out.
         source: Name of the file for error messages.
 
     Raises:
         DataError: A mapped column does not exist, or the number of columns does not allow assigning them in order.
     """
     layout = f"{source}: {n_fields} columns and no header"
-    if not mapping:
+    mapped = {role: column for role, column in mapping.items() if column is not None}
+    if not mapped:
         if not 2 <= n_fields <= len(COLUMNS):
             raise DataError(f"{layout}; {_mapping_hint({USER: 0, ITEM: 1})} (positions from 0)")
-        return dict(zip(COLUMNS, range(n_fields), strict=False))
+        in_order = dict(zip(COLUMNS, range(n_fields), strict=False))
+        return {role: position for role, position in in_order.items() if role not in mapping}
     positions = {}
-    for role, column in mapping.items():
+    for role, column in mapped.items():
         if isinstance(column, str):
             raise DataError(
                 f"{layout}, so there is no column {column!r}; {_mapping_hint({role: 0})} (positions from 0)"
@@ -93,7 +96,7 @@ def roles_from_positions(n_fields: int, mapping: Mapping[str, str | int], source
             raise DataError(f"{layout}, so data.columns.{role}={column} does not exist; positions count from 0")
         positions[role] = int(column)
     for role in (USER, ITEM):
-        if role not in mapping:
+        if role not in mapped:
             raise DataError(f"{layout}, and data.columns has no {role}; {_mapping_hint({role: 0})} (positions from 0)")
     return _in_role_order(positions, None, source)
 
