@@ -22,7 +22,7 @@ from typing import Any
 
 from recctl.data.sources.options import ReadOptions
 
-# Role -> values, see `SourceTable.columns`.
+# Role -> values, see `SourceTable.columns`; and the name of each extra column -> its values as Arrow large_string.
 Columns = dict[str, Any]
 # Turns row numbers, counted from 0, into locations for error messages, e.g. "ratings.csv: row 17".
 RowLabeler = Callable[[Sequence[int]], list[str]]

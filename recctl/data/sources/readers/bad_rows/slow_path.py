@@ -26,6 +26,7 @@ def parse_rows(
     options: ReadOptions,
     source: str,
     label_rows: RowLabeler,
+    extra_columns: Mapping[str, pa.ChunkedArray] | None = None,
 ) -> ReadResult:
     """Parse raw columns; rows with a cell that can't be parsed are rejected or skipped.
 
@@ -36,6 +37,7 @@ def parse_rows(
         options: How to parse, and what to do with bad rows.
         source: Name of the file for messages.
         label_rows: Turns row numbers into locations.
+        extra_columns: Columns without a role, as text of shape `(n,)`; they are returned for the good rows.
 
     Raises:
         DataError: There are bad rows and bad rows are errors, or no row is good.
@@ -60,6 +62,8 @@ def parse_rows(
                 f"{label_rows([row])[0]}: {role} {value} is text, other ids are whole numbers; all are read as text"
             )
     columns = {role: parsed[role].select(role, is_good) for role in raw_columns}
+    for name, column in (extra_columns or {}).items():
+        columns[name] = column.filter(pa.array(is_good))
     return ReadResult(columns, bad_rows.count, skipped)
 
 
