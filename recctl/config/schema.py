@@ -39,7 +39,9 @@ class DataConfig(Section):
 
     source: str = Field("movielens-100k", min_length=1)
     """Dataset name from `recctl data list`, `synthetic`, or path to CSV, TSV, Parquet, ..., relative to this file."""
-    format: Literal["auto", "csv", "tsv", "parquet", "arrow", "json_lines", "inter", "lightgcn", "sequences"] = "auto"
+    format: Literal[
+        "auto", "csv", "tsv", "parquet", "arrow", "json_lines", "inter", "lightgcn", "sequences", "netflix"
+    ] = "auto"
     """File format; auto detects it from name and content."""
     columns: dict[Literal["user_id", "item_id", "rating", "timestamp"], str | int | None] = {}
     """Names of the columns, e.g. {user_id: userId}; without a header, their positions from 0. `rating: null` and

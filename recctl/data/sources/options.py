@@ -16,7 +16,7 @@ from recctl.data.columns import COLUMNS, ITEM, USER
 from recctl.errors import ConfigError
 from recctl.suggest import did_you_mean
 
-Format = Literal["auto", "csv", "tsv", "parquet", "arrow", "json_lines", "inter", "lightgcn", "sequences"]
+Format = Literal["auto", "csv", "tsv", "parquet", "arrow", "json_lines", "inter", "lightgcn", "sequences", "netflix"]
 UserLocation = Literal["column", "line", "counted_line"]
 TimestampUnit = Literal["s", "ms", "us", "ns"]
 BadRowPolicy = Literal["error", "skip"]
@@ -39,7 +39,7 @@ class ReadOptions:
         format: `auto` detects the format from the file name and the content. `json_lines` has one JSON object per line;
             `arrow` is Arrow IPC, also called Feather; `inter` is RecBole's format; `lightgcn` has one user per line,
             `user item item ...`; `sequences` is the same with the items in time order, so that timestamps are 0, 1, 2,
-            ... within each user.
+            ... within each user; `netflix` has blocks of one item each: a line `item:`, then rows `user,rating,date`.
         columns: The file's column for each role, e.g. `{"user_id": "customer"}`: a name from the header, or a position
             counted from 0. None leaves out an optional column of that role. Roles that are not mapped are found by
             well-known column names or, in a file without a header, by position: user_id, item_id, rating, timestamp.

@@ -59,6 +59,10 @@ def _reader_for(file_format: Format) -> FileReader:
         from recctl.data.sources.readers.sequences import read_sequences
 
         return read_sequences
+    if file_format == "netflix":
+        from recctl.data.sources.readers.netflix import read_netflix
+
+        return read_netflix
     from recctl.data.sources.readers.csv import read_delimited
 
     return read_delimited
