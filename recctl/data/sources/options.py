@@ -142,7 +142,8 @@ class SourceTable:
     Attributes:
         columns: `user_id`, `item_id` and, if the source has them, `rating` and `timestamp`, rows in the order of the
             file. Ids are int64, int32 if all of them fit, or Arrow text, plain or dictionary-encoded; ratings are
-            float32; timestamps are seconds since 1970, int64 or, if any has a fraction, float64.
+            float32; timestamps are seconds since 1970, int64 or, if any has a fraction, float64. The extra columns
+            that `ReadOptions` names follow, each under its own name as Arrow text without nulls: an empty field is "".
         provenance: Where the rows came from, as plain JSON values: the file, `rows_read`, `rows_skipped`, the first
             skipped rows with the reason for each, and checksums.
     """
@@ -160,9 +161,10 @@ class SourceTable:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """The columns as a pandas table, ids int64 or text."""
-        roles = [role for role in COLUMNS if role in self.columns]
-        return pd.DataFrame({role: _to_pandas(self.columns[role]) for role in roles}, copy=False)
+        """The columns as a pandas table, those of the roles first; ids are int64 or text, extra columns are text."""
+        names = [role for role in COLUMNS if role in self.columns]
+        names += [name for name in self.columns if name not in COLUMNS]
+        return pd.DataFrame({name: _to_pandas(self.columns[name]) for name in names}, copy=False)
 
 
 def _to_pandas(values: Any) -> Any:
