@@ -7,6 +7,7 @@ from functools import cached_property, partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
 from recctl.engines import map_threads
 from recctl.errors import DataError
-from recctl.kernels import group_by
+from recctl.kernels import csr, group_by
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -215,15 +216,27 @@ class InteractionDataset:
 
     @cached_property
     def matrix(self) -> InteractionMatrix:
-        """Users by items; the last of repeated pairs counts."""
+        """Users by items. Of repeated pairs the latest counts; among equal times, and without times, the last row."""
         values = None if self.implicit else self.ratings
-        matrix = InteractionMatrix.from_pairs(self.users, self.items, values, (self.n_users, self.n_items))
+        matrix = self.matrix_of(values)
         if "_source" in vars(self):
             # A fit uses the matrix only. A part can compute its codes again from its source, so free their memory.
             self._n_rows = len(self.users)
-            for name in ("users", "items"):
+            for name in ("users", "items", "timestamps"):
                 vars(self).pop(name, None)
         return matrix
+
+    def matrix_of(self, values: Float32Array | None) -> InteractionMatrix:
+        """Users by items with one value for each row of the data, `(n_rows,)`, or binary; repeats as in `matrix`."""
+        shape = (self.n_users, self.n_items)
+        return InteractionMatrix.from_pairs(self.users, self.items, values, shape, lambda: self.timestamps)
+
+    def latest_rows(self) -> NDArray[np.int64]:
+        """The rows that count, ascending: of repeated pairs the latest, as in `matrix`."""
+        n_rows = len(self)
+        shape = (self.n_users, self.n_items)
+        _, _, rows = csr.from_pairs(self.users, self.items, *shape, True, lambda: self.timestamps)
+        return np.arange(n_rows) if len(rows) == n_rows else np.sort(rows)
 
     @property
     def csr(self) -> sp.csr_array:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,17 +68,21 @@ class InteractionMatrix:
         items: Int32Array,
         values: Float32Array | None,
         shape: tuple[int, int],
+        read_times: Callable[[], NDArray[Any] | None] | None = None,
     ) -> InteractionMatrix:
         """Build a matrix from one entry per interaction.
 
         Args:
             users: User codes, `(n,)`.
             items: Item codes, `(n,)`.
-            values: Weights, `(n,)`; the last of repeated pairs counts. None for a binary matrix.
+            values: Weights, `(n,)`; None for a binary matrix.
             shape: Numbers of users and items.
+            read_times: Returns the time of each interaction, `(n,)`, or None. Of repeated pairs the latest counts;
+                among equal times, and without times, the last one. It is a function because times are needed only if
+                pairs repeat.
         """
         n_rows, n_columns = shape
-        starts, columns, kept = kernels.from_pairs(users, items, n_rows, n_columns, values is not None)
+        starts, columns, kept = kernels.from_pairs(users, items, n_rows, n_columns, values is not None, read_times)
         return cls(starts, columns, _NO_VALUES if values is None else values[kept], n_columns)
 
     @classmethod

@@ -172,7 +172,7 @@ def _duplicates(facts: Mapping[str, Any], settings: Settings) -> Iterator[Findin
             "hint" if settings.model.reads_order else "warning",
             "duplicate user-item pairs",
             {"duplicates": n_duplicates, "interactions": facts["interactions"]},
-            f"more than {_MAX_DUPLICATE_SHARE:.0%} of the rows repeat a pair; only the last row of a pair counts, and "
+            f"more than {_MAX_DUPLICATE_SHARE:.0%} of the rows repeat a pair; only the latest of a pair counts, and "
             "a split may put the same pair into train and test",
             settings.suggestions(settings.preprocessing("drop_duplicates")),
         )

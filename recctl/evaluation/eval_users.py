@@ -79,7 +79,7 @@ def collect_eval_users(
 
     Args:
         model: A fitted model; the interactions it was fitted on are seen.
-        test: The relevant interactions; the last of repeated pairs counts.
+        test: The relevant interactions; the latest of repeated pairs counts.
         history: Interactions of users that the model was not fitted on.
         threshold: The minimum rating of relevant interactions; None: all are relevant.
         on_unknown: Whether users that can't be scored are excluded ("skip") or count as 0 ("zero").
@@ -117,7 +117,7 @@ def _relevant_pairs(test: InteractionDataset, threshold: float | None) -> tuple[
     if threshold is not None and test.ratings is None:
         raise DataError(f"test: has no ratings, so relevance_threshold={threshold:g} can't be applied; leave it out")
     ratings = None if threshold is None else test.ratings
-    pairs = InteractionMatrix.from_pairs(test.users, test.items, ratings, (test.n_users, test.n_items))
+    pairs = test.matrix_of(ratings)
     relevant = pairs
     if threshold is not None:
         relevant = _filter(pairs, pairs.values >= threshold)

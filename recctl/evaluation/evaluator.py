@@ -207,6 +207,7 @@ class Evaluator:
 def _evaluate_ratings(model: Recommender, test: InteractionDataset, names: list[str]) -> Evaluation:
     metrics, per_user = evaluate_ratings(model, test, names)
     n_predicted = int(per_user["n_relevant"].sum())
+    n_repeated = len(test) - len(test.latest_rows())
     return Evaluation(
         metrics=metrics,
         per_user=per_user,
@@ -215,7 +216,7 @@ def _evaluate_ratings(model: Recommender, test: InteractionDataset, names: list[
         n_skipped=test.n_users - len(per_user),
         n_interactions=n_predicted,
         n_unknown_items=0,
-        left_out={"not_predictable": len(test) - n_predicted},
+        left_out={"repeated": n_repeated, "not_predictable": len(test) - n_repeated - n_predicted},
         protocol="rating_prediction",
     )
 

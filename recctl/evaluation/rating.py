@@ -18,7 +18,7 @@ from recctl.models.base import Recommender
 def evaluate_ratings(
     model: Recommender, test: InteractionDataset, metrics: Sequence[str]
 ) -> tuple[dict[str, float], pd.DataFrame]:
-    """Compare predicted with actual ratings.
+    """Compare predicted with actual ratings; the latest of repeated pairs counts.
 
     Returns:
         Each metric over all ratings that the model can predict; and a table of the metrics over each user's ratings,
@@ -29,16 +29,18 @@ def evaluate_ratings(
     """
     if test.ratings is None:
         raise DataError("test: has no ratings to compare predictions with; use task='ranking' without ratings")
-    with progress.task("Predicting", len(test), "interactions") as task:
-        users = test.user_vocabulary.ids[test.users]
-        items = test.item_vocabulary.ids[test.items]
-        predicted = model.predict(users, items, on_unknown="skip")
-        task.update(len(test))
+    counted = test.latest_rows()
+    with progress.task("Predicting", len(counted), "interactions") as task:
+        users = test.user_vocabulary.ids[test.users[counted]]
+        items = test.item_vocabulary.ids[test.items[counted]]
+        predicted = np.full(len(test), np.nan, np.float32)
+        predicted[counted] = model.predict(users, items, on_unknown="skip")
+        task.update(len(counted))
     predictable = np.flatnonzero(~np.isnan(predicted))
     if not len(predictable):
         raise DataError(
-            f"test: the model can predict none of its {len(test):,} ratings, because it was fitted on no user and item "
-            "of a pair; check that the ids of train and test are of the same kind"
+            f"test: the model can predict none of its {len(counted):,} ratings, because it was fitted on no user and "
+            "item of a pair; check that the ids of train and test are of the same kind"
         )
     rows = predictable[np.argsort(test.users[predictable], kind="stable")]
     errors = predicted[rows].astype(np.float64) - test.ratings[rows]

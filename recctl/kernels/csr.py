@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recctl.kernels.compile import BOOL, F32, I32, I64, INT, OUT_F32, OUT_I32, OUT_I64, VOID, TupleType, kernel
+from recctl.kernels.compile import BOOL, F32, F64, I32, I64, INT, OUT_F32, OUT_I32, OUT_I64, VOID, TupleType, kernel
 
 _NO_VALUES = np.empty(0, np.float32)
 
@@ -170,6 +171,24 @@ def _drop_duplicates(starts, columns, positions, with_positions):
     return n_distinct
 
 
+@kernel(BOOL, I64, I32)
+def _has_duplicates(starts, columns):
+    for row in range(len(starts) - 1):
+        for p in range(starts[row] + 1, starts[row + 1]):
+            if columns[p] == columns[p - 1]:
+                return True
+    return False
+
+
+@kernel(VOID, I64, I32, OUT_I64, F64)
+def _move_latest_last(starts, columns, positions, times):
+    # Of each run of duplicates, the last entry gets the position of the latest one; ties: of the last one.
+    for row in range(len(starts) - 1):
+        for p in range(starts[row] + 1, starts[row + 1]):
+            if columns[p] == columns[p - 1] and times[positions[p - 1]] > times[positions[p]]:
+                positions[p] = positions[p - 1]
+
+
 def transpose_with_positions(
     starts: NDArray[np.int64], columns: NDArray[np.int32], n_columns: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
@@ -195,7 +214,12 @@ def transpose(
 
 
 def from_pairs(
-    users: NDArray[np.int32], items: NDArray[np.int32], n_users: int, n_items: int, with_positions: bool
+    users: NDArray[np.int32],
+    items: NDArray[np.int32],
+    n_users: int,
+    n_items: int,
+    with_positions: bool,
+    read_times: Callable[[], NDArray[Any] | None] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
     """Build a users-by-items matrix from pairs, by two stable counting sorts: by item, then by user.
 
@@ -205,10 +229,12 @@ def from_pairs(
         n_users: Number of rows.
         n_items: Number of columns.
         with_positions: Whether to return the position of each entry among the pairs.
+        read_times: Returns the time of each pair, or None. It is called only if positions are returned and pairs
+            repeat.
 
     Returns:
-        Row starts, ascending columns, and positions (empty without `with_positions`). Of equal pairs the last one is
-        kept.
+        Row starts, ascending columns, and positions (empty without `with_positions`). Of equal pairs the latest is
+        kept; among equal times, and without times, the last one.
     """
     n_pairs = len(users)
     item_starts = np.empty(n_items + 1, np.int64)
@@ -228,6 +254,10 @@ def from_pairs(
     else:
         _transpose_values(item_starts, users_by_item, _NO_VALUES, starts[:-1].copy(), columns, _NO_VALUES.copy())
 
+    if with_positions and read_times is not None and _has_duplicates(starts, columns):
+        times = read_times()
+        if times is not None:
+            _move_latest_last(starts, columns, positions, times.astype(np.float64, copy=False))
     n_distinct = _drop_duplicates(starts, columns, positions, with_positions)
     if n_distinct < n_pairs:
         columns = columns[:n_distinct].copy()

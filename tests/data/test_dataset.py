@@ -52,6 +52,27 @@ def test_explicit_csr_has_the_last_rating_of_a_pair(frame):
     assert InteractionDataset(frame, implicit=False).csr.toarray().tolist() == [[0, 2], [3, 4], [5, 0]]
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [3, 4, 2, 1, 0], [4, 3, 2, 1, 0]])
+@pytest.mark.parametrize("is_part", [False, True])
+def test_explicit_csr_has_the_latest_rating_of_a_pair_whatever_the_order(frame, order, is_part):
+    dataset = InteractionDataset(frame.iloc[order].reset_index(drop=True), implicit=False)
+    if is_part:
+        dataset = dataset.take(np.arange(5))
+    assert dataset.csr.toarray().tolist() == [[0, 2], [3, 4], [5, 0]]
+    counted = dataset.data.iloc[dataset.latest_rows()]
+    assert sorted(counted["rating"].tolist()) == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("timestamp", [None, 7, 7.5])
+def test_explicit_csr_has_the_last_of_equally_late_ratings(timestamp):
+    frame = pd.DataFrame({"user_id": [1, 1], "item_id": [2, 2], "rating": [5.0, 1.0]})
+    if timestamp is not None:
+        frame["timestamp"] = timestamp
+    dataset = InteractionDataset(frame, implicit=False)
+    assert dataset.csr[0, 0] == 1
+    assert dataset.latest_rows().tolist() == [1]
+
+
 def test_constructor_does_not_change_the_table(frame):
     before = frame.copy(deep=True)
     dataset = InteractionDataset(frame, min_user_interactions=2)

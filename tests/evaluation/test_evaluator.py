@@ -85,6 +85,16 @@ def test_relevance_threshold_excludes_lower_ratings(model: Recommender) -> None:
     assert result.left_out["rated_below_threshold"] == 3
 
 
+def test_of_repeated_pairs_the_latest_rating_decides_relevance_and_is_predicted() -> None:
+    model = rated_model()
+    repeated = frame([(1, 0, 13.0), (1, 0, 10.0), (1, 1, 12.0)]).assign(timestamp=[9, 5, 7])
+    for test in (repeated, repeated.iloc[::-1]):
+        result = Evaluator(["rmse"]).evaluate_users(model, test, task="rating_prediction")
+        assert result.metrics == pytest.approx({"rmse": (10 / 2) ** 0.5})
+        result = Evaluator(["recall"], [1], relevance_threshold=12.5).evaluate_users(model, test)
+        assert (result.n_interactions, result.left_out["repeated"]) == (1, 1)
+
+
 def test_text_ids_are_evaluated(model: Recommender) -> None:
     rows = [("ann", "x"), ("ann", "y"), ("bo", "y"), ("bo", "ж")]
     ease = EASERecommender(l2_reg=1.0).fit(frame(rows))
@@ -204,21 +214,21 @@ RATED = frame([(1, 1, 12.0), (0, 0, 3.0), (1, 0, 10.0), (1, 0, 13.0), (0, 5, 9.0
 
 def test_rmse_and_mae_of_predicted_ratings() -> None:
     result = Evaluator(["mae", "ndcg", "rmse"]).evaluate_users(rated_model(), RATED, task="rating_prediction")
-    # Predicted are 11, 0, 10 and 10: the errors are -1, -3, 0 and -3.
-    assert result.metrics == pytest.approx({"mae": 7 / 4, "rmse": (19 / 4) ** 0.5})
+    # Predicted are 11, 0 and 10; of the repeated pair the last rating counts: the errors are -1, -3 and -3.
+    assert result.metrics == pytest.approx({"mae": 7 / 3, "rmse": (19 / 3) ** 0.5})
     assert result.per_user.to_dict("list") == {
         "user_id": [0, 1],
-        "mae": [3.0, pytest.approx(4 / 3)],
-        "rmse": [3.0, pytest.approx((10 / 3) ** 0.5)],
-        "n_relevant": [1, 3],
+        "mae": [3.0, 2.0],
+        "rmse": [3.0, pytest.approx(5**0.5)],
+        "n_relevant": [1, 2],
     }
-    assert (result.n_users, result.n_skipped, result.n_interactions) == (2, 1, 4)
-    assert (result.left_out, result.protocol) == ({"not_predictable": 2}, "rating_prediction")
+    assert (result.n_users, result.n_skipped, result.n_interactions) == (2, 1, 3)
+    assert (result.left_out, result.protocol) == ({"repeated": 1, "not_predictable": 2}, "rating_prediction")
 
 
 def test_rating_prediction_defaults_to_rmse_and_mae() -> None:
     results = Evaluator().evaluate(rated_model(), RATED, task="rating_prediction")
-    assert results == pytest.approx({"rmse": (19 / 4) ** 0.5, "mae": 7 / 4})
+    assert results == pytest.approx({"rmse": (19 / 3) ** 0.5, "mae": 7 / 3})
 
 
 def test_rating_prediction_without_predictable_ratings_is_rejected(model: Recommender) -> None:

@@ -32,6 +32,30 @@ def test_from_pairs_keeps_the_last_duplicate(drawn, with_positions):
     assert positions.tolist() == ([last[pair] for pair in expected] if with_positions else [])
 
 
+@given(drawn=shapes_and_pairs, data=st.data())
+def test_from_pairs_keeps_the_latest_duplicate(drawn, data):
+    shape, pairs = drawn
+    times = data.draw(st.lists(st.integers(0, 3), min_size=len(pairs), max_size=len(pairs)))
+    latest = {}
+    for place, (pair, time) in enumerate(zip(pairs, times, strict=True)):
+        latest[pair] = max(latest.get(pair, (time, place)), (time, place))
+    for dtype in (np.int64, np.float64):
+        _, _, positions = csr.from_pairs(
+            side_of(pairs, 0), side_of(pairs, 1), *shape, True, lambda dtype=dtype: np.array(times, dtype)
+        )
+        assert positions.tolist() == [latest[pair][1] for pair in sorted(latest)]
+
+
+def test_from_pairs_reads_times_only_if_pairs_repeat():
+    users = np.array([0, 1], np.int32)
+
+    def read_times():
+        raise AssertionError("not needed")
+
+    for items, with_positions in (([0, 0], True), ([0, 1], True), ([0, 0], False)):
+        csr.from_pairs(users, np.array(items, np.int32), 2, 2, with_positions, read_times)
+
+
 @given(drawn=shapes_and_pairs)
 def test_transpose_equals_scipy(drawn):
     shape, pairs = drawn

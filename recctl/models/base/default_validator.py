@@ -38,13 +38,18 @@ class NDCG:
 
 
 class RMSE:
-    """Root mean squared error of predictions, clipped to the rating scale, for pairs of known users and items."""
+    """Root mean squared error of predictions, clipped to the rating scale, for pairs of known users and items.
+
+    The latest of repeated pairs counts.
+    """
 
     def __init__(self, model: Recommender, validation: InteractionDataset | pd.DataFrame) -> None:
         if isinstance(validation, pd.DataFrame):
             validation = InteractionDataset(validation, implicit=False)
         if validation.ratings is None:
             raise DataError(f"{model.name}: validation has no ratings to compare predictions with")
+        validation = validation.take(validation.latest_rows())
+        assert validation.ratings is not None
         self.users, self.items, rows = _known(model, validation, "rating")
         self.ratings = validation.ratings[rows]
         self.scale = model.state()["lowest"], model.state()["highest"]

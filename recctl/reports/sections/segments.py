@@ -149,9 +149,10 @@ def _hits(report_data: ReportData, view: RunView) -> _HeldOutPairs:
 
 
 def _errors(report_data: ReportData, view: RunView) -> _HeldOutPairs:
-    """Absolute errors of the validation ratings that the model can predict."""
+    """Absolute errors of the validation ratings that the model can predict; the latest of repeated pairs counts."""
     recomputed = report_data.recomputed
     validation = recomputed.validation
+    validation = validation.take(validation.latest_rows())
     if validation.ratings is None:
         raise SectionOmittedError("the data have no ratings")
     user_ids = validation.user_vocabulary.ids[validation.users]
