@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, assert_never
 
 import numpy as np
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     import torch
 
 _NO_VALUES = np.empty(0, np.float32)
+# By loss: whether negatives are shared by the pairs of a batch, and whether scores are cosines. A loss without an entry
+# is an error: it must not silently be trained, or ranked, like another one.
+_SHARES_NEGATIVES = {"bpr": False, "mean_bpr": True, "sampled_softmax": True}
+_RANKS_BY_COSINE = {"bpr": False, "mean_bpr": False, "sampled_softmax": True}
 
 
 class _Batch(NamedTuple):
@@ -147,7 +151,8 @@ class LightGCNRecommender(TorchRecommender):
         seen = interactions.matrix
         order = self._order(rng.stream(self.seed, "shuffle", epoch))
         users = seen.rows[order]
-        negatives, edges = (rng.stream(self.seed, name, epoch) for name in ("negatives", "edges"))
+        negatives = rng.stream(self.seed, "negatives", epoch)
+        edges = rng.stream(self.seed, "edges", epoch)
         key = rng.key(self.seed, "negatives", epoch)
         positions = seen.transpose_with_positions()[1] if self.edge_dropout else None
         for begin in range(0, seen.nnz, batch_size):
@@ -155,7 +160,7 @@ class LightGCNRecommender(TorchRecommender):
             candidates = None
             seen_negatives = None
             others = np.empty(0, np.int32)
-            if self.loss == "bpr":
+            if not _SHARES_NEGATIVES[self.loss]:
                 drawn = sample_negatives(
                     key, seen.starts, seen.columns, users[part], seen.n_columns, self.hardest_of, first=begin
                 )
@@ -164,8 +169,8 @@ class LightGCNRecommender(TorchRecommender):
                 else:
                     candidates = torch.from_numpy(drawn + np.int64(seen.n_rows))
             else:
-                n = min(self.n_negatives, seen.n_columns)
-                others = negatives.choice(seen.n_columns, n, replace=False).astype(np.int32)
+                n_shared = min(self.n_negatives, seen.n_columns)
+                others = negatives.choice(seen.n_columns, n_shared, replace=False).astype(np.int32)
                 starts, positions_seen = seen_among(seen.starts, seen.columns, users[part], others, seen.n_columns)
                 seen_negatives = torch.from_numpy(starts), torch.from_numpy(positions_seen).long()
             items = np.concatenate((seen.columns[order[part]], others)) + np.int64(seen.n_rows)
@@ -204,25 +209,32 @@ class LightGCNRecommender(TorchRecommender):
         from recctl.models.nn.lightgcn import mean_bpr, sampled_softmax
 
         device = self._device
-        n = batch.n_pairs
+        n_pairs = batch.n_pairs
         values = None if batch.values is None else batch.values.to(device)
         candidates = None if batch.candidates is None else batch.candidates.to(device)
         rows, base = network(batch.nodes.to(device), values, candidates)
-        if batch.seen is None:
-            users, items, others = rows[:n], rows[n : 2 * n], rows[2 * n :]
-            loss = -logsigmoid((users * (items - others)).sum(dim=1)).sum()
-            return loss + self.reg / 2 * torch.linalg.vector_norm(base).square(), n
-        seen = batch.seen[0].to(device), batch.seen[1].to(device)
-        squares = torch.linalg.vector_norm(base[: 2 * n]).square()
-        if self.loss == "mean_bpr":
-            others = rows[2 * n :]
-            loss = mean_bpr(rows[:n], rows[n : 2 * n], others, seen)
-            squares = squares + n / len(others) * torch.linalg.vector_norm(base[2 * n :]).square()
-        else:
-            unit = normalize(rows)
-            users, items, others = unit[:n] / self.temperature, unit[n : 2 * n], unit[2 * n :]
-            loss = sampled_softmax(users, items, others, seen, len(self.item_vocabulary) / len(others))
-        return loss + self.reg / 2 * squares, n
+        if _RANKS_BY_COSINE[self.loss]:
+            rows = normalize(rows)
+        users = rows[:n_pairs]
+        items = rows[n_pairs : 2 * n_pairs]
+        others = rows[2 * n_pairs :]
+        squares = torch.linalg.vector_norm(base[: 2 * n_pairs]).square()
+        match self.loss:
+            case "bpr":
+                loss = -logsigmoid((users * (items - others)).sum(dim=1)).sum()
+                squares = torch.linalg.vector_norm(base).square()
+            case "mean_bpr":
+                loss = mean_bpr(users, items, others, _to_device(batch.seen, device))
+                # As with bpr, a negative counts once for each pair: each of the shared ones n_pairs / len(others) times.
+                squares = squares + n_pairs / len(others) * torch.linalg.vector_norm(base[2 * n_pairs :]).square()
+            case "sampled_softmax":
+                # Uniform negatives: each stands for this many items.
+                scale = len(self.item_vocabulary) / len(others)
+                seen = _to_device(batch.seen, device)
+                loss = sampled_softmax(users / self.temperature, items, others, seen, scale)
+            case _:
+                assert_never(self.loss)
+        return loss + self.reg / 2 * squares, n_pairs
 
     # ---- scoring
 
@@ -234,7 +246,7 @@ class LightGCNRecommender(TorchRecommender):
             user_vectors = np.empty((histories.n_rows, self.embedding_dim), np.float32)
             matmul.sparse_dense(histories.starts, histories.columns, _NO_VALUES, self._item_contributions, user_vectors)
             user_vectors /= np.sqrt(np.maximum(np.diff(histories.starts), 1)).astype(np.float32)[:, None]
-        if self.loss == "sampled_softmax":
+        if _RANKS_BY_COSINE[self.loss]:
             user_vectors = unit_rows(user_vectors)
             items = self._unit_items
         scores: Float32Array = user_vectors @ items.T
@@ -243,7 +255,7 @@ class LightGCNRecommender(TorchRecommender):
     def embeddings(self) -> Embeddings:
         """The rows of E; with sampled_softmax scaled to length 1."""
         users, items = self._final
-        if self.loss == "sampled_softmax":
+        if _RANKS_BY_COSINE[self.loss]:
             return Embeddings(unit_rows(users), self._unit_items)
         return Embeddings(users, items)
 
@@ -251,7 +263,7 @@ class LightGCNRecommender(TorchRecommender):
         seen = histories.is_nonzero().cast(np.float32)
         counts = graph.apply("Max", seen.sum(1, keepdims=True), np.float32(1))
         user_vectors = seen @ graph.constant(self._item_contributions, "contributions") / graph.apply("Sqrt", counts)
-        if self.loss == "sampled_softmax":
+        if _RANKS_BY_COSINE[self.loss]:
             user_vectors = normalize_rows(user_vectors)
         return user_vectors.matmul_transposed(graph.constant(self.embeddings().items, "items"))
 
@@ -305,12 +317,20 @@ class LightGCNRecommender(TorchRecommender):
         return self.embedding_dim * vectors + 60 * n_interactions + 12 * self.hardest_of * batch
 
 
+def _to_device(
+    seen: tuple[torch.Tensor, torch.Tensor] | None, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The seen negatives of a batch with shared negatives, on the device of the network."""
+    assert seen is not None  # `_batches` sets it for every loss with shared negatives
+    return seen[0].to(device), seen[1].to(device)
+
+
 def _normalized(seen: InteractionMatrix) -> InteractionMatrix:
     """The symmetric graph of users and items, `(n_users + n_items, n_users + n_items)`."""
     transposed = seen.transpose()
-    n = seen.n_rows + seen.n_columns
+    n_nodes = seen.n_rows + seen.n_columns
     starts = np.concatenate((seen.starts, seen.nnz + transposed.starts[1:]))
     columns = np.concatenate((seen.columns + np.int32(seen.n_rows), transposed.columns))
     degrees = np.diff(starts)
     values = 1 / np.sqrt(np.repeat(degrees, degrees) * degrees[columns].astype(np.float64))
-    return InteractionMatrix(starts, columns, values.astype(np.float32), n)
+    return InteractionMatrix(starts, columns, values.astype(np.float32), n_nodes)

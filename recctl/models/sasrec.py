@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 # Of layer normalization and of the norm of vectors, as in torch.
 _EPSILON = np.float32(1e-5)
 _TINY = np.float32(1e-12)
+# Whether a loss needs sampled negatives. A loss without an entry is an error: it must not silently be trained like
+# another one.
+_USES_NEGATIVES = {"softmax": False, "sampled_softmax": True, "bce": True, "gbce": True}
 
 
 class SASRecRecommender(TorchRecommender):
@@ -117,34 +120,44 @@ class SASRecRecommender(TorchRecommender):
         users, begins, lengths = self._windows(epoch)
         order = rng.stream(self.seed, "shuffle", epoch).permutation(len(users))
         draws = rng.stream(self.seed, "negatives", epoch)
-        histories, n_negatives = self.histories, 0 if self.loss == "softmax" else self.n_negatives
+        histories = self.histories
+        n_negatives = min(self._n_sampled, histories.n_columns)
         for begin in range(0, len(order), batch_size):
-            some = order[begin : begin + batch_size]
-            some = some[np.argsort(lengths[some], kind="stable")]
-            *packed, shapes = packing.pack(histories.columns, begins[some], lengths[some])
+            windows = order[begin : begin + batch_size]
+            # Windows of equal length are neighbors, so that tables of attention need little padding.
+            windows = windows[np.argsort(lengths[windows], kind="stable")]
+            *packed, shapes = packing.pack(histories.columns, begins[windows], lengths[windows])
             # Distinct, as `seen_among` requires.
-            negatives = draws.choice(histories.n_columns, min(n_negatives, histories.n_columns), replace=False)
-            seen = np.repeat(self._seen_negatives(users[some], negatives), lengths[some], axis=0)
+            negatives = draws.choice(histories.n_columns, n_negatives, replace=False)
+            seen = np.repeat(self._seen_negatives(users[windows], negatives), lengths[windows], axis=0)
             parts = (torch.from_numpy(part) for part in (*packed, negatives, seen))
             yield (*islice(parts, 4), shapes, *parts)
 
+    @property
+    def _n_sampled(self) -> int:
+        """Number of negatives that the loss samples for each batch."""
+        return self.n_negatives if _USES_NEGATIVES[self.loss] else 0
+
     def _windows(self, epoch: int) -> tuple[Int64Array, Int64Array, Int64Array]:
         """User, first position in `histories.columns`, and number of inputs of each window."""
-        users, longest = self._trainable, self.max_length
+        users = self._trainable
+        longest = self.max_length
         starts = self.histories.starts[users]
-        n = self.histories.starts[users + 1] - 1 - starts
+        # The last item of a history is a target only.
+        n_inputs = self.histories.starts[users + 1] - 1 - starts
         if self.windows == "last":
-            lengths = np.minimum(n, longest)
-            return users, starts + n - lengths, lengths
+            lengths = np.minimum(n_inputs, longest)
+            return users, starts + n_inputs - lengths, lengths
         drawn = rng.stream(self.seed, "windows", epoch).integers(1, longest, len(users), endpoint=True)
-        first = np.where(
-            n > longest, drawn, n
-        )  # end of the first window; all others but the last have max_length inputs
-        counts = 1 - (first - n) // longest
-        of = np.repeat(np.arange(len(users)), counts)
-        ends = first[of] + (np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts)) * longest
+        # The first window ends at a random input; all others but the last have max_length inputs. Every position is
+        # thus trained once an epoch, and over epochs with contexts of every length.
+        first_ends = np.where(n_inputs > longest, drawn, n_inputs)
+        counts = 1 - (first_ends - n_inputs) // longest  # with the division rounded up
+        owners = np.repeat(np.arange(len(users)), counts)
+        window_numbers = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+        ends = first_ends[owners] + window_numbers * longest
         begins = np.maximum(ends - longest, 0)
-        return users[of], starts[of] + begins, np.minimum(ends, n[of]) - begins
+        return users[owners], starts[owners] + begins, np.minimum(ends, n_inputs[owners]) - begins
 
     def _seen_negatives(self, users: Int64Array, negatives: Int64Array) -> NDArray[np.bool_]:
         """Which of some distinct items each user has interacted with, `(len(users), len(negatives))`."""
@@ -167,7 +180,8 @@ class SASRecRecommender(TorchRecommender):
 
     def _n_batches(self, interactions: InteractionDataset, batch_size: int) -> int:
         n_windows: float = len(self._trainable)
-        if self.windows == "all":  # on average
+        if self.windows == "all":
+            # A random first end adds, on average, (n - 1) / max_length windows to a history of n inputs.
             inputs = np.diff(self.histories.starts)[self._trainable] - 1
             n_windows += (inputs[inputs > self.max_length] - 1).sum() / self.max_length
         return math.ceil(n_windows / batch_size)
@@ -178,14 +192,20 @@ class SASRecRecommender(TorchRecommender):
         inputs, targets, positions, places = (part.to(self._device) for part in batch[:4])
         hidden = network(inputs, positions, places, batch[4])
         items = network.targets()
-        if self.loss == "softmax":
-            return losses.softmax(hidden, items, targets), len(targets)
         negatives, seen = (part.to(self._device) for part in batch[5:])
-        arguments = hidden, items, targets, negatives, seen
-        if self.loss == "sampled_softmax":
-            return losses.sampled_softmax(*arguments), len(targets)
-        power = self._power() if self.loss == "gbce" else 1.0
-        return losses.binary(*arguments, power), len(targets)
+        loss: torch.Tensor
+        match self.loss:
+            case "softmax":
+                loss = losses.softmax(hidden, items, targets)
+            case "sampled_softmax":
+                loss = losses.sampled_softmax(hidden, items, targets, negatives, seen)
+            case "bce":
+                loss = losses.binary(hidden, items, targets, negatives, seen, power=1.0)
+            case "gbce":
+                loss = losses.binary(hidden, items, targets, negatives, seen, power=self._power())
+            case _:
+                assert_never(self.loss)
+        return loss, len(targets)
 
     def _power(self) -> float:
         """Beta of gBCE (Petrov & Macdonald, 2023, eq. 9), from the share of sampled items."""
@@ -253,14 +273,14 @@ class SASRecRecommender(TorchRecommender):
         """Causal attention of some positions, `(n, d)`, from concatenated queries, keys and values."""
         n = len(packed)
         width = self.embedding_dim // self.n_heads
-        q, k, v = packed.reshape(n, 3, self.n_heads, width).transpose(1, 2, 0, 3)  # (h, n, d / h)
-        logits = q[:, queries] @ k.transpose(0, 2, 1) * np.float32(width**-0.5)
+        query, keys, values = packed.reshape(n, 3, self.n_heads, width).transpose(1, 2, 0, 3)  # (h, n, d / h)
+        logits = query[:, queries] @ keys.transpose(0, 2, 1) * np.float32(width**-0.5)
         if logits.shape[1] > 1:
             logits[:, np.triu(np.ones((n, n), bool), 1)] = -np.inf
-        logits -= logits.max(axis=2, keepdims=True)
+        logits -= logits.max(axis=2, keepdims=True)  # so that exp cannot overflow
         np.exp(logits, out=logits)
         logits /= logits.sum(axis=2, keepdims=True)
-        mixed: Float32Array = (logits @ v).astype(np.float32, copy=False)
+        mixed: Float32Array = (logits @ values).astype(np.float32, copy=False)
         return mixed.transpose(1, 0, 2).reshape(-1, self.embedding_dim)
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
@@ -276,8 +296,9 @@ class SASRecRecommender(TorchRecommender):
         return similarity
 
     def _sizes(self, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
-        d = self.embedding_dim
-        n_weights = d * (n_items + self.max_length) + 6 * self.n_blocks * d**2
+        dim = self.embedding_dim
+        # A block has six matrices of this size: queries, keys, values, output, and two of the feed-forward layer.
+        n_weights = dim * (n_items + self.max_length) + 6 * self.n_blocks * dim**2
         sizes = super()._sizes(n_users, n_items, n_interactions)
         return sizes | {"n_weights": n_weights, "histories": n_interactions // 2}  # the matrix has no values
 
@@ -289,7 +310,8 @@ class SASRecRecommender(TorchRecommender):
         """
         length = min(self.max_length, 1 + 2 * n_interactions // max(1, n_users))
         positions = min(self.batch_size * length, n_interactions)
-        negatives = 0 if self.loss == "softmax" else 9 * self.n_negatives
+        # For each position and negative: a logit, its gradient, and whether the negative is seen.
+        negatives = 9 * self._n_sampled
         batch = positions * (56 * self.embedding_dim * self.n_blocks + negatives)
         return 36 * self.embedding_dim * n_items + 1024 * n_items + 12 * n_interactions + batch
 

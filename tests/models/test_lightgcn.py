@@ -1,3 +1,5 @@
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from recctl.data.synthetic import generate
 from recctl.errors import ArtifactError
 from recctl.kernels import propagation
 from recctl.kernels.negative_sampling import hardest
+from recctl.models import lightgcn
 from recctl.models.lightgcn import LightGCNRecommender
 from recctl.models.nn.lightgcn import _hardest_by_torch, _mean_by_torch, sampled_softmax
 from tests.models.suite import ModelSuite, checkerboard, toy
@@ -297,3 +300,9 @@ def test_torch_propagation_equals_the_kernel():
 def test_trains_in_bfloat16():
     best = LightGCNRecommender(**SMALL, precision="bfloat16").fit(checkerboard()).recommend(range(50), k=1)
     assert best.item_id.tolist() == list(range(50))
+
+
+def test_every_loss_has_an_entry_in_the_tables_of_losses() -> None:
+    losses = set(get_args(LightGCNRecommender.parameters["loss"].annotation))
+    assert losses == set(lightgcn._SHARES_NEGATIVES)
+    assert losses == set(lightgcn._RANKS_BY_COSINE)

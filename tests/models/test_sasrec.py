@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from torch.nn import functional
 
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import ConfigError
+from recctl.models import sasrec
 from recctl.models.base.onnx_graph import ScoreGraph
 from recctl.models.nn import sasrec as losses
 from recctl.models.sasrec import SASRecRecommender
@@ -202,3 +204,8 @@ def test_last_window_is_the_end_of_each_history() -> None:
     np.testing.assert_array_equal(begins + lengths + 1, model.histories.starts[users + 1])
     np.testing.assert_array_equal(lengths, np.minimum(np.diff(model.histories.starts)[users] - 1, 3))
     assert model._n_batches(InteractionDataset(toy()), 1) == len(users)
+
+
+def test_every_loss_has_an_entry_in_the_tables_of_losses() -> None:
+    losses = set(get_args(SASRecRecommender.parameters["loss"].annotation))
+    assert losses == set(sasrec._USES_NEGATIVES)
