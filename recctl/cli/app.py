@@ -50,6 +50,8 @@ def register_command(
 
         def command(**values: Any) -> None:
             for option in COMMON_OPTIONS:
+                # In one global object: every function that prints needs them, and passing them along would touch every
+                # signature.
                 setattr(settings, option, values.pop(option))
             from recctl.cli import terminal  # imports Rich, which `recctl --version` does not need
 
@@ -57,7 +59,9 @@ def register_command(
                 function(**values)
 
         parameters = [
-            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in signature.parameters.values()
+            # Keyword-only, because the common options have defaults and follow parameters that may have none.
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in signature.parameters.values()
         ]
         parameters += _common_parameters()
         # `functools.wraps` would make Typer read the signature of the function, which lacks the common options.
@@ -100,6 +104,7 @@ def _print_version(requested: bool) -> None:
         from recctl.version import __version__
 
         typer.echo(f"recctl {__version__}")
+        # `is_eager` runs this before the missing command is noticed.
         raise typer.Exit
 
 

@@ -18,6 +18,7 @@ CONFIG_SUFFIXES = (".yaml", ".yml")
 
 def load_config(path: Path | None, overrides: list[str] | None) -> LoadedConfig:
     """Load the given config, or the default one, whose path is printed."""
+    # Imported here, as in every command: experiment imports pandas and the models, for which `--help` must not wait.
     from recctl import experiment
 
     apply_threads()
@@ -68,6 +69,7 @@ def on_engine(engine: str | None) -> AbstractContextManager[Any]:
     name, _, address = engine.partition("=")
     if name not in ("local", "ray"):
         raise ConfigError(f"--engine {engine!r}: must be local, ray or ray=ADDRESS")
+    # Not through the config: an existing run keeps the one that it was created with.
     return engines.opened(EngineConfig(name=name, address=address or None))
 
 
@@ -85,6 +87,7 @@ def aliases_by_run(store: RunStore) -> dict[str, list[str]]:
     try:
         return store.aliases.runs()
     except ArtifactError as error:
+        # Listing runs must work while an alias file is damaged; `runs verify` reports it.
         terminal.info(f"aliases are not shown: {error}")
         return {}
 
@@ -114,6 +117,7 @@ def print_test_evaluations(run: Run) -> int:
 
     data_hash, split_hash = run_hashes(run)
     count = store().count_test_evaluations(data_hash or "", split_hash or "")
+    # The first look is what the test set is for; each further one makes the estimate more optimistic.
     if count > 1:
         terminal.info(
             f"The test set of this split was evaluated {count} times in {store().root}; choose models on validation."

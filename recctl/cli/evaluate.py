@@ -57,6 +57,7 @@ def evaluate(
     from recctl.config import parse_config
     from recctl.errors import ConfigError
 
+    # Parsed first: a typo must not be found after minutes of evaluation.
     conditions = [parse(text) for text in check or []]
     if data is not None and on is not None:
         raise ConfigError("--data and --on cannot be used together")
@@ -69,6 +70,7 @@ def evaluate(
         text = f"data: {{source: {str(data.resolve())!r}, implicit: {str(config.data.implicit).lower()}}}"
         other_data = parse_config(text, str(data), Path())
     with terminal.bars(), common.on_engine(engine):
+        # No part given: experiment.evaluate chooses validation where there is one, to spare the test set.
         part, metrics = experiment.evaluate(run, on.value if on else None, other_data, metric, k)
     terminal.metrics_table({part: metrics})
     test_evaluations = common.print_test_evaluations(run) if part == "test" else None

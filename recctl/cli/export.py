@@ -85,16 +85,19 @@ def export(
         return _print_formats()
     if checked is not None:
         manifest = library.verify_export(checked)
+        # Exports of a model from Python have no run.
         source = manifest["run_id"] or manifest["model"].get("name")
         terminal.print_result(f"{checked}: intact: {manifest['format']} of {source}")
         return terminal.print_json({"path": str(checked), "status": "whole", "manifest": manifest})
     if run_id is None or format_name is None:
         raise ConfigError("RUN and --format are required; --list shows the formats")
+    # The options of all formats have one flat namespace here; the format refuses those that it does not have.
     named_options = {
         "k": k,
         "users": users,
         "histories": histories,
         "on_unknown": on_unknown,
+        # A flag that is not set is not given, so that formats without it accept the call.
         "include_seen": include_seen or None,
         "allow": allow,
         "block": block,
@@ -102,6 +105,7 @@ def export(
         "tracking_uri": tracking_uri,
     }
     options = {name: value for name, value in named_options.items() if value is not None}
+    # Last: --option wins over a named option.
     options |= _parse_options(more or [])
     common.apply_threads()
     run = common.store().resolve(run_id)
@@ -128,6 +132,7 @@ def _parse_options(pairs: list[str]) -> dict[str, str]:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise ConfigError(f"--option {pair!r}: must be KEY=VALUE")
+        # Kept as text: the format's pydantic model converts it.
         options[name.replace("-", "_")] = value
     return options
 

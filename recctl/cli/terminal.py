@@ -37,6 +37,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 def _console(stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
+    # Made for each call: tests and progress bars replace the streams.
     width = None if stream.isatty() else _WIDTH_OFF_TERMINAL
     return Console(stderr=stderr, width=width, highlight=False, soft_wrap=not stream.isatty())
 
@@ -61,12 +62,15 @@ def error(text: str) -> None:
     """Print an error message, each line with the prefix `error:`."""
     console = _console(stderr=True)
     for line in text.splitlines() or [""]:
+        # Every line has the prefix, so that a search of a log finds all problems of a config. Text, not markup: values
+        # in brackets would disappear.
         console.print(Text("error: ", style="bold red").append(line, style="default"), soft_wrap=True)
 
 
 def print_json(values: Mapping[str, Any]) -> None:
     """Print the JSON document of a command if --json is set."""
     if settings.json:
+        # Without Rich, which would wrap and color it. `default` covers paths and dates.
         sys.stdout.write(json.dumps(values, indent=2, default=str) + "\n")
 
 
@@ -92,6 +96,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | No
     border = box.SIMPLE_HEAD if console.is_terminal else None
     grid = Table(title=title, title_justify="left", box=border, pad_edge=False)
     for position, heading in enumerate(columns):
+        # One text, such as an interval, makes a column text: mixed alignment is hard to read.
         is_numeric = bool(rows) and all(_is_number_or_none(row[position]) for row in rows)
         grid.add_column(heading, justify="right" if is_numeric else "left", overflow="fold")
     for row in rows:
@@ -122,6 +127,7 @@ def _format_cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
+        # Four digits: smaller differences are noise on test sets of the usual sizes.
         return f"{value:.4f}"
     if type(value) is int:
         return f"{value:,}"
@@ -165,9 +171,11 @@ class _BarListener:
 
     def finish(self, task: progress.Task) -> None:
         assert isinstance(task, _Bar)
+        # A finished bar says nothing that the result does not.
         self.display.remove_task(task.id)
 
     def notice(self, message: str) -> None:
+        # Through the display, which moves its bars below the line.
         self.display.console.print(Text(f"note: {message}", style="yellow"), soft_wrap=True)
 
 

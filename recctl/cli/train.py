@@ -32,6 +32,7 @@ def train(
 
     if resume is not None:
         if config is not None or overrides or refit:
+            # A changed config would make the run something that its metadata does not describe.
             raise ConfigError("--resume uses the config of the run: omit CONFIG, --set and --refit")
         common.apply_threads()
         run = common.store().resolve(resume)
@@ -40,6 +41,7 @@ def train(
         if not resumed:
             terminal.info(f"{run.id} is complete: nothing to do")
     else:
+        # After --set, so that the dedicated options win.
         all_overrides = (overrides or []) + common.engine_overrides(engine)
         if refit:
             all_overrides.append("training.refit=true")

@@ -75,7 +75,9 @@ def tune(
         "patience": patience,
     }
     if monitor:
+        # Several metrics are a list in YAML: a search for the Pareto front.
         options["monitor"] = monitor[0] if len(monitor) == 1 else f"[{', '.join(monitor)}]"
+    # Overrides rather than arguments, so that the config of the run records them.
     tuning_overrides = [f"tuning.{key}={value}" for key, value in options.items() if value is not None]
     tuning_overrides += common.engine_overrides(engine)
     if resume is not None:
@@ -110,6 +112,7 @@ def _print_search(run: Any) -> None:
         importances = ", ".join(f"{key} {value:.0%}" for key, value in record["importances"].items())
         terminal.info(f"hyperparameter importance: {importances}")
     counts = trials["state"].value_counts()
+    # Only if some were pruned or failed.
     if set(counts.index) - {"complete"}:
         terminal.info("trials: " + ", ".join(f"{count} {state}" for state, count in counts.items()))
     if run.metrics():
@@ -139,6 +142,7 @@ def _print_trials(trials: Any, record: dict[str, Any]) -> None:
 def _best_first(trials: Any, monitors: list[str], pareto: list[int]) -> Any:
     from recctl.training.early_stopping import direction
 
+    # With several metrics no single order is right; the front is what the search found.
     if pareto:
         trials = trials[trials["number"].isin(pareto)]
     trials = trials[trials["state"] == "complete"]

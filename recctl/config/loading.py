@@ -64,6 +64,7 @@ def find_config() -> tuple[Path, str]:
     """
     if os.environ.get("RECCTL_CONFIG"):
         return Path(os.environ["RECCTL_CONFIG"]), "$RECCTL_CONFIG"
+    # A project's own file before the layout of a clone of recctl.
     for candidate in ("recctl.yaml", "configs/default.yaml"):
         if Path(candidate).is_file():
             return Path(candidate), "found here"
@@ -122,6 +123,7 @@ def with_values(loaded: LoadedConfig, values: Mapping[TreePath, Any], checks: Ch
     Raises:
         ConfigError: Lists every problem.
     """
+    # `tree.set` changes nested sections in place, and the caller keeps using `loaded`.
     tree = Tree(loaded.origin, copy.deepcopy(dict(loaded.given)))
     for path, value in values.items():
         tree.set(path, value, loaded.origin)
@@ -134,6 +136,7 @@ def _validate(tree: Tree, base: Path, checks: Checks | None) -> LoadedConfig:
         config = schema.Config.model_validate(tree.values)
     except ValidationError as error:
         problems = _schema_problems(error, tree)
+        # Otherwise a typo in one section would hide the problems of all others until it is mended.
         problems += _check_valid_sections(tree, [path for path, _ in problems], checks)
         raise _config_error(tree, problems) from None
     problems = _run_checks(config, checks)
@@ -177,6 +180,7 @@ def _config_error(tree: Tree, problems: Sequence[Problem]) -> ConfigError:
 
     def line(problem: Problem) -> float:
         found = tree.line(problem[0])
+        # Overrides have no line.
         return float("inf") if found is None else found
 
     return ConfigError(*(_format_problem(tree, path, message) for path, message in sorted(problems, key=line)))
@@ -213,6 +217,7 @@ def _rename_deprecated_keys(tree: Tree) -> None:
             # Configs of runs of earlier versions spell out all keys: a null changes nothing and needs no notice.
             if values[old_name] is not None:
                 _notice_deprecated_key(place, f"{section}.{old_name}", f"{section}.{new_name}")
+            # In the tree, not in the schema: messages about the value keep the line that the user wrote.
             tree.rename((section, old_name), new_name)
 
 
@@ -227,6 +232,7 @@ def _notice_deprecated_key(place: str, old_name: str, new_name: str) -> None:
 def _apply_override(tree: Tree, override: str) -> None:
     key, equals, value = override.partition("=")
     key = key.strip()
+    # `--set a` is more often a forgotten value than a wish for null, which is written `a=`.
     if not equals or not key:
         raise ConfigError(f"--set {override!r}: must be section.key=value, e.g. --set model.params.l2_reg=250")
     path = tuple(key.split("."))
@@ -234,6 +240,7 @@ def _apply_override(tree: Tree, override: str) -> None:
     if new_name is not None:
         _notice_deprecated_key("--set", key, f"{path[0]}.{new_name}")
         path = (path[0], new_name)
+    # Only the first `=` separates: values such as `source=a=b.csv` may contain more.
     parsed = yaml_tree.parse_scalar(value, f"--set {key}")
     _drop_inapplicable_values(tree, path, parsed)
     tree.set(path, parsed, f"--set {key}")
@@ -251,6 +258,7 @@ def _drop_inapplicable_values(tree: Tree, path: TreePath, value: Any) -> None:
         section.pop("params", None)
     elif path == ("split", "strategy") and value in _strategies():
         known = _split_sections()[_strategies().index(value)].model_fields
+        # Keys that both strategies have, such as test_size, keep their values.
         for name in [name for name in section if name not in known]:
             del section[name]
 
@@ -280,6 +288,7 @@ def _path_in(tree: Tree, location: tuple[int | str, ...]) -> TreePath:
         if is_key or (isinstance(values, list) and isinstance(part, int)):
             values = values[part]
             path.append(part)
+        # Any other part that the config does not have is the name of a union member, which pydantic inserts.
         elif isinstance(values, dict) and position == len(location) - 1:
             path.append(part)  # a key that is missing
     return tuple(path)
@@ -324,6 +333,7 @@ def _fields_at(path: TreePath, tree: Tree) -> list[str]:
         name = str(part)
         annotation: Any = None
         if name == "split":
+            # The split is a union: its fields depend on the strategy that the config selects.
             strategy = tree.values["split"].get("strategy", "random")
             annotation = _split_sections()[_strategies().index(strategy)]
         elif name in section.model_fields:

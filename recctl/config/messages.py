@@ -25,4 +25,5 @@ def expectation(problem: Mapping[str, Any]) -> str:
         problem: An entry of `ValidationError.errors()`.
     """
     text = str(problem["msg"])
+    # pydantic's messages are sentences about "Input"; recctl's begin with the value.
     return f"should{text.removeprefix(_PREFIX)}" if text.startswith(_PREFIX) else f"is invalid: {text}"

@@ -26,6 +26,7 @@ _MAX_DEPTH = 50
 class _Loader(yaml.SafeLoader):
     """SafeLoader with the scalars of YAML 1.2 and, as in Python, underscores in numbers."""
 
+    # Empty, so that none of YAML 1.1 is inherited, by which `no` is False, `12:30` is 750 and `1e-3` is text.
     yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML requires a class attribute
 
 
@@ -80,6 +81,8 @@ class Tree:
         section = self.values
         for part in parents:
             section = section[part]
+        # Rebuilt in order, then replaced in place: other code holds references to the section, and configs are written
+        # back in their order.
         renamed = {name if key == old_name else key: value for key, value in section.items()}
         section.clear()
         section.update(renamed)
@@ -103,6 +106,7 @@ class Tree:
         for depth, part in enumerate(path):
             key: str | int = part
             if isinstance(parent, list):
+                # Digits only: int() would also accept `-1` and `1_0`.
                 if not (isinstance(part, str) and part.isdecimal() and int(part) < len(parent)):
                     raise ConfigError(f"{origin}: {'.'.join(map(str, walked))} has no element {part!r}")
                 key = int(part)
@@ -111,6 +115,7 @@ class Tree:
             walked.append(key)
             if depth == len(path) - 1:
                 parent[key] = value
+            # A section that is null in the file, as in `params:` without values, counts as missing.
             elif isinstance(parent, dict) and parent.get(key) is None:
                 parent[key] = {}
                 self.origins[tuple(walked)] = origin
@@ -132,9 +137,11 @@ def parse(text: str, name: str) -> Tree:
     Raises:
         ConfigError: Invalid YAML, or YAML outside of the supported subset; with the line.
     """
+    # Before parsing, whose time and memory grow with the text.
     if len(text) > _MAX_BYTES:
         raise ConfigError(f"{name}: larger than {_MAX_BYTES:,} bytes, which is too large for a config")
     try:
+        # Nodes, not values: they still have line numbers, tags and duplicate keys, all of which `yaml.load` drops.
         node = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -160,8 +167,10 @@ class _Builder:
 
     def build(self, node: yaml.Node, path: Path) -> Any:
         line = node.start_mark.line + 1
+        # Values of a mapping already have the line of their key.
         self.tree.lines.setdefault(path, line)
         self.count += 1
+        # Counted here and not in the text, because an alias repeats values that the text has only once.
         if self.count > _MAX_VALUES or len(path) > _MAX_DEPTH:
             raise ConfigError(f"{self.tree.name}:{line}: too many values or levels; check for recursive aliases")
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
@@ -179,6 +188,7 @@ class _Builder:
     def scalar(self, kind: str, node: yaml.Node) -> Any:
         text = str(node.value)
         if kind == "int":
+            # Not int(text, 0) for all: it refuses the leading zeros of `007`.
             is_hexadecimal = text.lower().startswith("0x")
             return int(text, 0) if is_hexadecimal else int(text)
         if kind == "float":
@@ -193,6 +203,7 @@ class _Builder:
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
+            # Lists and mappings as keys, which YAML allows, cannot be dict keys.
             if not isinstance(key_node, yaml.ScalarNode):
                 raise ConfigError(f"{self.tree.name}:{line}: a key must be text")
             key = str(key_node.value)

@@ -24,6 +24,7 @@ def _to_list(value: Any) -> Any:
     if isinstance(value, str | Path) or value is None:
         return value
     if hasattr(value, "tolist"):
+        # NumPy and pandas: their scalars are no int or str for pydantic.
         return value.tolist()
     return list(value) if isinstance(value, Iterable) else value
 
@@ -32,6 +33,7 @@ def _fingerprint(value: Any) -> Any:
     """What the manifest records: a hash that identifies the ids, not the ids themselves."""
     if isinstance(value, Path):
         return {"file": value.name, "sha256": hashlib.sha256(value.read_bytes()).hexdigest()}
+    # Manifests are shared with the export, and lists of users may be confidential.
     content = json.dumps(value, ensure_ascii=False).encode()
     return {"ids": len(value), "sha256": hashlib.sha256(content).hexdigest()}
 
@@ -62,6 +64,7 @@ def read_ids(ids: Path | list[int | str], column: str, vocabulary: Vocabulary) -
     try:
         return list(values.cast(id_type).to_pylist())
     except pa.ArrowInvalid:
+        # The cast does not say which value failed.
         invalid = next(value for value in values.to_pylist() if not _is_integer(value))
         raise DataError(f"{ids}: {column}: {invalid!r}: the ids of this model are integers") from None
 
@@ -91,6 +94,8 @@ def _read_column(path: Path, column: str) -> Any:
             return pq.read_table(path, columns=[column])[column]
         if suffix in (".csv", ".tsv"):
             return _read_csv_column(path, column, "\t" if suffix == ".tsv" else ",")
+        # utf-8-sig drops the byte order mark of files from Excel. Not splitlines(), which also splits at characters
+        # such as U+2028 that may be in an id.
         lines = path.read_text(encoding="utf-8-sig").split("\n")
         return pa.chunked_array([[line.rstrip("\r") for line in lines if line.strip()]], pa.string())
     except (OSError, UnicodeError, pa.ArrowException) as error:
@@ -113,6 +118,7 @@ def _require_column(path: Path, column: str, names: list[str]) -> None:
 
 def _is_integer(value: Any) -> bool:
     try:
+        # Larger integers parse, but do not fit the int64 of the model's ids.
         return pd.notna(value) and -(2**63) <= int(value) < 2**63
     except ValueError:
         return False

@@ -30,6 +30,7 @@ def describe(
     """
     run = context.run
     entry = context.entry or {}
+    # A run knows the hash of its model file; it takes a pass over all weights otherwise.
     sha256 = entry["sha256"] if "sha256" in entry else model_file.digest(model)
     return {
         "recctl_export": _VERSION,
@@ -54,6 +55,7 @@ def describe(
 
 def write(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write the manifest."""
+    # NaN is no JSON, and other programs read manifests.
     text = json.dumps(manifest, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
@@ -72,6 +74,7 @@ def read(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: damaged: {error}") from error
     version = manifest.get("recctl_export") if isinstance(manifest, dict) else None
+    # bool is a subclass of int: `true` is no version.
     if not isinstance(version, int) or isinstance(version, bool):
         raise ArtifactError(f"{path}: not the manifest of a recctl export")
     if version > _VERSION:

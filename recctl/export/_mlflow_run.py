@@ -57,6 +57,7 @@ def record(
             mlflow_run.add_files(context.run)
             version = mlflow_run.register(register_as) if register_as else None
         except BaseException:
+            # Without it, an interrupted export would show as running on the server for good.
             mlflow_run.end("FAILED")
             raise
         mlflow_run.end("FINISHED")
@@ -101,6 +102,7 @@ class _MlflowRun:
         """The newest MLflow run of the same recctl run."""
         if not tags:
             return None
+        # Tags hold ids of runs only, which contain no quotes.
         condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
         runs = self.client.search_runs([experiment_id], filter_string=condition, max_results=1)
         return str(runs[0].info.run_id) if runs else None
@@ -112,6 +114,7 @@ class _MlflowRun:
         if not self.is_new:
             return
         params = [Param(name, str(value)[:_MAX_PARAM_LENGTH]) for name, value in _params(model, run).items()]
+        # Milliseconds, as MLflow stores times.
         now = int(1000 * time())
         metrics = [Metric(metric_name(name), value, now, step) for name, value, step in _metrics(run)]
         for begin in range(0, max(len(params), len(metrics)), _MAX_PARAMS_PER_CALL):
@@ -133,6 +136,8 @@ class _MlflowRun:
             upload = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
             upload(self.run_id, str(path), artifact_path or None)
             return
+        # The client would write to the artifact location, the final path, where nothing may appear before the export is
+        # complete. So the files are put where MLflow will look for them.
         target = self.folder / "artifacts" / self.run_id / "artifacts" / artifact_path
         if path.is_dir():
             shutil.copytree(path, target, copy_function=_link_or_copy)
@@ -145,6 +150,7 @@ class _MlflowRun:
         from mlflow.exceptions import MlflowException
 
         try:
+            # Asked first: creating one that exists is an error, and there is no call for "create if missing".
             self.client.get_registered_model(name)
         except MlflowException:
             self.client.create_registered_model(name)

@@ -21,6 +21,7 @@ def supported_inputs(model: Recommender) -> list[Input]:
         UnsupportedError: The model has no graph.
     """
     cls: type[Recommender] = type(model)
+    # Detected by overriding: a method that raises would have to be called on a fitted model to find out.
     scores_histories = cls._graph_of_histories is not Recommender._graph_of_histories
     inputs: list[Input] = []
     if scores_histories and model.reads_order:
@@ -29,6 +30,7 @@ def supported_inputs(model: Recommender) -> list[Input]:
         inputs.append("user")
     if scores_histories and not model.reads_order:
         inputs.append("history")
+        # A sequence has no ratings, so models that need them cannot be scored from it.
         if not model.needs_ratings:
             inputs.append("sequence")
         if not scores_users(model):
@@ -95,6 +97,7 @@ def score_graph(model: Recommender, input_kind: Input, k: int | None = None, exc
 def _history_weights(codes: Value, n_items: int, weights: Operand = 1.0) -> Value:
     """Weights of all items, `(n, n_items)`, from item codes `(n, length)` with -1 as padding."""
     graph = codes.graph
+    # The batch size is known only when the graph runs.
     shape = graph.apply("Concat", codes.dim_size(0).reshape(1), np.array([n_items + 1], np.int64), axis=0)
     zeros = graph.apply("Expand", 0.0, shape)
     weights = graph.apply("Expand", weights, graph.apply("Shape", codes))
@@ -111,6 +114,7 @@ def _seen_items(users: Value, seen: InteractionMatrix) -> tuple[Value, Operand]:
     longest = graph.apply("ReduceMax", length, keepdims=0)
     offsets = graph.apply("Range", 0, longest, 1).unsqueeze(0)
     is_item = offsets < length.unsqueeze(1)
+    # Offsets past a user's last item are masked below, but the gather must stay within the array.
     positions = graph.apply("Min", offsets + begin, seen.nnz - 1)
     items = graph.constant(seen.columns, "seen_items").gather(positions).cast(np.int64)
     codes = graph.apply("Where", is_item, items, -1)
@@ -125,6 +129,7 @@ def _output_top_k(scores: Value, history: Value | None, k: int) -> None:
     if history is not None:
         scores = graph.apply("Where", history.is_nonzero(), np.float32(-np.inf), scores)
     top_scores, items = graph.apply_two_outputs("TopK", scores, np.array([k], np.int64), axis=1)
+    # TopK always returns k items; those at minus infinity are excluded ones.
     items = graph.apply("Where", graph.apply("IsInf", top_scores), -1, items)
     graph.output("items", items, np.int64, ("batch", k))
     graph.output("scores", top_scores, np.float32, ("batch", k))

@@ -54,6 +54,7 @@ def id_type(vocabulary: Vocabulary) -> Any:
 def open_writer(path: Path, schema: Any, file_format: FileFormat) -> Iterator[Write]:
     """Open a file for writing; yields a function that appends a piece of the table."""
     with _WRITERS[file_format](path, schema) as write:
+        # Pieces are small, a block of users each; large writes make large row groups, which compress and scan better.
         pending: list[Any] = []
 
         def append(piece: Any) -> None:
@@ -97,6 +98,7 @@ def _require_schema(path: Path, schema: Any, expected: Any) -> None:
 
 def _read_csv(path: Path, schema: Any) -> Iterator[Any]:
     convert_options = pa.csv.ConvertOptions(column_types=schema)
+    # Text ids may contain line breaks, which the writer quotes.
     parse_options = pa.csv.ParseOptions(newlines_in_values=True)
     # Small blocks, because Arrow reads dozens of them ahead.
     read_options = pa.csv.ReadOptions(block_size=_BYTES_PER_READ >> 4)
@@ -110,6 +112,7 @@ def _read_json_lines(path: Path, schema: Any) -> Iterator[Any]:
     remainder = b""
     with path.open("rb") as file:
         while block := file.read(_BYTES_PER_READ):
+            # Cut at the last newline: Arrow's reader parses whole lines only.
             lines, newline, remainder = (remainder + block).rpartition(b"\n")
             if newline:
                 buffer = pa.BufferReader(lines + newline)
@@ -144,6 +147,7 @@ def _jsonl(path: Path, schema: Any) -> Iterator[Write]:
             for name, column in zip(table.column_names, table.columns, strict=True):
                 opening = ", " if parts else "{"
                 parts += [f'{opening}"{name}": ', _to_json(column.combine_chunks())]
+            # Whole columns at a time, without a Python call for each row.
             lines = pc.binary_join_element_wise(*parts, "}\n", "")
             # The character buffer of the array is the concatenation of all lines.
             _, offsets, characters = lines.cast(pa.large_string()).buffers()
@@ -158,6 +162,7 @@ def _to_json(column: Any) -> Any:
     """A column as JSON text. Only strings that need escaping go through Python."""
     if not pa.types.is_string(column.type):
         return column.cast(pa.string())
+    # Ids repeat k times or more: each distinct one is encoded once.
     column = column.dictionary_encode()
     strings = column.dictionary
     if pc.any(pc.match_substring_regex(strings, _ESCAPED)).as_py():

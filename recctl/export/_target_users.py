@@ -58,11 +58,13 @@ class TargetUsers:
         if len(known_rows):
             scores = self.scores(known_rows)
             if item_mask is not None:
+                # In place: scores are a new array, and a copy of a block can take gigabytes.
                 scores += item_mask
             seen = self.seen(known_rows) if exclude_seen else None
             items[is_known], top_scores[is_known] = rank_block(scores, k, seen)
         if self.popular is not None and len(known_rows) < len(rows):
             counts = self.popular if item_mask is None else self.popular + item_mask
+            # One list serves all of them: broadcast over the rows.
             items[~is_known], top_scores[~is_known] = rank_block(counts[None], k, None)
         return items, top_scores
 
@@ -84,6 +86,7 @@ def known_users(model: Recommender, users: Path | list[int | str] | None, on_unk
 
 def users_with_histories(model: Recommender, path: Path, on_unknown: OnUnknown) -> TargetUsers:
     """Users that the model was not fitted on, with their histories from a file."""
+    # Item ids must have the model's type to be found: text ids such as 007 must not become integers.
     options = ReadOptions(id_type="text" if model.item_vocabulary.is_text else "auto")
     table = read_file(path, options).frame
     ids, matrix = id_tables.histories_to_matrix(table, model.item_vocabulary)

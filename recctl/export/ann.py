@@ -76,6 +76,7 @@ class AnnFormat(ExportFormat):
             expansion_add=self.expansion_add,
         )
         with progress.task("ann: index", len(vectors), "items") as task:
+            # In blocks only for the progress bar: one call would build the same index.
             for begin in range(0, len(vectors), _ITEMS_PER_BLOCK):
                 block = vectors[begin : begin + _ITEMS_PER_BLOCK]
                 index.add(np.arange(begin, begin + len(block)), block, threads=1)
@@ -122,6 +123,7 @@ class AnnFormat(ExportFormat):
         sample = np.sort(np.resize(sample, max(2, len(sample))))
         users = all_users[sample]
         k = min(self.k, len(items))
+        # Read from the file, so that the recall is that of what was written, also at verification.
         index = Index.restore(str(folder / _FILE))
         n_indexed = 0 if index is None else len(index)
         if n_indexed != len(items):
@@ -129,7 +131,9 @@ class AnnFormat(ExportFormat):
         index.expansion_search = self.expansion_search
         matches = index.search(_user_vectors(users, self.dtype), k, threads=1)
         _, exact_scores = rank(lambda rows: users[rows] @ items.T, len(users), len(items), k, None)
+        # Entries beyond `matches.counts` hold arbitrary keys; they are masked below.
         keys = np.minimum(matches.keys, len(items) - 1).astype(np.int64)
+        # Exact scores of the found items: the index returns those of its stored type.
         scores = np.einsum("nd,nkd->nk", users, items[keys])
         # Any item that ties with the k-th best counts as found.
         lowest = exact_scores[:, -1:] - _TIE_TOLERANCE * np.abs(exact_scores).max(axis=1, keepdims=True)
@@ -145,6 +149,9 @@ def _item_vectors(items: Float32Array, dtype: str) -> Float32Array:
     """Item vectors as the index stores them."""
     if dtype != "i8":
         return items
+    # The extra dimension makes every norm the largest one, so that the order by cosine is the order by inner product
+    # (Bachrach et al., 2014, "Speeding Up the Xbox Recommender System Using a Euclidean Transformation for
+    # Inner-Product Spaces").
     squared_norms = np.einsum("nd,nd->n", items, items)
     return np.column_stack((items, np.sqrt(squared_norms.max(initial=0) - squared_norms)))
 

@@ -70,6 +70,7 @@ def export_run(
     """
     export_format = make_format(format_name, options)
     destination = run.path / layout.EXPORTS / format_name if path is None else Path(path)
+    # Resolved before the model is loaded: an unknown version must fail without reading a large file.
     entry = run.model_entry(version)
     model = experiment.load_version(run, entry["version"])
     return _export(model, export_format, force, Context(destination, run, entry))
@@ -89,6 +90,7 @@ def verify_export(path: str | Path) -> dict[str, Any]:
     manifest = _manifest.read(path)
     cls = format_class(manifest["format"])
     version = manifest["format_version"]
+    # Older versions are read; a newer one may mean something else by the same keys.
     if version > cls.version:
         raise ArtifactError(f"{path}: {cls.name} version {version}; this recctl reads {cls.version}; upgrade recctl")
     require_extra(cls)
@@ -108,5 +110,6 @@ def _export(model: Recommender, export_format: ExportFormat, force: bool, contex
         facts = export_format.write(model, folder, context)
         manifest = _manifest.describe(export_format, model, context, folder, facts)
         _manifest.write(folder, manifest)
+        # Before the folder is moved to its destination: an export that cannot be read back never appears there.
         export_format.verify(folder, manifest, model)
     return Export(context.destination, manifest)

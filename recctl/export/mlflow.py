@@ -75,6 +75,7 @@ class MLflowFormat(ExportFormat):
             try:
                 loaded = mlflow.pyfunc.load_model(str(folder / _MODEL), suppress_warnings=True)
                 if model is not None:
+                    # A few users are enough: MLflow loads recctl's own model file, whose hash is checked separately.
                     users = model.user_vocabulary.ids[:_N_CHECKED_USERS]
                     recommended = loaded.predict(pd.DataFrame({columns.USER: users}))
                     pd.testing.assert_frame_equal(recommended, model.recommend(users))
@@ -113,7 +114,9 @@ def _load_pyfunc(path: str) -> Predictor:
 def quiet_mlflow() -> Iterator[None]:
     """Suppress the warnings, log messages and telemetry of MLflow within a block."""
     for name, value in _ENVIRONMENT.items():
+        # MLflow reads them when it is imported. Values that the user has set win.
         os.environ.setdefault(name, value)
+    # Creating a database logs each of its dozens of migrations.
     logger = logging.getLogger("alembic")
     previous_level = logger.level
     logger.setLevel(logging.ERROR)
@@ -133,6 +136,8 @@ def _save(model: Recommender, path: Path, context: Context) -> None:
     try:
         mlflow.pyfunc.save_model(
             path,
+            # MLflow stores this module's name and calls its `_load_pyfunc`: renaming the module would break old
+            # exports.
             loader_module=__name__,
             data_path=str(model_path),
             pip_requirements=[f"recctl=={__version__}"],

@@ -24,6 +24,7 @@ _FILE = "model.onnx"
 # Allowed difference from the model's scores, relative to the largest score: float32 sums are in another order.
 _TOLERANCE = 1e-5
 _MAX_CHECKED_USERS = 128
+# Small batches: scores of a few users at a time bound the memory for large catalogs.
 _USERS_PER_BATCH = 8
 # Length of the longest history that is checked.
 _LONG_HISTORY = 500
@@ -95,6 +96,7 @@ class OnnxFormat(ExportFormat):
         path = folder / _FILE
         try:
             session = _onnx_file.session(path)
+            # Unpacking fails for a graph with another number of inputs, which is reported as damaged.
             (graph_input,) = session.get_inputs()
             outputs = session.run(None, {graph_input.name: _smallest_input(graph_input)})
         except Exception as error:  # onnxruntime's errors have no common class
@@ -116,6 +118,7 @@ class OnnxFormat(ExportFormat):
     def _largest_difference(self, session: Any, samples: _SampleUsers) -> float:
         """Largest difference from the model's scores, relative to the largest score."""
         difference = 0.0
+        # Positive, so that the division at the end is safe if all scores are 0.
         largest_score = float(np.finfo(np.float32).tiny)
         for begin in range(0, len(samples.rows), _USERS_PER_BATCH):
             rows = samples.rows[begin : begin + _USERS_PER_BATCH]
@@ -149,10 +152,14 @@ class _SampleUsers:
         seen = model.seen.take(self.users)
         if input_kind != "user":
             empty = np.empty(0, np.int32)
+            # The step is rounded up: at most _LONG_HISTORY items, spread over the whole catalog.
             spread = np.arange(0, n_items, -(-n_items // _LONG_HISTORY), dtype=np.int32)
+            # Models that read order see repeated items in real data; a small catalog must be repeated to get a long
+            # history.
             long_history = np.resize(spread, _LONG_HISTORY) if model.reads_order else spread
             seen = _append_rows(seen, [empty, long_history])
         if input_kind == "sequence":
+            # A sequence has no weights: the model is compared on the same binary histories.
             seen = InteractionMatrix(seen.starts, seen.columns, seen.values[:0], n_items)
         self.seen = seen
         self.rows: Int32Array = np.arange(seen.n_rows, dtype=np.int32)
@@ -175,6 +182,7 @@ class _SampleUsers:
         lengths = np.diff(seen.starts)
         longest = max(1, lengths.max())
         codes = np.full((len(rows), longest), -1, np.int64)
+        # Aligned to the right, with the padding in front, as models that read order expect.
         codes[np.arange(longest) >= longest - lengths[:, None]] = seen.columns
         return codes
 
@@ -202,6 +210,7 @@ def _smallest_input(graph_input: Any) -> Any:
 def _largest_gap(actual: Any, expected: Any) -> float:
     """Largest absolute difference; infinite where a value is NaN, or only one of them is infinite."""
     with np.errstate(invalid="ignore"):
+        # Equal infinities, of excluded items, differ by NaN when subtracted.
         gap = np.where(actual == expected, 0, np.abs(actual - expected))
     return float(np.nan_to_num(gap, nan=np.inf).max(initial=0))
 

@@ -81,6 +81,7 @@ class RecommendationsFormat(ExportFormat):
                 table = _table(schema, target.ids, item_ids, indices, items, scores)
                 write(table)
                 n_rows += len(table)
+                # With a catalog smaller than the requested k, every list is short.
                 n_short += int((items[:, -1] < 0).sum()) if k == self.k else len(items)
                 task.update(int(indices[-1]) + 1)
         return {
@@ -98,6 +99,7 @@ class RecommendationsFormat(ExportFormat):
         n_rows = 0
         for piece in _table_files.read_pieces(path, _table_files.schema_of(manifest), options["file_format"]):
             _check_piece(path, piece, options["k"])
+            # Scores of histories cannot be computed again from the file, which does not contain them.
             if model is not None and n_rows == 0 and options["histories"] is None:
                 _check_scores(path, piece.slice(0, _N_CHECKED), model)
             n_rows += len(piece)
@@ -121,6 +123,7 @@ class RecommendationsFormat(ExportFormat):
         vocabulary = model.item_vocabulary
         mask = np.zeros(len(vocabulary), np.float32)
         if self.allow is not None:
+            # An allow list excludes everything else. `block` follows, so that it wins for items in both.
             mask[:] = -np.inf
             mask[known_codes(self.allow, "allow", columns.ITEM, vocabulary)] = 0
         if self.block is not None:
@@ -136,6 +139,7 @@ def _table(
     """One row a user and item; empty positions (-1) are left out."""
     filled = items >= 0
     owners = np.repeat(indices, filled.sum(axis=1))
+    # A view: the ranks of a block would otherwise be as large as its items.
     ranks = np.broadcast_to(np.arange(1, items.shape[1] + 1, dtype=np.int32), items.shape)
     user_column = user_ids.take(pa.array(owners))
     item_column = item_ids.take(pa.array(items[filled]))

@@ -86,6 +86,7 @@ def precision(lists: Lists) -> Float64Array:
     `hits in the first k / k`. The denominator is k even if the list is shorter, or the user has fewer than k relevant
     items.
     """
+    # A cumulative sum gives the value at every cutoff in one pass; so do the functions below.
     return np.cumsum(lists.hits, axis=1) / lists.cutoffs
 
 
@@ -112,7 +113,10 @@ def ndcg(lists: Lists) -> Float64Array:
     relevant items. Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20(4), 2002.
     """
     discounts = 1 / np.log2(lists.cutoffs + 1)
+    # ideal[m] is the DCG of a list that begins with m relevant items; no entry but the first is 0, and users without
+    # relevant items are excluded, so the division is safe.
     ideal: Float64Array = np.concatenate([[0.0], np.cumsum(discounts)])
+    # The ideal list is cut at k as well: otherwise users with more than k relevant items could not reach 1.
     max_hits = np.minimum(lists.n_relevant[:, None], np.arange(1, lists.hits.shape[1] + 1))
     return np.cumsum(lists.hits * discounts, axis=1) / ideal[max_hits]
 
@@ -164,12 +168,14 @@ def diversity(lists: Lists) -> Float64Array:
     Smyth and McClave, "Similarity vs. diversity", ICCBR 2001.
     """
     users = lists.catalog.users
+    # Similarity of each item to all before it in the list: its cumulative sum is the sum over all pairs of the first k.
     similarity_to_earlier = np.empty(lists.items.shape, np.float64)
     list_similarity.similarity_to_earlier(
         lists.items, users.starts, users.columns, users.n_columns, similarity_to_earlier
     )
     n_items = np.cumsum(lists.items >= 0, axis=1)
     n_pairs = n_items * (n_items - 1) / 2
+    # Rounding can take the difference slightly below 0 for lists of identical items.
     dissimilarity = np.maximum(n_pairs - np.cumsum(similarity_to_earlier, axis=1), 0)
     return dissimilarity / np.maximum(n_pairs, 1)
 
@@ -196,6 +202,8 @@ def coverage(counts: Int64Array) -> float:
     Args:
         counts: The number of lists that contain each item, shape `(n_items,)`.
     """
+    # The denominator is the catalog of the model, not that of the test set: items without test interactions can be
+    # recommended as well.
     return float((counts > 0).mean())
 
 
@@ -218,6 +226,7 @@ def rmse(errors: Float64Array, starts: Int64Array) -> Float64Array:
         errors: Predicted minus actual ratings, grouped (by user, or all in one group), shape `(n,)`.
         starts: Group `g` is `errors[starts[g]:starts[g + 1]]`; no group is empty. Shape `(n_groups + 1,)`.
     """
+    # `reduceat` sums slices; it would return a wrong value for an empty one, hence the condition on `starts`.
     return np.sqrt(np.add.reduceat(errors**2, starts[:-1]) / np.diff(starts))
 
 
@@ -234,6 +243,8 @@ def mae(errors: Float64Array, starts: Int64Array) -> Float64Array:
 def _mean_over_items(lists: Lists, values: NDArray[Any]) -> Float64Array:
     """The mean of the items' values over the first 1, 2, ..., k items of each list."""
     is_item = lists.items >= 0
+    # Empty positions have the code -1, which indexes the last item: masked before the sum. float64, since counts of
+    # many users exceed what float32 holds exactly.
     sums = np.cumsum(np.where(is_item, values[lists.items], 0), axis=1, dtype=np.float64)
     n_items = np.cumsum(is_item, axis=1)
     return sums / np.maximum(n_items, 1)
@@ -291,9 +302,11 @@ METRICS: Registry[Metric] = Registry(
         "hit_rate": Metric(hit_rate, "lists"),
         "map": Metric(average_precision, "lists"),
         "mrr": Metric(reciprocal_rank, "lists"),
+        # Not of lists: the area depends on the ranks of all items, so there is no cutoff.
         "auc": Metric(auc, "pairs"),
         "coverage": Metric(coverage, "counts", beyond_accuracy=True),
         "novelty": Metric(novelty, "lists", beyond_accuracy=True),
+        # No direction is right or wrong for these two; lower is chosen because a tuner that monitors them needs one.
         "gini": Metric(gini, "counts", greater_is_better=False, beyond_accuracy=True),
         "popularity": Metric(popularity, "lists", greater_is_better=False, beyond_accuracy=True),
         "diversity": Metric(diversity, "lists", beyond_accuracy=True),

@@ -71,6 +71,8 @@ class MetricKey:
     @property
     def higher_is_better(self) -> bool:
         """Whether higher values are better; True for a metric that `METRICS` does not define."""
+        # Keys of plug-ins that are not installed remain readable in old runs; most metrics of the field are better when
+        # higher.
         return not self.is_known or self.metric.greater_is_better
 
     @property
@@ -107,6 +109,7 @@ def metric_keys(names: Iterable[str], k_values: Iterable[int], *, sampled: bool 
     keys = []
     for name in names:
         metric = METRICS[name]
+        # Rating metrics compare predicted with actual ratings of test pairs and rank no candidates.
         of_sample = sampled and metric.task == "ranking"
         if metric.per_k:
             keys += [MetricKey(name, k, of_sample) for k in cutoffs]
@@ -121,6 +124,7 @@ def key_problem(key: str) -> str | None:
     Returns:
         The problem with a suggested fix, or None for a valid key.
     """
+    # A suffix such as `@0` or `@x` is reported as a wrong cutoff, not as an unknown metric.
     name, at, _ = key.partition("@")  # not `MetricKey.parse`: the message is about the suffix as it was written
     if name not in METRICS:
         return f"unknown metric {name!r}{did_you_mean(name, METRICS)}"

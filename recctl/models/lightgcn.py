@@ -225,7 +225,7 @@ class LightGCNRecommender(TorchRecommender):
                 squares = torch.linalg.vector_norm(base).square()
             case "mean_bpr":
                 loss = mean_bpr(users, items, others, _to_device(batch.seen, device))
-                # As with bpr, a negative counts once for each pair: each of the shared ones n_pairs / len(others) times.
+                # As with bpr, a negative counts once a pair: each shared one n_pairs / len(others) times.
                 squares = squares + n_pairs / len(others) * torch.linalg.vector_norm(base[2 * n_pairs :]).square()
             case "sampled_softmax":
                 # Uniform negatives: each stands for this many items.

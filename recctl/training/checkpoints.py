@@ -74,6 +74,7 @@ class ModelCheckpoint:
             return False
         self.best_score = score
         self.best_epoch = number
+        # Saved at once, not at the end: a killed process leaves the best model so far.
         model.save(self.filepath)
         return True
 
@@ -87,6 +88,7 @@ class ModelCheckpoint:
 
     def after_epoch(self, model: Any, epoch: Epoch) -> bool:
         """Save the model if the epoch's score is the best so far."""
+        # The loss is known after every epoch, also where no validation was due.
         if epoch.validated or self.monitor == "loss":
             self._update(model, dict(epoch.metrics) | {"loss": epoch.loss}, epoch.number)
         return False
@@ -139,6 +141,8 @@ class ResumableTraining:
         """
         if self.path.exists():
             content = artifacts.load(self.path, "checkpoint")
+            # Weights of other hyperparameters may have the same shapes. Without this check, training would continue
+            # with them.
             expected = {"model": model.name, "hyperparameters": model.hyperparameters()}
             if {name: content.get(name) for name in expected} != expected:
                 raise ArtifactError(
@@ -146,6 +150,7 @@ class ResumableTraining:
                     "remove it to start from the first epoch"
                 )
             try:
+                # Callbacks are matched by position; `strict` refuses a checkpoint of another number of them.
                 for callback, state in zip(self.followed, content["callbacks"], strict=True):
                     callback.set_state(state)
                 model.set_training_state(content["state"])
@@ -154,14 +159,18 @@ class ResumableTraining:
                 raise ArtifactError(
                     f"{self.path}: damaged: {error}; remove it to start from the first epoch"
                 ) from error
+        # The history gets a line after every epoch, the checkpoint every `every` epochs: after a crash, the history may
+        # be ahead, and these epochs are trained again.
         history.cut(self.history_path, len(self._epochs))
         return list(self._epochs), any(getattr(callback, "early_stop", False) for callback in self.followed)
 
     def after_epoch(self, model: Any, epoch: Epoch) -> bool:
         """Append the epoch to the history, and write the checkpoint if it is due or training stops."""
         self._epochs.append(epoch)
+        # The history first: a crash between the two leaves a line too many, which the next start cuts, not one too few.
         history.append(self.history_path, epoch)
         is_stopping = any(getattr(callback, "early_stop", False) for callback in self.followed)
+        # Also when training stops, whatever `every` is: a run interrupted after that resumes without training again.
         if self.every and (epoch.number % self.every == 0 or is_stopping):
             self._write(model)
         return False
@@ -170,6 +179,7 @@ class ResumableTraining:
         """Does nothing."""
 
     def _write(self, model: Any) -> None:
+        # Without durations and batch sizes: equal trainings write equal checkpoints.
         fields = ("number", "loss", "metrics", "learning_rate", "validated")
         artifacts.save(
             self.path,

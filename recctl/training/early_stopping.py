@@ -13,6 +13,8 @@ from recctl.training.loop import Epoch
 
 Mode = Literal["auto", "min", "max"]
 
+# Attributes that a checkpoint stores. `_best` is among them: a resumed training can still restore weights from before
+# the interruption.
 _STATE = ("best_score", "best_epoch", "counter", "early_stop", "_calls", "_best")
 
 
@@ -47,6 +49,7 @@ class EarlyStopping:
     def __init__(
         self, patience: int = 5, min_delta: float = 0.0001, monitor: str = "rmse", mode: Mode = "auto"
     ) -> None:
+        # bool is a subclass of int: patience=True would count as 1.
         if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
             raise ConfigError(f"EarlyStopping: patience={patience!r}: must be a whole number of at least 1")
         self.patience = patience
@@ -87,6 +90,8 @@ class EarlyStopping:
         else:
             self.counter += 1
             if self.counter >= self.patience:
+                # The stop is remembered beside the returned value: the loop calls every callback, and a checkpoint
+                # stores it.
                 self.early_stop = True
                 if model is not None:
                     self.restore(model)
@@ -109,6 +114,8 @@ class EarlyStopping:
         Raises:
             ConfigError: The epoch does not have the monitored metric.
         """
+        # The training loss is known after every epoch. Other metrics are not, and epochs without them must not count
+        # against `patience`.
         measured = dict(epoch.metrics) | {"loss": epoch.loss}
         if not epoch.validated and self.monitor != "loss":
             return False
@@ -140,6 +147,7 @@ class StopAfter:
         n_epochs: The number of epochs.
     """
 
+    # Not `epochs=n_epochs` of the model: the learning rate schedule depends on that number.
     def __init__(self, n_epochs: int) -> None:
         self.n_epochs = n_epochs
         self.early_stop = False
@@ -183,6 +191,7 @@ def direction(metric: str, mode: str = "auto", who: str = "EarlyStopping") -> Li
     if mode != "auto":
         raise ConfigError(f"{who}: mode={mode!r}: unknown choice{did_you_mean(str(mode), ('auto', 'min', 'max'))}")
     key = MetricKey.parse(str(metric))
+    # No metric of METRICS, but every epoch has it.
     if key.name == "loss":
         return "min"
     if not key.is_known:
@@ -218,9 +227,11 @@ def _restore(model: Any, snapshot: Any) -> None:
 
 def is_better(score: float, best: float | None, mode: Literal["min", "max"], min_delta: float) -> bool:
     """Whether a score improves on the best one (None before the first) by more than `min_delta`; NaN never does."""
+    # A comparison with NaN is False, but as a first score it would remain the best for good.
     if math.isnan(score):
         return False
     if best is None:
         return True
+    # Strictly more than min_delta: with 0, an equal score is no improvement, so the earliest of equal epochs wins.
     improvement = score - best if mode == "max" else best - score
     return improvement > min_delta

@@ -24,6 +24,7 @@ def append(path: Path, epoch: Epoch) -> None:
         "memory_bytes": peak_memory(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Appended, not rewritten: the cost of an epoch does not grow with their number, and a reader can follow the file.
     with atomic.with_filename(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
@@ -32,6 +33,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     """Read the epochs of a file, in order; none if the file does not exist. A torn last line is ignored."""
     lines = []
     try:
+        # A crash can leave bytes that are not UTF-8 at the end; `replace` leaves them to the JSON parser.
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return []
@@ -40,6 +42,8 @@ def read(path: Path) -> list[dict[str, Any]]:
             lines.append(json.loads(line))
         except ValueError:
             break
+        # A line without its newline was cut short just there: it counts as not written, because the next one would be
+        # appended to it.
         if not line.endswith("\n"):
             lines.pop()
     return lines

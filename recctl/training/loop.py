@@ -140,11 +140,13 @@ def run_epochs(
     ]
     epochs: list[Epoch] = []
     for observer in observers:
+        # All callbacks are reset before any restores its state: a restored one may set the state of others.
         observer.before_training(model)
     is_finished = False
     for observer in observers:
         if hasattr(observer, "past_epochs"):
             epochs, is_finished = observer.past_epochs(model)
+    # A training that had stopped early runs no further epoch, only the calls after training.
     last_number = len(epochs) if is_finished else n_epochs
     with progress.task(f"{model.name}: training", n_epochs, "epochs") as task:
         for number in range(len(epochs) + 1, last_number + 1):
@@ -165,6 +167,7 @@ def require_convergence(model: EpochModel, epoch: int, loss: float, limit: float
     Raises:
         TrainingError: It is not; the message has the epoch, the loss and a suggested change.
     """
+    # Written with `not`, so that NaN, for which every comparison is False, counts as divergence.
     if not loss <= limit or math.isinf(loss):
         raise TrainingError(
             f"{model.name}: training diverged in epoch {epoch}: loss {loss:.4g}; {model.advice_on_divergence}"
@@ -182,8 +185,10 @@ def _run_epoch(
     begin = perf_counter()
     loss = float(model.train_epoch(interactions))
     seconds = perf_counter() - begin
+    # The first epoch has nothing to compare with: its loss only has to be finite.
     limit = _MAX_LOSS_RATIO * previous[0].loss if previous else math.inf
     require_convergence(model, number, loss, limit)
+    # The last epoch is always validated, so that every training ends with a score.
     is_due = number % getattr(validate, "every", 1) == 0 or number == n_epochs
     begin = perf_counter()
     metrics = _validation_metrics(model, validate) if is_due else {}
@@ -212,5 +217,6 @@ def _progress_values(epoch: Epoch, observers: Sequence[Any]) -> dict[str, float]
 def _validation_metrics(model: EpochModel, validate: Validate | None) -> dict[str, float]:
     if validate is None:
         return {}
+    # The evaluator's own progress bar would replace that of training after each epoch.
     with progress.silence():
         return {name: float(value) for name, value in validate(model).items()}

@@ -57,6 +57,7 @@ def list_(
     found, damaged = store.scan()
     aliases = common.aliases_by_run(store)
     conditions = [parse(text, "--where") for text in where or []]
+    # There is no index of runs, which could be outdated: the metadata of each run is read.
     rows = [_row(run, aliases.get(run.id, [])) for run in found]
     filters = {"status": status.value if status else None, "data": data, "kind": kind}
     rows = [row for row in rows if _matches(row, filters, model, tag or [], conditions)]
@@ -66,7 +67,9 @@ def list_(
     if last:
         rows = rows[-last:]
     columns = ["run_id", "status", "model", "data", "monitor", "validation"]
+    # Most runs have neither: without these columns the table fits a terminal of usual width.
     columns += [name for name in ("names", "tags") if any(row[name] for row in rows)]
+    # The column that decides the order must be visible.
     if any(sort in row["metrics"] and row["monitor"] != sort for row in rows):
         columns.append(sort)
     terminal.table(columns, [[_cell(row, name) for name in columns] for row in rows])
@@ -99,6 +102,7 @@ def _row(run: Run, aliases: list[str]) -> dict[str, Any]:
     from recctl.runs.store import monitored_score
 
     metadata = run.metadata
+    # Comparisons have several.
     models = sorted({entry["model"] for entry in metadata.get("models", [])})
     metrics: dict[str, dict[str, float]] = {}
     tags: list[str] = []
