@@ -60,9 +60,9 @@ def run(arguments: list[str]) -> int:
         from recctl.cli.settings import settings
 
         settings.reset()
-        code = int(_invoke(arguments) or 0)
+        exit_code = int(_invoke(arguments) or 0)
         # Typer turns an interruption into this exit code.
-        return _report_interruption() if code == _INTERRUPTED else code
+        return _report_interruption() if exit_code == _INTERRUPTED else exit_code
     except RecctlError as error:
         return _report_error(error, error.exit_code, str(error))
     except KeyboardInterrupt:

@@ -46,13 +46,13 @@ def parse(text: str, option: str = "--assert") -> Condition:
     Raises:
         ConfigError: The text is not a condition.
     """
-    match = re.fullmatch(r"\s*([\w@]+)\s*(>=|<=|>|<)\s*([-+0-9.eE]+)\s*", text)
+    parsed_text = re.fullmatch(r"\s*([\w@]+)\s*(>=|<=|>|<)\s*([-+0-9.eE]+)\s*", text)
     message = f"{option} {text!r}: must be METRIC>=NUMBER (or <=, >, <), e.g. 'ndcg@10>=0.40'"
-    if match is None:
+    if parsed_text is None:
         raise ConfigError(message)
-    metric, comparison, bound = match.groups()
+    metric, comparison, threshold = parsed_text.groups()
     try:
-        return Condition(metric, comparison, float(bound))
+        return Condition(metric, comparison, float(threshold))
     except ValueError:
         raise ConfigError(message) from None
 
@@ -71,11 +71,18 @@ def require(conditions: list[Condition], metrics: Mapping[str, float], part: str
     """
     unknown = [condition.metric for condition in conditions if condition.metric not in metrics]
     if unknown:
-        raise ConfigError(*(f"--assert: {name!r} was not measured{did_you_mean(name, metrics)}" for name in unknown))
+        raise ConfigError(
+            *(
+                f"--assert: {metric_name!r} was not measured{did_you_mean(metric_name, metrics)}"
+                for metric_name in unknown
+            )
+        )
     failures = []
     for condition in conditions:
-        value = metrics[condition.metric]
-        if not condition.holds(value):
-            failures.append(f"{condition.metric} = {value:.6g} is not {condition.comparison} {condition.bound:g}")
+        measured_value = metrics[condition.metric]
+        if not condition.holds(measured_value):
+            failures.append(
+                f"{condition.metric} = {measured_value:.6g} is not {condition.comparison} {condition.bound:g}"
+            )
     if failures:
         raise AssertionFailedError(f"on {part}: {'; '.join(failures)}")

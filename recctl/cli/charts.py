@@ -26,30 +26,30 @@ def curve(values: Sequence[float | None], title: str, x: str, width: int = 50, h
         Lines of text; none if there are not two different values.
     """
     points = [(step, value) for step, value in enumerate(values) if value is not None and math.isfinite(value)]
-    low = min((value for _, value in points), default=0.0)
-    high = max((value for _, value in points), default=0.0)
-    if low == high:
+    lowest = min((value for _, value in points), default=0.0)
+    highest = max((value for _, value in points), default=0.0)
+    if lowest == highest:
         return []
-    cells = [[0] * width for _ in range(height)]
+    braille_cells = [[0] * width for _ in range(height)]
     columns_per_step = (2 * width - 1) / (len(values) - 1)
     for (first_step, first_value), (last_step, last_value) in pairwise(points):
         first_column = first_step * columns_per_step
         last_column = last_step * columns_per_step
         n_dots = max(1, math.ceil(last_column - first_column)) * 4 * height
-        for dot in range(n_dots + 1):
-            share = dot / n_dots
-            value = first_value + share * (last_value - first_value)
-            column = round(first_column + share * (last_column - first_column))
-            row = round((4 * height - 1) * (high - value) / (high - low))
-            cells[row // 4][column // 2] |= _DOTS[row % 4][column % 2]
+        for dot_number in range(n_dots + 1):
+            fraction = dot_number / n_dots
+            value = first_value + fraction * (last_value - first_value)
+            column = round(first_column + fraction * (last_column - first_column))
+            dot_row = round((4 * height - 1) * (highest - value) / (highest - lowest))
+            braille_cells[dot_row // 4][column // 2] |= _DOTS[dot_row % 4][column % 2]
     labels = [""] * height
-    labels[-1] = f"{low:.4g}"
-    labels[0] = f"{high:.4g}"
+    labels[-1] = f"{lowest:.4g}"
+    labels[0] = f"{highest:.4g}"
     margin = max(map(len, labels))
-    lines = [title]
-    for label, row_cells in zip(labels, cells, strict=True):
-        text = "".join(chr(_BRAILLE + cell) for cell in row_cells)
-        lines.append(f"{label:>{margin}} │{text}")
+    chart_lines = [title]
+    for axis_label, row_cells in zip(labels, braille_cells, strict=True):
+        braille_text = "".join(chr(_BRAILLE + cell_bits) for cell_bits in row_cells)
+        chart_lines.append(f"{axis_label:>{margin}} │{braille_text}")
     end_label = f"{x} {len(values)}"
-    lines.append(" " * (margin + 2) + "1" + end_label.rjust(max(width - 1, len(end_label) + 1)))
-    return lines
+    chart_lines.append(" " * (margin + 2) + "1" + end_label.rjust(max(width - 1, len(end_label) + 1)))
+    return chart_lines

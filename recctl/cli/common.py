@@ -29,9 +29,9 @@ def default_config() -> Path:
     """Find the config that is used when none is given, and print its path and why it was chosen."""
     from recctl.config import find_config
 
-    path, reason = find_config()
-    terminal.info(f"config: {path} ({reason})")
-    return path
+    config_path, reason = find_config()
+    terminal.info(f"config: {config_path} ({reason})")
+    return config_path
 
 
 def apply_threads() -> None:
@@ -47,8 +47,8 @@ def engine_overrides(engine: str | None) -> list[str]:
     if engine is None:
         return []
     # Quoted, since YAML would read an address such as 10.0.0.1:6379 as something else.
-    name, _, address = engine.partition("=")
-    overrides = [f"engine.name={name}"]
+    engine_name, _, address = engine.partition("=")
+    overrides = [f"engine.name={engine_name}"]
     if address:
         overrides.append(f"engine.address='{address}'")
     return overrides
@@ -66,11 +66,11 @@ def on_engine(engine: str | None) -> AbstractContextManager[Any]:
 
     if engine is None:
         return engines.opened(None)
-    name, _, address = engine.partition("=")
-    if name not in ("local", "ray"):
+    engine_name, _, address = engine.partition("=")
+    if engine_name not in ("local", "ray"):
         raise ConfigError(f"--engine {engine!r}: must be local, ray or ray=ADDRESS")
     # Not through the config: an existing run keeps the one that it was created with.
-    return engines.opened(EngineConfig(name=name, address=address or None))
+    return engines.opened(EngineConfig(name=engine_name, address=address or None))
 
 
 def store() -> RunStore:
@@ -116,10 +116,11 @@ def print_test_evaluations(run: Run) -> int:
     from recctl.runs.store import run_hashes
 
     data_hash, split_hash = run_hashes(run)
-    count = store().count_test_evaluations(data_hash or "", split_hash or "")
+    n_evaluations = store().count_test_evaluations(data_hash or "", split_hash or "")
     # The first look is what the test set is for; each further one makes the estimate more optimistic.
-    if count > 1:
+    if n_evaluations > 1:
         terminal.info(
-            f"The test set of this split was evaluated {count} times in {store().root}; choose models on validation."
+            f"The test set of this split was evaluated {n_evaluations} times in {store().root}; "
+            "choose models on validation."
         )
-    return count
+    return n_evaluations

@@ -97,8 +97,8 @@ def compare(
             raise ConfigError("--resume uses the settings of the comparison: omit CONFIG, RUN and --set")
         run = _resume(common.store().resolve(resume), engine)
     else:
-        part = on.value if on else None
-        options = ComparisonOptions(part, metric, None, confidence, significance.value, resamples)
+        evaluated_part = on.value if on else None
+        options = ComparisonOptions(evaluated_part, metric, None, confidence, significance.value, resamples)
         repeats = Repeats(_parse_seeds(seeds), folds, refit)
         all_overrides = (overrides or []) + common.engine_overrides(engine)
         run = _compare(sources or [], options, repeats, all_overrides, fail_if_worse)
@@ -107,13 +107,13 @@ def compare(
     uses_test = document["on"] == "test" or document["refit"]
     test_evaluations = common.print_test_evaluations(run) if uses_test else None
     terminal.print_result(f"comparison: [bold]{escape(str(run.path))}[/bold]")
-    best = next(model for model in document["compared"] if model["label"] == document["best"])
-    terminal.info(f"next: recctl runs show {best['runs'][0]}")
+    best_model = next(model for model in document["compared"] if model["label"] == document["best"])
+    terminal.info(f"next: recctl runs show {best_model['runs'][0]}")
     terminal.print_json(common.describe(run, comparison=document, test_looks=test_evaluations))
     if fail_if_worse and document["worse"]:
-        level = 1 - document["confidence"]
-        worse = "; ".join(document["worse"])
-        terminal.error(f"on {document['on']}: {worse} (significance level {level:.2g})")
+        error_rate = 1 - document["confidence"]
+        worse_models = "; ".join(document["worse"])
+        terminal.error(f"on {document['on']}: {worse_models} (significance level {error_rate:.2g})")
         # Raising AssertionFailedError would print a second JSON document.
         raise typer.Exit(AssertionFailedError.exit_code)
 
@@ -135,9 +135,9 @@ def _compare(
         raise ConfigError("--fail-if-worse requires two runs: recctl compare RUN BASELINE --fail-if-worse")
     if len(sources) == 1 and Path(sources[0]).suffix not in common.CONFIG_SUFFIXES:
         # A comparison that exists is shown again; nothing is fitted.
-        run = store.resolve(sources[0])
-        if run.metadata.get("kind") == "compare":
-            return run
+        compared_run = store.resolve(sources[0])
+        if compared_run.metadata.get("kind") == "compare":
+            return compared_run
     with terminal.bars():
         entries = collect_entries(sources, store, overrides)
         if fail_if_worse:
@@ -162,10 +162,10 @@ def _parse_seeds(text: str | None) -> tuple[int, ...]:
 
     if text is None:
         return ()
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+    seed_texts = [seed_text.strip() for seed_text in text.split(",")]
+    if not all(seed_text.isdecimal() for seed_text in seed_texts) or len(set(seed_texts)) < len(seed_texts):
         raise ConfigError(f"--seeds {text!r}: must be distinct non-negative integers, e.g. --seeds 1,2,3")
-    return tuple(map(int, parts))
+    return tuple(map(int, seed_texts))
 
 
 def _print_comparison(document: dict[str, Any]) -> None:
@@ -180,16 +180,16 @@ def _print_comparison(document: dict[str, Any]) -> None:
     columns = ["metric", "model", "value", interval, "difference", interval, "p (Holm)"]
     if is_repeated:
         columns.append("spread")
-    rows = []
-    for key in compared[0]["metrics"]:
+    table_rows = []
+    for metric_key in compared[0]["metrics"]:
         for model in compared:
-            estimate = model["metrics"][key]
-            row = [key, model["label"], *_estimate_cells(estimate)]
+            estimate = model["metrics"][metric_key]
+            row_cells = [metric_key, model["label"], *_estimate_cells(estimate)]
             if is_repeated:
-                row.append(estimate["spread"])
-            rows.append(row)
-    title = f"on {document['on']}, {document['n_users']:,} users; differences from {document['reference']}"
-    terminal.table(columns, rows, escape(title))
+                row_cells.append(estimate["spread"])
+            table_rows.append(row_cells)
+    table_title = f"on {document['on']}, {document['n_users']:,} users; differences from {document['reference']}"
+    terminal.table(columns, table_rows, escape(table_title))
 
     headings = [
         "model",
@@ -203,11 +203,13 @@ def _print_comparison(document: dict[str, Any]) -> None:
 
     refit = document["refit"]
     if refit:
-        rows = []
-        for key, estimate in refit["metrics"].items():
-            rows.append([key, estimate["value"], _format_interval(estimate["low"], estimate["high"])])
-        title = f"{document['best']} refitted on train + validation (v{refit['version']} of {refit['run_id']}), on test"
-        terminal.table(["metric", "value", interval], rows, escape(title))
+        table_rows = []
+        for metric_key, estimate in refit["metrics"].items():
+            table_rows.append([metric_key, estimate["value"], _format_interval(estimate["low"], estimate["high"])])
+        table_title = (
+            f"{document['best']} refitted on train + validation (v{refit['version']} of {refit['run_id']}), on test"
+        )
+        terminal.table(["metric", "value", interval], table_rows, escape(table_title))
     for sentence in document["words"]:
         terminal.print_result(escape(sentence))
 

@@ -28,21 +28,23 @@ def init(
     from recctl.errors import ConfigError
     from recctl.models.registry import model_class
 
-    cls = model_class(model)
+    model_type = model_class(model)
     # The seed of the experiment, at the top of the config, is that of the model too.
     parameters = {
-        name: (declared.default, declared.help) for name, declared in cls.parameters.items() if name != "seed"
+        parameter_name: (declared.default, declared.help)
+        for parameter_name, declared in model_type.parameters.items()
+        if parameter_name != "seed"
     }
-    text = template(model, parameters, implicit=not cls.needs_ratings)
+    config_text = template(model, parameters, implicit=not model_type.needs_ratings)
     if output is None:
         if not settings.json:
-            terminal.print_text(text)
+            terminal.print_text(config_text)
     else:
         if output.exists() and not force:
             raise ConfigError(f"{output}: already exists; --force replaces it")
-        atomic.write_bytes(output, text.encode())
+        atomic.write_bytes(output, config_text.encode())
         terminal.info(f"wrote {output}; next: recctl train {output}")
-    terminal.print_json({"config": text, "path": str(output) if output else None})
+    terminal.print_json({"config": config_text, "path": str(output) if output else None})
 
 
 @register_command(config, "validate")
@@ -80,8 +82,11 @@ def schema() -> None:
     from recctl.models.registry import model_class, model_names
 
     models = {
-        name: {key: declared.json_schema() for key, declared in model_class(name).parameters.items()}
-        for name in model_names()
+        model_name: {
+            parameter_name: declared.json_schema()
+            for parameter_name, declared in model_class(model_name).parameters.items()
+        }
+        for model_name in model_names()
     }
     terminal.print_text(json.dumps(config_schema(models), indent=2))
 
@@ -92,19 +97,19 @@ def steps() -> None:
     from recctl.cli import terminal
     from recctl.data.preprocessing import STEPS
 
-    rows = []
-    for name, step in STEPS.items():
+    step_rows = []
+    for step_name, step in STEPS.items():
         parameters = list(inspect.signature(step).parameters.values())[1:]  # without the interactions
-        texts = []
+        parameter_texts = []
         for parameter in parameters:
             if parameter.name == "seed":
                 continue
             has_default = parameter.default is not parameter.empty
-            texts.append(f"{parameter.name}={parameter.default!r}" if has_default else parameter.name)
-        rows.append([name, ", ".join(texts), _summary(step)])
-    terminal.table(["step", "parameters", "description"], rows)
-    keys = ("name", "parameters", "summary")
-    terminal.print_json({"steps": [dict(zip(keys, row, strict=True)) for row in rows]})
+            parameter_texts.append(f"{parameter.name}={parameter.default!r}" if has_default else parameter.name)
+        step_rows.append([step_name, ", ".join(parameter_texts), _summary(step)])
+    terminal.table(["step", "parameters", "description"], step_rows)
+    column_keys = ("name", "parameters", "summary")
+    terminal.print_json({"steps": [dict(zip(column_keys, step_row, strict=True)) for step_row in step_rows]})
 
 
 @register_command(config, "metrics")
@@ -113,14 +118,14 @@ def metrics() -> None:
     from recctl.cli import terminal
     from recctl.evaluation import METRICS
 
-    rows = []
-    for name, metric in METRICS.items():
+    metric_rows = []
+    for metric_name, metric in METRICS.items():
         cutoff = "@k" if metric.per_k else ""
         better = "higher" if metric.greater_is_better else "lower"
-        rows.append([name, metric.task, cutoff, better, metric.definition])
-    terminal.table(["metric", "task", "", "better", "definition"], rows)
-    keys = ("name", "task", "per_k", "better", "definition")
-    terminal.print_json({"metrics": [dict(zip(keys, row, strict=True)) for row in rows]})
+        metric_rows.append([metric_name, metric.task, cutoff, better, metric.definition])
+    terminal.table(["metric", "task", "", "better", "definition"], metric_rows)
+    column_keys = ("name", "task", "per_k", "better", "definition")
+    terminal.print_json({"metrics": [dict(zip(column_keys, metric_row, strict=True)) for metric_row in metric_rows]})
 
 
 def _summary(function: object) -> str:

@@ -19,11 +19,23 @@ def list_() -> None:
     from recctl.data.sources import catalog, source_names
 
     entries = catalog()
-    rows = [[entry.name, entry.rows, entry.users, entry.items, entry.cached, entry.homepage] for entry in entries]
-    rows += [[name, None, None, None, None, "from a plug-in"] for name in source_names()[len(entries) :]]
-    keys = ("name", "interactions", "users", "items", "cached", "homepage")
-    terminal.table(keys, rows)
-    terminal.print_json({"datasets": [dict(zip(keys, row, strict=True)) for row in rows]})
+    source_rows = [
+        [
+            catalog_entry.name,
+            catalog_entry.rows,
+            catalog_entry.users,
+            catalog_entry.items,
+            catalog_entry.cached,
+            catalog_entry.homepage,
+        ]
+        for catalog_entry in entries
+    ]
+    source_rows += [
+        [source_name, None, None, None, None, "from a plug-in"] for source_name in source_names()[len(entries) :]
+    ]
+    column_keys = ("name", "interactions", "users", "items", "cached", "homepage")
+    terminal.table(column_keys, source_rows)
+    terminal.print_json({"datasets": [dict(zip(column_keys, source_row, strict=True)) for source_row in source_rows]})
 
 
 @register_command(data, "fetch")
@@ -38,10 +50,10 @@ def fetch(
     from recctl.data import sources
 
     with terminal.bars():
-        folders = {name: sources.fetch(name, force=force) for name in names}
-    for name, folder in folders.items():
-        terminal.print_result(f"{escape(name)}: {escape(str(folder))}")
-    terminal.print_json({"fetched": {name: str(folder) for name, folder in folders.items()}})
+        folders = {source_name: sources.fetch(source_name, force=force) for source_name in names}
+    for source_name, folder in folders.items():
+        terminal.print_result(f"{escape(source_name)}: {escape(str(folder))}")
+    terminal.print_json({"fetched": {source_name: str(folder) for source_name, folder in folders.items()}})
 
 
 @register_command(data, "describe")
@@ -63,12 +75,14 @@ def describe(
         loaded = experiment.load(Path(source), overrides or [])
     else:
         # The same checks and defaults as for a config.
-        text = to_yaml({"data": {"source": source}})
-        loaded = parse_config(text, source, Path(), overrides or [], experiment.CHECKS)
+        config_text = to_yaml({"data": {"source": source}})
+        loaded = parse_config(config_text, source, Path(), overrides or [], experiment.CHECKS)
     with terminal.bars():
         dataset, _, record = experiment.read_dataset(loaded)
         description = dataset.describe()
-    for step in record["preprocess"]:
-        terminal.info(f"{step['name']}: {step['before']['rows']:,} -> {step['after']['rows']:,} interactions")
-    terminal.table(["", ""], [[name, value] for name, value in flatten(description, " ").items()])
+    for step_record in record["preprocess"]:
+        terminal.info(
+            f"{step_record['name']}: {step_record['before']['rows']:,} -> {step_record['after']['rows']:,} interactions"
+        )
+    terminal.table(["", ""], [[property_name, value] for property_name, value in flatten(description, " ").items()])
     terminal.print_json({"source": source, "hash": record["hash"], "description": description, "provenance": record})

@@ -31,10 +31,10 @@ def diagnose(
     from recctl.errors import ConfigError
 
     common.apply_threads()
-    path = Path(source)
+    source_path = Path(source)
     with terminal.bars():
-        if path.is_file() or path.suffix in common.CONFIG_SUFFIXES:
-            diagnosis = diagnose_config(experiment.load(path, overrides or []))
+        if source_path.is_file() or source_path.suffix in common.CONFIG_SUFFIXES:
+            diagnosis = diagnose_config(experiment.load(source_path, overrides or []))
         else:
             if overrides:
                 raise ConfigError("--set applies to configs only; the settings of a run are fixed")

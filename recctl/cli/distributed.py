@@ -24,19 +24,19 @@ def run_distributed(arguments: list[str], call: Callable[[], Any]) -> Any:
     from recctl.engines import torch_distributed
     from recctl.errors import ConfigError
 
-    rank, world_size = torch_distributed.launched_rank()
+    process_rank, world_size = torch_distributed.launched_rank()
     if world_size == 1:
         return call()
     if arguments and arguments[0] not in _DISTRIBUTED_COMMANDS:
         # torchrun ends all processes as soon as one fails: only the one that prints the reason may fail.
-        if rank != 0:
+        if process_rank != 0:
             return 0
         commands = ", ".join(_DISTRIBUTED_COMMANDS)
         raise ConfigError(f"torchrun supports recctl {commands}; run recctl {arguments[0]} without it")
     if "RECCTL_THREADS" not in os.environ:
         processes_per_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         engines.set_threads(max(1, engines.threads() // processes_per_machine))
-    if rank == 0:
+    if process_rank == 0:
         with torch_distributed.leading():
             return call()
     from recctl import experiment

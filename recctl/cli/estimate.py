@@ -33,9 +33,9 @@ def estimate(config: ConfigArgument = None, overrides: SetOption = None) -> None
 def _rows(result: Estimate) -> Any:
     from recctl.engines import format_bytes
 
-    sizes = result.sizes
+    data_sizes = result.sizes
     origin = "read" if result.source == "read" else "from the catalog, without reading it"
-    yield ["data", "{users:,} users x {items:,} items, {interactions:,} interactions".format(**sizes), origin]
+    yield ["data", "{users:,} users x {items:,} items, {interactions:,} interactions".format(**data_sizes), origin]
     yield ["peak memory", format_bytes(result.memory["peak"]), format_bytes(result.available["memory"])]
     yield ["  of which fit", format_bytes(result.memory["fit"]), None]
     yield ["disk space of the run", format_bytes(result.disk["run"]), format_bytes(result.available["disk"])]

@@ -58,7 +58,7 @@ def evaluate(
     from recctl.errors import ConfigError
 
     # Parsed first: a typo must not be found after minutes of evaluation.
-    conditions = [parse(text) for text in check or []]
+    conditions = [parse(condition_text) for condition_text in check or []]
     if data is not None and on is not None:
         raise ConfigError("--data and --on cannot be used together")
     common.apply_threads()
@@ -67,14 +67,14 @@ def evaluate(
     if data is not None:
         # A file is read like the data of the run, with or without the values of its ratings.
         config = experiment.load(run.path / "config.yaml").config
-        text = f"data: {{source: {str(data.resolve())!r}, implicit: {str(config.data.implicit).lower()}}}"
-        other_data = parse_config(text, str(data), Path())
+        condition_text = f"data: {{source: {str(data.resolve())!r}, implicit: {str(config.data.implicit).lower()}}}"
+        other_data = parse_config(condition_text, str(data), Path())
     with terminal.bars(), common.on_engine(engine):
         # No part given: experiment.evaluate chooses validation where there is one, to spare the test set.
-        part, metrics = experiment.evaluate(run, on.value if on else None, other_data, metric, k)
-    terminal.metrics_table({part: metrics})
-    test_evaluations = common.print_test_evaluations(run) if part == "test" else None
+        evaluated_part, metrics = experiment.evaluate(run, on.value if on else None, other_data, metric, k)
+    terminal.metrics_table({evaluated_part: metrics})
+    test_evaluations = common.print_test_evaluations(run) if evaluated_part == "test" else None
     terminal.print_result(f"added to {escape(str(run.path / 'metrics.json'))}")
-    terminal.print_json(common.describe(run, on=part, measured=metrics, test_looks=test_evaluations))
+    terminal.print_json(common.describe(run, on=evaluated_part, measured=metrics, test_looks=test_evaluations))
     # Last, so that the metrics are stored and printed even if an assertion fails.
-    require(conditions, metrics, part)
+    require(conditions, metrics, evaluated_part)

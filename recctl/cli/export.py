@@ -104,7 +104,7 @@ def export(
         "file_format": file_format,
         "tracking_uri": tracking_uri,
     }
-    options = {name: value for name, value in named_options.items() if value is not None}
+    options = {option_name: value for option_name, value in named_options.items() if value is not None}
     # Last: --option wins over a named option.
     options |= _parse_options(more or [])
     common.apply_threads()
@@ -128,12 +128,12 @@ def _parse_options(pairs: list[str]) -> dict[str, str]:
     from recctl.errors import ConfigError
 
     options = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise ConfigError(f"--option {pair!r}: must be KEY=VALUE")
+    for assignment in pairs:
+        option_name, equals, value = assignment.partition("=")
+        if not equals or not option_name:
+            raise ConfigError(f"--option {assignment!r}: must be KEY=VALUE")
         # Kept as text: the format's pydantic model converts it.
-        options[name.replace("-", "_")] = value
+        options[option_name.replace("-", "_")] = value
     return options
 
 
@@ -142,17 +142,20 @@ def _print_formats() -> None:
     from recctl.export.registry import format_classes, missing_modules
 
     classes = format_classes()
-    rows = []
-    for cls in classes:
-        command = f"pip install 'recctl[{cls.extra}]'" if missing_modules(cls) else None
-        rows.append([cls.name, cls.summary(), command])
-    terminal.table(["format", "description", "requires"], rows)
+    format_rows = []
+    for format_type in classes:
+        command = f"pip install 'recctl[{format_type.extra}]'" if missing_modules(format_type) else None
+        format_rows.append([format_type.name, format_type.summary(), command])
+    terminal.table(["format", "description", "requires"], format_rows)
     option_rows = []
-    for cls in classes:
-        for name, field in cls.model_fields.items():
-            option_rows.append([cls.name, name, repr(field.get_default()), field.description or ""])
+    for format_type in classes:
+        for option_name, field in format_type.model_fields.items():
+            option_rows.append([format_type.name, option_name, repr(field.get_default()), field.description or ""])
     terminal.table(["format", "option", "default", "meaning"], option_rows)
-    formats = [{"name": cls.name, "summary": cls.summary(), "options": cls.model_json_schema()} for cls in classes]
+    formats = [
+        {"name": format_type.name, "summary": format_type.summary(), "options": format_type.model_json_schema()}
+        for format_type in classes
+    ]
     terminal.print_json({"formats": formats})
 
 
@@ -164,12 +167,12 @@ def _print_export(result: Any) -> None:
 
     files = result.manifest["files"]
     properties = []
-    for name, value in result.manifest["facts"].items():
+    for fact_name, value in result.manifest["facts"].items():
         if value is not None and not isinstance(value, dict):
-            properties.append(f"{name} {_format_value(value)}")
+            properties.append(f"{fact_name} {_format_value(value)}")
     n_files = f"{len(files)} file" if len(files) == 1 else f"{len(files)} files"
-    size = format_bytes(sum(entry["bytes"] for entry in files.values()))
-    terminal.print_result(escape(f"{result.path}: {', '.join(properties)}; {n_files}, {size}, verified"))
+    total_size = format_bytes(sum(file_entry["bytes"] for file_entry in files.values()))
+    terminal.print_result(escape(f"{result.path}: {', '.join(properties)}; {n_files}, {total_size}, verified"))
 
 
 def _format_value(value: Any) -> str:

@@ -26,13 +26,13 @@ def fit(
     from recctl.cli import common, terminal
 
     common.apply_threads()
-    path = Path(source)
+    source_path = Path(source)
     parent = None
     # A missing file with the suffix of a config is reported as such, not as an unknown run.
-    if not path.is_file() and path.suffix not in common.CONFIG_SUFFIXES:
+    if not source_path.is_file() and source_path.suffix not in common.CONFIG_SUFFIXES:
         parent = common.store().resolve(source)
-        path = parent.path / "config.yaml"
-    loaded = experiment.load(path, (overrides or []) + common.engine_overrides(engine))
+        source_path = parent.path / "config.yaml"
+    loaded = experiment.load(source_path, (overrides or []) + common.engine_overrides(engine))
     with terminal.bars(), common.on_engine(engine):
         run = experiment.fit(loaded, common.store(), parent)
     terminal.print_result(f"run: [bold]{escape(str(run.path))}[/bold]  (fit {run.metadata['timings']['fit']:.2f} s)")

@@ -23,31 +23,35 @@ def models(
     from recctl.models.registry import model_class, model_names
 
     if name is None:
-        rows = [[model, _summary(model_class(model))] for model in model_names()]
-        terminal.table(["model", "description"], rows)
-        terminal.print_json({"models": [{"name": model, "summary": summary} for model, summary in rows]})
+        model_rows = [[model_name, _summary(model_class(model_name))] for model_name in model_names()]
+        terminal.table(["model", "description"], model_rows)
+        terminal.print_json(
+            {"models": [{"name": model_name, "summary": summary} for model_name, summary in model_rows]}
+        )
         return
-    cls = model_class(name)
+    model_type = model_class(name)
     if not settings.json:
-        terminal.print_text(f"{cls.__name__} ({name})\n\n{inspect.getdoc(cls)}\n")
-    rows = [
+        terminal.print_text(f"{model_type.__name__} ({name})\n\n{inspect.getdoc(model_type)}\n")
+    model_rows = [
         [
-            key,
+            parameter_name,
             declared.type_name(),
             repr(declared.default),
             format_bounds(declared),
             format_search(declared),
             declared.help,
         ]
-        for key, declared in cls.parameters.items()
+        for parameter_name, declared in model_type.parameters.items()
     ]
-    terminal.table(["parameter", "type", "default", "bounds", "search", "meaning"], rows)
+    terminal.table(["parameter", "type", "default", "bounds", "search", "meaning"], model_rows)
     terminal.print_json(
         {
             "name": name,
-            "class": cls.__name__,
-            "doc": inspect.getdoc(cls),
-            "parameters": {key: declared.json_schema() for key, declared in cls.parameters.items()},
+            "class": model_type.__name__,
+            "doc": inspect.getdoc(model_type),
+            "parameters": {
+                parameter_name: declared.json_schema() for parameter_name, declared in model_type.parameters.items()
+            },
         }
     )
 
@@ -57,7 +61,9 @@ _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 def format_bounds(declared: Hyperparameter) -> str:
     """Format the bounds of a hyperparameter, e.g. `> 0, <= 1`."""
-    return ", ".join(f"{_SIGNS.get(name, name)} {bound}" for name, bound in declared.bounds.items())
+    return ", ".join(
+        f"{_SIGNS.get(bound_name, bound_name)} {bound_value}" for bound_name, bound_value in declared.bounds.items()
+    )
 
 
 def format_search(declared: Hyperparameter) -> str:
@@ -67,8 +73,8 @@ def format_search(declared: Hyperparameter) -> str:
         return ""
     if hasattr(search, "values"):
         return ", ".join(map(str, search.values))
-    text = f"{search.low:g} to {search.high:g}"
-    return f"{text}, log" if search.log else text
+    range_text = f"{search.low:g} to {search.high:g}"
+    return f"{range_text}, log" if search.log else range_text
 
 
 def _summary(cls: type) -> str:

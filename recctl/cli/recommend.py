@@ -48,15 +48,15 @@ def recommend(
     model = experiment.load_version(run)
     options: dict[str, Any] = {"k": k, "exclude_seen": not include_seen, "on_unknown": on_unknown.value}
     if history is not None:
-        item_texts = [text for text in history.split(",") if text]
-        items = [_parse_id(text, model.item_vocabulary.is_text, "item") for text in item_texts]
-        table = model.recommend_for_history([items], **options)
+        item_texts = [item_text for item_text in history.split(",") if item_text]
+        history_items = [_parse_id(item_text, model.item_vocabulary.is_text, "item") for item_text in item_texts]
+        recommended = model.recommend_for_history([history_items], **options)
     else:
-        users = [_parse_id(text, model.user_vocabulary.is_text, "user") for text in user_ids or []]
-        table = model.recommend(users, **options)
-    rows = table.to_dict("records")
-    terminal.table(list(table.columns), [list(row.values()) for row in rows])
-    terminal.print_json({"run_id": run.id, "path": str(run.path), "status": run.status, "recommendations": rows})
+        users = [_parse_id(item_text, model.user_vocabulary.is_text, "user") for item_text in user_ids or []]
+        recommended = model.recommend(users, **options)
+    records = recommended.to_dict("records")
+    terminal.table(list(recommended.columns), [list(record.values()) for record in records])
+    terminal.print_json({"run_id": run.id, "path": str(run.path), "status": run.status, "recommendations": records})
 
 
 def _parse_id(text: str, is_text: bool, what: str) -> str | int:

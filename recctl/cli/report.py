@@ -49,18 +49,18 @@ def report(
     common.apply_threads()
     store = common.store()
     runs_by_id = {run.id: run for run in map(store.resolve, run_ids)}
-    runs = list(runs_by_id.values())
+    reported_runs = list(runs_by_id.values())
     with terminal.bars():
-        written = write_report(runs, output, form.value, metric)
-    for title, reason in written.left_out.items():
-        terminal.info(f"omitted: {title}: {reason}")
+        written = write_report(reported_runs, output, form.value, metric)
+    for section_title, reason in written.left_out.items():
+        terminal.info(f"omitted: {section_title}: {reason}")
     terminal.print_result(f"report: [bold]{escape(str(written.path))}[/bold]  ({format_bytes(written.bytes)})")
     terminal.print_json(
         {
             "path": str(written.path),
             "bytes": written.bytes,
             "format": form.value,
-            "runs": [run.id for run in runs],
+            "runs": [run.id for run in reported_runs],
             "left_out": written.left_out,
         }
     )

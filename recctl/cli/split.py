@@ -28,8 +28,8 @@ def split(
     with terminal.bars():
         run = experiment.split(loaded, common.store(), export)
     leakage = run.metadata["split"]["leakage"]
-    rows = [[name, *sizes.values()] for name, sizes in leakage["parts"].items()]
-    terminal.table(["part", *next(iter(leakage["parts"].values()))], rows)
+    part_rows = [[part_name, *part_sizes.values()] for part_name, part_sizes in leakage["parts"].items()]
+    terminal.table(["part", *next(iter(leakage["parts"].values()))], part_rows)
     if export is not None:
         terminal.print_result(f"parts: {escape(str(export))}")
     terminal.print_result(f"run: [bold]{escape(str(run.path))}[/bold]")

@@ -38,8 +38,8 @@ _SECONDS_BETWEEN_LINES = 10.0
 def _console(stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     # Made for each call: tests and progress bars replace the streams.
-    width = None if stream.isatty() else _WIDTH_OFF_TERMINAL
-    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=not stream.isatty())
+    line_width = None if stream.isatty() else _WIDTH_OFF_TERMINAL
+    return Console(stderr=stderr, width=line_width, highlight=False, soft_wrap=not stream.isatty())
 
 
 def print_result(text: str) -> None:
@@ -94,14 +94,14 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | No
     # Lines only on a terminal: scripts split the columns at spaces.
     console = _console(stderr=False)
     border = box.SIMPLE_HEAD if console.is_terminal else None
-    grid = Table(title=title, title_justify="left", box=border, pad_edge=False)
+    rich_table = Table(title=title, title_justify="left", box=border, pad_edge=False)
     for position, heading in enumerate(columns):
         # One text, such as an interval, makes a column text: mixed alignment is hard to read.
-        is_numeric = bool(rows) and all(_is_number_or_none(row[position]) for row in rows)
-        grid.add_column(heading, justify="right" if is_numeric else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*(escape(_format_cell(value)) for value in row))
-    console.print(grid)
+        is_numeric = bool(rows) and all(_is_number_or_none(row_cells[position]) for row_cells in rows)
+        rich_table.add_column(heading, justify="right" if is_numeric else "left", overflow="fold")
+    for row_cells in rows:
+        rich_table.add_row(*(escape(_format_cell(cell_value)) for cell_value in row_cells))
+    console.print(rich_table)
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> None:
@@ -112,9 +112,11 @@ def metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> None:
     """
     if not metrics:
         return
-    names = list(dict.fromkeys(name for values in metrics.values() for name in values))
-    rows = [[name, *(values.get(name) for values in metrics.values())] for name in names]
-    table(["metric", *metrics], rows)
+    metric_names = list(dict.fromkeys(metric_name for values in metrics.values() for metric_name in values))
+    metric_rows = [
+        [metric_name, *(values.get(metric_name) for values in metrics.values())] for metric_name in metric_names
+    ]
+    table(["metric", *metrics], metric_rows)
 
 
 def _is_number_or_none(value: Any) -> bool:
@@ -147,9 +149,9 @@ class _RateColumn(ProgressColumn):
             parts.append(f"{_format_amount(task.completed, unit)}/{_format_amount(task.total, unit)}")
         if task.speed and unit:
             parts.append(f"{_format_amount(task.speed, unit)}/s")
-        for name, value in task.fields["values"].items():
-            text = f"{value:.4g}" if isinstance(value, float) else str(value)
-            parts.append(f"{name}={text}")
+        for value_name, value in task.fields["values"].items():
+            value_text = f"{value:.4g}" if isinstance(value, float) else str(value)
+            parts.append(f"{value_name}={value_text}")
         return Text(" ".join(parts), style="dim")
 
 
@@ -220,7 +222,7 @@ class _LineTask:
                 return
             self.next_line_at = time.monotonic() + _SECONDS_BETWEEN_LINES
         amount = f"{done / self.total:.0%}" if self.total else _format_amount(done, self.unit)
-        current_values = " ".join(f"{name}={value}" for name, value in values.items())
+        current_values = " ".join(f"{value_name}={value}" for value_name, value in values.items())
         sys.stderr.write(f"{self.title}: {amount} {current_values}".rstrip() + "\n")
 
 

@@ -78,7 +78,11 @@ def tune(
         # Several metrics are a list in YAML: a search for the Pareto front.
         options["monitor"] = monitor[0] if len(monitor) == 1 else f"[{', '.join(monitor)}]"
     # Overrides rather than arguments, so that the config of the run records them.
-    tuning_overrides = [f"tuning.{key}={value}" for key, value in options.items() if value is not None]
+    tuning_overrides = [
+        f"tuning.{option_name}={option_value}"
+        for option_name, option_value in options.items()
+        if option_value is not None
+    ]
     tuning_overrides += common.engine_overrides(engine)
     if resume is not None:
         if config is not None or overrides or study:
@@ -109,7 +113,9 @@ def _print_search(run: Any) -> None:
     trials = run.trials()
     _print_trials(trials, record)
     if record["importances"]:
-        importances = ", ".join(f"{key} {value:.0%}" for key, value in record["importances"].items())
+        importances = ", ".join(
+            f"{hyperparameter} {importance:.0%}" for hyperparameter, importance in record["importances"].items()
+        )
         terminal.info(f"hyperparameter importance: {importances}")
     counts = trials["state"].value_counts()
     # Only if some were pruned or failed.
@@ -131,12 +137,15 @@ def _print_trials(trials: Any, record: dict[str, Any]) -> None:
     from recctl.cli import terminal
 
     monitors = record["monitors"]
-    shown = _best_first(trials, monitors, record["pareto"]).head(_MAX_ROWS)
-    hyperparameters = [name for name in record["best_point"] if name in shown]
+    shown_trials = _best_first(trials, monitors, record["pareto"]).head(_MAX_ROWS)
+    hyperparameters = [hyperparameter for hyperparameter in record["best_point"] if hyperparameter in shown_trials]
     columns = ["number", *monitors, *hyperparameters, "fit_seconds"]
-    rows = [[None if pd.isna(value) else value for value in row] for row in shown[columns].to_numpy(object).tolist()]
-    title = "Pareto front of the trials" if record["pareto"] else f"Best of {len(trials)} trials"
-    terminal.table(columns, rows, title)
+    trial_rows = [
+        [None if pd.isna(value) else value for value in trial_row]
+        for trial_row in shown_trials[columns].to_numpy(object).tolist()
+    ]
+    table_title = "Pareto front of the trials" if record["pareto"] else f"Best of {len(trials)} trials"
+    terminal.table(columns, trial_rows, table_title)
 
 
 def _best_first(trials: Any, monitors: list[str], pareto: list[int]) -> Any:

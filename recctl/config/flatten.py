@@ -12,11 +12,11 @@ def flatten(values: Mapping[Any, Any], separator: str = ".") -> dict[str, Any]:
     >>> flatten({"model": {"name": "ease", "params": {"l2_reg": 5.0}}})
     {'model.name': 'ease', 'model.params.l2_reg': 5.0}
     """
-    flat: dict[str, Any] = {}
+    flattened: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
             for inner_key, inner_value in flatten(value, separator).items():
-                flat[f"{key}{separator}{inner_key}"] = inner_value
+                flattened[f"{key}{separator}{inner_key}"] = inner_value
         else:
-            flat[str(key)] = value
-    return flat
+            flattened[str(key)] = value
+    return flattened

@@ -83,14 +83,14 @@ def load_config(path: Path, overrides: Sequence[str] = (), checks: Checks | None
         ConfigError: Lists every problem with file, line and suggestion.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        config_text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        names: list[str] = []
+        similar_names: list[str] = []
         if path.parent.is_dir():
-            names = sorted(file.name for file in path.parent.glob("*.y*ml"))
-        raise ConfigError(f"{path}: {reason}{did_you_mean(path.name, names)}") from None
-    return parse_config(text, str(path), path.parent, overrides, checks)
+            similar_names = sorted(config_file.name for config_file in path.parent.glob("*.y*ml"))
+        raise ConfigError(f"{path}: {reason}{did_you_mean(path.name, similar_names)}") from None
+    return parse_config(config_text, str(path), path.parent, overrides, checks)
 
 
 def parse_config(
@@ -125,8 +125,8 @@ def with_values(loaded: LoadedConfig, values: Mapping[TreePath, Any], checks: Ch
     """
     # `tree.set` changes nested sections in place, and the caller keeps using `loaded`.
     tree = Tree(loaded.origin, copy.deepcopy(dict(loaded.given)))
-    for path, value in values.items():
-        tree.set(path, value, loaded.origin)
+    for value_path, value in values.items():
+        tree.set(value_path, value, loaded.origin)
     return _validate(tree, loaded.base, checks)
 
 
@@ -162,16 +162,16 @@ _READ_BY_CHECKS = {
 
 def _check_valid_sections(tree: Tree, invalid_paths: Sequence[TreePath], checks: Checks) -> list[Problem]:
     """Run the checks on a config without its invalid sections, so that all problems are reported at once."""
-    invalid_sections = {path[0] if path else None for path in invalid_paths}
+    invalid_sections = {problem_path[0] if problem_path else None for problem_path in invalid_paths}
     values = {section: value for section, value in tree.values.items() if section not in invalid_sections}
     try:
         config = schema.Config.model_validate(values)
     except ValidationError:
         return []
     return [
-        (path, message)
-        for path, message in _run_checks(config, checks)
-        if not invalid_sections & ({path[0]} | _READ_BY_CHECKS.get(str(path[0]), set()))
+        (problem_path, message)
+        for problem_path, message in _run_checks(config, checks)
+        if not invalid_sections & ({problem_path[0]} | _READ_BY_CHECKS.get(str(problem_path[0]), set()))
     ]
 
 
@@ -179,19 +179,21 @@ def _config_error(tree: Tree, problems: Sequence[Problem]) -> ConfigError:
     """Report problems in the order of their lines; those of overrides follow."""
 
     def line(problem: Problem) -> float:
-        found = tree.line(problem[0])
+        line_number = tree.line(problem[0])
         # Overrides have no line.
-        return float("inf") if found is None else found
+        return float("inf") if line_number is None else line_number
 
-    return ConfigError(*(_format_problem(tree, path, message) for path, message in sorted(problems, key=line)))
+    return ConfigError(
+        *(_format_problem(tree, problem_path, message) for problem_path, message in sorted(problems, key=line))
+    )
 
 
 def _format_problem(tree: Tree, path: TreePath, message: str) -> str:
-    place = tree.place(path)
+    location = tree.place(path)
     dotted = ".".join(map(str, path))
-    if not dotted or place == f"--set {dotted}":
-        return f"{place}: {message}"
-    return f"{place}: {dotted}: {message}"
+    if not dotted or location == f"--set {dotted}":
+        return f"{location}: {message}"
+    return f"{location}: {dotted}: {message}"
 
 
 # ---- deprecated keys
@@ -203,20 +205,20 @@ def _rename_deprecated_keys(tree: Tree) -> None:
     Raises:
         ConfigError: A section has both names of a key.
     """
-    for section, names in schema.DEPRECATED_KEYS.items():
+    for section, renamed_keys in schema.DEPRECATED_KEYS.items():
         values = tree.values.get(section)
         if not isinstance(values, dict):
             continue
-        for old_name, new_name in names.items():
+        for old_name, new_name in renamed_keys.items():
             if old_name not in values:
                 continue
-            place = tree.place((section, old_name))
+            location = tree.place((section, old_name))
             if new_name in values:
                 message = f"previous name of {section}.{new_name}, which is given too; remove one of the two"
-                raise ConfigError(f"{place}: {section}.{old_name}: {message}")
+                raise ConfigError(f"{location}: {section}.{old_name}: {message}")
             # Configs of runs of earlier versions spell out all keys: a null changes nothing and needs no notice.
             if values[old_name] is not None:
-                _notice_deprecated_key(place, f"{section}.{old_name}", f"{section}.{new_name}")
+                _notice_deprecated_key(location, f"{section}.{old_name}", f"{section}.{new_name}")
             # In the tree, not in the schema: messages about the value keep the line that the user wrote.
             tree.rename((section, old_name), new_name)
 
@@ -230,20 +232,20 @@ def _notice_deprecated_key(place: str, old_name: str, new_name: str) -> None:
 
 
 def _apply_override(tree: Tree, override: str) -> None:
-    key, equals, value = override.partition("=")
-    key = key.strip()
+    dotted_key, equals, value = override.partition("=")
+    dotted_key = dotted_key.strip()
     # `--set a` is more often a forgotten value than a wish for null, which is written `a=`.
-    if not equals or not key:
+    if not equals or not dotted_key:
         raise ConfigError(f"--set {override!r}: must be section.key=value, e.g. --set model.params.l2_reg=250")
-    path = tuple(key.split("."))
-    new_name = schema.DEPRECATED_KEYS.get(path[0], {}).get(path[1]) if len(path) == 2 else None
+    value_path = tuple(dotted_key.split("."))
+    new_name = schema.DEPRECATED_KEYS.get(value_path[0], {}).get(value_path[1]) if len(value_path) == 2 else None
     if new_name is not None:
-        _notice_deprecated_key("--set", key, f"{path[0]}.{new_name}")
-        path = (path[0], new_name)
+        _notice_deprecated_key("--set", dotted_key, f"{value_path[0]}.{new_name}")
+        value_path = (value_path[0], new_name)
     # Only the first `=` separates: values such as `source=a=b.csv` may contain more.
-    parsed = yaml_tree.parse_scalar(value, f"--set {key}")
-    _drop_inapplicable_values(tree, path, parsed)
-    tree.set(path, parsed, f"--set {key}")
+    parsed = yaml_tree.parse_scalar(value, f"--set {dotted_key}")
+    _drop_inapplicable_values(tree, value_path, parsed)
+    tree.set(value_path, parsed, f"--set {dotted_key}")
 
 
 def _drop_inapplicable_values(tree: Tree, path: TreePath, value: Any) -> None:
@@ -257,10 +259,10 @@ def _drop_inapplicable_values(tree: Tree, path: TreePath, value: Any) -> None:
     if path == ("model", "name"):
         section.pop("params", None)
     elif path == ("split", "strategy") and value in _strategies():
-        known = _split_sections()[_strategies().index(value)].model_fields
+        known_fields = _split_sections()[_strategies().index(value)].model_fields
         # Keys that both strategies have, such as test_size, keep their values.
-        for name in [name for name in section if name not in known]:
-            del section[name]
+        for field_name in [field_name for field_name in section if field_name not in known_fields]:
+            del section[field_name]
 
 
 # ---- messages about errors of pydantic
@@ -270,41 +272,41 @@ def _schema_problems(error: ValidationError, tree: Tree) -> list[Problem]:
     """Return one problem per path of the config."""
     messages: dict[TreePath, str] = {}
     for problem in error.errors():
-        path = _path_in(tree, problem["loc"])
+        problem_path = _path_in(tree, problem["loc"])
         # A value that matches no member of a union has one error per member, which are joined.
-        if path in messages:
-            messages[path] = f"{messages[path]}, or {_expectation(problem)}"
+        if problem_path in messages:
+            messages[problem_path] = f"{messages[problem_path]}, or {_expectation(problem)}"
         else:
-            messages[path] = _message(problem, path, tree)
+            messages[problem_path] = _message(problem, problem_path, tree)
     return list(messages.items())
 
 
 def _path_in(tree: Tree, location: tuple[int | str, ...]) -> TreePath:
     """Return a location of pydantic without the names of union members, which the config does not have."""
-    path: list[int | str] = []
+    config_path: list[int | str] = []
     values: Any = tree.values
-    for position, part in enumerate(location):
-        is_key = isinstance(values, dict) and part in values
-        if is_key or (isinstance(values, list) and isinstance(part, int)):
-            values = values[part]
-            path.append(part)
+    for position, path_part in enumerate(location):
+        is_key = isinstance(values, dict) and path_part in values
+        if is_key or (isinstance(values, list) and isinstance(path_part, int)):
+            values = values[path_part]
+            config_path.append(path_part)
         # Any other part that the config does not have is the name of a union member, which pydantic inserts.
         elif isinstance(values, dict) and position == len(location) - 1:
-            path.append(part)  # a key that is missing
-    return tuple(path)
+            config_path.append(path_part)  # a key that is missing
+    return tuple(config_path)
 
 
 def _message(problem: Any, path: TreePath, tree: Tree) -> str:
-    kind = problem["type"]
+    error_type = problem["type"]
     value = problem["input"]
-    if kind == "extra_forbidden":
+    if error_type == "extra_forbidden":
         return f"unknown key{did_you_mean(str(path[-1]), _fields_at(path[:-1], tree))}"
-    if kind == "union_tag_invalid":
+    if error_type == "union_tag_invalid":
         strategy = value.get("strategy") if isinstance(value, dict) else value
         return f"unknown strategy {strategy!r}{did_you_mean(str(strategy), _strategies())}"
-    if kind == "union_tag_not_found":
+    if error_type == "union_tag_not_found":
         return f"strategy is missing; must be one of {', '.join(_strategies())}"
-    if kind == "missing":
+    if error_type == "missing":
         return "is missing"
     return own_message(problem) or f"{value!r} {_expectation(problem)}"
 
@@ -329,15 +331,15 @@ def _split_sections() -> tuple[type[BaseModel], ...]:
 def _fields_at(path: TreePath, tree: Tree) -> list[str]:
     """Return the names of the fields that the section at a path may have."""
     section: type[BaseModel] = schema.Config
-    for part in path:
-        name = str(part)
+    for path_part in path:
+        field_name = str(path_part)
         annotation: Any = None
-        if name == "split":
+        if field_name == "split":
             # The split is a union: its fields depend on the strategy that the config selects.
             strategy = tree.values["split"].get("strategy", "random")
             annotation = _split_sections()[_strategies().index(strategy)]
-        elif name in section.model_fields:
-            annotation = section.model_fields[name].annotation
+        elif field_name in section.model_fields:
+            annotation = section.model_fields[field_name].annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         section = annotation

@@ -24,6 +24,8 @@ def expectation(problem: Mapping[str, Any]) -> str:
     Args:
         problem: An entry of `ValidationError.errors()`.
     """
-    text = str(problem["msg"])
+    error_text = str(problem["msg"])
     # pydantic's messages are sentences about "Input"; recctl's begin with the value.
-    return f"should{text.removeprefix(_PREFIX)}" if text.startswith(_PREFIX) else f"is invalid: {text}"
+    return (
+        f"should{error_text.removeprefix(_PREFIX)}" if error_text.startswith(_PREFIX) else f"is invalid: {error_text}"
+    )

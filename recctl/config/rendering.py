@@ -50,18 +50,18 @@ def config_schema(models: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any
     schema = Config.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "recctl config"
-    model = schema["$defs"]["ModelConfig"]
-    model["properties"]["name"]["enum"] = sorted(models)
-    model["allOf"] = [
+    model_schema = schema["$defs"]["ModelConfig"]
+    model_schema["properties"]["name"]["enum"] = sorted(models)
+    model_schema["allOf"] = [
         {
-            "if": {"properties": {"name": {"const": name}}, "required": ["name"]},
+            "if": {"properties": {"name": {"const": model_name}}, "required": ["name"]},
             "then": {"properties": {"params": {"properties": params, "additionalProperties": False}}},
         }
-        for name, params in sorted(models.items())
+        for model_name, params in sorted(models.items())
     ]
     definitions = {"tuning": schema["$defs"]["TuningConfig"]}
-    for section, names in DEPRECATED_KEYS.items():
+    for section, renamed_keys in DEPRECATED_KEYS.items():
         properties = definitions[section]["properties"]
-        for old_name, new_name in names.items():
+        for old_name, new_name in renamed_keys.items():
             properties[old_name] = properties[new_name] | {"deprecated": True}
     return schema

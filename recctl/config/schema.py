@@ -234,8 +234,8 @@ class EvaluationConfig(Section):
 
 def search_strategies() -> list[str]:
     """Names of the search strategies: built-in ones (`recctl.tuning.strategies`), then those of plug-ins."""
-    own = ("manual", "grid", "random", "bayesian", "coarse_to_fine")
-    return list(dict.fromkeys([*own, *plugins.available("strategies")]))
+    builtin_strategies = ("manual", "grid", "random", "bayesian", "coarse_to_fine")
+    return list(dict.fromkeys([*builtin_strategies, *plugins.available("strategies")]))
 
 
 # Previous names of keys, by section; they are accepted until version 0.4.
@@ -366,7 +366,7 @@ class Config(Section):
     def _default_to_random_split(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        split = values.get("split")
-        if isinstance(split, dict) and "strategy" not in split:
-            return values | {"split": {"strategy": "random"} | split}
+        split_values = values.get("split")
+        if isinstance(split_values, dict) and "strategy" not in split_values:
+            return values | {"split": {"strategy": "random"} | split_values}
         return values

@@ -30,26 +30,29 @@ def template(model: str, parameters: Mapping[str, tuple[Any, str]], implicit: bo
         parameters: Default value and description of each hyperparameter.
         implicit: Value of `data.implicit`; None leaves the key out.
     """
-    seed = _line("seed", 42, schema.Config.model_fields["seed"].description)
-    blocks = [f"# recctl train THIS_FILE\n{seed}"]
-    for name, section, values in _SECTIONS:
-        if name == "evaluation":
+    seed_line = _line("seed", 42, schema.Config.model_fields["seed"].description)
+    blocks = [f"# recctl train THIS_FILE\n{seed_line}"]
+    for section_name, section, values in _SECTIONS:
+        if section_name == "evaluation":
             blocks.append(_model_block(model, parameters))
-        lines = [f"{name}:"]
-        for key, default in values.items():
-            value = implicit if key == "implicit" else default
+        section_lines = [f"{section_name}:"]
+        for config_key, default in values.items():
+            value = implicit if config_key == "implicit" else default
             if value is not None:
-                lines.append(_line(key, value, section.model_fields[key].description, 2))
-        blocks.append("\n".join(lines))
+                section_lines.append(_line(config_key, value, section.model_fields[config_key].description, 2))
+        blocks.append("\n".join(section_lines))
     return "\n\n".join(blocks) + "\n"
 
 
 def _model_block(name: str, parameters: Mapping[str, tuple[Any, str]]) -> str:
-    lines = ["model:", _line("name", name, schema.ModelConfig.model_fields["name"].description, 2)]
+    block_lines = ["model:", _line("name", name, schema.ModelConfig.model_fields["name"].description, 2)]
     if parameters:
-        lines.append("  params:")
-        lines += [_line(key, default, description, 4) for key, (default, description) in parameters.items()]
-    return "\n".join(lines)
+        block_lines.append("  params:")
+        block_lines += [
+            _line(parameter_name, default, description, 4)
+            for parameter_name, (default, description) in parameters.items()
+        ]
+    return "\n".join(block_lines)
 
 
 def _line(key: str, value: Any, comment: str | None, indent: int = 0) -> str:

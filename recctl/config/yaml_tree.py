@@ -59,36 +59,38 @@ class Tree:
 
     def place(self, path: Path) -> str:
         """Return the location of a value, or of the nearest enclosing one, e.g. `configs/ease.yaml:12`."""
-        for end in range(len(path), -1, -1):
-            if path[:end] in self.origins:
-                return self.origins[path[:end]]
-            if path[:end] in self.lines:
-                return f"{self.name}:{self.lines[path[:end]]}"
+        for prefix_length in range(len(path), -1, -1):
+            if path[:prefix_length] in self.origins:
+                return self.origins[path[:prefix_length]]
+            if path[:prefix_length] in self.lines:
+                return f"{self.name}:{self.lines[path[:prefix_length]]}"
         return self.name
 
     def line(self, path: Path) -> int | None:
         """Return the line of a value, or of the nearest enclosing one; None if an override set it."""
-        for end in range(len(path), -1, -1):
-            if path[:end] in self.origins:
+        for prefix_length in range(len(path), -1, -1):
+            if path[:prefix_length] in self.origins:
                 return None
-            if path[:end] in self.lines:
-                return self.lines[path[:end]]
+            if path[:prefix_length] in self.lines:
+                return self.lines[path[:prefix_length]]
         return None
 
     def rename(self, path: Path, name: str) -> None:
         """Change the name of the key at a path, in place; its locations are kept."""
         *parents, old_name = path
         section = self.values
-        for part in parents:
-            section = section[part]
+        for path_part in parents:
+            section = section[path_part]
         # Rebuilt in order, then replaced in place: other code holds references to the section, and configs are written
         # back in their order.
         renamed = {name if key == old_name else key: value for key, value in section.items()}
         section.clear()
         section.update(renamed)
         new_path = (*parents, name)
-        self.lines = {_replace_start(known, path, new_path): line for known, line in self.lines.items()}
-        self.origins = {_replace_start(known, path, new_path): origin for known, origin in self.origins.items()}
+        self.lines = {_replace_start(known_path, path, new_path): line for known_path, line in self.lines.items()}
+        self.origins = {
+            _replace_start(known_path, path, new_path): origin for known_path, origin in self.origins.items()
+        }
 
     def set(self, path: Path, value: Any, origin: str) -> None:
         """Set the value at a path, creating missing sections.
@@ -103,13 +105,13 @@ class Tree:
         """
         parent = self.values
         walked: list[str | int] = []
-        for depth, part in enumerate(path):
-            key: str | int = part
+        for depth, path_part in enumerate(path):
+            key: str | int = path_part
             if isinstance(parent, list):
                 # Digits only: int() would also accept `-1` and `1_0`.
-                if not (isinstance(part, str) and part.isdecimal() and int(part) < len(parent)):
-                    raise ConfigError(f"{origin}: {'.'.join(map(str, walked))} has no element {part!r}")
-                key = int(part)
+                if not (isinstance(path_part, str) and path_part.isdecimal() and int(path_part) < len(parent)):
+                    raise ConfigError(f"{origin}: {'.'.join(map(str, walked))} has no element {path_part!r}")
+                key = int(path_part)
             elif not isinstance(parent, dict):
                 raise ConfigError(f"{origin}: {'.'.join(map(str, walked))} is a value, not a section")
             walked.append(key)
@@ -144,9 +146,9 @@ def parse(text: str, name: str) -> Tree:
         # Nodes, not values: they still have line numbers, tags and duplicate keys, all of which `yaml.load` drops.
         node = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{name}:{mark.line + 1}" if mark else name
-        raise ConfigError(f"{place}: not YAML: {getattr(error, 'problem', None) or error}") from None
+        problem_mark = getattr(error, "problem_mark", None)
+        location = f"{name}:{problem_mark.line + 1}" if problem_mark else name
+        raise ConfigError(f"{location}: not YAML: {getattr(error, 'problem', None) or error}") from None
     except RecursionError:
         raise ConfigError(f"{name}: nested too deeply") from None
     tree = Tree(name, {})
@@ -166,24 +168,24 @@ class _Builder:
         self.count = 0
 
     def build(self, node: yaml.Node, path: Path) -> Any:
-        line = node.start_mark.line + 1
+        line_number = node.start_mark.line + 1
         # Values of a mapping already have the line of their key.
-        self.tree.lines.setdefault(path, line)
+        self.tree.lines.setdefault(path, line_number)
         self.count += 1
         # Counted here and not in the text, because an alias repeats values that the text has only once.
         if self.count > _MAX_VALUES or len(path) > _MAX_DEPTH:
-            raise ConfigError(f"{self.tree.name}:{line}: too many values or levels; check for recursive aliases")
-        kind = node.tag.removeprefix("tag:yaml.org,2002:")
-        if kind not in ("null", "bool", "int", "float", "str", "map", "seq"):
-            raise ConfigError(f"{self.tree.name}:{line}: tag {node.tag!r}: tags are not allowed in a config")
+            raise ConfigError(f"{self.tree.name}:{line_number}: too many values or levels; check for recursive aliases")
+        node_type = node.tag.removeprefix("tag:yaml.org,2002:")
+        if node_type not in ("null", "bool", "int", "float", "str", "map", "seq"):
+            raise ConfigError(f"{self.tree.name}:{line_number}: tag {node.tag!r}: tags are not allowed in a config")
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
-            return [self.build(item, (*path, at)) for at, item in enumerate(node.value)]
+            return [self.build(item, (*path, position)) for position, item in enumerate(node.value)]
         try:
-            return self.scalar(kind, node)
+            return self.scalar(node_type, node)
         except ValueError:
-            raise ConfigError(f"{self.tree.name}:{line}: {node.value!r} is not a valid {kind}") from None
+            raise ConfigError(f"{self.tree.name}:{line_number}: {node.value!r} is not a valid {node_type}") from None
 
     def scalar(self, kind: str, node: yaml.Node) -> Any:
         text = str(node.value)
@@ -202,17 +204,19 @@ class _Builder:
     def mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
+            line_number = key_node.start_mark.line + 1
             # Lists and mappings as keys, which YAML allows, cannot be dict keys.
             if not isinstance(key_node, yaml.ScalarNode):
-                raise ConfigError(f"{self.tree.name}:{line}: a key must be text")
+                raise ConfigError(f"{self.tree.name}:{line_number}: a key must be text")
             key = str(key_node.value)
             child_path = (*path, key)
             if key in values:
                 dotted = ".".join(map(str, child_path))
                 first_line = self.tree.lines[child_path]
-                raise ConfigError(f"{self.tree.name}:{line}: {dotted}: duplicate key, first given in line {first_line}")
+                raise ConfigError(
+                    f"{self.tree.name}:{line_number}: {dotted}: duplicate key, first given in line {first_line}"
+                )
             # The line of the key: a long value may begin on a later one.
-            self.tree.lines[child_path] = line
+            self.tree.lines[child_path] = line_number
             values[key] = self.build(value_node, child_path)
         return values

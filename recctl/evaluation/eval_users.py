@@ -38,10 +38,10 @@ class UserGroup:
 
     def score(self, model: Recommender, positions: Int32Array) -> Float32Array:
         """Return the scores of all items for the users at some positions in the group."""
-        rows = self.rows[positions]
+        user_rows = self.rows[positions]
         if self.fitted_on:
-            return model.score_users(rows)
-        return model.score_histories(self.seen.take(rows))
+            return model.score_users(user_rows)
+        return model.score_histories(self.seen.take(user_rows))
 
     def seen_items(self, positions: Int32Array) -> InteractionMatrix:
         """Return the seen items of the users at some positions in the group."""
@@ -90,26 +90,26 @@ def collect_eval_users(
     relevant, left_out = _relevant_pairs(test, threshold)
     n_relevant_by_user = np.diff(relevant.starts)
     model_users = model.user_vocabulary.codes(test.user_vocabulary.ids)
-    known = np.flatnonzero(model_users >= 0).astype(np.int32)
+    known_users = np.flatnonzero(model_users >= 0).astype(np.int32)
     unknown = np.flatnonzero(model_users < 0).astype(np.int32)
     histories = _read_histories(model, test.user_vocabulary.ids[unknown], history)
     has_history = np.diff(histories.starts) > 0
     history_rows = np.flatnonzero(has_history).astype(np.int32)
     model_items = model.item_vocabulary.codes(test.item_vocabulary.ids)
     groups = (
-        _make_group(known, model_users[known], model.seen, relevant, model_items, fitted_on=True),
+        _make_group(known_users, model_users[known_users], model.seen, relevant, model_items, fitted_on=True),
         _make_group(unknown[has_history], history_rows, histories, relevant, model_items, fitted_on=False),
     )
     # Cold users without relevant items are not counted at all.
-    cold = unknown[~has_history]
-    cold = cold[n_relevant_by_user[cold] > 0]
-    counted_cold = cold if on_unknown == "zero" else cold[:0]
-    users = np.concatenate([groups[0].users, groups[1].users, counted_cold])
+    cold_users = unknown[~has_history]
+    cold_users = cold_users[n_relevant_by_user[cold_users] > 0]
+    counted_cold = cold_users if on_unknown == "zero" else cold_users[:0]
+    evaluated = np.concatenate([groups[0].users, groups[1].users, counted_cold])
     n_relevant = np.concatenate([groups[0].n_relevant, groups[1].n_relevant, n_relevant_by_user[counted_cold]])
-    n_skipped_pairs = int(n_relevant_by_user[cold].sum() - n_relevant_by_user[counted_cold].sum())
+    n_skipped_pairs = int(n_relevant_by_user[cold_users].sum() - n_relevant_by_user[counted_cold].sum())
     left_out["of_unknown_users"] = n_skipped_pairs
     left_out["seen"] = relevant.nnz - n_skipped_pairs - int(n_relevant.sum())
-    return EvalUsers(groups, users, n_relevant, len(cold) - len(counted_cold), left_out)
+    return EvalUsers(groups, evaluated, n_relevant, len(cold_users) - len(counted_cold), left_out)
 
 
 def _relevant_pairs(test: InteractionDataset, threshold: float | None) -> tuple[InteractionMatrix, dict[str, int]]:
@@ -127,16 +127,16 @@ def _relevant_pairs(test: InteractionDataset, threshold: float | None) -> tuple[
 def _read_histories(model: Recommender, ids: NDArray[Any], history: InteractionDataset | None) -> InteractionMatrix:
     """The history of each user id in the items of the model, `(n_ids, n_items)`; empty rows for users without one."""
     no_items = [np.empty(0, np.int32)] * len(ids)
-    empty = InteractionMatrix.from_rows(no_items, len(model.item_vocabulary))
+    empty_histories = InteractionMatrix.from_rows(no_items, len(model.item_vocabulary))
     if history is None:
-        return empty
+        return empty_histories
     # The position among `ids` of each user of the history.
     positions = np.full(history.n_users, -1, np.int32)
-    codes = history.user_vocabulary.codes(ids)
-    positions[codes[codes >= 0]] = np.flatnonzero(codes >= 0)
+    user_codes = history.user_vocabulary.codes(ids)
+    positions[user_codes[user_codes >= 0]] = np.flatnonzero(user_codes >= 0)
     is_requested = positions[history.users] >= 0
     if not is_requested.any():
-        return empty
+        return empty_histories
     if not model.seen.is_binary and history.ratings is None:
         raise DataError("train_data: has no ratings, which the model needs to score users by their history")
     table = history.take(is_requested).data
@@ -173,14 +173,18 @@ def _make_group(
     relevant = relevant.take(users)
     relevant = InteractionMatrix(relevant.starts, model_items[relevant.columns], relevant.values[:0], seen.n_columns)
     # Three kinds of relevant items: unknown to the model (a miss), seen (excluded), and recommendable.
-    known = _filter(relevant, relevant.columns >= 0)
-    is_seen = np.empty(known.nnz, np.uint8)
-    hit_flags.contained(known.starts, known.columns, rows, seen.starts, seen.columns, seen.n_columns, is_seen)
-    recommendable = _filter(known, is_seen == 0)
-    n_unknown = np.diff(relevant.starts) - np.diff(known.starts)
+    known_items = _filter(relevant, relevant.columns >= 0)
+    is_seen = np.empty(known_items.nnz, np.uint8)
+    hit_flags.contained(
+        known_items.starts, known_items.columns, rows, seen.starts, seen.columns, seen.n_columns, is_seen
+    )
+    recommendable = _filter(known_items, is_seen == 0)
+    n_unknown = np.diff(relevant.starts) - np.diff(known_items.starts)
     n_relevant = n_unknown + np.diff(recommendable.starts)
-    kept = np.flatnonzero(n_relevant).astype(np.int32)
-    return UserGroup(users[kept], rows[kept], seen, recommendable.take(kept), n_relevant[kept], fitted_on)
+    kept_users = np.flatnonzero(n_relevant).astype(np.int32)
+    return UserGroup(
+        users[kept_users], rows[kept_users], seen, recommendable.take(kept_users), n_relevant[kept_users], fitted_on
+    )
 
 
 def _filter(matrix: InteractionMatrix, kept: NDArray[np.bool_]) -> InteractionMatrix:

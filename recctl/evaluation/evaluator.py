@@ -56,7 +56,9 @@ class Evaluation:
 
     def record(self) -> dict[str, Any]:
         """Return everything but the values as plain values: the protocol, and the numbers of users and interactions."""
-        return {name: value for name, value in vars(self).items() if name not in ("metrics", "per_user")}
+        return {
+            field_name: value for field_name, value in vars(self).items() if field_name not in ("metrics", "per_user")
+        }
 
 
 class Evaluator:
@@ -98,7 +100,7 @@ class Evaluator:
         check_options(metrics, k_values, n_candidates, relevance_threshold, on_unknown)
         rng.stream(seed)  # checks the seed
         self.metrics = tuple(dict.fromkeys(metrics))
-        self.k_values = tuple(sorted({int(k) for k in k_values}))
+        self.k_values = tuple(sorted({int(cutoff) for cutoff in k_values}))
         self.n_candidates = n_candidates
         self.relevance_threshold = relevance_threshold
         self.on_unknown = on_unknown
@@ -144,17 +146,17 @@ class Evaluator:
                 f"evaluate: give the model first, then test; {type(model).__name__} is not a recctl model"
             )
         test = _as_dataset(test, "test")
-        names = [name for name in self.metrics if METRICS[name].task == task]
+        metric_names = [metric_name for metric_name in self.metrics if METRICS[metric_name].task == task]
         if task == "rating_prediction":
-            return _evaluate_ratings(model, test, names or _DEFAULT_RATING_METRICS)
-        if not names:
+            return _evaluate_ratings(model, test, metric_names or _DEFAULT_RATING_METRICS)
+        if not metric_names:
             raise ConfigError(
                 f"metrics: {', '.join(self.metrics)}: none belongs to task='ranking'; add one, such as ndcg"
             )
         history = test.history
         if train_data is not None:
             history = _as_dataset(train_data, "train_data")
-        return self._evaluate_rankings(model, test, history, names)
+        return self._evaluate_rankings(model, test, history, metric_names)
 
     def print_results(self, results: dict[str, float]) -> None:
         """Print metrics as a table with a row for each metric and a column for each cutoff."""
@@ -181,18 +183,21 @@ class Evaluator:
         values, counts = evaluate_rankings(model, users, protocol)
 
         # By user id, so that the rounding of means does not depend on the groups.
-        order = np.argsort(users.users)
-        keys = [str(key) for key in protocol.per_user_keys]
-        per_user = pd.DataFrame(values[order], columns=keys)
-        metrics = dict(zip(keys, values[order].mean(axis=0).tolist(), strict=True))
-        for name in protocol.count_metrics:
-            for index, k in enumerate(self.k_values):
-                metrics[str(MetricKey(name, k))] = METRICS[name].compute(counts[index])
-        per_user.insert(0, columns.USER, test.user_vocabulary.column(users.users[order]))
-        per_user["n_relevant"] = users.n_relevant[order]
-        n_unknown_items = sum(int(group.n_relevant.sum()) - group.relevant.nnz for group in users.groups)
+        user_order = np.argsort(users.users)
+        keys = [str(metric_key) for metric_key in protocol.per_user_keys]
+        per_user = pd.DataFrame(values[user_order], columns=keys)
+        metrics = dict(zip(keys, values[user_order].mean(axis=0).tolist(), strict=True))
+        for metric_name in protocol.count_metrics:
+            for position, cutoff in enumerate(self.k_values):
+                metrics[str(MetricKey(metric_name, cutoff))] = METRICS[metric_name].compute(counts[position])
+        per_user.insert(0, columns.USER, test.user_vocabulary.column(users.users[user_order]))
+        per_user["n_relevant"] = users.n_relevant[user_order]
+        n_unknown_items = sum(int(user_group.n_relevant.sum()) - user_group.relevant.nnz for user_group in users.groups)
         return Evaluation(
-            metrics={str(key): metrics[str(key)] for key in metric_keys(names, self.k_values, sampled=is_sampled)},
+            metrics={
+                str(metric_key): metrics[str(metric_key)]
+                for metric_key in metric_keys(names, self.k_values, sampled=is_sampled)
+            },
             per_user=per_user,
             n_users=len(per_user),
             n_folded_in=len(folded_in.users),
@@ -232,15 +237,17 @@ def _as_dataset(data: Any, name: str) -> InteractionDataset:
 def _no_users_message(model: Recommender, test: InteractionDataset, users: EvalUsers) -> str:
     """Say why no user can be evaluated."""
     if not users.n_skipped and not len(users.users):
-        reasons = ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in users.left_out.items() if n)
+        reasons = ", ".join(
+            f"{n_users:,} {reason.replace('_', ' ')}" for reason, n_users in users.left_out.items() if n_users
+        )
         return f"test: has no relevant interactions; of {len(test):,}: {reasons}"
     test_id = test.user_vocabulary.ids[:1].tolist()[0]
     model_id = model.user_vocabulary.ids[:1].tolist()[0]
     if type(test_id) is not type(model_id):
-        kinds = {str: "text", int: "integers"}
+        type_names = {str: "text", int: "integers"}
         return (
-            f"test: its user ids are {kinds[type(test_id)]} (such as {test_id!r}), but those of the model are "
-            f"{kinds[type(model_id)]} (such as {model_id!r}); convert one of them"
+            f"test: its user ids are {type_names[type(test_id)]} (such as {test_id!r}), but those of the model are "
+            f"{type_names[type(model_id)]} (such as {model_id!r}); convert one of them"
         )
     return (
         f"test: the model was fitted on none of its {test.n_users:,} users (the first is {test_id!r}); "

@@ -26,16 +26,16 @@ def print_results(results: Mapping[str, float]) -> None:
 
 
 def _table(results: Mapping[str, float], style: box.Box | None) -> Table:
-    keys = [MetricKey.parse(name) for name in results]
+    metric_keys = [MetricKey.parse(metric_name) for metric_name in results]
     columns: list[int | None] = []
-    if any(key.k is None for key in keys):
+    if any(metric_key.k is None for metric_key in metric_keys):
         columns.append(None)
-    columns.extend(sorted({key.k for key in keys if key.k is not None}))
+    columns.extend(sorted({metric_key.k for metric_key in metric_keys if metric_key.k is not None}))
     table = Table(box=style, pad_edge=False)
     table.add_column("metric")
-    for k in columns:
-        table.add_column("value" if k is None else f"@{k}", justify="right")
-    for row in dict.fromkeys(key.at(None) for key in keys):
-        values = [results.get(str(row.at(k))) for k in columns]
-        table.add_row(escape(str(row)), *("" if value is None else f"{value:.4f}" for value in values))
+    for cutoff in columns:
+        table.add_column("value" if cutoff is None else f"@{cutoff}", justify="right")
+    for row_key in dict.fromkeys(metric_key.at(None) for metric_key in metric_keys):
+        values = [results.get(str(row_key.at(cutoff))) for cutoff in columns]
+        table.add_row(escape(str(row_key)), *("" if value is None else f"{value:.4f}" for value in values))
     return table

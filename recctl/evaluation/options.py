@@ -57,14 +57,15 @@ def _metric_problems(metrics: Any) -> Iterator[str]:
         return
     if not metrics:
         yield "metrics: is empty; give at least one, such as ['ndcg', 'recall']"
-    for name in metrics:
-        if isinstance(name, str) and name in METRICS:
+    for metric_name in metrics:
+        if isinstance(metric_name, str) and metric_name in METRICS:
             continue
-        key = MetricKey.parse(str(name).lower())
-        if key.is_known and key.k is not None:
-            yield f"metrics: {name!r}: give the cutoff separately: metrics=[{key.name!r}], k_values=[{key.k}]"
+        metric_key = MetricKey.parse(str(metric_name).lower())
+        if metric_key.is_known and metric_key.k is not None:
+            suggestion = f"metrics=[{metric_key.name!r}], k_values=[{metric_key.k}]"
+            yield f"metrics: {metric_name!r}: give the cutoff separately: {suggestion}"
         else:
-            yield f"metrics: unknown metric {name!r}{did_you_mean(str(name), METRICS, _SYNONYMS)}"
+            yield f"metrics: unknown metric {metric_name!r}{did_you_mean(str(metric_name), METRICS, _SYNONYMS)}"
 
 
 def _k_value_problems(k_values: Any) -> Iterator[str]:
@@ -73,17 +74,19 @@ def _k_value_problems(k_values: Any) -> Iterator[str]:
         return
     if not k_values:
         yield "k_values: is empty; give at least one, such as [10]"
-    for k in k_values:
-        if not _is_positive_integer(k):
-            yield f"k_values: {k!r}: must be a whole number of at least 1"
+    for cutoff in k_values:
+        if not _is_positive_integer(cutoff):
+            yield f"k_values: {cutoff!r}: must be a whole number of at least 1"
 
 
 def _candidate_problems(n_candidates: Any, metrics: Any) -> Iterator[str]:
     if not _is_positive_integer(n_candidates):
         yield f"n_candidates={n_candidates!r}: must be a whole number of at least 1"
-    names = metrics if isinstance(metrics, list) else []
+    metric_names = metrics if isinstance(metrics, list) else []
     catalog_metrics = [
-        name for name in names if isinstance(name, str) and name in METRICS and METRICS[name].beyond_accuracy
+        metric_name
+        for metric_name in metric_names
+        if isinstance(metric_name, str) and metric_name in METRICS and METRICS[metric_name].beyond_accuracy
     ]
     if catalog_metrics:
         yield (

@@ -104,14 +104,16 @@ def compare_paired(
     if reference not in tables:
         raise ConfigError(f"reference={reference!r}: is none of {', '.join(tables)}")
     indexed = {label: _index_by_user(table, label) for label, table in tables.items()}
-    users = _shared_users(indexed)
-    joined = {label: table.loc[users] for label, table in indexed.items()}
+    shared_users = _shared_users(indexed)
+    joined = {label: table.loc[shared_users] for label, table in indexed.items()}
     if metrics is None:
-        requested = list(dict.fromkeys(key for table in indexed.values() for key in _metric_columns(table)))
+        requested = list(
+            dict.fromkeys(metric_key for table in indexed.values() for metric_key in _metric_columns(table))
+        )
     else:
         requested = list(metrics)
-    if unknown := [key for key in requested if not MetricKey.parse(key).is_known]:
-        raise ConfigError(*(f"metric {key!r}: unknown" for key in unknown))
+    if unknown := [metric_key for metric_key in requested if not MetricKey.parse(metric_key).is_known]:
+        raise ConfigError(*(f"metric {metric_key!r}: unknown" for metric_key in unknown))
     labels = list(tables)
     estimator = _Estimator(labels, labels.index(reference), seed, confidence, test, n_resamples)
     estimates: dict[str, dict[str, MetricEstimate]] = {}
@@ -119,10 +121,10 @@ def compare_paired(
         for batch in _batches(list(joined.values()), requested):
             estimates |= estimator.estimate(batch)
     return PairedComparison(
-        estimates={key: estimates[key] for key in requested if key in estimates},
-        n_users=len(users),
-        left_out={label: len(table) - len(users) for label, table in indexed.items()},
-        without_user_values=[key for key in requested if key not in estimates],
+        estimates={metric_key: estimates[metric_key] for metric_key in requested if metric_key in estimates},
+        n_users=len(shared_users),
+        left_out={label: len(table) - len(shared_users) for label, table in indexed.items()},
+        without_user_values=[metric_key for metric_key in requested if metric_key not in estimates],
     )
 
 
@@ -142,16 +144,18 @@ def _index_by_user(table: pd.DataFrame, label: str) -> pd.DataFrame:
 
 def _shared_users(tables: Mapping[str, pd.DataFrame]) -> pd.Index:
     labels = list(tables)
-    users = tables[labels[0]].index
+    shared_users = tables[labels[0]].index
     for label in labels[1:]:
-        ids = tables[label].index
-        if ids.dtype.kind != users.dtype.kind:
-            raise DataError(f"{label}: its user ids are {ids.dtype}, those of {labels[0]} are {users.dtype}")
-        users = users.intersection(ids)
-    if not len(users):
+        other_users = tables[label].index
+        if other_users.dtype.kind != shared_users.dtype.kind:
+            raise DataError(
+                f"{label}: its user ids are {other_users.dtype}, those of {labels[0]} are {shared_users.dtype}"
+            )
+        shared_users = shared_users.intersection(other_users)
+    if not len(shared_users):
         raise DataError(f"{', '.join(tables)}: have no user in common; evaluate them on the same part")
     # Sorted, so that the resamples do not depend on the order of the rows.
-    return users.sort_values()
+    return shared_users.sort_values()
 
 
 class _Batch(NamedTuple):
@@ -170,9 +174,9 @@ class _Batch(NamedTuple):
 
 def _batches(frames: list[pd.DataFrame], metrics: Sequence[str]) -> Iterator[_Batch]:
     """Yield the metrics that all frames have: means over users first, then means over ratings."""
-    keys = [key for key in metrics if all(key in frame for frame in frames)]
-    rating_keys = [key for key in keys if _is_error(key)]
-    ranking_keys = [key for key in keys if not _is_error(key)]
+    metric_keys = [metric_key for metric_key in metrics if all(metric_key in frame for frame in frames)]
+    rating_keys = [metric_key for metric_key in metric_keys if _is_error(metric_key)]
+    ranking_keys = [metric_key for metric_key in metric_keys if not _is_error(metric_key)]
     if ranking_keys:
         is_complete = _has_values(frames, ranking_keys)
         yield from _cut(frames, ranking_keys, is_complete, np.ones(len(is_complete)))
@@ -201,8 +205,8 @@ def _cut(
     if not n_users:
         return
     n_metrics = max(1, _BATCH_CELLS // (n_users * len(frames)))
-    for start in range(0, len(keys), n_metrics):
-        batch_keys = keys[start : start + n_metrics]
+    for batch_start in range(0, len(keys), n_metrics):
+        batch_keys = keys[batch_start : batch_start + n_metrics]
         values = np.stack([frame.loc[users, batch_keys].to_numpy(np.float64) for frame in frames], axis=2)
         yield _Batch(batch_keys, weights[users], values)
 
@@ -212,7 +216,7 @@ def _n_rated(frame: pd.DataFrame) -> Float64Array | None:
     if "n_rated" in frame:
         return frame["n_rated"].to_numpy(np.float64)
     # Beside rankings, n_relevant counts relevant items.
-    has_only_errors = all(_is_error(key) for key in _metric_columns(frame))
+    has_only_errors = all(_is_error(metric_key) for metric_key in _metric_columns(frame))
     if has_only_errors and "n_relevant" in frame:
         return frame["n_relevant"].to_numpy(np.float64)
     return None
@@ -231,7 +235,7 @@ class _Estimator:
         """Return the estimates of metrics that are means over users, or the roots of such means (RMSE)."""
         values = batch.values
         n_users, n_metrics, n_models = values.shape
-        is_root = np.array([MetricKey.parse(key).name == "rmse" for key in batch.keys])
+        is_root = np.array([MetricKey.parse(metric_key).name == "rmse" for metric_key in batch.keys])
         values[:, is_root] **= 2
         relative_weights = (batch.weights / batch.weights.mean())[:, None, None]
 
@@ -240,35 +244,35 @@ class _Estimator:
         resampled = resample_means(values.reshape(n_users, -1), generator, self.n_resamples, batch.weights)
         resampled = resampled.reshape(-1, n_metrics, n_models)
         observed = np.average(values, axis=0, weights=batch.weights)
-        p = self._p_values(values, relative_weights)
+        p_table = self._p_values(values, relative_weights)
 
         influence = relative_weights * (values - observed)
         resampled[:, is_root] = np.sqrt(np.maximum(resampled[:, is_root], 0))
         observed[is_root] = np.sqrt(observed[is_root])
         # Delta method: the derivative of sqrt(m) is 1 / (2 sqrt(m)).
         influence[:, is_root] /= np.where(observed[is_root] > 0, 2 * observed[is_root], 1)
-        low, high = self._intervals(resampled, observed, influence)
+        lower_bounds, upper_bounds = self._intervals(resampled, observed, influence)
         difference = self._minus_reference(observed)
         difference_low, difference_high = self._intervals(
             self._minus_reference(resampled), difference, self._minus_reference(influence)
         )
-        p_holm = np.full_like(p, np.nan)
-        p_holm[:, self._others] = [holm(row) for row in p[:, self._others]]
-        interval_arrays = {"value": observed, "low": low, "high": high}
+        p_holm = np.full_like(p_table, np.nan)
+        p_holm[:, self._others] = [holm(metric_row) for metric_row in p_table[:, self._others]]
+        interval_arrays = {"value": observed, "low": lower_bounds, "high": upper_bounds}
         difference_arrays = {
             "difference": difference,
             "difference_low": difference_low,
             "difference_high": difference_high,
-            "p": p,
+            "p": p_table,
             "p_holm": p_holm,
         }
         estimates: dict[str, dict[str, MetricEstimate]] = {}
-        for row, key in enumerate(batch.keys):
-            estimates[key] = {}
+        for metric_row, metric_key in enumerate(batch.keys):
+            estimates[metric_key] = {}
             for column, label in enumerate(self.labels):
                 arrays = interval_arrays if column == self.reference else interval_arrays | difference_arrays
-                cells = {name: float(array[row, column]) for name, array in arrays.items()}
-                estimates[key][label] = MetricEstimate(n_users, **cells)
+                cells = {name: float(array[metric_row, column]) for name, array in arrays.items()}
+                estimates[metric_key][label] = MetricEstimate(n_users, **cells)
         return estimates
 
     @property
@@ -281,21 +285,21 @@ class _Estimator:
     def _p_values(self, values: Float64Array, relative_weights: Float64Array) -> Float64Array:
         """p-values of the differences from the reference, `(n_metrics, n_models)`; NaN for the reference."""
         n_users, n_metrics, n_models = values.shape
-        p = np.full((n_metrics, n_models), np.nan)
+        p_table = np.full((n_metrics, n_models), np.nan)
         if self._others:
             differences = (relative_weights * self._minus_reference(values))[:, :, self._others]
             generator = rng.stream(self.seed, "signs")
-            flat = p_values(differences.reshape(n_users, -1), generator, self.test, self.n_resamples)
-            p[:, self._others] = flat.reshape(n_metrics, -1)
-        return p
+            flat_p_values = p_values(differences.reshape(n_users, -1), generator, self.test, self.n_resamples)
+            p_table[:, self._others] = flat_p_values.reshape(n_metrics, -1)
+        return p_table
 
     def _intervals(
         self, resampled: Float64Array, observed: Float64Array, influence: Float64Array
     ) -> tuple[Float64Array, Float64Array]:
-        low, high = bca_interval(
+        lower_bounds, upper_bounds = bca_interval(
             resampled.reshape(len(resampled), -1),
             observed.reshape(-1),
             influence.reshape(len(influence), -1),
             self.confidence,
         )
-        return low.reshape(observed.shape), high.reshape(observed.shape)
+        return lower_bounds.reshape(observed.shape), upper_bounds.reshape(observed.shape)

@@ -22,4 +22,6 @@ def pareto_front(first: Mapping[str, float | None], second: Mapping[str, float |
 
 # Equal points do not dominate each other, so that all of them are on the front. Quadratic, for a handful of models.
 def _is_dominated(point: tuple[float, float], points: Iterable[tuple[float, float]]) -> bool:
-    return any(other[0] >= point[0] and other[1] >= point[1] and other != point for other in points)
+    return any(
+        other_point[0] >= point[0] and other_point[1] >= point[1] and other_point != point for other_point in points
+    )

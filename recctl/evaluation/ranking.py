@@ -37,17 +37,17 @@ class Protocol:
     @property
     def list_metrics(self) -> list[str]:
         """The metrics that are functions of the recommended lists."""
-        return [name for name in self.metrics if METRICS[name].of == "lists"]
+        return [metric_name for metric_name in self.metrics if METRICS[metric_name].of == "lists"]
 
     @property
     def count_metrics(self) -> list[str]:
         """The metrics that are functions of how often each item is recommended."""
-        return [name for name in self.metrics if METRICS[name].of == "counts"]
+        return [metric_name for metric_name in self.metrics if METRICS[metric_name].of == "counts"]
 
     @property
     def per_user_keys(self) -> list[MetricKey]:
         """Keys of the values that each user has, in the order of the columns."""
-        pair_metrics = [name for name in self.metrics if METRICS[name].of == "pairs"]
+        pair_metrics = [metric_name for metric_name in self.metrics if METRICS[metric_name].of == "pairs"]
         return metric_keys(self.list_metrics + pair_metrics, self.k_values, sampled=self.n_negatives is not None)
 
 
@@ -65,11 +65,11 @@ def evaluate_rankings(model: Recommender, users: EvalUsers, protocol: Protocol) 
     values = np.zeros((len(users.users), len(protocol.per_user_keys)))
     counts = np.zeros((len(protocol.k_values), n_items), np.int64)
     n_done = 0
-    n_scored = sum(len(group.users) for group in users.groups)
+    n_scored = sum(len(user_group.users) for user_group in users.groups)
     with progress.task("Evaluating", n_scored, "users") as task:
-        for group in users.groups:
-            evaluator = _BlockEvaluator(model, group, protocol, catalog)
-            for block_values, items in map_blocks(evaluator, len(group.users), n_items):
+        for user_group in users.groups:
+            evaluator = _BlockEvaluator(model, user_group, protocol, catalog)
+            for block_values, items in map_blocks(evaluator, len(user_group.users), n_items):
                 values[n_done : n_done + len(block_values)] = block_values
                 n_done += len(block_values)
                 if protocol.count_metrics:
@@ -91,31 +91,31 @@ class _BlockEvaluator:
         """Return the values of some users, `(n, n_per_user_keys)`, and their lists, `(n, max_k)`."""
         scores = self.group.score(self.model, positions)  # (n, n_items)
         _refuse_nan(scores, self.model)
-        seen = self.group.seen_items(positions)
+        seen_items = self.group.seen_items(positions)
         relevant = self.group.relevant.take(positions)
         if self.protocol.n_negatives is not None:
             candidate_sampling.keep_candidates(
                 scores,
-                seen.starts,
-                seen.columns,
+                seen_items.starts,
+                seen_items.columns,
                 relevant.starts,
                 relevant.columns,
                 self.protocol.n_negatives,
                 self.protocol.seeds[self.group.users[positions]],
             )
-        max_k = self.protocol.k_values[-1]
-        items, _ = rank_block(scores, max_k, seen)
+        largest_k = self.protocol.k_values[-1]
+        items, _ = rank_block(scores, largest_k, seen_items)
         hits = np.empty(items.shape)
         hit_flags.hits(items, relevant.starts, relevant.columns, relevant.n_columns, hits)
-        lists = Lists(items, hits, self.group.n_relevant[positions], self.catalog)
+        ranked_lists = Lists(items, hits, self.group.n_relevant[positions], self.catalog)
         # A list metric gives its values at all cutoffs up to max_k.
         cutoffs = np.array(self.protocol.k_values) - 1
-        columns = [METRICS[name].compute(lists)[:, cutoffs] for name in self.protocol.list_metrics]
+        columns = [METRICS[metric_name].compute(ranked_lists)[:, cutoffs] for metric_name in self.protocol.list_metrics]
         if "auc" in self.protocol.metrics:
             n_ordered = np.empty(len(positions))
             n_others = np.empty(len(positions), np.int64)
             hit_flags.ordered_pairs(scores, relevant.starts, relevant.columns, n_ordered, n_others)
-            columns.append(auc(n_ordered, lists.n_relevant, n_others)[:, None])
+            columns.append(auc(n_ordered, ranked_lists.n_relevant, n_others)[:, None])
         if not columns:
             return np.empty((len(positions), 0)), items
         return np.concatenate(columns, axis=1), items
@@ -132,6 +132,6 @@ def _refuse_nan(scores: Float32Array, model: Recommender) -> None:
 def _add_counts(items: Int32Array, k_values: Sequence[int], counts: Int64Array) -> None:
     """Count each recommended item once, at the lowest cutoff that includes its rank; -1 is an empty place."""
     ranks = np.arange(1, items.shape[1] + 1)
-    level = np.searchsorted(k_values, ranks)
-    cells = (level * counts.shape[1] + items)[items >= 0]
-    np.add.at(counts.reshape(-1), cells, 1)
+    cutoff_level = np.searchsorted(k_values, ranks)
+    cell_numbers = (cutoff_level * counts.shape[1] + items)[items >= 0]
+    np.add.at(counts.reshape(-1), cell_numbers, 1)

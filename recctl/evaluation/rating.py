@@ -31,10 +31,10 @@ def evaluate_ratings(
         raise DataError("test: has no ratings to compare predictions with; use task='ranking' without ratings")
     counted = test.latest_rows()
     with progress.task("Predicting", len(counted), "interactions") as task:
-        users = test.user_vocabulary.ids[test.users[counted]]
-        items = test.item_vocabulary.ids[test.items[counted]]
+        user_ids = test.user_vocabulary.ids[test.users[counted]]
+        item_ids = test.item_vocabulary.ids[test.items[counted]]
         predicted = np.full(len(test), np.nan, np.float32)
-        predicted[counted] = model.predict(users, items, on_unknown="skip")
+        predicted[counted] = model.predict(user_ids, item_ids, on_unknown="skip")
         task.update(len(counted))
     predictable = np.flatnonzero(~np.isnan(predicted))
     if not len(predictable):
@@ -42,16 +42,16 @@ def evaluate_ratings(
             f"test: the model can predict none of its {len(counted):,} ratings, because it was fitted on no user and "
             "item of a pair; check that the ids of train and test are of the same kind"
         )
-    rows = predictable[np.argsort(test.users[predictable], kind="stable")]
-    errors = predicted[rows].astype(np.float64) - test.ratings[rows]
+    sorted_rows = predictable[np.argsort(test.users[predictable], kind="stable")]
+    errors = predicted[sorted_rows].astype(np.float64) - test.ratings[sorted_rows]
     # The errors of user codes[i] are errors[starts[i]:starts[i + 1]].
-    codes, first_rows, n_ratings = np.unique(test.users[rows], return_index=True, return_counts=True)
-    starts = np.append(first_rows, len(rows))
-    per_user = pd.DataFrame({columns.USER: test.user_vocabulary.column(codes.astype(np.int32))})
-    all_rows = np.array([0, len(rows)])
+    user_codes, first_rows, n_ratings = np.unique(test.users[sorted_rows], return_index=True, return_counts=True)
+    starts = np.append(first_rows, len(sorted_rows))
+    per_user = pd.DataFrame({columns.USER: test.user_vocabulary.column(user_codes.astype(np.int32))})
+    all_rows = np.array([0, len(sorted_rows)])
     values = {}
-    for name in metrics:
-        per_user[name] = METRICS[name].compute(errors, starts)
-        values[name] = float(METRICS[name].compute(errors, all_rows)[0])
+    for metric_name in metrics:
+        per_user[metric_name] = METRICS[metric_name].compute(errors, starts)
+        values[metric_name] = float(METRICS[metric_name].compute(errors, all_rows)[0])
     per_user["n_relevant"] = n_ratings
     return values, per_user

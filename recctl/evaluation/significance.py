@@ -86,8 +86,8 @@ def resample_means(
     def resample(key: int, n_rows: int) -> Float64Array:
         counts = np.empty((n_rows, n_users), np.float32)
         bootstrap.draw_counts(key, counts)
-        sums = (counts @ operand).astype(np.float64)
-        means: Float64Array = sums[:, :-1] / sums[:, -1:]
+        weighted_sums = (counts @ operand).astype(np.float64)
+        means: Float64Array = weighted_sums[:, :-1] / weighted_sums[:, -1:]
         return means
 
     deviations = np.concatenate(list(_map_blocks(resample, generator, n_users, n_resamples)))
@@ -118,20 +118,22 @@ def bca_interval(
         return np.full(len(observed), np.nan), np.full(len(observed), np.nan)
     deviations = influence - influence.mean(axis=0)
     squares = np.einsum("uc,uc->c", deviations, deviations)
-    cubes = np.einsum("uc,uc,uc->c", deviations, deviations, deviations)
+    cubed_sums = np.einsum("uc,uc,uc->c", deviations, deviations, deviations)
     # One sixth of the skewness of the influence: sum(d^3) / (6 sum(d^2)^1.5).
-    acceleration = cubes / np.where(squares > 0, 6 * squares**1.5, 1)
+    acceleration = cubed_sums / np.where(squares > 0, 6 * squares**1.5, 1)
     # Resamples equal to the statistic, which are common for few hits, count as half below it.
     n_resamples = len(resampled)
     share_below = (np.mean(resampled < observed, axis=0) + np.mean(resampled <= observed, axis=0)) / 2
-    bias = ndtri(np.clip(share_below, 0.5 / n_resamples, 1 - 0.5 / n_resamples))
-    ends = []
-    for z in ndtri([(1 - confidence) / 2, (1 + confidence) / 2]):
-        shifted = bias + z
-        levels = ndtr(bias + shifted / (1 - acceleration * shifted))
-        ends.append(np.array([np.quantile(column, level) for column, level in zip(resampled.T, levels, strict=True)]))
-    low, high = ends
-    return low, high
+    bias_correction = ndtri(np.clip(share_below, 0.5 / n_resamples, 1 - 0.5 / n_resamples))
+    interval_ends = []
+    for z_value in ndtri([(1 - confidence) / 2, (1 + confidence) / 2]):
+        shifted = bias_correction + z_value
+        levels = ndtr(bias_correction + shifted / (1 - acceleration * shifted))
+        interval_ends.append(
+            np.array([np.quantile(column, level) for column, level in zip(resampled.T, levels, strict=True)])
+        )
+    lower_bound, upper_bound = interval_ends
+    return lower_bound, upper_bound
 
 
 def p_values(
@@ -176,18 +178,18 @@ def randomization_test(
     differences = differences[np.any(differences != 0, axis=1)]
     n_users = len(differences)
     if n_users <= np.log2(n_resamples):
-        bits = np.arange(2**n_users)[:, None] >> np.arange(n_users) & 1
-        all_signs = 2.0 * bits - 1
+        sign_bits = np.arange(2**n_users)[:, None] >> np.arange(n_users) & 1
+        all_signs = 2.0 * sign_bits - 1
         return _count_extreme(all_signs @ differences, differences) / len(all_signs)
     operand = differences.astype(np.float32)
 
     def count_extreme(key: int, n_rows: int) -> Float64Array:
         sums = np.zeros((n_rows, operand.shape[1]), np.float32)
-        for start in range(0, n_users, _SIGN_TILE):
-            tile = operand[start : start + _SIGN_TILE]
-            signs = np.empty((n_rows, len(tile)), np.float32)
-            bootstrap.draw_signs(key + start, signs)
-            sums += signs @ tile
+        for tile_start in range(0, n_users, _SIGN_TILE):
+            operand_tile = operand[tile_start : tile_start + _SIGN_TILE]
+            signs = np.empty((n_rows, len(operand_tile)), np.float32)
+            bootstrap.draw_signs(key + tile_start, signs)
+            sums += signs @ operand_tile
         return _count_extreme(sums, differences)
 
     n_extreme = sum(_map_blocks(count_extreme, generator, min(n_users, _SIGN_TILE), n_resamples))
@@ -248,6 +250,6 @@ def _map_blocks(
 ) -> Iterator[Float64Array]:
     """Call `function(key, n_rows)` for blocks of resamples on all threads, each with its own random key."""
     n_rows = max(_MIN_BLOCK_ROWS, _BLOCK_CELLS // n_users)
-    block_sizes = [min(n_rows, n_resamples - start) for start in range(0, n_resamples, n_rows)]
-    keys = generator.integers(2**62, size=len(block_sizes)).tolist()
-    return map_threads(lambda block: function(*block), zip(keys, block_sizes, strict=True))
+    block_sizes = [min(n_rows, n_resamples - block_start) for block_start in range(0, n_resamples, n_rows)]
+    block_keys = generator.integers(2**62, size=len(block_sizes)).tolist()
+    return map_threads(lambda block: function(*block), zip(block_keys, block_sizes, strict=True))

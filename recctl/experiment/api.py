@@ -85,17 +85,17 @@ def resume(run: Run) -> bool:
     if run.status == "complete":
         return False
     run.require_idle()
-    kind = run.metadata["kind"]
-    if kind not in _RESUMABLE_KINDS:
+    run_kind = run.metadata["kind"]
+    if run_kind not in _RESUMABLE_KINDS:
         raise ConfigError(f"{run.id}: resume it with: {resume_command(run)}")
     loaded = load(run.path / layout.CONFIG)
     with engines.opened(loaded.config.engine):
         prepared, _ = prepare_for(loaded, run)
         run.begin()
         with recording(run, loaded.config, resumed=True) as trackers:
-            if kind == "train":
+            if run_kind == "train":
                 stages.fit_and_evaluate(run, loaded.config, prepared, trackers)
-            elif kind == "fit":
+            elif run_kind == "fit":
                 stages.fit(run, loaded.config, prepared, trackers)
     return True
 
@@ -154,14 +154,14 @@ def _evaluate(
     prepared, _ = prepare_for(loaded, run)
     if data is not None:
         relevant = read_dataset(data).dataset
-        name = f"file:{Path(data.config.data.source).name}"
+        file_label = f"file:{Path(data.config.data.source).name}"
         history = prepared.split.train(prepared.dataset)
-        return name, stages.evaluate_and_store(run, name, relevant, history, model, config)
-    part: stages.Part = on or ("validation" if prepared.split.has_validation else "test")
-    if part == "validation":
+        return file_label, stages.evaluate_and_store(run, file_label, relevant, history, model, config)
+    split_part: stages.Part = on or ("validation" if prepared.split.has_validation else "test")
+    if split_part == "validation":
         # The newest model may be a refit, which was fitted on validation too.
         model = stages.load_fitted(run, stages.TRAIN) or model
-    return part, stages.evaluate_part(run, part, prepared, model, config)
+    return split_part, stages.evaluate_part(run, split_part, prepared, model, config)
 
 
 def _require_feasible(loaded: LoadedConfig) -> None:
@@ -176,9 +176,9 @@ def _export_parts(prepared: Prepared, folder: Path) -> None:
     from recctl import atomic
     from recctl.data.splitting import PART_NAMES
 
-    for code, name in enumerate(PART_NAMES):
-        rows = prepared.split.parts == code
-        if not rows.any():
+    for part_code, part_name in enumerate(PART_NAMES):
+        is_in_part = prepared.split.parts == part_code
+        if not is_in_part.any():
             continue
-        with atomic.replacing(folder / f"{name}.parquet") as file:
-            prepared.dataset.take(rows).data.to_parquet(file, index=False)
+        with atomic.replacing(folder / f"{part_name}.parquet") as file:
+            prepared.dataset.take(is_in_part).data.to_parquet(file, index=False)

@@ -41,8 +41,8 @@ def training_callbacks(run: Run, config: Config, stopping: EarlyStopping | None,
     folder = run.path / layout.CHECKPOINTS
     min_delta = stopping.min_delta if stopping else 0.0
     monitor = training_monitor(config, has_validation)
-    best = ModelCheckpoint(folder / layout.BEST_CHECKPOINT, monitor, min_delta=min_delta)
-    callbacks: list[Any] = [best]
+    best_checkpoint = ModelCheckpoint(folder / layout.BEST_CHECKPOINT, monitor, min_delta=min_delta)
+    callbacks: list[Any] = [best_checkpoint]
     if stopping is not None:
         callbacks.append(stopping)
     # It stores the state of the other callbacks with each checkpoint, and restores it when the training is resumed.
@@ -61,10 +61,10 @@ def refit_callbacks(run: Run, config: Config, n_epochs: int) -> list[Any]:
     """
     from recctl.training import ResumableTraining, StopAfter
 
-    stop = StopAfter(n_epochs)
+    stop_after = StopAfter(n_epochs)
     checkpoint = run.path / layout.CHECKPOINTS / layout.REFIT_CHECKPOINT
     history = run.path / "history-refit.jsonl"
-    return [stop, ResumableTraining(checkpoint, history, [stop], config.training.checkpoint_every)]
+    return [stop_after, ResumableTraining(checkpoint, history, [stop_after], config.training.checkpoint_every)]
 
 
 @contextmanager
@@ -100,19 +100,21 @@ class ValidationMetrics:
 
     def __call__(self, model: Recommender) -> dict[str, float]:
         """Return the metrics by key."""
-        names = [training_monitor(self.config, has_validation=True), *self.extra_keys]
-        keys = [MetricKey.parse(name) for name in dict.fromkeys(names) if name != "loss"]
+        metric_names = [training_monitor(self.config, has_validation=True), *self.extra_keys]
+        metric_keys = [
+            MetricKey.parse(metric_name) for metric_name in dict.fromkeys(metric_names) if metric_name != "loss"
+        ]
         section = self.config.evaluation
         metrics: dict[str, float] = {}
         for task in ("ranking", "rating_prediction"):
-            keys_of_task = [key for key in keys if key.metric.task == task]
+            keys_of_task = [metric_key for metric_key in metric_keys if metric_key.metric.task == task]
             if not keys_of_task:
                 continue
             evaluator = Evaluator(
-                [key.name for key in keys_of_task],
-                sorted({key.k or _ANY_CUTOFF for key in keys_of_task}),
+                [metric_key.name for metric_key in keys_of_task],
+                sorted({metric_key.k or _ANY_CUTOFF for metric_key in keys_of_task}),
                 relevance_threshold=section.relevance_threshold,
                 on_unknown=section.on_unknown,
             )
             metrics |= evaluator.evaluate(model, self.validation, task, train_data=self.validation.history)
-        return {str(key): metrics[str(key)] for key in keys}
+        return {str(metric_key): metrics[str(metric_key)] for metric_key in metric_keys}

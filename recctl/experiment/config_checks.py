@@ -35,21 +35,25 @@ def config_of_model(config: Config, index: int) -> Config:
     """
     from recctl.models.registry import model_class, model_names
 
-    entry = config.models[index]
+    model_entry = config.models[index]
     single = config.model_copy(deep=True)
-    single.model = ModelConfig(name=entry.name, params=dict(entry.params))
-    single.training = (entry.training or config.training).model_copy(deep=True)
+    single.model = ModelConfig(name=model_entry.name, params=dict(model_entry.params))
+    single.training = (model_entry.training or config.training).model_copy(deep=True)
     single.models = []
-    if entry.training is None and entry.name in model_names() and not model_class(entry.name).trained_in_epochs:
+    if (
+        model_entry.training is None
+        and model_entry.name in model_names()
+        and not model_class(model_entry.name).trained_in_epochs
+    ):
         single.training.early_stopping = None
     return single
 
 
 def _check_split(config: Config) -> Iterator[Problem]:
-    split = config.split
-    if split.strategy == "k_fold" and split.fold >= split.n_folds:
-        yield ("split", "fold"), f"{split.fold} is not below n_folds={split.n_folds}; folds count from 0"
-    if split.strategy == "predefined" and config.data.source == "synthetic":
+    split_config = config.split
+    if split_config.strategy == "k_fold" and split_config.fold >= split_config.n_folds:
+        yield ("split", "fold"), f"{split_config.fold} is not below n_folds={split_config.n_folds}; folds count from 0"
+    if split_config.strategy == "predefined" and config.data.source == "synthetic":
         yield ("split", "strategy"), "predefined needs files; data.source is synthetic"
 
 
@@ -60,26 +64,26 @@ def _check_models(config: Config) -> Iterator[Problem]:
         return
     if "model" in config.model_fields_set:
         yield ("models",), "replaces model; remove one of the two"
-    for index, entry in enumerate(config.models):
+    for position, entry in enumerate(config.models):
         # Each model is checked as the only one of a config; paths of its problems are mapped back to its place.
-        single = config_of_model(config, index)
+        single = config_of_model(config, position)
         fill_defaults(single)
-        for (section, *keys), problem in _check_single_model(single):
+        for (section, *key_path), problem in _check_single_model(single):
             if section == "model":
-                yield ("models", index, *keys), problem
+                yield ("models", position, *key_path), problem
             elif section == "training" and entry.training is not None:
-                yield ("models", index, section, *keys), problem
+                yield ("models", position, section, *key_path), problem
             else:
-                yield (section, *keys), problem
+                yield (section, *key_path), problem
 
 
 def _check_single_model(config: Config) -> Iterator[Problem]:
     from recctl.models.registry import model_names
 
     yield from _check_refit(config)
-    name = config.model.name
-    if name not in model_names():
-        yield ("model", "name"), f"unknown model {name!r}{did_you_mean(name, model_names())}"
+    model_name = config.model.name
+    if model_name not in model_names():
+        yield ("model", "name"), f"unknown model {model_name!r}{did_you_mean(model_name, model_names())}"
         return
     yield from _check_implicit(config)
     yield from _check_hyperparameters(config)
@@ -95,8 +99,8 @@ def _check_hyperparameters(config: Config) -> Iterator[Problem]:
     from recctl.models.registry import model_class
 
     _, problems = model_class(config.model.name).check(config.model.params)
-    for name, problem in problems:
-        yield ("model", "params", name), problem
+    for parameter_name, problem in problems:
+        yield ("model", "params", parameter_name), problem
 
 
 def _check_refit(config: Config) -> Iterator[Problem]:
@@ -111,18 +115,21 @@ def _check_early_stopping(config: Config) -> Iterator[Problem]:
     stopping = config.training.early_stopping
     if stopping is None:
         return
-    path = ("training", "early_stopping")
+    stopping_path = ("training", "early_stopping")
     if not model_class(config.model.name).trained_in_epochs:
         epoch_models = ", ".join(model.name for model in model_classes() if model.trained_in_epochs)
-        yield path, f"{config.model.name} is not trained in epochs; remove it, or choose one of: {epoch_models}"
+        yield (
+            stopping_path,
+            f"{config.model.name} is not trained in epochs; remove it, or choose one of: {epoch_models}",
+        )
         return
     monitor = stopping.monitor
     if monitor is None or monitor == "loss":
         return
     if problem := key_problem(monitor):
-        yield (*path, "monitor"), problem
+        yield (*stopping_path, "monitor"), problem
     if not config.has_validation:
-        yield path, f"{monitor} is measured on validation, but there is no validation part; set split.val_size"
+        yield stopping_path, f"{monitor} is measured on validation, but there is no validation part; set split.val_size"
 
 
 def _check_preprocessing(config: Config) -> Iterator[Problem]:
@@ -130,30 +137,30 @@ def _check_preprocessing(config: Config) -> Iterator[Problem]:
         return
     from recctl.data.preprocessing import STEPS
 
-    for index, step in enumerate(config.data.preprocess):
-        ((name, params),) = step.items()
-        path = ("data", "preprocess", index, name)
-        if name in STEPS:
-            for keys, problem in _step_problems(name, params or {}):
-                yield (*path, *keys), problem
+    for position, step in enumerate(config.data.preprocess):
+        ((step_name, params),) = step.items()
+        step_path = ("data", "preprocess", position, step_name)
+        if step_name in STEPS:
+            for key_path, problem in _step_problems(step_name, params or {}):
+                yield (*step_path, *key_path), problem
         else:
-            yield path, f"unknown step{did_you_mean(name, STEPS)}"
+            yield step_path, f"unknown step{did_you_mean(step_name, STEPS)}"
 
 
 def _step_problems(name: str, params: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
     from recctl.data.preprocessing import STEPS
 
     signature = inspect.signature(STEPS[name])
-    known = dict(list(signature.parameters.items())[1:])  # the first parameter is the table
+    known_parameters = dict(list(signature.parameters.items())[1:])  # the first parameter is the table
     annotations = get_type_hints(STEPS[name], include_extras=True)
-    for key, value in params.items():
-        if key not in known:
-            yield (key,), f"unknown parameter{did_you_mean(key, known)}"
-        elif problem := _type_problem(annotations[key], value):
-            yield (key,), problem
-    for key, parameter in known.items():
-        if parameter.default is parameter.empty and key not in params:
-            yield (), f"{key} must be given"
+    for parameter_name, value in params.items():
+        if parameter_name not in known_parameters:
+            yield (parameter_name,), f"unknown parameter{did_you_mean(parameter_name, known_parameters)}"
+        elif problem := _type_problem(annotations[parameter_name], value):
+            yield (parameter_name,), problem
+    for parameter_name, parameter in known_parameters.items():
+        if parameter.default is parameter.empty and parameter_name not in params:
+            yield (), f"{parameter_name} must be given"
 
 
 def _type_problem(annotation: Any, value: Any) -> str | None:
@@ -170,15 +177,15 @@ def _type_problem(annotation: Any, value: Any) -> str | None:
 def _check_metrics(config: Config) -> Iterator[Problem]:
     from recctl.metrics import METRICS, MetricKey
 
-    for index, name in enumerate(config.evaluation.metrics):
-        if name in METRICS:
+    for position, metric_name in enumerate(config.evaluation.metrics):
+        if metric_name in METRICS:
             continue
-        key = MetricKey.parse(name)
-        if key.is_known and key.k is not None:
-            hint = f"; write {key.name} here and {key.k} in k_values"
+        metric_key = MetricKey.parse(metric_name)
+        if metric_key.is_known and metric_key.k is not None:
+            hint = f"; write {metric_key.name} here and {metric_key.k} in k_values"
         else:
-            hint = did_you_mean(name, METRICS)
-        yield ("evaluation", "metrics", index), f"unknown metric {name!r}{hint}"
+            hint = did_you_mean(metric_name, METRICS)
+        yield ("evaluation", "metrics", position), f"unknown metric {metric_name!r}{hint}"
     monitor = config.evaluation.monitor
     if monitor is not None and not _is_measured(config, monitor):
         yield ("evaluation", "monitor"), _not_measured(monitor)
@@ -189,8 +196,8 @@ def _is_measured(config: Config, key: str) -> bool:
     from recctl.metrics import METRICS, MetricKey, metric_keys
 
     section = config.evaluation
-    names = [name for name in section.metrics if name in METRICS]
-    return MetricKey.parse(key) in metric_keys(names, section.k_values, sampled=section.n_candidates is not None)
+    metric_names = [metric_name for metric_name in section.metrics if metric_name in METRICS]
+    return MetricKey.parse(key) in metric_keys(metric_names, section.k_values, sampled=section.n_candidates is not None)
 
 
 def _not_measured(key: str) -> str:
@@ -204,20 +211,20 @@ def _check_tuning(config: Config) -> Iterator[Problem]:
     section = config.tuning
     if section is None or config.model.name not in model_names():
         return
-    model = model_class(config.model.name)
-    space, problems = parse_space(section.space, model)
-    for name, problem in problems:
-        yield ("tuning", "space", name), problem
+    model_type = model_class(config.model.name)
+    space, problems = parse_space(section.space, model_type)
+    for dimension_name, problem in problems:
+        yield ("tuning", "space", dimension_name), problem
     for dimension in space.dimensions:
         # A name with a dot is a key of the config; without one, a hyperparameter, which parse_space has checked.
         if "." in dimension.name and not _is_valid_setting(config, dimension.path, dimension.at(0.0)):
             problem = f"the config has no such key that accepts {dimension.at(0.0)!r}; `recctl config show` lists them"
             yield ("tuning", "space", dimension.name), problem
-    for index, point in enumerate(section.points):
-        _, point_problems = model.check(config.model.params | point)
-        for name, problem in point_problems:
-            if name in point:
-                yield ("tuning", "points", index, name), problem
+    for position, point in enumerate(section.points):
+        _, point_problems = model_type.check(config.model.params | point)
+        for dimension_name, problem in point_problems:
+            if dimension_name in point:
+                yield ("tuning", "points", position, dimension_name), problem
     if section.points and section.strategy != "manual":
         yield ("tuning", "points"), "needs strategy: manual; remove the points or choose it"
     if section.strategy == "manual" and not section.points:

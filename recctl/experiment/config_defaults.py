@@ -27,11 +27,11 @@ def learns_from_ratings(config: Config) -> bool:
     """Whether the model learns from ratings, which for some models depends on their hyperparameters."""
     from recctl.models.registry import model_class
 
-    model = model_class(config.model.name)
-    _, problems = model.check(config.model.params)
+    model_type = model_class(config.model.name)
+    _, problems = model_type.check(config.model.params)
     if problems:
-        return model.needs_ratings
-    return model(**config.model.params).needs_ratings
+        return model_type.needs_ratings
+    return model_type(**config.model.params).needs_ratings
 
 
 def _fill_implicit(config: Config) -> None:
@@ -47,7 +47,7 @@ def _fill_hyperparameters(config: Config) -> None:
         return
     # The model uses the seed of the experiment unless it is given one of its own.
     if "seed" not in config.model.params:
-        params = {name: value for name, value in params.items() if name != "seed"}
+        params = {parameter_name: value for parameter_name, value in params.items() if parameter_name != "seed"}
     config.model.params = dict(params)
 
 
@@ -55,7 +55,7 @@ def _fill_monitor(config: Config) -> None:
     from recctl.models.registry import model_class
 
     stopping = config.training.early_stopping
-    model = model_class(config.model.name)
-    if stopping is not None and model.trained_in_epochs and not stopping.monitor:
+    model_type = model_class(config.model.name)
+    if stopping is not None and model_type.trained_in_epochs and not stopping.monitor:
         # Early stopping watches validation; a config without a validation part is refused.
-        stopping.monitor = default_monitor(model, has_validation=True)
+        stopping.monitor = default_monitor(model_type, has_validation=True)

@@ -92,7 +92,7 @@ def split_dataset(
     split_record = {
         "hash": split.hash(),
         "strategy": split.strategy,
-        "options": {name: value for name, value in split.options.items() if name != "labels"},
+        "options": {option_name: value for option_name, value in split.options.items() if option_name != "labels"},
         "leakage": leakage,
     }
     return Prepared(dataset, split, {"data": data_record, "split": split_record}, warnings(leakage))
@@ -137,7 +137,7 @@ def read_dataset(loaded: LoadedConfig) -> ReadResult:
         "left_out_by_minimum": n_before - len(dataset),
     }
     if len(tables) > 1:
-        record["other_files"] = [table.provenance for table in tables[1:]]
+        record["other_files"] = [other_table.provenance for other_table in tables[1:]]
     return ReadResult(dataset, labels, record)
 
 
@@ -147,17 +147,17 @@ def resolve_config(loaded: LoadedConfig) -> dict[str, Any]:
     Sections that do not apply are left out.
     """
     values = loaded.config.model_dump()
-    names = {*source_names(), "synthetic"}
+    source_labels = {*source_names(), "synthetic"}
 
     def absolute(source: str) -> str:
-        if source in names:
+        if source in source_labels:
             return source
         return str((loaded.base / Path(source).expanduser()).resolve())
 
     values["data"]["source"] = absolute(values["data"]["source"])
-    for part in ("test", "validation"):
-        if isinstance(values["split"].get(part), str):  # the files of a predefined split
-            values["split"][part] = absolute(values["split"][part])
+    for part_key in ("test", "validation"):
+        if isinstance(values["split"].get(part_key), str):  # the files of a predefined split
+            values["split"][part_key] = absolute(values["split"][part_key])
     # Sections that do not apply would be ignored, but suggest that they matter.
     if values["data"]["source"] != "synthetic":
         del values["data"]["synthetic"]
@@ -170,11 +170,11 @@ def resolve_config(loaded: LoadedConfig) -> dict[str, Any]:
 
 def _read_tables(config: Config, base: Path) -> list[SourceTable]:
     """Read the source; for a predefined split, also the files of validation (if given) and test, in this order."""
-    data = config.data
-    if data.source == "synthetic":
+    data_config = config.data
+    if data_config.source == "synthetic":
         return [_generate(config)]
     options = _read_options(config)
-    sources = [data.source]
+    sources = [data_config.source]
     if config.split.strategy == "predefined":
         if config.split.validation:
             sources.append(config.split.validation)
@@ -183,39 +183,39 @@ def _read_tables(config: Config, base: Path) -> list[SourceTable]:
 
 
 def _read_options(config: Config) -> ReadOptions:
-    data = config.data
+    data_config = config.data
     return ReadOptions(
-        format=data.format,
-        columns={str(role): column for role, column in data.columns.items()},
-        delimiter=data.delimiter,
-        quoting=data.quoting,
-        encoding=data.encoding,
-        decimal=data.decimal,
-        header=data.header,
-        skip_lines=data.skip_lines,
-        comment=data.comment,
-        user=data.user,
-        timestamp_unit=data.timestamp_unit,
-        timestamp_format=data.timestamp_format,
-        bad_rows=data.bad_rows,
-        id_type=data.id_type,
+        format=data_config.format,
+        columns={str(role): column for role, column in data_config.columns.items()},
+        delimiter=data_config.delimiter,
+        quoting=data_config.quoting,
+        encoding=data_config.encoding,
+        decimal=data_config.decimal,
+        header=data_config.header,
+        skip_lines=data_config.skip_lines,
+        comment=data_config.comment,
+        user=data_config.user,
+        timestamp_unit=data_config.timestamp_unit,
+        timestamp_format=data_config.timestamp_format,
+        bad_rows=data_config.bad_rows,
+        id_type=data_config.id_type,
     )
 
 
 def _generate(config: Config) -> SourceTable:
     from recctl.data.synthetic import generate
 
-    size = config.data.synthetic
-    seed = config.seed if size.seed is None else size.seed
-    frame = generate(size.n_users, size.n_items, size.n_interactions, seed=seed)
-    return SourceTable.from_frame(frame, {"source": "synthetic", **size.model_dump(), "seed": seed})
+    synthetic = config.data.synthetic
+    data_seed = config.seed if synthetic.seed is None else synthetic.seed
+    frame = generate(synthetic.n_users, synthetic.n_items, synthetic.n_interactions, seed=data_seed)
+    return SourceTable.from_frame(frame, {"source": "synthetic", **synthetic.model_dump(), "seed": data_seed})
 
 
 def _concatenate_parts(config: Config, tables: list[SourceTable]) -> pd.DataFrame:
     import pandas as pd
 
-    names = ["train", "test"] if len(tables) == 2 else ["train", "validation", "test"]
-    frames = [table.frame.assign(**{_PART: name}) for table, name in zip(tables, names, strict=True)]
+    part_names = ["train", "test"] if len(tables) == 2 else ["train", "validation", "test"]
+    frames = [table.frame.assign(**{_PART: part_name}) for table, part_name in zip(tables, part_names, strict=True)]
     for column in (USER, ITEM):
         if len({str(frame[column].dtype) for frame in frames}) > 1:
             raise DataError(
@@ -228,7 +228,7 @@ def _concatenate_parts(config: Config, tables: list[SourceTable]) -> pd.DataFram
 def _preprocess(frame: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, list[StepReport]]:
     if not config.data.preprocess:
         return frame, []
-    steps = [(name, params or {}) for step in config.data.preprocess for name, params in step.items()]
+    steps = [(step_name, params or {}) for step in config.data.preprocess for step_name, params in step.items()]
     with progress.task("Preprocessing"):
         return apply_steps(frame, steps, config.seed)
 
@@ -238,7 +238,7 @@ def _filter_by_minimums(frame: pd.DataFrame, minimums: dict[str, int]) -> pd.Dat
         return frame
     filtered = filter_by_interaction_count(frame, **minimums)
     if not len(filtered):
-        options = " and ".join(f"{name}={value}" for name, value in minimums.items())
+        options = " and ".join(f"{option_name}={value}" for option_name, value in minimums.items())
         raise DataError(f"{options} remove all of the {len(frame):,} interactions; use lower values")
     return filtered
 

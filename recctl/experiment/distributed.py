@@ -32,16 +32,18 @@ def assist() -> None:
             loaded = parse_config(config_text, layout.CONFIG, Path(), (), CHECKS)
             prepared = prepare(loaded)
         assert prepared is not None
-        parts = [prepared.split.train(prepared.dataset)]
+        possible_parts = [prepared.split.train(prepared.dataset)]
         if prepared.split.has_validation:
-            parts.append(prepared.split.train_and_validation(prepared.dataset))
+            possible_parts.append(prepared.split.train_and_validation(prepared.dataset))
         model: Any = stages.build_model(loaded.config)
-        model.assist(_part_with_hash(parts, message["interactions"]))
+        model.assist(_part_with_hash(possible_parts, message["interactions"]))
 
 
 def _part_with_hash(parts: list[InteractionDataset], content_hash: str) -> InteractionDataset:
     for part in parts:
         if part.content_hash() == content_hash:
             return part
-    rank, _ = torch_distributed.launched_rank()
-    raise DataError(f"process {rank} reads other interactions than the first process; give all processes the same data")
+    process_rank, _ = torch_distributed.launched_rank()
+    raise DataError(
+        f"process {process_rank} reads other interactions than the first process; give all processes the same data"
+    )

@@ -93,11 +93,11 @@ class Estimate:
 def known_sizes(config: Config) -> Sizes | None:
     """Return the maximum size of the data if the config or the catalog tells it without reading, else None."""
     if config.data.source == "synthetic":
-        size = config.data.synthetic
-        return Sizes(size.n_users, min(size.n_items, size.n_interactions), size.n_interactions)
-    for entry in catalog():
-        if entry.name == config.data.source:
-            return Sizes(entry.users, entry.items, entry.rows)
+        synthetic = config.data.synthetic
+        return Sizes(synthetic.n_users, min(synthetic.n_items, synthetic.n_interactions), synthetic.n_interactions)
+    for catalog_entry in catalog():
+        if catalog_entry.name == config.data.source:
+            return Sizes(catalog_entry.users, catalog_entry.items, catalog_entry.rows)
     return None
 
 
@@ -110,12 +110,12 @@ def refuse_if_too_large(config: Config) -> None:
         TrainingError: Gives the needed and the available memory, and a suggested fix.
     """
     sizes = known_sizes(config)
-    data = config.data
-    if sizes is None or data.preprocess or data.min_item_interactions > 1:
+    data_config = config.data
+    if sizes is None or data_config.preprocess or data_config.min_item_interactions > 1:
         return
     model = stages.build_model(config)
     if model.estimate_memory(*sizes) > _MIN_BYTES_TO_REFUSE:
-        filters_users = data.min_user_interactions > 1
+        filters_users = data_config.min_user_interactions > 1
         min_ratio = _MIN_RATIO_WITH_FILTERED_USERS if filters_users else _MIN_RATIO
         model.require_memory_for(*sizes, min_ratio=min_ratio)
 
@@ -144,15 +144,15 @@ def estimate(loaded: LoadedConfig, runs_dir: Path) -> Estimate:
     if sizes is not None and (is_too_large or not _is_local(config)):
         return _estimate_from_sizes(config, model, sizes, runs_dir)
     load_kernels()  # once on a machine, not in each run
-    start = perf_counter()
+    start_time = perf_counter()
     prepared = prepare(loaded)
-    return _estimate_from_data(config, model, prepared, perf_counter() - start, runs_dir)
+    return _estimate_from_data(config, model, prepared, perf_counter() - start_time, runs_dir)
 
 
 def _is_local(config: Config) -> bool:
-    for entry in catalog():
-        if entry.name == config.data.source:
-            return entry.cached
+    for catalog_entry in catalog():
+        if catalog_entry.name == config.data.source:
+            return catalog_entry.cached
     return True
 
 
@@ -188,9 +188,9 @@ def _find_problems(model: Recommender, train_sizes: Sizes, run_bytes: int, runs_
 
 
 def _estimate_memory(model: Recommender, train_sizes: Sizes, before_fit: int) -> dict[str, int]:
-    fit = model.estimate_memory(*train_sizes)
+    fit_bytes = model.estimate_memory(*train_sizes)
     evaluation = _EVALUATION_BYTES + model.estimate_file(*train_sizes)
-    return {"before_fit": before_fit, "fit": fit, "peak": before_fit + max(fit, evaluation)}
+    return {"before_fit": before_fit, "fit": fit_bytes, "peak": before_fit + max(fit_bytes, evaluation)}
 
 
 def _estimate_disk(config: Config, model: Recommender, sizes: Sizes, train_sizes: Sizes) -> dict[str, int]:
@@ -201,8 +201,8 @@ def _estimate_disk(config: Config, model: Recommender, sizes: Sizes, train_sizes
     n_columns = 1 + len(config.evaluation.metrics) * len(config.evaluation.k_values)
     n_parts = 2 if config.has_validation else 1
     per_user = _PER_USER_BYTES * n_columns * n_parts * sizes.n_users
-    rest = _SPLIT_BYTES * sizes.n_interactions + per_user + _TEXT_BYTES
-    return {"models": models, "checkpoints": checkpoints, "run": int(models + checkpoints + rest)}
+    other_bytes = _SPLIT_BYTES * sizes.n_interactions + per_user + _TEXT_BYTES
+    return {"models": models, "checkpoints": checkpoints, "run": int(models + checkpoints + other_bytes)}
 
 
 def _size_record(sizes: Sizes, train_sizes: Sizes) -> dict[str, int]:
@@ -280,8 +280,8 @@ def _time_stages(
 ) -> tuple[dict[str, float], int]:
     """Estimate the seconds of the stages after reading, and the bytes of the model's file."""
     fit_seconds, probe = model.probe_fit(train)
-    save = _time_saving(probe, model.estimate_file(train.n_users, train.n_items, len(train)), runs_dir)
-    seconds = {"fit": fit_seconds, "save": save.seconds}
+    save_seconds = _time_saving(probe, model.estimate_file(train.n_users, train.n_items, len(train)), runs_dir)
+    seconds = {"fit": fit_seconds, "save": save_seconds.seconds}
     held_out = {}
     if config.has_validation:
         held_out["validation"] = prepared.split.validation(prepared.dataset)
@@ -293,8 +293,8 @@ def _time_stages(
     def validate(sample: InteractionDataset) -> None:
         ValidationMetrics(config, sample)(probe)
 
-    for part, relevant in held_out.items():
-        seconds[f"evaluate_{part}"] = _time_evaluation(relevant, evaluate)
+    for part_name, relevant in held_out.items():
+        seconds[f"evaluate_{part_name}"] = _time_evaluation(relevant, evaluate)
     if model.trained_in_epochs:
         n_epochs = getattr(model, "_n_epochs", 0)
         if "validation" in held_out:
@@ -302,11 +302,11 @@ def _time_stages(
             seconds["fit"] += n_validations * _time_evaluation(held_out["validation"], validate)
         if config.training.checkpoint_every:
             n_checkpoints = n_epochs / config.training.checkpoint_every
-            seconds["fit"] += n_checkpoints * save.seconds_per_byte * disk["checkpoints"]
+            seconds["fit"] += n_checkpoints * save_seconds.seconds_per_byte * disk["checkpoints"]
     if config.training.refit:
         growth = len(held_out["validation"]) / len(train)
-        seconds["refit"] = fit_seconds * (1 + growth) + save.seconds
-    return seconds, save.file_bytes
+        seconds["refit"] = fit_seconds * (1 + growth) + save_seconds.seconds
+    return seconds, save_seconds.file_bytes
 
 
 def _time_saving(model: Recommender, file_bytes: int, runs_dir: Path) -> _SaveProbe:
@@ -314,14 +314,14 @@ def _time_saving(model: Recommender, file_bytes: int, runs_dir: Path) -> _SavePr
     folders = [runs_dir.absolute(), *runs_dir.absolute().parents]
     existing_folder = next(folder for folder in folders if folder.is_dir())
     with tempfile.TemporaryDirectory(prefix=".estimate-", dir=existing_folder) as folder:
-        path = Path(folder) / "probe"
-        start = perf_counter()
+        probe_path = Path(folder) / "probe"
+        start_time = perf_counter()
         if file_bytes > _MAX_BYTES_TO_WRITE:
-            atomic.write_bytes(path, bytes(_MAX_BYTES_TO_WRITE))
+            atomic.write_bytes(probe_path, bytes(_MAX_BYTES_TO_WRITE))
         else:
-            model.save(path)
-        seconds = perf_counter() - start
-        written_bytes = path.stat().st_size
+            model.save(probe_path)
+        seconds = perf_counter() - start_time
+        written_bytes = probe_path.stat().st_size
     seconds_per_byte = seconds / written_bytes
     if file_bytes > _MAX_BYTES_TO_WRITE:
         total_seconds = (seconds_per_byte + _HASHING_SECONDS_PER_BYTE) * file_bytes
@@ -335,10 +335,10 @@ def _time_evaluation(relevant: InteractionDataset, evaluate: Callable[[Interacti
     def time_sample(share: float) -> float:
         sample = fit_probe.sample_users(relevant, share)
         sample.history = relevant.history
-        start = perf_counter()
+        start_time = perf_counter()
         with progress.silence():
             evaluate(sample)
-        return perf_counter() - start
+        return perf_counter() - start_time
 
     smallest_share = max(_MIN_SHARE, _MIN_SAMPLED_USERS / relevant.n_users)
     return fit_probe.extrapolate_seconds(time_sample, min(1.0, smallest_share))

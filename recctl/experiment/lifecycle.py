@@ -39,13 +39,13 @@ def prepare_for(loaded: LoadedConfig, run: Run | None = None) -> tuple[Prepared,
         DataError: The data or the split differ from those of the run.
     """
     load_kernels()
-    start = perf_counter()
+    start_time = perf_counter()
     if run is None:
         prepared = prepare(loaded)
     else:
         data_hash, _ = run_hashes(run)
         prepared = prepare(loaded, _stored_split(run), data_hash)
-    return prepared, round(perf_counter() - start, 4)
+    return prepared, round(perf_counter() - start_time, 4)
 
 
 def _stored_split(run: Run) -> Split:
@@ -81,8 +81,8 @@ def begin(
     metadata["parent_run"] = parent.id if parent else None
     metadata["timings"] = {"prepare": seconds}
     metadata["memory"] = {"available_bytes": available_memory()}
-    label = _label(kind, loaded.config)
-    run = Run.create(store.root, label, kind, resolve_config(loaded), prepared.split.parts, metadata)
+    run_label = _label(kind, loaded.config)
+    run = Run.create(store.root, run_label, kind, resolve_config(loaded), prepared.split.parts, metadata)
     for note in prepared.notes:
         run.log(f"note: {note}")
         progress.notice(note)
@@ -98,8 +98,8 @@ def _label(kind: str, config: Config) -> str:
         subject = "split"
     else:
         subject = f"{kind}-{config.model.name}"
-    label = f"{subject}-{source.name.split('.')[0] or source.name}"
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", label)[:_MAX_LABEL]
+    run_label = f"{subject}-{source.name.split('.')[0] or source.name}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", run_label)[:_MAX_LABEL]
 
 
 @contextmanager
@@ -153,6 +153,6 @@ def _end(run: Run, status: Status, error: str | None = None) -> None:
 
 def resume_command(run: Run) -> str:
     """Return the command that resumes an interrupted run."""
-    kind = run.metadata.get("kind")
-    verb = kind if kind in ("tune", "compare") else "train"
-    return f"recctl {verb} --resume {run.id}"
+    run_kind = run.metadata.get("kind")
+    command = run_kind if run_kind in ("tune", "compare") else "train"
+    return f"recctl {command} --resume {run.id}"

@@ -47,7 +47,7 @@ def selection_metric(config: Config, measured: Iterable[str]) -> dict[str, str]:
     Returns:
         `{"metric": key, "mode": "max" or "min"}`.
     """
-    keys = list(measured)
+    metric_keys = list(measured)
     if config.evaluation.monitor:
         candidates = [config.evaluation.monitor]
     else:
@@ -55,8 +55,8 @@ def selection_metric(config: Config, measured: Iterable[str]) -> dict[str, str]:
         if config.evaluation.n_candidates is not None:
             default = replace(default, sampled=True)
         candidates = [str(default)]
-        candidates.extend(key for key in keys if "ndcg" in key)
+        candidates.extend(metric_key for metric_key in metric_keys if "ndcg" in metric_key)
         candidates.append(_RATING_DEFAULT)
-        candidates.extend(keys)
-    metric = next(key for key in candidates if key in keys)
+        candidates.extend(metric_keys)
+    metric = next(metric_key for metric_key in candidates if metric_key in metric_keys)
     return {"metric": metric, "mode": MetricKey.parse(metric).mode}

@@ -38,14 +38,14 @@ TRAIN_AND_VALIDATION = "train+validation"
 def fit_and_evaluate(run: Run, config: Config, prepared: Prepared, trackers: Sequence[Tracker] = ()) -> None:
     """Fit on train, evaluate on validation, refit on both if `training.refit` is set, and evaluate on test."""
     model = fit(run, config, prepared, trackers)
-    parts: list[Part] = ["validation", "test"] if prepared.split.has_validation else ["test"]
-    for part in parts:
-        if part == "test" and config.training.refit:
+    split_parts: list[Part] = ["validation", "test"] if prepared.split.has_validation else ["test"]
+    for split_part in split_parts:
+        if split_part == "test" and config.training.refit:
             model = refit(run, config, prepared, model)
-        with run.timed(f"evaluate_{part}"):
-            metrics = evaluate_part(run, part, prepared, model, config)
+        with run.timed(f"evaluate_{split_part}"):
+            metrics = evaluate_part(run, split_part, prepared, model, config)
         # Validation selects runs; test does so only in runs that have no validation part.
-        if part == parts[0]:
+        if split_part == split_parts[0]:
             run.metadata["monitor"] = selection_metric(config, metrics)
 
 
@@ -104,18 +104,18 @@ def load_fitted(run: Run, fitted_on: str) -> Recommender | None:
     A model fitted on train + validation counts only if no model was fitted on train after it: it is the refit of the
     model before it.
     """
-    for entry in reversed(run.metadata["models"]):  # newest first
-        if entry["fitted_on"] == fitted_on:
-            return load_version(run, entry["version"])
-        if entry["fitted_on"] == TRAIN:
+    for model_entry in reversed(run.metadata["models"]):  # newest first
+        if model_entry["fitted_on"] == fitted_on:
+            return load_version(run, model_entry["version"])
+        if model_entry["fitted_on"] == TRAIN:
             break
     return None
 
 
 def load_version(run: Run, version: int | None = None) -> Recommender:
     """Load a model version of a run, by default the newest, after checking its hash against the run's metadata."""
-    entry = run.model_entry(version)
-    return load_model(run.path / entry["file"], entry["sha256"])
+    model_entry = run.model_entry(version)
+    return load_model(run.path / model_entry["file"], model_entry["sha256"])
 
 
 def _fit_on_train(
@@ -146,9 +146,9 @@ def _fit_on_train(
 
 def _fit(run: Run, model: Recommender, interactions: InteractionDataset, stage: str, **fit_options: Any) -> None:
     run.log(f"{stage}: {model!r} on {interactions!r}")
-    size = (interactions.n_users, interactions.n_items, len(interactions))
-    model.require_memory_for(*size)
-    require_disk(model.estimate_file(*size), run.path, f"{model.name}: its model")
+    data_size = (interactions.n_users, interactions.n_items, len(interactions))
+    model.require_memory_for(*data_size)
+    require_disk(model.estimate_file(*data_size), run.path, f"{model.name}: its model")
     # Under torchrun the other processes wait for this message and take part in the fit: see distributed.py.
     is_distributed = torch_distributed.is_leader() and hasattr(model, "assist")
     if is_distributed:
@@ -226,10 +226,10 @@ def evaluate_model(
     record: dict[str, Any] = {}
     tables: list[pd.DataFrame] = []
     for task in ("ranking", "rating_prediction"):
-        names = [metric for metric in section.metrics if METRICS[metric].task == task]
-        if not names:
+        metric_names = [metric for metric in section.metrics if METRICS[metric].task == task]
+        if not metric_names:
             continue
-        evaluator = make_evaluator(config, names, section.k_values)
+        evaluator = make_evaluator(config, metric_names, section.k_values)
         result = evaluator.evaluate_users(model, relevant, task, train_data=history)
         metrics |= result.metrics
         record[task] = result.record()

@@ -46,7 +46,11 @@ def end_tracking(trackers: Sequence[Tracker], run: Run, status: Status) -> None:
     """Report the metrics of each part, the seconds of each stage, and the final status of a run."""
     if not trackers:
         return
-    values = {f"{part}/{key}": value for part, metrics in run.metrics().items() for key, value in metrics.items()}
+    values = {
+        f"{split_part}/{metric_key}": value
+        for split_part, metrics in run.metrics().items()
+        for metric_key, value in metrics.items()
+    }
     for stage, seconds in run.metadata["timings"].items():
         values[f"seconds/{stage}"] = seconds
     step = run.metadata.get("training", {}).get("best_epoch", 0)

@@ -96,8 +96,10 @@ def _read_column(path: Path, column: str) -> Any:
             return _read_csv_column(path, column, "\t" if suffix == ".tsv" else ",")
         # utf-8-sig drops the byte order mark of files from Excel. Not splitlines(), which also splits at characters
         # such as U+2028 that may be in an id.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-        return pa.chunked_array([[line.rstrip("\r") for line in lines if line.strip()]], pa.string())
+        file_lines = path.read_text(encoding="utf-8-sig").split("\n")
+        return pa.chunked_array(
+            [[file_line.rstrip("\r") for file_line in file_lines if file_line.strip()]], pa.string()
+        )
     except (OSError, UnicodeError, pa.ArrowException) as error:
         raise DataError(f"{path}: can't be read: {getattr(error, 'strerror', None) or error}") from error
 

@@ -29,9 +29,9 @@ def describe(
     It contains no time, so equal exports have equal manifests.
     """
     run = context.run
-    entry = context.entry or {}
+    model_entry = context.entry or {}
     # A run knows the hash of its model file; it takes a pass over all weights otherwise.
-    sha256 = entry["sha256"] if "sha256" in entry else model_file.digest(model)
+    sha256 = model_entry["sha256"] if "sha256" in model_entry else model_file.digest(model)
     return {
         "recctl_export": _VERSION,
         "format": export_format.name,
@@ -40,7 +40,7 @@ def describe(
         "run_id": run.id if run else None,
         "model": {
             "name": model.name,
-            "version": entry.get("version"),
+            "version": model_entry.get("version"),
             "sha256": sha256,
             "hyperparameters": model.hyperparameters(),
         },
@@ -49,15 +49,15 @@ def describe(
         "n_items": len(model.item_vocabulary),
         "options": export_format.model_dump(mode="json"),
         "facts": dict(facts),
-        "files": {name: _file_entry(folder / name) for name in _file_names(folder)},
+        "files": {file_name: _file_entry(folder / file_name) for file_name in _file_names(folder)},
     }
 
 
 def write(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write the manifest."""
     # NaN is no JSON, and other programs read manifests.
-    text = json.dumps(manifest, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    manifest_text = json.dumps(manifest, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    (folder / MANIFEST).write_text(manifest_text, encoding="utf-8")
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -66,22 +66,24 @@ def read(folder: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: The manifest is missing, damaged, or of a newer recctl.
     """
-    path = folder / MANIFEST
+    manifest_path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ArtifactError(f"{path}: missing: {folder} is not an export, or is incomplete") from None
+        raise ArtifactError(f"{manifest_path}: missing: {folder} is not an export, or is incomplete") from None
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: damaged: {error}") from error
+        raise ArtifactError(f"{manifest_path}: damaged: {error}") from error
     version = manifest.get("recctl_export") if isinstance(manifest, dict) else None
     # bool is a subclass of int: `true` is no version.
     if not isinstance(version, int) or isinstance(version, bool):
-        raise ArtifactError(f"{path}: not the manifest of a recctl export")
+        raise ArtifactError(f"{manifest_path}: not the manifest of a recctl export")
     if version > _VERSION:
-        raise ArtifactError(f"{path}: manifest version {version}; this recctl reads {_VERSION}; upgrade recctl")
-    invalid = [name for name, kind in _REQUIRED_KEYS.items() if not isinstance(manifest.get(name), kind)]
+        raise ArtifactError(
+            f"{manifest_path}: manifest version {version}; this recctl reads {_VERSION}; upgrade recctl"
+        )
+    invalid = [name for name, value_type in _REQUIRED_KEYS.items() if not isinstance(manifest.get(name), value_type)]
     if invalid:
-        raise ArtifactError(f"{path}: damaged: missing or invalid: {', '.join(invalid)}")
+        raise ArtifactError(f"{manifest_path}: damaged: missing or invalid: {', '.join(invalid)}")
     checked: dict[str, Any] = {"run_id": None} | manifest
     return checked
 
@@ -95,20 +97,20 @@ def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
     expected = manifest["files"]
     existing = set(_file_names(folder))
     problems = []
-    for name, entry in expected.items():
-        if name not in existing:
-            problems.append(f"{folder / name}: missing")
-        elif _file_entry(folder / name) != entry:
-            problems.append(f"{folder / name}: changed or damaged: its hash differs from {MANIFEST}")
-    problems += [f"{folder / name}: not in {MANIFEST}" for name in sorted(existing - set(expected))]
+    for file_name, file_entry in expected.items():
+        if file_name not in existing:
+            problems.append(f"{folder / file_name}: missing")
+        elif _file_entry(folder / file_name) != file_entry:
+            problems.append(f"{folder / file_name}: changed or damaged: its hash differs from {MANIFEST}")
+    problems += [f"{folder / file_name}: not in {MANIFEST}" for file_name in sorted(existing - set(expected))]
     if problems:
         raise ArtifactError("\n".join(problems))
 
 
 def _file_names(folder: Path) -> list[str]:
     """Paths of all files except the manifest, relative to the folder."""
-    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    return sorted(name for name in names if name != MANIFEST)
+    file_names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    return sorted(file_name for file_name in file_names if file_name != MANIFEST)
 
 
 def _file_entry(path: Path) -> dict[str, Any]:

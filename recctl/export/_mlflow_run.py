@@ -92,20 +92,22 @@ class _MlflowRun:
             # The database records the final path, not the temporary folder that is being written.
             artifacts = (context.destination / "artifacts").resolve().as_uri() if self.is_local else None
             experiment_id = self.client.create_experiment(experiment, artifact_location=artifacts)
-        title = context.run.id if context.run else context.destination.name
-        tags = {"recctl.run_id": context.run.id} if context.run else {}
-        previous_run_id = self._previous_run_id(experiment_id, tags)
+        run_name = context.run.id if context.run else context.destination.name
+        run_tags = {"recctl.run_id": context.run.id} if context.run else {}
+        previous_run_id = self._previous_run_id(experiment_id, run_tags)
         self.is_new = previous_run_id is None
-        self.run_id = previous_run_id or self.client.create_run(experiment_id, run_name=title, tags=tags).info.run_id
+        self.run_id = (
+            previous_run_id or self.client.create_run(experiment_id, run_name=run_name, tags=run_tags).info.run_id
+        )
 
     def _previous_run_id(self, experiment_id: str, tags: Mapping[str, str]) -> str | None:
         """The newest MLflow run of the same recctl run."""
         if not tags:
             return None
         # Tags hold ids of runs only, which contain no quotes.
-        condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-        runs = self.client.search_runs([experiment_id], filter_string=condition, max_results=1)
-        return str(runs[0].info.run_id) if runs else None
+        condition = " and ".join(f"tags.`{tag_name}` = '{tag_value}'" for tag_name, tag_value in tags.items())
+        matching_runs = self.client.search_runs([experiment_id], filter_string=condition, max_results=1)
+        return str(matching_runs[0].info.run_id) if matching_runs else None
 
     def describe(self, model: Recommender, run: Run | None) -> None:
         """Log parameters and metrics, unless the MLflow run has them already."""
@@ -115,8 +117,8 @@ class _MlflowRun:
             return
         params = [Param(name, str(value)[:_MAX_PARAM_LENGTH]) for name, value in _params(model, run).items()]
         # Milliseconds, as MLflow stores times.
-        now = int(1000 * time())
-        metrics = [Metric(metric_name(name), value, now, step) for name, value, step in _metrics(run)]
+        now_milliseconds = int(1000 * time())
+        metrics = [Metric(metric_name(name), value, now_milliseconds, step) for name, value, step in _metrics(run)]
         for begin in range(0, max(len(params), len(metrics)), _MAX_PARAMS_PER_CALL):
             part = slice(begin, begin + _MAX_PARAMS_PER_CALL)
             self.client.log_batch(self.run_id, params=params[part], metrics=metrics[part])
@@ -126,10 +128,10 @@ class _MlflowRun:
         self._add(self.folder / "model", "model")
         if run is None:
             return
-        for name in _RUN_FILES:
-            path = run.path / name
+        for file_name in _RUN_FILES:
+            path = run.path / file_name
             if path.exists():
-                self._add(path, name if path.is_dir() else "")
+                self._add(path, file_name if path.is_dir() else "")
 
     def _add(self, path: Path, artifact_path: str) -> None:
         if not self.is_local:
@@ -176,19 +178,27 @@ def _params(model: Recommender, run: Run | None) -> dict[str, Any]:
     if run is not None:
         sections = yaml.safe_load(run.config_text())
     model_section = {"name": model.name, "params": model.hyperparameters()}
-    sections = {name: section for name, section in sections.items() if name not in _SKIPPED_SECTIONS}
+    sections = {
+        parameter_name: section
+        for parameter_name, section in sections.items()
+        if parameter_name not in _SKIPPED_SECTIONS
+    }
     params = flatten(sections | {"model": model_section})
-    return {name: value for name, value in params.items() if value is not None or name.startswith("model.")}
+    return {
+        parameter_name: value
+        for parameter_name, value in params.items()
+        if value is not None or parameter_name.startswith("model.")
+    }
 
 
 def _metrics(run: Run | None) -> Iterator[tuple[str, float, int]]:
     if run is None:
         return
-    for part, values in run.metrics().items():
-        for key, value in values.items():
-            yield f"{part}/{key}", value, 0
-    for epoch in history.read(run.path / layout.HISTORY):
-        values = {"loss": epoch["loss"]} | epoch["metrics"]
-        for key, value in values.items():
+    for split_part, values in run.metrics().items():
+        for metric_key, value in values.items():
+            yield f"{split_part}/{metric_key}", value, 0
+    for epoch_record in history.read(run.path / layout.HISTORY):
+        values = {"loss": epoch_record["loss"]} | epoch_record["metrics"]
+        for metric_key, value in values.items():
             if isinstance(value, int | float):
-                yield key, value, epoch["epoch"]
+                yield metric_key, value, epoch_record["epoch"]

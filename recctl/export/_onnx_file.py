@@ -26,25 +26,25 @@ _IR_VERSION = 8
 
 def write(graph: ScoreGraph, path: Path, name: str, notes: Mapping[str, str]) -> None:
     """Write a graph and check it with onnx; weights above `MAX_EMBEDDED_BYTES` go to `PATH.data`."""
-    used = {name for operation in graph.operations for name in operation.inputs}
-    constants = {name: array for name, array in graph.constants.items() if name in used}
+    used_constants = {name for operation in graph.operations for name in operation.inputs}
+    constants = {name: array for name, array in graph.constants.items() if name in used_constants}
     is_large = sum(array.nbytes for array in constants.values()) > MAX_EMBEDDED_BYTES
-    data = path.with_name(f"{path.name}.data")
+    data_path = path.with_name(f"{path.name}.data")
     if is_large:
-        with data.open("wb") as file:
+        with data_path.open("wb") as file:
             tensors = [_tensor(name, array, file) for name, array in constants.items()]
     else:
         tensors = [_tensor(name, array, None) for name, array in constants.items()]
-    nodes = [_node(*operation) for operation in graph.operations]
-    model = helper.make_model(
-        helper.make_graph(nodes, name, _value_infos(graph.inputs), _value_infos(graph.outputs), tensors),
+    graph_nodes = [_node(*operation) for operation in graph.operations]
+    onnx_model = helper.make_model(
+        helper.make_graph(graph_nodes, name, _value_infos(graph.inputs), _value_infos(graph.outputs), tensors),
         opset_imports=[helper.make_opsetid("", graph.OPSET)],
         ir_version=_IR_VERSION,
         producer_name="recctl",
         producer_version=__version__,
     )
-    helper.set_model_props(model, dict(notes))
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    helper.set_model_props(onnx_model, dict(notes))
+    path.write_bytes(onnx_model.SerializeToString(deterministic=True))
     onnx.checker.check_model(str(path), full_check=True)
 
 
@@ -58,7 +58,10 @@ def session(path: Path) -> Any:
 
 
 def _value_infos(declared: Mapping[str, tuple[Any, tuple[int | str, ...]]]) -> list[Any]:
-    return [helper.make_tensor_value_info(name, _type(dtype), shape) for name, (dtype, shape) in declared.items()]
+    return [
+        helper.make_tensor_value_info(value_name, _type(dtype), shape)
+        for value_name, (dtype, shape) in declared.items()
+    ]
 
 
 def _node(operator: str, inputs: tuple[str, ...], outputs: tuple[str, ...], attributes: Mapping[str, Any]) -> Any:
@@ -74,8 +77,8 @@ def _tensor(name: str, array: NDArray[Any], file: Any) -> Any:
     file.write(b"\0" * (-file.tell() % _PAGE))
     tensor.data_location = TensorProto.EXTERNAL
     location = {"location": Path(file.name).name, "offset": file.tell(), "length": array.nbytes}
-    for key, value in location.items():
-        tensor.external_data.add(key=key, value=str(value))
+    for entry_key, value in location.items():
+        tensor.external_data.add(key=entry_key, value=str(value))
     file.write(array.data)
     return tensor
 

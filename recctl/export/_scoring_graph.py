@@ -20,9 +20,9 @@ def supported_inputs(model: Recommender) -> list[Input]:
     Raises:
         UnsupportedError: The model has no graph.
     """
-    cls: type[Recommender] = type(model)
+    model_type: type[Recommender] = type(model)
     # Detected by overriding: a method that raises would have to be called on a fitted model to find out.
-    scores_histories = cls._graph_of_histories is not Recommender._graph_of_histories
+    scores_histories = model_type._graph_of_histories is not Recommender._graph_of_histories
     inputs: list[Input] = []
     if scores_histories and model.reads_order:
         inputs.append("sequence")
@@ -37,16 +37,19 @@ def supported_inputs(model: Recommender) -> list[Input]:
             inputs.append("user")
     if not inputs:
         raise UnsupportedError(
-            f"onnx: {model.name} has no graph: {cls.__name__} has neither _graph_of_histories nor _graph_of_users "
-            "(see recctl.models.base)"
+            f"onnx: {model.name} has no graph: {model_type.__name__} has neither _graph_of_histories nor "
+            "_graph_of_users (see recctl.models.base)"
         )
     return inputs
 
 
 def scores_users(model: Recommender) -> bool:
     """Whether the model has a graph for known users; otherwise their training history is used."""
-    cls: type[Recommender] = type(model)
-    return cls._graph_of_users is not Recommender._graph_of_users or cls.embeddings is not Recommender.embeddings
+    model_type: type[Recommender] = type(model)
+    return (
+        model_type._graph_of_users is not Recommender._graph_of_users
+        or model_type.embeddings is not Recommender.embeddings
+    )
 
 
 def score_graph(model: Recommender, input_kind: Input, k: int | None = None, exclude_seen: bool = True) -> ScoreGraph:

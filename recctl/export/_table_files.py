@@ -30,7 +30,7 @@ _ESCAPED = r'["\\\x00-\x1f]'
 
 def columns_of(schema: Any) -> dict[str, str]:
     """Column types of a schema, for the manifest."""
-    return {field.name: str(field.type) for field in schema}
+    return {schema_field.name: str(schema_field.type) for schema_field in schema}
 
 
 def schema_of(manifest: Mapping[str, Any]) -> Any:
@@ -40,7 +40,12 @@ def schema_of(manifest: Mapping[str, Any]) -> Any:
         ArtifactError: The manifest describes no table.
     """
     try:
-        return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in manifest["facts"]["columns"].items()])
+        return pa.schema(
+            [
+                (column_name, pa.type_for_alias(type_alias))
+                for column_name, type_alias in manifest["facts"]["columns"].items()
+            ]
+        )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"manifest: damaged: it describes no table ({error!r})") from error
 
@@ -79,9 +84,9 @@ def read_pieces(path: Path, schema: Any, file_format: FileFormat) -> Iterator[An
     """
     try:
         if file_format == "parquet":
-            with pq.ParquetFile(path) as file:
-                _require_schema(path, file.schema_arrow, schema)
-                yield from file.iter_batches(_ROWS_PER_WRITE["parquet"])
+            with pq.ParquetFile(path) as parquet_file:
+                _require_schema(path, parquet_file.schema_arrow, schema)
+                yield from parquet_file.iter_batches(_ROWS_PER_WRITE["parquet"])
         elif file_format == "csv":
             yield from _read_csv(path, schema)
         else:
@@ -92,7 +97,7 @@ def read_pieces(path: Path, schema: Any, file_format: FileFormat) -> Iterator[An
 
 def _require_schema(path: Path, schema: Any, expected: Any) -> None:
     if not schema.equals(expected):
-        columns = ", ".join(f"{field.name} {field.type}" for field in schema)
+        columns = ", ".join(f"{schema_field.name} {schema_field.type}" for schema_field in schema)
         raise ArtifactError(f"{path}: not the table that was written; its columns are {columns}")
 
 
@@ -127,7 +132,7 @@ def _read_json_lines(path: Path, schema: Any) -> Iterator[Any]:
 @contextmanager
 def _parquet(path: Path, schema: Any) -> Iterator[Write]:
     # Scores hardly repeat: a dictionary of them would be built and then discarded.
-    id_columns = [name for name in schema.names if name != "score"]
+    id_columns = [column_name for column_name in schema.names if column_name != "score"]
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=id_columns) as writer:
         yield partial(writer.write_table, row_group_size=2 * _ROWS_PER_WRITE["parquet"])
 
@@ -143,12 +148,12 @@ def _jsonl(path: Path, schema: Any) -> Iterator[Write]:
     with path.open("wb") as file:
 
         def write(table: Any) -> None:
-            parts: list[Any] = []
-            for name, column in zip(table.column_names, table.columns, strict=True):
-                opening = ", " if parts else "{"
-                parts += [f'{opening}"{name}": ', _to_json(column.combine_chunks())]
+            line_parts: list[Any] = []
+            for column_name, column in zip(table.column_names, table.columns, strict=True):
+                opening = ", " if line_parts else "{"
+                line_parts += [f'{opening}"{column_name}": ', _to_json(column.combine_chunks())]
             # Whole columns at a time, without a Python call for each row.
-            lines = pc.binary_join_element_wise(*parts, "}\n", "")
+            lines = pc.binary_join_element_wise(*line_parts, "}\n", "")
             # The character buffer of the array is the concatenation of all lines.
             _, offsets, characters = lines.cast(pa.large_string()).buffers()
             if len(lines):
@@ -166,7 +171,7 @@ def _to_json(column: Any) -> Any:
     column = column.dictionary_encode()
     strings = column.dictionary
     if pc.any(pc.match_substring_regex(strings, _ESCAPED)).as_py():
-        strings = pa.array([json.dumps(text, ensure_ascii=False) for text in strings.to_pylist()], pa.string())
+        strings = pa.array([json.dumps(id_text, ensure_ascii=False) for id_text in strings.to_pylist()], pa.string())
     else:
         strings = pc.binary_join_element_wise('"', strings, '"', "")
     return strings.take(column.indices)

@@ -88,8 +88,8 @@ def users_with_histories(model: Recommender, path: Path, on_unknown: OnUnknown) 
     """Users that the model was not fitted on, with their histories from a file."""
     # Item ids must have the model's type to be found: text ids such as 007 must not become integers.
     options = ReadOptions(id_type="text" if model.item_vocabulary.is_text else "auto")
-    table = read_file(path, options).frame
-    ids, matrix = id_tables.histories_to_matrix(table, model.item_vocabulary)
+    interactions = read_file(path, options).frame
+    ids, matrix = id_tables.histories_to_matrix(interactions, model.item_vocabulary)
     if not model.reads_order:
         matrix = id_tables.distinct_items(matrix)
     has_history = np.ones(len(ids), bool) if model.serves_empty_history else np.diff(matrix.starts) > 0
@@ -106,8 +106,8 @@ def users_with_histories(model: Recommender, path: Path, on_unknown: OnUnknown) 
 def _drop_skipped(ids: list[Any], rows: Int32Array, on_unknown: OnUnknown) -> tuple[list[Any], Int32Array]:
     if on_unknown != "skip" or (rows >= 0).all():
         return ids, rows
-    kept = np.flatnonzero(rows >= 0)
-    return [ids[index] for index in kept.tolist()], rows[kept]
+    kept_positions = np.flatnonzero(rows >= 0)
+    return [ids[position] for position in kept_positions.tolist()], rows[kept_positions]
 
 
 def _popularity(model: Recommender, rows: Int32Array) -> Float32Array | None:

@@ -63,7 +63,7 @@ class AnnFormat(ExportFormat):
         from usearch.index import Index
 
         try:
-            facts = EmbeddingsFormat().write(model, folder, context)
+            export_facts = EmbeddingsFormat().write(model, folder, context)
         except UnsupportedError as error:
             raise UnsupportedError(f"ann: {error}; for other models, export recommendations") from None
         items = read_vectors(folder / "items.parquet")
@@ -91,7 +91,7 @@ class AnnFormat(ExportFormat):
                 f"ann: recall@{self.k} is {recall:.4f}, below min_recall={self.min_recall:g}; nothing was written; "
                 f"{hint}"
             )
-        return facts | {
+        return export_facts | {
             "metric": _metric(self.dtype),
             f"recall@{self.k}": recall,
             "expansion_search": self.expansion_search,
@@ -132,9 +132,9 @@ class AnnFormat(ExportFormat):
         matches = index.search(_user_vectors(users, self.dtype), k, threads=1)
         _, exact_scores = rank(lambda rows: users[rows] @ items.T, len(users), len(items), k, None)
         # Entries beyond `matches.counts` hold arbitrary keys; they are masked below.
-        keys = np.minimum(matches.keys, len(items) - 1).astype(np.int64)
+        found_items = np.minimum(matches.keys, len(items) - 1).astype(np.int64)
         # Exact scores of the found items: the index returns those of its stored type.
-        scores = np.einsum("nd,nkd->nk", users, items[keys])
+        scores = np.einsum("nd,nkd->nk", users, items[found_items])
         # Any item that ties with the k-th best counts as found.
         lowest = exact_scores[:, -1:] - _TIE_TOLERANCE * np.abs(exact_scores).max(axis=1, keepdims=True)
         is_match = np.arange(k) < matches.counts[:, None]

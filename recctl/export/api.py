@@ -71,9 +71,9 @@ def export_run(
     export_format = make_format(format_name, options)
     destination = run.path / layout.EXPORTS / format_name if path is None else Path(path)
     # Resolved before the model is loaded: an unknown version must fail without reading a large file.
-    entry = run.model_entry(version)
-    model = experiment.load_version(run, entry["version"])
-    return _export(model, export_format, force, Context(destination, run, entry))
+    model_entry = run.model_entry(version)
+    model = experiment.load_version(run, model_entry["version"])
+    return _export(model, export_format, force, Context(destination, run, model_entry))
 
 
 def verify_export(path: str | Path) -> dict[str, Any]:
@@ -88,18 +88,22 @@ def verify_export(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     manifest = _manifest.read(path)
-    cls = format_class(manifest["format"])
+    format_type = format_class(manifest["format"])
     version = manifest["format_version"]
     # Older versions are read; a newer one may mean something else by the same keys.
-    if version > cls.version:
-        raise ArtifactError(f"{path}: {cls.name} version {version}; this recctl reads {cls.version}; upgrade recctl")
-    require_extra(cls)
+    if version > format_type.version:
+        raise ArtifactError(
+            f"{path}: {format_type.name} version {version}; this recctl reads {format_type.version}; upgrade recctl"
+        )
+    require_extra(format_type)
     with progress.task(f"Verifying {path.name}"):
         _manifest.check_files(path, manifest)
         try:
-            cls.verify(path, manifest)
+            format_type.verify(path, manifest)
         except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(f"{path}: {_manifest.MANIFEST} is not valid for {cls.name}: {error!r}") from error
+            raise ArtifactError(
+                f"{path}: {_manifest.MANIFEST} is not valid for {format_type.name}: {error!r}"
+            ) from error
     return manifest
 
 
@@ -107,8 +111,8 @@ def _export(model: Recommender, export_format: ExportFormat, force: bool, contex
     if not model.is_fitted:
         raise NotFittedError(f"{type(model).__name__} is not fitted yet: there is nothing to export")
     with _folders.replacing(context.destination, force) as folder:
-        facts = export_format.write(model, folder, context)
-        manifest = _manifest.describe(export_format, model, context, folder, facts)
+        export_facts = export_format.write(model, folder, context)
+        manifest = _manifest.describe(export_format, model, context, folder, export_facts)
         _manifest.write(folder, manifest)
         # Before the folder is moved to its destination: an export that cannot be read back never appears there.
         export_format.verify(folder, manifest, model)

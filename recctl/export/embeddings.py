@@ -42,16 +42,20 @@ class EmbeddingsFormat(ExportFormat):
     @classmethod
     def verify(cls, folder: Path, manifest: Mapping[str, Any], model: Recommender | None = None) -> None:
         """Check shapes; right after writing, also that all vectors equal the model's bit by bit."""
-        facts = manifest["facts"]
+        manifest_facts = manifest["facts"]
         for side, column in _SIDES.items():
             path = folder / f"{side}.parquet"
-            with pq.ParquetFile(path) as file:
-                schema = file.schema_arrow
+            with pq.ParquetFile(path) as parquet_file:
+                schema = parquet_file.schema_arrow
                 vector_type = schema.field("embedding").type
-                if schema.names != [column, "embedding"] or vector_type != pa.list_(pa.float32(), facts["dimensions"]):
+                if schema.names != [column, "embedding"] or vector_type != pa.list_(
+                    pa.float32(), manifest_facts["dimensions"]
+                ):
                     raise ArtifactError(f"{path}: damaged: columns {schema.names} with {vector_type}")
-                if file.metadata.num_rows != facts[side]:
-                    raise ArtifactError(f"{path}: {file.metadata.num_rows:,} vectors, not {facts[side]:,}")
+                if parquet_file.metadata.num_rows != manifest_facts[side]:
+                    raise ArtifactError(
+                        f"{path}: {parquet_file.metadata.num_rows:,} vectors, not {manifest_facts[side]:,}"
+                    )
         if model is not None:
             for side, written in zip(_SIDES, model.embeddings(), strict=True):
                 if not np.array_equal(read_vectors(folder / f"{side}.parquet"), written):
@@ -67,7 +71,9 @@ def embeddings_of(model: Recommender) -> tuple[Float32Array, Float32Array]:
     try:
         return model.embeddings()
     except UnsupportedError as error:
-        supported = [cls.name for cls in model_classes() if cls.embeddings is not Recommender.embeddings]
+        supported = [
+            model_type.name for model_type in model_classes() if model_type.embeddings is not Recommender.embeddings
+        ]
         raise UnsupportedError(f"{error}; models with embeddings: {', '.join(supported)}") from None
 
 
@@ -75,9 +81,9 @@ def read_vectors(path: Path) -> Float32Array:
     """Vectors of a file, `(n, n_dimensions)`."""
     column = pq.read_table(path, columns=["embedding"])["embedding"]
     width = column.type.list_size
-    parts = [chunk.flatten().to_numpy() for chunk in column.chunks]
-    flat: Float32Array = np.concatenate(parts) if parts else np.empty(0, np.float32)
-    return flat.reshape(-1, width)
+    chunk_arrays = [chunk.flatten().to_numpy() for chunk in column.chunks]
+    flat_values: Float32Array = np.concatenate(chunk_arrays) if chunk_arrays else np.empty(0, np.float32)
+    return flat_values.reshape(-1, width)
 
 
 def _write(path: Path, column: str, vocabulary: Vocabulary, vectors: Float32Array) -> None:
@@ -87,8 +93,8 @@ def _write(path: Path, column: str, vocabulary: Vocabulary, vectors: Float32Arra
     # Uncompressed: factors are noise to a compressor, and byte-stream-split encoding would make reading slow.
     with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
         for begin in range(0, len(vectors), _ROWS_PER_WRITE):
-            rows = slice(begin, begin + _ROWS_PER_WRITE)
-            flat = pa.array(np.ascontiguousarray(vectors[rows]).reshape(-1))
-            lists = pa.FixedSizeListArray.from_arrays(flat, type=vector_type)
-            ids = pa.array(vocabulary.ids[rows], ids_type)
-            writer.write_table(pa.table([ids, lists], schema=schema))
+            row_range = slice(begin, begin + _ROWS_PER_WRITE)
+            flat_values = pa.array(np.ascontiguousarray(vectors[row_range]).reshape(-1))
+            vector_lists = pa.FixedSizeListArray.from_arrays(flat_values, type=vector_type)
+            ids = pa.array(vocabulary.ids[row_range], ids_type)
+            writer.write_table(pa.table([ids, vector_lists], schema=schema))

@@ -63,8 +63,8 @@ class MLflowFormat(ExportFormat):
 
         with quiet_mlflow():
             _save(model, folder / _MODEL, context)
-            uri = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-            return _mlflow_run.record(model, folder, context, uri, self.experiment, self.register_as)
+            tracking_uri = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+            return _mlflow_run.record(model, folder, context, tracking_uri, self.experiment, self.register_as)
 
     @classmethod
     def verify(cls, folder: Path, manifest: Mapping[str, Any], model: Recommender | None = None) -> None:
@@ -96,12 +96,12 @@ class Predictor:
             model_input: A table with `user_id`, and optionally `item_id`.
             params: Arguments of `recommend`: `k`, `exclude_seen`, `on_unknown`.
         """
-        table = pd.DataFrame(model_input)
-        columns.require_columns(table, columns.USER, source="predict")
-        users = table[columns.USER].tolist()
-        if columns.ITEM in table:
-            scores = self.model.predict(users, table[columns.ITEM].tolist())
-            return table[[columns.USER, columns.ITEM]].assign(score=scores)
+        input_table = pd.DataFrame(model_input)
+        columns.require_columns(input_table, columns.USER, source="predict")
+        users = input_table[columns.USER].tolist()
+        if columns.ITEM in input_table:
+            scores = self.model.predict(users, input_table[columns.ITEM].tolist())
+            return input_table[[columns.USER, columns.ITEM]].assign(score=scores)
         return self.model.recommend(users, **(params or {}))
 
 
@@ -113,9 +113,9 @@ def _load_pyfunc(path: str) -> Predictor:
 @contextmanager
 def quiet_mlflow() -> Iterator[None]:
     """Suppress the warnings, log messages and telemetry of MLflow within a block."""
-    for name, value in _ENVIRONMENT.items():
+    for variable_name, value in _ENVIRONMENT.items():
         # MLflow reads them when it is imported. Values that the user has set win.
-        os.environ.setdefault(name, value)
+        os.environ.setdefault(variable_name, value)
     # Creating a database logs each of its dozens of migrations.
     logger = logging.getLogger("alembic")
     previous_level = logger.level

@@ -93,17 +93,17 @@ class OnnxFormat(ExportFormat):
         """Load the graph and run it for an empty history, or for the first user."""
         from recctl.export import _onnx_file
 
-        path = folder / _FILE
+        graph_path = folder / _FILE
         try:
-            session = _onnx_file.session(path)
+            session = _onnx_file.session(graph_path)
             # Unpacking fails for a graph with another number of inputs, which is reported as damaged.
             (graph_input,) = session.get_inputs()
             outputs = session.run(None, {graph_input.name: _smallest_input(graph_input)})
         except Exception as error:  # onnxruntime's errors have no common class
-            raise ArtifactError(f"{path}: onnxruntime cannot run it: {error}") from error
-        names = [output.name for output in session.get_outputs()]
-        if names != list(manifest["facts"]["outputs"]) or any(len(output) != 1 for output in outputs):
-            raise ArtifactError(f"{path}: its outputs differ from the manifest's")
+            raise ArtifactError(f"{graph_path}: onnxruntime cannot run it: {error}") from error
+        output_names = [output.name for output in session.get_outputs()]
+        if output_names != list(manifest["facts"]["outputs"]) or any(len(output) != 1 for output in outputs):
+            raise ArtifactError(f"{graph_path}: its outputs differ from the manifest's")
 
     def _input_kind(self, model: Recommender) -> _scoring_graph.Input:
         supported = _scoring_graph.supported_inputs(model)
@@ -151,13 +151,13 @@ class _SampleUsers:
         self.users = np.unique(np.linspace(0, n_users - 1, n_samples).astype(np.int32))
         seen = model.seen.take(self.users)
         if input_kind != "user":
-            empty = np.empty(0, np.int32)
+            empty_history = np.empty(0, np.int32)
             # The step is rounded up: at most _LONG_HISTORY items, spread over the whole catalog.
             spread = np.arange(0, n_items, -(-n_items // _LONG_HISTORY), dtype=np.int32)
             # Models that read order see repeated items in real data; a small catalog must be repeated to get a long
             # history.
             long_history = np.resize(spread, _LONG_HISTORY) if model.reads_order else spread
-            seen = _append_rows(seen, [empty, long_history])
+            seen = _append_rows(seen, [empty_history, long_history])
         if input_kind == "sequence":
             # A sequence has no weights: the model is compared on the same binary histories.
             seen = InteractionMatrix(seen.starts, seen.columns, seen.values[:0], n_items)
@@ -189,12 +189,12 @@ class _SampleUsers:
 
 def _append_rows(matrix: InteractionMatrix, rows: list[Int32Array]) -> InteractionMatrix:
     """The matrix with binary rows appended."""
-    extra = InteractionMatrix.from_rows(rows, matrix.n_columns)
-    starts = np.concatenate((matrix.starts, matrix.starts[-1] + extra.starts[1:]))
-    item_codes = np.concatenate((matrix.columns, extra.columns))
+    appended = InteractionMatrix.from_rows(rows, matrix.n_columns)
+    starts = np.concatenate((matrix.starts, matrix.starts[-1] + appended.starts[1:]))
+    item_codes = np.concatenate((matrix.columns, appended.columns))
     values = matrix.values
     if not matrix.is_binary:
-        values = np.concatenate((matrix.values, np.ones(extra.nnz, np.float32)))
+        values = np.concatenate((matrix.values, np.ones(appended.nnz, np.float32)))
     return InteractionMatrix(starts, item_codes, values, matrix.n_columns)
 
 
@@ -211,8 +211,8 @@ def _largest_gap(actual: Any, expected: Any) -> float:
     """Largest absolute difference; infinite where a value is NaN, or only one of them is infinite."""
     with np.errstate(invalid="ignore"):
         # Equal infinities, of excluded items, differ by NaN when subtracted.
-        gap = np.where(actual == expected, 0, np.abs(actual - expected))
-    return float(np.nan_to_num(gap, nan=np.inf).max(initial=0))
+        differences = np.where(actual == expected, 0, np.abs(actual - expected))
+    return float(np.nan_to_num(differences, nan=np.inf).max(initial=0))
 
 
 def _write_ids(path: Path, column: str, vocabulary: Vocabulary) -> None:
@@ -221,4 +221,4 @@ def _write_ids(path: Path, column: str, vocabulary: Vocabulary) -> None:
 
 
 def _type_names(declared: Mapping[str, tuple[Any, tuple[int | str, ...]]]) -> dict[str, str]:
-    return {name: f"{dtype} ({', '.join(map(str, shape))})" for name, (dtype, shape) in declared.items()}
+    return {value_name: f"{dtype} ({', '.join(map(str, shape))})" for value_name, (dtype, shape) in declared.items()}

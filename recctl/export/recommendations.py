@@ -95,16 +95,16 @@ class RecommendationsFormat(ExportFormat):
     def verify(cls, folder: Path, manifest: Mapping[str, Any], model: Recommender | None = None) -> None:
         """Check rows, ranks and scores; right after writing, also the first scores against the model's."""
         options = manifest["options"]
-        path = folder / f"recommendations.{options['file_format']}"
+        table_path = folder / f"recommendations.{options['file_format']}"
         n_rows = 0
-        for piece in _table_files.read_pieces(path, _table_files.schema_of(manifest), options["file_format"]):
-            _check_piece(path, piece, options["k"])
+        for piece in _table_files.read_pieces(table_path, _table_files.schema_of(manifest), options["file_format"]):
+            _check_piece(table_path, piece, options["k"])
             # Scores of histories cannot be computed again from the file, which does not contain them.
             if model is not None and n_rows == 0 and options["histories"] is None:
-                _check_scores(path, piece.slice(0, _N_CHECKED), model)
+                _check_scores(table_path, piece.slice(0, _N_CHECKED), model)
             n_rows += len(piece)
         if n_rows != manifest["facts"]["rows"]:
-            raise ArtifactError(f"{path}: {n_rows:,} rows, not {manifest['facts']['rows']:,}")
+            raise ArtifactError(f"{table_path}: {n_rows:,} rows, not {manifest['facts']['rows']:,}")
 
     def _target_users(self, model: Recommender) -> TargetUsers:
         if self.histories is None:

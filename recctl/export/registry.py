@@ -40,7 +40,14 @@ def format_class(name: str) -> type[ExportFormat]:
     candidate: Any = None
     if name in _modules():
         module = import_module(f"recctl.export.{_modules()[name]}")
-        candidate = next((value for value in vars(module).values() if getattr(value, "name", None) == name), None)
+        candidate = next(
+            (
+                candidate_value
+                for candidate_value in vars(module).values()
+                if getattr(candidate_value, "name", None) == name
+            ),
+            None,
+        )
     elif name in plugins.available("exports"):
         candidate = plugins.load("exports", name)
     else:
@@ -78,12 +85,12 @@ def make_format(name: str, options: Mapping[str, Any]) -> ExportFormat:
         ConfigError: No format has this name, its extra is not installed, or options are unknown or invalid; lists all
             problems.
     """
-    cls = format_class(name)
-    require_extra(cls)
+    format_type = format_class(name)
+    require_extra(format_type)
     try:
-        return cls(**options)
+        return format_type(**options)
     except ValidationError as error:
-        problems = [f"export format {name}: {_message(cls, problem)}" for problem in error.errors()]
+        problems = [f"export format {name}: {_message(format_type, problem)}" for problem in error.errors()]
     raise ConfigError(*problems)
 
 
@@ -92,11 +99,15 @@ def _message(cls: type[ExportFormat], problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         suggestion = did_you_mean(option, cls.model_fields) or "; it takes no options"
         return f"unknown option {option}{suggestion}"
-    value = repr(problem["input"])
-    return f"{option}: {value[:_MAX_SHOWN]}: {own_message(problem) or expectation(problem)}"
+    value_text = repr(problem["input"])
+    return f"{option}: {value_text[:_MAX_SHOWN]}: {own_message(problem) or expectation(problem)}"
 
 
 def _modules() -> dict[str, str]:
     """Module names by format name. Modules that start with `_` are no formats."""
-    names = [module.name for module in pkgutil.iter_modules(recctl.export.__path__)]
-    return {name.replace("_", "-"): name for name in names if name not in _NOT_FORMATS and not name.startswith("_")}
+    module_names = [module.name for module in pkgutil.iter_modules(recctl.export.__path__)]
+    return {
+        module_name.replace("_", "-"): module_name
+        for module_name in module_names
+        if module_name not in _NOT_FORMATS and not module_name.startswith("_")
+    }

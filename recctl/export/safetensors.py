@@ -59,7 +59,11 @@ class SafetensorsFormat(ExportFormat):
         tensors, numbers = _flatten_state(loaded)
         if tensors.keys() != expected.keys() or numbers != expected_numbers:
             raise ArtifactError(f"{folder / _FILE}: when read back, it holds other tensors or numbers")
-        changed = [name for name, array in expected.items() if not np.array_equal(array, tensors[name])]
+        changed = [
+            tensor_name
+            for tensor_name, expected_array in expected.items()
+            if not np.array_equal(expected_array, tensors[tensor_name])
+        ]
         if changed:
             raise ArtifactError(f"{folder / _FILE}: when read back, {', '.join(changed)} changed")
 
@@ -78,14 +82,14 @@ def load(path: str | Path) -> Recommender:
     path = Path(path)
     path = path / _FILE if path.is_dir() else path
     try:
-        size = path.stat().st_size
-        if size > available_memory():
+        file_size = path.stat().st_size
+        if file_size > available_memory():
             raise ArtifactError(
-                f"{path}: {format_bytes(size)} to load, {format_bytes(available_memory())} are available"
+                f"{path}: {format_bytes(file_size)} to load, {format_bytes(available_memory())} are available"
             )
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it cannot be iterated
+            tensors = {tensor_name: file.get_tensor(tensor_name) for tensor_name in file.keys()}  # noqa: SIM118 - it cannot be iterated
         return _model_of(path, metadata, tensors)
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror or error}") from error
@@ -99,9 +103,9 @@ def _model_of(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, NDA
     header = json.loads(metadata["recctl"])
     if header["format_version"] > SafetensorsFormat.version:
         raise ArtifactError(f"{path}: format version {header['format_version']}; upgrade recctl")
-    name = header["model"]
-    if name not in model_names():
-        raise ArtifactError(f"{path}: holds a model {name!r}, which is not installed here")
+    model_name = header["model"]
+    if model_name not in model_names():
+        raise ArtifactError(f"{path}: holds a model {model_name!r}, which is not installed here")
     fitted: dict[str, Any] = {}
     for key, value in (header["numbers"] | dict(tensors)).items():
         value_name, dot, part = key.partition(".")
@@ -110,27 +114,27 @@ def _model_of(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, NDA
         else:
             fitted[value_name] = value
     content = {
-        "model": name,
+        "model": model_name,
         "hyperparameters": header["hyperparameters"],
         "fitted": {key: _join_text_ids(value) for key, value in fitted.items()},
     }
-    return model_file.load_into(make_model(name), path, content)
+    return model_file.load_into(make_model(model_name), path, content)
 
 
 def _flatten_state(model: Recommender) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Fitted values as arrays and numbers by name; parts of a value are named `VALUE.PART`."""
     tensors: dict[str, NDArray[Any]] = {}
     numbers: dict[str, Any] = {}
-    for name, value in model_file.values_by_key(model).items():
-        plain = _split_text_ids(value) if isinstance(value, Vocabulary) else fitted_values.to_plain(value)
-        parts = {name: plain}
-        if isinstance(plain, dict):
-            parts = {f"{name}.{part}": content for part, content in plain.items()}
-        for key, content in parts.items():
+    for value_name, value in model_file.values_by_key(model).items():
+        plain_value = _split_text_ids(value) if isinstance(value, Vocabulary) else fitted_values.to_plain(value)
+        parts = {value_name: plain_value}
+        if isinstance(plain_value, dict):
+            parts = {f"{value_name}.{part}": content for part, content in plain_value.items()}
+        for part_key, content in parts.items():
             if isinstance(content, np.ndarray):
-                tensors[key] = np.ascontiguousarray(content)
+                tensors[part_key] = np.ascontiguousarray(content)
             else:
-                numbers[key] = content
+                numbers[part_key] = content
     return tensors, numbers
 
 
@@ -138,9 +142,9 @@ def _split_text_ids(vocabulary: Vocabulary) -> dict[str, NDArray[Any]]:
     if not vocabulary.is_text:
         return {"ids": vocabulary.ids}
     _, offsets, letters = pa.array(vocabulary.ids, pa.large_string()).buffers()
-    ends = np.frombuffer(offsets, np.int64)[1 : len(vocabulary) + 1]
-    n_bytes = ends[-1] if len(ends) else 0
-    return {"letters": np.frombuffer(letters or b"", np.uint8)[:n_bytes], "ends": ends}
+    id_ends = np.frombuffer(offsets, np.int64)[1 : len(vocabulary) + 1]
+    n_bytes = id_ends[-1] if len(id_ends) else 0
+    return {"letters": np.frombuffer(letters or b"", np.uint8)[:n_bytes], "ends": id_ends}
 
 
 def _join_text_ids(value: Any) -> Any:
@@ -153,6 +157,6 @@ def _join_text_ids(value: Any) -> Any:
     offsets = np.concatenate((np.zeros(1, np.int64), ends))
     if (np.diff(offsets) < 0).any() or offsets[-1] != len(letters):
         raise ValueError("the ends of text ids do not match their letters")
-    texts = pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(letters))
-    texts.validate(full=True)
-    return {"ids": texts.to_numpy(zero_copy_only=False)}
+    id_texts = pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(letters))
+    id_texts.validate(full=True)
+    return {"ids": id_texts.to_numpy(zero_copy_only=False)}

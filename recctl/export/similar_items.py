@@ -65,13 +65,13 @@ class SimilarItemsFormat(ExportFormat):
         """Check the number of rows; right after writing, also the first item's list against the model's."""
         options = manifest["options"]
         n_rows = 0
-        path = folder / f"similar_items.{options['file_format']}"
-        for piece in _table_files.read_pieces(path, _table_files.schema_of(manifest), options["file_format"]):
+        table_path = folder / f"similar_items.{options['file_format']}"
+        for piece in _table_files.read_pieces(table_path, _table_files.schema_of(manifest), options["file_format"]):
             if model is not None and n_rows == 0 and len(piece):
-                _check_first_item(path, piece.slice(0, options["k"]).to_pandas(), model, options["k"])
+                _check_first_item(table_path, piece.slice(0, options["k"]).to_pandas(), model, options["k"])
             n_rows += len(piece)
         if n_rows != manifest["facts"]["rows"]:
-            raise ArtifactError(f"{path}: {n_rows:,} rows, not {manifest['facts']['rows']:,}")
+            raise ArtifactError(f"{table_path}: {n_rows:,} rows, not {manifest['facts']['rows']:,}")
 
 
 def _check_first_item(path: Path, rows: pd.DataFrame, model: Recommender, k: int) -> None:

@@ -115,10 +115,10 @@ def ndcg(lists: Lists) -> Float64Array:
     discounts = 1 / np.log2(lists.cutoffs + 1)
     # ideal[m] is the DCG of a list that begins with m relevant items; no entry but the first is 0, and users without
     # relevant items are excluded, so the division is safe.
-    ideal: Float64Array = np.concatenate([[0.0], np.cumsum(discounts)])
+    ideal_dcg: Float64Array = np.concatenate([[0.0], np.cumsum(discounts)])
     # The ideal list is cut at k as well: otherwise users with more than k relevant items could not reach 1.
     max_hits = np.minimum(lists.n_relevant[:, None], np.arange(1, lists.hits.shape[1] + 1))
-    return np.cumsum(lists.hits * discounts, axis=1) / ideal[max_hits]
+    return np.cumsum(lists.hits * discounts, axis=1) / ideal_dcg[max_hits]
 
 
 def average_precision(lists: Lists) -> Float64Array:
@@ -167,11 +167,11 @@ def diversity(lists: Lists) -> Float64Array:
     are not used. A list shorter than k is averaged over the pairs it has; a list of fewer than two items counts as 0.
     Smyth and McClave, "Similarity vs. diversity", ICCBR 2001.
     """
-    users = lists.catalog.users
+    item_users = lists.catalog.users
     # Similarity of each item to all before it in the list: its cumulative sum is the sum over all pairs of the first k.
     similarity_to_earlier = np.empty(lists.items.shape, np.float64)
     list_similarity.similarity_to_earlier(
-        lists.items, users.starts, users.columns, users.n_columns, similarity_to_earlier
+        lists.items, item_users.starts, item_users.columns, item_users.n_columns, similarity_to_earlier
     )
     n_items = np.cumsum(lists.items >= 0, axis=1)
     n_pairs = n_items * (n_items - 1) / 2
@@ -245,9 +245,9 @@ def _mean_over_items(lists: Lists, values: NDArray[Any]) -> Float64Array:
     is_item = lists.items >= 0
     # Empty positions have the code -1, which indexes the last item: masked before the sum. float64, since counts of
     # many users exceed what float32 holds exactly.
-    sums = np.cumsum(np.where(is_item, values[lists.items], 0), axis=1, dtype=np.float64)
+    value_sums = np.cumsum(np.where(is_item, values[lists.items], 0), axis=1, dtype=np.float64)
     n_items = np.cumsum(is_item, axis=1)
-    return sums / np.maximum(n_items, 1)
+    return value_sums / np.maximum(n_items, 1)
 
 
 @dataclass(frozen=True)

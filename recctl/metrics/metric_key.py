@@ -42,10 +42,10 @@ class MetricKey:
         Any text is accepted, so that the columns of a table can be tested by `is_known`. A suffix that is not a cutoff,
         as in `ndcg@x`, remains part of the name.
         """
-        match = _KEY.fullmatch(key.removeprefix(_SAMPLED))
-        assert match is not None  # the pattern matches every text
-        cutoff = match["k"]
-        return cls(match["name"], int(cutoff) if cutoff else None, key.startswith(_SAMPLED))
+        key_match = _KEY.fullmatch(key.removeprefix(_SAMPLED))
+        assert key_match is not None  # the pattern matches every text
+        cutoff = key_match["k"]
+        return cls(key_match["name"], int(cutoff) if cutoff else None, key.startswith(_SAMPLED))
 
     def __str__(self) -> str:
         prefix = _SAMPLED if self.sampled else ""
@@ -107,14 +107,14 @@ def metric_keys(names: Iterable[str], k_values: Iterable[int], *, sampled: bool 
     """
     cutoffs = list(k_values)
     keys = []
-    for name in names:
-        metric = METRICS[name]
+    for metric_name in names:
+        metric = METRICS[metric_name]
         # Rating metrics compare predicted with actual ratings of test pairs and rank no candidates.
         of_sample = sampled and metric.task == "ranking"
         if metric.per_k:
-            keys += [MetricKey(name, k, of_sample) for k in cutoffs]
+            keys += [MetricKey(metric_name, k, of_sample) for k in cutoffs]
         else:
-            keys.append(MetricKey(name, None, of_sample))
+            keys.append(MetricKey(metric_name, None, of_sample))
     return keys
 
 
@@ -125,11 +125,13 @@ def key_problem(key: str) -> str | None:
         The problem with a suggested fix, or None for a valid key.
     """
     # A suffix such as `@0` or `@x` is reported as a wrong cutoff, not as an unknown metric.
-    name, at, _ = key.partition("@")  # not `MetricKey.parse`: the message is about the suffix as it was written
-    if name not in METRICS:
-        return f"unknown metric {name!r}{did_you_mean(name, METRICS)}"
-    if not METRICS[name].per_k:
-        return f"{key!r}: {name} has no cutoffs; write {name}" if at else None
+    metric_name, separator, _ = key.partition(
+        "@"
+    )  # not `MetricKey.parse`: the message is about the suffix as it was written
+    if metric_name not in METRICS:
+        return f"unknown metric {metric_name!r}{did_you_mean(metric_name, METRICS)}"
+    if not METRICS[metric_name].per_k:
+        return f"{key!r}: {metric_name} has no cutoffs; write {metric_name}" if separator else None
     if MetricKey.parse(key).k is None:
-        return f"{key!r} has no valid cutoff; write {name}@10"
+        return f"{key!r} has no valid cutoff; write {metric_name}@10"
     return None

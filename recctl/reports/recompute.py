@@ -119,10 +119,10 @@ class Recomputed:
 
     def history(self, user: int) -> Int32Array:
         """The input items of a user, in order of time; in the order of the rows if there are no timestamps."""
-        rows = np.flatnonzero(self._is_known & (self.dataset.users == user))
+        user_rows = np.flatnonzero(self._is_known & (self.dataset.users == user))
         if self.dataset.timestamps is not None:
-            rows = rows[np.argsort(self.dataset.timestamps[rows], kind="stable")]
-        return self.dataset.items[rows]
+            user_rows = user_rows[np.argsort(self.dataset.timestamps[user_rows], kind="stable")]
+        return self.dataset.items[user_rows]
 
     def lists(self, view: RunView) -> RecommendationLists:
         """The recommendations of a run's model to the users of validation, or of train if there is no validation.
@@ -139,10 +139,10 @@ class Recomputed:
         row_groups = []
         item_groups = []
         n_ranked = 0
-        for group in self._groups(model, threshold):
-            positions = self._sample(len(group.users), salt=n_ranked)
-            relevant = group.relevant.take(positions)
-            ranked_groups.append(_rank(model, group, positions))
+        for user_group in self._groups(model, threshold):
+            positions = self._sample(len(user_group.users), salt=n_ranked)
+            relevant = user_group.relevant.take(positions)
+            ranked_groups.append(_rank(model, user_group, positions))
             row_groups.append(relevant.rows.astype(np.int64) + n_ranked)
             item_groups.append(relevant.columns)
             n_ranked += len(positions)
@@ -150,7 +150,7 @@ class Recomputed:
         ranked = np.concatenate(ranked_groups)
         pair_rows = np.concatenate(row_groups)
         pair_items = np.concatenate(item_groups)
-        hits = (ranked[pair_rows, :_HIT_CUTOFF] == pair_items[:, None]).any(axis=1)
+        hit_flags = (ranked[pair_rows, :_HIT_CUTOFF] == pair_items[:, None]).any(axis=1)
         # Index -1, an empty place of a list, selects the last entry: it remains -1.
         codes_and_empty = np.append(dataset_codes, np.int32(-1))
         return RecommendationLists(
@@ -158,14 +158,14 @@ class Recomputed:
             n_items=len(dataset_codes),
             pair_rows=pair_rows,
             pair_items=dataset_codes[pair_items],
-            hits=hits,
+            hits=hit_flags,
         )
 
     def _groups(self, model: Recommender, threshold: float | None) -> Sequence[UserGroup]:
         if not self.has_validation:
             return [_all_fitted_users(model)]
         groups = collect_eval_users(model, self.validation, self.validation.history, threshold, "skip").groups
-        return [group for group in groups if len(group.users)]
+        return [user_group for user_group in groups if len(user_group.users)]
 
     def _sample(self, n_users: int, salt: int) -> Int32Array:
         if n_users <= MAX_USERS:
@@ -176,25 +176,25 @@ class Recomputed:
 
 def _all_fitted_users(model: Recommender) -> UserGroup:
     """The users that the model was fitted on, without relevant items."""
-    rows = np.arange(model.seen.n_rows, dtype=np.int32)
-    empty_rows = model.seen.take(rows[:0])
-    starts = np.zeros(len(rows) + 1, np.int64)
+    all_rows = np.arange(model.seen.n_rows, dtype=np.int32)
+    empty_rows = model.seen.take(all_rows[:0])
+    starts = np.zeros(len(all_rows) + 1, np.int64)
     nothing_relevant = InteractionMatrix(starts, empty_rows.columns, empty_rows.values[:0], empty_rows.n_columns)
-    return UserGroup(rows, rows, model.seen, nothing_relevant, starts[1:], True)
+    return UserGroup(all_rows, all_rows, model.seen, nothing_relevant, starts[1:], True)
 
 
 def _rank(model: Recommender, group: UserGroup, positions: Int32Array) -> Int32Array:
     """The recommendations to the users at some positions of a group, shape `(n_positions, LIST_LENGTH)`."""
     n_items = len(model.item_vocabulary)
-    k = min(LIST_LENGTH, n_items)
+    list_length = min(LIST_LENGTH, n_items)
 
     def rank_rows(rows: Int32Array) -> tuple[Int32Array, Any]:
-        return rank_block(group.score(model, positions[rows]), k, group.seen_items(positions[rows]))
+        return rank_block(group.score(model, positions[rows]), list_length, group.seen_items(positions[rows]))
 
     ranked = np.full((len(positions), LIST_LENGTH), -1, np.int32)
     n_done = 0
     for items, _ in map_blocks(rank_rows, len(positions), n_items):
-        ranked[n_done : n_done + len(items), :k] = items
+        ranked[n_done : n_done + len(items), :list_length] = items
         n_done += len(items)
     return ranked
 
@@ -207,18 +207,18 @@ def recompute(views: Sequence[RunView]) -> Recomputed:
     """
     if not views:
         raise SectionOmittedError("no run has a model")
-    first = views[0]
+    first_view = views[0]
     # One copy of the data serves all models.
     if len({run_hashes(view.run) for view in views}) > 1:
         raise SectionOmittedError(
             "the runs have different data or splits; write a report of each run for its own: recctl report RUN"
         )
     try:
-        _require_local_data(first)
-        prepared, _ = prepare_for(first.loaded, first.run)
+        _require_local_data(first_view)
+        prepared, _ = prepare_for(first_view.loaded, first_view.run)
     except RecctlError as error:
         raise SectionOmittedError(str(error)) from None
-    recomputed = Recomputed(prepared, int(first.run.metadata.get("seed", 42)))
+    recomputed = Recomputed(prepared, int(first_view.run.metadata.get("seed", 42)))
     for view in views:
         try:
             model = load_fitted(view.run, "train")
@@ -235,9 +235,9 @@ def recompute(views: Sequence[RunView]) -> Recomputed:
 def _require_local_data(view: RunView) -> None:
     """Refuse data that would have to be downloaded: reports work offline."""
     source = view.loaded.config.data.source
-    entry = next((entry for entry in catalog() if entry.name == source), None)
-    if entry is not None:
-        if not entry.cached:
+    catalog_entry = next((catalog_entry for catalog_entry in catalog() if catalog_entry.name == source), None)
+    if catalog_entry is not None:
+        if not catalog_entry.cached:
             raise SectionOmittedError(
                 f"{source} is not in the cache, and reports download nothing; fetch it: recctl data fetch {source}"
             )

@@ -91,10 +91,10 @@ def write_report(
     report_data = ReportData(runs, metric)
     left_out: dict[str, str] = {}
     with progress.task("Writing the report"):
-        text = _page(report_data, left_out) if form == "html" else latex_markdown.tables(report_data, form)
+        report_text = _page(report_data, left_out) if form == "html" else latex_markdown.tables(report_data, form)
     target = path or _default_path(runs, form)
     try:
-        atomic.write_bytes(target, text.encode())
+        atomic.write_bytes(target, report_text.encode())
     except OSError as error:
         raise ConfigError(f"{target}: cannot be written ({error.strerror}); choose another file with -o") from None
     return WrittenReport(target, target.stat().st_size, left_out)
@@ -112,16 +112,16 @@ def _default_path(runs: Sequence[Run], form: Format) -> Path:
 def _page(report_data: ReportData, left_out: dict[str, str]) -> str:
     """The page; reasons of omitted sections are added to `left_out`."""
     sections = []
-    for title, make_section in _SECTIONS:
+    for section_title, make_section in _SECTIONS:
         try:
             blocks = make_section(report_data)
         except RecctlError as error:
-            left_out[title] = str(error)
+            left_out[section_title] = str(error)
         else:
             if blocks is not None:
-                sections.append(Section(title, blocks))
+                sections.append(Section(section_title, blocks))
     if left_out:
-        reasons = [f"{title}: {reason}." for title, reason in left_out.items()]
+        reasons = [f"{section_title}: {reason}." for section_title, reason in left_out.items()]
         sections.append(Section("Omitted sections", [Bullets(reasons)]))
     footer = f"Written by recctl {__version__}. This file is self-contained."
     return render_page(summary.title(report_data), summary.header(report_data), sections, footer)

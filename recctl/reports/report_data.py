@@ -46,7 +46,7 @@ class ReportData:
         self.runs = list(runs)
         self.comparison_run = next((run for run in runs if run.metadata.get("kind") == "compare"), None)
         self.missing_runs: list[str] = []
-        labeled_runs = [pair for run in runs for pair in self._labeled_runs(run)]
+        labeled_runs = [labeled_run for run in runs for labeled_run in self._labeled_runs(run)]
         self.views = [RunView(label, run) for label, run in _with_unique_labels(labeled_runs)]
         self._requested_metric = metric
         self._intervals: dict[tuple[str, str], dict[str, Any]] = {}
@@ -59,22 +59,24 @@ class ReportData:
         if run.metadata.get("kind") != "compare":
             models = run.metadata.get("models") or [{}]
             return [(models[-1].get("model") or _model_name(run), run)]
-        store = RunStore(run.path.parent)
+        run_store = RunStore(run.path.parent)
         compared: dict[str, Run] = {}
-        for entry in run.metadata.get("compared", []):
+        for compared_entry in run.metadata.get("compared", []):
             # With several seeds or folds a model has several runs; the first represents it. A failed model has none.
-            if entry["label"] in compared or entry["run_id"] is None:
+            if compared_entry["label"] in compared or compared_entry["run_id"] is None:
                 continue
             try:
-                compared[entry["label"]] = store.resolve(entry["run_id"])
+                compared[compared_entry["label"]] = run_store.resolve(compared_entry["run_id"])
             except ArtifactError as error:
-                self.missing_runs.append(f"{entry['label']}: {error}")
+                self.missing_runs.append(f"{compared_entry['label']}: {error}")
         return list(compared.items())
 
     def _measured_metrics(self) -> list[str]:
         """Keys of all metrics that any run has on any part, without repetition."""
-        keys = [key for view in self.views for values in view.metrics.values() for key in values]
-        return list(dict.fromkeys(keys))
+        metric_keys = [
+            metric_key for run_view in self.views for values in run_view.metrics.values() for metric_key in values
+        ]
+        return list(dict.fromkeys(metric_keys))
 
     @property
     def has_several_models(self) -> bool:
@@ -97,10 +99,10 @@ class ReportData:
             return self._requested_metric
         if self.comparison is not None:
             return str(self.comparison["metric"])
-        for view in self.views:
-            if view.monitored_metric is not None:
-                return view.monitored_metric
-        known_metrics = [key for key in self._measured_metrics() if MetricKey.parse(key).is_known]
+        for run_view in self.views:
+            if run_view.monitored_metric is not None:
+                return run_view.monitored_metric
+        known_metrics = [metric_key for metric_key in self._measured_metrics() if MetricKey.parse(metric_key).is_known]
         if not known_metrics:
             raise SectionOmittedError("no metrics: the run was not evaluated")
         return known_metrics[0]
@@ -114,7 +116,7 @@ class ReportData:
 
     def _common_part(self) -> str:
         # Not `part`, which follows the comparison: the comparison itself is computed on this part.
-        if self.views and all("test" in view.metrics for view in self.views):
+        if self.views and all("test" in run_view.metrics for run_view in self.views):
             return "test"
         return "validation"
 
@@ -126,12 +128,14 @@ class ReportData:
         Raises:
             RecctlError: The run has no per-user metrics of the part, or the file is damaged.
         """
-        key = (view.label, part)
-        if key not in self._intervals:
+        cache_key = (view.label, part)
+        if cache_key not in self._intervals:
             # A comparison of one model with itself: its figures hold the intervals.
             result = compare_paired({view.label: view.per_user(part)}, view.label, seed=self.seed)
-            self._intervals[key] = {name: asdict(figures[view.label]) for name, figures in result.estimates.items()}
-        return self._intervals[key]
+            self._intervals[cache_key] = {
+                metric_name: asdict(figures[view.label]) for metric_name, figures in result.estimates.items()
+            }
+        return self._intervals[cache_key]
 
     @cached_property
     def _comparison_or_reason(self) -> dict[str, Any] | str:

@@ -86,19 +86,19 @@ class SearchTrials:
         """Whether a setting is drawn on a logarithmic axis."""
         if self.is_text(setting):
             return False
-        low = self.complete[setting].min()
-        high = self.complete[setting].max()
-        return bool(low > 0 and high / low > _LOG_SPAN)
+        lowest = self.complete[setting].min()
+        highest = self.complete[setting].max()
+        return bool(lowest > 0 and highest / lowest > _LOG_SPAN)
 
 
 def _read_trials(run: Run) -> pd.DataFrame:
-    path = run.path / layout.TRIALS
-    if not path.exists():
+    trials_path = run.path / layout.TRIALS
+    if not trials_path.exists():
         raise SectionOmittedError(f"{run.id} has no completed trials yet")
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(trials_path)
     except Exception as error:  # pyarrow raises many classes for a damaged file
-        raise SectionOmittedError(f"{path}: damaged: {error}") from None
+        raise SectionOmittedError(f"{trials_path}: damaged: {error}") from None
 
 
 # ---- figures
@@ -127,12 +127,12 @@ def importance_figure(search: SearchTrials) -> Figure | None:
     importances = search.summary.get("importances") or {}
     if not importances:
         return None
-    names = sorted(importances, key=lambda name: float(importances[name]))
-    labels = [plots.escape_label(name) for name in names]
-    trace = plots.bars(None, [importances[name] for name in names], labels, 2, horizontal=True)
+    settings_by_importance = sorted(importances, key=lambda setting: float(importances[setting]))
+    labels = [plots.escape_label(setting) for setting in settings_by_importance]
+    trace = plots.bars(None, [importances[setting] for setting in settings_by_importance], labels, 2, horizontal=True)
     x_axis = {"title": "Share of the importance", "tickformat": ".0%"}
     y_axis = {"type": "category", "showgrid": False, "title": ""}
-    height = max(220, 90 + 34 * len(names))
+    height = max(220, 90 + 34 * len(settings_by_importance))
     return Figure(
         "Hyperparameter importance",
         plots.plot([trace], x_axis, y_axis, height=height),
@@ -144,18 +144,20 @@ def pareto_figure(search: SearchTrials) -> Figure | None:
     """The trials by the first two optimized metrics, with the Pareto front; None if one metric was optimized."""
     if len(search.metrics) < 2 or search.metrics[1] not in search.complete:
         return None
-    first, second = search.metrics[:2]
+    first_metric, second_metric = search.metrics[:2]
     if "pareto" in search.complete:
         on_front = search.complete["pareto"].astype(bool)
     else:
         on_front = pd.Series(False, index=search.complete.index)
     traces = []
-    for index, (name, trials) in enumerate(
+    for series_number, (series_name, trials) in enumerate(
         [("Other trials", search.complete[~on_front]), ("Pareto front", search.complete[on_front])]
     ):
         if len(trials):
-            traces.append(plots.points(name, trials[first].tolist(), trials[second].tolist(), index))
-    axis_titles = [formatting.metric_name(key) for key in (first, second)]
+            traces.append(
+                plots.points(series_name, trials[first_metric].tolist(), trials[second_metric].tolist(), series_number)
+            )
+    axis_titles = [formatting.metric_name(metric_key) for metric_key in (first_metric, second_metric)]
     return Figure("Pareto front of the trials", plots.plot(traces, axis_titles[0], axis_titles[1], height=380))
 
 
@@ -167,24 +169,24 @@ def slice_figures(search: SearchTrials) -> list[Figure]:
 def _slice_figure(search: SearchTrials, setting: str) -> Figure:
     trials = search.complete[search.complete[setting].notna()]
     x_axis: dict[str, Any] = {"title": setting}
-    x: list[Any]
+    x_values: list[Any]
     if search.is_text(setting):
         x_axis["type"] = "category"
-        x = [plots.escape_label(formatting.setting(value)) for value in trials[setting]]
+        x_values = [plots.escape_label(formatting.setting(setting_value)) for setting_value in trials[setting]]
     else:
-        x = [float(value) for value in trials[setting]]
+        x_values = [float(setting_value) for setting_value in trials[setting]]
         if search.is_logarithmic(setting):
             x_axis |= {"type": "log", "dtick": 1}
-    colors = [_shade(rank, len(trials)) for rank in range(len(trials))]
+    colors = [_shade(trial_rank, len(trials)) for trial_rank in range(len(trials))]
     marker = {"color": colors, "line": {"color": "@line", "width": 0.5}}
-    trace = plots.points(None, x, trials[search.metric].tolist(), 0, marker=marker)
+    trace = plots.points(None, x_values, trials[search.metric].tolist(), 0, marker=marker)
     return Figure(setting, plots.plot([trace], x_axis, search.title, height=260))
 
 
 def _shade(rank: int, n_trials: int) -> str:
     """The color of a trial by its rank, 0 for the best."""
-    step = min(_N_SHADES - 1, rank * _N_SHADES // max(1, n_trials))
-    return f"@s{_N_SHADES - 1 - step}"
+    shade_number = min(_N_SHADES - 1, rank * _N_SHADES // max(1, n_trials))
+    return f"@s{_N_SHADES - 1 - shade_number}"
 
 
 def parallel_figure(search: SearchTrials) -> Figure:
@@ -201,7 +203,7 @@ def parallel_figure(search: SearchTrials) -> Figure:
     axes.append(_ParallelAxis(search.title, search.complete[search.metric].tolist()))
     n_lines = min(len(search.complete), _MAX_LINES)
     # The best trial is drawn last, on top of the others.
-    traces = [_parallel_line(search, axes, rank, n_lines) for rank in reversed(range(n_lines))]
+    traces = [_parallel_line(search, axes, trial_rank, n_lines) for trial_rank in reversed(range(n_lines))]
     positions = list(range(len(axes)))
     x_axis = {
         "title": "",
@@ -221,10 +223,10 @@ def parallel_figure(search: SearchTrials) -> Figure:
         shapes=[plots.vertical_line(position) | axis_line for position in positions],
         annotations=[label for position, axis in zip(positions, axes, strict=True) for label in axis.labels(position)],
     )
-    note = "Each line is a trial; the more intense its color, the better. The best trial is highlighted."
+    description = "Each line is a trial; the more intense its color, the better. The best trial is highlighted."
     if n_lines < len(search.complete):
-        note += f" The best {n_lines:,} of {len(search.complete):,} trials are shown."
-    return Figure("Hyperparameters together", drawing, note)
+        description += f" The best {n_lines:,} of {len(search.complete):,} trials are shown."
+    return Figure("Hyperparameters together", drawing, description)
 
 
 def _parallel_line(search: SearchTrials, axes: Sequence[_ParallelAxis], rank: int, n_lines: int) -> plots.Plot:
@@ -267,21 +269,23 @@ class _ParallelAxis:
             self._place_numbers(values, is_logarithmic)
 
     def _place_categories(self, values: list[Any]) -> None:
-        texts = [formatting.setting(value) for value in values]
-        categories = sorted(set(texts))
+        category_texts = [formatting.setting(value) for value in values]
+        categories = sorted(set(category_texts))
         n_steps = max(1, len(categories) - 1)
-        heights = {category: i / n_steps for i, category in enumerate(categories)}
-        self.heights = [heights[text] for text in texts]
+        heights = {category: position / n_steps for position, category in enumerate(categories)}
+        self.heights = [heights[category_text] for category_text in category_texts]
         self._label_heights = [(heights[category], category) for category in categories[:_MAX_CATEGORIES]]
 
     def _place_numbers(self, values: list[Any], is_logarithmic: bool) -> None:
         scale = math.log if is_logarithmic else float
-        known = [float(value) for value in values if value == value]  # NaN differs from itself
-        low = min(known)
-        high = max(known)
-        span = (scale(high) - scale(low)) or 1.0
-        self.heights = [(scale(float(value)) - scale(low)) / span if value == value else None for value in values]
-        self._label_heights = [(0.0, formatting.setting(low)), (1.0, formatting.setting(high))]
+        known_numbers = [float(value) for value in values if value == value]  # NaN differs from itself
+        lowest = min(known_numbers)
+        highest = max(known_numbers)
+        scaled_range = (scale(highest) - scale(lowest)) or 1.0
+        self.heights = [
+            (scale(float(value)) - scale(lowest)) / scaled_range if value == value else None for value in values
+        ]
+        self._label_heights = [(0.0, formatting.setting(lowest)), (1.0, formatting.setting(highest))]
 
     def labels(self, position: int) -> list[dict[str, Any]]:
         """The annotations of the axis at a horizontal position: its ends, or its categories."""
@@ -290,13 +294,13 @@ class _ParallelAxis:
             {
                 "x": position,
                 "y": height,
-                "text": plots.escape_label(text),
+                "text": plots.escape_label(label_text),
                 "showarrow": False,
                 "yshift": shifts.get(height, 0),
                 "font": {"size": 11, "color": "@muted"},
                 "bgcolor": "@paper",
             }
-            for height, text in self._label_heights
+            for height, label_text in self._label_heights
         ]
 
 
@@ -317,21 +321,21 @@ def write_search_figures(run: Run) -> list[str]:
         return []
     if len(search.complete) < _MIN_TRIALS:
         return []
-    pages: dict[str, tuple[str, list[Block]]] = {
+    figure_pages: dict[str, tuple[str, list[Block]]] = {
         "history.html": ("History", [history_figure(search)]),
         "slices.html": ("Hyperparameters one by one", [Grid(slice_figures(search), small=True)]),
         "parallel.html": ("Hyperparameters together", [parallel_figure(search)]),
     }
     pareto = pareto_figure(search)
     if pareto is not None:
-        pages["pareto.html"] = ("Pareto front", [pareto])
+        figure_pages["pareto.html"] = ("Pareto front", [pareto])
     folder = run.path / layout.FIGURES
     script_path = folder / PLOTLY_FILE
     if not script_path.exists():
         atomic.write_bytes(script_path, plotly_script().encode())
-    for name, (title, blocks) in pages.items():
+    for file_name, (title, blocks) in figure_pages.items():
         header = Header(lines=[f"Search {run.id}"])
         footer = f"Written by recctl {__version__}. Needs {PLOTLY_FILE} in the same directory."
-        page = render_page(title, header, [Section(title, blocks)], footer, plotly_file=PLOTLY_FILE)
-        atomic.write_bytes(folder / name, page.encode())
-    return list(pages)
+        page_html = render_page(title, header, [Section(title, blocks)], footer, plotly_file=PLOTLY_FILE)
+        atomic.write_bytes(folder / file_name, page_html.encode())
+    return list(figure_pages)

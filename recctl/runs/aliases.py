@@ -59,18 +59,20 @@ class RunAliases:
     def all(self) -> list[str]:
         """Return all aliases in alphabetical order."""
         try:
-            names = [entry.name for entry in os.scandir(self.folder) if entry.is_dir()]
+            alias_names = [
+                directory_entry.name for directory_entry in os.scandir(self.folder) if directory_entry.is_dir()
+            ]
         except OSError:
             return []
-        return sorted(name for name in names if self._numbers(name))
+        return sorted(alias_name for alias_name in alias_names if self._numbers(alias_name))
 
     def runs(self) -> dict[str, list[str]]:
         """Return the aliases of each run that has any, by run id."""
         aliases: dict[str, list[str]] = {}
-        for name in self.all():
-            move = self.current(name)
+        for alias_name in self.all():
+            move = self.current(alias_name)
             if move is not None:
-                aliases.setdefault(move.run, []).append(name)
+                aliases.setdefault(move.run, []).append(alias_name)
         return aliases
 
     def current(self, name: str) -> Move | None:
@@ -128,37 +130,39 @@ class RunAliases:
 
     def _numbers(self, name: str) -> list[int]:
         try:
-            files = os.listdir(self.folder / name)
+            file_names = os.listdir(self.folder / name)
         except OSError:
             return []
-        return sorted(int(file.removesuffix(".json")) for file in files if re.fullmatch(r"\d+\.json", file))
+        return sorted(
+            int(file_name.removesuffix(".json")) for file_name in file_names if re.fullmatch(r"\d+\.json", file_name)
+        )
 
     def _path(self, name: str, number: int) -> Path:
         return self.folder / name / f"{number:06d}.json"
 
     def _read(self, name: str, number: int) -> Move:
-        path = self._path(name, number)
+        move_path = self._path(name, number)
         try:
-            return Move(**json.loads(path.read_text(encoding="utf-8")))
+            return Move(**json.loads(move_path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            raise ArtifactError(f"{path}: damaged: {error}; remove it to return to the move before it") from None
+            raise ArtifactError(f"{move_path}: damaged: {error}; remove it to return to the move before it") from None
 
     def _add_move(self, name: str, current: Move | None, action: str, run_id: str, previous: int | None) -> Move | None:
         """Write the next move; return None if another process has written one first."""
         number = current.number + 1 if current else 1
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        move = Move(number, action, run_id, previous, at=now, by=f"{_user_name()}@{socket.gethostname()}")
-        path = self._path(name, number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+        current_time = datetime.now(UTC).isoformat(timespec="seconds")
+        move = Move(number, action, run_id, previous, at=current_time, by=f"{_user_name()}@{socket.gethostname()}")
+        move_path = self._path(name, number)
+        move_path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = move_path.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
-            with atomic.with_filename(path):
+            with atomic.with_filename(move_path):
                 with temporary.open("x", encoding="utf-8") as file:
                     json.dump(asdict(move), file)
                     file.flush()
                     os.fsync(file.fileno())
                 # A link, unlike a rename, fails if the file exists.
-                os.link(temporary, path)
+                os.link(temporary, move_path)
         except FileExistsError:
             return None
         finally:

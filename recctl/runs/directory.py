@@ -74,14 +74,14 @@ class Run:
             parts: The part code of each interaction, shape `(n_interactions,)`.
             extra_metadata: Other entries of metadata.json.
         """
-        now = datetime.now(UTC)
+        creation_time = datetime.now(UTC)
         root.mkdir(parents=True, exist_ok=True)
-        run = cls(_make_directory(root, f"{now:%Y%m%d-%H%M%S}-{label}"))
+        run = cls(_make_directory(root, f"{creation_time:%Y%m%d-%H%M%S}-{label}"))
         run.metadata = {
             "run_id": run.id,
             "kind": kind,
             "status": "running",
-            "created": now.isoformat(timespec="milliseconds"),
+            "created": creation_time.isoformat(timespec="milliseconds"),
             "seed": config["seed"],
             "environment": environment(),
             "timings": {},
@@ -215,8 +215,8 @@ class Run:
         Raises:
             ArtifactError: The file is missing or damaged.
         """
-        table: pd.DataFrame = self._read(layout.TRIALS, _read_parquet)
-        return table
+        trials_table: pd.DataFrame = self._read(layout.TRIALS, _read_parquet)
+        return trials_table
 
     def config_text(self) -> str:
         """Return the stored config.
@@ -228,11 +228,11 @@ class Run:
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Return the metrics by part, `{"validation": {...}, "test": {...}}`; empty if the run was not evaluated."""
-        path = self.path / layout.METRICS
-        if not path.exists():
+        metrics_path = self.path / layout.METRICS
+        if not metrics_path.exists():
             return {}
         metrics = self._read_json(layout.METRICS)
-        require_metrics(metrics, path)
+        require_metrics(metrics, metrics_path)
         return metrics
 
     def add_metrics(self, part: str, values: dict[str, float]) -> None:
@@ -253,8 +253,8 @@ class Run:
         other_parts = stored[~stored["part"].isin(list(tables))].dropna(axis=1, how="all")
         if len(other_parts):
             merged.append(other_parts)
-        for part, table in tables.items():
-            merged.append(_merge_columns(stored[stored["part"] == part], table).assign(part=part))
+        for split_part, table in tables.items():
+            merged.append(_merge_columns(stored[stored["part"] == split_part], table).assign(part=split_part))
         buffer = io.BytesIO()
         pd.concat(merged, ignore_index=True).to_parquet(buffer, index=False)
         atomic.write_bytes(self.path / layout.PER_USER, buffer.getvalue())
@@ -310,10 +310,10 @@ class Run:
         Returns:
             The path of the file.
         """
-        version = 1 + max((entry["version"] for entry in self.metadata["models"]), default=0)
+        version = 1 + max((model_entry["version"] for model_entry in self.metadata["models"]), default=0)
         path = self.path / layout.MODELS / f"v{version}.pkl"
         sha256 = model.save(path)
-        entry = {
+        model_entry = {
             "version": version,
             "file": f"models/v{version}.pkl",
             "model": model.name,
@@ -323,8 +323,8 @@ class Run:
             "bytes": path.stat().st_size,
         }
         if trial is not None:
-            entry["trial"] = trial
-        self.metadata["models"].append(entry)
+            model_entry["trial"] = trial
+        self.metadata["models"].append(model_entry)
         self.save_metadata()
         return path
 
@@ -342,7 +342,7 @@ class Run:
         return entry
 
     def _missing_model_message(self, version: int | None) -> str:
-        versions = ", ".join(f"v{entry['version']}" for entry in self.metadata.get("models", []))
+        versions = ", ".join(f"v{model_entry['version']}" for model_entry in self.metadata.get("models", []))
         if versions:
             return f"has no model v{version}; it has {versions}"
         if self.metadata.get("kind") == "compare":
@@ -354,14 +354,14 @@ class Run:
 
     def log(self, text: str) -> None:
         """Append a line to log.txt."""
-        path = self.path / layout.LOG
-        with atomic.with_filename(path), path.open("a", encoding="utf-8") as file:
-            file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}\n")
+        log_path = self.path / layout.LOG
+        with atomic.with_filename(log_path), log_path.open("a", encoding="utf-8") as log_file:
+            log_file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}\n")
 
     def _write_json(self, name: str, value: Any) -> None:
         # NaN is not JSON; other programs could not read the file.
-        text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-        atomic.write_bytes(self.path / name, text.encode())
+        json_text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+        atomic.write_bytes(self.path / name, json_text.encode())
 
     def _read_json(self, name: str) -> dict[str, Any]:
         value = self._read(name, lambda path: json.loads(path.read_text(encoding="utf-8")))
@@ -370,24 +370,24 @@ class Run:
         return value
 
     def _read(self, name: str, read: Callable[[Path], Any]) -> Any:
-        path = self.path / name
+        file_path = self.path / name
         try:
-            return read(path)
+            return read(file_path)
         except FileNotFoundError:
-            raise ArtifactError(f"{path}: missing; the directory is not a run, or the run is incomplete") from None
+            raise ArtifactError(f"{file_path}: missing; the directory is not a run, or the run is incomplete") from None
         except Exception as error:  # a damaged file can raise anything
-            raise ArtifactError(f"{path}: damaged: {error}") from None
+            raise ArtifactError(f"{file_path}: damaged: {error}") from None
 
 
 def _make_directory(root: Path, prefix: str) -> Path:
     """Make a directory with a random end, which distinguishes runs of the same second."""
     while True:
-        path = root / f"{prefix}-{secrets.token_hex(2)}"
+        directory = root / f"{prefix}-{secrets.token_hex(2)}"
         try:
-            path.mkdir()
+            directory.mkdir()
         except FileExistsError:
             continue
-        return path
+        return directory
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -397,8 +397,8 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _read_split(path: Path) -> NDArray[np.uint8]:
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-        return np.asarray(file["parts"], np.uint8)
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+        return np.asarray(archive["parts"], np.uint8)
 
 
 def _merge_columns(stored: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:

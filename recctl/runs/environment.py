@@ -24,7 +24,7 @@ def environment() -> dict[str, Any]:
     return {
         "recctl": __version__,
         "python": platform.python_version(),
-        "packages": {name: _package_version(name) for name in _PACKAGES},
+        "packages": {package_name: _package_version(package_name) for package_name in _PACKAGES},
         "git": _git_state(),
         "hardware": {
             "machine": platform.machine(),
@@ -73,10 +73,10 @@ def _run_git(*arguments: str) -> str:
 
 def _processor_name() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
+        with open("/proc/cpuinfo", encoding="utf-8") as cpu_file:
+            for cpu_line in cpu_file:
+                if cpu_line.startswith("model name"):
+                    return cpu_line.partition(":")[2].strip()
     except OSError:
         pass
     return platform.processor()

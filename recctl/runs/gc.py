@@ -46,10 +46,16 @@ def find_garbage(store: RunStore, older_than: timedelta, checkpoints: bool = Fal
         What `delete` deletes. Tagged runs, and runs that an alias points to or would be rolled back to, are never
         included.
     """
-    garbage = [_garbage(path, "incomplete deletion") for path in sorted(store.root.glob(f"{REMOVED}*"))]
+    garbage = [
+        _garbage(leftover_path, "incomplete deletion") for leftover_path in sorted(store.root.glob(f"{REMOVED}*"))
+    ]
     temporary = [*store.root.glob("**/.*.tmp"), *store.root.glob("**/.*.old")]
-    abandoned = [path for path in sorted(temporary) if time.time() - path.stat().st_mtime > _TEMPORARY_SECONDS]
-    garbage += [_garbage(path, "incomplete file") for path in abandoned]
+    abandoned = [
+        leftover_path
+        for leftover_path in sorted(temporary)
+        if time.time() - leftover_path.stat().st_mtime > _TEMPORARY_SECONDS
+    ]
+    garbage += [_garbage(leftover_path, "incomplete file") for leftover_path in abandoned]
     runs_with_alias = set(_runs_with_alias(store))
     for run in store.runs():
         if run.id in runs_with_alias or labels.read(run).tags:
@@ -64,19 +70,19 @@ def find_garbage(store: RunStore, older_than: timedelta, checkpoints: bool = Fal
 
 def delete(store: RunStore, garbage: list[Garbage]) -> None:
     """Delete what `find_garbage` found."""
-    for item in garbage:
-        if item.run is not None:
-            store.remove(item.run)
-        elif item.path.is_dir():
-            shutil.rmtree(item.path)
+    for garbage_item in garbage:
+        if garbage_item.run is not None:
+            store.remove(garbage_item.run)
+        elif garbage_item.path.is_dir():
+            shutil.rmtree(garbage_item.path)
         else:
-            item.path.unlink(missing_ok=True)
+            garbage_item.path.unlink(missing_ok=True)
 
 
 def size_of(path: Path) -> int:
     """Return the bytes of a file, or of all files in a folder."""
-    paths = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.lstat().st_size for file in paths if not file.is_dir())
+    file_paths = path.rglob("*") if path.is_dir() else [path]
+    return sum(file_path.lstat().st_size for file_path in file_paths if not file_path.is_dir())
 
 
 def _garbage(path: Path, reason: str, run: Run | None = None) -> Garbage:
@@ -84,12 +90,12 @@ def _garbage(path: Path, reason: str, run: Run | None = None) -> Garbage:
 
 
 def _runs_with_alias(store: RunStore) -> Iterator[str]:
-    for name in store.aliases.all():
-        for move in (store.aliases.current(name), store.aliases.previous(name)):
+    for alias_name in store.aliases.all():
+        for move in (store.aliases.current(alias_name), store.aliases.previous(alias_name)):
             if move is not None:
                 yield move.run
 
 
 def _age(run: Run) -> timedelta:
-    ended = run.metadata.get("finished") or run.metadata["created"]
-    return datetime.now(UTC) - datetime.fromisoformat(ended)
+    end_time = run.metadata.get("finished") or run.metadata["created"]
+    return datetime.now(UTC) - datetime.fromisoformat(end_time)

@@ -33,14 +33,16 @@ def read(run: Run) -> Labels:
     Raises:
         ArtifactError: The file is damaged.
     """
-    path = run.path / layout.LABELS
+    labels_path = run.path / layout.LABELS
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(labels_path.read_text(encoding="utf-8"))
         return Labels([str(tag) for tag in content["tags"]], str(content["note"]))
     except FileNotFoundError:
         return Labels([], "")
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ArtifactError(f"{path}: damaged: {error!r}; remove it to lose only the tags and the note") from None
+        raise ArtifactError(
+            f"{labels_path}: damaged: {error!r}; remove it to lose only the tags and the note"
+        ) from None
 
 
 def update(run: Run, add: Iterable[str] = (), remove: Iterable[str] = (), note: str | None = None) -> Labels:
@@ -49,15 +51,15 @@ def update(run: Run, add: Iterable[str] = (), remove: Iterable[str] = (), note: 
     Raises:
         ConfigError: A tag is not valid.
     """
-    added = set(add)
-    for tag in sorted(added):
+    added_tags = set(add)
+    for tag in sorted(added_tags):
         if not _VALID_TAG.fullmatch(tag):
             raise ConfigError(f"tag {tag!r}: must be 1 to 64 letters, digits or any of _ . : / + -")
     # Not the lock of the run itself: running runs can be labeled too.
     with locking.locked(run.path / layout.CONFIG):
         current = read(run)
-        tags = (set(current.tags) | added) - set(remove)
-        labels = Labels(sorted(tags), current.note if note is None else note)
-        text = json.dumps(labels._asdict(), indent=2, ensure_ascii=False) + "\n"
-        atomic.write_bytes(run.path / layout.LABELS, text.encode())
+        updated_tags = (set(current.tags) | added_tags) - set(remove)
+        labels = Labels(sorted(updated_tags), current.note if note is None else note)
+        labels_text = json.dumps(labels._asdict(), indent=2, ensure_ascii=False) + "\n"
+        atomic.write_bytes(run.path / layout.LABELS, labels_text.encode())
     return labels

@@ -26,8 +26,8 @@ def _start_time(pid: int) -> str | None:
     try:
         # Field 22 of stat: clock ticks since boot. Fields are counted after the command, which can contain spaces and
         # parentheses.
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat_file:
+            fields = stat_file.read().rpartition(")")[2].split()
         # A zombie (Z, X) has ended but has not been reaped; in some containers, zombies are never reaped.
         return None if fields[0] in "ZX" else fields[19]
     except (OSError, IndexError):

@@ -62,9 +62,9 @@ def require_metrics(metrics: Mapping[str, Any], path: Path) -> None:
     Raises:
         ArtifactError: Names the file and the problem.
     """
-    for part, values in metrics.items():
+    for split_part, values in metrics.items():
         if not isinstance(values, dict):
-            raise ArtifactError(f"{path}: damaged: {part[:100]} is {str(values)[:100]}, not metrics")
+            raise ArtifactError(f"{path}: damaged: {split_part[:100]} is {str(values)[:100]}, not metrics")
 
 
 def _metadata_problem(metadata: Mapping[str, Any]) -> str | None:
@@ -75,18 +75,18 @@ def _metadata_problem(metadata: Mapping[str, Any]) -> str | None:
     problem = _type_problem(metadata, _METADATA)
     if problem is not None:
         return problem
-    for name, types in _SECTIONS.items():
-        if metadata.get(name) and not _has_keys(metadata[name], types):
-            return f"{name} is {metadata[name]!r}"
-    for entry in metadata.get("models") or []:
-        if not _has_keys(entry, _MODEL):
-            return f"models contains {entry!r}"
+    for section_name, value_types in _SECTIONS.items():
+        if metadata.get(section_name) and not _has_keys(metadata[section_name], value_types):
+            return f"{section_name} is {metadata[section_name]!r}"
+    for model_entry in metadata.get("models") or []:
+        if not _has_keys(model_entry, _MODEL):
+            return f"models contains {model_entry!r}"
     return None
 
 
 def _has_keys(section: Any, types: Mapping[str, type]) -> bool:
     """Whether a section has all keys with values of the right types."""
-    if not isinstance(section, dict) or any(section.get(key) is None for key in types):
+    if not isinstance(section, dict) or any(section.get(required_key) is None for required_key in types):
         return False
     return _type_problem(section, types) is None
 

@@ -42,10 +42,14 @@ class RunStore:
         """Return the ids of all runs, oldest first."""
         try:
             with os.scandir(self.root) as entries:
-                names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+                run_names = [
+                    directory_entry.name
+                    for directory_entry in entries
+                    if directory_entry.is_dir() and not directory_entry.name.startswith(".")
+                ]
         except OSError:
             return []
-        return sorted(name for name in names if (self.root / name / layout.METADATA).exists())
+        return sorted(run_name for run_name in run_names if (self.root / run_name / layout.METADATA).exists())
 
     def scan(self) -> tuple[list[Run], list[str]]:
         """Return all readable runs, oldest first, and the ids of runs with damaged metadata."""
@@ -83,14 +87,14 @@ class RunStore:
         move = self.aliases.current(reference)
         if move is not None:
             return self._open_alias(reference, move.run)
-        ids = self.ids()
-        if reference in ids:
+        run_ids = self.ids()
+        if reference in run_ids:
             return Run.open(self.root / reference)
-        matching = [run_id for run_id in ids if run_id.startswith(reference)] if reference else []
+        matching = [run_id for run_id in run_ids if run_id.startswith(reference)] if reference else []
         if not matching:
-            newest_first = ids[::-1]
-            known = [*newest_first, *self.aliases.all(), *RESERVED]
-            raise ArtifactError(f"run {reference!r}: not found in {self.root}{did_you_mean(reference, known)}")
+            newest_first = run_ids[::-1]
+            known_names = [*newest_first, *self.aliases.all(), *RESERVED]
+            raise ArtifactError(f"run {reference!r}: not found in {self.root}{did_you_mean(reference, known_names)}")
         if len(matching) > 1:
             listed = ", ".join(matching[:_MAX_LISTED])
             raise ArtifactError(f"run {reference!r}: several ids begin with this: {listed}; give more of the id")
@@ -114,8 +118,8 @@ class RunStore:
             raise ArtifactError(
                 f"{run.path}: is not in {self.root}; an alias can only point to runs of its own directory"
             )
-        entry = run.model_entry()
-        artifacts.load(run.path / entry["file"], "model", entry["sha256"])
+        model_entry = run.model_entry()
+        artifacts.load(run.path / model_entry["file"], "model", model_entry["sha256"])
         self.aliases.promote(name, run.id)
 
     def remove(self, run: Run) -> None:
@@ -124,9 +128,9 @@ class RunStore:
         Raises:
             ConfigError: An alias points to the run, or a process works on it.
         """
-        names = self.aliases.runs().get(run.id)
-        if names:
-            raise ConfigError(f"{run.id}: is {', '.join(names)}; promote another run or roll back first")
+        alias_names = self.aliases.runs().get(run.id)
+        if alias_names:
+            raise ConfigError(f"{run.id}: is {', '.join(alias_names)}; promote another run or roll back first")
         run.require_idle()
         removed = run.path.with_name(f"{REMOVED}{run.id}")
         run.path.rename(removed)
@@ -139,13 +143,13 @@ class RunStore:
             raise ArtifactError(f"{name}: {error}; return to the previous run: recctl runs rollback {name}") from None
 
     def _latest(self) -> Run:
-        ids = self.ids()
-        if not ids:
+        run_ids = self.ids()
+        if not run_ids:
             raise ArtifactError(f"latest: {self.root} has no runs yet; create one with `recctl train`")
         # Ids are ordered by second; only the runs of the last second need to be read to find the newest.
-        last_second = _second_of(ids[-1])
-        runs = [Run.open(self.root / run_id) for run_id in ids if _second_of(run_id) == last_second]
-        return max(runs, key=_creation_order)
+        last_second = _second_of(run_ids[-1])
+        latest_runs = [Run.open(self.root / run_id) for run_id in run_ids if _second_of(run_id) == last_second]
+        return max(latest_runs, key=_creation_order)
 
     def _best(self) -> Run:
         scores: list[tuple[Run, float]] = []
@@ -162,8 +166,8 @@ class RunStore:
                 "can't be compared; give the id of a run, or use one directory for each with --runs-dir"
             )
         sign = 1 if scores[0][0].metadata["monitor"]["mode"] == "max" else -1
-        best, _ = max(scores, key=lambda pair: sign * pair[1])
-        return best
+        best_run, _ = max(scores, key=lambda pair: sign * pair[1])
+        return best_run
 
 
 def run_hashes(run: Run) -> tuple[str | None, str | None]:

@@ -48,11 +48,11 @@ def verify(run: Run) -> list[Fault]:
         (layout.EXPORTS, _check_exports),
     ]
     faults: list[Fault] = []
-    for name, check in checks:
+    for check_name, check in checks:
         try:
             faults += check(run)
         except RecctlError as error:
-            faults.append(Fault(name, _without_path(error, run.path / name)))
+            faults.append(Fault(check_name, _without_path(error, run.path / check_name)))
     return faults
 
 
@@ -63,13 +63,13 @@ def _check_config(run: Run) -> Iterator[Fault]:
 
 def _check_hashes(run: Run) -> Iterator[Fault]:
     """Check the files whose hashes are recorded. While a search runs, its files can be newer than their hashes."""
-    for name, expected in run.metadata.get("files", {}).items():
-        if run.status != "complete" and name != layout.CONFIG:
+    for file_name, expected in run.metadata.get("files", {}).items():
+        if run.status != "complete" and file_name != layout.CONFIG:
             continue
-        if not (run.path / name).is_file():
-            yield Fault(name, "missing")
-        elif _sha256(run.path / name) != expected:
-            yield Fault(name, "was changed or damaged (its hash differs)")
+        if not (run.path / file_name).is_file():
+            yield Fault(file_name, "missing")
+        elif _sha256(run.path / file_name) != expected:
+            yield Fault(file_name, "was changed or damaged (its hash differs)")
 
 
 def _check_split(run: Run) -> Iterator[Fault]:
@@ -80,30 +80,30 @@ def _check_split(run: Run) -> Iterator[Fault]:
 
 def _check_models(run: Run) -> Iterator[Fault]:
     """Load every model as `recommend` and `evaluate` do: a model that can't be used is a fault."""
-    for entry in run.metadata.get("models", []):
+    for model_entry in run.metadata.get("models", []):
         try:
-            load_model(run.path / entry["file"], entry["sha256"])
+            load_model(run.path / model_entry["file"], model_entry["sha256"])
         except RecctlError as error:
-            yield Fault(entry["file"], _without_path(error, run.path / entry["file"]))
+            yield Fault(model_entry["file"], _without_path(error, run.path / model_entry["file"]))
         except MemoryError:  # not a fault of the file
             raise
         except Exception as error:  # the class of a plug-in can raise anything
-            yield Fault(entry["file"], f"can't be loaded: {type(error).__name__}: {error}")
+            yield Fault(model_entry["file"], f"can't be loaded: {type(error).__name__}: {error}")
 
 
 def _check_checkpoints(run: Run) -> Iterator[Fault]:
-    for path in sorted((run.path / layout.CHECKPOINTS).glob("*.pkl")):
+    for checkpoint_path in sorted((run.path / layout.CHECKPOINTS).glob("*.pkl")):
         try:
-            artifacts.load(path, artifacts.describe(path)["recctl"])
+            artifacts.load(checkpoint_path, artifacts.describe(checkpoint_path)["recctl"])
         except RecctlError as error:
-            yield Fault(f"checkpoints/{path.name}", _without_path(error, path))
+            yield Fault(f"checkpoints/{checkpoint_path.name}", _without_path(error, checkpoint_path))
 
 
 def _check_metrics(run: Run) -> Iterator[Fault]:
-    for part, values in run.metrics().items():
-        for name, value in values.items():
+    for split_part, values in run.metrics().items():
+        for metric_name, value in values.items():
             if type(value) not in (int, float) or not math.isfinite(value):
-                yield Fault(layout.METRICS, f"{part}: {name} is {value!r}, not a number")
+                yield Fault(layout.METRICS, f"{split_part}: {metric_name} is {value!r}, not a number")
 
 
 def _check_per_user(run: Run) -> Iterator[Fault]:
@@ -116,24 +116,27 @@ def _check_per_user(run: Run) -> Iterator[Fault]:
         metrics = run.metrics()
     except RecctlError:  # _check_metrics reports it
         return
-    for part, values in metrics.items():
-        table = run.per_user(part)
-        for name, value in values.items():
-            key = MetricKey.parse(name)
-            is_mean = name in table and key.is_known and key.metric.of != "errors"
+    for split_part, values in metrics.items():
+        table = run.per_user(split_part)
+        for metric_name, value in values.items():
+            metric_key = MetricKey.parse(metric_name)
+            is_mean = metric_name in table and metric_key.is_known and metric_key.metric.of != "errors"
             if not is_mean or not isinstance(value, float):
                 continue
-            mean = float(table[name].mean())
-            if not math.isclose(mean, value, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
-                yield Fault(layout.PER_USER, f"{part}: the mean of {name} is {mean:.6g}, metrics.json has {value:.6g}")
+            mean_of_users = float(table[metric_name].mean())
+            if not math.isclose(mean_of_users, value, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
+                yield Fault(
+                    layout.PER_USER,
+                    f"{split_part}: the mean of {metric_name} is {mean_of_users:.6g}, metrics.json has {value:.6g}",
+                )
 
 
 def _check_history(run: Run) -> Iterator[Fault]:
-    path = run.path / layout.HISTORY
-    if not path.exists() or run.status != "complete":
+    history_path = run.path / layout.HISTORY
+    if not history_path.exists() or run.status != "complete":
         return
-    n_lines = len(path.read_text(encoding="utf-8", errors="replace").splitlines())
-    n_read = len(history.read(path))
+    n_lines = len(history_path.read_text(encoding="utf-8", errors="replace").splitlines())
+    n_read = len(history.read(history_path))
     if n_read < n_lines:
         yield Fault(layout.HISTORY, f"line {n_read + 1} of {n_lines} is not a complete record of an epoch")
 
@@ -145,13 +148,13 @@ def _check_labels(run: Run) -> Iterator[Fault]:
 
 def _check_exports(run: Run) -> Iterator[Fault]:
     """Check the files of each export against the hashes in its manifest; skip folders that are being written (`.*`)."""
-    for path in sorted((run.path / layout.EXPORTS).glob("[!.]*/manifest.json")):
-        folder = f"exports/{path.parent.name}"
+    for manifest_path in sorted((run.path / layout.EXPORTS).glob("[!.]*/manifest.json")):
+        folder = f"exports/{manifest_path.parent.name}"
         try:
-            files: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["files"]
-            for name, record in files.items():
-                if _sha256(path.parent / name) != record["sha256"]:
-                    yield Fault(f"{folder}/{name}", "was changed or damaged (its hash differs)")
+            files: dict[str, Any] = json.loads(manifest_path.read_text(encoding="utf-8"))["files"]
+            for file_name, record in files.items():
+                if _sha256(manifest_path.parent / file_name) != record["sha256"]:
+                    yield Fault(f"{folder}/{file_name}", "was changed or damaged (its hash differs)")
         except (OSError, ValueError, KeyError, TypeError) as error:
             yield Fault(folder, f"damaged: {error!r}")
 

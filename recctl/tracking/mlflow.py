@@ -48,8 +48,8 @@ class MLflowLogger(Tracker):
         self.experiment = experiment
 
     def _open(self, title: str, params: Mapping[str, Any], tags: Mapping[str, str], resumed: bool) -> None:
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        for variable_name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(variable_name, value)
         from mlflow import MlflowClient
         from mlflow.entities import Param
 
@@ -65,21 +65,25 @@ class MLflowLogger(Tracker):
             self._client.update_run(previous_run_id, status="RUNNING")
             return
         self._run_id = self._client.create_run(experiment_id, run_name=title, tags=dict(tags)).info.run_id
-        mlflow_params = [Param(name, str(value)[:_MAX_PARAM_LENGTH]) for name, value in params.items()]
+        mlflow_params = [
+            Param(variable_name, str(value)[:_MAX_PARAM_LENGTH]) for variable_name, value in params.items()
+        ]
         for begin in range(0, len(mlflow_params), _MAX_PARAMS_PER_CALL):
             self._client.log_batch(self._run_id, params=mlflow_params[begin : begin + _MAX_PARAMS_PER_CALL])
 
     def _find(self, experiment_id: str, tags: Mapping[str, str]) -> str | None:
         """Id of the newest MLflow run with these tags."""
-        condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-        runs = self._client.search_runs([experiment_id], filter_string=condition, max_results=1)
-        return runs[0].info.run_id if runs else None
+        condition = " and ".join(f"tags.`{tag_name}` = '{value}'" for tag_name, value in tags.items())
+        matching_runs = self._client.search_runs([experiment_id], filter_string=condition, max_results=1)
+        return matching_runs[0].info.run_id if matching_runs else None
 
     def _write(self, values: Mapping[str, float], step: int) -> None:
         from mlflow.entities import Metric
 
-        now = int(1000 * time())
-        metrics = [Metric(metric_name(name), value, now, step) for name, value in values.items()]
+        now_milliseconds = int(1000 * time())
+        metrics = [
+            Metric(metric_name(metric_key), value, now_milliseconds, step) for metric_key, value in values.items()
+        ]
         self._client.log_batch(self._run_id, metrics=metrics)
 
     def _close(self, status: Status) -> None:

@@ -40,8 +40,8 @@ class TensorBoardLogger(Tracker):
         self._may_overlap = resumed
         if not resumed:
             hyperparameters = {
-                name: value if isinstance(value, bool | int | float | str) else str(value)
-                for name, value in params.items()
+                parameter_name: value if isinstance(value, bool | int | float | str) else str(value)
+                for parameter_name, value in params.items()
             }
             self._add(summary=summary_v2.hparams_pb(hyperparameters, trial_id=title))
 
@@ -52,7 +52,7 @@ class TensorBoardLogger(Tracker):
         if self._may_overlap:  # this event hides steps from here on in older files
             self._add(step, session_log=SessionLog(status=SessionLog.START))
             self._may_overlap = False
-        scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        scalars = [Summary.Value(tag=scalar_name, simple_value=value) for scalar_name, value in values.items()]
         self._add(step, summary=Summary(value=scalars))
         self._writer.flush()
 

@@ -93,7 +93,11 @@ class Tracker(ABC):
 
     def log(self, values: Mapping[str, float | None], step: int) -> None:
         """Write the values of a step; values that are not finite are skipped."""
-        finite = {name: float(value) for name, value in values.items() if value is not None and math.isfinite(value)}
+        finite = {
+            value_name: float(value)
+            for value_name, value in values.items()
+            if value is not None and math.isfinite(value)
+        }
         self._submit(lambda: self._write(finite, step))
 
     def end(self, status: Status = "complete") -> None:
@@ -104,11 +108,11 @@ class Tracker(ABC):
             return
         self._jobs.put(lambda: self._close(status))
         self._jobs.put(None)
-        start = monotonic()
+        start_time = monotonic()
         while thread.is_alive() and not self._disabled:
             thread.join(0.05)
             now = monotonic()
-            if now - self._last_progress > _STALL_SECONDS or now - start > _MAX_FLUSH_SECONDS:
+            if now - self._last_progress > _STALL_SECONDS or now - start_time > _MAX_FLUSH_SECONDS:
                 self._disable(TimeoutError("it is too slow, or does not answer"))
         self._report_error()
 
@@ -139,7 +143,7 @@ class Tracker(ABC):
         """Write the loss, learning rate, seconds and metrics of an epoch."""
         values = {"loss": epoch.loss, "learning_rate": epoch.learning_rate, "seconds": epoch.seconds}
         values |= epoch.metrics
-        self.log({f"epoch/{name}": value for name, value in values.items()}, epoch.number)
+        self.log({f"epoch/{value_name}": value for value_name, value in values.items()}, epoch.number)
         return False
 
     def after_training(self, model: Any) -> None:

@@ -144,17 +144,17 @@ class ResumableTraining:
             # Weights of other hyperparameters may have the same shapes. Without this check, training would continue
             # with them.
             expected = {"model": model.name, "hyperparameters": model.hyperparameters()}
-            if {name: content.get(name) for name in expected} != expected:
+            if {checked_key: content.get(checked_key) for checked_key in expected} != expected:
                 raise ArtifactError(
                     f"{self.path}: the checkpoint of another model or of other hyperparameters; "
                     "remove it to start from the first epoch"
                 )
             try:
                 # Callbacks are matched by position; `strict` refuses a checkpoint of another number of them.
-                for callback, state in zip(self.followed, content["callbacks"], strict=True):
-                    callback.set_state(state)
+                for callback, callback_state in zip(self.followed, content["callbacks"], strict=True):
+                    callback.set_state(callback_state)
                 model.set_training_state(content["state"])
-                self._epochs = [Epoch(**epoch) for epoch in content["epochs"]]
+                self._epochs = [Epoch(**epoch_values) for epoch_values in content["epochs"]]
             except (KeyError, TypeError, ValueError) as error:
                 raise ArtifactError(
                     f"{self.path}: damaged: {error}; remove it to start from the first epoch"
@@ -189,6 +189,6 @@ class ResumableTraining:
                 "hyperparameters": model.hyperparameters(),
                 "state": model.training_state(),
                 "callbacks": [callback.state() for callback in self.followed],
-                "epochs": [{name: getattr(epoch, name) for name in fields} for epoch in self._epochs],
+                "epochs": [{field_name: getattr(epoch, field_name) for field_name in fields} for epoch in self._epochs],
             },
         )

@@ -133,11 +133,11 @@ class EarlyStopping:
 
     def state(self) -> dict[str, Any]:
         """State to resume from, as plain values, including the best weights of a recctl model."""
-        return {name: getattr(self, name) for name in _STATE}
+        return {attribute: getattr(self, attribute) for attribute in _STATE}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore a result of `state`."""
-        vars(self).update({name: state[name] for name in _STATE})
+        vars(self).update({attribute: state[attribute] for attribute in _STATE})
 
 
 class StopAfter:
@@ -190,16 +190,16 @@ def direction(metric: str, mode: str = "auto", who: str = "EarlyStopping") -> Li
         return "max"
     if mode != "auto":
         raise ConfigError(f"{who}: mode={mode!r}: unknown choice{did_you_mean(str(mode), ('auto', 'min', 'max'))}")
-    key = MetricKey.parse(str(metric))
+    metric_key = MetricKey.parse(str(metric))
     # No metric of METRICS, but every epoch has it.
-    if key.name == "loss":
+    if metric_key.name == "loss":
         return "min"
-    if not key.is_known:
+    if not metric_key.is_known:
         raise ConfigError(
-            f"{who}: monitor={metric!r}: unknown metric{did_you_mean(key.name, METRICS)}; "
+            f"{who}: monitor={metric!r}: unknown metric{did_you_mean(metric_key.name, METRICS)}; "
             "for a custom metric, pass mode='min' or mode='max'"
         )
-    return key.mode
+    return metric_key.mode
 
 
 def checked_min_delta(min_delta: float, who: str = "EarlyStopping") -> float:

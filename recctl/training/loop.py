@@ -152,9 +152,9 @@ def run_epochs(
         for number in range(len(epochs) + 1, last_number + 1):
             epochs.append(_run_epoch(model, interactions, number, n_epochs, validate, epochs))
             # Every callback sees the epoch, even if an earlier one stops training.
-            stops = [observer.after_epoch(model, epochs[-1]) for observer in observers]
+            stop_requests = [observer.after_epoch(model, epochs[-1]) for observer in observers]
             task.update(number, **_progress_values(epochs[-1], observers))
-            if any(stops):
+            if any(stop_requests):
                 break
     for observer in observers:
         observer.after_training(model)
@@ -182,20 +182,20 @@ def _run_epoch(
     validate: Validate | None,
     previous: Sequence[Epoch],
 ) -> Epoch:
-    begin = perf_counter()
-    loss = float(model.train_epoch(interactions))
-    seconds = perf_counter() - begin
+    start_time = perf_counter()
+    mean_loss = float(model.train_epoch(interactions))
+    seconds = perf_counter() - start_time
     # The first epoch has nothing to compare with: its loss only has to be finite.
-    limit = _MAX_LOSS_RATIO * previous[0].loss if previous else math.inf
-    require_convergence(model, number, loss, limit)
+    loss_limit = _MAX_LOSS_RATIO * previous[0].loss if previous else math.inf
+    require_convergence(model, number, mean_loss, loss_limit)
     # The last epoch is always validated, so that every training ends with a score.
     is_due = number % getattr(validate, "every", 1) == 0 or number == n_epochs
-    begin = perf_counter()
+    start_time = perf_counter()
     metrics = _validation_metrics(model, validate) if is_due else {}
-    validation_seconds = perf_counter() - begin if metrics else 0.0
+    validation_seconds = perf_counter() - start_time if metrics else 0.0
     return Epoch(
         number,
-        loss,
+        mean_loss,
         metrics,
         getattr(model, "rate_of_last_epoch", None),
         seconds,
@@ -211,7 +211,7 @@ def _progress_values(epoch: Epoch, observers: Sequence[Any]) -> dict[str, float]
     for observer in observers:
         if getattr(observer, "best_score", None) is not None:
             values[f"best {observer.monitor}"] = observer.best_score
-    return {name: round(value, 5) for name, value in values.items()}
+    return {value_name: round(value, 5) for value_name, value in values.items()}
 
 
 def _validation_metrics(model: EpochModel, validate: Validate | None) -> dict[str, float]:
@@ -219,4 +219,4 @@ def _validation_metrics(model: EpochModel, validate: Validate | None) -> dict[st
         return {}
     # The evaluator's own progress bar would replace that of training after each epoch.
     with progress.silence():
-        return {name: float(value) for name, value in validate(model).items()}
+        return {metric_key: float(value) for metric_key, value in validate(model).items()}

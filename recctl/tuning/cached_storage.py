@@ -33,10 +33,10 @@ class CachedStorage(InMemoryStorage):
             cached_id = super().create_new_study(study.directions, study.study_name)
             database_id = database.get_study_id_from_name(study.study_name)
             self._study_ids[cached_id] = database_id
-            for key, value in study.user_attrs.items():
-                super().set_study_user_attr(cached_id, key, value)
-            for key, value in study.system_attrs.items():
-                super().set_study_system_attr(cached_id, key, value)
+            for attribute_name, value in study.user_attrs.items():
+                super().set_study_user_attr(cached_id, attribute_name, value)
+            for attribute_name, value in study.system_attrs.items():
+                super().set_study_system_attr(cached_id, attribute_name, value)
             for trial in database.get_all_trials(database_id):
                 self._read[super().create_new_trial(cached_id, trial)] = (database_id, trial.number)
 

@@ -44,8 +44,8 @@ class CmaEsSampler(optuna.samplers.BaseSampler):
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         common = optuna.search_space.intersection_search_space(complete)
         numeric: dict[str, BaseDistribution] = {
-            name: distribution
-            for name, distribution in common.items()
+            dimension_name: distribution
+            for dimension_name, distribution in common.items()
             if isinstance(distribution, FloatDistribution | IntDistribution) and not distribution.single()
         }
         return numeric if len(numeric) >= _FEWEST_PARAMETERS else {}
@@ -64,13 +64,13 @@ class CmaEsSampler(optuna.samplers.BaseSampler):
             seed=self._seed,
         )
         solutions = _solutions(study, search_space)
-        size = optimizer.population_size
-        for begin in range(0, len(solutions) - size + 1, size):
-            optimizer.tell(solutions[begin : begin + size])
+        population_size = optimizer.population_size
+        for generation_start in range(0, len(solutions) - population_size + 1, population_size):
+            optimizer.tell(solutions[generation_start : generation_start + population_size])
         point = optimizer.ask()
         return {
-            name: _from_unit(distribution, float(coordinate))
-            for (name, distribution), coordinate in zip(search_space.items(), point, strict=True)
+            dimension_name: _from_unit(distribution, float(coordinate))
+            for (dimension_name, distribution), coordinate in zip(search_space.items(), point, strict=True)
         }
 
     def sample_independent(
@@ -88,7 +88,12 @@ def _solutions(
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return [
         (
-            np.array([_to_unit(distribution, trial.params[name]) for name, distribution in search_space.items()]),
+            np.array(
+                [
+                    _to_unit(distribution, trial.params[dimension_name])
+                    for dimension_name, distribution in search_space.items()
+                ]
+            ),
             sign * trial.values[0],
         )
         for trial in sorted(complete, key=lambda trial: trial.number)
@@ -97,25 +102,25 @@ def _solutions(
 
 def _range(distribution: Any) -> tuple[float, float]:
     """The bounds of a parameter; those of an integer are wider by half a step, so that all values are as likely."""
-    low = float(distribution.low)
-    high = float(distribution.high)
+    lower_bound = float(distribution.low)
+    upper_bound = float(distribution.high)
     if isinstance(distribution, IntDistribution):
-        low -= distribution.step / 2
-        high += distribution.step / 2
+        lower_bound -= distribution.step / 2
+        upper_bound += distribution.step / 2
     if distribution.log:
-        return math.log(low), math.log(high)
-    return low, high
+        return math.log(lower_bound), math.log(upper_bound)
+    return lower_bound, upper_bound
 
 
 def _to_unit(distribution: Any, value: float) -> float:
-    low, high = _range(distribution)
+    lower_bound, upper_bound = _range(distribution)
     scaled = math.log(value) if distribution.log else float(value)
-    return (scaled - low) / (high - low)
+    return (scaled - lower_bound) / (upper_bound - lower_bound)
 
 
 def _from_unit(distribution: Any, coordinate: float) -> float | int:
-    low, high = _range(distribution)
-    scaled = low + coordinate * (high - low)
+    lower_bound, upper_bound = _range(distribution)
+    scaled = lower_bound + coordinate * (upper_bound - lower_bound)
     value = math.exp(scaled) if distribution.log else scaled
     value = min(max(value, distribution.low), distribution.high)
     if not isinstance(distribution, IntDistribution):

@@ -134,8 +134,8 @@ class ProcessExecutor:
 
     def start(self, task: Task) -> None:
         """Assign a trial to an idle worker."""
-        idle = next(worker for worker in self._workers if worker.task is None)
-        idle.assign(task)
+        idle_worker = next(worker for worker in self._workers if worker.task is None)
+        idle_worker.assign(task)
 
     def wait(self, seconds: float) -> list[tuple[int, Outcome]]:
         """Handle the messages of workers and replace dead ones."""
@@ -155,8 +155,8 @@ class ProcessExecutor:
                 finished.append((worker.task.number, message))
                 worker.task = None
             else:
-                epoch, value = message
-                worker.send(self.on_report(worker.task.number, epoch, value))
+                epoch_number, value = message
+                worker.send(self.on_report(worker.task.number, epoch_number, value))
         return finished
 
     def _replace(self, worker: _Worker) -> list[tuple[int, Outcome]]:
@@ -179,8 +179,10 @@ class ProcessExecutor:
         if n_deaths < MAX_ATTEMPTS:
             replacement.assign(task)
             return []
-        error = f"its process died {n_deaths} times, perhaps out of memory; fewer --jobs leave more memory for each"
-        return [(task.number, Outcome("failed", error=error))]
+        error_message = (
+            f"its process died {n_deaths} times, perhaps out of memory; fewer --jobs leave more memory for each"
+        )
+        return [(task.number, Outcome("failed", error=error_message))]
 
     def close(self) -> None:
         """Kill the workers."""

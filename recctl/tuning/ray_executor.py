@@ -48,9 +48,9 @@ class RayExecutor:
         this_node = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)
         self._broker = self.ray.remote(_Broker).options(num_cpus=0, scheduling_strategy=this_node).remote()
         self._next_report = self._broker.next.remote()
-        train = shared_arrays.to_arrays(runner.train)
+        train_arrays = shared_arrays.to_arrays(runner.train)
         validation = shared_arrays.to_arrays(runner.validation)
-        self._data = self.ray.put((train, validation))
+        self._data = self.ray.put((train_arrays, validation))
         self._setup = _RemoteSetup(runner.base, list(runner.monitors), runner.sign, engine.threads)
         self._remote_run = engine.remote(_run_remotely)
         self._n_parallel = n_parallel or engine.slots
@@ -84,10 +84,10 @@ class RayExecutor:
         return finished
 
     def _answer_report(self) -> None:
-        key, number, epoch, value = self.ray.get(self._next_report)
+        report_key, number, epoch_number, value = self.ray.get(self._next_report)
         # A trial restarted while its first worker was unreachable may be finished already.
-        prune = number in self.running and self.on_report(number, epoch, value)
-        self._broker.answer.remote(key, prune)
+        should_prune = number in self.running and self.on_report(number, epoch_number, value)
+        self._broker.answer.remote(report_key, should_prune)
         self._next_report = self._broker.next.remote()
 
     def _collect(self, reference: Any) -> tuple[int, Outcome]:
@@ -114,10 +114,10 @@ class _Broker:
         self.keys = itertools.count()
 
     async def report(self, number: int, epoch: int, value: float) -> bool:
-        key = next(self.keys)
-        self.answers[key] = asyncio.get_running_loop().create_future()
-        await self.reports.put((key, number, epoch, value))
-        return await self.answers[key]
+        report_key = next(self.keys)
+        self.answers[report_key] = asyncio.get_running_loop().create_future()
+        await self.reports.put((report_key, number, epoch, value))
+        return await self.answers[report_key]
 
     async def next(self) -> tuple[int, int, int, float]:
         return await self.reports.get()

@@ -43,14 +43,19 @@ def table(study: Study, monitors: list[str]) -> pd.DataFrame:
 def _row(study: Study, trial: FrozenTrial, monitors: list[str], pareto_front: set[int]) -> dict[str, Any]:
     outcome = outcome_of(trial)
     values = dict(zip(monitors, outcome.get("values") or [None] * len(monitors), strict=True))
-    row: dict[str, Any] = {"number": trial.number, "state": outcome.get("state", trial.state.name.lower())}
-    row |= values
-    row |= {name: _cell(value) for name, value in study.point_of(trial).items()}
-    row |= {key: value for key, value in outcome.get("metrics", {}).items() if key not in values}
-    row |= {key: outcome.get(key) for key in ("chosen_epoch", "fit_seconds", "evaluate_seconds", "error")}
+    table_row: dict[str, Any] = {"number": trial.number, "state": outcome.get("state", trial.state.name.lower())}
+    table_row |= values
+    table_row |= {dimension_name: _cell(value) for dimension_name, value in study.point_of(trial).items()}
+    table_row |= {
+        metric_key: value for metric_key, value in outcome.get("metrics", {}).items() if metric_key not in values
+    }
+    table_row |= {
+        metric_key: outcome.get(metric_key)
+        for metric_key in ("chosen_epoch", "fit_seconds", "evaluate_seconds", "error")
+    }
     if len(monitors) > 1:
-        row["pareto"] = trial.number in pareto_front
-    return row
+        table_row["pareto"] = trial.number in pareto_front
+    return table_row
 
 
 def _cell(value: Any) -> Any:
@@ -63,18 +68,20 @@ def write(run: Run, study: Study, loaded: LoadedConfig, monitors: list[str]) -> 
     trials = table(study, monitors)
     if not len(trials):
         return
-    sink = io.BytesIO()
-    trials.to_parquet(sink, index=False)
-    run.save_file(layout.TRIALS, sink.getvalue())
-    best = study.best()
-    if best is None:
+    parquet_bytes = io.BytesIO()
+    trials.to_parquet(parquet_bytes, index=False)
+    run.save_file(layout.TRIALS, parquet_bytes.getvalue())
+    best_trial = study.best()
+    if best_trial is None:
         return
-    values = ", ".join(f"{key} = {value:.6g}" for key, value in zip(monitors, best.values, strict=True))
-    head = f"# Best of {len(trials)} trials of {run.id}: trial {best.number}, {values} on validation\n"
-    config = resolve_config(with_point(loaded, study.space, study.point_of(best)))
-    for name in ("tuning", "engine"):
-        config.pop(name, None)
-    run.save_file(layout.BEST_CONFIG, (head + to_yaml(config)).encode())
+    values = ", ".join(
+        f"{metric_key} = {value:.6g}" for metric_key, value in zip(monitors, best_trial.values, strict=True)
+    )
+    header_line = f"# Best of {len(trials)} trials of {run.id}: trial {best_trial.number}, {values} on validation\n"
+    config = resolve_config(with_point(loaded, study.space, study.point_of(best_trial)))
+    for section_name in ("tuning", "engine"):
+        config.pop(section_name, None)
+    run.save_file(layout.BEST_CONFIG, (header_line + to_yaml(config)).encode())
 
 
 def importances(study: Study) -> dict[str, float]:
@@ -92,4 +99,4 @@ def importances(study: Study) -> dict[str, float]:
             )
     except (ValueError, RuntimeError):  # all trials have the same value
         return {}
-    return {name: round(float(value), 4) for name, value in importance.items()}
+    return {dimension_name: round(float(value), 4) for dimension_name, value in importance.items()}

@@ -62,20 +62,20 @@ class StrategySampler(optuna.samplers.BaseSampler):
         self._fallback.before_trial(study, trial)
 
     def _new_sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        seed = int(rng.stream(self.seed, "tuning", number).integers(2**31))
+        sampler_seed = int(rng.stream(self.seed, "tuning", number).integers(2**31))
         if self._point is not None:
-            return optuna.samplers.RandomSampler(seed)
+            return optuna.samplers.RandomSampler(sampler_seed)
         if self.sampler == "gp":
-            return optuna.samplers.GPSampler(seed=seed)
+            return optuna.samplers.GPSampler(seed=sampler_seed)
         if self.sampler == "cmaes":
             try:
                 from recctl.tuning.cmaes import CmaEsSampler
 
-                return CmaEsSampler(seed)
+                return CmaEsSampler(sampler_seed)
             except ImportError:
                 raise ConfigError("tuning.sampler: cmaes needs a package: pip install 'recctl[cmaes]'") from None
         # constant_liar keeps parallel trials from sampling the same region.
-        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=self.parallel)
+        return optuna.samplers.TPESampler(seed=sampler_seed, multivariate=True, group=True, constant_liar=self.parallel)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         """Dimensions that the fallback sampler samples jointly."""
@@ -105,11 +105,11 @@ def suggest(handle: optuna.Trial, dimension: Dimension) -> Any:
     """Value of a trial in a dimension."""
     search_range = dimension.range
     if isinstance(search_range, Between):
-        low = search_range.low
-        high = search_range.high
+        lower_bound = search_range.low
+        upper_bound = search_range.high
         if dimension.whole:
-            return handle.suggest_int(dimension.name, int(low), int(high), log=search_range.log)
-        return handle.suggest_float(dimension.name, low, high, log=search_range.log)
+            return handle.suggest_int(dimension.name, int(lower_bound), int(upper_bound), log=search_range.log)
+        return handle.suggest_float(dimension.name, lower_bound, upper_bound, log=search_range.log)
     choices = [_encode(value) for value in search_range.values]
     return decode(dimension, handle.suggest_categorical(dimension.name, choices))
 

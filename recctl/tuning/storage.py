@@ -110,7 +110,9 @@ def open_study(
     if stored is None:
         study.set_user_attr(_IDENTITY_KEY, expected)
     elif stored != expected:
-        differing = ", ".join(key for key in expected if stored.get(key) != expected[key])
+        differing = ", ".join(
+            attribute_name for attribute_name in expected if stored.get(attribute_name) != expected[attribute_name]
+        )
         raise DataError(f"study {name!r} has trials with another {differing}; choose another name with --study")
     return study
 
@@ -129,8 +131,8 @@ def _has_tables(url: str) -> bool:
 def _opened(storage: str) -> optuna.storages.RDBStorage:
     if not storage.startswith("sqlite:"):
         # Name the driver: SQLAlchemy's default depends on its version.
-        url = storage.replace("postgresql://", "postgresql+psycopg://", 1)
-        return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        database_url = storage.replace("postgresql://", "postgresql+psycopg://", 1)
+        return optuna.storages.RDBStorage(database_url, engine_kwargs={"pool_pre_ping": True})
     opened = optuna.storages.RDBStorage(storage, engine_kwargs={"connect_args": {"timeout": 60}})
 
     @sqlalchemy.event.listens_for(opened.engine, "connect")

@@ -164,15 +164,15 @@ class CoarseToFine:
 
     def _unit_design(self, round_index: int) -> list[list[float]]:
         """Points in the unit cube, `(round_size, n_dimensions)`."""
-        size = self._round_size
+        round_size = self._round_size
         n_dimensions = len(self.space.dimensions)
         if n_dimensions == 1:
-            return [[index / (size - 1)] for index in range(size)]
+            return [[index / (round_size - 1)] for index in range(round_size)]
         generator = rng.stream(self.seed, "tuning", "round", round_index)
         columns = []
         for _ in range(n_dimensions):
-            strata = generator.permutation(size)
-            columns.append(((strata + generator.random(size)) / size).tolist())
+            strata = generator.permutation(round_size)
+            columns.append(((strata + generator.random(round_size)) / round_size).tolist())
         return [list(row) for row in zip(*columns, strict=True)]
 
 
@@ -194,10 +194,10 @@ def _zoomed_value(dimension: Dimension, position: float, round_index: int, previ
         distinct = list({repr(value): value for value in best_third}.values())
         index = min(int(position * len(distinct)), len(distinct) - 1)
         return distinct[index]
-    width = _ZOOM_FACTOR**round_index
+    zoom_width = _ZOOM_FACTOR**round_index
     center = dimension.place(values[0])
-    low = min(max(center - width / 2, 0.0), 1.0 - width)
-    return dimension.at(low + width * position)
+    zoom_start = min(max(center - zoom_width / 2, 0.0), 1.0 - zoom_width)
+    return dimension.at(zoom_start + zoom_width * position)
 
 
 StrategyFactory = Callable[[TuningConfig, Space, Point, int], Strategy]
@@ -211,8 +211,8 @@ def _manual(section: TuningConfig, space: Space, first: Point, seed: int) -> Str
 def _grid(section: TuningConfig, space: Space, first: Point, seed: int) -> Strategy:
     points = space.grid(section.grid_size)
     # Shuffled, so that a search that stops early has not covered only one corner of the grid.
-    order = rng.stream(seed, "tuning", "grid").permutation(len(points))
-    return _fixed_points(first, [points[index] for index in order])
+    shuffled_order = rng.stream(seed, "tuning", "grid").permutation(len(points))
+    return _fixed_points(first, [points[position] for position in shuffled_order])
 
 
 def _random(section: TuningConfig, space: Space, first: Point, seed: int) -> Strategy:
@@ -252,6 +252,6 @@ def __getattr__(name: str) -> Any:
     renamed = {"Listed": FixedPoints, "Sampled": SampledPoints, "Tried": FinishedTrial}
     if name not in renamed:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    new = renamed[name]
-    warnings.warn(f"{name} is now {new.__name__}; the old name is removed in 0.4", FutureWarning, stacklevel=2)
-    return new
+    current_name = renamed[name]
+    warnings.warn(f"{name} is now {current_name.__name__}; the old name is removed in 0.4", FutureWarning, stacklevel=2)
+    return current_name

@@ -54,7 +54,7 @@ class Outcome:
 
     def as_attributes(self) -> dict[str, Any]:
         """The result as it is stored with the trial, without what it does not have."""
-        attributes = {key: value for key, value in asdict(self).items() if value is not None}
+        attributes = {field_name: value for field_name, value in asdict(self).items() if value is not None}
         if self.best_epoch is not None:
             # Stored searches and trials.parquet keep the key of earlier versions, so that a search can be resumed.
             attributes["chosen_epoch"] = attributes.pop("best_epoch")
@@ -173,9 +173,9 @@ class Study:
         """Record that the trials of this search are alive, and read the trials of others."""
         if not self.shared:
             return
-        now = datetime.now().isoformat()  # noqa: DTZ005 - Optuna's times are local times without a zone
+        current_time = datetime.now().isoformat()  # noqa: DTZ005 - Optuna's times are local times without a zone
         for trial in self._owned():
-            self._set_attribute(trial, _HEARTBEAT_KEY, now)
+            self._set_attribute(trial, _HEARTBEAT_KEY, current_time)
         self._refresh()
 
     # ---- read
@@ -208,14 +208,14 @@ class Study:
 
     def best(self) -> FrozenTrial | None:
         """Trial with the best first metric; ties go to the earlier trial."""
-        best: FrozenTrial | None = None
+        best_trial: FrozenTrial | None = None
         best_score = 0.0
         for trial in self.finished_trials():
             score = self.score(trial)
-            if score is not None and (best is None or score > best_score):
-                best = trial
+            if score is not None and (best_trial is None or score > best_score):
+                best_trial = trial
                 best_score = score
-        return best
+        return best_trial
 
     def pareto(self) -> list[int]:
         """Numbers of the Pareto-optimal trials: no other trial is at least as good in all metrics and better in one."""
@@ -226,7 +226,11 @@ class Study:
     def point_of(self, trial: FrozenTrial) -> Point:
         """The point that a trial evaluated."""
         dimensions = {dimension.name: dimension for dimension in self.space.dimensions}
-        return {name: decode(dimensions[name], value) for name, value in trial.params.items() if name in dimensions}
+        return {
+            dimension_name: decode(dimensions[dimension_name], value)
+            for dimension_name, value in trial.params.items()
+            if dimension_name in dimensions
+        }
 
     def _owned(self) -> list[FrozenTrial]:
         """Running trials of a shared study that this search claimed."""

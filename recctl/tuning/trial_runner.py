@@ -73,7 +73,7 @@ class TrialRunner:
             OSError: A full disk, for example. The trial is not to blame; it runs again when the search is resumed.
             RecctlError: With an OSError as its cause; the same.
         """
-        start = perf_counter()
+        start_time = perf_counter()
         try:
             with reused():
                 return self._run(task, report)
@@ -87,14 +87,14 @@ class TrialRunner:
             message = "out of memory"
         except Exception as error:  # a failed trial must not end the search, in whichever process it runs
             message = f"{type(error).__name__}: {error}"
-        return Outcome("failed", error=message, fit_seconds=perf_counter() - start)
+        return Outcome("failed", error=message, fit_seconds=perf_counter() - start_time)
 
     def _run(self, task: Task, report: ReportEpoch) -> Outcome:
         config = task.loaded.config
         train, validation = self._parts(task.loaded)
         model = stages.build_model(config)
         load_kernels()
-        start = perf_counter()
+        start_time = perf_counter()
         reporter = _EpochReporter(report if len(self.monitors) == 1 else None, self._epoch_metric)
         callbacks: list[Any] = []
         measure: ValidationMetrics | None = None
@@ -103,15 +103,15 @@ class TrialRunner:
             callbacks = [*self._training_callbacks(task, config), reporter]
         with nullcontext() if model.trained_in_epochs else progress.silence():
             model.fit(train, validation=measure, callbacks=callbacks)
-        fit_seconds = perf_counter() - start
+        fit_seconds = perf_counter() - start_time
         best_epoch = getattr(model, "best_epoch", None)
         if reporter.pruned:
             return Outcome("pruned", fit_seconds=fit_seconds, best_epoch=best_epoch)
-        start = perf_counter()
+        start_time = perf_counter()
         with progress.silence():
             evaluation = stages.evaluate_model(model, validation, validation.history, config)
-        evaluate_seconds = perf_counter() - start
-        values = [evaluation.metrics[key] for key in self.monitors]
+        evaluate_seconds = perf_counter() - start_time
+        values = [evaluation.metrics[metric_key] for metric_key in self.monitors]
         return Outcome(
             state="complete",
             values=values,
@@ -126,9 +126,9 @@ class TrialRunner:
         """Save the model if it is the best so far; returns its path."""
         if task.best_score is not None and self.sign * value <= task.best_score:
             return None
-        path = task.folder / "model.pkl"
-        model.save(path)
-        return str(path)
+        model_path = task.folder / "model.pkl"
+        model.save(model_path)
+        return str(model_path)
 
     def _parts(self, loaded: LoadedConfig) -> tuple[InteractionDataset, InteractionDataset]:
         """Train and validation of a config: those in memory, unless the trial changes the data, split or seed."""

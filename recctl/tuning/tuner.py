@@ -66,8 +66,12 @@ def tune(
     shared_storage = open_storage(storage) if storage else None
     with engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded)
-        facts = {"shared": storage is not None, "study": study if storage else "study", "planned": section.n_trials}
-        run = begin(store or RunStore(), loaded, "tune", prepared, seconds, tuning=facts)
+        study_facts = {
+            "shared": storage is not None,
+            "study": study if storage else "study",
+            "planned": section.n_trials,
+        }
+        run = begin(store or RunStore(), loaded, "tune", prepared, seconds, tuning=study_facts)
         with recording(run):
             _run_search(run, loaded, prepared, shared_storage)
     return run
@@ -244,8 +248,8 @@ class _Search:
         folder = self.run.path / "trials" / str(trial.number)
         folder.mkdir(parents=True, exist_ok=True)
         self.run.log(f"trial {trial.number}: {trial.point}")
-        best = self.study.best()
-        best_score = None if best is None else self.study.score(best)
+        best_trial = self.study.best()
+        best_score = None if best_trial is None else self.study.score(best_trial)
         try:
             loaded = results.with_point(self.loaded, self.space, trial.point)
         except ConfigError as error:
@@ -260,24 +264,24 @@ class _Search:
             self.run.log(f"trial {number} failed: {outcome.error}")
             progress.notice(f"trial {number} failed: {outcome.error}")
         obsolete = {str(trial.number) for trial in self.study.finished_trials()}
-        best = self.study.best()
-        if best is not None:
-            obsolete.discard(str(best.number))
+        best_trial = self.study.best()
+        if best_trial is not None:
+            obsolete.discard(str(best_trial.number))
         for folder in (self.run.path / "trials").iterdir():
             if folder.name in obsolete:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _n_trials_since_best(self) -> int:
-        best = self.study.best()
-        if best is None:
+        best_trial = self.study.best()
+        if best_trial is None:
             return 0
-        return sum(trial.number > best.number for trial in self.study.finished_trials())
+        return sum(trial.number > best_trial.number for trial in self.study.finished_trials())
 
     def _show_progress(self, task: progress.Task) -> None:
-        best = self.study.best()
+        best_trial = self.study.best()
         values: dict[str, float | str] = {}
-        if best is not None:
-            values = {f"best {self.monitors[0]}": round(best.values[0], 5), "in trial": str(best.number)}
+        if best_trial is not None:
+            values = {f"best {self.monitors[0]}": round(best_trial.values[0], 5), "in trial": str(best_trial.number)}
         task.update(len(self.study.finished_trials()), **values)
 
     # ---- the best trial
@@ -288,8 +292,8 @@ class _Search:
         Raises:
             TrainingError: Every trial failed.
         """
-        best = self.study.best()
-        if best is None:
+        best_trial = self.study.best()
+        if best_trial is None:
             errors = [outcome_of(trial).get("error") for trial in self.study.finished_trials()]
             last_error = errors[-1] if errors else "none"
             raise TrainingError(f"none of the {len(errors)} trials produced a value; the last error: {last_error}")
@@ -297,16 +301,16 @@ class _Search:
             "strategy": self.section.strategy,
             "monitors": self.monitors,
             "n_trials": len(self.study.finished_trials()),
-            "best_trial": best.number,
-            "best_values": best.values,
-            "best_point": self.study.point_of(best),
+            "best_trial": best_trial.number,
+            "best_values": best_trial.values,
+            "best_point": self.study.point_of(best_trial),
             "pareto": self.study.pareto(),
             "importances": results.importances(self.study),
         }
         self.run.save_metadata()
         with self.run.timed("figures"), progress.task("Drawing the search"):
             write_search_figures(self.run)
-        self._keep_model(best)
+        self._keep_model(best_trial)
         shutil.rmtree(self.run.path / "trials", ignore_errors=True)
 
     def _keep_model(self, best: optuna.trial.FrozenTrial) -> None:
@@ -317,7 +321,9 @@ class _Search:
                 f"recctl train {self.run.path / layout.BEST_CONFIG}"
             )
             return
-        entries = [entry for entry in self.run.metadata["models"] if entry["fitted_on"] == stages.TRAIN]
+        entries = [
+            model_entry for model_entry in self.run.metadata["models"] if model_entry["fitted_on"] == stages.TRAIN
+        ]
         # After more trials there may be a better one: its model becomes a new version, with new metrics.
         if not entries or entries[-1].get("trial") != best.number:
             self._save_model_of(best.number, loaded)
@@ -340,8 +346,8 @@ def _monitors(config: Config, section: TuningConfig) -> list[str]:
     if section.monitor is not None:
         return list(section.monitor)
     evaluation = config.evaluation
-    keys = metric_keys(evaluation.metrics, evaluation.k_values, sampled=evaluation.n_candidates is not None)
-    return [selection_metric(config, map(str, keys))["metric"]]
+    evaluated_keys = metric_keys(evaluation.metrics, evaluation.k_values, sampled=evaluation.n_candidates is not None)
+    return [selection_metric(config, map(str, evaluated_keys))["metric"]]
 
 
 def _search_space(config: Config, section: TuningConfig) -> Space:
@@ -350,12 +356,15 @@ def _search_space(config: Config, section: TuningConfig) -> Space:
     Raises:
         ConfigError: The model declares no search ranges, and the config gives none.
     """
-    cls = model_class(config.model.name)
-    space = parse_space(section.space, cls)[0] if section.space else declared_space(cls)
+    model_type = model_class(config.model.name)
+    space = parse_space(section.space, model_type)[0] if section.space else declared_space(model_type)
     if section.strategy == "manual":
-        names = dict.fromkeys(name for point in section.points for name in point)
-        choices = {name: [point[name] for point in section.points if name in point] for name in names}
-        space, _ = parse_space(choices, cls)
+        dimension_names = dict.fromkeys(dimension_name for point in section.points for dimension_name in point)
+        choices = {
+            dimension_name: [point[dimension_name] for point in section.points if dimension_name in point]
+            for dimension_name in dimension_names
+        }
+        space, _ = parse_space(choices, model_type)
     if not space.dimensions:
         raise ConfigError(f"{config.model.name} has no search ranges; define some in tuning.space")
     return space.including(_config_values(config, space))
@@ -368,11 +377,11 @@ def _config_values(config: Config, space: Space) -> Point:
 
 
 def _value_at(values: Any, path: Sequence[str | int]) -> Any:
-    for part in path:
+    for path_part in path:
         if isinstance(values, list):
-            values = values[int(part)]
+            values = values[int(path_part)]
         elif isinstance(values, dict):
-            values = values.get(part)
+            values = values.get(path_part)
         else:
             return None
     return values

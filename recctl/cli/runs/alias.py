@@ -49,8 +49,8 @@ def rollback(name: AliasArgument) -> None:
 
 
 def _describe_move(name: str, run_id: str, previous: str | None) -> str:
-    text = f"{name}: {run_id}"
-    return f"{text} (was {previous})" if previous else text
+    description = f"{name}: {run_id}"
+    return f"{description} (was {previous})" if previous else description
 
 
 @register_command(runs, "names")
@@ -63,23 +63,23 @@ def names(
     from recctl.suggest import did_you_mean
 
     aliases = common.store().aliases
-    known = aliases.all()
+    alias_names = aliases.all()
     if name is None:
         heading = "name"
-        labels = known
-        moves = [move for alias in known if (move := aliases.current(alias))]
-    elif name in known:
+        labels = alias_names
+        moves = [current_move for alias_name in alias_names if (current_move := aliases.current(alias_name))]
+    elif name in alias_names:
         heading = "move"
         moves = aliases.history(name)
-        labels = [str(move.number) for move in moves]
+        labels = [str(current_move.number) for current_move in moves]
     else:
-        raise ArtifactError(f"{name}: no such alias{did_you_mean(name, known)}")
-    rows = []
+        raise ArtifactError(f"{name}: no such alias{did_you_mean(name, alias_names)}")
+    alias_rows = []
     entries = []
-    for label, move in zip(labels, moves, strict=True):
-        rows.append([label, move.run, move.at, move.by, move.action])
-        entries.append({"name": name or label} | asdict(move))
-    terminal.table([heading, "run", "since", "by", "action"], rows)
+    for run_label, current_move in zip(labels, moves, strict=True):
+        alias_rows.append([run_label, current_move.run, current_move.at, current_move.by, current_move.action])
+        entries.append({"name": name or run_label} | asdict(current_move))
+    terminal.table([heading, "run", "since", "by", "action"], alias_rows)
     terminal.print_json({"names": entries})
 
 

@@ -72,17 +72,20 @@ def collect(
 
     store = common.store()
     garbage = gc.find_garbage(store, timedelta(days=older_than), checkpoints)
-    rows = [[str(item.path.relative_to(store.root)), item.reason, item.size] for item in garbage]
-    terminal.table(["path", "reason", "bytes"], rows)
-    total = sum(item.size for item in garbage)
+    garbage_rows = [
+        [str(garbage_item.path.relative_to(store.root)), garbage_item.reason, garbage_item.size]
+        for garbage_item in garbage
+    ]
+    terminal.table(["path", "reason", "bytes"], garbage_rows)
+    total_size = sum(garbage_item.size for garbage_item in garbage)
     n_items = "1 item" if len(garbage) == 1 else f"{len(garbage)} items"
     if not garbage:
         terminal.print_result("nothing to delete")
     elif dry_run:
-        terminal.print_result(f"would delete {n_items} ({format_bytes(total)})")
+        terminal.print_result(f"would delete {n_items} ({format_bytes(total_size)})")
     else:
-        _ask(f"Delete {n_items} ({format_bytes(total)})?", yes)
+        _ask(f"Delete {n_items} ({format_bytes(total_size)})?", yes)
         gc.delete(store, garbage)
-        terminal.print_result(f"deleted {n_items} ({format_bytes(total)})")
-    listed = [{"path": path, "why": reason, "bytes": size} for path, reason, size in rows]
-    terminal.print_json({"deleted": not dry_run, "bytes": total, "found": listed})
+        terminal.print_result(f"deleted {n_items} ({format_bytes(total_size)})")
+    listed = [{"path": relative_path, "why": reason, "bytes": size} for relative_path, reason, size in garbage_rows]
+    terminal.print_json({"deleted": not dry_run, "bytes": total_size, "found": listed})

@@ -54,28 +54,28 @@ def list_(
     from recctl.cli.assertions import parse
 
     store = common.store()
-    found, damaged = store.scan()
+    found_runs, damaged = store.scan()
     aliases = common.aliases_by_run(store)
-    conditions = [parse(text, "--where") for text in where or []]
+    conditions = [parse(condition_text, "--where") for condition_text in where or []]
     # There is no index of runs, which could be outdated: the metadata of each run is read.
-    rows = [_row(run, aliases.get(run.id, [])) for run in found]
+    run_rows = [_row(run, aliases.get(run.id, [])) for run in found_runs]
     filters = {"status": status.value if status else None, "data": data, "kind": kind}
-    rows = [row for row in rows if _matches(row, filters, model, tag or [], conditions)]
-    rows = _sorted(rows, sort)
+    run_rows = [run_row for run_row in run_rows if _matches(run_row, filters, model, tag or [], conditions)]
+    run_rows = _sorted(run_rows, sort)
     if reverse:
-        rows.reverse()
+        run_rows.reverse()
     if last:
-        rows = rows[-last:]
+        run_rows = run_rows[-last:]
     columns = ["run_id", "status", "model", "data", "monitor", "validation"]
     # Most runs have neither: without these columns the table fits a terminal of usual width.
-    columns += [name for name in ("names", "tags") if any(row[name] for row in rows)]
+    columns += [column_name for column_name in ("names", "tags") if any(run_row[column_name] for run_row in run_rows)]
     # The column that decides the order must be visible.
-    if any(sort in row["metrics"] and row["monitor"] != sort for row in rows):
+    if any(sort in run_row["metrics"] and run_row["monitor"] != sort for run_row in run_rows):
         columns.append(sort)
-    terminal.table(columns, [[_cell(row, name) for name in columns] for row in rows])
+    terminal.table(columns, [[_cell(run_row, column_name) for column_name in columns] for run_row in run_rows])
     if damaged:
         terminal.info(f"damaged, not listed: {', '.join(damaged)}")
-    terminal.print_json({"runs_dir": str(store.root), "runs": rows, "damaged": damaged})
+    terminal.print_json({"runs_dir": str(store.root), "runs": run_rows, "damaged": damaged})
 
 
 def _matches(
@@ -85,8 +85,8 @@ def _matches(
     tags: Sequence[str],
     conditions: Sequence[Condition],
 ) -> bool:
-    for key, value in filters.items():
-        if value is not None and row[key] != value:
+    for filter_key, required_value in filters.items():
+        if required_value is not None and row[filter_key] != required_value:
             return False
     if model is not None and model not in row["models"]:
         return False
@@ -103,7 +103,7 @@ def _row(run: Run, aliases: list[str]) -> dict[str, Any]:
 
     metadata = run.metadata
     # Comparisons have several.
-    models = sorted({entry["model"] for entry in metadata.get("models", [])})
+    models = sorted({model_entry["model"] for model_entry in metadata.get("models", [])})
     metrics: dict[str, dict[str, float]] = {}
     tags: list[str] = []
     try:
@@ -131,8 +131,8 @@ def _row(run: Run, aliases: list[str]) -> dict[str, Any]:
 
 
 def _cell(row: dict[str, Any], name: str) -> Any:
-    value = row[name] if name in row else row["metrics"].get(name)
-    return ", ".join(value) if isinstance(value, list) else value
+    cell_value = row[name] if name in row else row["metrics"].get(name)
+    return ", ".join(cell_value) if isinstance(cell_value, list) else cell_value
 
 
 def _sorted(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
@@ -142,15 +142,15 @@ def _sorted(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
     if key == "created":
         return rows
     if key == "fit":
-        return sorted(rows, key=lambda row: row["fit_seconds"] or 0.0)
-    known = {name for row in rows for name in row["metrics"]}
-    if rows and key not in known:
-        raise ConfigError(f"--sort {key!r}: unknown key{did_you_mean(key, ['created', 'fit', *sorted(known)])}")
+        return sorted(rows, key=lambda run_row: run_row["fit_seconds"] or 0.0)
+    known_metrics = {metric_name for run_row in rows for metric_name in run_row["metrics"]}
+    if rows and key not in known_metrics:
+        raise ConfigError(f"--sort {key!r}: unknown key{did_you_mean(key, ['created', 'fit', *sorted(known_metrics)])}")
     from recctl.metrics import MetricKey  # imports pandas, which other keys do not need
 
     # Runs without the metric come first, the best run last, next to the prompt.
     sign = MetricKey.parse(key).sign
-    return sorted(rows, key=lambda row: (key in row["metrics"], sign * row["metrics"].get(key, 0.0)))
+    return sorted(rows, key=lambda run_row: (key in run_row["metrics"], sign * run_row["metrics"].get(key, 0.0)))
 
 
 @register_command(runs, "compare")
@@ -165,13 +165,13 @@ def compare(
     compared = [store.resolve(run_id) for run_id in run_ids]
     if len(compared) < 2:
         raise ConfigError("give at least two runs")
-    rows = _differing_rows([_settings(run) for run in compared])
-    rows += _differing_rows([_properties(run) for run in compared])
-    rows += _rows_of_all([_metrics(run) for run in compared])
+    table_rows = _differing_rows([_settings(run) for run in compared])
+    table_rows += _differing_rows([_properties(run) for run in compared])
+    table_rows += _rows_of_all([_metrics(run) for run in compared])
     numbers = [str(number) for number in range(1, len(compared) + 1)]
     terminal.table(["", "run"], [[number, run.id] for number, run in zip(numbers, compared, strict=True)])
-    terminal.table(["", *numbers], rows)
-    differences = {str(row[0]): row[1:] for row in rows}
+    terminal.table(["", *numbers], table_rows)
+    differences = {str(table_row[0]): table_row[1:] for table_row in table_rows}
     terminal.print_json({"runs": [common.describe(run) for run in compared], "differences": differences})
 
 
@@ -180,7 +180,9 @@ def _settings(run: Run) -> dict[str, Any]:
     from recctl.config.yaml_tree import parse
 
     values = parse(run.config_text(), "config.yaml").values
-    return {key: str(value) if isinstance(value, list) else value for key, value in flatten(values).items()}
+    return {
+        config_key: str(value) if isinstance(value, list) else value for config_key, value in flatten(values).items()
+    }
 
 
 def _properties(run: Run) -> dict[str, Any]:
@@ -196,14 +198,18 @@ def _properties(run: Run) -> dict[str, Any]:
 
 
 def _metrics(run: Run) -> dict[str, float]:
-    return {f"{part} {name}": value for part, values in run.metrics().items() for name, value in values.items()}
+    return {
+        f"{part} {metric_name}": value
+        for part, values in run.metrics().items()
+        for metric_name, value in values.items()
+    }
 
 
 def _rows_of_all(columns: Sequence[dict[str, Any]]) -> list[list[Any]]:
     """Return a row with the key and the value of each run, for every key of any run."""
-    keys = list(dict.fromkeys(key for column in columns for key in column))
-    return [[key, *(column.get(key) for column in columns)] for key in keys]
+    all_keys = list(dict.fromkeys(key for column in columns for key in column))
+    return [[key, *(column.get(key) for column in columns)] for key in all_keys]
 
 
 def _differing_rows(columns: Sequence[dict[str, Any]]) -> list[list[Any]]:
-    return [row for row in _rows_of_all(columns) if any(value != row[1] for value in row[2:])]
+    return [table_row for table_row in _rows_of_all(columns) if any(value != table_row[1] for value in table_row[2:])]

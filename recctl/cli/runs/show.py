@@ -19,24 +19,26 @@ def show(run_id: RunArgument) -> None:
 
     store = common.store()
     run = store.resolve(run_id)
-    label = labels.read(run)
+    run_labels = labels.read(run)
     aliases = common.aliases_by_run(store).get(run.id, [])
-    rows = _summary(run)
-    rows[2:2] = [
+    summary_rows = _summary(run)
+    summary_rows[2:2] = [
         ["names", ", ".join(aliases) or None],
-        ["tags", ", ".join(label.tags) or None],
-        ["note", label.note or None],
+        ["tags", ", ".join(run_labels.tags) or None],
+        ["note", run_labels.note or None],
     ]
-    terminal.table(["", ""], [row for row in rows if row[1] is not None])
+    terminal.table(["", ""], [summary_row for summary_row in summary_rows if summary_row[1] is not None])
     if run.metrics():
         terminal.metrics_table(run.metrics())
-    for line in _learning_curves(run) + _search_curve(run):
-        terminal.print_result(line)
+    for chart_line in _learning_curves(run) + _search_curve(run):
+        terminal.print_result(chart_line)
     if run.status in ("died", "interrupted", "failed"):
         from recctl.experiment.lifecycle import resume_command
 
         terminal.info(f"resume with: {resume_command(run)}")
-    terminal.print_json(common.describe(run, names=aliases, tags=label.tags, note=label.note, metadata=run.metadata))
+    terminal.print_json(
+        common.describe(run, names=aliases, tags=run_labels.tags, note=run_labels.note, metadata=run.metadata)
+    )
 
 
 def _summary(run: Run) -> list[list[Any]]:
@@ -44,18 +46,21 @@ def _summary(run: Run) -> list[list[Any]]:
     status: str = run.status
     if "error" in metadata:
         status = f"{status}: {metadata['error']}"
-    data = metadata.get("data", {})
-    split = metadata.get("split", {})
-    models = [f"v{model['version']} {model['model']} on {model['fitted_on']}" for model in metadata.get("models", [])]
+    data_record = metadata.get("data", {})
+    split_record = metadata.get("split", {})
+    models = [
+        f"v{model_entry['version']} {model_entry['model']} on {model_entry['fitted_on']}"
+        for model_entry in metadata.get("models", [])
+    ]
     timings = [f"{stage} {seconds:.2f} s" for stage, seconds in metadata.get("timings", {}).items()]
     return [
         ["run", run.id],
         ["status", status],
         ["created", metadata.get("created")],
         ["config", metadata.get("config")],
-        ["data", _describe_data(data)],
-        ["downloaded from", data.get("mirror")],
-        ["split", f"{split.get('strategy')}, {split.get('hash', '')[:12]}"],
+        ["data", _describe_data(data_record)],
+        ["downloaded from", data_record.get("mirror")],
+        ["split", f"{split_record.get('strategy')}, {split_record.get('hash', '')[:12]}"],
         ["models", ", ".join(models) or None],
         ["timings", ", ".join(timings)],
         ["git", _describe_git(metadata.get("environment", {}).get("git"))],
@@ -82,9 +87,11 @@ def _learning_curves(run: Run) -> list[str]:
 
     epochs = history.read(run.path / "history.jsonl")
     monitor = (run.metadata.get("training") or run.metadata.get("monitor") or {}).get("monitor")
-    lines = curve([epoch["loss"] for epoch in epochs], "loss", "epoch")
-    lines += curve([epoch["metrics"].get(monitor) for epoch in epochs], f"{monitor} on validation", "epoch")
-    return lines
+    chart_lines = curve([epoch_record["loss"] for epoch_record in epochs], "loss", "epoch")
+    chart_lines += curve(
+        [epoch_record["metrics"].get(monitor) for epoch_record in epochs], f"{monitor} on validation", "epoch"
+    )
+    return chart_lines
 
 
 def _search_curve(run: Run) -> list[str]:
@@ -94,10 +101,10 @@ def _search_curve(run: Run) -> list[str]:
     from recctl.cli.charts import curve
 
     monitor = (run.metadata.get("monitor") or {}).get("metric")
-    path = run.path / "trials.parquet"
-    if not path.exists() or monitor is None:
+    trials_path = run.path / "trials.parquet"
+    if not trials_path.exists() or monitor is None:
         return []
     trials = run.trials().sort_values("number")
     better = max if run.metadata["monitor"]["mode"] == "max" else min
-    best = list(accumulate(trials[monitor].dropna(), better)) if monitor in trials else []
-    return curve(best, f"best {monitor} so far", "trial")
+    best_values = list(accumulate(trials[monitor].dropna(), better)) if monitor in trials else []
+    return curve(best_values, f"best {monitor} so far", "trial")

@@ -37,16 +37,18 @@ def verify(
     with terminal.bars(), progress.task("Verifying runs", total=len(selected), unit="runs") as task:
         for n_done, run in enumerate(selected):
             task.update(n_done)
-            faults += [[run.id, *fault] for fault in verification.verify(run)]
+            faults += [[run.id, *file_fault] for file_fault in verification.verify(run)]
     if not run_ids:
         faults += _alias_faults(store)
     if faults:
         terminal.table(["run_id", "file", "problem"], faults)
-    keys = ("run_id", "file", "problem")
+    column_keys = ("run_id", "file", "problem")
     n_runs = len(selected) + len(damaged)
-    terminal.print_json({"runs": n_runs, "faults": [dict(zip(keys, fault, strict=True)) for fault in faults]})
+    terminal.print_json(
+        {"runs": n_runs, "faults": [dict(zip(column_keys, file_fault, strict=True)) for file_fault in faults]}
+    )
     if faults:
-        n_damaged = len({fault[0] for fault in faults} - {None})
+        n_damaged = len({file_fault[0] for file_fault in faults} - {None})
         if n_damaged == 0:
             raise ArtifactError(f"{n_runs} runs: all files are intact, but aliases are damaged")
         raise ArtifactError(
@@ -59,8 +61,8 @@ def verify(
 def _alias_faults(store: RunStore) -> Iterator[list[str | None]]:
     from recctl.errors import ArtifactError
 
-    for name in store.aliases.all():
+    for alias_name in store.aliases.all():
         try:
-            store.aliases.history(name)
+            store.aliases.history(alias_name)
         except ArtifactError as error:
-            yield [None, f".names/{name}", str(error)]
+            yield [None, f".names/{alias_name}", str(error)]

@@ -49,8 +49,8 @@ def collect_entries(
         ConfigError: There are fewer than two models, or their configs differ in more than the model and its training.
         DataError: The runs have different data or splits.
     """
-    entries = [entry for source in sources for entry in _entries_of_source(source, store, overrides)]
-    if overrides and all(entry.run for entry in entries):
+    entries = [collected for source in sources for collected in _entries_of_source(source, store, overrides)]
+    if overrides and all(collected.run for collected in entries):
         raise ConfigError("--set applies to configs; the settings of a run can't be changed")
     if len(entries) < 2:
         raise ConfigError("compare needs two models: configs, a config with several models:, or runs")
@@ -60,15 +60,15 @@ def collect_entries(
 
 def entries_of_config(loaded: LoadedConfig) -> Iterator[ComparisonEntry]:
     """Yield the models of a config with `models:`."""
-    for index, model in enumerate(loaded.config.models):
-        single = config_of_model(loaded.config, index)
+    for position, model in enumerate(loaded.config.models):
+        single = config_of_model(loaded.config, position)
         values: dict[tuple[str | int, ...], Any] = {
             ("model",): single.model.model_dump(),
             ("training",): single.training.model_dump(),
             ("models",): [],
         }
-        given_params = loaded.given["models"][index].get("params") or {}
-        params = ", ".join(f"{name}={value}" for name, value in given_params.items())
+        given_params = loaded.given["models"][position].get("params") or {}
+        params = ", ".join(f"{parameter_name}={value}" for parameter_name, value in given_params.items())
         label = model.label or model.name
         yield ComparisonEntry(label, f"{model.name}({params})", with_values(loaded, values, CHECKS))
 
@@ -105,8 +105,8 @@ def _entries_of_source(
         if loaded.config.models:
             yield from entries_of_config(loaded)
         else:
-            name = loaded.config.model.name
-            yield ComparisonEntry(name, f"{name} ({Path(source).stem})", loaded)
+            model_name = loaded.config.model.name
+            yield ComparisonEntry(model_name, f"{model_name} ({Path(source).stem})", loaded)
 
 
 def _entry_of_run(run: Run) -> ComparisonEntry:
@@ -117,7 +117,7 @@ def _entry_of_run(run: Run) -> ComparisonEntry:
 def _add_coverage(loaded: LoadedConfig) -> LoadedConfig:
     """Add coverage to the metrics of rankings: accuracy alone hides that a model recommends few items."""
     section = loaded.config.evaluation
-    ranks_items = any(METRICS[name].task == "ranking" for name in section.metrics)
+    ranks_items = any(METRICS[metric_name].task == "ranking" for metric_name in section.metrics)
     if not ranks_items or section.n_candidates or "coverage" in section.metrics:
         return loaded
     return with_values(loaded, {("evaluation", "metrics"): [*section.metrics, "coverage"]}, CHECKS)
@@ -142,19 +142,20 @@ def _require_same_settings(entries: list[ComparisonEntry]) -> None:
     runs = [entry.run for entry in entries if entry.run]
     for run in runs[1:]:
         require_same_parts(runs[0], run)
-    first = entries[0]
-    expected = _shared_settings(first.loaded)
+    first_entry = entries[0]
+    expected = _shared_settings(first_entry.loaded)
     for entry in entries[1:]:
         actual = _shared_settings(entry.loaded)
-        keys = sorted(expected.keys() | actual.keys())
+        config_keys = sorted(expected.keys() | actual.keys())
         # Configs must agree in everything but the model. Runs may come from other paths or versions of a config.
-        if first.run or entry.run:
-            keys = [key for key in keys if key in _PROTOCOL_KEYS]
+        if first_entry.run or entry.run:
+            config_keys = [config_key for config_key in config_keys if config_key in _PROTOCOL_KEYS]
         problems = [
-            f"{key} is {expected.get(key)!r} in {_origin(first)}, {actual.get(key)!r} in {_origin(entry)}; "
+            f"{config_key} is {expected.get(config_key)!r} in {_origin(first_entry)}, "
+            f"{actual.get(config_key)!r} in {_origin(entry)}; "
             "models are compared on the same data, split and evaluation protocol"
-            for key in keys
-            if expected.get(key) != actual.get(key)
+            for config_key in config_keys
+            if expected.get(config_key) != actual.get(config_key)
         ]
         if problems:
             raise ConfigError(*problems)
@@ -167,4 +168,6 @@ def _origin(entry: ComparisonEntry) -> str:
 def _shared_settings(loaded: LoadedConfig) -> dict[str, Any]:
     """The settings that all compared models must have in common, by dotted key."""
     sections = resolve_config(loaded)
-    return flatten({name: section for name, section in sections.items() if name not in _MODEL_SECTIONS})
+    return flatten(
+        {section_name: section for section_name, section in sections.items() if section_name not in _MODEL_SECTIONS}
+    )

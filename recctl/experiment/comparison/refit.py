@@ -41,12 +41,12 @@ def refit_best(run: Run, prepared: Prepared | None, options: ComparisonOptions) 
         n_resamples=options.n_resamples,
     )
     metrics = {}
-    for key, value in run.metrics()["test"].items():
+    for metric_key, value in run.metrics()["test"].items():
         interval: dict[str, float | None] = {"low": None, "high": None}
-        if key in comparison.estimates:
-            estimate = comparison.estimates[key]["refit"]
+        if metric_key in comparison.estimates:
+            estimate = comparison.estimates[metric_key]["refit"]
             interval = {"low": estimate.low, "high": estimate.high}
-        metrics[key] = nan_to_none({"value": value, **interval})
+        metrics[metric_key] = nan_to_none({"value": value, **interval})
     versions = [
         entry["version"] for entry in run.metadata["models"] if entry["fitted_on"] == stages.TRAIN_AND_VALIDATION
     ]
@@ -62,6 +62,6 @@ def _refit_and_evaluate(run: Run, prepared: Prepared | None) -> None:
         raise ArtifactError(f"{run.id}: has no model fitted on train, which a refit needs for the number of epochs")
     run.begin()
     with recording(run):
-        model = stages.refit(run, loaded.config, prepared, selected)
+        refitted = stages.refit(run, loaded.config, prepared, selected)
         with run.timed("evaluate_test"):
-            stages.evaluate_part(run, "test", prepared, model, loaded.config)
+            stages.evaluate_part(run, "test", prepared, refitted, loaded.config)

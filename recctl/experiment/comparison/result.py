@@ -66,37 +66,37 @@ def compare_runs(runs: Mapping[str, Sequence[Run]], options: ComparisonOptions) 
         ArtifactError: A run lacks the metrics of a part.
         ConfigError: The runs have no such metric in common.
     """
-    part = options.on or "test"
-    metric = _select_metric(runs, options.metric, part)
-    key = MetricKey.parse(metric)
+    compared_part = options.on or "test"
+    metric = _select_metric(runs, options.metric, compared_part)
+    metric_key = MetricKey.parse(metric)
     validation_scores = {
         label: _mean(_values(runs_of_model, "validation", metric)) for label, runs_of_model in runs.items()
     }
     if None in validation_scores.values():  # some run has no validation part
-        chosen_on = part
-        scores = {label: _mean(_values(runs_of_model, part, metric)) for label, runs_of_model in runs.items()}
+        chosen_on = compared_part
+        scores = {label: _mean(_values(runs_of_model, compared_part, metric)) for label, runs_of_model in runs.items()}
     else:
         chosen_on = "validation"
         scores = validation_scores
-    best = max(scores, key=lambda label: key.sign * (scores[label] or 0.0))
-    reference = options.reference or best
-    comparison = _compare_per_user(runs, part, metric, reference, options)
+    best_label = max(scores, key=lambda label: metric_key.sign * (scores[label] or 0.0))
+    reference = options.reference or best_label
+    comparison = _compare_per_user(runs, compared_part, metric, reference, options)
     models = [
         {
             "label": label,
             **_costs(runs_of_model),
             "validation": validation_scores[label],
-            "metrics": _metric_records(label, runs_of_model, part, comparison),
+            "metrics": _metric_records(label, runs_of_model, compared_part, comparison),
         }
         for label, runs_of_model in runs.items()
     ]
-    models.sort(key=lambda model: -key.sign * model["metrics"][metric]["value"])
-    _add_pareto_fronts(models, key)
+    models.sort(key=lambda model: -metric_key.sign * model["metrics"][metric]["value"])
+    _add_pareto_fronts(models, metric_key)
     document: dict[str, Any] = {
-        "on": part,
+        "on": compared_part,
         "metric": metric,
-        "mode": key.mode,
-        "best": best,
+        "mode": metric_key.mode,
+        "best": best_label,
         "chosen_on": chosen_on,
         "reference": reference,
         "confidence": options.confidence,
@@ -133,9 +133,9 @@ def _shared_metrics(runs: Mapping[str, Sequence[Run]], part: str) -> list[str]:
     every_run = [run for runs_of_model in runs.values() for run in runs_of_model]
     metrics_by_run = [run.metrics().get(part, {}) for run in every_run]
     shared = [
-        key
-        for key in metrics_by_run[0]
-        if MetricKey.parse(key).is_known and all(key in metrics for metrics in metrics_by_run)
+        metric_key
+        for metric_key in metrics_by_run[0]
+        if MetricKey.parse(metric_key).is_known and all(metric_key in metrics for metrics in metrics_by_run)
     ]
     if not shared:
         lacking = [run.id for run in every_run if part not in run.metrics()]
@@ -152,10 +152,10 @@ def _values(runs: Sequence[Run], part: str, metric: str) -> list[float | None]:
 
 def _mean(values: Sequence[float | None]) -> float | None:
     """The mean; None unless all values are known."""
-    known = [value for value in values if value is not None]
-    if not known or len(known) < len(values):
+    known_values = [value for value in values if value is not None]
+    if not known_values or len(known_values) < len(values):
         return None
-    return float(np.mean(known))
+    return float(np.mean(known_values))
 
 
 def _compare_per_user(
@@ -167,12 +167,12 @@ def _compare_per_user(
             f"{metric} on {part} has no values by user in every run, which a significance test needs; "
             f"evaluate again: recctl evaluate RUN --on {part}"
         )
-    keys = [metric]
-    keys.extend(key for key in _shared_metrics(runs, part) if key != metric)
+    metric_keys = [metric]
+    metric_keys.extend(metric_key for metric_key in _shared_metrics(runs, part) if metric_key != metric)
     return compare_paired(
         tables,
         reference,
-        keys,
+        metric_keys,
         seed=options.seed,
         confidence=options.confidence,
         test=options.test,
@@ -189,15 +189,17 @@ def _average_tables(tables: list[pd.DataFrame]) -> pd.DataFrame:
 
     if len(tables) == 1:
         return tables[0]
-    table = pd.concat(tables, ignore_index=True)
-    keys = [MetricKey.parse(str(column)) for column in table]
-    error_columns = [str(key) for key in keys if key.is_known and key.metric.of == "errors"]
-    counts = table["n_rated"] if "n_rated" in table else table["n_relevant"]
+    all_rows = pd.concat(tables, ignore_index=True)
+    metric_keys = [MetricKey.parse(str(column)) for column in all_rows]
+    error_columns = [
+        str(metric_key) for metric_key in metric_keys if metric_key.is_known and metric_key.metric.of == "errors"
+    ]
+    counts = all_rows["n_rated"] if "n_rated" in all_rows else all_rows["n_relevant"]
     for column in error_columns:
         exponent = 2 if column == "rmse" else 1
-        table[column] = table[column] ** exponent * counts
-    table["__count"] = counts
-    by_user = table.groupby("user_id")
+        all_rows[column] = all_rows[column] ** exponent * counts
+    all_rows["__count"] = counts
+    by_user = all_rows.groupby("user_id")
     averaged = by_user.mean()
     for column in error_columns:
         exponent = 2 if column == "rmse" else 1
@@ -211,22 +213,22 @@ def _metric_records(
 ) -> dict[str, dict[str, Any]]:
     """Each metric of a model: its estimate, or the value alone for metrics that have no values by user."""
     records: dict[str, dict[str, Any]] = {}
-    for key in [*comparison.estimates, *comparison.without_user_values]:
-        values = [value for value in _values(runs, part, key) if value is not None]
+    for metric_key in [*comparison.estimates, *comparison.without_user_values]:
+        values = [value for value in _values(runs, part, metric_key) if value is not None]
         record: dict[str, Any]
-        if key in comparison.estimates:
-            record = asdict(comparison.estimates[key][label])
+        if metric_key in comparison.estimates:
+            record = asdict(comparison.estimates[metric_key][label])
         else:
             record = dict.fromkeys(_ESTIMATE_KEYS)
             record["value"] = _mean(values)
-        records[key] = nan_to_none(record)
-        records[key]["spread"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        records[metric_key] = nan_to_none(record)
+        records[metric_key]["spread"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return records
 
 
 def nan_to_none(record: Mapping[str, float | None]) -> dict[str, float | None]:
     """Replace NaN by None, which JSON can express."""
-    return {name: None if value is None or math.isnan(value) else value for name, value in record.items()}
+    return {field_name: None if value is None or math.isnan(value) else value for field_name, value in record.items()}
 
 
 # ---- costs and trade-offs
@@ -239,7 +241,7 @@ def _costs(runs: Sequence[Run]) -> dict[str, Any]:
         "model": first_versions[0].get("model"),
         "runs": [run.id for run in runs],
         "fit_seconds": _mean([run.metadata.get("timings", {}).get("fit") for run in runs]),
-        "model_bytes": _mean([entry.get("bytes") for entry in first_versions]),
+        "model_bytes": _mean([model_entry.get("bytes") for model_entry in first_versions]),
     }
 
 
@@ -250,18 +252,20 @@ def _add_pareto_fronts(models: list[dict[str, Any]], metric: MetricKey) -> None:
     for model in models:
         model["coverage"] = model["metrics"][coverage]["value"] if coverage else None
         model["front"] = []
-    for name, key, sign in _TRADE_OFFS:
-        gains = {model["label"]: None if model[key] is None else sign * model[key] for model in models}
-        front = pareto_front(accuracy, gains)
+    for trade_off, cost_key, sign in _TRADE_OFFS:
+        gain_by_label = {
+            model["label"]: None if model[cost_key] is None else sign * model[cost_key] for model in models
+        }
+        front_labels = pareto_front(accuracy, gain_by_label)
         for model in models:
-            if model["label"] in front:
-                model["front"].append(name)
+            if model["label"] in front_labels:
+                model["front"].append(trade_off)
 
 
 def _coverage_key(keys: list[str], metric: MetricKey) -> str | None:
     """The key of coverage at the cutoff of the metric, or at any cutoff."""
     at_same_cutoff = str(MetricKey("coverage", metric.k))
-    candidates = [key for key in keys if MetricKey.parse(key).name == "coverage"]
+    candidates = [metric_key for metric_key in keys if MetricKey.parse(metric_key).name == "coverage"]
     if at_same_cutoff in candidates:
         return at_same_cutoff
     return candidates[0] if candidates else None
@@ -285,13 +289,13 @@ def worse_than_reference(document: Mapping[str, Any]) -> list[str]:
 
 def summary_sentences(document: Mapping[str, Any]) -> list[str]:
     """Return the conclusions of a comparison as sentences."""
-    part = document["on"]
+    compared_part = document["on"]
     reference = document["reference"]
     others = [model for model in document["compared"] if model["label"] != reference]
     sentences = [f"{_difference_sentence(model, document)}." for model in others]
-    if document["chosen_on"] == part and reference == document["best"] and len(document["compared"]) > 1:
+    if document["chosen_on"] == compared_part and reference == document["best"] and len(document["compared"]) > 1:
         sentences.append(
-            f"{reference} was chosen on these same users of {part}, so its advantage is overestimated; "
+            f"{reference} was chosen on these same users of {compared_part}, so its advantage is overestimated; "
             "evaluate it on a part that was not used for the choice."
         )
     for label, n_users in document["left_out"].items():
@@ -312,8 +316,10 @@ def _difference_sentence(model: Mapping[str, Any], document: Mapping[str, Any]) 
     winner, loser = (label, reference) if is_better else (reference, label)
     # The size of the difference, whichever model comes first and whichever direction is better.
     sign = 1 if estimate["difference"] > 0 else -1
-    low, high = sorted(sign * estimate[end] for end in ("difference_low", "difference_high"))
-    difference = f"{abs(estimate['difference']):.4f} ({100 * document['confidence']:.4g}% CI {low:.4f} to {high:.4f})"
+    smallest, largest = sorted(sign * estimate[bound_key] for bound_key in ("difference_low", "difference_high"))
+    difference = (
+        f"{abs(estimate['difference']):.4f} ({100 * document['confidence']:.4g}% CI {smallest:.4f} to {largest:.4f})"
+    )
     return f"{winner} is significantly better than {loser} in {metric}, by {difference}, {p_value}"
 
 

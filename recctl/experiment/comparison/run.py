@@ -132,15 +132,15 @@ def comparison_result(run: Run) -> dict[str, Any]:
     Raises:
         ArtifactError: The run is not a comparison, is not complete, or its file is damaged.
     """
-    path = run.path / layout.COMPARISON
+    result_path = run.path / layout.COMPARISON
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = json.loads(result_path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if run.metadata.get("kind") == "compare":
             raise ArtifactError(f"{run.id}: the comparison is not complete; {_resume_hint(run)}") from None
         raise ArtifactError(f"{run.id}: is not a comparison") from None
     except ValueError as error:
-        raise ArtifactError(f"{path}: damaged: {error}") from None
+        raise ArtifactError(f"{result_path}: damaged: {error}") from None
     return document
 
 
@@ -156,16 +156,16 @@ def _validate_options(
 ) -> ComparisonOptions:
     """Check the options, and fill in the reported part and the seed."""
     all_runs_have_test = all("test" in entry.run.metrics() for entry in entries if entry.run)
-    part = options.on
-    if part is None:
-        part = "validation" if repeats.refit or not all_runs_have_test else "test"
-    problems = list(_repeat_problems(repeats, entries, part))
+    compared_part = options.on
+    if compared_part is None:
+        compared_part = "validation" if repeats.refit or not all_runs_have_test else "test"
+    problems = list(_repeat_problems(repeats, entries, compared_part))
     labels = [entry.label for entry in entries]
     if options.reference is not None and options.reference not in labels:
         problems.append(f"reference={options.reference!r}: is none of {', '.join(labels)}")
     if problems:
         raise ConfigError(*dict.fromkeys(problems))
-    return replace(options, on=part, seed=_base_entry(entries).loaded.config.seed)
+    return replace(options, on=compared_part, seed=_base_entry(entries).loaded.config.seed)
 
 
 def _repeat_problems(repeats: Repeats, entries: list[ComparisonEntry], part: str) -> Iterator[str]:
@@ -187,9 +187,9 @@ def _repeat_problems(repeats: Repeats, entries: list[ComparisonEntry], part: str
 
 def _require_same_parts(run: Run, prepared: Prepared) -> None:
     data_hash, split_hash = run_hashes(run)
-    for what, run_hash in (("data", data_hash), ("split", split_hash)):
-        if run_hash != prepared.record[what]["hash"]:
-            raise DataError(f"{run.id} has different {what} than the configs, so their metrics can't be compared")
+    for hash_name, run_hash in (("data", data_hash), ("split", split_hash)):
+        if run_hash != prepared.record[hash_name]["hash"]:
+            raise DataError(f"{run.id} has different {hash_name} than the configs, so their metrics can't be compared")
 
 
 def _base_entry(entries: list[ComparisonEntry]) -> ComparisonEntry:
@@ -217,8 +217,8 @@ def _config_of_fold(entry: ComparisonEntry, repeats: Repeats, fold: int) -> Load
     if repeats.n_folds is None:
         return entry.loaded
     val_size = entry.loaded.config.split.val_size
-    split = {"strategy": "k_fold", "n_folds": repeats.n_folds, "fold": fold, "val_size": val_size}
-    return with_values(entry.loaded, {("split",): split}, CHECKS)
+    fold_split = {"strategy": "k_fold", "n_folds": repeats.n_folds, "fold": fold, "val_size": val_size}
+    return with_values(entry.loaded, {("split",): fold_split}, CHECKS)
 
 
 # ---- the run
@@ -246,17 +246,17 @@ def _create_run(
         "compared": _planned_runs(entries, repeats),
         "comparison": {"terms": asdict(options), "repeats": asdict(repeats)},
     }
-    parts = None
+    part_codes = None
     existing_run = entries[0].run
     if prepared is not None:
-        parts = prepared.split.parts
+        part_codes = prepared.split.parts
         metadata |= prepared.record
     elif existing_run is not None:
-        parts = existing_run.split_parts()
+        part_codes = existing_run.split_parts()
         metadata["data"] = existing_run.metadata["data"]
         metadata["split"] = existing_run.metadata["split"]
     source = Path(config["data"]["source"]).name.split(".")[0] or "data"
-    return Run.create(store.root, f"compare-{source}"[:_MAX_LABEL], "compare", config, parts, metadata)
+    return Run.create(store.root, f"compare-{source}"[:_MAX_LABEL], "compare", config, part_codes, metadata)
 
 
 def _planned_runs(entries: list[ComparisonEntry], repeats: Repeats) -> list[dict[str, Any]]:
@@ -287,16 +287,16 @@ def _fit_and_compare(run: Run, store: RunStore, entries: list[ComparisonEntry], 
             if prepared is None:
                 prepared, _ = prepare_for(_config_of_fold(_base_entry(entries), repeats, 0), run)
             _fit_missing(run, store, missing, entries, prepared)
-        runs: dict[str, list[Run]] = {entry.label: [] for entry in entries}
+        runs_by_label: dict[str, list[Run]] = {entry.label: [] for entry in entries}
         for record in run.metadata["compared"]:
-            runs[record["label"]].append(store.resolve(record["run_id"]))
+            runs_by_label[record["label"]].append(store.resolve(record["run_id"]))
         with run.timed("judge"):  # the key in metadata.json since version 0.1
-            document = compare_runs(runs, options)
+            document = compare_runs(runs_by_label, options)
         document["refit"] = None
         if repeats.refit:
-            document["refit"] = refit_best(runs[document["best"]][0], prepared, options)
-        text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-        run.save_file(layout.COMPARISON, text.encode())
+            document["refit"] = refit_best(runs_by_label[document["best"]][0], prepared, options)
+        result_text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+        run.save_file(layout.COMPARISON, result_text.encode())
         run.metadata["best"] = document["best"]
 
 
@@ -350,11 +350,11 @@ def _fit_missing(
 
 
 def _fit_error(comparison: Run, failures: list[tuple[str, RecctlError]]) -> RecctlError:
-    lines = [f"{label}: {error}" for label, error in failures]
-    lines.append(f"the other models are kept; {_resume_hint(comparison)}")
+    error_lines = [f"{label}: {error}" for label, error in failures]
+    error_lines.append(f"the other models are kept; {_resume_hint(comparison)}")
     if all(isinstance(error, ArtifactError) for _, error in failures):
-        return ArtifactError("\n".join(lines))
-    return TrainingError("\n".join(lines))
+        return ArtifactError("\n".join(error_lines))
+    return TrainingError("\n".join(error_lines))
 
 
 def _fit_one(
@@ -388,9 +388,9 @@ def _fit_one(
 
 
 def _description(record: dict[str, Any]) -> str:
-    parts = [record["label"]]
+    description_parts = [record["label"]]
     if record["seed"] is not None:
-        parts.append(f"seed {record['seed']}")
+        description_parts.append(f"seed {record['seed']}")
     if record["fold"]:
-        parts.append(f"fold {record['fold']}")
-    return ", ".join(parts)
+        description_parts.append(f"fold {record['fold']}")
+    return ", ".join(description_parts)

@@ -176,4 +176,4 @@ def small(text: str) -> Styled:
 
 def facts(values: Mapping[str, Inline | Block | None]) -> Facts:
     """The facts that are known: entries without a value are dropped."""
-    return Facts({name: value for name, value in values.items() if value is not None and value != ""})
+    return Facts({fact_name: value for fact_name, value in values.items() if value is not None and value != ""})

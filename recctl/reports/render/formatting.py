@@ -17,11 +17,11 @@ _ACRONYMS = {"ndcg": "NDCG", "map": "MAP", "mrr": "MRR", "auc": "AUC", "rmse": "
 def metric_name(key: str) -> str:
     """The name of a metric in words: `sampled_hit_rate@10` is "Sampled hit rate@10"."""
     metric = MetricKey.parse(key)
-    words = _ACRONYMS.get(metric.name) or metric.name.replace("_", " ")
+    display_name = _ACRONYMS.get(metric.name) or metric.name.replace("_", " ")
     if metric.sampled:
-        words = f"sampled {words}"
+        display_name = f"sampled {display_name}"
     suffix = "" if metric.k is None else f"@{metric.k}"
-    return f"{words[:1].upper()}{words[1:]}{suffix}"
+    return f"{display_name[:1].upper()}{display_name[1:]}{suffix}"
 
 
 def capitalized(text: str) -> str:

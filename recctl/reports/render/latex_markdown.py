@@ -55,7 +55,7 @@ def tables(report_data: ReportData, form: Literal["md", "latex"]) -> str:
     if report_data.comparison is not None:
         paper_tables = _comparison_tables(report_data.comparison)
     else:
-        paper_tables = [_metrics_table(report_data, view) for view in report_data.views if view.metrics]
+        paper_tables = [_metrics_table(report_data, run_view) for run_view in report_data.views if run_view.metrics]
     if not paper_tables:
         run_ids = ", ".join(run.id for run in report_data.runs)
         raise ArtifactError(f"{run_ids}: no metrics to put into a table; measure them: recctl evaluate RUN")
@@ -70,26 +70,28 @@ def tables(report_data: ReportData, form: Literal["md", "latex"]) -> str:
 def _metrics_table(report_data: ReportData, view: RunView) -> PaperTable:
     """All metrics of one run, a column for each part."""
     intervals: dict[str, dict[str, Any]] = {}
-    for part in view.metrics:
+    for split_part in view.metrics:
         try:
-            intervals[part] = report_data.intervals(view, part)
+            intervals[split_part] = report_data.intervals(view, split_part)
         except RecctlError:  # no per-user metrics: values without intervals
-            intervals[part] = {}
-    rows = []
-    for key in dict.fromkeys(key for values in view.metrics.values() for key in values):
-        row = [Cell(formatting.metric_name(key))]
-        for part, values in view.metrics.items():
-            row.append(Cell(_value_with_interval(values.get(key), intervals[part].get(key, {}))))
-        rows.append(row)
+            intervals[split_part] = {}
+    table_rows = []
+    for metric_key in dict.fromkeys(metric_key for values in view.metrics.values() for metric_key in values):
+        row_cells = [Cell(formatting.metric_name(metric_key))]
+        for split_part, values in view.metrics.items():
+            row_cells.append(
+                Cell(_value_with_interval(values.get(metric_key), intervals[split_part].get(metric_key, {})))
+            )
+        table_rows.append(row_cells)
     source = report_data.runs[0].metadata.get("data", {}).get("source", "unknown data")
     with_intervals = ", with 95% bootstrap intervals over users" if any(intervals.values()) else ""
     headings = ["Metric"]
-    headings += [part.capitalize() for part in view.metrics]
+    headings += [split_part.capitalize() for split_part in view.metrics]
     return PaperTable(
         f"{view.label} on {source}{with_intervals}. Run {view.run.id}.",
         _anchor(f"metrics-{view.label}"),
         headings,
-        rows,
+        table_rows,
     )
 
 
@@ -104,63 +106,65 @@ def _comparison_tables(comparison: dict[str, Any]) -> list[PaperTable]:
 
 def _models_table(comparison: dict[str, Any]) -> PaperTable:
     models = comparison["compared"]
-    keys = list(models[0]["metrics"])
-    best = {key: best_models(comparison, key) for key in keys}
-    rows = []
+    metric_keys = list(models[0]["metrics"])
+    best_labels = {metric_key: best_models(comparison, metric_key) for metric_key in metric_keys}
+    table_rows = []
     for model in models:
-        row = [Cell(model["label"])]
-        for key in keys:
-            figure = model["metrics"][key]
-            row.append(Cell(_value_with_interval(figure["value"], figure), bold=model["label"] in best[key]))
-        rows.append(row)
+        row_cells = [Cell(model["label"])]
+        for metric_key in metric_keys:
+            figure = model["metrics"][metric_key]
+            row_cells.append(
+                Cell(_value_with_interval(figure["value"], figure), bold=model["label"] in best_labels[metric_key])
+            )
+        table_rows.append(row_cells)
     headings = ["Model"]
-    headings += [formatting.metric_name(key) for key in keys]
+    headings += [formatting.metric_name(metric_key) for metric_key in metric_keys]
     return PaperTable(
         f"Models on {comparison['on']} ({formatting.count(comparison['n_users'])} users), with "
         f"{comparison['confidence']:.0%} bootstrap intervals. The best values are in bold.",
         "models",
         headings,
-        rows,
+        table_rows,
     )
 
 
 def _differences_table(comparison: dict[str, Any]) -> PaperTable:
     reference = comparison["reference"]
     percent = f"{comparison['confidence']:.0%}"
-    level = 1 - comparison["confidence"]
+    significance = 1 - comparison["confidence"]
     others = [model for model in comparison["compared"] if model["label"] != reference]
-    rows = []
-    for key in comparison["compared"][0]["metrics"]:
-        if not others or others[0]["metrics"][key]["difference"] is None:
+    table_rows = []
+    for metric_key in comparison["compared"][0]["metrics"]:
+        if not others or others[0]["metrics"][metric_key]["difference"] is None:
             continue  # a metric without per-user values, such as coverage
         for model in others:
-            figure = model["metrics"][key]
-            is_significant = figure["p_holm"] is not None and figure["p_holm"] < level
-            row = [
-                Cell(formatting.metric_name(key)),
+            figure = model["metrics"][metric_key]
+            is_significant = figure["p_holm"] is not None and figure["p_holm"] < significance
+            row_cells = [
+                Cell(formatting.metric_name(metric_key)),
                 Cell(model["label"]),
                 Cell(formatting.difference(figure["difference"])),
                 Cell(formatting.interval(figure, "difference_")),
                 Cell(formatting.p_value(figure["p_holm"]), bold=is_significant),
             ]
-            rows.append(row)
+            table_rows.append(row_cells)
     return PaperTable(
         f"Differences from {reference} on {comparison['on']}, paired by user, with {percent} bootstrap intervals and "
         f"p-values of a paired {comparison['test']} test, corrected for the number of models by Holm's method. "
-        f"p-values below {level:.2g} are in bold.",
+        f"p-values below {significance:.2g} are in bold.",
         "differences",
         ["Metric", "Model", "Difference", f"{percent} interval", "p (Holm)"],
-        rows,
+        table_rows,
         n_text_columns=2,
     )
 
 
 def _value_with_interval(value: float | None, figure: dict[str, Any]) -> str:
-    text = formatting.metric_value(value)
+    cell_text = formatting.metric_value(value)
     interval = formatting.interval(figure)
     if interval == formatting.MISSING:
-        return text
-    return f"{text} [{interval.replace(' to ', ', ')}]"
+        return cell_text
+    return f"{cell_text} [{interval.replace(' to ', ', ')}]"
 
 
 def _anchor(text: str) -> str:
@@ -172,10 +176,10 @@ def _anchor(text: str) -> str:
 
 def _markdown_table(table: PaperTable) -> str:
     headings = [escape_markdown(heading) for heading in table.headings]
-    alignments = [":--" if i == 0 else "--:" for i in range(len(headings))]
-    lines = [escape_markdown(table.caption), "", _markdown_row(headings), _markdown_row(alignments)]
-    lines += [_markdown_row([_markdown_cell(cell) for cell in row]) for row in table.rows]
-    return "".join(f"{line}\n" for line in lines)
+    alignments = [":--" if column_number == 0 else "--:" for column_number in range(len(headings))]
+    table_lines = [escape_markdown(table.caption), "", _markdown_row(headings), _markdown_row(alignments)]
+    table_lines += [_markdown_row([_markdown_cell(cell) for cell in row_cells]) for row_cells in table.rows]
+    return "".join(f"{table_line}\n" for table_line in table_lines)
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
@@ -183,8 +187,8 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 
 def _markdown_cell(cell: Cell) -> str:
-    text = escape_markdown(cell.text)
-    return f"**{text}**" if cell.bold else text
+    cell_text = escape_markdown(cell.text)
+    return f"**{cell_text}**" if cell.bold else cell_text
 
 
 def escape_markdown(text: str) -> str:
@@ -212,7 +216,7 @@ def escape_latex(text: str) -> str:
 
 def _latex_table(table: PaperTable) -> str:
     columns = "l" * table.n_text_columns + "r" * (len(table.headings) - table.n_text_columns)
-    lines = [
+    table_lines = [
         r"\begin{table}",
         r"\centering",
         f"\\caption{{{escape_latex(table.caption)}}}",
@@ -222,9 +226,9 @@ def _latex_table(table: PaperTable) -> str:
         _latex_row([escape_latex(heading) for heading in table.headings]),
         r"\midrule",
     ]
-    lines += [_latex_row([_latex_cell(cell) for cell in row]) for row in table.rows]
-    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    return "".join(f"{line}\n" for line in lines)
+    table_lines += [_latex_row([_latex_cell(cell) for cell in row_cells]) for row_cells in table.rows]
+    table_lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return "".join(f"{table_line}\n" for table_line in table_lines)
 
 
 def _latex_row(cells: Sequence[str]) -> str:
@@ -232,7 +236,7 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 
 def _latex_cell(cell: Cell) -> str:
-    text = escape_latex(cell.text)
-    if text.startswith("["):
-        text = f"{{}}{text}"  # otherwise LaTeX takes it for an argument of the preceding \\
-    return f"\\textbf{{{text}}}" if cell.bold else text
+    cell_text = escape_latex(cell.text)
+    if cell_text.startswith("["):
+        cell_text = f"{{}}{cell_text}"  # otherwise LaTeX takes it for an argument of the preceding \\
+    return f"\\textbf{{{cell_text}}}" if cell.bold else cell_text

@@ -153,18 +153,18 @@ def script_json(value: Any) -> str:
     `<`, `>`, `&` and line separators become `\uXXXX`, so that no text in it can end the element or begin another one.
     Numbers are rounded to six significant digits; NaN and infinity become null.
     """
-    text = json.dumps(_plain_value(value), allow_nan=False, separators=(",", ":"))
+    json_text = json.dumps(_plain_value(value), allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
+        json_text = json_text.replace(character, f"\\u{ord(character):04x}")
+    return json_text
 
 
 def _plain_value(value: Any) -> Any:
     """The same value of lists, dicts, strings and numbers that JSON can represent."""
     if isinstance(value, Mapping):
-        return {str(key): _plain_value(item) for key, item in value.items()}
+        return {str(key): _plain_value(contained) for key, contained in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain_value(item) for item in value]
+        return [_plain_value(contained) for contained in value]
     if hasattr(value, "tolist"):  # an array or a scalar of NumPy
         return _plain_value(value.tolist())
     if isinstance(value, float):

@@ -55,9 +55,9 @@ def plot(traces: Sequence[Plot], x_axis: Any, y_axis: Any, *, height: int = 340,
 def _axis(settings: Any) -> Plot:
     if isinstance(settings, str):
         settings = {"title": settings}
-    axis = dict(settings)
-    axis["title"] = {"text": escape_label(axis.get("title", ""))}
-    return axis
+    axis_settings = dict(settings)
+    axis_settings["title"] = {"text": escape_label(axis_settings.get("title", ""))}
+    return axis_settings
 
 
 def _named(trace: Plot, name: str | None) -> Plot:
@@ -98,8 +98,8 @@ def line(
 
 def points(name: str | None, x: Sequence[Any], y: Sequence[Any], index: int = 0, *, marker: Plot | None = None) -> Plot:
     """Points without a line; `marker` overrides settings of plotly's marker."""
-    look = {"color": color(index), "size": 8, "symbol": symbol(index)} | (marker or {})
-    trace: Plot = {"type": "scatter", "mode": "markers", "x": list(x), "y": list(y), "marker": look}
+    marker_style = {"color": color(index), "size": 8, "symbol": symbol(index)} | (marker or {})
+    trace: Plot = {"type": "scatter", "mode": "markers", "x": list(x), "y": list(y), "marker": marker_style}
     return _named(trace, name)
 
 
@@ -120,8 +120,8 @@ def with_intervals(trace: Plot, figures: Sequence[Mapping[str, Any]], axis: str 
         axis: "x" or "y".
         prefix: Prefix of these keys, such as `difference_`.
     """
-    above = []
-    below = []
+    upper_errors = []
+    lower_errors = []
     for value, figure in zip(trace[axis], figures, strict=True):
         low = figure.get(f"{prefix}low")
         high = figure.get(f"{prefix}high")
@@ -129,13 +129,13 @@ def with_intervals(trace: Plot, figures: Sequence[Mapping[str, Any]], axis: str 
             # A bar of length 0 cannot be seen.
             low = value
             high = value
-        above.append(high - value)
-        below.append(value - low)
+        upper_errors.append(high - value)
+        lower_errors.append(value - low)
     error_bars = {
         "type": "data",
         "symmetric": False,
-        "array": above,
-        "arrayminus": below,
+        "array": upper_errors,
+        "arrayminus": lower_errors,
         "thickness": 1.5,
         "width": 4,
         "color": trace["marker"]["color"],
@@ -161,10 +161,10 @@ def forest(
         prefix: Prefix of the keys of the ends.
     """
     values = [figure[value_key] for figure in figures]
-    trace = points(None, values, [escape_label(name) for name in names])
-    axis = {"autorange": "reversed", "type": "category", "title": "", "showgrid": False}
+    trace = points(None, values, [escape_label(label) for label in names])
+    axis_settings = {"autorange": "reversed", "type": "category", "title": "", "showgrid": False}
     height = 110 + 34 * len(names)
-    forest_plot = plot([with_intervals(trace, figures, "x", prefix)], title, axis, height=height)
+    forest_plot = plot([with_intervals(trace, figures, "x", prefix)], title, axis_settings, height=height)
     if value_key == "difference":  # a difference of 0 is the point of reference
         forest_plot["layout"]["shapes"] = [vertical_line(0.0, "@text")]
     return forest_plot
@@ -187,4 +187,4 @@ def thin_out(n: int, n_points: int = 200) -> list[int]:
     """At most `n_points` evenly spaced indices of a series of length `n`, the first and the last among them."""
     if n <= n_points:
         return list(range(n))
-    return sorted({round(i * (n - 1) / (n_points - 1)) for i in range(n_points)})
+    return sorted({round(point_number * (n - 1) / (n_points - 1)) for point_number in range(n_points)})

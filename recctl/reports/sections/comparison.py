@@ -62,12 +62,12 @@ def _interval_heading(result: Comparison) -> str:
 
 def _forest_plots(result: Comparison) -> list[Figure]:
     metric = result["metric"]
-    name = formatting.metric_name(metric)
+    metric_name = formatting.metric_name(metric)
     figures = {model["label"]: model["metrics"][metric] for model in result["compared"]}
     plots_of_models = [
         Figure(
-            f"{name} on {result['on']}",
-            plots.forest(list(figures), list(figures.values()), name),
+            f"{metric_name} on {result['on']}",
+            plots.forest(list(figures), list(figures.values()), metric_name),
             f"With {result['confidence']:.0%} bootstrap intervals over {formatting.count(result['n_users'])} users.",
         )
     ]
@@ -79,7 +79,7 @@ def _forest_plots(result: Comparison) -> list[Figure]:
                 plots.forest(
                     list(differences),
                     list(differences.values()),
-                    f"Difference in {name}",
+                    f"Difference in {metric_name}",
                     value_key="difference",
                     prefix="difference_",
                 ),
@@ -98,21 +98,21 @@ def _models(result: Comparison) -> Table:
     if has_other_part:
         headings.append(result["on"].capitalize())
     headings += [_interval_heading(result), "Difference", _interval_heading(result), "p (Holm)"]
-    rows = []
+    table_rows = []
     for model in result["compared"]:
         figure = model["metrics"][metric]
-        row: list[Inline] = [_model_name(result, model)]
+        row_cells: list[Inline] = [_model_name(result, model)]
         if has_other_part:
-            row.append(formatting.metric_value(model["validation"]))
-        row += [
+            row_cells.append(formatting.metric_value(model["validation"]))
+        row_cells += [
             formatting.metric_value(figure["value"]),
             formatting.interval(figure),
             formatting.difference(figure["difference"]),
             formatting.interval(figure, "difference_"),
             formatting.p_value(figure["p_holm"]),
         ]
-        rows.append(row)
-    return Table(f"Models by {metric}", headings, rows)
+        table_rows.append(row_cells)
+    return Table(f"Models by {metric}", headings, table_rows)
 
 
 def _model_name(result: Comparison, model: Model) -> Inline:
@@ -121,7 +121,7 @@ def _model_name(result: Comparison, model: Model) -> Inline:
 
 
 def _methods(result: Comparison) -> str:
-    text = (
+    method_text = (
         f"The best model was chosen on {result['chosen_on']}. Differences are from {result['reference']}, on "
         f"{result['on']}. p-values are of a paired {result['test']} test, corrected for the number of models by Holm's "
         f"method; intervals are from {formatting.count(result['n_resamples'])} bootstrap resamples of the "
@@ -129,16 +129,16 @@ def _methods(result: Comparison) -> str:
     )
     n_left_out = sum(result["left_out"].values())
     if n_left_out:
-        text += f" {formatting.count(n_left_out)} users that were not evaluated for every model are excluded."
-    return text
+        method_text += f" {formatting.count(n_left_out)} users that were not evaluated for every model are excluded."
+    return method_text
 
 
 def _costs(result: Comparison) -> Table:
     metric = result["metric"]
     headings = ["Model", formatting.metric_name(metric), "Coverage", "Fit time", "Model file", "Pareto fronts"]
-    rows = []
+    table_rows = []
     for model in result["compared"]:
-        row = [
+        row_cells = [
             model["label"],
             formatting.metric_value(model["metrics"][metric]["value"]),
             formatting.percent(model["coverage"]),
@@ -146,8 +146,8 @@ def _costs(result: Comparison) -> Table:
             formatting.file_size(model["model_bytes"]),
             ", ".join(model["front"]) or formatting.MISSING,
         ]
-        rows.append(row)
-    return Table("Accuracy and cost", headings, rows, text_columns=(0, len(headings) - 1))
+        table_rows.append(row_cells)
+    return Table("Accuracy and cost", headings, table_rows, text_columns=(0, len(headings) - 1))
 
 
 def _refit(result: Comparison) -> list[Block]:
@@ -155,37 +155,39 @@ def _refit(result: Comparison) -> list[Block]:
     refit = result.get("refit")
     if not refit:
         return []
-    rows = [
-        [formatting.metric_name(key), formatting.metric_value(figure["value"]), formatting.interval(figure)]
-        for key, figure in refit["metrics"].items()
+    table_rows = [
+        [formatting.metric_name(metric_key), formatting.metric_value(figure["value"]), formatting.interval(figure)]
+        for metric_key, figure in refit["metrics"].items()
     ]
     headings = ["Metric", "Test", _interval_heading(result)]
     return [
         Heading(f"{result['best']}, refitted on train + validation, on test"),
-        Table("The best model, refitted", headings, rows),
+        Table("The best model, refitted", headings, table_rows),
     ]
 
 
 def _all_metrics(result: Comparison) -> Table:
     """A row for each metric, a column for each model, the best values in bold."""
     models = result["compared"]
-    rows = []
-    for key in models[0]["metrics"]:
-        best = best_models(result, key)
-        row: list[Inline] = [formatting.metric_name(key)]
-        row += [_value_with_interval(model["metrics"][key], model["label"] in best) for model in models]
-        rows.append(row)
+    table_rows = []
+    for metric_key in models[0]["metrics"]:
+        best_labels = best_models(result, metric_key)
+        row_cells: list[Inline] = [formatting.metric_name(metric_key)]
+        row_cells += [
+            _value_with_interval(model["metrics"][metric_key], model["label"] in best_labels) for model in models
+        ]
+        table_rows.append(row_cells)
     headings = ["Metric"] + [model["label"] for model in models]
-    return Table(f"All metrics on {result['on']}", headings, rows)
+    return Table(f"All metrics on {result['on']}", headings, table_rows)
 
 
 def _value_with_interval(figure: dict[str, Any], is_best: bool) -> Inline:
     value = formatting.metric_value(figure["value"])
-    cell: list[str | Styled] = [strong(value) if is_best else value]
+    cell_parts: list[str | Styled] = [strong(value) if is_best else value]
     interval = formatting.interval(figure)
     if interval != formatting.MISSING:
-        cell.append(small(f" {interval}"))
-    return cell
+        cell_parts.append(small(f" {interval}"))
+    return cell_parts
 
 
 def best_models(result: Comparison, key: str) -> list[str]:
@@ -204,19 +206,19 @@ def best_models(result: Comparison, key: str) -> list[str]:
 
 
 def _all_differences(result: Comparison) -> Table:
-    rows = []
-    for key in result["compared"][0]["metrics"]:
+    table_rows = []
+    for metric_key in result["compared"][0]["metrics"]:
         for model in result["compared"]:
-            figure = model["metrics"][key]
+            figure = model["metrics"][metric_key]
             if figure["difference"] is not None:
-                row = [
-                    formatting.metric_name(key),
+                row_cells = [
+                    formatting.metric_name(metric_key),
                     model["label"],
                     formatting.difference(figure["difference"]),
                     formatting.interval(figure, "difference_"),
                     formatting.p_value(figure["p"]),
                     formatting.p_value(figure["p_holm"]),
                 ]
-                rows.append(row)
+                table_rows.append(row_cells)
     headings = ["Metric", "Model", "Difference", _interval_heading(result), "p", "p (Holm)"]
-    return Table(f"Differences from {result['reference']} on {result['on']}", headings, rows, text_columns=(0, 1))
+    return Table(f"Differences from {result['reference']} on {result['on']}", headings, table_rows, text_columns=(0, 1))

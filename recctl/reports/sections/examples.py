@@ -28,7 +28,7 @@ def examples(report_data: ReportData) -> list[Block]:
     note = Note(item_names.note)
     if len(recomputed.models) == 1:
         return [Grid([Group(blocks) for blocks in users], small=True), note]
-    stacked = [block for blocks in users for block in blocks]
+    stacked = [user_block for blocks in users for user_block in blocks]
     stacked.append(note)
     return stacked
 
@@ -38,9 +38,9 @@ def _choose_users(recomputed: Recomputed) -> Sequence[int]:
     vocabulary = recomputed.dataset.user_vocabulary
     candidates = recomputed.user_counts > 0
     for model in recomputed.models.values():
-        codes = vocabulary.codes(model.user_vocabulary.ids)
+        user_codes = vocabulary.codes(model.user_vocabulary.ids)
         is_fitted = np.zeros(len(vocabulary), bool)
-        is_fitted[codes[codes >= 0]] = True
+        is_fitted[user_codes[user_codes >= 0]] = True
         candidates &= is_fitted
     # Users of validation show hits.
     if recomputed.has_validation:
@@ -60,7 +60,7 @@ def _user_blocks(recomputed: Recomputed, user: int, item_names: _ItemNames) -> l
     user_id = recomputed.dataset.user_vocabulary.ids[user]
     recommended = _recommendations(recomputed, user, item_names)
     # Lists may differ in length: a model recommends no more items than it knows.
-    rows = [[str(rank), *cells] for rank, cells in enumerate(zip_longest(*recommended.values(), fillvalue=""), 1)]
+    table_rows = [[str(rank), *cells] for rank, cells in enumerate(zip_longest(*recommended.values(), fillvalue=""), 1)]
     headings = ["Rank"]
     if len(recommended) == 1:
         headings.append("Recommendation")
@@ -69,17 +69,17 @@ def _user_blocks(recomputed: Recomputed, user: int, item_names: _ItemNames) -> l
     return [
         Heading(f"User {user_id}"),
         Paragraph(_history(recomputed, user, item_names)),
-        Table(f"Recommendations to user {user_id}", headings, rows, text_columns=range(len(headings))),
+        Table(f"Recommendations to user {user_id}", headings, table_rows, text_columns=range(len(headings))),
     ]
 
 
 def _history(recomputed: Recomputed, user: int, item_names: _ItemNames) -> str:
     history = recomputed.history(user)
-    names = [item_names.name(item) for item in history[::-1][:_HISTORY_LENGTH]]
-    if len(history) > len(names):
-        names.append("…")
-    order = "" if recomputed.dataset.timestamps is None else ", most recent first"
-    return f"History of {len(history):,} interactions{order}: " + "\u00a0· ".join(names)
+    history_names = [item_names.name(item_code) for item_code in history[::-1][:_HISTORY_LENGTH]]
+    if len(history) > len(history_names):
+        history_names.append("…")
+    order_note = "" if recomputed.dataset.timestamps is None else ", most recent first"
+    return f"History of {len(history):,} interactions{order_note}: " + "\u00a0· ".join(history_names)
 
 
 def _recommendations(recomputed: Recomputed, user: int, item_names: _ItemNames) -> dict[str, list[Inline]]:
@@ -91,10 +91,10 @@ def _recommendations(recomputed: Recomputed, user: int, item_names: _ItemNames) 
         item_ids = model.recommend([user_id], _LIST_LENGTH)["item_id"]
         cells: list[Inline] = []
         for item_code in recomputed.dataset.item_vocabulary.codes(item_ids).tolist():
-            cell: list[str | Styled] = [item_names.name(item_code)]
+            cell_parts: list[str | Styled] = [item_names.name(item_code)]
             if item_code in relevant:
-                cell.append(Styled(" ✓ in validation", "hit"))
-            cells.append(cell)
+                cell_parts.append(Styled(" ✓ in validation", "hit"))
+            cells.append(cell_parts)
         recommended[label] = cells
     return recommended
 
@@ -128,7 +128,7 @@ class _ItemNames:
     @property
     def note(self) -> str:
         """The sentence below the tables."""
-        text = "Recommendations of the models that were fitted on train; the test part is not read."
+        note_text = "Recommendations of the models that were fitted on train; the test part is not read."
         if not self._titles:
-            text += " The data have no titles, so items are shown by id."
-        return text
+            note_text += " The data have no titles, so items are shown by id."
+        return note_text

@@ -24,25 +24,25 @@ class _SharedFinding:
 def findings(report_data: ReportData) -> list[Block]:
     """Problems of the runs, the evidence, and settings to try. Models with the same finding share a box."""
     shared_findings: dict[str, _SharedFinding] = {}
-    notes: list[Block] = []
+    finding_notes: list[Block] = []
     errors: list[Block] = []
-    for view in report_data.views:
+    for run_view in report_data.views:
         try:
-            diagnosis = diagnose_run(view.run)
+            diagnosis = diagnose_run(run_view.run)
         except RecctlError as error:
-            errors.append(Note(f"{view.label}: {error}."))
+            errors.append(Note(f"{run_view.label}: {error}."))
             continue
         # Findings about the data are the same for all models; `repr` also compares their evidence.
         for finding in diagnosis.findings:
             shared = shared_findings.setdefault(repr(finding), _SharedFinding(finding))
-            shared.models.append(view.label)
+            shared.models.append(run_view.label)
         if not diagnosis.findings:
-            prefix = f"{view.label}: no findings" if report_data.has_several_models else "No findings"
-            notes.append(Note(f"{prefix}. Checked: {', '.join(diagnosis.checked)}."))
+            prefix = f"{run_view.label}: no findings" if report_data.has_several_models else "No findings"
+            finding_notes.append(Note(f"{prefix}. Checked: {', '.join(diagnosis.checked)}."))
     if not report_data.views:
         raise SectionOmittedError("no run has a model")
     boxes: list[Block] = [_box(shared, report_data.has_several_models) for shared in shared_findings.values()]
-    return boxes + notes + errors
+    return boxes + finding_notes + errors
 
 
 def _box(shared: _SharedFinding, name_models: bool) -> FindingBox:

@@ -30,12 +30,16 @@ class _Curve:
 
     def values(self, name: str) -> list[Any]:
         """One value of each epoch; None where it is missing."""
-        return [epoch.get(name) for epoch in self.epochs]
+        return [epoch_record.get(name) for epoch_record in self.epochs]
 
     @property
     def metric_keys(self) -> list[str]:
         """Keys of the metrics that were measured in any epoch."""
-        return list(dict.fromkeys(key for epoch in self.epochs for key in epoch.get("metrics") or {}))
+        return list(
+            dict.fromkeys(
+                metric_key for epoch_record in self.epochs for metric_key in epoch_record.get("metrics") or {}
+            )
+        )
 
     @property
     def best_epoch(self) -> int | None:
@@ -47,10 +51,10 @@ class _Curve:
 def learning_curves(report_data: ReportData) -> list[Block]:
     """The curves of every run whose model is trained in epochs."""
     curves = []
-    for index, view in enumerate(report_data.views):
+    for color_index, view in enumerate(report_data.views):
         epochs = _read_epochs(view)
         if epochs:
-            curves.append(_Curve(view, epochs, index))
+            curves.append(_Curve(view, epochs, color_index))
     if not curves:
         raise SectionOmittedError("no model here is trained in epochs")
     several = report_data.has_several_models
@@ -62,20 +66,22 @@ def learning_curves(report_data: ReportData) -> list[Block]:
     loss_traces = _loss_traces(curves, several)
     if loss_traces:
         figures.append(Figure("Loss", plots.plot(loss_traces, "Epoch", "Mean loss", shapes=best_epoch_lines)))
-    metric_traces = [trace for curve in curves for trace in _metric_traces(curve, several)]
+    metric_traces = [metric_trace for curve in curves for metric_trace in _metric_traces(curve, several)]
     if metric_traces:
-        keys = list(dict.fromkeys(key for curve in curves for key in curve.metric_keys))
-        title = "Metric"
-        if len(keys) == 1:
-            title = formatting.metric_name(keys[0])
-        metric_plot = plots.plot(metric_traces, "Epoch", title, shapes=best_epoch_lines)
-        figures.append(Figure(f"{title} on validation", metric_plot))
-    notes: list[Block] = [Note(_description(curve, several)) for curve in curves]
-    return [Grid(figures), *notes]
+        metric_keys = list(dict.fromkeys(metric_key for curve in curves for metric_key in curve.metric_keys))
+        plot_title = "Metric"
+        if len(metric_keys) == 1:
+            plot_title = formatting.metric_name(metric_keys[0])
+        metric_plot = plots.plot(metric_traces, "Epoch", plot_title, shapes=best_epoch_lines)
+        figures.append(Figure(f"{plot_title} on validation", metric_plot))
+    curve_notes: list[Block] = [Note(_description(curve, several)) for curve in curves]
+    return [Grid(figures), *curve_notes]
 
 
 def _read_epochs(view: RunView) -> list[dict[str, Any]]:
-    return [epoch for epoch in history.read(view.run.path / layout.HISTORY) if isinstance(epoch, dict)]
+    return [
+        epoch_record for epoch_record in history.read(view.run.path / layout.HISTORY) if isinstance(epoch_record, dict)
+    ]
 
 
 def _loss_traces(curves: list[_Curve], several: bool) -> list[plots.Plot]:
@@ -83,8 +89,8 @@ def _loss_traces(curves: list[_Curve], several: bool) -> list[plots.Plot]:
     for curve in curves:
         losses = curve.values("loss")
         if any(loss is not None for loss in losses):
-            name = curve.view.label if several else None
-            traces.append(plots.line(name, curve.values("epoch"), losses, curve.index))
+            curve_name = curve.view.label if several else None
+            traces.append(plots.line(curve_name, curve.values("epoch"), losses, curve.index))
     return traces
 
 
@@ -92,16 +98,16 @@ def _metric_traces(curve: _Curve, several: bool) -> list[plots.Plot]:
     """A line for each metric of a single run; of several runs, one line each, of the monitored metric if possible."""
     keys = curve.metric_keys
     if several and curve.view.monitored_metric in keys:
-        keys = [key for key in keys if key == curve.view.monitored_metric]
+        keys = [metric_key for metric_key in keys if metric_key == curve.view.monitored_metric]
     traces = []
-    for key_index, key in enumerate(keys):
-        measured = [epoch for epoch in curve.epochs if key in (epoch.get("metrics") or {})]
-        numbers = [epoch["epoch"] for epoch in measured]
-        values = [epoch["metrics"][key] for epoch in measured]
+    for key_index, metric_key in enumerate(keys):
+        measured = [epoch_record for epoch_record in curve.epochs if metric_key in (epoch_record.get("metrics") or {})]
+        numbers = [epoch_record["epoch"] for epoch_record in measured]
+        values = [epoch_record["metrics"][metric_key] for epoch_record in measured]
         if several:
             traces.append(plots.line(curve.view.label, numbers, values, curve.index))
         elif len(keys) > 1:
-            traces.append(plots.line(formatting.metric_name(key), numbers, values, key_index))
+            traces.append(plots.line(formatting.metric_name(metric_key), numbers, values, key_index))
         else:
             traces.append(plots.line(None, numbers, values))
     return traces

@@ -41,23 +41,25 @@ def metrics_of_each_run(report_data: ReportData) -> list[Block] | None:
 
 def _metrics_of(report_data: ReportData, view: RunView) -> list[Block]:
     """A table with a row for each metric; for each part its value and interval."""
-    parts = list(view.metrics)
-    if not parts:
+    split_parts = list(view.metrics)
+    if not split_parts:
         raise SectionOmittedError(NO_METRICS)
     intervals: dict[str, Intervals] = {}
     errors = []
-    for part in parts:
+    for split_part in split_parts:
         try:
-            intervals[part] = report_data.intervals(view, part)
+            intervals[split_part] = report_data.intervals(view, split_part)
         except RecctlError as error:
             errors.append(str(error))
     headings = ["Metric"]
-    for part in parts:
-        headings.append(part.capitalize())
-        if part in intervals:
+    for split_part in split_parts:
+        headings.append(split_part.capitalize())
+        if split_part in intervals:
             headings.append("95% interval")
-    keys = list(dict.fromkeys(key for values in view.metrics.values() for key in values))
-    blocks: list[Block] = [Table("Metrics", headings, [_row(view, key, intervals) for key in keys])]
+    metric_keys = list(dict.fromkeys(metric_key for values in view.metrics.values() for metric_key in values))
+    blocks: list[Block] = [
+        Table("Metrics", headings, [_row(view, metric_key, intervals) for metric_key in metric_keys])
+    ]
     if intervals:
         blocks.append(
             Note(
@@ -72,22 +74,22 @@ def _metrics_of(report_data: ReportData, view: RunView) -> list[Block]:
 
 def _user_counts(intervals: dict[str, Intervals]) -> str:
     counts = []
-    for part, figures in intervals.items():
+    for split_part, figures in intervals.items():
         if figures:
             n_users = max(figure["n_users"] for figure in figures.values())
-            counts.append(f"{part}: {formatting.count(n_users)} users")
+            counts.append(f"{split_part}: {formatting.count(n_users)} users")
     return ", ".join(counts) or "no users"
 
 
 def _row(view: RunView, key: str, intervals: dict[str, Intervals]) -> list[Inline]:
-    name = formatting.metric_name(key)
+    display_name = formatting.metric_name(key)
     is_monitored = key == view.monitored_metric
-    row: list[Inline] = [strong(name) if is_monitored else name]
-    for part, values in view.metrics.items():
-        row.append(formatting.metric_value(values.get(key)))
-        if part in intervals:
-            row.append(formatting.interval(intervals[part].get(key, {})))
-    return row
+    row_cells: list[Inline] = [strong(display_name) if is_monitored else display_name]
+    for split_part, values in view.metrics.items():
+        row_cells.append(formatting.metric_value(values.get(key)))
+        if split_part in intervals:
+            row_cells.append(formatting.interval(intervals[split_part].get(key, {})))
+    return row_cells
 
 
 # ---- metrics over k
@@ -99,13 +101,14 @@ def metrics_over_k(report_data: ReportData) -> list[Block]:
     if not curves:
         raise SectionOmittedError("no ranking metric was measured at more than one k (evaluation.k_values)")
     figures = []
-    pairs = {name: values for name, values in curves.items() if len(_common_k(values)) > 1}
-    if pairs:
-        show_k = len(pairs) < 3  # labels of more curves overlap
+    curve_pairs = {curve_name: values for curve_name, values in curves.items() if len(_common_k(values)) > 1}
+    if curve_pairs:
+        show_k = len(curve_pairs) < 3  # labels of more curves overlap
         traces = [
-            _precision_recall_line(name, values, index, show_k) for index, (name, values) in enumerate(pairs.items())
+            _precision_recall_line(curve_name, values, color_index, show_k)
+            for color_index, (curve_name, values) in enumerate(curve_pairs.items())
         ]
-        k_values = ", ".join(str(k) for k in _common_k(next(iter(pairs.values()))))
+        k_values = ", ".join(str(k) for k in _common_k(next(iter(curve_pairs.values()))))
         figures.append(
             Figure(
                 "Precision and recall",
@@ -113,51 +116,54 @@ def metrics_over_k(report_data: ReportData) -> list[Block]:
                 f"Each point is a list length k; from left to right k = {k_values}.",
             )
         )
-    figures += [_metric_over_k(name, curves) for name in _metrics_to_plot(curves, has_precision_recall=bool(pairs))]
+    figures += [
+        _metric_over_k(curve_name, curves)
+        for curve_name in _metrics_to_plot(curves, has_precision_recall=bool(curve_pairs))
+    ]
     return [Grid(figures)]
 
 
 def _metrics_to_plot(curves: dict[str, dict[str, ValuesByK]], has_precision_recall: bool) -> list[str]:
     """One further metric beside the precision-recall figure, two without it."""
-    names = [name for values in curves.values() for name, by_k in values.items() if len(by_k) > 1]
-    names = list(dict.fromkeys(names))
+    plotted_names = [metric_name for values in curves.values() for metric_name, by_k in values.items() if len(by_k) > 1]
+    plotted_names = list(dict.fromkeys(plotted_names))
     if has_precision_recall:
-        return [name for name in names if name not in ("precision", "recall")][:1]
-    return names[:2]
+        return [metric_name for metric_name in plotted_names if metric_name not in ("precision", "recall")][:1]
+    return plotted_names[:2]
 
 
 def _metric_over_k(name: str, curves: dict[str, dict[str, ValuesByK]]) -> Figure:
     traces = []
     k_values: set[int] = set()
-    for index, (label, values) in enumerate(curves.items()):
+    for color_index, (label, values) in enumerate(curves.items()):
         if name in values:
             by_k = values[name]
-            traces.append(plots.line(label, list(by_k), list(by_k.values()), index))
+            traces.append(plots.line(label, list(by_k), list(by_k.values()), color_index))
             k_values |= by_k.keys()
-    axis = {"title": "List length k", "tickvals": sorted(k_values)}
-    title = formatting.metric_name(name)
-    return Figure(f"{title} over k", plots.plot(traces, axis, title, height=380))
+    axis_settings = {"title": "List length k", "tickvals": sorted(k_values)}
+    plot_title = formatting.metric_name(name)
+    return Figure(f"{plot_title} over k", plots.plot(traces, axis_settings, plot_title, height=380))
 
 
 def _curves(report_data: ReportData) -> dict[str, dict[str, ValuesByK]]:
     """By curve and metric, the values by k. The curves are the parts of one run, or several runs on one part."""
     if len(report_data.views) == 1:
         metrics_by_part = report_data.views[0].metrics
-        curves = {part.capitalize(): _group_by_metric(values) for part, values in metrics_by_part.items()}
+        curves = {split_part.capitalize(): _group_by_metric(values) for split_part, values in metrics_by_part.items()}
     else:
-        part = report_data.part
-        curves = {view.label: _group_by_metric(view.metrics.get(part, {})) for view in report_data.views}
+        split_part = report_data.part
+        curves = {view.label: _group_by_metric(view.metrics.get(split_part, {})) for view in report_data.views}
     return {name: values for name, values in curves.items() if any(len(by_k) > 1 for by_k in values.values())}
 
 
 def _group_by_metric(values: dict[str, float]) -> dict[str, ValuesByK]:
     """The values of each metric by cutoff, in ascending order."""
     groups: dict[str, ValuesByK] = {}
-    for key, value in values.items():
-        metric = MetricKey.parse(key)
+    for metric_key, value in values.items():
+        metric = MetricKey.parse(metric_key)
         if metric.k is not None:
             groups.setdefault(metric.name, {})[metric.k] = value
-    return {name: dict(sorted(by_k.items())) for name, by_k in groups.items()}
+    return {metric_name: dict(sorted(by_k.items())) for metric_name, by_k in groups.items()}
 
 
 def _common_k(values: dict[str, ValuesByK]) -> list[int]:

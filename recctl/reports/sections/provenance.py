@@ -96,11 +96,13 @@ def _preprocessing(data: Metadata) -> Bullets | None:
     steps = data.get("preprocess")
     if not steps:
         return None
-    lines = []
-    for step in steps:
-        settings = [f"{name} {value}" for name, value in step.items() if value not in (None, {}, [])]
-        lines.append(", ".join(settings))
-    return Bullets(lines)
+    step_lines = []
+    for step_record in steps:
+        settings = [
+            f"{option_name} {value}" for option_name, value in step_record.items() if value not in (None, {}, [])
+        ]
+        step_lines.append(", ".join(settings))
+    return Bullets(step_lines)
 
 
 def _count_unless_zero(number: int | None) -> str | None:
@@ -111,7 +113,9 @@ def _split_options(split: Metadata) -> str | None:
     if not split:
         return None
     options = split.get("options", {})
-    settings = [f"{name} {formatting.setting(value)}" for name, value in options.items() if value is not None]
+    settings = [
+        f"{option_name} {formatting.setting(value)}" for option_name, value in options.items() if value is not None
+    ]
     return f"{split.get('strategy')}: {', '.join(settings)}"
 
 
@@ -119,31 +123,31 @@ def _parts(leakage_report: Metadata) -> list[Block]:
     parts = leakage_report.get("parts")
     if not parts:
         return []
-    total = sum(sizes["interactions"] for sizes in parts.values())
-    rows = []
-    for name, sizes in parts.items():
-        row = [
-            name.capitalize(),
-            formatting.count(sizes["interactions"]),
-            formatting.count(sizes["users"]),
-            formatting.count(sizes["items"]),
-            formatting.percent(sizes["interactions"] / total),
+    n_interactions = sum(part_sizes["interactions"] for part_sizes in parts.values())
+    table_rows = []
+    for part_name, part_sizes in parts.items():
+        row_cells = [
+            part_name.capitalize(),
+            formatting.count(part_sizes["interactions"]),
+            formatting.count(part_sizes["users"]),
+            formatting.count(part_sizes["items"]),
+            formatting.percent(part_sizes["interactions"] / n_interactions),
         ]
-        rows.append(row)
+        table_rows.append(row_cells)
     headings = ["Part", "Interactions", "Users", "Items", "Share of interactions"]
-    return [Heading("Parts"), Table("Parts of the split", headings, rows)]
+    return [Heading("Parts"), Table("Parts of the split", headings, table_rows)]
 
 
 def _leakage(leakage_report: Metadata) -> list[Block]:
-    parts = [part for part in HELD_OUT if part in leakage_report]
-    if not parts:
+    part_names = [part_name for part_name in HELD_OUT if part_name in leakage_report]
+    if not part_names:
         return []
     blocks: list[Block] = [Heading("Leakage")]
     sentences = [f"{formatting.capitalized(warning)}." for warning in warnings(leakage_report)]
     if sentences:
         blocks.append(Bullets(sentences))
-    reports = [leakage_report[part] for part in parts]
-    rows = [
+    reports = [leakage_report[part_name] for part_name in part_names]
+    table_rows = [
         ["Oldest interaction"] + [_date(report["first_moment"]) for report in reports],
         ["Train interactions newer than that"] + [_count_and_share(report["train_later"]) for report in reports],
         ["Inputs newer than the user's first interaction in the part"]
@@ -152,8 +156,8 @@ def _leakage(leakage_report: Metadata) -> list[Block]:
         ["Items not in train"] + [formatting.count(report["unseen_items"]["items"]) for report in reports],
         ["User-item pairs also in train"] + [formatting.count(report["duplicates"]) for report in reports],
     ]
-    headings = ["Leakage"] + [part.capitalize() for part in parts]
-    blocks.append(Table("Leakage", headings, rows))
+    headings = ["Leakage"] + [part_name.capitalize() for part_name in part_names]
+    blocks.append(Table("Leakage", headings, table_rows))
     return blocks
 
 
@@ -186,7 +190,7 @@ def provenance(report_data: ReportData) -> list[Block]:
 def _run_blocks(run: Run) -> list[Block]:
     metadata = run.metadata
     environment = metadata.get("environment", {})
-    data = metadata.get("data", {})
+    data_record = metadata.get("data", {})
     blocks: list[Block] = [
         facts(
             {
@@ -201,9 +205,9 @@ def _run_blocks(run: Run) -> list[Block]:
                 "Versions": _versions(environment),
                 "Hardware": _hardware(environment.get("hardware", {})),
                 "Time": _timings(metadata.get("timings", {})),
-                "Data hash": _code(data.get("hash")),
-                "Data file": data.get("file"),
-                "SHA-256 of the file": _code(data.get("sha256")),
+                "Data hash": _code(data_record.get("hash")),
+                "Data file": data_record.get("file"),
+                "SHA-256 of the file": _code(data_record.get("sha256")),
                 "Split hash": _code(metadata.get("split", {}).get("hash")),
                 "Evaluations on test": _text(metadata.get("test_looks")),
             }
@@ -236,15 +240,17 @@ def _versions(environment: Metadata) -> str | None:
     if not environment:
         return None
     versions = [f"recctl {environment.get('recctl')}", f"Python {environment.get('python')}"]
-    versions += [f"{name} {version}" for name, version in environment.get("packages", {}).items() if version]
+    versions += [
+        f"{package_name} {version}" for package_name, version in environment.get("packages", {}).items() if version
+    ]
     return ", ".join(versions)
 
 
 def _hardware(hardware: Metadata) -> str:
-    names = [hardware.get("processor"), hardware.get("machine"), hardware.get("system")]
+    property_values = [hardware.get("processor"), hardware.get("machine"), hardware.get("system")]
     if "threads" in hardware:
-        names.append(f"{hardware['threads']} threads, {hardware.get('cpus')} cores")
-    return ", ".join(name for name in names if name)
+        property_values.append(f"{hardware['threads']} threads, {hardware.get('cpus')} cores")
+    return ", ".join(property_value for property_value in property_values if property_value)
 
 
 def _timings(timings: Metadata) -> str:
@@ -252,18 +258,18 @@ def _timings(timings: Metadata) -> str:
 
 
 def _model_files(models: list[Metadata]) -> Table:
-    rows = []
-    for entry in models:
-        row: list[Inline] = [
-            f"v{entry['version']}",
-            entry["model"],
-            entry["fitted_on"],
-            formatting.file_size(entry.get("bytes")),
-            code(entry["sha256"]),
+    table_rows = []
+    for model_entry in models:
+        row_cells: list[Inline] = [
+            f"v{model_entry['version']}",
+            model_entry["model"],
+            model_entry["fitted_on"],
+            formatting.file_size(model_entry.get("bytes")),
+            code(model_entry["sha256"]),
         ]
-        rows.append(row)
+        table_rows.append(row_cells)
     headings = ["Version", "Model", "Fitted on", "Size", "SHA-256"]
-    return Table("Model files", headings, rows, text_columns=(0, 1, 2, 4), show_caption=True)
+    return Table("Model files", headings, table_rows, text_columns=(0, 1, 2, 4), show_caption=True)
 
 
 # ---- config
@@ -278,9 +284,9 @@ def config(report_data: ReportData) -> list[Block]:
     blocks: list[Block] = [Paragraph(introduction)]
     for run in report_data.runs:
         try:
-            text = run.config_text()
+            config_text = run.config_text()
         except RecctlError as error:
             raise SectionOmittedError(str(error)) from None
         summary = "All settings, including defaults" if len(report_data.runs) == 1 else run.id
-        blocks.append(Details(summary, [Preformatted(text)]))
+        blocks.append(Details(summary, [Preformatted(config_text)]))
     return blocks

@@ -53,23 +53,23 @@ def _search_blocks(trials: SearchTrials) -> list[Block]:
 def _description(trials: SearchTrials) -> str:
     counts = trials.trials["state"].value_counts().to_dict()
     states = ", ".join(f"{count} {state}" for state, count in counts.items())
-    text = f"{len(trials.trials)} trials"
+    description = f"{len(trials.trials)} trials"
     if "strategy" in trials.summary:
-        text += f", {trials.summary['strategy']}"
-    text += f": {states}. All values are on validation."
+        description += f", {trials.summary['strategy']}"
+    description += f": {states}. All values are on validation."
     if "fit_seconds" in trials.trials:
-        text += f" Total fit time: {formatting.duration(float(trials.trials['fit_seconds'].sum()))}."
-    return text
+        description += f" Total fit time: {formatting.duration(float(trials.trials['fit_seconds'].sum()))}."
+    return description
 
 
 def _best_trials(trials: SearchTrials) -> Table:
-    rows = []
+    table_rows = []
     for trial in trials.complete.head(_N_BEST).to_dict("records"):
-        row = [str(trial["number"]), formatting.metric_value(trial[trials.metric])]
-        row += [formatting.setting(trial[name]) for name in trials.settings]
-        row.append(formatting.duration(trial.get("fit_seconds")))
-        rows.append(row)
+        row_cells = [str(trial["number"]), formatting.metric_value(trial[trials.metric])]
+        row_cells += [formatting.setting(trial[setting_name]) for setting_name in trials.settings]
+        row_cells.append(formatting.duration(trial.get("fit_seconds")))
+        table_rows.append(row_cells)
     headings = ["Trial", trials.title]
     headings += trials.settings
     headings.append("Fit time")
-    return Table("The best trials", headings, rows, text_columns=())
+    return Table("The best trials", headings, table_rows, text_columns=())

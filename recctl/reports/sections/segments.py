@@ -61,21 +61,21 @@ def _quality_by_activity(report_data: ReportData) -> Figure:
     if not tables:
         raise SectionOmittedError(f"{metric} was not measured on {part}")
     activity = {}
-    for label, table in tables.items():
-        activity[label] = recomputed.user_counts[recomputed.dataset.user_vocabulary.codes(table["user_id"])]
+    for label, user_table in tables.items():
+        activity[label] = recomputed.user_counts[recomputed.dataset.user_vocabulary.codes(user_table["user_id"])]
     bins = Bins(np.concatenate(list(activity.values())))
     traces = []
-    for index, (label, table) in enumerate(tables.items()):
+    for color_index, (label, user_table) in enumerate(tables.items()):
         bin_numbers = bins.assign(activity[label])
         estimates = [
-            _mean_of_users(table[bin_numbers == number], metric, report_data.seed) for number in range(len(bins))
+            _mean_of_users(user_table[bin_numbers == number], metric, report_data.seed) for number in range(len(bins))
         ]
-        traces.append(_estimates_trace(label, bins, estimates, index, n_traces=len(tables)))
-    name = formatting.metric_name(metric)
-    axis = {"title": "Interactions of the user", "type": "category"}
+        traces.append(_estimates_trace(label, bins, estimates, color_index, n_traces=len(tables)))
+    metric_name = formatting.metric_name(metric)
+    axis_settings = {"title": "Interactions of the user", "type": "category"}
     return Figure(
-        f"{name} by user activity",
-        plots.plot(traces, axis, f"{name}, {part}", height=380),
+        f"{metric_name} by user activity",
+        plots.plot(traces, axis_settings, f"{metric_name}, {part}", height=380),
         f"Users of {part} in {len(bins)} groups of about equal size, with 95% intervals.",
     )
 
@@ -108,37 +108,37 @@ def _quality_by_popularity(report_data: ReportData) -> Figure:
     recomputed = report_data.recomputed
     _ = recomputed.validation  # raises if there is none
     is_rating_task = MetricKey.parse(report_data.metric).metric.of == "errors"
-    pairs: dict[str, _HeldOutPairs] = {}
+    held_out_pairs: dict[str, _HeldOutPairs] = {}
     for view in report_data.views:
         if view.label in recomputed.models:
             pairs_of_model = _errors(report_data, view) if is_rating_task else _hits(report_data, view)
             if len(pairs_of_model.users):
-                pairs[view.label] = pairs_of_model
-    if not pairs:
+                held_out_pairs[view.label] = pairs_of_model
+    if not held_out_pairs:
         reasons = "; ".join(recomputed.unavailable.values())
         raise SectionOmittedError(reasons or "the model knows no item of the validation part")
-    popularity = {label: recomputed.item_counts[held_out.items] for label, held_out in pairs.items()}
+    popularity = {label: recomputed.item_counts[held_out.items] for label, held_out in held_out_pairs.items()}
     bins = Bins(np.concatenate(list(popularity.values())))
     traces = []
-    for index, (label, held_out) in enumerate(pairs.items()):
+    for color_index, (label, held_out) in enumerate(held_out_pairs.items()):
         bin_numbers = bins.assign(popularity[label])
         estimates = []
         for number in range(len(bins)):
             in_bin = bin_numbers == number
             # Pairs of one user are dependent, so that the interval resamples users and not pairs.
             estimates.append(_pooled_mean(held_out.users[in_bin], held_out.values[in_bin], report_data.seed))
-        traces.append(_estimates_trace(label, bins, estimates, index, n_traces=len(pairs)))
-    axis = {"title": "Interactions of the item in train", "type": "category"}
+        traces.append(_estimates_trace(label, bins, estimates, color_index, n_traces=len(held_out_pairs)))
+    axis_settings = {"title": "Interactions of the item in train", "type": "category"}
     if is_rating_task:
-        title = "Mean absolute error"
+        plot_title = "Mean absolute error"
         explanation = "Predictions of the models that were fitted on train."
     else:
         # Pooled over all users: a group has too few pairs of each user for the mean over users.
-        title = f"Recall@{_HIT_CUTOFF}"
+        plot_title = f"Recall@{_HIT_CUTOFF}"
         explanation = f"Share of items among the first {_HIT_CUTOFF} recommendations of the models fitted on train."
     return Figure(
-        f"{title} by item popularity",
-        plots.plot(traces, axis, f"{title}, validation", height=380),
+        f"{plot_title} by item popularity",
+        plots.plot(traces, axis_settings, f"{plot_title}, validation", height=380),
         f"{explanation} Validation interactions in {len(bins)} groups of about equal size, with 95% intervals.",
     )
 
@@ -191,10 +191,13 @@ class Bins:
     @property
     def names(self) -> list[str]:
         """The ranges, such as "12–15"."""
-        lows = [int(low) for low in self.lower_ends]
-        highs = [low - 1 for low in lows[1:]]
-        highs.append(self._largest)
-        return [f"{low:,}" if low == high else f"{low:,}–{high:,}" for low, high in zip(lows, highs, strict=True)]
+        lower_ends = [int(lower_end) for lower_end in self.lower_ends]
+        upper_ends = [lower_end - 1 for lower_end in lower_ends[1:]]
+        upper_ends.append(self._largest)
+        return [
+            f"{lower_end:,}" if lower_end == upper_end else f"{lower_end:,}–{upper_end:,}"
+            for lower_end, upper_end in zip(lower_ends, upper_ends, strict=True)
+        ]
 
 
 def _pooled_mean(users: NDArray[Any], values: NDArray[np.float64], seed: int) -> Estimate:
@@ -204,29 +207,31 @@ def _pooled_mean(users: NDArray[Any], values: NDArray[np.float64], seed: int) ->
     _, user_numbers = np.unique(users, return_inverse=True)
     weights = np.bincount(user_numbers).astype(np.float64)
     user_means = np.bincount(user_numbers, values)[:, None] / weights[:, None]
-    mean = np.average(user_means, axis=0, weights=weights)
+    pooled_mean = np.average(user_means, axis=0, weights=weights)
     resampled = resample_means(user_means, rng.stream(seed, "bootstrap"), _N_RESAMPLES, weights)
     # The influence of a user on a ratio of sums: the acceleration of BCa is computed from it.
-    influence = (weights / weights.mean())[:, None] * (user_means - mean)
-    low, high = bca_interval(resampled, mean, influence)
-    return {"value": float(mean[0]), "low": float(low[0]), "high": float(high[0])}
+    influence = (weights / weights.mean())[:, None] * (user_means - pooled_mean)
+    lower_bound, upper_bound = bca_interval(resampled, pooled_mean, influence)
+    return {"value": float(pooled_mean[0]), "low": float(lower_bound[0]), "high": float(upper_bound[0])}
 
 
 def _estimates_trace(label: str, bins: Bins, estimates: Sequence[Estimate], index: int, n_traces: int) -> plots.Plot:
     """The estimates of one model with intervals; bars for a single model, lines for several. Empty bins are skipped."""
-    known = [
-        (name, estimate) for name, estimate in zip(bins.names, estimates, strict=True) if estimate["value"] is not None
+    known_estimates = [
+        (bin_name, estimate)
+        for bin_name, estimate in zip(bins.names, estimates, strict=True)
+        if estimate["value"] is not None
     ]
-    x = [name for name, _ in known]
-    y = [estimate["value"] for _, estimate in known]
-    intervals = [estimate for _, estimate in known]
+    bin_names = [bin_name for bin_name, _ in known_estimates]
+    bin_values = [estimate["value"] for _, estimate in known_estimates]
+    intervals = [estimate for _, estimate in known_estimates]
     # Bars of several models would hide each other's intervals.
     if n_traces == 1:
-        trace = plots.bars(None, x, y, index)
+        trace = plots.bars(None, bin_names, bin_values, index)
         trace["marker"]["opacity"] = 0.85
         error_color = "@text"
     else:
-        trace = plots.line(label, x, y, index, markers=True)
+        trace = plots.line(label, bin_names, bin_values, index, markers=True)
         error_color = plots.color(index)
     with_intervals = plots.with_intervals(trace, intervals)
     with_intervals["error_y"]["color"] = error_color
@@ -252,46 +257,46 @@ def catalog(report_data: ReportData) -> list[Block]:
     n_users = max(len(lists_of_model.items) for lists_of_model in lists.values())
     part = "validation" if recomputed.has_validation else "train"
     sample = ", a random sample" if n_users >= MAX_USERS else ""
-    note = (
+    description = (
         f"Recommendations are the first {LIST_LENGTH} items for {formatting.count(n_users)} users of {part}{sample}, "
         "by the models that were fitted on train."
     )
-    return [Grid(figures, small=True), Note(note)]
+    return [Grid(figures, small=True), Note(description)]
 
 
 def _long_tail(item_counts: Int64Array) -> Figure:
     # Logarithmic axes have no zero, so that items without interactions in train are not drawn.
     counts = np.sort(item_counts[item_counts > 0])[::-1]
-    ranks = plots.thin_out(len(counts))
-    trace = plots.line(None, [rank + 1 for rank in ranks], counts[ranks].tolist(), 0, markers=False)
+    item_ranks = plots.thin_out(len(counts))
+    trace = plots.line(None, [item_rank + 1 for item_rank in item_ranks], counts[item_ranks].tolist(), 0, markers=False)
     x_axis = {"title": "Popularity rank of the item", "type": "log", "dtick": 1}
     y_axis = {"title": "Interactions in train", "type": "log", "dtick": 1}
     n_for_half = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2)) + 1
     share_of_single = float((counts == 1).mean())
-    note = (
+    description = (
         f"The {formatting.count(n_for_half)} most popular of {formatting.count(len(counts))} items have half of all "
         f"interactions; {formatting.percent(share_of_single)} of the items have only one."
     )
-    return Figure("Long tail", plots.plot([trace], x_axis, y_axis, height=360), note)
+    return Figure("Long tail", plots.plot([trace], x_axis, y_axis, height=360), description)
 
 
 def _concentration(item_counts: Int64Array, lists: dict[str, RecommendationLists]) -> Figure:
     """Lorenz-like curves: the cumulative share of interactions and of recommendations, by popularity of the item."""
     by_popularity = np.argsort(-item_counts, kind="stable")
-    ranks = plots.thin_out(len(by_popularity), 120)
-    x = [(rank + 1) / len(by_popularity) for rank in ranks]
+    item_ranks = plots.thin_out(len(by_popularity), 120)
+    item_shares = [(item_rank + 1) / len(by_popularity) for item_rank in item_ranks]
 
     def cumulative_shares(counts: NDArray[Any]) -> list[float]:
         shares = np.cumsum(counts[by_popularity]) / max(1, counts.sum())
-        return [float(share) for share in shares[ranks]]
+        return [float(share) for share in shares[item_ranks]]
 
     train_line = {"color": "@7", "width": 2, "dash": "dash"}
-    traces = [plots.line("Train", x, cumulative_shares(item_counts), 6, markers=False, line=train_line)]
-    for index, (label, lists_of_model) in enumerate(lists.items()):
+    traces = [plots.line("Train", item_shares, cumulative_shares(item_counts), 6, markers=False, line=train_line)]
+    for color_index, (label, lists_of_model) in enumerate(lists.items()):
         items = lists_of_model.items[:, :_HIT_CUTOFF]
         recommended = np.bincount(items[items >= 0], minlength=len(item_counts))
-        name = label if len(lists) > 1 else "Recommended"
-        traces.append(plots.line(name, x, cumulative_shares(recommended), index, markers=False))
+        curve_name = label if len(lists) > 1 else "Recommended"
+        traces.append(plots.line(curve_name, item_shares, cumulative_shares(recommended), color_index, markers=False))
     percent = {"tickformat": ".0%", "range": [0, 1.01]}  # room for the line at 100%
     x_axis = percent | {"title": "Items, most popular first", "dtick": 0.5, "ticklabeloverflow": "allow"}
     return Figure(
@@ -304,9 +309,9 @@ def _concentration(item_counts: Int64Array, lists: dict[str, RecommendationLists
 
 def _coverage(lists: dict[str, RecommendationLists]) -> Figure:
     traces = []
-    for index, (label, lists_of_model) in enumerate(lists.items()):
-        name = label if len(lists) > 1 else None
-        traces.append(plots.line(name, range(1, LIST_LENGTH + 1), _coverage_by_k(lists_of_model), index))
+    for color_index, (label, lists_of_model) in enumerate(lists.items()):
+        curve_name = label if len(lists) > 1 else None
+        traces.append(plots.line(curve_name, range(1, LIST_LENGTH + 1), _coverage_by_k(lists_of_model), color_index))
     x_axis = {"title": "List length k", "range": [0, LIST_LENGTH + 1]}
     y_axis = {"title": "Share of the catalog", "tickformat": "~%", "rangemode": "tozero"}
     return Figure(

@@ -26,19 +26,19 @@ _KINDS = {
 
 def title(report_data: ReportData) -> str:
     """The title of the page."""
-    first = report_data.runs[0].metadata
-    source = first.get("data", {}).get("source")
+    first_metadata = report_data.runs[0].metadata
+    source = first_metadata.get("data", {}).get("source")
     on_data = f" on {source}" if source else ""
     if len(report_data.runs) > 1:
         labels = ", ".join(view.label for view in report_data.views)
         return f"{labels or 'Runs'}{on_data}"
-    kind = first.get("kind")
-    if kind == "compare":
-        return f"Comparison of {', '.join(first.get('labels', [])) or 'models'}{on_data}"
-    if kind == "split":
+    run_kind = first_metadata.get("kind")
+    if run_kind == "compare":
+        return f"Comparison of {', '.join(first_metadata.get('labels', [])) or 'models'}{on_data}"
+    if run_kind == "split":
         return f"Split of {source or 'data'}"
     label = report_data.views[0].label if report_data.views else ""
-    if kind == "tune":
+    if run_kind == "tune":
         return f"Hyperparameter search for {label}{on_data}"
     return f"{label}{on_data}"
 
@@ -53,8 +53,8 @@ def header(report_data: ReportData) -> Header:
 
 
 def _state(run: Run) -> str:
-    kind = str(run.metadata.get("kind"))
-    return f"{_KINDS.get(kind, kind)} · {run.status} · {formatting.timestamp(run.metadata.get('created'))}"
+    run_kind = str(run.metadata.get("kind"))
+    return f"{_KINDS.get(run_kind, run_kind)} · {run.status} · {formatting.timestamp(run.metadata.get('created'))}"
 
 
 def _warnings(report_data: ReportData) -> Iterator[str]:
@@ -94,10 +94,12 @@ def _tiles(report_data: ReportData) -> Iterator[Tile]:
         yield from _model_tiles(report_data, report_data.views[0])
     elif report_data.comparison is not None:
         yield from _comparison_tiles(report_data.comparison)
-    data = report_data.runs[0].metadata.get("data", {})
-    if "interactions" in data:
-        sizes = f"{formatting.count(data.get('users'))} users, {formatting.count(data.get('items'))} items"
-        yield Tile("Interactions", formatting.count(data["interactions"]), sizes)
+    data_record = report_data.runs[0].metadata.get("data", {})
+    if "interactions" in data_record:
+        sizes_text = (
+            f"{formatting.count(data_record.get('users'))} users, {formatting.count(data_record.get('items'))} items"
+        )
+        yield Tile("Interactions", formatting.count(data_record["interactions"]), sizes_text)
 
 
 def _comparison_tiles(comparison: dict[str, Any]) -> Iterator[Tile]:
@@ -111,10 +113,10 @@ def _model_tiles(report_data: ReportData, view: RunView) -> Iterator[Tile]:
         metric = report_data.metric
     except SectionOmittedError:
         return
-    for part in HELD_OUT:
-        value = view.metrics.get(part, {}).get(metric)
+    for split_part in HELD_OUT:
+        value = view.metrics.get(split_part, {}).get(metric)
         if value is not None:
-            yield _metric_tile(metric, part, {"value": value} | _interval(report_data, view, part, metric))
+            yield _metric_tile(metric, split_part, {"value": value} | _interval(report_data, view, split_part, metric))
     fit_seconds = view.run.metadata.get("timings", {}).get("fit")
     if fit_seconds is not None:
         yield Tile("Fit time", formatting.duration(fit_seconds))
@@ -132,8 +134,8 @@ def _interval(report_data: ReportData, view: RunView, part: str, metric: str) ->
 
 def _metric_tile(metric: str, part: str, figure: dict[str, Any]) -> Tile:
     interval = formatting.interval(figure)
-    name = f"{formatting.metric_name(metric)}, {part}"
+    tile_name = f"{formatting.metric_name(metric)}, {part}"
     value = formatting.metric_value(figure["value"])
     if interval == formatting.MISSING:
-        return Tile(name, value)
-    return Tile(name, value, interval)
+        return Tile(tile_name, value)
+    return Tile(tile_name, value, interval)
