@@ -43,7 +43,7 @@ class TrainingError(RecctlError):
 
 
 class AssertionFailedError(RecctlError):
-    """A condition that the user asked recctl to check does not hold."""
+    """A condition that the user set, such as `--assert` or `min_recall`, does not hold."""
 
     exit_code = 6
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recctl.cli.app import EngineOption, app, register_command
+from recctl.cli.app import INCLUDE_SEEN_HELP, EngineOption, OptionalRunArgument, app, register_command
 
 _PANEL = "Options of formats"
 
@@ -18,14 +18,7 @@ def _option(*names: str, help: str, **more: Any) -> Any:  # noqa: A002 - as Type
 
 @register_command(app)
 def export(
-    run_id: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="RUN",
-            help="Run id, unique prefix of a run id, alias of a run, latest, or best.",
-            show_default=False,
-        ),
-    ] = None,
+    run_id: OptionalRunArgument = None,
     format_name: Annotated[
         str | None, typer.Option("--format", "-f", metavar="NAME", help="Format of the export.")
     ] = None,
@@ -59,9 +52,7 @@ def export(
     on_unknown: Annotated[
         str | None, _option("--on-unknown", help="How to treat unknown users: error, popular or skip.")
     ] = None,
-    include_seen: Annotated[
-        bool, _option("--include-seen", help="Also recommend items that the user has interacted with.")
-    ] = False,
+    include_seen: Annotated[bool, _option("--include-seen", help=INCLUDE_SEEN_HELP)] = False,
     allow: Annotated[
         Path | None,
         _option("--allow", metavar="FILE", help="Recommend only these items: one id per line, or CSV/Parquet."),

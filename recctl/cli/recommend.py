@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recctl.cli.app import RunArgument, app, register_command
+from recctl.cli.app import INCLUDE_SEEN_HELP, RunArgument, app, register_command
 
 
 class OnUnknown(StrEnum):
@@ -29,9 +29,7 @@ def recommend(
         typer.Option("--history", metavar="ITEM_ID,...", help="Recommend to a new user with these items as history."),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of items per user.")] = 10,
-    include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Also recommend items that the user has interacted with.")
-    ] = False,
+    include_seen: Annotated[bool, typer.Option("--include-seen", help=INCLUDE_SEEN_HELP)] = False,
     on_unknown: Annotated[
         OnUnknown, typer.Option(help="How to treat users that the model was not fitted on.")
     ] = OnUnknown.error,

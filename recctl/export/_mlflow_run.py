@@ -152,7 +152,7 @@ class _MlflowRun:
         from mlflow.exceptions import MlflowException
 
         try:
-            # Asked first: creating one that exists is an error, and there is no call for "create if missing".
+            # Looked up first: creating an existing one is an error, and no call creates it only if it is missing.
             self.client.get_registered_model(name)
         except MlflowException:
             self.client.create_registered_model(name)

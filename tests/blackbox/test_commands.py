@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+# The data of tests/conftest.py, which these tests must not import.
 CONFIG = """\
 seed: 7
 data:

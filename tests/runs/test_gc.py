@@ -1,4 +1,4 @@
-"""Only what nobody needs is taken away."""
+"""Clean-up removes unneeded files only."""
 
 from __future__ import annotations
 

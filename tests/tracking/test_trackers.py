@@ -1,4 +1,4 @@
-"""Trackers: what they are told is there afterwards, and nothing that befalls them harms a training."""
+"""Trackers record what they receive, and their failures do not affect training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ evaluation: {metrics: [ndcg], k_values: [10]}
 
 
 class Recorder(Tracker):
-    """Keeps what it is told, and fails where it is told to."""
+    """Records its calls, and fails in the methods that the test names."""
 
     name = "recorder"
 

@@ -64,7 +64,7 @@ def test_best_epoch_is_restored_with_and_without_early_stop(scores):
     model, stopping = Scripted([1.0] * 6), EarlyStopping(patience=3)
     run_epochs(model, DATA, 6, validate=lambda m: {"rmse": scores[m.epoch - 1]}, callbacks=[stopping])
     assert model.epoch == stopping.best_epoch == scores.index(min(scores)) + 1
-    # Used once more, it begins anew.
+    # The second training starts from scratch.
     again = Scripted([1.0] * 2)
     run_epochs(again, DATA, 2, validate=lambda m: {"rmse": 100.0 - m.epoch}, callbacks=[stopping])
     assert again.epoch == 2
