@@ -90,6 +90,8 @@ def collect_eval_users(
     relevant, left_out = _relevant_pairs(test, threshold)
     n_relevant_by_user = np.diff(relevant.starts)
     model_users = model.user_vocabulary.codes(test.user_vocabulary.ids)
+    # Two groups, because the model scores them by different methods. Which one a user belongs to depends on the model,
+    # not on the history: users it was fitted on never use `history`.
     known_users = np.flatnonzero(model_users >= 0).astype(np.int32)
     unknown = np.flatnonzero(model_users < 0).astype(np.int32)
     histories = _read_histories(model, test.user_vocabulary.ids[unknown], history)
@@ -108,6 +110,7 @@ def collect_eval_users(
     n_relevant = np.concatenate([groups[0].n_relevant, groups[1].n_relevant, n_relevant_by_user[counted_cold]])
     n_skipped_pairs = int(n_relevant_by_user[cold_users].sum() - n_relevant_by_user[counted_cold].sum())
     left_out["of_unknown_users"] = n_skipped_pairs
+    # The remainder: every relevant pair is evaluated, of an unknown user, or seen, so the three numbers add up.
     left_out["seen"] = relevant.nnz - n_skipped_pairs - int(n_relevant.sum())
     return EvalUsers(groups, evaluated, n_relevant, len(cold_users) - len(counted_cold), left_out)
 
@@ -117,6 +120,7 @@ def _relevant_pairs(test: InteractionDataset, threshold: float | None) -> tuple[
     if threshold is not None and test.ratings is None:
         raise DataError(f"test: has no ratings, so relevance_threshold={threshold:g} can't be applied; leave it out")
     ratings = None if threshold is None else test.ratings
+    # Ratings are kept only for the threshold: relevance is binary, and without values the matrix takes half the memory.
     pairs = test.matrix_of(ratings)
     relevant = pairs
     if threshold is not None:
@@ -141,6 +145,7 @@ def _read_histories(model: Recommender, ids: NDArray[Any], history: InteractionD
         raise DataError("train_data: has no ratings, which the model needs to score users by their history")
     table = history.take(is_requested).data
     if model.seen.is_binary:
+        # A model that was fitted on binary interactions must not score new users by ratings.
         table = table.drop(columns=columns.RATING, errors="ignore")
     _, histories = id_tables.histories_to_matrix(table, model.item_vocabulary)
     if not model.reads_order:
@@ -171,6 +176,7 @@ def _make_group(
         fitted_on: Whether the model was fitted on these users.
     """
     relevant = relevant.take(users)
+    # Into the codes of the model, which rankings use; items that it does not know become -1.
     relevant = InteractionMatrix(relevant.starts, model_items[relevant.columns], relevant.values[:0], seen.n_columns)
     # Three kinds of relevant items: unknown to the model (a miss), seen (excluded), and recommendable.
     known_items = _filter(relevant, relevant.columns >= 0)
@@ -189,6 +195,7 @@ def _make_group(
 
 def _filter(matrix: InteractionMatrix, kept: NDArray[np.bool_]) -> InteractionMatrix:
     """Keep some entries of a matrix, without their values."""
+    # The new start of a row is the number of entries kept before it: one pass, without a loop over rows.
     n_kept_before = np.concatenate([[0], np.cumsum(kept)])
     starts = n_kept_before[matrix.starts]
     return InteractionMatrix(starts, matrix.columns[kept], matrix.values[:0], matrix.n_columns)

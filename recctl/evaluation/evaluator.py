@@ -99,6 +99,7 @@ class Evaluator:
         k_values = as_list(k_values)
         check_options(metrics, k_values, n_candidates, relevance_threshold, on_unknown)
         rng.stream(seed)  # checks the seed
+        # Without duplicates, in the given order, which is that of tables.
         self.metrics = tuple(dict.fromkeys(metrics))
         self.k_values = tuple(sorted({int(cutoff) for cutoff in k_values}))
         self.n_candidates = n_candidates
@@ -178,6 +179,7 @@ class Evaluator:
             )
         is_sampled = self.n_candidates is not None
         n_seeds = test.n_users if is_sampled else 0
+        # One for each test user, by code: a user's candidates do not depend on which users are evaluated with it.
         seeds = rng.stream(self.seed, "candidates").integers(2**63, size=n_seeds)
         protocol = Protocol(names, self.k_values, self.n_candidates, seeds)
         values, counts = evaluate_rankings(model, users, protocol)
@@ -192,6 +194,7 @@ class Evaluator:
                 metrics[str(MetricKey(metric_name, cutoff))] = METRICS[metric_name].compute(counts[position])
         per_user.insert(0, columns.USER, test.user_vocabulary.column(users.users[user_order]))
         per_user["n_relevant"] = users.n_relevant[user_order]
+        # `relevant` holds only items that the model can recommend; `n_relevant` counts the others, too.
         n_unknown_items = sum(int(user_group.n_relevant.sum()) - user_group.relevant.nnz for user_group in users.groups)
         return Evaluation(
             metrics={

@@ -147,6 +147,7 @@ def _shared_users(tables: Mapping[str, pd.DataFrame]) -> pd.Index:
     shared_users = tables[labels[0]].index
     for label in labels[1:]:
         other_users = tables[label].index
+        # pandas would intersect integers with text without an error, and find no user in common.
         if other_users.dtype.kind != shared_users.dtype.kind:
             raise DataError(
                 f"{label}: its user ids are {other_users.dtype}, those of {labels[0]} are {shared_users.dtype}"
@@ -204,6 +205,7 @@ def _cut(
     n_users = int(users.sum())
     if not n_users:
         return
+    # At least one metric at a time, however many users there are.
     n_metrics = max(1, _BATCH_CELLS // (n_users * len(frames)))
     for batch_start in range(0, len(keys), n_metrics):
         batch_keys = keys[batch_start : batch_start + n_metrics]
@@ -236,6 +238,7 @@ class _Estimator:
         values = batch.values
         n_users, n_metrics, n_models = values.shape
         is_root = np.array([MetricKey.parse(metric_key).name == "rmse" for metric_key in batch.keys])
+        # A mean of roots is not the root of a mean: squared errors are averaged, and the root is taken at the end.
         values[:, is_root] **= 2
         relative_weights = (batch.weights / batch.weights.mean())[:, None, None]
 
@@ -257,6 +260,7 @@ class _Estimator:
             self._minus_reference(resampled), difference, self._minus_reference(influence)
         )
         p_holm = np.full_like(p_table, np.nan)
+        # Corrected over the models, for each metric separately.
         p_holm[:, self._others] = [holm(metric_row) for metric_row in p_table[:, self._others]]
         interval_arrays = {"value": observed, "low": lower_bounds, "high": upper_bounds}
         difference_arrays = {

@@ -70,11 +70,13 @@ def evaluate_rankings(model: Recommender, users: EvalUsers, protocol: Protocol) 
         for user_group in users.groups:
             evaluator = _BlockEvaluator(model, user_group, protocol, catalog)
             for block_values, items in map_blocks(evaluator, len(user_group.users), n_items):
+                # `map_blocks` computes on several threads, but yields blocks in the order of users.
                 values[n_done : n_done + len(block_values)] = block_values
                 n_done += len(block_values)
                 if protocol.count_metrics:
                     _add_counts(items, protocol.k_values, counts)
                 task.update(n_done)
+    # Each item was counted at the lowest cutoff only: the cumulative sum gives the counts at every cutoff.
     return values, np.cumsum(counts, axis=0)
 
 
@@ -105,6 +107,7 @@ class _BlockEvaluator:
             )
         largest_k = self.protocol.k_values[-1]
         items, _ = rank_block(scores, largest_k, seen_items)
+        # float64: metrics sum them, and integers would be converted for each of them.
         hits = np.empty(items.shape)
         hit_flags.hits(items, relevant.starts, relevant.columns, relevant.n_columns, hits)
         ranked_lists = Lists(items, hits, self.group.n_relevant[positions], self.catalog)

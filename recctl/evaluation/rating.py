@@ -33,6 +33,7 @@ def evaluate_ratings(
     with progress.task("Predicting", len(counted), "interactions") as task:
         user_ids = test.user_vocabulary.ids[test.users[counted]]
         item_ids = test.item_vocabulary.ids[test.items[counted]]
+        # NaN marks pairs that the model cannot predict, and rows of repeated pairs that are not the latest.
         predicted = np.full(len(test), np.nan, np.float32)
         predicted[counted] = model.predict(user_ids, item_ids, on_unknown="skip")
         task.update(len(counted))
@@ -43,6 +44,7 @@ def evaluate_ratings(
             "item of a pair; check that the ids of train and test are of the same kind"
         )
     sorted_rows = predictable[np.argsort(test.users[predictable], kind="stable")]
+    # float64: RMSE sums squares of up to millions of errors.
     errors = predicted[sorted_rows].astype(np.float64) - test.ratings[sorted_rows]
     # The errors of user codes[i] are errors[starts[i]:starts[i + 1]].
     user_codes, first_rows, n_ratings = np.unique(test.users[sorted_rows], return_index=True, return_counts=True)

@@ -78,12 +78,15 @@ def resample_means(
     n_users = len(values)
     if weights is None:
         weights = np.ones(n_users)
+    # Deviations from the mean are summed instead of the values: float32 then loses nothing that matters to the
+    # interval.
     center = np.average(values, axis=0, weights=weights)
     relative_weights = weights / weights.mean()
     weighted_deviations = (values - center) * relative_weights[:, None]
     operand = np.column_stack([weighted_deviations, relative_weights]).astype(np.float32)  # (n_users, n_columns + 1)
 
     def resample(key: int, n_rows: int) -> Float64Array:
+        # float32, although counts are small integers: the product below is then a fast GEMM.
         counts = np.empty((n_rows, n_users), np.float32)
         bootstrap.draw_counts(key, counts)
         weighted_sums = (counts @ operand).astype(np.float64)
@@ -177,6 +180,7 @@ def randomization_test(
     """
     differences = differences[np.any(differences != 0, axis=1)]
     n_users = len(differences)
+    # All sign assignments are no more than the resamples: the test is exact at no extra cost.
     if n_users <= np.log2(n_resamples):
         sign_bits = np.arange(2**n_users)[:, None] >> np.arange(n_users) & 1
         all_signs = 2.0 * sign_bits - 1
@@ -249,6 +253,7 @@ def _map_blocks(
     function: Callable[[int, int], Float64Array], generator: np.random.Generator, n_users: int, n_resamples: int
 ) -> Iterator[Float64Array]:
     """Call `function(key, n_rows)` for blocks of resamples on all threads, each with its own random key."""
+    # Keys are drawn for each block before any is computed, so that the order in which threads finish does not matter.
     n_rows = max(_MIN_BLOCK_ROWS, _BLOCK_CELLS // n_users)
     block_sizes = [min(n_rows, n_resamples - block_start) for block_start in range(0, n_resamples, n_rows)]
     block_keys = generator.integers(2**62, size=len(block_sizes)).tolist()

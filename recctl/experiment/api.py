@@ -168,6 +168,7 @@ def _require_feasible(loaded: LoadedConfig) -> None:
     """Refuse before reading data what can't be done on this machine."""
     require_one_model(loaded)
     require_trackers(loaded.config)
+    # Errors that need no data come first: reading may take minutes.
     stages.build_model(loaded.config).require_device()
     refuse_if_too_large(loaded.config)
 

@@ -39,6 +39,7 @@ def training_callbacks(run: Run, config: Config, stopping: EarlyStopping | None,
     from recctl.training import ModelCheckpoint, ResumableTraining
 
     folder = run.path / layout.CHECKPOINTS
+    # With the same min_delta, the checkpoint and early stopping agree on the best epoch.
     min_delta = stopping.min_delta if stopping else 0.0
     monitor = training_monitor(config, has_validation)
     best_checkpoint = ModelCheckpoint(folder / layout.BEST_CHECKPOINT, monitor, min_delta=min_delta)
@@ -113,6 +114,8 @@ class ValidationMetrics:
             evaluator = Evaluator(
                 [metric_key.name for metric_key in keys_of_task],
                 sorted({metric_key.k or _ANY_CUTOFF for metric_key in keys_of_task}),
+                # All items are candidates, whatever n_candidates is: sampled metrics choose other epochs (Krichene &
+                # Rendle, 2020).
                 relevance_threshold=section.relevance_threshold,
                 on_unknown=section.on_unknown,
             )

@@ -154,6 +154,7 @@ def resolve_config(loaded: LoadedConfig) -> dict[str, Any]:
             return source
         return str((loaded.base / Path(source).expanduser()).resolve())
 
+    # Absolute, because a run may be resumed from another directory.
     values["data"]["source"] = absolute(values["data"]["source"])
     for part_key in ("test", "validation"):
         if isinstance(values["split"].get(part_key), str):  # the files of a predefined split
@@ -206,6 +207,7 @@ def _generate(config: Config) -> SourceTable:
     from recctl.data.synthetic import generate
 
     synthetic = config.data.synthetic
+    # Of its own if given: an experiment can be repeated with other seeds on the same synthetic data.
     data_seed = config.seed if synthetic.seed is None else synthetic.seed
     frame = generate(synthetic.n_users, synthetic.n_items, synthetic.n_interactions, seed=data_seed)
     return SourceTable.from_frame(frame, {"source": "synthetic", **synthetic.model_dump(), "seed": data_seed})
@@ -216,6 +218,7 @@ def _concatenate_parts(config: Config, tables: list[SourceTable]) -> pd.DataFram
 
     part_names = ["train", "test"] if len(tables) == 2 else ["train", "validation", "test"]
     frames = [table.frame.assign(**{_PART: part_name}) for table, part_name in zip(tables, part_names, strict=True)]
+    # Concatenation would turn mixed ids into objects, and `7` and `"7"` into two users.
     for column in (USER, ITEM):
         if len({str(frame[column].dtype) for frame in frames}) > 1:
             raise DataError(
@@ -228,6 +231,7 @@ def _concatenate_parts(config: Config, tables: list[SourceTable]) -> pd.DataFram
 def _preprocess(frame: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, list[StepReport]]:
     if not config.data.preprocess:
         return frame, []
+    # A step without parameters is null in YAML.
     steps = [(step_name, params or {}) for step in config.data.preprocess for step_name, params in step.items()]
     with progress.task("Preprocessing"):
         return apply_steps(frame, steps, config.seed)

@@ -94,6 +94,7 @@ def known_sizes(config: Config) -> Sizes | None:
     """Return the maximum size of the data if the config or the catalog tells it without reading, else None."""
     if config.data.source == "synthetic":
         synthetic = config.data.synthetic
+        # An item without interactions is not part of the data set.
         return Sizes(synthetic.n_users, min(synthetic.n_items, synthetic.n_interactions), synthetic.n_interactions)
     for catalog_entry in catalog():
         if catalog_entry.name == config.data.source:
@@ -141,6 +142,7 @@ def estimate(loaded: LoadedConfig, runs_dir: Path) -> Estimate:
         is_too_large = False
     except TrainingError:
         is_too_large = True
+    # Data that would have to be downloaded, or whose fit would fail, are not read.
     if sizes is not None and (is_too_large or not _is_local(config)):
         return _estimate_from_sizes(config, model, sizes, runs_dir)
     load_kernels()  # once on a machine, not in each run
@@ -244,6 +246,7 @@ def _estimate_from_data(
     train_sizes = Sizes(train.n_users, train.n_items, len(train))
     if "device" in model.parameters:
         import torch  # noqa: F401 - a fit imports it too, and it takes memory
+    # The peak so far includes reading and splitting, whose temporary copies a run makes as well.
     before_fit = engines.peak_memory() or _PROCESS_BYTES + _BYTES_PER_INTERACTION * len(dataset)
     disk = _estimate_disk(config, model, sizes, train_sizes)
     available = _available(runs_dir)
@@ -304,6 +307,7 @@ def _time_stages(
             n_checkpoints = n_epochs / config.training.checkpoint_every
             seconds["fit"] += n_checkpoints * save_seconds.seconds_per_byte * disk["checkpoints"]
     if config.training.refit:
+        # Linear in the interactions, which overestimates models whose cost depends on the items.
         growth = len(held_out["validation"]) / len(train)
         seconds["refit"] = fit_seconds * (1 + growth) + save_seconds.seconds
     return seconds, save_seconds.file_bytes
@@ -312,6 +316,7 @@ def _time_stages(
 def _time_saving(model: Recommender, file_bytes: int, runs_dir: Path) -> _SaveProbe:
     """Time saving a model on the disk of the runs directory, which need not exist yet."""
     folders = [runs_dir.absolute(), *runs_dir.absolute().parents]
+    # On the same disk as the runs: others may be much faster.
     existing_folder = next(folder for folder in folders if folder.is_dir())
     with tempfile.TemporaryDirectory(prefix=".estimate-", dir=existing_folder) as folder:
         probe_path = Path(folder) / "probe"
@@ -324,6 +329,7 @@ def _time_saving(model: Recommender, file_bytes: int, runs_dir: Path) -> _SavePr
         written_bytes = probe_path.stat().st_size
     seconds_per_byte = seconds / written_bytes
     if file_bytes > _MAX_BYTES_TO_WRITE:
+        # Zeros were written instead of the model, without hashing them.
         total_seconds = (seconds_per_byte + _HASHING_SECONDS_PER_BYTE) * file_bytes
         return _SaveProbe(total_seconds, seconds_per_byte, file_bytes)
     return _SaveProbe(seconds, seconds_per_byte, written_bytes)

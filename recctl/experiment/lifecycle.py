@@ -38,6 +38,7 @@ def prepare_for(loaded: LoadedConfig, run: Run | None = None) -> tuple[Prepared,
     Raises:
         DataError: The data or the split differ from those of the run.
     """
+    # Before the clock starts: loading compiled kernels is spent once per process, not per run.
     load_kernels()
     start_time = perf_counter()
     if run is None:
@@ -51,6 +52,7 @@ def prepare_for(loaded: LoadedConfig, run: Run | None = None) -> tuple[Prepared,
 def _stored_split(run: Run) -> Split:
     recorded = run.metadata.get("split", {})
     split = Split(run.split_parts(), recorded.get("strategy", ""), recorded.get("options", {}))
+    # The hash guards against an edited or damaged split.npz, which would silently mix train and test.
     if split.hash() != recorded.get("hash"):
         raise DataError(f"{run.id}: split.npz is not the split that the run was created with (its hash differs)")
     return split
@@ -80,6 +82,7 @@ def begin(
     metadata["config"] = loaded.origin
     metadata["parent_run"] = parent.id if parent else None
     metadata["timings"] = {"prepare": seconds}
+    # Recorded at the start: after a failure, `diagnose` compares it with the peak.
     metadata["memory"] = {"available_bytes": available_memory()}
     run_label = _label(kind, loaded.config)
     run = Run.create(store.root, run_label, kind, resolve_config(loaded), prepared.split.parts, metadata)
@@ -99,6 +102,7 @@ def _label(kind: str, config: Config) -> str:
     else:
         subject = f"{kind}-{config.model.name}"
     run_label = f"{subject}-{source.name.split('.')[0] or source.name}"
+    # Run ids are names of directories on every system.
     return re.sub(r"[^A-Za-z0-9._-]+", "-", run_label)[:_MAX_LABEL]
 
 
@@ -119,6 +123,7 @@ def recording(run: Run, config: Config | None = None, *, resumed: bool = False) 
         if config:
             begin_tracking(trackers, run, config, resumed)
         yield trackers
+        # Trackers end before the status is recorded: a run that is complete has reported everything.
         end_tracking(trackers, run, "complete")
         run.log("complete")
         _end(run, "complete")
@@ -129,6 +134,7 @@ def recording(run: Run, config: Config | None = None, *, resumed: bool = False) 
         raise
     except BaseException as error:  # also SystemExit: the run must not stay "running"
         message = str(error) if isinstance(error, RecctlError) else f"{type(error).__name__}: {error}"
+        # The status first: a tracker that hangs must not delay it.
         _end_early(run, "failed", traceback.format_exc(), message)
         end_tracking(trackers, run, "failed")
         if isinstance(error, TrainingError | MemoryError):

@@ -63,6 +63,7 @@ def fit(run: Run, config: Config, prepared: Prepared, trackers: Sequence[Tracker
 
 def fit_trial(run: Run, config: Config, prepared: Prepared, trial: int) -> Recommender:
     """Fit the model of a tuning trial as a new version; checkpoints and history of an earlier fit are deleted."""
+    # They belong to another model: training would resume from them.
     shutil.rmtree(run.path / layout.CHECKPOINTS, ignore_errors=True)
     (run.path / layout.HISTORY).unlink(missing_ok=True)
     return _fit_on_train(run, config, prepared, trial=trial)
@@ -80,12 +81,14 @@ def refit(run: Run, config: Config, prepared: Prepared, selected: Recommender) -
     if (existing := load_fitted(run, TRAIN_AND_VALIDATION)) is not None:
         return existing
     model = build_model(config)
+    # Only models that are trained in epochs have it. The others are fitted until they converge.
     n_epochs: int | None = getattr(selected, "best_epoch", None)
     callbacks = []
     if n_epochs is not None:
         callbacks = refit_callbacks(run, config, n_epochs)
     _fit(run, model, prepared.split.train_and_validation(prepared.dataset), "refit", callbacks=callbacks)
     _save(run, model, TRAIN_AND_VALIDATION)
+    # After the model is saved: an interruption before that resumes from the checkpoint.
     (run.path / layout.CHECKPOINTS / layout.REFIT_CHECKPOINT).unlink(missing_ok=True)
     return model
 
@@ -94,6 +97,7 @@ def build_model(config: Config) -> Recommender:
     """Make the model of a config, not fitted. It uses the seed of the experiment unless it is given its own."""
     params = dict(config.model.params)
     if "seed" in model_class(config.model.name).parameters:
+        # A seed among the hyperparameters wins, so that `tune` and `compare --seeds` can vary it on one split.
         params.setdefault("seed", config.seed)
     return make_model(config.model.name, **params)
 
@@ -107,6 +111,7 @@ def load_fitted(run: Run, fitted_on: str) -> Recommender | None:
     for model_entry in reversed(run.metadata["models"]):  # newest first
         if model_entry["fitted_on"] == fitted_on:
             return load_version(run, model_entry["version"])
+        # A newer model on train, from more trials, makes an older refit obsolete.
         if model_entry["fitted_on"] == TRAIN:
             break
     return None
@@ -138,6 +143,7 @@ def _fit_on_train(
             "best_score": stopping.best_score,
             "early_stop": stopping.early_stop,
         }
+    # For `diagnose`, which reports solvers that stopped at their limit.
     if convergence := model.convergence():
         run.metadata["convergence"] = convergence
     _save(run, model, TRAIN, trial)
@@ -147,6 +153,7 @@ def _fit_on_train(
 def _fit(run: Run, model: Recommender, interactions: InteractionDataset, stage: str, **fit_options: Any) -> None:
     run.log(f"{stage}: {model!r} on {interactions!r}")
     data_size = (interactions.n_users, interactions.n_items, len(interactions))
+    # Checked here, too, although `fit` does: before the checkpoints and the message to other processes.
     model.require_memory_for(*data_size)
     require_disk(model.estimate_file(*data_size), run.path, f"{model.name}: its model")
     # Under torchrun the other processes wait for this message and take part in the fit: see distributed.py.
@@ -229,6 +236,7 @@ def evaluate_model(
         metric_names = [metric for metric in section.metrics if METRICS[metric].task == task]
         if not metric_names:
             continue
+        # An evaluator for each task: the users of ranking and of rating prediction differ.
         evaluator = make_evaluator(config, metric_names, section.k_values)
         result = evaluator.evaluate_users(model, relevant, task, train_data=history)
         metrics |= result.metrics

@@ -116,6 +116,7 @@ class ProcessExecutor:
         shared_arrays.save(runner.train, folder / "train")
         shared_arrays.save(runner.validation, folder / "validation")
         self.on_report = on_report
+        # Workers share the cores; more threads than cores make all of them slower.
         n_threads = max(1, engines.threads() // n_workers)
         self._setup = _WorkerSetup(folder, runner.base, list(runner.monitors), runner.sign, n_threads)
         self._n_deaths: dict[int, int] = {}
@@ -150,6 +151,7 @@ class ProcessExecutor:
                 continue
             assert worker.task is not None
             if isinstance(message, Exception):
+                # Only errors that are not the trial's fault arrive as such: a full disk, for example.
                 raise message
             if isinstance(message, Outcome):
                 finished.append((worker.task.number, message))
@@ -177,6 +179,7 @@ class ProcessExecutor:
         n_deaths = self._n_deaths.get(task.number, 0) + 1
         self._n_deaths[task.number] = n_deaths
         if n_deaths < MAX_ATTEMPTS:
+            # It resumes from the trial's checkpoint, and gives the same result.
             replacement.assign(task)
             return []
         error_message = (
@@ -194,6 +197,7 @@ class _Worker:
     """A worker process, seen from the search."""
 
     def __init__(self, setup: _WorkerSetup) -> None:
+        # Not fork, which copies a process with threads of BLAS, torch or Optuna in an unknown state.
         context = multiprocessing.get_context("spawn")
         self.connection, worker_side = context.Pipe()
         self.process = context.Process(target=_worker_loop, args=(worker_side, os.getpid(), setup), daemon=True)
@@ -212,6 +216,7 @@ class _Worker:
 
     def close(self) -> None:
         self.connection.close()
+        # SIGKILL, which no signal handler of a library can delay.
         self.process.kill()
         self.process.join()
 

@@ -139,6 +139,7 @@ class CoarseToFine:
 
     @property
     def _round_size(self) -> int:
+        # At least two: with one point a round has no best value to zoom to.
         return max(2, math.ceil((self.n_trials - 1) / self.n_rounds))
 
     def waits_for(self, number: int) -> int:
@@ -150,6 +151,7 @@ class CoarseToFine:
 
     def propose(self, number: int, finished: Sequence[FinishedTrial]) -> Point | None:
         """Point of the round's box."""
+        # Trial 0, the config, is in no round.
         round_index, index_in_round = divmod(number - 1, self._round_size)
         first_of_round = self.waits_for(number)
         previous = [trial for trial in finished if trial.number < first_of_round and trial.score is not None]
@@ -171,6 +173,7 @@ class CoarseToFine:
         generator = rng.stream(self.seed, "tuning", "round", round_index)
         columns = []
         for _ in range(n_dimensions):
+            # A Latin hypercube: each of the equal parts of every dimension has exactly one point.
             strata = generator.permutation(round_size)
             columns.append(((strata + generator.random(round_size)) / round_size).tolist())
         return [list(row) for row in zip(*columns, strict=True)]
@@ -196,6 +199,7 @@ def _zoomed_value(dimension: Dimension, position: float, round_index: int, previ
         return distinct[index]
     zoom_width = _ZOOM_FACTOR**round_index
     center = dimension.place(values[0])
+    # At an end of the range the part is moved inwards, not cut: its width stays the same.
     zoom_start = min(max(center - zoom_width / 2, 0.0), 1.0 - zoom_width)
     return dimension.at(zoom_start + zoom_width * position)
 

@@ -132,6 +132,7 @@ class _Search:
         self.section = config.tuning or TuningConfig()
         self.monitors = _monitors(config, self.section)
         self.space = _search_space(config, self.section)
+        # Trial 0 is the config itself: a search never ends below its starting point.
         first_point = self.space.point(_config_values(config, self.space))
         make_strategy = STRATEGIES[self.section.strategy]
         self.strategy: Strategy = make_strategy(self._planned_section(), self.space, first_point, config.seed)
@@ -146,6 +147,7 @@ class _Search:
     def _open_study(self, shared_storage: RDBStorage | None, first_point: Point) -> Study:
         config = self.loaded.config
         data_hash, split_hash = run_hashes(self.run)
+        # Stored with the study: a shared study must not mix scores of different data, models or metrics.
         identity = {
             "data": data_hash,
             "split": split_hash,
@@ -180,6 +182,7 @@ class _Search:
         """Run trials until the budget is used up."""
         executor = self._executor()
         if self.section.timeout_minutes:
+            # From the start of this call: a resumed search gets the whole time again.
             self._deadline = monotonic() + 60 * self.section.timeout_minutes
         try:
             with progress.task(f"Tuning {self.loaded.config.model.name}", self.n_trials, "trials") as task:
@@ -195,6 +198,7 @@ class _Search:
                     else:
                         self.study.release()
                         break
+                    # Also while a trial runs: `wait` returns after at most _HEARTBEAT_SECONDS.
                     self.study.heartbeat()
         finally:
             executor.close()
@@ -234,6 +238,7 @@ class _Search:
 
     def _can_propose(self, number: int) -> bool:
         finished = {trial.number for trial in self.study.finished_trials()}
+        # All earlier trials, not a number of them: a later one may have finished first.
         return finished.issuperset(range(self.strategy.waits_for(number)))
 
     def _has_budget(self) -> bool:
@@ -255,6 +260,7 @@ class _Search:
         except ConfigError as error:
             self._record(trial.number, Outcome("failed", error=str(error)))
             return
+        # With the best score so far, so that a worker saves only models that may be kept.
         executor.start(Task(trial.number, loaded, folder, best_score))
 
     def _record(self, number: int, outcome: Outcome) -> None:
@@ -266,6 +272,7 @@ class _Search:
         obsolete = {str(trial.number) for trial in self.study.finished_trials()}
         best_trial = self.study.best()
         if best_trial is not None:
+            # Its model becomes the run's; those of all others would fill the disk.
             obsolete.discard(str(best_trial.number))
         for folder in (self.run.path / "trials").iterdir():
             if folder.name in obsolete:
@@ -275,6 +282,7 @@ class _Search:
         best_trial = self.study.best()
         if best_trial is None:
             return 0
+        # Failed and pruned trials count, too: they did not improve anything.
         return sum(trial.number > best_trial.number for trial in self.study.finished_trials())
 
     def _show_progress(self, task: progress.Task) -> None:
@@ -315,6 +323,7 @@ class _Search:
 
     def _keep_model(self, best: optuna.trial.FrozenTrial) -> None:
         loaded = results.with_point(self.loaded, self.space, self.study.point_of(best))
+        # The run's split indexes the run's data: a model of other data cannot be evaluated on it.
         if loaded.config.data != self.loaded.config.data:
             progress.notice(
                 "the best trial uses other data options than this run, so the run keeps no model; train it with: "

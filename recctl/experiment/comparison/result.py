@@ -78,6 +78,7 @@ def compare_runs(runs: Mapping[str, Sequence[Run]], options: ComparisonOptions) 
     else:
         chosen_on = "validation"
         scores = validation_scores
+    # Chosen on validation where there is one: choosing on test would report the luck of the best.
     best_label = max(scores, key=lambda label: metric_key.sign * (scores[label] or 0.0))
     reference = options.reference or best_label
     comparison = _compare_per_user(runs, compared_part, metric, reference, options)
@@ -126,6 +127,7 @@ def _select_metric(runs: Mapping[str, Sequence[Run]], requested: str | None, par
     if len(monitored) != 1 or not monitored <= set(shared):
         listed = ", ".join(sorted(monitored)) or "none"
         raise ConfigError(f"the runs monitor different metrics ({listed}); choose one, as in --metric {shared[0]}")
+    # A single one, checked above.
     return monitored.pop()
 
 
@@ -153,6 +155,7 @@ def _values(runs: Sequence[Run], part: str, metric: str) -> list[float | None]:
 def _mean(values: Sequence[float | None]) -> float | None:
     """The mean; None unless all values are known."""
     known_values = [value for value in values if value is not None]
+    # A mean over some of the seeds would compare models by different seeds.
     if not known_values or len(known_values) < len(values):
         return None
     return float(np.mean(known_values))

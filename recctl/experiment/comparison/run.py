@@ -117,6 +117,7 @@ def resume(run: Run) -> bool:
     existing_runs = {record["label"]: record["run_id"] for record in run.metadata["compared"] if record["given"]}
     entries = []
     stored_entries = entries_of_config(load(run.path / layout.CONFIG))
+    # Labels are stored, because they were made unique among all entries.
     for entry, label in zip(stored_entries, run.metadata["labels"], strict=True):
         existing_run = store.resolve(existing_runs[label]) if label in existing_runs else None
         entries.append(replace(entry, label=label, run=existing_run))
@@ -209,6 +210,7 @@ def _engine_config(entries: list[ComparisonEntry]) -> EngineConfig | None:
 
 
 def _seeds(entry: ComparisonEntry, repeats: Repeats) -> Sequence[int | None]:
+    # Fitting a deterministic model with several seeds would repeat the same result.
     is_random = "seed" in model_class(entry.loaded.config.model.name).parameters
     return repeats.seeds if is_random and repeats.seeds else [None]
 
@@ -216,6 +218,7 @@ def _seeds(entry: ComparisonEntry, repeats: Repeats) -> Sequence[int | None]:
 def _config_of_fold(entry: ComparisonEntry, repeats: Repeats, fold: int) -> LoadedConfig:
     if repeats.n_folds is None:
         return entry.loaded
+    # Everything else of the split, such as test_size, follows from the number of folds.
     val_size = entry.loaded.config.split.val_size
     fold_split = {"strategy": "k_fold", "n_folds": repeats.n_folds, "fold": fold, "val_size": val_size}
     return with_values(entry.loaded, {("split",): fold_split}, CHECKS)
@@ -235,6 +238,7 @@ def _create_run(
     """Create the run of the comparison; it records everything that is needed to resume it."""
     config = resolve_config(_base_entry(entries).loaded)
     for section in ("model", "models", "training", "tuning"):
+        # Each model has its own under `models:`; those of the first entry would suggest that they apply to all.
         config.pop(section, None)
     config["models"] = []
     for entry in entries:
@@ -281,6 +285,7 @@ def _planned_run(entry: ComparisonEntry, seed: int | None, fold: int) -> dict[st
 
 def _fit_and_compare(run: Run, store: RunStore, entries: list[ComparisonEntry], prepared: Prepared | None) -> None:
     options, repeats = _stored_options(run)
+    # The comparison has no trackers: each of its runs has its own.
     with recording(run):
         missing = [record for record in run.metadata["compared"] if not _is_done(store, record)]
         if missing:
@@ -352,6 +357,7 @@ def _fit_missing(
 def _fit_error(comparison: Run, failures: list[tuple[str, RecctlError]]) -> RecctlError:
     error_lines = [f"{label}: {error}" for label, error in failures]
     error_lines.append(f"the other models are kept; {_resume_hint(comparison)}")
+    # The exit code follows the class: files that are damaged are not a failed training.
     if all(isinstance(error, ArtifactError) for _, error in failures):
         return ArtifactError("\n".join(error_lines))
     return TrainingError("\n".join(error_lines))
@@ -375,6 +381,7 @@ def _fit_one(
     else:
         seconds = comparison.metadata["timings"].get("prepare", 0.0)
         run = begin(store, loaded, "train", prepared, seconds, comparison)
+        # Saved before the fit: an interrupted comparison resumes this run instead of starting another.
         record["run_id"] = run.id
         comparison.save_metadata()
     with recording(run, loaded.config, resumed=resumed) as trackers:
