@@ -37,6 +37,7 @@ def to_plain(value: Any) -> Any:
 
 
 def _array_to_plain(array: NDArray[Any]) -> dict[str, Any]:
+    # Little-endian and in C order on every machine: equal arrays give equal files.
     array = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
     if array.dtype.str not in _DTYPES:
         raise TypeError(f"arrays of type {array.dtype} can't be saved")
@@ -48,6 +49,7 @@ def _texts_to_plain(texts: NDArray[Any]) -> dict[str, Any]:
     if texts.ndim != 1 or not all(isinstance(text, str) for text in texts):
         raise TypeError("arrays of objects can't be saved, except one-dimensional ones of str")
     encoded = [text.encode() for text in texts]
+    # End offsets instead of terminators: texts may contain any character.
     ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
     return {_TEXTS: b"".join(encoded), "ends": _array_to_plain(ends)}
 
@@ -91,6 +93,7 @@ def _array_from_plain(value: dict[str, Any], name: str) -> NDArray[Any]:
         raise ArtifactError(
             f"{name}: damaged: an array of type {dtype!r:.40} and shape {shape!r:.60} does not match its bytes"
         ) from None
+    # It is a view of the bytes of the file, which other arrays share.
     array.flags.writeable = False
     return array
 

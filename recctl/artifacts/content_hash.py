@@ -45,6 +45,7 @@ class PiecewiseHash:
         """Append data of any size."""
         remaining: Any = memoryview(data)
         while len(remaining):
+            # Pieces have a fixed size, whatever the sizes of the parts are: the hash depends on the content alone.
             part = remaining[: PIECE - self._piece_size]
             self._parts.append(part)
             self._piece_size += len(part)

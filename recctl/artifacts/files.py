@@ -60,11 +60,14 @@ def save(path: Path, kind: str, content: Mapping[str, Any]) -> str:
         TypeError: The content has a value that is neither plain nor an array.
     """
     try:
+        # A crash leaves the old file, or none, but never a part of the new one.
         with replacing(path) as file, content_hash.PiecewiseHash() as hasher:
             placeholder = _header(kind, _NO_DIGEST, 0)
             file.write(placeholder)
             sink = _HashingSink(file, hasher)
             plain_pickle.write(sink, arrays.to_plain(dict(content)), offset=len(placeholder))
+            # The hash is known only after the content was written: the header is written again, over the placeholder of
+            # equal length.
             file.seek(0)
             digest = hasher.hexdigest()
             file.write(_header(kind, digest, sink.size))

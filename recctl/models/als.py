@@ -131,6 +131,7 @@ class ALSRecommender(Recommender):
         self._require_non_negative(matrix)
         self.mean = 0.0 if self.implicit else float(matrix.values.mean(dtype=np.float64))
         by_user = self._centered(matrix)
+        # Both orders are stored: each half-step reads the interactions row by row of the side that it solves for.
         by_item = by_user.transpose()
         with engines.current().worker_pool() as workers:
             users = SideData(by_user, self.n_factors, self._regularization(by_user), workers)
@@ -152,6 +153,7 @@ class ALSRecommender(Recommender):
         """The score of each pair of codes, `(n_pairs,)`, in `n_factors` operations per pair."""
         scores = np.empty(len(users), np.float32)
         matmul.pair_dots(self.user_factors, self.item_factors, users, items, scores)
+        # The mean is 0 for implicit feedback.
         return scores + np.float32(self.mean)
 
     def embeddings(self) -> Embeddings:
@@ -179,6 +181,7 @@ class ALSRecommender(Recommender):
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """The factors, twice for safety; the transposed interactions; and a Gram matrix per task."""
         d = self.n_factors
+        # A Gram matrix for each task: with many small tasks, they are a large part of the memory.
         tasks = n_tasks(n_interactions * d) + n_tasks(n_users * d**2 / 8)
         return 8 * d * (n_users + n_items) + 20 * n_interactions + 8 * tasks * d**2
 
@@ -244,6 +247,7 @@ class ALSRecommender(Recommender):
             self.spectrum,
             self._regularization(histories),
         )
+        # One block of all factors is the exact solution, whichever solver the model was fitted with.
         value = solve_blocks(problem, factors, 0, histories.n_rows, self.n_factors, True)
         if not np.isfinite(value):
             raise TrainingError("als: a history has no solution in float32; fit with a higher reg or a lower alpha")
@@ -271,6 +275,7 @@ class ALSRecommender(Recommender):
         identity = np.eye(self.n_factors, dtype=np.float32)
         matrix = weighted_gram + np.diag(self.spectrum) + reg.unsqueeze(2) * identity
         right_side = (targets @ vectors).unsqueeze(2)
+        # float64: elimination without pivoting loses too many digits in float32.
         system = graph.apply("Concat", matrix, right_side, axis=2).cast(np.float64)
         factors = solve_spd(system, self.n_factors).cast(np.float32)
         return factors.matmul_transposed(vectors) + mean
@@ -289,6 +294,7 @@ class ALSRecommender(Recommender):
         items.run_step(MultiplyStep(users.shared))
         users.run_step(MultiplyStep(items.shared))
         for side in (users, items):
+            # Scaled such that a typical score is _INITIAL_SCORE: the product of two factors of this size.
             size = np.sqrt(np.square(side.factors).mean(dtype=np.float64) * self.n_factors)
             side.scale(np.float32(np.sqrt(_INITIAL_SCORE) / size if size else 0))
 

@@ -63,6 +63,7 @@ class ItemKNNRecommender(Recommender):
         by_user = self._weighted(interactions.matrix)
         by_item = by_user.transpose()
         n_items = by_user.n_columns
+        # An item is not a neighbor of itself; at least one column, so that arrays of a single item are not empty.
         n_columns = min(self.n_neighbors, max(1, n_items - 1))
         items = np.empty((n_items, n_columns), np.int32)
         similarities = np.empty((n_items, n_columns), np.float32)
@@ -116,6 +117,7 @@ class ItemKNNRecommender(Recommender):
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         neighbors = self._neighbors.take(items)
+        # Minus infinity: items that are no neighbors are not similar at all, and are not listed.
         similarity = np.full((len(items), neighbors.n_columns), -np.inf, np.float32)
         similarity[neighbors.rows, neighbors.columns] = neighbors.values
         return similarity

@@ -37,6 +37,7 @@ def model_class(name: str) -> type[Recommender]:
         ConfigError: There is no model of this name (the message suggests a similar one), or its import fails.
     """
     try:
+        # Modules before entry points: a plug-in cannot replace a model of recctl unnoticed.
         if name in _modules():
             return _class_in(import_module(f"recctl.models.{_modules()[name]}"), name)
     except RecctlError:
@@ -76,6 +77,7 @@ def load_model(path: str | Path, sha256: str | None = None) -> Recommender:
     path = Path(path)
     content = artifacts.load(path, "model", sha256)
     name = content.get("model")
+    # The name comes from the file: it must not be imported unless it is a known model.
     if not isinstance(name, str) or name not in model_names():
         raise ArtifactError(f"{path}: holds a model {name!r}, which is not installed here")
     return model_file.load_into(make_model(name), path, content)

@@ -99,11 +99,13 @@ class SLIMRecommender(Recommender):
             rows, order = _gram_rows(interactions)
             gram = engine.share(rows)
         n_items = interactions.n_items
+        # Large enough that a task outweighs its overhead, small enough that all threads finish at about the same time.
         block_size = max(1, min(32, n_items // 64))
         # A clone has the hyperparameters, and no other state that would be sent to workers with it.
         solve = partial(self.clone()._solve_block, gram, self._can_screen(interactions.matrix), block_size)
         blocks: list[ElasticNetSolutions] = []
         n_weights = 0
+        # Read once, before the weights themselves reduce it.
         available = available_memory()
         with progress.task("SLIM: weights", n_items, "items") as task:
             for block in engine.map(solve, range(0, n_items, block_size)):
@@ -138,6 +140,7 @@ class SLIMRecommender(Recommender):
     def _set_weights(self, blocks: list[ElasticNetSolutions], order: Int32Array) -> None:
         """Concatenate the blocks, in the order of item codes."""
         joined = ElasticNetSolutions(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
+        # Frees the parts before the transpose needs as much again.
         blocks.clear()
         starts = np.concatenate(([0], np.cumsum(joined.counts)))
         rank = np.argsort(order).astype(np.int32)
@@ -197,6 +200,7 @@ class SLIMRecommender(Recommender):
             nonlocal n_weights
             sample = np.linspace(0, n_items - 1, max(1, round(share * n_items))).astype(int).tolist()
             begin = perf_counter()
+            # On all threads, as in a fit: one thread alone would run at a higher clock rate, with the cache to itself.
             blocks = list(map_threads(solve, sample))
             n_weights = round(sum(len(block.features) for block in blocks) / len(sample) * n_items)
             return perf_counter() - begin

@@ -89,6 +89,7 @@ class Recomputed:
     @cached_property
     def _is_known(self) -> NDArray[np.bool_]:
         """Rows that are input to the models: train, and the histories of held-out users."""
+        # Without validation and test: activity and popularity are those that the model could learn from.
         return np.isin(self.prepared.split.parts, [TRAIN, HISTORY])
 
     @cached_property
@@ -140,6 +141,7 @@ class Recomputed:
         item_groups = []
         n_ranked = 0
         for user_group in self._groups(model, threshold):
+            # With a salt, so that the samples of the two groups are independent.
             positions = self._sample(len(user_group.users), salt=n_ranked)
             relevant = user_group.relevant.take(positions)
             ranked_groups.append(_rank(model, user_group, positions))
@@ -171,6 +173,7 @@ class Recomputed:
         if n_users <= MAX_USERS:
             return np.arange(n_users, dtype=np.int32)
         sample = rng.stream(self.seed, "report", salt).choice(n_users, MAX_USERS, replace=False)
+        # Ascending, so that rows are gathered in the order of memory.
         return np.sort(sample).astype(np.int32)
 
 
@@ -223,6 +226,7 @@ def recompute(views: Sequence[RunView]) -> Recomputed:
         try:
             model = load_fitted(view.run, "train")
         except RecctlError as error:
+            # A damaged model must not hide the figures of the others.
             recomputed.unavailable[view.label] = str(error)
             continue
         if model is None:

@@ -62,6 +62,7 @@ class SearchTrials:
         self.trials = _read_trials(run)
         columns = [str(column) for column in self.trials]
         measured = [column for column in columns if MetricKey.parse(column).is_known]
+        # A search that is still running has no summary yet.
         self.metrics: list[str] = self.summary.get("monitors") or measured[:1]
         if not self.metrics or self.metrics[0] not in columns:
             raise SectionOmittedError("no trial of the search has a value")
@@ -71,6 +72,7 @@ class SearchTrials:
         has_value = self.trials[self.trials[self.metric].notna()]
         if not len(has_value):
             raise SectionOmittedError("no trial of the search has a value")
+        # Stable, so that of equal trials the earlier one ranks first, as in the search itself.
         self.complete = has_value.sort_values(self.metric, ascending=self.sign < 0, kind="stable")
 
     @property
@@ -88,6 +90,7 @@ class SearchTrials:
             return False
         lowest = self.complete[setting].min()
         highest = self.complete[setting].max()
+        # By the values, not by the declared scale, which trials.parquet does not store.
         return bool(lowest > 0 and highest / lowest > _LOG_SPAN)
 
 
@@ -148,6 +151,7 @@ def pareto_figure(search: SearchTrials) -> Figure | None:
     if "pareto" in search.complete:
         on_front = search.complete["pareto"].astype(bool)
     else:
+        # The column is missing in runs of an unfinished search.
         on_front = pd.Series(False, index=search.complete.index)
     traces = []
     for series_number, (series_name, trials) in enumerate(
@@ -240,6 +244,7 @@ def _parallel_line(search: SearchTrials, axes: Sequence[_ParallelAxis], rank: in
         "hovertemplate": f"trial {search.complete['number'].iloc[rank]}<extra></extra>",
         "showlegend": False,
     }
+    # Rank 0 is the best trial.
     if rank == 0:
         trace |= {"mode": "lines+markers", "line": {"color": "@2", "width": 3}, "opacity": 1}
     return trace
@@ -331,6 +336,7 @@ def write_search_figures(run: Run) -> list[str]:
         figure_pages["pareto.html"] = ("Pareto front", [pareto])
     folder = run.path / layout.FIGURES
     script_path = folder / PLOTLY_FILE
+    # plotly.js has 5 MB: one copy serves the pages of a search.
     if not script_path.exists():
         atomic.write_bytes(script_path, plotly_script().encode())
     for file_name, (title, blocks) in figure_pages.items():

@@ -40,6 +40,7 @@ def extend_model(
     for name, by_user in arrays.items():
         old_codes = old_users if by_user else old_items
         n_rows = len(users) if by_user else len(items)
+        # A new array: the caller restores the old ones if an error follows.
         setattr(model, name, _extended_array(name, getattr(model, name), old_codes, n_rows, initial_rows))
     seen = model.seen
     added = interactions.matrix
@@ -65,6 +66,7 @@ def _extended_array(
     initial_rows: Callable[[str, int, int], Float32Array],
 ) -> Float32Array:
     """An array of `n_rows` rows: the old ones at their new codes, initial rows elsewhere."""
+    # Vocabularies are sorted: new ids fall between old ones, and old rows move.
     extended = np.empty((n_rows, *rows.shape[1:]), np.float32)
     is_new = np.ones(n_rows, bool)
     is_new[codes] = False

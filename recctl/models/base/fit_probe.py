@@ -36,6 +36,7 @@ def extrapolate_seconds(measure: Callable[[float], float], smallest: float = _SM
         smallest: Fraction of the work of the first measurement, between 0 and 1.
     """
     share = smallest
+    # Measured twice: the first call also loads kernels and libraries.
     first_call = measure(share)
     seconds = measure(share)
     loading = max(0.0, first_call - seconds)  # time to load kernels and libraries, spent once
@@ -48,6 +49,7 @@ def extrapolate_seconds(measure: Callable[[float], float], smallest: float = _SM
         previous_seconds = seconds
         share = min(1.0, 4 * share)
         seconds = measure(share)
+    # A larger part that took less time is noise: a negative slope would predict less than was measured.
     slope = max(seconds - previous_seconds, 0.0) / (share - previous_share)
     return loading + max(seconds, seconds + slope * (1 - share))
 
@@ -58,6 +60,8 @@ def sample_users(interactions: InteractionDataset, share: float) -> InteractionD
     if n_sampled == interactions.n_users:
         return interactions
     is_sampled = np.zeros(interactions.n_users, bool)
+    # Evenly spaced and not the first ones: ids are often in the order of registration, and old users have more
+    # interactions.
     is_sampled[np.linspace(0, interactions.n_users - 1, n_sampled).astype(int)] = True
     return interactions.take(is_sampled[interactions.users])
 

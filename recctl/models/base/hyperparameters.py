@@ -116,6 +116,7 @@ class Hyperparameter:
 
         constraints: dict[str, Any] = dict(self.bounds)
         if self.annotation in (float, float | None):
+            # They are values of the type, but of no hyperparameter.
             constraints["allow_inf_nan"] = False
         annotated: Any = Annotated[self.annotation, Field(**constraints)]
         return TypeAdapter(annotated)
@@ -130,11 +131,13 @@ class Hyperparameter:
         """
         from pydantic import ValidationError
 
+        # NumPy scalars and arrays without dimensions.
         if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
             value = value.item()
         if isinstance(value, tuple):
             value = list(value)
         try:
+            # Strict: `epochs: "20"` or `true` is more often a mistake than meant as a number.
             return self._adapter.validate_python(value, strict=True)
         except ValidationError as error:
             from recctl.config.messages import expectation

@@ -91,6 +91,7 @@ def id_list(ids: Iterable[Any] | str | int) -> list[Any]:
     """
     if isinstance(ids, str | int | np.integer):
         return [ids]
+    # tolist() yields Python values; list() would yield NumPy scalars, which print as np.int64(7) in messages.
     if isinstance(ids, np.ndarray | pd.Series | pd.Index):
         return ids.tolist()
     try:
@@ -163,6 +164,7 @@ def histories_to_matrix(histories: Histories, items: Vocabulary) -> tuple[list[A
 def distinct_items(histories: InteractionMatrix) -> InteractionMatrix:
     """Histories with each item once, in ascending order of code, with its last value, as in data for fitting."""
     values = None if histories.is_binary else histories.values
+    # Of repeated pairs it keeps the last value.
     return InteractionMatrix.from_pairs(
         histories.rows, histories.columns, values, (histories.n_rows, histories.n_columns)
     )
@@ -179,10 +181,12 @@ def _history(user: Any, history: Any) -> list[Any]:
 def _table_to_matrix(table: pd.DataFrame, items: Vocabulary) -> tuple[list[Any], InteractionMatrix]:
     columns.require_columns(table, columns.USER, columns.ITEM, source="histories")
     if columns.TIMESTAMP in table:
+        # Stable, so that row order breaks ties of timestamps, as in data for fitting.
         table = table.sort_values(columns.TIMESTAMP, kind="stable")
     users, user_codes = Vocabulary.encode(columns.ids_of(table[columns.USER], columns.USER))
     item_codes = items.codes(columns.ids_of(table[columns.ITEM], columns.ITEM))
     order = np.argsort(user_codes, kind="stable")
+    # Unknown items are dropped, but their users stay, with an empty history.
     order = order[item_codes[order] >= 0]
     starts = np.zeros(len(users) + 1, np.int64)
     np.cumsum(np.bincount(user_codes[order], minlength=len(users)), out=starts[1:])

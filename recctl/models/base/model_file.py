@@ -75,11 +75,13 @@ def load_into(model: Model, path: Path, content: dict[str, Any] | None = None) -
     if missing:
         raise ArtifactError(f"{path}: {', '.join(missing)} missing: not a complete {model.name} model of this version")
     try:
+        # Into a new object first, so that an invalid file leaves the model unchanged.
         loaded = type(model)(**hyperparameters)
         values = {name: fitted_values.from_plain(plain_values[key]) for name, key in keys.items()}
         fitted_values.check(model.fitted_values, values, loaded.hyperparameters())
     except (ConfigError, ValueError) as error:
         raise ArtifactError(f"{path}: not a valid {model.name} model: {error}") from error
+    # Also drops cached properties, which belong to the old values.
     vars(model).clear()
     vars(model).update(vars(loaded) | values)
     return model

@@ -124,6 +124,7 @@ class Recommender:
     @property
     def is_fitted(self) -> bool:
         """Whether the model is fitted."""
+        # By the instance's attributes: the class attribute is the declaration.
         return "seen" in vars(self)
 
     # ---- what a model implements
@@ -531,5 +532,6 @@ class Recommender:
             scores = np.tile(counts[popular].astype(np.float32), (len(ids), 1))
             items[is_served], scores[is_served] = ranked
         elif not is_served.all():
+            # With `skip`, users who cannot be served have no rows.
             ids = [ids[row] for row in np.flatnonzero(is_served).tolist()]
         return id_tables.ranked_table(ids, items, scores, self.item_vocabulary, columns.USER, columns.ITEM)

@@ -60,10 +60,12 @@ class Dimension:
         """The value at a place, a number from 0 to 1."""
         if isinstance(self.range, Choices):
             n_values = len(self.range.values)
+            # Place 1 belongs to the last value.
             return self.range.values[min(int(place * n_values), n_values - 1)]
         low, high = self._bounds(self.range)
         value = low + (high - low) * place
         value = math.exp(value) if self.range.log else value
+        # exp(log(x)) may exceed x by a rounding error, and the model would reject the value.
         value = min(max(value, self.range.low), self.range.high)
         return round(value) if self.whole else float(value)
 
@@ -89,6 +91,7 @@ class Dimension:
             if value in self.range.values:
                 return self
             return replace(self, range=Choices((*self.range.values, value)))
+        # A config's own value may be null, which means no limit: no interval includes it.
         if not _is_number(value) or (self.range.log and value <= 0):
             return self
         low = min(self.range.low, value)
@@ -146,6 +149,7 @@ class Space:
         names = [dimension.name for dimension in self.dimensions]
         combinations = product(*(dimension.grid(size) for dimension in self.dimensions))
         points = (self.point(dict(zip(names, values, strict=True))) for values in combinations)
+        # Combinations that differ only in inactive dimensions are one point. By repr: lists are not hashable.
         return list({repr(point): point for point in points}.values())
 
     def including(self, point: Mapping[str, Any]) -> Space:
@@ -211,6 +215,7 @@ def _dimension(name: str, value: Any, model: type[Recommender], earlier: Sequenc
         return Dimension(name, _choices(settings, declared), when=when)
     interval = _interval(settings, declared)
     if declared is None:
+        # A path of the config has no declaration: `low: 1` means integers, `low: 1.0` does not.
         is_integer = isinstance(interval.low, int) and isinstance(interval.high, int)
     else:
         is_integer = _is_integer(declared)
@@ -222,6 +227,7 @@ def _choices(settings: Mapping[str, Any], declared: Hyperparameter | None) -> Ch
     if not isinstance(choices, list) or not choices or {"low", "high", "log"} & set(settings):
         raise ValueError("choices must be a list of at least one value, without low, high and log")
     values = [_checked(declared, value) for value in choices]
+    # By repr: True equals 1, but is another choice.
     distinct = {repr(value): value for value in values}
     return Choices(tuple(distinct.values()))
 

@@ -163,6 +163,7 @@ class SideData:
         """Multiply all factors by a number."""
         self.factors *= factor
         self._shared = None
+        # In this process: sending the factors would take longer than the products.
         results = self._workers.map_here(
             lambda rows: _gram_and_penalty(self.reg[slice(*rows)], self.factors[slice(*rows)]), self.tasks
         )
@@ -206,6 +207,8 @@ class SideData:
         fixed_penalty = fixed.penalty
         if penalty <= 0 or fixed_penalty <= 0:
             return 1.0
+        # Scaling one side by s and the other by 1 / s multiplies the penalties by s^2 and 1 / s^2, which makes p and q
+        # equal for s = (p / q)^(1/4).
         return float((penalty / fixed_penalty) ** 0.25)
 
 
@@ -219,6 +222,7 @@ def _tasks(interactions: InteractionMatrix, n_factors: int) -> list[tuple[int, i
     # A row costs as much as n_factors / 8 interactions.
     work = interactions.starts + np.arange(interactions.n_rows + 1) * (n_factors / 8)
     count = min(interactions.n_rows, n_tasks(float(work[-1]) * n_factors))
+    # By work and not by rows: users differ in their interactions by orders of magnitude.
     equal_shares = np.linspace(0, work[-1], count + 1)
     bounds = np.unique(np.searchsorted(work, equal_shares).clip(0, interactions.n_rows))
     return list(pairwise(bounds.tolist()))

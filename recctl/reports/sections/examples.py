@@ -52,6 +52,7 @@ def _choose_users(recomputed: Recomputed) -> Sequence[int]:
     if not len(users):
         raise SectionOmittedError("no user is known to all the models")
     by_activity = users[np.argsort(recomputed.user_counts[users], kind="stable")]
+    # Without repetition: of few users, several quantiles may be the same one.
     positions = dict.fromkeys(int(quantile * (len(by_activity) - 1)) for quantile in _ACTIVITY_QUANTILES)
     return [int(by_activity[position]) for position in positions]
 
@@ -88,6 +89,7 @@ def _recommendations(recomputed: Recomputed, user: int, item_names: _ItemNames) 
     relevant = _validation_items(recomputed, user)
     recommended: dict[str, list[Inline]] = {}
     for label, model in recomputed.models.items():
+        # The public method, so that examples show what a caller would get, with seen items excluded.
         item_ids = model.recommend([user_id], _LIST_LENGTH)["item_id"]
         cells: list[Inline] = []
         for item_code in recomputed.dataset.item_vocabulary.codes(item_ids).tolist():

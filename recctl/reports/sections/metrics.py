@@ -48,6 +48,7 @@ def _metrics_of(report_data: ReportData, view: RunView) -> list[Block]:
     errors = []
     for split_part in split_parts:
         try:
+            # A part without values by user still shows its metrics.
             intervals[split_part] = report_data.intervals(view, split_part)
         except RecctlError as error:
             errors.append(str(error))
@@ -168,6 +169,7 @@ def _group_by_metric(values: dict[str, float]) -> dict[str, ValuesByK]:
 
 def _common_k(values: dict[str, ValuesByK]) -> list[int]:
     """The cutoffs that have both precision and recall."""
+    # A point of the curve needs both.
     return sorted(values.get("precision", {}).keys() & values.get("recall", {}).keys())
 
 

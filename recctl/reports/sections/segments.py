@@ -83,6 +83,7 @@ def _quality_by_activity(report_data: ReportData) -> Figure:
 def _mean_of_users(table: pd.DataFrame, metric: str, seed: int) -> Estimate:
     if not len(table):
         return {"value": None}
+    # The same estimator as in comparisons, so that equal figures have equal intervals.
     result = compare_paired({"model": table}, "model", [metric], seed=seed, n_resamples=_N_RESAMPLES)
     figure = result.estimates.get(metric, {}).get("model")
     return {"value": None} if figure is None else asdict(figure)
@@ -186,6 +187,7 @@ class Bins:
 
     def assign(self, values: NDArray[Any]) -> NDArray[np.intp]:
         """The number of the bin of each value."""
+        # Without the first end: values below it, of other models, belong to the first bin.
         return np.searchsorted(self.lower_ends[1:], values, side="right")
 
     @property
@@ -294,6 +296,7 @@ def _concentration(item_counts: Int64Array, lists: dict[str, RecommendationLists
     traces = [plots.line("Train", item_shares, cumulative_shares(item_counts), 6, markers=False, line=train_line)]
     for color_index, (label, lists_of_model) in enumerate(lists.items()):
         items = lists_of_model.items[:, :_HIT_CUTOFF]
+        # Over the codes of the whole data set, so that all models share the axis.
         recommended = np.bincount(items[items >= 0], minlength=len(item_counts))
         curve_name = label if len(lists) > 1 else "Recommended"
         traces.append(plots.line(curve_name, item_shares, cumulative_shares(recommended), color_index, markers=False))
@@ -324,6 +327,7 @@ def _coverage(lists: dict[str, RecommendationLists]) -> Figure:
 def _coverage_by_k(lists: RecommendationLists) -> list[float]:
     """The share of the items that occur among the first k recommendations of any user, for each k."""
     # The first position at which each item is recommended; later positions are overwritten by earlier ones.
+    # LIST_LENGTH stands for never.
     first_position = np.full(lists.items.max() + 1, LIST_LENGTH)
     for position in reversed(range(LIST_LENGTH)):
         items = lists.items[:, position]
