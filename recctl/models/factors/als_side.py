@@ -163,7 +163,7 @@ class SideData:
         """Multiply all factors by a number."""
         self.factors *= factor
         self._shared = None
-        # In this process: sending the factors would take longer than the products.
+        # On this machine, whatever the engine: sending the factors would take longer than the products.
         results = self._workers.map_here(
             lambda rows: _gram_and_penalty(self.reg[slice(*rows)], self.factors[slice(*rows)]), self.tasks
         )
