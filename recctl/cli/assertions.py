@@ -46,11 +46,11 @@ def parse(text: str, option: str = "--assert") -> Condition:
     Raises:
         ConfigError: The text is not a condition.
     """
-    parsed_text = re.fullmatch(r"\s*([\w@]+)\s*(>=|<=|>|<)\s*([-+0-9.eE]+)\s*", text)
+    condition_match = re.fullmatch(r"\s*([\w@]+)\s*(>=|<=|>|<)\s*([-+0-9.eE]+)\s*", text)
     message = f"{option} {text!r}: must be METRIC>=NUMBER (or <=, >, <), e.g. 'ndcg@10>=0.40'"
-    if parsed_text is None:
+    if condition_match is None:
         raise ConfigError(message)
-    metric, comparison, threshold = parsed_text.groups()
+    metric, comparison, threshold = condition_match.groups()
     try:
         return Condition(metric, comparison, float(threshold))
     except ValueError:
@@ -69,6 +69,7 @@ def require(conditions: list[Condition], metrics: Mapping[str, float], part: str
         ConfigError: A metric was not measured.
         AssertionFailedError: Conditions do not hold; the message has each one and the measured value.
     """
+    # A misspelt metric is a usage error, exit code 2: it must not look like a failed assertion, exit code 6.
     unknown = [condition.metric for condition in conditions if condition.metric not in metrics]
     if unknown:
         raise ConfigError(

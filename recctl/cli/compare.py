@@ -191,6 +191,7 @@ def _print_comparison(document: dict[str, Any]) -> None:
     table_title = f"on {document['on']}, {document['n_users']:,} users; differences from {document['reference']}"
     terminal.table(columns, table_rows, escape(table_title))
 
+    # Costs in a table of their own: together with the metrics it would be wider than a terminal.
     headings = [
         "model",
         f"validation {document['metric']}",

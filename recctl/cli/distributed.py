@@ -25,6 +25,7 @@ def run_distributed(arguments: list[str], call: Callable[[], Any]) -> Any:
     from recctl.errors import ConfigError
 
     process_rank, world_size = torch_distributed.launched_rank()
+    # torchrun with a single process is an ordinary run.
     if world_size == 1:
         return call()
     if arguments and arguments[0] not in _DISTRIBUTED_COMMANDS:
@@ -33,6 +34,7 @@ def run_distributed(arguments: list[str], call: Callable[[], Any]) -> Any:
             return 0
         commands = ", ".join(_DISTRIBUTED_COMMANDS)
         raise ConfigError(f"torchrun supports recctl {commands}; run recctl {arguments[0]} without it")
+    # Processes on one machine share its cores; each would otherwise use all of them.
     if "RECCTL_THREADS" not in os.environ:
         processes_per_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         engines.set_threads(max(1, engines.threads() // processes_per_machine))

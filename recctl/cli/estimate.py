@@ -43,6 +43,7 @@ def _rows(result: Estimate) -> Any:
     if result.disk["checkpoints"]:
         yield ["  of which checkpoints", format_bytes(result.disk["checkpoints"]), None]
     if result.seconds is None:
+        # Otherwise the time is irrelevant, and "does not fit" follows.
         if result.fits:
             yield ["time", "unknown until the data is downloaded: recctl data fetch", None]
         return

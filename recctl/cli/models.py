@@ -30,9 +30,10 @@ def models(
         )
         return
     model_type = model_class(name)
+    # Printed verbatim: formulas in docstrings contain brackets, which Rich would read as markup.
     if not settings.json:
         terminal.print_text(f"{model_type.__name__} ({name})\n\n{inspect.getdoc(model_type)}\n")
-    model_rows = [
+    parameter_rows = [
         [
             parameter_name,
             declared.type_name(),
@@ -43,7 +44,7 @@ def models(
         ]
         for parameter_name, declared in model_type.parameters.items()
     ]
-    terminal.table(["parameter", "type", "default", "bounds", "search", "meaning"], model_rows)
+    terminal.table(["parameter", "type", "default", "bounds", "search", "meaning"], parameter_rows)
     terminal.print_json(
         {
             "name": name,

@@ -26,7 +26,7 @@ from recctl.models.base import Recommender, fit_probe
 # Only a model that needs this many times the available memory is refused then; the rest is decided by the real sizes.
 _MIN_RATIO = 2.0
 _MIN_RATIO_WITH_FILTERED_USERS = 4.0
-# Data of smaller models are read at once; if they don't fit into memory after all, their run records it.
+# Smaller models are not refused before reading: if one doesn't fit into memory after all, its run records the error.
 _MIN_BYTES_TO_REFUSE = 1 << 30
 # Per interaction: codes, rating and timestamp, the codes of train, and the matrix while it is built.
 _BYTES_PER_INTERACTION = 45
@@ -283,8 +283,8 @@ def _time_stages(
 ) -> tuple[dict[str, float], int]:
     """Estimate the seconds of the stages after reading, and the bytes of the model's file."""
     fit_seconds, probe = model.probe_fit(train)
-    save_seconds = _time_saving(probe, model.estimate_file(train.n_users, train.n_items, len(train)), runs_dir)
-    seconds = {"fit": fit_seconds, "save": save_seconds.seconds}
+    save_probe = _time_saving(probe, model.estimate_file(train.n_users, train.n_items, len(train)), runs_dir)
+    seconds = {"fit": fit_seconds, "save": save_probe.seconds}
     held_out = {}
     if config.has_validation:
         held_out["validation"] = prepared.split.validation(prepared.dataset)
@@ -305,12 +305,12 @@ def _time_stages(
             seconds["fit"] += n_validations * _time_evaluation(held_out["validation"], validate)
         if config.training.checkpoint_every:
             n_checkpoints = n_epochs / config.training.checkpoint_every
-            seconds["fit"] += n_checkpoints * save_seconds.seconds_per_byte * disk["checkpoints"]
+            seconds["fit"] += n_checkpoints * save_probe.seconds_per_byte * disk["checkpoints"]
     if config.training.refit:
         # Linear in the interactions, which overestimates models whose cost depends on the items.
         growth = len(held_out["validation"]) / len(train)
-        seconds["refit"] = fit_seconds * (1 + growth) + save_seconds.seconds
-    return seconds, save_seconds.file_bytes
+        seconds["refit"] = fit_seconds * (1 + growth) + save_probe.seconds
+    return seconds, save_probe.file_bytes
 
 
 def _time_saving(model: Recommender, file_bytes: int, runs_dir: Path) -> _SaveProbe:

@@ -42,14 +42,14 @@ class RunStore:
         """Return the ids of all runs, oldest first."""
         try:
             with os.scandir(self.root) as entries:
-                run_names = [
+                run_ids = [
                     directory_entry.name
                     for directory_entry in entries
                     if directory_entry.is_dir() and not directory_entry.name.startswith(".")
                 ]
         except OSError:
             return []
-        return sorted(run_name for run_name in run_names if (self.root / run_name / layout.METADATA).exists())
+        return sorted(run_id for run_id in run_ids if (self.root / run_id / layout.METADATA).exists())
 
     def scan(self) -> tuple[list[Run], list[str]]:
         """Return all readable runs, oldest first, and the ids of runs with damaged metadata."""

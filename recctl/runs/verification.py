@@ -48,11 +48,11 @@ def verify(run: Run) -> list[Fault]:
         (layout.EXPORTS, _check_exports),
     ]
     faults: list[Fault] = []
-    for check_name, check in checks:
+    for checked_file, check in checks:
         try:
             faults += check(run)
         except RecctlError as error:
-            faults.append(Fault(check_name, _without_path(error, run.path / check_name)))
+            faults.append(Fault(checked_file, _without_path(error, run.path / checked_file)))
     return faults
 
 

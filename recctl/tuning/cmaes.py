@@ -1,7 +1,7 @@
 """A CMA-ES sampler that keeps no state: it is computed again from the finished trials of a study.
 
-Optuna's own sampler stores its state in the study as a pickle, which code of somebody else could be in, and has no
-public way to read it safely.
+Optuna's own sampler stores its state in the study as a pickle. Unpickling it could execute code from a shared database,
+and Optuna has no public way to read it safely.
 """
 
 from __future__ import annotations

@@ -68,9 +68,9 @@ def write(run: Run, study: Study, loaded: LoadedConfig, monitors: list[str]) -> 
     trials = table(study, monitors)
     if not len(trials):
         return
-    parquet_bytes = io.BytesIO()
-    trials.to_parquet(parquet_bytes, index=False)
-    run.save_file(layout.TRIALS, parquet_bytes.getvalue())
+    parquet_buffer = io.BytesIO()
+    trials.to_parquet(parquet_buffer, index=False)
+    run.save_file(layout.TRIALS, parquet_buffer.getvalue())
     best_trial = study.best()
     if best_trial is None:
         return

@@ -21,6 +21,7 @@ def _ask(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
+        # A script would wait for an answer that never comes.
         raise ConfigError("cannot ask for confirmation without a terminal; use --yes")
     typer.confirm(question, abort=True, err=True)
 

@@ -85,6 +85,7 @@ def _learning_curves(run: Run) -> list[str]:
     from recctl.cli.charts import curve
     from recctl.training import history
 
+    # Empty for models that are not trained in epochs.
     epochs = history.read(run.path / "history.jsonl")
     monitor = (run.metadata.get("training") or run.metadata.get("monitor") or {}).get("monitor")
     chart_lines = curve([epoch_record["loss"] for epoch_record in epochs], "loss", "epoch")

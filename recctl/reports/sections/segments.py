@@ -300,7 +300,7 @@ def _concentration(item_counts: Int64Array, lists: dict[str, RecommendationLists
         recommended = np.bincount(items[items >= 0], minlength=len(item_counts))
         curve_name = label if len(lists) > 1 else "Recommended"
         traces.append(plots.line(curve_name, item_shares, cumulative_shares(recommended), color_index, markers=False))
-    percent = {"tickformat": ".0%", "range": [0, 1.01]}  # room for the line at 100%
+    percent = {"tickformat": ".0%", "range": [0, 1.01]}  # space for the line at 100%
     x_axis = percent | {"title": "Items, most popular first", "dtick": 0.5, "ticklabeloverflow": "allow"}
     return Figure(
         "Popularity bias",
