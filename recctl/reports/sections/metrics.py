@@ -118,8 +118,8 @@ def metrics_over_k(report_data: ReportData) -> list[Block]:
             )
         )
     figures += [
-        _metric_over_k(curve_name, curves)
-        for curve_name in _metrics_to_plot(curves, has_precision_recall=bool(curve_pairs))
+        _metric_over_k(metric_name, curves)
+        for metric_name in _metrics_to_plot(curves, has_precision_recall=bool(curve_pairs))
     ]
     return [Grid(figures)]
 
