@@ -67,8 +67,8 @@ def evaluate(
     if data is not None:
         # A file is read like the data of the run, with or without the values of its ratings.
         config = experiment.load(run.path / "config.yaml").config
-        condition_text = f"data: {{source: {str(data.resolve())!r}, implicit: {str(config.data.implicit).lower()}}}"
-        other_data = parse_config(condition_text, str(data), Path())
+        config_text = f"data: {{source: {str(data.resolve())!r}, implicit: {str(config.data.implicit).lower()}}}"
+        other_data = parse_config(config_text, str(data), Path())
     with terminal.bars(), common.on_engine(engine):
         # No part given: experiment.evaluate chooses validation where there is one, to spare the test set.
         evaluated_part, metrics = experiment.evaluate(run, on.value if on else None, other_data, metric, k)

@@ -50,7 +50,7 @@ def recommend(
         history_items = [_parse_id(item_text, model.item_vocabulary.is_text, "item") for item_text in item_texts]
         recommended = model.recommend_for_history([history_items], **options)
     else:
-        users = [_parse_id(item_text, model.user_vocabulary.is_text, "user") for item_text in user_ids or []]
+        users = [_parse_id(user_text, model.user_vocabulary.is_text, "user") for user_text in user_ids or []]
         recommended = model.recommend(users, **options)
     records = recommended.to_dict("records")
     terminal.table(list(recommended.columns), [list(record.values()) for record in records])

@@ -76,9 +76,9 @@ def names(
         raise ArtifactError(f"{name}: no such alias{did_you_mean(name, alias_names)}")
     alias_rows = []
     entries = []
-    for run_label, current_move in zip(labels, moves, strict=True):
-        alias_rows.append([run_label, current_move.run, current_move.at, current_move.by, current_move.action])
-        entries.append({"name": name or run_label} | asdict(current_move))
+    for row_label, current_move in zip(labels, moves, strict=True):
+        alias_rows.append([row_label, current_move.run, current_move.at, current_move.by, current_move.action])
+        entries.append({"name": name or row_label} | asdict(current_move))
     terminal.table([heading, "run", "since", "by", "action"], alias_rows)
     terminal.print_json({"names": entries})
 
