@@ -179,9 +179,7 @@ def _params(model: Recommender, run: Run | None) -> dict[str, Any]:
         sections = yaml.safe_load(run.config_text())
     model_section = {"name": model.name, "params": model.hyperparameters()}
     sections = {
-        parameter_name: section
-        for parameter_name, section in sections.items()
-        if parameter_name not in _SKIPPED_SECTIONS
+        section_name: section for section_name, section in sections.items() if section_name not in _SKIPPED_SECTIONS
     }
     params = flatten(sections | {"model": model_section})
     return {
