@@ -59,7 +59,7 @@ def register_command(
                 function(**values)
 
         parameters = [
-            # Keyword-only, because the common options have defaults and follow parameters that may have none.
+            # Keyword-only, because `command` accepts nothing else, and the common options can follow in any case.
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for parameter in signature.parameters.values()
         ]

@@ -136,7 +136,7 @@ def _validate(tree: Tree, base: Path, checks: Checks | None) -> LoadedConfig:
         config = schema.Config.model_validate(tree.values)
     except ValidationError as error:
         problems = _schema_problems(error, tree)
-        # Otherwise a typo in one section would hide the problems of all others until it is mended.
+        # Otherwise a typo in one section would hide the problems of all others until it is fixed.
         problems += _check_valid_sections(tree, [path for path, _ in problems], checks)
         raise _config_error(tree, problems) from None
     problems = _run_checks(config, checks)

@@ -167,7 +167,7 @@ def _to_json(column: Any) -> Any:
     """A column as JSON text. Only strings that need escaping go through Python."""
     if not pa.types.is_string(column.type):
         return column.cast(pa.string())
-    # Ids repeat k times or more: each distinct one is encoded once.
+    # User ids repeat k times: each distinct one is encoded once.
     column = column.dictionary_encode()
     strings = column.dictionary
     if pc.any(pc.match_substring_regex(strings, _ESCAPED)).as_py():
