@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -359,7 +359,12 @@ class ALSRecommender(Recommender):
         problem = (matrix.starts, matrix.columns, matrix.values, self._terms, fixed.value, spectrum, data.reg)
         if exact or self.solver == "cholesky":
             return float(solve_blocks(problem, factors, 0, len(factors), self.n_factors, True))
+        # The other solvers start from the current factors, in the basis of the fixed side.
         factors[:] = factors @ rotation
-        if self.solver == "cg":
-            return float(conjugate_gradients(problem, factors, 0, len(factors), self.cg_steps))
-        return float(solve_blocks(problem, factors, 0, len(factors), self.block_size, False))
+        match self.solver:
+            case "cg":
+                return float(conjugate_gradients(problem, factors, 0, len(factors), self.cg_steps))
+            case "ials++":
+                return float(solve_blocks(problem, factors, 0, len(factors), self.block_size, False))
+            case _:
+                assert_never(self.solver)
