@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -133,48 +132,3 @@ def _as_bad_zip_file() -> Iterator[None]:
 
 def _is_hidden(name: str) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
-
-
-class LineCountingStream(io.RawIOBase):
-    """Passes a stream through and counts its line ends.
-
-    Attributes:
-        n_newlines: Line ends read so far.
-    """
-
-    def __init__(self, stream: ReadableStream) -> None:
-        self._stream = stream
-        self.n_newlines = 0
-
-    def readable(self) -> bool:  # noqa: D102
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """Read at most `size` bytes."""
-        block = self._stream.read(size)
-        self.n_newlines += block.count(b"\n")
-        return block
-
-
-class DelimiterReplacingStream(io.RawIOBase):
-    """Passes a stream through and replaces each delimiter of several characters by one `UNIT_SEPARATOR`."""
-
-    def __init__(self, stream: ReadableStream, delimiter: str) -> None:
-        self._stream = stream
-        self._delimiter = delimiter.encode()
-
-    def readable(self) -> bool:  # noqa: D102
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """Read about `size` bytes: a few more where the block would end inside a delimiter."""
-        block = self._stream.read(size)
-        while size >= 0 and self._ends_inside_delimiter(block):
-            more = self._stream.read(1)
-            if not more:
-                break
-            block += more
-        return block.replace(self._delimiter, UNIT_SEPARATOR.encode())
-
-    def _ends_inside_delimiter(self, block: bytes) -> bool:
-        return any(block.endswith(self._delimiter[:n]) for n in range(1, len(self._delimiter)))

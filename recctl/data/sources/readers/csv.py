@@ -7,12 +7,12 @@ text to find the bad rows.
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,20 +20,21 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from recctl import progress
-from recctl.data.columns import RATING, TIMESTAMP, format_value
+from recctl.data.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USER, format_value
 from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers import column_roles
-from recctl.data.sources.readers.bad_rows.line_numbers import count_lines, label_records
+from recctl.data.sources.readers.bad_rows.line_numbers import label_records
 from recctl.data.sources.readers.bad_rows.rows import BadRows
 from recctl.data.sources.readers.bad_rows.slow_path import parse_rows
-from recctl.data.sources.readers.compression import (
-    UNIT_SEPARATOR,
-    DelimiterReplacingStream,
-    LineCountingStream,
-    open_decompressed,
-)
 from recctl.data.sources.readers.csv_dialect import CsvDialect, sniff_dialect
 from recctl.data.sources.readers.interface import Columns, ReadResult
+from recctl.data.sources.readers.text_stream import (
+    AtypicalSampleError,
+    RaggedRecord,
+    RecordChecks,
+    RecordStream,
+    open_text,
+)
 from recctl.data.sources.readers.values import (
     INTEGER,
     LEADING_ZERO,
@@ -47,6 +48,8 @@ from recctl.data.sources.readers.values import (
     units_per_second,
 )
 from recctl.errors import DataError
+from recctl.kernels import text_records
+from recctl.suggest import did_you_mean
 
 # An id of this many digits may be beyond int32.
 _INT32_DIGITS = 10
@@ -55,19 +58,45 @@ _INT32_DIGITS = 10
 _TIME_ZONE = r"(Z|[+-]\d\d:?\d\d)$"
 _DATE_AND_HOUR_LENGTH = len("2024-05-31T18")  # a shorter text ends like a time zone but is a date: 2024-05-31
 
-_RaggedRowHandler = Callable[[Any], str]
+# Arrow can't parse a record that is longer than this; reading larger blocks takes more memory.
+_MULTILINE_BLOCK_BYTES = 1 << 25
+# The characters of numbers and dates, as `text_records` knows them.
+_NUMBER_OR_DATE = re.compile(r"[ +,\-./:ETeZ0-9]*[0-9][ +,\-./:ETeZ0-9]*")
 
 
 class _CsvFile(NamedTuple):
-    """A file with what is known of it before it is read."""
+    """A file with what is known of it before it is read.
+
+    Attributes:
+        path: The file.
+        dialect: How it is written.
+        encoding: Its encoding.
+        decimal: The decimal separator.
+        roles: Role -> position of its column.
+        extra: Name -> position of each column without a role that is read.
+    """
 
     path: Path
     dialect: CsvDialect
+    encoding: str
+    decimal: str
     roles: dict[str, int]
+    extra: dict[str, int]
 
     @property
     def name(self) -> str:
         return self.path.name
+
+    def adapted_to(self, atypical: AtypicalSampleError) -> _CsvFile:
+        """The file with the dialect that it turned out to have."""
+        dialect = self.dialect
+        dialect = replace(
+            dialect,
+            layout=replace(dialect.layout, escape=atypical.escape or dialect.layout.escape),
+            quoted=dialect.quoted or atypical.quoted,
+            multiline=dialect.multiline or atypical.multiline,
+        )
+        return self._replace(dialect=dialect)
 
 
 def read_delimited(path: Path, options: ReadOptions) -> ReadResult:
@@ -76,21 +105,68 @@ def read_delimited(path: Path, options: ReadOptions) -> ReadResult:
     Raises:
         DataError: The file, a column or a row can't be read.
     """
-    with open_decompressed(path) as stream:
+    with open_text(path, options.encoding) as stream:
         dialect = sniff_dialect(stream, options, path.name)
-    file = _CsvFile(path, dialect, _assign_roles(dialect, options, path.name))
-    if not dialect.records:
+    roles = _assign_roles(dialect, options, path.name)
+    extra = _find_extra_columns(dialect, roles, options, path.name)
+    file = _CsvFile(path, dialect, options.encoding, options.decimal, roles, extra)
+    if not dialect.records and dialect.names is not None and not dialect.quoted:
         raise DataError(f"{path.name}: the file has a header but no rows")
+    while True:
+        try:
+            return _read(file, options)
+        except AtypicalSampleError as atypical:
+            file = file.adapted_to(atypical)
+
+
+def _read(file: _CsvFile, options: ReadOptions) -> ReadResult:
+    """Read a file; raises `AtypicalSampleError` if its dialect is another one."""
+    dialect = file.dialect
     types = {role: _guess_type(role, dialect.sample_values(position), options) for role, position in file.roles.items()}
     # Most files have no bad rows. Trying the fast path first costs a bad file one more pass, and saves a good one the
     # check of each cell.
     try:
-        columns = _to_columns(_read_typed(file, types), dialect, options)
+        columns = _to_columns(_read_typed(file, types), file, options)
     except pa.ArrowInvalid:
         columns = None
     if columns is None:
         return _read_slowly(file, options)
     return ReadResult(columns)
+
+
+def _find_extra_columns(
+    dialect: CsvDialect, roles: dict[str, int], options: ReadOptions, source: str
+) -> dict[str, int]:
+    """The positions of the extra columns, each a name in the header or, without a header, a position."""
+    extra: dict[str, int] = {}
+    for name in options.extra_columns:
+        if name in roles:
+            continue  # read as the column of the role
+        if name in COLUMNS and name in options.columns:
+            raise DataError(f"{source}: data.columns.{name} is null, so the column {name} is not read")
+        position = _find_column(name, dialect)
+        if position is None:
+            if dialect.names is None:
+                raise DataError(
+                    f"{source}: no column {name!r}: the file has no header; name columns by position, 0 to "
+                    f"{dialect.n_fields - 1}"
+                )
+            raise DataError(f"{source}: no column {name!r}{did_you_mean(name, dialect.names)}")
+        for role, used in roles.items():
+            if used == position:
+                raise DataError(f"{source}: the column {name!r} is read as {role}; use the name {role}")
+        extra[name] = position
+    return extra
+
+
+def _find_column(name: str, dialect: CsvDialect) -> int | None:
+    if dialect.names is None:
+        is_position = re.fullmatch("[0-9]{1,9}", name) and int(name) < dialect.n_fields
+        return int(name) if is_position else None
+    for names in (dialect.names, [column.split(":")[0] for column in dialect.names]):
+        if name in names:
+            return names.index(name)
+    return None
 
 
 def _assign_roles(dialect: CsvDialect, options: ReadOptions, source: str) -> dict[str, int]:
@@ -146,70 +222,83 @@ def _read_typed(file: _CsvFile, types: dict[str, pa.DataType]) -> pa.Table:
     return _read_table(file, types)
 
 
-def _read_table(
-    file: _CsvFile, types: dict[str, pa.DataType], on_ragged_row: _RaggedRowHandler | None = None
-) -> pa.Table:
-    """Read the columns of the roles with Arrow.
-
-    Args:
-        file: The file.
-        types: The type of each role's column.
-        on_ragged_row: Called for each row with a wrong number of fields; such rows are skipped. If given, one thread is
-            used and any quoted field may span lines. If None, such rows raise.
+def _read_table(file: _CsvFile, types: dict[str, pa.DataType]) -> pa.Table:
+    """Read the columns of the roles in these types, and the extra columns as text; every record must have a row.
 
     Raises:
-        pyarrow.ArrowInvalid: A value is not of its type, or a quoted field spans lines unexpectedly.
+        pyarrow.ArrowInvalid: A value is not of its type, or a record has a wrong number of fields.
+        AtypicalSampleError: The dialect of the file is another one.
     """
     dialect = file.dialect
-    is_slow = on_ragged_row is not None
-    with open_decompressed(file.path) as stream:
-        # newlines_in_values slows Arrow down. Without it, a quoted field that spans lines may be cut at the end of a
-        # block without an error, so count the lines to notice such fields.
-        counter = None
-        if dialect.quoted and not dialect.multiline and not is_slow:
-            stream = counter = LineCountingStream(stream)
-        delimiter = dialect.delimiter
-        if len(delimiter) > 1:
-            stream = DelimiterReplacingStream(stream, delimiter)
-            delimiter = UNIT_SEPARATOR
-        table = pacsv.read_csv(
-            stream,
-            read_options=pacsv.ReadOptions(
-                column_names=_column_names(file), skip_rows=dialect.n_header_lines, use_threads=not is_slow
-            ),
-            parse_options=pacsv.ParseOptions(
-                delimiter=delimiter,
-                # Without quotes in the sample, a quote further down makes the fast path fail instead of silently
-                # swallowing lines.
-                quote_char='"' if dialect.quoted or is_slow else False,
-                newlines_in_values=dialect.multiline or is_slow,
-                invalid_row_handler=on_ragged_row,
-            ),
-            convert_options=pacsv.ConvertOptions(
-                column_types=types,
-                include_columns=list(file.roles),
-                null_values=MISSING,
-                strings_can_be_null=True,
-            ),
-        )
-    if counter is not None:
-        # Rows and lines must agree; the last line may have no line end.
-        n_unterminated = len(table) + dialect.n_header_lines - counter.n_newlines
-        if not 0 <= n_unterminated <= 1:
-            raise pa.ArrowInvalid("a quoted field spans lines, but none in the sample did")
+    checks = RecordChecks(
+        file.name,
+        shapes=_column_shapes(file),
+        allows_quotes=dialect.quoted,
+        allows_multiline=dialect.multiline,
+    )
+    with open_text(file.path, file.encoding) as text:
+        stream = RecordStream(text, dialect.layout, checks)
+        table = _parse(stream, file, types | dict.fromkeys(file.extra, pa.large_string()))
+    if len(table) != stream.n_records:
+        raise pa.ArrowInvalid(f"{stream.n_records:,} records were read as {len(table):,} rows")
     return table
 
 
+def _parse(stream: RecordStream, file: _CsvFile, types: dict[str, pa.DataType], *, is_slow: bool = False) -> pa.Table:
+    layout = file.dialect.layout
+    # Arrow then reads larger blocks and looks for quotes before it splits them.
+    multiline = layout.quote is not None and (file.dialect.multiline or is_slow)
+    read_options = pacsv.ReadOptions(column_names=_column_names(file))
+    if multiline and is_slow:
+        read_options.block_size = _MULTILINE_BLOCK_BYTES
+    return pacsv.read_csv(
+        stream,
+        read_options=read_options,
+        parse_options=pacsv.ParseOptions(
+            delimiter=layout.output_delimiter,
+            quote_char=layout.quote if layout.quote and (file.dialect.quoted or is_slow) else False,
+            escape_char=layout.escape or False,
+            newlines_in_values=multiline,
+        ),
+        convert_options=pacsv.ConvertOptions(
+            column_types=types,
+            include_columns=list(types),
+            null_values=MISSING,
+            # In extra columns, these are texts like any other.
+            strings_can_be_null=not file.extra,
+            decimal_point=file.decimal,
+        ),
+    )
+
+
 def _column_names(file: _CsvFile) -> list[str]:
-    """One name per field: the roles, and placeholders for fields that are not read."""
+    """One name per field: the roles, the extra columns, and placeholders for fields that are not read."""
+    used = file.roles | file.extra
     names = [f"_{position}" for position in range(file.dialect.n_fields)]
-    for role, position in file.roles.items():
-        names[position] = role
+    while set(names) & set(used):
+        names = [f"_{name}" for name in names]
+    for name, position in used.items():
+        names[position] = name
     return names
 
 
-def _to_columns(table: pa.Table, dialect: CsvDialect, options: ReadOptions) -> Columns | None:
-    """Convert the columns to their final types; None if a value is missing, out of range or has a stray quote."""
+def _column_shapes(file: _CsvFile) -> list[int]:
+    """How the values of each column look, so that a row inside a quoted field is noticed."""
+    shapes = [text_records.ANY_TEXT] * file.dialect.n_fields
+    for role, position in file.roles.items():
+        sample = file.dialect.sample_values(position)
+        if not sample:
+            continue
+        if all(_NUMBER_OR_DATE.fullmatch(value) for value in sample):
+            is_id = role in (USER, ITEM)
+            shapes[position] = text_records.NUMERIC if is_id else text_records.NUMERIC_OR_EMPTY
+        elif not any(re.search(r"[ \t]", value) for value in sample):
+            shapes[position] = text_records.WITHOUT_BLANKS
+    return shapes
+
+
+def _to_columns(table: pa.Table, file: _CsvFile, options: ReadOptions) -> Columns | None:
+    """Convert the columns to their final types; None if a value is missing or out of range."""
     if not len(table) or any(column.null_count for column in table.columns):
         return None
     names = table.column_names
@@ -222,8 +311,7 @@ def _to_columns(table: pa.Table, dialect: CsvDialect, options: ReadOptions) -> C
         pa.default_memory_pool().release_unused()
         column = arrow_columns.pop(0)
         if is_text(column.type):
-            # Read without quoting, such a value would keep its quotes.
-            if not dialect.quoted and pc.any(pc.starts_with(column, '"')).as_py():
+            if role in file.roles and file.extra and pc.any(pc.is_in(column, pa.array(MISSING, column.type))).as_py():
                 return None
             columns[role] = column
             continue
@@ -243,62 +331,43 @@ def _to_columns(table: pa.Table, dialect: CsvDialect, options: ReadOptions) -> C
 def _read_slowly(file: _CsvFile, options: ReadOptions) -> ReadResult:
     """Read all columns as bytes, and parse each cell to find the bad rows."""
     dialect = file.dialect
-    ragged_records: list[int] = []
-    ragged_reasons: list[str] = []
-
-    def on_ragged_row(row: Any) -> str:
-        ragged_records.append(row.number - 1 - dialect.n_header_lines)
-        ragged_reasons.append(f"fields: {row.actual_columns}, expected {dialect.n_fields}: {format_value(row.text)}")
-        return "skip"
-
-    try:
-        with _ignore_unraisable(on_ragged_row):
-            # As bytes, because one value that is not UTF-8 would make Arrow reject the whole file.
-            table = _read_table(file, dict.fromkeys(file.roles, pa.binary()), on_ragged_row)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{file.name}: {str(error).splitlines()[0]}") from error
-    n_records = len(table) + len(ragged_records)
-    if not n_records:
+    # As bytes, because one value that is not UTF-8 would make Arrow reject the whole file.
+    types = dict.fromkeys([*file.roles, *file.extra], pa.binary())
+    checks = RecordChecks(file.name, n_fields=dialect.n_fields, shapes=_column_shapes(file))
+    with open_text(file.path, file.encoding) as text:
+        stream = RecordStream(text, dialect.layout, checks)
+        try:
+            table = _parse(stream, file, types, is_slow=True)
+        except pa.ArrowInvalid as error:
+            # Arrow does not accept a file without rows.
+            if not stream.is_at_end or stream.n_records > len(stream.ragged):
+                raise DataError(f"{file.name}: {str(error).splitlines()[0]}") from error
+            table = pa.schema(types).empty_table()
+    if not stream.n_records:
         raise DataError(f"{file.name}: the file has a header but no rows")
+    if len(table) + len(stream.ragged) != stream.n_records:
+        raise DataError(
+            f"{file.name}: {stream.n_records:,} records were read as {len(table):,} rows; if quotes are ordinary "
+            "characters in this file, set data.quoting: false"
+        )
+    ragged_records = [record.number for record in stream.ragged]
     bad_rows = BadRows()
-    bad_rows.add(np.array(ragged_records, np.int64), ragged_reasons.__getitem__)
-    _warn_about_unclosed_quote(file, n_records)
+    bad_rows.add(np.array(ragged_records, np.int64), lambda i: _describe_ragged(stream.ragged[i], dialect.n_fields))
     return parse_rows(
-        {role: table[role] for role in file.roles},
-        np.delete(np.arange(n_records), ragged_records),
+        {name: _without_missing(table[name]) if name in file.roles else table[name] for name in types},
+        np.delete(np.arange(stream.n_records), ragged_records),
         bad_rows,
         options,
         file.name,
-        partial(label_records, file.path, dialect),
+        partial(label_records, file.path, dialect, file.encoding),
     )
 
 
-def _warn_about_unclosed_quote(file: _CsvFile, n_records: int) -> None:
-    # An unclosed quote swallows all lines up to the next quote, which looks like one multiline field.
-    if file.dialect.multiline:
-        return
-    n_lines = count_lines(file.path, file.dialect)
-    if n_lines > n_records:
-        progress.notice(
-            f"{file.name}: {n_records:,} rows on {n_lines:,} lines; unless quoted fields are meant to span several "
-            "lines, a quote is not closed and rows are lost in it"
-        )
+def _describe_ragged(record: RaggedRecord, n_fields: int) -> str:
+    return f"fields: {record.n_fields}, expected {n_fields}: {format_value(record.text)}"
 
 
-@contextmanager
-def _ignore_unraisable(handler: _RaggedRowHandler) -> Iterator[None]:
-    """Suppress what pyarrow prints when it can't call `handler`.
-
-    This happens for a ragged row that is not UTF-8. Reading then fails with an error of its own.
-    """
-    previous_hook = sys.unraisablehook
-
-    def hook(unraisable: Any) -> None:
-        if unraisable.object is not handler:
-            previous_hook(unraisable)
-
-    sys.unraisablehook = hook
-    try:
-        yield
-    finally:
-        sys.unraisablehook = previous_hook
+def _without_missing(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of a role with nulls for the spellings of missing values."""
+    missing = pa.array([value.encode() for value in MISSING], column.type)
+    return pc.if_else(pc.is_in(column, missing), pa.scalar(None, column.type), column)

@@ -1,28 +1,32 @@
-"""Detecting the dialect of a delimited text file (delimiter, header, quoting) from its first lines."""
+"""Detecting the dialect of a delimited text file (preamble, delimiter, header, quoting) from its first lines."""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import islice
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
-from recctl.data.columns import ITEM, USER
+from recctl import progress
 from recctl.data.sources.options import ReadOptions
-from recctl.data.sources.readers.column_roles import KNOWN_NAMES, is_known_name, normalize_name
-from recctl.data.sources.readers.compression import UNIT_SEPARATOR, ReadableStream
-from recctl.data.sources.readers.values import INTEGER, MISSING, NUMBER
+from recctl.data.sources.readers.compression import ReadableStream
+from recctl.data.sources.readers.delimiter import SplitSample, choose_delimiter, split_sample
+from recctl.data.sources.readers.header import (
+    align_names,
+    has_header,
+    most_frequent_width,
+    names_users_and_items,
+)
+from recctl.data.sources.readers.preamble import Preamble, find_preamble
+from recctl.data.sources.readers.text_stream import RecordLayout
+from recctl.data.sources.readers.values import INTEGER, MISSING
 from recctl.errors import DataError
 
 SAMPLE_BYTES = 1 << 18
-_SAMPLE_RECORDS = 200
-_DELIMITERS = ("\t", "::", ";", "|", ",", " ")  # the first of equally good ones is used
-# If fewer lines than this share have the most frequent number of fields, a file of integers holds one list per line.
-_MIN_EQUAL_WIDTHS = 0.7
+_MIN_EQUAL_WIDTHS = 0.7  # of lines that hold rows and not lists
+_MAX_CONTROL_SHARE = 0.01  # of the characters of a text
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1e]")
+_JSON = re.compile(r'\s*(\{\s*("|\}|$)|\[\s*([\[{"\]]|$))')
+_MARKUP = re.compile(r"\s*<(!doctype|!--|\?xml|html|head|body|table|svg|[a-z]+>)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -30,22 +34,25 @@ class CsvDialect:
     """How a delimited text file is written.
 
     Attributes:
-        delimiter: The field separator.
-        n_header_lines: Lines before the first record of data.
+        layout: How its records are written, and how many lines precede the first one.
         names: The column names in the header; None without a header.
         records: The first records of data.
         n_fields: Number of fields of a record.
-        quoted: Whether the sample contains quotes.
+        quoted: Whether the sample contains quotes that may enclose fields.
         multiline: Whether a quoted field in the sample spans several lines.
     """
 
-    delimiter: str
-    n_header_lines: int
+    layout: RecordLayout
     names: list[str] | None
     records: list[list[str]]
     n_fields: int
     quoted: bool
     multiline: bool
+
+    @property
+    def delimiter(self) -> str:
+        """The character between the fields of the prepared text."""
+        return self.layout.output_delimiter
 
     def sample_values(self, column: int) -> list[str]:
         """The values of a column in the first records, without missing ones."""
@@ -53,146 +60,152 @@ class CsvDialect:
         return [record[column].strip() for record in complete if record[column] not in MISSING]
 
 
-class _Sample(NamedTuple):
-    """The first records of a text split at some delimiter, and the line on which the first record ends."""
-
-    delimiter: str
-    records: list[list[str]]
-    first_record_end: int
-
-
 def sniff_dialect(stream: ReadableStream, options: ReadOptions, source: str) -> CsvDialect:
     """Detect what `options` do not specify.
 
     Args:
-        stream: The text from its beginning; about `SAMPLE_BYTES` of it are read.
-        options: Delimiter and header, if the user specified them.
+        stream: The text in UTF-8 from its beginning; about `SAMPLE_BYTES` of it are read.
+        options: What the user specified.
         source: Name of the file for error messages.
 
     Raises:
-        DataError: The text is empty, binary, has only one column, or can be read in several ways.
+        DataError: The text is empty, not a table, has only one column, or can be read in several ways.
     """
-    text = _read_sample(stream, source)
-    sample = _split_sample(text, options, source)
-    records = sample.records
-    # The header may have another width than the data: a trailing delimiter, or none for an index column.
-    widths = Counter(map(len, records[1:] or records))
-    n_fields = widths.most_common(1)[0][0]
-    has_header = options.header
-    if has_header is None:
-        has_header = _has_header(records, options, source)
-    if not has_header and options.format == "auto":
-        _reject_lists(records, source)
-    names = [name.strip() for name in records[0]] if has_header else None
-    spans_lines = [_spans_lines(value, sample.delimiter, n_fields) for record in records for value in record]
+    sample = _read_sample(stream, source)
+    text = sample.decode(errors="replace")
+    lines = re.split(r"\r\n|\n|\r", text)
+    preamble = find_preamble(lines, options, source)
+    _reject_other_formats("\n".join(lines[preamble.n_lines :]), options, source)
+    layout = RecordLayout(
+        delimiter="",
+        quote=preamble.quote if options.quoting else None,
+        comment=options.comment if options.comment is not None else preamble.comment,
+        n_skipped_lines=preamble.n_lines,
+    )
+    split = _split(sample, layout, preamble, options, source)
+    if not split.records:
+        raise DataError(f"{source}: the file has no rows")
+    if preamble.notice:
+        progress.notice(preamble.notice)
+    names, n_header_records = _find_names(split, preamble, options, source)
+    rows = split.records[n_header_records:]
+    if names is None and options.format == "auto":
+        _reject_lists(rows, source)
+    n_fields = len(names) if names else most_frequent_width(rows)[0]
+    n_skipped_lines = preamble.n_lines
+    if n_header_records:
+        # Up to the line on which the first row starts, or, without rows, the whole sample.
+        n_skipped_lines = split.lines[n_header_records] - 1 if rows else len(lines)
     return CsvDialect(
-        delimiter=sample.delimiter,
-        n_header_lines=sample.first_record_end if has_header else 0,
+        layout=replace(split.layout, n_skipped_lines=n_skipped_lines),
         names=names,
-        records=records[1:] if has_header else records,
-        n_fields=len(names) if names else n_fields,
-        quoted='"' in text,
-        multiline=any(spans_lines),
+        records=rows,
+        n_fields=n_fields,
+        quoted=split.has_quotes,
+        multiline=split.has_multiline,
     )
 
 
 def require_utf8(sample: bytes, source: str) -> None:
-    """Reject binary files and UTF-16, which both contain NUL bytes.
+    """Reject binary files and UTF-16 without a byte order mark, which both contain NUL bytes.
 
     Raises:
         DataError: There is a NUL byte.
     """
     if b"\0" in sample:
-        raise DataError(f"{source}: not UTF-8 text (binary or UTF-16?); save the file as UTF-8")
+        raise DataError(
+            f"{source}: not UTF-8 text, since it has NUL bytes; if it is text in UTF-16, set data.encoding: utf-16-le "
+            "or data.encoding: utf-16-be"
+        )
 
 
-def _read_sample(stream: ReadableStream, source: str) -> str:
+def _read_sample(stream: ReadableStream, source: str) -> bytes:
     """The whole lines in the first `SAMPLE_BYTES`."""
-    sample = stream.read(SAMPLE_BYTES)
+    sample = b""
+    is_cut = True
+    while len(sample) < SAMPLE_BYTES:
+        block = stream.read(SAMPLE_BYTES - len(sample))
+        if not block:
+            is_cut = False
+            break
+        sample += block
     require_utf8(sample, source)
-    text = sample.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
-    is_cut = len(sample) == SAMPLE_BYTES
     # The last line of a cut sample is incomplete.
-    if is_cut and "\n" in text:
-        text = text[: text.rindex("\n") + 1]
-    if not text.strip():
+    if is_cut and b"\n" in sample:
+        sample = sample[: sample.rindex(b"\n") + 1]
+    if not sample.strip():
         raise DataError(f"{source}: the file is empty")
-    return text
+    return sample
 
 
-def _split_sample(text: str, options: ReadOptions, source: str) -> _Sample:
-    """Split the sample at the specified delimiter, or at the one that gives the most plausible table.
-
-    A delimiter that shows a header with a user and an item column wins, then the one by which most records have the
-    same number of fields.
-    """
-    specified = options.delimiter
-    if specified is None and options.format == "tsv":
-        specified = "\t"
-    best: _Sample | None = None
-    best_score = (False, 0.0)
-    for delimiter in [specified] if specified else _DELIMITERS:
-        sample = _parse_records(text, delimiter, source)
-        width, frequency = Counter(map(len, sample.records)).most_common(1)[0]
-        names = {normalize_name(name) for name in sample.records[0]}
-        has_known_header = all(names.intersection(KNOWN_NAMES[role]) for role in (USER, ITEM))
-        score = (has_known_header, frequency / len(sample.records))
-        is_table = width > 1 or has_known_header or specified is not None
-        if is_table and (best is None or score > best_score):
-            best = sample
-            best_score = score
-    if best is None:
-        first_line = re.split(r"[\r\n]", text.strip())[0][:60]
-        raise DataError(f"{source}: no delimiter found in {first_line!r}; set it, e.g. data.delimiter: ';'")
-    return best
+def _reject_other_formats(text: str, options: ReadOptions, source: str) -> None:
+    """Reject text that is no table: JSON, HTML and XML, and binary files without NUL bytes."""
+    if options.format == "auto" and _JSON.match(text):
+        raise DataError(
+            f"{source}: looks like JSON; set data.format: json_lines if each line is an object, else convert it"
+        )
+    if options.format == "auto" and _MARKUP.match(text):
+        raise DataError(f"{source}: looks like HTML or XML, not like a table; save it as CSV")
+    controls = _CONTROL_CHARACTERS.findall(text)
+    n_controls = len([character for character in controls if character not in (options.delimiter or "")])
+    if n_controls > _MAX_CONTROL_SHARE * len(text) and n_controls > 1:
+        raise DataError(f"{source}: not UTF-8 text but a binary file")
 
 
-def _parse_records(text: str, delimiter: str, source: str) -> _Sample:
-    character = delimiter
-    if len(delimiter) > 1:  # the csv module splits at single characters only
-        text = text.replace(delimiter, UNIT_SEPARATOR)
-        character = UNIT_SEPARATOR
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=character)
-    records = (record for record in reader if record)
-    try:
-        first = next(records)
-        first_record_end = reader.line_num
-        return _Sample(delimiter, [first, *islice(records, _SAMPLE_RECORDS)], first_record_end)
-    except csv.Error as error:
-        raise DataError(f"{source}: line {reader.line_num}: {error}") from error
+def _split(sample: bytes, layout: RecordLayout, preamble: Preamble, options: ReadOptions, source: str) -> SplitSample:
+    delimiter = options.delimiter or preamble.delimiter
+    if delimiter is None and options.format == "tsv":
+        delimiter = "\t"
+    if delimiter is None:
+        return choose_delimiter(sample, layout, options, source)
+    return split_sample(sample, replace(layout, delimiter=delimiter), options)
 
 
-def _has_header(records: Sequence[Sequence[str]], options: ReadOptions, source: str) -> bool:
-    first = [value.strip() for value in records[0]]
-    mapped_names = {column for column in options.columns.values() if isinstance(column, str)}
-    if options.format == "inter" or any(map(is_known_name, first)) or mapped_names.intersection(first):
-        return True
-    if any(re.match(NUMBER, value) or value in MISSING for value in first):
-        return False
-    for column in zip(*records[1:], strict=False):
-        if all(re.match(NUMBER, value) for value in column):
-            return True  # text above numbers
-    raise DataError(
-        f"{source}: can't tell whether the first line, {', '.join(first)[:60]!r}, is a header; "
-        "set data.header: true or data.header: false"
-    )
+def _find_names(
+    split: SplitSample, preamble: Preamble, options: ReadOptions, source: str
+) -> tuple[list[str] | None, int]:
+    """The names of the columns, or None, and the number of records up to the header."""
+    if preamble.names is not None:
+        return preamble.names, 0
+    header = options.header if options.header is not None else preamble.has_header
+    if header is not False and split.header:
+        skipped = f"{split.header} line{'s' * (split.header > 1)}"
+        names = [name.strip() for name in split.records[split.header]]
+        progress.notice(f"{source}: skipped {skipped} before the header {', '.join(names)[:60]!r}")
+        return _align(names, split, split.header, source), split.header + 1
+    marked = None if header else _marked_names(split, preamble, options)
+    if marked is not None:
+        return marked, 0
+    if header is None:
+        header = has_header(split.records, options, source)
+    if not header:
+        return None, 0
+    return _align([name.strip() for name in split.records[0]], split, 0, source), 1
 
 
-def _spans_lines(value: str, delimiter: str, n_fields: int) -> bool:
-    """Whether a field is text of several lines, rather than whole records swallowed by an unclosed quote."""
-    if "\n" not in value:
-        return False
-    lines = [line for line in value.splitlines()[1:] if line]
-    are_records = bool(lines) and all(line.count(delimiter) == n_fields - 1 for line in lines)
-    return not are_records
+def _align(names: list[str], split: SplitSample, header: int, source: str) -> list[str]:
+    return align_names(names, split.records[header + 1 :], source, split.lines[header])
+
+
+def _marked_names(split: SplitSample, preamble: Preamble, options: ReadOptions) -> list[str] | None:
+    """The names in the last comment before the table, if it has one for each column."""
+    line = preamble.marked_line
+    if line is None:
+        return None
+    width, _ = most_frequent_width(split.records)
+    for names in (line.split(split.layout.delimiter), re.split(r"[\s,;|]+", line)):
+        names = [name.strip() for name in names]
+        if len(names) == width and names_users_and_items(names, options):
+            return names
+    return None
 
 
 def _reject_lists(records: Sequence[Sequence[str]], source: str) -> None:
     """Reject a file with lines `user item item ...`, which would otherwise be read as a table with ragged rows."""
-    widths = Counter(map(len, records))
-    has_equal_widths = widths.most_common(1)[0][1] / len(records) >= _MIN_EQUAL_WIDTHS
-    if has_equal_widths:
+    _, share = most_frequent_width(records)
+    if share >= _MIN_EQUAL_WIDTHS:
         return
+    widths = [len(record) for record in records]
     if all(re.match(INTEGER, value) for record in records for value in record if value):
         raise DataError(
             f"{source}: the lines have {min(widths)} to {max(widths)} numbers; if each is a user with its items, set "

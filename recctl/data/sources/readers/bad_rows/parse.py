@@ -72,6 +72,8 @@ def parse_column(role: str, raw: pa.ChunkedArray, is_good: Mask, options: ReadOp
         raw = raw.cast(raw.type.value_type)
     if is_text(raw.type):
         raw = raw.cast(pa.large_string())
+        if options.decimal == "," and (role == RATING or (role == TIMESTAMP and options.timestamp_format is None)):
+            raw = _swap_decimal(raw)
     elif role not in (RATING, TIMESTAMP) and not pa.types.is_integer(raw.type):
         raise DataError(f"{source}: {role} is of type {raw.type}; ids must be whole numbers or text")
     is_missing = _to_mask(pc.is_null(raw))
@@ -210,6 +212,13 @@ def _cast_numbers(raw: pa.ChunkedArray, arrow_type: pa.DataType, role: str, sour
         return np.asarray(raw.cast(arrow_type, safe=False).fill_null(0).to_numpy())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:  # Arrow has no such cast
         raise DataError(f"{source}: {role} is of type {raw.type}; it must hold numbers") from error
+
+
+def _swap_decimal(raw: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text with decimal points for commas in numbers, and the other way round: a number with a point is then none."""
+    without_points = pc.replace_substring(raw, ".", "\0")
+    swapped = pc.replace_substring(pc.replace_substring(without_points, ",", "."), "\0", ",")
+    return pc.if_else(pc.match_substring_regex(raw, r"^\s*-?[0-9.,]+([eE][+-]?[0-9]+)?\s*$"), swapped, raw)
 
 
 def _to_mask(column: pa.ChunkedArray) -> Mask:

@@ -8,15 +8,18 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recctl import progress
-from recctl.data.columns import RATING, TIMESTAMP, format_value
+from recctl.data.columns import COLUMNS, RATING, TIMESTAMP, format_value
 from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers.bad_rows.parse import ParsedColumn, parse_column
 from recctl.data.sources.readers.bad_rows.rows import BadRows
 from recctl.data.sources.readers.interface import ReadResult, RowLabeler
-from recctl.errors import DataError
+
+_DECODED_ROWS = 1 << 16  # rows to decode at once
+_NOT_UTF8 = "is not UTF-8; set the encoding of the file, e.g. data.encoding: latin-1"
 
 
 def parse_rows(
@@ -31,7 +34,8 @@ def parse_rows(
     """Parse raw columns; rows with a cell that can't be parsed are rejected or skipped.
 
     Args:
-        raw_columns: Each role's cells, shape `(n,)`: typed, text, or bytes that should be UTF-8.
+        raw_columns: Each role's cells, shape `(n,)`: typed, text, or bytes that should be UTF-8. Columns with another
+            name than that of a role are text that is not parsed.
         row_numbers: The number of each row in the source, counted from 0, ascending, shape `(n,)`.
         bad_rows: Bad rows that are already known; they are not in `raw_columns`. Those found here are added.
         options: How to parse, and what to do with bad rows.
@@ -47,8 +51,15 @@ def parse_rows(
     parsed: dict[str, ParsedColumn] = {}
     # Ids come last, so that rows already known to be bad (a repeated header, say) don't decide the type of the ids.
     for role in sorted(raw_columns, key=lambda role: role not in (RATING, TIMESTAMP)):
-        column = _decode_utf8(role, raw_columns[role], row_numbers, label_rows)
-        parsed[role] = parse_column(role, column, is_good, _column_options(raw_columns[role], options), source)
+        raw = raw_columns[role]
+        column, is_broken = _decode_utf8(raw)
+        broken = np.flatnonzero(is_broken & is_good)
+        is_good[broken] = False
+        bad_rows.add(row_numbers[broken], partial(_describe_cell, role, raw, broken, _NOT_UTF8))
+        if role in COLUMNS:
+            parsed[role] = parse_column(role, column, is_good, _column_options(raw, options), source)
+        else:
+            parsed[role] = ParsedColumn(pc.fill_null(column, ""))
         for is_bad, reason in parsed[role].problems:
             positions = np.flatnonzero(is_bad & is_good)
             is_good[positions] = False
@@ -75,33 +86,23 @@ def _column_options(raw_column: pa.ChunkedArray, options: ReadOptions) -> ReadOp
     return options
 
 
-def _decode_utf8(
-    role: str, column: pa.ChunkedArray, row_numbers: NDArray[np.int64], label_rows: RowLabeler
-) -> pa.ChunkedArray:
-    """A column of bytes as text; other columns are returned unchanged."""
+def _decode_utf8(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, NDArray[np.bool_]]:
+    """A column of bytes as text, and which cells are not UTF-8; other columns are returned unchanged."""
+    is_broken = np.zeros(len(column), bool)
     if not pa.types.is_binary(column.type):
-        return column
-    try:
-        return column.cast(pa.large_string())
-    except pa.ArrowInvalid:
-        position = _first_invalid_utf8(column)
-        label = label_rows([int(row_numbers[position])])[0]
-        value = format_value(column[position].as_py())
-        raise DataError(f"{label}: {role} {value} is not UTF-8; save the file as UTF-8 text") from None
-
-
-def _first_invalid_utf8(column: pa.ChunkedArray) -> int:
-    """Find the first value that is not UTF-8 by bisection: it is always in `low:high`."""
-    low = 0
-    high = len(column)
-    while high - low > 1:
-        middle = (low + high) // 2
+        return column, is_broken
+    pieces = []
+    for begin in range(0, len(column), _DECODED_ROWS):
+        piece = column[begin : begin + _DECODED_ROWS]
         try:
-            column[low:middle].cast(pa.large_string())
-            low = middle
-        except pa.ArrowInvalid:
-            high = middle
-    return low
+            pieces += piece.cast(pa.large_string()).chunks
+        except pa.ArrowInvalid:  # Arrow does not say which
+            cells = piece.to_pylist()
+            texts = [None if cell is None else cell.decode(errors="replace") for cell in cells]
+            encoded = [None if text is None else text.encode() for text in texts]
+            is_broken[begin : begin + len(cells)] = [cell != again for cell, again in zip(cells, encoded, strict=True)]
+            pieces.append(pa.array(texts, pa.large_string()))
+    return pa.chunked_array(pieces, pa.large_string()), is_broken
 
 
 def _describe_cell(role: str, column: pa.ChunkedArray, positions: NDArray[np.int64], reason: str, i: int) -> str:

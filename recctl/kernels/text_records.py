@@ -1,0 +1,283 @@
+"""Account for each line of delimited text: which lines make up a record, and where a quoted field opens and closes.
+
+The kernel sees what Arrow's CSV parser sees: a quote counts at the beginning of a field only, and in a quoted field it
+is doubled or escaped. Besides, it replaces delimiters that Arrow does not know, leaves out comments, blank lines and
+ragged records, and notices quotes that were never meant to open a field.
+"""
+
+from __future__ import annotations
+
+from recctl.kernels.compile import I64, OUT_I64, OUT_I64_2D, OUT_U8, U8, inline_llvm, kernel, outlined
+
+# Positions in the array `state`, which one call leaves to the next.
+IN_QUOTES = 0  # whether the next line begins inside a quoted field
+LINE = 1  # lines so far
+RECORDS = 2  # complete records so far, ragged ones included
+WANTED = 3  # entries of `wanted` that were found
+FIELDS = 4  # fields of the incomplete record so far
+QUOTE_LINE = 5  # the line on which the last quoted field opened
+MALFORMED = 6  # whether the incomplete record has text after a closing quote
+SEEN_ESCAPE = 7  # whether a backslash stands before a quote in any quoted field
+RECORD_START = 8  # where the incomplete record begins in `out`
+RAGGED = 9  # ragged records of this call
+PROBLEM = 10  # one of the values below
+MULTILINE = 11  # records that span lines
+STATE_SIZE = 12
+
+# What is wrong, as `state[PROBLEM]`.
+NO_PROBLEM = 0
+ROW_IN_QUOTES = 1  # a line inside a quoted field is a complete row
+TEXT_AFTER_QUOTE = 2  # a field over several lines has text after its closing quote
+BACKSLASH_QUOTE = 3  # text follows a closing quote that a backslash precedes
+BACKSLASH_LINE_END = 4  # a backslash escapes the end of a line
+
+# Positions in the array `settings`.
+QUOTE = 0  # the quote character, or -1
+ESCAPE = 1  # the escape character, or -1
+BLANKS = 2  # whether runs of blanks are the delimiter
+OUTPUT_DELIMITER = 3  # replaces the delimiter
+EXPECTED_FIELDS = 4  # leave out records with another number of fields; 0 keeps all
+CHECK = 5  # whether to look for problems
+SETTINGS_SIZE = 6
+
+# How the values of a column look, in the array `shapes`.
+ANY_TEXT = 0
+NUMERIC = 1
+WITHOUT_BLANKS = 2
+NUMERIC_OR_EMPTY = 3
+
+_NEWLINE = 10
+_RETURN = 13
+_SPACE = 32
+_TAB = 9
+_BACKSLASH = 92
+
+
+@inline_llvm()
+def _starts_with(data, position, end, prefix):
+    n = len(prefix)
+    if n == 0 or position + n > end:
+        return False
+    for i in range(n):  # noqa: SIM110 - numba compiles no generator expressions
+        if data[position + i] != prefix[i]:
+            return False
+    return True
+
+
+@inline_llvm()
+def _is_delimiter(data, position, end, delimiter, blanks):
+    if blanks:
+        return data[position] == _SPACE or data[position] == _TAB
+    return _starts_with(data, position, end, delimiter)
+
+
+@inline_llvm()
+def _skip_delimiter(data, position, end, delimiter, blanks):
+    if not blanks:
+        return position + len(delimiter)
+    while position < end and (data[position] == _SPACE or data[position] == _TAB):
+        position += 1
+    return position
+
+
+@outlined
+def _has_shape(data, begin, end, quote, shape):
+    """Whether a field looks like the values of its column."""
+    if shape == ANY_TEXT:
+        return True
+    while begin < end and (data[begin] == _SPACE or data[begin] == quote):
+        begin += 1
+    while end > begin and (data[end - 1] == _SPACE or data[end - 1] == quote):
+        end -= 1
+    if begin == end:
+        return shape == NUMERIC_OR_EMPTY
+    n_digits = 0
+    for i in range(begin, end):
+        c = data[i]
+        if 48 <= c <= 57:
+            n_digits += 1
+        elif shape == WITHOUT_BLANKS:
+            if c in (_SPACE, _TAB):
+                return False
+        # + , - . / : and spaces are in numbers and dates, and so are the letters E, T and Z.
+        elif not (c == _SPACE or 43 <= c <= 47 or c == 58 or c == 69 or c == 101 or c == 84 or c == 90):
+            return False
+    return shape == WITHOUT_BLANKS or n_digits > 0
+
+
+@outlined
+def _looks_like_row(data, begin, end, delimiter, blanks, quote, is_quoting, shapes):
+    """Whether a line by itself has the fields of a row; if not `is_quoting`, quotes are ordinary characters."""
+    n_fields = 0
+    position = begin
+    if blanks:
+        position = _skip_delimiter(data, position, end, delimiter, blanks)
+    while True:
+        field_begin = position
+        if is_quoting and position < end and data[position] == quote:
+            position += 1
+            while position < end:
+                if data[position] == quote:
+                    if position + 1 < end and data[position + 1] == quote:
+                        position += 1
+                    else:
+                        break
+                position += 1
+            if position >= end:
+                return False
+        while position < end and not _is_delimiter(data, position, end, delimiter, blanks):
+            position += 1
+        if n_fields >= len(shapes) or not _has_shape(data, field_begin, position, quote, shapes[n_fields]):
+            return False
+        n_fields += 1
+        if position >= end:
+            break
+        position = _skip_delimiter(data, position, end, delimiter, blanks)
+        if blanks and position >= end:
+            break
+    return n_fields == len(shapes)
+
+
+@kernel("int64", U8, OUT_U8, "int64", OUT_I64, I64, U8, U8, U8, I64, OUT_I64, OUT_I64_2D)
+def scan_records(data, out, n_out, state, settings, delimiter, comment, shapes, wanted, found, ragged):
+    """Copy the records of whole lines to `out`, each ended by one newline; stops at the first problem.
+
+    Args:
+        data: Whole lines; the last one of a file need not be terminated.
+        out: Receives the records; at least one byte longer than its content and `data` together.
+        n_out: Bytes of an incomplete record of the call before, which `out` begins with.
+        state: See the constants.
+        settings: See the constants.
+        delimiter: The delimiter.
+        comment: Lines that begin with it are left out, except inside of quoted fields; empty for none.
+        shapes: How the values of each column look; empty if not known.
+        wanted: Record numbers, ascending.
+        found: Receives the line on which each of them starts.
+        ragged: Receives number, fields, and begin and end in `data` of records that are left out.
+
+    Returns:
+        The number of bytes in `out`. Those from `state[RECORD_START]` on belong to an incomplete record.
+    """
+    quote = settings[QUOTE]
+    escape = settings[ESCAPE]
+    blanks = settings[BLANKS] != 0
+    output_delimiter = settings[OUTPUT_DELIMITER]
+    expected = settings[EXPECTED_FIELDS]
+    check = settings[CHECK] != 0
+    size = len(data)
+    state[RAGGED] = 0
+    record_begin = 0  # in `data`; of a record that began in an earlier call, the part in this one
+    record_start = state[RECORD_START]
+    position = 0
+    while position < size:
+        begin = position
+        end = begin
+        while end < size and data[end] != _NEWLINE and data[end] != _RETURN:
+            end += 1
+        position = end + 1 if end < size else end
+        if end + 1 < size and data[end] == _RETURN and data[end + 1] == _NEWLINE:
+            position = end + 2
+        state[LINE] += 1
+        in_quotes = state[IN_QUOTES] != 0
+        i = begin
+        at_field_start = False
+        if in_quotes:
+            if check and (
+                _looks_like_row(data, begin, end, delimiter, blanks, quote, False, shapes)
+                or _looks_like_row(data, begin, end, delimiter, blanks, quote, True, shapes)
+            ):
+                state[PROBLEM] = ROW_IN_QUOTES
+                return n_out
+        else:
+            if blanks:
+                i = _skip_delimiter(data, i, end, delimiter, blanks)
+            if i == end or _starts_with(data, begin, end, comment):
+                continue
+            record_start = n_out
+            record_begin = begin
+            at_field_start = True
+            state[FIELDS] = 1
+            state[MALFORMED] = 0
+            if state[WANTED] < len(wanted) and wanted[state[WANTED]] == state[RECORDS]:
+                found[state[WANTED]] = state[LINE]
+                state[WANTED] += 1
+        spans_lines = in_quotes
+        while i < end:
+            c = data[i]
+            if c == escape:
+                out[n_out] = c
+                n_out += 1
+                i += 1
+                if i == end and not in_quotes:
+                    state[PROBLEM] = BACKSLASH_LINE_END
+                    return n_out
+                if i < end:
+                    out[n_out] = data[i]
+                    n_out += 1
+                    i += 1
+                at_field_start = False
+            elif in_quotes:
+                out[n_out] = c
+                n_out += 1
+                i += 1
+                if c == _BACKSLASH and i < end and data[i] == quote:
+                    state[SEEN_ESCAPE] = 1
+                if c == quote:
+                    if i < end and data[i] == quote:
+                        out[n_out] = c
+                        n_out += 1
+                        i += 1
+                    else:
+                        in_quotes = False
+                        if i < end and not _is_delimiter(data, i, end, delimiter, blanks):
+                            state[MALFORMED] = 1
+                            if check and i - 2 >= begin and data[i - 2] == _BACKSLASH:
+                                state[PROBLEM] = BACKSLASH_QUOTE
+                                return n_out
+            elif at_field_start and c == quote:
+                in_quotes = True
+                state[QUOTE_LINE] = state[LINE]
+                at_field_start = False
+                out[n_out] = c
+                n_out += 1
+                i += 1
+            elif _is_delimiter(data, i, end, delimiter, blanks):
+                i = _skip_delimiter(data, i, end, delimiter, blanks)
+                if not (blanks and i == end):
+                    out[n_out] = output_delimiter
+                    n_out += 1
+                    state[FIELDS] += 1
+                    at_field_start = True
+            else:
+                out[n_out] = c
+                n_out += 1
+                i += 1
+                at_field_start = False
+        state[IN_QUOTES] = in_quotes
+        if in_quotes:
+            for k in range(end, position):
+                out[n_out] = data[k]
+                n_out += 1
+            continue
+        if spans_lines:
+            state[MULTILINE] += 1
+        if check and state[MALFORMED] and (spans_lines or escape >= 0):
+            state[PROBLEM] = TEXT_AFTER_QUOTE
+            return n_out
+        if expected > 0 and state[FIELDS] != expected:
+            n_out = record_start
+            row = state[RAGGED]
+            ragged[row, 0] = state[RECORDS]
+            ragged[row, 1] = state[FIELDS]
+            ragged[row, 2] = record_begin
+            ragged[row, 3] = end
+            state[RAGGED] += 1
+        else:
+            out[n_out] = _NEWLINE
+            n_out += 1
+        state[RECORDS] += 1
+        record_start = n_out
+    if state[IN_QUOTES] == 0:
+        record_start = n_out
+    state[RECORD_START] = record_start
+    return n_out
