@@ -138,7 +138,7 @@ def test_invalid_dates_are_named(write):
 
 def test_text_that_is_not_utf8_is_named(write):
     path = write("a.csv", b"user,item\n" + b"1,tea\n" * 20 + b"1,caf\xe9\n" + b"1,tea\n" * 20)
-    with pytest.raises(DataError, match=r"a\.csv: row 22: item_id b'caf\\xe9' is not UTF-8; save the file as UTF-8"):
+    with pytest.raises(DataError, match=r"a\.csv: row 22: item_id b'caf\\xe9' is not UTF-8; set the encoding"):
         read_file(path, ReadOptions())
 
 
@@ -150,12 +150,12 @@ def test_text_that_is_not_utf8_is_named(write):
         ("\ufeff", "the file is empty"),
         (HEADER, "has a header but no rows"),
         (HEADER.strip(), "has a header but no rows"),
-        ("user_id\n1\n2\n", "no delimiter found in 'user_id'; set it"),
+        ("user_id\n1\n2\n", r"no delimiter found in 'user_id' \(tried tab, '::', .*\); set it"),
         (b"\0\1\2", "not UTF-8 text"),
-        ("user,item\n1,2\n".encode("utf-16"), "not UTF-8 text"),
+        ("user,item\n1,2\n".encode("utf-16-le"), "not UTF-8 text.* set data.encoding: utf-16-le"),
         ("a,b\nc,d\n", "can't tell whether the first line, 'a, b', is a header; set data.header: true or"),
         ("1 2 3 4\n2 5\n3 7 9\n", "the lines have 2 to 4 numbers; .* data.format: lightgcn .* data.format: sequences"),
-        ('user,item\n"' + "x" * 200_000, "field larger than field limit"),
+        ('user,item\n"' + "x" * 200_000, "row 2: the quoted field that opens here is not closed"),
     ],
 )
 def test_unreadable_file_is_rejected_with_the_reason(write, content, message):

@@ -119,15 +119,13 @@ def test_multiline_fields_are_read(write, notices):
     assert notices == []
 
 
-def test_unclosed_quote_sends_a_notice(write, notices):
-    rows = "".join(f"{i},{i},t{i}\n" for i in range(20))
-    assert len(read(write("open.csv", f'user,item,title\n1,1,"x"\n1,2,"foo\n{rows}'))) == 2
-    assert "2 rows on 22 lines" in notices[0]
-
-
-def test_single_quote_character_in_a_text_loses_no_rows(write):
-    rows = "".join(f"{i},{i},t{i}\n" for i in range(30_000))
-    assert len(read(write("lone.csv", f'user,item,title\n{rows}1,2,"foo\n{rows}'))) == 60_001
+@pytest.mark.parametrize("n_rows", [20, 30_000])  # in the sample, and after it
+def test_unclosed_quote_is_named_by_its_line(write, n_rows):
+    rows = "".join(f"{i},{i},t{i}\n" for i in range(n_rows))
+    path = write("open.csv", f'user,item,title\n{rows}1,2,"foo\n{rows}')
+    with pytest.raises(DataError, match=rf"row {n_rows + 2}: the quoted field .* is still open on line {n_rows + 3},"):
+        read(path)
+    assert len(read(path, quoting=False)) == 2 * n_rows + 1
 
 
 @pytest.mark.parametrize("encoded", ["привет,фильм", "用户,🎬", "Ünal,naïve"])

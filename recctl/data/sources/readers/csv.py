@@ -93,7 +93,6 @@ class _CsvFile(NamedTuple):
         dialect = replace(
             dialect,
             layout=replace(dialect.layout, escape=atypical.escape or dialect.layout.escape),
-            quoted=dialect.quoted or atypical.quoted,
             multiline=dialect.multiline or atypical.multiline,
         )
         return self._replace(dialect=dialect)
@@ -233,7 +232,6 @@ def _read_table(file: _CsvFile, types: dict[str, pa.DataType]) -> pa.Table:
     checks = RecordChecks(
         file.name,
         shapes=_column_shapes(file),
-        allows_quotes=dialect.quoted,
         allows_multiline=dialect.multiline,
     )
     with open_text(file.path, file.encoding) as text:
@@ -256,7 +254,7 @@ def _parse(stream: RecordStream, file: _CsvFile, types: dict[str, pa.DataType], 
         read_options=read_options,
         parse_options=pacsv.ParseOptions(
             delimiter=layout.output_delimiter,
-            quote_char=layout.quote if layout.quote and (file.dialect.quoted or is_slow) else False,
+            quote_char=layout.quote or False,
             escape_char=layout.escape or False,
             newlines_in_values=multiline,
         ),

@@ -23,7 +23,9 @@ from recctl.errors import DataError
 
 SAMPLE_BYTES = 1 << 18
 _MIN_EQUAL_WIDTHS = 0.7  # of lines that hold rows and not lists
-_MAX_CONTROL_SHARE = 0.01  # of the characters of a text
+# More control characters than both of these make a binary file.
+_MAX_CONTROLS = 20
+_MAX_CONTROL_SHARE = 0.02  # of the characters
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1e]")
 _JSON = re.compile(r'\s*(\{\s*("|\}|$)|\[\s*([\[{"\]]|$))')
 _MARKUP = re.compile(r"\s*<(!doctype|!--|\?xml|html|head|body|table|svg|[a-z]+>)", re.IGNORECASE)
@@ -94,8 +96,9 @@ def sniff_dialect(stream: ReadableStream, options: ReadOptions, source: str) -> 
     n_fields = len(names) if names else most_frequent_width(rows)[0]
     n_skipped_lines = preamble.n_lines
     if n_header_records:
-        # Up to the line on which the first row starts, or, without rows, the whole sample.
-        n_skipped_lines = split.lines[n_header_records] - 1 if rows else len(lines)
+        # Up to the line on which the first row starts, even if that row is incomplete.
+        has_row = len(split.lines) > n_header_records
+        n_skipped_lines = split.lines[n_header_records] - 1 if has_row else split.lines[n_header_records - 1]
     return CsvDialect(
         layout=replace(split.layout, n_skipped_lines=n_skipped_lines),
         names=names,
@@ -146,9 +149,9 @@ def _reject_other_formats(text: str, options: ReadOptions, source: str) -> None:
         )
     if options.format == "auto" and _MARKUP.match(text):
         raise DataError(f"{source}: looks like HTML or XML, not like a table; save it as CSV")
+    # A delimiter may be a control character.
     controls = _CONTROL_CHARACTERS.findall(text)
-    n_controls = len([character for character in controls if character not in (options.delimiter or "")])
-    if n_controls > _MAX_CONTROL_SHARE * len(text) and n_controls > 1:
+    if options.delimiter is None and len(controls) > max(_MAX_CONTROLS, _MAX_CONTROL_SHARE * len(text)):
         raise DataError(f"{source}: not UTF-8 text but a binary file")
 
 

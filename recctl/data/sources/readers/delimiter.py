@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -89,7 +90,7 @@ def split_sample(sample: bytes, layout: RecordLayout, options: ReadOptions) -> S
         width=width,
         share=share,
         n_typed=_count_typed_columns(rows if header is not None else rows[1:] or rows, width, options.decimal),
-        has_quotes=source.has_quotes,
+        has_quotes=layout.quote is not None and layout.quote.encode() in sample,
         has_multiline=source.has_multiline,
     )
 
@@ -162,7 +163,12 @@ def _read(sample: bytes, layout: RecordLayout) -> tuple[RecordStream, list[list[
         quoting=csv.QUOTE_NONE if layout.quote is None else csv.QUOTE_MINIMAL,
         escapechar=layout.escape,
     )
-    return stream, list(islice(reader, _SAMPLE_RECORDS + 1))
+    records = []
+    # A field that is too long for the csv module ends the sample.
+    with suppress(csv.Error):
+        for record in islice(reader, _SAMPLE_RECORDS + 1):
+            records.append(record)  # noqa: PERF402 - those before an error count
+    return stream, records
 
 
 def _choose_escape(sample: bytes, layout: RecordLayout) -> RecordLayout:

@@ -127,7 +127,8 @@ class DecodingStream(_Stream):
             before = error.object[: error.start].decode(self._encoding, errors="ignore")
             line += before.count("\n")
             value = f" {error.object[error.start : error.end]!r}"
-        return f"{self._source}: row {line}: the bytes{value} are not {self._encoding}; set data.encoding"
+        hint = "set the encoding of the file, e.g. data.encoding: latin-1"
+        return f"{self._source}: row {line}: the bytes{value} are not {self._encoding}; {hint}"
 
 
 @dataclass(frozen=True)
@@ -167,14 +168,12 @@ class AtypicalSampleError(Exception):
     """The file is not written as the sample of its first lines was.
 
     Attributes:
-        quoted: Fields are quoted.
         multiline: Quoted fields span lines.
         escape: What seems to escape quotes in quoted fields.
     """
 
     def __init__(self, message: str, *, multiline: bool = False, escape: str | None = None) -> None:
         super().__init__(message)
-        self.quoted = True
         self.multiline = multiline
         self.escape = escape
 
@@ -187,14 +186,12 @@ class RecordChecks:
         source: Name of the file for messages.
         n_fields: Records with another number of fields are left out and collected; 0 keeps all.
         shapes: How the values of each column look (`text_records`), to tell rows swallowed by a quote from text.
-        allows_quotes: Whether fields may be quoted.
         allows_multiline: Whether quoted fields may span lines.
     """
 
     source: str
     n_fields: int = 0
     shapes: Sequence[int] = ()
-    allows_quotes: bool = True
     allows_multiline: bool = True
 
 
@@ -308,8 +305,6 @@ class RecordStream(_Stream):
     def _prepare(self, lines: bytes) -> bytes:
         has_quotes = self.layout.quote is not None and lines.find(self.layout.quote.encode()) >= 0
         self.has_quotes |= has_quotes
-        if has_quotes and self.checks and not self.checks.allows_quotes:
-            raise AtypicalSampleError("fields are quoted, but none in the sample was")
         if has_quotes or self._always_scans or self.is_in_quotes:
             return self._scan(lines)
         self._count_lines(lines)
