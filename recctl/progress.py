@@ -59,6 +59,11 @@ class _Silence:
 _listener: Listener = _Silence()
 
 
+def current_listener() -> Listener:
+    """The listener that tasks and notices are sent to."""
+    return _listener
+
+
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
     """Send all tasks and notices of the block to `listener`."""

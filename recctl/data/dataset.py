@@ -12,8 +12,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recctl.data import columns
+from recctl.data import columns, frames
 from recctl.data.arguments import checked
+from recctl.data.frames import Frame
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
 from recctl.engines import map_threads
@@ -30,8 +31,8 @@ class InteractionDataset:
     The columns are copied once, at construction, to codes and float32; the table itself is neither kept nor changed.
 
     Args:
-        df: Columns `user_id`, `item_id` (int or str), and optionally `rating` and `timestamp` (seconds, or datetimes).
-            Other columns are ignored.
+        df: A pandas or polars DataFrame, or a pyarrow Table, with columns `user_id`, `item_id` (int or str), and
+            optionally `rating` and `timestamp` (seconds, or datetimes). Other columns are ignored.
         implicit: Whether interactions are implicit feedback. If True, `csr` has weight 1 for each distinct pair, and
             ratings are kept in `data` but no model uses them. If False, `csr` holds the ratings, which are required.
         min_user_interactions: Users with fewer interactions are left out.
@@ -54,24 +55,26 @@ class InteractionDataset:
     @checked
     def __init__(
         self,
-        df: pd.DataFrame,
+        df: Frame,
         implicit: bool = True,
         min_user_interactions: int = 0,
         min_item_interactions: int = 0,
     ) -> None:
-        columns.require_columns(df, columns.USER, columns.ITEM)
+        frame = frames.to_pandas(df, "df")
+        columns.require_columns(frame, columns.USER, columns.ITEM)
         if not implicit:
-            columns.require_columns(df, columns.RATING)
-        if not len(df):
+            columns.require_columns(frame, columns.RATING)
+        frames.require_distinct_columns(frame, columns.COLUMNS)
+        if not len(frame):
             raise DataError("interactions: the table is empty")
         arrays: dict[str, Any] = {
-            columns.USER: columns.ids_of(df[columns.USER], columns.USER),
-            columns.ITEM: columns.ids_of(df[columns.ITEM], columns.ITEM),
+            columns.USER: columns.ids_of(frame[columns.USER], columns.USER),
+            columns.ITEM: columns.ids_of(frame[columns.ITEM], columns.ITEM),
         }
-        if columns.RATING in df:
-            arrays[columns.RATING] = columns.ratings_of(df[columns.RATING])
-        if columns.TIMESTAMP in df:
-            arrays[columns.TIMESTAMP] = columns.timestamps_of(df[columns.TIMESTAMP])
+        if columns.RATING in frame:
+            arrays[columns.RATING] = columns.ratings_of(frame[columns.RATING])
+        if columns.TIMESTAMP in frame:
+            arrays[columns.TIMESTAMP] = columns.timestamps_of(frame[columns.TIMESTAMP])
         self._encode(arrays, implicit)
         self._filter_k_core(min_user_interactions, min_item_interactions)
 

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from recctl import progress, rng
-from recctl.data import columns
+from recctl.data import columns, frames
 from recctl.data.dataset import InteractionDataset
+from recctl.data.frames import Frame
 from recctl.errors import ConfigError, DataError
 from recctl.evaluation.eval_users import EvalUsers, collect_eval_users
 from recctl.evaluation.options import as_list, check_options
@@ -110,9 +111,9 @@ class Evaluator:
     def evaluate(
         self,
         model: Recommender,
-        test: InteractionDataset | pd.DataFrame,
+        test: InteractionDataset | Frame,
         task: Task = "ranking",
-        train_data: InteractionDataset | pd.DataFrame | None = None,
+        train_data: InteractionDataset | Frame | None = None,
     ) -> dict[str, float]:
         """Evaluate a fitted model and return its metrics by key; see `evaluate_users`."""
         return self.evaluate_users(model, test, task, train_data).metrics
@@ -120,9 +121,9 @@ class Evaluator:
     def evaluate_users(
         self,
         model: Recommender,
-        test: InteractionDataset | pd.DataFrame,
+        test: InteractionDataset | Frame,
         task: Task = "ranking",
-        train_data: InteractionDataset | pd.DataFrame | None = None,
+        train_data: InteractionDataset | Frame | None = None,
     ) -> Evaluation:
         """Evaluate a fitted model and return metrics, values by user, and what was excluded.
 
@@ -230,11 +231,9 @@ def _evaluate_ratings(model: Recommender, test: InteractionDataset, names: list[
 
 
 def _as_dataset(data: Any, name: str) -> InteractionDataset:
-    if isinstance(data, pd.DataFrame):
-        return InteractionDataset(data)
-    if not isinstance(data, InteractionDataset):
-        raise ConfigError(f"{name}: give an InteractionDataset or a DataFrame, not {type(data).__name__}")
-    return data
+    if isinstance(data, InteractionDataset):
+        return data
+    return InteractionDataset(frames.to_pandas(data, name, also="an InteractionDataset"))
 
 
 def _no_users_message(model: Recommender, test: InteractionDataset, users: EvalUsers) -> str:

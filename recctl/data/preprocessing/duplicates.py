@@ -7,14 +7,15 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from recctl.data import columns
+from recctl.data import columns, frames
 from recctl.data.arguments import checked
+from recctl.data.frames import Frame
 from recctl.data.preprocessing import table_arrays
 from recctl.kernels import group_by
 
 
 @checked
-def drop_duplicates(df: pd.DataFrame, keep: Literal["last", "first", "sum", "mean"] = "last") -> pd.DataFrame:
+def drop_duplicates(df: Frame, keep: Literal["last", "first", "sum", "mean"] = "last") -> pd.DataFrame:
     """Keep one interaction per pair of user and item.
 
     First and last are by timestamp; row order breaks ties, and is used alone without timestamps.
@@ -23,6 +24,7 @@ def drop_duplicates(df: pd.DataFrame, keep: Literal["last", "first", "sum", "mea
         df: Columns `user_id` and `item_id`; for `sum` and `mean` also `rating`.
         keep: The interaction to keep. `sum` and `mean` keep the last one, with the sum or mean of the pair's ratings.
     """
+    df = frames.to_pandas(df, "df")
     users, _ = table_arrays.id_codes(df, columns.USER)
     items, n_items = table_arrays.id_codes(df, columns.ITEM)
     order = None

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from recctl.data import columns
+from recctl.data import columns, frames
 from recctl.data.arguments import checked
+from recctl.data.frames import Frame
 from recctl.data.preprocessing import table_arrays
 from recctl.errors import ConfigError
 from recctl.kernels import group_by
@@ -20,7 +21,7 @@ Count = Annotated[int, Field(ge=0)]
 
 @checked
 def filter_by_interaction_count(
-    df: pd.DataFrame, min_user_interactions: Count = 5, min_item_interactions: Count = 0
+    df: Frame, min_user_interactions: Count = 5, min_item_interactions: Count = 0
 ) -> pd.DataFrame:
     """Keep users and items with enough interactions, repeatedly until both conditions hold (k-core).
 
@@ -31,6 +32,7 @@ def filter_by_interaction_count(
         min_user_interactions: Minimum number of rows of a user.
         min_item_interactions: Minimum number of rows of an item.
     """
+    df = frames.to_pandas(df, "df")
     users, n_users = table_arrays.id_codes(df, columns.USER)
     items, n_items = table_arrays.id_codes(df, columns.ITEM)
     return df[group_by.k_core(users, items, n_users, n_items, min_user_interactions, min_item_interactions)]
@@ -38,7 +40,7 @@ def filter_by_interaction_count(
 
 @checked
 def select_time_window(
-    df: pd.DataFrame, start: str | float | dt.date | None = None, end: str | float | dt.date | None = None
+    df: Frame, start: str | float | dt.date | None = None, end: str | float | dt.date | None = None
 ) -> pd.DataFrame:
     """Keep interactions from `start` (inclusive) to `end` (exclusive).
 
@@ -48,6 +50,7 @@ def select_time_window(
             limit.
         end: In the same formats.
     """
+    df = frames.to_pandas(df, "df")
     first = -np.inf if start is None else _to_seconds("start", start)
     last = np.inf if end is None else _to_seconds("end", end)
     if first >= last:

@@ -7,24 +7,26 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from recctl.data import columns
+from recctl.data import columns, frames
 from recctl.data.arguments import checked
+from recctl.data.frames import Frame
 from recctl.data.preprocessing import table_arrays
 
 
 @checked
-def binarize_implicit_feedback(df: pd.DataFrame, threshold: float) -> pd.DataFrame:
+def binarize_implicit_feedback(df: Frame, threshold: float) -> pd.DataFrame:
     """Keep interactions rated at least `threshold`, and set their rating to 1.
 
     Args:
         df: Column `rating`.
         threshold: Minimum rating of a positive interaction.
     """
+    df = frames.to_pandas(df, "df")
     return table_arrays.with_ratings(df[table_arrays.ratings(df) >= threshold], 1)
 
 
 @checked
-def normalize_ratings(df: pd.DataFrame, method: Literal["minmax", "zscore", "user_mean"] = "minmax") -> pd.DataFrame:
+def normalize_ratings(df: Frame, method: Literal["minmax", "zscore", "user_mean"] = "minmax") -> pd.DataFrame:
     """Scale or center ratings.
 
     - `minmax`: (r - min) / (max - min), from 0 to 1
@@ -37,6 +39,7 @@ def normalize_ratings(df: pd.DataFrame, method: Literal["minmax", "zscore", "use
         df: Column `rating`, for `user_mean` also `user_id`.
         method: The formula.
     """
+    df = frames.to_pandas(df, "df")
     # Means and deviations of float32 would lose digits on large tables.
     ratings = table_arrays.ratings(df).astype(np.float64)
     if not len(ratings):

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from recctl.data import columns
+from recctl.data import columns, frames
 from recctl.data.arguments import checked
+from recctl.data.frames import Frame
 from recctl.data.preprocessing import table_arrays
 from recctl.errors import ConfigError, DataError
 from recctl.rng import stream
@@ -17,7 +18,7 @@ from recctl.rng import stream
 
 @checked
 def sample_interactions(
-    df: pd.DataFrame,
+    df: Frame,
     fraction: Annotated[float, Field(gt=0, le=1)] | None = None,
     n: Annotated[int, Field(ge=1)] | None = None,
     by: Literal["interactions", "users"] = "interactions",
@@ -32,6 +33,7 @@ def sample_interactions(
         by: What is sampled.
         seed: Seed of the random stream `sample`.
     """
+    df = frames.to_pandas(df, "df")
     if (fraction is None) == (n is None):
         raise ConfigError("sample_interactions: set either fraction or n")
     if by == "users":

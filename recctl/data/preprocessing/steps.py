@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from recctl.data import columns
+from recctl.data import columns, frames
+from recctl.data.frames import Frame
 from recctl.data.preprocessing import table_arrays
 from recctl.data.preprocessing.duplicates import drop_duplicates
 from recctl.data.preprocessing.filters import filter_by_interaction_count, select_time_window
@@ -71,7 +72,7 @@ class StepReport:
 
 
 def apply_steps(
-    df: pd.DataFrame, steps: Sequence[tuple[str, Mapping[str, Any]]], seed: int = 42
+    df: Frame, steps: Sequence[tuple[str, Mapping[str, Any]]], seed: int = 42
 ) -> tuple[pd.DataFrame, list[StepReport]]:
     """Run steps one after the other.
 
@@ -91,6 +92,7 @@ def apply_steps(
     if problems:
         raise ConfigError(*problems)
     reports = []
+    df = frames.to_pandas(df, "df")
     before = Counts.of(df)
     for position, (name, configured) in enumerate(steps):
         params = dict(configured)

@@ -11,10 +11,12 @@ from typing import Any
 import pandas as pd
 
 from recctl import plugins
+from recctl.data import frames
 from recctl.data.sources.catalog.datasets import CatalogDataset, catalog, find
 from recctl.data.sources.catalog.fetch import fetch
 from recctl.data.sources.catalog.titles import item_titles
 from recctl.data.sources.options import ReadOptions, SourceTable
+from recctl.data.sources.readers.parts import is_pattern
 from recctl.data.sources.readers.read_file import read_file
 from recctl.errors import ConfigError, DataError
 from recctl.suggest import did_you_mean
@@ -41,8 +43,8 @@ def read_source(
     """Read interactions from a data set of the catalog, an installed package, a file or a folder.
 
     Args:
-        source: A name from `source_names()` (downloaded if it is not cached), or the path of a file or of a folder of
-            Parquet parts. `./NAME` is always a path.
+        source: A name from `source_names()` (downloaded if it is not cached); or the path of a file; or a folder or a
+            pattern of files (`events/*.csv`), which are read as one table. `./NAME` is always a path.
         options: How to read a file; everything is detected by default.
         base: The folder that relative paths start from; by default the working directory.
 
@@ -59,7 +61,7 @@ def read_source(
         return _read_plugin(name, options)
     # An absolute path ignores the base.
     path = (base or Path()) / Path(source).expanduser()
-    if path.exists():
+    if path.exists() or is_pattern(path):
         table = read_file(path, options)
         return replace(table, provenance={"source": str(source), **table.provenance})
     files = sorted(os.listdir(path.parent)) if path.parent.is_dir() else []
@@ -107,11 +109,9 @@ def _read_catalog_entry(entry: CatalogDataset, options: ReadOptions) -> SourceTa
 
 
 def _read_plugin(name: str, options: ReadOptions) -> SourceTable:
-    """Call a function of an installed package; it takes no arguments and returns a pandas DataFrame."""
+    """Call a function of an installed package; it takes no arguments and returns a table."""
     _require_only((), options, name)
-    frame = plugins.load("sources", name)()
-    if not isinstance(frame, pd.DataFrame):
-        raise DataError(f"{name}: the package returned a {type(frame).__name__}, not a pandas DataFrame")
+    frame = frames.to_pandas(plugins.load("sources", name)(), f"{name}: the result of the package")
     return SourceTable.from_frame(frame, {"source": name, "rows_read": len(frame), "rows_skipped": 0})
 
 

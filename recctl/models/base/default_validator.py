@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from recctl.data.dataset import InteractionDataset
+from recctl.data.frames import Frame
 from recctl.data.matrix import Int32Array, InteractionMatrix
 from recctl.errors import DataError
 from recctl.metrics import definitions
@@ -18,8 +18,8 @@ _K = 10
 class NDCG:
     """NDCG@10 over the users of a data set that the model was fitted on; training items are excluded from the lists."""
 
-    def __init__(self, model: Recommender, validation: InteractionDataset | pd.DataFrame) -> None:
-        if isinstance(validation, pd.DataFrame):
+    def __init__(self, model: Recommender, validation: InteractionDataset | Frame) -> None:
+        if not isinstance(validation, InteractionDataset):
             validation = InteractionDataset(validation)
         users, items, _ = _known(model, validation)
         self.users, rows = np.unique(users, return_inverse=True)
@@ -43,8 +43,8 @@ class RMSE:
     The latest of repeated pairs counts.
     """
 
-    def __init__(self, model: Recommender, validation: InteractionDataset | pd.DataFrame) -> None:
-        if isinstance(validation, pd.DataFrame):
+    def __init__(self, model: Recommender, validation: InteractionDataset | Frame) -> None:
+        if not isinstance(validation, InteractionDataset):
             validation = InteractionDataset(validation, implicit=False)
         if validation.ratings is None:
             raise DataError(f"{model.name}: validation has no ratings to compare predictions with")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 
 from recctl import training
 from recctl.data.dataset import InteractionDataset
+from recctl.data.frames import Frame
 from recctl.errors import DataError, UnsupportedError
 from recctl.models.base import fit_probe
 from recctl.models.base.hyperparameters import fitted
@@ -66,7 +66,7 @@ class EpochRecommender(Recommender):
         """Train for one epoch, whose number from 0 is `best_epoch`; returns the mean loss."""
         raise UnsupportedError(f"{type(self).__name__} does not implement _epoch")
 
-    def _default_validator(self, validation: InteractionDataset | pd.DataFrame) -> Validate:
+    def _default_validator(self, validation: InteractionDataset | Frame) -> Validate:
         """The validator for a data set, if the caller names no metric."""
         raise UnsupportedError(f"{type(self).__name__} does not implement _default_validator")
 
@@ -99,7 +99,7 @@ class EpochRecommender(Recommender):
         validate = validation if validation is None or callable(validation) else self._default_validator(validation)
         training.run_epochs(self, interactions, self._n_epochs, validate=validate, callbacks=callbacks)
 
-    def train_epoch(self, interactions: pd.DataFrame | InteractionDataset) -> float:
+    def train_epoch(self, interactions: Frame | InteractionDataset) -> float:
         """Train for one more epoch; a model that is not fitted starts with its first epoch.
 
         Args:

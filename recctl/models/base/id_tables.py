@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from recctl.data import columns
+from recctl.data import columns, frames
+from recctl.data.frames import Frame
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
 from recctl.errors import ConfigError, DataError
 from recctl.suggest import did_you_mean
 
-Histories = Iterable[Iterable[Any]] | Mapping[Any, Iterable[Any]] | pd.DataFrame
+Histories = Iterable[Iterable[Any]] | Mapping[Any, Iterable[Any]] | Frame
 OnUnknown = Literal["error", "popular", "skip"]
 
 # An error message names at most this many ids.
@@ -147,12 +148,12 @@ def histories_to_matrix(histories: Histories, items: Vocabulary) -> tuple[list[A
     Raises:
         DataError: The histories are not of the type `Histories`.
     """
-    if isinstance(histories, pd.DataFrame):
-        return _table_to_matrix(histories, items)
+    if frames.is_frame(histories):
+        return _table_to_matrix(frames.to_pandas(histories, "histories"), items)
     if isinstance(histories, Mapping):
         by_user = dict(histories)
     else:
-        by_user = dict(enumerate(id_list(histories)))
+        by_user = dict(enumerate(id_list(cast(Iterable[Any], histories))))
     rows = [_history(user, history) for user, history in by_user.items()]
     # All items are encoded in one call: a call per user would cost more than the encoding.
     codes = items.codes([item for row in rows for item in row])

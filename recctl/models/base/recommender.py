@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from recctl.data import columns
+from recctl.data import columns, frames
 from recctl.data.dataset import InteractionDataset
+from recctl.data.frames import Frame
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
 from recctl.engines import available_memory, require_memory
@@ -234,7 +235,7 @@ class Recommender:
 
     def fit(
         self,
-        interactions: pd.DataFrame | InteractionDataset,
+        interactions: Frame | InteractionDataset,
         *,
         validation: InteractionDataset | Validate | None = None,
         callbacks: Sequence[Any] = (),
@@ -469,18 +470,16 @@ class Recommender:
 
     # ---- internals
 
-    def _checked_dataset(self, interactions: pd.DataFrame | InteractionDataset) -> InteractionDataset:
+    def _checked_dataset(self, interactions: Frame | InteractionDataset) -> InteractionDataset:
         """The dataset to fit on.
 
         Raises:
             DataError: It is not a dataset, or lacks ratings that the model needs.
             TrainingError: The fit would exceed the available memory.
         """
-        if isinstance(interactions, pd.DataFrame):
-            interactions = InteractionDataset(interactions, implicit=not self.needs_ratings)
         if not isinstance(interactions, InteractionDataset):
-            kind = type(interactions).__name__
-            raise DataError(f"{self.name}: fit expects a DataFrame or an InteractionDataset, not {kind}")
+            table = frames.to_pandas(interactions, f"{self.name}: interactions", also="an InteractionDataset")
+            interactions = InteractionDataset(table, implicit=not self.needs_ratings)
         if self.needs_ratings and interactions.implicit:
             raise DataError(
                 f"{self.name} learns from ratings, but these interactions are implicit: use "

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from recctl import rng, training
 from recctl.data.dataset import InteractionDataset
+from recctl.data.frames import Frame
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.errors import ConfigError
 from recctl.kernels import matmul, sgd
@@ -97,7 +97,7 @@ class BiasedFactors(EpochRecommender):
     def _n_epochs(self) -> int:
         return self.n_epochs
 
-    def _default_validator(self, validation: InteractionDataset | pd.DataFrame) -> Validate:
+    def _default_validator(self, validation: InteractionDataset | Frame) -> Validate:
         return RMSE(self, validation)
 
     def _epoch(self, interactions: InteractionDataset) -> float:
@@ -171,7 +171,7 @@ class BiasedFactors(EpochRecommender):
         """The learning rate of the last epoch."""
         return self._lr(self.best_epoch - 1)
 
-    def partial_fit(self, interactions: pd.DataFrame | InteractionDataset, n_epochs: int | None = None) -> Self:
+    def partial_fit(self, interactions: Frame | InteractionDataset, n_epochs: int | None = None) -> Self:
         """Add ratings, users and items without a new fit.
 
         As in Rendle & Schmidt-Thieme, 2008, "Online-Updating Regularized Kernel Matrix Factorization Models for

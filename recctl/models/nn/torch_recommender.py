@@ -14,10 +14,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-import pandas as pd
 
 from recctl import rng
 from recctl.data.dataset import InteractionDataset
+from recctl.data.frames import Frame
 from recctl.data.matrix import Float32Array
 from recctl.engines import torch_distributed
 from recctl.errors import ConfigError, UnsupportedError
@@ -141,7 +141,7 @@ class TorchRecommender(EpochRecommender):
     def _n_epochs(self) -> int:
         return self.epochs
 
-    def _default_validator(self, validation: InteractionDataset | pd.DataFrame) -> Validate:
+    def _default_validator(self, validation: InteractionDataset | Frame) -> Validate:
         return NDCG(self, validation)
 
     def _epoch(self, interactions: InteractionDataset) -> float:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -126,10 +127,25 @@ def test_parquet_is_detected_from_the_content(store):
             {"user": pa.array([1, 2**63], pa.uint64()), "item": [1, 2]},
             "row 2: user_id 9223372036854775808 is beyond int64",
         ),
+        ({"user": [1.0, 2.5], "item": [1, 2]}, r"row 2: user_id 2\.5 is not a whole number"),
         (
-            {"user": [1.0, 2.0], "item": [1, 2]},
-            "x.parquet: user_id is of type double; ids must be whole numbers or text",
+            {"user": [1.0, 2.0**53 + 2], "item": [1, 2]},
+            r"row 2: user_id 9007199254740994\.0 is not a whole number up to",
         ),
+        (
+            {"user": pa.array(np.array([1, 2**24 + 2], np.float32)), "item": [1, 2]},
+            r"row 2: user_id 16777218\.0 is not",
+        ),
+        ({"user": [1.0, np.nan], "item": [1, 2]}, "row 2: user_id .*is missing"),
+        ({"user": pa.array([1, None], pa.float64()), "item": [1, 2]}, "row 2: user_id is missing"),
+        ({"user": [Decimal("1.0"), Decimal("2.5")], "item": [1, 2]}, r"row 2: user_id 2\.5 is not a whole number"),
+        ({"user": [Decimal(1), Decimal(2**63)], "item": [1, 2]}, r"row 2: user_id 9223372036854775808 is .* int64"),
+        ({"user": [b"a", b"\xff"], "item": [1, 2]}, r"row 2: user_id b'\\xff' is not UTF-8 text"),
+        ({"user": pa.array([b"a", b"b"], pa.binary(1)), "item": [1, 2]}, r"user_id is of type fixed_size_binary\[1\]"),
+        ({"user": [date(2020, 5, 17)], "item": [1]}, r"user_id is of type date32"),
+        ({"user": [1], "item": [1], "time": [timedelta(seconds=1)]}, "timestamp is of type duration.* points in time"),
+        ({"user": [1], "item": [1], "time": [WHEN.time()]}, "timestamp is of type time64.* points in time"),
+        ({"user": [1, 2], "item": [1, 2], "rating": pa.nulls(2)}, "row 1: rating is missing"),
         ({"user": [True, False], "item": [1, 2]}, "user_id is of type bool"),
         ({"user": [[1], [2]], "item": [1, 2]}, "user_id is of type list"),
         ({"user": [1, 2], "item": [1, 2], "rating": [[1], [2]]}, "rating is of type list.* must hold numbers"),
@@ -258,19 +274,70 @@ def test_truncated_or_foreign_file_is_rejected(store, write, tmp_path):
         read(write("y.parquet", "user,item\n1,2\n"))
     store("data/a.parquet", user=[1, 2], item=[1, 2])
     store("data/b.parquet", user=["x", "y"], item=[1, 2])
-    with pytest.raises(DataError, match="data: can't be read"):
+    with pytest.raises(DataError, match=r"user_id is text in data/b\.parquet and whole numbers in data/a\.parquet"):
         read(tmp_path / "data")
 
 
-def test_folder_without_parquet_lists_its_files(write, tmp_path):
-    write("ml/movies.csv", "x")
-    write("ml/ratings.csv", "x")
-    with pytest.raises(
-        DataError, match=r"ml: is a folder without Parquet files; use one of its files: movies.csv, ratings"
-    ):
-        read(tmp_path / "ml")
+def test_empty_folder_is_rejected(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="the folder holds no files"):
-        read(tmp_path / "empty")
-    with pytest.raises(DataError, match="the folder holds no Parquet files"):
-        read(tmp_path / "empty", format="parquet")
+    for file_format in ("auto", "parquet"):
+        with pytest.raises(DataError, match="empty: the folder holds no files"):
+            read(tmp_path / "empty", format=file_format)
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (pa.array([Decimal(1), Decimal(2)], pa.decimal128(38, 0)), [1, 2]),
+        (pa.array([Decimal(1), Decimal(2)], pa.decimal256(60, 2)), [1, 2]),
+        (pa.array([17850.0, -2.0]), [17850, -2]),
+        (pa.array([17850.0, 2.0], pa.float32()), [17850, 2]),
+        (pa.array(np.array([7, 8], np.float16)), [7, 8]),
+        (pa.array([1, 2], pa.uint8()), [1, 2]),
+        (pa.array([1, 2], pa.uint64()), [1, 2]),
+        (pa.array([1, 2]).dictionary_encode(), [1, 2]),
+        (pa.array([b"a", b"7"]), ["a", "7"]),
+        (pa.array([" a", "a "]), ["a", "a"]),
+        (
+            pa.ExtensionArray.from_storage(pa.uuid(), pa.array([UUID(int=1).bytes, UUID(int=2).bytes], pa.binary(16))),
+            [str(UUID(int=1)), str(UUID(int=2))],
+        ),
+    ],
+)
+def test_ids_of_any_type_become_int_or_text(store, ids, expected):
+    path = store(user=ids, item=[1, 2])
+    assert read(path).frame["user_id"].tolist() == expected
+    assert read(path, id_type="text").frame["user_id"].tolist() == [str(value) for value in expected]
+    slow = store(user=pa.concat_arrays([ids, pa.nulls(1, ids.type)]), item=[1, 2, 3])
+    assert read(slow, bad_rows="skip").frame["user_id"].tolist() == expected
+
+
+def test_booleans_are_ratings_of_0_and_1(store):
+    path = store(user=[1, 2, 3], item=[1, 2, 3], liked=[True, False, True])
+    assert read(path, columns={"rating": "liked"}).frame["rating"].tolist() == [1, 0, 1]
+    path = store(user=[1, 2], item=[1, 2], liked=[True, None])
+    table = read(path, columns={"rating": "liked"}, bad_rows="skip")
+    assert table.frame["rating"].tolist() == [1]
+
+
+def test_decimal_timestamps_become_seconds(store):
+    path = store(user=[1, 2], item=[1, 2], time=[Decimal("1.5"), Decimal("3.0")])
+    assert read(path).frame["timestamp"].tolist() == [1.5, 3]
+
+
+def test_columns_of_the_same_name_are_read_by_position(tmp_path):
+    names = ["user_id", "item_id", "rating", "rating"]
+    pq.write_table(pa.table([[1], [2], [3.0], [4.0]], names=names), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match="several columns may be rating"):
+        read(tmp_path / "x.parquet")
+    for position in (2, 3):
+        frame = read(tmp_path / "x.parquet", columns={"rating": position}).frame
+        assert frame["rating"].tolist() == [position + 1]
+
+
+def test_extra_columns_are_text(store):
+    path = store(user=[1, None], item=[1, 2], event=["view", None], n=[1.5, 2.0], when=[WHEN, WHEN])
+    frame = read(path, extra_columns=("event", "n"), bad_rows="skip").frame
+    assert frame.to_dict("list") == {"user_id": [1], "item_id": [1], "event": ["view"], "n": ["1.5"]}
+    with pytest.raises(DataError, match=r"x\.parquet: no column 'evnt'; did you mean event?"):
+        read(path, extra_columns=("evnt",))

@@ -1,9 +1,9 @@
-"""Reading Parquet: a file, or a folder of parts, with or without hive-style `key=value` subfolders."""
+"""Reading a Parquet file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import partial
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,46 +14,35 @@ from numpy.typing import NDArray
 from recctl.data.columns import RATING, TIMESTAMP
 from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers import column_roles
-from recctl.data.sources.readers.bad_rows.rows import BadRows
-from recctl.data.sources.readers.bad_rows.slow_path import parse_rows
+from recctl.data.sources.readers.compression import open_decompressed
 from recctl.data.sources.readers.interface import Columns, ReadResult
-from recctl.data.sources.readers.values import (
-    downcast_ids,
-    fits_int32,
-    has_valid_range,
-    is_text,
-    to_numpy,
-    to_seconds,
-    units_per_second,
+from recctl.data.sources.readers.typed_columns import (
+    Targets,
+    column_units,
+    convert_column,
+    convert_table,
+    extra_positions,
+    extra_to_text,
+    label_by_number,
+    target_type,
 )
+from recctl.data.sources.readers.values import fits_int32, is_text, to_seconds
 from recctl.engines import available_memory, format_bytes, map_threads, threads
 from recctl.errors import DataError
 
-_SUFFIXES = (".parquet", ".pq", ".parq")
-_MAGIC = b"PAR1"
+MAGIC = b"PAR1"
 # Minimum number of rows read at a time, if the file has that many.
 _ROWS_PER_PIECE = 1 << 20
 # A file that announces more rows per byte is damaged. One pair repeated nine million times, compressed by zstd, has 109
 # rows per byte.
 _MAX_ROWS_PER_BYTE = 1000
 
-# Role -> name of the column in the file, and role -> the Arrow type it is cast to (None if the cast may fail).
-_Names = dict[str, str]
-_Targets = dict[str, pa.DataType | None]
-
-
-def is_parquet(path: Path) -> bool:
-    """Whether a file is Parquet, or a folder contains Parquet files."""
-    if path.is_dir():
-        return any(part.suffix.lower() in _SUFFIXES for part in path.rglob("*"))
-    if path.suffix.lower() in _SUFFIXES:
-        return True
-    with path.open("rb") as file:
-        return file.read(len(_MAGIC)) == _MAGIC
+# A path, or the content of a compressed file.
+_Source = Any
 
 
 def read_parquet(path: Path, options: ReadOptions) -> ReadResult:
-    """Read a Parquet file or a folder of parts; see `readers.interface`. Only the columns of the roles are read.
+    """Read a Parquet file; see `readers.interface`. Only the columns that are needed are read.
 
     Raises:
         DataError: The file, a column or a row can't be read.
@@ -65,63 +54,75 @@ def read_parquet(path: Path, options: ReadOptions) -> ReadResult:
         raise DataError(f"{source}: can't be read: {str(error).splitlines()[0]} (truncated or damaged?)") from error
 
 
+def parquet_columns(path: Path) -> tuple[list[str], int]:
+    """The names of the columns of a file, and its number of rows.
+
+    Raises:
+        DataError: The file can't be read.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(_open(path)) as file:
+            return file.schema_arrow.names, file.metadata.num_rows
+    except (pa.ArrowException, OSError, TypeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path.name}: can't be read: {str(error).splitlines()[0]} (truncated or damaged?)") from error
+
+
 def _read(path: Path, options: ReadOptions, source: str) -> ReadResult:
-    dataset = _open_dataset(path)
-    names = dataset.schema.names
-    positions = column_roles.roles_from_header(names, options.columns, source)
-    names_by_role = {role: names[position] for role, position in positions.items()}
-    files = list(dataset.get_fragments())
-    n_rows = sum(map(_count_rows, files))
-    _require_rows_that_fit(n_rows, len(names_by_role), source)
-    types = {role: dataset.schema.field(name).type for role, name in names_by_role.items()}
-    targets = {role: _target_type(role, arrow_type, options) for role, arrow_type in types.items()}
-    # The parallel reader handles one file. A folder is read by Arrow, which adds the columns of its partitions.
-    columns = None
-    if path.is_file() and None not in targets.values():
-        columns = _ParallelFileReader(files[0], names_by_role, targets, options).read()
-    if columns is None:
-        table = dataset.to_table(columns=list(names_by_role.values())).rename_columns(list(names_by_role))
-        _require_row_count(n_rows, len(table))
-        columns = _convert_table(table, targets, options)
-        if columns is None:
-            raw = {role: table[role] for role in names_by_role}
-            label_rows = partial(_label_rows, dataset)
-            return parse_rows(raw, np.arange(len(table)), BadRows(), options, source, label_rows)
-    if TIMESTAMP in columns:
-        columns[TIMESTAMP] = to_seconds(columns[TIMESTAMP], units_per_second(types[TIMESTAMP], options))
-    return ReadResult(columns)
+    import pyarrow.parquet as pq
+
+    content = _open(path)
+    n_bytes = os.path.getsize(content) if isinstance(content, str) else content.size
+    with pq.ParquetFile(content) as file:
+        metadata = file.metadata
+        schema = file.schema_arrow
+    positions = column_roles.roles_from_header(schema.names, options.columns, source)
+    extra = extra_positions(schema.names, options, source)
+    n_rows = _count_rows(metadata, n_bytes)
+    _require_rows_that_fit(n_rows, len(positions) + len(extra), source)
+    types = {role: schema.field(position).type for role, position in positions.items()}
+    targets = {role: target_type(role, arrow_type, options) for role, arrow_type in types.items()}
+    extra_columns = _read_columns(content, metadata, extra)
+    if None not in targets.values():
+        columns = _ParallelFileReader(content, metadata, schema.names, positions, targets, options).read()
+        if columns is not None:
+            if TIMESTAMP in columns:
+                columns[TIMESTAMP] = to_seconds(columns[TIMESTAMP], column_units(types[TIMESTAMP], options))
+            for name, column in extra_columns.items():
+                columns[name] = extra_to_text(name, column, source)
+            return ReadResult(columns)
+    raw = _read_columns(content, metadata, positions)
+    return convert_table(raw, extra_columns, options, source, label_by_number(source))
 
 
-def _open_dataset(path: Path) -> Any:
-    import pyarrow.dataset as ds
-
-    if path.is_file():
-        return ds.dataset([str(path)], format="parquet")
-    files = sorted(str(part) for part in path.rglob("*") if _is_part(part, path))
-    if not files:
-        raise DataError(f"{path.name}: the folder holds no Parquet files")
-    partitioning = ds.HivePartitioning.discover()
-    return ds.dataset(files, format="parquet", partitioning=partitioning, partition_base_dir=str(path))
+def _open(path: Path) -> _Source:
+    """The path; or the content if it is compressed as a whole, since Parquet is not read from its beginning."""
+    with path.open("rb") as file:
+        is_plain = file.read(len(MAGIC)) == MAGIC
+    if is_plain:
+        return str(path)
+    with open_decompressed(path) as stream:
+        return pa.py_buffer(stream.read())
 
 
-def _is_part(file: Path, folder: Path) -> bool:
-    parts = file.relative_to(folder).parts
-    return file.suffix.lower() in _SUFFIXES and not any(part.startswith((".", "_")) for part in parts)
+def _read_columns(content: _Source, metadata: Any, positions: Mapping[str, int]) -> dict[str, pa.ChunkedArray]:
+    """Columns by name or role, as they are in the file."""
+    import pyarrow.parquet as pq
+
+    if not positions:
+        return {}
+    with pq.ParquetFile(content, metadata=metadata) as file:
+        names = file.schema_arrow.names
+        table = file.read(columns=list(dict.fromkeys(names[position] for position in positions.values())))
+    _require_row_count(metadata.num_rows, len(table))
+    return {key: _column_at(table, names, position) for key, position in positions.items()}
 
 
-def _target_type(role: str, arrow_type: pa.DataType, options: ReadOptions) -> pa.DataType | None:
-    """The type that a column is cast to by the fast path; None if only the slow path can convert it."""
-    if role == RATING:
-        is_number = pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type)
-        return pa.float32() if is_number else None
-    if role == TIMESTAMP:
-        if pa.types.is_timestamp(arrow_type) or pa.types.is_integer(arrow_type):
-            return pa.int64()
-        return pa.float64() if pa.types.is_floating(arrow_type) else None
-    value_type = arrow_type.value_type if pa.types.is_dictionary(arrow_type) else arrow_type
-    if is_text(value_type):
-        return pa.large_string() if options.id_type != "int" else None
-    return pa.int64() if pa.types.is_signed_integer(arrow_type) and options.id_type != "text" else None
+def _column_at(table: pa.Table, names: list[str], position: int) -> pa.ChunkedArray:
+    """The column at a position of the file, in a table that holds all columns of its name."""
+    alike = [i for i, name in enumerate(table.column_names) if name == names[position]]
+    return table.column(alike[names[:position].count(names[position])])
 
 
 class _ParallelFileReader:
@@ -133,10 +134,19 @@ class _ParallelFileReader:
     column statistics in the file would tell in advance, but pyarrow aborts the process if they are damaged.
     """
 
-    def __init__(self, fragment: Any, names: _Names, targets: _Targets, options: ReadOptions) -> None:
-        self._path = fragment.path
-        self._metadata = fragment.metadata
+    def __init__(
+        self,
+        content: _Source,
+        metadata: Any,
+        names: list[str],
+        positions: Mapping[str, int],
+        targets: Targets,
+        options: ReadOptions,
+    ) -> None:
+        self._content = content
+        self._metadata = metadata
         self._names = names
+        self._positions = positions
         self._targets = targets
         self._options = options
         self._n_rows = self._metadata.num_rows
@@ -152,14 +162,14 @@ class _ParallelFileReader:
     def read(self) -> Columns | None:
         """Read all columns; None if a value needs the slow path."""
         # Text first: it takes longest, and the last tasks decide when all threads are done.
-        roles = sorted(self._names, key=lambda role: (not self._is_text(role), role != TIMESTAMP))
+        roles = sorted(self._positions, key=lambda role: (not self._is_text(role), role != TIMESTAMP))
         columns = self._read_columns(roles)
         if columns is None:
             return None
         for role in self._beyond_int32:
             self._arrays[role] = np.empty(self._n_rows, np.int64)
         columns |= self._read_columns(self._beyond_int32) or {}
-        return {role: columns[role] for role in self._names}
+        return {role: columns[role] for role in self._positions}
 
     def _allocate(self) -> dict[str, NDArray[Any]]:
         """The arrays that the pieces are written into; a single piece of ratings or timestamps needs none."""
@@ -185,17 +195,18 @@ class _ParallelFileReader:
         import pyarrow.parquet as pq
 
         role, groups = task
-        name = self._names[role]
+        name = self._names[self._positions[role]]
         begin = self._group_begins[groups[0]]
         end = self._group_begins[groups[-1] + 1]
         dictionary_columns = [name] if self._is_text(role) else None
         # Each task opens the file: a ParquetFile must not be used by several threads.
         with pq.ParquetFile(
-            self._path, metadata=self._metadata, pre_buffer=True, read_dictionary=dictionary_columns
+            self._content, metadata=self._metadata, pre_buffer=True, read_dictionary=dictionary_columns
         ) as file:
-            column = file.read_row_groups(groups.tolist(), columns=[name], use_threads=False).column(0)
+            table = file.read_row_groups(groups.tolist(), columns=[name], use_threads=False)
+        column = _column_at(table, self._names, self._positions[role])
         _require_row_count(end - begin, len(column))
-        values = _convert_column(role, column, self._targets[role], self._options)
+        values = convert_column(role, column, self._targets[role], self._options)
         if values is None or role not in self._arrays:
             return values
         array = self._arrays[role]
@@ -219,55 +230,8 @@ def _join_pieces(pieces: list[Any]) -> Any:
     return pieces[0]
 
 
-def _convert_table(table: pa.Table, targets: _Targets, options: ReadOptions) -> Columns | None:
-    """Convert whole columns; None if any needs the slow path."""
-    columns: Columns = {}
-    for role, target in targets.items():
-        values = _convert_column(role, table[role], target, options)
-        if values is None:
-            return None
-        if role != TIMESTAMP and target == pa.int64():
-            values = downcast_ids(values)
-        columns[role] = values
-    return columns
-
-
-def _convert_column(
-    role: str, column: pa.ChunkedArray, target: pa.DataType | None, options: ReadOptions
-) -> NDArray[Any] | pa.ChunkedArray | None:
-    """A column as a NumPy array or as Arrow text; None if a value or the type needs the slow path."""
-    if target is None or column.null_count:
-        return None
-    if is_text(target):
-        return _dictionary_encode(column, target)
-    values = to_numpy(column.cast(target, safe=False))
-    units = units_per_second(column.type, options)
-    return values if has_valid_range(role, values, units) else None
-
-
-def _dictionary_encode(column: pa.ChunkedArray, text_type: pa.DataType) -> pa.ChunkedArray | None:
-    """Text as indices into its distinct values; None if any is empty or missing."""
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    chunks = []
-    for chunk in column.chunks:
-        dictionary = chunk.dictionary.cast(text_type)
-        encoded = pa.DictionaryArray.from_arrays(chunk.indices.cast(pa.int32()), dictionary)
-        if encoded.null_count or dictionary.null_count or _has_empty_text(dictionary):
-            return None
-        chunks.append(encoded)
-    return pa.chunked_array(chunks, pa.dictionary(pa.int32(), text_type))
-
-
-def _has_empty_text(texts: pa.Array) -> bool:
-    offsets = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    return bool((offsets[1:] == offsets[:-1]).any())
-
-
-def _count_rows(fragment: Any) -> int:
+def _count_rows(metadata: Any, n_bytes: int) -> int:
     """The number of rows of a file, checked first: Arrow allocates memory for as many rows as the file announces."""
-    metadata = fragment.metadata
-    n_bytes = Path(fragment.path).stat().st_size
     _require_row_count(metadata.num_rows, sum(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)))
     if metadata.num_rows > _MAX_ROWS_PER_BYTE * n_bytes:
         raise pa.ArrowInvalid(f"the file announces {metadata.num_rows} rows in {n_bytes} bytes")
@@ -289,15 +253,3 @@ def _require_rows_that_fit(n_rows: int, n_columns: int, source: str) -> None:
             f"{source}: {n_rows:,} rows need more than {format_bytes(n_bytes_needed)} of memory, "
             f"{format_bytes(n_bytes_available)} are available; read a part of the file, or use a larger machine"
         )
-
-
-def _label_rows(dataset: Any, rows: Sequence[int]) -> list[str]:
-    """The file of each row and its number in that file, counted from 1."""
-    fragments = list(dataset.get_fragments())
-    ends = np.cumsum([fragment.count_rows() for fragment in fragments])
-    begins = np.concatenate([[0], ends])
-    fragment_indices = np.searchsorted(ends, rows, side="right")
-    labels = []
-    for row, index in zip(rows, fragment_indices, strict=True):
-        labels.append(f"{Path(fragments[index].path).name}: row {row - begins[index] + 1}")
-    return labels

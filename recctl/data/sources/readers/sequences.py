@@ -66,7 +66,7 @@ def read_sequences(path: Path, options: ReadOptions) -> ReadResult:
         raw = {USER: ids.take(pa.array(user_word_of_item)), ITEM: ids.filter(pa.array(is_item))}
         result = parse_rows(raw, lines[is_item], BadRows(), options, source, label_lines)
     if options.format == "sequences":
-        result.columns[TIMESTAMP] = _positions_within_user(result.columns[USER])
+        result.columns[TIMESTAMP] = positions_within_user(result.columns[USER])
     return result
 
 
@@ -107,6 +107,7 @@ def _read_words(words: bytes, arrow_type: pa.DataType) -> pa.ChunkedArray:
     return table["id"]
 
 
-def _positions_within_user(users: Any) -> NDArray[np.int64]:
+def positions_within_user(users: Any) -> NDArray[np.int64]:
+    """The number of earlier rows of each row's user, shape `(n,)`."""
     series = pd.Series(users) if isinstance(users, np.ndarray) else users.to_pandas()
     return np.asarray(series.groupby(series, sort=False).cumcount(), np.int64)

@@ -1,0 +1,630 @@
+"""Reading a folder or a pattern of files as the parts of one table.
+
+Parts are of one format, and their columns are matched by name. Each part is read on its own by the reader of its
+format; what the parts disagree on is decided over all of them. Folders called `key=value` (hive partitions) add a
+column `key`.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from recctl import progress
+from recctl.data.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USER, format_value
+from recctl.data.sources.options import Format, ReadOptions
+from recctl.data.sources.readers import column_roles
+from recctl.data.sources.readers.bad_rows.parse import parse_column
+from recctl.data.sources.readers.interface import Columns, FileReader, ReadResult
+from recctl.data.sources.readers.values import downcast_ids
+from recctl.errors import DataError
+from recctl.suggest import did_you_mean
+
+_WILDCARDS = re.compile(r"[*?\[]")
+_PARTITION = re.compile(r"([^=]+)=(.*)")
+_MISSING_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+# Files beside the parts that hold no data: documentation and checksums.
+_NO_DATA = re.compile(r"(readme|license|licence|copying)(\..*)?|.*\.(md|crc|sha256|md5)", re.IGNORECASE)
+_SPLIT_NAME = re.compile(r"(train|test|validation|valid|val|dev)(?![a-z])", re.IGNORECASE)
+_SPLIT_PARTS = {"valid": "validation", "val": "validation", "dev": "validation"}
+_MAX_NOTICES = 3
+_MAX_LISTED = 10
+_TYPED_FORMATS = ("parquet", "arrow")
+_FORMATS_WITHOUT_COLUMNS = ("lightgcn", "sequences", "netflix")
+
+
+class _PartOptions(ReadOptions):
+    """Options for one part, where users or items may be missing because the folder's name holds them."""
+
+    def _column_problems(self) -> list[str]:
+        return []
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One file of a table.
+
+    Attributes:
+        path: The file.
+        label: Its path from the folder of the source, for messages.
+        partition: The columns that folder names hold, each with its value in this part; None if it is missing.
+    """
+
+    path: Path
+    label: str
+    partition: dict[str, str | None] = field(default_factory=dict)
+
+
+class PartColumns(NamedTuple):
+    """The columns of a part.
+
+    Attributes:
+        names: The names of the columns; None without a header.
+        n_columns: The number of columns; 0 if rows are lists.
+        has_rows: Whether the part holds any row.
+    """
+
+    names: list[str] | None
+    n_columns: int
+    has_rows: bool
+
+
+# What the parts of a table need of the formats.
+ColumnReader = Callable[[Path, ReadOptions], PartColumns]
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether a path holds wildcards and no file is called so."""
+    return bool(_WILDCARDS.search(str(path))) and not path.exists()
+
+
+def find_parts(path: Path) -> list[Part]:
+    """The files in a folder and its subfolders, or those that a pattern matches, in the order of their paths.
+
+    Hidden files, those that begin with `_`, and documentation are left out.
+
+    Raises:
+        DataError: There is no file.
+    """
+    if path.is_dir():
+        base = path
+        files = _files_below(path)
+    else:
+        base = _base_of_pattern(path)
+        files = []
+        for match in glob.glob(str(path), recursive=True):
+            found = Path(match)
+            files += _files_below(found) if found.is_dir() else [found]
+    parts = []
+    for file in sorted(set(files), key=lambda file: file.relative_to(base).parts):
+        relative = file.relative_to(base)
+        if any(name.startswith((".", "_")) for name in relative.parts) or _NO_DATA.fullmatch(file.name):
+            continue
+        label = f"{base.name}/{relative.as_posix()}" if base.name else relative.as_posix()
+        parts.append(Part(file, label, _partition_of(relative.parts[:-1])))
+    if not parts:
+        kind = "the folder holds no files" if path.is_dir() else "no file matches the pattern"
+        raise DataError(f"{path.name}: {kind}{_similar_names(path, base)}")
+    return parts
+
+
+def common_format(path: Path, parts: Sequence[Part], detect: Callable[[Path], Format]) -> Format:
+    """The format of all parts.
+
+    Raises:
+        DataError: Parts have different formats, or one that is not read.
+    """
+    by_format: dict[Format, list[str]] = {}
+    for part in parts:
+        with _labelled(part):
+            if part.path.stat().st_size or len(parts) == 1:
+                by_format.setdefault(detect(part.path), []).append(part.label)
+    if not by_format:
+        raise DataError(f"{path.name}: all of its {len(parts)} files are empty")
+    if len(by_format) > 1:
+        found = "; ".join(f"{_join_names(labels)} ({name})" for name, labels in by_format.items())
+        raise DataError(
+            f"{path.name}: files of different formats: {found}; use one of them, or a pattern such as "
+            f"{_suggest_pattern(path, parts)}"
+        )
+    return next(iter(by_format))
+
+
+def read_parts(
+    path: Path,
+    parts: Sequence[Part],
+    file_format: Format,
+    options: ReadOptions,
+    read_columns: ColumnReader,
+    read: FileReader,
+) -> tuple[ReadResult, list[int]]:
+    """Read parts as one table.
+
+    Args:
+        path: The folder or pattern.
+        parts: The parts, in the order of the rows.
+        file_format: Their format.
+        options: How to read them.
+        read_columns: Returns the columns of a part.
+        read: Reads a part.
+
+    Returns:
+        The table, and the number of rows read of each part.
+
+    Raises:
+        DataError: A part can't be read, or the parts do not fit together.
+    """
+    if options.user != "column" and file_format in _FORMATS_WITHOUT_COLUMNS and len(parts) > 1:
+        raise DataError(
+            f"{path.name}: with data.user: {options.user} users are the lines of one file, and this has {len(parts)}; "
+            "join the parts first, e.g. by cat, or use one of them"
+        )
+    _notice_split(path, parts)
+    table = _Table(path, parts, file_format, options, read_columns, read)
+    return table.read(), table.n_rows
+
+
+class _Table:
+    """A table of several parts."""
+
+    def __init__(
+        self,
+        path: Path,
+        parts: Sequence[Part],
+        file_format: Format,
+        options: ReadOptions,
+        read_columns: ColumnReader,
+        read: FileReader,
+    ) -> None:
+        self._path = path
+        self._source = path.name
+        self._format = file_format
+        self._options = options
+        self._read_one = read
+        self._columns: dict[Part, PartColumns] = {}
+        self._all_parts = parts
+        for part in parts:
+            if part.path.stat().st_size or file_format in _TYPED_FORMATS:
+                with _labelled(part, self._hint_for_folders()):
+                    self._columns[part] = read_columns(part.path, options)
+        # Parts without rows are common where a job writes one file per worker.
+        self._parts = [part for part, columns in self._columns.items() if columns.has_rows]
+        if not self._parts:
+            raise DataError(f"{self._source}: none of its {len(parts)} files holds a row")
+        self._partition_keys = self._find_partition_keys()
+        self._part_options, self._partition_columns = self._match_columns()
+        self.n_rows: list[int] = []
+
+    def read(self) -> ReadResult:
+        """Read and join all parts."""
+        with _collected_notices(self._source) as listener:
+            results = [self._read_part(part, self._part_options[part], listener) for part in self._parts]
+        n_rows = dict(zip(self._parts, [len(next(iter(result.columns.values()))) for result in results], strict=True))
+        joined: Columns = {}
+        present = [role for role in [*COLUMNS, *self._options.extra_columns] if role in results[0].columns]
+        for name in present:
+            if name in (USER, ITEM):
+                self._unify_ids(name, results)
+            pieces = [result.columns.pop(name) for result in results]
+            joined[name] = _join_values(pieces)
+            del pieces
+        skipped = [row for result in results for row in result.skipped][:_MAX_LISTED]
+        result = ReadResult(joined, sum(result.n_skipped for result in results), skipped)
+        self._add_partition_columns(result, n_rows)
+        if self._format == "sequences":
+            # A user's sequence goes on in the next part.
+            from recctl.data.sources.readers.sequences import positions_within_user
+
+            result.columns[TIMESTAMP] = positions_within_user(result.columns[USER])
+        self.n_rows = [n_rows.get(part, 0) for part in self._all_parts]
+        names = [*COLUMNS, *self._options.extra_columns]
+        result.columns = {name: result.columns[name] for name in names if name in result.columns}
+        return result
+
+    def _read_part(self, part: Part, options: ReadOptions, listener: _Notices | None = None) -> ReadResult:
+        if listener is not None:
+            listener.label = part.label
+            listener.name = part.path.name
+        with _labelled(part):
+            result = self._read_one(part.path, options)
+        result.skipped = [row | {"row": _relabel(row["row"], part)} for row in result.skipped]
+        return result
+
+    def _hint_for_folders(self) -> str:
+        if len(self._all_parts) == 1:
+            return ""
+        folder = self._path if self._path.is_dir() else _base_of_pattern(self._path)
+        files = _join_names([part.path.relative_to(folder).as_posix() for part in self._all_parts])
+        return f"; all files are read as the parts of one table; use one of them instead ({files}), or another pattern"
+
+    # Columns.
+
+    def _find_partition_keys(self) -> list[str]:
+        keys = list(dict.fromkeys(key for part in self._parts for key in part.partition))
+        for part in self._parts:
+            lacking = [key for key in keys if key not in part.partition]
+            if lacking:
+                raise DataError(f"{part.label}: is in no folder {lacking[0]}=..., as other parts of {self._source} are")
+        # A column in the files has the same values, with their types.
+        return [key for key in keys if not any(key in (self._columns[part].names or ()) for part in self._parts)]
+
+    def _match_columns(self) -> tuple[dict[Part, ReadOptions], dict[str, str]]:
+        """The options to read each part with, and the partition key of each role or extra column that has one."""
+        options = self._options
+        columns = [self._columns[part] for part in self._parts]
+        first = self._parts[0]
+        if self._format in _FORMATS_WITHOUT_COLUMNS:
+            return dict.fromkeys(self._parts, options), {}
+        for part, found in zip(self._parts, columns, strict=True):
+            self._require_alike(first, columns[0], part, found)
+        is_uniform = all(found == columns[0] for found in columns)
+        if is_uniform and not self._partition_keys:
+            return dict.fromkeys(self._parts, options), {}
+        if columns[0].names is None:
+            if self._partition_keys:
+                return self._match_positions(), self._partition_roles_without_header()
+            return dict.fromkeys(self._parts, options), {}
+        return self._match_names()
+
+    def _require_alike(self, first: Part, expected: PartColumns, part: Part, found: PartColumns) -> None:
+        if (found.names is None) != (expected.names is None):
+            without, having = (part, first) if found.names is None else (first, part)
+            names = ", ".join((self._columns[having].names or [])[:_MAX_LISTED])
+            raise DataError(
+                f"{without.label}: has no header, {having.label} has one ({names}); if one file was cut into these "
+                f"parts, join them again: cat {self._path.name}/* > joined.csv; or set data.header for all parts"
+            )
+        if found.names is None and found.n_columns != expected.n_columns:
+            raise DataError(
+                f"{part.label}: {found.n_columns} columns, {first.label} has {expected.n_columns}"
+                f"{self._hint_for_folders()}"
+            )
+
+    def _partition_roles_without_header(self) -> dict[str, str]:
+        """Partition keys of a table without a header: only those that are mapped by name."""
+        found = {}
+        for role, column in self._options.columns.items():
+            if column in self._partition_keys:
+                found[role] = str(column)
+        return found | {name: name for name in self._options.extra_columns if name in self._partition_keys}
+
+    def _match_positions(self) -> dict[Part, ReadOptions]:
+        from_partition = self._partition_roles_without_header()
+        mapping: dict[str, str | int | None] = dict(self._options.columns)
+        for role in from_partition:
+            mapping[role] = None
+        extra = [name for name in self._options.extra_columns if name not in from_partition]
+        return dict.fromkeys(self._parts, _with_columns(self._options, mapping, extra))
+
+    def _match_names(self) -> tuple[dict[Part, ReadOptions], dict[str, str]]:
+        options = self._options
+        names_of = {part: list(self._columns[part].names or ()) for part in self._parts}
+        mapping = self._name_positions(names_of)
+        union = list(dict.fromkeys(name for names in names_of.values() for name in names)) + self._partition_keys
+        repeated = [name for name in names_of[self._parts[0]] if names_of[self._parts[0]].count(name) > 1]
+        positions = column_roles.roles_from_header(union, mapping, self._source)
+        role_names = {role: union[position] for role, position in positions.items()}
+        partition_columns = {role: name for role, name in role_names.items() if name in self._partition_keys}
+        for name in options.extra_columns:
+            if name not in union:
+                raise DataError(f"{self._source}: no column {name!r}{did_you_mean(name, union)}")
+            if name in self._partition_keys:
+                partition_columns[name] = name
+        for role in list(role_names):
+            if role in partition_columns:
+                continue
+            name = role_names[role]
+            if name in repeated:
+                raise DataError(f"{self._source}: several columns are called {name!r}; rename all but one of them")
+            lacking = [part for part in self._parts if name not in names_of[part]]
+            if lacking and self._leave_out(role, name, lacking[0], names_of):
+                del role_names[role]
+        extra = [name for name in options.extra_columns if name not in partition_columns]
+        of_files: dict[str, str | int | None] = dict.fromkeys(COLUMNS)
+        of_files |= {role: name for role, name in role_names.items() if role not in partition_columns}
+        return dict.fromkeys(self._parts, _with_columns(options, of_files, extra)), partition_columns
+
+    def _name_positions(self, names_of: Mapping[Part, list[str]]) -> dict[str, str | int | None]:
+        """The user's mapping, with names instead of positions."""
+        mapping: dict[str, str | int | None] = {}
+        first = self._parts[0]
+        for role, column in self._options.columns.items():
+            if not isinstance(column, int):
+                mapping[role] = column
+                continue
+            found = {part: names[column] for part, names in names_of.items() if column < len(names)}
+            for part in self._parts:
+                if found.get(part) != found.get(first):
+                    raise DataError(
+                        f"{part.label}: column {column} is {found.get(part)!r}, in {first.label} it is "
+                        f"{found.get(first)!r}; name the column instead of its position in data.columns.{role}"
+                    )
+            mapping[role] = found.get(first, column)
+        return mapping
+
+    def _leave_out(self, role: str, name: str, part: Part, names_of: Mapping[Part, list[str]]) -> bool:
+        """Whether a column that a part lacks is left out; if not, it is an error."""
+        having = next(other for other in self._parts if name in names_of[other])
+        problem = f"{part.label}: no column {name!r} for {role}, which {having.label} has"
+        if role == RATING and not self._options.needs_ratings:
+            progress.notice(f"{problem}; ratings are left out")
+            return True
+        if role in (RATING, TIMESTAMP):
+            raise DataError(f"{problem}; to read all parts without it, set data.columns: {{{role}: null}}")
+        raise DataError(f"{problem}{self._hint_for_folders()}")
+
+    # Ids.
+
+    def _unify_ids(self, role: str, results: list[ReadResult]) -> None:
+        """Make the ids of all parts int or text."""
+        are_text = [not isinstance(result.columns[role], np.ndarray) for result in results]
+        if all(are_text) or not any(are_text):
+            return
+        text_part = self._parts[are_text.index(True)]
+        int_part = self._parts[are_text.index(False)]
+        problem = f"{role} is text in {text_part.label} and whole numbers in {int_part.label}"
+        if self._format in _TYPED_FORMATS or self._options.id_type != "auto":
+            raise DataError(f"{self._source}: {problem}; to read both as text, set data.id_type: text")
+        for i, part in enumerate(self._parts):
+            if are_text[i]:
+                continue
+            n_rows = len(results[i].columns[role])
+            options = replace(self._part_options[part], id_type="text")
+            with progress.silence():
+                again = self._read_part(part, options)
+            if again.n_skipped != results[i].n_skipped or len(again.columns[role]) != n_rows:
+                # With text ids, words such as NA are ids, so that the rows are others.
+                raise DataError(f"{self._source}: {problem}; set data.id_type: text")
+            results[i].columns[role] = again.columns[role]
+        progress.notice(f"{self._source}: {problem}; all are read as text")
+
+    # Partitions.
+
+    def _add_partition_columns(self, result: ReadResult, n_rows: dict[Part, int]) -> None:
+        """Add the columns that folder names hold; the rows of parts with a bad value are left out."""
+        if not self._partition_columns:
+            return
+        counts = np.array([n_rows[part] for part in self._parts])
+        is_good = np.ones(len(self._parts), bool)
+        added: Columns = {}
+        for name, key in self._partition_columns.items():
+            texts = [part.partition[key] for part in self._parts]
+            if name in COLUMNS:
+                added[name] = self._parse_partition(name, texts, is_good, result, n_rows)
+            else:
+                added[name] = pa.chunked_array([pa.array([text or "" for text in texts], pa.large_string())])
+        if not is_good.any():
+            raise DataError(f"{self._source}: no part can be read; the first: {result.skipped[0]['reason']}")
+        keep = np.repeat(is_good, counts)
+        if not is_good.all():
+            result.columns = {name: _select(values, keep) for name, values in result.columns.items()}
+            for part, good in zip(self._parts, is_good, strict=True):
+                n_rows[part] *= int(good)
+        part_of_row = np.repeat(np.arange(len(counts)), counts)[keep]
+        for name, values in added.items():
+            is_numbers = isinstance(values, np.ndarray)
+            result.columns[name] = values[part_of_row] if is_numbers else values.take(pa.array(part_of_row))
+
+    def _parse_partition(
+        self,
+        role: str,
+        texts: list[str | None],
+        is_good: NDArray[np.bool_],
+        result: ReadResult,
+        n_rows: Mapping[Part, int],
+    ) -> Any:
+        """The values of a role, one for each part; `is_good` is cleared for parts with a bad one."""
+        raw = pa.chunked_array([pa.array(texts, pa.large_string())])
+        parsed = parse_column(role, raw, is_good, self._options, self._source)
+        for is_bad, reason in parsed.problems:
+            for position in np.flatnonzero(is_bad & is_good):
+                part = self._parts[position]
+                text = texts[position]
+                value = "" if text is None else f" {format_value(text)}"
+                self._skip_part(result, part, f"{role}{value} {reason}", n_rows[part])
+                is_good[position] = False
+        values = parsed.select(role, np.ones(len(texts), bool))
+        is_int = role in (USER, ITEM) and isinstance(values, np.ndarray)
+        return downcast_ids(values) if is_int else values
+
+    def _skip_part(self, result: ReadResult, part: Part, reason: str, n_rows: int) -> None:
+        if self._options.bad_rows == "error":
+            raise DataError(f"{part.label}: {reason} (set data.bad_rows: skip to leave out such rows)")
+        progress.notice(f"{part.label}: skipped its {n_rows:,} rows: {reason}")
+        result.n_skipped += n_rows
+        result.skipped = [*result.skipped, {"row": part.label, "reason": reason}][:_MAX_LISTED]
+
+
+def _with_columns(
+    options: ReadOptions, columns: Mapping[str, str | int | None], extra_columns: Sequence[str]
+) -> ReadOptions:
+    values = {name: getattr(options, name) for name in options.__dataclass_fields__}
+    return _PartOptions(**(values | {"columns": dict(columns), "extra_columns": tuple(extra_columns)}))
+
+
+def _select(values: Any, keep: NDArray[np.bool_]) -> Any:
+    return values[keep] if isinstance(values, np.ndarray) else values.filter(pa.array(keep))
+
+
+def _join_values(pieces: list[Any]) -> Any:
+    """The values of all parts in one column."""
+    if len(pieces) == 1:
+        return pieces[0]
+    if isinstance(pieces[0], np.ndarray):
+        return np.concatenate(pieces)
+    if any(pa.types.is_dictionary(piece.type) for piece in pieces):
+        encoded_type = pa.dictionary(pa.int32(), pa.large_string())
+        pieces = [_encode(piece).cast(encoded_type) for piece in pieces]
+    else:
+        pieces = [piece.cast(pa.large_string()) for piece in pieces]
+    return pa.chunked_array([chunk for piece in pieces for chunk in _chunks(piece)], pieces[0].type)
+
+
+def _encode(column: Any) -> Any:
+    return column if pa.types.is_dictionary(column.type) else column.cast(pa.large_string()).dictionary_encode()
+
+
+def _chunks(column: Any) -> list[pa.Array]:
+    return list(column.chunks) if isinstance(column, pa.ChunkedArray) else [column]
+
+
+# Finding files.
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.is_file()]
+
+
+def _base_of_pattern(pattern: Path) -> Path:
+    """The folder above the first name with a wildcard."""
+    base = Path(pattern.anchor)
+    for name in pattern.parts[len(base.parts) :]:
+        if _WILDCARDS.search(name):
+            break
+        base /= name
+    return base
+
+
+def _partition_of(folders: Sequence[str]) -> dict[str, str | None]:
+    partition: dict[str, str | None] = {}
+    for folder in folders:
+        match = _PARTITION.fullmatch(folder)
+        if match:
+            value = unquote(match[2])
+            partition[unquote(match[1])] = None if value == _MISSING_PARTITION else value
+    return partition
+
+
+def _similar_names(path: Path, base: Path) -> str:
+    if path.is_dir() or not base.is_dir():
+        return ""
+    names = sorted(file.name for file in base.iterdir() if not file.name.startswith("."))
+    return f"; {base} holds {', '.join(names[:_MAX_LISTED])}" if names else f"; {base} is empty"
+
+
+def _suggest_pattern(path: Path, parts: Sequence[Part]) -> str:
+    suffixes = "".join(parts[0].path.suffixes[-2:])
+    folder = path if path.is_dir() else _base_of_pattern(path)
+    return f"{folder.name}/*{suffixes}"
+
+
+def _join_names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MAX_LISTED:,} more" if len(names) > _MAX_LISTED else ""
+    return ", ".join(names[:_MAX_LISTED]) + more
+
+
+# Splits.
+
+
+def _names_below(path: Path, part: Part) -> tuple[str, ...]:
+    base = path if path.is_dir() else _base_of_pattern(path)
+    return part.path.relative_to(base).parts
+
+
+def _notice_split(path: Path, parts: Sequence[Part]) -> None:
+    """Send a notice if the files look like the parts of a split."""
+    found: dict[str, Part] = {}
+    for part in parts:
+        for name in _names_below(path, part):
+            match = _SPLIT_NAME.match(name)
+            if match:
+                word = match[1].lower()
+                found.setdefault(_SPLIT_PARTS.get(word, word), part)
+                break
+    if len(found) < 2 or "train" not in found:
+        return
+    found = {name: found[name] for name in ("train", "validation", "test") if name in found}
+    folder = path if path.is_dir() else _base_of_pattern(path)
+    sources = {name: _quote(_split_source(folder, part, parts)) for name, part in found.items()}
+    split = ", ".join(f"{name}: {sources[name]}" for name in ("validation", "test") if name in sources)
+    if "test" not in sources:
+        split = f"test: {sources['validation']}"
+    progress.notice(
+        f"{path.name}: {_join_names([part.label for part in found.values()])} look like the parts of a split; they are "
+        f"read as one table. To use the split, set data.source: {sources['train']} and "
+        f"split: {{strategy: predefined, {split}}}"
+    )
+
+
+def _quote(path: str) -> str:
+    """A path as YAML."""
+    return path if re.fullmatch(r"[\w./][\w./*-]*", path) else json.dumps(path, ensure_ascii=False)
+
+
+def _split_source(folder: Path, part: Part, parts: Sequence[Part]) -> str:
+    """The file, or the folder or pattern of files, whose names begin like this one's."""
+    names = part.path.relative_to(folder).parts
+    depth = next(i for i, name in enumerate(names) if _SPLIT_NAME.match(name))
+    match = _SPLIT_NAME.match(names[depth])
+    assert match is not None
+    folder = folder.joinpath(*names[:depth])
+    if depth < len(names) - 1:
+        return str(folder / names[depth])
+    word = match[0]
+    alike = [other for other in parts if other.path.parent == folder and other.path.name.startswith(word)]
+    return str(folder / names[depth]) if len(alike) == 1 else str(folder / f"{word}*")
+
+
+# Messages.
+
+
+@contextmanager
+def _labelled(part: Part, hint: str = "") -> Iterator[None]:
+    """Name the part by its label in errors."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{_relabel(str(error), part)}{hint}") from error
+
+
+def _relabel(message: str, part: Part) -> str:
+    name = part.path.name
+    return part.label + message.removeprefix(name) if message.startswith(name) else message
+
+
+class _Notices:
+    """Passes notices on, named by the part; of notices that differ only in the part and in numbers, the first few."""
+
+    def __init__(self, listener: progress.Listener) -> None:
+        self._listener = listener
+        self._counts: dict[str, int] = {}
+        self.label = ""
+        self.name = ""
+
+    def start(self, title: str, total: float | None, unit: str) -> progress.Task:
+        return self._listener.start(title, total, unit)
+
+    def finish(self, task: progress.Task) -> None:
+        self._listener.finish(task)
+
+    def notice(self, message: str) -> None:
+        is_of_part = message.startswith(self.name)
+        kind = re.sub(r"\d+", "0", message.replace(self.name, ""))[: _MAX_LISTED * 4]
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        if self._counts[kind] <= _MAX_NOTICES:
+            # A notice about rows names the file twice.
+            message = message.replace(f" {self.name}: ", f" {self.label}: ")
+            self._listener.notice(self.label + message.removeprefix(self.name) if is_of_part else message)
+
+    def n_dropped(self) -> int:
+        return sum(max(0, count - _MAX_NOTICES) for count in self._counts.values())
+
+
+@contextmanager
+def _collected_notices(source: str) -> Iterator[_Notices]:
+    notices = _Notices(progress.current_listener())
+    with progress.listening(notices):
+        yield notices
+    if notices.n_dropped():
+        progress.notice(f"{source}: {notices.n_dropped():,} more notices like these, about other parts")
