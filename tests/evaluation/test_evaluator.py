@@ -301,7 +301,7 @@ def test_invalid_models_and_data_are_rejected(model: Recommender) -> None:
         Evaluator().evaluate(EASERecommender(), FITTED)
     with pytest.raises(ConfigError, match="give the model first, then test; DataFrame is not a recctl model"):
         Evaluator().evaluate(FITTED, model)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="test: give an InteractionDataset or a DataFrame, not list"):
+    with pytest.raises(DataError, match="test: is of type list; give an InteractionDataset, a pandas or polars"):
         Evaluator().evaluate(model, [1, 2])  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="train_data: give an InteractionDataset or a DataFrame, not str"):
         Evaluator().evaluate(model, FITTED, train_data="train.csv")  # type: ignore[arg-type]

@@ -362,6 +362,8 @@ def _raw_ids(
     value_type = _value_type(arrow_type)
     if not is_text(value_type) and not pa.types.is_integer(value_type):
         raise DataError(f"{source}: {role} is of type {arrow_type}; ids must be whole numbers or text")
+    if is_text(value_type):
+        column = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
     return column, ~is_good, ""
 
 
