@@ -27,7 +27,7 @@ _MIN_EQUAL_WIDTHS = 0.7  # of lines that hold rows and not lists
 _MAX_CONTROLS = 20
 _MAX_CONTROL_SHARE = 0.02  # of the characters
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1e]")
-_JSON = re.compile(r'\s*(\{\s*("|\}|$)|\[\s*([\[{"\]]|$))')
+_JSON = re.compile(r'\s*(\{\s*["}]|\[\s*[\[{"\]]|[\[{][ \t]*(\r|\n|$))')
 _MARKUP = re.compile(r"\s*<(!doctype|!--|\?xml|html|head|body|table|svg|[a-z]+>)", re.IGNORECASE)
 
 

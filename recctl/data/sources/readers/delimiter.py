@@ -74,24 +74,23 @@ class SplitSample:
 
 def split_sample(sample: bytes, layout: RecordLayout, options: ReadOptions) -> SplitSample:
     """Split a sample of whole lines into records."""
-    stream = _read(sample, layout)
-    if stream[0].is_in_quotes and len(stream[1]) < 2 and layout.quote is not None:
+    stream, records = _read(sample, layout)
+    if stream.is_in_quotes and not records:
         # A quote that is never closed; what it swallows is reported when the file is read.
-        stream = _read(sample, replace(layout, quote=None))
-    source, records = stream
+        stream, records = _read(sample, replace(layout, quote=None))
     header = find_header(records, options)
     rows = records if header is None else records[header + 1 :]
     width, share = most_frequent_width(rows[1:] if header is None and len(rows) > 1 else rows)
     return SplitSample(
-        layout=replace(source.layout, quote=layout.quote),
+        layout=replace(stream.layout, quote=layout.quote),
         records=records,
-        lines=source.lines,
+        lines=stream.lines,
         header=header,
         width=width,
         share=share,
         n_typed=_count_typed_columns(rows if header is not None else rows[1:] or rows, width, options.decimal),
         has_quotes=layout.quote is not None and layout.quote.encode() in sample,
-        has_multiline=source.has_multiline,
+        has_multiline=stream.has_multiline,
     )
 
 
@@ -166,7 +165,8 @@ def _read(sample: bytes, layout: RecordLayout) -> tuple[RecordStream, list[list[
     records = []
     # A field that is too long for the csv module ends the sample.
     with suppress(csv.Error):
-        for record in islice(reader, _SAMPLE_RECORDS + 1):
+        # Blank lines are no records.
+        for record in islice(filter(None, reader), _SAMPLE_RECORDS + 1):
             records.append(record)  # noqa: PERF402 - those before an error count
     return stream, records
 
