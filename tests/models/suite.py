@@ -6,7 +6,9 @@ class TestEASE(ModelSuite):
 
 from __future__ import annotations
 
+import copy
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -52,6 +54,12 @@ def checkerboard(size: int = 50) -> pd.DataFrame:
     return pd.DataFrame({"user_id": users[kept], "item_id": items[kept], "rating": 1.0, "timestamp": times})
 
 
+@cache
+def fitted_model(suite: type[ModelSuite]) -> Recommender:
+    """A model of a suite, fitted on `toy()`."""
+    return model_class(suite.name)(**suite.hyperparameters).fit(toy())
+
+
 class ModelSuite:
     """Tests that every model must pass.
 
@@ -72,8 +80,9 @@ class ModelSuite:
         return model_class(self.name)(**self.hyperparameters)
 
     @pytest.fixture
-    def fitted(self, model: Recommender) -> Recommender:
-        return model.fit(toy())
+    def fitted(self) -> Recommender:
+        """A fitted model, which the test may change: a copy, because most fits take longer than their test."""
+        return copy.deepcopy(fitted_model(type(self)))
 
     # ---- declarations
 
