@@ -88,6 +88,29 @@ def parquet(data: bytes) -> None:
     _source("data.parquet", data)
 
 
+def json_lines(data: bytes) -> None:
+    """Interactions as JSON lines."""
+    _source("data.jsonl", data)
+
+
+def json_parts(data: bytes) -> None:
+    """Interactions in a folder of files of JSON lines, with bad rows skipped."""
+    (_folder() / "json_parts").mkdir(exist_ok=True)
+    _file("json_parts/0.jsonl", b'{"user_id": 1, "item_id": 2}\n')
+    _file("json_parts/1.jsonl", data)
+    read_source(str(_folder() / "json_parts"), ReadOptions(bad_rows="skip"))
+
+
+def arrow(data: bytes) -> None:
+    """Interactions in an Arrow file or stream."""
+    _source("data.arrow", data)
+
+
+def any_format(data: bytes) -> None:
+    """Interactions in a format that is recognised by its content."""
+    _source("data", data)
+
+
 def archive(data: bytes) -> None:
     """A downloaded zip archive; nothing may be unpacked outside of its folder."""
     folder = _folder() / "unpacked"
@@ -165,6 +188,10 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         zipped,
         parquet,
         parquet_parts,
+        json_lines,
+        json_parts,
+        arrow,
+        any_format,
         archive,
         model,
         metadata,
@@ -201,4 +228,5 @@ def corpus(name: str) -> list[bytes]:
 
 def corpus_folder(name: str) -> Path:
     """The folder of the saved inputs of a target; targets of the same format share one."""
-    return CORPUS / {"zipped": "archive", "parquet_parts": "parquet"}.get(name, name)
+    shared = {"zipped": "archive", "parquet_parts": "parquet", "json_parts": "json_lines"}
+    return CORPUS / shared.get(name, name)
