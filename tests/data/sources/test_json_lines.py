@@ -180,7 +180,7 @@ def test_extra_columns_are_text(store):
     frame = read(path, extra_columns=("event", "n")).frame
     assert frame["event"].tolist() == ["view", "", ""]
     assert frame["n"].tolist() == ["1", "2", "3"]
-    with pytest.raises(DataError, match=r"no key 'evnt'; did you mean event\?"):
+    with pytest.raises(DataError, match=r"no column 'evnt'; did you mean event\?"):
         read(path, extra_columns=("evnt",))
 
 

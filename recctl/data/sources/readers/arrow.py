@@ -32,7 +32,7 @@ def read_arrow(path: Path, options: ReadOptions) -> ReadResult:
         content = _open(path)
         names = _schema(content).names
         positions = column_roles.roles_from_header(names, options.columns, source)
-        extra = extra_positions(names, options, source)
+        extra = extra_positions(names, positions, options, source)
         columns = _read_columns(content, sorted({*positions.values(), *extra.values()}))
         raw = {role: columns[position] for role, position in positions.items()}
         if not len(next(iter(raw.values()))):

@@ -8,8 +8,6 @@ of all values of a column are known.
 
 from __future__ import annotations
 
-import codecs
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,18 +28,17 @@ from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers import column_roles
 from recctl.data.sources.readers.bad_rows.rows import BadRows
 from recctl.data.sources.readers.bad_rows.slow_path import parse_rows
-from recctl.data.sources.readers.compression import ReadableStream, open_decompressed
+from recctl.data.sources.readers.compression import ReadableStream
 from recctl.data.sources.readers.interface import ReadResult
-from recctl.data.sources.readers.typed_columns import convert_table, label_by_number
+from recctl.data.sources.readers.text_stream import open_text
+from recctl.data.sources.readers.typed_columns import convert_table, extra_positions, label_by_number
 from recctl.engines import map_threads
 from recctl.errors import DataError
-from recctl.suggest import did_you_mean
 
 _BLOCK_BYTES = 1 << 22
 _MAX_LINE_BYTES = 1 << 28
 _SAMPLE_LINES = 1000
 _BLANKS = b" \t\r\n"
-_UTF8_BOM = b"\xef\xbb\xbf"
 _EXACT_FLOAT = 2**53
 _MAX_DIGITS = 1000  # Python refuses to convert much longer integers
 _INT64 = np.iinfo(np.int64)
@@ -115,19 +112,17 @@ def read_json_lines(path: Path, options: ReadOptions) -> ReadResult:
     names = _keys(sample)
     roles = column_roles.roles_from_header(names, options.columns, source)
     keys = {role: names[position] for role, position in roles.items()}
-    for name in options.extra_columns:
-        if name not in names:
-            raise DataError(f"{source}: no key {name!r}{did_you_mean(name, names)}")
-    needed = list(dict.fromkeys([*keys.values(), *options.extra_columns]))
+    extra = list(extra_positions(names, roles, options, source))
+    needed = [*keys.values(), *extra]
     _refuse_nested(sample, needed, source)
-    schema = _guess_schema(sample, keys, options.extra_columns)
+    schema = _guess_schema(sample, keys, extra)
     parse = partial(_parse_block, needed, schema)
-    with open_decompressed(path) as stream:
-        blocks = list(map_threads(parse, _line_blocks(_transcode(stream, options), source)))
+    with open_text(path, options.encoding) as stream:
+        blocks = list(map_threads(parse, _line_blocks(stream, source)))
     _refuse_nested_later(blocks, source)
     if all(block.typed is not None for block in blocks):
-        return _join_typed(blocks, keys, options, source)
-    return _join_values(blocks, keys, options, source)
+        return _join_typed(blocks, keys, extra, options, source)
+    return _join_values(blocks, keys, extra, options, source)
 
 
 def json_lines_columns(path: Path, options: ReadOptions) -> tuple[list[str], int]:
@@ -149,8 +144,8 @@ class _NoLinesError(DataError):
 
 def _read_sample(path: Path, options: ReadOptions) -> list[dict[str, Any]]:
     """The first objects; bad lines among them are left out."""
-    with open_decompressed(path) as stream:
-        blocks = _line_blocks(_transcode(stream, options), path.name)
+    with open_text(path, options.encoding) as stream:
+        blocks = _line_blocks(stream, path.name)
         lines = [line for block in islice(blocks, 1) for line in block.split(b"\n") if line.strip(_BLANKS)]
     if not lines:
         raise _NoLinesError(f"{path.name}: the file is empty")
@@ -167,22 +162,11 @@ def _read_sample(path: Path, options: ReadOptions) -> list[dict[str, Any]]:
     return objects
 
 
-def _transcode(stream: ReadableStream, options: ReadOptions) -> ReadableStream:
-    """The stream as UTF-8."""
-    if codecs.lookup(options.encoding).name == "utf-8":
-        return stream
-    return io.BytesIO(stream.read().decode(options.encoding).encode())
-
-
 def _line_blocks(stream: ReadableStream, source: str) -> Iterator[bytes]:
     """Blocks of whole lines."""
     remainder = b""
-    is_first = True
     while True:
         block = bytes(stream.read(_BLOCK_BYTES))
-        if is_first:
-            block = block.removeprefix(_UTF8_BOM)
-            is_first = False
         if not block:
             if remainder:
                 yield remainder
@@ -371,18 +355,30 @@ def _to_values(key: str, column: list[Any], block: _Block) -> _Values:
     return _Values(kinds, pa.array(texts, pa.large_string()))
 
 
-def _join_typed(blocks: Sequence[_Block], keys: Mapping[str, str], options: ReadOptions, source: str) -> ReadResult:
+def _join_typed(
+    blocks: Sequence[_Block],
+    keys: Mapping[str, str],
+    extra_keys: Sequence[str],
+    options: ReadOptions,
+    source: str,
+) -> ReadResult:
     columns: dict[str, pa.ChunkedArray] = {}
     assert blocks[0].typed is not None
     for key in blocks[0].typed:
         columns[key] = pa.chunked_array([block.typed[key] for block in blocks if block.typed is not None])
     raw = {role: columns[key] for role, key in keys.items()}
-    extra = {key: columns[key] for key in options.extra_columns}
+    extra = {key: columns[key] for key in extra_keys}
     # Rows are lines: a block with a blank line is not typed.
     return convert_table(raw, extra, options, source, label_by_number(source))
 
 
-def _join_values(blocks: Sequence[_Block], keys: Mapping[str, str], options: ReadOptions, source: str) -> ReadResult:
+def _join_values(
+    blocks: Sequence[_Block],
+    keys: Mapping[str, str],
+    extra_keys: Sequence[str],
+    options: ReadOptions,
+    source: str,
+) -> ReadResult:
     begins = np.cumsum([0, *(block.n_lines for block in blocks)])
     pieces = []
     bad_rows = BadRows()
@@ -405,7 +401,7 @@ def _join_values(blocks: Sequence[_Block], keys: Mapping[str, str], options: Rea
             positions = np.flatnonzero(is_bad & is_good)
             is_good[positions] = False
             bad_rows.add(rows[positions], partial(_describe, role, values, positions, reason))
-    extra = {key: pa.chunked_array([_join_column(key, blocks).texts.fill_null("")]) for key in options.extra_columns}
+    extra = {key: pa.chunked_array([_join_column(key, blocks).texts.fill_null("")]) for key in extra_keys}
     keep = pa.array(is_good)
     columns = {role: columns[role].filter(keep) for role in keys}
     extra = {key: column.filter(keep) for key, column in extra.items()}

@@ -78,7 +78,7 @@ def _read(path: Path, options: ReadOptions, source: str) -> ReadResult:
         metadata = file.metadata
         schema = file.schema_arrow
     positions = column_roles.roles_from_header(schema.names, options.columns, source)
-    extra = extra_positions(schema.names, options, source)
+    extra = extra_positions(schema.names, positions, options, source)
     n_rows = _count_rows(metadata, n_bytes)
     _require_rows_that_fit(n_rows, len(positions) + len(extra), source)
     types = {role: schema.field(position).type for role, position in positions.items()}

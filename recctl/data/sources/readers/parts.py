@@ -29,7 +29,6 @@ from recctl.data.sources.readers.bad_rows.parse import parse_column
 from recctl.data.sources.readers.interface import Columns, FileReader, ReadResult
 from recctl.data.sources.readers.values import downcast_ids
 from recctl.errors import DataError
-from recctl.suggest import did_you_mean
 
 _WILDCARDS = re.compile(r"[*?\[]")
 _PARTITION = re.compile(r"([^=]+)=(.*)")
@@ -212,7 +211,7 @@ class _Table:
             results = [self._read_part(part, self._part_options[part], listener) for part in self._parts]
         n_rows = dict(zip(self._parts, [len(next(iter(result.columns.values()))) for result in results], strict=True))
         joined: Columns = {}
-        present = [role for role in [*COLUMNS, *self._options.extra_columns] if role in results[0].columns]
+        present = [name for name in self._column_order() if name in results[0].columns]
         for name in present:
             if name in (USER, ITEM):
                 self._unify_ids(name, results)
@@ -228,9 +227,11 @@ class _Table:
 
             result.columns[TIMESTAMP] = positions_within_user(result.columns[USER])
         self.n_rows = [n_rows.get(part, 0) for part in self._all_parts]
-        names = [*COLUMNS, *self._options.extra_columns]
-        result.columns = {name: result.columns[name] for name in names if name in result.columns}
+        result.columns = {name: result.columns[name] for name in self._column_order() if name in result.columns}
         return result
+
+    def _column_order(self) -> list[str]:
+        return list(dict.fromkeys([*COLUMNS, *self._options.extra_columns]))
 
     def _read_part(self, part: Part, options: ReadOptions, listener: _Notices | None = None) -> ReadResult:
         if listener is not None:
@@ -316,11 +317,12 @@ class _Table:
         positions = column_roles.roles_from_header(union, mapping, self._source)
         role_names = {role: union[position] for role, position in positions.items()}
         partition_columns = {role: name for role, name in role_names.items() if name in self._partition_keys}
+        extra = []
         for name in options.extra_columns:
-            if name not in union:
-                raise DataError(f"{self._source}: no column {name!r}{did_you_mean(name, union)}")
             if name in self._partition_keys:
                 partition_columns[name] = name
+            elif name not in role_names:
+                extra.append(name)
         for role in list(role_names):
             if role in partition_columns:
                 continue
@@ -330,7 +332,6 @@ class _Table:
             lacking = [part for part in self._parts if name not in names_of[part]]
             if lacking and self._leave_out(role, name, lacking[0], names_of):
                 del role_names[role]
-        extra = [name for name in options.extra_columns if name not in partition_columns]
         of_files: dict[str, str | int | None] = dict.fromkeys(COLUMNS)
         of_files |= {role: name for role, name in role_names.items() if role not in partition_columns}
         return dict.fromkeys(self._parts, _with_columns(options, of_files, extra)), partition_columns

@@ -148,10 +148,11 @@ def _no_columns(path: Path, options: ReadOptions) -> PartColumns:
 
 def _delimited_columns(path: Path, options: ReadOptions) -> PartColumns:
     from recctl.data.sources.readers.csv_dialect import sniff_dialect
+    from recctl.data.sources.readers.text_stream import open_text
 
-    with open_decompressed(path) as stream:
+    with open_text(path, options.encoding) as stream:
         if not stream.read(1):  # an empty file, compressed
             return PartColumns(None, 0, False)
-    with open_decompressed(path) as stream:
+    with open_text(path, options.encoding) as stream, progress.silence():  # reading the part sends its notices
         dialect = sniff_dialect(stream, options, path.name)
     return PartColumns(dialect.names, dialect.n_fields, bool(dialect.records))

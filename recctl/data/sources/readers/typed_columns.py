@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recctl.data.columns import RATING, TIMESTAMP, format_value
+from recctl.data.columns import COLUMNS, RATING, TIMESTAMP, format_value
 from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers.bad_rows.rows import BadRows
 from recctl.data.sources.readers.bad_rows.slow_path import parse_rows
@@ -135,19 +135,34 @@ def extra_to_text(name: str, column: pa.ChunkedArray, source: str) -> pa.Chunked
         raise DataError(f"{source}: column {name!r} is of type {column.type}, which has no form as text") from None
 
 
-def extra_positions(names: list[str], options: ReadOptions, source: str) -> dict[str, int]:
-    """The positions of the extra columns.
+def extra_positions(
+    names: Sequence[str], roles: Mapping[str, int], options: ReadOptions, source: str
+) -> dict[str, int]:
+    """The positions of the extra columns; a name of a role means its column.
+
+    Args:
+        names: The names of all columns.
+        roles: The position of each role.
+        options: The names of the extra columns.
+        source: Name of the file for messages.
 
     Raises:
-        DataError: There is no such column, or there are several.
+        DataError: There is no such column, there are several, or it is read for a role.
     """
     positions = {}
     for name in options.extra_columns:
+        if name in roles:
+            continue  # read as the column of the role
+        if name in COLUMNS and name in options.columns:
+            raise DataError(f"{source}: data.columns.{name} is null, so the column {name} is not read")
         if name not in names:
             raise DataError(f"{source}: no column {name!r}{did_you_mean(name, names)}")
         if names.count(name) > 1:
             raise DataError(f"{source}: {names.count(name)} columns are called {name!r}; rename all but one of them")
         positions[name] = names.index(name)
+        for role, used in roles.items():
+            if used == positions[name]:
+                raise DataError(f"{source}: the column {name!r} is read as {role}; use the name {role}")
     return positions
 
 
