@@ -184,7 +184,8 @@ def _line_blocks(stream: ReadableStream, source: str) -> Iterator[bytes]:
 
 
 def _keys(sample: Iterable[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(key for row in sample for key in row))
+    """The keys of all objects; one that is not valid Unicode can't be named, and so is no column."""
+    return list(dict.fromkeys(key for row in sample for key in row if _is_unicode(key)))
 
 
 def _refuse_nested(rows: Iterable[Mapping[str, Any]], keys: Sequence[str], source: str) -> None:
@@ -348,9 +349,7 @@ def _to_values(key: str, column: list[Any], block: _Block) -> _Values:
         if isinstance(value, bool):
             value = "true" if value else "false"
         elif isinstance(value, str):
-            value = str(value)
-            if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-                value = None
+            value = str(value) if _is_unicode(value) else None
         texts.append(value)
     return _Values(kinds, pa.array(texts, pa.large_string()))
 
@@ -509,6 +508,11 @@ def _ids(
 def _whole_number(text: str) -> int | None:
     number = float(text)
     return int(number) if number.is_integer() and abs(number) <= _EXACT_FLOAT else None
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text has no lone surrogates, which stand for bytes that are not UTF-8."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _invalid_unicode(values: _Values) -> tuple[NDArray[np.bool_], str]:

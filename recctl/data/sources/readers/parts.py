@@ -503,6 +503,8 @@ def _partition_of(folders: Sequence[str]) -> dict[str, str | None]:
         match = _PARTITION.fullmatch(folder)
         if match:
             value = unquote(match[2])
+            if any("\ud800" <= character <= "\udfff" for character in value):
+                raise DataError(f"{folder!r}: the name of the folder is not UTF-8; rename it")
             partition[unquote(match[1])] = None if value == _MISSING_PARTITION else value
     return partition
 
