@@ -1,4 +1,11 @@
-"""Exceptions that recctl raises on purpose, each with the exit code of the command line."""
+"""Exceptions that recctl raises on purpose, each with the exit code of the command line, and its warnings."""
+
+
+class RecctlWarning(UserWarning):
+    """Something that a user should know and that is no error; the command line prints it as a note.
+
+    To hide these, use `warnings.filterwarnings("ignore", category=RecctlWarning)`.
+    """
 
 
 class RecctlError(Exception):

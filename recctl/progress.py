@@ -1,7 +1,7 @@
 """Progress reporting.
 
 Library code announces its work as tasks; a listener (the command line, a notebook) displays them. Without a listener
-nothing is displayed and reporting costs almost nothing.
+tasks are not displayed and reporting costs almost nothing; notices become warnings of the class `RecctlWarning`.
 
     for block in track(blocks, "Evaluating", total=n):
         ...
@@ -9,9 +9,16 @@ nothing is displayed and reporting costs almost nothing.
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
 from typing import Protocol, TypeVar
+
+from recctl.errors import RecctlWarning
 
 T = TypeVar("T")
 
@@ -56,7 +63,15 @@ class _Silence:
         pass
 
 
-_listener: Listener = _Silence()
+class _Warnings(_Silence):
+    """The listener of a Python program that has not set one: it displays no tasks, and notices as warnings."""
+
+    def notice(self, message: str) -> None:
+        warnings.warn(message, RecctlWarning, stacklevel=_stack_level_of_caller())
+
+
+_PACKAGE = f"{Path(__file__).parent}{os.sep}"
+_listener: Listener = _Warnings()
 
 
 def current_listener() -> Listener:
@@ -111,3 +126,19 @@ def track(items: Iterable[T], title: str, total: int | None = None, unit: str = 
 def notice(message: str) -> None:
     """Display a message that is not an error."""
     _listener.notice(message)
+
+
+def _stack_level_of_caller() -> int:
+    """The stack level, for a warning that the function calling this one sends, of the line that called recctl.
+
+    That line is outside of the outermost function of recctl: between two of them there may be frames of other packages.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    level = 1
+    level_of_caller = 1
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_PACKAGE):
+            level_of_caller = level + 1
+        frame = frame.f_back
+        level += 1
+    return level_of_caller

@@ -41,8 +41,9 @@ def run_distributed(arguments: list[str], call: Callable[[], Any]) -> Any:
     if process_rank == 0:
         with torch_distributed.leading():
             return call()
-    from recctl import experiment
+    from recctl import experiment, progress
 
-    experiment.assist()
+    with progress.silence():
+        experiment.assist()
     torch_distributed.leave_group()
     return 0

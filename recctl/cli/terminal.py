@@ -230,7 +230,8 @@ class _LineTask:
 def plain_progress() -> Iterator[None]:
     """Report long tasks and notices in plain lines while a command runs, unless --quiet is set."""
     if settings.quiet:
-        yield
+        with progress.silence():
+            yield
     else:
         with progress.listening(_LineListener()):
             yield

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from recctl import progress
+from recctl.data import text_ids
+from recctl.data.timestamps import SECONDS_OF_1970, calendar_format, suggest_formats
 from recctl.errors import DataError
 
 USER = "user_id"
@@ -22,10 +27,11 @@ LATEST_TIMESTAMP = 7_258_118_400
 
 _INT64 = np.iinfo(np.int64)
 _MAX_VALUE_LENGTH = 60
+_N_SAMPLED = 1000
 
 
 def require_columns(frame: pd.DataFrame, *needed: str, source: str = "interactions") -> None:
-    """Check that a table has the columns a step needs, each once.
+    """Check that a table has the columns a step needs, and no column of an interaction table more than once.
 
     Args:
         frame: The table.
@@ -39,16 +45,21 @@ def require_columns(frame: pd.DataFrame, *needed: str, source: str = "interactio
     if missing:
         existing = ", ".join(map(str, frame.columns)) or "none"
         raise DataError(f"{source}: no column {', '.join(missing)}; the columns are {existing}")
-    repeated = [name for name in needed if isinstance(frame[name], pd.DataFrame)]
-    if repeated:
-        raise DataError(f"{source}: more than one column is called {repeated[0]}")
+    names = list(frame.columns)
+    for name in dict.fromkeys((*needed, *COLUMNS)):
+        if names.count(name) > 1:
+            raise DataError(f"{source}: more than one column is called {name}; keep one of them")
 
 
 def ids_of(column: pd.Series[Any], name: str) -> NDArray[np.int64] | pa.Array:
-    """Convert a column of ids to int64, or to an Arrow array of text (dictionary-encoded if the column was).
+    """Convert a column of ids to int64, or to Arrow text (dictionary-encoded if the column was).
+
+    White space around text is removed. Floats and decimals become int64 if all are whole numbers; integers read with
+    missing values among them often end up as floats.
 
     Raises:
-        DataError: An id is missing, is neither int nor str, or is beyond int64, or the column mixes int and str.
+        DataError: An id is missing, empty, neither a whole number nor str, or beyond int64, or the column mixes whole
+            numbers and str.
     """
     # NumPy integers need only a range check; Arrow tells other columns of int, of text and of both apart.
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu":
@@ -59,12 +70,17 @@ def ids_of(column: pd.Series[Any], name: str) -> NDArray[np.int64] | pa.Array:
     except (pa.ArrowException, OverflowError, UnicodeError):
         raise _id_error(column, name) from None
     value_type = ids.type.value_type if pa.types.is_dictionary(ids.type) else ids.type
-    if pa.types.is_string(value_type) or pa.types.is_large_string(value_type):
-        return ids
+    if text_ids.is_text(value_type):
+        return _trim(ids, name)
+    if ids.type != value_type:
+        ids = ids.cast(value_type)
     if pa.types.is_integer(value_type):
-        if ids.type != value_type:
-            ids = ids.cast(value_type)
         return _to_int64(ids.to_numpy(zero_copy_only=False), name)
+    if pa.types.is_floating(value_type) and len(ids):
+        return _floats_to_int64(ids.to_numpy(zero_copy_only=False), column, name)
+    if pa.types.is_decimal(value_type):
+        with suppress(pa.ArrowInvalid):  # a fraction, or beyond int64
+            return np.asarray(ids.cast(pa.int64()).to_numpy(zero_copy_only=False), np.int64)
     if len(ids):
         raise _id_error(column, name)
     return np.empty(0, np.int64)
@@ -88,18 +104,39 @@ def timestamps_of(column: pd.Series[Any]) -> NDArray[Any]:
     Datetimes of any resolution are accepted; those without a time zone are read as UTC.
 
     Raises:
-        DataError: A value is missing, negative, or so large that it must be in another unit.
+        DataError: A value is missing, negative, or so large that it must be in another unit, or all of them are dates
+            such as 20200105.
     """
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         seconds = _datetimes_to_seconds(column)
         problem = "is before 1970 or after 2199"
     else:
         seconds = _to_numbers(column, TIMESTAMP)
-        problem = "is not in seconds since 1970; if it is in another unit, set it, e.g. data.timestamp_unit: ms"
+        problem = (
+            "is not in seconds since 1970; if it is in another unit, convert it, e.g. "
+            "pd.to_datetime(frame['timestamp'], unit='ms')"
+        )
+        _reject_calendar_numbers(seconds, column)
     _require_all((seconds >= 0) & (seconds <= LATEST_TIMESTAMP), column, TIMESTAMP, problem)
     if seconds.dtype.kind == "f" and np.mod(seconds, 1).any():
         return seconds.astype(np.float64)
     return seconds.astype(np.int64, copy=False)
+
+
+def notice_year_1970(column: pd.Series[Any], seconds: NDArray[Any]) -> None:
+    """Send a notice if all timestamps are numbers of less than a year, which may be in another unit.
+
+    Args:
+        column: The column as it was given.
+        seconds: Its timestamps.
+    """
+    if pd.api.types.is_datetime64_any_dtype(column.dtype) or not len(seconds):
+        return
+    if seconds.max() < SECONDS_OF_1970:
+        progress.notice(
+            "timestamp: all timestamps are in 1970, if they are in seconds; if they are not, convert them, e.g. "
+            "pd.to_datetime(frame['timestamp'], unit='ms'). Small step numbers can stay as they are"
+        )
 
 
 def format_value(value: Any) -> str:
@@ -115,13 +152,56 @@ def _to_int64(values: NDArray[Any], name: str) -> NDArray[np.int64]:
     return np.ascontiguousarray(values, np.int64)
 
 
+def _floats_to_int64(values: NDArray[Any], column: pd.Series[Any], name: str) -> NDArray[np.int64]:
+    """Floats that are all whole numbers as int64."""
+    problem = "is a float; ids must be whole numbers or str, and a float holds those up to 2**53 only"
+    _require_all(text_ids.whole_numbers(values), column, name, problem)
+    return values.astype(np.int64)
+
+
+def _trim(ids: pa.Array | pa.ChunkedArray, name: str) -> pa.Array | pa.ChunkedArray:
+    """Text without surrounding white space, none of it empty."""
+    chunked = ids if isinstance(ids, pa.ChunkedArray) else pa.chunked_array([ids])
+    trimmed = text_ids.trim(chunked)
+    if trimmed is chunked:
+        return ids
+    plain = trimmed.cast(pa.large_string())
+    if text_ids.has_empty(plain):
+        row = plain.index(pa.scalar("", plain.type)).as_py()
+        value = format_value(chunked[row].as_py())
+        raise DataError(f"{name}: row {row}: {value} is empty; each interaction needs an id")
+    return trimmed
+
+
+def _reject_calendar_numbers(values: NDArray[Any], column: pd.Series[Any]) -> None:
+    timestamp_format = calendar_format(values)
+    if timestamp_format:
+        raise DataError(
+            f"{TIMESTAMP}: row 0: {format_value(column.iloc[0])} looks like a date, as all others do, not like seconds "
+            f"since 1970; convert dates to datetimes: pd.to_datetime(frame['timestamp'], format='{timestamp_format}')"
+        )
+
+
+def _conversion_hint(column: pd.Series[Any]) -> str:
+    """How to convert a column of dates, with the format if it is a common one."""
+    texts = [value.strip() for value in column[:_N_SAMPLED] if isinstance(value, str)]
+    formats = suggest_formats(texts)
+    if len(formats) == 2:
+        return (
+            f"pd.to_datetime(frame['timestamp'], format='{formats[0]}') or '{formats[1]}': the day or the month may "
+            "come first"
+        )
+    arguments = "".join(f", format='{each}'" for each in formats)
+    return f"pd.to_datetime(frame['timestamp']{arguments})"
+
+
 def _id_error(column: pd.Series[Any], name: str) -> DataError:
     """The error that names the first invalid id of a column."""
     first: Any = column.iloc[0]
     for row, value in enumerate(column):
         location = f"{name}: row {row}: {format_value(value)}"
-        if isinstance(value, float) and value.is_integer():
-            return DataError(f"{location} is a float; ids must be int or str: frame['{name}'].astype('int64')")
+        if isinstance(value, Decimal) and value % 1 == 0:
+            continue
         if isinstance(value, bool | np.bool_) or not isinstance(value, int | str | np.integer):
             return DataError(f"{location} is of type {type(value).__name__}; ids must be int or str")
         if isinstance(value, str) != isinstance(first, str):
@@ -169,8 +249,11 @@ def _to_numbers(column: pd.Series[Any], name: str) -> NDArray[Any]:
         numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     except (OverflowError, TypeError, ValueError) as error:
         raise DataError(f"{name}: not all values are numbers: {error}") from error
-    hint = "; convert dates to datetimes: pd.to_datetime(frame['timestamp'])" if name == TIMESTAMP else ""
-    _require_all(~np.isnan(numbers), column, name, f"is not a number{hint}")
+    is_number = ~np.isnan(numbers)
+    hint = ""
+    if name == TIMESTAMP and not is_number.all():
+        hint = f"; convert dates to datetimes: {_conversion_hint(column)}"
+    _require_all(is_number, column, name, f"is not a number{hint}")
     return numbers
 
 

@@ -75,6 +75,7 @@ class InteractionDataset:
             arrays[columns.RATING] = columns.ratings_of(frame[columns.RATING])
         if columns.TIMESTAMP in frame:
             arrays[columns.TIMESTAMP] = columns.timestamps_of(frame[columns.TIMESTAMP])
+            columns.notice_year_1970(frame[columns.TIMESTAMP], arrays[columns.TIMESTAMP])
         self._encode(arrays, implicit)
         self._filter_k_core(min_user_interactions, min_item_interactions)
 

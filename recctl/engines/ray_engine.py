@@ -240,7 +240,8 @@ def _run(function: list[Any], tasks: list[Any], threads: int) -> tuple[float, li
     task_function = _fetch_cached(function[0])
     local.set_threads(threads)
     begin = perf_counter()
-    results = list(local.map_threads(task_function, tasks))
+    with progress.silence():
+        results = list(local.map_threads(task_function, tasks))
     return perf_counter() - begin, results
 
 

@@ -8,11 +8,13 @@ kernels, and must not wait for either.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial, update_wrapper
 from threading import Lock
 from typing import Any, NamedTuple
 
 from recctl import progress
+from recctl.errors import RecctlWarning
 
 
 class ArrayType(NamedTuple):
@@ -184,7 +186,9 @@ def _announce_compilation() -> None:
             def on_start(self, _: Any) -> None:
                 if not self.printed:
                     self.printed = True
-                    progress.notice("compiling numerical kernels (only once on this machine; up to a minute)")
+                    # A program that turns warnings into errors must not fail in the middle of a compilation.
+                    with suppress(RecctlWarning):
+                        progress.notice("compiling numerical kernels (only once on this machine; up to a minute)")
 
             def on_end(self, _: Any) -> None:
                 pass

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from recctl import engines
+from recctl import engines, progress
 from recctl.config import Config
 from recctl.data import shared_arrays
 from recctl.errors import RecctlError, TrainingError
@@ -238,9 +238,10 @@ def _worker_loop(connection: Connection[Any, Any], parent: int, setup: _WorkerSe
         return bool(connection.recv())
 
     try:
-        while True:
-            task = connection.recv()
-            connection.send(_run_or_error(runner, task, report))
+        with progress.silence():
+            while True:
+                task = connection.recv()
+                connection.send(_run_or_error(runner, task, report))
     except (EOFError, OSError):
         return
 

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from typing import Any, NamedTuple
 
-from recctl import engines
+from recctl import engines, progress
 from recctl.config import Config
 from recctl.data import shared_arrays
 from recctl.engines.ray_engine import MAX_ATTEMPTS, RayEngine
@@ -140,4 +140,5 @@ def _run_remotely(
     def report(epoch: int, value: float) -> bool:
         return bool(ray.get(broker.report.remote(task.number, epoch, value)))
 
-    return runner.run(task, report)
+    with progress.silence():
+        return runner.run(task, report)

@@ -55,6 +55,20 @@ class TestIds:
     def test_text_of_any_type_becomes_arrow_text(self, dtype):
         assert ids_of(pd.Series(["b", "ж", "b"], dtype=dtype), "user_id").to_pylist() == ["b", "ж", "b"]
 
+    @pytest.mark.parametrize("dtype", ["str", object, "category", pd.ArrowDtype(pa.string())])
+    def test_white_space_around_text_is_removed(self, dtype):
+        ids = ids_of(pd.Series([" b", "b", "b\u3000", "NA"], dtype=dtype), "user_id")
+        assert ids.to_pylist() == ["b", "b", "b", "NA"]
+
+    @pytest.mark.parametrize("dtype", ["float64", "float32", "Float64", "double[pyarrow]", "category", object])
+    def test_floats_that_are_whole_numbers_become_int64(self, dtype):
+        ids = ids_of(pd.Series([17850.0, -2.0]).astype(dtype), "user_id")
+        assert ids.dtype == np.int64
+        assert ids.tolist() == [17850, -2]
+
+    def test_decimals_that_are_whole_numbers_become_int64(self):
+        assert ids_of(objects(Decimal(7), Decimal(-2)), "user_id").tolist() == [7, -2]
+
     def test_extreme_integers_are_exact(self):
         extremes = [-(2**63), -1, 2**63 - 1]
         assert ids_of(pd.Series(extremes), "user_id").tolist() == extremes
@@ -87,17 +101,20 @@ class TestIds:
         [
             (objects(1, "a"), "row 1: 'a' is str, row 0 (1) is int; convert all ids to one type"),
             (objects("a", 1), "row 1: 1 is int, row 0 ('a') is str; convert all ids to one type"),
-            (pd.Series([1.0, 2.0]), "row 0: 1.0 is a float; ids must be int or str: frame['user_id'].astype('int64')"),
-            (objects(1, 2.5), "row 1: 2.5 is of type float"),
-            (pd.Series([1.5]), "row 0: 1.5 is of type float"),
+            (objects(1, 2.5), "row 1: 2.5 is a float; ids must be whole numbers or str"),
+            (pd.Series([1.5]), "row 0: 1.5 is a float; ids must be whole numbers or str"),
+            (pd.Series([1.0, 2.0**54]), "row 1: 1.8014398509481984e+16 is a float; ids must be whole numbers or str"),
+            (pd.Series([1.0, np.inf]), "row 1: inf is a float"),
+            (objects("a", ""), "row 1: '' is empty; each interaction needs an id"),
+            (pd.Series(["a", " ", ""], dtype="category"), "row 1: ' ' is empty"),
             (pd.Series([True]), "row 0: True is of type bool"),
             (objects(1, True), "row 1: True is of type bool"),
             (objects("a", b"x"), "row 1: b'x' is of type bytes"),
-            (objects(Decimal(1)), "row 0: 1 is of type Decimal"),
+            (objects(Decimal(1), Decimal("1.5")), "row 1: 1.5 is of type Decimal"),
             (objects((1, 2)), "row 0: (1, 2) is of type tuple"),
             (objects([1]), "row 0: [1] is of type list"),
             (pd.Series(pd.to_datetime(["2020-01-01"])), "is of type Timestamp"),
-            (pd.Series([1.5], dtype="category"), "row 0: 1.5 is of type float"),
+            (pd.Series([1.5], dtype="category"), "row 0: 1.5 is a float"),
             (pd.Series([1 + 2j]), "is of type complex"),
             (pd.Series(pd.arrays.SparseArray([1, 2])), "column of type Sparse"),
             (
@@ -199,6 +216,13 @@ class TestTimestamps:
                 "row 0: '2020-01-01' is not a number; convert dates to datetimes: pd.to_datetime",
             ),
             (pd.Series(pd.period_range("2020", periods=1, freq="D")), "column of type period[D]"),
+            (pd.Series([1_577_836_800_000]), "convert it, e.g. pd.to_datetime(frame['timestamp'], unit='ms')"),
+            (pd.Series(["31.12.2019", "01.02.2020"]), "pd.to_datetime(frame['timestamp'], format='%d.%m.%Y')"),
+            (pd.Series(["05/01/2020"]), "format='%d/%m/%Y') or '%m/%d/%Y': the day or the month may come first"),
+            (pd.Series([20200105, 20200106]), "row 0: 20200105 looks like a date, as all others do"),
+            (pd.Series([20200105.0]), "pd.to_datetime(frame['timestamp'], format='%Y%m%d')"),
+            (pd.Series([2019, 2020]), "pd.to_datetime(frame['timestamp'], format='%Y')"),
+            (pd.Series([202001051030, 202001061030]), "pd.to_datetime(frame['timestamp'], format='%Y%m%d%H%M')"),
         ],
     )
     def test_invalid_value_is_named_by_row(self, column, problem):

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from recctl.data.columns import COLUMNS, ITEM, USER
+from recctl.data.timestamps import format_problem
 from recctl.errors import ConfigError
 from recctl.suggest import did_you_mean
 
@@ -29,6 +30,9 @@ _CHOICES = {
     "bad_rows": BadRowPolicy,
     "id_type": IdType,
 }
+
+# The formats with one user per line.
+_FORMATS_OF_LINES = ("lightgcn", "sequences")
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,14 @@ class ReadOptions:
             problems.append(f"decimal: {self.decimal!r} is neither '.' nor ','")
         if self.skip_lines < 0:
             problems.append(f"skip_lines: {self.skip_lines} is negative")
+        if self.timestamp_format is not None:
+            problem = format_problem(self.timestamp_format)
+            if problem:
+                problems.append(f"timestamp_format: {self.timestamp_format!r}: {problem}")
+        if self.user != "column" and self.format not in _FORMATS_OF_LINES:
+            problems.append(
+                f"user: {self.user} is not for the format {self.format}; set data.format: sequences or lightgcn too"
+            )
         if self.comment == "":
             problems.append("comment: '' is empty; leave it out if there are no comments")
         return problems

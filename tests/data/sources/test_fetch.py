@@ -21,7 +21,7 @@ from recctl.data.sources.options import ReadOptions
 from recctl.errors import ConfigError, DataError
 from tests.data.sources.server import Behavior, serving
 
-RATINGS = "1::10::4::1000\n2::20::3.5::2000\n"
+RATINGS = "1::10::4::1500001000\n2::20::3.5::1500002000\n"
 LAYOUT = ReadOptions(delimiter="::", header=False, columns={"user_id": 0, "item_id": 1, "rating": 2, "timestamp": 3})
 MEMBER = "recbole/dataset_example/ml-100k/ml-100k.inter"
 INTER = b"user_id:token\titem_id:token\n5\t6\n"
@@ -112,7 +112,7 @@ def test_fetch_downloads_once(entry, notices):
         "user_id": [1, 2],
         "item_id": [10, 20],
         "rating": [4.0, 3.5],
-        "timestamp": [1000, 2000],
+        "timestamp": [1500001000, 1500002000],
     }
     assert json.loads(json.dumps(table.provenance)) == {
         "source": "movielens-100k",
@@ -228,7 +228,7 @@ def test_damaged_archive_placed_by_the_user_is_reported_and_kept(entry):
 def test_archive_too_large_or_without_its_file_is_rejected(entry):
     with serving(Behavior(CONTENT)) as url:
         entry(web(url), limit=10)
-        with pytest.raises(DataError, match=r"set\.zip: not unpacked, because its contents take 37 B and at most 10 B"):
+        with pytest.raises(DataError, match=r"set\.zip: not unpacked, because its contents take 49 B and at most 10 B"):
             fetch("movielens-100k")
         entry(web(url, ratings="ml/other.dat"))
         with pytest.raises(DataError, match=r"set\.zip: the archive has no file ml/other\.dat"):

@@ -113,7 +113,7 @@ def test_parquet_is_detected_from_the_content(store):
     ("columns", "message"),
     [
         ({"user": [1, None], "item": [1, 2]}, r"x\.parquet: row 2: user_id is missing"),
-        ({"user": ["a", ""], "item": [1, 2]}, r"x\.parquet: row 2: user_id '' is missing"),
+        ({"user": ["a", ""], "item": [1, 2]}, r"x\.parquet: row 2: user_id is missing"),
         ({"user": [1, 2], "item": [1, 2], "rating": [1.0, np.nan]}, "row 2: rating nan is not a finite number"),
         ({"user": [1, 2], "item": [1, 2], "rating": ["1", "x"]}, "row 2: rating 'x' is not a number"),
         ({"user": [1, 2], "item": [1, 2], "time": [1, -2]}, "row 2: timestamp -2 is negative"),

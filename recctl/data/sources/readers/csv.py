@@ -12,20 +12,21 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pacsv
+from numpy.typing import NDArray
 
 from recctl import progress
+from recctl.data import text_ids
 from recctl.data.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USER, format_value
 from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers import column_roles
 from recctl.data.sources.readers.bad_rows.line_numbers import label_records
 from recctl.data.sources.readers.bad_rows.rows import BadRows
-from recctl.data.sources.readers.bad_rows.slow_path import parse_rows
+from recctl.data.sources.readers.bad_rows.slow_path import notice_text_among_integers, parse_rows
 from recctl.data.sources.readers.csv_dialect import CsvDialect, sniff_dialect
 from recctl.data.sources.readers.interface import Columns, ReadResult
 from recctl.data.sources.readers.text_stream import (
@@ -35,18 +36,21 @@ from recctl.data.sources.readers.text_stream import (
     RecordStream,
     open_text,
 )
+from recctl.data.sources.readers.timestamp_checks import check_timestamps
 from recctl.data.sources.readers.values import (
     INTEGER,
-    LEADING_ZERO,
-    MISSING,
     NUMBER,
     downcast_ids,
     has_valid_range,
     is_text,
+    missing_words,
     to_numpy,
     to_seconds,
     units_per_second,
 )
+from recctl.data.sources.readers.zero_fields import ZeroFieldStream
+from recctl.data.text_ids import PLAIN_INTEGER
+from recctl.data.timestamps import parse_with_format
 from recctl.errors import DataError
 from recctl.kernels import text_records
 from recctl.suggest import did_you_mean
@@ -125,7 +129,7 @@ def _read(file: _CsvFile, options: ReadOptions) -> ReadResult:
     # Most files have no bad rows. Trying the fast path first costs a bad file one more pass, and saves a good one the
     # check of each cell.
     try:
-        columns = _to_columns(_read_typed(file, types), file, options)
+        columns = _to_columns(_read_typed(file, types, options), file, options)
     except pa.ArrowInvalid:
         columns = None
     if columns is None:
@@ -182,14 +186,12 @@ def _guess_type(role: str, sample: Sequence[str], options: ReadOptions) -> pa.Da
     if role == RATING:
         return pa.float32()
     if role == TIMESTAMP:
-        return _guess_timestamp_type(sample)
-    if options.id_type != "auto":
-        return pa.int64() if options.id_type == "int" else pa.large_string()
-    # Only the sample is checked: Arrow parses "007" as 7, so leading zeros that occur only further down are lost.
-    if any(re.match(LEADING_ZERO, value) for value in sample):
-        return pa.large_string()
-    # Floats count too: they fail as int64, and the slow path then names them.
-    return pa.int64() if _most_match(NUMBER, sample) else pa.large_string()
+        return pa.large_string() if options.timestamp_format else _guess_timestamp_type(sample)
+    if options.id_type == "int":
+        return pa.int64()
+    # One id that is no plain integer decides that the column is read as text; `text_ids` then decides for what it is.
+    is_plain = options.id_type == "auto" and all(re.match(PLAIN_INTEGER, value) for value in sample)
+    return pa.int64() if sample and is_plain else pa.large_string()
 
 
 def _guess_timestamp_type(sample: Sequence[str]) -> pa.DataType:
@@ -206,8 +208,12 @@ def _most_match(pattern: str, sample: Sequence[str]) -> bool:
     return 2 * sum(bool(re.match(pattern, value)) for value in sample) > len(sample)
 
 
-def _read_typed(file: _CsvFile, types: dict[str, pa.DataType]) -> pa.Table:
-    """Read the columns in these types, but ids as int32 if the sampled ones are short and all fit."""
+def _read_typed(file: _CsvFile, types: dict[str, pa.DataType], options: ReadOptions) -> pa.Table:
+    """Read the columns in these types, but ids as int32 if the sampled ones are short and all fit.
+
+    Raises:
+        pyarrow.ArrowInvalid: A value is not of its type, or only Arrow takes it for a whole number.
+    """
     int32_types = {}
     for role, arrow_type in types.items():
         if role != TIMESTAMP and arrow_type == pa.int64():
@@ -217,12 +223,39 @@ def _read_typed(file: _CsvFile, types: dict[str, pa.DataType]) -> pa.Table:
     if int32_types:
         # If an id beyond int32 is not the reason, the second attempt fails too.
         with suppress(pa.ArrowInvalid):
-            return _read_table(file, types | int32_types)
-    return _read_table(file, types)
+            return _read_integers(file, types | int32_types, options)
+    return _read_integers(file, types, options)
 
 
-def _read_table(file: _CsvFile, types: dict[str, pa.DataType]) -> pa.Table:
+def _read_integers(file: _CsvFile, types: dict[str, pa.DataType], options: ReadOptions) -> pa.Table:
+    """Read the columns in these types; ids as text where Arrow reads `007` or `0x1F` as a whole number.
+
+    Raises:
+        pyarrow.ArrowInvalid: A value is not of its type, or only Arrow takes it for a whole number.
+    """
+    integer_roles = [role for role, arrow_type in types.items() if pa.types.is_integer(arrow_type)]
+    if not integer_roles:
+        return _read_table(file, types, options)
+    scans: list[ZeroFieldStream] = []
+    table = _read_table(file, types, options, scans=scans)
+    misread = [role for role in integer_roles if scans[0].has_zero_field(file.roles[role])]
+    if not misread:
+        return table
+    if options.id_type == "int" or TIMESTAMP in misread:
+        raise pa.ArrowInvalid("not all whole numbers are written as such")
+    return _read_table(file, types | dict.fromkeys(misread, pa.large_string()), options)
+
+
+def _read_table(
+    file: _CsvFile, types: dict[str, pa.DataType], options: ReadOptions, scans: list[ZeroFieldStream] | None = None
+) -> pa.Table:
     """Read the columns of the roles in these types, and the extra columns as text; every record must have a row.
+
+    Args:
+        file: The file.
+        types: The type of each role's column.
+        options: Decides which texts mean that a value is missing.
+        scans: If given, the text is scanned for what Arrow would misread, and the scan is added.
 
     Raises:
         pyarrow.ArrowInvalid: A value is not of its type, or a record has a wrong number of fields.
@@ -236,13 +269,32 @@ def _read_table(file: _CsvFile, types: dict[str, pa.DataType]) -> pa.Table:
     )
     with open_text(file.path, file.encoding) as text:
         stream = RecordStream(text, dialect.layout, checks)
-        table = _parse(stream, file, types | dict.fromkeys(file.extra, pa.large_string()))
+        arrow_stream: RecordStream | ZeroFieldStream = stream
+        if scans is not None:
+            layout = dialect.layout
+            # With escaped quotes, the scan can't tell where a quoted field ends either.
+            has_unclear_lines = dialect.multiline or layout.escape is not None
+            arrow_stream = ZeroFieldStream(stream, layout.output_delimiter, layout.quote is not None, has_unclear_lines)
+            scans.append(arrow_stream)
+        table = _parse(
+            arrow_stream,
+            file,
+            types | dict.fromkeys(file.extra, pa.large_string()),
+            missing_words(USER, options),
+        )
     if len(table) != stream.n_records:
         raise pa.ArrowInvalid(f"{stream.n_records:,} records were read as {len(table):,} rows")
     return table
 
 
-def _parse(stream: RecordStream, file: _CsvFile, types: dict[str, pa.DataType], *, is_slow: bool = False) -> pa.Table:
+def _parse(
+    stream: RecordStream | ZeroFieldStream,
+    file: _CsvFile,
+    types: dict[str, pa.DataType],
+    missing: list[str],
+    *,
+    is_slow: bool = False,
+) -> pa.Table:
     layout = file.dialect.layout
     # Arrow then reads larger blocks and looks for quotes before it splits them.
     multiline = layout.quote is not None and (file.dialect.multiline or is_slow)
@@ -261,7 +313,7 @@ def _parse(stream: RecordStream, file: _CsvFile, types: dict[str, pa.DataType], 
         convert_options=pacsv.ConvertOptions(
             column_types=types,
             include_columns=list(types),
-            null_values=MISSING,
+            null_values=missing,
             # In extra columns, these are texts like any other.
             strings_can_be_null=not file.extra,
             decimal_point=file.decimal,
@@ -296,34 +348,82 @@ def _column_shapes(file: _CsvFile) -> list[int]:
 
 
 def _to_columns(table: pa.Table, file: _CsvFile, options: ReadOptions) -> Columns | None:
-    """Convert the columns to their final types; None if a value is missing or out of range."""
+    """Convert the columns to their final types; None if a value is missing or out of range.
+
+    Raises:
+        pyarrow.ArrowInvalid: An id is beyond int64.
+        DataError: The timestamps are dates that were taken for seconds.
+    """
     if not len(table) or any(column.null_count for column in table.columns):
         return None
     names = table.column_names
     arrow_columns = table.columns
     del table
     columns: Columns = {}
+    has_counts = False
     for role in names:
         # Drop the previous Arrow column before the next one is copied, so that only one exists twice at a time.
         column = None
         pa.default_memory_pool().release_unused()
         column = arrow_columns.pop(0)
         if is_text(column.type):
-            if role in file.roles and file.extra and pc.any(pc.is_in(column, pa.array(MISSING, column.type))).as_py():
+            converted = _convert_text(role, column, file, options)
+            if converted is None:
                 return None
-            columns[role] = column
+            columns[role] = converted
             continue
         values = to_numpy(column)
         units = units_per_second(column.type, options)
         if not has_valid_range(role, values, units):
             return None
         if role == TIMESTAMP:
+            has_counts = not pa.types.is_timestamp(column.type)
             columns[role] = to_seconds(values, units)
         elif role == RATING:
             columns[role] = values
         else:
             columns[role] = downcast_ids(values)
+    _send_notices(columns, has_counts, file, options)
     return columns
+
+
+def _convert_text(name: str, column: pa.ChunkedArray, file: _CsvFile, options: ReadOptions) -> Any:
+    """A column read as text in its final type; None if a value is missing or can't be read."""
+    if name not in file.roles:
+        return column
+    return _convert_dates(column, options) if name == TIMESTAMP else _convert_ids(name, column, file, options)
+
+
+def _convert_ids(role: str, column: pa.ChunkedArray, file: _CsvFile, options: ReadOptions) -> Any:
+    """Ids read as text in their final type; None if one is missing."""
+    ids = text_ids.trim(column)
+    # Arrow has found the missing ones except those that became such by trimming, and any beside extra columns.
+    if (ids is not column or file.extra) and text_ids.has_any(ids, missing_words(role, options)):
+        return None
+    if options.id_type == "text":
+        return ids
+    integers = text_ids.to_integers(ids)
+    return ids if integers is None else downcast_ids(integers)
+
+
+def _convert_dates(column: pa.ChunkedArray, options: ReadOptions) -> NDArray[Any] | None:
+    """Timestamps of the specified format in seconds; None if one can't be read."""
+    assert options.timestamp_format is not None
+    seconds, is_unreadable = parse_with_format(text_ids.trim(column), options.timestamp_format)
+    if is_unreadable.any() or not has_valid_range(TIMESTAMP, seconds, 1):
+        return None
+    return seconds
+
+
+def _send_notices(columns: Columns, has_counts: bool, file: _CsvFile, options: ReadOptions) -> None:
+    def label_row(row: int) -> str:
+        return label_records(file.path, file.dialect, file.encoding, [row])[0]
+
+    if has_counts:
+        check_timestamps(columns[TIMESTAMP], options, file.name, lambda: label_row(0))
+    if options.id_type == "auto":
+        notice_text_among_integers(USER, columns[USER], label_row)
+        notice_text_among_integers(ITEM, columns[ITEM], label_row)
 
 
 def _read_slowly(file: _CsvFile, options: ReadOptions) -> ReadResult:
@@ -335,7 +435,7 @@ def _read_slowly(file: _CsvFile, options: ReadOptions) -> ReadResult:
     with open_text(file.path, file.encoding) as text:
         stream = RecordStream(text, dialect.layout, checks)
         try:
-            table = _parse(stream, file, types, is_slow=True)
+            table = _parse(stream, file, types, [], is_slow=True)
         except pa.ArrowInvalid as error:
             # Arrow does not accept a file without rows.
             if not stream.is_at_end or stream.n_records > len(stream.ragged):
@@ -352,7 +452,7 @@ def _read_slowly(file: _CsvFile, options: ReadOptions) -> ReadResult:
     bad_rows = BadRows()
     bad_rows.add(np.array(ragged_records, np.int64), lambda i: _describe_ragged(stream.ragged[i], dialect.n_fields))
     return parse_rows(
-        {name: _without_missing(table[name]) if name in file.roles else table[name] for name in types},
+        {name: table[name] for name in types},
         np.delete(np.arange(stream.n_records), ragged_records),
         bad_rows,
         options,
@@ -363,9 +463,3 @@ def _read_slowly(file: _CsvFile, options: ReadOptions) -> ReadResult:
 
 def _describe_ragged(record: RaggedRecord, n_fields: int) -> str:
     return f"fields: {record.n_fields}, expected {n_fields}: {format_value(record.text)}"
-
-
-def _without_missing(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of a role with nulls for the spellings of missing values."""
-    missing = pa.array([value.encode() for value in MISSING], column.type)
-    return pc.if_else(pc.is_in(column, missing), pa.scalar(None, column.type), column)

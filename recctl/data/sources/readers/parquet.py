@@ -18,6 +18,7 @@ from recctl.data.sources.readers.compression import open_decompressed
 from recctl.data.sources.readers.interface import Columns, ReadResult
 from recctl.data.sources.readers.typed_columns import (
     Targets,
+    check_typed_timestamps,
     column_units,
     convert_column,
     convert_table,
@@ -89,6 +90,8 @@ def _read(path: Path, options: ReadOptions, source: str) -> ReadResult:
         if columns is not None:
             if TIMESTAMP in columns:
                 columns[TIMESTAMP] = to_seconds(columns[TIMESTAMP], column_units(types[TIMESTAMP], options))
+                label_rows = label_by_number(source)
+                check_typed_timestamps(columns[TIMESTAMP], types[TIMESTAMP], options, source, label_rows)
             for name, column in extra_columns.items():
                 columns[name] = extra_to_text(name, column, source)
             return ReadResult(columns)

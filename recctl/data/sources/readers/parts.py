@@ -25,7 +25,7 @@ from recctl import progress
 from recctl.data.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USER, format_value
 from recctl.data.sources.options import Format, ReadOptions
 from recctl.data.sources.readers import column_roles
-from recctl.data.sources.readers.bad_rows.parse import parse_column
+from recctl.data.sources.readers.bad_rows.parse import Source, parse_column
 from recctl.data.sources.readers.interface import Columns, FileReader, ReadResult
 from recctl.data.sources.readers.values import downcast_ids
 from recctl.errors import DataError
@@ -427,7 +427,8 @@ class _Table:
     ) -> Any:
         """The values of a role, one for each part; `is_good` is cleared for parts with a bad one."""
         raw = pa.chunked_array([pa.array(texts, pa.large_string())])
-        parsed = parse_column(role, raw, is_good, self._options, self._source)
+        source = Source(self._source, lambda position: self._parts[position].label)
+        parsed = parse_column(role, raw, is_good, self._options, source)
         for is_bad, reason in parsed.problems:
             for position in np.flatnonzero(is_bad & is_good):
                 part = self._parts[position]

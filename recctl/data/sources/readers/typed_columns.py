@@ -23,6 +23,7 @@ from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers.bad_rows.rows import BadRows
 from recctl.data.sources.readers.bad_rows.slow_path import parse_rows
 from recctl.data.sources.readers.interface import Columns, ReadResult, RowLabeler
+from recctl.data.sources.readers.timestamp_checks import check_timestamps
 from recctl.data.sources.readers.values import (
     downcast_ids,
     has_valid_range,
@@ -51,6 +52,8 @@ def target_type(role: str, arrow_type: pa.DataType, options: ReadOptions) -> pa.
     if role == RATING:
         return pa.float32() if is_number or pa.types.is_boolean(arrow_type) else None
     if role == TIMESTAMP:
+        if options.timestamp_format is not None:
+            return None
         if pa.types.is_timestamp(arrow_type) or pa.types.is_date(arrow_type) or pa.types.is_integer(arrow_type):
             return None if pa.types.is_uint64(arrow_type) else pa.int64()
         return pa.float64() if is_float else None
@@ -82,6 +85,15 @@ def convert_column(
         return _whole_floats(column)
     values = to_numpy(column.cast(target, safe=False))
     return values if has_valid_range(role, values, column_units(column.type, options)) else None
+
+
+def check_typed_timestamps(
+    seconds: NDArray[Any], arrow_type: pa.DataType, options: ReadOptions, source: str, label_rows: RowLabeler
+) -> None:
+    """Check timestamps that are numbers in the file; see `timestamp_checks`."""
+    arrow_type = _value_type(arrow_type)
+    if pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type):
+        check_timestamps(seconds, options, source, lambda: label_rows([0])[0])
 
 
 def column_units(arrow_type: pa.DataType, options: ReadOptions) -> int:
@@ -117,6 +129,7 @@ def convert_table(
             return _convert_slowly(raw, extra_text, options, source, label_rows)
         if role == TIMESTAMP:
             values = to_seconds(values, column_units(column.type, options))
+            check_typed_timestamps(values, column.type, options, source, label_rows)
         elif role != RATING and isinstance(values, np.ndarray):
             values = downcast_ids(values)
         columns[role] = values

@@ -13,22 +13,39 @@ from numpy.typing import NDArray
 
 from recctl.data.columns import LATEST_TIMESTAMP, RATING, TIMESTAMP
 from recctl.data.sources.options import ReadOptions
+from recctl.data.text_ids import is_text
+
+__all__ = [
+    "INTEGER",
+    "MISSING",
+    "NUMBER",
+    "downcast_ids",
+    "fits_int32",
+    "has_valid_range",
+    "is_text",
+    "missing_words",
+    "to_numpy",
+    "to_seconds",
+    "units_per_second",
+]
 
 # Spellings of a missing value in files written by pandas, R, MySQL, Hive and spreadsheets.
 MISSING = ["", "NA", "N/A", "#N/A", "NaN", "nan", "-nan", "null", "NULL", "<NA>", "\\N"]
 # Regular expressions that Python's re and Arrow's RE2 both understand.
 INTEGER = r"^\s*-?[0-9]+\s*$"
-NUMBER = r"^\s*-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
-LEADING_ZERO = r"^\s*-?0[0-9]"
+NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 
 UNITS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _INT32 = np.iinfo(np.int32)
 
 
-def is_text(arrow_type: pa.DataType) -> bool:
-    """Whether an Arrow type holds text."""
-    # pyarrow has no predicate for string views.
-    return pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type) or str(arrow_type) == "string_view"
+def missing_words(role: str, options: ReadOptions) -> list[str]:
+    """The texts that mean that a value of a text file is missing.
+
+    With `id_type: text`, a user may be called NA.
+    """
+    is_id = role not in (RATING, TIMESTAMP)
+    return [""] if is_id and options.id_type == "text" else MISSING
 
 
 def has_valid_range(role: str, values: NDArray[Any], units_per_second: int) -> bool:
