@@ -309,7 +309,7 @@ def test_extra_columns_are_text(write, row):
 
 
 def test_missing_text_ids_are_found_beside_extra_columns(write):
-    with pytest.raises(DataError, match="row 3: user_id is missing"):
+    with pytest.raises(DataError, match="row 3: user_id 'NA' is missing"):
         read(write("a.csv", joined("user,event,item", "ann,view,5", "NA,view,6")), extra_columns=["event"])
 
 
