@@ -1,7 +1,7 @@
 """Every command of an installed recctl, run as a process, as a person runs it.
 
-These tests import nothing of the repository and need pytest and the package alone, so that `.ci/wheel` runs them
-against a built wheel. They use whatever formats, trackers and engines are installed.
+These tests need pytest and the package alone, so that `.ci/wheel` runs them against a built wheel: of the repository,
+they import only what starts the processes. They use whatever formats, trackers and engines are installed.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests import preloaded
 
 # The data of tests/conftest.py, which these tests must not import.
 CONFIG = """\
@@ -89,14 +90,7 @@ class Workplace:
         return done.stdout
 
     def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return preloaded.run(*arguments, cwd=self.folder, env=self.environment)
 
     def text(self, *arguments: str) -> str:
         """Run a command; returns what it printed."""

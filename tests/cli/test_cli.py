@@ -15,6 +15,7 @@ import pytest
 
 from recctl.cli.assertions import parse, require
 from recctl.errors import AssertionFailedError, ConfigError
+from tests import preloaded
 
 
 def test_train_prints_metrics_and_run_and_writes_all_files(recctl: Any, workdir: Path) -> None:
@@ -313,12 +314,6 @@ def test_markup_in_data_is_printed_verbatim(recctl: Any, workdir: Path) -> None:
     assert "u1[bold]" in done.out
 
 
-def _process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "recctl", *arguments], capture_output=True, text=True, check=False, **options
-    )
-
-
 def test_help_and_version_import_no_slow_library(workdir: Path) -> None:
     code = (
         "import sys; from recctl.cli import run; run(['--help']); run(['train', '--help']); run(['--version']);"
@@ -389,16 +384,17 @@ def test_sigterm_leaves_interrupted_run_that_resumes(workdir: Path) -> None:
         "        super()._fit(interactions)\n"
     )
     environment = {**os.environ, "RECCTL_MODELS_PATH": str(models)}
-    arguments = [sys.executable, "-m", "recctl", "train", "small.yaml", "--set", "model.name=slow"]
-    process = subprocess.Popen(arguments, env={**environment, "SLEEP": "60"}, stderr=subprocess.PIPE, text=True)
+    arguments = ["-m", "recctl", "train", "small.yaml", "--set", "model.name=slow"]
+    process = preloaded.Program(*arguments, env={**environment, "SLEEP": "60"})
     while not (workdir / "fitting").exists():
         assert process.poll() is None
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
+    os.kill(process.pid, signal.SIGTERM)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "recctl train --resume" in err
-    shown = _process("runs", "show", "latest", "--json", env=environment)
+    shown = preloaded.run("-m", "recctl", "runs", "show", "latest", "--json", env=environment)
     assert json.loads(shown.stdout)["status"] == "interrupted"
-    resumed = _process("train", "--resume", "latest", "--json", env={**environment, "SLEEP": "0"})
+    resume = ["-m", "recctl", "train", "--resume", "latest", "--json"]
+    resumed = preloaded.run(*resume, env={**environment, "SLEEP": "0"})
     assert json.loads(resumed.stdout)["status"] == "complete", resumed.stderr

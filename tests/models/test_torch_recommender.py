@@ -1,8 +1,6 @@
 """Training of models with a torch network, tested with NCF."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import torch
 from recctl import NCFRecommender, progress
 from recctl.errors import ArtifactError, TrainingError
 from recctl.models.nn import flat_weights, trainer
+from tests import preloaded
 from tests.models.suite import toy
 
 SMALL = {
@@ -118,16 +117,15 @@ distributed.destroy_process_group()
 def test_two_processes_learn_the_weights_of_one(tmp_path: Path) -> None:
     script = tmp_path / "process.py"
     script.write_text(PROCESS)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [*launcher, str(script), f"{tmp_path}/"],
+    preloaded.run(
+        *launcher,
+        str(script),
+        f"{tmp_path}/",
         env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        check=False,
-        timeout=240,
+        check=True,
     )
-    assert done.returncode == 0, done.stderr.decode()[-2000:]
     first, second = (np.load(tmp_path / f"{rank}.npy") for rank in (0, 1))
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first, NCFRecommender(**SMALL).fit(toy()).weights, rtol=1e-3, atol=1e-5)

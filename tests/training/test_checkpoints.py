@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from recctl.errors import ArtifactError, ConfigError, TrainingError
 from recctl.models.registry import model_classes
 from recctl.training import ResumableTraining, history
 from recctl.training.loop import Epoch
+from tests import preloaded
 from tests.models.suite import toy
 
 MODELS = {
@@ -128,24 +127,25 @@ def test_killed_process_is_resumed(tmp_path, name, how):
     loaded = load(tmp_path, name)
     whole = experiment.train(loaded, RunStore(tmp_path / "whole"))
     runs = tmp_path / "killed"
-    command = [sys.executable, "-c", SLOWED, name, "train", str(tmp_path / f"{name}.yaml"), "--runs-dir", str(runs)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        deadline = time.monotonic() + 120
-        while process.poll() is None and not (
-            list(runs.glob("*/history.jsonl")) and len(lines(RunStore(runs).resolve("latest"))) >= 2
-        ):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        os.kill(process.pid, how)
-        code = process.wait(60)
+    config = str(tmp_path / f"{name}.yaml")
+    process = preloaded.Program("-c", SLOWED, name, "train", config, "--runs-dir", str(runs))
+    deadline = time.monotonic() + 120
+    while process.poll() is None and not (
+        list(runs.glob("*/history.jsonl")) and len(lines(RunStore(runs).resolve("latest"))) >= 2
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, how)
+    process.communicate(60)
+    code = process.returncode
     killed = RunStore(runs).resolve("latest")
     assert (code, killed.status) == ((-9, "died") if how == signal.SIGKILL else (130, "interrupted"))
     assert 2 <= len(lines(killed)) < len(lines(whole))
-    done = [sys.executable, "-m", "recctl", "train", "--resume", killed.id, "--runs-dir", str(runs)]
-    assert subprocess.run(done, capture_output=True, check=False).returncode == 0
+    resume = ["-m", "recctl", "train", "--resume", killed.id, "--runs-dir", str(runs)]
+    assert preloaded.run(*resume).returncode == 0
     assert outcome(RunStore(runs).resolve("latest")) == outcome(whole)
-    again = subprocess.run(done, capture_output=True, check=False)
-    assert (again.returncode, b"nothing to do" in again.stderr) == (0, True)
+    again = preloaded.run(*resume)
+    assert (again.returncode, "nothing to do" in again.stderr) == (0, True)
 
 
 def test_divergence_keeps_the_best_model(tmp_path, monkeypatch):

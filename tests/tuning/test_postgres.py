@@ -1,22 +1,20 @@
 """Searches that share a study in a PostgreSQL database."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from recctl import RunStore
+from recctl import RunStore, tuning
+from tests import preloaded
 from tests.conftest import skip_without
 from tests.tuning.postgres import Server, program
-from tests.tuning.searches import EPOCHS, trials
+from tests.tuning.searches import EPOCHS, load, trials
 
 skip_without("psycopg", "pip install 'recctl[postgres]'")
-
-RECCTL = [sys.executable, "-m", "recctl"]
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +28,18 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_two_machines_sharing_a_study_neither_lose_nor_repeat_a_trial(workdir: Path, database: str) -> None:
     (workdir / "tune.yaml").write_text(EPOCHS)
-    command = [*RECCTL, "tune", "tune.yaml", "--strategy", "random", "--trials", "14", "--json", "-q"]
-    shared = [*command, "--storage", database, "--study", "ours"]
-    both = [subprocess.Popen([*shared, "--runs-dir", f"runs-{at}"], stdout=subprocess.PIPE) for at in range(2)]
+    command = ["-m", "recctl", "tune", "tune.yaml", "--strategy", "random", "--trials", "14", "--json", "-q"]
+    command += ["--storage", database, "--study", "ours"]
+    both = [preloaded.Program(*command, "--runs-dir", f"runs-{at}") for at in range(2)]
     answers = [json.loads(process.communicate(timeout=200)[0]) for process in both]
-    again = json.loads(subprocess.run([*shared, "--runs-dir", "runs-2"], capture_output=True, check=True).stdout)
-    alone = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    loaded = load(workdir, EPOCHS, "tuning.strategy=random", "tuning.n_trials=14")
+    again = json.loads(preloaded.run(*command, "--runs-dir", "runs-2", check=True).stdout)
+    alone = tuning.tune(loaded, RunStore(workdir / "runs"))
     table = trials(RunStore(workdir / "runs-2").resolve(again["run_id"]))
     assert list(table["number"]) == list(range(14))
     columns = ["number", "lr", "n_factors"]
-    pd.testing.assert_frame_equal(table[columns], trials(RunStore(workdir / "runs").resolve(alone["run_id"]))[columns])
-    assert again["tuning"]["best_point"] == alone["tuning"]["best_point"]
+    pd.testing.assert_frame_equal(table[columns], trials(alone)[columns])
+    assert again["tuning"]["best_point"] == alone.metadata["tuning"]["best_point"]
     own = [Path(answer["path"], "log.txt").read_text().count(" trial ") for answer in answers]
     assert sum(own) == 14
     assert min(own) > 0, "both searches ran trials"
@@ -48,22 +47,16 @@ def test_two_machines_sharing_a_study_neither_lose_nor_repeat_a_trial(workdir: P
         assert "secret" not in path.read_text(), "the password is stored nowhere"
 
 
-def test_resume_without_the_shared_database_is_refused(workdir: Path, database: str) -> None:
+def test_resume_without_the_shared_database_is_refused(recctl: Any, workdir: Path, database: str) -> None:
     (workdir / "tune.yaml").write_text(EPOCHS)
-    command = [*RECCTL, "tune", "tune.yaml", "--trials", "2", "-q", "--storage", database]
-    subprocess.run(command, check=True, capture_output=True)
-    resumed = [*RECCTL, "tune", "--resume", "latest", "--trials", "3", "-q"]
-    refused = subprocess.run(resumed, capture_output=True, text=True, check=False)
-    assert refused.returncode == 2
-    assert "pass its URL with --storage" in refused.stderr
-    subprocess.run([*resumed, "--storage", database], check=True, capture_output=True)
+    preloaded.run("-m", "recctl", "tune", "tune.yaml", "--trials", "2", "-q", "--storage", database, check=True)
+    resume = ["tune", "--resume", "latest", "--trials", "3", "-q"]
+    refused = recctl(*resume)
+    assert refused.code == 2
+    assert "pass its URL with --storage" in refused.err
+    preloaded.run("-m", "recctl", *resume, "--storage", database, check=True)
     assert len(trials(RunStore(workdir / "runs").resolve("latest"))) == 3
-    gone = subprocess.run(
-        [*RECCTL, "tune", "tune.yaml", "--storage", "postgresql://me:secret@127.0.0.1:1/x"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert gone.returncode == 2
-    assert "cannot be opened" in gone.stderr
-    assert "secret" not in gone.stderr
+    gone = recctl("tune", "tune.yaml", "--storage", "postgresql://me:secret@127.0.0.1:1/x")
+    assert gone.code == 2
+    assert "cannot be opened" in gone.err
+    assert "secret" not in gone.err

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -20,14 +19,14 @@ from sqlalchemy import event
 
 from recctl import InteractionDataset, RunStore, tuning
 from recctl.data import shared_arrays
+from recctl.runs import Run
 from recctl.tuning import executors, study, tuner
 from recctl.tuning.executors import ProcessExecutor
 from recctl.tuning.storage import open_storage
 from recctl.tuning.study import Outcome, Study
 from recctl.tuning.trial_runner import Task, TrialRunner
+from tests import preloaded
 from tests.tuning.searches import EASE, EPOCHS, load, trials
-
-SLOW = EPOCHS.replace("n_epochs: 12", "n_epochs: 3000").replace("patience: 3", "patience: 3000")
 
 
 @pytest.mark.parametrize("text", [False, True])
@@ -47,10 +46,9 @@ def test_shared_dataset_equals_the_original(tmp_path: Path, text: bool) -> None:
     assert isinstance(shared.matrix.columns.base, np.memmap) or isinstance(shared.matrix.columns, np.memmap)
 
 
-@pytest.mark.parametrize("strategy", ["random", "coarse_to_fine"])
-def test_two_jobs_have_the_same_trials_as_one(tmp_path: Path, strategy: str) -> None:
+def test_two_jobs_have_the_same_trials_as_one(tmp_path: Path) -> None:
     store = RunStore(tmp_path / "runs")
-    settings = (f"tuning={{strategy: {strategy}, n_trials: 9}}",)
+    settings = ("tuning={strategy: coarse_to_fine, n_trials: 9}",)
     one = tuning.tune(load(tmp_path, EASE, *settings), store)
     two = tuning.tune(load(tmp_path, EASE, *settings, "tuning.jobs=2"), store)
     pd.testing.assert_frame_equal(trials(one), trials(two))
@@ -135,15 +133,16 @@ def test_database_created_concurrently_is_opened(tmp_path: Path) -> None:
 
 def test_searches_sharing_a_study_wait_for_each_others_rounds(workdir: Path) -> None:
     (workdir / "tune.yaml").write_text(EASE)
-    recctl = [sys.executable, "-m", "recctl", "tune", "tune.yaml", "--strategy", "coarse_to_fine", "--trials", "10"]
-    shared = [*recctl, "--json", "-q", "--storage", f"sqlite:///{workdir}/shared.db", "--study", "ours"]
-    both = [subprocess.Popen([*shared, "--runs-dir", f"runs-{at}"], stdout=subprocess.PIPE) for at in range(2)]
+    storage = f"sqlite:///{workdir}/shared.db"
+    command = ["-m", "recctl", "tune", "tune.yaml", "--strategy", "coarse_to_fine", "--trials", "10", "--json", "-q"]
+    command += ["--storage", storage, "--study", "ours"]
+    both = [preloaded.Program(*command, "--runs-dir", f"runs-{at}") for at in range(2)]
     answers = [json.loads(process.communicate(timeout=120)[0]) for process in both]
-    alone = json.loads(subprocess.run([*recctl, "--json", "-q"], capture_output=True, check=True).stdout)
-    again = json.loads(subprocess.run([*shared, "--runs-dir", "runs-2"], capture_output=True, check=True).stdout)
     assert sum(Path(answer["path"], "log.txt").read_text().count(" trial ") for answer in answers) == 10
-    runs = (RunStore(workdir / "runs").resolve(alone["run_id"]), RunStore(workdir / "runs-2").resolve(again["run_id"]))
-    pd.testing.assert_frame_equal(*map(trials, runs))
+    loaded = load(workdir, EASE, "tuning={strategy: coarse_to_fine, n_trials: 10}")
+    alone = tuning.tune(loaded, RunStore(workdir / "runs"))
+    again = tuning.tune(loaded, RunStore(workdir / "runs-2"), storage, "ours")
+    pd.testing.assert_frame_equal(trials(alone), trials(again))
 
 
 def test_round_waits_for_a_trial_claimed_by_another_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,19 +193,27 @@ def children(pid: int) -> list[int]:
     return [int(line) for line in found.split()]
 
 
-@pytest.mark.parametrize(("jobs", "victim"), [("1", "search"), ("2", "search"), ("2", "worker")])
-def test_search_killed_with_sigkill_resumes_to_the_same_trials(workdir: Path, jobs: str, victim: str) -> None:
-    (workdir / "tune.yaml").write_text(EPOCHS.replace("n_epochs: 12", "n_epochs: 40"))
-    settings = ["--strategy", "random", "--trials", "12", "--jobs", jobs, "--json", "-q"]
-    recctl = [sys.executable, "-m", "recctl"]
-    whole = json.loads(
-        subprocess.run([*recctl, "tune", "tune.yaml", *settings], capture_output=True, check=True).stdout
-    )
+FORTY_EPOCHS = EPOCHS.replace("n_epochs: 12", "n_epochs: 40")
 
-    process = subprocess.Popen([*recctl, "tune", "tune.yaml", *settings], stdout=subprocess.PIPE)
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A search that nothing interrupts, without worker processes."""
+    folder = tmp_path_factory.mktemp("whole")
+    settings = ("tuning.strategy=random", "tuning.n_trials=12")
+    return tuning.tune(load(folder, FORTY_EPOCHS, *settings), RunStore(folder / "runs"))
+
+
+@pytest.mark.parametrize(("jobs", "victim"), [("1", "search"), ("2", "search"), ("2", "worker")])
+def test_search_killed_with_sigkill_resumes_to_the_same_trials(
+    workdir: Path, whole: Run, jobs: str, victim: str
+) -> None:
+    (workdir / "tune.yaml").write_text(FORTY_EPOCHS)
+    settings = ["--strategy", "random", "--trials", "12", "--jobs", jobs, "--json", "-q"]
+    process = preloaded.Program("-m", "recctl", "tune", "tune.yaml", *settings)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        logs = [path for path in (workdir / "runs").glob("*/log.txt") if path.parent.name != whole["run_id"]]
+        logs = list((workdir / "runs").glob("*/log.txt"))
         if logs and logs[0].read_text().count(" trial ") >= 4:
             break
         time.sleep(0.02)
@@ -219,12 +226,13 @@ def test_search_killed_with_sigkill_resumes_to_the_same_trials(workdir: Path, jo
             while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
                 assert time.monotonic() < deadline, "a worker outlives its search"
                 time.sleep(0.05)
-        resumed = [*recctl, "tune", "--resume", logs[0].parent.name, "--json", "-q"]
-        output = subprocess.run(resumed, capture_output=True, check=True).stdout
+        output = preloaded.run(
+            "-m", "recctl", "tune", "--resume", logs[0].parent.name, "--json", "-q", check=True
+        ).stdout
     done = json.loads(output)
-    assert done["metrics"] == whole["metrics"]
-    assert done["models"][0]["sha256"] == whole["models"][0]["sha256"]
-    tables = [trials(RunStore(workdir / "runs").resolve(one["run_id"])) for one in (done, whole)]
+    assert done["metrics"] == whole.metrics()
+    assert done["models"][0]["sha256"] == whole.metadata["models"][0]["sha256"]
+    tables = [trials(RunStore(workdir / "runs").resolve(done["run_id"])), trials(whole)]
     if jobs == "1":
         pd.testing.assert_frame_equal(*tables)
     else:  # which trials are pruned depends on which ones are over
