@@ -18,7 +18,7 @@ check: $(READY)  ## format, lint, types, import layers, tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -n auto -q
+	$(BIN)/python -m pytest -n auto --dist worksteal -q
 
 format: $(READY)  ## format the code and fix lint errors
 	$(BIN)/ruff format .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib import invalidate_caches
@@ -17,6 +18,9 @@ from hypothesis import HealthCheck, settings
 import recctl.models as models_package
 from recctl import cli, plugins, progress
 
+# Tests start many processes, each of which would otherwise compile all modules that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Tests run in parallel; torch's threads spin while they wait by default and would block each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -34,6 +38,32 @@ split: {strategy: random, test_size: 0.2, val_size: 0.1}
 model: {name: ease, params: {l2_reg: 50.0}}
 evaluation: {metrics: [precision, recall, ndcg, hit_rate], k_values: [5, 10]}
 """
+
+
+# Folders and files whose tests start processes and wait for them, the longest first. They are run first: at the end,
+# short tests keep all workers busy (`--dist worksteal`).
+WAITING = [
+    "blackbox/test_commands.py",
+    "faults/test_faults.py",
+    "engines/test_ray_engine.py",
+    "tuning/test_ray.py",
+    "cli/test_torchrun.py",
+    "tuning/test_processes.py",
+    "reports/test_browser.py",
+    "tuning/test_postgres.py",
+    "training/test_checkpoints.py",
+    "cli/test_cli.py",
+    "experiment/test_estimate.py",
+    "models/test_torch_recommender.py",
+    "test_reproduce.py",
+    "kernels/test_compile.py",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests that wait for processes first."""
+    places = {Path(__file__).parent / file: place for place, file in enumerate(WAITING)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(autouse=True)
@@ -132,6 +162,46 @@ def recctl(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Any:
         return Outcome(code, captured.out, captured.err)
 
     return call
+
+
+class Nodes:
+    """A Ray cluster of three nodes in another process, which loses and gains nodes on request."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.address = self._read_line()
+
+    def _read_line(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+    def _request(self, command: str, answer: str) -> None:
+        print(command, file=self.process.stdin, flush=True)
+        assert self._read_line() == answer
+
+    def lose_one(self) -> None:
+        self._request("lose", "lost one")
+
+    def add_one(self) -> None:
+        self._request("add", "added one")
+
+
+@pytest.fixture(scope="session")
+def nodes() -> Iterator[Nodes]:
+    """A Ray cluster that all tests share."""
+    command = [sys.executable, str(Path(__file__).parent / "tuning" / "cluster.py")]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    yield Nodes(process)
+    process.communicate(timeout=60)
+
+
+@pytest.fixture
+def restored_nodes(nodes: Nodes) -> Iterator[Nodes]:
+    """The Ray cluster; the node that the test loses is replaced afterwards."""
+    yield nodes
+    nodes.add_one()
 
 
 def skip_without(requirement: object, how: str) -> None:

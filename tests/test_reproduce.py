@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from recctl import cli
 from recctl.data.synthetic import generate
 from recctl.experiment import load
 from recctl.runs import RunStore
@@ -47,6 +48,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunStore:
 
 
 def test_reproduction_is_resumed_once_and_added_to_table(toy, monkeypatch, capfd):
+    monkeypatch.setattr(reproduce, "_run_recctl", lambda command: cli.run(command) == 0)
     reproduce.main(["toy"])
     (run,) = toy.runs()
     test_metrics = run.metrics()["test"]

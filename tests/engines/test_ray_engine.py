@@ -3,8 +3,6 @@
 import hashlib
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,51 +25,15 @@ from recctl.config.schema import EngineConfig
 from recctl.engines.ray_engine import connected
 from recctl.errors import ConfigError, DataError, TrainingError
 from recctl.models.base import Recommender
-from tests.conftest import skip_without
+from tests.conftest import Nodes, skip_without
 
 skip_without("ray", "pip install 'recctl[ray]'")
-
-CLUSTER = Path(__file__).parents[1] / "tuning" / "cluster.py"
-
-
-class Nodes:
-    """A cluster in another process, which loses and gains nodes on request."""
-
-    def __init__(self, process: subprocess.Popen) -> None:
-        self.process = process
-        self.address = process.stdout.readline().strip()
-
-    def request(self, command: str, answer: str) -> None:
-        print(command, file=self.process.stdin, flush=True)
-        assert self.process.stdout.readline() == answer + "\n"
-
-    def lose_one(self) -> None:
-        self.request("lose", "lost one")
-
-
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
-    command = [sys.executable, str(CLUSTER)]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    yield Nodes(process)
-    process.stdin.close()
-    process.wait(60)
-    process.stdout.close()
 
 
 @pytest.fixture(scope="module")
 def engine(nodes: Nodes) -> Iterator[engines.Engine]:
     with connected(EngineConfig(name="ray", address=nodes.address)) as engine:
         yield engine
-
-
-@pytest.fixture
-def restored_nodes(nodes: Nodes) -> Iterator[Nodes]:
-    """The cluster; a node that the test loses is replaced afterwards."""
-    yield nodes
-    nodes.request("add", "added one")
 
 
 class NodeLoss:

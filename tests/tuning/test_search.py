@@ -59,30 +59,49 @@ def test_refit_fits_best_point_on_train_and_validation(tmp_path: Path) -> None:
     assert run.metadata["tuning"]["best_point"]["n_factors"] == stages.load_version(run).n_factors
 
 
+FOURTEEN_TRIALS = ("training={}", "tuning.pruner=none", "tuning.n_trials=14")
+
+
+@pytest.fixture(scope="module")
+def at_random(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A search that learns nothing from its trials."""
+    return search(tmp_path_factory.mktemp("random"), EPOCHS, "tuning.strategy=random", *FOURTEEN_TRIALS)
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
-def test_equal_searches_have_equal_trials_however_often_resumed(tmp_path: Path, sampler: str) -> None:
+def test_equal_searches_have_equal_trials_however_often_resumed(tmp_path: Path, at_random: Run, sampler: str) -> None:
     if sampler == "cmaes":
         pytest.importorskip("cmaes")
-    settings = ("training={}", "tuning.pruner=none", f"tuning.sampler={sampler}")
-    first, second = (search(tmp_path, EPOCHS, "tuning.n_trials=14", *settings) for _ in range(2))
-    pd.testing.assert_frame_equal(trials(first), trials(second))
-    by_parts = search(tmp_path, EPOCHS, "tuning.n_trials=5", *settings)
+    settings = (*FOURTEEN_TRIALS, f"tuning.sampler={sampler}")
+    whole = search(tmp_path, EPOCHS, *settings)
+    by_parts = search(tmp_path, EPOCHS, *settings, "tuning.n_trials=5")
     for n in (9, 14):
         assert tuning.resume(by_parts, more=[f"tuning.n_trials={n}"])
-    pd.testing.assert_frame_equal(trials(first), trials(by_parts))
-    at_random = search(tmp_path, EPOCHS, "tuning.n_trials=14", "tuning.strategy=random", *settings)
-    assert not trials(at_random)["n_factors"].equals(trials(first)["n_factors"]), (
+    pd.testing.assert_frame_equal(trials(whole), trials(by_parts))
+    assert not trials(at_random)["n_factors"].equals(trials(whole)["n_factors"]), (
         "the sampler learns from finished trials"
     )
 
 
-@pytest.mark.parametrize("strategy", ["bayesian", "random", "coarse_to_fine", "grid"])
+NINE_TRIALS = ("tuning.n_trials=9", "tuning.grid_size=3", "tuning.pruner=median")
+
+
+@pytest.fixture(scope="module", params=["bayesian", "random", "coarse_to_fine", "grid"])
+def strategy(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def whole(strategy: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A search of this strategy that nothing interrupts."""
+    return search(tmp_path_factory.mktemp("whole"), EPOCHS, *NINE_TRIALS, f"tuning.strategy={strategy}")
+
+
 @pytest.mark.parametrize("at", [1, 25])
 def test_search_interrupted_at_any_epoch_resumes_to_the_same_trials(
-    tmp_path: Path, strategy: str, at: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, strategy: str, whole: Run, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = ("tuning.n_trials=9", f"tuning.strategy={strategy}", "tuning.grid_size=3", "tuning.pruner=median")
-    whole = search(tmp_path, EPOCHS, *settings)
+    settings = (*NINE_TRIALS, f"tuning.strategy={strategy}")
     count, train_epoch = 0, SVDRecommender.train_epoch
 
     def epoch(self: SVDRecommender, interactions: object) -> float:
