@@ -1,27 +1,48 @@
 """Searches on a Ray cluster that loses a node."""
 
 import json
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+import pytest
 
-from recctl import RunStore, tuning
-from tests import preloaded
-from tests.conftest import Nodes, skip_without
-from tests.tuning.searches import EPOCHS, load, trials
+from recctl import RunStore
+from tests.conftest import skip_without
+from tests.tuning.searches import EPOCHS, trials
 
 skip_without("ray", "pip install 'recctl[ray]'")
 
+CLUSTER = Path(__file__).with_name("cluster.py")
+RECCTL = [sys.executable, "-m", "recctl"]
 
-def test_search_that_loses_a_node_equals_a_local_search(workdir: Path, restored_nodes: Nodes) -> None:
-    text = EPOCHS.replace("n_epochs: 12", "n_epochs: 40").replace("patience: 3", "patience: 99")
-    (workdir / "tune.yaml").write_text(text)
-    settings = ["tuning.strategy=random", "tuning.n_trials=8", "tuning.pruner=none", "model.params.reg=0.5"]
-    here = tuning.tune(load(workdir, text, *settings), RunStore(workdir / "runs-here"))
-    command = ["-m", "recctl", "tune", "tune.yaml", "--json", "-q", "--engine", f"ray={restored_nodes.address}"]
-    process = preloaded.Program(*command, *(f"--set={setting}" for setting in settings))
+
+@pytest.fixture
+def cluster() -> Iterator[subprocess.Popen]:
+    process = subprocess.Popen(
+        [sys.executable, str(CLUSTER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    yield process
+    process.stdin.close()
+    process.wait(60)
+    process.stdout.close()
+
+
+def test_search_that_loses_a_node_equals_a_local_search(workdir: Path, cluster: subprocess.Popen) -> None:
+    (workdir / "tune.yaml").write_text(
+        EPOCHS.replace("n_epochs: 12", "n_epochs: 40").replace("patience: 3", "patience: 99")
+    )
+    address = cluster.stdout.readline().strip()
+    command = [*RECCTL, "tune", "tune.yaml", "--strategy", "random", "--trials", "8", "--json", "-q"]
+    command += ["--set", "tuning.pruner=none", "--set", "model.params.reg=0.5"]
+    process = subprocess.Popen([*command, "--engine", f"ray={address}"], stdout=subprocess.PIPE)
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
         logs = list((workdir / "runs").glob("*/log.txt"))
@@ -29,15 +50,19 @@ def test_search_that_loses_a_node_equals_a_local_search(workdir: Path, restored_
             break
         time.sleep(0.05)
     assert process.poll() is None, "the search ended before a node could be lost"
-    restored_nodes.lose_one()
+    print("now", file=cluster.stdin, flush=True)
     output, _ = process.communicate(timeout=200)
+    assert cluster.stdout.readline() == "lost one\n"
     far = json.loads(output)
-    pd.testing.assert_frame_equal(trials(RunStore(workdir / "runs").resolve(far["run_id"])), trials(here))
-    assert far["metrics"] == here.metrics()
-    assert far["models"][0]["sha256"] == here.metadata["models"][0]["sha256"]
+    here = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    store = RunStore(workdir / "runs")
+    pd.testing.assert_frame_equal(*(trials(store.resolve(one["run_id"])) for one in (far, here)))
+    assert far["metrics"] == here["metrics"]
+    assert far["models"][0]["sha256"] == here["models"][0]["sha256"]
 
 
-def test_unreachable_cluster_is_refused(recctl: Any, workdir: Path) -> None:
-    done = recctl("tune", "small.yaml", "--set", "split.val_size=0.1", "--engine", "ray=127.0.0.1:1")
-    assert done.code == 2
-    assert "engine.address: no Ray cluster at '127.0.0.1:1'" in done.err
+def test_unreachable_cluster_is_refused(workdir: Path) -> None:
+    command = [*RECCTL, "tune", "small.yaml", "--set", "split.val_size=0.1", "--engine", "ray=127.0.0.1:1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "engine.address: no Ray cluster at '127.0.0.1:1'" in done.stderr
