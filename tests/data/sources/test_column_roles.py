@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import re
+
 import pytest
+import yaml
 
 from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers.column_roles import roles_from_header, roles_from_positions
@@ -36,15 +39,8 @@ def test_mapping_by_name_and_position_overrides_known_names():
 @pytest.mark.parametrize(
     ("names", "mapping", "message"),
     [
-        ("a b", {}, r"f: no user_id column among a, b; set data\.columns: \{user_id: a\}"),
-        ("user b", {}, r"f: no item_id column among user, b; .* \{item_id: b\}"),
+        ("user b", {}, r"f: no item_id column among user, b; set data\.columns: \{item_id: b\}"),
         ("user time", {}, r"\{item_id: NAME\}"),
-        (
-            "user movie book",
-            {},
-            r"f: several columns may be item_id: movie, book; .* data\.columns: \{item_id: movie\}",
-        ),
-        ("user item score stars", {}, r"f: several columns may be rating: score, stars"),
         ("user item", {"user_id": "usr"}, r"data\.columns\.user_id: no column 'usr'; did you mean user\?"),
         ("user item", {"user_id": 2}, r"data\.columns\.user_id=2 is beyond the 2 columns user, item"),
         ("user item", {"user_id": "item", "item_id": "item"}, r"data\.columns\.user_id: column 'item' is mapped twice"),
@@ -57,6 +53,57 @@ def test_missing_or_ambiguous_column_is_rejected_with_the_yaml_to_write(names, m
         roles_from_header(names.split(), mapping, "f")
 
 
+def suggested(header, mapping=None):
+    """The mapping that the message about a header proposes, as YAML reads it."""
+    with pytest.raises(DataError) as caught:
+        roles_from_header(header.split("|"), mapping or {}, "f.csv")
+    message = str(caught.value)
+    assert message.startswith("f.csv: ")
+    return yaml.safe_load(re.search(r"set data\.columns: (.*?)( \(|$)", message)[1])
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("a|b", {"user_id": "a", "item_id": "b"}),
+        ("user_id|thing #2", {"item_id": "thing #2"}),
+        ("visit: a|thing", {"user_id": "visit: a", "item_id": "thing"}),
+        ("thing|visit, b", {"user_id": "visit, b", "item_id": "thing"}),
+        ("{a}|2019x|yes", {"user_id": "{a}", "item_id": "2019x"}),
+        ("order_id|prod|cust|price", {"user_id": "cust", "item_id": "prod"}),
+        ("InvoiceNo|StockCode|Description|Quantity|Customer No", {"user_id": "Customer No", "item_id": "StockCode"}),
+        ("review_id|listing_id|date|reviewer_nr|comments", {"user_id": "reviewer_nr", "item_id": "listing_id"}),
+        ("session_key|track_uri", {"user_id": "session_key", "item_id": "track_uri"}),
+        ("session_key|client|track_uri", {"user_id": "client", "item_id": "track_uri"}),
+        ("Unnamed: 0|custid|prodid", {"user_id": "custid", "item_id": "prodid"}),
+        ("|cust|prod", {"user_id": "cust", "item_id": "prod"}),
+        ("member|title", {"user_id": "member", "item_id": "NAME"}),
+        ("id|name|title|date", {"user_id": "NAME", "item_id": "NAME"}),
+        ("user|transactionId|order|price", {"item_id": "NAME"}),
+        ("cust|cust|prod", {"user_id": 0, "item_id": "prod"}),
+        ("user_id|item_id|rating|rating", {"rating": 2}),
+        ("user|movie|book", {"item_id": "movie"}),
+        ("user|item|score|stars", {"rating": "score"}),
+        ("customer|visitor|thing|score|stars", {"user_id": "customer", "item_id": "thing", "rating": "score"}),
+    ],
+)
+def test_suggested_mapping_is_yaml_without_unsuitable_columns(header, expected):
+    mapping = suggested(header)
+    assert mapping == expected
+    if "NAME" not in mapping.values():
+        roles_from_header(header.split("|"), mapping, "f.csv")
+
+
+def test_suggested_mapping_repeats_the_configured_one():
+    configured = {"rating": None, "user_id": "who"}
+    assert suggested("who|what|rating", configured) == {"rating": None, "user_id": "who", "item_id": "what"}
+
+
+def test_all_open_roles_are_named_in_one_message():
+    with pytest.raises(DataError, match="no item_id column among .*; several columns may be user_id: customer, visitor"):
+        roles_from_header(["customer", "visitor", "what"], {}, "f")
+
+
 def test_columns_without_header_are_assigned_by_position():
     assert roles_from_positions(3, {}, "f") == {"user_id": 0, "item_id": 1, "rating": 2}
     assert roles_from_positions(9, {"item_id": 7, "user_id": 3}, "f") == {"user_id": 3, "item_id": 7}
@@ -66,10 +113,14 @@ def test_columns_without_header_are_assigned_by_position():
     ("n_fields", "mapping", "message"),
     [
         (5, {}, r"f: 5 columns and no header; set data\.columns: \{user_id: 0, item_id: 1\}"),
-        (1, {}, "f: 1 columns and no header"),
-        (2, {"user_id": "user"}, "there is no column 'user'"),
+        (1, {}, r"f: 1 column and no header; .* data\.delimiter"),
+        (
+            4,
+            {"user_id": "user", "item_id": "item", "rating": 1},
+            r"no column 'user'; .*header: true; else set data\.columns: \{user_id: 0, item_id: 2, rating: 1\}",
+        ),
         (2, {"user_id": 0, "item_id": 2}, r"data\.columns\.item_id=2 does not exist; positions count from 0"),
-        (3, {"user_id": 0}, r"data\.columns has no item_id"),
+        (3, {"user_id": 0}, r"data\.columns has no item_id; set data\.columns: \{user_id: 0, item_id: 1\}"),
         (3, {"user_id": 0, "item_id": 0}, "column at position 0 is mapped twice"),
     ],
 )

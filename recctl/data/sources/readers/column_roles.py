@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from recctl.data.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USER
+from recctl.data.sources.readers.column_suggestions import UNKNOWN, column_reference, mapping_hint, suggest_columns
 from recctl.errors import DataError
 from recctl.suggest import did_you_mean
 
@@ -49,22 +50,19 @@ def roles_from_header(names: Sequence[str], mapping: Mapping[str, str | int | No
     """
     # The user's mapping comes first, so that a mapped column is not a candidate for another role.
     mapped = {role: column for role, column in mapping.items() if column is not None}
-    positions = {role: _mapped_position(names, role, column, source) for role, column in mapped.items()}
+    positions = {role: _mapped_position(names, role, column, source, mapping) for role, column in mapped.items()}
+    ambiguous: dict[str, list[int]] = {}
     for role in COLUMNS:
         if role in mapping:
             continue
-        unassigned = [i for i in range(len(names)) if i not in positions.values()]
-        candidates = _candidates(names, unassigned, role)
-        if len(candidates) > 1:
-            choices = ", ".join(names[i] for i in candidates)
-            hint = _mapping_hint({role: names[candidates[0]]})
-            raise DataError(f"{source}: several columns may be {role}: {choices}; {hint}")
-        if candidates:
+        candidates = _candidates(names, _unassigned(names, positions), role)
+        if len(candidates) == 1:
             positions[role] = candidates[0]
-        elif role in (USER, ITEM):
-            example = next((names[i] for i in unassigned if not is_known_name(names[i])), "NAME")
-            hint = _mapping_hint({role: example})
-            raise DataError(f"{source}: no {role} column among {_join_names(names)}; {hint}")
+        elif candidates:
+            ambiguous[role] = candidates
+    missing = [role for role in (USER, ITEM) if role not in positions and role not in ambiguous]
+    if missing or ambiguous:
+        raise DataError(_unassigned_roles_message(names, mapping, positions, missing, ambiguous, source))
     return _in_role_order(positions, names, source)
 
 
@@ -80,25 +78,76 @@ def roles_from_positions(n_fields: int, mapping: Mapping[str, str | int | None],
         DataError: A mapped column does not exist, or the number of columns does not allow assigning them in order.
     """
     layout = f"{source}: {n_fields} columns and no header"
+    if n_fields < 2:
+        raise DataError(f"{source}: 1 column and no header; if the fields have a separator, set data.delimiter to it")
     mapped = {role: column for role, column in mapping.items() if column is not None}
     if not mapped:
-        if not 2 <= n_fields <= len(COLUMNS):
-            raise DataError(f"{layout}; {_mapping_hint({USER: 0, ITEM: 1})} (positions from 0)")
+        if n_fields > len(COLUMNS):
+            raise DataError(f"{layout}; {mapping_hint({USER: 0, ITEM: 1, **mapping})} (positions from 0)")
         in_order = dict(zip(COLUMNS, range(n_fields), strict=False))
         return {role: position for role, position in in_order.items() if role not in mapping}
     positions = {}
     for role, column in mapped.items():
         if isinstance(column, str):
             raise DataError(
-                f"{layout}, so there is no column {column!r}; {_mapping_hint({role: 0})} (positions from 0)"
+                f"{layout}, so there is no column {column!r}; if the first line has the names, set data.header: true; "
+                f"else {mapping_hint(_mapping_by_position(n_fields, mapping))} (positions from 0)"
             )
         if column >= n_fields:
             raise DataError(f"{layout}, so data.columns.{role}={column} does not exist; positions count from 0")
         positions[role] = int(column)
-    for role in (USER, ITEM):
-        if role not in mapped:
-            raise DataError(f"{layout}, and data.columns has no {role}; {_mapping_hint({role: 0})} (positions from 0)")
+    missing = [role for role in (USER, ITEM) if role not in mapped]
+    if missing:
+        hint = mapping_hint(_mapping_by_position(n_fields, mapping))
+        raise DataError(f"{layout}, and data.columns has no {' and '.join(missing)}; {hint} (positions from 0)")
     return _in_role_order(positions, None, source)
+
+
+def _unassigned_roles_message(
+    names: Sequence[str],
+    mapping: Mapping[str, str | int | None],
+    positions: Mapping[str, int],
+    missing: Sequence[str],
+    ambiguous: Mapping[str, Sequence[int]],
+    source: str,
+) -> str:
+    """All roles that the names leave open, with one mapping that settles all of them."""
+    problems = []
+    if missing:
+        problems.append(f"no {' and '.join(missing)} column among {_join_names(names)}")
+    for role, candidates in ambiguous.items():
+        choices = ", ".join(names[position] for position in candidates)
+        problems.append(f"several columns may be {role}: {choices}")
+    chosen = {role: candidates[0] for role, candidates in ambiguous.items()}
+    unassigned = _unassigned(names, {**positions, **chosen})
+    known = [position for position in unassigned if is_known_name(names[position])]
+    chosen |= suggest_columns(names, unassigned, missing, known)
+    # The hint replaces what is configured, so it repeats it.
+    columns = dict(mapping)
+    for role in (role for role in COLUMNS if role in missing or role in ambiguous):
+        columns[role] = column_reference(names, chosen[role]) if role in chosen else UNKNOWN
+    hint = mapping_hint(columns)
+    # Positions alone would leave it open whether the first line is a header.
+    if any(type(column) is int for column in columns.values()):
+        hint += " (positions from 0) and data.header: true"
+    return f"{source}: {'; '.join(problems)}; {hint}"
+
+
+def _unassigned(names: Sequence[str], positions: Mapping[str, int]) -> list[int]:
+    return [position for position in range(len(names)) if position not in positions.values()]
+
+
+def _mapping_by_position(
+    n_fields: int, mapping: Mapping[str, str | int | None]
+) -> dict[str, str | int | None]:
+    """A mapping of the same roles, and of user and item, by position; names get the first free positions."""
+    columns = {role: column for role, column in mapping.items() if not isinstance(column, str)}
+    free = [position for position in range(n_fields) if position not in columns.values()]
+    for role in COLUMNS:
+        is_open = isinstance(mapping.get(role), str) or (role in (USER, ITEM) and role not in columns)
+        if is_open and free:
+            columns[role] = free.pop(0)
+    return {role: columns[role] for role in COLUMNS if role in columns}
 
 
 def _candidates(names: Sequence[str], unassigned: Sequence[int], role: str) -> list[int]:
@@ -109,7 +158,9 @@ def _candidates(names: Sequence[str], unassigned: Sequence[int], role: str) -> l
     return [i for i in unassigned if normalize_name(names[i]) in KNOWN_NAMES[role]]
 
 
-def _mapped_position(names: Sequence[str], role: str, column: str | int, source: str) -> int:
+def _mapped_position(
+    names: Sequence[str], role: str, column: str | int, source: str, mapping: Mapping[str, str | int | None]
+) -> int:
     if isinstance(column, int):
         if column < len(names):
             return column
@@ -121,8 +172,10 @@ def _mapped_position(names: Sequence[str], role: str, column: str | int, source:
     if not matches:  # RecBole's `user_id:token` may be mapped as `user_id`
         matches = [i for i, name in enumerate(names) if name.split(":")[0] == column]
     if len(matches) > 1:
-        hint = _mapping_hint({role: matches[0]})
-        raise DataError(f"{source}: {len(matches)} columns are called {column!r}; {hint} (its position)")
+        hint = mapping_hint({**mapping, role: matches[0]})
+        raise DataError(
+            f"{source}: {len(matches)} columns are called {column!r}; {hint} (its position) and data.header: true"
+        )
     if not matches:
         raise DataError(f"{source}: data.columns.{role}: no column {column!r}{did_you_mean(column, names)}")
     return matches[0]
@@ -140,10 +193,4 @@ def _in_role_order(positions: dict[str, int], names: Sequence[str] | None, sourc
 
 def _join_names(names: Sequence[str]) -> str:
     more = ", ..." if len(names) > _MAX_NAMES_IN_MESSAGE else ""
-    return ", ".join(names[:_MAX_NAMES_IN_MESSAGE]) + more
-
-
-def _mapping_hint(columns: Mapping[str, str | int]) -> str:
-    """The YAML that would assign these columns: `set data.columns: {user_id: 0}`."""
-    entries = ", ".join(f"{role}: {column}" for role, column in columns.items())
-    return f"set data.columns: {{{entries}}}"
+    return ", ".join(name or "''" for name in names[:_MAX_NAMES_IN_MESSAGE]) + more
