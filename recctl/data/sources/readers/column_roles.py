@@ -103,6 +103,37 @@ def roles_from_positions(n_fields: int, mapping: Mapping[str, str | int | None],
     return _in_role_order(positions, None, source)
 
 
+def extra_positions(
+    names: Sequence[str] | None, n_fields: int, extra_columns: Sequence[str], source: str
+) -> dict[str, int]:
+    """Find the columns that steps need besides those of the roles.
+
+    Args:
+        names: The names in the header; None if there is no header, so that the names of columns are `0`, `1`, ...
+        n_fields: Number of columns.
+        extra_columns: Their names.
+        source: Name of the file for error messages.
+
+    Raises:
+        DataError: There is no such column, or there are several.
+    """
+    known = [str(position) for position in range(n_fields)] if names is None else names
+    positions = {}
+    for name in extra_columns:
+        matches = [position for position, known_name in enumerate(known) if known_name == name]
+        if len(matches) > 1:
+            raise DataError(f"{source}: {len(matches)} columns are called {name!r}; rename all but one of them")
+        if not matches and names is None:
+            raise DataError(
+                f"{source}: {n_fields} columns and no header, so there is no column {name!r}; give the position of the "
+                "column, counted from 0, or set data.header: true if the first line has the names"
+            )
+        if not matches:
+            raise DataError(f"{source}: no column {name!r}{did_you_mean(name, known)}")
+        positions[name] = matches[0]
+    return positions
+
+
 def _unassigned_roles_message(
     names: Sequence[str],
     mapping: Mapping[str, str | int | None],

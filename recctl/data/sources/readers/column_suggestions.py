@@ -46,6 +46,18 @@ _SESSION_WORDS = frozenset({"session", "sessions"})
 _KNOWN_WORDS = _ID_WORDS | _UNSUITABLE_WORDS | _SESSION_WORDS | _NAME_WORDS.union(*_ROLE_WORDS_BY_ROLE.values())
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that may be read as a number: configs follow YAML 1.2, PyYAML 1.1."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = "'" if text[:1] in "0123456789.+-" else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
 def suggest_columns(
     names: Sequence[str], unassigned: Sequence[int], roles: Collection[str], known: Collection[int] = ()
 ) -> dict[str, int]:
@@ -83,7 +95,9 @@ def column_reference(names: Sequence[str], position: int) -> str | int:
 
 def mapping_hint(columns: Mapping[str, str | int | None]) -> str:
     """The YAML that assigns these columns, on one line: `set data.columns: {user_id: 0}`."""
-    text = yaml.safe_dump(dict(columns), default_flow_style=True, sort_keys=False, allow_unicode=True, width=1 << 30)
+    text = yaml.dump(
+        dict(columns), Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1 << 30
+    )
     return f"set data.columns: {text.strip()}"
 
 
