@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 
 from recctl import cli
 from recctl.cli.app import COMMON_OPTIONS, app
-from recctl.cli.models import format_bounds, format_search
+from recctl.cli.models import format_bounds, format_search, weights_sentence
 from recctl.config import schema
 from recctl.data.preprocessing import STEPS
 from recctl.evaluation import METRICS
@@ -134,6 +134,7 @@ def config_page() -> str:
         "## Preprocessing steps",
         "Names for `data.preprocess`.",
         table(["step", "parameters", "what it does"], steps),
+        _EVENTS,
     ]
     return _join(parts)
 
@@ -215,6 +216,23 @@ def _signature(step: Any) -> str:
     return ", ".join(texts)
 
 
+_EVENTS = """\
+`select_rows` and `weight_events` use any column of the source: its name in the file or, if the file has no header, its
+position from 0. The names user_id, item_id, rating and timestamp mean the columns with these roles.
+
+```yaml
+data:
+  source: events.csv
+  preprocess:
+    - select_rows: {column: event, values: [view, cart, purchase]}
+    - weight_events: {column: event, weights: {view: 1, cart: 3, purchase: 5}}
+    - drop_duplicates: {keep: sum}
+```
+
+Weights are the ratings of implicit feedback. After `weight_events`, `data.implicit` is false by default, and models
+that use weights do so; `recctl models NAME` says which they are. Steps run in the order in which they are listed."""
+
+
 # ---- models and metrics
 
 
@@ -238,6 +256,7 @@ def models_page() -> str:
             for key, parameter in model.parameters.items()
         ]
         parts += [f"## {name}", f"`recctl.{model.__name__}`", _markdown(inspect.getdoc(model) or "")]
+        parts.append(weights_sentence(model))
         if rows:
             parts.append(table(["parameter", "type", "default", "bounds", "search", "meaning"], rows))
     return _join(parts)

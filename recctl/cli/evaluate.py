@@ -54,7 +54,7 @@ def evaluate(
     from recctl import experiment
     from recctl.cli import common, terminal
     from recctl.cli.assertions import parse, require
-    from recctl.config import parse_config
+    from recctl.config import parse_config, to_yaml
     from recctl.errors import ConfigError
 
     # Parsed first: a typo must not be found after minutes of evaluation.
@@ -65,9 +65,8 @@ def evaluate(
     run = common.store().resolve(run_id)
     other_data = None
     if data is not None:
-        # A file is read like the data of the run, with or without the values of its ratings.
-        config = experiment.load(run.path / "config.yaml").config
-        config_text = f"data: {{source: {str(data.resolve())!r}, implicit: {str(config.data.implicit).lower()}}}"
+        # An evaluation uses the ratings of the file if its metrics need them, and no weights: implicit decides nothing.
+        config_text = to_yaml({"data": {"source": str(data.resolve()), "implicit": True}})
         other_data = parse_config(config_text, str(data), Path())
     with terminal.bars(), common.on_engine(engine):
         # No part given: experiment.evaluate chooses validation where there is one, to spare the test set.

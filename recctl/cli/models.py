@@ -11,6 +11,7 @@ from recctl.cli.app import app, register_command
 from recctl.cli.settings import settings
 
 if TYPE_CHECKING:
+    from recctl.models.base import Recommender
     from recctl.models.base.hyperparameters import Hyperparameter
 
 
@@ -32,7 +33,8 @@ def models(
     model_type = model_class(name)
     # Printed verbatim: formulas in docstrings contain brackets, which Rich would read as markup.
     if not settings.json:
-        terminal.print_text(f"{model_type.__name__} ({name})\n\n{inspect.getdoc(model_type)}\n")
+        description = f"{inspect.getdoc(model_type)}\n\n{weights_sentence(model_type)}"
+        terminal.print_text(f"{model_type.__name__} ({name})\n\n{description}\n")
     parameter_rows = [
         [
             parameter_name,
@@ -50,11 +52,20 @@ def models(
             "name": name,
             "class": model_type.__name__,
             "doc": inspect.getdoc(model_type),
+            "uses_weights": model_type.uses_weights,
             "parameters": {
                 parameter_name: declared.json_schema() for parameter_name, declared in model_type.parameters.items()
             },
         }
     )
+
+
+def weights_sentence(model_type: type[Recommender]) -> str:
+    """Say whether a model uses weights of interactions."""
+    if model_type.needs_ratings:
+        return "Weights of interactions (the step weight_events) are the ratings that it learns."
+    verb = "are used" if model_type.uses_weights else "are ignored"
+    return f"Weights of interactions (the step weight_events) {verb}."
 
 
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}

@@ -77,8 +77,8 @@ class DataConfig(Section):
     preprocess: list[dict[str, dict[str, Any] | None]] = []
     """Preprocessing steps, in order, each `name: {parameter: value}`; `recctl config steps` lists them."""
     implicit: bool = True
-    """Whether to ignore the values of ratings; false: models that support ratings learn from them. Default: false for
-    models that only learn from ratings, else true."""
+    """Whether to ignore the values of ratings; false: models that support ratings or weights use them. Default: false
+    for models that only learn from ratings and after the step weight_events, else true."""
     min_user_interactions: int = Field(0, ge=0)
     """Drop users with fewer interactions; repeated together with min_item_interactions until no row is dropped."""
     min_item_interactions: int = Field(0, ge=0)

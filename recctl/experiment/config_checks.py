@@ -14,7 +14,8 @@ from recctl.config.loading import Problem
 from recctl.config.schema import ModelConfig
 from recctl.config.yaml_tree import Tree
 from recctl.errors import ConfigError
-from recctl.experiment.config_defaults import fill_defaults, learns_from_ratings
+from recctl.experiment.config_defaults import fill_defaults
+from recctl.experiment.use_of_ratings import learns_from_ratings
 from recctl.suggest import did_you_mean
 
 

@@ -6,7 +6,9 @@ Invalid values are left as they are; `config_checks` reports them afterwards.
 from __future__ import annotations
 
 from recctl.config import Config
+from recctl.data.preprocessing import sets_weights
 from recctl.experiment.monitors import default_monitor
+from recctl.experiment.use_of_ratings import learns_from_ratings, step_list
 
 
 def fill_defaults(config: Config) -> None:
@@ -23,19 +25,11 @@ def fill_defaults(config: Config) -> None:
     _fill_monitor(config)
 
 
-def learns_from_ratings(config: Config) -> bool:
-    """Whether the model learns from ratings, which for some models depends on their hyperparameters."""
-    from recctl.models.registry import model_class
-
-    model_type = model_class(config.model.name)
-    _, problems = model_type.check(config.model.params)
-    if problems:
-        return model_type.needs_ratings
-    return model_type(**config.model.params).needs_ratings
-
-
 def _fill_implicit(config: Config) -> None:
-    if "implicit" not in config.data.model_fields_set and learns_from_ratings(config):
+    if "implicit" in config.data.model_fields_set:
+        return
+    # Weights set the value for every model, so that models that use them can be compared with others.
+    if learns_from_ratings(config) or (config.data.preprocess and sets_weights(step_list(config))):
         config.data.implicit = False
 
 

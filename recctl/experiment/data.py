@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 from recctl import progress
 from recctl.config import Config, LoadedConfig
-from recctl.data.columns import ITEM, USER
+from recctl.data.columns import COLUMNS
 from recctl.data.dataset import InteractionDataset
 from recctl.data.description import summary
 from recctl.data.leakage import leakage_report, warnings
-from recctl.data.preprocessing import StepReport, apply_steps, filter_by_interaction_count
+from recctl.data.preprocessing import StepReport, apply_steps, filter_by_interaction_count, source_columns
 from recctl.data.sources import ReadOptions, SourceTable, read_source, source_names
 from recctl.data.splitting import Split, make_split
 from recctl.errors import DataError
+from recctl.experiment.predefined_parts import PART, concatenate_parts, read_parts
+from recctl.experiment.use_of_ratings import needs_ratings, step_list, weight_notes
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_PART = "__part"  # column with the part of each row of a predefined split; preprocessing steps carry it along
 
 
 @dataclass
@@ -95,7 +95,8 @@ def split_dataset(
         "options": {option_name: value for option_name, value in split.options.items() if option_name != "labels"},
         "leakage": leakage,
     }
-    return Prepared(dataset, split, {"data": data_record, "split": split_record}, warnings(leakage))
+    notes = weight_notes([config]) + warnings(leakage)
+    return Prepared(dataset, split, {"data": data_record, "split": split_record}, notes)
 
 
 def read_dataset(loaded: LoadedConfig) -> ReadResult:
@@ -118,13 +119,14 @@ def read_dataset(loaded: LoadedConfig) -> ReadResult:
         n_before = len(tables[0])
         dataset = InteractionDataset.from_columns(tables[0].columns, config.data.implicit, **minimums)
     else:
-        frame = tables[0].frame if len(tables) == 1 else _concatenate_parts(config, tables)
+        frame = tables[0].frame if len(tables) == 1 else concatenate_parts(tables)
         frame, reports = _preprocess(frame, config)
         n_before = len(frame)
         # After the steps, which can remove interactions; the labels of a predefined split are filtered along.
         frame = _filter_by_minimums(frame, minimums)
-        if _PART in frame:
-            labels = frame[_PART].to_numpy()
+        if PART in frame:
+            labels = frame[PART].to_numpy()
+        frame = frame[[name for name in COLUMNS if name in frame]]
         dataset = InteractionDataset(frame, implicit=config.data.implicit)
     record = {
         **tables[0].provenance,
@@ -180,7 +182,9 @@ def _read_tables(config: Config, base: Path) -> list[SourceTable]:
         if config.split.validation:
             sources.append(config.split.validation)
         sources.append(config.split.test)
-    return [read_source(source, options, base=base) for source in sources]
+    if len(sources) > 1:
+        return read_parts(sources, options, base, config)
+    return [read_source(data_config.source, options, base=base)]
 
 
 def _read_options(config: Config) -> ReadOptions:
@@ -200,6 +204,8 @@ def _read_options(config: Config) -> ReadOptions:
         timestamp_format=data_config.timestamp_format,
         bad_rows=data_config.bad_rows,
         id_type=data_config.id_type,
+        extra_columns=tuple(source_columns(step_list(config))),
+        needs_ratings=needs_ratings(config),
     )
 
 
@@ -213,28 +219,11 @@ def _generate(config: Config) -> SourceTable:
     return SourceTable.from_frame(frame, {"source": "synthetic", **synthetic.model_dump(), "seed": data_seed})
 
 
-def _concatenate_parts(config: Config, tables: list[SourceTable]) -> pd.DataFrame:
-    import pandas as pd
-
-    part_names = ["train", "test"] if len(tables) == 2 else ["train", "validation", "test"]
-    frames = [table.frame.assign(**{_PART: part_name}) for table, part_name in zip(tables, part_names, strict=True)]
-    # Concatenation would turn mixed ids into objects, and `7` and `"7"` into two users.
-    for column in (USER, ITEM):
-        if len({str(frame[column].dtype) for frame in frames}) > 1:
-            raise DataError(
-                f"{config.data.source}: the files of a predefined split have values of different types in {column}; "
-                "set data.id_type: text"
-            )
-    return pd.concat(frames, ignore_index=True)
-
-
 def _preprocess(frame: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, list[StepReport]]:
     if not config.data.preprocess:
         return frame, []
-    # A step without parameters is null in YAML.
-    steps = [(step_name, params or {}) for step in config.data.preprocess for step_name, params in step.items()]
     with progress.task("Preprocessing"):
-        return apply_steps(frame, steps, config.seed)
+        return apply_steps(frame, step_list(config), config.seed)
 
 
 def _filter_by_minimums(frame: pd.DataFrame, minimums: dict[str, int]) -> pd.DataFrame:

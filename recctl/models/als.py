@@ -49,7 +49,7 @@ class ALSRecommender(Recommender):
 
     - Implicit feedback (iALS): the sum is over all pairs. `p_ui` is 1 for interactions and 0 elsewhere; the confidence
       `c_ui` is `1 + alpha r_ui` (section 4 of the paper), and 1 without an interaction. `r_ui` is 1 unless the data has
-      ratings, which are then used as weights.
+      weights (`data.implicit: false`), such as those of the step `weight_events`.
     - Ratings (`implicit=False`): the sum is over the ratings. `c_ui` is 1, and `p_ui` is the rating minus the mean of
       all ratings. With `e = 1` this is ALS-WR (Zhou et al., 2008, "Large-Scale Parallel Collaborative Filtering for the
       Netflix Prize").
@@ -88,6 +88,7 @@ class ALSRecommender(Recommender):
     """
 
     name = "als"
+    uses_weights = True
     too_large_advice: ClassVar[str] = "lower n_factors, or raise data.min_item_interactions"
 
     n_factors: int = hyperparameter(

@@ -37,10 +37,11 @@ class EASERecommender(Recommender):
     `(n_items, n_items)` float32 matrix, which is inverted in place. There is no randomness. The last bits can depend on
     the number of threads, as those of LAPACK do.
 
-    Deviations from the paper: explicit ratings, if given, are the values of `X`.
+    Deviations from the paper: ratings or weights, if given, are the values of `X`.
     """
 
     name = "ease"
+    uses_weights = True
     too_large_advice: ClassVar[str] = (
         "memory grows with the square of the items: choose sansa, or raise data.min_item_interactions"
     )

@@ -20,18 +20,26 @@ from recctl.models.base.onnx_graph import ScoreGraph, Value, matmul_sparse
 _NO_VALUES = np.empty(0, np.float32)
 
 
+class _UsesWeights:
+    """Whether a model uses weights: on the class True, on an instance by its hyperparameter `similarity`."""
+
+    def __get__(self, model: ItemKNNRecommender | None, owner: type) -> bool:
+        return model is None or model.similarity == "cosine"
+
+
 class ItemKNNRecommender(Recommender):
     """Item-based k-nearest neighbors (Deshpande & Karypis, 2004, "Item-Based Top-N Recommendation Algorithms", TOIS).
 
     Score of item `i`: the sum of the similarities `s[i, j]` over those of the `n_neighbors` items `j` most similar to
-    `i` that are in the history; explicit ratings weight the sum. With `x_i` the column of item `i` in the interactions,
-    and `U_i` the users of item `i`:
+    `i` that are in the history; ratings or weights of the data weight the sum. With `x_i` the column of item `i` in the
+    interactions, and `U_i` the users of item `i`:
 
         cosine     s[i, j] = x_i . x_j / (|x_i| |x_j| + shrinkage)
         jaccard    s[i, j] = |U_i & U_j| / (|U_i | U_j| + shrinkage)
 
     Shrinkage reduces similarities supported by few users, as in Ferrari Dacrema et al., 2019, "Are We Really Making
-    Much Progress?", RecSys. Only positive similarities are used. Jaccard ignores ratings. There is no objective.
+    Much Progress?", RecSys. Only positive similarities are used. Jaccard ignores ratings and weights. There is no
+    objective.
 
     Cost: time proportional to the sum of squared history lengths, on all threads; 8 bytes of memory per item and
     neighbor. The items-by-items matrix is never built. The result does not depend on the number of threads.
@@ -42,6 +50,7 @@ class ItemKNNRecommender(Recommender):
     """
 
     name = "item-knn"
+    uses_weights = _UsesWeights()
     too_large_advice: ClassVar[str] = "lower n_neighbors, or raise data.min_item_interactions"
 
     similarity: Literal["cosine", "jaccard"] = hyperparameter(

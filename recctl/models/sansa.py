@@ -45,10 +45,11 @@ class SANSARecommender(Recommender):
     Deviations from the paper: the paper computes an incomplete Cholesky factor, in an item order that keeps it sparse,
     and an approximate inverse of it. Here each row of the inverse factor is optimal for its nonzero entries, and rows
     are computed independently. Only the `5 n_neighbors` largest entries of each row of `G`, by the criterion above, are
-    kept; the others count as 0. Explicit ratings, if given, are the values of `X`.
+    kept; the others count as 0. Ratings or weights, if given, are the values of `X`.
     """
 
     name = "sansa"
+    uses_weights = True
     too_large_advice: ClassVar[str] = "lower n_neighbors, or raise data.min_item_interactions"
 
     l2_reg: float = hyperparameter(

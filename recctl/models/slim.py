@@ -51,10 +51,11 @@ class SLIMRecommender(Recommender):
     Deviations from the paper: coordinate descent works on the Gram matrix instead of `X`, which solves the same
     problem. With `n_neighbors`, items are selected by the decrease of the objective given those already selected, and
     selected items whose weight becomes 0 are replaced; the paper's fsSLIM selects the items with the largest cosine in
-    advance. Explicit ratings, if given, are the values of `X`.
+    advance. Ratings or weights, if given, are the values of `X`.
     """
 
     name = "slim"
+    uses_weights = True
     too_large_advice: ClassVar[str] = "choose sansa or als, or raise data.min_item_interactions"
 
     l1_reg: float = hyperparameter(

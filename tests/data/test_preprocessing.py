@@ -42,6 +42,8 @@ def frame():
         ("drop_duplicates", {"keep": "mean"}),
         ("sample_interactions", {"fraction": 1.0}),
         ("select_time_window", {}),
+        ("select_rows", {"column": "item_id", "values": ["x", "y", "z"]}),
+        ("weight_events", {"column": "item_id", "weights": {"x": 1, "y": 2, "z": 3}}),
     ],
 )
 def test_step_does_not_change_its_input(frame, name, params):
@@ -54,7 +56,12 @@ def test_step_does_not_change_its_input(frame, name, params):
 
 @pytest.mark.parametrize("name", STEPS)
 def test_empty_table_stays_empty(frame, name):
-    params = {"binarize_implicit_feedback": {"threshold": 3}, "sample_interactions": {"fraction": 0.5}}
+    params = {
+        "binarize_implicit_feedback": {"threshold": 3},
+        "sample_interactions": {"fraction": 0.5},
+        "select_rows": {"column": "item_id", "values": ["x"]},
+        "weight_events": {"column": "item_id", "weights": {"x": 1}},
+    }
     assert len(STEPS[name](frame[:0], **params.get(name, {}))) == 0
 
 

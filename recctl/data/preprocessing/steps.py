@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pandas as pd
 
@@ -13,6 +13,7 @@ from recctl.data import columns, frames
 from recctl.data.frames import Frame
 from recctl.data.preprocessing import table_arrays
 from recctl.data.preprocessing.duplicates import drop_duplicates
+from recctl.data.preprocessing.events import SourceColumn, select_rows, weight_events
 from recctl.data.preprocessing.filters import filter_by_interaction_count, select_time_window
 from recctl.data.preprocessing.ratings import binarize_implicit_feedback, normalize_ratings
 from recctl.data.preprocessing.sampling import sample_interactions
@@ -29,7 +30,20 @@ STEPS: dict[str, Callable[..., pd.DataFrame]] = {
         drop_duplicates,
         sample_interactions,
         select_time_window,
+        select_rows,
+        weight_events,
     )
+}
+
+# Steps that set ratings to weights of implicit feedback.
+_SET_WEIGHTS = frozenset({"weight_events"})
+# Steps that read ratings, with the parameter values for which they do; None for all.
+_READ_RATINGS: dict[str, tuple[str, tuple[str, ...]] | None] = {
+    "binarize_implicit_feedback": None,
+    "normalize_ratings": None,
+    "drop_duplicates": ("keep", ("sum", "mean")),
+    "select_rows": ("column", (columns.RATING,)),
+    "weight_events": ("column", (columns.RATING,)),
 }
 
 _MAX_SEED = 2**31
@@ -107,6 +121,43 @@ def apply_steps(
         reports.append(StepReport(name, params, before, after))
         before = after
     return df, reports
+
+
+def source_columns(steps: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """The columns of the source that steps name besides those of the roles, each once, in the order of the steps.
+
+    A parameter names such a column if its annotation has the mark `SourceColumn`.
+
+    Args:
+        steps: Names from `STEPS`, each with its parameters. Unknown steps are ignored.
+    """
+    named = []
+    for name, params in steps:
+        if name not in STEPS:
+            continue
+        annotations = get_type_hints(STEPS[name], include_extras=True)
+        for key, value in params.items():
+            is_column = any(isinstance(mark, SourceColumn) for mark in get_args(annotations.get(key)))
+            if is_column and value not in columns.COLUMNS:
+                named.append(str(value))
+    return list(dict.fromkeys(named))
+
+
+def sets_weights(steps: Sequence[tuple[str, Mapping[str, Any]]]) -> bool:
+    """Whether steps set ratings to weights of implicit feedback."""
+    return any(name in _SET_WEIGHTS for name, _ in steps)
+
+
+def reads_ratings(steps: Sequence[tuple[str, Mapping[str, Any]]]) -> bool:
+    """Whether steps read the ratings of the source; those after a step that sets weights read these instead."""
+    for name, params in steps:
+        if name in _READ_RATINGS:
+            condition = _READ_RATINGS[name]
+            if condition is None or params.get(condition[0]) in condition[1]:
+                return True
+        if name in _SET_WEIGHTS:
+            return False
+    return False
 
 
 def _step_problems(name: str, params: Mapping[str, Any]) -> list[str]:

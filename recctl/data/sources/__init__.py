@@ -33,8 +33,10 @@ __all__ = [
     "source_names",
 ]
 
+# What an experiment needs of a source, whatever its layout.
+_NEEDS = ("extra_columns", "needs_ratings")
 # A catalog entry knows the layout of its file; users may set only these options for it.
-_ROW_OPTIONS = ("bad_rows", "id_type")
+_ROW_OPTIONS = ("bad_rows", "id_type", *_NEEDS)
 
 
 def read_source(
@@ -110,9 +112,10 @@ def _read_catalog_entry(entry: CatalogDataset, options: ReadOptions) -> SourceTa
 
 def _read_plugin(name: str, options: ReadOptions) -> SourceTable:
     """Call a function of an installed package; it takes no arguments and returns a table."""
-    _require_only((), options, name)
+    _require_only(_NEEDS, options, name)
     frame = frames.to_pandas(plugins.load("sources", name)(), f"{name}: the result of the package")
-    return SourceTable.from_frame(frame, {"source": name, "rows_read": len(frame), "rows_skipped": 0})
+    provenance = {"source": name, "rows_read": len(frame), "rows_skipped": 0}
+    return SourceTable.from_frame(frame, provenance, options.extra_columns)
 
 
 def _require_only(allowed: tuple[str, ...], options: ReadOptions, name: str) -> None:

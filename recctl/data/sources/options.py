@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from recctl.data.columns import COLUMNS, ITEM, USER
 from recctl.data.timestamps import format_problem
-from recctl.errors import ConfigError
+from recctl.errors import ConfigError, DataError
 from recctl.suggest import did_you_mean
 
 Format = Literal["auto", "csv", "tsv", "parquet", "arrow", "json_lines", "inter", "lightgcn", "sequences", "netflix"]
@@ -47,8 +47,8 @@ class ReadOptions:
         columns: The file's column for each role, e.g. `{"user_id": "customer"}`: a name from the header, or a position
             counted from 0. None leaves out an optional column of that role. Roles that are not mapped are found by
             well-known column names or, in a file without a header, by position: user_id, item_id, rating, timestamp.
-        extra_columns: Columns to read besides those of the roles, as text, for preprocessing steps; one of them may have
-            a role too. In a file without a header their names are the positions from 0: `("3",)`.
+        extra_columns: Columns to read besides those of the roles, as text, for preprocessing steps; they may include
+            columns that have a role. In a file without a header their names are the positions from 0: `("3",)`.
         delimiter: The field separator, of any length, or `whitespace` for runs of spaces and tabs; detected if None.
         quoting: Whether fields may be quoted by `"`; if False, quotes are ordinary characters.
         encoding: The encoding of a text file, by the name that Python has for it.
@@ -165,9 +165,20 @@ class SourceTable:
     provenance: dict[str, Any]
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame, provenance: dict[str, Any]) -> SourceTable:
-        """Wrap a table that was read or generated elsewhere; columns without a role are left out."""
-        return cls({role: frame[role] for role in COLUMNS if role in frame}, provenance)
+    def from_frame(
+        cls, frame: pd.DataFrame, provenance: dict[str, Any], extra_columns: Sequence[str] = ()
+    ) -> SourceTable:
+        """Wrap a table that was read or generated elsewhere; other columns are left out.
+
+        Raises:
+            DataError: An extra column is missing.
+        """
+        missing = [name for name in extra_columns if name not in frame]
+        if missing:
+            existing = [str(name) for name in frame.columns]
+            raise DataError(f"{provenance['source']}: no column {missing[0]!r}{did_you_mean(missing[0], existing)}")
+        names = [*(role for role in COLUMNS if role in frame), *extra_columns]
+        return cls({name: frame[name] for name in names}, provenance)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from recctl import progress
 from recctl.data import columns
 from recctl.data.interactions import Interactions
 from recctl.data.splitting.parts import (
@@ -98,6 +99,8 @@ def leave_last(data: Interactions, sizes: Sizes, rng: np.random.Generator, n: in
         n: Number of interactions of each user that go to test, and as many before these to validation.
     """
     _require_whole("n", n, least=1)
+    if data.timestamps is None:
+        progress.notice("split leave_last: the data has no timestamps; the order of rows is taken as the order of time")
     newest_first = np.ascontiguousarray(_time_order(data)[::-1])
     rank_from_end = group_by.cumulative_count(data.users, data.n_users, newest_first)
     n_held_out = 2 * n if sizes.validation else n

@@ -22,6 +22,7 @@ from recctl.experiment.config_checks import CHECKS, load
 from recctl.experiment.data import Prepared, resolve_config, split_dataset
 from recctl.experiment.lifecycle import begin, prepare_for, recording, resume_command
 from recctl.experiment.monitors import selection_metric
+from recctl.experiment.use_of_ratings import weight_notes
 from recctl.models.registry import model_class
 from recctl.runs import Run, RunStore, layout
 from recctl.runs.store import run_hashes
@@ -94,6 +95,9 @@ def compare_entries(
     with engines.opened(_engine_config(entries)):
         if any(entry.run is None for entry in entries):
             prepared, seconds = prepare_for(_config_of_fold(_base_entry(entries), repeats, 0))
+            first_notes = weight_notes([_base_entry(entries).loaded.config])
+            prepared.notes = [note for note in prepared.notes if note not in first_notes]
+            prepared.notes += weight_notes([entry.loaded.config for entry in entries])
             for entry in entries:
                 if entry.run is not None:
                     _require_same_parts(entry.run, prepared)

@@ -56,6 +56,7 @@ class Recommender:
         parameters: The declared hyperparameters by name.
         fitted_values: The declared fitted values by name.
         needs_ratings: Whether the model learns from ratings. Otherwise each distinct pair in a table has weight 1.
+        uses_weights: Whether the model uses weights of interactions: the ratings of data with `implicit=False`.
         reads_order: Whether the order and repetition of items in a history affect its scores. Otherwise each item
             counts once.
         trained_in_epochs: Whether the model is trained in epochs (`train_epoch`), so that `fit` makes use of validation
@@ -72,6 +73,7 @@ class Recommender:
     parameters: ClassVar[dict[str, Hyperparameter]] = {}
     fitted_values: ClassVar[dict[str, Fitted]] = {}
     needs_ratings: ClassVar[bool] = False
+    uses_weights: ClassVar[bool] = False
     reads_order: ClassVar[bool] = False
     trained_in_epochs: ClassVar[bool] = False
     serves_empty_history: ClassVar[bool] = False

@@ -101,7 +101,9 @@ def test_suggested_mapping_repeats_the_configured_one():
 
 
 def test_all_open_roles_are_named_in_one_message():
-    with pytest.raises(DataError, match="no item_id column among .*; several columns may be user_id: customer, visitor"):
+    with pytest.raises(
+        DataError, match=r"no item_id column among .*; several columns may be user_id: customer, visitor"
+    ):
         roles_from_header(["customer", "visitor", "what"], {}, "f")
 
 

@@ -168,9 +168,7 @@ def _unassigned(names: Sequence[str], positions: Mapping[str, int]) -> list[int]
     return [position for position in range(len(names)) if position not in positions.values()]
 
 
-def _mapping_by_position(
-    n_fields: int, mapping: Mapping[str, str | int | None]
-) -> dict[str, str | int | None]:
+def _mapping_by_position(n_fields: int, mapping: Mapping[str, str | int | None]) -> dict[str, str | int | None]:
     """A mapping of the same roles, and of user and item, by position; names get the first free positions."""
     columns = {role: column for role, column in mapping.items() if not isinstance(column, str)}
     free = [position for position in range(n_fields) if position not in columns.values()]

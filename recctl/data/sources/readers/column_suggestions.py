@@ -25,13 +25,14 @@ _ROLE_WORDS = {
 }
 _ROLE_WORDS_BY_ROLE = {role: frozenset(words.split()) for role, words in _ROLE_WORDS.items()}
 
-# Words beside that of a role which leave no doubt that the column identifies it.
-_ID_WORDS = frozenset("id ids key code no nr num number uuid guid hash ref token sk pk fk".split())
-# Words that describe a user or an item: such a column is suggested only with the word of the role, as in `user name`.
-_NAME_WORDS = frozenset("name names title titles label".split())
-# Columns with one of these words are neither users nor items.
-_UNSUITABLE_WORDS = frozenset(
-    "order orders transaction transactions trans txn invoice invoices basket baskets cart receipt ticket bill payment "
+_OTHER_WORDS = {
+    # Words beside that of a role which leave no doubt that the column identifies it.
+    "id": "id ids key code no nr num number uuid guid hash ref token sk pk fk",
+    # Words that describe a user or an item: such a column is suggested only with the word of the role: `user name`.
+    "name": "name names title titles label",
+    # Columns with one of these words are neither users nor items.
+    "unsuitable": "order orders transaction transactions trans txn invoice invoices basket baskets cart receipt "
+    "ticket bill payment "
     "description desc text comment comments review reviews summary body note notes message tag tags "
     "price prices cost amount quantity qty count counts total sum discount revenue sales value "
     "date dates datetime time times timestamp ts day month year hour minute week weekday created updated modified at "
@@ -40,8 +41,9 @@ _UNSUITABLE_WORDS = frozenset(
     "postcode state address street email mail phone language lang latitude longitude lat lon lng status event events "
     "action behavior behaviour click clicks view views purchase purchases rank position color colour size currency "
     "store shop seller vendor merchant brand company url link image img version source device browser platform "
-    "is has".split()
-)
+    "is has",
+}
+_ID_WORDS, _NAME_WORDS, _UNSUITABLE_WORDS = (frozenset(words.split()) for words in _OTHER_WORDS.values())
 _SESSION_WORDS = frozenset({"session", "sessions"})
 _KNOWN_WORDS = _ID_WORDS | _UNSUITABLE_WORDS | _SESSION_WORDS | _NAME_WORDS.union(*_ROLE_WORDS_BY_ROLE.values())
 

@@ -1,0 +1,138 @@
+"""Weights of events from the config to the model, and when ratings of the source must be readable."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from recctl import RunStore, experiment, load_model, make_model
+from recctl.config import LoadedConfig, parse_config, to_yaml
+from recctl.data.sources import ReadOptions, SourceTable
+from recctl.errors import DataError
+from recctl.experiment.use_of_ratings import needs_ratings
+from recctl.models.registry import model_classes
+
+WEIGHTS = {"view": 1, "cart": 3, "buy": 5}
+STEPS = [
+    {"weight_events": {"column": "event", "weights": WEIGHTS}},
+    {"drop_duplicates": {"keep": "sum"}},
+]
+
+
+def events() -> pd.DataFrame:
+    """Rows of 30 users and 12 items."""
+    rows = [(row % 30, (row * 7 + row // 30) % 12, list(WEIGHTS)[row % 7 % 3], row) for row in range(400)]
+    return pd.DataFrame(rows, columns=["user_id", "item_id", "event", "timestamp"])
+
+
+def load(values: dict[str, Any], folder: Path = Path()) -> LoadedConfig:
+    return parse_config(to_yaml({"seed": 1, **values}), "c.yaml", folder, [], experiment.CHECKS)
+
+
+def config(model: str = "als", folder: Path = Path(), **data: Any) -> LoadedConfig:
+    return load({"data": {"source": "events.csv", "preprocess": STEPS, **data}, "model": {"name": model}}, folder)
+
+
+@pytest.fixture
+def options(monkeypatch: pytest.MonkeyPatch) -> list[ReadOptions]:
+    """Replace the readers by a table in memory; the options they are called with are collected."""
+    collected: list[ReadOptions] = []
+
+    def read_source(source: str, options: ReadOptions, **_: Any) -> SourceTable:
+        collected.append(options)
+        return SourceTable.from_frame(events(), {"source": source}, options.extra_columns)
+
+    monkeypatch.setattr(experiment.data, "read_source", read_source)
+    return collected
+
+
+def test_columns_of_steps_are_read_and_dropped_after_the_steps(options: list[ReadOptions]) -> None:
+    dataset, _, record = experiment.read_dataset(config())
+    assert options[0].extra_columns == ("event",)
+    assert options[0].needs_ratings is False
+    expected = events().assign(rating=events()["event"].map(WEIGHTS))
+    expected = expected.groupby(["user_id", "item_id"])["rating"].sum()
+    assert dataset.data.groupby(["user_id", "item_id"])["rating"].sum().to_dict() == expected.to_dict()
+    assert [step["name"] for step in record["preprocess"]] == ["weight_events", "drop_duplicates"]
+
+
+def test_missing_column_of_a_step_is_named(options: list[ReadOptions]) -> None:
+    with pytest.raises(DataError, match=r"no column 'evnt'; did you mean event\?"):
+        experiment.read_dataset(config(preprocess=[{"select_rows": {"column": "evnt", "values": ["view"]}}]))
+
+
+@pytest.mark.parametrize("model", ["als", "ease", "slim", "item-knn", "sansa"])
+def test_models_with_weights_use_them(model: str, tmp_path: Path, options: list[ReadOptions]) -> None:
+    loaded = config(model, tmp_path)
+    assert loaded.config.data.implicit is False
+    prepared = experiment.prepare(loaded)
+    assert not any("ignores" in note for note in prepared.notes)
+    run = experiment.train(loaded, RunStore(tmp_path / "runs"))
+    fitted = load_model(run.path / "models" / "v1.pkl")
+    assert set(fitted.seen.values.tolist()) > {1.0}
+    binary = make_model(model, **fitted.hyperparameters()).fit(prepared.split.train(prepared.dataset).data)
+    users = fitted.user_vocabulary.ids[:5]
+    assert fitted.recommend(users, 5)["score"].tolist() != pytest.approx(binary.recommend(users, 5)["score"].tolist())
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "note"),
+    [
+        ({"name": "popularity"}, {}, "popularity ignores the weights of weight_events"),
+        (
+            {"name": "item-knn", "params": {"similarity": "jaccard"}},
+            {},
+            "item-knn ignores the weights of weight_events",
+        ),
+        (
+            {"name": "als"},
+            {"implicit": True},
+            "data.implicit is true, so that the weights of weight_events are not used",
+        ),
+        ({"name": "als"}, {}, None),
+        ({"name": "svd"}, {}, None),
+    ],
+)
+def test_unused_weights_are_noted(
+    model: dict[str, Any], data: dict[str, Any], note: str | None, options: list[ReadOptions]
+) -> None:
+    loaded = load({"data": {"source": "events.csv", "preprocess": STEPS, **data}, "model": model})
+    notes = [text for text in experiment.prepare(loaded).notes if "weight_events" in text]
+    assert notes == ([] if note is None else [note])
+
+
+def test_weights_do_not_decide_relevance(tmp_path: Path, options: list[ReadOptions]) -> None:
+    run = experiment.train(config("popularity", tmp_path), RunStore(tmp_path / "runs"))
+    without = config("popularity", tmp_path, preprocess=[{"drop_duplicates": None}])
+    other = experiment.train(without, RunStore(tmp_path / "runs"))
+    assert run.metrics() == other.metrics()
+    assert json.dumps(run.metadata["evaluation"]) == json.dumps(other.metadata["evaluation"])
+
+
+def test_models_say_whether_they_use_weights() -> None:
+    using = {model.name for model in model_classes() if model.uses_weights}
+    assert using == {"als", "ease", "item-knn", "sansa", "slim"}
+    assert not make_model("item-knn", similarity="jaccard").uses_weights
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, False),
+        ({"model": {"name": "svd"}}, True),
+        ({"data": {"implicit": False}}, True),
+        ({"evaluation": {"relevance_threshold": 4}}, True),
+        ({"evaluation": {"metrics": ["rmse"]}}, True),
+        ({"data": {"preprocess": [{"normalize_ratings": None}]}}, True),
+        ({"data": {"preprocess": [{"drop_duplicates": {"keep": "mean"}}]}}, True),
+        ({"data": {"preprocess": [{"drop_duplicates": None}]}}, False),
+        ({"data": {"preprocess": STEPS}}, False),
+        ({"data": {"preprocess": STEPS}, "evaluation": {"relevance_threshold": 4}}, False),
+    ],
+)
+def test_ratings_of_the_source_are_needed_if_anything_uses_them(values: dict[str, Any], expected: bool) -> None:
+    assert needs_ratings(load(values).config) is expected
