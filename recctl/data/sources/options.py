@@ -47,8 +47,8 @@ class ReadOptions:
         columns: The file's column for each role, e.g. `{"user_id": "customer"}`: a name from the header, or a position
             counted from 0. None leaves out an optional column of that role. Roles that are not mapped are found by
             well-known column names or, in a file without a header, by position: user_id, item_id, rating, timestamp.
-        extra_columns: Columns to read besides those of the roles, as text, for preprocessing steps; they may include
-            columns that have a role. In a file without a header their names are the positions from 0: `("3",)`.
+        extra_columns: Columns to read besides those of the roles, as text, for preprocessing steps. In a file without a
+            header their names are the positions from 0: `("3",)`.
         delimiter: The field separator, of any length, or `whitespace` for runs of spaces and tabs; detected if None.
         quoting: Whether fields may be quoted by `"`; if False, quotes are ordinary characters.
         encoding: The encoding of a text file, by the name that Python has for it.

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from recctl.data.sources.options import ReadOptions
-from recctl.data.sources.readers.column_roles import extra_positions, roles_from_header, roles_from_positions
+from recctl.data.sources.readers.column_roles import roles_from_header, roles_from_positions
 from recctl.errors import ConfigError, DataError
 
 
@@ -130,26 +130,6 @@ def test_columns_without_header_are_assigned_by_position():
 def test_invalid_position_is_rejected(n_fields, mapping, message):
     with pytest.raises(DataError, match=message):
         roles_from_positions(n_fields, mapping, "f")
-
-
-def test_extra_columns_are_found_by_name_or_without_header_by_position():
-    assert extra_positions(["user", "event", "item"], 3, ["event", "user"], "f") == {"event": 1, "user": 0}
-    assert extra_positions(None, 5, ["3"], "f") == {"3": 3}
-
-
-@pytest.mark.parametrize(
-    ("names", "extra", "message"),
-    [
-        (["user", "event"], "evnt", "f: no column 'evnt'; did you mean event?"),
-        (["user", "event"], "xyz", "f: no column 'xyz'; one of user, event"),
-        (["event", "event"], "event", "f: 2 columns are called 'event'"),
-        (None, "event", "f: 2 columns and no header, so there is no column 'event'; give the position"),
-        (None, "2", "f: 2 columns and no header, so there is no column '2'"),
-    ],
-)
-def test_missing_extra_column_is_rejected(names, extra, message):
-    with pytest.raises(DataError, match=re.escape(message)):
-        extra_positions(names, 2, [extra], "f")
 
 
 def test_invalid_options_are_all_reported_together():

@@ -60,7 +60,9 @@ def roles_from_header(names: Sequence[str], mapping: Mapping[str, str | int | No
             positions[role] = candidates[0]
         elif candidates:
             ambiguous[role] = candidates
-    missing = [role for role in (USER, ITEM) if role not in positions and role not in ambiguous]
+    # A mapping to None also stands for a column that comes from elsewhere, such as the folder of a part.
+    assigned = {*mapping, *positions, *ambiguous}
+    missing = [role for role in (USER, ITEM) if role not in assigned]
     if missing or ambiguous:
         raise DataError(_unassigned_roles_message(names, mapping, positions, missing, ambiguous, source))
     return _in_role_order(positions, names, source)
@@ -78,7 +80,8 @@ def roles_from_positions(n_fields: int, mapping: Mapping[str, str | int | None],
         DataError: A mapped column does not exist, or the number of columns does not allow assigning them in order.
     """
     layout = f"{source}: {n_fields} columns and no header"
-    if n_fields < 2:
+    n_needed = sum(mapping.get(role, role) is not None for role in (USER, ITEM))
+    if n_fields < n_needed == 2:
         raise DataError(f"{source}: 1 column and no header; if the fields have a separator, set data.delimiter to it")
     mapped = {role: column for role, column in mapping.items() if column is not None}
     if not mapped:
@@ -96,42 +99,11 @@ def roles_from_positions(n_fields: int, mapping: Mapping[str, str | int | None],
         if column >= n_fields:
             raise DataError(f"{layout}, so data.columns.{role}={column} does not exist; positions count from 0")
         positions[role] = int(column)
-    missing = [role for role in (USER, ITEM) if role not in mapped]
+    missing = [role for role in (USER, ITEM) if role not in mapping]
     if missing:
         hint = mapping_hint(_mapping_by_position(n_fields, mapping))
         raise DataError(f"{layout}, and data.columns has no {' and '.join(missing)}; {hint} (positions from 0)")
     return _in_role_order(positions, None, source)
-
-
-def extra_positions(
-    names: Sequence[str] | None, n_fields: int, extra_columns: Sequence[str], source: str
-) -> dict[str, int]:
-    """Find the columns that steps need besides those of the roles.
-
-    Args:
-        names: The names in the header; None if there is no header, so that the names of columns are `0`, `1`, ...
-        n_fields: Number of columns.
-        extra_columns: Their names.
-        source: Name of the file for error messages.
-
-    Raises:
-        DataError: There is no such column, or there are several.
-    """
-    known = [str(position) for position in range(n_fields)] if names is None else names
-    positions = {}
-    for name in extra_columns:
-        matches = [position for position, known_name in enumerate(known) if known_name == name]
-        if len(matches) > 1:
-            raise DataError(f"{source}: {len(matches)} columns are called {name!r}; rename all but one of them")
-        if not matches and names is None:
-            raise DataError(
-                f"{source}: {n_fields} columns and no header, so there is no column {name!r}; give the position of the "
-                "column, counted from 0, or set data.header: true if the first line has the names"
-            )
-        if not matches:
-            raise DataError(f"{source}: no column {name!r}{did_you_mean(name, known)}")
-        positions[name] = matches[0]
-    return positions
 
 
 def _unassigned_roles_message(
@@ -173,7 +145,7 @@ def _mapping_by_position(n_fields: int, mapping: Mapping[str, str | int | None])
     columns = {role: column for role, column in mapping.items() if not isinstance(column, str)}
     free = [position for position in range(n_fields) if position not in columns.values()]
     for role in COLUMNS:
-        is_open = isinstance(mapping.get(role), str) or (role in (USER, ITEM) and role not in columns)
+        is_open = isinstance(mapping.get(role), str) or (role in (USER, ITEM) and role not in mapping)
         if is_open and free:
             columns[role] = free.pop(0)
     return {role: columns[role] for role in COLUMNS if role in columns}
