@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -54,6 +56,7 @@ EVENTS = frame_of(["view", " cart ", "view", "purchase", "Cart"])
         ([1, 2, 3], [3, "1"], [0, 2]),
         ([1.0, 2.5, np.nan], ["1", 2.5], [0, 1]),
         ([1.0, 2.5, np.nan], [None], [2]),
+        ([Decimal("1.50"), Decimal("2"), None], [1.5, "2", None], [0, 1, 2]),
         ([True, False, True], ["true"], [0, 2]),
         ([True, False, None], [False], [1]),
         ([2**60, 2**60 + 1], [2**60 + 1], [1]),
@@ -78,6 +81,12 @@ def test_rows_are_selected_by_columns_with_a_role():
     frame = pd.DataFrame({"user_id": [1, 2, 3], "item_id": ["a", "b", "c"], "rating": [4.0, 5.0, 4.5]})
     assert select_rows(frame, "rating", [4, 4.5])["user_id"].tolist() == [1, 3]
     assert select_rows(frame, "item_id", ["b"])["user_id"].tolist() == [2]
+
+
+def test_arrow_tables_are_accepted():
+    table = pa.table({"user_id": [1, 2], "item_id": [1, 2], "event": ["view", "buy"]})
+    assert select_rows(table, "event", ["buy"])["user_id"].tolist() == [2]
+    assert weight_events(table, "event", {"view": 1, "buy": 2})["rating"].tolist() == [1, 2]
 
 
 def test_position_names_the_column_of_a_file_without_header():

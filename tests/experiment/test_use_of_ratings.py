@@ -60,6 +60,33 @@ def test_columns_of_steps_are_read_and_dropped_after_the_steps(options: list[Rea
     assert [step["name"] for step in record["preprocess"]] == ["weight_events", "drop_duplicates"]
 
 
+@pytest.mark.parametrize("file_format", ["csv", "csv.gz", "csv without header", "parquet", "jsonl", "feather"])
+def test_events_are_read_from_files_of_any_format(file_format: str, tmp_path: Path) -> None:
+    frame = events().assign(flag=events()["timestamp"] % 2 == 0)[["user_id", "item_id", "timestamp", "event", "flag"]]
+    path = tmp_path / f"events.{file_format.split()[0]}"
+    columns: list[str | int] = ["event", "flag"]
+    data: dict[str, Any] = {"source": path.name}
+    if file_format == "csv without header":
+        frame.to_csv(path, index=False, header=False)
+        columns = [3, 4]
+        data["columns"] = {"user_id": 0, "item_id": 1, "timestamp": 2}
+    elif file_format.startswith("csv"):
+        frame.to_csv(path, index=False)
+    elif file_format == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        getattr(frame, f"to_{file_format}")(path)
+    data["preprocess"] = [
+        {"select_rows": {"column": columns[1], "values": [True]}},
+        {"weight_events": {"column": columns[0], "weights": WEIGHTS}},
+    ]
+    loaded = load({"data": data}, tmp_path)
+    result = experiment.read_dataset(loaded)
+    expected = events()[frame["flag"]]
+    assert result.dataset.data["timestamp"].tolist() == expected["timestamp"].tolist()
+    assert result.dataset.data["rating"].tolist() == expected["event"].map(WEIGHTS).tolist()
+
+
 def test_missing_column_of_a_step_is_named(options: list[ReadOptions]) -> None:
     with pytest.raises(DataError, match=r"no column 'evnt'; did you mean event\?"):
         experiment.read_dataset(config(preprocess=[{"select_rows": {"column": "evnt", "values": ["view"]}}]))

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from recctl import progress
-from recctl.data import columns
+from recctl.data import columns, frames
 from recctl.data.arguments import checked
+from recctl.data.frames import Frame
 from recctl.data.preprocessing import table_arrays
 from recctl.errors import DataError
 from recctl.suggest import did_you_mean
@@ -41,9 +42,7 @@ _MAX_COMPARED = 1000
 
 
 @checked
-def select_rows(
-    df: pd.DataFrame, column: ColumnName, values: Annotated[list[Value], Field(min_length=1)]
-) -> pd.DataFrame:
+def select_rows(df: Frame, column: ColumnName, values: Annotated[list[Value], Field(min_length=1)]) -> pd.DataFrame:
     """Keep the rows that have one of these values in a column, for example one kind of event.
 
     Values are compared as they are written in the file, without surrounding whitespace: `1` is `1` and `1.0` but not
@@ -56,6 +55,7 @@ def select_rows(
             them.
         values: The values to keep.
     """
+    df = frames.to_pandas(df, "df")
     distinct = _DistinctValues.of(df, column, "select_rows")
     is_kept = np.zeros(len(distinct.labels) + 1, bool)  # the last entry serves code -1, which no row has
     for value in values:
@@ -66,7 +66,7 @@ def select_rows(
 
 @checked
 def weight_events(
-    df: pd.DataFrame, column: ColumnName, weights: Annotated[dict[Value, Weight], Field(min_length=1)]
+    df: Frame, column: ColumnName, weights: Annotated[dict[Value, Weight], Field(min_length=1)]
 ) -> pd.DataFrame:
     """Set the rating of each row to the weight of its event; rows of events with weight 0 are left out.
 
@@ -79,6 +79,7 @@ def weight_events(
         column: The column of events, as in `select_rows`.
         weights: The weight of each event that occurs, at least 0.
     """
+    df = frames.to_pandas(df, "df")
     distinct = _DistinctValues.of(df, column, "weight_events")
     weight_of = np.full(len(distinct.labels) + 1, np.nan)
     for event, weight in weights.items():
@@ -211,7 +212,7 @@ def _form(value: Any) -> _Form:
         return _Form("true" if flag else "false", None, flag)
     if isinstance(value, int | np.integer):
         return _Form(str(value), Decimal(int(value)), None)
-    if isinstance(value, float | np.floating) and np.isfinite(value):
+    if isinstance(value, float | np.floating | Decimal) and np.isfinite(float(value)):
         number = Decimal(str(value))
         text = str(int(value)) if value == int(value) else str(value)
         return _Form(text, number, None)
