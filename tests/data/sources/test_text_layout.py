@@ -107,7 +107,7 @@ def test_header_is_one_if_columns_are_given_by_position(write, header):
 def test_header_of_an_index_column(write):
     text = joined(",user_id,item_id,rating", "0,1,10,3", "1,2,20,4", "2,2,30,5")
     assert columns(read(write("a.csv", text))) == RATED
-    with pytest.raises(DataError, match=r"no user_id column among .*cust, prod"):
+    with pytest.raises(DataError, match=r"no user_id and item_id column among .*cust, prod"):
         read(write("b.csv", joined(",cust,prod", "0,17,5", "1,17,9")), bad_rows="skip")
 
 
