@@ -45,6 +45,7 @@ ANY_TEXT = 0
 NUMERIC = 1
 WITHOUT_BLANKS = 2
 NUMERIC_OR_EMPTY = 3
+QUOTED = 4  # added to the shape of the first column if each row begins with a quote
 
 _NEWLINE = 10
 _RETURN = 13
@@ -110,6 +111,8 @@ def _looks_like_row(data, begin, end, delimiter, blanks, quote, is_quoting, shap
     """Whether a line by itself has the fields of a row; if not `is_quoting`, quotes are ordinary characters."""
     n_fields = 0
     position = begin
+    if len(shapes) > 0 and shapes[0] & QUOTED and (begin == end or data[begin] != quote):
+        return False
     if blanks:
         position = _skip_delimiter(data, position, end, delimiter, blanks)
     while True:
@@ -127,7 +130,7 @@ def _looks_like_row(data, begin, end, delimiter, blanks, quote, is_quoting, shap
                 return False
         while position < end and not _is_delimiter(data, position, end, delimiter, blanks):
             position += 1
-        if n_fields >= len(shapes) or not _has_shape(data, field_begin, position, quote, shapes[n_fields]):
+        if n_fields >= len(shapes) or not _has_shape(data, field_begin, position, quote, shapes[n_fields] & 3):
             return False
         n_fields += 1
         if position >= end:

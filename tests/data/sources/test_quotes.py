@@ -88,6 +88,11 @@ def test_multiline_fields_with_delimiters_and_quotes_are_one_field(write, line_e
     assert frame["rating"].tolist() == [k % 5 for k in range(300)]
 
 
+def test_lines_of_a_text_are_no_rows_where_each_row_begins_with_a_quote(write):
+    rows = '"u1","i1","Yes, I\nwell, yes, ok"\n"u2","i2","x"\n'
+    assert len(read(write("a.csv", f'"user","item","note"\n{rows}'))) == 2
+
+
 def test_multiline_fields_after_the_sample_are_read(write):
     rows = "".join(f'u{k},i{k},"plain"\n' for k in range(40_000))
     frame = read(write("a.csv", f'user,item,note\n{rows}x,y,"two\nlines"\nz,z,z\n'), extra_columns=["note"])

@@ -170,6 +170,8 @@ def test_last_comment_may_be_the_header(write, header):
 def test_ids_that_begin_with_a_mark_are_no_comments(write):
     frame = read(write("a.csv", joined("#tea,1", "#milk,2", "wine,3")))
     assert frame["user_id"].tolist() == ["#tea", "#milk", "wine"]
+    frame = read(write("b.csv", joined("# drinks", "#tea,1", "#milk,2", "wine,3")))
+    assert frame["user_id"].tolist() == ["#tea", "#milk", "wine"]
 
 
 @pytest.mark.parametrize("bad_rows", ["error", "skip"])
@@ -185,11 +187,21 @@ def test_header_further_down_is_found(write, bad_rows, notices):
     assert notices == ["a.csv: skipped 2 lines before the header 'rating, item_id, user_id'"]
 
 
-def test_rows_before_a_header_are_not_skipped(write):
-    text = joined("1,10,3", "2,20,4", "user_id,item_id,rating", "2,30,5")
-    with pytest.raises(DataError, match="row 3: rating 'rating' is not a number"):
-        read(write("a.csv", text))
-    assert columns(read(write("b.csv", text), bad_rows="skip")) == RATED
+@pytest.mark.parametrize("bad_rows", ["error", "skip"])
+def test_rows_before_a_header_are_not_skipped(write, bad_rows):
+    path = write("a.csv", joined("1,10,3", "2,20,4", "user_id,item_id,rating", "2,30,5"))
+    with pytest.raises(DataError, match=r"row 3: 'user_id, item_id, rating' looks like a header, .*data.skip_lines: 2 if"):
+        read(path, bad_rows=bad_rows)
+    assert columns(read(path, bad_rows="skip", header=False)) == RATED
+    assert columns(read(path, skip_lines=2)) == {"user_id": [2], "item_id": [30], "rating": [5.0]}
+    with pytest.raises(DataError, match=r"row 2: 'user, item' looks like a header"):
+        read(write("b.csv", joined("Report,2020", "user,item", "ann,tea")), bad_rows=bad_rows)
+
+
+@pytest.mark.parametrize("delimiter", ["\n", '"', "\r\n"])
+def test_delimiter_that_quotes_or_ends_lines_is_refused(write, delimiter):
+    with pytest.raises(DataError, match=r"data.delimiter: .* can't separate fields"):
+        read(write("a.csv", joined("user,item", "1,2")), delimiter=delimiter)
 
 
 @pytest.mark.parametrize("field", ["real", "integer"])
@@ -200,6 +212,23 @@ def test_matrix_market(write, field):
     assert columns(read(write("a.mtx", text))) == RATED
     pattern = joined("%%MatrixMarket matrix coordinate pattern general", "3 30 2", "1 10", "2 20")
     assert columns(read(write("b.mtx", pattern))) == {"user_id": [1, 2], "item_id": [10, 20]}
+
+
+def test_matrix_market_file_with_another_number_of_entries_is_refused(write):
+    head = "%%MatrixMarket matrix coordinate integer general"
+    for last in ("2 30 5", "2 30 x"):  # for the fast and the slow path
+        with pytest.raises(DataError, match=r"a\.mtx: has 2 entries, but its size line says 3"):
+            read(write("a.mtx", joined(head, "2 30 3", "1 10 3", last)))
+
+
+def test_skipping_is_not_advised_for_the_first_row_of_a_file_without_a_header(write):
+    text = joined("1,one,2", "1,5,3", "2,6,4")
+    with pytest.raises(
+        DataError, match=r"row 1: .* \(if it is a header, set data.header: true; .* data.skip_lines: 1\)"
+    ):
+        read(write("a.csv", text), id_type="int")
+    with pytest.raises(DataError, match=r"row 2: .* \(set data.bad_rows: skip"):
+        read(write("b.csv", joined("1,5,3", "1,x,3", "2,6,4")), id_type="int")
 
 
 @pytest.mark.parametrize("kind", ["array real general", "coordinate real symmetric", "coordinate complex general"])

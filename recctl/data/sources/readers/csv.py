@@ -282,6 +282,7 @@ def _read_table(
             types | dict.fromkeys(file.extra, pa.large_string()),
             missing_words(USER, options),
         )
+    _require_all_records(file, stream.n_records)
     if len(table) != stream.n_records:
         raise pa.ArrowInvalid(f"{stream.n_records:,} records were read as {len(table):,} rows")
     return table
@@ -344,6 +345,8 @@ def _column_shapes(file: _CsvFile) -> list[int]:
             shapes[position] = text_records.NUMERIC if is_id else text_records.NUMERIC_OR_EMPTY
         elif not any(re.search(r"[ \t]", value) for value in sample):
             shapes[position] = text_records.WITHOUT_BLANKS
+    if file.dialect.begins_quoted:
+        shapes[0] |= text_records.QUOTED
     return shapes
 
 
@@ -441,6 +444,7 @@ def _read_slowly(file: _CsvFile, options: ReadOptions) -> ReadResult:
             if not stream.is_at_end or stream.n_records > len(stream.ragged):
                 raise DataError(f"{file.name}: {str(error).splitlines()[0]}") from error
             table = pa.schema(types).empty_table()
+    _require_all_records(file, stream.n_records)
     if not stream.n_records:
         raise DataError(f"{file.name}: the file has a header but no rows")
     if len(table) + len(stream.ragged) != stream.n_records:
@@ -449,7 +453,7 @@ def _read_slowly(file: _CsvFile, options: ReadOptions) -> ReadResult:
             "characters in this file, set data.quoting: false"
         )
     ragged_records = [record.number for record in stream.ragged]
-    bad_rows = BadRows()
+    bad_rows = BadRows(None if dialect.names else _first_row_hint(dialect))
     bad_rows.add(np.array(ragged_records, np.int64), lambda i: _describe_ragged(stream.ragged[i], dialect.n_fields))
     return parse_rows(
         {name: table[name] for name in types},
@@ -459,6 +463,19 @@ def _read_slowly(file: _CsvFile, options: ReadOptions) -> ReadResult:
         file.name,
         partial(label_records, file.path, dialect, file.encoding),
     )
+
+
+def _first_row_hint(dialect: CsvDialect) -> str:
+    """What to do if the first row of a file without a header is bad."""
+    n_lines = dialect.layout.n_skipped_lines
+    return f"if it is a header, set data.header: true; if the table begins below it, set data.skip_lines: {n_lines + 1}"
+
+
+def _require_all_records(file: _CsvFile, n_records: int) -> None:
+    """Check the number of records against the one that the preamble states."""
+    expected = file.dialect.n_records
+    if expected is not None and n_records != expected:
+        raise DataError(f"{file.name}: has {n_records:,} entries, but its size line says {expected:,} (truncated?)")
 
 
 def _describe_ragged(record: RaggedRecord, n_fields: int) -> str:

@@ -11,6 +11,7 @@ from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers.compression import ReadableStream
 from recctl.data.sources.readers.delimiter import SplitSample, choose_delimiter, split_sample
 from recctl.data.sources.readers.header import (
+    MAX_LINES_BEFORE_HEADER,
     align_names,
     has_header,
     most_frequent_width,
@@ -42,6 +43,8 @@ class CsvDialect:
         n_fields: Number of fields of a record.
         quoted: Whether the sample contains quotes that may enclose fields.
         multiline: Whether a quoted field in the sample spans several lines.
+        begins_quoted: Whether each record in the sample begins with a quote.
+        n_records: Number of records that the preamble states; None if it states none.
     """
 
     layout: RecordLayout
@@ -50,6 +53,8 @@ class CsvDialect:
     n_fields: int
     quoted: bool
     multiline: bool
+    begins_quoted: bool = False
+    n_records: int | None = None
 
     @property
     def delimiter(self) -> str:
@@ -106,6 +111,8 @@ def sniff_dialect(stream: ReadableStream, options: ReadOptions, source: str) -> 
         n_fields=n_fields,
         quoted=split.has_quotes,
         multiline=split.has_multiline,
+        begins_quoted=_begins_quoted(split, lines, n_header_records),
+        n_records=preamble.n_records,
     )
 
 
@@ -143,11 +150,11 @@ def _read_sample(stream: ReadableStream, source: str) -> bytes:
 
 def _reject_other_formats(text: str, options: ReadOptions, source: str) -> None:
     """Reject text that is no table: JSON, HTML and XML, and binary files without NUL bytes."""
-    if options.format == "auto" and _JSON.match(text):
+    if _JSON.match(text):
         raise DataError(
             f"{source}: looks like JSON; set data.format: json_lines if each line is an object, else convert it"
         )
-    if options.format == "auto" and _MARKUP.match(text):
+    if _MARKUP.match(text):
         raise DataError(f"{source}: looks like HTML or XML, not like a table; save it as CSV")
     # A delimiter may be a control character.
     controls = _CONTROL_CHARACTERS.findall(text)
@@ -159,6 +166,10 @@ def _split(sample: bytes, layout: RecordLayout, preamble: Preamble, options: Rea
     delimiter = options.delimiter or preamble.delimiter
     if delimiter is None and options.format == "tsv":
         delimiter = "\t"
+    if delimiter is not None and (delimiter == layout.quote or re.search(r"[\r\n]", delimiter)):
+        raise DataError(
+            f"{source}: data.delimiter: {delimiter!r} can't separate fields, since it quotes them or ends lines"
+        )
     if delimiter is None:
         return choose_delimiter(sample, layout, options, source)
     return split_sample(sample, replace(layout, delimiter=delimiter), options)
@@ -180,10 +191,22 @@ def _find_names(
     if marked is not None:
         return marked, 0
     if header is None:
+        _reject_late_header(split, options, source)
         header = has_header(split.records, options, source)
     if not header:
         return None, 0
     return _align([name.strip() for name in split.records[0]], split, 0, source), 1
+
+
+def _reject_late_header(split: SplitSample, options: ReadOptions, source: str) -> None:
+    """Reject a file in which a header follows lines that look like rows; they may be a preamble."""
+    for record, line in zip(split.records[1:MAX_LINES_BEFORE_HEADER], split.lines[1:], strict=False):
+        if names_users_and_items(record, options):
+            names = ", ".join(name.strip() for name in record)
+            raise DataError(
+                f"{source}: row {line}: {names[:60]!r} looks like a header, but lines like rows come before it; set "
+                f"data.skip_lines: {line - 1} if the table begins here, or data.header: false if it has no header"
+            )
 
 
 def _align(names: list[str], split: SplitSample, header: int, source: str) -> list[str]:
@@ -201,6 +224,12 @@ def _marked_names(split: SplitSample, preamble: Preamble, options: ReadOptions) 
         if len(names) == width and names_users_and_items(names, options):
             return names
     return None
+
+
+def _begins_quoted(split: SplitSample, lines: Sequence[str], n_header_records: int) -> bool:
+    quote = split.layout.quote
+    starts = split.lines[n_header_records:]
+    return quote is not None and bool(starts) and all(lines[line - 1].startswith(quote) for line in starts)
 
 
 def _reject_lists(records: Sequence[Sequence[str]], source: str) -> None:

@@ -15,7 +15,7 @@ from recctl.errors import DataError
 
 _DATE = r"^\s*[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}.*)?\s*$"
 # Reports begin with a few lines of text; a header further down is probably a second header.
-_MAX_LINES_BEFORE_HEADER = 20
+MAX_LINES_BEFORE_HEADER = 20
 
 Record = Sequence[str]
 
@@ -49,7 +49,7 @@ def names_users_and_items(record: Record, options: ReadOptions) -> bool:
 
 def find_header(records: Sequence[Record], options: ReadOptions) -> int | None:
     """The first record that names a user and an item column, unless rows come before it; None if there is none."""
-    for number, record in enumerate(records[: _MAX_LINES_BEFORE_HEADER + 1]):
+    for number, record in enumerate(records[: MAX_LINES_BEFORE_HEADER + 1]):
         if not names_users_and_items(record, options):
             continue
         rows = [row for row in records[number + 1 :] if len(row) == len(record)]

@@ -4,7 +4,7 @@ A reader is a function `(path, options) -> ReadResult` in a module of its own: `
 `parquet.read_parquet`, `sequences.read_sequences`. To add a format, write such a function, add its name to
 `recctl.data.sources.options.Format` and to the dispatch in `read_file`. Every reader
 
-1. opens the file with `compression.open_decompressed` if its format may be compressed;
+1. opens the file with `compression.open_decompressed` if its format may be compressed, or `text_stream.open_text`;
 2. assigns the file's columns to roles with `column_roles`, which also builds the error messages;
 3. reads whole typed columns as fast as it can, and checks each with `values.has_valid_range`;
 4. passes the raw columns to `bad_rows.slow_path.parse_rows` if a value does not fit: this finds, names, and rejects or

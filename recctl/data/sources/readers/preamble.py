@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recctl.data.sources.options import ReadOptions
+from recctl.data.sources.readers.header import names_users_and_items
 from recctl.data.sources.readers.text_stream import WHITESPACE
 from recctl.data.sources.readers.values import NUMBER
 from recctl.errors import DataError
@@ -30,6 +31,7 @@ class Preamble:
         marked_line: The last comment, without its mark, which may be a header.
         comment: The beginning of comments further down.
         quote: The character that quotes fields.
+        n_records: The number of records.
         notice: A notice for the user.
     """
 
@@ -40,6 +42,7 @@ class Preamble:
     marked_line: str | None = None
     comment: str | None = None
     quote: str = '"'
+    n_records: int | None = None
     notice: str | None = None
 
 
@@ -71,7 +74,7 @@ def find_preamble(lines: Sequence[str], options: ReadOptions, source: str) -> Pr
     if begin + n_comments < len(lines) and re.match(r"\s*@relation\b", lines[begin + n_comments], re.IGNORECASE):
         return _arff(lines, begin + n_comments, source)
     if first[:1] in _MARKS and options.comment is None:
-        return _comments(lines, begin, first[0], source)
+        return _comments(lines, begin, first[0], options, source)
     return Preamble(options.skip_lines)
 
 
@@ -90,7 +93,8 @@ def _matrix_market(lines: Sequence[str], begin: int, source: str) -> Preamble:
         size_line += 1
     if size_line >= len(lines) or not re.fullmatch(r"\s*\d+\s+\d+\s+\d+\s*", lines[size_line]):
         raise DataError(f"{source}: row {size_line + 1}: a Matrix Market file needs a line with its size here")
-    return Preamble(size_line + 1, has_header=False, delimiter=WHITESPACE)
+    n_records = int(lines[size_line].split()[2])
+    return Preamble(size_line + 1, has_header=False, delimiter=WHITESPACE, n_records=n_records)
 
 
 def _arff(lines: Sequence[str], begin: int, source: str) -> Preamble:
@@ -118,12 +122,16 @@ def _arff(lines: Sequence[str], begin: int, source: str) -> Preamble:
     raise DataError(f"{source}: an ARFF file without a line @data; save it as CSV")
 
 
-def _comments(lines: Sequence[str], begin: int, mark: str, source: str) -> Preamble:
+def _comments(lines: Sequence[str], begin: int, mark: str, options: ReadOptions, source: str) -> Preamble:
     """Comments at the top, unless they look like rows whose first id begins with the mark."""
     end = begin
     while end < len(lines) and (lines[end].startswith(mark) or not lines[end].strip()):
         end += 1
-    if end == len(lines) or _looks_like_row(lines[begin], lines[end]):
+    if end == len(lines):
+        return Preamble(begin)
+    rows = [number for number in range(begin, end) if _looks_like_row(lines[number], lines[end], options)]
+    end = min(rows, default=end)
+    if end == begin:
         return Preamble(begin)
     marked = [line for line in lines[begin:end] if line.strip()]
     count = f"{len(marked)} lines" if len(marked) > 1 else "a line"
@@ -131,17 +139,17 @@ def _comments(lines: Sequence[str], begin: int, mark: str, source: str) -> Pream
     return Preamble(end, marked_line=marked[-1].lstrip(mark).strip(), notice=notice)
 
 
-def _looks_like_row(marked: str, row: str) -> bool:
-    """Whether a line with a mark has as many fields as a row, and numbers in the same places."""
+def _looks_like_row(marked: str, row: str, options: ReadOptions) -> bool:
+    """Whether a line with a mark has as many fields as a row, and numbers in the same places, and is no header."""
     if re.match(r"\W*(\s|$)", marked):  # no id begins with a mark and a space
         return False
-    for separator in _MARKED_SEPARATORS:
+    for separator in [options.delimiter] if options.delimiter else _MARKED_SEPARATORS:
         marked_fields = marked.split(separator)
         fields = row.split(separator)
         if not 1 < len(fields) == len(marked_fields):
             continue
         numeric = [bool(re.match(NUMBER, field)) for field in fields[1:]]
         marked_numeric = [bool(re.match(NUMBER, field)) for field in marked_fields[1:]]
-        if any(numeric) and numeric == marked_numeric:
+        if numeric == marked_numeric and not names_users_and_items([marked_fields[0][1:], *marked_fields[1:]], options):
             return True
     return False

@@ -19,12 +19,16 @@ _MAX_DESCRIBED = 10
 class BadRows:
     """The bad rows of one source.
 
+    Args:
+        first_row_hint: What to do if the first row is bad, instead of skipping it.
+
     Attributes:
         count: Number of bad rows.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first_row_hint: str | None = None) -> None:
         self.count = 0
+        self._first_row_hint = first_row_hint
         self._first: list[tuple[int, str]] = []  # (row, reason), ascending
 
     def add(self, rows: NDArray[np.int64], describe: Callable[[int], str]) -> None:
@@ -59,7 +63,10 @@ class BadRows:
         reasons = [reason for _, reason in self._first]
         first = f"{labels[0]}: {reasons[0]}"
         if options.bad_rows == "error":
-            raise DataError(f"{first}{self._more()} (set data.bad_rows: skip to leave out such rows)")
+            hint = "set data.bad_rows: skip to leave out such rows"
+            if self._first_row_hint and self._first[0][0] == 0:
+                hint = self._first_row_hint
+            raise DataError(f"{first}{self._more()} ({hint})")
         if self.count == n_rows:
             raise DataError(f"{source}: none of the {n_rows:,} rows can be read; the first: {first}")
         progress.notice(f"{source}: skipped {self.count:,} of {n_rows:,} rows that can't be read; the first: {first}")
