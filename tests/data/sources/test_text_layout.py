@@ -190,7 +190,9 @@ def test_header_further_down_is_found(write, bad_rows, notices):
 @pytest.mark.parametrize("bad_rows", ["error", "skip"])
 def test_rows_before_a_header_are_not_skipped(write, bad_rows):
     path = write("a.csv", joined("1,10,3", "2,20,4", "user_id,item_id,rating", "2,30,5"))
-    with pytest.raises(DataError, match=r"row 3: 'user_id, item_id, rating' looks like a header, .*data.skip_lines: 2 if"):
+    with pytest.raises(
+        DataError, match=r"row 3: 'user_id, item_id, rating' looks like a header, .*data.skip_lines: 2 if"
+    ):
         read(path, bad_rows=bad_rows)
     assert columns(read(path, bad_rows="skip", header=False)) == RATED
     assert columns(read(path, skip_lines=2)) == {"user_id": [2], "item_id": [30], "rating": [5.0]}
@@ -241,6 +243,8 @@ def test_arff(write):
     head = ("% note", "@RELATION ratings", "", "@ATTRIBUTE 'user id' NUMERIC", "@attribute item_id numeric")
     text = joined(*head, "@attribute rating real", "@DATA", "1,10,3", "% note", "2,20,4", "2,30,5")
     assert columns(read(write("a.arff", text))) == RATED
+    quoted = joined(*head, "@data", "'007','a, b'", "'7',c")
+    assert columns(read(write("q.arff", quoted))) == {"user_id": ["007", "7"], "item_id": ["a, b", "c"]}
     with pytest.raises(DataError, match=r"row 7: sparse ARFF"):
         read(write("b.arff", joined(*head, "@data", "{0 1, 1 10}")))
 

@@ -125,6 +125,9 @@ def read_delimited(path: Path, options: ReadOptions) -> ReadResult:
 def _read(file: _CsvFile, options: ReadOptions) -> ReadResult:
     """Read a file; raises `AtypicalSampleError` if its dialect is another one."""
     dialect = file.dialect
+    if dialect.layout.quote not in ('"', None):
+        # Nothing finds zeros at the beginning of ids in such quotes while Arrow reads them as numbers.
+        return _read_slowly(file, options)
     types = {role: _guess_type(role, dialect.sample_values(position), options) for role, position in file.roles.items()}
     # Most files have no bad rows. Trying the fast path first costs a bad file one more pass, and saves a good one the
     # check of each cell.
