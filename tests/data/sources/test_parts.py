@@ -144,6 +144,15 @@ def test_part_without_a_column_is_named(store, read, notices):
     ]
 
 
+def test_extra_columns_of_parts_are_text(write, read):
+    write("p/a.csv", "user_id,item_id,event,rating\n1,2,view,3\n")
+    write("p/b.csv", "event,rating,item_id,user_id\nbuy,4,2,1\n")
+    found = columns(read("p", extra_columns=("event", "rating")))
+    assert found == {"user_id": [1, 1], "item_id": [2, 2], "rating": [3, 4], "event": ["view", "buy"]}
+    with pytest.raises(DataError, match=r"no column 'evnt'; did you mean event\?"):
+        read("p", extra_columns=("evnt",))
+
+
 def test_part_without_ids_is_named(store, read):
     store("p/a.parquet", user_id=[1], item_id=[5])
     store("p/b.parquet", user_id=[3], thing=[6])

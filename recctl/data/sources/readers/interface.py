@@ -1,8 +1,10 @@
 """The interface between `read_file` and the readers of the single formats.
 
 A reader is a function `(path, options) -> ReadResult` in a module of its own: `csv.read_delimited`,
-`parquet.read_parquet`, `sequences.read_sequences`. To add a format, write such a function, add its name to
-`recctl.data.sources.options.Format` and to the dispatch in `read_file`. Every reader
+`parquet.read_parquet`, `arrow.read_arrow`, `json_lines.read_json_lines`, `sequences.read_sequences`. To add a format,
+write such a function, add its name to `recctl.data.sources.options.Format`, to `file_format` if it can be detected, and
+to the two dispatches in `read_file`: of the readers, and of the functions that return the columns of a file, which
+reading folders of parts needs. Every reader
 
 1. opens the file with `compression.open_decompressed` if its format may be compressed, or `text_stream.open_text`;
 2. assigns the file's columns to roles with `column_roles`, which also builds the error messages;

@@ -211,6 +211,7 @@ class _Table:
             results = [self._read_part(part, self._part_options[part], listener) for part in self._parts]
         n_rows = dict(zip(self._parts, [len(next(iter(result.columns.values()))) for result in results], strict=True))
         joined: Columns = {}
+        self._drop_incomplete_ratings(results)
         present = [name for name in self._column_order() if name in results[0].columns]
         for name in present:
             if name in (USER, ITEM):
@@ -229,6 +230,13 @@ class _Table:
         self.n_rows = [n_rows.get(part, 0) for part in self._all_parts]
         result.columns = {name: result.columns[name] for name in self._column_order() if name in result.columns}
         return result
+
+    def _drop_incomplete_ratings(self, results: Sequence[ReadResult]) -> None:
+        """Leave out ratings, which are not used then, if they could not be read in some part."""
+        if all(RATING in result.columns for result in results):
+            return
+        for result in results:
+            result.columns.pop(RATING, None)
 
     def _column_order(self) -> list[str]:
         return list(dict.fromkeys([*COLUMNS, *self._options.extra_columns]))
