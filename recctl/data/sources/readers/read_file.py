@@ -155,4 +155,4 @@ def _delimited_columns(path: Path, options: ReadOptions) -> PartColumns:
             return PartColumns(None, 0, False)
     with open_text(path, options.encoding) as stream, progress.silence():  # reading the part sends its notices
         dialect = sniff_dialect(stream, options, path.name)
-    return PartColumns(dialect.names, dialect.n_fields, bool(dialect.records))
+    return PartColumns(dialect.names, dialect.n_fields, bool(dialect.records), dialect.layout.delimiter)
