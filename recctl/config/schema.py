@@ -38,8 +38,8 @@ class DataConfig(Section):
     """The interactions and their preprocessing."""
 
     source: str = Field("movielens-100k", min_length=1)
-    """Dataset name from `recctl data list`, `synthetic`, or path to CSV, TSV, JSON lines, Parquet, Arrow, ..., relative to
-    this file. A folder, or a pattern such as `events/*.csv`, is read as the parts of one table."""
+    """Dataset name from `recctl data list`, `synthetic`, or path to CSV, TSV, JSON lines, Parquet, Arrow, ..., relative
+    to this file. A folder, or a pattern such as `events/*.csv`, is read as the parts of one table."""
     format: Literal[
         "auto", "csv", "tsv", "parquet", "arrow", "json_lines", "inter", "lightgcn", "sequences", "netflix"
     ] = "auto"
