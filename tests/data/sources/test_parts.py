@@ -174,9 +174,9 @@ def test_part_without_the_header_of_the_others_is_named(write, read):
 
 
 def test_id_types_are_decided_over_all_parts(write, read, store, notices):
-    write("c/a.csv", "user_id,item_id\n1,2\n17850,4\n")
+    write("c/a.csv", "user_id,item_id\n1,2\n17850.0,4\n")
     write("c/b.csv", "user_id,item_id\nx,2\n3,4\n")
-    assert columns(read("c")) == {"user_id": ["1", "17850", "x", "3"], "item_id": [2, 4, 2, 4]}
+    assert columns(read("c")) == {"user_id": ["1", "17850.0", "x", "3"], "item_id": [2, 4, 2, 4]}
     assert "c: user_id is text in c/b.csv and whole numbers in c/a.csv; all are read as text" in notices
     store("p/a.parquet", user_id=[1], item_id=[5])
     store("p/b.parquet", user_id=["x"], item_id=[5])

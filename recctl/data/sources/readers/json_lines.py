@@ -476,7 +476,7 @@ def _ids(
                 f"{source}: row {rows[first] + 1}: {role} {format_value(values.texts[first].as_py())} is text, other "
                 "ids are numbers; all are read as text"
             )
-        return pa.chunked_array([pc.utf8_trim_whitespace(values.texts)]), problems
+        return pa.chunked_array([values.texts]), problems
     if has_text:  # id_type: int
         return pa.chunked_array([values.texts.cast(pa.large_binary()).cast(pa.binary())]), problems
     ids = np.zeros(len(kinds), np.int64)

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from recctl.data import text_ids
 from recctl.data.columns import COLUMNS, RATING, TIMESTAMP, format_value
 from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers.bad_rows.rows import BadRows
@@ -251,40 +252,26 @@ def _whole_floats(column: pa.ChunkedArray) -> NDArray[np.int64] | None:
 
 
 def _dictionary_encode(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """Text as indices into its distinct values; None if any is empty or missing."""
-    encoded_type = pa.dictionary(pa.int32(), pa.large_string())
+    """Text as indices into its distinct values, without surrounding whitespace; None if any is empty or missing."""
     if _is_uuid(column.type):
         column = _uuids_to_text(column)
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
+    column = text_ids.trim(column)
     chunks = []
     for chunk in column.chunks:
         dictionary = chunk.dictionary.cast(pa.large_string())
-        trimmed = pc.utf8_trim_whitespace(dictionary)
-        if chunk.null_count or dictionary.null_count or _has_empty_text(trimmed):
+        if chunk.null_count or dictionary.null_count or _has_empty_text(dictionary):
             return None
-        if _n_characters(trimmed) == _n_characters(dictionary):
-            chunks.append(pa.DictionaryArray.from_arrays(chunk.indices.cast(pa.int32()), dictionary))
-        else:
-            # Values that differ only by whitespace are equal now, so that the text has to be encoded again.
-            chunks.append(trimmed.take(chunk.indices).dictionary_encode())
-    return pa.chunked_array(chunks, encoded_type)
+        chunks.append(pa.DictionaryArray.from_arrays(chunk.indices.cast(pa.int32()), dictionary))
+    return pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.large_string()))
 
 
 def _has_empty_text(texts: pa.Array) -> bool:
-    offsets = _offsets(texts)
-    return bool((offsets[1:] == offsets[:-1]).any())
-
-
-def _n_characters(texts: pa.Array) -> int:
-    offsets = _offsets(texts)
-    return int(offsets[-1] - offsets[0])
-
-
-def _offsets(texts: pa.Array) -> NDArray[np.int64]:
     if not len(texts):
-        return np.zeros(1, np.int64)
-    return np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
+        return False
+    offsets = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    return bool((offsets[1:] == offsets[:-1]).any())
 
 
 def _uuids_to_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -390,8 +377,6 @@ def _raw_ids(
     value_type = _value_type(arrow_type)
     if not is_text(value_type) and not pa.types.is_integer(value_type):
         raise DataError(f"{source}: {role} is of type {arrow_type}; ids must be whole numbers or text")
-    if is_text(value_type):
-        column = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
     return column, ~is_good, ""
 
 
