@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -108,8 +107,10 @@ class ReadOptions:
         if self.delimiter == "":
             problems.append("delimiter: '' is empty; leave it out to detect the delimiter")
         try:
-            codecs.lookup(self.encoding)
-        except LookupError:
+            b"a".decode(self.encoding)
+        except UnicodeError:
+            pass  # no text in this encoding
+        except LookupError:  # also for those that are no encodings of text, such as base64
             problems.append(f"encoding: {self.encoding!r} is unknown; use e.g. utf-8, latin-1, cp1252 or utf-16")
         if self.decimal not in (".", ","):
             problems.append(f"decimal: {self.decimal!r} is neither '.' nor ','")

@@ -42,6 +42,22 @@ def test_runs_of_blanks_separate_columns(write):
     assert columns(read(write("b.txt", joined("user_id   item_id  rating", *lines)))) == RATED
 
 
+def test_tabs_at_the_end_of_rows_of_numbers_make_no_column(write):
+    assert columns(read(write("a.txt", "1\t10\t3\t\n2\t20\t4\t\n2\t30\t5\t\n"))) == RATED
+    named = read(write("b.txt", "user\titem\tnote\n1\t10\t\n2\t20\t\n"), extra_columns=["note"])
+    assert named["note"].tolist() == ["", ""]
+
+
+def test_position_beyond_the_columns_is_named(write):
+    with pytest.raises(DataError, match=r"data.columns.user_id=5 does not exist"):
+        read(write("a.csv", joined("1,2,3", "4,5,6")), columns={"user_id": 5, "item_id": 1})
+
+
+def test_skipping_more_lines_than_there_are_is_named(write):
+    with pytest.raises(DataError, match="no rows below the first 9 lines"):
+        read(write("a.csv", joined("user,item", "1,2")), skip_lines=9)
+
+
 def test_blanks_in_quoted_fields_are_kept_by_the_whitespace_delimiter(write):
     text = joined("user item", '"a  b" x', 'c   "d\te"')
     frame = read(write("a.txt", text), delimiter="whitespace")

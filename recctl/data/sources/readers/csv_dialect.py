@@ -82,7 +82,10 @@ def sniff_dialect(stream: ReadableStream, options: ReadOptions, source: str) -> 
     text = sample.decode(errors="replace")
     lines = re.split(r"\r\n|\n|\r", text)
     preamble = find_preamble(lines, options, source)
-    _reject_other_formats("\n".join(lines[preamble.n_lines :]), options, source)
+    table = "\n".join(lines[preamble.n_lines :])
+    if not table.strip():
+        raise DataError(f"{source}: there are no rows below the first {preamble.n_lines} lines, which are skipped")
+    _reject_other_formats(table, options, source)
     layout = RecordLayout(
         delimiter="",
         quote=preamble.quote if options.quoting else None,

@@ -112,6 +112,9 @@ def choose_delimiter(sample: bytes, layout: RecordLayout, options: ReadOptions, 
     splits = [split_sample(sample, replace(layout, delimiter=name), options) for name in names]
     n_needed = 1 + max([1, *(column for column in options.columns.values() if isinstance(column, int))])
     tables = [split for split in splits if split.width >= n_needed or split.header is not None]
+    if not tables:
+        # Columns at these positions do not exist; a message of its own says so.
+        tables = [split for split in splits if split.width > 1]
     candidates = _without_blanks([split for split in tables if split.is_steady or split.header is not None])
     if not candidates:
         # Lists of different lengths get a message of their own.
@@ -147,7 +150,11 @@ def _without_blanks(candidates: Sequence[SplitSample]) -> list[SplitSample]:
     if blanks is None or not blanks.all_typed or any(split.records == blanks.records for split in others):
         return others
     # Between runs of spaces, single spaces would give empty fields.
-    return [split for split in others if split is not space] + [blanks]
+    others = [split for split in others if split is not space]
+    if any(split.score[:2] == blanks.score[:2] for split in others):
+        # Tabs beside which only empty columns are left: these have names in a header, or else are ends of lines.
+        return others if blanks.header is not None else [blanks]
+    return [*others, blanks]
 
 
 def _read(sample: bytes, layout: RecordLayout) -> tuple[RecordStream, list[list[str]]]:

@@ -92,7 +92,7 @@ class DecodingStream(_Stream):
         try:
             self._decoder = codecs.getincrementaldecoder(encoding)()
             self._decoder.decode(b"")
-        except (LookupError, TypeError) as error:
+        except (LookupError, TypeError, UnicodeError) as error:
             raise DataError(f"{source}: data.encoding: {encoding} is not an encoding of text files") from error
         self._stream = stream
         self._encoding = encoding
