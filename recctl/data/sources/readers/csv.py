@@ -9,14 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
 from recctl import progress
@@ -28,6 +26,7 @@ from recctl.data.sources.readers.bad_rows.line_numbers import label_records
 from recctl.data.sources.readers.bad_rows.rows import BadRows
 from recctl.data.sources.readers.bad_rows.slow_path import notice_text_among_integers, parse_rows
 from recctl.data.sources.readers.csv_dialect import CsvDialect, sniff_dialect
+from recctl.data.sources.readers.csv_file import CsvFile, parse_records
 from recctl.data.sources.readers.interface import Columns, ReadResult
 from recctl.data.sources.readers.text_stream import (
     AtypicalSampleError,
@@ -52,7 +51,6 @@ from recctl.data.sources.readers.zero_fields import ZeroFieldStream
 from recctl.data.text_ids import PLAIN_INTEGER
 from recctl.data.timestamps import parse_with_format
 from recctl.errors import DataError
-from recctl.kernels import text_records
 from recctl.suggest import did_you_mean
 
 # An id of this many digits may be beyond int32.
@@ -61,45 +59,6 @@ _INT32_DIGITS = 10
 # The end of an ISO 8601 datetime with a time zone.
 _TIME_ZONE = r"(Z|[+-]\d\d:?\d\d)$"
 _DATE_AND_HOUR_LENGTH = len("2024-05-31T18")  # a shorter text ends like a time zone but is a date: 2024-05-31
-
-# Arrow can't parse a record that is longer than this; reading larger blocks takes more memory.
-_MULTILINE_BLOCK_BYTES = 1 << 25
-# The characters of numbers and dates, as `text_records` knows them.
-_NUMBER_OR_DATE = re.compile(r"[ +,\-./:ETeZ0-9]*[0-9][ +,\-./:ETeZ0-9]*")
-
-
-class _CsvFile(NamedTuple):
-    """A file with what is known of it before it is read.
-
-    Attributes:
-        path: The file.
-        dialect: How it is written.
-        encoding: Its encoding.
-        decimal: The decimal separator.
-        roles: Role -> position of its column.
-        extra: Name -> position of each column without a role that is read.
-    """
-
-    path: Path
-    dialect: CsvDialect
-    encoding: str
-    decimal: str
-    roles: dict[str, int]
-    extra: dict[str, int]
-
-    @property
-    def name(self) -> str:
-        return self.path.name
-
-    def adapted_to(self, atypical: AtypicalSampleError) -> _CsvFile:
-        """The file with the dialect that it turned out to have."""
-        dialect = self.dialect
-        dialect = replace(
-            dialect,
-            layout=replace(dialect.layout, escape=atypical.escape or dialect.layout.escape),
-            multiline=dialect.multiline or atypical.multiline,
-        )
-        return self._replace(dialect=dialect)
 
 
 def read_delimited(path: Path, options: ReadOptions) -> ReadResult:
@@ -112,7 +71,7 @@ def read_delimited(path: Path, options: ReadOptions) -> ReadResult:
         dialect = sniff_dialect(stream, options, path.name)
     roles = _assign_roles(dialect, options, path.name)
     extra = _find_extra_columns(dialect, roles, options, path.name)
-    file = _CsvFile(path, dialect, options.encoding, options.decimal, roles, extra)
+    file = CsvFile(path, dialect, options.encoding, options.decimal, roles, extra)
     if not dialect.records and dialect.names is not None and not dialect.quoted:
         raise DataError(f"{path.name}: the file has a header but no rows")
     while True:
@@ -122,7 +81,7 @@ def read_delimited(path: Path, options: ReadOptions) -> ReadResult:
             file = file.adapted_to(atypical)
 
 
-def _read(file: _CsvFile, options: ReadOptions) -> ReadResult:
+def _read(file: CsvFile, options: ReadOptions) -> ReadResult:
     """Read a file; raises `AtypicalSampleError` if its dialect is another one."""
     dialect = file.dialect
     if dialect.layout.quote not in ('"', None):
@@ -211,7 +170,7 @@ def _most_match(pattern: str, sample: Sequence[str]) -> bool:
     return 2 * sum(bool(re.match(pattern, value)) for value in sample) > len(sample)
 
 
-def _read_typed(file: _CsvFile, types: dict[str, pa.DataType], options: ReadOptions) -> pa.Table:
+def _read_typed(file: CsvFile, types: dict[str, pa.DataType], options: ReadOptions) -> pa.Table:
     """Read the columns in these types, but ids as int32 if the sampled ones are short and all fit.
 
     Raises:
@@ -230,7 +189,7 @@ def _read_typed(file: _CsvFile, types: dict[str, pa.DataType], options: ReadOpti
     return _read_integers(file, types, options)
 
 
-def _read_integers(file: _CsvFile, types: dict[str, pa.DataType], options: ReadOptions) -> pa.Table:
+def _read_integers(file: CsvFile, types: dict[str, pa.DataType], options: ReadOptions) -> pa.Table:
     """Read the columns in these types; ids as text where Arrow reads `007` or `0x1F` as a whole number.
 
     Raises:
@@ -250,7 +209,7 @@ def _read_integers(file: _CsvFile, types: dict[str, pa.DataType], options: ReadO
 
 
 def _read_table(
-    file: _CsvFile, types: dict[str, pa.DataType], options: ReadOptions, scans: list[ZeroFieldStream] | None = None
+    file: CsvFile, types: dict[str, pa.DataType], options: ReadOptions, scans: list[ZeroFieldStream] | None = None
 ) -> pa.Table:
     """Read the columns of the roles in these types, and the extra columns as text; every record must have a row.
 
@@ -267,7 +226,7 @@ def _read_table(
     dialect = file.dialect
     checks = RecordChecks(
         file.name,
-        shapes=_column_shapes(file),
+        shapes=file.column_shapes(),
         allows_multiline=dialect.multiline,
     )
     with open_text(file.path, file.encoding) as text:
@@ -279,81 +238,19 @@ def _read_table(
             has_unclear_lines = dialect.multiline or layout.escape is not None
             arrow_stream = ZeroFieldStream(stream, layout.output_delimiter, layout.quote is not None, has_unclear_lines)
             scans.append(arrow_stream)
-        table = _parse(
+        table = parse_records(
             arrow_stream,
             file,
             types | dict.fromkeys(file.extra, pa.large_string()),
             missing_words(USER, options),
         )
-    _require_all_records(file, stream.n_records)
+    file.require_all_records(stream.n_records)
     if len(table) != stream.n_records:
         raise pa.ArrowInvalid(f"{stream.n_records:,} records were read as {len(table):,} rows")
     return table
 
 
-def _parse(
-    stream: RecordStream | ZeroFieldStream,
-    file: _CsvFile,
-    types: dict[str, pa.DataType],
-    missing: list[str],
-    *,
-    is_slow: bool = False,
-) -> pa.Table:
-    layout = file.dialect.layout
-    # Arrow then reads larger blocks and looks for quotes before it splits them.
-    multiline = layout.quote is not None and (file.dialect.multiline or is_slow)
-    read_options = pacsv.ReadOptions(column_names=_column_names(file))
-    if multiline and is_slow:
-        read_options.block_size = _MULTILINE_BLOCK_BYTES
-    return pacsv.read_csv(
-        stream,
-        read_options=read_options,
-        parse_options=pacsv.ParseOptions(
-            delimiter=layout.output_delimiter,
-            quote_char=layout.quote or False,
-            escape_char=layout.escape or False,
-            newlines_in_values=multiline,
-        ),
-        convert_options=pacsv.ConvertOptions(
-            column_types=types,
-            include_columns=list(types),
-            null_values=missing,
-            # In extra columns, these are texts like any other.
-            strings_can_be_null=not file.extra,
-            decimal_point=file.decimal,
-        ),
-    )
-
-
-def _column_names(file: _CsvFile) -> list[str]:
-    """One name per field: the roles, the extra columns, and placeholders for fields that are not read."""
-    used = file.roles | file.extra
-    names = [f"_{position}" for position in range(file.dialect.n_fields)]
-    while set(names) & set(used):
-        names = [f"_{name}" for name in names]
-    for name, position in used.items():
-        names[position] = name
-    return names
-
-
-def _column_shapes(file: _CsvFile) -> list[int]:
-    """How the values of each column look, so that a row inside a quoted field is noticed."""
-    shapes = [text_records.ANY_TEXT] * file.dialect.n_fields
-    for role, position in file.roles.items():
-        sample = file.dialect.sample_values(position)
-        if not sample:
-            continue
-        if all(_NUMBER_OR_DATE.fullmatch(value) for value in sample):
-            is_id = role in (USER, ITEM)
-            shapes[position] = text_records.NUMERIC if is_id else text_records.NUMERIC_OR_EMPTY
-        elif not any(re.search(r"[ \t]", value) for value in sample):
-            shapes[position] = text_records.WITHOUT_BLANKS
-    if file.dialect.begins_quoted:
-        shapes[0] |= text_records.QUOTED
-    return shapes
-
-
-def _to_columns(table: pa.Table, file: _CsvFile, options: ReadOptions) -> Columns | None:
+def _to_columns(table: pa.Table, file: CsvFile, options: ReadOptions) -> Columns | None:
     """Convert the columns to their final types; None if a value is missing or out of range.
 
     Raises:
@@ -393,14 +290,14 @@ def _to_columns(table: pa.Table, file: _CsvFile, options: ReadOptions) -> Column
     return columns
 
 
-def _convert_text(name: str, column: pa.ChunkedArray, file: _CsvFile, options: ReadOptions) -> Any:
+def _convert_text(name: str, column: pa.ChunkedArray, file: CsvFile, options: ReadOptions) -> Any:
     """A column read as text in its final type; None if a value is missing or can't be read."""
     if name not in file.roles:
         return column
     return _convert_dates(column, options) if name == TIMESTAMP else _convert_ids(name, column, file, options)
 
 
-def _convert_ids(role: str, column: pa.ChunkedArray, file: _CsvFile, options: ReadOptions) -> Any:
+def _convert_ids(role: str, column: pa.ChunkedArray, file: CsvFile, options: ReadOptions) -> Any:
     """Ids read as text in their final type; None if one is missing."""
     ids = text_ids.trim(column)
     # Arrow has found the missing ones except those that became such by trimming, and any beside extra columns.
@@ -421,7 +318,7 @@ def _convert_dates(column: pa.ChunkedArray, options: ReadOptions) -> NDArray[Any
     return seconds
 
 
-def _send_notices(columns: Columns, has_counts: bool, file: _CsvFile, options: ReadOptions) -> None:
+def _send_notices(columns: Columns, has_counts: bool, file: CsvFile, options: ReadOptions) -> None:
     def label_row(row: int) -> str:
         return label_records(file.path, file.dialect, file.encoding, [row])[0]
 
@@ -432,22 +329,22 @@ def _send_notices(columns: Columns, has_counts: bool, file: _CsvFile, options: R
         notice_text_among_integers(ITEM, columns[ITEM], label_row)
 
 
-def _read_slowly(file: _CsvFile, options: ReadOptions) -> ReadResult:
+def _read_slowly(file: CsvFile, options: ReadOptions) -> ReadResult:
     """Read all columns as bytes, and parse each cell to find the bad rows."""
     dialect = file.dialect
     # As bytes, because one value that is not UTF-8 would make Arrow reject the whole file.
     types = dict.fromkeys([*file.roles, *file.extra], pa.binary())
-    checks = RecordChecks(file.name, n_fields=dialect.n_fields, shapes=_column_shapes(file))
+    checks = RecordChecks(file.name, n_fields=dialect.n_fields, shapes=file.column_shapes())
     with open_text(file.path, file.encoding) as text:
         stream = RecordStream(text, dialect.layout, checks)
         try:
-            table = _parse(stream, file, types, [], is_slow=True)
+            table = parse_records(stream, file, types, [], is_slow=True)
         except pa.ArrowInvalid as error:
             # Arrow does not accept a file without rows.
             if not stream.is_at_end or stream.n_records > len(stream.ragged):
                 raise DataError(f"{file.name}: {str(error).splitlines()[0]}") from error
             table = pa.schema(types).empty_table()
-    _require_all_records(file, stream.n_records)
+    file.require_all_records(stream.n_records)
     if not stream.n_records:
         raise DataError(f"{file.name}: the file has a header but no rows")
     if len(table) + len(stream.ragged) != stream.n_records:
@@ -472,13 +369,6 @@ def _first_row_hint(dialect: CsvDialect) -> str:
     """What to do if the first row of a file without a header is bad."""
     n_lines = dialect.layout.n_skipped_lines
     return f"if it is a header, set data.header: true; if the table begins below it, set data.skip_lines: {n_lines + 1}"
-
-
-def _require_all_records(file: _CsvFile, n_records: int) -> None:
-    """Check the number of records against the one that the preamble states."""
-    expected = file.dialect.n_records
-    if expected is not None and n_records != expected:
-        raise DataError(f"{file.name}: has {n_records:,} entries, but its size line says {expected:,} (truncated?)")
 
 
 def _describe_ragged(record: RaggedRecord, n_fields: int) -> str:
