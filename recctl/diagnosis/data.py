@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from recctl.data.preprocessing import sets_weights
 from recctl.diagnosis.findings import Finding, Settings, Values
+from recctl.experiment.use_of_ratings import step_list
 
 # NDCG@10 of a single user has a standard deviation of about 0.3, so that the mean over 400 users has a standard error
 # of 0.015; with fewer users it exceeds typical differences between models.
@@ -194,6 +196,9 @@ def _timestamps(facts: Mapping[str, Any], settings: Settings) -> Iterator[Findin
 def _rating_scale(facts: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
     ratings = facts.get("ratings")
     if settings.config.data.implicit or not ratings:
+        return
+    # Weights of implicit feedback are meant to differ, and no model is trained by gradients of them.
+    if sets_weights(step_list(settings.config)) and not settings.model.needs_ratings:
         return
     if ratings["max"] - ratings["min"] > _MAX_RATING_SPAN:
         yield Finding(

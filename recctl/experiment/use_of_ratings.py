@@ -38,7 +38,7 @@ def weight_notes(configs: Sequence[Config]) -> list[str]:
     if not data.preprocess or not sets_weights(step_list(configs[0])):
         return []
     if data.implicit:
-        return ["data.implicit is true, so that the weights of weight_events are not used"]
+        return ["data.implicit is true, so that the weights of weight_events are not used; leave it out to use them"]
     ignoring = [config.model.name for config in configs if not uses_weights(config) and not learns_from_ratings(config)]
     if not ignoring:
         return []

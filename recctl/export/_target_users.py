@@ -87,7 +87,9 @@ def known_users(model: Recommender, users: Path | list[int | str] | None, on_unk
 def users_with_histories(model: Recommender, path: Path, on_unknown: OnUnknown) -> TargetUsers:
     """Users that the model was not fitted on, with their histories from a file."""
     # Item ids must have the model's type to be found: text ids such as 007 must not become integers.
-    options = ReadOptions(id_type="text" if model.item_vocabulary.is_text else "auto")
+    options = ReadOptions(
+        id_type="text" if model.item_vocabulary.is_text else "auto", needs_ratings=not model.seen.is_binary
+    )
     interactions = read_file(path, options).frame
     ids, matrix = id_tables.histories_to_matrix(interactions, model.item_vocabulary)
     if not model.reads_order:

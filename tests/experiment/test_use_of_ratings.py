@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from recctl import RunStore, experiment, load_model, make_model
+from recctl import RunStore, experiment, load_model, make_model, progress
 from recctl.config import LoadedConfig, parse_config, to_yaml
 from recctl.data.sources import ReadOptions, SourceTable
 from recctl.errors import DataError
@@ -118,7 +118,7 @@ def test_models_with_weights_use_them(model: str, tmp_path: Path, options: list[
         (
             {"name": "als"},
             {"implicit": True},
-            "data.implicit is true, so that the weights of weight_events are not used",
+            "data.implicit is true, so that the weights of weight_events are not used; leave it out to use them",
         ),
         ({"name": "als"}, {}, None),
         ({"name": "svd"}, {}, None),
@@ -163,3 +163,31 @@ def test_models_say_whether_they_use_weights() -> None:
 )
 def test_ratings_of_the_source_are_needed_if_anything_uses_them(values: dict[str, Any], expected: bool) -> None:
     assert needs_ratings(load(values).config) is expected
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet", "jsonl"])
+def test_unreadable_ratings_are_left_out_unless_they_are_used(file_format: str, tmp_path: Path) -> None:
+    frame = events()[["user_id", "item_id"]].assign(rating=["4", *["liked it"] * 399])
+    path = tmp_path / f"rated.{file_format}"
+    if file_format == "csv":
+        frame.to_csv(path, index=False)
+    elif file_format == "parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_json(path, orient="records", lines=True)
+    notices: list[str] = []
+
+    class Notices(progress._Silence):
+        def notice(self, message: str) -> None:
+            notices.append(message)
+
+    with progress.listening(Notices()):
+        result = experiment.read_dataset(load({"data": {"source": path.name}}, tmp_path))
+    assert (len(result.dataset), result.dataset.ratings) == (400, None)
+    assert any(path.name in notice and "rating" in notice and "liked it" in notice for notice in notices)
+    with pytest.raises(DataError, match="liked it"):
+        experiment.read_dataset(load({"data": {"source": path.name}, "model": {"name": "svd"}}, tmp_path))
+    with pytest.raises(DataError, match="liked it"):
+        experiment.read_dataset(
+            load({"data": {"source": path.name}, "evaluation": {"relevance_threshold": 4}}, tmp_path)
+        )
