@@ -240,6 +240,8 @@ def _to_numbers(column: pd.Series[Any], name: str) -> NDArray[Any]:
     _require_no_missing(column, name)
     if isinstance(dtype, np.dtype) and dtype.kind in "iufb":
         return column.to_numpy()
+    if name == RATING and pd.api.types.is_bool_dtype(dtype):
+        return column.to_numpy(dtype=np.float32)
     if isinstance(dtype, pd.CategoricalDtype):
         column = column.astype(dtype.categories.dtype)
     is_text = pd.api.types.is_string_dtype(column.dtype) or pd.api.types.is_object_dtype(column.dtype)

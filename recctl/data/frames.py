@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 
+from recctl.data.arrow_columns import decode, uuids_to_text
+from recctl.data.columns import RATING
 from recctl.errors import DataError
 
 if TYPE_CHECKING:
@@ -84,14 +86,17 @@ def _from_columns(names: list[str], columns: list[Any], name: str) -> pd.DataFra
             raise DataError(
                 f"{name}: {names.count(column)} columns are called {column}; rename or drop all but one of them"
             )
-    return pd.DataFrame({key: _to_series(values) for key, values in zip(names, columns, strict=True)}, copy=False)
+    series = {key: _to_series(key, values) for key, values in zip(names, columns, strict=True)}
+    return pd.DataFrame(series, copy=False)
 
 
-def _to_series(values: Any) -> pd.Series[Any]:
-    """Arrow values as a pandas column. Dates become datetimes, as they are in pandas."""
-    column = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
+def _to_series(name: str, values: Any) -> pd.Series[Any]:
+    """Arrow values as a pandas column, in a type that pandas can compute with."""
+    column = uuids_to_text(decode(values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])))
     if pa.types.is_date(column.type):
-        column = column.cast(pa.timestamp("s"))
+        column = column.cast(pa.timestamp("s"))  # pandas has datetimes only
+    elif pa.types.is_float16(column.type) or (name == RATING and pa.types.is_boolean(column.type)):
+        column = column.cast(pa.float32())
     return pd.Series(pd.arrays.ArrowExtensionArray(column))
 
 

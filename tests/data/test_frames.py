@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import decimal
+import uuid
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 import recctl
@@ -61,6 +64,53 @@ def test_categories_are_text():
     for kind in (polars.Categorical, polars.Enum(["y", "x"])):
         frame = polars.DataFrame({"user_id": polars.Series(["x", "y"], dtype=kind), "item_id": [1, 2]})
         assert recctl.InteractionDataset(frame).user_vocabulary.ids.tolist() == ["x", "y"]
+
+
+UUIDS = [uuid.UUID(int=1), uuid.UUID(int=2)]
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (pa.array(["x", "y"], pa.string_view()), ["x", "y"]),
+        (pa.array(["x", "y"]).dictionary_encode(), ["x", "y"]),
+        (pa.array([1, 2]).dictionary_encode(), [1, 2]),
+        (pc.run_end_encode(pa.array([1, 2])), [1, 2]),
+        (pa.array([1.0, 2.0]), [1, 2]),
+        (pa.array(np.array([1, 2], np.float16)), [1, 2]),
+        (pa.array([decimal.Decimal(1), decimal.Decimal(2)]), [1, 2]),
+        (
+            pa.ExtensionArray.from_storage(pa.uuid(), pa.array([value.bytes for value in UUIDS], pa.binary(16))),
+            [str(value) for value in UUIDS],
+        ),
+    ],
+)
+def test_ids_of_any_arrow_type_become_int_or_text(ids, expected):
+    data = recctl.InteractionDataset(pa.table({"user_id": ids, "item_id": [1, 2]}))
+    assert data.user_vocabulary.ids.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "ratings",
+    [
+        pa.array([True, False]),
+        pa.array([1, 0]).dictionary_encode(),
+        pc.run_end_encode(pa.array([1.0, 0.0])),
+        pa.array(np.array([1, 0], np.float16)),
+        pa.array([decimal.Decimal("1.0"), decimal.Decimal("0.0")]),
+        pa.array(["1", "0"], pa.string_view()),
+    ],
+)
+def test_ratings_of_any_arrow_type_are_numbers(ratings):
+    data = recctl.InteractionDataset(pa.table({"user_id": [1, 2], "item_id": [1, 2], "rating": ratings}))
+    assert data.ratings.tolist() == [1, 0]
+
+
+def test_booleans_of_pandas_are_ratings():
+    for dtype in ("bool", "boolean", "bool[pyarrow]"):
+        ratings = pd.array([True, False], dtype=dtype)
+        data = recctl.InteractionDataset(pd.DataFrame({"user_id": [1, 2], "item_id": [1, 2], "rating": ratings}))
+        assert data.ratings.tolist() == [1, 0]
 
 
 def test_columns_are_not_copied():

@@ -8,7 +8,6 @@ type holds exactly; a UUID is text; text stays text, also if it looks like numbe
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recctl.data import text_ids
+from recctl.data.arrow_columns import decode, is_uuid, uuids_to_text, value_type
 from recctl.data.columns import COLUMNS, RATING, TIMESTAMP, format_value
 from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers.bad_rows.rows import BadRows
@@ -38,7 +38,6 @@ from recctl.suggest import did_you_mean
 
 # Up to these limits, every whole number is exact in the type.
 _LARGEST_EXACT = {"halffloat": 2**11, "float": 2**24, "double": 2**53}
-_UUID_BYTES = 16
 _WHOLE_DECIMAL = pa.decimal256(76, 0)
 
 # Role -> the Arrow type that the fast path casts its column to; None if only the slow path can convert it.
@@ -47,7 +46,7 @@ Targets = dict[str, pa.DataType | None]
 
 def target_type(role: str, arrow_type: pa.DataType, options: ReadOptions) -> pa.DataType | None:
     """The type that the fast path casts a column of this type to; None if only the slow path can convert it."""
-    arrow_type = _value_type(arrow_type)
+    arrow_type = value_type(arrow_type)
     is_float = pa.types.is_floating(arrow_type)
     is_number = pa.types.is_integer(arrow_type) or is_float or _is_decimal(arrow_type)
     if role == RATING:
@@ -58,7 +57,7 @@ def target_type(role: str, arrow_type: pa.DataType, options: ReadOptions) -> pa.
         if pa.types.is_timestamp(arrow_type) or pa.types.is_date(arrow_type) or pa.types.is_integer(arrow_type):
             return None if pa.types.is_uint64(arrow_type) else pa.int64()
         return pa.float64() if is_float else None
-    if is_text(arrow_type) or _is_uuid(arrow_type):
+    if is_text(arrow_type) or is_uuid(arrow_type):
         return pa.large_string() if options.id_type != "int" else None
     if not is_number or options.id_type == "text" or pa.types.is_uint64(arrow_type):
         return None
@@ -92,14 +91,14 @@ def check_typed_timestamps(
     seconds: NDArray[Any], arrow_type: pa.DataType, options: ReadOptions, source: str, label_rows: RowLabeler
 ) -> None:
     """Check timestamps that are numbers in the file; see `timestamp_checks`."""
-    arrow_type = _value_type(arrow_type)
+    arrow_type = value_type(arrow_type)
     if pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type):
         check_timestamps(seconds, options, source, lambda: label_rows([0])[0])
 
 
 def column_units(arrow_type: pa.DataType, options: ReadOptions) -> int:
     """The number of units per second of a column of timestamps."""
-    arrow_type = _value_type(arrow_type)
+    arrow_type = value_type(arrow_type)
     return 1 if pa.types.is_date(arrow_type) else units_per_second(arrow_type, options)
 
 
@@ -144,7 +143,7 @@ def extra_to_text(name: str, column: pa.ChunkedArray, source: str) -> pa.Chunked
         DataError: The column holds lists or other values that are no text.
     """
     try:
-        return _uuids_to_text(decode(column)).cast(pa.large_string()).fill_null("")
+        return uuids_to_text(decode(column)).cast(pa.large_string()).fill_null("")
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
         raise DataError(f"{source}: column {name!r} is of type {column.type}, which has no form as text") from None
 
@@ -189,39 +188,6 @@ def label_by_number(source: str) -> RowLabeler:
     return label_rows
 
 
-def decode(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column without encodings that change no value: extension types other than UUID, run ends, and dictionaries.
-
-    Dictionaries of text are kept.
-    """
-    if isinstance(column.type, pa.BaseExtensionType) and not _is_uuid(column.type):
-        column = _storage(column)
-    if pa.types.is_run_end_encoded(column.type):
-        column = pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], column.type.value_type)
-    if pa.types.is_dictionary(column.type) and not is_text(column.type.value_type):
-        column = column.cast(column.type.value_type)
-    if str(column.type) == "string_view":
-        column = column.cast(pa.large_string())
-    return column
-
-
-def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
-
-
-def _value_type(arrow_type: pa.DataType) -> pa.DataType:
-    """The type of the values of an encoded column."""
-    if isinstance(arrow_type, pa.BaseExtensionType) and not _is_uuid(arrow_type):
-        arrow_type = arrow_type.storage_type
-    if pa.types.is_run_end_encoded(arrow_type) or pa.types.is_dictionary(arrow_type):
-        arrow_type = arrow_type.value_type
-    return arrow_type
-
-
-def _is_uuid(arrow_type: pa.DataType) -> bool:
-    return isinstance(arrow_type, pa.BaseExtensionType) and arrow_type.extension_name == "arrow.uuid"
-
-
 def _is_decimal(arrow_type: pa.DataType) -> bool:
     return bool(pa.types.is_decimal(arrow_type))
 
@@ -253,8 +219,8 @@ def _whole_floats(column: pa.ChunkedArray) -> NDArray[np.int64] | None:
 
 def _dictionary_encode(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     """Text as indices into its distinct values, without surrounding whitespace; None if any is empty or missing."""
-    if _is_uuid(column.type):
-        column = _uuids_to_text(column)
+    if is_uuid(column.type):
+        column = uuids_to_text(column)
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     column = text_ids.trim(column)
@@ -272,18 +238,6 @@ def _has_empty_text(texts: pa.Array) -> bool:
         return False
     offsets = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
     return bool((offsets[1:] == offsets[:-1]).any())
-
-
-def _uuids_to_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """UUIDs in their canonical form, 8-4-4-4-12 hexadecimal digits; other columns are returned unchanged."""
-    if not _is_uuid(column.type):
-        return column
-    chunks = []
-    for chunk in _storage(column).chunks:
-        encoded = chunk.dictionary_encode()
-        texts = [None if value is None else str(uuid.UUID(bytes=value)) for value in encoded.dictionary.to_pylist()]
-        chunks.append(pa.DictionaryArray.from_arrays(encoded.indices, pa.array(texts, pa.large_string())))
-    return pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.large_string()))
 
 
 def _convert_slowly(
@@ -350,8 +304,8 @@ def _raw_ids(
     is_good = np.ones(len(column), bool)
     if pa.types.is_null(arrow_type):
         return column.cast(pa.int64()), ~is_good, ""
-    if _is_uuid(arrow_type):
-        return _uuids_to_text(column), ~is_good, ""
+    if is_uuid(arrow_type):
+        return uuids_to_text(column), ~is_good, ""
     if pa.types.is_floating(arrow_type):
         limit = _LARGEST_EXACT[str(arrow_type)]
         values = column.cast(pa.float64()).to_numpy()  # missing values become NaN, which is a missing id as well
@@ -374,8 +328,8 @@ def _raw_ids(
         return ids, has_fraction | is_beyond, reason
     if pa.types.is_binary(arrow_type) or pa.types.is_large_binary(arrow_type) or "binary_view" in str(arrow_type):
         return _decode_binary(column)
-    value_type = _value_type(arrow_type)
-    if not is_text(value_type) and not pa.types.is_integer(value_type):
+    stored = value_type(arrow_type)
+    if not is_text(stored) and not pa.types.is_integer(stored):
         raise DataError(f"{source}: {role} is of type {arrow_type}; ids must be whole numbers or text")
     return column, ~is_good, ""
 
