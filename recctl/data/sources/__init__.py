@@ -16,7 +16,7 @@ from recctl.data.sources.catalog.datasets import CatalogDataset, catalog, find
 from recctl.data.sources.catalog.fetch import fetch
 from recctl.data.sources.catalog.titles import item_titles
 from recctl.data.sources.options import ReadOptions, SourceTable
-from recctl.data.sources.readers.parts import is_pattern
+from recctl.data.sources.readers.parts.files import is_pattern
 from recctl.data.sources.readers.read_file import read_file
 from recctl.errors import ConfigError, DataError
 from recctl.suggest import did_you_mean

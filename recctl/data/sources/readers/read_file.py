@@ -12,11 +12,11 @@ import pyarrow as pa
 from recctl import progress
 from recctl.data.columns import USER
 from recctl.data.sources.options import Format, ReadOptions, SourceTable
-from recctl.data.sources.readers import parts as table_parts
 from recctl.data.sources.readers.compression import open_decompressed
 from recctl.data.sources.readers.file_format import detect_format
 from recctl.data.sources.readers.interface import FileReader, ReadResult
-from recctl.data.sources.readers.parts import ColumnReader, Part, PartColumns
+from recctl.data.sources.readers.parts.files import Part, common_format, find_parts, is_pattern
+from recctl.data.sources.readers.parts.table import ColumnReader, PartColumns, read_parts
 from recctl.errors import DataError
 
 _MAX_HASHED_BYTES = 1 << 24  # hashing a larger file would take a noticeable share of the time
@@ -28,8 +28,8 @@ def read_file(path: Path, options: ReadOptions) -> SourceTable:
     Raises:
         DataError: The file, a column or a row of it can't be read; the message names file, row and value.
     """
-    is_single = not path.is_dir() and not table_parts.is_pattern(path)
-    if not os.access(path, os.R_OK) and not table_parts.is_pattern(path):
+    is_single = not path.is_dir() and not is_pattern(path)
+    if not os.access(path, os.R_OK) and not is_pattern(path):
         raise DataError(f"{path}: no permission to read it")
     provenance: dict[str, Any] = {"file": str(path)}
     with progress.task(f"Reading {path.name}"):
@@ -49,15 +49,15 @@ def read_file(path: Path, options: ReadOptions) -> SourceTable:
 
 
 def _read_parts(path: Path, options: ReadOptions) -> tuple[ReadResult, Format, dict[str, Any]]:
-    parts = table_parts.find_parts(path)
+    parts = find_parts(path)
     for part in parts:
         if not os.access(part.path, os.R_OK):
             raise DataError(f"{part.path}: no permission to read it")
     file_format = options.format
     if file_format == "auto":
-        file_format = table_parts.common_format(path, parts, detect_format)
+        file_format = common_format(path, parts, detect_format)
     read_columns = _column_reader_for(file_format)
-    result, n_rows = table_parts.read_parts(path, parts, file_format, options, read_columns, _reader_for(file_format))
+    result, n_rows = read_parts(path, parts, file_format, options, read_columns, _reader_for(file_format))
     return result, file_format, _describe_parts(parts, n_rows)
 
 

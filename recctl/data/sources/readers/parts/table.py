@@ -7,15 +7,10 @@ column `key`.
 
 from __future__ import annotations
 
-import glob
-import json
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -27,18 +22,19 @@ from recctl.data.sources.options import Format, ReadOptions
 from recctl.data.sources.readers import column_roles
 from recctl.data.sources.readers.bad_rows.parse import Source, parse_column
 from recctl.data.sources.readers.interface import Columns, FileReader, ReadResult
+from recctl.data.sources.readers.parts.files import Part, base_of_pattern
+from recctl.data.sources.readers.parts.messages import (
+    MAX_LISTED,
+    PartNotices,
+    collected_notices,
+    join_names,
+    labelled,
+    relabel,
+)
+from recctl.data.sources.readers.parts.split_names import notice_split
 from recctl.data.sources.readers.values import downcast_ids
 from recctl.errors import DataError
 
-_WILDCARDS = re.compile(r"[*?\[]")
-_PARTITION = re.compile(r"([^=]+)=(.*)")
-_MISSING_PARTITION = "__HIVE_DEFAULT_PARTITION__"
-# Files beside the parts that hold no data: documentation and checksums.
-_NO_DATA = re.compile(r"(readme|license|licence|copying)(\..*)?|.*\.(md|crc|sha256|md5)", re.IGNORECASE)
-_SPLIT_NAME = re.compile(r"(train|test|validation|valid|val|dev)(?![a-z])", re.IGNORECASE)
-_SPLIT_PARTS = {"valid": "validation", "val": "validation", "dev": "validation"}
-_MAX_NOTICES = 3
-_MAX_LISTED = 10
 _TYPED_FORMATS = ("parquet", "arrow")
 _FORMATS_WITHOUT_COLUMNS = ("lightgcn", "sequences", "netflix")
 
@@ -48,21 +44,6 @@ class _PartOptions(ReadOptions):
 
     def _column_problems(self) -> list[str]:
         return []
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """One file of a table.
-
-    Attributes:
-        path: The file.
-        label: Its path from the folder of the source, for messages.
-        partition: The columns that folder names hold, each with its value in this part; None if it is missing.
-    """
-
-    path: Path
-    label: str
-    partition: dict[str, str | None] = field(default_factory=dict)
 
 
 class PartColumns(NamedTuple):
@@ -83,63 +64,6 @@ class PartColumns(NamedTuple):
 
 # What the parts of a table need of the formats.
 ColumnReader = Callable[[Path, ReadOptions], PartColumns]
-
-
-def is_pattern(path: Path) -> bool:
-    """Whether a path holds wildcards and no file is called so."""
-    return bool(_WILDCARDS.search(str(path))) and not path.exists()
-
-
-def find_parts(path: Path) -> list[Part]:
-    """The files in a folder and its subfolders, or those that a pattern matches, in the order of their paths.
-
-    Hidden files, those that begin with `_`, and documentation are left out.
-
-    Raises:
-        DataError: There is no file.
-    """
-    if path.is_dir():
-        base = path
-        files = _files_below(path)
-    else:
-        base = _base_of_pattern(path)
-        files = []
-        for match in glob.glob(str(path), recursive=True):
-            found = Path(match)
-            files += _files_below(found) if found.is_dir() else [found]
-    parts = []
-    for file in sorted(set(files), key=lambda file: file.relative_to(base).parts):
-        relative = file.relative_to(base)
-        if any(name.startswith((".", "_")) for name in relative.parts) or _NO_DATA.fullmatch(file.name):
-            continue
-        label = f"{base.name}/{relative.as_posix()}" if base.name else relative.as_posix()
-        parts.append(Part(file, label, _partition_of(relative.parts[:-1])))
-    if not parts:
-        kind = "the folder holds no files" if path.is_dir() else "no file matches the pattern"
-        raise DataError(f"{path.name}: {kind}{_similar_names(path, base)}")
-    return parts
-
-
-def common_format(path: Path, parts: Sequence[Part], detect: Callable[[Path], Format]) -> Format:
-    """The format of all parts.
-
-    Raises:
-        DataError: Parts have different formats, or one that is not read.
-    """
-    by_format: dict[Format, list[str]] = {}
-    for part in parts:
-        with _labelled(part):
-            if part.path.stat().st_size or len(parts) == 1:
-                by_format.setdefault(detect(part.path), []).append(part.label)
-    if not by_format:
-        raise DataError(f"{path.name}: all of its {len(parts)} files are empty")
-    if len(by_format) > 1:
-        found = "; ".join(f"{_join_names(labels)} ({name})" for name, labels in by_format.items())
-        raise DataError(
-            f"{path.name}: files of different formats: {found}; use one of them, or a pattern such as "
-            f"{_suggest_pattern(path, parts)}"
-        )
-    return next(iter(by_format))
 
 
 def read_parts(
@@ -171,7 +95,7 @@ def read_parts(
             f"{path.name}: with data.user: {options.user} users are the lines of one file, and this has {len(parts)}; "
             "join the parts first, e.g. by cat, or use one of them"
         )
-    _notice_split(path, parts)
+    notice_split(path, parts)
     table = _Table(path, parts, file_format, options, read_columns, read)
     return table.read(), table.n_rows
 
@@ -197,7 +121,7 @@ class _Table:
         self._all_parts = parts
         for part in parts:
             if part.path.stat().st_size or file_format in _TYPED_FORMATS:
-                with _labelled(part, self._hint_for_folders):
+                with labelled(part, self._hint_for_folders):
                     self._columns[part] = self._read_columns(part, read_columns)
         # Parts without rows are common where a job writes one file per worker.
         self._parts = [part for part, columns in self._columns.items() if columns.has_rows]
@@ -209,7 +133,7 @@ class _Table:
 
     def read(self) -> ReadResult:
         """Read and join all parts."""
-        with _collected_notices(self._source) as listener:
+        with collected_notices(self._source) as listener:
             results = [self._read_part(part, self._part_options[part], listener) for part in self._parts]
         n_rows = dict(zip(self._parts, [len(next(iter(result.columns.values()))) for result in results], strict=True))
         joined: Columns = {}
@@ -221,7 +145,7 @@ class _Table:
             pieces = [result.columns.pop(name) for result in results]
             joined[name] = _join_values(pieces)
             del pieces
-        skipped = [row for result in results for row in result.skipped][:_MAX_LISTED]
+        skipped = [row for result in results for row in result.skipped][:MAX_LISTED]
         result = ReadResult(joined, sum(result.n_skipped for result in results), skipped)
         self._add_partition_columns(result, n_rows)
         if self._format == "sequences":
@@ -256,23 +180,23 @@ class _Table:
             return found
         return read_columns(part.path, self._options)
 
-    def _read_part(self, part: Part, options: ReadOptions, listener: _Notices | None = None) -> ReadResult:
+    def _read_part(self, part: Part, options: ReadOptions, listener: PartNotices | None = None) -> ReadResult:
         if listener is not None:
             listener.label = part.label
             listener.name = part.path.name
         delimiter = self._columns[part].delimiter
         if delimiter is not None:
             options = replace(options, delimiter=delimiter)
-        with _labelled(part):
+        with labelled(part):
             result = self._read_one(part.path, options)
-        result.skipped = [row | {"row": _relabel(row["row"], part)} for row in result.skipped]
+        result.skipped = [row | {"row": relabel(row["row"], part)} for row in result.skipped]
         return result
 
     def _hint_for_folders(self) -> str:
         if len(self._all_parts) == 1:
             return ""
-        folder = self._path if self._path.is_dir() else _base_of_pattern(self._path)
-        files = _join_names([part.path.relative_to(folder).as_posix() for part in self._all_parts])
+        folder = self._path if self._path.is_dir() else base_of_pattern(self._path)
+        files = join_names([part.path.relative_to(folder).as_posix() for part in self._all_parts])
         return f"; all files are read as the parts of one table; use one of them instead ({files}), or another pattern"
 
     # Columns.
@@ -307,7 +231,7 @@ class _Table:
     def _require_alike(self, first: Part, expected: PartColumns, part: Part, found: PartColumns) -> None:
         if (found.names is None) != (expected.names is None):
             without, having = (part, first) if found.names is None else (first, part)
-            names = ", ".join((self._columns[having].names or [])[:_MAX_LISTED])
+            names = ", ".join((self._columns[having].names or [])[:MAX_LISTED])
             raise DataError(
                 f"{without.label}: has no header, {having.label} has one ({names}); if one file was cut into these "
                 f"parts, join them again: cat {self._path.name}/* > joined.csv; or set data.header for all parts"
@@ -471,7 +395,7 @@ class _Table:
             raise DataError(f"{part.label}: {reason} (set data.bad_rows: skip to leave out such rows)")
         progress.notice(f"{part.label}: skipped its {n_rows:,} rows: {reason}")
         result.n_skipped += n_rows
-        result.skipped = [*result.skipped, {"row": part.label, "reason": reason}][:_MAX_LISTED]
+        result.skipped = [*result.skipped, {"row": part.label, "reason": reason}][:MAX_LISTED]
 
 
 def _with_columns(
@@ -505,157 +429,3 @@ def _encode(column: Any) -> Any:
 
 def _chunks(column: Any) -> list[pa.Array]:
     return list(column.chunks) if isinstance(column, pa.ChunkedArray) else [column]
-
-
-# Finding files.
-
-
-def _files_below(folder: Path) -> list[Path]:
-    return [file for file in folder.rglob("*") if file.is_file()]
-
-
-def _base_of_pattern(pattern: Path) -> Path:
-    """The folder above the first name with a wildcard."""
-    base = Path(pattern.anchor)
-    for name in pattern.parts[len(base.parts) :]:
-        if _WILDCARDS.search(name):
-            break
-        base /= name
-    return base
-
-
-def _partition_of(folders: Sequence[str]) -> dict[str, str | None]:
-    partition: dict[str, str | None] = {}
-    for folder in folders:
-        match = _PARTITION.fullmatch(folder)
-        if match:
-            value = unquote(match[2])
-            if any("\ud800" <= character <= "\udfff" for character in value):
-                raise DataError(f"{folder!r}: the name of the folder is not UTF-8; rename it")
-            partition[unquote(match[1])] = None if value == _MISSING_PARTITION else value
-    return partition
-
-
-def _similar_names(path: Path, base: Path) -> str:
-    if path.is_dir() or not base.is_dir():
-        return ""
-    names = sorted(file.name for file in base.iterdir() if not file.name.startswith("."))
-    return f"; {base} holds {', '.join(names[:_MAX_LISTED])}" if names else f"; {base} is empty"
-
-
-def _suggest_pattern(path: Path, parts: Sequence[Part]) -> str:
-    suffixes = "".join(parts[0].path.suffixes[-2:])
-    folder = path if path.is_dir() else _base_of_pattern(path)
-    return f"{folder.name}/*{suffixes}"
-
-
-def _join_names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MAX_LISTED:,} more" if len(names) > _MAX_LISTED else ""
-    return ", ".join(names[:_MAX_LISTED]) + more
-
-
-# Splits.
-
-
-def _names_below(path: Path, part: Part) -> tuple[str, ...]:
-    base = path if path.is_dir() else _base_of_pattern(path)
-    return part.path.relative_to(base).parts
-
-
-def _notice_split(path: Path, parts: Sequence[Part]) -> None:
-    """Send a notice if the files look like the parts of a split."""
-    found: dict[str, Part] = {}
-    for part in parts:
-        for name in _names_below(path, part):
-            match = _SPLIT_NAME.match(name)
-            if match:
-                word = match[1].lower()
-                found.setdefault(_SPLIT_PARTS.get(word, word), part)
-                break
-    if len(found) < 2 or "train" not in found:
-        return
-    found = {name: found[name] for name in ("train", "validation", "test") if name in found}
-    folder = path if path.is_dir() else _base_of_pattern(path)
-    sources = {name: _quote(_split_source(folder, part, parts)) for name, part in found.items()}
-    split = ", ".join(f"{name}: {sources[name]}" for name in ("validation", "test") if name in sources)
-    if "test" not in sources:
-        split = f"test: {sources['validation']}"
-    progress.notice(
-        f"{path.name}: {_join_names([part.label for part in found.values()])} look like the parts of a split; they are "
-        f"read as one table. To use the split, set data.source: {sources['train']} and "
-        f"split: {{strategy: predefined, {split}}}"
-    )
-
-
-def _quote(path: str) -> str:
-    """A path as YAML."""
-    return path if re.fullmatch(r"[\w./][\w./*-]*", path) else json.dumps(path, ensure_ascii=False)
-
-
-def _split_source(folder: Path, part: Part, parts: Sequence[Part]) -> str:
-    """The file, or the folder or pattern of files, whose names begin like this one's."""
-    names = part.path.relative_to(folder).parts
-    depth = next(i for i, name in enumerate(names) if _SPLIT_NAME.match(name))
-    match = _SPLIT_NAME.match(names[depth])
-    assert match is not None
-    folder = folder.joinpath(*names[:depth])
-    if depth < len(names) - 1:
-        return str(folder / names[depth])
-    word = match[0]
-    alike = [other for other in parts if other.path.parent == folder and other.path.name.startswith(word)]
-    return str(folder / names[depth]) if len(alike) == 1 else str(folder / f"{word}*")
-
-
-# Messages.
-
-
-@contextmanager
-def _labelled(part: Part, hint: Callable[[], str] | None = None) -> Iterator[None]:
-    """Name the part by its label in errors, and add a hint."""
-    try:
-        yield
-    except DataError as error:
-        message = _relabel(str(error), part)
-        raise DataError(message + hint() if hint else message) from error
-
-
-def _relabel(message: str, part: Part) -> str:
-    name = part.path.name
-    return part.label + message.removeprefix(name) if message.startswith(name) else message
-
-
-class _Notices:
-    """Passes notices on, named by the part; of notices that differ only in the part and in numbers, the first few."""
-
-    def __init__(self, listener: progress.Listener) -> None:
-        self._listener = listener
-        self._counts: dict[str, int] = {}
-        self.label = ""
-        self.name = ""
-
-    def start(self, title: str, total: float | None, unit: str) -> progress.Task:
-        return self._listener.start(title, total, unit)
-
-    def finish(self, task: progress.Task) -> None:
-        self._listener.finish(task)
-
-    def notice(self, message: str) -> None:
-        is_of_part = message.startswith(self.name)
-        kind = re.sub(r"\d+", "0", message.replace(self.name, ""))[: _MAX_LISTED * 4]
-        self._counts[kind] = self._counts.get(kind, 0) + 1
-        if self._counts[kind] <= _MAX_NOTICES:
-            # A notice about rows names the file twice.
-            message = message.replace(f" {self.name}: ", f" {self.label}: ")
-            self._listener.notice(self.label + message.removeprefix(self.name) if is_of_part else message)
-
-    def n_dropped(self) -> int:
-        return sum(max(0, count - _MAX_NOTICES) for count in self._counts.values())
-
-
-@contextmanager
-def _collected_notices(source: str) -> Iterator[_Notices]:
-    notices = _Notices(progress.current_listener())
-    with progress.listening(notices):
-        yield notices
-    if notices.n_dropped():
-        progress.notice(f"{source}: {notices.n_dropped():,} more notices like these, about other parts")
