@@ -200,6 +200,29 @@ def test_files_that_are_no_parts_are_listed(write, read, store):
         read("ml")
 
 
+@pytest.mark.parametrize(
+    ("log", "kind"),
+    [
+        ("_delta_log/0.json", "a Delta Lake table"),
+        (".hoodie/hoodie.properties", "an Apache Hudi table"),
+        ("metadata/v1.metadata.json", "an Apache Iceberg table"),
+    ],
+)
+def test_tables_with_files_of_earlier_versions_are_refused(write, read, store, log, kind):
+    store("t/part-0.parquet", user_id=[1], item_id=[5])
+    write(f"t/{log}", "{}")
+    with pytest.raises(DataError, match=f"t: is {kind}, whose folder also holds files of earlier versions; export"):
+        read("t")
+
+
+def test_broken_link_is_no_missing_part(write, read, tmp_path):
+    write("p/a.csv", HEADER + "1,2,3\n")
+    (tmp_path / "p" / "b.csv").symlink_to(tmp_path / "nowhere.csv")
+    for source in ("p", "p/*.csv"):
+        with pytest.raises(DataError, match=r"b\.csv: is a link to a file that does not exist"):
+            read(source)
+
+
 def test_bad_rows_are_named_by_their_part(write, read, notices):
     write("p/a.csv", HEADER + "1,2,3\n")
     write("p/b.csv", HEADER + "1,2,3\n1,2\n,4,5\n")

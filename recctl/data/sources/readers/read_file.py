@@ -51,6 +51,8 @@ def read_file(path: Path, options: ReadOptions) -> SourceTable:
 def _read_parts(path: Path, options: ReadOptions) -> tuple[ReadResult, Format, dict[str, Any]]:
     parts = find_parts(path)
     for part in parts:
+        if not part.path.exists():
+            raise DataError(f"{part.path}: is a link to a file that does not exist")
         if not os.access(part.path, os.R_OK):
             raise DataError(f"{part.path}: no permission to read it")
     file_format = options.format

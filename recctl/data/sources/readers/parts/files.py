@@ -50,6 +50,7 @@ def find_parts(path: Path) -> list[Part]:
     """
     if path.is_dir():
         base = path
+        _refuse_versioned_table(path)
         files = _files_below(path)
     else:
         base = base_of_pattern(path)
@@ -92,8 +93,29 @@ def common_format(path: Path, parts: Sequence[Part], detect: Callable[[Path], Fo
     return next(iter(by_format))
 
 
+def _refuse_versioned_table(folder: Path) -> None:
+    """Refuse folders whose log says which of their files are valid: others hold rows that were deleted or replaced.
+
+    Raises:
+        DataError: The folder is such a table.
+    """
+    kind = None
+    if (folder / "_delta_log").is_dir():
+        kind = "a Delta Lake table"
+    elif (folder / ".hoodie").is_dir():
+        kind = "an Apache Hudi table"
+    elif any(folder.glob("metadata/*.metadata.json")):
+        kind = "an Apache Iceberg table"
+    if kind is not None:
+        raise DataError(
+            f"{folder.name}: is {kind}, whose folder also holds files of earlier versions; export the current version "
+            "as Parquet, in Spark: table.write.parquet(FOLDER)"
+        )
+
+
 def _files_below(folder: Path) -> list[Path]:
-    return [file for file in folder.rglob("*") if file.is_file()]
+    # A broken link is kept, so that it is an error and no missing part.
+    return [file for file in folder.rglob("*") if not file.is_dir()]
 
 
 def base_of_pattern(pattern: Path) -> Path:
