@@ -256,7 +256,9 @@ def test_generated_files_are_read_as_by_the_csv_module_or_refused_with_the_row(g
             with progress.silence():
                 frame = read_source(source, ReadOptions(**layout.options)).frame
         except DataError as error:
-            assert re.search(r"(row|line) \d", str(error)), f"seed {seed}: {error}"
+            place = re.search(r"(row|line) \d", str(error))
+            if not place:
+                raise
             n_refused += 1
             continue
         found = {name: frame[name].tolist() for name in frame}
