@@ -107,7 +107,7 @@ class RandomSplit(Section):
     """Random split of the interactions."""
 
     strategy: Literal["random"] = "random"
-    """Split strategy: random, temporal, leave_last, user, k_fold, or predefined."""
+    """Random interactions are held out. The other strategies follow."""
     test_size: Size = 0.2
     """Size of the test part: fraction or number of interactions."""
     val_size: Size | Literal[0] = 0

@@ -22,11 +22,12 @@ RECORD_START = 8  # where the incomplete record begins in `out`
 RAGGED = 9  # ragged records of this call
 PROBLEM = 10  # one of the values below
 MULTILINE = 11  # records that span lines
-STATE_SIZE = 12
+OPENING_ROW = 12  # whether the line on which the open quoted field opened is a complete row if its quote is ordinary
+STATE_SIZE = 13
 
 # What is wrong, as `state[PROBLEM]`.
 NO_PROBLEM = 0
-ROW_IN_QUOTES = 1  # a line inside a quoted field is a complete row
+ROW_IN_QUOTES = 1  # a line inside a quoted field is a complete row, and so is the line on which the field opens
 TEXT_AFTER_QUOTE = 2  # a field over several lines has text after its closing quote
 BACKSLASH_QUOTE = 3  # text follows a closing quote that a backslash precedes
 BACKSLASH_LINE_END = 4  # a backslash escapes the end of a line
@@ -108,7 +109,10 @@ def _has_shape(data, begin, end, quote, shape):
 
 @outlined
 def _looks_like_row(data, begin, end, delimiter, blanks, quote, is_quoting, shapes):
-    """Whether a line by itself has the fields of a row; if not `is_quoting`, quotes are ordinary characters."""
+    """Whether a line by itself has the fields of a row; if not `is_quoting`, quotes are ordinary characters.
+
+    A quote that is not closed on the line is an ordinary character in any case.
+    """
     n_fields = 0
     position = begin
     if len(shapes) > 0 and shapes[0] & QUOTED and (begin == end or data[begin] != quote):
@@ -118,16 +122,16 @@ def _looks_like_row(data, begin, end, delimiter, blanks, quote, is_quoting, shap
     while True:
         field_begin = position
         if is_quoting and position < end and data[position] == quote:
-            position += 1
-            while position < end:
-                if data[position] == quote:
-                    if position + 1 < end and data[position + 1] == quote:
-                        position += 1
+            closing = position + 1
+            while closing < end:
+                if data[closing] == quote:
+                    if closing + 1 < end and data[closing + 1] == quote:
+                        closing += 1
                     else:
                         break
-                position += 1
-            if position >= end:
-                return False
+                closing += 1
+            if closing < end:
+                position = closing
         while position < end and not _is_delimiter(data, position, end, delimiter, blanks):
             position += 1
         if n_fields >= len(shapes) or not _has_shape(data, field_begin, position, quote, shapes[n_fields] & 3):
@@ -185,9 +189,13 @@ def scan_records(data, out, n_out, state, settings, delimiter, comment, shapes, 
         i = begin
         at_field_start = False
         if in_quotes:
-            if check and (
-                _looks_like_row(data, begin, end, delimiter, blanks, quote, False, shapes)
-                or _looks_like_row(data, begin, end, delimiter, blanks, quote, True, shapes)
+            if (
+                check
+                and state[OPENING_ROW] != 0
+                and (
+                    _looks_like_row(data, begin, end, delimiter, blanks, quote, False, shapes)
+                    or _looks_like_row(data, begin, end, delimiter, blanks, quote, True, shapes)
+                )
             ):
                 state[PROBLEM] = ROW_IN_QUOTES
                 return n_out
@@ -258,6 +266,11 @@ def scan_records(data, out, n_out, state, settings, delimiter, comment, shapes, 
                 at_field_start = False
         state[IN_QUOTES] = in_quotes
         if in_quotes:
+            if check and not spans_lines:
+                # Text that spans lines is rarely a complete row up to its first line end: a lone quote always is one.
+                state[OPENING_ROW] = _looks_like_row(data, begin, end, delimiter, blanks, quote, True, shapes)
+            elif check and state[QUOTE_LINE] == state[LINE]:
+                state[OPENING_ROW] = 1  # another field opens on the line on which one closes: not known
             for k in range(end, position):
                 out[n_out] = data[k]
                 n_out += 1

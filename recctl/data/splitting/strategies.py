@@ -4,7 +4,8 @@ Random draws depend only on the seed and the order of the rows. Except for `leav
 on `val_size`.
 
 To add a strategy: a function here, its entry in `STRATEGIES`, and a section with its options in the union `SplitConfig`
-of `recctl.config.schema`.
+of `recctl.config.schema`. The names of the config, the checks of its options and docs/config.md follow from these;
+docs/choosing.md says when to use which.
 """
 
 from __future__ import annotations

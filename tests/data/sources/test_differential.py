@@ -58,7 +58,7 @@ def make_layout(rng: random.Random) -> Layout:
     rng.shuffle(columns)
     id_kinds = {"user_id": rng.choice(_ID_KINDS), "item_id": rng.choice(_ID_KINDS)}
     quoting = delimiter != "whitespace" and len(delimiter) == 1 and rng.random() < 0.7
-    decimal = "," if delimiter not in (",",) and rng.random() < 0.2 else "."
+    decimal = "," if delimiter != "," and rng.random() < 0.2 else "."
     layout = Layout(
         delimiter=delimiter,
         quoting=quoting,
@@ -134,7 +134,7 @@ def make_title(rng: random.Random, layout: Layout) -> str:
     if layout.quoting:
         words += [layout.delimiter, '"quoted"', "two\nlines", "a, b; c | d"]
     else:
-        words += ['6" nails', '"open', 'close"'] if not layout.quoting else []
+        words += ['6" nails', '"open', 'close"']
     return " ".join(rng.choice(words) for _ in range(rng.randint(1, 4)))
 
 
@@ -256,11 +256,11 @@ def test_generated_files_are_read_as_by_the_csv_module_or_refused_with_the_row(g
             with progress.silence():
                 frame = read_source(source, ReadOptions(**layout.options)).frame
         except DataError as error:
-            place = re.search(r"(row|line) \d", str(error))
-            if not place:
+            has_place = re.search(r"(row|line) \d", str(error))
+            if not has_place:
                 raise
             n_refused += 1
             continue
         found = {name: frame[name].tolist() for name in frame}
         assert found == expected, f"seed {seed}: {layout}"
-    assert n_refused <= 0.05 * len(seeds)
+    assert n_refused <= 0.02 * len(seeds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -179,6 +180,8 @@ def test_blocks_of_any_size_give_the_same_records(text, size):
         RecordLayout(WHITESPACE),
         RecordLayout(",", escape="\\", n_skipped_lines=1),
     ):
+        if layout.escape and re.search(r"\\(\r|\n|$)", text):
+            continue  # an escaped line end is an error, where reading stops
         whole, expected = split(text, layout, 10_000)
         pieced, records = split(text, layout, size)
         assert records == expected
