@@ -148,7 +148,7 @@ def _check_preprocessing(config: Config) -> Iterator[Problem]:
             yield step_path, f"unknown step{did_you_mean(step_name, STEPS)}"
 
 
-def _step_problems(name: str, params: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+def _step_problems(name: str, params: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
     from recctl.data.preprocessing import STEPS
 
     signature = inspect.signature(STEPS[name])
@@ -157,22 +157,40 @@ def _step_problems(name: str, params: dict[str, Any]) -> Iterator[tuple[tuple[st
     for parameter_name, value in params.items():
         if parameter_name not in known_parameters:
             yield (parameter_name,), f"unknown parameter{did_you_mean(parameter_name, known_parameters)}"
-        elif problem := _type_problem(annotations[parameter_name], value):
-            yield (parameter_name,), problem
+            continue
+        for path, problem in _type_problems(annotations[parameter_name], value):
+            yield (parameter_name, *path), problem
     for parameter_name, parameter in known_parameters.items():
         if parameter.default is parameter.empty and parameter_name not in params:
             yield (), f"{parameter_name} must be given"
 
 
-def _type_problem(annotation: Any, value: Any) -> str | None:
+def _type_problems(annotation: Any, value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The problems of a value, each with the path to the part of the value that has it."""
     from pydantic import TypeAdapter
 
-    # Pydantic's message begins with "Input should be ..."; the value takes the place of "Input".
     try:
         TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
-        return f"{value!r} {error.errors()[0]['msg'].replace('Input should', 'should')}"
-    return None
+        problems: dict[tuple[str | int, ...], str] = {}
+        for details in error.errors():
+            part = value
+            path: tuple[str | int, ...] = ()
+            # After the keys of the value, the location names the members of a union.
+            for key in details["loc"]:
+                if not _has_item(part, key):
+                    break
+                part = part[key]
+                path = (*path, key)
+            # Pydantic's message begins with "Input should be ..."; the value takes the place of "Input".
+            problems.setdefault(path, f"{part!r} {details['msg'].replace('Input should', 'should')}")
+        yield from problems.items()
+
+
+def _has_item(value: Any, key: str | int) -> bool:
+    if isinstance(value, dict):
+        return key in value
+    return isinstance(value, list) and isinstance(key, int) and key < len(value)
 
 
 def _check_metrics(config: Config) -> Iterator[Problem]:

@@ -98,6 +98,14 @@ tuning: {monitor: ndcg@30}
         ("data: {preprocess: [{filter: {}}]}", "c.yaml:1: data.preprocess.0.filter: unknown step"),
         ("data: {preprocess: [{binarize_implicit_feedback: }]}", "threshold must be given"),
         (
+            "data: {preprocess: [{weight_events: {column: event, weights: {view: 1, cart: -1}}}]}",
+            "data.preprocess.0.weight_events.weights.cart: -1 should be greater than or equal to 0",
+        ),
+        (
+            "data: {preprocess: [{select_rows: {column: event, values: [view, [cart]]}}]}",
+            "data.preprocess.0.select_rows.values.1: ['cart'] should be a valid string",
+        ),
+        (
             "data: {preprocess: [{binarize_implicit_feedback: {treshold: 4}}]}",
             "data.preprocess.0.binarize_implicit_feedback.treshold: unknown parameter; did you mean threshold?",
         ),
