@@ -303,7 +303,7 @@ def test_invalid_models_and_data_are_rejected(model: Recommender) -> None:
         Evaluator().evaluate(FITTED, model)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="test: is of type list; give an InteractionDataset, a pandas or polars"):
         Evaluator().evaluate(model, [1, 2])  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="train_data: give an InteractionDataset or a DataFrame, not str"):
+    with pytest.raises(DataError, match="train_data: is of type str; give an InteractionDataset, a pandas or polars"):
         Evaluator().evaluate(model, FITTED, train_data="train.csv")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="the table is empty"):
         Evaluator().evaluate(model, FITTED[:0])

@@ -275,7 +275,10 @@ def _parse_typed(block: bytes, n_lines: int, schema: pa.Schema) -> dict[str, pa.
     # Arrow ignores line ends: it reads several objects on a line, and objects on several lines. It even crashes if the
     # first value is null. A raw line end can't be in a string, so if each line begins and ends with a brace, and there
     # are as many objects as lines, then each line is one object.
-    if not _all_lines_in_braces(block) or _ARROW_ONLY.search(block):
+    if not _all_lines_in_braces(block):
+        return None
+    # Looking for the words alone is many times as fast as the regular expression.
+    if (b"Inf" in block or b"NaN" in block) and _ARROW_ONLY.search(block):
         return None
     try:
         table = pajson.read_json(
