@@ -165,6 +165,12 @@ def test_nested_values_are_refused_by_name(store, n_before):
         read(path)
 
 
+def test_nested_ratings_are_left_out_if_ratings_are_not_used(store, notices):
+    table = read(store(line(1, rating={"stars": 4})), needs_ratings=False)
+    assert list(table.columns) == ["user_id", "item_id"]
+    assert notices == ["a.jsonl: rating holds nested values; ratings are not used, so they are left out"]
+
+
 def test_file_without_objects_is_refused(store, write):
     with pytest.raises(DataError, match="no line is a JSON object; the first: 'hello' is not JSON"):
         read(store("hello"))

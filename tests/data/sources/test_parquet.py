@@ -320,6 +320,14 @@ def test_booleans_are_ratings_of_0_and_1(store):
     assert table.frame["rating"].tolist() == [1]
 
 
+def test_ratings_that_are_no_numbers_are_left_out_if_ratings_are_not_used(store, notices):
+    for ratings in ([[1], [2]], ["good", "bad"], [date(2020, 5, 17)] * 2):
+        table = read(store(user=[1, 2], item=[1, 2], rating=ratings), needs_ratings=False)
+        assert list(table.columns) == ["user_id", "item_id"]
+    assert len(notices) == 3
+    assert all("left out" in notice for notice in notices)
+
+
 def test_decimal_timestamps_become_seconds(store):
     path = store(user=[1, 2], item=[1, 2], time=[Decimal("1.5"), Decimal("3.0")])
     assert read(path).frame["timestamp"].tolist() == [1.5, 3]

@@ -113,6 +113,9 @@ def read_json_lines(path: Path, options: ReadOptions) -> ReadResult:
     roles = column_roles.roles_from_header(names, options.columns, source)
     keys = {role: names[position] for role, position in roles.items()}
     extra = list(extra_positions(names, roles, options, source))
+    if RATING in keys and not options.needs_ratings and any(_is_nested(row.get(keys[RATING])) for row in sample):
+        progress.notice(f"{source}: {keys[RATING]} holds nested values; ratings are not used, so they are left out")
+        del keys[RATING]
     needed = [*keys.values(), *extra]
     _refuse_nested(sample, needed, source)
     schema = _guess_schema(sample, keys, extra)
@@ -192,7 +195,7 @@ def _refuse_nested(rows: Iterable[Mapping[str, Any]], keys: Sequence[str], sourc
     for row in rows:
         for key in keys:
             value = row.get(key)
-            if isinstance(value, dict | list):
+            if _is_nested(value):
                 raise _nested_error(key, value, source)
 
 
@@ -203,6 +206,10 @@ def _refuse_nested_later(blocks: Sequence[_Block], source: str) -> None:
             row, key, value = block.nested
             raise _nested_error(key, value, f"{source}: row {n_before + row + 1}")
         n_before += block.n_lines
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, dict | list)
 
 
 def _nested_error(key: str, value: Any, location: str) -> DataError:
@@ -345,7 +352,7 @@ def _to_values(key: str, column: list[Any], block: _Block) -> _Values:
     kinds = np.empty(len(column), np.uint8)
     texts: list[str | None] = []
     for i, value in enumerate(column):
-        if isinstance(value, dict | list):
+        if _is_nested(value):
             block.nested = block.nested or (block.rows[i], key, value)
             value = None
         kinds[i] = _kind(value)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from recctl import progress
 from recctl.data import text_ids
 from recctl.data.arrow_columns import decode, is_uuid, uuids_to_text, value_type
 from recctl.data.columns import COLUMNS, RATING, TIMESTAMP, format_value
@@ -254,7 +255,11 @@ def _convert_slowly(
     columns = {}
     for role, column in raw.items():
         decoded = decode(column)
-        if role == RATING:
+        if role == RATING and not options.needs_ratings and not _may_be_numbers(decoded.type):
+            progress.notice(
+                f"{source}: rating is of type {decoded.type}; ratings are not used, so the column is left out"
+            )
+        elif role == RATING:
             columns[role] = _raw_ratings(decoded)
         elif role == TIMESTAMP:
             columns[role] = _raw_timestamps(decoded, source)
@@ -272,6 +277,12 @@ def _convert_slowly(
 
 def _describe(role: str, column: pa.ChunkedArray, rows: NDArray[np.int64], reason: str, i: int) -> str:
     return f"{role} {format_value(column[int(rows[i])].as_py())} {reason}"
+
+
+def _may_be_numbers(arrow_type: pa.DataType) -> bool:
+    is_number = pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type) or _is_decimal(arrow_type)
+    is_other = pa.types.is_boolean(arrow_type) or pa.types.is_null(arrow_type) or pa.types.is_dictionary(arrow_type)
+    return is_number or is_other or is_text(arrow_type)
 
 
 def _raw_ratings(column: pa.ChunkedArray) -> pa.ChunkedArray:
