@@ -265,6 +265,38 @@ def test_partition_values_are_times_ratings_and_extra_columns(write, read):
     assert "timestamp" not in columns(read("d", columns={"timestamp": None}))
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_partition_values_are_ids_of_any_format(write, read, store, kind):
+    for user in ("7", "x"):
+        name = f"d/user_id={user}/part.{kind}"
+        if kind == "csv":
+            write(name, "item_id,rating\n1,3\n2,4\n")
+        elif kind == "jsonl":
+            write(name, '{"item_id": 1, "rating": 3}\n{"item_id": 2, "rating": 4}\n')
+        else:
+            store(name, item_id=[1, 2], rating=[3, 4])
+    found = columns(read("d"))
+    assert found == {"user_id": ["7", "7", "x", "x"], "item_id": [1, 2, 1, 2], "rating": [3, 4, 3, 4]}
+
+
+@pytest.mark.parametrize("key", ["user_id", "movieId", "date"])
+def test_partitions_of_parts_without_a_header_must_be_mapped(write, read, key):
+    for value in ("2020", "2021"):
+        write(f"d/{key}={value}/part.csv", "1,3\n2,4\n")
+    with pytest.raises(DataError, match=f"d: its parts have no header and are in folders {key}=") as caught:
+        read("d")
+    mapping = yaml.safe_load(str(caught.value).split("data.columns: ")[1])
+    found = columns(read("d", columns=mapping, timestamp_format="%Y" if key == "date" else None))
+    assert len(found["user_id"]) == 4
+    assert key in mapping.values()
+
+
+def test_files_without_a_column_that_is_read_are_refused(store, read):
+    store("d/user_id=1/item_id=2/part.parquet", x=[0])
+    with pytest.raises(DataError, match=r"d: the names of folders hold all columns \(user_id, item_id\)"):
+        read("d")
+
+
 def test_missing_and_escaped_partition_values(store, read):
     store("d/user_id=a%2Fb/part.parquet", item_id=[1])
     store("d/user_id=__HIVE_DEFAULT_PARTITION__/part.parquet", item_id=[2, 3])

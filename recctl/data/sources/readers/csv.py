@@ -325,8 +325,10 @@ def _send_notices(columns: Columns, has_counts: bool, file: CsvFile, options: Re
     if has_counts:
         check_timestamps(columns[TIMESTAMP], options, file.name, lambda: label_row(0))
     if options.id_type == "auto":
-        notice_text_among_integers(USER, columns[USER], label_row)
-        notice_text_among_integers(ITEM, columns[ITEM], label_row)
+        # The ids of a part may be in the name of its folder.
+        for role in (USER, ITEM):
+            if role in columns:
+                notice_text_among_integers(role, columns[role], label_row)
 
 
 def _read_slowly(file: CsvFile, options: ReadOptions) -> ReadResult:

@@ -236,7 +236,7 @@ def _guess_schema(
 ) -> pa.Schema | None:
     """The types of the needed keys in the sample; None if Arrow can't parse them without changing a value."""
     types: dict[str, pa.DataType] = {}
-    ids = [keys[USER], keys[ITEM]]
+    ids = [key for role, key in keys.items() if role in (USER, ITEM)]
     numbers = [key for role, key in keys.items() if role in (RATING, TIMESTAMP)]
     for key in [*ids, *numbers, *extra_columns]:
         kinds = {_kind(row.get(key)) for row in sample} - {_MISSING}

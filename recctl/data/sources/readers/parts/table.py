@@ -224,6 +224,7 @@ class _Table:
             return dict.fromkeys(self._parts, options), {}
         if columns[0].names is None:
             if self._partition_keys:
+                self._require_mapped_partitions()
                 return self._match_positions(), self._partition_roles_without_header()
             return dict.fromkeys(self._parts, options), {}
         return self._match_names()
@@ -240,6 +241,20 @@ class _Table:
             raise DataError(
                 f"{part.label}: {found.n_columns} columns, {first.label} has {expected.n_columns}"
                 f"{self._hint_for_folders()}"
+            )
+
+    def _require_mapped_partitions(self) -> None:
+        """Refuse to guess which role a folder's name has among columns without names."""
+        for key in self._partition_keys:
+            if not column_roles.is_known_name(key) or key in self._options.columns.values():
+                continue
+            name = column_roles.normalize_name(key)
+            role = next(role for role, names in column_roles.KNOWN_NAMES.items() if name in names)
+            others = [other for other in (USER, ITEM) if other != role]
+            mapping = ", ".join([f"{role}: {key}", *(f"{other}: {i}" for i, other in enumerate(others))])
+            raise DataError(
+                f"{self._source}: its parts have no header and are in folders {key}=...; name the folder's column and "
+                f"the positions of the others: set data.columns: {{{mapping}}}"
             )
 
     def _partition_roles_without_header(self) -> dict[str, str]:
@@ -284,6 +299,11 @@ class _Table:
                 del role_names[role]
         of_files: dict[str, str | int | None] = dict.fromkeys(COLUMNS)
         of_files |= {role: name for role, name in role_names.items() if role not in partition_columns}
+        if not any(of_files.values()):
+            raise DataError(
+                f"{self._source}: the names of folders hold all columns ({', '.join(partition_columns.values())}), and "
+                "the files none that is read; set data.columns"
+            )
         return dict.fromkeys(self._parts, _with_columns(options, of_files, extra)), partition_columns
 
     def _name_positions(self, names_of: Mapping[Part, list[str]]) -> dict[str, str | int | None]:
