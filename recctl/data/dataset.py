@@ -101,6 +101,8 @@ class InteractionDataset:
         if columns.RATING not in source_columns and not implicit:
             existing = ", ".join(source_columns)
             raise DataError(f"interactions: no column {columns.RATING}; the columns are {existing}")
+        if not len(source_columns[columns.USER]):
+            raise DataError("interactions: the table is empty")
         for name, column in source_columns.items():
             if not isinstance(column, pd.Series):
                 continue

@@ -50,6 +50,19 @@ def config_of_model(config: Config, index: int) -> Config:
     return single
 
 
+def _check_reading(config: Config) -> Iterator[Problem]:
+    from recctl.data.sources.options import FORMATS_OF_LINES
+    from recctl.data.timestamps import format_problem
+
+    data = config.data
+    problem = format_problem(data.timestamp_format) if data.timestamp_format is not None else None
+    if problem:
+        yield ("data", "timestamp_format"), problem
+    if data.user != "column" and data.format not in FORMATS_OF_LINES:
+        formats = " or ".join(FORMATS_OF_LINES)
+        yield ("data", "user"), f"{data.user} is not for the format {data.format}; set data.format: {formats} too"
+
+
 def _check_split(config: Config) -> Iterator[Problem]:
     split_config = config.split
     if split_config.strategy == "k_fold" and split_config.fold >= split_config.n_folds:
@@ -271,4 +284,6 @@ def _is_valid_setting(config: Config, path: tuple[str, ...], value: Any) -> bool
     return True
 
 
-CHECKS = Checks((_check_split, _check_models, _check_preprocessing, _check_metrics, _check_tuning), fill_defaults)
+CHECKS = Checks(
+    (_check_reading, _check_split, _check_models, _check_preprocessing, _check_metrics, _check_tuning), fill_defaults
+)

@@ -126,8 +126,9 @@ def read_dataset(loaded: LoadedConfig) -> ReadResult:
         frame = _filter_by_minimums(frame, minimums)
         if PART in frame:
             labels = frame[PART].to_numpy()
-        frame = frame[[name for name in COLUMNS if name in frame]]
-        dataset = InteractionDataset(frame, implicit=config.data.implicit)
+        # Not by the constructor, whose notices about timestamps are for tables that a program makes itself.
+        role_columns = {name: frame[name] for name in COLUMNS if name in frame}
+        dataset = InteractionDataset.from_columns(role_columns, config.data.implicit)
     record = {
         **tables[0].provenance,
         "hash": dataset.content_hash(),

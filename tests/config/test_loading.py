@@ -116,6 +116,8 @@ tuning: {monitor: ndcg@30}
         ("data: {preprocess: [{a: {}, b: {}}]}", "each step must be one name with parameters"),
         ("split: {strategy: temprl}", "c.yaml:1: split: unknown strategy 'temprl'; did you mean temporal?"),
         ("split: {test_size: 1.5}", "c.yaml:1: split.test_size: 1.5 should be"),
+        ("data: {timestamp_format: DD.MM.YYYY}", "data.timestamp_format: has no directive such as %Y"),
+        ("data: {user: line}", "data.user: line is not for the format auto; set data.format: lightgcn or sequences"),
         ("split: {strategy: k_fold, fold: 5}", "split.fold: 5 is not below n_folds=5"),
         ("split: {strategy: predefined}", "c.yaml:1: split.test: is missing"),
         ("data: []", "c.yaml:1: data: [] should be a section of `key: value`"),

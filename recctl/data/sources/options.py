@@ -31,7 +31,7 @@ _CHOICES = {
 }
 
 # The formats with one user per line.
-_FORMATS_OF_LINES = ("lightgcn", "sequences")
+FORMATS_OF_LINES = ("lightgcn", "sequences")
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class ReadOptions:
             problem = format_problem(self.timestamp_format)
             if problem:
                 problems.append(f"timestamp_format: {self.timestamp_format!r}: {problem}")
-        if self.user != "column" and self.format not in _FORMATS_OF_LINES:
+        if self.user != "column" and self.format not in FORMATS_OF_LINES:
             problems.append(
                 f"user: {self.user} is not for the format {self.format}; set data.format: sequences or lightgcn too"
             )
