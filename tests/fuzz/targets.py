@@ -76,6 +76,23 @@ def zipped(data: bytes) -> None:
     _source("data.csv.zip", data)
 
 
+def lists(data: bytes) -> None:
+    """Lists of items, one user a line."""
+    read_source(str(_file("lists.txt", data)), ReadOptions(format="sequences", bad_rows="skip"))
+
+
+def counted_lists(data: bytes) -> None:
+    """Lists of items, each after their number, with comments."""
+    options = ReadOptions(format="lightgcn", user="counted_line", comment="#", skip_lines=1)
+    read_source(str(_file("counted.txt", data)), options)
+
+
+def formatted_dates(data: bytes) -> None:
+    """Interactions with dates of a format."""
+    options = ReadOptions(timestamp_format="%d.%m.%Y %H:%M", bad_rows="skip")
+    read_source(str(_file("dates.csv", data)), options)
+
+
 def parquet_parts(data: bytes) -> None:
     """Interactions in a folder of Parquet files."""
     (_folder() / "parts").mkdir(exist_ok=True)
@@ -184,6 +201,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         csv,
         inter,
         bad_rows,
+        lists,
+        counted_lists,
+        formatted_dates,
         gzipped,
         zipped,
         parquet,
