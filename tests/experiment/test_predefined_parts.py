@@ -11,8 +11,8 @@ from recctl import experiment, progress
 from recctl.config import parse_config, to_yaml
 from recctl.errors import DataError
 
-TRAIN = "user_id,item_id,rating,timestamp\n" + "".join(f"{n % 5},{n % 7},4,{1000 + n}\n" for n in range(35))
-HELD = "user_id,item_id,rating,timestamp\n1,2,4,2000\n2,3,5,2001\n"
+TRAIN = "user_id,item_id,rating,timestamp\n" + "".join(f"{n % 5},{n % 7},4,{1_500_000_000 + n}\n" for n in range(35))
+HELD = "user_id,item_id,rating,timestamp\n1,2,4,1500002000\n2,3,5,1500002001\n"
 
 
 class Notices(progress._Silence):

@@ -92,6 +92,6 @@ def test_ratings_that_are_not_used_may_be_unreadable(write, notices):
     table = read_file(path, ReadOptions(needs_ratings=False))
     assert table.frame.to_dict("list") == {"user_id": [1, 2], "item_id": [10, 20]}
     assert notices == ["a.csv: row 3: rating 'good' is not a number; ratings are not used, so the column is left out"]
-    path = write("a.csv", "user_id,item_id,rating\n1,10,4\nuser_id,item_id,rating\n2,20,5\n")
+    path = write("a.csv", "user_id,item_id,rating\n" + 50 * "1,10,4\n" + "user_id,item_id,rating\n2,20,5\n")
     table = read_file(path, ReadOptions(needs_ratings=False, bad_rows="skip"))
-    assert table.frame.to_dict("list") == {"user_id": [1, 2], "item_id": [10, 20], "rating": [4.0, 5.0]}
+    assert table.frame.iloc[-2:].to_dict("list") == {"user_id": [1, 2], "item_id": [10, 20], "rating": [4.0, 5.0]}

@@ -55,7 +55,7 @@ def reject_calendar_numbers(values: NDArray[Any], label_first_row: Callable[[], 
     if timestamp_format:
         raise DataError(
             f"{label_first_row()}: timestamp {int(values[0])} looks like a date, as all others do, not like seconds "
-            f"since 1970; {format_hint([timestamp_format])}"
+            f"since 1970; {format_hint([timestamp_format])} (or data.timestamp_unit: ms, if these are step numbers)"
         )
 
 
