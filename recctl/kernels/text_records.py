@@ -7,6 +7,8 @@ ragged records, and notices quotes that were never meant to open a field.
 
 from __future__ import annotations
 
+import numpy as np
+
 from recctl.kernels.compile import I64, OUT_I64, OUT_I64_2D, OUT_U8, U8, inline_llvm, kernel, outlined
 
 # Positions in the array `state`, which one call leaves to the next.
@@ -27,7 +29,7 @@ STATE_SIZE = 13
 
 # What is wrong, as `state[PROBLEM]`.
 NO_PROBLEM = 0
-ROW_IN_QUOTES = 1  # a line inside a quoted field is a complete row, and so is the line on which the field opens
+ROW_IN_QUOTES = 1  # lines in a quoted field are rows
 TEXT_AFTER_QUOTE = 2  # a field over several lines has text after its closing quote
 BACKSLASH_QUOTE = 3  # text follows a closing quote that a backslash precedes
 BACKSLASH_LINE_END = 4  # a backslash escapes the end of a line
@@ -48,6 +50,7 @@ WITHOUT_BLANKS = 2
 NUMERIC_OR_EMPTY = 3
 QUOTED = 4  # added to the shape of the first column if each row begins with a quote
 
+_ENOUGH_NUMBERS = 2  # columns of numbers by which rows are told from lines of a text
 _NEWLINE = 10
 _RETURN = 13
 _SPACE = 32
@@ -108,10 +111,11 @@ def _has_shape(data, begin, end, quote, shape):
 
 
 @outlined
-def _looks_like_row(data, begin, end, delimiter, blanks, quote, is_quoting, shapes):
+def _looks_like_row(data, begin, end, delimiter, blanks, quote, is_quoting, shapes, may_be_bad):
     """Whether a line by itself has the fields of a row; if not `is_quoting`, quotes are ordinary characters.
 
-    A quote that is not closed on the line is an ordinary character in any case.
+    A quote that is not closed on the line is an ordinary character in any case. If `may_be_bad`, ratings and timestamps
+    may be anything.
     """
     n_fields = 0
     position = begin
@@ -134,7 +138,12 @@ def _looks_like_row(data, begin, end, delimiter, blanks, quote, is_quoting, shap
                 position = closing
         while position < end and not _is_delimiter(data, position, end, delimiter, blanks):
             position += 1
-        if n_fields >= len(shapes) or not _has_shape(data, field_begin, position, quote, shapes[n_fields] & 3):
+        if n_fields >= len(shapes):
+            return False
+        shape = shapes[n_fields] & 3
+        if may_be_bad and shape == NUMERIC_OR_EMPTY:
+            shape = np.uint8(ANY_TEXT)
+        if not _has_shape(data, field_begin, position, quote, shape):
             return False
         n_fields += 1
         if position >= end:
@@ -172,6 +181,9 @@ def scan_records(data, out, n_out, state, settings, delimiter, comment, shapes, 
     expected = settings[EXPECTED_FIELDS]
     check = settings[CHECK] != 0
     size = len(data)
+    n_numeric = 0
+    for i in range(len(shapes)):
+        n_numeric += shapes[i] & 1  # the shapes of numbers are the odd ones
     state[RAGGED] = 0
     record_begin = 0  # in `data`; of a record that began in an earlier call, the part in this one
     record_start = state[RECORD_START]
@@ -193,8 +205,8 @@ def scan_records(data, out, n_out, state, settings, delimiter, comment, shapes, 
                 check
                 and state[OPENING_ROW] != 0
                 and (
-                    _looks_like_row(data, begin, end, delimiter, blanks, quote, False, shapes)
-                    or _looks_like_row(data, begin, end, delimiter, blanks, quote, True, shapes)
+                    _looks_like_row(data, begin, end, delimiter, blanks, quote, False, shapes, False)
+                    or _looks_like_row(data, begin, end, delimiter, blanks, quote, True, shapes, False)
                 )
             ):
                 state[PROBLEM] = ROW_IN_QUOTES
@@ -268,9 +280,15 @@ def scan_records(data, out, n_out, state, settings, delimiter, comment, shapes, 
         if in_quotes:
             if check and not spans_lines:
                 # Text that spans lines is rarely a complete row up to its first line end: a lone quote always is one.
-                state[OPENING_ROW] = _looks_like_row(data, begin, end, delimiter, blanks, quote, True, shapes)
+                state[OPENING_ROW] = _looks_like_row(data, begin, end, delimiter, blanks, quote, True, shapes, True)
             elif check and state[QUOTE_LINE] == state[LINE]:
                 state[OPENING_ROW] = 1  # another field opens on the line on which one closes: not known
+            is_inside = spans_lines and state[QUOTE_LINE] != state[LINE]
+            # Numbers in the right places are evidence enough, even if the quote is on a bad row.
+            is_suspicious = check and is_inside and n_numeric >= _ENOUGH_NUMBERS
+            if is_suspicious and _looks_like_row(data, begin, end, delimiter, blanks, quote, False, shapes, False):
+                state[PROBLEM] = ROW_IN_QUOTES
+                return n_out
             for k in range(end, position):
                 out[n_out] = data[k]
                 n_out += 1

@@ -56,6 +56,21 @@ def test_stray_quotes_are_refused_with_the_line_where_they_open(write, delimiter
     assert frame["title"].iloc[[10, 11 + n_between]].tolist() == [opens, closes]
 
 
+@pytest.mark.parametrize("bad_row", ['1,2,"Odd,N/A', '1,2,"Odd,5,6', '1,2,"Odd', '"1,2,x,5', '1,"2,x,5'])
+@pytest.mark.parametrize("closes", ['even"', '"even"'])
+def test_stray_quotes_in_bad_rows_are_refused(write, bad_row, closes):
+    lines = stray_quotes(",", "x", closes).splitlines()
+    lines[11] = bad_row
+    with pytest.raises(DataError, match="row 12: the quoted field that opens here is still open on line 13"):
+        read(write("a.csv", "\n".join(lines)), bad_rows="skip")
+
+
+def test_text_over_lines_may_be_the_first_column(write):
+    rows = "".join(f'"film {k}\nin two lines",{k},{k % 3},{k % 5}\n' for k in range(50))
+    frame = read(write("a.csv", f"title,user,item,rating\n{rows}"), extra_columns=["title"])
+    assert frame["title"].tolist() == [f"film {k}\nin two lines" for k in range(50)]
+
+
 def test_stray_quotes_after_a_true_multiline_field_are_refused(write):
     text = stray_quotes(",", '"Odd', 'even"').replace("film 3,", '"film\n3",')
     with pytest.raises(DataError, match=r"row 13: the quoted field .* open on line 14"):
