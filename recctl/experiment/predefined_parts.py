@@ -36,7 +36,9 @@ def read_parts(sources: Sequence[str], options: ReadOptions, base: Path, config:
         return tables
     # All values of a column decide its type, so those of all parts together.
     text_options = replace(options, id_type="text")
-    return _with_same_id_types(tables, [read_source(source, text_options, base=base) for source in sources], names)
+    with progress.silence():  # the first reading has shown all notices
+        text_tables = [read_source(source, text_options, base=base) for source in sources]
+    return _with_same_id_types(tables, text_tables, names)
 
 
 def concatenate_parts(tables: list[SourceTable]) -> pd.DataFrame:
