@@ -34,7 +34,7 @@ def test_shared_dataset_equals_the_original(tmp_path: Path, text: bool) -> None:
     rows = pd.DataFrame({"user_id": [3, 1, 3, 2], "item_id": [10, 10, 20, 30], "rating": [1.0, 2.0, 3.0, 4.0]})
     rows["timestamp"] = [5, 6, 7, 8]
     if text:
-        rows = rows.astype({"user_id": str}).assign(item_id=["é", "b", "", "c" * 300])
+        rows = rows.astype({"user_id": str}).assign(item_id=["é", "b", "0", "c" * 300])
     dataset = InteractionDataset(rows, implicit=False)
     dataset.history = InteractionDataset(rows.iloc[:2], implicit=False)
     shared_arrays.save(dataset, tmp_path)
