@@ -15,7 +15,7 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.description import summary
 from recctl.data.leakage import leakage_report, warnings
 from recctl.data.preprocessing import StepReport, apply_steps, filter_by_interaction_count, source_columns
-from recctl.data.sources import ReadOptions, SourceTable, read_source, source_names
+from recctl.data.sources import ReadOptions, SourceTable, read_configured_source, source_names
 from recctl.data.splitting import Split, make_split
 from recctl.errors import DataError
 from recctl.experiment.predefined_parts import PART, concatenate_parts, read_parts
@@ -185,7 +185,7 @@ def _read_tables(config: Config, base: Path) -> list[SourceTable]:
         sources.append(config.split.test)
     if len(sources) > 1:
         return read_parts(sources, options, base, config)
-    return [read_source(data_config.source, options, base=base)]
+    return [read_configured_source(data_config.source, options, base=base)]
 
 
 def _read_options(config: Config) -> ReadOptions:

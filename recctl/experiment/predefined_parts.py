@@ -12,7 +12,7 @@ import pyarrow as pa
 from recctl import progress
 from recctl.config import Config
 from recctl.data.columns import COLUMNS, ITEM, RATING, USER
-from recctl.data.sources import ReadOptions, SourceTable, read_source
+from recctl.data.sources import ReadOptions, SourceTable, read_configured_source
 from recctl.data.sources.readers.column_suggestions import mapping_hint
 from recctl.errors import DataError
 from recctl.experiment.use_of_ratings import needs_ratings
@@ -31,13 +31,15 @@ def read_parts(sources: Sequence[str], options: ReadOptions, base: Path, config:
         DataError: A part can't be read, or lacks a column that another one has.
     """
     names = [Path(source).name for source in sources]
-    tables = _with_same_columns([read_source(source, options, base=base) for source in sources], names, config)
+    tables = _with_same_columns(
+        [read_configured_source(source, options, base=base) for source in sources], names, config
+    )
     if not _columns_of_other_types(tables):
         return tables
     # All values of a column decide its type, so those of all parts together.
     text_options = replace(options, id_type="text")
     with progress.silence():  # the first reading has shown all notices
-        text_tables = [read_source(source, text_options, base=base) for source in sources]
+        text_tables = [read_configured_source(source, text_options, base=base) for source in sources]
     return _with_same_id_types(tables, text_tables, names)
 
 

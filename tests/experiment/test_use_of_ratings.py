@@ -42,11 +42,11 @@ def options(monkeypatch: pytest.MonkeyPatch) -> list[ReadOptions]:
     """Replace the readers by a table in memory; the options they are called with are collected."""
     collected: list[ReadOptions] = []
 
-    def read_source(source: str, options: ReadOptions, **_: Any) -> SourceTable:
+    def read_configured_source(source: str, options: ReadOptions, **_: Any) -> SourceTable:
         collected.append(options)
         return SourceTable.from_frame(events(), {"source": source}, options.extra_columns)
 
-    monkeypatch.setattr(experiment.data, "read_source", read_source)
+    monkeypatch.setattr(experiment.data, "read_configured_source", read_configured_source)
     return collected
 
 

@@ -16,6 +16,7 @@ from recctl.data.sources.catalog.datasets import CatalogDataset, catalog, find
 from recctl.data.sources.catalog.fetch import fetch
 from recctl.data.sources.catalog.titles import item_titles
 from recctl.data.sources.options import ReadOptions, SourceTable
+from recctl.data.sources.python_terms import python_terms
 from recctl.data.sources.readers.parts.files import is_pattern
 from recctl.data.sources.readers.read_file import read_file
 from recctl.errors import ConfigError, DataError
@@ -29,6 +30,7 @@ __all__ = [
     "fetch",
     "item_titles",
     "load_movielens",
+    "read_configured_source",
     "read_source",
     "source_names",
 ]
@@ -54,7 +56,14 @@ def read_source(
         DataError: There is no such source, or it can't be downloaded or read; the message names file, row and value.
         ConfigError: Layout options are set for a named source, which has its own layout.
     """
-    options = options or ReadOptions()
+    with python_terms():
+        return read_configured_source(source, options or ReadOptions(), base=base)
+
+
+def read_configured_source(
+    source: str | os.PathLike[str], options: ReadOptions, *, base: Path | None = None
+) -> SourceTable:
+    """The same for a config: errors and notices name its keys."""
     names = source_names()
     if source in names:
         name = str(source)

@@ -337,8 +337,8 @@ def test_layout_options_for_a_catalog_entry_are_rejected(entry):
     with pytest.raises(ConfigError) as caught:
         read_source("movielens-100k", ReadOptions(delimiter=",", header=True, bad_rows="skip"))
     assert caught.value.problems == [
-        "data.delimiter: movielens-100k has its own layout; leave this out",
-        "data.header: movielens-100k has its own layout; leave this out",
+        "delimiter: movielens-100k has its own layout; leave this out",
+        "header: movielens-100k has its own layout; leave this out",
     ]
 
 

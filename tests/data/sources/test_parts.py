@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from recctl.data.sources import ReadOptions, read_source
+from recctl.data.sources import ReadOptions, read_configured_source
 from recctl.errors import DataError
 
 HEADER = "user_id,item_id,rating\n"
@@ -15,7 +15,7 @@ HEADER = "user_id,item_id,rating\n"
 
 @pytest.fixture
 def read(tmp_path):
-    return lambda source, **options: read_source(source, ReadOptions(**options), base=tmp_path)
+    return lambda source, **options: read_configured_source(source, ReadOptions(**options), base=tmp_path)
 
 
 @pytest.fixture

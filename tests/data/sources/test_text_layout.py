@@ -82,6 +82,14 @@ def test_commas_win_over_pipes_in_lists_of_genres(write):
     assert frame["item_id"].tolist() == [k + 10 for k in range(20)]
 
 
+def test_blanks_in_names_of_a_header_do_not_separate_columns(write):
+    path = write("a.csv", "cust id\tprod id\n1\t2\n3\t4\n")
+    columns = {"user_id": "cust id", "item_id": "prod id"}
+    assert read_file(path, ReadOptions(columns=columns)).frame["item_id"].tolist() == [2, 4]
+    with pytest.raises(DataError, match="no user_id and item_id column among cust id, prod id"):
+        read_file(path, ReadOptions())
+
+
 def test_datetimes_do_not_make_a_blank_the_delimiter(write):
     rows = [f"{k},{k + 10},2020-01-0{k + 1} 10:30:00" for k in range(5)]
     assert len(read(write("a.csv", joined("user,item,date", *rows))).columns) == 3

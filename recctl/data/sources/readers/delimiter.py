@@ -149,6 +149,8 @@ def _without_blanks(candidates: Sequence[SplitSample]) -> list[SplitSample]:
         others.append(space)
     if blanks is None or not blanks.all_typed or any(split.records == blanks.records for split in others):
         return others
+    if others and len(blanks.records[0]) > blanks.width:
+        return others  # the names of the columns hold spaces
     # Between runs of spaces, single spaces would give empty fields.
     others = [split for split in others if split is not space]
     if any(split.score[:2] == blanks.score[:2] for split in others):
