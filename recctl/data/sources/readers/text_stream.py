@@ -232,6 +232,7 @@ class RecordStream(_Stream):
         self._rest = b""  # the beginning of a line
         self._incomplete = b""  # the prepared lines of a record whose end was not read yet
         self._state = np.zeros(text_records.STATE_SIZE, np.int64)
+        self._counts = np.zeros(2, np.int64)
         self._delimiter = self.layout.delimiter.encode()
         self._settings = self._make_settings()
         # The kernel is needed where a line may be something else than a record.
@@ -305,35 +306,33 @@ class RecordStream(_Stream):
     def _prepare(self, lines: bytes) -> bytes:
         has_quotes = self.layout.quote is not None and lines.find(self.layout.quote.encode()) >= 0
         self.has_quotes |= has_quotes
-        if has_quotes or self._always_scans or self.is_in_quotes:
+        if self._always_scans or self.is_in_quotes:
+            return self._scan(lines)
+        if has_quotes and not self._has_plain_quotes(lines):
             return self._scan(lines)
         self._count_lines(lines)
         if len(self._delimiter) > 1:
             return lines.replace(self._delimiter, UNIT_SEPARATOR.encode())
         return lines
 
+    def _has_plain_quotes(self, lines: bytes) -> bool:
+        """Whether each line is a record by itself, in spite of quotes."""
+        if len(self._delimiter) > 1 or self.layout.quote is None:
+            return False
+        array = np.frombuffer(lines, np.uint8)
+        return bool(text_records.has_plain_quotes(array, ord(self._delimiter), ord(self.layout.quote)))
+
     def _count_lines(self, lines: bytes) -> None:
         """Count the lines of a block, and the records: the lines that are not blank."""
         array = np.frombuffer(lines, np.uint8)
-        is_newline = array == _NEWLINE
-        n_newlines = int(np.count_nonzero(is_newline))
-        if lines.find(b"\r") >= 0:
-            is_return = array == _RETURN
-            is_lone = is_return.copy()
-            is_lone[:-1] &= ~is_newline[1:]
-            n_newlines += int(np.count_nonzero(is_lone))
-            is_newline = is_newline | is_return
-        follows_newline = np.empty_like(is_newline)
-        follows_newline[:1] = True
-        follows_newline[1:] = is_newline[:-1]
-        n_records = int(np.count_nonzero(follows_newline > is_newline))
+        n_records = text_records.count_lines(array, self._counts)
         n_before = int(self._state[text_records.RECORDS])
         wanted_here = [number - n_before for number in self.wanted[len(self.lines) :] if number < n_before + n_records]
         if wanted_here:
-            begins = np.flatnonzero(follows_newline > is_newline)
+            is_newline = (array == _NEWLINE) | (array == _RETURN)
+            begins = np.flatnonzero(np.concatenate([[True], is_newline[:-1]]) & ~is_newline)
             self._add_lines(lines, begins[wanted_here])
-        is_terminated = not len(array) or array[-1] in (_NEWLINE, _RETURN)
-        self._state[text_records.LINE] += n_newlines + (not is_terminated)
+        self._state[text_records.LINE] += self._counts[0]
         self._state[text_records.RECORDS] += n_records
         self._state[text_records.WANTED] = len(self.lines)
         self.n_records = int(self._state[text_records.RECORDS])
