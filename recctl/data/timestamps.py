@@ -105,10 +105,12 @@ def datetimes_to_seconds(datetimes: NDArray[Any], is_unreadable: NDArray[np.bool
 def calendar_format(values: NDArray[Any]) -> str | None:
     """The format of numbers that are all dates, such as `%Y%m%d` for 20200105; None if they are not all dates.
 
-    Dates of the years 1900 to 2199 count, and bare years from 1900 to 2100. Costs one pass for the minimum and the
-    maximum if these are no dates.
+    Dates of the years 1900 to 2199 count, and bare years from 1900 to 2100. Costs nothing if the first number is no
+    date, as is the case for seconds.
     """
     if not len(values):
+        return None
+    if not any(first <= values[0] <= last for first, last in _CALENDAR_RANGES.values()):
         return None
     lowest = values.min()
     highest = values.max()

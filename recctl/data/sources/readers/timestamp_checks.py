@@ -34,7 +34,8 @@ def check_timestamps(
         return
     if options.timestamp_unit == "s":
         reject_calendar_numbers(timestamps, label_first_row)
-    if timestamps.max() < SECONDS_OF_1970:
+    # The first one nearly always decides, and a maximum over all would cost another pass.
+    if timestamps[0] < SECONDS_OF_1970 and timestamps.max() < SECONDS_OF_1970:
         progress.notice(
             f"{source}: all timestamps are in 1970, if they are in the unit data.timestamp_unit: "
             f"{options.timestamp_unit}; if it is another one, set it. Small step numbers can stay as they are"
