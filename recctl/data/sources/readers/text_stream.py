@@ -319,8 +319,10 @@ class RecordStream(_Stream):
         """Whether each line is a record by itself, in spite of quotes."""
         if len(self._delimiter) > 1 or self.layout.quote is None:
             return False
-        array = np.frombuffer(lines, np.uint8)
-        return bool(text_records.has_plain_quotes(array, ord(self._delimiter), ord(self.layout.quote)))
+        words = np.frombuffer(lines + b"\n" * (-len(lines) % 8), np.uint64)
+        delimiters = np.frombuffer(self._delimiter * 8, np.uint64)[0]
+        quotes = np.frombuffer(self.layout.quote.encode() * 8, np.uint64)[0]
+        return bool(text_records.has_plain_quotes(words, delimiters, quotes))
 
     def _count_lines(self, lines: bytes) -> None:
         """Count the lines of a block, and the records: the lines that are not blank."""
