@@ -20,6 +20,7 @@ _CALENDAR_RANGES = {
     "%Y": (1900, 2100),
     "%Y%m": (1900_01, 2199_12),
     "%Y%m%d": (1900_01_01, 2199_12_31),
+    "%Y%m%d%H": (1900_01_01_00, 2199_12_31_23),
     "%Y%m%d%H%M": (1900_01_01_00_00, 2199_12_31_23_59),
     "%Y%m%d%H%M%S": (1900_01_01_00_00_00, 2199_12_31_23_59_59),
 }
@@ -49,6 +50,10 @@ def format_problem(timestamp_format: str) -> str | None:
     """What is wrong with a format for `strptime`; None if nothing is."""
     if "%" not in timestamp_format:
         return "has no directive such as %Y"
+    if "%p" in timestamp_format and "%I" not in timestamp_format:
+        return "%p (AM or PM) needs %I, the hour from 1 to 12; strptime ignores it beside %H"
+    if "%I" in timestamp_format and "%p" not in timestamp_format:
+        return "%I is the hour from 1 to 12, which needs %p (AM or PM); the hour from 0 to 23 is %H"
     try:
         _parse_distinct(pd.Series(["-"], dtype="str"), timestamp_format)
     except (ValueError, re.error) as error:  # a repeated directive is a repeated group of a regular expression

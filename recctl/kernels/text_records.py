@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recctl.kernels.compile import I64, OUT_I64, OUT_I64_2D, OUT_U8, U8, inline_llvm, kernel, outlined
+from recctl.kernels.compile import I64, OUT_I64, OUT_I64_2D, OUT_U8, U8, U64, TupleType, inline_llvm, kernel, outlined
 
 # Positions in the array `state`, which one call leaves to the next.
 IN_QUOTES = 0  # whether the next line begins inside a quoted field
@@ -211,9 +211,9 @@ def has_plain_quotes(words, delimiter, quote):
     return (odd & _HIGH_BITS) | state_after_last == np.uint64(0)
 
 
-@kernel("int64", U8, OUT_I64)
-def count_lines(data, counts):
-    """Count the lines of whole lines, and those of them that are not blank, into `counts`."""
+@kernel(TupleType(("int64", "int64")), U8)
+def count_lines(data):
+    """The number of whole lines with any kind of line end, and of those that are not blank."""
     size = len(data)
     n_lines = 0
     n_filled = 0
@@ -227,9 +227,7 @@ def count_lines(data, counts):
     if size > 0:
         n_lines += 1
         n_filled += (data[0] != _NEWLINE) & (data[0] != _RETURN)
-    counts[0] = n_lines
-    counts[1] = n_filled
-    return n_filled
+    return n_lines, n_filled
 
 
 @kernel("int64", U8, OUT_U8, "int64", OUT_I64, I64, U8, U8, U8, I64, OUT_I64, OUT_I64_2D)

@@ -41,7 +41,7 @@ def test_any_difference_changes_the_hash():
         FRAME.assign(user_id=[3, 2, 3]),
         FRAME.assign(user_id=["3", "1", "3"]),
         FRAME.assign(item_id=["b", "c", "c"]),
-        FRAME.assign(item_id=["b", "", ""]),
+        FRAME.assign(item_id=["b", "b", "b"]),
         FRAME.assign(rating=[1, 0, 5.5]),
         FRAME.assign(timestamp=[10, 20, 30.5]),
         FRAME.rename(columns={"user_id": "item_id", "item_id": "user_id"}),

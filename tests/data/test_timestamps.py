@@ -80,5 +80,8 @@ def test_formats_that_read_all_texts_are_suggested(texts, expected):
 def test_format_without_directives_or_with_unknown_ones_is_refused():
     assert format_problem("%Y-%m-%dT%H:%M:%S.%f%z") is None
     assert format_problem("ISO8601") == "has no directive such as %Y"
+    assert format_problem("%d/%m/%Y %I:%M %p") is None
+    assert "needs %I" in format_problem("%d/%m/%Y %H:%M %p")
+    assert "needs %p" in format_problem("%d/%m/%Y %I:%M")
     assert "bad directive" in str(format_problem("%Y-%q"))
     assert "stray" in str(format_problem("%Y%"))

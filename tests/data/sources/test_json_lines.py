@@ -222,3 +222,15 @@ def test_fast_and_slow_blocks_agree(store, monkeypatch, seed):
     monkeypatch.setattr(json_lines, "_parse_typed", lambda *args: None)
     assert small_blocks == usual
     assert outcome() == usual
+
+
+def test_key_of_a_role_that_the_first_rows_lack_is_refused(write):
+    row = '{"user_id": 1, "item_id": 1}\n'
+    path = write("a.jsonl", row * 1500 + '{"user_id": 2, "item_id": 2, "star_rating": 4}\n')
+    with pytest.raises(
+        DataError, match=r"a\.jsonl: row 1501: has 'star_rating', .* set data\.columns: \{rating: null\}"
+    ):
+        read_file(path, ReadOptions())
+    assert len(read_file(path, ReadOptions(columns={"rating": None})).frame) == 1501
+    nested = write("b.jsonl", row * 1500 + '{"user_id": 2, "item_id": 2, "more": {"rating": 4}}\n')
+    assert list(read_file(nested, ReadOptions()).frame) == ["user_id", "item_id"]

@@ -251,8 +251,8 @@ def test_partition_values_follow_the_rule_of_ids(store, read):
     assert columns(read("hive")) == {"user_id": ["01", "01", "1", "1"], "item_id": [5, 6, 5, 6]}
     for name in ("2", "10"):
         store(f"plain/user_id={name}/part.parquet", item_id=[5])
-    assert columns(read("plain"))["user_id"] == [10, 2]
-    assert columns(read("plain", id_type="text"))["user_id"] == ["10", "2"]
+    assert columns(read("plain"))["user_id"] == [2, 10]
+    assert columns(read("plain", id_type="text"))["user_id"] == ["2", "10"]
 
 
 def test_partition_values_are_times_ratings_and_extra_columns(write, read):
@@ -346,3 +346,19 @@ def test_other_folders_are_not_noted_as_splits(store, read, notices):
         store(f"d/{name}", user_id=[1], item_id=[2])
     assert len(read("d")) == 3
     assert not notices
+
+
+def test_parts_are_ordered_by_their_numbers(read, write):
+    for number in (1, 2, 10):
+        write(f"p/part-{number}.csv", f"user_id,item_id,rating\n1,1,{number}\n")
+    assert read("p").frame["rating"].tolist() == [1, 2, 10]
+
+
+def test_backup_copies_are_left_out_with_a_notice(read, write, notices):
+    text = "user_id,item_id\n1,2\n"
+    for name in ("a.csv", "a.csv~", "a.csv.bak", "_2021.csv", "_SUCCESS", ".a.csv.swp"):
+        write(f"p/{name}", text)
+    assert len(read("p").frame) == 1
+    assert [notice for notice in notices if "left out" in notice] == [
+        "p: left out _2021.csv, a.csv.bak, a.csv~, since names like these are no parts of a table"
+    ]

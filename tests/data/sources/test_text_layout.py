@@ -141,6 +141,34 @@ def test_row_names_of_r_have_no_name(write):
 
 
 @pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("id,user_id,item_id,rating", ["1,1,11,1,5", "2,2,12,2,5"]),
+        ("user_id,item_id,rating", ["1,10,4,5", "2,20,3,5"]),
+        ("user_id, item_id, title, rating", ['1, 10, "a, b", 4', '2, 20, "c, d", 5']),
+    ],
+)
+def test_unquoted_numbers_before_the_columns_of_a_header_are_no_row_names(write, header, rows):
+    with pytest.raises(DataError, match=r"a\.csv: row 1: the header has \d names, but most rows have \d fields"):
+        read(write("a.csv", joined(header, *rows)))
+
+
+@pytest.mark.parametrize("row", ["a,x", "1,2"])
+def test_header_that_is_repeated_later_is_a_bad_row(write, row):
+    path = write("a.csv", joined("user_id,item_id", *[row] * 5000, "user_id,item_id", row))
+    with pytest.raises(DataError, match=r"a\.csv: row 5002: repeats the header"):
+        read(path)
+    assert len(read(path, bad_rows="skip")) == 5001
+
+
+def test_quotes_that_the_sample_lacks_are_read(write):
+    text = joined("user_id,item_id", *["a,x"] * 50_000, '"b, c",y', '"b, c",z')
+    frame = read(write("a.csv", text))
+    assert len(frame) == 50_002
+    assert frame["user_id"].tolist()[-2:] == ["b, c", "b, c"]
+
+
+@pytest.mark.parametrize(
     ("header", "end"), [("user,item,rating", ","), ("user,item,rating,", ","), ("user,item,rating,", "")]
 )
 def test_delimiter_at_the_end_of_lines_is_ignored(write, header, end):

@@ -17,8 +17,8 @@ _NAMES = {
     "sessionid session userindex useridx",
     ITEM: "itemid item iid items movieid movie bookid book isbn productid product asin parentasin businessid artistid "
     "artist trackid track songid song videoid animeid gameid articleid newsid recipeid jokeid itemindex itemidx",
-    RATING: "rating ratings score stars overall bookrating weight preference playcount plays count",
-    TIMESTAMP: "timestamp time ts date datetime unixreviewtime unixtime eventtime createdat ratingtimestamp",
+    RATING: "rating ratings score stars starrating overall bookrating weight preference playcount plays count",
+    TIMESTAMP: "timestamp time ts date datetime unixreviewtime unixtime eventtime createdat reviewdate ratingtimestamp",
 }
 KNOWN_NAMES = {role: names.split() for role, names in _NAMES.items()}
 _MAX_NAMES_IN_MESSAGE = 20

@@ -7,7 +7,7 @@ text to find the bad rows.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recctl import progress
@@ -238,16 +239,22 @@ def _read_table(
             has_unclear_lines = dialect.multiline or layout.escape is not None
             arrow_stream = ZeroFieldStream(stream, layout.output_delimiter, layout.quote is not None, has_unclear_lines)
             scans.append(arrow_stream)
-        table = parse_records(
-            arrow_stream,
-            file,
-            types | dict.fromkeys(file.extra, pa.large_string()),
-            missing_words(USER, options),
-        )
+        columns = types | dict.fromkeys(file.extra, pa.large_string())
+        try:
+            table = parse_records(arrow_stream, file, columns, missing_words(USER, options))
+        except pa.ArrowInvalid:
+            _require_expected_quotes(stream, dialect)
+            raise
+        _require_expected_quotes(stream, dialect)
     file.require_all_records(stream.n_records)
     if len(table) != stream.n_records:
         raise pa.ArrowInvalid(f"{stream.n_records:,} records were read as {len(table):,} rows")
     return table
+
+
+def _require_expected_quotes(stream: RecordStream, dialect: CsvDialect) -> None:
+    if stream.has_quotes and not dialect.quoted:
+        raise AtypicalSampleError("there are quotes, but none in the sample")
 
 
 def _to_columns(table: pa.Table, file: CsvFile, options: ReadOptions) -> Columns | None:
@@ -286,8 +293,29 @@ def _to_columns(table: pa.Table, file: CsvFile, options: ReadOptions) -> Columns
             columns[role] = values
         else:
             columns[role] = downcast_ids(values)
+    if _repeats_header(columns, file):
+        return None
     _send_notices(columns, has_counts, file, options)
     return columns
+
+
+def _repeats_header(columns: Columns, file: CsvFile) -> bool:
+    """Whether a row holds the names of the id columns, as happens where files are joined."""
+    ids = {role: columns[role] for role in (USER, ITEM) if role in columns}
+    # Names are no numbers.
+    if file.dialect.names is None or any(isinstance(column, np.ndarray) for column in ids.values()):
+        return False
+    return bool(_rows_of_names(ids, file).any())
+
+
+def _rows_of_names(columns: Mapping[str, pa.ChunkedArray], file: CsvFile) -> NDArray[np.bool_]:
+    """The rows that hold the names of these columns in the header, `(n_rows,)`."""
+    assert file.dialect.names is not None
+    holds_names: Any = True
+    for role, column in columns.items():
+        name = pa.scalar(file.dialect.names[file.roles[role]].encode(), pa.binary()).cast(column.type)
+        holds_names = holds_names & pc.equal(column, name).to_numpy().astype(bool)
+    return np.asarray(holds_names, bool)
 
 
 def _convert_text(name: str, column: pa.ChunkedArray, file: CsvFile, options: ReadOptions) -> Any:
@@ -355,11 +383,17 @@ def _read_slowly(file: CsvFile, options: ReadOptions) -> ReadResult:
             "characters in this file, set data.quoting: false"
         )
     ragged_records = [record.number for record in stream.ragged]
+    row_numbers = np.delete(np.arange(stream.n_records), ragged_records)
     bad_rows = BadRows(None if dialect.names else _first_row_hint(dialect))
     bad_rows.add(np.array(ragged_records, np.int64), lambda i: _describe_ragged(stream.ragged[i], dialect.n_fields))
+    if dialect.names is not None and file.roles:
+        repeats_header = _rows_of_names({role: table[role] for role in file.roles}, file)
+        bad_rows.add(row_numbers[repeats_header], lambda _: "repeats the header")
+        row_numbers = row_numbers[~repeats_header]
+        table = table.filter(pa.array(~repeats_header))
     return parse_rows(
         {name: table[name] for name in types},
-        np.delete(np.arange(stream.n_records), ragged_records),
+        row_numbers,
         bad_rows,
         options,
         file.name,

@@ -97,7 +97,7 @@ def sniff_dialect(stream: ReadableStream, options: ReadOptions, source: str) -> 
         raise DataError(f"{source}: the file has no rows")
     if preamble.notice:
         progress.notice(preamble.notice)
-    names, n_header_records = _find_names(split, preamble, options, source)
+    names, n_header_records = _find_names(split, lines, preamble, options, source)
     rows = split.records[n_header_records:]
     if names is None and options.format == "auto":
         _reject_lists(rows, source)
@@ -179,7 +179,7 @@ def _split(sample: bytes, layout: RecordLayout, preamble: Preamble, options: Rea
 
 
 def _find_names(
-    split: SplitSample, preamble: Preamble, options: ReadOptions, source: str
+    split: SplitSample, lines: Sequence[str], preamble: Preamble, options: ReadOptions, source: str
 ) -> tuple[list[str] | None, int]:
     """The names of the columns, or None, and the number of records up to the header."""
     if preamble.names is not None:
@@ -189,7 +189,7 @@ def _find_names(
         skipped = f"{split.header} line{'s' * (split.header > 1)}"
         names = [name.strip() for name in split.records[split.header]]
         progress.notice(f"{source}: skipped {skipped} before the header {', '.join(names)[:60]!r}")
-        return _align(names, split, split.header, source), split.header + 1
+        return _align(names, split, lines, split.header, source), split.header + 1
     marked = None if header else _marked_names(split, preamble, options)
     if marked is not None:
         return marked, 0
@@ -198,7 +198,7 @@ def _find_names(
         header = has_header(split.records, options, source)
     if not header:
         return None, 0
-    return _align([name.strip() for name in split.records[0]], split, 0, source), 1
+    return _align([name.strip() for name in split.records[0]], split, lines, 0, source), 1
 
 
 def _reject_late_header(split: SplitSample, options: ReadOptions, source: str) -> None:
@@ -212,8 +212,14 @@ def _reject_late_header(split: SplitSample, options: ReadOptions, source: str) -
             )
 
 
-def _align(names: list[str], split: SplitSample, header: int, source: str) -> list[str]:
-    return align_names(names, split.records[header + 1 :], source, split.lines[header])
+def _align(names: list[str], split: SplitSample, lines: Sequence[str], header: int, source: str) -> list[str]:
+    return align_names(
+        names,
+        split.records[header + 1 :],
+        source,
+        split.lines[header],
+        has_row_names=_begins_quoted(split, lines, header),
+    )
 
 
 def _marked_names(split: SplitSample, preamble: Preamble, options: ReadOptions) -> list[str] | None:

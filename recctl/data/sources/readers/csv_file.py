@@ -54,6 +54,7 @@ class CsvFile(NamedTuple):
             dialect,
             layout=replace(dialect.layout, escape=atypical.escape or dialect.layout.escape),
             multiline=dialect.multiline or atypical.multiline,
+            quoted=True,
         )
         return self._replace(dialect=dialect)
 
@@ -121,7 +122,8 @@ def parse_records(
         read_options=read_options,
         parse_options=pacsv.ParseOptions(
             delimiter=layout.output_delimiter,
-            quote_char=layout.quote or False,
+            # Looking for quotes takes Arrow some time, even if there are none.
+            quote_char=(layout.quote or False) if file.dialect.quoted or is_slow else False,
             escape_char=layout.escape or False,
             newlines_in_values=multiline,
         ),

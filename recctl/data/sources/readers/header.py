@@ -97,11 +97,20 @@ def has_header(records: Sequence[Record], options: ReadOptions, source: str) -> 
     )
 
 
-def align_names(names: Sequence[str], records: Sequence[Record], source: str, line: int) -> list[str]:
+def align_names(
+    names: Sequence[str], records: Sequence[Record], source: str, line: int, *, has_row_names: bool
+) -> list[str]:
     """One name for each column of the rows, where the header is shorter or longer by one.
 
     R's `write.table` writes row names without a header for them; other programs end rows or the header with a
     delimiter.
+
+    Args:
+        names: The names in the header.
+        records: The first rows.
+        source: Name of the file for messages.
+        line: The line of the header.
+        has_row_names: Whether header and rows begin with a quote, as they do in R's files.
 
     Raises:
         DataError: Header and rows have different numbers of fields.
@@ -115,7 +124,7 @@ def align_names(names: Sequence[str], records: Sequence[Record], source: str, li
     if width == len(names) + 1:
         if all(row[-1] == "" for row in rows):
             return [*names, ""]
-        if len({row[0] for row in rows}) == len(rows) and _counts_up([row[0] for row in rows]):
+        if has_row_names and _counts_up([row[0] for row in rows]):
             return ["", *names]
     raise DataError(
         f"{source}: row {line}: the header has {len(names)} names, but most rows have {width} fields; correct the "

@@ -62,6 +62,15 @@ class _Float(str):
     __slots__ = ()
 
 
+# A key that may have a role, by the well-known names; separators of words may stand between any letters.
+_KEYS_OF_ROLE = {
+    role: re.compile(
+        rb'"(?:%s)"\s*:' % "|".join("[_. -]?".join(name) for name in column_roles.KNOWN_NAMES[role]).encode(),
+        re.IGNORECASE,
+    )
+    for role in (RATING, TIMESTAMP)
+}
+
 _decoder = json.JSONDecoder(parse_int=_Int, parse_float=_Float, parse_constant=_Float)
 
 
@@ -91,6 +100,7 @@ class _Block:
         rows: The lines of the values, counted from 0 within the block.
         bad: Bad lines, and the reason for each.
         nested: The first line with a nested value, its key, and the value.
+        late_key: The first line with a key of a role that no object in the sample has, the role, and the key.
     """
 
     n_lines: int
@@ -99,6 +109,7 @@ class _Block:
     rows: list[int] = field(default_factory=list)
     bad: list[tuple[int, str]] = field(default_factory=list)
     nested: tuple[int, str, Any] | None = None
+    late_key: tuple[int, str, str] | None = None
 
 
 def read_json_lines(path: Path, options: ReadOptions) -> ReadResult:
@@ -119,10 +130,12 @@ def read_json_lines(path: Path, options: ReadOptions) -> ReadResult:
     needed = [*keys.values(), *extra]
     _refuse_nested(sample, needed, source)
     schema = _guess_schema(sample, keys, extra)
-    parse = partial(_parse_block, needed, schema)
+    unseen = [role for role in (RATING, TIMESTAMP) if role not in roles and role not in options.columns]
+    parse = partial(_parse_block, needed, schema, unseen)
     with open_text(path, options.encoding) as stream:
         blocks = list(map_threads(parse, _line_blocks(stream, source)))
     _refuse_nested_later(blocks, source)
+    _refuse_late_keys(blocks, source)
     if all(block.typed is not None for block in blocks):
         return _join_typed(blocks, keys, extra, options, source)
     return _join_values(blocks, keys, extra, options, source)
@@ -266,13 +279,39 @@ def _kind(value: Any) -> int:
     return _BOOL if isinstance(value, bool) else _TEXT
 
 
-def _parse_block(keys: Sequence[str], schema: pa.Schema | None, block: bytes) -> _Block:
+def _parse_block(keys: Sequence[str], schema: pa.Schema | None, unseen: Sequence[str], block: bytes) -> _Block:
     n_lines = block.count(b"\n") + (not block.endswith(b"\n"))
-    if schema is not None:
-        typed = _parse_typed(block, n_lines, schema)
-        if typed is not None:
-            return _Block(n_lines, typed)
-    return _parse_lines(block, n_lines, keys)
+    typed = None if schema is None else _parse_typed(block, n_lines, schema)
+    parsed = _parse_lines(block, n_lines, keys) if typed is None else _Block(n_lines, typed)
+    parsed.late_key = _find_late_key(block, unseen)
+    return parsed
+
+
+def _find_late_key(block: bytes, unseen: Sequence[str]) -> tuple[int, str, str] | None:
+    """The first line with a key that has one of these roles: its number in the block, the role and the key."""
+    for role in unseen:
+        for match in _KEYS_OF_ROLE[role].finditer(block):
+            begin = block.rfind(b"\n", 0, match.start()) + 1
+            line = block[begin:].partition(b"\n")[0]
+            parsed, _ = _parse_line(line)
+            # The match may be in an inner object.
+            for key in parsed or ():
+                if column_roles.normalize_name(key) in column_roles.KNOWN_NAMES[role]:
+                    return block.count(b"\n", 0, begin), role, key
+    return None
+
+
+def _refuse_late_keys(blocks: Sequence[_Block], source: str) -> None:
+    """Refuse a file whose first objects lack ratings or timestamps that later ones have."""
+    n_before = 0
+    for block in blocks:
+        if block.late_key is not None:
+            row, role, key = block.late_key
+            raise DataError(
+                f"{source}: row {n_before + row + 1}: has {key!r}, which the first {_SAMPLE_LINES:,} rows lack; "
+                f"give it to all rows, or set data.columns: {{{role}: null}} to leave it out"
+            )
+        n_before += block.n_lines
 
 
 def _parse_typed(block: bytes, n_lines: int, schema: pa.Schema) -> dict[str, pa.Array] | None:

@@ -19,7 +19,14 @@ from recctl.data import text_ids, timestamps
 from recctl.data.columns import LATEST_TIMESTAMP, RATING, TIMESTAMP
 from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers import timestamp_checks
-from recctl.data.sources.readers.values import NUMBER, is_text, missing_words, to_seconds, units_per_second
+from recctl.data.sources.readers.values import (
+    NUMBER,
+    UNITS_PER_SECOND,
+    is_text,
+    missing_words,
+    to_seconds,
+    units_per_second,
+)
 from recctl.errors import DataError
 
 Mask = NDArray[np.bool_]
@@ -142,7 +149,7 @@ def _parse_timestamps(
     if options.timestamp_unit == "s":
         timestamp_checks.reject_calendar_numbers(values[is_used], lambda: source.label_cell(int(np.argmax(is_used))))
     seconds = np.where(is_unreadable, 0, values) / units
-    return ParsedColumn(values, problems + _number_range_problems(seconds), units, is_count=True)
+    return ParsedColumn(values, problems + _number_range_problems(seconds, units), units, is_count=True)
 
 
 def _parse_formatted(
@@ -199,9 +206,21 @@ def _date_range_problems(seconds: NDArray[Any]) -> list[tuple[Mask, str]]:
     return [(seconds < 0, "is before 1970"), (seconds > LATEST_TIMESTAMP, "is after the year 2199")]
 
 
-def _number_range_problems(seconds: NDArray[Any]) -> list[tuple[Mask, str]]:
-    late = "is after the year 2199; if it is in another unit, set it, e.g. data.timestamp_unit: ms"
+def _number_range_problems(seconds: NDArray[Any], units: int) -> list[tuple[Mask, str]]:
+    late = "is after the year 2199"
+    unit = _likely_unit(seconds * units)
+    if unit is not None:
+        late += f"; if it is in another unit, set it, e.g. data.timestamp_unit: {unit}"
     return [(seconds < 0, "is negative"), (seconds > LATEST_TIMESTAMP, late)]
+
+
+def _likely_unit(timestamps: NDArray[Any]) -> str | None:
+    """The unit in which the latest of these timestamps is before the year 2200; None if there is none."""
+    latest = timestamps.max(initial=0)
+    for unit in ("ms", "us", "ns"):
+        if latest <= LATEST_TIMESTAMP * UNITS_PER_SECOND[unit]:
+            return unit
+    return None
 
 
 def _parse_text_ids(raw: pa.ChunkedArray, is_missing: Mask, is_good: Mask, options: ReadOptions) -> ParsedColumn:

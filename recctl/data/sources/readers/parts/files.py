@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
+from recctl import progress
 from recctl.data.sources.options import Format
 from recctl.data.sources.readers.parts.messages import MAX_LISTED, join_names, labelled
 from recctl.errors import DataError
@@ -18,6 +19,10 @@ _PARTITION = re.compile(r"([^=]+)=(.*)")
 _MISSING_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 # Files beside the parts that hold no data: documentation and checksums.
 _NO_DATA = re.compile(r"(readme|license|licence|copying)(\..*)?|.*\.(md|crc|sha256|md5)", re.IGNORECASE)
+_BACKUP = re.compile(r".*(~|\.(bak|tmp|temp|swp|orig|crdownload|filepart))", re.IGNORECASE)
+# What Spark and Dask write beside the parts.
+_MARKER = re.compile(r"_(SUCCESS|metadata|common_metadata|committed_.*|started_.*|temporary)")
+_NUMBER = re.compile(r"([0-9]+)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +48,8 @@ def is_pattern(path: Path) -> bool:
 def find_parts(path: Path) -> list[Part]:
     """The files in a folder and its subfolders, or those that a pattern matches, in the order of their paths.
 
-    Hidden files, those that begin with `_`, and documentation are left out.
+    Numbers in names are compared as numbers, so that part-2 comes before part-10. Hidden files, backup copies, names
+    that begin with `_`, and documentation are left out; a notice names those that may hold data.
 
     Raises:
         DataError: There is no file.
@@ -59,12 +65,19 @@ def find_parts(path: Path) -> list[Part]:
             found = Path(match)
             files += _files_below(found) if found.is_dir() else [found]
     parts = []
-    for file in sorted(set(files), key=lambda file: file.relative_to(base).parts):
+    left_out = []
+    for file in sorted(set(files), key=lambda file: _sort_key(file.relative_to(base))):
         relative = file.relative_to(base)
-        if any(name.startswith((".", "_")) for name in relative.parts) or _NO_DATA.fullmatch(file.name):
+        if any(name.startswith(".") for name in relative.parts) or _NO_DATA.fullmatch(file.name):
+            continue
+        if any(name.startswith("_") for name in relative.parts) or _BACKUP.fullmatch(file.name):
+            if not any(_MARKER.fullmatch(name) for name in relative.parts):
+                left_out.append(relative.as_posix())
             continue
         label = f"{base.name}/{relative.as_posix()}" if base.name else relative.as_posix()
         parts.append(Part(file, label, _partition_of(relative.parts[:-1])))
+    if left_out and parts:
+        progress.notice(f"{path.name}: left out {join_names(left_out)}, since names like these are no parts of a table")
     if not parts:
         kind = "the folder holds no files" if path.is_dir() else "no file matches the pattern"
         raise DataError(f"{path.name}: {kind}{_similar_names(path, base)}")
@@ -111,6 +124,14 @@ def _refuse_versioned_table(folder: Path) -> None:
             f"{folder.name}: is {kind}, whose folder also holds files of earlier versions; export the current version "
             "as Parquet, in Spark: table.write.parquet(FOLDER)"
         )
+
+
+def _sort_key(path: Path) -> list[list[tuple[int, str]]]:
+    """Compares numbers in the names of a path as numbers, and everything else as text."""
+    return [
+        [(int(piece), piece) if piece.isdecimal() and piece.isascii() else (-1, piece) for piece in _NUMBER.split(name)]
+        for name in path.parts
+    ]
 
 
 def _files_below(folder: Path) -> list[Path]:

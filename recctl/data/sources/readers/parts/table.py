@@ -235,7 +235,7 @@ class _Table:
             names = ", ".join((self._columns[having].names or [])[:MAX_LISTED])
             raise DataError(
                 f"{without.label}: has no header, {having.label} has one ({names}); if one file was cut into these "
-                f"parts, join them again: cat {self._path.name}/* > joined.csv; or set data.header for all parts"
+                f"parts, join them again: cat {self._path.name}/* > joined.csv"
             )
         if found.names is None and found.n_columns != expected.n_columns:
             raise DataError(
