@@ -30,7 +30,7 @@ STATE_SIZE = 13
 # What is wrong, as `state[PROBLEM]`.
 NO_PROBLEM = 0
 ROW_IN_QUOTES = 1  # lines in a quoted field are rows
-TEXT_AFTER_QUOTE = 2  # a field over several lines has text after its closing quote
+TEXT_AFTER_QUOTE = 2  # a field over several lines, or an id, has text after its closing quote
 BACKSLASH_QUOTE = 3  # text follows a closing quote that a backslash precedes
 BACKSLASH_LINE_END = 4  # a backslash escapes the end of a line
 
@@ -49,6 +49,7 @@ NUMERIC = 1
 WITHOUT_BLANKS = 2
 NUMERIC_OR_EMPTY = 3
 QUOTED = 4  # added to the shape of the first column if each row begins with a quote
+ID = 8  # added to the shape of a column of ids
 
 _ENOUGH_NUMBERS = 2  # columns of numbers by which rows are told from lines of a text
 _NEWLINE = 10
@@ -332,6 +333,11 @@ def scan_records(data, out, n_out, state, settings, delimiter, comment, shapes, 
                             state[MALFORMED] = 1
                             if check and i - 2 >= begin and data[i - 2] == _BACKSLASH:
                                 state[PROBLEM] = BACKSLASH_QUOTE
+                                return n_out
+                            # Arrow joins both, so that "ab"c and abc would be one id.
+                            n_fields = state[FIELDS]
+                            if check and n_fields <= len(shapes) and shapes[n_fields - 1] & ID:
+                                state[PROBLEM] = TEXT_AFTER_QUOTE
                                 return n_out
             elif at_field_start and c == quote:
                 in_quotes = True

@@ -239,3 +239,12 @@ def test_what_the_csv_module_writes_is_read_or_refused_with_a_line(write, notes,
         assert "h.csv: row " in str(error)  # noqa: PT017 - either is right
         return
     assert list(frame[["user_id", "note", "item_id"]].itertuples(index=False, name=None)) == rows
+
+
+def test_text_after_the_closing_quote_of_an_id_is_refused(write):
+    path = write("a.csv", 'user_id,item_id,title\nab,10,x\n"ab"c,10,"Best" of\n')
+    with pytest.raises(DataError, match=r"a\.csv: row 3: .* more text after its closing quote .* data\.quoting: false"):
+        read_file(path, ReadOptions())
+    assert read_file(path, ReadOptions(quoting=False)).frame["user_id"].tolist() == ["ab", '"ab"c']
+    path = write("b.csv", 'user_id,item_id,title\nab,10,x\nabc,10,"Best" of\n')
+    assert read_file(path, ReadOptions()).frame["user_id"].tolist() == ["ab", "abc"]

@@ -408,3 +408,18 @@ def test_extra_column_that_does_not_exist(write):
     with pytest.raises(DataError, match="no column 'event': the file has no header; name columns by position, 0 to 3"):
         read(headerless, extra_columns=["event"])
     assert read(headerless, columns={"user_id": 0, "item_id": 1}, extra_columns=["2"])["2"].tolist() == ["3", "3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "hint"),
+    [
+        ("user~item\na~x\nb~y\n", {}, "data.delimiter: '~'"),
+        ("user\x01item\na\x01x\nb\x01y\n", {}, r'data.delimiter: "\u0001"'),
+        ("1,10\n2,20\n", {"decimal": ","}, "data.delimiter: ','"),
+    ],
+)
+def test_delimiter_that_is_not_tried_is_suggested(write, text, options, hint):
+    path = write("a.csv", text)
+    with pytest.raises(DataError) as caught:
+        read(path, **options)
+    assert str(caught.value).endswith(hint)

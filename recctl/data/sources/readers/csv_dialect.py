@@ -250,5 +250,6 @@ def _reject_lists(records: Sequence[Sequence[str]], source: str) -> None:
     if all(re.match(INTEGER, value) for record in records for value in record if value):
         raise DataError(
             f"{source}: the lines have {min(widths)} to {max(widths)} numbers; if each is a user with its items, set "
-            "data.format: lightgcn (items in no order) or data.format: sequences (items in time order)"
+            "data.format: lightgcn (items in no order) or data.format: sequences (items in time order); if they are "
+            "rows of a table, complete those with missing fields"
         )

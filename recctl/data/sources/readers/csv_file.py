@@ -80,6 +80,9 @@ class CsvFile(NamedTuple):
                 shapes[position] = text_records.NUMERIC if is_id else text_records.NUMERIC_OR_EMPTY
             elif not any(re.search(r"[ \t]", value) for value in sample):
                 shapes[position] = text_records.WITHOUT_BLANKS
+        for role in (USER, ITEM):
+            if role in self.roles:
+                shapes[self.roles[role]] |= text_records.ID
         if self.dialect.begins_quoted:
             shapes[0] |= text_records.QUOTED
         return shapes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -124,7 +125,8 @@ def choose_delimiter(sample: bytes, layout: RecordLayout, options: ReadOptions, 
         first_line = re.split(r"[\r\n]", sample.decode(errors="replace").strip())[0][:60]
         tried = ", ".join(map(_describe, names))
         raise DataError(
-            f"{source}: no delimiter found in {first_line!r} (tried {tried}); set it, e.g. data.delimiter: ';'"
+            f"{source}: no delimiter found in {first_line!r} (tried {tried}); set it, e.g. data.delimiter: "
+            f"{_to_yaml(_suggest_delimiter(first_line))}"
         )
     best_score = max(split.score for split in candidates)
     best = [split for split in candidates if split.score == best_score]
@@ -137,6 +139,12 @@ def choose_delimiter(sample: bytes, layout: RecordLayout, options: ReadOptions, 
             f"{source}: columns may be separated by {choices}; set data.delimiter: {_to_yaml(best[0].layout.delimiter)}"
         )
     return best[0]
+
+
+def _suggest_delimiter(line: str) -> str:
+    """The most frequent character of a line that is rarely part of a field."""
+    characters = re.sub(r"""[\w\s"'.+-]""", "", line)
+    return max(characters, key=characters.count, default=";")
 
 
 def _without_blanks(candidates: Sequence[SplitSample]) -> list[SplitSample]:
@@ -214,4 +222,7 @@ def _describe(delimiter: str) -> str:
 
 
 def _to_yaml(delimiter: str) -> str:
-    return {"\t": '"\\t"', WHITESPACE: WHITESPACE}.get(delimiter, f"'{delimiter}'")
+    if delimiter == WHITESPACE:
+        return delimiter
+    # Escapes such as \t are for double quotes only.
+    return f"'{delimiter}'" if delimiter.isprintable() else json.dumps(delimiter)
