@@ -46,7 +46,7 @@ def trim(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     if not any(map(_may_have_padding, texts.chunks)):
         return texts
     if pa.types.is_dictionary(texts.type):
-        # Two entries of the dictionary may become equal, so that it has to be built anew.
+        # Two entries of the dictionary may become equal, so that it has to be built again.
         plain = texts.cast(texts.type.value_type)
         return trim(plain).dictionary_encode()
     return pc.utf8_trim_whitespace(texts.cast(pa.large_string()))

@@ -91,7 +91,7 @@ def detect_format(path: Path) -> Format:
 
 def _read_sample(stream: ReadableStream) -> bytes:
     sample = b""
-    while len(sample) < _SAMPLE_BYTES:  # a decompressor may return less than was asked for
+    while len(sample) < _SAMPLE_BYTES:  # a decompressor may return less than requested
         block = stream.read(_SAMPLE_BYTES - len(sample))
         if not block:
             break
