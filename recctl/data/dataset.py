@@ -40,7 +40,7 @@ class InteractionDataset:
             a row (k-core).
 
     Attributes:
-        history: For held-out users: the interactions that a model may see before it is asked for recommendations. None
+        history: For held-out users: the interactions that a model may see when it recommends. None
             for all other data sets.
 
     Raises:

@@ -20,7 +20,7 @@ class Interactions(Protocol):
     Attributes:
         user_vocabulary: The user ids.
         item_vocabulary: The item ids.
-        history: For held-out users: the interactions that a model may see before it is asked for recommendations.
+        history: For held-out users: the interactions that a model may see when it recommends.
     """
 
     user_vocabulary: Vocabulary

@@ -39,7 +39,7 @@ class Split:
 
     A model is fitted on `train`. Most strategies hold out interactions of users who are in train. The `user` strategy
     holds out whole users: none of their interactions is in train. Their older interactions are their *history*, which a
-    model may see when it is asked for recommendations (`recommend_for_history`); the later ones are relevant. The
+    model may see when it recommends (`recommend_for_history`); the later ones are relevant. The
     `validation` and `test` data sets of such a split have a `history`, a data set of the same users.
 
     Attributes:

@@ -113,7 +113,7 @@ def leave_last(data: Interactions, sizes: Sizes, rng: np.random.Generator, n: in
 
 
 def user(data: Interactions, sizes: Sizes, rng: np.random.Generator, fold_in: float = 0.8) -> PartCodes:
-    """Hold out whole users; a model may see the first part of their interactions when it is asked for recommendations.
+    """Hold out whole users; a model may see the first part of their interactions when it recommends.
 
     Only users with at least two interactions are held out, so that each has history and relevant items.
 
