@@ -141,3 +141,8 @@ def test_lists_round_trip(write, lines, separator, line_end):
     if expected:
         assert read(path, "sequences") == expected
         assert read(path) == [row[:2] for row in expected]
+
+
+def test_control_characters_are_part_of_a_word(write):
+    frame = read_file(write("a.txt", "u 2\x1f3 4\n"), ReadOptions(format="lightgcn")).frame
+    assert frame["item_id"].tolist() == ["2\x1f3", "4"]

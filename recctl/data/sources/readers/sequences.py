@@ -23,7 +23,7 @@ from recctl.data.columns import ITEM, TIMESTAMP, USER, format_value
 from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers.bad_rows.rows import BadRows
 from recctl.data.sources.readers.bad_rows.slow_path import parse_rows
-from recctl.data.sources.readers.compression import UNIT_SEPARATOR, open_decompressed
+from recctl.data.sources.readers.compression import open_decompressed
 from recctl.data.sources.readers.csv_dialect import require_utf8
 from recctl.data.sources.readers.interface import ReadResult
 from recctl.errors import DataError
@@ -172,8 +172,8 @@ def _read_words(words: bytes, arrow_type: pa.DataType) -> pa.ChunkedArray:
     table = pacsv.read_csv(
         pa.BufferReader(words),
         read_options=pacsv.ReadOptions(column_names=["id"]),
-        # Words contain no separator; any other delimiter makes one column.
-        parse_options=pacsv.ParseOptions(delimiter=UNIT_SEPARATOR, quote_char=False),
+        # No word contains a separator, so that there is one column.
+        parse_options=pacsv.ParseOptions(delimiter=" ", quote_char=False),
         convert_options=pacsv.ConvertOptions(column_types={"id": arrow_type}, null_values=[]),
     )
     return table["id"]
