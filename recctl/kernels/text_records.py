@@ -51,7 +51,7 @@ NUMERIC_OR_EMPTY = 3
 QUOTED = 4  # added to the shape of the first column if each row begins with a quote
 ID = 8  # added to the shape of a column of ids
 
-_ENOUGH_NUMBERS = 2  # columns of numbers by which rows are told from lines of a text
+_ENOUGH_NUMBERS = 2  # columns of numbers that distinguish rows from lines of text
 _NEWLINE = 10
 _RETURN = 13
 _SPACE = 32

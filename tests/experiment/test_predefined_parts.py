@@ -40,7 +40,7 @@ def without(text: str, column: int) -> str:
 
 
 @pytest.mark.parametrize("lacking", ["train", "held"])
-def test_part_without_a_column_of_the_others_is_named_with_the_way_out(tmp_path: Path, lacking: str) -> None:
+def test_part_without_a_column_of_the_others_is_named_with_a_fix(tmp_path: Path, lacking: str) -> None:
     texts = {"train": TRAIN, "held": HELD}
     texts[lacking] = without(texts[lacking], 3)
     other = "held" if lacking == "train" else "train"
@@ -53,7 +53,7 @@ def test_part_without_a_column_of_the_others_is_named_with_the_way_out(tmp_path:
     assert labels.tolist() == ["train"] * 35 + ["test"] * 2
 
 
-def test_way_out_repeats_the_configured_columns(tmp_path: Path) -> None:
+def test_suggested_fix_repeats_the_configured_columns(tmp_path: Path) -> None:
     columns = {"user_id": "user_id", "item_id": 1}
     with pytest.raises(DataError, match=r"data\.columns: \{user_id: user_id, item_id: 1, timestamp: null\}"):
         read(tmp_path, held=without(HELD, 3), columns=columns)
