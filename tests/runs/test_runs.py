@@ -78,8 +78,13 @@ def test_ctrl_c_while_writing_split_raises_keyboard_interrupt(tmp_path: Path, mo
 
     run = make(tmp_path)
     monkeypatch.setattr(np, "savez_compressed", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run.save_split(np.zeros(5, np.uint8))
+    # Libraries used by other tests of this process may have replaced the handler.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run.save_split(np.zeros(5, np.uint8))
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert not (run.path / "split.npz").exists()
 
 
