@@ -66,8 +66,9 @@ def _is_read_error(error: Exception) -> bool:
     import zipfile
     import zlib
 
-    kinds = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
-    return isinstance(error, kinds)
+    damaged = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+    unsupported = NotImplementedError  # zipfile raises it for a codec or a version that it lacks
+    return isinstance(error, (*damaged, unsupported))
 
 
 def _open(path: Path) -> Any:

@@ -145,7 +145,7 @@ def extra_to_text(name: str, column: pa.ChunkedArray, source: str) -> pa.Chunked
     """
     try:
         return uuids_to_text(decode(column)).cast(pa.large_string()).fill_null("")
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # Arrow has no such cast
         raise DataError(f"{source}: column {name!r} is of type {column.type}, which has no form as text") from None
 
 
