@@ -64,7 +64,7 @@ for path in sys.argv[1:]:
 
 
 def skip_without(package: str) -> None:
-    """Skip a test whose package is missing; fail instead if RECCTL_TEST_ALL is set, as in the CI job with all extras."""
+    """Skip a test whose package is missing; fail instead if RECCTL_TEST_ALL says that all are installed."""
     if find_spec(package) is not None:
         return
     if os.environ.get("RECCTL_TEST_ALL"):
