@@ -159,3 +159,10 @@ def test_text_that_is_not_utf8_is_named(write):
 def test_unreadable_file_is_rejected_with_the_reason(write, content, message):
     with pytest.raises(DataError, match=rf"a\.txt: .*{message}"):
         read_file(write("a.txt", content), ReadOptions())
+
+
+def test_rows_with_unused_ratings_that_cannot_be_read_decide_the_type_of_ids(write):
+    path = write("a.csv", "user_id,item_id,rating\n007,1,good\n7,2,4\n")
+    frame = read_file(path, ReadOptions(needs_ratings=False)).frame
+    assert frame["user_id"].tolist() == ["007", "7"]
+    assert "rating" not in frame

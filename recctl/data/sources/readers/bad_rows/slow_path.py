@@ -71,9 +71,7 @@ def parse_rows(
         else:
             parsed[role] = ParsedColumn(pc.fill_null(cells[role], ""))
         if role == RATING and not options.needs_ratings:
-            is_rated = ~_any_problem(parsed[role])
-            decides_type = is_rated if is_rated.any() else is_good
-            continue
+            continue  # such rows are kept, so their ids decide the type, too
         for is_bad, reason in parsed[role].problems:
             positions = np.flatnonzero(is_bad & is_good)
             is_good[positions] = False
