@@ -143,3 +143,13 @@ SetOption = Annotated[
         "--set", "-s", metavar="KEY=VALUE", help="Override a config value, e.g. model.params.l2_reg=250. Repeatable."
     ),
 ]
+DataSetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="Where and how the data of the run are read now, e.g. data.source=FILE; the run keeps its config. "
+        "Repeatable.",
+    ),
+]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from recctl.cli.app import EngineOption, RunArgument, app, register_command
+from recctl.cli.app import DataSetOption, EngineOption, RunArgument, app, register_command
 
 
 class Part(StrEnum):
@@ -38,6 +38,7 @@ def evaluate(
     k: Annotated[
         list[int] | None, typer.Option("-k", help="Cutoff to use instead of evaluation.k_values. Repeatable.")
     ] = None,
+    overrides: DataSetOption = None,
     engine: EngineOption = None,
     check: Annotated[
         list[str] | None,
@@ -67,10 +68,14 @@ def evaluate(
     if data is not None:
         # An evaluation uses the ratings of the file if its metrics need them, and no weights: implicit decides nothing.
         config_text = to_yaml({"data": {"source": str(data.resolve()), "implicit": True}})
-        other_data = parse_config(config_text, str(data), Path())
+        other_data = parse_config(config_text, str(data), Path(), overrides or [])
     with terminal.bars(), common.on_engine(engine):
         # No part given: experiment.evaluate chooses validation where there is one, to spare the test set.
-        evaluated_part, metrics = experiment.evaluate(run, on.value if on else None, other_data, metric, k)
+        # With --data, the overrides say how this file is read.
+        own_overrides = [] if data is not None else overrides or []
+        evaluated_part, metrics = experiment.evaluate(
+            run, on.value if on else None, other_data, metric, k, own_overrides
+        )
     terminal.metrics_table({evaluated_part: metrics})
     test_evaluations = common.print_test_evaluations(run) if evaluated_part == "test" else None
     terminal.print_result(f"added to {escape(str(run.path / 'metrics.json'))}")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from recctl import engines
 from recctl.config import LoadedConfig
 from recctl.errors import ConfigError
 from recctl.experiment import stages
-from recctl.experiment.config_checks import load
 from recctl.experiment.data import Prepared, read_dataset
 from recctl.experiment.estimate import refuse_if_too_large
 from recctl.experiment.lifecycle import begin, prepare_for, recording, resume_command
+from recctl.experiment.run_config import load_run_config
 from recctl.experiment.trackers import require_trackers
-from recctl.runs import Run, RunStore, layout
+from recctl.runs import Run, RunStore
 
 _RESUMABLE_KINDS = ("train", "fit", "split")
 
@@ -73,11 +74,15 @@ def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None 
     return run
 
 
-def resume(run: Run) -> bool:
+def resume(run: Run, overrides: Sequence[str] = ()) -> bool:
     """Resume a run that was interrupted, failed, or whose process died.
 
     Models that are trained in epochs continue from their last checkpoint and end with the same weights as without the
     interruption; other models are fitted again. The data and the split must be unchanged.
+
+    Args:
+        run: The run.
+        overrides: Where and how its data are read now, such as `data.source=FILE`; see `load_run_config`.
 
     Returns:
         False if the run is complete already.
@@ -88,7 +93,7 @@ def resume(run: Run) -> bool:
     run_kind = run.metadata["kind"]
     if run_kind not in _RESUMABLE_KINDS:
         raise ConfigError(f"{run.id}: resume it with: {resume_command(run)}")
-    loaded = load(run.path / layout.CONFIG)
+    loaded = load_run_config(run, overrides)
     with engines.opened(loaded.config.engine):
         prepared, _ = prepare_for(loaded, run)
         run.begin()
@@ -106,6 +111,7 @@ def evaluate(
     data: LoadedConfig | None = None,
     metrics: list[str] | None = None,
     k_values: list[int] | None = None,
+    overrides: Sequence[str] = (),
 ) -> tuple[str, dict[str, float]]:
     """Evaluate a run's model and add the results to the run's metrics.
 
@@ -115,6 +121,7 @@ def evaluate(
         data: A config whose data are evaluated on instead of a part, such as next month's interactions.
         metrics: Metrics instead of those of the run's config.
         k_values: Cutoffs instead of those of the run's config.
+        overrides: Where and how the run's own data are read now, such as `data.source=FILE`; see `load_run_config`.
 
     Returns:
         The name of the evaluated data (a part, or `file:NAME`), and the metrics.
@@ -124,7 +131,7 @@ def evaluate(
         ArtifactError: The run has no model, or its files are damaged.
     """
     with run.exclusive():
-        return _evaluate(run, on, data, metrics, k_values)
+        return _evaluate(run, on, data, metrics, k_values, overrides)
 
 
 def require_one_model(loaded: LoadedConfig) -> None:
@@ -143,8 +150,9 @@ def _evaluate(
     data: LoadedConfig | None,
     metrics: list[str] | None,
     k_values: list[int] | None,
+    overrides: Sequence[str],
 ) -> tuple[str, dict[str, float]]:
-    loaded = load(run.path / layout.CONFIG)
+    loaded = load_run_config(run, overrides)
     config = loaded.config
     if metrics is not None:
         config.evaluation = config.evaluation.model_copy(update={"metrics": metrics})

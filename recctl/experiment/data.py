@@ -72,7 +72,8 @@ def prepare(loaded: LoadedConfig, split: Split | None = None, data_hash: str | N
     if data_hash not in (None, record["hash"]):
         raise DataError(
             f"{config.data.source}: the data have changed since the run was created: hash {str(data_hash)[:12]}... "
-            f"then, {record['hash'][:12]}... now ({len(dataset):,} interactions); restore the data or train a new run"
+            f"then, {record['hash'][:12]}... now ({len(dataset):,} interactions); restore the data, say "
+            "where they are now with --set data.source=FILE, or train a new run"
         )
     return split_dataset(dataset, labels, record, config, split)
 

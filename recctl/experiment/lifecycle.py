@@ -16,6 +16,7 @@ from recctl.data.splitting import Split
 from recctl.engines import available_memory, peak_memory
 from recctl.errors import ArtifactError, DataError, RecctlError, TrainingError
 from recctl.experiment.data import Prepared, prepare, resolve_config
+from recctl.experiment.run_config import LOCATIONS, file_locations, require_files
 from recctl.experiment.trackers import begin_tracking, end_tracking, make_trackers
 from recctl.kernels.compile import load_kernels
 from recctl.runs import Run, RunStore
@@ -44,6 +45,7 @@ def prepare_for(loaded: LoadedConfig, run: Run | None = None) -> tuple[Prepared,
     if run is None:
         prepared = prepare(loaded)
     else:
+        require_files(run, loaded)
         data_hash, _ = run_hashes(run)
         prepared = prepare(loaded, _stored_split(run), data_hash)
     return prepared, round(perf_counter() - start_time, 4)
@@ -85,7 +87,9 @@ def begin(
     # Recorded at the start: after a failure, `diagnose` compares it with the peak.
     metadata["memory"] = {"available_bytes": available_memory()}
     run_label = _label(kind, loaded.config)
-    run = Run.create(store.root, run_label, kind, resolve_config(loaded), prepared.split.parts, metadata)
+    config_values = resolve_config(loaded)
+    metadata[LOCATIONS] = file_locations(config_values, store.root)
+    run = Run.create(store.root, run_label, kind, config_values, prepared.split.parts, metadata)
     for note in prepared.notes:
         run.log(f"note: {note}")
         progress.notice(note)

@@ -1,0 +1,124 @@
+"""The config of an existing run, with its data where they are now."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recctl.config import LoadedConfig, parse_config
+from recctl.config.loading import with_values
+from recctl.errors import ConfigError, DataError
+from recctl.experiment.config_checks import CHECKS
+from recctl.runs import Run, layout
+
+# The keys whose values are files of the user. `resolve_config` stores them as absolute paths.
+_PATH_KEYS = (("data", "source"), ("split", "validation"), ("split", "test"))
+# In metadata.json: where these files are, as seen from the run's directory.
+LOCATIONS = "locations"
+
+
+def load_run_config(run: Run, overrides: Sequence[str] = (), settings: Sequence[str] = ()) -> LoadedConfig:
+    """Load the config of a run.
+
+    Files that moved together with the runs directory are found by their location relative to the run. Whether they
+    still hold the run's data is checked by hash where they are read, so that no override can change what a run means.
+
+    Args:
+        run: The run; it is not changed.
+        overrides: Where and how its data are read now, as `section.key=value`: keys of `data`, and the files of a
+            predefined split. Relative paths start from the working directory.
+        settings: Overrides of other keys, which the caller has chosen.
+
+    Raises:
+        ConfigError: An override is of another key, or the config is not valid.
+    """
+    _require_data_keys(run, overrides)
+    # Stored paths are absolute, so that only those of overrides start from the working directory.
+    name = str(run.path / layout.CONFIG)
+    loaded = parse_config(run.config_text(), name, Path(), [*overrides, *settings], CHECKS)
+    overridden = {override.partition("=")[0] for override in [*overrides, *settings]}
+    moved_files = {
+        key_path: file_path
+        for key_path, file_path in _moved_files(run, loaded)
+        if ".".join(map(str, key_path)) not in overridden
+    }
+    return with_values(loaded, moved_files, CHECKS) if moved_files else loaded
+
+
+def require_files(run: Run, loaded: LoadedConfig) -> None:
+    """Check that the files of a run's data exist.
+
+    Raises:
+        DataError: One is missing; says how to name its place.
+    """
+    for (section, key), file_path in _absolute_paths(loaded.given):
+        if not _exists(file_path):
+            raise DataError(
+                f"{file_path}: does not exist any more; it is {section}.{key} of {run.id}. "
+                f"If it has moved, say where it is: --set {section}.{key}=FILE"
+            )
+
+
+def file_locations(config_values: Mapping[str, Any], runs_dir: Path) -> dict[str, str]:
+    """Return where the files of a config are, as seen from the directory of a run in `runs_dir`, by dotted key.
+
+    Args:
+        config_values: What `resolve_config` returned.
+        runs_dir: The runs directory.
+    """
+    # Of any run: all are folders of the runs directory.
+    run_directory = runs_dir.resolve() / "run"
+    locations = {}
+    for key_path, file_path in _absolute_paths(config_values):
+        try:
+            relative_path = os.path.relpath(file_path, run_directory)
+        except ValueError:  # on Windows: on another drive
+            continue
+        locations[".".join(key_path)] = Path(relative_path).as_posix()
+    return locations
+
+
+def _require_data_keys(run: Run, overrides: Sequence[str]) -> None:
+    allowed = [".".join(key_path) for key_path in _PATH_KEYS]
+    problems = []
+    for override in overrides:
+        dotted_key = override.partition("=")[0]
+        if not dotted_key.startswith("data.") and dotted_key not in allowed:
+            problems.append(
+                f"--set {override}: the settings of {run.id} can't be changed; only where and how its data are read "
+                "can be: data.source=FILE and other keys of data, split.test and split.validation"
+            )
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _moved_files(run: Run, loaded: LoadedConfig) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield the key and the place of each file that is where it was as seen from the run, but elsewhere on the disk.
+
+    This place comes first even if there is a file at the old one: the run may be a copy, which belongs to the data that
+    were copied with it.
+    """
+    locations = run.metadata.get(LOCATIONS) or {}
+    for key_path, file_path in _absolute_paths(loaded.given):
+        location = locations.get(".".join(key_path))
+        if location is None:
+            continue
+        place = os.path.normpath(run.path.resolve() / location)
+        if place != file_path and _exists(place):
+            yield key_path, place
+
+
+def _absolute_paths(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], str]]:
+    for section, key in _PATH_KEYS:
+        value = (values.get(section) or {}).get(key)
+        # A source can also be a name of the catalog or a URL.
+        if isinstance(value, str) and os.path.isabs(value):
+            yield (section, key), value
+
+
+def _exists(path: str) -> bool:
+    """Whether there is a file or a folder, or a file that matches a pattern."""
+    return os.path.exists(path) or any(glob.iglob(path))
