@@ -231,6 +231,10 @@ class EvaluationConfig(Section):
     """Rank relevant items among this many sampled items, as some older papers do; null: among all items."""
     on_unknown: Literal["skip", "zero"] = "skip"
     """How to treat test users that are not in train: skip and count them, or give them a score of 0."""
+    exclude: Literal["known", "train", "none"] = "known"
+    """Items of a user that are neither candidates nor relevant. known: those before the measured part (on test: in
+    train and validation); train: those that the model was fitted on; none: none, so that repeats are recommended and
+    count."""
 
 
 def search_strategies() -> list[str]:

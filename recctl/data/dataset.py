@@ -42,12 +42,15 @@ class InteractionDataset:
     Attributes:
         history: For held-out users: the interactions that a model may see when it recommends. None
             for all other data sets.
+        known: For the test part of a split with a validation part: all earlier interactions of its users, in train
+            and validation. None for all other data sets.
 
     Raises:
         DataError: A column is missing or holds an invalid value, or no interaction is left.
     """
 
     history: InteractionDataset | None = None
+    known: InteractionDataset | None = None
     # Set for a part made by `take`: the data set it comes from, and the selected rows.
     _source: tuple[InteractionDataset, NDArray[Any]]
     _n_rows: int

@@ -21,11 +21,13 @@ class Interactions(Protocol):
         user_vocabulary: The user ids.
         item_vocabulary: The item ids.
         history: For held-out users: the interactions that a model may see when it recommends.
+        known: For the test part of a split with a validation part: all earlier interactions of its users.
     """
 
     user_vocabulary: Vocabulary
     item_vocabulary: Vocabulary
     history: Self | None
+    known: Self | None
 
     @property
     def users(self) -> Int32Array:

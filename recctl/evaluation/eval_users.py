@@ -1,9 +1,10 @@
-"""Users that are evaluated, their seen items, and their relevant items."""
+"""Users that are evaluated, the items that are excluded for them, and their relevant items."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,13 @@ from numpy.typing import NDArray
 from recctl.data import columns
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
+from recctl.data.vocabulary import Vocabulary
 from recctl.errors import DataError
 from recctl.kernels import hit_flags
 from recctl.models.base import Recommender, id_tables
+
+# Which items are neither candidates nor relevant.
+Exclude = Literal["known", "train", "none"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,30 +27,31 @@ class UserGroup:
 
     Attributes:
         users: Codes in the vocabulary of the test data, ascending, shape `(n,)`.
-        rows: The row of each user in `seen`, shape `(n,)`.
-        seen: Items that must not be recommended, shape `(n_rows, n_items)`.
+        model_users: Codes in the vocabulary of the model, shape `(n,)`; -1 for users that it was not fitted on.
+        histories: What each user is scored by, shape `(n, n_items)`; None: by what the model was fitted on.
+        excluded: Items that must not be recommended, shape `(n_rows, n_items)`.
+        excluded_rows: The row of each user in `excluded`, shape `(n,)`.
         relevant: Relevant items that can be recommended, shape `(n, n_items)`.
         n_relevant: Number of relevant items of each user, including items that the model does not know, shape `(n,)`.
-        fitted_on: Whether the model was fitted on these users; otherwise it scores them by their history in `seen`.
     """
 
     users: Int32Array
-    rows: Int32Array
-    seen: InteractionMatrix
+    model_users: Int32Array
+    histories: InteractionMatrix | None
+    excluded: InteractionMatrix
+    excluded_rows: Int32Array
     relevant: InteractionMatrix
     n_relevant: Int64Array
-    fitted_on: bool
 
     def score(self, model: Recommender, positions: Int32Array) -> Float32Array:
         """Return the scores of all items for the users at some positions in the group."""
-        user_rows = self.rows[positions]
-        if self.fitted_on:
-            return model.score_users(user_rows)
-        return model.score_histories(self.seen.take(user_rows))
+        if self.histories is not None:
+            return model.score_histories(self.histories.take(positions))
+        return model.score_users(self.model_users[positions])
 
-    def seen_items(self, positions: Int32Array) -> InteractionMatrix:
-        """Return the seen items of the users at some positions in the group."""
-        return self.seen.take(self.rows[positions])
+    def excluded_items(self, positions: Int32Array) -> InteractionMatrix:
+        """Return the excluded items of the users at some positions in the group."""
+        return self.excluded.take(self.excluded_rows[positions])
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,17 +59,20 @@ class EvalUsers:
     """All users of a test part with relevant items.
 
     Attributes:
-        groups: Users that the model can score: those it was fitted on, then those scored by their history.
+        groups: Users that the model can score: those it was fitted on, by their codes or by all that is known of them;
+            then other users, by their history.
         users: Codes of all users in the means, in the vocabulary of the test data: the users of the groups, then users
             that can't be scored and count as 0.
         n_relevant: Number of relevant items of each.
+        n_folded_in: Number of users that the model was not fitted on and that are scored by their history.
         n_skipped: Number of users that can't be scored and are excluded.
         left_out: Number of excluded test interactions by reason.
     """
 
-    groups: tuple[UserGroup, UserGroup]
+    groups: tuple[UserGroup, ...]
     users: Int32Array
     n_relevant: Int64Array
+    n_folded_in: int
     n_skipped: int
     left_out: dict[str, int]
 
@@ -71,9 +80,12 @@ class EvalUsers:
 def collect_eval_users(
     model: Recommender,
     test: InteractionDataset,
-    history: InteractionDataset | None,
-    threshold: float | None,
-    on_unknown: str,
+    history: InteractionDataset | None = None,
+    known: InteractionDataset | None = None,
+    *,
+    exclude: Exclude = "known",
+    threshold: float | None = None,
+    on_unknown: str = "skip",
 ) -> EvalUsers:
     """Collect the users of a test part that have relevant items.
 
@@ -81,6 +93,9 @@ def collect_eval_users(
         model: A fitted model; the interactions it was fitted on are seen.
         test: The relevant interactions; the latest of repeated pairs counts.
         history: Interactions of users that the model was not fitted on.
+        known: All interactions of the test users before the test part, seen ones included; None: no others.
+        exclude: Which items are neither candidates nor relevant: "known": seen ones and those in `known`; "train":
+            seen ones; "none": no items.
         threshold: The minimum rating of relevant interactions; None: all are relevant.
         on_unknown: Whether users that can't be scored are excluded ("skip") or count as 0 ("zero").
 
@@ -88,31 +103,177 @@ def collect_eval_users(
         DataError: A threshold is given but test has no ratings, or the model needs ratings and the history has none.
     """
     relevant, left_out = _relevant_pairs(test, threshold)
+    if exclude == "train":
+        known = None
+    n_all_relevant = relevant.nnz
+    if known is not None and exclude == "known":
+        known_pairs = _recode(known, test.user_vocabulary, test.item_vocabulary)
+        relevant = _filter(relevant, ~_contained(relevant, known_pairs))
     n_relevant_by_user = np.diff(relevant.starts)
+    collector = _GroupCollector(model, test, relevant, known, exclude)
     model_users = model.user_vocabulary.codes(test.user_vocabulary.ids)
-    # Two groups, because the model scores them by different methods. Which one a user belongs to depends on the model,
+    # The groups differ in the method by which the model scores them. Whether a user is folded in depends on the model,
     # not on the history: users it was fitted on never use `history`.
-    known_users = np.flatnonzero(model_users >= 0).astype(np.int32)
-    unknown = np.flatnonzero(model_users < 0).astype(np.int32)
-    histories = _read_histories(model, test.user_vocabulary.ids[unknown], history)
+    fitted_users = np.flatnonzero(model_users >= 0).astype(np.int32)
+    other_users = np.flatnonzero(model_users < 0).astype(np.int32)
+    groups = collector.fitted_groups(fitted_users, model_users[fitted_users])
+    histories = _read_histories(model, test.user_vocabulary.ids[other_users], history)
     has_history = np.diff(histories.starts) > 0
-    history_rows = np.flatnonzero(has_history).astype(np.int32)
-    model_items = model.item_vocabulary.codes(test.item_vocabulary.ids)
-    groups = (
-        _make_group(known_users, model_users[known_users], model.seen, relevant, model_items, fitted_on=True),
-        _make_group(unknown[has_history], history_rows, histories, relevant, model_items, fitted_on=False),
-    )
+    folded_in = collector.folded_in_group(other_users[has_history], histories.take(_indices(has_history)))
+    groups.append(folded_in)
     # Cold users without relevant items are not counted at all.
-    cold_users = unknown[~has_history]
+    cold_users = other_users[~has_history]
     cold_users = cold_users[n_relevant_by_user[cold_users] > 0]
     counted_cold = cold_users if on_unknown == "zero" else cold_users[:0]
-    evaluated = np.concatenate([groups[0].users, groups[1].users, counted_cold])
-    n_relevant = np.concatenate([groups[0].n_relevant, groups[1].n_relevant, n_relevant_by_user[counted_cold]])
+    evaluated = np.concatenate([group.users for group in groups] + [counted_cold])
+    n_relevant = np.concatenate([group.n_relevant for group in groups] + [n_relevant_by_user[counted_cold]])
     n_skipped_pairs = int(n_relevant_by_user[cold_users].sum() - n_relevant_by_user[counted_cold].sum())
     left_out["of_unknown_users"] = n_skipped_pairs
-    # The remainder: every relevant pair is evaluated, of an unknown user, or seen, so the three numbers add up.
-    left_out["seen"] = relevant.nnz - n_skipped_pairs - int(n_relevant.sum())
-    return EvalUsers(groups, evaluated, n_relevant, len(cold_users) - len(counted_cold), left_out)
+    # The remainder: every relevant pair is evaluated, of an unknown user, or known, so the three numbers add up.
+    left_out["known"] = n_all_relevant - n_skipped_pairs - int(n_relevant.sum())
+    n_skipped = len(cold_users) - len(counted_cold)
+    return EvalUsers(tuple(groups), evaluated, n_relevant, len(folded_in.users), n_skipped, left_out)
+
+
+@dataclass(frozen=True, eq=False)
+class _GroupCollector:
+    """Collects groups of users of a test part; the arguments are those of `collect_eval_users`.
+
+    Attributes:
+        relevant: Relevant items of all users of test, in the codes of test.
+    """
+
+    model: Recommender
+    test: InteractionDataset
+    relevant: InteractionMatrix
+    known: InteractionDataset | None
+    exclude: Exclude
+
+    @cached_property
+    def known_items(self) -> InteractionMatrix:
+        """What is known of each user of test, in items of the model, `(n_test_users, n_items)`."""
+        assert self.known is not None
+        return _recode(self.known, self.test.user_vocabulary, self.model.item_vocabulary)
+
+    @cached_property
+    def model_items(self) -> Int32Array:
+        """The model's code of each item of test; -1 for items that it does not know."""
+        return self.model.item_vocabulary.codes(self.test.item_vocabulary.ids)
+
+    def fitted_groups(self, users: Int32Array, model_users: Int32Array) -> list[UserGroup]:
+        """Users that the model was fitted on.
+
+        A model that reads the order of a history is given all that is known, as published protocols do: asked for the
+        item after next, it would be measured on another task. Other models answer from what they were fitted on.
+        """
+        seen = self.model.seen
+        if self.known is None or not self.model.reads_order:
+            return [self._group(users, model_users, None, seen, model_users)]
+        histories = _read_histories(self.model, self.test.user_vocabulary.ids[users], self.known)
+        has_history = np.diff(histories.starts) > 0
+        without = ~has_history
+        by_code = self._group(users[without], model_users[without], None, seen, model_users[without])
+        by_history = self._group(
+            users[has_history],
+            model_users[has_history],
+            histories.take(_indices(has_history)),
+            seen,
+            model_users[has_history],
+        )
+        return [by_code, by_history]
+
+    def folded_in_group(self, users: Int32Array, histories: InteractionMatrix) -> UserGroup:
+        """Users that the model was not fitted on and that have a history."""
+        model_users = np.full(len(users), -1, np.int32)
+        return self._group(users, model_users, histories, histories, np.arange(len(users), dtype=np.int32))
+
+    def _group(
+        self,
+        users: Int32Array,
+        model_users: Int32Array,
+        histories: InteractionMatrix | None,
+        seen: InteractionMatrix,
+        seen_rows: Int32Array,
+    ) -> UserGroup:
+        """Make a group of the users who have relevant items.
+
+        Args:
+            users: Codes in the vocabulary of test, ascending, shape `(n,)`.
+            model_users: Codes in the vocabulary of the model, shape `(n,)`.
+            histories: What each user is scored by; None: by what the model was fitted on.
+            seen: Seen items, shape `(n_rows, n_items)`.
+            seen_rows: The row of each user in `seen`, shape `(n,)`.
+        """
+        excluded, excluded_rows = self._excluded(users, seen, seen_rows)
+        relevant = self.relevant.take(users)
+        # Into the codes of the model, which rankings use; items that it does not know become -1.
+        relevant = InteractionMatrix(
+            relevant.starts, self.model_items[relevant.columns], relevant.values[:0], seen.n_columns
+        )
+        # Three kinds of relevant items: unknown to the model (a miss), excluded, and recommendable.
+        known_to_model = _filter(relevant, relevant.columns >= 0)
+        recommendable = _filter(known_to_model, ~_contained(known_to_model, excluded, excluded_rows))
+        n_unknown = np.diff(relevant.starts) - np.diff(known_to_model.starts)
+        n_relevant = n_unknown + np.diff(recommendable.starts)
+        kept = np.flatnonzero(n_relevant).astype(np.int32)
+        return UserGroup(
+            users[kept],
+            model_users[kept],
+            None if histories is None else histories.take(kept),
+            excluded,
+            excluded_rows[kept],
+            recommendable.take(kept),
+            n_relevant[kept],
+        )
+
+    def _excluded(
+        self, users: Int32Array, seen: InteractionMatrix, seen_rows: Int32Array
+    ) -> tuple[InteractionMatrix, Int32Array]:
+        """The excluded items of some users, and the row of each user among them."""
+        if self.exclude == "none":
+            nothing = InteractionMatrix(np.zeros(2, np.int64), seen.columns[:0], seen.values[:0], seen.n_columns)
+            return nothing, np.zeros(len(users), np.int32)
+        if self.known is None:
+            return seen, seen_rows
+        both = (seen.take(seen_rows), self.known_items.take(users))
+        row_codes = np.concatenate([part.rows for part in both])
+        column_codes = np.concatenate([part.columns for part in both])
+        union = InteractionMatrix.from_pairs(row_codes, column_codes, None, (len(users), seen.n_columns))
+        return union, np.arange(len(users), dtype=np.int32)
+
+
+def _recode(data: InteractionDataset, users: Vocabulary, items: Vocabulary) -> InteractionMatrix:
+    """The distinct pairs of a data set in the codes of other vocabularies, `(len(users), len(items))`."""
+    pairs = data.matrix_of(None)
+    data_users = data.user_vocabulary.codes(users.ids)
+    # An empty row at the end serves the users that the data set does not have.
+    starts = np.append(pairs.starts, pairs.starts[-1])
+    rows = np.where(data_users >= 0, data_users, pairs.n_rows).astype(np.int32)
+    by_user = InteractionMatrix(starts, pairs.columns, pairs.values, pairs.n_columns).take(rows)
+    item_codes = items.codes(data.item_vocabulary.ids)[by_user.columns]
+    recoded = InteractionMatrix(by_user.starts, item_codes, by_user.values, len(items))
+    return _filter(recoded, item_codes >= 0)
+
+
+def _contained(
+    matrix: InteractionMatrix, other: InteractionMatrix, rows: Int32Array | None = None
+) -> NDArray[np.bool_]:
+    """Whether `other` contains each entry of a matrix.
+
+    Args:
+        matrix: The matrix, `(n_rows, n_items)`.
+        other: Another one.
+        rows: The row of `other` that each row is compared with; None: the same one.
+    """
+    if rows is None:
+        rows = np.arange(matrix.n_rows, dtype=np.int32)
+    is_contained = np.empty(matrix.nnz, np.uint8)
+    hit_flags.contained(matrix.starts, matrix.columns, rows, other.starts, other.columns, other.n_columns, is_contained)
+    return is_contained.astype(bool)
+
+
+def _indices(mask: NDArray[np.bool_]) -> Int32Array:
+    return np.flatnonzero(mask).astype(np.int32)
 
 
 def _relevant_pairs(test: InteractionDataset, threshold: float | None) -> tuple[InteractionMatrix, dict[str, int]]:
@@ -155,42 +316,6 @@ def _read_histories(model: Recommender, ids: NDArray[Any], history: InteractionD
     row_of[positions[positions >= 0]] = np.arange(histories.n_rows)
     starts = np.append(histories.starts, histories.starts[-1])
     return InteractionMatrix(starts, histories.columns, histories.values, histories.n_columns).take(row_of)
-
-
-def _make_group(
-    users: Int32Array,
-    rows: Int32Array,
-    seen: InteractionMatrix,
-    relevant: InteractionMatrix,
-    model_items: Int32Array,
-    fitted_on: bool,
-) -> UserGroup:
-    """Make a group of the users who have relevant items.
-
-    Args:
-        users: Codes in the vocabulary of test, shape `(n,)`.
-        rows: Their rows in `seen`, shape `(n,)`.
-        seen: Seen items, in the codes of the model.
-        relevant: Relevant items of all users of test, in the codes of test.
-        model_items: The model's code of each item of test; -1 for items that it does not know.
-        fitted_on: Whether the model was fitted on these users.
-    """
-    relevant = relevant.take(users)
-    # Into the codes of the model, which rankings use; items that it does not know become -1.
-    relevant = InteractionMatrix(relevant.starts, model_items[relevant.columns], relevant.values[:0], seen.n_columns)
-    # Three kinds of relevant items: unknown to the model (a miss), seen (excluded), and recommendable.
-    known_items = _filter(relevant, relevant.columns >= 0)
-    is_seen = np.empty(known_items.nnz, np.uint8)
-    hit_flags.contained(
-        known_items.starts, known_items.columns, rows, seen.starts, seen.columns, seen.n_columns, is_seen
-    )
-    recommendable = _filter(known_items, is_seen == 0)
-    n_unknown = np.diff(relevant.starts) - np.diff(known_items.starts)
-    n_relevant = n_unknown + np.diff(recommendable.starts)
-    kept_users = np.flatnonzero(n_relevant).astype(np.int32)
-    return UserGroup(
-        users[kept_users], rows[kept_users], seen, recommendable.take(kept_users), n_relevant[kept_users], fitted_on
-    )
 
 
 def _filter(matrix: InteractionMatrix, kept: NDArray[np.bool_]) -> InteractionMatrix:

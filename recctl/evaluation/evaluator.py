@@ -14,7 +14,7 @@ from recctl.data import columns, frames
 from recctl.data.dataset import InteractionDataset
 from recctl.data.frames import Frame
 from recctl.errors import ConfigError, DataError
-from recctl.evaluation.eval_users import EvalUsers, collect_eval_users
+from recctl.evaluation.eval_users import EvalUsers, Exclude, collect_eval_users
 from recctl.evaluation.options import as_list, check_options
 from recctl.evaluation.ranking import Protocol, evaluate_rankings
 from recctl.evaluation.rating import evaluate_ratings
@@ -65,21 +65,23 @@ class Evaluation:
 class Evaluator:
     """Evaluates rankings and predicted ratings.
 
-    Items that a user has in the data the model was fitted on are seen: they are not recommended. Users that the model
-    was not fitted on are scored by their history, whose items are seen. Test interactions with seen items are not
-    relevant; relevant items that the model does not know count as misses. `recctl.metrics` defines the metrics. The
-    results do not depend on the number of threads.
+    Items that a user has interacted with before are known: they are neither candidates nor relevant (see `exclude`).
+    Users that the model was not fitted on are scored by their history. Relevant items that the model does not know
+    count as misses. `recctl.metrics` defines the metrics. The results do not depend on the number of threads.
 
     Args:
         metrics: Names of `METRICS`. Those of another task than the requested one are ignored.
         k_values: Cutoffs.
         n_candidates: Rank the relevant items of each user among this many sampled items instead of all, as older papers
-            do. Items that are neither seen nor relevant are sampled uniformly for each user. The keys of the metrics
-            then begin with `sampled_`: their values are much higher than those of the full ranking, and can't be
-            compared with them (Krichene and Rendle, 2020, "On Sampled Metrics for Item Recommendation").
+            do. Items that are neither excluded nor relevant are sampled uniformly for each user. The keys of the
+            metrics then begin with `sampled_`: their values are much higher than those of the full ranking, and can't
+            be compared with them (Krichene and Rendle, 2020, "On Sampled Metrics for Item Recommendation").
         relevance_threshold: The minimum rating of relevant test interactions; None: all are relevant.
         on_unknown: Whether users that neither the model nor the history knows are excluded ("skip") or count as 0 in
             all means over users ("zero").
+        exclude: Which items of a user are neither candidates nor relevant. "known": those that the model was fitted on,
+            and those that the user had in validation if test is measured; "train": those that the model was fitted on;
+            "none": none, to measure repeat consumption, as of groceries or music.
         seed: Seed of the candidate samples.
 
     Raises:
@@ -94,11 +96,12 @@ class Evaluator:
         n_candidates: int | None = None,
         relevance_threshold: float | None = None,
         on_unknown: Literal["skip", "zero"] = "skip",
+        exclude: Exclude = "known",
         seed: int = 42,
     ) -> None:
         metrics = as_list(metrics)
         k_values = as_list(k_values)
-        check_options(metrics, k_values, n_candidates, relevance_threshold, on_unknown)
+        check_options(metrics, k_values, n_candidates, relevance_threshold, on_unknown, exclude)
         rng.stream(seed)  # checks the seed
         # Without duplicates, in the given order, which is that of tables.
         self.metrics = tuple(dict.fromkeys(metrics))
@@ -106,6 +109,7 @@ class Evaluator:
         self.n_candidates = n_candidates
         self.relevance_threshold = relevance_threshold
         self.on_unknown = on_unknown
+        self.exclude = exclude
         self.seed = seed
 
     def evaluate(
@@ -114,9 +118,10 @@ class Evaluator:
         test: InteractionDataset | Frame,
         task: Task = "ranking",
         train_data: InteractionDataset | Frame | None = None,
+        known: InteractionDataset | Frame | None = None,
     ) -> dict[str, float]:
         """Evaluate a fitted model and return its metrics by key; see `evaluate_users`."""
-        return self.evaluate_users(model, test, task, train_data).metrics
+        return self.evaluate_users(model, test, task, train_data, known).metrics
 
     def evaluate_users(
         self,
@@ -124,6 +129,7 @@ class Evaluator:
         test: InteractionDataset | Frame,
         task: Task = "ranking",
         train_data: InteractionDataset | Frame | None = None,
+        known: InteractionDataset | Frame | None = None,
     ) -> Evaluation:
         """Evaluate a fitted model and return metrics, values by user, and what was excluded.
 
@@ -134,6 +140,9 @@ class Evaluator:
                 Interactions whose rating the model can't predict are excluded and counted.
             train_data: The history of users that the model was not fitted on; by default `test.history`, which a split
                 by user sets. Users that the model was fitted on do not depend on it.
+            known: All interactions of the test users before test; by default `test.known`, which a split with a
+                validation part sets. Their items are known even if the model was fitted on train alone, and models that
+                read the order of a history are given them as the history.
 
         Raises:
             ConfigError: The task is unknown, or has none of the metrics.
@@ -158,7 +167,10 @@ class Evaluator:
         history = test.history
         if train_data is not None:
             history = _as_dataset(train_data, "train_data")
-        return self._evaluate_rankings(model, test, history, metric_names)
+        known_data = test.known
+        if known is not None:
+            known_data = _as_dataset(known, "known")
+        return self._evaluate_rankings(model, test, history, known_data, metric_names)
 
     def print_results(self, results: dict[str, float]) -> None:
         """Print metrics as a table with a row for each metric and a column for each cutoff."""
@@ -167,11 +179,23 @@ class Evaluator:
         print_results(results)
 
     def _evaluate_rankings(
-        self, model: Recommender, test: InteractionDataset, history: InteractionDataset | None, names: list[str]
+        self,
+        model: Recommender,
+        test: InteractionDataset,
+        history: InteractionDataset | None,
+        known: InteractionDataset | None,
+        names: list[str],
     ) -> Evaluation:
-        users = collect_eval_users(model, test, history, self.relevance_threshold, self.on_unknown)
-        fitted_on, folded_in = users.groups
-        if not len(fitted_on.users) and not len(folded_in.users):
+        users = collect_eval_users(
+            model,
+            test,
+            history,
+            known,
+            exclude=self.exclude,
+            threshold=self.relevance_threshold,
+            on_unknown=self.on_unknown,
+        )
+        if not any(len(group.users) for group in users.groups):
             raise DataError(_no_users_message(model, test, users))
         if users.n_skipped:
             progress.notice(
@@ -204,7 +228,7 @@ class Evaluator:
             },
             per_user=per_user,
             n_users=len(per_user),
-            n_folded_in=len(folded_in.users),
+            n_folded_in=users.n_folded_in,
             n_skipped=users.n_skipped,
             n_interactions=int(users.n_relevant.sum()),
             n_unknown_items=n_unknown_items,

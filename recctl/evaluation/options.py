@@ -22,9 +22,12 @@ _SYNONYMS = {
     "ild": "diversity",
 }
 _UNKNOWN_USERS = ("skip", "zero")
+_EXCLUDED_ITEMS = ("known", "train", "none")
 
 
-def check_options(metrics: Any, k_values: Any, n_candidates: Any, relevance_threshold: Any, on_unknown: Any) -> None:
+def check_options(
+    metrics: Any, k_values: Any, n_candidates: Any, relevance_threshold: Any, on_unknown: Any, exclude: Any
+) -> None:
     """Check the arguments of an Evaluator; `metrics` and `k_values` must have passed `as_list`.
 
     Raises:
@@ -40,6 +43,8 @@ def check_options(metrics: Any, k_values: Any, n_candidates: Any, relevance_thre
             problems.append(f"relevance_threshold={relevance_threshold!r}: must be a number")
     if on_unknown not in _UNKNOWN_USERS:
         problems.append(f"on_unknown={on_unknown!r}: unknown choice{did_you_mean(str(on_unknown), _UNKNOWN_USERS)}")
+    if exclude not in _EXCLUDED_ITEMS:
+        problems.append(f"exclude={exclude!r}: unknown choice{did_you_mean(str(exclude), _EXCLUDED_ITEMS)}")
     if problems:
         raise ConfigError(*problems)
 

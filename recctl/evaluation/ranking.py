@@ -93,20 +93,20 @@ class _BlockEvaluator:
         """Return the values of some users, `(n, n_per_user_keys)`, and their lists, `(n, max_k)`."""
         scores = self.group.score(self.model, positions)  # (n, n_items)
         _refuse_nan(scores, self.model)
-        seen_items = self.group.seen_items(positions)
+        excluded_items = self.group.excluded_items(positions)
         relevant = self.group.relevant.take(positions)
         if self.protocol.n_negatives is not None:
             candidate_sampling.keep_candidates(
                 scores,
-                seen_items.starts,
-                seen_items.columns,
+                excluded_items.starts,
+                excluded_items.columns,
                 relevant.starts,
                 relevant.columns,
                 self.protocol.n_negatives,
                 self.protocol.seeds[self.group.users[positions]],
             )
         largest_k = self.protocol.k_values[-1]
-        items, _ = rank_block(scores, largest_k, seen_items)
+        items, _ = rank_block(scores, largest_k, excluded_items)
         # float64: metrics sum them, and integers would be converted for each of them.
         hits = np.empty(items.shape)
         hit_flags.hits(items, relevant.starts, relevant.columns, relevant.n_columns, hits)

@@ -118,6 +118,7 @@ class ValidationMetrics:
                 # Rendle, 2020).
                 relevance_threshold=section.relevance_threshold,
                 on_unknown=section.on_unknown,
+                exclude=section.exclude,
             )
             metrics |= evaluator.evaluate(model, self.validation, task, train_data=self.validation.history)
         return {str(metric_key): metrics[str(metric_key)] for metric_key in metric_keys}

@@ -258,5 +258,6 @@ def make_evaluator(config: Config, metrics: Sequence[str], k_values: Sequence[in
         n_candidates=section.n_candidates,
         relevance_threshold=section.relevance_threshold,
         on_unknown=section.on_unknown,
+        exclude=section.exclude,
         seed=config.seed,
     )

@@ -166,7 +166,7 @@ class Recomputed:
     def _groups(self, model: Recommender, threshold: float | None) -> Sequence[UserGroup]:
         if not self.has_validation:
             return [_all_fitted_users(model)]
-        groups = collect_eval_users(model, self.validation, self.validation.history, threshold, "skip").groups
+        groups = collect_eval_users(model, self.validation, self.validation.history, threshold=threshold).groups
         return [user_group for user_group in groups if len(user_group.users)]
 
     def _sample(self, n_users: int, salt: int) -> Int32Array:
@@ -183,7 +183,7 @@ def _all_fitted_users(model: Recommender) -> UserGroup:
     empty_rows = model.seen.take(all_rows[:0])
     starts = np.zeros(len(all_rows) + 1, np.int64)
     nothing_relevant = InteractionMatrix(starts, empty_rows.columns, empty_rows.values[:0], empty_rows.n_columns)
-    return UserGroup(all_rows, all_rows, model.seen, nothing_relevant, starts[1:], True)
+    return UserGroup(all_rows, all_rows, None, model.seen, all_rows, nothing_relevant, starts[1:])
 
 
 def _rank(model: Recommender, group: UserGroup, positions: Int32Array) -> Int32Array:
@@ -192,7 +192,7 @@ def _rank(model: Recommender, group: UserGroup, positions: Int32Array) -> Int32A
     list_length = min(LIST_LENGTH, n_items)
 
     def rank_rows(rows: Int32Array) -> tuple[Int32Array, Any]:
-        return rank_block(group.score(model, positions[rows]), list_length, group.seen_items(positions[rows]))
+        return rank_block(group.score(model, positions[rows]), list_length, group.excluded_items(positions[rows]))
 
     ranked = np.full((len(positions), LIST_LENGTH), -1, np.int32)
     n_done = 0

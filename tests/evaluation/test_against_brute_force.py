@@ -9,7 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from recctl.evaluation import METRICS, Evaluator
+from recctl.evaluation import METRICS, Evaluation, Evaluator
+from recctl.models.base import Recommender
 from tests.evaluation.oracle import Oracle, frame, hand_made
 
 N_USERS, N_ITEMS = 9, 8
@@ -28,12 +29,14 @@ def few_scores(n_rows: int, n_columns: int) -> st.SearchStrategy[np.ndarray]:
 
 @st.composite
 def worlds(draw: st.DrawFn) -> dict[str, Any]:
-    """Fitted, history and test interactions, which can repeat and overlap, and scores with many ties."""
+    """Fitted, history, known and test interactions, which can repeat and overlap, and scores with many ties."""
     pairs = st.lists(st.tuples(users, items), min_size=1, max_size=30)
     rated = st.lists(st.tuples(users, items, st.integers(1, 5).map(float)), min_size=1, max_size=30)
     return {
         "fitted": draw(pairs),
         "history": draw(pairs),
+        "known": draw(pairs),
+        "exclude": draw(st.sampled_from(["known", "train", "none"])),
         "test": draw(rated),
         "scores": draw(few_scores(N_USERS, N_ITEMS)),
         "links": draw(few_scores(N_ITEMS, N_ITEMS)),
@@ -45,16 +48,33 @@ def oracle_of(world: dict[str, Any]) -> Oracle:
     fitted, history = set(world["fitted"]), set(world["history"])
     known_users, known_items = {u for u, _ in fitted}, {i for _, i in fitted}
     seen = {u: {i for v, i in fitted if v == u} for u in known_users}
+    known = {u: {i for v, i in world["known"] if v == u} for u in range(N_USERS)}
     scores = {(u, i): world["scores"][u, i] for u in known_users for i in known_items}
     for user in {u for u, i in history if i in known_items} - known_users:
         seen[user] = {i for v, i in history if v == user and i in known_items}
         scores |= {(user, i): sum(world["links"][j, i] for j in seen[user]) for i in known_items}
+    if world["exclude"] == "known":
+        seen = {user: items | known[user] for user, items in seen.items()}
+    elif world["exclude"] == "none":
+        seen = {user: set() for user in seen}
     last_ratings = {(u, i): rating for u, i, rating in world["test"]}
     relevant: dict[int, set[int]] = {}
     for (user, item), rating in last_ratings.items():
         if world["threshold"] is None or rating >= world["threshold"]:
             relevant.setdefault(user, set()).add(item)
+    if world["exclude"] == "known":
+        # Of users that the model can't score, too: what is known is neither evaluated nor left out as theirs.
+        relevant = {u: items if u in seen else items - known[u] for u, items in relevant.items()}
     return Oracle(scores, fitted, seen, relevant)
+
+
+def last_ratings(world: dict[str, Any]) -> list[tuple[int, int, float]]:
+    return [(u, i, rating) for (u, i), rating in {(u, i): rating for u, i, rating in world["test"]}.items()]
+
+
+def evaluate(evaluator: Evaluator, model: Recommender, world: dict[str, Any]) -> Evaluation:
+    test, history, known = (frame(world[name]) for name in ("test", "history", "known"))
+    return evaluator.evaluate_users(model, test, train_data=history, known=known)
 
 
 @pytest.mark.parametrize("k_values", [(1, 2, 3), (4, 30), (150,)])
@@ -63,8 +83,8 @@ def test_ranking_metrics_equal_oracle(k_values: tuple[int, ...], world: dict[str
     oracle = oracle_of(world)
     assume(oracle.served())
     model = hand_made(world["scores"], world["links"]).fit(frame(world["fitted"]))
-    evaluator = Evaluator(RANKING, k_values, relevance_threshold=world["threshold"])
-    result = evaluator.evaluate_users(model, frame(world["test"]), train_data=frame(world["history"]))
+    evaluator = Evaluator(RANKING, k_values, relevance_threshold=world["threshold"], exclude=world["exclude"])
+    result = evaluate(evaluator, model, world)
 
     assert result.metrics == pytest.approx(oracle.metrics(k_values), abs=1e-12)
     table = result.per_user.set_index("user_id")
@@ -82,10 +102,11 @@ def test_evaluated_and_excluded_interactions_add_up(world: dict[str, Any]) -> No
     oracle = oracle_of(world)
     assume(oracle.served())
     model = hand_made(world["scores"], world["links"]).fit(frame(world["fitted"]))
-    evaluator = Evaluator(["recall"], [1], relevance_threshold=world["threshold"])
-    result = evaluator.evaluate_users(model, frame(world["test"]), train_data=frame(world["history"]))
+    evaluator = Evaluator(["recall"], [1], relevance_threshold=world["threshold"], exclude=world["exclude"])
+    result = evaluate(evaluator, model, world)
 
-    known_users, cold_users = {u for u, _ in world["fitted"]}, set(oracle.relevant) - set(oracle.seen)
+    known_users = {u for u, _ in world["fitted"]}
+    cold_users = {u for u, items in oracle.relevant.items() if items} - set(oracle.seen)
     assert result.n_interactions + sum(result.left_out.values()) == len(world["test"])
     assert result.n_interactions == sum(map(len, oracle.served().values()))
     assert result.n_users == len(oracle.served())
@@ -93,9 +114,11 @@ def test_evaluated_and_excluded_interactions_add_up(world: dict[str, Any]) -> No
     assert result.n_skipped == len(cold_users)
     assert result.n_unknown_items == sum(len(items - set(oracle.items)) for items in oracle.served().values())
     assert result.left_out["of_unknown_users"] == sum(len(oracle.relevant[u]) for u in cold_users)
-    assert result.left_out["seen"] == sum(
-        len(oracle.relevant[u] & oracle.seen[u]) for u in oracle.seen if u in oracle.relevant
-    )
+    n_known = sum(len(oracle.relevant[u] & oracle.seen[u]) for u in oracle.seen if u in oracle.relevant)
+    if world["exclude"] == "known":
+        passing = [(u, i) for u, i, rating in last_ratings(world) if rating >= (world["threshold"] or 0)]
+        n_known += len({pair for pair in passing if pair[0] not in oracle.seen} & set(world["known"]))
+    assert result.left_out["known"] == n_known
 
 
 @given(world=worlds())
@@ -104,10 +127,14 @@ def test_unknown_users_count_as_zero_on_request(world: dict[str, Any]) -> None:
     assume(oracle.served())
     model = hand_made(world["scores"], world["links"]).fit(frame(world["fitted"]))
     names = ["ndcg", "auc", "novelty", "coverage", "gini"]
-    options = {"metrics": names, "k_values": [2], "relevance_threshold": world["threshold"]}
-    test, history = frame(world["test"]), frame(world["history"])
-    skipped = Evaluator(**options).evaluate_users(model, test, train_data=history)
-    zero = Evaluator(**options, on_unknown="zero").evaluate_users(model, test, train_data=history)
+    options = {
+        "metrics": names,
+        "k_values": [2],
+        "relevance_threshold": world["threshold"],
+        "exclude": world["exclude"],
+    }
+    skipped = evaluate(Evaluator(**options), model, world)
+    zero = evaluate(Evaluator(**options, on_unknown="zero"), model, world)
 
     share = skipped.n_users / (skipped.n_users + skipped.n_skipped)
     for key in ("ndcg@2", "auc", "novelty@2"):

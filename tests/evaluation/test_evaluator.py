@@ -68,7 +68,7 @@ def test_train_data_replaces_history_of_split(model: Recommender) -> None:
 def test_test_interactions_with_seen_items_are_excluded_and_counted(model: Recommender) -> None:
     result = Evaluator(["recall"], [1]).evaluate_users(model, frame([(0, 2), (0, 0), (1, 3), (0, 2)]))
     assert result.metrics == {"recall@1": 1.0}
-    assert result.left_out == {"repeated": 1, "rated_below_threshold": 0, "of_unknown_users": 0, "seen": 2}
+    assert result.left_out == {"repeated": 1, "rated_below_threshold": 0, "of_unknown_users": 0, "known": 2}
     assert (result.n_users, result.n_interactions, result.n_skipped) == (1, 1, 0)
 
 
@@ -318,7 +318,7 @@ def test_error_explains_why_no_user_can_be_evaluated(model: Recommender) -> None
         DataError, match=r"user ids are text \(such as '0'\), but those of the model are integers \(such as 0\)"
     ):
         recall(model, frame([("0", 2)]), on_unknown="zero")
-    with pytest.raises(DataError, match="has no relevant interactions; of 3: 1 repeated, 2 seen"):
+    with pytest.raises(DataError, match="has no relevant interactions; of 3: 1 repeated, 2 known"):
         recall(model, frame([(0, 0), (0, 0), (1, 2)]))
 
 

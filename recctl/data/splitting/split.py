@@ -16,6 +16,7 @@ from recctl.data.splitting.parts import (
     PART_NAMES,
     TEST,
     TRAIN,
+    UNUSED,
     VALIDATION,
     PartCodes,
     Sizes,
@@ -66,8 +67,19 @@ class Split:
         return self._held_out(dataset, VALIDATION)
 
     def test(self, dataset: D) -> D:
-        """The interactions that the selected model is tested on, with a `history` if whole users are held out."""
-        return self._held_out(dataset, TEST)
+        """The interactions that the selected model is tested on.
+
+        They have a `history` if whole users are held out, and `known` if their users are in validation too: what users
+        interacted with before test, in train and validation. (Test of a fold of `k_fold`: in the other folds.)
+        """
+        test_part = self._held_out(dataset, TEST)
+        is_test_user = np.zeros(dataset.n_users, bool)
+        is_test_user[dataset.users[self.parts == TEST]] = True
+        of_test_users = is_test_user[dataset.users]
+        # Without them, all that is known of the test users is in train or in their history.
+        if (of_test_users & (self.parts == VALIDATION)).any():
+            test_part.known = self._select(dataset, of_test_users & (self.parts != TEST) & (self.parts != UNUSED))
+        return test_part
 
     def train_and_validation(self, dataset: D) -> D:
         """The interactions for refitting the selected model: everything known of users who are not in test."""
