@@ -24,15 +24,21 @@ def did_you_mean(given: str, known: Iterable[str], synonyms: dict[str, str] | No
     synonym = (synonyms or {}).get(given)
     if synonym in names:
         return f"; did you mean {synonym}?"
-    spellings: dict[str, str] = {}
-    for name in names:
-        spellings.setdefault(name.lower(), name)
-    similar = difflib.get_close_matches(given.lower(), list(spellings), n=1, cutoff=_MIN_SIMILARITY)
-    if similar:
-        return f"; did you mean {spellings[similar[0]]}?"
+    similar = most_similar(given, names)
+    if similar is not None:
+        return f"; did you mean {similar}?"
     if not names:
         return ""
     listed = ", ".join(names[:_MAX_LISTED])
     if len(names) > _MAX_LISTED:
         listed += ", ..."
     return f"; one of {listed}"
+
+
+def most_similar(given: str, known: Iterable[str]) -> str | None:
+    """Return the valid name that is most similar to the given one, or None if none is similar."""
+    spellings: dict[str, str] = {}
+    for name in known:
+        spellings.setdefault(name.lower(), name)
+    similar = difflib.get_close_matches(given.lower(), list(spellings), n=1, cutoff=_MIN_SIMILARITY)
+    return spellings[similar[0]] if similar else None

@@ -43,6 +43,7 @@ _GC_THRESHOLD = 100_000
 def main() -> NoReturn:
     """Run the command line and exit with its exit code."""
     gc.set_threshold(_GC_THRESHOLD)
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -53,23 +54,41 @@ def run(arguments: list[str]) -> int:
         The exit code: 0 success, 1 unexpected error, 2 usage or config, 3 data, 4 run or model, 5 training, 6 failed
         assertion, 130 interrupted.
     """
+    from recctl.cli import document
+    from recctl.cli.settings import settings
+
+    settings.reset()
+    document.reset()
+    # The options of a command are parsed after its name: errors before that must be JSON, too.
+    settings.json = _is_given("--json", arguments)
+    settings.debug = _is_given("--debug", arguments)
     try:
-        signal.signal(signal.SIGTERM, _interrupt)
+        exit_code = _run_and_report(arguments)
+        document.write()
+    except BrokenPipeError:  # the reader of stdout has exited, as `head` does: not an error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return exit_code
+
+
+def _is_given(option: str, arguments: list[str]) -> bool:
+    """Whether a flag is among the arguments; what follows `--` are values."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return option in arguments[:end]
+
+
+def _run_and_report(arguments: list[str]) -> int:
+    """Run the command, report how it failed, and return its exit code."""
+    try:
         for command in COMMANDS:
             import_module(f"recctl.cli.{command}")
-        from recctl.cli.settings import settings
-
-        settings.reset()
         exit_code = int(_invoke(arguments) or 0)
-        # Typer turns an interruption into this exit code.
-        return _report_interruption() if exit_code == _INTERRUPTED else exit_code
     except RecctlError as error:
         return _report_error(error, error.exit_code, str(error))
     except KeyboardInterrupt:
         return _report_interruption()
-    except BrokenPipeError:  # the reader of stdout has exited, as `head` does: not an error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:
+        raise
     except MemoryError as error:
         return _report_error(error, 5, "out of memory; use less data, a smaller model, or a machine with more memory")
     except OSError as error:
@@ -78,11 +97,13 @@ def run(arguments: list[str]) -> int:
         import typer
 
         if isinstance(error, typer.Abort):  # the user answered a prompt with no
-            return _INTERRUPTED
+            return _report_interruption("not confirmed")
         if isinstance(error, _usage_error_class()):
             return _report_usage_error(error)
         message = f"unexpected error: {type(error).__name__}: {error}; --debug prints the traceback"
         return _report_error(error, 1, message)
+    # Typer turns an interruption into this exit code.
+    return _report_interruption() if exit_code == _INTERRUPTED else exit_code
 
 
 def _invoke(arguments: list[str]) -> Any:
@@ -124,8 +145,11 @@ def _interrupt(*_: Any) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _report_interruption() -> int:
-    sys.stderr.write("interrupted\n")
+def _report_interruption(reason: str = "interrupted") -> int:
+    from recctl.cli import document
+
+    document.set_failure("interrupted", _INTERRUPTED, [reason])
+    sys.stderr.write(f"{reason}\n")
     return _INTERRUPTED
 
 
@@ -146,13 +170,13 @@ def _os_error_message(error: OSError) -> str:
 
 
 def _report_error(error: BaseException, code: int, message: str) -> int:
-    from recctl.cli import terminal
+    from recctl.cli import document, terminal
     from recctl.cli.settings import settings
 
     if settings.debug:
         import traceback
 
         traceback.print_exception(error)
-    terminal.print_json({"status": "error", "exit_code": code, "errors": message.splitlines()})
+    document.set_failure("error", code, message.splitlines())
     terminal.error(message)
     return code

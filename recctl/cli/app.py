@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from recctl.cli import document
 from recctl.cli.settings import settings
 
 _PANEL = "Options of every command"
@@ -55,7 +56,7 @@ def register_command(
                 setattr(settings, option, values.pop(option))
             from recctl.cli import terminal  # imports Rich, which `recctl --version` does not need
 
-            with terminal.plain_progress():
+            with document.reserved_stdout(), terminal.plain_progress():
                 function(**values)
 
         parameters = [

@@ -113,9 +113,7 @@ def compare(
     if fail_if_worse and document["worse"]:
         error_rate = 1 - document["confidence"]
         worse_models = "; ".join(document["worse"])
-        terminal.error(f"on {document['on']}: {worse_models} (significance level {error_rate:.2g})")
-        # Raising AssertionFailedError would print a second JSON document.
-        raise typer.Exit(AssertionFailedError.exit_code)
+        raise AssertionFailedError(f"on {document['on']}: {worse_models} (significance level {error_rate:.2g})")
 
 
 def _compare(

@@ -88,7 +88,10 @@ def schema() -> None:
         }
         for model_name in model_names()
     }
-    terminal.print_text(json.dumps(config_schema(models), indent=2))
+    json_schema = config_schema(models)
+    if not settings.json:
+        terminal.print_text(json.dumps(json_schema, indent=2))
+    terminal.print_json(json_schema)
 
 
 @register_command(config, "steps")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 import typer
 
@@ -34,7 +35,7 @@ def list_() -> None:
         [source_name, None, None, None, None, "from a plug-in"] for source_name in source_names()[len(entries) :]
     ]
     column_keys = ("name", "interactions", "users", "items", "cached", "homepage")
-    terminal.table(column_keys, source_rows)
+    terminal.table(column_keys, [_with_counts(source_row) for source_row in source_rows])
     terminal.print_json({"datasets": [dict(zip(column_keys, source_row, strict=True)) for source_row in source_rows]})
 
 
@@ -84,5 +85,13 @@ def describe(
         terminal.info(
             f"{step_record['name']}: {step_record['before']['rows']:,} -> {step_record['after']['rows']:,} interactions"
         )
-    terminal.table(["", ""], [[property_name, value] for property_name, value in flatten(description, " ").items()])
+    property_rows = [[name, value] for name, value in flatten(description, " ").items()]
+    terminal.table(["", ""], [row if row[0].startswith("time ") else _with_counts(row) for row in property_rows])
     terminal.print_json({"source": source, "hash": record["hash"], "description": description, "provenance": record})
+
+
+def _with_counts(cells: Iterable[Any]) -> list[Any]:
+    """Mark the integers of a row as counts, which are printed with separators of thousands."""
+    from recctl.cli import terminal
+
+    return [terminal.Count(cell) if type(cell) is int else cell for cell in cells]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from recctl.cli.app import INCLUDE_SEEN_HELP, RunArgument, app, register_command
+
+if TYPE_CHECKING:
+    from recctl.models.base import Recommender
+    from recctl.runs import Run
 
 
 class OnUnknown(StrEnum):
@@ -16,6 +20,9 @@ class OnUnknown(StrEnum):
     error = "error"
     popular = "popular"
     skip = "skip"
+
+
+_CHOICES_FOR_UNKNOWN = "--on-unknown popular recommends the most popular items, skip leaves the user out"
 
 
 @register_command(app)
@@ -38,6 +45,7 @@ def recommend(
     from recctl import experiment
     from recctl.cli import common, terminal
     from recctl.errors import ConfigError
+    from recctl.experiment import unknown_ids
 
     if not user_ids and history is None:
         raise ConfigError("give USER_IDs, or the --history ITEM_ID,... of a new user")
@@ -45,16 +53,73 @@ def recommend(
     run = common.store().resolve(run_id)
     model = experiment.load_version(run)
     options: dict[str, Any] = {"k": k, "exclude_seen": not include_seen, "on_unknown": on_unknown.value}
+    unknown_items: list[Any] = []
     if history is not None:
         item_texts = [item_text for item_text in history.split(",") if item_text]
         history_items = [_parse_id(item_text, model.item_vocabulary.is_text, "item") for item_text in item_texts]
+        unknown_items = unknown_ids.unknown_ids(history_items, model.item_vocabulary)
+        is_known = len(unknown_items) < len(set(history_items))
+        is_served = is_known or model.serves_empty_history or on_unknown != OnUnknown.error
+        _report_unknown_items(unknown_items, run, model, must_be_known=not is_served)
         recommended = model.recommend_for_history([history_items], **options)
     else:
         users = [_parse_id(user_text, model.user_vocabulary.is_text, "user") for user_text in user_ids or []]
+        if on_unknown == OnUnknown.error:
+            _require_known_users(users, run, model)
         recommended = model.recommend(users, **options)
     records = recommended.to_dict("records")
     terminal.table(list(recommended.columns), [list(record.values()) for record in records])
-    terminal.print_json({"run_id": run.id, "path": str(run.path), "status": run.status, "recommendations": records})
+    terminal.print_json(
+        {
+            "run_id": run.id,
+            "path": str(run.path),
+            "status": run.status,
+            "recommendations": records,
+            "unknown_items": unknown_items,
+        }
+    )
+
+
+def _report_unknown_items(unknown_items: list[Any], run: Run, model: Recommender, *, must_be_known: bool) -> None:
+    """Say which items of a history are ignored, because the model does not know them, and why that may be.
+
+    Raises:
+        DataError: An item must be known to recommend, and none is.
+    """
+    from recctl import progress
+    from recctl.errors import DataError
+    from recctl.experiment import unknown_ids
+
+    if not unknown_items:
+        return
+    listed = unknown_ids.listed(unknown_items, model.item_vocabulary)
+    known = unknown_ids.known_ids(model.item_vocabulary, "item")
+    reasons = unknown_ids.reasons(run, "item")
+    if must_be_known:
+        message = f"--history: {listed}: none of these is among the {known} that the model was fitted on"
+        raise DataError("; ".join([message, *reasons, _CHOICES_FOR_UNKNOWN]))
+    message = f"--history: ignored, because not among the {known} that the model was fitted on: {listed}"
+    progress.notice("; ".join([message, *reasons]))
+
+
+def _require_known_users(users: list[Any], run: Run, model: Recommender) -> None:
+    """Raise an error that says why users are unknown, as far as the run can tell, and what to do.
+
+    Raises:
+        DataError: The model was not fitted on a user.
+    """
+    from recctl.errors import DataError
+    from recctl.experiment import unknown_ids
+
+    unknown_users = unknown_ids.unknown_ids(users, model.user_vocabulary)
+    if not unknown_users:
+        return
+    what = "user" if len(unknown_users) == 1 else "users"
+    listed = unknown_ids.listed(unknown_users, model.user_vocabulary)
+    known = unknown_ids.known_ids(model.user_vocabulary, "user")
+    message = f"{what} {listed}: not among the {known} that the model was fitted on"
+    hint = f"{_CHOICES_FOR_UNKNOWN}; --history ITEM_ID,... recommends from given items"
+    raise DataError("; ".join([message, *unknown_ids.reasons(run, "user"), hint]))
 
 
 def _parse_id(text: str, is_text: bool, what: str) -> str | int:

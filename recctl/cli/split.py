@@ -28,7 +28,9 @@ def split(
     with terminal.bars():
         run = experiment.split(loaded, common.store(), export)
     leakage = run.metadata["split"]["leakage"]
-    part_rows = [[part_name, *part_sizes.values()] for part_name, part_sizes in leakage["parts"].items()]
+    part_rows = [
+        [part_name, *map(terminal.Count, part_sizes.values())] for part_name, part_sizes in leakage["parts"].items()
+    ]
     terminal.table(["part", *next(iter(leakage["parts"].values()))], part_rows)
     if export is not None:
         terminal.print_result(f"parts: {escape(str(export))}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
@@ -28,6 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recctl import progress
+from recctl.cli import document
 from recctl.cli.settings import settings
 
 # Where output is not a terminal, lines are neither wrapped nor cut: scripts read them.
@@ -68,10 +68,8 @@ def error(text: str) -> None:
 
 
 def print_json(values: Mapping[str, Any]) -> None:
-    """Print the JSON document of a command if --json is set."""
-    if settings.json:
-        # Without Rich, which would wrap and color it. `default` covers paths and dates.
-        sys.stdout.write(json.dumps(values, indent=2, default=str) + "\n")
+    """Set the JSON document of a command, which is printed when the command ends if --json is set."""
+    document.set_values(values)
 
 
 def print_text(text: str) -> None:
@@ -79,6 +77,13 @@ def print_text(text: str) -> None:
     if not text.endswith("\n"):
         text += "\n"
     sys.stdout.write(text)
+
+
+class Count(int):
+    """A number of things, which a table prints with separators of thousands.
+
+    Other integers are printed as they are: ids, times, seeds.
+    """
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
@@ -131,7 +136,7 @@ def _format_cell(value: Any) -> str:
     if isinstance(value, float):
         # Four digits: smaller differences are noise on test sets of the usual sizes.
         return f"{value:.4f}"
-    if type(value) is int:
+    if isinstance(value, Count):
         return f"{value:,}"
     return str(value)
 

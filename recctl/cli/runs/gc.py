@@ -74,7 +74,7 @@ def collect(
     store = common.store()
     garbage = gc.find_garbage(store, timedelta(days=older_than), checkpoints)
     garbage_rows = [
-        [str(garbage_item.path.relative_to(store.root)), garbage_item.reason, garbage_item.size]
+        [str(garbage_item.path.relative_to(store.root)), garbage_item.reason, terminal.Count(garbage_item.size)]
         for garbage_item in garbage
     ]
     terminal.table(["path", "reason", "bytes"], garbage_rows)

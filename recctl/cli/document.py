@@ -1,0 +1,83 @@
+"""The JSON document of `--json`: one for each command, however the command ends.
+
+A command sets the document when it has its result; `recctl.cli.run` adds errors and writes it, once, at the end. A
+command that prints its result and then fails, as `evaluate --assert` does, therefore still prints one document.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+from recctl.cli.settings import settings
+
+
+@dataclass
+class _Document:
+    values: dict[str, Any] | None = None
+    is_written: bool = False
+
+
+_document = _Document()
+
+
+def reset() -> None:
+    """Forget the document of the previous command of this process."""
+    _document.values = None
+    _document.is_written = False
+
+
+def set_values(values: Mapping[str, Any]) -> None:
+    """Set what the command found; it is written when the command ends."""
+    _document.values = dict(values)
+
+
+def set_failure(status: str, exit_code: int, messages: Sequence[str]) -> None:
+    """Add to the document that the command failed, and why."""
+    failure = {"status": status, "exit_code": exit_code, "errors": list(messages)}
+    _document.values = (_document.values or {}) | failure
+
+
+def write() -> None:
+    """Write the document to stdout if --json is set and there is one; the second call does nothing."""
+    if not settings.json or _document.values is None or _document.is_written:
+        return
+    # Set before the write: Ctrl-C during it must not begin another document.
+    _document.is_written = True
+    # NaN and infinity aren't JSON. `default` covers paths and dates.
+    sys.stdout.write(json.dumps(_without_nan(_document.values), indent=2, default=_plain, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def reserved_stdout() -> Iterator[None]:
+    """Send what the block prints to stderr if --json is set, so that stdout gets nothing but the document.
+
+    Plug-ins and other packages print, too.
+    """
+    if not settings.json:
+        yield
+        return
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # arrays and scalars of NumPy
+        return _without_nan(value.tolist())
+    return str(value)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return value
