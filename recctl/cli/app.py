@@ -128,7 +128,7 @@ ConfigArgument = Annotated[
         show_default=False,
     ),
 ]
-_RUN_HELP = "Run id, unique prefix of a run id, alias of a run, latest, or best."
+_RUN_HELP = "Run id, unique prefix of a run id, alias of a run, latest (the newest with a model), or best."
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help=_RUN_HELP)]
 OptionalRunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help=_RUN_HELP, show_default=False)]
 INCLUDE_SEEN_HELP = "Also recommend items that the user has interacted with."

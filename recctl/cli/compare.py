@@ -93,9 +93,9 @@ def compare(
 
     common.apply_threads()
     if resume is not None:
-        if sources or overrides:
-            raise ConfigError("--resume uses the settings of the comparison: omit CONFIG, RUN and --set")
-        run = _resume(common.store().resolve(resume), engine)
+        if sources:
+            raise ConfigError("--resume uses the settings of the comparison: omit CONFIG and RUN")
+        run = _resume(common.store().resolve_to_resume(resume, ("compare",)), overrides or [], engine)
     else:
         evaluated_part = on.value if on else None
         options = ComparisonOptions(evaluated_part, metric, None, confidence, significance.value, resamples)
@@ -144,12 +144,12 @@ def _compare(
         return compare_entries(entries, store, options, repeats)
 
 
-def _resume(run: Run, engine: str | None) -> Run:
+def _resume(run: Run, overrides: list[str], engine: str | None) -> Run:
     from recctl.cli import common, terminal
     from recctl.experiment.comparison import run as comparison_run
 
     with terminal.bars(), common.on_engine(engine):
-        resumed = comparison_run.resume(run)
+        resumed = comparison_run.resume(run, overrides)
     if not resumed:
         terminal.info(f"{run.id} is complete: nothing to do")
     return run

@@ -36,9 +36,9 @@ def diagnose(
         if source_path.is_file() or source_path.suffix in common.CONFIG_SUFFIXES:
             diagnosis = diagnose_config(experiment.load(source_path, overrides or []))
         else:
-            if overrides:
-                raise ConfigError("--set applies to configs only; the settings of a run are fixed")
-            diagnosis = diagnose_run(common.store().resolve(source), reread=data)
+            if overrides and not data:
+                raise ConfigError("--set says where the data of a run are, which are read with --data only; add --data")
+            diagnosis = diagnose_run(common.store().resolve(source), reread=data, overrides=overrides or [])
     for finding in diagnosis.findings:
         _show(finding)
     if diagnosis.healthy:

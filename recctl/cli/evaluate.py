@@ -63,7 +63,7 @@ def evaluate(
     if data is not None and on is not None:
         raise ConfigError("--data and --on cannot be used together")
     common.apply_threads()
-    run = common.store().resolve(run_id)
+    run = common.store().resolve_model(run_id)
     other_data = None
     if data is not None:
         # An evaluation uses the ratings of the file if its metrics need them, and no weights: implicit decides nothing.

@@ -99,7 +99,7 @@ def export(
     # Last: --option wins over a named option.
     options |= _parse_options(more or [])
     common.apply_threads()
-    run = common.store().resolve(run_id)
+    run = common.store().resolve_model(run_id)
     with terminal.bars(), common.on_engine(engine):
         result = library.export_run(run, format_name, output, version=version, force=force, **options)
     _print_export(result)

@@ -31,8 +31,11 @@ def fit(
     # A missing file with the suffix of a config is reported as such, not as an unknown run.
     if not source_path.is_file() and source_path.suffix not in common.CONFIG_SUFFIXES:
         parent = common.store().resolve(source)
-        source_path = parent.path / "config.yaml"
-    loaded = experiment.load(source_path, (overrides or []) + common.engine_overrides(engine))
+    all_overrides = (overrides or []) + common.engine_overrides(engine)
+    if parent is None:
+        loaded = experiment.load(source_path, all_overrides)
+    else:
+        loaded = experiment.load_run_config(parent, settings=all_overrides)
     with terminal.bars(), common.on_engine(engine):
         run = experiment.fit(loaded, common.store(), parent)
     terminal.print_result(f"run: [bold]{escape(str(run.path))}[/bold]  (fit {run.metadata['timings']['fit']:.2f} s)")

@@ -50,7 +50,7 @@ def recommend(
     if not user_ids and history is None:
         raise ConfigError("give USER_IDs, or the --history ITEM_ID,... of a new user")
     common.apply_threads()
-    run = common.store().resolve(run_id)
+    run = common.store().resolve_model(run_id)
     model = experiment.load_version(run)
     options: dict[str, Any] = {"k": k, "exclude_seen": not include_seen, "on_unknown": on_unknown.value}
     unknown_items: list[Any] = []

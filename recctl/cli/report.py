@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from recctl.cli.app import app, register_command
+from recctl.cli.app import DataSetOption, app, register_command
 
 
 class Form(StrEnum):
@@ -38,6 +38,7 @@ def report(
         str | None,
         typer.Option("--metric", "-m", help="Main metric of the report. Default: the metric that the runs monitor."),
     ] = None,
+    overrides: DataSetOption = None,
 ) -> None:
     """Report the results of runs as a web page, or as tables for a paper."""
     from rich.markup import escape
@@ -51,7 +52,7 @@ def report(
     runs_by_id = {run.id: run for run in map(store.resolve, run_ids)}
     reported_runs = list(runs_by_id.values())
     with terminal.bars():
-        written = write_report(reported_runs, output, form.value, metric)
+        written = write_report(reported_runs, output, form.value, metric, overrides or [])
     for section_title, reason in written.left_out.items():
         terminal.info(f"omitted: {section_title}: {reason}")
     terminal.print_result(f"report: [bold]{escape(str(written.path))}[/bold]  ({format_bytes(written.bytes)})")

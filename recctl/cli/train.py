@@ -31,13 +31,13 @@ def train(
     from recctl.errors import ConfigError
 
     if resume is not None:
-        if config is not None or overrides or refit:
+        if config is not None or refit:
             # A changed config would make the run something that its metadata does not describe.
-            raise ConfigError("--resume uses the config of the run: omit CONFIG, --set and --refit")
+            raise ConfigError("--resume uses the config of the run: omit CONFIG and --refit")
         common.apply_threads()
-        run = common.store().resolve(resume)
+        run = common.store().resolve_to_resume(resume, ("train", "fit", "split"))
         with terminal.bars(), common.on_engine(engine):
-            resumed = experiment.resume(run)
+            resumed = experiment.resume(run, overrides or [])
         if not resumed:
             terminal.info(f"{run.id} is complete: nothing to do")
     else:

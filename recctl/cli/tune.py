@@ -85,14 +85,14 @@ def tune(
     ]
     tuning_overrides += common.engine_overrides(engine)
     if resume is not None:
-        if config is not None or overrides or study:
-            raise ConfigError("--resume uses the config of the run: omit CONFIG, --set and --study")
+        if config is not None or study:
+            raise ConfigError("--resume uses the config of the run: omit CONFIG and --study")
         common.apply_threads()
-        run = common.store().resolve(resume)
+        run = common.store().resolve_to_resume(resume, ("tune",))
         if run.metadata.get("kind") != "tune":
             raise ConfigError(f"{run.id} is not a search; resume with: recctl train --resume {run.id}")
         with terminal.bars():
-            resumed = tuning.resume(run, storage, tuning_overrides)
+            resumed = tuning.resume(run, storage, tuning_overrides, overrides or [])
         if not resumed:
             terminal.info(f"{run.id} is complete: nothing to do; --trials N adds trials")
     else:

@@ -5,6 +5,7 @@ Each rule's threshold is a constant of its module, with the reason for its value
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ from recctl.config import LoadedConfig
 from recctl.diagnosis import cost, data, training
 from recctl.diagnosis.findings import Finding as Finding
 from recctl.diagnosis.findings import Settings
-from recctl.experiment import load, prepare
+from recctl.experiment import prepare
+from recctl.experiment.run_config import load_run_config, require_files
 from recctl.runs import Run, layout
 from recctl.runs.store import run_hashes
 from recctl.training import history
@@ -57,25 +59,27 @@ def diagnose_config(loaded: LoadedConfig) -> Diagnosis:
     return _diagnosis(list(data.findings(facts, Settings(loaded))), ["data", "split"])
 
 
-def diagnose_run(run: Run, reread: bool = False) -> Diagnosis:
+def diagnose_run(run: Run, reread: bool = False, overrides: Sequence[str] = ()) -> Diagnosis:
     """Check a run, from what its directory records.
 
     Args:
         run: The run, complete or not.
         reread: Whether to read the data again, for values that a run does not record: the number of duplicates, and the
             exact density.
+        overrides: Where and how the data are read now, such as `data.source=FILE`.
 
     Raises:
         ArtifactError: Files of the run are missing or damaged.
         DataError: The data have changed since the run.
     """
-    loaded = load(run.path / layout.CONFIG)
+    loaded = load_run_config(run, overrides)
     settings = Settings(loaded)
     metadata = run.metadata
     epochs = history.read(run.path / layout.HISTORY)
     findings: list[Finding] = []
     facts = _data_facts(metadata)
     if reread:
+        require_files(run, loaded)
         facts |= prepare(loaded, data_hash=run_hashes(run)[0]).dataset.describe()
     if "interactions" in facts:
         findings += data.findings(facts, settings)

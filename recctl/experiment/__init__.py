@@ -5,6 +5,7 @@ from recctl.experiment.comparison.run import compare
 from recctl.experiment.config_checks import CHECKS, load
 from recctl.experiment.data import Prepared, prepare, read_dataset
 from recctl.experiment.distributed import assist
+from recctl.experiment.run_config import load_run_config
 from recctl.experiment.stages import load_version
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "evaluate",
     "fit",
     "load",
+    "load_run_config",
     "load_version",
     "prepare",
     "read_dataset",

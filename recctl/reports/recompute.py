@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from recctl.errors import RecctlError
 from recctl.evaluation.eval_users import UserGroup, collect_eval_users
 from recctl.experiment.data import Prepared
 from recctl.experiment.lifecycle import prepare_for
+from recctl.experiment.run_config import require_files
 from recctl.experiment.stages import load_fitted
 from recctl.ranking import map_blocks, rank_block
 from recctl.reports.errors import SectionOmittedError
@@ -246,5 +246,4 @@ def _require_local_data(view: RunView) -> None:
                 f"{source} is not in the cache, and reports download nothing; fetch it: recctl data fetch {source}"
             )
         return
-    if source != "synthetic" and not Path(view.loaded.base / source).expanduser().exists():
-        raise SectionOmittedError(f"{source} does not exist any more")
+    require_files(view.run, view.loaded)

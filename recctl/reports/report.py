@@ -66,7 +66,11 @@ class WrittenReport:
 
 
 def write_report(
-    runs: Sequence[Run], path: Path | None = None, form: Format = "html", metric: str | None = None
+    runs: Sequence[Run],
+    path: Path | None = None,
+    form: Format = "html",
+    metric: str | None = None,
+    overrides: Sequence[str] = (),
 ) -> WrittenReport:
     """Write a report of runs: an HTML page that works offline, or tables for a paper.
 
@@ -79,6 +83,7 @@ def write_report(
             a file in `exports/` of the first.
         form: "html", "md" or "latex".
         metric: The metric that the report focuses on; None: the one that the runs monitor.
+        overrides: Where and how the data of the runs are read now, such as `data.source=FILE`.
 
     Raises:
         ConfigError: There is no run, the format or the metric is unknown, or the file cannot be written.
@@ -88,7 +93,7 @@ def write_report(
         raise ConfigError("report: name at least one run; recctl runs list shows them")
     if form not in get_args(Format):
         raise ConfigError(f"format={form!r}: unknown format{did_you_mean(form, get_args(Format))}")
-    report_data = ReportData(runs, metric)
+    report_data = ReportData(runs, metric, overrides)
     left_out: dict[str, str] = {}
     with progress.task("Writing the report"):
         report_text = _page(report_data, left_out) if form == "html" else latex_markdown.tables(report_data, form)

@@ -31,6 +31,7 @@ class ReportData:
     Args:
         runs: One or more runs. A comparison is shown as the runs that it compares.
         metric: The metric that the report focuses on; None: the one that the runs monitor.
+        overrides: Where and how the data of the runs are read now, such as `data.source=FILE`.
 
     Attributes:
         runs: As given.
@@ -42,12 +43,12 @@ class ReportData:
         ConfigError: No run measured the metric.
     """
 
-    def __init__(self, runs: Sequence[Run], metric: str | None = None) -> None:
+    def __init__(self, runs: Sequence[Run], metric: str | None = None, overrides: Sequence[str] = ()) -> None:
         self.runs = list(runs)
         self.comparison_run = next((run for run in runs if run.metadata.get("kind") == "compare"), None)
         self.missing_runs: list[str] = []
         labeled_runs = [labeled_run for run in runs for labeled_run in self._labeled_runs(run)]
-        self.views = [RunView(label, run) for label, run in _with_unique_labels(labeled_runs)]
+        self.views = [RunView(label, run, overrides) for label, run in _with_unique_labels(labeled_runs)]
         self._requested_metric = metric
         self._intervals: dict[tuple[str, str], dict[str, Any]] = {}
         if metric is not None and metric not in self._measured_metrics():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from recctl.config import LoadedConfig
 from recctl.errors import ArtifactError
-from recctl.experiment import load
-from recctl.runs import Run, layout
+from recctl.experiment.run_config import load_run_config
+from recctl.runs import Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,10 +23,12 @@ class RunView:
     Attributes:
         label: Name of the model in figures and tables, unique within the report.
         run: The run.
+        overrides: Where and how its data are read now, such as `data.source=FILE`.
     """
 
     label: str
     run: Run
+    overrides: Sequence[str] = ()
 
     @cached_property
     def metrics(self) -> dict[str, dict[str, float]]:
@@ -42,7 +45,7 @@ class RunView:
         Raises:
             RecctlError: config.yaml is missing or invalid, or its model is from a plug-in that is not installed.
         """
-        return load(self.run.path / layout.CONFIG)
+        return load_run_config(self.run, self.overrides)
 
     @property
     def relevance_threshold(self) -> float | None:

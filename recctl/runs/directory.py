@@ -341,12 +341,27 @@ class Run:
         entry: dict[str, Any] = matching[-1]
         return entry
 
+    @property
+    def winner_id(self) -> str | None:
+        """The id of the run of a comparison's best model: its first, if it has several seeds or folds.
+
+        None if this is not a complete comparison.
+        """
+        best = self.metadata.get("best")
+        if self.metadata.get("kind") != "compare" or self.metadata["status"] != "complete" or best is None:
+            return None
+        records = self.metadata.get("compared", [])
+        return next((record.get("run_id") for record in records if record.get("label") == best), None)
+
     def _missing_model_message(self, version: int | None) -> str:
         versions = ", ".join(f"v{model_entry['version']}" for model_entry in self.metadata.get("models", []))
         if versions:
             return f"has no model v{version}; it has {versions}"
         if self.metadata.get("kind") == "compare":
-            return "this run is a comparison and has no model; use one of the runs that it compares"
+            winner = (
+                f"the run of its winner: {self.winner_id}" if self.winner_id else "one of the runs that it compares"
+            )
+            return f"this run is a comparison and has no model; use {winner}"
         if self.metadata.get("kind") == "split":
             return "this run contains only a split and has no model"
         subject = "model" if version is None else f"model v{version}"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 
-from recctl import artifacts
+from recctl import artifacts, progress
 from recctl.errors import ArtifactError, ConfigError
 from recctl.runs import layout
 from recctl.runs.aliases import RESERVED, RunAliases
@@ -28,8 +31,8 @@ class RunStore:
         aliases: The aliases of these runs.
     """
 
-    def __init__(self, root: Path | None = None) -> None:
-        self.root = root or Path(os.environ.get("RECCTL_RUNS_DIR") or "runs")
+    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+        self.root = Path(root or os.environ.get("RECCTL_RUNS_DIR") or "runs")
         self.aliases = RunAliases(self.root)
 
     @property
@@ -71,8 +74,9 @@ class RunStore:
         """Return the run that a reference means.
 
         Args:
-            reference: An id, a unique beginning of an id, a path to a run, an alias, `latest`, or `best`: the best run
-                by the validation metric that its config monitors, if all runs have the same data and split.
+            reference: An id, a unique beginning of an id, a path to a run, an alias, `latest`: the newest complete run
+                that has a model, or `best`: the best run by the validation metric that its config monitors, if all runs
+                have the same data and split.
 
         Raises:
             ArtifactError: The reference means no run, or several.
@@ -100,18 +104,66 @@ class RunStore:
             raise ArtifactError(f"run {reference!r}: several ids begin with this: {listed}; give more of the id")
         return Run.open(self.root / matching[0])
 
+    def resolve_model(self, reference: str) -> Run:
+        """Return the run whose model a reference means: that of the winner if the reference is a comparison.
+
+        Args:
+            reference: See `resolve`.
+
+        Raises:
+            ArtifactError: The reference means no run, or several; or the comparison is not complete.
+        """
+        return self.run_of_model(self.resolve(reference))
+
+    def run_of_model(self, run: Run) -> Run:
+        """Return the run of a comparison's winner, which a notice names; any other run itself.
+
+        Raises:
+            ArtifactError: The comparison is not complete, or the run of its winner was deleted.
+        """
+        if run.metadata.get("kind") != "compare":
+            return run
+        winner_id = run.winner_id
+        if winner_id is None:
+            raise ArtifactError(f"{run.id}: this comparison is {run.status} and has no winner; complete it first")
+        # Next to the comparison, which may be in another directory than this one.
+        try:
+            winner = Run.open(run.path.parent / winner_id)
+        except ArtifactError as error:
+            raise ArtifactError(f"{run.id}: the run of its winner can't be read: {error}") from None
+        progress.notice(f"{run.id} is a comparison; using its winner {run.metadata['best']}: {winner.id}")
+        return winner
+
+    def resolve_to_resume(self, reference: str, kinds: Collection[str]) -> Run:
+        """Return the run that a reference means where runs are resumed: `latest` need not be complete.
+
+        Args:
+            reference: See `resolve`.
+            kinds: `latest` is the newest run of these kinds.
+        """
+        if reference != "latest":
+            return self.resolve(reference)
+        for run in self._newest_first():
+            if run.metadata.get("kind") in kinds:
+                return run
+        raise ArtifactError(f"latest: {self.root} has no runs of {' or '.join(kinds)} yet; give the id of a run")
+
     def count_test_evaluations(self, data_hash: str, split_hash: str) -> int:
         """Return how often the test set of a split was evaluated, over all runs in this directory."""
         hashes = (data_hash, split_hash)
         return sum(run.metadata.get("test_looks", 0) for run in self.runs() if run_hashes(run) == hashes)
 
-    def promote(self, run: Run, name: str) -> None:
-        """Point an alias to a run, after checking its model.
+    def promote(self, run: Run, name: str) -> Run:
+        """Point an alias to a run, after checking its model. Of a comparison, the winner is promoted.
+
+        Returns:
+            The promoted run.
 
         Raises:
             ConfigError: The name is not valid.
             ArtifactError: The run is not complete or not in this directory, or its newest model is missing or damaged.
         """
+        run = self.run_of_model(run)
         if run.status != "complete":
             raise ArtifactError(f"{run.id}: is {run.status}; only complete runs can be promoted to {name}")
         if run.path.parent.resolve() != self.root.resolve():
@@ -121,6 +173,7 @@ class RunStore:
         model_entry = run.model_entry()
         artifacts.load(run.path / model_entry["file"], "model", model_entry["sha256"])
         self.aliases.promote(name, run.id)
+        return run
 
     def remove(self, run: Run) -> None:
         """Delete a run. Its directory is renamed first, so that a partly deleted run is never listed.
@@ -143,13 +196,33 @@ class RunStore:
             raise ArtifactError(f"{name}: {error}; return to the previous run: recctl runs rollback {name}") from None
 
     def _latest(self) -> Run:
-        run_ids = self.ids()
-        if not run_ids:
+        unfinished: list[Run] = []
+        newest = None
+        for run in self._newest_first():
+            newest = newest or run
+            if run.metadata["status"] == "complete" and run.metadata.get("models"):
+                if unfinished:
+                    listed = ", ".join(f"{skipped.id} ({skipped.status})" for skipped in unfinished[:_MAX_LISTED])
+                    progress.notice(f"latest is {run.id}; newer runs are not complete: {listed}")
+                return run
+            if run.metadata["status"] != "complete":
+                unfinished.append(run)
+        if newest is None:
             raise ArtifactError(f"latest: {self.root} has no runs yet; create one with `recctl train`")
-        # Ids are ordered by second; only the runs of the last second need to be read to find the newest.
-        last_second = _second_of(run_ids[-1])
-        latest_runs = [Run.open(self.root / run_id) for run_id in run_ids if _second_of(run_id) == last_second]
-        return max(latest_runs, key=_creation_order)
+        raise ArtifactError(
+            f"latest: no run in {self.root} is complete and has a model; the newest is {newest.id} "
+            f"({newest.metadata.get('kind')}, {newest.status}); give its id if it is meant"
+        )
+
+    def _newest_first(self) -> Iterator[Run]:
+        """Yield all readable runs, newest first. Only those that are consumed are read."""
+        # Ids are ordered by second; within a second, the metadata have more digits.
+        for _, ids_of_second in groupby(reversed(self.ids()), key=_second_of):
+            runs = []
+            for run_id in ids_of_second:
+                with suppress(ArtifactError):  # `recctl runs list` reports damaged runs
+                    runs.append(Run.open(self.root / run_id))
+            yield from sorted(runs, key=_creation_order, reverse=True)
 
     def _best(self) -> Run:
         scores: list[tuple[Run, float]] = []

@@ -16,10 +16,11 @@ from recctl.config import Config, LoadedConfig
 from recctl.config.schema import TuningConfig
 from recctl.engines.ray_engine import RayEngine
 from recctl.errors import ConfigError, TrainingError
-from recctl.experiment import Prepared, load, stages
+from recctl.experiment import Prepared, stages
 from recctl.experiment.api import require_one_model
 from recctl.experiment.lifecycle import begin, prepare_for, recording
 from recctl.experiment.monitors import selection_metric
+from recctl.experiment.run_config import load_run_config
 from recctl.metrics import metric_keys
 from recctl.models.base.search_space import Point, Space, declared_space, parse_space
 from recctl.models.registry import load_model, model_class
@@ -77,13 +78,14 @@ def tune(
     return run
 
 
-def resume(run: Run, storage: str | None = None, more: Sequence[str] = ()) -> bool:
+def resume(run: Run, storage: str | None = None, more: Sequence[str] = (), overrides: Sequence[str] = ()) -> bool:
     """Continue an interrupted search, or a complete one with more trials.
 
     Args:
         run: The search.
         storage: URL of its database, if the trials are not in the run's directory.
         more: Overrides of the `tuning` section, such as `tuning.n_trials=100`.
+        overrides: Where and how its data are read now, such as `data.source=FILE`; see `load_run_config`.
 
     Returns:
         False if the search is complete and nothing is overridden.
@@ -96,7 +98,7 @@ def resume(run: Run, storage: str | None = None, more: Sequence[str] = ()) -> bo
         return False
     if run.metadata["tuning"]["shared"] and storage is None:
         raise ConfigError(f"{run.id}: the trials are in a shared database; pass its URL with --storage")
-    loaded = load(run.path / layout.CONFIG, more)
+    loaded = load_run_config(run, overrides, more)
     shared_storage = open_storage(storage) if storage else None
     with engines.opened(loaded.config.engine):
         prepared, _ = prepare_for(loaded, run)

@@ -224,7 +224,7 @@ def test_failed_run_is_shown_as_failed_and_resumes(recctl: Any, monkeypatch: pyt
     failed = recctl("train", "small.yaml")
     assert failed.code == 5
     assert "need" in failed.err
-    shown = recctl("runs", "show", "latest")
+    shown = recctl("runs", "show", os.listdir("runs")[0])
     assert "failed" in shown.out
     assert "recctl train --resume" in shown.err
     monkeypatch.delenv("RECCTL_MEMORY")
@@ -393,7 +393,7 @@ def test_sigterm_leaves_interrupted_run_that_resumes(workdir: Path) -> None:
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "recctl train --resume" in err
-    shown = preloaded.run("-m", "recctl", "runs", "show", "latest", "--json", env=environment)
+    shown = preloaded.run("-m", "recctl", "runs", "show", os.listdir("runs")[0], "--json", env=environment)
     assert json.loads(shown.stdout)["status"] == "interrupted"
     resume = ["-m", "recctl", "train", "--resume", "latest", "--json"]
     resumed = preloaded.run(*resume, env={**environment, "SLEEP": "0"})

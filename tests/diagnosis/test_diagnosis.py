@@ -311,7 +311,7 @@ def test_diverged_run_is_found(tmp_path: Path) -> None:
     path.write_text(f"{DATA}model: {{name: svd, params: {{lr: 1000000.0}}}}\n")
     with pytest.raises(TrainingError):
         experiment.train(experiment.load(path), RunStore(tmp_path / "runs"))
-    diagnosis = diagnose_run(RunStore(tmp_path / "runs").resolve("latest"))
+    diagnosis = diagnose_run(RunStore(tmp_path / "runs").runs()[-1])
     assert diagnosis.findings[0].key == "loss-diverged"
     assert suggested(diagnosis, "loss-diverged")[0] == "--set model.params.lr=250000"
 

@@ -92,7 +92,7 @@ def test_resumed_refit_gives_same_models(tmp_path: Path, stage: str, monkeypatch
         patch.setattr(SVDRecommender, "train_epoch", epoch)
         with pytest.raises(KeyboardInterrupt):
             experiment.train(load(tmp_path, SVD), store)
-    run = store.resolve("latest")
+    run = store.runs()[-1]
     assert run.status == "interrupted"
     assert experiment.resume(run)
     run = store.resolve("latest")

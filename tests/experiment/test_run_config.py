@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from recctl.models.ease import EASERecommender
 
 CONFIG = """\
 data: {source: data/clicks.csv}
@@ -121,3 +124,58 @@ def test_files_of_a_predefined_split_move_with_the_run(recctl: Any, workdir: Pat
 def test_run_of_a_catalog_or_synthetic_source_records_no_locations(recctl: Any) -> None:
     run = Path(recctl("train", "small.yaml", "--json").json["path"])
     assert json.loads((run / "metadata.json").read_text())["locations"] == {}
+
+
+@pytest.fixture
+def moved(recctl: Any, project: Path) -> list[str]:
+    """Move the data, and return the options that say where they are."""
+    (project / "data").rename(project.parent / "archive")
+    return ["--set", "data.source=archive/clicks.csv", "--runs-dir", "project/runs"]
+
+
+def test_report_and_diagnosis_read_data_where_set_says(recctl: Any, moved: list[str]) -> None:
+    without = recctl("report", "latest", "--json", "--runs-dir", "project/runs").json["left_out"]
+    assert "--set data.source=FILE" in without["Examples"]
+    assert recctl("report", "latest", "--json", *moved).json["left_out"].keys() < without.keys()
+    gone = recctl("diagnose", "latest", "--data", "--runs-dir", "project/runs")
+    assert (gone.code, "--set data.source=FILE" in gone.err) == (3, True)
+    assert recctl("diagnose", "latest", "--data", *moved).code == 0
+    assert recctl("diagnose", "latest", *moved).code == 2
+
+
+def test_fit_on_the_split_of_a_run_reads_data_where_set_says(recctl: Any, moved: list[str], project: Path) -> None:
+    (run,) = (path.name for path in (project / "runs").iterdir())
+    gone = recctl("fit", run, "--runs-dir", "project/runs")
+    assert (gone.code, "--set data.source=FILE" in gone.err) == (3, True)
+    fitted = recctl("fit", run, "--set", "model.params.l2_reg=7", "--json", *moved).json
+    # The new run knows the place where its data were read.
+    assert recctl("evaluate", fitted["run_id"], "--runs-dir", "project/runs").code == 0
+
+
+@pytest.mark.parametrize("command", ["train", "tune", "compare"])
+def test_interrupted_work_is_resumed_with_data_where_set_says(
+    recctl: Any, workdir: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    (workdir / "clicks.csv").write_text(rows())
+    text = CONFIG.replace("data/clicks.csv", "clicks.csv")
+    if command == "tune":
+        text += "tuning: {n_trials: 2, space: {l2_reg: [1, 10]}}\n"
+    if command == "compare":
+        text = text.replace("model: {name: ease, params: {l2_reg: 20.0}}", "models: [{name: ease}, {name: popularity}]")
+    (workdir / "c.yaml").write_text(text)
+    monkeypatch.setattr(EASERecommender, "_fit", _interrupt)
+    stopped = recctl(command, "c.yaml")
+    assert stopped.code == 130, stopped.err
+    monkeypatch.undo()
+    monkeypatch.chdir(workdir)
+    (workdir / "clicks.csv").rename(workdir / "elsewhere.csv")
+    run = next(name for name in os.listdir("runs") if command in ("train", name.split("-")[2]))
+    gone = recctl(command, "--resume", run)
+    assert (gone.code, "--set data.source=FILE" in gone.err) == (3, True)
+    resumed = recctl(command, "--resume", run, "--set", "data.source=elsewhere.csv", "--json")
+    assert resumed.code == 0, resumed.err
+    assert resumed.json["status"] == "complete"
+
+
+def _interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt

@@ -45,12 +45,62 @@ def test_new_run_is_running_and_records_environment(tmp_path: Path) -> None:
     assert (run.path / "config.yaml").read_text().startswith("seed: 1")
 
 
+def with_model(root: Path) -> Run:
+    """Create a complete run that has a model according to its metadata."""
+    run = make(root)
+    run.metadata["models"] = [
+        {"version": 1, "file": "models/v1.pkl", "model": "ease", "fitted_on": "train", "sha256": ""}
+    ]
+    run.end("complete")
+    return run
+
+
 def test_latest_is_last_created_within_a_second(tmp_path: Path) -> None:
     created = []
     for _ in range(8):
-        created.append(make(tmp_path).id)
+        created.append(with_model(tmp_path).id)
         assert RunStore(tmp_path).resolve("latest").id == created[-1]
     assert [run.id for run in RunStore(tmp_path).runs()] == created
+
+
+def test_latest_skips_runs_that_are_not_complete_or_have_no_model(tmp_path: Path, listener: Any) -> None:
+    store = RunStore(tmp_path)
+    unfinished = make(tmp_path)
+    with pytest.raises(ArtifactError, match=f"no run in .* is complete and has a model; the newest is {unfinished.id}"):
+        store.resolve("latest")
+    meant = with_model(tmp_path)
+    comparison = Run.create(tmp_path, "compare-x", "compare", CONFIG)
+    comparison.end("complete")
+    assert store.resolve("latest").id == meant.id
+    assert listener.notices == []
+    interrupted = make(tmp_path)
+    interrupted.end("interrupted")
+    assert store.resolve("latest").id == meant.id
+    assert listener.notices == [f"latest is {meant.id}; newer runs are not complete: {interrupted.id} (interrupted)"]
+    damaged = with_model(tmp_path)
+    (damaged.path / "metadata.json").write_text("{")
+    assert store.resolve("latest").id == meant.id
+
+
+def test_latest_run_to_resume_is_the_newest_of_its_kind_whatever_its_status(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    interrupted = make(tmp_path)
+    interrupted.end("interrupted")
+    comparison = Run.create(tmp_path, "compare-x", "compare", CONFIG)
+    assert store.resolve_to_resume("latest", ("train", "fit")).id == interrupted.id
+    assert store.resolve_to_resume("latest", ("compare",)).id == comparison.id
+    assert store.resolve_to_resume(comparison.id, ("train",)).id == comparison.id
+    with pytest.raises(ArtifactError, match="no runs of tune"):
+        store.resolve_to_resume("latest", ("tune",))
+
+
+def test_store_takes_its_directory_as_text(tmp_path: Path) -> None:
+    run = with_model(tmp_path)
+    store = RunStore(str(tmp_path))
+    assert store.ids() == [run.id]
+    assert store.resolve("latest").path == run.path
+    store.aliases.promote("production", run.id)
+    assert store.resolve("production").id == run.id
 
 
 def test_running_run_without_process_has_died(tmp_path: Path) -> None:
@@ -108,8 +158,9 @@ def test_processes_exclude_each_other_from_a_run(tmp_path: Path) -> None:
 
 
 def test_exclusive_reads_changes_of_other_processes(tmp_path: Path) -> None:
-    make(tmp_path).end("complete")
-    first, second = (RunStore(tmp_path).resolve("latest") for _ in range(2))
+    created = make(tmp_path)
+    created.end("complete")
+    first, second = (Run.open(created.path) for _ in range(2))
     for run, name in ((first, "a"), (second, "b")):
         with run.exclusive():
             run.metadata.setdefault("evaluation", {})[name] = {}
@@ -192,7 +243,7 @@ def test_references_are_resolved(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="has no runs yet"):
         store.resolve("latest")
     for name in ("20260101-000000-ease-x-0001", "20260101-000001-als-x-0002", "20260101-000001-als-x-0003"):
-        run = make(tmp_path)
+        run = with_model(tmp_path)
         run.path.rename(tmp_path / name)
     assert store.ids()[0] == "20260101-000000-ease-x-0001"
     assert store.resolve("latest").id == "20260101-000001-als-x-0003"

@@ -95,7 +95,7 @@ def test_resumed_run_gives_the_same_model_bit_for_bit(tmp_path, monkeypatch, nam
         crash_in_epoch(patched, name, number)
         with pytest.raises(CrashError):
             experiment.train(loaded, RunStore(tmp_path / "broken"))
-    broken = RunStore(tmp_path / "broken").resolve("latest")
+    broken = RunStore(tmp_path / "broken").runs()[-1]
     assert broken.status == "failed"
     with (broken.path / "history.jsonl").open("a") as file:  # as a crash while a line is written leaves it
         file.write('{"epoch": 99, "lo')
@@ -131,14 +131,14 @@ def test_killed_process_is_resumed(tmp_path, name, how):
     process = preloaded.Program("-c", SLOWED, name, "train", config, "--runs-dir", str(runs))
     deadline = time.monotonic() + 120
     while process.poll() is None and not (
-        list(runs.glob("*/history.jsonl")) and len(lines(RunStore(runs).resolve("latest"))) >= 2
+        list(runs.glob("*/history.jsonl")) and len(lines(RunStore(runs).runs()[-1])) >= 2
     ):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.kill(process.pid, how)
     process.communicate(60)
     code = process.returncode
-    killed = RunStore(runs).resolve("latest")
+    killed = RunStore(runs).runs()[-1]
     assert (code, killed.status) == ((-9, "died") if how == signal.SIGKILL else (130, "interrupted"))
     assert 2 <= len(lines(killed)) < len(lines(whole))
     resume = ["-m", "recctl", "train", "--resume", killed.id, "--runs-dir", str(runs)]
@@ -154,7 +154,7 @@ def test_divergence_keeps_the_best_model(tmp_path, monkeypatch):
     monkeypatch.setattr(cls, "train_epoch", lambda m, d: train_epoch(m, d) if m.best_epoch < 2 else float("nan"))
     with pytest.raises(TrainingError, match=r"diverged in epoch 3: loss nan; lower learning_rate, .* try"):
         experiment.train(load(tmp_path, "ncf"), RunStore(tmp_path / "runs"))
-    run = RunStore(tmp_path / "runs").resolve("latest")
+    run = RunStore(tmp_path / "runs").runs()[-1]
     assert run.status == "failed"
     assert load_model(run.path / "checkpoints" / "best.pkl").best_epoch in (1, 2)
 

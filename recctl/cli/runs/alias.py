@@ -24,7 +24,7 @@ def promote(
     store = common.store()
     run = store.resolve(run_id)
     current = store.aliases.current(name)
-    store.promote(run, name)
+    run = store.promote(run, name)
     previous = current.run if current and current.run != run.id else None
     terminal.print_result(_describe_move(name, run.id, previous))
     terminal.print_json(common.describe(run, name=name, previous=previous))

@@ -13,8 +13,9 @@ from recctl.config.loading import with_values
 from recctl.errors import ConfigError, DataError
 from recctl.experiment.config_checks import CHECKS, config_of_model, load
 from recctl.experiment.data import resolve_config
+from recctl.experiment.run_config import load_run_config
 from recctl.metrics import METRICS
-from recctl.runs import Run, RunStore, layout
+from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
 
 # Sections of a config in which compared models may differ.
@@ -99,7 +100,7 @@ def _entries_of_source(
     if isinstance(source, Run):
         yield _entry_of_run(source)
     elif Path(source).suffix not in (".yaml", ".yml"):
-        yield _entry_of_run(store.resolve(str(source)))
+        yield _entry_of_run(store.resolve_model(str(source)))
     else:
         loaded = _add_coverage(load(Path(source), overrides))
         if loaded.config.models:
@@ -110,7 +111,7 @@ def _entries_of_source(
 
 
 def _entry_of_run(run: Run) -> ComparisonEntry:
-    loaded = load(run.path / layout.CONFIG)
+    loaded = load_run_config(run)
     return ComparisonEntry(loaded.config.model.name, run.id, loaded, run)
 
 

@@ -8,10 +8,10 @@ from recctl.errors import ArtifactError
 from recctl.evaluation.paired_comparison import compare_paired
 from recctl.experiment import stages
 from recctl.experiment.comparison.result import ComparisonOptions, nan_to_none
-from recctl.experiment.config_checks import load
 from recctl.experiment.data import Prepared
 from recctl.experiment.lifecycle import prepare_for, recording
-from recctl.runs import Run, layout
+from recctl.experiment.run_config import load_run_config
+from recctl.runs import Run
 
 
 def refit_best(run: Run, prepared: Prepared | None, options: ComparisonOptions) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def refit_best(run: Run, prepared: Prepared | None, options: ComparisonOptions) 
 
 
 def _refit_and_evaluate(run: Run, prepared: Prepared | None) -> None:
-    loaded = load(run.path / layout.CONFIG)
+    loaded = load_run_config(run)
     if prepared is None:
         prepared, _ = prepare_for(loaded, run)
     selected = stages.load_fitted(run, stages.TRAIN)

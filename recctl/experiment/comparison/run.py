@@ -18,10 +18,11 @@ from recctl.experiment import stages
 from recctl.experiment.comparison.entries import ComparisonEntry, collect_entries, entries_of_config
 from recctl.experiment.comparison.refit import refit_best
 from recctl.experiment.comparison.result import ComparisonOptions, compare_runs
-from recctl.experiment.config_checks import CHECKS, load
+from recctl.experiment.config_checks import CHECKS
 from recctl.experiment.data import Prepared, resolve_config, split_dataset
 from recctl.experiment.lifecycle import begin, prepare_for, recording, resume_command
 from recctl.experiment.monitors import selection_metric
+from recctl.experiment.run_config import LOCATIONS, file_locations, load_run_config
 from recctl.experiment.use_of_ratings import weight_notes
 from recctl.models.registry import model_class
 from recctl.runs import Run, RunStore, layout
@@ -106,8 +107,12 @@ def compare_entries(
     return run
 
 
-def resume(run: Run) -> bool:
+def resume(run: Run, overrides: Sequence[str] = ()) -> bool:
     """Fit the missing models of a comparison and compare all of them.
+
+    Args:
+        run: The comparison.
+        overrides: Where and how its data are read now, such as `data.source=FILE`; see `load_run_config`.
 
     Returns:
         False if the comparison is complete already.
@@ -120,7 +125,7 @@ def resume(run: Run) -> bool:
     store = RunStore(run.path.parent)
     existing_runs = {record["label"]: record["run_id"] for record in run.metadata["compared"] if record["given"]}
     entries = []
-    stored_entries = entries_of_config(load(run.path / layout.CONFIG))
+    stored_entries = entries_of_config(load_run_config(run, overrides))
     # Labels are stored, because they were made unique among all entries.
     for entry, label in zip(stored_entries, run.metadata["labels"], strict=True):
         existing_run = store.resolve(existing_runs[label]) if label in existing_runs else None
@@ -250,6 +255,7 @@ def _create_run(
         config["models"].append({"label": entry.label, **entry_config["model"], "training": entry_config["training"]})
     metadata: dict[str, Any] = {
         "timings": {"prepare": seconds},
+        LOCATIONS: file_locations(config, store.root),
         "labels": [entry.label for entry in entries],
         "compared": _planned_runs(entries, repeats),
         "comparison": {"terms": asdict(options), "repeats": asdict(repeats)},
