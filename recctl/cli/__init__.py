@@ -25,6 +25,7 @@ COMMANDS = (
     "compare",
     "export",
     "recommend",
+    "similar",
     "report",
     "diagnose",
     "estimate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +106,29 @@ def describe(run: Run, **more: Any) -> dict[str, Any]:
         "data_hash": run.metadata.get("data", {}).get("hash"),
         "split_hash": run.metadata.get("split", {}).get("hash"),
     } | more
+
+
+def add_titles(records: list[dict[Any, Any]], run: Run, columns: Mapping[str, str]) -> list[str]:
+    """Add the titles of items to records, if the run has any.
+
+    Args:
+        records: Records with item ids; they are changed.
+        run: The run whose titles are used.
+        columns: For each key of an item id, the key that its title gets; it is added after all others, so that scripts
+            that count columns keep working.
+
+    Returns:
+        The keys that were added.
+    """
+    from recctl.experiment import run_titles
+
+    titles = run_titles(run)
+    if not len(titles):
+        return []
+    for id_key, title_key in columns.items():
+        for record, title in zip(records, titles.of([record[id_key] for record in records]), strict=True):
+            record[title_key] = title
+    return list(columns.values())
 
 
 def print_test_evaluations(run: Run) -> int:

@@ -56,19 +56,20 @@ def recommend(
     unknown_items: list[Any] = []
     if history is not None:
         item_texts = [item_text for item_text in history.split(",") if item_text]
-        history_items = [_parse_id(item_text, model.item_vocabulary.is_text, "item") for item_text in item_texts]
+        history_items = [parse_id(item_text, model.item_vocabulary.is_text, "item") for item_text in item_texts]
         unknown_items = unknown_ids.unknown_ids(history_items, model.item_vocabulary)
         is_known = len(unknown_items) < len(set(history_items))
         is_served = is_known or model.serves_empty_history or on_unknown != OnUnknown.error
         _report_unknown_items(unknown_items, run, model, must_be_known=not is_served)
         recommended = model.recommend_for_history([history_items], **options)
     else:
-        users = [_parse_id(user_text, model.user_vocabulary.is_text, "user") for user_text in user_ids or []]
+        users = [parse_id(user_text, model.user_vocabulary.is_text, "user") for user_text in user_ids or []]
         if on_unknown == OnUnknown.error:
             _require_known_users(users, run, model)
         recommended = model.recommend(users, **options)
     records = recommended.to_dict("records")
-    terminal.table(list(recommended.columns), [list(record.values()) for record in records])
+    columns = [*recommended.columns, *common.add_titles(records, run, {"item_id": "title"})]
+    terminal.table(columns, [list(record.values()) for record in records])
     terminal.print_json(
         {
             "run_id": run.id,
@@ -122,7 +123,17 @@ def _require_known_users(users: list[Any], run: Run, model: Recommender) -> None
     raise DataError("; ".join([message, *unknown_ids.reasons(run, "user"), hint]))
 
 
-def _parse_id(text: str, is_text: bool, what: str) -> str | int:
+def parse_id(text: str, is_text: bool, what: str) -> str | int:
+    """Return the id that a user typed in the type of the model's ids.
+
+    Args:
+        text: The id.
+        is_text: Whether the ids of the model are text.
+        what: "user" or "item".
+
+    Raises:
+        DataError: The ids of the model are integers, and this is none.
+    """
     from recctl.errors import DataError
 
     if is_text:

@@ -34,6 +34,51 @@ class SyntheticConfig(Section):
     """Seed of the generator; null: the seed of the experiment."""
 
 
+def _check_encoding(encoding: str | None) -> str | None:
+    try:
+        if encoding is not None:
+            codecs.lookup(encoding)
+    except LookupError:
+        raise ValueError("unknown encoding; use e.g. utf-8, latin-1, cp1252 or utf-16") from None
+    return encoding
+
+
+class ItemsConfig(Section):
+    """A table of the items, with their titles."""
+
+    file: str = Field(min_length=1)
+    """Path to CSV, TSV, JSON lines, Parquet or Arrow, relative to this file; a folder or a pattern is read as one
+    table."""
+    id: str | int = "item_id"
+    """Column of the item ids; without a header, its position from 0."""
+    title: str | int = "title"
+    """Column of the titles."""
+    format: Literal["auto", "csv", "tsv", "parquet", "arrow", "json_lines"] = "auto"
+    """File format; auto detects it from name and content."""
+    delimiter: str | None = None
+    """Field separator; null: detected."""
+    quoting: bool = True
+    """Whether fields may be quoted by `"`; false: quotes are ordinary characters."""
+    encoding: str | None = None
+    """Encoding of a text file; null: that of data.encoding."""
+    header: bool | None = None
+    """Whether the first line has the column names; null: detected."""
+    skip_lines: int = Field(0, ge=0)
+    """Number of lines to skip at the beginning of a text file."""
+    comment: str | None = Field(None, min_length=1)
+    """Skip lines that begin with this; null: no comments."""
+    bad_rows: Literal["error", "skip"] = "error"
+    """How to treat malformed rows: stop with an error, or skip and count them."""
+
+    _check_encoding = field_validator("encoding")(_check_encoding)
+
+    @model_validator(mode="after")
+    def _check_two_columns(self) -> ItemsConfig:
+        if self.id == self.title:
+            raise ValueError(f"id and title are the same column, {self.id!r}")
+        return self
+
+
 class DataConfig(Section):
     """The interactions and their preprocessing."""
 
@@ -84,15 +129,10 @@ class DataConfig(Section):
     """Drop users with fewer interactions; repeated together with min_item_interactions until no row is dropped."""
     min_item_interactions: int = Field(0, ge=0)
     """Drop items with fewer interactions."""
+    items: ItemsConfig | None = None
+    """Titles of the items, e.g. {file: items.csv, id: sku, title: name}; null: those of the dataset, if it has any."""
 
-    @field_validator("encoding")
-    @classmethod
-    def _check_encoding(cls, encoding: str) -> str:
-        try:
-            codecs.lookup(encoding)
-        except LookupError:
-            raise ValueError("unknown encoding; use e.g. utf-8, latin-1, cp1252 or utf-16") from None
-        return encoding
+    _check_encoding = field_validator("encoding")(_check_encoding)
 
     @field_validator("preprocess")
     @classmethod

@@ -7,6 +7,7 @@ from recctl.experiment.data import Prepared, prepare, read_dataset
 from recctl.experiment.distributed import assist
 from recctl.experiment.run_config import load_run_config
 from recctl.experiment.stages import load_version
+from recctl.experiment.titles import run_titles
 
 __all__ = [
     "CHECKS",
@@ -21,6 +22,7 @@ __all__ = [
     "prepare",
     "read_dataset",
     "resume",
+    "run_titles",
     "split",
     "train",
 ]

@@ -160,6 +160,9 @@ def resolve_config(loaded: LoadedConfig) -> dict[str, Any]:
 
     # Absolute, because a run may be resumed from another directory.
     values["data"]["source"] = absolute(values["data"]["source"])
+    if values["data"]["items"] is not None:
+        items_file = Path(values["data"]["items"]["file"]).expanduser()
+        values["data"]["items"]["file"] = str((loaded.base / items_file).resolve())
     for part_key in ("test", "validation"):
         if isinstance(values["split"].get(part_key), str):  # the files of a predefined split
             values["split"][part_key] = absolute(values["split"][part_key])

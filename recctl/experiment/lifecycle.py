@@ -17,6 +17,7 @@ from recctl.engines import available_memory, peak_memory
 from recctl.errors import ArtifactError, DataError, RecctlError, TrainingError
 from recctl.experiment.data import Prepared, prepare, resolve_config
 from recctl.experiment.run_config import LOCATIONS, file_locations, require_files
+from recctl.experiment.titles import require_items_file, titles_to_store
 from recctl.experiment.trackers import begin_tracking, end_tracking, make_trackers
 from recctl.kernels.compile import load_kernels
 from recctl.runs import Run, RunStore
@@ -43,6 +44,8 @@ def prepare_for(loaded: LoadedConfig, run: Run | None = None) -> tuple[Prepared,
     load_kernels()
     start_time = perf_counter()
     if run is None:
+        # Before the data are read, which may take minutes.
+        require_items_file(loaded)
         prepared = prepare(loaded)
     else:
         require_files(run, loaded)
@@ -89,8 +92,12 @@ def begin(
     run_label = _label(kind, loaded.config)
     config_values = resolve_config(loaded)
     metadata[LOCATIONS] = file_locations(config_values, store.root)
-    run = Run.create(store.root, run_label, kind, config_values, prepared.split.parts, metadata)
-    for note in prepared.notes:
+    titles = titles_to_store(loaded, prepared.dataset.item_vocabulary)
+    metadata["titles"] = titles.record
+    run = Run.create(
+        store.root, run_label, kind, config_values, prepared.split.parts, metadata, extra_files=titles.files
+    )
+    for note in [*prepared.notes, *titles.notes]:
         run.log(f"note: {note}")
         progress.notice(note)
     return run

@@ -15,7 +15,9 @@ from recctl.experiment.config_checks import CHECKS
 from recctl.runs import Run, layout
 
 # The keys whose values are files of the user. `resolve_config` stores them as absolute paths.
-_PATH_KEYS = (("data", "source"), ("split", "validation"), ("split", "test"))
+_DATA_KEYS = (("data", "source"), ("split", "validation"), ("split", "test"))
+# The titles of the items are stored in the run, so that it can do without their file.
+_PATH_KEYS = (*_DATA_KEYS, ("data", "items", "file"))
 # In metadata.json: where these files are, as seen from the run's directory.
 LOCATIONS = "locations"
 
@@ -54,11 +56,12 @@ def require_files(run: Run, loaded: LoadedConfig) -> None:
     Raises:
         DataError: One is missing; says how to name its place.
     """
-    for (section, key), file_path in _absolute_paths(loaded.given):
-        if not _exists(file_path):
+    for key_path, file_path in _absolute_paths(loaded.given):
+        if key_path in _DATA_KEYS and not _exists(file_path):
+            key = ".".join(key_path)
             raise DataError(
-                f"{file_path}: does not exist any more; it is {section}.{key} of {run.id}. "
-                f"If it has moved, say where it is: --set {section}.{key}=FILE"
+                f"{file_path}: does not exist any more; it is {key} of {run.id}. "
+                f"If it has moved, say where it is: --set {key}=FILE"
             )
 
 
@@ -82,7 +85,7 @@ def file_locations(config_values: Mapping[str, Any], runs_dir: Path) -> dict[str
 
 
 def _require_data_keys(run: Run, overrides: Sequence[str]) -> None:
-    allowed = [".".join(key_path) for key_path in _PATH_KEYS]
+    allowed = [".".join(key_path) for key_path in _DATA_KEYS]
     problems = []
     for override in overrides:
         dotted_key = override.partition("=")[0]
@@ -111,12 +114,14 @@ def _moved_files(run: Run, loaded: LoadedConfig) -> Iterator[tuple[tuple[str | i
             yield key_path, place
 
 
-def _absolute_paths(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], str]]:
-    for section, key in _PATH_KEYS:
-        value = (values.get(section) or {}).get(key)
+def _absolute_paths(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    for key_path in _PATH_KEYS:
+        value: Any = values
+        for key in key_path:
+            value = (value or {}).get(key)
         # A source can also be a name of the catalog or a URL.
         if isinstance(value, str) and os.path.isabs(value):
-            yield (section, key), value
+            yield key_path, value
 
 
 def _exists(path: str) -> bool:

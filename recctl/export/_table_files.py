@@ -15,6 +15,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
+from recctl.data.titles import ItemTitles
 from recctl.data.vocabulary import Vocabulary
 from recctl.errors import ArtifactError
 
@@ -53,6 +54,11 @@ def schema_of(manifest: Mapping[str, Any]) -> Any:
 def id_type(vocabulary: Vocabulary) -> Any:
     """Arrow type of an id column."""
     return pa.string() if vocabulary.is_text else pa.int64()
+
+
+def title_column(titles: ItemTitles, vocabulary: Vocabulary) -> Any:
+    """The title of each item of a model, null where there is none, `(n_items,)`."""
+    return pa.array(titles.of(vocabulary.ids), pa.string())
 
 
 @contextmanager
@@ -132,8 +138,8 @@ def _read_json_lines(path: Path, schema: Any) -> Iterator[Any]:
 @contextmanager
 def _parquet(path: Path, schema: Any) -> Iterator[Write]:
     # Scores hardly repeat: a dictionary of them would be built and then discarded.
-    id_columns = [column_name for column_name in schema.names if column_name != "score"]
-    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=id_columns) as writer:
+    repetitive_columns = [column_name for column_name in schema.names if column_name != "score"]
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=repetitive_columns) as writer:
         yield partial(writer.write_table, row_group_size=2 * _ROWS_PER_WRITE["parquet"])
 
 
@@ -167,11 +173,11 @@ def _to_json(column: Any) -> Any:
     """A column as JSON text. Only strings that need escaping go through Python."""
     if not pa.types.is_string(column.type):
         return column.cast(pa.string())
-    # User ids repeat k times: each distinct one is encoded once.
-    column = column.dictionary_encode()
+    # User ids repeat k times: each distinct one is encoded once. Null gets a place in the dictionary as well.
+    column = column.dictionary_encode(null_encoding="encode")
     strings = column.dictionary
-    if pc.any(pc.match_substring_regex(strings, _ESCAPED)).as_py():
-        strings = pa.array([json.dumps(id_text, ensure_ascii=False) for id_text in strings.to_pylist()], pa.string())
+    if strings.null_count or pc.any(pc.match_substring_regex(strings, _ESCAPED)).as_py():
+        strings = pa.array([json.dumps(text, ensure_ascii=False) for text in strings.to_pylist()], pa.string())
     else:
         strings = pc.binary_join_element_wise('"', strings, '"', "")
     return strings.take(column.indices)

@@ -6,11 +6,14 @@ import inspect
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from recctl.data.titles import ItemTitles
+from recctl.experiment import run_titles
 from recctl.models.base import Recommender
 from recctl.runs import Run
 
@@ -28,6 +31,11 @@ class Context:
     destination: Path
     run: Run | None = None
     entry: Mapping[str, Any] | None = None
+
+    @cached_property
+    def titles(self) -> ItemTitles:
+        """The titles of the items, if the run has any."""
+        return ItemTitles.none() if self.run is None else run_titles(self.run)
 
 
 class ExportFormat(BaseModel):

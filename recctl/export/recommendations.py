@@ -15,6 +15,7 @@ from pydantic import Field
 from recctl import progress
 from recctl.data import columns
 from recctl.data.matrix import Float32Array, Int32Array
+from recctl.data.titles import TITLE
 from recctl.data.vocabulary import Vocabulary
 from recctl.errors import ArtifactError, ConfigError
 from recctl.export import _table_files, _target_users
@@ -34,7 +35,8 @@ class RecommendationsFormat(ExportFormat):
     """Top-k items of each user, as a table: Parquet, CSV, or JSON lines.
 
     `recommendations.parquet`, `.csv` or `.jsonl` with the columns `user_id`, `item_id`, `score` and `rank` (from 1),
-    users in the requested order. Written in blocks of users: memory does not grow with the number of users.
+    users in the requested order; and `title`, if the run has titles of items. Written in blocks of users: memory does
+    not grow with the number of users.
     """
 
     name = "recommendations"
@@ -48,6 +50,7 @@ class RecommendationsFormat(ExportFormat):
     include_seen: bool = Field(False, description="Keep items that the user has interacted with.")
     allow: Ids | None = Field(None, description="Recommend only these items: a file or a list of ids.")
     block: Ids | None = Field(None, description="Never recommend these items: a file or a list of ids.")
+    titles: bool = Field(True, description="Add the titles of the items, if the run has any.")
     file_format: FileFormat = Field("parquet", description="parquet, csv or jsonl.")
 
     def write(self, model: Recommender, folder: Path, context: Context) -> dict[str, Any]:
@@ -64,6 +67,10 @@ class RecommendationsFormat(ExportFormat):
                 ("rank", pa.int32()),
             ]
         )
+        item_titles = None
+        if self.titles and len(context.titles):
+            item_titles = _table_files.title_column(context.titles, model.item_vocabulary)
+            schema = schema.append(pa.field(TITLE, item_titles.type))
         n_users = len(target.rows)
         k = min(self.k, len(item_ids))
 
@@ -78,7 +85,7 @@ class RecommendationsFormat(ExportFormat):
             progress.task("Recommending", n_users, "users") as task,
         ):
             for indices, items, scores in map_blocks(rank_users, n_users, len(item_ids)):
-                table = _table(schema, target.ids, item_ids, indices, items, scores)
+                table = _table(schema, target.ids, item_ids, item_titles, indices, items, scores)
                 write(table)
                 n_rows += len(table)
                 # With a catalog smaller than the requested k, every list is short.
@@ -134,7 +141,13 @@ class RecommendationsFormat(ExportFormat):
 
 
 def _table(
-    schema: Any, user_ids: Any, item_ids: Any, indices: Int32Array, items: Int32Array, scores: Float32Array
+    schema: Any,
+    user_ids: Any,
+    item_ids: Any,
+    item_titles: Any | None,
+    indices: Int32Array,
+    items: Int32Array,
+    scores: Float32Array,
 ) -> Any:
     """One row a user and item; empty positions (-1) are left out."""
     filled = items >= 0
@@ -142,8 +155,11 @@ def _table(
     # A view: the ranks of a block would otherwise be as large as its items.
     ranks = np.broadcast_to(np.arange(1, items.shape[1] + 1, dtype=np.int32), items.shape)
     user_column = user_ids.take(pa.array(owners))
-    item_column = item_ids.take(pa.array(items[filled]))
-    return pa.table([user_column, item_column, scores[filled], ranks[filled]], schema=schema)
+    codes = pa.array(items[filled])
+    table_columns = [user_column, item_ids.take(codes), scores[filled], ranks[filled]]
+    if item_titles is not None:
+        table_columns.append(item_titles.take(codes))
+    return pa.table(table_columns, schema=schema)
 
 
 def _check_piece(path: Path, piece: Any, k: int) -> None:

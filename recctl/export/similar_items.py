@@ -13,6 +13,7 @@ from pydantic import Field
 
 from recctl import progress
 from recctl.data import columns
+from recctl.data.titles import TITLE
 from recctl.errors import ArtifactError
 from recctl.export import _table_files
 from recctl.export._id_lists import Ids, known_codes
@@ -22,19 +23,22 @@ from recctl.models.base import Recommender
 
 _ITEMS_PER_BLOCK = 2048
 _SIMILAR_ITEM = "similar_item_id"
+_SIMILAR_TITLE = "similar_title"
 
 
 class SimilarItemsFormat(ExportFormat):
     """The most similar items of each item, as a table: Parquet, CSV, or JSON lines.
 
     `similar_items.parquet`, `.csv` or `.jsonl` with the columns `item_id`, `similar_item_id`, `score` and `rank` (from
-    1), in ascending order of item id. Each model defines its own similarity.
+    1), in ascending order of item id; and `title` and `similar_title`, if the run has titles of items. Each model
+    defines its own similarity.
     """
 
     name = "similar-items"
 
     k: int = Field(10, ge=1, description="Number of similar items for each item.")
     items: Ids | None = Field(None, description="Items: a file or a list of ids; default: all items of the model.")
+    titles: bool = Field(True, description="Add the titles of the items, if the run has any.")
     file_format: FileFormat = Field("parquet", description="parquet, csv or jsonl.")
 
     def write(self, model: Recommender, folder: Path, context: Context) -> dict[str, Any]:
@@ -44,6 +48,9 @@ class SimilarItemsFormat(ExportFormat):
         schema = pa.schema(
             [(columns.ITEM, id_type), (_SIMILAR_ITEM, id_type), ("score", pa.float32()), ("rank", pa.int32())]
         )
+        with_titles = self.titles and len(context.titles) > 0
+        if with_titles:
+            schema = schema.append(pa.field(TITLE, pa.string())).append(pa.field(_SIMILAR_TITLE, pa.string()))
         codes = np.arange(len(vocabulary), dtype=np.int32)
         if self.items is not None:
             codes = known_codes(self.items, "items", columns.ITEM, vocabulary)
@@ -55,6 +62,9 @@ class SimilarItemsFormat(ExportFormat):
             for begin in range(0, len(codes), _ITEMS_PER_BLOCK):
                 block = codes[begin : begin + _ITEMS_PER_BLOCK]
                 similar = model.similar_items(vocabulary.decode(block), self.k)
+                if with_titles:
+                    similar[TITLE] = pd.Series(context.titles.of(similar[columns.ITEM]), dtype=object)
+                    similar[_SIMILAR_TITLE] = pd.Series(context.titles.of(similar[_SIMILAR_ITEM]), dtype=object)
                 write(pa.Table.from_pandas(similar, schema, preserve_index=False))
                 n_rows += len(similar)
                 task.update(begin + len(block))

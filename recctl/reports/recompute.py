@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recctl import rng
 from recctl.data.matrix import Int32Array, Int64Array, InteractionMatrix
-from recctl.data.sources import catalog, item_titles
+from recctl.data.sources import catalog
 from recctl.data.splitting import HISTORY, TRAIN
 from recctl.errors import RecctlError
 from recctl.evaluation.eval_users import UserGroup, collect_eval_users
@@ -24,13 +24,16 @@ from recctl.experiment.data import Prepared
 from recctl.experiment.lifecycle import prepare_for
 from recctl.experiment.run_config import require_files
 from recctl.experiment.stages import load_fitted
+from recctl.experiment.titles import run_titles
 from recctl.ranking import map_blocks, rank_block
 from recctl.reports.errors import SectionOmittedError
 from recctl.reports.run_view import RunView
+from recctl.runs import Run
 from recctl.runs.store import run_hashes
 
 if TYPE_CHECKING:
     from recctl.data.dataset import InteractionDataset
+    from recctl.data.titles import ItemTitles
     from recctl.models.base import Recommender
 
 LIST_LENGTH = 20
@@ -64,14 +67,16 @@ class Recomputed:
     """The data and the split of some runs, and their models.
 
     Attributes:
+        run: The first run.
         prepared: The data and the split.
         models: By label, the models that were fitted on train alone.
         unavailable: By label, why a run has no such model.
     """
 
-    def __init__(self, prepared: Prepared, seed: int) -> None:
+    def __init__(self, prepared: Prepared, run: Run) -> None:
         self.prepared = prepared
-        self.seed = seed
+        self.run = run
+        self.seed = int(run.metadata.get("seed", 42))
         self.models: dict[str, Recommender] = {}
         self.unavailable: dict[str, str] = {}
         self._lists: dict[str, RecommendationLists] = {}
@@ -103,9 +108,9 @@ class Recomputed:
         return np.bincount(self.dataset.items[self.prepared.split.parts == TRAIN], minlength=self.dataset.n_items)
 
     @cached_property
-    def titles(self) -> dict[Any, str]:
-        """Titles of the items by id; empty if the data have none."""
-        return item_titles(str(self.prepared.record["data"].get("source", "")))
+    def titles(self) -> ItemTitles:
+        """Titles of the items; none if the first run has none."""
+        return run_titles(self.run)
 
     @cached_property
     def validation(self) -> InteractionDataset:
@@ -221,7 +226,7 @@ def recompute(views: Sequence[RunView]) -> Recomputed:
         prepared, _ = prepare_for(first_view.loaded, first_view.run)
     except RecctlError as error:
         raise SectionOmittedError(str(error)) from None
-    recomputed = Recomputed(prepared, int(first_view.run.metadata.get("seed", 42)))
+    recomputed = Recomputed(prepared, first_view.run)
     for view in views:
         try:
             model = load_fitted(view.run, "train")

@@ -29,6 +29,7 @@ from recctl.runs.schema import require_metadata, require_metrics
 if TYPE_CHECKING:
     import pandas as pd
 
+    from recctl.data.titles import ItemTitles
     from recctl.models.base import Recommender
 
 Status = Literal["running", "complete", "failed", "interrupted", "died"]
@@ -61,6 +62,7 @@ class Run:
         config: dict[str, Any],
         parts: NDArray[np.uint8] | None = None,
         extra_metadata: Mapping[str, Any] | None = None,
+        extra_files: Mapping[str, bytes] | None = None,
     ) -> Run:
         """Create a run directory in `root`.
 
@@ -73,6 +75,7 @@ class Run:
             config: The config with every default filled in.
             parts: The part code of each interaction, shape `(n_interactions,)`.
             extra_metadata: Other entries of metadata.json.
+            extra_files: The content of other files by name.
         """
         creation_time = datetime.now(UTC)
         root.mkdir(parents=True, exist_ok=True)
@@ -91,6 +94,8 @@ class Run:
         run.metadata |= extra_metadata or {}
         try:
             run.save_file(layout.CONFIG, to_yaml(config).encode())
+            for name, content in (extra_files or {}).items():
+                run.save_file(name, content)
             if parts is not None:
                 run.save_split(parts)
             run.begin()
@@ -217,6 +222,15 @@ class Run:
         """
         trials_table: pd.DataFrame = self._read(layout.TRIALS, _read_parquet)
         return trials_table
+
+    def titles(self) -> ItemTitles:
+        """Return the titles of the items.
+
+        Raises:
+            ArtifactError: The run stores none, or the file is damaged.
+        """
+        titles: ItemTitles = self._read(layout.TITLES, _read_titles)
+        return titles
 
     def config_text(self) -> str:
         """Return the stored config.
@@ -409,6 +423,12 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     return pd.read_parquet(io.BytesIO(path.read_bytes()))
+
+
+def _read_titles(path: Path) -> ItemTitles:
+    from recctl.data.titles import ItemTitles
+
+    return ItemTitles.from_parquet(path.read_bytes())
 
 
 def _read_split(path: Path) -> NDArray[np.uint8]:

@@ -17,6 +17,7 @@ PER_USER = "per_user.parquet"  # metrics of each user
 SPLIT = "split.npz"  # the part of every interaction
 HISTORY = "history.jsonl"  # one line an epoch
 LOG = "log.txt"
+TITLES = "titles.parquet"  # titles of the items
 LABELS = "remarks.json"  # tags and note; the name is from version 0.1
 COMPARISON = "comparison.json"  # result of a comparison
 

@@ -28,8 +28,9 @@ _METADATA: dict[str, type] = {
     "memory": dict,
     "compared": list,
     "labels": list,
+    "titles": dict,
 }
-_NULLABLE = ("monitor", "training", "evaluation")
+_NULLABLE = ("monitor", "training", "evaluation", "titles")
 _STATUSES = ("running", "complete", "failed", "interrupted")
 # Keys that a section must have if it is present.
 _SECTIONS: dict[str, dict[str, type]] = {

@@ -15,8 +15,8 @@ from recctl.data.sources.catalog import datasets
 from recctl.data.splitting import Split
 from recctl.errors import ConfigError
 from recctl.evaluation.paired_comparison import compare_paired
+from recctl.experiment import titles as stored_titles
 from recctl.experiment.comparison.run import comparison_result
-from recctl.reports import recompute
 from recctl.reports.render.blocks import Note
 from recctl.reports.render.page import Header, Section, render_page, script_json
 from recctl.reports.report import write_report
@@ -222,7 +222,7 @@ def test_report_downloads_nothing(ease, tmp_path):
 
 def test_items_are_shown_by_title(ease, monkeypatch):
     titles = {item: f"The {HOSTILE} {item}" for item in range(1000)}
-    monkeypatch.setattr(recompute, "item_titles", lambda source: titles)
+    monkeypatch.setattr(stored_titles, "item_titles", lambda source: titles)
     page, _ = report_of(ease)
     assert f"The {HOSTILE} " in visible_text(page)
     assert "<script>alert" not in page

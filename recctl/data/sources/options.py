@@ -149,6 +149,13 @@ class ReadOptions:
         return [name for name in names if getattr(self, name) != getattr(default, name)]
 
 
+class PartialOptions(ReadOptions):
+    """Options for a table that may have no users or no items: a part of a source, or a table of items."""
+
+    def _column_problems(self) -> list[str]:
+        return []
+
+
 @dataclass(frozen=True, eq=False)
 class SourceTable:
     """Interactions as read from a source.

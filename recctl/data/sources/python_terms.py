@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
 
 import yaml
@@ -18,16 +18,21 @@ _OPTIONS = "|".join(option.name for option in fields(ReadOptions))
 _KEY = re.compile(rf"""data\.({_OPTIONS})\b(?::\ (\{{[^}}]*\}}|"[^"]*"|'[^']*'|[^\s;,()]+))?""", re.VERBOSE)
 
 
-@contextmanager
-def python_terms() -> Iterator[None]:
+def python_terms() -> AbstractContextManager[None]:
     """Translate the messages of errors and notices of the block to arguments of `ReadOptions`."""
+    return translated(to_python)
+
+
+@contextmanager
+def translated(translate: Callable[[str], str]) -> Iterator[None]:
+    """Translate the messages of errors and notices of the block."""
     try:
-        with progress.listening(_Translator(progress.current_listener())):
+        with progress.listening(_Translator(progress.current_listener(), translate)):
             yield
     except DataError as error:
-        raise DataError(to_python(str(error))) from error
+        raise DataError(translate(str(error))) from error
     except ConfigError as error:
-        raise ConfigError(*map(to_python, error.problems)) from error
+        raise ConfigError(*map(translate, error.problems)) from error
 
 
 def to_python(message: str) -> str:
@@ -51,8 +56,9 @@ def _replacement(match: re.Match[str]) -> str:
 class _Translator:
     """Passes everything on to a listener, notices translated."""
 
-    def __init__(self, listener: progress.Listener) -> None:
+    def __init__(self, listener: progress.Listener, translate: Callable[[str], str]) -> None:
         self._listener = listener
+        self._translate = translate
 
     def start(self, title: str, total: float | None, unit: str) -> progress.Task:
         return self._listener.start(title, total, unit)
@@ -61,4 +67,4 @@ class _Translator:
         self._listener.finish(task)
 
     def notice(self, message: str) -> None:
-        self._listener.notice(to_python(message))
+        self._listener.notice(self._translate(message))

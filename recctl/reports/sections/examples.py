@@ -113,7 +113,7 @@ def _validation_items(recomputed: Recomputed, user: int) -> set[int]:
 
 
 class _ItemNames:
-    """Names of items: the title if the data have one, else the id."""
+    """Names of items: the title if the run has one, else the id."""
 
     def __init__(self, recomputed: Recomputed) -> None:
         self._ids = recomputed.dataset.item_vocabulary.ids
@@ -122,15 +122,13 @@ class _ItemNames:
     def name(self, item: int) -> str:
         """The name of the item with a code."""
         item_id = self._ids[item]
-        title = self._titles.get(item_id)
-        if title is None and isinstance(item_id, str) and item_id.isdecimal():
-            title = self._titles.get(int(item_id))  # titles have integer ids where the data have them as text
+        (title,) = self._titles.of([item_id])
         return f"item {item_id}" if title is None else title
 
     @property
     def note(self) -> str:
         """The sentence below the tables."""
         note_text = "Recommendations of the models that were fitted on train; the test part is not read."
-        if not self._titles:
-            note_text += " The data have no titles, so items are shown by id."
+        if not len(self._titles):
+            note_text += " The data have no titles (data.items), so items are shown by id."
         return note_text

@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 
 from recctl import progress
-from recctl.data.columns import USER
 from recctl.data.sources.options import Format, ReadOptions, SourceTable
 from recctl.data.sources.readers.compression import open_decompressed
 from recctl.data.sources.readers.file_format import detect_format
@@ -41,7 +40,7 @@ def read_file(path: Path, options: ReadOptions) -> SourceTable:
             result, file_format, files = _read_parts(path, options)
     pa.default_memory_pool().release_unused()  # Arrow would keep it for the next file
     provenance["format"] = file_format
-    provenance["rows_read"] = len(result.columns[USER])
+    provenance["rows_read"] = len(next(iter(result.columns.values())))
     provenance["rows_skipped"] = result.n_skipped
     if result.n_skipped:
         provenance["skipped"] = result.skipped

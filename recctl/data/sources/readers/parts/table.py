@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from recctl import progress
 from recctl.data.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USER, format_value
-from recctl.data.sources.options import Format, ReadOptions
+from recctl.data.sources.options import Format, PartialOptions, ReadOptions
 from recctl.data.sources.readers import column_roles
 from recctl.data.sources.readers.bad_rows.parse import Source, parse_column
 from recctl.data.sources.readers.interface import Columns, FileReader, ReadResult
@@ -37,13 +37,6 @@ from recctl.errors import DataError
 
 _TYPED_FORMATS = ("parquet", "arrow")
 _FORMATS_WITHOUT_COLUMNS = ("lightgcn", "sequences", "netflix")
-
-
-class _PartOptions(ReadOptions):
-    """Options for one part, where users or items may be missing because the folder's name holds them."""
-
-    def _column_problems(self) -> list[str]:
-        return []
 
 
 class PartColumns(NamedTuple):
@@ -422,7 +415,8 @@ def _with_columns(
     options: ReadOptions, columns: Mapping[str, str | int | None], extra_columns: Sequence[str]
 ) -> ReadOptions:
     values = {name: getattr(options, name) for name in options.__dataclass_fields__}
-    return _PartOptions(**(values | {"columns": dict(columns), "extra_columns": tuple(extra_columns)}))
+    # Users or items may be in the name of the folder.
+    return PartialOptions(**(values | {"columns": dict(columns), "extra_columns": tuple(extra_columns)}))
 
 
 def _select(values: Any, keep: NDArray[np.bool_]) -> Any:

@@ -1,0 +1,105 @@
+"""Titles of the items of a run: read when the run begins, and stored in it, so that they stay with the run."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from recctl import progress
+from recctl.config import LoadedConfig
+from recctl.data.sources import item_titles
+from recctl.data.sources.items import find_items_file, read_titles
+from recctl.data.titles import ItemTitles, MatchedTitles, match_titles
+from recctl.data.vocabulary import Vocabulary
+from recctl.errors import ArtifactError
+from recctl.runs import Run, layout
+
+
+class TitlesToStore(NamedTuple):
+    """Titles that a new run stores.
+
+    Attributes:
+        files: The content of each file, by name; empty if there are no titles.
+        record: The section `titles` of metadata.json; None if there are no titles.
+        notes: Notes for the user.
+    """
+
+    files: dict[str, bytes]
+    record: dict[str, Any] | None
+    notes: list[str]
+
+
+def require_items_file(loaded: LoadedConfig) -> None:
+    """Check that the items file of a config exists, which needs no data.
+
+    Raises:
+        DataError: It does not exist.
+    """
+    items = loaded.config.data.items
+    if items is not None:
+        find_items_file(items.file, loaded.base)
+
+
+def titles_to_store(loaded: LoadedConfig, vocabulary: Vocabulary) -> TitlesToStore:
+    """Read the titles of the items of a data set: those of `data.items`, else those that the data set comes with.
+
+    Args:
+        loaded: The config.
+        vocabulary: The items of the data set.
+
+    Raises:
+        DataError: The items file can't be read.
+    """
+    items = loaded.config.data.items
+    if items is None:
+        matched = _dataset_titles(loaded.config.data.source, vocabulary)
+        record: dict[str, Any] = {"source": loaded.config.data.source}
+    else:
+        path = find_items_file(items.file, loaded.base)
+        options = items.model_dump(exclude={"file", "id", "title"})
+        options["encoding"] = items.encoding or loaded.config.data.encoding
+        ids, titles = read_titles(path, items.id, items.title, **options)
+        matched = match_titles(vocabulary, ids, titles, path.name)
+        record = {"file": str(path.resolve())}
+        if path.is_file():
+            record["sha256"] = _sha256(path)
+    if items is None and not len(matched.titles):
+        return TitlesToStore({}, None, [])
+    return TitlesToStore({layout.TITLES: matched.titles.to_parquet()}, record | matched.record, matched.notes)
+
+
+def run_titles(run: Run) -> ItemTitles:
+    """The titles of the items of a run.
+
+    Titles that can't be read are no reason to fail: a notice says so, and there are none.
+    """
+    if run.metadata.get("titles") is None:
+        return _titles_of_old_run(run)
+    try:
+        return run.titles()
+    except ArtifactError as error:
+        progress.notice(f"items are shown without titles: {error}")
+        return ItemTitles.none()
+
+
+def _titles_of_old_run(run: Run) -> ItemTitles:
+    """The titles of a run that stores none: those that its data set comes with, if that is in the cache."""
+    titles = item_titles(str(run.metadata.get("data", {}).get("source", "")))
+    ids = np.array(sorted(titles), np.int64)
+    return ItemTitles(Vocabulary(ids), np.array([titles[item_id] for item_id in ids.tolist()], object))
+
+
+def _dataset_titles(source: str, vocabulary: Vocabulary) -> MatchedTitles:
+    titles = item_titles(source)
+    ids = pa.chunked_array([pa.array([str(item_id) for item_id in titles], pa.large_string())])
+    texts = pa.chunked_array([pa.array(list(titles.values()), pa.large_string())])
+    return match_titles(vocabulary, ids, texts, source)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
