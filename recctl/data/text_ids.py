@@ -59,12 +59,16 @@ def _may_have_padding(chunk: pa.Array) -> bool:
         return False
     if str(chunk.type) == "string_view" or chunk.null_count:
         return True
+    return text_scan.has_padding(*_offsets_and_characters(chunk))
+
+
+def _offsets_and_characters(chunk: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """The buffers of an array of strings: begin and end of each text, and the bytes of all."""
     dtype = np.dtype(np.int64 if pa.types.is_large_string(chunk.type) else np.int32)
     offsets = np.frombuffer(chunk.buffers()[1], dtype, len(chunk) + 1, dtype.itemsize * chunk.offset)
-    offsets = offsets.astype(np.int64, copy=False)
     content = chunk.buffers()[2]
     characters = np.frombuffer(content, np.uint8) if content is not None and content.size else np.empty(0, np.uint8)
-    return text_scan.has_padding(offsets, characters)
+    return offsets.astype(np.int64, copy=False), characters
 
 
 def are_integers(ids: pa.ChunkedArray) -> NDArray[np.bool_]:
@@ -109,6 +113,17 @@ def cast_integers(ids: pa.ChunkedArray) -> NDArray[np.int64]:
 def has_empty(ids: pa.ChunkedArray) -> bool:
     """Whether any id is the empty text."""
     return bool(pc.any(pc.equal(pc.binary_length(ids), 0)).as_py())
+
+
+def contains(ids: pa.ChunkedArray, word: str) -> bool:
+    """Whether any id is this word; Arrow's own comparison takes five times as long.
+
+    Args:
+        ids: Strings (no views) without nulls.
+        word: The word, which is not empty.
+    """
+    chunks = [chunk for chunk in ids.chunks if len(chunk)]
+    return any(text_scan.contains(*_offsets_and_characters(chunk), word.encode()) for chunk in chunks)
 
 
 def has_any(ids: pa.ChunkedArray, words: list[str]) -> bool:

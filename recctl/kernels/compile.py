@@ -44,7 +44,6 @@ I64 = ArrayType("int64")
 F32 = ArrayType("float32")
 F64 = ArrayType("float64")
 U8 = ArrayType("uint8")
-U64 = ArrayType("uint64")
 I32_2D = ArrayType("int32", 2)
 I64_2D = ArrayType("int64", 2)
 F32_2D = ArrayType("float32", 2)
@@ -133,6 +132,29 @@ class CompiledFunction:
         return self.dispatcher.targetoptions
 
 
+class Intrinsic:
+    """A function that builds LLVM instructions which numba never generates; kernels can call it.
+
+    Args:
+        definition: As `numba.extending.intrinsic` takes it. It must import numba and llvmlite itself.
+    """
+
+    def __init__(self, definition: Function) -> None:
+        update_wrapper(self, definition)
+        self._definition = definition
+        self._intrinsic: Any = None
+
+    @property
+    def _numba_type_(self) -> Any:
+        numba = _import_numba()
+        with numba.core.compiler_lock.global_compiler_lock:
+            typing_context = numba.core.registry.cpu_target.typing_context
+            if self._intrinsic is None:
+                self._intrinsic = numba.extending.intrinsic(self._definition)
+                typing_context.refresh()  # numba notices new intrinsics only before it compiles a kernel
+            return typing_context.resolve_value_type(self._intrinsic)
+
+
 def load_kernels() -> None:
     """Compile the kernels of all imported modules, or read them from the cache.
 
@@ -166,6 +188,8 @@ _import_lock = Lock()
 def _numba() -> Any:
     import numba
     import numba.core.compiler_lock
+    import numba.core.registry
+    import numba.extending
 
     _announce_compilation()
     return numba

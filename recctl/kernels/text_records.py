@@ -7,9 +7,24 @@ ragged records, and notices quotes that were never meant to open a field.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from recctl.kernels.compile import I64, OUT_I64, OUT_I64_2D, OUT_U8, U8, U64, TupleType, inline_llvm, kernel, outlined
+from recctl.kernels.byte_masks import N_BYTES, count_bits, equal_bytes
+from recctl.kernels.compile import (
+    BOOL,
+    I64,
+    INT,
+    OUT_I64,
+    OUT_I64_2D,
+    OUT_U8,
+    U8,
+    TupleType,
+    inline_llvm,
+    kernel,
+    outlined,
+)
 
 # Positions in the array `state`, which one call leaves to the next.
 IN_QUOTES = 0  # whether the next line begins inside a quoted field
@@ -57,14 +72,6 @@ _RETURN = 13
 _SPACE = 32
 _TAB = 9
 _BACKSLASH = 92
-
-# For eight bytes at a time.
-_EVERY_BYTE = 0x0101010101010101
-_LOW_BITS = np.uint64(0x7F * _EVERY_BYTE)
-_HIGH_BITS = np.uint64(0x80 * _EVERY_BYTE)
-_NEWLINES = np.uint64(_NEWLINE * _EVERY_BYTE)
-_RETURNS = np.uint64(_RETURN * _EVERY_BYTE)
-_BACKSLASHES = np.uint64(_BACKSLASH * _EVERY_BYTE)
 
 
 @inline_llvm()
@@ -163,72 +170,99 @@ def _looks_like_row(data, begin, end, delimiter, blanks, quote, is_quoting, shap
     return n_fields == len(shapes)
 
 
-@inline_llvm()
-def _matching_bytes(word, pattern):
-    """The highest bit of each byte of `word` that equals the byte of `pattern`."""
-    difference = word ^ pattern
-    return ~(((difference & _LOW_BITS) + _LOW_BITS) | difference) & _HIGH_BITS
+class LineSummary(NamedTuple):
+    """What `summarize_lines` finds.
+
+    Attributes:
+        has_quotes: Whether there are quotes.
+        is_plain: Whether each line is a record: no field spans lines, has text after its closing quote, or a backslash
+            in quotes.
+        n_lines: The number of lines, which may have any kind of line end.
+        n_filled: The number of lines that are not blank.
+    """
+
+    has_quotes: bool
+    is_plain: bool
+    n_lines: int
+    n_filled: int
 
 
-@kernel("int64", U64, "uint64", "uint64")
-def has_plain_quotes(words, delimiter, quote):
-    """Whether each line is a record: no field spans lines, has text after its closing quote, or a backslash in quotes.
+def summarize_lines(lines: bytes, delimiter: int, quote: int) -> LineSummary:
+    """Summarize whole lines, of which the first one does not begin inside a quoted field.
 
-    It takes a fraction of the time of `scan_records`, which is needed for other lines only, because it looks at eight
-    bytes at a time: a mask has the highest bit of each byte that it is about.
+    This takes a small fraction of the time of `scan_records`, which is needed for lines that are not plain only.
 
     Args:
-        words: Whole lines, filled up by newlines; the first one does not begin inside a quoted field.
-        delimiter: The delimiter, one byte, eight times.
-        quote: The quote character, eight times.
+        lines: The lines; the last one need not be terminated.
+        delimiter: The delimiter, one byte.
+        quote: The quote character.
     """
-    one_byte = np.uint64(8)
-    last_byte = np.uint64(56)
-    state_after_last = np.uint64(0)  # of the bytes before this word: all bits if it ends in quotes
-    boundary_before = np.uint64(0x80)  # the beginning is one
+    n_whole = len(lines) - len(lines) % N_BYTES
+    end = np.frombuffer(lines[n_whole:].ljust(N_BYTES, b"\n"), np.uint8)
+    data = np.frombuffer(lines, np.uint8)
+    has_quotes, is_plain, n_lines, n_filled = _summarize_lines(data, end, np.uint8(delimiter), np.uint8(quote))
+    return LineSummary(bool(has_quotes), bool(is_plain), n_lines, n_filled)
+
+
+@kernel(TupleType((BOOL, BOOL, INT, INT)), U8, U8, "uint8", "uint8")
+def _summarize_lines(data, end, delimiter, quote):
+    # `end` holds the bytes of `data` after the last whole block of 64, filled up by newlines. The lowest bit of a mask
+    # belongs to the first byte, so that a shift to the left takes each byte's bit to the next byte.
+    one = np.uint64(1)
+    top = np.uint64(63)
+    in_quotes_before = np.uint64(0)  # all bits if the block before ends in quotes
+    # The top bit of the block before; the beginning of the text follows a line end.
+    boundary_before = one
+    line_end_before = one
     quote_before = np.uint64(0)
-    closed_before = np.uint64(0)
+    closing_before = np.uint64(0)
+    return_before = np.uint64(0)
+    any_quotes = np.uint64(0)
     odd = np.uint64(0)
-    for word in words:
-        quotes = _matching_bytes(word, quote)
-        newlines = _matching_bytes(word, _NEWLINES) | _matching_bytes(word, _RETURNS)
-        boundaries = newlines | _matching_bytes(word, delimiter)
-        # Whether a byte is in quotes: whether there are an odd number of quotes up to it.
-        in_quotes = quotes ^ (quotes << one_byte)
-        in_quotes ^= in_quotes << np.uint64(16)
-        in_quotes ^= in_quotes << np.uint64(32)
-        in_quotes ^= state_after_last
-        was_in_quotes = (in_quotes << one_byte) | (state_after_last & np.uint64(0x80))
-        closing = quotes & ~in_quotes
-        follows_closing = (closing << one_byte) | closed_before
-        may_open = (boundaries << one_byte) | boundary_before | (quotes << one_byte) | quote_before
-        odd |= follows_closing & ~(boundaries | quotes)
-        odd |= quotes & ~was_in_quotes & ~may_open
-        odd |= was_in_quotes & (newlines | _matching_bytes(word, _BACKSLASHES))
-        state_after_last = (in_quotes >> np.uint64(63)) * _HIGH_BITS
-        boundary_before = boundaries >> last_byte
-        quote_before = quotes >> last_byte
-        closed_before = closing >> last_byte
-    return (odd & _HIGH_BITS) | state_after_last == np.uint64(0)
-
-
-@kernel(TupleType(("int64", "int64")), U8)
-def count_lines(data):
-    """The number of whole lines with any kind of line end, and of those that are not blank."""
-    size = len(data)
     n_lines = 0
     n_filled = 0
-    for i in range(1, size):
-        before = data[i - 1]
-        c = data[i]
-        follows_newline = (before == _NEWLINE) | (before == _RETURN)
-        is_newline = (c == _NEWLINE) | (c == _RETURN)
-        n_lines += follows_newline & (not ((c == _NEWLINE) & (before == _RETURN)))
-        n_filled += follows_newline & (not is_newline)
-    if size > 0:
-        n_lines += 1
-        n_filled += (data[0] != _NEWLINE) & (data[0] != _RETURN)
-    return n_lines, n_filled
+    n_whole = len(data) // 64 * 64
+    for begin in range(0, len(data), 64):
+        is_whole = begin < n_whole
+        block = data if is_whole else end
+        position = begin if is_whole else 0
+        quotes = equal_bytes(block, position, quote)
+        newlines = equal_bytes(block, position, np.uint8(_NEWLINE))
+        returns = equal_bytes(block, position, np.uint8(_RETURN))
+        line_ends = newlines | returns
+        boundaries = line_ends | equal_bytes(block, position, delimiter)
+        backslashes = equal_bytes(block, position, np.uint8(_BACKSLASH))
+        # Whether a byte is in quotes: whether there are an odd number of quotes up to it.
+        in_quotes = quotes ^ (quotes << one)
+        in_quotes ^= in_quotes << np.uint64(2)
+        in_quotes ^= in_quotes << np.uint64(4)
+        in_quotes ^= in_quotes << np.uint64(8)
+        in_quotes ^= in_quotes << np.uint64(16)
+        in_quotes ^= in_quotes << np.uint64(32)
+        in_quotes ^= in_quotes_before
+        was_in_quotes = (in_quotes << one) | (in_quotes_before & one)
+        closing = quotes & ~in_quotes
+        follows_closing = (closing << one) | closing_before
+        may_open = (boundaries << one) | boundary_before | (quotes << one) | quote_before
+        odd |= follows_closing & ~(boundaries | quotes)
+        odd |= quotes & ~was_in_quotes & ~may_open
+        odd |= was_in_quotes & (line_ends | backslashes)
+        any_quotes |= quotes
+        # A line begins after a line end, except between the two bytes of \r\n.
+        follows_line_end = (line_ends << one) | line_end_before
+        line_begins = follows_line_end & ~(newlines & ((returns << one) | return_before))
+        if not is_whole:
+            line_begins &= (one << np.uint64(len(data) - n_whole)) - one
+        n_lines += count_bits(line_begins)
+        n_filled += count_bits(follows_line_end & ~line_ends)
+        in_quotes_before = np.uint64(0) - (in_quotes >> top)
+        boundary_before = boundaries >> top
+        line_end_before = line_ends >> top
+        quote_before = quotes >> top
+        closing_before = closing >> top
+        return_before = returns >> top
+    is_plain = (odd | in_quotes_before) == np.uint64(0)
+    return any_quotes != np.uint64(0), is_plain, n_lines, n_filled
 
 
 @kernel("int64", U8, OUT_U8, "int64", OUT_I64, I64, U8, U8, U8, I64, OUT_I64, OUT_I64_2D)

@@ -102,6 +102,21 @@ def _has_padding(offsets, text):
     return False
 
 
+@kernel(BOOL, I64, U8, U8)
+def _contains(offsets, text, word):
+    # Whether a value equals `word`, which is not empty.
+    size = len(word)
+    for row in range(len(offsets) - 1):
+        begin = offsets[row]
+        if offsets[row + 1] - begin == size and text[begin] == word[0]:
+            i = 1
+            while i < size and text[begin + i] == word[i]:
+                i += 1
+            if i == size:
+                return True
+    return False
+
+
 def columns_with_zero_fields(text: NDArray[np.uint8], delimiter: int, is_quoted: bool, is_multiline: bool) -> int:
     """Find the columns of delimited text that have a field like `007`, `-01` or `0x1F`.
 
@@ -130,3 +145,14 @@ def has_padding(offsets: NDArray[np.int64], text: NDArray[np.uint8]) -> bool:
         text: The bytes of all texts.
     """
     return bool(_has_padding(offsets, text))
+
+
+def contains(offsets: NDArray[np.int64], text: NDArray[np.uint8], word: bytes) -> bool:
+    """Whether any text equals a word that is not empty.
+
+    Args:
+        offsets: Begin and end of each text, as Arrow stores them, shape `(n + 1,)`.
+        text: The bytes of all texts.
+        word: The word.
+    """
+    return bool(_contains(offsets, text, np.frombuffer(word, np.uint8)))

@@ -305,6 +305,10 @@ def _repeats_header(columns: Columns, file: CsvFile) -> bool:
     # Names are no numbers.
     if file.dialect.names is None or any(isinstance(column, np.ndarray) for column in ids.values()):
         return False
+    # The rows have to be compared only if each of the names is an id.
+    names = {role: file.dialect.names[file.roles[role]] for role in ids}
+    if not all(names[role] and text_ids.contains(column, names[role]) for role, column in ids.items()):
+        return False
     return bool(_rows_of_names(ids, file).any())
 
 

@@ -233,6 +233,7 @@ class RecordStream(_Stream):
         self._incomplete = b""  # the prepared lines of a record whose end was not read yet
         self._state = np.zeros(text_records.STATE_SIZE, np.int64)
         self._delimiter = self.layout.delimiter.encode()
+        self._quote = None if self.layout.quote is None else self.layout.quote.encode()
         self._settings = self._make_settings()
         # The kernel is needed where a line may be something else than a record.
         self._always_scans = (
@@ -303,33 +304,27 @@ class RecordStream(_Stream):
         return lines[begin:]
 
     def _prepare(self, lines: bytes) -> bytes:
-        has_quotes = self.layout.quote is not None and lines.find(self.layout.quote.encode()) >= 0
-        self.has_quotes |= has_quotes
         if self._always_scans or self.is_in_quotes:
+            self.has_quotes |= self._quote is not None and lines.find(self._quote) >= 0
             return self._scan(lines)
-        if has_quotes and not self._has_plain_quotes(lines):
-            return self._scan(lines)
-        self._count_lines(lines)
+        delimiter = self._delimiter[0]
+        # Without quoting, the delimiter is as good as any character that never makes a line special.
+        summary = text_records.summarize_lines(lines, delimiter, self._quote[0] if self._quote else delimiter)
+        if self._quote and summary.has_quotes:
+            self.has_quotes = True
+            if not summary.is_plain or len(self._delimiter) > 1:
+                return self._scan(lines)
+        self._count_lines(lines, summary.n_lines, summary.n_filled)
         if len(self._delimiter) > 1:
             return lines.replace(self._delimiter, UNIT_SEPARATOR.encode())
         return lines
 
-    def _has_plain_quotes(self, lines: bytes) -> bool:
-        """Whether each line is a record by itself, in spite of quotes."""
-        if len(self._delimiter) > 1 or self.layout.quote is None:
-            return False
-        words = np.frombuffer(lines + b"\n" * (-len(lines) % 8), np.uint64)
-        delimiters = np.frombuffer(self._delimiter * 8, np.uint64)[0]
-        quotes = np.frombuffer(self.layout.quote.encode() * 8, np.uint64)[0]
-        return bool(text_records.has_plain_quotes(words, delimiters, quotes))
-
-    def _count_lines(self, lines: bytes) -> None:
+    def _count_lines(self, lines: bytes, n_lines: int, n_records: int) -> None:
         """Count the lines of a block, and the records: the lines that are not blank."""
-        array = np.frombuffer(lines, np.uint8)
-        n_lines, n_records = _count_newlines(array) if lines.find(b"\r") < 0 else text_records.count_lines(array)
         n_before = int(self._state[text_records.RECORDS])
         wanted_here = [number - n_before for number in self.wanted[len(self.lines) :] if number < n_before + n_records]
         if wanted_here:
+            array = np.frombuffer(lines, np.uint8)
             is_newline = (array == _NEWLINE) | (array == _RETURN)
             begins = np.flatnonzero(np.concatenate([[True], is_newline[:-1]]) & ~is_newline)
             self._add_lines(lines, begins[wanted_here])
@@ -438,13 +433,3 @@ class RecordStream(_Stream):
         settings[text_records.EXPECTED_FIELDS] = self.checks.n_fields if self.checks else 0
         settings[text_records.CHECK] = self.checks is not None
         return settings
-
-
-def _count_newlines(array: NDArray[np.uint8]) -> tuple[int, int]:
-    """The number of lines that end with a newline alone, and of those that are not blank; several GB/s."""
-    if not len(array):
-        return 0, 0
-    is_newline = array == _NEWLINE
-    n_lines = int(np.count_nonzero(is_newline)) + (not is_newline[-1])
-    n_blank = int(np.count_nonzero(is_newline[1:] & is_newline[:-1])) + bool(is_newline[0])
-    return n_lines, n_lines - n_blank
