@@ -144,6 +144,10 @@ class Intrinsic:
         self._definition = definition
         self._intrinsic: Any = None
 
+    def __call__(self, *arguments: Any) -> Any:
+        """Not possible outside of kernels."""
+        raise NotImplementedError(f"{self._definition.__name__} can be called by kernels only")
+
     @property
     def _numba_type_(self) -> Any:
         numba = _import_numba()
