@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from recctl.data.columns import COLUMNS, ITEM, USER
 from recctl.data.timestamps import format_problem
+from recctl.engines import map_threads
 from recctl.errors import ConfigError, DataError
 from recctl.suggest import did_you_mean
 
@@ -196,7 +197,9 @@ class SourceTable:
         """The columns as a pandas table, those of the roles first; ids are int64 or text, extra columns are text."""
         names = [role for role in COLUMNS if role in self.columns]
         names += [name for name in self.columns if name not in COLUMNS]
-        return pd.DataFrame({name: _to_pandas(self.columns[name]) for name in names}, copy=False)
+        # On all threads: decoding text and widening ids takes a fifth of the time of reading them.
+        converted = map_threads(_to_pandas, [self.columns[name] for name in names])
+        return pd.DataFrame(dict(zip(names, converted, strict=True)), copy=False)
 
 
 def _to_pandas(values: Any) -> Any:

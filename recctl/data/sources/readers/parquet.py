@@ -203,9 +203,7 @@ class _ParallelFileReader:
         end = self._group_begins[groups[-1] + 1]
         dictionary_columns = [name] if self._is_text(role) else None
         # Each task opens the file: a ParquetFile must not be used by several threads.
-        with pq.ParquetFile(
-            self._content, metadata=self._metadata, pre_buffer=True, read_dictionary=dictionary_columns
-        ) as file:
+        with pq.ParquetFile(self._content, metadata=self._metadata, read_dictionary=dictionary_columns) as file:
             table = file.read_row_groups(groups.tolist(), columns=[name], use_threads=False)
         column = _column_at(table, self._names, self._positions[role])
         _require_row_count(end - begin, len(column))

@@ -62,7 +62,7 @@ def target_type(role: str, arrow_type: pa.DataType, options: ReadOptions) -> pa.
         return pa.large_string() if options.id_type != "int" else None
     if not is_number or options.id_type == "text" or pa.types.is_uint64(arrow_type):
         return None
-    return pa.int64()
+    return pa.int32() if _is_within_int32(arrow_type) else pa.int64()
 
 
 def convert_column(
@@ -187,6 +187,12 @@ def label_by_number(source: str) -> RowLabeler:
         return [f"{source}: row {row + 1}" for row in rows]
 
     return label_rows
+
+
+def _is_within_int32(arrow_type: pa.DataType) -> bool:
+    """Whether each value of the type is a value of int32, so that ids need no check and no cast to int64."""
+    is_unsigned = pa.types.is_unsigned_integer(arrow_type)
+    return bool(pa.types.is_integer(arrow_type) and arrow_type.bit_width <= (16 if is_unsigned else 32))
 
 
 def _is_decimal(arrow_type: pa.DataType) -> bool:

@@ -85,12 +85,14 @@ def to_numpy(column: pa.ChunkedArray) -> NDArray[Any]:
 
 def downcast_ids(ids: NDArray[Any]) -> NDArray[Any]:
     """The ids as int32 if all of them fit, else unchanged."""
-    return ids.astype(np.int32) if fits_int32(ids) else ids
+    return ids.astype(np.int32, copy=False) if fits_int32(ids) else ids
 
 
 def fits_int32(values: NDArray[Any]) -> bool:
     """Whether all values are within the range of int32."""
-    return not len(values) or bool(_INT32.min <= values.min() and values.max() <= _INT32.max)
+    return (
+        values.dtype == np.int32 or not len(values) or bool(_INT32.min <= values.min() and values.max() <= _INT32.max)
+    )
 
 
 def units_per_second(arrow_type: pa.DataType, options: ReadOptions) -> int:
