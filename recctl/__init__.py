@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from recctl.version import __version__ as __version__
+
+# Type checkers take it for true. Importing `typing` would delay the command line, which then handles Ctrl-C.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # OpenBLAS reads this when NumPy or SciPy is imported. Its idle threads then spin for 2^16 cycles before they sleep, not
 # for the default 2^26 (about 20 ms), in which they would take a processor from the threads of `engines.map_threads`.

@@ -8,12 +8,15 @@ from __future__ import annotations
 import errno
 import gc
 import os
-import signal
 import sys
 from importlib import import_module
-from typing import Any, NoReturn
 
 from recctl.errors import RecctlError
+
+# Type checkers take it for true. Importing `typing` would delay the handling of Ctrl-C.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 # Each module registers its command with the application. The help lists them in this order.
 COMMANDS = (
@@ -35,7 +38,6 @@ COMMANDS = (
     "config",
 )
 
-_INTERRUPTED = 130
 # The imports of `tune` create some 200,000 permanent objects. Collecting garbage every 700 objects, Python's default,
 # would take a twelfth of their time.
 _GC_THRESHOLD = 100_000
@@ -43,8 +45,10 @@ _GC_THRESHOLD = 100_000
 
 def main() -> NoReturn:
     """Run the command line and exit with its exit code."""
+    from recctl.cli import interruption
+
+    interruption.install()
     gc.set_threshold(_GC_THRESHOLD)
-    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -59,52 +63,55 @@ def run(arguments: list[str]) -> int:
     from recctl.cli.settings import settings
 
     settings.reset()
-    document.reset()
-    # The options of a command are parsed after its name: errors before that must be JSON, too.
-    settings.json = _is_given("--json", arguments)
-    settings.debug = _is_given("--debug", arguments)
+    document.begin(arguments)
+    settings.debug = document.is_given("--debug", arguments)
     try:
         exit_code = _run_and_report(arguments)
-        document.write()
+        sys.stdout.write(document.take_text())
+        sys.stdout.flush()
     except BrokenPipeError:  # the reader of stdout has exited, as `head` does: not an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return exit_code
 
 
-def _is_given(option: str, arguments: list[str]) -> bool:
-    """Whether a flag is among the arguments; what follows `--` are values."""
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    return option in arguments[:end]
-
-
 def _run_and_report(arguments: list[str]) -> int:
     """Run the command, report how it failed, and return its exit code."""
+    from recctl.cli import interruption
+
     try:
         for command in COMMANDS:
             import_module(f"recctl.cli.{command}")
         exit_code = int(_invoke(arguments) or 0)
-    except RecctlError as error:
-        return _report_error(error, error.exit_code, str(error))
     except KeyboardInterrupt:
         return _report_interruption()
     except BrokenPipeError:
         raise
-    except MemoryError as error:
-        return _report_error(error, 5, "out of memory; use less data, a smaller model, or a machine with more memory")
-    except OSError as error:
-        return _report_error(error, 4, _os_error_message(error))
     except Exception as error:
-        import typer
-
-        if isinstance(error, typer.Abort):  # the user answered a prompt with no
-            return _report_interruption("not confirmed")
-        if isinstance(error, _usage_error_class()):
-            return _report_usage_error(error)
-        message = f"unexpected error: {type(error).__name__}: {error}; --debug prints the traceback"
-        return _report_error(error, 1, message)
+        # C code may have turned the interruption into this exception.
+        return _report_interruption() if interruption.is_requested() else _report_failure(error)
     # Typer turns an interruption into this exit code.
-    return _report_interruption() if exit_code == _INTERRUPTED else exit_code
+    if exit_code == interruption.EXIT_CODE or interruption.is_requested():
+        return _report_interruption()
+    return exit_code
+
+
+def _report_failure(error: Exception) -> int:
+    """Print what went wrong and what to do, and return the exit code."""
+    import typer
+
+    if isinstance(error, RecctlError):
+        return _report_error(error, error.exit_code, str(error))
+    if isinstance(error, MemoryError):
+        return _report_error(error, 5, "out of memory; use less data, a smaller model, or a machine with more memory")
+    if isinstance(error, OSError):
+        return _report_error(error, 4, _os_error_message(error))
+    if isinstance(error, typer.Abort):  # the user answered a prompt with no
+        return _report_interruption("not confirmed")
+    if isinstance(error, _usage_error_class()):
+        return _report_usage_error(error)
+    message = f"unexpected error: {type(error).__name__}: {error}; --debug prints the traceback"
+    return _report_error(error, 1, message)
 
 
 def _invoke(arguments: list[str]) -> Any:
@@ -142,16 +149,12 @@ def _report_usage_error(error: Any) -> int:
     return _report_error(error, int(error.exit_code), f"{message}\nsee {command} --help")
 
 
-def _interrupt(*_: Any) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def _report_interruption(reason: str = "interrupted") -> int:
-    from recctl.cli import document
+    from recctl.cli import document, interruption
 
-    document.set_failure("interrupted", _INTERRUPTED, [reason])
+    document.set_failure("interrupted", interruption.EXIT_CODE, [reason])
     sys.stderr.write(f"{reason}\n")
-    return _INTERRUPTED
+    return interruption.EXIT_CODE
 
 
 def _os_error_message(error: OSError) -> str:

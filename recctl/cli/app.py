@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recctl.cli import document
+from recctl.cli import document, interruption
 from recctl.cli.settings import settings
 
 _PANEL = "Options of every command"
@@ -56,7 +56,7 @@ def register_command(
                 setattr(settings, option, values.pop(option))
             from recctl.cli import terminal  # imports Rich, which `recctl --version` does not need
 
-            with document.reserved_stdout(), terminal.plain_progress():
+            with interruption.Running(), document.reserved_stdout(), terminal.plain_progress():
                 function(**values)
 
         parameters = [

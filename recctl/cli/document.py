@@ -20,16 +20,34 @@ from recctl.cli.settings import settings
 @dataclass
 class _Document:
     values: dict[str, Any] | None = None
-    is_written: bool = False
+    is_taken: bool = False
+    has_begun: bool = False
 
 
 _document = _Document()
 
 
-def reset() -> None:
-    """Forget the document of the previous command of this process."""
+def begin(arguments: Sequence[str]) -> None:
+    """Begin the document of a command, if one is asked for; forget that of a previous command of this process.
+
+    The options of a command are parsed after its name: errors before that must be JSON, too.
+    """
+    settings.json = is_given("--json", arguments)
     _document.values = None
-    _document.is_written = False
+    _document.is_taken = False
+    _document.has_begun = True
+
+
+def has_begun() -> bool:
+    """Whether the command line has begun to read its arguments."""
+    return _document.has_begun
+
+
+def is_given(option: str, arguments: Sequence[str]) -> bool:
+    """Whether a flag is among the arguments; what follows `--` are values."""
+    arguments = list(arguments)
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return option in arguments[:end]
 
 
 def set_values(values: Mapping[str, Any]) -> None:
@@ -43,15 +61,14 @@ def set_failure(status: str, exit_code: int, messages: Sequence[str]) -> None:
     _document.values = (_document.values or {}) | failure
 
 
-def write() -> None:
-    """Write the document to stdout if --json is set and there is one; the second call does nothing."""
-    if not settings.json or _document.values is None or _document.is_written:
-        return
-    # Set before the write: Ctrl-C during it must not begin another document.
-    _document.is_written = True
+def take_text() -> str:
+    """The document as JSON, once: empty without --json, without a document, and at the second call."""
+    if not settings.json or _document.values is None or _document.is_taken:
+        return ""
+    # Set before the document is written: Ctrl-C meanwhile must not begin another one.
+    _document.is_taken = True
     # NaN and infinity aren't JSON. `default` covers paths and dates.
-    sys.stdout.write(json.dumps(_without_nan(_document.values), indent=2, default=_plain, allow_nan=False) + "\n")
-    sys.stdout.flush()
+    return json.dumps(_without_nan(_document.values), indent=2, default=_plain, allow_nan=False) + "\n"
 
 
 @contextmanager

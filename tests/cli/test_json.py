@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Callable
@@ -115,13 +114,10 @@ def test_option_as_a_value_is_no_flag(recctl: Any) -> None:
     assert recctl("evaluate", "latest", "-m", "--json").out == ""
 
 
-def test_document_is_strict_json(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_document_is_strict_json() -> None:
     import numpy as np
 
-    written = io.StringIO()
-    monkeypatch.setattr("sys.stdout", written)
-    document.reset()
-    settings.json = True
+    document.begin(["--json"])
     document.set_values(
         {
             "nan": [float("nan"), 1.5],
@@ -130,10 +126,10 @@ def test_document_is_strict_json(monkeypatch: pytest.MonkeyPatch) -> None:
             "path": Path("a/b"),
         }
     )
-    document.write()
-    document.write()
+    text = document.take_text()
+    assert document.take_text() == "", "there is one document"
     settings.reset()
-    assert json.loads(written.getvalue(), parse_constant=pytest.fail) == {
+    assert json.loads(text, parse_constant=pytest.fail) == {
         "nan": [None, 1.5],
         "infinity": [None],
         "numpy": {"int": 3, "nan": None, "array": [1.0, None]},
