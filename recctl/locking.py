@@ -1,8 +1,8 @@
 """Advisory locks that keep two processes of one machine from changing the same run or data set.
 
 The lock is the system's own: it is released when its holder closes the descriptor or dies, however it dies, so that no
-stale lock is left behind. On network file systems it holds as far as the server supports `flock` (NFS: Linux 2.6.12 and
-later); where it does not, work goes on without a lock.
+stale lock is left behind. On network file systems, two machines may not see each other's locks of a directory (Linux
+keeps those of NFS directories to itself); where a file system has no locks at all, work goes on without one.
 
 The package `filelock` uses the same system call but was not chosen: it needs a separate file that it can create and
 open for writing. recctl locks the run directory itself, which leaves nothing behind in a run, works for runs that are
@@ -20,6 +20,8 @@ from pathlib import Path
 # On Windows locked bytes can't be read by others: lock one behind the end of any file.
 _LOCKED_BYTE = 1 << 30
 _SECONDS_BETWEEN_ATTEMPTS = 0.1
+# `is_locked` itself holds a lock for some microseconds, which must not look like another process at work.
+_SECONDS_OF_A_CHECK = 0.05
 
 
 def acquire(path: Path, *, wait: bool = False) -> int | None:
@@ -43,7 +45,11 @@ def acquire(path: Path, *, wait: bool = False) -> int | None:
             return None
         raise
     try:
-        _lock(descriptor, wait)
+        try:
+            _lock(descriptor, wait)
+        except BlockingIOError:
+            time.sleep(_SECONDS_OF_A_CHECK)
+            _lock(descriptor, wait)
     except BlockingIOError:
         os.close(descriptor)
         raise
@@ -54,6 +60,29 @@ def acquire(path: Path, *, wait: bool = False) -> int | None:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def is_locked(path: Path) -> bool | None:
+    """Whether a process holds the lock of a file or directory; None if the system or the file system has no locks.
+
+    Raises:
+        OSError: The file or directory can't be opened.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        # Shared, so that processes which check at the same time do not see each other.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return False
 
 
 @contextmanager

@@ -53,3 +53,10 @@ def test_waiting_for_a_held_lock_calls_on_wait_once(tmp_path: Path) -> None:
         assert calls == ["waiting"]
     with locking.locked(tmp_path, on_wait=release):
         assert calls == ["waiting"]
+
+
+def test_is_locked_tells_whether_a_lock_is_held(tmp_path: Path) -> None:
+    assert locking.is_locked(tmp_path) is False
+    with locking.locked(tmp_path):
+        assert locking.is_locked(tmp_path) is True
+    assert locking.is_locked(tmp_path) is False

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -184,10 +184,13 @@ class Run:
 
     @property
     def status(self) -> Status:
-        """The recorded status; "died" instead of "running" if its process on this machine has ended."""
+        """The recorded status; "died" instead of "running" if its process has ended."""
         recorded: Status = self.metadata["status"]
-        if recorded == "running" and liveness.has_ended(self.metadata.get("process") or {}):
-            return "died"
+        if recorded != "running" or self._lock is not None:
+            return recorded
+        with suppress(FileNotFoundError):  # deleted in the meantime
+            if liveness.has_ended(self.metadata.get("process") or {}, self.path):
+                return "died"
         return recorded
 
     def require_idle(self) -> None:
@@ -197,7 +200,10 @@ class Run:
             ConfigError: One does.
         """
         if self.status == "running":
-            raise ConfigError(f"{self.id}: another process is working on it (pid {self.metadata['process']['pid']})")
+            process = self.metadata.get("process") or {}
+            raise ConfigError(
+                f"{self.id}: another process is working on it (pid {process.get('pid')} on {process.get('host')})"
+            )
 
     def timed(self, stage: str) -> _Timer:
         """Return a context that records the seconds of a stage."""

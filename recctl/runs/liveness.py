@@ -1,24 +1,90 @@
-"""Check whether the process that works on a run is alive."""
+"""Check whether the process that works on a run is alive.
+
+Two kinds of evidence: the recorded process itself, which can be looked up on the machine and in the container that it runs
+in; and the lock on the run's directory, which the system releases when its holder dies, wherever it ran.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from recctl import locking
+
+# File systems that several machines can mount. On these, the lock of a directory may be known to one machine only.
+_SHARED_FILE_SYSTEMS = (
+    "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "vboxsf", "prl_fs", "lustre", "ceph", "gpfs", "beegfs", "afs",
+    "ocfs2", "gfs2", "fuse",
+)  # fmt: skip
 
 
 def current_process() -> dict[str, Any]:
     """Return the record of this process for metadata.json."""
-    return {"pid": os.getpid(), "host": socket.gethostname(), "started": _start_time(os.getpid())}
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "started": _start_time(os.getpid()),
+        "boot": _boot_id(),
+    }
 
 
-def has_ended(process: Mapping[str, Any]) -> bool:
-    """Whether a recorded process of this machine has ended; False for processes of other machines."""
-    if process.get("host") != socket.gethostname():
+def has_ended(process: Mapping[str, Any], directory: Path) -> bool:
+    """Whether a recorded process has ended; False if that can't be seen from this machine.
+
+    Args:
+        process: What `current_process` returned.
+        directory: The run's directory, which the process locks as long as it works on the run.
+    """
+    is_same_host = process.get("host") == socket.gethostname()
+    if is_same_host and _is_running(process):
         return False
+    lock_is_held = locking.is_locked(directory)
+    # A container can have the name of its host, or of another container, and process numbers of its own.
+    if lock_is_held:
+        return False
+    if is_same_host:
+        return True
+    # Another host name: another machine, or a container of this one. A free lock tells the two apart unless this machine
+    # does not see the locks of the other.
+    return lock_is_held is False and _sees_locks_of(process, directory)
+
+
+def _sees_locks_of(process: Mapping[str, Any], directory: Path) -> bool:
+    boot_id = process.get("boot")
+    is_same_kernel = boot_id is not None and boot_id == _boot_id()
+    return is_same_kernel or not _is_shared(directory)
+
+
+def _is_running(process: Mapping[str, Any]) -> bool:
     start_time = _start_time(process.get("pid", -1))
-    return start_time is None or start_time != process.get("started")
+    return start_time is not None and start_time == process.get("started")
+
+
+def _boot_id() -> str | None:
+    """Return an id that all containers of a machine have in common until it is started anew; None if there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None
+
+
+def _is_shared(directory: Path) -> bool:
+    """Whether a directory is on a file system that other machines may have mounted too; False if it is not known."""
+    device = os.stat(directory).st_dev
+    device_number = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    for mount in mounts:
+        # Fields 3 and, after the separator, the first of the rest: device and type of the file system.
+        fields, _, rest = mount.partition(" - ")
+        if fields.split()[2] == device_number:
+            return rest.split(" ", 1)[0].partition(".")[0] in _SHARED_FILE_SYSTEMS
+    return False
 
 
 def _start_time(pid: int) -> str | None:

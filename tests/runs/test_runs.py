@@ -7,7 +7,6 @@ import io
 import json
 import os
 import signal
-import socket
 import time
 import zipfile
 from pathlib import Path
@@ -103,15 +102,8 @@ def test_store_takes_its_directory_as_text(tmp_path: Path) -> None:
     assert store.resolve("production").id == run.id
 
 
-def test_running_run_without_process_has_died(tmp_path: Path) -> None:
+def test_failed_run_records_its_error(tmp_path: Path) -> None:
     run = make(tmp_path)
-    run.metadata["process"] = {"pid": 2**22 + 7, "host": socket.gethostname(), "started": "1"}
-    run.save_metadata()
-    assert Run.open(run.path).status == "died"
-    run.metadata["process"] = {"pid": os.getpid(), "host": socket.gethostname(), "started": "another process's"}
-    assert run.status == "died"
-    run.metadata["process"]["host"] = "another machine"
-    assert run.status == "running"
     run.end("failed", "why")
     assert Run.open(run.path).status == "failed"
     assert Run.open(run.path).metadata["error"] == "why"
@@ -140,8 +132,6 @@ def test_ctrl_c_while_writing_split_raises_keyboard_interrupt(tmp_path: Path, mo
 
 def test_processes_exclude_each_other_from_a_run(tmp_path: Path) -> None:
     run = make(tmp_path)
-    run.metadata["process"]["started"] = "another process's"
-    run.save_metadata()
     first, second = Run.open(run.path), Run.open(run.path)
     with pytest.raises(ConfigError, match="another process is working on it"):
         first.begin()
