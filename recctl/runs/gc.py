@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -34,34 +33,33 @@ class Garbage(NamedTuple):
     run: Run | None
 
 
-def find_garbage(store: RunStore, older_than: timedelta, checkpoints: bool = False) -> list[Garbage]:
+def find_garbage(
+    store: RunStore, older_than: timedelta, checkpoints: bool = False, keep: int | None = None
+) -> list[Garbage]:
     """Find leftovers of deletions and of processes that died, and runs that ended early.
 
     Args:
         store: The runs directory.
         older_than: Younger runs that failed, died or were interrupted are kept, because they can be resumed.
         checkpoints: Include checkpoints of complete runs, which can't be resumed.
+        keep: Include complete runs except so many of the newest; None: include none.
 
     Returns:
-        What `delete` deletes. Tagged runs, and runs that an alias points to or would be rolled back to, are never
-        included.
+        What `delete` deletes. Tagged runs and the runs that a tagged comparison compares, and runs that an alias points
+        to or would be rolled back to, are never included.
     """
-    garbage = [
-        _garbage(leftover_path, "incomplete deletion") for leftover_path in sorted(store.root.glob(f"{REMOVED}*"))
-    ]
-    temporary = [*store.root.glob("**/.*.tmp"), *store.root.glob("**/.*.old")]
-    abandoned = [
-        leftover_path
-        for leftover_path in sorted(temporary)
-        if time.time() - leftover_path.stat().st_mtime > _TEMPORARY_SECONDS
-    ]
-    garbage += [_garbage(leftover_path, "incomplete file") for leftover_path in abandoned]
-    runs_with_alias = set(_runs_with_alias(store))
-    for run in store.runs():
-        if run.id in runs_with_alias or labels.read(run).tags:
+    garbage = _leftovers(store)
+    runs = store.runs()
+    complete_ids = [run.id for run in runs if run.status == "complete"]
+    superfluous_ids = set() if keep is None else set(complete_ids[:-keep])
+    protected_ids = _protected_ids(store, runs)
+    for run in runs:
+        if run.id in protected_ids:
             continue
         checkpoint_folder = run.path / layout.CHECKPOINTS
-        if run.status in _ENDED_EARLY and _age(run) > older_than:
+        if run.id in superfluous_ids:
+            garbage.append(_garbage(run.path, f"not among the {keep} newest", run))
+        elif run.status in _ENDED_EARLY and _age(run) > older_than:
             garbage.append(_garbage(run.path, run.status, run))
         elif run.status == "complete" and checkpoints and checkpoint_folder.is_dir():
             garbage.append(_garbage(checkpoint_folder, "checkpoints of a complete run"))
@@ -89,11 +87,40 @@ def _garbage(path: Path, reason: str, run: Run | None = None) -> Garbage:
     return Garbage(path, size_of(path), reason, run)
 
 
-def _runs_with_alias(store: RunStore) -> Iterator[str]:
+def _leftovers(store: RunStore) -> list[Garbage]:
+    """Find what processes left that were killed while they deleted a run, created one, or wrote a file."""
+    garbage = [
+        _garbage(leftover_path, "incomplete deletion") for leftover_path in sorted(store.root.glob(f"{REMOVED}*"))
+    ]
+    garbage += [
+        _garbage(directory, "incomplete creation") for directory in store.incomplete() if _is_abandoned(directory)
+    ]
+    temporary = [*store.root.glob("**/.*.tmp"), *store.root.glob("**/.*.old")]
+    garbage += [
+        _garbage(leftover_path, "incomplete file")
+        for leftover_path in sorted(temporary)
+        if _is_abandoned(leftover_path)
+    ]
+    return garbage
+
+
+def _is_abandoned(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime > _TEMPORARY_SECONDS
+
+
+def _protected_ids(store: RunStore, runs: list[Run]) -> set[str]:
+    """Return the ids of the runs that must stay."""
+    protected_ids = set()
     for alias_name in store.aliases.all():
         for move in (store.aliases.current(alias_name), store.aliases.previous(alias_name)):
             if move is not None:
-                yield move.run
+                protected_ids.add(move.run)
+    for run in runs:
+        if labels.read(run).tags:
+            protected_ids.add(run.id)
+            # A comparison whose runs are gone can't be reported any more.
+            protected_ids.update(record["run_id"] for record in run.metadata.get("compared", []) if record["run_id"])
+    return protected_ids
 
 
 def _age(run: Run) -> timedelta:

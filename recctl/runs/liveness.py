@@ -1,7 +1,7 @@
 """Check whether the process that works on a run is alive.
 
-Two kinds of evidence: the recorded process itself, which can be looked up on the machine and in the container that it runs
-in; and the lock on the run's directory, which the system releases when its holder dies, wherever it ran.
+Two kinds of evidence: the recorded process itself, which can be looked up on the machine and in the container that it
+runs in; and the lock on the run's directory, which the system releases when its holder dies, wherever it ran.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from recctl import locking
 
 # File systems that several machines can mount. On these, the lock of a directory may be known to one machine only.
 _SHARED_FILE_SYSTEMS = (
-    "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "vboxsf", "prl_fs", "lustre", "ceph", "gpfs", "beegfs", "afs",
-    "ocfs2", "gfs2", "fuse",
+    "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "vboxsf", "prl_fs", "lustre", "ceph", "gpfs", "beegfs",
+    "afs", "ocfs2", "gfs2", "fuse",
 )  # fmt: skip
 
 
@@ -47,8 +47,8 @@ def has_ended(process: Mapping[str, Any], directory: Path) -> bool:
         return False
     if is_same_host:
         return True
-    # Another host name: another machine, or a container of this one. A free lock tells the two apart unless this machine
-    # does not see the locks of the other.
+    # Another host name: another machine, or a container of this one. A free lock is evidence only if this machine sees
+    # the locks of the other.
     return lock_is_held is False and _sees_locks_of(process, directory)
 
 

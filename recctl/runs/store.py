@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Collection, Iterator
@@ -10,7 +11,7 @@ from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 
-from recctl import artifacts, progress
+from recctl import artifacts, locking, progress
 from recctl.errors import ArtifactError, ConfigError
 from recctl.runs import layout
 from recctl.runs.aliases import RESERVED, RunAliases
@@ -18,6 +19,7 @@ from recctl.runs.directory import Run
 from recctl.suggest import did_you_mean
 
 REMOVED = ".removed-"  # prefix of the directory of a run that is being deleted
+_RUN_ID = re.compile(r"\d{8}-\d{6}-.+-[0-9a-f]{4}")
 _MAX_LISTED = 5  # ids in an error message
 
 
@@ -43,27 +45,32 @@ class RunStore:
 
     def ids(self) -> list[str]:
         """Return the ids of all runs, oldest first."""
-        try:
-            with os.scandir(self.root) as entries:
-                run_ids = [
-                    directory_entry.name
-                    for directory_entry in entries
-                    if directory_entry.is_dir() and not directory_entry.name.startswith(".")
-                ]
-        except OSError:
-            return []
-        return sorted(run_id for run_id in run_ids if (self.root / run_id / layout.METADATA).exists())
+        return [directory.name for directory in self._directories() if (directory / layout.METADATA).exists()]
 
-    def scan(self) -> tuple[list[Run], list[str]]:
-        """Return all readable runs, oldest first, and the ids of runs with damaged metadata."""
+    def scan(self) -> tuple[list[Run], dict[str, str]]:
+        """Return all readable runs, oldest first, and the problem of metadata.json of each other run, by id."""
         runs = []
-        damaged_ids = []
-        for run_id in self.ids():
+        problems = {}
+        for directory in self._directories():
+            if not (directory / layout.METADATA).exists():
+                if _has_results(directory):
+                    problems[directory.name] = (
+                        f"missing; restore it, or delete it with `recctl runs rm {directory.name}`"
+                    )
+                continue
             try:
-                runs.append(Run.open(self.root / run_id))
-            except ArtifactError:
-                damaged_ids.append(run_id)
-        return sorted(runs, key=_creation_order), damaged_ids
+                runs.append(Run.open(directory))
+            except ArtifactError as error:
+                problems[directory.name] = str(error).removeprefix(f"{directory / layout.METADATA}: ")
+        return sorted(runs, key=_creation_order), problems
+
+    def incomplete(self) -> list[Path]:
+        """Return the directories of runs whose creation did not end: it goes on, or its process was killed."""
+        return [
+            directory
+            for directory in self._directories()
+            if is_run_id(directory.name) and not (directory / layout.METADATA).exists() and not _has_results(directory)
+        ]
 
     def runs(self) -> list[Run]:
         """Return all readable runs, oldest first."""
@@ -92,7 +99,7 @@ class RunStore:
         if move is not None:
             return self._open_alias(reference, move.run)
         run_ids = self.ids()
-        if reference in run_ids:
+        if reference in run_ids or self._has_lost_metadata(reference):
             return Run.open(self.root / reference)
         matching = [run_id for run_id in run_ids if run_id.startswith(reference)] if reference else []
         if not matching:
@@ -181,13 +188,41 @@ class RunStore:
         Raises:
             ConfigError: An alias points to the run, or a process works on it.
         """
-        alias_names = self.aliases.runs().get(run.id)
-        if alias_names:
-            raise ConfigError(f"{run.id}: is {', '.join(alias_names)}; promote another run or roll back first")
         run.require_idle()
-        removed = run.path.with_name(f"{REMOVED}{run.id}")
-        run.path.rename(removed)
+        self._remove(run.path)
+
+    def remove_damaged(self, run_id: str) -> None:
+        """Delete a run with missing or damaged metadata, one of those that `scan` returns.
+
+        Raises:
+            ConfigError: An alias points to the run, or a process works on it.
+        """
+        directory = self.root / run_id
+        if locking.is_locked(directory):
+            raise ConfigError(f"{run_id}: another process is working on it")
+        self._remove(directory)
+
+    def _remove(self, directory: Path) -> None:
+        alias_names = self.aliases.runs().get(directory.name)
+        if alias_names:
+            raise ConfigError(f"{directory.name}: is {', '.join(alias_names)}; promote another run or roll back first")
+        removed = directory.with_name(f"{REMOVED}{directory.name}")
+        directory.rename(removed)
         shutil.rmtree(removed)
+
+    def _directories(self) -> list[Path]:
+        """Return all folders of the runs directory that can be runs, in alphabetical order."""
+        try:
+            with os.scandir(self.root) as entries:
+                names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+        except OSError:
+            return []
+        return [self.root / name for name in sorted(names)]
+
+    def _has_lost_metadata(self, reference: str) -> bool:
+        directory = self.root / reference
+        is_name = bool(reference) and os.sep not in reference and not reference.startswith(".")
+        return is_name and not (directory / layout.METADATA).exists() and _has_results(directory)
 
     def _open_alias(self, name: str, run_id: str) -> Run:
         try:
@@ -241,6 +276,18 @@ class RunStore:
         sign = 1 if scores[0][0].metadata["monitor"]["mode"] == "max" else -1
         best_run, _ = max(scores, key=lambda pair: sign * pair[1])
         return best_run
+
+
+def _has_results(directory: Path) -> bool:
+    """Whether a folder without metadata was a run, and not one that is being created, which has no results yet."""
+    results = (layout.LOG, layout.METRICS, layout.PER_USER, layout.HISTORY, layout.MODELS, layout.COMPARISON)
+    has_config = (directory / layout.CONFIG).exists() or is_run_id(directory.name)
+    return has_config and any((directory / name).exists() for name in results)
+
+
+def is_run_id(name: str) -> bool:
+    """Whether a name looks like the id of a run."""
+    return _RUN_ID.fullmatch(name) is not None
 
 
 def run_hashes(run: Run) -> tuple[str | None, str | None]:

@@ -13,13 +13,14 @@ from recctl import artifacts
 from recctl.config.yaml_tree import parse
 from recctl.errors import RecctlError
 from recctl.metrics import MetricKey
-from recctl.models.registry import load_model
+from recctl.models.registry import load_model, model_class, model_names
 from recctl.runs import labels, layout
 from recctl.runs.directory import Run
 from recctl.training import history
 
 # Metrics are means of float64; a larger difference is not due to rounding.
 _TOLERANCE = 1e-6
+_KINDS_WITH_LOG = ("train", "fit", "split", "tune", "compare")
 
 
 class Fault(NamedTuple):
@@ -44,6 +45,8 @@ def verify(run: Run) -> list[Fault]:
         (layout.METRICS, _check_metrics),
         (layout.PER_USER, _check_per_user),
         (layout.HISTORY, _check_history),
+        (layout.STUDY, _check_study),
+        (layout.LOG, _check_log),
         (layout.LABELS, _check_labels),
         (layout.EXPORTS, _check_exports),
     ]
@@ -64,10 +67,10 @@ def _check_config(run: Run) -> Iterator[Fault]:
 def _check_hashes(run: Run) -> Iterator[Fault]:
     """Check the files whose hashes are recorded. While a search runs, its files can be newer than their hashes."""
     for file_name, expected in run.metadata.get("files", {}).items():
-        if run.status != "complete" and file_name != layout.CONFIG:
-            continue
         if not (run.path / file_name).is_file():
             yield Fault(file_name, "missing")
+        elif run.status != "complete" and file_name != layout.CONFIG:
+            continue
         elif _sha256(run.path / file_name) != expected:
             yield Fault(file_name, "was changed or damaged (its hash differs)")
 
@@ -100,7 +103,16 @@ def _check_checkpoints(run: Run) -> Iterator[Fault]:
 
 
 def _check_metrics(run: Run) -> Iterator[Fault]:
-    for split_part, values in run.metrics().items():
+    metrics = run.metrics()
+    # The record of an evaluation is written after its metrics.
+    evaluated_parts = run.metadata.get("evaluation") or {}
+    if not (run.path / layout.METRICS).exists() and (evaluated_parts or _is_complete(run, "train")):
+        yield Fault(layout.METRICS, "missing")
+    else:
+        for split_part in evaluated_parts:
+            if split_part not in metrics:
+                yield Fault(layout.METRICS, f"{split_part}: its metrics are missing, but it was evaluated")
+    for split_part, values in metrics.items():
         for metric_name, value in values.items():
             if type(value) not in (int, float) or not math.isfinite(value):
                 yield Fault(layout.METRICS, f"{split_part}: {metric_name} is {value!r}, not a number")
@@ -109,7 +121,7 @@ def _check_metrics(run: Run) -> Iterator[Fault]:
 def _check_per_user(run: Run) -> Iterator[Fault]:
     """Check that the means over users equal the metrics. RMSE and MAE are means over ratings and are not checked."""
     if not (run.path / layout.PER_USER).exists():
-        if run.metadata.get("evaluation"):
+        if run.metadata.get("evaluation") or _is_complete(run, "train"):
             yield Fault(layout.PER_USER, "missing")
         return
     try:
@@ -133,12 +145,41 @@ def _check_per_user(run: Run) -> Iterator[Fault]:
 
 def _check_history(run: Run) -> Iterator[Fault]:
     history_path = run.path / layout.HISTORY
-    if not history_path.exists() or run.status != "complete":
+    if run.status != "complete":
+        return
+    if not history_path.exists():
+        if _is_trained_in_epochs(run):
+            yield Fault(layout.HISTORY, "missing")
         return
     n_lines = len(history_path.read_text(encoding="utf-8", errors="replace").splitlines())
     n_read = len(history.read(history_path))
     if n_read < n_lines:
         yield Fault(layout.HISTORY, f"line {n_read + 1} of {n_lines} is not a complete record of an epoch")
+
+
+def _is_trained_in_epochs(run: Run) -> bool:
+    """Whether a model of the run was trained in epochs, each of which has a line in the history."""
+    models = {model_entry["model"] for model_entry in run.metadata.get("models", [])}
+    # The models of plug-ins that are not installed are reported by `_check_models`.
+    return any(model_class(name).trained_in_epochs for name in models & set(model_names()))
+
+
+def _check_log(run: Run) -> Iterator[Fault]:
+    # Commands log that they are complete; runs that a program makes need no log.
+    is_of_command = _is_complete(run, *_KINDS_WITH_LOG) and "prepare" in run.metadata.get("timings", {})
+    if is_of_command and not (run.path / layout.LOG).exists():
+        yield Fault(layout.LOG, "missing")
+
+
+def _check_study(run: Run) -> Iterator[Fault]:
+    """Check that a search has its trials, unless they are in a shared database."""
+    is_shared = run.metadata.get("tuning", {}).get("shared", False)
+    if _is_complete(run, "tune") and not is_shared and not (run.path / layout.STUDY).exists():
+        yield Fault(layout.STUDY, "missing")
+
+
+def _is_complete(run: Run, *kinds: str) -> bool:
+    return run.status == "complete" and run.metadata.get("kind") in kinds
 
 
 def _check_labels(run: Run) -> Iterator[Fault]:
@@ -148,12 +189,20 @@ def _check_labels(run: Run) -> Iterator[Fault]:
 
 def _check_exports(run: Run) -> Iterator[Fault]:
     """Check the files of each export against the hashes in its manifest; skip folders that are being written (`.*`)."""
-    for manifest_path in sorted((run.path / layout.EXPORTS).glob("[!.]*/manifest.json")):
-        folder = f"exports/{manifest_path.parent.name}"
+    for export_path in sorted((run.path / layout.EXPORTS).glob("[!.]*")):
+        if not export_path.is_dir():  # a report
+            continue
+        manifest_path = export_path / "manifest.json"
+        folder = f"exports/{export_path.name}"
+        if not manifest_path.exists():
+            yield Fault(f"{folder}/manifest.json", "missing")
+            continue
         try:
             files: dict[str, Any] = json.loads(manifest_path.read_text(encoding="utf-8"))["files"]
             for file_name, record in files.items():
-                if _sha256(manifest_path.parent / file_name) != record["sha256"]:
+                if not (export_path / file_name).is_file():
+                    yield Fault(f"{folder}/{file_name}", "missing")
+                elif _sha256(export_path / file_name) != record["sha256"]:
                     yield Fault(f"{folder}/{file_name}", "was changed or damaged (its hash differs)")
         except (OSError, ValueError, KeyError, TypeError) as error:
             yield Fault(folder, f"damaged: {error!r}")

@@ -133,3 +133,30 @@ def test_gc_asks_reports_and_deletes(recctl: Any, two: list[str], workdir: Path)
     assert "deleted 1 item" in recctl("runs", "gc", "--checkpoints", "--yes").out
     assert not checkpoints.exists()
     assert recctl("runs", "verify").code == 0
+
+
+def test_gc_with_keep_needs_no_confirmation_in_a_script(recctl: Any, two: list[str]) -> None:
+    assert recctl("runs", "promote", two[0], "--as", "production").code == 0
+    newest = recctl("train", "ease.yaml", "--json").json["run_id"]
+    assert (
+        recctl("runs", "gc", "--keep", "1", "--dry-run", "--json").json["found"][0]["why"] == "not among the 1 newest"
+    )
+    done = recctl("runs", "gc", "--keep", "1")
+    assert done.code == 0, done.err
+    assert ids(recctl("runs", "list", "--json")) == [two[0], newest]
+    assert recctl("runs", "gc", "--keep", "0").code == 2
+
+
+def test_list_and_rm_of_a_run_without_metadata(recctl: Any, two: list[str], workdir: Path) -> None:
+    (workdir / "runs" / two[0] / "metadata.json").unlink()
+    (workdir / "runs" / two[1] / "metadata.json").write_text("{")
+    listed = recctl("runs", "list")
+    assert f"not listed: {two[0]}: metadata.json: missing; restore it, or delete it" in listed.err
+    assert f"not listed: {two[1]}: metadata.json: damaged" in listed.err
+    assert recctl("runs", "list", "--json").json["damaged"] == two
+    faults = recctl("runs", "verify", "--json")
+    assert faults.code == 4
+    assert two[0] in faults.out
+    assert "metadata.json: missing" in recctl("runs", "show", two[0]).err
+    assert recctl("runs", "rm", two[0], two[1], "--yes", "--json").json["removed"] == two
+    assert recctl("runs", "list", "--json").json["damaged"] == []

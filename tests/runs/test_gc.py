@@ -94,3 +94,52 @@ def test_promoted_and_running_runs_are_not_removed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="another process is working on it"):
         store.remove(running)
     assert set(store.ids()) == {run.id, running.id}
+
+
+def test_keep_deletes_all_but_the_newest_complete_runs_and_never_labeled_ones(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    named, before, tagged, old, older, newest, last = (make(tmp_path, "complete") for _ in range(7))
+    in_order = [run.id for run in store.runs()]
+    assert in_order == [run.id for run in (named, before, tagged, old, older, newest, last)]
+    interrupted = make(tmp_path, "interrupted")
+    interrupted.end("interrupted")
+    labels.update(tagged, ["paper"])
+    store.aliases.promote("production", before.id)
+    store.aliases.promote("production", named.id)
+    (old.path / "checkpoints").mkdir()
+
+    def found(keep: int | None) -> set[str]:
+        return {item.path.name for item in find_garbage(store, timedelta(days=7), checkpoints=False, keep=keep)}
+
+    assert found(None) == set()
+    assert found(2) == {old.id, older.id}
+    assert found(1) == {old.id, older.id, newest.id}
+    # More than there are.
+    assert found(7) == found(8) == found(100) == set()
+    delete(store, find_garbage(store, timedelta(days=7), keep=2))
+    assert set(store.ids()) == {run.id for run in (named, before, tagged, newest, last, interrupted)}
+
+
+def test_runs_of_a_tagged_comparison_are_kept(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    compared, other = make(tmp_path, "complete"), make(tmp_path, "complete")
+    records = [{"label": "a", "run_id": compared.id}, {"label": "b", "run_id": None}]
+    comparison = Run.create(tmp_path, "compare-x", "compare", {"seed": 1}, extra_metadata={"compared": records})
+    comparison.end("complete")
+    make(tmp_path, "complete")
+    labels.update(comparison, ["paper"])
+    assert {item.path.name for item in find_garbage(store, timedelta(days=7), keep=1)} == {other.id}
+
+
+def test_run_whose_creation_was_killed_is_garbage_after_an_hour(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    complete = make(tmp_path, "complete")
+    killed, young = tmp_path / "20260101-000000-ease-x-00ff", tmp_path / "20260101-000000-ease-x-00fe"
+    for directory in (killed, young):
+        directory.mkdir()
+        (directory / "config.yaml").write_text("seed: 1\n")
+    os.utime(killed, (0, time.time() - 7200))
+    assert paths(store) == {killed.name}
+    delete(store, find_garbage(store, timedelta(days=7)))
+    assert store.ids() == [complete.id]
+    assert young.exists()

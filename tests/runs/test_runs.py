@@ -225,7 +225,36 @@ def test_run_with_damaged_metadata_is_not_listed(tmp_path: Path, text: str) -> N
     with pytest.raises(ArtifactError, match=r"metadata\.json: damaged"):
         store.resolve(run.id)
     assert list(store.runs()) == []
-    assert store.scan() == ([], [run.id])
+    runs, problems = store.scan()
+    assert (runs, list(problems)) == ([], [run.id])
+    assert problems[run.id].startswith("damaged: ")
+
+
+def test_run_that_lost_its_metadata_is_reported_and_can_be_removed(tmp_path: Path) -> None:
+    run, kept = with_model(tmp_path), with_model(tmp_path)
+    run.log("complete")
+    (run.path / "metadata.json").unlink()
+    store = RunStore(tmp_path)
+    runs, problems = store.scan()
+    assert [run.id for run in runs] == [kept.id]
+    assert problems == {run.id: f"missing; restore it, or delete it with `recctl runs rm {run.id}`"}
+    with pytest.raises(ArtifactError, match=r"metadata\.json: missing"):
+        store.resolve(run.id)
+    store.aliases.promote("production", run.id)
+    with pytest.raises(ConfigError, match="is production"):
+        store.remove_damaged(run.id)
+    store.aliases.promote("production", kept.id)
+    store.remove_damaged(run.id)
+    assert store.scan()[1] == {}
+
+
+def test_folders_that_are_no_runs_are_not_reported(tmp_path: Path) -> None:
+    for name in ("notes", "20260101-000000-ease-x-00ff"):  # somebody's folder, and a run that is being created
+        (tmp_path / name).mkdir()
+    (tmp_path / "notes" / "metrics.json").write_text("{}")
+    (tmp_path / "20260101-000000-ease-x-00ff" / "config.yaml").write_text("seed: 1\n")
+    assert RunStore(tmp_path).scan() == ([], {})
+    assert RunStore(tmp_path).ids() == []
 
 
 def test_references_are_resolved(tmp_path: Path) -> None:

@@ -84,10 +84,20 @@ FAULTS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "users": ("per_user.parquet", halved, "damaged"),
     "other users": ("per_user.parquet", other_scores, "the mean of ndcg@5 is"),
     "no users": ("per_user.parquet", Path.unlink, "missing"),
+    "no metrics": ("metrics.json", Path.unlink, "missing"),
+    "metrics of a part": (
+        "metrics.json",
+        lambda path: path.write_text(json.dumps({"validation": json.loads(path.read_text())["validation"]})),
+        "test: its metrics are missing, but it was evaluated",
+    ),
+    "no split": ("split.npz", Path.unlink, "missing"),
+    "no history": ("history.jsonl", Path.unlink, "missing"),
+    "no log": ("log.txt", Path.unlink, "missing"),
+    "no manifest": ("exports/mine/manifest.json", Path.unlink, "missing"),
     "history": ("history.jsonl", halved, "is not a complete record of an epoch"),
     "remarks": ("remarks.json", text("[]"), "damaged"),
     "export": ("exports/mine/x.txt", text("hallo"), "its hash differs"),
-    "no export": ("exports/mine/x.txt", Path.unlink, "damaged"),
+    "no export": ("exports/mine/x.txt", Path.unlink, "missing"),
     "manifest": ("exports/mine/manifest.json", text("{}"), "damaged"),
 }
 
@@ -125,3 +135,45 @@ def test_fault_is_reported_with_its_file(sound: Run, tmp_path: Path, fault: str)
     assert all(file.startswith(item.file) for item in faults)
     assert any(problem in item.problem for item in faults)
     assert not any(str(tmp_path) in item.problem for item in faults), "the problem does not repeat the path"
+
+
+def test_every_file_of_a_complete_run_is_missed(sound: Run, tmp_path: Path) -> None:
+    """But for checkpoints, which `runs gc` deletes, and labels, which a run need not have."""
+    names = sorted(str(path.relative_to(sound.path)) for path in sound.path.rglob("*") if path.is_file())
+    for name in names:
+        if name.startswith("checkpoints/") or name in ("remarks.json", "metadata.json"):
+            continue
+        copy = tmp_path / name.replace("/", "-") / sound.id
+        shutil.copytree(sound.path, copy)
+        (copy / name).unlink()
+        assert name in {fault.file for fault in verify(Run.open(copy))}, name
+
+
+@pytest.mark.parametrize("command", ["tune", "compare"])
+def test_every_file_of_a_search_and_of_a_comparison_is_missed(recctl: Any, workdir: Path, command: str) -> None:
+    model = "{name: svd, params: {n_factors: 2, n_epochs: 2}}"
+    more = f"tuning: {{n_trials: 2, space: {{lr: [0.01, 0.02]}}}}\nmodel: {model}\n"
+    if command == "compare":
+        more = f"models: [{model}, {{name: popularity}}]\n"
+    text = CONFIG.replace("model: {name: svd, params: {n_factors: 2, n_epochs: 3}}\n", more)
+    (workdir / "c.yaml").write_text(text)
+    run = Run.open(Path(recctl(command, "c.yaml", "--json").json["path"]))
+    assert verify(run) == []
+    optional = ("checkpoints", "figures", "trials", "remarks.json", "metadata.json", "study.db-wal", "study.db-shm")
+    names = [path.name for path in run.path.iterdir() if path.name not in optional]
+    assert ("study.db" if command == "tune" else "comparison.json") in names
+    for name in names:
+        hidden = workdir / "hidden"
+        (run.path / name).rename(hidden)
+        assert any(fault.file.startswith(name) for fault in verify(run)), name
+        hidden.rename(run.path / name)
+
+
+def test_interrupted_search_without_its_trials_is_a_fault(recctl: Any, tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "tune-x", "tune", {"seed": 1})
+    run.save_file("trials.parquet", b"first")
+    run.end("interrupted")
+    (run.path / "trials.parquet").write_bytes(b"newer than its hash")
+    assert verify(run) == []
+    (run.path / "trials.parquet").unlink()
+    assert verify(run) == [("trials.parquet", "missing")]

@@ -50,6 +50,8 @@ def list_(
     last: Annotated[int | None, typer.Option("--last", "-n", min=1, help="Only the last N runs of the list.")] = None,
 ) -> None:
     """List the runs, oldest first."""
+    from rich.markup import escape
+
     from recctl.cli import common, terminal
     from recctl.cli.assertions import parse
 
@@ -73,9 +75,9 @@ def list_(
     if any(sort in run_row["metrics"] and run_row["monitor"] != sort for run_row in run_rows):
         columns.append(sort)
     terminal.table(columns, [[_cell(run_row, column_name) for column_name in columns] for run_row in run_rows])
-    if damaged:
-        terminal.info(f"damaged, not listed: {', '.join(damaged)}")
-    terminal.print_json({"runs_dir": str(store.root), "runs": run_rows, "damaged": damaged})
+    for run_id, problem in damaged.items():
+        terminal.info(escape(f"not listed: {run_id}: metadata.json: {problem}"))
+    terminal.print_json({"runs_dir": str(store.root), "runs": run_rows, "damaged": list(damaged)})
 
 
 def _matches(

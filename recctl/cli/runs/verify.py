@@ -28,12 +28,12 @@ def verify(
 
     store = common.store()
     selected: list[Run]
-    damaged: list[str] = []
+    damaged: dict[str, str] = {}
     if run_ids:
         selected = [store.resolve(run_id) for run_id in run_ids]
     else:
         selected, damaged = store.scan()
-    faults: list[list[Any]] = [[run_id, "metadata.json", "cannot be read"] for run_id in damaged]
+    faults: list[list[Any]] = [[run_id, "metadata.json", problem] for run_id, problem in damaged.items()]
     with terminal.bars(), progress.task("Verifying runs", total=len(selected), unit="runs") as task:
         for n_done, run in enumerate(selected):
             task.update(n_done)
