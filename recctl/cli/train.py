@@ -17,6 +17,14 @@ def train(
         bool,
         typer.Option("--refit", help="Refit on train + validation before the test evaluation. Sets training.refit."),
     ] = False,
+    test_since: Annotated[
+        str | None,
+        typer.Option(
+            "--test-since",
+            metavar="RUN",
+            help="Test on everything after the last moment that RUN was fitted on, instead of the config's test part.",
+        ),
+    ] = None,
     engine: EngineOption = None,
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Resume an interrupted or failed run.")
@@ -31,9 +39,11 @@ def train(
     from recctl.errors import ConfigError
 
     if resume is not None:
-        if config is not None or refit:
+        if config is not None or refit or test_since:
             # A changed config would make the run something that its metadata does not describe.
-            raise ConfigError("--resume uses the config of the run: omit CONFIG and --refit")
+            raise ConfigError(
+                "--resume uses the config and the split of the run: omit CONFIG, --refit and --test-since"
+            )
         common.apply_threads()
         run = common.store().resolve_to_resume(resume, ("train", "fit", "split"))
         with terminal.bars(), common.on_engine(engine):
@@ -46,8 +56,9 @@ def train(
         if refit:
             all_overrides.append("training.refit=true")
         loaded = common.load_config(config, all_overrides)
+        earlier_run = None if test_since is None else common.store().resolve_model(test_since)
         with terminal.bars():
-            run = experiment.train(loaded, common.store())
+            run = experiment.train(loaded, common.store(), earlier_run)
     metrics = run.metrics()
     terminal.metrics_table(metrics)
     test_evaluations = common.print_test_evaluations(run) if run.metadata["test_looks"] else 0

@@ -240,6 +240,19 @@ class InteractionDataset:
         shape = (self.n_users, self.n_items)
         return InteractionMatrix.from_pairs(self.users, self.items, values, shape, lambda: self.timestamps)
 
+    def last_timestamp(self) -> float | None:
+        """The newest timestamp in seconds since 1970; None without timestamps."""
+        if "timestamps" in vars(self) or "_source" not in vars(self):
+            timestamps = self.timestamps
+        else:
+            # Not by the property, which would keep its copy for the lifetime of the part.
+            source, rows = self._source
+            timestamps = None if source.timestamps is None else source.timestamps[rows]
+        if timestamps is None:
+            return None
+        newest: float = timestamps.max().item()
+        return newest
+
     def latest_rows(self) -> NDArray[np.int64]:
         """The rows that count, ascending: of repeated pairs the latest, as in `matrix`."""
         n_rows = len(self)

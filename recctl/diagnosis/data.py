@@ -51,7 +51,10 @@ def findings(facts: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
 
 def _size(facts: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
     evidence = {name: facts[name] for name in ("interactions", "users", "items")}
-    n_test_users = facts.get("leakage", {}).get("parts", {}).get("test", {}).get("users")
+    parts = facts.get("leakage", {}).get("parts", {})
+    if parts and "test" not in parts:  # fitted on all data: there is nothing to measure on
+        return
+    n_test_users = parts.get("test", {}).get("users")
     if n_test_users:
         evidence["test_users"] = n_test_users
     has_few_test_users = n_test_users is not None and n_test_users < _MIN_TEST_USERS

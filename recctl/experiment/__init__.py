@@ -1,6 +1,7 @@
 """Experiments: read data, split, fit, evaluate, save. The only package that knows all of these steps."""
 
-from recctl.experiment.api import evaluate, fit, resume, split, train
+from recctl.experiment.all_data import load_settings
+from recctl.experiment.api import evaluate, fit, fit_all_data, resume, split, train
 from recctl.experiment.comparison.run import compare
 from recctl.experiment.config_checks import CHECKS, load
 from recctl.experiment.data import Prepared, prepare, read_dataset
@@ -16,8 +17,10 @@ __all__ = [
     "compare",
     "evaluate",
     "fit",
+    "fit_all_data",
     "load",
     "load_run_config",
+    "load_settings",
     "load_version",
     "prepare",
     "read_dataset",

@@ -7,19 +7,22 @@ from pathlib import Path
 
 from recctl import engines
 from recctl.config import LoadedConfig
-from recctl.errors import ConfigError
+from recctl.data.splitting import all_train
+from recctl.errors import ArtifactError, ConfigError
 from recctl.experiment import stages
+from recctl.experiment.all_data import epochs_to_train
 from recctl.experiment.data import Prepared, read_dataset
 from recctl.experiment.estimate import refuse_if_too_large
 from recctl.experiment.lifecycle import begin, prepare_for, recording, resume_command
+from recctl.experiment.newer_test import split_since
 from recctl.experiment.run_config import load_run_config
 from recctl.experiment.trackers import require_trackers
-from recctl.runs import Run, RunStore
+from recctl.runs import Run, RunStore, layout
 
 _RESUMABLE_KINDS = ("train", "fit", "split")
 
 
-def train(loaded: LoadedConfig, store: RunStore | None = None) -> Run:
+def train(loaded: LoadedConfig, store: RunStore | None = None, test_since: Run | None = None) -> Run:
     """Split, fit, evaluate and save, as one run.
 
     Models are chosen on validation. Test is evaluated once, at the end: with the model fitted on train, or, if
@@ -28,13 +31,16 @@ def train(loaded: LoadedConfig, store: RunStore | None = None) -> Run:
     Args:
         loaded: The config.
         store: The runs directory; the default one if None.
+        test_since: A run; test is everything after the last moment that its model was fitted on, instead of the test
+            part of the config's split.
 
     Raises:
         RecctlError: The run failed; if it was created, its metadata records the error.
     """
     _require_feasible(loaded)
+    make_split = None if test_since is None else split_since(test_since, loaded.config)
     with engines.opened(loaded.config.engine):
-        prepared, seconds = prepare_for(loaded)
+        prepared, seconds = prepare_for(loaded, make_split=make_split)
         run = begin(store or RunStore(), loaded, "train", prepared, seconds)
         with recording(run, loaded.config) as trackers:
             stages.fit_and_evaluate(run, loaded.config, prepared, trackers)
@@ -64,13 +70,43 @@ def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None 
         loaded: The config.
         store: The runs directory; the default one if None.
         parent: A run whose split is used; a new split is made if None.
+
+    Raises:
+        ConfigError: The parent was fitted on all data and has no split.
     """
     _require_feasible(loaded)
+    if parent is not None and parent.is_fitted_on_all:
+        raise ConfigError(
+            f"{parent.id}: was fitted on all data, so there is no split to use again; fit all data again: "
+            f"recctl fit {parent.id} --all-data"
+        )
     with engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded, parent)
         run = begin(store or RunStore(), loaded, "fit", prepared, seconds, parent)
         with recording(run, loaded.config) as trackers:
             stages.fit(run, loaded.config, prepared, trackers)
+    return run
+
+
+def fit_all_data(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None = None) -> Run:
+    """Fit a model on everything that the source holds now, and save it. Nothing is held out, nor evaluated.
+
+    Args:
+        loaded: The config; its split is not used.
+        store: The runs directory; the default one if None.
+        parent: The run that the settings come from. A model that is trained in epochs is trained for as many as the
+            parent's training chose.
+
+    Raises:
+        ConfigError: Early stopping is to choose the number of epochs, and no parent's training has chosen it.
+    """
+    _require_feasible(loaded)
+    n_epochs = epochs_to_train(loaded, parent)
+    with engines.opened(loaded.config.engine):
+        prepared, seconds = prepare_for(loaded, make_split=all_train)
+        run = begin(store or RunStore(), loaded, "fit", prepared, seconds, parent, all_data={"n_epochs": n_epochs})
+        with recording(run, loaded.config) as trackers:
+            stages.fit_on_all(run, loaded.config, prepared, n_epochs, trackers)
     return run
 
 
@@ -100,6 +136,8 @@ def resume(run: Run, overrides: Sequence[str] = ()) -> bool:
         with recording(run, loaded.config, resumed=True) as trackers:
             if run_kind == "train":
                 stages.fit_and_evaluate(run, loaded.config, prepared, trackers)
+            elif run.is_fitted_on_all:
+                stages.fit_on_all(run, loaded.config, prepared, run.metadata[layout.ALL_DATA]["n_epochs"], trackers)
             elif run_kind == "fit":
                 stages.fit(run, loaded.config, prepared, trackers)
     return True
@@ -152,6 +190,11 @@ def _evaluate(
     k_values: list[int] | None,
     overrides: Sequence[str],
 ) -> tuple[str, dict[str, float]]:
+    if data is None and run.is_fitted_on_all:
+        raise ArtifactError(
+            f"{run.id}: was fitted on all data, so it has no held-out part to evaluate on; evaluate it on newer "
+            f"interactions: recctl evaluate {run.id} --data FILE"
+        )
     loaded = load_run_config(run, overrides)
     config = loaded.config
     if metrics is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recctl import progress
@@ -60,11 +61,24 @@ def refit_callbacks(run: Run, config: Config, n_epochs: int) -> list[Any]:
     The number of epochs among the hyperparameters stays the same: the learning rate must follow the schedule with which
     the best epoch was found.
     """
+    checkpoint = run.path / layout.CHECKPOINTS / layout.REFIT_CHECKPOINT
+    return _fixed_epochs_callbacks(n_epochs, checkpoint, run.path / "history-refit.jsonl", config)
+
+
+def all_data_callbacks(
+    run: Run, config: Config, stopping: EarlyStopping | None, n_epochs: int | None = None
+) -> list[Any]:
+    """Make the callbacks of a fit on all data, which ends after `n_epochs`; None: as the config says, by the loss."""
+    if n_epochs is None:
+        return training_callbacks(run, config, stopping, has_validation=False)
+    checkpoint = run.path / layout.CHECKPOINTS / layout.LAST_CHECKPOINT
+    return _fixed_epochs_callbacks(n_epochs, checkpoint, run.path / layout.HISTORY, config)
+
+
+def _fixed_epochs_callbacks(n_epochs: int, checkpoint: Path, history: Path, config: Config) -> list[Any]:
     from recctl.training import ResumableTraining, StopAfter
 
     stop_after = StopAfter(n_epochs)
-    checkpoint = run.path / layout.CHECKPOINTS / layout.REFIT_CHECKPOINT
-    history = run.path / "history-refit.jsonl"
     return [stop_after, ResumableTraining(checkpoint, history, [stop_after], config.training.checkpoint_every)]
 
 

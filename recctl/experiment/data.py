@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +24,9 @@ from recctl.experiment.use_of_ratings import needs_ratings, step_list, weight_no
 
 if TYPE_CHECKING:
     import pandas as pd
+
+SplitFunction = Callable[[InteractionDataset], Split]
+"""Makes a split of a data set, in place of the one that a config describes."""
 
 
 @dataclass
@@ -56,12 +60,12 @@ class ReadResult(NamedTuple):
     record: dict[str, Any]
 
 
-def prepare(loaded: LoadedConfig, split: Split | None = None, data_hash: str | None = None) -> Prepared:
+def prepare(loaded: LoadedConfig, split: Split | SplitFunction | None = None, data_hash: str | None = None) -> Prepared:
     """Read, preprocess and split the data of a config.
 
     Args:
         loaded: The config.
-        split: An existing split to use; a new one is made if None.
+        split: An existing split to use, or a function that makes one; the config describes it if None.
         data_hash: The expected hash of the preprocessed data; not checked if None.
 
     Raises:
@@ -75,6 +79,9 @@ def prepare(loaded: LoadedConfig, split: Split | None = None, data_hash: str | N
             f"then, {record['hash'][:12]}... now ({len(dataset):,} interactions); restore the data, say "
             "where they are now with --set data.source=FILE, or train a new run"
         )
+    if callable(split):
+        with progress.task("Splitting"):
+            split = split(dataset)
     return split_dataset(dataset, labels, record, config, split)
 
 

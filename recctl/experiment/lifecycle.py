@@ -15,7 +15,7 @@ from recctl.config import Config, LoadedConfig
 from recctl.data.splitting import Split
 from recctl.engines import available_memory, peak_memory
 from recctl.errors import ArtifactError, DataError, RecctlError, TrainingError
-from recctl.experiment.data import Prepared, prepare, resolve_config
+from recctl.experiment.data import Prepared, SplitFunction, prepare, resolve_config
 from recctl.experiment.run_config import LOCATIONS, file_locations, require_files
 from recctl.experiment.titles import require_items_file, titles_to_store
 from recctl.experiment.trackers import begin_tracking, end_tracking, make_trackers
@@ -27,12 +27,15 @@ from recctl.tracking import Status, Tracker
 _MAX_LABEL = 60  # characters of a run id between its time and its random end
 
 
-def prepare_for(loaded: LoadedConfig, run: Run | None = None) -> tuple[Prepared, float]:
+def prepare_for(
+    loaded: LoadedConfig, run: Run | None = None, make_split: SplitFunction | None = None
+) -> tuple[Prepared, float]:
     """Read and split the data of a config.
 
     Args:
         loaded: The config.
         run: An existing run whose split is used, and whose data must be the same.
+        make_split: Without a run: makes the split, in place of the one that the config describes.
 
     Returns:
         The data set with its split, and the seconds it took.
@@ -46,7 +49,7 @@ def prepare_for(loaded: LoadedConfig, run: Run | None = None) -> tuple[Prepared,
     if run is None:
         # Before the data are read, which may take minutes.
         require_items_file(loaded)
-        prepared = prepare(loaded)
+        prepared = prepare(loaded, make_split)
     else:
         require_files(run, loaded)
         data_hash, _ = run_hashes(run)

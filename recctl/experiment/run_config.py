@@ -22,7 +22,9 @@ _PATH_KEYS = (*_DATA_KEYS, ("data", "items", "file"))
 LOCATIONS = "locations"
 
 
-def load_run_config(run: Run, overrides: Sequence[str] = (), settings: Sequence[str] = ()) -> LoadedConfig:
+def load_run_config(
+    run: Run, overrides: Sequence[str] = (), settings: Sequence[str] = (), file_name: str = layout.CONFIG
+) -> LoadedConfig:
     """Load the config of a run.
 
     Files that moved together with the runs directory are found by their location relative to the run. Whether they
@@ -33,14 +35,15 @@ def load_run_config(run: Run, overrides: Sequence[str] = (), settings: Sequence[
         overrides: Where and how its data are read now, as `section.key=value`: keys of `data`, and the files of a
             predefined split. Relative paths start from the working directory.
         settings: Overrides of other keys, which the caller has chosen.
+        file_name: The file in the run's directory; a search has one more config, that of its best trial.
 
     Raises:
         ConfigError: An override is of another key, or the config is not valid.
     """
     _require_data_keys(run, overrides)
     # Stored paths are absolute, so that only those of overrides start from the working directory.
-    name = str(run.path / layout.CONFIG)
-    loaded = parse_config(run.config_text(), name, Path(), [*overrides, *settings], CHECKS)
+    name = str(run.path / file_name)
+    loaded = parse_config(run.config_text(file_name), name, Path(), [*overrides, *settings], CHECKS)
     overridden = {override.partition("=")[0] for override in [*overrides, *settings]}
     moved_files = {
         key_path: file_path

@@ -14,6 +14,7 @@ from recctl.engines import require_disk, torch_distributed
 from recctl.evaluation import Evaluator
 from recctl.experiment.callbacks import (
     ValidationMetrics,
+    all_data_callbacks,
     early_stopping,
     refit_callbacks,
     report_best_checkpoint,
@@ -30,9 +31,12 @@ from recctl.tracking import Tracker
 if TYPE_CHECKING:
     import pandas as pd
 
+    from recctl.training import EarlyStopping
+
 Part = Literal["validation", "test"]
 TRAIN = "train"
 TRAIN_AND_VALIDATION = "train+validation"
+ALL = "all"
 
 
 def fit_and_evaluate(run: Run, config: Config, prepared: Prepared, trackers: Sequence[Tracker] = ()) -> None:
@@ -86,10 +90,38 @@ def refit(run: Run, config: Config, prepared: Prepared, selected: Recommender) -
     callbacks = []
     if n_epochs is not None:
         callbacks = refit_callbacks(run, config, n_epochs)
-    _fit(run, model, prepared.split.train_and_validation(prepared.dataset), "refit", callbacks=callbacks)
-    _save(run, model, TRAIN_AND_VALIDATION)
+    interactions = prepared.split.train_and_validation(prepared.dataset)
+    _fit(run, model, interactions, "refit", callbacks=callbacks)
+    _save(run, model, TRAIN_AND_VALIDATION, interactions)
     # After the model is saved: an interruption before that resumes from the checkpoint.
     (run.path / layout.CHECKPOINTS / layout.REFIT_CHECKPOINT).unlink(missing_ok=True)
+    return model
+
+
+def fit_on_all(
+    run: Run, config: Config, prepared: Prepared, n_epochs: int | None, trackers: Sequence[Tracker] = ()
+) -> Recommender:
+    """Return the model of a run fitted on all of its data; it is loaded if the run has it already.
+
+    Args:
+        run: The run; stores the model.
+        config: Its config.
+        prepared: Its data set.
+        n_epochs: Number of epochs of a model that is trained in epochs; None: those of the config.
+        trackers: Receive the loss of each epoch.
+    """
+    if (existing := load_fitted(run, ALL)) is not None:
+        return existing
+    model = build_model(config)
+    # Without a number of epochs, a training may still stop early by its loss, which needs no validation.
+    stopping = early_stopping(config) if n_epochs is None else None
+    callbacks = []
+    if model.trained_in_epochs:
+        callbacks = all_data_callbacks(run, config, stopping, n_epochs)
+        callbacks.extend(trackers)
+    _fit(run, model, prepared.dataset, "fit", callbacks=callbacks)
+    _record_training(run, model, stopping)
+    _save(run, model, ALL, prepared.dataset)
     return model
 
 
@@ -135,7 +167,14 @@ def _fit_on_train(
     if model.trained_in_epochs:
         callbacks = training_callbacks(run, config, stopping, validate is not None)
         callbacks.extend(trackers)
-    _fit(run, model, prepared.split.train(prepared.dataset), "fit", validation=validate, callbacks=callbacks)
+    interactions = prepared.split.train(prepared.dataset)
+    _fit(run, model, interactions, "fit", validation=validate, callbacks=callbacks)
+    _record_training(run, model, stopping)
+    _save(run, model, TRAIN, interactions, trial)
+    return model
+
+
+def _record_training(run: Run, model: Recommender, stopping: EarlyStopping | None) -> None:
     if stopping is not None:
         run.metadata["training"] = {
             "monitor": stopping.monitor,
@@ -146,8 +185,6 @@ def _fit_on_train(
     # For `diagnose`, which reports solvers that stopped at their limit.
     if convergence := model.convergence():
         run.metadata["convergence"] = convergence
-    _save(run, model, TRAIN, trial)
-    return model
 
 
 def _fit(run: Run, model: Recommender, interactions: InteractionDataset, stage: str, **fit_options: Any) -> None:
@@ -159,16 +196,20 @@ def _fit(run: Run, model: Recommender, interactions: InteractionDataset, stage: 
     # Under torchrun the other processes wait for this message and take part in the fit: see distributed.py.
     is_distributed = torch_distributed.is_leader() and hasattr(model, "assist")
     if is_distributed:
-        torch_distributed.send({"config": run.config_text(), "interactions": interactions.content_hash()})
+        message = {"config": run.config_text(), "parts": run.split_parts(), "interactions": interactions.content_hash()}
+        torch_distributed.send(message)
     with run.timed(stage), progress.task(f"Fitting {model.name}"), report_best_checkpoint(run):
         model.fit(interactions, **fit_options)
     if is_distributed:
         torch_distributed.send(None)
 
 
-def _save(run: Run, model: Recommender, fitted_on: str, trial: int | None = None) -> None:
+def _save(
+    run: Run, model: Recommender, fitted_on: str, interactions: InteractionDataset, trial: int | None = None
+) -> None:
     with run.timed("save"), progress.task("Saving"):
-        run.save_model(model, fitted_on, trial)
+        # For `train --test-since`, which tests on what is newer.
+        run.save_model(model, fitted_on, trial, last_timestamp=interactions.last_timestamp())
 
 
 # ---- evaluation

@@ -23,7 +23,8 @@ from recctl.evaluation.eval_users import UserGroup, collect_eval_users
 from recctl.experiment.data import Prepared
 from recctl.experiment.lifecycle import prepare_for
 from recctl.experiment.run_config import require_files
-from recctl.experiment.stages import load_fitted
+from recctl.experiment.stages import ALL, load_fitted
+from recctl.experiment.stages import TRAIN as FITTED_ON_TRAIN
 from recctl.experiment.titles import run_titles
 from recctl.ranking import map_blocks, rank_block
 from recctl.reports.errors import SectionOmittedError
@@ -69,7 +70,7 @@ class Recomputed:
     Attributes:
         run: The first run.
         prepared: The data and the split.
-        models: By label, the models that were fitted on train alone.
+        models: By label, the models that were fitted on train alone, or on all data if nothing was held out.
         unavailable: By label, why a run has no such model.
     """
 
@@ -229,7 +230,7 @@ def recompute(views: Sequence[RunView]) -> Recomputed:
     recomputed = Recomputed(prepared, first_view.run)
     for view in views:
         try:
-            model = load_fitted(view.run, "train")
+            model = load_fitted(view.run, ALL if view.run.is_fitted_on_all else FITTED_ON_TRAIN)
         except RecctlError as error:
             # A damaged model must not hide the figures of the others.
             recomputed.unavailable[view.label] = str(error)

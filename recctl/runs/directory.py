@@ -116,6 +116,11 @@ class Run:
         require_metadata(run.metadata, path / layout.METADATA)
         return run
 
+    @property
+    def is_fitted_on_all(self) -> bool:
+        """Whether the run was made to fit all data: it has no held-out part."""
+        return layout.ALL_DATA in self.metadata
+
     # ---- status
 
     def begin(self) -> None:
@@ -238,13 +243,13 @@ class Run:
         titles: ItemTitles = self._read(layout.TITLES, _read_titles)
         return titles
 
-    def config_text(self) -> str:
+    def config_text(self, file_name: str = layout.CONFIG) -> str:
         """Return the stored config.
 
         Raises:
             ArtifactError: It is missing.
         """
-        return str(self._read(layout.CONFIG, lambda path: path.read_text(encoding="utf-8")))
+        return str(self._read(file_name, lambda path: path.read_text(encoding="utf-8")))
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Return the metrics by part, `{"validation": {...}, "test": {...}}`; empty if the run was not evaluated."""
@@ -319,13 +324,14 @@ class Run:
         parts: NDArray[np.uint8] = self._read(layout.SPLIT, _read_split)
         return parts
 
-    def save_model(self, model: Recommender, fitted_on: str, trial: int | None = None) -> Path:
+    def save_model(self, model: Recommender, fitted_on: str, trial: int | None = None, **entry: Any) -> Path:
         """Store a fitted model as the next version; earlier versions are never overwritten.
 
         Args:
             model: A fitted model.
-            fitted_on: The data it was fitted on: "train" or "train+validation".
+            fitted_on: The data it was fitted on: "train", "train+validation" or "all".
             trial: The number of its trial in a tuning run.
+            **entry: Other values of its entry in the metadata, such as `last_timestamp`.
 
         Returns:
             The path of the file.
@@ -341,7 +347,7 @@ class Run:
             "sha256": sha256,
             "format_version": artifacts.FORMAT_VERSION,
             "bytes": path.stat().st_size,
-        }
+        } | entry
         if trial is not None:
             model_entry["trial"] = trial
         self.metadata["models"].append(model_entry)

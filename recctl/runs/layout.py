@@ -10,6 +10,8 @@ Listing, sizes and deletion need no change: they treat a run as a folder.
 
 from __future__ import annotations
 
+ALL_DATA = "all_data"  # section of METADATA that only runs fitted on all data have
+
 CONFIG = "config.yaml"  # the config with every default filled in
 METADATA = "metadata.json"  # status, timings, provenance, model versions
 METRICS = "metrics.json"  # metrics of each part

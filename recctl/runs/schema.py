@@ -29,6 +29,7 @@ _METADATA: dict[str, type] = {
     "compared": list,
     "labels": list,
     "titles": dict,
+    "all_data": dict,
 }
 _NULLABLE = ("monitor", "training", "evaluation", "titles")
 _STATUSES = ("running", "complete", "failed", "interrupted")

@@ -348,7 +348,8 @@ class _Search:
             return
         if (folder / layout.HISTORY).exists():
             (folder / layout.HISTORY).replace(self.run.path / layout.HISTORY)
-        self.run.save_model(load_model(folder / "model.pkl"), stages.TRAIN, number)
+        last_timestamp = self.prepared.split.train(self.prepared.dataset).last_timestamp()
+        self.run.save_model(load_model(folder / "model.pkl"), stages.TRAIN, number, last_timestamp=last_timestamp)
 
 
 def _monitors(config: Config, section: TuningConfig) -> list[str]:

@@ -58,6 +58,7 @@ def _summary(run: Run) -> list[list[Any]]:
         ["status", status],
         ["created", metadata.get("created")],
         ["config", metadata.get("config")],
+        ["parent run", metadata.get("parent_run")],
         ["data", _describe_data(data_record)],
         ["downloaded from", data_record.get("mirror")],
         ["split", f"{split_record.get('strategy')}, {split_record.get('hash', '')[:12]}"],

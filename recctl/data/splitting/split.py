@@ -30,6 +30,8 @@ from recctl.suggest import did_you_mean
 
 D = TypeVar("D", bound=Interactions)
 
+# Strategy of a split without held-out parts, as runs record it.
+ALL = "all"
 # Parameters that every strategy has: the data set, the sizes and the random generator.
 _N_COMMON_PARAMETERS = 3
 
@@ -154,6 +156,11 @@ def make_split(
     stored_options.pop("labels", None)  # as large as the data, and equal to the parts
     _require_nonempty_parts(parts, dataset, strategy, stored_options)
     return Split(parts, strategy, stored_options)
+
+
+def all_train(dataset: Interactions) -> Split:
+    """Put every interaction of a data set into train; nothing is held out."""
+    return Split(np.full(len(dataset), TRAIN, np.uint8), ALL)
 
 
 def _option_problems(strategy: str, options: dict[str, Any]) -> list[str]:

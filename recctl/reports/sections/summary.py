@@ -54,7 +54,8 @@ def header(report_data: ReportData) -> Header:
 
 def _state(run: Run) -> str:
     run_kind = str(run.metadata.get("kind"))
-    return f"{_KINDS.get(run_kind, run_kind)} · {run.status} · {formatting.timestamp(run.metadata.get('created'))}"
+    description = "fitted on all data" if run.is_fitted_on_all else _KINDS.get(run_kind, run_kind)
+    return f"{description} · {run.status} · {formatting.timestamp(run.metadata.get('created'))}"
 
 
 def _warnings(report_data: ReportData) -> Iterator[str]:
