@@ -163,7 +163,7 @@ def test_too_large_model_is_rejected_before_data_are_generated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smaller: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("RECCTL_MEMORY", str(20 * 10**9))
-    monkeypatch.setattr("recctl.experiment.api.prepare_for", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("recctl.experiment.api.prepare_for", lambda *_, **__: pytest.fail("read"))
     with pytest.raises(TrainingError, match=r"200,000 items.* need 160\.\d GB of memory, 20\.0 GB are available; "):
         experiment.train(load(tmp_path, "ease", *HUGE, *smaller), RunStore(tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()
@@ -174,7 +174,7 @@ def test_too_large_model_is_rejected_before_data_are_generated(
 
 def test_data_with_filtered_items_are_read_before_deciding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECCTL_MEMORY", str(20 * 10**9))
-    monkeypatch.setattr("recctl.experiment.api.prepare_for", lambda *_: (_ for _ in ()).throw(EOFError))
+    monkeypatch.setattr("recctl.experiment.api.prepare_for", lambda *_, **__: (_ for _ in ()).throw(EOFError))
     for more in ("data.min_item_interactions=20", "data.preprocess=[drop_duplicates: null]"):
         with pytest.raises(EOFError):
             experiment.train(load(tmp_path, "ease", *HUGE, more), RunStore(tmp_path / "runs"))
