@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -23,6 +23,8 @@ from recctl.suggest import did_you_mean
 
 # Path of a value in the config, and what is wrong with it.
 Problem = tuple[TreePath, str]
+# Paths of values, by the start of the paths of problems. "*" is any position of a list, and the same one in the values.
+Reads = Mapping[TreePath, Sequence[TreePath]]
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,13 @@ class Checks:
     Attributes:
         checks: Each takes the whole Config and yields problems as (path, message).
         fill_defaults: Fills in defaults before the checks; it leaves invalid values as they are.
+        reads: Which other values the checks of a value read. Where one of these is invalid, the problem could be its
+            consequence and is not reported. The longest start of a path counts; none means no other value.
     """
 
     checks: Sequence[Callable[[schema.Config], Iterable[Problem]]] = ()
     fill_defaults: Callable[[schema.Config], None] = lambda config: None
+    reads: Reads = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,8 +141,8 @@ def _validate(tree: Tree, base: Path, checks: Checks | None) -> LoadedConfig:
         config = schema.Config.model_validate(tree.values)
     except ValidationError as error:
         problems = _schema_problems(error, tree)
-        # Otherwise a typo in one section would hide the problems of all others until it is fixed.
-        problems += _check_valid_sections(tree, [path for path, _ in problems], checks)
+        # Otherwise a typo would hide these problems until it is fixed.
+        problems += _check_valid_values(tree, error, checks)
         raise _config_error(tree, problems) from None
     problems = _run_checks(config, checks)
     if problems:
@@ -150,29 +155,111 @@ def _run_checks(config: schema.Config, checks: Checks) -> list[Problem]:
     return [problem for check in checks.checks for problem in check(config)]
 
 
-# Sections that the checks of a section also read: with errors there, its problems could be consequences.
-_READ_BY_CHECKS = {
-    "data": {"model"},
-    "split": {"data"},
-    "training": {"model", "split"},
-    "tuning": {"data", "model", "evaluation"},
-    "models": {"data", "split", "training"},
-}
+# ---- checks of a config that has errors
 
 
-def _check_valid_sections(tree: Tree, invalid_paths: Sequence[TreePath], checks: Checks) -> list[Problem]:
-    """Run the checks on a config without its invalid sections, so that all problems are reported at once."""
-    invalid_sections = {problem_path[0] if problem_path else None for problem_path in invalid_paths}
-    values = {section: value for section, value in tree.values.items() if section not in invalid_sections}
-    try:
-        config = schema.Config.model_validate(values)
-    except ValidationError:
-        return []
-    return [
-        (problem_path, message)
-        for problem_path, message in _run_checks(config, checks)
-        if not invalid_sections & ({problem_path[0]} | _READ_BY_CHECKS.get(str(problem_path[0]), set()))
-    ]
+def _check_valid_values(tree: Tree, error: ValidationError, checks: Checks) -> list[Problem]:
+    """Run the checks on a config without its invalid values, so that all problems are reported at once."""
+    invalid = {_existing(_path_in(tree.values, problem["loc"]), tree.values) for problem in error.errors()}
+    suspects = {path for problem in error.errors() for path in _suspects(problem, tree)}
+    while () not in invalid:
+        positions: dict[TreePath, list[int]] = {}
+        values = _without(tree.values, invalid, positions)
+        try:
+            config = schema.Config.model_validate(values)
+        except ValidationError as consequences:  # such as a section that lacks a key now
+            paths = {_existing(_path_in(values, problem["loc"]), values) for problem in consequences.errors()}
+            paths = {_in_original(path, positions) for path in paths}
+            if paths <= invalid:
+                return []
+            invalid |= paths
+            suspects |= paths
+        else:
+            problems = [(_in_original(path, positions), message) for path, message in _run_checks(config, checks)]
+            return [
+                (path, message)
+                for path, message in problems
+                if not _overlap([path], invalid) and not _overlap(_read_by_check(path, checks.reads), suspects)
+            ]
+    return []
+
+
+def _existing(path: TreePath, values: Any) -> TreePath:
+    """The start of a path that the values have: without a key that is missing."""
+    for depth, path_part in enumerate(path):
+        if isinstance(values, dict) and path_part not in values:
+            return path[:depth]
+        values = values[path_part]
+    return path
+
+
+def _suspects(problem: Any, tree: Tree) -> list[TreePath]:
+    """The paths of what is not as the user meant it: an unknown key could be any key that its section lacks."""
+    path = _path_in(tree.values, problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return [_existing(path, tree.values)]
+    section = tree.values
+    for path_part in path[:-1]:
+        section = section[path_part]
+    known = _fields_at(path[:-1], tree)
+    return [(*path[:-1], name) for name in known if name not in section] if known else [path[:-1]]
+
+
+def _without(values: Any, left_out: Set[TreePath], positions: dict[TreePath, list[int]], path: TreePath = ()) -> Any:
+    """Return nested values without those at some paths.
+
+    Args:
+        values: Dicts, lists and scalars.
+        left_out: The paths of the values to leave out.
+        positions: The positions of the elements that each list keeps are added, by its path.
+        path: The path of `values`.
+    """
+    if isinstance(values, dict):
+        return {
+            key: _without(value, left_out, positions, (*path, key))
+            for key, value in values.items()
+            if (*path, key) not in left_out
+        }
+    if isinstance(values, list):
+        positions[path] = [position for position in range(len(values)) if (*path, position) not in left_out]
+        return [_without(values[position], left_out, positions, (*path, position)) for position in positions[path]]
+    return values
+
+
+def _in_original(path: TreePath, positions: Mapping[TreePath, list[int]]) -> TreePath:
+    """Return the original path of a value in what `_without` returned."""
+    original: TreePath = ()
+    for path_part in path:
+        if original in positions and isinstance(path_part, int):
+            path_part = positions[original][path_part]
+        original = (*original, path_part)
+    return original
+
+
+def _read_by_check(path: TreePath, reads: Reads) -> list[TreePath]:
+    """The paths of what the check of a value reads besides the value; everything if `reads` does not say."""
+    starts = [start for start in reads if _matches(path, start)]
+    if not starts:
+        return [()]
+    start = max(starts, key=len)
+    here = dict(zip(start, path, strict=False)).get("*", "*")
+    return [tuple(here if part == "*" else part for part in read_path) for read_path in reads[start]]
+
+
+def _matches(path: TreePath, start: TreePath) -> bool:
+    """Whether a path begins so."""
+    return len(path) >= len(start) and all(expected in ("*", part) for expected, part in zip(start, path, strict=False))
+
+
+def _overlap(paths: Iterable[TreePath], others: Iterable[TreePath]) -> bool:
+    """Whether any of the paths leads to a part of what one of the others leads to, or the other way round."""
+    others = list(others)
+    for path in paths:
+        for other in others:
+            depth = min(len(path), len(other))
+            if path[:depth] == other[:depth]:
+                return True
+    return False
 
 
 def _config_error(tree: Tree, problems: Sequence[Problem]) -> ConfigError:
@@ -272,19 +359,19 @@ def _schema_problems(error: ValidationError, tree: Tree) -> list[Problem]:
     """Return one problem per path of the config."""
     messages: dict[TreePath, str] = {}
     for problem in error.errors():
-        problem_path = _path_in(tree, problem["loc"])
+        problem_path = _path_in(tree.values, problem["loc"])
         # A value that matches no member of a union has one error per member, which are joined.
         if problem_path in messages:
-            messages[problem_path] = f"{messages[problem_path]}, or {_expectation(problem)}"
+            alternative = _expectation(problem).removeprefix("should be ")
+            messages[problem_path] = f"{messages[problem_path]}, or {alternative}"
         else:
             messages[problem_path] = _message(problem, problem_path, tree)
     return list(messages.items())
 
 
-def _path_in(tree: Tree, location: tuple[int | str, ...]) -> TreePath:
+def _path_in(values: Any, location: tuple[int | str, ...]) -> TreePath:
     """Return a location of pydantic without the names of union members, which the config does not have."""
     config_path: list[int | str] = []
-    values: Any = tree.values
     for position, path_part in enumerate(location):
         is_key = isinstance(values, dict) and path_part in values
         if is_key or (isinstance(values, list) and isinstance(path_part, int)):
@@ -338,9 +425,19 @@ def _fields_at(path: TreePath, tree: Tree) -> list[str]:
             # The split is a union: its fields depend on the strategy that the config selects.
             strategy = tree.values["split"].get("strategy", "random")
             annotation = _split_sections()[_strategies().index(strategy)]
+        elif isinstance(path_part, int):  # an element of the list of sections
+            continue
         elif field_name in section.model_fields:
-            annotation = section.model_fields[field_name].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            annotation = _section_in(section.model_fields[field_name].annotation)
+        if annotation is None:
             return []
         section = annotation
     return list(section.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section in an annotation such as `TuningConfig | None` or `list[ComparedModel]`; None if there is none."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = [_section_in(argument) for argument in get_args(annotation)]
+    return next((section for section in found if section is not None), None)

@@ -6,13 +6,50 @@ import codecs
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from recctl import plugins
+from recctl.config.messages import percentage_hint
 from recctl.suggest import did_you_mean
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Size = Annotated[int, Field(ge=1, strict=True)] | Fraction
+_Count = Annotated[int, Field(ge=1, strict=True)]
+
+
+def _check_size(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Validate the size of a part; one sentence for a value that is none, instead of one for each of its types."""
+    try:
+        return validate(value)
+    except ValidationError:
+        message = f"{value!r} should be a fraction between 0 and 1, such as 0.2, or a whole number of at least 1"
+        hint = percentage_hint(value)
+        if isinstance(value, float) and value > 1 and value.is_integer():
+            hint = f"; write {value:.0f}"
+        raise ValueError(message + hint) from None
+
+
+Size = Annotated[_Count | Fraction, WrapValidator(_check_size)]
+# The size of a part that a split may lack.
+OptionalSize = Annotated[_Count | Fraction | Literal[0], WrapValidator(_check_size)]
+
+
+def _check_one_name(step: dict[str, Any]) -> dict[str, Any]:
+    if len(step) != 1:
+        raise ValueError("each step must be one name with parameters, e.g. `- sample_interactions: {n: 1000}`")
+    return step
+
+
+Step = Annotated[dict[str, dict[str, Any] | None], AfterValidator(_check_one_name)]
 
 
 class Section(BaseModel):
@@ -120,7 +157,7 @@ class DataConfig(Section):
     """How to treat malformed rows: stop with an error, or skip and count them."""
     synthetic: SyntheticConfig = SyntheticConfig()
     """Size of the dataset of source: synthetic."""
-    preprocess: list[dict[str, dict[str, Any] | None]] = []
+    preprocess: list[Step] = []
     """Preprocessing steps, in order, each `name: {parameter: value}`; `recctl config steps` lists them."""
     implicit: bool = True
     """Whether to ignore the values of ratings; false: models that support ratings or weights use them. Default: false
@@ -134,14 +171,6 @@ class DataConfig(Section):
 
     _check_encoding = field_validator("encoding")(_check_encoding)
 
-    @field_validator("preprocess")
-    @classmethod
-    def _check_one_name_per_step(cls, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        for step in steps:
-            if len(step) != 1:
-                raise ValueError("each step must be one name with parameters, e.g. `- sample_interactions: {n: 1000}`")
-        return steps
-
 
 class RandomSplit(Section):
     """Random split of the interactions."""
@@ -150,7 +179,7 @@ class RandomSplit(Section):
     """Random interactions are held out. The other strategies follow."""
     test_size: Size = 0.2
     """Size of the test part: fraction or number of interactions."""
-    val_size: Size | Literal[0] = 0
+    val_size: OptionalSize = 0
     """Size of the validation part: fraction or number of interactions; 0: no validation part."""
     within_user: bool = False
     """Apply the fractions to each user's interactions instead of to all interactions."""
@@ -163,7 +192,7 @@ class TemporalSplit(Section):
     """One point in time for all users: train is before it, test after it."""
     test_size: Size = 0.2
     """Size of the test part: fraction or number of interactions."""
-    val_size: Size | Literal[0] = 0
+    val_size: OptionalSize = 0
     """Size of the validation part, which directly precedes test; 0: no validation part."""
 
 
@@ -174,7 +203,7 @@ class LeaveLastSplit(Section):
     """Test is the last n interactions of each user, validation the n before."""
     n: int = Field(1, ge=1)
     """Number of interactions per user."""
-    val_size: Size | Literal[0] = 0
+    val_size: OptionalSize = 0
     """0: no validation part; any other value: n interactions per user."""
 
 
@@ -185,7 +214,7 @@ class UserSplit(Section):
     """Holds out whole users; the model sees the first part of their history (fold-in), the rest is relevant."""
     test_size: Size = 0.2
     """Size of the test part: fraction or number of users."""
-    val_size: Size | Literal[0] = 0
+    val_size: OptionalSize = 0
     """Size of the validation part: fraction or number of users; 0: no validation part."""
     fold_in: Fraction = 0.8
     """Fraction of a held-out user's interactions, the earliest ones, that the model sees."""
@@ -200,7 +229,7 @@ class KFoldSplit(Section):
     """Number of folds."""
     fold: int = Field(0, ge=0)
     """The test fold, from 0."""
-    val_size: Size | Literal[0] = 0
+    val_size: OptionalSize = 0
     """Size of the validation part, drawn from the other folds; 0: no validation part."""
 
 
@@ -213,7 +242,7 @@ class PredefinedSplit(Section):
     """File of the test part, relative to this file."""
     validation: str | None = None
     """File of the validation part; null: none."""
-    val_size: Size | Literal[0] = 0
+    val_size: OptionalSize = 0
     """Without a validation file: size of the validation part, drawn from train; 0: no validation part."""
 
 

@@ -11,7 +11,9 @@ from pydantic import ValidationError
 
 from recctl.config import Checks, Config, LoadedConfig, load_config
 from recctl.config.loading import Problem
+from recctl.config.messages import expectation
 from recctl.config.schema import ModelConfig
+from recctl.config.yaml_tree import Path as TreePath
 from recctl.config.yaml_tree import Tree
 from recctl.errors import ConfigError
 from recctl.experiment.config_defaults import fill_defaults
@@ -167,15 +169,32 @@ def _step_problems(name: str, params: dict[str, Any]) -> Iterator[tuple[tuple[st
     signature = inspect.signature(STEPS[name])
     known_parameters = dict(list(signature.parameters.items())[1:])  # the first parameter is the table
     annotations = get_type_hints(STEPS[name], include_extras=True)
+    problems: list[tuple[tuple[str | int, ...], str]] = []
     for parameter_name, value in params.items():
         if parameter_name not in known_parameters:
-            yield (parameter_name,), f"unknown parameter{did_you_mean(parameter_name, known_parameters)}"
+            problems.append(((parameter_name,), f"unknown parameter{did_you_mean(parameter_name, known_parameters)}"))
             continue
         for path, problem in _type_problems(annotations[parameter_name], value):
-            yield (parameter_name, *path), problem
+            problems.append(((parameter_name, *path), problem))
     for parameter_name, parameter in known_parameters.items():
         if parameter.default is parameter.empty and parameter_name not in params:
-            yield (), f"{parameter_name} must be given"
+            problems.append(((), f"{parameter_name} must be given"))
+    yield from problems or _conflicts_of_step(name, params)
+
+
+def _conflicts_of_step(name: str, params: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The problems of parameters that are valid individually."""
+    from recctl.data.preprocessing import PARAMETER_CHECKS
+
+    if name not in PARAMETER_CHECKS:
+        return
+    check = PARAMETER_CHECKS[name]
+    read = {key: value for key, value in params.items() if key in inspect.signature(check).parameters}
+    try:
+        check(**read)
+    except ConfigError as error:
+        for problem in error.problems:
+            yield (), problem.removeprefix(f"{name}: ")
 
 
 def _type_problems(annotation: Any, value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -195,8 +214,7 @@ def _type_problems(annotation: Any, value: Any) -> Iterator[tuple[tuple[str | in
                     break
                 part = part[key]
                 path = (*path, key)
-            # Pydantic's message begins with "Input should be ..."; the value takes the place of "Input".
-            problems.setdefault(path, f"{part!r} {details['msg'].replace('Input should', 'should')}")
+            problems.setdefault(path, f"{part!r} {expectation(details)}")
         yield from problems.items()
 
 
@@ -284,6 +302,29 @@ def _is_valid_setting(config: Config, path: tuple[str, ...], value: Any) -> bool
     return True
 
 
+# What the check of a value reads besides it, for configs that have errors.
+_READS: dict[TreePath, tuple[TreePath, ...]] = {
+    ("data",): (("data",), ("model",)),
+    ("data", "preprocess"): (),
+    ("data", "timestamp_format"): (),
+    ("data", "user"): (("data", "format"),),
+    ("split",): (("split",), ("data", "source")),
+    ("model", "name"): (),
+    ("model", "params"): (("model", "name"),),
+    ("models",): (("models",), ("model",)),
+    ("models", "*", "name"): (),
+    ("models", "*", "params"): (("models", "*", "name"),),
+    ("models", "*", "training"): (("models", "*"), ("training",), ("split",)),
+    ("training",): (("training",), ("model",), ("models",), ("split",)),
+    ("evaluation", "metrics"): (),
+    ("evaluation",): (("evaluation",),),
+    ("tuning",): (("tuning",), ("model",), ("evaluation",)),
+    ("tuning", "space"): (("model", "name"),),
+    ("tuning", "points"): (("tuning", "strategy"), ("model",)),
+}
+
 CHECKS = Checks(
-    (_check_reading, _check_split, _check_models, _check_preprocessing, _check_metrics, _check_tuning), fill_defaults
+    (_check_reading, _check_split, _check_models, _check_preprocessing, _check_metrics, _check_tuning),
+    fill_defaults,
+    _READS,
 )

@@ -50,7 +50,7 @@ evaluation:
         "c.yaml:1: split.n: unknown key; one of strategy, test_size, val_size",
         "c.yaml:3: data.columns.usr: 'usr' is not one of 'user_id', 'item_id', 'rating' or 'timestamp'",
         "c.yaml:4: data.min_user_interactions: -1 should be greater than or equal to 0",
-        "c.yaml:5: data.header: 'maybe' should be a valid boolean, unable to interpret input",
+        "c.yaml:5: data.header: 'maybe' should be a valid boolean",
         "c.yaml:6: modle: unknown key; did you mean model?",
         "c.yaml:7: seed: 'x' should be a valid integer",
         "c.yaml:9: evaluation.k_valus: unknown key; did you mean k_values?",
@@ -71,6 +71,85 @@ evaluation: {metrics: [recall, ndgc]}
         "c.yaml:3: evaluation.metrics.1: unknown metric 'ndgc'; did you mean ndcg?",
         problems("", "split.test_size=1.5")[0],
     ]
+
+
+def test_errors_of_one_section_are_reported_together() -> None:
+    """Schema, steps, model parameters, metrics and the search space, also where each section has a typo."""
+    text = """\
+data:
+  min_user_interaction: 3
+  preprocess:
+    - sample_interactions: {}
+    - 5
+    - sample_interactions: {fraction: 20%}
+    - {drop_duplicates: {}, sample_interactions: {n: 1}}
+    - select_time_window: {start: 2021-01-01, end: 2020-01-01}
+    - drop_duplicates: {keep: some}
+split:
+  test_size: 20%
+model:
+  name: als
+  param: {}
+  params:
+    n_factor: 8
+evaluation:
+  metrics:
+    - 5
+    - ndgc
+  k_values: [5, x]
+tuning:
+  n_trial: 5
+  space:
+    n_facors: [5]
+"""
+    found = problems(text)
+    lines = [int(problem.split(":")[1]) for problem in found]
+    assert lines == [2, 4, 5, 6, 7, 8, 9, 11, 14, 16, 19, 20, 21, 23, 25]
+    assert found[3].endswith("fraction: '20%' should be a valid number; write 0.2")
+    assert "data.preprocess.5.drop_duplicates.keep" in found[6], "paths count the elements of the file"
+    assert found[12] == "c.yaml:21: evaluation.k_values.1: 'x' should be a valid integer"
+
+
+def test_errors_of_models_are_reported_together() -> None:
+    text = """\
+models:
+  - {nmae: als, params: {n_factors: 8}}
+  - {name: ease, params: {l2_reg: 0}}
+  - {name: eaze, training: {early_stopping: {patence: 4}}}
+"""
+    assert problems(text) == [
+        "c.yaml:2: models.0.nmae: unknown key; did you mean name?",  # so n_factors may be right
+        "c.yaml:3: models.1.params.l2_reg: 0 should be greater than 0",
+        "c.yaml:4: models.2.training.early_stopping.patence: unknown key; did you mean patience?",
+        "c.yaml:4: models.2.name: unknown model 'eaze'; did you mean ease?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ("20%", "; write 0.2"),
+        ("12.5 %", "; write 0.125"),
+        ("100.0", "; write 100"),
+        ("1.5", ""),
+        ("ten", ""),
+        ("-3", ""),
+        ("[1]", ""),
+        ("true", ""),
+        ("null", ""),
+    ],
+)
+@pytest.mark.parametrize("key", ["test_size", "val_size"])
+def test_wrong_size_is_explained_in_one_sentence(key: str, value: str, hint: str) -> None:
+    (problem,) = problems(f"split: {{{key}: {value}}}")
+    sentence = "should be a fraction between 0 and 1, such as 0.2, or a whole number of at least 1"
+    assert problem.startswith(f"c.yaml:1: split.{key}: ")
+    assert problem.endswith(f" {sentence}{hint}")
+
+
+def test_size_may_be_0_only_where_the_part_may_be_missing() -> None:
+    assert valid("split: {val_size: 0}").split.val_size == 0
+    assert "0 should be a fraction" in problems("split: {test_size: 0}")[0]
 
 
 def test_errors_do_not_cause_errors_in_sections_that_depend_on_them() -> None:

@@ -11,6 +11,7 @@ from recctl.data.preprocessing.filters import filter_by_interaction_count, selec
 from recctl.data.preprocessing.ratings import binarize_implicit_feedback, normalize_ratings
 from recctl.data.preprocessing.sampling import sample_interactions
 from recctl.data.preprocessing.steps import (
+    PARAMETER_CHECKS,
     STEPS,
     Counts,
     StepReport,
@@ -21,6 +22,7 @@ from recctl.data.preprocessing.steps import (
 )
 
 __all__ = [
+    "PARAMETER_CHECKS",
     "STEPS",
     "Counts",
     "StepReport",

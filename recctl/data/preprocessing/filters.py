@@ -51,12 +51,24 @@ def select_time_window(
         end: In the same formats.
     """
     df = frames.to_pandas(df, "df")
+    first, last = time_window(start, end)
+    timestamps = table_arrays.timestamps(df)
+    return df[(timestamps >= first) & (timestamps < last)]
+
+
+def time_window(
+    start: str | float | dt.date | None = None, end: str | float | dt.date | None = None
+) -> tuple[float, float]:
+    """The start and the end of a time window in seconds since 1970; infinite where it has no limit.
+
+    Raises:
+        ConfigError: One is not a time, or the start is not before the end.
+    """
     first = -np.inf if start is None else _to_seconds("start", start)
     last = np.inf if end is None else _to_seconds("end", end)
     if first >= last:
         raise ConfigError(f"select_time_window: start={start} is not before end={end}")
-    timestamps = table_arrays.timestamps(df)
-    return df[(timestamps >= first) & (timestamps < last)]
+    return first, last
 
 
 def _to_seconds(name: str, value: str | float | dt.date) -> float:

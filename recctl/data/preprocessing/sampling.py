@@ -34,8 +34,7 @@ def sample_interactions(
         seed: Seed of the random stream `sample`.
     """
     df = frames.to_pandas(df, "df")
-    if (fraction is None) == (n is None):
-        raise ConfigError("sample_interactions: set either fraction or n")
+    check_amount(fraction, n)
     if by == "users":
         codes, total = table_arrays.id_codes(df, columns.USER)
     else:
@@ -49,3 +48,13 @@ def sample_interactions(
     is_sampled = np.zeros(total, bool)
     is_sampled[stream(seed, "sample").permutation(total)[:n]] = True
     return df[is_sampled[codes]]
+
+
+def check_amount(fraction: float | None = None, n: int | None = None) -> None:
+    """Check that one of the two ways to give the amount is used.
+
+    Raises:
+        ConfigError: Neither is given, or both are.
+    """
+    if (fraction is None) == (n is None):
+        raise ConfigError("sample_interactions: set either fraction or n")

@@ -14,9 +14,9 @@ from recctl.data.frames import Frame
 from recctl.data.preprocessing import table_arrays
 from recctl.data.preprocessing.duplicates import drop_duplicates
 from recctl.data.preprocessing.events import SourceColumn, select_rows, weight_events
-from recctl.data.preprocessing.filters import filter_by_interaction_count, select_time_window
+from recctl.data.preprocessing.filters import filter_by_interaction_count, select_time_window, time_window
 from recctl.data.preprocessing.ratings import binarize_implicit_feedback, normalize_ratings
-from recctl.data.preprocessing.sampling import sample_interactions
+from recctl.data.preprocessing.sampling import check_amount, sample_interactions
 from recctl.errors import ConfigError, DataError
 from recctl.rng import stream
 from recctl.suggest import did_you_mean
@@ -35,6 +35,12 @@ STEPS: dict[str, Callable[..., pd.DataFrame]] = {
     )
 }
 
+# Checks of parameters that their types can't express, by step. Each takes some of the parameters of its step, so that a
+# config can be checked before data are read.
+PARAMETER_CHECKS: dict[str, Callable[..., object]] = {
+    "sample_interactions": check_amount,
+    "select_time_window": time_window,
+}
 # Steps that set ratings to weights of implicit feedback.
 _SET_WEIGHTS = frozenset({"weight_events"})
 # Steps that read ratings, with the parameter values for which they do; None for all.
