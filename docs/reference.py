@@ -29,6 +29,7 @@ from recctl.config import schema
 from recctl.data.preprocessing import STEPS
 from recctl.evaluation import METRICS
 from recctl.models.registry import model_class, model_names
+from recctl.ranking import ties
 
 NOTE = "<!-- Written by docs/reference.py. -->\n\n"
 
@@ -276,6 +277,7 @@ def metrics_page() -> str:
             f"{metric.kind}, {direction}.",
             _markdown(inspect.getdoc(metric.compute) or ""),
         ]
+    parts += ["## Ties in scores", _markdown(inspect.getdoc(ties) or "")]
     return _join(parts)
 
 

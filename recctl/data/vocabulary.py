@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from recctl.data.id_hashes import UInt64Array, hash_ids
 from recctl.data.matrix import Int32Array
 from recctl.errors import DataError
 from recctl.kernels import factorize
@@ -49,6 +51,11 @@ class Vocabulary:
         if self._cached_index is None:
             self._cached_index = pd.Index(self.ids)
         return self._cached_index
+
+    @cached_property
+    def hashes(self) -> UInt64Array:
+        """The hash of each id, `(n,)`, which depends on the id alone; see `hash_ids`."""
+        return hash_ids(self.ids)
 
     @classmethod
     def encode(cls, ids: NDArray[Any] | pa.Array) -> tuple[Vocabulary, Int32Array]:

@@ -16,6 +16,7 @@ from recctl.data.vocabulary import Vocabulary
 from recctl.errors import DataError
 from recctl.kernels import hit_flags
 from recctl.models.base import Recommender, id_tables
+from recctl.ranking import TieBreaker
 
 # Which items are neither candidates nor relevant.
 Exclude = Literal["known", "train", "none"]
@@ -52,6 +53,12 @@ class UserGroup:
     def excluded_items(self, positions: Int32Array) -> InteractionMatrix:
         """Return the excluded items of the users at some positions in the group."""
         return self.excluded.take(self.excluded_rows[positions])
+
+    def ties(self, model: Recommender) -> TieBreaker:
+        """Return what breaks ties in the scores of the users."""
+        if self.histories is not None and (self.model_users < 0).any():
+            return model.ties_of_histories(self.histories)
+        return model.ties_of_users(self.model_users)
 
 
 @dataclass(frozen=True, eq=False)

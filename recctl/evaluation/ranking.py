@@ -15,7 +15,7 @@ from recctl.kernels import candidate_sampling, hit_flags
 from recctl.metrics import METRICS, Catalog, Float64Array, Lists, MetricKey, metric_keys
 from recctl.metrics.definitions import auc
 from recctl.models.base import Recommender
-from recctl.ranking import map_blocks, rank_block
+from recctl.ranking import TieBreaker, map_blocks, rank_block
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ def evaluate_rankings(model: Recommender, users: EvalUsers, protocol: Protocol) 
     n_scored = sum(len(user_group.users) for user_group in users.groups)
     with progress.task("Evaluating", n_scored, "users") as task:
         for user_group in users.groups:
-            evaluator = _BlockEvaluator(model, user_group, protocol, catalog)
+            evaluator = _BlockEvaluator(model, user_group, user_group.ties(model), protocol, catalog)
             for block_values, items in map_blocks(evaluator, len(user_group.users), n_items):
                 # `map_blocks` computes on several threads, but yields blocks in the order of users.
                 values[n_done : n_done + len(block_values)] = block_values
@@ -86,6 +86,7 @@ class _BlockEvaluator:
 
     model: Recommender
     group: UserGroup
+    ties: TieBreaker
     protocol: Protocol
     catalog: Catalog
 
@@ -106,7 +107,7 @@ class _BlockEvaluator:
                 self.protocol.seeds[self.group.users[positions]],
             )
         largest_k = self.protocol.k_values[-1]
-        items, _ = rank_block(scores, largest_k, excluded_items)
+        items, _ = rank_block(scores, largest_k, excluded_items, self.ties.take(positions))
         # float64: metrics sum them, and integers would be converted for each of them.
         hits = np.empty(items.shape)
         hit_flags.hits(items, relevant.starts, relevant.columns, relevant.n_columns, hits)

@@ -127,7 +127,7 @@ def _seen_items(users: Value, seen: InteractionMatrix) -> tuple[Value, Operand]:
 
 
 def _output_top_k(scores: Value, history: Value | None, k: int) -> None:
-    """Add the outputs `items` and `scores`: the top k outside the history; ties go to the lower item code."""
+    """Add the outputs `items` and `scores`: the top k outside the history; of equal scores the lower code first."""
     graph = scores.graph
     if history is not None:
         scores = graph.apply("Where", history.is_nonzero(), np.float32(-np.inf), scores)

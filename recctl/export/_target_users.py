@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from recctl.data import columns
+from recctl.data.id_hashes import hash_id_list
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers.read_file import read_file
@@ -18,7 +19,7 @@ from recctl.export._id_lists import read_ids
 from recctl.export._table_files import id_type
 from recctl.models.base import Recommender, id_tables
 from recctl.models.base.id_tables import OnUnknown
-from recctl.ranking import rank_block
+from recctl.ranking import TieBreaker, rank_block
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class TargetUsers:
         scores: Returns the scores of all items for some rows, `(n_rows, n_items)`.
         seen: Returns the seen items of some rows.
         popular: Number of users of each item, for users that the model cannot score; None if there are none.
+        ties: Orders items with equal scores, a key for each user.
     """
 
     ids: pa.Array
@@ -38,6 +40,7 @@ class TargetUsers:
     scores: Callable[[Int32Array], Float32Array]
     seen: Callable[[Int32Array], InteractionMatrix]
     popular: Float32Array | None
+    ties: TieBreaker
 
     def rank(
         self, indices: Int32Array, k: int, exclude_seen: bool, item_mask: Float32Array | None
@@ -61,11 +64,13 @@ class TargetUsers:
                 # In place: scores are a new array, and a copy of a block can take gigabytes.
                 scores += item_mask
             seen = self.seen(known_rows) if exclude_seen else None
-            items[is_known], top_scores[is_known] = rank_block(scores, k, seen)
+            known_ties = self.ties.take(indices[is_known])
+            items[is_known], top_scores[is_known] = rank_block(scores, k, seen, known_ties)
         if self.popular is not None and len(known_rows) < len(rows):
             counts = self.popular if item_mask is None else self.popular + item_mask
-            # One list serves all of them: broadcast over the rows.
-            items[~is_known], top_scores[~is_known] = rank_block(counts[None], k, None)
+            other_ties = self.ties.take(indices[~is_known])
+            other_scores = np.tile(counts, (len(other_ties.row_keys), 1))
+            items[~is_known], top_scores[~is_known] = rank_block(other_scores, k, None, other_ties)
         return items, top_scores
 
 
@@ -75,13 +80,18 @@ def known_users(model: Recommender, users: Path | list[int | str] | None, on_unk
     if users is None:
         ids: Any = vocabulary.ids
         rows = np.arange(len(ids), dtype=np.int32)
+        hashes = vocabulary.hashes
     else:
         ids = read_ids(users, columns.USER, vocabulary)
         rows = vocabulary.codes(ids)
         id_tables.require_known(f"{model.name}: user", ids, rows >= 0, on_unknown)
-        ids, rows = _drop_skipped(ids, rows, on_unknown)
+        kept = _kept_positions(rows, on_unknown)
+        ids = [ids[position] for position in kept.tolist()]
+        rows = rows[kept]
+        hashes = hash_id_list(ids)
     id_array = pa.array(ids, id_type(vocabulary))
-    return TargetUsers(id_array, rows, model.score_users, model.seen.take, _popularity(model, rows))
+    ties = TieBreaker.of_ids(hashes, model.item_vocabulary.hashes)
+    return TargetUsers(id_array, rows, model.score_users, model.seen.take, _popularity(model, rows), ties)
 
 
 def users_with_histories(model: Recommender, path: Path, on_unknown: OnUnknown) -> TargetUsers:
@@ -97,19 +107,21 @@ def users_with_histories(model: Recommender, path: Path, on_unknown: OnUnknown) 
     has_history = np.ones(len(ids), bool) if model.serves_empty_history else np.diff(matrix.starts) > 0
     id_tables.require_history(model.name, ids, has_history, on_unknown)
     all_rows = np.where(has_history, np.arange(len(ids)), -1).astype(np.int32)
-    ids, rows = _drop_skipped(ids, all_rows, on_unknown)
+    kept = _kept_positions(all_rows, on_unknown)
+    ids = [ids[position] for position in kept.tolist()]
+    rows = all_rows[kept]
+    ties = model.ties_of_histories(matrix).take(kept)
 
     def scores(block: Int32Array) -> Float32Array:
         return model.score_histories(matrix.take(block))
 
-    return TargetUsers(pa.array(ids), rows, scores, matrix.take, _popularity(model, rows))
+    return TargetUsers(pa.array(ids), rows, scores, matrix.take, _popularity(model, rows), ties)
 
 
-def _drop_skipped(ids: list[Any], rows: Int32Array, on_unknown: OnUnknown) -> tuple[list[Any], Int32Array]:
-    if on_unknown != "skip" or (rows >= 0).all():
-        return ids, rows
-    kept_positions = np.flatnonzero(rows >= 0)
-    return [ids[position] for position in kept_positions.tolist()], rows[kept_positions]
+def _kept_positions(rows: Int32Array, on_unknown: OnUnknown) -> Int32Array:
+    """Positions of the users that are exported: without those that the model cannot score if these are skipped."""
+    is_kept = rows >= 0 if on_unknown == "skip" else np.ones(len(rows), bool)
+    return np.flatnonzero(is_kept).astype(np.int32)
 
 
 def _popularity(model: Recommender, rows: Int32Array) -> Float32Array | None:

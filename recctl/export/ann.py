@@ -15,7 +15,7 @@ from recctl.errors import ArtifactError, AssertionFailedError, UnsupportedError
 from recctl.export.base import Context, ExportFormat
 from recctl.export.embeddings import EmbeddingsFormat, read_vectors
 from recctl.models.base import Recommender
-from recctl.ranking import rank
+from recctl.ranking import TieBreaker, rank
 
 _FILE = "index.usearch"
 _SEED = 42
@@ -42,8 +42,9 @@ class AnnFormat(ExportFormat):
     vectors.
 
     The index does not know which items a user has seen: request as many more items as you have to leave out. Recall is
-    the share of the exact top `k` that the index finds, for `sample` users drawn with a fixed seed. The index is built
-    on one thread, so that equal models give equal files, in about 0.1 ms per item.
+    the share of the exact top `k` that the index finds, for `sample` users drawn with a fixed seed. Ties: of
+    items with equal scores the index returns any, and each counts as found. The index is built on one thread, so that
+    equal models give equal files, in about 0.1 ms per item.
     """
 
     name = "ann"
@@ -130,7 +131,9 @@ class AnnFormat(ExportFormat):
             raise ValueError(f"it holds {n_indexed:,} of {len(items):,} items")
         index.expansion_search = self.expansion_search
         matches = index.search(_user_vectors(users, self.dtype), k, threads=1)
-        _, exact_scores = rank(lambda rows: users[rows] @ items.T, len(users), len(items), k, None)
+        # Only the scores are used, so the order of ties does not matter.
+        ties = TieBreaker(np.zeros(len(users), np.uint64), np.zeros(len(items), np.uint64))
+        _, exact_scores = rank(lambda rows: users[rows] @ items.T, len(users), len(items), k, None, ties)
         # Entries beyond `matches.counts` hold arbitrary keys; they are masked below.
         found_items = np.minimum(matches.keys, len(items) - 1).astype(np.int64)
         # Exact scores of the found items: the index returns those of its stored type.

@@ -43,8 +43,9 @@ class OnnxFormat(ExportFormat):
     and defaults to the model's natural input: a history for linear models, a sequence for SASRec, a user for factor
     models. A code is the row, from 0, of an id in `items.parquet` or `users.parquet`. With `k`, items of the history,
     or those the user had in the training data, are left out unless `include_seen` is set; rows with fewer items end in
-    -1 and minus infinity. A rating of 0 in a history means no interaction. Weights above 64 MiB are in
-    `model.onnx.data`.
+    -1 and minus infinity. Ties: of equal scores the lower code comes first, because ONNX has no hash of ids; all other
+    recommendations of recctl order them by a hash of user and item. A rating of 0 in a history means no interaction.
+    Weights above 64 MiB are in `model.onnx.data`.
 
     The scores of up to 128 users, of an empty and of a very long history are compared with the model's; the export
     fails if they differ by more than 1e-5 of the largest score. Graphs contain the training interactions if the input
@@ -79,7 +80,7 @@ class OnnxFormat(ExportFormat):
                 f"onnx: scores of the graph differ from those of {model.name} by {difference:.1e} of the largest "
                 f"score, more than {_TOLERANCE:.0e}; nothing was written"
             )
-        return {
+        facts: dict[str, Any] = {
             "opset": graph.OPSET,
             "input": input_kind,
             "inputs": _type_names(graph.inputs),
@@ -87,6 +88,9 @@ class OnnxFormat(ExportFormat):
             "people_checked": len(samples.rows),
             "largest_difference": float(f"{difference:.1e}"),
         }
+        if self.k is not None:
+            facts["ties"] = "lower item code first"
+        return facts
 
     @classmethod
     def verify(cls, folder: Path, manifest: Mapping[str, Any], model: Recommender | None = None) -> None:
@@ -130,9 +134,10 @@ class OnnxFormat(ExportFormat):
                 continue
             items, top_scores = outputs
             seen = None if self.include_seen else samples.seen.take(rows)
-            _, expected = rank_block(scores, min(self.k, scores.shape[1]), seen)
-            # Rounding may swap items with nearly equal scores. So compare the k best scores, and compare the score of
-            # each chosen item, but not the items.
+            ties = samples.model.ties_of_histories(samples.seen.take(rows))
+            _, expected = rank_block(scores, min(self.k, scores.shape[1]), seen, ties)
+            # The graph breaks ties by code, and rounding may swap items with nearly equal scores. So compare the k best
+            # scores, and compare the score of each chosen item, but not the items.
             scores_of_items = np.take_along_axis(scores, np.maximum(items, 0), 1)
             scores_of_items = np.where(items < 0, -np.inf, scores_of_items)
             difference = max(difference, _largest_gap(top_scores, expected), _largest_gap(top_scores, scores_of_items))

@@ -25,7 +25,7 @@ from recctl.export._target_users import TargetUsers
 from recctl.export.base import Context, ExportFormat
 from recctl.models.base import Recommender
 from recctl.models.base.id_tables import OnUnknown
-from recctl.ranking import map_blocks
+from recctl.ranking import TIE_RULE, map_blocks
 
 # Rows whose scores are compared with the model's after writing.
 _N_CHECKED = 1000
@@ -95,6 +95,7 @@ class RecommendationsFormat(ExportFormat):
             "users": n_users,
             "rows": n_rows,
             "users_with_fewer_than_k": n_short,
+            "tie_rule": TIE_RULE,
             "columns": _table_files.columns_of(schema),
         }
 

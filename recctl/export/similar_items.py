@@ -20,6 +20,7 @@ from recctl.export._id_lists import Ids, known_codes
 from recctl.export._table_files import FileFormat
 from recctl.export.base import Context, ExportFormat
 from recctl.models.base import Recommender
+from recctl.ranking import TIE_RULE
 
 _ITEMS_PER_BLOCK = 2048
 _SIMILAR_ITEM = "similar_item_id"
@@ -68,7 +69,12 @@ class SimilarItemsFormat(ExportFormat):
                 write(pa.Table.from_pandas(similar, schema, preserve_index=False))
                 n_rows += len(similar)
                 task.update(begin + len(block))
-        return {"items": len(codes), "rows": n_rows, "columns": _table_files.columns_of(schema)}
+        return {
+            "items": len(codes),
+            "rows": n_rows,
+            "tie_rule": TIE_RULE,
+            "columns": _table_files.columns_of(schema),
+        }
 
     @classmethod
     def verify(cls, folder: Path, manifest: Mapping[str, Any], model: Recommender | None = None) -> None:

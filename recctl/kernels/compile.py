@@ -44,6 +44,7 @@ I64 = ArrayType("int64")
 F32 = ArrayType("float32")
 F64 = ArrayType("float64")
 U8 = ArrayType("uint8")
+U64 = ArrayType("uint64")
 I32_2D = ArrayType("int32", 2)
 I64_2D = ArrayType("int64", 2)
 F32_2D = ArrayType("float32", 2)
@@ -55,6 +56,7 @@ OUT_I64 = ArrayType("int64", readonly=False)
 OUT_F32 = ArrayType("float32", readonly=False)
 OUT_F64 = ArrayType("float64", readonly=False)
 OUT_U8 = ArrayType("uint8", readonly=False)
+OUT_U64 = ArrayType("uint64", readonly=False)
 OUT_I32_2D = ArrayType("int32", 2, readonly=False)
 OUT_I64_2D = ArrayType("int64", 2, readonly=False)
 OUT_F32_2D = ArrayType("float32", 2, readonly=False)
@@ -62,6 +64,7 @@ OUT_F64_2D = ArrayType("float64", 2, readonly=False)
 OUT_U8_2D = ArrayType("uint8", 2, readonly=False)
 
 INT = "int64"
+UINT64 = "uint64"
 FLOAT = "float64"
 BOOL = "boolean"
 VOID = "void"

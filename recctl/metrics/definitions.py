@@ -1,10 +1,10 @@
 """Metric definitions, as functions of arrays.
 
 A list holds the k best items of a user among the items that can be recommended to that user, best first. Ties (items
-with equal scores) are broken by ascending item code. `hits` is 1 at a position that holds a relevant item, else 0,
-shape `(n_users, k)`; positions after the end of a list shorter than k hold 0. `n_relevant` is the number of relevant
-items of a user, at least 1. It includes items that the model does not know, which therefore count as misses. Users
-without relevant items are excluded from every mean.
+with equal scores) are broken as `recctl.ranking.ties` defines. `hits` is 1 at a position that holds a relevant item,
+else 0, shape `(n_users, k)`; positions after the end of a list shorter than k hold 0. `n_relevant` is the number of
+relevant items of a user, at least 1. It includes items that the model does not know, which therefore count as misses.
+Users without relevant items are excluded from every mean.
 
 Each user is ranked once for all cutoffs: functions of lists return the value at every cutoff 1, 2, ..., k, with shape
 `(n_users, k)`.

@@ -19,7 +19,7 @@ class PopularityRecommender(Recommender):
     Score: the number of distinct users who interacted with the item in the data the model was fitted on; ratings are
     ignored. There is no objective. A personalized model that does not outperform this baseline is not worth its cost.
 
-    Ties, items with equally many users, are broken by ascending item code.
+    Ties, items with equally many users, are ordered for each user by a hash of user and item, as in every model.
 
     Cost: one pass over the interactions, and 4 bytes of memory per item.
     """

@@ -1,6 +1,6 @@
 """Scoring and ranking in blocks of rows that fit in the processor's cache; the full score matrix is never allocated.
 
-Tie-breaking: items with equal scores are ranked by ascending item code, see `recctl.kernels.top_k`.
+Tie-breaking: items with equal scores are ranked by a hash of user and item, see `recctl.ranking.ties`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from recctl import engines
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.kernels import top_k as kernels
+from recctl.ranking.ties import TieBreaker
 
 Result = TypeVar("Result")
 
@@ -56,26 +57,27 @@ def map_blocks(function: Callable[[Int32Array], Result], n_rows: int, n_columns:
     return engines.current().map(function, cut(n_rows, n_columns))
 
 
-def rank_block(scores: Float32Array, k: int, masked: InteractionMatrix | None) -> tuple[Int32Array, Float32Array]:
+def rank_block(
+    scores: Float32Array, k: int, masked: InteractionMatrix | None, ties: TieBreaker
+) -> tuple[Int32Array, Float32Array]:
     """The k best items of each row of a block.
-
-    Ties are broken by item code: of equal scores the item with the lower code ranks first.
 
     Args:
         scores: Scores, `(n_rows, n_items)`; those of masked items are set to minus infinity.
         k: Length of the lists.
         masked: Items to leave out, a row for each row of scores.
+        ties: Orders items with equal scores, a key for each row of scores.
 
     Returns:
         Items and their scores, both `(n_rows, k)`, best first; -1 and minus infinity where fewer than k items are left.
     """
     if masked is not None:
         kernels.mask(scores, masked.starts, masked.columns)
-    return kernels.top_k(scores, k)
+    return kernels.top_k(scores, k, ties.row_keys, ties.item_hashes)
 
 
 def rank(
-    scorer: Scorer, n_rows: int, n_items: int, k: int, masked: InteractionMatrix | None
+    scorer: Scorer, n_rows: int, n_items: int, k: int, masked: InteractionMatrix | None, ties: TieBreaker
 ) -> tuple[Int32Array, Float32Array]:
     """The k best items of all rows, computed in blocks by the current engine.
 
@@ -85,6 +87,7 @@ def rank(
         n_items: Number of items.
         k: Length of the lists; at most `n_items` items are ranked.
         masked: Items to leave out, a row for each row.
+        ties: Orders items with equal scores, a key for each row.
 
     Returns:
         Items and scores as of `rank_block`, both `(n_rows, min(k, n_items))`.
@@ -93,7 +96,7 @@ def rank(
 
     def rank_rows(rows: Int32Array) -> tuple[Int32Array, Float32Array]:
         masked_rows = None if masked is None else masked.take(rows)
-        return rank_block(scorer(rows), k, masked_rows)
+        return rank_block(scorer(rows), k, masked_rows, ties.take(rows))
 
     items = np.empty((n_rows, k), np.int32)
     scores = np.empty((n_rows, k), np.float32)

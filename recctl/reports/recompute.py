@@ -196,9 +196,11 @@ def _rank(model: Recommender, group: UserGroup, positions: Int32Array) -> Int32A
     """The recommendations to the users at some positions of a group, shape `(n_positions, LIST_LENGTH)`."""
     n_items = len(model.item_vocabulary)
     list_length = min(LIST_LENGTH, n_items)
+    ties = group.ties(model).take(positions)
 
     def rank_rows(rows: Int32Array) -> tuple[Int32Array, Any]:
-        return rank_block(group.score(model, positions[rows]), list_length, group.excluded_items(positions[rows]))
+        excluded = group.excluded_items(positions[rows])
+        return rank_block(group.score(model, positions[rows]), list_length, excluded, ties.take(rows))
 
     ranked = np.full((len(positions), LIST_LENGTH), -1, np.int32)
     n_done = 0

@@ -14,6 +14,7 @@ import pandas as pd
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import InteractionMatrix
 from recctl.models.base import Recommender
+from tests.ranking.ties import ranking
 
 
 def frame(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
@@ -53,12 +54,14 @@ class Oracle:
         fitted: The pairs it was fitted on.
         seen: The seen items of each user it can score.
         relevant: The held-out items of each test user, including seen items.
+        row_keys: What breaks ties in the scores of each user it can score.
     """
 
     scores: dict[tuple[int, int], float]
     fitted: set[tuple[int, int]]
     seen: dict[int, set[int]]
     relevant: dict[int, set[int]]
+    row_keys: dict[int, int]
 
     @property
     def items(self) -> list[int]:
@@ -72,7 +75,7 @@ class Oracle:
     def ranking(self, user: int) -> list[int]:
         """All recommendable items, best first."""
         left = [i for i in self.items if i not in self.seen[user]]
-        return sorted(left, key=lambda i: (-self.scores[user, i], i))
+        return ranking({item: self.scores[user, item] for item in left}, self.row_keys[user])
 
     def per_user(self, k: int) -> dict[int, dict[str, float]]:
         return {u: self._of_user(self.ranking(u), relevant, k) for u, relevant in self.served().items()}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from recctl.evaluation import METRICS, Evaluation, Evaluator
 from recctl.models.base import Recommender
 from tests.evaluation.oracle import Oracle, frame, hand_made
+from tests.ranking.ties import key_of_history, key_of_id
 
 N_USERS, N_ITEMS = 9, 8
 RANKING = [name for name, metric in METRICS.items() if metric.task == "ranking"]
@@ -53,6 +54,7 @@ def oracle_of(world: dict[str, Any]) -> Oracle:
     for user in {u for u, i in history if i in known_items} - known_users:
         seen[user] = {i for v, i in history if v == user and i in known_items}
         scores |= {(user, i): sum(world["links"][j, i] for j in seen[user]) for i in known_items}
+    row_keys = {u: key_of_id(u) if u in known_users else key_of_history(items) for u, items in seen.items()}
     if world["exclude"] == "known":
         seen = {user: items | known[user] for user, items in seen.items()}
     elif world["exclude"] == "none":
@@ -65,7 +67,7 @@ def oracle_of(world: dict[str, Any]) -> Oracle:
     if world["exclude"] == "known":
         # Of users that the model can't score, too: what is known is neither evaluated nor left out as theirs.
         relevant = {u: items if u in seen else items - known[u] for u, items in relevant.items()}
-    return Oracle(scores, fitted, seen, relevant)
+    return Oracle(scores, fitted, seen, relevant, row_keys)
 
 
 def last_ratings(world: dict[str, Any]) -> list[tuple[int, int, float]]:

@@ -10,6 +10,7 @@ from recctl.errors import ConfigError, DataError
 from recctl.export import _table_files
 from recctl.ranking import blocks
 from tests.export.toys import VARIANTS, fitted, hostile, rows
+from tests.ranking.ties import key_of_id, ranking
 
 READ = {
     "parquet": pd.read_parquet,
@@ -70,9 +71,10 @@ def best_by_hand(model: Any, k: int, allowed: set[Any], seen_too: bool) -> pd.Da
     for code, user in enumerate(model.user_vocabulary.ids.tolist()):
         scores = model.score_users(np.array([code], np.int32))[0]
         had = set(model.seen.columns[model.seen.starts[code] : model.seen.starts[code + 1]].tolist())
-        order = np.argsort(-scores, kind="stable").tolist()
-        ids = model.item_vocabulary.ids
-        kept = [at for at in order if ids[at] in allowed and (seen_too or at not in had)][:k]
+        ids = model.item_vocabulary.ids.tolist()
+        shown = [at for at in range(len(ids)) if ids[at] in allowed and (seen_too or at not in had)]
+        ranked = ranking({ids[at]: scores[at] for at in shown}, key_of_id(user))[:k]
+        kept = [ids.index(item) for item in ranked]
         found += [(user, ids[at], scores[at], rank) for rank, at in enumerate(kept, start=1)]
     return pd.DataFrame(found, columns=["user_id", "item_id", "score", "rank"])
 
@@ -160,7 +162,8 @@ def test_unknown_users_are_refused_by_default(tmp_path: Path) -> None:
 
 def test_unknown_users_get_allowed_popular_items(tmp_path: Path) -> None:
     model = fitted("als")
-    popular = model.recommend([-5], k=20, on_unknown="popular").item_id.tolist()
+    counts = dict(zip(model.item_vocabulary.ids.tolist(), model.seen.column_counts().tolist(), strict=True))
+    popular = ranking(counts, key_of_id(-5))
     table = exported(tmp_path, model, users=[-5], on_unknown="popular", k=3, block=popular[:2])
     assert table.item_id.tolist() == popular[2:5]
 

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recctl.data.id_hashes import hash_ids
 from recctl.data.matrix import InteractionMatrix
-from recctl.ranking import blocks, cut, map_blocks, rank
+from recctl.ranking import TieBreaker, blocks, cut, map_blocks, rank
 from recctl.ranking.pairs import score_pairs
+from tests.ranking.ties import key_of_id, ranking
 
 
 @given(n_rows=st.integers(0, 5000), n_columns=st.integers(0, 3_000_000))
@@ -37,14 +39,15 @@ def test_rank_equals_sorting_the_unmasked_items_of_each_row(
     table = rng.integers(0, 5, (11, 9)).astype(np.float32)
     hidden = rng.random(table.shape) < 0.4 if masking else np.zeros(table.shape, bool)
     masked = InteractionMatrix.from_rows([np.flatnonzero(row).astype(np.int32) for row in hidden], 9)
-    items, scores = rank(lambda rows: table[rows], 11, 9, k, masked if masking else None)
+    ties = TieBreaker.of_ids(hash_ids(np.arange(11)), hash_ids(np.arange(9)))
+    items, scores = rank(lambda rows: table[rows], 11, 9, k, masked if masking else None, ties)
     assert items.shape == scores.shape == (11, min(k, 9))
     for row in range(11):
-        # Sorting (-score, item) breaks ties by item.
-        expected = sorted((-table[row, j], j) for j in range(9) if not hidden[row, j])[:k]
+        shown = {j: table[row, j] for j in range(9) if not hidden[row, j]}
+        expected = ranking(shown, key_of_id(row))[:k]
         n_empty = items.shape[1] - len(expected)
-        assert items[row].tolist() == [j for _, j in expected] + [-1] * n_empty
-        assert scores[row].tolist() == [-score for score, _ in expected] + [-np.inf] * n_empty
+        assert items[row].tolist() == expected + [-1] * n_empty
+        assert scores[row].tolist() == [shown[j] for j in expected] + [-np.inf] * n_empty
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), max_size=20))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from recctl.data import columns, frames
 from recctl.data.dataset import InteractionDataset
 from recctl.data.frames import Frame
+from recctl.data.id_hashes import hash_id_list
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
 from recctl.engines import available_memory, require_memory
@@ -25,7 +26,7 @@ from recctl.models.base import fit_probe, fitted_values, id_tables, model_file
 from recctl.models.base.hyperparameters import Fitted, Hyperparameter, collect, fitted, hyperparameter, validate
 from recctl.models.base.id_tables import Histories, OnUnknown
 from recctl.models.base.onnx_graph import ScoreGraph, Value
-from recctl.ranking import pairs, rank
+from recctl.ranking import TieBreaker, pairs, rank
 
 if TYPE_CHECKING:
     from recctl.training import Validate
@@ -49,7 +50,7 @@ class Recommender:
     """The base class of all models.
 
     A *known* user is one the model was fitted on. Any other user is scored from a history, the items the user
-    interacted with. Ties, items with equal scores, are ranked in ascending order of item code.
+    interacted with. Ties, items with equal scores, are ranked by a hash of user and item; see `recctl.ranking.ties`.
 
     Attributes:
         name: The name of the model in configs and on the command line: its file name, with `-` instead of `_`.
@@ -295,7 +296,9 @@ class Recommender:
         is_known = codes >= 0
         id_tables.require_known(f"{self.name}: user", ids, is_known, on_unknown)
         ranked = self.rank_users(codes[is_known], k, exclude_seen)
-        return self._recommendation_table(ids, is_known, ranked, k, on_unknown)
+        unknown = [ids[row] for row in np.flatnonzero(~is_known).tolist()]
+        ties = TieBreaker.of_ids(hash_id_list(unknown), self.item_vocabulary.hashes)
+        return self._recommendation_table(ids, is_known, ranked, k, on_unknown, ties)
 
     def recommend_for_history(
         self, histories: Histories, k: int = 10, exclude_seen: bool = True, *, on_unknown: OnUnknown = "error"
@@ -326,7 +329,8 @@ class Recommender:
         id_tables.require_history(self.name, ids, is_served, on_unknown)
         served = matrix.take(np.flatnonzero(is_served).astype(np.int32))
         ranked = self.rank_histories(served, k, exclude_seen)
-        return self._recommendation_table(ids, is_served, ranked, k, on_unknown)
+        ties = self.ties_of_histories(matrix.take(np.flatnonzero(~is_served).astype(np.int32)))
+        return self._recommendation_table(ids, is_served, ranked, k, on_unknown, ties)
 
     def predict(
         self, user_ids: Iterable[Any], item_ids: Iterable[Any], *, on_unknown: Literal["error", "skip"] = "error"
@@ -377,9 +381,9 @@ class Recommender:
         codes = self.item_vocabulary.codes(ids)
         id_tables.require_known(f"{self.name}: item", ids, codes >= 0)
         itself = InteractionMatrix.from_rows(list(codes.reshape(-1, 1)), len(self.item_vocabulary))
-        items, scores = rank(
-            lambda rows: self._similarity(codes[rows]), len(codes), len(self.item_vocabulary), k, itself
-        )
+        hashes = self.item_vocabulary.hashes
+        ties = TieBreaker.of_ids(hashes[codes], hashes)
+        items, scores = rank(lambda rows: self._similarity(codes[rows]), len(codes), len(hashes), k, itself, ties)
         return id_tables.ranked_table(ids, items, scores, self.item_vocabulary, columns.ITEM, "similar_item_id")
 
     def save(self, path: str | Path) -> str:
@@ -423,16 +427,32 @@ class Recommender:
     def rank_users(self, users: Int32Array, k: int, exclude_seen: bool = True) -> tuple[Int32Array, Float32Array]:
         """The k best items of known users: item codes and scores, `(len(users), k)`; see `ranking.rank_block`."""
         masked = self.seen.take(users) if exclude_seen else None
-        return rank(lambda rows: self.score_users(users[rows]), len(users), len(self.item_vocabulary), k, masked)
+        n_items = len(self.item_vocabulary)
+        ties = self.ties_of_users(users)
+        return rank(lambda rows: self.score_users(users[rows]), len(users), n_items, k, masked, ties)
 
     def rank_histories(
         self, histories: InteractionMatrix, k: int, exclude_seen: bool = True
     ) -> tuple[Int32Array, Float32Array]:
         """The k best items of users with these histories: item codes and scores, `(n, k)`; see `ranking.rank_block`."""
         masked = histories if exclude_seen else None
-        return rank(
-            lambda rows: self.score_histories(histories.take(rows)), histories.n_rows, histories.n_columns, k, masked
-        )
+        n_rows = histories.n_rows
+        n_items = histories.n_columns
+        ties = self.ties_of_histories(histories)
+        return rank(lambda rows: self.score_histories(histories.take(rows)), n_rows, n_items, k, masked, ties)
+
+    def rank_popular(self, ties: TieBreaker, k: int) -> tuple[Int32Array, Float32Array]:
+        """The k items with the most users, for users that the model can't score: `(n, k)`, a row for each key."""
+        counts = self.seen.column_counts().astype(np.float32)
+        return rank(lambda rows: np.tile(counts, (len(rows), 1)), len(ties.row_keys), len(counts), k, None, ties)
+
+    def ties_of_users(self, users: Int32Array) -> TieBreaker:
+        """What breaks ties in the scores of known users."""
+        return TieBreaker.of_ids(self.user_vocabulary.hashes[users], self.item_vocabulary.hashes)
+
+    def ties_of_histories(self, histories: InteractionMatrix) -> TieBreaker:
+        """What breaks ties in the scores of users with these histories, `(n, n_items)`."""
+        return TieBreaker.of_histories(histories, self.item_vocabulary.hashes)
 
     def score_pairs(self, users: Int32Array, items: Int32Array) -> Float32Array:
         """The score of each pair of codes, `(n_pairs,)`.
@@ -515,6 +535,7 @@ class Recommender:
         ranked: tuple[Int32Array, Float32Array],
         k: int,
         on_unknown: OnUnknown,
+        ties: TieBreaker,
     ) -> pd.DataFrame:
         """The recommendations of all users.
 
@@ -524,14 +545,14 @@ class Recommender:
             ranked: Item codes and scores of the users served.
             k: The number of items.
             on_unknown: What the other users get: the most popular items, or nothing.
+            ties: Orders equally popular items, a key for each of the other users.
         """
         items, scores = ranked
         if on_unknown == "popular" and not is_served.all():
-            counts = self.seen.column_counts()
-            popular = np.argsort(-counts, kind="stable")[:k].astype(np.int32)  # stable: ties by ascending item code
-            items = np.tile(popular, (len(ids), 1))
-            scores = np.tile(counts[popular].astype(np.float32), (len(ids), 1))
+            items = np.empty((len(ids), items.shape[1]), np.int32)
+            scores = np.empty(items.shape, np.float32)
             items[is_served], scores[is_served] = ranked
+            items[~is_served], scores[~is_served] = self.rank_popular(ties, k)
         elif not is_served.all():
             # With `skip`, users who cannot be served have no rows.
             ids = [ids[row] for row in np.flatnonzero(is_served).tolist()]
