@@ -21,21 +21,12 @@ def init(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write. Default: stdout.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a commented config for a model."""
+    """Write a commented config for a model to start from."""
     from recctl import atomic
     from recctl.cli import terminal
-    from recctl.config.template import template
     from recctl.errors import ConfigError
-    from recctl.models.registry import model_class
 
-    model_type = model_class(model)
-    # The seed of the experiment, at the top of the config, is that of the model too.
-    parameters = {
-        parameter_name: (declared.default, declared.help)
-        for parameter_name, declared in model_type.parameters.items()
-        if parameter_name != "seed"
-    }
-    config_text = template(model, parameters, implicit=not model_type.needs_ratings)
+    config_text = _config_text(model, output or Path(f"{model}.yaml"))
     if output is None:
         if not settings.json:
             terminal.print_text(config_text)
@@ -45,6 +36,34 @@ def init(
         atomic.write_bytes(output, config_text.encode())
         terminal.info(f"wrote {output}; next: recctl train {output}")
     terminal.print_json({"config": config_text, "path": str(output) if output else None})
+
+
+def _config_text(model: str, path: Path) -> str:
+    """The config that comes with recctl for a model, as the file at a path; a template for models of plug-ins."""
+    from recctl.config.bundled import bundled_config
+    from recctl.config.template import template
+    from recctl.models.registry import model_class
+
+    model_type = model_class(model)
+    bundled = bundled_config(model)
+    if bundled is not None:
+        first_line, rest = bundled.read_text(encoding="utf-8").split("\n", 1)
+        first_line = first_line.replace(f"configs/{bundled.name}", str(path))
+        hint = f"# More hyperparameters: recctl models {model}; all keys with their defaults: recctl config show {path}"
+        return f"{first_line}\n{hint}\n{rest}"
+    # The seed of the experiment, at the top of the config, is that of the model too.
+    parameters = {
+        parameter_name: (declared.default, declared.help)
+        for parameter_name, declared in model_type.parameters.items()
+        if parameter_name != "seed"
+    }
+    return template(
+        model,
+        parameters,
+        implicit=not model_type.needs_ratings,
+        in_order=model_type.reads_order,
+        in_epochs=model_type.trained_in_epochs,
+    )
 
 
 @register_command(config, "validate")

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from recctl import progress
 from recctl.config import schema, yaml_tree
+from recctl.config.bundled import bundled_config
 from recctl.config.messages import expectation, own_message
 from recctl.config.yaml_tree import Path as TreePath
 from recctl.config.yaml_tree import Tree
@@ -73,7 +73,10 @@ def find_config() -> tuple[Path, str]:
     for candidate in ("recctl.yaml", "configs/default.yaml"):
         if Path(candidate).is_file():
             return Path(candidate), "found here"
-    return Path(str(resources.files("recctl.config") / "default.yaml")), "the default that comes with recctl"
+    default = bundled_config(schema.ModelConfig().name)
+    if default is None:
+        raise ConfigError("no config found, nor the default that comes with recctl; write one: recctl config init")
+    return default, "the default that comes with recctl"
 
 
 def load_config(path: Path, overrides: Sequence[str] = (), checks: Checks | None = None) -> LoadedConfig:

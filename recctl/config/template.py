@@ -1,7 +1,8 @@
-"""A commented config for a model, written from the declarations of the schema and the model."""
+"""A commented config for a model that no config comes with, written from its declarations and those of the schema."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,37 +12,45 @@ from recctl.config import schema
 from recctl.config.rendering import to_yaml
 
 # The keys that beginners need; the schema and `recctl config show` have the others.
-_SECTIONS: tuple[tuple[str, type[BaseModel], dict[str, Any]], ...] = (
-    ("data", schema.DataConfig, {"source": "movielens-100k", "implicit": None, "min_user_interactions": 5}),
-    ("split", schema.RandomSplit, {"strategy": "random", "test_size": 0.2, "val_size": 0.1}),
-    (
-        "evaluation",
-        schema.EvaluationConfig,
-        {"metrics": ["precision", "recall", "ndcg", "hit_rate"], "k_values": [5, 10, 20]},
-    ),
-)
+_EVALUATION = {"metrics": ["precision", "recall", "ndcg", "hit_rate"], "k_values": [5, 10, 20]}
 
 
-def template(model: str, parameters: Mapping[str, tuple[Any, str]], implicit: bool | None = None) -> str:
+def template(
+    model: str,
+    parameters: Mapping[str, tuple[Any, str]],
+    *,
+    implicit: bool = True,
+    in_order: bool = False,
+    in_epochs: bool = False,
+) -> str:
     """Return the text of a config with a comment on each value.
 
     Args:
         model: Name of the model.
         parameters: Default value and description of each hyperparameter.
-        implicit: Value of `data.implicit`; None leaves the key out.
+        implicit: Value of `data.implicit`.
+        in_order: Whether the model reads the order of interactions: the split then holds out the last ones.
+        in_epochs: Whether the model is trained in epochs: training then stops early.
     """
     seed_line = _line("seed", 42, schema.Config.model_fields["seed"].description)
-    blocks = [f"# recctl train THIS_FILE\n{seed_line}"]
-    for section_name, section, values in _SECTIONS:
-        if section_name == "evaluation":
-            blocks.append(_model_block(model, parameters))
-        section_lines = [f"{section_name}:"]
-        for config_key, default in values.items():
-            value = implicit if config_key == "implicit" else default
-            if value is not None:
-                section_lines.append(_line(config_key, value, section.model_fields[config_key].description, 2))
-        blocks.append("\n".join(section_lines))
+    data = {"source": "movielens-100k", "implicit": implicit, "min_user_interactions": 5}
+    blocks = [f"# recctl train THIS_FILE\n{seed_line}", _block("data", schema.DataConfig, data)]
+    if in_order:
+        blocks.append(_block("split", schema.LeaveLastSplit, {"strategy": "leave_last", "val_size": 1}))
+    else:
+        random_split = {"strategy": "random", "test_size": 0.2, "val_size": 0.1}
+        blocks.append(_block("split", schema.RandomSplit, random_split))
+    blocks.append(_model_block(model, parameters))
+    if in_epochs:
+        stopping = _block("early_stopping", schema.EarlyStoppingConfig, {"patience": 5})
+        blocks.append("training:\n" + textwrap.indent(stopping, "  "))
+    blocks.append(_block("evaluation", schema.EvaluationConfig, _EVALUATION))
     return "\n\n".join(blocks) + "\n"
+
+
+def _block(name: str, section: type[BaseModel], values: Mapping[str, Any]) -> str:
+    lines = [_line(key, value, section.model_fields[key].description, 2) for key, value in values.items()]
+    return "\n".join([f"{name}:", *lines])
 
 
 def _model_block(name: str, parameters: Mapping[str, tuple[Any, str]]) -> str:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest
 from recctl.cli.assertions import parse, require
 from recctl.errors import AssertionFailedError, ConfigError
 from tests import preloaded
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def test_train_prints_metrics_and_run_and_writes_all_files(recctl: Any, workdir: Path) -> None:
@@ -176,7 +179,7 @@ ABSENT = "cuda" if sys.platform == "darwin" else "mps"  # no machine has this on
         (("train", "small.yaml", "--set", "model.params.l2_rge=1"), 2, "did you mean l2_reg?"),
         (("train", "small.yaml", "--set", "data.source=nope.csv"), 3, "neither a data set of the catalog nor a file"),
         (("train", "small.yaml", "--set", "data.min_user_interactions=9999"), 3, "leave nothing of"),
-        (("train", "--resume", "x", "small.yaml"), 2, "omit CONFIG, --set and --refit"),
+        (("train", "--resume", "x", "small.yaml"), 2, "omit CONFIG"),
         (("train", "--resume", "x"), 4, "run 'x': not found in"),
         (("trian",), 2, "see recctl --help"),
         (("train", "small.yaml", "--threads", "0"), 2, "see recctl train --help"),
@@ -288,6 +291,27 @@ def test_runs_are_listed_and_removed(recctl: Any) -> None:
     assert "use --yes" in refused.err
     assert recctl("runs", "rm", ids[0], "--yes").code == 0
     assert [row["run_id"] for row in recctl("runs", "list", "--json").json["runs"]] == [ids[1]]
+
+
+def test_config_init_writes_the_config_that_comes_with_recctl(recctl: Any, workdir: Path) -> None:
+    assert recctl("config", "init", "sasrec", "-o", "mine.yaml").code == 0
+    written = recctl("config", "show", "mine.yaml", "--json").json
+    assert written == recctl("config", "show", str(CONFIGS / "sasrec.yaml"), "--json").json
+    assert written["split"]["strategy"] == "leave_last"
+    assert written["training"]["early_stopping"]["patience"] == 10
+    first_line = (workdir / "mine.yaml").read_text().splitlines()[0]
+    assert first_line == "# SASRec on MovieLens-100K:  recctl train mine.yaml"
+    assert "recctl train item-knn.yaml" in recctl("config", "init", "item-knn").out
+
+
+def test_config_init_writes_a_template_for_a_plugin(recctl: Any, package: Callable[..., None]) -> None:
+    code = "from recctl.models.sasrec import SASRecRecommender\nclass MineRecommender(SASRecRecommender):\n    pass"
+    package("models", "mine", code, "MineRecommender")
+    assert recctl("config", "init", "mine", "-o", "mine.yaml").code == 0
+    values = recctl("config", "show", "mine.yaml", "--json").json
+    assert values["model"]["name"] == "mine"
+    assert values["split"]["strategy"] == "leave_last"
+    assert values["training"]["early_stopping"]["monitor"] == "ndcg@10"
 
 
 def test_config_init_writes_valid_config(recctl: Any, workdir: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from recctl import experiment
 from recctl.config import Config, find_config, load_config, loading, parse_config, to_yaml
+from recctl.config.bundled import bundled_config
 from recctl.config.template import template
 from recctl.errors import ConfigError
 from recctl.models.registry import model_class, model_names
@@ -237,8 +238,10 @@ def test_resolved_config_validates_to_itself(name: str) -> None:
 
 @pytest.mark.parametrize("name", model_names())
 def test_template_of_each_model_is_valid_and_commented(name: str) -> None:
-    parameters = {key: (p.default, p.help) for key, p in model_class(name).parameters.items()}
-    text = template(name, parameters)
+    model = model_class(name)
+    parameters = {key: (p.default, p.help) for key, p in model.parameters.items()}
+    facts = {"in_order": model.reads_order, "in_epochs": model.trained_in_epochs}
+    text = template(name, parameters, implicit=not model.needs_ratings, **facts)
     config = valid(text)
     assert config.model.name == name
     assert all(" # " in line for line in text.splitlines() if ": " in line and not line.startswith("#"))
@@ -250,9 +253,18 @@ def test_bundled_configs_are_valid_and_have_all_sections(path: Path) -> None:
     assert {"data", "split", "models" if loaded.config.models else "model", "evaluation"} <= loaded.given.keys()
 
 
-def test_each_model_has_a_bundled_config() -> None:
-    named = {experiment.load(path).config.model.name for path in CONFIGS.glob("*.yaml")}
-    assert set(model_names()) <= named
+@pytest.mark.parametrize("name", model_names())
+def test_each_model_has_a_bundled_config_that_suits_it(name: str) -> None:
+    path = bundled_config(name)
+    assert path is not None
+    assert path.parent == CONFIGS
+    config = experiment.load(path).config
+    model = model_class(name)
+    assert config.model.name == name
+    assert (config.split.strategy == "leave_last") == model.reads_order
+    assert (config.training.early_stopping is not None) == model.trained_in_epochs
+    assert config.data.implicit != model.needs_ratings
+    assert config.has_validation
 
 
 def test_find_config_prefers_environment_then_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
