@@ -80,12 +80,16 @@ class Vocabulary:
             raise DataError(f"{len(distinct)} distinct ids; at most {MAX_CODES} are supported")
         return cls(distinct), codes
 
-    def codes(self, ids: Iterable[Any]) -> Int32Array:
+    def codes(self, ids: Iterable[Any] | pa.Array) -> Int32Array:
         """The code of each id; -1 for ids that are not in the vocabulary or have another type.
 
         Raises:
             DataError: A value can't be an id, such as a list.
         """
+        if isinstance(ids, pa.Array | pa.ChunkedArray):
+            # Iterated, they yield scalars of Arrow, which equal no id.
+            plain_ids = ids.dictionary_decode() if pa.types.is_dictionary(ids.type) else ids
+            ids = plain_ids.to_pandas()
         if not isinstance(ids, np.ndarray | pd.Series | pd.Index):
             ids = _to_array(list(ids))
         try:

@@ -103,6 +103,12 @@ class TestCodes:
     def test_unknown_text_has_code_minus_one(self, ids):
         assert self.names.codes(ids).tolist() == [2, 0, -1]
 
+    @pytest.mark.parametrize("convert", [pa.array, lambda ids: pa.array(ids).dictionary_encode(), pa.chunked_array])
+    def test_arrow_text_has_codes_of_its_ids(self, convert):
+        ids = [str(self.names.ids[1]), "nobody", str(self.names.ids[0])]
+        ids = convert([ids]) if convert is pa.chunked_array else convert(ids)
+        assert self.names.codes(ids).tolist() == [1, -1, 0]
+
     def test_int_and_text_ids_are_different(self):
         assert self.names.codes([1]).tolist() == [-1]
         assert self.numbers.codes(["1"]).tolist() == [-1]

@@ -25,3 +25,10 @@ def test_scores_count_distinct_users_and_ignore_ratings():
 def test_empty_history_gets_popular_items(history):
     best = PopularityRecommender().fit(ROWS).recommend_for_history([history], k=2)
     assert best.item_id.tolist() == [5, 7]
+
+
+def test_table_of_histories_with_text_ids_leaves_out_their_items():
+    names = ROWS.assign(item_id=ROWS.item_id.map(lambda item: f"item-{item}"))
+    histories = pd.DataFrame({"user_id": ["new", "new"], "item_id": ["item-5", "item-9"]})
+    best = PopularityRecommender().fit(names).recommend_for_history(histories)
+    assert list(zip(best.user_id, best.item_id, strict=True)) == [("new", "item-7")]
