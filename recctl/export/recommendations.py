@@ -19,6 +19,7 @@ from recctl.data.titles import TITLE
 from recctl.data.vocabulary import Vocabulary
 from recctl.errors import ArtifactError, ConfigError
 from recctl.export import _table_files, _target_users
+from recctl.export._held_out import HeldOutPairs
 from recctl.export._id_lists import Ids, known_codes
 from recctl.export._table_files import FileFormat
 from recctl.export._target_users import TargetUsers
@@ -71,6 +72,7 @@ class RecommendationsFormat(ExportFormat):
         if self.titles and len(context.titles):
             item_titles = _table_files.title_column(context.titles, model.item_vocabulary)
             schema = schema.append(pa.field(TITLE, item_titles.type))
+        held_out = self._held_out(model, context)
         n_users = len(target.rows)
         k = min(self.k, len(item_ids))
 
@@ -87,15 +89,20 @@ class RecommendationsFormat(ExportFormat):
             for indices, items, scores in map_blocks(rank_users, n_users, len(item_ids)):
                 table = _table(schema, target.ids, item_ids, item_titles, indices, items, scores)
                 write(table)
+                if held_out is not None:
+                    held_out.add(target.rows[indices], items)
                 n_rows += len(table)
                 # With a catalog smaller than the requested k, every list is short.
                 n_short += int((items[:, -1] < 0).sum()) if k == self.k else len(items)
                 task.update(int(indices[-1]) + 1)
+        if held_out is not None:
+            held_out.report(n_rows)
         return {
             "users": n_users,
             "rows": n_rows,
             "users_with_fewer_than_k": n_short,
             "tie_rule": TIE_RULE,
+            "held_out_pairs": None if held_out is None else held_out.count,
             "columns": _table_files.columns_of(schema),
         }
 
@@ -123,6 +130,12 @@ class RecommendationsFormat(ExportFormat):
                 "set only one of them"
             )
         return _target_users.users_with_histories(model, self.histories, self.on_unknown)
+
+    def _held_out(self, model: Recommender, context: Context) -> HeldOutPairs | None:
+        """A counter of pairs that the users already have; None if they have no held-out parts, or are asked for."""
+        if context.run is None or context.entry is None or self.histories is not None or self.include_seen:
+            return None
+        return HeldOutPairs(context.run, context.entry, model)
 
     def _item_mask(self, model: Recommender) -> Float32Array | None:
         """Added to the scores of every user: minus infinity for excluded items, else 0; None if all are allowed."""
