@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -80,6 +81,21 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file; an existing one is kept if that fails."""
     with replacing(path) as file:
         file.write(content)
+
+
+def set_default_mode(path: Path) -> None:
+    """Give a file the permissions that new files have here: those of the umask, or of the folder's default ACL.
+
+    Some libraries create files that only their owner can read, whatever the umask says. In a runs directory that is
+    shared by a group, nobody else could use them.
+    """
+    probe = path.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with probe.open("xb"):
+            mode = stat.S_IMODE(probe.stat().st_mode)
+    finally:
+        probe.unlink(missing_ok=True)
+    path.chmod(mode)
 
 
 def _replace_folder(temporary: Path, path: Path) -> None:

@@ -84,7 +84,12 @@ class _MlflowRun:
 
         self.folder = folder
         self.is_local = uri is None
-        self.client = MlflowClient(tracking_uri=uri or f"sqlite:///{(folder / 'mlflow.db').resolve().as_posix()}")
+        if uri is None:
+            database = folder.resolve() / "mlflow.db"
+            # SQLite itself creates files that the group can't write, whatever the umask says.
+            database.touch()
+            uri = f"sqlite:///{database.as_posix()}"
+        self.client = MlflowClient(tracking_uri=uri)
         existing = self.client.get_experiment_by_name(experiment)
         if existing:
             experiment_id = existing.experiment_id

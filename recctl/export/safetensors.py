@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from recctl import atomic
 from recctl.data.vocabulary import Vocabulary
 from recctl.engines import available_memory, format_bytes
 from recctl.errors import ArtifactError
@@ -47,6 +48,7 @@ class SafetensorsFormat(ExportFormat):
         }
         # A single entry: several would be written in varying order, and equal models must give equal files.
         save_file(tensors, folder / _FILE, {"recctl": json.dumps(header)})
+        atomic.set_default_mode(folder / _FILE)
         return {"tensors": len(tensors), "numbers": len(numbers)}
 
     @classmethod

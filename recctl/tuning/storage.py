@@ -55,9 +55,14 @@ def own_storage(path: Path) -> CachedStorage:
         ArtifactError: The database cannot be created, or is damaged.
     """
     try:
+        # SQLite itself creates files that the group can't write, whatever the umask says.
+        if not path.exists():
+            path.touch()
         return CachedStorage(open_storage(f"sqlite:///{path}"))
     except ConfigError as error:
         raise ArtifactError(str(error)) from error
+    except OSError as error:
+        raise ArtifactError(f"{path}: can't be created ({error.strerror})") from error
 
 
 # Exceptions of a database that fails.
