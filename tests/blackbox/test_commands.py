@@ -241,6 +241,8 @@ def test_models_data_and_configs(workplace: Workplace) -> None:
     workplace.json("data", "list")
     workplace.json("data", "describe", "small.yaml")
     workplace.text("config", "init", "ease", "-o", "ease.yaml")
+    # It comes with the package.
+    assert "leave_last" in workplace.text("config", "init", "sasrec")
     for arguments in (("validate", "ease.yaml"), ("show", "ease.yaml"), ("schema",), ("steps",), ("metrics",)):
         workplace.json("config", *arguments)
 

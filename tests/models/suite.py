@@ -361,7 +361,9 @@ class ModelSuite:
     def test_loaded_model_equals_the_saved_model(self, fitted: Recommender, tmp_path: Path) -> None:
         path = tmp_path / "new folder" / "model.pkl"
         sha256 = fitted.save(str(path))
-        for loaded in (load_model(path, sha256), model_class(self.name)().load(path)):
+        cls = model_class(self.name)
+        for loaded in (load_model(path, sha256), cls().load(path), cls.load(path)):
+            assert type(loaded) is cls
             assert loaded.hyperparameters() == fitted.hyperparameters()
             pd.testing.assert_frame_equal(loaded.recommend([100, 120]), fitted.recommend([100, 120]))
             pd.testing.assert_frame_equal(

@@ -1,3 +1,4 @@
+import inspect
 from typing import Any, Literal
 
 import numpy as np
@@ -33,6 +34,15 @@ def test_declarations_are_collected_in_order_from_all_bases():
     assert list(More.parameters) == [*Everything.parameters, "extra"]
     assert list(More.fitted_values) == ["user_vocabulary", "item_vocabulary", "seen", "table"]
     assert "extra" not in Everything.parameters
+
+
+def test_signature_lists_the_hyperparameters_of_the_class():
+    for cls in (Everything, More):
+        parameters = inspect.signature(cls).parameters
+        assert {name: parameter.default for name, parameter in parameters.items()} == cls().hyperparameters()
+        assert {parameter.kind for parameter in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    assert inspect.signature(Everything).parameters["limit"].annotation == float | None
+    assert inspect.getdoc(More.load).startswith("Load a model file")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from inspect import Parameter, Signature
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -271,6 +272,16 @@ def collect(cls: type) -> tuple[dict[str, Hyperparameter], dict[str, Fitted]]:
                 values[name] = replace(declaration, stored_as=key, annotation=hints[name])
                 values[name].require_supported(f"{base.__name__}.{name}")
     return parameters, values
+
+
+def signature(parameters: Mapping[str, Hyperparameter]) -> Signature:
+    """The signature of a model's constructor."""
+    return Signature(
+        [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=declared.default, annotation=declared.annotation)
+            for name, declared in parameters.items()
+        ]
+    )
 
 
 def validate(

@@ -7,6 +7,7 @@ implemented here, once for all models.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, dataclass_transform
 
@@ -23,8 +24,17 @@ from recctl.data.vocabulary import Vocabulary
 from recctl.engines import available_memory, require_memory
 from recctl.errors import ConfigError, DataError, TrainingError, UnsupportedError
 from recctl.models.base import fit_probe, fitted_values, id_tables, model_file
-from recctl.models.base.hyperparameters import Fitted, Hyperparameter, collect, fitted, hyperparameter, validate
+from recctl.models.base.hyperparameters import (
+    Fitted,
+    Hyperparameter,
+    collect,
+    fitted,
+    hyperparameter,
+    signature,
+    validate,
+)
 from recctl.models.base.id_tables import Histories, OnUnknown
+from recctl.models.base.methods import model_or_class_method
 from recctl.models.base.onnx_graph import ScoreGraph, Value
 from recctl.ranking import TieBreaker, pairs, rank
 
@@ -70,6 +80,7 @@ class Recommender:
             items that `exclude_seen` excludes.
     """
 
+    __signature__: ClassVar[Signature] = Signature()
     name: ClassVar[str] = ""
     parameters: ClassVar[dict[str, Hyperparameter]] = {}
     fitted_values: ClassVar[dict[str, Fitted]] = {}
@@ -87,6 +98,8 @@ class Recommender:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.parameters, cls.fitted_values = collect(cls)
+        # For help(), notebooks and editors: __init__ takes the hyperparameters of any model.
+        cls.__signature__ = signature(cls.parameters)
 
     def __init__(self, **values: Any) -> None:
         checked, problems = self.check(values)
@@ -398,8 +411,14 @@ class Recommender:
         """
         return model_file.save(self, Path(path))
 
+    @model_or_class_method
     def load(self, path: str | Path) -> Self:
-        """Load a model file into this model, hyperparameters included. No code in the file is executed.
+        """Load a model file, hyperparameters included: `EASERecommender.load(path)`, or into an existing model.
+
+        No code in the file is executed.
+
+        Returns:
+            The model itself.
 
         Raises:
             ArtifactError: The file does not exist, is damaged, or holds another model.
