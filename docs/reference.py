@@ -127,6 +127,9 @@ def config_page() -> str:
     parts = [
         "# Configs",
         "Every key, its type and its default. `recctl config init MODEL` writes a file with comments.",
+        "A key may also be written with its sections, as in messages and in `--set`:",
+        "    data.id_type: text  # at the top level of the file: the key id_type of data",
+        "Numbers are written as in JSON; `007`, `+5` and `0x10` are text, as they are in data.",
     ]
     for name, field in schema.Config.model_fields.items():
         parts += _section_parts(name, field)

@@ -116,7 +116,7 @@ def parse_config(
     Raises:
         ConfigError: Lists every problem with name, line and suggestion.
     """
-    tree = yaml_tree.parse(text, name)
+    tree = yaml_tree.parse(text, name, dotted_keys=True)
     if not isinstance(tree.values, dict):
         raise ConfigError(f"{name}:1: a config must be sections of `key: value`, not {type(tree.values).__name__}")
     _rename_deprecated_keys(tree)

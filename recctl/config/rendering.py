@@ -50,6 +50,8 @@ def config_schema(models: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any
     schema = Config.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "recctl config"
+    # Keys such as `data.id_type`.
+    schema["patternProperties"] = {r"^\w+\.": {}}
     model_schema = schema["$defs"]["ModelConfig"]
     model_schema["properties"]["name"]["enum"] = sorted(models)
     model_schema["allOf"] = [

@@ -1,7 +1,8 @@
 """A parser for a safe subset of YAML that records the line of each value.
 
 The subset has no tags, merge keys, dates or base-60 numbers. As in YAML 1.2, `yes` and `on` are text, and `1e-3` is a
-number. Keys must be unique. Aliases are allowed, but limits on size and depth reject alias bombs.
+number. `007`, `+5` and `0x10` are text, as ids and events of data are. Keys must be unique. Aliases are allowed, but
+limits on size and depth reject alias bombs.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _MAX_DEPTH = 50
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the scalars of YAML 1.2 and, as in Python, underscores in numbers."""
+    """SafeLoader with the scalars of JSON, a few more of YAML 1.2 and, as in Python, underscores in numbers."""
 
     # Empty, so that none of YAML 1.1 is inherited, by which `no` is False, `12:30` is 750 and `1e-3` is text.
     yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML requires a class attribute
@@ -33,8 +34,8 @@ class _Loader(yaml.SafeLoader):
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", "~nN\0"),
-    ("int", r"[-+]?[0-9][0-9_]*|0x[0-9a-fA-F]+", "-+0123456789"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)", "-+0123456789."),
+    ("int", r"-?(0|[1-9][0-9_]*)", "-0123456789"),
+    ("float", r"-?(\.[0-9]+|(0|[1-9][0-9_]*)(\.[0-9_]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)", "-+0123456789."),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 # An empty scalar has no first character: PyYAML looks it up under the empty string.
@@ -129,12 +130,13 @@ def _replace_start(path: Path, start: Path, new_start: Path) -> Path:
     return new_start + path[len(start) :] if path[: len(start)] == start else path
 
 
-def parse(text: str, name: str) -> Tree:
+def parse(text: str, name: str, *, dotted_keys: bool = False) -> Tree:
     """Parse a YAML document.
 
     Args:
         text: The document; an empty one is an empty section.
         name: Name of the document in error messages.
+        dotted_keys: Whether a key of the document such as `data.id_type` means the key `id_type` of the section `data`.
 
     Raises:
         ConfigError: Invalid YAML, or YAML outside of the supported subset; with the line.
@@ -153,7 +155,7 @@ def parse(text: str, name: str) -> Tree:
         raise ConfigError(f"{name}: nested too deeply") from None
     tree = Tree(name, {})
     if node is not None:
-        tree.values = _Builder(tree).build(node, ())
+        tree.values = _Builder(tree, dotted_keys).build(node, ())
     return tree
 
 
@@ -163,8 +165,9 @@ def parse_scalar(text: str, origin: str) -> Any:
 
 
 class _Builder:
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, dotted_keys: bool) -> None:
         self.tree = tree
+        self.dotted_keys = dotted_keys
         self.count = 0
 
     def build(self, node: yaml.Node, path: Path) -> Any:
@@ -190,9 +193,7 @@ class _Builder:
     def scalar(self, kind: str, node: yaml.Node) -> Any:
         text = str(node.value)
         if kind == "int":
-            # Not int(text, 0) for all: it refuses the leading zeros of `007`.
-            is_hexadecimal = text.lower().startswith("0x")
-            return int(text, 0) if is_hexadecimal else int(text)
+            return int(text)
         if kind == "float":
             return float(text.lower().replace(".inf", "inf"))
         if kind == "bool":
@@ -203,20 +204,49 @@ class _Builder:
 
     def mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         values: dict[str, Any] = {}
+        dotted_items: list[tuple[yaml.ScalarNode, yaml.Node]] = []
         for key_node, value_node in node.value:
             line_number = key_node.start_mark.line + 1
             # Lists and mappings as keys, which YAML allows, cannot be dict keys.
             if not isinstance(key_node, yaml.ScalarNode):
                 raise ConfigError(f"{self.tree.name}:{line_number}: a key must be text")
             key = str(key_node.value)
-            child_path = (*path, key)
-            if key in values:
-                dotted = ".".join(map(str, child_path))
-                first_line = self.tree.lines[child_path]
-                raise ConfigError(
-                    f"{self.tree.name}:{line_number}: {dotted}: duplicate key, first given in line {first_line}"
-                )
-            # The line of the key: a long value may begin on a later one.
-            self.tree.lines[child_path] = line_number
-            values[key] = self.build(value_node, child_path)
+            if self.dotted_keys and not path and "." in key:
+                dotted_items.append((key_node, value_node))
+            else:
+                self.add(values, key_node, (*path, key), value_node)
+        # Last, when the sections that they belong to are complete.
+        for key_node, value_node in dotted_items:
+            self.add_dotted(values, key_node, value_node)
         return values
+
+    def add(self, section: dict[str, Any], key_node: yaml.Node, path: Path, value_node: yaml.Node) -> None:
+        """Add a value to a section, by the last part of its path."""
+        # The line of the key: a long value may begin on a later one.
+        line_number = key_node.start_mark.line + 1
+        if path[-1] in section:
+            first_line, line_number = sorted((self.tree.lines[path], line_number))
+            dotted = ".".join(map(str, path))
+            raise ConfigError(
+                f"{self.tree.name}:{line_number}: {dotted}: duplicate key, first given in line {first_line}"
+            )
+        self.tree.lines[path] = line_number
+        section[str(path[-1])] = self.build(value_node, path)
+
+    def add_dotted(self, values: dict[str, Any], key_node: yaml.ScalarNode, value_node: yaml.Node) -> None:
+        """Add a value whose key is its path in the document, such as `data.id_type`."""
+        line_number = key_node.start_mark.line + 1
+        path = tuple(str(key_node.value).split("."))
+        if len(path) > _MAX_DEPTH:
+            raise ConfigError(f"{self.tree.name}:{line_number}: too many levels")
+        section = values
+        for depth, key in enumerate(path[:-1], start=1):
+            # As for --set, a section that is null counts as missing.
+            if section.get(key) is None:
+                section[key] = {}
+                self.tree.lines.setdefault(path[:depth], line_number)
+            section = section[key]
+            if not isinstance(section, dict):
+                outer = ".".join(path[:depth])
+                raise ConfigError(f"{self.tree.name}:{line_number}: {key_node.value}: {outer} is not a section")
+        self.add(section, key_node, path, value_node)

@@ -208,6 +208,37 @@ def test_error_has_location_value_and_suggestion(text: str, message: str) -> Non
     assert any(message in problem for problem in problems(text)), problems(text)
 
 
+def test_dotted_key_is_validated_as_a_key_of_its_section() -> None:
+    config = valid("data.id_type: text\nmodel: {name: als}\nmodel.params.n_factors: 8\ntuning.no_gain: 5\n")
+    assert config.data.id_type == "text"
+    assert config.model.params["n_factors"] == 8
+    assert config.tuning is not None
+    assert config.tuning.patience == 5
+    assert problems("data: {source: synthetic}\ndata.id_tipe: text\nsplit.test_size: 20%\n") == [
+        "c.yaml:2: data.id_tipe: unknown key; did you mean id_type?",
+        problems("\n\nsplit.test_size: 20%")[0],
+    ]
+
+
+def test_values_of_data_keep_leading_zeros_and_signs() -> None:
+    step = "select_rows: {column: kind, values: [007, 0x10, +5, 7, 1.0, true]}"
+    config = valid(f"data: {{preprocess: [{step}]}}")
+    assert config.data.preprocess[0]["select_rows"] == {"column": "kind", "values": ["007", "0x10", "+5", 7, 1.0, True]}
+
+
+@pytest.mark.parametrize("value", ["007", "7", "0x10", "+5", "1e3", "view"])
+def test_unquoted_value_selects_the_rows_that_have_it(tmp_path: Path, value: str) -> None:
+    kinds = ["007", "7", "7", "0x10", "+5", "16", "5", "1000", "1000.0", "view", "VIEW"]
+    rows = "".join(f"{user},{user + 1},{kind}\n" for user, kind in enumerate(kinds))
+    (tmp_path / "events.csv").write_text("user_id,item_id,kind\n" + rows)
+    step = f"select_rows: {{column: kind, values: [{value}]}}"
+    text = f"data: {{source: events.csv, preprocess: [{step}]}}"
+    dataset, _, _ = experiment.read_dataset(parse_config(text, "c.yaml", tmp_path, (), experiment.CHECKS))
+    # 1e3 is a number, which 1000 and 1000.0 are equal to.
+    expected = {"1000", "1000.0"} if value == "1e3" else {value}
+    assert len(dataset) == sum(kind in expected for kind in kinds)
+
+
 def test_overrides_are_validated_like_the_file() -> None:
     config = valid("model: {params: {l2_reg: 5.0}}", "model.params.l2_reg=1e3", "split.test_size=100", "seed=7")
     assert config.model.params == {"l2_reg": 1000.0}

@@ -37,7 +37,13 @@ def test_to_yaml_then_parse_returns_equal_values(values: dict[str, object]) -> N
         ("1E5", 1e5),
         (".5", 0.5),
         ("1_000_000", 1_000_000),
-        ("0x10", 16),
+        ("0", 0),
+        ("-0.5e-05", -5e-06),
+        ("10.", 10.0),
+        ("007", "007"),
+        ("01.5", "01.5"),
+        ("+5", "+5"),
+        ("0x10", "0x10"),
         ("12:30:00", "12:30:00"),
         ("2020-01-01", "2020-01-01"),
         ("yes", "yes"),
@@ -90,6 +96,59 @@ def test_unsupported_yaml_is_rejected_with_its_line(text: str, message: str) -> 
     with pytest.raises(ConfigError) as error:
         parse(text, "x")
     assert message in str(error.value)
+
+
+DOTTED = """\
+data.id_type: text
+split.strategy: leave_last
+data:
+  source: a.csv
+model.params.l2_reg: 5.0
+evaluation:
+data.columns: {user_id: u}
+"""
+
+
+def test_dotted_key_is_a_key_of_its_section_with_its_line() -> None:
+    tree = parse(DOTTED, "f.yaml", dotted_keys=True)
+    assert tree.values == {
+        "data": {"source": "a.csv", "id_type": "text", "columns": {"user_id": "u"}},
+        "split": {"strategy": "leave_last"},
+        "model": {"params": {"l2_reg": 5.0}},
+        "evaluation": None,
+    }
+    places = {
+        ("data",): 3,
+        ("data", "id_type"): 1,
+        ("data", "columns", "user_id"): 7,
+        ("split",): 2,
+        ("model", "params"): 5,
+    }
+    assert {path: tree.line(path) for path in places} == places
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data.format: csv\ndata: {format: tsv}", "x:2: data.format: duplicate key, first given in line 1"),
+        ("data: {format: tsv}\n\ndata.format: csv", "x:3: data.format: duplicate key, first given in line 1"),
+        ("data.format: csv\ndata.format: csv", "x:2: data.format: duplicate key, first given in line 1"),
+        ("data.columns: {}\ndata.columns.user_id: u\ndata: {columns: {}}", "x:3: data.columns: duplicate key"),
+        ("seed: 3\nseed.x: 1", "x:2: seed.x: seed is not a section"),
+        ("data: {preprocess: [a]}\ndata.preprocess.0: 1", "x:2: data.preprocess.0: data.preprocess is not a section"),
+        ("a" + ".a" * 200 + ": 1", "x:1: too many levels"),
+    ],
+)
+def test_dotted_key_that_contradicts_another_is_rejected(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse(text, "x", dotted_keys=True)
+    assert message in str(error.value)
+
+
+def test_dotted_keys_are_plain_keys_inside_of_sections() -> None:
+    text = "tuning: {space: {data.min_item_interactions: [1, 2]}}"
+    assert parse(text, "x", dotted_keys=True).values["tuning"]["space"] == {"data.min_item_interactions": [1, 2]}
+    assert parse("{data.x: 1}", "--set tuning.space").values == {"data.x": 1}
 
 
 def test_alias_bomb_is_rejected_before_expansion() -> None:
