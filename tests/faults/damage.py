@@ -68,9 +68,9 @@ _TEXT_OR_DELETED = ("flipped", "short", "gone")
 _ALL = tuple(WAYS)
 
 TARGETS = [
-    Target("subject", "metadata.json", (_SHOW, _EVALUATE, _EXPORT, _PROMOTE), _TEXT_OR_DELETED),
+    Target("subject", "metadata.json", (_SHOW, _EVALUATE, _EXPORT, _PROMOTE), _TEXT),
     Target("subject", "config.yaml", (_SHOW, _EVALUATE, ("diagnose", "RUN")), _TEXT),
-    Target("subject", "metrics.json", (_SHOW, _EVALUATE, ("report", "RUN")), _TEXT_OR_DELETED),
+    Target("subject", "metrics.json", (_SHOW, _EVALUATE, ("report", "RUN")), _TEXT),
     Target("subject", "split.npz", (_EVALUATE, ("report", "RUN"))),
     Target("subject", "per_user.parquet", (_EVALUATE, ("compare", "RUN", "KEEPER"), ("report", "RUN")), _TEXT),
     Target("subject", "models/v1.pkl", (_EVALUATE, _EXPORT, _PROMOTE, ("recommend", "RUN", "1"))),
@@ -78,9 +78,9 @@ TARGETS = [
         "subject", "remarks.json", (_SHOW, ("runs", "tag", "RUN", "more"), ("runs", "gc", "--yes")), _TEXT_OR_DELETED
     ),
     Target("subject", "log.txt", (_SHOW, _EVALUATE), _ALL),
-    Target("subject", "exports/recommendations/manifest.json", (("export", "--verify", "EXPORT"),), _TEXT_OR_DELETED),
+    Target("subject", "exports/recommendations/manifest.json", (("export", "--verify", "EXPORT"),), _TEXT),
     Target("subject", "exports/recommendations/recommendations.parquet", (("export", "--verify", "EXPORT"),)),
-    Target("broken", "metadata.json", (_SHOW, _RESUME_TRAIN), _TEXT_OR_DELETED),
+    Target("broken", "metadata.json", (_SHOW, _RESUME_TRAIN), _TEXT),
     Target("broken", "config.yaml", (_RESUME_TRAIN,), _TEXT),
     Target("broken", "split.npz", (_RESUME_TRAIN,)),
     Target("broken", "checkpoints/last.pkl", (_SHOW, _RESUME_TRAIN), ("gone",)),

@@ -16,6 +16,9 @@ from recctl.runs import Run, RunStore, labels
 from recctl.training import history
 from tests.faults.arena import Arena
 
+# Words of commands that stand for runs of the template.
+_RUNS = {"SUBJECT": "subject", "CONTEST": "contest"}
+
 _HEAD = """\
 seed: 3
 data: {source: data.csv, min_user_interactions: 2}
@@ -45,8 +48,8 @@ class Scenario:
 
     Attributes:
         name: The name in the names of faults.
-        command: Arguments of `recctl`; SUBJECT is replaced by the id of the run `subject`.
-        run_kind: The kind of run that the command creates; None if it works on the run `subject`.
+        command: Arguments of `recctl`; SUBJECT and CONTEST are replaced by the ids of the runs `subject` and `contest`.
+        run_kind: The kind of run that the command creates; None if it works on existing runs.
         collect_results: Returns the results in a working folder, which must be the same with and without a fault.
         in_suite: Whether the test suite uses the scenario.
     """
@@ -59,9 +62,9 @@ class Scenario:
 
 
 def prepare(arena: Arena) -> None:
-    """Make the snapshot "template": data, configs, and two complete runs, `keeper` and `subject`.
+    """Make the snapshot "template": data, configs, and three complete runs, `keeper`, `subject` and `contest`.
 
-    No command may change `keeper`; commands that need a run work on `subject`.
+    No command may change `keeper`; commands that need a run work on `subject`. `contest` compares the two.
     """
     generator = random.Random(5)
     pairs = {(generator.randrange(40), int(30 * generator.random() ** 2)) for _ in range(900)}
@@ -76,8 +79,12 @@ def prepare(arena: Arena) -> None:
         result = arena.run("train", f"{config}.yaml", "--json", "-q")
         assert result.code == 0, result
         (arena.path / name).write_text(result.json["run_id"])
-    result = arena.run("runs", "promote", named_run(arena, "keeper").id, "--as", "production")
+    keeper = named_run(arena, "keeper").id
+    result = arena.run("runs", "promote", keeper, "--as", "production")
     assert result.code == 0, result
+    result = arena.run("compare", keeper, named_run(arena, "subject").id, "-m", "ndcg@5", "--json", "-q")
+    assert result.code == 0, result
+    (arena.path / "contest").write_text(result.json["run_id"])
     arena.save_snapshot("template")
 
 
@@ -90,8 +97,8 @@ def _warm_up(arena: Arena) -> None:
     commands = [scenario.command for scenario in SCENARIOS if scenario.run_kind]
     commands.append(("train", "ease.yaml"))
     for scenario in SCENARIOS:
-        if not scenario.run_kind and scenario.name != "rm":
-            commands.append(_replace_subject(scenario.command, "latest"))
+        if not scenario.run_kind and scenario.name not in ("rm", "gc"):
+            commands.append(tuple("latest" if word in _RUNS else word for word in scenario.command))
     commands.append(("runs", "verify"))
     commands.append(("runs", "gc", "--dry-run"))
     commands.append(("runs", "list", "--json"))
@@ -99,13 +106,9 @@ def _warm_up(arena: Arena) -> None:
     arena.send_request(do="warm up", cwd=folder, commands=commands)
 
 
-def _replace_subject(command: tuple[str, ...], run: str) -> tuple[str, ...]:
-    return tuple(run if word == "SUBJECT" else word for word in command)
-
-
 def command_of(scenario: Scenario, arena: Arena) -> tuple[str, ...]:
     """The arguments of a scenario's command, with the id of the run that it works on."""
-    return _replace_subject(scenario.command, (arena.path / "subject").read_text())
+    return tuple((arena.path / _RUNS[word]).read_text() if word in _RUNS else word for word in scenario.command)
 
 
 def named_run(arena: Arena, name: str) -> Run:
@@ -118,12 +121,12 @@ def _named_run(path: Path, name: str) -> Run:
 
 
 def new_runs(arena: Arena, kind: str | None = None) -> list[Run]:
-    """Runs of a kind, or all, except `keeper` and `subject`; oldest first."""
+    """Runs of a kind, or all, except those of the template; oldest first."""
     return _new_runs(arena.path, kind)
 
 
 def _new_runs(path: Path, kind: str | None) -> list[Run]:
-    prepared = {(path / name).read_text() for name in ("keeper", "subject")}
+    prepared = {(path / name).read_text() for name in ("keeper", "subject", "contest")}
     runs = RunStore(path / "runs").runs()
     return [run for run in runs if run.id not in prepared and kind in (None, run.metadata["kind"])]
 
@@ -179,9 +182,11 @@ def _exported_files(path: Path) -> Any:
     return json.loads((folder / "manifest.json").read_text())["files"]
 
 
-def _alias_history(path: Path) -> Any:
+def _alias_histories(path: Path) -> Any:
     aliases = RunStore(path / "runs").aliases
-    return [(move.number, move.run, move.previous) for move in aliases.history("production")]
+    return {
+        name: [(move.number, move.run, move.previous) for move in aliases.history(name)] for name in aliases.all()
+    }
 
 
 def _run_labels(path: Path) -> Any:
@@ -203,7 +208,9 @@ SCENARIOS = [
     Scenario("compare", _COMPARE, "compare", newest_run_results("compare")),
     Scenario("evaluate", ("evaluate", "SUBJECT", "--on", "test", "--metric", "precision"), None, _evaluation_results),
     Scenario("export", ("export", "SUBJECT", "--format", "recommendations", "-k", "3"), None, _exported_files),
-    Scenario("promote", ("runs", "promote", "SUBJECT", "--as", "production"), None, _alias_history),
+    Scenario("promote", ("runs", "promote", "SUBJECT", "--as", "production"), None, _alias_histories),
+    Scenario("promote-winner", ("runs", "promote", "CONTEST", "--as", "winner"), None, _alias_histories),
     Scenario("tag", ("runs", "tag", "SUBJECT", "good"), None, _run_labels),
     Scenario("rm", ("runs", "rm", "SUBJECT", "--yes"), None, _remaining_runs),
+    Scenario("gc", ("runs", "gc", "--keep", "1"), None, _remaining_runs, in_suite=False),
 ]
