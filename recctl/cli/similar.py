@@ -25,7 +25,7 @@ def similar(
     from recctl.cli.recommend import parse_id
 
     common.apply_threads()
-    run = common.store().resolve(run_id)
+    run = common.store().resolve_model(run_id)
     model = experiment.load_version(run)
     items = [parse_id(item_text, model.item_vocabulary.is_text, "item") for item_text in item_ids]
     _require_known_items(items, run, model)

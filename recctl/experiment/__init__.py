@@ -3,10 +3,10 @@
 from recctl.experiment.all_data import load_settings
 from recctl.experiment.api import evaluate, fit, fit_all_data, resume, split, train
 from recctl.experiment.comparison.run import compare
-from recctl.experiment.config_checks import CHECKS, load
+from recctl.experiment.config_checks import CHECKS
 from recctl.experiment.data import Prepared, prepare, read_dataset
 from recctl.experiment.distributed import assist
-from recctl.experiment.run_config import load_run_config
+from recctl.experiment.run_config import load, load_run_config
 from recctl.experiment.stages import load_version
 from recctl.experiment.titles import run_titles
 

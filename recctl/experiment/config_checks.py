@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, get_type_hints
 
 from pydantic import ValidationError
 
-from recctl.config import Checks, Config, LoadedConfig, load_config
+from recctl.config import Checks, Config
 from recctl.config.loading import Problem
 from recctl.config.messages import expectation
 from recctl.config.schema import ModelConfig
@@ -19,15 +18,6 @@ from recctl.errors import ConfigError
 from recctl.experiment.config_defaults import fill_defaults
 from recctl.experiment.use_of_ratings import learns_from_ratings
 from recctl.suggest import did_you_mean
-
-
-def load(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
-    """Load a config file and validate all of it: the schema, and the models, steps and metrics that it names.
-
-    Raises:
-        ConfigError: Lists every problem found.
-    """
-    return load_config(path, overrides, CHECKS)
 
 
 def config_of_model(config: Config, index: int) -> Config:

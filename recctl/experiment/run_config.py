@@ -5,12 +5,13 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from recctl.config import LoadedConfig, parse_config
+from recctl.config import LoadedConfig, load_config, parse_config
 from recctl.config.loading import with_values
-from recctl.errors import ConfigError, DataError
+from recctl.errors import ArtifactError, ConfigError, DataError
 from recctl.experiment.config_checks import CHECKS
 from recctl.runs import Run, layout
 
@@ -20,6 +21,22 @@ _DATA_KEYS = (("data", "source"), ("split", "validation"), ("split", "test"))
 _PATH_KEYS = (*_DATA_KEYS, ("data", "items", "file"))
 # In metadata.json: where these files are, as seen from the run's directory.
 LOCATIONS = "locations"
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
+    """Load a config file and validate all of it: the schema, and the models, steps and metrics that it names.
+
+    A config that is stored in a run's directory finds the files that moved together with the run.
+
+    Raises:
+        ConfigError: Lists every problem found.
+    """
+    loaded = load_config(path, overrides, CHECKS)
+    if not (path.parent / layout.METADATA).is_file():
+        return loaded
+    with suppress(ArtifactError):  # some other metadata.json, or a damaged one: the config is as good as any
+        return _with_moved_files(loaded, Run.open(path.parent), overrides)
+    return loaded
 
 
 def load_run_config(
@@ -44,13 +61,7 @@ def load_run_config(
     # Stored paths are absolute, so that only those of overrides start from the working directory.
     name = str(run.path / file_name)
     loaded = parse_config(run.config_text(file_name), name, Path(), [*overrides, *settings], CHECKS)
-    overridden = {override.partition("=")[0] for override in [*overrides, *settings]}
-    moved_files = {
-        key_path: file_path
-        for key_path, file_path in _moved_files(run, loaded)
-        if ".".join(map(str, key_path)) not in overridden
-    }
-    return with_values(loaded, moved_files, CHECKS) if moved_files else loaded
+    return _with_moved_files(loaded, run, [*overrides, *settings])
 
 
 def require_files(run: Run, loaded: LoadedConfig) -> None:
@@ -99,6 +110,17 @@ def _require_data_keys(run: Run, overrides: Sequence[str]) -> None:
             )
     if problems:
         raise ConfigError(*problems)
+
+
+def _with_moved_files(loaded: LoadedConfig, run: Run, overrides: Sequence[str]) -> LoadedConfig:
+    """Return a config of a run with the places of files that moved together with it, unless they are overridden."""
+    overridden = {override.partition("=")[0] for override in overrides}
+    moved_files = {
+        key_path: file_path
+        for key_path, file_path in _moved_files(run, loaded)
+        if ".".join(map(str, key_path)) not in overridden
+    }
+    return with_values(loaded, moved_files, CHECKS) if moved_files else loaded
 
 
 def _moved_files(run: Run, loaded: LoadedConfig) -> Iterator[tuple[tuple[str | int, ...], str]]:

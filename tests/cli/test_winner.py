@@ -52,6 +52,7 @@ def test_comparison_is_evaluated_recommended_from_and_exported_by_its_winner(
     for command in (
         ("evaluate", run_id, "--on", "validation"),
         ("recommend", run_id, "3"),
+        ("similar", run_id, "3"),
         ("export", run_id, "--format", "recommendations", "-k", "3"),
     ):
         done = recctl(*command, "--json")

@@ -88,6 +88,31 @@ def test_folder_of_config_data_and_runs_that_moved_as_a_whole_still_works(recctl
     assert recctl("runs", "verify", "--runs-dir", "moved/runs").code == 0
 
 
+def test_stored_config_of_a_moved_folder_is_trained_again(recctl: Any, project: Path) -> None:
+    before = evaluate(recctl).json["measured"]
+    project.rename(project.parent / "moved")
+    (config,) = (project.parent / "moved").glob("runs/*/config.yaml")
+    again = recctl("train", str(config), "--json", "--runs-dir", "moved/runs")
+    assert again.code == 0, again.err
+    assert again.json["metrics"]["test"] == before
+    # Whoever names a file means it.
+    refused = recctl("train", str(config), "--set", "data.source=/nowhere.csv", "--runs-dir", "moved/runs")
+    assert (refused.code, "/nowhere.csv" in refused.err) == (3, True)
+
+
+def test_parts_that_match_a_pattern_move_with_the_run(recctl: Any, workdir: Path) -> None:
+    folder = workdir / "project"
+    (folder / "data").mkdir(parents=True)
+    lines = rows().splitlines()
+    for number in range(2):
+        (folder / "data" / f"part-{number}.csv").write_text("\n".join([lines[0], *lines[1 + number :: 2]]) + "\n")
+    (folder / "c.yaml").write_text(CONFIG.replace("clicks.csv", "part-*.csv"))
+    assert recctl("train", "project/c.yaml", "--runs-dir", "project/runs").code == 0
+    before = evaluate(recctl).json["measured"]
+    folder.rename(workdir / "moved")
+    assert evaluate(recctl, runs="moved/runs").json["measured"] == before
+
+
 def test_copy_of_a_folder_reads_its_own_data(recctl: Any, project: Path) -> None:
     before = evaluate(recctl).json["measured"]
     shutil.copytree(project, project.parent / "copy")

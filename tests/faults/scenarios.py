@@ -184,9 +184,7 @@ def _exported_files(path: Path) -> Any:
 
 def _alias_histories(path: Path) -> Any:
     aliases = RunStore(path / "runs").aliases
-    return {
-        name: [(move.number, move.run, move.previous) for move in aliases.history(name)] for name in aliases.all()
-    }
+    return {name: [(move.number, move.run, move.previous) for move in aliases.history(name)] for name in aliases.all()}
 
 
 def _run_labels(path: Path) -> Any:

@@ -11,9 +11,9 @@ from typing import Any
 from recctl.config import LoadedConfig, flatten
 from recctl.config.loading import with_values
 from recctl.errors import ConfigError, DataError
-from recctl.experiment.config_checks import CHECKS, config_of_model, load
+from recctl.experiment.config_checks import CHECKS, config_of_model
 from recctl.experiment.data import resolve_config
-from recctl.experiment.run_config import load_run_config
+from recctl.experiment.run_config import load, load_run_config
 from recctl.metrics import METRICS
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
