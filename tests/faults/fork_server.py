@@ -9,6 +9,7 @@ its exit code.
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -39,6 +40,8 @@ def warm_up(commands: list[list[str]]) -> None:
     threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
     if threads:
         raise SystemExit(f"threads are running: {threads}")
+    gc.collect()
+    gc.freeze()  # the garbage collector of a child does not touch, and so copy, the pages of the server
 
 
 def start(request: dict[str, Any]) -> int:
