@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recctl.config import to_yaml
+from recctl.config import to_yaml, yaml_tree
 from recctl.config.yaml_tree import parse
 from recctl.errors import ConfigError
 
@@ -62,6 +62,46 @@ def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
     assert type(parsed) is type(value)
 
 
+PIECES = [
+    "a",
+    "b: ",
+    "c:\n  ",
+    "- ",
+    "? ",
+    "[",
+    "]",
+    "{",
+    "}",
+    ", ",
+    "\n",
+    "\n  ",
+    "'",
+    '"',
+    " # x",
+    "&x ",
+    "*x",
+    "!!int ",
+    "|\n  ",
+]
+PIECES += ["1", "0.5", "~", "%", "---\n", "\u2028", "\ufeff", "\r\n", "<<: ", "\\n", "\t", "\ud800"]
+
+
+def _outcome(text: str) -> object:
+    try:
+        tree = parse("model: {name: ease}\nk:\n  " + text, "x")
+    except ConfigError as error:
+        return str(error)
+    return repr(tree.values), tree.lines
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=10).map("".join))
+def test_values_lines_and_messages_are_the_same_without_the_loader_in_c(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml_tree, "_FastLoader", yaml_tree._Loader)
+        expected = _outcome(text)
+    assert _outcome(text) == expected
+
+
 def test_place_gives_line_of_each_value() -> None:
     tree = parse("a: 1\nb:\n  c: 2\n  d:\n    - x\n    - {e: 3}\n", "f.yaml")
     assert tree.place(("a",)) == "f.yaml:1"
@@ -89,6 +129,8 @@ def test_rename_keeps_order_and_lines() -> None:
         ("? [1]\n: 2", "a key must be text"),
         ("a: &a [*a]", "too many values or levels"),
         ("[" * 3000, "nested too deeply"),
+        ("[" * 100_000, "nested too deeply"),
+        ("- " * 100_000, "nested too deeply"),
         ("a: " + "x" * (1 << 20), "too large for a config"),
     ],
 )
