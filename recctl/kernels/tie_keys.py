@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recctl.kernels.compile import I32, I64, OUT_U64, U64, UINT64, VOID, inline_llvm, kernel
+from recctl.kernels.compile import I32, I64, OUT_U64, U64, VOID, inline_llvm, kernel
 from recctl.kernels.counter_rng import splitmix64
 
 # Separates row keys from item hashes: a user and an item with the same id must not cancel each other out. It spells
@@ -20,13 +20,6 @@ SALT = np.uint64(0x72656363746C)
 def tie_key(row_key, item_hash):
     """The tie key of an item in a row."""
     return splitmix64(row_key ^ item_hash)
-
-
-@kernel(VOID, UINT64, U64, I32, OUT_U64)
-def tie_keys(row_key, item_hashes, columns, out):
-    """The tie keys of some columns of a row."""
-    for p in range(len(columns)):
-        out[p] = tie_key(row_key, item_hashes[columns[p]])
 
 
 @kernel(VOID, U64, OUT_U64)

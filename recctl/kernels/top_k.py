@@ -9,8 +9,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recctl.kernels.compile import FLOAT, I32, I64, INT, OUT_F32, OUT_F32_2D, OUT_I32_2D, U64, UINT64, VOID, kernel
-from recctl.kernels.tie_keys import tie_key, tie_keys
+from recctl.kernels.compile import (
+    F32,
+    I32,
+    I64,
+    INT,
+    OUT_F32,
+    OUT_F32_2D,
+    OUT_I32_2D,
+    OUT_I64,
+    U64,
+    VOID,
+    kernel,
+)
+from recctl.kernels.neighbours import heap_push, heap_sort
+from recctl.kernels.tie_keys import tie_key
 
 # LLVM vectorizes the maximum of a chunk of this constant size; with 32 it does not.
 _CHUNK = 16
@@ -18,6 +31,8 @@ _CHUNK = 16
 _LARGEST_INSERTION_K = 128
 # All scores but minus infinity, which is that of excluded items, are at least this one.
 _LOWEST = np.finfo(np.float32).min
+# A tie key that is not computed yet; one that happens to be 0 is computed each time.
+_UNKNOWN_KEY = np.uint64(0)
 # Scores contain no NaN, so the maximum of a chunk may be computed in any order, many scores at a time. They do contain
 # minus infinity: "ninf" must not be among the flags.
 _UNORDERED_MAXIMUM = {"nnan", "nsz", "reassoc"}
@@ -46,56 +61,39 @@ def _chunk_maxima(scores, row, maxima):
         maxima[n_full] = highest
 
 
-@kernel(INT, OUT_F32_2D, OUT_I32_2D, INT, INT, INT, FLOAT, INT)
-def _insert_chunk(best, chunks, row, n_found, k, score, chunk):
-    rank = min(n_found, k - 1)
-    while rank > 0 and best[row, rank - 1] < score:
-        best[row, rank] = best[row, rank - 1]
-        chunks[row, rank] = chunks[row, rank - 1]
-        rank -= 1
-    best[row, rank] = score
-    chunks[row, rank] = chunk
-    return min(n_found + 1, k)
+@kernel("float32", OUT_F32, INT, OUT_F32)
+def _kth_largest(values, k, largest):
+    n_found = 0
+    for value in values:
+        if n_found == k and value <= largest[k - 1]:
+            continue
+        rank = min(n_found, k - 1)
+        while rank > 0 and largest[rank - 1] < value:
+            largest[rank] = largest[rank - 1]
+            rank -= 1
+        largest[rank] = value
+        n_found = min(n_found + 1, k)
+    return largest[k - 1]
 
 
-@kernel(INT, OUT_F32_2D, OUT_I32_2D, INT, INT, INT, FLOAT, INT, UINT64, U64)
-def _insert_item(best, items, row, n_found, k, score, item, row_key, item_hashes):
-    rank = min(n_found, k - 1)
-    while rank > 0:
-        other = items[row, rank - 1]
-        if best[row, rank - 1] > score:
-            break
-        if best[row, rank - 1] == score and tie_key(row_key, item_hashes[other]) <= tie_key(row_key, item_hashes[item]):
-            break
-        best[row, rank] = best[row, rank - 1]
-        items[row, rank] = other
-        rank -= 1
-    best[row, rank] = score
-    items[row, rank] = item
-    return min(n_found + 1, k)
-
-
+# One function: a helper that takes arrays, inlined or not, would count references to them at each call, which costs
+# many times as much as the work itself.
 @kernel(VOID, OUT_F32_2D, U64, U64, OUT_I32_2D, OUT_F32_2D)
 def _rank_by_insertion(scores, row_keys, item_hashes, items, best):
     n_columns = scores.shape[1]
     k = items.shape[1]
     maxima = np.empty(-(-n_columns // _CHUNK), np.float32)
+    largest = np.empty(k, np.float32)
+    # Tie keys of the ranked items, computed only when scores tie.
+    keys = np.empty(k, np.uint64)
     for row in range(scores.shape[0]):
         row_key = row_keys[row]
         _chunk_maxima(scores, row, maxima)
-        # The k-th largest maximum of a chunk is a lower bound of the k best scores: few chunks need to be searched.
         floor = _LOWEST
         if k <= len(maxima):
-            n_found = 0
-            for chunk in range(len(maxima)):
-                if n_found < k or maxima[chunk] > best[row, k - 1]:
-                    n_found = _insert_chunk(best, items, row, n_found, k, maxima[chunk], chunk)
-            floor = max(floor, best[row, k - 1])
+            # The k-th largest maximum of a chunk is a lower bound of the k best scores: few chunks need to be searched.
+            floor = max(floor, _kth_largest(maxima, k, largest))
         n_found = 0
-        # The tie key of the item at rank k, computed when another item ties with it: there can be as many ties as
-        # columns.
-        last_key = np.uint64(0)
-        knows_last_key = False
         for chunk in range(len(maxima)):
             if maxima[chunk] < floor:
                 continue
@@ -103,19 +101,72 @@ def _rank_by_insertion(scores, row_keys, item_hashes, items, best):
                 score = scores[row, j]
                 if score < floor:
                     continue
-                if n_found == k and score == floor:
-                    if not knows_last_key:
-                        last_key = tie_key(row_key, item_hashes[items[row, k - 1]])
-                        knows_last_key = True
-                    if tie_key(row_key, item_hashes[j]) >= last_key:
-                        continue
-                n_found = _insert_item(best, items, row, n_found, k, score, j, row_key, item_hashes)
-                knows_last_key = False
+                key = _UNKNOWN_KEY
+                rank = n_found
+                if n_found == k:
+                    rank = k - 1
+                    if score == best[row, rank]:
+                        key = tie_key(row_key, item_hashes[j])
+                        if keys[rank] == _UNKNOWN_KEY:
+                            keys[rank] = tie_key(row_key, item_hashes[items[row, rank]])
+                        if key >= keys[rank]:
+                            continue
+                while rank > 0 and best[row, rank - 1] <= score:
+                    if best[row, rank - 1] == score:
+                        if key == _UNKNOWN_KEY:
+                            key = tie_key(row_key, item_hashes[j])
+                        if keys[rank - 1] == _UNKNOWN_KEY:
+                            keys[rank - 1] = tie_key(row_key, item_hashes[items[row, rank - 1]])
+                        if keys[rank - 1] <= key:
+                            break
+                    best[row, rank] = best[row, rank - 1]
+                    items[row, rank] = items[row, rank - 1]
+                    keys[rank] = keys[rank - 1]
+                    rank -= 1
+                best[row, rank] = score
+                items[row, rank] = j
+                keys[rank] = key
+                n_found = min(n_found + 1, k)
                 if n_found == k:
                     floor = best[row, k - 1]
         for rank in range(n_found, k):
             items[row, rank] = -1
             best[row, rank] = -np.inf
+
+
+@kernel(VOID, OUT_I64, F32, INT, U64, INT, U64)
+def _break_ties(columns, scores, k, row_keys, row, item_hashes):
+    """Order columns with equal scores, in place.
+
+    Args:
+        columns: Columns of a row in descending order of score; the first k are wanted.
+        scores: Their scores.
+        k: Number of columns that are wanted.
+        row_keys: Key of each row.
+        row: The row.
+        item_hashes: Hash of each column's item.
+    """
+    row_key = row_keys[row]
+    inverted_keys = np.empty(k, np.uint64)
+    tied_columns = np.empty(k, np.int64)
+    begin = 0
+    while begin < min(k, len(columns)):
+        end = begin + 1
+        while end < len(columns) and scores[end] == scores[begin]:
+            end += 1
+        if end - begin > 1:
+            # There can be many more ties with the last rank than ranks: a heap keeps as many as are wanted.
+            n_wanted = min(end, k) - begin
+            heap_keys = inverted_keys[:n_wanted]
+            heap_columns = tied_columns[:n_wanted]
+            size = 0
+            for p in range(begin, end):
+                # The heap keeps the highest values: those of the lowest keys.
+                inverted_key = ~tie_key(row_key, item_hashes[columns[p]])
+                size = heap_push(heap_keys, heap_columns, size, inverted_key, columns[p])
+            heap_sort(heap_keys, heap_columns, size)
+            columns[begin : begin + n_wanted] = heap_columns
+        begin = end
 
 
 def _rank_by_sorting(
@@ -136,43 +187,17 @@ def _rank_by_sorting(
                 _chunk_maxima(scores, row, maxima)
                 bounds = maxima
             floor = max(floor, np.partition(bounds, len(bounds) - k)[len(bounds) - k])
-        columns = np.flatnonzero(row_scores >= floor).astype(np.int32)
-        columns = _best_first(columns, row_scores, k, row_keys[row], item_hashes)
-        n_found = len(columns)
-        items[row, :n_found] = columns
-        best[row, :n_found] = row_scores[columns]
+        columns = np.flatnonzero(row_scores >= floor)
+        column_scores = row_scores[columns]
+        order = np.argsort(-column_scores, kind="stable")
+        columns = columns[order]
+        column_scores = column_scores[order]
+        _break_ties(columns, column_scores, k, row_keys, row, item_hashes)
+        n_found = min(k, len(columns))
+        items[row, :n_found] = columns[:n_found]
+        best[row, :n_found] = column_scores[:n_found]
         items[row, n_found:] = -1
         best[row, n_found:] = -np.inf
-
-
-def _best_first(
-    columns: NDArray[np.int32],
-    row_scores: NDArray[np.float32],
-    k: int,
-    row_key: np.uint64,
-    item_hashes: NDArray[np.uint64],
-) -> NDArray[np.int32]:
-    """The k best of some columns of a row, best first."""
-    scores = row_scores[columns]
-    order = np.argsort(-scores)
-    # One rank more than k, because ranks k and k + 1 can tie too.
-    best = scores[order[: k + 1]]
-    if not (best[1:] == best[:-1]).any():
-        return columns[order[:k]]
-    if len(columns) > k:
-        # There can be many more ties with the last rank than ranks: select before sorting.
-        ahead = columns[scores > best[k - 1]]
-        tied = columns[scores == best[k - 1]]
-        n_left = k - len(ahead)
-        selected = np.argpartition(_tie_keys(tied, row_key, item_hashes), n_left - 1)[:n_left]
-        columns = np.concatenate((ahead, tied[selected]))
-    return columns[np.lexsort((_tie_keys(columns, row_key, item_hashes), -row_scores[columns]))]
-
-
-def _tie_keys(columns: NDArray[np.int32], row_key: np.uint64, item_hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    keys = np.empty(len(columns), np.uint64)
-    tie_keys(row_key, item_hashes, columns, keys)
-    return keys
 
 
 def top_k(
