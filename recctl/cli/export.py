@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recctl.cli.app import INCLUDE_SEEN_HELP, EngineOption, OptionalRunArgument, app, register_command
+from recctl.cli.app import INCLUDE_SEEN_HELP, DataSetOption, EngineOption, OptionalRunArgument, app, register_command
 
 _PANEL = "Options of formats"
 
@@ -40,6 +40,7 @@ def export(
     checked: Annotated[
         Path | None, typer.Option("--verify", metavar="DIR", help="Verify an existing export.", show_default=False)
     ] = None,
+    overrides: DataSetOption = None,
     engine: EngineOption = None,
     k: Annotated[int | None, _option("-k", help="Number of items per user or item.")] = None,
     users: Annotated[
@@ -101,7 +102,9 @@ def export(
     common.apply_threads()
     run = common.store().resolve_model(run_id)
     with terminal.bars(), common.on_engine(engine):
-        result = library.export_run(run, format_name, output, version=version, force=force, **options)
+        result = library.export_run(
+            run, format_name, output, version=version, force=force, overrides=overrides or [], **options
+        )
     _print_export(result)
     terminal.print_json(
         {

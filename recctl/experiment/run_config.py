@@ -57,7 +57,7 @@ def load_run_config(
     Raises:
         ConfigError: An override is of another key, or the config is not valid.
     """
-    _require_data_keys(run, overrides)
+    require_data_keys(run, overrides)
     # Stored paths are absolute, so that only those of overrides start from the working directory.
     name = str(run.path / file_name)
     loaded = parse_config(run.config_text(file_name), name, Path(), [*overrides, *settings], CHECKS)
@@ -98,7 +98,12 @@ def file_locations(config_values: Mapping[str, Any], runs_dir: Path) -> dict[str
     return locations
 
 
-def _require_data_keys(run: Run, overrides: Sequence[str]) -> None:
+def require_data_keys(run: Run, overrides: Sequence[str]) -> None:
+    """Check that overrides say only where and how the data of a run are read.
+
+    Raises:
+        ConfigError: One is of another key.
+    """
     allowed = [".".join(key_path) for key_path in _DATA_KEYS]
     problems = []
     for override in overrides:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recctl import engines, progress
@@ -29,9 +29,10 @@ class HeldOutPairs:
         run: The run of the model.
         entry: The entry of the model in the run's metadata.
         model: The model.
+        overrides: Where and how the data of the run are read now, such as `data.source=FILE`.
     """
 
-    def __init__(self, run: Run, entry: Mapping[str, Any], model: Recommender) -> None:
+    def __init__(self, run: Run, entry: Mapping[str, Any], model: Recommender, overrides: Sequence[str] = ()) -> None:
         self.run = run
         self.fitted_on = str(entry["fitted_on"])
         self.n_found = 0
@@ -40,7 +41,7 @@ class HeldOutPairs:
         if self.fitted_on == ALL:
             return
         try:
-            self._pairs = _read_pairs(run, model)
+            self._pairs = _read_pairs(run, model, overrides)
         except RecctlError as error:
             self._why_unknown = str(error)
 
@@ -88,9 +89,9 @@ class HeldOutPairs:
             )
 
 
-def _read_pairs(run: Run, model: Recommender) -> InteractionMatrix:
+def _read_pairs(run: Run, model: Recommender, overrides: Sequence[str]) -> InteractionMatrix:
     """All pairs of the run's data, by the codes of the model; what the model has seen is not exported anyway."""
-    loaded = load_run_config(run)
+    loaded = load_run_config(run, overrides)
     _require_cheap_reading(run, loaded.config.data.source)
     require_files(run, loaded)
     dataset, _, record = read_dataset(loaded)

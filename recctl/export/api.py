@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recctl import experiment, progress
 from recctl.errors import ArtifactError, NotFittedError
+from recctl.experiment.run_config import require_data_keys
 from recctl.export import _folders, _manifest
 from recctl.export.base import Context, ExportFormat
 from recctl.export.registry import format_class, make_format, require_extra
@@ -56,6 +58,7 @@ def export_run(
     *,
     version: int | None = None,
     force: bool = False,
+    overrides: Sequence[str] = (),
     **options: Any,
 ) -> Export:
     """Export a run's model as `export_model` does; the manifest names the run.
@@ -66,14 +69,17 @@ def export_run(
         path: The folder; by default `exports/FORMAT` in the run's directory.
         version: Version of the model; by default the newest.
         force: Replace an existing export.
+        overrides: Where and how the data of the run are read now, such as `data.source=FILE`. They are needed only to
+            count exported pairs that the users already have.
         options: Options of the format.
     """
     export_format = make_format(format_name, options)
+    require_data_keys(run, overrides)
     destination = run.path / layout.EXPORTS / format_name if path is None else Path(path)
     # Resolved before the model is loaded: an unknown version must fail without reading a large file.
     model_entry = run.model_entry(version)
     model = experiment.load_version(run, model_entry["version"])
-    return _export(model, export_format, force, Context(destination, run, model_entry))
+    return _export(model, export_format, force, Context(destination, run, model_entry, overrides))
 
 
 def verify_export(path: str | Path) -> dict[str, Any]:

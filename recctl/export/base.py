@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,11 +26,13 @@ class Context:
         destination: Final path of the export. Files are written to a temporary folder that is moved there at the end.
         run: The run of the model, if it belongs to one.
         entry: The entry of the model in the run's metadata: `version`, `sha256`, ...
+        overrides: Where and how the data of the run are read now, such as `data.source=FILE`.
     """
 
     destination: Path
     run: Run | None = None
     entry: Mapping[str, Any] | None = None
+    overrides: Sequence[str] = ()
 
     @cached_property
     def titles(self) -> ItemTitles:

@@ -135,7 +135,7 @@ class RecommendationsFormat(ExportFormat):
         """A counter of pairs that the users already have; None if they have no held-out parts, or are asked for."""
         if context.run is None or context.entry is None or self.histories is not None or self.include_seen:
             return None
-        return HeldOutPairs(context.run, context.entry, model)
+        return HeldOutPairs(context.run, context.entry, model, context.overrides)
 
     def _item_mask(self, model: Recommender) -> Float32Array | None:
         """Added to the scores of every user: minus infinity for excluded items, else 0; None if all are allowed."""

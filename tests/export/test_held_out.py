@@ -123,3 +123,17 @@ def test_asking_for_seen_items_or_other_users_counts_nothing(recctl: Any, folder
     assert "held-out" not in outcome.err
     pd.DataFrame({"user_id": ["user-1"], "item_id": ["item-2"]}).to_csv("h.csv", index=False)
     assert "held-out" not in export(recctl, run, "--histories", "h.csv")[0].err
+
+
+def test_data_that_moved_are_counted_where_set_says(recctl: Any, folder: Path) -> None:
+    assert recctl("train", "c.yaml").code == 0
+    export = ("export", "latest", "--format", "recommendations", "--json")
+    before = recctl(*export).json["manifest"]["facts"]["held_out_pairs"]
+    (folder / "d.csv").rename(folder / "moved.csv")
+    gone = recctl(*export, "--force")
+    assert (gone.code, gone.json["manifest"]["facts"]["held_out_pairs"]) == (0, None)
+    assert "say where it is: --set data.source=FILE" in gone.err
+    found = recctl(*export, "--force", "--set", "data.source=moved.csv")
+    assert found.json["manifest"]["facts"]["held_out_pairs"] == before > 0
+    refused = recctl(*export, "--force", "--set", "model.name=als")
+    assert (refused.code, "can't be changed" in refused.err) == (2, True)
