@@ -13,7 +13,8 @@ from recctl.config import LoadedConfig
 from recctl.diagnosis import cost, data, training
 from recctl.diagnosis.findings import Finding as Finding
 from recctl.diagnosis.findings import Settings
-from recctl.experiment import prepare
+from recctl.experiment import prepare, stages
+from recctl.experiment.lifecycle import prepare_for
 from recctl.experiment.run_config import load_run_config, require_files
 from recctl.runs import Run, layout
 from recctl.runs.store import run_hashes
@@ -64,8 +65,8 @@ def diagnose_run(run: Run, reread: bool = False, overrides: Sequence[str] = ()) 
 
     Args:
         run: The run, complete or not.
-        reread: Whether to read the data again, for values that a run does not record: the number of duplicates, and the
-            exact density.
+        reread: Whether to read the data again, for values that a run does not record: the number of duplicates, the
+            exact density, and the metrics of popularity, which runs of version 0.2 and before do not record.
         overrides: Where and how the data are read now, such as `data.source=FILE`.
 
     Raises:
@@ -81,9 +82,12 @@ def diagnose_run(run: Run, reread: bool = False, overrides: Sequence[str] = ()) 
     if reread:
         require_files(run, loaded)
         facts |= prepare(loaded, data_hash=run_hashes(run)[0]).dataset.describe()
+        if "baseline" not in metadata:
+            metadata = metadata | {"baseline": _popularity_baseline(run, loaded)}
     if "interactions" in facts:
         findings += data.findings(facts, settings)
-    findings += training.findings(_training_record(run, settings, epochs), settings)
+    record = _training_record(run, settings, epochs, metadata.get("baseline") or {})
+    findings += training.findings(record, settings)
     findings += cost.findings(metadata, epochs, settings, run_died=run.status == "died")
     checked = ["data", "split"]
     if epochs:
@@ -100,7 +104,18 @@ def _data_facts(metadata: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _training_record(run: Run, settings: Settings, epochs: list[dict[str, Any]]) -> training.TrainingRecord:
+def _popularity_baseline(run: Run, loaded: LoadedConfig) -> dict[str, Any] | None:
+    """Compare a run that was evaluated, and did not record it, with popularity."""
+    measured: list[stages.Part] = [part for part in ("validation", "test") if run.metrics().get(part)]
+    if not measured or not run.metadata.get("models"):
+        return None
+    prepared, _ = prepare_for(loaded, run)
+    return stages.compare_with_popularity(run, measured[0], prepared, loaded.config)
+
+
+def _training_record(
+    run: Run, settings: Settings, epochs: list[dict[str, Any]], baseline: dict[str, Any]
+) -> training.TrainingRecord:
     parts = run.metadata.get("split", {}).get("leakage", {}).get("parts", {})
     validation = parts.get("validation", {})
     return training.TrainingRecord(
@@ -112,6 +127,7 @@ def _training_record(run: Run, settings: Settings, epochs: list[dict[str, Any]])
         n_validation_users=int(validation.get("users", 0)),
         n_validation_interactions=int(validation.get("interactions", 0)),
         convergence=run.metadata.get("convergence", {}),
+        baseline=baseline,
     )
 
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
 from recctl.diagnosis.findings import Finding, Settings
 from recctl.metrics import MetricKey
@@ -24,12 +25,17 @@ _CONSTANT_DECREASE = 0.5
 _MIN_GAIN = 0.01
 # Share of items that the solver gave up: a few, with hardly any interactions, change no recommendations.
 _MAX_UNSOLVED_SHARE = 0.01
-# Decrease of a metric from its best value: it varies by some percent between epochs.
+# Decrease of a metric at the end of a training from its best values.
 _OVERFITTING_DROP = 0.05
 _SEVERE_DROP = 0.2
 # Validation RMSE relative to train RMSE without early stopping. A well-tuned SVD of MovieLens-100K with early stopping
 # has 1.35.
 _MAX_ERROR_RATIO = 1.5
+# Standard errors beyond which a change of the mean over some epochs is hardly by chance. A drop, which is from the best
+# of many means, needs more of them. With these limits, a finding has at most 7% of simulated curves without trend whose
+# values vary by 3% (of 20 epochs or more, 1%), and 98% of those that drop by 20%.
+_STANDARD_ERRORS_OF_GAIN = 3.0
+_STANDARD_ERRORS_OF_DROP = 4.0
 # Metrics below this multiple of the random baseline show that the model learned nothing.
 _MIN_RATIO_TO_RANDOM = 3.0
 # Discounts of DCG at ranks 1 to 1,000.
@@ -50,6 +56,7 @@ class TrainingRecord:
         n_validation_users: Users in validation; 0 if unknown.
         n_validation_interactions: Interactions in validation.
         convergence: What the model reports of its solver: `Recommender.convergence`.
+        baseline: The comparison with popularity: `experiment.popularity_baseline`; empty if there is none.
     """
 
     epochs: Sequence[Mapping[str, Any]]
@@ -60,6 +67,7 @@ class TrainingRecord:
     n_validation_users: int
     n_validation_interactions: int
     convergence: Mapping[str, float]
+    baseline: Mapping[str, Any]
 
     @property
     def losses(self) -> list[float]:
@@ -88,6 +96,7 @@ def findings(record: TrainingRecord, settings: Settings) -> Iterator[Finding]:
         yield from _error_ratio(record, settings)
     yield from _solver(record.convergence, settings)
     yield from _random_baseline(record, settings)
+    yield from _popularity_baseline(record, settings)
 
 
 # ---- convergence
@@ -180,12 +189,11 @@ def _still_improving(
     max_epochs = settings.params.get("epochs", settings.params.get("n_epochs"))
     if len(record.epochs) < (max_epochs or 0):  # stopped early or interrupted
         return
-    n_last = max(1, len(record.epochs) // 10)
-    gain = _gain_of_last_epochs(record, n_last)
+    gain = _trend(record).gain
     if gain <= _MIN_GAIN:
         return
     decreases_constantly = len(decreases) > 2 and decreases[0] > 0 and decreases[-1] > _CONSTANT_DECREASE * decreases[0]
-    rule = f"the last tenth of the epochs gained more than {_MIN_GAIN:.0%}"
+    rule = f"the last tenth of the epochs gained more than {_MIN_GAIN:.0%}, and more than the values vary by chance"
     if decreases_constantly:
         rule += (
             f"; the last decrease of the loss is more than {_CONSTANT_DECREASE:.0%} of the first, so the learning rate "
@@ -197,7 +205,7 @@ def _still_improving(
         "convergence",
         "warning",
         "training ended while it was still improving",
-        evidence | {"gain_of_last_epochs": gain, "last_epochs": n_last},
+        evidence | {"gain_of_last_epochs": gain, "last_epochs": _n_last_epochs(record)},
         rule,
         settings.suggestions(
             settings.learning_rate(3) if decreases_constantly else [],
@@ -207,17 +215,69 @@ def _still_improving(
     )
 
 
-def _gain_of_last_epochs(record: TrainingRecord, n_last: int) -> float:
-    """The relative gain of the monitored metric over the last epochs; of the loss if no metric was measured."""
-    scores = record.scores
-    if not scores:
-        losses = record.losses
-        return (losses[-1 - n_last] - losses[-1]) / (abs(losses[0]) or 1.0)
-    best = max(score for _, score in scores)
-    last_counted_epoch = record.epochs[-1]["epoch"] - n_last
-    earlier_scores = [score for epoch, score in scores if epoch <= last_counted_epoch]
-    best_before = max(earlier_scores, default=best)
-    return (best - best_before) / (abs(best_before) or 1.0)
+class _Trend(NamedTuple):
+    """Where a curve is heading at its end. Changes that may be by chance are 0, so that at most one is not.
+
+    Attributes:
+        gain: How much the last tenth of the epochs is better than the best before, as a share of it.
+        drop: How much the last quarter is worse than the best before, as a share of it.
+    """
+
+    gain: float
+    drop: float
+
+
+def _n_last_epochs(record: TrainingRecord) -> int:
+    return max(1, len(record.epochs) // 10)
+
+
+def _trend(record: TrainingRecord) -> _Trend:
+    """The trend of the monitored metric; of the loss if no metric was measured.
+
+    One noisy curve must not be found to be both still improving and overfitting: a gain rules out a drop.
+    """
+    epochs = [epoch for epoch, _ in record.scores]
+    values = [score for _, score in record.scores]
+    if not values:
+        epochs = [line["epoch"] for line in record.epochs]
+        values = [-loss for loss in record.losses]
+    last_counted_epoch = record.epochs[-1]["epoch"] - _n_last_epochs(record)
+    n_last = max(1, sum(epoch > last_counted_epoch for epoch in epochs))
+    gain, standard_error = _change_at_end(values, n_last)
+    if gain > _STANDARD_ERRORS_OF_GAIN * standard_error:
+        return _Trend(gain, 0.0)
+    change, standard_error = _change_at_end(values, max(2, round(len(values) / 4)))
+    if -change > _STANDARD_ERRORS_OF_DROP * standard_error:
+        return _Trend(0.0, -change)
+    return _Trend(0.0, 0.0)
+
+
+def _change_at_end(values: Sequence[float], n_last: int) -> tuple[float, float]:
+    """The mean of the last values compared with the highest mean of as many successive values before them.
+
+    Returns:
+        The change and its standard error, both relative to the values. The change is 0 if there are too few values.
+    """
+    earlier = values[:-n_last]
+    if len(earlier) < n_last:
+        return 0.0, 0.0
+    best_before = max(fmean(earlier[start : start + n_last]) for start in range(len(earlier) - n_last + 1))
+    # A loss can fall to 0; its first value tells how large it is.
+    scale = max(abs(best_before), abs(values[0])) or 1.0
+    standard_error = _noise(values) * math.sqrt(2 / n_last)
+    return (fmean(values[-n_last:]) - best_before) / scale, standard_error / scale
+
+
+def _noise(values: Sequence[float]) -> float:
+    """An estimate of the standard deviation of values around a curve that rises to its best value and then falls.
+
+    Steps against the direction of such a curve are noise. Without any trend, half of the steps are, and the variance of
+    a step is twice that of a value: the sum of their squares over all steps is the variance of a value.
+    """
+    best = max(range(len(values)), key=values.__getitem__)
+    against = [max(0.0, values[i] - values[i + 1]) for i in range(best)]
+    against += [max(0.0, values[i + 1] - values[i]) for i in range(best, len(values) - 1)]
+    return math.sqrt(fmean(step * step for step in against))
 
 
 def _solver(convergence: Mapping[str, float], settings: Settings) -> Iterator[Finding]:
@@ -268,6 +328,42 @@ def _random_baseline(record: TrainingRecord, settings: Settings) -> Iterator[Fin
     )
 
 
+def _popularity_baseline(record: TrainingRecord, settings: Settings) -> Iterator[Finding]:
+    """Whether the model recommends no better than the most popular items would."""
+    baseline = record.baseline
+    if not baseline or baseline["low"] > 0:
+        return
+    is_worse = baseline["high"] < 0
+    metric = baseline["metric"]
+    # Models of ratings are made to predict ratings, and often rank worse.
+    predicts_ratings = settings.model.needs_ratings
+    yield Finding(
+        "not-better-than-popularity",
+        "convergence",
+        "problem" if is_worse and not predicts_ratings else "warning",
+        f"the model is {'worse' if is_worse else 'no better'} than popularity: the most popular items for everybody",
+        {
+            metric: baseline["model"],
+            f"{metric}_of_popularity": baseline["popularity"],
+            "difference": baseline["difference"],
+            "low": baseline["low"],
+            "high": baseline["high"],
+            "users": baseline["users"],
+            "part": baseline["part"],
+        },
+        "the 95% interval of the difference by user, low to high, is not above 0; a problem if it is below 0, except "
+        "for models of ratings",
+        settings.suggestions(
+            {"model.name": "als"} if predicts_ratings else {},
+            settings.learning_rate(3),
+            settings.more_epochs(),
+            settings.scaled(("reg", "l1_reg", "l2_reg"), 0.1),
+            settings.min_user_interactions(),
+            {"model.name": "popularity"},
+        ),
+    )
+
+
 def _expected_random_metric(record: TrainingRecord) -> tuple[str, float] | None:
     """The key of a metric, and its approximate expectation for random lists; None if there is no such metric.
 
@@ -300,7 +396,7 @@ def _overfitting(record: TrainingRecord, settings: Settings) -> Iterator[Finding
         return
     best_epoch, best = max(scores, key=lambda epoch_and_score: epoch_and_score[1])
     last_epoch, last = scores[-1]
-    drop = (best - last) / (abs(best) or 1.0)
+    drop = _trend(record).drop
     loss_at_best = record.losses[best_epoch - 1]
     evidence = {
         "best_epoch": best_epoch,
@@ -318,8 +414,8 @@ def _overfitting(record: TrainingRecord, settings: Settings) -> Iterator[Finding
             "problem" if drop > _SEVERE_DROP else "warning",
             "overfitting: validation gets worse while the training loss keeps decreasing",
             evidence | {"drop": drop},
-            f"the metric ends more than {_OVERFITTING_DROP:.0%} below its best value; a problem above "
-            f"{_SEVERE_DROP:.0%}",
+            f"the last quarter of the epochs is more than {_OVERFITTING_DROP:.0%} below the best before, and by more "
+            f"than the values vary by chance; a problem above {_SEVERE_DROP:.0%}",
             _regularization(settings),
         )
     elif stops_early and best_epoch <= 2 and last_epoch > 2:
@@ -341,7 +437,8 @@ def _error_ratio(record: TrainingRecord, settings: Settings) -> Iterator[Finding
     stops_early = settings.config.training.early_stopping is not None
     if validation_rmse is None or stops_early or not settings.model.needs_ratings:
         return
-    if validation_rmse > _MAX_ERROR_RATIO * last["loss"]:
+    is_improving = _trend(record).gain > _MIN_GAIN
+    if validation_rmse > _MAX_ERROR_RATIO * last["loss"] and not is_improving:
         yield Finding(
             "train-validation-gap",
             "overfitting",

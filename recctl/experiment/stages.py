@@ -22,6 +22,7 @@ from recctl.experiment.callbacks import (
 )
 from recctl.experiment.data import Prepared
 from recctl.experiment.monitors import selection_metric
+from recctl.experiment.popularity_baseline import accuracy_metric, popularity_baseline
 from recctl.metrics import METRICS
 from recctl.models.base import Recommender
 from recctl.models.registry import load_model, make_model, model_class
@@ -51,6 +52,7 @@ def fit_and_evaluate(run: Run, config: Config, prepared: Prepared, trackers: Seq
         # Validation selects runs; test does so only in runs that have no validation part.
         if split_part == split_parts[0]:
             run.metadata["monitor"] = selection_metric(config, metrics)
+            run.metadata["baseline"] = compare_with_popularity(run, split_part, prepared, config)
 
 
 def fit(run: Run, config: Config, prepared: Prepared, trackers: Sequence[Tracker] = ()) -> Recommender:
@@ -288,6 +290,17 @@ def evaluate_model(
         # An outer join: some users have ratings that can be predicted but no relevant items, and vice versa.
         per_user = per_user.join(table.rename(columns={"n_relevant": "n_rated"}), how="outer")
     return ModelEvaluation(metrics, per_user.reset_index(), record)
+
+
+def compare_with_popularity(run: Run, part: Part, prepared: Prepared, config: Config) -> dict[str, Any] | None:
+    """Compare the run's model with popularity on an evaluated part; see `popularity_baseline`."""
+    metric_key = accuracy_metric(run, part)
+    if metric_key is None:
+        return None
+    cutoffs = [metric_key.k] if metric_key.k else config.evaluation.k_values
+    evaluator = make_evaluator(config, [metric_key.name], cutoffs)
+    with run.timed("baseline"), progress.task("Comparing with popularity"):
+        return popularity_baseline(run, part, prepared, metric_key, evaluator)
 
 
 def make_evaluator(config: Config, metrics: Sequence[str], k_values: Sequence[int]) -> Evaluator:

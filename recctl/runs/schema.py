@@ -30,8 +30,9 @@ _METADATA: dict[str, type] = {
     "labels": list,
     "titles": dict,
     "all_data": dict,
+    "baseline": dict,
 }
-_NULLABLE = ("monitor", "training", "evaluation", "titles")
+_NULLABLE = ("monitor", "training", "evaluation", "titles", "baseline")
 _STATUSES = ("running", "complete", "failed", "interrupted")
 # Keys that a section must have if it is present.
 _SECTIONS: dict[str, dict[str, type]] = {

@@ -14,6 +14,7 @@ import pytest
 from recctl import RunStore, experiment
 from recctl.diagnosis import Diagnosis, diagnose_config, diagnose_run
 from recctl.errors import TrainingError
+from recctl.experiment import popularity_baseline
 from recctl.experiment.data import resolve_config
 from recctl.models.registry import model_class, model_names
 from recctl.runs import Run
@@ -131,6 +132,46 @@ def test_more_epochs_are_suggested_only_after_the_maximum_was_reached(tmp_path: 
     assert keys(diagnose_run(stopped)) == []
 
 
+def noisy_scores(seed: int, n_epochs: int, trend: float = 0.0) -> tuple[float, ...]:
+    """A metric around 0.3 that varies by 5% between epochs, and changes by `trend` from the first to the last."""
+    noise = np.random.default_rng(seed).normal(0, 0.05, n_epochs)
+    return tuple((0.3 * (1 + np.linspace(0, trend, n_epochs) + noise)).tolist())
+
+
+def steady_losses(n_epochs: int) -> tuple[float, ...]:
+    return tuple(float(epoch) ** -0.5 for epoch in range(1, n_epochs + 1))
+
+
+def keys_of_scores(tmp_path: Path, scores: tuple[float, ...]) -> list[str]:
+    losses = steady_losses(len(scores))
+    return keys(diagnose_run(make_run(tmp_path, "ncf", losses, scores, params={"epochs": len(scores)})))
+
+
+def test_noisy_plateau_is_neither_still_improving_nor_overfitting(tmp_path: Path) -> None:
+    # The best epoch is the last but one, and the last one is 12% below it: once both findings.
+    scores = (0.10, 0.20, 0.27, 0.30, 0.29, 0.31, 0.28, 0.305, 0.285, 0.30, 0.29, 0.31, 0.28, 0.30, 0.29, 0.305)
+    assert keys_of_scores(tmp_path, (*scores, 0.285, 0.295, 0.32, 0.28)) == []
+    found = [keys_of_scores(tmp_path, noisy_scores(seed, n_epochs=20)) for seed in range(25)]
+    assert not any({"still-improving", "overfitting"} <= set(found_keys) for found_keys in found)
+    assert sum(map(bool, found)) <= 1
+
+
+def test_trend_is_found_in_spite_of_noise(tmp_path: Path) -> None:
+    rising = [keys_of_scores(tmp_path, noisy_scores(seed, 40, trend=2.0)) for seed in range(10)]
+    assert rising.count(["still-improving"]) >= 7
+    falling = [keys_of_scores(tmp_path, noisy_scores(seed, 40, trend=-0.3)) for seed in range(10)]
+    assert falling.count(["overfitting"]) >= 9
+    assert ["overfitting"] not in rising
+    assert ["still-improving"] not in falling
+
+
+def test_error_ratio_is_no_overfitting_while_validation_improves(tmp_path: Path) -> None:
+    losses = (1.0, 0.8, 0.6, 0.5, 0.45, 0.42)
+    improving = (1.2, 1.1, 1.05, 1.0, 0.95, 0.9)
+    run = make_run(tmp_path, "svd", losses, improving, metric="rmse", params={"n_epochs": 6})
+    assert keys(diagnose_run(run)) == ["still-improving"]
+
+
 def test_with_early_stopping_only_an_early_best_epoch_is_a_finding(tmp_path: Path) -> None:
     config = "split: {val_size: 0.1}\ntraining: {early_stopping: {patience: 4}}"
     early = (0.1, 0.3, 0.28, 0.26, 0.25, 0.24)
@@ -151,6 +192,43 @@ def test_metrics_no_better_than_random_are_a_problem(tmp_path: Path) -> None:
     assert keys(diagnose_run(make_run(tmp_path, "ease", metrics={"ndcg@10": 0.008}))) == ["metric-low"]
     assert keys(diagnose_run(make_run(tmp_path, "ease", metrics={"recall@10": 0.2, "ndcg@10": 0.1}))) == []
     assert keys(diagnose_run(make_run(tmp_path, "random", metrics={"recall@10": 0.01}))) == []
+
+
+def baseline(difference: float, margin: float) -> dict[str, Any]:
+    return {
+        "part": "validation",
+        "metric": "ndcg@10",
+        "users": 900,
+        "model": 0.2 + difference,
+        "popularity": 0.2,
+        "difference": difference,
+        "low": difference - margin,
+        "high": difference + margin,
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "difference", "margin", "severity"),
+    [
+        ("als", 0.05, 0.01, None),
+        ("als", 0.005, 0.01, "warning"),
+        ("als", -0.05, 0.01, "problem"),
+        ("svd", -0.05, 0.01, "warning"),
+    ],
+)
+def test_model_no_better_than_popularity_is_found(
+    tmp_path: Path, model: str, difference: float, margin: float, severity: str | None
+) -> None:
+    diagnosis = diagnose_run(make_run(tmp_path, model, baseline=baseline(difference, margin)))
+    if severity is None:
+        assert keys(diagnosis) == []
+        return
+    (finding,) = diagnosis.findings
+    assert finding.key == "not-better-than-popularity"
+    assert finding.severity == severity
+    assert "popularity" in finding.title
+    assert finding.evidence["ndcg@10_of_popularity"] == 0.2
+    assert "--set model.name=popularity" in finding.suggestions
 
 
 @pytest.mark.parametrize(
@@ -304,6 +382,63 @@ def test_solver_that_did_not_converge_is_found(tmp_path: Path, model: str, param
     path.write_text(f"{DATA}model: {{name: {model}}}\n")
     converged = diagnose_run(experiment.train(experiment.load(path), RunStore(tmp_path / "runs")))
     assert key not in keys(converged)
+
+
+SKEWED = "data: {source: synthetic, synthetic: {n_users: 300, n_items: 80, n_interactions: 6000}}\n"
+
+
+@pytest.mark.parametrize(
+    "split", ["{strategy: random, val_size: 0.2}", "{strategy: random}", "{strategy: user, val_size: 0.3}"]
+)
+def test_runs_record_popularity_of_the_same_users_and_protocol(tmp_path: Path, split: str) -> None:
+    """The recorded figures are those of a popularity run, user by user."""
+    store = RunStore(tmp_path / "runs")
+    path = tmp_path / "config.yaml"
+    runs = {}
+    for model in ("als", "popularity"):
+        path.write_text(f"{SKEWED}split: {split}\nmodel: {{name: {model}}}\n")
+        runs[model] = experiment.train(experiment.load(path), store)
+    assert runs["popularity"].metadata["baseline"] is None
+    recorded = runs["als"].metadata["baseline"]
+    part = "validation" if "val_size" in split else "test"
+    assert (recorded["part"], recorded["metric"]) == (part, "ndcg@10")
+    tables = {model: run.per_user(part).set_index("user_id")["ndcg@10"] for model, run in runs.items()}
+    differences = (tables["als"] - tables["popularity"]).to_numpy()
+    assert recorded["users"] == len(differences)
+    assert recorded["model"] == pytest.approx(tables["als"].mean())
+    assert recorded["popularity"] == pytest.approx(tables["popularity"].mean())
+    assert recorded["difference"] == pytest.approx(differences.mean())
+    standard_error = np.sqrt(
+        ((differences - differences.mean()) ** 2).sum() / (len(differences) - 1) / len(differences)
+    )
+    assert recorded["high"] - recorded["low"] == pytest.approx(2 * 1.96 * standard_error)
+    assert runs["als"].metadata["test_looks"] == 1, "the baseline is no look at test"
+
+
+def test_large_validation_parts_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(popularity_baseline, "_MAX_USERS", 50)
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{SKEWED}split: {{val_size: 0.2}}\nmodel: {{name: als}}\n")
+    recorded = experiment.train(experiment.load(path), RunStore(tmp_path / "runs")).metadata["baseline"]
+    assert recorded["users"] == 50
+
+
+def test_train_warns_of_a_model_that_ranks_worse_than_popularity(recctl: Any, workdir: Path) -> None:
+    (workdir / "skewed.yaml").write_text(
+        f"{SKEWED}split: {{val_size: 0.2}}\nmodel: {{name: svd}}\nevaluation: {{metrics: [ndcg, rmse]}}\n"
+    )
+    done = recctl("train", "skewed.yaml")
+    assert "than popularity" in done.err
+    run_id = recctl("runs", "list", "--json").json["runs"][0]["run_id"]
+    # Runs of earlier versions have no record of it; their data are read again on request.
+    metadata_path = workdir / "runs" / run_id / "metadata.json"
+    metadata = json.loads(metadata_path.read_text())
+    expected = metadata.pop("baseline")
+    metadata_path.write_text(json.dumps(metadata))
+    assert "than popularity" not in recctl("diagnose", run_id).out
+    findings = recctl("diagnose", run_id, "--data", "--json").json["findings"]
+    (found,) = [finding for finding in findings if finding["key"] == "not-better-than-popularity"]
+    assert found["evidence"]["ndcg@10_of_popularity"] == pytest.approx(expected["popularity"])
 
 
 def test_diverged_run_is_found(tmp_path: Path) -> None:
