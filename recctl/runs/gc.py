@@ -45,8 +45,8 @@ def find_garbage(
         keep: Include complete runs except so many of the newest; None: include none.
 
     Returns:
-        What `delete` deletes. Tagged runs and the runs that a tagged comparison compares, and runs that an alias points
-        to or would be rolled back to, are never included.
+        What `delete` deletes. Tagged runs, runs that an alias points to or would be rolled back to, and the runs of a
+        comparison that is tagged or not complete are never included.
     """
     garbage = _leftovers(store)
     runs = store.runs()
@@ -116,9 +116,11 @@ def _protected_ids(store: RunStore, runs: list[Run]) -> set[str]:
             if move is not None:
                 protected_ids.add(move.run)
     for run in runs:
-        if labels.read(run).tags:
+        is_tagged = bool(labels.read(run).tags)
+        if is_tagged:
             protected_ids.add(run.id)
-            # A comparison whose runs are gone can't be reported any more.
+        # A comparison that goes on or can be resumed needs its runs, and so does the report of a tagged one.
+        if is_tagged or run.status != "complete":
             protected_ids.update(record["run_id"] for record in run.metadata.get("compared", []) if record["run_id"])
     return protected_ids
 

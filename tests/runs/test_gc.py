@@ -131,6 +131,19 @@ def test_runs_of_a_tagged_comparison_are_kept(tmp_path: Path) -> None:
     assert {item.path.name for item in find_garbage(store, timedelta(days=7), keep=1)} == {other.id}
 
 
+def test_runs_of_a_comparison_that_goes_on_are_kept(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    compared = make(tmp_path, "complete")
+    records = [{"label": "a", "run_id": compared.id}, {"label": "b", "run_id": None}]
+    comparison = Run.create(tmp_path, "compare-x", "compare", {"seed": 1}, extra_metadata={"compared": records})
+    make(tmp_path, "complete")
+    assert find_garbage(store, timedelta(days=7), keep=1) == []
+    comparison.end("interrupted")  # it can be resumed
+    assert find_garbage(store, timedelta(days=7), keep=1) == []
+    comparison.end("complete")
+    assert {item.path.name for item in find_garbage(store, timedelta(days=7), keep=1)} == {compared.id, comparison.id}
+
+
 def test_run_whose_creation_was_killed_is_garbage_after_an_hour(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     complete = make(tmp_path, "complete")
