@@ -67,7 +67,8 @@ def run(arguments: list[str]) -> int:
     document.begin(arguments)
     settings.debug = document.is_given("--debug", arguments)
     try:
-        exit_code = _run_and_report(arguments)
+        with document.captured_stdout():
+            exit_code = _run_and_report(arguments)
         sys.stdout.write(document.take_text())
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of stdout has exited, as `head` does: not an error

@@ -6,6 +6,7 @@ command that prints its result and then fails, as `evaluate --assert` does, ther
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import sys
@@ -69,6 +70,21 @@ def take_text() -> str:
     _document.is_taken = True
     # NaN and infinity aren't JSON. `default` covers paths and dates.
     return json.dumps(_without_nan(_document.values), indent=2, default=_plain, allow_nan=False) + "\n"
+
+
+@contextmanager
+def captured_stdout() -> Iterator[None]:
+    """Make what the block prints the document if --json is set, but not what commands print: their help."""
+    if not settings.json:
+        yield
+        return
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        yield
+    if not settings.json:  # it was the value of an option
+        sys.stdout.write(printed.getvalue())
+    elif _document.values is None and printed.getvalue():
+        set_values({"text": printed.getvalue()})
 
 
 @contextmanager

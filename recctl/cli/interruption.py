@@ -33,8 +33,8 @@ EXIT_CODE = 130
 _FOLDER = os.path.dirname(__file__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # How long C code may take to return, and how long a command may clean up.
-_SECONDS_TO_NOTICE = 1.0
-_SECONDS_TO_CLEAN_UP = 5.0
+_SECONDS_TO_NOTICE = 2.0
+_SECONDS_TO_CLEAN_UP = 10.0
 # A terminal and a parent process may both send the signal of one Ctrl-C.
 _SECONDS_BETWEEN_KEYS = 0.5
 _SECONDS_TO_RAISE_AGAIN = 0.02
@@ -53,6 +53,7 @@ class _State:
         self.is_installed = False
         self.is_requested = False
         self.phase = _Phase.STARTING
+        self.pipe = -1
 
 
 _state = _State()
@@ -66,7 +67,7 @@ class _Interruption(KeyboardInterrupt):
     """
 
     def __del__(self) -> None:
-        if _state.phase is _Phase.RUNNING:
+        if _state.phase is _Phase.RUNNING and hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, _SECONDS_TO_RAISE_AGAIN)
 
 
@@ -89,8 +90,10 @@ def install() -> None:
     # immediately.
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    os.register_at_fork(after_in_child=_restore_defaults)
+    _state.pipe = writer
+    _use_pipe()
+    # A process that is forked must not write to the pipe of this one.
+    os.register_at_fork(before=_leave_pipe, after_in_parent=_use_pipe, after_in_child=_restore_defaults)
     threading.Thread(target=_watch, args=(reader,), name="recctl-interruption", daemon=True).start()
 
 
@@ -188,6 +191,23 @@ def _document_text() -> str:
     if "--json" in sys.argv:
         return '{"status": "interrupted", "exit_code": 130, "errors": ["interrupted"]}\n'
     return ""
+
+
+def _use_pipe() -> None:
+    if _in_main_thread():
+        signal.set_wakeup_fd(_state.pipe, warn_on_full_buffer=False)
+
+
+def _leave_pipe() -> None:
+    if _in_main_thread():
+        signal.set_wakeup_fd(-1)
+
+
+def _in_main_thread() -> bool:
+    """Whether the handling of signals may be changed."""
+    import threading
+
+    return threading.current_thread() is threading.main_thread()
 
 
 def _restore_defaults() -> None:

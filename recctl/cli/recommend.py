@@ -23,6 +23,7 @@ class OnUnknown(StrEnum):
 
 
 _CHOICES_FOR_UNKNOWN = "--on-unknown popular recommends the most popular items, skip leaves the user out"
+_HINT_FOR_USERS = f"{_CHOICES_FOR_UNKNOWN}; --history ITEM_ID,... recommends from given items"
 
 
 @register_command(app)
@@ -65,7 +66,7 @@ def recommend(
     else:
         users = [parse_id(user_text, model.user_vocabulary.is_text, "user") for user_text in user_ids or []]
         if on_unknown == OnUnknown.error:
-            _require_known_users(users, run, model)
+            unknown_ids.require_known(users, model.user_vocabulary, "user", run, _HINT_FOR_USERS)
         recommended = model.recommend(users, **options)
     records = recommended.to_dict("records")
     columns = [*recommended.columns, *common.add_titles(records, run, {"item_id": "title"})]
@@ -95,32 +96,12 @@ def _report_unknown_items(unknown_items: list[Any], run: Run, model: Recommender
         return
     listed = unknown_ids.listed(unknown_items, model.item_vocabulary)
     known = unknown_ids.known_ids(model.item_vocabulary, "item")
-    reasons = unknown_ids.reasons(run, "item")
+    reasons = unknown_ids.reasons(run, "item", len(model.item_vocabulary))
     if must_be_known:
         message = f"--history: {listed}: none of these is among the {known} that the model was fitted on"
         raise DataError("; ".join([message, *reasons, _CHOICES_FOR_UNKNOWN]))
     message = f"--history: ignored, because not among the {known} that the model was fitted on: {listed}"
     progress.notice("; ".join([message, *reasons]))
-
-
-def _require_known_users(users: list[Any], run: Run, model: Recommender) -> None:
-    """Raise an error that says why users are unknown, as far as the run can tell, and what to do.
-
-    Raises:
-        DataError: The model was not fitted on a user.
-    """
-    from recctl.errors import DataError
-    from recctl.experiment import unknown_ids
-
-    unknown_users = unknown_ids.unknown_ids(users, model.user_vocabulary)
-    if not unknown_users:
-        return
-    what = "user" if len(unknown_users) == 1 else "users"
-    listed = unknown_ids.listed(unknown_users, model.user_vocabulary)
-    known = unknown_ids.known_ids(model.user_vocabulary, "user")
-    message = f"{what} {listed}: not among the {known} that the model was fitted on"
-    hint = f"{_CHOICES_FOR_UNKNOWN}; --history ITEM_ID,... recommends from given items"
-    raise DataError("; ".join([message, *unknown_ids.reasons(run, "user"), hint]))
 
 
 def parse_id(text: str, is_text: bool, what: str) -> str | int:

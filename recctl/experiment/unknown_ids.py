@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from recctl.data.vocabulary import Vocabulary
+from recctl.errors import DataError
 from recctl.runs import Run
 from recctl.suggest import most_similar
 
@@ -46,8 +47,37 @@ def _suggestion(unknown: Any, vocabulary: Vocabulary) -> str:
     return "" if similar is None else f" (did you mean {similar}?)"
 
 
-def reasons(run: Run, kind: Kind) -> list[str]:
-    """The settings of a run that left out users or items that its source has."""
+def require_known(ids: Sequence[Any], vocabulary: Vocabulary, kind: Kind, run: Run, hint: str = "") -> None:
+    """Raise an error that says why ids are unknown, as far as the run can tell.
+
+    Args:
+        ids: The ids to check.
+        vocabulary: The ids that the model of the run knows.
+        kind: Whether they are of users or of items.
+        run: The run.
+        hint: What to do, at the end of the message.
+
+    Raises:
+        DataError: The model was not fitted on one of the ids.
+    """
+    unknown = unknown_ids(ids, vocabulary)
+    if not unknown:
+        return
+    what = kind if len(unknown) == 1 else f"{kind}s"
+    known = known_ids(vocabulary, kind)
+    message = f"{what} {listed(unknown, vocabulary)}: not among the {known} that the model was fitted on"
+    parts = [message, *reasons(run, kind, len(vocabulary)), hint]
+    raise DataError("; ".join(part for part in parts if part))
+
+
+def reasons(run: Run, kind: Kind, n_known: int) -> list[str]:
+    """What left out users or items that the source of a run has.
+
+    Args:
+        run: The run.
+        kind: Whether users or items are meant.
+        n_known: How many of them the model of the run knows.
+    """
     data = run.metadata.get("data", {})
     settings = _data_settings(run)
     found = []
@@ -60,6 +90,9 @@ def reasons(run: Run, kind: Kind) -> list[str]:
         n_left_out = n_before - step["after"][counts]
         if n_left_out:
             found.append(f"the step {step['name']} of data.preprocess left out {n_left_out:,} of {n_before:,} {counts}")
+    n_held_out = data.get(counts, 0) - n_known
+    if n_held_out > 0:
+        found.append(f"the split leaves {n_held_out:,} of {data[counts]:,} {counts} without interactions to fit on")
     return found
 
 

@@ -179,12 +179,14 @@ def test_ignored_signal_stays_ignored(tmp_path: Path) -> None:
 def test_forked_process_handles_signals_as_python_does(tmp_path: Path) -> None:
     program = (
         "interruption.install()\n"
+        "reader, writer = os.pipe()\n"
         "with interruption.Running():\n"
         "    child = os.fork()\n"
-        "    if child == 0:\n        time.sleep(60)\n        os._exit(0)\n"
+        "    if child == 0:\n        os.write(writer, b'ready')\n        time.sleep(60)\n        os._exit(0)\n"
+        "    os.read(reader, 5)\n"
         "    os.kill(child, signal.SIGTERM)\n"
         "    _, status = os.waitpid(child, 0)\n"
-        "    time.sleep(1.5)\n"  # longer than C code may take to notice a signal
+        "    time.sleep(2.5)\n"  # longer than C code may take to notice a signal
         "    print(os.waitstatus_to_exitcode(status))\n"
     )
     assert run_code(program, tmp_path)[:2] == (0, f"{-signal.SIGTERM}\n")

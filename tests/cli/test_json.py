@@ -103,6 +103,14 @@ def test_plugin_that_prints_does_not_break_the_document(recctl: Any, package: Ca
     assert "fitting" in recctl("train", "small.yaml", "-s", "model.name=talkative").out
 
 
+@pytest.mark.parametrize("arguments", [("train", "--help"), ("runs", "list", "-h")])
+def test_help_is_one_document(recctl: Any, arguments: tuple[str, ...]) -> None:
+    shown = recctl(*arguments).out
+    done = recctl(*arguments, "--json")
+    assert done.code == 0
+    assert done.json["text"].split() == shown.split()
+
+
 def test_option_as_a_value_is_no_flag(recctl: Any) -> None:
     recctl("train", "small.yaml")
     done = recctl("runs", "note", "latest", "--", "--json")

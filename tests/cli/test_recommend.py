@@ -94,6 +94,20 @@ def test_user_left_out_by_a_step_is_told_so(recctl: Any, workdir: Path) -> None:
     assert "filter_by_interaction_count of data.preprocess left out 1 of 41 users" in done.err
 
 
+def test_user_without_training_interactions_is_told_so(recctl: Any, workdir: Path) -> None:
+    pairs = [(user, item) for user in range(1, 21) for item in range(10) if item != user % 10]
+    rows = "".join(f"{user},{item},{1000 * user + item}\n" for user, item in pairs)
+    # One user comes after the other, and then the first four come again: test has all of the last four users.
+    rows += "".join(f"{user},{user},99000\n" for user in range(1, 5))
+    (workdir / "events.csv").write_text("user_id,item_id,timestamp\n" + rows)
+    (workdir / "c.yaml").write_text(
+        "data: {source: events.csv}\nsplit: {strategy: temporal, test_size: 40}\nmodel: {name: ease}\n"
+    )
+    assert recctl("train", "c.yaml").code == 0
+    done = recctl("recommend", "latest", "20")
+    assert "the split leaves 4 of 20 users without interactions to fit on" in done.err
+
+
 def test_unknown_user_is_not_blamed_on_settings_that_left_out_nothing(recctl: Any, workdir: Path) -> None:
     write_events(workdir / "events.csv", NAMES)
     (workdir / "c.yaml").write_text("data: {source: events.csv, min_user_interactions: 2}\nmodel: {name: ease}\n")
