@@ -23,7 +23,7 @@ _PATH_KEYS = (*_DATA_KEYS, ("data", "items", "file"))
 LOCATIONS = "locations"
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
+def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> LoadedConfig:
     """Load a config file and validate all of it: the schema, and the models, steps and metrics that it names.
 
     A config that is stored in a run's directory finds the files that moved together with the run.
@@ -31,6 +31,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
     Raises:
         ConfigError: Lists every problem found.
     """
+    path = Path(path)
     loaded = load_config(path, overrides, CHECKS)
     if not (path.parent / layout.METADATA).is_file():
         return loaded

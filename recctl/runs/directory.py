@@ -43,8 +43,8 @@ class Run:
         metadata: The content of metadata.json; `save_metadata` writes it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
         self.metadata: dict[str, Any] = {}
         self._lock: int | None = None
 
@@ -105,7 +105,7 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, path: Path) -> Run:
+    def open(cls, path: str | os.PathLike[str]) -> Run:
         """Open an existing run.
 
         Raises:
@@ -113,7 +113,7 @@ class Run:
         """
         run = cls(path)
         run.metadata = run._read_json(layout.METADATA)
-        require_metadata(run.metadata, path / layout.METADATA)
+        require_metadata(run.metadata, run.path / layout.METADATA)
         return run
 
     @property

@@ -100,6 +100,7 @@ def test_store_takes_its_directory_as_text(tmp_path: Path) -> None:
     assert store.resolve("latest").path == run.path
     store.aliases.promote("production", run.id)
     assert store.resolve("production").id == run.id
+    assert Run.open(str(run.path)).metadata == run.metadata
 
 
 def test_failed_run_records_its_error(tmp_path: Path) -> None:
