@@ -144,6 +144,14 @@ SetOption = Annotated[
         "--set", "-s", metavar="KEY=VALUE", help="Override a config value, e.g. model.params.l2_reg=250. Repeatable."
     ),
 ]
+TestSinceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--test-since",
+        metavar="RUN",
+        help="Test on everything after the last moment that RUN was fitted on, instead of the config's test part.",
+    ),
+]
 DataSetOption = Annotated[
     list[str] | None,
     typer.Option(

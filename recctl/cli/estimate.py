@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from recctl.cli.app import ConfigArgument, SetOption, app, register_command
+from recctl.cli.app import ConfigArgument, SetOption, TestSinceOption, app, register_command
 
 if TYPE_CHECKING:
     from recctl.experiment.estimate import Estimate
 
 
 @register_command(app)
-def estimate(config: ConfigArgument = None, overrides: SetOption = None) -> None:
+def estimate(config: ConfigArgument = None, overrides: SetOption = None, test_since: TestSinceOption = None) -> None:
     """Estimate memory, disk space and time of a run from its config, timing a small part of the fit."""
     from rich.markup import escape
 
@@ -22,8 +22,9 @@ def estimate(config: ConfigArgument = None, overrides: SetOption = None) -> None
     loaded = common.load_config(config, overrides)
     require_one_model(loaded)
     runs_dir = common.store().root
+    earlier_run = None if test_since is None else common.store().resolve_model(test_since)
     with terminal.bars():
-        result = estimate_run(loaded, runs_dir)
+        result = estimate_run(loaded, runs_dir, earlier_run)
     terminal.table(["", "needed", "available"], list(_rows(result)))
     for trouble in result.troubles:
         terminal.print_result(f"does not fit: {escape(trouble)}")

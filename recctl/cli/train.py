@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from recctl.cli.app import ConfigArgument, EngineOption, SetOption, app, register_command
+from recctl.cli.app import ConfigArgument, EngineOption, SetOption, TestSinceOption, app, register_command
 
 
 @register_command(app)
@@ -17,14 +17,7 @@ def train(
         bool,
         typer.Option("--refit", help="Refit on train + validation before the test evaluation. Sets training.refit."),
     ] = False,
-    test_since: Annotated[
-        str | None,
-        typer.Option(
-            "--test-since",
-            metavar="RUN",
-            help="Test on everything after the last moment that RUN was fitted on, instead of the config's test part.",
-        ),
-    ] = None,
+    test_since: TestSinceOption = None,
     engine: EngineOption = None,
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Resume an interrupted or failed run.")

@@ -19,8 +19,10 @@ from recctl.errors import TrainingError
 from recctl.experiment import stages
 from recctl.experiment.callbacks import ValidationMetrics
 from recctl.experiment.data import Prepared, prepare
+from recctl.experiment.newer_test import split_since
 from recctl.kernels.compile import load_kernels
 from recctl.models.base import Recommender, fit_probe
+from recctl.runs import Run
 
 # Before the data are read, the split and the minimum number of interactions of a user may still remove users and items.
 # Only a model that needs this many times the available memory is refused then; the rest is decided by the real sizes.
@@ -121,7 +123,7 @@ def refuse_if_too_large(config: Config) -> None:
         model.require_memory_for(*sizes, min_ratio=min_ratio)
 
 
-def estimate(loaded: LoadedConfig, runs_dir: Path) -> Estimate:
+def estimate(loaded: LoadedConfig, runs_dir: Path, test_since: Run | None = None) -> Estimate:
     """Estimate what a run of a config needs.
 
     The data are read and split, and parts of the fit and of the evaluation are timed, which takes some seconds. For a
@@ -130,6 +132,7 @@ def estimate(loaded: LoadedConfig, runs_dir: Path) -> Estimate:
     Args:
         loaded: A config with one model.
         runs_dir: The directory in which the run would be created.
+        test_since: The run would be tested on what is newer than the data of this one; see `train`.
 
     Raises:
         DataError: The data can't be read.
@@ -147,7 +150,8 @@ def estimate(loaded: LoadedConfig, runs_dir: Path) -> Estimate:
         return _estimate_from_sizes(config, model, sizes, runs_dir)
     load_kernels()  # once on a machine, not in each run
     start_time = perf_counter()
-    prepared = prepare(loaded)
+    make_split = None if test_since is None else split_since(test_since, config)
+    prepared = prepare(loaded, make_split)
     return _estimate_from_data(config, model, prepared, perf_counter() - start_time, runs_dir)
 
 

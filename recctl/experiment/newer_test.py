@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from recctl import progress
 from recctl.config import Config
 from recctl.data.dataset import InteractionDataset
-from recctl.data.splitting import Split, split_after
+from recctl.data.splitting import TEST, Split, format_moment, split_after
 from recctl.errors import ConfigError, DataError, RecctlError
 from recctl.experiment import stages
 from recctl.experiment.data import SplitFunction
@@ -48,6 +49,10 @@ def split_since(run: Run, config: Config) -> SplitFunction:
         except DataError as error:
             raise DataError(f"--test-since {run.id}: {error}") from None
         made.options["test_since"] = run.id
+        n_test = int((made.parts == TEST).sum())
+        progress.notice(
+            f"test: {n_test:,} interactions after {format_moment(moment)}, the last moment that {run.id} was fitted on"
+        )
         return made
 
     return split

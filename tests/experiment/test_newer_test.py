@@ -50,8 +50,10 @@ def test_test_is_everything_after_what_run_was_fitted_on(recctl: Any, folder: Pa
     rows = sorted([*rows_until(4), (1, 61, 3, moment), (2, 61, 3, moment + 1)], key=lambda row: row[3])
     write(folder / "d.csv", rows)
     recctl("runs", "promote", first.id, "--as", "production")
-    run = open_run(recctl("train", "ease.yaml", "--test-since", "production", "--json", "-q"))
+    outcome = recctl("train", "ease.yaml", "--test-since", "production", "--json")
+    run = open_run(outcome)
     held_out = held_out_rows(run, rows)
+    assert f"test: {len(held_out)} interactions after" in outcome.err
     assert held_out == [row for row in rows if row[3] > moment]
     assert (1, 61, 3, moment) not in held_out, "a new row of that very moment goes to train"
     assert (2, 61, 3, moment + 1) in held_out
@@ -96,11 +98,21 @@ def test_split_is_kept_for_evaluation_reports_and_resumption(
     assert resumed.metadata["split"] == whole.metadata["split"]
     evaluated = recctl("evaluate", whole.id, "--on", "test", "--json")
     assert evaluated.json["measured"] == whole.metrics()["test"]
+    assert "test after 2023-11-17 22:08:53 UTC" in recctl("runs", "show", whole.id).out
     assert recctl("diagnose", whole.id).code == 0
     assert recctl("report", whole.id, "-o", "r.html").code == 0
     assert recctl("runs", "verify").code == 0
     refused = recctl("train", "--resume", stopped.id, "--test-since", first.id)
     assert (refused.code, "--test-since" in refused.err) == (2, True)
+
+
+def test_estimate_is_of_the_same_split(recctl: Any, folder: Path) -> None:
+    first = open_run(recctl("fit", "ease.yaml", "--all-data", "--json", "-q"))
+    write(folder / "d.csv", rows_until(4))
+    run = open_run(recctl("train", "ease.yaml", "--test-since", first.id, "--json", "-q"))
+    sizes = recctl("estimate", "ease.yaml", "--test-since", first.id, "--json").json["sizes"]
+    assert sizes["interactions"] == 800
+    assert sizes["train_interactions"] == run.metadata["split"]["leakage"]["parts"]["train"]["interactions"]
 
 
 def test_nothing_newer_is_a_matter_of_data(recctl: Any, folder: Path) -> None:

@@ -17,7 +17,7 @@ from recctl.training import history
 from tests.faults.arena import Arena
 
 # Words of commands that stand for runs of the template.
-_RUNS = {"SUBJECT": "subject", "CONTEST": "contest"}
+_RUNS = {"SUBJECT": "subject", "CONTEST": "contest", "KEEPER": "keeper"}
 
 _HEAD = """\
 seed: 3
@@ -48,7 +48,7 @@ class Scenario:
 
     Attributes:
         name: The name in the names of faults.
-        command: Arguments of `recctl`; SUBJECT and CONTEST are replaced by the ids of the runs `subject` and `contest`.
+        command: Arguments of `recctl`; the words of `_RUNS` are replaced by the ids of these runs.
         run_kind: The kind of run that the command creates; None if it works on existing runs.
         collect_results: Returns the results in a working folder, which must be the same with and without a fault.
         in_suite: Whether the test suite uses the scenario.
@@ -94,11 +94,11 @@ def _warm_up(arena: Arena) -> None:
     folder.mkdir()
     for path in arena.path.iterdir():
         (folder / path.name).write_text(path.read_text())
-    commands = [scenario.command for scenario in SCENARIOS if scenario.run_kind]
+    commands = [_with_latest(scenario.command) for scenario in SCENARIOS if scenario.run_kind]
     commands.append(("train", "ease.yaml"))
     for scenario in SCENARIOS:
         if not scenario.run_kind and scenario.name not in ("rm", "gc"):
-            commands.append(tuple("latest" if word in _RUNS else word for word in scenario.command))
+            commands.append(_with_latest(scenario.command))
     commands.append(("runs", "verify"))
     commands.append(("runs", "gc", "--dry-run"))
     commands.append(("runs", "list", "--json"))
@@ -106,8 +106,12 @@ def _warm_up(arena: Arena) -> None:
     arena.send_request(do="warm up", cwd=folder, commands=commands)
 
 
+def _with_latest(command: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple("latest" if word in _RUNS else word for word in command)
+
+
 def command_of(scenario: Scenario, arena: Arena) -> tuple[str, ...]:
-    """The arguments of a scenario's command, with the id of the run that it works on."""
+    """The arguments of a scenario's command, with the ids of the runs that it works on."""
     return tuple((arena.path / _RUNS[word]).read_text() if word in _RUNS else word for word in scenario.command)
 
 
@@ -203,6 +207,9 @@ SCENARIOS = [
     Scenario("train-svd", ("train", "svd.yaml"), "train", newest_run_results("train")),
     Scenario("train-sasrec", ("train", "sasrec.yaml"), "train", newest_run_results("train"), in_suite=False),
     Scenario("tune", ("tune", "svd.yaml"), "tune", newest_run_results("tune")),
+    Scenario("fit-all-ease", ("fit", "ease.yaml", "--all-data"), "fit", newest_run_results("fit")),
+    # For as many epochs as the training of the run chose.
+    Scenario("fit-all-svd", ("fit", "KEEPER", "--all-data"), "fit", newest_run_results("fit")),
     Scenario("compare", _COMPARE, "compare", newest_run_results("compare")),
     Scenario("evaluate", ("evaluate", "SUBJECT", "--on", "test", "--metric", "precision"), None, _evaluation_results),
     Scenario("export", ("export", "SUBJECT", "--format", "recommendations", "-k", "3"), None, _exported_files),

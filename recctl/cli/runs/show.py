@@ -61,7 +61,7 @@ def _summary(run: Run) -> list[list[Any]]:
         ["parent run", metadata.get("parent_run")],
         ["data", _describe_data(data_record)],
         ["downloaded from", data_record.get("mirror")],
-        ["split", f"{split_record.get('strategy')}, {split_record.get('hash', '')[:12]}"],
+        ["split", _describe_split(split_record)],
         ["models", ", ".join(models) or None],
         ["timings", ", ".join(timings)],
         ["git", _describe_git(metadata.get("environment", {}).get("git"))],
@@ -72,6 +72,16 @@ def _describe_data(data: dict[str, Any]) -> str | None:
     if not data:
         return None
     return f"{data['source']}, {data['interactions']:,} interactions, {data['hash'][:12]}"
+
+
+def _describe_split(split_record: dict[str, Any]) -> str:
+    from recctl.data.splitting import format_moment
+
+    description = f"{split_record.get('strategy')}, {split_record.get('hash', '')[:12]}"
+    options = split_record.get("options", {})
+    if "test_after" in options:
+        description += f", test after {format_moment(options['test_after'])}"
+    return description
 
 
 def _describe_git(state: dict[str, Any] | None) -> str | None:
