@@ -55,7 +55,6 @@ def evaluate(
     from recctl import experiment
     from recctl.cli import common, terminal
     from recctl.cli.assertions import parse, require
-    from recctl.config import parse_config, to_yaml
     from recctl.errors import ConfigError
 
     # Parsed first: a typo must not be found after minutes of evaluation.
@@ -64,21 +63,19 @@ def evaluate(
         raise ConfigError("--data and --on cannot be used together")
     common.apply_threads()
     run = common.store().resolve_model(run_id)
-    other_data = None
-    if data is not None:
-        # An evaluation uses the ratings of the file if its metrics need them, and no weights: implicit decides nothing.
-        config_text = to_yaml({"data": {"source": str(data.resolve()), "implicit": True}})
-        other_data = parse_config(config_text, str(data), Path(), overrides or [])
     with terminal.bars(), common.on_engine(engine):
-        # No part given: experiment.evaluate chooses validation where there is one, to spare the test set.
-        # With --data, the overrides say how this file is read.
-        own_overrides = [] if data is not None else overrides or []
-        evaluated_part, metrics = experiment.evaluate(
-            run, on.value if on else None, other_data, metric, k, own_overrides
+        # No part given: experiment.measure chooses validation where there is one, to spare the test set.
+        record = experiment.measure(run, on.value if on else None, data, metric, k, overrides or [])
+    label = record.data.label
+    # Its name, too: the label of a file is its hash.
+    heading = label if data is None else f"{data.name} ({label})"
+    terminal.metrics_table({heading: record.metrics})
+    test_evaluations = common.print_test_evaluations(run) if label == "test" else None
+    terminal.print_result(f"added to {escape(str(run.path / 'evaluations.json'))}")
+    terminal.print_json(
+        common.describe(
+            run, on=label, measured=record.metrics, evaluation=record.to_json(), test_looks=test_evaluations
         )
-    terminal.metrics_table({evaluated_part: metrics})
-    test_evaluations = common.print_test_evaluations(run) if evaluated_part == "test" else None
-    terminal.print_result(f"added to {escape(str(run.path / 'metrics.json'))}")
-    terminal.print_json(common.describe(run, on=evaluated_part, measured=metrics, test_looks=test_evaluations))
+    )
     # Last, so that the metrics are stored and printed even if an assertion fails.
-    require(conditions, metrics, evaluated_part)
+    require(conditions, record.metrics, label)

@@ -20,9 +20,14 @@ from recctl.evaluation.ranking import Protocol, evaluate_rankings
 from recctl.evaluation.rating import evaluate_ratings
 from recctl.metrics import METRICS, MetricKey, metric_keys
 from recctl.models.base import Recommender
+from recctl.ranking import TIE_RULE
 from recctl.suggest import did_you_mean
 
 Task = Literal["ranking", "rating_prediction"]
+
+# Raised when the same model on the same data comes to other figures. Version 1 is that of recctl 0.1, which ranked
+# items of validation on test and broke ties by item code.
+PROTOCOL_VERSION = 2
 
 _TASK_SYNONYMS = {"rating": "rating_prediction", "ratings": "rating_prediction"}
 _DEFAULT_RATING_METRICS = ["rmse", "mae"]
@@ -56,7 +61,7 @@ class Evaluation:
     protocol: str
 
     def record(self) -> dict[str, Any]:
-        """Return everything but the values as plain values: the protocol, and the numbers of users and interactions."""
+        """Return everything but the values as plain values: the numbers of users and interactions, and the protocol."""
         return {
             field_name: value for field_name, value in vars(self).items() if field_name not in ("metrics", "per_user")
         }
@@ -111,6 +116,21 @@ class Evaluator:
         self.on_unknown = on_unknown
         self.exclude = exclude
         self.seed = seed
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The protocol as plain values: figures of different protocols can't be compared."""
+        settings = {
+            "version": PROTOCOL_VERSION,
+            "tie_rule": TIE_RULE,
+            "exclude": self.exclude,
+            "n_candidates": self.n_candidates,
+            "relevance_threshold": self.relevance_threshold,
+            "on_unknown": self.on_unknown,
+        }
+        if self.n_candidates is not None:
+            settings["candidate_seed"] = self.seed
+        return settings
 
     def evaluate(
         self,

@@ -1,7 +1,7 @@
 """Experiments: read data, split, fit, evaluate, save. The only package that knows all of these steps."""
 
 from recctl.experiment.all_data import load_settings
-from recctl.experiment.api import evaluate, fit, fit_all_data, resume, split, train
+from recctl.experiment.api import evaluate, fit, fit_all_data, measure, resume, split, train
 from recctl.experiment.comparison.run import compare
 from recctl.experiment.config_checks import CHECKS
 from recctl.experiment.data import Prepared, prepare, read_dataset
@@ -22,6 +22,7 @@ __all__ = [
     "load_run_config",
     "load_settings",
     "load_version",
+    "measure",
     "prepare",
     "read_dataset",
     "resume",

@@ -11,13 +11,15 @@ from recctl.data.splitting import all_train
 from recctl.errors import ArtifactError, ConfigError
 from recctl.experiment import stages
 from recctl.experiment.all_data import epochs_to_train
-from recctl.experiment.data import Prepared, read_dataset
+from recctl.experiment.data import Prepared
 from recctl.experiment.estimate import refuse_if_too_large
 from recctl.experiment.lifecycle import begin, prepare_for, recording, resume_command
 from recctl.experiment.newer_test import split_since
 from recctl.experiment.run_config import load_run_config
+from recctl.experiment.secondary_data import notice_left_out, read_secondary
 from recctl.experiment.trackers import require_trackers
 from recctl.runs import Run, RunStore, layout
+from recctl.runs.evaluations import EvaluationRecord
 
 _RESUMABLE_KINDS = ("train", "fit", "split")
 
@@ -146,26 +148,45 @@ def resume(run: Run, overrides: Sequence[str] = ()) -> bool:
 def evaluate(
     run: Run,
     on: stages.Part | None = None,
-    data: LoadedConfig | None = None,
+    data: str | Path | None = None,
     metrics: list[str] | None = None,
     k_values: list[int] | None = None,
     overrides: Sequence[str] = (),
 ) -> tuple[str, dict[str, float]]:
-    """Evaluate a run's model and add the results to the run's metrics.
+    """Evaluate a run's model and store the results; see `measure`, which returns all of the record.
+
+    Returns:
+        The name of the evaluated data (a part, or `file:` and its hash), and the metrics.
+    """
+    record = measure(run, on, data, metrics, k_values, overrides)
+    return record.data.label, record.metrics
+
+
+def measure(
+    run: Run,
+    on: stages.Part | None = None,
+    data: str | Path | None = None,
+    metrics: list[str] | None = None,
+    k_values: list[int] | None = None,
+    overrides: Sequence[str] = (),
+) -> EvaluationRecord:
+    """Evaluate a run's model and store the results as a record of what was measured.
 
     Args:
         run: A run with a model.
         on: The held-out part; by default validation if there is one, else test.
-        data: A config whose data are evaluated on instead of a part, such as next month's interactions.
+        data: A file that is evaluated on instead of a part, such as next month's interactions. It is read as the run's
+            own data, which themselves are not needed.
         metrics: Metrics instead of those of the run's config.
         k_values: Cutoffs instead of those of the run's config.
-        overrides: Where and how the run's own data are read now, such as `data.source=FILE`; see `load_run_config`.
+        overrides: Where and how data are read now, such as `data.source=FILE` or, for `data`, `data.delimiter=;`; or
+            settings of the protocol, such as `evaluation.exclude=none`.
 
     Returns:
-        The name of the evaluated data (a part, or `file:NAME`), and the metrics.
+        The record, with the figures of this evaluation alone.
 
     Raises:
-        DataError: The data or the split differ from those of the run.
+        DataError: The data or the split differ from those of the run, or `data` can't be read.
         ArtifactError: The run has no model, or its files are damaged.
     """
     with run.exclusive():
@@ -185,34 +206,42 @@ def require_one_model(loaded: LoadedConfig) -> None:
 def _evaluate(
     run: Run,
     on: stages.Part | None,
-    data: LoadedConfig | None,
+    data: str | Path | None,
     metrics: list[str] | None,
     k_values: list[int] | None,
     overrides: Sequence[str],
-) -> tuple[str, dict[str, float]]:
+) -> EvaluationRecord:
     if data is None and run.is_fitted_on_all:
         raise ArtifactError(
             f"{run.id}: was fitted on all data, so it has no held-out part to evaluate on; evaluate it on newer "
             f"interactions: recctl evaluate {run.id} --data FILE"
         )
-    loaded = load_run_config(run, overrides)
+    loaded = _config_to_evaluate(run, data, overrides)
     config = loaded.config
     if metrics is not None:
         config.evaluation = config.evaluation.model_copy(update={"metrics": metrics})
     if k_values is not None:
         config.evaluation = config.evaluation.model_copy(update={"k_values": k_values})
     model = stages.load_version(run)
-    prepared, _ = prepare_for(loaded, run)
     if data is not None:
-        relevant = read_dataset(data).dataset
-        file_label = f"file:{Path(data.config.data.source).name}"
-        history = prepared.split.train(prepared.dataset)
-        return file_label, stages.evaluate_and_store(run, file_label, relevant, history, model, config)
+        secondary = read_secondary(loaded, data, model.user_vocabulary, model.item_vocabulary)
+        record = stages.evaluate_and_store(run, secondary.measured, secondary.dataset, None, model, config)
+        notice_left_out(str(data), record.counts)
+        return record
+    prepared, _ = prepare_for(loaded, run)
     split_part: stages.Part = on or ("validation" if prepared.split.has_validation else "test")
     if split_part == "validation":
         # The newest model may be a refit, which was fitted on validation too.
         model = stages.load_fitted(run, stages.TRAIN) or model
-    return split_part, stages.evaluate_part(run, split_part, prepared, model, config)
+    return stages.evaluate_part(run, split_part, prepared, model, config)
+
+
+def _config_to_evaluate(run: Run, data: str | Path | None, overrides: Sequence[str]) -> LoadedConfig:
+    settings = [override for override in overrides if override.startswith("evaluation.")]
+    of_data = [override for override in overrides if override not in settings]
+    if data is not None and any(override.startswith("data.source=") for override in of_data):
+        raise ConfigError("--set data.source and --data: both name the file to evaluate on; give one of the two")
+    return load_run_config(run, of_data, settings)
 
 
 def _require_feasible(loaded: LoadedConfig) -> None:

@@ -62,7 +62,11 @@ def load_run_config(
     # Stored paths are absolute, so that only those of overrides start from the working directory.
     name = str(run.path / file_name)
     loaded = parse_config(run.config_text(file_name), name, Path(), [*overrides, *settings], CHECKS)
-    return _with_moved_files(loaded, run, [*overrides, *settings])
+    loaded = _with_moved_files(loaded, run, [*overrides, *settings])
+    if "exclude" not in loaded.given.get("evaluation", {}):
+        # A config of version 0.1, which knew nothing else.
+        loaded = with_values(loaded, {("evaluation", "exclude"): "train"}, CHECKS)
+    return loaded
 
 
 def require_files(run: Run, loaded: LoadedConfig) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from recctl import progress
@@ -27,6 +28,8 @@ from recctl.metrics import METRICS
 from recctl.models.base import Recommender
 from recctl.models.registry import load_model, make_model, model_class
 from recctl.runs import Run, layout
+from recctl.runs.evaluations import EvaluationRecord, MeasuredData, MeasuredModel, measured_model_entry
+from recctl.runs.store import run_hashes
 from recctl.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -48,7 +51,7 @@ def fit_and_evaluate(run: Run, config: Config, prepared: Prepared, trackers: Seq
         if split_part == "test" and config.training.refit:
             model = refit(run, config, prepared, model)
         with run.timed(f"evaluate_{split_part}"):
-            metrics = evaluate_part(run, split_part, prepared, model, config)
+            metrics = evaluate_part(run, split_part, prepared, model, config).metrics
         # Validation selects runs; test does so only in runs that have no validation part.
         if split_part == split_parts[0]:
             run.metadata["monitor"] = selection_metric(config, metrics)
@@ -225,39 +228,47 @@ class ModelEvaluation:
         metrics: Values by metric key.
         per_user: Columns `user_id`, each metric that is a mean over users, `n_relevant`, and `n_rated` if ratings were
             predicted as well as items ranked.
-        record: Number of users and interactions, and the protocol, by task.
+        counts: Numbers of users and interactions that were measured or left out, by task.
     """
 
     metrics: dict[str, float]
     per_user: pd.DataFrame
-    record: dict[str, Any]
+    counts: dict[str, Any]
 
 
-def evaluate_part(run: Run, part: Part, prepared: Prepared, model: Recommender, config: Config) -> dict[str, float]:
+def evaluate_part(run: Run, part: Part, prepared: Prepared, model: Recommender, config: Config) -> EvaluationRecord:
     """Evaluate on a held-out part and store the results in the run; evaluations of test are counted."""
     relevant = getattr(prepared.split, part)(prepared.dataset)
     # Counted before the evaluation, so that an interrupted one counts too.
     if part == "test":
         run.metadata["test_looks"] += 1
-    return evaluate_and_store(run, part, relevant, relevant.history, model, config)
+        run.save_metadata()
+    data_hash, split_hash = run_hashes(run)
+    measured = MeasuredData(part, data_hash, split_hash)
+    return evaluate_and_store(run, measured, relevant, relevant.history, model, config)
 
 
 def evaluate_and_store(
     run: Run,
-    name: str,
+    measured: MeasuredData,
     relevant: InteractionDataset,
     history: InteractionDataset | None,
     model: Recommender,
     config: Config,
-) -> dict[str, float]:
-    """Evaluate on `relevant` and store the results in the run under `name`."""
+) -> EvaluationRecord:
+    """Evaluate on `relevant`, and store the results in the run as a record of what was measured."""
     evaluation = evaluate_model(model, relevant, history, config)
-    # In this order: metrics.json never has a figure whose values by user are missing.
-    run.save_per_user({name: evaluation.per_user})
-    run.add_metrics(name, evaluation.metrics)
-    run.metadata.setdefault("evaluation", {})[name] = evaluation.record
-    run.save_metadata()
-    return evaluation.metrics
+    model_entry = measured_model_entry(run.metadata["models"], measured.part) or run.model_entry()
+    record = EvaluationRecord(
+        measured,
+        MeasuredModel(model_entry["version"], model_entry["sha256"], model_entry["fitted_on"]),
+        make_evaluator(config, config.evaluation.metrics, config.evaluation.k_values).settings,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        evaluation.counts,
+        evaluation.metrics,
+    )
+    run.add_evaluation(record, evaluation.per_user)
+    return record
 
 
 def evaluate_model(
@@ -273,7 +284,7 @@ def evaluate_model(
     """
     section = config.evaluation
     metrics: dict[str, float] = {}
-    record: dict[str, Any] = {}
+    counts: dict[str, Any] = {}
     tables: list[pd.DataFrame] = []
     for task in ("ranking", "rating_prediction"):
         metric_names = [metric for metric in section.metrics if METRICS[metric].task == task]
@@ -283,13 +294,13 @@ def evaluate_model(
         evaluator = make_evaluator(config, metric_names, section.k_values)
         result = evaluator.evaluate_users(model, relevant, task, train_data=history)
         metrics |= result.metrics
-        record[task] = result.record()
+        counts[task] = result.record()
         tables.append(result.per_user.set_index("user_id"))
     per_user = tables[0]
     for table in tables[1:]:
         # An outer join: some users have ratings that can be predicted but no relevant items, and vice versa.
         per_user = per_user.join(table.rename(columns={"n_relevant": "n_rated"}), how="outer")
-    return ModelEvaluation(metrics, per_user.reset_index(), record)
+    return ModelEvaluation(metrics, per_user.reset_index(), counts)
 
 
 def compare_with_popularity(run: Run, part: Part, prepared: Prepared, config: Config) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from recctl import artifacts, atomic, locking
@@ -24,6 +25,7 @@ from recctl.config import to_yaml
 from recctl.errors import ArtifactError, ConfigError
 from recctl.runs import layout, liveness
 from recctl.runs.environment import environment
+from recctl.runs.evaluations import EvaluationRecord, current_records, records_of_version_1
 from recctl.runs.schema import require_metadata, require_metrics
 
 if TYPE_CHECKING:
@@ -251,38 +253,48 @@ class Run:
         """
         return str(self._read(file_name, lambda path: path.read_text(encoding="utf-8")))
 
-    def metrics(self) -> dict[str, dict[str, float]]:
-        """Return the metrics by part, `{"validation": {...}, "test": {...}}`; empty if the run was not evaluated."""
-        metrics_path = self.path / layout.METRICS
-        if not metrics_path.exists():
-            return {}
-        metrics = self._read_json(layout.METRICS)
-        require_metrics(metrics, metrics_path)
-        return metrics
+    def evaluations(self) -> list[EvaluationRecord]:
+        """Return a record of each evaluation of the run, in order.
 
-    def add_metrics(self, part: str, values: dict[str, float]) -> None:
-        """Add metrics to those of a part; values of the same metrics are replaced."""
-        metrics = self.metrics()
-        metrics[part] = metrics.get(part, {}) | values
-        self._write_json(layout.METRICS, metrics)
-
-    def save_per_user(self, tables: dict[str, pd.DataFrame]) -> None:
-        """Store the metrics of each user by part.
-
-        Stored columns of a part are kept if they are of the same users and not in the new table.
+        Raises:
+            ArtifactError: A file is damaged.
         """
-        import pandas as pd
+        if not (self.path / layout.EVALUATIONS).exists():
+            settings = yaml.safe_load(self.config_text()).get("evaluation") or {}
+            return records_of_version_1(self._stored_metrics(), self.metadata, settings)
+        stored = self._read_json(layout.EVALUATIONS).get("evaluations")
+        if not isinstance(stored, list):
+            raise ArtifactError(f"{self.path / layout.EVALUATIONS}: damaged: has no list of evaluations")
+        try:
+            return [EvaluationRecord.from_json(values) for values in stored]
+        except ArtifactError as error:
+            raise ArtifactError(f"{self.path / layout.EVALUATIONS}: {error}") from None
 
-        stored = self._read_per_user()
-        merged = []
-        other_parts = stored[~stored["part"].isin(list(tables))].dropna(axis=1, how="all")
-        if len(other_parts):
-            merged.append(other_parts)
-        for split_part, table in tables.items():
-            merged.append(_merge_columns(stored[stored["part"] == split_part], table).assign(part=split_part))
-        buffer = io.BytesIO()
-        pd.concat(merged, ignore_index=True).to_parquet(buffer, index=False)
-        atomic.write_bytes(self.path / layout.PER_USER, buffer.getvalue())
+    def evaluation(self, label: str) -> EvaluationRecord | None:
+        """Return the evaluation of the current model on a part or a file (`file:...`); None if there is none."""
+        return current_records(self.evaluations(), self.metadata["models"]).get(label)
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Return the figures of the current model, `{"validation": {...}, "test": {...}}`; empty if there are none."""
+        if not (self.path / layout.EVALUATIONS).exists():
+            return self._stored_metrics()
+        current = current_records(self.evaluations(), self.metadata["models"])
+        return {label: record.metrics for label, record in current.items()}
+
+    def add_evaluation(self, record: EvaluationRecord, per_user: pd.DataFrame) -> None:
+        """Store an evaluation and its values by user; figures of the same model, data and protocol are merged.
+
+        Args:
+            record: The record.
+            per_user: A row for each user: `user_id`, a column for each metric, `n_relevant`.
+        """
+        records = self.evaluations()
+        # In this order: no record has figures whose values by user are missing.
+        self._save_per_user(records, record, per_user)
+        earlier = [stored for stored in records if stored.id == record.id]
+        records = [stored for stored in records if stored.id != record.id]
+        records.append(record.merged_into(earlier[0]) if earlier else record)
+        self._save_evaluations(records)
 
     def per_user(self, part: str) -> pd.DataFrame:
         """Return the metrics of each user of a part: `user_id`, a column for each metric, `n_relevant`.
@@ -290,21 +302,52 @@ class Run:
         Raises:
             ArtifactError: The run has not stored them.
         """
-        stored = self._read_per_user()
-        table = stored[stored["part"] == part]
-        if table.empty:
+        records = self.evaluations()
+        record = current_records(records, self.metadata["models"]).get(part)
+        table = self._read_per_user(records)
+        if record is not None:
+            table = table[table["evaluation"] == record.id]
+        if record is None or table.empty:
             raise ArtifactError(
                 f"{self.id}: has no metrics by user on {part}; evaluate it with: recctl evaluate {self.id} --on {part}"
             )
-        return table.drop(columns="part").dropna(axis="columns", how="all").reset_index(drop=True)
+        table = table.drop(columns=["evaluation", "part"])
+        return table.dropna(axis="columns", how="all").reset_index(drop=True)
 
-    def _read_per_user(self) -> pd.DataFrame:
+    def _save_evaluations(self, records: list[EvaluationRecord]) -> None:
+        self._write_json(layout.EVALUATIONS, {"evaluations": [record.to_json() for record in records]})
+        self._write_json(layout.METRICS, self.metrics())
+
+    def _save_per_user(self, records: list[EvaluationRecord], record: EvaluationRecord, per_user: pd.DataFrame) -> None:
+        import pandas as pd
+
+        stored = self._read_per_user(records)
+        of_record = stored["evaluation"] == record.id
+        tables = [_merge_columns(stored[of_record], per_user).assign(evaluation=record.id, part=record.data.label)]
+        others = stored[~of_record].dropna(axis=1, how="all")
+        if len(others):
+            tables.insert(0, others)
+        buffer = io.BytesIO()
+        pd.concat(tables, ignore_index=True).to_parquet(buffer, index=False)
+        atomic.write_bytes(self.path / layout.PER_USER, buffer.getvalue())
+
+    def _read_per_user(self, records: list[EvaluationRecord]) -> pd.DataFrame:
         import pandas as pd
 
         if not (self.path / layout.PER_USER).exists():
-            return pd.DataFrame({"part": []})
+            return pd.DataFrame({"evaluation": [], "part": []})
         table: pd.DataFrame = self._read(layout.PER_USER, _read_parquet)
+        if "evaluation" not in table:  # of version 0.1, which stored one evaluation of each part
+            table["evaluation"] = table["part"].map({record.data.label: record.id for record in records})
         return table
+
+    def _stored_metrics(self) -> dict[str, dict[str, float]]:
+        metrics_path = self.path / layout.METRICS
+        if not metrics_path.exists():
+            return {}
+        metrics = self._read_json(layout.METRICS)
+        require_metrics(metrics, metrics_path)
+        return metrics
 
     def save_split(self, parts: NDArray[np.uint8]) -> None:
         """Store the part code of each interaction, shape `(n_interactions,)`."""
@@ -336,6 +379,8 @@ class Run:
         Returns:
             The path of the file.
         """
+        # Before the new version: those of version 0.1 belong to the newest model, which is about to be another one.
+        records = self.evaluations()
         version = 1 + max((model_entry["version"] for model_entry in self.metadata["models"]), default=0)
         path = self.path / layout.MODELS / f"v{version}.pkl"
         sha256 = model.save(path)
@@ -352,6 +397,8 @@ class Run:
             model_entry["trial"] = trial
         self.metadata["models"].append(model_entry)
         self.save_metadata()
+        if records:
+            self._save_evaluations(records)  # metrics.json loses the figures of the version before
         return path
 
     def model_entry(self, version: int | None = None) -> dict[str, Any]:

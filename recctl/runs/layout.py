@@ -14,8 +14,9 @@ ALL_DATA = "all_data"  # section of METADATA that only runs fitted on all data h
 
 CONFIG = "config.yaml"  # the config with every default filled in
 METADATA = "metadata.json"  # status, timings, provenance, model versions
-METRICS = "metrics.json"  # metrics of each part
-PER_USER = "per_user.parquet"  # metrics of each user
+EVALUATIONS = "evaluations.json"  # records: which model, data and protocol each figure belongs to
+METRICS = "metrics.json"  # the figures of the current model, for scripts
+PER_USER = "per_user.parquet"  # metrics of each user, by record
 SPLIT = "split.npz"  # the part of every interaction
 HISTORY = "history.jsonl"  # one line an epoch
 LOG = "log.txt"

@@ -17,6 +17,7 @@ from recctl.data.preprocessing.steps import (
     StepReport,
     apply_steps,
     reads_ratings,
+    selects_training_data,
     sets_weights,
     source_columns,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "sample_interactions",
     "select_rows",
     "select_time_window",
+    "selects_training_data",
     "sets_weights",
     "source_columns",
     "weight_events",

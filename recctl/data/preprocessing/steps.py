@@ -43,6 +43,8 @@ PARAMETER_CHECKS: dict[str, Callable[..., object]] = {
 }
 # Steps that set ratings to weights of implicit feedback.
 _SET_WEIGHTS = frozenset({"weight_events"})
+# Steps that do not say what an interaction is, but which interactions models are fitted on.
+_SELECT_TRAINING_DATA = frozenset({"filter_by_interaction_count", "sample_interactions", "select_time_window"})
 # Steps that read ratings, with the parameter values for which they do; None for all.
 _READ_RATINGS: dict[str, tuple[str, tuple[str, ...]] | None] = {
     "binarize_implicit_feedback": None,
@@ -147,6 +149,11 @@ def source_columns(steps: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
             if is_column and value not in columns.COLUMNS:
                 named.append(str(value))
     return list(dict.fromkeys(named))
+
+
+def selects_training_data(name: str) -> bool:
+    """Whether a step selects data to fit models on, by counts, at random or by time: not for data to measure on."""
+    return name in _SELECT_TRAINING_DATA
 
 
 def sets_weights(steps: Sequence[tuple[str, Mapping[str, Any]]]) -> bool:

@@ -31,6 +31,7 @@ def refit_best(run: Run, prepared: Prepared | None, options: ComparisonOptions) 
         ArtifactError: The run has no model that was fitted on train.
     """
     refitted = stages.load_fitted(run, stages.TRAIN_AND_VALIDATION)
+    # The figures of test are those of the newest version: a refit that was interrupted before test has none.
     if refitted is None or "test" not in run.metrics():
         _refit_and_evaluate(run, prepared)
     comparison = compare_paired(

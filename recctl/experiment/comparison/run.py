@@ -400,7 +400,7 @@ def _fit_one(
             return
         model = stages.fit(run, loaded.config, prepared, trackers)
         with run.timed("evaluate_validation"):
-            metrics = stages.evaluate_part(run, "validation", prepared, model, loaded.config)
+            metrics = stages.evaluate_part(run, "validation", prepared, model, loaded.config).metrics
         run.metadata["monitor"] = selection_metric(loaded.config, metrics)
 
 
