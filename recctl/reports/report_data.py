@@ -12,7 +12,6 @@ import yaml
 
 from recctl.errors import ArtifactError, ConfigError, RecctlError
 from recctl.evaluation.paired_comparison import compare_paired
-from recctl.experiment.comparison.entries import require_same_parts
 from recctl.experiment.comparison.result import ComparisonOptions, compare_runs
 from recctl.experiment.comparison.run import comparison_result
 from recctl.metrics import MetricKey
@@ -149,8 +148,6 @@ class ReportData:
         if not self.has_several_models:
             return "only one model"
         try:
-            for view in self.views[1:]:
-                require_same_parts(self.views[0].run, view.run)
             runs_by_label = {view.label: [view.run] for view in self.views}
             options = ComparisonOptions(on=self._common_part(), metric=self._requested_metric, seed=self.seed)
             return compare_runs(runs_by_label, options)

@@ -261,7 +261,7 @@ class Run:
         """
         if not (self.path / layout.EVALUATIONS).exists():
             settings = yaml.safe_load(self.config_text()).get("evaluation") or {}
-            return records_of_version_1(self._stored_metrics(), self.metadata, settings)
+            return records_of_version_1(self.stored_metrics(), self.metadata, settings)
         stored = self._read_json(layout.EVALUATIONS).get("evaluations")
         if not isinstance(stored, list):
             raise ArtifactError(f"{self.path / layout.EVALUATIONS}: damaged: has no list of evaluations")
@@ -277,7 +277,7 @@ class Run:
     def metrics(self) -> dict[str, dict[str, float]]:
         """Return the figures of the current model, `{"validation": {...}, "test": {...}}`; empty if there are none."""
         if not (self.path / layout.EVALUATIONS).exists():
-            return self._stored_metrics()
+            return self.stored_metrics()
         current = current_records(self.evaluations(), self.metadata["models"])
         return {label: record.metrics for label, record in current.items()}
 
@@ -302,17 +302,26 @@ class Run:
         Raises:
             ArtifactError: The run has not stored them.
         """
-        records = self.evaluations()
-        record = current_records(records, self.metadata["models"]).get(part)
-        table = self._read_per_user(records)
-        if record is not None:
-            table = table[table["evaluation"] == record.id]
-        if record is None or table.empty:
-            raise ArtifactError(
-                f"{self.id}: has no metrics by user on {part}; evaluate it with: recctl evaluate {self.id} --on {part}"
-            )
+        record = self.evaluation(part)
+        if record is None:
+            raise ArtifactError(self._missing_per_user_message(part))
+        return self.per_user_of(record)
+
+    def per_user_of(self, record: EvaluationRecord) -> pd.DataFrame:
+        """Return the metrics of each user of an evaluation; see `per_user`.
+
+        Raises:
+            ArtifactError: The run has not stored them.
+        """
+        table = self._read_per_user(self.evaluations())
+        table = table[table["evaluation"] == record.id]
+        if table.empty:
+            raise ArtifactError(self._missing_per_user_message(record.data.label))
         table = table.drop(columns=["evaluation", "part"])
         return table.dropna(axis="columns", how="all").reset_index(drop=True)
+
+    def _missing_per_user_message(self, part: str) -> str:
+        return f"{self.id}: has no metrics by user on {part}; evaluate it with: recctl evaluate {self.id} --on {part}"
 
     def _save_evaluations(self, records: list[EvaluationRecord]) -> None:
         self._write_json(layout.EVALUATIONS, {"evaluations": [record.to_json() for record in records]})
@@ -341,7 +350,8 @@ class Run:
             table["evaluation"] = table["part"].map({record.data.label: record.id for record in records})
         return table
 
-    def _stored_metrics(self) -> dict[str, dict[str, float]]:
+    def stored_metrics(self) -> dict[str, dict[str, float]]:
+        """Return the content of metrics.json, which is a view for scripts; empty if it does not exist."""
         metrics_path = self.path / layout.METRICS
         if not metrics_path.exists():
             return {}

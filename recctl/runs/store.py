@@ -16,6 +16,7 @@ from recctl.errors import ArtifactError, ConfigError
 from recctl.runs import layout
 from recctl.runs.aliases import RESERVED, RunAliases
 from recctl.runs.directory import Run
+from recctl.runs.evaluations import comparability
 from recctl.suggest import did_you_mean
 
 REMOVED = ".removed-"  # prefix of the directory of a run that is being deleted
@@ -267,13 +268,15 @@ class RunStore:
                 scores.append((run, score))
         if not scores:
             raise ArtifactError(f"best: no complete run in {self.root} has validation metrics (split.val_size > 0)")
-        groups = {(run_hashes(run), run.metadata["monitor"]["metric"]) for run, _ in scores}
-        if len(groups) > 1:
-            raise ArtifactError(
-                f"best: the runs in {self.root} have {len(groups)} combinations of data, split and metric and "
-                "can't be compared; give the id of a run, or use one directory for each with --runs-dir"
-            )
-        sign = 1 if scores[0][0].metadata["monitor"]["mode"] == "max" else -1
+        first_run, _ = scores[0]
+        for run, _ in scores[1:]:
+            reasons = _why_not_comparable(first_run, run)
+            if reasons:
+                raise ArtifactError(
+                    f"best: the runs in {self.root} can't be compared, such as {first_run.id} and {run.id}: "
+                    f"{'; '.join(reasons)}; give the id of a run, or use one directory for each with --runs-dir"
+                )
+        sign = 1 if first_run.metadata["monitor"]["mode"] == "max" else -1
         best_run, _ = max(scores, key=lambda pair: sign * pair[1])
         return best_run
 
@@ -288,6 +291,20 @@ def _has_results(directory: Path) -> bool:
 def is_run_id(name: str) -> bool:
     """Whether a name looks like the id of a run."""
     return _RUN_ID.fullmatch(name) is not None
+
+
+def _why_not_comparable(first: Run, second: Run) -> list[str]:
+    """The reasons why the monitored scores of two runs can't be compared; empty if they can."""
+    first_metric = first.metadata["monitor"]["metric"]
+    second_metric = second.metadata["monitor"]["metric"]
+    reasons = []
+    if first_metric != second_metric:
+        reasons.append(f"they monitor {first_metric} and {second_metric}")
+    first_record = first.evaluation("validation")
+    second_record = second.evaluation("validation")
+    if first_record is not None and second_record is not None:
+        reasons += comparability(first_record, second_record).reasons
+    return reasons
 
 
 def run_hashes(run: Run) -> tuple[str | None, str | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from recctl.metrics import MetricKey
 from recctl.models.registry import load_model, model_class, model_names
 from recctl.runs import labels, layout
 from recctl.runs.directory import Run
+from recctl.runs.evaluations import EvaluationRecord
 from recctl.training import history
 
 # Metrics are means of float64; a larger difference is not due to rounding.
@@ -42,6 +43,7 @@ def verify(run: Run) -> list[Fault]:
         (layout.SPLIT, _check_split),
         (layout.MODELS, _check_models),
         (layout.CHECKPOINTS, _check_checkpoints),
+        (layout.EVALUATIONS, _check_evaluations),
         (layout.METRICS, _check_metrics),
         (layout.PER_USER, _check_per_user),
         (layout.HISTORY, _check_history),
@@ -103,34 +105,61 @@ def _check_checkpoints(run: Run) -> Iterator[Fault]:
 
 
 def _check_metrics(run: Run) -> Iterator[Fault]:
-    metrics = run.metrics()
-    # The record of an evaluation is written after its metrics.
-    evaluated_parts = run.metadata.get("evaluation") or {}
-    if not (run.path / layout.METRICS).exists() and (evaluated_parts or _is_complete(run, "train")):
+    stored = run.stored_metrics()
+    records = run.evaluations()
+    if not (run.path / layout.METRICS).exists() and (records or _is_complete(run, "train")):
         yield Fault(layout.METRICS, "missing")
-    else:
-        for split_part in evaluated_parts:
-            if split_part not in metrics:
-                yield Fault(layout.METRICS, f"{split_part}: its metrics are missing, but it was evaluated")
-    for split_part, values in metrics.items():
+    for label, metric_name, value in _figures_without_record(stored, records):
+        yield Fault(layout.METRICS, f"{label}: {metric_name} is {value}, which is in no record of evaluations.json")
+    for label, values in stored.items():
         for metric_name, value in values.items():
             if type(value) not in (int, float) or not math.isfinite(value):
-                yield Fault(layout.METRICS, f"{split_part}: {metric_name} is {value!r}, not a number")
+                yield Fault(layout.METRICS, f"{label}: {metric_name} is {value!r}, not a number")
+
+
+def _figures_without_record(
+    stored: Mapping[str, Mapping[str, float]], records: Sequence[EvaluationRecord]
+) -> Iterator[tuple[str, str, float]]:
+    """Figures of metrics.json that were never measured.
+
+    Measured ones may be missing: the process may have died after it wrote the record. The next evaluation adds them.
+    """
+    for label, values in stored.items():
+        for metric_name, value in values.items():
+            is_recorded = any(
+                record.data.label == label and record.metrics.get(metric_name) == value for record in records
+            )
+            if not is_recorded:
+                yield label, metric_name, value
+
+
+def _check_evaluations(run: Run) -> Iterator[Fault]:
+    if not (run.path / layout.EVALUATIONS).exists():
+        # Version 0.1 had no such file. Since then, a run without it has no evaluation.
+        if _is_complete(run, "train") and "evaluation" not in run.metadata:
+            yield Fault(layout.EVALUATIONS, "missing")
+        return
+    stored_hashes = {model_entry["sha256"] for model_entry in run.metadata["models"]}
+    for record in run.evaluations():
+        if record.model.sha256 not in stored_hashes:
+            yield Fault(
+                layout.EVALUATIONS, f"{record.data.label}: the run has no model with hash {record.model.sha256}"
+            )
 
 
 def _check_per_user(run: Run) -> Iterator[Fault]:
     """Check that the means over users equal the metrics. RMSE and MAE are means over ratings and are not checked."""
+    try:
+        records = run.evaluations()
+    except RecctlError:  # _check_evaluations reports it
+        return
     if not (run.path / layout.PER_USER).exists():
-        if run.metadata.get("evaluation") or _is_complete(run, "train"):
+        if records or _is_complete(run, "train"):
             yield Fault(layout.PER_USER, "missing")
         return
-    try:
-        metrics = run.metrics()
-    except RecctlError:  # _check_metrics reports it
-        return
-    for split_part, values in metrics.items():
-        table = run.per_user(split_part)
-        for metric_name, value in values.items():
+    for record in records:
+        table = run.per_user_of(record)
+        for metric_name, value in record.metrics.items():
             metric_key = MetricKey.parse(metric_name)
             is_mean = metric_name in table and metric_key.is_known and metric_key.metric.of != "errors"
             if not is_mean or not isinstance(value, float):
@@ -139,7 +168,8 @@ def _check_per_user(run: Run) -> Iterator[Fault]:
             if not math.isclose(mean_of_users, value, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
                 yield Fault(
                     layout.PER_USER,
-                    f"{split_part}: the mean of {metric_name} is {mean_of_users:.6g}, metrics.json has {value:.6g}",
+                    f"{record.data.label}: the mean of {metric_name} is {mean_of_users:.6g}, the stored metric "
+                    f"{value:.6g}",
                 )
 
 

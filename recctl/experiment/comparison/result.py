@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recctl.errors import ArtifactError, ConfigError
+from recctl.errors import ArtifactError, ConfigError, DataError
 from recctl.evaluation.paired_comparison import MetricEstimate, PairedComparison, compare_paired
 from recctl.evaluation.pareto import pareto_front
 from recctl.evaluation.significance import N_RESAMPLES, Test
 from recctl.metrics import MetricKey
+from recctl.models.registry import model_class, model_names
 from recctl.runs import Run
+from recctl.runs.evaluations import EvaluationRecord, comparability
 from recctl.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -49,32 +51,79 @@ class ComparisonOptions:
     seed: int = 42
 
 
+@dataclass(frozen=True, eq=False)
+class MeasuredRun:
+    """The figures by which the model of a run is compared.
+
+    Attributes:
+        run: The run.
+        record: What was measured, and how.
+        validation: Metrics on validation, by which models are chosen; empty if the runs have different validation parts.
+        table: The metrics of each user.
+    """
+
+    run: Run
+    record: EvaluationRecord
+    validation: Mapping[str, float]
+    table: pd.DataFrame
+
+    @classmethod
+    def stored(cls, run: Run, part: str) -> MeasuredRun:
+        """Return the stored figures of a run on a part.
+
+        Raises:
+            ArtifactError: The run lacks them.
+        """
+        record = run.evaluation(part)
+        if record is None:
+            raise ArtifactError(f"{run.id}: was not evaluated on {part}; run `recctl evaluate {run.id} --on {part}`")
+        return cls(run, record, run.metrics().get("validation", {}), run.per_user_of(record))
+
+
 def compare_runs(runs: Mapping[str, Sequence[Run]], options: ComparisonOptions) -> dict[str, Any]:
-    """Compare models by the stored metrics of their runs.
+    """Compare models by the stored metrics of their runs; see `compare_measured`.
+
+    Args:
+        runs: The runs of each model, by label.
+        options: How models are compared.
+
+    Raises:
+        ArtifactError: A run lacks the metrics of a part.
+    """
+    part = options.on or "test"
+    measured = {label: [MeasuredRun.stored(run, part) for run in some_runs] for label, some_runs in runs.items()}
+    return compare_measured(measured, part, options)
+
+
+def compare_measured(
+    runs: Mapping[str, Sequence[MeasuredRun]], compared_part: str, options: ComparisonOptions
+) -> dict[str, Any]:
+    """Compare models by figures of their runs.
 
     Several runs of a model (seeds, folds) are first averaged for each user, so that a user remains one observation
     however often it was evaluated. Their spread is reported but not tested, because the training data of folds overlap.
 
     Args:
-        runs: The runs of each model, by label.
+        runs: The figures of the runs of each model, by label.
+        compared_part: What they were measured on: a part, or the label of a file.
         options: How models are compared.
 
     Returns:
         The document that comparison.json stores.
 
     Raises:
-        ArtifactError: A run lacks the metrics of a part.
+        DataError: The figures can't be compared, because data, split or protocol differ.
         ConfigError: The runs have no such metric in common.
     """
-    compared_part = options.on or "test"
-    metric = _select_metric(runs, options.metric, compared_part)
+    unequal_training = _require_comparable(runs)
+    metric = _select_metric(runs, options.metric)
     metric_key = MetricKey.parse(metric)
     validation_scores = {
-        label: _mean(_values(runs_of_model, "validation", metric)) for label, runs_of_model in runs.items()
+        label: _mean([measured.validation.get(metric) for measured in some_runs]) for label, some_runs in runs.items()
     }
     if None in validation_scores.values():  # some run has no validation part
         chosen_on = compared_part
-        scores = {label: _mean(_values(runs_of_model, compared_part, metric)) for label, runs_of_model in runs.items()}
+        scores = {label: _mean(_values(some_runs, metric)) for label, some_runs in runs.items()}
     else:
         chosen_on = "validation"
         scores = validation_scores
@@ -82,15 +131,15 @@ def compare_runs(runs: Mapping[str, Sequence[Run]], options: ComparisonOptions) 
     best_label = max(scores, key=lambda label: metric_key.sign * (scores[label] or 0.0))
     reference = options.reference or best_label
     comparison = _compare_per_user(runs, compared_part, metric, reference, options)
-    models = [
-        {
-            "label": label,
-            **_costs(runs_of_model),
-            "validation": validation_scores[label],
-            "metrics": _metric_records(label, runs_of_model, compared_part, comparison),
-        }
-        for label, runs_of_model in runs.items()
-    ]
+    models = []
+    for label, some_runs in runs.items():
+        model = {"label": label} | _costs([measured.run for measured in some_runs])
+        model["fitted_on"] = some_runs[0].record.model.fitted_on
+        model["validation"] = validation_scores[label]
+        model["metrics"] = _metric_records(label, some_runs, comparison)
+        if unequal_training:
+            _remove_significance(model["metrics"])
+        models.append(model)
     models.sort(key=lambda model: -metric_key.sign * model["metrics"][metric]["value"])
     _add_pareto_fronts(models, metric_key)
     document: dict[str, Any] = {
@@ -106,9 +155,12 @@ def compare_runs(runs: Mapping[str, Sequence[Run]], options: ComparisonOptions) 
         "n_resamples": options.n_resamples,
         "n_users": comparison.n_users,
         "left_out": comparison.left_out,
+        "protocol": next(iter(runs.values()))[0].record.protocol,
+        "unequal_training": unequal_training,
         "compared": models,
     }
     document["words"] = summary_sentences(document)
+    document["words"] += _history_sentences(runs, compared_part)
     document["worse"] = worse_than_reference(document)
     return document
 
@@ -116,13 +168,44 @@ def compare_runs(runs: Mapping[str, Sequence[Run]], options: ComparisonOptions) 
 # ---- metrics
 
 
-def _select_metric(runs: Mapping[str, Sequence[Run]], requested: str | None, part: str) -> str:
-    shared = _shared_metrics(runs, part)
+def _require_comparable(runs: Mapping[str, Sequence[MeasuredRun]]) -> list[str]:
+    """Check that figures can be compared; return a phrase for each model if the parts they were fitted on differ.
+
+    Raises:
+        DataError: Data, split or protocol differ; says which.
+    """
+    first_label, first_runs = next(iter(runs.items()))
+    counterparts = {measured.record.data.identity: measured for measured in first_runs}
+    for label, some_runs in runs.items():
+        for measured in some_runs:
+            # Of several folds, the one with the same split.
+            counterpart = counterparts.get(measured.record.data.identity, first_runs[0])
+            reasons = comparability(counterpart.record, measured.record).reasons
+            if reasons:
+                raise DataError(
+                    f"{first_label} ({counterpart.run.id}) and {label} ({measured.run.id}) can't be compared: "
+                    f"{'; '.join(reasons)}"
+                )
+    fitted_on = {label: some_runs[0].record.model.fitted_on for label, some_runs in runs.items()}
+    if len(set(fitted_on.values())) == 1:
+        return []
+    return [f"{label} was fitted on {part}" for label, part in fitted_on.items()]
+
+
+def _remove_significance(metrics: dict[str, dict[str, Any]]) -> None:
+    """Remove p-values: a difference may be due to the training data."""
+    for record in metrics.values():
+        record["p"] = None
+        record["p_holm"] = None
+
+
+def _select_metric(runs: Mapping[str, Sequence[MeasuredRun]], requested: str | None) -> str:
+    shared = _shared_metrics(runs)
     if requested is not None:
         if requested not in shared:
             raise ConfigError(f"--metric {requested!r}: not measured for every model{did_you_mean(requested, shared)}")
         return requested
-    every_run = [run for runs_of_model in runs.values() for run in runs_of_model]
+    every_run = [measured.run for some_runs in runs.values() for measured in some_runs]
     monitored = {str(run.metadata["monitor"]["metric"]) for run in every_run if "monitor" in run.metadata}
     if len(monitored) != 1 or not monitored <= set(shared):
         listed = ", ".join(sorted(monitored)) or "none"
@@ -131,25 +214,24 @@ def _select_metric(runs: Mapping[str, Sequence[Run]], requested: str | None, par
     return monitored.pop()
 
 
-def _shared_metrics(runs: Mapping[str, Sequence[Run]], part: str) -> list[str]:
-    every_run = [run for runs_of_model in runs.values() for run in runs_of_model]
-    metrics_by_run = [run.metrics().get(part, {}) for run in every_run]
+def _shared_metrics(runs: Mapping[str, Sequence[MeasuredRun]]) -> list[str]:
+    every_run = [measured for some_runs in runs.values() for measured in some_runs]
+    metrics_by_run = [measured.record.metrics for measured in every_run]
     shared = [
         metric_key
         for metric_key in metrics_by_run[0]
         if MetricKey.parse(metric_key).is_known and all(metric_key in metrics for metrics in metrics_by_run)
     ]
     if not shared:
-        lacking = [run.id for run in every_run if part not in run.metrics()]
+        run_ids = ", ".join(measured.run.id for measured in every_run)
         raise ArtifactError(
-            f"{', '.join(lacking) or 'the runs'}: no common metrics on {part}; evaluate them with "
-            f"`recctl evaluate RUN --on {part}`"
+            f"{run_ids}: no metric was measured for all of them; evaluate them with `recctl evaluate RUN -m METRIC`"
         )
     return shared
 
 
-def _values(runs: Sequence[Run], part: str, metric: str) -> list[float | None]:
-    return [run.metrics().get(part, {}).get(metric) for run in runs]
+def _values(runs: Sequence[MeasuredRun], metric: str) -> list[float | None]:
+    return [measured.record.metrics.get(metric) for measured in runs]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -162,16 +244,16 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _compare_per_user(
-    runs: Mapping[str, Sequence[Run]], part: str, metric: str, reference: str, options: ComparisonOptions
+    runs: Mapping[str, Sequence[MeasuredRun]], part: str, metric: str, reference: str, options: ComparisonOptions
 ) -> PairedComparison:
-    tables = {label: _average_tables([run.per_user(part) for run in some_runs]) for label, some_runs in runs.items()}
+    tables = {label: _average_tables([measured.table for measured in some_runs]) for label, some_runs in runs.items()}
     if any(metric not in table for table in tables.values()):
         raise ArtifactError(
             f"{metric} on {part} has no values by user in every run, which a significance test needs; "
             f"evaluate again: recctl evaluate RUN --on {part}"
         )
     metric_keys = [metric]
-    metric_keys.extend(metric_key for metric_key in _shared_metrics(runs, part) if metric_key != metric)
+    metric_keys.extend(metric_key for metric_key in _shared_metrics(runs) if metric_key != metric)
     return compare_paired(
         tables,
         reference,
@@ -211,13 +293,11 @@ def _average_tables(tables: list[pd.DataFrame]) -> pd.DataFrame:
     return averaged.drop(columns="__count").reset_index()
 
 
-def _metric_records(
-    label: str, runs: Sequence[Run], part: str, comparison: PairedComparison
-) -> dict[str, dict[str, Any]]:
+def _metric_records(label: str, runs: Sequence[MeasuredRun], comparison: PairedComparison) -> dict[str, dict[str, Any]]:
     """Each metric of a model: its estimate, or the value alone for metrics that have no values by user."""
     records: dict[str, dict[str, Any]] = {}
     for metric_key in [*comparison.estimates, *comparison.without_user_values]:
-        values = [value for value in _values(runs, part, metric_key) if value is not None]
+        values = [value for value in _values(runs, metric_key) if value is not None]
         record: dict[str, Any]
         if metric_key in comparison.estimates:
             record = asdict(comparison.estimates[metric_key][label])
@@ -296,6 +376,11 @@ def summary_sentences(document: Mapping[str, Any]) -> list[str]:
     reference = document["reference"]
     others = [model for model in document["compared"] if model["label"] != reference]
     sentences = [f"{_difference_sentence(model, document)}." for model in others]
+    if document["unequal_training"]:
+        sentences.append(
+            f"Unequal training data: {'; '.join(document['unequal_training'])}. No significance is claimed, as the "
+            "difference may be due to the data: train all of them with --refit, or none."
+        )
     if document["chosen_on"] == compared_part and reference == document["best"] and len(document["compared"]) > 1:
         sentences.append(
             f"{reference} was chosen on these same users of {compared_part}, so its advantage is overestimated; "
@@ -312,6 +397,8 @@ def _difference_sentence(model: Mapping[str, Any], document: Mapping[str, Any]) 
     label = model["label"]
     reference = document["reference"]
     estimate = model["metrics"][metric]
+    if estimate["p_holm"] is None:
+        return f"{label} has {estimate['value']:.4f} in {metric}, {estimate['difference']:+.4f} from {reference}"
     p_value = f"p = {estimate['p_holm']:.2g}"
     if not _is_significant(estimate, document):
         return f"{reference} and {label} do not differ significantly in {metric} ({p_value})"
@@ -324,6 +411,27 @@ def _difference_sentence(model: Mapping[str, Any], document: Mapping[str, Any]) 
         f"{abs(estimate['difference']):.4f} ({100 * document['confidence']:.4g}% CI {smallest:.4f} to {largest:.4f})"
     )
     return f"{winner} is significantly better than {loser} in {metric}, by {difference}, {p_value}"
+
+
+def _history_sentences(runs: Mapping[str, Sequence[MeasuredRun]], part: str) -> list[str]:
+    """Say which models had validation in their history on test, if others did not."""
+    if part != "test":
+        return []
+    read_validation = []
+    others = []
+    for label, some_runs in runs.items():
+        measured = some_runs[0]
+        if measured.record.model.fitted_on != "train" or "validation" not in measured.run.metrics():
+            return []
+        model_name = measured.run.model_entry()["model"]
+        reads_order = model_name in model_names() and model_class(model_name).reads_order
+        (read_validation if reads_order else others).append(label)
+    if not read_validation or not others or next(iter(runs.values()))[0].record.protocol["exclude"] == "train":
+        return []
+    return [
+        f"{', '.join(read_validation)} had the interactions of validation in the history on test, as in published "
+        f"protocols; {', '.join(others)} answered from train alone. --refit makes the inputs equal."
+    ]
 
 
 def _is_significant(estimate: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
