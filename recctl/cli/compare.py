@@ -12,6 +12,7 @@ from recctl.cli.app import EngineOption, SetOption, app, register_command
 from recctl.cli.evaluate import Part
 
 if TYPE_CHECKING:
+    from recctl.experiment.comparison.new_data import NewData
     from recctl.experiment.comparison.result import ComparisonOptions
     from recctl.experiment.comparison.run import Repeats
     from recctl.runs import Run
@@ -77,6 +78,27 @@ def compare(
             help="With RUN BASELINE: exit with code 6 if RUN is significantly worse than BASELINE.",
         ),
     ] = False,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            "--max-drop",
+            min=0,
+            help="With --fail-if-worse: exit with code 6 unless RUN is known to lose less than this; the lower end of "
+            "the interval of the difference decides.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="FILE",
+            help="Compare the models of runs, whatever data they were fitted on, on the interactions of this file.",
+        ),
+    ] = None,
+    test_of: Annotated[
+        str | None,
+        typer.Option("--test-of", metavar="RUN", help="The same on the test part of RUN."),
+    ] = None,
     resume: Annotated[
         str | None,
         typer.Option("--resume", metavar="RUN", help="Resume a comparison: fit the models that are missing."),
@@ -88,10 +110,13 @@ def compare(
     from recctl.cli import common, terminal
     from recctl.errors import AssertionFailedError, ConfigError
     from recctl.experiment.comparison import run as comparison_run
-    from recctl.experiment.comparison.result import ComparisonOptions
+    from recctl.experiment.comparison.new_data import NewData
+    from recctl.experiment.comparison.result import ComparisonOptions, gate_failure
     from recctl.experiment.comparison.run import Repeats
 
     common.apply_threads()
+    if max_drop is not None and not fail_if_worse:
+        raise ConfigError("--max-drop is the margin of a gate; add --fail-if-worse")
     if resume is not None:
         if sources:
             raise ConfigError("--resume uses the settings of the comparison: omit CONFIG and RUN")
@@ -100,20 +125,28 @@ def compare(
         evaluated_part = on.value if on else None
         options = ComparisonOptions(evaluated_part, metric, None, confidence, significance.value, resamples)
         repeats = Repeats(_parse_seeds(seeds), folds, refit)
-        all_overrides = (overrides or []) + common.engine_overrides(engine)
-        run = _compare(sources or [], options, repeats, all_overrides, fail_if_worse)
+        if data is not None or test_of is not None:
+            _require_stored_models_only(on, repeats, data, test_of)
+            new_data = NewData(None if data is None else str(data), test_of, tuple(overrides or ()), fail_if_worse)
+            run = _compare_on_new_data(sources or [], options, new_data, fail_if_worse)
+        else:
+            all_overrides = (overrides or []) + common.engine_overrides(engine)
+            run = _compare(sources or [], options, repeats, all_overrides, fail_if_worse)
     document = comparison_run.comparison_result(run)
     _print_comparison(document)
-    uses_test = document["on"] == "test" or document["refit"]
+    uses_test = "new_data" not in run.metadata and (document["on"] == "test" or document["refit"])
     test_evaluations = common.print_test_evaluations(run) if uses_test else None
     terminal.print_result(f"comparison: [bold]{escape(str(run.path))}[/bold]")
     best_model = next(model for model in document["compared"] if model["label"] == document["best"])
     terminal.info(f"next: recctl runs show {best_model['runs'][0]}")
-    terminal.print_json(common.describe(run, comparison=document, test_looks=test_evaluations))
-    if fail_if_worse and document["worse"]:
-        error_rate = 1 - document["confidence"]
-        worse_models = "; ".join(document["worse"])
-        raise AssertionFailedError(f"on {document['on']}: {worse_models} (significance level {error_rate:.2g})")
+    failure = None
+    if fail_if_worse:
+        candidate = next(label for label in run.metadata["labels"] if label != document["reference"])
+        failure = gate_failure(document, candidate, max_drop)
+    gate = {"passed": failure is None, "reason": failure} if fail_if_worse else None
+    terminal.print_json(common.describe(run, comparison=document, test_looks=test_evaluations, gate=gate))
+    if failure is not None:
+        raise AssertionFailedError(f"on {document['on']}: {failure} ({document['confidence']:.4g} confidence)")
 
 
 def _compare(
@@ -122,15 +155,13 @@ def _compare(
     from dataclasses import replace
 
     from recctl.cli import common, terminal
-    from recctl.errors import ConfigError
     from recctl.experiment.comparison.entries import collect_entries
     from recctl.experiment.comparison.run import compare_entries
 
     store = common.store()
     if not sources:
         sources = [str(common.default_config())]
-    if fail_if_worse and len(sources) != 2:
-        raise ConfigError("--fail-if-worse requires two runs: recctl compare RUN BASELINE --fail-if-worse")
+    _require_baseline(sources, fail_if_worse)
     if len(sources) == 1 and Path(sources[0]).suffix not in common.CONFIG_SUFFIXES:
         # A comparison that exists is shown again; nothing is fitted.
         compared_run = store.resolve(sources[0])
@@ -142,6 +173,43 @@ def _compare(
             # Differences from the baseline, not from the best model.
             options = replace(options, reference=entries[-1].label)
         return compare_entries(entries, store, options, repeats)
+
+
+def _compare_on_new_data(sources: list[str], options: ComparisonOptions, new_data: NewData, fail_if_worse: bool) -> Run:
+    from dataclasses import replace
+
+    from recctl.cli import common, terminal
+    from recctl.experiment.comparison.entries import collect_entries
+    from recctl.experiment.comparison.run import compare_on_new_data
+
+    store = common.store()
+    _require_baseline(sources, fail_if_worse)
+    with terminal.bars():
+        entries = collect_entries(sources, store, on_new_data=True)
+        if fail_if_worse:
+            options = replace(options, reference=entries[-1].label)
+        return compare_on_new_data(entries, store, options, new_data)
+
+
+def _require_baseline(sources: list[str], fail_if_worse: bool) -> None:
+    from recctl.errors import ConfigError
+
+    if fail_if_worse and len(sources) != 2:
+        raise ConfigError("--fail-if-worse requires two runs: recctl compare RUN BASELINE --fail-if-worse")
+
+
+def _require_stored_models_only(on: Part | None, repeats: Repeats, data: Path | None, test_of: str | None) -> None:
+    from recctl.errors import ConfigError
+
+    problems = []
+    if data is not None and test_of is not None:
+        problems.append("--data and --test-of cannot be used together")
+    if on is not None:
+        problems.append("--on is a part of the runs' own split; --data and --test-of say what is measured")
+    if repeats.seeds or repeats.n_folds or repeats.refit:
+        problems.append("--seeds, --folds and --refit fit models; --data and --test-of compare those that runs have")
+    if problems:
+        raise ConfigError(*problems)
 
 
 def _resume(run: Run, overrides: list[str], engine: str | None) -> Run:
@@ -186,7 +254,10 @@ def _print_comparison(document: dict[str, Any]) -> None:
             if is_repeated:
                 row_cells.append(estimate["spread"])
             table_rows.append(row_cells)
-    table_title = f"on {document['on']}, {document['n_users']:,} users; differences from {document['reference']}"
+    measured = document["on"]
+    if document.get("file"):
+        measured = f"{Path(document['file']).name} ({measured})"
+    table_title = f"on {measured}, {document['n_users']:,} users; differences from {document['reference']}"
     terminal.table(columns, table_rows, escape(table_title))
 
     # Costs in a table of their own: together with the metrics it would be wider than a terminal.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,30 @@ from recctl.ranking import TieBreaker
 
 # Which items are neither candidates nor relevant.
 Exclude = Literal["known", "train", "none"]
+
+
+class KnownPairs(NamedTuple):
+    """Pairs of users and items that are known.
+
+    Attributes:
+        users: The user ids of the rows.
+        items: The item ids of the columns.
+        matrix: The pairs.
+    """
+
+    users: Vocabulary
+    items: Vocabulary
+    matrix: InteractionMatrix
+
+    @classmethod
+    def of_data(cls, data: InteractionDataset) -> KnownPairs:
+        """The pairs of a data set."""
+        return cls(data.user_vocabulary, data.item_vocabulary, data.matrix_of(None))
+
+    @classmethod
+    def of_model(cls, model: Recommender) -> KnownPairs:
+        """The pairs that a model was fitted on."""
+        return cls(model.user_vocabulary, model.item_vocabulary, model.seen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +114,7 @@ def collect_eval_users(
     test: InteractionDataset,
     history: InteractionDataset | None = None,
     known: InteractionDataset | None = None,
+    excluded: Sequence[KnownPairs] = (),
     *,
     exclude: Exclude = "known",
     threshold: float | None = None,
@@ -101,6 +127,7 @@ def collect_eval_users(
         test: The relevant interactions; the latest of repeated pairs counts.
         history: Interactions of users that the model was not fitted on.
         known: All interactions of the test users before the test part, seen ones included; None: no others.
+        excluded: Other pairs that are neither candidates nor relevant, as those that other models were fitted on.
         exclude: Which items are neither candidates nor relevant: "known": seen ones and those in `known`; "train":
             seen ones; "none": no items.
         threshold: The minimum rating of relevant interactions; None: all are relevant.
@@ -113,11 +140,14 @@ def collect_eval_users(
     if exclude == "train":
         known = None
     n_all_relevant = relevant.nnz
+    excluded = list(excluded)
     if known is not None and exclude == "known":
-        known_pairs = _recode(known, test.user_vocabulary, test.item_vocabulary)
-        relevant = _filter(relevant, ~_contained(relevant, known_pairs))
+        excluded.append(KnownPairs.of_data(known))
+    for pairs in excluded:
+        in_codes_of_test = _recode(pairs, test.user_vocabulary, test.item_vocabulary)
+        relevant = _filter(relevant, ~_contained(relevant, in_codes_of_test))
     n_relevant_by_user = np.diff(relevant.starts)
-    collector = _GroupCollector(model, test, relevant, known, exclude)
+    collector = _GroupCollector(model, test, relevant, known, excluded, exclude)
     model_users = model.user_vocabulary.codes(test.user_vocabulary.ids)
     # The groups differ in the method by which the model scores them. Whether a user is folded in depends on the model,
     # not on the history: users it was fitted on never use `history`.
@@ -154,13 +184,13 @@ class _GroupCollector:
     test: InteractionDataset
     relevant: InteractionMatrix
     known: InteractionDataset | None
+    excluded: Sequence[KnownPairs]
     exclude: Exclude
 
     @cached_property
-    def known_items(self) -> InteractionMatrix:
-        """What is known of each user of test, in items of the model, `(n_test_users, n_items)`."""
-        assert self.known is not None
-        return _recode(self.known, self.test.user_vocabulary, self.model.item_vocabulary)
+    def excluded_by_user(self) -> list[InteractionMatrix]:
+        """`excluded` for each user of test, in items of the model, each `(n_test_users, n_items)`."""
+        return [_recode(pairs, self.test.user_vocabulary, self.model.item_vocabulary) for pairs in self.excluded]
 
     @cached_property
     def model_items(self) -> Int32Array:
@@ -237,27 +267,35 @@ class _GroupCollector:
         self, users: Int32Array, seen: InteractionMatrix, seen_rows: Int32Array
     ) -> tuple[InteractionMatrix, Int32Array]:
         """The excluded items of some users, and the row of each user among them."""
-        if self.exclude == "none":
+        if self.exclude == "none" and not self.excluded:
             nothing = InteractionMatrix(np.zeros(2, np.int64), seen.columns[:0], seen.values[:0], seen.n_columns)
             return nothing, np.zeros(len(users), np.int32)
-        if self.known is None:
+        if not self.excluded:
             return seen, seen_rows
-        both = (seen.take(seen_rows), self.known_items.take(users))
-        row_codes = np.concatenate([part.rows for part in both])
-        column_codes = np.concatenate([part.columns for part in both])
+        matrices = [pairs.take(users) for pairs in self.excluded_by_user]
+        if self.exclude != "none":
+            matrices.append(seen.take(seen_rows))
+        row_codes = np.concatenate([matrix.rows for matrix in matrices])
+        column_codes = np.concatenate([matrix.columns for matrix in matrices])
         union = InteractionMatrix.from_pairs(row_codes, column_codes, None, (len(users), seen.n_columns))
         return union, np.arange(len(users), dtype=np.int32)
 
 
-def _recode(data: InteractionDataset, users: Vocabulary, items: Vocabulary) -> InteractionMatrix:
-    """The distinct pairs of a data set in the codes of other vocabularies, `(len(users), len(items))`."""
-    pairs = data.matrix_of(None)
-    data_users = data.user_vocabulary.codes(users.ids)
-    # An empty row at the end serves the users that the data set does not have.
-    starts = np.append(pairs.starts, pairs.starts[-1])
-    rows = np.where(data_users >= 0, data_users, pairs.n_rows).astype(np.int32)
-    by_user = InteractionMatrix(starts, pairs.columns, pairs.values, pairs.n_columns).take(rows)
-    item_codes = items.codes(data.item_vocabulary.ids)[by_user.columns]
+def count_pairs(data: InteractionDataset, pairs: KnownPairs) -> int:
+    """Number of distinct pairs of a data set that are among others."""
+    in_codes_of_data = _recode(pairs, data.user_vocabulary, data.item_vocabulary)
+    return int(_contained(data.matrix_of(None), in_codes_of_data).sum())
+
+
+def _recode(pairs: KnownPairs, users: Vocabulary, items: Vocabulary) -> InteractionMatrix:
+    """Pairs in the codes of other vocabularies, without their values, `(len(users), len(items))`."""
+    matrix = pairs.matrix
+    own_users = pairs.users.codes(users.ids)
+    # An empty row at the end serves the users that the pairs do not have.
+    starts = np.append(matrix.starts, matrix.starts[-1])
+    rows = np.where(own_users >= 0, own_users, matrix.n_rows).astype(np.int32)
+    by_user = InteractionMatrix(starts, matrix.columns, matrix.values[:0], matrix.n_columns).take(rows)
+    item_codes = items.codes(pairs.items.ids)[by_user.columns]
     recoded = InteractionMatrix(by_user.starts, item_codes, by_user.values, len(items))
     return _filter(recoded, item_codes >= 0)
 

@@ -14,7 +14,7 @@ from recctl.data import columns, frames
 from recctl.data.dataset import InteractionDataset
 from recctl.data.frames import Frame
 from recctl.errors import ConfigError, DataError
-from recctl.evaluation.eval_users import EvalUsers, Exclude, collect_eval_users
+from recctl.evaluation.eval_users import EvalUsers, Exclude, KnownPairs, collect_eval_users
 from recctl.evaluation.options import as_list, check_options
 from recctl.evaluation.ranking import Protocol, evaluate_rankings
 from recctl.evaluation.rating import evaluate_ratings
@@ -150,6 +150,7 @@ class Evaluator:
         task: Task = "ranking",
         train_data: InteractionDataset | Frame | None = None,
         known: InteractionDataset | Frame | None = None,
+        excluded: Sequence[KnownPairs] = (),
     ) -> Evaluation:
         """Evaluate a fitted model and return metrics, values by user, and what was excluded.
 
@@ -163,6 +164,8 @@ class Evaluator:
             known: All interactions of the test users before test; by default `test.known`, which a split with a
                 validation part sets. Their items are known even if the model was fitted on train alone, and models that
                 read the order of a history are given them as the history.
+            excluded: Other pairs that are neither candidates nor relevant, such as those that another model was fitted
+                on, so that both are measured alike.
 
         Raises:
             ConfigError: The task is unknown, or has none of the metrics.
@@ -190,7 +193,7 @@ class Evaluator:
         known_data = test.known
         if known is not None:
             known_data = _as_dataset(known, "known")
-        return self._evaluate_rankings(model, test, history, known_data, metric_names)
+        return self._evaluate_rankings(model, test, history, known_data, excluded, metric_names)
 
     def print_results(self, results: dict[str, float]) -> None:
         """Print metrics as a table with a row for each metric and a column for each cutoff."""
@@ -204,6 +207,7 @@ class Evaluator:
         test: InteractionDataset,
         history: InteractionDataset | None,
         known: InteractionDataset | None,
+        excluded: Sequence[KnownPairs],
         names: list[str],
     ) -> Evaluation:
         users = collect_eval_users(
@@ -211,6 +215,7 @@ class Evaluator:
             test,
             history,
             known,
+            excluded,
             exclude=self.exclude,
             threshold=self.relevance_threshold,
             on_unknown=self.on_unknown,

@@ -13,6 +13,7 @@ from recctl.config import Config
 from recctl.data.dataset import InteractionDataset
 from recctl.engines import require_disk, torch_distributed
 from recctl.evaluation import Evaluator
+from recctl.evaluation.eval_users import KnownPairs
 from recctl.experiment.callbacks import (
     ValidationMetrics,
     all_data_callbacks,
@@ -272,7 +273,11 @@ def evaluate_and_store(
 
 
 def evaluate_model(
-    model: Recommender, relevant: InteractionDataset, history: InteractionDataset | None, config: Config
+    model: Recommender,
+    relevant: InteractionDataset,
+    history: InteractionDataset | None,
+    config: Config,
+    excluded: Sequence[KnownPairs] = (),
 ) -> ModelEvaluation:
     """Evaluate the metrics of a config.
 
@@ -281,6 +286,7 @@ def evaluate_model(
         relevant: The held-out interactions.
         history: Interactions of users that the model was not fitted on, by which it serves them.
         config: Its section `evaluation` is used.
+        excluded: Other pairs that are neither candidates nor relevant; see `Evaluator.evaluate_users`.
     """
     section = config.evaluation
     metrics: dict[str, float] = {}
@@ -292,7 +298,7 @@ def evaluate_model(
             continue
         # An evaluator for each task: the users of ranking and of rating prediction differ.
         evaluator = make_evaluator(config, metric_names, section.k_values)
-        result = evaluator.evaluate_users(model, relevant, task, train_data=history)
+        result = evaluator.evaluate_users(model, relevant, task, train_data=history, excluded=excluded)
         metrics |= result.metrics
         counts[task] = result.record()
         tables.append(result.per_user.set_index("user_id"))

@@ -138,7 +138,7 @@ def comparability(first: EvaluationRecord, second: EvaluationRecord) -> Comparab
 
     This is the only such check: `best`, `runs compare`, `report`, `compare` and `--fail-if-worse` use it.
     """
-    reasons = list(_data_reasons(first.data, second.data))
+    reasons = list(data_reasons(first.data, second.data))
     reasons.extend(_protocol_reasons(first.protocol, second.protocol))
     unequal_training = None
     if first.model.fitted_on != second.model.fitted_on:
@@ -146,7 +146,8 @@ def comparability(first: EvaluationRecord, second: EvaluationRecord) -> Comparab
     return Comparability(reasons, unequal_training)
 
 
-def _data_reasons(first: MeasuredData, second: MeasuredData) -> Iterator[str]:
+def data_reasons(first: MeasuredData, second: MeasuredData) -> Iterator[str]:
+    """Yield how two evaluated parts or files differ; nothing if they are the same."""
     if first.identity == second.identity:
         return
     if first.part != second.part:

@@ -157,9 +157,25 @@ class RunStore:
         raise ArtifactError(f"latest: {self.root} has no runs of {' or '.join(kinds)} yet; give the id of a run")
 
     def count_test_evaluations(self, data_hash: str, split_hash: str) -> int:
-        """Return how often the test set of a split was evaluated, over all runs in this directory."""
-        hashes = (data_hash, split_hash)
-        return sum(run.metadata.get("test_looks", 0) for run in self.runs() if run_hashes(run) == hashes)
+        """Return how often the test set of a split was evaluated, over all runs in this directory.
+
+        The runs of one comparison count once: it evaluates each of its models on test at the end, when none of them can
+        be chosen by it any more.
+        """
+        n_evaluations = 0
+        counted_parents: set[str] = set()
+        for run in self.runs():
+            n_of_run = run.metadata.get("test_looks", 0)
+            if not n_of_run or run_hashes(run) != (data_hash, split_hash):
+                continue
+            n_evaluations += n_of_run
+            parent = run.metadata.get("parent_run")
+            if parent is None:
+                continue
+            if parent in counted_parents:
+                n_evaluations -= 1
+            counted_parents.add(parent)
+        return n_evaluations
 
     def promote(self, run: Run, name: str) -> Run:
         """Point an alias to a run, after checking its model. Of a comparison, the winner is promoted.

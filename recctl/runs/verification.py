@@ -109,6 +109,9 @@ def _check_metrics(run: Run) -> Iterator[Fault]:
     records = run.evaluations()
     if not (run.path / layout.METRICS).exists() and (records or _is_complete(run, "train")):
         yield Fault(layout.METRICS, "missing")
+    elif _was_written_last(run.path / layout.METRICS, run.path / layout.EVALUATIONS):
+        for label in run.metrics().keys() - stored.keys():
+            yield Fault(layout.METRICS, f"{label}: its metrics are missing, but it was evaluated")
     for label, metric_name, value in _figures_without_record(stored, records):
         yield Fault(layout.METRICS, f"{label}: {metric_name} is {value}, which is in no record of evaluations.json")
     for label, values in stored.items():
@@ -117,13 +120,18 @@ def _check_metrics(run: Run) -> Iterator[Fault]:
                 yield Fault(layout.METRICS, f"{label}: {metric_name} is {value!r}, not a number")
 
 
+def _was_written_last(path: Path, other: Path) -> bool:
+    """Whether a file is not older than another one, which a process writes before it.
+
+    If it is older, the process may have died in between; what is missing is added when the other is written next.
+    """
+    return not other.exists() or path.stat().st_mtime_ns >= other.stat().st_mtime_ns
+
+
 def _figures_without_record(
     stored: Mapping[str, Mapping[str, float]], records: Sequence[EvaluationRecord]
 ) -> Iterator[tuple[str, str, float]]:
-    """Figures of metrics.json that were never measured.
-
-    Measured ones may be missing: the process may have died after it wrote the record. The next evaluation adds them.
-    """
+    """Figures of metrics.json that were never measured."""
     for label, values in stored.items():
         for metric_name, value in values.items():
             is_recorded = any(
@@ -134,17 +142,11 @@ def _figures_without_record(
 
 
 def _check_evaluations(run: Run) -> Iterator[Fault]:
-    if not (run.path / layout.EVALUATIONS).exists():
-        # Version 0.1 had no such file. Since then, a run without it has no evaluation.
-        if _is_complete(run, "train") and "evaluation" not in run.metadata:
-            yield Fault(layout.EVALUATIONS, "missing")
-        return
-    stored_hashes = {model_entry["sha256"] for model_entry in run.metadata["models"]}
-    for record in run.evaluations():
-        if record.model.sha256 not in stored_hashes:
-            yield Fault(
-                layout.EVALUATIONS, f"{record.data.label}: the run has no model with hash {record.model.sha256}"
-            )
+    run.evaluations()
+    # Version 0.1 had no such file; it recorded evaluations in metadata.json.
+    has_metrics = (run.path / layout.METRICS).exists() or _is_complete(run, "train")
+    if not (run.path / layout.EVALUATIONS).exists() and has_metrics and "evaluation" not in run.metadata:
+        yield Fault(layout.EVALUATIONS, "missing")
 
 
 def _check_per_user(run: Run) -> Iterator[Fault]:

@@ -18,8 +18,10 @@ import pytest
 
 from recctl.errors import ArtifactError, ConfigError
 from recctl.runs import Run, RunStore
+from recctl.runs.evaluations import EvaluationRecord, MeasuredData, MeasuredModel
 
 CONFIG = {"seed": 1, "model": {"name": "ease"}}
+PROTOCOL = {"version": 2, "tie_rule": 2, "exclude": "known", "n_candidates": None}
 
 
 def make(root: Path, label: str = "ease-x") -> Run:
@@ -29,9 +31,19 @@ def make(root: Path, label: str = "ease-x") -> Run:
 def complete(root: Path, value: float, split: str = "s", mode: str = "max") -> Run:
     run = make(root)
     run.metadata |= {"data": {"hash": "d"}, "split": {"hash": split}, "monitor": {"metric": "ndcg@10", "mode": mode}}
-    run.add_metrics("validation", {"ndcg@10": value})
+    evaluate(run, "validation", {"ndcg@10": value})
     run.end("complete")
     return run
+
+
+def evaluate(run: Run, part: str, metrics: dict[str, float], users: dict[str, list[Any]] | None = None) -> None:
+    """Store an evaluation of the run's model, which is added if there is none."""
+    if not run.metadata["models"]:
+        entry = {"version": 1, "file": "models/v1.pkl", "model": "ease", "fitted_on": "train", "sha256": "m"}
+        run.metadata["models"].append(entry)
+    data = MeasuredData(part, "d", run.metadata.get("split", {}).get("hash"))
+    record = EvaluationRecord(data, MeasuredModel(1, "m", "train"), PROTOCOL, "2026-01-01T00:00:00", {}, metrics)
+    run.add_evaluation(record, pd.DataFrame(users or {"user_id": [1]}))
 
 
 def test_new_run_is_running_and_records_environment(tmp_path: Path) -> None:
@@ -154,9 +166,9 @@ def test_exclusive_reads_changes_of_other_processes(tmp_path: Path) -> None:
     first, second = (Run.open(created.path) for _ in range(2))
     for run, name in ((first, "a"), (second, "b")):
         with run.exclusive():
-            run.metadata.setdefault("evaluation", {})[name] = {}
+            run.metadata["timings"][name] = 1.0
             run.save_metadata()
-    assert set(Run.open(first.path).metadata["evaluation"]) == {"a", "b"}
+    assert set(Run.open(first.path).metadata["timings"]) == {"a", "b"}
 
 
 def test_failed_creation_leaves_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,40 +181,38 @@ def test_failed_creation_leaves_no_directory(tmp_path: Path, monkeypatch: pytest
     assert not list(tmp_path.iterdir())
 
 
-def test_added_metrics_are_merged_and_must_be_finite(tmp_path: Path) -> None:
+def test_figures_of_one_model_are_merged_and_must_be_finite(tmp_path: Path) -> None:
     run = make(tmp_path)
     assert run.metrics() == {}
-    run.add_metrics("validation", {"ndcg@10": 0.25, "recall@5": 0.5})
-    run.add_metrics("test", {"ndcg@10": 0.125})
-    run.add_metrics("validation", {"ndcg@10": 0.75})
+    evaluate(run, "validation", {"ndcg@10": 0.25, "recall@5": 0.5})
+    evaluate(run, "test", {"ndcg@10": 0.125})
+    evaluate(run, "validation", {"ndcg@10": 0.75})
     stored = json.loads((run.path / "metrics.json").read_text())
     assert stored == {"validation": {"ndcg@10": 0.75, "recall@5": 0.5}, "test": {"ndcg@10": 0.125}}
+    assert run.metrics() == stored
     with pytest.raises(ValueError, match="not JSON compliant"):
-        run.add_metrics("test", {"x": float("nan")})
+        evaluate(run, "test", {"x": float("nan")})
     assert json.loads((run.path / "metrics.json").read_text()) == stored
 
 
 def test_per_user_metrics_of_one_part_do_not_change_others(tmp_path: Path) -> None:
     run = make(tmp_path)
-    run.save_per_user({"validation": pd.DataFrame({"user_id": [1, 2], "ndcg@10": [0.5, 0.25]})})
-    run.save_per_user({"test": pd.DataFrame({"user_id": [1], "ndcg@10": [1.0]})})
-    run.save_per_user({"validation": pd.DataFrame({"user_id": [3], "ndcg@10": [0.75]})})
-    table = pd.read_parquet(run.path / "per_user.parquet")
-    assert sorted(zip(table["part"], table["user_id"], table["ndcg@10"], strict=True)) == [
-        ("test", 1, 1.0),
-        ("validation", 3, 0.75),
-    ]
+    evaluate(run, "validation", {}, {"user_id": [1, 2], "ndcg@10": [0.5, 0.25]})
+    evaluate(run, "test", {}, {"user_id": [1], "ndcg@10": [1.0]})
+    evaluate(run, "validation", {}, {"user_id": [3], "ndcg@10": [0.75]})
+    assert run.per_user("test").to_dict("list") == {"user_id": [1], "ndcg@10": [1.0]}
+    assert run.per_user("validation").to_dict("list") == {"user_id": [3], "ndcg@10": [0.75]}
 
 
 def test_per_user_metrics_of_same_users_are_merged(tmp_path: Path) -> None:
     run = make(tmp_path)
-    run.save_per_user({"test": pd.DataFrame({"user_id": [1, 2], "ndcg@10": [0.5, 0.25]})})
-    run.save_per_user({"test": pd.DataFrame({"user_id": [2, 1], "mrr@10": [1.0, 0.5]})})
-    table = pd.read_parquet(run.path / "per_user.parquet").set_index("user_id")
+    evaluate(run, "test", {}, {"user_id": [1, 2], "ndcg@10": [0.5, 0.25]})
+    evaluate(run, "test", {}, {"user_id": [2, 1], "mrr@10": [1.0, 0.5]})
+    table = run.per_user("test").set_index("user_id")
     assert table["ndcg@10"].to_dict() == {1: 0.5, 2: 0.25}
     assert table["mrr@10"].to_dict() == {1: 0.5, 2: 1.0}
-    run.save_per_user({"test": pd.DataFrame({"user_id": [3], "mrr@10": [0.75]})})
-    assert "ndcg@10" not in pd.read_parquet(run.path / "per_user.parquet"), "the users differ"
+    evaluate(run, "test", {}, {"user_id": [3], "mrr@10": [0.75]})
+    assert "ndcg@10" not in run.per_user("test"), "the users differ"
 
 
 def test_split_is_stored_and_damage_is_reported(tmp_path: Path) -> None:

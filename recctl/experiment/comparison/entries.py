@@ -16,12 +16,18 @@ from recctl.experiment.data import resolve_config
 from recctl.experiment.run_config import load, load_run_config
 from recctl.metrics import METRICS
 from recctl.runs import Run, RunStore
+from recctl.runs.evaluations import MeasuredData, data_reasons
 from recctl.runs.store import run_hashes
 
 # Sections of a config in which compared models may differ.
 _MODEL_SECTIONS = ("model", "models", "training", "tuning", "tracking", "engine")
 # What the figures of existing runs must share; their data and split are compared by hashes.
-_PROTOCOL_KEYS = ("evaluation.n_candidates", "evaluation.relevance_threshold", "evaluation.on_unknown")
+_PROTOCOL_KEYS = (
+    "evaluation.n_candidates",
+    "evaluation.relevance_threshold",
+    "evaluation.on_unknown",
+    "evaluation.exclude",
+)
 
 
 @dataclass(frozen=True)
@@ -42,20 +48,31 @@ class ComparisonEntry:
 
 
 def collect_entries(
-    sources: Sequence[str | Path | Run], store: RunStore, overrides: Sequence[str] = ()
+    sources: Sequence[str | Path | Run], store: RunStore, overrides: Sequence[str] = (), *, on_new_data: bool = False
 ) -> list[ComparisonEntry]:
     """Collect the models of configs (files) and runs (references), each with a unique label.
+
+    Args:
+        sources: Configs and runs.
+        store: The runs directory.
+        overrides: Settings for all configs.
+        on_new_data: Whether they are runs whose models are compared on new data, so that their own may differ.
 
     Raises:
         ConfigError: There are fewer than two models, or their configs differ in more than the model and its training.
         DataError: The runs have different data or splits.
     """
     entries = [collected for source in sources for collected in _entries_of_source(source, store, overrides)]
-    if overrides and all(collected.run for collected in entries):
+    if on_new_data:
+        not_fitted = [collected.label for collected in entries if collected.run is None]
+        if not_fitted:
+            raise ConfigError(f"--data and --test-of compare runs; {', '.join(not_fitted)}: train first")
+    elif overrides and all(collected.run for collected in entries):
         raise ConfigError("--set applies to configs; the settings of a run can't be changed")
     if len(entries) < 2:
         raise ConfigError("compare needs two models: configs, a config with several models:, or runs")
-    _require_same_settings(entries)
+    if not on_new_data:
+        _require_same_settings(entries)
     return _with_unique_labels(entries)
 
 
@@ -75,22 +92,16 @@ def entries_of_config(loaded: LoadedConfig) -> Iterator[ComparisonEntry]:
 
 
 def require_same_parts(first: Run, second: Run) -> None:
-    """Check that two runs were evaluated on the same users and items.
+    """Check that two runs were evaluated on the same users and items, before anything is written.
 
     Raises:
         DataError: Their data or splits differ.
     """
-    first_data, first_split = run_hashes(first)
-    second_data, second_split = run_hashes(second)
-    _require_same_hash("data", first, first_data, second, second_data)
-    _require_same_hash("split", first, first_split, second, second_split)
-
-
-def _require_same_hash(what: str, first: Run, first_hash: str | None, second: Run, second_hash: str | None) -> None:
-    if first_hash != second_hash:
+    reasons = list(data_reasons(MeasuredData("test", *run_hashes(first)), MeasuredData("test", *run_hashes(second))))
+    if reasons:
         raise DataError(
-            f"{first.id} and {second.id} have different {what} (hashes {str(first_hash)[:12]} and "
-            f"{str(second_hash)[:12]}), so their metrics can't be compared; fit one of them on the {what} of the other"
+            f"{first.id} and {second.id} can't be compared: {'; '.join(reasons)}; fit one of them on the data and the "
+            f"split of the other, or compare them on new data: recctl compare {first.id} {second.id} --data FILE"
         )
 
 

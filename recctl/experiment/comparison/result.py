@@ -22,6 +22,9 @@ from recctl.suggest import did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
+# Below, the percentiles of resampled means are no intervals: of ten users with equal differences, all resamples agree.
+MIN_USERS_TO_DECIDE = 10
+
 _ESTIMATE_KEYS = tuple(field.name for field in fields(MetricEstimate))
 # Costs that are traded off against accuracy: the name of the Pareto front, the key of a model, and its direction.
 _TRADE_OFFS = (("coverage", "coverage", 1), ("speed", "fit_seconds", -1), ("size", "model_bytes", -1))
@@ -58,7 +61,7 @@ class MeasuredRun:
     Attributes:
         run: The run.
         record: What was measured, and how.
-        validation: Metrics on validation, by which models are chosen; empty if the runs have different validation parts.
+        validation: Metrics on validation, by which models are chosen; empty if their validation parts differ.
         table: The metrics of each user.
     """
 
@@ -96,7 +99,11 @@ def compare_runs(runs: Mapping[str, Sequence[Run]], options: ComparisonOptions) 
 
 
 def compare_measured(
-    runs: Mapping[str, Sequence[MeasuredRun]], compared_part: str, options: ComparisonOptions
+    runs: Mapping[str, Sequence[MeasuredRun]],
+    compared_part: str,
+    options: ComparisonOptions,
+    *,
+    same_training: bool = True,
 ) -> dict[str, Any]:
     """Compare models by figures of their runs.
 
@@ -107,6 +114,8 @@ def compare_measured(
         runs: The figures of the runs of each model, by label.
         compared_part: What they were measured on: a part, or the label of a file.
         options: How models are compared.
+        same_training: Whether the models are expected to have the same training data, without which no significance is
+            claimed; False for models that are compared as they are, on data that is new to all of them.
 
     Returns:
         The document that comparison.json stores.
@@ -115,7 +124,8 @@ def compare_measured(
         DataError: The figures can't be compared, because data, split or protocol differ.
         ConfigError: The runs have no such metric in common.
     """
-    unequal_training = _require_comparable(runs)
+    _require_comparable(runs)
+    unequal_training = _unequal_training(runs) if same_training else []
     metric = _select_metric(runs, options.metric)
     metric_key = MetricKey.parse(metric)
     validation_scores = {
@@ -168,8 +178,8 @@ def compare_measured(
 # ---- metrics
 
 
-def _require_comparable(runs: Mapping[str, Sequence[MeasuredRun]]) -> list[str]:
-    """Check that figures can be compared; return a phrase for each model if the parts they were fitted on differ.
+def _require_comparable(runs: Mapping[str, Sequence[MeasuredRun]]) -> None:
+    """Check that figures can be compared.
 
     Raises:
         DataError: Data, split or protocol differ; says which.
@@ -186,6 +196,10 @@ def _require_comparable(runs: Mapping[str, Sequence[MeasuredRun]]) -> list[str]:
                     f"{first_label} ({counterpart.run.id}) and {label} ({measured.run.id}) can't be compared: "
                     f"{'; '.join(reasons)}"
                 )
+
+
+def _unequal_training(runs: Mapping[str, Sequence[MeasuredRun]]) -> list[str]:
+    """What each model was fitted on, if they differ in the parts; else empty."""
     fitted_on = {label: some_runs[0].record.model.fitted_on for label, some_runs in runs.items()}
     if len(set(fitted_on.values())) == 1:
         return []
@@ -357,6 +371,38 @@ def _coverage_key(keys: list[str], metric: MetricKey) -> str | None:
 # ---- sentences
 
 
+def gate_failure(document: Mapping[str, Any], label: str, max_drop: float | None) -> str | None:
+    """Say why a model does not pass a gate against the reference of a comparison; None if it passes.
+
+    Args:
+        document: The comparison.
+        label: The model.
+        max_drop: The non-inferiority margin: the lower end of the interval of the difference must be above `-max_drop`
+            (for metrics that are minimized, the upper end below `max_drop`). None: the model must not be significantly
+            worse.
+    """
+    if document["n_users"] < MIN_USERS_TO_DECIDE:
+        return f"{document['n_users']:,} users are too few to decide; a gate needs at least {MIN_USERS_TO_DECIDE}"
+    if document["unequal_training"]:
+        return f"unequal training data: {'; '.join(document['unequal_training'])}"
+    if max_drop is None:
+        return "; ".join(document["worse"]) or None
+    metric = document["metric"]
+    estimate = next(model for model in document["compared"] if model["label"] == label)["metrics"][metric]
+    is_maximized = document["mode"] == "max"
+    low = estimate["difference_low"] if is_maximized else -estimate["difference_high"]
+    if low > -max_drop:
+        return None
+    interval = f"{estimate['difference_low']:+.4f} to {estimate['difference_high']:+.4f}"
+    problem = (
+        f"{label} differs from {document['reference']} in {metric} by {interval}, and may lose {max_drop:g} or more"
+    )
+    high = estimate["difference_high"] if is_maximized else -estimate["difference_low"]
+    if high > -max_drop:
+        problem += f"; {document['n_users']:,} users are too few to tell, as the interval includes smaller losses"
+    return problem
+
+
 def worse_than_reference(document: Mapping[str, Any]) -> list[str]:
     """Return a sentence for each model that is significantly worse than the reference (`p_holm < 1 - confidence`)."""
     sentences = []
@@ -417,21 +463,25 @@ def _history_sentences(runs: Mapping[str, Sequence[MeasuredRun]], part: str) -> 
     """Say which models had validation in their history on test, if others did not."""
     if part != "test":
         return []
-    read_validation = []
-    others = []
+    read_validation: list[str] = []
+    others: list[str] = []
     for label, some_runs in runs.items():
         measured = some_runs[0]
         if measured.record.model.fitted_on != "train" or "validation" not in measured.run.metrics():
             return []
         model_name = measured.run.model_entry()["model"]
         reads_order = model_name in model_names() and model_class(model_name).reads_order
-        (read_validation if reads_order else others).append(label)
-    if not read_validation or not others or next(iter(runs.values()))[0].record.protocol["exclude"] == "train":
+        if reads_order and measured.record.protocol["exclude"] != "train":
+            read_validation.append(label)
+        else:
+            others.append(label)
+    if not read_validation or not others:
         return []
-    return [
+    sentence = (
         f"{', '.join(read_validation)} had the interactions of validation in the history on test, as in published "
         f"protocols; {', '.join(others)} answered from train alone. --refit makes the inputs equal."
-    ]
+    )
+    return [sentence]
 
 
 def _is_significant(estimate: Mapping[str, Any], document: Mapping[str, Any]) -> bool:

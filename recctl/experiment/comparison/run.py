@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from recctl.config.schema import EngineConfig
 from recctl.errors import ArtifactError, ConfigError, DataError, RecctlError, TrainingError
 from recctl.experiment import stages
 from recctl.experiment.comparison.entries import ComparisonEntry, collect_entries, entries_of_config
+from recctl.experiment.comparison.new_data import NewData, NewMeasurements, measure_on_new_data
 from recctl.experiment.comparison.refit import refit_best
-from recctl.experiment.comparison.result import ComparisonOptions, compare_runs
+from recctl.experiment.comparison.result import ComparisonOptions, compare_measured, compare_runs
 from recctl.experiment.config_checks import CHECKS
 from recctl.experiment.data import Prepared, resolve_config, split_dataset
 from recctl.experiment.lifecycle import begin, prepare_for, recording, resume_command
@@ -107,6 +108,57 @@ def compare_entries(
     return run
 
 
+def compare_on_new_data(
+    entries: list[ComparisonEntry], store: RunStore, options: ComparisonOptions, new_data: NewData
+) -> Run:
+    """Compare the models of runs on the same new interactions, whatever data each was fitted on.
+
+    Args:
+        entries: Runs, as `collect_entries` returned them.
+        store: The runs directory.
+        options: How models are compared; `on` does not apply.
+        new_data: What they are measured on.
+
+    Returns:
+        A run of kind "compare"; `comparison_result` returns its result.
+
+    Raises:
+        DataError: The data can't be read, or have pairs that a model was fitted on although this is not allowed.
+    """
+    if new_data.test_of is not None:
+        # By its id: an alias or `latest` may mean another run when the comparison is resumed.
+        new_data = replace(new_data, test_of=store.resolve_model(new_data.test_of).id)
+    options = replace(options, seed=entries[0].loaded.config.seed)
+    measurements = _measure_entries(entries, store, new_data, options.metric)
+    data_record = {
+        "source": new_data.file or f"test of {new_data.test_of}",
+        "hash": measurements.measured.data_hash,
+        "interactions": measurements.n_interactions,
+    }
+    run = _create_run(
+        store, entries, options, Repeats(), None, 0.0, {"data": data_record, "new_data": asdict(new_data)}
+    )
+    with recording(run):
+        _save_result(run, _new_data_document(measurements, options))
+    return run
+
+
+def _measure_entries(
+    entries: list[ComparisonEntry], store: RunStore, new_data: NewData, metric: str | None
+) -> NewMeasurements:
+    runs = {entry.label: entry.run for entry in entries if entry.run is not None}
+    return measure_on_new_data(runs, store, new_data, metric)
+
+
+def _new_data_document(measurements: NewMeasurements, options: ComparisonOptions) -> dict[str, Any]:
+    measured = {label: [measured_run] for label, measured_run in measurements.runs.items()}
+    document = compare_measured(measured, measurements.measured.label, options, same_training=False)
+    document["file"] = measurements.measured.file
+    document["n_fitted_pairs"] = measurements.n_fitted_pairs
+    document["refit"] = None
+    return document
+
+
 def resume(run: Run, overrides: Sequence[str] = ()) -> bool:
     """Fit the missing models of a comparison and compare all of them.
 
@@ -132,6 +184,9 @@ def resume(run: Run, overrides: Sequence[str] = ()) -> bool:
         entries.append(replace(entry, label=label, run=existing_run))
     with engines.opened(_engine_config(entries)):
         run.begin()
+        if "new_data" in run.metadata:
+            _compare_again_on_new_data(run, store, entries)
+            return True
         _fit_and_compare(run, store, entries, None)
     return True
 
@@ -243,8 +298,19 @@ def _create_run(
     repeats: Repeats,
     prepared: Prepared | None,
     seconds: float,
+    new_data: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Create the run of the comparison; it records everything that is needed to resume it."""
+    """Create the run of the comparison; it records everything that is needed to resume it.
+
+    Args:
+        store: The runs directory.
+        entries: The models.
+        options: How they are compared.
+        repeats: How often each is fitted.
+        prepared: The data and the split that models are fitted on; None if all are fitted.
+        seconds: The time that preparing them took.
+        new_data: What is recorded of new data instead of the data and the split of the runs.
+    """
     config = resolve_config(_base_entry(entries).loaded)
     for section in ("model", "models", "training", "tuning"):
         # Each model has its own under `models:`; those of the first entry would suggest that they apply to all.
@@ -262,7 +328,9 @@ def _create_run(
     }
     part_codes = None
     existing_run = entries[0].run
-    if prepared is not None:
+    if new_data is not None:
+        metadata |= new_data
+    elif prepared is not None:
         part_codes = prepared.split.parts
         metadata |= prepared.record
     elif existing_run is not None:
@@ -310,9 +378,22 @@ def _fit_and_compare(run: Run, store: RunStore, entries: list[ComparisonEntry], 
         document["refit"] = None
         if repeats.refit:
             document["refit"] = refit_best(runs_by_label[document["best"]][0], prepared, options)
-        result_text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-        run.save_file(layout.COMPARISON, result_text.encode())
-        run.metadata["best"] = document["best"]
+        _save_result(run, document)
+
+
+def _compare_again_on_new_data(run: Run, store: RunStore, entries: list[ComparisonEntry]) -> None:
+    options, _ = _stored_options(run)
+    stored = run.metadata["new_data"]
+    new_data = NewData(**(stored | {"overrides": tuple(stored["overrides"])}))
+    with recording(run):
+        measurements = _measure_entries(entries, store, new_data, options.metric)
+        _save_result(run, _new_data_document(measurements, options))
+
+
+def _save_result(run: Run, document: dict[str, Any]) -> None:
+    result_text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    run.save_file(layout.COMPARISON, result_text.encode())
+    run.metadata["best"] = document["best"]
 
 
 def _stored_options(run: Run) -> tuple[ComparisonOptions, Repeats]:
