@@ -59,9 +59,15 @@ def tables(report_data: ReportData, form: Literal["md", "latex"]) -> str:
     if not paper_tables:
         run_ids = ", ".join(run.id for run in report_data.runs)
         raise ArtifactError(f"{run_ids}: no metrics to put into a table; measure them: recctl evaluate RUN")
+    not_compared = ""
+    if len(paper_tables) > 1 and report_data.comparison is None:
+        not_compared = f"These runs cannot be compared: {report_data.why_not_compared}."
     if form == "md":
-        return "\n".join(_markdown_table(table) for table in paper_tables)
-    return "% needs \\usepackage{booktabs}\n" + "\n".join(_latex_table(table) for table in paper_tables)
+        paragraphs = [f"{not_compared}\n"] if not_compared else []
+        return "\n".join(paragraphs + [_markdown_table(table) for table in paper_tables])
+    if not_compared:
+        not_compared = f"% {not_compared}\n"
+    return not_compared + "% needs \\usepackage{booktabs}\n" + "\n".join(_latex_table(table) for table in paper_tables)
 
 
 # ---- contents
