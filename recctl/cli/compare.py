@@ -146,7 +146,8 @@ def compare(
     gate = {"passed": failure is None, "reason": failure} if fail_if_worse else None
     terminal.print_json(common.describe(run, comparison=document, test_looks=test_evaluations, gate=gate))
     if failure is not None:
-        raise AssertionFailedError(f"on {document['on']}: {failure} ({document['confidence']:.4g} confidence)")
+        error_rate = 1 - document["confidence"]
+        raise AssertionFailedError(f"on {document['on']}: {failure} (significance level {error_rate:.2g})")
 
 
 def _compare(

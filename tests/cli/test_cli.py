@@ -34,6 +34,7 @@ def test_train_prints_metrics_and_run_and_writes_all_files(recctl: Any, workdir:
         "metadata.json",
         "metrics.json",
         "per_user.parquet",
+        "evaluations.json",
         "split.npz",
         "log.txt",
         "models",
@@ -90,8 +91,11 @@ def test_evaluate_on_file_of_interactions(recctl: Any, workdir: Path) -> None:
     (workdir / "next.csv").write_text("user_id,item_id\n1,2\n1,3\n2,5\n999999,1\n")
     done = recctl("evaluate", "latest", "--data", "next.csv", "--json")
     assert done.code == 0, done.err
-    assert done.json["on"] == "file:next.csv"
-    assert "file:next.csv" in done.json["metrics"]
+    label = done.json["on"]
+    assert label == f"file:{done.json['evaluation']['data']['data_hash'][:12]}"
+    assert done.json["evaluation"]["data"]["file"] == "next.csv"
+    assert done.json["metrics"][label] == done.json["measured"]
+    assert f"next.csv ({label})" in recctl("evaluate", "latest", "--data", "next.csv").out
 
 
 @pytest.mark.parametrize(("condition", "code"), [("ndcg@10>=0", 0), ("ndcg@10>=0.999", 6), ("ndgc@10>=0", 2), ("x", 2)])
