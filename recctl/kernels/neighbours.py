@@ -14,11 +14,15 @@ from recctl.kernels.compile import (
     OUT_F32_2D,
     OUT_I32_2D,
     OUT_I64,
+    U64,
     VOID,
     inline_ir,
     kernel,
 )
 from recctl.kernels.csr import MATRIX_WITH_TRANSPOSE
+from recctl.kernels.tie_keys import tie_key
+
+_HALF = np.uint64(32)
 
 # A binary heap of the k best (score, item) pairs in two arrays, with the worst pair at the root. Ties are broken by the
 # item: of equal scores the lower item is better, whatever order they are pushed in.
@@ -77,9 +81,11 @@ def heap_sort(scores, items, size):
         _sift_down(scores, items, last, score, item)
 
 
-@kernel(VOID, MATRIX_WITH_TRANSPOSE, F32, BOOL, FLOAT, INT, OUT_I32_2D, OUT_F32_2D, OUT_I64)
-def nearest(matrix, sizes, union, shrinkage, begin, items, scores, counts):
+@kernel(VOID, MATRIX_WITH_TRANSPOSE, F32, BOOL, FLOAT, U64, U64, INT, OUT_I32_2D, OUT_F32_2D, OUT_I64)
+def nearest(matrix, sizes, union, shrinkage, row_keys, item_hashes, begin, items, scores, counts):
     """Find the most similar items of the items `begin..begin + len(items)`; only similarities above 0, unsorted.
+
+    Of equal similarities those with the lowest tie keys are found.
 
     With `dot` the sum of products over the users that items i and j share, the similarity is
     `dot / (sizes[i] * sizes[j] + shrinkage)`, or with `union` `dot / (sizes[i] + sizes[j] - dot + shrinkage)`. The time
@@ -90,6 +96,8 @@ def nearest(matrix, sizes, union, shrinkage, begin, items, scores, counts):
         sizes: Size of each item: its norm, or its number of users, `(n_items,)`.
         union: Which denominator to use.
         shrinkage: At least 0.
+        row_keys: Key of each item as the one that others are compared with, see `recctl.kernels.tie_keys`.
+        item_hashes: Hash of each item's id.
         begin: First item.
         items: Output: the neighbors, `(n, k)`.
         scores: Output: their similarities, `(n, k)`.
@@ -101,6 +109,11 @@ def nearest(matrix, sizes, union, shrinkage, begin, items, scores, counts):
     dots = np.zeros(len(sizes), np.float32)
     untouched = np.ones(len(sizes), np.uint8)
     touched = np.empty(len(sizes) + 1, np.int32)
+    similarity = np.empty(1, np.float32)
+    similarity_bits = similarity.view(np.uint32)
+    # Similarities in the upper half, because positive floats have the order of their bits; inverted tie keys in the
+    # lower half.
+    values_of_best = np.empty(items.shape[1], np.uint64)
     for row in range(len(items)):
         i = begin + row
         n_touched = 0
@@ -122,7 +135,14 @@ def nearest(matrix, sizes, union, shrinkage, begin, items, scores, counts):
             untouched[j] = 1
             if j != i and dot > 0:
                 denominator = sizes[i] + sizes[j] - dot if union else sizes[i] * sizes[j]
-                size = heap_push(scores[row], items[row], size, dot / (denominator + h), j)
+                similarity[0] = dot / (denominator + h)
+                value = np.uint64(similarity_bits[0]) << _HALF
+                if size < len(values_of_best) or value >= values_of_best[0] >> _HALF << _HALF:
+                    value |= ~tie_key(row_keys[i], item_hashes[j]) >> _HALF
+                    size = heap_push(values_of_best, items[row], size, value, j)
+        for p in range(size):
+            similarity_bits[0] = values_of_best[p] >> _HALF
+            scores[row, p] = similarity[0]
         counts[row] = size
 
 

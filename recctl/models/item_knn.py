@@ -16,6 +16,7 @@ from recctl.kernels import neighbours
 from recctl.models.base import Recommender
 from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
 from recctl.models.base.onnx_graph import ScoreGraph, Value, matmul_sparse
+from recctl.ranking import TieBreaker
 
 _NO_VALUES = np.empty(0, np.float32)
 
@@ -38,8 +39,8 @@ class ItemKNNRecommender(Recommender):
         jaccard    s[i, j] = |U_i & U_j| / (|U_i | U_j| + shrinkage)
 
     Shrinkage reduces similarities supported by few users, as in Ferrari Dacrema et al., 2019, "Are We Really Making
-    Much Progress?", RecSys. Only positive similarities are used. Jaccard ignores ratings and weights. There is no
-    objective.
+    Much Progress?", RecSys. Only positive similarities are used. Of equally similar items, those with the lower hash of
+    both ids are neighbors. Jaccard ignores ratings and weights. There is no objective.
 
     Cost: time proportional to the sum of squared history lengths, on all threads; 8 bytes of memory per item and
     neighbor. The items-by-items matrix is never built. The result does not depend on the number of threads.
@@ -80,6 +81,9 @@ class ItemKNNRecommender(Recommender):
         matrix = (by_user.starts, by_user.columns, by_user.values, by_item.starts, by_item.columns, by_item.values)
         is_jaccard = self.similarity == "jaccard"
         sizes = _item_sizes(by_item, is_jaccard)
+        # Equally similar items have the order of similar items, so that these are the best of all.
+        hashes = self.item_vocabulary.hashes
+        ties = TieBreaker.of_ids(hashes, hashes)
         # Each task clears work arrays over all items: as many tasks as any number of threads can use, and no more.
         task_size = max(64, n_items // 256)
 
@@ -90,6 +94,8 @@ class ItemKNNRecommender(Recommender):
                 sizes,
                 is_jaccard,
                 self.shrinkage,
+                ties.row_keys,
+                ties.item_hashes,
                 begin,
                 items[rows],
                 similarities[rows],

@@ -10,6 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 from recctl.data.dataset import InteractionDataset
 from recctl.models.item_knn import ItemKNNRecommender
 from tests.models.suite import ModelSuite, checkerboard, toy
+from tests.ranking.ties import key_of_id, ranking
 
 
 class TestItemKNN(ModelSuite):
@@ -20,7 +21,7 @@ def dense(dataset):
     return dataset.csr.toarray().astype(np.float64)
 
 
-def brute_force(X, similarity, n_neighbors, shrinkage):
+def brute_force(X, ids, similarity, n_neighbors, shrinkage):
     """Weights from history items (rows) to scored items (columns), by the formulas of the model's docstring."""
     n = X.shape[1]
     S = np.zeros((n, n))
@@ -34,8 +35,10 @@ def brute_force(X, similarity, n_neighbors, shrinkage):
                 dot, size = both.sum(), either.sum()
             if i != j and dot > 0:
                 S[i, j] = dot / (size + shrinkage)
-    for row in S:
-        row[np.argsort(-row.astype(np.float32), kind="stable")[n_neighbors:]] = 0
+    for item, row in zip(ids, S, strict=True):
+        similarities = dict(zip(ids, row.astype(np.float32).tolist(), strict=True))
+        neighbors = ranking(similarities, key_of_id(item))[:n_neighbors]
+        row[[other not in neighbors for other in ids]] = 0
     return S.T
 
 
@@ -51,7 +54,7 @@ def test_scores_equal_brute_force(similarity, shrinkage, n_neighbors, implicit):
     dataset = InteractionDataset(toy(3), implicit=implicit)
     model = ItemKNNRecommender(similarity=similarity, n_neighbors=n_neighbors, shrinkage=shrinkage).fit(dataset)
     X = dense(dataset)
-    expected = brute_force(X, similarity, n_neighbors, shrinkage)
+    expected = brute_force(X, dataset.item_vocabulary.ids.tolist(), similarity, n_neighbors, shrinkage)
     np.testing.assert_allclose(weights(model), expected, rtol=1e-5, atol=1e-7)
     scored = X if similarity == "cosine" else X != 0
     scores = model.score_users(np.arange(dataset.n_users, dtype=np.int32))
@@ -92,11 +95,15 @@ def test_shrinkage_equals_hand_computed_values():
     np.testing.assert_allclose(near.score, [3 / (3 + 2), 1 / (3 + 2)], rtol=1e-6)
 
 
-def test_ties_at_the_last_neighbor_keep_the_lower_item_codes():
+@pytest.mark.parametrize("n_neighbors", [1, 3, 10])
+def test_neighbors_are_the_best_of_all_similar_items_ties_included(n_neighbors):
     # All items of one parity are equal, except for the withheld interaction.
-    model = ItemKNNRecommender(n_neighbors=3, shrinkage=0.0).fit(checkerboard(10))
-    near = model.similar_items([0], k=10)
-    assert near.similar_item_id.tolist() == [2, 4, 6]
+    few = ItemKNNRecommender(n_neighbors=n_neighbors, shrinkage=0.0).fit(checkerboard(40))
+    everything = ItemKNNRecommender(n_neighbors=39, shrinkage=0.0).fit(checkerboard(40))
+    best = everything.similar_items(range(40), k=n_neighbors)
+    pd.testing.assert_frame_equal(few.similar_items(range(40), k=39), best)
+    # Which of many equal items are neighbors differs from item to item.
+    assert best.similar_item_id.nunique() > 20
 
 
 def test_items_without_common_users_are_not_similar():
@@ -133,7 +140,7 @@ def test_scores_of_any_data_equal_brute_force(rows, n_neighbors, similarity, imp
     X = dense(dataset)
     if similarity == "jaccard":  # a rating of 0 is an interaction, too
         X = InteractionDataset(frame).csr.toarray().astype(np.float64)
-    everything = brute_force(X, similarity, 99, 1.0)
+    everything = brute_force(X, dataset.item_vocabulary.ids.tolist(), similarity, 99, 1.0)
     found = weights(model)
     kept = found != 0
     np.testing.assert_allclose(found[kept], everything[kept], rtol=1e-5)
