@@ -17,6 +17,7 @@ from recctl.errors import ConfigError
 from recctl.evaluation.paired_comparison import compare_paired
 from recctl.experiment import titles as stored_titles
 from recctl.experiment.comparison.run import comparison_result
+from recctl.reports.render import formatting
 from recctl.reports.render.blocks import Note
 from recctl.reports.render.page import Header, Section, render_page, script_json
 from recctl.reports.report import write_report
@@ -385,3 +386,8 @@ def test_invalid_arguments_raise_config_error(ease):
         write_report([])
     with pytest.raises(ConfigError, match="did you mean latex"):
         write_report([ease], form="latec")
+
+
+def test_settings_are_shown_as_configs_have_them() -> None:
+    shown = [formatting.setting(value) for value in (20_000, 1_700_000_000, 500.0, 0.0001, True, None, "cg")]
+    assert shown == ["20000", "1700000000", "500", "0.0001", "yes", "–", "cg"]

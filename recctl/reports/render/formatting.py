@@ -102,15 +102,13 @@ def file_size(n_bytes: float | None) -> str:
 
 
 def setting(value: Any) -> str:
-    """The value of a hyperparameter."""
+    """The value of a hyperparameter or an option, as a config has it: 20000, not 20,000."""
     if value is None:
         return MISSING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return _float_setting(value)
-    if isinstance(value, int):
-        return f"{value:,}"
     return str(value)
 
 
