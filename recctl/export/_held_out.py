@@ -76,7 +76,7 @@ class HeldOutPairs:
         advice = f"fit it on everything: recctl fit {self.run.id} --all-data"
         held_out_parts = self.run.metadata.get("split", {}).get("leakage", {}).get("parts", {})
         if self.fitted_on == TRAIN and "validation" in held_out_parts:
-            advice += ", or on train + validation: training.refit: true"
+            advice += ", or on train + validation: --set training.refit=true"
         if self._why_unknown:
             progress.notice(
                 f"held-out items that users already have can be among the recommendations, since {cause}; "

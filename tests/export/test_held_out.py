@@ -63,7 +63,7 @@ def test_pairs_that_users_already_have_are_counted(
     assert f"{own} of {len(exported)} exported pairs ({own / len(exported):.1%})" in outcome.err
     assert f"the model was fitted on {fitted_on} alone" in outcome.err
     assert f"recctl fit {run} --all-data" in outcome.err
-    assert ("training.refit: true" in outcome.err) == (fitted_on == "train")
+    assert ("training.refit=true" in outcome.err) == (fitted_on == "train")
 
 
 def test_selected_users_are_counted_alone(recctl: Any, folder: Path) -> None:

@@ -87,3 +87,19 @@ def test_resuming_a_past_run_gives_the_metrics_of_the_version_that_began_it(recc
 def test_past_search_continues_with_more_trials(recctl: Any, past_runs: Path) -> None:
     result = recctl("tune", "--resume", TUNE, "--trials", "6", "--json", "-q")
     assert (result.code, result.json["tuning"]["n_trials"]) == (0, 6)
+
+
+@pytest.mark.parametrize("name", [EASE, TUNE, COMPARISON])
+def test_settings_of_a_past_run_are_fitted_on_all_data(recctl: Any, past_runs: Path, name: str) -> None:
+    result = recctl("fit", name, "--all-data", "--json", "-q")
+    assert (result.code, result.json["models"][0]["fitted_on"]) == (0, "all")
+
+
+@pytest.mark.parametrize("name", [EASE, TUNE, COMPARISON])
+def test_training_can_test_on_what_is_newer_than_a_past_run(recctl: Any, past_runs: Path, name: str) -> None:
+    config = (past_runs / EASE / "config.yaml").read_text()
+    Path("past.yaml").write_text(config)
+    result = recctl("train", "past.yaml", "--test-since", name, "--json", "-q")
+    # The newest interaction of the data was held out, so that something is newer than what was fitted on.
+    assert result.code == 0, result.err
+    assert set(result.json["metrics"]) == {"validation", "test"}
