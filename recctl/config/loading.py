@@ -26,6 +26,9 @@ Problem = tuple[TreePath, str]
 # Paths of values, by the start of the paths of problems. "*" is any position of a list, and the same one in the values.
 Reads = Mapping[TreePath, Sequence[TreePath]]
 
+# The line of problems of overrides, which are reported last.
+_AFTER_THE_FILE = float("inf")
+
 
 @dataclass(frozen=True)
 class Checks:
@@ -119,10 +122,13 @@ def parse_config(
     tree = yaml_tree.parse(text, name, dotted_keys=True)
     if not isinstance(tree.values, dict):
         raise ConfigError(f"{name}:1: a config must be sections of `key: value`, not {type(tree.values).__name__}")
-    _rename_deprecated_keys(tree)
+    found: list[tuple[float, str]] = [*tree.duplicates, *_rename_deprecated_keys(tree)]
     for override in overrides:
-        _apply_override(tree, override)
-    return _validate(tree, base, checks)
+        try:
+            _apply_override(tree, override)
+        except ConfigError as error:
+            found += [(_AFTER_THE_FILE, problem) for problem in error.problems]
+    return _validate(tree, base, checks, found)
 
 
 def with_values(loaded: LoadedConfig, values: Mapping[TreePath, Any], checks: Checks | None = None) -> LoadedConfig:
@@ -138,7 +144,8 @@ def with_values(loaded: LoadedConfig, values: Mapping[TreePath, Any], checks: Ch
     return _validate(tree, loaded.base, checks)
 
 
-def _validate(tree: Tree, base: Path, checks: Checks | None) -> LoadedConfig:
+def _validate(tree: Tree, base: Path, checks: Checks | None, found: Sequence[tuple[float, str]] = ()) -> LoadedConfig:
+    """Validate a tree; the error has the problems that were found before, with their lines, and all others."""
     checks = checks or Checks()
     try:
         config = schema.Config.model_validate(tree.values)
@@ -146,10 +153,10 @@ def _validate(tree: Tree, base: Path, checks: Checks | None) -> LoadedConfig:
         problems = _schema_problems(error, tree)
         # Otherwise a typo would hide these problems until it is fixed.
         problems += _check_valid_values(tree, error, checks)
-        raise _config_error(tree, problems) from None
+        raise _config_error(tree, problems, found) from None
     problems = _run_checks(config, checks)
-    if problems:
-        raise _config_error(tree, problems)
+    if problems or found:
+        raise _config_error(tree, problems, found)
     return LoadedConfig(config, tree.name, base, tree.values)
 
 
@@ -265,17 +272,14 @@ def _overlap(paths: Iterable[TreePath], others: Iterable[TreePath]) -> bool:
     return False
 
 
-def _config_error(tree: Tree, problems: Sequence[Problem]) -> ConfigError:
+def _config_error(tree: Tree, problems: Sequence[Problem], found: Sequence[tuple[float, str]]) -> ConfigError:
     """Report problems in the order of their lines; those of overrides follow."""
-
-    def line(problem: Problem) -> float:
-        line_number = tree.line(problem[0])
-        # Overrides have no line.
-        return float("inf") if line_number is None else line_number
-
-    return ConfigError(
-        *(_format_problem(tree, problem_path, message) for problem_path, message in sorted(problems, key=line))
-    )
+    reported = list(found)
+    for path, message in problems:
+        line_number = tree.line(path)
+        line = _AFTER_THE_FILE if line_number is None else line_number
+        reported.append((line, _format_problem(tree, path, message)))
+    return ConfigError(*(message for _, message in sorted(reported, key=lambda entry: entry[0])))
 
 
 def _format_problem(tree: Tree, path: TreePath, message: str) -> str:
@@ -289,12 +293,13 @@ def _format_problem(tree: Tree, path: TreePath, message: str) -> str:
 # ---- deprecated keys
 
 
-def _rename_deprecated_keys(tree: Tree) -> None:
+def _rename_deprecated_keys(tree: Tree) -> list[tuple[float, str]]:
     """Give the values of deprecated keys their current names.
 
-    Raises:
-        ConfigError: A section has both names of a key.
+    Returns:
+        For each section that has both names of a key, the line of the previous one, and an error message.
     """
+    problems: list[tuple[float, str]] = []
     for section, renamed_keys in schema.DEPRECATED_KEYS.items():
         values = tree.values.get(section)
         if not isinstance(values, dict):
@@ -305,12 +310,16 @@ def _rename_deprecated_keys(tree: Tree) -> None:
             location = tree.place((section, old_name))
             if new_name in values:
                 message = f"previous name of {section}.{new_name}, which is given too; remove one of the two"
-                raise ConfigError(f"{location}: {section}.{old_name}: {message}")
+                line_number = tree.line((section, old_name)) or _AFTER_THE_FILE
+                problems.append((line_number, f"{location}: {section}.{old_name}: {message}"))
+                del values[old_name]
+                continue
             # Configs of runs of earlier versions spell out all keys: a null changes nothing and needs no notice.
             if values[old_name] is not None:
                 _notice_deprecated_key(location, f"{section}.{old_name}", f"{section}.{new_name}")
             # In the tree, not in the schema: messages about the value keep the line that the user wrote.
             tree.rename((section, old_name), new_name)
+    return problems
 
 
 @cache  # once for each place, however often a config is loaded

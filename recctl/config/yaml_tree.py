@@ -59,12 +59,14 @@ class Tree:
         values: Dicts, lists and scalars.
         lines: Line, from 1, of each value by its path; for values of a mapping, the line of the key.
         origins: By path, the source of each value that is not in the file ("--set model.name").
+        duplicates: Lines of keys that their section has already, whose values are left out, with error messages.
     """
 
     name: str
     values: Any
     lines: dict[Path, int] = field(default_factory=dict)
     origins: dict[Path, str] = field(default_factory=dict)
+    duplicates: list[tuple[int, str]] = field(default_factory=list)
 
     def place(self, path: Path) -> str:
         """Return the location of a value, or of the nearest enclosing one, e.g. `configs/ease.yaml:12`."""
@@ -179,8 +181,17 @@ def _compose(text: str) -> yaml.Node | None:
 
 
 def parse_scalar(text: str, origin: str) -> Any:
-    """Parse the value of a `--set`, which is YAML: `0.5` is a number and `[64, 32]` a list."""
-    return parse(text, origin).values if text.strip() else None
+    """Parse the value of a `--set`, which is YAML: `0.5` is a number and `[64, 32]` a list.
+
+    Raises:
+        ConfigError: As for `parse`, or keys are duplicate.
+    """
+    if not text.strip():
+        return None
+    tree = parse(text, origin)
+    if tree.duplicates:
+        raise ConfigError(*(message for _, message in tree.duplicates))
+    return tree.values
 
 
 class _Builder:
@@ -246,9 +257,10 @@ class _Builder:
         if path[-1] in section:
             first_line, line_number = sorted((self.tree.lines[path], line_number))
             dotted = ".".join(map(str, path))
-            raise ConfigError(
-                f"{self.tree.name}:{line_number}: {dotted}: duplicate key, first given in line {first_line}"
-            )
+            message = f"{self.tree.name}:{line_number}: {dotted}: duplicate key, first given in line {first_line}"
+            # Not raised, so that the other problems of a config are reported with it.
+            self.tree.duplicates.append((line_number, message))
+            return
         self.tree.lines[path] = line_number
         section[str(path[-1])] = self.build(value_node, path)
 

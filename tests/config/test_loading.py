@@ -111,6 +111,25 @@ tuning:
     assert found[12] == "c.yaml:21: evaluation.k_values.1: 'x' should be a valid integer"
 
 
+def test_duplicate_and_deprecated_keys_and_overrides_are_reported_with_the_others() -> None:
+    text = """\
+seed: x
+tuning: {patience: 3, no_gain: 4}
+seed: 5
+model: {name: eaze}
+"""
+    assert [problem.split(": ")[0] for problem in problems(text, "seed", "sed=2", "data.source.x=1")] == [
+        "c.yaml:1",
+        "c.yaml:2",
+        "c.yaml:3",
+        "c.yaml:4",
+        "--set 'seed'",
+        "--set data.source.x",
+        "--set sed",
+    ]
+    assert problems("seed: 1\nseed: 1") == ["c.yaml:2: seed: duplicate key, first given in line 1"]
+
+
 def test_errors_of_models_are_reported_together() -> None:
     text = """\
 models:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recctl.config import to_yaml, yaml_tree
-from recctl.config.yaml_tree import parse
+from recctl.config.yaml_tree import parse, parse_scalar
 from recctl.errors import ConfigError
 
 scalars = (
@@ -120,7 +120,6 @@ def test_rename_keeps_order_and_lines() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\na: 2", "x:2: a: duplicate key, first given in line 1"),
         ("a: !!python/object/apply:os.system [ls]", "x:1: tag 'tag:yaml.org,2002:python/object/apply:os.system'"),
         ("a: !mine 3", "tags are not allowed"),
         ("a: [1,", "x:1: not YAML"),
@@ -138,6 +137,17 @@ def test_unsupported_yaml_is_rejected_with_its_line(text: str, message: str) -> 
     with pytest.raises(ConfigError) as error:
         parse(text, "x")
     assert message in str(error.value)
+
+
+def test_duplicate_keys_are_listed_with_their_lines() -> None:
+    tree = parse("a: 1\nb: {c: 1, c: 2}\na: 3\n", "x")
+    assert tree.values == {"a": 1, "b": {"c": 1}}
+    assert tree.duplicates == [
+        (2, "x:2: b.c: duplicate key, first given in line 2"),
+        (3, "x:3: a: duplicate key, first given in line 1"),
+    ]
+    with pytest.raises(ConfigError, match="--set x:1: a: duplicate key"):
+        parse_scalar("{a: 1, a: 2}", "--set x")
 
 
 DOTTED = """\
@@ -172,19 +182,31 @@ def test_dotted_key_is_a_key_of_its_section_with_its_line() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("data.format: csv\ndata: {format: tsv}", "x:2: data.format: duplicate key, first given in line 1"),
-        ("data: {format: tsv}\n\ndata.format: csv", "x:3: data.format: duplicate key, first given in line 1"),
-        ("data.format: csv\ndata.format: csv", "x:2: data.format: duplicate key, first given in line 1"),
-        ("data.columns: {}\ndata.columns.user_id: u\ndata: {columns: {}}", "x:3: data.columns: duplicate key"),
         ("seed: 3\nseed.x: 1", "x:2: seed.x: seed is not a section"),
         ("data: {preprocess: [a]}\ndata.preprocess.0: 1", "x:2: data.preprocess.0: data.preprocess is not a section"),
         ("a" + ".a" * 200 + ": 1", "x:1: too many levels"),
     ],
 )
-def test_dotted_key_that_contradicts_another_is_rejected(text: str, message: str) -> None:
+def test_dotted_key_that_needs_another_section_is_rejected(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         parse(text, "x", dotted_keys=True)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data.format: csv\ndata: {format: tsv}", "x:2: data.format: duplicate key, first given in line 1"),
+        ("data: {format: tsv}\n\ndata.format: csv", "x:3: data.format: duplicate key, first given in line 1"),
+        ("data.format: csv\ndata.format: csv", "x:2: data.format: duplicate key, first given in line 1"),
+        (
+            "data.columns: {}\ndata.columns.user_id: u\ndata: {columns: {}}",
+            "x:3: data.columns: duplicate key, first given in line 1",
+        ),
+    ],
+)
+def test_key_that_is_given_in_both_forms_is_a_duplicate(text: str, message: str) -> None:
+    assert parse(text, "x", dotted_keys=True).duplicates == [(int(message[2]), message)]
 
 
 def test_dotted_keys_are_plain_keys_inside_of_sections() -> None:
