@@ -30,6 +30,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+# The address of a running server, for programs that a test starts by a shell script.
+SERVER_VARIABLE = "RECCTL_TEST_SERVER"
+
 _PACKAGES = [
     *("typer", "rich.console", "rich.progress", "rich.table", "yaml", "jinja2", "plotly.offline"),
     *("pydantic.main", "pydantic.json_schema", "pydantic.plugin", "pydantic.functional_validators"),
@@ -69,7 +72,7 @@ class Program:
             "env": dict(os.environ if env is None else env),
         }
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._connection.connect(_server_address())
+        self._connection.connect(server_address())
         content = json.dumps(request).encode()
         socket.send_fds(self._connection, [content], [self._out.fileno(), self._err.fileno()])
         self.pid = int(self._connection.recv(100))
@@ -122,8 +125,10 @@ def run(
 
 
 @cache
-def _server_address() -> str:
-    """Start the server, which ends with this process."""
+def server_address() -> str:
+    """Return the address of the server, which is started if the environment names none, and ends with this process."""
+    if SERVER_VARIABLE in os.environ:
+        return os.environ[SERVER_VARIABLE]
     folder = tempfile.mkdtemp(prefix="recctl-")
     address = f"{folder}/socket"
     # The server ends when its stdin is closed, and so however this process ends.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +129,20 @@ def add_titles(records: list[dict[Any, Any]], run: Run, columns: Mapping[str, st
         for record, title in zip(records, titles.of([record[id_key] for record in records]), strict=True):
             record[title_key] = title
     return list(columns.values())
+
+
+def notice_new_protocol() -> None:
+    """Say, once in a runs directory with figures of version 0.1, that thresholds chosen by them need another look."""
+    runs = store()
+    marker = runs.root / ".protocol-2"
+    if marker.exists() or not any(run.has_figures_of_version_1 for run in runs.runs()):
+        return
+    terminal.info(
+        "recctl 0.1 counted items of validation as misses on test, and ordered equal scores by item id. Figures have "
+        "changed: check the thresholds of --assert (evaluation.exclude: train masks what 0.1 masked). This is shown once."
+    )
+    with suppress(OSError):  # a directory that can only be read
+        marker.touch()
 
 
 def print_test_evaluations(run: Run) -> int:

@@ -66,6 +66,8 @@ def evaluate(
     with terminal.bars(), common.on_engine(engine):
         # No part given: experiment.measure chooses validation where there is one, to spare the test set.
         record = experiment.measure(run, on.value if on else None, data, metric, k, overrides or [])
+    if conditions:
+        common.notice_new_protocol()
     label = record.data.label
     # Its name, too: the label of a file is its hash.
     heading = label if data is None else f"{data.name} ({label})"

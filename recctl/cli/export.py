@@ -32,7 +32,9 @@ def export(
             show_default=False,
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing export.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing export in the folder of --output.")
+    ] = False,
     version: Annotated[
         int | None, typer.Option("--model-version", min=1, help="Version of the run's model. Default: the latest.")
     ] = None,

@@ -66,9 +66,10 @@ def export_run(
     Args:
         run: The run.
         format_name: One of `recctl export --list`.
-        path: The folder; by default `exports/FORMAT` in the run's directory.
+        path: The folder; by default `exports/FORMAT` in the run's directory, where an earlier export is replaced, so
+            that scripts can be repeated.
         version: Version of the model; by default the newest.
-        force: Replace an existing export.
+        force: Replace an existing export elsewhere.
         overrides: Where and how the data of the run are read now, such as `data.source=FILE`. They are needed only to
             count exported pairs that the users already have.
         options: Options of the format.
@@ -79,7 +80,7 @@ def export_run(
     # Resolved before the model is loaded: an unknown version must fail without reading a large file.
     model_entry = run.model_entry(version)
     model = experiment.load_version(run, model_entry["version"])
-    return _export(model, export_format, force, Context(destination, run, model_entry, overrides))
+    return _export(model, export_format, force or path is None, Context(destination, run, model_entry, overrides))
 
 
 def verify_export(path: str | Path) -> dict[str, Any]:

@@ -270,6 +270,11 @@ class Run:
         except ArtifactError as error:
             raise ArtifactError(f"{self.path / layout.EVALUATIONS}: {error}") from None
 
+    @property
+    def has_figures_of_version_1(self) -> bool:
+        """Whether the run was evaluated by version 0.1, and not since then."""
+        return (self.path / layout.METRICS).exists() and not (self.path / layout.EVALUATIONS).exists()
+
     def evaluation(self, label: str) -> EvaluationRecord | None:
         """Return the evaluation of the current model on a part or a file (`file:...`); None if there is none."""
         return current_records(self.evaluations(), self.metadata["models"]).get(label)

@@ -133,6 +133,14 @@ def test_export_is_replaced_only_with_force(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["out"]
 
 
+def test_export_in_the_folder_of_the_run_can_be_repeated(recctl: Any, workdir: Path) -> None:
+    recctl("train", "small.yaml", "-q")
+    for k in ("2", "3"):
+        done = recctl("export", "latest", "--format", "recommendations", "-k", k, "--json")
+        assert done.code == 0, done.err
+    assert verify_export(Path(done.json["path"]))["options"]["k"] == 3
+
+
 def test_other_files_are_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("precious")

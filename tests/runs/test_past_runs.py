@@ -63,6 +63,30 @@ def test_evaluating_a_past_run_repeats_its_metrics(recctl: Any, past_runs: Path,
         assert result.json["metrics"]["validation"][metric] == pytest.approx(value, rel=1e-9)
 
 
+def test_figures_of_a_past_run_have_its_protocol_and_are_compared_with_their_like(recctl: Any, past_runs: Path) -> None:
+    shown = recctl("runs", "show", EASE, "--json").json["evaluations"]
+    assert {(record["protocol"]["version"], record["protocol"]["exclude"]) for record in shown} == {(1, "train")}
+    stored = json.loads((past_runs / COMPARISON / "metadata.json").read_text())["compared"]
+    past = [record["run_id"] for record in stored]
+    assert recctl("compare", *past, "-q").code == 0
+    # Measured again, the first has another version of the protocol than the second.
+    before = recorded_metrics(past_runs / past[0])
+    assert recctl("evaluate", past[0], "--on", "test", "-q").code == 0
+    refused = recctl("compare", *past, "--on", "test")
+    assert refused.code == 3
+    assert "evaluation protocol 2 and 1" in refused.err
+    assert recctl("evaluate", past[1], "--on", "test", "-q").code == 0
+    assert recctl("compare", *past, "--on", "test").code == 0
+    kept = [record["metrics"] for record in recctl("runs", "show", past[0], "--json").json["evaluations"]]
+    assert before["test"] in kept, "the old figures are still recorded"
+
+
+def test_thresholds_of_past_figures_get_a_notice_once(recctl: Any, past_runs: Path) -> None:
+    first = recctl("evaluate", EASE, "--assert", "ndcg@10>=0")
+    assert "check the thresholds of --assert" in first.err
+    assert "check the thresholds" not in recctl("evaluate", EASE, "--assert", "ndcg@10>=0").err
+
+
 def test_past_comparison_gives_its_result_again(recctl: Any, past_runs: Path) -> None:
     stored = json.loads((past_runs / COMPARISON / "comparison.json").read_text())
     result = recctl("compare", "--resume", COMPARISON, "--json", "-q")

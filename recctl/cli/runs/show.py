@@ -9,6 +9,7 @@ from recctl.cli.runs.commands import runs
 
 if TYPE_CHECKING:
     from recctl.runs import Run
+    from recctl.runs.evaluations import EvaluationRecord
 
 
 @register_command(runs, "show")
@@ -30,6 +31,9 @@ def show(run_id: RunArgument) -> None:
     terminal.table(["", ""], [summary_row for summary_row in summary_rows if summary_row[1] is not None])
     if run.metrics():
         terminal.metrics_table(run.metrics())
+    records = run.evaluations()
+    if records:
+        terminal.table(["evaluated on", "model", "protocol", "users", "left out", "when"], _evaluation_rows(records))
     for chart_line in _learning_curves(run) + _search_curve(run):
         terminal.print_result(chart_line)
     if run.status in ("died", "interrupted", "failed"):
@@ -37,7 +41,14 @@ def show(run_id: RunArgument) -> None:
 
         terminal.info(f"resume with: {resume_command(run)}")
     terminal.print_json(
-        common.describe(run, names=aliases, tags=run_labels.tags, note=run_labels.note, metadata=run.metadata)
+        common.describe(
+            run,
+            names=aliases,
+            tags=run_labels.tags,
+            note=run_labels.note,
+            evaluations=[record.to_json() for record in records],
+            metadata=run.metadata,
+        )
     )
 
 
@@ -66,6 +77,36 @@ def _summary(run: Run) -> list[list[Any]]:
         ["timings", ", ".join(timings)],
         ["git", _describe_git(metadata.get("environment", {}).get("git"))],
     ]
+
+
+def _evaluation_rows(records: list[EvaluationRecord]) -> list[list[Any]]:
+    """A row for each evaluation: what was measured, which model version, by which protocol, and what was left out."""
+    table_rows = []
+    for record in records:
+        measured = record.data.label
+        if record.data.part is None and record.data.data_hash is not None:
+            measured = f"{record.data.file} ({measured})"
+        settings = [f"exclude {record.protocol['exclude']}"]
+        settings += [
+            f"{setting} {record.protocol[setting]}"
+            for setting in ("n_candidates", "relevance_threshold")
+            if record.protocol.get(setting) is not None
+        ]
+        if record.protocol["version"] == 1:
+            settings.append("version 1")
+        counts: dict[str, Any] = next(iter(record.counts.values()), {})
+        left_out = [f"{count:,} {reason}" for reason, count in counts.get("left_out", {}).items() if count]
+        table_rows.append(
+            [
+                measured,
+                f"v{record.model.version}",
+                ", ".join(settings),
+                counts.get("n_users"),
+                ", ".join(left_out).replace("_", " ") or None,
+                record.time,
+            ]
+        )
+    return table_rows
 
 
 def _describe_data(data: dict[str, Any]) -> str | None:
