@@ -139,7 +139,7 @@ def notice_new_protocol() -> None:
         return
     terminal.info(
         "recctl 0.1 counted items of validation as misses on test, and ordered equal scores by item id. Figures have "
-        "changed: check the thresholds of --assert (evaluation.exclude: train masks what 0.1 masked). This is shown once."
+        "changed: check the thresholds of --assert (evaluation.exclude: train masks what 0.1 masked). Shown once."
     )
     with suppress(OSError):  # a directory that can only be read
         marker.touch()

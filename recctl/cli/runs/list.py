@@ -173,8 +173,39 @@ def compare(
     numbers = [str(number) for number in range(1, len(compared) + 1)]
     terminal.table(["", "run"], [[number, run.id] for number, run in zip(numbers, compared, strict=True)])
     terminal.table(["", *numbers], table_rows)
+    not_comparable = _why_not_comparable(compared)
+    for reason in not_comparable:
+        terminal.info(reason)
     differences = {str(table_row[0]): table_row[1:] for table_row in table_rows}
-    terminal.print_json({"runs": [common.describe(run) for run in compared], "differences": differences})
+    terminal.print_json(
+        {
+            "runs": [common.describe(run) for run in compared],
+            "differences": differences,
+            "not_comparable": not_comparable,
+        }
+    )
+
+
+def _why_not_comparable(compared: Sequence[Run]) -> list[str]:
+    """A sentence for each pair of the first run with another one, and each part, whose figures can't be compared."""
+    from recctl.runs.evaluations import comparability
+
+    sentences = []
+    for part in ("validation", "test"):
+        first = compared[0].evaluation(part)
+        for run in compared[1:]:
+            record = run.evaluation(part)
+            if first is None or record is None:
+                continue
+            result = comparability(first, record)
+            reasons = list(result.reasons)
+            if result.unequal_training is not None:
+                reasons.append(f"unequal training data: {result.unequal_training}")
+            if reasons:
+                sentences.append(
+                    f"{part}: the figures of {compared[0].id} and {run.id} can't be compared: {'; '.join(reasons)}"
+                )
+    return sentences
 
 
 def _settings(run: Run) -> dict[str, Any]:
