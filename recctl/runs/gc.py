@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from recctl import progress
+from recctl.errors import ArtifactError, ConfigError
 from recctl.runs import labels, layout
 from recctl.runs.directory import Run
 from recctl.runs.store import REMOVED, RunStore
@@ -67,14 +69,17 @@ def find_garbage(
 
 
 def delete(store: RunStore, garbage: list[Garbage]) -> None:
-    """Delete what `find_garbage` found."""
+    """Delete what `find_garbage` found.
+
+    What another process has deleted, promoted or resumed in the meantime is skipped, the latter two with a notice.
+    """
     for garbage_item in garbage:
-        if garbage_item.run is not None:
-            store.remove(garbage_item.run)
-        elif garbage_item.path.is_dir():
-            shutil.rmtree(garbage_item.path)
-        else:
-            garbage_item.path.unlink(missing_ok=True)
+        try:
+            _delete_item(store, garbage_item)
+        except (FileNotFoundError, ArtifactError):
+            continue
+        except ConfigError as error:
+            progress.notice(f"kept: {error}")
 
 
 def size_of(path: Path) -> int:
@@ -85,6 +90,15 @@ def size_of(path: Path) -> int:
 
 def _garbage(path: Path, reason: str, run: Run | None = None) -> Garbage:
     return Garbage(path, size_of(path), reason, run)
+
+
+def _delete_item(store: RunStore, garbage_item: Garbage) -> None:
+    if garbage_item.run is not None:
+        store.remove(Run.open(garbage_item.path))
+    elif garbage_item.path.is_dir():
+        shutil.rmtree(garbage_item.path)
+    else:
+        garbage_item.path.unlink()
 
 
 def _leftovers(store: RunStore) -> list[Garbage]:

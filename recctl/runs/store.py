@@ -299,7 +299,7 @@ class RunStore:
 
 def _has_results(directory: Path) -> bool:
     """Whether a folder without metadata was a run, and not one that is being created, which has no results yet."""
-    results = (layout.LOG, layout.METRICS, layout.PER_USER, layout.HISTORY, layout.MODELS, layout.COMPARISON)
+    results = (layout.LOG, layout.MODELS, layout.HISTORY, layout.EVALUATIONS, layout.METRICS, layout.COMPARISON)
     has_config = (directory / layout.CONFIG).exists() or is_run_id(directory.name)
     return has_config and any((directory / name).exists() for name in results)
 

@@ -219,8 +219,8 @@ def train_concurrently(bench: FaultBench, number: int) -> None:
     for command in commands:
         checks.require_clean_exit(command.wait(600), [0])
     complete_runs = arena.run("runs", "list", "--status", "complete", "--json").json["runs"]
-    # With the two runs of the template.
-    require(len(complete_runs) == number + 2, f"{len(complete_runs)} runs instead of {number + 2}")
+    # With the three runs of the template.
+    require(len(complete_runs) == number + 3, f"{len(complete_runs)} runs instead of {number + 3}")
     for run in new_runs(arena):
         checks.require_equal(run_results(run), bench.expected_results[scenario.name])
     checks.require_consistent_runs_folder(arena)
@@ -390,7 +390,7 @@ def kill_worker(bench: FaultBench, number: int) -> None:
 KINDS: dict[str, tuple[Callable[[FaultBench, int], None], int]] = {
     "disk-full": (fill_disk, 24),
     "file-limit": (limit_file_size, 24),
-    "folder-read-only": (make_folder_read_only, 9),
+    "folder-read-only": (make_folder_read_only, len(SCENARIOS) - 1),
     "two-at-once": (run_twice_at_once, 16),
     "two-resumes": (resume_twice_at_once, 8),
     "concurrent-writes": (evaluate_and_tag_concurrently, 6),

@@ -6,6 +6,7 @@ import os
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -156,3 +157,19 @@ def test_run_whose_creation_was_killed_is_garbage_after_an_hour(tmp_path: Path) 
     delete(store, find_garbage(store, timedelta(days=7)))
     assert store.ids() == [complete.id]
     assert young.exists()
+
+
+def test_what_other_processes_delete_or_promote_in_the_meantime_is_skipped(tmp_path: Path, listener: Any) -> None:
+    store = RunStore(tmp_path)
+    deleted, promoted, resumed, garbage, _ = (make(tmp_path, "complete") for _ in range(5))
+    found = find_garbage(store, timedelta(days=7), keep=1)
+    assert [item.path for item in found] == [run.path for run in (deleted, promoted, resumed, garbage)]
+    store.remove(deleted)
+    store.aliases.promote("production", promoted.id)
+    resumed.begin()
+    delete(store, found)
+    assert not garbage.path.exists()
+    assert [notice.split()[:2] for notice in listener.notices] == [
+        ["kept:", f"{promoted.id}:"],
+        ["kept:", f"{resumed.id}:"],
+    ]
