@@ -96,6 +96,29 @@ def test_gate_on_newer_interactions_of_a_run(recctl: Any, workdir: Path) -> None
     assert better.json["test_looks"] is None
 
 
+def test_gate_excludes_users_who_come_back_to_an_item(recctl: Any, workdir: Path) -> None:
+    rows = shop.interactions()
+    newest = max(time for *_, time in rows)
+    items = shop.by_user(rows)
+    shop.write(Path("d.csv"), rows)
+    production = train(recctl, "d.csv", "popularity", "--refit")
+    fresh = shop.without(shop.lists(recctl, production, range(1, 61)), items)
+    new = [(user, fresh[user][user % 4], newest + user) for user in fresh]
+    again = [(user, items[user][0], newest + user) for user in list(fresh)[:20]]
+    shop.write(Path("d.csv"), [*rows, *new, *again])
+    run = train(recctl, "d.csv", "random", "--test-since", production, "--refit")
+    gate = ("--test-of", run, "--fail-if-worse", "--max-drop", "0.005", "--json")
+    better = recctl("compare", production, run, *gate)
+    assert better.code == 0, better.err
+    assert set(better.json["comparison"]["n_fitted_pairs"].values()) == {20}
+    assert "they are excluded for all models" in better.err
+    # A model that was fitted on the test part itself is refused all the same.
+    everything = recctl("fit", run, "--all-data", "--json").json["run_id"]
+    leaking = recctl("compare", everything, production, *gate)
+    assert leaking.code == 3
+    assert "no model has seen" in leaking.err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
