@@ -76,8 +76,8 @@ def _kth_largest(values, k, largest):
     return largest[k - 1]
 
 
-# One function: a helper that takes arrays, inlined or not, would count references to them at each call, which costs
-# many times as much as the work itself.
+# The insertion is no function of its own: in the inner loop, a helper that takes arrays counts references to them at
+# each call, inlined or not, which costs many times as much as its work.
 @kernel(VOID, OUT_F32_2D, U64, U64, OUT_I32_2D, OUT_F32_2D)
 def _rank_by_insertion(scores, row_keys, item_hashes, items, best):
     n_columns = scores.shape[1]

@@ -172,3 +172,20 @@ def test_relabelled_ids_change_results_by_chance_only() -> None:
     difference = tables[0] - tables[1]
     assert difference.any()
     assert abs(difference.mean()) < 4 * difference.std() / math.sqrt(len(difference))
+
+
+def test_known_users_of_sequence_models_are_ranked_by_their_id_like_those_of_other_models() -> None:
+    class ConstantSequenceModel(ConstantModel):
+        name = "constant-sequence"
+        reads_order = True
+
+    rows = popular_items_first()
+    part = np.random.default_rng(1).integers(0, 3, len(rows))
+    tables = []
+    for model in (ConstantModel(), ConstantSequenceModel()):
+        model.fit(rows[part == 0])
+        # Sequence models score these users by all that is known of them, not by what they were fitted on.
+        evaluation = Evaluator(["ndcg"], [10]).evaluate_users(model, rows[part == 2], known=rows[part == 1])
+        tables.append(evaluation.per_user.sort_values("user_id", ignore_index=True))
+    assert tables[0]["ndcg@10"].any()
+    pd.testing.assert_frame_equal(*tables)
