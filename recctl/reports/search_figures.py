@@ -122,7 +122,7 @@ def history_figure(search: SearchTrials) -> Figure:
         plots.points("Trial", numbers, values, 0, marker={"opacity": 0.7}),
         plots.line("Best so far", numbers, best_values, 1, markers=False, line=best_line),
     ]
-    return Figure("Optimization history", plots.plot(traces, "Trial", search.title))
+    return Figure("Optimization history", plots.plot(traces, plots.whole_number_axis("Trial", numbers), search.title))
 
 
 def importance_figure(search: SearchTrials) -> Figure | None:
@@ -181,6 +181,8 @@ def _slice_figure(search: SearchTrials, setting: str) -> Figure:
         x_values = [float(setting_value) for setting_value in trials[setting]]
         if search.is_logarithmic(setting):
             x_axis |= {"type": "log", "dtick": 1}
+        elif all(x_value.is_integer() for x_value in x_values):
+            x_axis = plots.whole_number_axis(setting, x_values)
     colors = [_shade(trial_rank, len(trials)) for trial_rank in range(len(trials))]
     marker = {"color": colors, "line": {"color": "@line", "width": 0.5}}
     trace = plots.points(None, x_values, trials[search.metric].tolist(), 0, marker=marker)

@@ -15,6 +15,7 @@ Plot = dict[str, Any]
 N_COLORS = 7
 # Their numbers have no common divisor, so that the combination of dash, symbol and color repeats after 35 series.
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+_MAX_TICKS = 8  # as many fit beside each other on a phone
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 
 
@@ -58,6 +59,21 @@ def _axis(settings: Any) -> Plot:
     axis_settings = dict(settings)
     axis_settings["title"] = {"text": escape_label(axis_settings.get("title", ""))}
     return axis_settings
+
+
+def whole_number_axis(title: str, values: Sequence[float]) -> Plot:
+    """An axis of numbers of epochs, trials and the like, with ticks at whole numbers only.
+
+    Plotly would put ticks at 1.5 and 2.5 if there are few of them.
+
+    Args:
+        title: The title.
+        values: The coordinates along the axis.
+    """
+    length = max(values, default=0) - min(values, default=0)
+    steps = (multiple * 10**exponent for exponent in range(10) for multiple in (1, 2, 5))
+    step = next(step for step in steps if length <= _MAX_TICKS * step)
+    return {"title": title, "tick0": 0, "dtick": step, "tickformat": ",d"}
 
 
 def _named(trace: Plot, name: str | None) -> Plot:

@@ -51,13 +51,14 @@ def comparison(report_data: ReportData) -> list[Block] | None:
     blocks += [
         Heading("All metrics"),
         _all_metrics(result),
+        Note(f"Small print: the {result['confidence']:.0%} interval of the metric. The best values are in bold."),
         Details("All differences with intervals and p-values", [_all_differences(result)]),
     ]
     return blocks
 
 
-def _interval_heading(result: Comparison) -> str:
-    return f"{result['confidence']:.0%} interval"
+def _interval_heading(result: Comparison, of: str) -> str:
+    return f"{result['confidence']:.0%} interval of {of}"
 
 
 def _forest_plots(result: Comparison) -> list[Figure]:
@@ -68,7 +69,8 @@ def _forest_plots(result: Comparison) -> list[Figure]:
         Figure(
             f"{metric_name} on {result['on']}",
             plots.forest(list(figures), list(figures.values()), metric_name),
-            f"With {result['confidence']:.0%} bootstrap intervals over {formatting.count(result['n_users'])} users.",
+            f"With {result['confidence']:.0%} bootstrap intervals of {metric_name} over "
+            f"{formatting.count(result['n_users'])} users.",
         )
     ]
     differences = {label: figure for label, figure in figures.items() if figure["difference"] is not None}
@@ -93,11 +95,17 @@ def _forest_plots(result: Comparison) -> list[Figure]:
 def _models(result: Comparison) -> Table:
     """A row for each model: its metric on validation and on the reported part, and its difference."""
     metric = result["metric"]
+    metric_name = formatting.metric_name(metric)
     has_other_part = result["on"] != "validation"
-    headings = ["Model", "Validation"]
+    headings = ["Model", f"{metric_name} on validation"]
     if has_other_part:
-        headings.append(result["on"].capitalize())
-    headings += [_interval_heading(result), "Difference", _interval_heading(result), "p (Holm)"]
+        headings.append(f"{metric_name} on {result['on']}")
+    headings += [
+        _interval_heading(result, f"{metric_name} on {result['on']}"),
+        "Difference",
+        _interval_heading(result, "the difference"),
+        "p (Holm)",
+    ]
     table_rows = []
     for model in result["compared"]:
         figure = model["metrics"][metric]
@@ -159,7 +167,7 @@ def _refit(result: Comparison) -> list[Block]:
         [formatting.metric_name(metric_key), formatting.metric_value(figure["value"]), formatting.interval(figure)]
         for metric_key, figure in refit["metrics"].items()
     ]
-    headings = ["Metric", "Test", _interval_heading(result)]
+    headings = ["Metric", "Test", _interval_heading(result, "the metric")]
     return [
         Heading(f"{result['best']}, refitted on train + validation, on test"),
         Table("The best model, refitted", headings, table_rows),
@@ -178,7 +186,8 @@ def _all_metrics(result: Comparison) -> Table:
         ]
         table_rows.append(row_cells)
     headings = ["Metric"] + [model["label"] for model in models]
-    return Table(f"All metrics on {result['on']}", headings, table_rows)
+    caption = f"All metrics on {result['on']}, each with its {result['confidence']:.0%} interval in small print"
+    return Table(caption, headings, table_rows)
 
 
 def _value_with_interval(figure: dict[str, Any], is_best: bool) -> Inline:
@@ -220,5 +229,5 @@ def _all_differences(result: Comparison) -> Table:
                     formatting.p_value(figure["p_holm"]),
                 ]
                 table_rows.append(row_cells)
-    headings = ["Metric", "Model", "Difference", _interval_heading(result), "p", "p (Holm)"]
+    headings = ["Metric", "Model", "Difference", _interval_heading(result, "the difference"), "p", "p (Holm)"]
     return Table(f"Differences from {result['reference']} on {result['on']}", headings, table_rows, text_columns=(0, 1))

@@ -62,17 +62,19 @@ def learning_curves(report_data: ReportData) -> list[Block]:
     best_epoch_lines = []
     if not several and curves[0].best_epoch is not None:
         best_epoch_lines = [plots.vertical_line(curves[0].best_epoch)]
+    numbers = [number for curve in curves for number in curve.values("epoch") if isinstance(number, int)]
+    epoch_axis = plots.whole_number_axis("Epoch", numbers)
     figures = []
     loss_traces = _loss_traces(curves, several)
     if loss_traces:
-        figures.append(Figure("Loss", plots.plot(loss_traces, "Epoch", "Mean loss", shapes=best_epoch_lines)))
+        figures.append(Figure("Loss", plots.plot(loss_traces, epoch_axis, "Mean loss", shapes=best_epoch_lines)))
     metric_traces = [metric_trace for curve in curves for metric_trace in _metric_traces(curve, several)]
     if metric_traces:
         metric_keys = list(dict.fromkeys(metric_key for curve in curves for metric_key in curve.metric_keys))
         plot_title = "Metric"
         if len(metric_keys) == 1:
             plot_title = formatting.metric_name(metric_keys[0])
-        metric_plot = plots.plot(metric_traces, "Epoch", plot_title, shapes=best_epoch_lines)
+        metric_plot = plots.plot(metric_traces, epoch_axis, plot_title, shapes=best_epoch_lines)
         figures.append(Figure(f"{plot_title} on validation", metric_plot))
     curve_notes: list[Block] = [Note(_description(curve, several)) for curve in curves]
     return [Grid(figures), *curve_notes]

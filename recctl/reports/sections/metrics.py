@@ -58,10 +58,10 @@ def _metrics_of(report_data: ReportData, view: RunView) -> list[Block]:
     for split_part in split_parts:
         headings.append(split_part.capitalize())
         if split_part in intervals:
-            headings.append("95% interval")
+            headings.append(f"95% interval on {split_part}")
     metric_keys = list(dict.fromkeys(metric_key for values in view.metrics.values() for metric_key in values))
     blocks: list[Block] = [
-        Table("Metrics", headings, [_row(view, metric_key, intervals) for metric_key in metric_keys])
+        Table(f"Metrics of {view.label}", headings, [_row(view, metric_key, intervals) for metric_key in metric_keys])
     ]
     if intervals:
         blocks.append(

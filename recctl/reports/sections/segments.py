@@ -76,7 +76,7 @@ def _quality_by_activity(report_data: ReportData) -> Figure:
     return Figure(
         f"{metric_name} by user activity",
         plots.plot(traces, axis_settings, f"{metric_name}, {part}", height=380),
-        f"Users of {part} in {len(bins)} groups of about equal size, with 95% intervals.",
+        f"Users of {part} in {len(bins)} groups of about equal size, with 95% intervals of {metric_name}.",
     )
 
 
@@ -140,7 +140,8 @@ def _quality_by_popularity(report_data: ReportData) -> Figure:
     return Figure(
         f"{plot_title} by item popularity",
         plots.plot(traces, axis_settings, f"{plot_title}, validation", height=380),
-        f"{explanation} Validation interactions in {len(bins)} groups of about equal size, with 95% intervals.",
+        f"{explanation} Validation interactions in {len(bins)} groups of about equal size, with 95% intervals of "
+        f"{plot_title}.",
     )
 
 

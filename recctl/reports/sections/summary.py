@@ -106,7 +106,8 @@ def _tiles(report_data: ReportData) -> Iterator[Tile]:
 def _comparison_tiles(comparison: dict[str, Any]) -> Iterator[Tile]:
     yield Tile("Best model", comparison["best"], f"chosen on {comparison['chosen_on']}")
     best_model = next(model for model in comparison["compared"] if model["label"] == comparison["best"])
-    yield _metric_tile(comparison["metric"], comparison["on"], best_model["metrics"][comparison["metric"]])
+    figure = best_model["metrics"][comparison["metric"]]
+    yield _metric_tile(comparison["metric"], comparison["on"], figure, comparison["confidence"])
 
 
 def _model_tiles(report_data: ReportData, view: RunView) -> Iterator[Tile]:
@@ -133,10 +134,10 @@ def _interval(report_data: ReportData, view: RunView, part: str, metric: str) ->
         return {}
 
 
-def _metric_tile(metric: str, part: str, figure: dict[str, Any]) -> Tile:
+def _metric_tile(metric: str, part: str, figure: dict[str, Any], confidence: float = 0.95) -> Tile:
     interval = formatting.interval(figure)
     tile_name = f"{formatting.metric_name(metric)}, {part}"
     value = formatting.metric_value(figure["value"])
     if interval == formatting.MISSING:
         return Tile(tile_name, value)
-    return Tile(tile_name, value, interval)
+    return Tile(tile_name, value, f"{confidence:.0%} interval of {formatting.metric_name(metric)}: {interval}")
