@@ -17,7 +17,7 @@ from recctl.errors import ConfigError
 from recctl.evaluation.paired_comparison import compare_paired
 from recctl.experiment import titles as stored_titles
 from recctl.experiment.comparison.run import comparison_result
-from recctl.reports.render import formatting
+from recctl.reports.render import formatting, plots
 from recctl.reports.render.blocks import Note
 from recctl.reports.render.page import Header, Section, render_page, script_json
 from recctl.reports.report import write_report
@@ -25,6 +25,7 @@ from recctl.reports.search_figures import write_search_figures
 from recctl.runs import Run
 from tests.reports.example_runs import (
     HOSTILE,
+    SYNTHETIC,
     comparison_run,
     embedded_json,
     hostile_run,
@@ -227,6 +228,52 @@ def test_items_are_shown_by_title(ease, monkeypatch):
     page, _ = report_of(ease)
     assert f"The {HOSTILE} " in visible_text(page)
     assert "<script>alert" not in page
+
+
+def test_landmarks_of_a_page_have_distinct_names(ease, comparison, tmp_path):
+    other = trained_run(tmp_path, "popularity", SYNTHETIC.replace("n_users: 80", "n_users: 90"))
+    for runs in ([ease], [comparison], [ease, other]):
+        page, _ = report_of(*runs, path=tmp_path / "report.html")
+        # Sections with a name, navigation, and regions; a group is no landmark.
+        landmarks = re.findall(r'<(?:section|nav)\b[^>]*aria-label="([^"]*)"', page)
+        landmarks += re.findall(r'role="region"[^>]*aria-label="([^"]*)"', page)
+        assert len(landmarks) > 5
+        assert len(set(landmarks)) == len(landmarks)
+        for element in ("main", "nav", "footer"):
+            assert page.count(f"<{element}") == 1
+
+
+def test_intervals_are_labelled_with_what_they_are_of(ease, comparison):
+    text = visible_text(report_of(ease)[0])
+    assert "95% interval of NDCG@10: 0." in text
+    assert "95% interval on validation" in text
+    assert "95% interval on test" in text
+    assert "with 95% intervals of NDCG@10." in text
+    text = visible_text(report_of(comparison)[0])
+    assert "95% interval of NDCG@10 on test" in text
+    assert "95% interval of the difference" in text
+    assert "95% bootstrap intervals of NDCG@10" in text
+    assert not re.search(r"95% interval (?!of|on)", text)
+
+
+@pytest.mark.parametrize(
+    ("values", "step"), [([1, 2, 3], 1), ([1], 1), ([], 1), (range(1, 10), 1), (range(1, 21), 5), (range(300), 50)]
+)
+def test_axis_of_whole_numbers_has_ticks_at_whole_numbers(values, step):
+    axis = plots.whole_number_axis("Epoch", list(values))
+    assert (axis["tick0"], axis["dtick"]) == (0, step)
+
+
+def test_epochs_and_trials_have_ticks_at_whole_numbers(tmp_path):
+    axes = []
+    for run in (trained_run(tmp_path / "svdpp", "svdpp"), tuning_run(tmp_path / "tuning")):
+        page, _ = report_of(run)
+        axes += [json.loads(figure)["layout"]["xaxis"] for figure in embedded_json(page)]
+    counts = [axis for axis in axes if axis["title"]["text"] in ("Epoch", "Trial", "data.min_user_interactions")]
+    assert len(counts) == 4
+    for axis in counts:
+        assert axis["dtick"] == int(axis["dtick"]) >= 1
+        assert axis["tick0"] == 0
 
 
 # ---- safety

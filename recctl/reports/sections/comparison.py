@@ -186,8 +186,7 @@ def _all_metrics(result: Comparison) -> Table:
         ]
         table_rows.append(row_cells)
     headings = ["Metric"] + [model["label"] for model in models]
-    caption = f"All metrics on {result['on']}, each with its {result['confidence']:.0%} interval in small print"
-    return Table(caption, headings, table_rows)
+    return Table(f"All metrics on {result['on']}", headings, table_rows)
 
 
 def _value_with_interval(figure: dict[str, Any], is_best: bool) -> Inline:
