@@ -224,6 +224,7 @@ def _main() -> None:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     _load_numba_registries()
+    os.fsync = lambda _descriptor: None  # programs may be killed, not the machine
     gc.collect()
     gc.freeze()  # the garbage collector of a program does not touch, and so copy, the pages of the server
     _run_program(_serve(sys.argv[1]))

@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -42,6 +43,7 @@ def redact_passwords(text: str) -> str:
     return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:...@", text)
 
 
+@cache  # reading the metadata of packages takes 15 ms, for each run of a comparison or a program
 def _package_version(package: str) -> str | None:
     try:
         return version(package)

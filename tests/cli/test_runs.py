@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from recctl import RunStore, cli
 from tests.conftest import SMALL
 
 
-@pytest.fixture
-def two(recctl: Any, workdir: Path) -> list[str]:
-    """Return the ids of an EASE run and of an SVD run with early stopping."""
-    (workdir / "ease.yaml").write_text(SMALL)
-    (workdir / "svd.yaml").write_text(
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the configs and runs of `two`."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "ease.yaml").write_text(SMALL)
+    (folder / "svd.yaml").write_text(
         SMALL.replace("name: ease, params: {l2_reg: 50.0}", "name: svd, params: {n_factors: 2, n_epochs: 6}")
         + "training: {early_stopping: {monitor: ndcg@10, patience: 9}}\n"
     )
-    return [recctl("train", f"{name}.yaml", "--json").json["run_id"] for name in ("ease", "svd")]
+    with contextlib.chdir(folder):
+        for name in ("ease", "svd"):
+            assert cli.run(["train", f"{name}.yaml", "-q"]) == 0
+    return folder
+
+
+@pytest.fixture
+def two(trained: Path, workdir: Path) -> list[str]:
+    """Copy an EASE run and an SVD run with early stopping; return their ids."""
+    shutil.copytree(trained, workdir, dirs_exist_ok=True)
+    return [run.id for run in RunStore(workdir / "runs").runs()]
 
 
 def ids(done: Any) -> list[str]:
