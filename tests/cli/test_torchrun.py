@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,23 +10,22 @@ import numpy as np
 import pytest
 
 from recctl import RunStore, load_model
+from tests import preloaded
 from tests.conftest import SMALL
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "recctl"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "recctl"]
 CONFIG = SMALL.replace(
     "{name: ease, params: {l2_reg: 50.0}}",
-    "{name: ncf, params: {embedding_dim: 8, hidden_layers: [8], epochs: 40, batch_size: 128, device: cpu, dropout: 0}}",
+    "{name: ncf, params: {embedding_dim: 8, hidden_layers: [8], epochs: 20, batch_size: 128, device: cpu, dropout: 0}}",
 )
 
 
-def torchrun(*arguments: str) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [*TORCHRUN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+def torchrun(*arguments: str) -> preloaded.Program:
+    """Start a launcher, which starts two new processes."""
+    return preloaded.Program(*TORCHRUN, *arguments, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def second_of(launcher: subprocess.Popen) -> int:
+def second_of(launcher: preloaded.Program) -> int:
     """Return the process of rank 1."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
