@@ -260,6 +260,7 @@ class Run:
             ArtifactError: A file is damaged.
         """
         if not (self.path / layout.EVALUATIONS).exists():
+            self._require_version_1()
             settings = yaml.safe_load(self.config_text()).get("evaluation") or {}
             return records_of_version_1(self.stored_metrics(), self.metadata, settings)
         stored = self._read_json(layout.EVALUATIONS).get("evaluations")
@@ -269,6 +270,14 @@ class Run:
             return [EvaluationRecord.from_json(values) for values in stored]
         except ArtifactError as error:
             raise ArtifactError(f"{self.path / layout.EVALUATIONS}: {error}") from None
+
+    def _require_version_1(self) -> None:
+        """Check that a run without records, but with figures, is of version 0.1: its metadata name the evaluations."""
+        if (self.path / layout.METRICS).exists() and "evaluation" not in self.metadata:
+            raise ArtifactError(
+                f"{self.path / layout.EVALUATIONS}: missing; measure the run again after deleting {layout.METRICS}: "
+                f"recctl evaluate {self.id}"
+            )
 
     @property
     def has_figures_of_version_1(self) -> bool:
@@ -282,6 +291,7 @@ class Run:
     def metrics(self) -> dict[str, dict[str, float]]:
         """Return the figures of the current model, `{"validation": {...}, "test": {...}}`; empty if there are none."""
         if not (self.path / layout.EVALUATIONS).exists():
+            self._require_version_1()
             return self.stored_metrics()
         current = current_records(self.evaluations(), self.metadata["models"])
         return {label: record.metrics for label, record in current.items()}

@@ -70,7 +70,9 @@ _ALL = tuple(WAYS)
 TARGETS = [
     Target("subject", "metadata.json", (_SHOW, _EVALUATE, _EXPORT, _PROMOTE), _TEXT),
     Target("subject", "config.yaml", (_SHOW, _EVALUATE, ("diagnose", "RUN")), _TEXT),
-    Target("subject", "metrics.json", (_SHOW, _EVALUATE, ("report", "RUN")), _TEXT),
+    Target("subject", "evaluations.json", (_SHOW, _EVALUATE, ("report", "RUN")), _TEXT),
+    # A view for scripts, which the next evaluation writes again.
+    Target("subject", "metrics.json", (_SHOW, _EVALUATE), _ALL),
     Target("subject", "split.npz", (_EVALUATE, ("report", "RUN"))),
     Target("subject", "per_user.parquet", (_EVALUATE, ("compare", "RUN", "KEEPER"), ("report", "RUN")), _TEXT),
     Target("subject", "models/v1.pkl", (_EVALUATE, _EXPORT, _PROMOTE, ("recommend", "RUN", "1"))),
