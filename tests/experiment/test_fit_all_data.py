@@ -150,6 +150,8 @@ def test_commands_work_on_run_or_say_what_it_lacks(recctl: Any, folder: Path) ->
     assert "has no held-out part to evaluate on" in refused.err
     pd.DataFrame({"user_id": [1, 2], "item_id": [60, 60]}).to_csv("new.csv", index=False)
     assert recctl("evaluate", run.id, "--data", "new.csv", "-m", "recall", "-k", "10").code == 0
+    assert recctl("report", run.id, "-o", "measured.html").code == 0
+    assert "recall@10" in Path("measured.html").read_text()
     again = recctl("fit", run.id)
     assert again.code == 2
     assert f"recctl fit {run.id} --all-data" in again.err

@@ -42,7 +42,7 @@ def metrics_of_each_run(report_data: ReportData) -> list[Block] | None:
 def _metrics_of(report_data: ReportData, view: RunView) -> list[Block]:
     """A table with a row for each metric; for each part its value and interval."""
     split_parts = list(view.metrics)
-    if view.run.is_fitted_on_all:
+    if view.run.is_fitted_on_all and not split_parts:
         raise SectionOmittedError("no metrics: the run was fitted on all data, so that nothing was held out")
     if not split_parts:
         raise SectionOmittedError(NO_METRICS)
