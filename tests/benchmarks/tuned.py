@@ -1,10 +1,12 @@
-"""Compare models that are tuned in the same way: `python -m tests.benchmarks.tuned [TABLE] [MODEL ...]`.
+"""Compare models that are tuned in the same way: `python -m tests.benchmarks.tuned [--chosen] [TABLE] [MODEL ...]`.
 
 Each `tables/TABLE.yaml` defines the data, the split and the search of a table. `recctl tune` searches each model (its
 own ranges, its defaults as the first trial), chooses on validation, refits on train + validation, and evaluates once on
 test. `recctl compare` then gives confidence intervals, and tests the differences from the model that is best on
 validation. This takes hours; interrupted runs are resumed. Runs are stored in `$RECCTL_RUNS_DIR` or `runs/tuned`, and
 the results in `tuned.json`, from which the README's tables are generated.
+
+With `--chosen`, models are fitted and measured again with the hyperparameters in `tuned.json`, without a search.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +42,18 @@ CONTENTS = {
     "goodbooks": ("goodbooks-10k, random 8:1:1", CLASSICAL_MODELS),
 }
 WITHOUT_HYPERPARAMETERS = ("popularity",)
+# What `tuned.json` says about the search of a model.
+SEARCH_KEYS = ("trials", "minutes", "threads", "point")
 
 
-def tuned_run(table: str, model: str, store: RunStore) -> Run:
+def tuned_run(table: str, model: str, store: RunStore, chosen: dict[str, Any] | None = None) -> Run:
     """Return the complete run of a model; start or resume it if there is none.
+
+    Args:
+        table: Name of the table.
+        model: Name of the model.
+        store: Where runs are stored.
+        chosen: Hyperparameters that an earlier search chose; None: search.
 
     Raises:
         SystemExit: Data is missing, or recctl failed.
@@ -51,8 +62,16 @@ def tuned_run(table: str, model: str, store: RunStore) -> Run:
     overrides = [f"model.name={model}", *path_overrides(config)]
     if model_class(model).trained_in_epochs:
         overrides.append("training.early_stopping={monitor: ndcg@10, patience: 5}")
-    kind = "train" if model in WITHOUT_HYPERPARAMETERS else "tune"
+    if chosen:
+        overrides.append(f"model.params={json.dumps(chosen)}")
+    kind = "train" if model in WITHOUT_HYPERPARAMETERS or chosen else "tune"
     return complete_run(kind, config, overrides, store)
+
+
+def earlier_searches(table: str) -> dict[str, dict[str, Any]]:
+    """The searches in `tuned.json`, by model: the number of trials, the minutes, the threads and the best point."""
+    models = json.loads(RESULTS.read_text())[table]["models"]
+    return {model["model"]: {key: model[key] for key in SEARCH_KEYS} for model in models}
 
 
 def compare_runs(runs: list[Run], store: RunStore) -> dict[str, Any]:
@@ -122,15 +141,32 @@ def write_readme() -> None:
     replace_section(README, "\n\n".join(tables), BEGIN, END)
 
 
-def main(table: str | None = None, *models: str) -> None:
+def measure_again(table: str, models: Sequence[str], store: RunStore) -> dict[str, Any]:
+    """Fit and compare the models of a table with the hyperparameters that their searches chose."""
+    searches = earlier_searches(table)
+    runs = [tuned_run(table, model, store, searches[model]["point"]) for model in models or searches]
+    result = compare_runs(runs, store)
+    for model in result["models"]:
+        model |= searches[model["model"]]
+    return result
+
+
+def main(*arguments: str) -> None:
     """Tune and compare the models of one table, or of all, and update the README."""
+    is_chosen = "--chosen" in arguments
+    names = [argument for argument in arguments if argument != "--chosen"]
+    table = names[0] if names else None
+    models = names[1:]
     if table is not None and table not in CONTENTS:
         sys.exit(f"unknown: {table}; available: {', '.join(CONTENTS)}")
     store = RunStore(Path(os.environ.get("RECCTL_RUNS_DIR") or "runs/tuned"))
     for name in [table] if table else CONTENTS:
-        runs = [tuned_run(name, model, store) for model in models or CONTENTS[name][1]]
+        if is_chosen:
+            result = measure_again(name, models, store)
+        else:
+            result = compare_runs([tuned_run(name, model, store) for model in models or CONTENTS[name][1]], store)
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        results[name] = compare_runs(runs, store)
+        results[name] = result
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
         write_readme()
 
