@@ -4,46 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Literal
 
 from recctl.errors import ArtifactError, RecctlError
 from recctl.reports.render import formatting
+from recctl.reports.render.latex import PACKAGES, latex_tables
+from recctl.reports.render.paper_tables import Cell, PaperTable
 from recctl.reports.report_data import ReportData
 from recctl.reports.run_view import RunView
 from recctl.reports.sections.comparison import best_models
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a table.
-
-    Attributes:
-        text: The text, not escaped.
-        bold: Whether it is set in bold.
-    """
-
-    text: str
-    bold: bool = False
-
-
-@dataclass(frozen=True)
-class PaperTable:
-    """A table with a caption.
-
-    Attributes:
-        caption: The caption.
-        label: The label of the table in LaTeX, without the prefix `tab:`.
-        headings: One for each column.
-        rows: The cells.
-        n_text_columns: Number of leading columns that hold text; all others hold numbers.
-    """
-
-    caption: str
-    label: str
-    headings: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    n_text_columns: int = 1
 
 
 def tables(report_data: ReportData, form: Literal["md", "latex"]) -> str:
@@ -67,7 +37,7 @@ def tables(report_data: ReportData, form: Literal["md", "latex"]) -> str:
         return "\n".join(paragraphs + [_markdown_table(table) for table in paper_tables])
     if not_compared:
         not_compared = f"% {not_compared}\n"
-    return not_compared + "% needs \\usepackage{booktabs}\n" + "\n".join(_latex_table(table) for table in paper_tables)
+    return f"{not_compared}% needs {PACKAGES}\n" + "\n".join(latex_tables(table) for table in paper_tables)
 
 
 # ---- contents
@@ -85,11 +55,10 @@ def _metrics_table(report_data: ReportData, view: RunView) -> PaperTable:
     for metric_key in dict.fromkeys(metric_key for values in view.metrics.values() for metric_key in values):
         row_cells = [Cell(formatting.metric_name(metric_key))]
         for split_part, values in view.metrics.items():
-            row_cells.append(
-                Cell(_value_with_interval(values.get(metric_key), intervals[split_part].get(metric_key, {})))
-            )
+            interval = intervals[split_part].get(metric_key, {})
+            row_cells.append(_value_with_interval(values.get(metric_key), interval))
         table_rows.append(row_cells)
-    source = report_data.runs[0].metadata.get("data", {}).get("source", "unknown data")
+    source = PurePath(report_data.runs[0].metadata.get("data", {}).get("source", "unknown data")).name
     with_intervals = ", with 95% bootstrap intervals over users" if any(intervals.values()) else ""
     headings = ["Metric"]
     headings += [split_part.capitalize() for split_part in view.metrics]
@@ -119,9 +88,7 @@ def _models_table(comparison: dict[str, Any]) -> PaperTable:
         row_cells = [Cell(model["label"])]
         for metric_key in metric_keys:
             figure = model["metrics"][metric_key]
-            row_cells.append(
-                Cell(_value_with_interval(figure["value"], figure), bold=model["label"] in best_labels[metric_key])
-            )
+            row_cells.append(_value_with_interval(figure["value"], figure, model["label"] in best_labels[metric_key]))
         table_rows.append(row_cells)
     headings = ["Model"]
     headings += [formatting.metric_name(metric_key) for metric_key in metric_keys]
@@ -165,12 +132,11 @@ def _differences_table(comparison: dict[str, Any]) -> PaperTable:
     )
 
 
-def _value_with_interval(value: float | None, figure: dict[str, Any]) -> str:
-    cell_text = formatting.metric_value(value)
+def _value_with_interval(value: float | None, figure: dict[str, Any], bold: bool = False) -> Cell:
     interval = formatting.interval(figure)
     if interval == formatting.MISSING:
-        return cell_text
-    return f"{cell_text} [{interval.replace(' to ', ', ')}]"
+        return Cell(formatting.metric_value(value), bold)
+    return Cell(formatting.metric_value(value), bold, f"[{interval.replace(' to ', ', ')}]")
 
 
 def _anchor(text: str) -> str:
@@ -194,55 +160,11 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 def _markdown_cell(cell: Cell) -> str:
     cell_text = escape_markdown(cell.text)
-    return f"**{cell_text}**" if cell.bold else cell_text
+    if cell.bold:
+        cell_text = f"**{cell_text}**"
+    return f"{cell_text} {escape_markdown(cell.interval)}" if cell.interval else cell_text
 
 
 def escape_markdown(text: str) -> str:
     """Escape all characters that have a meaning in Markdown, and join lines."""
     return re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", " ".join(text.split()))
-
-
-# ---- LaTeX
-
-_LATEX_ESCAPES = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "−": "$-$",
-    "–": "--",
-    "<": "$<$",
-    ">": "$>$",
-} | {character: f"\\{character}" for character in "&%$#_{}"}
-
-
-def escape_latex(text: str) -> str:
-    """Escape all characters that have a meaning in LaTeX, and join lines."""
-    return "".join(_LATEX_ESCAPES.get(character, character) for character in " ".join(text.split()))
-
-
-def _latex_table(table: PaperTable) -> str:
-    columns = "l" * table.n_text_columns + "r" * (len(table.headings) - table.n_text_columns)
-    table_lines = [
-        r"\begin{table}",
-        r"\centering",
-        f"\\caption{{{escape_latex(table.caption)}}}",
-        f"\\label{{tab:{table.label}}}",
-        f"\\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        _latex_row([escape_latex(heading) for heading in table.headings]),
-        r"\midrule",
-    ]
-    table_lines += [_latex_row([_latex_cell(cell) for cell in row_cells]) for row_cells in table.rows]
-    table_lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    return "".join(f"{table_line}\n" for table_line in table_lines)
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    return f"{' & '.join(cells)} \\\\"
-
-
-def _latex_cell(cell: Cell) -> str:
-    cell_text = escape_latex(cell.text)
-    if cell_text.startswith("["):
-        cell_text = f"{{}}{cell_text}"  # otherwise LaTeX takes it for an argument of the preceding \\
-    return f"\\textbf{{{cell_text}}}" if cell.bold else cell_text
