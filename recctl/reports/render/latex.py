@@ -42,7 +42,7 @@ _ESCAPES = {
 } | {character: f"\\{character}" for character in "&%$#_{}"}
 # LaTeX breaks lines at spaces and hyphens; words such as paths and settings get more places.
 _LONG_WORD = re.compile(r"\S{25,}")
-_BREAKABLE = re.compile(r"(\\_|[/=,.:+])")
+_BREAKABLE = re.compile(r"(\\_|[/=,.:+])(?=.)")
 
 
 def escape_latex(text: str) -> str:
