@@ -146,8 +146,7 @@ def compare(
     gate = {"passed": failure is None, "reason": failure} if fail_if_worse else None
     terminal.print_json(common.describe(run, comparison=document, test_looks=test_evaluations, gate=gate))
     if failure is not None:
-        error_rate = 1 - document["confidence"]
-        raise AssertionFailedError(f"on {document['on']}: {failure} (significance level {error_rate:.2g})")
+        raise AssertionFailedError(f"on {document['on']}: {failure}")
 
 
 def _compare(

@@ -140,6 +140,23 @@ def test_configs_have_no_model_to_compare_on_new_data(recctl: Any, two: Any) -> 
     assert "train first" in refused.err
 
 
+def test_repeats_count_on_new_data_where_nothing_is_excluded(recctl: Any, workdir: Path) -> None:
+    rows = shop.interactions()
+    shop.write(Path("d.csv"), rows)
+    split = "{strategy: leave_last}"
+    runs = [
+        train(recctl, "d.csv", model, "--set", "evaluation.exclude=none", split=split) for model in ("ease", "random")
+    ]
+    ranked = [shop.lists(recctl, run, range(1, 61), "--include-seen") for run in runs]
+    again = {user: [items[0], items[3]] for user, items in shop.by_user(rows).items()}
+    shop.write(Path("new.csv"), [(user, item) for user, items in again.items() for item in items], "user_id,item_id")
+    done = recctl("compare", *runs, "--data", "new.csv", "--fail-if-worse", "--json")
+    assert done.code == 0, done.err
+    figures = {model["runs"][0]: model["metrics"]["ndcg@10"]["value"] for model in done.json["comparison"]["compared"]}
+    for run, lists in zip(runs, ranked, strict=True):
+        assert figures[run] == pytest.approx(shop.mean(shop.ndcg(lists, again)))
+
+
 def document(low: float, high: float, n_users: int = 100, mode: str = "max") -> dict[str, Any]:
     figure = {"difference_low": low, "difference_high": high}
     models = [{"label": "new", "metrics": {"ndcg@10": figure}}, {"label": "old", "metrics": {"ndcg@10": {}}}]

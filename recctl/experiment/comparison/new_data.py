@@ -66,7 +66,8 @@ def measure_on_new_data(
     """Evaluate the models of runs on the same interactions.
 
     The candidates are the items of all models: an item that a model does not know is a miss for it. What any of the
-    models was fitted on is excluded for all of them. The protocol is otherwise that of the first run.
+    models was fitted on is excluded for all of them, unless the protocol of the first run excludes nothing. It is
+    otherwise that protocol.
 
     Args:
         runs: By label; their newest models are compared.
@@ -80,11 +81,16 @@ def measure_on_new_data(
     models = {label: stages.load_version(run) for label, run in runs.items()}
     first_run = next(iter(runs.values()))
     dataset, measured = _read(first_run, next(iter(models.values())), store, new_data)
-    n_fitted_pairs = {label: count_pairs(dataset, KnownPairs.of_model(model)) for label, model in models.items()}
-    repeats = [label for label, run in runs.items() if new_data.file is None and _is_newer(dataset, run)]
-    _report_fitted_pairs(n_fitted_pairs, repeats, new_data)
     config = _protocol(load_run_config(first_run).config, metric, _have_same_items(list(models.values())))
     excluded = [KnownPairs.of_model(model) for model in models.values()]
+    n_fitted_pairs = dict.fromkeys(models, 0)
+    if config.evaluation.exclude == "none":
+        # Repeats are what is measured: a pair that a model was fitted on may be a new interaction.
+        excluded = []
+    else:
+        n_fitted_pairs = {label: count_pairs(dataset, KnownPairs.of_model(model)) for label, model in models.items()}
+    repeats = [label for label, run in runs.items() if new_data.file is None and _is_newer(dataset, run)]
+    _report_fitted_pairs(n_fitted_pairs, repeats, new_data)
     results = {}
     for label, model in models.items():
         evaluation = stages.evaluate_model(model, dataset, dataset.history, config, excluded)
@@ -174,7 +180,7 @@ def _protocol(config: Config, metric: str | None, same_items: bool) -> Config:
         update={
             "metrics": list(dict.fromkeys(metric_names)),
             "k_values": sorted(set(k_values)),
-            "exclude": "known",
+            "exclude": "none" if section.exclude == "none" else "known",
             "n_candidates": None,
         }
     )

@@ -386,7 +386,9 @@ def gate_failure(document: Mapping[str, Any], label: str, max_drop: float | None
     if document["unequal_training"]:
         return f"unequal training data: {'; '.join(document['unequal_training'])}"
     if max_drop is None:
-        return "; ".join(document["worse"]) or None
+        if not document["worse"]:
+            return None
+        return f"{'; '.join(document['worse'])} (significance level {1 - document['confidence']:.2g})"
     metric = document["metric"]
     estimate = next(model for model in document["compared"] if model["label"] == label)["metrics"][metric]
     is_maximized = document["mode"] == "max"

@@ -92,9 +92,11 @@ def _models_table(comparison: dict[str, Any]) -> PaperTable:
         table_rows.append(row_cells)
     headings = ["Model"]
     headings += [formatting.metric_name(metric_key) for metric_key in metric_keys]
+    unequal_training = comparison.get("unequal_training")
+    unequal = f" Unequal training data: {'; '.join(unequal_training)}." if unequal_training else ""
     return PaperTable(
         f"Models on {comparison['on']} ({formatting.count(comparison['n_users'])} users), with "
-        f"{comparison['confidence']:.0%} bootstrap intervals. The best values are in bold.",
+        f"{comparison['confidence']:.0%} bootstrap intervals. The best values are in bold.{unequal}",
         "models",
         headings,
         table_rows,
