@@ -92,6 +92,10 @@ def _run_and_report(arguments: list[str]) -> int:
     except Exception as error:
         # C code may have turned the interruption into this exception.
         return _report_interruption() if interruption.is_requested() else _report_failure(error)
+    except SystemExit:  # raised by Ray's handler of signals, which replaces recctl's while Ray starts
+        if interruption.was_signalled():
+            return _report_interruption()
+        raise
     # Typer turns an interruption into this exit code.
     if exit_code == interruption.EXIT_CODE or interruption.is_requested():
         return _report_interruption()

@@ -19,7 +19,7 @@ import select
 import signal
 import sys
 from enum import Enum
-from time import monotonic
+from time import monotonic, sleep
 
 # Without typing and other packages that take milliseconds to import: until `install`, Ctrl-C prints a traceback.
 TYPE_CHECKING = False
@@ -38,6 +38,7 @@ _SECONDS_TO_CLEAN_UP = 10.0
 # A terminal and a parent process may both send the signal of one Ctrl-C.
 _SECONDS_BETWEEN_KEYS = 0.5
 _SECONDS_TO_RAISE_AGAIN = 0.02
+_SECONDS_TO_READ = 0.1
 # Progress bars hide the cursor of the terminal.
 _SHOW_CURSOR = b"\x1b[?25h"
 
@@ -52,6 +53,7 @@ class _State:
     def __init__(self) -> None:
         self.is_installed = False
         self.is_requested = False
+        self.is_signalled = False
         self.phase = _Phase.STARTING
         self.pipe = -1
 
@@ -112,6 +114,12 @@ def is_requested() -> bool:
     return _state.is_requested
 
 
+def was_signalled() -> bool:
+    """Whether a signal has arrived, also if another package handled it."""
+    sleep(_SECONDS_TO_READ)  # the thread that reads the pipe may not have run since
+    return _state.is_signalled
+
+
 def _handle(number: int, frame: FrameType | None) -> None:
     if _state.phase is _Phase.STARTING or (_state.phase is _Phase.RUNNING and _is_loading(frame)):
         _exit()
@@ -152,6 +160,7 @@ def _watch(reader: int) -> None:
     """End the process if the main thread doesn't."""
     while not _contains_signal(os.read(reader, 1000)):
         pass
+    _state.is_signalled = True
     begin = monotonic()
     while True:
         allowed = _SECONDS_TO_CLEAN_UP if _state.is_requested else _SECONDS_TO_NOTICE

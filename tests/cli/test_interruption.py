@@ -114,6 +114,23 @@ def test_interruption_that_became_another_exception_is_one_document(tmp_path: Pa
     assert json.loads(out) == {"status": "interrupted", "exit_code": 130, "errors": ["interrupted"]}
 
 
+def test_signal_that_another_package_handles_is_an_interruption(tmp_path: Path) -> None:
+    """Ray replaces the handlers while it starts."""
+    program = (
+        "from recctl.models import registry\n"
+        "def model_names():\n"
+        "    signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(60)\n"
+        "registry.model_names = model_names\n"
+        "sys.argv = ['recctl', 'models', '--json']\n"
+        "main()\n"
+    )
+    exit_code, out, err, _ = run_code(program, tmp_path)
+    assert (exit_code, err) == (130, "interrupted\n")
+    assert json.loads(out)["status"] == "interrupted"
+
+
 def test_interruption_in_exec_keeps_the_exit_code(tmp_path: Path) -> None:
     """Python exits by SIGINT if a plain KeyboardInterrupt left `exec`, even if it was caught."""
     program = (
