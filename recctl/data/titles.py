@@ -122,7 +122,10 @@ def match_titles(vocabulary: Vocabulary, ids: pa.ChunkedArray, titles: pa.Chunke
         notes.append(_no_match_note(vocabulary, codes, ids, source))
     elif not has_title.all():
         listed = _listed(vocabulary.ids[~has_title])
-        notes.append(f"{source}: no title for {(~has_title).sum():,} of the {len(vocabulary):,} items, e.g. {listed}")
+        note = f"{source}: no title for {(~has_title).sum():,} of the {len(vocabulary):,} items, e.g. {listed}"
+        # Two kinds of ids, such as those of a shop and of its supplier, often share some numbers.
+        is_mostly_missing = 2 * len(found) < len(vocabulary)
+        notes.append(f"{note}; check data.items.id" if is_mostly_missing else note)
     if len(conflicting):
         listed = _listed(vocabulary.ids[np.sort(conflicting)])
         n_items = "1 item has" if len(conflicting) == 1 else f"{len(conflicting):,} items have"

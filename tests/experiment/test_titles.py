@@ -147,6 +147,25 @@ def test_titles_stay_with_a_run_that_moved_and_whose_items_file_is_gone(run, pro
     assert recctl("runs", "verify", run.id, "--runs-dir", str(moved.parent)).code == 0
 
 
+def test_items_file_is_found_again_if_it_moved_with_the_runs(run, project, recctl):
+    shutil.move(project, project.with_name("copy"))
+    moved = project.with_name("copy") / "runs"
+    done = recctl("fit", run.id, "--json", "--runs-dir", str(moved))
+    assert done.code == 0, done.err
+    fitted = Run.open(moved / done.json["run_id"])
+    assert fitted.metadata["titles"]["file"] == str(project.with_name("copy") / "catalog" / "items.csv")
+
+
+def test_run_whose_items_file_is_gone_can_be_fitted_again_without_titles(run, project, recctl):
+    shutil.rmtree(project / "catalog")
+    failed = recctl("fit", run.id)
+    assert failed.code == 3
+    assert "data.items: null" in failed.err
+    done = recctl("fit", run.id, "--all-data", "--set", "data.items=null", "--json")
+    assert done.code == 0, done.err
+    assert "title" not in recctl("recommend", done.json["run_id"], "1", "--json").json["recommendations"][0]
+
+
 @pytest.mark.parametrize("content", [None, b"PAR1 nonsense"])
 def test_titles_that_can_not_be_read_are_noted_and_left_out(run, recctl, content):
     if content is None:

@@ -41,8 +41,10 @@ def find_items_file(file: str, base: Path) -> Path:
     neighbours: list[str] = []
     if path.parent.is_dir():
         neighbours = sorted(neighbour.name for neighbour in path.parent.iterdir())
+    suggestion = did_you_mean(path.name, neighbours)
     raise DataError(
-        f"{file}: data.items.file does not exist (tried {path.absolute()}){did_you_mean(path.name, neighbours)}"
+        f"{file}: data.items.file does not exist (tried {path.absolute()}){suggestion}; "
+        "to go on without titles, set data.items: null"
     )
 
 

@@ -129,9 +129,12 @@ def test_ids_match_by_the_type_of_the_data(titles_of, id_in_table, known, matche
 
 
 def test_items_without_title_are_counted_and_named(titles_of):
-    found, notes = titles_of("sku,name\n1,Oak table\n7,\n17,  \n", [1, 7, 17, 18])
-    assert found == {1: "Oak table"}
-    assert notes == ["items.csv: no title for 3 of the 4 items, e.g. 7, 17, 18"]
+    found, notes = titles_of("sku,name\n1,Oak table\n2,Chair\n3,\n7,  \n", [1, 2, 3, 7])
+    assert found == {1: "Oak table", 2: "Chair"}
+    assert notes == ["items.csv: no title for 2 of the 4 items, e.g. 3, 7"]
+    # The ids may be those of another column.
+    _, notes = titles_of("sku,name\n1,Oak table\n2,\n", [1, 2, 3, 7])
+    assert notes == ["items.csv: no title for 3 of the 4 items, e.g. 2, 3, 7; check data.items.id"]
 
 
 def test_last_of_several_titles_is_used_and_noted(titles_of):
@@ -189,7 +192,7 @@ def test_bad_rows_are_left_out_if_skipped(titles_of):
 
 def test_missing_file_is_an_error_with_a_suggestion(tmp_path):
     (tmp_path / "items.csv").touch()
-    with pytest.raises(DataError, match=r"item\.csv: data\.items\.file does not exist.*did you mean items\.csv"):
+    with pytest.raises(DataError, match=r"item\.csv: data\.items\.file .*did you mean items\.csv.*data\.items: null"):
         find_items_file("item.csv", tmp_path)
 
 
