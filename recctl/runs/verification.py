@@ -108,9 +108,9 @@ def _check_metrics(run: Run) -> Iterator[Fault]:
     stored = run.stored_metrics()
     records = run.evaluations()
     # Written after the records: a run that was killed in between has none, and writes it when it is resumed.
-    is_expected = _is_complete(run, "train") or (records and run.status == "complete")
-    if is_expected and not (run.path / layout.METRICS).exists():
-        yield Fault(layout.METRICS, "missing")
+    if not (run.path / layout.METRICS).exists():
+        if _is_complete(run, "train") or (records and run.status == "complete"):
+            yield Fault(layout.METRICS, "missing")
     elif _was_written_last(run.path / layout.METRICS, run.path / layout.EVALUATIONS):
         for label in run.metrics().keys() - stored.keys():
             yield Fault(layout.METRICS, f"{label}: its metrics are missing, but it was evaluated")
