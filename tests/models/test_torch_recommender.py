@@ -1,6 +1,7 @@
 """Training of models with a torch network, tested with NCF."""
 
 import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -115,17 +116,19 @@ distributed.destroy_process_group()
 
 
 def test_two_processes_learn_the_weights_of_one(tmp_path: Path) -> None:
-    script = tmp_path / "process.py"
-    script.write_text(PROCESS)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    # What torchrun sets; test_torchrun.py starts processes by torchrun itself.
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     root = Path(__file__).parents[2]
-    preloaded.run(
-        *launcher,
-        str(script),
-        f"{tmp_path}/",
-        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
-        check=True,
-    )
+    environment = {**os.environ, **shared, "PYTHONPATH": str(root), "RECCTL_THREADS": "1"}
+    processes = [
+        preloaded.Program("-c", PROCESS, f"{tmp_path}/", env={**environment, "RANK": rank, "LOCAL_RANK": rank})
+        for rank in ("0", "1")
+    ]
+    for process in processes:
+        _, err = process.communicate(timeout=100)
+        assert process.returncode == 0, err
     first, second = (np.load(tmp_path / f"{rank}.npy") for rank in (0, 1))
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first, NCFRecommender(**SMALL).fit(toy()).weights, rtol=1e-3, atol=1e-5)
