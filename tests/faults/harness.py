@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, Self
 from tests.faults import clusters, damage, external_faults, file_operations
 from tests.faults.arena import Arena
 from tests.faults.file_operations import OPERATION_FAULTS, TIMED_SIGNALS, FaultBench
-from tests.faults.scenarios import SCENARIOS, prepare
+from tests.faults.scenarios import SCENARIOS, Scenario, prepare
 
 N_DATABASE_FAULTS = 6
 N_RAY_FAULTS = 6
@@ -22,15 +22,17 @@ class Harness:
 
     Args:
         folder: A folder to create for all files.
+        scenarios: Those that will be used. Without sasrec, no process loads torch, which makes each of them slower.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, scenarios: Sequence[Scenario] = SCENARIOS) -> None:
         self.folder = folder
+        self._scenarios = scenarios
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         self.arena = self._stack.enter_context(Arena(self.folder))
-        prepare(self.arena)
+        prepare(self.arena, self._scenarios)
         self.bench = FaultBench(self.arena)
         return self
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class Scenario:
     in_suite: bool = True
 
 
-def prepare(arena: Arena) -> None:
+def prepare(arena: Arena, scenarios: Sequence[Scenario]) -> None:
     """Make the snapshot "template": data, configs, and three complete runs, `keeper`, `subject` and `contest`.
 
     No command may change `keeper`; commands that need a run work on `subject`. `contest` compares the two.
@@ -74,7 +74,7 @@ def prepare(arena: Arena) -> None:
     (arena.path / "data.csv").write_text("\n".join(lines) + "\n")
     for name, text in CONFIGS.items():
         (arena.path / f"{name}.yaml").write_text(text)
-    _warm_up(arena)
+    _warm_up(arena, scenarios)
     for config, name in (("svd", "keeper"), ("ease", "subject")):
         result = arena.run("train", f"{config}.yaml", "--json", "-q")
         assert result.code == 0, result
@@ -88,15 +88,15 @@ def prepare(arena: Arena) -> None:
     arena.save_snapshot("template")
 
 
-def _warm_up(arena: Arena) -> None:
+def _warm_up(arena: Arena, scenarios: Sequence[Scenario]) -> None:
     """Let the fork server run every command once, in a folder of its own."""
     folder = arena.folder / "warm"
     folder.mkdir()
     for path in arena.path.iterdir():
         (folder / path.name).write_text(path.read_text())
-    commands = [_with_latest(scenario.command) for scenario in SCENARIOS if scenario.run_kind]
+    commands = [_with_latest(scenario.command) for scenario in scenarios if scenario.run_kind]
     commands.append(("train", "ease.yaml"))
-    for scenario in SCENARIOS:
+    for scenario in scenarios:
         if not scenario.run_kind and scenario.name not in ("rm", "gc"):
             commands.append(_with_latest(scenario.command))
     commands.append(("runs", "verify"))

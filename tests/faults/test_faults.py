@@ -28,12 +28,14 @@ EXTERNAL_FAULTS = [
 ]
 
 
+SUITE_SCENARIOS = [scenario for scenario in SCENARIOS if scenario.in_suite]
+
+
 def sample_faults(harness: Harness) -> list[str]:
     generator = random.Random(2026)
-    scenarios = [scenario for scenario in SCENARIOS if scenario.in_suite]
     names = []
     for position, kind in enumerate([*OPERATION_FAULTS, "kill", "torn", "full", "term", "kill"]):
-        scenario = scenarios[position % len(scenarios)]
+        scenario = SUITE_SCENARIOS[position % len(SUITE_SCENARIOS)]
         harness.bench.run_undisturbed(scenario)
         number = generator.randrange(harness.bench.n_operations[scenario.name])
         names.append(f"{kind}:{scenario.name}:{number}")
@@ -45,7 +47,7 @@ def sample_faults(harness: Harness) -> list[str]:
 
 def test_thirty_faults_lose_nothing(tmp_path: Path) -> None:
     losses = []
-    with Harness(tmp_path / "arena") as harness:
+    with Harness(tmp_path / "arena", SUITE_SCENARIOS) as harness:
         names = sample_faults(harness)
         for name in names:
             try:

@@ -168,6 +168,12 @@ def test_ids_of_csv_files(tmp_path, column, role, id_type, delimiter, quoting):
     assert slow == expected
 
 
+def test_mark_at_the_beginning_of_the_first_id_is_kept(tmp_path):
+    path = write_csv(tmp_path / "ids.csv", "user_id", ["\ufeff7", "8"], ",", csv.QUOTE_MINIMAL)
+    fast, slow = read_both_ways(path, "user_id", header=True)
+    assert fast == slow == ["\ufeff7", "8"]
+
+
 words = [
     value
     for value in PLAIN_INTEGERS + OTHER_INTEGERS + NO_INTEGERS + BEYOND_INT64 + LARGEST + ["NA", "nan", "null"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -94,6 +96,25 @@ class CsvFile(NamedTuple):
             raise DataError(f"{self.name}: has {n_records:,} entries, but its size line says {expected:,} (truncated?)")
 
 
+class _KeepsFirstMark(io.RawIOBase):
+    """Passes records on to Arrow, which drops a byte order mark at the beginning: it is a part of the first field."""
+
+    def __init__(self, stream: ReadableStream) -> None:
+        self._stream = stream
+        self._is_first = True
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Read about `size` bytes."""
+        block = self._stream.read(size)
+        if self._is_first and block.startswith(codecs.BOM_UTF8):
+            block = codecs.BOM_UTF8 + block
+        self._is_first = False
+        return block
+
+
 def parse_records(
     stream: ReadableStream,
     file: CsvFile,
@@ -121,7 +142,7 @@ def parse_records(
     if multiline and is_slow:
         read_options.block_size = _MULTILINE_BLOCK_BYTES
     return pacsv.read_csv(
-        stream,
+        _KeepsFirstMark(stream),
         read_options=read_options,
         parse_options=pacsv.ParseOptions(
             delimiter=layout.output_delimiter,
