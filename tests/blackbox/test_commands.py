@@ -136,6 +136,7 @@ def test_trained_model_is_evaluated_and_recommends(workplace: Workplace, user: s
     measured = workplace.json("evaluate", run["run_id"], "--on", "test")["measured"]
     assert measured == run["metrics"]["test"]
     assert user in workplace.text("recommend", run["run_id"], user, "-k", "3")
+    assert len(workplace.json("similar", run["run_id"], "1", "-k", "3")["similar_items"]) == 3
     assert workplace.json("recommend", run["run_id"], "--history", "1,2", "-k", "3")
 
 

@@ -50,6 +50,7 @@ def test_json_option_prints_one_document_to_stdout(recctl: Any) -> None:
     for arguments in (
         ("evaluate", run_id),
         ("recommend", "latest", "1", "2"),
+        ("similar", "latest", "1", "2"),
         ("runs", "list"),
         ("runs", "show", run_id),
         ("models",),
