@@ -16,7 +16,8 @@ max_drop=${MAX_DROP:-0.005}
 names=$(recctl runs list --json | jq -r '.runs[].names[]')
 if ! grep -qx production <<< "$names"; then
   echo "first night: there is no production model to compare with"
-  run=$(recctl fit "$config" --all-data --json | jq -r .run_id)
+  run=$(recctl train "$config" --json | jq -r .run_id) # chooses the number of epochs, where early stopping does
+  run=$(recctl fit "$run" --all-data --json | jq -r .run_id)
   recctl runs promote "$run" --as production
 else
   run=$(recctl train "$config" --test-since production --refit --json | jq -r .run_id)

@@ -107,9 +107,10 @@ def _check_checkpoints(run: Run) -> Iterator[Fault]:
 def _check_metrics(run: Run) -> Iterator[Fault]:
     stored = run.stored_metrics()
     records = run.evaluations()
-    # Written after the records: a run that was killed in between has none, and writes it when it is resumed.
+    # Written after the records: a process that was killed in between left none. Of complete runs, this can happen only
+    # to those that were evaluated later, as those of `fit` are.
     if not (run.path / layout.METRICS).exists():
-        if _is_complete(run, "train") or (records and run.status == "complete"):
+        if _is_complete(run, "train") or (records and _is_complete(run, "tune")):
             yield Fault(layout.METRICS, "missing")
     elif _was_written_last(run.path / layout.METRICS, run.path / layout.EVALUATIONS):
         for label in run.metrics().keys() - stored.keys():
