@@ -162,8 +162,8 @@ def _seen_pairs(part: str, leakage: Mapping[str, Any], settings: Settings) -> It
         "warning" if n_pairs > _MAX_DUPLICATE_SHARE * n_interactions else "hint",
         f"user-item pairs of {part} are also in train",
         {"pairs": n_pairs},
-        "any such pair: models do not recommend seen items, so that these pairs count as misses; a warning if they "
-        f"exceed {_MAX_DUPLICATE_SHARE:.0%} of {part}",
+        "any such pair: it is left out of the evaluation, unless evaluation.exclude is none; a warning if they exceed "
+        f"{_MAX_DUPLICATE_SHARE:.0%} of {part}",
         settings.suggestions(settings.preprocessing("drop_duplicates")),
     )
 
