@@ -18,6 +18,7 @@ from recctl.experiment import popularity_baseline
 from recctl.experiment.data import resolve_config
 from recctl.models.registry import model_class, model_names
 from recctl.runs import Run
+from recctl.runs.evaluations import EvaluationRecord, MeasuredData, MeasuredModel
 
 DATA = "data: {source: synthetic, synthetic: {n_users: 60, n_items: 60, n_interactions: 1500}}\n"
 PARTS = {
@@ -61,7 +62,11 @@ def make_run(
             lines.append(json.dumps(line) + "\n")
         (run.path / "history.jsonl").write_text("".join(lines))
     if metrics:
-        run.add_metrics("validation", metrics)
+        entry = {"version": 1, "file": "models/v1.pkl", "sha256": "m", "fitted_on": "train", "model": model}
+        run.metadata["models"] = [entry]
+        measured = MeasuredData("validation", "d", "s")
+        record = EvaluationRecord(measured, MeasuredModel(1, "m", "train"), {}, "2026-01-01T00:00:00", {}, metrics)
+        run.add_evaluation(record, pd.DataFrame({"user_id": [1], "n_relevant": [1]}))
     run.end("failed" if "error" in metadata else "complete", metadata.get("error"))
     return Run.open(run.path)
 
