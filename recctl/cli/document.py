@@ -29,7 +29,7 @@ _document = _Document()
 
 
 def begin(arguments: Sequence[str]) -> None:
-    """Begin the document of a command, if one is asked for; forget that of a previous command of this process.
+    """Begin the document of a command, if one is requested; discard that of a previous command of this process.
 
     The options of a command are parsed after its name: errors before that must be JSON, too.
     """

@@ -132,7 +132,7 @@ class RecommendationsFormat(ExportFormat):
         return _target_users.users_with_histories(model, self.histories, self.on_unknown)
 
     def _held_out(self, model: Recommender, context: Context) -> HeldOutPairs | None:
-        """A counter of pairs that the users already have; None if they have no held-out parts, or are asked for."""
+        """A counter of held-out pairs; None for given histories, without a run, or if seen items are included."""
         if context.run is None or context.entry is None or self.histories is not None or self.include_seen:
             return None
         return HeldOutPairs(context.run, context.entry, model, context.overrides)

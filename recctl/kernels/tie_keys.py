@@ -12,7 +12,7 @@ from recctl.kernels.compile import I32, I64, OUT_U64, U64, VOID, inline_llvm, ke
 from recctl.kernels.counter_rng import splitmix64
 
 # Separates row keys from item hashes: a user and an item with the same id must not cancel each other out. It spells
-# "recctl"; another value would order all ties anew, and needs another `recctl.ranking.TIE_RULE`.
+# "recctl"; another value would change the order of all ties, and needs another `recctl.ranking.TIE_RULE`.
 SALT = np.uint64(0x72656363746C)
 
 

@@ -64,7 +64,7 @@ def _is_running(process: Mapping[str, Any]) -> bool:
 
 
 def _boot_id() -> str | None:
-    """Return an id that all containers of a machine have in common until it is started anew; None if there is none."""
+    """Return an id that all containers of a machine have in common until it is rebooted; None if there is none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (OSError, ValueError):
