@@ -132,14 +132,14 @@ def add_titles(records: list[dict[Any, Any]], run: Run, columns: Mapping[str, st
 
 
 def notice_new_protocol() -> None:
-    """Say, once in a runs directory with figures of version 0.1, that thresholds chosen by them need another look."""
+    """Say, once in a runs directory with figures of versions before 0.3, that their thresholds need another look."""
     runs = store()
     marker = runs.root / ".protocol-2"
     if marker.exists() or not any(run.has_figures_of_version_1 for run in runs.runs()):
         return
     terminal.info(
-        "recctl 0.1 counted items of validation as misses on test, and ordered equal scores by item id. Figures have "
-        "changed: check the thresholds of --assert (evaluation.exclude: train masks what 0.1 masked). Shown once."
+        "recctl before 0.3 counted items of validation as misses on test, and ordered equal scores by item id. Figures "
+        "have changed: check the thresholds of --assert (evaluation.exclude: train masks what it masked). Shown once."
     )
     with suppress(OSError):  # a directory that can only be read
         marker.touch()

@@ -25,8 +25,8 @@ from recctl.suggest import did_you_mean
 
 Task = Literal["ranking", "rating_prediction"]
 
-# Raised when the same model on the same data comes to other figures. Version 1 is that of recctl 0.1, which ranked
-# items of validation on test and broke ties by item code.
+# Raised when the same model on the same data comes to other figures. Version 1 is that of recctl before 0.3, which
+# ranked items of validation on test and broke ties by item code.
 PROTOCOL_VERSION = 2
 
 _TASK_SYNONYMS = {"rating": "rating_prediction", "ratings": "rating_prediction"}

@@ -64,7 +64,7 @@ def load_run_config(
     loaded = parse_config(run.config_text(file_name), name, Path(), [*overrides, *settings], CHECKS)
     loaded = _with_moved_files(loaded, run, [*overrides, *settings])
     if "exclude" not in loaded.given.get("evaluation", {}):
-        # A config of version 0.1, which knew nothing else.
+        # A config of a version before 0.3, which knew nothing else.
         loaded = with_values(loaded, {("evaluation", "exclude"): "train"}, CHECKS)
     return loaded
 

@@ -19,9 +19,9 @@ Users that the model was not fitted on have the key of the history that they are
 the model knows, in any order, also for models that read the order. Where similar items are ranked, the given item takes
 the place of the user. Popular items for unknown users follow the same rule.
 
-This is rule 2 of evaluations. By rule 1, that of recctl 0.1, the item with the lower id ranked first, which favored
-popular items wherever these have low ids. The ONNX graph with `k` ranks the lower item code first, because ONNX has no
-hash of ids; an ANN index returns ties in any order.
+This is rule 2 of evaluations. By rule 1, that of recctl before 0.3, the item with the lower id ranked first, which
+favored popular items wherever these have low ids. The ONNX graph with `k` ranks the lower item code first, because ONNX
+has no hash of ids; an ANN index returns ties in any order.
 """
 
 from __future__ import annotations

@@ -272,7 +272,7 @@ class Run:
             raise ArtifactError(f"{self.path / layout.EVALUATIONS}: {error}") from None
 
     def _require_version_1(self) -> None:
-        """Check that a run without records, but with figures, is of version 0.1: its metadata name the evaluations."""
+        """Check that a run with figures but no records is of a version before 0.3: its metadata name evaluations."""
         if (self.path / layout.METRICS).exists() and "evaluation" not in self.metadata:
             raise ArtifactError(
                 f"{self.path / layout.EVALUATIONS}: missing; measure the run again after deleting {layout.METRICS}: "
@@ -281,7 +281,7 @@ class Run:
 
     @property
     def has_figures_of_version_1(self) -> bool:
-        """Whether the run was evaluated by version 0.1, and not since then."""
+        """Whether the run was evaluated by a version before 0.3, and not since then."""
         return (self.path / layout.METRICS).exists() and not (self.path / layout.EVALUATIONS).exists()
 
     def evaluation(self, label: str) -> EvaluationRecord | None:
@@ -361,7 +361,7 @@ class Run:
         if not (self.path / layout.PER_USER).exists():
             return pd.DataFrame({"evaluation": [], "part": []})
         table: pd.DataFrame = self._read(layout.PER_USER, _read_parquet)
-        if "evaluation" not in table:  # of version 0.1, which stored one evaluation of each part
+        if "evaluation" not in table:  # of versions before 0.3, which stored one evaluation of each part
             table["evaluation"] = table["part"].map({record.data.label: record.id for record in records})
         return table
 
@@ -404,7 +404,7 @@ class Run:
         Returns:
             The path of the file.
         """
-        # Before the new version: those of version 0.1 belong to the newest model, which is about to be another one.
+        # Before the new version: figures without records belong to the newest model, which is about to be another one.
         records = self.evaluations()
         version = 1 + max((model_entry["version"] for model_entry in self.metadata["models"]), default=0)
         path = self.path / layout.MODELS / f"v{version}.pkl"

@@ -16,7 +16,7 @@ from recctl.errors import ArtifactError
 
 _ID_LENGTH = 12
 _HASH_DIGITS = 12
-# Settings of the protocol that version 0.1 stored in its configs.
+# Settings of the protocol that versions before 0.3 stored in their configs.
 _SETTINGS_OF_VERSION_1 = ("n_candidates", "relevance_threshold", "on_unknown")
 
 
@@ -26,7 +26,7 @@ class MeasuredData:
 
     Attributes:
         part: The part; None for a file.
-        data_hash: Content hash of the preprocessed data; of a file in version 0.1: unknown (None).
+        data_hash: Content hash of the preprocessed data; of a file before version 0.3: unknown (None).
         split_hash: Hash of the split; None for a file.
         file: The file as it was given; None for a part.
     """
@@ -41,7 +41,7 @@ class MeasuredData:
         """The key of metrics.json: the part, or `file:` and the first digits of the content hash."""
         if self.part is not None:
             return self.part
-        # Version 0.1 knew files by their name alone.
+        # Versions before 0.3 knew files by their name alone.
         return f"file:{self.data_hash[:_HASH_DIGITS]}" if self.data_hash else f"file:{self.file}"
 
     @property
@@ -161,8 +161,8 @@ def data_reasons(first: MeasuredData, second: MeasuredData) -> Iterator[str]:
 def _protocol_reasons(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str]:
     if first["version"] != second["version"]:
         yield (
-            f"evaluation protocol {first['version']} and {second['version']}: recctl 0.1 broke ties by item order and "
-            "ranked items of validation on test; measure the older run again with `recctl evaluate`"
+            f"evaluation protocol {first['version']} and {second['version']}: recctl before 0.3 broke ties by "
+            "item order and ranked items of validation on test; measure the older run again with `recctl evaluate`"
         )
         # How ties are broken follows from the version.
         first = {**first, "tie_rule": None}
@@ -218,7 +218,7 @@ def records_of_version_1(
     metadata: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> list[EvaluationRecord]:
-    """Make the records of a run of version 0.1, which has figures alone.
+    """Make the records of a run of a version before 0.3, which has figures alone.
 
     Args:
         metrics: The content of metrics.json.
