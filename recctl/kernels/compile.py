@@ -148,8 +148,8 @@ class Intrinsic:
         self._intrinsic: Any = None
 
     def __call__(self, *arguments: Any) -> Any:
-        """Not possible outside of kernels."""
-        raise NotImplementedError(f"{self._definition.__name__} can be called by kernels only")
+        """Raise an error: only compiled kernels can call it."""
+        raise TypeError(f"{self._definition.__name__} can be called by kernels only")
 
     @property
     def _numba_type_(self) -> Any:
