@@ -72,10 +72,13 @@ _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
 def format_bounds(declared: Hyperparameter) -> str:
-    """Format the bounds of a hyperparameter, e.g. `> 0, <= 1`."""
-    return ", ".join(
+    """Format the bounds of a hyperparameter, e.g. `> 0, <= 1`, or `min_length 1, each >= 1`."""
+    bounds = [
         f"{_SIGNS.get(bound_name, bound_name)} {bound_value}" for bound_name, bound_value in declared.bounds.items()
-    )
+    ]
+    if declared.element_bounds:
+        bounds.append(f"each {declared.element_bounds}")
+    return ", ".join(bounds)
 
 
 def format_search(declared: Hyperparameter) -> str:

@@ -1,9 +1,10 @@
 import inspect
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import Field
 
 from recctl.data.matrix import InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
@@ -22,6 +23,13 @@ class Everything(Recommender):
     limit: float | None = hyperparameter(None, help="A limit, or none.")
     lr: float = hyperparameter(0.1, help="A rate.")
     table: np.ndarray = fitted("(n_items, count)")
+
+
+class Layered(Recommender):
+    name = "layered"
+    widths: list[Annotated[int, Field(ge=1)]] = hyperparameter([8], min_length=1, help="Widths.")
+    shares: list[Annotated[float, Field(gt=0, le=1)]] | None = hyperparameter(None, help="Shares, or none.")
+    ratio: Annotated[float, Field(lt=2)] = hyperparameter(1.0, gt=0, help="A ratio.")
 
 
 class More(Everything):
@@ -87,6 +95,36 @@ def test_check_returns_values_in_the_declared_type(values, expected):
 def test_invalid_value_is_refused_with_value_and_expectation(name, value, problem):
     with pytest.raises(ConfigError, match=f"Everything: {problem}"):
         Everything(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("widths", [16, 0], r"widths: \[1\] 0 should be greater than or equal to 1"),
+        ("widths", [-4], r"widths: \[0\] -4 should be greater than or equal to 1"),
+        ("widths", np.array([8, -1]), r"widths: \[1\] -1 should be greater than or equal to 1"),
+        ("shares", [0.5, 1.5], r"shares: \[1\] 1.5 should be less than or equal to 1"),
+        ("shares", [float("nan")], r"shares: \[0\] nan should be a finite number"),
+        ("ratio", 2.0, "ratio: 2.0 should be less than 2"),
+    ],
+)
+def test_element_out_of_its_bounds_is_refused_by_name_and_position(name, value, problem):
+    with pytest.raises(ConfigError, match=f"Layered: {problem}"):
+        Layered(**{name: value})
+
+
+def test_elements_within_their_bounds_are_accepted_from_numpy_too():
+    assert Layered(widths=(np.int64(4), 2)).widths == [4, 2]
+    assert Layered(widths=np.array([4, 2])).widths == [4, 2]
+    assert Layered(shares=[1.0]).shares == [1.0]
+
+
+def test_json_schema_holds_the_bounds_of_elements():
+    assert Layered.parameters["widths"].json_schema()["items"] == {"type": "integer", "minimum": 1}
+    assert Layered.parameters["widths"].json_schema()["minItems"] == 1
+    assert Layered.parameters["ratio"].json_schema()["exclusiveMaximum"] == 2
+    assert Layered.parameters["widths"].type_name() == "list[int]"
+    assert Layered.parameters["widths"].element_bounds == ">= 1"
 
 
 def test_validate_reports_problems_by_parameter():

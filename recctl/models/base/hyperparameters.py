@@ -75,6 +75,10 @@ _ARRAYS = _array_annotations()
 _OTHER_TYPES = (InteractionMatrix, Vocabulary, int, float, bool, str)
 
 
+# Bounds in a JSON schema, and how they are written.
+_SCHEMA_SIGNS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
+
+
 @dataclass(frozen=True)
 class Choices:
     """A search range: one of several values.
@@ -110,36 +114,30 @@ class Hyperparameter:
     search: Choices | Between | None = None
     bounds: Mapping[str, Any] = field(default_factory=dict)
     annotation: Any = None
+    # The annotation with the bounds of its parts, such as those of the elements of list[Annotated[int, Field(ge=1)]].
+    constrained_annotation: Any = None
 
     @cached_property
     def _adapter(self) -> Any:
-        from pydantic import Field, TypeAdapter
+        from pydantic import ConfigDict, Field, TypeAdapter
 
-        constraints: dict[str, Any] = dict(self.bounds)
-        if self.annotation in (float, float | None):
-            # They are values of the type, but of no hyperparameter.
-            constraints["allow_inf_nan"] = False
-        annotated: Any = Annotated[self.annotation, Field(**constraints)]
-        return TypeAdapter(annotated)
+        annotated: Any = Annotated[self.constrained_annotation, Field(**self.bounds)]
+        # NaN and infinity are values of the type, but of no hyperparameter and of no element of one.
+        return TypeAdapter(annotated, config=ConfigDict(allow_inf_nan=False))
 
     def check(self, value: Any) -> Any:
         """Convert a value to the declared type.
 
-        NumPy scalars are accepted as numbers, and tuples as lists.
+        NumPy scalars are accepted as numbers, and tuples and NumPy arrays as lists.
 
         Raises:
-            ValueError: The value has another type, or is out of bounds.
+            ValueError: The value, or an element of a list, has another type or is out of bounds.
         """
         from pydantic import ValidationError
 
-        # NumPy scalars and arrays without dimensions.
-        if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
-            value = value.item()
-        if isinstance(value, tuple):
-            value = list(value)
         try:
             # Strict: `epochs: "20"` or `true` is more often a mistake than meant as a number.
-            return self._adapter.validate_python(value, strict=True)
+            return self._adapter.validate_python(_without_numpy(value), strict=True)
         except ValidationError as error:
             from recctl.config.messages import expectation
 
@@ -153,9 +151,26 @@ class Hyperparameter:
         schema: dict[str, Any] = self._adapter.json_schema()
         return schema | {"description": self.help, "default": self.default}
 
+    @property
+    def element_bounds(self) -> str:
+        """The bounds of the elements of a list, in words; empty if there are none."""
+        elements = self._adapter.json_schema().get("items", {})
+        return ", ".join(
+            f"{sign} {elements[keyword]}" for keyword, sign in _SCHEMA_SIGNS.items() if keyword in elements
+        )
+
     def type_name(self) -> str:
         """The type in Python notation: `float`, `list[int]`, `'a' | 'b'`."""
         return _type_text(self.annotation)
+
+
+def _without_numpy(value: Any) -> Any:
+    """A value with Python's numbers and lists in place of tuples, and of scalars and arrays of NumPy or torch."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [_without_numpy(element) for element in value]
+    return value
 
 
 def _type_text(annotation: Any) -> str:
@@ -227,6 +242,9 @@ def hyperparameter(
 ) -> Any:
     """Declare a hyperparameter.
 
+    The annotation of the attribute is its type. Elements of a list have their bounds in the annotation:
+    `list[Annotated[int, Field(ge=1)]]`.
+
     Args:
         default: The default value.
         help: A description in one line, shown by the command line and the docs.
@@ -264,9 +282,12 @@ def collect(cls: type) -> tuple[dict[str, Hyperparameter], dict[str, Fitted]]:
     for base in reversed(cls.__mro__):
         declarations = {name: value for name, value in vars(base).items() if isinstance(value, Hyperparameter | Fitted)}
         hints = get_type_hints(base) if declarations else {}
+        constrained_hints = get_type_hints(base, include_extras=True) if declarations else {}
         for name, declaration in declarations.items():
             if isinstance(declaration, Hyperparameter):
-                parameters[name] = replace(declaration, annotation=hints[name])
+                parameters[name] = replace(
+                    declaration, annotation=hints[name], constrained_annotation=constrained_hints[name]
+                )
             else:
                 key = declaration.stored_as or name
                 values[name] = replace(declaration, stored_as=key, annotation=hints[name])
