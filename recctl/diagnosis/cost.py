@@ -163,7 +163,7 @@ def _smaller_settings(settings: Settings) -> tuple[str, ...]:
             "model.params.accumulation_steps": 8 * accumulation_steps,
         }
     cpu: Values = {}
-    if settings.params.get("device") in ("auto", "cuda"):
+    if settings.params.get("device", "cpu") not in ("cpu", "mps"):
         cpu = {"model.params.device": "cpu"}
     return settings.suggestions(
         settings.scaled(("batch_size",), 1 / 8),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recctl import EarlyStopping, InteractionDataset, NCFRecommender
-from recctl.errors import ConfigError, DataError
+from recctl.errors import DataError
 from recctl.kernels.negative_sampling import sample_negatives
 from recctl.models.nn.ncf import _relu_and_dropout
 from tests.models.suite import ModelSuite, checkerboard, toy
@@ -214,11 +214,3 @@ def test_manual_loop_with_early_stopping_restores_the_best_epoch() -> None:
     np.testing.assert_array_equal(model.weights, once.weights)
     with pytest.raises(DataError, match="these are others"):
         model.train_epoch(toy(1))
-
-
-def test_missing_device_is_an_error() -> None:
-    if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match=r"device='cuda'.*device='auto'"):
-            NCFRecommender(device="cuda").fit(toy())
-    with pytest.raises(ConfigError, match="precision='float16' needs a GPU"):
-        NCFRecommender(device="cpu", precision="float16").fit(toy())

@@ -142,6 +142,9 @@ class Hyperparameter:
             from recctl.config.messages import expectation
 
             problem = error.errors()[0]
+            if problem["type"] == "string_pattern_mismatch" and "examples" in self.bounds:
+                *examples, last = map(repr, self.bounds["examples"])
+                raise ValueError(f"{value!r} should be of the form {', '.join(examples)} or {last}") from None
             position = "".join(f"[{part}]" for part in problem["loc"] if isinstance(part, int))
             message = f"{problem['input']!r} {expectation(problem)}"
             raise ValueError(f"{position} {message}" if position else message) from None
@@ -160,7 +163,9 @@ class Hyperparameter:
         )
 
     def type_name(self) -> str:
-        """The type in Python notation: `float`, `list[int]`, `'a' | 'b'`."""
+        """The type in Python notation: `float`, `list[int]`, `'a' | 'b'`; for a pattern, examples of its values."""
+        if "examples" in self.bounds:
+            return " | ".join(map(repr, self.bounds["examples"]))
         return _type_text(self.annotation)
 
 
@@ -249,7 +254,8 @@ def hyperparameter(
         default: The default value.
         help: A description in one line, shown by the command line and the docs.
         search: The default search range of the tuner; None if it is not searched by default.
-        bounds: Constraints such as `gt`, `ge`, `lt`, `le`, `min_length`, as accepted by pydantic's `Field`.
+        bounds: Constraints such as `gt`, `ge`, `lt`, `le`, `min_length`, as accepted by pydantic's `Field`; with a
+            `pattern`, also `examples` of its values.
     """
     return Hyperparameter(default, help, search, bounds)
 

@@ -24,6 +24,7 @@ from recctl.errors import ConfigError, UnsupportedError
 from recctl.models.base.default_validator import NDCG
 from recctl.models.base.epoch_recommender import EPOCH_KEY, EpochRecommender
 from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
+from recctl.models.nn import devices
 
 if TYPE_CHECKING:
     import torch
@@ -69,8 +70,11 @@ class TorchRecommender(EpochRecommender):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = hyperparameter(
         "auto", help="Number format of the network; auto: bfloat16 on a GPU that supports it, otherwise float32."
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = hyperparameter(
-        "auto", help="Device of the network; auto: a GPU if there is one."
+    device: str = hyperparameter(
+        "auto",
+        pattern=devices.PATTERN,
+        examples=devices.EXAMPLES,
+        help="Device of the network; auto: a GPU if there is one; cuda:N: the GPU number N, from 0.",
     )
     seed: int = hyperparameter(
         42, ge=0, lt=2**63, help="Seed of initial weights, of the order of examples, and of dropout."
@@ -118,9 +122,7 @@ class TorchRecommender(EpochRecommender):
 
     def require_device(self) -> None:
         """Raise a ConfigError if the machine does not have the device, or it does not support the precision."""
-        from recctl.models.nn import trainer
-
-        trainer.check_device(self.name, self.device, self.precision)
+        devices.select(self.name, self.device, self.precision)
 
     def _fit(self, interactions: InteractionDataset) -> None:
         from recctl.models.nn import flat_weights

@@ -18,8 +18,8 @@ from recctl import progress, rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array
 from recctl.engines import torch_distributed, torch_threads
-from recctl.errors import ConfigError, TrainingError
-from recctl.models.nn import flat_weights
+from recctl.errors import TrainingError
+from recctl.models.nn import devices, flat_weights
 
 # Below this number of embedding values per batch, threads wait for each other longer than they save.
 _SMALL_BATCH = 1 << 13
@@ -88,7 +88,7 @@ class Trainer:
         self.model = model
         self.rank, self.world_size = torch_distributed.group_rank()
         self._workers_have_state = False
-        self.device = check_device(model.name, model.device, model.precision, self.rank)
+        self.device = devices.select(model.name, model.device, model.precision)
         self.network = model._network().to(self.device)
         flat_weights.require_weight_count(model.name, self.network, model.weights)
         self._flat = torch.from_numpy(model.weights).to(self.device)
@@ -279,32 +279,6 @@ class Trainer:
         self.accumulation = state["accumulation"]
         if self._scaler.is_enabled():
             self._scaler.load_state_dict(self._scaler.state_dict() | {"scale": state["loss_scale"]})
-
-
-def check_device(model: str, device: str, precision: str, rank: int = 0) -> torch.device:
-    """The device that a setting names.
-
-    Args:
-        model: Name of the model, for the error message.
-        device: `auto`, `cpu`, `cuda` or `mps`; `auto` prefers a GPU.
-        precision: The setting of the precision.
-        rank: Rank of this process; each process of a machine uses another GPU.
-
-    Raises:
-        ConfigError: The machine has no such device, or the device does not support the precision.
-    """
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        device = next(name for name in ("cuda", "mps", "cpu") if available[name])
-    if not available[device]:
-        raise ConfigError(
-            f"{model}: device={device!r}: torch finds no such device; device='auto' uses a GPU if there is one"
-        )
-    if precision == "float16" and device == "cpu":
-        raise ConfigError(f"{model}: precision='float16' needs a GPU; on a CPU use 'bfloat16' or 'float32'")
-    if device == "cuda":
-        return torch.device(device, rank % torch.cuda.device_count())
-    return torch.device(device)
 
 
 def _autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
