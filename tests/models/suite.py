@@ -7,6 +7,7 @@ class TestEASE(ModelSuite):
 from __future__ import annotations
 
 import copy
+import pickle
 import re
 from collections.abc import Callable
 from functools import cache
@@ -19,7 +20,8 @@ import pytest
 
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import ArtifactError, ConfigError, DataError, NotFittedError, TrainingError, UnsupportedError
-from recctl.models.base import Recommender, fitted_values
+from recctl.models.base import Recommender, fitted_values, model_file
+from recctl.models.base.epoch_recommender import EpochRecommender
 from recctl.models.base.hyperparameters import Between, Choices
 from recctl.models.registry import load_model, model_class, model_names
 from tests.ranking.ties import key_of_id, ranking
@@ -60,6 +62,15 @@ def checkerboard(size: int = 50) -> pd.DataFrame:
     kept = (users % 2 == items % 2) & (users != items)
     times = np.random.default_rng(0).permutation(kept.sum())
     return pd.DataFrame({"user_id": users[kept], "item_id": items[kept], "rating": 1.0, "timestamp": times})
+
+
+def pickled(model: Recommender) -> Recommender:
+    """The model as another process receives it."""
+    received: Recommender = pickle.loads(pickle.dumps(model))
+    return received
+
+
+COPIES = (copy.copy, copy.deepcopy, pickled)
 
 
 @cache
@@ -139,6 +150,48 @@ class ModelSuite:
         clone = fitted.clone()
         assert (clone.hyperparameters(), clone.is_fitted) == (fitted.hyperparameters(), False)
         assert repr(clone) == repr(fitted)
+
+    # ---- copies
+
+    @pytest.mark.parametrize("copied", COPIES)
+    def test_copy_of_unfitted_model_fits_as_the_original(
+        self, model: Recommender, copied: Callable[[Recommender], Recommender]
+    ) -> None:
+        assert not copied(model).is_fitted
+        assert model_file.digest(copied(model).fit(toy())) == model_file.digest(fitted_model(type(self)))
+
+    @pytest.mark.parametrize("copied", COPIES)
+    def test_copy_of_fitted_model_scores_as_the_original(
+        self, fitted: Recommender, copied: Callable[[Recommender], Recommender]
+    ) -> None:
+        fitted.recommend([100])
+        twin = copied(fitted)
+        pd.testing.assert_frame_equal(twin.recommend(range(100, 140), k=25), fitted.recommend(range(100, 140), k=25))
+        assert model_file.digest(twin) == model_file.digest(fitted)
+
+    @pytest.mark.parametrize("copied", COPIES)
+    def test_copy_of_half_trained_model_trains_on_as_the_original(
+        self, model: Recommender, copied: Callable[[Recommender], Recommender]
+    ) -> None:
+        if not isinstance(model, EpochRecommender):
+            return
+        data = InteractionDataset(toy(), implicit=not model.needs_ratings)
+        whole = model.clone()
+        for _ in range(3):
+            whole.train_epoch(data)
+        model.train_epoch(data)
+        model.recommend([100])
+        twin = copied(model)
+        half_trained = model_file.digest(model)
+        for _ in range(2):
+            twin.train_epoch(data)
+        # Had they shared memory, the copy's epochs would have changed the original.
+        assert model_file.digest(model) == half_trained
+        copy_of_copy = copied(copied(twin))
+        for _ in range(2):
+            model.train_epoch(data)
+        assert model_file.digest(model) == model_file.digest(twin) == model_file.digest(whole)
+        assert copy_of_copy.train_epoch(data) == whole.train_epoch(data)
 
     # ---- fitting
 

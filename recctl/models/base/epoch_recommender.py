@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -83,6 +83,19 @@ class EpochRecommender(Recommender):
         size = n_users, n_items, n_interactions
         learned_bytes = fit_probe.file_bytes(self, self._sizes(*size), dense_only=True)
         return self.estimate_file(*size) + (1 + self._n_moments + keeps_best) * learned_bytes
+
+    def __copy__(self) -> Self:
+        """A copy that trains independently: it shares the interactions and ids, which are never modified.
+
+        Training modifies arrays in place; a copy that shared them would be changed by the original.
+        """
+        state = self.__getstate__()
+        for name, value in state.items():
+            if isinstance(value, np.ndarray):
+                state[name] = value.copy()
+        copied = type(self).__new__(type(self))
+        copied.__setstate__(state)
+        return copied
 
     # ---- training
 

@@ -7,6 +7,7 @@ implemented here, once for all models.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from inspect import Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, dataclass_transform
@@ -137,6 +138,17 @@ class Recommender:
     def clone(self) -> Self:
         """An unfitted model with the same hyperparameters."""
         return type(self)(**self.hyperparameters())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The attributes for a copy or a pickle, without cached properties, which the copy computes again."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if not isinstance(getattr(type(self), name, None), cached_property)
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
 
     @property
     def is_fitted(self) -> bool:

@@ -1,14 +1,17 @@
-"""All weights of a network as one flat array, aligned to cache lines. Imports torch."""
+"""All weights of a network as one flat array, aligned to cache lines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from recctl.data.matrix import Float32Array
 from recctl.errors import ArtifactError
+
+if TYPE_CHECKING:
+    import torch
 
 _CACHE_LINE_BYTES = 64
 
@@ -40,9 +43,14 @@ def align(array: Float32Array) -> Float32Array:
     return copy
 
 
+def is_at_cache_line(array: Float32Array) -> bool:
+    """Whether an array begins at a cache line."""
+    return bool(array.ctypes.data % _CACHE_LINE_BYTES == 0)
+
+
 def is_aligned(array: Float32Array) -> bool:
     """Whether an array begins at a cache line and is writeable."""
-    return array.flags.writeable and array.ctypes.data % _CACHE_LINE_BYTES == 0
+    return array.flags.writeable and is_at_cache_line(array)
 
 
 def named_views(name: str, network: torch.nn.Module, weights: Float32Array) -> dict[str, Float32Array]:

@@ -24,7 +24,7 @@ from recctl.errors import ConfigError, UnsupportedError
 from recctl.models.base.default_validator import NDCG
 from recctl.models.base.epoch_recommender import EPOCH_KEY, EpochRecommender
 from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
-from recctl.models.nn import devices
+from recctl.models.nn import devices, flat_weights
 
 if TYPE_CHECKING:
     import torch
@@ -84,6 +84,9 @@ class TorchRecommender(EpochRecommender):
 
     _n_moments = 2
 
+    # State of a trainer that is not live, as plain values: the next access to `_trainer` continues from it.
+    _stored_training_state: dict[str, Any] | None = None
+
     # ---- implemented by models
 
     def _network(self) -> torch.nn.Module:
@@ -125,8 +128,6 @@ class TorchRecommender(EpochRecommender):
         devices.select(self.name, self.device, self.precision)
 
     def _fit(self, interactions: InteractionDataset) -> None:
-        from recctl.models.nn import flat_weights
-
         self.require_device()
         self.weights = flat_weights.flatten(self._network())
 
@@ -167,13 +168,30 @@ class TorchRecommender(EpochRecommender):
     def _trainer(self) -> Trainer:
         """The trainer, with the network and optimizer of the last epoch; made at the first access."""
         if "_current_trainer" not in vars(self):
-            from recctl.models.nn import flat_weights, trainer
+            from recctl.models.nn import trainer
 
             if not flat_weights.is_aligned(self.weights):
                 self.weights = flat_weights.align(self.weights)
                 self._invalidate_caches()
             self._current_trainer = trainer.Trainer(self)
+            if self._stored_training_state is not None:
+                self._current_trainer.set_state(self._stored_training_state)
+                self._stored_training_state = None
         return self._current_trainer
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The attributes for a copy or a pickle: the trainer, which shares memory with the model, as plain values."""
+        state = super().__getstate__()
+        trainer = state.pop("_current_trainer", None)
+        if trainer is not None:
+            state["_stored_training_state"] = trainer.state()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        # Copies can begin anywhere. At other addresses, scores may differ in the last digits.
+        if self.is_fitted and not flat_weights.is_at_cache_line(self.weights):
+            self.weights = flat_weights.align(self.weights)
 
     def _drop_trainer(self) -> None:
         """Free the memory of training: gradients, moments of the optimizer, and weights on a device."""
@@ -199,8 +217,6 @@ class TorchRecommender(EpochRecommender):
     @cached_property
     def _arrays(self) -> dict[str, Float32Array]:
         """Views of the weights, by their names in the network."""
-        from recctl.models.nn import flat_weights
-
         return flat_weights.named_views(self.name, self._network(), self.weights)
 
     def _invalidate_caches(self) -> None:
