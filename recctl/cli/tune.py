@@ -149,7 +149,7 @@ def _print_trials(trials: Any, record: dict[str, Any]) -> None:
 
 
 def _best_first(trials: Any, monitors: list[str], pareto: list[int]) -> Any:
-    from recctl.training.early_stopping import direction
+    from recctl.training.monitor import direction
 
     # With several metrics no single order is right; the front is what the search found.
     if pareto:

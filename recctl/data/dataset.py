@@ -12,8 +12,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from recctl.arguments import checked
 from recctl.data import columns, frames
-from recctl.data.arguments import checked
 from recctl.data.frames import Frame
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary

@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
+from recctl.arguments import checked
 from recctl.data import columns
-from recctl.data.arguments import checked
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array
 from recctl.engines import map_threads
 from recctl.errors import ConfigError

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from recctl.config import Config
 from recctl.metrics import MetricKey
+from recctl.training.monitor import LOSS, default_metric
 
 if TYPE_CHECKING:
     from recctl.models.base import Recommender
@@ -18,11 +19,8 @@ _RATING_DEFAULT = "rmse"
 
 def default_monitor(model: type[Recommender], has_validation: bool) -> str:
     """Return the metric that selects the best epoch if the config names none."""
-    if not has_validation:
-        return "loss"
-    if model.needs_ratings:
-        return _RATING_DEFAULT
-    return _RANKING_DEFAULT
+    metric = default_metric(model) if has_validation else None
+    return metric or LOSS
 
 
 def training_monitor(config: Config, has_validation: bool) -> str:

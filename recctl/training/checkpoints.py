@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recctl import artifacts
+from recctl import arguments, artifacts
 from recctl.errors import ArtifactError, ConfigError
 from recctl.training import history
-from recctl.training.early_stopping import Mode, checked_min_delta, direction, is_better
 from recctl.training.loop import Epoch
+from recctl.training.monitor import LOSS, Direction, Mode, Monitor, is_better
 
 
 class ModelCheckpoint:
@@ -23,16 +23,20 @@ class ModelCheckpoint:
         for epoch in range(20):
             model.train_epoch(train)
             checkpoint(model, evaluator.evaluate(model, val, train_data=train))
+        checkpoint.restore(model)  # the best model; or recctl.load_model("models/best.pkl")
 
     Args:
         filepath: File of the model, which `recctl.load_model` reads. Missing folders are created, and an existing file
             is replaced.
-        monitor: Key of the metric, or `loss` for the training loss.
+        monitor: Key of the metric, or `loss` for the training loss. By default the metric that the model is validated
+            by: `rmse` if it predicts ratings, else `ndcg@10`.
         mode: Whether lower (`min`) or higher (`max`) is better; `auto` derives it from `monitor`.
         min_delta: Minimum improvement over the best score. Use the value of `EarlyStopping`, so that both choose the
             same epoch.
 
     Attributes:
+        monitor: The monitored metric; None before the first score if none was given.
+        mode: `min` or `max`; None while it is unknown.
         best_score: Best score so far; None before the first.
         best_epoch: Epoch of the best score, from 1; in your own loop, the number of the call.
 
@@ -41,12 +45,26 @@ class ModelCheckpoint:
     """
 
     def __init__(
-        self, filepath: str | Path, monitor: str = "ndcg@10", mode: Mode = "auto", min_delta: float = 0.0
+        self, filepath: str | Path, monitor: str | None = None, mode: Mode = "auto", min_delta: float = 0.0
     ) -> None:
-        self.filepath = Path(filepath)
-        self.monitor = monitor
-        self.mode = direction(monitor, mode, "ModelCheckpoint")
-        self.min_delta = checked_min_delta(min_delta, "ModelCheckpoint")
+        self.filepath = arguments.path("ModelCheckpoint", "filepath", filepath)
+        self.min_delta = arguments.number("ModelCheckpoint", "min_delta", min_delta, 0)
+        self._monitor = Monitor("ModelCheckpoint", monitor, mode)
+        self.reset()
+
+    @property
+    def monitor(self) -> str | None:
+        """The monitored metric; None before the first score if none was given."""
+        return self._monitor.metric
+
+    @property
+    def mode(self) -> Direction | None:
+        """Whether lower (`min`) or higher (`max`) scores are better; None while it is unknown."""
+        return self._monitor.mode
+
+    def reset(self) -> None:
+        """Forget all scores; the file remains until a model is saved."""
+        self._monitor.reset()
         self.best_score: float | None = None
         self.best_epoch = 0
         self._calls = 0
@@ -58,19 +76,19 @@ class ModelCheckpoint:
             Whether the model was saved.
 
         Raises:
-            ConfigError: `metrics` does not contain `monitor`.
+            ConfigError: `metrics` does not contain the monitored metric, or an argument is invalid.
         """
+        if not hasattr(model, "save"):
+            raise ConfigError(arguments.problem("ModelCheckpoint", "model", model, "must be a recctl model"))
+        if not isinstance(metrics, Mapping):
+            requirement = "must be a dict of metrics, as evaluator.evaluate(model, val) returns"
+            raise ConfigError(arguments.problem("ModelCheckpoint", "metrics", metrics, requirement))
         self._calls += 1
         return self._update(model, metrics, self._calls)
 
     def _update(self, model: Any, metrics: Mapping[str, float], number: int) -> bool:
-        if self.monitor not in metrics:
-            available = ", ".join(metrics) or "none"
-            raise ConfigError(
-                f"ModelCheckpoint: monitor={self.monitor!r} is not measured; available metrics: {available}"
-            )
-        score = float(metrics[self.monitor])
-        if not is_better(score, self.best_score, self.mode, self.min_delta):
+        score, mode = self._monitor.choose(model, metrics)
+        if not is_better(score, self.best_score, mode, self.min_delta):
             return False
         self.best_score = score
         self.best_epoch = number
@@ -78,19 +96,22 @@ class ModelCheckpoint:
         model.save(self.filepath)
         return True
 
+    def restore(self, model: Any) -> None:
+        """Load the best model into `model`; without a saved one, the model stays as it is."""
+        if self.best_epoch:
+            model.load(self.filepath)
+
     # ---- as a callback
 
     def before_training(self, model: Any) -> None:
-        """Reset the best score."""
-        self.best_score = None
-        self.best_epoch = 0
-        self._calls = 0
+        """Forget all scores."""
+        self.reset()
 
     def after_epoch(self, model: Any, epoch: Epoch) -> bool:
         """Save the model if the epoch's score is the best so far."""
         # The loss is known after every epoch, also where no validation was due.
-        if epoch.validated or self.monitor == "loss":
-            self._update(model, dict(epoch.metrics) | {"loss": epoch.loss}, epoch.number)
+        if epoch.validated or self.monitor == LOSS:
+            self._update(model, dict(epoch.metrics) | {LOSS: epoch.loss}, epoch.number)
         return False
 
     def after_training(self, model: Any) -> None:

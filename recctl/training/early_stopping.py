@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import copy
-import math
-from typing import Any, Literal
+from typing import Any
 
+from recctl import arguments
 from recctl.errors import ConfigError
-from recctl.metrics import METRICS, MetricKey
-from recctl.suggest import did_you_mean
 from recctl.training.loop import Epoch
-
-Mode = Literal["auto", "min", "max"]
+from recctl.training.monitor import LOSS, Direction, Mode, Monitor, as_score, is_better
 
 # Attributes that a checkpoint stores. `_best` is among them: a resumed training can still restore weights from before
 # the interruption.
@@ -22,21 +19,27 @@ class EarlyStopping:
     """Stops training when the score no longer improves, and restores the best weights.
 
     Use it as a callback, `model.fit(train, validation=val, callbacks=[EarlyStopping(patience=5)])`, or in your
-    own loop:
+    own loop, where it must be told which metric the scores are, or their direction:
 
-        stopping = EarlyStopping(patience=5)
+        stopping = EarlyStopping(patience=5, monitor="rmse")
         for epoch in range(100):
             model.train_epoch(train)
             if stopping(evaluator.evaluate(model, val, task="rating_prediction")["rmse"], model):
                 break
+        stopping.restore(model)  # the best weights, also if the loop ends without an early stop
 
     Args:
         patience: Number of consecutive scores without improvement after which training stops.
         min_delta: Minimum improvement over the best score.
-        monitor: Key of the metric, such as `rmse` or `ndcg@10`, or `loss` for the training loss.
+        monitor: Key of the metric, such as `rmse` or `ndcg@10`, or `loss` for the training loss. By default, as a
+            callback, the metric that the model is validated by: `rmse` if it predicts ratings, else `ndcg@10`.
         mode: Whether lower (`min`) or higher (`max`) is better; `auto` derives it from `monitor`.
+        restore_best: Whether the best weights are restored when training ends, early or not; if False, the weights
+            remain those of the last epoch, and `restore` restores the best ones.
 
     Attributes:
+        monitor: The monitored metric; None before the first score if none was given.
+        mode: `min` or `max`; None while it is unknown.
         best_score: Best score so far; None before the first.
         best_epoch: Epoch of the best score, from 1; in your own loop, the number of the call.
         counter: Number of consecutive scores without improvement.
@@ -47,19 +50,32 @@ class EarlyStopping:
     """
 
     def __init__(
-        self, patience: int = 5, min_delta: float = 0.0001, monitor: str = "rmse", mode: Mode = "auto"
+        self,
+        patience: int = 5,
+        min_delta: float = 0.0001,
+        monitor: str | None = None,
+        mode: Mode = "auto",
+        restore_best: bool = True,
     ) -> None:
-        # bool is a subclass of int: patience=True would count as 1.
-        if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
-            raise ConfigError(f"EarlyStopping: patience={patience!r}: must be a whole number of at least 1")
-        self.patience = patience
-        self.min_delta = checked_min_delta(min_delta)
-        self.monitor = monitor
-        self.mode = direction(monitor, mode)
+        self.patience = arguments.whole_number("EarlyStopping", "patience", patience, 1)
+        self.min_delta = arguments.number("EarlyStopping", "min_delta", min_delta, 0)
+        self.restore_best = arguments.flag("EarlyStopping", "restore_best", restore_best)
+        self._monitor = Monitor("EarlyStopping", monitor, mode)
         self.reset()
+
+    @property
+    def monitor(self) -> str | None:
+        """The monitored metric; None before the first score if none was given."""
+        return self._monitor.metric
+
+    @property
+    def mode(self) -> Direction | None:
+        """Whether lower (`min`) or higher (`max`) scores are better; None while it is unknown."""
+        return self._monitor.mode
 
     def reset(self) -> None:
         """Forget all scores."""
+        self._monitor.reset()
         self.best_score: float | None = None
         self.best_epoch = 0
         self.counter = 0
@@ -77,13 +93,22 @@ class EarlyStopping:
 
         Returns:
             Whether to stop.
-        """
-        self._calls += 1
-        return self._update(score, model, self._calls)
 
-    def _update(self, score: float, model: Any, number: int) -> bool:
-        if is_better(score, self.best_score, self.mode, self.min_delta):
-            self.best_score = float(score)
+        Raises:
+            ConfigError: Neither `monitor` nor `mode` was given, or an argument is invalid.
+        """
+        mode = self._monitor.require_mode()
+        value = as_score("EarlyStopping", "score", score)
+        if model is not None and not (hasattr(model, "snapshot") or hasattr(model, "state_dict")):
+            raise ConfigError(
+                arguments.problem("EarlyStopping", "model", model, "must be a recctl model or a torch module")
+            )
+        self._calls += 1
+        return self._update(value, mode, model, self._calls)
+
+    def _update(self, score: float, mode: Direction, model: Any, number: int) -> bool:
+        if is_better(score, self.best_score, mode, self.min_delta):
+            self.best_score = score
             self.best_epoch = number
             self.counter = 0
             self._best = None if model is None else _snapshot(model)
@@ -93,13 +118,25 @@ class EarlyStopping:
                 # The stop is remembered beside the returned value: the loop calls every callback, and a checkpoint
                 # stores it.
                 self.early_stop = True
-                if model is not None:
-                    self.restore(model)
+                self._restore_at_end(model)
         return self.early_stop
 
     def restore(self, model: Any) -> None:
-        """Restore the best weights; without a copy of them, the model stays as it is."""
+        """Restore the best weights.
+
+        Raises:
+            ConfigError: There is no copy of them, because the model was not given together with the scores.
+        """
         if self._best is not None:
+            _restore(model, self._best)
+        elif self.best_epoch:
+            raise ConfigError(
+                "EarlyStopping: restore: there is no copy of the best weights; give the model with each score: "
+                "stopping(score, model)"
+            )
+
+    def _restore_at_end(self, model: Any) -> None:
+        if self.restore_best and model is not None and self._best is not None:
             _restore(model, self._best)
 
     # ---- as a callback
@@ -116,20 +153,14 @@ class EarlyStopping:
         """
         # The training loss is known after every epoch. Other metrics are not, and epochs without them must not count
         # against `patience`.
-        measured = dict(epoch.metrics) | {"loss": epoch.loss}
-        if not epoch.validated and self.monitor != "loss":
+        if not epoch.validated and self.monitor != LOSS:
             return False
-        if self.monitor not in measured:
-            raise ConfigError(
-                f"EarlyStopping: monitor={self.monitor!r} is not measured; available metrics: {', '.join(measured)}; "
-                "fit with validation=: a dataset for rmse, a function for other metrics, such as "
-                "lambda model: evaluator.evaluate(model, val)"
-            )
-        return self._update(measured[self.monitor], model, epoch.number)
+        score, mode = self._monitor.choose(model, dict(epoch.metrics) | {LOSS: epoch.loss})
+        return self._update(score, mode, model, epoch.number)
 
     def after_training(self, model: Any) -> None:
         """Restore the best weights, even if training was not stopped early."""
-        self.restore(model)
+        self._restore_at_end(model)
 
     def state(self) -> dict[str, Any]:
         """State to resume from, as plain values, including the best weights of a recctl model."""
@@ -149,7 +180,7 @@ class StopAfter:
 
     # Not `epochs=n_epochs` of the model: the learning rate schedule depends on that number.
     def __init__(self, n_epochs: int) -> None:
-        self.n_epochs = n_epochs
+        self.n_epochs = arguments.whole_number("StopAfter", "n_epochs", n_epochs, 1)
         self.early_stop = False
 
     def before_training(self, model: Any) -> None:
@@ -173,46 +204,6 @@ class StopAfter:
         self.early_stop = state["early_stop"]
 
 
-def direction(metric: str, mode: str = "auto", who: str = "EarlyStopping") -> Literal["min", "max"]:
-    """Whether lower or higher values of a metric are better.
-
-    Args:
-        metric: A key such as `rmse`, `ndcg@10`, `sampled_ndcg@10`, or `loss`.
-        mode: `min` or `max`; `auto` derives it from the metric.
-        who: Beginning of error messages.
-
-    Raises:
-        ConfigError: The mode is invalid, or it is `auto` and the metric is unknown.
-    """
-    if mode == "min":
-        return "min"
-    if mode == "max":
-        return "max"
-    if mode != "auto":
-        raise ConfigError(f"{who}: mode={mode!r}: unknown choice{did_you_mean(str(mode), ('auto', 'min', 'max'))}")
-    metric_key = MetricKey.parse(str(metric))
-    # No metric of METRICS, but every epoch has it.
-    if metric_key.name == "loss":
-        return "min"
-    if not metric_key.is_known:
-        raise ConfigError(
-            f"{who}: monitor={metric!r}: unknown metric{did_you_mean(metric_key.name, METRICS)}; "
-            "for a custom metric, pass mode='min' or mode='max'"
-        )
-    return metric_key.mode
-
-
-def checked_min_delta(min_delta: float, who: str = "EarlyStopping") -> float:
-    """Return `min_delta` unchanged if it is valid.
-
-    Raises:
-        ConfigError: It is not a finite number of at least 0; the message begins with `who`.
-    """
-    if isinstance(min_delta, bool) or not isinstance(min_delta, int | float) or not 0 <= min_delta < math.inf:
-        raise ConfigError(f"{who}: min_delta={min_delta!r}: must be a number of at least 0")
-    return min_delta
-
-
 def _snapshot(model: Any) -> Any:
     # A torch module's state_dict shares its tensors: without a deep copy the best weights would go on changing.
     return model.snapshot() if hasattr(model, "snapshot") else copy.deepcopy(model.state_dict())
@@ -223,15 +214,3 @@ def _restore(model: Any, snapshot: Any) -> None:
         model.restore(snapshot)
     else:
         model.load_state_dict(snapshot)
-
-
-def is_better(score: float, best: float | None, mode: Literal["min", "max"], min_delta: float) -> bool:
-    """Whether a score improves on the best one (None before the first) by more than `min_delta`; NaN never does."""
-    # A comparison with NaN is False, but as a first score it would remain the best for good.
-    if math.isnan(score):
-        return False
-    if best is None:
-        return True
-    # Strictly more than min_delta: with 0, an equal score is no improvement, so the earliest of equal epochs wins.
-    improvement = score - best if mode == "max" else best - score
-    return improvement > min_delta

@@ -27,7 +27,7 @@ from recctl.models.registry import load_model, model_class
 from recctl.reports.search_figures import write_search_figures
 from recctl.runs import Run, RunStore, layout
 from recctl.runs.store import run_hashes
-from recctl.training.early_stopping import direction
+from recctl.training.monitor import direction
 from recctl.tuning import results
 from recctl.tuning.executors import InProcessExecutor, ProcessExecutor, TrialExecutor
 from recctl.tuning.samplers import StrategySampler

@@ -177,8 +177,25 @@ def test_manual_loop_saves_the_best_model(tmp_path):
         lower(Model(), {"mae": 1})
     with pytest.raises(ConfigError, match="ModelCheckpoint: monitor='x': unknown metric"):
         ModelCheckpoint("x", "x")
+    with pytest.raises(ConfigError, match=r"ModelCheckpoint: metrics=0.5: must be a dict of metrics"):
+        lower(Model(), 0.5)
+    with pytest.raises(ConfigError, match="ModelCheckpoint: filepath=None: must be a path"):
+        ModelCheckpoint(None)
     with pytest.raises(ConfigError, match="ModelCheckpoint: min_delta=-1: must be a number of at least 0"):
         ModelCheckpoint("x", min_delta=-1)
+
+
+def test_checkpoint_restores_the_best_model_when_the_loop_ends(tmp_path):
+    train = InteractionDataset(toy(), implicit=False)
+    model = make_model("svd", **MODELS["svd"])
+    checkpoint = ModelCheckpoint(tmp_path / "best.pkl")
+    checkpoint.restore(model)  # nothing was saved: no change
+    for rmse in (3.0, 1.0, 2.0):
+        model.train_epoch(train)
+        checkpoint(model, {"mae": 0.0, "rmse": rmse})
+    assert model.best_epoch == 3
+    checkpoint.restore(model)
+    assert (model.best_epoch, checkpoint.monitor, checkpoint.best_score) == (2, "rmse", 1.0)
 
 
 def test_best_checkpoint_is_the_best_epoch_of_early_stopping(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from recctl import EarlyStopping
 from recctl.errors import ConfigError
-from recctl.training.early_stopping import direction
+from recctl.training.monitor import direction
 
 
 class Weights:
@@ -31,8 +31,8 @@ def stopped_after(stopping, scores):
 
 def test_lower_is_better_for_rmse_and_higher_for_ndcg():
     falling, rising = [5.0, 4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0, 5.0]
-    assert stopped_after(EarlyStopping(patience=2), falling) is None
-    assert stopped_after(EarlyStopping(patience=2), rising) == 3
+    assert stopped_after(EarlyStopping(patience=2, monitor="rmse"), falling) is None
+    assert stopped_after(EarlyStopping(patience=2, monitor="rmse"), rising) == 3
     assert stopped_after(EarlyStopping(patience=2, monitor="ndcg@10"), rising) is None
     assert stopped_after(EarlyStopping(patience=2, monitor="ndcg@10"), falling) == 3
     assert stopped_after(EarlyStopping(patience=2, mode="max"), falling) == 3
@@ -47,7 +47,7 @@ def test_direction_follows_the_metric(metric, expected):
 
 
 def test_counter_counts_improvements_below_min_delta():
-    stopping = EarlyStopping(patience=3, min_delta=0.1)
+    stopping = EarlyStopping(patience=3, min_delta=0.1, mode="min")
     assert [stopping(score) for score in (1.0, 0.95, 0.89, 0.85, 0.8)] == [False] * 5
     assert (stopping.best_score, stopping.best_epoch, stopping.counter) == (0.89, 3, 2)
     assert stopping(0.79)
@@ -55,7 +55,7 @@ def test_counter_counts_improvements_below_min_delta():
 
 
 def test_nan_score_is_never_the_best():
-    stopping = EarlyStopping(patience=2)
+    stopping = EarlyStopping(patience=2, monitor="rmse")
     assert not stopping(math.nan)
     assert stopping.best_score is None
     assert not stopping(1.0)
@@ -65,7 +65,7 @@ def test_nan_score_is_never_the_best():
 
 
 def test_best_weights_are_copied_and_restored():
-    model, stopping = Weights(), EarlyStopping(patience=2)
+    model, stopping = Weights(), EarlyStopping(patience=2, monitor="rmse")
     for score in (3.0, 1.0, 2.0, 2.0):
         model.weights += 1
         stopping(score, model)
@@ -87,11 +87,53 @@ def test_torch_module_is_restored():
     assert module.weight.item() == 1
 
 
-def test_without_a_model_no_weights_are_copied():
-    model, stopping = Weights(), EarlyStopping(patience=1)
-    stopping(1.0)
+def test_restore_after_the_last_epoch_brings_back_the_best():
+    model, stopping = Weights(), EarlyStopping(patience=9, mode="max")
+    for score in (1.0, 3.0, 2.0):
+        model.weights += 1
+        assert not stopping(score, model)
+    assert model.weights.tolist() == [3, 3]
     stopping.restore(model)
-    assert model.weights.tolist() == [0, 0]
+    assert model.weights.tolist() == [2, 2]
+
+
+def test_restore_best_false_keeps_the_last_weights_until_restore():
+    model, stopping = Weights(), EarlyStopping(patience=1, mode="max", restore_best=False)
+    for score in (2.0, 1.0):
+        model.weights += 1
+        stopping(score, model)
+    assert stopping.early_stop
+    assert model.weights.tolist() == [2, 2]
+    stopping.restore(model)
+    assert model.weights.tolist() == [1, 1]
+
+
+def test_restore_without_a_copy_of_the_weights_is_an_error():
+    model, stopping = Weights(), EarlyStopping(patience=1, mode="max")
+    stopping.restore(model)  # no score yet, so that nothing is lost
+    stopping(1.0)
+    with pytest.raises(ConfigError, match=r"no copy of the best weights; give the model with each score"):
+        stopping.restore(model)
+
+
+def test_scores_without_metric_or_mode_are_refused():
+    stopping = EarlyStopping(patience=3)
+    with pytest.raises(ConfigError, match=r"monitor='rmse', or pass mode='min' .* or mode='max'"):
+        stopping(0.3)
+    assert stopping.best_score is None
+
+
+@pytest.mark.parametrize("score", [None, "0.5", True, [], np.zeros(2)])
+def test_score_that_is_no_number_is_an_error(score):
+    with pytest.raises(ConfigError, match=r"EarlyStopping: score=.*: must be a number"):
+        EarlyStopping(mode="max")(score)
+
+
+def test_scores_of_numpy_and_torch_are_numbers():
+    torch = pytest.importorskip("torch")
+    stopping = EarlyStopping(mode="max")
+    assert [stopping(score) for score in (np.float32(0.5), torch.tensor(0.75))] == [False, False]
+    assert stopping.best_score == 0.75
 
 
 @pytest.mark.parametrize(
@@ -102,6 +144,9 @@ def test_without_a_model_no_weights_are_copied():
         ({"patience": True}, "patience=True"),
         ({"min_delta": -1}, "min_delta=-1: must be a number of at least 0"),
         ({"min_delta": math.nan}, "min_delta=nan"),
+        ({"restore_best": 1}, "restore_best=1: must be True or False"),
+        ({"monitor": 3}, "monitor=3: must be a text"),
+        ({"mode": None}, "mode=None: unknown choice"),
         ({"mode": "mni"}, "mode='mni': unknown choice; did you mean min"),
         ({"monitor": "ndgc@10"}, "monitor='ndgc@10': unknown metric; did you mean ndcg.*mode='min'"),
     ],

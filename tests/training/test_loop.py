@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from recctl import EarlyStopping, InteractionDataset, progress
+from recctl import EarlyStopping, InteractionDataset, ModelCheckpoint, progress
 from recctl.errors import ConfigError, TrainingError
 from recctl.models.ease import EASERecommender
 from recctl.training import run_epochs
@@ -76,9 +76,55 @@ def test_loss_can_be_monitored_without_validation():
     assert model.epoch == 2
 
 
-def test_monitoring_an_unmeasured_metric_is_an_error():
-    with pytest.raises(ConfigError, match=r"'rmse' is not measured; available metrics: loss; fit with validation="):
-        run_epochs(Scripted([1.0]), DATA, 1, callbacks=[EarlyStopping()])
+@pytest.mark.parametrize(
+    ("predicts_ratings", "scores", "best"),
+    [(True, [3.0, 1.0, 2.0], 2), (False, [1.0, 2.0, 3.0], 3), (None, [3.0, 1.0, 2.0], 2)],
+)
+def test_callbacks_monitor_the_default_metric_of_the_model(tmp_path, predicts_ratings, scores, best):
+    """RMSE of models that predict ratings, NDCG@10 of others; of unknown models, the only metric there is."""
+    stopping = EarlyStopping()
+    checkpoint = ModelCheckpoint(tmp_path / "best.pkl")
+    for _ in range(2):  # the second training begins anew
+        model = Scripted([1.0] * 3)
+        model.save = lambda path: None
+        if predicts_ratings is not None:
+            model.predicts_ratings = predicts_ratings
+        key = "ndcg@10" if predicts_ratings is False else "rmse"
+        others = {} if predicts_ratings is None else {"mae": 0.0, "recall@10": 1.0}
+        measure = lambda m, key=key, others=others: others | {key: scores[m.epoch - 1]}  # noqa: E731
+        run_epochs(model, DATA, 3, validate=measure, callbacks=[stopping, checkpoint])
+        assert (stopping.monitor, checkpoint.monitor) == (key, key)
+        assert (stopping.best_epoch, checkpoint.best_epoch, model.epoch) == (best, best, best)
+
+
+def test_callback_adapts_to_the_next_model():
+    stopping = EarlyStopping()
+    for predicts_ratings, key in ((True, "rmse"), (False, "ndcg@10")):
+        model = Scripted([1.0])
+        model.predicts_ratings = predicts_ratings
+        run_epochs(model, DATA, 1, validate=lambda m, key=key: {key: 0.5}, callbacks=[stopping])
+        assert (stopping.monitor, stopping.mode) == (key, {"rmse": "min", "ndcg@10": "max"}[key])
+
+
+def test_mode_against_the_default_metric_is_an_error():
+    model = Scripted([1.0])
+    model.predicts_ratings = True
+    with pytest.raises(ConfigError, match=r"mode='max': rmse is monitored by default, of which lower values"):
+        run_epochs(model, DATA, 1, validate=lambda m: {"rmse": 1.0}, callbacks=[EarlyStopping(mode="max")])
+
+
+@pytest.mark.parametrize("measured", [{}, {"auc": 0.5, "recall@5": 0.5}])
+def test_monitor_that_cannot_be_chosen_is_an_error(measured):
+    with pytest.raises(ConfigError, match=r"name the metric to monitor.*available metrics: (none|auc, recall@5)"):
+        run_epochs(Scripted([1.0]), DATA, 1, validate=lambda m: measured, callbacks=[EarlyStopping()])
+
+
+@pytest.mark.parametrize(("predicts_ratings", "metric"), [(True, "rmse"), (False, "ndcg@10")])
+def test_monitoring_an_unmeasured_metric_is_an_error(predicts_ratings, metric):
+    model = Scripted([1.0])
+    model.predicts_ratings = predicts_ratings
+    with pytest.raises(ConfigError, match=rf"'{metric}' is not measured; available metrics: loss; fit with validation"):
+        run_epochs(model, DATA, 1, callbacks=[EarlyStopping()])
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 1.6])

@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from recctl.arguments import checked
 from recctl.data import columns, frames
-from recctl.data.arguments import checked
 from recctl.data.frames import Frame
 from recctl.data.preprocessing import table_arrays
 from recctl.kernels import group_by

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from recctl import progress
+from recctl.arguments import checked
 from recctl.data import columns, frames
-from recctl.data.arguments import checked
 from recctl.data.frames import Frame
 from recctl.data.preprocessing import table_arrays
 from recctl.errors import DataError

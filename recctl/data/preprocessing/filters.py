@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from recctl.arguments import checked
 from recctl.data import columns, frames
-from recctl.data.arguments import checked
 from recctl.data.frames import Frame
 from recctl.data.preprocessing import table_arrays
 from recctl.errors import ConfigError

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from inspect import Signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, cast, dataclass_transform
 
 import numpy as np
 import pandas as pd
@@ -56,6 +56,13 @@ class Embeddings(NamedTuple):
     """`(n_items, n_dimensions)`, C-contiguous."""
 
 
+class _FollowsNeedsRatings:
+    """The default of `predicts_ratings`: the value of `needs_ratings`, which may depend on hyperparameters."""
+
+    def __get__(self, model: Recommender | None, owner: type[Recommender]) -> bool:
+        return bool(owner.needs_ratings if model is None else model.needs_ratings)
+
+
 @dataclass_transform(kw_only_default=True, field_specifiers=(hyperparameter, fitted))
 class Recommender:
     """The base class of all models.
@@ -68,6 +75,8 @@ class Recommender:
         parameters: The declared hyperparameters by name.
         fitted_values: The declared fitted values by name.
         needs_ratings: Whether the model learns from ratings. Otherwise each distinct pair in a table has weight 1.
+        predicts_ratings: Whether scores are ratings on the scale of the data, so that rmse and mae mean something; by
+            default, if the model learns from ratings.
         uses_weights: Whether the model uses weights of interactions: the ratings of data with `implicit=False`.
         reads_order: Whether the order and repetition of items in a history affect its scores. Otherwise each item
             counts once.
@@ -86,6 +95,7 @@ class Recommender:
     parameters: ClassVar[dict[str, Hyperparameter]] = {}
     fitted_values: ClassVar[dict[str, Fitted]] = {}
     needs_ratings: ClassVar[bool] = False
+    predicts_ratings: ClassVar[bool] = cast("bool", _FollowsNeedsRatings())
     uses_weights: ClassVar[bool] = False
     reads_order: ClassVar[bool] = False
     trained_in_epochs: ClassVar[bool] = False

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import Field
 
-from recctl.data.arguments import checked
+from recctl.arguments import checked
 from recctl.errors import ConfigError
 
 
