@@ -30,8 +30,8 @@ _WEIGHTS = TupleType((OUT_F32, OUT_F32, OUT_F32_2D, OUT_F32_2D, OUT_F32_2D))
 _FOLDING_WEIGHTS = TupleType((OUT_F32, OUT_F32, OUT_F32_2D, OUT_F32_2D))
 
 
-@kernel(FLOAT, I32, _RATINGS, _HISTORIES, _WEIGHTS, FLOAT, FLOAT, FLOAT, BOOL, fastmath=_RELAXED_SUMS)
-def epoch(order, ratings, histories, weights, mean, lr, reg, implicit):
+@kernel(FLOAT, I32, _RATINGS, _HISTORIES, _WEIGHTS, FLOAT, FLOAT, FLOAT, FLOAT, BOOL, fastmath=_RELAXED_SUMS)
+def epoch(order, ratings, histories, weights, mean, lr, reg, scale, implicit):
     """Visit the ratings of each user of `order`, in stored order.
 
     With `p_u`, `q_i` and `y_j` rows of the factors, N(u) the history of u, and `z = |N(u)|^-1/2 * sum of y_j over N(u)`
@@ -42,7 +42,10 @@ def epoch(order, ratings, histories, weights, mean, lr, reg, implicit):
         p_u += lr (e q_i - reg p_u)      q_i += lr (e (p_u + z) - reg q_i)
         y_j += lr (e q_i |N(u)|^-1/2 - reg y_j)    for every j of N(u)
 
-    where all right sides use the values before the step (Koren, 2008, eq. 15). Let `a = 1 - lr reg`. Every `y_j` of the
+    where all right sides use the values before the step (Koren, 2008, eq. 15), for a `scale` of 1. In general these are
+    the steps for ratings divided by `scale`, written for parameters in the units of the ratings: biases are `scale`
+    times, factors `sqrt(scale)` times as large. The steps of biases then stay as they are, and in those of factors `e`
+    becomes `e / scale`; below, `lr e` stands for `lr e / scale`. Let `a = 1 - lr reg`. Every `y_j` of the
     user receives the same addend and shrinks by the same factor, so `z <- a z + lr e q_i`, which is the step of `p_u`.
     After t steps, with the same sum `c` for both,
 
@@ -61,6 +64,7 @@ def epoch(order, ratings, histories, weights, mean, lr, reg, implicit):
         mean: Mean of all ratings.
         lr: Learning rate.
         reg: Regularization.
+        scale: What the ratings are divided by for the steps of the factors.
         implicit: Whether the model has implicit factors (SVD++).
 
     Returns:
@@ -72,8 +76,9 @@ def epoch(order, ratings, histories, weights, mean, lr, reg, implicit):
     n_factors = item_factors.shape[1]
     mu = np.float32(mean)
     step = np.float32(lr)
+    factor_step = np.float32(lr / scale)
     shrink = np.float32(1 - lr * reg)
-    s_step = np.float32(2 * lr) if implicit else step
+    s_step = np.float32(2 * lr / scale) if implicit else factor_step
     s = np.empty(n_factors, np.float32)
     s0 = np.empty(n_factors, np.float32)
     loss = 0.0
@@ -102,12 +107,13 @@ def epoch(order, ratings, histories, weights, mean, lr, reg, implicit):
             error = values[p] - mu - bias - item_biases[i] - dot
             loss += np.float64(error) * np.float64(error)
             delta = step * error
+            factor_delta = factor_step * error
             s_delta = s_step * error
             bias = shrink * bias + delta
             item_biases[i] = shrink * item_biases[i] + delta
             for f in range(n_factors):
                 q = item_factors[i, f]
-                item_factors[i, f] = shrink * q + delta * s[f]
+                item_factors[i, f] = shrink * q + factor_delta * s[f]
                 s[f] = shrink * s[f] + s_delta * q
         user_biases[u] = bias
         total_shrink = np.float32((1 - lr * reg) ** (end - begin))
@@ -149,8 +155,8 @@ def add_history(starts, items, implicit_factors, out):
             out[row, f] += scale * total[f]
 
 
-@kernel(FLOAT, _RATINGS, U8, _FOLDING_WEIGHTS, F32_2D, FLOAT, FLOAT, FLOAT, fastmath=_RELAXED_SUMS)
-def folding_epoch(ratings, trainable, weights, implicit, mean, lr, reg):
+@kernel(FLOAT, _RATINGS, U8, _FOLDING_WEIGHTS, F32_2D, FLOAT, FLOAT, FLOAT, FLOAT, fastmath=_RELAXED_SUMS)
+def folding_epoch(ratings, trainable, weights, implicit, mean, lr, reg, scale):
     """`epoch` for new users of a trained model: known items are fixed, new items are trained.
 
     The steps are those of `epoch` for `b_u` and `p_u` of all rows, and for `b_i` and `q_i` of the trainable items. `z`
@@ -164,6 +170,7 @@ def folding_epoch(ratings, trainable, weights, implicit, mean, lr, reg):
         mean: Mean of all ratings.
         lr: Learning rate.
         reg: Regularization.
+        scale: As in `epoch`.
 
     Returns:
         Sum of the squared errors, each measured before its step.
@@ -173,6 +180,7 @@ def folding_epoch(ratings, trainable, weights, implicit, mean, lr, reg):
     n_factors = item_factors.shape[1]
     mu = np.float32(mean)
     step = np.float32(lr)
+    factor_step = np.float32(lr / scale)
     shrink = np.float32(1 - lr * reg)
     loss = 0.0
     for row in range(len(starts) - 1):
@@ -185,16 +193,17 @@ def folding_epoch(ratings, trainable, weights, implicit, mean, lr, reg):
             error = values[position] - mu - bias - item_biases[i] - dot
             loss += np.float64(error) * np.float64(error)
             delta = step * error
+            factor_delta = factor_step * error
             bias = shrink * bias + delta
             if len(trainable) and trainable[i]:
                 item_biases[i] = shrink * item_biases[i] + delta
                 for f in range(n_factors):
                     q = item_factors[i, f]
                     p = user_factors[row, f]
-                    user_factors[row, f] = shrink * p + delta * q
-                    item_factors[i, f] = shrink * q + delta * (p + implicit[row, f])
+                    user_factors[row, f] = shrink * p + factor_delta * q
+                    item_factors[i, f] = shrink * q + factor_delta * (p + implicit[row, f])
             else:
                 for f in range(n_factors):
-                    user_factors[row, f] = shrink * user_factors[row, f] + delta * item_factors[i, f]
+                    user_factors[row, f] = shrink * user_factors[row, f] + factor_delta * item_factors[i, f]
         user_biases[row] = bias
     return loss

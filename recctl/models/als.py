@@ -21,6 +21,7 @@ from recctl.models.base import Embeddings, Recommender
 from recctl.models.base.hyperparameters import Between, fitted, hyperparameter
 from recctl.models.base.onnx_graph import ScoreGraph, Value, solve_spd
 from recctl.models.factors.als_side import HINT, MultiplyStep, SideData, Step, StepInput, n_tasks
+from recctl.models.factors.rating_scale import relative_range
 from recctl.models.factors.vectors import unit_rows, with_columns
 
 Float64Array = NDArray[np.float64]
@@ -51,8 +52,9 @@ class ALSRecommender(Recommender):
       `c_ui` is `1 + alpha r_ui` (section 4 of the paper), and 1 without an interaction. `r_ui` is 1 unless the data has
       weights (`data.implicit: false`), such as those of the step `weight_events`.
     - Ratings (`implicit=False`): the sum is over the ratings. `c_ui` is 1, and `p_ui` is the rating minus the mean of
-      all ratings. With `e = 1` this is ALS-WR (Zhou et al., 2008, "Large-Scale Parallel Collaborative Filtering for the
-      Netflix Prize").
+      all ratings. `reg` is multiplied by the range of the ratings over 4, so that it means the same on every scale (1
+      for ratings from 1 to 5): squared errors grow with the square of the scale, squared factors with the scale. With
+      `e = 1` this is ALS-WR (Zhou et al., 2008, "Large-Scale Parallel Collaborative Filtering for the Netflix Prize").
 
     `c_u` and `c_i` are the sums of the confidences of a user and of an item, over interactions or over all pairs
     (`reg_by`); `e` is `reg_exponent`. With `e = 0` all factors have the same regularization, as in the paper. With
@@ -123,6 +125,8 @@ class ALSRecommender(Recommender):
     item_factors: Float32Array = fitted("(n_items, n_factors)")
     spectrum: Float32Array = fitted("(n_factors,)")
     mean: float = fitted("")
+    # Before this value existed, `reg` applied to ratings as they are.
+    rating_scale: float = fitted("", if_absent=1.0)
     losses: Float64Array = fitted("(n_done,)")
 
     needs_ratings = _NeedsRatings()
@@ -130,7 +134,11 @@ class ALSRecommender(Recommender):
     def _fit(self, interactions: InteractionDataset) -> None:
         matrix = interactions.matrix
         self._require_non_negative(matrix)
-        self.mean = 0.0 if self.implicit else float(matrix.values.mean(dtype=np.float64))
+        self.mean = 0.0
+        self.rating_scale = 1.0
+        if not self.implicit:
+            self.mean = float(matrix.values.mean(dtype=np.float64))
+            self.rating_scale = relative_range(float(matrix.values.min()), float(matrix.values.max()))
         by_user = self._centered(matrix)
         # Both orders are stored: each half-step reads the interactions row by row of the side that it solves for.
         by_item = by_user.transpose()
@@ -212,7 +220,7 @@ class ALSRecommender(Recommender):
         return replace(matrix, values=matrix.values - np.float32(self.mean))
 
     def _regularization(self, matrix: InteractionMatrix) -> Float32Array:
-        """The weight of the squared factors of each row, `reg c^e`, `(n_rows,)`."""
+        """The weight of the squared factors of each row, `reg c^e` times the scale of the ratings, `(n_rows,)`."""
         counts = np.diff(matrix.starts).astype(np.float64)
         confidences = counts
         if self.implicit:
@@ -222,7 +230,7 @@ class ALSRecommender(Recommender):
             n_pairs = matrix.n_columns if self.reg_by == "pairs" else counts
             confidences = n_pairs + self.alpha * value_sums
         confidences = np.maximum(confidences, 1)  # a row without interactions must not have a regularization of 0
-        reg: Float32Array = (self.reg * confidences**self.reg_exponent).astype(np.float32)
+        reg: Float32Array = (self.reg * self.rating_scale * confidences**self.reg_exponent).astype(np.float32)
         return reg
 
     def _fold_in(self, histories: InteractionMatrix) -> Float32Array:
@@ -269,7 +277,7 @@ class ALSRecommender(Recommender):
             targets = histories - is_seen * mean
             confidences = counts
         confidences = graph.apply("Max", confidences, np.float32(1))
-        reg = graph.apply("Pow", confidences, np.float32(self.reg_exponent)) * self.reg
+        reg = graph.apply("Pow", confidences, np.float32(self.reg_exponent)) * (self.reg * self.rating_scale)
         vectors = graph.constant(items, "items")
         # The normal equations A x = b of each user, as the augmented matrix A | b: (n, d, d + 1).
         weighted_gram = (weights.unsqueeze(2) * vectors).transpose(0, 2, 1) @ vectors
@@ -296,8 +304,9 @@ class ALSRecommender(Recommender):
         users.run_step(MultiplyStep(items.shared))
         for side in (users, items):
             # Scaled such that a typical score is _INITIAL_SCORE: the product of two factors of this size.
+            score = _INITIAL_SCORE * self.rating_scale
             size = np.sqrt(np.square(side.factors).mean(dtype=np.float64) * self.n_factors)
-            side.scale(np.float32(np.sqrt(_INITIAL_SCORE) / size if size else 0))
+            side.scale(np.float32(np.sqrt(score) / size if size else 0))
 
     def _iterate(self, users: SideData, items: SideData) -> list[float]:
         """Solve for one side after the other.

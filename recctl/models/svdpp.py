@@ -22,6 +22,10 @@ class SVDPlusPlusRecommender(BiasedFactors):
     `recctl.kernels.sgd.epoch`): a rating costs O(n_factors), not O(n_factors |N(u)|), with the result of the paper's
     sequential steps, up to rounding.
 
+    Ratings of any scale: ratings are divided by `rating_scale`, their range in training over 4, for the steps of the
+    factors, so that `lr`, `reg` and `init_std` mean the same on every scale. On ratings from 1 to 5 the scale is 1.
+    Biases, factors and predictions are in the units of the ratings. `partial_fit` does not change the scale.
+
     Cost: O(ratings * n_factors) per epoch, on one thread; `4 (n_users + 2 n_items) (n_factors + 1)` bytes for the
     model, in float32. The result depends on `seed` only, not on the number of threads. `best_epoch` is the epoch of
     the weights: the last one, or with `EarlyStopping` the best on validation.

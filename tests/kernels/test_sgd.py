@@ -54,10 +54,50 @@ def test_epoch_equals_the_steps_of_the_paper(implicit, n_factors, longer_history
     expected = [array.astype(np.float64) for array in weights]
     for _ in range(8):
         order = rng.permutation(30).astype(np.int32)
-        loss = sgd.epoch(order, data, history, tuple(weights), 3.1, 0.02, 0.1, implicit)
+        loss = sgd.epoch(order, data, history, tuple(weights), 3.1, 0.02, 0.1, 1.0, implicit)
         expected_loss = naive(order, *data, *history, expected, 3.1, 0.02, 0.1, implicit)
         assert loss == pytest.approx(expected_loss, rel=1e-5)
     for result, array in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(result, array, rtol=1e-4, atol=1e-5)
+
+
+def rescaled(weights, scale):
+    """Biases and factors for ratings divided by `scale`: products of factors shrink as the biases do."""
+    return [array / (scale if array.ndim == 1 else np.sqrt(scale)) for array in weights]
+
+
+@pytest.mark.parametrize("scale", [0.25, 25.0, 250.0])
+@pytest.mark.parametrize("implicit", [True, False])
+def test_epoch_with_a_scale_equals_the_steps_for_divided_ratings(scale, implicit):
+    rng = np.random.default_rng(3)
+    starts, columns, values = ratings(rng, 30, 25, 0.3)
+    weights = rescaled(initial_weights(rng, 30, 25, 7), 1 / scale)
+    weights = [array.astype(np.float32) for array in weights]
+    expected = rescaled([array.astype(np.float64) for array in weights], scale)
+    data = (starts, columns, np.float32(scale) * values)
+    for _ in range(5):
+        order = rng.permutation(30).astype(np.int32)
+        loss = sgd.epoch(order, data, data[:2], tuple(weights), 3.1 * scale, 0.02, 0.1, scale, implicit)
+        expected_loss = naive(order, starts, columns, values, starts, columns, expected, 3.1, 0.02, 0.1, implicit)
+        assert loss == pytest.approx(scale**2 * expected_loss, rel=1e-5)
+    for result, array in zip(rescaled(weights, scale), expected, strict=True):
+        np.testing.assert_allclose(result, array, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.25, 250.0])
+def test_folding_epoch_with_a_scale_equals_that_of_divided_ratings(scale):
+    rng = np.random.default_rng(4)
+    starts, columns, values = ratings(rng, 12, 15, 0.4)
+    plain = initial_weights(rng, 12, 15, 6)
+    z = plain.pop()[:12]
+    scaled = [array.astype(np.float32) for array in rescaled(plain, 1 / scale)]
+    scaled_z = (z * np.sqrt(scale)).astype(np.float32)
+    trainable = (rng.random(15) < 0.3).astype(np.uint8)
+    data = (starts, columns, np.float32(scale) * values)
+    for _ in range(4):
+        sgd.folding_epoch((starts, columns, values), trainable, tuple(plain), z, 3.0, 0.03, 0.1, 1.0)
+        sgd.folding_epoch(data, trainable, tuple(scaled), scaled_z, 3.0 * scale, 0.03, 0.1, scale)
+    for result, array in zip(rescaled(scaled, scale), plain, strict=True):
         np.testing.assert_allclose(result, array, rtol=1e-4, atol=1e-5)
 
 
@@ -65,7 +105,7 @@ def test_only_users_in_the_order_are_visited():
     rng = np.random.default_rng(0)
     data, weights = ratings(rng, 10, 8, 0.5), initial_weights(rng, 10, 8, 4)
     before = [array.copy() for array in weights]
-    sgd.epoch(np.array([3], np.int32), data, data[:2], tuple(weights), 3.0, 0.02, 0.1, True)
+    sgd.epoch(np.array([3], np.int32), data, data[:2], tuple(weights), 3.0, 0.02, 0.1, 1.0, True)
     touched = (weights[2] != before[2]).any(axis=1)
     assert np.flatnonzero(touched).tolist() == [3]
     assert np.flatnonzero((weights[4] != before[4]).any(axis=1)).tolist() == data[1][data[0][3] : data[0][4]].tolist()
@@ -75,8 +115,10 @@ def test_divergence_shows_in_the_loss():
     rng = np.random.default_rng(0)
     data, weights = ratings(rng, 30, 25, 0.5), initial_weights(rng, 30, 25, 4)
     with np.errstate(all="ignore"):
-        losses = [sgd.epoch(np.arange(30, dtype=np.int32), data, data[:2], tuple(weights), 3.0, 5.0, 0.1, True)]
-        losses.append(sgd.epoch(np.arange(30, dtype=np.int32), data, data[:2], tuple(weights), 3.0, 5.0, 0.1, True))
+        losses = [sgd.epoch(np.arange(30, dtype=np.int32), data, data[:2], tuple(weights), 3.0, 5.0, 0.1, 1.0, True)]
+        losses.append(
+            sgd.epoch(np.arange(30, dtype=np.int32), data, data[:2], tuple(weights), 3.0, 5.0, 0.1, 1.0, True)
+        )
     assert not np.isfinite(losses[-1])
 
 
@@ -110,7 +152,7 @@ def test_folding_epoch_trains_users_and_trainable_items_only(share):
                     q[i] += lr * (e * (p[u] + z[u]) - 0.1 * q_i)
                 b_u[u] += lr * (e - 0.1 * b_u[u])
                 p[u] += lr * (e * q_i - 0.1 * p[u])
-        result = sgd.folding_epoch((starts, columns, values), trainable, tuple(weights), z, 3.0, lr, 0.1)
+        result = sgd.folding_epoch((starts, columns, values), trainable, tuple(weights), z, 3.0, lr, 0.1, 1.0)
         assert result == pytest.approx(loss, rel=1e-5)
     for result, array in zip(weights, expected, strict=True):
         np.testing.assert_allclose(result, array, rtol=1e-4, atol=1e-5)

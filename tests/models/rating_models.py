@@ -140,6 +140,100 @@ class RatingTests:
         with pytest.raises(DataError, match=f"{self.model.name} learns from ratings.*implicit=False"):
             self.model().fit(InteractionDataset(toy(), implicit=True))
 
+    # ---- scales
+
+    @pytest.mark.parametrize(("factor", "shift"), [(0.25, -0.25), (2.5, -2.5), (25.0, -25.0), (249.75, -248.75)])
+    def test_ratings_on_another_scale_yield_the_same_predictions_on_that_scale(self, factor, shift) -> None:
+        train, test = parts()
+        train = train.assign(rating=train.rating.round())  # from 1 to 5
+        strangers = train[train.user_id < 5]
+        settings = {"n_epochs": 12, "lr": 0.01}
+        model = self.model(**settings).fit(train)
+        assert model.rating_scale == 1
+        moved = self.model(**settings).fit(train.assign(rating=factor * train.rating + shift))
+        assert moved.rating_scale == pytest.approx(factor)
+        expected = factor * model.predict(test.user_id, test.item_id) + shift
+        predicted = moved.predict(test.user_id, test.item_id)
+        np.testing.assert_allclose(predicted, expected, rtol=0, atol=2e-4 * factor)
+        # Embeddings and folded histories are on the scale of the ratings, too.
+        users = np.arange(20, dtype=np.int32)
+        vectors = moved.embeddings()
+        scores = moved.score_users(users)
+        np.testing.assert_allclose(vectors.users[:20] @ vectors.items.T, scores, rtol=0, atol=2e-4 * factor)
+        np.testing.assert_allclose(scores, factor * model.score_users(users) + shift, rtol=0, atol=5e-4 * factor)
+        stranger = model.recommend_for_history(strangers, k=80, exclude_seen=False)
+        moved_strangers = strangers.assign(rating=factor * strangers.rating + shift)
+        moved_stranger = moved.recommend_for_history(moved_strangers, k=80, exclude_seen=False)
+        pair = ["user_id", "item_id"]
+        joined = stranger.merge(moved_stranger, on=pair)
+        assert len(joined) == len(stranger)
+        np.testing.assert_allclose(joined.score_y, factor * joined.score_x + shift, rtol=0, atol=5e-4 * factor)
+
+    def test_added_ratings_are_trained_on_the_scale_of_the_fit(self) -> None:
+        train, _ = parts()
+        late = train.user_id >= 140
+        model = self.model(n_epochs=10).fit(train[~late])
+        moved = self.model(n_epochs=10).fit(train[~late].assign(rating=20 * train.rating))
+        model.partial_fit(train[late])
+        moved.partial_fit(train[late].assign(rating=20 * train.rating[late]))
+        users = np.arange(model.seen.n_rows, dtype=np.int32)
+        np.testing.assert_allclose(moved.score_users(users), 20 * model.score_users(users), rtol=0, atol=0.01)
+
+    def test_checkpoint_without_a_scale_continues_on_the_ratings_as_they_are(self) -> None:
+        train, _ = parts()
+        dataset = InteractionDataset(train.assign(rating=20 * train.rating), implicit=False)
+        model = self.model(n_epochs=3)
+        model.train_epoch(dataset)
+        state = model.training_state()
+        resumed = self.model(n_epochs=3)
+        resumed.train_epoch(dataset)
+        resumed.set_training_state(state)
+        assert resumed.rating_scale == model.rating_scale == pytest.approx(20, rel=0.01)
+        del state["rating_scale"]
+        resumed.set_training_state(state)
+        assert resumed.rating_scale == 1
+
+    @pytest.mark.parametrize("span", [4.0, 100.0])
+    def test_defaults_are_no_worse_than_biases_alone_on_wide_scales(self, span) -> None:
+        train, test = parts()
+        mean = float(train.rating.mean())
+        # Shrunken biases by alternating averages, in float64.
+        by_user = pd.Series(0.0, index=train.user_id.unique())
+        by_item = pd.Series(0.0, index=train.item_id.unique())
+        for _ in range(20):
+            rest = (train.rating - mean - train.user_id.map(by_user)).groupby(train.item_id)
+            by_item = rest.sum() / (rest.count() + 3)
+            rest = (train.rating - mean - train.item_id.map(by_item)).groupby(train.user_id)
+            by_user = rest.sum() / (rest.count() + 3)
+        known = test[test.user_id.isin(by_user.index) & test.item_id.isin(by_item.index)]
+        biases = mean + known.user_id.map(by_user) + known.item_id.map(by_item)
+        of_biases = float(np.sqrt(((biases - known.rating) ** 2).mean()))
+        factor = span / 4
+        model = self.model().fit(train.assign(rating=factor * (train.rating - 1)))
+        of_model = rmse(model, known.assign(rating=factor * (known.rating - 1))) / factor
+        assert of_model <= 1.02 * of_biases
+
+    # ---- unknown users and items
+
+    def test_unknown_pairs_get_the_mean_and_the_known_bias(self) -> None:
+        train, _ = parts()
+        model = self.model(n_epochs=8).fit(train)
+        user = int(train.user_id.iloc[0])
+        item = int(train.item_id.iloc[0])
+        users = [user, user, 10**6, 10**6]
+        items = [item, 10**6, item, 10**6]
+        predicted = model.predict(users, items, on_unknown="mean")
+        user_bias = model.user_biases[model.user_vocabulary.codes([user])[0]]
+        item_bias = model.item_biases[model.item_vocabulary.codes([item])[0]]
+        mean = float(train.rating.mean())
+        expected = np.clip([mean + user_bias, mean + item_bias, mean], 1, 5)
+        assert user_bias != 0
+        assert item_bias != 0
+        np.testing.assert_allclose(predicted[1:], expected, rtol=1e-5)
+        assert predicted[0] == model.predict([user], [item])[0]
+        skipped = model.predict(users, items, on_unknown="skip")
+        assert np.isnan(skipped).tolist() == [False, True, True, True]
+
     # ---- validation
 
     def test_early_stopping_restores_the_best_epoch(self, tmp_path) -> None:

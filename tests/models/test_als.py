@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recctl.data.dataset import InteractionDataset
-from recctl.errors import DataError, TrainingError
+from recctl.errors import DataError, TrainingError, UnsupportedError
 from recctl.models.als import ALSRecommender
 from tests.models.suite import ModelSuite, toy
 
@@ -28,7 +28,11 @@ def parts(dataset, model):
     else:
         C, P = here.astype(float), np.where(here, R - R[here].mean(), 0)
     summed = C if model.reg_by == "pairs" else C * here
-    return C, P, *(model.reg * summed.sum(axis) ** model.reg_exponent for axis in (1, 0))
+    if not model.implicit:
+        scale = (R[here].max() - R[here].min()) / 4
+    else:
+        scale = 1.0
+    return C, P, *(scale * model.reg * summed.sum(axis) ** model.reg_exponent for axis in (1, 0))
 
 
 def objective(dataset, model):
@@ -163,6 +167,30 @@ def test_ratings_are_predicted():
     errors = predicted - rows.rating[test]
     assert np.sqrt(np.mean(errors**2)) < 0.6 < 0.4 * rows.rating.std() * 2
     assert np.sqrt(np.mean((rows.rating[test] - rows.rating[~test].mean()) ** 2)) > 1.2
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(("factor", "shift"), [(0.5, 0.0), (25.0, -25.0), (249.75, -248.75)])
+def test_ratings_on_another_scale_yield_the_same_predictions_on_that_scale(solver, factor, shift):
+    rows = rated().assign(rating=lambda frame: frame.rating.round().clip(1, 5))
+    settings = {"implicit": False, "n_factors": 6, "solver": solver, "n_iterations": 6, "tol": 0.0}
+    model = ALSRecommender(**settings).fit(rows)
+    moved = ALSRecommender(**settings).fit(rows.assign(rating=factor * rows.rating + shift))
+    expected = factor * model.predict(rows.user_id, rows.item_id) + shift
+    predicted = moved.predict(rows.user_id, rows.item_id)
+    np.testing.assert_allclose(predicted, expected, rtol=0, atol=2e-3 * factor)
+    history = rows[rows.user_id == 107]
+    stranger = moved.recommend_for_history(history.assign(rating=factor * history.rating + shift), k=5)
+    pd.testing.assert_frame_equal(stranger, moved.recommend([107], k=5))
+
+
+def test_unknown_pairs_get_the_mean_rating():
+    rows = rated()
+    model = ALSRecommender(implicit=False, n_factors=3).fit(rows)
+    predicted = model.predict([107, -1, -1], [-1, 10, -1], on_unknown="mean")
+    np.testing.assert_allclose(predicted, rows.rating.mean(), rtol=1e-6)
+    with pytest.raises(UnsupportedError, match=r"als: on_unknown='mean': .* not ratings.*on_unknown='skip'"):
+        ALSRecommender(n_factors=3).fit(rows).predict([107], [10], on_unknown="mean")
 
 
 def test_rated_history_is_scored_and_unrated_history_is_refused():

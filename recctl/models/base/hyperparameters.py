@@ -198,6 +198,7 @@ class Fitted:
     shape: str
     annotation: Any = None
     stored_as: str = ""
+    if_absent: Any = None
 
     @property
     def dimensions(self) -> list[str]:
@@ -260,7 +261,7 @@ def hyperparameter(
     return Hyperparameter(default, help, search, bounds)
 
 
-def fitted(shape: str, *, stored_as: str = "", init: Literal[False] = False) -> Any:
+def fitted(shape: str, *, stored_as: str = "", if_absent: Any = None, init: Literal[False] = False) -> Any:
     """Declare a fitted value: an array, an `InteractionMatrix`, a `Vocabulary`, a number or a text.
 
     The annotation is `NDArray[scalar]` of a boolean, integer or float scalar of NumPy, `NDArray[Any]`, or one of the
@@ -272,9 +273,11 @@ def fitted(shape: str, *, stored_as: str = "", init: Literal[False] = False) -> 
             sizes. A dimension with the name of a hyperparameter has its value as size.
         stored_as: Key of the value in files; the name of the attribute by default. An attribute that is renamed keeps
             its old key, so that files of all versions stay readable.
+        if_absent: The value in files without this key, for an attribute that an older version did not have; None if
+            such files are incomplete.
         init: Always False: it tells type checkers that the value is not an argument of the constructor.
     """
-    return Fitted(shape, stored_as=stored_as)
+    return Fitted(shape, stored_as=stored_as, if_absent=if_absent)
 
 
 def collect(cls: type) -> tuple[dict[str, Hyperparameter], dict[str, Fitted]]:

@@ -18,6 +18,7 @@ from recctl.suggest import did_you_mean
 
 Histories = Iterable[Iterable[Any]] | Mapping[Any, Iterable[Any]] | Frame
 OnUnknown = Literal["error", "popular", "skip"]
+OnUnknownPair = Literal["error", "skip", "mean"]
 
 # An error message names at most this many ids.
 _MAX_LISTED = 5

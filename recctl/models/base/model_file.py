@@ -70,6 +70,13 @@ def load_into(model: Model, path: Path, content: dict[str, Any] | None = None) -
     plain_values = content.get("fitted")
     if not isinstance(hyperparameters, dict) or not isinstance(plain_values, dict):
         raise ArtifactError(f"{path}: damaged: a model without hyperparameters or fitted values")
+    # Values that the version which wrote the file did not have yet.
+    defaults = {
+        declared.stored_as: declared.if_absent
+        for declared in model.fitted_values.values()
+        if declared.if_absent is not None
+    }
+    plain_values = defaults | plain_values
     keys = {name: declared.stored_as for name, declared in model.fitted_values.items()}
     missing = [key for key in keys.values() if key not in plain_values]
     if missing:

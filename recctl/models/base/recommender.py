@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from inspect import Signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, cast, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast, dataclass_transform, get_args
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,7 @@ from recctl.models.base.hyperparameters import (
     signature,
     validate,
 )
-from recctl.models.base.id_tables import Histories, OnUnknown
+from recctl.models.base.id_tables import Histories, OnUnknown, OnUnknownPair
 from recctl.models.base.methods import model_or_class_method
 from recctl.models.base.onnx_graph import ScoreGraph, Value
 from recctl.ranking import TieBreaker, pairs, rank
@@ -194,6 +194,13 @@ class Recommender:
             A new, C-contiguous float32 array, `(n, n_items)`.
         """
         raise UnsupportedError(f"{type(self).__name__} has no _score")
+
+    def _expected_ratings(self, users: Int32Array, items: Int32Array) -> Float32Array:
+        """The expected rating of pairs with an unknown user or item, of which the code is -1; float32 `(n_pairs,)`.
+
+        The default is the mean of all ratings. Only called for models that learn from ratings.
+        """
+        return np.full(len(users), self.seen.values.mean(dtype=np.float64), np.float32)
 
     def _similarity(self, items: Int32Array) -> Float32Array:
         """Similarities of several items to every item, a new float32 array `(n, n_items)`."""
@@ -368,22 +375,29 @@ class Recommender:
         return self._recommendation_table(ids, is_served, ranked, k, on_unknown, ties)
 
     def predict(
-        self, user_ids: Iterable[Any], item_ids: Iterable[Any], *, on_unknown: Literal["error", "skip"] = "error"
+        self, user_ids: Iterable[Any], item_ids: Iterable[Any], *, on_unknown: OnUnknownPair = "error"
     ) -> Float32Array:
         """Predict the score of each pair of a user and an item.
 
         Args:
             user_ids: The user of each pair.
             item_ids: The item of each pair.
-            on_unknown: For users or items the model was not fitted on: "error" raises an error, "skip" yields NaN.
+            on_unknown: For users or items the model was not fitted on: "error" raises an error, "skip" yields NaN,
+                "mean" yields the mean rating plus the bias that is known, if the model has biases.
 
         Returns:
             Scores, float32 `(n_pairs,)`.
 
         Raises:
             DataError: The numbers of users and items differ; or one is unknown and `on_unknown` is "error".
+            UnsupportedError: `on_unknown` is "mean", and the scores of the model are not ratings.
         """
-        id_tables.check_arguments(1, on_unknown, "error", "skip")
+        id_tables.check_arguments(1, on_unknown, *get_args(OnUnknownPair))
+        if on_unknown == "mean" and not self.needs_ratings:
+            raise UnsupportedError(
+                f"{self.name}: on_unknown='mean': the scores of this model are not ratings and cannot be compared with "
+                "a mean rating; pass on_unknown='skip'"
+            )
         users = id_tables.id_list(user_ids)
         items = id_tables.id_list(item_ids)
         if len(users) != len(items):
@@ -395,6 +409,8 @@ class Recommender:
         is_known = (user_codes >= 0) & (item_codes >= 0)
         scores = np.full(len(users), np.nan, np.float32)
         scores[is_known] = self.score_pairs(user_codes[is_known], item_codes[is_known])
+        if on_unknown == "mean":
+            scores[~is_known] = self._expected_ratings(user_codes[~is_known], item_codes[~is_known])
         return scores
 
     def similar_items(self, item_ids: Iterable[Any], k: int = 10) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,15 @@ from recctl.models.base import Embeddings, extend
 from recctl.models.base.default_validator import RMSE
 from recctl.models.base.epoch_recommender import EPOCH_KEY, EpochRecommender
 from recctl.models.base.hyperparameters import Between, fitted, hyperparameter
+from recctl.models.base.id_tables import OnUnknownPair
+from recctl.models.factors.rating_scale import relative_range
 from recctl.models.factors.vectors import unit_rows, with_columns
 
 if TYPE_CHECKING:
     from recctl.training import Validate
 
 _NO_FACTORS = np.empty((0, 1), np.float32)
+_SCALE_KEY = "rating_scale"
 _NO_TRAINABLE_ITEMS = np.empty(0, np.uint8)
 
 
@@ -54,6 +57,8 @@ class BiasedFactors(EpochRecommender):
     mean: float = fitted("")
     lowest: float = fitted("")
     highest: float = fitted("")
+    # Before this value existed, ratings were trained on as they are.
+    rating_scale: float = fitted("", if_absent=1.0)
     user_biases: Float32Array = fitted("(n_users,)")
     item_biases: Float32Array = fitted("(n_items,)")
     user_factors: Float32Array = fitted("(n_users, n_factors)")
@@ -66,6 +71,7 @@ class BiasedFactors(EpochRecommender):
         self.mean = float(ratings.mean(dtype=np.float64))
         self.lowest = float(ratings.min())
         self.highest = float(ratings.max())
+        self.rating_scale = relative_range(self.lowest, self.highest)
         for name, by_user in self._trained_arrays().items():
             n_rows = interactions.n_users if by_user else interactions.n_items
             setattr(self, name, self._initial_rows(name, n_rows))
@@ -79,7 +85,8 @@ class BiasedFactors(EpochRecommender):
         if name.endswith("biases"):
             return np.zeros(n_rows, np.float32)
         factors = rng.stream(self.seed, "init", name, *stream).standard_normal((n_rows, self.n_factors), np.float32)
-        factors *= np.float32(self.init_std)
+        # The product of two factors is in the units of the ratings.
+        factors *= np.float32(self.init_std * math.sqrt(self.rating_scale))
         return factors
 
     def _initial_rows_of_new(self, name: str, n_rows: int, n_known: int) -> Float32Array:
@@ -120,6 +127,7 @@ class BiasedFactors(EpochRecommender):
             self.mean,
             self._lr(epoch),
             self.reg,
+            self.rating_scale,
             has_implicit,
         )
         return self._checked_loss(squared_errors, ratings.nnz, epoch)
@@ -134,8 +142,8 @@ class BiasedFactors(EpochRecommender):
             TrainingError: The training diverged.
         """
         loss = math.sqrt(squared_errors / n_ratings)
-        # A sane prediction is never further off than the range of ratings; 1 allows for the initial factors.
-        training.require_convergence(self, epoch + 1, loss, 1 + self.highest - self.lowest)
+        # A sane prediction is never further off than the range of ratings; the scale allows for the initial factors.
+        training.require_convergence(self, epoch + 1, loss, self.rating_scale + self.highest - self.lowest)
         return loss
 
     def _writeable(self, name: str) -> Float32Array:
@@ -160,10 +168,11 @@ class BiasedFactors(EpochRecommender):
 
     def training_state(self) -> dict[str, Any]:
         """A copy of everything that further epochs depend on, as plain numbers and arrays for a checkpoint."""
-        return self.snapshot()
+        return self.snapshot() | {_SCALE_KEY: self.rating_scale}
 
     def set_training_state(self, state: dict[str, Any]) -> None:
         """Continue from the state of a model with the same hyperparameters and interactions."""
+        self.rating_scale = state.get(_SCALE_KEY, 1.0)  # older checkpoints have none, and trained with 1
         self.restore({name: state[name] for name in (EPOCH_KEY, *self._trained_arrays())})
 
     @property
@@ -262,6 +271,7 @@ class BiasedFactors(EpochRecommender):
                 self.mean,
                 self._lr(epoch),
                 self.reg,
+                self.rating_scale,
             )
             if len(trainable_items):
                 self._checked_loss(squared_errors, histories.nnz, epoch)
@@ -287,13 +297,20 @@ class BiasedFactors(EpochRecommender):
         return scores
 
     def predict(
-        self, user_ids: Iterable[Any], item_ids: Iterable[Any], *, on_unknown: Literal["error", "skip"] = "error"
+        self, user_ids: Iterable[Any], item_ids: Iterable[Any], *, on_unknown: OnUnknownPair = "error"
     ) -> Float32Array:
         """Predict the rating of each pair, clipped to the range of ratings in the training data.
 
-        Arguments and errors as in `Recommender.predict`. Rankings use scores that are not clipped.
+        Arguments and errors as in `Recommender.predict`. With `on_unknown="mean"`, pairs with an unknown user or item
+        get the mean plus the bias of the one that is known. Rankings use scores that are not clipped.
         """
         return np.clip(super().predict(user_ids, item_ids, on_unknown=on_unknown), self.lowest, self.highest)
+
+    def _expected_ratings(self, users: Int32Array, items: Int32Array) -> Float32Array:
+        expected = np.full(len(users), self.mean, np.float32)
+        expected += np.where(users >= 0, self.user_biases[users], 0)
+        expected += np.where(items >= 0, self.item_biases[items], 0)
+        return expected
 
     def _user_vectors(
         self, histories: InteractionMatrix, users: Int32Array | None
