@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import ClassVar, Literal, assert_never
+from typing import ClassVar, Literal, Self, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from recctl.kernels.least_squares_blocks import solve_blocks
 from recctl.models.base import Embeddings, Recommender
 from recctl.models.base.hyperparameters import Between, fitted, hyperparameter
 from recctl.models.base.onnx_graph import ScoreGraph, Value, solve_spd
+from recctl.models.base.warm_start import shared_rows
 from recctl.models.factors.als_side import HINT, MultiplyStep, SideData, Step, StepInput, n_tasks
 from recctl.models.factors.rating_scale import relative_range
 from recctl.models.factors.vectors import unit_rows, with_columns
@@ -92,6 +93,7 @@ class ALSRecommender(Recommender):
     name = "als"
     uses_weights = True
     too_large_advice: ClassVar[str] = "lower n_factors, or raise data.min_item_interactions"
+    warm_start_parameters = ("n_factors", "implicit")
 
     n_factors: int = hyperparameter(
         64, ge=1, help="Number of factors of users and items.", search=Between(20, 200, log=True)
@@ -132,6 +134,9 @@ class ALSRecommender(Recommender):
     needs_ratings = _NeedsRatings()
 
     def _fit(self, interactions: InteractionDataset) -> None:
+        self._fit_from(interactions, None)
+
+    def _fit_from(self, interactions: InteractionDataset, parent: Self | None) -> None:
         matrix = interactions.matrix
         self._require_non_negative(matrix)
         self.mean = 0.0
@@ -145,7 +150,10 @@ class ALSRecommender(Recommender):
         with engines.current().worker_pool() as workers:
             users = SideData(by_user, self.n_factors, self._regularization(by_user), workers)
             items = SideData(by_item, self.n_factors, self._regularization(by_item), workers)
-            self._initialize_factors(users, items)
+            if parent is None:
+                self._initialize_factors(users, items)
+            else:
+                self._copy_factors(users, items, parent)
             losses = self._iterate(users, items)
         self.user_factors = users.factors
         self.item_factors = items.factors
@@ -307,6 +315,43 @@ class ALSRecommender(Recommender):
             score = _INITIAL_SCORE * self.rating_scale
             size = np.sqrt(np.square(side.factors).mean(dtype=np.float64) * self.n_factors)
             side.scale(np.float32(np.sqrt(score) / size if size else 0))
+
+    def _copy_factors(self, users: SideData, items: SideData, parent: Self) -> None:
+        """Begin from the factors of a fitted model; solve for new users first, then for new items."""
+        known_users = shared_rows(self.user_vocabulary, parent.user_vocabulary)
+        known_items = shared_rows(self.item_vocabulary, parent.item_vocabulary)
+        users.factors[:] = 0
+        items.factors[:] = 0
+        users.factors[known_users.new] = parent.user_factors[known_users.old]
+        items.factors[known_items.new] = parent.item_factors[known_items.old]
+        for side, fixed, known in ((users, items, known_users), (items, users, known_items)):
+            is_new = np.ones(len(side.factors), bool)
+            is_new[known.new] = False
+            self._solve_new_rows(side, fixed, np.flatnonzero(is_new).astype(np.int32))
+            side.scale(np.float32(1))  # Gram matrix and penalty of the factors that were set
+
+    def _solve_new_rows(self, side: SideData, fixed: SideData, rows: Int32Array) -> None:
+        """Set the factors of some rows to the minimum, given the factors of the fixed side."""
+        fixed.scale(np.float32(1))
+        basis, spectrum = fixed.basis()
+        matrix = side.interactions.take(rows)
+        factors = np.empty((len(rows), self.n_factors), np.float32)
+        problem = (
+            matrix.starts,
+            matrix.columns,
+            matrix.values,
+            self._terms,
+            fixed.factors @ basis,
+            spectrum * np.float32(self.implicit),  # with ratings, pairs without an interaction have weight 0
+            side.reg[rows],
+        )
+        solve_blocks(problem, factors, 0, len(rows), self.n_factors, True)
+        side.factors[rows] = factors @ basis.T
+        # New users who have new items only are solved to 0, and with them their items would be: both would stay 0.
+        unsolved = rows[~factors.any(axis=1)]
+        typical = np.sqrt(np.square(side.factors).mean(axis=0, dtype=np.float64)).astype(np.float32)
+        random = rng.stream(self.seed, "init").standard_normal((len(unsolved), self.n_factors), np.float32)
+        side.factors[unsolved] = random * typical
 
     def _iterate(self, users: SideData, items: SideData) -> list[float]:
         """Solve for one side after the other.

@@ -92,6 +92,8 @@ class LightGCNRecommender(TorchRecommender):
 
     name = "lightgcn"
     too_large_advice: ClassVar[str] = "lower embedding_dim, or raise data.min_item_interactions"
+    warm_start_parameters = ("embedding_dim", "n_layers")
+    _tables: ClassVar = {"vectors": ("user", "item")}
 
     n_layers: int = hyperparameter(3, ge=1, help="Number of propagation layers.", search=Between(1, 4))
     loss: Literal["sampled_softmax", "bpr", "mean_bpr"] = hyperparameter(

@@ -61,6 +61,8 @@ class NCFRecommender(TorchRecommender):
 
     name = "ncf"
     too_large_advice: ClassVar[str] = "lower embedding_dim, or raise data.min_item_interactions"
+    warm_start_parameters = ("variant", "embedding_dim", "hidden_layers")
+    _tables: ClassVar = {"user_gmf": ("user",), "item_gmf": ("item",), "user_mlp": ("user",), "item_mlp": ("item",)}
 
     variant: Literal["neumf", "gmf", "mlp"] = hyperparameter(
         "neumf",
@@ -88,6 +90,13 @@ class NCFRecommender(TorchRecommender):
     )
 
     # ---- training
+
+    def _warm_start_problems(self) -> Iterator[str]:
+        if self.variant == "neumf" and self.pretrain_epochs:
+            yield (
+                f"pretrain_epochs={self.pretrain_epochs} trains GMF and MLP separately, but a warm start begins with "
+                "both trained together; set pretrain_epochs to 0"
+            )
 
     def _network(self) -> torch.nn.Module:
         from recctl.models.nn.ncf import NCFNetwork

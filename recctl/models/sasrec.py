@@ -62,6 +62,8 @@ class SASRecRecommender(TorchRecommender):
     name = "sasrec"
     reads_order = True
     too_large_advice: ClassVar[str] = "lower embedding_dim, or raise data.min_item_interactions"
+    warm_start_parameters = ("embedding_dim", "max_length", "n_blocks", "n_heads", "similarity")
+    _tables: ClassVar = {"item": ("item",)}
 
     max_length: int = hyperparameter(
         50, ge=1, help="Maximum number of items of a history, the latest.", search=Choices((20, 50, 100, 200))

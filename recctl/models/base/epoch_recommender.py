@@ -99,8 +99,8 @@ class EpochRecommender(Recommender):
 
     # ---- training
 
-    def _initialize(self, interactions: InteractionDataset) -> None:
-        super()._initialize(interactions)
+    def _initialize(self, interactions: InteractionDataset, parent: Self | None = None) -> None:
+        super()._initialize(interactions, parent)
         self.best_epoch = 0
 
     def _train(

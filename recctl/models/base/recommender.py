@@ -25,6 +25,7 @@ from recctl.data.vocabulary import Vocabulary
 from recctl.engines import available_memory, require_memory
 from recctl.errors import ConfigError, DataError, TrainingError, UnsupportedError
 from recctl.models.base import fit_probe, fitted_values, id_tables, model_file
+from recctl.models.base import warm_start as warm_starts
 from recctl.models.base.hyperparameters import (
     Fitted,
     Hyperparameter,
@@ -84,6 +85,8 @@ class Recommender:
             data and callbacks.
         serves_empty_history: Whether it can recommend from an empty history.
         too_large_advice: What to do if a fit needs more memory than is available; part of the error message.
+        warm_start_parameters: Hyperparameters that must equal those of the model that a fit begins from, because the
+            weights depend on them; None if the model is always fitted from scratch.
         user_vocabulary: Ids of the known users, in the order of every per-user array.
         item_vocabulary: Ids of the items, in the order of every per-item array.
         seen: The interactions the model was fitted on, `(n_users, n_items)`: the history of each known user, and the
@@ -101,6 +104,7 @@ class Recommender:
     trained_in_epochs: ClassVar[bool] = False
     serves_empty_history: ClassVar[bool] = False
     too_large_advice: ClassVar[str] = "choose another model, or raise data.min_item_interactions"
+    warm_start_parameters: ClassVar[tuple[str, ...] | None] = None
 
     user_vocabulary: Vocabulary = fitted("(n_users,)")
     item_vocabulary: Vocabulary = fitted("(n_items,)")
@@ -174,6 +178,14 @@ class Recommender:
         A model that is trained in epochs sets the initial values; `_train` follows.
         """
         raise UnsupportedError(f"{type(self).__name__} has no _fit")
+
+    def _fit_from(self, interactions: InteractionDataset, parent: Self) -> None:
+        """`_fit`, beginning from a fitted model with equal `warm_start_parameters`, whose rows are matched by ids."""
+        raise UnsupportedError(f"{type(self).__name__} has no _fit_from")
+
+    def _warm_start_problems(self) -> Iterable[str]:
+        """Why this model cannot begin from any other one with its hyperparameters; each with a suggested fix."""
+        return ()
 
     def _train(
         self,
@@ -284,8 +296,9 @@ class Recommender:
         *,
         validation: InteractionDataset | Validate | None = None,
         callbacks: Sequence[Any] = (),
+        warm_start: Self | None = None,
     ) -> Self:
-        """Fit the model. A model that is already fitted is fitted from scratch.
+        """Fit the model. A model that is already fitted is fitted from scratch, unless `warm_start` is given.
 
         Args:
             interactions: A dataset, or a table with `user_id`, `item_id` and, where the model needs them, `rating`
@@ -293,20 +306,30 @@ class Recommender:
             validation: For models trained in epochs: validation data, or a function that returns metrics of the model,
                 such as `lambda model: evaluator.evaluate(model, val)`. Other models ignore it.
             callbacks: For models trained in epochs: called after each epoch; see `recctl.training.Callback`.
+            warm_start: A fitted model of the same kind and size to begin from, possibly this one; only als, lightgcn,
+                ncf and sasrec can. Users and items are matched by their ids; new ones are initialized as in a fit
+                from scratch. It is not changed.
 
         Returns:
             The model itself.
 
         Raises:
-            ConfigError: Callbacks are passed to a model that is not trained in epochs.
-            DataError: The interactions are invalid.
+            ConfigError: Callbacks are passed to a model that is not trained in epochs; or the model cannot begin from
+                `warm_start`.
+            DataError: The interactions are invalid; or `warm_start` was fitted on pairs of the data set `validation`.
             TrainingError: The fit would exceed the available memory, diverged, or yielded values that are not finite.
         """
         if callbacks and not self.trained_in_epochs:
             raise ConfigError(f"{self.name} is not trained in epochs and cannot call callbacks; leave them out")
+        if warm_start is not None:
+            warm_starts.require_same_kind(self, warm_start)
+            # Initialization clears this model's values, also those of the model that it begins from.
+            warm_start = warm_start._with_same_values()
         interactions = self._checked_dataset(interactions)
+        if warm_start is not None:
+            self._check_warm_start(warm_start, interactions, validation)
         try:
-            self._initialize(interactions)
+            self._initialize(interactions, warm_start)
             self._train(interactions, validation, callbacks)
             self._require_finite()
         except BaseException:
@@ -567,13 +590,38 @@ class Recommender:
         self.require_memory_for(interactions.n_users, interactions.n_items, len(interactions))
         return interactions
 
-    def _initialize(self, interactions: InteractionDataset) -> None:
-        """Reset the model and call `_fit`: the whole fit, or the initialization of a model trained in epochs."""
+    def _with_same_values(self) -> Self:
+        """A model that shares the values of this one, and keeps them when this one is reset."""
+        shared = object.__new__(type(self))
+        vars(shared).update(vars(self))
+        return shared
+
+    def _check_warm_start(
+        self, parent: Self, interactions: InteractionDataset, validation: InteractionDataset | Validate | None
+    ) -> None:
+        """Check that a model shares items with the data, and was not fitted on the validation data."""
+        warm_starts.require_shared_ids(self, parent, interactions.user_vocabulary, interactions.item_vocabulary)
+        if not isinstance(validation, InteractionDataset):
+            return
+        leaked = warm_starts.fitted_pairs(parent, validation, interactions)
+        if leaked.example is not None:
+            user, item = leaked.example
+            raise DataError(
+                f"{self.name}: warm_start was fitted on {leaked.n_fitted:,} of the {leaked.n_pairs:,} pairs of "
+                f"validation, such as user {user!r} and item {item!r}, by which the epoch would be chosen; hold out "
+                "newer interactions"
+            )
+
+    def _initialize(self, interactions: InteractionDataset, parent: Self | None = None) -> None:
+        """Reset the model and call `_fit` or `_fit_from`: the whole fit, or what precedes the first epoch."""
         self._reset()
         self.user_vocabulary = interactions.user_vocabulary
         self.item_vocabulary = interactions.item_vocabulary
         self.seen = interactions.matrix
-        self._fit(interactions)
+        if parent is None:
+            self._fit(interactions)
+        else:
+            self._fit_from(interactions, parent)
 
     def _reset(self) -> None:
         hyperparameters = self.hyperparameters()

@@ -7,7 +7,7 @@ it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from time import perf_counter
@@ -24,6 +24,7 @@ from recctl.errors import ConfigError, UnsupportedError
 from recctl.models.base.default_validator import NDCG
 from recctl.models.base.epoch_recommender import EPOCH_KEY, EpochRecommender
 from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
+from recctl.models.base.warm_start import shared_rows
 from recctl.models.nn import devices, flat_weights
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ class TorchRecommender(EpochRecommender):
     All weights are one flat array, and the parameters of the network are views of it: a snapshot is one copy, and the
     optimizer makes one pass. Values that follow from the weights and take time belong in a `cached_property`: these
     are dropped when the weights change.
+
+    A fit that begins from another model (`warm_start`) copies all weights, those of known users and items by their ids.
+    New users and items get the initial weights of a fit from scratch, and the optimizer and its schedule begin anew.
     """
 
     too_large_advice: ClassVar[str] = "lower embedding_dim, or raise data.min_item_interactions"
@@ -86,6 +90,10 @@ class TorchRecommender(EpochRecommender):
 
     # State of a trainer that is not live, as plain values: the next access to `_trainer` continues from it.
     _stored_training_state: dict[str, Any] | None = None
+
+    # Weights with a row for each user or item, by their names in the network: of which, in the order of the rows. A
+    # model that sets `warm_start_parameters` names all of them; a warm start copies the others as they are.
+    _tables: ClassVar[Mapping[str, tuple[Literal["user", "item"], ...]]] = {}
 
     # ---- implemented by models
 
@@ -130,6 +138,29 @@ class TorchRecommender(EpochRecommender):
     def _fit(self, interactions: InteractionDataset) -> None:
         self.require_device()
         self.weights = flat_weights.flatten(self._network())
+
+    def _fit_from(self, interactions: InteractionDataset, parent: Self) -> None:
+        """Copy the weights of a model: its rows of known users and items by their ids, and all other weights."""
+        self._fit(interactions)
+        known_rows = {
+            "user": shared_rows(self.user_vocabulary, parent.user_vocabulary),
+            "item": shared_rows(self.item_vocabulary, parent.item_vocabulary),
+        }
+        sizes = {"user": len(self.user_vocabulary), "item": len(self.item_vocabulary)}
+        parent_sizes = {"user": len(parent.user_vocabulary), "item": len(parent.item_vocabulary)}
+        for name, weights in self._arrays.items():
+            fitted_weights = parent._arrays[name]
+            if name not in self._tables:
+                weights[...] = fitted_weights
+                continue
+            begin = 0
+            parent_begin = 0
+            for side in self._tables[name]:
+                known = known_rows[side]
+                weights[begin + known.new] = fitted_weights[parent_begin + known.old]
+                begin += sizes[side]
+                parent_begin += parent_sizes[side]
+        self._invalidate_caches()
 
     def _train(
         self,
