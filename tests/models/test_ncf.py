@@ -8,7 +8,7 @@ import torch
 from recctl import EarlyStopping, InteractionDataset, NCFRecommender
 from recctl.errors import DataError
 from recctl.kernels.negative_sampling import sample_negatives
-from recctl.models.nn.ncf import _relu_and_dropout
+from recctl.models.nn.dropout import ReLUAndDropout
 from tests.models.suite import ModelSuite, checkerboard, toy
 
 SMALL = {
@@ -110,7 +110,7 @@ def test_relu_and_dropout_zeroes_independent_positions(dropout: float) -> None:
     inputs = torch.ones(1000, 200, requires_grad=True)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        outputs = _relu_and_dropout(inputs, dropout)
+        outputs = ReLUAndDropout(dropout)(inputs)
     dropped = outputs.detach().numpy() == 0
     deviation = np.sqrt(dropout * (1 - dropout))
     assert dropped.mean() == pytest.approx(dropout, abs=4 * deviation / np.sqrt(dropped.size))

@@ -16,6 +16,7 @@ from recctl.errors import ConfigError
 from recctl.models import sasrec
 from recctl.models.base.onnx_graph import ScoreGraph
 from recctl.models.nn import sasrec as losses
+from recctl.models.nn.dropout import Dropout, drawing_from
 from recctl.models.sasrec import SASRecRecommender
 from tests.models.suite import ModelSuite, toy
 
@@ -121,9 +122,10 @@ def test_softmax_equals_torch_cross_entropy(scale: float, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5])
 def test_dropout_zeroes_its_share_and_keeps_the_mean(share: float) -> None:
-    torch.manual_seed(0)
     ones = torch.ones(301, 333, requires_grad=True)
-    found = losses._dropped(ones, share)
+    layer = Dropout(share)
+    with drawing_from(torch.Generator().manual_seed(0), layer):
+        found = layer(ones)
     assert found.eq(0).float().mean() == pytest.approx(share, abs=0.01)
     assert found.unique().tolist() == pytest.approx(sorted({0.0, 1 / (1 - share)} if share else {1.0}), abs=1e-4)
     found.sum().backward()

@@ -2,15 +2,18 @@
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from recctl import NCFRecommender, progress
+from recctl import LightGCNRecommender, NCFRecommender, SASRecRecommender, progress
 from recctl.errors import ArtifactError, TrainingError
 from recctl.models.nn import flat_weights, trainer
+from recctl.models.nn.torch_recommender import TorchRecommender
 from tests import preloaded
 from tests.models.suite import toy
 
@@ -81,6 +84,116 @@ def test_gradients_are_clipped() -> None:
 def test_bfloat16_learns_similar_weights() -> None:
     model = NCFRecommender(**SMALL, precision="bfloat16", device="cpu").fit(toy())
     np.testing.assert_allclose(model.weights, NCFRecommender(**SMALL).fit(toy()).weights, atol=0.1)
+
+
+# A small network of each model, with everything that draws in training.
+NETWORKS: list[TorchRecommender] = [
+    NCFRecommender(**{**SMALL, "dropout": 0.5}),
+    NCFRecommender(**{**SMALL, "dropout": 0.5, "precision": "bfloat16"}),
+    LightGCNRecommender(embedding_dim=8, epochs=2, edge_dropout=0.2),
+    LightGCNRecommender(embedding_dim=8, epochs=2, loss="bpr", hardest_of=4),
+    SASRecRecommender(embedding_dim=8, epochs=2, dropout=0.5, batch_size=8),
+    SASRecRecommender(embedding_dim=8, epochs=2, dropout=0.5, loss="gbce"),
+]
+
+
+@pytest.mark.parametrize("model", NETWORKS[::2])
+def test_draws_of_other_threads_do_not_change_the_weights(
+    model: TorchRecommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECCTL_THREADS", "1")
+    alone = model.clone().fit(toy())
+    loss = type(model)._loss
+
+    def loss_while_others_draw(*arguments):
+        torch.rand(1)
+        return loss(*arguments)
+
+    monkeypatch.setattr(type(model), "_loss", loss_while_others_draw)
+    np.testing.assert_array_equal(model.clone().fit(toy()).weights, alone.weights)
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@contextmanager
+def default_device(device: str) -> Iterator[None]:
+    torch.set_default_device(device)
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+def test_settings_of_torch_around_a_fit_do_not_change_the_weights(
+    model: TorchRecommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECCTL_THREADS", "1")
+    expected = model.clone().fit(toy()).weights
+    settings = {
+        "float64": default_dtype(torch.float64),
+        "no_grad": torch.no_grad(),
+        "inference_mode": torch.inference_mode(),
+        "autocast": torch.autocast("cpu", torch.bfloat16),
+        # Tensors on "meta" have no values: everything that is made there is missed.
+        "default device": default_device("meta"),
+        "device": torch.device("meta"),
+    }
+    for name, setting in settings.items():
+        with setting:
+            found = model.clone().fit(toy())
+            recommended = found.recommend([100], k=3)
+        np.testing.assert_array_equal(found.weights, expected, err_msg=name)
+        assert len(recommended) == 3
+
+
+class PluginRecommender(TorchRecommender):
+    """A network of torch's own layers, as someone else may write it."""
+
+    def _network(self) -> torch.nn.Module:
+        network = torch.nn.Sequential(
+            torch.nn.Linear(self.seen.n_columns, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, self.seen.n_columns)
+        )
+        for number, parameter in enumerate(network.parameters()):
+            with torch.no_grad():
+                parameter.normal_(generator=self._generator("init", number))
+        return network
+
+    def _batches(self, interactions, epoch, batch_size):
+        yield torch.from_numpy(interactions.matrix.to_scipy().toarray())
+
+    def _loss(self, network, batch):
+        return (network(batch) - batch).square().sum(), len(batch)
+
+
+def test_dropout_of_torch_in_a_network_draws_from_the_seed_of_the_model() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        first = PluginRecommender(epochs=3).fit(toy())
+        torch.manual_seed(2)
+        np.testing.assert_array_equal(PluginRecommender(epochs=3).fit(toy()).weights, first.weights)
+
+    class WithoutDropout(PluginRecommender):
+        def _network(self) -> torch.nn.Module:
+            network = super()._network()
+            network[1] = torch.nn.Identity()
+            return network
+
+    assert not np.array_equal(WithoutDropout(epochs=3).fit(toy()).weights, first.weights)
+
+
+def test_network_of_default_format_fits_where_the_default_is_float64() -> None:
+    with default_dtype(torch.float64):
+        model = PluginRecommender(epochs=2).fit(toy())
+    assert model.weights.dtype == np.float32
+    assert np.isfinite(model.weights).all()
 
 
 def test_training_leaves_the_random_state_of_torch_unchanged() -> None:

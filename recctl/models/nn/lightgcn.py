@@ -37,7 +37,7 @@ class LightGCNNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.n_layers = n_layers
-        parts = [torch.empty(n, dim) for n in (n_users, graph.n_rows - n_users)]
+        parts = [torch.empty(n, dim, dtype=torch.float32) for n in (n_users, graph.n_rows - n_users)]
         for part in parts:
             nn.init.xavier_uniform_(part, generator=generator)
         self.vectors = nn.Parameter(torch.cat(parts))
@@ -208,11 +208,11 @@ class _Shared(torch.autograd.Function):
         counts = (len(negatives) - seen_starts.diff()).clamp(min=1).to(positive)
         of_users, of_negatives = torch.empty_like(users), torch.zeros_like(negatives)
         of_positive = torch.empty_like(positive)
-        total = torch.zeros((), device=users.device)
+        total = torch.zeros((), device=users.device, dtype=torch.float32)
         cuts = seen_starts[::_ROWS].tolist() + seen_starts[-1:].tolist()
         row_starts = torch.arange(len(users), device=users.device) % _ROWS * len(negatives)
         out = torch.repeat_interleave(row_starts, seen_starts.diff()) + seen
-        logits_buffer = torch.empty((min(_ROWS, len(users)), len(negatives)), device=users.device)
+        logits_buffer = users.new_empty((min(_ROWS, len(users)), len(negatives)), dtype=torch.float32)
         for number, begin in enumerate(range(0, len(users), _ROWS)):
             rows = slice(begin, min(begin + _ROWS, len(users)))
             logits = torch.mm(users[rows], negatives.T, out=logits_buffer[: rows.stop - begin])  # (r, m)

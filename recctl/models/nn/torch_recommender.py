@@ -26,6 +26,7 @@ from recctl.models.base.epoch_recommender import EPOCH_KEY, EpochRecommender
 from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
 from recctl.models.base.warm_start import shared_rows
 from recctl.models.nn import devices, flat_weights
+from recctl.models.nn.torch_settings import usual_settings
 
 if TYPE_CHECKING:
     import torch
@@ -100,7 +101,10 @@ class TorchRecommender(EpochRecommender):
     def _network(self) -> torch.nn.Module:
         """The network on the CPU, with initial weights drawn from `_generator`; sizes are those of the vocabularies.
 
-        Constants are buffers with `persistent=False`; other buffers are float32 and count as weights.
+        Constants are buffers with `persistent=False`; other buffers are float32 and count as weights. Tensors name
+        their number format, because the default is a setting of the process. What is drawn in training comes from
+        `_generator`, or from `recctl.models.nn.dropout.Dropout`, which replaces `torch.nn.Dropout` in the network:
+        threads share the generators of torch.
         """
         raise UnsupportedError(f"{type(self).__name__} does not implement _network")
 
@@ -137,7 +141,7 @@ class TorchRecommender(EpochRecommender):
 
     def _fit(self, interactions: InteractionDataset) -> None:
         self.require_device()
-        self.weights = flat_weights.flatten(self._network())
+        self.weights = flat_weights.flatten(self._new_network())
 
     def _fit_from(self, interactions: InteractionDataset, parent: Self) -> None:
         """Copy the weights of a model: its rows of known users and items by their ids, and all other weights."""
@@ -195,6 +199,11 @@ class TorchRecommender(EpochRecommender):
             self._epoch(interactions)
         self._drop_trainer()
 
+    def _new_network(self) -> torch.nn.Module:
+        """A new network with initial weights."""
+        with usual_settings():
+            return self._network()
+
     @property
     def _trainer(self) -> Trainer:
         """The trainer, with the network and optimizer of the last epoch; made at the first access."""
@@ -204,7 +213,8 @@ class TorchRecommender(EpochRecommender):
             if not flat_weights.is_aligned(self.weights):
                 self.weights = flat_weights.align(self.weights)
                 self._invalidate_caches()
-            self._current_trainer = trainer.Trainer(self)
+            with usual_settings():
+                self._current_trainer = trainer.Trainer(self)
             if self._stored_training_state is not None:
                 self._current_trainer.set_state(self._stored_training_state)
                 self._stored_training_state = None
@@ -248,7 +258,7 @@ class TorchRecommender(EpochRecommender):
     @cached_property
     def _arrays(self) -> dict[str, Float32Array]:
         """Views of the weights, by their names in the network."""
-        return flat_weights.named_views(self.name, self._network(), self.weights)
+        return flat_weights.named_views(self.name, self._new_network(), self.weights)
 
     def _invalidate_caches(self) -> None:
         """Drop the cached properties, which follow from weights that have changed."""

@@ -19,7 +19,8 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array
 from recctl.engines import torch_distributed, torch_threads
 from recctl.errors import TrainingError
-from recctl.models.nn import devices, flat_weights
+from recctl.models.nn import devices, dropout, flat_weights
+from recctl.models.nn.torch_settings import usual_settings
 
 # Below this number of embedding values per batch, threads wait for each other longer than they save.
 _SMALL_BATCH = 1 << 13
@@ -45,7 +46,7 @@ class TrainableModel(Protocol):
     seed: int
     weights: Float32Array
 
-    def _network(self) -> torch.nn.Module: ...
+    def _new_network(self) -> torch.nn.Module: ...
 
     def _optimizer(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer: ...
 
@@ -89,7 +90,8 @@ class Trainer:
         self.rank, self.world_size = torch_distributed.group_rank()
         self._workers_have_state = False
         self.device = devices.select(model.name, model.device, model.precision)
-        self.network = model._network().to(self.device)
+        self.network = model._new_network().to(self.device)
+        dropout.use_own_dropout(self.network)
         flat_weights.require_weight_count(model.name, self.network, model.weights)
         self._flat = torch.from_numpy(model.weights).to(self.device)
         n_parameters = self._use_flat_weights()
@@ -102,6 +104,8 @@ class Trainer:
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._autocast_dtype == torch.float16)
         self.batch_size = max(1, -(-model.batch_size // self.world_size))
         self.accumulation = model.accumulation_steps * self.world_size
+        # Draws of dropout; seeded for each epoch.
+        self._generator = torch.Generator(self.device)
         if self.device.type == "cpu":
             _keep_freed_memory()
 
@@ -131,11 +135,13 @@ class Trainer:
 
     def run_epoch(self, interactions: InteractionDataset, epoch: int) -> float:
         """Train on all batches of an epoch (from 0); returns the mean loss."""
-        cuda_devices = [self.device] if self.device.type == "cuda" else []
         is_small = self.batch_size * self.model.embedding_dim < _SMALL_BATCH
-        # Dropout draws from torch's global generators: they are seeded for this epoch, and restored after it.
-        with torch_threads(1 if is_small else None), torch.random.fork_rng(cuda_devices):
-            torch.manual_seed(int(rng.stream(self.model.seed, "dropout", epoch).integers(2**63)))
+        self._generator.manual_seed(int(rng.stream(self.model.seed, "dropout", epoch).integers(2**63)))
+        with (
+            torch_threads(1 if is_small else None),
+            usual_settings(self.device.type),
+            dropout.drawing_from(self._generator, self.network),
+        ):
             self.network.train()
             self.model._before_epoch(self.network, epoch)
             losses, count = self._run_steps(interactions, epoch)
@@ -181,7 +187,7 @@ class Trainer:
     def _step(self, group: list[Any]) -> tuple[torch.Tensor, int]:
         """One optimizer step from some batches; returns the sum of their losses, and the number of examples."""
         self._gradient.zero_()
-        total = torch.zeros((), device=self.device)
+        total = torch.zeros((), device=self.device, dtype=torch.float32)
         count = 0
         # Losses are divided by the examples of the first batch, so that float16 gradients keep their scale.
         divisor = 0
@@ -215,6 +221,8 @@ class Trainer:
     def _autocast(self) -> AbstractContextManager[Any]:
         if self._autocast_dtype is None:
             return nullcontext()
+        # Inside of another autocast, torch would keep the converted weights of earlier steps.
+        torch.clear_autocast_cache()
         return torch.autocast(self.device.type, self._autocast_dtype)
 
     def _shrink_batch(self, error: BaseException) -> None:
