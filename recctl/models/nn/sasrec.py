@@ -58,7 +58,8 @@ class Block(nn.Module):
         hidden = hidden + self.dropout(functional.linear(mixed, self.out, self.out_bias))
         normal = functional.layer_norm(hidden, (dim,), self.feed_gain, self.feed_shift)
         wide = self.dropout(functional.relu(functional.linear(normal, self.up, self.up_bias)))
-        return hidden + self.dropout(functional.linear(wide, self.down, self.down_bias))
+        narrow: torch.Tensor = self.dropout(functional.linear(wide, self.down, self.down_bias))
+        return hidden + narrow
 
     def _attended(self, packed: torch.Tensor, places: torch.Tensor, shapes: Shapes) -> torch.Tensor:
         """Causal attention `(n, d)` from concatenated queries, keys and values, `(n, 3 d)`."""
