@@ -152,6 +152,14 @@ TestSinceOption = Annotated[
         help="Test on everything after the last moment that RUN was fitted on, instead of the config's test part.",
     ),
 ]
+WarmStartOption = Annotated[
+    str | None,
+    typer.Option(
+        "--warm-start",
+        metavar="RUN",
+        help="Begin from the model of RUN, matched by ids: als, lightgcn, ncf, sasrec. Sets training.warm_start.",
+    ),
+]
 DataSetOption = Annotated[
     list[str] | None,
     typer.Option(

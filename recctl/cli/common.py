@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -53,6 +54,12 @@ def engine_overrides(engine: str | None) -> list[str]:
     if address:
         overrides.append(f"engine.address='{address}'")
     return overrides
+
+
+def warm_start_overrides(reference: str | None) -> list[str]:
+    """Return the value of --warm-start as config overrides."""
+    # Quoted, since YAML would read the beginning of an id as a number.
+    return [] if reference is None else [f"training.warm_start={json.dumps(reference)}"]
 
 
 def on_engine(engine: str | None) -> AbstractContextManager[Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from recctl.cli.app import EngineOption, SetOption, app, register_command
+from recctl.cli.app import EngineOption, SetOption, WarmStartOption, app, register_command
 
 
 @register_command(app)
@@ -28,6 +28,7 @@ def fit(
             "its training chose.",
         ),
     ] = False,
+    warm_start: WarmStartOption = None,
     engine: EngineOption = None,
 ) -> None:
     """Fit and save a model without evaluating it, on a new split, on that of a run, or on all data."""
@@ -44,7 +45,7 @@ def fit(
         parent = common.store().resolve(source)
         # A comparison has no settings of its own that could be fitted: its winner is meant.
         parent = common.store().run_of_model(parent) if all_data else parent
-    all_overrides = (overrides or []) + common.engine_overrides(engine)
+    all_overrides = (overrides or []) + common.engine_overrides(engine) + common.warm_start_overrides(warm_start)
     if parent is None:
         loaded = experiment.load(source_path, all_overrides)
     elif all_data:

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from recctl.cli.app import ConfigArgument, EngineOption, SetOption, TestSinceOption, app, register_command
+from recctl.cli.app import (
+    ConfigArgument,
+    EngineOption,
+    SetOption,
+    TestSinceOption,
+    WarmStartOption,
+    app,
+    register_command,
+)
 
 
 @register_command(app)
@@ -18,6 +26,7 @@ def train(
         typer.Option("--refit", help="Refit on train + validation before the test evaluation. Sets training.refit."),
     ] = False,
     test_since: TestSinceOption = None,
+    warm_start: WarmStartOption = None,
     engine: EngineOption = None,
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Resume an interrupted or failed run.")
@@ -32,10 +41,10 @@ def train(
     from recctl.errors import ConfigError
 
     if resume is not None:
-        if config is not None or refit or test_since:
+        if config is not None or refit or test_since or warm_start:
             # A changed config would make the run something that its metadata does not describe.
             raise ConfigError(
-                "--resume uses the config and the split of the run: omit CONFIG, --refit and --test-since"
+                "--resume uses the config and the split of the run: omit CONFIG, --refit, --test-since and --warm-start"
             )
         common.apply_threads()
         run = common.store().resolve_to_resume(resume, ("train", "fit", "split"))
@@ -46,6 +55,7 @@ def train(
     else:
         # After --set, so that the dedicated options win.
         all_overrides = (overrides or []) + common.engine_overrides(engine)
+        all_overrides += common.warm_start_overrides(warm_start)
         if refit:
             all_overrides.append("training.refit=true")
         loaded = common.load_config(config, all_overrides)

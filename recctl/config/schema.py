@@ -283,6 +283,9 @@ class TrainingConfig(Section):
     """Number of epochs between checkpoints, from which `--resume` continues; 0: no checkpoints."""
     refit: bool = False
     """Refit on train + validation before the test evaluation, for the number of epochs chosen on validation."""
+    warm_start: str | None = Field(None, min_length=1)
+    """Run whose model training begins from, matched by ids; its id, a path, an alias or latest. Only for als, lightgcn,
+    ncf and sasrec; null: from scratch."""
 
 
 class EvaluationConfig(Section):

@@ -418,7 +418,8 @@ def _overfitting(record: TrainingRecord, settings: Settings) -> Iterator[Finding
             f"than the values vary by chance; a problem above {_SEVERE_DROP:.0%}",
             _regularization(settings),
         )
-    elif stops_early and best_epoch <= 2 and last_epoch > 2:
+    # A warm start is expected to need few epochs.
+    elif stops_early and best_epoch <= 2 and last_epoch > 2 and settings.config.training.warm_start is None:
         yield Finding(
             "best-epoch-early",
             "overfitting",

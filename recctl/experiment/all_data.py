@@ -10,6 +10,7 @@ from recctl.errors import ArtifactError, ConfigError
 from recctl.experiment import stages
 from recctl.experiment.lifecycle import resume_command
 from recctl.experiment.run_config import load_run_config
+from recctl.experiment.warm_start import WarmStart
 from recctl.models.base import Recommender
 from recctl.models.registry import model_class
 from recctl.runs import Run, layout
@@ -39,12 +40,13 @@ def load_settings(run: Run, overrides: Sequence[str] = ()) -> LoadedConfig:
     return load_run_config(run, settings=overrides, file_name=file_name)
 
 
-def epochs_to_train(loaded: LoadedConfig, parent: Run | None) -> int | None:
+def epochs_to_train(loaded: LoadedConfig, parent: Run | None, warm_start: WarmStart | None = None) -> int | None:
     """Find the number of epochs of a fit without a validation part, which could choose it.
 
     Args:
         loaded: The config of the fit.
         parent: A run with the same settings, whose training has chosen the number.
+        warm_start: The model that the fit begins from. A number that was chosen for another beginning does not apply.
 
     Returns:
         The number that the parent's training chose. None if the model is not trained in epochs, or if the config says
@@ -60,6 +62,8 @@ def epochs_to_train(loaded: LoadedConfig, parent: Run | None) -> int | None:
     if parent is not None and parent.metadata["models"]:
         fitted: Any = stages.load_version(parent)
         changes = _changed_settings(fitted, stages.build_model(config))
+        if _began_from(parent) != (warm_start and warm_start.model_entry["sha256"]):
+            changes.append(f"training.warm_start={config.training.warm_start or 'null'}")
         if not changes:
             return int(fitted.best_epoch)
     stopping = config.training.early_stopping
@@ -73,6 +77,12 @@ def epochs_to_train(loaded: LoadedConfig, parent: Run | None) -> int | None:
         f"recctl train {loaded.origin}, then recctl fit RUN --all-data; or train all epochs: "
         "--set training.early_stopping=null"
     )
+
+
+def _began_from(run: Run) -> str | None:
+    """The hash of the model that a run began from; None if it began from scratch."""
+    sha256: str | None = (run.metadata.get(layout.WARM_START) or {}).get("sha256")
+    return sha256
 
 
 def _changed_settings(fitted: Recommender, model: Recommender) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from recctl import engines
+from recctl import engines, progress
 from recctl.config import LoadedConfig
 from recctl.data.splitting import all_train
 from recctl.errors import ArtifactError, ConfigError
@@ -18,6 +19,14 @@ from recctl.experiment.newer_test import split_since
 from recctl.experiment.run_config import load_run_config
 from recctl.experiment.secondary_data import notice_left_out, read_secondary
 from recctl.experiment.trackers import require_trackers
+from recctl.experiment.warm_start import (
+    WarmStart,
+    describe_record,
+    drop_model,
+    find_warm_start,
+    keep_model,
+    require_unseen,
+)
 from recctl.runs import Run, RunStore, layout
 from recctl.runs.evaluations import EvaluationRecord
 
@@ -39,13 +48,16 @@ def train(loaded: LoadedConfig, store: RunStore | None = None, test_since: Run |
     Raises:
         RecctlError: The run failed; if it was created, its metadata records the error.
     """
+    store = store or RunStore()
     _require_feasible(loaded)
+    loaded, warm_start = find_warm_start(loaded, store)
     make_split = None if test_since is None else split_since(test_since, loaded.config)
     with engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded, make_split=make_split)
-        run = begin(store or RunStore(), loaded, "train", prepared, seconds)
+        run = _begin(store, loaded, "train", prepared, seconds, warm_start=warm_start)
         with recording(run, loaded.config) as trackers:
             stages.fit_and_evaluate(run, loaded.config, prepared, trackers)
+            drop_model(run)
     return run
 
 
@@ -76,17 +88,20 @@ def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None 
     Raises:
         ConfigError: The parent was fitted on all data and has no split.
     """
+    store = store or RunStore()
     _require_feasible(loaded)
     if parent is not None and parent.is_fitted_on_all:
         raise ConfigError(
             f"{parent.id}: was fitted on all data, so there is no split to use again; fit all data again: "
             f"recctl fit {parent.id} --all-data"
         )
+    loaded, warm_start = find_warm_start(loaded, store)
     with engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded, parent)
-        run = begin(store or RunStore(), loaded, "fit", prepared, seconds, parent)
+        run = _begin(store, loaded, "fit", prepared, seconds, parent, warm_start=warm_start)
         with recording(run, loaded.config) as trackers:
             stages.fit(run, loaded.config, prepared, trackers)
+            drop_model(run)
     return run
 
 
@@ -102,13 +117,17 @@ def fit_all_data(loaded: LoadedConfig, store: RunStore | None = None, parent: Ru
     Raises:
         ConfigError: Early stopping is to choose the number of epochs, and no parent's training has chosen it.
     """
+    store = store or RunStore()
     _require_feasible(loaded)
-    n_epochs = epochs_to_train(loaded, parent)
+    loaded, warm_start = find_warm_start(loaded, store)
+    n_epochs = epochs_to_train(loaded, parent, warm_start)
     with engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded, make_split=all_train)
-        run = begin(store or RunStore(), loaded, "fit", prepared, seconds, parent, all_data={"n_epochs": n_epochs})
+        metadata = {layout.ALL_DATA: {"n_epochs": n_epochs}}
+        run = _begin(store, loaded, "fit", prepared, seconds, parent, warm_start=warm_start, **metadata)
         with recording(run, loaded.config) as trackers:
             stages.fit_on_all(run, loaded.config, prepared, n_epochs, trackers)
+            drop_model(run)
     return run
 
 
@@ -142,6 +161,7 @@ def resume(run: Run, overrides: Sequence[str] = ()) -> bool:
                 stages.fit_on_all(run, loaded.config, prepared, run.metadata[layout.ALL_DATA]["n_epochs"], trackers)
             elif run_kind == "fit":
                 stages.fit(run, loaded.config, prepared, trackers)
+            drop_model(run)
     return True
 
 
@@ -242,6 +262,29 @@ def _config_to_evaluate(run: Run, data: str | Path | None, overrides: Sequence[s
     if data is not None and any(override.startswith("data.source=") for override in of_data):
         raise ConfigError("--set data.source and --data: both name the file to evaluate on; give one of the two")
     return load_run_config(run, of_data, settings)
+
+
+def _begin(
+    store: RunStore,
+    loaded: LoadedConfig,
+    kind: str,
+    prepared: Prepared,
+    seconds: float,
+    parent: Run | None = None,
+    *,
+    warm_start: WarmStart | None,
+    **metadata: Any,
+) -> Run:
+    """Create a run; see `begin`. With a warm start, check that its model may be used, and record and keep it."""
+    if warm_start is None:
+        return begin(store, loaded, kind, prepared, seconds, parent, **metadata)
+    require_unseen(warm_start, prepared, store)
+    record = warm_start.record(prepared.split.train(prepared.dataset))
+    run = begin(store, loaded, kind, prepared, seconds, parent, **metadata, **{layout.WARM_START: record})
+    keep_model(run, warm_start)
+    run.log(f"begins from {describe_record(record)}")
+    progress.notice(f"begins from {describe_record(record)}")
+    return run
 
 
 def _require_feasible(loaded: LoadedConfig) -> None:

@@ -94,6 +94,7 @@ def _check_single_model(config: Config) -> Iterator[Problem]:
     yield from _check_implicit(config)
     yield from _check_hyperparameters(config)
     yield from _check_early_stopping(config)
+    yield from _check_warm_start(config)
 
 
 def _check_implicit(config: Config) -> Iterator[Problem]:
@@ -136,6 +137,16 @@ def _check_early_stopping(config: Config) -> Iterator[Problem]:
         yield (*stopping_path, "monitor"), problem
     if not config.has_validation:
         yield stopping_path, f"{monitor} is measured on validation, but there is no validation part; set split.val_size"
+
+
+def _check_warm_start(config: Config) -> Iterator[Problem]:
+    from recctl.models.registry import model_class, model_classes
+
+    if config.training.warm_start is None or model_class(config.model.name).warm_start_parameters is not None:
+        return
+    names = ", ".join(model.name for model in model_classes() if model.warm_start_parameters is not None)
+    problem = f"{config.model.name} is always fitted from scratch; remove it, or choose one of: {names}"
+    yield ("training", "warm_start"), problem
 
 
 def _check_preprocessing(config: Config) -> Iterator[Problem]:

@@ -25,6 +25,7 @@ from recctl.experiment.callbacks import (
 from recctl.experiment.data import Prepared
 from recctl.experiment.monitors import selection_metric
 from recctl.experiment.popularity_baseline import accuracy_metric, popularity_baseline
+from recctl.experiment.warm_start import load_kept
 from recctl.metrics import METRICS
 from recctl.models.base import Recommender
 from recctl.models.registry import load_model, make_model, model_class
@@ -204,6 +205,9 @@ def _fit(run: Run, model: Recommender, interactions: InteractionDataset, stage: 
     if is_distributed:
         message = {"config": run.config_text(), "parts": run.split_parts(), "interactions": interactions.content_hash()}
         torch_distributed.send(message)
+    warm_start = load_kept(run)
+    if warm_start is not None:
+        fit_options["warm_start"] = warm_start
     with run.timed(stage), progress.task(f"Fitting {model.name}"), report_best_checkpoint(run):
         model.fit(interactions, **fit_options)
     if is_distributed:
@@ -214,8 +218,17 @@ def _save(
     run: Run, model: Recommender, fitted_on: str, interactions: InteractionDataset, trial: int | None = None
 ) -> None:
     with run.timed("save"), progress.task("Saving"):
-        # For `train --test-since`, which tests on what is newer.
-        run.save_model(model, fitted_on, trial, last_timestamp=interactions.last_timestamp())
+        run.save_model(model, fitted_on, trial, last_timestamp=_last_timestamp(run, interactions))
+
+
+def _last_timestamp(run: Run, interactions: InteractionDataset) -> float | None:
+    """The newest timestamp of what a model was fitted on, for `train --test-since`, which tests on what is newer."""
+    newest = interactions.last_timestamp()
+    # A model knows what the model knew that it began from.
+    inherited: float | None = (run.metadata.get(layout.WARM_START) or {}).get("last_timestamp")
+    if newest is None or inherited is None:
+        return newest
+    return max(newest, inherited)
 
 
 # ---- evaluation

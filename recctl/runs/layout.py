@@ -10,7 +10,9 @@ Listing, sizes and deletion need no change: they treat a run as a folder.
 
 from __future__ import annotations
 
-ALL_DATA = "all_data"  # section of METADATA that only runs fitted on all data have
+# Sections of METADATA that only some runs have
+ALL_DATA = "all_data"  # those fitted on all data
+WARM_START = "warm_start"  # those that began from the model of another run
 
 CONFIG = "config.yaml"  # the config with every default filled in
 METADATA = "metadata.json"  # status, timings, provenance, model versions
@@ -39,3 +41,4 @@ BEST_CONFIG = "best.yaml"
 BEST_CHECKPOINT = "best.pkl"  # a model
 LAST_CHECKPOINT = "last.pkl"  # the full training state
 REFIT_CHECKPOINT = "refit.pkl"
+WARM_START_MODEL = "warm_start.pkl"  # the model that training begins from; only until the run is complete

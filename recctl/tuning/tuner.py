@@ -21,6 +21,7 @@ from recctl.experiment.api import require_one_model
 from recctl.experiment.lifecycle import begin, prepare_for, recording
 from recctl.experiment.monitors import selection_metric
 from recctl.experiment.run_config import load_run_config
+from recctl.experiment.warm_start import refuse_warm_start
 from recctl.metrics import metric_keys
 from recctl.models.base.search_space import Point, Space, declared_space, parse_space
 from recctl.models.registry import load_model, model_class
@@ -61,6 +62,7 @@ def tune(
     """
     section = loaded.config.tuning or TuningConfig()
     require_one_model(loaded)
+    refuse_warm_start(loaded, "recctl tune")
     _search_space(loaded.config, section)
     if not loaded.config.has_validation:
         raise ConfigError("split.val_size: a search compares trials on validation data; set val_size: 0.1")

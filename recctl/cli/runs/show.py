@@ -70,6 +70,7 @@ def _summary(run: Run) -> list[list[Any]]:
         ["created", metadata.get("created")],
         ["config", metadata.get("config")],
         ["parent run", metadata.get("parent_run")],
+        ["warm start", _describe_warm_start(metadata.get("warm_start"))],
         ["data", _describe_data(data_record)],
         ["downloaded from", data_record.get("mirror")],
         ["split", _describe_split(split_record)],
@@ -113,6 +114,14 @@ def _describe_data(data: dict[str, Any]) -> str | None:
     if not data:
         return None
     return f"{data['source']}, {data['interactions']:,} interactions, {data['hash'][:12]}"
+
+
+def _describe_warm_start(record: dict[str, Any] | None) -> str | None:
+    if record is None:
+        return None
+    from recctl.experiment.warm_start import describe_record
+
+    return f"{describe_record(record)}; {record['sha256'][:12]}"
 
 
 def _describe_split(split_record: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ from recctl.experiment.lifecycle import begin, prepare_for, recording, resume_co
 from recctl.experiment.monitors import selection_metric
 from recctl.experiment.run_config import LOCATIONS, file_locations, load_run_config
 from recctl.experiment.use_of_ratings import weight_notes
+from recctl.experiment.warm_start import refuse_warm_start
 from recctl.models.registry import model_class
 from recctl.runs import Run, RunStore, layout
 from recctl.runs.store import run_hashes
@@ -92,6 +93,9 @@ def compare_entries(
 ) -> Run:
     """Compare models that `collect_entries` returned; see `compare`."""
     options = _validate_options(options, repeats, entries)
+    for entry in entries:
+        if entry.run is None:
+            refuse_warm_start(entry.loaded, "recctl compare")
     prepared = None
     seconds = 0.0
     with engines.opened(_engine_config(entries)):

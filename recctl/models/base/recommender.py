@@ -600,7 +600,7 @@ class Recommender:
         self, parent: Self, interactions: InteractionDataset, validation: InteractionDataset | Validate | None
     ) -> None:
         """Check that a model shares items with the data, and was not fitted on the validation data."""
-        warm_starts.require_shared_ids(self, parent, interactions.user_vocabulary, interactions.item_vocabulary)
+        warm_starts.require_shared_ids(parent, interactions.user_vocabulary, interactions.item_vocabulary)
         if not isinstance(validation, InteractionDataset):
             return
         leaked = warm_starts.fitted_pairs(parent, validation, interactions)

@@ -77,7 +77,7 @@ def require_same_kind(model: Recommender, parent: Recommender) -> None:
         raise ConfigError(*problems)
 
 
-def require_shared_ids(model: Recommender, parent: Recommender, users: Vocabulary, items: Vocabulary) -> None:
+def require_shared_ids(parent: Recommender, users: Vocabulary, items: Vocabulary) -> None:
     """Check that a model knows at least one item of new data.
 
     Raises:
@@ -87,29 +87,34 @@ def require_shared_ids(model: Recommender, parent: Recommender, users: Vocabular
         if new.is_text != old.is_text:
             kinds = ["text" if vocabulary.is_text else "integers" for vocabulary in (new, old)]
             raise DataError(
-                f"{model.name}: the {side} ids are {kinds[0]}, those of warm_start are {kinds[1]}, so none would "
+                f"{parent.name}: the {side} ids are {kinds[0]}, those of warm_start are {kinds[1]}, so none would "
                 "match; read both with the same data.id_type"
             )
     if not len(shared_rows(items, parent.item_vocabulary).new):
         raise DataError(
-            f"{model.name}: warm_start knows none of the {len(items):,} items, such as {_id(items, 0)!r}; its own are "
+            f"{parent.name}: warm_start knows none of the {len(items):,} items, such as {_id(items, 0)!r}; its own are "
             f"such as {_id(parent.item_vocabulary, 0)!r}; fit from scratch, or begin from a model of the same items"
         )
 
 
-def fitted_pairs(parent: Recommender, held_out: InteractionDataset, train: InteractionDataset) -> FittedPairs:
+def fitted_pairs(
+    parent: Recommender, held_out: InteractionDataset, train: InteractionDataset | None = None
+) -> FittedPairs:
     """Find the held-out pairs that a model was fitted on.
 
-    Pairs that are in the training data as well do not count: the new model is fitted on them itself, and evaluation
-    leaves them out.
+    Args:
+        parent: The model.
+        held_out: The pairs.
+        train: Pairs that do not count: the new model is fitted on them itself, and evaluation leaves them out.
     """
     pairs = held_out.matrix_of(None)
     users = held_out.user_vocabulary
     items = held_out.item_vocabulary
     keys = pairs.rows.astype(np.int64) * pairs.n_columns + pairs.columns
     is_fitted = np.isin(keys, _keys_of(parent.seen, parent.user_vocabulary, parent.item_vocabulary, users, items))
-    trained = train.matrix_of(None)
-    is_fitted &= ~np.isin(keys, _keys_of(trained, train.user_vocabulary, train.item_vocabulary, users, items))
+    if train is not None:
+        trained = train.matrix_of(None)
+        is_fitted &= ~np.isin(keys, _keys_of(trained, train.user_vocabulary, train.item_vocabulary, users, items))
     found = np.flatnonzero(is_fitted)
     example = None
     if len(found):

@@ -7,6 +7,7 @@ from typing import Any
 
 from recctl.data.leakage import warnings
 from recctl.errors import RecctlError
+from recctl.experiment.warm_start import describe_record
 from recctl.reports.errors import SectionOmittedError
 from recctl.reports.render import formatting
 from recctl.reports.render.blocks import (
@@ -200,6 +201,7 @@ def _run_blocks(run: Run) -> list[Block]:
                 "Command": _code(" ".join(environment.get("command", []))),
                 "Config": metadata.get("config"),
                 "Parent run": _code(metadata.get("parent_run")),
+                "Warm start from": _warm_start(metadata.get("warm_start")),
                 "Seed": _text(metadata.get("seed")),
                 "Commit": _commit(environment.get("git")),
                 "Versions": _versions(environment),
@@ -225,6 +227,12 @@ def _text(value: object) -> str | None:
 
 def _code(text: str | None) -> Styled | None:
     return code(text) if text else None
+
+
+def _warm_start(record: Metadata | None) -> Inline | None:
+    if record is None:
+        return None
+    return [f"{describe_record(record)}; SHA-256 ", code(record["sha256"])]
 
 
 def _commit(git: Metadata | None) -> Inline | None:
