@@ -332,9 +332,12 @@ class TuningConfig(Section):
     timeout_minutes: float | None = Field(None, gt=0)
     """Time after which no trial starts; null: no limit."""
     patience: int | None = Field(None, ge=1)
-    """Number of consecutive trials without improvement after which the search stops; null: no limit."""
-    monitor: str | list[str] | None = None
-    """Validation metric to optimize, e.g. `ndcg@10`; a list gives the Pareto front; null: evaluation.monitor."""
+    """Number of consecutive trials without improvement after which the search stops; null: no limit. With several
+    metrics, a trial is an improvement if it enlarges the Pareto front: no earlier trial is at least as good in all."""
+    monitor: str | Annotated[list[str], Field(min_length=1)] | None = None
+    """Validation metric to optimize, e.g. `ndcg@10`; null: evaluation.monitor. A list gives the Pareto front: a trial
+    is on it if no other is at least as good in all metrics and better in one. Of these, the model of the trial with the
+    best first metric is kept."""
     space: dict[str, Any] = {}
     """Search space: for each hyperparameter (or key, e.g. data.min_item_interactions) a list of choices, or
     `{low, high, log: true, when: {other: value}}`; empty: the default ranges of the model."""
@@ -345,7 +348,8 @@ class TuningConfig(Section):
     n_rounds: int = Field(3, ge=2)
     """Rounds of coarse_to_fine; each searches a third of the previous range, around the best point."""
     pruner: Literal["none", "median", "hyperband"] = "median"
-    """How unpromising trials of models trained in epochs are stopped early."""
+    """How unpromising trials of models trained in epochs are stopped early. median: a trial stops if its best value so
+    far is worse than the median of the complete trials in that epoch, of which there must be at least five."""
     jobs: int | None = Field(None, ge=1)
     """Number of parallel trials, each in its own process with its share of the threads; null: 1, or as many as fit on
     the cluster."""

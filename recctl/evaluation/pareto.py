@@ -1,27 +1,36 @@
-"""Pareto front of two quantities."""
+"""Pareto fronts: what no alternative beats in every respect."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
+
+Label = TypeVar("Label", bound=Hashable)
 
 
-def pareto_front(first: Mapping[str, float | None], second: Mapping[str, float | None]) -> list[str]:
-    """Return the models that no other model dominates: none is at least as good in both values and better in one.
+def dominates(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Whether the first point is at least as good as the second in all values, and better in one.
 
     Args:
-        first: Values by model; higher is better. Models without a value are ignored.
-        second: Values of another quantity, likewise.
+        first: Values, of which higher ones are better.
+        second: The same quantities of another point.
     """
-    points: dict[str, tuple[float, float]] = {}
-    for label, value in first.items():
-        other_value = second.get(label)
-        if value is not None and other_value is not None:
-            points[label] = (value, other_value)
-    return [label for label, point in points.items() if not _is_dominated(point, points.values())]
+    pairs = list(zip(first, second, strict=True))
+    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 
 
-# Equal points do not dominate each other, so that all of them are on the front. Quadratic, for a handful of models.
-def _is_dominated(point: tuple[float, float], points: Iterable[tuple[float, float]]) -> bool:
-    return any(
-        other_point[0] >= point[0] and other_point[1] >= point[1] and other_point != point for other_point in points
-    )
+def pareto_front(points: Mapping[Label, Sequence[float]]) -> list[Label]:
+    """Return the labels of the points that no other point dominates, in the order of `points`.
+
+    Equal points do not dominate each other, so that all of them are on the front.
+
+    Args:
+        points: For each label its values, of which higher ones are better.
+    """
+    front: dict[Label, Sequence[float]] = {}
+    for label, point in points.items():
+        if any(dominates(member, point) for member in front.values()):
+            continue
+        front = {other: member for other, member in front.items() if not dominates(point, member)}
+        front[label] = point
+    return list(front)

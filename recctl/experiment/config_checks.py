@@ -291,6 +291,9 @@ def _check_tuning_monitors(config: Config) -> Iterator[Problem]:
     for monitor in monitors:
         if not _is_measured(config, monitor):
             yield ("tuning", "monitor"), _not_measured(monitor)
+        elif monitors.count(monitor) > 1:
+            yield ("tuning", "monitor"), f"{monitor!r} is listed {monitors.count(monitor)} times; list each metric once"
+            return
 
 
 def _is_valid_setting(config: Config, path: tuple[str, ...], value: Any) -> bool:

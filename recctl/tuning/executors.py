@@ -95,7 +95,6 @@ class _WorkerSetup(NamedTuple):
     folder: Path
     base: Config
     monitors: list[str]
-    sign: float
     n_threads: int
 
 
@@ -118,7 +117,7 @@ class ProcessExecutor:
         self.on_report = on_report
         # Workers share the cores; more threads than cores make all of them slower.
         n_threads = max(1, engines.threads() // n_workers)
-        self._setup = _WorkerSetup(folder, runner.base, list(runner.monitors), runner.sign, n_threads)
+        self._setup = _WorkerSetup(folder, runner.base, list(runner.monitors), n_threads)
         self._n_deaths: dict[int, int] = {}
         self._n_idle_deaths = 0
         self._workers = [_Worker(self._setup) for _ in range(n_workers)]
@@ -231,7 +230,7 @@ def _worker_loop(connection: Connection[Any, Any], parent: int, setup: _WorkerSe
     engines.set_threads(setup.n_threads)
     train = shared_arrays.load(setup.folder / "train")
     validation = shared_arrays.load(setup.folder / "validation")
-    runner = TrialRunner(setup.base, train, validation, setup.monitors, setup.sign)
+    runner = TrialRunner(setup.base, train, validation, setup.monitors)
 
     def report(epoch: int, value: float) -> bool:
         connection.send((epoch, value))

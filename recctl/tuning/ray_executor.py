@@ -20,7 +20,6 @@ class _RemoteSetup(NamedTuple):
 
     base: Config
     monitors: list[str]
-    sign: float
     n_threads: int
 
 
@@ -51,7 +50,7 @@ class RayExecutor:
         train_arrays = shared_arrays.to_arrays(runner.train)
         validation = shared_arrays.to_arrays(runner.validation)
         self._data = self.ray.put((train_arrays, validation))
-        self._setup = _RemoteSetup(runner.base, list(runner.monitors), runner.sign, engine.threads)
+        self._setup = _RemoteSetup(runner.base, list(runner.monitors), engine.threads)
         self._remote_run = engine.remote(_run_remotely)
         self._n_parallel = n_parallel or engine.slots
         self._numbers: dict[Any, int] = {}
@@ -134,7 +133,7 @@ def _run_remotely(
 
     engines.set_threads(setup.n_threads)
     train, validation = (shared_arrays.from_arrays(part) for part in data)
-    runner = TrialRunner(setup.base, train, validation, setup.monitors, setup.sign)
+    runner = TrialRunner(setup.base, train, validation, setup.monitors)
     task.folder.mkdir(parents=True, exist_ok=True)
 
     def report(epoch: int, value: float) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from recctl.evaluation.pareto import dominates, pareto_front
 from recctl.models.base.search_space import Point, Space
 from recctl.tuning.samplers import decode, suggest
 from recctl.tuning.strategies import FinishedTrial
@@ -206,22 +207,44 @@ class Study:
         score: float = self.signs[0] * trial.values[0]
         return score
 
+    def scores(self, trial: FrozenTrial) -> tuple[float, ...]:
+        """All monitored metrics of a trial that has values, with higher always better."""
+        return tuple(sign * value for sign, value in zip(self.signs, trial.values, strict=True))
+
+    def scored_trials(self) -> list[FrozenTrial]:
+        """Finished trials that have values, by number."""
+        return [trial for trial in self.finished_trials() if self.score(trial) is not None]
+
     def best(self) -> FrozenTrial | None:
-        """Trial with the best first metric; ties go to the earlier trial."""
-        best_trial: FrozenTrial | None = None
-        best_score = 0.0
-        for trial in self.finished_trials():
-            score = self.score(trial)
-            if score is not None and (best_trial is None or score > best_score):
-                best_trial = trial
-                best_score = score
-        return best_trial
+        """Trial with the best first metric; ties are broken by the next metric, then in favor of the earlier trial.
+
+        No other trial dominates it: one that is at least as good in all metrics ranks first if it is better in one.
+        """
+        # `max` returns the first of equal trials.
+        return max(self.scored_trials(), key=self.scores, default=None)
 
     def pareto(self) -> list[int]:
         """Numbers of the Pareto-optimal trials: no other trial is at least as good in all metrics and better in one."""
         if len(self.signs) == 1:
             return []
-        return sorted(trial.number for trial in self.study.best_trials)
+        return pareto_front({trial.number: self.scores(trial) for trial in self.scored_trials()})
+
+    def last_gain(self) -> int | None:
+        """Number of the last trial that improved on the trials before it; None if no trial has a value.
+
+        With one metric it is better than all of them. With several it enlarges the Pareto front: none of them is at
+        least as good in all metrics.
+        """
+        front: list[tuple[float, ...]] = []
+        last_number: int | None = None
+        for trial in self.scored_trials():
+            scores = self.scores(trial)
+            if any(member == scores or dominates(member, scores) for member in front):
+                continue
+            front = [member for member in front if not dominates(scores, member)]
+            front.append(scores)
+            last_number = trial.number
+        return last_number
 
     def point_of(self, trial: FrozenTrial) -> Point:
         """The point that a trial evaluated."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 from recctl import progress
 from recctl.config import Config, LoadedConfig
 from recctl.data.dataset import InteractionDataset
-from recctl.errors import RecctlError
+from recctl.errors import RecctlError, TrainingError
 from recctl.experiment import prepare, stages
 from recctl.experiment.callbacks import ValidationMetrics, early_stopping
 from recctl.kernels.compile import load_kernels
@@ -36,13 +37,13 @@ class Task:
         number: Number of the trial.
         loaded: The config with the trial's values.
         folder: Folder of its checkpoints and its model.
-        best_score: Best score so far, with higher always better; the model is only saved if it beats this.
+        best_scores: `TrialRunner.scores` of the best trial so far; the model is only saved if it beats them.
     """
 
     number: int
     loaded: LoadedConfig
     folder: Path
-    best_score: float | None
+    best_scores: tuple[float, ...] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,15 +54,13 @@ class TrialRunner:
         base: Config of the search.
         train: Training part of the base config.
         validation: Validation part of the base config.
-        monitors: Keys of the monitored metrics; the first one decides.
-        sign: 1 if higher values of the first metric are better, else -1.
+        monitors: Keys of the monitored metrics; the first one decides, the next ones break ties.
     """
 
     base: Config
     train: InteractionDataset
     validation: InteractionDataset
     monitors: Sequence[str]
-    sign: float
 
     def run(self, task: Task, report: ReportEpoch) -> Outcome:
         """Run a trial.
@@ -112,6 +111,10 @@ class TrialRunner:
             evaluation = stages.evaluate_model(model, validation, validation.history, config)
         evaluate_seconds = perf_counter() - start_time
         values = [evaluation.metrics[metric_key] for metric_key in self.monitors]
+        for metric_key, value in zip(self.monitors, values, strict=True):
+            if math.isnan(value):
+                # No order has a place for it, so the trial can be neither the best nor on the Pareto front.
+                raise TrainingError(f"{metric_key} is undefined (NaN) on validation: no user or pair could be measured")
         return Outcome(
             state="complete",
             values=values,
@@ -119,16 +122,21 @@ class TrialRunner:
             fit_seconds=fit_seconds,
             evaluate_seconds=evaluate_seconds,
             best_epoch=best_epoch,
-            model=self._save_if_best(task, model, values[0]),
+            model=self._save_if_best(task, model, values),
         )
 
-    def _save_if_best(self, task: Task, model: Recommender, value: float) -> str | None:
+    def _save_if_best(self, task: Task, model: Recommender, values: Sequence[float]) -> str | None:
         """Save the model if it is the best so far; returns its path."""
-        if task.best_score is not None and self.sign * value <= task.best_score:
+        if task.best_scores is not None and self.scores(values) <= task.best_scores:
             return None
         model_path = task.folder / "model.pkl"
         model.save(model_path)
         return str(model_path)
+
+    def scores(self, values: Sequence[float]) -> tuple[float, ...]:
+        """The values of the monitored metrics, with higher always better."""
+        signs = [MetricKey.parse(monitor).sign for monitor in self.monitors]
+        return tuple(sign * value for sign, value in zip(signs, values, strict=True))
 
     def _parts(self, loaded: LoadedConfig) -> tuple[InteractionDataset, InteractionDataset]:
         """Train and validation of a config: those in memory, unless the trial changes the data, split or seed."""

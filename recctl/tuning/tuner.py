@@ -38,6 +38,8 @@ from recctl.tuning.study import Outcome, Study, Trial, outcome_of
 from recctl.tuning.trial_runner import Task, TrialRunner
 
 _HEARTBEAT_SECONDS = 30.0
+# The median of fewer trials says little about what is a good value in an epoch.
+_MIN_TRIALS_FOR_PRUNING = 5
 
 
 def tune(
@@ -212,7 +214,7 @@ class _Search:
         split = self.prepared.split
         train = split.train(self.prepared.dataset)
         validation = split.validation(self.prepared.dataset)
-        runner = TrialRunner(self.loaded.config, train, validation, self.monitors, self.study.signs[0])
+        runner = TrialRunner(self.loaded.config, train, validation, self.monitors)
         engine = engines.current()
         if isinstance(engine, RayEngine):
             from recctl.tuning.ray_executor import RayExecutor
@@ -251,21 +253,21 @@ class _Search:
         if self._deadline is not None and monotonic() > self._deadline:
             return False
         patience = self.section.patience
-        return patience is None or self._n_trials_since_best() < patience
+        return patience is None or self._n_trials_since_gain() < patience
 
     def _start(self, executor: TrialExecutor, trial: Trial) -> None:
         folder = self.run.path / "trials" / str(trial.number)
         folder.mkdir(parents=True, exist_ok=True)
         self.run.log(f"trial {trial.number}: {trial.point}")
         best_trial = self.study.best()
-        best_score = None if best_trial is None else self.study.score(best_trial)
+        best_scores = None if best_trial is None else self.study.scores(best_trial)
         try:
             loaded = results.with_point(self.loaded, self.space, trial.point)
         except ConfigError as error:
             self._record(trial.number, Outcome("failed", error=str(error)))
             return
-        # With the best score so far, so that a worker saves only models that may be kept.
-        executor.start(Task(trial.number, loaded, folder, best_score))
+        # With the best scores so far, so that a worker saves only models that may be kept.
+        executor.start(Task(trial.number, loaded, folder, best_scores))
 
     def _record(self, number: int, outcome: Outcome) -> None:
         """Record an outcome, and delete the folders of all finished trials except the best one's."""
@@ -282,12 +284,12 @@ class _Search:
             if folder.name in obsolete:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _n_trials_since_best(self) -> int:
-        best_trial = self.study.best()
-        if best_trial is None:
+    def _n_trials_since_gain(self) -> int:
+        last_gain = self.study.last_gain()
+        if last_gain is None:
             return 0
         # Failed and pruned trials count, too: they did not improve anything.
-        return sum(trial.number > best_trial.number for trial in self.study.finished_trials())
+        return sum(trial.number > last_gain for trial in self.study.finished_trials())
 
     def _show_progress(self, task: progress.Task) -> None:
         best_trial = self.study.best()
@@ -403,7 +405,10 @@ def _value_at(values: Any, path: Sequence[str | int]) -> Any:
 
 def _pruner(section: TuningConfig, config: Config) -> optuna.pruners.BasePruner:
     if section.pruner == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)
+        # `n_min_trials` counts those that reached the epoch: where most stop early, that may be a single trial.
+        return optuna.pruners.MedianPruner(
+            n_startup_trials=_MIN_TRIALS_FOR_PRUNING, n_warmup_steps=2, n_min_trials=_MIN_TRIALS_FOR_PRUNING
+        )
     if section.pruner == "hyperband":
         return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=_n_epochs(config), reduction_factor=3)
     return optuna.pruners.NopPruner()

@@ -68,7 +68,7 @@ def trial_runner(tmp_path: Path, text: str) -> tuple[TrialRunner, Task]:
     prepared = experiment.prepare(loaded)
     parts = prepared.split.train(prepared.dataset), prepared.split.validation(prepared.dataset)
     (tmp_path / "trial").mkdir()
-    return TrialRunner(loaded.config, *parts, ["rmse"], -1.0), Task(0, loaded, tmp_path / "trial", None)
+    return TrialRunner(loaded.config, *parts, ["rmse"]), Task(0, loaded, tmp_path / "trial", None)
 
 
 def outcome_of(executor: ProcessExecutor, task: Task) -> Outcome:

@@ -350,10 +350,13 @@ def _add_pareto_fronts(models: list[dict[str, Any]], metric: MetricKey) -> None:
         model["coverage"] = model["metrics"][coverage]["value"] if coverage else None
         model["front"] = []
     for trade_off, cost_key, sign in _TRADE_OFFS:
-        gain_by_label = {
-            model["label"]: None if model[cost_key] is None else sign * model[cost_key] for model in models
+        # A model without the quantity, such as one that was not fitted here, is on no front.
+        points = {
+            model["label"]: (accuracy[model["label"]], sign * model[cost_key])
+            for model in models
+            if model[cost_key] is not None
         }
-        front_labels = pareto_front(accuracy, gain_by_label)
+        front_labels = pareto_front(points)
         for model in models:
             if model["label"] in front_labels:
                 model["front"].append(trade_off)

@@ -45,7 +45,10 @@ def comparison(report_data: ReportData) -> list[Block] | None:
         Note(_methods(result)),
         Heading("Accuracy and cost"),
         _costs(result),
-        Note("A model is on a Pareto front if no other model is better in both accuracy and that quantity."),
+        Note(
+            "A model is on a Pareto front if no other model is at least as good in both accuracy and that quantity, "
+            "and better in one of them."
+        ),
     ]
     blocks += _refit(result)
     blocks += [
