@@ -69,3 +69,45 @@ def pack(items: NDArray[np.int32], begins: NDArray[np.int64], lengths: NDArray[n
     table_widths, table_heights = np.unique(widths, return_counts=True)
     shapes = list(zip(table_heights.tolist(), table_widths.tolist(), strict=True))
     return PackedHistories(inputs, targets, positions, places, shapes)
+
+
+class PackedInputs(NamedTuple):
+    """The latest items of histories, and their layout in padded tables; n is the number of items.
+
+    Attributes:
+        inputs: The items, `(n,)`.
+        positions: Position of each item, from the oldest of its history, `(n,)`.
+        places: Index of each item in the tables, as in `PackedHistories`, `(n,)`.
+        shapes: Rows and columns of each table.
+        lengths: Number of items of each history, `(n_histories,)`.
+    """
+
+    inputs: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    places: NDArray[np.int64]
+    shapes: list[tuple[int, int]]
+    lengths: NDArray[np.int64]
+
+    @property
+    def table_size(self) -> int:
+        """Number of places in all tables."""
+        return sum(n_rows * width for n_rows, width in self.shapes)
+
+
+def pack_inputs(starts: NDArray[np.int64], items: NDArray[np.int32], max_length: int) -> PackedInputs:
+    """Pack the latest items of histories.
+
+    Args:
+        starts: Position in `items` at which each history begins, and the end of the last one. None is empty, and none
+            has more of its latest `max_length` items than the next one.
+        items: Histories one after another, each oldest first.
+        max_length: Maximum number of items of a history.
+
+    Returns:
+        The packed items.
+    """
+    ends = starts[1:]
+    lengths = np.minimum(ends - starts[:-1], max_length)
+    # `pack` also reads the item after each input, its target: the last history needs one more.
+    packed = pack(np.append(items, np.int32(0)), ends - lengths, lengths)
+    return PackedInputs(packed.inputs, packed.positions, packed.places, packed.shapes, lengths)

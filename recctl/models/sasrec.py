@@ -20,15 +20,12 @@ from recctl.models.base import Embeddings
 from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
 from recctl.models.base.onnx_graph import ScoreGraph, Value, normalize_rows
 from recctl.models.factors.vectors import unit_rows
-from recctl.models.nn import sasrec_onnx
+from recctl.models.nn import sasrec_numpy, sasrec_onnx
 from recctl.models.nn.torch_recommender import TorchRecommender
 
 if TYPE_CHECKING:
     import torch
 
-# Of layer normalization and of the norm of vectors, as in torch.
-_EPSILON = np.float32(1e-5)
-_TINY = np.float32(1e-12)
 # Whether a loss needs sampled negatives. A loss without an entry is an error: it must not silently be trained like
 # another one.
 _USES_NEGATIVES = {"softmax": False, "sampled_softmax": True, "bce": True, "gbce": True}
@@ -216,74 +213,32 @@ class SASRecRecommender(TorchRecommender):
 
     # ---- scoring
     #
-    # The forward pass exists three times: in torch for training (`nn/sasrec.py`), here in numpy, and in ONNX for export
-    # (`nn/sasrec_onnx.py`). Importing torch takes seconds and hundreds of MB, which scoring a user must not wait for. A
-    # test compares all three.
+    # The forward pass exists three times: in torch for training and for scores on a GPU (`nn/sasrec.py`), in numpy
+    # for scores on a CPU (`nn/sasrec_numpy.py`), and in ONNX for export (`nn/sasrec_onnx.py`). Importing torch takes
+    # seconds and hundreds of MB, which scoring a user must not wait for. A test compares all three.
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
         if users is not None:
             histories = self.histories.take(users)
-        targets = self._targets
-        scores = np.zeros((histories.n_rows, histories.n_columns), np.float32)
-        # One user at a time: the rounding of a matrix product depends on the number of rows.
-        for row, out in enumerate(scores):
-            items = self._latest(histories, row)
-            if len(items):
-                np.matmul(targets, self._state(items), out=out)
+        scores: Float32Array = self._states(histories) @ self._targets.T
         return scores
 
-    def _latest(self, histories: InteractionMatrix, row: int) -> Int32Array:
-        """The last `max_length` items of a history."""
-        return histories.columns[histories.starts[row] : histories.starts[row + 1]][-self.max_length :]
+    def _states(self, histories: InteractionMatrix) -> Float32Array:
+        """The vector of each history that item vectors are multiplied by, `(n, embedding_dim)`; 0 if it is empty."""
+        states = sasrec_numpy.states(histories, self._arrays, self.max_length, self.n_blocks, self.n_heads)
+        if self.similarity == "cosine":
+            states = unit_rows(states) / np.float32(self.temperature)
+        return states
 
     def embeddings(self) -> Embeddings:
         """The state after each user's history, and the item vectors that it is multiplied by."""
-        histories = self.histories
-        users = np.zeros((histories.n_rows, self.embedding_dim), np.float32)
-        for row, out in enumerate(users):
-            items = self._latest(histories, row)
-            if len(items):
-                out[:] = self._state(items)
-        return Embeddings(users, self._targets)
+        return Embeddings(self._states(self.histories), self._targets)
 
     @cached_property
     def _targets(self) -> Float32Array:
         """The item vectors that states are multiplied by, `(n_items, embedding_dim)`."""
         vectors = self._arrays["item"]
         return unit_rows(vectors) if self.similarity == "cosine" else vectors
-
-    def _state(self, items: Int32Array) -> Float32Array:
-        """The state after the last of some items, `(embedding_dim,)`; the last block computes only this position."""
-        weights = self._arrays
-        hidden: Float32Array = weights["item"][items] + weights["position"][: len(items)]
-        for number in range(self.n_blocks):
-            block = {name: weights[f"blocks.{number}.{name}"] for name in _BLOCK}
-            normal = _normal(hidden, block["attend_gain"], block["attend_shift"])
-            packed = normal @ block["qkv"].T + block["qkv_bias"]
-            is_last = number == self.n_blocks - 1
-            queries = slice(-1, None) if is_last else slice(None)
-            hidden = hidden[queries] + self._attention(packed, queries) @ block["out"].T + block["out_bias"]
-            normal = _normal(hidden, block["feed_gain"], block["feed_shift"])
-            wide: Float32Array = np.maximum(normal @ block["up"].T + block["up_bias"], np.float32(0))
-            hidden = hidden + wide @ block["down"].T + block["down_bias"]
-        state = _normal(hidden[-1], weights["gain"], weights["shift"])
-        if self.similarity == "cosine":
-            state /= max(np.linalg.norm(state), _TINY) * np.float32(self.temperature)
-        return state
-
-    def _attention(self, packed: Float32Array, queries: slice) -> Float32Array:
-        """Causal attention of some positions, `(n, d)`, from concatenated queries, keys and values."""
-        n = len(packed)
-        width = self.embedding_dim // self.n_heads
-        query, keys, values = packed.reshape(n, 3, self.n_heads, width).transpose(1, 2, 0, 3)  # (h, n, d / h)
-        logits = query[:, queries] @ keys.transpose(0, 2, 1) * np.float32(width**-0.5)
-        if logits.shape[1] > 1:
-            logits[:, np.triu(np.ones((n, n), bool), 1)] = -np.inf
-        logits -= logits.max(axis=2, keepdims=True)  # so that exp cannot overflow
-        np.exp(logits, out=logits)
-        logits /= logits.sum(axis=2, keepdims=True)
-        mixed: Float32Array = (logits @ values).astype(np.float32, copy=False)
-        return mixed.transpose(1, 0, 2).reshape(-1, self.embedding_dim)
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
         items = histories.slice(1, -self.max_length)
@@ -316,20 +271,6 @@ class SASRecRecommender(TorchRecommender):
         negatives = 9 * self._n_sampled
         batch = positions * (56 * self.embedding_dim * self.n_blocks + negatives)
         return 36 * self.embedding_dim * n_items + 1024 * n_items + 12 * n_interactions + batch
-
-
-_BLOCK = (
-    *("attend_gain", "attend_shift", "feed_gain", "feed_shift"),
-    *("qkv", "qkv_bias", "out", "out_bias", "up", "up_bias", "down", "down_bias"),
-)
-
-
-def _normal(hidden: Float32Array, gain: Float32Array, shift: Float32Array) -> Float32Array:
-    """Layer normalization."""
-    centered = hidden - hidden.mean(axis=-1, keepdims=True)
-    spread = np.sqrt(np.mean(centered * centered, axis=-1, keepdims=True) + _EPSILON)
-    normal: Float32Array = centered / spread * gain + shift
-    return normal
 
 
 def _ordered_histories(interactions: InteractionDataset) -> InteractionMatrix:

@@ -12,12 +12,15 @@ import torch
 from torch.nn import functional
 
 from recctl.data.dataset import InteractionDataset
+from recctl.data.matrix import InteractionMatrix
 from recctl.errors import ConfigError
 from recctl.models import sasrec
 from recctl.models.base.onnx_graph import ScoreGraph
 from recctl.models.nn import sasrec as losses
+from recctl.models.nn import sasrec_numpy
 from recctl.models.nn.dropout import Dropout, drawing_from
 from recctl.models.sasrec import SASRecRecommender
+from recctl.ranking import blocks
 from tests.models.suite import ModelSuite, toy
 
 SMALL = {"embedding_dim": 8, "max_length": 30, "epochs": 40, "batch_size": 16, "learning_rate": 0.01, "dropout": 0.1}
@@ -34,14 +37,21 @@ def states(model: SASRecRecommender, items: torch.Tensor) -> torch.Tensor:
     return model.model(items, torch.arange(n), torch.arange(n), [(1, n)])
 
 
+def rows_of(histories: list[list[int]], n_items: int) -> InteractionMatrix:
+    """Histories as rows of a matrix, each in its order."""
+    starts = np.cumsum([0, *map(len, histories)])
+    items = np.concatenate([np.array(history, np.int32) for history in histories])
+    return InteractionMatrix(starts, items, np.empty(0, np.float32), n_items)
+
+
 @pytest.mark.parametrize(("n_heads", "similarity"), [(1, "dot"), (2, "dot"), (1, "cosine")])
 def test_each_prefix_scores_as_in_one_pass(n_heads: int, similarity: str) -> None:
     model = SASRecRecommender(**{**SMALL, "epochs": 2}, n_heads=n_heads, similarity=similarity).fit(toy())
     items = torch.tensor([3, 1, 4, 1, 5, 9, 2])
     with torch.no_grad():
         once = states(model, items).numpy()
-    for end in range(1, 8):
-        np.testing.assert_allclose(model._state(items[:end].numpy().astype(np.int32)), once[end - 1], atol=1e-5)
+    prefixes = rows_of([items[:end].tolist() for end in range(1, 8)], model.seen.n_columns)
+    np.testing.assert_allclose(model._states(prefixes), once, atol=1e-5)
 
 
 @pytest.mark.parametrize(("n_heads", "similarity"), [(1, "dot"), (2, "cosine")])
@@ -65,9 +75,41 @@ def test_torch_numpy_and_onnx_compute_the_same_scores(n_heads: int, similarity: 
         network = model.model
         last_states = torch.stack([states(model, torch.tensor(items))[-1] for items in histories])
         by_torch = (last_states @ network.targets().T).numpy()
-    by_numpy = np.stack([model._targets @ model._state(np.array(items, np.int32)) for items in histories])
+    by_numpy = model.score_histories(rows_of(histories, model.seen.n_columns))
     np.testing.assert_allclose(by_numpy, by_torch, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(by_onnx, by_torch, rtol=1e-4, atol=1e-4)
+
+
+def test_states_of_histories_in_blocks_equal_those_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lengths on both sides of every width of a table, of a block, and of `max_length`; and empty histories."""
+    model = SASRecRecommender(**{**SMALL, "epochs": 1, "max_length": 20, "n_blocks": 3, "n_heads": 2}).fit(toy())
+    drawn = np.random.default_rng(0)
+    lengths = drawn.permutation([*range(26), 0, 1, 8, 9, 16, 17, 20, 21, 40])
+    histories = [drawn.integers(0, model.seen.n_columns, length).tolist() for length in lengths]
+    alone = [model._states(rows_of([history], model.seen.n_columns))[0] for history in histories]
+    for history, state in zip(histories, alone, strict=True):
+        if history:
+            with torch.no_grad():
+                expected = states(model, torch.tensor(history[-20:]))[-1].numpy()
+            np.testing.assert_allclose(state, expected, atol=1e-5)
+        else:
+            assert not state.any()
+    for positions in (1, 30, 10**6):
+        monkeypatch.setattr(sasrec_numpy, "_POSITIONS", positions)
+        np.testing.assert_allclose(model._states(rows_of(histories, model.seen.n_columns)), alone, atol=1e-5)
+
+
+def test_scores_do_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are cut by the data alone, so that metrics are the same on any machine."""
+    monkeypatch.setattr(blocks, "_MIN_ROWS", 3)
+    model = SASRecRecommender(**{**SMALL, "epochs": 1}).fit(toy())
+    ranked = []
+    for threads in ("1", "2", "3"):
+        monkeypatch.setenv("RECCTL_THREADS", threads)
+        ranked.append(model.rank_users(np.arange(40, dtype=np.int32), 10))
+    for items, scores in ranked[1:]:
+        np.testing.assert_array_equal(items, ranked[0][0])
+        np.testing.assert_array_equal(scores, ranked[0][1])
 
 
 def test_cosine_scores_by_the_cosine_over_the_temperature() -> None:

@@ -1,7 +1,7 @@
 """The network of SASRec and its losses. Imports torch, so `recctl.models.sasrec` imports it only to train.
 
-The forward pass is also in `recctl.models.sasrec` (numpy, for scoring without importing torch) and in `sasrec_onnx`
-(for export). A test compares all three.
+The forward pass is also in `sasrec_numpy` (for scoring without importing torch) and in `sasrec_onnx` (for export). A
+test compares all three.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The forward pass of SASRec as a graph of ONNX operators, for export.
 
-The same computation is in `recctl.models.nn.sasrec` (torch, for training) and in `recctl.models.sasrec` (numpy, for
+The same computation is in `recctl.models.nn.sasrec` (torch, for training) and in `recctl.models.nn.sasrec_numpy` (for
 scoring without importing torch). A test compares all three.
 """
 
