@@ -5,10 +5,13 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from recctl.errors import AssertionFailedError, ConfigError
 from recctl.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from recctl.runs import Run
 
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -55,6 +58,24 @@ def parse(text: str, option: str = "--assert") -> Condition:
         return Condition(metric, comparison, float(threshold))
     except ValueError:
         raise ConfigError(message) from None
+
+
+def require_meaningful(conditions: list[Condition], run: Run) -> None:
+    """Check, before anything is measured, that the metrics of conditions mean something for a run's model.
+
+    Raises:
+        ConfigError: One is an error of predicted ratings, and the scores of the model are no ratings.
+    """
+    from recctl.models.base.rating_metrics import is_rating_metric
+    from recctl.runs.rating_models import run_predicts_ratings
+
+    refused = [condition.metric for condition in conditions if is_rating_metric(condition.metric)]
+    if refused and not run_predicts_ratings(run):
+        model_name = run.model_entry()["model"]
+        raise ConfigError(
+            f"--assert {', '.join(refused)}: the scores of {model_name} are not ratings, so that their errors mean "
+            "nothing; assert a metric of rankings, such as 'ndcg@10>=0.40'"
+        )
 
 
 def require(conditions: list[Condition], metrics: Mapping[str, float], part: str) -> None:

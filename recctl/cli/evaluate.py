@@ -54,7 +54,7 @@ def evaluate(
 
     from recctl import experiment
     from recctl.cli import common, terminal
-    from recctl.cli.assertions import parse, require
+    from recctl.cli.assertions import parse, require, require_meaningful
     from recctl.errors import ConfigError
 
     # Parsed first: a typo must not be found after minutes of evaluation.
@@ -63,6 +63,7 @@ def evaluate(
         raise ConfigError("--data and --on cannot be used together")
     common.apply_threads()
     run = common.store().resolve_model(run_id)
+    require_meaningful(conditions, run)
     with terminal.bars(), common.on_engine(engine):
         # No part given: experiment.measure chooses validation where there is one, to spare the test set.
         record = experiment.measure(run, on.value if on else None, data, metric, k, overrides or [])

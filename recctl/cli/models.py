@@ -53,6 +53,7 @@ def models(
             "class": model_type.__name__,
             "doc": inspect.getdoc(model_type),
             "uses_weights": model_type.uses_weights,
+            "predicts_ratings": model_type.predicts_ratings,
             "parameters": {
                 parameter_name: declared.json_schema() for parameter_name, declared in model_type.parameters.items()
             },

@@ -336,7 +336,7 @@ def _popularity_baseline(record: TrainingRecord, settings: Settings) -> Iterator
     is_worse = baseline["high"] < 0
     metric = baseline["metric"]
     # Models of ratings are made to predict ratings, and often rank worse.
-    predicts_ratings = settings.model.needs_ratings
+    predicts_ratings = settings.model.predicts_ratings
     yield Finding(
         "not-better-than-popularity",
         "convergence",
@@ -436,7 +436,7 @@ def _error_ratio(record: TrainingRecord, settings: Settings) -> Iterator[Finding
     last = record.epochs[-1]
     validation_rmse = last["metrics"].get("rmse")
     stops_early = settings.config.training.early_stopping is not None
-    if validation_rmse is None or stops_early or not settings.model.needs_ratings:
+    if validation_rmse is None or stops_early or not settings.model.predicts_ratings:
         return
     is_improving = _trend(record).gain > _MIN_GAIN
     if validation_rmse > _MAX_ERROR_RATIO * last["loss"] and not is_improving:

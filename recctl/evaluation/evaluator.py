@@ -20,6 +20,7 @@ from recctl.evaluation.ranking import Protocol, evaluate_rankings
 from recctl.evaluation.rating import evaluate_ratings
 from recctl.metrics import METRICS, MetricKey, metric_keys
 from recctl.models.base import Recommender
+from recctl.models.base.rating_metrics import require_meaningful
 from recctl.ranking import TIE_RULE
 from recctl.suggest import did_you_mean
 
@@ -168,7 +169,8 @@ class Evaluator:
                 on, so that both are measured alike.
 
         Raises:
-            ConfigError: The task is unknown, or has none of the metrics.
+            ConfigError: The task is unknown, or has none of the metrics; or ratings are to be predicted by a model
+                whose scores are no ratings.
             DataError: No user can be evaluated, nothing is relevant, or ratings are missing.
             NotFittedError: The model is not fitted.
         """
@@ -182,6 +184,7 @@ class Evaluator:
         test = _as_dataset(test, "test")
         metric_names = [metric_name for metric_name in self.metrics if METRICS[metric_name].task == task]
         if task == "rating_prediction":
+            require_meaningful(model, metric_names or _DEFAULT_RATING_METRICS)
             return _evaluate_ratings(model, test, metric_names or _DEFAULT_RATING_METRICS)
         if not metric_names:
             raise ConfigError(

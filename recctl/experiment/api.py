@@ -27,6 +27,7 @@ from recctl.experiment.warm_start import (
     keep_model,
     require_unseen,
 )
+from recctl.models.base.rating_metrics import require_meaningful
 from recctl.runs import Run, RunStore, layout
 from recctl.runs.evaluations import EvaluationRecord
 
@@ -206,6 +207,7 @@ def measure(
         The record, with the figures of this evaluation alone.
 
     Raises:
+        ConfigError: A metric means nothing for the model, such as RMSE if its scores are no ratings.
         DataError: The data or the split differ from those of the run, or `data` can't be read.
         ArtifactError: The run has no model, or its files are damaged.
     """
@@ -243,6 +245,8 @@ def _evaluate(
     if k_values is not None:
         config.evaluation = config.evaluation.model_copy(update={"k_values": k_values})
     model = stages.load_version(run)
+    # Before the data are read, and a look at test is counted.
+    require_meaningful(model, config.evaluation.metrics)
     if data is not None:
         secondary = read_secondary(loaded, data, model.user_vocabulary, model.item_vocabulary)
         record = stages.evaluate_and_store(run, secondary.measured, secondary.dataset, None, model, config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import ValidationError
 
@@ -16,15 +16,19 @@ from recctl.config.yaml_tree import Path as TreePath
 from recctl.config.yaml_tree import Tree
 from recctl.errors import ConfigError
 from recctl.experiment.config_defaults import fill_defaults
-from recctl.experiment.use_of_ratings import learns_from_ratings
+from recctl.experiment.use_of_ratings import learns_from_ratings, meaningless_for_model, model_of
+from recctl.models.base.rating_metrics import why_meaningless
 from recctl.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from recctl.models.base.search_space import Space
 
 
 def config_of_model(config: Config, index: int) -> Config:
     """Return the config of one of the models in `models:`, without defaults that depend on the model.
 
     The common `training` section applies to it if it has none of its own; early stopping applies only to models that
-    are trained in epochs.
+    are trained in epochs. Of the metrics, those are left out that mean nothing for the model, unless none remains.
     """
     from recctl.models.registry import model_class, model_names
 
@@ -39,6 +43,10 @@ def config_of_model(config: Config, index: int) -> Config:
         and not model_class(model_entry.name).trained_in_epochs
     ):
         single.training.early_stopping = None
+    if model_entry.name in model_names():
+        refused = meaningless_for_model(single, single.evaluation.metrics)
+        meaningful = [metric for metric in single.evaluation.metrics if metric not in refused]
+        single.evaluation.metrics = meaningful or single.evaluation.metrics
     return single
 
 
@@ -92,9 +100,32 @@ def _check_single_model(config: Config) -> Iterator[Problem]:
         yield ("model", "name"), f"unknown model {model_name!r}{did_you_mean(model_name, model_names())}"
         return
     yield from _check_implicit(config)
-    yield from _check_hyperparameters(config)
+    hyperparameter_problems = list(_check_hyperparameters(config))
+    yield from hyperparameter_problems
     yield from _check_early_stopping(config)
     yield from _check_warm_start(config)
+    # Whether a model predicts ratings may depend on its hyperparameters.
+    if not hyperparameter_problems:
+        yield from _check_rating_metrics(config)
+
+
+def _check_rating_metrics(config: Config) -> Iterator[Problem]:
+    """Refuse metrics of predicted ratings of a model whose scores are no ratings."""
+    section = config.evaluation
+    stopping = config.training.early_stopping
+    places: list[tuple[TreePath, list[str]]] = [
+        (("evaluation", "metrics"), section.metrics),
+        (("evaluation", "monitor"), [section.monitor or ""]),
+        (("training", "early_stopping", "monitor"), [(stopping and stopping.monitor) or ""]),
+    ]
+    for path, metrics in places:
+        if problem := _rating_metric_problem(config, metrics):
+            yield path, problem
+
+
+def _rating_metric_problem(config: Config, metrics: list[str]) -> str | None:
+    refused = meaningless_for_model(config, metrics)
+    return f"{', '.join(refused)}: {why_meaningless(model_of(config))}" if refused else None
 
 
 def _check_implicit(config: Config) -> Iterator[Problem]:
@@ -271,6 +302,7 @@ def _check_tuning(config: Config) -> Iterator[Problem]:
         if "." in dimension.name and not _is_valid_setting(config, dimension.path, dimension.at(0.0)):
             problem = f"the config has no such key that accepts {dimension.at(0.0)!r}; `recctl config show` lists them"
             yield ("tuning", "space", dimension.name), problem
+    yield from _check_tried_models(config, space)
     for position, point in enumerate(section.points):
         _, point_problems = model_type.check(config.model.params | point)
         for dimension_name, problem in point_problems:
@@ -283,13 +315,29 @@ def _check_tuning(config: Config) -> Iterator[Problem]:
     yield from _check_tuning_monitors(config)
 
 
+def _check_tried_models(config: Config, space: Space) -> Iterator[Problem]:
+    """Refuse choices of hyperparameters with which the metrics of the config mean nothing."""
+    from recctl.models.base.hyperparameters import Choices
+
+    for dimension in space.dimensions:
+        if "." in dimension.name or not isinstance(dimension.range, Choices):
+            continue
+        for value in dimension.range.values:
+            params = config.model.params | {dimension.name: value}
+            tried = config.model_copy(update={"model": config.model.model_copy(update={"params": params})})
+            if problem := _rating_metric_problem(tried, config.evaluation.metrics):
+                yield ("tuning", "space", dimension.name), f"{value!r}: {problem}"
+
+
 def _check_tuning_monitors(config: Config) -> Iterator[Problem]:
     assert config.tuning is not None
     monitors = config.tuning.monitor or []
     if isinstance(monitors, str):
         monitors = [monitors]
     for monitor in monitors:
-        if not _is_measured(config, monitor):
+        if problem := _rating_metric_problem(config, [monitor]):
+            yield ("tuning", "monitor"), problem
+        elif not _is_measured(config, monitor):
             yield ("tuning", "monitor"), _not_measured(monitor)
         elif monitors.count(monitor) > 1:
             yield ("tuning", "monitor"), f"{monitor!r} is listed {monitors.count(monitor)} times; list each metric once"
@@ -320,8 +368,8 @@ _READS: dict[TreePath, tuple[TreePath, ...]] = {
     ("models", "*", "params"): (("models", "*", "name"),),
     ("models", "*", "training"): (("models", "*"), ("training",), ("split",)),
     ("training",): (("training",), ("model",), ("models",), ("split",)),
-    ("evaluation", "metrics"): (),
-    ("evaluation",): (("evaluation",),),
+    ("evaluation", "metrics"): (("model",), ("models",)),
+    ("evaluation",): (("evaluation",), ("model",), ("models",)),
     ("tuning",): (("tuning",), ("model",), ("evaluation",)),
     ("tuning", "space"): (("model", "name"),),
     ("tuning", "points"): (("tuning", "strategy"), ("model",)),

@@ -13,6 +13,7 @@ from recctl.config import LoadedConfig, load_config, parse_config
 from recctl.config.loading import with_values
 from recctl.errors import ArtifactError, ConfigError, DataError
 from recctl.experiment.config_checks import CHECKS
+from recctl.experiment.stored_metrics import without_meaningless_metrics
 from recctl.runs import Run, layout
 
 # The keys whose values are files of the user. `resolve_config` stores them as absolute paths.
@@ -61,7 +62,8 @@ def load_run_config(
     require_data_keys(run, overrides)
     # Stored paths are absolute, so that only those of overrides start from the working directory.
     name = str(run.path / file_name)
-    loaded = parse_config(run.config_text(file_name), name, Path(), [*overrides, *settings], CHECKS)
+    config_text = without_meaningless_metrics(run.config_text(file_name), name)
+    loaded = parse_config(config_text, name, Path(), [*overrides, *settings], CHECKS)
     loaded = _with_moved_files(loaded, run, [*overrides, *settings])
     if "exclude" not in loaded.given.get("evaluation", {}):
         # A config of a version before 0.3, which knew nothing else.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from recctl.config import Config
 from recctl.data.preprocessing import reads_ratings, sets_weights
 from recctl.metrics import METRICS
+from recctl.models.base.rating_metrics import meaningless_metrics
 
 
 def needs_ratings(config: Config) -> bool:
@@ -24,12 +25,17 @@ def needs_ratings(config: Config) -> bool:
 
 def learns_from_ratings(config: Config) -> bool:
     """Whether the model learns from ratings, which for some models depends on their hyperparameters."""
-    return bool(_model_of(config).needs_ratings)
+    return bool(model_of(config).needs_ratings)
+
+
+def meaningless_for_model(config: Config, keys: Iterable[str]) -> list[str]:
+    """Those of some metrics (names or keys) that mean nothing for the model of a config; see `rating_metrics`."""
+    return meaningless_metrics(model_of(config), keys)
 
 
 def uses_weights(config: Config) -> bool:
     """Whether the model uses weights of interactions, which for some models depends on their hyperparameters."""
-    return bool(_model_of(config).uses_weights)
+    return bool(model_of(config).uses_weights)
 
 
 def weight_notes(configs: Sequence[Config]) -> list[str]:
@@ -52,7 +58,7 @@ def step_list(config: Config) -> list[tuple[str, dict[str, Any]]]:
     return [(step_name, params or {}) for step in config.data.preprocess for step_name, params in step.items()]
 
 
-def _model_of(config: Config) -> Any:
+def model_of(config: Config) -> Any:
     """The model with its hyperparameters; its class if they are invalid."""
     from recctl.models.registry import model_class
 

@@ -277,11 +277,24 @@ class RunStore:
             yield from sorted(runs, key=_creation_order, reverse=True)
 
     def _best(self) -> Run:
+        # Imported here: it imports pandas, which other references to runs do not need.
+        from recctl.runs.rating_models import meaningful_metrics
+
         scores: list[tuple[Run, float]] = []
+        without_meaning: list[str] = []
         for run in self.runs():
             score = monitored_score(run)
-            if score is not None:
+            if score is None:
+                continue
+            metric = run.metadata["monitor"]["metric"]
+            if meaningful_metrics(run, {metric: score}):
                 scores.append((run, score))
+            else:
+                without_meaning.append(f"{run.id} ({metric})")
+        if without_meaning:
+            progress.notice(
+                f"best: left out, because the scores of their models are not ratings: {', '.join(without_meaning)}"
+            )
         if not scores:
             raise ArtifactError(f"best: no complete run in {self.root} has validation metrics (split.val_size > 0)")
         first_run, _ = scores[0]

@@ -32,6 +32,7 @@ def hand_made(scores: np.ndarray, links: np.ndarray) -> Recommender:
 
     class HandMade(Recommender):
         name = "hand-made"
+        predicts_ratings = True
 
         def _fit(self, interactions: InteractionDataset) -> None:
             pass

@@ -152,7 +152,7 @@ def test_models_say_whether_they_use_weights() -> None:
         ({"model": {"name": "svd"}}, True),
         ({"data": {"implicit": False}}, True),
         ({"evaluation": {"relevance_threshold": 4}}, True),
-        ({"evaluation": {"metrics": ["rmse"]}}, True),
+        ({"evaluation": {"metrics": ["rmse"]}, "model": {"name": "als", "params": {"implicit": False}}}, True),
         ({"data": {"preprocess": [{"normalize_ratings": None}]}}, True),
         ({"data": {"preprocess": [{"drop_duplicates": {"keep": "mean"}}]}}, True),
         ({"data": {"preprocess": [{"drop_duplicates": None}]}}, False),

@@ -46,7 +46,8 @@ def test_defaults_follow_from_the_model(tmp_path: Path) -> None:
     assert config.data.implicit is False
     assert config.training.early_stopping.monitor == "rmse"
     assert parse_config("", "x", tmp_path).config.training.early_stopping is None
-    assert load(tmp_path, TEXT, "model={name: ease}", "training={}").config.data.implicit is True
+    ranking = ("training={}", "evaluation.metrics=[ndcg]")
+    assert load(tmp_path, TEXT, "model={name: ease}", *ranking).config.data.implicit is True
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,8 @@ def test_training_section_of_other_models_names_the_epoch_models(tmp_path: Path)
 def test_need_of_ratings_can_depend_on_a_hyperparameter(tmp_path: Path) -> None:
     explicit = "model={name: als, params: {implicit: false}}"
     assert load(tmp_path, TEXT, explicit, "training={}").config.data.implicit is False
-    assert load(tmp_path, TEXT, "model={name: als}", "training={}").config.data.implicit is True
+    ranking = ("training={}", "evaluation.metrics=[ndcg]")
+    assert load(tmp_path, TEXT, "model={name: als}", *ranking).config.data.implicit is True
     (problem,) = problems(tmp_path, explicit, "training={}", "data.implicit=true")
     assert problem == "--set data.implicit: als learns from ratings; write implicit: false"
 
@@ -84,7 +86,7 @@ def test_conflicting_hyperparameters_are_an_error_before_data_is_read(tmp_path: 
 
 
 def test_error_of_an_override_names_the_override(tmp_path: Path) -> None:
-    without = TEXT.replace("training: {early_stopping: {patience: 2}}\n", "")
+    without = TEXT.replace("training: {early_stopping: {patience: 2}}\n", "").replace("[rmse, ndcg]", "[ndcg]")
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, without, "model={name: ease}", "training.early_stopping.patience=3")
     (problem,) = caught.value.problems

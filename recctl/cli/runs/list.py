@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,8 +62,18 @@ def list_(
     # There is no index of runs, which could be outdated: the metadata of each run is read.
     run_rows = [_row(run, aliases.get(run.id, [])) for run in found_runs]
     filters = {"status": status.value if status else None, "data": data, "kind": kind}
-    run_rows = [run_row for run_row in run_rows if _matches(run_row, filters, model, tag or [], conditions)]
-    run_rows = _sorted(run_rows, sort)
+    figures = {run_row["run_id"]: run_row["metrics"] for run_row in run_rows}
+    if conditions or sort not in ("created", "fit"):
+        from recctl.runs.rating_models import meaningful_metrics  # imports pandas, which other options do not need
+
+        # An RMSE of scores that are no ratings satisfies no condition, and is not the best.
+        figures = {run.id: meaningful_metrics(run, figures[run.id]) for run in found_runs}
+    run_rows = [
+        run_row
+        for run_row in run_rows
+        if _matches(run_row, filters, model, tag or [], conditions, figures[run_row["run_id"]])
+    ]
+    run_rows = _sorted(run_rows, sort, figures)
     if reverse:
         run_rows.reverse()
     if last:
@@ -86,6 +96,7 @@ def _matches(
     model: str | None,
     tags: Sequence[str],
     conditions: Sequence[Condition],
+    metrics: Mapping[str, float],
 ) -> bool:
     for filter_key, required_value in filters.items():
         if required_value is not None and row[filter_key] != required_value:
@@ -94,7 +105,6 @@ def _matches(
         return False
     if not set(tags) <= set(row["tags"]):
         return False
-    metrics = row["metrics"]
     return all(condition.metric in metrics and condition.holds(metrics[condition.metric]) for condition in conditions)
 
 
@@ -137,7 +147,7 @@ def _cell(row: dict[str, Any], name: str) -> Any:
     return ", ".join(cell_value) if isinstance(cell_value, list) else cell_value
 
 
-def _sorted(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+def _sorted(rows: list[dict[str, Any]], key: str, figures: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
     from recctl.errors import ConfigError
     from recctl.suggest import did_you_mean
 
@@ -152,7 +162,12 @@ def _sorted(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
 
     # Runs without the metric come first, the best run last, next to the prompt.
     sign = MetricKey.parse(key).sign
-    return sorted(rows, key=lambda run_row: (key in run_row["metrics"], sign * run_row["metrics"].get(key, 0.0)))
+
+    def sort_key(run_row: dict[str, Any]) -> tuple[bool, float]:
+        metrics = figures[run_row["run_id"]]
+        return key in metrics, sign * metrics.get(key, 0.0)
+
+    return sorted(rows, key=sort_key)
 
 
 @register_command(runs, "compare")

@@ -14,7 +14,9 @@ from recctl.errors import ConfigError, DataError
 from recctl.experiment.config_checks import CHECKS, config_of_model
 from recctl.experiment.data import resolve_config
 from recctl.experiment.run_config import load, load_run_config
+from recctl.experiment.use_of_ratings import meaningless_for_model, model_of
 from recctl.metrics import METRICS
+from recctl.models.base.rating_metrics import is_rating_metric, why_meaningless
 from recctl.runs import Run, RunStore
 from recctl.runs.evaluations import MeasuredData, data_reasons
 from recctl.runs.store import run_hashes
@@ -83,6 +85,7 @@ def entries_of_config(loaded: LoadedConfig) -> Iterator[ComparisonEntry]:
         values: dict[tuple[str | int, ...], Any] = {
             ("model",): single.model.model_dump(),
             ("training",): single.training.model_dump(),
+            ("evaluation", "metrics"): single.evaluation.metrics,
             ("models",): [],
         }
         given_params = loaded.given["models"][position].get("params") or {}
@@ -159,6 +162,8 @@ def _require_same_settings(entries: list[ComparisonEntry]) -> None:
     for entry in entries[1:]:
         actual = _shared_settings(entry.loaded)
         config_keys = sorted(expected.keys() | actual.keys())
+        if _differ_in_rating_metrics_only(first_entry, entry):
+            config_keys.remove("evaluation.metrics")
         # Configs must agree in everything but the model. Runs may come from other paths or versions of a config.
         if first_entry.run or entry.run:
             config_keys = [config_key for config_key in config_keys if config_key in _PROTOCOL_KEYS]
@@ -173,8 +178,35 @@ def _require_same_settings(entries: list[ComparisonEntry]) -> None:
             raise ConfigError(*problems)
 
 
+def require_meaningful_for_all(entries: Sequence[ComparisonEntry], metric: str | None) -> None:
+    """Check that a metric that was asked for means something for every model.
+
+    Raises:
+        ConfigError: It is an error of predicted ratings, and the scores of some models are no ratings.
+    """
+    if metric is None:
+        return
+    configs = [entry.loaded.config for entry in entries]
+    refused = [model_of(config) for config in configs if meaningless_for_model(config, [metric])]
+    if refused:
+        raise ConfigError(*dict.fromkeys(f"--metric {metric}: {why_meaningless(model)}" for model in refused))
+
+
 def _origin(entry: ComparisonEntry) -> str:
     return entry.run.id if entry.run else f"{entry.loaded.origin} ({entry.label})"
+
+
+def _differ_in_rating_metrics_only(first: ComparisonEntry, second: ComparisonEntry) -> bool:
+    """Whether the metrics differ in errors of predicted ratings only, because one of the models predicts none."""
+    first_config = first.loaded.config
+    second_config = second.loaded.config
+    if model_of(first_config).predicts_ratings == model_of(second_config).predicts_ratings:
+        return False
+    ranking_metrics = [
+        [metric for metric in config.evaluation.metrics if not is_rating_metric(metric)]
+        for config in (first_config, second_config)
+    ]
+    return ranking_metrics[0] == ranking_metrics[1]
 
 
 def _shared_settings(loaded: LoadedConfig) -> dict[str, Any]:

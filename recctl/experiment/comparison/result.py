@@ -14,9 +14,11 @@ from recctl.evaluation.paired_comparison import MetricEstimate, PairedComparison
 from recctl.evaluation.pareto import pareto_front
 from recctl.evaluation.significance import N_RESAMPLES, Test
 from recctl.metrics import MetricKey
+from recctl.models.base.rating_metrics import is_rating_metric, models_of_ratings
 from recctl.models.registry import model_class, model_names
 from recctl.runs import Run
 from recctl.runs.evaluations import EvaluationRecord, comparability
+from recctl.runs.rating_models import run_predicts_ratings
 from recctl.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -171,6 +173,7 @@ def compare_measured(
     }
     document["words"] = summary_sentences(document)
     document["words"] += _history_sentences(runs, compared_part)
+    document["words"] += _rating_metric_sentences(runs)
     document["worse"] = worse_than_reference(document)
     return document
 
@@ -221,6 +224,10 @@ def _select_metric(runs: Mapping[str, Sequence[MeasuredRun]], requested: str | N
         return requested
     every_run = [measured.run for some_runs in runs.values() for measured in some_runs]
     monitored = {str(run.metadata["monitor"]["metric"]) for run in every_run if "monitor" in run.metadata}
+    if len(monitored) > 1:
+        # Models of ratings may monitor RMSE, which means nothing for the others.
+        left_out = _left_out_rating_metrics(runs)
+        monitored = {metric for metric in monitored if metric not in left_out}
     if len(monitored) != 1 or not monitored <= set(shared):
         listed = ", ".join(sorted(monitored)) or "none"
         raise ConfigError(f"the runs monitor different metrics ({listed}); choose one, as in --metric {shared[0]}")
@@ -231,17 +238,35 @@ def _select_metric(runs: Mapping[str, Sequence[MeasuredRun]], requested: str | N
 def _shared_metrics(runs: Mapping[str, Sequence[MeasuredRun]]) -> list[str]:
     every_run = [measured for some_runs in runs.values() for measured in some_runs]
     metrics_by_run = [measured.record.metrics for measured in every_run]
+    left_out = _left_out_rating_metrics(runs)
     shared = [
         metric_key
         for metric_key in metrics_by_run[0]
-        if MetricKey.parse(metric_key).is_known and all(metric_key in metrics for metrics in metrics_by_run)
+        if MetricKey.parse(metric_key).is_known
+        and metric_key not in left_out
+        and all(metric_key in metrics for metrics in metrics_by_run)
     ]
     if not shared:
         run_ids = ", ".join(measured.run.id for measured in every_run)
         raise ArtifactError(
-            f"{run_ids}: no metric was measured for all of them; evaluate them with `recctl evaluate RUN -m METRIC`"
+            f"{run_ids}: no metric was measured for all of them that means something for all; "
+            "evaluate them with `recctl evaluate RUN -m METRIC`"
         )
     return shared
+
+
+def _left_out_rating_metrics(runs: Mapping[str, Sequence[MeasuredRun]]) -> list[str]:
+    """The measured errors of predicted ratings, if the scores of some model are no ratings."""
+    if not _labels_without_ratings(runs):
+        return []
+    measured_keys = [
+        metric_key for some_runs in runs.values() for measured in some_runs for metric_key in measured.record.metrics
+    ]
+    return [metric_key for metric_key in dict.fromkeys(measured_keys) if is_rating_metric(metric_key)]
+
+
+def _labels_without_ratings(runs: Mapping[str, Sequence[MeasuredRun]]) -> list[str]:
+    return [label for label, some_runs in runs.items() if not run_predicts_ratings(some_runs[0].run)]
 
 
 def _values(runs: Sequence[MeasuredRun], metric: str) -> list[float | None]:
@@ -487,6 +512,41 @@ def _history_sentences(runs: Mapping[str, Sequence[MeasuredRun]], part: str) -> 
         f"protocols; {', '.join(others)} answered from train alone. --refit makes the inputs equal."
     )
     return [sentence]
+
+
+def _rating_metric_sentences(runs: Mapping[str, Sequence[MeasuredRun]]) -> list[str]:
+    """Say which metrics are left out, because they mean nothing for some models."""
+    left_out = _left_out_rating_metrics(runs)
+    if not left_out:
+        return []
+    labels = _labels_without_ratings(runs)
+    return [f"{', '.join(left_out)}: left out, because the scores of {', '.join(labels)} are not ratings."]
+
+
+def without_meaningless_significance(document: dict[str, Any]) -> dict[str, Any]:
+    """Remove p-values of predicted ratings from a stored comparison with models whose scores are no ratings.
+
+    Versions before 0.3 called such differences significant.
+    """
+    labels = [model["label"] for model in document["compared"] if not _may_predict_ratings(model["model"])]
+    affected = [metric_key for metric_key in document["compared"][0]["metrics"] if is_rating_metric(metric_key)]
+    if not labels or not affected:
+        return document
+    for model in document["compared"]:
+        for metric_key in affected:
+            model["metrics"][metric_key] |= {"p": None, "p_holm": None}
+    if document["metric"] in affected:
+        document["worse"] = []
+        document["words"] = summary_sentences({"unequal_training": [], "left_out": {}} | document)
+        document["words"].append(
+            f"{document['metric']} means nothing here, because the scores of {', '.join(labels)} are not ratings."
+        )
+    return document
+
+
+def _may_predict_ratings(model_name: str) -> bool:
+    """Whether a model predicts ratings, possibly with hyperparameters that the document does not hold."""
+    return model_name not in model_names() or model_name in models_of_ratings()
 
 
 def _is_significant(estimate: Mapping[str, Any], document: Mapping[str, Any]) -> bool:

@@ -15,10 +15,20 @@ from recctl.config.loading import with_values
 from recctl.config.schema import EngineConfig
 from recctl.errors import ArtifactError, ConfigError, DataError, RecctlError, TrainingError
 from recctl.experiment import stages
-from recctl.experiment.comparison.entries import ComparisonEntry, collect_entries, entries_of_config
+from recctl.experiment.comparison.entries import (
+    ComparisonEntry,
+    collect_entries,
+    entries_of_config,
+    require_meaningful_for_all,
+)
 from recctl.experiment.comparison.new_data import NewData, NewMeasurements, measure_on_new_data
 from recctl.experiment.comparison.refit import refit_best
-from recctl.experiment.comparison.result import ComparisonOptions, compare_measured, compare_runs
+from recctl.experiment.comparison.result import (
+    ComparisonOptions,
+    compare_measured,
+    compare_runs,
+    without_meaningless_significance,
+)
 from recctl.experiment.config_checks import CHECKS
 from recctl.experiment.data import Prepared, resolve_config, split_dataset
 from recctl.experiment.lifecycle import begin, prepare_for, recording, resume_command
@@ -92,6 +102,7 @@ def compare_entries(
     entries: list[ComparisonEntry], store: RunStore, options: ComparisonOptions, repeats: Repeats
 ) -> Run:
     """Compare models that `collect_entries` returned; see `compare`."""
+    require_meaningful_for_all(entries, options.metric)
     options = _validate_options(options, repeats, entries)
     for entry in entries:
         if entry.run is None:
@@ -129,6 +140,7 @@ def compare_on_new_data(
     Raises:
         DataError: The data can't be read, or have pairs that a model was fitted on although this is not allowed.
     """
+    require_meaningful_for_all(entries, options.metric)
     if new_data.test_of is not None:
         # By its id: an alias or `latest` may mean another run when the comparison is resumed.
         new_data = replace(new_data, test_of=store.resolve_model(new_data.test_of).id)
@@ -210,7 +222,7 @@ def comparison_result(run: Run) -> dict[str, Any]:
         raise ArtifactError(f"{run.id}: is not a comparison") from None
     except ValueError as error:
         raise ArtifactError(f"{result_path}: damaged: {error}") from None
-    return document
+    return without_meaningless_significance(document)
 
 
 def _resume_hint(run: Run) -> str:
@@ -319,6 +331,9 @@ def _create_run(
     for section in ("model", "models", "training", "tuning"):
         # Each model has its own under `models:`; those of the first entry would suggest that they apply to all.
         config.pop(section, None)
+    # Each model has those that mean something for it: the comparison is resumed with the metrics of all.
+    all_metrics = [metric for entry in entries for metric in entry.loaded.config.evaluation.metrics]
+    config["evaluation"]["metrics"] = list(dict.fromkeys(all_metrics))
     config["models"] = []
     for entry in entries:
         entry_config = resolve_config(entry.loaded)

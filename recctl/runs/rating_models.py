@@ -1,0 +1,38 @@
+"""Whether the scores of a run's model are ratings: without, its RMSE and MAE of versions before 0.3 mean nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recctl.config.yaml_tree import parse
+from recctl.errors import RecctlError
+from recctl.models.base.rating_metrics import is_rating_metric
+from recctl.models.registry import model_class, model_names
+from recctl.runs import layout
+from recctl.runs.directory import Run
+
+
+def run_predicts_ratings(run: Run) -> bool:
+    """Whether the model of a run predicts ratings; True if that is unknown, as for a plug-in that is not installed."""
+    models = run.metadata.get("models") or []
+    name = models[-1].get("model") if models else None
+    if name not in model_names():
+        return True
+    try:
+        model_type = model_class(name)
+        values, problems = model_type.check(_params(run))
+        return bool(model_type.predicts_ratings if problems else model_type(**values).predicts_ratings)
+    except RecctlError:  # a damaged config is left to `recctl runs verify`
+        return True
+
+
+def meaningful_metrics(run: Run, metrics: dict[str, float]) -> dict[str, float]:
+    """The figures of a run that mean something for its model."""
+    if not any(is_rating_metric(key) for key in metrics) or run_predicts_ratings(run):
+        return metrics
+    return {key: value for key, value in metrics.items() if not is_rating_metric(key)}
+
+
+def _params(run: Run) -> dict[str, Any]:
+    model = parse(run.config_text(), layout.CONFIG).values.get("model") or {}
+    return dict(model.get("params") or {})
