@@ -26,7 +26,7 @@ README_ROWS = [
     r"EASE: fit .goodbooks",
     r"evaluate: full ranking",
     r"item-knn: fit",
-    r"read (CSV|Parquet) .20M rows, int",
+    r"read (CSV|Parquet) .*20M rows, int",
     r"svdpp?: (fit|the same|defaults)",
     r"ALS, (64|256) factors, 15 iterations: fit .*(irspack|one thread)$",
     r"ALS, (64|256) factors: fit to the peer's .*(irspack|one thread)$",

@@ -1,4 +1,8 @@
-"""Reading 20 million interactions, with all checks and conversions, compared with Arrow's readers on the same file."""
+"""Reading 20 million interactions, with all checks and conversions, compared with other readers of the same file.
+
+Like is compared with like: the columns that training reads with Arrow's table, and a data frame with that of pandas,
+which reads by Arrow, too.
+"""
 
 from __future__ import annotations
 
@@ -53,10 +57,11 @@ def check(path: Path, expected: pd.DataFrame) -> None:
             np.testing.assert_array_equal(frame[column].to_numpy(), expected[column].to_numpy())
 
 
-def measure(bench: str, data: str, path: Path, peer: str, read_by_peer: Callable[[Path], Any], repeats: int) -> None:
-    """Print the seconds of recctl and of an Arrow reader."""
-    functions = {"recctl": lambda: read_source(str(path)).frame, peer: lambda: read_by_peer(path)}
-    medians = median_seconds(functions, repeats)
+def measure(
+    bench: str, data: str, read: Callable[[], Any], peer: str, read_by_peer: Callable[[], Any], repeats: int
+) -> None:
+    """Print the seconds of recctl and of another reader."""
+    medians = median_seconds({"recctl": read, peer: read_by_peer}, repeats)
     print_json(
         {
             "bench": bench,
@@ -67,6 +72,21 @@ def measure(bench: str, data: str, path: Path, peer: str, read_by_peer: Callable
             "ratio": round(medians["recctl"] / medians[peer], 3),
         }
     )
+
+
+def measure_file(file_format: str, data: str, path: Path, repeats: int) -> None:
+    """Measure reading a file into columns, and into a data frame."""
+    source = str(path)
+    readers: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+        "CSV": (lambda: pa.csv.read_csv(path), lambda: pd.read_csv(path, engine="pyarrow")),
+        "Parquet": (lambda: pa.parquet.read_table(path), lambda: pd.read_parquet(path)),
+    }
+    read_table, read_frame = readers[file_format]
+    arrow = f"pyarrow.{file_format.lower()}"
+    pandas = f"pandas.read_{file_format.lower()}"
+    measure(f"read {file_format}", data, lambda: read_source(source).columns, arrow, read_table, repeats)
+    bench = f"read {file_format} into a data frame"
+    measure(bench, data, lambda: read_source(source).frame, pandas, read_frame, repeats)
 
 
 def main(n_rows: int = 20_000_000, repeats: int = 9) -> None:
@@ -86,8 +106,8 @@ def main(n_rows: int = 20_000_000, repeats: int = 9) -> None:
             check(csv_file, frame)
             check(parquet_file, frame)
             data = f"{n_rows / 1e6:.0f}M rows, {id_type} ids"
-            measure("read CSV", data, csv_file, "pyarrow.csv", pa.csv.read_csv, repeats)
-            measure("read Parquet", data, parquet_file, "pyarrow.parquet", pa.parquet.read_table, repeats)
+            measure_file("CSV", data, csv_file, repeats)
+            measure_file("Parquet", data, parquet_file, repeats)
 
 
 if __name__ == "__main__":
