@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from recctl.models.ease import EASERecommender as EASERecommender
     from recctl.models.item_knn import ItemKNNRecommender as ItemKNNRecommender
     from recctl.models.lightgcn import LightGCNRecommender as LightGCNRecommender
+    from recctl.models.mult_vae import MultVAERecommender as MultVAERecommender
     from recctl.models.ncf import NCFRecommender as NCFRecommender
     from recctl.models.popularity import PopularityRecommender as PopularityRecommender
     from recctl.models.random import RandomRecommender as RandomRecommender

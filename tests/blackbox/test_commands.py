@@ -34,6 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ease": {},
     "item-knn": {"n_neighbors": 5},
     "lightgcn": {"embedding_dim": 4, "epochs": 2},
+    "mult-vae": {"embedding_dim": 4, "hidden_layers": [8], "epochs": 2},
     "ncf": {"embedding_dim": 4, "hidden_layers": [8, 4], "epochs": 2},
     "popularity": {},
     "random": {},

@@ -24,7 +24,10 @@ split: {test_size: 0.2, val_size: 0.1}
 model: {name: NAME, params: PARAMS}
 evaluation: {metrics: [ndcg, recall], k_values: [10]}
 """
-FEW_EPOCHS = {"svd": "n_epochs", "svdpp": "n_epochs", "ncf": "epochs", "lightgcn": "epochs", "sasrec": "epochs"}
+FEW_EPOCHS = {
+    **dict.fromkeys(("svd", "svdpp"), "n_epochs"),
+    **dict.fromkeys(("ncf", "lightgcn", "mult-vae", "sasrec"), "epochs"),
+}
 # Problems that take 30 MB and more, and a second at most.
 SIZES: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {
     "ease": ((500, 3000, 60_000), {}),
@@ -34,6 +37,7 @@ SIZES: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {
     "svdpp": ((50_000, 20_000, 200_000), {"n_factors": 64, "n_epochs": 1}),
     "ncf": ((20_000, 10_000, 50_000), {"epochs": 1, "batch_size": 8192}),
     "lightgcn": ((20_000, 10_000, 100_000), {"epochs": 1, "batch_size": 20_000}),
+    "mult-vae": ((2000, 4000, 30_000), {"epochs": 1}),
     "sasrec": ((300, 30_000, 20_000), {"epochs": 1}),
 }
 PEAKS = """

@@ -255,7 +255,7 @@ def _edit(folder: Path, **values: Any) -> None:
 
 
 @pytest.mark.parametrize("text", [False, True])
-@pytest.mark.parametrize("variant", ["als ratings", "svdpp", "lightgcn", "sasrec", "ncf gmf"])
+@pytest.mark.parametrize("variant", ["als ratings", "svdpp", "lightgcn", "mult-vae", "sasrec", "ncf gmf"])
 def test_embeddings_reproduce_the_scores(tmp_path: Path, variant: str, text: bool) -> None:
     model = fitted(variant, text)
     done = export_model(model, "embeddings", tmp_path / "out")
@@ -269,12 +269,14 @@ def test_embeddings_reproduce_the_scores(tmp_path: Path, variant: str, text: boo
 
 
 def test_model_without_embeddings_lists_models_that_have_them(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match=r"ease has no embeddings.*; models with embeddings: als, lightgcn, ncf"):
+    with pytest.raises(
+        UnsupportedError, match=r"ease has no embeddings.*; models with embeddings: als, lightgcn, mult-vae, ncf"
+    ):
         export_model(fitted("ease"), "embeddings", tmp_path / "deep" / "out")
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("variant", ["ease", "slim", "item-knn", "als", "svd", "ncf", "lightgcn", "sasrec"])
+@pytest.mark.parametrize("variant", ["ease", "slim", "item-knn", "als", "svd", "ncf", "lightgcn", "mult-vae", "sasrec"])
 @pytest.mark.parametrize("text", [False, True])
 def test_similar_items_equal_the_models(
     tmp_path: Path, variant: str, text: bool, monkeypatch: pytest.MonkeyPatch

@@ -4,7 +4,18 @@ import pytest
 from recctl.errors import UnsupportedError
 from tests.export.toys import VARIANTS, fitted, users_of
 
-WITH = ["als", "als ratings", "svd", "svdpp", "lightgcn", "lightgcn bpr", "ncf gmf", "sasrec", "sasrec cosine"]
+WITH = [
+    "als",
+    "als ratings",
+    "svd",
+    "svdpp",
+    "lightgcn",
+    "lightgcn bpr",
+    "mult-vae",
+    "ncf gmf",
+    "sasrec",
+    "sasrec cosine",
+]
 
 
 @pytest.mark.parametrize("variant", WITH)

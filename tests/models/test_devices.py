@@ -31,7 +31,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch):
     return pretend
 
 
-@pytest.mark.parametrize("name", ["ncf", "lightgcn", "sasrec"])
+@pytest.mark.parametrize("name", ["ncf", "lightgcn", "mult-vae", "sasrec"])
 def test_number_of_a_gpu_is_accepted_by_constructor_and_schema_alike(name: str) -> None:
     schema = make_model(name).parameters["device"].json_schema()
     for value in ("auto", "cpu", "cuda", "cuda:0", "cuda:1", "cuda:12", "mps"):

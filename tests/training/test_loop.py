@@ -133,6 +133,11 @@ def test_divergence_is_an_error_with_advice(bad):
         run_epochs(Scripted([1.0, 0.9, bad]), DATA, 3)
 
 
+def test_loss_that_begins_at_zero_is_no_divergence():
+    # The softmax over a single item: its loss is 0, and later terms of regularization are not.
+    assert len(run_epochs(Scripted([0.0, 0.01, 0.02]), DATA, 3)) == 3
+
+
 def test_progress_shows_loss_and_metrics_but_not_the_progress_of_validation(listener):
     def validate(model):
         with progress.task("noise"):
