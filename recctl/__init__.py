@@ -67,11 +67,13 @@ if TYPE_CHECKING:
     from recctl.models.registry import load_model as load_model
     from recctl.models.registry import make_model as make_model
     from recctl.models.registry import model_names as model_names
+    from recctl.models.rp3beta import RP3betaRecommender as RP3betaRecommender
     from recctl.models.sansa import SANSARecommender as SANSARecommender
     from recctl.models.sasrec import SASRecRecommender as SASRecRecommender
     from recctl.models.slim import SLIMRecommender as SLIMRecommender
     from recctl.models.svd import SVDRecommender as SVDRecommender
     from recctl.models.svdpp import SVDPlusPlusRecommender as SVDPlusPlusRecommender
+    from recctl.models.user_knn import UserKNNRecommender as UserKNNRecommender
     from recctl.reports.report import write_report as write_report
     from recctl.runs import Run as Run
     from recctl.runs import RunStore as RunStore

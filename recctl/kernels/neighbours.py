@@ -1,4 +1,4 @@
-"""The most similar items of each item by the users they share, and products of sparse matrices."""
+"""The most similar rows of sparse matrices by the features they share, and products of sparse matrices."""
 
 from __future__ import annotations
 
@@ -16,13 +16,22 @@ from recctl.kernels.compile import (
     OUT_I64,
     U64,
     VOID,
+    TupleType,
     inline_ir,
+    inline_llvm,
     kernel,
 )
-from recctl.kernels.csr import MATRIX_WITH_TRANSPOSE
 from recctl.kernels.tie_keys import tie_key
 
+# A sparse matrix as an argument: row starts, columns, and values, which are empty if all are one.
+CSR = TupleType((I64, I32, F32))
 _HALF = np.uint64(32)
+# Columns whose similarities are computed together.
+_CHUNK = 64
+# To list a column takes about as long as to compute the similarities of this many columns of chunks.
+_LISTING_COST = 4
+# The smallest positive similarity.
+_LEAST = np.finfo(np.float32).smallest_subnormal
 
 # A binary heap of the k best (score, item) pairs in two arrays, with the worst pair at the root. Ties are broken by the
 # item: of equal scores the lower item is better, whatever order they are pushed in.
@@ -81,69 +90,161 @@ def heap_sort(scores, items, size):
         _sift_down(scores, items, last, score, item)
 
 
-@kernel(VOID, MATRIX_WITH_TRANSPOSE, F32, BOOL, FLOAT, U64, U64, INT, OUT_I32_2D, OUT_F32_2D, OUT_I64)
-def nearest(matrix, sizes, union, shrinkage, row_keys, item_hashes, begin, items, scores, counts):
-    """Find the most similar items of the items `begin..begin + len(items)`; only similarities above 0, unsorted.
+@inline_ir
+def _add_products(rows, by_feature, row, dots):
+    """Add the products of a row with all columns to `dots`."""
+    starts, features, values = rows
+    feature_starts, columns, column_values = by_feature
+    if len(values) == 0 and len(column_values) == 0:
+        for q in range(starts[row], starts[row + 1]):
+            for p in range(feature_starts[features[q]], feature_starts[features[q] + 1]):
+                dots[columns[p]] += np.float32(1)
+    else:
+        for q in range(starts[row], starts[row + 1]):
+            value = values[q] if len(values) > 0 else np.float32(1)
+            for p in range(feature_starts[features[q]], feature_starts[features[q] + 1]):
+                dots[columns[p]] += value * column_values[p] if len(column_values) > 0 else value
 
-    Of equal similarities those with the lowest tie keys are found.
 
-    With `dot` the sum of products over the users that items i and j share, the similarity is
-    `dot / (sizes[i] * sizes[j] + shrinkage)`, or with `union` `dot / (sizes[i] + sizes[j] - dot + shrinkage)`. The time
-    depends on the number of item pairs that share users; no row over all items is scanned.
+@inline_ir
+def _add_and_list_products(rows, by_feature, row, dots, unlisted, listed):
+    """Add the products of a row with all columns to `dots`, and list the columns; returns the number of these."""
+    starts, features, values = rows
+    feature_starts, columns, column_values = by_feature
+    n_listed = 0
+    for q in range(starts[row], starts[row + 1]):
+        value = values[q] if len(values) > 0 else np.float32(1)
+        for p in range(feature_starts[features[q]], feature_starts[features[q] + 1]):
+            column = columns[p]
+            # Always written, and counted only if new: a branch would be mispredicted too often.
+            listed[n_listed] = column
+            n_listed += unlisted[column]
+            unlisted[column] = 0
+            dots[column] += value * column_values[p] if len(column_values) > 0 else value
+    return n_listed
+
+
+@inline_llvm
+def _heap_value(similarity_bits, row_key, column_hash):
+    """The order of neighbors as an integer: the similarity in the upper half, the inverted tie key in the lower half.
+
+    Positive floats have the order of their bits.
+    """
+    return (np.uint64(similarity_bits) << _HALF) | (~tie_key(row_key, column_hash) >> _HALF)
+
+
+@kernel(VOID, CSR, CSR, F32, F32, BOOL, FLOAT, BOOL, U64, U64, INT, OUT_I32_2D, OUT_F32_2D, OUT_I64)
+def nearest(
+    rows,
+    by_feature,
+    row_sizes,
+    column_sizes,
+    union,
+    shrinkage,
+    without_diagonal,
+    row_keys,
+    column_hashes,
+    begin,
+    neighbors,
+    similarities,
+    counts,
+):
+    """Find the columns most similar to the rows `begin..begin + len(neighbors)`; only similarities above 0, unsorted.
+
+    Rows and columns have the same features: items have users, or users have items. Of equal similarities those with
+    the lowest tie keys are found. With `dot` the sum of the products over the features of row i and column j, their
+    similarity is
+
+        dot / (row_sizes[i] * column_sizes[j] + shrinkage)           or, with `union`,
+        dot / (row_sizes[i] + column_sizes[j] - dot + shrinkage)
+
+    The time depends on the number of pairs that share features. The matrix of all similarities is never built.
 
     Args:
-        matrix: Interactions X and their transpose.
-        sizes: Size of each item: its norm, or its number of users, `(n_items,)`.
+        rows: The rows, `(n_rows, n_features)`.
+        by_feature: The columns, `(n_features, n_columns)`.
+        row_sizes: Size of each row, such as its norm, `(n_rows,)`.
+        column_sizes: Size of each column, `(n_columns,)`.
         union: Which denominator to use.
         shrinkage: At least 0.
-        row_keys: Key of each item as the one that others are compared with, see `recctl.kernels.tie_keys`.
-        item_hashes: Hash of each item's id.
-        begin: First item.
-        items: Output: the neighbors, `(n, k)`.
-        scores: Output: their similarities, `(n, k)`.
-        counts: Output: the number of neighbors of each item, `(n,)`.
+        without_diagonal: Whether column i is not a neighbor of row i: they are the same item or user.
+        row_keys: Key of each row, see `recctl.kernels.tie_keys`.
+        column_hashes: Hash of each column's id.
+        begin: First row.
+        neighbors: Output: the neighbors, `(n, k)`.
+        similarities: Output: their similarities, `(n, k)`.
+        counts: Output: the number of neighbors of each row, `(n,)`.
     """
-    starts, columns, values, item_starts, item_users, item_values = matrix
-    weighted = len(values) > 0
+    starts, features, _ = rows
+    feature_starts, _, _ = by_feature
+    n_columns = len(column_sizes)
+    n_chunks = -(-n_columns // _CHUNK)
     h = np.float32(shrinkage)
-    dots = np.zeros(len(sizes), np.float32)
-    untouched = np.ones(len(sizes), np.uint8)
-    touched = np.empty(len(sizes) + 1, np.int32)
-    similarity = np.empty(1, np.float32)
-    similarity_bits = similarity.view(np.uint32)
-    # Similarities in the upper half, because positive floats have the order of their bits; inverted tie keys in the
-    # lower half.
-    values_of_best = np.empty(items.shape[1], np.uint64)
-    for row in range(len(items)):
+    # In chunks of a constant size, whose similarities LLVM computes many at a time.
+    dots_of_chunks = np.zeros((n_chunks, _CHUNK), np.float32)
+    sizes_of_chunks = np.ones((n_chunks, _CHUNK), np.float32)
+    sizes_of_chunks.reshape(-1)[:n_columns] = column_sizes
+    dots = dots_of_chunks.reshape(-1)
+    unlisted = np.ones(n_columns, np.uint8)
+    listed = np.empty(n_columns + 1, np.int32)
+    chunk = np.empty(_CHUNK, np.float32)
+    chunk_bits = chunk.view(np.uint32)
+    floor_bits = np.empty(1, np.uint32)
+    floor_of_bits = floor_bits.view(np.float32)
+    heap = np.empty(neighbors.shape[1], np.uint64)
+    for row in range(len(neighbors)):
         i = begin + row
-        n_touched = 0
-        for q in range(item_starts[i], item_starts[i + 1]):
-            user = item_users[q]
-            value = item_values[q] if weighted else np.float32(1)
-            for p in range(starts[user], starts[user + 1]):
-                j = columns[p]
-                # Always written, and counted only if new: a branch would be mispredicted too often.
-                touched[n_touched] = j
-                n_touched += untouched[j]
-                untouched[j] = 0
-                dots[j] += value * values[p] if weighted else np.float32(1)
-        size = 0
-        for t in range(n_touched):
-            j = touched[t]
-            dot = dots[j]
-            dots[j] = 0
-            untouched[j] = 1
-            if j != i and dot > 0:
-                denominator = sizes[i] + sizes[j] - dot if union else sizes[i] * sizes[j]
-                similarity[0] = dot / (denominator + h)
-                value = np.uint64(similarity_bits[0]) << _HALF
-                if size < len(values_of_best) or value >= values_of_best[0] >> _HALF << _HALF:
-                    value |= ~tie_key(row_keys[i], item_hashes[j]) >> _HALF
-                    size = heap_push(values_of_best, items[row], size, value, j)
-        for p in range(size):
-            similarity_bits[0] = values_of_best[p] >> _HALF
-            scores[row, p] = similarity[0]
-        counts[row] = size
+        size_of_row = row_sizes[i]
+        row_key = row_keys[i]
+        n_products = 0
+        for q in range(starts[i], starts[i + 1]):
+            n_products += feature_starts[features[q] + 1] - feature_starts[features[q]]
+        n_found = 0
+        # Similarities of at least this one can be among the best: every positive one until the heap is full.
+        floor = _LEAST
+        if n_products * _LISTING_COST < n_columns:
+            # Few products: only the columns that share features are looked at.
+            n_listed = _add_and_list_products(rows, by_feature, i, dots, unlisted, listed)
+            for t in range(n_listed):
+                j = listed[t]
+                dot = dots[j]
+                dots[j] = 0
+                unlisted[j] = 1
+                denominator = size_of_row + column_sizes[j] - dot if union else size_of_row * column_sizes[j]
+                chunk[0] = dot / (denominator + h)
+                if chunk[0] >= floor and not (without_diagonal and j == i):
+                    value = _heap_value(chunk_bits[0], row_key, column_hashes[j])
+                    n_found = heap_push(heap, neighbors[row], n_found, value, j)
+                    if n_found == len(heap):
+                        floor_bits[0] = heap[0] >> _HALF
+                        floor = floor_of_bits[0]
+        else:
+            _add_products(rows, by_feature, i, dots)
+            if without_diagonal:
+                dots[i] = 0
+            for c in range(n_chunks):
+                n_similar = 0
+                for t in range(_CHUNK):
+                    dot = dots_of_chunks[c, t]
+                    dots_of_chunks[c, t] = 0
+                    size = sizes_of_chunks[c, t]
+                    denominator = size_of_row + size - dot if union else size_of_row * size
+                    chunk[t] = dot / (denominator + h)
+                    n_similar += chunk[t] >= floor
+                if n_similar == 0:
+                    continue
+                for t in range(_CHUNK):
+                    if chunk[t] >= floor:
+                        j = c * _CHUNK + t
+                        value = _heap_value(chunk_bits[t], row_key, column_hashes[j])
+                        n_found = heap_push(heap, neighbors[row], n_found, value, j)
+                        if n_found == len(heap):
+                            floor_bits[0] = heap[0] >> _HALF
+                            floor = floor_of_bits[0]
+        for p in range(n_found):
+            floor_bits[0] = heap[p] >> _HALF
+            similarities[row, p] = floor_of_bits[0]
+        counts[row] = n_found
 
 
 @kernel(VOID, I64, I32, F32, I64, I32, F32, OUT_F32_2D)
@@ -156,14 +257,15 @@ def sparse_sparse(starts, columns, values, right_starts, right_columns, right_va
         values: Values of the left matrix; empty if all are one.
         right_starts: Row starts of the right matrix.
         right_columns: Columns of the right matrix.
-        right_values: Values of the right matrix.
+        right_values: Values of the right matrix; empty if all are one.
         out: Output, `(n_rows, n_columns)`.
     """
     weighted = len(values) > 0
+    right_weighted = len(right_values) > 0
     for row in range(len(starts) - 1):
         for j in range(out.shape[1]):
             out[row, j] = 0
         for p in range(starts[row], starts[row + 1]):
             value = values[p] if weighted else np.float32(1)
             for q in range(right_starts[columns[p]], right_starts[columns[p] + 1]):
-                out[row, right_columns[q]] += value * right_values[q]
+                out[row, right_columns[q]] += value * right_values[q] if right_weighted else value

@@ -7,6 +7,7 @@ the lower tie key ranks first. Only the ids of the user and of the item, or of t
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recctl.kernels.compile import I32, I64, OUT_U64, U64, VOID, inline_llvm, kernel
 from recctl.kernels.counter_rng import splitmix64
@@ -27,6 +28,13 @@ def keys_of_ids(hashes, out):
     """The row key of each hash of an id."""
     for row in range(len(hashes)):
         out[row] = splitmix64(SALT ^ hashes[row])
+
+
+def mixed(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The hashes of items as the keys of histories add them up."""
+    keys = np.empty_like(hashes)
+    keys_of_ids(hashes ^ SALT, keys)
+    return keys
 
 
 @kernel(VOID, I64, I32, U64, OUT_U64)

@@ -7,10 +7,9 @@ import numpy as np
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.kernels import counter_rng
-from recctl.kernels.counter_rng import GOLDEN_GAMMA, MIX_1, MIX_2
 from recctl.models.base import Recommender
 from recctl.models.base.hyperparameters import hyperparameter
-from recctl.models.base.onnx_graph import ScoreGraph, Value
+from recctl.models.base.onnx_graph import ScoreGraph, Value, shift_right, splitmix64
 
 
 class RandomRecommender(Recommender):
@@ -40,26 +39,9 @@ class RandomRecommender(Recommender):
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
         items = graph.constant(np.arange(len(self.item_vocabulary), dtype=np.int64), "items")
-        seed_hash = _splitmix64(graph.constant(np.uint64(self.seed + 1).astype(np.int64)))
+        seed_hash = splitmix64(graph.constant(np.uint64(self.seed + 1).astype(np.int64)))
         is_seen = histories.is_nonzero().cast(np.int64)
-        history_hash = is_seen @ _splitmix64(seed_hash ^ items).unsqueeze(1)
-        key = _splitmix64(seed_hash ^ history_hash)
+        history_hash = is_seen @ splitmix64(seed_hash ^ items).unsqueeze(1)
+        key = splitmix64(seed_hash ^ history_hash)
         # The upper 24 of 64 bits: as many as a float32 in [0, 1) has.
-        return _shift_right(_splitmix64(key + items), 40).cast(np.float32) * 2.0**-24
-
-
-def _splitmix64(counter: Value) -> Value:
-    """SplitMix64, as in `recctl.kernels.counter_rng`.
-
-    The product of two int64 has the same bits as the product of the same bits as uint64.
-    """
-    z = counter * GOLDEN_GAMMA.astype(np.int64)
-    z = (z ^ _shift_right(z, 30)) * MIX_1.astype(np.int64)
-    z = (z ^ _shift_right(z, 27)) * MIX_2.astype(np.int64)
-    return z ^ _shift_right(z, 31)
-
-
-def _shift_right(value: Value, n_bits: int) -> Value:
-    """The logical right shift of an int64: vacated bits are 0, whatever the sign."""
-    shifted = value.graph.apply("BitShift", value.cast(np.uint64), np.uint64(n_bits), direction="RIGHT")
-    return shifted.cast(np.int64)
+        return shift_right(splitmix64(key + items), 40).cast(np.float32) * 2.0**-24

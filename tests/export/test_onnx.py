@@ -86,7 +86,7 @@ def test_all_graphs_of_all_models_score_and_rank_as_the_model(variant: str, tmp_
 def test_default_input_is_the_models_natural_input(tmp_path: Path) -> None:
     inputs = {name: _scoring_graph.supported_inputs(fitted(name))[0] for name in VARIANTS}
     assert {name for name, given in inputs.items() if given == "history"} == {
-        *("ease", "slim", "sansa", "item-knn", "popularity", "random")
+        *("ease", "slim", "sansa", "item-knn", "rp3beta", "popularity", "random")
     }
     assert inputs["sasrec"] == "sequence"
     exported = Exported(fitted("ease"), tmp_path / "ease")
@@ -154,7 +154,7 @@ def test_sparse_weights_are_gathered_and_dense_ones_are_a_matrix(tmp_path: Path)
 def test_matrix_larger_than_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = fitted("slim")
     monkeypatch.setenv("RECCTL_MEMORY", "100")
-    with pytest.raises(TrainingError, match=r"a graph of weights of 20 x 20 items.*n_neighbors"):
+    with pytest.raises(TrainingError, match=r"a graph of weights of 20 x 20, .*n_neighbors"):
         export_model(model, "onnx", tmp_path / "x")
     assert not (tmp_path / "x").exists()
 

@@ -30,6 +30,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ncf gmf": {"variant": "gmf"},
     "ncf mlp": {"variant": "mlp"},
     "sasrec cosine": {"similarity": "cosine"},
+    "user-knn few": {"n_neighbors": 3},
+    "user-knn jaccard": {"similarity": "jaccard", "n_neighbors": 3},
+    "user-knn bm25": {"similarity": "dot", "weighting": "bm25", "n_neighbors": 3},
 }
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from recctl.data.matrix import InteractionMatrix
 from recctl.engines import require_memory
+from recctl.kernels.counter_rng import GOLDEN_GAMMA, MIX_1, MIX_2
 
 Array = NDArray[Any]
 Shape = tuple[int | str, ...]
@@ -206,7 +207,26 @@ def solve_spd(systems: Value, n: int) -> Value:
     return systems.reshape(0, -1)
 
 
-def matmul_sparse(histories: Value, weights: InteractionMatrix) -> Value:
+def splitmix64(counter: Value) -> Value:
+    """SplitMix64 of an int64 value, as in `recctl.kernels.counter_rng`.
+
+    The product of two int64 has the same bits as the product of the same bits as uint64.
+    """
+    z = counter * GOLDEN_GAMMA.astype(np.int64)
+    z = (z ^ shift_right(z, 30)) * MIX_1.astype(np.int64)
+    z = (z ^ shift_right(z, 27)) * MIX_2.astype(np.int64)
+    return z ^ shift_right(z, 31)
+
+
+def shift_right(value: Value, n_bits: int) -> Value:
+    """The logical right shift of an int64: vacated bits are 0, whatever the sign."""
+    shifted = value.graph.apply("BitShift", value.cast(np.uint64), np.uint64(n_bits), direction="RIGHT")
+    return shifted.cast(np.int64)
+
+
+def matmul_sparse(
+    histories: Value, weights: InteractionMatrix, hint: str = "fit with fewer weights per item (n_neighbors)"
+) -> Value:
     """`histories @ weights` for sparse weights.
 
     If every item has few weights, they are gathered: a padded table of them is smaller than a dense matrix, and faster
@@ -214,10 +234,11 @@ def matmul_sparse(histories: Value, weights: InteractionMatrix) -> Value:
 
     Args:
         histories: Weights of the items in each history, `(n, n_items)`.
-        weights: A row for each item of a history, `(n_items, n_items)`.
+        weights: A row for each item of a history, `(n_items, n_columns)`.
+        hint: What to do if the dense matrix exceeds the available memory.
 
     Returns:
-        Scores, `(n, n_items)`.
+        Scores, `(n, n_columns)`.
 
     Raises:
         TrainingError: The dense matrix would exceed the available memory.
@@ -229,17 +250,17 @@ def matmul_sparse(histories: Value, weights: InteractionMatrix) -> Value:
     if max_count * _GATHER_COST > weights.n_rows:
         require_memory(
             4 * weights.n_rows * weights.n_columns,
-            f"a graph of weights of {weights.n_rows:,} x {weights.n_columns:,} items, up to {max_count:,} each",
-            "fit with fewer weights per item (n_neighbors)",
+            f"a graph of weights of {weights.n_rows:,} x {weights.n_columns:,}, up to {max_count:,} in a column",
+            hint,
         )
         dense = np.zeros((weights.n_rows, weights.n_columns), np.float32)
-        dense[weights.rows, weights.columns] = weights.values
+        dense[weights.rows, weights.columns] = 1 if weights.is_binary else weights.values
         return histories @ graph.constant(dense, "weights")
     is_weight = np.arange(max_count) < counts[:, None]
     items = np.zeros(is_weight.shape, np.int32)
     values = np.zeros(is_weight.shape, np.float32)
     items[is_weight] = by_item.columns
-    values[is_weight] = by_item.values
+    values[is_weight] = 1 if by_item.is_binary else by_item.values
     # Users are the last axis: the weights gathered for one item are then contiguous, and multiplied as a matrix.
     gathered = histories.transpose(1, 0).gather(graph.constant(items, "neighbours"))  # (n_items, max_count, n)
     scores = graph.constant(values[:, None], "weights") @ gathered  # (n_items, 1, n)

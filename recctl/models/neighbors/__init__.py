@@ -1,0 +1,1 @@
+"""What the nearest-neighbor models share: the search of neighbors, similarities, and weights of features."""

@@ -1,0 +1,6 @@
+from tests.models.suite import ModelSuite
+
+
+class TestUserKNN(ModelSuite):
+    name = "user-knn"
+    history_based = False
