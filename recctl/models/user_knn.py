@@ -189,9 +189,12 @@ class UserKNNRecommender(SimilarityModel):
         return super()._sizes(n_users, n_items, n_interactions) | {"neighbors": n_neighbors}
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """The transposed interactions, weighted if they are; the neighbors as they are found; and work arrays."""
+        """The transposed interactions, weighted if they are; the neighbors, found and put in order; and work arrays."""
         n_weighted = 0 if self.weighting == "none" or self.similarity == "jaccard" else n_interactions
-        return 8 * n_interactions + 20 * n_weighted + search_bytes(n_users, n_users, self.n_neighbors)
+        interactions = 8 * n_interactions + 20 * n_weighted
+        # Transposed twice to be put in order, they are in memory three times.
+        ordering = 7 * n_users * min(self.n_neighbors, n_users)
+        return interactions + search_bytes(n_users, n_users, self.n_neighbors) + ordering
 
     def probe_fit(self, interactions: InteractionDataset) -> tuple[float, Self]:
         """Find the neighbors of samples of the users among all users."""

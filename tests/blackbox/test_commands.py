@@ -38,11 +38,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "ncf": {"embedding_dim": 4, "hidden_layers": [8, 4], "epochs": 2},
     "popularity": {},
     "random": {},
+    "rp3beta": {"n_neighbors": 5},
     "sansa": {"n_neighbors": 3},
     "sasrec": {"embedding_dim": 4, "n_blocks": 1, "max_length": 8, "epochs": 2},
     "slim": {},
     "svd": {"n_factors": 4, "n_epochs": 2},
     "svdpp": {"n_factors": 4, "n_epochs": 2},
+    "user-knn": {"n_neighbors": 5},
 }
 # The package that an export format needs beyond those of recctl itself.
 FORMATS = {

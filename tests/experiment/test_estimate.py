@@ -34,6 +34,8 @@ SIZES: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {
     "slim": ((500, 3000, 60_000), {"n_neighbors": 20, "max_iter": 3}),
     "als": ((40_000, 5000, 300_000), {"n_factors": 64, "n_iterations": 2}),
     "item-knn": ((3000, 5000, 200_000), {"n_neighbors": 200}),
+    "user-knn": ((5000, 3000, 200_000), {"n_neighbors": 200}),
+    "rp3beta": ((3000, 5000, 200_000), {"n_neighbors": 200}),
     "svdpp": ((50_000, 20_000, 200_000), {"n_factors": 64, "n_epochs": 1}),
     "ncf": ((20_000, 10_000, 50_000), {"epochs": 1, "batch_size": 8192}),
     "lightgcn": ((20_000, 10_000, 100_000), {"epochs": 1, "batch_size": 20_000}),

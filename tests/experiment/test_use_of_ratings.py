@@ -91,7 +91,7 @@ def test_missing_column_of_a_step_is_named(options: list[ReadOptions]) -> None:
         experiment.read_dataset(config(preprocess=[{"select_rows": {"column": "evnt", "values": ["view"]}}]))
 
 
-@pytest.mark.parametrize("model", ["als", "ease", "slim", "item-knn", "sansa"])
+@pytest.mark.parametrize("model", ["als", "ease", "slim", "item-knn", "rp3beta", "sansa", "user-knn"])
 def test_models_with_weights_use_them(model: str, tmp_path: Path, options: list[ReadOptions]) -> None:
     loaded = config(model, tmp_path)
     assert loaded.config.data.implicit is False
@@ -141,7 +141,7 @@ def test_weights_do_not_decide_relevance(tmp_path: Path, options: list[ReadOptio
 
 def test_models_say_whether_they_use_weights() -> None:
     using = {model.name for model in model_classes() if model.uses_weights}
-    assert using == {"als", "ease", "item-knn", "sansa", "slim"}
+    assert using == {"als", "ease", "item-knn", "rp3beta", "sansa", "slim", "user-knn"}
     assert not make_model("item-knn", similarity="jaccard").uses_weights
 
 

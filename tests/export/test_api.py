@@ -276,7 +276,10 @@ def test_model_without_embeddings_lists_models_that_have_them(tmp_path: Path) ->
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("variant", ["ease", "slim", "item-knn", "als", "svd", "ncf", "lightgcn", "mult-vae", "sasrec"])
+SIMILAR = ["ease", "slim", "item-knn", "rp3beta", "als", "svd", "ncf", "lightgcn", "mult-vae", "sasrec"]
+
+
+@pytest.mark.parametrize("variant", SIMILAR)
 @pytest.mark.parametrize("text", [False, True])
 def test_similar_items_equal_the_models(
     tmp_path: Path, variant: str, text: bool, monkeypatch: pytest.MonkeyPatch

@@ -49,10 +49,11 @@ def test_sparse_times_dense_accepts_unsorted_and_repeated_columns(weighted):
 
 
 @pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("right_weighted", [True, False])
 @pytest.mark.parametrize("density", [0.0, 0.1, 0.6])
-def test_sparse_times_sparse(weighted, density):
+def test_sparse_times_sparse(weighted, right_weighted, density):
     left, left_oracle = sparse((23, 60), density, 4, weighted=weighted)
-    right, right_oracle = sparse((60, 40), 0.2, 5, weighted=True)
+    right, right_oracle = sparse((60, 40), 0.2, 5, weighted=right_weighted)
     out = np.full((23, 40), np.nan, np.float32)
     neighbours.sparse_sparse(left.starts, left.columns, left.values, right.starts, right.columns, right.values, out)
     np.testing.assert_allclose(out, (left_oracle @ right_oracle).toarray(), rtol=1e-6)

@@ -24,11 +24,13 @@ _SMALL: dict[str, dict[str, Any]] = {
     "item-knn": {"n_neighbors": 5},
     "lightgcn": {"embedding_dim": 4, "epochs": 2},
     "ncf": {"embedding_dim": 4, "hidden_layers": [8, 4], "epochs": 2},
+    "rp3beta": {"n_neighbors": 5},
     "sansa": {"n_neighbors": 3},
     "sasrec": {"embedding_dim": 4, "n_blocks": 1, "max_length": 8, "epochs": 2},
     "slim": {"l1_reg": 0.1, "l2_reg": 0.1},
     "svd": {"n_factors": 4, "n_epochs": 2},
     "svdpp": {"n_factors": 4, "n_epochs": 2},
+    "user-knn": {"n_neighbors": 5},
 }
 
 

@@ -9,6 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from recctl.data.dataset import InteractionDataset
 from recctl.models.item_knn import ItemKNNRecommender
+from tests.models import dense_neighbors
 from tests.models.suite import ModelSuite, checkerboard, toy
 from tests.ranking.ties import key_of_id, ranking
 
@@ -59,6 +60,36 @@ def test_scores_equal_brute_force(similarity, shrinkage, n_neighbors, implicit):
     scored = X if similarity == "cosine" else X != 0
     scores = model.score_users(np.arange(dataset.n_users, dtype=np.int32))
     np.testing.assert_allclose(scores, scored @ expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "jaccard"])
+@pytest.mark.parametrize("weighting", ["tf_idf", "bm25"])
+@pytest.mark.parametrize(("k1", "b"), [(1.2, 0.75), (0.0, 1.0), (50.0, 0.0)])
+@pytest.mark.parametrize("implicit", [True, False])
+def test_weights_with_weighted_users_equal_dense_computation(similarity, weighting, k1, b, implicit):
+    rows = toy(2)
+    rows["rating"] = np.random.default_rng(2).uniform(1, 5, len(rows))
+    dataset = InteractionDataset(rows, implicit=implicit)
+    options = {"weighting": weighting, "bm25_k1": k1, "bm25_b": b}
+    model = ItemKNNRecommender(similarity=similarity, n_neighbors=1000, shrinkage=2.5, **options).fit(dataset)
+    X = dense(dataset)
+    by_item = X.T
+    if similarity != "jaccard":  # which weighs nothing
+        by_item = dense_neighbors.weighted(X.T, weighting, k1, b)
+    expected = dense_neighbors.similarities(by_item, by_item, similarity, 2.5)
+    np.fill_diagonal(expected, 0)
+    np.testing.assert_allclose(weights(model), expected, rtol=1e-5, atol=1e-7)
+    # Scores add up the history as it is.
+    used = X != 0 if similarity == "jaccard" else X
+    scores = model.score_users(np.arange(dataset.n_users, dtype=np.int32))
+    np.testing.assert_allclose(scores, used @ expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("weighting", ["tf_idf", "bm25"])
+def test_ratings_of_zero_have_no_weight(weighting):
+    rows = pd.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [1, 2, 1, 2], "rating": [0, 0, 0, 1]})
+    model = ItemKNNRecommender(weighting=weighting, bm25_b=1.0).fit(InteractionDataset(rows, implicit=False))
+    assert model.weights.nnz == 0
 
 
 def test_similarities_equal_scikit_learn():

@@ -15,10 +15,12 @@ MODELS: list[tuple[str, dict[str, Any]]] = [
     ("als", {"n_factors": 4, "implicit": False}),
     ("ease", {}),
     ("item-knn", {}),
+    ("rp3beta", {}),
     ("sansa", {}),
     ("slim", {}),
     ("svd", {"n_factors": 4, "n_epochs": 3}),
     ("svdpp", {"n_factors": 4, "n_epochs": 3}),
+    ("user-knn", {}),
 ]
 
 
