@@ -28,6 +28,7 @@ from recctl.experiment.popularity_baseline import accuracy_metric, popularity_ba
 from recctl.experiment.warm_start import load_kept
 from recctl.metrics import METRICS
 from recctl.models.base import Recommender
+from recctl.models.base.epoch_recommender import EpochRecommender
 from recctl.models.registry import load_model, make_model, model_class
 from recctl.runs import Run, layout
 from recctl.runs.evaluations import EvaluationRecord, MeasuredData, MeasuredModel, measured_model_entry
@@ -210,6 +211,9 @@ def _fit(run: Run, model: Recommender, interactions: InteractionDataset, stage: 
         fit_options["warm_start"] = warm_start
     with run.timed(stage), progress.task(f"Fitting {model.name}"), report_best_checkpoint(run):
         model.fit(interactions, **fit_options)
+    # A run resumes from its checkpoints: the model is not trained further.
+    if isinstance(model, EpochRecommender):
+        model.drop_training_state()
     if is_distributed:
         torch_distributed.send(None)
 

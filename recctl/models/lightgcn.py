@@ -310,12 +310,12 @@ class LightGCNRecommender(TorchRecommender):
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """Estimate the bytes of a fit.
 
-        They are those of the weights, their gradients, Adam's moments, the best weights so far and two buffers for
-        propagation; the graph and the pairs of an epoch; and a dozen copies of the vectors of a batch, with its
-        negatives.
+        They are those of the weights, their gradients, Adam's moments, copies of the best and last weights, and two
+        buffers for propagation; the graph and the pairs of an epoch; and a dozen copies of the vectors of a batch, with
+        its negatives.
         """
         batch = min(self.batch_size, n_interactions)
-        vectors = 32 * (n_users + n_items) + 48 * batch
+        vectors = 36 * (n_users + n_items) + 48 * batch
         return self.embedding_dim * vectors + 60 * n_interactions + 12 * self.hardest_of * batch
 
 

@@ -327,10 +327,10 @@ class NCFRecommender(TorchRecommender):
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """Estimate the bytes of a fit.
 
-        They are those of the weights, their gradients, Adam's moments and the best weights so far; the examples of an
-        epoch; and the activations and gradients of a batch.
+        They are those of the weights, their gradients, Adam's moments, and copies of the best and last weights; the
+        examples of an epoch; and the activations and gradients of a batch.
         """
         vectors = self.embedding_dim * (n_users + n_items) * self._n_tables
         pairs = min(self.batch_size, n_interactions) * (1 + self.n_negatives)
         batch = 8 * pairs * (2 * sum(self.hidden_layers) + 4 * self.embedding_dim)
-        return 20 * vectors + n_interactions * (20 + 8 * self.n_negatives) + batch
+        return 24 * vectors + n_interactions * (20 + 8 * self.n_negatives) + batch

@@ -262,15 +262,15 @@ class SASRecRecommender(TorchRecommender):
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """Estimate the bytes of a fit.
 
-        They are those of the weights, gradients, moments, best weights and unit vectors; the logits of 256 positions;
-        the interactions; and of a batch the activations of each block and the negatives of the loss.
+        They are those of the weights, gradients, moments, best and last weights, and unit vectors; the logits of 256
+        positions; the interactions; and of a batch the activations of each block and the negatives of the loss.
         """
         length = min(self.max_length, 1 + 2 * n_interactions // max(1, n_users))
         positions = min(self.batch_size * length, n_interactions)
         # For each position and negative: a logit, its gradient, and whether the negative is seen.
         negatives = 9 * self._n_sampled
         batch = positions * (56 * self.embedding_dim * self.n_blocks + negatives)
-        return 36 * self.embedding_dim * n_items + 1024 * n_items + 12 * n_interactions + batch
+        return 40 * self.embedding_dim * n_items + 1024 * n_items + 12 * n_interactions + batch
 
 
 def _ordered_histories(interactions: InteractionDataset) -> InteractionMatrix:

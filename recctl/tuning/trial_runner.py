@@ -19,6 +19,7 @@ from recctl.experiment.callbacks import ValidationMetrics, early_stopping
 from recctl.kernels.compile import load_kernels
 from recctl.metrics import MetricKey
 from recctl.models.base import Recommender
+from recctl.models.base.epoch_recommender import EpochRecommender
 from recctl.models.linear.gram import reused
 from recctl.runs import layout
 from recctl.training import Epoch, ResumableTraining
@@ -102,6 +103,8 @@ class TrialRunner:
             callbacks = [*self._training_callbacks(task, config), reporter]
         with nullcontext() if model.trained_in_epochs else progress.silence():
             model.fit(train, validation=measure, callbacks=callbacks)
+        if isinstance(model, EpochRecommender):
+            model.drop_training_state()
         fit_seconds = perf_counter() - start_time
         best_epoch = getattr(model, "best_epoch", None)
         if reporter.pruned:

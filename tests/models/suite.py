@@ -24,6 +24,7 @@ from recctl.models.base import Recommender, fitted_values, model_file
 from recctl.models.base.epoch_recommender import EpochRecommender
 from recctl.models.base.hyperparameters import Between, Choices
 from recctl.models.registry import load_model, model_class, model_names
+from recctl.training import EarlyStopping
 from tests.ranking.ties import key_of_id, ranking
 
 PAIR = ["user_id", "item_id"]
@@ -192,6 +193,83 @@ class ModelSuite:
             model.train_epoch(data)
         assert model_file.digest(model) == model_file.digest(twin) == model_file.digest(whole)
         assert copy_of_copy.train_epoch(data) == whole.train_epoch(data)
+
+    # ---- epochs after a fit
+
+    def test_epochs_after_a_fit_equal_a_longer_fit(self, model: Recommender, tmp_path: Path) -> None:
+        if not isinstance(model, EpochRecommender):
+            return
+        n_epochs = "n_epochs" if "n_epochs" in model.parameters else "epochs"
+        data = InteractionDataset(toy(), implicit=not model.needs_ratings)
+
+        def with_epochs(count: int) -> Any:
+            return type(model)(**model.hyperparameters() | {n_epochs: count})
+
+        longer = with_epochs(4).fit(data)
+        shorter = with_epochs(2).fit(data)
+        shorter.save(tmp_path / "model.pkl", training_state=True)
+        loaded = load_model(tmp_path / "model.pkl")
+        plain = tmp_path / "plain.pkl"
+        plain_hash = shorter.save(plain)
+        for continued in (shorter, copy.deepcopy(shorter), loaded):
+            continued.train_epoch(data)
+            continued.train_epoch(data)
+            for name, value in longer.snapshot().items():
+                np.testing.assert_array_equal(continued.snapshot()[name], value)
+        # Without the training state, the file is the same as that of a model that was never asked for one.
+        assert plain_hash == model_file.digest(load_model(plain)) == model_file.digest(with_epochs(2).fit(data))
+
+    def test_interrupted_fit_keeps_the_last_finished_epoch(
+        self, model: Recommender, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if not isinstance(model, EpochRecommender):
+            return
+        data = InteractionDataset(toy(), implicit=not model.needs_ratings)
+        after = [model.clone() for _ in range(2)]
+        after[0].train_epoch(data)
+        after[1].train_epoch(data)
+        after[1].train_epoch(data)
+        epoch = type(model)._epoch
+
+        def interrupted_in_the_third(trained: Any, interactions: InteractionDataset) -> float:
+            number = trained.best_epoch
+            loss = epoch(trained, interactions)
+            if number == 2:
+                raise KeyboardInterrupt
+            return loss
+
+        monkeypatch.setattr(type(model), "_epoch", interrupted_in_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(data)
+        assert model_file.digest(model) == model_file.digest(after[1])
+        assert len(model.recommend([100], k=3)) == 3
+        scores = iter([0.5, 0.4])
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(
+                data,
+                validation=lambda _: {"score": next(scores)},
+                callbacks=[EarlyStopping(monitor="score", mode="max", patience=9)],
+            )
+        assert model_file.digest(model) == model_file.digest(after[0])
+        monkeypatch.setattr(type(model), "_epoch", epoch)
+        model.train_epoch(data)
+        assert model.best_epoch == 2
+
+    def test_fit_that_is_interrupted_before_its_first_epoch_ends_leaves_an_unfitted_model(
+        self, model: Recommender, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupted(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        method = "_epoch" if isinstance(model, EpochRecommender) else "_fit"
+        monkeypatch.setattr(type(model), method, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(toy())
+        assert not model.is_fitted
+        if isinstance(model, EpochRecommender):
+            with pytest.raises(KeyboardInterrupt):
+                model.train_epoch(toy())
+            assert not model.is_fitted
 
     # ---- fitting
 

@@ -2,18 +2,21 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from recctl import LightGCNRecommender, NCFRecommender, SASRecRecommender, progress
+from recctl import LightGCNRecommender, NCFRecommender, SASRecRecommender, artifacts, progress
+from recctl.data.dataset import InteractionDataset
 from recctl.errors import ArtifactError, TrainingError
 from recctl.models.nn import flat_weights, trainer
 from recctl.models.nn.torch_recommender import TorchRecommender
+from recctl.training import EarlyStopping
 from tests import preloaded
 from tests.models.suite import toy
 
@@ -152,6 +155,80 @@ def test_settings_of_torch_around_a_fit_do_not_change_the_weights(
             recommended = found.recommend([100], k=3)
         np.testing.assert_array_equal(found.weights, expected, err_msg=name)
         assert len(recommended) == 3
+
+
+def test_best_weights_of_an_earlier_epoch_train_on_with_a_new_optimizer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    notices: list[str] = []
+    monkeypatch.setattr(progress, "notice", notices.append)
+    data = InteractionDataset(toy())
+    best = NCFRecommender(**{**SMALL, "epochs": 2}).fit(data)
+    scores = iter([0.1, 0.5, 0.2])
+    model = NCFRecommender(**SMALL).fit(
+        data,
+        validation=lambda _: {"score": next(scores)},
+        callbacks=[EarlyStopping(monitor="score", mode="max", patience=9)],
+    )
+    np.testing.assert_array_equal(model.weights, best.weights)
+    notices.clear()
+    model.save(tmp_path / "model.pkl", training_state=True)
+    assert "saved without training state" in notices[0]
+    # What training from these weights with an Adam without steps gives.
+    best.drop_training_state()
+    best.train_epoch(data)
+    notices.clear()
+    model.train_epoch(data)
+    np.testing.assert_array_equal(model.weights, best.weights)
+    assert len(notices) == 1
+    assert "continues after epoch 2 with a new optimizer" in notices[0]
+    notices.clear()
+    model.train_epoch(data)
+    NCFRecommender(**SMALL).fit(data).train_epoch(data)
+    assert notices == []
+
+
+def test_best_weights_of_the_last_epoch_keep_the_optimizer() -> None:
+    data = InteractionDataset(toy())
+    scores = iter([0.1, 0.2, 0.5])
+    model = NCFRecommender(**SMALL).fit(
+        data,
+        validation=lambda _: {"score": next(scores)},
+        callbacks=[EarlyStopping(monitor="score", mode="max", patience=9)],
+    )
+    model.train_epoch(data)
+    np.testing.assert_array_equal(model.weights, NCFRecommender(**{**SMALL, "epochs": 4}).fit(data).weights)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda state: state.pop("optimizer"),
+        lambda state: state.update(batch_size=0),
+        lambda state: state.update(loss_scale="1"),
+        lambda state: state.update(optimizer=[]),
+        lambda state: state["optimizer"].update(exp_avg=np.zeros(10**5, np.float32)),
+        lambda state: state["optimizer"].update(exp_avg=np.zeros(3, np.int64)),
+    ],
+)
+def test_invalid_training_state_in_a_file_is_refused(damage: Callable[[Any], Any], tmp_path: Path) -> None:
+    path = tmp_path / "model.pkl"
+    NCFRecommender(**SMALL).fit(toy()).save(path, training_state=True)
+    content = artifacts.load(path, "model")
+    damage(content["training_state"])
+    artifacts.save(path, "model", content)
+    with pytest.raises(ArtifactError, match=r"model.pkl: not a valid ncf model: the (training state|optimizer's)"):
+        NCFRecommender.load(path)
+
+
+def test_moments_of_another_network_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.pkl"
+    NCFRecommender(**SMALL).fit(toy()).save(path, training_state=True)
+    content = artifacts.load(path, "model")
+    content["training_state"]["optimizer"]["exp_avg"] = np.zeros(3, np.float32)
+    artifacts.save(path, "model", content)
+    with pytest.raises(ArtifactError, match=r"ncf: the training state has 3 values of exp_avg, .* weights"):
+        NCFRecommender.load(path).train_epoch(toy())
 
 
 class PluginRecommender(TorchRecommender):

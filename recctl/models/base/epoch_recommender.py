@@ -110,10 +110,27 @@ class EpochRecommender(Recommender):
         callbacks: Sequence[Any],
     ) -> None:
         validate = validation if validation is None or callable(validation) else self._default_validator(validation)
-        training.run_epochs(self, interactions, self._n_epochs, validate=validate, callbacks=callbacks)
+        try:
+            training.run_epochs(self, interactions, self._n_epochs, validate=validate, callbacks=callbacks)
+        except KeyboardInterrupt:
+            for callback in callbacks:
+                if isinstance(callback, training.EarlyStopping):
+                    callback.after_training(self)  # restores the best weights
+            raise
+
+    def _keeps_values_after_interrupt(self) -> bool:
+        return bool(vars(self).get("best_epoch", 0) > 0)
+
+    def drop_training_state(self) -> None:
+        """Free memory that only further training needs, such as the moments of an optimizer."""
 
     def train_epoch(self, interactions: Frame | InteractionDataset) -> float:
         """Train for one more epoch; a model that is not fitted starts with its first epoch.
+
+        After `fit`, training continues as in a longer fit, if the learning rate does not depend on the number of epochs
+        (`schedule`). A network continues with a new optimizer where the weights of its best epoch were restored, or
+        where its file was saved without `training_state=True`; a notice says so. An epoch that fails or is interrupted
+        leaves the model as it was after the previous one.
 
         Args:
             interactions: The training data, the same at each call.
@@ -127,15 +144,25 @@ class EpochRecommender(Recommender):
         """
         if not (self.is_fitted and isinstance(interactions, InteractionDataset)):
             interactions = self._checked_dataset(interactions)
-        if not self.is_fitted:
+        is_first = not self.is_fitted
+        if is_first:
             self._initialize(interactions)
         elif not self._equal_training_data(interactions):
             raise DataError(
                 f"{self.name}: train_epoch continues with the interactions of the first epoch, and these are others; "
                 f"{self.other_data_hint}"
             )
-        loss = self._epoch(interactions)
-        self.best_epoch += 1
+        before = self.snapshot() if self.best_epoch else None
+        try:
+            loss = self._epoch(interactions)
+            self.best_epoch += 1
+        except BaseException:
+            # The weights are those of some steps of the epoch.
+            if before is not None:
+                self.restore(before)
+            elif is_first:
+                self._reset()
+            raise
         return loss
 
     def _equal_training_data(self, interactions: InteractionDataset) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from recctl import artifacts
+from recctl import artifacts, progress
 from recctl.errors import ArtifactError, ConfigError, NotFittedError
 from recctl.models.base import fitted_values
 
@@ -14,9 +14,16 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound="Recommender")
 
+_TRAINING_STATE = "training_state"
 
-def save(model: Recommender, path: Path) -> str:
+
+def save(model: Recommender, path: Path, training_state: bool = False) -> str:
     """Write a fitted model to a file.
+
+    Args:
+        model: The model.
+        path: The file.
+        training_state: Whether to add the state of the optimizer. Versions before 0.3 ignore it.
 
     Returns:
         The SHA-256 of the content.
@@ -27,7 +34,17 @@ def save(model: Recommender, path: Path) -> str:
     """
     if not model.is_fitted:
         raise NotFittedError(f"{type(model).__name__} is not fitted yet: nothing to save in {path}; call fit() first")
-    return artifacts.save(path, "model", _content(model))
+    content = _content(model)
+    if training_state:
+        state = model._optimizer_state()
+        if state is not None:
+            content[_TRAINING_STATE] = state
+        elif getattr(model, "_n_moments", 0):
+            progress.notice(
+                f"{path}: saved without training state: {model.name} has no optimizer of its weights, because they are "
+                "those of an earlier epoch, or were loaded from a file without training state"
+            )
+    return artifacts.save(path, "model", content)
 
 
 def digest(model: Recommender) -> str:
@@ -86,9 +103,12 @@ def load_into(model: Model, path: Path, content: dict[str, Any] | None = None) -
         loaded = type(model)(**hyperparameters)
         values = {name: fitted_values.from_plain(plain_values[key]) for name, key in keys.items()}
         fitted_values.check(model.fitted_values, values, loaded.hyperparameters())
+        vars(loaded).update(values)
+        if (state := content.get(_TRAINING_STATE)) is not None:
+            loaded._set_optimizer_state(state)
     except (ConfigError, ValueError) as error:
         raise ArtifactError(f"{path}: not a valid {model.name} model: {error}") from error
     # Also drops cached properties, which belong to the old values.
     vars(model).clear()
-    vars(model).update(vars(loaded) | values)
+    vars(model).update(vars(loaded))
     return model

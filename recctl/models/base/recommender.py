@@ -300,6 +300,10 @@ class Recommender:
     ) -> Self:
         """Fit the model. A model that is already fitted is fitted from scratch, unless `warm_start` is given.
 
+        A fit that fails leaves the model unfitted. So does a KeyboardInterrupt (Ctrl-C), except that a model that is
+        trained in epochs keeps its last finished epoch, or the best one if the callback `EarlyStopping` is used, and
+        can recommend and train on.
+
         Args:
             interactions: A dataset, or a table with `user_id`, `item_id` and, where the model needs them, `rating`
                 and `timestamp`.
@@ -332,6 +336,10 @@ class Recommender:
             self._initialize(interactions, warm_start)
             self._train(interactions, validation, callbacks)
             self._require_finite()
+        except KeyboardInterrupt:
+            if not self._keeps_values_after_interrupt():
+                self._reset()
+            raise
         except BaseException:
             self._reset()
             raise
@@ -460,8 +468,13 @@ class Recommender:
         items, scores = rank(lambda rows: self._similarity(codes[rows]), len(codes), len(hashes), k, itself, ties)
         return id_tables.ranked_table(ids, items, scores, self.item_vocabulary, columns.ITEM, "similar_item_id")
 
-    def save(self, path: str | Path) -> str:
+    def save(self, path: str | Path, *, training_state: bool = False) -> str:
         """Write the model to a file. The file appears complete or not at all; missing folders are created.
+
+        Args:
+            path: The file.
+            training_state: Whether a network also saves the state of its optimizer, which triples the file: a loaded
+                model then trains on as this one. Other models need nothing else to train on.
 
         Returns:
             The SHA-256 of the content. Equal models yield equal files.
@@ -470,7 +483,7 @@ class Recommender:
             NotFittedError: The model is not fitted.
             ArtifactError: The file cannot be written.
         """
-        return model_file.save(self, Path(path))
+        return model_file.save(self, Path(path), training_state)
 
     @model_or_class_method
     def load(self, path: str | Path) -> Self:
@@ -627,6 +640,21 @@ class Recommender:
         hyperparameters = self.hyperparameters()
         vars(self).clear()
         vars(self).update(hyperparameters)
+
+    def _keeps_values_after_interrupt(self) -> bool:
+        """Whether the values that an interrupted fit has set are those of a usable model."""
+        return False
+
+    def _optimizer_state(self) -> dict[str, Any] | None:
+        """What further training depends on beside the fitted values, as plain values; None if there is nothing."""
+        return None
+
+    def _set_optimizer_state(self, state: Any) -> None:
+        """Continue training from a result of `_optimizer_state`, as read from a file.
+
+        Raises:
+            ValueError: It is invalid.
+        """
 
     def _require_finite(self) -> None:
         for name, value in self.state().items():

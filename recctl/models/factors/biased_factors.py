@@ -341,5 +341,5 @@ class BiasedFactors(EpochRecommender):
         return similarity
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """Biases and factors, and a copy of the best so far."""
-        return 8 * (self.n_factors + 1) * (n_users + 2 * n_items)
+        """Biases and factors, and copies of the best and of the last ones."""
+        return 12 * (self.n_factors + 1) * (n_users + 2 * n_items)

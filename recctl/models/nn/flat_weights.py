@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,6 +51,29 @@ def is_at_cache_line(array: Float32Array) -> bool:
 def is_aligned(array: Float32Array) -> bool:
     """Whether an array begins at a cache line and is writeable."""
     return array.flags.writeable and is_at_cache_line(array)
+
+
+def check_optimizer_state(state: Any, n_weights: int) -> None:
+    """Check the state of a trainer that was read from a file.
+
+    Args:
+        state: The state.
+        n_weights: Number of weights of the model.
+
+    Raises:
+        ValueError: It is not the state of an optimizer of so many weights.
+    """
+    if not isinstance(state, dict) or state.keys() != {"optimizer", "batch_size", "accumulation", "loss_scale"}:
+        raise ValueError("the training state is incomplete")
+    sizes = state["batch_size"], state["accumulation"]
+    if any(type(size) is not int or size < 1 for size in sizes) or type(state["loss_scale"]) is not float:
+        raise ValueError("the training state has an invalid batch size or loss scale")
+    optimizer_state = state["optimizer"]
+    if not isinstance(optimizer_state, dict):
+        raise ValueError("the training state has no state of the optimizer")
+    for name, value in optimizer_state.items():
+        if isinstance(value, np.ndarray) and (value.dtype.kind != "f" or value.size > n_weights):
+            raise ValueError(f"the optimizer's {name} does not belong to {n_weights:,} weights")
 
 
 def named_views(name: str, network: torch.nn.Module, weights: Float32Array) -> dict[str, Float32Array]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from recctl import rng
+from recctl import progress, rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.frames import Frame
 from recctl.data.matrix import Float32Array
@@ -172,8 +172,10 @@ class TorchRecommender(EpochRecommender):
         validation: InteractionDataset | Validate | None,
         callbacks: Sequence[Any],
     ) -> None:
-        super()._train(interactions, validation, callbacks)
-        self._drop_trainer()
+        try:
+            super()._train(interactions, validation, callbacks)
+        finally:
+            self._store_trainer()
 
     @property
     def _n_epochs(self) -> int:
@@ -184,6 +186,12 @@ class TorchRecommender(EpochRecommender):
 
     def _epoch(self, interactions: InteractionDataset) -> float:
         trainer = self._trainer
+        if trainer.is_new and self.best_epoch and self._n_moments:
+            progress.notice(
+                f"{self.name}: training continues after epoch {self.best_epoch} with a new optimizer, whose moments "
+                "begin at 0: weights of another epoch were restored, or the file of the model holds no training state "
+                "(save(path, training_state=True) keeps it)"
+            )
         trainer.announce(self.best_epoch)
         loss = trainer.run_epoch(interactions, self.best_epoch)
         self._invalidate_caches()
@@ -197,7 +205,7 @@ class TorchRecommender(EpochRecommender):
                 self.set_training_state(message["state"])
             self.best_epoch = message["epoch"]
             self._epoch(interactions)
-        self._drop_trainer()
+        self.drop_training_state()
 
     def _new_network(self) -> torch.nn.Module:
         """A new network with initial weights."""
@@ -220,12 +228,31 @@ class TorchRecommender(EpochRecommender):
                 self._stored_training_state = None
         return self._current_trainer
 
+    def _store_trainer(self) -> None:
+        """Keep the state of the trainer only: frees gradients, buffers, and the memory of a device."""
+        trainer = vars(self).pop("_current_trainer", None)
+        if trainer is not None:
+            self._stored_training_state = trainer.release()
+
+    def drop_training_state(self) -> None:
+        """Free the memory of training; `train_epoch` then continues with a new optimizer."""
+        vars(self).pop("_current_trainer", None)
+        self._stored_training_state = None
+
+    def _optimizer_state(self) -> dict[str, Any] | None:
+        if "_current_trainer" not in vars(self):
+            return self._stored_training_state
+        return None if self._current_trainer.is_new else self._current_trainer.state()
+
+    def _set_optimizer_state(self, state: Any) -> None:
+        flat_weights.check_optimizer_state(state, len(self.weights))
+        self._stored_training_state = state
+
     def __getstate__(self) -> dict[str, Any]:
         """The attributes for a copy or a pickle: the trainer, which shares memory with the model, as plain values."""
         state = super().__getstate__()
-        trainer = state.pop("_current_trainer", None)
-        if trainer is not None:
-            state["_stored_training_state"] = trainer.state()
+        if state.pop("_current_trainer", None) is not None:
+            state["_stored_training_state"] = self._optimizer_state()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -233,10 +260,6 @@ class TorchRecommender(EpochRecommender):
         # Copies can begin anywhere. At other addresses, scores may differ in the last digits.
         if self.is_fitted and not flat_weights.is_at_cache_line(self.weights):
             self.weights = flat_weights.align(self.weights)
-
-    def _drop_trainer(self) -> None:
-        """Free the memory of training: gradients, moments of the optimizer, and weights on a device."""
-        vars(self).pop("_current_trainer", None)
 
     @property
     def model(self) -> torch.nn.Module:
@@ -328,8 +351,8 @@ class TorchRecommender(EpochRecommender):
         return prepared - begin + self.epochs * epoch_seconds, model
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """Estimate the bytes of a fit: embeddings, gradients, two moments of Adam, and a copy of the best weights."""
-        return 20 * self.embedding_dim * (n_users + n_items)
+        """Estimate the bytes of a fit: embeddings, gradients, two moments, and copies of the best and last weights."""
+        return 24 * self.embedding_dim * (n_users + n_items)
 
     # ---- state
 
@@ -338,9 +361,17 @@ class TorchRecommender(EpochRecommender):
         return {EPOCH_KEY: self.best_epoch, "weights": self.weights.copy()}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
-        """Restore a result of `snapshot`."""
+        """Restore a result of `snapshot`.
+
+        Unless its weights are the present ones, training then continues with a new optimizer: its moments are averages
+        over steps that led to other weights.
+        """
         self.best_epoch = snapshot[EPOCH_KEY]
-        self._set_weights(snapshot["weights"])
+        if not np.array_equal(self.weights, snapshot["weights"]):
+            self._set_weights(snapshot["weights"])
+            self._stored_training_state = None
+            if "_current_trainer" in vars(self):
+                self._current_trainer.restart_optimizer()
 
     def _set_weights(self, weights: Float32Array) -> None:
         if weights.shape != self.weights.shape:
@@ -358,7 +389,7 @@ class TorchRecommender(EpochRecommender):
 
     def training_state(self) -> dict[str, Any]:
         """A copy of everything that the following epochs depend on, as plain numbers and arrays for a checkpoint."""
-        return self.snapshot() | self._trainer.state()
+        return self.snapshot() | (self._optimizer_state() or self._trainer.state())
 
     def set_training_state(self, state: dict[str, Any]) -> None:
         """Restore a result of `training_state` of a model with the same hyperparameters and interactions."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from itertools import islice
 from typing import Any, ClassVar, Protocol
 
@@ -18,7 +19,7 @@ from recctl import progress, rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array
 from recctl.engines import torch_distributed, torch_threads
-from recctl.errors import TrainingError
+from recctl.errors import ArtifactError, TrainingError
 from recctl.models.nn import devices, dropout, flat_weights
 from recctl.models.nn.torch_settings import usual_settings
 
@@ -83,12 +84,14 @@ class Trainer:
         device: Device of the network.
         batch_size: Examples that are computed together: fewer than the model's after running out of memory.
         accumulation: Number of such batches per step.
+        is_new: Whether the optimizer has made no step yet.
     """
 
     def __init__(self, model: TrainableModel) -> None:
         self.model = model
         self.rank, self.world_size = torch_distributed.group_rank()
         self._workers_have_state = False
+        self.is_new = True
         self.device = devices.select(model.name, model.device, model.precision)
         self.network = model._new_network().to(self.device)
         dropout.use_own_dropout(self.network)
@@ -135,6 +138,7 @@ class Trainer:
 
     def run_epoch(self, interactions: InteractionDataset, epoch: int) -> float:
         """Train on all batches of an epoch (from 0); returns the mean loss."""
+        self.is_new = False
         is_small = self.batch_size * self.model.embedding_dim < _SMALL_BATCH
         self._generator.manual_seed(int(rng.stream(self.model.seed, "dropout", epoch).integers(2**63)))
         with (
@@ -268,6 +272,16 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """A copy of everything, except the weights, that the following steps depend on."""
+        state = self._plain_state()
+        optimizer_state = {name: copy(value) for name, value in state["optimizer"].items()}
+        return state | {"optimizer": optimizer_state}
+
+    def release(self) -> dict[str, Any] | None:
+        """The state at the end of training, not copied, as the trainer ends; None before the first step."""
+        return None if self.is_new else self._plain_state()
+
+    def _plain_state(self) -> dict[str, Any]:
+        """The state; on a CPU, its arrays are those of the optimizer."""
         optimizer_state = self.optimizer.state_dict()["state"].get(0, {})
         return {
             "optimizer": {name: _to_plain(value) for name, value in optimizer_state.items()},
@@ -279,14 +293,29 @@ class Trainer:
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore a result of `state`."""
         self._workers_have_state = False
-        optimizer_state = {name: _from_plain(value) for name, value in state["optimizer"].items()}
-        content = self.optimizer.state_dict()
-        content["state"] = {0: optimizer_state} if optimizer_state else {}
-        self.optimizer.load_state_dict(content)
+        for name, value in state["optimizer"].items():
+            if isinstance(value, np.ndarray) and value.ndim and value.size != self._parameter.numel():
+                raise ArtifactError(
+                    f"{self.model.name}: the training state has {value.size:,} values of {name}, but the network of "
+                    f"these hyperparameters has {self._parameter.numel():,} weights"
+                )
+        self.is_new = not state["optimizer"]
+        self._set_optimizer_state({name: _from_plain(value) for name, value in state["optimizer"].items()})
         self.batch_size = state["batch_size"]
         self.accumulation = state["accumulation"]
         if self._scaler.is_enabled():
             self._scaler.load_state_dict(self._scaler.state_dict() | {"scale": state["loss_scale"]})
+
+    def restart_optimizer(self) -> None:
+        """Forget the steps of the optimizer."""
+        self._workers_have_state = False
+        self.is_new = True
+        self._set_optimizer_state({})
+
+    def _set_optimizer_state(self, optimizer_state: dict[str, Any]) -> None:
+        content = self.optimizer.state_dict()
+        content["state"] = {0: optimizer_state} if optimizer_state else {}
+        self.optimizer.load_state_dict(content)
 
 
 def _autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
@@ -321,7 +350,7 @@ def _lost_process(error: BaseException) -> str:
 
 
 def _to_plain(value: Any) -> Any:
-    return value.detach().cpu().numpy().copy() if isinstance(value, torch.Tensor) else value
+    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
 
 
 def _from_plain(value: Any) -> Any:
