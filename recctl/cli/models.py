@@ -83,14 +83,20 @@ def format_bounds(declared: Hyperparameter) -> str:
 
 
 def format_search(declared: Hyperparameter) -> str:
-    """Format the range or the choices that a search of a hyperparameter uses by default."""
+    """Format the range or the choices that a search of a hyperparameter uses by default, and its conditions."""
     search: Any = declared.search
     if search is None:
         return ""
     if hasattr(search, "values"):
-        return ", ".join(map(str, search.values))
-    range_text = f"{search.low:g} to {search.high:g}"
-    return f"{range_text}, log" if search.log else range_text
+        text = ", ".join(map(str, search.values))
+    else:
+        text = f"{search.low:g} to {search.high:g}"
+        if search.log:
+            text += ", log"
+        if search.step is not None:
+            text += f", step {search.step:g}"
+    conditions = [f"{name} is {' or '.join(map(str, values))}" for name, values in declared.when.items()]
+    return f"{text}; if {' and '.join(conditions)}" if conditions else text
 
 
 def _summary(cls: type) -> str:

@@ -103,7 +103,11 @@ class ALSRecommender(Recommender):
         0.05, gt=0, help="L2 regularization of the factors.", search=Between(0.001, 0.1, log=True)
     )
     alpha: float = hyperparameter(
-        10.0, ge=0, help="Weight of an interaction: its confidence is 1 + alpha.", search=Between(1.0, 100.0, log=True)
+        10.0,
+        ge=0,
+        help="Weight of an interaction: its confidence is 1 + alpha.",
+        search=Between(1.0, 100.0, log=True),
+        when={"implicit": (True,)},
     )
     reg_exponent: float = hyperparameter(
         1.0,
@@ -117,9 +121,11 @@ class ALSRecommender(Recommender):
     implicit: bool = hyperparameter(True, help="Whether to learn from implicit feedback; if false, from ratings.")
     solver: Literal["cg", "cholesky", "ials++"] = hyperparameter("cg", help="Solver for the factors of one side.")
     cg_steps: int = hyperparameter(
-        2, ge=1, help="Number of conjugate gradient steps per half-iteration; for solver cg."
+        2, ge=1, help="Number of conjugate gradient steps per half-iteration; for solver cg.", when={"solver": ("cg",)}
     )
-    block_size: int = hyperparameter(32, ge=1, help="Number of factors per block; for solver ials++.")
+    block_size: int = hyperparameter(
+        32, ge=1, help="Number of factors per block; for solver ials++.", when={"solver": ("ials++",)}
+    )
     tol: float = hyperparameter(1e-4, ge=0, help="Stop when the relative decrease of the objective is at most this.")
     seed: int = hyperparameter(42, ge=0, help="Seed of the initial factors.")
 

@@ -110,15 +110,20 @@ class LightGCNRecommender(TorchRecommender):
         gt=0,
         help="Temperature of sampled_softmax; a lower value concentrates on the hardest items.",
         search=Between(0.05, 0.5, log=True),
+        when={"loss": ("sampled_softmax",)},
     )
     n_negatives: int = hyperparameter(
-        1024, ge=1, help="Sampled items per batch, for sampled_softmax and mean_bpr; bpr samples per interaction."
+        1024,
+        ge=1,
+        help="Sampled items per batch, for sampled_softmax and mean_bpr; bpr samples per interaction.",
+        when={"loss": ("sampled_softmax", "mean_bpr")},
     )
     hardest_of: int = hyperparameter(
         1,
         ge=1,
         help="Sampled items per interaction of bpr; the highest-scored one is used.",
         search=Choices((1, 4, 16)),
+        when={"loss": ("bpr",)},
     )
     sampling: Literal["interactions", "users"] = hyperparameter(
         "interactions",

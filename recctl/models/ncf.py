@@ -74,9 +74,15 @@ class NCFRecommender(TorchRecommender):
         min_length=1,
         help="Widths of the layers of the MLP.",
         search=Choices(([64, 32], [128, 64, 32], [256, 128, 64])),
+        when={"variant": ("neumf", "mlp")},
     )
     dropout: float = hyperparameter(
-        0.2, ge=0, lt=1, help="Share of each layer's outputs that is set to 0 in training.", search=Between(0.0, 0.5)
+        0.2,
+        ge=0,
+        lt=1,
+        help="Share of each layer's outputs that is set to 0 in training.",
+        search=Between(0.0, 0.5),
+        when={"variant": ("neumf", "mlp")},
     )
     n_negatives: int = hyperparameter(
         4, ge=1, help="Sampled items per interaction that the user has not interacted with.", search=Between(1, 10)
@@ -84,7 +90,9 @@ class NCFRecommender(TorchRecommender):
     negatives: Literal["uniform", "popularity"] = hyperparameter(
         "uniform", help="Distribution of the sampled items: uniform, or proportional to their number of users."
     )
-    pretrain_epochs: int = hyperparameter(0, ge=0, help="First epochs in which neumf trains its two parts separately.")
+    pretrain_epochs: int = hyperparameter(
+        0, ge=0, help="First epochs in which neumf trains its two parts separately.", when={"variant": ("neumf",)}
+    )
     batch_size: int = hyperparameter(
         256, ge=1, help="Interactions per step, each with its negatives.", search=Choices((256, 512, 1024, 2048))
     )

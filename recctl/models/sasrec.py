@@ -78,14 +78,27 @@ class SASRecRecommender(TorchRecommender):
         help="Score of an item: dot product or cosine. Cosine limits popularity bias, and needs more epochs.",
     )
     temperature: float = hyperparameter(
-        0.05, gt=0, help="Divisor of cosines; lower is sharper.", search=Between(0.03, 0.2, log=True)
+        0.05,
+        gt=0,
+        help="Divisor of cosines; lower is sharper.",
+        search=Between(0.03, 0.2, log=True),
+        when={"similarity": ("cosine",)},
     )
     loss: Literal["softmax", "sampled_softmax", "bce", "gbce"] = hyperparameter(
         "softmax", help="Training loss; the sampled ones are faster for large catalogs."
     )
-    n_negatives: int = hyperparameter(256, ge=1, help="Sampled items per batch; softmax needs none.")
+    n_negatives: int = hyperparameter(
+        256,
+        ge=1,
+        help="Sampled items per batch; softmax needs none.",
+        when={"loss": ("sampled_softmax", "bce", "gbce")},
+    )
     calibration: float = hyperparameter(
-        0.75, ge=0, le=1, help="Parameter t of gbce: 0 is bce, 1 is calibrated like softmax."
+        0.75,
+        ge=0,
+        le=1,
+        help="Parameter t of gbce: 0 is bce, 1 is calibrated like softmax.",
+        when={"loss": ("gbce",)},
     )
     batch_size: int = hyperparameter(128, ge=1, help="Windows per step.", search=Choices((32, 64, 128, 256)))
 

@@ -101,10 +101,10 @@ def _solutions(
 
 
 def _range(distribution: Any) -> tuple[float, float]:
-    """The bounds of a parameter; those of an integer are wider by half a step, so that all values are as likely."""
+    """The bounds of a parameter; those of one with steps are wider by half a step, so that all values are as likely."""
     lower_bound = float(distribution.low)
     upper_bound = float(distribution.high)
-    if isinstance(distribution, IntDistribution):
+    if distribution.step is not None:
         lower_bound -= distribution.step / 2
         upper_bound += distribution.step / 2
     if distribution.log:
@@ -123,7 +123,8 @@ def _from_unit(distribution: Any, coordinate: float) -> float | int:
     scaled = lower_bound + coordinate * (upper_bound - lower_bound)
     value = math.exp(scaled) if distribution.log else scaled
     value = min(max(value, distribution.low), distribution.high)
-    if not isinstance(distribution, IntDistribution):
+    if distribution.step is None:
         return float(value)
     n_steps = round((value - distribution.low) / distribution.step)
-    return int(min(distribution.low + n_steps * distribution.step, distribution.high))
+    nearest = min(distribution.low + n_steps * distribution.step, distribution.high)
+    return int(nearest) if isinstance(distribution, IntDistribution) else float(nearest)

@@ -14,8 +14,9 @@ from recctl import experiment
 from recctl.config import LoadedConfig, to_yaml
 from recctl.config.loading import with_values
 from recctl.experiment.data import resolve_config
-from recctl.models.base.search_space import Point, Space
+from recctl.models.base.search_space import Point, Space, is_same
 from recctl.runs import Run, layout
+from recctl.tuning import spaces
 from recctl.tuning.study import Study, outcome_of
 
 # Importances of fewer trials are mostly noise.
@@ -28,8 +29,12 @@ def with_point(loaded: LoadedConfig, space: Space, point: Point) -> LoadedConfig
     Raises:
         ConfigError: A value is not allowed, or the values contradict each other.
     """
+    # Values that the config has are left as they are: of the config's own point nothing is set.
+    current = spaces.config_values(loaded.config, space)
     values: dict[tuple[str | int, ...], Any] = {
-        dimension.path: point[dimension.name] for dimension in space.dimensions if dimension.name in point
+        dimension.path: point[dimension.name]
+        for dimension in space.dimensions
+        if dimension.name in point and not is_same(point[dimension.name], current[dimension.name])
     }
     return with_values(loaded, values, experiment.CHECKS)
 
@@ -53,6 +58,8 @@ def _row(study: Study, trial: FrozenTrial, monitors: list[str], pareto_front: se
         metric_key: outcome.get(metric_key)
         for metric_key in ("chosen_epoch", "fit_seconds", "evaluate_seconds", "error")
     }
+    if study.finished_baseline() is not None:
+        table_row["in_space"] = trial.number != 0
     if len(monitors) > 1:
         table_row["pareto"] = trial.number in pareto_front
     return table_row

@@ -122,6 +122,16 @@ def open_study(
     return study
 
 
+def stored_identity(storage: optuna.storages.BaseStorage, name: str) -> dict[str, Any]:
+    """The identity of a study as it is stored; empty if there is no such study."""
+    try:
+        study_id = storage.get_study_id_from_name(name)
+    except KeyError:
+        return {}
+    identity: dict[str, Any] = storage.get_study_user_attrs(study_id).get(_IDENTITY_KEY, {})
+    return identity
+
+
 def _has_tables(url: str) -> bool:
     """Whether a database has tables; False if it cannot be read."""
     engine = sqlalchemy.create_engine(url)

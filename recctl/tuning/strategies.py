@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from recctl import rng
 from recctl.config.schema import TuningConfig
-from recctl.models.base.search_space import Dimension, Point, Space
+from recctl.models.base.search_space import Dimension, Point, Space, point_key
 from recctl.plugins import Registry
 
 DEFAULT_TRIALS = 50
@@ -209,7 +209,7 @@ StrategyFactory = Callable[[TuningConfig, Space, Point, int], Strategy]
 
 
 def _manual(section: TuningConfig, space: Space, first: Point, seed: int) -> Strategy:
-    return _fixed_points(first, [{**first, **point} for point in section.points])
+    return _fixed_points(first, [space.point({**first, **point}) for point in section.points])
 
 
 def _grid(section: TuningConfig, space: Space, first: Point, seed: int) -> Strategy:
@@ -233,8 +233,8 @@ def _coarse_to_fine(section: TuningConfig, space: Space, first: Point, seed: int
 
 def _fixed_points(first: Point, points: Sequence[Point]) -> FixedPoints:
     """Distinct points without the point of trial 0, which is evaluated anyway."""
-    distinct = {repr(point): point for point in points}
-    distinct.pop(repr(first), None)
+    distinct = {point_key(point): point for point in points}
+    distinct.pop(point_key(first), None)
     return FixedPoints(list(distinct.values()))
 
 

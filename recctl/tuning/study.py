@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from recctl.evaluation.pareto import dominates, pareto_front
-from recctl.models.base.search_space import Point, Space
+from recctl.models.base.search_space import Point, Space, point_key
 from recctl.tuning.samplers import decode, suggest
 from recctl.tuning.strategies import FinishedTrial
 
@@ -27,6 +27,8 @@ _OPTUNA_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, 
 _OUTCOME_KEY = "recctl"
 _OWNER_KEY = "owner"
 _HEARTBEAT_KEY = "alive"
+# The point of a baseline that lies outside the search space.
+_BASELINE_KEY = "baseline"
 
 
 @dataclass(frozen=True)
@@ -79,16 +81,25 @@ class Study:
         space: The search space.
         owner: Id of the run that executes the trials claimed here.
         shared: Whether other processes claim trials of the study too.
+        baseline: The point of trial 0 if it lies outside the space. For Optuna the trial then has no parameters and no
+            value, and its state is "failed": neither samplers nor pruners learn from it, and it is never the best.
     """
 
     def __init__(
-        self, study: optuna.Study, storage: optuna.storages.BaseStorage, space: Space, owner: str, shared: bool
+        self,
+        study: optuna.Study,
+        storage: optuna.storages.BaseStorage,
+        space: Space,
+        owner: str,
+        shared: bool,
+        baseline: Point | None = None,
     ) -> None:
         self.study = study
         self.storage = storage
         self.space = space
         self.owner = owner
         self.shared = shared
+        self.baseline = baseline
         # Multiplied by its sign, every metric is better when it is higher.
         self.signs = [
             1.0 if direction == optuna.study.StudyDirection.MAXIMIZE else -1.0 for direction in study.directions
@@ -119,8 +130,12 @@ class Study:
         """Choose the point of a claimed trial, using every trial that has finished since the claim."""
         handle = self._open_handle(number)
         point: Point = {}
-        for dimension in self.space.active(point):
-            point[dimension.name] = suggest(handle, dimension)
+        if number == 0 and self.is_baseline_outside:
+            point = handle.user_attrs.get(_BASELINE_KEY) or self.baseline or {}
+            handle.set_user_attr(_BASELINE_KEY, point)
+        else:
+            for dimension in self.space.active(point):
+                point[dimension.name] = suggest(handle, dimension)
         self._handles[number] = handle
         return Trial(number, point)
 
@@ -164,10 +179,13 @@ class Study:
     def tell(self, number: int, outcome: Outcome) -> None:
         """Record the outcome of a trial; if another search finished the trial first, its outcome stays."""
         handle = self._handles.pop(number)
-        values = outcome.values if outcome.state == "complete" else None
+        state = _OPTUNA_STATES[outcome.state]
+        if _BASELINE_KEY in handle.user_attrs:
+            state = TrialState.FAIL
+        values = outcome.values if state == TrialState.COMPLETE else None
         with suppress(optuna.exceptions.UpdateFinishedTrialError):
             handle.set_user_attr(_OUTCOME_KEY, outcome.as_attributes())
-            self.study.tell(handle, values, _OPTUNA_STATES[outcome.state])
+            self.study.tell(handle, values, state)
         self._refresh()
 
     def heartbeat(self) -> None:
@@ -246,8 +264,36 @@ class Study:
             last_number = trial.number
         return last_number
 
+    @property
+    def is_baseline_outside(self) -> bool:
+        """Whether trial 0 lies outside the search space; of a shared study, the process that began it decides."""
+        first_trial = self._trials[0] if self._trials else None
+        if first_trial is None or not (first_trial.params or first_trial.user_attrs.get(_BASELINE_KEY)):
+            return self.baseline is not None
+        return _BASELINE_KEY in first_trial.user_attrs
+
+    def finished_baseline(self) -> FrozenTrial | None:
+        """Trial 0 if it is finished and lies outside the search space."""
+        return next((trial for trial in self.finished_trials() if _BASELINE_KEY in trial.user_attrs), None)
+
+    def taken(self, number: int) -> set[str]:
+        """The keys of the points of all trials but one."""
+        return {point_key(self.point_of(trial)) for trial in self._trials if trial.number != number}
+
+    def have_points(self, number: int) -> bool:
+        """Whether all trials before one have their points, so that it can get another."""
+        return all(
+            _BASELINE_KEY in trial.user_attrs
+            or all(dimension.name in trial.params for dimension in self.space.active(self.point_of(trial)))
+            for trial in self._running_elsewhere()
+            if trial.number < number
+        )
+
     def point_of(self, trial: FrozenTrial) -> Point:
         """The point that a trial evaluated."""
+        if _BASELINE_KEY in trial.user_attrs:
+            baseline: Point = trial.user_attrs[_BASELINE_KEY]
+            return baseline
         dimensions = {dimension.name: dimension for dimension in self.space.dimensions}
         return {
             dimension_name: decode(dimensions[dimension_name], value)

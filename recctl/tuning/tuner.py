@@ -23,16 +23,16 @@ from recctl.experiment.monitors import selection_metric
 from recctl.experiment.run_config import load_run_config
 from recctl.experiment.warm_start import refuse_warm_start
 from recctl.metrics import metric_keys
-from recctl.models.base.search_space import Point, Space, declared_space, parse_space
-from recctl.models.registry import load_model, model_class
+from recctl.models.base.search_space import Dimension, Point, Space
+from recctl.models.registry import load_model
 from recctl.reports.search_figures import write_search_figures
 from recctl.runs import Run, RunStore, layout
 from recctl.runs.store import run_hashes
 from recctl.training.monitor import direction
-from recctl.tuning import results
+from recctl.tuning import results, spaces, stored_space
 from recctl.tuning.executors import InProcessExecutor, ProcessExecutor, TrialExecutor
 from recctl.tuning.samplers import StrategySampler
-from recctl.tuning.storage import open_storage, open_study, own_storage, translate_storage_errors
+from recctl.tuning.storage import open_storage, open_study, own_storage, stored_identity, translate_storage_errors
 from recctl.tuning.strategies import STRATEGIES, Strategy
 from recctl.tuning.study import Outcome, Study, Trial, outcome_of
 from recctl.tuning.trial_runner import Task, TrialRunner
@@ -65,7 +65,7 @@ def tune(
     section = loaded.config.tuning or TuningConfig()
     require_one_model(loaded)
     refuse_warm_start(loaded, "recctl tune")
-    _search_space(loaded.config, section)
+    spaces.search_space(loaded.config, section)
     if not loaded.config.has_validation:
         raise ConfigError("split.val_size: a search compares trials on validation data; set val_size: 0.1")
     shared_storage = open_storage(storage) if storage else None
@@ -78,7 +78,7 @@ def tune(
         }
         run = begin(store or RunStore(), loaded, "tune", prepared, seconds, tuning=study_facts)
         with recording(run):
-            _run_search(run, loaded, prepared, shared_storage)
+            _run_search(run, loaded, prepared, shared_storage, resumed=False)
     return run
 
 
@@ -108,14 +108,16 @@ def resume(run: Run, storage: str | None = None, more: Sequence[str] = (), overr
         prepared, _ = prepare_for(loaded, run)
         run.begin()
         with recording(run):
-            _run_search(run, loaded, prepared, shared_storage)
+            _run_search(run, loaded, prepared, shared_storage, resumed=True)
     return True
 
 
-def _run_search(run: Run, loaded: LoadedConfig, prepared: Prepared, shared_storage: RDBStorage | None) -> None:
+def _run_search(
+    run: Run, loaded: LoadedConfig, prepared: Prepared, shared_storage: RDBStorage | None, *, resumed: bool
+) -> None:
     location = "the database of the trials" if shared_storage else str(run.path / layout.STUDY)
     with translate_storage_errors(location):
-        search = _Search(run, loaded, prepared, shared_storage)
+        search = _Search(run, loaded, prepared, shared_storage, resumed=resumed)
         try:
             with run.timed("search"):
                 search.run_trials()
@@ -130,48 +132,98 @@ def _run_search(run: Run, loaded: LoadedConfig, prepared: Prepared, shared_stora
 class _Search:
     """A search with its run, data, space, strategy and study."""
 
-    def __init__(self, run: Run, loaded: LoadedConfig, prepared: Prepared, shared_storage: RDBStorage | None) -> None:
+    def __init__(
+        self, run: Run, loaded: LoadedConfig, prepared: Prepared, shared_storage: RDBStorage | None, *, resumed: bool
+    ) -> None:
         config = loaded.config
         self.run = run
         self.loaded = loaded
         self.prepared = prepared
         self.section = config.tuning or TuningConfig()
         self.monitors = _monitors(config, self.section)
-        self.space = _search_space(config, self.section)
-        # Trial 0 is the config itself: a search never ends below its starting point.
-        first_point = self.space.point(_config_values(config, self.space))
+        self.storage = shared_storage or own_storage(run.path / layout.STUDY)
+        self.study_name = run.metadata["tuning"]["study"] or run.id
+        stored = stored_identity(self.storage, self.study_name).get("space")
+        self.space = self._space(stored, resumed=resumed)
+        # Trial 0 is the config itself, the baseline, wherever it lies.
+        first_point = self.space.point(spaces.config_values(config, self.space))
+        outside: list[Dimension] = []
+        if stored is None or not stored_space.is_extended(stored):
+            outside = spaces.baseline_outside(config, self.section, self.space)
         make_strategy = STRATEGIES[self.section.strategy]
         self.strategy: Strategy = make_strategy(self._planned_section(), self.space, first_point, config.seed)
-        self.n_trials = self.section.n_trials or self.strategy.n_trials
-        if self.strategy.max_trials is not None:
-            self.n_trials = min(self.n_trials, self.strategy.max_trials)
         self._deadline: float | None = None
-        self.study = self._open_study(shared_storage, first_point)
+        self.study = self._open_study(stored, first_point, is_outside=bool(outside), shared=shared_storage is not None)
+        self.n_requested = self.section.n_trials or self.strategy.n_trials
+        self.n_trials = self._n_possible_trials()
+        self._note_space(first_point, outside)
+
+    def _space(self, stored: Sequence[Any] | None, *, resumed: bool) -> Space:
+        """The space of the search; a study that exists keeps its own."""
+        given = spaces.search_space(self.loaded.config, self.section)
+        if stored is None:
+            return given
+        space = stored_space.from_stored(stored)
+        # The default ranges may be those of an earlier version.
+        if resumed and not self.section.space and self.section.strategy != "manual":
+            return space
+        extended = given.including(spaces.config_values(self.loaded.config, given))
+        return space if stored_space.is_extended(stored) and space == extended else given
+
+    def _n_possible_trials(self) -> int:
+        """The number of trials, at most one for each point of a finite space, and one for a baseline outside it."""
+        limits = [self.n_requested]
+        if self.strategy.max_trials is not None:
+            limits.append(self.strategy.max_trials)
+        if self.space.size is not None:
+            limits.append(self.space.size + int(self.study.is_baseline_outside))
+        return min(limits)
+
+    def _note_space(self, first_point: Point, outside: Sequence[Dimension]) -> None:
+        for note in spaces.notes(self.loaded.config, self.section):
+            progress.notice(note)
         if any(dimension.name.startswith("data.") for dimension in self.space.dimensions):
             progress.notice("the search varies data options: trials that differ in them have different validation sets")
+        if outside:
+            values = ", ".join(
+                f"{dimension.name}={first_point.get(dimension.name)} is not in {dimension.describe()}"
+                for dimension in outside
+            )
+            progress.notice(
+                f"the config's own values lie outside the search space ({values}): trial 0 measures them as a "
+                "baseline, which is never chosen as the best"
+            )
 
-    def _open_study(self, shared_storage: RDBStorage | None, first_point: Point) -> Study:
+    def _open_study(self, stored: Sequence[Any] | None, first_point: Point, *, is_outside: bool, shared: bool) -> Study:
         config = self.loaded.config
         data_hash, split_hash = run_hashes(self.run)
+        is_stored = stored is not None and stored_space.from_stored(stored) == self.space
         # Stored with the study: a shared study must not mix scores of different data, models or metrics.
         identity = {
             "data": data_hash,
             "split": split_hash,
             "model": config.model.name,
             "monitors": self.monitors,
-            "space": [str(dimension) for dimension in self.space.dimensions],
+            "space": stored if is_stored else stored_space.to_stored(self.space),
         }
-        storage = shared_storage or own_storage(self.run.path / layout.STUDY)
         optuna_study = open_study(
-            storage,
-            self.run.metadata["tuning"]["study"] or self.run.id,
+            self.storage,
+            self.study_name,
             [direction(monitor) for monitor in self.monitors],
             identity,
             _pruner(self.section, config),
         )
-        study = Study(optuna_study, storage, self.space, self.run.id, shared=shared_storage is not None)
+        baseline = first_point if is_outside else None
+        study = Study(optuna_study, self.storage, self.space, self.run.id, shared=shared, baseline=baseline)
         optuna_study.sampler = StrategySampler(
-            self.strategy, first_point, self.section.sampler, config.seed, self._is_parallel(), study.finished
+            self.strategy,
+            self.space,
+            first_point,
+            self.section.sampler,
+            config.seed,
+            self._is_parallel(),
+            study.finished,
+            study.taken,
         )
         return study
 
@@ -203,12 +255,23 @@ class _Search:
                         sleep(1)
                     else:
                         self.study.release()
+                        self._note_exhaustion()
                         break
                     # Also while a trial runs: `wait` returns after at most _HEARTBEAT_SECONDS.
                     self.study.heartbeat()
         finally:
             executor.close()
             shutil.rmtree(self.run.path / "shared", ignore_errors=True)
+
+    def _note_exhaustion(self) -> None:
+        """Say that the search ended before its budget, because there is nothing left to measure."""
+        if self.n_trials < self.n_requested and self.study.next_number() >= self.n_trials:
+            message = (
+                f"every point of the search space is measured: the search ends after {self.n_trials} of "
+                f"{self.n_requested} trials"
+            )
+            self.run.log(message)
+            progress.notice(message)
 
     def _executor(self) -> TrialExecutor:
         split = self.prepared.split
@@ -243,6 +306,8 @@ class _Search:
         return self.study.next_number() >= self.n_trials and self.study.has_unclaimed()
 
     def _can_propose(self, number: int) -> bool:
+        if self.space.size is not None and not self.study.have_points(number):
+            return False
         finished = {trial.number for trial in self.study.finished_trials()}
         # All earlier trials, not a number of them: a later one may have finished first.
         return finished.issuperset(range(self.strategy.waits_for(number)))
@@ -308,9 +373,7 @@ class _Search:
         """
         best_trial = self.study.best()
         if best_trial is None:
-            errors = [outcome_of(trial).get("error") for trial in self.study.finished_trials()]
-            last_error = errors[-1] if errors else "none"
-            raise TrainingError(f"none of the {len(errors)} trials produced a value; the last error: {last_error}")
+            raise TrainingError(self._no_value_message())
         self.run.metadata["tuning"] |= {
             "strategy": self.section.strategy,
             "monitors": self.monitors,
@@ -321,11 +384,38 @@ class _Search:
             "pareto": self.study.pareto(),
             "importances": results.importances(self.study),
         }
+        self._record_baseline(best_trial)
         self.run.save_metadata()
         with self.run.timed("figures"), progress.task("Drawing the search"):
             write_search_figures(self.run)
         self._keep_model(best_trial)
         shutil.rmtree(self.run.path / "trials", ignore_errors=True)
+
+    def _no_value_message(self) -> str:
+        finished = self.study.finished_trials()
+        baseline = self.study.finished_baseline()
+        if baseline is not None and len(finished) == 1:
+            return (
+                "no trial in the search space has run: trial 0 measures the config's own values, which lie outside "
+                "it; raise tuning.n_trials or tuning.timeout_minutes"
+            )
+        errors = [outcome_of(trial).get("error") for trial in finished if trial is not baseline]
+        last_error = errors[-1] if errors else "none"
+        return f"none of the {len(errors)} trials produced a value; the last error: {last_error}"
+
+    def _record_baseline(self, best: optuna.trial.FrozenTrial) -> None:
+        """Record the config's own point if it lies outside the space, and say so if it is better than the best."""
+        baseline = self.study.finished_baseline()
+        if baseline is None:
+            return
+        values = outcome_of(baseline).get("values", [])
+        point = self.study.point_of(baseline)
+        self.run.metadata["tuning"]["baseline"] = {"trial": baseline.number, "values": values, "point": point}
+        if values and self.study.signs[0] * values[0] > self.study.signs[0] * best.values[0]:
+            progress.notice(
+                f"the config's own values (trial 0: {self.monitors[0]} = {values[0]:.6g}) are better than the best of "
+                f"the search space (trial {best.number}: {best.values[0]:.6g}); extend tuning.space to include them"
+            )
 
     def _keep_model(self, best: optuna.trial.FrozenTrial) -> None:
         loaded = results.with_point(self.loaded, self.space, self.study.point_of(best))
@@ -364,43 +454,6 @@ def _monitors(config: Config, section: TuningConfig) -> list[str]:
     evaluation = config.evaluation
     evaluated_keys = metric_keys(evaluation.metrics, evaluation.k_values, sampled=evaluation.n_candidates is not None)
     return [selection_metric(config, map(str, evaluated_keys))["metric"]]
-
-
-def _search_space(config: Config, section: TuningConfig) -> Space:
-    """The search space, extended to include the config's own values.
-
-    Raises:
-        ConfigError: The model declares no search ranges, and the config gives none.
-    """
-    model_type = model_class(config.model.name)
-    space = parse_space(section.space, model_type)[0] if section.space else declared_space(model_type)
-    if section.strategy == "manual":
-        dimension_names = dict.fromkeys(dimension_name for point in section.points for dimension_name in point)
-        choices = {
-            dimension_name: [point[dimension_name] for point in section.points if dimension_name in point]
-            for dimension_name in dimension_names
-        }
-        space, _ = parse_space(choices, model_type)
-    if not space.dimensions:
-        raise ConfigError(f"{config.model.name} has no search ranges; define some in tuning.space")
-    return space.including(_config_values(config, space))
-
-
-def _config_values(config: Config, space: Space) -> Point:
-    """The config's value of each dimension; None where the config has none."""
-    values = config.model_dump()
-    return {dimension.name: _value_at(values, dimension.path) for dimension in space.dimensions}
-
-
-def _value_at(values: Any, path: Sequence[str | int]) -> Any:
-    for path_part in path:
-        if isinstance(values, list):
-            values = values[int(path_part)]
-        elif isinstance(values, dict):
-            values = values.get(path_part)
-        else:
-            return None
-    return values
 
 
 def _pruner(section: TuningConfig, config: Config) -> optuna.pruners.BasePruner:

@@ -17,7 +17,7 @@ EASE = DATA + "model: {name: ease}\n"
 EPOCHS = (
     DATA.replace("[ndcg, recall, coverage]", "[ndcg, rmse]")
     + """
-model: {name: svd, params: {n_epochs: 12, lr: 0.02}}
+model: {name: svd, params: {n_epochs: 12, lr: 0.02, n_factors: 8}}
 training: {early_stopping: {monitor: rmse, patience: 3}}
 tuning: {monitor: rmse, space: {lr: {low: 0.001, high: 0.05, log: true}, n_factors: [4, 8, 16]}}
 """

@@ -98,11 +98,13 @@ class Between:
         low: The lower bound, included.
         high: The upper bound, included.
         log: Whether to search on a logarithmic scale, as is usual for learning rates and regularization weights.
+        step: Only `low`, `low + step`, ... up to `high` are searched; None for all values. `high` must be one of them.
     """
 
     low: float
     high: float
     log: bool = False
+    step: float | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ class Hyperparameter:
     help: str
     search: Choices | Between | None = None
     bounds: Mapping[str, Any] = field(default_factory=dict)
+    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     annotation: Any = None
     # The annotation with the bounds of its parts, such as those of the elements of list[Annotated[int, Field(ge=1)]].
     constrained_annotation: Any = None
@@ -244,6 +247,7 @@ def hyperparameter(
     *,
     help: str,  # noqa: A002 - the word readers expect
     search: Choices | Between | None = None,
+    when: Mapping[str, tuple[Any, ...]] | None = None,
     **bounds: Any,
 ) -> Any:
     """Declare a hyperparameter.
@@ -255,10 +259,12 @@ def hyperparameter(
         default: The default value.
         help: A description in one line, shown by the command line and the docs.
         search: The default search range of the tuner; None if it is not searched by default.
+        when: For other hyperparameters, the values with which the model reads this one, such as
+            `{"loss": ("sampled_softmax",)}`; with other values it is not searched.
         bounds: Constraints such as `gt`, `ge`, `lt`, `le`, `min_length`, as accepted by pydantic's `Field`; with a
             `pattern`, also `examples` of its values.
     """
-    return Hyperparameter(default, help, search, bounds)
+    return Hyperparameter(default, help, search, bounds, when or {})
 
 
 def fitted(shape: str, *, stored_as: str = "", if_absent: Any = None, init: Literal[False] = False) -> Any:
@@ -301,7 +307,29 @@ def collect(cls: type) -> tuple[dict[str, Hyperparameter], dict[str, Fitted]]:
                 key = declaration.stored_as or name
                 values[name] = replace(declaration, stored_as=key, annotation=hints[name])
                 values[name].require_supported(f"{base.__name__}.{name}")
+    _require_valid_conditions(cls, parameters)
     return parameters, values
+
+
+def _require_valid_conditions(cls: type, parameters: Mapping[str, Hyperparameter]) -> None:
+    """Check that the conditions of hyperparameters name values that the others can have.
+
+    Raises:
+        TypeError: A condition names no hyperparameter, a value that it cannot have, or one that is searched later.
+    """
+    names = list(parameters)
+    for name, declared in parameters.items():
+        for other, allowed in declared.when.items():
+            place = f"{cls.__name__}.{name}: when: {other!r}"
+            if other not in parameters:
+                raise TypeError(f"{place} is not a hyperparameter{did_you_mean(other, parameters)}")
+            if parameters[other].search is not None and names.index(other) > names.index(name):
+                raise TypeError(f"{place} is searched after {name}; declare it before")
+            for value in allowed:
+                try:
+                    parameters[other].check(value)
+                except ValueError as error:
+                    raise TypeError(f"{place}: {error}") from None
 
 
 def signature(parameters: Mapping[str, Hyperparameter]) -> Signature:
