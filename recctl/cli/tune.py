@@ -112,6 +112,10 @@ def _print_search(run: Any) -> None:
     record = run.metadata["tuning"]
     trials = run.trials()
     _print_trials(trials, record)
+    if "baseline" in record:
+        values = zip(record["monitors"], record["baseline"]["values"], strict=False)
+        measured = ", ".join(f"{monitor} = {value:.6g}" for monitor, value in values) or "no value"
+        terminal.info(f"baseline: trial 0, the config's own values, outside the search space: {measured}")
     if record["importances"]:
         importances = ", ".join(
             f"{hyperparameter} {importance:.0%}" for hyperparameter, importance in record["importances"].items()
@@ -151,6 +155,9 @@ def _print_trials(trials: Any, record: dict[str, Any]) -> None:
 def _best_first(trials: Any, monitors: list[str], pareto: list[int]) -> Any:
     from recctl.training.monitor import direction
 
+    # The config's own point, if it lies outside the space.
+    if "in_space" in trials:
+        trials = trials[trials["in_space"]]
     # With several metrics no single order is right; the front is what the search found.
     if pareto:
         trials = trials[trials["number"].isin(pareto)]

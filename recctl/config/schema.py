@@ -328,7 +328,8 @@ class TuningConfig(Section):
     sampler: Literal["tpe", "gp", "cmaes"] = "tpe"
     """Sampler of a bayesian search: tree-structured Parzen estimator, Gaussian process, or CMA-ES."""
     n_trials: int | None = Field(None, ge=1)
-    """Number of trials; null: all points of manual and grid, else 50."""
+    """Number of trials; null: all points of manual and grid, else 50. A finite space ends when all points are
+    measured."""
     timeout_minutes: float | None = Field(None, gt=0)
     """Time after which no trial starts; null: no limit."""
     patience: int | None = Field(None, ge=1)
@@ -340,11 +341,12 @@ class TuningConfig(Section):
     best first metric is kept."""
     space: dict[str, Any] = {}
     """Search space: for each hyperparameter (or key, e.g. data.min_item_interactions) a list of choices, or
-    `{low, high, log: true, when: {other: value}}`; empty: the default ranges of the model."""
+    `{low, high, log: true, step, when: {other: value}}`; empty: the default ranges of the model. Every trial but the
+    first, the config's own point, lies in it."""
     points: list[dict[str, Any]] = []
     """Points of a manual search, each `{parameter: value}`."""
     grid_size: int = Field(5, ge=2)
-    """Number of grid values of a range that is not a list of choices."""
+    """Number of grid values of a range without a step."""
     n_rounds: int = Field(3, ge=2)
     """Rounds of coarse_to_fine; each searches a third of the previous range, around the best point."""
     pruner: Literal["none", "median", "hyperband"] = "median"

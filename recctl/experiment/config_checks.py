@@ -308,6 +308,12 @@ def _check_tuning(config: Config) -> Iterator[Problem]:
         for dimension_name, problem in point_problems:
             if dimension_name in point:
                 yield ("tuning", "points", position, dimension_name), problem
+        for dimension in space.dimensions:
+            if dimension.name in point and not dimension.contains(point[dimension.name]):
+                problem = (
+                    f"{point[dimension.name]!r} is outside tuning.space ({dimension.describe()}); change one of them"
+                )
+                yield ("tuning", "points", position, dimension.name), problem
     if section.points and section.strategy != "manual":
         yield ("tuning", "points"), "needs strategy: manual; remove the points or choose it"
     if section.strategy == "manual" and not section.points:

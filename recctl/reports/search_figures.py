@@ -50,7 +50,8 @@ class SearchTrials:
         metric: The first of them, which the figures show.
         title: Its name.
         settings: Names of the hyperparameters of the search space.
-        complete: The trials that have a value, best first.
+        complete: The trials that have a value, best first, without the baseline.
+        baseline: Trial 0, the config's own values, if it lies outside the search space; else None.
 
     Raises:
         SectionOmittedError: trials.parquet is missing or damaged, or no trial has a value.
@@ -69,7 +70,12 @@ class SearchTrials:
         self.metric = self.metrics[0]
         self.title = formatting.metric_name(self.metric)
         self.settings = [column for column in columns if column not in _OTHER_COLUMNS and column not in measured]
-        has_value = self.trials[self.trials[self.metric].notna()]
+        eligible = self.trials
+        self.baseline: dict[str, Any] | None = None
+        if "in_space" in columns:
+            eligible = self.trials[self.trials["in_space"]]
+            self.baseline = self.trials[~self.trials["in_space"]].to_dict("records")[0]
+        has_value = eligible[eligible[self.metric].notna()]
         if not len(has_value):
             raise SectionOmittedError("no trial of the search has a value")
         # Stable, so that of equal trials the earlier one ranks first, as in the search itself.

@@ -167,6 +167,9 @@ def _search_curve(run: Run) -> list[str]:
     if not trials_path.exists() or monitor is None:
         return []
     trials = run.trials().sort_values("number")
+    # A baseline outside the search space is never the best.
+    if "in_space" in trials:
+        trials = trials[trials["in_space"]]
     better = max if run.metadata["monitor"]["mode"] == "max" else min
     best_values = list(accumulate(trials[monitor].dropna(), better)) if monitor in trials else []
     return curve(best_values, f"best {monitor} so far", "trial")

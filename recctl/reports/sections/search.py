@@ -57,6 +57,11 @@ def _description(trials: SearchTrials) -> str:
     if "strategy" in trials.summary:
         description += f", {trials.summary['strategy']}"
     description += f": {states}. All values are on validation."
+    if trials.baseline is not None and trials.baseline[trials.metric] == trials.baseline[trials.metric]:
+        description += (
+            f" Trial 0, the config's own values, lies outside the search space, so that it is a baseline only: "
+            f"{trials.title} {formatting.metric_value(trials.baseline[trials.metric])}."
+        )
     if "fit_seconds" in trials.trials:
         description += f" Total fit time: {formatting.duration(float(trials.trials['fit_seconds'].sum()))}."
     return description
