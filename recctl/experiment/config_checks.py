@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from recctl.config import Checks, Config
 from recctl.config.loading import Problem
 from recctl.config.messages import expectation
-from recctl.config.schema import ModelConfig
+from recctl.config.schema import ModelConfig, TuningConfig
 from recctl.config.yaml_tree import Path as TreePath
 from recctl.config.yaml_tree import Tree
 from recctl.errors import ConfigError
@@ -303,21 +303,7 @@ def _check_tuning(config: Config) -> Iterator[Problem]:
             problem = f"the config has no such key that accepts {dimension.at(0.0)!r}; `recctl config show` lists them"
             yield ("tuning", "space", dimension.name), problem
     yield from _check_tried_models(config, space)
-    for position, point in enumerate(section.points):
-        _, point_problems = model_type.check(config.model.params | point)
-        for dimension_name, problem in point_problems:
-            if dimension_name in point:
-                yield ("tuning", "points", position, dimension_name), problem
-        for dimension in space.dimensions:
-            if dimension.name in point and not dimension.contains(point[dimension.name]):
-                problem = (
-                    f"{point[dimension.name]!r} is outside tuning.space ({dimension.describe()}); change one of them"
-                )
-                yield ("tuning", "points", position, dimension.name), problem
-    if section.points and section.strategy != "manual":
-        yield ("tuning", "points"), "needs strategy: manual; remove the points or choose it"
-    if section.strategy == "manual" and not section.points:
-        yield ("tuning", "points"), "strategy: manual needs points: a list of {parameter: value}"
+    yield from _check_points(config, section, space)
     yield from _check_tuning_monitors(config)
 
 
@@ -333,6 +319,28 @@ def _check_tried_models(config: Config, space: Space) -> Iterator[Problem]:
             tried = config.model_copy(update={"model": config.model.model_copy(update={"params": params})})
             if problem := _rating_metric_problem(tried, config.evaluation.metrics):
                 yield ("tuning", "space", dimension.name), f"{value!r}: {problem}"
+
+
+def _check_points(config: Config, section: TuningConfig, space: Space) -> Iterator[Problem]:
+    """Check the points of a manual search."""
+    from recctl.models.registry import model_class
+
+    model_type = model_class(config.model.name)
+    for position, point in enumerate(section.points):
+        _, point_problems = model_type.check(config.model.params | point)
+        for dimension_name, problem in point_problems:
+            if dimension_name in point:
+                yield ("tuning", "points", position, dimension_name), problem
+        for dimension in space.dimensions:
+            if dimension.name in point and not dimension.contains(point[dimension.name]):
+                problem = (
+                    f"{point[dimension.name]!r} is outside tuning.space ({dimension.describe()}); change one of them"
+                )
+                yield ("tuning", "points", position, dimension.name), problem
+    if section.points and section.strategy != "manual":
+        yield ("tuning", "points"), "needs strategy: manual; remove the points or choose it"
+    if section.strategy == "manual" and not section.points:
+        yield ("tuning", "points"), "strategy: manual needs points: a list of {parameter: value}"
 
 
 def _check_tuning_monitors(config: Config) -> Iterator[Problem]:
