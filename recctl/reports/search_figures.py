@@ -49,7 +49,7 @@ class SearchTrials:
         metrics: Keys of the optimized metrics.
         metric: The first of them, which the figures show.
         title: Its name.
-        settings: Names of the hyperparameters of the search space.
+        settings: Names of the hyperparameters of the search space that any trial with a value has.
         complete: The trials that have a value, best first, without the baseline.
         baseline: Trial 0, the config's own values, if it lies outside the search space; else None.
 
@@ -69,17 +69,21 @@ class SearchTrials:
             raise SectionOmittedError("no trial of the search has a value")
         self.metric = self.metrics[0]
         self.title = formatting.metric_name(self.metric)
-        self.settings = [column for column in columns if column not in _OTHER_COLUMNS and column not in measured]
         eligible = self.trials
-        self.baseline: dict[str, Any] | None = None
+        self.baseline: pd.Series[Any] | None = None
         if "in_space" in columns:
             eligible = self.trials[self.trials["in_space"]]
-            self.baseline = self.trials[~self.trials["in_space"]].to_dict("records")[0]
+            self.baseline = self.trials[~self.trials["in_space"]].iloc[0]
         has_value = eligible[eligible[self.metric].notna()]
         if not len(has_value):
             raise SectionOmittedError("no trial of the search has a value")
         # Stable, so that of equal trials the earlier one ranks first, as in the search itself.
         self.complete = has_value.sort_values(self.metric, ascending=self.sign < 0, kind="stable")
+        self.settings = [
+            column
+            for column in columns
+            if column not in _OTHER_COLUMNS and column not in measured and self.complete[column].notna().any()
+        ]
 
     @property
     def sign(self) -> int:

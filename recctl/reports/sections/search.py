@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from recctl.reports.render import formatting
 from recctl.reports.render.blocks import Block, Figure, Grid, Heading, Note, Table, code
 from recctl.reports.report_data import ReportData
@@ -57,7 +59,7 @@ def _description(trials: SearchTrials) -> str:
     if "strategy" in trials.summary:
         description += f", {trials.summary['strategy']}"
     description += f": {states}. All values are on validation."
-    if trials.baseline is not None and trials.baseline[trials.metric] == trials.baseline[trials.metric]:
+    if trials.baseline is not None and pd.notna(trials.baseline[trials.metric]):
         description += (
             f" Trial 0, the config's own values, lies outside the search space, so that it is a baseline only: "
             f"{trials.title} {formatting.metric_value(trials.baseline[trials.metric])}."
