@@ -8,6 +8,8 @@
 # repeated by running the script again: production changes in one step, after everything else is done.
 #
 # MAX_DROP: how much of the monitored metric the new model may lose; the interval of the difference must exclude more.
+# WARM_START: begin from the model in production and train briefly; the setting that says how briefly, such as
+#     model.params.epochs=2 (lightgcn, ncf, sasrec) or model.params.n_iterations=2 (als). Empty: from scratch.
 set -euo pipefail
 
 config=${1:-recctl.yaml}
@@ -20,7 +22,13 @@ if ! grep -qx production <<< "$names"; then
   run=$(recctl fit "$run" --all-data --json | jq -r .run_id)
   recctl runs promote "$run" --as production
 else
-  run=$(recctl train "$config" --test-since production --refit --json | jq -r .run_id)
+  options=(--refit)
+  if [[ -n ${WARM_START:-} ]]; then
+    # Production was fitted on everything before test: nothing is left for validation, which would choose the epochs.
+    options=(--warm-start production --set "$WARM_START" --set split.val_size=0)
+    options+=(--set training.early_stopping=null --set training.refit=false)
+  fi
+  run=$(recctl train "$config" --test-since production "${options[@]}" --json | jq -r .run_id)
   status=0
   recctl compare "$run" production --test-of "$run" --fail-if-worse --max-drop "$max_drop" || status=$?
   case $status in

@@ -135,6 +135,19 @@ def test_five_nights(night: Any, workdir: Path) -> None:
     assert [move.run for move in moves] == [first.id, second.id, fourth.id, fifth.id]
 
 
+def test_night_with_a_warm_start(night: Any, workdir: Path) -> None:
+    als = "{name: als, params: {n_factors: 4, n_iterations: 5}}"
+    first_night = night(0, model=als)
+    assert first_night.returncode == 0, first_night.stderr
+    first = production(workdir)
+    warm_night = night(1, model=als, WARM_START="model.params.n_iterations=1", MAX_DROP="0.9")
+    assert warm_night.returncode == 0, warm_night.stderr
+    second = production(workdir)
+    assert second.metadata["warm_start"]["run"] == first.id
+    assert second.model_entry()["fitted_on"] == "all"
+    assert second.model_entry()["last_timestamp"] == max(row[2] for row in read_events(workdir))
+
+
 def test_night_without_new_interactions_changes_nothing(night: Any, workdir: Path) -> None:
     assert night(0).returncode == 0
     first = production(workdir)
