@@ -28,18 +28,18 @@ class MultVAENetwork(nn.Module):
         # The order of the parameters is the order of the weights in model files, and of the draws from the generator.
         # A row per item: the first layer adds the rows of a history, and the last one multiplies by all of them.
         self.item_in = nn.Parameter(_glorot_normal(n_items, widths[0], generator))
-        self.bias_in = nn.Parameter(torch.zeros(widths[0]))
+        self.bias_in = nn.Parameter(torch.zeros(widths[0], dtype=torch.float32))
         self.encoder = _layers(widths, generator)
         self.encoder_biases = _biases(widths[1:])
         self.mean = nn.Parameter(_glorot_normal(latent_dim, widths[-1], generator))
-        self.mean_bias = nn.Parameter(torch.zeros(latent_dim))
+        self.mean_bias = nn.Parameter(torch.zeros(latent_dim, dtype=torch.float32))
         self.log_variance = nn.Parameter(_glorot_normal(latent_dim, widths[-1], generator))
-        self.log_variance_bias = nn.Parameter(torch.zeros(latent_dim))
+        self.log_variance_bias = nn.Parameter(torch.zeros(latent_dim, dtype=torch.float32))
         decoder_widths = [latent_dim, *reversed(widths)]
         self.decoder = _layers(decoder_widths, generator)
         self.decoder_biases = _biases(decoder_widths[1:])
         self.item_out = nn.Parameter(_glorot_normal(n_items, widths[0], generator))
-        self.bias_out = nn.Parameter(torch.zeros(n_items))
+        self.bias_out = nn.Parameter(torch.zeros(n_items, dtype=torch.float32))
 
     def encode(
         self, items: torch.Tensor, starts: torch.Tensor, weights: torch.Tensor
@@ -90,9 +90,9 @@ def _layers(widths: Sequence[int], generator: torch.Generator) -> nn.ParameterLi
 
 
 def _biases(widths: Sequence[int]) -> nn.ParameterList:
-    return nn.ParameterList([torch.zeros(width) for width in widths])
+    return nn.ParameterList([torch.zeros(width, dtype=torch.float32) for width in widths])
 
 
 def _glorot_normal(n_out: int, n_in: int, generator: torch.Generator) -> torch.Tensor:
     """Weights `(n_out, n_in)` that keep the variance of signals (Glorot & Bengio, 2010)."""
-    return torch.empty(n_out, n_in).normal_(0, math.sqrt(2 / (n_in + n_out)), generator=generator)
+    return torch.empty(n_out, n_in, dtype=torch.float32).normal_(0, math.sqrt(2 / (n_in + n_out)), generator=generator)
