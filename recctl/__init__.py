@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from recctl.export import verify_export as verify_export
     from recctl.models.als import ALSRecommender as ALSRecommender
     from recctl.models.base import Recommender as Recommender
+    from recctl.models.bpr import BPRRecommender as BPRRecommender
     from recctl.models.ease import EASERecommender as EASERecommender
     from recctl.models.item_knn import ItemKNNRecommender as ItemKNNRecommender
     from recctl.models.lightgcn import LightGCNRecommender as LightGCNRecommender

@@ -32,7 +32,7 @@ _UNIFORM = np.empty(0)
 
 
 @outlined
-def _contains(columns, begin, end, item):
+def contains(columns, begin, end, item):
     """Whether the sorted columns `begin..end` contain an item; binary search."""
     while begin < end:
         middle = (begin + end) >> 1
@@ -46,7 +46,7 @@ def _contains(columns, begin, end, item):
 
 
 @outlined
-def _item_from_word(word, n_items, cumulative):
+def item_from_word(word, n_items, cumulative):
     """An item from 64 random bits: uniform if `cumulative` is empty, else by weights with these cumulative sums."""
     u = np.float64(word >> np.uint64(11)) * _53_BITS
     if len(cumulative) == 0:
@@ -64,12 +64,12 @@ def _sample(key, first, starts, columns, users, n_items, cumulative, out):
         has_all_items = end - begin >= n_items
         for j in range(width):
             state = splitmix64(np.uint64(key) ^ splitmix64(np.uint64((first + row) * width + j)))
-            item = _item_from_word(state, n_items, cumulative)
+            item = item_from_word(state, n_items, cumulative)
             n_tries = 0
-            while not has_all_items and _contains(columns, begin, end, item):
+            while not has_all_items and contains(columns, begin, end, item):
                 state = splitmix64(state)
                 # A user may have seen nearly all items that have a noticeable weight: fall back to uniform sampling.
-                item = _item_from_word(state, n_items, cumulative if n_tries < _MAX_WEIGHTED_TRIES else cumulative[:0])
+                item = item_from_word(state, n_items, cumulative if n_tries < _MAX_WEIGHTED_TRIES else cumulative[:0])
                 n_tries += 1
             out[row, j] = item
 

@@ -31,6 +31,7 @@ evaluation: {metrics: [ndcg, recall], k_values: [5]}
 # Hyperparameters that make the fit of a model quick.
 SMALL: dict[str, dict[str, Any]] = {
     "als": {"n_factors": 4, "n_iterations": 3},
+    "bpr": {"n_factors": 4, "epochs": 2},
     "ease": {},
     "item-knn": {"n_neighbors": 5},
     "lightgcn": {"embedding_dim": 4, "epochs": 2},

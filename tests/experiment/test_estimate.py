@@ -26,7 +26,7 @@ evaluation: {metrics: [ndcg, recall], k_values: [10]}
 """
 FEW_EPOCHS = {
     **dict.fromkeys(("svd", "svdpp"), "n_epochs"),
-    **dict.fromkeys(("ncf", "lightgcn", "mult-vae", "sasrec"), "epochs"),
+    **dict.fromkeys(("bpr", "ncf", "lightgcn", "mult-vae", "sasrec"), "epochs"),
 }
 # Problems that take 30 MB and more, and a second at most.
 SIZES: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {
@@ -37,6 +37,7 @@ SIZES: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {
     "user-knn": ((5000, 3000, 200_000), {"n_neighbors": 200}),
     "rp3beta": ((3000, 5000, 200_000), {"n_neighbors": 200}),
     "svdpp": ((50_000, 20_000, 200_000), {"n_factors": 64, "n_epochs": 1}),
+    "bpr": ((50_000, 20_000, 200_000), {"n_factors": 64, "epochs": 1}),
     "ncf": ((20_000, 10_000, 50_000), {"epochs": 1, "batch_size": 8192}),
     "lightgcn": ((20_000, 10_000, 100_000), {"epochs": 1, "batch_size": 20_000}),
     "mult-vae": ((2000, 4000, 30_000), {"epochs": 1}),

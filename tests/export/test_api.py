@@ -270,7 +270,7 @@ def test_embeddings_reproduce_the_scores(tmp_path: Path, variant: str, text: boo
 
 def test_model_without_embeddings_lists_models_that_have_them(tmp_path: Path) -> None:
     with pytest.raises(
-        UnsupportedError, match=r"ease has no embeddings.*; models with embeddings: als, lightgcn, mult-vae, ncf"
+        UnsupportedError, match=r"ease has no embeddings.*; models with embeddings: als, bpr, lightgcn, mult-vae, ncf"
     ):
         export_model(fitted("ease"), "embeddings", tmp_path / "deep" / "out")
     assert not os.listdir(tmp_path)

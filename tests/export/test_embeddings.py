@@ -7,6 +7,7 @@ from tests.export.toys import VARIANTS, fitted, users_of
 WITH = [
     "als",
     "als ratings",
+    "bpr",
     "svd",
     "svdpp",
     "lightgcn",

@@ -31,6 +31,7 @@ MODELS = {
         "accumulation_steps": 2,
     },
     "lightgcn": {"epochs": 12, "embedding_dim": 8, "batch_size": 256, "learning_rate": 0.01, "edge_dropout": 0.1},
+    "bpr": {"epochs": 12, "n_factors": 8},
     "mult-vae": {"epochs": 12, "embedding_dim": 8, "hidden_layers": [16], "batch_size": 16, "anneal_epochs": 6},
     "sasrec": {"epochs": 12, "embedding_dim": 8, "batch_size": 16, "learning_rate": 0.01, "loss": "gbce"},
 }
