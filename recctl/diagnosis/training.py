@@ -25,6 +25,8 @@ _CONSTANT_DECREASE = 0.5
 _MIN_GAIN = 0.01
 # Share of items that the solver gave up: a few, with hardly any interactions, change no recommendations.
 _MAX_UNSOLVED_SHARE = 0.01
+# Estimated relative error of weights, above which they are not those of the model.
+_MAX_RELATIVE_ERROR = 0.01
 # Decrease of a metric at the end of a training from its best values.
 _OVERFITTING_DROP = 0.05
 _SEVERE_DROP = 0.2
@@ -40,7 +42,7 @@ _STANDARD_ERRORS_OF_DROP = 4.0
 _MIN_RATIO_TO_RANDOM = 3.0
 # Discounts of DCG at ranks 1 to 1,000.
 _DISCOUNTS = [1 / math.log2(rank + 1) for rank in range(1, 1001)]
-_FAILURE_MESSAGES = ("diverged", "not finite", "not positive definite")
+_FAILURE_MESSAGES = ("diverged", "not finite", "not positive definite", "objective rose", "too imprecise")
 
 
 @dataclass(frozen=True)
@@ -291,6 +293,26 @@ def _solver(convergence: Mapping[str, float], settings: Settings) -> Iterator[Fi
             convergence,
             f"more than {_MAX_UNSOLVED_SHARE:.0%} of the items have a duality gap above tol after max_iter iterations",
             settings.suggestions(settings.scaled(("max_iter",), 4), settings.scaled(("l2_reg",), 4)),
+        )
+    if convergence.get("last_fall", 0) < -_MIN_GAIN:
+        yield Finding(
+            "objective-rose",
+            "convergence",
+            "problem",
+            "the last iteration raised the objective: rounding outweighs the regularization",
+            convergence,
+            f"the last iteration raised the objective by more than {_MIN_GAIN:.0%}",
+            settings.suggestions(settings.scaled(("reg",), 100), settings.normalized_ratings()),
+        )
+    if convergence.get("relative_error", 0) > _MAX_RELATIVE_ERROR:
+        yield Finding(
+            "inexact-solution",
+            "convergence",
+            "problem",
+            "the weights are dominated by rounding",
+            convergence,
+            f"the estimated relative error of the weights is above {_MAX_RELATIVE_ERROR:.0%}",
+            settings.suggestions(settings.scaled(("l2_reg",), 100), settings.normalized_ratings()),
         )
     if convergence.get("at_limit") and convergence["last_fall"] > _MIN_GAIN:
         yield Finding(

@@ -1,4 +1,4 @@
-"""Least squares of many rows against one fixed side: shared helpers, and the conjugate gradient solver.
+"""Least squares of many rows against one fixed side: shared helpers, conjugate gradients, and a solver in float64.
 
 Each row interacts with rows `v` of the fixed side; its factors are the `x` that minimizes
 
@@ -9,6 +9,9 @@ target `a = terms[2] + terms[3] r`. `D` is diagonal because the caller has rotat
 the Gram matrix of the fixed side is diagonal: a product with it then costs `d` operations instead of `d^2`.
 
 Rows of the fixed side are processed four at a time, so that sums over them are read and written a quarter as often.
+
+Rows are solved in float32. Where that is too imprecise, because `reg` is tiny or a row has fewer interactions than
+factors, `solve_in_double` solves the row again.
 """
 
 from __future__ import annotations
@@ -37,6 +40,10 @@ from recctl.kernels.compile import (
 RELAXED_SUMS = {"contract", "reassoc", "nsz"}
 # Elements of the fixed side that are gathered at a time: 512 kB, which stay in the second-level cache.
 GATHERED = 1 << 17
+# A step never raises the objective of a row, except by rounding; relative to the part that is explained.
+_ROUNDING = 1e-4
+# Instead of a weight of 0, which has no reciprocal.
+_LEAST_WEIGHT = 1e-30
 
 
 class LeastSquaresProblem(NamedTuple):
@@ -191,12 +198,124 @@ def objective(weights, targets, scores, n, diagonal, x):
     return total
 
 
+@inline_ir
+def _solve_positive_in_double(matrix, x):
+    """Solve `matrix @ y = x` in place by Cholesky factorization; returns whether the matrix is positive definite.
+
+    Only the lower triangle is read; it is overwritten.
+    """
+    n = len(x)
+    for j in range(n):
+        pivot = matrix[j, j]
+        for k in range(j):
+            pivot -= matrix[j, k] * matrix[j, k]
+        if not (pivot > 0 and pivot < np.inf):
+            return False
+        root = np.sqrt(pivot)
+        matrix[j, j] = root
+        for i in range(j + 1, n):
+            dot = 0.0
+            for k in range(j):
+                dot += matrix[i, k] * matrix[j, k]
+            matrix[i, j] = (matrix[i, j] - dot) / root
+    for i in range(n):
+        value = x[i]
+        for k in range(i):
+            value -= matrix[i, k] * x[k]
+        x[i] = value / matrix[i, i]
+    for i in range(n - 1, -1, -1):
+        x[i] /= matrix[i, i]
+        for k in range(i):
+            x[k] -= matrix[i, k] * x[i]
+    return True
+
+
+@kernel(FLOAT, PROBLEM, INT, OUT_F32, fastmath=RELAXED_SUMS)
+def solve_in_double(problem, row, x):
+    """Solve exactly for one row in float64.
+
+    A row with fewer interactions than factors is solved by `x = D^-1 V' z` with `(W^-1 + V D^-1 V') z = W^-1 a`: of the
+    forms of its solution, the one without differences of nearly equal numbers.
+
+    Args:
+        problem: The fields of a `LeastSquaresProblem`.
+        row: The row.
+        x: Output: its factors, `(d,)`.
+
+    Returns:
+        The objective of the row at `x`; NaN if the system is not positive definite in float64 either.
+    """
+    starts, columns, values, terms, fixed, gram, reg = problem
+    d = fixed.shape[1]
+    first = starts[row]
+    n = starts[row + 1] - first
+    weights = np.empty(n)
+    targets = np.empty(n)
+    for i in range(n):
+        value = np.float64(values[first + i]) if len(values) else 1.0
+        weights[i] = terms[0] + terms[1] * value
+        targets[i] = terms[2] + terms[3] * value
+    diagonal = np.empty(d)
+    for k in range(d):
+        diagonal[k] = np.float64(gram[k]) + reg[row]
+        if not diagonal[k] > 0:
+            return np.nan
+    solution = np.zeros(d)
+    if n < d:
+        matrix = np.empty((n, n))
+        z = np.empty(n)
+        scaled = np.empty(d)
+        for i in range(n):
+            for k in range(d):
+                scaled[k] = fixed[columns[first + i], k] / diagonal[k]
+            for j in range(i + 1):
+                dot = 0.0
+                for k in range(d):
+                    dot += scaled[k] * fixed[columns[first + j], k]
+                matrix[i, j] = dot
+            inverse = 1 / max(weights[i], _LEAST_WEIGHT)
+            matrix[i, i] += inverse
+            z[i] = inverse * targets[i]
+        if not _solve_positive_in_double(matrix, z):
+            return np.nan
+        for i in range(n):
+            for k in range(d):
+                solution[k] += z[i] * fixed[columns[first + i], k]
+        for k in range(d):
+            solution[k] /= diagonal[k]
+    else:
+        matrix = np.zeros((d, d))
+        for i in range(n):
+            column = columns[first + i]
+            for k in range(d):
+                value = weights[i] * fixed[column, k]
+                for j in range(k + 1):
+                    matrix[k, j] += value * fixed[column, j]
+                solution[k] += targets[i] * fixed[column, k]
+        for k in range(d):
+            matrix[k, k] += diagonal[k]
+        if not _solve_positive_in_double(matrix, solution):
+            return np.nan
+    # At the rounded factors, which are those that scores are computed from.
+    total = 0.0
+    for k in range(d):
+        x[k] = np.float32(solution[k])
+        total += diagonal[k] * x[k] * x[k]
+    for i in range(n):
+        score = 0.0
+        for k in range(d):
+            score += np.float64(fixed[columns[first + i], k]) * x[k]
+        total += score * (weights[i] * score - 2 * targets[i])
+    return total
+
+
 @kernel(FLOAT, PROBLEM, OUT_F32_2D, INT, INT, INT, fastmath=RELAXED_SUMS)
 def conjugate_gradients(problem, out, begin, end, n_steps):
     """Improve the rows `begin..end` by steps of the conjugate gradient method, starting from their current factors.
 
-    The preconditioner is the diagonal of the system. Costs `(3 + 2 n_steps) d` multiplications for each interaction:
-    the last step does not need a new residual.
+    The preconditioner is the diagonal of the system. A row whose objective rises, because float32 is too imprecise for
+    it, is solved exactly by `solve_in_double`. Costs `(3 + 2 n_steps) d` multiplications for each interaction: the last
+    step does not need a new residual.
 
     Args:
         problem: The fields of a `LeastSquaresProblem`.
@@ -206,7 +325,7 @@ def conjugate_gradients(problem, out, begin, end, n_steps):
         n_steps: Number of steps, at least 1.
 
     Returns:
-        The objective, summed over the rows.
+        The objective, summed over the rows; NaN if a row cannot be solved in float64 either.
     """
     starts, columns, values, terms, fixed, gram, reg = problem
     d = fixed.shape[1]
@@ -242,6 +361,7 @@ def conjugate_gradients(problem, out, begin, end, n_steps):
             _add_residuals_and_squares(rows, n_gathered, offset, weights, targets, scores, residual, inverse)
             offset += n_gathered
         all_gathered = n_gathered >= n  # the steps can use these rows as they are
+        before = objective(weights, targets, scores, n, diagonal, x)
         slope = np.float32(0)
         for k in range(d):
             inverse[k] = np.float32(1) / inverse[k]
@@ -275,7 +395,11 @@ def conjugate_gradients(problem, out, begin, end, n_steps):
             beta = slope / previous_slope
             for k in range(d):
                 direction[k] = residual[k] * inverse[k] + beta * direction[k]
-        total += objective(weights, targets, scores, n, diagonal, x)
+        after = objective(weights, targets, scores, n, diagonal, x)
+        # Written with `not`, so that NaN counts as a rise.
+        if not after <= before + _ROUNDING * abs(before):
+            after = solve_in_double(problem, row, x)
+        total += after
         for k in range(d):
             out[row, k] = x[k]
     return total

@@ -18,7 +18,12 @@ from recctl.kernels.least_squares import (
     gather,
     longest,
     objective,
+    solve_in_double,
 )
+
+# Float32 loses too many digits if a pivot is below this fraction of its diagonal element, or if an element of the n x n
+# system of a row with few interactions exceeds the reciprocal. With ordinary hyperparameters neither happens.
+_LEAST_PIVOT = np.float32(1e-4)
 
 
 @inline_ir
@@ -29,14 +34,15 @@ def solve_positive(matrix, x):
     this size, twice as fast as LAPACK.
 
     Returns:
-        Whether the matrix is positive definite; if not, `x` is undefined.
+        Whether the matrix is positive definite and well-conditioned enough for float32; if not, `x` is undefined.
     """
     n = len(x)
     for j in range(n):
+        least = _LEAST_PIVOT * matrix[j, j]
         pivot = matrix[j, j]
         for k in range(j):
             pivot -= matrix[j, k] * matrix[j, k]
-        if not (pivot > 0 and pivot < np.inf):
+        if not (pivot > least and pivot < np.inf):
             return False
         inverse = np.float32(1) / np.sqrt(pivot)
         matrix[j, j] = inverse  # the diagonal is only divided by
@@ -108,6 +114,9 @@ def _build_dual_system(scaled, diagonal, step, matrix, image, roots):
         matrix: Output: `I + P P'`.
         image: Output: right side of the n x n system.
         roots: Output: diagonal of `D^(-1/2)`.
+
+    Returns:
+        Whether float32 is precise enough: the identity takes differences of numbers up to `1 + |P|^2` times as large.
     """
     n, d = scaled.shape
     for k in range(d):
@@ -120,8 +129,11 @@ def _build_dual_system(scaled, diagonal, step, matrix, image, roots):
             dot += scaled[i, k] * step[k]
         image[i] = dot
     np.dot(scaled, scaled.T, matrix)
+    is_precise = True
     for i in range(n):
         matrix[i, i] += 1
+        is_precise = is_precise and matrix[i, i] * _LEAST_PIVOT < 1
+    return is_precise
 
 
 @inline_ir
@@ -142,7 +154,8 @@ def solve_blocks(problem, out, begin, end, block_size, from_zero):
 
     With all factors in one block, starting from zero, this is the exact solution. Costs `d (3 + block_size / 2)`
     multiplications for each interaction and `d block_size^2 / 6` for each row. If a row has `n < block_size`
-    interactions, an `n x n` system is solved instead.
+    interactions, an `n x n` system is solved instead. Rows for which float32 is too imprecise are solved exactly by
+    `solve_in_double`, for all factors at once.
 
     Args:
         problem: The fields of a `LeastSquaresProblem`.
@@ -153,7 +166,7 @@ def solve_blocks(problem, out, begin, end, block_size, from_zero):
         from_zero: Whether to start from zero instead of the factors in `out`.
 
     Returns:
-        The objective, summed over the rows; NaN if a system is not positive definite in float32.
+        The objective, summed over the rows; NaN if a system is not positive definite in float64 either.
     """
     starts, columns, values, terms, fixed, gram, reg = problem
     d = fixed.shape[1]
@@ -187,6 +200,7 @@ def solve_blocks(problem, out, begin, end, block_size, from_zero):
             n_gathered = gather(columns, first + offset, last, fixed, 0, d, rows)
             add_scores(rows, n_gathered, offset, x, scores)
             offset += n_gathered
+        is_precise = True
         for low in range(0, d, block_size):
             high = min(low + block_size, d)
             width = high - low
@@ -209,13 +223,14 @@ def solve_blocks(problem, out, begin, end, block_size, from_zero):
                     matrix += np.dot(scaled[:n_gathered].T, scaled[:n_gathered])
                 offset += n_gathered
             if dual:
-                _build_dual_system(scaled[:n], diagonal[low:high], step, matrix, image[:n], roots)
+                is_precise = _build_dual_system(scaled[:n], diagonal[low:high], step, matrix, image[:n], roots)
             else:
                 for k in range(width):
                     matrix[k, k] += diagonal[low + k]
-            if not solve_positive(matrix, image[:n] if dual else step):
-                total = np.nan
-            elif dual:
+            is_precise = is_precise and solve_positive(matrix, image[:n] if dual else step)
+            if not is_precise:
+                break
+            if dual:
                 _step_from_dual(scaled[:n], step, image[:n], roots)
             all_gathered = n_gathered >= n
             for k in range(width):
@@ -226,7 +241,10 @@ def solve_blocks(problem, out, begin, end, block_size, from_zero):
                     n_gathered = gather(columns, first + offset, last, fixed, low, high, block)
                 add_scores(block, n_gathered, offset, step, scores)
                 offset += n_gathered
-        total += objective(weights, targets, scores, n, diagonal, x)
+        if is_precise:
+            total += objective(weights, targets, scores, n, diagonal, x)
+        else:
+            total += solve_in_double(problem, row, x)
         for k in range(d):
             out[row, k] = x[k]
     return total

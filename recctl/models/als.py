@@ -21,7 +21,7 @@ from recctl.models.base import Embeddings, Recommender
 from recctl.models.base.hyperparameters import Between, fitted, hyperparameter
 from recctl.models.base.onnx_graph import ScoreGraph, Value, solve_spd
 from recctl.models.base.warm_start import shared_rows
-from recctl.models.factors.als_side import HINT, MultiplyStep, SideData, Step, StepInput, n_tasks
+from recctl.models.factors.als_side import MultiplyStep, SideData, Step, StepInput, n_tasks
 from recctl.models.factors.rating_scale import relative_range
 from recctl.models.factors.vectors import unit_rows, with_columns
 
@@ -33,6 +33,12 @@ _NO_ROTATION = np.empty((0, 0), np.float32)  # for solvers that ignore the curre
 # The smallest eigenvalue relative to the largest, and in absolute terms, that the initial factors are divided by.
 _MIN_EIGENVALUE_RATIO = 1e-6
 _MIN_EIGENVALUE = 1e-30
+
+
+# A rise of the objective up to this share of its value for factors of 0 is rounding.
+_ROUNDING = 1e-6
+# A regularization that float64 can always handle.
+_SAFE_REG = 1e-6
 
 
 class _NeedsRatings:
@@ -76,7 +82,8 @@ class ALSRecommender(Recommender):
     The objective is computed exactly after each iteration, from values that the solvers compute anyway. The last step
     solves exactly for the factors of users, with any solver, so that a user who is not in the training data gets the
     same recommendations as a known user with the same history. The result depends on the seed, not on the number of
-    threads.
+    threads. Systems that are too ill-conditioned for float32, because `reg` is tiny, are solved in float64; a fit whose
+    objective rises nevertheless is refused.
 
     Cost: per iteration and interaction, with `d = n_factors`, about `14 d` operations (`cg` with two steps), `d^2`
     (`cholesky`) or `d (6 + block_size)` (`ials++`), plus `10 d^2` per user and item. Memory: the factors and the
@@ -196,7 +203,7 @@ class ALSRecommender(Recommender):
 
     def convergence(self) -> dict[str, float]:
         """The relative decrease of the objective in the last iteration, and whether `n_iterations` was reached."""
-        if len(self.losses) < 2:
+        if len(self.losses) < 2 or self.losses[-2] == 0:
             return {}
         last_fall = float((self.losses[-2] - self.losses[-1]) / abs(self.losses[-2]))
         return {"last_fall": last_fall, "at_limit": len(self.losses) >= self.n_iterations}
@@ -252,7 +259,7 @@ class ALSRecommender(Recommender):
 
         Raises:
             DataError: The model learned from ratings, and the histories have none.
-            TrainingError: A system is not positive definite in float32.
+            TrainingError: A system is not positive definite in float64.
         """
         if not self.implicit and histories.is_binary and histories.nnz:
             raise DataError(
@@ -273,7 +280,7 @@ class ALSRecommender(Recommender):
         # One block of all factors is the exact solution, whichever solver the model was fitted with.
         value = solve_blocks(problem, factors, 0, histories.n_rows, self.n_factors, True)
         if not np.isfinite(value):
-            raise TrainingError("als: a history has no solution in float32; fit with a higher reg or a lower alpha")
+            raise TrainingError(f"als: a history has no solution in float64; fit again: {self._advice}")
         return factors
 
     def _graph_of_histories(self, graph: ScoreGraph, histories: Value) -> Value:
@@ -366,7 +373,7 @@ class ALSRecommender(Recommender):
             The objective after each iteration.
 
         Raises:
-            TrainingError: The objective is not finite.
+            TrainingError: The objective is not finite, or rose.
         """
         constant = self._constant_loss(users.interactions)
         losses: list[float] = []
@@ -376,14 +383,39 @@ class ALSRecommender(Recommender):
                 self._half_step(users, items, exact=iteration == self.n_iterations)
                 losses.append(constant + users.values.sum() + items.penalty)
                 task.update(iteration, loss=losses[-1])
-                if not np.isfinite(losses[-1]):
-                    raise TrainingError(f"als: the objective is not finite after iteration {iteration}; {HINT}")
+                self._require_fall(losses, constant)
                 if iteration > 1 and losses[-2] - losses[-1] <= self.tol * losses[-2]:
                     break
             if iteration < self.n_iterations:
                 users.run_step(self._step(items.shared, _NO_ROTATION, exact=True))
                 losses[-1] = constant + users.values.sum() + items.penalty
+                self._require_fall(losses, constant)
         return losses
+
+    def _require_fall(self, losses: list[float], constant: float) -> None:
+        """Check that the last iteration did not raise the objective, as rounding can where `reg` is tiny.
+
+        Args:
+            losses: The objective after each iteration.
+            constant: The objective for factors of 0.
+
+        Raises:
+            TrainingError: It did, or the objective is not finite.
+        """
+        iteration = len(losses)
+        if not np.isfinite(losses[-1]):
+            raise TrainingError(f"als: the objective is not finite after iteration {iteration}; {self._advice}")
+        # Factors of 0 are the start: no objective may be above theirs.
+        previous = losses[-2] if iteration > 1 else constant
+        if losses[-1] > (1 + self.tol) * previous + _ROUNDING * constant:
+            raise TrainingError(
+                f"als: the objective rose from {previous:.6g} to {losses[-1]:.6g} in iteration {iteration}: rounding "
+                f"outweighs reg={self.reg:g}; {self._advice}"
+            )
+
+    @property
+    def _advice(self) -> str:
+        return f"try reg={max(_SAFE_REG, 10 * self.reg):g}, lower alpha, or scale ratings down (normalize_ratings)"
 
     def _constant_loss(self, matrix: InteractionMatrix) -> float:
         """The part of the objective that does not depend on the factors, the sum of `c_ui p_ui^2`."""
@@ -394,13 +426,15 @@ class ALSRecommender(Recommender):
 
     def _half_step(self, side: SideData, fixed: SideData, *, exact: bool) -> None:
         """Solve for the factors of one side."""
-        basis, spectrum = fixed.basis()
         scale = side.balancing_factor(fixed)
-        fixed.rotate(basis * np.float32(scale))
+        # With ratings, pairs without an interaction have weight 0, and the Gram matrix has no part in the system.
+        least_reg = float(side.reg.min()) / scale**2 if self.implicit else np.inf
+        basis, spectrum = fixed.basis(least_reg)
+        fixed.rotate(basis * basis.dtype.type(scale))
         fixed.penalty *= scale**2
-        # With ratings, pairs without an interaction have weight 0.
-        self.spectrum = spectrum * np.float32(scale**2 if self.implicit else 0)
-        side.run_step(self._step(fixed.shared, basis / np.float32(scale), exact=exact))
+        self.spectrum = (spectrum * (scale**2 if self.implicit else 0)).astype(np.float32)
+        rotation = (basis / scale).astype(np.float32)
+        side.run_step(self._step(fixed.shared, rotation, exact=exact))
 
     def _step(self, fixed: Shared[Float32Array], rotation: Float32Array, *, exact: bool) -> Step:
         # A clone has the hyperparameters, and no other state that would be sent to workers with it.

@@ -140,6 +140,39 @@ def test_rows_longer_than_the_gather_buffer():
         np.testing.assert_allclose(x, expected, rtol=1e-2, atol=1e-2 * abs(expected).max())
 
 
+@pytest.mark.parametrize("reg", [1e-3, 1e-7, 1e-12])
+@pytest.mark.parametrize("size", [(20, 30, 8), (20, 30, 40)])
+@pytest.mark.parametrize("solver", ["cholesky", "ials++", "cg"])
+def test_rows_with_tiny_regularization_reach_the_minimum_of_float64(solver, size, reg):
+    problem, weights, targets = random_problem(*size, seed=8, weighted=True)
+    problem.gram[:] = 0
+    problem.reg[:] = reg
+    x = initial_factors(problem)
+    n_steps = 300 if solver == "cg" else 20
+    for _ in range(n_steps):
+        if solver == "cg":
+            value = conjugate_gradients(tuple(problem), x, 0, size[0], 3)
+        else:
+            value = solve_blocks(tuple(problem), x, 0, size[0], 16, False)
+    if solver == "cholesky":
+        value = solve_blocks(tuple(problem), x, 0, size[0], size[2], True)
+    # Least squares by QR, without the products of the normal equations.
+    V = problem.fixed.astype(np.float64)
+    best = 0.0
+    for w, a in zip(weights, targets, strict=True):
+        seen = w > 0
+        roots = np.sqrt(w[seen])
+        rows = np.vstack([roots[:, None] * V[seen], np.sqrt(np.float64(problem.reg[0])) * np.eye(size[2])])
+        sides = np.concatenate([a[seen] / roots, np.zeros(size[2])])
+        errors = sides - rows @ np.linalg.lstsq(rows, sides, rcond=None)[0]
+        best += errors @ errors - sides @ sides
+    systems, sides = normal_equations(problem, weights, targets)
+    explained = abs(best)
+    tolerance = 1e-6 if solver == "cholesky" else 1e-3  # the others approach the minimum slowly on these systems
+    assert value == pytest.approx(objective(systems, sides, x.astype(np.float64)), abs=1e-6 * explained)
+    assert value == pytest.approx(best, abs=tolerance * explained)
+
+
 def test_rows_without_interactions_are_zero():
     problem, *_ = random_problem(4, 5, 3, density=0)
     for name in ("cg", "ials++"):

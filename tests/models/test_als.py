@@ -105,6 +105,55 @@ def test_loss_decreases_in_every_iteration(solver, implicit):
     assert model.losses[-1] == pytest.approx(exact.losses[-1], rel=0.01)
 
 
+@pytest.mark.parametrize("reg", [1e-4, 1e-7, 1e-11])
+@pytest.mark.parametrize("kind", ["binary", "counts", "ratings"])
+def test_fit_with_tiny_regularization_equals_float64(kind, reg):
+    # More factors than most users have items, and than there are items.
+    rows = toy(6, 60, 25)
+    if kind == "counts":
+        rows["rating"] = np.random.default_rng(0).pareto(0.7, len(rows)).clip(0, 1e4).round() + 1
+    dataset = InteractionDataset(rows, implicit=kind == "binary")
+    settings = {"n_factors": 30, "tol": 0.0, "reg": reg, "implicit": kind != "ratings"}
+    before, after = (ALSRecommender(n_iterations=n, solver="cholesky", **settings).fit(dataset) for n in (2, 3))
+    at_zero = after._constant_loss(after._centered(dataset.matrix))
+    C, P, users, items = parts(dataset, before)
+    X, Y = before.user_factors.astype(np.float64), before.item_factors.astype(np.float64)
+    # The next iteration in float64, with both sides scaled to equal penalties before each half-step.
+    X *= ((items @ np.sum(Y**2, 1)) / (users @ np.sum(X**2, 1))) ** 0.25
+    user_penalty = users @ np.sum(X**2, 1)
+    Y = solved(C.T, P.T, items, X)
+    X = solved(C, P, users, Y * (user_penalty / (items @ np.sum(Y**2, 1))) ** 0.25)
+    Y = Y * (user_penalty / (items @ np.sum(Y**2, 1))) ** 0.25
+    expected = np.sum(C * (P - X @ Y.T) ** 2) + users @ np.sum(X**2, 1) + items @ np.sum(Y**2, 1)
+    assert after.losses[-1] == pytest.approx(expected, abs=1e-5 * at_zero)
+    assert after.losses[-1] == pytest.approx(objective(dataset, after), abs=1e-6 * at_zero)
+    # Other solvers are no further than the accuracy of their steps, and never rise.
+    for solver in ("cg", "ials++"):
+        model = ALSRecommender(n_iterations=6, solver=solver, **settings).fit(dataset)
+        assert (np.diff(model.losses) <= 1e-6 * at_zero).all()
+        assert model.losses[-1] == pytest.approx(objective(dataset, model), abs=1e-6 * at_zero)
+        assert model.losses[-1] < 0.05 * at_zero
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_rise_of_the_objective_is_refused_with_a_reg_to_try(implicit, monkeypatch):
+    from recctl.models import als
+
+    solve = als.solve_blocks
+
+    def broken(problem, out, begin, end, *options):
+        value = solve(problem, out, begin, end, *options)
+        calls.append(1)
+        return value + 1e9 if len(calls) > 20 else value
+
+    calls: list[int] = []
+    monkeypatch.setattr(als, "solve_blocks", broken)
+    model = ALSRecommender(implicit=implicit, solver="cholesky", reg=1e-3, n_iterations=50, tol=0.0)
+    with pytest.raises(TrainingError, match=r"als: the objective rose from .* outweighs reg=0.001; try reg=0.01"):
+        model.fit(toy(5, 120, 60))
+    assert not model.is_fitted
+
+
 def test_fit_stops_at_tolerance():
     long = ALSRecommender(n_factors=4, n_iterations=500, tol=1e-3, reg=0.05).fit(toy())
     assert 2 < len(long.losses) < 100

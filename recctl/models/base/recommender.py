@@ -248,7 +248,8 @@ class Recommender:
         """Measures of how far the solver converged, recorded with a run; empty if there are none.
 
         `last_fall`, the relative decrease of the objective in the last iteration, with `at_limit`, whether the maximum
-        number of iterations was reached; or `unsolved`, the share of subproblems not solved to `tol`.
+        number of iterations was reached; `unsolved`, the share of subproblems not solved to `tol`; or `relative_error`,
+        an estimate of the relative error of the weights due to rounding.
         """
         return {}
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
+from numpy.typing import NDArray
 
 from recctl import engines
 from recctl.data.matrix import Float32Array, InteractionMatrix
@@ -16,11 +17,15 @@ from recctl.engines import Shared, WorkerPool
 from recctl.errors import TrainingError
 from recctl.kernels import matmul
 
+Float64Array = NDArray[np.float64]
+
 # The multiplications of a task in each step of a solver: enough to pay for handing it over.
 _WORK_PER_TASK = 1 << 22
 # Beyond this number of tasks they become larger instead, up to LARGE_TASK multiplications: each makes a Gram matrix.
 MANY_TASKS = 64
 LARGE_TASK = 1 << 24
+# With a smaller regularization relative to the Gram matrix, rounding in float32 would change the system.
+_LEAST_REG = 1e-5
 # The multiplications of a matrix product that make it worth a task of its own.
 _WORK_PER_PRODUCT = 1 << 24
 HINT = "raise reg, lower alpha, or scale ratings down (normalize_ratings)"
@@ -171,8 +176,11 @@ class SideData:
             self._grams[index] = gram
             self._penalties[index] = penalty
 
-    def rotate(self, matrix: Float32Array) -> None:
-        """Multiply all factors by a matrix, `(n_factors, n_factors)`. Gram matrix and penalty are not updated."""
+    def rotate(self, matrix: Float32Array | Float64Array) -> None:
+        """Multiply all factors by a matrix, `(n_factors, n_factors)`, in its precision.
+
+        Gram matrix and penalty are not updated.
+        """
 
         def rotate_rows(rows: tuple[int, int]) -> None:
             factors = self.factors[slice(*rows)]
@@ -182,8 +190,12 @@ class SideData:
         self._workers.map_here(rotate_rows, self._rotation_tasks)
         self._shared = None
 
-    def basis(self) -> tuple[Float32Array, Float32Array]:
+    def basis(self, least_reg: float = np.inf) -> tuple[Float32Array | Float64Array, Float32Array | Float64Array]:
         """The orthonormal basis in which the Gram matrix of the factors is diagonal.
+
+        Args:
+            least_reg: The smallest number that is added to the diagonal. If float32 is too imprecise for it, the Gram
+                matrix and the result are in float64.
 
         Returns:
             The basis, `(n_factors, n_factors)`, and the diagonal in it, `(n_factors,)`, ascending.
@@ -195,8 +207,20 @@ class SideData:
             gram = self._grams.sum(axis=0)
         if not np.isfinite(gram).all():
             raise TrainingError(f"als: factors are not finite; {HINT}")
+        # The trace is at least the largest eigenvalue, which rounding errors are relative to.
+        if least_reg < _LEAST_REG * np.trace(gram):
+            gram = self._gram_in_double()
         spectrum, basis = scipy.linalg.eigh(gram, driver="evd", overwrite_a=True, check_finite=False)
         return np.ascontiguousarray(basis), np.maximum(spectrum, 0)
+
+    def _gram_in_double(self) -> Float64Array:
+        def gram_of_rows(rows: tuple[int, int]) -> Float64Array:
+            factors = self.factors[slice(*rows)].astype(np.float64)
+            return factors.T @ factors
+
+        grams = self._workers.map_here(gram_of_rows, self.tasks)
+        gram: Float64Array = np.sum(list(grams), axis=0)
+        return gram
 
     def balancing_factor(self, fixed: SideData) -> float:
         """What to multiply the factors of the fixed side by, and divide these by, to make both penalties equal.
