@@ -349,6 +349,8 @@ class TuningConfig(Section):
     """Number of grid values of a range without a step."""
     n_rounds: int = Field(3, ge=2)
     """Rounds of coarse_to_fine; each searches a third of the previous range, around the best point."""
+    round_size: int | None = Field(None, ge=2)
+    """Trials of a round of coarse_to_fine; null: n_trials divided by n_rounds. Set when a search gets more trials."""
     pruner: Literal["none", "median", "hyperband"] = "median"
     """How unpromising trials of models trained in epochs are stopped early. median: a trial stops if its best value so
     far is worse than the median of the complete trials in that epoch, of which there must be at least five."""

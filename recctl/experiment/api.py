@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recctl import engines, progress
+from recctl import artifacts, engines, progress
 from recctl.config import LoadedConfig
 from recctl.data.splitting import all_train
 from recctl.errors import ArtifactError, ConfigError
@@ -30,6 +30,7 @@ from recctl.experiment.warm_start import (
 from recctl.models.base.rating_metrics import require_meaningful
 from recctl.runs import Run, RunStore, layout
 from recctl.runs.evaluations import EvaluationRecord
+from recctl.training.checkpoints import load_checkpoint
 
 _RESUMABLE_KINDS = ("train", "fit", "split")
 
@@ -136,7 +137,8 @@ def resume(run: Run, overrides: Sequence[str] = ()) -> bool:
     """Resume a run that was interrupted, failed, or whose process died.
 
     Models that are trained in epochs continue from their last checkpoint and end with the same weights as without the
-    interruption; other models are fitted again. The data and the split must be unchanged.
+    interruption; other models are fitted again. The data and the split must be unchanged. Everything is checked before
+    anything is written: a run that can't be resumed stays as it was.
 
     Args:
         run: The run.
@@ -152,6 +154,8 @@ def resume(run: Run, overrides: Sequence[str] = ()) -> bool:
     if run_kind not in _RESUMABLE_KINDS:
         raise ConfigError(f"{run.id}: resume it with: {resume_command(run)}")
     loaded = load_run_config(run, overrides)
+    if run_kind != "split":
+        _require_resumable(run, loaded)
     with engines.opened(loaded.config.engine):
         prepared, _ = prepare_for(loaded, run)
         run.begin()
@@ -298,6 +302,18 @@ def _require_feasible(loaded: LoadedConfig) -> None:
     # Errors that need no data come first: reading may take minutes.
     stages.build_model(loaded.config).require_device()
     refuse_if_too_large(loaded.config)
+
+
+def _require_resumable(run: Run, loaded: LoadedConfig) -> None:
+    """Refuse before reading data what can't be done on this machine, or with the files that the run has."""
+    model = stages.build_model(loaded.config)
+    model.require_device()
+    refuse_if_too_large(loaded.config)
+    for model_entry in run.metadata["models"]:
+        artifacts.load(run.path / model_entry["file"], "model", model_entry["sha256"])
+    checkpoint_path = run.path / layout.CHECKPOINTS / layout.LAST_CHECKPOINT
+    if not run.metadata["models"] and checkpoint_path.exists():
+        load_checkpoint(checkpoint_path, model)
 
 
 def _export_parts(prepared: Prepared, folder: Path) -> None:

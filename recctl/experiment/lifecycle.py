@@ -171,6 +171,16 @@ def _end(run: Run, status: Status, error: str | None = None) -> None:
     run.end(status, error)
 
 
+def next_step(run: Run) -> str | None:
+    """Say what to do about a run that did not complete; None if there is nothing to do."""
+    if run.status not in ("died", "interrupted", "failed"):
+        return None
+    if run.status == "failed" and run.metadata.get("tuning", {}).get("all_failed"):
+        # Resumed, it would have the same trials.
+        return f"for possible causes: recctl diagnose {run.id}"
+    return f"resume with: {resume_command(run)}"
+
+
 def resume_command(run: Run) -> str:
     """Return the command that resumes an interrupted run."""
     run_kind = run.metadata.get("kind")

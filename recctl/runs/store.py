@@ -142,6 +142,20 @@ class RunStore:
         progress.notice(f"{run.id} is a comparison; using its winner {run.metadata['best']}: {winner.id}")
         return winner
 
+    def resolve_to_show(self, reference: str) -> Run:
+        """Return the run that a reference means where a run is only looked at: `latest` may be one without a model.
+
+        Args:
+            reference: See `resolve`. `latest` is the newest run if none is complete and has a model, which a notice
+                says.
+        """
+        if reference == "latest":
+            runs = list(self._newest_first())
+            if runs and not any(_has_final_model(run) for run in runs):
+                progress.notice(f"no run in {self.root} is complete and has a model; latest is the newest run")
+                return runs[0]
+        return self.resolve(reference)
+
     def resolve_to_resume(self, reference: str, kinds: Collection[str]) -> Run:
         """Return the run that a reference means where runs are resumed: `latest` need not be complete.
 
@@ -252,7 +266,7 @@ class RunStore:
         newest = None
         for run in self._newest_first():
             newest = newest or run
-            if run.metadata["status"] == "complete" and run.metadata.get("models"):
+            if _has_final_model(run):
                 if unfinished:
                     listed = ", ".join(f"{skipped.id} ({skipped.status})" for skipped in unfinished[:_MAX_LISTED])
                     progress.notice(f"latest is {run.id}; newer runs are not complete: {listed}")
@@ -308,6 +322,10 @@ class RunStore:
         sign = 1 if first_run.metadata["monitor"]["mode"] == "max" else -1
         best_run, _ = max(scores, key=lambda pair: sign * pair[1])
         return best_run
+
+
+def _has_final_model(run: Run) -> bool:
+    return run.metadata["status"] == "complete" and bool(run.metadata.get("models"))
 
 
 def _has_results(directory: Path) -> bool:

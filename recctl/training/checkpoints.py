@@ -161,15 +161,7 @@ class ResumableTraining:
             ArtifactError: The checkpoint is damaged, or belongs to another model.
         """
         if self.path.exists():
-            content = artifacts.load(self.path, "checkpoint")
-            # Weights of other hyperparameters may have the same shapes. Without this check, training would continue
-            # with them.
-            expected = {"model": model.name, "hyperparameters": model.hyperparameters()}
-            if {checked_key: content.get(checked_key) for checked_key in expected} != expected:
-                raise ArtifactError(
-                    f"{self.path}: the checkpoint of another model or of other hyperparameters; "
-                    "remove it to start from the first epoch"
-                )
+            content = load_checkpoint(self.path, model)
             try:
                 # Callbacks are matched by position; `strict` refuses a checkpoint of another number of them.
                 for callback, callback_state in zip(self.followed, content["callbacks"], strict=True):
@@ -213,3 +205,24 @@ class ResumableTraining:
                 "epochs": [{field_name: getattr(epoch, field_name) for field_name in fields} for epoch in self._epochs],
             },
         )
+
+
+def load_checkpoint(path: Path, model: Any) -> dict[str, Any]:
+    """Read the checkpoint of a training.
+
+    Args:
+        path: Its file.
+        model: The model that is to be trained further; it is not changed.
+
+    Raises:
+        ArtifactError: The checkpoint is damaged, or belongs to another model.
+    """
+    content: dict[str, Any] = artifacts.load(path, "checkpoint")
+    # Weights of other hyperparameters may have the same shapes. Without this check, training would continue with them.
+    expected = {"model": model.name, "hyperparameters": model.hyperparameters()}
+    if {checked_key: content.get(checked_key) for checked_key in expected} != expected:
+        raise ArtifactError(
+            f"{path}: the checkpoint of another model or of other hyperparameters; "
+            "remove it to start from the first epoch"
+        )
+    return content

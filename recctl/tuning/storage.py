@@ -18,8 +18,11 @@ from recctl.tuning.cached_storage import CachedStorage
 
 # User attribute of a study with the data, split, model and space that its trials belong to.
 _IDENTITY_KEY = "recctl"
+ANOTHER_NAME = "choose another name with --study"
 _OPEN_ATTEMPTS = 5
 _RETRY_SECONDS = 0.5
+# Characters of a value in an error message, such as a hash.
+_MAX_SHOWN = 60
 
 
 def open_storage(url: str) -> optuna.storages.RDBStorage:
@@ -89,6 +92,7 @@ def open_study(
     directions: Sequence[Literal["min", "max"]],
     identity: Mapping[str, Any],
     pruner: optuna.pruners.BasePruner,
+    hint: str,
 ) -> optuna.Study:
     """Open a study, or create it.
 
@@ -98,10 +102,12 @@ def open_study(
         directions: Optimization direction of each metric.
         identity: What all trials of the study must have in common.
         pruner: Optuna's pruner.
+        hint: What to do if the study has another identity.
 
     Raises:
-        DataError: The study exists with another identity.
+        DataError: The study exists with another identity. Nothing was changed.
     """
+    require_same_study(storage, name, identity, hint)
     study = optuna.create_study(
         storage=storage,
         study_name=name,
@@ -109,17 +115,45 @@ def open_study(
         directions=["maximize" if direction == "max" else "minimize" for direction in directions],
         pruner=pruner,
     )
-    # Through JSON, which is how the storage returns it (tuples become lists).
-    expected = json.loads(json.dumps(identity))
-    stored = study.user_attrs.get(_IDENTITY_KEY)
-    if stored is None:
-        study.set_user_attr(_IDENTITY_KEY, expected)
-    elif stored != expected:
-        differing = ", ".join(
-            attribute_name for attribute_name in expected if stored.get(attribute_name) != expected[attribute_name]
-        )
-        raise DataError(f"study {name!r} has trials with another {differing}; choose another name with --study")
+    if _IDENTITY_KEY not in study.user_attrs:
+        study.set_user_attr(_IDENTITY_KEY, _as_stored(identity))
     return study
+
+
+def require_same_study(
+    storage: optuna.storages.BaseStorage, name: str, identity: Mapping[str, Any], hint: str = ANOTHER_NAME
+) -> None:
+    """Check that a study, if it exists, has trials that can be compared with those of this search.
+
+    Args:
+        storage: Storage of the study; it is only read.
+        name: Name of the study.
+        identity: What the trials must have in common, or a part of it. What a study of an earlier version does not
+            store is not compared.
+        hint: What to do otherwise.
+
+    Raises:
+        DataError: It has other trials.
+    """
+    stored = stored_identity(storage, name)
+    differing = [
+        f"{attribute_name} ({_short(stored[attribute_name])}, not {_short(value)})"
+        for attribute_name, value in _as_stored(identity).items()
+        if attribute_name in stored and stored[attribute_name] != value
+    ]
+    if differing:
+        raise DataError(f"study {name!r} has trials with another {', '.join(differing)}; {hint}")
+
+
+def _as_stored(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity as the storage returns it: through JSON, tuples become lists."""
+    stored: dict[str, Any] = json.loads(json.dumps(identity))
+    return stored
+
+
+def _short(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def stored_identity(storage: optuna.storages.BaseStorage, name: str) -> dict[str, Any]:

@@ -136,9 +136,13 @@ class CoarseToFine:
     n_rounds: int
     n_trials: int = DEFAULT_TRIALS
     max_trials: int | None = None
+    given_round_size: int | None = None
 
     @property
-    def _round_size(self) -> int:
+    def round_size(self) -> int:
+        """Number of trials of a round."""
+        if self.given_round_size is not None:
+            return self.given_round_size
         # At least two: with one point a round has no best value to zoom to.
         return max(2, math.ceil((self.n_trials - 1) / self.n_rounds))
 
@@ -146,13 +150,13 @@ class CoarseToFine:
         """All trials of the previous rounds."""
         if number == 0:
             return 0
-        round_index = (number - 1) // self._round_size
-        return 1 + round_index * self._round_size
+        round_index = (number - 1) // self.round_size
+        return 1 + round_index * self.round_size
 
     def propose(self, number: int, finished: Sequence[FinishedTrial]) -> Point | None:
         """Point of the round's box."""
         # Trial 0, the config, is in no round.
-        round_index, index_in_round = divmod(number - 1, self._round_size)
+        round_index, index_in_round = divmod(number - 1, self.round_size)
         first_of_round = self.waits_for(number)
         previous = [trial for trial in finished if trial.number < first_of_round and trial.score is not None]
         # Best first; ties in score go to the earlier trial.
@@ -166,7 +170,7 @@ class CoarseToFine:
 
     def _unit_design(self, round_index: int) -> list[list[float]]:
         """Points in the unit cube, `(round_size, n_dimensions)`."""
-        round_size = self._round_size
+        round_size = self.round_size
         n_dimensions = len(self.space.dimensions)
         if n_dimensions == 1:
             return [[index / (round_size - 1)] for index in range(round_size)]
@@ -228,7 +232,8 @@ def _bayesian(section: TuningConfig, space: Space, first: Point, seed: int) -> S
 
 
 def _coarse_to_fine(section: TuningConfig, space: Space, first: Point, seed: int) -> Strategy:
-    return CoarseToFine(space, seed, section.n_rounds, section.n_trials or DEFAULT_TRIALS)
+    n_trials = section.n_trials or DEFAULT_TRIALS
+    return CoarseToFine(space, seed, section.n_rounds, n_trials, given_round_size=section.round_size)
 
 
 def _fixed_points(first: Point, points: Sequence[Point]) -> FixedPoints:

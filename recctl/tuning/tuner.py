@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic, sleep
@@ -29,15 +30,25 @@ from recctl.reports.search_figures import write_search_figures
 from recctl.runs import Run, RunStore, layout
 from recctl.runs.store import run_hashes
 from recctl.training.monitor import direction
-from recctl.tuning import results, spaces, stored_space
+from recctl.tuning import results, resumption, spaces, stored_space
 from recctl.tuning.executors import InProcessExecutor, ProcessExecutor, TrialExecutor
 from recctl.tuning.samplers import StrategySampler
-from recctl.tuning.storage import open_storage, open_study, own_storage, stored_identity, translate_storage_errors
+from recctl.tuning.storage import (
+    ANOTHER_NAME,
+    open_storage,
+    open_study,
+    own_storage,
+    require_same_study,
+    stored_identity,
+    translate_storage_errors,
+)
 from recctl.tuning.strategies import STRATEGIES, Strategy
 from recctl.tuning.study import Outcome, Study, Trial, outcome_of
 from recctl.tuning.trial_runner import Task, TrialRunner
 
 _HEARTBEAT_SECONDS = 30.0
+# Reasons in the message of a search whose trials have all failed.
+_MAX_ERRORS = 3
 # The median of fewer trials says little about what is a good value in an epoch.
 _MIN_TRIALS_FOR_PRUNING = 5
 
@@ -71,62 +82,115 @@ def tune(
     shared_storage = open_storage(storage) if storage else None
     with engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded)
+        if shared_storage is not None and study is not None:
+            # Before a run is created, which would be left behind as failed.
+            with translate_storage_errors(_location(None)):
+                _require_same_study(shared_storage, study, loaded.config, prepared)
         study_facts = {
             "shared": storage is not None,
             "study": study if storage else "study",
             "planned": section.n_trials,
         }
         run = begin(store or RunStore(), loaded, "tune", prepared, seconds, tuning=study_facts)
-        with recording(run):
-            _run_search(run, loaded, prepared, shared_storage, resumed=False)
+        with recording(run), translate_storage_errors(_location(None if shared_storage else run)):
+            _run_search(_Search(run, loaded, prepared, shared_storage, resumed=False))
     return run
 
 
 def resume(run: Run, storage: str | None = None, more: Sequence[str] = (), overrides: Sequence[str] = ()) -> bool:
     """Continue an interrupted search, or a complete one with more trials.
 
+    Everything is checked before anything is written: if it is refused, the run and its study are as they were.
+
     Args:
         run: The search.
         storage: URL of its database, if the trials are not in the run's directory.
-        more: Overrides of the `tuning` section, such as `tuning.n_trials=100`.
+        more: Overrides of `tuning` and `engine`, such as `tuning.n_trials=100`; they are stored in the run's config.
         overrides: Where and how its data are read now, such as `data.source=FILE`; see `load_run_config`.
 
     Returns:
         False if the search is complete and nothing is overridden.
 
     Raises:
-        ConfigError: Another process is running the search, or its storage is not given.
+        ConfigError: Another process is running the search, its storage is not given, or another strategy, other
+            metrics or too few trials are requested.
+        DataError: The data or the split differ from those of the run.
+        ArtifactError: Its study is missing or damaged.
+        TrainingError: All of its trials have failed, and no more are requested.
     """
     run.require_idle()
     if run.status == "complete" and not more:
         return False
-    if run.metadata["tuning"]["shared"] and storage is None:
+    is_shared = run.metadata["tuning"]["shared"]
+    if is_shared and storage is None:
         raise ConfigError(f"{run.id}: the trials are in a shared database; pass its URL with --storage")
+    if storage is not None and not is_shared:
+        # It may come from RECCTL_STORAGE, which is meant for other searches.
+        progress.notice(f"--storage is not used: the trials of {run.id} are in its own {layout.STUDY}")
+        storage = None
     loaded = load_run_config(run, overrides, more)
+    _require_same_search(run, load_run_config(run, overrides).config, loaded.config)
     shared_storage = open_storage(storage) if storage else None
+    location = _location(None if is_shared else run)
     with engines.opened(loaded.config.engine):
-        prepared, _ = prepare_for(loaded, run)
+        search: _Search | None = None
+        with translate_storage_errors(location):
+            # Before the data are read, which may take minutes.
+            has_study = resumption.has_study(run, shared_storage, _study_name(run))
+            prepared, _ = prepare_for(loaded, run)
+            if has_study:
+                search = _Search(run, loaded, prepared, shared_storage, resumed=True)
+                search.require_resumable(more)
         run.begin()
-        with recording(run):
-            _run_search(run, loaded, prepared, shared_storage, resumed=True)
+        with recording(run), translate_storage_errors(location):
+            search = search or _Search(run, loaded, prepared, shared_storage, resumed=True)
+            if more:
+                resumption.write_back(run, loaded, search.strategy)
+            _run_search(search)
     return True
 
 
-def _run_search(
-    run: Run, loaded: LoadedConfig, prepared: Prepared, shared_storage: RDBStorage | None, *, resumed: bool
-) -> None:
-    location = "the database of the trials" if shared_storage else str(run.path / layout.STUDY)
-    with translate_storage_errors(location):
-        search = _Search(run, loaded, prepared, shared_storage, resumed=resumed)
-        try:
-            with run.timed("search"):
-                search.run_trials()
-        except BaseException:
-            with suppress(Exception):  # the original error matters more
-                results.write(run, search.study, loaded, search.monitors)
-            raise
-        results.write(run, search.study, loaded, search.monitors)
-        search.finish()
+def _require_same_study(storage: RDBStorage, name: str, config: Config, prepared: Prepared) -> None:
+    section = config.tuning or TuningConfig()
+    stored = stored_identity(storage, name).get("space")
+    space = _space(config, section, stored, resumed=False)
+    data_hash = prepared.record["data"]["hash"]
+    split_hash = prepared.record["split"]["hash"]
+    monitors = _monitors(config, section)
+    require_same_study(storage, name, _identity(config, monitors, data_hash, split_hash, space, stored))
+
+
+def _require_same_search(run: Run, stored: Config, requested: Config) -> None:
+    stored_section = stored.tuning or TuningConfig()
+    section = requested.tuning or TuningConfig()
+    resumption.require_same_search(
+        run,
+        (stored_section.strategy, section.strategy),
+        (_monitors(stored, stored_section), _monitors(requested, section)),
+    )
+
+
+def _study_name(run: Run) -> str:
+    """The name of a search's study in its storage."""
+    return run.metadata["tuning"]["study"] or run.id
+
+
+def _location(run: Run | None) -> str:
+    """Where trials are stored, for error messages; None: in a database, whose URL may hold a password."""
+    return "the database of the trials" if run is None else str(run.path / layout.STUDY)
+
+
+def _run_search(search: _Search) -> None:
+    run = search.run
+    try:
+        with run.timed("search"):
+            search.run_trials()
+    except BaseException:
+        with suppress(Exception):  # the original error matters more
+            results.write(run, search.study, search.loaded, search.monitors)
+        raise
+    results.write(run, search.study, search.loaded, search.monitors)
+    search.finish()
 
 
 class _Search:
@@ -142,9 +206,9 @@ class _Search:
         self.section = config.tuning or TuningConfig()
         self.monitors = _monitors(config, self.section)
         self.storage = shared_storage or own_storage(run.path / layout.STUDY)
-        self.study_name = run.metadata["tuning"]["study"] or run.id
+        self.study_name = _study_name(run)
         stored = stored_identity(self.storage, self.study_name).get("space")
-        self.space = self._space(stored, resumed=resumed)
+        self.space = _space(config, self.section, stored, resumed=resumed)
         # Trial 0 is the config itself, the baseline, wherever it lies.
         first_point = self.space.point(spaces.config_values(config, self.space))
         outside: list[Dimension] = []
@@ -157,18 +221,6 @@ class _Search:
         self.n_requested = self.section.n_trials or self.strategy.n_trials
         self.n_trials = self._n_possible_trials()
         self._note_space(first_point, outside)
-
-    def _space(self, stored: Sequence[Any] | None, *, resumed: bool) -> Space:
-        """The space of the search; a study that exists keeps its own."""
-        given = spaces.search_space(self.loaded.config, self.section)
-        if stored is None:
-            return given
-        space = stored_space.from_stored(stored)
-        # The default ranges may be those of an earlier version.
-        if resumed and not self.section.space and self.section.strategy != "manual":
-            return space
-        extended = given.including(spaces.config_values(self.loaded.config, given))
-        return space if stored_space.is_extended(stored) and space == extended else given
 
     def _n_possible_trials(self) -> int:
         """The number of trials, at most one for each point of a finite space, and one for a baseline outside it."""
@@ -196,22 +248,14 @@ class _Search:
 
     def _open_study(self, stored: Sequence[Any] | None, first_point: Point, *, is_outside: bool, shared: bool) -> Study:
         config = self.loaded.config
-        data_hash, split_hash = run_hashes(self.run)
-        is_stored = stored is not None and stored_space.from_stored(stored) == self.space
-        # Stored with the study: a shared study must not mix scores of different data, models or metrics.
-        identity = {
-            "data": data_hash,
-            "split": split_hash,
-            "model": config.model.name,
-            "monitors": self.monitors,
-            "space": stored if is_stored else stored_space.to_stored(self.space),
-        }
+        identity = _identity(config, self.monitors, *run_hashes(self.run), self.space, stored)
         optuna_study = open_study(
             self.storage,
             self.study_name,
             [direction(monitor) for monitor in self.monitors],
             identity,
             _pruner(self.section, config),
+            ANOTHER_NAME if shared else f"start a new search: recctl tune {self.run.path / layout.CONFIG}",
         )
         baseline = first_point if is_outside else None
         study = Study(optuna_study, self.storage, self.space, self.run.id, shared=shared, baseline=baseline)
@@ -233,6 +277,18 @@ class _Search:
     def _planned_section(self) -> TuningConfig:
         """The tuning section with the original number of trials, so that adding trials does not change the rounds."""
         return self.section.model_copy(update={"n_trials": self.run.metadata["tuning"]["planned"]})
+
+    def require_resumable(self, more: Sequence[str]) -> None:
+        """Check that resuming can lead to something new. Nothing is written.
+
+        Raises:
+            ConfigError: The search has more trials than are requested.
+            TrainingError: All trials have failed, and there is none left to run.
+        """
+        if any(override.startswith("tuning.n_trials=") for override in more):
+            resumption.require_more_trials(self.run, self.section, len(self.study.finished_trials()))
+        if not self._has_budget() and self.study.best() is None:
+            raise TrainingError(self._no_value_message())
 
     # ---- trials
 
@@ -373,7 +429,9 @@ class _Search:
         """
         best_trial = self.study.best()
         if best_trial is None:
+            self.run.metadata["tuning"]["all_failed"] = bool(self.study.finished_trials())
             raise TrainingError(self._no_value_message())
+        self.run.metadata["tuning"].pop("all_failed", None)
         self.run.metadata["tuning"] |= {
             "strategy": self.section.strategy,
             "monitors": self.monitors,
@@ -392,16 +450,25 @@ class _Search:
         shutil.rmtree(self.run.path / "trials", ignore_errors=True)
 
     def _no_value_message(self) -> str:
+        """Say why no trial has a value, and what to do."""
         finished = self.study.finished_trials()
+        if not finished:
+            return f"no trial was run within tuning.timeout_minutes={self.section.timeout_minutes:g}; raise it"
         baseline = self.study.finished_baseline()
         if baseline is not None and len(finished) == 1:
             return (
                 "no trial in the search space has run: trial 0 measures the config's own values, which lie outside "
                 "it; raise tuning.n_trials or tuning.timeout_minutes"
             )
-        errors = [outcome_of(trial).get("error") for trial in finished if trial is not baseline]
-        last_error = errors[-1] if errors else "none"
-        return f"none of the {len(errors)} trials produced a value; the last error: {last_error}"
+        outcomes = [outcome_of(trial) for trial in finished if trial is not baseline]
+        errors = Counter(str(outcome.get("error")) for outcome in outcomes)
+        reasons = [f"{error} ({count} of {len(outcomes)} trials)" for error, count in errors.most_common(_MAX_ERRORS)]
+        if len(errors) > _MAX_ERRORS:
+            reasons.append(f"{len(errors) - _MAX_ERRORS} other reasons in {self.run.path / layout.TRIALS}")
+        return (
+            f"all {len(outcomes)} trials failed, so there is no model: {'; '.join(reasons)}. "
+            "Remove the cause from model.params or from the search space, and start a new search"
+        )
 
     def _record_baseline(self, best: optuna.trial.FrozenTrial) -> None:
         """Record the config's own point if it lies outside the space, and say so if it is better than the best."""
@@ -444,6 +511,64 @@ class _Search:
             (folder / layout.HISTORY).replace(self.run.path / layout.HISTORY)
         last_timestamp = self.prepared.split.train(self.prepared.dataset).last_timestamp()
         self.run.save_model(load_model(folder / "model.pkl"), stages.TRAIN, number, last_timestamp=last_timestamp)
+
+
+def _space(config: Config, section: TuningConfig, stored: Sequence[Any] | None, *, resumed: bool) -> Space:
+    """The space of a search; a study that exists keeps its own."""
+    given = spaces.search_space(config, section)
+    if stored is None:
+        return given
+    space = stored_space.from_stored(stored)
+    # The default ranges may be those of an earlier version.
+    if resumed and not section.space and section.strategy != "manual":
+        return space
+    extended = given.including(spaces.config_values(config, given))
+    return space if stored_space.is_extended(stored) and space == extended else given
+
+
+def _identity(
+    config: Config,
+    monitors: list[str],
+    data_hash: str | None,
+    split_hash: str | None,
+    space: Space,
+    stored: Sequence[Any] | None,
+) -> dict[str, Any]:
+    """What all trials of a study have in common.
+
+    It is stored with the study, so that searches that share one do not mix scores of different data, models or metrics,
+    or take points by number from different lists.
+
+    Args:
+        config: The config of the search.
+        monitors: Its monitored metrics.
+        data_hash: Hash of its data.
+        split_hash: Hash of its split.
+        space: Its space.
+        stored: The space as the study stores it, if it exists; in another form by earlier versions.
+    """
+    is_stored = stored is not None and stored_space.from_stored(stored) == space
+    return {
+        "data": data_hash,
+        "split": split_hash,
+        "model": config.model.name,
+        "monitors": monitors,
+        "strategy": _strategy_identity(config.tuning or TuningConfig(), config.seed),
+        "space": stored if is_stored else stored_space.to_stored(space),
+    }
+
+
+def _strategy_identity(section: TuningConfig, seed: int) -> str:
+    """The strategy, with the settings that decide which point belongs to which number."""
+    settings: dict[str, Any] = {}
+    if section.strategy == "manual":
+        settings = {"points": section.points}
+    elif section.strategy == "grid":
+        settings = {"grid_size": section.grid_size, "seed": seed}
+    elif section.strategy == "coarse_to_fine":
+        settings = {"n_rounds": section.n_rounds, "seed": seed}
+    shown = ", ".join(f"{setting}={value}" for setting, value in settings.items())
+    return f"{section.strategy} ({shown})" if shown else section.strategy
 
 
 def _monitors(config: Config, section: TuningConfig) -> list[str]:

@@ -195,8 +195,10 @@ def test_interrupted_work_is_resumed_with_data_where_set_says(
     monkeypatch.chdir(workdir)
     (workdir / "clicks.csv").rename(workdir / "elsewhere.csv")
     run = next(name for name in os.listdir("runs") if command in ("train", name.split("-")[2]))
+    recorded = Path("runs", run, "metadata.json").read_bytes()
     gone = recctl(command, "--resume", run)
     assert (gone.code, "--set data.source=FILE" in gone.err) == (3, True)
+    assert Path("runs", run, "metadata.json").read_bytes() == recorded, "it is still interrupted, not failed"
     resumed = recctl(command, "--resume", run, "--set", "data.source=elsewhere.csv", "--json")
     assert resumed.code == 0, resumed.err
     assert resumed.json["status"] == "complete"

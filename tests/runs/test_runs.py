@@ -93,6 +93,19 @@ def test_latest_skips_runs_that_are_not_complete_or_have_no_model(tmp_path: Path
     assert store.resolve("latest").id == meant.id
 
 
+def test_latest_run_to_show_may_have_no_model_if_none_has(tmp_path: Path, listener: Any) -> None:
+    store = RunStore(tmp_path)
+    make(tmp_path).end("complete")
+    failed = make(tmp_path)
+    failed.end("failed", "diverged")
+    assert store.resolve_to_show("latest").id == failed.id
+    assert any("no run in" in notice and "latest is the newest run" in notice for notice in listener.notices)
+    meant = with_model(tmp_path)
+    make(tmp_path).end("interrupted")
+    assert store.resolve_to_show("latest").id == meant.id
+    assert store.resolve_to_show(failed.id).id == failed.id
+
+
 def test_latest_run_to_resume_is_the_newest_of_its_kind_whatever_its_status(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     interrupted = make(tmp_path)

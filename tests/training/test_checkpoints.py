@@ -109,6 +109,40 @@ def test_resumed_run_gives_the_same_model_bit_for_bit(tmp_path, monkeypatch, nam
     assert {path: path.read_bytes() for path in broken.path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("refused_by", ["checkpoint", "device"])
+def test_run_that_cannot_be_resumed_stays_interrupted(tmp_path, monkeypatch, refused_by):
+    def interrupted(model, interactions):
+        if model.best_epoch == 2:
+            raise KeyboardInterrupt
+        return train_epoch(model, interactions)
+
+    def no_device(model):
+        raise ConfigError("device='cuda': there is none")
+
+    model_type = type(make_model("svdpp"))
+    train_epoch = model_type.train_epoch
+    with monkeypatch.context() as patched:
+        patched.setattr(model_type, "train_epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            experiment.train(load(tmp_path, "svdpp", "validate_every: 1"), RunStore(tmp_path / "runs"))
+    (run,) = RunStore(tmp_path / "runs").runs()
+    assert run.status == "interrupted"
+    checkpoint = run.path / "checkpoints" / "last.pkl"
+    content = checkpoint.read_bytes()
+    if refused_by == "checkpoint":
+        checkpoint.write_bytes(content[: len(content) // 2])
+    recorded = (run.path / "metadata.json").read_bytes()
+    with monkeypatch.context() as patched:
+        if refused_by == "device":
+            patched.setattr(model_type, "require_device", no_device)
+        with pytest.raises((ArtifactError, ConfigError), match=r"last\.pkl|device='cuda'"):
+            experiment.resume(run)
+    assert (run.path / "metadata.json").read_bytes() == recorded
+    checkpoint.write_bytes(content)
+    assert experiment.resume(run)
+    assert run.status == "complete"
+
+
 SLOWED = """
 import sys, time
 from recctl import make_model

@@ -187,11 +187,6 @@ def test_contradicting_values_give_a_failed_trial(tmp_path: Path) -> None:
     assert "not a multiple of n_heads=3" in table["error"][3]
 
 
-def test_search_without_any_value_reports_the_last_error(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"none of the 2 trials produced a value; the last error: .*diverged"):
-        search(tmp_path, EPOCHS, "model.params.lr=5000.0", "tuning={strategy: manual, points: [{lr: 4000.0}]}")
-
-
 def test_several_metrics_give_the_pareto_front(tmp_path: Path) -> None:
     run = search(tmp_path, EASE, "tuning.monitor=[ndcg@10, coverage@10]", "tuning.n_trials=15")
     table = trials(run)
@@ -206,7 +201,7 @@ def test_budgets_end_the_search(tmp_path: Path) -> None:
     table = trials(run)
     assert len(table) < 40
     assert len(table) - 1 - table["ndcg@10"].idxmax() == 5
-    with pytest.raises(TrainingError, match="none of the 0 trials"):
+    with pytest.raises(TrainingError, match=r"no trial was run within tuning\.timeout_minutes=1e-09; raise it"):
         search(tmp_path, EASE, "tuning.timeout_minutes=0.000000001")
 
 
@@ -254,13 +249,13 @@ def test_shared_study_refuses_another_data_set_or_split(tmp_path: Path) -> None:
     second = tuning.tune(load(tmp_path, EASE, "tuning.n_trials=5"), store, storage, "ours")
     assert len(trials(second)) == 5, "two trials were added"
     with pytest.raises(
-        DataError, match=r"'ours' .*has trials with another data, split; choose another name with --study"
+        DataError, match=r"'ours' has trials with another data \(.*, split \(.*; choose another name with --study"
     ):
         tuning.tune(load(tmp_path, EASE, "seed=1"), store, storage, "ours")
-    n_runs = len(store.ids())
+    assert len(store.ids()) == 2, "it is refused before a run is created"
     with pytest.raises(ConfigError, match="cannot be opened"):
         tuning.tune(loaded, store, f"sqlite:///{tmp_path}/no/such/folder.db", "x")
-    assert len(store.ids()) == n_runs, "it is refused before a run is created"
+    assert len(store.ids()) == 2
 
 
 def test_storage_error_hides_the_password(tmp_path: Path) -> None:

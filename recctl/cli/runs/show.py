@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 def show(run_id: RunArgument) -> None:
     """Show a run: status, data, split, models, metrics, timings and learning curves."""
     from recctl.cli import common, terminal
+    from recctl.experiment.lifecycle import next_step
     from recctl.runs import labels
 
     store = common.store()
-    run = store.resolve(run_id)
+    run = store.resolve_to_show(run_id)
     run_labels = labels.read(run)
     aliases = common.aliases_by_run(store).get(run.id, [])
     summary_rows = _summary(run)
@@ -36,10 +37,9 @@ def show(run_id: RunArgument) -> None:
         terminal.table(["evaluated on", "model", "protocol", "users", "left out", "when"], _evaluation_rows(records))
     for chart_line in _learning_curves(run) + _search_curve(run):
         terminal.print_result(chart_line)
-    if run.status in ("died", "interrupted", "failed"):
-        from recctl.experiment.lifecycle import resume_command
-
-        terminal.info(f"resume with: {resume_command(run)}")
+    advice = next_step(run)
+    if advice is not None:
+        terminal.info(advice)
     terminal.print_json(
         common.describe(
             run,

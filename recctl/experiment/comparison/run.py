@@ -199,11 +199,13 @@ def resume(run: Run, overrides: Sequence[str] = ()) -> bool:
         existing_run = store.resolve(existing_runs[label]) if label in existing_runs else None
         entries.append(replace(entry, label=label, run=existing_run))
     with engines.opened(_engine_config(entries)):
+        # Before the run begins: other data are refused, and leave it as it was.
+        prepared = None if "new_data" in run.metadata else _prepare_missing(run, store, entries)
         run.begin()
         if "new_data" in run.metadata:
             _compare_again_on_new_data(run, store, entries)
             return True
-        _fit_and_compare(run, store, entries, None)
+        _fit_and_compare(run, store, entries, prepared)
     return True
 
 
@@ -384,10 +386,9 @@ def _fit_and_compare(run: Run, store: RunStore, entries: list[ComparisonEntry], 
     options, repeats = _stored_options(run)
     # The comparison has no trackers: each of its runs has its own.
     with recording(run):
-        missing = [record for record in run.metadata["compared"] if not _is_done(store, record)]
+        missing = _missing_records(run, store)
         if missing:
-            if prepared is None:
-                prepared, _ = prepare_for(_config_of_fold(_base_entry(entries), repeats, 0), run)
+            assert prepared is not None  # the callers read the data if a model is missing
             _fit_missing(run, store, missing, entries, prepared)
         runs_by_label: dict[str, list[Run]] = {entry.label: [] for entry in entries}
         for record in run.metadata["compared"]:
@@ -398,6 +399,19 @@ def _fit_and_compare(run: Run, store: RunStore, entries: list[ComparisonEntry], 
         if repeats.refit:
             document["refit"] = refit_best(runs_by_label[document["best"]][0], prepared, options)
         _save_result(run, document)
+
+
+def _missing_records(run: Run, store: RunStore) -> list[dict[str, Any]]:
+    return [record for record in run.metadata["compared"] if not _is_done(store, record)]
+
+
+def _prepare_missing(run: Run, store: RunStore, entries: list[ComparisonEntry]) -> Prepared | None:
+    """Read and split the data if a model has to be fitted yet."""
+    if not _missing_records(run, store):
+        return None
+    _, repeats = _stored_options(run)
+    prepared, _ = prepare_for(_config_of_fold(_base_entry(entries), repeats, 0), run)
+    return prepared
 
 
 def _compare_again_on_new_data(run: Run, store: RunStore, entries: list[ComparisonEntry]) -> None:
