@@ -20,6 +20,7 @@ from recctl.kernels.compile import (
     inline_ir,
     inline_llvm,
     kernel,
+    outlined,
 )
 from recctl.kernels.tie_keys import tie_key
 
@@ -30,6 +31,8 @@ _HALF = np.uint64(32)
 _CHUNK = 64
 # To list a column takes about as long as to compute the similarities of this many columns of chunks.
 _LISTING_COST = 4
+# Up to this number of neighbors, counting lower columns is faster than sorting.
+_MOST_RANKED = 1024
 # The smallest positive similarity.
 _LEAST = np.finfo(np.float32).smallest_subnormal
 
@@ -107,8 +110,11 @@ def _add_products(rows, by_feature, row, dots):
 
 
 @inline_ir
-def _add_and_list_products(rows, by_feature, row, dots, unlisted, listed):
-    """Add the products of a row with all columns to `dots`, and list the columns; returns the number of these."""
+def _add_and_list_products(rows, by_feature, row, dots, listed):
+    """Add the products of a row with all columns to `dots`, and list the columns; returns the number of these.
+
+    A column whose products cancel each other out is listed again by the next one.
+    """
     starts, features, values = rows
     feature_starts, columns, column_values = by_feature
     n_listed = 0
@@ -116,16 +122,70 @@ def _add_and_list_products(rows, by_feature, row, dots, unlisted, listed):
         value = values[q] if len(values) > 0 else np.float32(1)
         for p in range(feature_starts[features[q]], feature_starts[features[q] + 1]):
             column = columns[p]
+            dot = dots[column]
             # Always written, and counted only if new: a branch would be mispredicted too often.
             listed[n_listed] = column
-            n_listed += unlisted[column]
-            unlisted[column] = 0
-            dots[column] += value * column_values[p] if len(column_values) > 0 else value
+            n_listed += dot == 0
+            dots[column] = dot + (value * column_values[p] if len(column_values) > 0 else value)
     return n_listed
 
 
+@outlined
+def _select(values, columns, n, k):
+    """Move the k highest of the first n values to the front, with their columns; returns the k-th highest."""
+    first = 0
+    last = n - 1
+    while first < last:
+        # Hoare's partition around the median of three; values are distinct, except for equal tie keys.
+        low = min(values[first], values[last])
+        high = max(values[first], values[last])
+        pivot = max(low, min(high, values[(first + last) >> 1]))
+        i = first
+        j = last
+        while i <= j:
+            while values[i] > pivot:
+                i += 1
+            while values[j] < pivot:
+                j -= 1
+            if i <= j:
+                value = values[i]
+                values[i] = values[j]
+                values[j] = value
+                column = columns[i]
+                columns[i] = columns[j]
+                columns[j] = column
+                i += 1
+                j -= 1
+        if k - 1 <= j:
+            last = j
+        elif k - 1 >= i:
+            first = i
+        else:
+            break
+    return values[k - 1]
+
+
+@outlined
+def _sort_by_column(columns, values, n, out_columns, out_values):
+    """Sort n pairs by their distinct columns."""
+    if n > _MOST_RANKED:
+        order = np.argsort(columns[:n])
+        for p in range(n):
+            out_columns[p] = columns[order[p]]
+            out_values[p] = values[order[p]]
+        return
+    # The rank of a column is the number of lower ones, which LLVM counts many at a time.
+    for p in range(n):
+        column = columns[p]
+        rank = np.int32(0)
+        for q in range(n):
+            rank += np.int32(columns[q] < column)
+        out_columns[rank] = column
+        out_values[rank] = values[p]
+
+
 @inline_llvm
-def _heap_value(similarity_bits, row_key, column_hash):
+def _order(similarity_bits, row_key, column_hash):
     """The order of neighbors as an integer: the similarity in the upper half, the inverted tie key in the lower half.
 
     Positive floats have the order of their bits.
@@ -149,7 +209,7 @@ def nearest(
     similarities,
     counts,
 ):
-    """Find the columns most similar to the rows `begin..begin + len(neighbors)`; only similarities above 0, unsorted.
+    """Find the columns most similar to the rows `begin..begin + len(neighbors)`; only similarities above 0, by column.
 
     Rows and columns have the same features: items have users, or users have items. Of equal similarities those with
     the lowest tie keys are found. With `dot` the sum of the products over the features of row i and column j, their
@@ -185,13 +245,17 @@ def nearest(
     sizes_of_chunks = np.ones((n_chunks, _CHUNK), np.float32)
     sizes_of_chunks.reshape(-1)[:n_columns] = column_sizes
     dots = dots_of_chunks.reshape(-1)
-    unlisted = np.ones(n_columns, np.uint8)
     listed = np.empty(n_columns + 1, np.int32)
     chunk = np.empty(_CHUNK, np.float32)
     chunk_bits = chunk.view(np.uint32)
-    floor_bits = np.empty(1, np.uint32)
-    floor_of_bits = floor_bits.view(np.float32)
-    heap = np.empty(neighbors.shape[1], np.uint64)
+    bits = np.empty(1, np.uint32)
+    float_of_bits = bits.view(np.float32)
+    # Candidates are collected, and reduced to the k best whenever there is no space left: a heap would take longer.
+    k = neighbors.shape[1]
+    capacity = 2 * k + _CHUNK
+    orders = np.empty(capacity, np.uint64)
+    candidates = np.empty(capacity, np.int32)
+    found = np.empty(k, np.float32)
     for row in range(len(neighbors)):
         i = begin + row
         size_of_row = row_sizes[i]
@@ -200,24 +264,25 @@ def nearest(
         for q in range(starts[i], starts[i + 1]):
             n_products += feature_starts[features[q] + 1] - feature_starts[features[q]]
         n_found = 0
-        # Similarities of at least this one can be among the best: every positive one until the heap is full.
+        # Similarities of at least this one can be among the best: every positive one until k are found.
         floor = _LEAST
         if n_products * _LISTING_COST < n_columns:
             # Few products: only the columns that share features are looked at.
-            n_listed = _add_and_list_products(rows, by_feature, i, dots, unlisted, listed)
+            n_listed = _add_and_list_products(rows, by_feature, i, dots, listed)
             for t in range(n_listed):
                 j = listed[t]
                 dot = dots[j]
                 dots[j] = 0
-                unlisted[j] = 1
                 denominator = size_of_row + column_sizes[j] - dot if union else size_of_row * column_sizes[j]
                 chunk[0] = dot / (denominator + h)
                 if chunk[0] >= floor and not (without_diagonal and j == i):
-                    value = _heap_value(chunk_bits[0], row_key, column_hashes[j])
-                    n_found = heap_push(heap, neighbors[row], n_found, value, j)
-                    if n_found == len(heap):
-                        floor_bits[0] = heap[0] >> _HALF
-                        floor = floor_of_bits[0]
+                    orders[n_found] = _order(chunk_bits[0], row_key, column_hashes[j])
+                    candidates[n_found] = j
+                    n_found += 1
+                    if n_found == capacity:
+                        bits[0] = _select(orders, candidates, n_found, k) >> _HALF
+                        floor = float_of_bits[0]
+                        n_found = k
         else:
             _add_products(rows, by_feature, i, dots)
             if without_diagonal:
@@ -233,17 +298,23 @@ def nearest(
                     n_similar += chunk[t] >= floor
                 if n_similar == 0:
                     continue
+                if n_found + n_similar > capacity:
+                    bits[0] = _select(orders, candidates, n_found, k) >> _HALF
+                    floor = float_of_bits[0]
+                    n_found = k
                 for t in range(_CHUNK):
                     if chunk[t] >= floor:
                         j = c * _CHUNK + t
-                        value = _heap_value(chunk_bits[t], row_key, column_hashes[j])
-                        n_found = heap_push(heap, neighbors[row], n_found, value, j)
-                        if n_found == len(heap):
-                            floor_bits[0] = heap[0] >> _HALF
-                            floor = floor_of_bits[0]
+                        orders[n_found] = _order(chunk_bits[t], row_key, column_hashes[j])
+                        candidates[n_found] = j
+                        n_found += 1
+        if n_found > k:
+            _select(orders, candidates, n_found, k)
+            n_found = k
         for p in range(n_found):
-            floor_bits[0] = heap[p] >> _HALF
-            similarities[row, p] = floor_of_bits[0]
+            bits[0] = orders[p] >> _HALF
+            found[p] = float_of_bits[0]
+        _sort_by_column(candidates, found, n_found, neighbors[row], similarities[row])
         counts[row] = n_found
 
 

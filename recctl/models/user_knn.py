@@ -73,7 +73,7 @@ class UserKNNRecommender(SimilarityModel):
         ties = TieBreaker.of_ids(hashes, hashes)
         by_user = self._feature_weights_of_items.apply(self._interactions)
         neighborhood = self._neighborhood(by_user, self._user_sizes, self._weighted_by_item, self._user_sizes, ties)
-        self.neighbors = _in_order(find_neighbors(neighborhood, self.n_neighbors, "user-knn: neighbors"))
+        self.neighbors = find_neighbors(neighborhood, self.n_neighbors, "user-knn: neighbors")
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
         neighbors = self._neighbors_of(histories) if users is None else self.neighbors.take(users)
@@ -87,7 +87,7 @@ class UserKNNRecommender(SimilarityModel):
         neighborhood = self._neighborhood(
             rows, self._row_sizes(rows), self._weighted_by_item, self._user_sizes, ties, without_diagonal=False
         )
-        return _in_order(find_neighbors(neighborhood, self.n_neighbors, title))
+        return find_neighbors(neighborhood, self.n_neighbors, title)
 
     # Of the training data, for the neighbors of histories; computed at the first use.
 
@@ -189,12 +189,9 @@ class UserKNNRecommender(SimilarityModel):
         return super()._sizes(n_users, n_items, n_interactions) | {"neighbors": n_neighbors}
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """The transposed interactions, weighted if they are; the neighbors, found and put in order; and work arrays."""
+        """The transposed interactions, weighted if they are; the neighbors as they are found; and work arrays."""
         n_weighted = 0 if self.weighting == "none" or self.similarity == "jaccard" else n_interactions
-        interactions = 8 * n_interactions + 20 * n_weighted
-        # Transposed twice to be put in order, they are in memory three times.
-        ordering = 7 * n_users * min(self.n_neighbors, n_users)
-        return interactions + search_bytes(n_users, n_users, self.n_neighbors) + ordering
+        return 8 * n_interactions + 20 * n_weighted + search_bytes(n_users, n_users, self.n_neighbors)
 
     def probe_fit(self, interactions: InteractionDataset) -> tuple[float, Self]:
         """Find the neighbors of samples of the users among all users."""
@@ -215,8 +212,3 @@ class UserKNNRecommender(SimilarityModel):
             return perf_counter() - begin
 
         return seconds_once + fit_probe.extrapolate_seconds(measure), dummy
-
-
-def _in_order(neighbors: InteractionMatrix) -> InteractionMatrix:
-    """The neighbors of each user in ascending order: the last bits of scores depend on the order of summation."""
-    return neighbors.transpose().transpose()

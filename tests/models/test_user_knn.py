@@ -148,3 +148,18 @@ def test_many_users_with_few_products_and_few_users_with_many_are_found_alike():
     expected = (X @ X.T) / (np.outer(norms, norms) + 1)
     np.fill_diagonal(expected, 0)
     np.testing.assert_allclose(model.neighbors.to_scipy().toarray(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n_users", [40, 1100])
+def test_neighbors_are_in_ascending_order(n_users):
+    # Up to 1,024 neighbors are ranked by counting, more are sorted.
+    pairs = pd.DataFrame({"user_id": np.arange(n_users), "item_id": 1})
+    more = pd.DataFrame({"user_id": np.arange(n_users), "item_id": 2 + np.arange(n_users) % 3})
+    model = UserKNNRecommender(n_neighbors=n_users, shrinkage=0.0).fit(pd.concat([pairs, more]))
+    found = model.neighbors
+    for user in (0, 1, n_users - 1):
+        of_user = slice(*found.starts[user : user + 2])
+        others = np.delete(np.arange(n_users), user)
+        assert found.columns[of_user].tolist() == others.tolist()
+        expected = np.where(others % 3 == user % 3, 1.0, 0.5)
+        np.testing.assert_allclose(found.values[of_user], expected, rtol=1e-6)

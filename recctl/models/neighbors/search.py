@@ -51,7 +51,7 @@ def find_neighbors(neighborhood: Neighborhood, n_neighbors: int, title: str = ""
         title: Title of the progress report; empty to search without one, on the calling thread.
 
     Returns:
-        Similarities `(n_rows, n_columns)`; the columns of a row are in no particular order.
+        Similarities, `(n_rows, n_columns)`.
     """
     rows = neighborhood.rows
     n_rows = rows.n_rows
@@ -98,7 +98,7 @@ def find_neighbors(neighborhood: Neighborhood, n_neighbors: int, title: str = ""
 
 def search_bytes(n_rows: int, n_columns: int, n_neighbors: int) -> int:
     """Peak memory in bytes of `find_neighbors`, its result included: neighbors padded and packed, and work arrays."""
-    return 17 * n_rows * min(n_neighbors, n_columns) + 13 * n_columns * threads()
+    return 17 * n_rows * min(n_neighbors, n_columns) + 12 * n_columns * threads()
 
 
 def weighted_sums(histories: InteractionMatrix, weights: InteractionMatrix) -> Float32Array:
