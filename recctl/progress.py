@@ -12,15 +12,18 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
-from typing import Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 from recctl.errors import RecctlWarning
 
 T = TypeVar("T")
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 
 class Task(Protocol):
@@ -71,24 +74,36 @@ class _Warnings(_Silence):
 
 
 _PACKAGE = f"{Path(__file__).parent}{os.sep}"
-_listener: Listener = _Warnings()
+# A context variable, because contexts of two threads do not end in the reverse order of their beginning: with a global
+# variable, a fit in one thread could silence the other ones, for good. The thread pool of recctl uses that of its caller.
+_listener: ContextVar[Listener] = ContextVar("_listener", default=_Warnings())
 
 
 def current_listener() -> Listener:
-    """The listener that tasks and notices are sent to."""
-    return _listener
+    """The listener that tasks and notices of this thread are sent to."""
+    return _listener.get()
 
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
     """Send all tasks and notices of the block to `listener`."""
-    global _listener
-    previous = _listener
-    _listener = listener
+    previous = _listener.get()
+    _listener.set(listener)
     try:
         yield
     finally:
-        _listener = previous
+        _listener.set(previous)
+
+
+def with_listener(function: Callable[P, Result]) -> Callable[P, Result]:
+    """The function, for a call in another thread: what it reports is sent to the listener of this thread."""
+    listener = _listener.get()
+
+    def call(*arguments: P.args, **options: P.kwargs) -> Result:
+        with listening(listener):
+            return function(*arguments, **options)
+
+    return call
 
 
 @contextmanager
@@ -107,7 +122,7 @@ def task(title: str, total: float | None = None, unit: str = "") -> Iterator[Tas
         total: Its size; None if unknown.
         unit: The unit of `total`: "users", "bytes", "epochs".
     """
-    listener = _listener
+    listener = _listener.get()
     started = listener.start(title, total, unit)
     try:
         yield started
@@ -125,7 +140,7 @@ def track(items: Iterable[T], title: str, total: int | None = None, unit: str = 
 
 def notice(message: str) -> None:
     """Display a message that is not an error."""
-    _listener.notice(message)
+    _listener.get().notice(message)
 
 
 def _stack_level_of_caller() -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
 
 from recctl import InteractionDataset, progress
+from recctl.engines import map_threads
+from recctl.engines.local import worker_pool
 from recctl.errors import RecctlWarning
 
 STEPS = {"user_id": [1, 2], "item_id": [5, 6], "timestamp": [1, 2]}
@@ -31,3 +34,24 @@ def test_silence_drops_notices():
         warnings.simplefilter("error")
         with progress.silence():
             InteractionDataset(pd.DataFrame(STEPS))
+
+
+def test_contexts_of_two_threads_do_not_change_each_other():
+    silent = progress.silence()
+    also_silent = progress.silence()
+    before = progress.current_listener()
+    with ThreadPoolExecutor(1) as other:
+        silent.__enter__()
+        other.submit(also_silent.__enter__).result()
+        silent.__exit__(None, None, None)
+        assert progress.current_listener() is before
+        other.submit(also_silent.__exit__, None, None, None).result()
+    assert progress.current_listener() is before
+
+
+def test_tasks_in_the_thread_pool_report_to_the_listener_of_the_caller(listener, monkeypatch):
+    monkeypatch.setenv("RECCTL_THREADS", "2")
+    list(map_threads(lambda number: progress.notice(f"task {number}"), range(4)))
+    with worker_pool() as map_tasks:
+        map_tasks(lambda number: progress.notice(f"task {number}"), range(4, 8))
+    assert sorted(listener.notices) == [f"task {number}" for number in range(8)]

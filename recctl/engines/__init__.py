@@ -2,7 +2,14 @@
 
 from recctl.engines.engine import current, opened, using
 from recctl.engines.interface import Engine, Shared, WorkerPool
-from recctl.engines.local import blas_threads, map_threads, set_threads, threads, torch_threads
+from recctl.engines.local import (
+    blas_threads,
+    limit_torch_after_fork,
+    map_threads,
+    set_threads,
+    threads,
+    torch_threads,
+)
 from recctl.engines.memory import (
     available_disk,
     available_memory,
@@ -21,6 +28,7 @@ __all__ = [
     "blas_threads",
     "current",
     "format_bytes",
+    "limit_torch_after_fork",
     "map_threads",
     "opened",
     "peak_memory",

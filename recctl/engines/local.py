@@ -10,14 +10,16 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
+from recctl import progress
 from recctl.engines.interface import Result, Task
+from recctl.engines.thread_limits import Restore, SharedLimit
 from recctl.errors import ConfigError
 
 _threads: int | None = None
@@ -50,36 +52,97 @@ def set_threads(count: int) -> None:
     _threads = count
 
 
-def blas_threads(count: int | None = None) -> AbstractContextManager[Any]:
+def blas_threads(count: int | None = None) -> AbstractContextManager[None]:
     """A context in which BLAS and LAPACK use `count` threads, by default `threads()`.
 
-    The limit applies to libraries that are loaded when the context is entered: import their users before it.
+    The limit applies to libraries that are loaded when the context is entered: import their users before it. While
+    another thread holds a context of another number, it waits.
     """
-    limits: AbstractContextManager[Any] = _controller(len(sys.modules)).limit(
-        limits=count or threads(), user_api="blas"
-    )
-    return limits
+    libraries = _libraries("blas", len(sys.modules))
+
+    def limit_blas(count: int) -> Restore:
+        before = [library.num_threads for library in libraries]
+        _set_threads_of(libraries, [count] * len(libraries))
+        return partial(_set_threads_of, libraries, before)
+
+    return _blas_limit.hold(count or threads(), libraries, limit_blas, may_wait=not _in_pool_thread())
 
 
-@lru_cache(maxsize=1)
-def _controller(n_modules: int) -> Any:
-    """Controller of the loaded libraries. Searching for them takes 2 ms; new ones come with new modules."""
+_blas_limit = SharedLimit()
+_torch_limit = SharedLimit()
+
+
+def _set_threads_of(libraries: Sequence[Any], counts: Sequence[int]) -> None:
+    for library, count in zip(libraries, counts, strict=True):
+        # Since threadpoolctl 3.8, OpenBLAS ignores all threads but the one that has set a limit first. Here the last
+        # thread to end restores it, and `SharedLimit` excludes conflicts.
+        release = getattr(library, "clear_controlling_thread", None)
+        if release is not None:
+            release(force=True)
+        library.set_num_threads(count)
+        if release is not None:
+            release(force=True)
+
+
+@lru_cache(maxsize=2)
+def _libraries(kind: str, n_modules: int) -> tuple[Any, ...]:
+    """The loaded libraries of a kind, `blas` or `openmp`. Searching takes 2 ms; new ones come with new modules."""
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    return tuple(ThreadpoolController().select(user_api=kind).lib_controllers)
 
 
 @contextmanager
 def torch_threads(count: int | None = None) -> Iterator[None]:
-    """A context in which torch uses `count` threads, by default `threads()`. It imports torch."""
+    """A context in which torch uses `count` threads, by default `threads()`. It imports torch.
+
+    In a forked process torch uses one thread, see `limit_torch_after_fork`. While another thread holds a context of
+    another number, it waits.
+    """
     import torch
 
-    previous = torch.get_num_threads()
-    torch.set_num_threads(count or threads())
-    try:
+    count = 1 if _is_forked_with_torch else count or threads()
+
+    def limit_torch(count: int) -> Restore:
+        before = torch.get_num_threads()
+        torch.set_num_threads(count)
+        return partial(torch.set_num_threads, before)
+
+    before = torch.get_num_threads()
+    with _torch_limit.hold(count, "torch", limit_torch):
+        # OpenMP has a number for each thread of the program besides: only the first context has set its own.
+        if torch.get_num_threads() != count:
+            torch.set_num_threads(count)
         yield
-    finally:
-        torch.set_num_threads(previous)
+    if torch.get_num_threads() != before:
+        for library in _libraries("openmp", len(sys.modules)):
+            library.set_num_threads(before)
+
+
+# Whether this process was forked from one that had imported torch.
+_is_forked_with_torch = False
+
+
+def limit_torch_after_fork() -> None:
+    """In a process that was forked from one that had imported torch, make torch use one thread; call it before torch.
+
+    OpenMP's threads do not survive a fork: the first parallel loop of the child would wait for them forever.
+    """
+    global _has_limited_torch
+    if not _is_forked_with_torch:
+        return
+    import torch
+
+    torch.set_num_threads(1)
+    if not _has_limited_torch:
+        _has_limited_torch = True
+        progress.notice(
+            "torch uses one thread in this process, because it was forked from one that had imported torch; processes "
+            "that are started by 'spawn' (multiprocessing.get_context('spawn')) use all"
+        )
+
+
+_has_limited_torch = False
 
 
 def map_threads(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
@@ -94,6 +157,7 @@ def map_threads(function: Callable[[Task], Result], tasks: Iterable[Task]) -> It
             yield from map(function, tasks)
             return
         pool = _thread_pool(count)
+        function = progress.with_listener(function)
         iterator = iter(tasks)
         pending = [pool.submit(function, task) for task in islice(iterator, 2 * count)]
         try:
@@ -120,8 +184,17 @@ def _in_pool_thread() -> bool:
     return getattr(_thread_state, "in_pool", False)
 
 
+def _after_fork_in_child() -> None:
+    """Forget the threads of the parent, which a child process does not have."""
+    global _is_forked_with_torch
+    _thread_pool.cache_clear()
+    _blas_limit.reset()
+    _torch_limit.reset()
+    _is_forked_with_torch = "torch" in sys.modules
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_thread_pool.cache_clear)  # a child process has no threads of its parent
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 @contextmanager
@@ -156,7 +229,8 @@ def _map_with_caller(
                 pass
             raise
 
-    others = [pool.submit(work) for _ in range(min(count, len(tasks)) - 1)]
+    reporting_work = progress.with_listener(work)
+    others = [pool.submit(reporting_work) for _ in range(min(count, len(tasks)) - 1)]
     _thread_state.in_pool = True
     try:
         work()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from recctl import engines
+
 
 @contextmanager
 def usual_settings(device_type: str = "cpu") -> Iterator[None]:
@@ -19,6 +21,7 @@ def usual_settings(device_type: str = "cpu") -> Iterator[None]:
     """
     import torch
 
+    engines.limit_torch_after_fork()
     with ExitStack() as settings:
         settings.enter_context(torch.inference_mode(False))
         settings.enter_context(torch.enable_grad())

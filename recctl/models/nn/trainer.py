@@ -93,6 +93,11 @@ class Trainer:
         self._workers_have_state = False
         self.is_new = True
         self.device = devices.select(model.name, model.device, model.precision)
+        if self.device.type == "cuda" and torch.cuda._is_in_bad_fork():
+            raise TrainingError(
+                f"{model.name}: a process that was forked from one that uses the GPU cannot use it; start processes by "
+                "'spawn' (multiprocessing.get_context('spawn')), or fit with device='cpu'"
+            )
         self.network = model._new_network().to(self.device)
         dropout.use_own_dropout(self.network)
         flat_weights.require_weight_count(model.name, self.network, model.weights)
