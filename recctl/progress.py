@@ -74,9 +74,10 @@ class _Warnings(_Silence):
 
 
 _PACKAGE = f"{Path(__file__).parent}{os.sep}"
+_WARNINGS = _Warnings()
 # A context variable, because contexts of two threads do not end in the reverse order of their beginning: with a global
-# variable, a fit in one thread could silence the other ones, for good. The thread pool of recctl uses that of its caller.
-_listener: ContextVar[Listener] = ContextVar("_listener", default=_Warnings())
+# variable, a fit in one thread could silence the other ones for good. recctl's thread pool uses that of its caller.
+_listener: ContextVar[Listener] = ContextVar("_listener", default=_WARNINGS)
 
 
 def current_listener() -> Listener:
