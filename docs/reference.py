@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 
 from recctl import cli
 from recctl.cli.app import COMMON_OPTIONS, app
-from recctl.cli.models import format_bounds, format_search, weights_sentence
+from recctl.cli.models import format_bounds, format_search, notes
 from recctl.config import schema
 from recctl.data.preprocessing import STEPS
 from recctl.evaluation import METRICS
@@ -260,7 +260,7 @@ def models_page() -> str:
             for key, parameter in model.parameters.items()
         ]
         parts += [f"## {name}", f"`recctl.{model.__name__}`", _markdown(inspect.getdoc(model) or "")]
-        parts.append(weights_sentence(model))
+        parts.append(notes(model))
         if rows:
             parts.append(table(["parameter", "type", "default", "bounds", "search", "meaning"], rows))
     return _join(parts)

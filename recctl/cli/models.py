@@ -33,7 +33,7 @@ def models(
     model_type = model_class(name)
     # Printed verbatim: formulas in docstrings contain brackets, which Rich would read as markup.
     if not settings.json:
-        description = f"{inspect.getdoc(model_type)}\n\n{weights_sentence(model_type)}"
+        description = f"{inspect.getdoc(model_type)}\n\n{notes(model_type)}"
         terminal.print_text(f"{model_type.__name__} ({name})\n\n{description}\n")
     parameter_rows = [
         [
@@ -53,12 +53,22 @@ def models(
             "class": model_type.__name__,
             "doc": inspect.getdoc(model_type),
             "uses_weights": model_type.uses_weights,
+            "warm_start_parameters": model_type.warm_start_parameters,
             "predicts_ratings": model_type.predicts_ratings,
             "parameters": {
                 parameter_name: declared.json_schema() for parameter_name, declared in model_type.parameters.items()
             },
         }
     )
+
+
+def notes(model_type: type[Recommender]) -> str:
+    """Say what a model does with weights of interactions, and what it can begin from."""
+    sentences = [weights_sentence(model_type)]
+    if model_type.warm_start_parameters is not None:
+        names = ", ".join(model_type.warm_start_parameters)
+        sentences.append(f"It can begin from a fitted model (--warm-start) with the same {names}.")
+    return "\n".join(sentences)
 
 
 def weights_sentence(model_type: type[Recommender]) -> str:

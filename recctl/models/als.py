@@ -337,15 +337,15 @@ class ALSRecommender(Recommender):
         items.factors[:] = 0
         users.factors[known_users.new] = parent.user_factors[known_users.old]
         items.factors[known_items.new] = parent.item_factors[known_items.old]
+        items.scale(np.float32(1))  # computes the Gram matrix and the penalty
         for side, fixed, known in ((users, items, known_users), (items, users, known_items)):
             is_new = np.ones(len(side.factors), bool)
             is_new[known.new] = False
             self._solve_new_rows(side, fixed, np.flatnonzero(is_new).astype(np.int32))
-            side.scale(np.float32(1))  # Gram matrix and penalty of the factors that were set
+            side.scale(np.float32(1))
 
     def _solve_new_rows(self, side: SideData, fixed: SideData, rows: Int32Array) -> None:
         """Set the factors of some rows to the minimum, given the factors of the fixed side."""
-        fixed.scale(np.float32(1))
         basis, spectrum = fixed.basis()
         matrix = side.interactions.take(rows)
         factors = np.empty((len(rows), self.n_factors), np.float32)
