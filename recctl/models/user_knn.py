@@ -64,6 +64,7 @@ class UserKNNRecommender(SimilarityModel):
         "none",
         help="Weighting of shared items: rare items count more; jaccard has none.",
         search=Choices(("none", "tf_idf", "bm25")),
+        when={"similarity": ("cosine", "dot")},
     )
 
     neighbors: InteractionMatrix = fitted("(n_users, n_users)")

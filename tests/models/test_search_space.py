@@ -246,6 +246,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("sasrec", {"similarity": "cosine"}),
     *(("sasrec", {"loss": loss}) for loss in ("sampled_softmax", "bce", "gbce")),
     ("lightgcn", {"loss": "mean_bpr"}),
+    *((name, {"similarity": "dot", "weighting": "bm25"}) for name in ("item-knn", "user-knn")),
 ]
 SMALL = {
     "embedding_dim": 4,
@@ -272,6 +273,7 @@ OTHER_VALUES: dict[str, list[Any]] = {
     "pretrain_epochs": [0, 1],
     "block_size": [1, 3],
     "cg_steps": [1, 3],
+    "weighting": ["tf_idf", "bm25"],
     "l1_reg": [0.01, 1.0],
 }
 
@@ -310,13 +312,21 @@ def two_values(dimension: Dimension) -> list[Any]:
 @pytest.mark.parametrize(("name", "fixed"), VARIANTS, ids=lambda value: str(value))
 def test_default_space_searches_only_what_the_model_reads(name: str, fixed: dict[str, Any]) -> None:
     model = model_class(name)
-    space = declared_space(model).given(model.check(fixed)[0])
-    switches = [dimension for dimension in space.dimensions if dimension.name in {"loss", "variant"} - set(fixed)]
-    for choice in itertools.product(*(dimension.values() for dimension in switches)):
-        switched = dict(zip([dimension.name for dimension in switches], choice, strict=True))
+    declared_dimensions = declared_space(model).dimensions
+    space = Space(tuple(dimension for dimension in declared_dimensions if dimension.name not in fixed))
+    space = space.given(model.check(fixed)[0])
+    # Named alternatives, such as losses, are what parameters depend on.
+    switches = Space(
+        tuple(
+            dimension
+            for dimension in space.dimensions
+            if isinstance(dimension.range, Choices) and all(isinstance(value, str) for value in dimension.range.values)
+        )
+    )
+    for switched in switches.points():
         active = {dimension.name for dimension in space.active(switched)}
         for dimension in space.dimensions:
-            if dimension.name in active and dimension.name not in switched:
+            if dimension.name in active:
                 first, second = [
                     scores_of(name, {**fixed, **switched, dimension.name: value}) for value in two_values(dimension)
                 ]

@@ -42,12 +42,26 @@ class SimilarityModel(Recommender):
         ge=0,
         help="Reduces similarities supported by few interactions; 0 for none; dot has none.",
         search=Between(1.0, 1000.0, log=True),
+        when={"similarity": ("cosine", "jaccard")},
     )
     weighting: Weighting = hyperparameter(
-        "none", help="Weighting of what is shared: rare interactions count more; jaccard has none."
+        "none",
+        help="Weighting of what is shared: rare interactions count more; jaccard has none.",
+        when={"similarity": ("cosine", "dot")},
     )
-    bm25_k1: float = hyperparameter(1.2, ge=0, help="For bm25: how slowly the effect of a rating or weight saturates.")
-    bm25_b: float = hyperparameter(0.75, ge=0, le=1, help="For bm25: normalization by the number of interactions.")
+    bm25_k1: float = hyperparameter(
+        1.2,
+        ge=0,
+        help="For bm25: how slowly the effect of a rating or weight saturates.",
+        when={"similarity": ("cosine", "dot"), "weighting": ("bm25",)},
+    )
+    bm25_b: float = hyperparameter(
+        0.75,
+        ge=0,
+        le=1,
+        help="For bm25: normalization by the number of interactions.",
+        when={"similarity": ("cosine", "dot"), "weighting": ("bm25",)},
+    )
 
     def _used(self, matrix: InteractionMatrix) -> InteractionMatrix:
         """Interactions with the values that the similarity uses: Jaccard uses none."""
