@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, assert_never
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, assert_never
 
 import numpy as np
 
@@ -142,8 +142,8 @@ class LightGCNRecommender(TorchRecommender):
     def _network(self) -> torch.nn.Module:
         from recctl.models.nn.lightgcn import LightGCNNetwork
 
-        generator = self._generator("init")
-        return LightGCNNetwork(self._graph, self.seen.n_rows, self.embedding_dim, self.n_layers, generator)
+        sizes = self.seen.n_rows, self.embedding_dim, self.n_layers
+        return LightGCNNetwork(self._graph, *sizes, self._generator("init"), _RANKS_BY_COSINE[self.loss])
 
     @property
     def _graph(self) -> InteractionMatrix:
@@ -215,11 +215,8 @@ class LightGCNRecommender(TorchRecommender):
 
         from recctl.models.nn.lightgcn import mean_bpr, sampled_softmax
 
-        device = self._device
         n_pairs = batch.n_pairs
-        values = None if batch.values is None else batch.values.to(device)
-        candidates = None if batch.candidates is None else batch.candidates.to(device)
-        rows, base = network(batch.nodes.to(device), values, candidates)
+        rows, base = network(batch.nodes, batch.values, batch.candidates)
         if _RANKS_BY_COSINE[self.loss]:
             rows = normalize(rows)
         users = rows[:n_pairs]
@@ -231,14 +228,15 @@ class LightGCNRecommender(TorchRecommender):
                 loss = -logsigmoid((users * (items - others)).sum(dim=1)).sum()
                 squares = torch.linalg.vector_norm(base).square()
             case "mean_bpr":
-                loss = mean_bpr(users, items, others, _to_device(batch.seen, device))
+                assert batch.seen is not None  # `_batches` sets it for every loss with shared negatives
+                loss = mean_bpr(users, items, others, batch.seen)
                 # As with bpr, a negative counts once a pair: each shared one n_pairs / len(others) times.
                 squares = squares + n_pairs / len(others) * torch.linalg.vector_norm(base[2 * n_pairs :]).square()
             case "sampled_softmax":
                 # Uniform negatives: each stands for this many items.
                 scale = len(self.item_vocabulary) / len(others)
-                seen = _to_device(batch.seen, device)
-                loss = sampled_softmax(users / self.temperature, items, others, seen, scale)
+                assert batch.seen is not None
+                loss = sampled_softmax(users / self.temperature, items, others, batch.seen, scale)
             case _:
                 assert_never(self.loss)
         return loss + self.reg / 2 * squares, n_pairs
@@ -258,6 +256,13 @@ class LightGCNRecommender(TorchRecommender):
             items = self._unit_items
         scores: Float32Array = user_vectors @ items.T
         return scores
+
+    def _scoring_inputs(self, histories: InteractionMatrix, users: Int32Array | None) -> tuple[Any, ...]:
+        import torch
+
+        if users is not None:
+            return torch.from_numpy(users), None, None
+        return None, torch.from_numpy(histories.starts), torch.from_numpy(histories.columns)
 
     def embeddings(self) -> Embeddings:
         """The rows of E; with sampled_softmax scaled to length 1."""
@@ -322,14 +327,6 @@ class LightGCNRecommender(TorchRecommender):
         batch = min(self.batch_size, n_interactions)
         vectors = 36 * (n_users + n_items) + 48 * batch
         return self.embedding_dim * vectors + 60 * n_interactions + 12 * self.hardest_of * batch
-
-
-def _to_device(
-    seen: tuple[torch.Tensor, torch.Tensor] | None, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The seen negatives of a batch with shared negatives, on the device of the network."""
-    assert seen is not None  # `_batches` sets it for every loss with shared negatives
-    return seen[0].to(device), seen[1].to(device)
 
 
 def _normalized(seen: InteractionMatrix) -> InteractionMatrix:

@@ -132,15 +132,13 @@ class MultVAERecommender(TorchRecommender):
     def _loss(self, network: Any, batch: _Batch) -> tuple[torch.Tensor, int]:
         from recctl.models.nn.mult_vae import kl_divergence, log_likelihood
 
-        device = self._device
-        items = batch.items.to(device)
-        mean, log_variance = network.encode(items, batch.starts.to(device), batch.weights.to(device))
+        mean, log_variance = network.encode(batch.items, batch.starts, batch.weights)
         mean = mean.float()
         log_variance = log_variance.float()
-        latent = mean + batch.noise.to(device) * (0.5 * log_variance).exp()
+        latent = mean + batch.noise * (0.5 * log_variance).exp()
         logits = network.decode(latent).float()
         divergence = kl_divergence(mean, log_variance)
-        loss = batch.kl_weight * divergence - log_likelihood(logits, batch.rows.to(device), items)
+        loss = batch.kl_weight * divergence - log_likelihood(logits, batch.rows, batch.items)
         return loss, len(batch.starts)
 
     # ---- scoring
@@ -150,6 +148,12 @@ class MultVAERecommender(TorchRecommender):
         scores: Float32Array = self._decoded(histories) @ weights["item_out"].T
         scores += weights["bias_out"]
         return scores
+
+    def _scoring_inputs(self, histories: InteractionMatrix, users: Int32Array | None) -> tuple[Any, ...]:
+        import torch
+
+        items = torch.from_numpy(histories.columns.astype(np.int64))
+        return items, torch.from_numpy(histories.starts[:-1]), torch.from_numpy(_normalized(histories))
 
     def _decoded(self, histories: InteractionMatrix) -> Float32Array:
         """What the last layer multiplies, `(n_histories, width)`."""

@@ -153,7 +153,7 @@ class NCFRecommender(TorchRecommender):
         import torch
         from torch.nn.functional import softplus
 
-        users, items = (part.to(self._device) for part in batch)
+        users, items = batch
         logits = torch.stack([part.float() for part in network(users, items)])  # (n_parts, b, 1 + n_negatives)
         if not self._separate_losses:
             logits = logits.sum(dim=0, keepdim=True)
@@ -188,13 +188,21 @@ class NCFRecommender(TorchRecommender):
         if "user_gmf" in weights:
             weighted_users = user_vectors("user_gmf") * weights["out_gmf"]
         if "user_mlp" in weights:
-            user_halves = np.empty((len(scores), self.hidden_layers[0]), np.float32)
-            # One user at a time: the rounding of a matrix product depends on the number of rows.
-            for row, vector in enumerate(user_vectors("user_mlp")):
-                user_halves[row] = weights["first_user"] @ vector + weights["first_bias"]
+            user_halves = user_vectors("user_mlp") @ weights["first_user"].T + weights["first_bias"]
         items_gmf, item_halves = self._transposed_items
         ncf_mlp.scores(weighted_users, items_gmf, user_halves, item_halves, self._upper, self._widths, scores)
         return scores
+
+    def _scoring_inputs(self, histories: InteractionMatrix, users: Int32Array | None) -> tuple[Any, ...]:
+        import torch
+
+        if users is not None:
+            return torch.from_numpy(users), None
+        return None, torch.from_numpy(self._neighbour_weights(histories, self._root_lengths))
+
+    def _bytes_per_scored_row(self) -> int:
+        # New users have a weight for each known user.
+        return super()._bytes_per_scored_row() + 4 * len(self.user_vocabulary)
 
     @cached_property
     def _transposed_items(self) -> tuple[Float32Array, Float32Array]:
@@ -221,7 +229,7 @@ class NCFRecommender(TorchRecommender):
     def _weighted_average(self, histories: InteractionMatrix) -> Callable[[Float32Array], Float32Array]:
         """A function that averages rows of known users for each history, weighted by squared cosine similarity."""
         n_users = len(self.user_vocabulary)
-        lengths = np.sqrt(np.maximum(np.diff(self.seen.starts), 1)).astype(np.float32)
+        lengths = self._root_lengths
         block_size = max(1, _SIMILARITIES_PER_BLOCK // n_users)
 
         def average(table: Float32Array) -> Float32Array:
@@ -253,6 +261,12 @@ class NCFRecommender(TorchRecommender):
         return weights
 
     @cached_property
+    def _root_lengths(self) -> Float32Array:
+        """The square root of the number of items of each known user, `(n_users,)`."""
+        lengths: Float32Array = np.sqrt(np.maximum(np.diff(self.seen.starts), 1)).astype(np.float32)
+        return lengths
+
+    @cached_property
     def _users_of_items(self) -> InteractionMatrix:
         """Items by users, with 1 for every interaction."""
         transposed = self.seen.transpose()
@@ -282,8 +296,7 @@ class NCFRecommender(TorchRecommender):
         seen = histories.is_nonzero().cast(np.int32).gather(self.seen.columns, axis=1)
         sums = graph.apply("Pad", graph.apply("CumSum", seen, 1), np.array([0, 1, 0, 0], np.int64))
         n_shared = sums.gather(self.seen.starts[1:], axis=1) - sums.gather(self.seen.starts[:-1], axis=1)
-        lengths = np.sqrt(np.maximum(np.diff(self.seen.starts), 1)).astype(np.float32)
-        cosines = n_shared.cast(np.float32) / lengths
+        cosines = n_shared.cast(np.float32) / self._root_lengths
         squares = cosines * cosines
         total = graph.apply("Max", squares.sum(1, keepdims=True), np.finfo(np.float32).tiny)
         neighbour_weights = squares / total

@@ -201,10 +201,9 @@ class SASRecRecommender(TorchRecommender):
     def _loss(self, network: Any, batch: Any) -> tuple[torch.Tensor, int]:
         from recctl.models.nn import sasrec as losses
 
-        inputs, targets, positions, places = (part.to(self._device) for part in batch[:4])
-        hidden = network(inputs, positions, places, batch[4])
+        inputs, targets, positions, places, shapes, negatives, seen = batch
+        hidden = network(inputs, positions, places, shapes)
         items = network.targets()
-        negatives, seen = (part.to(self._device) for part in batch[5:])
         loss: torch.Tensor
         match self.loss:
             case "softmax":
@@ -235,6 +234,23 @@ class SASRecRecommender(TorchRecommender):
             histories = self.histories.take(users)
         scores: Float32Array = self._states(histories) @ self._targets.T
         return scores
+
+    def _scoring_inputs(self, histories: InteractionMatrix, users: Int32Array | None) -> tuple[Any, ...]:
+        import torch
+
+        if users is not None:
+            histories = self.histories.take(users)
+        lengths = np.minimum(np.diff(histories.starts), self.max_length)
+        rows = np.argsort(lengths, kind="stable")
+        rows = rows[lengths[rows] > 0]
+        ordered = histories.take(rows.astype(np.int32))
+        packed = packing.pack_inputs(ordered.starts, ordered.columns, self.max_length)
+        arrays = packed.inputs, packed.positions, packed.places, np.cumsum(packed.lengths) - 1, rows
+        return *(torch.from_numpy(array) for array in arrays), packed.shapes, histories.n_rows
+
+    def _bytes_per_scored_row(self) -> int:
+        # Of each position: its state, queries, keys and values, packed and in tables, and what attention returns.
+        return super()._bytes_per_scored_row() + 4 * 12 * self.max_length * self.embedding_dim
 
     def _states(self, histories: InteractionMatrix) -> Float32Array:
         """The vector of each history that item vectors are multiplied by, `(n, embedding_dim)`; 0 if it is empty."""

@@ -12,6 +12,7 @@ from recctl.kernels import propagation
 from recctl.kernels.negative_sampling import hardest
 from recctl.models import lightgcn
 from recctl.models.lightgcn import LightGCNRecommender
+from recctl.models.nn import lightgcn as nn_lightgcn
 from recctl.models.nn.lightgcn import _hardest_by_torch, _mean_by_torch, sampled_softmax
 from tests.models.suite import ModelSuite, checkerboard, toy
 
@@ -288,8 +289,10 @@ def test_accumulated_batches_equal_one_large_batch():
     np.testing.assert_allclose(small.weights, large.weights, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:Sparse")
-def test_torch_propagation_equals_the_kernel():
+@pytest.mark.parametrize("has_sparse_matrices", [True, False])
+def test_torch_propagation_equals_the_kernel(has_sparse_matrices, monkeypatch):
+    if not has_sparse_matrices:  # as on the GPUs of Macs
+        monkeypatch.setattr(nn_lightgcn, "_has_sparse_matrices", lambda device: False)
     model = begun(n_layers=3)
     graph = model._graph
     parts = (torch.from_numpy(part) for part in (graph.starts, graph.columns, graph.values, model._vectors))

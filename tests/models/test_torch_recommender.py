@@ -14,7 +14,7 @@ import torch
 from recctl import LightGCNRecommender, NCFRecommender, SASRecRecommender, artifacts, progress
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import ArtifactError, TrainingError
-from recctl.models.nn import flat_weights, trainer
+from recctl.models.nn import devices, flat_weights
 from recctl.models.nn.torch_recommender import TorchRecommender
 from recctl.training import EarlyStopping
 from tests import preloaded
@@ -40,7 +40,7 @@ def test_torch_reports_a_lack_of_cpu_memory_as_expected() -> None:
     """Torch has no class of its own for this error: its text is what training recognizes."""
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
-    assert trainer._is_out_of_memory_on_cpu(caught.value)
+    assert devices.is_out_of_memory(caught.value)
 
 
 def test_out_of_memory_halves_the_batch_and_gives_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import sys
 from typing import TYPE_CHECKING
 
 from recctl.engines import torch_distributed
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 # Values of the hyperparameter `device`. The examples are shown in messages, docs and editors.
 PATTERN = r"^(auto|cpu|mps|cuda(:(0|[1-9][0-9]*))?)$"
 EXAMPLES = ["auto", "cpu", "cuda", "cuda:0", "mps"]
+# Drivers of NVIDIA and AMD, in the Windows subsystem for Linux, on NVIDIA's embedded boards, and on Windows.
+_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "/dev/nvmap", r"C:\Windows\System32\nvcuda.dll")
+_UNKNOWN_MEMORY = 1 << 30
 
 
 def select(model: str, device: str, precision: str) -> torch.device:
@@ -42,6 +47,55 @@ def select(model: str, device: str, precision: str) -> torch.device:
             f"{model}: device={device!r}: torch finds no such device; device='auto' uses a GPU if there is one"
         )
     return torch.device(kind)
+
+
+def select_for_scores(device: str) -> torch.device | None:
+    """The device that scores a fitted model whose network is not in training; None for the CPU, without torch.
+
+    A model file from another machine may name a device that this one does not have: the CPU takes its place.
+    """
+    if device == "cpu" or not _may_have_gpu():
+        return None
+    try:
+        selected = select("", device, "auto")
+    except ConfigError:
+        return None
+    return None if selected.type == "cpu" else selected
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a device can still allocate; a guess where torch does not know."""
+    import torch
+
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        # Torch keeps freed memory for its next tensors.
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    return _UNKNOWN_MEMORY
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python or torch failed to allocate memory.
+
+    Torch's CPU allocator raises a plain RuntimeError, which only its text distinguishes. A test checks the text against
+    the installed version of torch.
+    """
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+
+
+def _may_have_gpu() -> bool:
+    """Whether torch might find a GPU. If no driver is there, torch need not be imported, which takes seconds."""
+    if "torch" in sys.modules:
+        return True
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    return any(os.path.exists(path) for path in _DRIVERS)
 
 
 def _best_kind() -> str:

@@ -25,6 +25,14 @@ def named_weights(network: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]
             yield name, buffer
 
 
+def use(flat: torch.Tensor, network: torch.nn.Module) -> None:
+    """Make every weight of a network a view of a flat tensor."""
+    begin = 0
+    for _, weight in named_weights(network):
+        weight.data = flat[begin : begin + weight.numel()].view(weight.shape)
+        begin += weight.numel()
+
+
 def flatten(network: torch.nn.Module) -> Float32Array:
     """A copy of all weights of a network, one after another."""
     weights = [weight.detach().reshape(-1).float().numpy() for _, weight in named_weights(network)]

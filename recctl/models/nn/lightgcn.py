@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.functional import softplus
 
 from recctl.data.matrix import InteractionMatrix
@@ -26,6 +28,7 @@ class LightGCNNetwork(nn.Module):
         dim: Length of the embeddings.
         n_layers: Number of propagation layers.
         generator: Source of the initial embeddings (Glorot & Bengio, 2010).
+        by_cosine: Whether scores are cosines of the propagated embeddings, not products.
     """
 
     starts: torch.Tensor
@@ -33,10 +36,18 @@ class LightGCNNetwork(nn.Module):
     values: torch.Tensor
 
     def __init__(
-        self, graph: InteractionMatrix, n_users: int, dim: int, n_layers: int, generator: torch.Generator
+        self,
+        graph: InteractionMatrix,
+        n_users: int,
+        dim: int,
+        n_layers: int,
+        generator: torch.Generator,
+        by_cosine: bool = False,
     ) -> None:
         super().__init__()
+        self.n_users = n_users
         self.n_layers = n_layers
+        self.by_cosine = by_cosine
         parts = [torch.empty(n, dim, dtype=torch.float32) for n in (n_users, graph.n_rows - n_users)]
         for part in parts:
             nn.init.xavier_uniform_(part, generator=generator)
@@ -76,17 +87,79 @@ class LightGCNNetwork(nn.Module):
             )
         return _mean_by_torch(self.starts, self.columns, values, vectors, self.n_layers)
 
+    def scoring_tables(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What scores of all users need: vectors of users and of items, and what each item adds to a new user's."""
+        graph = self.starts, self.columns, self.values
+        vectors = self.vectors.detach()
+        final = _mean_by_torch(*graph, vectors, self.n_layers)
+        before_last = _mean_by_torch(*graph, vectors, self.n_layers - 1)
+        degrees = self.starts.diff()[self.n_users :].clamp(min=1)
+        shares = self.n_layers / (self.n_layers + 1) / degrees.float().sqrt()
+        items = final[self.n_users :]
+        if self.by_cosine:
+            items = functional.normalize(items)
+        return final[: self.n_users], items, before_last[self.n_users :] * shares[:, None]
+
+    def scores(
+        self,
+        tables: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+        users: torch.Tensor | None,
+        starts: torch.Tensor | None,
+        columns: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Scores of every item for each user, `(n, n_items)`.
+
+        Args:
+            tables: The result of `scoring_tables`.
+            users: User codes, `(n,)`; None for users that the model was not fitted on.
+            starts: For those, the position in `columns` at which each history begins, and its end, `(n + 1,)`.
+            columns: The items of all histories.
+        """
+        user_vectors, items, contributions = tables
+        if users is not None:
+            vectors = user_vectors.index_select(0, users)
+        else:
+            assert starts is not None  # users or histories are given
+            assert columns is not None
+            vectors = functional.embedding_bag(
+                columns.long(), contributions, starts, mode="sum", include_last_offset=True
+            )
+            vectors = vectors / starts.diff().clamp(min=1).float().sqrt()[:, None]
+        if self.by_cosine:
+            vectors = functional.normalize(vectors)
+        return vectors @ items.T
+
 
 def _mean_by_torch(
     starts: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, vectors: torch.Tensor, n_layers: int
 ) -> torch.Tensor:
     """The equivalent of `propagation.propagate` on other devices."""
     with torch.autocast(vectors.device.type, enabled=False):
-        graph = torch.sparse_csr_tensor(starts, columns.long(), values, (len(vectors), len(vectors)))
+        graph_product = _graph_product(starts, columns.long(), values)
         mean = vectors
         for _ in range(n_layers):
-            mean = vectors + graph @ mean
+            mean = vectors + graph_product(mean)
         return mean / (n_layers + 1)
+
+
+def _graph_product(
+    starts: torch.Tensor, columns: torch.Tensor, values: torch.Tensor
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A function that multiplies the adjacency by dense rows."""
+    n_nodes = len(starts) - 1
+    if not _has_sparse_matrices(starts.device):
+        nodes = torch.arange(n_nodes, device=starts.device)
+        rows = torch.repeat_interleave(nodes, starts.diff(), output_size=len(columns))
+        return lambda dense: torch.zeros_like(dense).index_add(0, rows, values[:, None] * dense[columns])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        graph = torch.sparse_csr_tensor(starts, columns, values, (n_nodes, n_nodes), check_invariants=False)
+    return lambda dense: graph @ dense
+
+
+def _has_sparse_matrices(device: torch.device) -> bool:
+    """Whether torch has products of sparse matrices on a device."""
+    return device.type != "mps"
 
 
 class _Lookup(torch.autograd.Function):
@@ -209,9 +282,10 @@ class _Shared(torch.autograd.Function):
         of_users, of_negatives = torch.empty_like(users), torch.zeros_like(negatives)
         of_positive = torch.empty_like(positive)
         total = torch.zeros((), device=users.device, dtype=torch.float32)
-        cuts = seen_starts[::_ROWS].tolist() + seen_starts[-1:].tolist()
+        cuts = torch.cat((seen_starts[::_ROWS], seen_starts[-1:])).cpu().tolist()
         row_starts = torch.arange(len(users), device=users.device) % _ROWS * len(negatives)
-        out = torch.repeat_interleave(row_starts, seen_starts.diff()) + seen
+        # With the size of the result, torch need not wait for a GPU to compute it.
+        out = torch.repeat_interleave(row_starts, seen_starts.diff(), output_size=len(seen)) + seen
         logits_buffer = users.new_empty((min(_ROWS, len(users)), len(negatives)), dtype=torch.float32)
         for number, begin in enumerate(range(0, len(users), _ROWS)):
             rows = slice(begin, min(begin + _ROWS, len(users)))

@@ -65,6 +65,21 @@ class MultVAENetwork(nn.Module):
             hidden = torch.tanh(functional.linear(hidden, layer, bias))
         return functional.linear(hidden, self.item_out, self.bias_out)
 
+    def scoring_tables(self) -> None:
+        """What scores of all users need: nothing but the weights."""
+
+    def scores(self, tables: None, items: torch.Tensor, starts: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Scores of every item after each history, `(n, n_items)`: the logits at the mean of its latent vector.
+
+        Args:
+            tables: The result of `scoring_tables`.
+            items: Item codes of the histories, one after another.
+            starts: Where each history begins, `(n,)`.
+            weights: The entries of the normalized histories.
+        """
+        mean, _ = self.encode(items, starts, weights)
+        return self.decode(mean)
+
 
 def log_likelihood(logits: torch.Tensor, rows: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
     """The multinomial log-likelihood of histories (eq. 2), summed over the histories.

@@ -10,6 +10,9 @@ from torch.nn import functional
 
 from recctl.models.nn.dropout import ReLUAndDropout
 
+# Pairs of a user and an item whose layers are computed together when the catalog is scored.
+_PAIRS = 1 << 18
+
 
 class NCFNetwork(nn.Module):
     """User and item embeddings, their elementwise product (GMF), and a multilayer perceptron over both (MLP).
@@ -83,6 +86,41 @@ class NCFNetwork(nn.Module):
             first = item_halves + user_halves.index_select(0, user_rows)[:, None]
             logits.append(self._upper_layers(first.flatten(0, 1)).view(items.shape))
         return logits
+
+    def scoring_tables(self) -> torch.Tensor | None:
+        """What scores of all users need: the half of the first layer of each item, `(n_items, width)`."""
+        return functional.linear(self.item_mlp, self.first_item) if self.mlp else None
+
+    def scores(
+        self, item_halves: torch.Tensor | None, users: torch.Tensor | None, shares: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Logits of every item for each user, `(n, n_items)`.
+
+        Args:
+            item_halves: The result of `scoring_tables`.
+            users: User codes, `(n,)`; None for users that the model was not fitted on.
+            shares: For those, the weight of each known user in the average that takes the place of an embedding,
+                `(n, n_users)`.
+        """
+
+        def user_vectors(table: torch.Tensor) -> torch.Tensor:
+            if users is not None:
+                return table.index_select(0, users)
+            assert shares is not None  # one of the two is given
+            return shares @ table
+
+        logits = torch.zeros((), device=self.bias.device, dtype=torch.float32)
+        if self.gmf:
+            logits = (user_vectors(self.user_gmf) * self.out_gmf) @ self.item_gmf.T
+        if item_halves is not None:
+            user_halves = functional.linear(user_vectors(self.user_mlp), self.first_user, self.first_bias)
+            n_items = max(1, _PAIRS // max(1, len(user_halves)))
+            parts = []
+            for block in torch.split(item_halves, n_items):
+                first = user_halves[:, None] + block[None]  # (n, m, width)
+                parts.append(self._upper_layers(first.flatten(0, 1)).view(len(user_halves), len(block)))
+            logits = logits + torch.cat(parts, dim=1)
+        return logits + self.bias
 
     def _upper_layers(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits `(n,)` of the MLP, from the sums that the first layer's ReLU takes, `(n, width)`."""

@@ -111,6 +111,38 @@ class SASRecNetwork(nn.Module):
         hidden = functional.layer_norm(hidden, (hidden.shape[1],), self.gain, self.shift)
         return functional.normalize(hidden, dim=1) / self.temperature if self.temperature else hidden
 
+    def scoring_tables(self) -> torch.Tensor:
+        """What scores of all users need: the item vectors, `(n_items, d)`."""
+        return self.targets().detach()
+
+    def scores(
+        self,
+        targets: torch.Tensor,
+        inputs: torch.Tensor,
+        positions: torch.Tensor,
+        places: torch.Tensor,
+        last: torch.Tensor,
+        rows: torch.Tensor,
+        shapes: Shapes,
+        n_rows: int,
+    ) -> torch.Tensor:
+        """Scores of every item after each history, `(n_rows, n_items)`.
+
+        Args:
+            targets: The result of `scoring_tables`.
+            inputs: Items of all histories, packed; see `recctl.kernels.packing.pack`.
+            positions: Position of each input in its history.
+            places: Place of each input in the tables.
+            last: Index of the last input of each history.
+            rows: Row of the result for each history; a row without a history is 0.
+            shapes: Rows and columns of each table.
+            n_rows: Number of rows of the result.
+        """
+        states = targets.new_zeros(n_rows, targets.shape[1])
+        if len(inputs):
+            states[rows] = self(inputs, positions, places, shapes).index_select(0, last)
+        return states @ targets.T
+
     def targets(self) -> torch.Tensor:
         """The item vectors that states are multiplied by, `(n_items, d)`."""
         return functional.normalize(self.item, dim=1) if self.temperature else self.item

@@ -7,6 +7,7 @@ it.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -18,12 +19,12 @@ import numpy as np
 from recctl import progress, rng
 from recctl.data.dataset import InteractionDataset
 from recctl.data.frames import Frame
-from recctl.data.matrix import Float32Array
+from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.engines import torch_distributed
 from recctl.errors import ConfigError, UnsupportedError
 from recctl.models.base.default_validator import NDCG
 from recctl.models.base.epoch_recommender import EPOCH_KEY, EpochRecommender
-from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
+from recctl.models.base.hyperparameters import Between, Choices, Fitted, hyperparameter
 from recctl.models.base.warm_start import shared_rows
 from recctl.models.nn import devices, flat_weights
 from recctl.models.nn.torch_settings import usual_settings
@@ -31,6 +32,7 @@ from recctl.models.nn.torch_settings import usual_settings
 if TYPE_CHECKING:
     import torch
 
+    from recctl.models.nn.device_scorer import DeviceScorer
     from recctl.models.nn.trainer import Trainer
     from recctl.training import Validate
 
@@ -39,12 +41,36 @@ _PROBE_SECONDS = 1.0
 _WARMUP_STEPS = 2
 
 
+_MAKING_SCORER = threading.Lock()
+
+
 class _ProbeFinished(Exception):  # noqa: N818
     """A fit probe has run long enough."""
 
 
+class _NetworkWeights(Fitted):
+    """The weights of a network. After an epoch on a GPU they are copied to the model when they are read."""
+
+    def __get__(self, model: Any, owner: type) -> Any:
+        if model is None or "weights" not in vars(model):
+            return super().__get__(model, owner)
+        if "_current_trainer" in vars(model):
+            model._current_trainer.to_host()
+        return vars(model)["weights"]
+
+    def __set__(self, model: Any, weights: Float32Array) -> None:
+        vars(model)["weights"] = weights
+
+
+def _network_weights(*, init: Literal[False] = False) -> Any:
+    return _NetworkWeights("(n_weights,)")
+
+
 class TorchRecommender(EpochRecommender):
     """A network that is trained in epochs. A model implements `_network`, `_batches`, `_loss`, and `_score`.
+
+    `_score` computes on the CPU. If the model also implements `_scoring_inputs`, and its network `scoring_tables` and
+    `scores`, then scores are computed on the device of the network, where that is a GPU.
 
     All weights are one flat array, and the parameters of the network are views of it: a snapshot is one copy, and the
     optimizer makes one pass. Values that follow from the weights and take time belong in a `cached_property`: these
@@ -85,7 +111,7 @@ class TorchRecommender(EpochRecommender):
         42, ge=0, lt=2**63, help="Seed of initial weights, of the order of examples, and of dropout."
     )
 
-    weights: Float32Array = fitted("(n_weights,)")
+    weights: Float32Array = _network_weights()
 
     _n_moments = 2
 
@@ -121,8 +147,16 @@ class TorchRecommender(EpochRecommender):
         return math.ceil(interactions.matrix.nnz / batch_size)
 
     def _loss(self, network: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, int]:
-        """The sum of the losses of a batch, and their number. Moves the batch to `self._device`."""
+        """The sum of the losses of a batch, which is on the device of the network, and their number."""
         raise UnsupportedError(f"{type(self).__name__} does not implement _loss")
+
+    def _scoring_inputs(self, histories: InteractionMatrix, users: Int32Array | None) -> tuple[Any, ...]:
+        """On the CPU, what the network's `scores` takes after its `scoring_tables`, to compute what `_score` does."""
+        raise UnsupportedError(f"{type(self).__name__} does not implement _scoring_inputs")
+
+    def _bytes_per_scored_row(self) -> int:
+        """Estimate the memory on a device that the scores of a user take; it chooses the size of batches."""
+        return 12 * len(self.item_vocabulary)
 
     def _optimizer(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
         """The optimizer of all weights, which are one flat parameter."""
@@ -230,14 +264,22 @@ class TorchRecommender(EpochRecommender):
 
     def _store_trainer(self) -> None:
         """Keep the state of the trainer only: frees gradients, buffers, and the memory of a device."""
-        trainer = vars(self).pop("_current_trainer", None)
+        trainer = self._pop_trainer()
         if trainer is not None:
             self._stored_training_state = trainer.release()
 
     def drop_training_state(self) -> None:
         """Free the memory of training; `train_epoch` then continues with a new optimizer."""
-        vars(self).pop("_current_trainer", None)
+        self._pop_trainer()
         self._stored_training_state = None
+
+    def _pop_trainer(self) -> Trainer | None:
+        trainer: Trainer | None = vars(self).pop("_current_trainer", None)
+        if trainer is not None:
+            trainer.to_host()
+            # It refers to the network of the trainer, and thus to the gradients.
+            vars(self).pop("_current_scorer", None)
+        return trainer
 
     def _optimizer_state(self) -> dict[str, Any] | None:
         if "_current_trainer" not in vars(self):
@@ -250,7 +292,11 @@ class TorchRecommender(EpochRecommender):
 
     def __getstate__(self) -> dict[str, Any]:
         """The attributes for a copy or a pickle: the trainer, which shares memory with the model, as plain values."""
+        if "_current_trainer" in vars(self):
+            self._current_trainer.to_host()
         state = super().__getstate__()
+        for name in ("_current_scorer", "_device_for_scores"):  # of this process and machine
+            state.pop(name, None)
         if state.pop("_current_trainer", None) is not None:
             state["_stored_training_state"] = self._optimizer_state()
         return state
@@ -260,6 +306,70 @@ class TorchRecommender(EpochRecommender):
         # Copies can begin anywhere. At other addresses, scores may differ in the last digits.
         if self.is_fitted and not flat_weights.is_at_cache_line(self.weights):
             self.weights = flat_weights.align(self.weights)
+
+    # ---- scoring
+
+    def score_users(self, users: Int32Array) -> Float32Array:
+        """Scores of every item for known users, `(len(users), n_items)`."""
+        scorer = self._device_scorer()
+        if scorer is None:
+            return super().score_users(users)
+
+        def inputs(rows: slice) -> tuple[Any, ...]:
+            return self._scoring_inputs(self.seen.take(users[rows]), users[rows])
+
+        return scorer.scores(len(users), len(self.item_vocabulary), inputs)
+
+    def score_histories(self, histories: InteractionMatrix) -> Float32Array:
+        """Scores of every item for users with these histories, `(n, n_items)`."""
+        scorer = self._device_scorer()
+        if scorer is None:
+            return super().score_histories(histories)
+
+        def inputs(rows: slice) -> tuple[Any, ...]:
+            numbers = np.arange(rows.start, rows.stop, dtype=np.int32)
+            return self._scoring_inputs(histories.take(numbers), None)
+
+        return scorer.scores(histories.n_rows, len(self.item_vocabulary), inputs)
+
+    def _device_scorer(self) -> DeviceScorer | None:
+        """What scores users on a device; None if the CPU does, without torch."""
+        if "_current_scorer" not in vars(self):
+            # Several threads score at once; one network on the device is enough.
+            with _MAKING_SCORER:
+                if "_current_scorer" not in vars(self):
+                    self._current_scorer = self._new_device_scorer() if self._scores_on_device else None
+        return self._current_scorer
+
+    @property
+    def _scores_on_device(self) -> bool:
+        """Whether the model can score on a device, and this machine has the device."""
+        if type(self)._scoring_inputs is TorchRecommender._scoring_inputs:
+            return False
+        if "_current_trainer" in vars(self):
+            return self._device.type != "cpu"
+        if "_device_for_scores" not in vars(self):
+            self._device_for_scores = devices.select_for_scores(self.device)
+            if self._device_for_scores is None and self.device not in ("auto", "cpu"):
+                progress.notice(
+                    f"{self.name}: device={self.device!r}: not found on this machine; the CPU computes the scores"
+                )
+        return self._device_for_scores is not None
+
+    def _new_device_scorer(self) -> DeviceScorer:
+        from recctl.models.nn.device_scorer import DeviceScorer
+
+        if "_current_trainer" in vars(self):
+            return DeviceScorer(self._trainer.network, self._device, self._bytes_per_scored_row())
+        import torch
+
+        assert self._device_for_scores is not None
+        network = self._new_network().to(self._device_for_scores)
+        flat_weights.require_weight_count(self.name, network, self.weights)
+        flat_weights.use(torch.from_numpy(self.weights).to(self._device_for_scores), network)
+        return DeviceScorer(network, self._device_for_scores, self._bytes_per_scored_row())
+
+    # ---- weights and state of training
 
     @property
     def model(self) -> torch.nn.Module:
@@ -284,7 +394,8 @@ class TorchRecommender(EpochRecommender):
         return flat_weights.named_views(self.name, self._new_network(), self.weights)
 
     def _invalidate_caches(self) -> None:
-        """Drop the cached properties, which follow from weights that have changed."""
+        """Drop the cached properties and the tables on a device, which follow from weights that have changed."""
+        vars(self).pop("_current_scorer", None)
         for name in list(vars(self)):
             if isinstance(getattr(type(self), name, None), cached_property):
                 del vars(self)[name]

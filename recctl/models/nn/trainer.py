@@ -5,8 +5,8 @@ Imports torch, so `torch_recommender` imports it only to train.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from copy import copy
 from itertools import islice
 from typing import Any, ClassVar, Protocol
@@ -20,7 +20,7 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array
 from recctl.engines import torch_distributed, torch_threads
 from recctl.errors import ArtifactError, TrainingError
-from recctl.models.nn import devices, dropout, flat_weights
+from recctl.models.nn import batches, devices, dropout, flat_weights
 from recctl.models.nn.torch_settings import usual_settings
 
 # Below this number of embedding values per batch, threads wait for each other longer than they save.
@@ -92,6 +92,8 @@ class Trainer:
         self.rank, self.world_size = torch_distributed.group_rank()
         self._workers_have_state = False
         self.is_new = True
+        # Whether the model's weights are older than those on the device. They are copied when they are read.
+        self._host_is_stale = False
         self.device = devices.select(model.name, model.device, model.precision)
         if self.device.type == "cuda" and torch.cuda._is_in_bad_fork():
             raise TrainingError(
@@ -102,7 +104,8 @@ class Trainer:
         dropout.use_own_dropout(self.network)
         flat_weights.require_weight_count(model.name, self.network, model.weights)
         self._flat = torch.from_numpy(model.weights).to(self.device)
-        n_parameters = self._use_flat_weights()
+        flat_weights.use(self._flat, self.network)
+        n_parameters = sum(parameter.numel() for parameter in self.network.parameters())
         self._parameter = torch.nn.Parameter(self._flat[:n_parameters])
         self._gradient = torch.zeros_like(self._parameter)
         self._parameter.grad = self._gradient
@@ -116,14 +119,6 @@ class Trainer:
         self._generator = torch.Generator(self.device)
         if self.device.type == "cpu":
             _keep_freed_memory()
-
-    def _use_flat_weights(self) -> int:
-        """Make every weight of the network a view of the flat tensor; returns the number of trained weights."""
-        begin = 0
-        for _, weight in flat_weights.named_weights(self.network):
-            weight.data = self._flat[begin : begin + weight.numel()].view(weight.shape)
-            begin += weight.numel()
-        return sum(parameter.numel() for parameter in self.network.parameters())
 
     def _use_flat_gradient(self) -> None:
         """Make the gradient of every parameter a view of the flat gradient."""
@@ -155,8 +150,7 @@ class Trainer:
             self.model._before_epoch(self.network, epoch)
             losses, count = self._run_steps(interactions, epoch)
             self.network.eval()
-        if self.device.type != "cpu":
-            self.to_host()
+        self._host_is_stale = self.device.type != "cpu"
         if not losses:
             return 0.0
         return float(torch.stack(losses).cpu().double().sum()) / max(1, count)
@@ -167,21 +161,24 @@ class Trainer:
         count = 0
         while True:
             try:
-                for group in self._batch_groups(interactions, epoch, len(losses)):
-                    self._set_learning_rate(interactions, epoch, len(losses))
-                    loss, n_examples = self._step(group)
-                    losses.append(loss)
-                    count += n_examples
+                with closing(self._batch_groups(interactions, epoch, len(losses))) as groups:
+                    for group in groups:
+                        self._set_learning_rate(interactions, epoch, len(losses))
+                        loss, n_examples = self._step(group)
+                        losses.append(loss)
+                        count += n_examples
                 return losses, count
             except (RuntimeError, MemoryError) as error:
                 self._shrink_batch(error)
 
-    def _batch_groups(self, interactions: InteractionDataset, epoch: int, n_steps: int) -> Iterator[list[Any]]:
+    def _batch_groups(self, interactions: InteractionDataset, epoch: int, n_steps: int) -> Generator[list[Any]]:
         """The batches of each step, after the first `n_steps` steps."""
-        batches = iter(self.model._batches(interactions, epoch, self.batch_size))
-        for _ in islice(batches, n_steps * self.accumulation):
+        made = iter(self.model._batches(interactions, epoch, self.batch_size))
+        for _ in islice(made, n_steps * self.accumulation):
             pass
-        while group := list(islice(batches, self.accumulation)):
+        if self.device.type != "cpu":
+            made = batches.prefetched(made, self.device)
+        while group := list(islice(made, self.accumulation)):
             yield group
 
     def _set_learning_rate(self, interactions: InteractionDataset, epoch: int, step: int) -> None:
@@ -201,6 +198,7 @@ class Trainer:
         # Losses are divided by the examples of the first batch, so that float16 gradients keep their scale.
         divisor = 0
         for batch in group[self.rank :: self.world_size]:
+            batch = batches.to_device(batch, self.device)
             with self._autocast():
                 loss, n_examples = self.model._loss(self.network, batch)
             divisor = divisor or max(1, n_examples)
@@ -242,8 +240,7 @@ class Trainer:
             BaseException: `error` itself, if it has another cause.
         """
         name = self.model.name
-        is_torch_or_python_error = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        out_of_memory = is_torch_or_python_error or _is_out_of_memory_on_cpu(error)
+        out_of_memory = devices.is_out_of_memory(error)
         if self.world_size > 1:
             reason = _lost_process(error)
             if out_of_memory:
@@ -266,12 +263,15 @@ class Trainer:
     # ---- state
 
     def to_host(self) -> None:
-        """Copy the weights from the device to the model."""
-        np.copyto(self.model.weights, self._flat.detach().cpu().numpy())
+        """Copy the weights from the device to the model, unless they are the same."""
+        if self._host_is_stale:
+            self._host_is_stale = False
+            np.copyto(self.model.weights, self._flat.detach().cpu().numpy())
 
     def to_device(self) -> None:
         """Copy the model's weights to the device; on a CPU they are the same memory."""
         self._workers_have_state = False
+        self._host_is_stale = False
         if self.device.type != "cpu":
             self._flat.copy_(torch.from_numpy(self.model.weights))
 
@@ -338,14 +338,6 @@ def _keep_freed_memory() -> None:
     page faults per step of NCF, 6 % of its time. Freeing one block of 32 MB raises glibc's thresholds.
     """
     torch.empty(_MALLOC_BYTES, dtype=torch.uint8)
-
-
-def _is_out_of_memory_on_cpu(error: BaseException) -> bool:
-    """Whether torch's CPU allocator failed: a plain RuntimeError, which only its text distinguishes.
-
-    A test checks the text against the installed version of torch.
-    """
-    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
 
 
 def _lost_process(error: BaseException) -> str:
