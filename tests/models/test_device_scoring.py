@@ -61,11 +61,16 @@ def scorer_on(model: Any, device: torch.device, bytes_per_row: int = 1) -> Devic
     return DeviceScorer(network, device, bytes_per_row)
 
 
+class _CPUGenerator(torch.Generator):
+    """Backends in Python have no generators of their own. Dropout, which would need one, is 0 here."""
+
+    def __new__(cls, device: Any = None) -> _CPUGenerator:
+        return super().__new__(cls)
+
+
 def select_shim(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(devices, "select", lambda *_: shim_device.DEVICE)
-    # Backends in Python have no generators of their own. Dropout is 0 here.
-    generator = torch.Generator
-    patch.setattr(torch, "Generator", lambda device="cpu": generator())
+    patch.setattr(torch, "Generator", _CPUGenerator)
 
 
 @pytest.fixture
@@ -143,6 +148,31 @@ def test_weights_are_copied_to_the_host_only_when_they_are_read(shim: Any) -> No
     _ = model.weights
     assert shim.copied_to_host.count(n_weights) == 1
     assert model.snapshot()["weights"].tolist() == weights.tolist()
+
+
+def test_failed_epoch_leaves_the_weights_of_the_previous_one_on_the_device(
+    shim: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = MODELS["ncf"](batch_size=64)
+    users = np.arange(40, dtype=np.int32)
+    for _ in range(2):
+        model.train_epoch(toy())
+    scores = model.score_users(users)
+    loss = NCFRecommender._loss
+    losses: list[int] = []
+
+    def failing_loss(*arguments: Any) -> Any:
+        losses.append(1)
+        if len(losses) > 2:
+            raise RuntimeError("device lost")
+        return loss(*arguments)
+
+    monkeypatch.setattr(NCFRecommender, "_loss", failing_loss)
+    with pytest.raises(RuntimeError, match="device lost"):
+        model.train_epoch(toy())
+    assert (len(losses), model.best_epoch) == (3, 2)
+    np.testing.assert_array_equal(model.score_users(users), scores)
+    np.testing.assert_allclose(model._score(model.seen, users), scores, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -152,18 +152,23 @@ class EpochRecommender(Recommender):
                 f"{self.name}: train_epoch continues with the interactions of the first epoch, and these are others; "
                 f"{self.other_data_hint}"
             )
-        before = self.snapshot() if self.best_epoch else None
+        undo = self._undo() if self.best_epoch else None
         try:
             loss = self._epoch(interactions)
             self.best_epoch += 1
         except BaseException:
             # The weights are those of some steps of the epoch.
-            if before is not None:
-                self.restore(before)
+            if undo is not None:
+                undo()
             elif is_first:
                 self._reset()
             raise
         return loss
+
+    def _undo(self) -> Callable[[], None]:
+        """A function that restores the present values after a failed epoch."""
+        snapshot = self.snapshot()
+        return lambda: self.restore(snapshot)
 
     def _equal_training_data(self, interactions: InteractionDataset) -> bool:
         """Whether these are the interactions of the first epoch."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from time import perf_counter
@@ -483,6 +483,21 @@ class TorchRecommender(EpochRecommender):
             self._stored_training_state = None
             if "_current_trainer" in vars(self):
                 self._current_trainer.restart_optimizer()
+
+    def _undo(self) -> Callable[[], None]:
+        trainer = vars(self).get("_current_trainer")
+        if trainer is None or trainer.device.type == "cpu":
+            return super()._undo()
+        # The copy stays on the device: the weights need not come to the host for it.
+        restore_weights = trainer.undo()
+        epoch = self.best_epoch
+
+        def undo() -> None:
+            restore_weights()
+            self.best_epoch = epoch
+            self._invalidate_caches()
+
+        return undo
 
     def _set_weights(self, weights: Float32Array) -> None:
         if weights.shape != self.weights.shape:

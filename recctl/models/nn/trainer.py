@@ -5,7 +5,7 @@ Imports torch, so `torch_recommender` imports it only to train.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from copy import copy
 from itertools import islice
@@ -274,6 +274,17 @@ class Trainer:
         self._host_is_stale = False
         if self.device.type != "cpu":
             self._flat.copy_(torch.from_numpy(self.model.weights))
+
+    def undo(self) -> Callable[[], None]:
+        """A function that restores the present weights on the device, and starts a new optimizer."""
+        weights = self._flat.clone()
+
+        def restore_weights() -> None:
+            self._flat.copy_(weights)
+            self._host_is_stale = True
+            self.restart_optimizer()
+
+        return restore_weights
 
     def state(self) -> dict[str, Any]:
         """A copy of everything, except the weights, that the following steps depend on."""
