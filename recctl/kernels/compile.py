@@ -48,6 +48,7 @@ U64 = ArrayType("uint64")
 I32_2D = ArrayType("int32", 2)
 I64_2D = ArrayType("int64", 2)
 F32_2D = ArrayType("float32", 2)
+F64_2D = ArrayType("float64", 2)
 U8_2D = ArrayType("uint8", 2)
 
 # Outputs: arrays that the kernel writes.

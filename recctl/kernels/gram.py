@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from recctl.kernels.compile import (
     F32,
     F32_2D,
+    F64_2D,
     I32,
     I64,
     INT,
     OUT_F32,
     OUT_F32_2D,
+    OUT_F64_2D,
     OUT_I32,
     OUT_I64,
     OUT_U8_2D,
@@ -112,6 +114,45 @@ def upper_rows(starts, columns, values, item_starts, item_users, positions, out,
             else:
                 for p in range(first, starts[item_users[q] + 1]):
                     out[i, columns[p]] += np.float32(1)
+
+
+@kernel(VOID, I64, I32, F32, I64, I32, I64, OUT_F64_2D, INT, INT)
+def upper_rows_in_double(starts, columns, values, item_starts, item_users, positions, out, begin, end):
+    """As `upper_rows`, in float64."""
+    weighted = len(values) > 0
+    for i in range(begin, end):
+        for q in range(item_starts[i], item_starts[i + 1]):
+            first = positions[q]
+            value = np.float64(values[first]) if weighted else 1.0
+            for p in range(first, starts[item_users[q] + 1]):
+                out[i, columns[p]] += value * values[p] if weighted else 1.0
+
+
+@kernel(VOID, I64, I32, F32, F64_2D, OUT_F64_2D)
+def multiply(starts, columns, values, vectors, out):
+    """`out = X.T @ (X @ vectors)` in float64, without the Gram matrix.
+
+    Args:
+        starts: Row starts of X, users by items.
+        columns: Columns of X.
+        values: Values of X; empty if all are one.
+        vectors: The vectors, `(n_items, k)`.
+        out: Output, `(n_items, k)`.
+    """
+    weighted = len(values) > 0
+    k = vectors.shape[1]
+    scores = np.empty(k)
+    out[:] = 0
+    for user in range(len(starts) - 1):
+        scores[:] = 0
+        for p in range(starts[user], starts[user + 1]):
+            value = np.float64(values[p]) if weighted else 1.0
+            for t in range(k):
+                scores[t] += value * vectors[columns[p], t]
+        for p in range(starts[user], starts[user + 1]):
+            value = np.float64(values[p]) if weighted else 1.0
+            for t in range(k):
+                out[columns[p], t] += value * scores[t]
 
 
 @outlined

@@ -7,18 +7,16 @@ from time import perf_counter
 from typing import ClassVar, Self
 
 import numpy as np
-import scipy.linalg.lapack as lapack
 
-from recctl import progress
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.engines import blas_threads
-from recctl.errors import TrainingError
 from recctl.kernels import matmul
 from recctl.models.base import Recommender, fit_probe
 from recctl.models.base.hyperparameters import Between, fitted, hyperparameter
 from recctl.models.base.onnx_graph import ScoreGraph, Value
 from recctl.models.linear.gram import mirror_scaled, upper_gram
+from recctl.models.linear.inverse import invert_upper, regularized_inverse
 
 # The inverse of a matrix of this size runs at nearly the rate of large ones, and takes about 0.1 s.
 _PROBE_SIZE = 2000
@@ -37,6 +35,10 @@ class EASERecommender(Recommender):
     `(n_items, n_items)` float32 matrix, which is inverted in place. There is no randomness. The last bits can depend on
     the number of threads, as those of LAPACK do.
 
+    Rounding: the relative error of the weights is estimated from a few columns. Where float32 would be off by more than
+    1%, because values are large and `l2_reg` is small beside their squares, the inverse is computed in float64, with a
+    notice; where float64 is too imprecise or does not fit in memory, the fit is refused with the `l2_reg` to try.
+
     Deviations from the paper: ratings or weights, if given, are the values of `X`.
     """
 
@@ -53,15 +55,17 @@ class EASERecommender(Recommender):
     weights: Float32Array = fitted("(n_items, n_items)")
 
     def _fit(self, interactions: InteractionDataset) -> None:
-        with progress.task("EASE: Gram matrix"):
-            weights = upper_gram(interactions.matrix)
-        # In place, as everything below: at 40,000 items a copy would be 6.4 GB.
-        weights[np.diag_indices_from(weights)] += np.float32(self.l2_reg)
-        with progress.task(f"EASE: inverse of {len(weights):,} x {len(weights):,}"):
-            with blas_threads():
-                _invert_upper(weights)
-            mirror_scaled(weights, np.ascontiguousarray(-1 / np.diag(weights)))  # from P to B
+        inverse = regularized_inverse(self.name, interactions.matrix, self.l2_reg)
+        self._relative_error = inverse.relative_error
+        weights = inverse.upper
+        mirror_scaled(weights, np.ascontiguousarray(-1 / np.diag(weights)))  # from P to B
         self.weights = weights
+
+    def convergence(self) -> dict[str, float]:
+        """The estimated relative error of the weights due to rounding; only known after a fit."""
+        if "_relative_error" not in vars(self):
+            return {}
+        return {"relative_error": self._relative_error}
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
         scores = np.empty((histories.n_rows, histories.n_columns), np.float32)
@@ -104,22 +108,7 @@ def _inverse_seconds(size: int) -> float:
         for _ in range(_PROBE_REPEATS):
             matrix = np.eye(size, dtype=np.float32)
             begin = perf_counter()
-            _invert_upper(matrix)
+            invert_upper(matrix)
             measured.append(perf_counter() - begin)
     # The median of three: another process may slow down one of them.
     return median(measured[1:])
-
-
-def _invert_upper(matrix: Float32Array) -> None:
-    """Replace the upper triangle of a positive definite matrix by that of its inverse, in place."""
-    # LAPACK uses column-major order: its lower triangle is the upper triangle here, so that nothing is copied.
-    factor, failed = lapack.spotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
-    if not failed:
-        factor, failed = lapack.spotri(factor, lower=1, overwrite_c=1)
-    if failed:
-        raise TrainingError(
-            "ease: the regularized Gram matrix is not positive definite in float32; raise l2_reg, "
-            "or scale ratings down (normalize_ratings)"
-        )
-    if not np.shares_memory(factor, matrix):  # pragma: no cover - SciPy does not copy a Fortran-ordered array
-        matrix[:] = factor.T

@@ -92,15 +92,77 @@ def test_too_many_items_for_memory_are_refused_with_both_numbers(monkeypatch):
     )
 
 
-def test_singular_matrix_is_refused_with_a_suggestion():
+def wild(kind: str) -> InteractionDataset:
+    """Interactions with nearly singular Gram matrices: counts from 1 to 1e5, equal items, fewer users than items."""
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"user_id": rng.integers(0, 60, 900), "item_id": rng.integers(0, 40, 900)}).drop_duplicates()
+    if kind == "counts":
+        rows["rating"] = rng.pareto(0.7, len(rows)).clip(0, 1e5).round() + 1
+    elif kind == "equal items":
+        rows = pd.concat([rows, rows.assign(item_id=rows.item_id + 100)])
+        rows["rating"] = 1.0
+    else:
+        rows = rows[rows.user_id < 12]
+        rows["rating"] = 100 * rng.random(len(rows))
+    return InteractionDataset(rows, implicit=False)
+
+
+def oracle_of_singular_values(X, l2_reg):
+    """The closed form by the singular values of X, in float64, without products that lose digits."""
+    _, values, vectors = np.linalg.svd(X, full_matrices=True)
+    squares = np.zeros(X.shape[1])
+    squares[: len(values)] = values**2
+    inverse = (vectors.T / (squares + l2_reg)) @ vectors
+    B = -inverse / np.diag(inverse)
+    np.fill_diagonal(B, 0)
+    return B
+
+
+@pytest.mark.parametrize("l2_reg", [500.0, 1.0, 1e-3, 1e-6])
+@pytest.mark.parametrize("kind", ["counts", "equal items", "few users"])
+@pytest.mark.filterwarnings("ignore:ease")
+def test_weights_are_within_one_percent_of_float64_for_any_regularization(kind, l2_reg):
+    dataset = wild(kind)
+    model = EASERecommender(l2_reg=l2_reg).fit(dataset)
+    expected = oracle_of_singular_values(dataset.csr.toarray().astype(np.float64), l2_reg)
+    error = np.linalg.norm(model.weights - expected) / np.linalg.norm(expected)
+    assert error < 0.01
+    # The estimate is of the size of the error, which includes rounding to float32.
+    assert error < 4 * model.convergence()["relative_error"] + 1e-6
+
+
+@pytest.mark.parametrize(("kind", "l2_reg", "needs_double"), [("few users", 1e-3, True), ("few users", 500.0, False)])
+def test_float64_is_used_with_a_notice_where_float32_is_too_imprecise(kind, l2_reg, needs_double, listener):
+    EASERecommender(l2_reg=l2_reg).fit(wild(kind))
+    notices = [text for text in listener.notices if text.startswith("ease: float32 is too imprecise for l2_reg=0.001")]
+    assert len(notices) == needs_double
+
+
+def test_float64_that_does_not_fit_in_memory_is_refused_with_the_l2_reg_to_try(monkeypatch):
+    dataset = wild("few users")
+    monkeypatch.setenv("RECCTL_MEMORY", "15000")
+    with pytest.raises(
+        TrainingError, match=r"float32 is too imprecise.*float64 needs 19.* are available.*try l2_reg="
+    ) as caught:
+        EASERecommender(l2_reg=1e-3).fit(dataset)
+    suggested = float(str(caught.value).split("try l2_reg=")[1].split(",")[0])
+    assert EASERecommender(l2_reg=suggested).fit(dataset).convergence()["relative_error"] < 0.01
+
+
+def test_regularization_too_small_for_float64_is_refused_with_one_that_works():
     # Ratings of very different magnitude and almost no regularization: rounding makes the Gram matrix indefinite.
     rng = np.random.default_rng(0)
     rows = pd.DataFrame({"user_id": np.repeat(range(3), 30), "item_id": np.tile(range(30), 3)})
     rows["rating"] = 1e6 * rng.normal(size=len(rows))
+    dataset = InteractionDataset(rows, implicit=False)
     model = EASERecommender(l2_reg=1e-3)
-    with pytest.raises(TrainingError, match="not positive definite in float32; raise l2_reg"):
-        model.fit(InteractionDataset(rows, implicit=False))
+    with pytest.raises(TrainingError, match=r"ease: float64 is too imprecise for l2_reg=0.001 .*try l2_reg=") as caught:
+        model.fit(dataset)
     assert not model.is_fitted
+    suggested = float(str(caught.value).split("try l2_reg=")[1].split(",")[0])
+    model = EASERecommender(l2_reg=suggested).fit(dataset)
+    expected = oracle_of_singular_values(dataset.csr.toarray().astype(np.float64), suggested)
+    assert np.linalg.norm(model.weights - expected) < 0.01 * np.linalg.norm(expected)
 
 
 def test_values_that_overflow_are_refused():

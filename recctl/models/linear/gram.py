@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recctl.data.matrix import Float32Array, InteractionMatrix
 from recctl.engines import available_memory, map_threads
 from recctl.kernels import gram as kernels
+
+Float64Array = NDArray[np.float64]
 
 _ROWS_PER_TASK = 64
 _TILES_PER_TASK = 8
@@ -47,13 +50,29 @@ def upper_gram(interactions: InteractionMatrix) -> Float32Array:
     return gram
 
 
+def upper_gram_in_double(interactions: InteractionMatrix) -> Float64Array:
+    """As `upper_gram`, in float64, and never cached."""
+    n_items = interactions.n_columns
+    gram = np.zeros((n_items, n_items))
+    _fill_upper_gram(interactions, kernels.upper_rows_in_double, gram)
+    return gram
+
+
 def _upper_gram(interactions: InteractionMatrix) -> Float32Array:
-    by_item, positions = interactions.transpose_with_positions()
     n_items = interactions.n_columns
     gram = np.zeros((n_items, n_items), np.float32)
+    _fill_upper_gram(interactions, kernels.upper_rows, gram)
+    return gram
+
+
+def _fill_upper_gram(
+    interactions: InteractionMatrix, fill: Callable[..., None], gram: Float32Array | Float64Array
+) -> None:
+    by_item, positions = interactions.transpose_with_positions()
+    n_items = len(gram)
 
     def fill_rows(begin: int) -> None:
-        kernels.upper_rows(
+        fill(
             interactions.starts,
             interactions.columns,
             interactions.values,
@@ -67,7 +86,6 @@ def _upper_gram(interactions: InteractionMatrix) -> Float32Array:
 
     for _ in map_threads(fill_rows, range(0, n_items, _ROWS_PER_TASK)):
         pass
-    return gram
 
 
 def mirror_scaled(upper: Float32Array, scale: Float32Array) -> None:
