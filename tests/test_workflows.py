@@ -205,7 +205,9 @@ def test_predefined_split_is_read_from_files(workdir: Path, df: pd.DataFrame) ->
 def test_rating_and_ranking_metrics_are_evaluated_together(workdir: Path) -> None:
     from recctl.cli import run
 
-    Path("small.yaml").write_text(Path("small.yaml").read_text().replace("ndcg, hit_rate", "ndcg, rmse, mae"))
+    text = Path("small.yaml").read_text().replace("ndcg, hit_rate", "ndcg, rmse, mae")
+    svd = "{name: svd, params: {n_epochs: 2}}"
+    Path("small.yaml").write_text(text.replace("{name: ease, params: {l2_reg: 50.0}}", svd))
     assert run(["train", "small.yaml", "-q"]) == 0
     metrics = recctl.RunStore().resolve("latest").metrics()["validation"]
     assert metrics["rmse"] >= metrics["mae"] > 0
