@@ -1,44 +1,108 @@
-"""Checking the arguments of public functions; every problem is a ConfigError that names the argument and its value."""
+"""Checks of the arguments of public functions; every problem is a ConfigError that names the argument and its value.
+
+`validated` declares the checks of a function:
+
+    @validated(k=at_least(1), on_unknown=one_of("error", "skip"), exclude_seen=flag)
+    def recommend(self, user_ids, k=10, exclude_seen=True, *, on_unknown="error"): ...
+
+A check is a function `(where, name, value)` that returns the value, possibly as a plainer type (an int for NumPy's), or
+raises a ConfigError. It can also be called directly.
+"""
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from numbers import Integral, Real
-from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pydantic import ConfigDict, ValidationError, validate_call
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from recctl.errors import ConfigError
 from recctl.suggest import did_you_mean
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+Check = Callable[[str, str, Any], Any]
+"""Called with the function (the beginning of messages), the name of the argument, and its value."""
 
 _MAX_VALUE_LENGTH = 60
 
 
-def whole_number(where: str, name: str, value: Any, low: int = 0, high: int | None = None) -> int:
+def validated(**checks: Check) -> Callable[[Function], Function]:
+    """Check arguments of a function, defaults excepted, and raise one ConfigError for all problems.
+
+    Args:
+        checks: The check of each argument, by name.
+    """
+
+    def decorate(function: Function) -> Function:
+        signature = inspect.signature(function)
+        title = _title(function)
+        assert checks.keys() <= signature.parameters.keys(), title
+
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                bound = signature.bind(*args, **kwargs)
+            except TypeError:
+                return function(*args, **kwargs)  # Python's own message about missing and unexpected arguments
+            problems: list[str] = []
+            for name in checks.keys() & bound.arguments.keys():
+                try:
+                    bound.arguments[name] = checks[name](title, name, bound.arguments[name])
+                except ConfigError as error:
+                    problems.extend(error.problems)
+            if problems:
+                raise ConfigError(*sorted(problems))
+            return function(*bound.args, **bound.kwargs)
+
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def check_fields(record: object, **checks: Check) -> None:
+    """Check attributes of a dataclass, in its `__post_init__`, and raise one ConfigError for all problems.
+
+    Args:
+        record: The object.
+        checks: The check of each attribute, by name.
+    """
+    problems: list[str] = []
+    for name, check in checks.items():
+        try:
+            check(type(record).__name__, name, getattr(record, name))
+        except ConfigError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise ConfigError(*problems)
+
+
+def whole_number(where: str, name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
     """Return a whole number as an int; NumPy's are accepted.
 
     Args:
         where: The function or class, with which the message begins; empty for none.
         name: Name of the argument.
         value: Its value.
-        low: Smallest valid value.
+        low: Smallest valid value; None for no limit.
         high: Largest valid value; None for no limit.
 
     Raises:
         ConfigError: It is not a whole number in these bounds. 2.0, "2" and True are none.
     """
-    # bool is a subclass of int: k=True would count as 1.
-    is_whole = isinstance(value, Integral) and not _is_bool(value)
-    if not is_whole or value < low or (high is not None and value > high):
-        limits = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise ConfigError(problem(where, name, value, f"must be a whole number {limits}"))
+    if not is_whole(value) or (low is not None and value < low) or (high is not None and value > high):
+        limits = ""
+        if low is not None:
+            limits = f" of at least {low}" if high is None else f" from {low} to {high}"
+        raise ConfigError(problem(where, name, value, f"must be a whole number{limits}"))
     return int(value)
 
 
@@ -84,18 +148,6 @@ def flag(where: str, name: str, value: Any) -> bool:
     return bool(value)
 
 
-def choice(where: str, name: str, value: Any, choices: Iterable[str]) -> str:
-    """Return one of several words.
-
-    Raises:
-        ConfigError: It is none of `choices`; the message suggests one.
-    """
-    known = list(choices)
-    if not isinstance(value, str) or value not in known:
-        raise ConfigError(problem(where, name, value, f"unknown choice{did_you_mean(str(value), known)}"))
-    return value
-
-
 def text(where: str, name: str, value: Any) -> str:
     """Return a text that is not empty.
 
@@ -107,33 +159,108 @@ def text(where: str, name: str, value: Any) -> str:
     return value
 
 
-def path(where: str, name: str, value: Any) -> Path:
-    """Return the path of a file or folder.
+def path(where: str, name: str, value: Any) -> Any:
+    """Return the path of a file or folder, as it was given: a `Path` would lose the beginning of `./NAME`.
 
     Raises:
         ConfigError: It is neither a text nor a path, or empty.
     """
-    if not isinstance(value, str | Path) or not str(value):
-        raise ConfigError(problem(where, name, value, "must be a path, such as 'models/ease.pkl'"))
-    return Path(value)
+    if not isinstance(value, str | os.PathLike) or not str(value):
+        raise ConfigError(problem(where, name, value, "must be a path, such as 'folder/file'"))
+    return value
 
 
-def instance(where: str, name: str, value: Any, expected: type | tuple[type, ...], description: str) -> Any:
-    """Return an object of a class.
-
-    Args:
-        where: As in `whole_number`.
-        name: Name of the argument.
-        value: Its value.
-        expected: The class, or several.
-        description: What it must be, as "a Run".
+def callbacks(where: str, name: str, value: Any) -> list[Any]:
+    """Return the callbacks of a training as a list.
 
     Raises:
-        ConfigError: It is of another class.
+        ConfigError: It is no list, or holds something that is neither a callback nor a function.
     """
-    if not isinstance(value, expected):
-        raise ConfigError(problem(where, name, value, f"must be {description}"))
+    listed: list[Any] = many(anything, "[EarlyStopping()]")(where, name, value)
+    for position, callback in enumerate(listed):
+        if not hasattr(callback, "after_epoch") and (isinstance(callback, type) or not callable(callback)):
+            requirement = "must be a callback, such as EarlyStopping(), or a function of the model and its metrics"
+            raise ConfigError(problem(where, f"{name}[{position}]", callback, requirement))
+    return listed
+
+
+def anything(where: str, name: str, value: Any) -> Any:
+    """Return any value: the check of the elements of a list that are not checked here."""
     return value
+
+
+# ---- checks with parameters
+
+
+def at_least(low: int) -> Check:
+    """A whole number of at least `low`."""
+    return lambda where, name, value: whole_number(where, name, value, low)
+
+
+def between(low: float, high: float) -> Check:
+    """A number above `low` and below `high`."""
+    return lambda where, name, value: number(where, name, value, low, high, exclusive=True)
+
+
+def one_of(*choices: str) -> Check:
+    """One of several words; the message suggests one."""
+
+    def check(where: str, name: str, value: Any) -> str:
+        if not isinstance(value, str) or value not in choices:
+            raise ConfigError(problem(where, name, value, f"unknown choice{did_you_mean(str(value), choices)}"))
+        return value
+
+    return check
+
+
+def optional(check: Check) -> Check:
+    """None, or what `check` accepts."""
+    return lambda where, name, value: None if value is None else check(where, name, value)
+
+
+def of_type(expected: type | tuple[type, ...], description: str) -> Check:
+    """An object of a class, or of one of several.
+
+    Args:
+        expected: The class, or several.
+        description: What it must be, as "a Run".
+    """
+
+    def check(where: str, name: str, value: Any) -> Any:
+        if not isinstance(value, expected):
+            raise ConfigError(problem(where, name, value, f"must be {description}"))
+        return value
+
+    return check
+
+
+def many(check: Check, example: str) -> Check:
+    """A list or another iterable, returned as a list; text, dicts and tables are none.
+
+    Args:
+        check: Of each element.
+        example: A valid value, for the message.
+    """
+
+    def check_all(where: str, name: str, value: Any) -> list[Any]:
+        if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+            raise ConfigError(problem(where, name, value, f"must be a list, such as {example}"))
+        return [check(where, f"{name}[{position}]", element) for position, element in enumerate(value)]
+
+    return check_all
+
+
+def overrides(where: str, name: str, value: Any) -> list[str]:
+    """Return settings `section.key=value` as a list.
+
+    Raises:
+        ConfigError: It is no list of texts.
+    """
+    listed: list[str] = many(text, "['model.params.l2_reg=250']")(where, name, value)
+    return listed
+
+
+# ---- messages
 
 
 def problem(where: str, name: str, value: Any, requirement: str) -> str:
@@ -150,34 +277,97 @@ def shown(value: Any) -> str:
     return first_line
 
 
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number. True is none, although it is an int: `k=True` would count as 1."""
+    return isinstance(value, Integral) and not _is_bool(value)
+
+
+# ---- by annotations
+
+
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Check all arguments against the function's annotations, and raise one ConfigError for all problems.
 
     Bounds are part of the annotations, `n: Annotated[int, Field(ge=1)]`, so that a config's schema can use them too.
     """
-    # pydantic names a positional argument by its position.
-    names = list(inspect.signature(function).parameters)
-    validated: Callable[P, R] = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(function)
-    title = function.__qualname__.removesuffix(".__init__")
+    signature = inspect.signature(function)
+    title = _title(function)
+    config = ConfigDict(arbitrary_types_allowed=True)
+    annotations = get_type_hints(function, include_extras=True)
+    adapters = {
+        name: TypeAdapter(annotations[name], config=config) for name in signature.parameters if name in annotations
+    }
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return validated(*args, **kwargs)
-        except ValidationError as error:
-            # An argument of a union type has one problem for each member.
-            problems = [_describe_problem(title, names, details) for details in error.errors()]
-            raise ConfigError(*dict.fromkeys(problems)) from None
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ConfigError(f"{title}: {error}") from None
+        problems = []
+        for name, value in bound.arguments.items():
+            if name not in adapters:
+                continue
+            # pydantic would convert "3", True and 3.0 to 3.
+            if requirement := scalar_problem(annotations[name], value):
+                problems.append(problem(title, name, value, requirement))
+                continue
+            try:
+                bound.arguments[name] = adapters[name].validate_python(value)
+            except ValidationError as error:
+                # An argument of a union type has one problem for each member.
+                problems += [_describe_problem(title, name, details) for details in error.errors()]
+        if problems:
+            raise ConfigError(*dict.fromkeys(problems))
+        return function(*bound.args, **bound.kwargs)
 
     return call
 
 
-def _describe_problem(title: str, names: list[str], details: Any) -> str:
-    location = details["loc"][0]  # the name, or the position of a positional argument
-    name = names[location] if isinstance(location, int) and location < len(names) else location
+def scalar_problem(annotation: Any, value: Any) -> str | None:
+    """What is wrong with the type of a value of which numbers or truth values are expected; None if nothing is.
+
+    Args:
+        annotation: The type, such as `int`, `float | None` or `Annotated[int, Field(ge=1)]`. Others are not checked.
+        value: The value.
+    """
+    expected = _member_types(annotation)
+    if not expected or not expected <= {int, float, bool, NoneType}:
+        return None
+    if value is None:
+        is_valid = NoneType in expected
+    elif _is_bool(value):
+        is_valid = bool in expected
+    elif is_whole(value):
+        is_valid = bool(expected & {int, float})
+    else:
+        is_valid = float in expected and isinstance(value, Real) and math.isfinite(float(value))
+    if is_valid:
+        return None
+    # Worded as pydantic's messages, which stand beside them.
+    if float in expected:
+        return "input should be a valid number"
+    return f"input should be a valid {'integer' if int in expected else 'boolean'}"
+
+
+def _member_types(annotation: Any) -> set[Any]:
+    """The types of a union; of any other annotation, itself."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _member_types(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return {member for part in get_args(annotation) for member in _member_types(part)}
+    return {annotation}
+
+
+def _title(function: Callable[..., Any]) -> str:
+    """The name of a function in messages: for a constructor, that of its class."""
+    *owners, name = function.__qualname__.split(".")
+    return owners[-1] if name == "__init__" else name
+
+
+def _describe_problem(title: str, name: str, details: Any) -> str:
     message = details["msg"][0].lower() + details["msg"][1:]
-    if details["type"] in ("missing_argument", "unexpected_keyword_argument", "unexpected_positional_argument"):
-        return f"{title}: {name}: {message}"
     return problem(title, name, details["input"], message)
 
 

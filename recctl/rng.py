@@ -30,7 +30,7 @@ def stream(seed: int, *name: str | int) -> np.random.Generator:
     """
     import numpy as np
 
-    if not isinstance(seed, int | np.integer) or seed < 0:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ConfigError(f"seed={seed!r}: must be a whole number of at least 0")
     # 128 bits of the name's hash are appended to the seed as 32-bit words.
     digest = hashlib.sha256("/".join(map(str, name)).encode()).digest()

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recctl.arguments import checked
+from recctl.arguments import at_least, checked, validated
 from recctl.data import columns, frames
 from recctl.data.frames import Frame
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
@@ -290,6 +290,7 @@ class InteractionDataset:
         test = split.test(self)
         return (train, split.validation(self), test) if split.has_validation else (train, test)
 
+    @validated(n_folds=at_least(2), seed=at_least(0))
     def k_fold(self, n_folds: int = 5, seed: int = 42) -> Iterator[tuple[InteractionDataset, InteractionDataset]]:
         """Iterate over `(train, test)` of each fold; every interaction is in exactly one test part.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from recctl import progress, rng
+from recctl.arguments import many, of_type, validated
 from recctl.data import columns, frames
 from recctl.data.dataset import InteractionDataset
 from recctl.data.frames import Frame
@@ -107,8 +108,7 @@ class Evaluator:
     ) -> None:
         metrics = as_list(metrics)
         k_values = as_list(k_values)
-        check_options(metrics, k_values, n_candidates, relevance_threshold, on_unknown, exclude)
-        rng.stream(seed)  # checks the seed
+        check_options(metrics, k_values, n_candidates, relevance_threshold, on_unknown, exclude, seed)
         # Without duplicates, in the given order, which is that of tables.
         self.metrics = tuple(dict.fromkeys(metrics))
         self.k_values = tuple(sorted({int(cutoff) for cutoff in k_values}))
@@ -144,6 +144,7 @@ class Evaluator:
         """Evaluate a fitted model and return its metrics by key; see `evaluate_users`."""
         return self.evaluate_users(model, test, task, train_data, known).metrics
 
+    @validated(excluded=many(of_type(KnownPairs, "a KnownPairs"), "[KnownPairs.of_model(model)]"))
     def evaluate_users(
         self,
         model: Recommender,
@@ -174,7 +175,7 @@ class Evaluator:
             DataError: No user can be evaluated, nothing is relevant, or ratings are missing.
             NotFittedError: The model is not fitted.
         """
-        if task not in get_args(Task):
+        if not isinstance(task, str) or task not in get_args(Task):
             hint = did_you_mean(str(task), get_args(Task), _TASK_SYNONYMS)
             raise ConfigError(f"task={task!r}: unknown task{hint}")
         if not isinstance(model, Recommender):
@@ -182,6 +183,9 @@ class Evaluator:
                 f"evaluate: give the model first, then test; {type(model).__name__} is not a recctl model"
             )
         test = _as_dataset(test, "test")
+        # Checked for each task, also those of rankings that rating prediction does not use.
+        history = test.history if train_data is None else _as_dataset(train_data, "train_data")
+        known_data = test.known if known is None else _as_dataset(known, "known")
         metric_names = [metric_name for metric_name in self.metrics if METRICS[metric_name].task == task]
         if task == "rating_prediction":
             require_meaningful(model, metric_names or _DEFAULT_RATING_METRICS)
@@ -190,14 +194,9 @@ class Evaluator:
             raise ConfigError(
                 f"metrics: {', '.join(self.metrics)}: none belongs to task='ranking'; add one, such as ndcg"
             )
-        history = test.history
-        if train_data is not None:
-            history = _as_dataset(train_data, "train_data")
-        known_data = test.known
-        if known is not None:
-            known_data = _as_dataset(known, "known")
         return self._evaluate_rankings(model, test, history, known_data, excluded, metric_names)
 
+    @validated(results=of_type(Mapping, "a dict of metrics, as `evaluate` returns"))
     def print_results(self, results: dict[str, float]) -> None:
         """Print metrics as a table with a row for each metric and a column for each cutoff."""
         from recctl.evaluation.formatting import print_results

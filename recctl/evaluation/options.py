@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
-from numbers import Integral, Real
 from typing import Any
 
+from recctl.arguments import Check, at_least, is_whole, number, one_of, optional
 from recctl.errors import ConfigError
 from recctl.metrics import METRICS, MetricKey
 from recctl.suggest import did_you_mean
@@ -26,7 +25,13 @@ _EXCLUDED_ITEMS = ("known", "train", "none")
 
 
 def check_options(
-    metrics: Any, k_values: Any, n_candidates: Any, relevance_threshold: Any, on_unknown: Any, exclude: Any
+    metrics: Any,
+    k_values: Any,
+    n_candidates: Any,
+    relevance_threshold: Any,
+    on_unknown: Any,
+    exclude: Any,
+    seed: Any,
 ) -> None:
     """Check the arguments of an Evaluator; `metrics` and `k_values` must have passed `as_list`.
 
@@ -37,14 +42,17 @@ def check_options(
     problems.extend(_k_value_problems(k_values))
     if n_candidates is not None:
         problems.extend(_candidate_problems(n_candidates, metrics))
-    if relevance_threshold is not None:
-        is_number = isinstance(relevance_threshold, Real) and math.isfinite(relevance_threshold)
-        if not is_number:
-            problems.append(f"relevance_threshold={relevance_threshold!r}: must be a number")
-    if on_unknown not in _UNKNOWN_USERS:
-        problems.append(f"on_unknown={on_unknown!r}: unknown choice{did_you_mean(str(on_unknown), _UNKNOWN_USERS)}")
-    if exclude not in _EXCLUDED_ITEMS:
-        problems.append(f"exclude={exclude!r}: unknown choice{did_you_mean(str(exclude), _EXCLUDED_ITEMS)}")
+    checks: list[tuple[Check, str, Any]] = [
+        (optional(number), "relevance_threshold", relevance_threshold),
+        (one_of(*_UNKNOWN_USERS), "on_unknown", on_unknown),
+        (one_of(*_EXCLUDED_ITEMS), "exclude", exclude),
+        (at_least(0), "seed", seed),
+    ]
+    for check, name, value in checks:
+        try:
+            check("", name, value)
+        except ConfigError as error:
+            problems.extend(error.problems)
     if problems:
         raise ConfigError(*problems)
 
@@ -101,4 +109,4 @@ def _candidate_problems(n_candidates: Any, metrics: Any) -> Iterator[str]:
 
 
 def _is_positive_integer(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+    return is_whole(value) and value >= 1

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recctl import artifacts, engines, progress
+from recctl import arguments, artifacts, engines, progress
+from recctl.arguments import at_least, many, of_type, one_of, optional, text, validated
 from recctl.config import LoadedConfig
 from recctl.data.splitting import all_train
 from recctl.errors import ArtifactError, ConfigError
@@ -29,12 +30,20 @@ from recctl.experiment.warm_start import (
 )
 from recctl.models.base.rating_metrics import require_meaningful
 from recctl.runs import Run, RunStore, layout
+from recctl.runs.checks import a_run, a_store
 from recctl.runs.evaluations import EvaluationRecord
 from recctl.training.checkpoints import load_checkpoint
 
 _RESUMABLE_KINDS = ("train", "fit", "split")
 
 
+_a_config = of_type(LoadedConfig, "a config, as recctl.experiment.load('recctl.yaml') returns")
+_a_part = one_of("validation", "test")
+_metric_names = many(text, "['ndcg', 'recall']")
+_cutoffs = many(at_least(1), "[10]")
+
+
+@validated(loaded=_a_config, store=optional(a_store), test_since=optional(a_run))
 def train(loaded: LoadedConfig, store: RunStore | None = None, test_since: Run | None = None) -> Run:
     """Split, fit, evaluate and save, as one run.
 
@@ -63,7 +72,8 @@ def train(loaded: LoadedConfig, store: RunStore | None = None, test_since: Run |
     return run
 
 
-def split(loaded: LoadedConfig, store: RunStore | None = None, export: Path | None = None) -> Run:
+@validated(loaded=_a_config, store=optional(a_store), export=optional(arguments.path))
+def split(loaded: LoadedConfig, store: RunStore | None = None, export: str | Path | None = None) -> Run:
     """Create a run that contains only the split.
 
     Args:
@@ -79,6 +89,7 @@ def split(loaded: LoadedConfig, store: RunStore | None = None, export: Path | No
     return run
 
 
+@validated(loaded=_a_config, store=optional(a_store), parent=optional(a_run))
 def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None = None) -> Run:
     """Fit a model and save it, without evaluation.
 
@@ -107,6 +118,7 @@ def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None 
     return run
 
 
+@validated(loaded=_a_config, store=optional(a_store), parent=optional(a_run))
 def fit_all_data(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None = None) -> Run:
     """Fit a model on everything that the source holds now, and save it. Nothing is held out, nor evaluated.
 
@@ -133,6 +145,7 @@ def fit_all_data(loaded: LoadedConfig, store: RunStore | None = None, parent: Ru
     return run
 
 
+@validated(run=a_run, overrides=arguments.overrides)
 def resume(run: Run, overrides: Sequence[str] = ()) -> bool:
     """Resume a run that was interrupted, failed, or whose process died.
 
@@ -187,6 +200,14 @@ def evaluate(
     return record.data.label, record.metrics
 
 
+@validated(
+    run=a_run,
+    on=optional(_a_part),
+    data=optional(arguments.path),
+    metrics=optional(_metric_names),
+    k_values=optional(_cutoffs),
+    overrides=arguments.overrides,
+)
 def measure(
     run: Run,
     on: stages.Part | None = None,
@@ -316,7 +337,7 @@ def _require_resumable(run: Run, loaded: LoadedConfig) -> None:
         load_checkpoint(checkpoint_path, model)
 
 
-def _export_parts(prepared: Prepared, folder: Path) -> None:
+def _export_parts(prepared: Prepared, folder: str | Path) -> None:
     from recctl import atomic
     from recctl.data.splitting import PART_NAMES
 
@@ -324,5 +345,5 @@ def _export_parts(prepared: Prepared, folder: Path) -> None:
         is_in_part = prepared.split.parts == part_code
         if not is_in_part.any():
             continue
-        with atomic.replacing(folder / f"{part_name}.parquet") as file:
+        with atomic.replacing(Path(folder) / f"{part_name}.parquet") as file:
             prepared.dataset.take(is_in_part).data.to_parquet(file, index=False)

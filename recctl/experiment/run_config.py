@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from recctl import arguments
+from recctl.arguments import validated
 from recctl.config import LoadedConfig, load_config, parse_config
 from recctl.config.loading import with_values
 from recctl.errors import ArtifactError, ConfigError, DataError
@@ -24,6 +26,7 @@ _PATH_KEYS = (*_DATA_KEYS, ("data", "items", "file"))
 LOCATIONS = "locations"
 
 
+@validated(path=arguments.path, overrides=arguments.overrides)
 def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> LoadedConfig:
     """Load a config file and validate all of it: the schema, and the models, steps and metrics that it names.
 

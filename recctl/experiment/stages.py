@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from recctl import progress
+from recctl.arguments import at_least, optional, validated
 from recctl.config import Config
 from recctl.data.dataset import InteractionDataset
 from recctl.engines import require_disk, torch_distributed
@@ -31,6 +32,7 @@ from recctl.models.base import Recommender
 from recctl.models.base.epoch_recommender import EpochRecommender
 from recctl.models.registry import load_model, make_model, model_class
 from recctl.runs import Run, layout
+from recctl.runs.checks import a_run
 from recctl.runs.evaluations import EvaluationRecord, MeasuredData, MeasuredModel, measured_model_entry
 from recctl.runs.store import run_hashes
 from recctl.tracking import Tracker
@@ -157,6 +159,7 @@ def load_fitted(run: Run, fitted_on: str) -> Recommender | None:
     return None
 
 
+@validated(run=a_run, version=optional(at_least(1)))
 def load_version(run: Run, version: int | None = None) -> Recommender:
     """Load a model version of a run, by default the newest, after checking its hash against the run's metadata."""
     model_entry = run.model_entry(version)

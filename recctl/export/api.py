@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recctl import experiment, progress
+from recctl import arguments, experiment, progress
+from recctl.arguments import at_least, flag, of_type, optional, text, validated
 from recctl.errors import ArtifactError, NotFittedError
 from recctl.experiment.run_config import require_data_keys
 from recctl.export import _folders, _manifest
@@ -15,6 +16,7 @@ from recctl.export.base import Context, ExportFormat
 from recctl.export.registry import format_class, make_format, require_extra
 from recctl.models.base import Recommender
 from recctl.runs import Run, layout
+from recctl.runs.checks import a_run
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Export:
     manifest: dict[str, Any]
 
 
+@validated(model=of_type(Recommender, "a recctl model"), format_name=text, path=arguments.path, force=flag)
 def export_model(
     model: Recommender, format_name: str, path: str | Path, /, *, force: bool = False, **options: Any
 ) -> Export:
@@ -50,6 +53,14 @@ def export_model(
     return _export(model, make_format(format_name, options), force, Context(Path(path)))
 
 
+@validated(
+    run=a_run,
+    format_name=text,
+    path=optional(arguments.path),
+    version=optional(at_least(1)),
+    force=flag,
+    overrides=arguments.overrides,
+)
 def export_run(
     run: Run,
     format_name: str,
@@ -83,6 +94,7 @@ def export_run(
     return _export(model, export_format, force or path is None, Context(destination, run, model_entry, overrides))
 
 
+@validated(path=arguments.path)
 def verify_export(path: str | Path) -> dict[str, Any]:
     """Verify an export: check the hash of every file, then read the files and compare them with the manifest.
 

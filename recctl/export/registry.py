@@ -7,7 +7,7 @@ Installed packages add formats by entry points of the group `recctl.exports`.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 import recctl.export
 from recctl import plugins
+from recctl.arguments import problem, scalar_problem
 from recctl.config.messages import expectation, own_message
 from recctl.errors import ConfigError
 from recctl.export.base import ExportFormat
@@ -87,11 +88,23 @@ def make_format(name: str, options: Mapping[str, Any]) -> ExportFormat:
     """
     format_type = format_class(name)
     require_extra(format_type)
+    problems = list(_type_problems(format_type, options))
+    if problems:
+        raise ConfigError(*problems)
     try:
         return format_type(**options)
     except ValidationError as error:
-        problems = [f"export format {name}: {_message(format_type, problem)}" for problem in error.errors()]
+        problems = [f"export format {name}: {_message(format_type, details)}" for details in error.errors()]
     raise ConfigError(*problems)
+
+
+def _type_problems(cls: type[ExportFormat], options: Mapping[str, Any]) -> Iterator[str]:
+    """Options of other types than their fields, which pydantic would convert; texts come from the command line."""
+    for name, value in options.items():
+        if name not in cls.model_fields or isinstance(value, str):
+            continue
+        if requirement := scalar_problem(cls.model_fields[name].annotation, value):
+            yield problem(f"export format {cls.name}", name, value, requirement)
 
 
 def _message(cls: type[ExportFormat], problem: Any) -> str:

@@ -16,7 +16,8 @@ from types import ModuleType
 from typing import Any
 
 import recctl.models
-from recctl import artifacts, plugins
+from recctl import arguments, artifacts, plugins
+from recctl.arguments import optional, text, validated
 from recctl.errors import ArtifactError, ConfigError, RecctlError
 from recctl.models.base import Recommender, model_file
 from recctl.suggest import did_you_mean
@@ -55,6 +56,7 @@ def model_classes() -> list[type[Recommender]]:
     return [model_class(name) for name in model_names()]
 
 
+@validated(name=text)
 def make_model(name: str, **hyperparameters: Any) -> Recommender:
     """Create a model by name.
 
@@ -64,6 +66,7 @@ def make_model(name: str, **hyperparameters: Any) -> Recommender:
     return model_class(name)(**hyperparameters)
 
 
+@validated(path=arguments.path, sha256=optional(text))
 def load_model(path: str | Path, sha256: str | None = None) -> Recommender:
     """Load a model of any class from a file. No code in the file is executed.
 

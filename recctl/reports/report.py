@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from recctl import atomic, progress
+from recctl import arguments, atomic, progress
+from recctl.arguments import many, one_of, optional, text, validated
 from recctl.errors import ConfigError, RecctlError
 from recctl.reports.render import latex_markdown
 from recctl.reports.render.blocks import Block, Bullets
@@ -25,7 +26,7 @@ from recctl.reports.sections import (
     summary,
 )
 from recctl.runs import Run, layout
-from recctl.suggest import did_you_mean
+from recctl.runs.checks import a_run
 from recctl.version import __version__
 
 Format = Literal["html", "md", "latex"]
@@ -65,9 +66,16 @@ class WrittenReport:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
+@validated(
+    runs=many(a_run, "[run]"),
+    path=optional(arguments.path),
+    form=one_of(*get_args(Format)),
+    metric=optional(text),
+    overrides=arguments.overrides,
+)
 def write_report(
     runs: Sequence[Run],
-    path: Path | None = None,
+    path: str | Path | None = None,
     form: Format = "html",
     metric: str | None = None,
     overrides: Sequence[str] = (),
@@ -91,13 +99,11 @@ def write_report(
     """
     if not runs:
         raise ConfigError("report: name at least one run; recctl runs list shows them")
-    if form not in get_args(Format):
-        raise ConfigError(f"format={form!r}: unknown format{did_you_mean(form, get_args(Format))}")
     report_data = ReportData(runs, metric, overrides)
     left_out: dict[str, str] = {}
     with progress.task("Writing the report"):
         report_text = _page(report_data, left_out) if form == "html" else latex_markdown.tables(report_data, form)
-    target = path or _default_path(runs, form)
+    target = Path(path) if path is not None else _default_path(runs, form)
     try:
         atomic.write_bytes(target, report_text.encode())
     except OSError as error:

@@ -20,7 +20,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from recctl import artifacts, atomic, locking
+from recctl import arguments, artifacts, atomic, locking
+from recctl.arguments import at_least, optional, text, validated
 from recctl.config import to_yaml
 from recctl.errors import ArtifactError, ConfigError
 from recctl.runs import layout, liveness
@@ -107,6 +108,7 @@ class Run:
         return run
 
     @classmethod
+    @validated(path=arguments.path)
     def open(cls, path: str | os.PathLike[str]) -> Run:
         """Open an existing run.
 
@@ -284,6 +286,7 @@ class Run:
         """Whether the run was evaluated by a version before 0.3, and not since then."""
         return (self.path / layout.METRICS).exists() and not (self.path / layout.EVALUATIONS).exists()
 
+    @validated(label=text)
     def evaluation(self, label: str) -> EvaluationRecord | None:
         """Return the evaluation of the current model on a part or a file (`file:...`); None if there is none."""
         return current_records(self.evaluations(), self.metadata["models"]).get(label)
@@ -311,6 +314,7 @@ class Run:
         records.append(record.merged_into(earlier[0]) if earlier else record)
         self._save_evaluations(records)
 
+    @validated(part=text)
     def per_user(self, part: str) -> pd.DataFrame:
         """Return the metrics of each user of a part: `user_id`, a column for each metric, `n_relevant`.
 
@@ -426,6 +430,7 @@ class Run:
             self._save_evaluations(records)  # metrics.json loses the figures of the version before
         return path
 
+    @validated(version=optional(at_least(1)))
     def model_entry(self, version: int | None = None) -> dict[str, Any]:
         """Return the metadata of a model version, by default the newest.
 

@@ -11,7 +11,8 @@ from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 
-from recctl import artifacts, locking, progress
+from recctl import arguments, artifacts, locking, progress
+from recctl.arguments import of_type, optional, text, validated
 from recctl.errors import ArtifactError, ConfigError
 from recctl.runs import layout
 from recctl.runs.aliases import RESERVED, RunAliases
@@ -34,6 +35,7 @@ class RunStore:
         aliases: The aliases of these runs.
     """
 
+    @validated(root=optional(arguments.path))
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
         self.root = Path(root or os.environ.get("RECCTL_RUNS_DIR") or "runs")
         self.aliases = RunAliases(self.root)
@@ -78,6 +80,7 @@ class RunStore:
         runs, _ = self.scan()
         return runs
 
+    @validated(reference=of_type(str, "a text: an id, an alias, 'latest' or 'best'"))
     def resolve(self, reference: str) -> Run:
         """Return the run that a reference means.
 
@@ -123,6 +126,7 @@ class RunStore:
         """
         return self.run_of_model(self.resolve(reference))
 
+    @validated(run=of_type(Run, "a Run"))
     def run_of_model(self, run: Run) -> Run:
         """Return the run of a comparison's winner, which a notice names; any other run itself.
 
@@ -191,6 +195,7 @@ class RunStore:
             counted_parents.add(parent)
         return n_evaluations
 
+    @validated(run=of_type(Run, "a Run"), name=text)
     def promote(self, run: Run, name: str) -> Run:
         """Point an alias to a run, after checking its model. Of a comparison, the winner is promoted.
 
@@ -213,6 +218,7 @@ class RunStore:
         self.aliases.promote(name, run.id)
         return run
 
+    @validated(run=of_type(Run, "a Run"))
     def remove(self, run: Run) -> None:
         """Delete a run. Its directory is renamed first, so that a partly deleted run is never listed.
 

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from time import time
 from typing import Any
 
+from recctl.arguments import optional, text, validated
 from recctl.errors import ConfigError
 from recctl.tracking.tracker import Status, Tracker
 
@@ -40,6 +41,7 @@ class MLflowLogger(Tracker):
 
     name = "mlflow"
 
+    @validated(uri=optional(text), experiment=text)
     def __init__(self, uri: str | None = None, experiment: str = "recctl") -> None:
         if find_spec("mlflow") is None:
             raise ConfigError("tracking.mlflow: MLflow is not installed: pip install 'recctl[mlflow]'")

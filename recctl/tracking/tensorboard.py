@@ -8,6 +8,8 @@ from pathlib import Path
 from time import time
 from typing import Any
 
+from recctl import arguments
+from recctl.arguments import validated
 from recctl.errors import ConfigError
 from recctl.tracking.tracker import Status, Tracker
 
@@ -26,6 +28,7 @@ class TensorBoardLogger(Tracker):
 
     name = "tensorboard"
 
+    @validated(folder=arguments.path)
     def __init__(self, folder: str | Path) -> None:
         if find_spec("tensorboard") is None:
             raise ConfigError("tracking.tensorboard: TensorBoard is not installed: pip install 'recctl[tensorboard]'")

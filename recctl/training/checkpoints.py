@@ -47,7 +47,7 @@ class ModelCheckpoint:
     def __init__(
         self, filepath: str | Path, monitor: str | None = None, mode: Mode = "auto", min_delta: float = 0.0
     ) -> None:
-        self.filepath = arguments.path("ModelCheckpoint", "filepath", filepath)
+        self.filepath = Path(arguments.path("ModelCheckpoint", "filepath", filepath))
         self.min_delta = arguments.number("ModelCheckpoint", "min_delta", min_delta, 0)
         self._monitor = Monitor("ModelCheckpoint", monitor, mode)
         self.reset()
@@ -78,8 +78,7 @@ class ModelCheckpoint:
         Raises:
             ConfigError: `metrics` does not contain the monitored metric, or an argument is invalid.
         """
-        if not hasattr(model, "save"):
-            raise ConfigError(arguments.problem("ModelCheckpoint", "model", model, "must be a recctl model"))
+        _require_model(model)
         if not isinstance(metrics, Mapping):
             requirement = "must be a dict of metrics, as evaluator.evaluate(model, val) returns"
             raise ConfigError(arguments.problem("ModelCheckpoint", "metrics", metrics, requirement))
@@ -98,6 +97,7 @@ class ModelCheckpoint:
 
     def restore(self, model: Any) -> None:
         """Load the best model into `model`; without a saved one, the model stays as it is."""
+        _require_model(model)
         if self.best_epoch:
             model.load(self.filepath)
 
@@ -125,6 +125,11 @@ class ModelCheckpoint:
         """Restore a result of `state`."""
         self.best_score = state["best_score"]
         self.best_epoch = state["best_epoch"]
+
+
+def _require_model(model: Any) -> None:
+    if isinstance(model, type) or not hasattr(model, "save"):
+        raise ConfigError(arguments.problem("ModelCheckpoint", "model", model, "must be a recctl model"))
 
 
 class ResumableTraining:

@@ -99,10 +99,8 @@ class EarlyStopping:
         """
         mode = self._monitor.require_mode()
         value = as_score("EarlyStopping", "score", score)
-        if model is not None and not (hasattr(model, "snapshot") or hasattr(model, "state_dict")):
-            raise ConfigError(
-                arguments.problem("EarlyStopping", "model", model, "must be a recctl model or a torch module")
-            )
+        if model is not None:
+            _require_weights(model)
         self._calls += 1
         return self._update(value, mode, model, self._calls)
 
@@ -122,11 +120,12 @@ class EarlyStopping:
         return self.early_stop
 
     def restore(self, model: Any) -> None:
-        """Restore the best weights.
+        """Restore the best weights of a recctl model or a torch module.
 
         Raises:
             ConfigError: There is no copy of them, because the model was not given together with the scores.
         """
+        _require_weights(model)
         if self._best is not None:
             _restore(model, self._best)
         elif self.best_epoch:
@@ -202,6 +201,12 @@ class StopAfter:
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore a result of `state`."""
         self.early_stop = state["early_stop"]
+
+
+def _require_weights(model: Any) -> None:
+    if isinstance(model, type) or not (hasattr(model, "snapshot") or hasattr(model, "state_dict")):
+        requirement = "must be a recctl model that is trained in epochs, or a torch module"
+        raise ConfigError(arguments.problem("EarlyStopping", "model", model, requirement))
 
 
 def _snapshot(model: Any) -> Any:

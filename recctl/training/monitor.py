@@ -53,7 +53,7 @@ class Monitor:
     def __init__(self, where: str, metric: str | None, mode: Mode) -> None:
         self._where = where
         self._given_metric = None if metric is None else arguments.text(where, "monitor", metric)
-        self._given_mode = arguments.choice(where, "mode", mode, ("auto", "min", "max"))
+        self._given_mode = arguments.one_of("auto", "min", "max")(where, "mode", mode)
         self.reset()
 
     def reset(self) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import optuna
 from optuna.storages import RDBStorage
 
-from recctl import engines, progress
+from recctl import arguments, engines, progress
+from recctl.arguments import of_type, optional, text, validated
 from recctl.config import Config, LoadedConfig
 from recctl.config.schema import TuningConfig
 from recctl.engines.ray_engine import RayEngine
@@ -28,6 +29,7 @@ from recctl.models.base.search_space import Dimension, Point, Space
 from recctl.models.registry import load_model
 from recctl.reports.search_figures import write_search_figures
 from recctl.runs import Run, RunStore, layout
+from recctl.runs.checks import a_run, a_store
 from recctl.runs.store import run_hashes
 from recctl.training.monitor import direction
 from recctl.tuning import results, resumption, spaces, stored_space
@@ -53,6 +55,12 @@ _MAX_ERRORS = 3
 _MIN_TRIALS_FOR_PRUNING = 5
 
 
+@validated(
+    loaded=of_type(LoadedConfig, "a config, as recctl.experiment.load('recctl.yaml') returns"),
+    store=optional(a_store),
+    storage=optional(text),
+    study=optional(text),
+)
 def tune(
     loaded: LoadedConfig, store: RunStore | None = None, storage: str | None = None, study: str | None = None
 ) -> Run:
@@ -97,6 +105,7 @@ def tune(
     return run
 
 
+@validated(run=a_run, storage=optional(text), more=arguments.overrides, overrides=arguments.overrides)
 def resume(run: Run, storage: str | None = None, more: Sequence[str] = (), overrides: Sequence[str] = ()) -> bool:
     """Continue an interrupted search, or a complete one with more trials.
 

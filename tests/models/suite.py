@@ -399,7 +399,7 @@ class ModelSuite:
     @pytest.mark.parametrize("k", [0, -1, 2.5, True, None])
     def test_invalid_k_is_refused(self, fitted: Recommender, k: Any) -> None:
         for method in (fitted.recommend, fitted.recommend_for_history, fitted.similar_items):
-            with pytest.raises(ConfigError, match=f"k={k}: must be an integer of at least 1"):
+            with pytest.raises(ConfigError, match=f"k={k}: must be a whole number of at least 1"):
                 method([3], k=k)
 
     def test_unknown_users_raise_are_skipped_or_get_popular_items(self, fitted: Recommender) -> None:

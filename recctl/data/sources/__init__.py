@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from recctl import plugins
+from recctl import arguments, plugins
+from recctl.arguments import of_type, optional, validated
 from recctl.data import frames
 from recctl.data.sources.catalog.datasets import CatalogDataset, catalog, find
 from recctl.data.sources.catalog.fetch import fetch
@@ -41,6 +42,11 @@ _NEEDS = ("extra_columns", "needs_ratings")
 _ROW_OPTIONS = ("bad_rows", "id_type", *_NEEDS)
 
 
+@validated(
+    source=arguments.path,
+    options=optional(of_type(ReadOptions, "a ReadOptions")),
+    base=optional(arguments.path),
+)
 def read_source(
     source: str | os.PathLike[str], options: ReadOptions | None = None, *, base: Path | None = None
 ) -> SourceTable:
@@ -101,7 +107,7 @@ def load_movielens(size: str = "100k") -> pd.DataFrame:
     """
     prefix = "movielens-"
     sizes = [entry.name.removeprefix(prefix) for entry in catalog() if entry.name.startswith(prefix)]
-    if size not in sizes:
+    if not isinstance(size, str) or size not in sizes:
         raise ConfigError(f"size={size!r}: unknown; one of {', '.join(sizes)}")
     return read_source(f"{prefix}{size}").frame
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recctl import arguments
 from recctl.errors import DataError
 
 # Codes of the parts; runs store them.
@@ -62,7 +63,7 @@ def is_fraction(value: Any) -> bool:
 
 def is_whole(value: Any, least: int) -> bool:
     """Whether a value is an int of at least `least`."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
+    return arguments.is_whole(value) and bool(value >= least)
 
 
 def _count(size: float, total: int) -> int:

@@ -146,8 +146,8 @@ def make_split(
         ConfigError: A size, the strategy or an option is not valid; all problems are reported together.
         DataError: The data lacks what the strategy needs, or a part would be empty.
     """
-    if strategy not in STRATEGIES:
-        raise ConfigError(f"split strategy {strategy!r}: unknown{did_you_mean(strategy, STRATEGIES)}")
+    if not isinstance(strategy, str) or strategy not in STRATEGIES:
+        raise ConfigError(f"split strategy {strategy!r}: unknown{did_you_mean(str(strategy), STRATEGIES)}")
     problems = _option_problems(strategy, options) + _size_problems(test_size, val_size)
     if problems:
         raise ConfigError(*problems)

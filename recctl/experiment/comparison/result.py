@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from recctl.arguments import at_least, between, check_fields, one_of, optional, text
 from recctl.errors import ArtifactError, ConfigError, DataError
 from recctl.evaluation.paired_comparison import MetricEstimate, PairedComparison, compare_paired
 from recctl.evaluation.pareto import pareto_front
@@ -54,6 +55,18 @@ class ComparisonOptions:
     test: Test = "randomisation"
     n_resamples: int = N_RESAMPLES
     seed: int = 42
+
+    def __post_init__(self) -> None:
+        check_fields(
+            self,
+            on=optional(one_of("validation", "test")),
+            metric=optional(text),
+            reference=optional(text),
+            confidence=between(0, 1),
+            test=one_of(*get_args(Test)),
+            n_resamples=at_least(1),
+            seed=at_least(0),
+        )
 
 
 @dataclass(frozen=True, eq=False)

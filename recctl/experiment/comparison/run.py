@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recctl import engines, progress
+from recctl import arguments, engines, progress
+from recctl.arguments import at_least, check_fields, flag, many, of_type, optional, validated
 from recctl.config import LoadedConfig
 from recctl.config.loading import with_values
 from recctl.config.schema import EngineConfig
@@ -38,6 +40,7 @@ from recctl.experiment.use_of_ratings import weight_notes
 from recctl.experiment.warm_start import refuse_warm_start
 from recctl.models.registry import model_class
 from recctl.runs import Run, RunStore, layout
+from recctl.runs.checks import a_store
 from recctl.runs.store import run_hashes
 
 _MAX_LABEL = 60  # characters of a run id between its time and its random end
@@ -57,7 +60,17 @@ class Repeats:
     n_folds: int | None = None
     refit: bool = False
 
+    def __post_init__(self) -> None:
+        check_fields(self, seeds=many(at_least(0), "[1, 2, 3]"), n_folds=optional(at_least(2)), refit=flag)
 
+
+@validated(
+    sources=many(of_type((str, os.PathLike, Run), "a config file, a Run or the id of a run"), "['a.yaml', 'b.yaml']"),
+    store=optional(a_store),
+    options=optional(of_type(ComparisonOptions, "a ComparisonOptions")),
+    repeats=optional(of_type(Repeats, "a Repeats")),
+    overrides=arguments.overrides,
+)
 def compare(
     sources: Sequence[str | Path | Run],
     store: RunStore | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,7 @@ from recctl.data import columns, frames
 from recctl.data.frames import Frame
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
-from recctl.errors import ConfigError, DataError
-from recctl.suggest import did_you_mean
+from recctl.errors import DataError
 
 Histories = Iterable[Iterable[Any]] | Mapping[Any, Iterable[Any]] | Frame
 OnUnknown = Literal["error", "popular", "skip"]
@@ -22,24 +21,6 @@ OnUnknownPair = Literal["error", "skip", "mean"]
 
 # An error message names at most this many ids.
 _MAX_LISTED = 5
-
-
-def check_arguments(k: int, on_unknown: str = "error", *choices: str) -> None:
-    """Check the arguments that the public methods of models share.
-
-    Args:
-        k: The number of items.
-        on_unknown: What to do about unknown users.
-        choices: The values of `on_unknown` that the method supports; all of `OnUnknown` if none are given.
-
-    Raises:
-        ConfigError: A value is invalid.
-    """
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ConfigError(f"k={k!r}: must be an integer of at least 1")
-    choices = choices or get_args(OnUnknown)
-    if on_unknown not in choices:
-        raise ConfigError(f"on_unknown={on_unknown!r}: unknown choice{did_you_mean(str(on_unknown), choices)}")
 
 
 def require_known(what: str, ids: Sequence[Any], is_known: NDArray[np.bool_], on_unknown: str | None = None) -> None:
@@ -85,8 +66,12 @@ def _listed(ids: Sequence[Any], selected: NDArray[np.bool_]) -> str:
     return text
 
 
-def id_list(ids: Iterable[Any] | str | int) -> list[Any]:
+def id_list(ids: Iterable[Any] | str | int, name: str = "ids") -> list[Any]:
     """Ids as a list of Python values; a single id becomes a list of one.
+
+    Args:
+        ids: The ids.
+        name: Name of the argument, for messages.
 
     Raises:
         DataError: The argument is neither an id nor iterable.
@@ -99,7 +84,7 @@ def id_list(ids: Iterable[Any] | str | int) -> list[Any]:
     try:
         return list(ids)
     except TypeError:
-        raise DataError(f"{ids!r} is not a list of ids; pass a list of int or str") from None
+        raise DataError(f"{name}={ids!r}: is not a list of ids; pass a list of int or str") from None
 
 
 def ranked_table(
@@ -154,7 +139,7 @@ def histories_to_matrix(histories: Histories, items: Vocabulary) -> tuple[list[A
     if isinstance(histories, Mapping):
         by_user = dict(histories)
     else:
-        by_user = dict(enumerate(id_list(cast(Iterable[Any], histories))))
+        by_user = dict(enumerate(id_list(cast(Iterable[Any], histories), "histories")))
     rows = [_history(user, history) for user, history in by_user.items()]
     # All items are encoded in one call: a call per user would cost more than the encoding.
     codes = items.codes([item for row in rows for item in row])

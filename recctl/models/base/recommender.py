@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from recctl import arguments
+from recctl.arguments import at_least, flag, one_of, validated
 from recctl.data import columns, frames
 from recctl.data.dataset import InteractionDataset
 from recctl.data.frames import Frame
@@ -291,6 +293,7 @@ class Recommender:
 
     # ---- public methods
 
+    @validated(callbacks=arguments.callbacks)
     def fit(
         self,
         interactions: Frame | InteractionDataset,
@@ -326,6 +329,7 @@ class Recommender:
         """
         if callbacks and not self.trained_in_epochs:
             raise ConfigError(f"{self.name} is not trained in epochs and cannot call callbacks; leave them out")
+        self._check_validation(validation)
         if warm_start is not None:
             warm_starts.require_same_kind(self, warm_start)
             # Initialization clears this model's values, also those of the model that it begins from.
@@ -346,6 +350,7 @@ class Recommender:
             raise
         return self
 
+    @validated(k=at_least(1), exclude_seen=flag, on_unknown=one_of(*get_args(OnUnknown)))
     def recommend(
         self, user_ids: Iterable[Any], k: int = 10, exclude_seen: bool = True, *, on_unknown: OnUnknown = "error"
     ) -> pd.DataFrame:
@@ -364,8 +369,7 @@ class Recommender:
         Raises:
             DataError: A user is unknown and `on_unknown` is "error".
         """
-        id_tables.check_arguments(k, on_unknown)
-        ids = id_tables.id_list(user_ids)
+        ids = id_tables.id_list(user_ids, "user_ids")
         codes = self.user_vocabulary.codes(ids)
         is_known = codes >= 0
         id_tables.require_known(f"{self.name}: user", ids, is_known, on_unknown)
@@ -374,6 +378,7 @@ class Recommender:
         ties = TieBreaker.of_ids(hash_id_list(unknown), self.item_vocabulary.hashes)
         return self._recommendation_table(ids, is_known, ranked, k, on_unknown, ties)
 
+    @validated(k=at_least(1), exclude_seen=flag, on_unknown=one_of(*get_args(OnUnknown)))
     def recommend_for_history(
         self, histories: Histories, k: int = 10, exclude_seen: bool = True, *, on_unknown: OnUnknown = "error"
     ) -> pd.DataFrame:
@@ -392,7 +397,6 @@ class Recommender:
         Raises:
             DataError: The histories are invalid, or one has no known item and `on_unknown` is "error".
         """
-        id_tables.check_arguments(k, on_unknown)
         ids, matrix = id_tables.histories_to_matrix(histories, self.item_vocabulary)
         if not self.reads_order:
             matrix = id_tables.distinct_items(matrix)
@@ -406,6 +410,7 @@ class Recommender:
         ties = self.ties_of_histories(matrix.take(np.flatnonzero(~is_served).astype(np.int32)))
         return self._recommendation_table(ids, is_served, ranked, k, on_unknown, ties)
 
+    @validated(on_unknown=one_of(*get_args(OnUnknownPair)))
     def predict(
         self, user_ids: Iterable[Any], item_ids: Iterable[Any], *, on_unknown: OnUnknownPair = "error"
     ) -> Float32Array:
@@ -424,16 +429,18 @@ class Recommender:
             DataError: The numbers of users and items differ; or one is unknown and `on_unknown` is "error".
             UnsupportedError: `on_unknown` is "mean", and the scores of the model are not ratings.
         """
-        id_tables.check_arguments(1, on_unknown, *get_args(OnUnknownPair))
-        if on_unknown == "mean" and not self.needs_ratings:
+        if on_unknown == "mean" and not self.predicts_ratings:
             raise UnsupportedError(
                 f"{self.name}: on_unknown='mean': the scores of this model are not ratings and cannot be compared with "
                 "a mean rating; pass on_unknown='skip'"
             )
-        users = id_tables.id_list(user_ids)
-        items = id_tables.id_list(item_ids)
+        users = id_tables.id_list(user_ids, "user_ids")
+        items = id_tables.id_list(item_ids, "item_ids")
         if len(users) != len(items):
-            raise DataError(f"predict: {len(users)} users and {len(items)} items; pass one user and one item per pair")
+            raise DataError(
+                f"predict: {len(users)} users (user_ids) and {len(items)} items (item_ids); pass one user and one item "
+                "per pair"
+            )
         user_codes = self.user_vocabulary.codes(users)
         item_codes = self.item_vocabulary.codes(items)
         id_tables.require_known(f"{self.name}: user", users, user_codes >= 0, on_unknown)
@@ -445,6 +452,7 @@ class Recommender:
             scores[~is_known] = self._expected_ratings(user_codes[~is_known], item_codes[~is_known])
         return scores
 
+    @validated(k=at_least(1))
     def similar_items(self, item_ids: Iterable[Any], k: int = 10) -> pd.DataFrame:
         """Find the k items most similar to each item, excluding the item itself.
 
@@ -459,8 +467,7 @@ class Recommender:
             DataError: An item is unknown.
             UnsupportedError: The model does not define similar items.
         """
-        id_tables.check_arguments(k)
-        ids = id_tables.id_list(item_ids)
+        ids = id_tables.id_list(item_ids, "item_ids")
         codes = self.item_vocabulary.codes(ids)
         id_tables.require_known(f"{self.name}: item", ids, codes >= 0)
         itself = InteractionMatrix.from_rows(list(codes.reshape(-1, 1)), len(self.item_vocabulary))
@@ -469,6 +476,7 @@ class Recommender:
         items, scores = rank(lambda rows: self._similarity(codes[rows]), len(codes), len(hashes), k, itself, ties)
         return id_tables.ranked_table(ids, items, scores, self.item_vocabulary, columns.ITEM, "similar_item_id")
 
+    @validated(path=arguments.path, training_state=flag)
     def save(self, path: str | Path, *, training_state: bool = False) -> str:
         """Write the model to a file. The file appears complete or not at all; missing folders are created.
 
@@ -487,6 +495,7 @@ class Recommender:
         return model_file.save(self, Path(path), training_state)
 
     @model_or_class_method
+    @validated(path=arguments.path)
     def load(self, path: str | Path) -> Self:
         """Load a model file, hyperparameters included: `EASERecommender.load(path)`, or into an existing model.
 
@@ -585,6 +594,16 @@ class Recommender:
             require_memory(needed, what, self.too_large_advice)
 
     # ---- internals
+
+    def _check_validation(self, validation: Any) -> None:
+        """Check that validation data are data or a function.
+
+        Raises:
+            DataError: They are not.
+        """
+        is_function = callable(validation) and not isinstance(validation, type)
+        if validation is not None and not isinstance(validation, InteractionDataset) and not is_function:
+            frames.to_pandas(validation, "validation", also="an InteractionDataset, a function that returns metrics")
 
     def _checked_dataset(self, interactions: Frame | InteractionDataset) -> InteractionDataset:
         """The dataset to fit on.

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recctl import rng, training
+from recctl.arguments import at_least, optional, validated
 from recctl.data.dataset import InteractionDataset
 from recctl.data.frames import Frame
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
-from recctl.errors import ConfigError
 from recctl.kernels import matmul, sgd
 from recctl.models.base import Embeddings, extend
 from recctl.models.base.default_validator import RMSE
@@ -180,6 +180,7 @@ class BiasedFactors(EpochRecommender):
         """The learning rate of the last epoch."""
         return self._lr(self.best_epoch - 1)
 
+    @validated(n_epochs=optional(at_least(1)))
     def partial_fit(self, interactions: Frame | InteractionDataset, n_epochs: int | None = None) -> Self:
         """Add ratings, users and items without a new fit.
 
@@ -202,15 +203,13 @@ class BiasedFactors(EpochRecommender):
 
         Raises:
             NotFittedError: The model is not fitted.
-            ConfigError: `n_epochs` is below 1.
+            ConfigError: `n_epochs` is not a whole number of at least 1.
             DataError: The interactions are invalid, or their ids have another type than those of the model.
             TrainingError: The training diverged. The model is then unchanged.
         """
         before = self.state()
         interactions = self._checked_dataset(interactions)
         n_epochs = self._folding_epochs() if n_epochs is None else n_epochs
-        if n_epochs < 1:
-            raise ConfigError(f"{self.name}: partial_fit: n_epochs={n_epochs!r}: must be at least 1")
         try:
             users, is_new_item = extend.extend_model(
                 self, interactions, self._trained_arrays(), self._initial_rows_of_new
