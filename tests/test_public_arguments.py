@@ -207,10 +207,13 @@ def calls_of_models(world: World) -> Iterator[tuple[str, Call]]:
             f"{name}.similar_items",
             Call(model.similar_items, {"item_ids": [1], "k": 2}, {"item_ids": ids, "k": count}),
         )
-        yield f"{name}.save", Call(
-            model.save,
-            {"path": "saved.pkl", "training_state": False},
-            {"path": text, "training_state": flag},
+        yield (
+            f"{name}.save",
+            Call(
+                model.save,
+                {"path": "saved.pkl", "training_state": False},
+                {"path": text, "training_state": flag},
+            ),
         )
         yield (
             f"{name}.load",

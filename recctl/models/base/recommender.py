@@ -438,8 +438,8 @@ class Recommender:
         items = id_tables.id_list(item_ids, "item_ids")
         if len(users) != len(items):
             raise DataError(
-                f"predict: {len(users)} users (user_ids) and {len(items)} items (item_ids); pass one user and one item "
-                "per pair"
+                f"predict: {len(users)} users and {len(items)} items; user_ids and item_ids must have one user and one "
+                "item per pair"
             )
         user_codes = self.user_vocabulary.codes(users)
         item_codes = self.item_vocabulary.codes(items)
