@@ -2,62 +2,15 @@
 
 from __future__ import annotations
 
-import operator
-import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from recctl.errors import AssertionFailedError, ConfigError
+from recctl.metrics.condition import Condition
 from recctl.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from recctl.runs import Run
-
-_OPERATORS: dict[str, Callable[[float, float], bool]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-}
-
-
-class Condition(NamedTuple):
-    """A comparison of a metric with a bound.
-
-    Attributes:
-        metric: Key of the metric, e.g. `ndcg@10`.
-        comparison: One of `>=`, `<=`, `>` and `<`.
-        bound: Right-hand side.
-    """
-
-    metric: str
-    comparison: str
-    bound: float
-
-    def holds(self, value: float) -> bool:
-        """Return whether a value of the metric satisfies the condition."""
-        return _OPERATORS[self.comparison](value, self.bound)
-
-
-def parse(text: str, option: str = "--assert") -> Condition:
-    """Parse a condition.
-
-    Args:
-        text: Value of the option.
-        option: Name of the option, for the error message.
-
-    Raises:
-        ConfigError: The text is not a condition.
-    """
-    condition_match = re.fullmatch(r"\s*([\w@]+)\s*(>=|<=|>|<)\s*([-+0-9.eE]+)\s*", text)
-    message = f"{option} {text!r}: must be METRIC>=NUMBER (or <=, >, <), e.g. 'ndcg@10>=0.40'"
-    if condition_match is None:
-        raise ConfigError(message)
-    metric, comparison, threshold = condition_match.groups()
-    try:
-        return Condition(metric, comparison, float(threshold))
-    except ValueError:
-        raise ConfigError(message) from None
 
 
 def require_meaningful(conditions: list[Condition], run: Run) -> None:

@@ -54,11 +54,12 @@ def evaluate(
 
     from recctl import experiment
     from recctl.cli import common, terminal
-    from recctl.cli.assertions import parse, require, require_meaningful
+    from recctl.cli.assertions import require, require_meaningful
     from recctl.errors import ConfigError
+    from recctl.metrics.condition import parse_condition
 
     # Parsed first: a typo must not be found after minutes of evaluation.
-    conditions = [parse(condition_text) for condition_text in check or []]
+    conditions = [parse_condition(condition_text) for condition_text in check or []]
     if data is not None and on is not None:
         raise ConfigError("--data and --on cannot be used together")
     common.apply_threads()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 import typer
@@ -44,6 +45,15 @@ def tune(
     monitor: Annotated[
         list[str] | None, typer.Option("--monitor", help="Metric to optimize. Sets tuning.monitor. Repeatable.")
     ] = None,
+    pick: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pick",
+            metavar="CONDITION",
+            help="With several metrics: keep the best trial of the Pareto front that satisfies a condition, e.g. "
+            "'coverage@10>=0.3'; with --resume, also of a finished search. Sets tuning.pick. Repeatable.",
+        ),
+    ] = None,
     engine: EngineOption = None,
     storage: Annotated[
         str | None,
@@ -77,6 +87,9 @@ def tune(
     if monitor:
         # Several metrics are a list in YAML: a search for the Pareto front.
         options["monitor"] = monitor[0] if len(monitor) == 1 else f"[{', '.join(monitor)}]"
+    if pick:
+        # JSON is YAML, and quotes the operators.
+        options["pick"] = json.dumps(pick)
     # Overrides rather than arguments, so that the config of the run records them.
     tuning_overrides = [
         f"tuning.{option_name}={option_value}"
@@ -129,8 +142,14 @@ def _print_search(run: Any) -> None:
         terminal.metrics_table(run.metrics())
     test_evaluations = common.print_test_evaluations(run) if run.metadata["test_looks"] else 0
     best_config = run.path / "best.yaml"
-    terminal.print_result(f"run: [bold]{escape(str(run.path))}[/bold]  (best: trial {record['best_trial']})")
+    best = f"best: trial {record['best_trial']}"
+    if record["pareto"]:
+        picked_by = f" by {' and '.join(record['pick'])}" if record["pick"] else ""
+        best = f"kept: trial {record['best_trial']}, of {len(record['pareto'])} on the Pareto front{picked_by}"
+    terminal.print_result(f"run: [bold]{escape(str(run.path))}[/bold]  ({escape(best)})")
     terminal.info(f"next: recctl train {best_config}")
+    if len(record["pareto"]) > 1:
+        terminal.info(f"      keep another trial of the front: recctl tune --resume {run.id} --pick 'METRIC>=NUMBER'")
     terminal.info(f"      figures in {run.path / 'figures'}")
     terminal.print_json(common.describe(run, test_looks=test_evaluations, tuning=record, best_config=str(best_config)))
 

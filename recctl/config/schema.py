@@ -319,6 +319,13 @@ def search_strategies() -> list[str]:
 DEPRECATED_KEYS: dict[str, dict[str, str]] = {"tuning": {"no_gain": "patience", "minutes": "timeout_minutes"}}
 
 
+def as_list(value: str | list[str] | None) -> list[str]:
+    """The values of a key that takes one text or several."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else list(value)
+
+
 class TuningConfig(Section):
     """Hyperparameter search."""
 
@@ -339,6 +346,9 @@ class TuningConfig(Section):
     """Validation metric to optimize, e.g. `ndcg@10`; null: evaluation.monitor. A list gives the Pareto front: a trial
     is on it if no other is at least as good in all metrics and better in one. Of these, the model of the trial with the
     best first metric is kept."""
+    pick: str | Annotated[list[str], Field(min_length=1)] | None = None
+    """Condition on a metric, e.g. `coverage@10>=0.3`, or a list of them: of the trials on the Pareto front that satisfy
+    all, the model of the one with the best first metric is kept; null: all of the front."""
     space: dict[str, Any] = {}
     """Search space: for each hyperparameter (or key, e.g. data.min_item_interactions) a list of choices, or
     `{low, high, log: true, step, when: {other: value}}`; empty: the default ranges of the model. Every trial but the

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from recctl.config import Checks, Config
 from recctl.config.loading import Problem
 from recctl.config.messages import expectation
-from recctl.config.schema import ModelConfig, TuningConfig
+from recctl.config.schema import ModelConfig, TuningConfig, as_list
 from recctl.config.yaml_tree import Path as TreePath
 from recctl.config.yaml_tree import Tree
 from recctl.errors import ConfigError
@@ -345,9 +345,7 @@ def _check_points(config: Config, section: TuningConfig, space: Space) -> Iterat
 
 def _check_tuning_monitors(config: Config) -> Iterator[Problem]:
     assert config.tuning is not None
-    monitors = config.tuning.monitor or []
-    if isinstance(monitors, str):
-        monitors = [monitors]
+    monitors = as_list(config.tuning.monitor)
     for monitor in monitors:
         if problem := _rating_metric_problem(config, [monitor]):
             yield ("tuning", "monitor"), problem
@@ -356,6 +354,29 @@ def _check_tuning_monitors(config: Config) -> Iterator[Problem]:
         elif monitors.count(monitor) > 1:
             yield ("tuning", "monitor"), f"{monitor!r} is listed {monitors.count(monitor)} times; list each metric once"
             return
+    yield from _check_pick(config, monitors)
+
+
+def _check_pick(config: Config, monitors: list[str]) -> Iterator[Problem]:
+    from recctl.metrics.condition import parse_condition
+
+    assert config.tuning is not None
+    for text in as_list(config.tuning.pick):
+        try:
+            condition = parse_condition(text, "a condition,")
+        except ConfigError as error:
+            yield ("tuning", "pick"), str(error)
+            continue
+        if not _is_measured(config, condition.metric):
+            yield ("tuning", "pick"), _not_measured(condition.metric)
+        elif len(monitors) < 2:
+            # With one metric, the front is the best trial.
+            first_metric = monitors[0] if monitors else "ndcg@10"
+            problem = (
+                f"{text!r} chooses on the Pareto front of several metrics; "
+                f"write monitor: [{first_metric}, {condition.metric}]"
+            )
+            yield ("tuning", "pick"), problem
 
 
 def _is_valid_setting(config: Config, path: tuple[str, ...], value: Any) -> bool:

@@ -175,9 +175,12 @@ def next_step(run: Run) -> str | None:
     """Say what to do about a run that did not complete; None if there is nothing to do."""
     if run.status not in ("died", "interrupted", "failed"):
         return None
-    if run.status == "failed" and run.metadata.get("tuning", {}).get("all_failed"):
+    search = run.metadata.get("tuning", {})
+    if run.status == "failed" and search.get("all_failed"):
         # Resumed, it would have the same trials.
         return f"for possible causes: recctl diagnose {run.id}"
+    if run.status == "failed" and search.get("none_picked"):
+        return f"choose one of its trials with: {resume_command(run)} --pick CONDITION"
     return f"resume with: {resume_command(run)}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from recctl.evaluation.pareto import dominates, pareto_front
+from recctl.metrics.condition import Condition
 from recctl.models.base.search_space import Point, Space, point_key
 from recctl.tuning.samplers import decode, suggest
 from recctl.tuning.strategies import FinishedTrial
@@ -83,6 +85,7 @@ class Study:
         shared: Whether other processes claim trials of the study too.
         baseline: The point of trial 0 if it lies outside the space. For Optuna the trial then has no parameters and no
             value, and its state is "failed": neither samplers nor pruners learn from it, and it is never the best.
+        conditions: What the best trial must satisfy. It is on the Pareto front all the same.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Study:
         owner: str,
         shared: bool,
         baseline: Point | None = None,
+        conditions: Sequence[Condition] = (),
     ) -> None:
         self.study = study
         self.storage = storage
@@ -100,6 +104,7 @@ class Study:
         self.owner = owner
         self.shared = shared
         self.baseline = baseline
+        self.conditions = list(conditions)
         # Multiplied by its sign, every metric is better when it is higher.
         self.signs = [
             1.0 if direction == optuna.study.StudyDirection.MAXIMIZE else -1.0 for direction in study.directions
@@ -237,9 +242,20 @@ class Study:
         """Trial with the best first metric; ties are broken by the next metric, then in favor of the earlier trial.
 
         No other trial dominates it: one that is at least as good in all metrics ranks first if it is better in one.
+        With conditions, it is chosen among the trials of the Pareto front that satisfy them.
         """
+        candidates = self.scored_trials()
+        if self.conditions:
+            on_front = set(self.pareto())
+            candidates = [trial for trial in candidates if trial.number in on_front and self._is_eligible(trial)]
         # `max` returns the first of equal trials.
-        return max(self.scored_trials(), key=self.scores, default=None)
+        return max(candidates, key=self.scores, default=None)
+
+    def _is_eligible(self, trial: FrozenTrial) -> bool:
+        metrics = outcome_of(trial).get("metrics", {})
+        return all(
+            condition.metric in metrics and condition.holds(metrics[condition.metric]) for condition in self.conditions
+        )
 
     def pareto(self) -> list[int]:
         """Numbers of the Pareto-optimal trials: no other trial is at least as good in all metrics and better in one."""

@@ -15,9 +15,9 @@ from optuna.storages import RDBStorage
 from recctl import arguments, engines, progress
 from recctl.arguments import of_type, optional, text, validated
 from recctl.config import Config, LoadedConfig
-from recctl.config.schema import TuningConfig
+from recctl.config.schema import TuningConfig, as_list
 from recctl.engines.ray_engine import RayEngine
-from recctl.errors import ConfigError, TrainingError
+from recctl.errors import AssertionFailedError, ConfigError, RecctlError, TrainingError
 from recctl.experiment import Prepared, stages
 from recctl.experiment.api import require_one_model
 from recctl.experiment.lifecycle import begin, prepare_for, recording
@@ -25,6 +25,7 @@ from recctl.experiment.monitors import selection_metric
 from recctl.experiment.run_config import load_run_config
 from recctl.experiment.warm_start import refuse_warm_start
 from recctl.metrics import metric_keys
+from recctl.metrics.condition import parse_condition
 from recctl.models.base.search_space import Dimension, Point, Space
 from recctl.models.registry import load_model
 from recctl.reports.search_figures import write_search_figures
@@ -49,6 +50,8 @@ from recctl.tuning.study import Outcome, Study, Trial, outcome_of
 from recctl.tuning.trial_runner import Task, TrialRunner
 
 _HEARTBEAT_SECONDS = 30.0
+# Trials of the Pareto front in the message that none satisfies the conditions.
+_MAX_MEMBERS = 20
 # Reasons in the message of a search whose trials have all failed.
 _MAX_ERRORS = 3
 # The median of fewer trials says little about what is a good value in an epoch.
@@ -126,10 +129,13 @@ def resume(run: Run, storage: str | None = None, more: Sequence[str] = (), overr
         DataError: The data or the split differ from those of the run.
         ArtifactError: Its study is missing or damaged.
         TrainingError: All of its trials have failed, and no more are requested.
+        AssertionFailedError: No trial satisfies the conditions of `tuning.pick`, and no more are requested.
     """
     run.require_idle()
     if run.status == "complete" and not more:
         return False
+    # Another trial of a finished search is chosen without running more of them.
+    only_picks = run.status == "complete" and all(override.startswith("tuning.pick=") for override in more)
     is_shared = run.metadata["tuning"]["shared"]
     if is_shared and storage is None:
         raise ConfigError(f"{run.id}: the trials are in a shared database; pass its URL with --storage")
@@ -149,6 +155,7 @@ def resume(run: Run, storage: str | None = None, more: Sequence[str] = (), overr
             prepared, _ = prepare_for(loaded, run)
             if has_study:
                 search = _Search(run, loaded, prepared, shared_storage, resumed=True)
+                search.runs_trials = not only_picks
                 search.require_resumable(more)
         run.begin()
         with recording(run), translate_storage_errors(location):
@@ -192,8 +199,9 @@ def _location(run: Run | None) -> str:
 def _run_search(search: _Search) -> None:
     run = search.run
     try:
-        with run.timed("search"):
-            search.run_trials()
+        if search.runs_trials:
+            with run.timed("search"):
+                search.run_trials()
     except BaseException:
         with suppress(Exception):  # the original error matters more
             results.write(run, search.study, search.loaded, search.monitors)
@@ -225,6 +233,7 @@ class _Search:
             outside = spaces.baseline_outside(config, self.section, self.space)
         make_strategy = STRATEGIES[self.section.strategy]
         self.strategy: Strategy = make_strategy(self._planned_section(), self.space, first_point, config.seed)
+        self.runs_trials = True
         self._deadline: float | None = None
         self.study = self._open_study(stored, first_point, is_outside=bool(outside), shared=shared_storage is not None)
         self.n_requested = self.section.n_trials or self.strategy.n_trials
@@ -267,7 +276,10 @@ class _Search:
             ANOTHER_NAME if shared else f"start a new search: recctl tune {self.run.path / layout.CONFIG}",
         )
         baseline = first_point if is_outside else None
-        study = Study(optuna_study, self.storage, self.space, self.run.id, shared=shared, baseline=baseline)
+        conditions = [parse_condition(text, "tuning.pick") for text in as_list(self.section.pick)]
+        study = Study(
+            optuna_study, self.storage, self.space, self.run.id, shared=shared, baseline=baseline, conditions=conditions
+        )
         optuna_study.sampler = StrategySampler(
             self.strategy,
             self.space,
@@ -297,7 +309,7 @@ class _Search:
         if any(override.startswith("tuning.n_trials=") for override in more):
             resumption.require_more_trials(self.run, self.section, len(self.study.finished_trials()))
         if not self._has_budget() and self.study.best() is None:
-            raise TrainingError(self._no_value_message())
+            raise self._no_best_error()
 
     # ---- trials
 
@@ -378,7 +390,7 @@ class _Search:
         return finished.issuperset(range(self.strategy.waits_for(number)))
 
     def _has_budget(self) -> bool:
-        if self.study.next_number() >= self.n_trials:
+        if not self.runs_trials or self.study.next_number() >= self.n_trials:
             return False
         if self._deadline is not None and monotonic() > self._deadline:
             return False
@@ -438,9 +450,12 @@ class _Search:
         """
         best_trial = self.study.best()
         if best_trial is None:
-            self.run.metadata["tuning"]["all_failed"] = bool(self.study.finished_trials())
-            raise TrainingError(self._no_value_message())
-        self.run.metadata["tuning"].pop("all_failed", None)
+            has_values = bool(self.study.scored_trials())
+            self.run.metadata["tuning"]["all_failed"] = bool(self.study.finished_trials()) and not has_values
+            self.run.metadata["tuning"]["none_picked"] = has_values
+            raise self._no_best_error()
+        for reason in ("all_failed", "none_picked"):
+            self.run.metadata["tuning"].pop(reason, None)
         self.run.metadata["tuning"] |= {
             "strategy": self.section.strategy,
             "monitors": self.monitors,
@@ -449,6 +464,7 @@ class _Search:
             "best_values": best_trial.values,
             "best_point": self.study.point_of(best_trial),
             "pareto": self.study.pareto(),
+            "pick": as_list(self.section.pick),
             "importances": results.importances(self.study),
         }
         self._record_baseline(best_trial)
@@ -457,6 +473,38 @@ class _Search:
             write_search_figures(self.run)
         self._keep_model(best_trial)
         shutil.rmtree(self.run.path / "trials", ignore_errors=True)
+
+    def _no_best_error(self) -> RecctlError:
+        if self.study.scored_trials():
+            return AssertionFailedError(self._none_picked_message())
+        return TrainingError(self._no_value_message())
+
+    def _none_picked_message(self) -> str:
+        """Say that no trial of the Pareto front satisfies the conditions, and what there is to choose from."""
+        on_front = set(self.study.pareto())
+        members = [trial for trial in self.study.scored_trials() if trial.number in on_front]
+        members.sort(key=self.study.scores, reverse=True)
+        conditions = self.study.conditions
+        keys = list(dict.fromkeys([*self.monitors, *(condition.metric for condition in conditions)]))
+        lines = []
+        for trial in members[:_MAX_MEMBERS]:
+            metrics = outcome_of(trial)["metrics"]
+            values = ", ".join(f"{metric_key} = {metrics[metric_key]:.6g}" for metric_key in keys)
+            lines.append(f"  trial {trial.number}: {values}")
+        if len(members) > _MAX_MEMBERS:
+            lines.append(f"  and {len(members) - _MAX_MEMBERS} more in {self.run.path / layout.TRIALS}")
+        # The bound of the last condition that the trial closest to it satisfies.
+        condition = conditions[-1]
+        choose = max if condition.comparison.startswith(">") else min
+        bound = choose(outcome_of(trial)["metrics"][condition.metric] for trial in members)
+        example = f"{condition.metric}{'>=' if choose is max else '<='}{bound:.6g}"
+        return "\n".join(
+            [
+                f"no trial on the Pareto front satisfies {' and '.join(map(str, conditions))}; the front:",
+                *lines,
+                f"choose one of them, e.g.: recctl tune --resume {self.run.id} --pick '{example}'",
+            ]
+        )
 
     def _no_value_message(self) -> str:
         """Say why no trial has a value, and what to do."""
@@ -508,6 +556,8 @@ class _Search:
         # After more trials there may be a better one: its model becomes a new version, with new metrics.
         if not entries or entries[-1].get("trial") != best.number:
             self._save_model_of(best.number, loaded)
+        elif {"validation", "test"} <= self.run.metrics().keys():
+            return  # nothing new to measure, and every use of the test set counts
         stages.fit_and_evaluate(self.run, loaded.config, self.prepared)
 
     def _save_model_of(self, number: int, loaded: LoadedConfig) -> None:

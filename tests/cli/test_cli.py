@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from recctl.cli.assertions import parse, require
+from recctl.cli.assertions import require
 from recctl.errors import AssertionFailedError, ConfigError
+from recctl.metrics.condition import parse_condition
 from tests import preloaded
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -110,12 +111,21 @@ def test_failed_assertion_exits_with_code_6(recctl: Any, condition: str, code: i
 
 def test_conditions_are_parsed_and_checked() -> None:
     metrics = {"ndcg@10": 0.5, "rmse": 0.9}
-    require([parse("ndcg@10>=0.5"), parse(" rmse < 1 "), parse("rmse<=9e-1"), parse("ndcg@10>0.4")], metrics, "test")
+    require(
+        [
+            parse_condition("ndcg@10>=0.5"),
+            parse_condition(" rmse < 1 "),
+            parse_condition("rmse<=9e-1"),
+            parse_condition("ndcg@10>0.4"),
+        ],
+        metrics,
+        "test",
+    )
     with pytest.raises(AssertionFailedError, match=r"ndcg@10 = 0\.5 is not > 0\.5; rmse = 0\.9 is not < 0\.9"):
-        require([parse("ndcg@10>0.5"), parse("rmse<0.9")], metrics, "test")
+        require([parse_condition("ndcg@10>0.5"), parse_condition("rmse<0.9")], metrics, "test")
     for text in ("ndcg@10", "ndcg@10=0.5", ">=1", "ndcg>=x", "ndcg>=1.2.3"):
         with pytest.raises(ConfigError, match="must be METRIC>=NUMBER"):
-            parse(text)
+            parse_condition(text)
 
 
 def test_results_are_byte_identical_on_one_and_two_threads(recctl: Any, workdir: Path) -> None:

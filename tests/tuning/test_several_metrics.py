@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 
 from recctl import RunStore, experiment, tuning
 from recctl.config.schema import TuningConfig
-from recctl.errors import ConfigError
+from recctl.errors import AssertionFailedError, ConfigError
+from recctl.experiment.lifecycle import next_step
+from recctl.metrics.condition import parse_condition
 from recctl.models.base.search_space import Space
 from recctl.tuning import tuner
 from recctl.tuning.study import Study
@@ -21,14 +24,21 @@ from tests.tuning.searches import EASE, load, trials
 HIGHER_TWICE = ("maximize", "maximize")
 
 
-def study_of(values: Sequence[Sequence[float] | None], directions: Sequence[str] = HIGHER_TWICE) -> Study:
-    """A study of finished trials with these values; None: a failed trial."""
+def study_of(
+    values: Sequence[Sequence[float] | None],
+    directions: Sequence[str] = HIGHER_TWICE,
+    conditions: Sequence[str] = (),
+    metrics: Sequence[dict[str, float]] = (),
+) -> Study:
+    """A study of finished trials with these values of the monitored metrics, and all metrics; None: a failed trial."""
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(storage=storage, directions=list(directions))
-    for of_trial in values:
+    for of_trial, measured in zip_longest(values, metrics):
         state = optuna.trial.TrialState.FAIL if of_trial is None else optuna.trial.TrialState.COMPLETE
-        study.add_trial(optuna.trial.create_trial(state=state, values=of_trial))
-    return Study(study, storage, Space(()), "run", shared=False)
+        attributes = {"recctl": {"metrics": measured or {}}}
+        study.add_trial(optuna.trial.create_trial(state=state, values=of_trial, user_attrs=attributes))
+    parsed = [parse_condition(text) for text in conditions]
+    return Study(study, storage, Space(()), "run", shared=False, conditions=parsed)
 
 
 def best_number(study: Study) -> int | None:
@@ -130,3 +140,91 @@ def test_median_pruner_needs_several_trials_in_the_same_epoch(tmp_path: Path) ->
     for _ in range(3):
         losses_in_order(study, 20, 1.0)
     assert losses_in_order(study, 20, 1.1), "five came to it, and it is behind four of them"
+
+
+# ---- conditions
+
+
+FOUR = [(0.5, 0.1), (0.4, 0.3), (0.3, 0.6), (0.35, 0.2)]
+FOUR_MEASURED = [{"ndcg@10": ndcg, "coverage@10": coverage, "auc": 1 - ndcg} for ndcg, coverage in FOUR]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "picked"),
+    [
+        ([], 0),
+        (["coverage@10>=0.3"], 1),
+        (["coverage@10>0.3"], 2),
+        (["coverage@10>=0.2", "ndcg@10<0.4"], 2),  # trial 3 satisfies them, but trial 1 dominates it
+        (["auc>=0.65"], 2),  # a metric that is not optimized
+        (["coverage@10>=0.7"], None),
+    ],
+)
+def test_conditions_choose_the_best_first_metric_on_the_front(conditions: list[str], picked: int | None) -> None:
+    assert best_number(study_of(FOUR, conditions=conditions, metrics=FOUR_MEASURED)) == picked
+
+
+SEVERAL = "tuning: {strategy: random, n_trials: 4, monitor: [ndcg@10, coverage@10]}\n"
+
+
+@pytest.mark.parametrize(
+    ("pick", "monitor", "problem"),
+    [
+        ("coverage@10>=0.3", "ndcg@10", r"several metrics; write monitor: \[ndcg@10, coverage@10\]"),
+        ("coverage@10=0.3", "[ndcg@10, coverage@10]", r"'coverage@10=0\.3': must be METRIC>=NUMBER"),
+        ("auc>=0.3", "[ndcg@10, coverage@10]", "'auc' is not measured"),
+        ("[]", "[ndcg@10, coverage@10]", "at least 1"),
+    ],
+)
+def test_conditions_that_cannot_choose_are_refused(tmp_path: Path, pick: str, monitor: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=rf"tuning\.pick.*{problem}"):
+        load(tmp_path, EASE + SEVERAL, f"tuning.monitor={monitor}", f"tuning.pick={pick}")
+
+
+def test_pick_keeps_a_trial_and_can_be_changed_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        measure_as(patch, FOUR_MEASURED)
+        loaded = load(tmp_path, EASE + SEVERAL, 'tuning.pick=["coverage@10>=0.3"]')
+        run = tuning.tune(loaded, RunStore(tmp_path / "runs"))
+    table = trials(run).set_index("number")
+    assert run.metadata["tuning"]["best_trial"] == 1
+    assert run.metadata["tuning"]["pick"] == ["coverage@10>=0.3"]
+    assert experiment.stages.load_version(run).l2_reg == table["l2_reg"][1]
+    assert f"l2_reg: {table['l2_reg'][1]}" in (run.path / "best.yaml").read_text()
+
+    recorded = (run.path / "metadata.json").read_bytes()
+    listed = (
+        r"no trial .* satisfies coverage@10>=0\.7; the front:\n  trial 0: .*\n  trial 1: .*\n  trial 2: .* = 0\.6\n"
+    )
+    with pytest.raises(AssertionFailedError, match=listed + r".*--pick 'coverage@10>=0\.6'"):
+        tuning.resume(run, more=["tuning.pick=coverage@10>=0.7"])
+    assert (run.path / "metadata.json").read_bytes() == recorded
+
+    assert tuning.resume(run, more=["tuning.pick=coverage@10>=0.6"])
+    assert run.metadata["tuning"]["best_trial"] == 2
+    assert experiment.stages.load_version(run).l2_reg == table["l2_reg"][2]
+    assert len(trials(run)) == 4
+    assert [entry["trial"] for entry in run.metadata["models"]] == [1, 2]
+    assert run.metadata["test_looks"] == 2
+    assert tuning.resume(run, more=["tuning.pick=coverage@10>0.5"])
+    assert run.metadata["test_looks"] == 2, "the model is the same"
+    stored = experiment.load(run.path / "config.yaml").config.tuning
+    assert stored is not None
+    assert stored.pick == "coverage@10>0.5"
+
+
+def test_search_without_a_trial_to_pick_keeps_its_trials_and_takes_another_condition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = RunStore(tmp_path / "runs")
+    measure_as(monkeypatch, FOUR_MEASURED)
+    with pytest.raises(AssertionFailedError, match=r"satisfies coverage@10>=0\.7 and ndcg@10>=0\.1"):
+        tuning.tune(load(tmp_path, EASE + SEVERAL, 'tuning.pick=["coverage@10>=0.7", "ndcg@10>=0.1"]'), store)
+    (run,) = store.runs()
+    assert run.status == "failed"
+    assert next_step(run) == f"choose one of its trials with: recctl tune --resume {run.id} --pick CONDITION"
+    assert tuning.resume(run, more=["tuning.pick=coverage@10>=0.6"])
+    assert run.status == "complete"
+    assert run.metadata["tuning"]["best_trial"] == 2
+    assert len(trials(run)) == 4
+    assert next_step(run) is None

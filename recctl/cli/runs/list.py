@@ -12,7 +12,7 @@ from recctl.cli.app import register_command
 from recctl.cli.runs.commands import runs
 
 if TYPE_CHECKING:
-    from recctl.cli.assertions import Condition
+    from recctl.metrics.condition import Condition
     from recctl.runs import Run
 
 
@@ -53,12 +53,12 @@ def list_(
     from rich.markup import escape
 
     from recctl.cli import common, terminal
-    from recctl.cli.assertions import parse
+    from recctl.metrics.condition import parse_condition
 
     store = common.store()
     found_runs, damaged = store.scan()
     aliases = common.aliases_by_run(store)
-    conditions = [parse(condition_text, "--where") for condition_text in where or []]
+    conditions = [parse_condition(condition_text, "--where") for condition_text in where or []]
     # There is no index of runs, which could be outdated: the metadata of each run is read.
     run_rows = [_row(run, aliases.get(run.id, [])) for run in found_runs]
     filters = {"status": status.value if status else None, "data": data, "kind": kind}
