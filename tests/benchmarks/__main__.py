@@ -25,7 +25,7 @@ README_ROWS = [
     r"recctl (--help|train)",
     r"EASE: fit .goodbooks",
     r"evaluate: full ranking",
-    r"item-knn: fit",
+    r"(item-knn|user-knn|rp3beta): fit",
     r"read (CSV|Parquet) .*20M rows, int",
     r"svdpp?: (fit|the same|defaults)",
     r"ALS, (64|256) factors, 15 iterations: fit .*(irspack|one thread)$",

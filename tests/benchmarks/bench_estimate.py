@@ -17,9 +17,9 @@ from side_by_side import goodbooks_path, print_json
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 EPOCH_PARAMETERS = {"svdpp": "n_epochs", "ncf": "epochs", "lightgcn": "epochs", "sasrec": "epochs"}
-MODELS = ("ease", "slim", "als", "item_knn", "svdpp", "ncf", "lightgcn", "sasrec")
+MODELS = ("ease", "slim", "als", "item_knn", "user_knn", "rp3beta", "svdpp", "ncf", "lightgcn", "sasrec")
 # Neural networks take hours for goodbooks on a CPU.
-GOODBOOKS_MODELS = ("ease", "slim", "als", "item_knn", "svdpp")
+GOODBOOKS_MODELS = ("ease", "slim", "als", "item_knn", "user_knn", "rp3beta", "svdpp")
 
 
 def run_recctl(*arguments: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ RESULTS = REPRODUCTIONS.with_name("tuned.json")
 BEGIN = "<!-- tuned: begin -->"
 END = "<!-- tuned: end -->"
 
-CLASSICAL_MODELS = ["popularity", "item-knn", "ease", "sansa", "slim", "als", "svdpp"]
+CLASSICAL_MODELS = ["popularity", "item-knn", "user-knn", "rp3beta", "ease", "sansa", "slim", "als", "svdpp"]
 # Title and models of each table.
 CONTENTS = {
     "movielens-100k": ("MovieLens-100K, random 8:1:1", [*CLASSICAL_MODELS, "ncf", "lightgcn"]),

@@ -65,11 +65,29 @@ def implicit_knn(pairs: np.ndarray) -> Callable[[], object]:
     return lambda: CosineRecommender(K=N_NEIGHBORS).fit(train, show_progress=False)
 
 
+def irspack_user_knn(pairs: np.ndarray) -> Callable[[], object]:
+    """User-kNN of irspack, from a matrix."""
+    from irspack import CosineUserKNNRecommender
+
+    train = to_matrix(pairs)
+    return lambda: CosineUserKNNRecommender(train, top_k=N_NEIGHBORS, shrinkage=10.0).learn()
+
+
+def irspack_rp3beta(pairs: np.ndarray) -> Callable[[], object]:
+    """RP3beta of irspack, from a matrix."""
+    from irspack import RP3betaRecommender
+
+    train = to_matrix(pairs)
+    return lambda: RP3betaRecommender(train, alpha=1.0, beta=0.6, top_k=N_NEIGHBORS).learn()
+
+
 PEERS = {
     "numpy, float64 inverse": numpy_ease,
     "skrecsys": skrecsys_ease,
     "irspack": irspack_ease,
     "implicit": implicit_knn,
+    "irspack user-knn": irspack_user_knn,
+    "irspack rp3beta": irspack_rp3beta,
 }
 
 
