@@ -6,14 +6,15 @@ import numpy as np
 
 from recctl.kernels.compile import (
     F32,
-    F32_2D,
     F64,
+    F64_2D,
     I32,
     I32_2D,
     I64,
     INT,
     OUT_F32,
     OUT_F32_2D,
+    OUT_F64_2D,
     OUT_I32_2D,
     OUT_I64,
     VOID,
@@ -23,13 +24,15 @@ from recctl.kernels.compile import (
 from recctl.kernels.csr import MATRIX_WITH_TRANSPOSE
 from recctl.kernels.neighbours import heap_push, heap_sort
 
-# A pivot below this fraction of its diagonal element is the result of rounding or of dropped entries.
+# A pivot below this fraction of its diagonal element is the result of dropped entries; where none was dropped, of
+# rounding.
 _LEAST_PIVOT = 1e-4
+_LEAST_EXACT_PIVOT = 1e-13
 # Rows that are scored together.
 _LANES = 64
 
 
-@kernel(VOID, MATRIX_WITH_TRANSPOSE, F32, INT, OUT_I32_2D, OUT_F32_2D, OUT_I64)
+@kernel(VOID, MATRIX_WITH_TRANSPOSE, F32, INT, OUT_I32_2D, OUT_F64_2D, OUT_I64)
 def largest_below_diagonal(matrix, norms, begin, items, dots, counts):
     """Find the entries `G[i, j]`, `j < i`, of the Gram matrix `X.T @ X` with the largest `|G[i, j]| / norms[j]`.
 
@@ -44,7 +47,8 @@ def largest_below_diagonal(matrix, norms, begin, items, dots, counts):
     starts, columns, values, item_starts, item_users, item_values = matrix
     weighted = len(values) > 0
     n_kept = items.shape[1]
-    sums = np.zeros(len(norms), np.float32)
+    # In float64: sums of products of large values lose the digits that a small l2 is compared with.
+    sums = np.zeros(len(norms))
     untouched = np.ones(len(norms), np.uint8)
     touched = np.empty(len(norms) + 1, np.int32)
     best_scores = np.empty(n_kept, np.float32)
@@ -54,7 +58,7 @@ def largest_below_diagonal(matrix, norms, begin, items, dots, counts):
         n_touched = 0
         for q in range(item_starts[i], item_starts[i + 1]):
             user = item_users[q]
-            value = item_values[q] if weighted else np.float32(1)
+            value = np.float64(item_values[q]) if weighted else 1.0
             for p in range(starts[user], starts[user + 1]):
                 j = columns[p]
                 if j >= i:
@@ -63,11 +67,11 @@ def largest_below_diagonal(matrix, norms, begin, items, dots, counts):
                 touched[n_touched] = j
                 n_touched += untouched[j]
                 untouched[j] = 0
-                sums[j] += value * values[p] if weighted else np.float32(1)
+                sums[j] += value * values[p] if weighted else 1.0
         size = 0
         for t in range(n_touched):
             j = touched[t]
-            size = heap_push(best_scores, best_items, size, abs(sums[j]) / norms[j], j)
+            size = heap_push(best_scores, best_items, size, np.float32(abs(sums[j]) / norms[j]), j)
         heap_sort(best_scores, best_items, size)
         for place in range(size):
             items[row, place] = best_items[place]
@@ -86,7 +90,7 @@ def _dot(a, b, n):
     return total
 
 
-@kernel(VOID, I32_2D, F32_2D, I64, F64, INT, OUT_F32_2D, OUT_F32)
+@kernel(VOID, I32_2D, F64_2D, I64, F64, INT, OUT_F32_2D, OUT_F32)
 def factor_rows(items, dots, counts, diagonal, begin, weights, pivots):
     """Rows `begin..begin + len(weights)` of the unit lower triangular `W` and of `D` in `P^-1 ~ W.T D W`.
 
@@ -110,7 +114,10 @@ def factor_rows(items, dots, counts, diagonal, begin, weights, pivots):
         i = begin + row
         m = min(n_weights, counts[i])
         # Collect the m x m system.
+        least_pivot = _LEAST_EXACT_PIVOT
         for a in range(m):
+            if counts[items[i, a]] >= items.shape[1]:  # entries of this item may have been dropped
+                least_pivot = _LEAST_PIVOT
             place[items[i, a]] = a
             w[a] = -dots[i, a]
             lower[a, : a + 1] = 0
@@ -129,7 +136,7 @@ def factor_rows(items, dots, counts, diagonal, begin, weights, pivots):
             for b in range(a):
                 lower[a, b] = (lower[a, b] - _dot(lower[a], lower[b], b)) / lower[b, b]
             square = lower[a, a] - _dot(lower[a], lower[a], a)
-            if square > _LEAST_PIVOT * lower[a, a]:
+            if square > least_pivot * lower[a, a]:
                 lower[a, a] = np.sqrt(square)
                 w[a] = (w[a] - _dot(lower[a], w, a)) / lower[a, a]
             else:  # treat the item as if it were not among the columns
@@ -137,7 +144,7 @@ def factor_rows(items, dots, counts, diagonal, begin, weights, pivots):
                 lower[a, a] = np.inf
                 w[a] = 0
             schur -= w[a] * w[a]
-        pivots[row] = 1 / max(schur, _LEAST_PIVOT * diagonal[i])
+        pivots[row] = 1 / max(schur, least_pivot * diagonal[i])
         # Backward substitution.
         for a in range(m - 1, -1, -1):
             total = w[a]

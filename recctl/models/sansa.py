@@ -39,7 +39,7 @@ class SANSARecommender(Recommender):
     other item, the weights are those of EASE.
 
     Cost: half the sum of squared history lengths, plus `n_neighbors^3 / 3` operations per item; scoring a user takes
-    `2 n_items n_neighbors` operations. Memory: at most 60 bytes per item and neighbor, and nothing that grows with the
+    `2 n_items n_neighbors` operations. Memory: at most 80 bytes per item and neighbor, and nothing that grows with the
     square of the items. There is no randomness, and the result does not depend on the number of threads.
 
     Deviations from the paper: the paper computes an incomplete Cholesky factor, in an item order that keeps it sparse,
@@ -70,7 +70,7 @@ class SANSARecommender(Recommender):
         n_kept = min(_KEPT * n_used, max(1, n_items - 1))
         matrix = (by_user.starts, by_user.columns, by_user.values, by_item.starts, by_item.columns, by_item.values)
         items = np.empty((n_items, n_kept), np.int32)
-        dots = np.empty((n_items, n_kept), np.float32)
+        dots = np.empty((n_items, n_kept))
         counts = np.empty(n_items, np.int64)
         squares = _column_squares(by_item)
         norms = np.sqrt(np.where(squares > 0, squares, 1)).astype(np.float32)  # 1 for an item whose ratings are all 0
@@ -134,9 +134,9 @@ class SANSARecommender(Recommender):
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """The sorted interactions and their transpose; the entries kept of each row; and work arrays of the threads."""
-        bytes_per_neighbor = 20 + 8 * _KEPT
+        bytes_per_neighbor = 20 + 12 * _KEPT
         rows = bytes_per_neighbor * n_items * min(self.n_neighbors, n_items)
-        return 20 * n_interactions + rows + 13 * n_items * threads()
+        return 20 * n_interactions + rows + 17 * n_items * threads()
 
 
 def _sorted_by_popularity(matrix: InteractionMatrix) -> tuple[Int32Array, InteractionMatrix, InteractionMatrix]:

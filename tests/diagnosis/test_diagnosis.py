@@ -389,6 +389,31 @@ def test_solver_that_did_not_converge_is_found(tmp_path: Path, model: str, param
     assert key not in keys(converged)
 
 
+@pytest.mark.parametrize(
+    ("model", "convergence", "key", "first"),
+    [
+        ("als", {"last_fall": -0.3, "at_limit": False}, "objective-rose", "--set model.params.reg=5"),
+        ("ease", {"relative_error": 0.2}, "inexact-solution", "--set model.params.l2_reg=50000"),
+    ],
+)
+def test_solution_dominated_by_rounding_is_a_problem(
+    tmp_path: Path, model: str, convergence: dict[str, float], key: str, first: str
+) -> None:
+    diagnosis = diagnose_run(make_run(tmp_path, model, convergence=convergence))
+    assert suggested(diagnosis, key)[0] == first
+    assert not diagnosis.healthy
+
+
+@pytest.mark.parametrize(
+    ("model", "convergence"),
+    [("als", {"last_fall": -1e-7, "at_limit": False}), ("ease", {"relative_error": 1e-6})],
+)
+def test_rounding_of_a_converged_solution_is_no_finding(
+    tmp_path: Path, model: str, convergence: dict[str, float]
+) -> None:
+    assert keys(diagnose_run(make_run(tmp_path, model, convergence=convergence))) == []
+
+
 SKEWED = "data: {source: synthetic, synthetic: {n_users: 300, n_items: 80, n_interactions: 6000}}\n"
 
 

@@ -99,6 +99,29 @@ def test_an_item_does_not_contribute_to_its_own_score(rows, l2_reg, implicit, n_
     np.testing.assert_allclose(found, X @ B, rtol=1e-3, atol=1e-4 * max(1.0, abs(X).max()))
 
 
+@pytest.mark.parametrize("l2_reg", [500.0, 1.0, 1e-3])
+@pytest.mark.parametrize("kind", ["counts", "equal items"])
+@pytest.mark.filterwarnings("ignore:ease")
+def test_all_neighbors_yield_the_weights_of_float64_for_any_regularization(kind, l2_reg):
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"user_id": rng.integers(0, 90, 2500), "item_id": rng.integers(0, 12, 2500)}).drop_duplicates()
+    if kind == "counts":
+        rows["rating"] = rng.pareto(0.7, len(rows)).clip(0, 1e5).round() + 1
+    else:
+        rows = pd.concat([rows, rows.assign(item_id=rows.item_id + 100)])
+        rows["rating"] = 300.0
+    dataset = InteractionDataset(rows, implicit=False)
+    X = dataset.csr.toarray().astype(np.float64)
+    n_items = X.shape[1]
+    model = SANSARecommender(l2_reg=l2_reg, n_neighbors=n_items).fit(dataset)
+    _, values, vectors = np.linalg.svd(X, full_matrices=True)
+    P = (vectors.T / (values**2 + l2_reg)) @ vectors
+    B = -P / np.diag(P)
+    np.fill_diagonal(B, 0)
+    found = model._similarity(np.arange(n_items, dtype=np.int32))
+    assert np.linalg.norm(found - B) < 0.01 * np.linalg.norm(B)
+
+
 def test_model_does_not_depend_on_the_number_of_threads():
     dataset = InteractionDataset(toy(5, 200, 150))
     before = threads()
