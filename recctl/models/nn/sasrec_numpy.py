@@ -63,14 +63,13 @@ def _last_states(packed: packing.PackedInputs, weights: Weights, n_blocks: int, 
         prefix = f"blocks.{number}."
         block = {name.removeprefix(prefix): array for name, array in weights.items() if name.startswith(prefix)}
         normal = _normal(hidden, block["attend_gain"], block["attend_shift"])
-        keys = _part_of_qkv(normal, block, 1)
-        values = _part_of_qkv(normal, block, 2)
         if number < n_blocks - 1:
-            mixed = _attention(_part_of_qkv(normal, block, 0), keys, values, packed, n_heads)
+            queries, keys, values = (_part_of_qkv(normal, block, part) for part in range(3))
+            mixed = _attention(queries, keys, values, packed, n_heads)
         else:
             # Only the last position of each history is needed from here on.
             hidden = hidden[last]
-            mixed = _last_attention(_part_of_qkv(normal[last], block, 0), keys, values, packed, n_heads)
+            mixed = _last_attention(normal, normal[last], block, packed, n_heads)
         hidden = hidden + _linear(mixed, block["out"], block["out_bias"])
         normal = _normal(hidden, block["feed_gain"], block["feed_shift"])
         wide = _linear(normal, block["up"], block["up_bias"])
@@ -113,33 +112,52 @@ def _attention(
         attended = _softmax_product(logits, value_table)
         mixed[begin:end] = attended.transpose(0, 2, 1, 3).reshape(-1, dim)
         begin = end
-    return mixed[packed.places]
+    return mixed if packed.table_size == len(queries) else mixed[packed.places]
 
 
 def _last_attention(
-    queries: Float32Array, keys: Float32Array, values: Float32Array, packed: packing.PackedInputs, n_heads: int
+    normal: Float32Array, last: Float32Array, block: Weights, packed: packing.PackedInputs, n_heads: int
 ) -> Float32Array:
-    """Attention of the last position of each history to all of its positions, `(n_histories, d)`."""
-    scale = np.float32((queries.shape[1] // n_heads) ** -0.5)
-    tables = zip(packed.shapes, _tables(keys, packed, n_heads), _tables(values, packed, n_heads), strict=True)
-    mixed = np.empty_like(queries)
+    """Attention of the last position of each history to all of its positions, `(n_histories, d)`.
+
+    Keys and values are linear in the inputs, so they need not be computed for every position: `q . (W_k x + b_k)` is
+    `(q W_k) . x` but for a term that softmax cancels, and the mean of `W_v x + b_v` is `W_v` times the mean of `x`,
+    plus `b_v`.
+
+    Args:
+        normal: Inputs of attention at each position, `(n, d)`.
+        last: Those at the last positions, `(n_histories, d)`.
+        block: Weights of the block.
+        packed: The layout of the positions.
+        n_heads: Number of heads.
+    """
+    dim = normal.shape[1]
+    _, key_weights, value_weights = block["qkv"].reshape(3, n_heads, -1, dim)  # (n_heads, d / h, d)
+    queries = _part_of_qkv(last, block, 0).reshape(len(last), n_heads, -1).swapaxes(0, 1)
+    queries = (queries @ key_weights).swapaxes(0, 1)  # (n_histories, n_heads, d)
+    queries *= np.float32((dim // n_heads) ** -0.5)
+    means = np.empty_like(queries)
     begin = 0
-    for (n_rows, width), key_table, value_table in tables:
+    for (n_rows, width), table in zip(packed.shapes, _tables(normal, packed, 1), strict=True):
         rows = slice(begin, begin + n_rows)
-        query = queries[rows].reshape(n_rows, n_heads, 1, -1)
-        logits = query @ key_table.swapaxes(2, 3)  # (n_rows, n_heads, 1, width)
-        logits *= scale
+        inputs = table[:, 0]  # (n_rows, width, d)
+        logits = queries[rows] @ inputs.swapaxes(1, 2)  # (n_rows, n_heads, width)
         is_padding = np.arange(width) >= packed.lengths[rows][:, None]
-        logits[np.broadcast_to(is_padding[:, None, None], logits.shape)] = -np.inf
-        mixed[rows] = _softmax_product(logits, value_table).reshape(n_rows, -1)
+        if is_padding.any():
+            logits[np.broadcast_to(is_padding[:, None], logits.shape)] = -np.inf
+        means[rows] = _softmax_product(logits, inputs)
         begin += n_rows
-    return mixed
+    mixed = means.swapaxes(0, 1) @ value_weights.swapaxes(1, 2)  # (n_heads, n_histories, d / h)
+    result: Float32Array = mixed.swapaxes(0, 1).reshape(len(last), dim) + block["qkv_bias"][2 * dim :]
+    return result
 
 
 def _tables(vectors: Float32Array, packed: packing.PackedInputs, n_heads: int) -> Iterator[Float32Array]:
     """The vectors of each padded table, `(n_rows, n_heads, width, d / n_heads)`; padding is 0."""
-    padded = np.zeros((packed.table_size, vectors.shape[1]), np.float32)
-    padded[packed.places] = vectors
+    padded = vectors
+    if packed.table_size > len(vectors):
+        padded = np.zeros((packed.table_size, vectors.shape[1]), np.float32)
+        padded[packed.places] = vectors
     begin = 0
     for n_rows, width in packed.shapes:
         end = begin + n_rows * width
