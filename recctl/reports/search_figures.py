@@ -50,7 +50,9 @@ class SearchTrials:
         metric: The first of them, which the figures show.
         title: Its name.
         settings: Names of the hyperparameters of the search space that any trial with a value has.
-        complete: The trials that have a value, best first, without the baseline.
+        complete: The trials that have a value, best first, without the baseline. With several metrics the trial whose
+            model the run keeps comes first, which conditions may have chosen.
+        kept: Number of this trial; None if the search is not finished.
         baseline: Trial 0, the config's own values, if it lies outside the search space; else None.
 
     Raises:
@@ -77,8 +79,14 @@ class SearchTrials:
         has_value = eligible[eligible[self.metric].notna()]
         if not len(has_value):
             raise SectionOmittedError("no trial of the search has a value")
+        self.kept: int | None = self.summary.get("best_trial")
+        sort_keys = [metric_key for metric_key in self.metrics if metric_key in columns]
+        ascending = [MetricKey.parse(metric_key).sign < 0 for metric_key in sort_keys]
         # Stable, so that of equal trials the earlier one ranks first, as in the search itself.
-        self.complete = has_value.sort_values(self.metric, ascending=self.sign < 0, kind="stable")
+        self.complete = has_value.sort_values(sort_keys, ascending=ascending, kind="stable")
+        if len(self.metrics) > 1:
+            is_kept = self.complete["number"] == self.kept
+            self.complete = pd.concat([self.complete[is_kept], self.complete[~is_kept]])
         self.settings = [
             column
             for column in columns
@@ -89,6 +97,12 @@ class SearchTrials:
     def sign(self) -> int:
         """1 if higher values of the metric are better, else -1."""
         return MetricKey.parse(self.metric).sign
+
+    def front(self) -> pd.DataFrame:
+        """The trials on the Pareto front of several metrics, in the order of `complete`; empty for one metric."""
+        if "pareto" not in self.complete:
+            return self.complete.head(0)
+        return self.complete[self.complete["pareto"].astype(bool)]
 
     def is_text(self, setting: str) -> bool:
         """Whether the values of a setting are not numbers."""
@@ -158,21 +172,26 @@ def pareto_figure(search: SearchTrials) -> Figure | None:
     if len(search.metrics) < 2 or search.metrics[1] not in search.complete:
         return None
     first_metric, second_metric = search.metrics[:2]
-    if "pareto" in search.complete:
-        on_front = search.complete["pareto"].astype(bool)
-    else:
-        # The column is missing in runs of an unfinished search.
-        on_front = pd.Series(False, index=search.complete.index)
+    on_front = search.complete["number"].isin(search.front()["number"])
+    is_kept = search.complete["number"] == search.kept
+    series = [
+        ("Other trials", search.complete[~on_front & ~is_kept]),
+        ("Pareto front", search.complete[on_front & ~is_kept]),
+        (f"Trial {search.kept}, whose model is kept", search.complete[is_kept]),
+    ]
     traces = []
-    for series_number, (series_name, trials) in enumerate(
-        [("Other trials", search.complete[~on_front]), ("Pareto front", search.complete[on_front])]
-    ):
+    for series_number, (series_name, trials) in enumerate(series):
         if len(trials):
             traces.append(
                 plots.points(series_name, trials[first_metric].tolist(), trials[second_metric].tolist(), series_number)
             )
     axis_titles = [formatting.metric_name(metric_key) for metric_key in (first_metric, second_metric)]
-    return Figure("Pareto front of the trials", plots.plot(traces, axis_titles[0], axis_titles[1], height=380))
+    description = "No trial is at least as good as one of the front in all metrics, and better in one."
+    picked_by = search.summary.get("pick")
+    if picked_by:
+        description += f" The kept trial is the best one of the front with {' and '.join(picked_by)}."
+    drawing = plots.plot(traces, axis_titles[0], axis_titles[1], height=380)
+    return Figure("Pareto front of the trials", drawing, description)
 
 
 def slice_figures(search: SearchTrials) -> list[Figure]:

@@ -46,8 +46,7 @@ def _search_blocks(trials: SearchTrials) -> list[Block]:
     blocks += [
         Heading("Hyperparameters one by one"),
         Grid(slice_figures(trials), small=len(trials.settings) > 2),
-        Heading("The best trials"),
-        _best_trials(trials),
+        *_best_trials(trials),
     ]
     return blocks
 
@@ -69,14 +68,25 @@ def _description(trials: SearchTrials) -> str:
     return description
 
 
-def _best_trials(trials: SearchTrials) -> Table:
+def _best_trials(trials: SearchTrials) -> list[Block]:
+    title = "The best trials"
+    shown = trials.complete.head(_N_BEST)
+    metrics = [trials.metric]
+    if len(trials.front()):
+        # Of several metrics: each of the other trials is dominated by one of the front.
+        title = "The Pareto front"
+        shown = trials.front()
+        metrics = trials.metrics
     table_rows = []
-    for trial in trials.complete.head(_N_BEST).to_dict("records"):
-        row_cells = [str(trial["number"]), formatting.metric_value(trial[trials.metric])]
+    for trial in shown.to_dict("records"):
+        is_marked = len(metrics) > 1 and trial["number"] == trials.kept
+        row_cells = [f"{trial['number']} (kept)" if is_marked else str(trial["number"])]
+        row_cells += [formatting.metric_value(trial[metric_key]) for metric_key in metrics]
         row_cells += [formatting.setting(trial[setting_name]) for setting_name in trials.settings]
         row_cells.append(formatting.duration(trial.get("fit_seconds")))
         table_rows.append(row_cells)
-    headings = ["Trial", trials.title]
+    headings = ["Trial"]
+    headings += [formatting.metric_name(metric_key) for metric_key in metrics]
     headings += trials.settings
     headings.append("Fit time")
-    return Table("The best trials", headings, table_rows, text_columns=())
+    return [Heading(title), Table(title, headings, table_rows, text_columns=())]
