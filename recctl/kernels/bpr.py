@@ -99,7 +99,9 @@ def train(users, items, first, key, seen, candidates, weights, learning_rate, re
         user = user_factors[u]
         item = item_factors[i]
         negative = item_factors[j]
-        difference = _difference(user, item, negative, item_biases[i], item_biases[j])
+        difference = item_biases[i] - item_biases[j]
+        for f in range(n_factors):
+            difference += user[f] * (item[f] - negative[f])
         # softplus(-difference), without overflow.
         loss += max(np.float64(-difference), 0.0) + np.log1p(np.exp(-np.abs(np.float64(difference))))
         n_steps += 1
