@@ -1,5 +1,6 @@
 """Training of models with a torch network, tested with NCF."""
 
+import copy
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -155,6 +156,17 @@ def test_settings_of_torch_around_a_fit_do_not_change_the_weights(
             recommended = found.recommend([100], k=3)
         np.testing.assert_array_equal(found.weights, expected, err_msg=name)
         assert len(recommended) == 3
+
+
+def test_copy_trains_on_in_inference_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECCTL_THREADS", "1")
+    model = NCFRecommender(**SMALL)
+    model.train_epoch(toy())
+    with torch.inference_mode():
+        twin = copy.deepcopy(model)
+        twin.train_epoch(toy())
+    model.train_epoch(toy())
+    np.testing.assert_array_equal(twin.weights, model.weights)
 
 
 def test_best_weights_of_an_earlier_epoch_train_on_with_a_new_optimizer(

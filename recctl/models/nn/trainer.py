@@ -316,7 +316,9 @@ class Trainer:
                     f"these hyperparameters has {self._parameter.numel():,} weights"
                 )
         self.is_new = not state["optimizer"]
-        self._set_optimizer_state({name: _from_plain(value) for name, value in state["optimizer"].items()})
+        # Tensors that are made in torch's inference mode cannot be trained with.
+        with usual_settings(self.device.type):
+            self._set_optimizer_state({name: _from_plain(value) for name, value in state["optimizer"].items()})
         self.batch_size = state["batch_size"]
         self.accumulation = state["accumulation"]
         if self._scaler.is_enabled():
