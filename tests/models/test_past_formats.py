@@ -34,6 +34,12 @@ def test_file_has_the_format_of_its_folder(path: Path) -> None:
     assert artifacts.describe(path)["format_version"] == int(path.relative_to(FOLDER).parts[0])
 
 
+@pytest.mark.parametrize("name", ["als", "svd", "svdpp"])
+def test_file_without_a_rating_scale_keeps_the_units_it_was_fitted_in(name: str) -> None:
+    model = load_model(FOLDER / "1" / f"{name}.pkl")
+    assert model.state()["rating_scale"] == 1.0
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_changed_byte_is_detected_in_every_format(tmp_path: Path, version: int) -> None:
     content = bytearray((FOLDER / str(version) / "ease.pkl").read_bytes())
