@@ -7,6 +7,7 @@ implemented here, once for all models.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from inspect import Signature
 from pathlib import Path
@@ -332,8 +333,9 @@ class Recommender:
         self._check_validation(validation)
         if warm_start is not None:
             warm_starts.require_same_kind(self, warm_start)
-            # Initialization clears this model's values, also those of the model that it begins from.
-            warm_start = warm_start._with_same_values()
+            if warm_start is self:
+                # Initialization clears the values of this model.
+                warm_start = copy(self)
         interactions = self._checked_dataset(interactions)
         if warm_start is not None:
             self._check_warm_start(warm_start, interactions, validation)
@@ -622,12 +624,6 @@ class Recommender:
             )
         self.require_memory_for(interactions.n_users, interactions.n_items, len(interactions))
         return interactions
-
-    def _with_same_values(self) -> Self:
-        """A model that shares the values of this one, and keeps them when this one is reset."""
-        shared = object.__new__(type(self))
-        vars(shared).update(vars(self))
-        return shared
 
     def _check_warm_start(
         self, parent: Self, interactions: InteractionDataset, validation: InteractionDataset | Validate | None
