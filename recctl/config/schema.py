@@ -17,6 +17,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.config import JsonDict
 
 from recctl import plugins
 from recctl.config.messages import percentage_hint
@@ -326,6 +327,26 @@ def as_list(value: str | list[str] | None) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
+# A dimension of a search space in JSON Schema; `recctl.models.base.search_space` checks it for the model.
+_DIMENSION_SCHEMA: JsonDict = {
+    "anyOf": [
+        {"type": "array", "minItems": 1},
+        {
+            "type": "object",
+            "properties": {
+                "choices": {"type": "array", "minItems": 1},
+                "low": {"type": "number"},
+                "high": {"type": "number"},
+                "log": {"type": "boolean"},
+                "step": {"type": "number", "exclusiveMinimum": 0},
+                "when": {"type": "object"},
+            },
+            "additionalProperties": False,
+        },
+    ]
+}
+
+
 class TuningConfig(Section):
     """Hyperparameter search."""
 
@@ -349,7 +370,7 @@ class TuningConfig(Section):
     pick: str | Annotated[list[str], Field(min_length=1)] | None = None
     """Condition on a metric, e.g. `coverage@10>=0.3`, or a list of them: of the trials on the Pareto front that satisfy
     all, the model of the one with the best first metric is kept; null: all of the front."""
-    space: dict[str, Any] = {}
+    space: dict[str, Any] = Field({}, json_schema_extra={"additionalProperties": _DIMENSION_SCHEMA})
     """Search space: for each hyperparameter (or key, e.g. data.min_item_interactions) a list of choices, or
     `{low, high, log: true, step, when: {other: value}}`; empty: the default ranges of the model. Every trial but the
     first, the config's own point, lies in it."""

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from recctl.config.schema import TuningConfig, search_strategies
+from recctl.models.als import ALSRecommender
 from recctl.models.base.hyperparameters import Between, Choices
-from recctl.models.base.search_space import Dimension, Space
+from recctl.models.base.search_space import Dimension, Space, parse_space
 from recctl.tuning.strategies import STRATEGIES, CoarseToFine, FinishedTrial, Strategy
 
 LINE = Space((Dimension("x", Between(100.0, 2000.0)),))
@@ -90,3 +91,15 @@ def test_zoomed_range_stays_inside_when_the_best_point_is_at_its_end() -> None:
 
 def test_config_schema_lists_all_strategies() -> None:
     assert list(STRATEGIES) == search_strategies()
+
+
+def test_config_schema_lists_all_keys_of_a_dimension() -> None:
+    schema = TuningConfig.model_json_schema()["properties"]["space"]["additionalProperties"]
+    by_type = {alternative["type"]: alternative for alternative in schema["anyOf"]}
+    assert set(by_type) == {"array", "object"}
+    everything = {"low": 1, "high": 9, "log": False, "step": 2, "when": {"implicit": True}}
+    space, problems = parse_space({"n_factors": everything}, ALSRecommender)
+    assert problems == []
+    assert space.dimensions[0].grid(2) == [1, 3, 5, 7, 9]
+    assert by_type["object"]["properties"].keys() == everything.keys() | {"choices"}
+    assert by_type["object"]["additionalProperties"] is False
