@@ -369,7 +369,7 @@ class RatingTests:
             model.partial_fit(new)
         with pytest.raises(DataError, match="user ids of the model are integers, the new ones are text; convert"):
             model.partial_fit(new.assign(user_id=["a", "b"]))
-        with pytest.raises(ConfigError, match="n_epochs=0: must be at least 1"):
+        with pytest.raises(ConfigError, match="n_epochs=0: must be a whole number of at least 1"):
             model.partial_fit(toy(), n_epochs=0)
         assert model.save(tmp_path / "after") == sha
 
