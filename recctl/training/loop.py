@@ -14,8 +14,6 @@ from recctl.errors import TrainingError
 
 # A loss above this multiple of the first epoch's counts as divergence; smaller increases can be noise.
 _MAX_LOSS_RATIO = 1.5
-# A loss below this is never divergence: the first loss can be 0, for example that of a softmax over a single item.
-_MIN_LOSS_LIMIT = 1.0
 
 
 class EpochModel(Protocol):
@@ -187,8 +185,10 @@ def _run_epoch(
     start_time = perf_counter()
     mean_loss = float(model.train_epoch(interactions))
     seconds = perf_counter() - start_time
-    # The first epoch has nothing to compare with: its loss only has to be finite.
-    loss_limit = max(_MAX_LOSS_RATIO * previous[0].loss, _MIN_LOSS_LIMIT) if previous else math.inf
+    # The first epoch has nothing to compare with, nor has a first loss of 0, as of a softmax over a single item: the
+    # loss only has to be finite.
+    first_loss = previous[0].loss if previous else 0.0
+    loss_limit = _MAX_LOSS_RATIO * first_loss if first_loss > 0 else math.inf
     require_convergence(model, number, mean_loss, loss_limit)
     # The last epoch is always validated, so that every training ends with a score.
     is_due = number % getattr(validate, "every", 1) == 0 or number == n_epochs
