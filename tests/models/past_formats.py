@@ -21,8 +21,10 @@ FOLDER = Path(__file__).parent / "formats"
 USERS = [f"u{100 + n:06d}" for n in (0, 3, 17)]
 _SMALL: dict[str, dict[str, Any]] = {
     "als": {"n_factors": 4, "n_iterations": 3},
+    "bpr": {"n_factors": 4, "epochs": 2},
     "item-knn": {"n_neighbors": 5},
     "lightgcn": {"embedding_dim": 4, "epochs": 2},
+    "mult-vae": {"embedding_dim": 4, "hidden_layers": [8], "epochs": 2},
     "ncf": {"embedding_dim": 4, "hidden_layers": [8, 4], "epochs": 2},
     "rp3beta": {"n_neighbors": 5},
     "sansa": {"n_neighbors": 3},
