@@ -57,6 +57,10 @@ def test_commands_of_guides_run_as_written(recctl: Any, runs: dict[str, str], pa
     for command in commands:
         if "split.test" in command:  # of a predefined split, which tests/experiment/test_run_config.py has
             continue
+        if "--warm-start" in command:
+            # By a model that can begin from another one, with held-out interactions that the other one has not seen.
+            Path("recctl.yaml").write_text(CONFIG.format("als").replace("leave_last, val_size: 1", "temporal"))
+            runs["RUN"] = recctl("train", "recctl.yaml", "--json").json["run_id"]
         words = [runs.get(word, word) for word in shlex.split(command)[1:]]
         done = recctl(*words)
         assert done.code in ((0, 6) if GATE in words else (0,)), f"{command}\n{done.err}"

@@ -363,7 +363,8 @@ def test_deleted_run_is_fitted_again(recctl: Any, monkeypatch: pytest.MonkeyPatc
     comparison, *others = runs()
     RunStore().remove(others[0])
     Path("several.yaml").unlink()
-    assert recctl("compare", "--resume", comparison.id, "--runs-dir", str(comparison.path.parent)).code == 0
+    resumed = recctl("compare", "--resume", comparison.id, "--runs-dir", str(comparison.path.parent))
+    assert resumed.code == 0, resumed.err
 
 
 # ---- the gate

@@ -45,15 +45,15 @@ results = []
 
 def call(kernel, argument):
     barrier.wait()
-    results.append(kernel(argument))
+    with progress.listening(SimpleNamespace(notice=print)):  # each thread has its own
+        results.append(kernel(argument))
 
 calls = 4 * [(own_kernels.sum_of_squares, np.arange(4)), (own_kernels.square, 14)]
 threads = [threading.Thread(target=call, args=arguments, daemon=True) for arguments in calls]
-with progress.listening(SimpleNamespace(notice=print)):
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=100)
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(timeout=100)
 print(sorted(results))
 """
 

@@ -23,6 +23,13 @@ class _Backend(_DummyBackendModule):
         """The number formats of autocast."""
         return [torch.bfloat16]
 
+    def get_rng_state(self, device: Any = None) -> torch.Tensor:
+        """The state of the device's generator, which it does not have; `torch.random.fork_rng` asks for it."""
+        return torch.empty(0, dtype=torch.uint8)
+
+    def set_rng_state(self, state: torch.Tensor, device: Any = None) -> None:
+        """Restore a result of `get_rng_state`."""
+
 
 _setup_privateuseone_for_python_backend("shim", _Backend())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import torch
 
 from recctl import make_model
 from recctl.engines import torch_threads
-from recctl.errors import RecctlWarning
+from recctl.errors import RecctlWarning, TrainingError
 from recctl.models.base import model_file
 from tests.models.suite import toy
 
@@ -59,13 +60,17 @@ def test_process_forked_after_a_fit_can_fit(name: str, monkeypatch: pytest.Monke
                 model = make_model(name, **MODELS[name] | {"embedding_dim": 64, "epochs": 1}).fit(toy())
             is_told = any("torch uses one thread in this process" in str(each.message) for each in caught)
             code = 0 if is_told and len(model.recommend([100], k=3)) == 3 else 2
+        except TrainingError as error:
+            code = 3 if "'spawn'" in str(error) else 4
         finally:
             os._exit(code)
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
-            assert os.waitstatus_to_exitcode(status) == 0
+            # If an earlier test trained on the device of `shim_device`, as on a GPU, torch refuses: an error, no hang.
+            codes = (0, 3) if "tests.models.shim_device" in sys.modules else (0,)
+            assert os.waitstatus_to_exitcode(status) in codes
             return
         time.sleep(0.05)
     os.kill(child, signal.SIGKILL)

@@ -59,7 +59,7 @@ def test_id_list_accepts_one_id_or_several(ids):
 
 @pytest.mark.parametrize("ids", [None, 2.5])
 def test_id_list_refuses_a_value_that_is_not_an_id(ids):
-    with pytest.raises(DataError, match=f"{ids} is not a list of ids; pass a list of int or str"):
+    with pytest.raises(DataError, match=f"ids={ids}: must be a list of ids, int or str"):
         id_tables.id_list(ids)
 
 

@@ -449,15 +449,20 @@ def _stored_options(run: Run) -> tuple[ComparisonOptions, Repeats]:
 
 
 def _is_done(store: RunStore, record: dict[str, Any]) -> bool:
+    if record["given"]:
+        return True
+    run = _own_run(store, record)
+    return run is not None and run.status == "complete"
+
+
+def _own_run(store: RunStore, record: dict[str, Any]) -> Run | None:
+    """The run that the comparison began for a model; None if there is none yet, or if it was deleted."""
     if record["run_id"] is None:
-        return False
+        return None
     try:
-        return record["given"] or store.resolve(record["run_id"]).status == "complete"
+        return store.resolve(record["run_id"])
     except ArtifactError:
-        if record["given"]:
-            raise
-        record["run_id"] = None  # its run was deleted: fit it again
-        return False
+        return None
 
 
 def _fit_missing(
@@ -511,9 +516,10 @@ def _fit_one(
 ) -> None:
     """Fit one model as an ordinary training run, whose id the comparison records before it begins."""
     progress.notice(f"fitting {_description(record)}")
-    resumed = record["run_id"] is not None
-    if resumed:
-        run = store.resolve(record["run_id"])
+    existing_run = _own_run(store, record)
+    resumed = existing_run is not None
+    if existing_run is not None:
+        run = existing_run
         run.begin()
     else:
         seconds = comparison.metadata["timings"].get("prepare", 0.0)

@@ -84,7 +84,7 @@ def id_list(ids: Iterable[Any] | str | int, name: str = "ids") -> list[Any]:
     try:
         return list(ids)
     except TypeError:
-        raise DataError(f"{name}={ids!r}: is not a list of ids; pass a list of int or str") from None
+        raise DataError(f"{name}={ids!r}: must be a list of ids, int or str") from None
 
 
 def ranked_table(

@@ -30,6 +30,12 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _MALLOC_BYTES = (32 << 20) - (64 << 10)
 
 
+_FORKED = (
+    "a process that was forked from one that uses the GPU cannot train a network; start processes by 'spawn' "
+    "(multiprocessing.get_context('spawn'))"
+)
+
+
 class TrainableModel(Protocol):
     """What the trainer needs of a model; `TorchRecommender` implements it."""
 
@@ -96,10 +102,7 @@ class Trainer:
         self._host_is_stale = False
         self.device = devices.select(model.name, model.device, model.precision)
         if self.device.type == "cuda" and torch.cuda._is_in_bad_fork():
-            raise TrainingError(
-                f"{model.name}: a process that was forked from one that uses the GPU cannot use it; start processes by "
-                "'spawn' (multiprocessing.get_context('spawn')), or fit with device='cpu'"
-            )
+            raise TrainingError(f"{model.name}: {_FORKED}")
         self.network = model._new_network().to(self.device)
         dropout.use_own_dropout(self.network)
         flat_weights.require_weight_count(model.name, self.network, model.weights)
@@ -246,6 +249,9 @@ class Trainer:
             if out_of_memory:
                 reason = f"out of memory; lower batch_size, which is {self.model.batch_size}"
             raise TrainingError(f"{name}: process {self.rank} of {self.world_size}: {reason}") from error
+        if "Autograd-and-Fork" in str(error):
+            # The threads of torch that use a GPU, and then also the CPU's backward pass, do not survive a fork.
+            raise TrainingError(f"{name}: {_FORKED}") from error
         if not out_of_memory:
             raise error
         if self.batch_size == 1:
