@@ -38,7 +38,7 @@ def without_meaningless_metrics(config_text: str, name: str) -> str:
     if all(_predicts_ratings(model) for model in models):
         return config_text
     changed = False
-    # The metrics of a comparison are left out for each model anew, as long as one remains.
+    # Metrics of a comparison that mean nothing are left out separately for each model, as long as one remains.
     if "models" not in values or all(is_rating_metric(metric) for metric in metrics):
         remaining = [metric for metric in metrics if not is_rating_metric(metric)]
         changed = remaining != metrics

@@ -19,7 +19,7 @@ class EarlyStopping:
     """Stops training when the score no longer improves, and restores the best weights.
 
     Use it as a callback, `model.fit(train, validation=val, callbacks=[EarlyStopping(patience=5)])`, or in your
-    own loop, where it must be told which metric the scores are, or their direction:
+    own loop, where it needs the metric of the scores, or their direction:
 
         stopping = EarlyStopping(patience=5, monitor="rmse")
         for epoch in range(100):

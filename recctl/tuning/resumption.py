@@ -41,15 +41,15 @@ def require_same_search(run: Run, strategies: tuple[str, str], monitors: tuple[S
         problems.append(f"{option}: the trials of {run.id} were compared by {' and '.join(monitors[0])}")
         options += f" {option}"
     if problems:
-        way_out = f"omit this to resume it, or start a new search: recctl tune {run.path / layout.CONFIG}{options}"
-        raise ConfigError(f"{'; '.join(problems)}; {way_out}")
+        advice = f"omit this to resume it, or start a new search: recctl tune {run.path / layout.CONFIG}{options}"
+        raise ConfigError(f"{'; '.join(problems)}; {advice}")
 
 
 def has_study(run: Run, shared_storage: optuna.storages.BaseStorage | None, study_name: str) -> bool:
     """Whether a search has a study already; one that was interrupted at its very beginning has none.
 
     Raises:
-        ArtifactError: It has none, but it has trials. It would begin anew, and replace its results.
+        ArtifactError: It has none, but it has trials. A resume would start an empty study, and replace its results.
     """
     if shared_storage is None:
         location = str(run.path / layout.STUDY)

@@ -63,7 +63,7 @@ class StrategySampler(optuna.samplers.BaseSampler):
         self._point: Point | None = None
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Forget the point of the trial before; the trial's own is chosen when its first value is asked for."""
+        """Forget the point of the trial before; that of this trial is chosen at its first value."""
         self._point = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Scores, training and validation on a device that is not the CPU.
 
-No GPU is needed: `shim_device` is a device of torch that computes on the CPU. The oracle are the scores by numpy.
+No GPU is needed: `shim_device` is a device of torch that computes on the CPU. The oracle is the scores by numpy.
 """
 
 from __future__ import annotations

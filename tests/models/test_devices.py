@@ -1,5 +1,7 @@
-"""The device of a network: which settings are accepted, and which device they select. No GPU is needed: torch is told
-how many it has."""
+"""The device of a network: which settings are accepted, and which device they select.
+
+No GPU is needed: the tests decide how many torch reports.
+"""
 
 import re
 from pathlib import Path

@@ -84,7 +84,7 @@ def test_callbacks_monitor_the_default_metric_of_the_model(tmp_path, predicts_ra
     """RMSE of models that predict ratings, NDCG@10 of others; of unknown models, the only metric there is."""
     stopping = EarlyStopping()
     checkpoint = ModelCheckpoint(tmp_path / "best.pkl")
-    for _ in range(2):  # the second training begins anew
+    for _ in range(2):  # the second training starts from scratch
         model = Scripted([1.0] * 3)
         model.save = lambda path: None
         if predicts_ratings is not None:

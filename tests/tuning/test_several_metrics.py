@@ -136,7 +136,7 @@ def test_median_pruner_needs_several_trials_in_the_same_epoch(tmp_path: Path) ->
     losses_in_order(study, 20, 1.0)
     for _ in range(4):
         losses_in_order(study, 2, 9.0)
-    assert not losses_in_order(study, 20, 1.1), "only one other trial came to its third epoch"
+    assert not losses_in_order(study, 20, 1.1), "only one other trial reached its third epoch"
     for _ in range(3):
         losses_in_order(study, 20, 1.0)
     assert losses_in_order(study, 20, 1.1), "five came to it, and it is behind four of them"

@@ -179,7 +179,7 @@ def _require_same_settings(entries: list[ComparisonEntry]) -> None:
 
 
 def require_meaningful_for_all(entries: Sequence[ComparisonEntry], metric: str | None) -> None:
-    """Check that a metric that was asked for means something for every model.
+    """Check that a requested metric means something for every model.
 
     Raises:
         ConfigError: It is an error of predicted ratings, and the scores of some models are no ratings.

@@ -77,7 +77,7 @@ class TorchRecommender(EpochRecommender):
     are dropped when the weights change.
 
     A fit that begins from another model (`warm_start`) copies all weights, those of known users and items by their ids.
-    New users and items get the initial weights of a fit from scratch, and the optimizer and its schedule begin anew.
+    New users and items get the initial weights of a fit from scratch; optimizer and schedule start from scratch.
     """
 
     too_large_advice: ClassVar[str] = "lower embedding_dim, or raise data.min_item_interactions"
