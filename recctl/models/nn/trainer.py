@@ -5,6 +5,8 @@ Imports torch, so `torch_recommender` imports it only to train.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from copy import copy
@@ -29,6 +31,20 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 # The largest block that glibc's malloc adapts its thresholds to is 32 MB, with its header.
 _MALLOC_BYTES = (32 << 20) - (64 << 10)
 
+
+# Epochs of networks that are fitted in several threads take turns. Computed at the same time, with the same number of
+# threads and the same draws, about one fit of NCF in fifty differed in the last digits, in torch's operations.
+_epoch_lock = threading.RLock()
+
+
+def _reset_epoch_lock() -> None:
+    """In a forked process, forget the thread of the parent that held the lock."""
+    global _epoch_lock
+    _epoch_lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_epoch_lock)
 
 _FORKED = (
     "a process that was forked from one that uses the GPU cannot train a network; start processes by 'spawn' "
@@ -145,6 +161,7 @@ class Trainer:
         is_small = self.batch_size * self.model.embedding_dim < _SMALL_BATCH
         self._generator.manual_seed(int(rng.stream(self.model.seed, "dropout", epoch).integers(2**63)))
         with (
+            _epoch_lock,
             torch_threads(1 if is_small else None),
             usual_settings(self.device.type),
             dropout.drawing_from(self._generator, self.network),
