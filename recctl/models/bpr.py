@@ -137,14 +137,6 @@ class BPRRecommender(EpochRecommender):
         loss, n_steps = totals.sum(axis=0)
         return float(loss / max(1, n_steps))
 
-    def _writeable(self, name: str) -> Float32Array:
-        """An array to write to; a read-only one, as loaded from a file, is replaced by a copy."""
-        array: Float32Array = getattr(self, name)
-        if not array.flags.writeable:
-            array = array.copy()
-            setattr(self, name, array)
-        return array
-
     def snapshot(self) -> dict[str, Any]:
         """A copy of factors, biases and their epoch."""
         return {

@@ -11,6 +11,7 @@ import numpy as np
 from recctl import training
 from recctl.data.dataset import InteractionDataset
 from recctl.data.frames import Frame
+from recctl.data.matrix import Float32Array
 from recctl.errors import DataError, UnsupportedError
 from recctl.models.base import fit_probe
 from recctl.models.base.hyperparameters import fitted
@@ -98,6 +99,14 @@ class EpochRecommender(Recommender):
         return copied
 
     # ---- training
+
+    def _writeable(self, name: str) -> Float32Array:
+        """An array to write to; a read-only one, as loaded from a file, is replaced by a copy."""
+        array: Float32Array = getattr(self, name)
+        if not array.flags.writeable:
+            array = array.copy()
+            setattr(self, name, array)
+        return array
 
     def _initialize(self, interactions: InteractionDataset, parent: Self | None = None) -> None:
         super()._initialize(interactions, parent)

@@ -146,14 +146,6 @@ class BiasedFactors(EpochRecommender):
         training.require_convergence(self, epoch + 1, loss, self.rating_scale + self.highest - self.lowest)
         return loss
 
-    def _writeable(self, name: str) -> Float32Array:
-        """An array to write to; a read-only one, as loaded from a file, is replaced by a copy."""
-        array: Float32Array = getattr(self, name)
-        if not array.flags.writeable:
-            array = array.copy()
-            setattr(self, name, array)
-        return array
-
     def snapshot(self) -> dict[str, Any]:
         """A copy of everything that training changes."""
         copies = {name: getattr(self, name).copy() for name in self._trained_arrays()}
