@@ -139,7 +139,7 @@ def test_median_pruner_needs_several_trials_in_the_same_epoch(tmp_path: Path) ->
     assert not losses_in_order(study, 20, 1.1), "only one other trial reached its third epoch"
     for _ in range(3):
         losses_in_order(study, 20, 1.0)
-    assert losses_in_order(study, 20, 1.1), "five came to it, and it is behind four of them"
+    assert losses_in_order(study, 20, 1.1), "five reached its third epoch, and it is behind four of them"
 
 
 # ---- conditions
