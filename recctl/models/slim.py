@@ -18,6 +18,7 @@ from recctl.kernels.elastic_net import ElasticNetOptions, ElasticNetSolutions, e
 from recctl.models.base import Recommender, fit_probe
 from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperparameter
 from recctl.models.base.onnx_graph import ScoreGraph, Value, matmul_sparse
+from recctl.models.linear.duality_gaps import duality_gaps, float32_is_too_coarse
 from recctl.models.linear.gram_rows import GramRows, bytes_kept, gram_rows
 
 # The number of weights per item that estimates assume where `n_neighbors` is not set; the real one depends on the data.
@@ -87,6 +88,7 @@ class SLIMRecommender(Recommender):
         # The Gram matrix is released, with the frame of _solve_all, before the weights are concatenated.
         blocks, order = self._solve_all(interactions)
         self._set_weights(blocks, order)
+        self._check_gaps(interactions.matrix)
         self._report_unsolved()
 
     def _solve_all(self, interactions: InteractionDataset) -> tuple[list[ElasticNetSolutions], Int32Array]:
@@ -127,7 +129,10 @@ class SLIMRecommender(Recommender):
     ) -> ElasticNetSolutions:
         """The weights of up to `block_size` items from row `begin` of the Gram matrix."""
         gram = shared.value
-        options = ElasticNetOptions(
+        return elastic_nets(gram, begin, min(begin + block_size, gram.n_items), self._options(screened))
+
+    def _options(self, screened: bool) -> ElasticNetOptions:
+        return ElasticNetOptions(
             l1=self.l1_reg,
             l2=self.l2_reg,
             signed=not self.non_negative,
@@ -136,7 +141,6 @@ class SLIMRecommender(Recommender):
             max_iter=self.max_iter,
             tol=self.tol,
         )
-        return elastic_nets(gram, begin, min(begin + block_size, gram.n_items), options)
 
     def _set_weights(self, blocks: list[ElasticNetSolutions], order: Int32Array) -> None:
         """Concatenate the blocks, in the order of item codes."""
@@ -151,13 +155,28 @@ class SLIMRecommender(Recommender):
         # Transposed, so that the score of a history is a sum of the rows of its items.
         self.weights = by_rank.take(rank).transpose()
 
+    def _check_gaps(self, matrix: InteractionMatrix) -> None:
+        """Measure the gaps again in float64 where `l2_reg` is so small that rounding hides them."""
+        largest_squared_norm = float((matrix.to_scipy() ** 2).sum(axis=0).max(initial=0))
+        if float32_is_too_coarse(largest_squared_norm, self.l2_reg, self.tol):
+            with progress.task("SLIM: duality gaps"):
+                self.gaps = duality_gaps(matrix, self.weights, self._options(screened=False))
+
     def _report_unsolved(self) -> None:
-        unsolved = int((self.gaps > self.tol).sum())
-        if unsolved:
-            progress.notice(
-                f"slim: {unsolved:,} of {len(self.gaps):,} items are not solved to tol={self.tol:g} after "
-                f"max_iter={self.max_iter} sweeps (largest gap {self.gaps.max():.2g}); raise max_iter, tol or l2_reg"
-            )
+        is_unsolved = self.gaps > self.tol
+        n_unsolved = int(is_unsolved.sum())
+        if not n_unsolved:
+            return
+        if (self.sweeps[is_unsolved] >= self.max_iter).all():
+            cause = f"after max_iter={self.max_iter} sweeps"
+            advice = "raise max_iter, tol or l2_reg"
+        else:
+            cause = "because l2_reg is too small for float32"
+            advice = "raise l2_reg or tol"
+        progress.notice(
+            f"slim: {n_unsolved:,} of {len(self.gaps):,} items are not solved to tol={self.tol:g} {cause} "
+            f"(largest gap {self.gaps.max():.2g}); {advice}"
+        )
 
     def _score(self, histories: InteractionMatrix, users: Int32Array | None) -> Float32Array:
         weights = self.weights

@@ -219,6 +219,52 @@ def test_gaps_bound_the_distance_to_the_optimum():
         assert -1e-3 < objective(X, weights_of(model), 0.2, 0.5) - best <= gap + 1e-3
 
 
+def primal_minus_dual(X, W, l1_reg, l2_reg, non_negative):
+    """The gap of each item: its objective minus the Fenchel dual at its residual, each computed in full."""
+    gaps = np.zeros(X.shape[1])
+    for item in range(X.shape[1]):
+        others = np.delete(np.arange(X.shape[1]), item)
+        y = X[:, item]
+        weights = W[others, item]
+        residual = y - X[:, others] @ weights
+        primal = residual @ residual / 2 + l1_reg * np.abs(weights).sum() + l2_reg / 2 * weights @ weights
+        slope = X[:, others].T @ residual
+        excess = np.maximum((slope if non_negative else np.abs(slope)) - l1_reg, 0)
+        dual = residual @ y - residual @ residual / 2 - excess @ excess / (2 * l2_reg)
+        gaps[item] = (primal - dual) / (y @ y)
+    return gaps
+
+
+@pytest.mark.parametrize("non_negative", [True, False])
+def test_small_l2_with_large_counts_measures_gaps_in_float64(non_negative, listener):
+    rng = np.random.default_rng(0)
+    interactions = toy(3, 100, 30)
+    interactions["rating"] = rng.geometric(0.01, len(interactions)).astype(float)
+    dataset = InteractionDataset(interactions, implicit=False)
+    model = SLIMRecommender(l1_reg=1.0, l2_reg=1e-5, max_iter=20_000, non_negative=non_negative).fit(dataset)
+    # The weights are stored in float32: the sums that lead to the gap differ by as much.
+    expected = primal_minus_dual(dense(dataset), weights_of(model), 1.0, 1e-5, non_negative)
+    np.testing.assert_allclose(model.gaps, expected, rtol=1e-3, atol=1e-7)
+    assert (model.gaps > model.tol).any()
+    assert model.sweeps.max() < model.max_iter  # by its gap in float32, every item was solved
+    (message,) = listener.notices
+    assert f"slim: {(model.gaps > model.tol).sum()} of 30 items" in message
+    assert "because l2_reg is too small for float32" in message
+    assert model.convergence()["unsolved"] == (model.gaps > model.tol).mean()
+
+
+def test_gap_of_an_item_at_its_limit_is_that_of_its_weights():
+    dataset = InteractionDataset(toy(4, 150, 25), implicit=False)
+    model = SLIMRecommender(l1_reg=0.01, l2_reg=0.01, n_neighbors=3, tol=1e-7, max_iter=10_000).fit(dataset)
+    X = dense(dataset)
+    W = weights_of(model)
+    for item in range(X.shape[1]):
+        chosen = np.append(np.flatnonzero(W[:, item]), item)
+        if len(chosen) == 4:
+            restricted = primal_minus_dual(X[:, chosen], W[np.ix_(chosen, chosen)], 0.01, 0.01, True)
+            assert model.gaps[item] == pytest.approx(restricted[-1], rel=1e-3, abs=1e-9)
+
+
 def test_model_does_not_depend_on_the_number_of_threads(tmp_path):
     before, hashes = threads(), set()
     try:
