@@ -234,7 +234,7 @@ def _type_problems(annotation: Any, value: Any) -> Iterator[tuple[tuple[str | in
     from pydantic import TypeAdapter
 
     try:
-        TypeAdapter(annotation).validate_python(value)
+        TypeAdapter(annotation).validate_python(value, strict=True)
     except ValidationError as error:
         problems: dict[tuple[str | int, ...], str] = {}
         for details in error.errors():

@@ -197,6 +197,14 @@ tuning: {monitor: ndcg@30}
         ("data: {preprocess: [{filter: {}}]}", "c.yaml:1: data.preprocess.0.filter: unknown step"),
         ("data: {preprocess: [{binarize_implicit_feedback: }]}", "threshold must be given"),
         (
+            "data: {preprocess: [{filter_by_interaction_count: {min_user_interactions: '3'}}]}",
+            "data.preprocess.0.filter_by_interaction_count.min_user_interactions: '3' should be a valid integer",
+        ),
+        (
+            "data: {preprocess: [{filter_by_interaction_count: {min_user_interactions: true}}]}",
+            "data.preprocess.0.filter_by_interaction_count.min_user_interactions: True should be a valid integer",
+        ),
+        (
             "data: {preprocess: [{weight_events: {column: event, weights: {view: 1, cart: -1}}}]}",
             "data.preprocess.0.weight_events.weights.cart: -1 should be greater than or equal to 0",
         ),
