@@ -129,11 +129,9 @@ def _print_search(run: Any) -> None:
         values = zip(record["monitors"], record["baseline"]["values"], strict=False)
         measured = ", ".join(f"{monitor} = {value:.6g}" for monitor, value in values) or "no value"
         terminal.info(f"baseline: trial 0, the config's own values, outside the search space: {measured}")
-    if record["importances"]:
-        importances = ", ".join(
-            f"{hyperparameter} {importance:.0%}" for hyperparameter, importance in record["importances"].items()
-        )
-        terminal.info(f"hyperparameter importance: {importances}")
+    for metric_key, importances in run.importances().items():
+        shares = ", ".join(f"{hyperparameter} {importance:.0%}" for hyperparameter, importance in importances.items())
+        terminal.info(f"hyperparameter importance for {metric_key}: {shares}")
     counts = trials["state"].value_counts()
     # Only if some were pruned or failed.
     if set(counts.index) - {"complete"}:

@@ -149,21 +149,27 @@ def history_figure(search: SearchTrials) -> Figure:
     return Figure("Optimization history", plots.plot(traces, plots.whole_number_axis("Trial", numbers), search.title))
 
 
-def importance_figure(search: SearchTrials) -> Figure | None:
-    """The importance of each hyperparameter; None if it was not computed."""
-    importances = search.summary.get("importances") or {}
-    if not importances:
-        return None
-    settings_by_importance = sorted(importances, key=lambda setting: float(importances[setting]))
+def importance_figures(search: SearchTrials) -> list[Figure]:
+    """The importance of each hyperparameter for each metric, a figure a metric; empty if it was not computed."""
+    importances = search.run.importances()
+    return [_importance_figure(metric_key, shares, len(importances)) for metric_key, shares in importances.items()]
+
+
+def _importance_figure(metric_key: str, importances: dict[str, float], n_metrics: int) -> Figure:
+    settings_by_importance = sorted(importances, key=lambda setting: importances[setting])
     labels = [plots.escape_label(setting) for setting in settings_by_importance]
     trace = plots.bars(None, [importances[setting] for setting in settings_by_importance], labels, 2, horizontal=True)
     x_axis = {"title": "Share of the importance", "tickformat": ".0%"}
     y_axis = {"type": "category", "showgrid": False, "title": ""}
     height = max(220, 90 + 34 * len(settings_by_importance))
+    title = "Hyperparameter importance"
+    metric_name = formatting.metric_name(metric_key)
+    if n_metrics > 1:
+        title += f" for {metric_name}"
     return Figure(
-        "Hyperparameter importance",
+        title,
         plots.plot([trace], x_axis, y_axis, height=height),
-        "How much each hyperparameter distinguishes good trials from the others (PED-ANOVA).",
+        f"How much each hyperparameter distinguishes the trials with the best {metric_name} from others (PED-ANOVA).",
     )
 
 
@@ -362,6 +368,9 @@ def write_search_figures(run: Run) -> list[str]:
         "slices.html": ("Hyperparameters one by one", [Grid(slice_figures(search), small=True)]),
         "parallel.html": ("Hyperparameters together", [parallel_figure(search)]),
     }
+    importances = importance_figures(search)
+    if importances:
+        figure_pages["importances.html"] = ("Hyperparameter importance", [Grid(importances)])
     pareto = pareto_figure(search)
     if pareto is not None:
         figure_pages["pareto.html"] = ("Pareto front", [pareto])

@@ -238,6 +238,17 @@ class Run:
         trials_table: pd.DataFrame = self._read(layout.TRIALS, _read_parquet)
         return trials_table
 
+    def importances(self) -> dict[str, dict[str, float]]:
+        """Return the share of each hyperparameter in the importance for each optimized metric of a tuning run.
+
+        Empty if there were too few trials. Runs of older versions store the shares for the first metric alone.
+        """
+        search: dict[str, Any] = self.metadata.get("tuning", {})
+        stored: dict[str, Any] = search.get("importances") or {}
+        if any(isinstance(value, dict) for value in stored.values()):
+            return stored
+        return {search["monitors"][0]: stored} if stored else {}
+
     def titles(self) -> ItemTitles:
         """Return the titles of the items.
 

@@ -91,19 +91,36 @@ def write(run: Run, study: Study, loaded: LoadedConfig, monitors: list[str]) -> 
     run.save_file(layout.BEST_CONFIG, (header_line + to_yaml(config)).encode())
 
 
-def importances(study: Study) -> dict[str, float]:
-    """Importance of each dimension for the first metric, by PED-ANOVA (Watanabe et al., 2023); empty for few trials."""
+def importances(study: Study, monitors: list[str]) -> dict[str, dict[str, float]]:
+    """Importance of each dimension for good values of each metric, by PED-ANOVA (Watanabe et al., 2023).
+
+    Args:
+        study: The search.
+        monitors: Its metrics, in the order of the study's directions.
+
+    Returns:
+        By metric and dimension, the share of the importance; empty for few trials or a single dimension, and without
+        metrics that have the same value in all trials.
+    """
     complete = study.study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
     if len(complete) < _MIN_TRIALS_FOR_IMPORTANCES or len(study.space.dimensions) < 2:
         return {}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            importance = optuna.importance.get_param_importances(
-                study.study,
-                evaluator=optuna.importance.PedAnovaImportanceEvaluator(),
-                target=None if len(study.signs) == 1 else lambda trial: trial.values[0],
-            )
-    except (ValueError, RuntimeError):  # all trials have the same value
-        return {}
+    return {
+        metric_key: _importances_for(study, position)
+        for position, metric_key in enumerate(monitors)
+        if len({trial.values[position] for trial in complete}) > 1
+    }
+
+
+def _importances_for(study: Study, position: int) -> dict[str, float]:
+    """Importance of each dimension for the metric at a position."""
+    # With a target, the evaluator asks what leads to low values, whatever the direction of the study.
+    sign = study.signs[position]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes the importances")
+        importance = optuna.importance.get_param_importances(
+            study.study,
+            evaluator=optuna.importance.PedAnovaImportanceEvaluator(),
+            target=lambda trial: -sign * float(trial.values[position]),
+        )
     return {dimension_name: round(float(value), 4) for dimension_name, value in importance.items()}

@@ -465,7 +465,7 @@ class _Search:
             "best_point": self.study.point_of(best_trial),
             "pareto": self.study.pareto(),
             "pick": as_list(self.section.pick),
-            "importances": results.importances(self.study),
+            "importances": results.importances(self.study, self.monitors),
         }
         self._record_baseline(best_trial)
         self.run.save_metadata()

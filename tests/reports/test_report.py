@@ -135,7 +135,7 @@ def test_page_of_search_shows_its_trials(tmp_path):
 def test_search_figures_of_report_and_run_are_the_same(tmp_path):
     run = tuning_run(tmp_path)
     in_report = embedded_json(report_of(run)[0])
-    for name in ("history.html", "slices.html", "parallel.html"):
+    for name in ("history.html", "importances.html", "slices.html", "parallel.html"):
         figures = embedded_json((run.path / "figures" / name).read_text())
         assert figures
         assert set(figures) <= set(in_report)

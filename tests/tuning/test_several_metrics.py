@@ -16,8 +16,10 @@ from recctl.config.schema import TuningConfig
 from recctl.errors import AssertionFailedError, ConfigError
 from recctl.experiment.lifecycle import next_step
 from recctl.metrics.condition import parse_condition
-from recctl.models.base.search_space import Space
+from recctl.models.base.hyperparameters import Between
+from recctl.models.base.search_space import Dimension, Space
 from recctl.tuning import tuner
+from recctl.tuning.results import importances
 from recctl.tuning.study import Study
 from tests.tuning.searches import EASE, load, trials
 
@@ -69,6 +71,44 @@ def test_gain_in_any_metric_is_a_gain() -> None:
 
 def test_gain_of_one_metric_is_a_new_best_value() -> None:
     assert study_of([(3.0,), (2.0,), (2.0,), (2.5,)], ["minimize"]).last_gain() == 1
+
+
+def searched_trials(values: Sequence[Sequence[float]]) -> list[optuna.trial.FrozenTrial]:
+    """Trials at evenly spaced points of two dimensions, with these values."""
+    ranges = {name: optuna.distributions.FloatDistribution(0, 1) for name in ("depth", "width")}
+    points = [{"depth": (i % 8) / 7, "width": (i // 8) / 7} for i in range(len(values))]
+    return [
+        optuna.trial.create_trial(params=point, distributions=dict(ranges), values=list(of_trial))
+        for point, of_trial in zip(points, values, strict=True)
+    ]
+
+
+def importances_of(values: Sequence[Sequence[float]], directions: Sequence[str]) -> dict[str, dict[str, float]]:
+    storage = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(storage=storage, directions=list(directions))
+    study.add_trials(searched_trials(values))
+    space = Space((Dimension("depth", Between(0, 1)), Dimension("width", Between(0, 1))))
+    searched = Study(study, storage, space, "run", shared=False)
+    return importances(searched, ["ndcg@10", "rmse", "coverage@10"][: len(directions)])
+
+
+def test_importances_of_each_metric_equal_those_of_a_search_for_it_alone() -> None:
+    # ndcg is high where depth is high, and low where width is high: good values depend on depth, bad ones on width.
+    grid = [((i % 8) / 7, (i // 8) / 7) for i in range(64)]
+    values = [(10 * depth**8 - width, depth + 5 * width**4, 0.5) for depth, width in grid]
+    directions = ["maximize", "minimize", "maximize"]
+    computed = importances_of(values, directions)
+    assert list(computed) == ["ndcg@10", "rmse"], "all trials have the same coverage"
+    for position, metric in enumerate(computed):
+        alone = optuna.create_study(direction=directions[position])
+        alone.add_trials(searched_trials([[of_trial[position]] for of_trial in values]))
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        expected = optuna.importance.get_param_importances(alone, evaluator=evaluator)
+        assert computed[metric] == pytest.approx(expected, abs=1e-4)
+        assert importances_of([[of_trial[position]] for of_trial in values], [directions[position]]) == {
+            "ndcg@10": computed[metric]
+        }
+    assert max(computed["ndcg@10"], key=computed["ndcg@10"].__getitem__) == "depth"
 
 
 def measure_as(monkeypatch: pytest.MonkeyPatch, metric_values: Sequence[dict[str, float]]) -> None:

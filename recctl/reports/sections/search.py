@@ -5,12 +5,12 @@ from __future__ import annotations
 import pandas as pd
 
 from recctl.reports.render import formatting
-from recctl.reports.render.blocks import Block, Figure, Grid, Heading, Note, Table, code
+from recctl.reports.render.blocks import Block, Grid, Heading, Note, Table, code
 from recctl.reports.report_data import ReportData
 from recctl.reports.search_figures import (
     SearchTrials,
     history_figure,
-    importance_figure,
+    importance_figures,
     parallel_figure,
     pareto_figure,
     slice_figures,
@@ -33,10 +33,7 @@ def search(report_data: ReportData) -> list[Block] | None:
 
 
 def _search_blocks(trials: SearchTrials) -> list[Block]:
-    overview: list[Figure] = [history_figure(trials)]
-    importance = importance_figure(trials)
-    if importance is not None:
-        overview.append(importance)
+    overview = [history_figure(trials), *importance_figures(trials)]
     blocks: list[Block] = [Note(_description(trials)), Grid(overview)]
     pareto = pareto_figure(trials)
     if pareto is not None:
