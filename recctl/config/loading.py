@@ -28,6 +28,15 @@ Reads = Mapping[TreePath, Sequence[TreePath]]
 
 # The line of problems of overrides, which are reported last.
 _AFTER_THE_FILE = float("inf")
+# Keys of a temporal split that say the same by a size and by dates: an override of one replaces the others.
+_REPLACED_SPLIT_KEYS = {
+    "test_size": ("test_start", "test_days"),
+    "test_start": ("test_size",),
+    "test_days": ("test_size",),
+    "val_size": ("val_start", "val_days"),
+    "val_start": ("val_size", "val_days"),
+    "val_days": ("val_size", "val_start"),
+}
 
 
 @dataclass(frozen=True)
@@ -362,6 +371,11 @@ def _drop_inapplicable_values(tree: Tree, path: TreePath, value: Any) -> None:
         # Keys that both strategies have, such as test_size, keep their values.
         for field_name in [field_name for field_name in section if field_name not in known_fields]:
             del section[field_name]
+    elif path[0] == "split" and value is not None:
+        for field_name in _REPLACED_SPLIT_KEYS.get(str(path[1]), ()):
+            # Two overrides that contradict each other are an error.
+            if ("split", field_name) not in tree.origins:
+                section.pop(field_name, None)
 
 
 # ---- messages about errors of pydantic

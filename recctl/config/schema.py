@@ -44,6 +44,23 @@ Size = Annotated[_Count | Fraction, WrapValidator(_check_size)]
 OptionalSize = Annotated[_Count | Fraction | Literal[0], WrapValidator(_check_size)]
 
 
+# The size of a part that may be given by dates instead.
+DatableSize = Annotated[_Count | Fraction | None, WrapValidator(_check_size)]
+
+
+def _check_days(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Validate a number of days; one sentence for a value that is none."""
+    try:
+        return validate(value)
+    except ValidationError:
+        raise ValueError(f"{value!r} should be a whole number of days, at least 1") from None
+
+
+OptionalDays = Annotated[Annotated[int, Field(ge=1, strict=True)] | None, WrapValidator(_check_days)]
+# A date or moment as text, or seconds since 1970; `recctl.experiment.config_checks` parses it.
+OptionalMoment = str | int | float | None
+
+
 def _check_one_name(step: dict[str, Any]) -> dict[str, Any]:
     if len(step) != 1:
         raise ValueError("each step must be one name with parameters, e.g. `- sample_interactions: {n: 1000}`")
@@ -190,11 +207,53 @@ class TemporalSplit(Section):
     """Split of all interactions at one point in time."""
 
     strategy: Literal["temporal"]
-    """One point in time for all users: train is before it, test after it."""
-    test_size: Size = 0.2
-    """Size of the test part: fraction or number of interactions."""
+    """One point in time for all users: train is before it, test after it. It is given by sizes, or by dates."""
+    test_size: DatableSize = None
+    """Size of the test part: fraction or number of interactions; null: 0.2, unless test_start or test_days is given."""
     val_size: OptionalSize = 0
     """Size of the validation part, which directly precedes test; 0: no validation part."""
+    test_start: OptionalMoment = None
+    """Test begins at this date (2026-10-01) or moment (2026-10-01T06:00+02:00); UTC without a time zone."""
+    test_days: OptionalDays = None
+    """Without test_start: test is the newest days, e.g. 7 for a week; the day of the newest interaction is one of them.
+    With test_start: test has as many days, and what follows is not used; null: test is all that follows."""
+    val_start: OptionalMoment = None
+    """Validation begins at this date or moment, and ends where test, or the gap before it, begins."""
+    val_days: OptionalDays = None
+    """Validation is as many days before test, or before the gap; null: no validation part, unless val_start is
+    given."""
+    gap_days: int = Field(0, ge=0, strict=True)
+    """Days before validation and before test that are in no part, as if the model were trained so long ago."""
+    train_days: OptionalDays = None
+    """Length of train; what is older is not used. Null: all of it."""
+
+    @model_validator(mode="after")
+    def _fill_test_size(self) -> TemporalSplit:
+        # Dates without a test part are left for the checks of the config, which say what is missing.
+        if self.test_start is None and self.test_days is None and self.test_size is None:
+            self.test_size = 0.2
+        return self
+
+
+class RollingSplit(Section):
+    """Windows of time, each with a split of its own: a backtest."""
+
+    strategy: Literal["rolling"]
+    """Several windows, each of which is split by dates. `recctl compare` and `recctl tune` use all of them,
+    `recctl train` the newest."""
+    n_windows: int = Field(6, ge=1, strict=True)
+    """Number of windows. The newest one ends with the day of the newest interaction."""
+    test_days: int = Field(7, ge=1, strict=True)
+    """Days of test in each window."""
+    step_days: OptionalDays = None
+    """Days from one window to the next; null: test_days, so that each day is tested once."""
+    val_days: OptionalDays = None
+    """Days of validation before test in each window, on which models, epochs and hyperparameters are chosen; null: no
+    validation part."""
+    gap_days: int = Field(0, ge=0, strict=True)
+    """Days before validation and before test that are in no part, as if the model were trained so long ago."""
+    train_days: OptionalDays = None
+    """Days of train in each window (sliding); null: all that is older (expanding)."""
 
 
 class LeaveLastSplit(Section):
@@ -248,7 +307,7 @@ class PredefinedSplit(Section):
 
 
 SplitConfig = Annotated[
-    RandomSplit | TemporalSplit | LeaveLastSplit | UserSplit | KFoldSplit | PredefinedSplit,
+    RandomSplit | TemporalSplit | RollingSplit | LeaveLastSplit | UserSplit | KFoldSplit | PredefinedSplit,
     Field(discriminator="strategy"),
 ]
 
@@ -430,6 +489,14 @@ class MLflowConfig(Section):
         return uri
 
 
+class BacktestConfig(Section):
+    """Backtests: what `recctl compare` does with the windows of a rolling split."""
+
+    warm_start: bool = False
+    """Whether als, lightgcn, ncf and sasrec begin in each window from their model of the window before; false: from
+    scratch, so that windows are independent. Other models always begin from scratch."""
+
+
 class TrackingConfig(Section):
     """Experiment trackers that receive the metrics of a run while it proceeds; their errors do not stop the run."""
 
@@ -465,6 +532,8 @@ class Config(Section):
     """Metrics."""
     tuning: TuningConfig | None = None
     """Hyperparameter search of `recctl tune`."""
+    backtest: BacktestConfig | None = None
+    """Backtest of a rolling split; null: the defaults."""
     engine: EngineConfig | None = None
     """Where parallel work runs; null: on this machine."""
     tracking: TrackingConfig | None = None
@@ -475,7 +544,13 @@ class Config(Section):
     @property
     def has_validation(self) -> bool:
         """Whether the split has a validation part."""
-        return bool(self.split.val_size or getattr(self.split, "validation", None))
+        return any(getattr(self.split, key, None) for key in ("val_size", "validation", "val_start", "val_days"))
+
+    @property
+    def validation_setting(self) -> tuple[str, Any]:
+        """A key of the config that gives the split a validation part, and a usual value."""
+        is_by_dates = getattr(self.split, "test_days", None) or getattr(self.split, "test_start", None)
+        return ("split.val_days", 7) if is_by_dates else ("split.val_size", 0.1)
 
     @model_validator(mode="before")
     @classmethod

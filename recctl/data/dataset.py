@@ -266,18 +266,23 @@ class InteractionDataset:
         return self.matrix.to_scipy()
 
     def split(
-        self, test_size: float = 0.2, val_size: float = 0.0, strategy: str = "random", seed: int = 42, **options: Any
+        self,
+        test_size: float | None = None,
+        val_size: float = 0.0,
+        strategy: str = "random",
+        seed: int = 42,
+        **options: Any,
     ) -> tuple[InteractionDataset, ...]:
         """Split into `(train, test)`, or into `(train, val, test)` if there is a validation part.
 
         Args:
             test_size: Size of the test part: a fraction of all interactions (of all users for `strategy="user"`), or a
-                count.
+                count; None: 0.2, unless the split is by dates.
             val_size: Size of the validation part, in the same unit; 0 for none.
             strategy: One of `recctl.data.splitting.STRATEGIES`.
             seed: Seed of the strategies that draw random numbers.
-            options: Options of the strategy, e.g. `within_user=True`, `n=1`, `fold_in=0.8`; see
-                `recctl.data.splitting.strategies`.
+            options: Options of the strategy, e.g. `within_user=True`, `n=1`, `fold_in=0.8`, `test_start="2026-10-01"`,
+                `test_days=7`; see `recctl.data.splitting.strategies`.
 
         Raises:
             ConfigError: A size, the strategy or an option is not valid.
@@ -289,6 +294,33 @@ class InteractionDataset:
         train = split.train(self)
         test = split.test(self)
         return (train, split.validation(self), test) if split.has_validation else (train, test)
+
+    def rolling(
+        self, n_windows: int = 6, test_days: int = 7, **options: Any
+    ) -> Iterator[tuple[InteractionDataset, ...]]:
+        """Iterate over `(train, test)` of each window of a backtest, or `(train, val, test)` with `val_days`.
+
+        The newest window ends with the day of the newest interaction; the oldest one comes first. Windows share the
+        ids of this data set.
+
+        Args:
+            n_windows: Number of windows.
+            test_days: Days of test in each window.
+            options: `step_days`, `gap_days`, `train_days`, `val_days`; see `recctl.data.splitting.strategies.rolling`.
+
+        Raises:
+            ConfigError: An option is not valid; raised before the iteration starts.
+            DataError: There are no timestamps, or a part of a window would be empty; the same.
+        """
+        from recctl.data.splitting import split_windows
+
+        splits = split_windows(self, n_windows=n_windows, test_days=test_days, **options)
+        return (
+            (split.train(self), split.validation(self), split.test(self))
+            if split.has_validation
+            else (split.train(self), split.test(self))
+            for split in splits
+        )
 
     @validated(n_folds=at_least(2), seed=at_least(0))
     def k_fold(self, n_folds: int = 5, seed: int = 42) -> Iterator[tuple[InteractionDataset, InteractionDataset]]:

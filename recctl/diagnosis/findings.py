@@ -184,7 +184,8 @@ class Settings:
             return {}
         options: dict[str, Any] = {}
         if not self.config.has_validation:
-            options["split.val_size"] = 0.1
+            key, value = self.config.validation_setting
+            options[key] = value
         options["training.early_stopping"] = {"patience": 5}
         return options
 

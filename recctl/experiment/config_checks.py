@@ -69,6 +69,13 @@ def _check_split(config: Config) -> Iterator[Problem]:
         yield ("split", "fold"), f"{split_config.fold} is not below n_folds={split_config.n_folds}; folds count from 0"
     if split_config.strategy == "predefined" and config.data.source == "synthetic":
         yield ("split", "strategy"), "predefined needs files; data.source is synthetic"
+    if split_config.strategy in ("temporal", "rolling"):
+        from recctl.data.splitting.windows import option_problems
+
+        for key, problem in option_problems(split_config.strategy, split_config.model_dump(exclude={"strategy"})):
+            yield ("split", key), problem
+    if config.backtest is not None and split_config.strategy != "rolling":
+        yield ("backtest",), "applies to the windows of a rolling split; remove it, or set split.strategy: rolling"
 
 
 def _check_models(config: Config) -> Iterator[Problem]:
@@ -143,7 +150,15 @@ def _check_hyperparameters(config: Config) -> Iterator[Problem]:
 
 def _check_refit(config: Config) -> Iterator[Problem]:
     if config.training.refit and not config.has_validation:
-        yield ("training", "refit"), "needs a validation part to add to the training data; set split.val_size"
+        yield (
+            ("training", "refit"),
+            f"needs a validation part to add to the training data; set {_validation_hint(config)}",
+        )
+
+
+def _validation_hint(config: Config) -> str:
+    key, value = config.validation_setting
+    return f"{key}: {value}"
 
 
 def _check_early_stopping(config: Config) -> Iterator[Problem]:
@@ -167,7 +182,10 @@ def _check_early_stopping(config: Config) -> Iterator[Problem]:
     if problem := key_problem(monitor):
         yield (*stopping_path, "monitor"), problem
     if not config.has_validation:
-        yield stopping_path, f"{monitor} is measured on validation, but there is no validation part; set split.val_size"
+        yield (
+            stopping_path,
+            f"{monitor} is measured on validation, but there is no validation part; set {_validation_hint(config)}",
+        )
 
 
 def _check_warm_start(config: Config) -> Iterator[Problem]:
@@ -396,6 +414,8 @@ _READS: dict[TreePath, tuple[TreePath, ...]] = {
     ("data", "timestamp_format"): (),
     ("data", "user"): (("data", "format"),),
     ("split",): (("split",), ("data", "source")),
+    ("split", "test_start"): (),
+    ("backtest",): (("backtest",), ("split", "strategy")),
     ("model", "name"): (),
     ("model", "params"): (("model", "name"),),
     ("models",): (("models",), ("model",)),

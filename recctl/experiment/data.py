@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -104,7 +104,22 @@ def split_dataset(
         "leakage": leakage,
     }
     notes = weight_notes([config]) + warnings(leakage)
+    if split.window is not None:
+        assert dataset.timestamps is not None  # a split by dates has them
+        unused = split.window.count_unused(dataset.timestamps)
+        split_record["window"] = split.window.record() | {"unused": unused}
+        notes += _unused_notes(unused)
     return Prepared(dataset, split, {"data": data_record, "split": split_record}, notes)
+
+
+def _unused_notes(unused: Mapping[str, int]) -> list[str]:
+    """Say how many interactions a split by dates leaves out, and why."""
+    places = {
+        "gap": "lie in the gap (split.gap_days)",
+        "before_train": "are older than train (split.train_days)",
+        "after_test": "are newer than test (split.test_days)",
+    }
+    return [f"{unused[key]:,} interactions {place} and are in no part" for key, place in places.items() if unused[key]]
 
 
 def read_dataset(loaded: LoadedConfig) -> ReadResult:
@@ -176,7 +191,7 @@ def resolve_config(loaded: LoadedConfig) -> dict[str, Any]:
     # Sections that do not apply would be ignored, but suggest that they matter.
     if values["data"]["source"] != "synthetic":
         del values["data"]["synthetic"]
-    for section in ("tuning", "engine", "tracking"):
+    for section in ("tuning", "backtest", "engine", "tracking"):
         if values[section] is None:
             del values[section]
     del values["model" if values["models"] else "models"]

@@ -42,7 +42,7 @@ def split_since(run: Run, config: Config) -> SplitFunction:
                 dataset,
                 moment,
                 config.split.strategy,
-                val_size=config.split.val_size,
+                val_size=getattr(config.split, "val_size", 0),
                 seed=config.seed,
                 **split_options,
             )

@@ -89,7 +89,8 @@ def tune(
     refuse_warm_start(loaded, "recctl tune")
     spaces.search_space(loaded.config, section)
     if not loaded.config.has_validation:
-        raise ConfigError("split.val_size: a search compares trials on validation data; set val_size: 0.1")
+        key, value = loaded.config.validation_setting
+        raise ConfigError(f"{key}: a search compares trials on validation data; set {key}: {value}")
     shared_storage = open_storage(storage) if storage else None
     with engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded)

@@ -396,7 +396,7 @@ class TestInvalidArguments:
 def test_part_names_and_codes_do_not_change():
     assert [TRAIN, VALIDATION, TEST, HISTORY, UNUSED] == [0, 1, 2, 3, 4]
     assert PART_NAMES == ("train", "validation", "test", "history", "unused")
-    assert list(STRATEGIES) == ["random", "temporal", "leave_last", "user", "predefined", "k_fold"]
+    assert list(STRATEGIES) == ["random", "temporal", "leave_last", "user", "predefined", "k_fold", "rolling"]
 
 
 def test_stored_split_equals_the_original(dataset):

@@ -10,10 +10,14 @@ import numpy as np
 from recctl.data import columns
 from recctl.data.interactions import Interactions
 from recctl.data.splitting.parts import TEST, TRAIN, VALIDATION, PartCodes, Sizes
-from recctl.data.splitting.split import Split
+from recctl.data.splitting.split import Split, is_by_dates
 from recctl.data.splitting.strategies import STRATEGIES
+from recctl.data.splitting.windows import cut, window_after
 from recctl.errors import ConfigError, DataError
 from recctl.rng import stream
+
+# Options of a split by dates that do not say where test begins.
+_DATE_OPTIONS = ("val_start", "val_days", "gap_days", "train_days")
 
 
 def split_after(
@@ -55,6 +59,10 @@ def split_after(
     parts = np.full(len(dataset), TRAIN, np.uint8)
     parts[is_test] = TEST
     stored_options: dict[str, Any] = {"test_after": moment, "val_size": val_size, "seed": seed}
+    if is_by_dates(strategy, options):
+        return _split_by_dates(dataset, moment, stored_options, options)
+    if strategy == "temporal":
+        options = {}  # all of them are dates
     if val_size:
         # Random folds have no order, so that validation of a k_fold split is a random part of the rest.
         held_out_by = "random" if strategy == "k_fold" else strategy
@@ -62,6 +70,17 @@ def split_after(
         parts[~is_test] = _hold_out_validation(dataset.take(~is_test), held_out_by, val_size, seed, held_out_options)
         stored_options |= {"validation": held_out_by, **held_out_options}
     return Split(parts, "temporal", stored_options)
+
+
+def _split_by_dates(
+    dataset: Interactions, moment: float, stored_options: dict[str, Any], options: dict[str, Any]
+) -> Split:
+    """Test is everything after the moment; validation, the gap before it and the length of train are as in a config."""
+    used = {name: options[name] for name in _DATE_OPTIONS if options.get(name)}
+    window = window_after(moment, **used)
+    assert dataset.timestamps is not None  # the caller has checked it
+    parts = cut(dataset.timestamps, window, f"after {format_moment(moment)}")
+    return Split(parts, "temporal", {**stored_options, **used}, window)
 
 
 def _hold_out_validation(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recctl.data.interactions import Interactions
+from recctl.data.splitting import windows
 from recctl.data.splitting.parts import (
     HISTORY,
     PART_NAMES,
@@ -24,6 +27,7 @@ from recctl.data.splitting.parts import (
     is_whole,
 )
 from recctl.data.splitting.strategies import STRATEGIES
+from recctl.data.splitting.windows import Window
 from recctl.errors import ConfigError, DataError
 from recctl.rng import stream
 from recctl.suggest import did_you_mean
@@ -32,6 +36,7 @@ D = TypeVar("D", bound=Interactions)
 
 # Strategy of a split without held-out parts, as runs record it.
 ALL = "all"
+_DEFAULT_TEST_SIZE = 0.2
 # Parameters that every strategy has: the data set, the sizes and the random generator.
 _N_COMMON_PARAMETERS = 3
 
@@ -49,11 +54,13 @@ class Split:
         parts: One of `TRAIN, VALIDATION, TEST, HISTORY, UNUSED` for each interaction, uint8, shape `(n_interactions,)`.
         strategy: Name of the strategy.
         options: The strategy's options, sizes and seed, as plain values.
+        window: Where the parts begin and end; None if this is not a new split by dates.
     """
 
     parts: PartCodes
     strategy: str
     options: dict[str, Any] = field(default_factory=dict)
+    window: Window | None = None
 
     @property
     def has_validation(self) -> bool:
@@ -126,7 +133,7 @@ def make_split(
     dataset: Interactions,
     strategy: str = "random",
     *,
-    test_size: float = 0.2,
+    test_size: float | None = None,
     val_size: float = 0.0,
     seed: int = 42,
     **options: Any,
@@ -135,9 +142,9 @@ def make_split(
 
     Args:
         dataset: The data set to split.
-        strategy: One of `STRATEGIES`.
+        strategy: One of `STRATEGIES`. `rolling` gives its newest window; `split_windows` gives all.
         test_size: Size of the test part: a fraction (float in (0, 1)) or a count (int) of interactions, or of users for
-            the strategy `user`.
+            the strategy `user`; None: 0.2, unless the split is by dates.
         val_size: Size of the validation part, in the same unit; 0 for none.
         seed: Seed of the random stream `split`.
         options: Options of the strategy; see `recctl.data.splitting.strategies`.
@@ -148,6 +155,12 @@ def make_split(
     """
     if not isinstance(strategy, str) or strategy not in STRATEGIES:
         raise ConfigError(f"split strategy {strategy!r}: unknown{did_you_mean(str(strategy), STRATEGIES)}")
+    if is_by_dates(strategy, options):
+        return _split_by_dates(dataset, strategy, test_size, val_size, seed, options)
+    test_size = _DEFAULT_TEST_SIZE if test_size is None else test_size
+    if strategy == "temporal":
+        # Without dates, all of its options are None or 0.
+        options = {option_name: value for option_name, value in options.items() if value}
     problems = _option_problems(strategy, options) + _size_problems(test_size, val_size)
     if problems:
         raise ConfigError(*problems)
@@ -156,6 +169,82 @@ def make_split(
     stored_options.pop("labels", None)  # as large as the data, and equal to the parts
     _require_nonempty_parts(parts, dataset, strategy, stored_options)
     return Split(parts, strategy, stored_options)
+
+
+def split_windows(dataset: Interactions, **options: Any) -> list[Split]:
+    """Split a data set once for each window of a rolling split, the oldest first.
+
+    Each is a split by the strategy `temporal` with the dates of its window.
+
+    Args:
+        dataset: The data set to split.
+        options: Options of the strategy `rolling`.
+
+    Raises:
+        ConfigError: An option is not valid.
+        DataError: There are no timestamps, or a part of a window would be empty.
+    """
+    _require_valid_dates("rolling", options)
+    given = {option_name: value for option_name, value in options.items() if value is not None}
+    splits = []
+    for window in windows.rolling_windows(dataset, **given):
+        assert dataset.timestamps is not None  # rolling_windows has checked it
+        parts = windows.cut(dataset.timestamps, window, "rolling")
+        splits.append(Split(parts, "temporal", temporal_options(window, given), window))
+    return splits
+
+
+def temporal_options(window: Window, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the strategy `temporal` that give a window of a rolling split with these options."""
+    assert window.test_end is not None  # those of a rolling split have an end
+    dates: dict[str, Any] = {
+        "test_start": windows.format_time(window.test_start),
+        "test_days": round((window.test_end - window.test_start) / windows.SECONDS_PER_DAY),
+    }
+    for option_name in ("val_days", "gap_days", "train_days"):
+        if options.get(option_name):
+            dates[option_name] = options[option_name]
+    return dates
+
+
+def is_by_dates(strategy: str, options: Mapping[str, Any]) -> bool:
+    """Whether a strategy with these options splits by dates or days, not by sizes."""
+    return strategy == "rolling" or (strategy == "temporal" and windows.uses_dates(options))
+
+
+def _split_by_dates(
+    dataset: Interactions,
+    strategy: str,
+    test_size: float | None,
+    val_size: float,
+    seed: int,
+    options: dict[str, Any],
+) -> Split:
+    _require_valid_dates(strategy, options, {"test_size": test_size, "val_size": val_size})
+    given = {option_name: value for option_name, value in options.items() if value is not None}
+    if strategy == "temporal":
+        window = windows.temporal_window(dataset, **given)
+    else:
+        window = windows.rolling_windows(dataset, **given)[-1]
+    assert dataset.timestamps is not None  # the window was found by them
+    parts = windows.cut(dataset.timestamps, window, strategy)
+    stored_options = {option_name: _plain(value) for option_name, value in given.items()}
+    return Split(parts, strategy, {"seed": seed, **stored_options}, window)
+
+
+def _require_valid_dates(strategy: str, options: dict[str, Any], sizes: Mapping[str, Any] | None = None) -> None:
+    problems = _option_problems(strategy, options)
+    for option_name, problem in windows.option_problems(strategy, {**options, **(sizes or {})}):
+        problems.append(f"split {strategy}: {option_name}: {problem}")
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can express it: a date or datetime as text, NumPy's integers as int."""
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    return int(value) if is_whole(value, 0) else value
 
 
 def all_train(dataset: Interactions) -> Split:

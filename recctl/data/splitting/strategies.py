@@ -1,7 +1,7 @@
 """Split strategies: pure functions from a data set to one part code per interaction.
 
 Random draws depend only on the seed and the order of the rows. Except for `leave_last`, the test part does not depend
-on `val_size`.
+on the size of validation.
 
 To add a strategy: a function here, its entry in `STRATEGIES`, and a section with its options in the union `SplitConfig`
 of `recctl.config.schema`. The names of the config, the checks of its options and docs/config.md follow from these;
@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from recctl import progress
 from recctl.data import columns
 from recctl.data.interactions import Interactions
+from recctl.data.splitting import windows
 from recctl.data.splitting.parts import (
     HISTORY,
     PART_NAMES,
@@ -68,14 +69,51 @@ def random(data: Interactions, sizes: Sizes, rng: np.random.Generator, within_us
     return parts
 
 
-def temporal(data: Interactions, sizes: Sizes, rng: np.random.Generator) -> PartCodes:
+def temporal(
+    data: Interactions,
+    sizes: Sizes,
+    rng: np.random.Generator,
+    test_start: windows.Moment | None = None,
+    test_days: int | None = None,
+    val_start: windows.Moment | None = None,
+    val_days: int | None = None,
+    gap_days: int = 0,
+    train_days: int | None = None,
+) -> PartCodes:
     """Split at one timestamp for all users: test from then on, validation just before.
 
-    Interactions with equal timestamps stay together, so the parts may be larger or smaller than requested. Of the two
-    possible split points, the one that gives the closer size is used.
+    By size, interactions with equal timestamps stay together, so the parts may be larger or smaller than requested. Of
+    the two possible split points, the one that gives the closer size is used. By dates, see
+    `recctl.data.splitting.windows`.
+
+    Args:
+        data: The data set to split.
+        sizes: Sizes of the parts in interactions; not used by dates.
+        rng: Not used.
+        test_start: Test begins at this date or moment (UTC unless it has a time zone).
+        test_days: Without `test_start`, test is the newest days; with it, the length of test: what follows is unused.
+        val_start: Validation begins at this date or moment.
+        val_days: Validation is as many days before test.
+        gap_days: Days before validation and before test that are in no part.
+        train_days: Length of train; what is older is unused. None for all.
     """
+    options: dict[str, Any] = {
+        "test_start": test_start,
+        "test_days": test_days,
+        "val_start": val_start,
+        "val_days": val_days,
+        "gap_days": gap_days,
+        "train_days": train_days,
+    }
+    if windows.uses_dates(options):
+        window = windows.temporal_window(data, **options)
+        assert data.timestamps is not None  # temporal_window has checked it
+        return windows.cut(data.timestamps, window, "temporal")
     if data.timestamps is None:
-        raise DataError(f"split temporal: the data has no column {columns.TIMESTAMP}; add it or use another strategy")
+        raise DataError(
+            f"split temporal: the data has no column {columns.TIMESTAMP}; name it, e.g. "
+            "`data.columns: {timestamp: time}`, or use another strategy"
+        )
     ordered = np.sort(data.timestamps)
     n_test, n_validation = sizes.counts(len(data), "interactions")
     test_start = _nearest_split_point(ordered, len(data) - n_test, len(data))
@@ -85,6 +123,43 @@ def temporal(data: Interactions, sizes: Sizes, rng: np.random.Generator) -> Part
         parts[data.timestamps >= ordered[validation_start]] = VALIDATION
     parts[data.timestamps >= ordered[test_start]] = TEST
     return parts
+
+
+def rolling(
+    data: Interactions,
+    sizes: Sizes,
+    rng: np.random.Generator,
+    n_windows: int = 6,
+    test_days: int = 7,
+    step_days: int | None = None,
+    gap_days: int = 0,
+    train_days: int | None = None,
+    val_days: int | None = None,
+) -> PartCodes:
+    """Split by the newest of several windows of time; `recctl.data.splitting.split_windows` returns all of them.
+
+    Args:
+        data: The data set to split.
+        sizes: Not used.
+        rng: Not used.
+        n_windows: Number of windows.
+        test_days: Days of test in each window.
+        step_days: Days from one window to the next; None for `test_days`, so that each day is tested once.
+        gap_days: Days before validation and before test that are in no part.
+        train_days: Days of train in each window (sliding); None for all that is older (expanding).
+        val_days: Days of validation before test; None for no validation part.
+    """
+    newest = windows.rolling_windows(
+        data,
+        n_windows=n_windows,
+        test_days=test_days,
+        step_days=step_days,
+        gap_days=gap_days,
+        train_days=train_days,
+        val_days=val_days,
+    )[-1]
+    assert data.timestamps is not None  # rolling_windows has checked it
+    return windows.cut(data.timestamps, newest, "rolling")
 
 
 def leave_last(data: Interactions, sizes: Sizes, rng: np.random.Generator, n: int = 1) -> PartCodes:
@@ -195,7 +270,7 @@ def k_fold(data: Interactions, sizes: Sizes, rng: np.random.Generator, n_folds: 
 
 
 STRATEGIES: dict[str, Callable[..., PartCodes]] = {
-    strategy.__name__: strategy for strategy in (random, temporal, leave_last, user, predefined, k_fold)
+    strategy.__name__: strategy for strategy in (random, temporal, leave_last, user, predefined, k_fold, rolling)
 }
 
 

@@ -278,7 +278,8 @@ def _repeat_problems(repeats: Repeats, entries: list[ComparisonEntry], part: str
         if repeats.n_folds and strategy not in ("random", "k_fold"):
             yield f"--folds draws interactions at random, but split.strategy is {strategy}"
         if not entry.loaded.config.has_validation and part == "validation":
-            yield f"{entry.label}: there is no validation part to choose on; set split.val_size"
+            key, value = entry.loaded.config.validation_setting
+            yield f"{entry.label}: there is no validation part to choose on; set {key}: {value}"
 
 
 def _require_same_parts(run: Run, prepared: Prepared) -> None:
@@ -314,7 +315,7 @@ def _config_of_fold(entry: ComparisonEntry, repeats: Repeats, fold: int) -> Load
     if repeats.n_folds is None:
         return entry.loaded
     # Everything else of the split, such as test_size, follows from the number of folds.
-    val_size = entry.loaded.config.split.val_size
+    val_size = getattr(entry.loaded.config.split, "val_size", 0)
     fold_split = {"strategy": "k_fold", "n_folds": repeats.n_folds, "fold": fold, "val_size": val_size}
     return with_values(entry.loaded, {("split",): fold_split}, CHECKS)
 
