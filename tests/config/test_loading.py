@@ -36,7 +36,7 @@ def valid(text: str, *overrides: str) -> Config:
 
 def test_all_errors_are_reported_in_line_order_with_suggestions() -> None:
     text = """\
-split: {strategy: temporal, n: 3}
+split: {strategy: leave_last, fold: 3}
 data:
   columns: {usr: 1}
   min_user_interactions: -1
@@ -48,8 +48,7 @@ evaluation:
   k_values: [0, 2.5]
 """
     assert problems(text) == [
-        "c.yaml:1: split.n: unknown key; one of strategy, test_size, val_size, test_start, test_days, val_start, "
-        "val_days, gap_days, train_days",
+        "c.yaml:1: split.fold: unknown key; one of strategy, n, val_size",
         "c.yaml:3: data.columns.usr: 'usr' is not one of 'user_id', 'item_id', 'rating' or 'timestamp'",
         "c.yaml:4: data.min_user_interactions: -1 should be greater than or equal to 0",
         "c.yaml:5: data.header: 'maybe' should be a valid boolean",
