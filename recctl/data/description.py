@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recctl.data.interactions import Interactions
+if TYPE_CHECKING:
+    # It imports pandas, for which metrics need not wait.
+    from recctl.data.interactions import Interactions
 
 # With more distinct ratings, their frequencies are left out.
 _MAX_COUNTED_RATINGS = 20

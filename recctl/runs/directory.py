@@ -16,13 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import yaml
-from numpy.typing import NDArray
-
 from recctl import arguments, artifacts, atomic, locking
 from recctl.arguments import at_least, optional, text, validated
-from recctl.config import to_yaml
 from recctl.errors import ArtifactError, ConfigError
 from recctl.runs import layout, liveness
 from recctl.runs.environment import environment
@@ -30,7 +25,9 @@ from recctl.runs.evaluations import EvaluationRecord, current_records, records_o
 from recctl.runs.schema import require_metadata, require_metrics
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from recctl.data.titles import ItemTitles
     from recctl.models.base import Recommender
@@ -80,6 +77,8 @@ class Run:
             extra_metadata: Other entries of metadata.json.
             extra_files: The content of other files by name.
         """
+        from recctl.config import to_yaml  # imports the schema, for which programs that list runs need not wait
+
         creation_time = datetime.now(UTC)
         root.mkdir(parents=True, exist_ok=True)
         run = cls(_make_directory(root, f"{creation_time:%Y%m%d-%H%M%S}-{label}"))
@@ -197,10 +196,8 @@ class Run:
         recorded: Status = self.metadata["status"]
         if recorded != "running" or self._lock is not None:
             return recorded
-        with suppress(FileNotFoundError):  # deleted in the meantime
-            if liveness.has_ended(self.metadata.get("process") or {}, self.path):
-                return "died"
-        return recorded
+        has_died = liveness.has_died(self.metadata.get("process") or {}, self.path)
+        return "died" if has_died else recorded
 
     def require_idle(self) -> None:
         """Check that no process works on the run.
@@ -274,6 +271,8 @@ class Run:
         """
         if not (self.path / layout.EVALUATIONS).exists():
             self._require_version_1()
+            import yaml
+
             settings = yaml.safe_load(self.config_text()).get("evaluation") or {}
             return records_of_version_1(self.stored_metrics(), self.metadata, settings)
         stored = self._read_json(layout.EVALUATIONS).get("evaluations")
@@ -302,12 +301,22 @@ class Run:
         """Return the evaluation of the current model on a part or a file (`file:...`); None if there is none."""
         return current_records(self.evaluations(), self.metadata["models"]).get(label)
 
+    def current_evaluations(self) -> dict[str, EvaluationRecord] | None:
+        """Return the evaluations of the current model by part or file; None if the run stores figures alone.
+
+        Raises:
+            ArtifactError: A file is damaged.
+        """
+        if not (self.path / layout.EVALUATIONS).exists():
+            return None
+        return current_records(self.evaluations(), self.metadata["models"])
+
     def metrics(self) -> dict[str, dict[str, float]]:
         """Return the figures of the current model, `{"validation": {...}, "test": {...}}`; empty if there are none."""
-        if not (self.path / layout.EVALUATIONS).exists():
+        current = self.current_evaluations()
+        if current is None:
             self._require_version_1()
             return self.stored_metrics()
-        current = current_records(self.evaluations(), self.metadata["models"])
         return {label: record.metrics for label, record in current.items()}
 
     def add_evaluation(self, record: EvaluationRecord, per_user: pd.DataFrame) -> None:
@@ -391,6 +400,8 @@ class Run:
 
     def save_split(self, parts: NDArray[np.uint8]) -> None:
         """Store the part code of each interaction, shape `(n_interactions,)`."""
+        import numpy as np
+
         buffer = io.BytesIO()
         # In a thread, because Ctrl-C interrupts only the main thread: in the middle of savez, zipfile would raise an
         # error about its unfinished archive and hide the KeyboardInterrupt.
@@ -532,6 +543,8 @@ def _read_titles(path: Path) -> ItemTitles:
 
 
 def _read_split(path: Path) -> NDArray[np.uint8]:
+    import numpy as np
+
     with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
         return np.asarray(archive["parts"], np.uint8)
 

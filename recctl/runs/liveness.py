@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,13 @@ def has_ended(process: Mapping[str, Any], directory: Path) -> bool:
     # Another host name: another machine, or a container of this one. A free lock is evidence only if this machine sees
     # the locks of the other.
     return lock_is_held is False and _sees_locks_of(process, directory)
+
+
+def has_died(process: Mapping[str, Any], directory: Path) -> bool:
+    """Whether the process of a run whose recorded status is "running" has ended; see `has_ended`."""
+    with suppress(FileNotFoundError):  # deleted in the meantime
+        return has_ended(process, directory)
+    return False
 
 
 def _sees_locks_of(process: Mapping[str, Any], directory: Path) -> bool:

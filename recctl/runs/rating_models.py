@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from recctl.config.yaml_tree import parse
-from recctl.errors import RecctlError
+from recctl.errors import ArtifactError, RecctlError
 from recctl.models.base.rating_metrics import is_rating_metric
 from recctl.models.registry import model_class, model_names
 from recctl.runs import layout
@@ -26,9 +27,20 @@ def run_predicts_ratings(run: Run) -> bool:
         return True
 
 
-def meaningful_metrics(run: Run, metrics: dict[str, float]) -> dict[str, float]:
-    """The figures of a run that mean something for its model."""
-    if not any(is_rating_metric(key) for key in metrics) or run_predicts_ratings(run):
+def meaningful_metrics(directory: Path, metrics: dict[str, float]) -> dict[str, float]:
+    """The figures of a run that mean something for its model. The run is opened only if it has errors of ratings.
+
+    Args:
+        directory: The directory of the run.
+        metrics: Its figures by key.
+    """
+    if not any(is_rating_metric(key) for key in metrics):
+        return metrics
+    try:
+        run = Run.open(directory)
+    except ArtifactError:  # damaged in the meantime
+        return metrics
+    if run_predicts_ratings(run):
         return metrics
     return {key: value for key, value in metrics.items() if not is_rating_metric(key)}
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from recctl import arguments, artifacts, locking, progress
 from recctl.arguments import of_type, optional, text, validated
 from recctl.errors import ArtifactError, ConfigError
-from recctl.runs import layout
+from recctl.runs import index, layout, liveness
 from recctl.runs.aliases import RESERVED, RunAliases
-from recctl.runs.directory import Run
-from recctl.runs.evaluations import comparability
+from recctl.runs.directory import Run, Status
+from recctl.runs.evaluations import EvaluationRecord, comparability
+from recctl.runs.summary import RunSummary, second_of, summarize
 from recctl.suggest import did_you_mean
 
 REMOVED = ".removed-"  # prefix of the directory of a run that is being deleted
@@ -55,17 +56,63 @@ class RunStore:
         runs = []
         problems = {}
         for directory in self._directories():
-            if not (directory / layout.METADATA).exists():
-                if _has_results(directory):
-                    problems[directory.name] = (
-                        f"missing; restore it, or delete it with `recctl runs rm {directory.name}`"
-                    )
-                continue
             try:
-                runs.append(Run.open(directory))
+                run = self._open_listed(directory)
             except ArtifactError as error:
                 problems[directory.name] = str(error).removeprefix(f"{directory / layout.METADATA}: ")
+                continue
+            if run is not None:
+                runs.append(run)
         return sorted(runs, key=_creation_order), problems
+
+    def summaries(self) -> tuple[list[RunSummary], dict[str, str]]:
+        """Return the summaries of all readable runs, oldest first, and the problem of each other run, as `scan` does.
+
+        Runs whose files have not changed since the last call, by any program, are not read again; see
+        `recctl.runs.index`.
+        """
+        indexed = index.read(self.root)
+        summaries = []
+        problems = {}
+        entries = {}
+        for directory in self._directories():
+            run_id = directory.name
+            signature = index.signature_of(str(directory))
+            entry = indexed.get(run_id)
+            if entry is None or entry.signature != signature:
+                try:
+                    run = self._open_listed(directory)
+                except ArtifactError as error:
+                    problems[run_id] = str(error).removeprefix(f"{directory / layout.METADATA}: ")
+                    continue
+                if run is None:
+                    continue
+                entry = index.Entry(signature, summarize(run))
+            summaries.append(entry.summary)
+            if index.is_settled(signature):
+                entries[run_id] = entry
+        if entries != indexed:
+            index.write(self.root, entries)
+        return sorted(summaries, key=lambda summary: summary.creation_order), problems
+
+    def status(self, summary: RunSummary) -> Status:
+        """Return the status of a run as `Run.status` does: "died" instead of "running" if its process has ended."""
+        if summary.recorded_status == "running" and liveness.has_died(summary.process, self.root / summary.run_id):
+            return "died"
+        status: Status = summary.recorded_status
+        return status
+
+    def _open_listed(self, directory: Path) -> Run | None:
+        """Open the run in a folder; None if the folder is no run, or a run that is being created.
+
+        Raises:
+            ArtifactError: Its metadata are missing or damaged.
+        """
+        if (directory / layout.METADATA).exists():
+            return Run.open(directory)
+        if _has_results(directory):
+            raise ArtifactError(f"missing; restore it, or delete it with `recctl runs rm {directory.name}`")
+        return None
 
     def incomplete(self) -> list[Path]:
         """Return the directories of runs whose creation did not end: it goes on, or its process was killed."""
@@ -182,12 +229,13 @@ class RunStore:
         """
         n_evaluations = 0
         counted_parents: set[str] = set()
-        for run in self.runs():
-            n_of_run = run.metadata.get("test_looks", 0)
-            if not n_of_run or run_hashes(run) != (data_hash, split_hash):
+        summaries, _ = self.summaries()
+        for summary in summaries:
+            n_of_run = summary.test_looks
+            if not n_of_run or (summary.data_hash, summary.split_hash) != (data_hash, split_hash):
                 continue
             n_evaluations += n_of_run
-            parent = run.metadata.get("parent_run")
+            parent = summary.parent_run
             if parent is None:
                 continue
             if parent in counted_parents:
@@ -289,7 +337,7 @@ class RunStore:
     def _newest_first(self) -> Iterator[Run]:
         """Yield all readable runs, newest first. Only those that are consumed are read."""
         # Ids are ordered by second; within a second, the metadata have more digits.
-        for _, ids_of_second in groupby(reversed(self.ids()), key=_second_of):
+        for _, ids_of_second in groupby(reversed(self.ids()), key=second_of):
             runs = []
             for run_id in ids_of_second:
                 with suppress(ArtifactError):  # `recctl runs list` reports damaged runs
@@ -300,34 +348,55 @@ class RunStore:
         # Imported here: it imports pandas, which other references to runs do not need.
         from recctl.runs.rating_models import meaningful_metrics
 
-        scores: list[tuple[Run, float]] = []
+        scored: list[RunSummary] = []
         without_meaning: list[str] = []
-        for run in self.runs():
-            score = monitored_score(run)
-            if score is None:
+        summaries, _ = self.summaries()
+        for summary in summaries:
+            if summary.validation is None or summary.monitor is None:
                 continue
-            metric = run.metadata["monitor"]["metric"]
-            if meaningful_metrics(run, {metric: score}):
-                scores.append((run, score))
+            metric = summary.monitor["metric"]
+            if meaningful_metrics(self.root / summary.run_id, {metric: summary.validation}):
+                scored.append(summary)
             else:
-                without_meaning.append(f"{run.id} ({metric})")
+                without_meaning.append(f"{summary.run_id} ({metric})")
         if without_meaning:
             progress.notice(
                 f"best: left out, because the scores of their models are not ratings: {', '.join(without_meaning)}"
             )
-        if not scores:
+        if not scored:
             raise ArtifactError(f"best: no complete run in {self.root} has validation metrics (split.val_size > 0)")
-        first_run, _ = scores[0]
-        for run, _ in scores[1:]:
-            reasons = _why_not_comparable(first_run, run)
+        first = scored[0]
+        for summary in scored[1:]:
+            reasons = self._why_not_comparable(first, summary)
             if reasons:
                 raise ArtifactError(
-                    f"best: the runs in {self.root} can't be compared, such as {first_run.id} and {run.id}: "
+                    f"best: the runs in {self.root} can't be compared, such as {first.run_id} and {summary.run_id}: "
                     f"{'; '.join(reasons)}; give the id of a run, or use one directory for each with --runs-dir"
                 )
-        sign = 1 if first_run.metadata["monitor"]["mode"] == "max" else -1
-        best_run, _ = max(scores, key=lambda pair: sign * pair[1])
-        return best_run
+        assert first.monitor is not None
+        sign = 1 if first.monitor["mode"] == "max" else -1
+        best = max(scored, key=lambda summary: sign * summary.validation)
+        return Run.open(self.root / best.run_id)
+
+    def _why_not_comparable(self, first: RunSummary, second: RunSummary) -> list[str]:
+        """The reasons why the monitored scores of two runs can't be compared; empty if they can."""
+        assert first.monitor is not None
+        assert second.monitor is not None
+        first_metric = first.monitor["metric"]
+        second_metric = second.monitor["metric"]
+        reasons = []
+        if first_metric != second_metric:
+            reasons.append(f"they monitor {first_metric} and {second_metric}")
+        first_record = self._validation_record(first)
+        second_record = self._validation_record(second)
+        if first_record is not None and second_record is not None:
+            reasons += comparability(first_record, second_record).reasons
+        return reasons
+
+    def _validation_record(self, summary: RunSummary) -> EvaluationRecord | None:
+        if summary.validation_record is None:
+            return Run.open(self.root / summary.run_id).evaluation("validation")
+        return EvaluationRecord.from_json(summary.validation_record)
 
 
 def _has_final_model(run: Run) -> bool:
@@ -346,47 +415,11 @@ def is_run_id(name: str) -> bool:
     return _RUN_ID.fullmatch(name) is not None
 
 
-def _why_not_comparable(first: Run, second: Run) -> list[str]:
-    """The reasons why the monitored scores of two runs can't be compared; empty if they can."""
-    first_metric = first.metadata["monitor"]["metric"]
-    second_metric = second.metadata["monitor"]["metric"]
-    reasons = []
-    if first_metric != second_metric:
-        reasons.append(f"they monitor {first_metric} and {second_metric}")
-    first_record = first.evaluation("validation")
-    second_record = second.evaluation("validation")
-    if first_record is not None and second_record is not None:
-        reasons += comparability(first_record, second_record).reasons
-    return reasons
-
-
 def run_hashes(run: Run) -> tuple[str | None, str | None]:
     """Return the hashes of a run's data and split. Metrics of runs with equal hashes can be compared."""
     return run.metadata.get("data", {}).get("hash"), run.metadata.get("split", {}).get("hash")
 
 
-def monitored_score(run: Run, metrics: dict[str, dict[str, float]] | None = None) -> float | None:
-    """Return the validation value of the metric that a run monitors; None if it is not complete or has no such value.
-
-    Args:
-        run: The run.
-        metrics: Its metrics, if they have been read already.
-    """
-    monitor = run.metadata.get("monitor")
-    if run.metadata.get("status") != "complete" or not monitor:
-        return None
-    if metrics is None:
-        try:
-            metrics = run.metrics()
-        except ArtifactError:
-            return None
-    return metrics.get("validation", {}).get(monitor["metric"])
-
-
-def _second_of(run_id: str) -> str:
-    return run_id[: len("20241124-031502")]
-
-
 def _creation_order(run: Run) -> tuple[str, str]:
     """Sort key: ids give the second of creation, the metadata more digits."""
-    return _second_of(run.id), str(run.metadata.get("created"))
+    return second_of(run.id), str(run.metadata.get("created"))

@@ -13,7 +13,8 @@ from recctl.cli.runs.commands import runs
 
 if TYPE_CHECKING:
     from recctl.metrics.condition import Condition
-    from recctl.runs import Run
+    from recctl.runs import Run, RunStore
+    from recctl.runs.summary import RunSummary
 
 
 class Status(StrEnum):
@@ -53,21 +54,19 @@ def list_(
     from rich.markup import escape
 
     from recctl.cli import common, terminal
-    from recctl.metrics.condition import parse_condition
 
+    conditions = _conditions(where or [])
     store = common.store()
-    found_runs, damaged = store.scan()
+    summaries, damaged = store.summaries()
     aliases = common.aliases_by_run(store)
-    conditions = [parse_condition(condition_text, "--where") for condition_text in where or []]
-    # There is no index of runs, which could be outdated: the metadata of each run is read.
-    run_rows = [_row(run, aliases.get(run.id, [])) for run in found_runs]
+    run_rows = [_row(store, summary, aliases.get(summary.run_id, [])) for summary in summaries]
     filters = {"status": status.value if status else None, "data": data, "kind": kind}
     figures = {run_row["run_id"]: run_row["metrics"] for run_row in run_rows}
     if conditions or sort not in ("created", "fit"):
-        from recctl.runs.rating_models import meaningful_metrics  # imports pandas, which other options do not need
+        from recctl.runs.rating_models import meaningful_metrics  # imports the models, which other options do not need
 
         # An RMSE of scores that are no ratings satisfies no condition, and is not the best.
-        figures = {run.id: meaningful_metrics(run, figures[run.id]) for run in found_runs}
+        figures = {run_id: meaningful_metrics(store.root / run_id, metrics) for run_id, metrics in figures.items()}
     run_rows = [
         run_row
         for run_row in run_rows
@@ -108,37 +107,30 @@ def _matches(
     return all(condition.metric in metrics and condition.holds(metrics[condition.metric]) for condition in conditions)
 
 
-def _row(run: Run, aliases: list[str]) -> dict[str, Any]:
-    from recctl.errors import ArtifactError
-    from recctl.runs import labels
-    from recctl.runs.store import monitored_score
+def _conditions(texts: Sequence[str]) -> list[Condition]:
+    if not texts:
+        return []
+    from recctl.metrics.condition import parse_condition  # imports NumPy, which other options do not need
 
-    metadata = run.metadata
-    # Comparisons have several.
-    models = sorted({model_entry["model"] for model_entry in metadata.get("models", [])})
-    metrics: dict[str, dict[str, float]] = {}
-    tags: list[str] = []
-    try:
-        metrics = run.metrics()
-        tags = list(labels.read(run).tags)
-    except ArtifactError:
-        pass  # damaged files are left to `recctl runs verify`
+    return [parse_condition(condition_text, "--where") for condition_text in texts]
+
+
+def _row(store: RunStore, summary: RunSummary, aliases: list[str]) -> dict[str, Any]:
     return {
-        "run_id": run.id,
-        "status": run.status,
-        "kind": metadata.get("kind"),
-        "model": ", ".join(models) or None,
-        "models": models,
-        "data": metadata.get("data", {}).get("source"),
-        "monitor": (metadata.get("monitor") or {}).get("metric"),
-        "validation": monitored_score(run, metrics),
+        "run_id": summary.run_id,
+        "status": store.status(summary),
+        "kind": summary.kind,
+        "model": ", ".join(summary.models) or None,
+        "models": summary.models,
+        "data": summary.source,
+        "monitor": (summary.monitor or {}).get("metric"),
+        "validation": summary.validation,
         "names": aliases,
-        "tags": tags,
-        "created": metadata.get("created"),
-        "fit_seconds": metadata.get("timings", {}).get("fit"),
-        # Validation last: it replaces test, which must not select models.
-        "metrics": metrics.get("test", {}) | metrics.get("validation", {}),
-        "path": str(run.path),
+        "tags": summary.tags,
+        "created": summary.created,
+        "fit_seconds": summary.fit_seconds,
+        "metrics": summary.metrics,
+        "path": str(store.root / summary.run_id),
     }
 
 
@@ -158,7 +150,7 @@ def _sorted(rows: list[dict[str, Any]], key: str, figures: Mapping[str, Mapping[
     known_metrics = {metric_name for run_row in rows for metric_name in run_row["metrics"]}
     if rows and key not in known_metrics:
         raise ConfigError(f"--sort {key!r}: unknown key{did_you_mean(key, ['created', 'fit', *sorted(known_metrics)])}")
-    from recctl.metrics import MetricKey  # imports pandas, which other keys do not need
+    from recctl.metrics import MetricKey  # imports NumPy, which other keys do not need
 
     # Runs without the metric come first, the best run last, next to the prompt.
     sign = MetricKey.parse(key).sign
