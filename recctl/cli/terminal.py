@@ -96,17 +96,40 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | No
     """
     if settings.json:
         return
-    # Lines only on a terminal: scripts split the columns at spaces.
+    # One text, such as an interval, makes a column text: mixed alignment is hard to read.
+    is_numeric = [
+        bool(rows) and all(_is_number_or_none(row_cells[position]) for row_cells in rows)
+        for position in range(len(columns))
+    ]
+    cells = [[_format_cell(cell_value) for cell_value in row_cells] for row_cells in rows]
     console = _console(stderr=False)
+    lines = [list(columns), *cells]
+    if title is None and not console.is_terminal and all(_is_plain(cell) for line in lines for cell in line):
+        sys.stdout.write(_plain_table(lines, is_numeric))
+        return
+    # Lines only on a terminal: scripts split the columns at spaces.
     border = box.SIMPLE_HEAD if console.is_terminal else None
     rich_table = Table(title=title, title_justify="left", box=border, pad_edge=False)
-    for position, heading in enumerate(columns):
-        # One text, such as an interval, makes a column text: mixed alignment is hard to read.
-        is_numeric = bool(rows) and all(_is_number_or_none(row_cells[position]) for row_cells in rows)
-        rich_table.add_column(heading, justify="right" if is_numeric else "left", overflow="fold")
-    for row_cells in rows:
-        rich_table.add_row(*(escape(_format_cell(cell_value)) for cell_value in row_cells))
+    for heading, numeric in zip(columns, is_numeric, strict=True):
+        rich_table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+    for line in cells:
+        rich_table.add_row(*(Text(cell) for cell in line))
     console.print(rich_table)
+
+
+def _plain_table(lines: Sequence[Sequence[str]], is_numeric: Sequence[bool]) -> str:
+    """Return a table as Rich lays it out off a terminal, in a tenth of the time: lists can have thousands of rows."""
+    padded_columns = []
+    for cells, numeric in zip(zip(*lines, strict=True), is_numeric, strict=True):
+        width = max(map(len, cells))
+        pad = str.rjust if numeric else str.ljust
+        padded_columns.append([pad(cell, width) for cell in cells])
+    return "".join("  ".join(line) + "\n" for line in zip(*padded_columns, strict=True))
+
+
+def _is_plain(cell: str) -> bool:
+    """Whether a cell is one line whose width is its length."""
+    return cell.isascii() and cell.isprintable()
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> None:

@@ -58,6 +58,11 @@ class MetricKey:
         return self.name in METRICS
 
     @property
+    def is_rating_error(self) -> bool:
+        """Whether it is an error of predicted ratings, such as `rmse`; False if it is unknown."""
+        return self.is_known and self.metric.task == "rating_prediction"
+
+    @property
     def metric(self) -> Metric:
         """The definition of the metric.
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from recctl.config.yaml_tree import parse
 from recctl.errors import ArtifactError, RecctlError
-from recctl.models.base.rating_metrics import is_rating_metric
-from recctl.models.registry import model_class, model_names
+from recctl.metrics import MetricKey
 from recctl.runs import layout
 from recctl.runs.directory import Run
 
 
 def run_predicts_ratings(run: Run) -> bool:
     """Whether the model of a run predicts ratings; True if that is unknown, as for a plug-in that is not installed."""
+    # Imported here, as it imports pandas, which most figures do not need.
+    from recctl.models.registry import model_class, model_names
+
     models = run.metadata.get("models") or []
     name = models[-1].get("model") if models else None
     if name not in model_names():
@@ -34,7 +36,8 @@ def meaningful_metrics(directory: Path, metrics: dict[str, float]) -> dict[str, 
         directory: The directory of the run.
         metrics: Its figures by key.
     """
-    if not any(is_rating_metric(key) for key in metrics):
+    rating_errors = {key for key in metrics if _is_rating_error(key)}
+    if not rating_errors:
         return metrics
     try:
         run = Run.open(directory)
@@ -42,9 +45,17 @@ def meaningful_metrics(directory: Path, metrics: dict[str, float]) -> dict[str, 
         return metrics
     if run_predicts_ratings(run):
         return metrics
-    return {key: value for key, value in metrics.items() if not is_rating_metric(key)}
+    return {key: value for key, value in metrics.items() if key not in rating_errors}
+
+
+@cache
+def _is_rating_error(key: str) -> bool:
+    # Cached: thousands of runs have the same few keys.
+    return MetricKey.parse(key).is_rating_error
 
 
 def _params(run: Run) -> dict[str, Any]:
+    from recctl.config.yaml_tree import parse
+
     model = parse(run.config_text(), layout.CONFIG).values.get("model") or {}
     return dict(model.get("params") or {})

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from recctl.errors import ConfigError
-from recctl.metrics import METRICS, MetricKey
+from recctl.metrics import MetricKey
 
 if TYPE_CHECKING:
     from recctl.models.base.recommender import Recommender
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 def is_rating_metric(key: str) -> bool:
     """Whether a metric, by name or key, is an error of predicted ratings, such as `rmse`; False if it is unknown."""
-    name = MetricKey.parse(key).name
-    return name in METRICS and METRICS[name].task == "rating_prediction"
+    return MetricKey.parse(key).is_rating_error
 
 
 def meaningless_metrics(model: Recommender | type[Recommender], keys: Iterable[str]) -> list[str]:
