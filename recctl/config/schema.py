@@ -367,6 +367,8 @@ class EvaluationConfig(Section):
     """Items of a user that are neither candidates nor relevant. known: those before the measured part (on test: in
     train and validation); train: those that the model was fitted on; none: none, so that repeats are recommended and
     count."""
+    gain: Literal["rating", "exp2"] | None = None
+    """Gain of a relevant item in NDCG. rating: its rating; exp2: 2 ** rating - 1; null: 1 for every relevant item."""
 
 
 def search_strategies() -> list[str]:

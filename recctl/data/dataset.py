@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
 from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from recctl.arguments import at_least, checked, validated
 from recctl.data import columns, frames
 from recctl.data.frames import Frame
+from recctl.data.labels import Labels
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
 from recctl.engines import map_threads
@@ -44,6 +46,7 @@ class InteractionDataset:
             for all other data sets.
         known: For the test part of a split with a validation part: all earlier interactions of its users, in train
             and validation. None for all other data sets.
+        labels: Other columns by name, by which evaluations divide interactions into segments.
 
     Raises:
         DataError: A column is missing or holds an invalid value, or no interaction is left.
@@ -51,6 +54,7 @@ class InteractionDataset:
 
     history: InteractionDataset | None = None
     known: InteractionDataset | None = None
+    labels: Mapping[str, Labels] = MappingProxyType({})
     # Set for a part made by `take`: the data set it comes from, and the selected rows.
     _source: tuple[InteractionDataset, NDArray[Any]]
     _n_rows: int
@@ -162,6 +166,8 @@ class InteractionDataset:
         part.user_vocabulary, part.users = self.user_vocabulary.subset(self.users[rows])
         part.item_vocabulary, part.items = self.item_vocabulary.subset(self.items[rows])
         part._source = (self, rows)
+        if self.labels:
+            part.labels = {name: labels.take(rows) for name, labels in self.labels.items()}
         return part
 
     @cached_property

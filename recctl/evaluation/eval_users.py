@@ -15,12 +15,18 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
 from recctl.errors import DataError
+from recctl.evaluation.segments import Segment
 from recctl.kernels import hit_flags
 from recctl.models.base import Recommender, id_tables
 from recctl.ranking import TieBreaker
 
 # Which items are neither candidates nor relevant.
 Exclude = Literal["known", "train", "none"]
+# How the gain of a relevant item in NDCG follows from its rating.
+Gain = Literal["rating", "exp2"]
+
+# 2**64 is still exact to 16 digits; a list with a higher gain would be decided by this one item.
+_MAX_EXPONENT = 64
 
 
 class KnownPairs(NamedTuple):
@@ -48,6 +54,28 @@ class KnownPairs(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class Relevance:
+    """The relevant items of some users.
+
+    Attributes:
+        items: Relevant items that can be recommended, shape `(n, n_items)`; its values are their ratings if relevance
+            is graded.
+        counts: Number of relevant items of each user, including items that the model does not know, shape `(n,)`.
+        ratings: The ratings of all relevant items of each user, including items that the model does not know, the
+            highest first, as the values of a matrix of n rows; None if relevance is binary.
+    """
+
+    items: InteractionMatrix
+    counts: Int64Array
+    ratings: InteractionMatrix | None = None
+
+    def take(self, positions: Int32Array) -> Relevance:
+        """Select users."""
+        ratings = None if self.ratings is None else self.ratings.take(positions)
+        return Relevance(self.items.take(positions), self.counts[positions], ratings)
+
+
+@dataclass(frozen=True, eq=False)
 class UserGroup:
     """Users with relevant items that the model scores in the same way.
 
@@ -57,8 +85,8 @@ class UserGroup:
         histories: What each user is scored by, shape `(n, n_items)`; None: by what the model was fitted on.
         excluded: Items that must not be recommended, shape `(n_rows, n_items)`.
         excluded_rows: The row of each user in `excluded`, shape `(n,)`.
-        relevant: Relevant items that can be recommended, shape `(n, n_items)`.
-        n_relevant: Number of relevant items of each user, including items that the model does not know, shape `(n,)`.
+        relevance: The relevant items of each user.
+        in_segments: Those of them that are in each segment of items or interactions.
     """
 
     users: Int32Array
@@ -66,8 +94,18 @@ class UserGroup:
     histories: InteractionMatrix | None
     excluded: InteractionMatrix
     excluded_rows: Int32Array
-    relevant: InteractionMatrix
-    n_relevant: Int64Array
+    relevance: Relevance
+    in_segments: tuple[Relevance, ...] = ()
+
+    @property
+    def relevant(self) -> InteractionMatrix:
+        """Relevant items that can be recommended, shape `(n, n_items)`."""
+        return self.relevance.items
+
+    @property
+    def n_relevant(self) -> Int64Array:
+        """Number of relevant items of each user, including items that the model does not know, shape `(n,)`."""
+        return self.relevance.counts
 
     def score(self, model: Recommender, positions: Int32Array) -> Float32Array:
         """Return the scores of all items for the users at some positions in the group."""
@@ -96,6 +134,7 @@ class EvalUsers:
         users: Codes of all users in the means, in the vocabulary of the test data: the users of the groups, then users
             that can't be scored and count as 0.
         n_relevant: Number of relevant items of each.
+        n_in_segments: Number of them in each segment of items or interactions.
         n_folded_in: Number of users that the model was not fitted on and that are scored by their history.
         n_skipped: Number of users that can't be scored and are excluded.
         left_out: Number of excluded test interactions by reason.
@@ -104,6 +143,7 @@ class EvalUsers:
     groups: tuple[UserGroup, ...]
     users: Int32Array
     n_relevant: Int64Array
+    n_in_segments: tuple[Int64Array, ...]
     n_folded_in: int
     n_skipped: int
     left_out: dict[str, int]
@@ -119,6 +159,8 @@ def collect_eval_users(
     exclude: Exclude = "known",
     threshold: float | None = None,
     on_unknown: str = "skip",
+    gain: Gain | None = None,
+    segments: Sequence[Segment] = (),
 ) -> EvalUsers:
     """Collect the users of a test part that have relevant items.
 
@@ -132,11 +174,14 @@ def collect_eval_users(
             seen ones; "none": no items.
         threshold: The minimum rating of relevant interactions; None: all are relevant.
         on_unknown: Whether users that can't be scored are excluded ("skip") or count as 0 ("zero").
+        gain: How gains follow from ratings, which are then kept; None: relevance is binary.
+        segments: Segments of items or interactions, for which relevant items are collected separately too.
 
     Raises:
-        DataError: A threshold is given but test has no ratings, or the model needs ratings and the history has none.
+        DataError: A threshold or a gain is given but test has no ratings that suit it, or the model needs ratings and
+            the history has none.
     """
-    relevant, left_out = _relevant_pairs(test, threshold)
+    relevant, left_out = _relevant_pairs(test, threshold, gain)
     if exclude == "train":
         known = None
     n_all_relevant = relevant.nnz
@@ -147,7 +192,8 @@ def collect_eval_users(
         in_codes_of_test = _recode(pairs, test.user_vocabulary, test.item_vocabulary)
         relevant = _filter(relevant, ~_contained(relevant, in_codes_of_test))
     n_relevant_by_user = np.diff(relevant.starts)
-    collector = _GroupCollector(model, test, relevant, known, excluded, exclude)
+    in_segments = tuple(_restrict(relevant, segment, test) for segment in segments)
+    collector = _GroupCollector(model, test, relevant, in_segments, known, excluded, exclude)
     model_users = model.user_vocabulary.codes(test.user_vocabulary.ids)
     # The groups differ in the method by which the model scores them. Whether a user is folded in depends on the model,
     # not on the history: users it was fitted on never use `history`.
@@ -164,12 +210,19 @@ def collect_eval_users(
     counted_cold = cold_users if on_unknown == "zero" else cold_users[:0]
     evaluated = np.concatenate([group.users for group in groups] + [counted_cold])
     n_relevant = np.concatenate([group.n_relevant for group in groups] + [n_relevant_by_user[counted_cold]])
+    n_in_segments = []
+    for number, restricted in enumerate(in_segments):
+        counts = [group.in_segments[number].counts for group in groups]
+        counts.append(np.diff(restricted.starts)[counted_cold])
+        n_in_segments.append(np.concatenate(counts))
     n_skipped_pairs = int(n_relevant_by_user[cold_users].sum() - n_relevant_by_user[counted_cold].sum())
     left_out["of_unknown_users"] = n_skipped_pairs
     # The remainder: every relevant pair is evaluated, of an unknown user, or known, so the three numbers add up.
     left_out["known"] = n_all_relevant - n_skipped_pairs - int(n_relevant.sum())
     n_skipped = len(cold_users) - len(counted_cold)
-    return EvalUsers(tuple(groups), evaluated, n_relevant, len(folded_in.users), n_skipped, left_out)
+    return EvalUsers(
+        tuple(groups), evaluated, n_relevant, tuple(n_in_segments), len(folded_in.users), n_skipped, left_out
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,11 +231,13 @@ class _GroupCollector:
 
     Attributes:
         relevant: Relevant items of all users of test, in the codes of test.
+        in_segments: Those of them that are in each segment.
     """
 
     model: Recommender
     test: InteractionDataset
     relevant: InteractionMatrix
+    in_segments: Sequence[InteractionMatrix]
     known: InteractionDataset | None
     excluded: Sequence[KnownPairs]
     exclude: Exclude
@@ -242,26 +297,48 @@ class _GroupCollector:
             seen_rows: The row of each user in `seen`, shape `(n,)`.
         """
         excluded, excluded_rows = self._excluded(users, seen, seen_rows)
-        relevant = self.relevant.take(users)
-        # Into the codes of the model, which rankings use; items that it does not know become -1.
-        relevant = InteractionMatrix(
-            relevant.starts, self.model_items[relevant.columns], relevant.values[:0], seen.n_columns
-        )
-        # Three kinds of relevant items: unknown to the model (a miss), excluded, and recommendable.
-        known_to_model = _filter(relevant, relevant.columns >= 0)
-        recommendable = _filter(known_to_model, ~_contained(known_to_model, excluded, excluded_rows))
-        n_unknown = np.diff(relevant.starts) - np.diff(known_to_model.starts)
-        n_relevant = n_unknown + np.diff(recommendable.starts)
-        kept = np.flatnonzero(n_relevant).astype(np.int32)
+        relevance = self._relevance(self.relevant.take(users), excluded, excluded_rows)
+        kept = np.flatnonzero(relevance.counts).astype(np.int32)
+        in_segments = [
+            self._relevance(restricted.take(users), excluded, excluded_rows).take(kept)
+            for restricted in self.in_segments
+        ]
         return UserGroup(
             users[kept],
             model_users[kept],
             None if histories is None else histories.take(kept),
             excluded,
             excluded_rows[kept],
-            recommendable.take(kept),
-            n_relevant[kept],
+            relevance.take(kept),
+            tuple(in_segments),
         )
+
+    def _relevance(
+        self, relevant: InteractionMatrix, excluded: InteractionMatrix, excluded_rows: Int32Array
+    ) -> Relevance:
+        """The relevant items of users in the codes of the model, which rankings use.
+
+        Args:
+            relevant: In the codes of test, shape `(n, n_test_items)`.
+            excluded: Items that must not be recommended, shape `(n_rows, n_items)`.
+            excluded_rows: The row of each user in `excluded`, shape `(n,)`.
+        """
+        # Items that the model does not know become -1.
+        recoded = InteractionMatrix(
+            relevant.starts, self.model_items[relevant.columns], relevant.values, excluded.n_columns
+        )
+        # Three kinds of relevant items: unknown to the model (a miss), excluded, and recommendable.
+        is_known = recoded.columns >= 0
+        known_to_model = _filter(recoded, is_known)
+        is_excluded = _contained(known_to_model, excluded, excluded_rows)
+        recommendable = _filter(known_to_model, ~is_excluded)
+        n_unknown = np.diff(recoded.starts) - np.diff(known_to_model.starts)
+        counts = n_unknown + np.diff(recommendable.starts)
+        if relevant.is_binary:
+            return Relevance(recommendable, counts)
+        is_counted = ~is_known
+        is_counted[is_known] = ~is_excluded
+        return Relevance(recommendable, counts, _sort_by_value(_filter(recoded, is_counted)))
 
     def _excluded(
         self, users: Int32Array, seen: InteractionMatrix, seen_rows: Int32Array
@@ -321,17 +398,52 @@ def _indices(mask: NDArray[np.bool_]) -> Int32Array:
     return np.flatnonzero(mask).astype(np.int32)
 
 
-def _relevant_pairs(test: InteractionDataset, threshold: float | None) -> tuple[InteractionMatrix, dict[str, int]]:
-    """The relevant pairs in the codes of test, and the number of the other interactions by reason."""
+def _restrict(relevant: InteractionMatrix, segment: Segment, test: InteractionDataset) -> InteractionMatrix:
+    """Keep the relevant pairs of a segment of items or interactions; all in the codes of test."""
+    if segment.unit == "items":
+        return _filter(relevant, segment.members[relevant.columns])
+    # Of repeated pairs the latest counts, as it does for the rating.
+    is_member = test.matrix_of(segment.members.astype(np.float32))
+    return _filter(relevant, _contained(relevant, _filter(is_member, is_member.values > 0)))
+
+
+def _relevant_pairs(
+    test: InteractionDataset, threshold: float | None, gain: Gain | None
+) -> tuple[InteractionMatrix, dict[str, int]]:
+    """The relevant pairs in the codes of test, and the number of the other interactions by reason.
+
+    The values of the pairs are their ratings if a gain is given.
+    """
     if threshold is not None and test.ratings is None:
         raise DataError(f"test: has no ratings, so relevance_threshold={threshold:g} can't be applied; leave it out")
-    ratings = None if threshold is None else test.ratings
-    # Ratings are kept only for the threshold: relevance is binary, and without values the matrix takes half the memory.
-    pairs = test.matrix_of(ratings)
+    if gain is not None and test.ratings is None:
+        raise DataError(f"test: has no ratings, so gain={gain!r} can't be applied; leave it out for binary relevance")
+    # Ratings are kept only where they are used: without values the matrix takes half the memory.
+    pairs = test.matrix_of(None if threshold is None and gain is None else test.ratings)
     relevant = pairs
     if threshold is not None:
         relevant = _filter(pairs, pairs.values >= threshold)
+    if gain is None:
+        relevant = InteractionMatrix(relevant.starts, relevant.columns, relevant.values[:0], relevant.n_columns)
+    else:
+        _require_gains(relevant.values, gain)
     return relevant, {"repeated": len(test) - pairs.nnz, "rated_below_threshold": pairs.nnz - relevant.nnz}
+
+
+def _require_gains(ratings: Float32Array, gain: Gain) -> None:
+    """Check that the ratings of relevant interactions can be gains, which are above 0."""
+    lowest = ratings.min(initial=np.inf)
+    highest = ratings.max(initial=-np.inf)
+    if lowest <= 0:
+        raise DataError(
+            f"test: a relevant interaction has the rating {lowest:g}, so gain={gain!r} can't be applied, because gains "
+            "are above 0; set relevance_threshold to the lowest rating of a relevant interaction"
+        )
+    if gain == "exp2" and highest > _MAX_EXPONENT:
+        raise DataError(
+            f"test: a relevant interaction has the rating {highest:g}, so gain='exp2' would be 2**{highest:g}; "
+            "use gain='rating'"
+        )
 
 
 def _read_histories(model: Recommender, ids: NDArray[Any], history: InteractionDataset | None) -> InteractionMatrix:
@@ -364,8 +476,15 @@ def _read_histories(model: Recommender, ids: NDArray[Any], history: InteractionD
 
 
 def _filter(matrix: InteractionMatrix, kept: NDArray[np.bool_]) -> InteractionMatrix:
-    """Keep some entries of a matrix, without their values."""
+    """Keep some entries of a matrix."""
     # The new start of a row is the number of entries kept before it: one pass, without a loop over rows.
     n_kept_before = np.concatenate([[0], np.cumsum(kept)])
     starts = n_kept_before[matrix.starts]
-    return InteractionMatrix(starts, matrix.columns[kept], matrix.values[:0], matrix.n_columns)
+    values = matrix.values if matrix.is_binary else matrix.values[kept]
+    return InteractionMatrix(starts, matrix.columns[kept], values, matrix.n_columns)
+
+
+def _sort_by_value(matrix: InteractionMatrix) -> InteractionMatrix:
+    """Sort the entries of each row, the highest value first."""
+    order = np.lexsort((-matrix.values, matrix.rows))
+    return InteractionMatrix(matrix.starts, matrix.columns[order], matrix.values[order], matrix.n_columns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -14,12 +14,14 @@ from recctl.arguments import many, of_type, validated
 from recctl.data import columns, frames
 from recctl.data.dataset import InteractionDataset
 from recctl.data.frames import Frame
+from recctl.data.matrix import Int32Array, Int64Array
 from recctl.errors import ConfigError, DataError
-from recctl.evaluation.eval_users import EvalUsers, Exclude, KnownPairs, collect_eval_users
+from recctl.evaluation.eval_users import EvalUsers, Exclude, Gain, KnownPairs, collect_eval_users
 from recctl.evaluation.options import as_list, check_options
 from recctl.evaluation.ranking import Protocol, evaluate_rankings
 from recctl.evaluation.rating import evaluate_ratings
-from recctl.metrics import METRICS, MetricKey, metric_keys
+from recctl.evaluation.segments import Segment, require_members
+from recctl.metrics import METRICS, Float64Array, MetricKey, metric_keys
 from recctl.models.base import Recommender
 from recctl.models.base.rating_metrics import require_meaningful
 from recctl.ranking import TIE_RULE
@@ -50,6 +52,8 @@ class Evaluation:
         n_unknown_items: Number of these whose item the model does not know: they can't be hit and count as misses.
         left_out: Number of excluded test interactions by reason.
         protocol: `full` if all items are candidates, `sampled-100` if 100 are sampled, `rating_prediction`.
+        segments: By key of each segment, a table like `per_user` of its users. Of a segment of items or interactions
+            these are the users with relevant items in it, and the metrics those that depend on relevant items.
     """
 
     metrics: dict[str, float]
@@ -61,12 +65,12 @@ class Evaluation:
     n_unknown_items: int
     left_out: dict[str, int]
     protocol: str
+    segments: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """Return everything but the values as plain values: the numbers of users and interactions, and the protocol."""
-        return {
-            field_name: value for field_name, value in vars(self).items() if field_name not in ("metrics", "per_user")
-        }
+        tables = ("metrics", "per_user", "segments")
+        return {field_name: value for field_name, value in vars(self).items() if field_name not in tables}
 
 
 class Evaluator:
@@ -89,6 +93,8 @@ class Evaluator:
         exclude: Which items of a user are neither candidates nor relevant. "known": those that the model was fitted on,
             and those that the user had in validation if test is measured; "train": those that the model was fitted on;
             "none": none, to measure repeat consumption, as of groceries or music.
+        gain: The gain of a relevant item in NDCG: "rating": its rating; "exp2": `2**rating - 1`; None: 1. Relevant
+            ratings must be above 0. The other metrics do not depend on it.
         seed: Seed of the candidate samples.
 
     Raises:
@@ -104,11 +110,12 @@ class Evaluator:
         relevance_threshold: float | None = None,
         on_unknown: Literal["skip", "zero"] = "skip",
         exclude: Exclude = "known",
+        gain: Gain | None = None,
         seed: int = 42,
     ) -> None:
         metrics = as_list(metrics)
         k_values = as_list(k_values)
-        check_options(metrics, k_values, n_candidates, relevance_threshold, on_unknown, exclude, seed)
+        check_options(metrics, k_values, n_candidates, relevance_threshold, on_unknown, exclude, gain, seed)
         # Without duplicates, in the given order, which is that of tables.
         self.metrics = tuple(dict.fromkeys(metrics))
         self.k_values = tuple(sorted({int(cutoff) for cutoff in k_values}))
@@ -116,12 +123,13 @@ class Evaluator:
         self.relevance_threshold = relevance_threshold
         self.on_unknown = on_unknown
         self.exclude = exclude
+        self.gain = gain
         self.seed = seed
 
     @property
     def settings(self) -> dict[str, Any]:
         """The protocol as plain values: figures of different protocols can't be compared."""
-        settings = {
+        settings: dict[str, Any] = {
             "version": PROTOCOL_VERSION,
             "tie_rule": TIE_RULE,
             "exclude": self.exclude,
@@ -131,6 +139,9 @@ class Evaluator:
         }
         if self.n_candidates is not None:
             settings["candidate_seed"] = self.seed
+        # Only if it is set: binary relevance is that of evaluations that were stored before there was a choice.
+        if self.gain is not None:
+            settings["gain"] = self.gain
         return settings
 
     def evaluate(
@@ -144,7 +155,10 @@ class Evaluator:
         """Evaluate a fitted model and return its metrics by key; see `evaluate_users`."""
         return self.evaluate_users(model, test, task, train_data, known).metrics
 
-    @validated(excluded=many(of_type(KnownPairs, "a KnownPairs"), "[KnownPairs.of_model(model)]"))
+    @validated(
+        excluded=many(of_type(KnownPairs, "a KnownPairs"), "[KnownPairs.of_model(model)]"),
+        segments=many(of_type(Segment, "a Segment"), "[Segment('new', 'users', is_new)]"),
+    )
     def evaluate_users(
         self,
         model: Recommender,
@@ -153,6 +167,7 @@ class Evaluator:
         train_data: InteractionDataset | Frame | None = None,
         known: InteractionDataset | Frame | None = None,
         excluded: Sequence[KnownPairs] = (),
+        segments: Sequence[Segment] = (),
     ) -> Evaluation:
         """Evaluate a fitted model and return metrics, values by user, and what was excluded.
 
@@ -168,6 +183,7 @@ class Evaluator:
                 read the order of a history are given them as the history.
             excluded: Other pairs that are neither candidates nor relevant, such as those that another model was fitted
                 on, so that both are measured alike.
+            segments: Groups of users, items or interactions of test for which the metrics are computed as well.
 
         Raises:
             ConfigError: The task is unknown, or has none of the metrics; or ratings are to be predicted by a model
@@ -183,18 +199,19 @@ class Evaluator:
                 f"evaluate: give the model first, then test; {type(model).__name__} is not a recctl model"
             )
         test = _as_dataset(test, "test")
+        require_members(segments, test)
         # Checked for each task, also those of rankings that rating prediction does not use.
         history = test.history if train_data is None else _as_dataset(train_data, "train_data")
         known_data = test.known if known is None else _as_dataset(known, "known")
         metric_names = [metric_name for metric_name in self.metrics if METRICS[metric_name].task == task]
         if task == "rating_prediction":
             require_meaningful(model, metric_names or _DEFAULT_RATING_METRICS)
-            return _evaluate_ratings(model, test, metric_names or _DEFAULT_RATING_METRICS)
+            return _evaluate_ratings(model, test, metric_names or _DEFAULT_RATING_METRICS, segments)
         if not metric_names:
             raise ConfigError(
                 f"metrics: {', '.join(self.metrics)}: none belongs to task='ranking'; add one, such as ndcg"
             )
-        return self._evaluate_rankings(model, test, history, known_data, excluded, metric_names)
+        return self._evaluate_rankings(model, test, history, known_data, excluded, metric_names, segments)
 
     @validated(results=of_type(Mapping, "a dict of metrics, as `evaluate` returns"))
     def print_results(self, results: dict[str, float]) -> None:
@@ -211,6 +228,7 @@ class Evaluator:
         known: InteractionDataset | None,
         excluded: Sequence[KnownPairs],
         names: list[str],
+        segments: Sequence[Segment],
     ) -> Evaluation:
         users = collect_eval_users(
             model,
@@ -221,6 +239,8 @@ class Evaluator:
             exclude=self.exclude,
             threshold=self.relevance_threshold,
             on_unknown=self.on_unknown,
+            gain=self.gain,
+            segments=[segment for segment in segments if segment.unit != "users"],
         )
         if not any(len(group.users) for group in users.groups):
             raise DataError(_no_users_message(model, test, users))
@@ -233,19 +253,28 @@ class Evaluator:
         n_seeds = test.n_users if is_sampled else 0
         # One for each test user, by code: a user's candidates do not depend on which users are evaluated with it.
         seeds = rng.stream(self.seed, "candidates").integers(2**63, size=n_seeds)
-        protocol = Protocol(names, self.k_values, self.n_candidates, seeds)
-        values, counts = evaluate_rankings(model, users, protocol)
+        protocol = Protocol(names, self.k_values, self.n_candidates, seeds, self.gain)
+        values, counts, values_in_segments = evaluate_rankings(model, users, protocol)
 
-        # By user id, so that the rounding of means does not depend on the groups.
-        user_order = np.argsort(users.users)
         keys = [str(metric_key) for metric_key in protocol.per_user_keys]
-        per_user = pd.DataFrame(values[user_order], columns=keys)
-        metrics = dict(zip(keys, values[user_order].mean(axis=0).tolist(), strict=True))
+        per_user = _user_table(test, users.users, values, keys, users.n_relevant)
+        metrics = dict(zip(keys, values[np.argsort(users.users)].mean(axis=0).tolist(), strict=True))
         for metric_name in protocol.count_metrics:
             for position, cutoff in enumerate(self.k_values):
                 metrics[str(MetricKey(metric_name, cutoff))] = METRICS[metric_name].compute(counts[position])
-        per_user.insert(0, columns.USER, test.user_vocabulary.column(users.users[user_order]))
-        per_user["n_relevant"] = users.n_relevant[user_order]
+        segment_keys = [str(metric_key) for metric_key in protocol.of_relevant_items.per_user_keys]
+        restricted = iter(zip(users.n_in_segments, values_in_segments, strict=True))
+        tables = {}
+        for segment in segments:
+            if segment.unit == "users":
+                is_member = segment.members[test.user_vocabulary.codes(per_user[columns.USER])]
+                tables[segment.key] = per_user[is_member].reset_index(drop=True)
+                continue
+            n_relevant, values_in_segment = next(restricted)
+            has_relevant = n_relevant > 0
+            tables[segment.key] = _user_table(
+                test, users.users[has_relevant], values_in_segment, segment_keys, n_relevant[has_relevant]
+            )
         # `relevant` holds only items that the model can recommend; `n_relevant` counts the others, too.
         n_unknown_items = sum(int(user_group.n_relevant.sum()) - user_group.relevant.nnz for user_group in users.groups)
         return Evaluation(
@@ -261,11 +290,25 @@ class Evaluator:
             n_unknown_items=n_unknown_items,
             left_out=users.left_out,
             protocol=f"sampled-{self.n_candidates}" if is_sampled else "full",
+            segments=tables,
         )
 
 
-def _evaluate_ratings(model: Recommender, test: InteractionDataset, names: list[str]) -> Evaluation:
-    metrics, per_user = evaluate_ratings(model, test, names)
+def _user_table(
+    test: InteractionDataset, users: Int32Array, values: Float64Array, keys: list[str], n_relevant: Int64Array
+) -> pd.DataFrame:
+    """The values of users, by user id, so that the rounding of means does not depend on the groups."""
+    user_order = np.argsort(users)
+    table = pd.DataFrame(values[user_order], columns=keys)
+    table.insert(0, columns.USER, test.user_vocabulary.column(users[user_order]))
+    table["n_relevant"] = n_relevant[user_order]
+    return table
+
+
+def _evaluate_ratings(
+    model: Recommender, test: InteractionDataset, names: list[str], segments: Sequence[Segment]
+) -> Evaluation:
+    metrics, per_user, tables = evaluate_ratings(model, test, names, segments)
     n_predicted = int(per_user["n_relevant"].sum())
     n_repeated = len(test) - len(test.latest_rows())
     return Evaluation(
@@ -278,6 +321,7 @@ def _evaluate_ratings(model: Recommender, test: InteractionDataset, names: list[
         n_unknown_items=0,
         left_out={"repeated": n_repeated, "not_predictable": len(test) - n_repeated - n_predicted},
         protocol="rating_prediction",
+        segments=tables,
     )
 
 

@@ -22,6 +22,7 @@ _SYNONYMS = {
 }
 _UNKNOWN_USERS = ("skip", "zero")
 _EXCLUDED_ITEMS = ("known", "train", "none")
+_GAINS = ("rating", "exp2")
 
 
 def check_options(
@@ -31,6 +32,7 @@ def check_options(
     relevance_threshold: Any,
     on_unknown: Any,
     exclude: Any,
+    gain: Any,
     seed: Any,
 ) -> None:
     """Check the arguments of an Evaluator; `metrics` and `k_values` must have passed `as_list`.
@@ -46,6 +48,7 @@ def check_options(
         (optional(number), "relevance_threshold", relevance_threshold),
         (one_of(*_UNKNOWN_USERS), "on_unknown", on_unknown),
         (one_of(*_EXCLUDED_ITEMS), "exclude", exclude),
+        (optional(one_of(*_GAINS)), "gain", gain),
         (at_least(0), "seed", seed),
     ]
     for check, name, value in checks:

@@ -133,6 +133,7 @@ class ValidationMetrics:
                 relevance_threshold=section.relevance_threshold,
                 on_unknown=section.on_unknown,
                 exclude=section.exclude,
+                gain=section.gain,
             )
             metrics |= evaluator.evaluate(model, self.validation, task, train_data=self.validation.history)
         return {str(metric_key): metrics[str(metric_key)] for metric_key in metric_keys}

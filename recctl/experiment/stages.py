@@ -350,5 +350,6 @@ def make_evaluator(config: Config, metrics: Sequence[str], k_values: Sequence[in
         relevance_threshold=section.relevance_threshold,
         on_unknown=section.on_unknown,
         exclude=section.exclude,
+        gain=section.gain,
         seed=config.seed,
     )

@@ -20,7 +20,8 @@ def needs_ratings(config: Config) -> bool:
         return False
     section = config.evaluation
     predicts_ratings = any(METRICS[name].task == "rating_prediction" for name in section.metrics if name in METRICS)
-    return not config.data.implicit or section.relevance_threshold is not None or predicts_ratings
+    is_graded = section.gain is not None or section.relevance_threshold is not None
+    return not config.data.implicit or is_graded or predicts_ratings
 
 
 def learns_from_ratings(config: Config) -> bool:

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from recctl.kernels.compile import F32_2D, I32, I32_2D, I64, INT, OUT_F64, OUT_F64_2D, OUT_I64, OUT_U8, VOID, kernel
+from recctl.kernels.compile import (
+    F32_2D,
+    F64,
+    I32,
+    I32_2D,
+    I64,
+    INT,
+    OUT_F64,
+    OUT_F64_2D,
+    OUT_I64,
+    OUT_U8,
+    VOID,
+    kernel,
+)
 
 
 @kernel(VOID, I64, I32, I32, I64, I32, INT, OUT_U8)
@@ -51,6 +64,28 @@ def hits(items, starts, columns, n_columns, out):
             out[row, rank] = is_relevant[items[row, rank]] if items[row, rank] >= 0 else 0
         for p in range(starts[row], starts[row + 1]):
             is_relevant[columns[p]] = 0
+
+
+@kernel(VOID, I32_2D, I64, I32, F64, INT, OUT_F64_2D)
+def gains_of_hits(items, starts, columns, gains, n_columns, out):
+    """Look up the gains of the ranked items that are relevant.
+
+    Args:
+        items: Ranked items, `(n_rows, k)`; -1 for an empty rank.
+        starts: Row starts of the relevant items.
+        columns: Relevant items.
+        gains: The gain of each relevant item.
+        n_columns: Number of items.
+        out: The gain of the ranked item if it is relevant, else 0, `(n_rows, k)`.
+    """
+    gain_of = np.zeros(n_columns, np.float64)
+    for row in range(items.shape[0]):
+        for p in range(starts[row], starts[row + 1]):
+            gain_of[columns[p]] = gains[p]
+        for rank in range(items.shape[1]):
+            out[row, rank] = gain_of[items[row, rank]] if items[row, rank] >= 0 else 0.0
+        for p in range(starts[row], starts[row + 1]):
+            gain_of[columns[p]] = 0.0
 
 
 @kernel(VOID, F32_2D, I64, I32, OUT_F64, OUT_I64)

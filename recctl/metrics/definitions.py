@@ -67,12 +67,18 @@ class Lists:
         hits: 1 where the item is relevant, else 0, shape `(n_users, k)`.
         n_relevant: The number of relevant items of each user, at least 1, shape `(n_users,)`.
         catalog: The items of the model.
+        gains: The gain of the item at each position, 0 where it is not relevant, shape `(n_users, k)`; None if
+            relevance is binary.
+        ideal_gains: The gains of the relevant items of each user, the highest first, shape `(n_users, k)`; None if
+            relevance is binary.
     """
 
     items: Int32Array
     hits: Float64Array
     n_relevant: Int64Array
     catalog: Catalog
+    gains: Float64Array | None = None
+    ideal_gains: Float64Array | None = None
 
     @property
     def cutoffs(self) -> Float64Array:
@@ -107,12 +113,16 @@ def hit_rate(lists: Lists) -> Float64Array:
 
 
 def ndcg(lists: Lists) -> Float64Array:
-    """Normalized discounted cumulative gain: DCG@k / ideal DCG@k, with binary relevance.
+    """Normalized discounted cumulative gain: DCG@k / ideal DCG@k.
 
-    `DCG@k = sum over positions p = 1 ... k of hit_p / log2(p + 1)`. The ideal list begins with `min(k, n_relevant)`
-    relevant items. Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20(4), 2002.
+    `DCG@k = sum over positions p = 1 ... k of gain_p / log2(p + 1)`. The gain of a relevant item is 1, or follows from
+    its rating (`evaluation.gain`); that of other items is 0. The ideal list begins with the `min(k, n_relevant)`
+    relevant items of the highest gains. Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques",
+    ACM TOIS 20(4), 2002.
     """
     discounts = 1 / np.log2(lists.cutoffs + 1)
+    if lists.gains is not None and lists.ideal_gains is not None:
+        return np.cumsum(lists.gains * discounts, axis=1) / np.cumsum(lists.ideal_gains * discounts, axis=1)
     # ideal[m] is the DCG of a list that begins with m relevant items; no entry but the first is 0, and users without
     # relevant items are excluded, so the division is safe.
     ideal_dcg: Float64Array = np.concatenate([[0.0], np.cumsum(discounts)])

@@ -19,7 +19,7 @@ from recctl.data.matrix import Int32Array, Int64Array, InteractionMatrix
 from recctl.data.sources import catalog
 from recctl.data.splitting import HISTORY, TRAIN
 from recctl.errors import RecctlError
-from recctl.evaluation.eval_users import UserGroup, collect_eval_users
+from recctl.evaluation.eval_users import Relevance, UserGroup, collect_eval_users
 from recctl.experiment.data import Prepared
 from recctl.experiment.lifecycle import prepare_for
 from recctl.experiment.run_config import require_files
@@ -189,7 +189,7 @@ def _all_fitted_users(model: Recommender) -> UserGroup:
     empty_rows = model.seen.take(all_rows[:0])
     starts = np.zeros(len(all_rows) + 1, np.int64)
     nothing_relevant = InteractionMatrix(starts, empty_rows.columns, empty_rows.values[:0], empty_rows.n_columns)
-    return UserGroup(all_rows, all_rows, None, model.seen, all_rows, nothing_relevant, starts[1:])
+    return UserGroup(all_rows, all_rows, None, model.seen, all_rows, Relevance(nothing_relevant, starts[1:]))
 
 
 def _rank(model: Recommender, group: UserGroup, positions: Int32Array) -> Int32Array:

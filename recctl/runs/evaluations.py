@@ -250,7 +250,7 @@ def records_of_version_1(
 
 def _preference(record: EvaluationRecord, first: EvaluationRecord) -> tuple[bool, int]:
     ignored = ("version", "tie_rule")
-    is_own = all(
-        record.protocol.get(setting) == value for setting, value in first.protocol.items() if setting not in ignored
-    )
+    # Some settings are stored only where they are used, such as `gain`.
+    settings = (first.protocol.keys() | record.protocol.keys()) - set(ignored)
+    is_own = all(record.protocol.get(setting) == first.protocol.get(setting) for setting in settings)
     return is_own, record.protocol["version"]

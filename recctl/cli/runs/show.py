@@ -90,7 +90,7 @@ def _evaluation_rows(records: list[EvaluationRecord]) -> list[list[Any]]:
         settings = [f"exclude {record.protocol['exclude']}"]
         settings += [
             f"{setting} {record.protocol[setting]}"
-            for setting in ("n_candidates", "relevance_threshold")
+            for setting in ("n_candidates", "relevance_threshold", "gain")
             if record.protocol.get(setting) is not None
         ]
         if record.protocol["version"] == 1:

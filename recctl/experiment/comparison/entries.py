@@ -29,6 +29,7 @@ _PROTOCOL_KEYS = (
     "evaluation.relevance_threshold",
     "evaluation.on_unknown",
     "evaluation.exclude",
+    "evaluation.gain",
 )
 
 
