@@ -75,26 +75,52 @@ def resample_means(
     Returns:
         Shape `(n_resamples, n_columns)`; all columns share the resamples.
     """
-    n_users = len(values)
     if weights is None:
-        weights = np.ones(n_users)
+        weights = np.ones(len(values))
+    return resample_window_means(values[:, None], generator, n_resamples, weights[:, None])[:, 0]
+
+
+def resample_window_means(
+    values: Float64Array, generator: np.random.Generator, n_resamples: int, weights: Float64Array
+) -> Float64Array:
+    """Return means in each window over bootstrap resamples of the users, each with the values of all windows.
+
+    Args:
+        values: Shape `(n_users, n_windows, n_columns)`; any finite value where the weight is 0.
+        generator: As for `resample_means`.
+        n_resamples: Number of resamples.
+        weights: The weight of each user in the mean of each window, 0 for users that a window does not have; shape
+            `(n_users, n_windows)`.
+
+    Returns:
+        Shape `(n_resamples, n_windows, n_columns)`; NaN where a resample has no user of a window.
+    """
+    n_users, n_windows, n_columns = values.shape
     # Deviations from the mean are summed instead of the values: float32 then loses nothing that matters to the
     # interval.
-    center = np.average(values, axis=0, weights=weights)
-    relative_weights = weights / weights.mean()
-    weighted_deviations = (values - center) * relative_weights[:, None]
-    operand = np.column_stack([weighted_deviations, relative_weights]).astype(np.float32)  # (n_users, n_columns + 1)
+    center = window_means(values, weights)
+    relative_weights = weights / weights.mean(axis=0)
+    weighted_deviations = ((values - center) * relative_weights[:, :, None]).reshape(n_users, -1)
+    operand = np.column_stack([weighted_deviations, relative_weights]).astype(np.float32)
 
     def resample(key: int, n_rows: int) -> Float64Array:
         # float32, although counts are small integers: the product below is then a fast GEMM.
         counts = np.empty((n_rows, n_users), np.float32)
         bootstrap.draw_counts(key, counts)
         weighted_sums = (counts @ operand).astype(np.float64)
-        means: Float64Array = weighted_sums[:, :-1] / weighted_sums[:, -1:]
+        deviation_sums = weighted_sums[:, :-n_windows].reshape(n_rows, n_windows, n_columns)
+        weight_sums = weighted_sums[:, -n_windows:, None]
+        with np.errstate(invalid="ignore"):  # 0 / 0: the resample has no user of this window
+            means: Float64Array = deviation_sums / weight_sums
         return means
 
     deviations = np.concatenate(list(_map_blocks(resample, generator, n_users, n_resamples)))
     return np.asarray(center + deviations)
+
+
+def window_means(values: Float64Array, weights: Float64Array) -> Float64Array:
+    """Return the weighted means over users in each window, shape `(n_windows, n_columns)`."""
+    return np.asarray(np.average(values, axis=0, weights=np.broadcast_to(weights[:, :, None], values.shape)))
 
 
 def bca_interval(
