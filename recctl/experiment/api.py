@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from recctl import arguments, artifacts, engines, progress
+from recctl import arguments, artifacts, engines
 from recctl.arguments import at_least, many, of_type, one_of, optional, text, validated
 from recctl.config import LoadedConfig
 from recctl.data.splitting import all_train
@@ -21,12 +20,9 @@ from recctl.experiment.run_config import load_run_config
 from recctl.experiment.secondary_data import notice_left_out, read_secondary
 from recctl.experiment.trackers import require_trackers
 from recctl.experiment.warm_start import (
-    WarmStart,
-    describe_record,
+    begin_from,
     drop_model,
     find_warm_start,
-    keep_model,
-    require_unseen,
 )
 from recctl.models.base.rating_metrics import require_meaningful
 from recctl.runs import Run, RunStore, layout
@@ -65,7 +61,7 @@ def train(loaded: LoadedConfig, store: RunStore | None = None, test_since: Run |
     make_split = None if test_since is None else split_since(test_since, loaded.config)
     with engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded, make_split=make_split)
-        run = _begin(store, loaded, "train", prepared, seconds, warm_start=warm_start)
+        run = begin_from(store, loaded, "train", prepared, seconds, warm_start=warm_start)
         with recording(run, loaded.config) as trackers:
             stages.fit_and_evaluate(run, loaded.config, prepared, trackers)
             drop_model(run)
@@ -111,7 +107,7 @@ def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None 
     loaded, warm_start = find_warm_start(loaded, store)
     with engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded, parent)
-        run = _begin(store, loaded, "fit", prepared, seconds, parent, warm_start=warm_start)
+        run = begin_from(store, loaded, "fit", prepared, seconds, parent, warm_start=warm_start)
         with recording(run, loaded.config) as trackers:
             stages.fit(run, loaded.config, prepared, trackers)
             drop_model(run)
@@ -138,7 +134,7 @@ def fit_all_data(loaded: LoadedConfig, store: RunStore | None = None, parent: Ru
     with engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded, make_split=all_train)
         metadata = {layout.ALL_DATA: {"n_epochs": n_epochs}}
-        run = _begin(store, loaded, "fit", prepared, seconds, parent, warm_start=warm_start, **metadata)
+        run = begin_from(store, loaded, "fit", prepared, seconds, parent, warm_start=warm_start, **metadata)
         with recording(run, loaded.config) as trackers:
             stages.fit_on_all(run, loaded.config, prepared, n_epochs, trackers)
             drop_model(run)
@@ -291,29 +287,6 @@ def _config_to_evaluate(run: Run, data: str | Path | None, overrides: Sequence[s
     if data is not None and any(override.startswith("data.source=") for override in of_data):
         raise ConfigError("--set data.source and --data: both name the file to evaluate on; give one of the two")
     return load_run_config(run, of_data, settings)
-
-
-def _begin(
-    store: RunStore,
-    loaded: LoadedConfig,
-    kind: str,
-    prepared: Prepared,
-    seconds: float,
-    parent: Run | None = None,
-    *,
-    warm_start: WarmStart | None,
-    **metadata: Any,
-) -> Run:
-    """Create a run; see `begin`. With a warm start, check that its model may be used, and record and keep it."""
-    if warm_start is None:
-        return begin(store, loaded, kind, prepared, seconds, parent, **metadata)
-    require_unseen(warm_start, prepared, store)
-    record = warm_start.record(prepared.split.train(prepared.dataset))
-    run = begin(store, loaded, kind, prepared, seconds, parent, **metadata, **{layout.WARM_START: record})
-    keep_model(run, warm_start)
-    run.log(f"begins from {describe_record(record)}")
-    progress.notice(f"begins from {describe_record(record)}")
-    return run
 
 
 def _require_feasible(loaded: LoadedConfig) -> None:

@@ -17,6 +17,7 @@ from recctl.data.dataset import InteractionDataset
 from recctl.errors import ArtifactError, ConfigError, DataError
 from recctl.experiment.config_checks import CHECKS
 from recctl.experiment.data import Prepared
+from recctl.experiment.lifecycle import begin
 from recctl.models.base import Recommender
 from recctl.models.base.warm_start import (
     FittedPairs,
@@ -188,6 +189,33 @@ def _require_same_kind(config: Config, run: Run, parent: Recommender) -> None:
 
 
 # ---- while the run lasts
+
+
+def begin_from(
+    store: RunStore,
+    loaded: LoadedConfig,
+    kind: str,
+    prepared: Prepared,
+    seconds: float,
+    parent: Run | None = None,
+    *,
+    warm_start: WarmStart | None,
+    **metadata: Any,
+) -> Run:
+    """Create a run; see `begin`. With a warm start, check that its model may be used, and record and keep it.
+
+    Raises:
+        DataError: The model was fitted on held-out pairs.
+    """
+    if warm_start is None:
+        return begin(store, loaded, kind, prepared, seconds, parent, **metadata)
+    require_unseen(warm_start, prepared, store)
+    record = warm_start.record(prepared.split.train(prepared.dataset))
+    run = begin(store, loaded, kind, prepared, seconds, parent, **metadata, **{layout.WARM_START: record})
+    keep_model(run, warm_start)
+    run.log(f"begins from {describe_record(record)}")
+    progress.notice(f"begins from {describe_record(record)}")
+    return run
 
 
 def keep_model(run: Run, warm_start: WarmStart) -> None:

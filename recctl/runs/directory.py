@@ -470,13 +470,15 @@ class Run:
     def winner_id(self) -> str | None:
         """The id of the run of a comparison's best model: its first, if it has several seeds or folds.
 
-        None if this is not a complete comparison.
+        In a backtest, that of the newest window. None if this is not a complete comparison.
         """
         best = self.metadata.get("best")
         if self.metadata.get("kind") != "compare" or self.metadata["status"] != "complete" or best is None:
             return None
         records = self.metadata.get("compared", [])
-        return next((record.get("run_id") for record in records if record.get("label") == best), None)
+        of_best = [record for record in records if record.get("label") == best]
+        newest = max((record.get("window", 0) for record in of_best), default=0)
+        return next((record.get("run_id") for record in of_best if record.get("window", 0) == newest), None)
 
     def _missing_model_message(self, version: int | None) -> str:
         versions = ", ".join(f"v{model_entry['version']}" for model_entry in self.metadata.get("models", []))

@@ -11,9 +11,10 @@ import numpy as np
 
 from recctl.arguments import at_least, between, check_fields, one_of, optional, text
 from recctl.errors import ArtifactError, ConfigError, DataError
-from recctl.evaluation.paired_comparison import MetricEstimate, PairedComparison, compare_paired
+from recctl.evaluation.paired_comparison import MetricEstimate, PairedComparison, WindowEstimate, compare_windows
 from recctl.evaluation.pareto import pareto_front
 from recctl.evaluation.significance import N_RESAMPLES, Test
+from recctl.experiment.comparison.backtest import add_windows
 from recctl.metrics import MetricKey
 from recctl.models.base.rating_metrics import is_rating_metric, models_of_ratings
 from recctl.models.registry import model_class, model_names
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 MIN_USERS_TO_DECIDE = 10
 
 _ESTIMATE_KEYS = tuple(field.name for field in fields(MetricEstimate))
+_WINDOW_KEYS = tuple(field.name for field in fields(WindowEstimate))
 # Costs that are traded off against accuracy: the name of the Pareto front, the key of a model, and its direction.
 _TRADE_OFFS = (("coverage", "coverage", 1), ("speed", "fit_seconds", -1), ("size", "model_bytes", -1))
 
@@ -78,15 +80,17 @@ class MeasuredRun:
         record: What was measured, and how.
         validation: Metrics on validation, by which models are chosen; empty if their validation parts differ.
         table: The metrics of each user.
+        window: Position of the window of a backtest.
     """
 
     run: Run
     record: EvaluationRecord
     validation: Mapping[str, float]
     table: pd.DataFrame
+    window: int = 0
 
     @classmethod
-    def stored(cls, run: Run, part: str) -> MeasuredRun:
+    def stored(cls, run: Run, part: str, window: int = 0) -> MeasuredRun:
         """Return the stored figures of a run on a part.
 
         Raises:
@@ -95,22 +99,33 @@ class MeasuredRun:
         record = run.evaluation(part)
         if record is None:
             raise ArtifactError(f"{run.id}: was not evaluated on {part}; run `recctl evaluate {run.id} --on {part}`")
-        return cls(run, record, run.metrics().get("validation", {}), run.per_user_of(record))
+        return cls(run, record, run.metrics().get("validation", {}), run.per_user_of(record), window)
 
 
-def compare_runs(runs: Mapping[str, Sequence[Run]], options: ComparisonOptions) -> dict[str, Any]:
+def compare_runs(
+    runs: Mapping[str, Sequence[Run]],
+    options: ComparisonOptions,
+    windows: Sequence[Mapping[str, Any]] = (),
+    window_of: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
     """Compare models by the stored metrics of their runs; see `compare_measured`.
 
     Args:
         runs: The runs of each model, by label.
         options: How models are compared.
+        windows: The windows of a backtest.
+        window_of: The position of the window of each run, by its id.
 
     Raises:
         ArtifactError: A run lacks the metrics of a part.
     """
     part = options.on or "test"
-    measured = {label: [MeasuredRun.stored(run, part) for run in some_runs] for label, some_runs in runs.items()}
-    return compare_measured(measured, part, options)
+    positions = window_of or {}
+    measured = {
+        label: [MeasuredRun.stored(run, part, positions.get(run.id, 0)) for run in some_runs]
+        for label, some_runs in runs.items()
+    }
+    return compare_measured(measured, part, options, windows=windows)
 
 
 def compare_measured(
@@ -119,11 +134,13 @@ def compare_measured(
     options: ComparisonOptions,
     *,
     same_training: bool = True,
+    windows: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Compare models by figures of their runs.
 
     Several runs of a model (seeds, folds) are first averaged for each user, so that a user remains one observation
     however often it was evaluated. Their spread is reported but not tested, because the training data of folds overlap.
+    In a backtest this is done in each window, and the figure of a model is the mean over windows.
 
     Args:
         runs: The figures of the runs of each model, by label.
@@ -131,6 +148,7 @@ def compare_measured(
         options: How models are compared.
         same_training: Whether the models are expected to have the same training data, without which no significance is
             claimed; False for models that are compared as they are, on data that is new to all of them.
+        windows: The windows of a backtest, as `backtest.plan_windows` returns them.
 
     Returns:
         The document that comparison.json stores.
@@ -187,6 +205,8 @@ def compare_measured(
     document["words"] = summary_sentences(document)
     document["words"] += _history_sentences(runs, compared_part)
     document["words"] += _rating_metric_sentences(runs)
+    if windows:
+        add_windows(document, windows)
     document["worse"] = worse_than_reference(document)
     return document
 
@@ -298,15 +318,15 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _compare_per_user(
     runs: Mapping[str, Sequence[MeasuredRun]], part: str, metric: str, reference: str, options: ComparisonOptions
 ) -> PairedComparison:
-    tables = {label: _average_tables([measured.table for measured in some_runs]) for label, some_runs in runs.items()}
-    if any(metric not in table for table in tables.values()):
+    tables = {label: _tables_by_window(some_runs) for label, some_runs in runs.items()}
+    if any(metric not in table for some_tables in tables.values() for table in some_tables):
         raise ArtifactError(
             f"{metric} on {part} has no values by user in every run, which a significance test needs; "
             f"evaluate again: recctl evaluate RUN --on {part}"
         )
     metric_keys = [metric]
     metric_keys.extend(metric_key for metric_key in _shared_metrics(runs) if metric_key != metric)
-    return compare_paired(
+    return compare_windows(
         tables,
         reference,
         metric_keys,
@@ -315,6 +335,14 @@ def _compare_per_user(
         test=options.test,
         n_resamples=options.n_resamples,
     )
+
+
+def _tables_by_window(runs: Sequence[MeasuredRun]) -> list[pd.DataFrame]:
+    """The metrics of each user in each window, averaged over seeds and folds; one window without a backtest."""
+    positions = sorted({measured.window for measured in runs})
+    return [
+        _average_tables([measured.table for measured in runs if measured.window == position]) for position in positions
+    ]
 
 
 def _average_tables(tables: list[pd.DataFrame]) -> pd.DataFrame:
@@ -358,6 +386,23 @@ def _metric_records(label: str, runs: Sequence[MeasuredRun], comparison: PairedC
             record["value"] = _mean(values)
         records[metric_key] = nan_to_none(record)
         records[metric_key]["spread"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        if comparison.windows:
+            records[metric_key]["windows"] = _window_records(label, runs, metric_key, comparison)
+    return records
+
+
+def _window_records(
+    label: str, runs: Sequence[MeasuredRun], metric_key: str, comparison: PairedComparison
+) -> list[dict[str, Any]]:
+    """The estimates of a metric in each window, or the values alone for metrics that have no values by user."""
+    if metric_key in comparison.windows:
+        return [nan_to_none(asdict(estimate)) for estimate in comparison.windows[metric_key][label]]
+    records: list[dict[str, Any]] = []
+    for position in sorted({measured.window for measured in runs}):
+        values = _values([measured for measured in runs if measured.window == position], metric_key)
+        record: dict[str, Any] = dict.fromkeys(_WINDOW_KEYS)
+        record["value"] = _mean(values)
+        records.append(record)
     return records
 
 

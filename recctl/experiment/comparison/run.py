@@ -17,6 +17,7 @@ from recctl.config.loading import with_values
 from recctl.config.schema import EngineConfig
 from recctl.errors import ArtifactError, ConfigError, DataError, RecctlError, TrainingError
 from recctl.experiment import stages
+from recctl.experiment.comparison import backtest
 from recctl.experiment.comparison.entries import (
     ComparisonEntry,
     collect_entries,
@@ -33,11 +34,11 @@ from recctl.experiment.comparison.result import (
 )
 from recctl.experiment.config_checks import CHECKS
 from recctl.experiment.data import Prepared, resolve_config, split_dataset
-from recctl.experiment.lifecycle import begin, prepare_for, recording, resume_command
+from recctl.experiment.lifecycle import prepare_for, recording, resume_command
 from recctl.experiment.monitors import selection_metric
 from recctl.experiment.run_config import LOCATIONS, file_locations, load_run_config
 from recctl.experiment.use_of_ratings import weight_notes
-from recctl.experiment.warm_start import refuse_warm_start
+from recctl.experiment.warm_start import begin_from, drop_model, find_warm_start, refuse_warm_start
 from recctl.models.registry import model_class
 from recctl.runs import Run, RunStore, layout
 from recctl.runs.checks import a_store
@@ -124,7 +125,7 @@ def compare_entries(
     seconds = 0.0
     with engines.opened(_engine_config(entries)):
         if any(entry.run is None for entry in entries):
-            prepared, seconds = prepare_for(_config_of_fold(_base_entry(entries), repeats, 0))
+            prepared, seconds = prepare_for(_config_of_fold(_base_entry(entries).loaded, repeats, 0))
             first_notes = weight_notes([_base_entry(entries).loaded.config])
             prepared.notes = [note for note in prepared.notes if note not in first_notes]
             prepared.notes += weight_notes([entry.loaded.config for entry in entries])
@@ -256,6 +257,8 @@ def _validate_options(
     if compared_part is None:
         compared_part = "validation" if repeats.refit or not all_runs_have_test else "test"
     problems = list(_repeat_problems(repeats, entries, compared_part))
+    if backtest.is_backtest(entries):
+        problems += backtest.problems(entries, refit=repeats.refit)
     labels = [entry.label for entry in entries]
     if options.reference is not None and options.reference not in labels:
         problems.append(f"reference={options.reference!r}: is none of {', '.join(labels)}")
@@ -311,13 +314,13 @@ def _seeds(entry: ComparisonEntry, repeats: Repeats) -> Sequence[int | None]:
     return repeats.seeds if is_random and repeats.seeds else [None]
 
 
-def _config_of_fold(entry: ComparisonEntry, repeats: Repeats, fold: int) -> LoadedConfig:
+def _config_of_fold(loaded: LoadedConfig, repeats: Repeats, fold: int) -> LoadedConfig:
     if repeats.n_folds is None:
-        return entry.loaded
+        return loaded
     # Everything else of the split, such as test_size, follows from the number of folds.
-    val_size = getattr(entry.loaded.config.split, "val_size", 0)
+    val_size = getattr(loaded.config.split, "val_size", 0)
     fold_split = {"strategy": "k_fold", "n_folds": repeats.n_folds, "fold": fold, "val_size": val_size}
-    return with_values(entry.loaded, {("split",): fold_split}, CHECKS)
+    return with_values(loaded, {("split",): fold_split}, CHECKS)
 
 
 # ---- the run
@@ -354,13 +357,18 @@ def _create_run(
     for entry in entries:
         entry_config = resolve_config(entry.loaded)
         config["models"].append({"label": entry.label, **entry_config["model"], "training": entry_config["training"]})
+    windows: list[dict[str, Any]] = []
+    if prepared is not None and backtest.is_backtest(entries):
+        windows = backtest.plan_windows(prepared.dataset, _base_entry(entries).loaded.config)
     metadata: dict[str, Any] = {
         "timings": {"prepare": seconds},
         LOCATIONS: file_locations(config, store.root),
         "labels": [entry.label for entry in entries],
-        "compared": _planned_runs(entries, repeats),
+        "compared": _planned_runs(entries, repeats, len(windows)),
         "comparison": {"terms": asdict(options), "repeats": asdict(repeats)},
     }
+    if windows:
+        metadata["windows"] = windows
     part_codes = None
     existing_run = entries[0].run
     if new_data is not None:
@@ -376,13 +384,17 @@ def _create_run(
     return Run.create(store.root, f"compare-{source}"[:_MAX_LABEL], "compare", config, part_codes, metadata)
 
 
-def _planned_runs(entries: list[ComparisonEntry], repeats: Repeats) -> list[dict[str, Any]]:
-    """A record for each run to compare, in the order of fitting: folds, then models, then seeds."""
+def _planned_runs(entries: list[ComparisonEntry], repeats: Repeats, n_windows: int) -> list[dict[str, Any]]:
+    """A record for each run to compare, in the order of fitting: folds or windows, then models, then seeds."""
     records = []
     for fold in range(repeats.n_folds or 1):
-        for entry in entries:
-            for seed in _seeds(entry, repeats):
-                records.append(_planned_run(entry, seed, fold))  # noqa: PERF401 - three nested loops read better
+        for window in range(n_windows or 1):
+            for entry in entries:
+                for seed in _seeds(entry, repeats):
+                    record = _planned_run(entry, seed, fold)
+                    if n_windows:
+                        record["window"] = window
+                    records.append(record)
     return records
 
 
@@ -405,10 +417,12 @@ def _fit_and_compare(run: Run, store: RunStore, entries: list[ComparisonEntry], 
             assert prepared is not None  # the callers read the data if a model is missing
             _fit_missing(run, store, missing, entries, prepared)
         runs_by_label: dict[str, list[Run]] = {entry.label: [] for entry in entries}
+        window_of: dict[str, int] = {}
         for record in run.metadata["compared"]:
             runs_by_label[record["label"]].append(store.resolve(record["run_id"]))
+            window_of[record["run_id"]] = record.get("window", 0)
         with run.timed("judge"):  # the key in metadata.json since version 0.1
-            document = compare_runs(runs_by_label, options)
+            document = compare_runs(runs_by_label, options, run.metadata.get("windows", ()), window_of)
         document["refit"] = None
         if repeats.refit:
             document["refit"] = refit_best(runs_by_label[document["best"]][0], prepared, options)
@@ -424,7 +438,7 @@ def _prepare_missing(run: Run, store: RunStore, entries: list[ComparisonEntry]) 
     if not _missing_records(run, store):
         return None
     _, repeats = _stored_options(run)
-    prepared, _ = prepare_for(_config_of_fold(_base_entry(entries), repeats, 0), run)
+    prepared, _ = prepare_for(_config_of_fold(_base_entry(entries).loaded, repeats, 0), run)
     return prepared
 
 
@@ -473,28 +487,53 @@ def _fit_missing(
     entries: list[ComparisonEntry],
     prepared: Prepared,
 ) -> None:
-    """Fit the models that are not fitted yet. The data are read once, and split once for each fold."""
+    """Fit the models that are not fitted yet. The data are read once, and split once for each fold or window."""
     options, repeats = _stored_options(comparison)
+    windows: list[dict[str, Any]] = comparison.metadata.get("windows", [])
     entries_by_label = {entry.label: entry for entry in entries}
     failures: list[tuple[str, RecctlError]] = []
-    current_fold = 0
-    prepared_fold = prepared
+    # Those of fold 0; a window needs a split of its own even if it is the newest, which the comparison has.
+    current_part: tuple[int, int | None] = (0, None)
+    current = prepared
     for record in missing:
-        loaded = _config_of_fold(entries_by_label[record["label"]], repeats, record["fold"])
+        entry = entries_by_label[record["label"]]
+        loaded = _config_of_fold(entry.loaded, repeats, record["fold"])
+        if windows:
+            loaded = backtest.config_of_window(loaded, windows[record["window"]])
         if record["seed"] is not None:
             loaded = with_values(loaded, {("model", "params", "seed"): record["seed"]}, CHECKS)
-        if record["fold"] != current_fold:
-            current_fold = record["fold"]
-            # Folds share the data set; only the split changes.
-            prepared_fold = split_dataset(prepared.dataset, None, prepared.record["data"], loaded.config)
+        if (record["fold"], record.get("window")) != current_part:
+            current_part = (record["fold"], record.get("window"))
+            # Folds and windows share the data set; only the split changes.
+            current = split_dataset(prepared.dataset, None, prepared.record["data"], loaded.config)
+            if windows and record["window"] < len(windows) - 1:
+                # The runs record the leakage of each window; that of the newest is displayed.
+                current.notes = []
         try:
-            _fit_one(comparison, store, record, loaded, prepared_fold, with_test=options.on == "test")
+            if backtest.begins_warm(entry.loaded.config) and record.get("window"):
+                loaded = _begin_from_previous_window(comparison, store, record, loaded)
+            _fit_one(comparison, store, record, loaded, current, with_test=options.on == "test")
         except RecctlError as error:  # the other models are fitted all the same
-            progress.notice(f"{record['label']} failed: {error}")
-            failures.append((record["label"], error))
-        prepared_fold = replace(prepared_fold, notes=[])  # the first run has displayed them
+            progress.notice(f"{_description(record, windows)} failed: {error}")
+            failures.append((_description(record, windows), error))
+        current = replace(current, notes=[])  # the first run has displayed them
     if failures:
         raise _fit_error(comparison, failures)
+
+
+def _begin_from_previous_window(
+    comparison: Run, store: RunStore, record: Mapping[str, Any], loaded: LoadedConfig
+) -> LoadedConfig:
+    """The config of a model in a window, whose training begins from the model of the window before.
+
+    Raises:
+        TrainingError: That model could not be fitted.
+    """
+    for other in comparison.metadata["compared"]:
+        is_same_model = (other["label"], other["seed"]) == (record["label"], record["seed"])
+        if is_same_model and other["window"] == record["window"] - 1 and _is_done(store, other):
+            return with_values(loaded, {("training", "warm_start"): other["run_id"]}, CHECKS)
+    raise TrainingError("the model of the window before, from which it begins, is missing")
 
 
 def _fit_error(comparison: Run, failures: list[tuple[str, RecctlError]]) -> RecctlError:
@@ -516,7 +555,7 @@ def _fit_one(
     with_test: bool,
 ) -> None:
     """Fit one model as an ordinary training run, whose id the comparison records before it begins."""
-    progress.notice(f"fitting {_description(record)}")
+    progress.notice(f"fitting {_description(record, comparison.metadata.get('windows', []))}")
     existing_run = _own_run(store, record)
     resumed = existing_run is not None
     if existing_run is not None:
@@ -524,24 +563,28 @@ def _fit_one(
         run.begin()
     else:
         seconds = comparison.metadata["timings"].get("prepare", 0.0)
-        run = begin(store, loaded, "train", prepared, seconds, comparison)
+        loaded, warm_start = find_warm_start(loaded, store)
+        run = begin_from(store, loaded, "train", prepared, seconds, comparison, warm_start=warm_start)
         # Saved before the fit: an interrupted comparison resumes this run instead of starting another.
         record["run_id"] = run.id
         comparison.save_metadata()
     with recording(run, loaded.config, resumed=resumed) as trackers:
         if with_test:
             stages.fit_and_evaluate(run, loaded.config, prepared, trackers)
-            return
-        model = stages.fit(run, loaded.config, prepared, trackers)
-        with run.timed("evaluate_validation"):
-            metrics = stages.evaluate_part(run, "validation", prepared, model, loaded.config).metrics
-        run.metadata["monitor"] = selection_metric(loaded.config, metrics)
+        else:
+            model = stages.fit(run, loaded.config, prepared, trackers)
+            with run.timed("evaluate_validation"):
+                metrics = stages.evaluate_part(run, "validation", prepared, model, loaded.config).metrics
+            run.metadata["monitor"] = selection_metric(loaded.config, metrics)
+        drop_model(run)
 
 
-def _description(record: dict[str, Any]) -> str:
+def _description(record: dict[str, Any], windows: Sequence[Mapping[str, Any]]) -> str:
     description_parts = [record["label"]]
     if record["seed"] is not None:
         description_parts.append(f"seed {record['seed']}")
     if record["fold"]:
         description_parts.append(f"fold {record['fold']}")
+    if windows:
+        description_parts.append(backtest.describe_window(windows[record["window"]]))
     return ", ".join(description_parts)
