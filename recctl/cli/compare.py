@@ -161,14 +161,15 @@ def _compare(
     store = common.store()
     if not sources:
         sources = [str(common.default_config())]
-    _require_baseline(sources, fail_if_worse)
     if len(sources) == 1 and Path(sources[0]).suffix not in common.CONFIG_SUFFIXES:
         # A comparison that exists is shown again; nothing is fitted.
         compared_run = store.resolve(sources[0])
         if compared_run.metadata.get("kind") == "compare":
+            _require_baseline(1, fail_if_worse)
             return compared_run
     with terminal.bars():
         entries = collect_entries(sources, store, overrides)
+        _require_baseline(len(entries), fail_if_worse)
         if fail_if_worse:
             # Differences from the baseline, not from the best model.
             options = replace(options, reference=entries[-1].label)
@@ -183,19 +184,22 @@ def _compare_on_new_data(sources: list[str], options: ComparisonOptions, new_dat
     from recctl.experiment.comparison.run import compare_on_new_data
 
     store = common.store()
-    _require_baseline(sources, fail_if_worse)
     with terminal.bars():
         entries = collect_entries(sources, store, on_new_data=True)
+        _require_baseline(len(entries), fail_if_worse)
         if fail_if_worse:
             options = replace(options, reference=entries[-1].label)
         return compare_on_new_data(entries, store, options, new_data)
 
 
-def _require_baseline(sources: list[str], fail_if_worse: bool) -> None:
+def _require_baseline(n_compared: int, fail_if_worse: bool) -> None:
     from recctl.errors import ConfigError
 
-    if fail_if_worse and len(sources) != 2:
-        raise ConfigError("--fail-if-worse requires two runs: recctl compare RUN BASELINE --fail-if-worse")
+    if fail_if_worse and n_compared != 2:
+        raise ConfigError(
+            "--fail-if-worse requires two runs: recctl compare RUN BASELINE --fail-if-worse; or a config with two "
+            "models:, of which the second is the baseline"
+        )
 
 
 def _require_stored_models_only(on: Part | None, repeats: Repeats, data: Path | None, test_of: str | None) -> None:

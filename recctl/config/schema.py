@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -509,12 +510,35 @@ class TrackingConfig(Section):
 
 
 class ComparedModel(ModelConfig):
-    """One of the models of a comparison."""
+    """One of the models of a comparison, or a file of recommendation lists that was made elsewhere."""
 
+    recommendations: str | None = Field(None, min_length=1)
+    """Instead of a model: a file with the columns user_id, item_id, and rank or score, relative to this file; `name` is
+    then its label, by default the name of the file. It is compared, and never kept as the best model."""
+    columns: dict[Literal["user_id", "item_id", "rank", "score"], str | int] = {}
+    """Names of the columns of `recommendations`, e.g. {user_id: customer, rank: position}; by default those of
+    data.columns, or well-known names."""
     label: str | None = Field(None, min_length=1)
     """Label in tables; null: the name of the model, with params if several models share it."""
     training: TrainingConfig | None = None
     """Training options of this model; null: those of the config."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_lists_by_file(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("recommendations"), str) and not values.get("name"):
+            return values | {"name": PurePath(values["recommendations"]).name.partition(".")[0]}
+        return values
+
+    @model_validator(mode="after")
+    def _check_lists(self) -> ComparedModel:
+        if self.recommendations is None and self.columns:
+            raise ValueError(
+                "columns are those of a file of recommendations; set recommendations: FILE, or remove them"
+            )
+        if self.recommendations is not None and (self.params or self.training is not None):
+            raise ValueError("a file of recommendations is not fitted; remove params and training")
+        return self
 
 
 class Config(Section):
@@ -541,7 +565,7 @@ class Config(Section):
     tracking: TrackingConfig | None = None
     """Experiment trackers; null: none."""
     models: list[ComparedModel] = []
-    """Models of `recctl compare`, instead of `model`: a list of {name, params}."""
+    """Models of `recctl compare`, instead of `model`: a list of {name, params}, or of {recommendations: FILE, name}."""
 
     @property
     def has_validation(self) -> bool:

@@ -190,7 +190,7 @@ def collect_eval_users(
         excluded.append(KnownPairs.of_data(known))
     for pairs in excluded:
         in_codes_of_test = _recode(pairs, test.user_vocabulary, test.item_vocabulary)
-        relevant = _filter(relevant, ~_contained(relevant, in_codes_of_test))
+        relevant = _filter(relevant, ~contained(relevant, in_codes_of_test))
     n_relevant_by_user = np.diff(relevant.starts)
     in_segments = tuple(_restrict(relevant, segment, test) for segment in segments)
     collector = _GroupCollector(model, test, relevant, in_segments, known, excluded, exclude)
@@ -330,7 +330,7 @@ class _GroupCollector:
         # Three kinds of relevant items: unknown to the model (a miss), excluded, and recommendable.
         is_known = recoded.columns >= 0
         known_to_model = _filter(recoded, is_known)
-        is_excluded = _contained(known_to_model, excluded, excluded_rows)
+        is_excluded = contained(known_to_model, excluded, excluded_rows)
         recommendable = _filter(known_to_model, ~is_excluded)
         n_unknown = np.diff(recoded.starts) - np.diff(known_to_model.starts)
         counts = n_unknown + np.diff(recommendable.starts)
@@ -361,7 +361,7 @@ class _GroupCollector:
 def count_pairs(data: InteractionDataset, pairs: KnownPairs) -> int:
     """Number of distinct pairs of a data set that are among others."""
     in_codes_of_data = _recode(pairs, data.user_vocabulary, data.item_vocabulary)
-    return int(_contained(data.matrix_of(None), in_codes_of_data).sum())
+    return int(contained(data.matrix_of(None), in_codes_of_data).sum())
 
 
 def _recode(pairs: KnownPairs, users: Vocabulary, items: Vocabulary) -> InteractionMatrix:
@@ -377,7 +377,7 @@ def _recode(pairs: KnownPairs, users: Vocabulary, items: Vocabulary) -> Interact
     return _filter(recoded, item_codes >= 0)
 
 
-def _contained(
+def contained(
     matrix: InteractionMatrix, other: InteractionMatrix, rows: Int32Array | None = None
 ) -> NDArray[np.bool_]:
     """Whether `other` contains each entry of a matrix.
@@ -404,7 +404,7 @@ def _restrict(relevant: InteractionMatrix, segment: Segment, test: InteractionDa
         return _filter(relevant, segment.members[relevant.columns])
     # Of repeated pairs the latest counts, as it does for the rating.
     is_member = test.matrix_of(segment.members.astype(np.float32))
-    return _filter(relevant, _contained(relevant, _filter(is_member, is_member.values > 0)))
+    return _filter(relevant, contained(relevant, _filter(is_member, is_member.values > 0)))
 
 
 def _relevant_pairs(

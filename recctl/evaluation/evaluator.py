@@ -17,6 +17,7 @@ from recctl.data.frames import Frame
 from recctl.data.matrix import Int32Array, Int64Array
 from recctl.errors import ConfigError, DataError
 from recctl.evaluation.eval_users import EvalUsers, Exclude, Gain, KnownPairs, collect_eval_users
+from recctl.evaluation.given_lists import GivenLists
 from recctl.evaluation.options import as_list, check_options
 from recctl.evaluation.ranking import Protocol, evaluate_rankings
 from recctl.evaluation.rating import evaluate_ratings
@@ -54,6 +55,8 @@ class Evaluation:
         protocol: `full` if all items are candidates, `sampled-100` if 100 are sampled, `rating_prediction`.
         segments: By key of each segment, a table like `per_user` of its users. Of a segment of items or interactions
             these are the users with relevant items in it, and the metrics those that depend on relevant items.
+        lists: Of lists that were made elsewhere: `known`, the number of entries that were dropped because their items
+            are excluded for the user, and `users_without_list`; None for models.
     """
 
     metrics: dict[str, float]
@@ -66,11 +69,14 @@ class Evaluation:
     left_out: dict[str, int]
     protocol: str
     segments: dict[str, pd.DataFrame] = field(default_factory=dict)
+    lists: dict[str, int] | None = None
 
     def record(self) -> dict[str, Any]:
         """Return everything but the values as plain values: the numbers of users and interactions, and the protocol."""
-        tables = ("metrics", "per_user", "segments")
-        return {field_name: value for field_name, value in vars(self).items() if field_name not in tables}
+        left_out = ["metrics", "per_user", "segments"]
+        if self.lists is None:
+            left_out.append("lists")
+        return {field_name: value for field_name, value in vars(self).items() if field_name not in left_out}
 
 
 class Evaluator:
@@ -172,7 +178,7 @@ class Evaluator:
         """Evaluate a fitted model and return metrics, values by user, and what was excluded.
 
         Args:
-            model: A fitted model.
+            model: A fitted model; or `GivenLists`, which another program made.
             test: The held-out interactions.
             task: "ranking", or "rating_prediction" for RMSE and MAE (both, unless `metrics` names one of them).
                 Interactions whose rating the model can't predict are excluded and counted.
@@ -204,6 +210,8 @@ class Evaluator:
         history = test.history if train_data is None else _as_dataset(train_data, "train_data")
         known_data = test.known if known is None else _as_dataset(known, "known")
         metric_names = [metric_name for metric_name in self.metrics if METRICS[metric_name].task == task]
+        if isinstance(model, GivenLists):
+            model.require_measurable(self.metrics, self.k_values, self.n_candidates)
         if task == "rating_prediction":
             require_meaningful(model, metric_names or _DEFAULT_RATING_METRICS)
             return _evaluate_ratings(model, test, metric_names or _DEFAULT_RATING_METRICS, segments)
@@ -253,8 +261,11 @@ class Evaluator:
         n_seeds = test.n_users if is_sampled else 0
         # One for each test user, by code: a user's candidates do not depend on which users are evaluated with it.
         seeds = rng.stream(self.seed, "candidates").integers(2**63, size=n_seeds)
+        given = None
+        if isinstance(model, GivenLists):
+            given = model.rank(users, test.user_vocabulary, self.k_values[-1])
         protocol = Protocol(names, self.k_values, self.n_candidates, seeds, self.gain)
-        values, counts, values_in_segments = evaluate_rankings(model, users, protocol)
+        values, counts, values_in_segments = evaluate_rankings(model, users, protocol, given)
 
         keys = [str(metric_key) for metric_key in protocol.per_user_keys]
         per_user = _user_table(test, users.users, values, keys, users.n_relevant)
@@ -291,6 +302,7 @@ class Evaluator:
             left_out=users.left_out,
             protocol=f"sampled-{self.n_candidates}" if is_sampled else "full",
             segments=tables,
+            lists=None if given is None else {"known": given.n_known, "users_without_list": given.n_without_list},
         )
 
 

@@ -12,6 +12,7 @@ from recctl import progress
 from recctl.data.matrix import Float32Array, Int32Array, Int64Array, InteractionMatrix
 from recctl.errors import DataError
 from recctl.evaluation.eval_users import EvalUsers, Gain, Relevance, UserGroup
+from recctl.evaluation.given_lists import GivenLists, GivenRankings
 from recctl.kernels import candidate_sampling, hit_flags
 from recctl.metrics import METRICS, Catalog, Float64Array, Lists, MetricKey, metric_keys
 from recctl.metrics.definitions import auc
@@ -75,8 +76,17 @@ class RankingValues(NamedTuple):
     in_segments: list[Float64Array]
 
 
-def evaluate_rankings(model: Recommender, users: EvalUsers, protocol: Protocol) -> RankingValues:
-    """Rank the items once for each user, and compute all metrics, cutoffs and segments from this ranking."""
+def evaluate_rankings(
+    model: Recommender, users: EvalUsers, protocol: Protocol, given: GivenRankings | None = None
+) -> RankingValues:
+    """Rank the items once for each user, and compute all metrics, cutoffs and segments from this ranking.
+
+    Args:
+        model: The model, or the lists that were given in its place.
+        users: The users.
+        protocol: How items are ranked and which metrics are computed.
+        given: The rankings, if they are lists that were made elsewhere.
+    """
     n_items = len(model.item_vocabulary)
     catalog = Catalog(model.seen)
     if "diversity" in protocol.metrics:
@@ -89,8 +99,9 @@ def evaluate_rankings(model: Recommender, users: EvalUsers, protocol: Protocol) 
     n_done = 0
     n_scored = sum(len(user_group.users) for user_group in users.groups)
     with progress.task("Evaluating", n_scored, "users") as task:
-        for user_group in users.groups:
-            evaluator = _BlockEvaluator(model, user_group, user_group.ties(model), protocol, catalog)
+        for position, user_group in enumerate(users.groups):
+            given_items = None if given is None else given.items[position]
+            evaluator = _BlockEvaluator(model, user_group, user_group.ties(model), protocol, catalog, given_items)
             for block_values, items, segment_values in map_blocks(evaluator, len(user_group.users), n_items):
                 # `map_blocks` computes on several threads, but yields blocks in the order of users.
                 values[n_done : n_done + len(block_values)] = block_values
@@ -102,26 +113,50 @@ def evaluate_rankings(model: Recommender, users: EvalUsers, protocol: Protocol) 
                 if protocol.count_metrics:
                     _add_counts(items, protocol.k_values, counts)
                 task.update(n_done)
+    if isinstance(model, GivenLists):
+        counts = counts[:, model.in_catalog]
     # Each item was counted at the lowest cutoff only: the cumulative sum gives the counts at every cutoff.
     return RankingValues(values, np.cumsum(counts, axis=0), in_segments)
 
 
 @dataclass(frozen=True, eq=False)
 class _BlockEvaluator:
-    """Evaluates blocks of users of a group; called by several threads at once."""
+    """Evaluates blocks of users of a group; called by several threads at once.
+
+    Attributes:
+        given_items: The lists of the group's users, if they were made elsewhere, `(n_users, max_k)`.
+    """
 
     model: Recommender
     group: UserGroup
     ties: TieBreaker
     protocol: Protocol
     catalog: Catalog
+    given_items: Int32Array | None = None
 
     def __call__(self, positions: Int32Array) -> tuple[Float64Array, Int32Array, list[Float64Array]]:
         """Return the values of some users, `(n, n_per_user_keys)`, their lists, `(n, max_k)`, and values by segment."""
-        scores = self.group.score(self.model, positions)  # (n, n_items)
+        relevance = self.group.relevance.take(positions)
+        scores, items = self._rank(positions, relevance)
+        values = self._values(scores, items, relevance, self.protocol)
+        # The ranking and the candidates are those of all relevant items; only which of them count differs.
+        of_segments = self.protocol.of_relevant_items
+        segment_values = []
+        for in_segment in self.group.in_segments:
+            rows = np.flatnonzero(in_segment.counts[positions]).astype(np.int32)
+            of_rows = in_segment.take(positions[rows])
+            # Only AUC reads scores; a copy of them for nothing would take longer than all the rest.
+            scores_of_rows = scores[rows] if "auc" in of_segments.metrics else scores
+            segment_values.append(self._values(scores_of_rows, items[rows], of_rows, of_segments))
+        return values, items, segment_values
+
+    def _rank(self, positions: Int32Array, relevance: Relevance) -> tuple[Float32Array, Int32Array]:
+        """The scores of some users, `(n, n_items)`, and their lists, `(n, max_k)`; given lists have no scores."""
+        if self.given_items is not None:
+            return np.empty((0, 0), np.float32), self.given_items[positions]
+        scores = self.group.score(self.model, positions)
         _refuse_nan(scores, self.model)
         excluded_items = self.group.excluded_items(positions)
-        relevance = self.group.relevance.take(positions)
         if self.protocol.n_negatives is not None:
             candidate_sampling.keep_candidates(
                 scores,
@@ -134,17 +169,7 @@ class _BlockEvaluator:
             )
         largest_k = self.protocol.k_values[-1]
         items, _ = rank_block(scores, largest_k, excluded_items, self.ties.take(positions))
-        values = self._values(scores, items, relevance, self.protocol)
-        # The ranking and the candidates are those of all relevant items; only which of them count differs.
-        of_segments = self.protocol.of_relevant_items
-        segment_values = []
-        for in_segment in self.group.in_segments:
-            rows = np.flatnonzero(in_segment.counts[positions]).astype(np.int32)
-            of_rows = in_segment.take(positions[rows])
-            # Only AUC reads scores; a copy of them for nothing would take longer than all the rest.
-            scores_of_rows = scores[rows] if "auc" in of_segments.metrics else scores
-            segment_values.append(self._values(scores_of_rows, items[rows], of_rows, of_segments))
-        return values, items, segment_values
+        return scores, items
 
     def _values(
         self, scores: Float32Array, items: Int32Array, relevance: Relevance, protocol: Protocol
@@ -161,7 +186,11 @@ class _BlockEvaluator:
         # float64: metrics sum them, and integers would be converted for each of them.
         hits = np.empty(items.shape)
         hit_flags.hits(items, relevant.starts, relevant.columns, relevant.n_columns, hits)
-        ranked_lists = Lists(items, hits, relevance.counts, self.catalog)
+        in_catalog = items
+        if isinstance(self.model, GivenLists):
+            # Nothing is known of the users of an item that is not in the training data: it is a hit or a miss, no more.
+            in_catalog = np.where((items >= 0) & self.model.in_catalog[items], items, np.int32(-1))
+        ranked_lists = Lists(in_catalog, hits, relevance.counts, self.catalog)
         if protocol.gain is not None:
             ranked_lists = replace(
                 ranked_lists,

@@ -86,6 +86,8 @@ def _check_models(config: Config) -> Iterator[Problem]:
     if "model" in config.model_fields_set:
         yield ("models",), "replaces model; remove one of the two"
     for position, entry in enumerate(config.models):
+        if entry.recommendations is not None:
+            continue
         # Each model is checked as the only one of a config; paths of its problems are mapped back to its place.
         single = config_of_model(config, position)
         fill_defaults(single)
@@ -96,6 +98,17 @@ def _check_models(config: Config) -> Iterator[Problem]:
                 yield ("models", position, section, *key_path), problem
             else:
                 yield (section, *key_path), problem
+
+
+def _check_lists(config: Config) -> Iterator[Problem]:
+    """Refuse settings that need the scores of a model, if lists that were made elsewhere are compared."""
+    from recctl.evaluation.given_lists import unmeasurable
+
+    if not any(entry.recommendations for entry in config.models):
+        return
+    for problem in unmeasurable(config.evaluation.metrics, config.evaluation.n_candidates):
+        key, _, message = problem.partition(": ")
+        yield tuple(key.split(".")), message
 
 
 def _check_single_model(config: Config) -> Iterator[Problem]:
@@ -431,7 +444,7 @@ _READS: dict[TreePath, tuple[TreePath, ...]] = {
 }
 
 CHECKS = Checks(
-    (_check_reading, _check_split, _check_models, _check_preprocessing, _check_metrics, _check_tuning),
+    (_check_reading, _check_split, _check_models, _check_lists, _check_preprocessing, _check_metrics, _check_tuning),
     fill_defaults,
     _READS,
 )

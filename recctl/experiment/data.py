@@ -185,6 +185,7 @@ def resolve_config(loaded: LoadedConfig) -> dict[str, Any]:
     if values["data"]["items"] is not None:
         items_file = Path(values["data"]["items"]["file"]).expanduser()
         values["data"]["items"]["file"] = str((loaded.base / items_file).resolve())
+    values["models"] = [_resolved_model(entry, loaded.base) for entry in values["models"]]
     for part_key in ("test", "validation"):
         if isinstance(values["split"].get(part_key), str):  # the files of a predefined split
             values["split"][part_key] = absolute(values["split"][part_key])
@@ -196,6 +197,16 @@ def resolve_config(loaded: LoadedConfig) -> dict[str, Any]:
             del values[section]
     del values["model" if values["models"] else "models"]
     return values
+
+
+def _resolved_model(entry: dict[str, Any], base: Path) -> dict[str, Any]:
+    """An entry of `models` with what applies to it: that of a model, or that of a file of recommendations."""
+    if entry["recommendations"] is None:
+        left_out = ("recommendations", "columns")
+    else:
+        left_out = ("params", "training")
+        entry["recommendations"] = str((base / Path(entry["recommendations"]).expanduser()).resolve())
+    return {key: value for key, value in entry.items() if key not in left_out}
 
 
 def _read_tables(config: Config, base: Path) -> list[SourceTable]:

@@ -80,7 +80,7 @@ def begin(
     Args:
         store: The runs directory.
         loaded: The config.
-        kind: "train", "fit", "split" or "tune".
+        kind: "train", "fit", "split", "tune" or "lists".
         prepared: The data set and its split.
         seconds: The time that preparing them took.
         parent: The run that this one belongs to.
@@ -113,6 +113,8 @@ def _label(kind: str, config: Config) -> str:
         subject = config.model.name
     elif kind == "split":
         subject = "split"
+    elif kind == "lists":
+        subject = f"lists-{config.models[0].name}"
     else:
         subject = f"{kind}-{config.model.name}"
     run_label = f"{subject}-{source.name.split('.')[0] or source.name}"

@@ -279,7 +279,7 @@ def evaluate_and_store(
 ) -> EvaluationRecord:
     """Evaluate on `relevant`, and store the results in the run as a record of what was measured."""
     evaluation = evaluate_model(model, relevant, history, config)
-    model_entry = measured_model_entry(run.metadata["models"], measured.part) or run.model_entry()
+    model_entry = measured_model_entry(run.measured_entries, measured.part) or run.model_entry()
     record = EvaluationRecord(
         measured,
         MeasuredModel(model_entry["version"], model_entry["sha256"], model_entry["fitted_on"]),

@@ -58,6 +58,8 @@ class ReportData:
         """The run with the name of its model; for a comparison, its compared runs."""
         if run.metadata.get("kind") != "compare":
             models = run.metadata.get("models") or [{}]
+            if run.is_lists:
+                return [(run.metadata["lists"]["name"], run)]
             return [(models[-1].get("model") or _model_name(run), run)]
         run_store = RunStore(run.path.parent)
         compared: dict[str, Run] = {}

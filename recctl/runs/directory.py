@@ -71,7 +71,7 @@ class Run:
         Args:
             root: The runs directory; created if missing.
             label: The middle of the id, between the time and a random end: `ease-movielens-100k`.
-            kind: "train", "fit", "split", "tune" or "compare".
+            kind: "train", "fit", "split", "tune", "compare" or "lists".
             config: The config with every default filled in.
             parts: The part code of each interaction, shape `(n_interactions,)`.
             extra_metadata: Other entries of metadata.json.
@@ -123,6 +123,19 @@ class Run:
     def is_fitted_on_all(self) -> bool:
         """Whether the run was made to fit all data: it has no held-out part."""
         return layout.ALL_DATA in self.metadata
+
+    @property
+    def is_lists(self) -> bool:
+        """Whether the run measured recommendation lists that were made elsewhere, and has no model."""
+        return layout.LISTS in self.metadata
+
+    @property
+    def measured_entries(self) -> list[dict[str, Any]]:
+        """The metadata of what the run's figures belong to: its model versions, or its file of lists."""
+        if self.is_lists:
+            return [self.metadata[layout.LISTS]]
+        entries: list[dict[str, Any]] = self.metadata["models"]
+        return entries
 
     # ---- status
 
@@ -299,7 +312,7 @@ class Run:
     @validated(label=text)
     def evaluation(self, label: str) -> EvaluationRecord | None:
         """Return the evaluation of the current model on a part or a file (`file:...`); None if there is none."""
-        return current_records(self.evaluations(), self.metadata["models"]).get(label)
+        return current_records(self.evaluations(), self.measured_entries).get(label)
 
     def current_evaluations(self) -> dict[str, EvaluationRecord] | None:
         """Return the evaluations of the current model by part or file; None if the run stores figures alone.
@@ -309,7 +322,7 @@ class Run:
         """
         if not (self.path / layout.EVALUATIONS).exists():
             return None
-        return current_records(self.evaluations(), self.metadata["models"])
+        return current_records(self.evaluations(), self.measured_entries)
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Return the figures of the current model, `{"validation": {...}, "test": {...}}`; empty if there are none."""
@@ -491,6 +504,8 @@ class Run:
             return f"this run is a comparison and has no model; use {winner}"
         if self.metadata.get("kind") == "split":
             return "this run contains only a split and has no model"
+        if self.is_lists:
+            return "this run measured a file of recommendation lists and has no model"
         subject = "model" if version is None else f"model v{version}"
         return f"has no {subject}; its status is {self.status}"
 

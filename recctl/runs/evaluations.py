@@ -16,6 +16,8 @@ from recctl.errors import ArtifactError
 
 _ID_LENGTH = 12
 _HASH_DIGITS = 12
+# `fitted_on` of recommendation lists that were made elsewhere: nothing is known of it.
+NOT_FITTED = "unknown"
 # Settings of the protocol that versions before 0.3 stored in their configs.
 _SETTINGS_OF_VERSION_1 = ("n_candidates", "relevance_threshold", "on_unknown")
 
@@ -59,7 +61,8 @@ class MeasuredModel:
     Attributes:
         version: Its version in the run.
         sha256: Hash of its file.
-        fitted_on: The data that it was fitted on: "train", "train+validation" or "all".
+        fitted_on: The data that it was fitted on: "train", "train+validation" or "all"; "unknown" for recommendation
+            lists that were made elsewhere.
     """
 
     version: int
@@ -141,7 +144,8 @@ def comparability(first: EvaluationRecord, second: EvaluationRecord) -> Comparab
     reasons = list(data_reasons(first.data, second.data))
     reasons.extend(_protocol_reasons(first.protocol, second.protocol))
     unequal_training = None
-    if first.model.fitted_on != second.model.fitted_on:
+    fitted_on = {first.model.fitted_on, second.model.fitted_on}
+    if len(fitted_on) > 1 and NOT_FITTED not in fitted_on:
         unequal_training = f"fitted on {first.model.fitted_on} and on {second.model.fitted_on}"
     return Comparability(reasons, unequal_training)
 
@@ -208,7 +212,7 @@ def measured_model_entry(models: Sequence[dict[str, Any]], part: str | None) -> 
     """
     model_entry: dict[str, Any]
     for model_entry in reversed(models):
-        if part != "validation" or model_entry["fitted_on"] == "train":
+        if part != "validation" or model_entry["fitted_on"] in ("train", NOT_FITTED):
             return model_entry
     return None
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 # Sections of METADATA that only some runs have
 ALL_DATA = "all_data"  # those fitted on all data
+LISTS = "lists"  # those of recommendation lists that were made elsewhere
 WARM_START = "warm_start"  # those that began from the model of another run
 
 CONFIG = "config.yaml"  # the config with every default filled in

@@ -30,6 +30,7 @@ _METADATA: dict[str, type] = {
     "labels": list,
     "titles": dict,
     "all_data": dict,
+    "lists": dict,
     "baseline": dict,
 }
 _NULLABLE = ("monitor", "training", "evaluation", "titles", "baseline")

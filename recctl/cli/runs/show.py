@@ -75,9 +75,16 @@ def _summary(run: Run) -> list[list[Any]]:
         ["downloaded from", data_record.get("mirror")],
         ["split", _describe_split(split_record)],
         ["models", ", ".join(models) or None],
+        ["lists", _describe_lists(metadata.get("lists"))],
         ["timings", ", ".join(timings)],
         ["git", _describe_git(metadata.get("environment", {}).get("git"))],
     ]
+
+
+def _describe_lists(record: dict[str, Any] | None) -> str | None:
+    if record is None:
+        return None
+    return f"{record['file']}, {record['entries']:,} entries of {record['users']:,} users, {record['sha256'][:12]}"
 
 
 def _evaluation_rows(records: list[EvaluationRecord]) -> list[list[Any]]:

@@ -40,7 +40,7 @@ class ComparisonEntry:
     Attributes:
         label: The unique label of the model in tables.
         long_label: The label to use if several models have the same `label`.
-        loaded: The config, with this model only.
+        loaded: The config, with this model only; for a file of recommendations, with its entry of `models` only.
         run: The run, if the model is fitted already.
     """
 
@@ -48,6 +48,11 @@ class ComparisonEntry:
     long_label: str
     loaded: LoadedConfig
     run: Run | None = None
+
+    @property
+    def is_lists(self) -> bool:
+        """Whether it is a file of recommendation lists, or a run that measured one."""
+        return bool(self.loaded.config.models)
 
 
 def collect_entries(
@@ -82,6 +87,9 @@ def collect_entries(
 def entries_of_config(loaded: LoadedConfig) -> Iterator[ComparisonEntry]:
     """Yield the models of a config with `models:`."""
     for position, model in enumerate(loaded.config.models):
+        if model.recommendations is not None:
+            yield _entry_of_lists(loaded, position)
+            continue
         single = config_of_model(loaded.config, position)
         values: dict[tuple[str | int, ...], Any] = {
             ("model",): single.model.model_dump(),
@@ -93,6 +101,12 @@ def entries_of_config(loaded: LoadedConfig) -> Iterator[ComparisonEntry]:
         params = ", ".join(f"{parameter_name}={value}" for parameter_name, value in given_params.items())
         label = model.label or model.name
         yield ComparisonEntry(label, f"{model.name}({params})", with_values(loaded, values, CHECKS))
+
+
+def _entry_of_lists(loaded: LoadedConfig, position: int) -> ComparisonEntry:
+    entry = loaded.config.models[position]
+    only_this = with_values(loaded, {("models",): [loaded.given["models"][position]]}, CHECKS)
+    return ComparisonEntry(entry.label or entry.name, f"{entry.name} ({entry.recommendations})", only_this)
 
 
 def require_same_parts(first: Run, second: Run) -> None:
@@ -127,7 +141,9 @@ def _entries_of_source(
 
 def _entry_of_run(run: Run) -> ComparisonEntry:
     loaded = load_run_config(run)
-    return ComparisonEntry(loaded.config.model.name, run.id, loaded, run)
+    models = loaded.config.models
+    label = (models[0].label or models[0].name) if models else loaded.config.model.name
+    return ComparisonEntry(label, run.id, loaded, run)
 
 
 def _add_coverage(loaded: LoadedConfig) -> LoadedConfig:
@@ -165,6 +181,9 @@ def _require_same_settings(entries: list[ComparisonEntry]) -> None:
         config_keys = sorted(expected.keys() | actual.keys())
         if _differ_in_rating_metrics_only(first_entry, entry):
             config_keys.remove("evaluation.metrics")
+        if first_entry.is_lists or entry.is_lists:
+            # Its default depends on the model; the data are read once, as the models need them.
+            config_keys = [config_key for config_key in config_keys if config_key != "data.implicit"]
         # Configs must agree in everything but the model. Runs may come from other paths or versions of a config.
         if first_entry.run or entry.run:
             config_keys = [config_key for config_key in config_keys if config_key in _PROTOCOL_KEYS]
@@ -187,7 +206,7 @@ def require_meaningful_for_all(entries: Sequence[ComparisonEntry], metric: str |
     """
     if metric is None:
         return
-    configs = [entry.loaded.config for entry in entries]
+    configs = [entry.loaded.config for entry in entries if not entry.is_lists]
     refused = [model_of(config) for config in configs if meaningless_for_model(config, [metric])]
     if refused:
         raise ConfigError(*dict.fromkeys(f"--metric {metric}: {why_meaningless(model)}" for model in refused))
@@ -199,6 +218,9 @@ def _origin(entry: ComparisonEntry) -> str:
 
 def _differ_in_rating_metrics_only(first: ComparisonEntry, second: ComparisonEntry) -> bool:
     """Whether the metrics differ in errors of predicted ratings only, because one of the models predicts none."""
+    if first.is_lists or second.is_lists:
+        # The metrics of lists are checked by name.
+        return False
     first_config = first.loaded.config
     second_config = second.loaded.config
     if model_of(first_config).predicts_ratings == model_of(second_config).predicts_ratings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -18,7 +19,7 @@ from recctl.experiment.comparison.backtest import add_windows
 from recctl.metrics import MetricKey
 from recctl.models.base.rating_metrics import is_rating_metric, models_of_ratings
 from recctl.models.registry import model_class, model_names
-from recctl.runs import Run
+from recctl.runs import Run, layout
 from recctl.runs.evaluations import EvaluationRecord, comparability
 from recctl.runs.rating_models import run_predicts_ratings
 from recctl.suggest import did_you_mean
@@ -99,7 +100,9 @@ class MeasuredRun:
         record = run.evaluation(part)
         if record is None:
             raise ArtifactError(f"{run.id}: was not evaluated on {part}; run `recctl evaluate {run.id} --on {part}`")
-        return cls(run, record, run.metrics().get("validation", {}), run.per_user_of(record), window)
+        # Lists that were made elsewhere are no candidates for the choice: they can't be kept.
+        validation = {} if run.is_lists else run.metrics().get("validation", {})
+        return cls(run, record, validation, run.per_user_of(record), window)
 
 
 def compare_runs(
@@ -164,12 +167,12 @@ def compare_measured(
     validation_scores = {
         label: _mean([measured.validation.get(metric) for measured in some_runs]) for label, some_runs in runs.items()
     }
-    if None in validation_scores.values():  # some run has no validation part
+    candidates = [label for label, some_runs in runs.items() if not some_runs[0].run.is_lists] or list(runs)
+    scores = {label: validation_scores[label] for label in candidates}
+    chosen_on = "validation"
+    if None in scores.values():  # some run has no validation part
         chosen_on = compared_part
-        scores = {label: _mean(_values(some_runs, metric)) for label, some_runs in runs.items()}
-    else:
-        chosen_on = "validation"
-        scores = validation_scores
+        scores = {label: _mean(_values(runs[label], metric)) for label in candidates}
     # Chosen on validation where there is one: choosing on test would report the luck of the best.
     best_label = max(scores, key=lambda label: metric_key.sign * (scores[label] or 0.0))
     reference = options.reference or best_label
@@ -203,6 +206,7 @@ def compare_measured(
         "compared": models,
     }
     document["words"] = summary_sentences(document)
+    document["words"] += _lists_sentences(document)
     document["words"] += _history_sentences(runs, compared_part)
     document["words"] += _rating_metric_sentences(runs)
     if windows:
@@ -236,8 +240,10 @@ def _require_comparable(runs: Mapping[str, Sequence[MeasuredRun]]) -> None:
 
 def _unequal_training(runs: Mapping[str, Sequence[MeasuredRun]]) -> list[str]:
     """What each model was fitted on, if they differ in the parts; else empty."""
-    fitted_on = {label: some_runs[0].record.model.fitted_on for label, some_runs in runs.items()}
-    if len(set(fitted_on.values())) == 1:
+    fitted_on = {
+        label: some_runs[0].record.model.fitted_on for label, some_runs in runs.items() if not some_runs[0].run.is_lists
+    }
+    if len(set(fitted_on.values())) <= 1:
         return []
     return [f"{label} was fitted on {part}" for label, part in fitted_on.items()]
 
@@ -257,6 +263,8 @@ def _select_metric(runs: Mapping[str, Sequence[MeasuredRun]], requested: str | N
         return requested
     every_run = [measured.run for some_runs in runs.values() for measured in some_runs]
     monitored = {str(run.metadata["monitor"]["metric"]) for run in every_run if "monitor" in run.metadata}
+    if all(run.is_lists for run in every_run):
+        monitored = {str(run.metadata[layout.LISTS]["monitor"]["metric"]) for run in every_run}
     if len(monitored) > 1:
         # Models of ratings may monitor RMSE, which means nothing for the others.
         left_out = _left_out_rating_metrics(runs)
@@ -417,12 +425,16 @@ def nan_to_none(record: Mapping[str, float | None]) -> dict[str, float | None]:
 def _costs(runs: Sequence[Run]) -> dict[str, Any]:
     # Not the newest version: a refit is fitted on more data.
     first_versions: list[dict[str, Any]] = [next(iter(run.metadata["models"]), {}) for run in runs]
-    return {
+    costs = {
         "model": first_versions[0].get("model"),
         "runs": [run.id for run in runs],
         "fit_seconds": _mean([run.metadata.get("timings", {}).get("fit") for run in runs]),
         "model_bytes": _mean([model_entry.get("bytes") for model_entry in first_versions]),
     }
+    if runs[0].is_lists:
+        lists = runs[0].metadata[layout.LISTS]
+        costs["lists"] = {"file": lists["file"], "sha256": lists["sha256"]}
+    return costs
 
 
 def _add_pareto_fronts(models: list[dict[str, Any]], metric: MetricKey) -> None:
@@ -547,6 +559,23 @@ def _difference_sentence(model: Mapping[str, Any], document: Mapping[str, Any]) 
     return f"{winner} is significantly better than {loser} in {metric}, by {difference}, {p_value}"
 
 
+def _lists_sentences(document: Mapping[str, Any]) -> list[str]:
+    """Say which of the compared are files of lists, and whether one of them has the best value."""
+    listed = {model["label"]: model["lists"] for model in document["compared"] if "lists" in model}
+    if not listed:
+        return []
+    sentences = [
+        f"{label} is a file of recommendation lists, {Path(lists['file']).name} (SHA-256 {lists['sha256'][:12]}): it "
+        "is compared, but it can't be kept as the best model."
+        for label, lists in listed.items()
+    ]
+    # By the value on the reported part, in the order of which the models are.
+    leader = document["compared"][0]["label"]
+    if leader in listed and document["best"] not in listed:
+        sentences.append(f"{leader} has the best {document['metric']} on {document['on']}, ahead of every model.")
+    return sentences
+
+
 def _history_sentences(runs: Mapping[str, Sequence[MeasuredRun]], part: str) -> list[str]:
     """Say which models had validation in their history on test, if others did not."""
     if part != "test":
@@ -555,6 +584,8 @@ def _history_sentences(runs: Mapping[str, Sequence[MeasuredRun]], part: str) -> 
     others: list[str] = []
     for label, some_runs in runs.items():
         measured = some_runs[0]
+        if measured.run.is_lists:
+            continue
         if measured.record.model.fitted_on != "train" or "validation" not in measured.run.metrics():
             return []
         model_name = measured.run.model_entry()["model"]

@@ -36,6 +36,7 @@ from recctl.experiment.config_checks import CHECKS
 from recctl.experiment.data import Prepared, resolve_config, split_dataset
 from recctl.experiment.lifecycle import prepare_for, recording, resume_command
 from recctl.experiment.monitors import selection_metric
+from recctl.experiment.recommendation_lists import measure_lists, read_lists, require_same_file
 from recctl.experiment.run_config import LOCATIONS, file_locations, load_run_config
 from recctl.experiment.use_of_ratings import weight_notes
 from recctl.experiment.warm_start import begin_from, drop_model, find_warm_start, refuse_warm_start
@@ -119,22 +120,38 @@ def compare_entries(
     require_meaningful_for_all(entries, options.metric)
     options = _validate_options(options, repeats, entries)
     for entry in entries:
-        if entry.run is None:
+        if entry.run is None and not entry.is_lists:
             refuse_warm_start(entry.loaded, "recctl compare")
     prepared = None
     seconds = 0.0
+    lists: dict[str, str] = {}
     with engines.opened(_engine_config(entries)):
         if any(entry.run is None for entry in entries):
             prepared, seconds = prepare_for(_config_of_fold(_base_entry(entries).loaded, repeats, 0))
             first_notes = weight_notes([_base_entry(entries).loaded.config])
             prepared.notes = [note for note in prepared.notes if note not in first_notes]
-            prepared.notes += weight_notes([entry.loaded.config for entry in entries])
+            prepared.notes += weight_notes([entry.loaded.config for entry in entries if not entry.is_lists])
+            lists = _check_lists(entries, prepared, options)
             for entry in entries:
                 if entry.run is not None:
                     _require_same_parts(entry.run, prepared)
-        run = _create_run(store, entries, options, repeats, prepared, seconds)
+        run = _create_run(store, entries, options, repeats, prepared, seconds, lists=lists)
         _fit_and_compare(run, store, entries, prepared)
     return run
+
+
+def _check_lists(entries: list[ComparisonEntry], prepared: Prepared, options: ComparisonOptions) -> dict[str, str]:
+    """Read every file of lists before models are fitted, which may take hours; return their hashes by label."""
+    hashes = {}
+    for entry in entries:
+        if entry.is_lists and entry.run is None:
+            _, record = read_lists(entry.loaded, prepared, _compared_part(options))
+            hashes[entry.label] = record["sha256"]
+    return hashes
+
+
+def _compared_part(options: ComparisonOptions) -> stages.Part:
+    return "validation" if options.on == "validation" else "test"
 
 
 def compare_on_new_data(
@@ -155,6 +172,12 @@ def compare_on_new_data(
         DataError: The data can't be read, or have pairs that a model was fitted on although this is not allowed.
     """
     require_meaningful_for_all(entries, options.metric)
+    lists = [entry.label for entry in entries if entry.is_lists]
+    if lists:
+        raise ConfigError(
+            f"{', '.join(lists)}: lists belong to the split that they were made for; "
+            "--data and --test-of compare models"
+        )
     if new_data.test_of is not None:
         # By its id: an alias or `latest` may mean another run when the comparison is resumed.
         new_data = replace(new_data, test_of=store.resolve_model(new_data.test_of).id)
@@ -211,6 +234,8 @@ def resume(run: Run, overrides: Sequence[str] = ()) -> bool:
     # Labels are stored, because they were made unique among all entries.
     for entry, label in zip(stored_entries, run.metadata["labels"], strict=True):
         existing_run = store.resolve(existing_runs[label]) if label in existing_runs else None
+        if entry.is_lists and existing_run is None:
+            require_same_file(entry.loaded, run.metadata["list_files"][label])
         entries.append(replace(entry, label=label, run=existing_run))
     with engines.opened(_engine_config(entries)):
         # Before the run begins: other data are refused, and leave it as it was.
@@ -272,6 +297,12 @@ def _repeat_problems(repeats: Repeats, entries: list[ComparisonEntry], part: str
         yield "--seeds and --folds apply to configs; runs are not fitted again"
     if repeats.refit and repeats.n_folds:
         yield "--refit and --folds exclude each other: the model of one fold is not the one to use"
+    lists = [entry.label for entry in entries if entry.is_lists]
+    if lists and repeats.n_folds:
+        labels = ", ".join(lists)
+        yield f"--folds makes other splits than the one that the lists of {labels} were made for; leave it out"
+    if lists and len(lists) == len(entries) and repeats.refit:
+        yield "--refit fits the best model again, but only lists are compared"
     if repeats.refit and part != "validation":
         yield "--refit evaluates only the refitted best model on test: compare on validation"
     for entry in entries:
@@ -295,6 +326,9 @@ def _require_same_parts(run: Run, prepared: Prepared) -> None:
 def _base_entry(entries: list[ComparisonEntry]) -> ComparisonEntry:
     """The entry whose config is read and split by: the first that is not a run, whose paths may be outdated."""
     for entry in entries:
+        if entry.run is None and not entry.is_lists:
+            return entry
+    for entry in entries:
         if entry.run is None:
             return entry
     return entries[0]
@@ -310,6 +344,8 @@ def _engine_config(entries: list[ComparisonEntry]) -> EngineConfig | None:
 
 def _seeds(entry: ComparisonEntry, repeats: Repeats) -> Sequence[int | None]:
     # Fitting a deterministic model with several seeds would repeat the same result.
+    if entry.is_lists:
+        return [None]
     is_random = "seed" in model_class(entry.loaded.config.model.name).parameters
     return repeats.seeds if is_random and repeats.seeds else [None]
 
@@ -334,6 +370,7 @@ def _create_run(
     prepared: Prepared | None,
     seconds: float,
     new_data: Mapping[str, Any] | None = None,
+    lists: Mapping[str, str] | None = None,
 ) -> Run:
     """Create the run of the comparison; it records everything that is needed to resume it.
 
@@ -345,6 +382,7 @@ def _create_run(
         prepared: The data and the split that models are fitted on; None if all are fitted.
         seconds: The time that preparing them took.
         new_data: What is recorded of new data instead of the data and the split of the runs.
+        lists: The hash of each file of recommendation lists, by label.
     """
     config = resolve_config(_base_entry(entries).loaded)
     for section in ("model", "models", "training", "tuning"):
@@ -356,6 +394,9 @@ def _create_run(
     config["models"] = []
     for entry in entries:
         entry_config = resolve_config(entry.loaded)
+        if entry.is_lists:
+            config["models"].append(entry_config["models"][0])
+            continue
         config["models"].append({"label": entry.label, **entry_config["model"], "training": entry_config["training"]})
     windows: list[dict[str, Any]] = []
     if prepared is not None and backtest.is_backtest(entries):
@@ -369,6 +410,8 @@ def _create_run(
     }
     if windows:
         metadata["windows"] = windows
+    if lists:
+        metadata["list_files"] = dict(lists)
     part_codes = None
     existing_run = entries[0].run
     if new_data is not None:
@@ -555,7 +598,9 @@ def _fit_one(
     with_test: bool,
 ) -> None:
     """Fit one model as an ordinary training run, whose id the comparison records before it begins."""
-    progress.notice(f"fitting {_description(record, comparison.metadata.get('windows', []))}")
+    is_lists = bool(loaded.config.models)
+    description = _description(record, comparison.metadata.get("windows", []))
+    progress.notice(f"{'measuring' if is_lists else 'fitting'} {description}")
     existing_run = _own_run(store, record)
     resumed = existing_run is not None
     if existing_run is not None:
@@ -563,11 +608,20 @@ def _fit_one(
         run.begin()
     else:
         seconds = comparison.metadata["timings"].get("prepare", 0.0)
-        loaded, warm_start = find_warm_start(loaded, store)
-        run = begin_from(store, loaded, "train", prepared, seconds, comparison, warm_start=warm_start)
+        warm_start = None
+        if not is_lists:
+            loaded, warm_start = find_warm_start(loaded, store)
+        kind = "lists" if is_lists else "train"
+        run = begin_from(store, loaded, kind, prepared, seconds, comparison, warm_start=warm_start)
         # Saved before the fit: an interrupted comparison resumes this run instead of starting another.
         record["run_id"] = run.id
         comparison.save_metadata()
+    if is_lists:
+        with recording(run):
+            part: stages.Part = "test" if with_test else "validation"
+            lists, run.metadata[layout.LISTS] = read_lists(loaded, prepared, part)
+            measure_lists(run, loaded, prepared, lists, part)
+        return
     with recording(run, loaded.config, resumed=resumed) as trackers:
         if with_test:
             stages.fit_and_evaluate(run, loaded.config, prepared, trackers)

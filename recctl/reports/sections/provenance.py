@@ -210,6 +210,7 @@ def _run_blocks(run: Run) -> list[Block]:
                 "Data hash": _code(data_record.get("hash")),
                 "Data file": data_record.get("file"),
                 "SHA-256 of the file": _code(data_record.get("sha256")),
+                "Recommendation lists": _lists(metadata.get("lists")),
                 "Split hash": _code(metadata.get("split", {}).get("hash")),
                 "Evaluations on test": _text(metadata.get("test_looks")),
             }
@@ -227,6 +228,15 @@ def _text(value: object) -> str | None:
 
 def _code(text: str | None) -> Styled | None:
     return code(text) if text else None
+
+
+def _lists(record: Metadata | None) -> Inline | None:
+    if record is None:
+        return None
+    return [
+        f"{record['file']}, {record['entries']:,} entries of {record['users']:,} users; SHA-256 ",
+        code(record["sha256"]),
+    ]
 
 
 def _warm_start(record: Metadata | None) -> Inline | None:

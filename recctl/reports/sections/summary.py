@@ -21,6 +21,7 @@ _KINDS = {
     "tune": "hyperparameter search",
     "compare": "comparison",
     "split": "split",
+    "lists": "recommendation lists",
 }
 
 

@@ -47,6 +47,18 @@ def read_file(path: Path, options: ReadOptions) -> SourceTable:
     return SourceTable(result.columns, provenance | files)
 
 
+def column_names(path: Path, options: ReadOptions | None = None) -> list[str] | None:
+    """The names of the columns of a single file; None if it has no header.
+
+    Raises:
+        DataError: The file can't be read.
+    """
+    options = options or ReadOptions()
+    file_format = detect_format(path) if options.format == "auto" else options.format
+    names = _column_reader_for(file_format)(path, options).names
+    return None if names is None else list(names)
+
+
 def _read_parts(path: Path, options: ReadOptions) -> tuple[ReadResult, Format, dict[str, Any]]:
     parts = find_parts(path)
     for part in parts:
