@@ -377,9 +377,7 @@ def _recode(pairs: KnownPairs, users: Vocabulary, items: Vocabulary) -> Interact
     return _filter(recoded, item_codes >= 0)
 
 
-def contained(
-    matrix: InteractionMatrix, other: InteractionMatrix, rows: Int32Array | None = None
-) -> NDArray[np.bool_]:
+def contained(matrix: InteractionMatrix, other: InteractionMatrix, rows: Int32Array | None = None) -> NDArray[np.bool_]:
     """Whether `other` contains each entry of a matrix.
 
     Args:
