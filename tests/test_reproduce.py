@@ -11,6 +11,7 @@ from recctl import cli
 from recctl.data.synthetic import generate
 from recctl.experiment import load
 from recctl.runs import RunStore
+from recctl.training import history
 from tests.benchmarks import __main__ as benchmarks
 from tests.benchmarks import reproduce
 
@@ -79,6 +80,23 @@ def test_reproduction_is_resumed_once_and_added_to_table(toy, monkeypatch, capfd
     assert "--resume" not in commands[0]
 
 
+def test_overrides_without_refit_measure_the_best_epoch_of_the_fit(toy, monkeypatch, capfd):
+    monkeypatch.setattr(reproduce, "_run_recctl", lambda command: cli.run(command) == 0)
+    overrides = ("training.refit=false", "model.params.epochs=12", "model.params.learning_rate=0.5")
+    published = reproduce.Published("Toy", "toys", {"a paper": {"recall@20": 0.5}}, "toy", overrides)
+    monkeypatch.setitem(reproduce.PUBLISHED, "toy-train", published)
+    reproduce.main(["toy-train"])
+    (run,) = toy.runs()
+    assert [entry["fitted_on"] for entry in run.metadata["models"]] == ["train"]
+    best_epoch = run.metadata["training"]["best_epoch"]
+    epochs = history.read(run.path / "history.jsonl")
+    assert best_epoch < len(epochs)
+    recall, seconds = json.loads(benchmarks.RESULTS.read_text())["reproduce toy-train"]
+    assert recall["bench"].startswith(f"[Toy, {best_epoch} epochs, without refit](")
+    assert recall["value"] == round(run.metrics()["test"]["recall@20"], 4)
+    assert seconds["seconds"] == round(sum(epoch["seconds"] for epoch in epochs), 1)
+
+
 @pytest.mark.parametrize(
     ("names", "unset", "message"),
     [
@@ -103,9 +121,10 @@ def test_missing_data_and_failures_are_reported(toy, monkeypatch, tmp_path, capf
 
 def test_every_reproduction_has_published_values_and_a_valid_config():
     folder = Path(reproduce.__file__).parent / "reproductions"
-    assert {path.stem for path in folder.glob("*.yaml")} == set(reproduce.PUBLISHED)
+    paths = {name: published.config_path(name) for name, published in reproduce.PUBLISHED.items()}
+    assert set(folder.glob("*.yaml")) == set(paths.values())
     for name, published in reproduce.PUBLISHED.items():
-        config = load(folder / f"{name}.yaml").config
-        assert config.training.refit
+        assert load(paths[name]).config.training.refit
+        config = load(paths[name], list(published.overrides)).config
         measured = {f"{metric}@{k}" for metric in config.evaluation.metrics for k in config.evaluation.k_values}
         assert all(set(metrics) <= measured for metrics in published.metrics.values())

@@ -37,17 +37,29 @@ class Published:
         model: Name of the model in the table.
         data: Dataset and protocol.
         metrics: Metrics on test, by source.
+        config: Name of the config; None: that of the result.
+        overrides: What differs from the config, as for `--set`.
     """
 
     model: str
     data: str
     metrics: dict[str, dict[str, float]]
+    config: str | None = None
+    overrides: tuple[str, ...] = ()
+
+    def config_path(self, name: str) -> Path:
+        """The config of the result `name`."""
+        return CONFIGS / f"{self.config or name}.yaml"
 
 
 # Zhu et al., 2022, "BARS_SOURCE: Towards Open Benchmarking for Recommender Systems".
 BARS_SOURCE = "rerun in BARS"
 GOWALLA = "Gowalla, published split"
+BEAUTY = "Beauty, leave-one-out"
+# "eSASRec: Enhancing Transformer-based Recommendations in a Modular Fashion", 2025, arXiv:2508.06450; the tables are in
+# the README of github.com/blondered/transformer_benchmark. Models are fitted on train alone.
 SASREC_BEAUTY_METRICS = {"SASRec, sampled softmax, as published": {"hit_rate@10": 0.0921, "ndcg@10": 0.0531}}
+ESASREC_BEAUTY_METRICS = {"eSASRec, as published": {"hit_rate@10": 0.0928, "ndcg@10": 0.0523}}
 
 # irspack 0.5.2: 60 trials of its own tuner in its own ranges on the same train and validation, chosen by NDCG@10 on
 # validation, fitted on both, and its scores measured by recctl's Evaluator. Of its user-kNN models, that with the
@@ -67,8 +79,15 @@ PUBLISHED = {
     ),
     "ease-gowalla": Published("EASE, tuned", GOWALLA, {BARS_SOURCE: {"recall@20": 0.1765, "ndcg@20": 0.1467}}),
     # Published with sampled softmax of 256 negatives, up to 200 epochs, and 64 to 256 dim.
-    "sasrec-beauty-64": Published("SASRec, 64 dim", "Beauty, leave-one-out", SASREC_BEAUTY_METRICS),
-    "sasrec-beauty": Published("SASRec", "Beauty, leave-one-out", SASREC_BEAUTY_METRICS),
+    "sasrec-beauty-64": Published("SASRec, 64 dim", BEAUTY, SASREC_BEAUTY_METRICS),
+    "sasrec-beauty-64-train": Published(
+        "SASRec, 64 dim",
+        BEAUTY,
+        SASREC_BEAUTY_METRICS | ESASREC_BEAUTY_METRICS,
+        config="sasrec-beauty-64",
+        overrides=("training.refit=false",),
+    ),
+    "sasrec-beauty": Published("SASRec", BEAUTY, SASREC_BEAUTY_METRICS),
     "user-knn-movielens": Published("User-kNN, tuned", MOVIELENS, {IRSPACK: {"ndcg@10": 0.4016, "recall@10": 0.2185}}),
     "rp3beta-movielens": Published("RP3beta, tuned", MOVIELENS, {IRSPACK: {"ndcg@10": 0.3929, "recall@10": 0.2139}}),
 }
@@ -139,9 +158,16 @@ def _relative_paths(config: Path) -> dict[str, str]:
 
 def result_rows(run: Run, published: Published, link: str) -> list[dict[str, Any]]:
     """Rows for the results of a complete run: one for each published metric, then the time of the final fit."""
-    epochs = history.read(run.path / "history-refit.jsonl")
-    n_epochs = f", {len(epochs)} epochs" if epochs else ""
-    title = f"[{published.model}{n_epochs}]({link})"
+    stage = "refit" if any(entry["fitted_on"] == "train+validation" for entry in run.metadata["models"]) else "fit"
+    epochs = history.read(run.path / ("history-refit.jsonl" if stage == "refit" else "history.jsonl"))
+    title = published.model
+    if epochs:
+        # A refit ends with the best epoch, but a fit does not.
+        n_epochs = len(epochs) if stage == "refit" else run.metadata["training"]["best_epoch"]
+        title += f", {n_epochs} epochs"
+    if stage == "fit":
+        title += ", without refit"
+    title = f"[{title}]({link})"
     test_metrics = run.metrics()["test"]
     rows: list[dict[str, Any]] = []
     for source, metrics in published.metrics.items():
@@ -159,7 +185,7 @@ def result_rows(run: Run, published: Published, link: str) -> list[dict[str, Any
                 }
             )
     # If the fit was interrupted, the run's timing covers only its last part; the epochs cover all of it.
-    seconds = sum(epoch["seconds"] for epoch in epochs) or run.metadata["timings"]["refit"]
+    seconds = sum(epoch["seconds"] for epoch in epochs) or run.metadata["timings"][stage]
     threads = run.metadata["environment"]["hardware"]["threads"]
     fit_title = f"{title}: the fit that was tested, threads: {threads}"
     rows.append({"bench": fit_title, "data": published.data, "seconds": round(seconds, 1)})
@@ -173,10 +199,11 @@ def main(names: list[str]) -> None:
         sys.exit(f"unknown: {', '.join(unknown_names)}; available: {', '.join(PUBLISHED)}")
     store = RunStore(Path(os.environ.get("RECCTL_RUNS_DIR") or "runs/reproduce"))
     for name in names or PUBLISHED:
-        config = CONFIGS / f"{name}.yaml"
+        published = PUBLISHED[name]
+        config = published.config_path(name)
         kind = "tune" if "tuning" in yaml.safe_load(config.read_text()) else "train"
-        run = complete_run(kind, config, path_overrides(config), store)
-        rows = result_rows(run, PUBLISHED[name], config.relative_to(benchmarks.README.parent).as_posix())
+        run = complete_run(kind, config, [*path_overrides(config), *published.overrides], store)
+        rows = result_rows(run, published, config.relative_to(benchmarks.README.parent).as_posix())
         for row in rows:
             print(json.dumps(row), flush=True)
         results = json.loads(benchmarks.RESULTS.read_text())
