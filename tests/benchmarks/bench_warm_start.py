@@ -3,37 +3,41 @@
 Interactions are ordered by time: the first 90 % are today's, which are 5 % more than yesterday's, and the rest is
 validation. Beauty has no times, only the order within each user, and users of MovieLens-100K rate all of their items
 within a few days, so that hardly any has interactions on both sides of a point in time. In both, the interactions of
-each user are therefore spread evenly over the whole time, in their order. The networks are measured on a third of the
-users of MovieLens-100K, and not on Beauty, to keep it short.
+each user are therefore spread evenly over the whole time, in their order. The networks are measured on MovieLens-100K
+only, to keep it short, with three seeds.
 
-The fit from scratch is that of today's data with early stopping by NDCG@10 on validation; als has its default number of
-iterations. Yesterday's model was fitted in the same way, and stopped by the interactions that are new today. Another
-model begins from it, with the same hyperparameters. The figure is the number of epochs after which each of the two
-models of today's data reaches 99 % of the NDCG@10 on validation of the fit from scratch.
+Yesterday's model and today's from scratch are fitted with the same hyperparameters. Another model of today begins from
+yesterday's; networks then train for a third of the epochs. The learning rates of networks fall by a cosine schedule in
+all of these fits: with a constant rate, the best epoch of a noisy curve, and thus the figure, would be a matter of
+luck. The figure is the number of epochs after which each of the two models of today reaches 99 % of the NDCG@10 on
+validation that the fit from scratch ends with; 0 for a warm start that begins with it.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
+from statistics import median
 from typing import Any, NamedTuple
 
 import pandas as pd
 from bench_gowalla import read_user_lists
 from side_by_side import data_path, report_value
 
-from recctl import EarlyStopping, Evaluator, InteractionDataset, Recommender, load_movielens, make_model
+from recctl import Evaluator, InteractionDataset, Recommender, load_movielens, make_model
 
 METRIC = "ndcg@10"
 SHARE = 0.99  # of the value from scratch
-PATIENCE = 3
-MAX_EPOCHS = 100
+SEEDS = (42, 43, 44)  # of networks
 ITERATIONS = 15  # of als
+EPOCHS = 30
+WARM_EPOCHS = EPOCHS // 3
 MODELS: dict[str, dict[str, Any]] = {
     "als": {"n_factors": 32, "tol": 0.0},
-    "lightgcn": {"embedding_dim": 32, "n_layers": 2, "learning_rate": 0.005},
-    "ncf": {"embedding_dim": 16, "hidden_layers": [32, 16]},
-    "sasrec": {"embedding_dim": 32, "n_blocks": 1},
+    "lightgcn": {"embedding_dim": 32, "n_layers": 2, "learning_rate": 0.01, "schedule": "cosine"},
+    "ncf": {"embedding_dim": 16, "hidden_layers": [32, 16], "learning_rate": 0.003, "schedule": "cosine"},
+    "sasrec": {"embedding_dim": 32, "n_blocks": 1, "learning_rate": 0.004, "schedule": "cosine"},
 }
 
 
@@ -57,12 +61,27 @@ class Growth(NamedTuple):
         return cls(*map(InteractionDataset, (rows[:before], rows[before:now], rows[:now], rows[now:])))
 
 
+class Curves(NamedTuple):
+    """NDCG@10 on validation of two models of today.
+
+    Attributes:
+        from_scratch: After each epoch or iteration of the fit from scratch.
+        warm: The same of the warm start, and first the value that it begins with.
+    """
+
+    from_scratch: list[float]
+    warm: list[float]
+
+    @property
+    def goal(self) -> float:
+        """The value to reach."""
+        return SHARE * self.from_scratch[-1]
+
+
 def growing_sets() -> Iterator[tuple[str, list[str], Growth]]:
     """Yield (name, models to measure, data) of each available dataset."""
     movielens = load_movielens("100k").sort_values("timestamp", kind="stable")
-    yield "MovieLens-100K", ["als"], Growth.of(movielens)
-    networks = ["lightgcn", "ncf", "sasrec"]
-    yield "MovieLens-100K, every third user", networks, Growth.of(movielens[movielens.user_id % 3 == 0])
+    yield "MovieLens-100K", list(MODELS), Growth.of(movielens)
     path = data_path("beauty", "Beauty.txt")
     if path is not None:
         yield "Amazon Beauty", ["als"], Growth.of(read_user_lists(path))
@@ -74,75 +93,69 @@ def ndcg(model: Recommender, validation: InteractionDataset) -> float:
 
 
 def train(
-    name: str,
-    data: InteractionDataset,
-    validation: InteractionDataset,
-    warm_start: Recommender | None = None,
-    goal: float | None = None,
-) -> tuple[Recommender, list[float]]:
-    """Train until NDCG@10 on validation does not rise any more, or reaches a goal.
-
-    Returns:
-        The model of the best epoch, and NDCG@10 after each epoch.
-    """
+    model: Recommender, data: InteractionDataset, validation: InteractionDataset, warm_start: Recommender | None = None
+) -> list[float]:
+    """Fit a network; returns NDCG@10 on validation after each epoch."""
     values: list[float] = []
 
-    def is_reached(model: Recommender, metrics: dict[str, float]) -> bool:
+    def keep(model: Recommender, metrics: dict[str, float]) -> None:
         values.append(metrics[METRIC])
-        return goal is not None and values[-1] >= goal
 
-    stopping = EarlyStopping(patience=PATIENCE, monitor=METRIC)
-    model = make_model(name, **MODELS[name], epochs=MAX_EPOCHS).fit(
-        data,
-        validation=lambda model: {METRIC: ndcg(model, validation)},
-        callbacks=[is_reached, stopping],
-        warm_start=warm_start,
-    )
-    return model, values
+    def validate(model: Recommender) -> dict[str, float]:
+        return {METRIC: ndcg(model, validation)}
+
+    model.fit(data, validation=validate, callbacks=[keep], warm_start=warm_start)
+    return values
 
 
-def fit_als(
-    data: InteractionDataset, validation: InteractionDataset, warm_start: Recommender | None = None
-) -> list[float]:
-    """NDCG@10 after each iteration of als, which has no epochs: a fit for each number of iterations."""
-    models = (make_model("als", **MODELS["als"], n_iterations=n) for n in range(1, ITERATIONS + 1))
-    return [ndcg(model.fit(data, warm_start=warm_start), validation) for model in models]
+def network_curves(name: str, growth: Growth, seed: int) -> Curves:
+    """Fit a network of yesterday, and both of today."""
+    parameters = MODELS[name] | {"seed": seed}
+    parent = make_model(name, **parameters, epochs=EPOCHS).fit(growth.yesterday)
+    from_scratch = train(make_model(name, **parameters, epochs=EPOCHS), growth.today, growth.validation)
+    # With a learning rate that is hardly above 0, the weights after an epoch are those that the warm start begins with.
+    unchanged = make_model(name, **parameters | {"learning_rate": 1e-12}, epochs=1)
+    warm = train(unchanged, growth.today, growth.validation, parent)
+    warm += train(make_model(name, **parameters, epochs=WARM_EPOCHS), growth.today, growth.validation, parent)
+    return Curves(from_scratch, warm)
 
 
-def epochs_to(goal: float, values: list[float]) -> int:
-    """The first epoch that reaches a value, from 1."""
-    return next(epoch for epoch, value in enumerate(values, 1) if value >= goal)
+def als_curves(growth: Growth) -> Curves:
+    """Fit als, which has no epochs, for each number of iterations; there is no value before the first one."""
+    parent = make_model("als", **MODELS["als"], n_iterations=ITERATIONS).fit(growth.yesterday)
+
+    def values(warm_start: Recommender | None) -> list[float]:
+        models = (make_model("als", **MODELS["als"], n_iterations=n) for n in range(1, ITERATIONS + 1))
+        return [ndcg(model.fit(growth.today, warm_start=warm_start), growth.validation) for model in models]
+
+    return Curves(values(None), [-math.inf, *values(parent)])
 
 
-def measure(name: str, data: str, growth: Growth) -> None:
-    """Print the epochs of a model on a dataset."""
-    if name == "als":
-        unit = "iterations"
-        parent = make_model("als", **MODELS["als"], n_iterations=ITERATIONS).fit(growth.yesterday)
-        from_scratch = fit_als(growth.today, growth.validation)
-        goal = SHARE * from_scratch[-1]
-        warm = fit_als(growth.today, growth.validation, parent)
-    else:
-        unit = "epochs"
-        parent, _ = train(name, growth.yesterday, growth.new)
-        _, from_scratch = train(name, growth.today, growth.validation)
-        goal = SHARE * max(from_scratch)
-        _, warm = train(name, growth.today, growth.validation, parent, goal)
-    before = ndcg(parent, growth.validation)
-    print(f"# {name}, {data}: parent {before:.4f}, goal {goal:.4f}")
-    for how, values in (("from scratch", from_scratch), ("warm", warm)):
-        print(f"# {how}:", *(f"{value:.4f}" for value in values), flush=True)
-    if max(warm) < goal:
-        print(
-            f"# {name}, {data}: the warm start stopped at {max(warm) / max(from_scratch):.1%} of the best", flush=True
-        )
+def steps_to(goal: float, values: list[float]) -> float:
+    """The position of the first value that reaches the goal, from 0; infinity if none does."""
+    return next((step for step, value in enumerate(values) if value >= goal), math.inf)
+
+
+def report(name: str, data: str, curves: list[Curves]) -> None:
+    """Print the medians over seeds of the epochs, or iterations, of a model on a dataset."""
+    unit = "iterations" if name == "als" else "epochs"
+    for curve in curves:
+        print(f"# {name}, {data}: goal {curve.goal:.4f}")
+        for how, values in (("from scratch", curve.from_scratch), ("warm", curve.warm)):
+            print(f"# {how}:", *(f"{value:.4f}" for value in values), flush=True)
+    from_scratch = median(1 + steps_to(curve.goal, curve.from_scratch) for curve in curves)
+    warm = median(steps_to(curve.goal, curve.warm) for curve in curves)
+    if math.isinf(warm):
+        reached = median(max(curve.warm) / curve.from_scratch[-1] for curve in curves)
+        print(f"# {name}, {data}: the warm start reaches {reached:.1%} of the fit from scratch", flush=True)
         return
+    seeds = f", {len(curves)} seeds" if len(curves) > 1 else ""
     report_value(
-        f"{name}: {unit} to 99 % of the NDCG@10 of a fit from scratch, warm start",
+        f"{name}: {unit} to 99 % of the NDCG@10 of a fit from scratch, warm start{seeds}",
         f"{data}, 5 % more",
-        epochs_to(goal, warm),
+        warm,
         peer="from scratch",
-        peer_value=epochs_to(goal, from_scratch),
+        peer_value=from_scratch,
     )
 
 
@@ -151,8 +164,10 @@ def main() -> None:
     chosen = sys.argv[1:] or list(MODELS)
     for data, names, growth in growing_sets():
         for name in names:
-            if name in chosen:
-                measure(name, data, growth)
+            if name not in chosen:
+                continue
+            curves = [als_curves(growth)] if name == "als" else [network_curves(name, growth, seed) for seed in SEEDS]
+            report(name, data, curves)
 
 
 if __name__ == "__main__":
