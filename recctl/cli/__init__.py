@@ -188,13 +188,15 @@ def _os_error_message(error: OSError) -> str:
 
 
 def _report_error(error: BaseException, code: int, message: str) -> int:
+    from recctl import urls
     from recctl.cli import document, terminal
     from recctl.cli.settings import settings
 
+    message = urls.hide(message)
     if settings.debug:
         import traceback
 
-        traceback.print_exception(error)
+        sys.stderr.write(urls.hide("".join(traceback.format_exception(error))))
     document.set_failure("error", code, message.splitlines())
     terminal.error(message)
     return code

@@ -88,11 +88,12 @@ def compare(
         ),
     ] = None,
     data: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--data",
             metavar="FILE",
-            help="Compare the models of runs, whatever data they were fitted on, on the interactions of this file.",
+            help="Compare the models of runs, whatever data they were fitted on, on the interactions of this file or "
+            "URL.",
         ),
     ] = None,
     test_of: Annotated[
@@ -127,7 +128,7 @@ def compare(
         repeats = Repeats(_parse_seeds(seeds), folds, refit)
         if data is not None or test_of is not None:
             _require_stored_models_only(on, repeats, data, test_of)
-            new_data = NewData(None if data is None else str(data), test_of, tuple(overrides or ()), fail_if_worse)
+            new_data = NewData(data, test_of, tuple(overrides or ()), fail_if_worse)
             run = _compare_on_new_data(sources or [], options, new_data, fail_if_worse)
         else:
             all_overrides = (overrides or []) + common.engine_overrides(engine)
@@ -202,7 +203,7 @@ def _require_baseline(n_compared: int, fail_if_worse: bool) -> None:
         )
 
 
-def _require_stored_models_only(on: Part | None, repeats: Repeats, data: Path | None, test_of: str | None) -> None:
+def _require_stored_models_only(on: Part | None, repeats: Repeats, data: str | None, test_of: str | None) -> None:
     from recctl.errors import ConfigError
 
     problems = []

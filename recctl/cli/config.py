@@ -81,11 +81,14 @@ def validate(source: ConfigArgument = None, overrides: SetOption = None) -> None
 @register_command(config, "show")
 def show(source: ConfigArgument = None, overrides: SetOption = None) -> None:
     """Print a config with all defaults and overrides filled in."""
+    from recctl import urls
     from recctl.cli import common, terminal
     from recctl.config import to_yaml
 
     loaded = common.load_config(source, overrides)
     values = loaded.config.model_dump()
+    for section in ("data", "split"):
+        values[section] = urls.redact_values(values[section])
     if not settings.json:
         terminal.print_text(to_yaml(values))
     terminal.print_json(values)

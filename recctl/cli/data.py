@@ -60,24 +60,25 @@ def fetch(
 @register_command(data, "describe")
 def describe(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE|CONFIG", help="Dataset name, file of interactions, or config (.yaml).")
+        str,
+        typer.Argument(metavar="SOURCE|CONFIG", help="Dataset name, file or URL of interactions, or config (.yaml)."),
     ],
     overrides: SetOption = None,
 ) -> None:
     """Describe interactions: counts, density, long tail, ratings, time span."""
     from pathlib import Path
 
-    from recctl import experiment
+    from recctl import experiment, urls
     from recctl.cli import common, terminal
     from recctl.config import flatten, parse_config, to_yaml
 
     common.apply_threads()
-    if Path(source).suffix in common.CONFIG_SUFFIXES:
+    if not urls.is_url(source) and Path(source).suffix in common.CONFIG_SUFFIXES:
         loaded = experiment.load(Path(source), overrides or [])
     else:
         # The same checks and defaults as for a config.
         config_text = to_yaml({"data": {"source": source}})
-        loaded = parse_config(config_text, source, Path(), overrides or [], experiment.CHECKS)
+        loaded = parse_config(config_text, urls.redact(source), Path(), overrides or [], experiment.CHECKS)
     with terminal.bars():
         dataset, _, record = experiment.read_dataset(loaded)
         description = dataset.describe()
@@ -87,7 +88,9 @@ def describe(
         )
     property_rows = [[name, value] for name, value in flatten(description, " ").items()]
     terminal.table(["", ""], [row if row[0].startswith("time ") else _with_counts(row) for row in property_rows])
-    terminal.print_json({"source": source, "hash": record["hash"], "description": description, "provenance": record})
+    terminal.print_json(
+        {"source": urls.redact(source), "hash": record["hash"], "description": description, "provenance": record}
+    )
 
 
 def _with_counts(cells: Iterable[Any]) -> list[Any]:

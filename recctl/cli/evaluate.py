@@ -42,9 +42,11 @@ def evaluate(
         ),
     ] = None,
     data: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--data", metavar="FILE", help="Evaluate on the interactions of this file instead of a part of the split."
+            "--data",
+            metavar="FILE",
+            help="Evaluate on the interactions of this file or URL instead of a part of the split.",
         ),
     ] = None,
     recommendations: Annotated[
@@ -89,6 +91,7 @@ def evaluate(
     from recctl import experiment
     from recctl.cli import common, terminal
     from recctl.cli.assertions import require, require_meaningful
+    from recctl.config.schema import source_name
     from recctl.errors import ConfigError
     from recctl.metrics.condition import parse_condition
 
@@ -117,7 +120,7 @@ def evaluate(
         common.notice_new_protocol()
     label = record.data.label
     # Its name, too: the label of a file is its hash.
-    heading = label if data is None else f"{data.name} ({label})"
+    heading = label if data is None else f"{source_name(data)} ({label})"
     terminal.metrics_table({heading: record.metrics})
     test_evaluations = common.print_test_evaluations(run) if label == "test" else None
     terminal.print_result(f"added to {escape(str(run.path / 'evaluations.json'))}")

@@ -23,12 +23,12 @@ def export(
         str | None, typer.Option("--format", "-f", metavar="NAME", help="Format of the export.")
     ] = None,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--output",
             "-o",
             metavar="DIR",
-            help="Directory to create. Default: exports/NAME of the run.",
+            help="Directory to create, or its URL (s3://, gs://). Default: exports/NAME of the run.",
             show_default=False,
         ),
     ] = None,

@@ -11,7 +11,9 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
@@ -20,7 +22,7 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
-from recctl import plugins
+from recctl import plugins, urls
 from recctl.config.messages import percentage_hint
 from recctl.suggest import did_you_mean
 
@@ -135,12 +137,48 @@ class ItemsConfig(Section):
         return self
 
 
+class QueryConfig(Section):
+    """A query of a database."""
+
+    sql: str = Field(min_length=1)
+    """The query; it must have ORDER BY if it returns no timestamps. Anything but a query is refused."""
+    url: str = Field(min_length=1)
+    """The database: postgresql://..., sqlite:///FILE or duckdb:///FILE; variables such as "${DATABASE_URL}" are
+    replaced from the environment and never stored."""
+
+
+Source = Annotated[
+    Annotated[str, Field(min_length=1), Tag("text")] | Annotated[QueryConfig, Tag("query")],
+    Discriminator(lambda source: "query" if isinstance(source, dict | QueryConfig) else "text"),
+]
+
+
+def source_label(source: str | QueryConfig) -> str:
+    """Return a source as messages and records show it: without the secrets of its URL."""
+    if isinstance(source, QueryConfig):
+        return f"query of {urls.redact(source.url)}"
+    return urls.redact(source)
+
+
+def source_name(source: str | QueryConfig) -> str:
+    """Return the name of a source alone: the last part of its path or URL, or `query`."""
+    if isinstance(source, QueryConfig):
+        return "query"
+    return urls.file_name(source) if urls.is_url(source) else PurePath(source).name
+
+
 class DataConfig(Section):
     """The interactions and their preprocessing."""
 
-    source: str = Field("movielens-100k", min_length=1)
-    """Dataset name from `recctl data list`, `synthetic`, or path to CSV, TSV, JSON lines, Parquet, Arrow, ..., relative
-    to this file. A folder, or a pattern such as `events/*.csv`, is read as the parts of one table."""
+    source: Source = "movielens-100k"
+    """Dataset name from `recctl data list`, `synthetic`, path to CSV, TSV, JSON lines, Parquet, Arrow, ... relative to
+    this file, URL (s3://, gs://, https://), or query {sql: "select ...", url: "${DATABASE_URL}"}. A folder, or a
+    pattern such as `events/*.csv`, is read as the parts of one table. `${NAME}` in a URL is replaced from the
+    environment."""
+    checksum: str | None = Field(None, pattern="^(sha256|sha512|md5):[0-9a-f]+$")
+    """Checksum of a source that is one file, e.g. sha256:9f86d0...; null: not checked."""
+    max_download_gb: float = Field(50, gt=0)
+    """Maximum size in GB of what is downloaded from URLs or fetched from a database."""
     format: Literal[
         "auto", "csv", "tsv", "parquet", "arrow", "json_lines", "inter", "lightgcn", "sequences", "netflix"
     ] = "auto"
@@ -299,10 +337,10 @@ class PredefinedSplit(Section):
 
     strategy: Literal["predefined"]
     """Train is data.source; test and validation are files of the same format."""
-    test: str = Field(min_length=1)
-    """File of the test part, relative to this file."""
-    validation: str | None = None
-    """File of the validation part; null: none."""
+    test: Source
+    """File, URL or query of the test part; a file is relative to this one."""
+    validation: Source | None = None
+    """File, URL or query of the validation part; null: none."""
     val_size: OptionalSize = 0
     """Without a validation file: size of the validation part, drawn from train; 0: no validation part."""
 

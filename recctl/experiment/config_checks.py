@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import ValidationError
 
+from recctl import urls
 from recctl.config import Checks, Config
 from recctl.config.loading import Problem
 from recctl.config.messages import expectation
-from recctl.config.schema import ModelConfig, TuningConfig, as_list
+from recctl.config.schema import ModelConfig, QueryConfig, TuningConfig, as_list
 from recctl.config.yaml_tree import Path as TreePath
 from recctl.config.yaml_tree import Tree
 from recctl.errors import ConfigError
@@ -61,6 +62,45 @@ def _check_reading(config: Config) -> Iterator[Problem]:
     if data.user != "column" and data.format not in FORMATS_OF_LINES:
         formats = " or ".join(FORMATS_OF_LINES)
         yield ("data", "user"), f"{data.user} is not for the format {data.format}; set data.format: {formats} too"
+
+
+def _check_urls(config: Config) -> Iterator[Problem]:
+    """Check that the variables of URLs are set, before anything is read."""
+    for path, url in _urls(config):
+        problem = urls.template_problem(url)
+        if problem:
+            yield path, problem
+            continue
+        try:
+            urls.expand(url, "")
+        except ConfigError as error:
+            yield path, error.problems[0].removeprefix(": ")
+
+
+def _urls(config: Config) -> Iterator[tuple[TreePath, str]]:
+    sources: list[tuple[TreePath, Any]] = [(("data", "source"), config.data.source)]
+    if config.split.strategy == "predefined":
+        sources.append((("split", "test"), config.split.test))
+        sources.append((("split", "validation"), config.split.validation))
+    if config.data.items is not None:
+        sources.append((("data", "items", "file"), config.data.items.file))
+    for path, source in sources:
+        if isinstance(source, QueryConfig):
+            yield (*path, "url"), source.url
+        elif urls.is_url(source):
+            yield path, source
+
+
+def _check_query(config: Config) -> Iterator[Problem]:
+    from recctl.data.sources.remote.sql import require_query
+
+    if not isinstance(config.data.source, QueryConfig):
+        return
+    try:
+        require_query(config.data.source.sql)
+    except ConfigError as error:
+        for problem in error.problems:
+            yield ("data", "source", "sql"), problem.removeprefix("data.source.sql: ")
 
 
 def _check_split(config: Config) -> Iterator[Problem]:
@@ -423,12 +463,16 @@ def _is_valid_setting(config: Config, path: tuple[str, ...], value: Any) -> bool
 # What the check of a value reads besides it, for configs that have errors.
 _READS: dict[TreePath, tuple[TreePath, ...]] = {
     ("data",): (("data",), ("model",)),
+    ("data", "source"): (),
+    ("data", "items"): (),
     ("data", "preprocess"): (),
     ("data", "timestamp_format"): (),
     ("data", "user"): (("data", "format"),),
     ("split",): (("split",), ("data", "source")),
     ("split", "test_start"): (),
     ("backtest",): (("backtest",), ("split", "strategy")),
+    ("split", "test"): (),
+    ("split", "validation"): (),
     ("model", "name"): (),
     ("model", "params"): (("model", "name"),),
     ("models",): (("models",), ("model",)),
@@ -443,8 +487,16 @@ _READS: dict[TreePath, tuple[TreePath, ...]] = {
     ("tuning", "points"): (("tuning", "strategy"), ("model",)),
 }
 
-CHECKS = Checks(
-    (_check_reading, _check_split, _check_models, _check_lists, _check_preprocessing, _check_metrics, _check_tuning),
-    fill_defaults,
-    _READS,
+_CHECKS_OF_STORED = (
+    _check_reading,
+    _check_query,
+    _check_split,
+    _check_models,
+    _check_lists,
+    _check_preprocessing,
+    _check_metrics,
+    _check_tuning,
 )
+CHECKS = Checks((_check_urls, *_CHECKS_OF_STORED), fill_defaults, _READS)
+# For the configs of runs, whose models serve without their data: a variable may be missing.
+CHECKS_OF_STORED = Checks(_CHECKS_OF_STORED, fill_defaults, _READS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,14 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from recctl import progress
+from recctl import progress, urls
 from recctl.config import Config, LoadedConfig
+from recctl.config.schema import QueryConfig, Source, source_label
 from recctl.data.columns import COLUMNS
 from recctl.data.dataset import InteractionDataset
 from recctl.data.description import summary
 from recctl.data.leakage import leakage_report, warnings
 from recctl.data.preprocessing import StepReport, apply_steps, filter_by_interaction_count, source_columns
-from recctl.data.sources import ReadOptions, SourceTable, read_configured_source, source_names
+from recctl.data.sources import Query, ReadOptions, SourceTable, read_configured_source, source_names
 from recctl.data.splitting import Split, make_split
 from recctl.errors import DataError
 from recctl.experiment.predefined_parts import PART, concatenate_parts, read_parts
@@ -75,9 +77,9 @@ def prepare(loaded: LoadedConfig, split: Split | SplitFunction | None = None, da
     dataset, labels, record = read_dataset(loaded)
     if data_hash not in (None, record["hash"]):
         raise DataError(
-            f"{config.data.source}: the data have changed since the run was created: hash {str(data_hash)[:12]}... "
-            f"then, {record['hash'][:12]}... now ({len(dataset):,} interactions); restore the data, say "
-            "where they are now with --set data.source=FILE, or train a new run"
+            f"{source_label(config.data.source)}: the data have changed since the run was created: hash "
+            f"{str(data_hash)[:12]}... then, {record['hash'][:12]}... now ({len(dataset):,} interactions); restore the "
+            "data, say where they are now with --set data.source=FILE, or train a new run"
         )
     if callable(split):
         with progress.task("Splitting"):
@@ -129,7 +131,7 @@ def read_dataset(loaded: LoadedConfig) -> ReadResult:
         DataError: The data can't be read, or preprocessing leaves no interactions.
     """
     config = loaded.config
-    with progress.task(f"Reading {config.data.source}"):
+    with progress.task(f"Reading {source_label(config.data.source)}"):
         tables = _read_tables(config, loaded.base)
     minimums = {
         "min_user_interactions": config.data.min_user_interactions,
@@ -170,25 +172,17 @@ def read_dataset(loaded: LoadedConfig) -> ReadResult:
 def resolve_config(loaded: LoadedConfig) -> dict[str, Any]:
     """Return the values of a config with every default filled in and absolute paths, for storing it in a run.
 
-    Sections that do not apply are left out.
+    Sections that do not apply are left out. URLs keep their variables, and lose user names, passwords and signatures.
     """
     values = loaded.config.model_dump()
-    source_labels = {*source_names(), "synthetic"}
-
-    def absolute(source: str) -> str:
-        if source in source_labels:
-            return source
-        return str((loaded.base / Path(source).expanduser()).resolve())
-
     # Absolute, because a run may be resumed from another directory.
-    values["data"]["source"] = absolute(values["data"]["source"])
+    values["data"]["source"] = _stored_source(values["data"]["source"], loaded.base)
     if values["data"]["items"] is not None:
-        items_file = Path(values["data"]["items"]["file"]).expanduser()
-        values["data"]["items"]["file"] = str((loaded.base / items_file).resolve())
+        values["data"]["items"]["file"] = _stored_source(values["data"]["items"]["file"], loaded.base)
     values["models"] = [_resolved_model(entry, loaded.base) for entry in values["models"]]
     for part_key in ("test", "validation"):
-        if isinstance(values["split"].get(part_key), str):  # the files of a predefined split
-            values["split"][part_key] = absolute(values["split"][part_key])
+        if values["split"].get(part_key) is not None:  # the files of a predefined split
+            values["split"][part_key] = _stored_source(values["split"][part_key], loaded.base)
     # Sections that do not apply would be ignored, but suggest that they matter.
     if values["data"]["source"] != "synthetic":
         del values["data"]["synthetic"]
@@ -205,8 +199,35 @@ def _resolved_model(entry: dict[str, Any], base: Path) -> dict[str, Any]:
         left_out = ("recommendations", "columns")
     else:
         left_out = ("params", "training")
-        entry["recommendations"] = str((base / Path(entry["recommendations"]).expanduser()).resolve())
+        entry["recommendations"] = _stored_source(entry["recommendations"], base)
     return {key: value for key, value in entry.items() if key not in left_out}
+
+
+def _stored_source(source: Any, base: Path) -> Any:
+    """A source as a run's config holds it: paths are absolute, URLs have no secrets."""
+    if isinstance(source, dict):
+        return {"sql": urls.redact(source["sql"]), "url": _absolute_database(source["url"], base)}
+    if urls.is_url(source):
+        return urls.redact(source)
+    if source in {*source_names(), "synthetic"}:
+        return source
+    return str((base / Path(source).expanduser()).resolve())
+
+
+def _absolute_database(url: str, base: Path) -> str:
+    """The URL of a database without secrets; a relative file becomes absolute."""
+    match = re.fullmatch(r"((?:sqlite|duckdb)[+\w]*:///)([^/$].*)", url)
+    if match is None:
+        return urls.redact(url)
+    path = base / match[2]
+    if not path.exists() and Path(f"/{match[2]}").exists():  # an absolute path with three slashes
+        path = Path(f"/{match[2]}")
+    return f"{match[1]}{path.resolve()}"
+
+
+def source_to_read(source: str | QueryConfig) -> str | Query:
+    """The source of a config, as the readers take it."""
+    return Query(source.sql, source.url) if isinstance(source, QueryConfig) else source
 
 
 def _read_tables(config: Config, base: Path) -> list[SourceTable]:
@@ -215,14 +236,14 @@ def _read_tables(config: Config, base: Path) -> list[SourceTable]:
     if data_config.source == "synthetic":
         return [_generate(config)]
     options = _read_options(config)
-    sources = [data_config.source]
+    sources: list[Source] = [data_config.source]
     if config.split.strategy == "predefined":
         if config.split.validation:
             sources.append(config.split.validation)
         sources.append(config.split.test)
     if len(sources) > 1:
-        return read_parts(sources, options, base, config)
-    return [read_configured_source(data_config.source, options, base=base)]
+        return read_parts([source_to_read(source) for source in sources], options, base, config)
+    return [read_configured_source(source_to_read(data_config.source), options, base=base)]
 
 
 def _read_options(config: Config) -> ReadOptions:
@@ -244,6 +265,8 @@ def _read_options(config: Config) -> ReadOptions:
         id_type=data_config.id_type,
         extra_columns=tuple(source_columns(step_list(config))),
         needs_ratings=needs_ratings(config),
+        checksum=data_config.checksum,
+        max_download_gb=data_config.max_download_gb,
     )
 
 

@@ -6,12 +6,12 @@ import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from recctl import progress
+from recctl import progress, urls
 from recctl.config import Config, LoadedConfig
+from recctl.config.schema import source_name
 from recctl.data.splitting import Split
 from recctl.engines import available_memory, peak_memory
 from recctl.errors import ArtifactError, DataError, RecctlError, TrainingError
@@ -108,7 +108,7 @@ def begin(
 
 def _label(kind: str, config: Config) -> str:
     """The middle of a run id: model and data, such as `ease-movielens-100k` or `tune-als-ratings`."""
-    source = Path(config.data.source)
+    source = source_name(config.data.source)
     if kind in ("train", "fit"):
         subject = config.model.name
     elif kind == "split":
@@ -117,7 +117,7 @@ def _label(kind: str, config: Config) -> str:
         subject = f"lists-{config.models[0].name}"
     else:
         subject = f"{kind}-{config.model.name}"
-    run_label = f"{subject}-{source.name.split('.')[0] or source.name}"
+    run_label = f"{subject}-{source.split('.')[0] or source}"
     # Run ids are names of directories on every system.
     return re.sub(r"[^A-Za-z0-9._-]+", "-", run_label)[:_MAX_LABEL]
 
@@ -150,8 +150,9 @@ def recording(run: Run, config: Config | None = None, *, resumed: bool = False) 
         raise
     except BaseException as error:  # also SystemExit: the run must not stay "running"
         message = str(error) if isinstance(error, RecctlError) else f"{type(error).__name__}: {error}"
+        message = urls.hide(message)
         # The status first: a tracker that hangs must not delay it.
-        _end_early(run, "failed", traceback.format_exc(), message)
+        _end_early(run, "failed", urls.hide(traceback.format_exc()), message)
         end_tracking(trackers, run, "failed")
         if isinstance(error, TrainingError | MemoryError):
             progress.notice(f"for possible causes: recctl diagnose {run.id}")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from recctl import progress
+from recctl import progress, urls
 from recctl.config import Config
 from recctl.data.columns import COLUMNS, ITEM, RATING, USER
-from recctl.data.sources import ReadOptions, SourceTable, read_configured_source
+from recctl.data.sources import Query, ReadOptions, SourceTable, read_configured_source
 from recctl.data.sources.readers.column_suggestions import mapping_hint
 from recctl.errors import DataError
 from recctl.experiment.use_of_ratings import needs_ratings
@@ -24,23 +24,36 @@ if TYPE_CHECKING:
 PART = "__part"
 
 
-def read_parts(sources: Sequence[str], options: ReadOptions, base: Path, config: Config) -> list[SourceTable]:
+def read_parts(sources: Sequence[str | Query], options: ReadOptions, base: Path, config: Config) -> list[SourceTable]:
     """Read train, validation (if there is one) and test, with the same columns and the same types of ids.
 
     Raises:
         DataError: A part can't be read, or lacks a column that another one has.
     """
-    names = [Path(source).name for source in sources]
-    tables = _with_same_columns(
-        [read_configured_source(source, options, base=base) for source in sources], names, config
-    )
+    names = [_name(source) for source in sources]
+    # A checksum is that of data.source, the first one.
+    options_of_parts = [options, *[replace(options, checksum=None)] * (len(sources) - 1)]
+    tables = _with_same_columns(_read_all(sources, options_of_parts, base), names, config)
     if not _columns_of_other_types(tables):
         return tables
     # All values of a column decide its type, so those of all parts together.
-    text_options = replace(options, id_type="text")
+    text_options = [replace(part_options, id_type="text") for part_options in options_of_parts]
     with progress.silence():  # the first reading has shown all notices
-        text_tables = [read_configured_source(source, text_options, base=base) for source in sources]
+        text_tables = _read_all(sources, text_options, base)
     return _with_same_id_types(tables, text_tables, names)
+
+
+def _read_all(sources: Sequence[str | Query], options: Sequence[ReadOptions], base: Path) -> list[SourceTable]:
+    return [
+        read_configured_source(source, part_options, base=base)
+        for source, part_options in zip(sources, options, strict=True)
+    ]
+
+
+def _name(source: str | Query) -> str:
+    if isinstance(source, Query):
+        return "query"
+    return urls.file_name(source) if urls.is_url(source) else Path(source).name
 
 
 def concatenate_parts(tables: list[SourceTable]) -> pd.DataFrame:

@@ -9,12 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from recctl import arguments
+from recctl import arguments, urls
 from recctl.arguments import validated
 from recctl.config import LoadedConfig, load_config, parse_config
 from recctl.config.loading import with_values
 from recctl.errors import ArtifactError, ConfigError, DataError
-from recctl.experiment.config_checks import CHECKS
+from recctl.experiment.config_checks import CHECKS, CHECKS_OF_STORED
 from recctl.experiment.stored_metrics import without_meaningless_metrics
 from recctl.runs import Run, layout
 
@@ -66,11 +66,11 @@ def load_run_config(
     # Stored paths are absolute, so that only those of overrides start from the working directory.
     name = str(run.path / file_name)
     config_text = without_meaningless_metrics(run.config_text(file_name), name)
-    loaded = parse_config(config_text, name, Path(), [*overrides, *settings], CHECKS)
+    loaded = parse_config(config_text, name, Path(), [*overrides, *settings], CHECKS_OF_STORED)
     loaded = _with_moved_files(loaded, run, [*overrides, *settings])
     if "exclude" not in loaded.given.get("evaluation", {}):
         # A config of a version before 0.3, which knew nothing else.
-        loaded = with_values(loaded, {("evaluation", "exclude"): "train"}, CHECKS)
+        loaded = with_values(loaded, {("evaluation", "exclude"): "train"}, CHECKS_OF_STORED)
     return loaded
 
 
@@ -135,7 +135,7 @@ def _with_moved_files(loaded: LoadedConfig, run: Run, overrides: Sequence[str]) 
         for key_path, file_path in _moved_files(run, loaded)
         if ".".join(map(str, key_path)) not in overridden
     }
-    return with_values(loaded, moved_files, CHECKS) if moved_files else loaded
+    return with_values(loaded, moved_files, CHECKS_OF_STORED) if moved_files else loaded
 
 
 def _moved_files(run: Run, loaded: LoadedConfig) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -160,7 +160,7 @@ def _absolute_paths(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...]
         for key in key_path:
             value = (value or {}).get(key)
         # A source can also be a name of the catalog or a URL.
-        if isinstance(value, str) and os.path.isabs(value):
+        if isinstance(value, str) and os.path.isabs(value) and not urls.is_url(value):
             yield key_path, value
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from recctl import progress
+from recctl import progress, urls
 from recctl.config import Config, LoadedConfig
 from recctl.config.loading import with_values
 from recctl.data import text_ids
@@ -43,7 +43,7 @@ def read_secondary(loaded: LoadedConfig, file: str | Path, users: Vocabulary, it
 
     Args:
         loaded: The config of the run, with overrides that say in what the file differs.
-        file: The file, a folder or a pattern of parts; a relative path starts from the working directory.
+        file: The file, a folder or a pattern of parts, or their URL; a relative path starts from the working directory.
         users: The user ids of a model; they decide whether ids are int or text.
         items: The item ids.
 
@@ -51,8 +51,9 @@ def read_secondary(loaded: LoadedConfig, file: str | Path, users: Vocabulary, it
         DataError: The file can't be read, or an id is text where those of the model are integers.
     """
     read = read_dataset(_config_for_file(loaded, file, users, items))
-    dataset = _with_types_of(read.dataset, users, items, str(file))
-    return SecondaryData(dataset, MeasuredData(None, dataset.content_hash(), file=str(file)))
+    name = urls.redact(str(file))
+    dataset = _with_types_of(read.dataset, users, items, name)
+    return SecondaryData(dataset, MeasuredData(None, dataset.content_hash(), file=name))
 
 
 def notice_left_out(name: str, counts: Mapping[str, Any]) -> None:
@@ -85,11 +86,12 @@ def notice_left_out(name: str, counts: Mapping[str, Any]) -> None:
 def _config_for_file(loaded: LoadedConfig, file: str | Path, users: Vocabulary, items: Vocabulary) -> LoadedConfig:
     id_types = {_id_type(users), _id_type(items)}
     values: dict[tuple[str | int, ...], Any] = {
-        ("data", "source"): str(Path(file).expanduser().resolve()),
+        ("data", "source"): str(file) if urls.is_url(file) else str(Path(file).expanduser().resolve()),
+        ("data", "checksum"): None,
         ("data", "id_type"): "text" if len(id_types) > 1 else id_types.pop(),
         ("data", "min_user_interactions"): 0,
         ("data", "min_item_interactions"): 0,
-        ("data", "preprocess"): _kept_steps(loaded.config, str(file)),
+        ("data", "preprocess"): _kept_steps(loaded.config, urls.redact(str(file))),
         # Whatever the model learns from: ratings are read if the metrics or the steps need them.
         ("data", "implicit"): True,
         # Of a predefined split, whose other files must not be read.

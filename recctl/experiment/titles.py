@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from recctl import progress
 from recctl.config import LoadedConfig
+from recctl.config.schema import source_label
 from recctl.data.sources import item_titles
 from recctl.data.sources.items import find_items_file, read_titles
 from recctl.data.titles import ItemTitles, MatchedTitles, match_titles
@@ -56,8 +57,9 @@ def titles_to_store(loaded: LoadedConfig, vocabulary: Vocabulary) -> TitlesToSto
     """
     items = loaded.config.data.items
     if items is None:
-        matched = _dataset_titles(loaded.config.data.source, vocabulary)
-        record: dict[str, Any] = {"source": loaded.config.data.source}
+        source = source_label(loaded.config.data.source)
+        matched = _dataset_titles(source, vocabulary)
+        record: dict[str, Any] = {"source": source}
     else:
         path = find_items_file(items.file, loaded.base)
         options = items.model_dump(exclude={"file", "id", "title"})

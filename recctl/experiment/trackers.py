@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from recctl import progress
+from recctl import progress, urls
 from recctl.config import Config, flatten
 from recctl.errors import ConfigError
 from recctl.runs import Run
@@ -38,6 +38,7 @@ def begin_tracking(trackers: Sequence[Tracker], run: Run, config: Config, resume
     if not trackers:
         return
     params = flatten(config.model_dump(exclude=_UNTRACKED_SECTIONS))
+    params = {name: urls.redact(value) if isinstance(value, str) else value for name, value in params.items()}
     for tracker in trackers:
         tracker.begin(run.id, params, {"recctl.run_id": run.id}, resumed=resumed)
 

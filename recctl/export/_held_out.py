@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recctl import engines, progress
+from recctl.config.schema import source_label
 from recctl.data.matrix import Int32Array, InteractionMatrix
 from recctl.data.sources import catalog
 from recctl.errors import DataError, RecctlError
@@ -92,11 +93,11 @@ class HeldOutPairs:
 def _read_pairs(run: Run, model: Recommender, overrides: Sequence[str]) -> InteractionMatrix:
     """All pairs of the run's data, by the codes of the model; what the model has seen is not exported anyway."""
     loaded = load_run_config(run, overrides)
-    _require_cheap_reading(run, loaded.config.data.source)
+    _require_cheap_reading(run, source_label(loaded.config.data.source))
     require_files(run, loaded)
     dataset, _, record = read_dataset(loaded)
     if record["hash"] != run_hashes(run)[0]:
-        raise DataError(f"{loaded.config.data.source}: the data have changed since the run was created")
+        raise DataError(f"{source_label(loaded.config.data.source)}: the data have changed since the run was created")
     users = model.user_vocabulary.codes(dataset.user_vocabulary.ids)[dataset.users]
     items = model.item_vocabulary.codes(dataset.item_vocabulary.ids)[dataset.items]
     is_known = (users >= 0) & (items >= 0)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recctl import arguments, experiment, progress
+from recctl import arguments, experiment, progress, urls
 from recctl.arguments import at_least, flag, of_type, optional, text, validated
-from recctl.errors import ArtifactError, NotFittedError
+from recctl.errors import ArtifactError, ConfigError, NotFittedError
 from recctl.experiment.run_config import require_data_keys
-from recctl.export import _folders, _manifest
+from recctl.export import _folders, _manifest, _upload
 from recctl.export.base import Context, ExportFormat
 from recctl.export.registry import format_class, make_format, require_extra
 from recctl.models.base import Recommender
@@ -24,11 +24,11 @@ class Export:
     """A written export.
 
     Attributes:
-        path: Its folder.
+        path: Its folder, or the URL of it without secrets.
         manifest: The content of its manifest.
     """
 
-    path: Path
+    path: Path | str
     manifest: dict[str, Any]
 
 
@@ -41,7 +41,7 @@ def export_model(
     Args:
         model: A fitted model.
         format_name: One of `recctl export --list`.
-        path: The folder; it is written completely or not at all.
+        path: The folder, or its URL (`s3://`, `gs://`); it is written completely or not at all.
         force: Replace an existing export.
         options: Options of the format.
 
@@ -50,7 +50,7 @@ def export_model(
         UnsupportedError: The format cannot represent this model.
         ArtifactError: The export cannot be written, or does not match the model when it is read back.
     """
-    return _export(model, make_format(format_name, options), force, Context(Path(path)))
+    return _export(model, make_format(format_name, options), force, _context_of(path), str(path))
 
 
 @validated(
@@ -77,8 +77,8 @@ def export_run(
     Args:
         run: The run.
         format_name: One of `recctl export --list`.
-        path: The folder; by default `exports/FORMAT` in the run's directory, where an earlier export is replaced, so
-            that scripts can be repeated.
+        path: The folder, or its URL (`s3://`, `gs://`); by default `exports/FORMAT` in the run's directory, where an
+            earlier export is replaced, so that scripts can be repeated.
         version: Version of the model; by default the newest.
         force: Replace an existing export elsewhere.
         overrides: Where and how the data of the run are read now, such as `data.source=FILE`. They are needed only to
@@ -87,11 +87,12 @@ def export_run(
     """
     export_format = make_format(format_name, options)
     require_data_keys(run, overrides)
-    destination = run.path / layout.EXPORTS / format_name if path is None else Path(path)
+    destination = run.path / layout.EXPORTS / format_name if path is None else path
     # Resolved before the model is loaded: an unknown version must fail without reading a large file.
     model_entry = run.model_entry(version)
     model = experiment.load_version(run, model_entry["version"])
-    return _export(model, export_format, force or path is None, Context(destination, run, model_entry, overrides))
+    context = replace(_context_of(destination), run=run, entry=model_entry, overrides=overrides)
+    return _export(model, export_format, force or path is None, context, str(destination))
 
 
 @validated(path=arguments.path)
@@ -126,13 +127,23 @@ def verify_export(path: str | Path) -> dict[str, Any]:
     return manifest
 
 
-def _export(model: Recommender, export_format: ExportFormat, force: bool, context: Context) -> Export:
+def _context_of(destination: str | Path) -> Context:
+    if urls.is_url(str(destination)):
+        return Context(Path(urls.file_name(str(destination)) or "export"))
+    return Context(Path(destination))
+
+
+def _export(model: Recommender, export_format: ExportFormat, force: bool, context: Context, destination: str) -> Export:
     if not model.is_fitted:
         raise NotFittedError(f"{type(model).__name__} is not fitted yet: there is nothing to export")
-    with _folders.replacing(context.destination, force) as folder:
+    to_url = urls.is_url(destination)
+    if to_url and export_format.needs_local_folder:
+        raise ConfigError(f"export format {export_format.name}: writes to a local folder only; copy it from there")
+    writing = _upload.uploading(destination, force) if to_url else _folders.replacing(context.destination, force)
+    with writing as folder:
         export_facts = export_format.write(model, folder, context)
         manifest = _manifest.describe(export_format, model, context, folder, export_facts)
         _manifest.write(folder, manifest)
         # Before the folder is moved to its destination: an export that cannot be read back never appears there.
         export_format.verify(folder, manifest, model)
-    return Export(context.destination, manifest)
+    return Export(urls.redact(destination) if to_url else context.destination, manifest)

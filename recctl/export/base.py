@@ -58,6 +58,7 @@ class ExportFormat(BaseModel):
         name: Name on the command line; the name of its module, with `-` for `_`.
         version: Version of the files that it writes.
         extra: The extra of recctl that installs its dependencies.
+        needs_local_folder: Whether the export holds its own path, so that it can't be written to a URL.
         needs: Modules of that extra.
     """
 
@@ -67,6 +68,7 @@ class ExportFormat(BaseModel):
     version: ClassVar[int] = 1
     extra: ClassVar[str] = ""
     needs: ClassVar[tuple[str, ...]] = ()
+    needs_local_folder: ClassVar[bool] = False
 
     @abstractmethod
     def write(self, model: Recommender, folder: Path, context: Context) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class MLflowFormat(ExportFormat):
     name = "mlflow"
     extra = "mlflow"
     needs: ClassVar[tuple[str, ...]] = ("mlflow",)
+    needs_local_folder: ClassVar[bool] = True
 
     tracking_uri: Annotated[str, PlainSerializer(redact_passwords)] | None = Field(
         None,

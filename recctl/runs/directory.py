@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from recctl import arguments, artifacts, atomic, locking
+from recctl import arguments, artifacts, atomic, locking, urls
 from recctl.arguments import at_least, optional, text, validated
 from recctl.errors import ArtifactError, ConfigError
 from recctl.runs import layout, liveness
@@ -513,7 +513,7 @@ class Run:
         """Append a line to log.txt."""
         log_path = self.path / layout.LOG
         with atomic.with_filename(log_path), log_path.open("a", encoding="utf-8") as log_file:
-            log_file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}\n")
+            log_file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {urls.hide(text)}\n")
 
     def _write_json(self, name: str, value: Any) -> None:
         # NaN is not JSON; other programs could not read the file.

@@ -11,7 +11,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from recctl import engines
+from recctl import engines, urls
 from recctl.version import __version__
 
 _PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "numba", "torch", "optuna", "pydantic")
@@ -21,7 +21,7 @@ _GIT_TIMEOUT = 10  # seconds
 def environment() -> dict[str, Any]:
     """Return versions, the git state of the working directory, and the hardware as plain values."""
     command = [os.path.basename(sys.argv[0])]
-    command.extend(redact_passwords(argument) for argument in sys.argv[1:])
+    command.extend(urls.redact(redact_passwords(argument)) for argument in sys.argv[1:])
     return {
         "recctl": __version__,
         "python": platform.python_version(),

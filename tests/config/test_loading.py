@@ -118,13 +118,13 @@ tuning: {patience: 3, no_gain: 4}
 seed: 5
 model: {name: eaze}
 """
-    assert [problem.split(": ")[0] for problem in problems(text, "seed", "sed=2", "data.source.x=1")] == [
+    assert [problem.split(": ")[0] for problem in problems(text, "seed", "sed=2", "data.format.x=1")] == [
         "c.yaml:1",
         "c.yaml:2",
         "c.yaml:3",
         "c.yaml:4",
         "--set 'seed'",
-        "--set data.source.x",
+        "--set data.format.x",
         "--set sed",
     ]
     assert problems("seed: 1\nseed: 1") == ["c.yaml:2: seed: duplicate key, first given in line 1"]

@@ -10,21 +10,23 @@ from typing import Any
 
 import pandas as pd
 
-from recctl import arguments, plugins
+from recctl import arguments, plugins, urls
 from recctl.arguments import of_type, optional, validated
 from recctl.data import frames
 from recctl.data.sources.catalog.datasets import CatalogDataset, catalog, find
 from recctl.data.sources.catalog.fetch import fetch
 from recctl.data.sources.catalog.titles import item_titles
-from recctl.data.sources.options import ReadOptions, SourceTable
+from recctl.data.sources.options import Query, ReadOptions, SourceTable
 from recctl.data.sources.python_terms import python_terms
 from recctl.data.sources.readers.parts.files import is_pattern
 from recctl.data.sources.readers.read_file import read_file
+from recctl.data.sources.remote.checksum import require_checksum
 from recctl.errors import ConfigError, DataError
 from recctl.suggest import did_you_mean
 
 __all__ = [
     "CatalogDataset",
+    "Query",
     "ReadOptions",
     "SourceTable",
     "catalog",
@@ -42,19 +44,24 @@ _NEEDS = ("extra_columns", "needs_ratings")
 _ROW_OPTIONS = ("bad_rows", "id_type", *_NEEDS)
 
 
+def _source(where: str, name: str, value: Any) -> Any:
+    return value if isinstance(value, Query) else arguments.path(where, name, value)
+
+
 @validated(
-    source=arguments.path,
+    source=_source,
     options=optional(of_type(ReadOptions, "a ReadOptions")),
     base=optional(arguments.path),
 )
 def read_source(
-    source: str | os.PathLike[str], options: ReadOptions | None = None, *, base: Path | None = None
+    source: str | os.PathLike[str] | Query, options: ReadOptions | None = None, *, base: Path | None = None
 ) -> SourceTable:
-    """Read interactions from a data set of the catalog, an installed package, a file or a folder.
+    """Read interactions from a data set of the catalog, an installed package, a file, a folder, a URL or a database.
 
     Args:
         source: A name from `source_names()` (downloaded if it is not cached); or the path of a file; or a folder or a
-            pattern of files (`events/*.csv`), which are read as one table. `./NAME` is always a path.
+            pattern of files (`events/*.csv`), which are read as one table. `./NAME` is always a path. Or a URL of any
+            of these (`s3://`, `gs://`, `https://`), or a `Query` of a database.
         options: How to read a file; everything is detected by default.
         base: The folder that relative paths start from; by default the working directory.
 
@@ -67,9 +74,17 @@ def read_source(
 
 
 def read_configured_source(
-    source: str | os.PathLike[str], options: ReadOptions, *, base: Path | None = None
+    source: str | os.PathLike[str] | Query, options: ReadOptions, *, base: Path | None = None
 ) -> SourceTable:
     """The same for a config: errors and notices name its keys."""
+    if isinstance(source, Query):
+        from recctl.data.sources.remote.database import read_query
+
+        return read_query(source, options, base or Path())
+    if urls.is_url(source):
+        from recctl.data.sources.remote.files import read_url
+
+        return read_url(str(source), options)
     names = source_names()
     if source in names:
         name = str(source)
@@ -79,6 +94,8 @@ def read_configured_source(
     # An absolute path ignores the base.
     path = (base or Path()) / Path(source).expanduser()
     if path.exists() or is_pattern(path):
+        if options.checksum is not None:
+            require_checksum(path, options.checksum)
         table = read_file(path, options)
         return replace(table, provenance={"source": str(source), **table.provenance})
     files = sorted(os.listdir(path.parent)) if path.parent.is_dir() else []

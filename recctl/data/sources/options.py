@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -31,8 +32,23 @@ _CHOICES = {
     "id_type": IdType,
 }
 
+_CHECKSUM = re.compile("(sha256|sha512|md5):[0-9a-f]+")
+
 # The formats with one user per line.
 FORMATS_OF_LINES = ("lightgcn", "sequences")
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query of a database, as a source of interactions.
+
+    Attributes:
+        sql: A single query. It must have ORDER BY if it returns no timestamps: row order is time order then.
+        url: `postgresql://...`, `sqlite:///FILE` or `duckdb:///FILE`; `${NAME}` is replaced from the environment.
+    """
+
+    sql: str
+    url: str
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,8 @@ class ReadOptions:
             plus sign or 0x, or such an integer followed by .0, else as text.
         needs_ratings: Whether ratings are used. If not, a column of ratings that can't be read is left out with a
             notice.
+        checksum: The expected checksum of a single file, e.g. `sha256:9f86d0...`; None for no check.
+        max_download_gb: Maximum size in GB of what is downloaded from URLs or fetched from a database.
 
     Raises:
         ConfigError: A value is not one of the choices, or a column mapping is invalid.
@@ -87,10 +105,12 @@ class ReadOptions:
     bad_rows: BadRowPolicy = "error"
     id_type: IdType = "auto"
     needs_ratings: bool = True
+    checksum: str | None = None
+    max_download_gb: float = 50
 
     def __post_init__(self) -> None:
         problems = self._choice_problems() + self._column_problems()
-        problems += self._text_problems()
+        problems += self._text_problems() + self._checksum_problems()
         if problems:
             raise ConfigError(*problems)
 
@@ -102,6 +122,11 @@ class ReadOptions:
             if value not in allowed:
                 problems.append(f"{name}: unknown value {value!r}{did_you_mean(str(value), allowed)}")
         return problems
+
+    def _checksum_problems(self) -> list[str]:
+        if self.checksum is None or _CHECKSUM.fullmatch(self.checksum):
+            return []
+        return [f"checksum: {self.checksum!r} is not of the form sha256:9f86d0..."]
 
     def _text_problems(self) -> list[str]:
         problems = []

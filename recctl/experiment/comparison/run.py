@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recctl import arguments, engines, progress
+from recctl import arguments, engines, progress, urls
 from recctl.arguments import at_least, check_fields, flag, many, of_type, optional, validated
 from recctl.config import LoadedConfig
 from recctl.config.loading import with_values
@@ -184,12 +184,18 @@ def compare_on_new_data(
     options = replace(options, seed=entries[0].loaded.config.seed)
     measurements = _measure_entries(entries, store, new_data, options.metric)
     data_record = {
-        "source": new_data.file or f"test of {new_data.test_of}",
+        "source": urls.redact(new_data.file) if new_data.file else f"test of {new_data.test_of}",
         "hash": measurements.measured.data_hash,
         "interactions": measurements.n_interactions,
     }
     run = _create_run(
-        store, entries, options, Repeats(), None, 0.0, {"data": data_record, "new_data": asdict(new_data)}
+        store,
+        entries,
+        options,
+        Repeats(),
+        None,
+        0.0,
+        {"data": data_record, "new_data": urls.redact_values(asdict(new_data))},
     )
     with recording(run):
         _save_result(run, _new_data_document(measurements, options))

@@ -18,7 +18,7 @@ from recctl.data.sources.readers.parts.files import Part, common_format, find_pa
 from recctl.data.sources.readers.parts.table import ColumnReader, PartColumns, read_parts
 from recctl.errors import DataError
 
-_MAX_HASHED_BYTES = 1 << 24  # hashing a larger file would take a noticeable share of the time
+MAX_HASHED_BYTES = 1 << 24  # hashing a larger file would take a noticeable share of the time
 
 
 def read_file(path: Path, options: ReadOptions) -> SourceTable:
@@ -76,7 +76,7 @@ def _read_parts(path: Path, options: ReadOptions) -> tuple[ReadResult, Format, d
 
 def _describe_file(path: Path) -> dict[str, Any]:
     described: dict[str, Any] = {"bytes": path.stat().st_size}
-    if described["bytes"] <= _MAX_HASHED_BYTES:
+    if described["bytes"] <= MAX_HASHED_BYTES:
         described["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     return described
 
@@ -86,7 +86,7 @@ def _describe_parts(parts: list[Part], n_rows: list[int]) -> dict[str, Any]:
     files = []
     for part, rows in zip(parts, n_rows, strict=True):
         described: dict[str, Any] = {"file": part.label, "rows_read": rows, "bytes": part.path.stat().st_size}
-        if n_bytes <= _MAX_HASHED_BYTES:
+        if n_bytes <= MAX_HASHED_BYTES:
             described["sha256"] = hashlib.sha256(part.path.read_bytes()).hexdigest()
         files.append(described)
     return {"bytes": n_bytes, "files": files}
