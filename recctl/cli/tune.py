@@ -125,6 +125,8 @@ def _print_search(run: Any) -> None:
     record = run.metadata["tuning"]
     trials = run.trials()
     _print_trials(trials, record)
+    if "windows" in record:
+        _print_windows(record)
     if "baseline" in record:
         values = zip(record["monitors"], record["baseline"]["values"], strict=False)
         measured = ", ".join(f"{monitor} = {value:.6g}" for monitor, value in values) or "no value"
@@ -150,6 +152,24 @@ def _print_search(run: Any) -> None:
         terminal.info(f"      keep another trial of the front: recctl tune --resume {run.id} --pick 'METRIC>=NUMBER'")
     terminal.info(f"      figures in {run.path / 'figures'}")
     terminal.print_json(common.describe(run, test_looks=test_evaluations, tuning=record, best_config=str(best_config)))
+
+
+def _print_windows(record: dict[str, Any]) -> None:
+    """Print the windows of a rolling split, with the first metric of the best trial and of trial 0 in each."""
+    from recctl.cli import terminal
+
+    monitor = record["monitors"][0]
+    table_rows = [
+        [
+            window["number"],
+            window["test_start"],
+            window["best"][monitor],
+            window["trial_0"][monitor] if window["trial_0"] else None,
+        ]
+        for window in record["windows"]
+    ]
+    columns = ["window", "test from", f"trial {record['best_trial']}", "trial 0 (config)"]
+    terminal.table(columns, table_rows, f"{monitor} on validation of each window; trials are compared by the mean")
 
 
 def _print_trials(trials: Any, record: dict[str, Any]) -> None:

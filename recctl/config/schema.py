@@ -484,7 +484,8 @@ class TuningConfig(Section):
     """Trials of a round of coarse_to_fine; null: n_trials divided by n_rounds. Set when a search gets more trials."""
     pruner: Literal["none", "median", "hyperband"] = "median"
     """How unpromising trials of models trained in epochs are stopped early. median: a trial stops if its best value so
-    far is worse than the median of the complete trials in that epoch, of which there must be at least five."""
+    far is worse than the median of the complete trials in that epoch, of which there must be at least five. With a
+    rolling split, trials of any model are stopped between windows, by their mean so far."""
     jobs: int | None = Field(None, ge=1)
     """Number of parallel trials, each in its own process with its share of the threads; null: 1, or as many as fit on
     the cluster."""

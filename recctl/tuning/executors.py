@@ -17,7 +17,7 @@ from recctl.config import Config
 from recctl.data import shared_arrays
 from recctl.errors import RecctlError, TrainingError
 from recctl.tuning.study import Outcome
-from recctl.tuning.trial_runner import Task, TrialRunner
+from recctl.tuning.trial_runner import Task, TrialRunner, WindowData
 
 ReportCallback = Callable[[int, int, float], bool]
 """Receives a trial's number, an epoch and its metric; returns whether to prune the trial."""
@@ -95,6 +95,7 @@ class _WorkerSetup(NamedTuple):
     folder: Path
     base: Config
     monitors: list[str]
+    n_windows: int
     n_threads: int
 
 
@@ -112,12 +113,13 @@ class ProcessExecutor:
     """
 
     def __init__(self, runner: TrialRunner, n_workers: int, on_report: ReportCallback, folder: Path) -> None:
-        shared_arrays.save(runner.train, folder / "train")
-        shared_arrays.save(runner.validation, folder / "validation")
+        for position, window in enumerate(runner.windows):
+            shared_arrays.save(window.train, folder / f"train-{position}")
+            shared_arrays.save(window.validation, folder / f"validation-{position}")
         self.on_report = on_report
         # Workers share the cores; more threads than cores make all of them slower.
         n_threads = max(1, engines.threads() // n_workers)
-        self._setup = _WorkerSetup(folder, runner.base, list(runner.monitors), n_threads)
+        self._setup = _WorkerSetup(folder, runner.base, list(runner.monitors), len(runner.windows), n_threads)
         self._n_deaths: dict[int, int] = {}
         self._n_idle_deaths = 0
         self._workers = [_Worker(self._setup) for _ in range(n_workers)]
@@ -228,9 +230,12 @@ def _worker_loop(connection: Connection[Any, Any], parent: int, setup: _WorkerSe
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
     engines.set_threads(setup.n_threads)
-    train = shared_arrays.load(setup.folder / "train")
-    validation = shared_arrays.load(setup.folder / "validation")
-    runner = TrialRunner(setup.base, train, validation, setup.monitors)
+    windows = []
+    for position in range(setup.n_windows):
+        train = shared_arrays.load(setup.folder / f"train-{position}")
+        validation = shared_arrays.load(setup.folder / f"validation-{position}")
+        windows.append(WindowData(train, validation))
+    runner = TrialRunner(setup.base, windows, setup.monitors)
 
     def report(epoch: int, value: float) -> bool:
         connection.send((epoch, value))

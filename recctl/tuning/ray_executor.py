@@ -12,7 +12,7 @@ from recctl.data import shared_arrays
 from recctl.engines.ray_engine import MAX_ATTEMPTS, RayEngine
 from recctl.tuning.executors import ReportCallback
 from recctl.tuning.study import Outcome
-from recctl.tuning.trial_runner import Task, TrialRunner
+from recctl.tuning.trial_runner import Task, TrialRunner, WindowData
 
 
 class _RemoteSetup(NamedTuple):
@@ -47,9 +47,8 @@ class RayExecutor:
         this_node = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)
         self._broker = self.ray.remote(_Broker).options(num_cpus=0, scheduling_strategy=this_node).remote()
         self._next_report = self._broker.next.remote()
-        train_arrays = shared_arrays.to_arrays(runner.train)
-        validation = shared_arrays.to_arrays(runner.validation)
-        self._data = self.ray.put((train_arrays, validation))
+        window_arrays = [tuple(map(shared_arrays.to_arrays, window)) for window in runner.windows]
+        self._data = self.ray.put(window_arrays)
         self._setup = _RemoteSetup(runner.base, list(runner.monitors), engine.threads)
         self._remote_run = engine.remote(_run_remotely)
         self._n_parallel = n_parallel or engine.slots
@@ -126,14 +125,14 @@ class _Broker:
 
 
 def _run_remotely(
-    data: tuple[shared_arrays.Arrays, shared_arrays.Arrays], setup: _RemoteSetup, task: Task, broker: Any
+    data: list[tuple[shared_arrays.Arrays, ...]], setup: _RemoteSetup, task: Task, broker: Any
 ) -> Outcome:
     """The remote side of a trial."""
     import ray
 
     engines.set_threads(setup.n_threads)
-    train, validation = (shared_arrays.from_arrays(part) for part in data)
-    runner = TrialRunner(setup.base, train, validation, setup.monitors)
+    windows = [WindowData(*map(shared_arrays.from_arrays, window_arrays)) for window_arrays in data]
+    runner = TrialRunner(setup.base, windows, setup.monitors)
     task.folder.mkdir(parents=True, exist_ok=True)
 
     def report(epoch: int, value: float) -> bool:

@@ -58,6 +58,8 @@ def _row(study: Study, trial: FrozenTrial, monitors: list[str], pareto_front: se
         metric_key: outcome.get(metric_key)
         for metric_key in ("chosen_epoch", "fit_seconds", "evaluate_seconds", "error")
     }
+    if outcome.get("windows"):
+        table_row["windows"] = [window_metrics[monitors[0]] for window_metrics in outcome["windows"]]
     if study.finished_baseline() is not None:
         table_row["in_space"] = trial.number != 0
     if len(monitors) > 1:

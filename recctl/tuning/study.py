@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -46,6 +47,7 @@ class Outcome:
         best_epoch: Best epoch of a model trained in epochs.
         model: Path of the saved model, if its score was the best so far.
         error: Reason of a failure.
+        windows: The metrics on validation of each window of a rolling split, of which `metrics` are the means.
     """
 
     state: Literal["complete", "pruned", "failed"]
@@ -56,6 +58,7 @@ class Outcome:
     best_epoch: int | None = None
     model: str | None = None
     error: str | None = None
+    windows: list[dict[str, float]] | None = None
 
     def as_attributes(self) -> dict[str, Any]:
         """The result as it is stored with the trial, without what it does not have."""
@@ -172,13 +175,16 @@ class Study:
         )
 
     def report(self, number: int, epoch: int, value: float) -> bool:
-        """Record the monitored metric of an epoch.
+        """Record the monitored metric of an epoch, or its mean so far after a window of a rolling split.
 
         Returns:
             Whether to prune the trial. Trial 0 is never pruned: it is the baseline of the search.
         """
         handle = self._handles[number]
-        handle.report(value, epoch)
+        with warnings.catch_warnings():
+            # A trial that is repeated after an interruption reports its first windows again, which Optuna ignores.
+            warnings.filterwarnings("ignore", message="The reported value is ignored")
+            handle.report(value, epoch)
         return number > 0 and handle.should_prune()
 
     def tell(self, number: int, outcome: Outcome) -> None:

@@ -20,6 +20,7 @@ from recctl.engines.ray_engine import RayEngine
 from recctl.errors import AssertionFailedError, ConfigError, RecctlError, TrainingError
 from recctl.experiment import Prepared, stages
 from recctl.experiment.api import require_one_model
+from recctl.experiment.comparison.backtest import plan_windows
 from recctl.experiment.lifecycle import begin, prepare_for, recording
 from recctl.experiment.monitors import selection_metric
 from recctl.experiment.run_config import load_run_config
@@ -47,7 +48,7 @@ from recctl.tuning.storage import (
 )
 from recctl.tuning.strategies import STRATEGIES, Strategy
 from recctl.tuning.study import Outcome, Study, Trial, outcome_of
-from recctl.tuning.trial_runner import Task, TrialRunner
+from recctl.tuning.trial_runner import Task, TrialRunner, cut_windows
 
 _HEARTBEAT_SECONDS = 30.0
 # Trials of the Pareto front in the message that none satisfies the conditions.
@@ -352,10 +353,9 @@ class _Search:
             progress.notice(message)
 
     def _executor(self) -> TrialExecutor:
-        split = self.prepared.split
-        train = split.train(self.prepared.dataset)
-        validation = split.validation(self.prepared.dataset)
-        runner = TrialRunner(self.loaded.config, train, validation, self.monitors)
+        config = self.loaded.config
+        windows = cut_windows(self.prepared.dataset, self.prepared.split, config)
+        runner = TrialRunner(config, windows, self.monitors)
         engine = engines.current()
         if isinstance(engine, RayEngine):
             from recctl.tuning.ray_executor import RayExecutor
@@ -469,6 +469,7 @@ class _Search:
             "importances": results.importances(self.study, self.monitors),
         }
         self._record_baseline(best_trial)
+        self._record_windows(best_trial)
         self.run.save_metadata()
         with self.run.timed("figures"), progress.task("Drawing the search"):
             write_search_figures(self.run)
@@ -542,6 +543,19 @@ class _Search:
                 f"the search space (trial {best.number}: {best.values[0]:.6g}); extend tuning.space to include them"
             )
 
+    def _record_windows(self, best: optuna.trial.FrozenTrial) -> None:
+        """Record the metrics of the best trial and of trial 0 in each window of a rolling split."""
+        best_windows = outcome_of(best).get("windows")
+        if best_windows is None:
+            return
+        first_windows = outcome_of(self.study.finished_trials()[0]).get("windows")
+        records = plan_windows(self.prepared.dataset, self.loaded.config)
+        for position, record in enumerate(records):
+            record["best"] = best_windows[position]
+            # Trial 0, the config's own values, may have failed.
+            record["trial_0"] = first_windows[position] if first_windows else None
+        self.run.metadata["tuning"]["windows"] = records
+
     def _keep_model(self, best: optuna.trial.FrozenTrial) -> None:
         loaded = results.with_point(self.loaded, self.space, self.study.point_of(best))
         # The run's split indexes the run's data: a model of other data cannot be evaluated on it.
@@ -608,7 +622,11 @@ def _identity(
         stored: The space as the study stores it, if it exists; in another form by earlier versions.
     """
     is_stored = stored is not None and stored_space.from_stored(stored) == space
-    return {
+    windows: dict[str, Any] = {}
+    if config.split.strategy == "rolling":
+        # The split is that of the newest window.
+        windows["windows"] = config.split.model_dump()
+    return windows | {
         "data": data_hash,
         "split": split_hash,
         "model": config.model.name,
@@ -642,13 +660,18 @@ def _monitors(config: Config, section: TuningConfig) -> list[str]:
 
 
 def _pruner(section: TuningConfig, config: Config) -> optuna.pruners.BasePruner:
+    is_by_windows = config.split.strategy == "rolling"
+    n_warmup_steps = 1 if is_by_windows else 2
     if section.pruner == "median":
         # `n_min_trials` counts those that reached the epoch: where most stop early, that may be a single trial.
         return optuna.pruners.MedianPruner(
-            n_startup_trials=_MIN_TRIALS_FOR_PRUNING, n_warmup_steps=2, n_min_trials=_MIN_TRIALS_FOR_PRUNING
+            n_startup_trials=_MIN_TRIALS_FOR_PRUNING,
+            n_warmup_steps=n_warmup_steps,
+            n_min_trials=_MIN_TRIALS_FOR_PRUNING,
         )
     if section.pruner == "hyperband":
-        return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=_n_epochs(config), reduction_factor=3)
+        max_resource = config.split.n_windows if config.split.strategy == "rolling" else _n_epochs(config)
+        return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=max_resource, reduction_factor=3)
     return optuna.pruners.NopPruner()
 
 

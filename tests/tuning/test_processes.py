@@ -24,7 +24,7 @@ from recctl.tuning import executors, study, tuner
 from recctl.tuning.executors import ProcessExecutor
 from recctl.tuning.storage import open_storage
 from recctl.tuning.study import Outcome, Study
-from recctl.tuning.trial_runner import Task, TrialRunner
+from recctl.tuning.trial_runner import Task, TrialRunner, WindowData
 from tests import preloaded
 from tests.tuning.searches import EASE, EPOCHS, load, trials
 
@@ -68,7 +68,7 @@ def trial_runner(tmp_path: Path, text: str) -> tuple[TrialRunner, Task]:
     prepared = experiment.prepare(loaded)
     parts = prepared.split.train(prepared.dataset), prepared.split.validation(prepared.dataset)
     (tmp_path / "trial").mkdir()
-    return TrialRunner(loaded.config, *parts, ["rmse"]), Task(0, loaded, tmp_path / "trial", None)
+    return TrialRunner(loaded.config, [WindowData(*parts)], ["rmse"]), Task(0, loaded, tmp_path / "trial", None)
 
 
 def outcome_of(executor: ProcessExecutor, task: Task) -> Outcome:
