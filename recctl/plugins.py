@@ -19,7 +19,13 @@ T = TypeVar("T")
 @cache
 def available(group: Group) -> dict[str, EntryPoint]:
     """Return the entry points of the group `recctl.GROUP` by name, without importing them."""
-    return {point.name: point for point in entry_points(group=f"recctl.{group}")}
+    return {point.name: point for point in _all_entry_points().select(group=f"recctl.{group}")}
+
+
+@cache
+def _all_entry_points() -> Any:
+    # Read once for all groups: the metadata of every installed package are searched.
+    return entry_points()
 
 
 def load(group: Group, name: str) -> Any:

@@ -92,9 +92,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         (dist_info / "entry_points.txt").write_text(f"[recctl.{group}]\n{name} = {module}:{attribute}\n")
         invalidate_caches()
         plugins.available.cache_clear()
+        plugins._all_entry_points.cache_clear()
 
     yield install
     plugins.available.cache_clear()
+    plugins._all_entry_points.cache_clear()
     for module in folder.glob("*.py"):
         sys.modules.pop(module.stem, None)
 

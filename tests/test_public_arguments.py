@@ -645,5 +645,6 @@ def test_all_public_functions_are_tried(world: World) -> None:
 NOT_FOR_USERS = {
     *("score_users", "score_histories", "score_pairs", "rank_users", "rank_histories", "rank_popular"),
     *("ties_of_users", "ties_of_histories", "probe_fit", "require_memory_for"),
+    *("recommended_lists", "recommended_lists_for_history", "similar_lists"),  # of arguments that others have checked
     *("estimate_memory", "estimate_file", "estimate_checkpoints", "restore", "set_training_state"),
 }

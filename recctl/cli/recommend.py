@@ -53,7 +53,6 @@ def recommend(
     common.apply_threads()
     run = common.store().resolve_model(run_id)
     model = experiment.load_version(run)
-    options: dict[str, Any] = {"k": k, "exclude_seen": not include_seen, "on_unknown": on_unknown.value}
     unknown_items: list[Any] = []
     if history is not None:
         item_texts = [item_text for item_text in history.split(",") if item_text]
@@ -62,14 +61,14 @@ def recommend(
         is_known = len(unknown_items) < len(set(history_items))
         is_served = is_known or model.serves_empty_history or on_unknown != OnUnknown.error
         _report_unknown_items(unknown_items, run, model, must_be_known=not is_served)
-        recommended = model.recommend_for_history([history_items], **options)
+        recommended = model.recommended_lists_for_history([history_items], k, not include_seen, on_unknown.value)
     else:
         users = [parse_id(user_text, model.user_vocabulary.is_text, "user") for user_text in user_ids or []]
         if on_unknown == OnUnknown.error:
             unknown_ids.require_known(users, model.user_vocabulary, "user", run, _HINT_FOR_USERS)
-        recommended = model.recommend(users, **options)
-    records = recommended.to_dict("records")
-    columns = [*recommended.columns, *common.add_titles(records, run, {"item_id": "title"})]
+        recommended = model.recommended_lists(users, k, not include_seen, on_unknown.value)
+    records = recommended.records()
+    columns = ["user_id", "item_id", "score", "rank", *common.add_titles(records, run, {"item_id": "title"})]
     terminal.table(columns, [list(record.values()) for record in records])
     terminal.print_json(
         {

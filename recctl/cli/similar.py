@@ -26,9 +26,8 @@ def similar(
     model = experiment.load_version(run)
     items = [parse_id(item_text, model.item_vocabulary.is_text, "item") for item_text in item_ids]
     unknown_ids.require_known(items, model.item_vocabulary, "item", run)
-    similar_items = model.similar_items(items, k)
-    records = similar_items.to_dict("records")
+    records = model.similar_lists(items, k).records()
     title_columns = {"item_id": "title", "similar_item_id": "similar_title"}
-    columns = [*similar_items.columns, *common.add_titles(records, run, title_columns)]
+    columns = ["item_id", "similar_item_id", "score", "rank", *common.add_titles(records, run, title_columns)]
     terminal.table(columns, [list(record.values()) for record in records])
     terminal.print_json({"run_id": run.id, "path": str(run.path), "status": run.status, "similar_items": records})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recctl.data.text_ids import is_text
 
@@ -18,6 +17,8 @@ def decode(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if isinstance(column.type, pa.BaseExtensionType) and not is_uuid(column.type):
         column = _storage(column)
     if pa.types.is_run_end_encoded(column.type):
+        import pyarrow.compute as pc
+
         column = pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], column.type.value_type)
     if pa.types.is_dictionary(column.type) and not is_text(column.type.value_type):
         column = column.cast(column.type.value_type)

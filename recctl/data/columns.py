@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -15,6 +14,9 @@ from recctl import progress
 from recctl.data import text_ids
 from recctl.data.timestamps import SECONDS_OF_1970, calendar_format, suggest_formats
 from recctl.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 USER = "user_id"
 ITEM = "item_id"
@@ -107,7 +109,7 @@ def timestamps_of(column: pd.Series[Any]) -> NDArray[Any]:
         DataError: A value is missing, negative, or so large that it must be in another unit, or all of them are dates
             such as 20200105.
     """
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+    if _are_datetimes(column):
         seconds = _datetimes_to_seconds(column)
         problem = "is before 1970 or after 2199"
     else:
@@ -130,7 +132,7 @@ def notice_year_1970(column: pd.Series[Any], seconds: NDArray[Any]) -> None:
         column: The column as it was given.
         seconds: Its timestamps.
     """
-    if pd.api.types.is_datetime64_any_dtype(column.dtype) or not len(seconds):
+    if _are_datetimes(column) or not len(seconds):
         return
     if seconds.max() < SECONDS_OF_1970:
         progress.notice(
@@ -221,7 +223,15 @@ def _has_lone_surrogate(text: str) -> bool:
     return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
 
 
+def _are_datetimes(column: pd.Series[Any]) -> bool:
+    import pandas as pd
+
+    return bool(pd.api.types.is_datetime64_any_dtype(column.dtype))
+
+
 def _datetimes_to_seconds(column: pd.Series[Any]) -> NDArray[Any]:
+    import pandas as pd
+
     _require_no_missing(column, TIMESTAMP)
     datetimes = pd.DatetimeIndex(column)
     if datetimes.tz is not None:
@@ -236,6 +246,8 @@ def _datetimes_to_seconds(column: pd.Series[Any]) -> NDArray[Any]:
 
 def _to_numbers(column: pd.Series[Any], name: str) -> NDArray[Any]:
     """A column as numbers; text that can be parsed as a number is converted."""
+    import pandas as pd
+
     dtype = column.dtype
     _require_no_missing(column, name)
     if isinstance(dtype, np.dtype) and dtype.kind in "iufb":

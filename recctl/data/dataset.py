@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -18,12 +17,14 @@ from recctl.data import columns, frames
 from recctl.data.frames import Frame
 from recctl.data.labels import Labels
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
+from recctl.data.pandas_types import is_series
 from recctl.data.vocabulary import Vocabulary
 from recctl.engines import map_threads
 from recctl.errors import DataError
 from recctl.kernels import csr, group_by
 
 if TYPE_CHECKING:
+    import pandas as pd
     import scipy.sparse as sp
 
 
@@ -111,7 +112,7 @@ class InteractionDataset:
         if not len(source_columns[columns.USER]):
             raise DataError("interactions: the table is empty")
         for name, column in source_columns.items():
-            if not isinstance(column, pd.Series):
+            if not is_series(column):
                 continue
             if name == columns.RATING:
                 source_columns[name] = columns.ratings_of(column)
@@ -219,6 +220,8 @@ class InteractionDataset:
     @cached_property
     def data(self) -> pd.DataFrame:
         """The interactions as a table, rows in their original order."""
+        import pandas as pd
+
         table: dict[str, Any] = {
             columns.USER: self.user_vocabulary.column(self.users),
             columns.ITEM: self.item_vocabulary.column(self.items),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+import numpy as np
 import pyarrow as pa
 
 from recctl.data.arrow_columns import decode, uuids_to_text
 from recctl.data.columns import RATING
+from recctl.data.pandas_types import is_data_frame
 from recctl.errors import DataError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from narwhals.typing import IntoDataFrame
 
     Frame = pd.DataFrame | IntoDataFrame
@@ -24,8 +26,10 @@ _ACCEPTED = "a pandas or polars DataFrame, or a pyarrow Table"
 
 def is_frame(data: Any) -> bool:
     """Whether an object is a table of a supported library, a lazy one included."""
-    if isinstance(data, pd.DataFrame | pa.Table):
+    if is_data_frame(data) or isinstance(data, pa.Table):
         return True
+    if isinstance(data, list | tuple | dict | np.ndarray):
+        return False
     import narwhals.stable.v2 as nw
 
     return bool(nw.dependencies.is_into_dataframe(data)) or _is_lazy(data)
@@ -45,7 +49,7 @@ def to_pandas(data: Any, name: str = "interactions", also: str = "") -> pd.DataF
     Raises:
         DataError: It is no table, is lazy, or has two columns of the same name.
     """
-    if isinstance(data, pd.DataFrame):
+    if is_data_frame(data):
         return data
     if isinstance(data, pa.Table):
         return _from_columns(data.column_names, data.columns, name)
@@ -59,7 +63,7 @@ def to_pandas(data: Any, name: str = "interactions", also: str = "") -> pd.DataF
         accepted = f"{also}, {_ACCEPTED}" if also else _ACCEPTED
         raise DataError(f"{name}: is of type {_type_name(data)}; give {accepted}") from None
     native = frame.to_native()
-    if isinstance(native, pd.DataFrame):
+    if is_data_frame(native):
         return native
     try:
         columns = [frame[column].to_arrow() for column in frame.columns]
@@ -86,12 +90,16 @@ def _from_columns(names: list[str], columns: list[Any], name: str) -> pd.DataFra
             raise DataError(
                 f"{name}: {names.count(column)} columns are called {column}; rename or drop all but one of them"
             )
+    import pandas as pd
+
     series = {key: _to_series(key, values) for key, values in zip(names, columns, strict=True)}
     return pd.DataFrame(series, copy=False)
 
 
 def _to_series(name: str, values: Any) -> pd.Series[Any]:
     """Arrow values as a pandas column, in a type that pandas can compute with."""
+    import pandas as pd
+
     column = uuids_to_text(decode(values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])))
     if pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("s"))  # pandas has datetimes only

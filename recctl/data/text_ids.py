@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recctl.kernels import text_scan
@@ -49,6 +48,8 @@ def trim(texts: pa.ChunkedArray) -> pa.ChunkedArray:
         # Two entries of the dictionary may become equal, so that it has to be built again.
         plain = texts.cast(texts.type.value_type)
         return trim(plain).dictionary_encode()
+    import pyarrow.compute as pc
+
     return pc.utf8_trim_whitespace(texts.cast(pa.large_string()))
 
 
@@ -73,6 +74,8 @@ def _offsets_and_characters(chunk: pa.Array) -> tuple[NDArray[np.int64], NDArray
 
 def are_integers(ids: pa.ChunkedArray) -> NDArray[np.bool_]:
     """Whether each id, without surrounding white space, is a whole number by the rule; False for nulls."""
+    import pyarrow.compute as pc
+
     return np.asarray(pc.fill_null(pc.match_substring_regex(ids, INTEGER_ID), False).to_numpy(), bool)
 
 
@@ -105,6 +108,8 @@ def cast_integers(ids: pa.ChunkedArray) -> NDArray[np.int64]:
     Raises:
         pyarrow.ArrowInvalid: An id is beyond int64.
     """
+    import pyarrow.compute as pc
+
     if pc.any(pc.match_substring(ids, ".")).as_py():
         ids = pc.replace_substring_regex(ids, _ZERO_FRACTION, "")
     return np.asarray(ids.cast(pa.int64()).to_numpy(), np.int64)
@@ -112,6 +117,8 @@ def cast_integers(ids: pa.ChunkedArray) -> NDArray[np.int64]:
 
 def has_empty(ids: pa.ChunkedArray) -> bool:
     """Whether any id is the empty text."""
+    import pyarrow.compute as pc
+
     return bool(pc.any(pc.equal(pc.binary_length(ids), 0)).as_py())
 
 
@@ -128,6 +135,8 @@ def contains(ids: pa.ChunkedArray, word: str) -> bool:
 
 def has_any(ids: pa.ChunkedArray, words: list[str]) -> bool:
     """Whether any id is one of these words."""
+    import pyarrow.compute as pc
+
     return bool(pc.any(pc.is_in(ids, pa.array(words, ids.type))).as_py())
 
 

@@ -6,12 +6,14 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SECONDS_OF_1970 = 365 * 24 * 3600
 
@@ -54,6 +56,8 @@ def format_problem(timestamp_format: str) -> str | None:
         return "%p (AM or PM) needs %I, the hour from 1 to 12; strptime ignores it beside %H"
     if "%I" in timestamp_format and "%p" not in timestamp_format:
         return "%I is the hour from 1 to 12, which needs %p (AM or PM); the hour from 0 to 23 is %H"
+    import pandas as pd
+
     try:
         _parse_distinct(pd.Series(["-"], dtype="str"), timestamp_format)
     except (ValueError, re.error) as error:  # a repeated directive is a repeated group of a regular expression
@@ -93,6 +97,8 @@ def parse_with_format(texts: pa.ChunkedArray, timestamp_format: str) -> tuple[ND
 
 
 def _parse_distinct(texts: pd.Series[Any], timestamp_format: str) -> pd.Series[Any]:
+    import pandas as pd
+
     # pandas also reads the words now and today, whatever the format.
     texts = texts.where(~texts.str.lower().isin(["now", "today"]))
     return pd.to_datetime(texts, format=timestamp_format, utc=True, exact=True, errors="coerce")

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -68,9 +66,14 @@ class ItemTitles:
         Raises:
             Exception: The content is damaged; a reader of Parquet can raise anything.
         """
-        table = pq.read_table(io.BytesIO(content))
-        ids = table[ITEM].to_numpy(zero_copy_only=False)
-        return cls(Vocabulary(ids), table[TITLE].to_numpy(zero_copy_only=False))
+        # `pq.read_table` would import pyarrow.dataset.
+        table = pq.ParquetFile(io.BytesIO(content)).read()
+        return cls(Vocabulary(_to_array(table[ITEM])), _to_array(table[TITLE]))
+
+
+def _to_array(column: pa.ChunkedArray) -> NDArray[Any]:
+    # Through a list, as the other conversions of Arrow import pandas, for which a short command must not wait.
+    return np.array(column.to_pylist(), np.int64 if pa.types.is_integer(column.type) else object)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +103,9 @@ def match_titles(vocabulary: Vocabulary, ids: pa.ChunkedArray, titles: pa.Chunke
         titles: The titles of the table as text, `(n_rows,)`; empty where there is none.
         source: The name of the table for messages.
     """
+    import pandas as pd
+    import pyarrow.compute as pc
+
     ids = text_ids.trim(ids.cast(pa.large_string()))
     known = pa.array(vocabulary.ids).cast(pa.large_string())
     if not vocabulary.is_text:

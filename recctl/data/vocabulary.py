@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recctl.data.id_hashes import UInt64Array, hash_ids
 from recctl.data.matrix import Int32Array
+from recctl.data.pandas_types import is_column
 from recctl.errors import DataError
 from recctl.kernels import factorize
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_CODES = 2**31 - 1
 
 # Integer ids are encoded by a table over their range, if it is at most this many times as long as the ids, or short.
 _MAX_RANGE_PER_ID = 4
 _SHORT_RANGE = 1 << 20
+
+# So many ids are looked up one by one; more, with an index of the whole vocabulary.
+_MAX_SEARCHED = 1000
 
 
 class Vocabulary:
@@ -49,6 +55,8 @@ class Vocabulary:
     @property
     def _index(self) -> pd.Index[Any]:
         if self._cached_index is None:
+            import pandas as pd
+
             self._cached_index = pd.Index(self.ids)
         return self._cached_index
 
@@ -90,12 +98,32 @@ class Vocabulary:
             # Iterated, they yield scalars of Arrow, which equal no id.
             plain_ids = ids.dictionary_decode() if pa.types.is_dictionary(ids.type) else ids
             ids = plain_ids.to_pandas()
-        if not isinstance(ids, np.ndarray | pd.Series | pd.Index):
-            ids = _to_array(list(ids))
+        if not isinstance(ids, np.ndarray) and not is_column(ids):
+            id_list = list(ids)
+            if len(id_list) <= _MAX_SEARCHED and self._has_type_of(id_list):
+                return self._search(id_list)
+            ids = _to_array(id_list)
+        import pandas as pd
+
         try:
             return self._index.get_indexer(pd.Index(ids)).astype(np.int32)
         except (TypeError, ValueError) as error:  # unhashable or nested values, or invalid Unicode
             raise DataError(f"ids must be int or str, in one dimension: {error}") from error
+
+    def _has_type_of(self, ids: list[Any]) -> bool:
+        """Whether values are of the exact type of the ids, and not of one that may equal them, such as True and 1.0."""
+        if self.is_text:
+            return all(type(id_) is str and _is_unicode(id_) for id_ in ids)
+        return all(type(id_) is int and abs(id_) < 2**63 for id_ in ids)
+
+    def _search(self, ids: list[Any]) -> Int32Array:
+        """The codes of ids by binary search. For a few ids this is faster than to build the index of all."""
+        codes = np.full(len(ids), -1, np.int32)
+        for row, id_ in enumerate(ids):
+            position = bisect_left(self.ids, id_)
+            if position < len(self) and self.ids[position] == id_:
+                codes[row] = position
+        return codes
 
     def decode(self, codes: Int32Array) -> NDArray[Any]:
         """The id of each code."""
@@ -119,6 +147,15 @@ class Vocabulary:
         return Vocabulary(self.ids[occurs]), new_codes[codes]
 
 
+def _is_unicode(text: str) -> bool:
+    """Whether a text has no lone surrogates, which no file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _encode_integers(ids: NDArray[Any]) -> tuple[NDArray[np.int64], Int32Array]:
     if not len(ids):
         return ids.astype(np.int64), np.empty(0, np.int32)
@@ -126,6 +163,8 @@ def _encode_integers(ids: NDArray[Any]) -> tuple[NDArray[np.int64], Int32Array]:
     highest = int(ids.max())
     if highest - lowest < max(_MAX_RANGE_PER_ID * len(ids), _SHORT_RANGE):
         return factorize.encode_dense(ids, lowest, highest)
+    import pandas as pd
+
     # Ids far apart: hashing, then sorting the distinct ids only.
     codes, distinct = pd.factorize(ids)
     order = np.argsort(distinct)
@@ -139,6 +178,8 @@ def _encode_text(ids: pa.Array) -> tuple[NDArray[Any], Int32Array]:
         ids = ids.unify_dictionaries()
     if isinstance(ids, pa.ChunkedArray):
         ids = ids.combine_chunks()
+    import pyarrow.compute as pc  # slow to import, and not needed for integer ids
+
     order = pc.sort_indices(ids.dictionary)  # by UTF-8 bytes, which is the order of code points
     vocabulary = Vocabulary(ids.dictionary.take(order).to_numpy(zero_copy_only=False))
     codes = _inverse_permutation(order.to_numpy())[ids.indices.to_numpy()]

@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri
 
 from recctl.engines import map_threads
 from recctl.kernels import bootstrap
@@ -143,6 +142,8 @@ def bca_interval(
     Returns:
         The lower and the upper ends, each of shape `(n_columns,)`; NaN for fewer than two users.
     """
+    from scipy.special import ndtr, ndtri  # slow to import, and needed for comparisons only
+
     if len(influence) < 2:
         return np.full(len(observed), np.nan), np.full(len(observed), np.nan)
     deviations = influence - influence.mean(axis=0)

@@ -7,7 +7,7 @@ from typing import Any
 
 from recctl.config import LoadedConfig
 from recctl.errors import ArtifactError, ConfigError
-from recctl.experiment import stages
+from recctl.experiment import stages, stored_models
 from recctl.experiment.lifecycle import resume_command
 from recctl.experiment.run_config import load_run_config
 from recctl.experiment.warm_start import WarmStart
@@ -60,7 +60,7 @@ def epochs_to_train(loaded: LoadedConfig, parent: Run | None, warm_start: WarmSt
         return None
     changes: list[str] = []
     if parent is not None and parent.metadata["models"]:
-        fitted: Any = stages.load_version(parent)
+        fitted: Any = stored_models.load_version(parent)
         changes = _changed_settings(fitted, stages.build_model(config))
         if _began_from(parent) != (warm_start and warm_start.model_entry["sha256"]):
             changes.append(f"training.warm_start={config.training.warm_start or 'null'}")

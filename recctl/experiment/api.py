@@ -10,7 +10,7 @@ from recctl.arguments import at_least, many, of_type, one_of, optional, text, va
 from recctl.config import LoadedConfig
 from recctl.data.splitting import all_train
 from recctl.errors import ArtifactError, ConfigError
-from recctl.experiment import stages
+from recctl.experiment import stages, stored_models
 from recctl.experiment.all_data import epochs_to_train
 from recctl.experiment.data import Prepared
 from recctl.experiment.estimate import refuse_if_too_large
@@ -265,7 +265,7 @@ def _evaluate(
         config.evaluation = config.evaluation.model_copy(update={"metrics": metrics})
     if k_values is not None:
         config.evaluation = config.evaluation.model_copy(update={"k_values": k_values})
-    model = stages.load_version(run)
+    model = stored_models.load_version(run)
     # Before the data are read, and a look at test is counted.
     require_meaningful(model, config.evaluation.metrics)
     if data is not None:

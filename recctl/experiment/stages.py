@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from recctl import progress
-from recctl.arguments import at_least, optional, validated
 from recctl.config import Config
 from recctl.data.dataset import InteractionDataset
 from recctl.engines import require_disk, torch_distributed
@@ -26,13 +25,13 @@ from recctl.experiment.callbacks import (
 from recctl.experiment.data import Prepared
 from recctl.experiment.monitors import selection_metric
 from recctl.experiment.popularity_baseline import accuracy_metric, popularity_baseline
+from recctl.experiment.stored_models import load_version
 from recctl.experiment.warm_start import load_kept
 from recctl.metrics import METRICS
 from recctl.models.base import Recommender
 from recctl.models.base.epoch_recommender import EpochRecommender
-from recctl.models.registry import load_model, make_model, model_class
+from recctl.models.registry import make_model, model_class
 from recctl.runs import Run, layout
-from recctl.runs.checks import a_run
 from recctl.runs.evaluations import EvaluationRecord, MeasuredData, MeasuredModel, measured_model_entry
 from recctl.runs.store import run_hashes
 from recctl.tracking import Tracker
@@ -157,13 +156,6 @@ def load_fitted(run: Run, fitted_on: str) -> Recommender | None:
         if model_entry["fitted_on"] == TRAIN:
             break
     return None
-
-
-@validated(run=a_run, version=optional(at_least(1)))
-def load_version(run: Run, version: int | None = None) -> Recommender:
-    """Load a model version of a run, by default the newest, after checking its hash against the run's metadata."""
-    model_entry = run.model_entry(version)
-    return load_model(run.path / model_entry["file"], model_entry["sha256"])
 
 
 def _fit_on_train(

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from recctl import progress
-from recctl.config import LoadedConfig
-from recctl.config.schema import source_label
-from recctl.data.sources import item_titles
-from recctl.data.sources.items import find_items_file, read_titles
 from recctl.data.titles import ItemTitles, MatchedTitles, match_titles
 from recctl.data.vocabulary import Vocabulary
 from recctl.errors import ArtifactError
 from recctl.runs import Run, layout
+
+if TYPE_CHECKING:
+    from recctl.config import LoadedConfig
 
 
 class TitlesToStore(NamedTuple):
@@ -42,6 +41,8 @@ def require_items_file(loaded: LoadedConfig) -> None:
     """
     items = loaded.config.data.items
     if items is not None:
+        from recctl.data.sources.items import find_items_file
+
         find_items_file(items.file, loaded.base)
 
 
@@ -55,6 +56,10 @@ def titles_to_store(loaded: LoadedConfig, vocabulary: Vocabulary) -> TitlesToSto
     Raises:
         DataError: The items file can't be read.
     """
+    # Imported here: stored titles are read without the sources.
+    from recctl.config.schema import source_label
+    from recctl.data.sources.items import find_items_file, read_titles
+
     items = loaded.config.data.items
     if items is None:
         source = source_label(loaded.config.data.source)
@@ -79,8 +84,10 @@ def run_titles(run: Run) -> ItemTitles:
 
     Titles that can't be read are no reason to fail: a notice says so, and there are none.
     """
-    if run.metadata.get("titles") is None:
+    if "titles" not in run.metadata:
         return _titles_of_old_run(run)
+    if run.metadata["titles"] is None:
+        return ItemTitles.none()
     try:
         return run.titles()
     except ArtifactError as error:
@@ -89,13 +96,17 @@ def run_titles(run: Run) -> ItemTitles:
 
 
 def _titles_of_old_run(run: Run) -> ItemTitles:
-    """The titles of a run that stores none: those that its data set comes with, if that is in the cache."""
+    """The titles of a run of version 0.1, which stored none: those of its data set, if that is in the cache."""
+    from recctl.data.sources import item_titles
+
     titles = item_titles(str(run.metadata.get("data", {}).get("source", "")))
     ids = np.array(sorted(titles), np.int64)
     return ItemTitles(Vocabulary(ids), np.array([titles[item_id] for item_id in ids.tolist()], object))
 
 
 def _dataset_titles(source: str, vocabulary: Vocabulary) -> MatchedTitles:
+    from recctl.data.sources import item_titles
+
     titles = item_titles(source)
     ids = pa.chunked_array([pa.array([str(item_id) for item_id in titles], pa.large_string())])
     texts = pa.chunked_array([pa.array(list(titles.values()), pa.large_string())])

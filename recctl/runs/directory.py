@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from recctl import arguments, artifacts, atomic, locking, urls
+from recctl import arguments, atomic, locking, urls
 from recctl.arguments import at_least, optional, text, validated
 from recctl.errors import ArtifactError, ConfigError
 from recctl.runs import layout, liveness
@@ -443,6 +443,8 @@ class Run:
         Returns:
             The path of the file.
         """
+        from recctl import artifacts  # imports NumPy, for which listing runs must not wait
+
         # Before the new version: figures without records belong to the newest model, which is about to be another one.
         records = self.evaluations()
         version = 1 + max((model_entry["version"] for model_entry in self.metadata["models"]), default=0)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 
-from recctl import arguments, artifacts, locking, progress
+from recctl import arguments, locking, progress
 from recctl.arguments import of_type, optional, text, validated
 from recctl.errors import ArtifactError, ConfigError
 from recctl.runs import index, layout, liveness
@@ -254,6 +254,8 @@ class RunStore:
             ConfigError: The name is not valid.
             ArtifactError: The run is not complete or not in this directory, or its newest model is missing or damaged.
         """
+        from recctl import artifacts  # imports NumPy, for which listing runs must not wait
+
         run = self.run_of_model(run)
         if run.status != "complete":
             raise ArtifactError(f"{run.id}: is {run.status}; only complete runs can be promoted to {name}")

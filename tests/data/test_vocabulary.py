@@ -126,3 +126,22 @@ def test_subset_keeps_the_ids_that_occur(codes):
     assert part.ids.tolist() == sorted({11 * code for code in codes})
     assert part.decode(renumbered).tolist() == [11 * code for code in codes]
     assert renumbered.dtype == np.int32
+
+
+@given(st.lists(st.integers(-50, 50) | st.sampled_from([-(2**63), 2**63 - 1]), unique=True), st.data())
+def test_few_integers_are_looked_up_as_many_are(known, data):
+    vocabulary = Vocabulary(np.array(sorted(known), np.int64))
+    values = st.integers(-60, 60) | st.sampled_from([-(2**63), 2**63 - 1, 2**63, True, False, 1.0, 2.5, "1", None])
+    looked_up = data.draw(st.lists(values))
+    found = vocabulary.codes(looked_up)
+    assert found.dtype == np.int32
+    # A Series is looked up by the index of all ids.
+    np.testing.assert_array_equal(found, vocabulary.codes(pd.Series(looked_up, dtype=object)))
+
+
+@given(st.lists(st.text(max_size=3), unique=True), st.data())
+def test_few_texts_are_looked_up_as_many_are(known, data):
+    vocabulary = Vocabulary(np.array([*sorted(known), None], object)[:-1])
+    looked_up = data.draw(st.lists(st.text(max_size=3) | st.sampled_from([*known, 1, None])))
+    expected = {id_: code for code, id_ in enumerate(sorted(known))}
+    np.testing.assert_array_equal(vocabulary.codes(looked_up), [expected.get(id_, -1) for id_ in looked_up])

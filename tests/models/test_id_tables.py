@@ -66,7 +66,9 @@ def test_id_list_refuses_a_value_that_is_not_an_id(ids):
 def test_ranked_table_leaves_out_empty_positions():
     items = np.array([[2, 0], [1, -1], [-1, -1]], np.int32)
     scores = np.array([[3, 2], [1, -np.inf], [-np.inf, -np.inf]], np.float32)
-    table = id_tables.ranked_table(["é", 5, "z"], items, scores, ITEMS, "user_id", "item_id")
+    lists = id_tables.RankedLists(["é", 5, "z"], items, scores, ITEMS, "user_id", "item_id")
+    table = lists.table()
+    assert lists.records() == table.to_dict("records")
     assert table.to_dict("list") == {
         "user_id": ["é", "é", 5],
         "item_id": [20, 3, 10],

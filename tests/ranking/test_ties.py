@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recctl.data.dataset import InteractionDataset
+from recctl.data import id_hashes
 from recctl.data.id_hashes import hash_id_list, hash_ids
 from recctl.data.matrix import InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
@@ -57,9 +58,12 @@ def test_hash_of_integers_is_that_of_their_text(ids: list[int]) -> None:
     assert hash_id_list(ids).tolist() == hash_id_list(list(map(str, ids))).tolist()
 
 
+@pytest.mark.parametrize("max_encoded", [0, 100])
 @given(texts=st.lists(st.text()))
-def test_hash_of_texts_is_fnv1a_of_their_utf8_bytes(texts: list[str]) -> None:
-    assert hash_ids(np.array(texts, object)).tolist() == [fnv1a(text) for text in texts]
+def test_hash_of_texts_is_fnv1a_of_their_utf8_bytes(max_encoded: int, texts: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(id_hashes, "_MAX_ENCODED", max_encoded)
+        assert hash_ids(np.array(texts, object)).tolist() == [fnv1a(text) for text in texts]
 
 
 def test_hashes_equal_published_values_of_fnv1a() -> None:

@@ -10,7 +10,6 @@ import yaml
 
 from recctl import RunStore, experiment, tuning
 from recctl.errors import ConfigError, TrainingError
-from recctl.experiment import stages
 from recctl.models.base.search_space import declared_space, parse_space
 from recctl.models.ease import EASERecommender
 from recctl.models.registry import model_class
@@ -38,7 +37,7 @@ def test_baseline_outside_the_space_is_reported_but_another_trial_is_kept(tmp_pa
     record = run.metadata["tuning"]
     assert record["best_trial"] == best
     assert record["baseline"] == {"trial": 0, "values": [table["ndcg@10"][0]], "point": {"l2_reg": 500.0}}
-    assert stages.load_version(run).l2_reg == table["l2_reg"][best]
+    assert experiment.load_version(run).l2_reg == table["l2_reg"][best]
     assert yaml.safe_load((run.path / "best.yaml").read_text())["model"]["params"]["l2_reg"] == table["l2_reg"][best]
     study = optuna.load_study(study_name="study", storage=f"sqlite:///{run.path / 'study.db'}")
     assert study.best_trial.number == best

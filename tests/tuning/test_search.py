@@ -10,7 +10,6 @@ import yaml
 
 from recctl import RunStore, experiment, tuning
 from recctl.errors import ConfigError, DataError, TrainingError
-from recctl.experiment import stages
 from recctl.models.ease import EASERecommender
 from recctl.models.svd import SVDRecommender
 from recctl.runs import Run
@@ -32,7 +31,7 @@ def test_trials_equal_fitting_and_evaluating_by_hand(tmp_path: Path) -> None:
     assert table["l2_reg"].nunique() == 6
     for row in table.itertuples():
         model = EASERecommender(l2_reg=row.l2_reg).fit(train)
-        measured = stages.evaluate_model(model, validation, None, loaded.config).metrics
+        measured = experiment.stages.evaluate_model(model, validation, None, loaded.config).metrics
         assert measured["ndcg@10"] == pytest.approx(row[table.columns.get_loc("ndcg@10") + 1], abs=1e-12)
 
 
@@ -43,7 +42,7 @@ def test_search_run_holds_best_model_metrics_and_config(tmp_path: Path) -> None:
     assert run.metadata["tuning"]["best_trial"] == best["number"]
     assert run.metrics()["validation"]["ndcg@10"] == pytest.approx(best["ndcg@10"], abs=1e-12)
     assert run.metadata["test_looks"] == 1
-    assert stages.load_version(run).l2_reg == best["l2_reg"]
+    assert experiment.load_version(run).l2_reg == best["l2_reg"]
     assert {"history.html", "slices.html", "parallel.html", "plotly.min.js"} == {
         path.name for path in (run.path / "figures").iterdir()
     }
@@ -56,7 +55,7 @@ def test_search_run_holds_best_model_metrics_and_config(tmp_path: Path) -> None:
 def test_refit_fits_best_point_on_train_and_validation(tmp_path: Path) -> None:
     run = search(tmp_path, EPOCHS, "tuning.n_trials=3", "training.refit=true")
     assert [entry["fitted_on"] for entry in run.metadata["models"]] == ["train", "train+validation"]
-    assert run.metadata["tuning"]["best_point"]["n_factors"] == stages.load_version(run).n_factors
+    assert run.metadata["tuning"]["best_point"]["n_factors"] == experiment.load_version(run).n_factors
 
 
 FOURTEEN_TRIALS = ("training={}", "tuning.pruner=none", "tuning.n_trials=14")
@@ -155,7 +154,7 @@ def test_resume_adds_trials_to_a_complete_search(tmp_path: Path) -> None:
     whole = search(tmp_path, EASE, "tuning.n_trials=9")
     pd.testing.assert_frame_equal(trials(run), trials(whole))
     assert run.metrics() == whole.metrics()
-    assert stages.load_version(run).l2_reg == stages.load_version(whole).l2_reg
+    assert experiment.load_version(run).l2_reg == experiment.load_version(whole).l2_reg
 
 
 def test_pruned_trials_are_marked_and_trial_0_is_never_pruned(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_patience_waits_for_a_gain_in_the_second_metric(tmp_path: Path, monkeypa
     assert run.metadata["tuning"]["pareto"] == [1, 3, 4]
     assert table.index[table["pareto"]].tolist() == [1, 3, 4]
     assert run.metadata["tuning"]["best_trial"] == 1
-    assert experiment.stages.load_version(run).l2_reg == table["l2_reg"][1]
+    assert experiment.load_version(run).l2_reg == table["l2_reg"][1]
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_pick_keeps_a_trial_and_can_be_changed_afterwards(tmp_path: Path, monkey
     table = trials(run).set_index("number")
     assert run.metadata["tuning"]["best_trial"] == 1
     assert run.metadata["tuning"]["pick"] == ["coverage@10>=0.3"]
-    assert experiment.stages.load_version(run).l2_reg == table["l2_reg"][1]
+    assert experiment.load_version(run).l2_reg == table["l2_reg"][1]
     assert f"l2_reg: {table['l2_reg'][1]}" in (run.path / "best.yaml").read_text()
 
     recorded = (run.path / "metadata.json").read_bytes()
@@ -242,7 +242,7 @@ def test_pick_keeps_a_trial_and_can_be_changed_afterwards(tmp_path: Path, monkey
 
     assert tuning.resume(run, more=["tuning.pick=coverage@10>=0.6"])
     assert run.metadata["tuning"]["best_trial"] == 2
-    assert experiment.stages.load_version(run).l2_reg == table["l2_reg"][2]
+    assert experiment.load_version(run).l2_reg == table["l2_reg"][2]
     assert len(trials(run)) == 4
     assert [entry["trial"] for entry in run.metadata["models"]] == [1, 2]
     assert run.metadata["test_looks"] == 2

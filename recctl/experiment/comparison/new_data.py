@@ -11,7 +11,7 @@ from recctl.config import Config
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import ConfigError, DataError
 from recctl.evaluation.eval_users import KnownPairs, count_pairs
-from recctl.experiment import stages
+from recctl.experiment import stages, stored_models
 from recctl.experiment.comparison.result import MeasuredRun
 from recctl.experiment.lifecycle import prepare_for
 from recctl.experiment.run_config import load_run_config
@@ -78,7 +78,7 @@ def measure_on_new_data(
     Raises:
         DataError: The data can't be read, or a model was fitted on some of them although this is not allowed.
     """
-    models = {label: stages.load_version(run) for label, run in runs.items()}
+    models = {label: stored_models.load_version(run) for label, run in runs.items()}
     first_run = next(iter(runs.values()))
     dataset, measured = _read(first_run, next(iter(models.values())), store, new_data)
     config = _protocol(load_run_config(first_run).config, metric, _have_same_items(list(models.values())))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from recctl.data import columns, frames
 from recctl.data.frames import Frame
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
+from recctl.data.pandas_types import is_column
 from recctl.data.vocabulary import Vocabulary
 from recctl.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Histories = Iterable[Iterable[Any]] | Mapping[Any, Iterable[Any]] | Frame
 OnUnknown = Literal["error", "popular", "skip"]
@@ -79,46 +82,58 @@ def id_list(ids: Iterable[Any] | str | int, name: str = "ids") -> list[Any]:
     if isinstance(ids, str | int | np.integer):
         return [ids]
     # tolist() yields Python values; list() would yield NumPy scalars, which print as np.int64(7) in messages.
-    if isinstance(ids, np.ndarray | pd.Series | pd.Index):
-        return ids.tolist()
+    if isinstance(ids, np.ndarray) or is_column(ids):
+        values: list[Any] = ids.tolist()
+        return values
     try:
         return list(ids)
     except TypeError:
         raise DataError(f"{name}={ids!r}: must be a list of ids, int or str") from None
 
 
-def ranked_table(
-    ids: Sequence[Any],
-    items: Int32Array,
-    scores: Float32Array,
-    vocabulary: Vocabulary,
-    id_column: str,
-    item_column: str,
-) -> pd.DataFrame:
-    """A table with one row for each id and each of its ranked items.
+class RankedLists(NamedTuple):
+    """Ranked items of users, or of items.
 
-    Args:
+    Attributes:
         ids: The id of each list.
         items: Item codes, best first, -1 after the end of a list, `(len(ids), k)`.
         scores: Their scores, `(len(ids), k)`.
         vocabulary: The ids of the items.
         id_column: The name of the column of `ids`.
         item_column: The name of the column of items.
-
-    Returns:
-        Columns `id_column, item_column, score, rank`.
     """
-    is_item = items >= 0
-    ranks = np.broadcast_to(np.arange(1, items.shape[1] + 1), items.shape)
-    list_of_row = np.repeat(np.arange(len(ids)), is_item.sum(axis=1))
-    return pd.DataFrame(
-        {
-            id_column: pd.Index(ids).take(list_of_row),
-            item_column: vocabulary.column(items[is_item]),
-            "score": scores[is_item],
-            "rank": ranks[is_item],
-        }
-    )
+
+    ids: Sequence[Any]
+    items: Int32Array
+    scores: Float32Array
+    vocabulary: Vocabulary
+    id_column: str
+    item_column: str
+
+    def table(self) -> pd.DataFrame:
+        """A row for each id and each of its items: columns `id_column, item_column, score, rank`."""
+        import pandas as pd
+
+        is_item = self.items >= 0
+        ranks = np.broadcast_to(np.arange(1, self.items.shape[1] + 1), self.items.shape)
+        list_of_row = np.repeat(np.arange(len(self.ids)), is_item.sum(axis=1))
+        return pd.DataFrame(
+            {
+                self.id_column: pd.Index(self.ids).take(list_of_row),
+                self.item_column: self.vocabulary.column(self.items[is_item]),
+                "score": self.scores[is_item],
+                "rank": ranks[is_item],
+            }
+        )
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows of `table` as dicts of plain values, made without pandas."""
+        records = []
+        for list_id, items, scores in zip(self.ids, self.items, self.scores, strict=True):
+            item_ids = self.vocabulary.decode(items[items >= 0]).tolist()
+            for rank, (item_id, score) in enumerate(zip(item_ids, scores.tolist(), strict=False), start=1):
+                records.append({self.id_column: list_id, self.item_column: item_id, "score": score, "rank": rank})
+        return records
 
 
 def histories_to_matrix(histories: Histories, items: Vocabulary) -> tuple[list[Any], InteractionMatrix]:

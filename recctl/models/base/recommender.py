@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast, dataclass_transform, get_args
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from recctl import arguments
@@ -38,12 +37,14 @@ from recctl.models.base.hyperparameters import (
     signature,
     validate,
 )
-from recctl.models.base.id_tables import Histories, OnUnknown, OnUnknownPair
+from recctl.models.base.id_tables import Histories, OnUnknown, OnUnknownPair, RankedLists
 from recctl.models.base.methods import model_or_class_method
 from recctl.models.base.onnx_graph import ScoreGraph, Value
 from recctl.ranking import TieBreaker, pairs, rank
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from recctl.training import Validate
 
 
@@ -371,6 +372,12 @@ class Recommender:
         Raises:
             DataError: A user is unknown and `on_unknown` is "error".
         """
+        return self.recommended_lists(user_ids, k, exclude_seen, on_unknown).table()
+
+    def recommended_lists(
+        self, user_ids: Iterable[Any], k: int, exclude_seen: bool, on_unknown: OnUnknown
+    ) -> RankedLists:
+        """As `recommend`, without the table, for which pandas has to be imported. Arguments are not checked."""
         ids = id_tables.id_list(user_ids, "user_ids")
         codes = self.user_vocabulary.codes(ids)
         is_known = codes >= 0
@@ -378,7 +385,7 @@ class Recommender:
         ranked = self.rank_users(codes[is_known], k, exclude_seen)
         unknown = [ids[row] for row in np.flatnonzero(~is_known).tolist()]
         ties = TieBreaker.of_ids(hash_id_list(unknown), self.item_vocabulary.hashes)
-        return self._recommendation_table(ids, is_known, ranked, k, on_unknown, ties)
+        return self._recommended(ids, is_known, ranked, k, on_unknown, ties)
 
     @validated(k=at_least(1), exclude_seen=flag, on_unknown=one_of(*get_args(OnUnknown)))
     def recommend_for_history(
@@ -399,6 +406,12 @@ class Recommender:
         Raises:
             DataError: The histories are invalid, or one has no known item and `on_unknown` is "error".
         """
+        return self.recommended_lists_for_history(histories, k, exclude_seen, on_unknown).table()
+
+    def recommended_lists_for_history(
+        self, histories: Histories, k: int, exclude_seen: bool, on_unknown: OnUnknown
+    ) -> RankedLists:
+        """As `recommend_for_history`, without the table; see `recommended_lists`."""
         ids, matrix = id_tables.histories_to_matrix(histories, self.item_vocabulary)
         if not self.reads_order:
             matrix = id_tables.distinct_items(matrix)
@@ -410,7 +423,7 @@ class Recommender:
         served = matrix.take(np.flatnonzero(is_served).astype(np.int32))
         ranked = self.rank_histories(served, k, exclude_seen)
         ties = self.ties_of_histories(matrix.take(np.flatnonzero(~is_served).astype(np.int32)))
-        return self._recommendation_table(ids, is_served, ranked, k, on_unknown, ties)
+        return self._recommended(ids, is_served, ranked, k, on_unknown, ties)
 
     @validated(on_unknown=one_of(*get_args(OnUnknownPair)))
     def predict(
@@ -469,6 +482,10 @@ class Recommender:
             DataError: An item is unknown.
             UnsupportedError: The model does not define similar items.
         """
+        return self.similar_lists(item_ids, k).table()
+
+    def similar_lists(self, item_ids: Iterable[Any], k: int) -> RankedLists:
+        """As `similar_items`, without the table; see `recommended_lists`."""
         ids = id_tables.id_list(item_ids, "item_ids")
         codes = self.item_vocabulary.codes(ids)
         id_tables.require_known(f"{self.name}: item", ids, codes >= 0)
@@ -476,7 +493,7 @@ class Recommender:
         hashes = self.item_vocabulary.hashes
         ties = TieBreaker.of_ids(hashes[codes], hashes)
         items, scores = rank(lambda rows: self._similarity(codes[rows]), len(codes), len(hashes), k, itself, ties)
-        return id_tables.ranked_table(ids, items, scores, self.item_vocabulary, columns.ITEM, "similar_item_id")
+        return RankedLists(ids, items, scores, self.item_vocabulary, columns.ITEM, "similar_item_id")
 
     @validated(path=arguments.path, training_state=flag)
     def save(self, path: str | Path, *, training_state: bool = False) -> str:
@@ -677,7 +694,7 @@ class Recommender:
             if not fitted_values.is_finite(value):
                 raise TrainingError(f"{self.name}: fitting yielded values that are not finite, in {name}")
 
-    def _recommendation_table(
+    def _recommended(
         self,
         ids: Sequence[Any],
         is_served: NDArray[np.bool_],
@@ -685,7 +702,7 @@ class Recommender:
         k: int,
         on_unknown: OnUnknown,
         ties: TieBreaker,
-    ) -> pd.DataFrame:
+    ) -> RankedLists:
         """The recommendations of all users.
 
         Args:
@@ -705,4 +722,4 @@ class Recommender:
         elif not is_served.all():
             # With `skip`, users who cannot be served have no rows.
             ids = [ids[row] for row in np.flatnonzero(is_served).tolist()]
-        return id_tables.ranked_table(ids, items, scores, self.item_vocabulary, columns.USER, columns.ITEM)
+        return RankedLists(ids, items, scores, self.item_vocabulary, columns.USER, columns.ITEM)

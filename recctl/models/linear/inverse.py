@@ -6,8 +6,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg.blas as blas
-import scipy.linalg.lapack as lapack
 from numpy.typing import NDArray
 
 from recctl import progress
@@ -95,6 +93,8 @@ def invert_upper(matrix: AnyFloatArray) -> bool:
     Returns:
         Whether the matrix is positive definite; if not, it is undefined.
     """
+    import scipy.linalg.lapack as lapack  # as slow to import as a small fit, and not needed to recommend
+
     factorize = lapack.spotrf if matrix.dtype == np.float32 else lapack.dpotrf
     invert = lapack.spotri if matrix.dtype == np.float32 else lapack.dpotri
     # LAPACK uses column-major order: its lower triangle is the upper triangle here, so that nothing is copied.
@@ -137,6 +137,8 @@ def _relative_error(inverse: AnyFloatArray, interactions: InteractionMatrix, l2_
     residual += l2_reg * p
     residual *= -1
     residual[columns, places] += 1
+    import scipy.linalg.blas as blas
+
     multiply = blas.ssymm if inverse.dtype == np.float32 else blas.dsymm
     corrected = p + multiply(1.0, inverse.T, residual.astype(inverse.dtype), lower=1)
     weights = p / p[columns, places]
