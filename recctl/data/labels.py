@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from recctl.data.matrix import Int32Array
@@ -28,6 +27,8 @@ class Labels:
     @classmethod
     def encode(cls, column: Iterable[Any]) -> Labels:
         """Encode a column; values that are no text are converted, and missing ones are empty."""
+        import pandas as pd  # slow to import, and not needed to recommend
+
         codes, distinct = pd.factorize(pd.Series(column))
         # Missing values have the code -1: they become the last value.
         texts = [_to_text(value) for value in distinct]
