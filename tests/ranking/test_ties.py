@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recctl.data.dataset import InteractionDataset
 from recctl.data import id_hashes
+from recctl.data.dataset import InteractionDataset
 from recctl.data.id_hashes import hash_id_list, hash_ids
 from recctl.data.matrix import InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
