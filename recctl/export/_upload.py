@@ -14,6 +14,8 @@ from recctl.errors import ArtifactError, ConfigError, DataError
 from recctl.export._manifest import MANIFEST
 
 _KEY = "export destination"
+# In these, a folder is what the names of files have in common.
+_WITHOUT_FOLDERS = ("s3", "gcs")
 
 
 @contextmanager
@@ -65,7 +67,8 @@ def _upload(filesystem: Any, folder: Path, path: str, old_files: list[str], labe
     names.sort(key=lambda name: name == MANIFEST)
     for name in progress.track(names, f"Uploading to {label}", len(names), "files"):
         target = f"{path}/{name}"
-        filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
+        if filesystem.protocol not in _WITHOUT_FOLDERS:
+            filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
         filesystem.put_file(str(folder / name), target)
     kept = {f"{path}/{name}" for name in names}
     for file in old_files:

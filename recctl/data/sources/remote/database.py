@@ -192,8 +192,8 @@ def _to_decimal(array: Any, name: str) -> pa.Array:
                 pc.cast(pa.array([text]), _NUMERIC)
             except pa.ArrowInvalid:
                 raise DataError(
-                    f"{_NAME}: column {name!r}: {text} is beyond 38 digits before or after the point; cast it in the "
-                    f"query: cast({name} as double precision) as {name}"
+                    f"{_NAME}: column {name!r}: {text} is no number with at most 38 digits before and after the "
+                    f"point; cast it in the query: cast({name} as double precision) as {name}"
                 ) from None
         raise
 

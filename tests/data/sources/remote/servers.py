@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,15 +118,14 @@ def s3_server() -> Iterator[Store]:  # noqa: C901 - one handler with a short met
             self.answer(204, b"")
 
         def _body(self) -> bytes:
-            if "aws-chunked" not in self.headers.get("Content-Encoding", ""):
-                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            content = b""
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                content += self.rfile.read(size)
-                self.rfile.readline()
-            while self.rfile.readline().strip():
-                pass
-            return content
+            stream: Any = self.rfile
+            is_chunked = self.headers.get("Transfer-Encoding") == "chunked"
+            if not is_chunked:
+                stream = io.BytesIO(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+            content = b"".join(_chunks(stream)) if is_chunked else stream.read()
+            # Within it, clients wrap the content in chunks with checksums.
+            is_wrapped = any("STREAMING" in value or "aws-chunked" in value for value in self.headers.values())
+            return b"".join(_chunks(io.BytesIO(content))) if is_wrapped else content
 
         def _key(self) -> str:
             return unquote(urlsplit(self.path).path).lstrip("/")
@@ -198,6 +198,15 @@ class _Quiet(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+def _chunks(stream: Any) -> Iterator[bytes]:
+    """The chunks of a body, each after a line with its size; trailers follow."""
+    while size := int(stream.readline().split(b";")[0], 16):
+        yield stream.read(size)
+        stream.readline()
+    while stream.readline().strip():
         pass
 
 
