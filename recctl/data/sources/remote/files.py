@@ -7,11 +7,12 @@ the rest of the local file is a hole, which takes no space on the disk and is ne
 
 from __future__ import annotations
 
+import atexit
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -35,6 +36,9 @@ _COPY_BYTES = 1 << 23
 _N_COPIES = 8  # at a time: a store answers many requests as fast as one
 # Old writers give sizes of column chunks that lack their header; Arrow reads these bytes more.
 _HEADER_BYTES = 100
+_local_tables: dict[str, Path] = {}
+_copies = ExitStack()
+atexit.register(_copies.close)
 
 
 @dataclass(frozen=True)
@@ -74,15 +78,17 @@ def read_url(template: str, options: ReadOptions, key: str = "data.source") -> S
 
 
 @contextmanager
-def local_copy(template: str, options: ReadOptions, key: str) -> Iterator[Path]:
+def local_copy(template: str, options: ReadOptions | None, key: str) -> Iterator[Path]:
     """A local file or folder with the content of a URL, for the time of the block.
 
     Args:
         template: See `read_url`.
-        options: Which columns are needed, the checksum, and the maximum size.
+        options: Which columns are needed, the checksum, and the maximum size; None for all columns.
         key: See `read_url`.
     """
     url = urls.expand(template, key)
+    whole = options is None
+    options = options or ReadOptions()
     with translated(urls.hide):
         if urls.scheme(url) == "file":
             yield Path(url2pathname(url.partition("://")[2]))
@@ -90,10 +96,10 @@ def local_copy(template: str, options: ReadOptions, key: str) -> Iterator[Path]:
             yield web.fetch_web_file(url, template, options.checksum, options.max_download_gb)
         else:
             with tempfile.TemporaryDirectory(prefix="recctl-") as folder:
-                yield _copy_from_store(url, template, options, key, Path(folder))
+                yield _copy_from_store(url, template, options, key, Path(folder), whole)
 
 
-def _copy_from_store(url: str, template: str, options: ReadOptions, key: str, folder: Path) -> Path:
+def _copy_from_store(url: str, template: str, options: ReadOptions, key: str, folder: Path, whole: bool) -> Path:
     label = urls.redact(template)
     filesystem, path = open_filesystem(url, key)
     try:
@@ -101,7 +107,7 @@ def _copy_from_store(url: str, template: str, options: ReadOptions, key: str, fo
         if urls.hide(name) != name:  # it is the value of a variable
             name = "source"
         root = folder / name
-        _copy_files(filesystem, files, root, options, label)
+        _copy_files(filesystem, files, root, options, label, whole)
     except (ConfigError, DataError):
         raise
     except FileNotFoundError:
@@ -149,12 +155,14 @@ def _size_of(info: dict[str, Any]) -> int:
     return int(info.get("size") or 0)
 
 
-def _copy_files(filesystem: Any, files: Sequence[_RemoteFile], root: Path, options: ReadOptions, label: str) -> None:
+def _copy_files(
+    filesystem: Any, files: Sequence[_RemoteFile], root: Path, options: ReadOptions, label: str, whole: bool
+) -> None:
     """Copy files, several at a time."""
     copied = [file for file in files if not _is_left_out(file)]
     total = sum(file.size for file in copied)
     # The readers record checksums of small files, which only whole files have.
-    is_whole = total <= MAX_HASHED_BYTES or options.checksum is not None
+    is_whole = whole or total <= MAX_HASHED_BYTES or options.checksum is not None
     limit = DownloadLimit(label, options.max_download_gb)
     if is_whole:
         limit.require(total)
@@ -230,3 +238,18 @@ def _may_be_read(name: str, names: Sequence[str], options: ReadOptions) -> bool:
         for column in options.columns.values()
     }
     return is_known_name(name) or name in COLUMNS or name in mapped or name in options.extra_columns
+
+
+def local_table(template: str, key: str) -> Path:
+    """A local file or folder with the content of a URL, kept until the process ends; it is copied once.
+
+    For small tables beside the interactions, such as items, users and recommendations.
+
+    Args:
+        template: See `read_url`.
+        key: See `read_url`.
+    """
+    url = urls.expand(template, key)
+    if url not in _local_tables:
+        _local_tables[url] = _copies.enter_context(local_copy(template, None, key))
+    return _local_tables[url]

@@ -98,7 +98,7 @@ def test_hash_does_not_depend_on_the_order_of_the_rows_in_the_database(database:
 def test_query_without_timestamps_must_order_its_rows(database: str) -> None:
     _execute(database, _TABLE, rows=_ROWS)
     options = ReadOptions(columns={"user_id": "customer", "item_id": "sku"})
-    with pytest.raises(DataError, match="has no timestamps.*add ORDER BY"):
+    with pytest.raises(DataError, match=r"has no timestamps.*add ORDER BY"):
         read_source(Query("select customer, sku from ratings", database), options)
     ordered = Query("select customer, sku from ratings order by rated desc, sku, customer", database)
     items = read_source(ordered, options).frame["item_id"].tolist()

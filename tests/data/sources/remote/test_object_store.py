@@ -114,7 +114,7 @@ def test_bad_row_is_named_by_its_file_without_the_value_of_a_variable(
 ) -> None:
     monkeypatch.setenv("SHOP_FOLDER", "privatefolder")
     store.objects["shopbucket77/privatefolder/a.csv"] = b"user_id,item_id,rating\n1,2,3\n1,3,x\n"
-    with pytest.raises(DataError, match="a.csv.*x.*is not a number") as raised:
+    with pytest.raises(DataError, match=r"a.csv.*x.*is not a number") as raised:
         read_source("s3://shopbucket77/${SHOP_FOLDER}")
     assert "privatefolder" not in str(raised.value)
 
