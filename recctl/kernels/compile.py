@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from recctl import progress
 from recctl.errors import RecctlWarning
+from recctl.kernels.numba_import import import_without_scipy_linalg
 
 
 class ArrayType(NamedTuple):
@@ -199,6 +200,7 @@ def _numba() -> Any:
     import numba.core.registry
     import numba.extending
 
+    import_without_scipy_linalg()
     _announce_compilation()
     return numba
 

@@ -12,7 +12,10 @@ from recctl.models.popularity import PopularityRecommender
 from recctl.runs import Run
 from tests.models.suite import toy
 
-SLOW = ("numba", "optuna", "pandas", "plotly", "scipy", "torch", "recctl.config.schema")
+SLOW = (
+    *("numba", "optuna", "pandas", "plotly", "scipy", "scipy.linalg", "scipy.special", "torch"),
+    "recctl.config.schema",
+)
 
 
 def imported_by(folder: Path, *arguments: str) -> set[str]:
@@ -48,5 +51,5 @@ def test_listing_runs_by_a_condition_imports_arrays_alone(folder: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [("100",), ("--history", "3,10"), ("7", "--on-unknown", "popular")])
 def test_recommending_imports_neither_tables_nor_what_training_needs(folder: Path, arguments: tuple[str, ...]) -> None:
-    # Compiled kernels need numba, which imports SciPy.
+    # Kernels need numba, which imports SciPy, but not `scipy.linalg`.
     assert imported_by(folder, "recommend", "latest", *arguments) <= {"numpy", "numba", "scipy"}
