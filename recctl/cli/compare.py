@@ -139,7 +139,7 @@ def compare(
     test_evaluations = common.print_test_evaluations(run) if uses_test else None
     terminal.print_result(f"comparison: [bold]{escape(str(run.path))}[/bold]")
     best_model = next(model for model in document["compared"] if model["label"] == document["best"])
-    terminal.info(f"next: recctl runs show {best_model['runs'][0]}")
+    terminal.info(f"next: recctl runs show {run.winner_id or best_model['runs'][0]}")
     failure = None
     if fail_if_worse:
         candidate = next(label for label in run.metadata["labels"] if label != document["reference"])
@@ -263,7 +263,11 @@ def _print_comparison(document: dict[str, Any]) -> None:
     if document.get("file"):
         measured = f"{Path(document['file']).name} ({measured})"
     table_title = f"on {measured}, {document['n_users']:,} users; differences from {document['reference']}"
+    if "windows" in document:
+        table_title = f"mean over {len(document['windows'])} windows {table_title}; spread is over windows"
     terminal.table(columns, table_rows, escape(table_title))
+    if "windows" in document:
+        _print_windows(document)
 
     # Costs in a table of their own: together with the metrics it would be wider than a terminal.
     headings = [
@@ -276,17 +280,48 @@ def _print_comparison(document: dict[str, Any]) -> None:
     ]
     terminal.table(headings, [_cost_cells(model) for model in compared])
 
-    refit = document["refit"]
-    if refit:
-        table_rows = []
-        for metric_key, estimate in refit["metrics"].items():
-            table_rows.append([metric_key, estimate["value"], _format_interval(estimate["low"], estimate["high"])])
-        table_title = (
-            f"{document['best']} refitted on train + validation (v{refit['version']} of {refit['run_id']}), on test"
-        )
-        terminal.table(["metric", "value", interval], table_rows, escape(table_title))
+    if document["refit"]:
+        _print_refit(document, interval)
     for sentence in document["words"]:
         terminal.print_result(escape(sentence))
+
+
+def _print_refit(document: dict[str, Any], interval: str) -> None:
+    """Print the metrics on test of the best model, refitted on train and validation."""
+    from rich.markup import escape
+
+    from recctl.cli import terminal
+
+    refit = document["refit"]
+    table_rows = []
+    for metric_key, estimate in refit["metrics"].items():
+        table_rows.append([metric_key, estimate["value"], _format_interval(estimate["low"], estimate["high"])])
+    table_title = (
+        f"{document['best']} refitted on train + validation (v{refit['version']} of {refit['run_id']}), on test"
+    )
+    terminal.table(["metric", "value", interval], table_rows, escape(table_title))
+
+
+def _print_windows(document: dict[str, Any]) -> None:
+    """Print the metric of each model in each window of a backtest."""
+    from recctl.cli import terminal
+
+    records = [model["metrics"][document["metric"]] for model in document["compared"]]
+    table_rows = []
+    for position, window in enumerate(document["windows"]):
+        estimates = [record["windows"][position] for record in records]
+        row_cells = [
+            window["number"],
+            window["test_start"],
+            window["test_end"],
+            terminal.Count(estimates[0]["n_users"]),
+        ]
+        row_cells += [estimate["value"] for estimate in estimates]
+        table_rows.append(row_cells)
+    table_rows.append(["won", None, None, None, *(terminal.Count(record["windows_won"]) for record in records)])
+    columns = ["window", "test from", "until", "users"]
+    columns += [model["label"] for model in document["compared"]]
+    terminal.table(columns, table_rows, f"{document['metric']} by window")
 
 
 def _estimate_cells(estimate: dict[str, Any]) -> list[Any]:

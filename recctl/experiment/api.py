@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from recctl import arguments, artifacts, engines
 from recctl.arguments import at_least, many, of_type, one_of, optional, text, validated
@@ -12,6 +13,7 @@ from recctl.data.splitting import all_train
 from recctl.errors import ArtifactError, ConfigError
 from recctl.experiment import stages, stored_models
 from recctl.experiment.all_data import epochs_to_train
+from recctl.experiment.comparison.backtest import plan_windows
 from recctl.experiment.data import Prepared
 from recctl.experiment.estimate import refuse_if_too_large
 from recctl.experiment.lifecycle import begin, prepare_for, recording, resume_command
@@ -78,7 +80,11 @@ def split(loaded: LoadedConfig, store: RunStore | None = None, export: str | Pat
         export: A folder to write the parts to, as Parquet files.
     """
     prepared, seconds = prepare_for(loaded)
-    run = begin(store or RunStore(), loaded, "split", prepared, seconds)
+    windows: dict[str, Any] = {}
+    if loaded.config.split.strategy == "rolling":
+        # The run's split is that of the newest window.
+        windows["windows"] = plan_windows(prepared.dataset, loaded.config)
+    run = begin(store or RunStore(), loaded, "split", prepared, seconds, **windows)
     with recording(run):
         if export is not None:
             _export_parts(prepared, export)

@@ -63,7 +63,11 @@ class ReportData:
             return [(models[-1].get("model") or _model_name(run), run)]
         run_store = RunStore(run.path.parent)
         compared: dict[str, Run] = {}
+        newest_window = len(run.metadata.get("windows", [])) - 1
         for compared_entry in run.metadata.get("compared", []):
+            # A backtest has a run for each window; the newest one is that of the model to use.
+            if compared_entry.get("window", newest_window) != newest_window:
+                continue
             # With several seeds or folds a model has several runs; the first represents it. A failed model has none.
             if compared_entry["label"] in compared or compared_entry["run_id"] is None:
                 continue

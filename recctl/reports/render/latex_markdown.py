@@ -76,7 +76,35 @@ def _comparison_tables(comparison: dict[str, Any]) -> list[PaperTable]:
     differences = _differences_table(comparison)
     if differences.rows:
         all_tables.append(differences)
+    if comparison.get("windows"):
+        all_tables.append(_windows_table(comparison))
     return all_tables
+
+
+def _windows_table(comparison: dict[str, Any]) -> PaperTable:
+    """The metric of each model in each window of a backtest, a row for each window."""
+    metric = comparison["metric"]
+    records = [model["metrics"][metric] for model in comparison["compared"]]
+    table_rows = []
+    for position, window in enumerate(comparison["windows"]):
+        row_cells = [Cell(window["test_start"])]
+        for record in records:
+            estimate = record["windows"][position]
+            row_cells.append(_value_with_interval(estimate["value"], estimate))
+        table_rows.append(row_cells)
+    table_rows.append([Cell("Mean"), *(_value_with_interval(record["value"], record) for record in records)])
+    table_rows.append([Cell("SD"), *(Cell(formatting.metric_value(record["spread"])) for record in records)])
+    table_rows.append([Cell("Won"), *(Cell(formatting.count(record["windows_won"])) for record in records)])
+    headings = ["Test from"]
+    headings += [model["label"] for model in comparison["compared"]]
+    return PaperTable(
+        f"{formatting.metric_name(metric)} on {comparison['on']} in each window, with {comparison['confidence']:.0%} "
+        "bootstrap intervals over its users; of the mean, users were resampled with all of their windows. SD: standard "
+        "deviation over windows. Won: windows in which the model is better than every other.",
+        "windows",
+        headings,
+        table_rows,
+    )
 
 
 def _models_table(comparison: dict[str, Any]) -> PaperTable:

@@ -159,6 +159,36 @@ def with_intervals(trace: Plot, figures: Sequence[Mapping[str, Any]], axis: str 
     return trace | {f"error_{axis}": error_bars}
 
 
+def band(x: Sequence[Any], figures: Sequence[Mapping[str, Any]], index: int = 0) -> Plot:
+    """The area between the ends of intervals along a line, in the color of its series.
+
+    Args:
+        x: Coordinates of the points of the line.
+        figures: For each point, the ends of its interval as `low` and `high`; points without them are left out.
+        index: Number of the series.
+    """
+    ends = [
+        (coordinate, figure["low"], figure["high"])
+        for coordinate, figure in zip(x, figures, strict=True)
+        if figure["low"] is not None and figure["high"] is not None
+    ]
+    there = [coordinate for coordinate, _, _ in ends]
+    upper = [high for _, _, high in ends]
+    lower = [low for _, low, _ in ends]
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": there + there[::-1],
+        "y": upper + lower[::-1],
+        "fill": "toself",
+        "fillcolor": color(index),
+        "line": {"width": 0, "color": color(index)},
+        "opacity": 0.15,
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+
+
 def forest(
     names: Sequence[str],
     figures: Sequence[Mapping[str, Any]],

@@ -43,6 +43,7 @@ def comparison(report_data: ReportData) -> list[Block] | None:
         Grid(_forest_plots(result)),
         _models(result),
         Note(_methods(result)),
+        *_windows(result),
         Heading("Accuracy and cost"),
         _costs(result),
         Note(
@@ -58,6 +59,62 @@ def comparison(report_data: ReportData) -> list[Block] | None:
         Details("All differences with intervals and p-values", [_all_differences(result)]),
     ]
     return blocks
+
+
+def _windows(result: Comparison) -> list[Block]:
+    """The metric of each model in each window of a backtest; empty for a comparison on one split."""
+    windows = result.get("windows")
+    if not windows:
+        return []
+    metric = result["metric"]
+    metric_name = formatting.metric_name(metric)
+    test_starts = [window["test_start"] for window in windows]
+    bands = []
+    lines = []
+    for index, model in enumerate(result["compared"]):
+        estimates = model["metrics"][metric]["windows"]
+        bands.append(plots.band(test_starts, estimates, index))
+        lines.append(plots.line(model["label"], test_starts, [each["value"] for each in estimates], index))
+    # Bands first, so that no line is below one.
+    figure = plots.plot([*bands, *lines], {"title": "First day of test", "type": "date"}, metric_name)
+    return [
+        Heading("Windows"),
+        Figure(
+            f"{metric_name} by window",
+            figure,
+            f"Bands: {result['confidence']:.0%} bootstrap intervals over the users of each window.",
+        ),
+        _table_of_windows(result),
+        Note(
+            f"The mean over windows is what models are compared by. Users were resampled with all of their windows, so "
+            f"intervals and p-values are about these {len(windows)} windows. A window is won by a model whose value is "
+            "better than that of every other model."
+        ),
+    ]
+
+
+def _table_of_windows(result: Comparison) -> Table:
+    models = [(model["label"], model["metrics"][result["metric"]]) for model in result["compared"]]
+    table_rows: list[list[Inline]] = []
+    for position, window in enumerate(result["windows"]):
+        estimates = [record["windows"][position] for _, record in models]
+        row_cells: list[Inline] = [
+            f"{window['test_start']} until {window['test_end']}",
+            formatting.count(window["interactions"]["train"]),
+            formatting.count(window["interactions"]["test"]),
+            formatting.count(estimates[0]["n_users"]),
+        ]
+        row_cells += [_value_with_interval(estimate, is_best=False) for estimate in estimates]
+        table_rows.append(row_cells)
+    missing = [formatting.MISSING] * 3
+    table_rows.append(["Mean", *missing, *(formatting.metric_value(record["value"]) for _, record in models)])
+    table_rows.append(
+        ["Standard deviation", *missing, *(formatting.metric_value(record["spread"]) for _, record in models)]
+    )
+    table_rows.append(["Windows won", *missing, *(formatting.count(record["windows_won"]) for _, record in models)])
+    headings = ["Test", "Train interactions", "Test interactions", "Users"]
+    headings += [label for label, _ in models]
+    return Table(f"{formatting.metric_name(result['metric'])} by window", headings, table_rows)
 
 
 def _interval_heading(result: Comparison, of: str) -> str:
