@@ -108,11 +108,47 @@ def describe(run: Run, **more: Any) -> dict[str, Any]:
         "status": run.status,
         "kind": run.metadata.get("kind"),
         "metrics": run.metrics(),
+        "segments": run.segments(),
         "models": run.metadata.get("models", []),
         "timings": run.metadata.get("timings", {}),
         "data_hash": run.metadata.get("data", {}).get("hash"),
         "split_hash": run.metadata.get("split", {}).get("hash"),
     } | more
+
+
+def print_segments(segments: Mapping[str, Mapping[str, Any]], run: Run) -> None:
+    """Print a table with a row for each segment and part: the metric that the run monitors, with its interval.
+
+    Args:
+        segments: By part and key, as `EvaluationRecord.segments`.
+        run: The run that they belong to.
+    """
+    segments = {part: of_part for part, of_part in segments.items() if of_part}
+    if not segments:
+        return
+    measured = {
+        metric_key: None
+        for of_part in segments.values()
+        for record in of_part.values()
+        for metric_key in record["metrics"]
+    }
+    monitored = (run.metadata.get("monitor") or {}).get("metric")
+    metric = monitored if monitored in measured else next(iter(measured), None)
+    rows = []
+    for part, of_part in segments.items():
+        for key, record in of_part.items():
+            name = f"{key} ({record['range']})" if record.get("range") else key
+            figure = record["metrics"].get(metric) or {}
+            interval = format_interval(figure.get("low"), figure.get("high"))
+            rows.append([name, part, terminal.Count(record["n_users"]), figure.get("value"), interval])
+    terminal.table(["segment", "measured on", "users", metric or "metric", "95% interval"], rows)
+
+
+def format_interval(low: float | None, high: float | None) -> str | None:
+    """Return the ends of an interval as text; None if there is none."""
+    if low is None or high is None:
+        return None
+    return f"{low:.4f} to {high:.4f}"
 
 
 def add_titles(records: list[dict[Any, Any]], run: Run, columns: Mapping[str, str]) -> list[str]:

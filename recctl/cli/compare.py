@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -269,6 +270,10 @@ def _print_comparison(document: dict[str, Any]) -> None:
     if "windows" in document:
         _print_windows(document)
 
+    if document.get("segments"):
+        headings = ["segment", "users", "model", document["metric"], interval, "difference", interval, "p (Holm)"]
+        terminal.table(headings, list(_segment_rows(document)), "within segments; p over all models and segments")
+
     # Costs in a table of their own: together with the metrics it would be wider than a terminal.
     headings = [
         "model",
@@ -291,11 +296,12 @@ def _print_refit(document: dict[str, Any], interval: str) -> None:
     from rich.markup import escape
 
     from recctl.cli import terminal
+    from recctl.cli.common import format_interval
 
     refit = document["refit"]
     table_rows = []
     for metric_key, estimate in refit["metrics"].items():
-        table_rows.append([metric_key, estimate["value"], _format_interval(estimate["low"], estimate["high"])])
+        table_rows.append([metric_key, estimate["value"], format_interval(estimate["low"], estimate["high"])])
     table_title = (
         f"{document['best']} refitted on train + validation (v{refit['version']} of {refit['run_id']}), on test"
     )
@@ -324,21 +330,29 @@ def _print_windows(document: dict[str, Any]) -> None:
     terminal.table(columns, table_rows, f"{document['metric']} by window")
 
 
+def _segment_rows(document: dict[str, Any]) -> Iterator[list[Any]]:
+    from recctl.cli import terminal
+
+    labels = [model["label"] for model in document["compared"]]
+    for key, segment in document["segments"].items():
+        name = f"{key} ({segment['range']})" if "range" in segment else key
+        for label in labels:
+            estimate = segment["models"].get(label, {}).get(document["metric"])
+            cells = [None] * 5 if estimate is None else _estimate_cells(estimate)
+            yield [name, terminal.Count(segment["n_users"]), label, *cells]
+
+
 def _estimate_cells(estimate: dict[str, Any]) -> list[Any]:
+    from recctl.cli.common import format_interval
+
     p_value = estimate["p_holm"]
     return [
         estimate["value"],
-        _format_interval(estimate["low"], estimate["high"]),
+        format_interval(estimate["low"], estimate["high"]),
         estimate["difference"],
-        _format_interval(estimate["difference_low"], estimate["difference_high"]),
+        format_interval(estimate["difference_low"], estimate["difference_high"]),
         None if p_value is None else f"{p_value:.2g}",
     ]
-
-
-def _format_interval(low: float | None, high: float | None) -> str | None:
-    if low is None:
-        return None
-    return f"{low:.4f} to {high:.4f}"
 
 
 def _cost_cells(model: dict[str, Any]) -> list[Any]:

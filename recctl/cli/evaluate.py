@@ -81,7 +81,8 @@ def evaluate(
         typer.Option(
             "--assert",
             metavar="CONDITION",
-            help="Exit with code 6 unless the condition holds, e.g. 'ndcg@10>=0.40'. Repeatable.",
+            help="Exit with code 6 unless the condition holds, e.g. 'ndcg@10>=0.40', or 'ndcg@10[new_users]>=0.05' for "
+            "a segment. Repeatable.",
         ),
     ] = None,
 ) -> None:
@@ -90,13 +91,14 @@ def evaluate(
 
     from recctl import experiment
     from recctl.cli import common, terminal
-    from recctl.cli.assertions import require, require_meaningful
+    from recctl.cli.assertions import require, require_meaningful, require_segments
     from recctl.config.schema import source_name
     from recctl.errors import ConfigError
+    from recctl.experiment.api import config_to_evaluate
     from recctl.metrics.condition import parse_condition
 
     # Parsed first: a typo must not be found after minutes of evaluation.
-    conditions = [parse_condition(condition_text) for condition_text in check or []]
+    conditions = [parse_condition(condition_text, of_segments=True) for condition_text in check or []]
     if data is not None and on is not None:
         raise ConfigError("--data and --on cannot be used together")
     if columns and recommendations is None:
@@ -113,6 +115,8 @@ def evaluate(
         raise ConfigError("give the run to evaluate: recctl evaluate RUN")
     run = common.store().resolve_model(run_id)
     require_meaningful(conditions, run)
+    if any(condition.segment is not None for condition in conditions):
+        require_segments(conditions, config_to_evaluate(run, data, overrides or []).config)
     with terminal.bars(), common.on_engine(engine):
         # No part given: experiment.measure chooses validation where there is one, to spare the test set.
         record = experiment.measure(run, on.value if on else None, data, metric, k, overrides or [])
@@ -122,6 +126,7 @@ def evaluate(
     # Its name, too: the label of a file is its hash.
     heading = label if data is None else f"{source_name(data)} ({label})"
     terminal.metrics_table({heading: record.metrics})
+    common.print_segments({heading: record.segments}, run)
     test_evaluations = common.print_test_evaluations(run) if label == "test" else None
     terminal.print_result(f"added to {escape(str(run.path / 'evaluations.json'))}")
     terminal.print_json(
@@ -130,7 +135,7 @@ def evaluate(
         )
     )
     # Last, so that the metrics are stored and printed even if an assertion fails.
-    require(conditions, record.metrics, label)
+    require(conditions, record)
 
 
 def _evaluate_lists(
@@ -215,4 +220,4 @@ def _print_lists(run: Run, part: str, conditions: list[Any]) -> None:
             run, on=part, measured=record.metrics, evaluation=record.to_json(), lists=lists, test_looks=test_evaluations
         )
     )
-    require(conditions, record.metrics, part)
+    require(conditions, record)

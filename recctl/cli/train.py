@@ -64,6 +64,7 @@ def train(
             run = experiment.train(loaded, common.store(), earlier_run)
     metrics = run.metrics()
     terminal.metrics_table(metrics)
+    common.print_segments(run.segments(), run)
     test_evaluations = common.print_test_evaluations(run) if run.metadata["test_looks"] else 0
     message = f"run: [bold]{escape(str(run.path))}[/bold]"
     fit_seconds = run.metadata["timings"].get("fit")

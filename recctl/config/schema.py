@@ -10,12 +10,14 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
     Tag,
     ValidationError,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     WrapValidator,
     field_validator,
     model_validator,
@@ -24,6 +26,7 @@ from pydantic.config import JsonDict
 
 from recctl import plugins, urls
 from recctl.config.messages import percentage_hint
+from recctl.config.segments import parse_segment
 from recctl.suggest import did_you_mean
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -101,16 +104,12 @@ def _check_encoding(encoding: str | None) -> str | None:
     return encoding
 
 
-class ItemsConfig(Section):
-    """A table of the items, with their titles."""
+class TableConfig(Section):
+    """A table of users or items."""
 
     file: str = Field(min_length=1)
     """Path to CSV, TSV, JSON lines, Parquet or Arrow, relative to this file; a folder or a pattern is read as one
     table."""
-    id: str | int = "item_id"
-    """Column of the item ids; without a header, its position from 0."""
-    title: str | int = "title"
-    """Column of the titles."""
     format: Literal["auto", "csv", "tsv", "parquet", "arrow", "json_lines"] = "auto"
     """File format; auto detects it from name and content."""
     delimiter: str | None = None
@@ -130,11 +129,27 @@ class ItemsConfig(Section):
 
     _check_encoding = field_validator("encoding")(_check_encoding)
 
+
+class ItemsConfig(TableConfig):
+    """A table of the items: their titles, and columns for `evaluation.segments`."""
+
+    id: str | int = "item_id"
+    """Column of the item ids; without a header, its position from 0."""
+    title: str | int | None = "title"
+    """Column of the titles; null: the table has none."""
+
     @model_validator(mode="after")
     def _check_two_columns(self) -> ItemsConfig:
         if self.id == self.title:
             raise ValueError(f"id and title are the same column, {self.id!r}")
         return self
+
+
+class UsersConfig(TableConfig):
+    """A table of the users, with columns for `evaluation.segments`."""
+
+    id: str | int = "user_id"
+    """Column of the user ids; without a header, its position from 0."""
 
 
 class QueryConfig(Section):
@@ -224,7 +239,10 @@ class DataConfig(Section):
     min_item_interactions: int = Field(0, ge=0)
     """Drop items with fewer interactions."""
     items: ItemsConfig | None = None
-    """Titles of the items, e.g. {file: items.csv, id: sku, title: name}; null: those of the dataset, if it has any."""
+    """Titles of the items, e.g. {file: items.csv, id: sku, title: name}; null: those of the dataset, if it has any.
+    Other columns serve `evaluation.segments`."""
+    users: UsersConfig | None = None
+    """Table of the users for `evaluation.segments`, e.g. {file: users.csv, id: customer}; null: none."""
 
     _check_encoding = field_validator("encoding")(_check_encoding)
 
@@ -387,6 +405,59 @@ class TrainingConfig(Section):
     ncf and sasrec; null: from scratch."""
 
 
+def _check_segment(entry: Any) -> Any:
+    parse_segment(entry)
+    return entry
+
+
+_RANGE_SCHEMA: dict[str, Any] = {
+    "cuts": {"type": "array", "items": {"type": "number"}, "minItems": 1},
+    "quantiles": {"type": "integer", "minimum": 2},
+}
+_COUNT_SEGMENT_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "object", "properties": _RANGE_SCHEMA, "additionalProperties": False},
+        _RANGE_SCHEMA["cuts"],
+    ]
+}
+_COLUMN_SEGMENT_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": ["string", "integer"]},
+        {
+            "type": "object",
+            "properties": {
+                "column": {"type": ["string", "integer"]},
+                "separator": {"type": "string"},
+                "label": {"type": "string"},
+                **_RANGE_SCHEMA,
+            },
+            "required": ["column"],
+            "additionalProperties": False,
+        },
+    ]
+}
+# An entry of `evaluation.segments` in JSON Schema; `recctl.config.segments` checks it.
+_SEGMENT_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"enum": ["activity", "popularity", "new_users", "new_items"]},
+        {
+            "type": "object",
+            "properties": {
+                "activity": _COUNT_SEGMENT_SCHEMA,
+                "popularity": _COUNT_SEGMENT_SCHEMA,
+                "users": _COLUMN_SEGMENT_SCHEMA,
+                "items": _COLUMN_SEGMENT_SCHEMA,
+                "interactions": _COLUMN_SEGMENT_SCHEMA,
+            },
+            "minProperties": 1,
+            "maxProperties": 1,
+            "additionalProperties": False,
+        },
+    ]
+}
+SegmentEntry = Annotated[str | dict[str, Any], BeforeValidator(_check_segment), WithJsonSchema(_SEGMENT_SCHEMA)]
+
+
 class EvaluationConfig(Section):
     """The metrics computed on validation and test."""
 
@@ -408,6 +479,9 @@ class EvaluationConfig(Section):
     count."""
     gain: Literal["rating", "exp2"] | None = None
     """Gain of a relevant item in NDCG. rating: its rating; exp2: 2 ** rating - 1; null: 1 for every relevant item."""
+    segments: list[SegmentEntry] = []
+    """Groups that are measured separately: activity, popularity, new_users, new_items, or a column, such as
+    {users: country}, {items: genre}, {interactions: channel}; with options as in {activity: {cuts: [5, 20]}}."""
 
 
 def search_strategies() -> list[str]:

@@ -43,6 +43,13 @@ class SegmentSpec:
         """Whether relevant items are divided, and not users."""
         return self.by not in ("activity", "new_users", "users")
 
+    @property
+    def key_beginnings(self) -> list[str]:
+        """What the keys of the segments are, or what they begin with if it ends in `=`."""
+        if self.by in _WITHOUT_OPTIONS:
+            return [self.by, self.by.replace("new", "known")]
+        return [f"{self.label}="]
+
     def __str__(self) -> str:
         return self.by if self.column is None else f"{{{self.by}: {self.column}}}"
 

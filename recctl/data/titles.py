@@ -91,6 +91,24 @@ class MatchedTitles:
     notes: list[str]
 
 
+def match_ids(vocabulary: Vocabulary, ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Find the codes of ids that were read as text; null for those that the vocabulary does not have.
+
+    Where its ids are integers, `17` and `17.0` are the id 17, and `017` is not; where they are text, ids must be equal.
+
+    Args:
+        vocabulary: The users or items of a data set.
+        ids: Ids as text, `(n_rows,)`.
+    """
+    import pyarrow.compute as pc
+
+    ids = text_ids.trim(ids.cast(pa.large_string()))
+    known = pa.array(vocabulary.ids).cast(pa.large_string())
+    if not vocabulary.is_text:
+        ids = pc.replace_substring_regex(ids, _INTEGER_AND_FRACTION, r"\1")
+    return pc.index_in(ids, value_set=known)
+
+
 def match_titles(vocabulary: Vocabulary, ids: pa.ChunkedArray, titles: pa.ChunkedArray, source: str) -> MatchedTitles:
     """Find the titles of the items of a data set in a table of items.
 
@@ -106,11 +124,7 @@ def match_titles(vocabulary: Vocabulary, ids: pa.ChunkedArray, titles: pa.Chunke
     import pandas as pd
     import pyarrow.compute as pc
 
-    ids = text_ids.trim(ids.cast(pa.large_string()))
-    known = pa.array(vocabulary.ids).cast(pa.large_string())
-    if not vocabulary.is_text:
-        ids = pc.replace_substring_regex(ids, _INTEGER_AND_FRACTION, r"\1")
-    codes = pc.index_in(ids, value_set=known)
+    codes = match_ids(vocabulary, ids)
     # Titles are shown on one line, and control characters would change how a terminal shows them.
     titles = pc.utf8_trim_whitespace(pc.replace_substring_regex(titles, _CONTROL_OR_BLANK, " "))
     used = pd.DataFrame({"code": codes.to_numpy(), TITLE: titles.to_pandas()})

@@ -20,6 +20,7 @@ from recctl.experiment.lifecycle import begin, prepare_for, recording, resume_co
 from recctl.experiment.newer_test import split_since
 from recctl.experiment.run_config import load_run_config
 from recctl.experiment.secondary_data import notice_left_out, read_secondary
+from recctl.experiment.segments import AttributeTables, counts_of_models, make_segments
 from recctl.experiment.trackers import require_trackers
 from recctl.experiment.warm_start import (
     begin_from,
@@ -265,7 +266,7 @@ def _evaluate(
             f"{run.id}: was fitted on all data, so it has no held-out part to evaluate on; evaluate it on newer "
             f"interactions: recctl evaluate {run.id} --data FILE"
         )
-    loaded = _config_to_evaluate(run, data, overrides)
+    loaded = config_to_evaluate(run, data, overrides)
     config = loaded.config
     if metrics is not None:
         config.evaluation = config.evaluation.model_copy(update={"metrics": metrics})
@@ -275,11 +276,18 @@ def _evaluate(
     # Before the data are read, and a look at test is counted.
     require_meaningful(model, config.evaluation.metrics)
     if data is not None:
+        tables = AttributeTables(loaded)
+        tables.require_files()
         secondary = read_secondary(loaded, data, model.user_vocabulary, model.item_vocabulary)
-        record = stages.evaluate_and_store(run, secondary.measured, secondary.dataset, None, model, config)
+        tables.require_groups(secondary.dataset)
+        segments = make_segments(config, secondary.dataset, counts_of_models([model]), tables)
+        record = stages.evaluate_and_store(run, secondary.measured, secondary.dataset, None, model, config, segments)
         notice_left_out(str(data), record.counts)
         return record
     prepared, _ = prepare_for(loaded, run)
+    if prepared.tables is not None:
+        # Before a look at test is counted.
+        prepared.tables.require_groups(prepared.dataset)
     split_part: stages.Part = on or ("validation" if prepared.split.has_validation else "test")
     if split_part == "validation":
         # The newest model may be a refit, which was fitted on validation too.
@@ -287,7 +295,8 @@ def _evaluate(
     return stages.evaluate_part(run, split_part, prepared, model, config)
 
 
-def _config_to_evaluate(run: Run, data: str | Path | None, overrides: Sequence[str]) -> LoadedConfig:
+def config_to_evaluate(run: Run, data: str | Path | None, overrides: Sequence[str]) -> LoadedConfig:
+    """Return the config that `measure` uses with these arguments."""
     settings = [override for override in overrides if override.startswith("evaluation.")]
     of_data = [override for override in overrides if override not in settings]
     if data is not None and any(override.startswith("data.source=") for override in of_data):

@@ -344,6 +344,27 @@ def _check_metrics(config: Config) -> Iterator[Problem]:
         yield ("evaluation", "monitor"), _not_measured(monitor)
 
 
+def _check_segments(config: Config) -> Iterator[Problem]:
+    from recctl.config.segments import parse_segment
+
+    labels: set[str] = set()
+    for position, entry in enumerate(config.evaluation.segments):
+        path: TreePath = ("evaluation", "segments", position)
+        spec = parse_segment(entry)
+        if spec.label in labels:
+            hint = ""
+            if spec.column is not None:
+                hint = f"; write {{{spec.by}: {{column: {spec.column}, label: {spec.by}_{spec.column}}}}}"
+            yield path, f"two segments are called {spec.label}{hint}"
+        labels.add(spec.label)
+        if spec.by == "users" and config.data.users is None:
+            yield path, f"{spec} needs a table of users; set data.users: {{file: users.csv, id: user_id}}"
+        if spec.by == "items" and config.data.items is None:
+            yield path, f"{spec} needs a table of items; set data.items: {{file: items.csv, id: item_id, title: null}}"
+        if spec.by == "interactions" and config.data.source == "synthetic" and spec.column != "rating":
+            yield path, f"{spec}: synthetic data have no such column; choose another data.source"
+
+
 def _is_measured(config: Config, key: str) -> bool:
     """Whether the evaluation measures a metric, at this cutoff and with these candidates."""
     from recctl.metrics import METRICS, MetricKey, metric_keys
@@ -481,6 +502,7 @@ _READS: dict[TreePath, tuple[TreePath, ...]] = {
     ("models", "*", "training"): (("models", "*"), ("training",), ("split",)),
     ("training",): (("training",), ("model",), ("models",), ("split",)),
     ("evaluation", "metrics"): (("model",), ("models",)),
+    ("evaluation", "segments"): (("evaluation", "segments"), ("data",)),
     ("evaluation",): (("evaluation",), ("model",), ("models",)),
     ("tuning",): (("tuning",), ("model",), ("evaluation",)),
     ("tuning", "space"): (("model", "name"),),
@@ -495,6 +517,7 @@ _CHECKS_OF_STORED = (
     _check_lists,
     _check_preprocessing,
     _check_metrics,
+    _check_segments,
     _check_tuning,
 )
 CHECKS = Checks((_check_urls, *_CHECKS_OF_STORED), fill_defaults, _READS)

@@ -16,12 +16,14 @@ from recctl.config.schema import QueryConfig, Source, source_label
 from recctl.data.columns import COLUMNS
 from recctl.data.dataset import InteractionDataset
 from recctl.data.description import summary
+from recctl.data.labels import Labels
 from recctl.data.leakage import leakage_report, warnings
 from recctl.data.preprocessing import StepReport, apply_steps, filter_by_interaction_count, source_columns
 from recctl.data.sources import Query, ReadOptions, SourceTable, read_configured_source, source_names
 from recctl.data.splitting import Split, make_split
 from recctl.errors import DataError
 from recctl.experiment.predefined_parts import PART, concatenate_parts, read_parts
+from recctl.experiment.segments import AttributeTables, segment_columns
 from recctl.experiment.use_of_ratings import needs_ratings, step_list, weight_notes
 
 if TYPE_CHECKING:
@@ -40,12 +42,14 @@ class Prepared:
         split: The part of each interaction.
         record: The sections `data` and `split` of metadata.json.
         notes: Warnings about the data and the split for the user.
+        tables: The tables of users and items, for segments; None if no config was read.
     """
 
     dataset: InteractionDataset
     split: Split
     record: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    tables: AttributeTables | None = None
 
 
 class ReadResult(NamedTuple):
@@ -84,7 +88,9 @@ def prepare(loaded: LoadedConfig, split: Split | SplitFunction | None = None, da
     if callable(split):
         with progress.task("Splitting"):
             split = split(dataset)
-    return split_dataset(dataset, labels, record, config, split)
+    prepared = split_dataset(dataset, labels, record, config, split)
+    prepared.tables = AttributeTables(loaded)
+    return prepared
 
 
 def split_dataset(
@@ -139,7 +145,8 @@ def read_dataset(loaded: LoadedConfig) -> ReadResult:
     }
     reports: list[StepReport] = []
     labels = None
-    if not config.data.preprocess and len(tables) == 1:
+    other_columns = segment_columns(config)
+    if not config.data.preprocess and len(tables) == 1 and not other_columns:
         # Building the data set from columns, without a table in between, takes half the memory.
         n_before = len(tables[0])
         dataset = InteractionDataset.from_columns(tables[0].columns, config.data.implicit, **minimums)
@@ -154,6 +161,8 @@ def read_dataset(loaded: LoadedConfig) -> ReadResult:
         # Not by the constructor, whose notices about timestamps are for tables that a program makes itself.
         role_columns = {name: frame[name] for name in COLUMNS if name in frame}
         dataset = InteractionDataset.from_columns(role_columns, config.data.implicit)
+        if other_columns:
+            dataset.labels = {name: Labels.encode(frame[name]) for name in other_columns}
     record = {
         **tables[0].provenance,
         "hash": dataset.content_hash(),
@@ -177,8 +186,9 @@ def resolve_config(loaded: LoadedConfig) -> dict[str, Any]:
     values = loaded.config.model_dump()
     # Absolute, because a run may be resumed from another directory.
     values["data"]["source"] = _stored_source(values["data"]["source"], loaded.base)
-    if values["data"]["items"] is not None:
-        values["data"]["items"]["file"] = _stored_source(values["data"]["items"]["file"], loaded.base)
+    for table_config in (values["data"]["items"], values["data"]["users"]):
+        if table_config is not None:
+            table_config["file"] = _stored_source(table_config["file"], loaded.base)
     values["models"] = [_resolved_model(entry, loaded.base) for entry in values["models"]]
     for part_key in ("test", "validation"):
         if values["split"].get(part_key) is not None:  # the files of a predefined split
@@ -263,7 +273,7 @@ def _read_options(config: Config) -> ReadOptions:
         timestamp_format=data_config.timestamp_format,
         bad_rows=data_config.bad_rows,
         id_type=data_config.id_type,
-        extra_columns=tuple(source_columns(step_list(config))),
+        extra_columns=tuple(dict.fromkeys([*source_columns(step_list(config)), *segment_columns(config)])),
         needs_ratings=needs_ratings(config),
         checksum=data_config.checksum,
         max_download_gb=data_config.max_download_gb,

@@ -17,7 +17,8 @@ from recctl.engines import available_memory, peak_memory
 from recctl.errors import ArtifactError, DataError, RecctlError, TrainingError
 from recctl.experiment.data import Prepared, SplitFunction, prepare, resolve_config
 from recctl.experiment.run_config import LOCATIONS, file_locations, require_files
-from recctl.experiment.titles import require_items_file, titles_to_store
+from recctl.experiment.segments import AttributeTables
+from recctl.experiment.titles import titles_to_store
 from recctl.experiment.trackers import begin_tracking, end_tracking, make_trackers
 from recctl.kernels.compile import load_kernels
 from recctl.runs import Run, RunStore
@@ -48,8 +49,11 @@ def prepare_for(
     start_time = perf_counter()
     if run is None:
         # Before the data are read, which may take minutes.
-        require_items_file(loaded)
+        AttributeTables(loaded).require_files()
         prepared = prepare(loaded, make_split)
+        if prepared.tables is not None:
+            # Before a model is fitted, which may take hours.
+            prepared.tables.require_groups(prepared.dataset)
     else:
         require_files(run, loaded)
         data_hash, _ = run_hashes(run)

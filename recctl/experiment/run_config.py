@@ -21,7 +21,7 @@ from recctl.runs import Run, layout
 # The keys whose values are files of the user. `resolve_config` stores them as absolute paths.
 _DATA_KEYS = (("data", "source"), ("split", "validation"), ("split", "test"))
 # The titles of the items are stored in the run, so that it can do without their file.
-_PATH_KEYS = (*_DATA_KEYS, ("data", "items", "file"))
+_PATH_KEYS = (*_DATA_KEYS, ("data", "items", "file"), ("data", "users", "file"))
 # In metadata.json: where these files are, as seen from the run's directory.
 LOCATIONS = "locations"
 

@@ -128,7 +128,9 @@ def _with_types_of(dataset: InteractionDataset, users: Vocabulary, items: Vocabu
         columns["rating"] = dataset.ratings
     if dataset.timestamps is not None:
         columns["timestamp"] = dataset.timestamps
-    return InteractionDataset.from_columns(columns)
+    converted = InteractionDataset.from_columns(columns)
+    converted.labels = dataset.labels
+    return converted
 
 
 def _ids(vocabulary: Vocabulary, target: Vocabulary, role: str, name: str) -> Any:

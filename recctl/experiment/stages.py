@@ -14,6 +14,7 @@ from recctl.data.dataset import InteractionDataset
 from recctl.engines import require_disk, torch_distributed
 from recctl.evaluation import Evaluator
 from recctl.evaluation.eval_users import KnownPairs
+from recctl.evaluation.segments import Segment, segment_records
 from recctl.experiment.callbacks import (
     ValidationMetrics,
     all_data_callbacks,
@@ -25,6 +26,7 @@ from recctl.experiment.callbacks import (
 from recctl.experiment.data import Prepared
 from recctl.experiment.monitors import selection_metric
 from recctl.experiment.popularity_baseline import accuracy_metric, popularity_baseline
+from recctl.experiment.segments import counts_of_data, make_segments
 from recctl.experiment.stored_models import load_version
 from recctl.experiment.warm_start import load_kept
 from recctl.metrics import METRICS
@@ -242,11 +244,13 @@ class ModelEvaluation:
         per_user: Columns `user_id`, each metric that is a mean over users, `n_relevant`, and `n_rated` if ratings were
             predicted as well as items ranked.
         counts: Numbers of users and interactions that were measured or left out, by task.
+        segments: By key of each segment, a table like `per_user` of its users.
     """
 
     metrics: dict[str, float]
     per_user: pd.DataFrame
     counts: dict[str, Any]
+    segments: dict[str, pd.DataFrame]
 
 
 def evaluate_part(run: Run, part: Part, prepared: Prepared, model: Recommender, config: Config) -> EvaluationRecord:
@@ -258,7 +262,21 @@ def evaluate_part(run: Run, part: Part, prepared: Prepared, model: Recommender, 
         run.save_metadata()
     data_hash, split_hash = run_hashes(run)
     measured = MeasuredData(part, data_hash, split_hash)
-    return evaluate_and_store(run, measured, relevant, relevant.history, model, config)
+    segments: list[Segment] = []
+    if config.evaluation.segments and prepared.tables is not None:
+        fitted = _fitted_data(prepared, _measured_entry(run, part)["fitted_on"])
+        segments = make_segments(config, relevant, counts_of_data(fitted), prepared.tables)
+    return evaluate_and_store(run, measured, relevant, relevant.history, model, config, segments)
+
+
+def _measured_entry(run: Run, part: str | None) -> dict[str, Any]:
+    return measured_model_entry(run.measured_entries, part) or run.model_entry()
+
+
+def _fitted_data(prepared: Prepared, fitted_on: str) -> InteractionDataset:
+    if fitted_on == TRAIN:
+        return prepared.split.train(prepared.dataset)
+    return prepared.split.train_and_validation(prepared.dataset)
 
 
 def evaluate_and_store(
@@ -268,10 +286,11 @@ def evaluate_and_store(
     history: InteractionDataset | None,
     model: Recommender,
     config: Config,
+    segments: Sequence[Segment] = (),
 ) -> EvaluationRecord:
     """Evaluate on `relevant`, and store the results in the run as a record of what was measured."""
-    evaluation = evaluate_model(model, relevant, history, config)
-    model_entry = measured_model_entry(run.measured_entries, measured.part) or run.model_entry()
+    evaluation = evaluate_model(model, relevant, history, config, segments=segments)
+    model_entry = _measured_entry(run, measured.part)
     record = EvaluationRecord(
         measured,
         MeasuredModel(model_entry["version"], model_entry["sha256"], model_entry["fitted_on"]),
@@ -279,8 +298,9 @@ def evaluate_and_store(
         datetime.now(UTC).isoformat(timespec="seconds"),
         evaluation.counts,
         evaluation.metrics,
+        segment_records(segments, evaluation.segments, config.seed),
     )
-    run.add_evaluation(record, evaluation.per_user)
+    run.add_evaluation(record, evaluation.per_user, evaluation.segments)
     return record
 
 
@@ -290,6 +310,7 @@ def evaluate_model(
     history: InteractionDataset | None,
     config: Config,
     excluded: Sequence[KnownPairs] = (),
+    segments: Sequence[Segment] = (),
 ) -> ModelEvaluation:
     """Evaluate the metrics of a config.
 
@@ -299,26 +320,39 @@ def evaluate_model(
         history: Interactions of users that the model was not fitted on, by which it serves them.
         config: Its section `evaluation` is used.
         excluded: Other pairs that are neither candidates nor relevant; see `Evaluator.evaluate_users`.
+        segments: Groups that are measured separately; those of the config are not made here.
     """
     section = config.evaluation
     metrics: dict[str, float] = {}
     counts: dict[str, Any] = {}
     tables: list[pd.DataFrame] = []
+    segment_tables: dict[str, list[pd.DataFrame]] = {segment.key: [] for segment in segments}
     for task in ("ranking", "rating_prediction"):
         metric_names = [metric for metric in section.metrics if METRICS[metric].task == task]
         if not metric_names:
             continue
         # An evaluator for each task: the users of ranking and of rating prediction differ.
         evaluator = make_evaluator(config, metric_names, section.k_values)
-        result = evaluator.evaluate_users(model, relevant, task, train_data=history, excluded=excluded)
+        result = evaluator.evaluate_users(
+            model, relevant, task, train_data=history, excluded=excluded, segments=segments
+        )
         metrics |= result.metrics
         counts[task] = result.record()
-        tables.append(result.per_user.set_index("user_id"))
-    per_user = tables[0]
+        tables.append(result.per_user)
+        for key, table in result.segments.items():
+            segment_tables[key].append(table)
+    joined_segments = {key: _join_tasks(tables_of_segment) for key, tables_of_segment in segment_tables.items()}
+    return ModelEvaluation(metrics, _join_tasks(tables), counts, joined_segments)
+
+
+def _join_tasks(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Join the values of users of several tasks."""
+    joined = tables[0].set_index("user_id")
     for table in tables[1:]:
         # An outer join: some users have ratings that can be predicted but no relevant items, and vice versa.
-        per_user = per_user.join(table.rename(columns={"n_relevant": "n_rated"}), how="outer")
-    return ModelEvaluation(metrics, per_user.reset_index(), counts)
+        of_task = table.set_index("user_id").rename(columns={"n_relevant": "n_rated"})
+        joined = joined.join(of_task, how="outer")
+    return joined.reset_index()
 
 
 def compare_with_popularity(run: Run, part: Part, prepared: Prepared, config: Config) -> dict[str, Any] | None:

@@ -33,19 +33,6 @@ class TitlesToStore(NamedTuple):
     notes: list[str]
 
 
-def require_items_file(loaded: LoadedConfig) -> None:
-    """Check that the items file of a config exists, which needs no data.
-
-    Raises:
-        DataError: It does not exist.
-    """
-    items = loaded.config.data.items
-    if items is not None:
-        from recctl.data.sources.items import find_items_file
-
-        find_items_file(items.file, loaded.base)
-
-
 def titles_to_store(loaded: LoadedConfig, vocabulary: Vocabulary) -> TitlesToStore:
     """Read the titles of the items of a data set: those of `data.items`, else those that the data set comes with.
 
@@ -58,15 +45,16 @@ def titles_to_store(loaded: LoadedConfig, vocabulary: Vocabulary) -> TitlesToSto
     """
     # Imported here: stored titles are read without the sources.
     from recctl.config.schema import source_label
-    from recctl.data.sources.items import find_items_file, read_titles
+    from recctl.data.sources.tables import find_table, read_titles
 
     items = loaded.config.data.items
-    if items is None:
+    has_titles = items is not None and items.title is not None
+    if items is None or items.title is None:
         source = source_label(loaded.config.data.source)
         matched = _dataset_titles(source, vocabulary)
         record: dict[str, Any] = {"source": source}
     else:
-        path = find_items_file(items.file, loaded.base)
+        path = find_table("items", items.file, loaded.base)
         options = items.model_dump(exclude={"file", "id", "title"})
         options["encoding"] = items.encoding or loaded.config.data.encoding
         ids, titles = read_titles(path, items.id, items.title, **options)
@@ -74,7 +62,7 @@ def titles_to_store(loaded: LoadedConfig, vocabulary: Vocabulary) -> TitlesToSto
         record = {"file": str(path.resolve())}
         if path.is_file():
             record["sha256"] = _sha256(path)
-    if items is None and not len(matched.titles):
+    if not has_titles and not len(matched.titles):
         return TitlesToStore({}, None, [])
     return TitlesToStore({layout.TITLES: matched.titles.to_parquet()}, record | matched.record, matched.notes)
 

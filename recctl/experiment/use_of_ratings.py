@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from recctl.config import Config
+from recctl.config.segments import parse_segment
+from recctl.data.columns import RATING
 from recctl.data.preprocessing import reads_ratings, sets_weights
 from recctl.metrics import METRICS
 from recctl.models.base.rating_metrics import meaningless_metrics
@@ -21,7 +23,8 @@ def needs_ratings(config: Config) -> bool:
     section = config.evaluation
     predicts_ratings = any(METRICS[name].task == "rating_prediction" for name in section.metrics if name in METRICS)
     is_graded = section.gain is not None or section.relevance_threshold is not None
-    return not config.data.implicit or is_graded or predicts_ratings
+    has_segments = any(parse_segment(entry).column == RATING for entry in section.segments)
+    return not config.data.implicit or is_graded or predicts_ratings or has_segments
 
 
 def learns_from_ratings(config: Config) -> bool:

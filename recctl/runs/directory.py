@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from recctl import arguments, atomic, locking, urls
@@ -21,7 +22,7 @@ from recctl.arguments import at_least, optional, text, validated
 from recctl.errors import ArtifactError, ConfigError
 from recctl.runs import layout, liveness
 from recctl.runs.environment import environment
-from recctl.runs.evaluations import EvaluationRecord, current_records, records_of_version_1
+from recctl.runs.evaluations import EvaluationRecord, current_records, is_same_segment, records_of_version_1
 from recctl.runs.schema import require_metadata, require_metrics
 
 if TYPE_CHECKING:
@@ -332,16 +333,29 @@ class Run:
             return self.stored_metrics()
         return {label: record.metrics for label, record in current.items()}
 
-    def add_evaluation(self, record: EvaluationRecord, per_user: pd.DataFrame) -> None:
+    def segments(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Return the segments of the current model by part or file and key, as `EvaluationRecord.segments`."""
+        current = self.current_evaluations() or {}
+        return {label: record.segments for label, record in current.items() if record.segments}
+
+    def add_evaluation(
+        self,
+        record: EvaluationRecord,
+        per_user: pd.DataFrame,
+        segment_tables: Mapping[str, pd.DataFrame] = MappingProxyType({}),
+    ) -> None:
         """Store an evaluation and its values by user; figures of the same model, data and protocol are merged.
 
         Args:
             record: The record.
             per_user: A row for each user: `user_id`, a column for each metric, `n_relevant`.
+            segment_tables: Such a table for each segment of the record.
         """
         records = self.evaluations()
         # In this order: no record has figures whose values by user are missing.
         self._save_per_user(records, record, per_user)
+        if segment_tables:
+            self._save_segment_tables(records, record, segment_tables)
         earlier = [stored for stored in records if stored.id == record.id]
         records = [stored for stored in records if stored.id != record.id]
         records.append(record.merged_into(earlier[0]) if earlier else record)
@@ -372,12 +386,58 @@ class Run:
         table = table.drop(columns=["evaluation", "part"])
         return table.dropna(axis="columns", how="all").reset_index(drop=True)
 
+    def segment_tables(self, record: EvaluationRecord) -> dict[str, pd.DataFrame]:
+        """Return the metrics of each user in each segment of an evaluation, by key of the segment.
+
+        Raises:
+            ArtifactError: The run has not stored them.
+        """
+        if not record.segments:
+            return {}
+        stored = self._read(layout.SEGMENTS, _read_parquet)
+        return _tables_by_segment(stored[stored["evaluation"] == record.id])
+
     def _missing_per_user_message(self, part: str) -> str:
         return f"{self.id}: has no metrics by user on {part}; evaluate it with: recctl evaluate {self.id} --on {part}"
 
     def _save_evaluations(self, records: list[EvaluationRecord]) -> None:
         self._write_json(layout.EVALUATIONS, {"evaluations": [record.to_json() for record in records]})
-        self._write_json(layout.METRICS, self.metrics())
+        metrics: dict[str, Any] = self.metrics()
+        segments = {
+            label: record.segment_metrics
+            for label, record in (self.current_evaluations() or {}).items()
+            if record.segments
+        }
+        if segments:
+            metrics = metrics | {layout.SEGMENTS_OF_METRICS: segments}
+        self._write_json(layout.METRICS, metrics)
+
+    def _save_segment_tables(
+        self, records: list[EvaluationRecord], record: EvaluationRecord, tables: Mapping[str, pd.DataFrame]
+    ) -> None:
+        import pandas as pd
+
+        earlier = [stored for stored in records if stored.id == record.id]
+        rows = []
+        stored_tables: dict[str, pd.DataFrame] = {}
+        if (self.path / layout.SEGMENTS).exists():
+            stored = self._read(layout.SEGMENTS, _read_parquet)
+            rows.append(stored[stored["evaluation"] != record.id])
+            stored_tables = self.segment_tables(earlier[0]) if earlier else {}
+        for key, table in (stored_tables | dict(tables)).items():
+            if (
+                key in stored_tables
+                and key in tables
+                and is_same_segment(earlier[0].segments[key], record.segments[key])
+            ):
+                table = _merge_columns(stored_tables[key], table)
+            rows.append(table.assign(evaluation=record.id, part=record.data.label, segment=key))
+        rows = [table.dropna(axis=1, how="all") for table in rows if len(table)]
+        if not rows:
+            return
+        buffer = io.BytesIO()
+        pd.concat(rows, ignore_index=True).to_parquet(buffer, index=False)
+        atomic.write_bytes(self.path / layout.SEGMENTS, buffer.getvalue())
 
     def _save_per_user(self, records: list[EvaluationRecord], record: EvaluationRecord, per_user: pd.DataFrame) -> None:
         import pandas as pd
@@ -408,6 +468,7 @@ class Run:
         if not metrics_path.exists():
             return {}
         metrics = self._read_json(layout.METRICS)
+        metrics.pop(layout.SEGMENTS_OF_METRICS, None)
         require_metrics(metrics, metrics_path)
         return metrics
 
@@ -575,6 +636,14 @@ def _merge_columns(stored: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     if not columns or set(stored["user_id"]) != set(new["user_id"]):
         return new
     return new.merge(stored[["user_id", *columns]], on="user_id", how="left", validate="one_to_one")
+
+
+def _tables_by_segment(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    tables = {}
+    for key, rows in table.groupby("segment", sort=False):
+        columns = rows.drop(columns=["evaluation", "part", "segment"])
+        tables[str(key)] = columns.dropna(axis="columns", how="all").reset_index(drop=True)
+    return tables
 
 
 class _Timer:

@@ -81,6 +81,8 @@ class EvaluationRecord:
         time: When, in ISO format.
         counts: Numbers of users and interactions that were measured or left out, by task.
         metrics: The figures by key.
+        segments: By key of each segment, `n_users`, `metrics` (`value`, `low` and `high` by metric key), the
+            `definition` of the segment, and the `range` of a quantile. Segments are no part of the protocol.
     """
 
     data: MeasuredData
@@ -89,6 +91,7 @@ class EvaluationRecord:
     time: str
     counts: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    segments: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -98,11 +101,27 @@ class EvaluationRecord:
 
     def merged_into(self, earlier: EvaluationRecord) -> EvaluationRecord:
         """Return this record with the figures of an earlier one of the same id that it does not have."""
-        return replace(self, counts=earlier.counts | self.counts, metrics=earlier.metrics | self.metrics)
+        segments = earlier.segments | {
+            key: _merge_segments(earlier.segments.get(key), segment) for key, segment in self.segments.items()
+        }
+        return replace(
+            self, counts=earlier.counts | self.counts, metrics=earlier.metrics | self.metrics, segments=segments
+        )
+
+    @property
+    def segment_metrics(self) -> dict[str, dict[str, float]]:
+        """The figures of each segment by key, without intervals."""
+        return {
+            key: {metric_key: figure["value"] for metric_key, figure in segment["metrics"].items()}
+            for key, segment in self.segments.items()
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values."""
-        return {"id": self.id} | asdict(self)
+        values = {"id": self.id} | asdict(self)
+        if not self.segments:
+            del values["segments"]
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> EvaluationRecord:
@@ -119,9 +138,21 @@ class EvaluationRecord:
                 str(values["time"]),
                 dict(values["counts"]),
                 dict(values["metrics"]),
+                dict(values.get("segments", {})),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"damaged: not an evaluation record: {error!r}") from None
+
+
+def is_same_segment(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether two segments of the same key, as records hold them, are the same division of the same data."""
+    return bool(first["definition"] == second["definition"] and first.get("range") == second.get("range"))
+
+
+def _merge_segments(earlier: dict[str, Any] | None, later: dict[str, Any]) -> dict[str, Any]:
+    if earlier is None or not is_same_segment(earlier, later) or earlier["n_users"] != later["n_users"]:
+        return later
+    return later | {"metrics": earlier["metrics"] | later["metrics"]}
 
 
 class Comparability(NamedTuple):

@@ -10,6 +10,9 @@ Listing, sizes and deletion need no change: they treat a run as a folder.
 
 from __future__ import annotations
 
+# A section of METRICS beside those of the parts: the figures of segments, by part
+SEGMENTS_OF_METRICS = "segments"
+
 # Sections of METADATA that only some runs have
 ALL_DATA = "all_data"  # those fitted on all data
 LISTS = "lists"  # those of recommendation lists that were made elsewhere
@@ -20,6 +23,7 @@ METADATA = "metadata.json"  # status, timings, provenance, model versions
 EVALUATIONS = "evaluations.json"  # records: which model, data and protocol each figure belongs to
 METRICS = "metrics.json"  # the figures of the current model, for scripts
 PER_USER = "per_user.parquet"  # metrics of each user, by record
+SEGMENTS = "segments.parquet"  # metrics of each user in each segment, by record
 SPLIT = "split.npz"  # the part of every interaction
 HISTORY = "history.jsonl"  # one line an epoch
 LOG = "log.txt"

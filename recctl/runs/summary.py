@@ -120,4 +120,4 @@ def _monitored_value(metadata: dict[str, Any], metrics: dict[str, dict[str, floa
 def _without_figures(record: EvaluationRecord | None) -> dict[str, Any] | None:
     if record is None:
         return None
-    return record.to_json() | {"metrics": {}, "counts": {}}
+    return record.to_json() | {"metrics": {}, "counts": {}, "segments": {}}

@@ -32,6 +32,7 @@ def show(run_id: RunArgument) -> None:
     terminal.table(["", ""], [summary_row for summary_row in summary_rows if summary_row[1] is not None])
     if run.metrics():
         terminal.metrics_table(run.metrics())
+        common.print_segments(run.segments(), run)
     records = run.evaluations()
     if records:
         terminal.table(["evaluated on", "model", "protocol", "users", "left out", "when"], _evaluation_rows(records))

@@ -235,6 +235,12 @@ def _differ_in_rating_metrics_only(first: ComparisonEntry, second: ComparisonEnt
 def _shared_settings(loaded: LoadedConfig) -> dict[str, Any]:
     """The settings that all compared models must have in common, by dotted key."""
     sections = resolve_config(loaded)
-    return flatten(
+    settings = flatten(
         {section_name: section for section_name, section in sections.items() if section_name not in _MODEL_SECTIONS}
     )
+    # Segments are no part of the protocol: what all models have is compared.
+    return {
+        key: value
+        for key, value in settings.items()
+        if key != "evaluation.segments" and not key.startswith("data.users")
+    }

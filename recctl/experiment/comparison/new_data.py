@@ -11,11 +11,13 @@ from recctl.config import Config
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import ConfigError, DataError
 from recctl.evaluation.eval_users import KnownPairs, count_pairs
+from recctl.evaluation.segments import Segment, segment_records
 from recctl.experiment import stages, stored_models
 from recctl.experiment.comparison.result import MeasuredRun
 from recctl.experiment.lifecycle import prepare_for
 from recctl.experiment.run_config import load_run_config
 from recctl.experiment.secondary_data import read_secondary
+from recctl.experiment.segments import AttributeTables, counts_of_models, make_segments
 from recctl.metrics import MetricKey
 from recctl.models.base import Recommender
 from recctl.runs import Run, RunStore
@@ -81,7 +83,8 @@ def measure_on_new_data(
     models = {label: stored_models.load_version(run) for label, run in runs.items()}
     first_run = next(iter(runs.values()))
     dataset, measured = _read(first_run, next(iter(models.values())), store, new_data)
-    config = _protocol(load_run_config(first_run).config, metric, _have_same_items(list(models.values())))
+    loaded = load_run_config(first_run)
+    config = _protocol(loaded.config, metric, _have_same_items(list(models.values())))
     excluded = [KnownPairs.of_model(model) for model in models.values()]
     n_fitted_pairs = dict.fromkeys(models, 0)
     if config.evaluation.exclude == "none":
@@ -91,9 +94,14 @@ def measure_on_new_data(
         n_fitted_pairs = {label: count_pairs(dataset, KnownPairs.of_model(model)) for label, model in models.items()}
     repeats = [label for label, run in runs.items() if new_data.file is None and _is_newer(dataset, run)]
     _report_fitted_pairs(n_fitted_pairs, repeats, new_data)
+    segments: list[Segment] = []
+    if config.evaluation.segments:
+        tables = AttributeTables(loaded)
+        tables.require_groups(dataset)
+        segments = make_segments(config, dataset, counts_of_models(list(models.values())), tables)
     results = {}
     for label, model in models.items():
-        evaluation = stages.evaluate_model(model, dataset, dataset.history, config, excluded)
+        evaluation = stages.evaluate_model(model, dataset, dataset.history, config, excluded, segments)
         model_entry = runs[label].model_entry()
         evaluator = stages.make_evaluator(config, config.evaluation.metrics, config.evaluation.k_values)
         record = EvaluationRecord(
@@ -104,8 +112,9 @@ def measure_on_new_data(
             datetime.now(UTC).isoformat(timespec="seconds"),
             evaluation.counts,
             evaluation.metrics,
+            segment_records(segments, evaluation.segments, config.seed),
         )
-        results[label] = MeasuredRun(runs[label], record, {}, evaluation.per_user)
+        results[label] = MeasuredRun(runs[label], record, {}, evaluation.per_user, evaluation.segments)
     return NewMeasurements(results, measured, len(dataset), n_fitted_pairs)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -15,6 +15,7 @@ from recctl.errors import ArtifactError, ConfigError, DataError
 from recctl.evaluation.paired_comparison import MetricEstimate, PairedComparison, WindowEstimate, compare_windows
 from recctl.evaluation.pareto import pareto_front
 from recctl.evaluation.significance import N_RESAMPLES, Test
+from recctl.experiment.comparison import segments
 from recctl.experiment.comparison.backtest import add_windows
 from recctl.metrics import MetricKey
 from recctl.models.base.rating_metrics import is_rating_metric, models_of_ratings
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 # Below, the percentiles of resampled means are no intervals: of ten users with equal differences, all resamples agree.
 MIN_USERS_TO_DECIDE = 10
 
-_ESTIMATE_KEYS = tuple(field.name for field in fields(MetricEstimate))
-_WINDOW_KEYS = tuple(field.name for field in fields(WindowEstimate))
+_ESTIMATE_KEYS = tuple(estimate_field.name for estimate_field in fields(MetricEstimate))
+_WINDOW_KEYS = tuple(estimate_field.name for estimate_field in fields(WindowEstimate))
 # Costs that are traded off against accuracy: the name of the Pareto front, the key of a model, and its direction.
 _TRADE_OFFS = (("coverage", "coverage", 1), ("speed", "fit_seconds", -1), ("size", "model_bytes", -1))
 
@@ -82,6 +83,7 @@ class MeasuredRun:
         validation: Metrics on validation, by which models are chosen; empty if their validation parts differ.
         table: The metrics of each user.
         window: Position of the window of a backtest.
+        segment_tables: Those of each user in each segment, by its key.
     """
 
     run: Run
@@ -89,6 +91,7 @@ class MeasuredRun:
     validation: Mapping[str, float]
     table: pd.DataFrame
     window: int = 0
+    segment_tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     @classmethod
     def stored(cls, run: Run, part: str, window: int = 0) -> MeasuredRun:
@@ -102,7 +105,7 @@ class MeasuredRun:
             raise ArtifactError(f"{run.id}: was not evaluated on {part}; run `recctl evaluate {run.id} --on {part}`")
         # Lists that were made elsewhere are no candidates for the choice: they can't be kept.
         validation = {} if run.is_lists else run.metrics().get("validation", {})
-        return cls(run, record, validation, run.per_user_of(record), window)
+        return cls(run, record, validation, run.per_user_of(record), window, run.segment_tables(record))
 
 
 def compare_runs(
@@ -207,6 +210,7 @@ def compare_measured(
     }
     document["words"] = summary_sentences(document)
     document["words"] += _lists_sentences(document)
+    document["words"] += _add_segments(document, runs, options)
     document["words"] += _history_sentences(runs, compared_part)
     document["words"] += _rating_metric_sentences(runs)
     if windows:
@@ -417,6 +421,29 @@ def _window_records(
 def nan_to_none(record: Mapping[str, float | None]) -> dict[str, float | None]:
     """Replace NaN by None, which JSON can express."""
     return {field_name: None if value is None or math.isnan(value) else value for field_name, value in record.items()}
+
+
+def _add_segments(
+    document: dict[str, Any], runs: Mapping[str, Sequence[MeasuredRun]], options: ComparisonOptions
+) -> list[str]:
+    """Add the comparison within segments to a document, if there are any; return its conclusions as sentences."""
+    shared_keys, other_keys = segments.shared_segments(runs)
+    sentences = []
+    if shared_keys:
+        metric_keys = list(document["compared"][0]["metrics"])
+        document["segments"] = segments.compare_segments(
+            runs, document["reference"], metric_keys, options, _average_tables
+        )
+        document["segment_correction"] = segments.CORRECTION
+        if document["unequal_training"]:
+            segments.remove_significance(document["segments"])
+        sentences += segments.order_sentences(document, lambda model: _difference_sentence(model, document))
+    if other_keys:
+        sentences.append(
+            f"{', '.join(other_keys)}: left out, because these segments were not measured alike for all models; "
+            "measure them with: recctl evaluate RUN --set 'evaluation.segments=[...]'"
+        )
+    return sentences
 
 
 # ---- costs and trade-offs

@@ -555,6 +555,7 @@ def _fit_missing(
             current_part = (record["fold"], record.get("window"))
             # Folds and windows share the data set; only the split changes.
             current = split_dataset(prepared.dataset, None, prepared.record["data"], loaded.config)
+            current.tables = prepared.tables
             if windows and record["window"] < len(windows) - 1:
                 # The runs record the leakage of each window; that of the newest is displayed.
                 current.notes = []

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recctl.data.sources.items import find_items_file, read_titles
+from recctl.data.sources.tables import find_table, read_titles
 from recctl.data.titles import ItemTitles, match_titles
 from recctl.data.vocabulary import Vocabulary
 from recctl.errors import DataError
@@ -193,7 +193,7 @@ def test_bad_rows_are_left_out_if_skipped(titles_of):
 def test_missing_file_is_an_error_with_a_suggestion(tmp_path):
     (tmp_path / "items.csv").touch()
     with pytest.raises(DataError, match=r"item\.csv: data\.items\.file .*did you mean items\.csv.*data\.items: null"):
-        find_items_file("item.csv", tmp_path)
+        find_table("items", "item.csv", tmp_path)
 
 
 # ---- storing
