@@ -34,7 +34,7 @@ from recctl.models.base import Recommender
 from recctl.models.base.epoch_recommender import EpochRecommender
 from recctl.models.registry import make_model, model_class
 from recctl.runs import Run, layout
-from recctl.runs.evaluations import EvaluationRecord, MeasuredData, MeasuredModel, measured_model_entry
+from recctl.runs.evaluations import NOT_FITTED, EvaluationRecord, MeasuredData, MeasuredModel, measured_model_entry
 from recctl.runs.store import run_hashes
 from recctl.tracking import Tracker
 
@@ -264,7 +264,7 @@ def evaluate_part(run: Run, part: Part, prepared: Prepared, model: Recommender, 
     measured = MeasuredData(part, data_hash, split_hash)
     segments: list[Segment] = []
     if config.evaluation.segments and prepared.tables is not None:
-        fitted = _fitted_data(prepared, _measured_entry(run, part)["fitted_on"])
+        fitted = _fitted_data(run, part, prepared, config)
         segments = make_segments(config, relevant, counts_of_data(fitted), prepared.tables)
     return evaluate_and_store(run, measured, relevant, relevant.history, model, config, segments)
 
@@ -273,7 +273,11 @@ def _measured_entry(run: Run, part: str | None) -> dict[str, Any]:
     return measured_model_entry(run.measured_entries, part) or run.model_entry()
 
 
-def _fitted_data(prepared: Prepared, fitted_on: str) -> InteractionDataset:
+def _fitted_data(run: Run, part: Part, prepared: Prepared, config: Config) -> InteractionDataset:
+    """What the measured model was fitted on; of lists that were made elsewhere: what the models beside them are."""
+    fitted_on = _measured_entry(run, part)["fitted_on"]
+    if fitted_on == NOT_FITTED:
+        fitted_on = TRAIN_AND_VALIDATION if part == "test" and config.training.refit else TRAIN
     if fitted_on == TRAIN:
         return prepared.split.train(prepared.dataset)
     return prepared.split.train_and_validation(prepared.dataset)

@@ -17,6 +17,7 @@ import pytest
 from recctl.cli.assertions import require
 from recctl.errors import AssertionFailedError, ConfigError
 from recctl.metrics.condition import parse_condition
+from recctl.runs.evaluations import EvaluationRecord, MeasuredData, MeasuredModel
 from tests import preloaded
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -110,7 +111,18 @@ def test_failed_assertion_exits_with_code_6(recctl: Any, condition: str, code: i
 
 
 def test_conditions_are_parsed_and_checked() -> None:
-    metrics = {"ndcg@10": 0.5, "rmse": 0.9}
+    segments = {
+        "new_users": {"n_users": 3, "metrics": {"ndcg@10": {"value": 0.2, "low": 0.1, "high": 0.3}}},
+        "activity=>=50": {"n_users": 0, "metrics": {}},
+    }
+    record = EvaluationRecord(
+        MeasuredData("test", "d", "s"),
+        MeasuredModel(1, "m", "train"),
+        {},
+        "now",
+        metrics={"ndcg@10": 0.5, "rmse": 0.9, "coverage@10": 1.0},
+        segments=segments,
+    )
     require(
         [
             parse_condition("ndcg@10>=0.5"),
@@ -118,11 +130,21 @@ def test_conditions_are_parsed_and_checked() -> None:
             parse_condition("rmse<=9e-1"),
             parse_condition("ndcg@10>0.4"),
         ],
-        metrics,
-        "test",
+        record,
     )
+    require([parse_condition("ndcg@10[new_users]>=0.2", of_segments=True)], record)
     with pytest.raises(AssertionFailedError, match=r"ndcg@10 = 0\.5 is not > 0\.5; rmse = 0\.9 is not < 0\.9"):
-        require([parse_condition("ndcg@10>0.5"), parse_condition("rmse<0.9")], metrics, "test")
+        require([parse_condition("ndcg@10>0.5"), parse_condition("rmse<0.9")], record)
+    for text, kind, message in (
+        ("ndcg@10[new_users]>0.2", AssertionFailedError, r"ndcg@10\[new_users\] = 0\.2 is not > 0\.2"),
+        ("ndcg@10[activity=>=50]>=0", AssertionFailedError, r"\[activity=>=50\] has no value: .*on_unknown=zero"),
+        ("ndcg@10[new_user]>=0", ConfigError, r"unknown segment; did you mean new_users.*new_users, activity=>=50"),
+        ("coverage@10[new_users]>=0", ConfigError, r"coverage@10 is not measured within segments"),
+    ):
+        with pytest.raises(kind, match=message):
+            require([parse_condition(text, of_segments=True)], record)
+    with pytest.raises(ConfigError, match="recctl evaluate --assert"):
+        parse_condition("ndcg@10[new_users]>=0", "--where")
     for text in ("ndcg@10", "ndcg@10=0.5", ">=1", "ndcg>=x", "ndcg>=1.2.3"):
         with pytest.raises(ConfigError, match="must be METRIC>=NUMBER"):
             parse_condition(text)

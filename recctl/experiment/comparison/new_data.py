@@ -114,7 +114,7 @@ def measure_on_new_data(
             evaluation.metrics,
             segment_records(segments, evaluation.segments, config.seed),
         )
-        results[label] = MeasuredRun(runs[label], record, {}, evaluation.per_user, evaluation.segments)
+        results[label] = MeasuredRun(runs[label], record, {}, evaluation.per_user, segment_tables=evaluation.segments)
     return NewMeasurements(results, measured, len(dataset), n_fitted_pairs)
 
 

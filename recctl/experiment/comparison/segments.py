@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recctl.errors import DataError
-from recctl.evaluation.paired_comparison import PairedComparison, compare_paired
+from recctl.evaluation.paired_comparison import PairedComparison, compare_windows
 from recctl.evaluation.significance import holm
 from recctl.metrics import MetricKey
 
@@ -47,6 +46,8 @@ def compare_segments(
 ) -> Segments:
     """Compare models within each segment that all of their runs have.
 
+    In a backtest the figure of a model is the mean over the windows in which all models have users of the segment.
+
     Args:
         runs: The figures of the runs of each model, by label.
         reference: The model that the others are compared with.
@@ -55,62 +56,100 @@ def compare_segments(
         average: Averages the values of each user over several runs.
     """
     keys, _ = shared_segments(runs)
+    positions = sorted({measured.window for some_runs in runs.values() for measured in some_runs})
     segments: Segments = {}
     for key in keys:
         first = next(iter(runs.values()))[0].record.segments[key]
-        segments[key] = {"n_users": 0, "definition": first["definition"], "models": {}}
-        if "range" in first:
-            segments[key]["range"] = first["range"]
-        comparison = _compare_segment(key, runs, reference, metrics, options, average)
-        if comparison is None:
+        segment = {"n_users": 0, "definition": first["definition"], "models": {}}
+        if "range" in first and len(positions) == 1:
+            segment["range"] = first["range"]
+        segments[key] = segment
+        tables = _shared_windows(_tables_by_window(runs, key, positions, average))
+        if len(positions) > 1:
+            segment["windows"] = list(tables)
+        if not tables:
             continue
-        segments[key]["n_users"] = comparison.n_users
+        comparison = _compare(tables, list(runs), reference, metrics, options)
+        segment["n_users"] = comparison.n_users
         for label, some_runs in runs.items():
-            segments[key]["models"][label] = {
-                metric_key: _record(asdict(estimates[label]), key, metric_key, some_runs)
-                for metric_key, estimates in comparison.estimates.items()
+            segment["models"][label] = {
+                metric_key: _record(comparison, key, metric_key, label, some_runs)
+                for metric_key in comparison.estimates
             }
     _correct(segments, metrics)
     return segments
 
 
-def _compare_segment(
-    key: str,
+def _tables_by_window(
     runs: Mapping[str, Sequence[MeasuredRun]],
+    key: str,
+    positions: Sequence[int],
+    average: Callable[[list[pd.DataFrame]], pd.DataFrame],
+) -> dict[int, dict[str, pd.DataFrame]]:
+    """By window, then by label, the values of the users in a segment, averaged over seeds and folds."""
+    tables: dict[int, dict[str, pd.DataFrame]] = {}
+    for position in positions:
+        tables[position] = {}
+        for label, some_runs in runs.items():
+            # A fold or a window may have no user in a segment that others have.
+            of_runs = [
+                measured.segment_tables[key]
+                for measured in some_runs
+                if measured.window == position and len(measured.segment_tables.get(key, ()))
+            ]
+            if of_runs:
+                tables[position][label] = average(of_runs)
+    return {position: by_label for position, by_label in tables.items() if len(by_label) == len(runs)}
+
+
+def _shared_windows(tables: dict[int, dict[str, pd.DataFrame]]) -> dict[int, dict[str, pd.DataFrame]]:
+    """The windows in which some user was evaluated for all models."""
+    shared = {}
+    for position, by_label in tables.items():
+        users = [set(table["user_id"]) for table in by_label.values()]
+        if set.intersection(*users):
+            shared[position] = by_label
+    return shared
+
+
+def _compare(
+    tables: dict[int, dict[str, pd.DataFrame]],
+    labels: Sequence[str],
     reference: str,
     metrics: Sequence[str],
     options: ComparisonOptions,
-    average: Callable[[list[pd.DataFrame]], pd.DataFrame],
-) -> PairedComparison | None:
-    """The comparison within one segment; None if no user was evaluated for all models."""
-    tables = {}
-    for label, some_runs in runs.items():
-        # A fold may have no user in a segment that others have.
-        of_runs = [measured.segment_tables[key] for measured in some_runs if key in measured.segment_tables]
-        if not of_runs:
-            return None
-        tables[label] = average(of_runs)
-    measured_keys = [metric_key for metric_key in metrics if all(metric_key in table for table in tables.values())]
-    try:
-        return compare_paired(
-            tables,
-            reference,
-            measured_keys,
-            seed=options.seed,
-            confidence=options.confidence,
-            test=options.test,
-            n_resamples=options.n_resamples,
-        )
-    except DataError:  # no user in common
-        return None
+) -> PairedComparison:
+    every_table = [table for by_label in tables.values() for table in by_label.values()]
+    return compare_windows(
+        {label: [by_label[label] for by_label in tables.values()] for label in labels},
+        reference,
+        [metric_key for metric_key in metrics if all(metric_key in table for table in every_table)],
+        seed=options.seed,
+        confidence=options.confidence,
+        test=options.test,
+        n_resamples=options.n_resamples,
+    )
 
 
-def _record(estimate: dict[str, Any], key: str, metric_key: str, runs: Sequence[MeasuredRun]) -> dict[str, Any]:
-    record = {name: None if value is None or math.isnan(value) else value for name, value in estimate.items()}
-    figures = [measured.record.segments[key]["metrics"].get(metric_key) for measured in runs]
-    values = [figure["value"] for figure in figures if figure is not None]
+def _record(
+    comparison: PairedComparison, key: str, metric_key: str, label: str, runs: Sequence[MeasuredRun]
+) -> dict[str, Any]:
+    """The estimate of a metric of a model, with its spread over windows, or over seeds and folds."""
+    record = _plain(asdict(comparison.estimates[metric_key][label]))
+    windows = comparison.windows.get(metric_key, {}).get(label, [])
+    if len(windows) > 1:
+        record["windows"] = [_plain(asdict(estimate)) for estimate in windows]
+        values = [estimate.value for estimate in windows]
+    else:
+        figures = [measured.record.segments[key]["metrics"].get(metric_key) for measured in runs]
+        values = [figure["value"] for figure in figures if figure is not None]
     record["spread"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return record
+
+
+def _plain(estimate: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an estimate, without NaN, which JSON can't express."""
+    return {name: None if value is None or math.isnan(value) else value for name, value in estimate.items()}
 
 
 def _correct(segments: Segments, metrics: Sequence[str]) -> None:
