@@ -135,7 +135,7 @@ def _with_types_of(dataset: InteractionDataset, users: Vocabulary, items: Vocabu
 
 def _ids(vocabulary: Vocabulary, target: Vocabulary, role: str, name: str) -> Any:
     if vocabulary.is_text == target.is_text:
-        return pa.array(vocabulary.ids) if vocabulary.is_text else vocabulary.ids
+        return vocabulary.ids
     texts = pa.chunked_array([pa.array(vocabulary.ids, pa.large_string())])
     are_integers = text_ids.are_integers(texts)
     if not are_integers.all():

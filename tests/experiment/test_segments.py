@@ -76,7 +76,7 @@ def test_segments_of_a_run_equal_plain_groups_of_its_users(shop: pd.DataFrame) -
     assert record is not None
     per_user = run.per_user("test").set_index("user_id")
     in_train = shop[part == "train"].groupby("customer").size()
-    length = per_user.index.map(lambda user: in_train.get(user, 0))
+    length = np.array([in_train.get(user, 0) for user in per_user.index])
     country = pd.read_csv("users.csv").set_index("customer")["country"]
     groups = {
         "new_users": length == 0,
@@ -84,8 +84,8 @@ def test_segments_of_a_run_equal_plain_groups_of_its_users(shop: pd.DataFrame) -
         "activity=<4": length < 4,
         "activity=4-8": (length >= 4) & (length < 9),
         "activity=>=9": length >= 9,
-        "country=DE": per_user.index.map(lambda user: country.get(user) == "DE"),
-        "country=(no row)": per_user.index.map(lambda user: user not in country.index),
+        "country=DE": np.array([country.get(user) == "DE" for user in per_user.index]),
+        "country=(no row)": np.array([user not in country.index for user in per_user.index]),
     }
     for key, is_member in groups.items():
         segment = record.segments[key]
@@ -182,7 +182,7 @@ def test_new_data_are_divided_by_what_the_model_was_fitted_on(shop: pd.DataFrame
         ("evaluation.segments=[activty]", 2, "did you mean activity"),
         ("data.users=null", 2, r"set data.users: {file: users.csv"),
         ("data.users.file=user.csv", 3, "data.users.file does not exist"),
-        ("data.users.id=country", 3, "none of its ids is in the data"),
+        ("data.users.id=age", 3, "none of its ids is in the data"),
         ("evaluation.segments=[{users: country}, {items: {column: genres, label: country}}]", 2, "two segments"),
     ],
 )
