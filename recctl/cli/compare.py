@@ -270,9 +270,7 @@ def _print_comparison(document: dict[str, Any]) -> None:
     if "windows" in document:
         _print_windows(document)
 
-    if document.get("segments"):
-        headings = ["segment", "users", "model", document["metric"], interval, "difference", interval, "p (Holm)"]
-        terminal.table(headings, list(_segment_rows(document)), "within segments; p over all models and segments")
+    _print_segments(document, interval)
 
     # Costs in a table of their own: together with the metrics it would be wider than a terminal.
     headings = [
@@ -330,11 +328,21 @@ def _print_windows(document: dict[str, Any]) -> None:
     terminal.table(columns, table_rows, f"{document['metric']} by window")
 
 
+def _print_segments(document: dict[str, Any], interval: str) -> None:
+    """Print the metric of each model in each segment, if there are any."""
+    from recctl.cli import terminal
+
+    headings = ["segment", "users", "model", document["metric"], interval, "difference", interval, "p (Holm)"]
+    table_rows = list(_segment_rows(document))
+    if table_rows:
+        terminal.table(headings, table_rows, "within segments; p over all models and segments")
+
+
 def _segment_rows(document: dict[str, Any]) -> Iterator[list[Any]]:
     from recctl.cli import terminal
 
     labels = [model["label"] for model in document["compared"]]
-    for key, segment in document["segments"].items():
+    for key, segment in document.get("segments", {}).items():
         name = f"{key} ({segment['range']})" if "range" in segment else key
         for label in labels:
             estimate = segment["models"].get(label, {}).get(document["metric"])
