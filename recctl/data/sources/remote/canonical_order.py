@@ -16,35 +16,51 @@ from numpy.typing import NDArray
 from recctl.data.columns import COLUMNS, TIMESTAMP
 
 
-def in_canonical_order(columns: dict[str, Any]) -> dict[str, Any]:
-    """Sort the columns of a source by their values.
+def put_in_canonical_order(columns: dict[str, Any]) -> None:
+    """Sort the columns of a source by their values, in place: one column at a time exists twice.
 
     Args:
         columns: As `SourceTable.columns` holds them, with timestamps.
     """
+    order = _canonical_order(columns)
+    if np.array_equal(order, np.arange(len(order))):
+        return
+    for name in list(columns):
+        columns[name] = _take(columns[name], order)
+
+
+def _canonical_order(columns: dict[str, Any]) -> NDArray[np.int64]:
+    timestamps = columns[TIMESTAMP]
+    order = np.argsort(timestamps, kind="stable")
+    # The other columns decide only among rows of equal times, which are neighbors now.
+    in_order = timestamps[order]
+    is_tied = np.zeros(len(order), bool)
+    is_tied[1:] = in_order[1:] == in_order[:-1]
+    is_tied[:-1] |= is_tied[1:]
+    tied = order[is_tied]
     names = [TIMESTAMP, *(name for name in COLUMNS if name != TIMESTAMP and name in columns)]
     names += [name for name in columns if name not in COLUMNS]
-    keys = [_sort_key(columns[name]) for name in names]
     # lexsort takes the most important key last.
-    order = np.lexsort(keys[::-1])
-    if np.array_equal(order, np.arange(len(order))):
-        return columns
-    return {name: _take(values, order) for name, values in columns.items()}
+    keys = [_sort_key(columns[name], tied) for name in reversed(names)]
+    order[is_tied] = tied[np.lexsort(keys)]
+    return order
 
 
-def _sort_key(values: Any) -> NDArray[Any]:
-    """Numbers in the order of the values; texts are ordered by their bytes."""
+def _sort_key(values: Any, rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Numbers in the order of the values of some rows; texts are ordered by their bytes."""
     if isinstance(values, np.ndarray):
-        return values
+        selected: NDArray[Any] = values[rows]
+        return selected
     column = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
+    column = column.take(pa.array(rows))
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     encoded = column.unify_dictionaries().combine_chunks()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.chunk(0)
-    ranks = np.empty(len(encoded.dictionary), np.int64)
-    ranks[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(ranks))
-    codes: NDArray[np.int64] = ranks[encoded.indices.to_numpy()]
+    ranks = np.empty(len(encoded.dictionary), np.int32)
+    ranks[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(ranks), dtype=np.int32)
+    codes: NDArray[np.int32] = ranks[encoded.indices.to_numpy()]
     return codes
 
 

@@ -26,7 +26,7 @@ from recctl.data.sources.options import Query, ReadOptions, SourceTable
 from recctl.data.sources.readers import column_roles
 from recctl.data.sources.readers.read_file import read_file
 from recctl.data.sources.readers.typed_columns import extra_positions
-from recctl.data.sources.remote.canonical_order import in_canonical_order
+from recctl.data.sources.remote.canonical_order import put_in_canonical_order
 from recctl.data.sources.remote.limits import DownloadLimit
 from recctl.data.sources.remote.sql import has_order, require_query
 from recctl.errors import ConfigError, DataError
@@ -80,7 +80,7 @@ def read_query(query: Query, options: ReadOptions, base: Path) -> SourceTable:
         file_options = replace(options, format="parquet", columns=columns)
         table = read_file(path, file_options)
     if TIMESTAMP in table.columns:
-        table = replace(table, columns=in_canonical_order(table.columns))
+        put_in_canonical_order(table.columns)
     counts: dict[str, Any] = {
         name: table.provenance[name] for name in ("rows_read", "rows_skipped", "skipped") if name in table.provenance
     }
@@ -261,6 +261,7 @@ def _open_duckdb(url: str, sql: str, base: Path, stack: ExitStack) -> _Result:
 
     path = _database_file(url, base)
     connection = stack.enter_context(duckdb.connect(str(path), read_only=True))
+    connection.execute("set enable_progress_bar = false")  # it would be among the output
     kinds = [str(statement.type).rpartition(".")[2] for statement in connection.extract_statements(sql)]
     if kinds != ["SELECT"]:
         raise ConfigError(f"data.source.sql: is {', '.join(kinds)} to DuckDB; only one query is allowed")
