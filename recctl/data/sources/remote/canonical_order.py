@@ -22,11 +22,27 @@ def put_in_canonical_order(columns: dict[str, Any]) -> None:
     Args:
         columns: As `SourceTable.columns` holds them, with timestamps.
     """
+    for name, values in columns.items():
+        if not isinstance(values, np.ndarray):
+            columns[name] = _encode(values)
     order = _canonical_order(columns)
-    if np.array_equal(order, np.arange(len(order))):
-        return
-    for name in list(columns):
-        columns[name] = _take(columns[name], order)
+    for name, values in columns.items():
+        if isinstance(values, np.ndarray):
+            columns[name] = values[order]
+        else:
+            codes = values.chunk(0).indices.to_numpy()[order]
+            encoded = pa.chunked_array([pa.DictionaryArray.from_arrays(codes, values.chunk(0).dictionary)])
+            columns[name] = encoded if name in COLUMNS else encoded.cast(pa.large_string())
+
+
+def _encode(values: Any) -> pa.ChunkedArray:
+    """Text as one chunk of codes into its distinct values: taking rows of many dictionaries takes long."""
+    column = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    column = column.unify_dictionaries()
+    codes = np.concatenate([chunk.indices.to_numpy() for chunk in column.chunks])
+    return pa.chunked_array([pa.DictionaryArray.from_arrays(codes, column.chunk(0).dictionary)])
 
 
 def _canonical_order(columns: dict[str, Any]) -> NDArray[np.int64]:
@@ -51,18 +67,8 @@ def _sort_key(values: Any, rows: NDArray[np.int64]) -> NDArray[Any]:
     if isinstance(values, np.ndarray):
         selected: NDArray[Any] = values[rows]
         return selected
-    column = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
-    column = column.take(pa.array(rows))
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    encoded = column.unify_dictionaries().combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.chunk(0)
+    encoded = values.chunk(0)
     ranks = np.empty(len(encoded.dictionary), np.int32)
     ranks[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(ranks), dtype=np.int32)
-    codes: NDArray[np.int32] = ranks[encoded.indices.to_numpy()]
-    return codes
-
-
-def _take(values: Any, order: NDArray[np.int64]) -> Any:
-    return values[order] if isinstance(values, np.ndarray) else values.take(pa.array(order))
+    ranked: NDArray[np.int32] = ranks[encoded.indices.to_numpy()[rows]]
+    return ranked
