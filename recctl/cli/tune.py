@@ -24,6 +24,10 @@ def tune(
         str | None,
         typer.Option("--strategy", help="manual, grid, random, bayesian or coarse_to_fine. Sets tuning.strategy."),
     ] = None,
+    allocation: Annotated[
+        str | None,
+        typer.Option("--allocation", help="With models:, equal or adaptive. Sets tuning.allocation."),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, help="Number of parallel trials. Sets tuning.jobs.")
     ] = None,
@@ -79,6 +83,7 @@ def tune(
 
     options = {
         "strategy": strategy,
+        "allocation": allocation,
         "n_trials": trials,
         "jobs": jobs,
         "timeout_minutes": timeout_minutes,
@@ -124,6 +129,8 @@ def _print_search(run: Any) -> None:
 
     record = run.metadata["tuning"]
     trials = run.trials()
+    if "models" in record:
+        _print_models(record)
     _print_trials(trials, record)
     if "windows" in record:
         _print_windows(record)
@@ -143,6 +150,8 @@ def _print_search(run: Any) -> None:
     test_evaluations = common.print_test_evaluations(run) if run.metadata["test_looks"] else 0
     best_config = run.path / "best.yaml"
     best = f"best: trial {record['best_trial']}"
+    if "best_model" in record:
+        best = f"best: {record['best_model']}, trial {record['best_trial']}"
     if record["pareto"]:
         picked_by = f" by {' and '.join(record['pick'])}" if record["pick"] else ""
         best = f"kept: trial {record['best_trial']}, of {len(record['pareto'])} on the Pareto front{picked_by}"
@@ -172,6 +181,24 @@ def _print_windows(record: dict[str, Any]) -> None:
     terminal.table(columns, table_rows, f"{monitor} on validation of each window; trials are compared by the mean")
 
 
+def _print_models(record: dict[str, Any]) -> None:
+    """Print what each model got of the budget, and achieved with it."""
+    from rich.markup import escape
+
+    from recctl.cli import terminal
+
+    rows = [
+        [model["label"], model["best_value"], model["trials"], model["seconds"], model["rungs"]]
+        for model in record["models"]
+    ]
+    terminal.table(["model", record["monitors"][0], "trials", "seconds", "rungs"], rows, "Models, the best first")
+    for model in record["models"]:
+        if model["error"]:
+            terminal.info(escape(f"{model['label']}: {model['error']}"))
+    if "comparison" in record:
+        terminal.info(f"comparison of the best of each model on test: recctl runs show {record['comparison']}")
+
+
 def _print_trials(trials: Any, record: dict[str, Any]) -> None:
     import pandas as pd
 
@@ -180,7 +207,8 @@ def _print_trials(trials: Any, record: dict[str, Any]) -> None:
     monitors = record["monitors"]
     shown_trials = _best_first(trials, monitors, record["pareto"]).head(_MAX_ROWS)
     hyperparameters = [hyperparameter for hyperparameter in record["best_point"] if hyperparameter in shown_trials]
-    columns = ["number", *monitors, *hyperparameters, "fit_seconds"]
+    of_model = ["model"] if "models" in record else []
+    columns = ["number", *of_model, *monitors, *hyperparameters, "fit_seconds"]
     trial_rows = [
         [None if pd.isna(value) else value for value in trial_row]
         for trial_row in shown_trials[columns].to_numpy(object).tolist()

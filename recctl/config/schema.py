@@ -524,6 +524,11 @@ _DIMENSION_SCHEMA: JsonDict = {
 class TuningConfig(Section):
     """Hyperparameter search."""
 
+    allocation: Literal["equal", "adaptive"] = "equal"
+    """With `models:`, how trials are divided among them. equal: n_trials and timeout_minutes are those of each model,
+    and all models are refitted and tested. adaptive: they are those of the whole search; every rung gives each model
+    that is left the same budget, the better half stays, and the last one gets the rest."""
+
     strategy: str = Field("bayesian", json_schema_extra=lambda schema: schema.update(enum=list(search_strategies())))
     """manual: given points; grid: all combinations; random; bayesian: proposed by a model of past trials;
     coarse_to_fine: rounds that zoom in on the best point; or the strategy of a plug-in."""
@@ -635,6 +640,8 @@ class ComparedModel(ModelConfig):
     """Label in tables; null: the name of the model, with params if several models share it."""
     training: TrainingConfig | None = None
     """Training options of this model; null: those of the config."""
+    space: dict[str, Any] = Field({}, json_schema_extra={"additionalProperties": _DIMENSION_SCHEMA})
+    """Search space of this model in `recctl tune`, as in tuning.space; empty: the default ranges of the model."""
 
     @model_validator(mode="before")
     @classmethod
@@ -649,8 +656,8 @@ class ComparedModel(ModelConfig):
             raise ValueError(
                 "columns are those of a file of recommendations; set recommendations: FILE, or remove them"
             )
-        if self.recommendations is not None and (self.params or self.training is not None):
-            raise ValueError("a file of recommendations is not fitted; remove params and training")
+        if self.recommendations is not None and (self.params or self.training is not None or self.space):
+            raise ValueError("a file of recommendations is not fitted; remove params, training and space")
         return self
 
 
@@ -678,7 +685,8 @@ class Config(Section):
     tracking: TrackingConfig | None = None
     """Experiment trackers; null: none."""
     models: list[ComparedModel] = []
-    """Models of `recctl compare`, instead of `model`: a list of {name, params}, or of {recommendations: FILE, name}."""
+    """Models of `recctl compare` and `recctl tune`, instead of `model`: a list of {name, params}; in `compare` also
+    {recommendations: FILE, name}."""
 
     @property
     def has_validation(self) -> bool:

@@ -38,6 +38,8 @@ def config_of_model(config: Config, index: int) -> Config:
     single.model = ModelConfig(name=model_entry.name, params=dict(model_entry.params))
     single.training = (model_entry.training or config.training).model_copy(deep=True)
     single.models = []
+    if single.tuning is not None:
+        single.tuning.space = dict(model_entry.space)
     if (
         model_entry.training is None
         and model_entry.name in model_names()
@@ -379,6 +381,27 @@ def _not_measured(key: str) -> str:
 
 
 def _check_tuning(config: Config) -> Iterator[Problem]:
+    """Check the search of the model, or of each of the models."""
+    if not config.models:
+        yield from _check_search(config)
+        return
+    if config.tuning is not None and config.tuning.space:
+        yield ("tuning", "space"), "is that of one model; write it below its name: models: [{name: ease, space: {...}}]"
+    found: list[Problem] = []
+    for position, entry in enumerate(config.models):
+        if entry.recommendations is not None:
+            continue
+        single = config_of_model(config, position)
+        single.tuning = single.tuning or TuningConfig(space=dict(entry.space))
+        for path, problem in _check_search(single):
+            if path[:2] == ("tuning", "space"):
+                path = ("models", position, "space", *path[2:])
+            found.append((path, problem))
+    # Problems of settings that all models share are found for each of them.
+    yield from dict.fromkeys(found)
+
+
+def _check_search(config: Config) -> Iterator[Problem]:
     from recctl.models.base.search_space import parse_space
     from recctl.models.registry import model_class, model_names
 
@@ -499,6 +522,7 @@ _READS: dict[TreePath, tuple[TreePath, ...]] = {
     ("models",): (("models",), ("model",)),
     ("models", "*", "name"): (),
     ("models", "*", "params"): (("models", "*", "name"),),
+    ("models", "*", "space"): (("models", "*", "name"),),
     ("models", "*", "training"): (("models", "*"), ("training",), ("split",)),
     ("training",): (("training",), ("model",), ("models",), ("split",)),
     ("evaluation", "metrics"): (("model",), ("models",)),

@@ -205,10 +205,9 @@ def resolve_config(loaded: LoadedConfig) -> dict[str, Any]:
 
 def _resolved_model(entry: dict[str, Any], base: Path) -> dict[str, Any]:
     """An entry of `models` with what applies to it: that of a model, or that of a file of recommendations."""
-    if entry["recommendations"] is None:
-        left_out = ("recommendations", "columns")
-    else:
-        left_out = ("params", "training")
+    left_out = ["recommendations", "columns"]
+    if entry["recommendations"] is not None:
+        left_out = ["params", "training", "space"]
         entry["recommendations"] = _stored_source(entry["recommendations"], base)
     return {key: value for key, value in entry.items() if key not in left_out}
 

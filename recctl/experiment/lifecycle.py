@@ -119,6 +119,8 @@ def _label(kind: str, config: Config) -> str:
         subject = "split"
     elif kind == "lists":
         subject = f"lists-{config.models[0].name}"
+    elif config.models:
+        subject = f"{kind}-models"
     else:
         subject = f"{kind}-{config.model.name}"
     run_label = f"{subject}-{source.split('.')[0] or source}"

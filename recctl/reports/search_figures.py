@@ -23,7 +23,17 @@ from recctl.version import __version__
 
 PLOTLY_FILE = "plotly.min.js"
 # Columns of trials.parquet that are neither hyperparameters nor metrics.
-_OTHER_COLUMNS = ("number", "state", "chosen_epoch", "fit_seconds", "evaluate_seconds", "error", "in_space", "pareto")
+_OTHER_COLUMNS = (
+    "number",
+    "trial",
+    "state",
+    "chosen_epoch",
+    "fit_seconds",
+    "evaluate_seconds",
+    "error",
+    "in_space",
+    "pareto",
+)
 # More lines than this hide each other in parallel coordinates.
 _MAX_LINES = 300
 # More words than this overlap on an axis.

@@ -16,6 +16,7 @@ from recctl import engines, progress
 from recctl.config import Config
 from recctl.data import shared_arrays
 from recctl.errors import RecctlError, TrainingError
+from recctl.kernels.compile import load_kernels
 from recctl.tuning.study import Outcome
 from recctl.tuning.trial_runner import Task, TrialRunner, WindowData
 
@@ -45,6 +46,14 @@ class TrialExecutor(Protocol):
 
     def wait(self, seconds: float) -> list[tuple[int, Outcome]]:
         """Wait until a trial finishes, at most for some seconds; returns the trials finished since the last call."""
+        ...
+
+    def seconds_of(self, number: int) -> float:
+        """How long a running trial has taken so far."""
+        ...
+
+    def stop(self, number: int) -> None:
+        """Stop a running trial, which then has no outcome."""
         ...
 
     def close(self) -> None:
@@ -85,6 +94,13 @@ class InProcessExecutor:
         self._tasks.clear()
         return [(task.number, outcome)]
 
+    def seconds_of(self, number: int) -> float:
+        """None: a trial runs during `wait` only."""
+        return 0.0
+
+    def stop(self, number: int) -> None:
+        """Not possible in this process; a trial that was started runs to its end."""
+
     def close(self) -> None:
         """Nothing to stop."""
 
@@ -97,6 +113,10 @@ class _WorkerSetup(NamedTuple):
     monitors: list[str]
     n_windows: int
     n_threads: int
+
+
+class _Started(NamedTuple):
+    """The message of a worker that begins a trial."""
 
 
 class ProcessExecutor:
@@ -151,6 +171,9 @@ class ProcessExecutor:
                 finished += self._replace(worker)
                 continue
             assert worker.task is not None
+            if isinstance(message, _Started):
+                worker.started = time.monotonic()
+                continue
             if isinstance(message, Exception):
                 # Only errors that are not the trial's fault arrive as such: a full disk, for example.
                 raise message
@@ -161,6 +184,20 @@ class ProcessExecutor:
                 epoch_number, value = message
                 worker.send(self.on_report(worker.task.number, epoch_number, value))
         return finished
+
+    def seconds_of(self, number: int) -> float:
+        """How long a running trial has taken; the start of its process does not count."""
+        worker = self._worker_of(number)
+        return 0.0 if worker.started is None else time.monotonic() - worker.started
+
+    def stop(self, number: int) -> None:
+        """Kill the worker of a trial, and start another one."""
+        worker = self._worker_of(number)
+        worker.close()
+        self._workers[self._workers.index(worker)] = _Worker(self._setup)
+
+    def _worker_of(self, number: int) -> _Worker:
+        return next(worker for worker in self._workers if worker.task is not None and worker.task.number == number)
 
     def _replace(self, worker: _Worker) -> list[tuple[int, Outcome]]:
         """Start a new worker in place of a dead one, with the same trial.
@@ -206,9 +243,11 @@ class _Worker:
         # With its own copy closed, this process sees the end of the pipe when the worker dies.
         worker_side.close()
         self.task: Task | None = None
+        self.started: float | None = None
 
     def assign(self, task: Task) -> None:
         self.task = task
+        self.started = None
         self.send(task)
 
     def send(self, message: Task | bool) -> None:
@@ -236,6 +275,8 @@ def _worker_loop(connection: Connection[Any, Any], parent: int, setup: _WorkerSe
         validation = shared_arrays.load(setup.folder / f"validation-{position}")
         windows.append(WindowData(train, validation))
     runner = TrialRunner(setup.base, windows, setup.monitors)
+    # Once in each process, and no part of the time of its first trial.
+    load_kernels()
 
     def report(epoch: int, value: float) -> bool:
         connection.send((epoch, value))
@@ -245,6 +286,7 @@ def _worker_loop(connection: Connection[Any, Any], parent: int, setup: _WorkerSe
         with progress.silence():
             while True:
                 task = connection.recv()
+                connection.send(_Started())
                 connection.send(_run_or_error(runner, task, report))
     except (EOFError, OSError):
         return

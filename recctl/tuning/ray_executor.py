@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from time import monotonic
 from typing import Any, NamedTuple
 
 from recctl import engines, progress
@@ -53,6 +54,7 @@ class RayExecutor:
         self._remote_run = engine.remote(_run_remotely)
         self._n_parallel = n_parallel or engine.slots
         self._numbers: dict[Any, int] = {}
+        self._submitted: dict[int, float] = {}
 
     @property
     def free(self) -> int:
@@ -68,6 +70,7 @@ class RayExecutor:
         """Submit a trial."""
         reference = self._remote_run.remote(self._data, self._setup, task, self._broker)
         self._numbers[reference] = task.number
+        self._submitted[task.number] = monotonic()
 
     def wait(self, seconds: float) -> list[tuple[int, Outcome]]:
         """Collect a finished trial, or answer a report."""
@@ -95,6 +98,16 @@ class RayExecutor:
         except self.ray.exceptions.RayError as error:
             reason = str(error).strip().splitlines()[0]
             return number, Outcome("failed", error=f"lost {MAX_ATTEMPTS} times on the cluster: {reason}")
+
+    def seconds_of(self, number: int) -> float:
+        """The time since a trial was submitted, which is started at once while the cluster has a free slot."""
+        return monotonic() - self._submitted[number]
+
+    def stop(self, number: int) -> None:
+        """Cancel a trial."""
+        reference = next(reference for reference, running in self._numbers.items() if running == number)
+        del self._numbers[reference]
+        self.ray.cancel(reference, force=True)
 
     def close(self) -> None:
         """Cancel running trials."""

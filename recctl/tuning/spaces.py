@@ -14,10 +14,15 @@ from recctl.models.base.search_space import Dimension, Point, Space, declared_sp
 from recctl.models.registry import model_class
 
 
-def search_space(config: Config, section: TuningConfig) -> Space:
+def search_space(config: Config, section: TuningConfig, *, may_be_empty: bool = False) -> Space:
     """The space of a search.
 
     A manual search has the values of its points and the config's own, so that every trial lies inside.
+
+    Args:
+        config: The config of the search.
+        section: Its section `tuning`.
+        may_be_empty: Whether the model may have nothing to search, as one of several models: it has a single trial.
 
     Raises:
         ConfigError: Nothing is searched.
@@ -30,7 +35,7 @@ def search_space(config: Config, section: TuningConfig) -> Space:
         space = space.including(config_values(config, space))
     else:
         space = declared_or_given(config, section)
-    if not space.dimensions:
+    if not space.dimensions and not may_be_empty:
         reason = "has no search ranges" if not section.space else "searches nothing: no condition of tuning.space holds"
         raise ConfigError(f"{config.model.name} {reason}; define some in tuning.space")
     return space

@@ -168,6 +168,10 @@ class Study:
         abandoned = self._abandoned()
         return abandoned[0].number if abandoned else len(self._trials)
 
+    def has_running(self) -> bool:
+        """Whether other searches run trials of the study."""
+        return self.shared and bool(self._running_elsewhere())
+
     def has_unclaimed(self) -> bool:
         """Whether a trial of another search has no owner yet, so that it may be running or abandoned."""
         return any(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic, sleep
 from typing import Any
@@ -51,6 +53,8 @@ from recctl.tuning.study import Outcome, Study, Trial, outcome_of
 from recctl.tuning.trial_runner import Task, TrialRunner, cut_windows
 
 _HEARTBEAT_SECONDS = 30.0
+# How often the time of running trials is checked, if it is limited.
+_LIMIT_CHECK_SECONDS = 0.2
 # Trials of the Pareto front in the message that none satisfies the conditions.
 _MAX_MEMBERS = 20
 # Reasons in the message of a search whose trials have all failed.
@@ -85,6 +89,11 @@ def tune(
     Raises:
         RecctlError: The search cannot start or continue. Failed trials raise nothing unless all trials fail.
     """
+    if loaded.config.models:
+        # Imported here: it runs a search of this module for each model.
+        from recctl.tuning.model_search import tune_models
+
+        return tune_models(loaded, store or RunStore(), storage, study)
     section = loaded.config.tuning or TuningConfig()
     require_one_model(loaded)
     refuse_warm_start(loaded, "recctl tune")
@@ -97,16 +106,16 @@ def tune(
         prepared, seconds = prepare_for(loaded)
         if shared_storage is not None and study is not None:
             # Before a run is created, which would be left behind as failed.
-            with translate_storage_errors(_location(None)):
-                _require_same_study(shared_storage, study, loaded.config, prepared)
+            with translate_storage_errors(location_of(None)):
+                require_same_study_of(shared_storage, study, loaded.config, prepared)
         study_facts = {
             "shared": storage is not None,
             "study": study if storage else "study",
             "planned": section.n_trials,
         }
         run = begin(store or RunStore(), loaded, "tune", prepared, seconds, tuning=study_facts)
-        with recording(run), translate_storage_errors(_location(None if shared_storage else run)):
-            _run_search(_Search(run, loaded, prepared, shared_storage, resumed=False))
+        with recording(run), translate_storage_errors(location_of(None if shared_storage else run)):
+            _run_search(Search(run, loaded, prepared, shared_storage, resumed=False))
     return run
 
 
@@ -136,6 +145,10 @@ def resume(run: Run, storage: str | None = None, more: Sequence[str] = (), overr
     run.require_idle()
     if run.status == "complete" and not more:
         return False
+    if is_model_search(run):
+        from recctl.tuning.model_search import resume_models
+
+        return resume_models(run, storage, more, overrides)
     # Another trial of a finished search is chosen without running more of them.
     only_picks = run.status == "complete" and all(override.startswith("tuning.pick=") for override in more)
     is_shared = run.metadata["tuning"]["shared"]
@@ -148,33 +161,34 @@ def resume(run: Run, storage: str | None = None, more: Sequence[str] = (), overr
     loaded = load_run_config(run, overrides, more)
     _require_same_search(run, load_run_config(run, overrides).config, loaded.config)
     shared_storage = open_storage(storage) if storage else None
-    location = _location(None if is_shared else run)
+    location = location_of(None if is_shared else run)
     with engines.opened(loaded.config.engine):
-        search: _Search | None = None
+        search: Search | None = None
         with translate_storage_errors(location):
             # Before the data are read, which may take minutes.
-            has_study = resumption.has_study(run, shared_storage, _study_name(run))
+            has_study = resumption.has_study(run, shared_storage, study_name(run))
             prepared, _ = prepare_for(loaded, run)
             if has_study:
-                search = _Search(run, loaded, prepared, shared_storage, resumed=True)
+                search = Search(run, loaded, prepared, shared_storage, resumed=True)
                 search.runs_trials = not only_picks
                 search.require_resumable(more)
         run.begin()
         with recording(run), translate_storage_errors(location):
-            search = search or _Search(run, loaded, prepared, shared_storage, resumed=True)
+            search = search or Search(run, loaded, prepared, shared_storage, resumed=True)
             if more:
                 resumption.write_back(run, loaded, search.strategy)
             _run_search(search)
     return True
 
 
-def _require_same_study(storage: RDBStorage, name: str, config: Config, prepared: Prepared) -> None:
+def require_same_study_of(storage: RDBStorage, name: str, config: Config, prepared: Prepared) -> None:
+    """Check that a study, if it exists, is that of a search with this config and these data."""
     section = config.tuning or TuningConfig()
     stored = stored_identity(storage, name).get("space")
     space = _space(config, section, stored, resumed=False)
     data_hash = prepared.record["data"]["hash"]
     split_hash = prepared.record["split"]["hash"]
-    monitors = _monitors(config, section)
+    monitors = monitors_of(config, section)
     require_same_study(storage, name, _identity(config, monitors, data_hash, split_hash, space, stored))
 
 
@@ -184,21 +198,37 @@ def _require_same_search(run: Run, stored: Config, requested: Config) -> None:
     resumption.require_same_search(
         run,
         (stored_section.strategy, section.strategy),
-        (_monitors(stored, stored_section), _monitors(requested, section)),
+        (monitors_of(stored, stored_section), monitors_of(requested, section)),
     )
 
 
-def _study_name(run: Run) -> str:
+def study_name(run: Run) -> str:
     """The name of a search's study in its storage."""
     return run.metadata["tuning"]["study"] or run.id
 
 
-def _location(run: Run | None) -> str:
+def is_model_search(run: Run) -> bool:
+    """Whether a search is one over several models."""
+    return "allocation" in run.metadata.get("tuning", {})
+
+
+def study_of_model(study: str, label: str) -> str:
+    """The name of the study of one of several models."""
+    return f"{study}/{label}"
+
+
+def folder_name(label: str) -> str:
+    """A label as the name of a folder on every system."""
+    digest = hashlib.sha256(label.encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', label)[:40]}-{digest}"
+
+
+def location_of(run: Run | None) -> str:
     """Where trials are stored, for error messages; None: in a database, whose URL may hold a password."""
     return "the database of the trials" if run is None else str(run.path / layout.STUDY)
 
 
-def _run_search(search: _Search) -> None:
+def _run_search(search: Search) -> None:
     run = search.run
     try:
         if search.runs_trials:
@@ -212,22 +242,37 @@ def _run_search(search: _Search) -> None:
     search.finish()
 
 
-class _Search:
+class Search:
     """A search with its run, data, space, strategy and study."""
 
     def __init__(
-        self, run: Run, loaded: LoadedConfig, prepared: Prepared, shared_storage: RDBStorage | None, *, resumed: bool
+        self,
+        run: Run,
+        loaded: LoadedConfig,
+        prepared: Prepared,
+        shared_storage: RDBStorage | None,
+        *,
+        resumed: bool,
+        label: str | None = None,
+        storage: optuna.storages.BaseStorage | None = None,
     ) -> None:
         config = loaded.config
         self.run = run
         self.loaded = loaded
         self.prepared = prepared
         self.section = config.tuning or TuningConfig()
-        self.monitors = _monitors(config, self.section)
-        self.storage = shared_storage or own_storage(run.path / layout.STUDY)
-        self.study_name = _study_name(run)
+        self.monitors = monitors_of(config, self.section)
+        self.label = label
+        self.folder = run.path / "trials"
+        self.study_name = study_name(run)
+        if label is not None:
+            # One of several models: each has a study and folders of its own.
+            self.study_name = study_of_model(self.study_name, label)
+            self.folder /= folder_name(label)
+        self.storage = storage or shared_storage or own_storage(run.path / layout.STUDY)
         stored = stored_identity(self.storage, self.study_name).get("space")
-        self.space = _space(config, self.section, stored, resumed=resumed)
+        # One of several models may have no hyperparameters to search.
+        self.space = _space(config, self.section, stored, resumed=resumed, may_be_empty=label is not None)
         # Trial 0 is the config itself, the baseline, wherever it lies.
         first_point = self.space.point(spaces.config_values(config, self.space))
         outside: list[Dimension] = []
@@ -236,6 +281,9 @@ class _Search:
         make_strategy = STRATEGIES[self.section.strategy]
         self.strategy: Strategy = make_strategy(self._planned_section(), self.space, first_point, config.seed)
         self.runs_trials = True
+        # What a caller that shares a budget among several searches may spend here; None: no limit.
+        self.seconds_left: Callable[[], float] | None = None
+        self.trial_seconds: float | None = None
         self._deadline: float | None = None
         self.study = self._open_study(stored, first_point, is_outside=bool(outside), shared=shared_storage is not None)
         self.n_requested = self.section.n_trials or self.strategy.n_trials
@@ -318,32 +366,61 @@ class _Search:
     def run_trials(self) -> None:
         """Run trials until the budget is used up."""
         executor = self._executor()
-        if self.section.timeout_minutes:
-            # From the start of this call: a resumed search gets the whole time again.
-            self._deadline = monotonic() + 60 * self.section.timeout_minutes
         try:
-            with progress.task(f"Tuning {self.loaded.config.model.name}", self.n_trials, "trials") as task:
-                self._show_progress(task)
-                while True:
-                    must_wait = self._start_trials(executor)
-                    if executor.running:
-                        for number, outcome in executor.wait(_HEARTBEAT_SECONDS):
-                            self._record(number, outcome)
-                            self._show_progress(task)
-                    elif must_wait:  # for trials of other searches in the same study
-                        sleep(1)
-                    else:
-                        self.study.release()
-                        self._note_exhaustion()
-                        break
-                    # Also while a trial runs: `wait` returns after at most _HEARTBEAT_SECONDS.
-                    self.study.heartbeat()
+            self.run_on(executor)
         finally:
             executor.close()
             shutil.rmtree(self.run.path / "shared", ignore_errors=True)
 
+    def run_on(self, executor: TrialExecutor) -> None:
+        """Run trials on an executor until the budget is used up."""
+        if self.section.timeout_minutes and self.seconds_left is None:
+            # From the start of this call: a resumed search gets the whole time again.
+            self._deadline = monotonic() + 60 * self.section.timeout_minutes
+        with progress.task(f"Tuning {self.label or self.loaded.config.model.name}", self.n_trials, "trials") as task:
+            self._show_progress(task)
+            while True:
+                must_wait = self._start_trials(executor)
+                if executor.running:
+                    for number, outcome in executor.wait(self._wait_seconds()):
+                        self._record(number, outcome)
+                        self._show_progress(task)
+                    self._stop_overdue(executor)
+                elif must_wait:  # for trials of other searches in the same study
+                    sleep(1)
+                else:
+                    self.study.release()
+                    self._note_exhaustion()
+                    break
+                # Also while a trial runs: `wait` returns after at most _HEARTBEAT_SECONDS.
+                self.study.heartbeat()
+
+    def _wait_seconds(self) -> float:
+        return _HEARTBEAT_SECONDS if self.trial_seconds is None else _LIMIT_CHECK_SECONDS
+
+    def _stop_overdue(self, executor: TrialExecutor) -> None:
+        """Stop the trials that have run for longer than a trial may, and record them as failed."""
+        if self.trial_seconds is None:
+            return
+        for number in executor.running:
+            seconds = executor.seconds_of(number)
+            if seconds > self.trial_seconds:
+                executor.stop(number)
+                subject = "its default configuration" if number == 0 else "it"
+                error = (
+                    f"stopped after {seconds:.1f} s: {subject} exceeds the share of time, {self.trial_seconds:.1f} s"
+                )
+                self._record(number, Outcome("failed", error=error, fit_seconds=seconds))
+
+    def limit_trials(self, n_trials: int) -> None:
+        """Run trials until there are this many."""
+        self.n_requested = n_trials
+        self.n_trials = self._n_possible_trials()
+
     def _note_exhaustion(self) -> None:
         """Say that the search ended before its budget, because there is nothing left to measure."""
+        if self.label is not None:  # the rest of its budget goes to other models
+            return
         if self.n_trials < self.n_requested and self.study.next_number() >= self.n_trials:
             message = (
                 f"every point of the search space is measured: the search ends after {self.n_trials} of "
@@ -395,13 +472,15 @@ class _Search:
             return False
         if self._deadline is not None and monotonic() > self._deadline:
             return False
+        if self.seconds_left is not None and self.seconds_left() <= 0:
+            return False
         patience = self.section.patience
         return patience is None or self._n_trials_since_gain() < patience
 
     def _start(self, executor: TrialExecutor, trial: Trial) -> None:
-        folder = self.run.path / "trials" / str(trial.number)
+        folder = self.folder / str(trial.number)
         folder.mkdir(parents=True, exist_ok=True)
-        self.run.log(f"trial {trial.number}: {trial.point}")
+        self.run.log(f"{self._name_of(trial.number)}: {trial.point}")
         best_trial = self.study.best()
         best_scores = None if best_trial is None else self.study.scores(best_trial)
         try:
@@ -416,16 +495,19 @@ class _Search:
         """Record an outcome, and delete the folders of all finished trials except the best one's."""
         self.study.tell(number, outcome)
         if outcome.state == "failed":
-            self.run.log(f"trial {number} failed: {outcome.error}")
-            progress.notice(f"trial {number} failed: {outcome.error}")
+            self.run.log(f"{self._name_of(number)} failed: {outcome.error}")
+            progress.notice(f"{self._name_of(number)} failed: {outcome.error}")
         obsolete = {str(trial.number) for trial in self.study.finished_trials()}
         best_trial = self.study.best()
         if best_trial is not None:
             # Its model becomes the run's; those of all others would fill the disk.
             obsolete.discard(str(best_trial.number))
-        for folder in (self.run.path / "trials").iterdir():
+        for folder in self.folder.iterdir():
             if folder.name in obsolete:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _name_of(self, number: int) -> str:
+        return f"trial {number}" if self.label is None else f"{self.label}, trial {number}"
 
     def _n_trials_since_gain(self) -> int:
         last_gain = self.study.last_gain()
@@ -469,11 +551,11 @@ class _Search:
             "importances": results.importances(self.study, self.monitors),
         }
         self._record_baseline(best_trial)
-        self._record_windows(best_trial)
+        self.record_windows(best_trial)
         self.run.save_metadata()
         with self.run.timed("figures"), progress.task("Drawing the search"):
             write_search_figures(self.run)
-        self._keep_model(best_trial)
+        self.keep_model(best_trial, best_trial.number)
         shutil.rmtree(self.run.path / "trials", ignore_errors=True)
 
     def _no_best_error(self) -> RecctlError:
@@ -543,7 +625,7 @@ class _Search:
                 f"the search space (trial {best.number}: {best.values[0]:.6g}); extend tuning.space to include them"
             )
 
-    def _record_windows(self, best: optuna.trial.FrozenTrial) -> None:
+    def record_windows(self, best: optuna.trial.FrozenTrial) -> None:
         """Record the metrics of the best trial and of trial 0 in each window of a rolling split."""
         best_windows = outcome_of(best).get("windows")
         if best_windows is None:
@@ -556,7 +638,13 @@ class _Search:
             record["trial_0"] = first_windows[position] if first_windows else None
         self.run.metadata["tuning"]["windows"] = records
 
-    def _keep_model(self, best: optuna.trial.FrozenTrial) -> None:
+    def keep_model(self, best: optuna.trial.FrozenTrial, number: int) -> None:
+        """Make the model of the best trial that of the run, and evaluate it.
+
+        Args:
+            best: The trial.
+            number: Its number in the run.
+        """
         loaded = results.with_point(self.loaded, self.space, self.study.point_of(best))
         # The run's split indexes the run's data: a model of other data cannot be evaluated on it.
         if loaded.config.data != self.loaded.config.data:
@@ -569,15 +657,15 @@ class _Search:
             model_entry for model_entry in self.run.metadata["models"] if model_entry["fitted_on"] == stages.TRAIN
         ]
         # After more trials there may be a better one: its model becomes a new version, with new metrics.
-        if not entries or entries[-1].get("trial") != best.number:
-            self._save_model_of(best.number, loaded)
+        if not entries or entries[-1].get("trial") != number:
+            self._save_model_of(best.number, number, loaded)
         elif {"validation", "test"} <= self.run.metrics().keys():
             return  # nothing new to measure, and every use of the test set counts
         stages.fit_and_evaluate(self.run, loaded.config, self.prepared)
 
-    def _save_model_of(self, number: int, loaded: LoadedConfig) -> None:
+    def _save_model_of(self, trial: int, number: int, loaded: LoadedConfig) -> None:
         """Save a trial's model as a version of the run; fit it again if another machine has the file."""
-        folder = self.run.path / "trials" / str(number)
+        folder = self.folder / str(trial)
         if not (folder / "model.pkl").exists():
             stages.fit_trial(self.run, loaded.config, self.prepared, number)
             return
@@ -587,9 +675,11 @@ class _Search:
         self.run.save_model(load_model(folder / "model.pkl"), stages.TRAIN, number, last_timestamp=last_timestamp)
 
 
-def _space(config: Config, section: TuningConfig, stored: Sequence[Any] | None, *, resumed: bool) -> Space:
+def _space(
+    config: Config, section: TuningConfig, stored: Sequence[Any] | None, *, resumed: bool, may_be_empty: bool = False
+) -> Space:
     """The space of a search; a study that exists keeps its own."""
-    given = spaces.search_space(config, section)
+    given = spaces.search_space(config, section, may_be_empty=may_be_empty)
     if stored is None:
         return given
     space = stored_space.from_stored(stored)
@@ -649,7 +739,8 @@ def _strategy_identity(section: TuningConfig, seed: int) -> str:
     return f"{section.strategy} ({shown})" if shown else section.strategy
 
 
-def _monitors(config: Config, section: TuningConfig) -> list[str]:
+def monitors_of(config: Config, section: TuningConfig) -> list[str]:
+    """The metrics that a search optimizes."""
     if isinstance(section.monitor, str):
         return [section.monitor]
     if section.monitor is not None:

@@ -17,7 +17,7 @@ from recctl.experiment.run_config import load, load_run_config
 from recctl.experiment.use_of_ratings import meaningless_for_model, model_of
 from recctl.metrics import METRICS
 from recctl.models.base.rating_metrics import is_rating_metric, why_meaningless
-from recctl.runs import Run, RunStore
+from recctl.runs import Run, RunStore, layout
 from recctl.runs.evaluations import MeasuredData, data_reasons
 from recctl.runs.store import run_hashes
 
@@ -52,7 +52,8 @@ class ComparisonEntry:
     @property
     def is_lists(self) -> bool:
         """Whether it is a file of recommendation lists, or a run that measured one."""
-        return bool(self.loaded.config.models)
+        models = self.loaded.config.models
+        return bool(models) and models[0].recommendations is not None
 
 
 def collect_entries(
@@ -81,7 +82,7 @@ def collect_entries(
         raise ConfigError("compare needs two models: configs, a config with several models:, or runs")
     if not on_new_data:
         _require_same_settings(entries)
-    return _with_unique_labels(entries)
+    return with_unique_labels(entries)
 
 
 def entries_of_config(loaded: LoadedConfig) -> Iterator[ComparisonEntry]:
@@ -97,6 +98,8 @@ def entries_of_config(loaded: LoadedConfig) -> Iterator[ComparisonEntry]:
             ("evaluation", "metrics"): single.evaluation.metrics,
             ("models",): [],
         }
+        if single.tuning is not None:
+            values["tuning", "space"] = single.tuning.space
         given_params = loaded.given["models"][position].get("params") or {}
         params = ", ".join(f"{parameter_name}={value}" for parameter_name, value in given_params.items())
         label = model.label or model.name
@@ -141,6 +144,8 @@ def _entries_of_source(
 
 def _entry_of_run(run: Run) -> ComparisonEntry:
     loaded = load_run_config(run)
+    if run.metadata.get("kind") == "tune" and loaded.config.models:
+        loaded = load_run_config(run, file_name=layout.BEST_CONFIG)
     models = loaded.config.models
     label = (models[0].label or models[0].name) if models else loaded.config.model.name
     return ComparisonEntry(label, run.id, loaded, run)
@@ -155,7 +160,7 @@ def _add_coverage(loaded: LoadedConfig) -> LoadedConfig:
     return with_values(loaded, {("evaluation", "metrics"): [*section.metrics, "coverage"]}, CHECKS)
 
 
-def _with_unique_labels(entries: list[ComparisonEntry]) -> list[ComparisonEntry]:
+def with_unique_labels(entries: list[ComparisonEntry]) -> list[ComparisonEntry]:
     """Use long labels where short ones are equal, and number those that are equal too."""
     label_counts = Counter(entry.label for entry in entries)
     labels = [entry.label if label_counts[entry.label] == 1 else entry.long_label for entry in entries]

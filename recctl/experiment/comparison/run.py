@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,9 +114,22 @@ def compare(
 
 
 def compare_entries(
-    entries: list[ComparisonEntry], store: RunStore, options: ComparisonOptions, repeats: Repeats
+    entries: list[ComparisonEntry],
+    store: RunStore,
+    options: ComparisonOptions,
+    repeats: Repeats,
+    *,
+    on_begin: Callable[[Run], None] | None = None,
 ) -> Run:
-    """Compare models that `collect_entries` returned; see `compare`."""
+    """Compare models that `collect_entries` returned; see `compare`.
+
+    Args:
+        entries: The models.
+        store: The runs directory.
+        options: How models are compared.
+        repeats: How often each model is fitted.
+        on_begin: Called with the run before any model is fitted, for a caller that resumes it after an interruption.
+    """
     require_meaningful_for_all(entries, options.metric)
     options = _validate_options(options, repeats, entries)
     for entry in entries:
@@ -136,6 +149,8 @@ def compare_entries(
                 if entry.run is not None:
                     _require_same_parts(entry.run, prepared)
         run = _create_run(store, entries, options, repeats, prepared, seconds, lists=lists)
+        if on_begin is not None:
+            on_begin(run)
         _fit_and_compare(run, store, entries, prepared)
     return run
 

@@ -34,7 +34,10 @@ def search(report_data: ReportData) -> list[Block] | None:
 
 def _search_blocks(trials: SearchTrials) -> list[Block]:
     overview = [history_figure(trials), *importance_figures(trials)]
-    blocks: list[Block] = [Note(_description(trials)), Grid(overview)]
+    blocks: list[Block] = [Note(_description(trials))]
+    if "models" in trials.summary:
+        blocks.append(_models(trials))
+    blocks.append(Grid(overview))
     pareto = pareto_figure(trials)
     if pareto is not None:
         blocks.append(pareto)
@@ -46,6 +49,25 @@ def _search_blocks(trials: SearchTrials) -> list[Block]:
         *_best_trials(trials),
     ]
     return blocks
+
+
+def _models(trials: SearchTrials) -> Table:
+    """What each model of a search over several got of the budget, and achieved with it."""
+    table_rows = []
+    for model in trials.summary["models"]:
+        is_best = model["label"] == trials.summary["best_model"]
+        table_rows.append(
+            [
+                f"{model['label']} (best)" if is_best else model["label"],
+                formatting.metric_value(model["best_value"]),
+                formatting.count(model["trials"]),
+                formatting.duration(model["seconds"]),
+                formatting.MISSING if model["rungs"] is None else str(model["rungs"]),
+                model["error"] or "",
+            ]
+        )
+    headings = ["Model", trials.title, "Trials", "Time of the trials", "Rungs", "Why it has no value"]
+    return Table("Models", headings, table_rows, text_columns=(0, 5), show_caption=True)
 
 
 def _description(trials: SearchTrials) -> str:

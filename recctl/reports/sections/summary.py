@@ -40,7 +40,8 @@ def title(report_data: ReportData) -> str:
         return f"Split of {source or 'data'}"
     label = report_data.views[0].label if report_data.views else ""
     if run_kind == "tune":
-        return f"Hyperparameter search for {label}{on_data}"
+        labels = first_metadata.get("tuning", {}).get("labels")
+        return f"Hyperparameter search for {', '.join(labels) if labels else label}{on_data}"
     return f"{label}{on_data}"
 
 

@@ -1,0 +1,201 @@
+"""`recctl tune` with several models: allocation, resuming, limits, and what the run holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from recctl import RunStore, experiment, tuning
+from recctl.errors import ConfigError
+from recctl.experiment.comparison.run import comparison_result
+from recctl.runs import Run
+from recctl.tuning import model_search
+from recctl.tuning.tuner import Search
+
+MODELS = """\
+seed: 7
+data:
+  source: synthetic
+  synthetic: {n_users: 100, n_items: 50, n_interactions: 2000}
+split: {test_size: 0.2, val_size: 0.1}
+evaluation: {metrics: [ndcg, hit_rate], k_values: [10]}
+models:
+  - {name: ease, space: {l2_reg: {low: 1.0, high: 1000.0, log: true}}}
+  - {name: item-knn, label: knn, space: {n_neighbors: {low: 5, high: 100}}}
+  - {name: popularity}
+  - {name: random}
+"""
+TRIALS = ["model", "trial", "state", "ndcg@10", "l2_reg", "n_neighbors"]
+
+
+@pytest.fixture
+def models(workdir: Path) -> Path:
+    Path("models.yaml").write_text(MODELS)
+    return Path("models.yaml")
+
+
+def search(path: Path, *overrides: str) -> Run:
+    return tuning.tune(experiment.load(path, [f"tuning.{override}" for override in overrides]))
+
+
+def by_label(run: Run) -> dict[str, dict[str, Any]]:
+    return {model["label"]: model for model in run.metadata["tuning"]["models"]}
+
+
+def test_adaptive_search_halves_the_models_and_gives_the_rest_to_the_last(models: Path) -> None:
+    run = search(models, "allocation=adaptive", "n_trials=24")
+    record = run.metadata["tuning"]
+    rungs = record["rungs"]
+    # Two rungs and the rest, each a third of 24 trials; popularity has nothing to search, and leaves one of its two.
+    assert [rung["share"]["trials"] for rung in rungs[:2]] == [2, 4]
+    assert rungs[0]["models"] == ["ease", "knn", "popularity", "random"]
+    assert set(rungs[0]["survivors"]) == {"ease", "knn"}
+    assert rungs[1]["models"] == rungs[0]["survivors"]
+    (last,) = rungs[2]["models"]
+    assert last == rungs[1]["survivors"][0] == record["best_model"]
+    table = run.trials()
+    assert len(table) == record["n_trials"] <= 24
+    assert table["number"].tolist() == list(range(len(table)))
+    counts = table["model"].value_counts().to_dict()
+    assert counts == {label: model["trials"] for label, model in by_label(run).items()}
+    assert counts["popularity"] == 1
+    assert counts["random"] <= 2
+    assert counts[last] == max(counts.values()) == 24 - sum(counts.values()) + counts[last]
+    # Survivors of each rung are the better half by the trials until then, recomputed from the table.
+    for rung in rungs[:2]:
+        until = {label: rung["n_trials_before"][label] + rung["share"]["trials"] for label in rung["models"]}
+        best = {
+            label: table[(table["model"] == label) & (table["trial"] < n)]["ndcg@10"].max()
+            for label, n in until.items()
+        }
+        assert rung["survivors"] == sorted(best, key=lambda label: -best[label])[: 2 if len(best) > 2 else 1]
+    kept = table.loc[table["number"] == record["best_trial"]].iloc[0]
+    assert kept["ndcg@10"] == table["ndcg@10"].max() == record["best_values"][0]
+    assert run.model_entry()["trial"] == record["best_trial"]
+    assert run.metrics()["validation"]["ndcg@10"] == pytest.approx(kept["ndcg@10"])
+    assert run.metadata["test_looks"] == 1
+    best_config = yaml.safe_load((run.path / "best.yaml").read_text())
+    assert best_config["model"]["name"] == {"ease": "ease", "knn": "item-knn"}[last]
+    assert "models" not in best_config
+
+
+@pytest.mark.parametrize("place", ["trial", "decided", "noted", "kept"])
+def test_interrupted_search_ends_as_an_uninterrupted_one(
+    models: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    expected = search(models, "allocation=adaptive", "n_trials=16")
+    targets: dict[str, tuple[Any, str, int]] = {
+        "trial": (Search, "_start", 7),
+        "decided": (model_search._ModelSearch, "_store", 3),
+        "noted": (model_search._ModelSearch, "_note_rung", 1),
+        "kept": (Search, "keep_model", 1),
+    }
+    owner, name, n_calls = targets[place]
+    original = getattr(owner, name)
+    calls = 0
+
+    def interrupt(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == n_calls:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            search(models, "allocation=adaptive", "n_trials=16")
+    (interrupted,) = [run for run in RunStore().runs() if run.status == "interrupted"]
+    assert tuning.resume(interrupted)
+    pd.testing.assert_frame_equal(interrupted.trials()[TRIALS], expected.trials()[TRIALS])
+    assert [rung["survivors"] for rung in interrupted.metadata["tuning"]["rungs"]] == [
+        rung["survivors"] for rung in expected.metadata["tuning"]["rungs"]
+    ]
+    assert interrupted.metrics() == expected.metrics()
+    assert not tuning.resume(interrupted), "it is complete"
+
+
+def test_more_trials_of_a_finished_search_go_to_the_last_model(models: Path) -> None:
+    run = search(models, "allocation=adaptive", "n_trials=12")
+    before = by_label(run)
+    best = run.metadata["tuning"]["best_model"]
+    assert tuning.resume(run, more=["tuning.n_trials=16"])
+    after = by_label(run)
+    assert run.metadata["tuning"]["n_trials"] == 16
+    assert after[best]["trials"] == before[best]["trials"] + 16 - sum(model["trials"] for model in before.values())
+    with pytest.raises(ConfigError, match="--allocation equal"):
+        tuning.resume(run, more=["tuning.allocation=equal"])
+
+
+def test_equal_search_tests_the_best_of_each_model_once(models: Path) -> None:
+    run = search(models, "n_trials=4", "jobs=2")
+    record = run.metadata["tuning"]
+    assert {label: model["trials"] for label, model in by_label(run).items()} == {
+        "ease": 4,
+        "knn": 4,
+        "popularity": 1,
+        "random": 1,
+    }
+    comparison = RunStore().resolve(record["comparison"])
+    document = comparison_result(comparison)
+    assert document["on"] == "test"
+    table = run.trials()
+    for model in document["compared"]:
+        (compared,) = [RunStore().resolve(run_id) for run_id in model["runs"]]
+        assert model["validation"] == pytest.approx(table[table["model"] == model["label"]]["ndcg@10"].max())
+        assert compared.model_entry()["fitted_on"] == "train+validation"
+        assert compared.metadata["test_looks"] == 1
+    # The run has the refitted model and its figures, without another use of the test set.
+    (best,) = [model for model in document["compared"] if model["label"] == record["best_model"]]
+    assert run.metadata["test_looks"] == 0
+    assert run.metrics()["test"] == RunStore().resolve(best["runs"][0]).metrics()["test"]
+    assert run.model_entry()["fitted_on"] == "train+validation"
+    assert run.model_entry()["trial"] == record["best_trial"]
+    markdown = (run.path / "table.md").read_text()
+    for label in ("ease", "knn", "popularity", "random"):
+        assert label in markdown
+    assert "tabular" in (run.path / "table.tex").read_text()
+
+
+def test_default_configuration_beyond_its_share_of_time_is_stopped_and_reported(models: Path) -> None:
+    Path("slow.yaml").write_text(
+        MODELS.partition("models:")[0] + "models:\n  - {name: ease}\n  - {name: bpr, params: {epochs: 1000000}}\n"
+    )
+    run = search(Path("slow.yaml"), "allocation=adaptive", "timeout_minutes=0.4", "n_trials=4")
+    # One rung and the rest: a half of 4 trials, or of 24 seconds, for two models.
+    assert run.metadata["tuning"]["rungs"][0]["share"] == {"trials": 1, "seconds": 6.0}
+    stopped = by_label(run)["bpr"]
+    assert stopped["trials"] == 1
+    assert stopped["best_value"] is None
+    assert "its default configuration exceeds the share of time, 6.0 s" in stopped["error"]
+    assert run.metadata["tuning"]["best_model"] == "ease"
+    assert by_label(run)["ease"]["trials"] == 3
+    assert run.metadata["tuning"]["rungs"][0]["survivors"] == ["ease"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["allocation=adaptive", "n_trials=3"], "each of the 4 models needs a trial, so set n_trials: 4 or more"),
+        (["allocation=adaptive", "strategy=grid"], "grid plans all of its trials"),
+        (["monitor=[ndcg@10, hit_rate@10]"], "models are compared by one metric"),
+        (["strategy=manual", "points=[{l2_reg: 1.0}]"], "l2_reg"),
+    ],
+)
+def test_search_that_models_can_not_share_is_refused_before_data_are_read(
+    models: Path, settings: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        search(models, *settings)
+    assert not RunStore().ids()
+
+
+def test_problems_of_the_spaces_of_models_are_reported_with_their_lines(models: Path) -> None:
+    models.write_text(MODELS.replace("l2_reg: {low", "l2: {low") + "tuning: {space: {l2_reg: [1.0]}}\n")
+    with pytest.raises(ConfigError, match=r"models.yaml:8: models.0.space.l2") as refused:
+        experiment.load(models)
+    assert "models.yaml:12: tuning.space: is that of one model" in str(refused.value)
