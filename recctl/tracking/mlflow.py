@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from time import time
@@ -15,6 +16,9 @@ from recctl.tracking.tracker import Status, Tracker
 # MLflow's limits: parameters per call, and length of a parameter's value in any version.
 _MAX_PARAMS_PER_CALL = 100
 _MAX_PARAM_LENGTH = 500
+_MAX_NAME_LENGTH = 250
+# Characters of metric keys and segments that it does not allow.
+_REPLACED = (("@", "_at_"), (">=", "from "), ("<", "below "))
 _STATUSES: dict[Status, str] = {"complete": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 # Defaults for variables that are not set: no telemetry, and short waits (MLflow's own: two minutes, eight attempts).
 _ENVIRONMENT = {
@@ -93,5 +97,7 @@ class MLflowLogger(Tracker):
 
 
 def metric_name(name: str) -> str:
-    """A metric key as a name that MLflow allows."""
-    return name.replace("@", "_at_")
+    """A metric key as a name that MLflow allows: letters, digits and `_-. /`, at most 250 characters."""
+    for character, replacement in _REPLACED:
+        name = name.replace(character, replacement)
+    return re.sub(r"[^\w\-. /]", "_", name)[:_MAX_NAME_LENGTH]

@@ -9,12 +9,18 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import numpy as np
 import pytest
 
 from recctl import MLflowLogger, RunStore, SVDRecommender, TensorBoardLogger, experiment
 from recctl.data.synthetic import generate
 from recctl.errors import ConfigError, TrainingError
+from recctl.evaluation.paired_comparison import compare_paired
+from recctl.experiment.comparison.result import ComparisonOptions
+from recctl.experiment.comparison.run import Repeats, compare
+from recctl.experiment.trackers import _window_values
 from recctl.tracking import Tracker
+from recctl.tracking.mlflow import metric_name
 from tests.conftest import RecordingListener, skip_without
 
 EPOCHS = """
@@ -134,6 +140,83 @@ def test_tracking_is_off_by_default(tmp_path: Path) -> None:
     run = train(tmp_path, EPOCHS)
     assert "tracking" not in run.config_text()
     assert not any(thread.name.startswith("recctl-") for thread in threading.enumerate())
+
+
+# ---- runs and comparisons
+
+
+@pytest.fixture
+def recorders(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
+    """A recorder for each run that is tracked, in the order in which they begin."""
+    made: list[Recorder] = []
+
+    def make(config: Any, folder: Path) -> list[Recorder]:
+        made.append(Recorder())
+        return made[-1:]
+
+    monkeypatch.setattr("recctl.experiment.trackers._make_trackers", make)
+    return made
+
+
+def written(recorder: Recorder) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for call in recorder.calls:
+        if call[0] == "write":
+            values |= call[1]
+    return values
+
+
+def test_run_reports_intervals_and_segments(tmp_path: Path, recorders: list[Recorder]) -> None:
+    run = train(tmp_path, CLOSED_FORM, "evaluation.segments=[{activity: [15]}]", "evaluation.metrics=[ndcg, coverage]")
+    values = written(recorders[-1])
+    figure = compare_paired({"m": run.per_user("test")}, "m", seed=42).estimates["ndcg@10"]["m"]
+    assert (values["test/ndcg@10_low"], values["test/ndcg@10_high"]) == (figure.low, figure.high)
+    assert "test/coverage@10_low" not in values
+    for key, path in (("activity=<15", "activity/<15"), ("activity=>=15", "activity/>=15")):
+        stored = run.segments()["test"][key]["metrics"]["ndcg@10"]
+        name = f"test/segments/{path}/ndcg@10"
+        assert [values[name], values[f"{name}_low"], values[f"{name}_high"]] == list(stored.values())
+
+
+def test_comparison_reports_mean_and_spread_over_seeds(tmp_path: Path, recorders: list[Recorder]) -> None:
+    text = CLOSED_FORM.replace("model: {name: ease, params: {l2_reg: 50}}", "models: [{name: ease}, {name: random}]")
+    (tmp_path / "config.yaml").write_text(text)
+    options = ComparisonOptions(n_resamples=200)
+    compared = compare([tmp_path / "config.yaml"], RunStore(tmp_path / "runs"), options, Repeats(seeds=(1, 2, 3)))
+    values = next(written(recorder) for recorder in recorders if recorder.calls[0][1] == compared.id)
+    figures = []
+    for run in RunStore(tmp_path / "runs").runs():
+        if run.metadata["kind"] == "train" and run.model_entry()["model"] == "random":
+            figures.append(run.metrics()["test"]["ndcg@10"])
+    assert len(figures) == 3
+    assert values["random/test/ndcg@10"] == pytest.approx(np.mean(figures))
+    assert values["random/test/ndcg@10_spread"] == pytest.approx(np.std(figures, ddof=1))
+    assert values["random/test/ndcg@10_low"] < values["random/test/ndcg@10"] < values["random/test/ndcg@10_high"]
+    assert "ease/test/ndcg@10_spread" not in values, "one run has no spread"
+
+
+def test_backtest_reports_each_window_as_a_step() -> None:
+    record = {"value": 0.2, "low": 0.1, "high": 0.3, "windows": [{"value": 0.1, "low": None}, {"value": 0.3}]}
+    document = {
+        "on": "test",
+        "windows": [{"number": 1}, {"number": 2}],
+        "compared": [{"label": "ease", "metrics": {"ndcg@10": record}}],
+    }
+    steps = _window_values(document)
+    assert {step: values["ease/windows/ndcg@10"] for step, values in steps.items()} == {1: 0.1, 2: 0.3}
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("test/ndcg@10_low", "test/ndcg_at_10_low"),
+        ("test/segments/activity/>=50/ndcg@10", "test/segments/activity/from 50/ndcg_at_10"),
+        ("test/segments/country/(no row)/ndcg@10", "test/segments/country/_no row_/ndcg_at_10"),
+        ("ease(l2_reg=5)/test/auc", "ease_l2_reg_5_/test/auc"),
+    ],
+)
+def test_metric_names_are_those_that_mlflow_allows(name: str, allowed: str) -> None:
+    assert metric_name(name) == allowed
 
 
 # ---- TensorBoard

@@ -12,7 +12,7 @@ from typing import Any
 
 from recctl import arguments, engines, progress, urls
 from recctl.arguments import at_least, check_fields, flag, many, of_type, optional, validated
-from recctl.config import LoadedConfig
+from recctl.config import Config, LoadedConfig
 from recctl.config.loading import with_values
 from recctl.config.schema import EngineConfig
 from recctl.errors import ArtifactError, ConfigError, DataError, RecctlError, TrainingError
@@ -265,7 +265,7 @@ def resume(run: Run, overrides: Sequence[str] = ()) -> bool:
         if "new_data" in run.metadata:
             _compare_again_on_new_data(run, store, entries)
             return True
-        _fit_and_compare(run, store, entries, prepared)
+        _fit_and_compare(run, store, entries, prepared, resumed=True)
     return True
 
 
@@ -472,10 +472,20 @@ def _planned_run(entry: ComparisonEntry, seed: int | None, fold: int) -> dict[st
     }
 
 
-def _fit_and_compare(run: Run, store: RunStore, entries: list[ComparisonEntry], prepared: Prepared | None) -> None:
+def _tracked_config(entries: list[ComparisonEntry]) -> Config | None:
+    """The config that names trackers; None if all models are those of existing runs, or lists."""
+    for entry in entries:
+        if entry.run is None:
+            return entry.loaded.config
+    return None
+
+
+def _fit_and_compare(
+    run: Run, store: RunStore, entries: list[ComparisonEntry], prepared: Prepared | None, *, resumed: bool = False
+) -> None:
     options, repeats = _stored_options(run)
-    # The comparison has no trackers: each of its runs has its own.
-    with recording(run):
+    # Each of its runs has trackers of its own; those of the comparison get means, spreads and differences over runs.
+    with recording(run, _tracked_config(entries), resumed=resumed):
         missing = _missing_records(run, store)
         if missing:
             assert prepared is not None  # the callers read the data if a model is missing
