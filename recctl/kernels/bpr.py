@@ -14,6 +14,9 @@ from recctl.kernels.compile import (
     OUT_F32,
     OUT_F32_2D,
     OUT_F64,
+    OUT_I32,
+    OUT_I64,
+    U8,
     VOID,
     TupleType,
     inline_ir,
@@ -22,15 +25,51 @@ from recctl.kernels.compile import (
 )
 from recctl.kernels.counter_rng import splitmix64
 from recctl.kernels.negative_sampling import contains, item_from_word
+from recctl.kernels.prefetching import prefetch_row
 
 # Sums may be reordered, but NaN keeps its meaning: divergence is detected by it.
 _RELAXED_SUMS = {"contract", "reassoc"}
 # A user may have nearly all candidates: after this many of them, the step is left out.
 _MAX_TRIES = 100
+# Negatives are sampled, and rows of factors fetched from memory, for so many pairs before their steps.
+_PAIRS_AHEAD = 16
 # User factors, item factors and item biases.
 _WEIGHTS = TupleType((OUT_F32_2D, OUT_F32_2D, OUT_F32))
 # Row starts and items of the interactions.
 _SEEN = TupleType((I64, I32))
+
+
+@kernel(VOID, I32, I32, I32, U8, U8, INT, OUT_I32, OUT_I32, OUT_I64)
+def order_by_block(rows, columns, order, group_of_user, group_of_item, n_groups, users, items, ends):
+    """Pairs in a given order, sorted by block: a group of users and a group of items. The sort is stable.
+
+    Args:
+        rows: User of each pair, `(n,)`.
+        columns: Item of each pair, `(n,)`.
+        order: The order, a permutation of `n`.
+        group_of_user: Group of each user.
+        group_of_item: Group of each item.
+        n_groups: Number of groups of each.
+        users: Output: the users, `(n,)`.
+        items: Output: the items, `(n,)`.
+        ends: Output: the end of each block in `users` and `items`, `(n_groups**2,)`.
+    """
+    ends[:] = 0
+    for pair in range(len(rows)):
+        ends[group_of_user[rows[pair]] * n_groups + group_of_item[columns[pair]]] += 1
+    begin = 0
+    for block in range(len(ends)):
+        n_pairs = ends[block]
+        ends[block] = begin
+        begin += n_pairs
+    for pair in order:
+        user = rows[pair]
+        item = columns[pair]
+        block = group_of_user[user] * n_groups + group_of_item[item]
+        position = ends[block]
+        users[position] = user
+        items[position] = item
+        ends[block] = position + 1
 
 
 @outlined
@@ -86,35 +125,51 @@ def train(users, items, first, key, seen, candidates, weights, learning_rate, re
     shrink = np.float32(1 - learning_rate * reg)
     one = np.float32(1)
     uniform = np.empty(0)
+    negatives = np.empty(_PAIRS_AHEAD, np.int32)
     loss = 0.0
     n_steps = 0
-    for row in range(len(users)):
-        u = users[row]
-        i = items[row]
-        state = splitmix64(np.uint64(key) ^ splitmix64(np.uint64(first + row)))
-        j = _negative(state, columns, starts[u], starts[u + 1], candidates, uniform)
-        if j < 0:
-            continue
-        # Views, so that indices start at 0: otherwise they might be negative for LLVM, which would not vectorize.
-        user = user_factors[u]
-        item = item_factors[i]
-        negative = item_factors[j]
-        difference = item_biases[i] - item_biases[j]
-        for f in range(n_factors):
-            difference += user[f] * (item[f] - negative[f])
-        # softplus(-difference), without overflow.
-        loss += max(np.float64(-difference), 0.0) + np.log1p(np.exp(-np.abs(np.float64(difference))))
-        n_steps += 1
-        delta = rate / (one + np.exp(difference))
-        item_biases[i] = shrink * item_biases[i] + delta
-        item_biases[j] = shrink * item_biases[j] - delta
-        for f in range(n_factors):
-            p = user[f]
-            q_i = item[f]
-            q_j = negative[f]
-            user[f] = shrink * p + delta * (q_i - q_j)
-            item[f] = shrink * q_i + delta * p
-            negative[f] = shrink * q_j - delta * p
+    for begin in range(0, len(users), _PAIRS_AHEAD):
+        end = min(begin + _PAIRS_AHEAD, len(users))
+        for row in range(begin, end):
+            u = users[row]
+            i = items[row]
+            prefetch_row(user_factors, u)
+            prefetch_row(item_factors, i)
+            state = splitmix64(np.uint64(key) ^ splitmix64(np.uint64(first + row)))
+            j = _negative(state, columns, starts[u], starts[u + 1], candidates, uniform)
+            negatives[row - begin] = j
+            if j >= 0:
+                prefetch_row(item_factors, j)
+        # The product of `1 + exp(-|difference|)`, at most 2 each, for one logarithm in place of many.
+        product = 1.0
+        for row in range(begin, end):
+            u = users[row]
+            i = items[row]
+            j = negatives[row - begin]
+            if j < 0:
+                continue
+            # Views, so that indices start at 0: otherwise they might be negative for LLVM, which would not vectorize.
+            user = user_factors[u]
+            item = item_factors[i]
+            negative = item_factors[j]
+            difference = item_biases[i] - item_biases[j]
+            for f in range(n_factors):
+                difference += user[f] * (item[f] - negative[f])
+            # softplus(-difference), without overflow.
+            loss += max(np.float64(-difference), 0.0)
+            product *= 1.0 + np.exp(-np.abs(np.float64(difference)))
+            n_steps += 1
+            delta = rate / (one + np.exp(difference))
+            item_biases[i] = shrink * item_biases[i] + delta
+            item_biases[j] = shrink * item_biases[j] - delta
+            for f in range(n_factors):
+                p = user[f]
+                q_i = item[f]
+                q_j = negative[f]
+                user[f] = shrink * p + delta * (q_i - q_j)
+                item[f] = shrink * q_i + delta * p
+                negative[f] = shrink * q_j - delta * p
+        loss += np.log(product)
     totals[0] = loss
     totals[1] = n_steps
 

@@ -99,16 +99,13 @@ class BPRRecommender(EpochRecommender):
         n_groups = max(1, min(_N_GROUPS, seen.n_columns // _MIN_GROUP_SIZE))
         group_of_user = _random_groups(draws, seen.n_rows, n_groups)
         group_of_item = _random_groups(draws, seen.n_columns, n_groups)
-        order = draws.permutation(seen.nnz)
-        users = seen.rows[order]
-        items = seen.columns[order]
+        order = draws.permutation(np.arange(seen.nnz, dtype=np.int32))
         # The pairs of each group of users with each group of items, in random order.
-        block_of_pair = group_of_user[users] * np.uint8(n_groups) + group_of_item[items]
-        by_block = np.argsort(block_of_pair, kind="stable")
-        users = users[by_block]
-        items = items[by_block]
-        ends = np.cumsum(np.bincount(block_of_pair, minlength=n_groups**2))
-        begins = ends - np.bincount(block_of_pair, minlength=n_groups**2)
+        users = np.empty(seen.nnz, np.int32)
+        items = np.empty(seen.nnz, np.int32)
+        ends = np.empty(n_groups**2, np.int64)
+        bpr.order_by_block(seen.rows, seen.columns, order, group_of_user, group_of_item, n_groups, users, items, ends)
+        begins = np.append(0, ends[:-1])
         candidates = [np.flatnonzero(group_of_item == group).astype(np.int32) for group in range(n_groups)]
         key = rng.key(self.seed, "negatives", epoch)
         weights = (self._writeable("user_factors"), self._writeable("item_factors"), self._writeable("item_biases"))

@@ -19,6 +19,8 @@ import scipy.sparse as sp
 warnings.filterwarnings("ignore")
 L2_REG = 500.0
 N_NEIGHBORS = 100
+BPR_FACTORS = 64
+BPR_EPOCHS = 20
 
 
 def to_matrix(pairs: np.ndarray) -> sp.csr_matrix:
@@ -65,6 +67,16 @@ def implicit_knn(pairs: np.ndarray) -> Callable[[], object]:
     return lambda: CosineRecommender(K=N_NEIGHBORS).fit(train, show_progress=False)
 
 
+def implicit_bpr(pairs: np.ndarray) -> Callable[[], object]:
+    """BPR of implicit with as many factors and epochs as the benchmark, from a matrix."""
+    from implicit.bpr import BayesianPersonalizedRanking
+
+    train = to_matrix(pairs)
+    model = BayesianPersonalizedRanking(factors=BPR_FACTORS - 1, iterations=BPR_EPOCHS, verify_negative_samples=True)
+    # It adds a factor for the bias.
+    return lambda: model.fit(train, show_progress=False)
+
+
 def irspack_user_knn(pairs: np.ndarray) -> Callable[[], object]:
     """User-kNN of irspack, from a matrix."""
     from irspack import CosineUserKNNRecommender
@@ -86,6 +98,7 @@ PEERS = {
     "skrecsys": skrecsys_ease,
     "irspack": irspack_ease,
     "implicit": implicit_knn,
+    "implicit bpr": implicit_bpr,
     "irspack user-knn": irspack_user_knn,
     "irspack rp3beta": irspack_rp3beta,
 }
