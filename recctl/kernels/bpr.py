@@ -20,12 +20,12 @@ from recctl.kernels.compile import (
     VOID,
     TupleType,
     inline_ir,
+    inline_llvm,
     kernel,
-    outlined,
 )
 from recctl.kernels.counter_rng import splitmix64
-from recctl.kernels.negative_sampling import contains, item_from_word
-from recctl.kernels.prefetching import prefetch_row
+from recctl.kernels.negative_sampling import item_from_word
+from recctl.kernels.prefetching import prefetch, prefetch_row
 
 # Sums may be reordered, but NaN keeps its meaning: divergence is detected by it.
 _RELAXED_SUMS = {"contract", "reassoc"}
@@ -72,12 +72,19 @@ def order_by_block(rows, columns, order, group_of_user, group_of_item, n_groups,
         ends[block] = position + 1
 
 
-@outlined
+@inline_llvm
 def _negative(state, columns, begin, end, candidates, uniform):
     """A candidate that is not among the sorted `columns[begin:end]`; -1 if none is found."""
     for _ in range(_MAX_TRIES):
         item = candidates[item_from_word(state, len(candidates), uniform)]
-        if not contains(columns, begin, end, item):
+        # A search without branches, which would be mispredicted: the last column that is not beyond the item.
+        position = begin
+        n_left = end - begin
+        while n_left > 1:
+            half = n_left >> 1
+            position += half * (columns[position + half] <= item)
+            n_left -= half
+        if begin == end or columns[position] != item:
             return item
         state = splitmix64(state)
     return -1
@@ -132,9 +139,11 @@ def train(users, items, first, key, seen, candidates, weights, learning_rate, re
         end = min(begin + _PAIRS_AHEAD, len(users))
         for row in range(begin, end):
             u = users[row]
-            i = items[row]
             prefetch_row(user_factors, u)
-            prefetch_row(item_factors, i)
+            prefetch_row(item_factors, items[row])
+            prefetch(columns, (starts[u] + starts[u + 1]) >> 1)
+        for row in range(begin, end):
+            u = users[row]
             state = splitmix64(np.uint64(key) ^ splitmix64(np.uint64(first + row)))
             j = _negative(state, columns, starts[u], starts[u + 1], candidates, uniform)
             negatives[row - begin] = j

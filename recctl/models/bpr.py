@@ -203,7 +203,7 @@ class BPRRecommender(EpochRecommender):
 
     def estimate_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """Estimate the bytes of a fit: factors and biases, and a copy of the best so far; and the pairs of an epoch."""
-        return 8 * (self.n_factors + 1) * (n_users + n_items) + 34 * n_interactions
+        return 8 * (self.n_factors + 1) * (n_users + n_items) + 24 * n_interactions
 
 
 def _random_groups(draws: np.random.Generator, n: int, n_groups: int) -> NDArray[np.uint8]:

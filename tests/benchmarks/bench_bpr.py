@@ -25,7 +25,9 @@ def main() -> None:
                 "implicit": implicit,
             }
             medians = alternate(measures, repeats=7)
-        report(f"bpr: an epoch, {N_FACTORS} factors", data, {name: seconds / N_EPOCHS for name, seconds in medians.items()})
+        report(
+            f"bpr: an epoch, {N_FACTORS} factors", data, {name: seconds / N_EPOCHS for name, seconds in medians.items()}
+        )
 
 
 if __name__ == "__main__":
