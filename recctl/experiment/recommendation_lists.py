@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,17 +85,20 @@ def lists_path(loaded: LoadedConfig) -> Path:
     return loaded.base / Path(str(lists_entry(loaded).recommendations)).expanduser()
 
 
-def require_same_file(loaded: LoadedConfig, sha256: str) -> None:
-    """Check that the file of lists is that of a comparison that is resumed.
+def require_same_files(hashes: Mapping[str, str]) -> None:
+    """Check that files of lists are those of a comparison that is resumed.
+
+    Args:
+        hashes: The hash of each file, when the comparison began.
 
     Raises:
-        DataError: It has changed, or is gone.
+        DataError: One has changed, or is gone.
     """
-    path = lists_path(loaded)
-    if not path.is_file():
-        raise DataError(f"{path}: recommendations: no such file any more; restore it to resume")
-    if file_hash(path) != sha256:
-        raise DataError(f"{path}: recommendations: has changed since the comparison began; start a new comparison")
+    for file, sha256 in hashes.items():
+        if not Path(file).is_file():
+            raise DataError(f"{file}: recommendations: no such file any more; restore it to resume")
+        if file_hash(Path(file)) != sha256:
+            raise DataError(f"{file}: recommendations: has changed since the comparison began; start a new comparison")
 
 
 def evaluate_recommendations(

@@ -122,3 +122,30 @@ def test_bad_lists_are_refused_before_anything_is_fitted(recctl: Any, lists: Pat
     assert done.code == 3
     assert "recommendations.parquet: row 2: rank 1 is given twice" in done.err
     assert len(RunStore().ids()) == n_runs
+
+
+def test_backtest_measures_the_lists_of_each_window(recctl: Any) -> None:
+    Path("windows.yaml").write_text(
+        DATA.replace("split: {test_size: 0.2, val_size: 0.1}", "split: {strategy: rolling, n_windows: 2, test_days: 7}")
+        + "models:\n  - {name: popularity}\n  - {recommendations: 'lists-{window}.csv', name: production}\n"
+    )
+    fitted = recctl("compare", "windows.yaml", "--resamples", "100")
+    assert fitted.code == 3
+    assert "lists-1.csv: recommendations: no such file" in fitted.err
+    Path("models.yaml").write_text(
+        Path("windows.yaml")
+        .read_text()
+        .replace("{recommendations: 'lists-{window}.csv', name: production}", "{name: ease}")
+    )
+    found = recctl("compare", "models.yaml", "--resamples", "100", "--json").json["comparison"]
+    (ease,) = [model for model in found["compared"] if model["label"] == "ease"]
+    for number, run_id in enumerate(ease["runs"], start=1):
+        recctl("export", run_id, "-f", "recommendations", "-k", "40", "-o", "out", "--force")
+        exported = next(path for path in Path("out").iterdir() if path.name.startswith("recommendations."))
+        pd.read_parquet(exported).to_csv(f"lists-{number}.csv", index=False)
+    done = recctl("compare", "windows.yaml", "--resamples", "100", "--json")
+    assert done.code == 0, done.err
+    (production,) = [model for model in done.json["comparison"]["compared"] if model["label"] == "production"]
+    for metric in ("ndcg@10", "hit_rate@5"):
+        values = [window["value"] for window in production["metrics"][metric]["windows"]]
+        assert values == [window["value"] for window in ease["metrics"][metric]["windows"]]

@@ -76,7 +76,16 @@ def config_of_window(loaded: LoadedConfig, window: Mapping[str, Any]) -> LoadedC
     values: dict[tuple[str | int, ...], Any] = {_SECTION: dict(window["split"])}
     if loaded.config.backtest is not None:
         values["backtest",] = None
+    if loaded.config.models:  # a file of recommendations, of which there may be one for each window
+        entry = dict(loaded.given["models"][0])
+        entry["recommendations"] = file_of_window(entry["recommendations"], window)
+        values["models",] = [entry]
     return with_values(loaded, values, CHECKS)
+
+
+def file_of_window(file: str, window: Mapping[str, Any]) -> str:
+    """The file of recommendations of a window: `{window}` is its number, `{test_start}` the date of its test part."""
+    return file.replace("{window}", str(window["number"])).replace("{test_start}", str(window["test_start"]))
 
 
 def begins_warm(config: Config) -> bool:

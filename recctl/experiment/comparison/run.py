@@ -36,7 +36,7 @@ from recctl.experiment.config_checks import CHECKS
 from recctl.experiment.data import Prepared, resolve_config, split_dataset
 from recctl.experiment.lifecycle import prepare_for, recording, resume_command
 from recctl.experiment.monitors import selection_metric
-from recctl.experiment.recommendation_lists import measure_lists, read_lists, require_same_file
+from recctl.experiment.recommendation_lists import measure_lists, read_lists, require_same_files
 from recctl.experiment.run_config import LOCATIONS, file_locations, load_run_config
 from recctl.experiment.use_of_ratings import weight_notes
 from recctl.experiment.warm_start import begin_from, drop_model, find_warm_start, refuse_warm_start
@@ -137,7 +137,7 @@ def compare_entries(
             refuse_warm_start(entry.loaded, "recctl compare")
     prepared = None
     seconds = 0.0
-    lists: dict[str, str] = {}
+    lists: dict[str, dict[str, str]] = {}
     with engines.opened(_engine_config(entries)):
         if any(entry.run is None for entry in entries):
             prepared, seconds = prepare_for(_config_of_fold(_base_entry(entries).loaded, repeats, 0))
@@ -155,13 +155,30 @@ def compare_entries(
     return run
 
 
-def _check_lists(entries: list[ComparisonEntry], prepared: Prepared, options: ComparisonOptions) -> dict[str, str]:
-    """Read every file of lists before models are fitted, which may take hours; return their hashes by label."""
-    hashes = {}
+def _check_lists(
+    entries: list[ComparisonEntry], prepared: Prepared, options: ComparisonOptions
+) -> dict[str, dict[str, str]]:
+    """Read every file of lists before models are fitted, which may take hours.
+
+    Returns:
+        By label, the hash of each file.
+    """
+    windows: list[dict[str, Any]] = []
+    if backtest.is_backtest(entries):
+        windows = backtest.plan_windows(prepared.dataset, _base_entry(entries).loaded.config)
+    hashes: dict[str, dict[str, str]] = {}
     for entry in entries:
-        if entry.is_lists and entry.run is None:
-            _, record = read_lists(entry.loaded, prepared, _compared_part(options))
-            hashes[entry.label] = record["sha256"]
+        if not entry.is_lists or entry.run is not None:
+            continue
+        configs = [backtest.config_of_window(entry.loaded, window) for window in windows] or [entry.loaded]
+        records = [read_lists(loaded, prepared, _compared_part(options))[1] for loaded in configs]
+        hashes[entry.label] = {record["file"]: record["sha256"] for record in records}
+        if len(hashes[entry.label]) < len(windows):
+            progress.notice(
+                f"{entry.label}: the same lists are measured in several windows, some of which they may have been made "
+                "after; to give one file for each window, write its number or date: lists-{window}.parquet, "
+                "lists-{test_start}.parquet"
+            )
     return hashes
 
 
@@ -256,7 +273,7 @@ def resume(run: Run, overrides: Sequence[str] = ()) -> bool:
     for entry, label in zip(stored_entries, run.metadata["labels"], strict=True):
         existing_run = store.resolve(existing_runs[label]) if label in existing_runs else None
         if entry.is_lists and existing_run is None:
-            require_same_file(entry.loaded, run.metadata["list_files"][label])
+            require_same_files(run.metadata["list_files"][label])
         entries.append(replace(entry, label=label, run=existing_run))
     with engines.opened(_engine_config(entries)):
         # Before the run begins: other data are refused, and leave it as it was.
@@ -391,7 +408,7 @@ def _create_run(
     prepared: Prepared | None,
     seconds: float,
     new_data: Mapping[str, Any] | None = None,
-    lists: Mapping[str, str] | None = None,
+    lists: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Run:
     """Create the run of the comparison; it records everything that is needed to resume it.
 
@@ -403,7 +420,7 @@ def _create_run(
         prepared: The data and the split that models are fitted on; None if all are fitted.
         seconds: The time that preparing them took.
         new_data: What is recorded of new data instead of the data and the split of the runs.
-        lists: The hash of each file of recommendation lists, by label.
+        lists: By label, the hash of each file of recommendation lists.
     """
     config = resolve_config(_base_entry(entries).loaded)
     for section in ("model", "models", "training", "tuning"):
@@ -432,7 +449,7 @@ def _create_run(
     if windows:
         metadata["windows"] = windows
     if lists:
-        metadata["list_files"] = dict(lists)
+        metadata["list_files"] = {label: dict(files) for label, files in lists.items()}
     part_codes = None
     existing_run = entries[0].run
     if new_data is not None:
