@@ -135,7 +135,8 @@ class EvalUsers:
             that can't be scored and count as 0.
         n_relevant: Number of relevant items of each.
         n_in_segments: Number of them in each segment of items or interactions.
-        n_folded_in: Number of users that the model was not fitted on and that are scored by their history.
+        n_folded_in: Number of users that the model was not fitted on and that are scored, by their history if they
+            have one.
         n_skipped: Number of users that can't be scored and are excluded.
         left_out: Number of excluded test interactions by reason.
     """
@@ -173,7 +174,8 @@ def collect_eval_users(
         exclude: Which items are neither candidates nor relevant: "known": seen ones and those in `known`; "train":
             seen ones; "none": no items.
         threshold: The minimum rating of relevant interactions; None: all are relevant.
-        on_unknown: Whether users that can't be scored are excluded ("skip") or count as 0 ("zero").
+        on_unknown: Whether users that the model was not fitted on and that have no history are excluded ("skip"), or
+            count as 0 ("zero") unless the model serves them all the same.
         gain: How gains follow from ratings, which are then kept; None: relevance is binary.
         segments: Segments of items or interactions, for which relevant items are collected separately too.
 
@@ -201,11 +203,13 @@ def collect_eval_users(
     other_users = np.flatnonzero(model_users < 0).astype(np.int32)
     groups = collector.fitted_groups(fitted_users, model_users[fitted_users])
     histories = _read_histories(model, test.user_vocabulary.ids[other_users], history)
-    has_history = np.diff(histories.starts) > 0
-    folded_in = collector.folded_in_group(other_users[has_history], histories.take(_indices(has_history)))
+    is_scored = np.diff(histories.starts) > 0
+    if model.serves_unknown_users and on_unknown == "zero":
+        is_scored[:] = True
+    folded_in = collector.folded_in_group(other_users[is_scored], histories.take(_indices(is_scored)))
     groups.append(folded_in)
     # Cold users without relevant items are not counted at all.
-    cold_users = other_users[~has_history]
+    cold_users = other_users[~is_scored]
     cold_users = cold_users[n_relevant_by_user[cold_users] > 0]
     counted_cold = cold_users if on_unknown == "zero" else cold_users[:0]
     evaluated = np.concatenate([group.users for group in groups] + [counted_cold])

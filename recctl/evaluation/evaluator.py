@@ -254,8 +254,8 @@ class Evaluator:
             raise DataError(_no_users_message(model, test, users))
         if users.n_skipped:
             progress.notice(
-                f"{users.n_skipped:,} of {len(users.users) + users.n_skipped:,} test users are excluded: the model was "
-                "not fitted on them, and they have no history"
+                f"{users.n_skipped:,} of {len(users.users) + users.n_skipped:,} test users are excluded: they are not "
+                "in the training data and have no history; evaluation.on_unknown: zero counts them"
             )
         is_sampled = self.n_candidates is not None
         n_seeds = test.n_users if is_sampled else 0

@@ -54,7 +54,8 @@ class GivenLists(Recommender):
     Users and items are those of the training data, so that the same users are measured as for models that were fitted
     on them, and coverage and novelty refer to the same catalog. Items that a user may not be recommended are dropped
     from the list, and the positions close up. An item that the training data do not have is kept at its position: it
-    is a hit if the user took it, else a miss. Users without a list have an empty one.
+    is a hit if the user took it, else a miss. Users without a list have an empty one. Users that the training data do
+    not have are measured with `on_unknown="zero"`, where models have 0 for them.
 
     Args:
         train: The interactions that models are fitted on.
@@ -70,6 +71,7 @@ class GivenLists(Recommender):
     """
 
     name = "recommendations"
+    serves_unknown_users = True
 
     def __init__(
         self,

@@ -104,6 +104,24 @@ def test_users_who_are_folded_in_are_measured_by_their_lists() -> None:
     assert measured.n_folded_in == expected.n_folded_in == test["user_id"].nunique()
 
 
+def test_new_users_are_measured_by_their_lists_where_models_have_0(parts: Any) -> None:
+    train, test = parts
+    new = pd.DataFrame({"user_id": [90, 90, 91, 92], "item_id": [3, 4, 5, 6]})
+    test = pd.concat([test, new], ignore_index=True)
+    lists = pd.DataFrame({"user_id": [90, 90, 90, 91], "item_id": [9, 3, 4, 5], "rank": [1, 2, 3, 1]})
+    evaluator = Evaluator(["ndcg"], [3], on_unknown="zero")
+    evaluation = evaluator.evaluate_users(given(train, lists), InteractionDataset(test))
+    values = evaluation.per_user.set_index("user_id")["ndcg@3"]
+    of_90 = (1 / math.log2(3) + 1 / math.log2(4)) / (1 + 1 / math.log2(3))
+    assert values[90] == pytest.approx(of_90)
+    assert values[91] == 1
+    assert values[92] == 0, "92 has no list"
+    of_model = evaluator.evaluate_users(make_model("ease").fit(train), InteractionDataset(test))
+    assert set(of_model.per_user["user_id"]) == set(values.index)
+    skipped = Evaluator(["ndcg"], [3]).evaluate_users(given(train, lists), InteractionDataset(test))
+    assert not {90, 91, 92} & set(skipped.per_user["user_id"])
+
+
 def test_item_that_only_test_has_is_a_hit_and_no_part_of_coverage() -> None:
     train = pd.DataFrame({"user_id": [1, 1, 2], "item_id": [10, 11, 11]})
     test = pd.DataFrame({"user_id": [1, 2], "item_id": [99, 10]})

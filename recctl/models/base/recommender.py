@@ -88,6 +88,8 @@ class Recommender:
         trained_in_epochs: Whether the model is trained in epochs (`train_epoch`), so that `fit` makes use of validation
             data and callbacks.
         serves_empty_history: Whether it can recommend from an empty history.
+        serves_unknown_users: Whether it has recommendations of their own for users that it was not fitted on and whose
+            history is empty.
         too_large_advice: What to do if a fit needs more memory than is available; part of the error message.
         warm_start_parameters: Hyperparameters that must equal those of the model that a fit begins from, because the
             weights depend on them; None if the model is always fitted from scratch.
@@ -107,6 +109,7 @@ class Recommender:
     reads_order: ClassVar[bool] = False
     trained_in_epochs: ClassVar[bool] = False
     serves_empty_history: ClassVar[bool] = False
+    serves_unknown_users: ClassVar[bool] = False
     too_large_advice: ClassVar[str] = "choose another model, or raise data.min_item_interactions"
     warm_start_parameters: ClassVar[tuple[str, ...] | None] = None
 
