@@ -86,6 +86,10 @@ def _urls(config: Config) -> Iterator[tuple[TreePath, str]]:
         sources.append((("split", "validation"), config.split.validation))
     if config.data.items is not None:
         sources.append((("data", "items", "file"), config.data.items.file))
+    if config.data.users is not None:
+        sources.append((("data", "users", "file"), config.data.users.file))
+    for position, entry in enumerate(config.models):
+        sources.append((("models", position, "recommendations"), entry.recommendations))
     for path, source in sources:
         if isinstance(source, QueryConfig):
             yield (*path, "url"), source.url
@@ -509,6 +513,7 @@ _READS: dict[TreePath, tuple[TreePath, ...]] = {
     ("data",): (("data",), ("model",)),
     ("data", "source"): (),
     ("data", "items"): (),
+    ("data", "users"): (),
     ("data", "preprocess"): (),
     ("data", "timestamp_format"): (),
     ("data", "user"): (("data", "format"),),
@@ -521,6 +526,7 @@ _READS: dict[TreePath, tuple[TreePath, ...]] = {
     ("model", "params"): (("model", "name"),),
     ("models",): (("models",), ("model",)),
     ("models", "*", "name"): (),
+    ("models", "*", "recommendations"): (),
     ("models", "*", "params"): (("models", "*", "name"),),
     ("models", "*", "space"): (("models", "*", "name"),),
     ("models", "*", "training"): (("models", "*"), ("training",), ("split",)),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recctl import progress
+from recctl import progress, urls
 from recctl.config import LoadedConfig
 from recctl.config.schema import ComparedModel
 from recctl.data.sources.recommendations import file_hash, read_recommendations, row_label
@@ -71,7 +71,7 @@ def read_lists(loaded: LoadedConfig, prepared: Prepared, part: stages.Part) -> t
         "version": 1,
         "model": lists.name,
         "name": entry.label or entry.name,
-        "file": str(path),
+        "file": urls.redact(str(entry.recommendations)) if urls.is_url(entry.recommendations) else str(path),
         "sha256": table.sha256,
         "fitted_on": NOT_FITTED,
         "order_by": table.order_by,
@@ -82,7 +82,12 @@ def read_lists(loaded: LoadedConfig, prepared: Prepared, part: stages.Part) -> t
 
 def lists_path(loaded: LoadedConfig) -> Path:
     """The file of the lists of a config."""
-    return loaded.base / Path(str(lists_entry(loaded).recommendations)).expanduser()
+    file = str(lists_entry(loaded).recommendations)
+    if urls.is_url(file):
+        from recctl.data.sources.remote.files import local_table
+
+        return local_table(file, "recommendations")
+    return loaded.base / Path(file).expanduser()
 
 
 def require_same_files(hashes: Mapping[str, str]) -> None:

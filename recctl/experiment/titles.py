@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from recctl import progress
+from recctl import progress, urls
 from recctl.data.titles import ItemTitles, MatchedTitles, match_titles
 from recctl.data.vocabulary import Vocabulary
 from recctl.errors import ArtifactError
@@ -59,7 +59,7 @@ def titles_to_store(loaded: LoadedConfig, vocabulary: Vocabulary) -> TitlesToSto
         options["encoding"] = items.encoding or loaded.config.data.encoding
         ids, titles = read_titles(path, items.id, items.title, **options)
         matched = match_titles(vocabulary, ids, titles, path.name)
-        record = {"file": str(path.resolve())}
+        record = {"file": urls.redact(items.file) if urls.is_url(items.file) else str(path.resolve())}
         if path.is_file():
             record["sha256"] = _sha256(path)
     if not has_titles and not len(matched.titles):

@@ -44,7 +44,8 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A web server with the same events."""
     monkeypatch.setenv("RECCTL_DATA_HOME", str(tmp_path / "cache"))
-    write(tmp_path / "events.csv", interactions())
+    rows = [(*row, f"name {row[1]}") for row in interactions()]
+    write(tmp_path / "events.csv", rows, header="user_id,item_id,timestamp,name")
     with web_server((tmp_path / "events.csv").read_bytes()) as site:
         yield site
 
@@ -138,7 +139,9 @@ def test_signed_url_on_the_command_line_is_recorded_without_its_signature(
 ) -> None:
     url = f"{site.url.replace('//', '//readername77:hunter7766@')}/events.csv?X-Amz-Signature=sig9secret&v=1"
     monkeypatch.setenv("SHOP_TOKEN", "token9secret")
-    _write_config(workdir, f'"{site.url}/events.csv?token=${{SHOP_TOKEN}}"')
+    template = f"{site.url}/events.csv?token=${{SHOP_TOKEN}}"
+    items = f'  items: {{file: "{template}", title: name}}\n'
+    _write_config(workdir, f'"{template}"', rest=items + _SETTINGS)
     run = _Checked(recctl)
     run_id = run("train", "shop.yaml", "--json").json["run_id"]
     metrics = run("evaluate", run_id, "--data", url, "--set", "evaluation.exclude=none", "--json").json
@@ -147,7 +150,8 @@ def test_signed_url_on_the_command_line_is_recorded_without_its_signature(
     run("compare", run_id, run_id, "--data", url)
     run("report", run_id)
     stored = workdir / "runs" / run_id
-    assert f"{site.url}/events.csv?token=${{SHOP_TOKEN}}" in (stored / "config.yaml").read_text()
+    assert (stored / "config.yaml").read_text().count(template) == 2
+    assert (stored / "titles.parquet").exists()
     assert "X-Amz-Signature=***&v=1" in (stored / "evaluations.json").read_text()
     _require_clean_files(workdir)
 

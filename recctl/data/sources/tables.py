@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from recctl import urls
 from recctl.data.columns import ITEM, RATING, TIMESTAMP, USER
 from recctl.data.sources.options import PartialOptions, ReadOptions
 from recctl.data.sources.python_terms import translated
@@ -31,12 +32,16 @@ def find_table(kind: TableKind, file: str, base: Path) -> Path:
 
     Args:
         kind: Which table.
-        file: A file, a folder or a pattern, as `data.items.file` gives it.
+        file: A file, a folder or a pattern, or the URL of one, as `data.items.file` gives it.
         base: The folder that relative paths start from.
 
     Raises:
         DataError: It does not exist.
     """
+    if urls.is_url(file):
+        from recctl.data.sources.remote.files import local_table
+
+        return local_table(file, f"data.{kind}.file")
     # An absolute path ignores the base.
     path = base / Path(file).expanduser()
     if path.exists() or is_pattern(path):

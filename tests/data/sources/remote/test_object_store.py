@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 
 from recctl.data.sources import ReadOptions, read_source
 from recctl.data.sources.remote import files
+from recctl.data.sources.tables import find_table, read_titles
 from recctl.errors import ConfigError, DataError
 from tests.conftest import skip_without
 from tests.data.sources.remote.servers import Store, s3_server
@@ -125,6 +127,15 @@ def test_delta_lake_table_in_a_store_is_refused_without_downloading_its_log(stor
     with pytest.raises(DataError, match="is a Delta Lake table"):
         read_source("s3://shopbucket77/events")
     assert not [path for _, path, _ in store.requests if "0.json" in path]
+
+
+def test_table_of_items_is_copied_once(store: Store, tmp_path: Path) -> None:
+    store.objects["shopbucket77/items.csv"] = b"sku,name\n5,five\n"
+    paths = {find_table("items", "s3://${SHOP_BUCKET}/items.csv", tmp_path) for _ in range(2)}
+    ids, titles = read_titles(paths.pop(), "sku", "name")
+    assert (ids.to_pylist(), titles.to_pylist()) == (["5"], ["five"])
+    assert not paths
+    assert len([method for method, path, _ in store.requests if method == "GET" and "items.csv" in path]) == 1
 
 
 def test_protocol_without_its_package_says_what_to_install() -> None:
