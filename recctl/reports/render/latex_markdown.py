@@ -14,6 +14,7 @@ from recctl.reports.render.paper_tables import Cell, PaperTable
 from recctl.reports.report_data import ReportData
 from recctl.reports.run_view import RunView
 from recctl.reports.sections.comparison import best_models
+from recctl.reports.sections.segments import MeasuredSegments, measured_segments
 
 
 def tables(report_data: ReportData, form: Literal["md", "latex"]) -> str:
@@ -32,6 +33,9 @@ def tables(report_data: ReportData, form: Literal["md", "latex"]) -> str:
     not_compared = ""
     if len(paper_tables) > 1 and report_data.comparison is None:
         not_compared = f"These runs cannot be compared: {report_data.why_not_compared}."
+    measured = measured_segments(report_data)
+    if measured is not None:
+        paper_tables.append(_segments_table(report_data.metric, report_data.part, measured))
     if form == "md":
         paragraphs = [f"{not_compared}\n"] if not_compared else []
         return "\n".join(paragraphs + [_markdown_table(table) for table in paper_tables])
@@ -159,6 +163,23 @@ def _differences_table(comparison: dict[str, Any]) -> PaperTable:
         ["Metric", "Model", "Difference", f"{percent} interval", "p (Holm)"],
         table_rows,
         n_text_columns=2,
+    )
+
+
+def _segments_table(metric: str, part: str, measured: MeasuredSegments) -> PaperTable:
+    """A row for each segment, a column for each model."""
+    table_rows = []
+    for position, name in enumerate(measured.names):
+        row_cells = [Cell(name), Cell(formatting.count(measured.n_users[position]))]
+        for estimates in measured.estimates.values():
+            figure = estimates[position].get(metric, {})
+            row_cells.append(_value_with_interval(figure.get("value"), figure))
+        table_rows.append(row_cells)
+    return PaperTable(
+        f"{formatting.metric_name(metric)} by segment on {part}, with {measured.confidence:.0%} bootstrap intervals.",
+        "segments",
+        ["Segment", "Users", *measured.estimates],
+        table_rows,
     )
 
 

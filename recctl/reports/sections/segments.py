@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 
 from recctl import rng
 from recctl.data.matrix import Int64Array
-from recctl.errors import RecctlError
+from recctl.errors import ArtifactError, RecctlError
 from recctl.evaluation.paired_comparison import compare_paired
+from recctl.evaluation.segments import Bins
 from recctl.evaluation.significance import bca_interval, resample_means
 from recctl.metrics import MetricKey
 from recctl.reports.errors import SectionOmittedError
 from recctl.reports.recompute import LIST_LENGTH, MAX_USERS, RecommendationLists
 from recctl.reports.render import formatting, plots
-from recctl.reports.render.blocks import Block, Figure, Grid, Note
+from recctl.reports.render.blocks import Block, Figure, Grid, Inline, Note, Table
 from recctl.reports.report_data import ReportData
 from recctl.reports.run_view import RunView
 
-_N_BINS = 5
 # Intervals of bins are only drawn, so that fewer resamples than for tables (10,000) suffice.
 _N_RESAMPLES = 2000
 _HIT_CUTOFF = 10
@@ -36,18 +36,168 @@ Estimate = dict[str, Any]
 
 
 def quality(report_data: ReportData) -> list[Block]:
-    """Quality by the number of interactions of users, and of items."""
+    """Quality in the segments of the config, and by the number of interactions of users, and of items."""
+    measured = measured_segments(report_data)
     figures = []
     reasons = []
-    for make_figure in (_quality_by_activity, _quality_by_popularity):
+    if measured is not None:
+        figures += _segment_figures(report_data.metric, report_data.part, measured)
+    makers = [_quality_by_popularity]
+    if measured is None or not any(key.startswith("activity=") for key in measured.keys):
+        makers.insert(0, _quality_by_activity)
+    for make_figure in makers:
         try:
             figures.append(make_figure(report_data))
         except RecctlError as error:
             reasons.append(str(error))
     if not figures:
         raise SectionOmittedError("; ".join(dict.fromkeys(reasons)))
-    notes: list[Block] = [Note(f"A figure is omitted: {reason}.") for reason in reasons]
-    return [Grid(figures), *notes]
+    blocks: list[Block] = [Grid(figures)]
+    if measured is not None:
+        blocks += [_segment_table(report_data.metric, report_data.part, measured), Note(_segment_note(measured))]
+    blocks += [Note(f"A figure is omitted: {reason}.") for reason in reasons]
+    return blocks
+
+
+# ---- segments of the config
+
+
+@dataclass(frozen=True)
+class MeasuredSegments:
+    """The segments that all models of a report have.
+
+    Attributes:
+        keys: The key of each, such as `country=DE`.
+        names: The name of each in tables, with the range of a quantile.
+        n_users: Number of users of each.
+        estimates: By label of the model, the estimates of each by metric; of a comparison with differences.
+        confidence: Level of the intervals.
+        correction: What p-values are corrected for; None without a comparison.
+    """
+
+    keys: list[str]
+    names: list[str]
+    n_users: list[int]
+    estimates: dict[str, list[dict[str, Estimate]]]
+    confidence: float = 0.95
+    correction: str | None = None
+
+
+def measured_segments(report_data: ReportData) -> MeasuredSegments | None:
+    """The stored segments on the part of the report; None if there are none."""
+    if report_data.comparison is not None:
+        return _compared_segments(report_data.comparison)
+    if report_data.has_several_models:  # figures that can't be compared must not stand side by side
+        return None
+    by_label = {}
+    for view in report_data.views:
+        try:
+            by_label[view.label] = view.run.segments().get(report_data.part, {})
+        except ArtifactError:
+            by_label[view.label] = {}
+    if not by_label:
+        return None
+    first, *others = by_label.values()
+    keys = [key for key in first if all(key in other for other in others)]
+    if not keys:
+        return None
+    return MeasuredSegments(
+        keys,
+        [_segment_name(key, first[key]) for key in keys],
+        [first[key]["n_users"] for key in keys],
+        {label: [segments[key]["metrics"] for key in keys] for label, segments in by_label.items()},
+    )
+
+
+def _compared_segments(comparison: dict[str, Any]) -> MeasuredSegments | None:
+    segments = comparison.get("segments")
+    if not segments:
+        return None
+    labels = [model["label"] for model in comparison["compared"]]
+    return MeasuredSegments(
+        list(segments),
+        [_segment_name(key, segment) for key, segment in segments.items()],
+        [segment["n_users"] for segment in segments.values()],
+        {label: [segment["models"].get(label, {}) for segment in segments.values()] for label in labels},
+        comparison["confidence"],
+        comparison["segment_correction"],
+    )
+
+
+def _segment_name(key: str, segment: dict[str, Any]) -> str:
+    return f"{key} ({segment['range']})" if segment.get("range") else key
+
+
+def _segment_figures(metric: str, part: str, measured: MeasuredSegments) -> list[Figure]:
+    """A figure for each entry of the config: the metric of each model by segment."""
+    figures = []
+    groups: dict[str, list[int]] = {}
+    for position, key in enumerate(measured.keys):
+        # `new_users` and `known_users` are one entry.
+        group = key.partition("=")[0] if "=" in key else key.removeprefix("new_").removeprefix("known_")
+        groups.setdefault(group, []).append(position)
+    metric_name = formatting.metric_name(metric)
+    for group, positions in groups.items():
+        names = [
+            plots.escape_label(measured.names[position].partition("=")[2] or measured.names[position])
+            for position in positions
+        ]
+        traces = []
+        for index, (label, estimates) in enumerate(measured.estimates.items()):
+            of_group = [estimates[position].get(metric, {"value": None}) for position in positions]
+            traces.append(_estimates_trace(label, names, of_group, index, n_traces=len(measured.estimates)))
+        if not any(trace["x"] for trace in traces):
+            continue
+        axis_settings = {"title": group, "type": "category", "categoryorder": "array", "categoryarray": names}
+        figures.append(
+            Figure(
+                f"{metric_name} by {group}",
+                plots.plot(traces, axis_settings, f"{metric_name}, {part}", height=380),
+                f"With {measured.confidence:.0%} intervals of {metric_name} over the users of each segment.",
+            )
+        )
+    return figures
+
+
+def _segment_table(metric: str, part: str, measured: MeasuredSegments) -> Table:
+    """A row for each segment and model."""
+    metric_name = formatting.metric_name(metric)
+    is_compared = measured.correction is not None
+    headings = ["Segment", "Users", "Model", metric_name, f"{measured.confidence:.0%} interval"]
+    if is_compared:
+        headings += ["Difference", "Interval of the difference", "p (Holm)"]
+    table_rows: list[list[Inline]] = []
+    for position, name in enumerate(measured.names):
+        for label, estimates in measured.estimates.items():
+            figure = estimates[position].get(metric, {})
+            row_cells: list[Inline] = [
+                name,
+                formatting.count(measured.n_users[position]),
+                label,
+                formatting.metric_value(figure.get("value")),
+                formatting.interval(figure),
+            ]
+            if is_compared:
+                row_cells += [
+                    formatting.difference(figure.get("difference")),
+                    formatting.interval(figure, "difference_"),
+                    formatting.p_value(figure.get("p_holm")),
+                ]
+            table_rows.append(row_cells)
+    return Table(f"{metric_name} by segment on {part}", headings, table_rows, text_columns=(0, 2))
+
+
+def _segment_note(measured: MeasuredSegments) -> str:
+    note = (
+        "A segment of users has the mean over its users. A segment of items or interactions counts only those as "
+        "relevant; lists and candidates are those of the whole, and users without relevant items in it are left out."
+    )
+    if measured.correction is not None:
+        note += f" p-values are corrected: {measured.correction}."
+    return note
+
+
+# ---- recomputed quality by activity and popularity
 
 
 def _quality_by_activity(report_data: ReportData) -> Figure:
@@ -70,7 +220,7 @@ def _quality_by_activity(report_data: ReportData) -> Figure:
         estimates = [
             _mean_of_users(user_table[bin_numbers == number], metric, report_data.seed) for number in range(len(bins))
         ]
-        traces.append(_estimates_trace(label, bins, estimates, color_index, n_traces=len(tables)))
+        traces.append(_estimates_trace(label, bins.ranges, estimates, color_index, n_traces=len(tables)))
     metric_name = formatting.metric_name(metric)
     axis_settings = {"title": "Interactions of the user", "type": "category"}
     return Figure(
@@ -128,7 +278,7 @@ def _quality_by_popularity(report_data: ReportData) -> Figure:
             in_bin = bin_numbers == number
             # Pairs of one user are dependent, so that the interval resamples users and not pairs.
             estimates.append(_pooled_mean(held_out.users[in_bin], held_out.values[in_bin], report_data.seed))
-        traces.append(_estimates_trace(label, bins, estimates, color_index, n_traces=len(held_out_pairs)))
+        traces.append(_estimates_trace(label, bins.ranges, estimates, color_index, n_traces=len(held_out_pairs)))
     axis_settings = {"title": "Interactions of the item in train", "type": "category"}
     if is_rating_task:
         plot_title = "Mean absolute error"
@@ -169,40 +319,6 @@ def _errors(report_data: ReportData, view: RunView) -> _HeldOutPairs:
     )
 
 
-class Bins:
-    """At most five ranges of integers that contain about equally many values each.
-
-    Args:
-        values: The integers to divide, shape `(n,)`.
-    """
-
-    def __init__(self, values: NDArray[Any]) -> None:
-        # Distinct quantiles: equal values share a bin, so that there may be fewer than five.
-        self.lower_ends: NDArray[Any] = np.unique(
-            np.quantile(values, np.arange(_N_BINS) / _N_BINS, method="inverted_cdf")
-        )
-        self._largest = int(values.max())
-
-    def __len__(self) -> int:
-        return len(self.lower_ends)
-
-    def assign(self, values: NDArray[Any]) -> NDArray[np.intp]:
-        """The number of the bin of each value."""
-        # Without the first end: values below it, of other models, belong to the first bin.
-        return np.searchsorted(self.lower_ends[1:], values, side="right")
-
-    @property
-    def names(self) -> list[str]:
-        """The ranges, such as "12–15"."""
-        lower_ends = [int(lower_end) for lower_end in self.lower_ends]
-        upper_ends = [lower_end - 1 for lower_end in lower_ends[1:]]
-        upper_ends.append(self._largest)
-        return [
-            f"{lower_end:,}" if lower_end == upper_end else f"{lower_end:,}–{upper_end:,}"
-            for lower_end, upper_end in zip(lower_ends, upper_ends, strict=True)
-        ]
-
-
 def _pooled_mean(users: NDArray[Any], values: NDArray[np.float64], seed: int) -> Estimate:
     """The mean of values with a bootstrap interval that resamples users, each with all of their values."""
     if not len(values):
@@ -218,11 +334,13 @@ def _pooled_mean(users: NDArray[Any], values: NDArray[np.float64], seed: int) ->
     return {"value": float(pooled_mean[0]), "low": float(lower_bound[0]), "high": float(upper_bound[0])}
 
 
-def _estimates_trace(label: str, bins: Bins, estimates: Sequence[Estimate], index: int, n_traces: int) -> plots.Plot:
+def _estimates_trace(
+    label: str, names: Sequence[str], estimates: Sequence[Estimate], index: int, n_traces: int
+) -> plots.Plot:
     """The estimates of one model with intervals; bars for a single model, lines for several. Empty bins are skipped."""
     known_estimates = [
         (bin_name, estimate)
-        for bin_name, estimate in zip(bins.names, estimates, strict=True)
+        for bin_name, estimate in zip(names, estimates, strict=True)
         if estimate["value"] is not None
     ]
     bin_names = [bin_name for bin_name, _ in known_estimates]
