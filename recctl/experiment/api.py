@@ -80,7 +80,7 @@ def split(loaded: LoadedConfig, store: RunStore | None = None, export: str | Pat
         store: The runs directory; the default one if None.
         export: A folder to write the parts to, as Parquet files.
     """
-    prepared, seconds = prepare_for(loaded)
+    prepared, seconds = prepare_for(loaded, models=[], evaluates=False)
     windows: dict[str, Any] = {}
     if loaded.config.split.strategy == "rolling":
         # The run's split is that of the newest window.
@@ -113,7 +113,7 @@ def fit(loaded: LoadedConfig, store: RunStore | None = None, parent: Run | None 
         )
     loaded, warm_start = find_warm_start(loaded, store)
     with engines.opened(loaded.config.engine):
-        prepared, seconds = prepare_for(loaded, parent)
+        prepared, seconds = prepare_for(loaded, parent, evaluates=False)
         run = begin_from(store, loaded, "fit", prepared, seconds, parent, warm_start=warm_start)
         with recording(run, loaded.config) as trackers:
             stages.fit(run, loaded.config, prepared, trackers)
@@ -139,7 +139,7 @@ def fit_all_data(loaded: LoadedConfig, store: RunStore | None = None, parent: Ru
     loaded, warm_start = find_warm_start(loaded, store)
     n_epochs = epochs_to_train(loaded, parent, warm_start)
     with engines.opened(loaded.config.engine):
-        prepared, seconds = prepare_for(loaded, make_split=all_train)
+        prepared, seconds = prepare_for(loaded, make_split=all_train, evaluates=False)
         metadata = {layout.ALL_DATA: {"n_epochs": n_epochs}}
         run = begin_from(store, loaded, "fit", prepared, seconds, parent, warm_start=warm_start, **metadata)
         with recording(run, loaded.config) as trackers:

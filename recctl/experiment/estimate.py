@@ -20,7 +20,7 @@ from recctl.experiment import stages
 from recctl.experiment.callbacks import ValidationMetrics
 from recctl.experiment.data import Prepared, prepare
 from recctl.experiment.newer_test import split_since
-from recctl.kernels.compile import load_kernels
+from recctl.kernels import loading
 from recctl.models.base import Recommender, fit_probe
 from recctl.runs import Run
 
@@ -148,7 +148,8 @@ def estimate(loaded: LoadedConfig, runs_dir: Path, test_since: Run | None = None
     # Data that would have to be downloaded, or whose fit would fail, are not read.
     if sizes is not None and (is_too_large or not _is_local(config)):
         return _estimate_from_sizes(config, model, sizes, runs_dir)
-    load_kernels()  # once on a machine, not in each run
+    # Before the clock starts: they are compiled once on a machine, not in each run.
+    loading.load(loading.kernels_of_training([config.model.name]))
     start_time = perf_counter()
     make_split = None if test_since is None else split_since(test_since, config)
     prepared = prepare(loaded, make_split)

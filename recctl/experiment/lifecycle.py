@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import Any
@@ -20,7 +20,7 @@ from recctl.experiment.run_config import LOCATIONS, file_locations, require_file
 from recctl.experiment.segments import AttributeTables
 from recctl.experiment.titles import titles_to_store
 from recctl.experiment.trackers import begin_tracking, end_tracking, make_trackers
-from recctl.kernels.compile import load_kernels
+from recctl.kernels import loading
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
 from recctl.tracking import Status, Tracker
@@ -29,14 +29,21 @@ _MAX_LABEL = 60  # characters of a run id between its time and its random end
 
 
 def prepare_for(
-    loaded: LoadedConfig, run: Run | None = None, make_split: SplitFunction | None = None
+    loaded: LoadedConfig,
+    run: Run | None = None,
+    make_split: SplitFunction | None = None,
+    *,
+    models: Iterable[str] | None = None,
+    evaluates: bool = True,
 ) -> tuple[Prepared, float]:
-    """Read and split the data of a config.
+    """Read and split the data of a config, and load the kernels for the work that follows.
 
     Args:
         loaded: The config.
         run: An existing run whose split is used, and whose data must be the same.
         make_split: Without a run: makes the split, in place of the one that the config describes.
+        models: Names of the models that will be fitted; None for that of the config.
+        evaluates: Whether they will be evaluated.
 
     Returns:
         The data set with its split, and the seconds it took.
@@ -44,8 +51,10 @@ def prepare_for(
     Raises:
         DataError: The data or the split differ from those of the run.
     """
+    if models is None:
+        models = [loaded.config.model.name]
     # Before the clock starts: loading compiled kernels is spent once per process, not per run.
-    load_kernels()
+    loading.load(loading.kernels_of_training(models, evaluates=evaluates))
     start_time = perf_counter()
     if run is None:
         # Before the data are read, which may take minutes.

@@ -2,19 +2,21 @@
 
 Kernels are compiled, or read from the cache on disk, at their first call, which also imports numba. Importing numba
 takes about half a second and compiling all kernels about a minute: commands that only print text import modules with
-kernels, and must not wait for either.
+kernels, and must not wait for either. `recctl.kernels.loading` loads those that a command will call, before it measures
+durations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable
 from functools import cache, partial, update_wrapper
-from threading import Lock
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from recctl import progress
-from recctl.errors import RecctlWarning
+from recctl.kernels.cache import KernelCache
 from recctl.kernels.numba_import import import_without_scipy_linalg
 
 
@@ -73,9 +75,11 @@ VOID = "void"
 
 Function = Callable[..., Any]
 
+_PREFIX = f"{__package__}."
 
-# Kernels that `load_kernels` has not loaded yet.
-_kernels_to_load: list[CompiledFunction] = []
+
+# Kernels by module and name, such as `csr.row_starts`; several if a function is compiled for several signatures.
+_kernels: dict[str, list[CompiledFunction]] = {}
 
 
 class CompiledFunction:
@@ -97,7 +101,7 @@ class CompiledFunction:
         self._options = options
         self._dispatcher: Any = None
         if signature is not None:
-            _kernels_to_load.append(self)
+            _kernels.setdefault(self.name, []).append(self)
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the compiled function."""
@@ -121,11 +125,35 @@ class CompiledFunction:
                 self._dispatcher = self._compile(numba)
             return self._dispatcher
 
+    @property
+    def name(self) -> str:
+        """Module and name, such as `csr.row_starts`; outside of recctl the whole name of the module."""
+        return f"{self.py_func.__module__.removeprefix(_PREFIX)}.{self.py_func.__name__}"
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether this process has compiled the kernel or read it from the cache."""
+        return self._dispatcher is not None
+
+    def cache(self) -> KernelCache:
+        """The kernel's file in the cache."""
+        module = self.py_func.__module__
+        # Sources of recctl's own kernels are a part of the folder's name.
+        source_hash = "" if module.startswith(_PREFIX) else _hash_source(self.py_func)
+        # Of a set of flags, the order differs between processes.
+        options = {name: sorted(value) if isinstance(value, set) else value for name, value in self._options.items()}
+        description = (module, self.py_func.__qualname__, self._signature, options, source_hash)
+        return KernelCache(self.name, repr(description))
+
     def _compile(self, numba: Any) -> Any:
-        if self._signature is None:
-            return numba.njit(**self._options)(self.py_func)
+        dispatcher = numba.njit(**self._options)(self.py_func)
+        if self._signature is None or numba.core.config.DISABLE_JIT:
+            return dispatcher
         result, *arguments = [_numba_type(numba, declared) for declared in self._signature]
-        return numba.njit(result(*arguments), **self._options)(self.py_func)
+        dispatcher._cache = self.cache()
+        dispatcher.compile(result(*arguments))
+        dispatcher.disable_compile()
+        return dispatcher
 
     @property
     def _numba_type_(self) -> Any:
@@ -164,15 +192,28 @@ class Intrinsic:
             return typing_context.resolve_value_type(self._intrinsic)
 
 
-def load_kernels() -> None:
-    """Compile the kernels of all imported modules, or read them from the cache.
+def kernels_of_module(module: str) -> list[str]:
+    """Names of the kernels of a module of this package, such as `csr`."""
+    importlib.import_module(f"{_PREFIX}{module}")
+    return [name for name in _kernels if name.rpartition(".")[0] == module]
 
-    Call this before measuring durations, which would otherwise include up to a minute of compilation in the process
-    that uses a kernel first.
-    """
-    while _kernels_to_load:
-        kernel_to_load = _kernels_to_load.pop()
-        kernel_to_load.dispatcher  # noqa: B018 - compiles at the first access
+
+def find_kernels(names: Iterable[str]) -> list[CompiledFunction]:
+    """Import kernels by their names, such as `csr.row_starts`; those that do not exist are left out."""
+    found = []
+    for name in names:
+        module = name.rpartition(".")[0]
+        if name not in _kernels:
+            importlib.import_module(f"{_PREFIX}{module}")
+        found += _kernels.get(name, [])
+    return found
+
+
+def _hash_source(function: Function) -> str:
+    try:
+        return hashlib.sha256(Path(inspect.getfile(function)).read_bytes()).hexdigest()
+    except (OSError, TypeError):  # typed at a prompt
+        return hashlib.sha256(function.__code__.co_code).hexdigest()
 
 
 def _numba_type(numba: Any, declared: ArgumentType) -> Any:
@@ -184,53 +225,15 @@ def _numba_type(numba: Any, declared: ArgumentType) -> Any:
     return numba.types.Array(dtype, declared.ndim, "C", readonly=declared.readonly)
 
 
-def _import_numba() -> Any:
-    with _import_lock:
-        return _numba()
-
-
-# Several threads may call kernels for the first time at once; without the lock each would register the notice.
-_import_lock = Lock()
-
-
 @cache
-def _numba() -> Any:
+def _import_numba() -> Any:
     import numba
     import numba.core.compiler_lock
     import numba.core.registry
     import numba.extending
 
     import_without_scipy_linalg()
-    _announce_compilation()
     return numba
-
-
-def _announce_compilation() -> None:
-    """Print a notice, once per process, when numba compiles a kernel instead of reading it from the cache.
-
-    Numba documents its events for developers only. If a version changes them, the notice is not printed.
-    """
-    try:
-        from numba.core import event
-
-        class Announcement(event.Listener):  # type: ignore[misc]
-            """Prints the notice at the first event."""
-
-            printed = False
-
-            def on_start(self, _: Any) -> None:
-                if not self.printed:
-                    self.printed = True
-                    # A program that turns warnings into errors must not fail in the middle of a compilation.
-                    with suppress(RecctlWarning):
-                        progress.notice("compiling numerical kernels (only once on this machine; up to a minute)")
-
-            def on_end(self, _: Any) -> None:
-                pass
-
-        event.register("numba:compile", Announcement())
-    except Exception:
-        return
 
 
 def kernel(
@@ -250,7 +253,7 @@ def kernel(
 
     def decorate(function: Function) -> Function:
         signature = (returns, *arguments)
-        return CompiledFunction(function, signature, nogil=True, cache=True, error_model="numpy", fastmath=fastmath)
+        return CompiledFunction(function, signature, nogil=True, error_model="numpy", fastmath=fastmath)
 
     return decorate
 

@@ -320,7 +320,7 @@ def _apply_two_steps(g, n, p, row_p, q, row_q):
         g[i] -= p * row_p[i] + q * row_q[i]
 
 
-@inline_llvm()
+@inline_ir
 def _write_back(gram, n, work, size):
     """Copy the weights of the working set to all features and update the gradient, two rows at a time."""
     in_place = _rows_in_place(gram, n, work)
@@ -376,7 +376,8 @@ def _solve(gram, target, options, work):
         work.g[i] = work.row_buffer[work.features[i]]
     if all_items:
         work.in_set[target] = 1  # never added to the working set
-    work.result[:] = 0
+    work.result[0] = 0
+    work.result[1] = 0
     if squared_norm <= 0:
         return 0
     max_gap = options.tol * squared_norm

@@ -167,12 +167,36 @@ def _select(values, columns, n, k):
 
 @outlined
 def _sort_by_column(columns, values, n, out_columns, out_values):
-    """Sort n pairs by their distinct columns."""
+    """Sort n pairs by their distinct columns; the first two arrays are overwritten."""
     if n > _MOST_RANKED:
-        order = np.argsort(columns[:n])
+        # By the lowest byte of the columns, then by the next one, and so on. `np.argsort` takes as long, and some seconds
+        # to compile.
+        sorted_columns = np.empty(n, np.int32)
+        sorted_values = np.empty(n, np.float32)
+        starts = np.empty(257, np.int64)
+        highest = np.int32(0)
         for p in range(n):
-            out_columns[p] = columns[order[p]]
-            out_values[p] = values[order[p]]
+            highest = max(highest, columns[p])
+        for shift in range(0, 31, 8):
+            if highest >> shift == 0:
+                break
+            for byte in range(257):
+                starts[byte] = 0
+            for p in range(n):
+                starts[((columns[p] >> shift) & 255) + 1] += 1
+            for byte in range(256):
+                starts[byte + 1] += starts[byte]
+            for p in range(n):
+                byte = (columns[p] >> shift) & 255
+                sorted_columns[starts[byte]] = columns[p]
+                sorted_values[starts[byte]] = values[p]
+                starts[byte] += 1
+            for p in range(n):
+                columns[p] = sorted_columns[p]
+                values[p] = sorted_values[p]
+        for p in range(n):
+            out_columns[p] = columns[p]
+            out_values[p] = values[p]
         return
     # The rank of a column is the number of lower ones, which LLVM counts many at a time.
     for p in range(n):
@@ -243,8 +267,10 @@ def nearest(
     # In chunks of a constant size, whose similarities LLVM computes many at a time.
     dots_of_chunks = np.zeros((n_chunks, _CHUNK), np.float32)
     sizes_of_chunks = np.ones((n_chunks, _CHUNK), np.float32)
-    sizes_of_chunks.reshape(-1)[:n_columns] = column_sizes
     dots = dots_of_chunks.reshape(-1)
+    sizes = sizes_of_chunks.reshape(-1)
+    for j in range(n_columns):  # an assignment to a slice takes seconds to compile
+        sizes[j] = column_sizes[j]
     listed = np.empty(n_columns + 1, np.int32)
     chunk = np.empty(_CHUNK, np.float32)
     chunk_bits = chunk.view(np.uint32)

@@ -291,6 +291,9 @@ def scan_records(data, out, n_out, state, settings, delimiter, comment, shapes, 
     output_delimiter = settings[OUTPUT_DELIMITER]
     expected = settings[EXPECTED_FIELDS]
     check = settings[CHECK] != 0
+    # Not constants: numba would compile a helper once for each combination of them.
+    yes = np.bool_(True)
+    no = np.bool_(False)
     size = len(data)
     n_numeric = 0
     for i in range(len(shapes)):
@@ -298,7 +301,7 @@ def scan_records(data, out, n_out, state, settings, delimiter, comment, shapes, 
     state[RAGGED] = 0
     record_begin = 0  # in `data`; of a record that began in an earlier call, the part in this one
     record_start = state[RECORD_START]
-    position = 0
+    position = np.int64(0)  # not a constant, for which numba would compile the helpers once more
     while position < size:
         begin = position
         end = begin
@@ -316,8 +319,8 @@ def scan_records(data, out, n_out, state, settings, delimiter, comment, shapes, 
                 check
                 and state[OPENING_ROW] != 0
                 and (
-                    _looks_like_row(data, begin, end, delimiter, blanks, quote, False, shapes, False)
-                    or _looks_like_row(data, begin, end, delimiter, blanks, quote, True, shapes, False)
+                    _looks_like_row(data, begin, end, delimiter, blanks, quote, no, shapes, no)
+                    or _looks_like_row(data, begin, end, delimiter, blanks, quote, yes, shapes, no)
                 )
             ):
                 state[PROBLEM] = ROW_IN_QUOTES
@@ -396,13 +399,13 @@ def scan_records(data, out, n_out, state, settings, delimiter, comment, shapes, 
         if in_quotes:
             if check and not spans_lines:
                 # Text that spans lines is rarely a complete row up to its first line end: a lone quote always is one.
-                state[OPENING_ROW] = _looks_like_row(data, begin, end, delimiter, blanks, quote, True, shapes, True)
+                state[OPENING_ROW] = _looks_like_row(data, begin, end, delimiter, blanks, quote, yes, shapes, yes)
             elif check and state[QUOTE_LINE] == state[LINE]:
                 state[OPENING_ROW] = 1  # another field opens on the line on which one closes: not known
             is_inside = spans_lines and state[QUOTE_LINE] != state[LINE]
             # Numbers in the right places are evidence enough, even if the quote is on a bad row.
             is_suspicious = check and is_inside and n_numeric >= _ENOUGH_NUMBERS
-            if is_suspicious and _looks_like_row(data, begin, end, delimiter, blanks, quote, False, shapes, False):
+            if is_suspicious and _looks_like_row(data, begin, end, delimiter, blanks, quote, no, shapes, no):
                 state[PROBLEM] = ROW_IN_QUOTES
                 return n_out
             for k in range(end, position):

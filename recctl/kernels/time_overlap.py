@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recctl.kernels.compile import F64, I32, INT, OUT_F64, OUT_I64, U8, VOID, kernel
+from recctl.kernels.compile import F64, FLOAT, I32, INT, OUT_F64, OUT_I64, U8, VOID, kernel
 
 
 class TimeOverlap(NamedTuple):
@@ -39,9 +39,8 @@ def _first_and_last(parts, users, times, part, known, first, last):
             last[user] = max(last[user], times[row])
 
 
-@kernel(VOID, U8, I32, F64, INT, F64, OUT_I64)
-def _count(parts, users, times, known, first, counts):
-    earliest = first.min()
+@kernel(VOID, U8, I32, F64, INT, F64, FLOAT, OUT_I64)
+def _count(parts, users, times, known, first, earliest, counts):
     for row in range(len(parts)):
         if parts[row] == 0:
             counts[0] += times[row] > earliest
@@ -70,7 +69,8 @@ def overlaps(
     last = np.full(n_users, -np.inf)
     _first_and_last(parts, users, times, part, known, first, last)
     counts = np.zeros(3, np.int64)
-    _count(parts, users, times, known, first, counts)
+    earliest = float(first.min())
+    _count(parts, users, times, known, first, earliest, counts)
     n_train_later, n_train_tied, n_known_later = counts.tolist()
     n_tied_users = int((first == last).sum())
-    return TimeOverlap(float(first.min()), n_train_later, n_train_tied, n_known_later, n_tied_users)
+    return TimeOverlap(earliest, n_train_later, n_train_tied, n_known_later, n_tied_users)

@@ -19,7 +19,7 @@ from recctl.data.splitting import Split, split_windows
 from recctl.errors import RecctlError, TrainingError
 from recctl.experiment import prepare, stages
 from recctl.experiment.callbacks import ValidationMetrics, early_stopping
-from recctl.kernels.compile import load_kernels
+from recctl.kernels import loading
 from recctl.metrics import MetricKey
 from recctl.models.base import Recommender
 from recctl.models.base.epoch_recommender import EpochRecommender
@@ -151,7 +151,7 @@ class TrialRunner:
         """
         folder.mkdir(parents=True, exist_ok=True)
         model = stages.build_model(config)
-        load_kernels()
+        loading.load(loading.kernels_of_training([model.name]))
         start_time = perf_counter()
         reporter = _EpochReporter(report if len(self.monitors) == 1 else None, self._epoch_metric)
         callbacks: list[Any] = []

@@ -140,7 +140,8 @@ def compare_entries(
     lists: dict[str, dict[str, str]] = {}
     with engines.opened(_engine_config(entries)):
         if any(entry.run is None for entry in entries):
-            prepared, seconds = prepare_for(_config_of_fold(_base_entry(entries).loaded, repeats, 0))
+            config_of_data = _config_of_fold(_base_entry(entries).loaded, repeats, 0)
+            prepared, seconds = prepare_for(config_of_data, models=_models_to_fit(entries))
             first_notes = weight_notes([_base_entry(entries).loaded.config])
             prepared.notes = [note for note in prepared.notes if note not in first_notes]
             prepared.notes += weight_notes([entry.loaded.config for entry in entries if not entry.is_lists])
@@ -529,8 +530,13 @@ def _prepare_missing(run: Run, store: RunStore, entries: list[ComparisonEntry]) 
     if not _missing_records(run, store):
         return None
     _, repeats = _stored_options(run)
-    prepared, _ = prepare_for(_config_of_fold(_base_entry(entries).loaded, repeats, 0), run)
+    config_of_data = _config_of_fold(_base_entry(entries).loaded, repeats, 0)
+    prepared, _ = prepare_for(config_of_data, run, models=_models_to_fit(entries))
     return prepared
+
+
+def _models_to_fit(entries: list[ComparisonEntry]) -> list[str]:
+    return [entry.loaded.config.model.name for entry in entries if entry.run is None and not entry.is_lists]
 
 
 def _compare_again_on_new_data(run: Run, store: RunStore, entries: list[ComparisonEntry]) -> None:
