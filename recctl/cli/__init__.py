@@ -37,6 +37,7 @@ COMMANDS = (
     "models",
     "data",
     "config",
+    "warmup",
 )
 
 # The imports of `tune` create some 200,000 permanent objects. Collecting garbage every 700 objects, Python's default,

@@ -197,7 +197,7 @@ def _read_own_file(path: Path) -> bytes | None:
 
 
 def _write(file_name: str, content: bytes) -> None:
-    root = _folder_to_write()
+    root = folder_to_write()
     if root is None:
         return
     with suppress(OSError):  # the disk is full, or another process has just cleaned up
@@ -209,7 +209,7 @@ def _write(file_name: str, content: bytes) -> None:
 
 
 @cache
-def _folder_to_write() -> Path | None:
+def folder_to_write() -> Path | None:
     """The folder that takes new kernels; None if there is none. A notice is printed if it is not the user's."""
     user = user_folder()
     reason = _reason_not_to_write(user)

@@ -1,21 +1,25 @@
 """Record which kernels commands call and what each costs to compile: `python -m tests.benchmarks.kernel_usage`.
 
-Writes `recctl/kernels/usage.json`, and the table of docs/speed.md. All kernels are compiled once into a cache of its own,
-and each command runs in a process that reads from it what it calls. Needs MovieLens-100K, and takes some minutes.
+Writes `recctl/kernels/usage.json`, and the table of docs/speed.md. Needs MovieLens-100K, and takes some minutes.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
+from contextlib import redirect_stdout
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from recctl import cli
+from recctl.kernels import loading
+from recctl.kernels.compile import CompiledFunction, find_kernels
 from recctl.models.registry import model_class, model_names
 from tests.benchmarks.__main__ import ALL, replace_section
 
@@ -25,9 +29,6 @@ END = "<!-- kernels: end -->"
 
 def measure_compilation() -> dict[str, float]:
     """Compile all kernels one after the other in this process; returns the processor time of each, the longest first."""
-    from recctl.kernels import loading
-    from recctl.kernels.compile import CompiledFunction, find_kernels
-
     trivial = CompiledFunction(lambda value: value, ("int64", "int64"))
     trivial.dispatcher  # noqa: B018 - imports and initializes numba
     seconds = {}
@@ -39,28 +40,23 @@ def measure_compilation() -> dict[str, float]:
     return dict(sorted(seconds.items(), key=lambda entry: -entry[1]))
 
 
-def run_recorded(arguments: list[str]) -> None:
-    """Run a recctl command in this process without loading kernels ahead, and print those that it has called."""
-    from recctl import cli
-    from recctl.kernels import compile as compiled
-    from recctl.kernels import loading
-
-    loading.load = lambda names: 0
-    exit_code = cli.run(arguments)
-    if exit_code:
-        sys.exit(exit_code)
-    names = [name for name, kernels in compiled._kernels.items() if any(kernel.is_loaded for kernel in kernels)]
-    print("\n" + json.dumps(names))
-
-
 def called_by(*arguments: str) -> set[str]:
-    """The kernels that a command calls."""
-    command = [sys.executable, "-m", "tests.benchmarks.kernel_usage", "--run", *arguments]
-    result = subprocess.run(command, check=False, capture_output=True, text=True)
-    if result.returncode:
-        sys.exit(f"{arguments}: {result.stderr}")
-    print(" ".join(arguments), file=sys.stderr)
-    return set(json.loads(result.stdout.splitlines()[-1]))
+    """Run a recctl command in this process; returns the names of the kernels that it calls."""
+    names = set()
+
+    def call(self: CompiledFunction, *values: Any) -> Any:
+        names.add(self.name)
+        return self.dispatcher(*values)
+
+    with (
+        mock.patch.object(loading, "load", lambda names: 0),
+        mock.patch.object(CompiledFunction, "__call__", call),
+        redirect_stdout(io.StringIO()),
+    ):
+        exit_code = cli.run([*arguments, "--quiet"])
+    if exit_code:
+        sys.exit(f"{arguments}: exit code {exit_code}")
+    return names
 
 
 def record_usage() -> dict[str, Any]:
@@ -127,7 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--run"]:
-        run_recorded(sys.argv[2:])
-    else:
-        main()
+    main()

@@ -254,12 +254,18 @@ def report_value(
 
 
 def report_compilation(bench: str, *modules: str) -> None:
-    """Print the seconds that importing kernel modules takes without a cache (compilation) and with one."""
-    kernels = ", ".join(f"recctl.kernels.{name}" for name in modules)
-    code = f"import time, recctl.kernels.compile; t = time.time(); import {kernels}; print(time.time() - t)"
-    command = [sys.executable, "-c", code]
+    """Print the seconds that loading all kernels of modules takes without a cache (compilation) and with one."""
+    code = f"""
+import time
+from recctl.kernels import loading
+
+start_time = time.time()
+loading.load([name for module in {modules} for name in loading.kernels_of_module(module)])
+print(time.time() - start_time)
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code]
     with tempfile.TemporaryDirectory() as cache:
-        environment = os.environ | {"NUMBA_CACHE_DIR": cache}
+        environment = os.environ | {"RECCTL_KERNELS_DIR": cache}
         for title in ("compile its kernels, once", "load its kernels from the cache"):
             result = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
             print_json({"bench": f"{bench}: {title}", "data": "", "seconds": round(float(result.stdout), 3)})

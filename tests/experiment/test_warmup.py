@@ -1,0 +1,102 @@
+"""`recctl warmup`, and which kernels are loaded before a command measures its time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recctl import cli, experiment
+from recctl.errors import ConfigError
+from recctl.experiment.warmup import warm_up
+from recctl.kernels import loading
+from recctl.kernels.compile import CompiledFunction, find_kernels
+from recctl.models.registry import model_names
+
+
+def usage() -> dict[str, Any]:
+    return json.loads((Path(loading.__file__).parent / "usage.json").read_text())
+
+
+def test_usage_names_each_kernel_and_no_other() -> None:
+    assert sorted(usage()["seconds"]) == sorted(loading.all_kernels())
+    assert all(find_kernels([name]) for name in loading.all_kernels())
+
+
+def test_usage_names_each_model() -> None:
+    assert sorted(usage()["models"]) == model_names()
+
+
+def test_training_calls_no_kernel_that_was_not_loaded_ahead(
+    small: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = set()
+
+    def call(kernel: CompiledFunction, *arguments: Any) -> Any:
+        called.add(kernel.name)
+        return kernel.dispatcher(*arguments)
+
+    monkeypatch.setattr(CompiledFunction, "__call__", call)
+    experiment.train(small())
+    # Kernels of synthetic data are called by no other source.
+    assert {name for name in called if not name.startswith("synthetic_sampling.")} <= set(
+        loading.kernels_of_training(["ease"])
+    )
+
+
+def test_splitting_loads_fewer_kernels_than_fitting_and_that_fewer_than_training() -> None:
+    split = set(loading.kernels_of_training([], evaluates=False))
+    fit = set(loading.kernels_of_training(["ease"], evaluates=False))
+    train = set(loading.kernels_of_training(["ease"]))
+    assert split < fit < train
+    assert "elastic_net._solve_targets" not in train
+    assert "elastic_net._solve_targets" in loading.kernels_of_training(["slim"])
+
+
+def test_warmup_of_a_model_loads_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[list[str]] = []
+    monkeypatch.setattr(loading, "load", lambda names: loaded.append(names) or 3)
+    result = warm_up(["ease"])
+    assert result.n_compiled == 3
+    assert set(loaded[0]) >= set(loading.kernels_of_training(["ease"]))
+    assert "elastic_net._solve_targets" not in loaded[0]
+
+
+def test_warmup_without_models_loads_all_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[list[str]] = []
+    monkeypatch.setattr(loading, "load", lambda names: loaded.append(names) or 0)
+    assert warm_up().n_kernels == len(loading.all_kernels())
+    assert sorted(loaded[0]) == sorted(loading.all_kernels())
+
+
+def test_warmup_of_an_unknown_model_names_a_similar_one() -> None:
+    with pytest.raises(ConfigError, match="unknown model 'esae'; did you mean ease"):
+        warm_up(["esae"])
+
+
+def test_warmup_without_a_folder_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recctl.kernels.cache.folder_to_write", lambda: None)
+    with pytest.raises(ConfigError, match="RECCTL_KERNELS_DIR"):
+        warm_up(["ease"])
+
+
+def test_warmup_prints_what_it_compiled_and_where(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("recctl.kernels.cache.folder_to_write", lambda: tmp_path)
+    monkeypatch.setattr(loading, "load", lambda names: 2)
+    assert cli.run(["warmup", "ease", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    n_kernels = len(loading.kernels_of_all_commands(["ease"]))
+    assert {key: document[key] for key in ("folder", "n_kernels", "n_compiled")} == {
+        "folder": str(tmp_path),
+        "n_kernels": n_kernels,
+        "n_compiled": 2,
+    }
+    assert cli.run(["warmup", "ease"]) == 0
+    text = capsys.readouterr().out
+    assert "compiled 2 kernels" in text
+    assert f"{n_kernels - 2} were cached" in text
