@@ -253,7 +253,10 @@ def kernel(
 
     def decorate(function: Function) -> Function:
         signature = (returns, *arguments)
-        return CompiledFunction(function, signature, nogil=True, error_model="numpy", fastmath=fastmath)
+        # The wrapper for callers in C, which there are none of, would take a twentieth of the time.
+        return CompiledFunction(
+            function, signature, nogil=True, error_model="numpy", fastmath=fastmath, no_cfunc_wrapper=True
+        )
 
     return decorate
 

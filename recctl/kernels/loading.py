@@ -30,7 +30,9 @@ from recctl.kernels.compile import CompiledFunction, find_kernels, kernels_of_mo
 
 _MAX_PROCESSES = 4  # each takes about 200 MB
 _MIN_KERNELS_PER_PROCESS = 4  # to start a process and import numba in it takes as long as these
-_HELPER = "import sys; sys.path.insert(0, sys.argv[1]); from recctl.kernels.loading import compile_on_request as run; run()"
+_HELPER = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from recctl.kernels.loading import compile_on_request as run; run()"
+)
 
 
 def kernels_of_training(models: Iterable[str], *, evaluates: bool = True) -> list[str]:

@@ -95,6 +95,8 @@ if __name__ == "__main__":
             cold = installation.cold_seconds(*arguments)
             warm = installation.warm_seconds(*arguments)
             line = {"bench": f"cold: recctl train, {model}", "data": "MovieLens-100K", "seconds": round(cold, 2)}
-            print_json(line | {"peer": "its second run", "peer_seconds": round(warm, 2), "ratio": round(cold / warm, 2)})
+            print_json(
+                line | {"peer": "its second run", "peer_seconds": round(warm, 2), "ratio": round(cold / warm, 2)}
+            )
         cold = installation.cold_seconds("warmup")
         print_json({"bench": "cold: recctl warmup, all kernels", "data": "", "seconds": round(cold, 2)})

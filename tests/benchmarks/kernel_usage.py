@@ -24,8 +24,10 @@ from recctl.models.registry import model_class, model_names
 from tests.benchmarks.__main__ import ALL, replace_section
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+SMALL_DATA = ["data.source=synthetic", "data.synthetic={n_users: 300, n_items: 150, n_interactions: 6000}"]
 BEGIN = "<!-- kernels: begin -->"
 END = "<!-- kernels: end -->"
+
 
 def measure_compilation() -> dict[str, float]:
     """Compile all kernels one after the other in this process; returns the processor time of each, the longest first."""
@@ -65,8 +67,9 @@ def record_usage() -> dict[str, Any]:
     trainings = {}
     for model in model_names():
         path = str(CONFIGS / f"{model.replace('-', '_')}.yaml")
-        # All kernels are called within the first epochs.
-        overrides = [f"model.params.{name}=2" for name in model_class(model).parameters if "epochs" in name]
+        # Small data, and few epochs: all kernels are called within the first ones.
+        epochs = [name for name in model_class(model).parameters if name in ("epochs", "n_epochs", "n_iterations")]
+        overrides = [*SMALL_DATA, *(f"model.params.{name}=2" for name in epochs)]
         options = [word for override in overrides for word in ("--set", override)]
         fits[model] = called_by("fit", path, *options)
         trainings[model] = called_by("train", path, *options)
@@ -86,7 +89,8 @@ def record_usage() -> dict[str, Any]:
     ):
         others |= called_by(*arguments)
     evaluate = set.intersection(*(trainings[model] - fits[model] for model in ("ease", "als", "slim", "popularity")))
-    models = {model: (fits[model] | trainings[model]) - split - evaluate for model in fits}
+    synthetic = {name for name in loading.all_kernels() if name.startswith("synthetic_sampling.")}
+    models = {model: (fits[model] | trainings[model]) - split - evaluate - synthetic for model in fits}
     return {
         "split": sorted(split),
         "evaluate": sorted(evaluate),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,7 @@ def test_usage_names_each_model() -> None:
     assert sorted(usage()["models"]) == model_names()
 
 
-def test_training_calls_no_kernel_that_was_not_loaded_ahead(
-    small: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_calls_no_kernel_that_was_not_loaded_ahead(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called = set()
 
     def call(kernel: CompiledFunction, *arguments: Any) -> Any:
@@ -40,7 +37,7 @@ def test_training_calls_no_kernel_that_was_not_loaded_ahead(
         return kernel.dispatcher(*arguments)
 
     monkeypatch.setattr(CompiledFunction, "__call__", call)
-    experiment.train(small())
+    experiment.train(experiment.load(workdir / "small.yaml"))
     # Kernels of synthetic data are called by no other source.
     assert {name for name in called if not name.startswith("synthetic_sampling.")} <= set(
         loading.kernels_of_training(["ease"])
