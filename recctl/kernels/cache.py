@@ -1,14 +1,15 @@
 """Compiled kernels on disk, shared by all environments of a user.
 
-Numba's own cache lies beside the source files, so that each environment compiles anew, and trusts whatever it finds. This
-one lies in the user's cache folder:
+Numba's own cache lies beside the source files, so that each environment compiles anew, and trusts whatever it finds.
+This one lies in the user's cache folder:
 
     kernels/            mode 0700
       1f3a.../          one folder for each combination of kernel sources, versions of the compiler, and processor
         csr.row_starts-5d41....kernel
 
 A cached kernel is code: folders and files that belong to another user, or that others may write to, are never read.
-Files appear whole or not at all, and begin with a checksum, so that any number of processes may use the cache at a time.
+Files appear whole or not at all, and begin with a checksum, so that any number of processes may use the cache at a
+time.
 """
 
 from __future__ import annotations
@@ -121,6 +122,9 @@ def key() -> str:
     The sources of all kernels, because a kernel contains helpers and constants of other modules. Contents are hashed:
     the time stamps of a source file differ between two installations of one version.
     """
+    from recctl.kernels.numba_import import import_without_scipy_linalg
+
+    import_without_scipy_linalg()
     import llvmlite
     import numba
     import numpy
@@ -270,13 +274,11 @@ def _mark_used(folder: Path) -> None:
 
 def _clean_up(root: Path) -> None:
     """Remove the least recently used folders of other keys."""
-    folders = []
     with suppress(OSError):
-        for entry in os.scandir(root):
-            if entry.name != key() and _is_key(entry.name) and entry.is_dir(follow_symlinks=False):
-                folders.append((entry.stat(follow_symlinks=False).st_mtime, entry.path))
-    for _, path in sorted(folders, reverse=True)[_MAX_KEYS - 1 :]:
-        shutil.rmtree(path, ignore_errors=True)
+        others = [entry for entry in os.scandir(root) if _is_key(entry.name) and entry.name != key()]
+        others.sort(key=lambda entry: entry.stat(follow_symlinks=False).st_mtime, reverse=True)
+        for entry in others[_MAX_KEYS - 1 :]:
+            shutil.rmtree(entry, ignore_errors=True)  # does not follow links
 
 
 def _is_key(name: str) -> bool:

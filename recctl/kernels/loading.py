@@ -126,22 +126,20 @@ def _helpers(number: int) -> Iterator[list[subprocess.Popen[str]]]:
     helpers: list[subprocess.Popen[str]] = []
     try:
         with suppress(OSError):  # without helpers, this process compiles all
-            for _ in range(number):
-                helpers.append(
-                    subprocess.Popen(
-                        command,
-                        stdin=subprocess.PIPE,
-                        stdout=subprocess.PIPE,
-                        stderr=subprocess.DEVNULL,
-                        text=True,
-                        env=environment,
-                    )
-                )
+            while len(helpers) < number:
+                helpers.append(_start(command, environment))
         yield helpers
     finally:
         for helper in helpers:
             helper.kill()
             helper.communicate()
+
+
+def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(  # noqa: S603 - this interpreter with recctl's own code
+        command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=environment
+    )
 
 
 def _request(helper: subprocess.Popen[str]) -> Callable[[CompiledFunction], None]:

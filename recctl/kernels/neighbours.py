@@ -169,8 +169,8 @@ def _select(values, columns, n, k):
 def _sort_by_column(columns, values, n, out_columns, out_values):
     """Sort n pairs by their distinct columns; the first two arrays are overwritten."""
     if n > _MOST_RANKED:
-        # By the lowest byte of the columns, then by the next one, and so on. `np.argsort` takes as long, and some seconds
-        # to compile.
+        # By the lowest byte of the columns, then by the next one, and so on. `np.argsort` takes as long, and some
+        # seconds to compile.
         sorted_columns = np.empty(n, np.int32)
         sorted_values = np.empty(n, np.float32)
         starts = np.empty(257, np.int64)

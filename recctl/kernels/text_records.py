@@ -7,7 +7,7 @@ ragged records, and notices quotes that were never meant to open a field.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -301,7 +301,7 @@ def scan_records(data, out, n_out, state, settings, delimiter, comment, shapes, 
     state[RAGGED] = 0
     record_begin = 0  # in `data`; of a record that began in an earlier call, the part in this one
     record_start = state[RECORD_START]
-    position = np.int64(0)  # not a constant, for which numba would compile the helpers once more
+    position: Any = np.int64(0)  # not a constant, for which numba would compile the helpers once more
     while position < size:
         begin = position
         end = begin

@@ -16,7 +16,7 @@ from recctl import engines, progress
 from recctl.config import Config
 from recctl.data import shared_arrays
 from recctl.errors import RecctlError, TrainingError
-from recctl.kernels.compile import load_kernels
+from recctl.kernels import loading
 from recctl.tuning.study import Outcome
 from recctl.tuning.trial_runner import Task, TrialRunner, WindowData
 
@@ -276,7 +276,7 @@ def _worker_loop(connection: Connection[Any, Any], parent: int, setup: _WorkerSe
         windows.append(WindowData(train, validation))
     runner = TrialRunner(setup.base, windows, setup.monitors)
     # Once in each process, and no part of the time of its first trial.
-    load_kernels()
+    loading.load(loading.kernels_of_training([]))
 
     def report(epoch: int, value: float) -> bool:
         connection.send((epoch, value))

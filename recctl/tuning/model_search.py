@@ -73,7 +73,7 @@ def tune_models(loaded: LoadedConfig, store: RunStore, storage: str | None, stud
     _require_possible(loaded, entries, section)
     shared_storage = open_storage(storage) if storage else None
     with engines.opened(loaded.config.engine):
-        prepared, seconds = prepare_for(loaded)
+        prepared, seconds = prepare_for(loaded, models=[entry.loaded.config.model.name for entry in entries])
         if shared_storage is not None and study is not None:
             with translate_storage_errors(location_of(None)):
                 for entry in entries:
@@ -125,7 +125,7 @@ def resume_models(run: Run, storage: str | None, more: Sequence[str], overrides:
     with engines.opened(loaded.config.engine):
         with translate_storage_errors(location):
             resumption.has_study(run, shared_storage, study_of_model(study_name(run), entries[0].label))
-            prepared, _ = prepare_for(loaded, run)
+            prepared, _ = prepare_for(loaded, run, models=[entry.loaded.config.model.name for entry in entries])
         run.begin()
         with recording(run), translate_storage_errors(location):
             search = _ModelSearch(

@@ -30,7 +30,7 @@ END = "<!-- kernels: end -->"
 
 
 def measure_compilation() -> dict[str, float]:
-    """Compile all kernels one after the other in this process; returns the processor time of each, the longest first."""
+    """Compile all kernels, one after the other; returns the processor time of each, the longest first."""
     trivial = CompiledFunction(lambda value: value, ("int64", "int64"))
     trivial.dispatcher  # noqa: B018 - imports and initializes numba
     seconds = {}
@@ -51,7 +51,7 @@ def called_by(*arguments: str) -> set[str]:
         return self.dispatcher(*values)
 
     with (
-        mock.patch.object(loading, "load", lambda names: 0),
+        mock.patch.object(loading, "load", return_value=0),
         mock.patch.object(CompiledFunction, "__call__", call),
         redirect_stdout(io.StringIO()),
     ):
