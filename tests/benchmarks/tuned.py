@@ -1,10 +1,11 @@
 """Compare models that are tuned in the same way: `python -m tests.benchmarks.tuned [--chosen] [TABLE] [MODEL ...]`.
 
-Each `tables/TABLE.yaml` defines the data, the split and the search of a table. `recctl tune` searches each model (its
-own ranges, its defaults as the first trial), chooses on validation, refits on train + validation, and evaluates once on
-test. `recctl compare` then gives confidence intervals, and tests the differences from the model that is best on
-validation. This takes hours; interrupted runs are resumed. Runs are stored in `$RECCTL_RUNS_DIR` or `runs/tuned`, and
-the results in `tuned.json`, from which the README's tables are generated.
+Each `tables/TABLE.yaml` defines the data, the split and the search of a table. One `recctl tune` with
+`allocation: equal` searches all models (their own ranges, their defaults as first trials), chooses on validation,
+refits on train + validation, and evaluates once on test. It compares the models with confidence intervals, and tests
+the differences from the model that is best on validation. This takes hours; interrupted runs are resumed. Runs are
+stored in `$RECCTL_RUNS_DIR` or `runs/tuned`, and the results in `tuned.json`, from which the README's tables are
+generated.
 
 With `--chosen`, models are fitted and measured again with the hyperparameters in `tuned.json`, without a search.
 """
@@ -41,31 +42,40 @@ CONTENTS = {
     ),
     "goodbooks": ("goodbooks-10k, random 8:1:1", CLASSICAL_MODELS),
 }
-WITHOUT_HYPERPARAMETERS = ("popularity",)
+EARLY_STOPPING = "training.early_stopping={monitor: ndcg@10, patience: 5}"
 # What `tuned.json` says about the search of a model.
 SEARCH_KEYS = ("trials", "minutes", "threads", "point")
 
 
-def tuned_run(table: str, model: str, store: RunStore, chosen: dict[str, Any] | None = None) -> Run:
-    """Return the complete run of a model; start or resume it if there is none.
+def search_run(table: str, models: Sequence[str], store: RunStore, tuning: Sequence[str] = ()) -> Run:
+    """Return the complete search of the models of a table; start or resume it if there is none.
 
     Args:
         table: Name of the table.
-        model: Name of the model.
+        models: Names of the models.
         store: Where runs are stored.
-        chosen: Hyperparameters that an earlier search chose; None: search.
+        tuning: Settings of the section `tuning`, such as `n_trials=10`.
 
     Raises:
         SystemExit: Data is missing, or recctl failed.
     """
     config = TABLES / f"{table}.yaml"
+    overrides = [f"models={json.dumps([{'name': model} for model in models])}", *path_overrides(config)]
+    overrides += [f"tuning.{setting}" for setting in tuning]
+    if any(model_class(model).trained_in_epochs for model in models):
+        overrides.append(EARLY_STOPPING)
+    return complete_run("tune", config, overrides, store)
+
+
+def chosen_run(table: str, model: str, point: dict[str, Any], store: RunStore) -> Run:
+    """Return the complete run of a model with hyperparameters that a search chose; start or resume it if needed."""
+    config = TABLES / f"{table}.yaml"
     overrides = [f"model.name={model}", *path_overrides(config)]
     if model_class(model).trained_in_epochs:
-        overrides.append("training.early_stopping={monitor: ndcg@10, patience: 5}")
-    if chosen:
-        overrides.append(f"model.params={json.dumps(chosen)}")
-    kind = "train" if model in WITHOUT_HYPERPARAMETERS or chosen else "tune"
-    return complete_run(kind, config, overrides, store)
+        overrides.append(EARLY_STOPPING)
+    if point:
+        overrides.append(f"model.params={json.dumps(point)}")
+    return complete_run("train", config, overrides, store)
 
 
 def earlier_searches(table: str) -> dict[str, dict[str, Any]]:
@@ -74,29 +84,26 @@ def earlier_searches(table: str) -> dict[str, dict[str, Any]]:
     return {model["model"]: {key: model[key] for key in SEARCH_KEYS} for model in models}
 
 
-def compare_runs(runs: list[Run], store: RunStore) -> dict[str, Any]:
-    """Compare the runs of a table; returns the table as it is stored in `tuned.json`."""
-    comparison_run = compare(list(runs), store)
-    comparison = comparison_result(comparison_run)
-    store.remove(comparison_run)
-    run_by_id = {run.id: run for run in runs}
-    models = []
-    for model in comparison["compared"]:
-        metadata = run_by_id[model["runs"][0]].metadata
-        tuning = metadata.get("tuning", {})
-        models.append(
-            {
-                "model": model["model"],
-                "trials": tuning.get("n_trials"),
-                "minutes": round(sum(metadata["timings"].values()) / 60, 1),
-                "threads": metadata["environment"]["hardware"]["threads"],
-                "validation": model["validation"],
-                "metrics": model["metrics"],
-                "point": tuning.get("best_point", {}),
-            }
-        )
+def searched_table(run: Run, store: RunStore) -> dict[str, Any]:
+    """The table of a search, as it is stored in `tuned.json`."""
+    tuning = run.metadata["tuning"]
+    searches = {model["label"]: model for model in tuning["models"]}
+    table = table_of(comparison_result(store.resolve(tuning["comparison"])))
+    for model in table["models"]:
+        search = searches[model["model"]]
+        model["trials"] = search["trials"] if search["best_point"] else None
+        model["minutes"] = round(search["seconds"] / 60, 1)
+        model["threads"] = run.metadata["environment"]["hardware"]["threads"]
+        model["point"] = search["best_point"]
+    return table
+
+
+def table_of(comparison: dict[str, Any]) -> dict[str, Any]:
+    """What `tuned.json` stores of a comparison."""
     table = {key: comparison[key] for key in ("metric", "best", "n_users", "words")}
-    table["models"] = models
+    table["models"] = [
+        {key: model[key] for key in ("model", "validation", "metrics")} for model in comparison["compared"]
+    ]
     return table
 
 
@@ -144,8 +151,10 @@ def write_readme() -> None:
 def measure_again(table: str, models: Sequence[str], store: RunStore) -> dict[str, Any]:
     """Fit and compare the models of a table with the hyperparameters that their searches chose."""
     searches = earlier_searches(table)
-    runs = [tuned_run(table, model, store, searches[model]["point"]) for model in models or searches]
-    result = compare_runs(runs, store)
+    runs = [chosen_run(table, model, searches[model]["point"], store) for model in models or searches]
+    comparison_run = compare(list(runs), store)
+    result = table_of(comparison_result(comparison_run))
+    store.remove(comparison_run)
     for model in result["models"]:
         model |= searches[model["model"]]
     return result
@@ -164,7 +173,7 @@ def main(*arguments: str) -> None:
         if is_chosen:
             result = measure_again(name, models, store)
         else:
-            result = compare_runs([tuned_run(name, model, store) for model in models or CONTENTS[name][1]], store)
+            result = searched_table(search_run(name, models or CONTENTS[name][1], store), store)
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         results[name] = result
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
