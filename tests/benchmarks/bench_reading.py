@@ -19,12 +19,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.dataset
+import pyarrow.json
 import pyarrow.parquet
 from side_by_side import print_json
 
 from recctl.data.sources import read_source
 from recctl.data.synthetic import generate
 
+N_PARTS = 30
 COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
 
 
@@ -89,8 +92,41 @@ def measure_file(file_format: str, data: str, path: Path, repeats: int) -> None:
     measure(bench, data, lambda: read_source(source).frame, pandas, read_frame, repeats)
 
 
+def measure_other_formats(n_rows: int, repeats: int) -> None:
+    """Measure JSON lines, and a hive folder of Parquet parts, with integer ids."""
+    table = pa.Table.from_pandas(generate(n_rows // 144, n_rows // 740, n_rows)[COLUMNS], preserve_index=False)
+    data = f"{n_rows / 1e6:.0f}M rows, int ids"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "hive"
+        for part in range(N_PARTS):
+            (folder / f"day={part:02d}").mkdir(parents=True)
+            begin = part * n_rows // N_PARTS
+            end = (part + 1) * n_rows // N_PARTS
+            pa.parquet.write_table(table.slice(begin, end - begin), folder / f"day={part:02d}" / "part.parquet")
+        measure(
+            f"read a hive folder of {N_PARTS} parts",
+            data,
+            lambda: read_source(str(folder)).columns,
+            "pyarrow.dataset",
+            lambda: pa.dataset.dataset(folder, partitioning="hive").to_table(),
+            repeats,
+        )
+        lines = Path(name) / "rows.jsonl"
+        table.to_pandas().to_json(lines, orient="records", lines=True)
+        del table
+        measure(
+            "read JSON lines",
+            data,
+            lambda: read_source(str(lines)).columns,
+            "pyarrow.json",
+            lambda: pa.json.read_json(lines),
+            repeats,
+        )
+
+
 def main(n_rows: int = 20_000_000, repeats: int = 9) -> None:
-    """Measure CSV and Parquet, with integer ids and text ids."""
+    """Measure CSV and Parquet, with integer ids and text ids; then JSON lines and hive folders of half the rows."""
+    measure_other_formats(n_rows // 2, repeats)
     frame = generate(n_rows // 144, n_rows // 740, n_rows)[COLUMNS]
     with tempfile.TemporaryDirectory() as folder:
         for id_type in ("int", "text"):

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from recctl.data.sources import ReadOptions, read_configured_source
+from recctl.engines import set_threads, threads
 from recctl.errors import DataError
 
 HEADER = "user_id,item_id,rating\n"
@@ -362,3 +363,27 @@ def test_backup_copies_are_left_out_with_a_notice(read, write, notices):
     assert [notice for notice in notices if "left out" in notice] == [
         "p: left out _2021.csv, a.csv.bak, a.csv~, since names like these are no parts of a table"
     ]
+
+
+def test_parts_read_beside_each_other_are_those_read_one_after_the_other(store, read, listener):
+    for k in range(8):
+        ids = pa.array([k, None if k % 3 == 2 else k + 10, 5], pa.int64())
+        store(f"p/day={k}/a.parquet", user_id=ids, item_id=[1, 2, 3])
+    outcomes = []
+    before = threads()
+    try:
+        for n_threads in (1, 3):
+            set_threads(n_threads)
+            listener.notices.clear()
+            table = read("p", bad_rows="skip", columns={"timestamp": None})
+            # Two parts have a bad row: the first one must be named.
+            with pytest.raises(DataError) as refused:
+                read("p", columns={"timestamp": None})
+            outcomes.append((columns(table), table.provenance, list(listener.notices), str(refused.value)))
+    finally:
+        set_threads(before)
+    assert outcomes[0] == outcomes[1]
+    _, provenance, notices, message = outcomes[0]
+    assert provenance["rows_skipped"] == 2
+    assert message.startswith("p/day=2/a.parquet: row 2")
+    assert notices[0].startswith("p/day=2/a.parquet: ")

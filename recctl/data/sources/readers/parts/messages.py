@@ -77,6 +77,31 @@ class PartNotices:
         return sum(max(0, count - _MAX_NOTICES) for count in self._counts.values())
 
 
+class RecordedNotices:
+    """Keeps the notices of a part that is read beside others, to be passed on in the order of the parts.
+
+    Attributes:
+        messages: The notices.
+    """
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def start(self, title: str, total: float | None, unit: str) -> RecordedNotices:
+        """Tasks of single parts are not displayed."""
+        return self
+
+    def update(self, done: float, **values: float | str) -> None:
+        """See `start`."""
+
+    def finish(self, task: progress.Task) -> None:
+        """See `start`."""
+
+    def notice(self, message: str) -> None:
+        """Keep a notice."""
+        self.messages.append(message)
+
+
 @contextmanager
 def collected_notices(source: str) -> Iterator[PartNotices]:
     """Pass the notices of the block on by `PartNotices`, then the number of the others."""

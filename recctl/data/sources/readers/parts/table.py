@@ -26,6 +26,7 @@ from recctl.data.sources.readers.parts.files import Part, base_of_pattern
 from recctl.data.sources.readers.parts.messages import (
     MAX_LISTED,
     PartNotices,
+    RecordedNotices,
     collected_notices,
     join_names,
     labelled,
@@ -33,6 +34,7 @@ from recctl.data.sources.readers.parts.messages import (
 )
 from recctl.data.sources.readers.parts.split_names import notice_split
 from recctl.data.sources.readers.values import downcast_ids
+from recctl.engines import map_threads, threads
 from recctl.errors import DataError
 
 _TYPED_FORMATS = ("parquet", "arrow")
@@ -53,6 +55,18 @@ class PartColumns(NamedTuple):
     n_columns: int
     has_rows: bool
     delimiter: str | None = None
+
+
+class _PartOutcome(NamedTuple):
+    """What reading a part has led to.
+
+    Attributes:
+        result: The result, or why there is none.
+        notices: The notices that were sent.
+    """
+
+    result: ReadResult | DataError
+    notices: list[str]
 
 
 # What the parts of a table need of the formats.
@@ -127,7 +141,7 @@ class _Table:
     def read(self) -> ReadResult:
         """Read and join all parts."""
         with collected_notices(self._source) as listener:
-            results = [self._read_part(part, self._part_options[part], listener) for part in self._parts]
+            results = self._read_all(listener)
         n_rows = dict(zip(self._parts, [len(next(iter(result.columns.values()))) for result in results], strict=True))
         joined: Columns = {}
         self._drop_incomplete_ratings(results)
@@ -149,6 +163,36 @@ class _Table:
         self.n_rows = [n_rows.get(part, 0) for part in self._all_parts]
         result.columns = {name: result.columns[name] for name in self._column_order() if name in result.columns}
         return result
+
+    def _read_all(self, listener: PartNotices) -> list[ReadResult]:
+        if not self._has_many_small_parts():
+            return [self._read_part(part, self._part_options[part], listener) for part in self._parts]
+        results = []
+        for part, outcome in zip(self._parts, map_threads(self._read_beside_others, self._parts), strict=True):
+            # In the order of the parts, as if they were read one after the other.
+            listener.label = part.label
+            listener.name = part.path.name
+            for message in outcome.notices:
+                listener.notice(message)
+            if isinstance(outcome.result, DataError):
+                raise outcome.result
+            results.append(outcome.result)
+        return results
+
+    def _has_many_small_parts(self) -> bool:
+        """Whether threads are used better by a part each than by the columns of one part after the other."""
+        if self._format not in _TYPED_FORMATS or len(self._parts) < 2 * threads():
+            return False
+        sizes = [part.path.stat().st_size for part in self._parts]
+        return max(sizes) * threads() <= sum(sizes)
+
+    def _read_beside_others(self, part: Part) -> _PartOutcome:
+        notices = RecordedNotices()
+        with progress.listening(notices):
+            try:
+                return _PartOutcome(self._read_part(part, self._part_options[part]), notices.messages)
+            except DataError as error:
+                return _PartOutcome(error, notices.messages)
 
     def _drop_incomplete_ratings(self, results: Sequence[ReadResult]) -> None:
         """Leave out ratings, which are not used then, if they could not be read in some part."""
@@ -428,13 +472,27 @@ def _join_values(pieces: list[Any]) -> Any:
     if len(pieces) == 1:
         return pieces[0]
     if isinstance(pieces[0], np.ndarray):
-        return np.concatenate(pieces)
+        return _concatenate(pieces)
     if any(pa.types.is_dictionary(piece.type) for piece in pieces):
         encoded_type = pa.dictionary(pa.int32(), pa.large_string())
         pieces = [_encode(piece).cast(encoded_type) for piece in pieces]
     else:
         pieces = [piece.cast(pa.large_string()) for piece in pieces]
     return pa.chunked_array([chunk for piece in pieces for chunk in _chunks(piece)], pieces[0].type)
+
+
+def _concatenate(pieces: list[NDArray[Any]]) -> NDArray[Any]:
+    """As `np.concatenate`, on all threads: most of the time goes into touching the new memory."""
+    ends = np.cumsum([len(piece) for piece in pieces])
+    joined = np.empty(ends[-1], np.result_type(*pieces))
+
+    def copy(position: int) -> None:
+        piece = pieces[position]
+        joined[ends[position] - len(piece) : ends[position]] = piece
+
+    for _ in map_threads(copy, range(len(pieces))):
+        pass
+    return joined
 
 
 def _encode(column: Any) -> Any:
