@@ -41,7 +41,7 @@ TAR = b"ratings.csv".ljust(257, b"\0") + b"ustar\x0000" + b"\0" * 200
         ("r.zip", WORKBOOK, "is an Excel workbook"),
         ("r.ods", SPREADSHEET, "is an OpenDocument spreadsheet; export"),
         ("r.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 more", "is an old Excel .* export its table as CSV"),
-        ("r.db", b"SQLite format 3\0 more", "is an SQLite database; export a table as CSV: sqlite3"),
+        ("r.db", b"SQLite format 3\0 more", "is an SQLite database; query it with data.source.sql"),
         ("r.h5", b"\x89HDF\r\n\x1a\n more", "is an HDF5 file; read it with Python"),
         ("r.npy", b"\x93NUMPY\x01\x00", "is a NumPy array"),
         ("r.npz", npz(), "is an archive of NumPy arrays"),

@@ -22,6 +22,7 @@ _ARROW_SUFFIXES = (".arrow", ".feather", ".ipc", ".arrows")
 _JSON_LINES_SUFFIXES = (".jsonl", ".ndjson", ".jsonlines")
 
 _AS_CSV = "export its table as CSV or Parquet"
+_QUERY_IT = "query it with data.source.sql and data.source.url:"
 _WITH_PANDAS = "read it with Python and save the table by pandas' DataFrame.to_parquet"
 _UNPACK = "unpack it and use the file with the interactions"
 _EXCEL = "an Excel workbook; export the sheet with the interactions as CSV"
@@ -30,7 +31,7 @@ _SPREADSHEET = "an OpenDocument spreadsheet; export the sheet with the interacti
 # The first bytes of formats that are not read -> what they are, and what to do.
 _FOREIGN_MAGIC = {
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": f"an old Excel or other Office file; {_AS_CSV}",
-    b"SQLite format 3\0": "an SQLite database; export a table as CSV: sqlite3 -header -csv FILE 'select * from TABLE'",
+    b"SQLite format 3\0": f"an SQLite database; {_QUERY_IT} sqlite:///FILE",
     b"\x89HDF\r\n\x1a\n": f"an HDF5 file; {_WITH_PANDAS}",
     b"\x93NUMPY": f"a NumPy array; {_WITH_PANDAS}",
     b"Obj\x01": f"an Avro file; {_WITH_PANDAS}",
@@ -115,7 +116,7 @@ def _from_magic(sample: bytes, path: Path) -> Format | None:
     if sample[_TAR_MAGIC_OFFSET:].startswith(_TAR_MAGIC):
         raise _foreign(path, f"a tar archive; {_UNPACK}")
     if sample[_DUCKDB_MAGIC_OFFSET:].startswith(_DUCKDB_MAGIC):
-        raise _foreign(path, f"a DuckDB database; {_AS_CSV}")
+        raise _foreign(path, f"a DuckDB database; {_QUERY_IT} duckdb:///FILE")
     return None
 
 

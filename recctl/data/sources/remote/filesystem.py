@@ -103,6 +103,10 @@ def _open_by_fsspec(url: str, scheme: str, key: str) -> tuple[Any, str]:
         reason = known_implementations.get(scheme, {}).get("err", "a package of fsspec is missing")
         raise ConfigError(f"{key}: {scheme}://: {reason}") from None
     except ValueError:
+        if scheme.startswith(("postgres", "sqlite", "duckdb")):
+            raise ConfigError(
+                f'{key}: {scheme}:// is a database; write {key}: {{sql: "select ...", url: "{scheme}://..."}}'
+            ) from None
         raise ConfigError(
             f"{key}: {scheme}:// is unknown; use s3://, gs://, https:// or another protocol of fsspec"
         ) from None

@@ -236,6 +236,17 @@ def test_relative_file_of_a_database_starts_from_the_base(tmp_path: Path) -> Non
     assert len(read_source(Query(_SQL, "sqlite:///shop.db"), _OPTIONS, base=tmp_path)) == 60
 
 
+def test_missing_driver_says_which_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'recctl\[sql\]'"):
+        read_source(Query("select 1", "postgresql://host/db"))
+
+
+def test_url_of_a_database_without_a_query_shows_how_to_write_one() -> None:
+    with pytest.raises(ConfigError, match=r"is a database; write data.source: \{sql: "):
+        read_source("postgresql://host/db")
+
+
 def test_option_of_files_is_refused_for_a_query(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="delimiter: is for files"):
         read_source(Query("select 1", "sqlite:///x.db"), ReadOptions(delimiter=";"))
