@@ -43,6 +43,9 @@ def _rows(result: Estimate) -> Any:
     yield ["  of which models", format_bytes(result.disk["models"]), None]
     if result.disk["checkpoints"]:
         yield ["  of which checkpoints", format_bytes(result.disk["checkpoints"]), None]
+    if result.backtest is not None:
+        disk = format_bytes(int(result.backtest["disk"] or 0))
+        yield [f"disk space of {result.backtest['n_windows']} windows (compare)", f"<= {disk}", None]
     if result.seconds is None:
         # Otherwise the time is irrelevant, and "does not fit" follows.
         if result.fits:
@@ -52,6 +55,9 @@ def _rows(result: Estimate) -> Any:
     for stage, seconds in result.seconds.items():
         if stage != "total":
             yield [f"  {stage}", _format_duration(seconds), None]
+    if result.backtest is not None and result.backtest["seconds"] is not None:
+        n_windows = result.backtest["n_windows"]
+        yield [f"time of {n_windows} windows (compare)", f"<= {_format_duration(result.backtest['seconds'])}", None]
 
 
 def _format_duration(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
@@ -71,6 +71,9 @@ class Estimate:
             run does not fit, or if the data have not been downloaded.
         available: Free memory and disk space.
         troubles: Why the run does not fit, each with a suggested fix.
+        backtest: Of a rolling split: the number of windows, and the `disk` and `seconds` of `recctl compare` with this
+            model in all of them (at most: older windows have less training data). All else is of the newest window,
+            which `recctl train` uses.
     """
 
     model: str
@@ -81,6 +84,7 @@ class Estimate:
     seconds: dict[str, float] | None
     available: dict[str, int]
     troubles: list[str] = field(default_factory=list)
+    backtest: dict[str, float | None] | None = None
 
     @property
     def fits(self) -> bool:
@@ -137,6 +141,23 @@ def estimate(loaded: LoadedConfig, runs_dir: Path, test_since: Run | None = None
     Raises:
         DataError: The data can't be read.
     """
+    one_window = _estimate_run(loaded, runs_dir, test_since)
+    split_config = loaded.config.split
+    if split_config.strategy != "rolling" or test_since is not None:
+        return one_window
+    return replace(one_window, backtest=_estimate_backtest(one_window, split_config.n_windows))
+
+
+def _estimate_backtest(one_window: Estimate, n_windows: int) -> dict[str, float | None]:
+    """What a backtest needs if every window costs as much as the newest; the data are read once."""
+    total_seconds = None
+    if one_window.seconds is not None:
+        in_each_window = one_window.seconds["total"] - one_window.seconds["prepare"]
+        total_seconds = one_window.seconds["prepare"] + n_windows * in_each_window
+    return {"n_windows": n_windows, "disk": n_windows * one_window.disk["run"], "seconds": total_seconds}
+
+
+def _estimate_run(loaded: LoadedConfig, runs_dir: Path, test_since: Run | None) -> Estimate:
     config = loaded.config
     model = stages.build_model(config)
     sizes = known_sizes(config)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from recctl import experiment
-from recctl.errors import ConfigError, TrainingError
+from recctl.errors import ConfigError, DataError, TrainingError
 from recctl.evaluation.paired_comparison import compare_paired, compare_windows
 from recctl.experiment.comparison import backtest
 from recctl.experiment.comparison.result import ComparisonOptions, gate_failure
@@ -183,6 +183,33 @@ def test_what_does_not_fit_a_backtest_is_refused(folder, compared):
         compare([folder / "backtest.yaml"], store, OPTIONS, Repeats(n_folds=3))
     with pytest.raises(ConfigError, match="a backtest fits every model in every window"):
         compare([folder / "backtest.yaml", store.resolve(run.winner_id)], store, OPTIONS)
+
+
+# ---- lists that were made elsewhere
+
+
+def write_lists(folder, start, items):
+    rows = [(user, item, rank) for user in range(40) for rank, item in enumerate(items, 1)]
+    pd.DataFrame(rows, columns=["user_id", "item_id", "rank"]).to_csv(folder / f"lists-{start}.csv", index=False)
+
+
+def test_lists_of_each_window_are_measured_in_it(folder):
+    for position, start in enumerate(STARTS):
+        write_lists(folder, start, [position, position + 3, 7, 11, 20])
+    text = CONFIG.replace("{name: als, params: {n_factors: 4, n_iterations: 3}}", "{FILE, name: live}")
+    path = folder / "lists.yaml"
+    path.write_text(text.replace("FILE", 'recommendations: "lists-{test_start}.csv"'))
+    document = comparison_result(compare([path], RunStore(folder / "lists"), OPTIONS))
+    estimates = records(document)["live"]["windows"]
+    for start, estimate in zip(STARTS, estimates, strict=True):
+        single = folder / "temporal_lists.yaml"
+        models = f"models: [{{name: popularity}}, {{recommendations: lists-{start}.csv, name: live}}]"
+        single.write_text(TEMPORAL.format(start=start, model="MODEL").replace("model: MODEL", models))
+        alone = comparison_result(compare([single], RunStore(folder / "lists_alone"), OPTIONS))
+        assert estimate["value"] == pytest.approx(records(alone)["live"]["value"], abs=1e-12)
+    (folder / f"lists-{STARTS[1]}.csv").unlink()
+    with pytest.raises(DataError, match=f"lists-{STARTS[1]}.csv"):
+        compare([path], RunStore(folder / "lists_missing"), OPTIONS)
 
 
 # ---- warm starts

@@ -205,6 +205,17 @@ def test_data_not_downloaded_have_known_sizes_and_no_time(tmp_path: Path) -> Non
     assert estimated.sizes["interactions"] == 1_000_209
 
 
+def test_backtest_reads_the_data_once_and_fits_in_every_window(tmp_path: Path) -> None:
+    settings = ["split.strategy=rolling", "split.n_windows=3", "split.test_days=5", "split.val_days=5"]
+    estimated = estimate(load(tmp_path, "popularity", *settings), tmp_path)
+    assert estimated.backtest is not None
+    assert estimated.seconds is not None
+    in_one_window = estimated.seconds["total"] - estimated.seconds["prepare"]
+    assert estimated.backtest["seconds"] == pytest.approx(estimated.seconds["prepare"] + 3 * in_one_window)
+    assert estimated.backtest["disk"] == 3 * estimated.disk["run"]
+    assert estimate(load(tmp_path, "popularity"), tmp_path).backtest is None
+
+
 def test_command_line_prints_estimate(recctl: Any) -> None:
     result = recctl("estimate", "small.yaml")
     assert result.code == 0

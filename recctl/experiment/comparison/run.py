@@ -608,7 +608,7 @@ def _fit_missing(
                 # The runs record the leakage of each window; that of the newest is displayed.
                 current.notes = []
         try:
-            if backtest.begins_warm(entry.loaded.config) and record.get("window"):
+            if record.get("window") and not entry.is_lists and backtest.begins_warm(entry.loaded.config):
                 loaded = _begin_from_previous_window(comparison, store, record, loaded)
             _fit_one(comparison, store, record, loaded, current, with_test=options.on == "test")
         except RecctlError as error:  # the other models are fitted all the same
