@@ -148,7 +148,8 @@ def format_interval(low: float | None, high: float | None) -> str | None:
     """Return the ends of an interval as text; None if there is none."""
     if low is None or high is None:
         return None
-    return f"{low:.4f} to {high:.4f}"
+    # Adding 0 turns -0, which a bound of rounding errors is rounded to, into 0.
+    return f"{round(low, 4) + 0:.4f} to {round(high, 4) + 0:.4f}"
 
 
 def add_titles(records: list[dict[Any, Any]], run: Run, columns: Mapping[str, str]) -> list[str]:

@@ -392,7 +392,7 @@ class Run:
         Raises:
             ArtifactError: The run has not stored them.
         """
-        if not record.segments:
+        if not any(segment["n_users"] for segment in record.segments.values()):
             return {}
         stored = self._read(layout.SEGMENTS, _read_parquet)
         return _tables_by_segment(stored[stored["evaluation"] == record.id])

@@ -46,6 +46,7 @@ def verify(run: Run) -> list[Fault]:
         (layout.EVALUATIONS, _check_evaluations),
         (layout.METRICS, _check_metrics),
         (layout.PER_USER, _check_per_user),
+        (layout.SEGMENTS, _check_segments),
         (layout.HISTORY, _check_history),
         (layout.STUDY, _check_study),
         (layout.LOG, _check_log),
@@ -176,6 +177,34 @@ def _check_per_user(run: Run) -> Iterator[Fault]:
                     f"{record.data.label}: the mean of {metric_name} is {mean_of_users:.6g}, the stored metric "
                     f"{value:.6g}",
                 )
+
+
+def _check_segments(run: Run) -> Iterator[Fault]:
+    """Check that each segment has the users that its record counts, and their means."""
+    try:
+        records = run.evaluations()
+    except RecctlError:  # _check_evaluations reports it
+        return
+    for record in records:
+        tables = run.segment_tables(record)
+        for key, segment in record.segments.items():
+            n_users = len(tables.get(key, ()))
+            if n_users != segment["n_users"]:
+                yield Fault(
+                    layout.SEGMENTS, f"{record.data.label}: {key} has {n_users} users, not {segment['n_users']}"
+                )
+                continue
+            for metric_name, figure in segment["metrics"].items():
+                metric_key = MetricKey.parse(metric_name)
+                if not metric_key.is_known or metric_key.metric.of == "errors":
+                    continue
+                mean_of_users = float(tables[key][metric_name].mean())
+                if not math.isclose(mean_of_users, figure["value"], rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
+                    yield Fault(
+                        layout.SEGMENTS,
+                        f"{record.data.label}: the mean of {metric_name} over {key} is {mean_of_users:.6g}, but the "
+                        f"record has {figure['value']:.6g}",
+                    )
 
 
 def _check_history(run: Run) -> Iterator[Fault]:

@@ -137,6 +137,18 @@ def test_metrics_json_holds_segments_under_a_key_of_their_own(shop: pd.DataFrame
     assert recctl("runs", "show", run.id, "--json").json["segments"]["test"] == record.segments
 
 
+def test_verify_finds_changed_values_of_segments(shop: pd.DataFrame, recctl: Any) -> None:
+    run = train()
+    table = pd.read_parquet(run.path / "segments.parquet")
+    table.loc[table["segment"] == "country=DE", "ndcg@5"] += 0.5
+    table[table["segment"] != "new_items"].to_parquet(run.path / "segments.parquet")
+    done = recctl("runs", "verify", run.id)
+    assert done.code == 4
+    text = done.out + done.err
+    assert "the mean of ndcg@5 over country=DE" in text
+    assert "new_items has 0 users" in text
+
+
 def test_segments_are_added_later_and_are_no_part_of_the_protocol(shop: pd.DataFrame) -> None:
     plain = train("evaluation.segments=[]")
     assert plain.segments() == {}
