@@ -10,6 +10,7 @@ from time import perf_counter
 from recctl.arguments import many, text, validated
 from recctl.errors import ConfigError
 from recctl.kernels import cache, loading
+from recctl.kernels.compile import find_kernels
 from recctl.models.registry import model_class
 
 
@@ -49,7 +50,9 @@ def warm_up(models: Iterable[str] = ()) -> WarmUp:
             f"{cache.user_folder()}: compiled kernels can't be kept here; set {cache.FOLDER_VARIABLE} to a folder that "
             "you own and no one else can write to"
         )
-    kernels = loading.kernels_of_all_commands(names) if names else loading.all_kernels()
+    kernel_names = loading.kernels_of_all_commands(names) if names else loading.all_kernels()
     start_time = perf_counter()
-    n_compiled = loading.load(kernels)
-    return WarmUp(folder, len(kernels), n_compiled, round(perf_counter() - start_time, 2))
+    n_compiled = loading.load(kernel_names)
+    # A name may stand for several kernels, one for each type of ids.
+    n_kernels = len(find_kernels(kernel_names))
+    return WarmUp(folder, n_kernels, n_compiled, round(perf_counter() - start_time, 2))

@@ -67,7 +67,7 @@ def test_warmup_of_a_model_loads_its_kernels(monkeypatch: pytest.MonkeyPatch) ->
 def test_warmup_without_models_loads_all_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[list[str]] = []
     monkeypatch.setattr(loading, "load", lambda names: loaded.append(names) or 0)
-    assert warm_up().n_kernels == len(loading.all_kernels())
+    assert warm_up().n_kernels == len(find_kernels(loading.all_kernels()))
     assert sorted(loaded[0]) == sorted(loading.all_kernels())
 
 
@@ -89,7 +89,7 @@ def test_warmup_prints_what_it_compiled_and_where(
     monkeypatch.setattr(loading, "load", lambda names: 2)
     assert cli.run(["warmup", "ease", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    n_kernels = len(loading.kernels_of_all_commands(["ease"]))
+    n_kernels = len(find_kernels(loading.kernels_of_all_commands(["ease"])))
     assert {key: document[key] for key in ("folder", "n_kernels", "n_compiled")} == {
         "folder": str(tmp_path),
         "n_kernels": n_kernels,
@@ -99,3 +99,11 @@ def test_warmup_prints_what_it_compiled_and_where(
     text = capsys.readouterr().out
     assert "compiled 2 kernels" in text
     assert f"{n_kernels - 2} were cached" in text
+
+
+def test_warmup_counts_kernels_of_two_types_of_ids_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = loading.kernels_of_all_commands(["popularity"])
+    assert "factorize._look_up" in names
+    monkeypatch.setattr(loading, "load", lambda names: len(find_kernels(names)))
+    result = warm_up(["popularity"])
+    assert result.n_kernels == result.n_compiled > len(names)
