@@ -33,7 +33,7 @@ README_ROWS = [
     r"ALS, (64|256) factors: (objective|NDCG@10) .*(irspack|one thread)$",
     r"SLIM, l1 1, l2 10",
     r"(slim|als): (recall|ndcg)@20",
-    r"(ncf|lightgcn): (an )?(epoch|ranking)",
+    r"(ncf|lightgcn): (an )?(epoch |ranking)",
     r"(ncf|lightgcn): NDCG@10 on test",
     r"sasrec: (targets|hit rate|NDCG)",
     r"\[.* on test",

@@ -36,7 +36,7 @@ WARM_EPOCHS = EPOCHS // 3
 MODELS: dict[str, dict[str, Any]] = {
     "als": {"n_factors": 32, "tol": 0.0},
     "lightgcn": {"embedding_dim": 32, "n_layers": 2, "learning_rate": 0.01, "schedule": "cosine"},
-    "ncf": {"embedding_dim": 16, "hidden_layers": [32, 16], "learning_rate": 0.003, "schedule": "cosine"},
+    "ncf": {"embedding_dim": 16, "hidden_layers": [32, 16], "schedule": "cosine"},
     "sasrec": {"embedding_dim": 32, "n_blocks": 1, "learning_rate": 0.004, "schedule": "cosine"},
 }
 
