@@ -261,6 +261,7 @@ def calls_of_evaluation(world: World) -> Iterator[tuple[str, Call]]:
                 "n_candidates": None,
                 "relevance_threshold": None,
                 "on_unknown": "skip",
+                "gain": None,
                 "exclude": "known",
                 "seed": 1,
             },
@@ -270,6 +271,7 @@ def calls_of_evaluation(world: World) -> Iterator[tuple[str, Call]]:
                 "n_candidates": optional(count),
                 "relevance_threshold": optional(is_finite),
                 "on_unknown": nothing,
+                "gain": optional(nothing),
                 "exclude": nothing,
                 "seed": non_negative,
             },
@@ -284,7 +286,11 @@ def calls_of_evaluation(world: World) -> Iterator[tuple[str, Call]]:
         yield f"evaluate {task}", Call(evaluator.evaluate, arguments, kinds)
         yield (
             f"evaluate_users {task}",
-            Call(evaluator.evaluate_users, arguments | {"excluded": []}, kinds | {"excluded": empty_list}),
+            Call(
+                evaluator.evaluate_users,
+                arguments | {"excluded": [], "segments": []},
+                kinds | {"excluded": empty_list, "segments": empty_list},
+            ),
         )
     yield (
         "print_results",
@@ -312,7 +318,7 @@ def calls_of_data(world: World) -> Iterator[tuple[str, Call]]:
         ),
     )
     sizes = {"test_size": 0.2, "val_size": 0.0, "seed": 1}
-    size_kinds = {"test_size": count, "val_size": non_negative, "strategy": nothing, "seed": non_negative}
+    size_kinds = {"test_size": optional(count), "val_size": non_negative, "strategy": nothing, "seed": non_negative}
     options: dict[str, tuple[dict[str, Any], dict[str, Kind]]] = {
         "random": ({"within_user": False}, {"within_user": flag}),
         "temporal": ({}, {}),
