@@ -35,6 +35,8 @@ EMPTY = "(empty)"
 _MAX_VALUES = 50
 _MAX_INTEGERS = 20
 _MAX_FRACTIONS = 10
+# Of each segment in every evaluation: 10,000, as in comparisons, would take several times as long as the rankings.
+_N_RESAMPLES = 2_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -370,7 +372,7 @@ def _sort_key(text: str) -> tuple[bool, float, str]:
 
 
 def segment_records(
-    segments: Sequence[Segment], tables: Mapping[str, pd.DataFrame], seed: int, n_resamples: int = N_RESAMPLES
+    segments: Sequence[Segment], tables: Mapping[str, pd.DataFrame], seed: int, n_resamples: int = _N_RESAMPLES
 ) -> dict[str, dict[str, Any]]:
     """The number of users and the metrics with 95 % intervals of each segment, as plain values by key.
 
