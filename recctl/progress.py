@@ -114,6 +114,32 @@ def silence() -> Iterator[None]:
         yield
 
 
+class _WithoutRepeats:
+    """Passes everything on to another listener but notices that it has passed on before."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._notices: set[str] = set()
+
+    def start(self, title: str, total: float | None, unit: str) -> Task:
+        return self._listener.start(title, total, unit)
+
+    def finish(self, task: Task) -> None:
+        self._listener.finish(task)
+
+    def notice(self, message: str) -> None:
+        if message not in self._notices:
+            self._notices.add(message)
+            self._listener.notice(message)
+
+
+@contextmanager
+def without_repeats() -> Iterator[None]:
+    """Display each notice of the block once: what is said of one model of a comparison is often true of all."""
+    with listening(_WithoutRepeats(_listener.get())):
+        yield
+
+
 @contextmanager
 def task(title: str, total: float | None = None, unit: str = "") -> Iterator[Task]:
     """Report the block as a task.

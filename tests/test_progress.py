@@ -36,6 +36,18 @@ def test_silence_drops_notices():
             InteractionDataset(pd.DataFrame(STEPS))
 
 
+def test_repeated_notices_of_a_block_are_displayed_once(listener):
+    with progress.without_repeats():
+        for message in ("2 users are excluded", "slow", "2 users are excluded"):
+            progress.notice(message)
+        with progress.task("Fitting", 2) as task:
+            task.update(1)
+    progress.notice("slow")
+    assert listener.notices == ["2 users are excluded", "slow", "slow"]
+    assert listener.started == [("Fitting", 2, "")]
+    assert listener.n_finished == 1
+
+
 def test_contexts_of_two_threads_do_not_change_each_other():
     silent = progress.silence()
     also_silent = progress.silence()

@@ -507,7 +507,8 @@ def _fit_and_compare(
         missing = _missing_records(run, store)
         if missing:
             assert prepared is not None  # the callers read the data if a model is missing
-            _fit_missing(run, store, missing, entries, prepared)
+            with progress.without_repeats():
+                _fit_missing(run, store, missing, entries, prepared)
         runs_by_label: dict[str, list[Run]] = {entry.label: [] for entry in entries}
         window_of: dict[str, int] = {}
         for record in run.metadata["compared"]:
