@@ -132,7 +132,8 @@ def print_segments(segments: Mapping[str, Mapping[str, Any]], run: Run) -> None:
         for record in of_part.values()
         for metric_key in record["metrics"]
     }
-    monitored = (run.metadata.get("monitor") or {}).get("metric")
+    monitor = run.metadata.get("monitor") or run.metadata.get("lists", {}).get("monitor") or {}
+    monitored = monitor.get("metric")
     metric = monitored if monitored in measured else next(iter(measured), None)
     rows = []
     for part, of_part in segments.items():

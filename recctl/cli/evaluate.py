@@ -108,7 +108,9 @@ def evaluate(
         if data is not None:
             raise ConfigError("--recommendations and --data cannot be used together: lists are measured on the split")
         part = on.value if on else "test"
-        run = _evaluate_lists(recommendations, run_id, part, columns or [], metric, k, overrides or [], engine)
+        run = _evaluate_lists(
+            recommendations, run_id, part, columns or [], metric, k, overrides or [], engine, conditions
+        )
         _print_lists(run, part, conditions)
         return
     if run_id is None:
@@ -147,8 +149,10 @@ def _evaluate_lists(
     k_values: list[int] | None,
     overrides: list[str],
     engine: str | None,
+    conditions: list[Any],
 ) -> Run:
     from recctl.cli import common, terminal
+    from recctl.cli.assertions import require_segments
     from recctl.experiment.lifecycle import prepare_for
     from recctl.experiment.recommendation_lists import evaluate_recommendations
 
@@ -158,6 +162,7 @@ def _evaluate_lists(
     with terminal.bars(), common.on_engine(engine):
         split_run, loaded = _load_source(source, overrides)
         only_lists = _with_lists(loaded, entry, {key: value for key, value in evaluation.items() if value})
+        require_segments(conditions, only_lists.config)
         prepared, seconds = prepare_for(only_lists, split_run)
         return evaluate_recommendations(only_lists, prepared, seconds, common.store(), part)
 
@@ -211,7 +216,9 @@ def _print_lists(run: Run, part: str, conditions: list[Any]) -> None:
     record = run.evaluation(part)
     assert record is not None  # the run was just measured on it
     lists = run.metadata["lists"]
-    terminal.metrics_table({f"{lists['name']} ({part})": record.metrics})
+    heading = f"{lists['name']} ({part})"
+    terminal.metrics_table({heading: record.metrics})
+    common.print_segments({heading: record.segments}, run)
     test_evaluations = common.print_test_evaluations(run) if part == "test" else None
     terminal.print_result(f"run: [bold]{escape(str(run.path))}[/bold]")
     terminal.info(f"next: recctl compare RUN {run.id}")

@@ -149,3 +149,24 @@ def test_backtest_measures_the_lists_of_each_window(recctl: Any) -> None:
     for metric in ("ndcg@10", "hit_rate@5"):
         values = [window["value"] for window in production["metrics"][metric]["windows"]]
         assert values == [window["value"] for window in ease["metrics"][metric]["windows"]]
+
+
+def test_segments_of_lists_are_printed_and_asserted(recctl: Any, lists: Path) -> None:
+    command = ["evaluate", "--recommendations", str(lists), "ease.yaml", "--set", "evaluation.segments=[new_users]"]
+    done = recctl(*command, "--assert", "ndcg@10[known_users]>=0.01", "--json")
+    assert done.code == 0, done.err
+    users = done.json["evaluation"]["segments"]["known_users"]["n_users"]
+    assert users > 100
+    printed = recctl(*command)
+    (row,) = [line for line in (printed.out + printed.err).splitlines() if line.strip(" │|").startswith("known_users")]
+    assert f"{users}" in row
+    assert f"{done.json['measured']['ndcg@10']:.4f}" in row, "all users are known"
+
+
+def test_unknown_segment_is_refused_before_lists_are_measured(recctl: Any, lists: Path) -> None:
+    n_runs = len(RunStore().ids())
+    command = ["evaluate", "--recommendations", str(lists), "ease.yaml", "--set", "evaluation.segments=[new_users]"]
+    refused = recctl(*command, "--assert", "ndcg@10[country=DE]>=0.1")
+    assert refused.code == 2
+    assert "evaluation.segments has new_users, known_users" in refused.err
+    assert len(RunStore().ids()) == n_runs
