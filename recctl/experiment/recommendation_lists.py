@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def read_lists(loaded: LoadedConfig, prepared: Prepared, part: stages.Part) -> t
         "version": 1,
         "model": lists.name,
         "name": entry.label or entry.name,
-        "file": urls.redact(str(entry.recommendations)) if urls.is_url(entry.recommendations) else str(path),
+        "file": file_name(loaded),
         "sha256": table.sha256,
         "fitted_on": NOT_FITTED,
         "order_by": table.order_by,
@@ -90,19 +90,29 @@ def lists_path(loaded: LoadedConfig) -> Path:
     return loaded.base / Path(file).expanduser()
 
 
-def require_same_files(hashes: Mapping[str, str]) -> None:
+def file_name(loaded: LoadedConfig) -> str:
+    """The file of the lists of a config as runs record it: its path, or its URL without secrets."""
+    file = str(lists_entry(loaded).recommendations)
+    return urls.redact(file) if urls.is_url(file) else str(lists_path(loaded))
+
+
+def require_same_files(configs: Sequence[LoadedConfig], hashes: Mapping[str, str]) -> None:
     """Check that files of lists are those of a comparison that is resumed.
 
     Args:
+        configs: The config of the lists, or those of each window.
         hashes: The hash of each file, when the comparison began.
 
     Raises:
         DataError: One has changed, or is gone.
     """
+    # A URL is read again, because its record has no secrets.
+    paths = {file: Path(file) for file in hashes}
+    paths |= {file_name(loaded): lists_path(loaded) for loaded in configs if file_name(loaded) in hashes}
     for file, sha256 in hashes.items():
-        if not Path(file).is_file():
+        if not paths[file].is_file():
             raise DataError(f"{file}: recommendations: no such file any more; restore it to resume")
-        if file_hash(Path(file)) != sha256:
+        if file_hash(paths[file]) != sha256:
             raise DataError(f"{file}: recommendations: has changed since the comparison began; start a new comparison")
 
 

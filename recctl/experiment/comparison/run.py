@@ -171,7 +171,7 @@ def _check_lists(
     for entry in entries:
         if not entry.is_lists or entry.run is not None:
             continue
-        configs = [backtest.config_of_window(entry.loaded, window) for window in windows] or [entry.loaded]
+        configs = _configs_of_lists(entry, windows)
         records = [read_lists(loaded, prepared, _compared_part(options))[1] for loaded in configs]
         hashes[entry.label] = {record["file"]: record["sha256"] for record in records}
         if len(hashes[entry.label]) < len(windows):
@@ -181,6 +181,11 @@ def _check_lists(
                 "lists-{test_start}.parquet"
             )
     return hashes
+
+
+def _configs_of_lists(entry: ComparisonEntry, windows: Sequence[Mapping[str, Any]]) -> list[LoadedConfig]:
+    """The config of a file of lists in each window of a backtest, or its only one."""
+    return [backtest.config_of_window(entry.loaded, window) for window in windows] or [entry.loaded]
 
 
 def _compared_part(options: ComparisonOptions) -> stages.Part:
@@ -274,7 +279,8 @@ def resume(run: Run, overrides: Sequence[str] = ()) -> bool:
     for entry, label in zip(stored_entries, run.metadata["labels"], strict=True):
         existing_run = store.resolve(existing_runs[label]) if label in existing_runs else None
         if entry.is_lists and existing_run is None:
-            require_same_files(run.metadata["list_files"][label])
+            configs = _configs_of_lists(entry, run.metadata.get("windows", []))
+            require_same_files(configs, run.metadata["list_files"][label])
         entries.append(replace(entry, label=label, run=existing_run))
     with engines.opened(_engine_config(entries)):
         # Before the run begins: other data are refused, and leave it as it was.
