@@ -112,7 +112,9 @@ def tune(
         with terminal.bars():
             resumed = tuning.resume(run, storage, tuning_overrides, overrides or [])
         if not resumed:
-            terminal.info(f"{run.id} is complete: nothing to do; --trials N adds trials")
+            is_extendable = run.metadata["tuning"].get("allocation") != "equal"
+            hint = "; --trials N adds trials" if is_extendable else ""
+            terminal.info(f"{run.id} is complete: nothing to do{hint}")
     else:
         if study and not storage:
             raise ConfigError("--study requires --storage, the database of the study")

@@ -140,7 +140,8 @@ class ProcessExecutor:
         # Workers share the cores; more threads than cores make all of them slower.
         n_threads = max(1, engines.threads() // n_workers)
         self._setup = _WorkerSetup(folder, runner.base, list(runner.monitors), len(runner.windows), n_threads)
-        self._n_deaths: dict[int, int] = {}
+        # By folder: trials of several models may have the same number.
+        self._n_deaths: dict[Path, int] = {}
         self._n_idle_deaths = 0
         self._workers = [_Worker(self._setup) for _ in range(n_workers)]
 
@@ -214,8 +215,8 @@ class ProcessExecutor:
             if self._n_idle_deaths >= MAX_ATTEMPTS * len(self._workers):
                 raise TrainingError("worker processes die before they start a trial; --jobs 1 shows the reason")
             return []
-        n_deaths = self._n_deaths.get(task.number, 0) + 1
-        self._n_deaths[task.number] = n_deaths
+        n_deaths = self._n_deaths.get(task.folder, 0) + 1
+        self._n_deaths[task.folder] = n_deaths
         if n_deaths < MAX_ATTEMPTS:
             # It resumes from the trial's checkpoint, and gives the same result.
             replacement.assign(task)

@@ -6,6 +6,7 @@ import io
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from time import monotonic, sleep
 from typing import Any, Literal
 
@@ -46,15 +47,17 @@ from recctl.tuning.tuner import (
     location_of,
     monitors_of,
     require_same_study_of,
+    shared_storage_of,
     study_name,
     study_of_model,
 )
 
-# Keys of user attributes of the study that holds the allocation, in the same storage as the trials.
+# Key of the user attribute with the rungs, in a study of its own beside those of the models.
 _RUNGS = "rungs"
-_FINISHED = "finished"
 # The strategies that propose as many points as they are asked for.
 _OPEN_STRATEGIES = ("bayesian", "random")
+# Options of `--resume` that give a search more trials or more time.
+_BUDGET_OVERRIDES = ("tuning.n_trials=", "tuning.timeout_minutes=", "tuning.patience=")
 # Where the time alone decides.
 _UNLIMITED = 10**9
 _TABLES: dict[Literal["md", "latex"], str] = {"md": "table.md", "latex": "table.tex"}
@@ -116,21 +119,36 @@ def resume_models(run: Run, storage: str | None, more: Sequence[str], overrides:
             f"{run.id}: its models are refitted and tested; for more trials, start a new search: "
             f"recctl tune {run.path / layout.CONFIG} --trials N"
         )
-    was_complete = run.status == "complete"
-    is_shared = run.metadata["tuning"]["shared"]
-    if is_shared and storage is None:
-        raise ConfigError(f"{run.id}: the trials are in a shared database; pass its URL with --storage")
-    shared_storage = open_storage(str(storage)) if is_shared else None
-    location = location_of(None if is_shared else run)
+    has_more_budget = any(override.startswith(_BUDGET_OVERRIDES) for override in more)
+    if has_more_budget and "comparison" in run.metadata["tuning"]:
+        raise ConfigError(
+            f"{run.id}: the best of each model are being refitted and tested, so none can be given more trials; finish "
+            f"it with: recctl tune --resume {run.id}"
+        )
+    shared_storage = shared_storage_of(run, storage)
+    location = location_of(run if shared_storage is None else None)
     with engines.opened(loaded.config.engine):
+        search: _ModelSearch | None = None
         with translate_storage_errors(location):
-            resumption.has_study(run, shared_storage, study_of_model(study_name(run), entries[0].label))
+            has_study = resumption.has_study(run, shared_storage, study_of_model(study_name(run), entries[0].label))
             prepared, _ = prepare_for(loaded, run, models=[entry.loaded.config.model.name for entry in entries])
+            open_search = partial(
+                _ModelSearch,
+                run,
+                loaded,
+                entries,
+                prepared,
+                shared_storage,
+                resumed=True,
+                is_extended=has_more_budget,
+            )
+            if has_study:
+                search = open_search()
+                if any(override.startswith("tuning.n_trials=") for override in more):
+                    search.require_more_trials()
         run.begin()
         with recording(run), translate_storage_errors(location):
-            search = _ModelSearch(
-                run, loaded, entries, prepared, shared_storage, resumed=True, is_extended=was_complete and bool(more)
-            )
+            search = search or open_search()
             if more:
                 resumption.write_back(run, loaded, search.first.strategy)
             search.execute()
@@ -232,7 +250,7 @@ class _ModelSearch:
         )
         self._begun = monotonic()
         self._resumed = resumed
-        # Whether a search that has ended was given more trials or more time.
+        # Whether a search that is resumed was given more trials or more time.
         self._is_extended = is_extended
         self._executing: Search | None = None
 
@@ -259,19 +277,26 @@ class _ModelSearch:
             self._write_trials()
         self._finish()
 
+    def require_more_trials(self) -> None:
+        """Check that the requested number of trials is not below the number of those that are finished.
+
+        Raises:
+            ConfigError: It is.
+        """
+        n_finished = [self._standing(label).n_trials for label in self.searches]
+        is_total = self.section.allocation == "adaptive"
+        resumption.require_more_trials(self.run, self.section, sum(n_finished) if is_total else max(n_finished))
+
     # ---- allocation
 
     def _search_equally(self, executor: TrialExecutor) -> None:
         """Give each model the same number of trials and the same time."""
+        # Of a resumed search, models that have used up their budget run no trial, unless all are given more.
         for label, search in self.searches.items():
-            finished: list[str] = self.decisions.user_attrs.get(_FINISHED, [])
-            if label in finished:
-                continue
             if self.section.timeout_minutes is not None:
                 # A trial may take as long as the whole search of its model.
                 self._limit(search, executor, 0, 60 * self.section.timeout_minutes)
             self._run(search, executor)
-            self.decisions.set_user_attr(_FINISHED, [*finished, label])
             self._note_standing(label)
 
     def _search_adaptively(self, executor: TrialExecutor) -> None:
@@ -291,7 +316,7 @@ class _ModelSearch:
             rungs[-1] = replace(rung, survivors=survivors)
             self._store(rungs)
             self._note_rung(len(rungs), rungs[-1])
-            if len(rung.models) == 1 or not survivors:
+            if not survivors:
                 break
 
     def _next_rung(self, rungs: Sequence[Rung]) -> Rung | None:
@@ -299,10 +324,13 @@ class _ModelSearch:
         if rungs:
             labels = list(rungs[-1].survivors or [])
         has_ended = bool(rungs) and len(rungs[-1].models) == 1
-        if not labels or (has_ended and not self._is_extended):
+        if not labels:
             return None
-        # Once: the last model may end before its budget does.
-        self._is_extended = False
+        if has_ended:
+            if not self._is_extended:
+                return None
+            # Once: the last model may end before its budget does.
+            self._is_extended = False
         share = plan_share(len(self.searches), len(labels), self._total(), self._spent())
         if share is None:
             return None
@@ -380,6 +408,10 @@ class _ModelSearch:
     # ---- trials
 
     def _n_parallel(self) -> int:
+        """Number of trials at a time, by which the seconds of trials are divided."""
+        engine = engines.current()
+        if isinstance(engine, RayEngine):
+            return self.section.jobs or engine.slots
         return self.section.jobs or 1
 
     def _executor(self) -> TrialExecutor:
@@ -562,8 +594,6 @@ class _ModelSearch:
         comparison = self._comparison()
         document = comparison_result(comparison)
         self._write_tables(comparison)
-        if self.run.metadata["models"] and self.run.metadata["models"][-1].get("trial") == number:
-            return
         # Of a rolling split, the run of the newest window, which is that of the search.
         runs = {model["label"]: model["runs"][-1] for model in document["compared"]}
         label = str(best.label)
@@ -603,19 +633,33 @@ class _ModelSearch:
 
 
 def adopt_model(run: Run, other: Run, trial: int) -> None:
-    """Take over the models and the figures of another run, so that nothing is fitted or tested twice."""
+    """Take over the models and the figures of another run, so that nothing is fitted or tested twice.
+
+    What was taken over before an interruption stays.
+    """
     records = other.evaluations()
     for model_entry in other.metadata["models"]:
-        model = load_version(other, model_entry["version"])
-        run.save_model(model, model_entry["fitted_on"], trial, last_timestamp=model_entry.get("last_timestamp"))
-        version = run.model_entry()["version"]
+        own_entry = _adopted_entry(run, model_entry["fitted_on"], trial)
+        if own_entry is None:
+            model = load_version(other, model_entry["version"])
+            run.save_model(model, model_entry["fitted_on"], trial, last_timestamp=model_entry.get("last_timestamp"))
+            own_entry = run.model_entry()
         for record in records:
             if record.model.version == model_entry["version"]:
-                own_model = replace(record.model, version=version, sha256=run.model_entry()["sha256"])
-                run.add_evaluation(replace(record, model=own_model), other.per_user_of(record))
+                own_model = replace(record.model, version=own_entry["version"], sha256=own_entry["sha256"])
+                own_record = replace(record, model=own_model)
+                run.add_evaluation(own_record, other.per_user_of(record), other.segment_tables(record))
     run.metadata["monitor"] = other.metadata["monitor"]
     run.metadata["baseline"] = other.metadata.get("baseline")
     run.save_metadata()
+
+
+def _adopted_entry(run: Run, fitted_on: str, trial: int) -> dict[str, Any] | None:
+    """The entry of a model that was taken over already, if there is one."""
+    for model_entry in run.metadata["models"]:
+        if model_entry["fitted_on"] == fitted_on and model_entry.get("trial") == trial:
+            return dict(model_entry)
+    return None
 
 
 def _of_one_type(column: pd.Series[Any]) -> pd.Series[Any]:

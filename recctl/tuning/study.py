@@ -169,8 +169,8 @@ class Study:
         return abandoned[0].number if abandoned else len(self._trials)
 
     def has_running(self) -> bool:
-        """Whether other searches run trials of the study."""
-        return self.shared and bool(self._running_elsewhere())
+        """Whether other searches run trials of the study. Abandoned ones do not count: nobody will finish them."""
+        return self.shared and any(not self._is_abandoned(trial) for trial in self._running_elsewhere())
 
     def has_unclaimed(self) -> bool:
         """Whether a trial of another search has no owner yet, so that it may be running or abandoned."""

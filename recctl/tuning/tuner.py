@@ -151,17 +151,10 @@ def resume(run: Run, storage: str | None = None, more: Sequence[str] = (), overr
         return resume_models(run, storage, more, overrides)
     # Another trial of a finished search is chosen without running more of them.
     only_picks = run.status == "complete" and all(override.startswith("tuning.pick=") for override in more)
-    is_shared = run.metadata["tuning"]["shared"]
-    if is_shared and storage is None:
-        raise ConfigError(f"{run.id}: the trials are in a shared database; pass its URL with --storage")
-    if storage is not None and not is_shared:
-        # It may come from RECCTL_STORAGE, which is meant for other searches.
-        progress.notice(f"--storage is not used: the trials of {run.id} are in its own {layout.STUDY}")
-        storage = None
     loaded = load_run_config(run, overrides, more)
     _require_same_search(run, load_run_config(run, overrides).config, loaded.config)
-    shared_storage = open_storage(storage) if storage else None
-    location = location_of(None if is_shared else run)
+    shared_storage = shared_storage_of(run, storage)
+    location = location_of(run if shared_storage is None else None)
     with engines.opened(loaded.config.engine):
         search: Search | None = None
         with translate_storage_errors(location):
@@ -179,6 +172,22 @@ def resume(run: Run, storage: str | None = None, more: Sequence[str] = (), overr
                 resumption.write_back(run, loaded, search.strategy)
             _run_search(search)
     return True
+
+
+def shared_storage_of(run: Run, storage: str | None) -> RDBStorage | None:
+    """Open the shared database of a search that is resumed; None if its trials are in its own directory.
+
+    Raises:
+        ConfigError: Its URL is not given, or it cannot be opened.
+    """
+    if run.metadata["tuning"]["shared"]:
+        if storage is None:
+            raise ConfigError(f"{run.id}: the trials are in a shared database; pass its URL with --storage")
+        return open_storage(storage)
+    if storage is not None:
+        # It may come from RECCTL_STORAGE, which is meant for other searches.
+        progress.notice(f"--storage is not used: the trials of {run.id} are in its own {layout.STUDY}")
+    return None
 
 
 def require_same_study_of(storage: RDBStorage, name: str, config: Config, prepared: Prepared) -> None:

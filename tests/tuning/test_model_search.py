@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pandas as pd
 import pytest
 import yaml
@@ -12,9 +17,12 @@ import yaml
 from recctl import RunStore, experiment, tuning
 from recctl.errors import ConfigError
 from recctl.experiment.comparison.run import comparison_result
+from recctl.models.base.search_space import Space
 from recctl.runs import Run
 from recctl.tuning import model_search
+from recctl.tuning.study import Study
 from recctl.tuning.tuner import Search
+from tests import preloaded
 
 MODELS = """\
 seed: 7
@@ -40,6 +48,21 @@ def models(workdir: Path) -> Path:
 
 def search(path: Path, *overrides: str) -> Run:
     return tuning.tune(experiment.load(path, [f"tuning.{override}" for override in overrides]))
+
+
+def interrupt_in(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, n_calls: int) -> None:
+    """Let a call of a method raise KeyboardInterrupt: the n-th one, from 1."""
+    original = getattr(owner, name)
+    calls = 0
+
+    def interrupt(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == n_calls:
+            raise KeyboardInterrupt
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, interrupt)
 
 
 def by_label(run: Run) -> dict[str, dict[str, Any]]:
@@ -94,19 +117,8 @@ def test_interrupted_search_ends_as_an_uninterrupted_one(
         "noted": (model_search._ModelSearch, "_note_rung", 1),
         "kept": (Search, "keep_model", 1),
     }
-    owner, name, n_calls = targets[place]
-    original = getattr(owner, name)
-    calls = 0
-
-    def interrupt(*arguments: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == n_calls:
-            raise KeyboardInterrupt
-        return original(*arguments)
-
     with monkeypatch.context() as patch:
-        patch.setattr(owner, name, interrupt)
+        interrupt_in(patch, *targets[place])
         with pytest.raises(KeyboardInterrupt):
             search(models, "allocation=adaptive", "n_trials=16")
     (interrupted,) = [run for run in RunStore().runs() if run.status == "interrupted"]
@@ -199,3 +211,103 @@ def test_problems_of_the_spaces_of_models_are_reported_with_their_lines(models: 
     with pytest.raises(ConfigError, match=r"models.yaml:8: models.0.space.l2") as refused:
         experiment.load(models)
     assert "models.yaml:12: tuning.space: is that of one model" in str(refused.value)
+
+
+def test_search_killed_with_sigkill_ends_as_an_uninterrupted_one(models: Path) -> None:
+    expected = search(models, "allocation=adaptive", "n_trials=16")
+    command = ["-m", "recctl", "tune", "--json", "-q", "--runs-dir", "killed"]
+    program = preloaded.Program(*command, "models.yaml", "--allocation", "adaptive", "--trials", "16")
+    deadline = time.monotonic() + 60
+    while True:
+        logs = list(Path("killed").glob("*/log.txt"))
+        if logs and logs[0].read_text().count(", trial ") >= 9:  # in the second rung
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(program.pid, signal.SIGKILL)
+    program.communicate(timeout=60)
+    resumed = preloaded.run(*command, "--resume", logs[0].parent.name, check=True).stdout
+    run = RunStore(Path("killed")).resolve(json.loads(resumed)["run_id"])
+    pd.testing.assert_frame_equal(run.trials()[TRIALS], expected.trials()[TRIALS])
+    assert run.metadata["tuning"]["rungs"] == expected.metadata["tuning"]["rungs"]
+    assert run.metrics() == expected.metrics()
+
+
+def interrupted_search(monkeypatch: pytest.MonkeyPatch, path: Path, place: tuple[Any, str, int], *settings: str) -> Run:
+    with monkeypatch.context() as patch:
+        interrupt_in(patch, *place)
+        with pytest.raises(KeyboardInterrupt):
+            search(path, *settings)
+    (run,) = [run for run in RunStore().runs() if run.metadata["kind"] == "tune"]
+    return run
+
+
+def test_equal_search_interrupted_between_model_and_figures_ends_with_both(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The model of the table is saved in the run of the search, but none of its figures.
+    run = interrupted_search(monkeypatch, models, (model_search, "replace", 1), "n_trials=2")
+    (saved,) = run.metadata["models"]
+    assert tuning.resume(run)
+    comparison = RunStore().resolve(run.metadata["tuning"]["comparison"])
+    document = comparison_result(comparison)
+    best = next(model for model in document["compared"] if model["label"] == run.metadata["tuning"]["best_model"])
+    other = RunStore().resolve(best["runs"][0])
+    assert run.metrics() == other.metrics()
+    assert len(run.metadata["models"]) == len(other.metadata["models"]), "no model is stored twice"
+    assert run.metadata["models"][0]["version"] == saved["version"]
+    with pytest.raises(ConfigError, match="its models are refitted and tested"):
+        tuning.resume(run, more=["tuning.n_trials=4"])
+
+
+def test_equal_search_that_gets_more_trials_stays_equal(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # In the second trial of the second model: the first one had finished with its two.
+    run = interrupted_search(monkeypatch, models, (Search, "_start", 4), "n_trials=2")
+    with pytest.raises(ConfigError, match=r"--trials 1: .* has 2 finished trials already"):
+        tuning.resume(run, more=["tuning.n_trials=1"])
+    assert tuning.resume(run, more=["tuning.n_trials=4"])
+    assert {label: model["trials"] for label, model in by_label(run).items()} == {
+        "ease": 4,
+        "knn": 4,
+        "popularity": 1,
+        "random": 1,
+    }
+
+
+def test_more_trials_of_a_search_interrupted_in_its_last_rung_are_run(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The third rung, the last one, was planned and has begun.
+    run = interrupted_search(
+        monkeypatch, models, (model_search._ModelSearch, "_run_share", 7), "allocation=adaptive", "n_trials=12"
+    )
+    assert tuning.resume(run, more=["tuning.n_trials=20"])
+    assert run.metadata["tuning"]["n_trials"] == 20
+    with pytest.raises(ConfigError, match=r"--trials 10: .* has 20 finished trials already"):
+        tuning.resume(run, more=["tuning.n_trials=10"])
+
+
+def test_figures_of_segments_are_taken_over_from_the_table(models: Path) -> None:
+    models.write_text(MODELS.replace("k_values: [10]", "k_values: [10], segments: [activity]"))
+    run = search(models, "n_trials=1")
+    record = run.evaluation("test")
+    assert record is not None
+    tables = run.segment_tables(record)
+    measured = {key for key, segment in record.segments.items() if segment["n_users"]}
+    assert tables.keys() == measured != set()
+    for key in measured:
+        assert tables[key]["ndcg@10"].mean() == pytest.approx(record.segment_metrics[key]["ndcg@10"])
+
+
+def test_abandoned_trial_of_a_shared_study_is_not_waited_for() -> None:
+    storage = optuna.storages.InMemoryStorage()
+    shared = optuna.create_study(storage=storage, study_name="shared")
+    other = Study(shared, storage, Space(()), "other", shared=True)
+    ours = Study(shared, storage, Space(()), "ours", shared=True)
+    other.claim()
+    ours.heartbeat()
+    assert ours.has_running()
+    # Claimed beyond the last trial, and given up: nobody will ever finish it.
+    other.release()
+    ours.heartbeat()
+    assert not ours.has_running()
