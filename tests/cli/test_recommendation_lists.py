@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from recctl import RunStore
+from recctl.experiment.comparison import run as comparison_run
+from tests.data.sources.remote.servers import web_server
 
 DATA = """\
 seed: 7
@@ -170,3 +172,32 @@ def test_unknown_segment_is_refused_before_lists_are_measured(recctl: Any, lists
     assert refused.code == 2
     assert "evaluation.segments has new_users, known_users" in refused.err
     assert len(RunStore().ids()) == n_runs
+
+
+def test_comparison_with_lists_behind_a_url_is_resumed(
+    recctl: Any, lists: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RECCTL_DATA_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("LISTS_TOKEN", "token9secret")
+    expected = recctl("compare", "compared.yaml", "--resamples", "200", "--json").json["comparison"]
+    with web_server(lists.read_bytes()) as site:
+        url = f"{site.url}/lists.parquet?token=${{LISTS_TOKEN}}"
+        config = Path("compared.yaml").read_text().replace("lists/recommendations.parquet", url)
+        Path("remote.yaml").write_text(config.replace(url, f'"{url}"'))
+
+        def interrupt(*arguments: Any, **options: Any) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(comparison_run, "_fit_one", interrupt)
+            interrupted = recctl("compare", "remote.yaml", "--resamples", "200")
+        assert interrupted.code != 0
+        (run,) = [run for run in RunStore().runs() if run.status == "interrupted"]
+        resumed = recctl("compare", "--resume", run.id, "--json")
+    assert resumed.code == 0, resumed.err
+    values = [
+        {model["label"]: model["metrics"]["ndcg@10"] for model in document["compared"]}
+        for document in (expected, resumed.json["comparison"])
+    ]
+    assert values[0] == values[1]
+    assert "token9secret" not in (run.path / "metadata.json").read_text()
