@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from time import monotonic, sleep
@@ -263,19 +264,25 @@ class _ModelSearch:
         """Run all trials, keep the best model, and write the results."""
         try:
             with self.run.timed("search"):
-                executor = self._executor()
-                try:
-                    if self.section.allocation == "equal":
-                        self._search_equally(executor)
-                    else:
-                        self._search_adaptively(executor)
-                finally:
-                    executor.close()
-                    shutil.rmtree(self.run.path / "shared", ignore_errors=True)
-        finally:
+                self._run_trials()
+        except BaseException:
             # An interrupted search has a best trial, too.
-            self._write_trials()
+            with suppress(Exception):  # the original error matters more
+                self._write_trials()
+            raise
+        self._write_trials()
         self._finish()
+
+    def _run_trials(self) -> None:
+        executor = self._executor()
+        try:
+            if self.section.allocation == "equal":
+                self._search_equally(executor)
+            else:
+                self._search_adaptively(executor)
+        finally:
+            executor.close()
+            shutil.rmtree(self.run.path / "shared", ignore_errors=True)
 
     def require_more_trials(self) -> None:
         """Check that the requested number of trials is not below the number of those that are finished.
@@ -301,8 +308,9 @@ class _ModelSearch:
 
     def _search_adaptively(self, executor: TrialExecutor) -> None:
         """Give each rung of models the same budget, keep the better half, and give the rest to the last."""
-        rungs = self._rungs()
         while True:
+            # Processes that share the studies share the decisions: the first one to reach the end of a rung makes it.
+            rungs = self._rungs()
             if not rungs or rungs[-1].survivors is not None:
                 rung = self._next_rung(rungs)
                 if rung is None:
@@ -312,6 +320,9 @@ class _ModelSearch:
             rung = rungs[-1]
             for label in rung.models:
                 self._run_share(label, rung, executor)
+            stored = self._rungs()
+            if len(stored) > len(rungs) or stored[-1].survivors is not None:
+                continue
             survivors = surviving([self._standing(label) for label in rung.models])
             rungs[-1] = replace(rung, survivors=survivors)
             self._store(rungs)

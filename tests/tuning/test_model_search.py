@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -311,3 +312,18 @@ def test_abandoned_trial_of_a_shared_study_is_not_waited_for() -> None:
     other.release()
     ours.heartbeat()
     assert not ours.has_running()
+
+
+def test_decision_that_another_process_has_made_is_kept(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_share = model_search._ModelSearch._run_share
+
+    def run_share_beside_another(self: Any, label: str, rung: Any, executor: Any) -> None:
+        run_share(self, label, rung, executor)
+        stored = self._rungs()[-1]
+        if label == rung.models[-1] and len(rung.models) == 4 and stored.survivors is None:
+            self._store([replace(stored, survivors=["random", "knn"])])
+
+    monkeypatch.setattr(model_search._ModelSearch, "_run_share", run_share_beside_another)
+    rungs = search(models, "allocation=adaptive", "n_trials=8").metadata["tuning"]["rungs"]
+    assert rungs[0]["survivors"] == ["random", "knn"]
+    assert rungs[1]["models"] == ["random", "knn"]
