@@ -36,8 +36,14 @@ FOLDER_VARIABLE = "RECCTL_KERNELS_DIR"
 _MAX_KEYS = 8
 _DIGEST_DIGITS = 32
 _SECONDS_OF_A_DAY = 86_400
-# Settings of numba that change the machine code; the processor is part of the key by itself.
-_NUMBA_SETTINGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "ENABLE_AVX")
+# Settings of numba that change the machine code; the processor is part of the key by itself. With Intel's SVML, which
+# only some environments have, kernels call functions of that library.
+_NUMBA_SETTINGS = (
+    "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "ENABLE_AVX", "USING_SVML",
+)  # fmt: skip
+# Folders of the system where Python looks for one that takes temporary files, besides those of the environment.
+_TEMPORARY_FOLDERS = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108 - only compared with
+_TEMPORARY_FOLDER_VARIABLES = ("TMPDIR", "TEMP", "TMP")
 
 
 class KernelCache:
@@ -74,6 +80,9 @@ class KernelCache:
 
         if result.library.has_dynamic_globals:  # it contains addresses of this process
             return
+        # Upgraded or edited while this process runs: the kernel may be made of other sources than its key says.
+        if _hash_sources() != _SOURCES:
+            return
         _write(self._file_name, dumps(result._reduce()))
 
     def exists(self) -> bool:
@@ -82,6 +91,8 @@ class KernelCache:
 
     def _read(self) -> bytes | None:
         for root in (user_folder(), _temporary_folder()):
+            if root is None:
+                continue
             if _reason_to_ignore(root) is not None or _reason_to_ignore(root / key()) is not None:
                 continue
             content = _read_own_file(root / key() / self._file_name)
@@ -100,19 +111,46 @@ def _announce_compilation() -> None:
 
 
 def user_folder() -> Path:
-    """The folder of compiled kernels: `$RECCTL_KERNELS_DIR`, or a part of the user's cache folder for recctl."""
-    configured = os.environ.get(FOLDER_VARIABLE, "")
+    """The folder of compiled kernels: `$RECCTL_KERNELS_DIR`, or a part of the user's cache folder for recctl.
+
+    For a user without a home, the path is relative and begins with `~`; it is never used.
+    """
+    configured = os.path.expanduser(os.environ.get(FOLDER_VARIABLE, ""))
     if configured:
-        return Path(configured).expanduser().absolute()
+        return Path(configured) if configured.startswith("~") else Path(configured).absolute()
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("recctl", appauthor=False)) / "kernels"
 
 
-def _temporary_folder() -> Path:
-    """Where kernels are cached if the user has no home, or a read-only one."""
+def _temporary_folder() -> Path | None:
+    """Where kernels are cached if the user has no home, or a read-only one; None if there is no such folder."""
+    try:
+        parent = tempfile.gettempdir()
+        # Where there is none, Python takes the current folder: kernels in it may have come with a repository.
+        if parent == os.getcwd() and not _is_for_temporary_files(parent):
+            return None
+    except OSError:
+        return None
     user = os.geteuid() if hasattr(os, "geteuid") else "user"  # on Windows, temporary folders belong to a user anyway
-    return Path(tempfile.gettempdir()) / f"recctl-kernels-{user}"
+    return Path(parent) / f"recctl-kernels-{user}"
+
+
+def _is_for_temporary_files(folder: str) -> bool:
+    configured = [os.environ.get(variable) for variable in _TEMPORARY_FOLDER_VARIABLES]
+    return folder in _TEMPORARY_FOLDERS or folder in [os.path.abspath(path) for path in configured if path]
+
+
+def _hash_sources() -> bytes:
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(f"{source.name}\0".encode())
+        digest.update(hashlib.sha256(source.read_bytes()).digest())
+    return digest.digest()
+
+
+# Of the files that this process imports: modules with kernels import this one first.
+_SOURCES = _hash_sources()
 
 
 @cache
@@ -131,10 +169,7 @@ def key() -> str:
     from numba.core import config
     from numba.core.registry import cpu_target
 
-    digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(f"{source.name}\0".encode())
-        digest.update(hashlib.sha256(source.read_bytes()).digest())
+    digest = hashlib.sha256(_SOURCES)
     facts = [
         __version__,
         sys.version,
@@ -154,12 +189,17 @@ def key() -> str:
 
 def _reason_to_ignore(folder: Path) -> str | None:
     """Why a folder is not used; None if it is."""
+    if not folder.is_absolute():
+        # The path of a user without a home begins with ~, and would mean a folder in the current one.
+        return "there is no home folder"
     try:
         status = os.lstat(folder)
     except FileNotFoundError:
         return "it does not exist"
     except OSError as error:
         return error.strerror or str(error)
+    if stat.S_ISLNK(status.st_mode):
+        return "it is a symbolic link"
     if not stat.S_ISDIR(status.st_mode):
         return "it is not a folder"
     return _reason_to_distrust(status)
@@ -206,9 +246,10 @@ def _write(file_name: str, content: bytes) -> None:
         return
     with suppress(OSError):  # the disk is full, or another process has just cleaned up
         folder = root / key()
-        _make_private(folder)
-        if _reason_to_ignore(folder) is not None:
-            return
+        for private in (root, folder):  # the root may have been deleted since it was chosen
+            _make_private(private)
+            if _reason_to_ignore(private) is not None:
+                return
         _replace_file(folder / file_name, hashlib.sha256(content).digest() + content)
 
 
@@ -222,7 +263,7 @@ def folder_to_write() -> Path | None:
         return user
     temporary = _temporary_folder()
     hint = f"set {FOLDER_VARIABLE} to a folder of your own"
-    if _reason_not_to_write(temporary) is None:
+    if temporary is not None and _reason_not_to_write(temporary) is None:
         progress.notice(f"{user}: compiled kernels can't be kept here: {reason}; using {temporary}; {hint}")
         _clean_up(temporary)
         return temporary
@@ -232,7 +273,7 @@ def folder_to_write() -> Path | None:
 
 def _reason_not_to_write(root: Path) -> str | None:
     if not root.is_absolute():
-        return "there is no home folder"  # platformdirs leaves the ~ of a user without one
+        return _reason_to_ignore(root)
     try:
         _make_private(root)
         reason = _reason_to_ignore(root)
@@ -273,12 +314,16 @@ def _mark_used(folder: Path) -> None:
 
 
 def _clean_up(root: Path) -> None:
-    """Remove the least recently used folders of other keys."""
+    """Remove the least recently used folders of other keys, and what killed processes have left."""
     with suppress(OSError):
         others = [entry for entry in os.scandir(root) if _is_key(entry.name) and entry.name != key()]
         others.sort(key=lambda entry: entry.stat(follow_symlinks=False).st_mtime, reverse=True)
         for entry in others[_MAX_KEYS - 1 :]:
             shutil.rmtree(entry, ignore_errors=True)  # does not follow links
+    with suppress(OSError):
+        for unfinished in (root / key()).glob(".*.tmp"):
+            if time.time() - unfinished.stat().st_mtime > _SECONDS_OF_A_DAY:
+                unfinished.unlink()
 
 
 def _is_key(name: str) -> bool:

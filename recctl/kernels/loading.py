@@ -25,7 +25,6 @@ from typing import Any
 
 from recctl import engines, progress
 from recctl.kernels import __path__ as _folders
-from recctl.kernels.cache import FOLDER_VARIABLE, user_folder
 from recctl.kernels.compile import CompiledFunction, find_kernels, kernels_of_module
 
 _MAX_PROCESSES = 4  # each takes about 200 MB
@@ -120,9 +119,9 @@ def _compile(kernels: list[CompiledFunction], task: progress.Task) -> None:
 @contextmanager
 def _helpers(number: int) -> Iterator[list[subprocess.Popen[str]]]:
     """Processes that compile kernels on request; they end with the block, or with this process."""
-    command = [sys.executable, "-c", _HELPER, str(Path(__file__).parents[2])]
-    # One thread each, and the folder of this process whatever the current directory is.
-    environment = {**os.environ, FOLDER_VARIABLE: str(user_folder()), "RECCTL_THREADS": "1"}
+    # -P: otherwise modules in the current directory, such as a random.py, would hide those of Python.
+    command = [sys.executable, "-P", "-c", _HELPER, str(Path(__file__).parents[2])]
+    environment = {**os.environ, "RECCTL_THREADS": "1"}
     helpers: list[subprocess.Popen[str]] = []
     try:
         with suppress(OSError):  # without helpers, this process compiles all

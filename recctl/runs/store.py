@@ -89,7 +89,8 @@ class RunStore:
                     continue
                 entry = index.Entry(signature, summarize(run))
             summaries.append(entry.summary)
-            if index.is_settled(signature):
+            # A file that can't be read now, such as another user's, may be readable the next time, without any change.
+            if entry.summary.is_whole and index.is_settled(signature):
                 entries[run_id] = entry
         if entries != indexed:
             index.write(self.root, entries)

@@ -38,6 +38,7 @@ class RunSummary:
         tags: Its tags.
         validation_record: Its evaluation on validation, without figures; None if it has none, or is of version 0.1 or
             0.2, whose protocol is in its config.
+        is_whole: Whether all files could be read; what is in the others is left out.
     """
 
     run_id: str
@@ -58,6 +59,7 @@ class RunSummary:
     metrics: dict[str, Any]
     tags: list[str]
     validation_record: dict[str, Any] | None
+    is_whole: bool
 
     @property
     def creation_order(self) -> tuple[str, str]:
@@ -71,6 +73,7 @@ def summarize(run: Run) -> RunSummary:
     metrics: dict[str, dict[str, float]] = {}
     tags: list[str] = []
     validation_record = None
+    is_whole = True
     try:
         records = run.current_evaluations()
         if records is None:
@@ -80,7 +83,7 @@ def summarize(run: Run) -> RunSummary:
             validation_record = _without_figures(records.get("validation"))
         tags = list(labels.read(run).tags)
     except ArtifactError:
-        pass  # damaged files are left to `recctl runs verify`
+        is_whole = False  # damaged files are left to `recctl runs verify`
     return RunSummary(
         run_id=run.id,
         recorded_status=metadata["status"],
@@ -102,6 +105,7 @@ def summarize(run: Run) -> RunSummary:
         metrics=metrics.get("test", {}) | metrics.get("validation", {}),
         tags=tags,
         validation_record=validation_record,
+        is_whole=is_whole,
     )
 
 

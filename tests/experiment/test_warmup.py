@@ -6,18 +6,26 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from recctl import cli, experiment
+from recctl.data import InteractionDataset
 from recctl.errors import ConfigError
 from recctl.experiment.warmup import warm_up
 from recctl.kernels import loading
 from recctl.kernels.compile import CompiledFunction, find_kernels
-from recctl.models.registry import model_names
+from recctl.models.registry import model_class, model_names
 
 
 def usage() -> dict[str, Any]:
     return json.loads((Path(loading.__file__).parent / "usage.json").read_text())
+
+
+def test_usage_has_the_cost_of_each_kernel() -> None:
+    # After adding a kernel: python -m tests.benchmarks.kernel_usage
+    assert sorted(usage()["seconds"]) == sorted(loading.all_kernels())
 
 
 def test_all_kernels_of_the_usage_exist() -> None:
@@ -31,19 +39,43 @@ def test_usage_names_each_model() -> None:
     assert sorted(usage()["models"]) == model_names()
 
 
-def test_training_calls_no_kernel_that_was_not_loaded_ahead(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    called = set()
+@pytest.fixture
+def recorded_calls(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Names of the kernels that are called."""
+    names = set()
 
     def call(kernel: CompiledFunction, *arguments: Any) -> Any:
-        called.add(kernel.name)
+        names.add(kernel.name)
         return kernel.dispatcher(*arguments)
 
     monkeypatch.setattr(CompiledFunction, "__call__", call)
+    return names
+
+
+def test_training_calls_no_kernel_that_was_not_loaded_ahead(workdir: Path, recorded_calls: set[str]) -> None:
     experiment.train(experiment.load(workdir / "small.yaml"))
     # Kernels of synthetic data are called by no other source.
-    assert {name for name in called if not name.startswith("synthetic_sampling.")} <= set(
+    assert {name for name in recorded_calls if not name.startswith("synthetic_sampling.")} <= set(
         loading.kernels_of_training(["ease"])
     )
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_fitting_a_model_calls_no_kernel_that_was_not_loaded_ahead(
+    name: str, recorded_calls: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As for catalogs of usual size: ease computes the weights of tiny ones in another way.
+    rng = np.random.default_rng(1)
+    pairs = pd.DataFrame({"user_id": rng.integers(0, 200, 4_000), "item_id": rng.integers(0, 100, 4_000)})
+    pairs["rating"] = rng.integers(1, 6, len(pairs)).astype(float)
+    pairs["timestamp"] = np.arange(len(pairs))
+    dataset = InteractionDataset(pairs.drop_duplicates(["user_id", "item_id"]))
+    model = model_class(name)
+    epochs = {key: 1 for key in ("epochs", "n_epochs", "n_iterations") if key in model.parameters}
+    recorded_calls.clear()
+    model(**epochs).fit(dataset)
+    assert recorded_calls
+    assert recorded_calls <= set(loading.kernels_of_training([name], evaluates=False))
 
 
 def test_splitting_loads_fewer_kernels_than_fitting_and_that_fewer_than_training() -> None:

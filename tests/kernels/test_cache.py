@@ -169,6 +169,88 @@ def test_without_a_home_kernels_are_kept_in_a_temporary_folder(
     assert was_cached()
 
 
+@pytest.mark.parametrize("configured", [True, False])
+def test_without_a_home_no_kernels_of_the_current_folder_are_read(
+    configured: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A folder whose name begins with ~ may have come with a repository.
+    relative = "~nobody-of-this-name/recctl/kernels"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RECCTL_KERNELS_DIR", str(tmp_path / relative))
+    load()
+    assert len(kernel_files(tmp_path / relative)) == 1
+    monkeypatch.setenv("RECCTL_KERNELS_DIR", relative if configured else "")
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name, appauthor: f"~nobody-of-this-name/{name}")
+    notices: list[str] = []
+    load(notices)
+    assert COMPILING in notices
+    assert any("there is no home folder" in text for text in notices)
+
+
+def test_current_folder_is_not_taken_for_temporary_files(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As `tempfile.gettempdir` answers where no folder takes temporary files.
+    temporary = tmp_path / "temporary"
+    monkeypatch.chdir(temporary)
+    for variable in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(variable, raising=False)
+    folder.write_text("no folder")
+    load()
+    assert list(temporary.iterdir()) == []
+    # One that is chosen may well be the current folder.
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    load()
+    assert len(list(temporary.iterdir())) == 1
+
+
+def test_without_folders_for_temporary_files_cached_kernels_are_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gettempdir() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(cache.tempfile, "gettempdir", gettempdir)
+    assert not was_cached()
+    assert was_cached()
+
+
+def test_folder_that_was_deleted_in_the_meantime_is_private_again(folder: Path) -> None:
+    umask = os.umask(0o002)
+    try:
+        load()
+        assert cache.folder_to_write() == folder
+        shutil.rmtree(folder)
+        cache._write("some.kernel", b"content")
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert len(kernel_files(folder)) == 1
+
+
+def test_link_to_a_folder_is_not_used(folder: Path, tmp_path: Path) -> None:
+    load()
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    notices: list[str] = []
+    load(notices)
+    assert any("it is a symbolic link" in text for text in notices)
+
+
+def test_unfinished_files_of_killed_processes_are_removed_after_a_day(folder: Path) -> None:
+    load()
+    old = folder / cache.key() / ".old.tmp"
+    new = folder / cache.key() / ".new.tmp"
+    for path in (old, new):
+        path.write_text("half")
+    two_days_ago = time.time() - 2 * 86_400
+    os.utime(old, (two_days_ago, two_days_ago))
+    cache.folder_to_write.cache_clear()
+    cache.folder_to_write()
+    assert not old.exists()
+    assert new.exists()
+
+
 def test_without_any_folder_kernels_are_compiled_by_each_process(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,8 +287,31 @@ def test_key_depends_on_the_sources_but_not_on_their_time_stamps(
     monkeypatch.setattr(cache, "__file__", str(copy / "cache.py"))
     source = copy / "csr.py"
     os.utime(source, (1, 1))
+    monkeypatch.setattr(cache, "_SOURCES", cache._hash_sources())
     assert fresh_key() == before
     source.write_text(source.read_text() + "\n")
+    monkeypatch.setattr(cache, "_SOURCES", cache._hash_sources())
+    assert fresh_key() != before
+
+
+def test_sources_that_change_while_a_process_runs_change_no_key_and_its_kernels_are_not_kept(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fresh_key()
+    copy = tmp_path / "upgraded"
+    shutil.copytree(Path(cache.__file__).parent, copy)
+    (copy / "csr.py").write_text("# another version\n")
+    monkeypatch.setattr(cache, "__file__", str(copy / "cache.py"))
+    assert fresh_key() == before
+    load()
+    assert kernel_files(folder) == []
+
+
+def test_environment_with_svml_has_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    from numba.core import config
+
+    before = fresh_key()
+    monkeypatch.setattr(config, "USING_SVML", not config.USING_SVML)
     assert fresh_key() != before
 
 

@@ -25,11 +25,12 @@ print(json.dumps({"kernels": len(kernels), "compiled": n_compiled, "from_cache":
 """
 
 
-def _load(folder: Path, n_threads: int, helper: str = "") -> dict[str, Any]:
+def _load(folder: Path, n_threads: int, helper: str = "", current: Path | None = None) -> dict[str, Any]:
     environment = {**os.environ, "RECCTL_KERNELS_DIR": str(folder)}
     result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _LOAD, str(n_threads), helper],
+        [sys.executable, "-P", "-W", "ignore", "-c", _LOAD, str(n_threads), helper],
         env=environment,
+        cwd=current,
         capture_output=True,
         text=True,
         check=False,
@@ -44,6 +45,13 @@ def test_helper_compiles_kernels_that_this_process_reads(tmp_path: Path) -> None
     assert first["compiled"] == first["kernels"] == 9
     assert first["from_cache"] > 0
     assert _load(tmp_path, n_threads=2) == {"kernels": 9, "compiled": 0, "from_cache": 9}
+
+
+def test_helper_imports_no_modules_of_the_current_folder(tmp_path: Path) -> None:
+    for name in ("random", "queue", "json"):
+        (tmp_path / f"{name}.py").write_text("open('imported', 'w').close(); raise ImportError\n")
+    assert _load(tmp_path / "kernels", n_threads=2, current=tmp_path)["from_cache"] > 0
+    assert not (tmp_path / "imported").exists()
 
 
 def test_one_thread_compiles_in_this_process(tmp_path: Path) -> None:

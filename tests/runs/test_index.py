@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from recctl.errors import ArtifactError
 from recctl.runs import Run, RunStore, index, labels
 from recctl.runs.summary import RunSummary, summarize
 
@@ -216,6 +217,19 @@ def test_listing_with_the_index_equals_reading_the_files_after_any_edits(root: P
         if rng.random() < 0.5:
             time.sleep(2 * TICK_NS / 1e9)
         assert RunStore(root).summaries() == read_plainly(root), edit.__name__
+
+
+@pytest.mark.usefixtures("_short_ticks")
+def test_run_whose_files_could_not_be_read_is_read_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(run: Run) -> None:
+        raise ArtifactError(f"{run.path}: permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "current_evaluations", fail)
+        summaries, _ = RunStore(root).summaries()
+        assert [summary.validation for summary in summaries] == [None] * N_RUNS
+    summaries, _ = RunStore(root).summaries()
+    assert [summary.validation for summary in summaries] == [number / 10 for number in range(N_RUNS)]
 
 
 @pytest.mark.usefixtures("_short_ticks")
