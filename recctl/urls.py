@@ -21,11 +21,14 @@ _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
 _IS_URL = re.compile(rf"{_SCHEME}|\$\{{")
 # In any text. Quotes, brackets of YAML and JSON, and white space end a URL; `${NAME}` has braces of its own.
 _URL_IN_TEXT = re.compile(rf"({_SCHEME})((?:\$\{{\w+\}}|[^\s'\"<>`{{}}])*)")
-_USER_INFO = re.compile(r"^([^/?#]*)@")
-_PARAMETER = re.compile(r"([?&#;])([^=&#;?\s]+)=([^&#;\s'\"]*)")
+# The second form is a password with characters that should be written as %2F and the like.
+_USER_INFO = re.compile(r"^([^/?#]*)@|^([^/?#:@\[]+:(?!(?:\d*|\$\{\w+\})(?:[/?#]|$)).*)@")
+# A text that is a URL as a whole may have quotes and brackets in its password.
+_WHOLE_URL = re.compile(rf"({_SCHEME})(\S*)")
+_PARAMETER = re.compile(r"([?&#;])([^=&#;?\s]+)=([^&#;\s]*)")
 # Whole words in the names of parameters, however they are written: X-Amz-Signature, AWSAccessKeyId, api_key, sig.
 _SECRET_PARAMETER = re.compile(
-    r"sign|sig$|token|passw|pwd|secret|credential|auth|api-?_?key|access-?_?key|keyid|key-pair|policy|user|^key$|^code$",
+    r"sign|sig$|token|pass|pwd|session|jwt|hmac|private|secret|credential|auth|api-?_?key|access-?_?key|keyid|key-pair|policy|user|^key$|^code$",
     re.IGNORECASE,
 )
 # There, what stands before the @ is the name of a container.
@@ -93,9 +96,11 @@ def expand(template: str, key: str) -> str:
 
 def redact(text: str) -> str:
     """Replace user names, passwords and signatures of all URLs in a text; variables `${NAME}` stay."""
-    redacted = _URL_IN_TEXT.sub(_redact_match, text)
+    pattern = _WHOLE_URL if _WHOLE_URL.fullmatch(text) else _URL_IN_TEXT
+    redacted = pattern.sub(_redact_match, text)
     if redacted != text and re.match(_SCHEME, text):
-        _originals.setdefault(redacted, text)
+        # The newest: a URL that is signed anew replaces the one whose signature has expired.
+        _originals[redacted] = text
     return redacted
 
 
@@ -114,6 +119,11 @@ def hide(text: str) -> str:
 def redact_values(values: object) -> object:
     """Redact every text in nested dicts and lists."""
     return _map_texts(values, redact)
+
+
+def hide_values(values: object) -> object:
+    """Hide what `expand` has inserted in every text of nested dicts and lists."""
+    return _map_texts(values, hide)
 
 
 def file_name(template: str) -> str:
@@ -149,7 +159,7 @@ def _redact_user_info(rest: str) -> str:
     found = _USER_INFO.match(rest)
     if found is None:
         return rest
-    user, colon, password = found[1].partition(":")
+    user, colon, password = (found[1] or found[2] or "").partition(":")
     shown = _redact_literal(user) + colon + (_redact_literal(password) if colon else "")
     return f"{shown}@{rest[found.end() :]}"
 
@@ -172,6 +182,6 @@ def _secrets(url: str) -> list[str]:
     found = [value for _, name, value in _PARAMETER.findall(rest) if _SECRET_PARAMETER.search(unquote(name))]
     user_info = _USER_INFO.match(rest)
     if user_info is not None and f"{start.lower()}://" not in _SCHEMES_OF_CONTAINERS:
-        user, _, password = user_info[1].partition(":")
+        user, _, password = (user_info[1] or user_info[2] or "").partition(":")
         found += [password, user]
     return [value for value in found if value]

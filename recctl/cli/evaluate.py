@@ -50,12 +50,12 @@ def evaluate(
         ),
     ] = None,
     recommendations: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--recommendations",
             metavar="FILE",
-            help="Evaluate recommendation lists that were made elsewhere: a table of user_id, item_id, and rank or "
-            "score.",
+            help="Evaluate recommendation lists that were made elsewhere: a file or URL with a table of user_id, "
+            "item_id, and rank or score.",
         ),
     ] = None,
     columns: Annotated[
@@ -141,7 +141,7 @@ def evaluate(
 
 
 def _evaluate_lists(
-    file: Path,
+    file: str,
     source: str | None,
     part: Any,
     columns: list[str],
@@ -151,13 +151,15 @@ def _evaluate_lists(
     engine: str | None,
     conditions: list[Any],
 ) -> Run:
+    from recctl import urls
     from recctl.cli import common, terminal
     from recctl.cli.assertions import require_segments
     from recctl.experiment.lifecycle import prepare_for
     from recctl.experiment.recommendation_lists import evaluate_recommendations
 
     # Relative to the working directory, not to the config.
-    entry: dict[str, Any] = {"recommendations": str(file.expanduser().resolve()), "columns": _parse_columns(columns)}
+    location = file if urls.is_url(file) else str(Path(file).expanduser().resolve())
+    entry: dict[str, Any] = {"recommendations": location, "columns": _parse_columns(columns)}
     evaluation: dict[str, Any] = {"metrics": metrics, "k_values": k_values}
     with terminal.bars(), common.on_engine(engine):
         split_run, loaded = _load_source(source, overrides)

@@ -40,7 +40,8 @@ def export(
     ] = None,
     listing: Annotated[bool, typer.Option("--list", help="List the formats and their options.")] = False,
     checked: Annotated[
-        Path | None, typer.Option("--verify", metavar="DIR", help="Verify an existing export.", show_default=False)
+        str | None,
+        typer.Option("--verify", metavar="DIR", help="Verify an existing export, or its URL.", show_default=False),
     ] = None,
     overrides: DataSetOption = None,
     engine: EngineOption = None,
@@ -71,6 +72,7 @@ def export(
 ) -> None:
     """Export the model of a run, list the export formats, or verify an export."""
     from recctl import export as library
+    from recctl import urls
     from recctl.cli import common, terminal
     from recctl.errors import ConfigError
 
@@ -79,10 +81,11 @@ def export(
         return _print_formats()
     if checked is not None:
         manifest = library.verify_export(checked)
+        checked = urls.redact(checked)
         # Exports of a model from Python have no run.
         source = manifest["run_id"] or manifest["model"].get("name")
         terminal.print_result(f"{checked}: intact: {manifest['format']} of {source}")
-        return terminal.print_json({"path": str(checked), "status": "whole", "manifest": manifest})
+        return terminal.print_json({"path": checked, "status": "whole", "manifest": manifest})
     if run_id is None or format_name is None:
         raise ConfigError("RUN and --format are required; --list shows the formats")
     # The options of all formats have one flat namespace here; the format refuses those that it does not have.

@@ -231,7 +231,7 @@ def _absolute_database(url: str, base: Path) -> str:
     path = base / match[2]
     if not path.exists() and Path(f"/{match[2]}").exists():  # an absolute path with three slashes
         path = Path(f"/{match[2]}")
-    return f"{match[1]}{path.resolve()}"
+    return urls.redact(f"{match[1]}{path.resolve()}")
 
 
 def source_to_read(source: str | QueryConfig) -> str | Query:

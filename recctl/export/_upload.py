@@ -16,6 +16,8 @@ from recctl.export._manifest import MANIFEST
 _KEY = "export destination"
 # In these, a folder is what the names of files have in common.
 _WITHOUT_FOLDERS = ("s3", "gcs")
+# Is there as long as files are uploaded: what an interrupted upload leaves may be replaced.
+_INCOMPLETE = "recctl-upload-incomplete"
 
 
 @contextmanager
@@ -52,6 +54,8 @@ def _require_replaceable(filesystem: Any, path: str, label: str, force: bool) ->
         files = [str(file) for file in filesystem.find(path)] if filesystem.exists(path) else []
     if not files:
         return []
+    if f"{path}/{_INCOMPLETE}" in files:
+        return files
     if f"{path}/{MANIFEST}" not in files:
         raise ConfigError(f"{label}: exists and is not an export; choose another URL")
     if not force:
@@ -61,6 +65,10 @@ def _require_replaceable(filesystem: Any, path: str, label: str, force: bool) ->
 
 def _upload(filesystem: Any, folder: Path, path: str, old_files: list[str], label: str) -> None:
     manifest = f"{path}/{MANIFEST}"
+    incomplete = f"{path}/{_INCOMPLETE}"
+    if filesystem.protocol not in _WITHOUT_FOLDERS:
+        filesystem.makedirs(path, exist_ok=True)
+    filesystem.pipe_file(incomplete, b"replaced by the next export")
     if manifest in old_files:
         filesystem.rm_file(manifest)
     names = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*")) if file.is_file()]
@@ -72,8 +80,9 @@ def _upload(filesystem: Any, folder: Path, path: str, old_files: list[str], labe
         filesystem.put_file(str(folder / name), target)
     kept = {f"{path}/{name}" for name in names}
     for file in old_files:
-        if file not in kept and file != manifest:
+        if file not in kept and file not in (manifest, incomplete):
             filesystem.rm_file(file)
+    filesystem.rm_file(incomplete)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 
 from recctl import arguments, experiment, progress, urls
 from recctl.arguments import at_least, flag, of_type, optional, text, validated
+from recctl.data.sources.remote.files import local_copy
 from recctl.errors import ArtifactError, ConfigError, NotFittedError
 from recctl.experiment.run_config import require_data_keys
 from recctl.export import _folders, _manifest, _upload
@@ -99,6 +100,9 @@ def export_run(
 def verify_export(path: str | Path) -> dict[str, Any]:
     """Verify an export: check the hash of every file, then read the files and compare them with the manifest.
 
+    Args:
+        path: The folder, or its URL, of which a temporary copy is verified.
+
     Returns:
         The manifest.
 
@@ -106,7 +110,19 @@ def verify_export(path: str | Path) -> dict[str, Any]:
         ArtifactError: The folder is damaged, or is not an export.
         ConfigError: The format is not installed.
     """
-    path = Path(path)
+    if urls.is_url(str(path)):
+        label = urls.redact(str(path))
+        if urls.scheme(label) in ("http", "https"):
+            raise ConfigError(f"{label}: is no folder; verify a local copy of the export, s3:// or gs://")
+        with local_copy(str(path), None, "export") as folder:
+            try:
+                return _verify(folder)
+            except ArtifactError as error:
+                raise ArtifactError(str(error).replace(str(folder), label)) from None
+    return _verify(Path(path))
+
+
+def _verify(path: Path) -> dict[str, Any]:
     manifest = _manifest.read(path)
     format_type = format_class(manifest["format"])
     version = manifest["format_version"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,30 @@ def test_signed_url_on_the_command_line_is_recorded_without_its_signature(
     assert (stored / "config.yaml").read_text().count(template) == 2
     assert (stored / "titles.parquet").exists()
     assert "X-Amz-Signature=***&v=1" in (stored / "evaluations.json").read_text()
+    _require_clean_files(workdir)
+
+
+def test_lists_behind_a_url_are_measured_with_the_data_of_a_query(
+    recctl: Any, workdir: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite3.connect(workdir / "shop.db") as connection:
+        connection.execute("create table events(user_id integer, item_id integer, time bigint)")
+        connection.executemany("insert into events values (?, ?, ?)", interactions())
+    connection.close()
+    users = sorted({row[0] for row in interactions()})
+    items = sorted({row[1] for row in interactions()})
+    lists = "".join(f"{user},{item},{rank}\n" for user in users for rank, item in enumerate(items, 1))
+    site.content = f"user_id,item_id,rank\n{lists}".encode()
+    monkeypatch.setenv("SHOP_TOKEN", "token9secret")
+    url = f"{site.url}/lists.csv?token=${{SHOP_TOKEN}}"
+    models = f'models:\n  - {{name: popularity}}\n  - {{recommendations: "{url}", name: production}}\n'
+    settings = _SETTINGS.replace("model: {name: ease, params: {l2_reg: 50.0}}\n", models)
+    _write_config(workdir, _QUERY % "sqlite:///shop.db", rest=settings)
+    run = _Checked(recctl)
+    compared = run("compare", "shop.yaml", "--resamples", "200", "--json").json
+    assert "-compare-query-" in compared["run_id"]
+    measured = run("evaluate", "--recommendations", url, "shop.yaml", "--json").json
+    assert measured["lists"]["file"] == url
     _require_clean_files(workdir)
 
 

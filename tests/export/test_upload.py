@@ -9,8 +9,8 @@ import pytest
 
 from recctl.data import InteractionDataset
 from recctl.data.synthetic import generate
-from recctl.errors import ConfigError
-from recctl.export import export_model
+from recctl.errors import ArtifactError, ConfigError
+from recctl.export import export_model, verify_export
 from recctl.models.ease import EASERecommender
 from tests.conftest import skip_without
 from tests.data.sources.remote.servers import Store, s3_server
@@ -67,6 +67,35 @@ def test_export_to_a_url_replaces_only_exports_and_only_by_force(store: Store, m
     assert store.objects["shopbucket77/notes/a.txt"] == b"mine"
 
 
+def test_export_after_an_interrupted_upload_replaces_what_it_left(
+    store: Store, model: EASERecommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsspec.implementations.arrow import ArrowFSWrapper
+
+    url = "s3://${SHOP_BUCKET}/ease"
+    export_model(model, "recommendations", url, k=3)
+    assert verify_export(url)["options"]["k"] == 3
+    put_file = ArrowFSWrapper.put_file
+
+    def interrupted(self: ArrowFSWrapper, local: str, remote: str) -> None:
+        if "manifest" in remote:
+            raise OSError("the connection to shopbucket77 was lost")
+        put_file(self, local, remote)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ArrowFSWrapper, "put_file", interrupted)
+        with pytest.raises(ArtifactError, match=r"can't be written: the connection to \$\{SHOP_BUCKET\} was lost"):
+            export_model(model, "recommendations", url, force=True, k=5)
+    with pytest.raises(ArtifactError, match=r"^s3://\$\{SHOP_BUCKET\}/ease/manifest.json: missing"):
+        verify_export(url)
+    export_model(model, "recommendations", url, k=5)
+    assert verify_export(url)["options"]["k"] == 5
+    names = {key for key in store.objects if not key.endswith("/")}
+    assert names == {f"shopbucket77/{name}" for name in ("ease/manifest.json", "ease/recommendations.parquet", "readme")}
+
+
 def test_export_to_a_web_server_is_refused(model: EASERecommender) -> None:
     with pytest.raises(ConfigError, match="can't be written to"):
         export_model(model, "recommendations", "https://reader:hunter7766@host/ease")
+    with pytest.raises(ConfigError, match=r"https://\*\*\*:\*\*\*@host/ease: is no folder"):
+        verify_export("https://reader:hunter7766@host/ease")

@@ -14,7 +14,7 @@ from recctl import arguments, engines, progress, urls
 from recctl.arguments import at_least, check_fields, flag, many, of_type, optional, validated
 from recctl.config import Config, LoadedConfig
 from recctl.config.loading import with_values
-from recctl.config.schema import EngineConfig
+from recctl.config.schema import EngineConfig, source_name
 from recctl.errors import ArtifactError, ConfigError, DataError, RecctlError, TrainingError
 from recctl.experiment import stages
 from recctl.experiment.comparison import backtest
@@ -468,7 +468,7 @@ def _create_run(
         part_codes = existing_run.split_parts()
         metadata["data"] = existing_run.metadata["data"]
         metadata["split"] = existing_run.metadata["split"]
-    source = Path(config["data"]["source"]).name.split(".")[0] or "data"
+    source = source_name(_base_entry(entries).loaded.config.data.source).split(".")[0] or "data"
     return Run.create(store.root, f"compare-{source}"[:_MAX_LABEL], "compare", config, part_codes, metadata)
 
 

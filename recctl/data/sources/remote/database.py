@@ -163,6 +163,8 @@ def _converter(name: str, field: pa.Field, options: ReadOptions) -> Callable[[pa
         # Old writers of Parquet have text in binary columns; databases have types for both.
         kind = database_type or "binary"
         raise DataError(f"{_NAME}: column {field.name!r} is of type {kind}; {cast_hint}")
+    if pa.types.is_interval(arrow_type):
+        raise DataError(f"{_NAME}: column {field.name!r} is of type {database_type or 'interval'}; {cast_hint}")
     if pa.types.is_nested(arrow_type):
         raise DataError(
             f"{_NAME}: column {field.name!r} is of type {database_type or arrow_type}; select single values"
@@ -262,6 +264,8 @@ def _open_duckdb(url: str, sql: str, base: Path, stack: ExitStack) -> _Result:
     path = _database_file(url, base)
     connection = stack.enter_context(duckdb.connect(str(path), read_only=True))
     connection.execute("set enable_progress_bar = false")  # it would be among the output
+    # A query that names a URL would download code and store it in the home directory.
+    connection.execute("set autoinstall_known_extensions = false")
     kinds = [str(statement.type).rpartition(".")[2] for statement in connection.extract_statements(sql)]
     if kinds != ["SELECT"]:
         raise ConfigError(f"data.source.sql: is {', '.join(kinds)} to DuckDB; only one query is allowed")

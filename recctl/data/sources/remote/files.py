@@ -73,7 +73,8 @@ def read_url(template: str, options: ReadOptions, key: str = "data.source") -> S
         if options.checksum is not None:
             require_checksum(path, options.checksum, label)
         table = read_file(path, options)
-    provenance = {name: value for name, value in table.provenance.items() if name != "file"}
+    # The names of parts may hold values of variables.
+    provenance = {name: urls.hide_values(value) for name, value in table.provenance.items() if name != "file"}
     return replace(table, provenance={"source": label, **provenance})
 
 
@@ -135,7 +136,9 @@ def _find_files(filesystem: Any, path: str, label: str) -> tuple[str, list[_Remo
         if info["type"] == "file":
             base = path.rpartition("/")[0]
             name = PurePosixPath(path).name
-            return base.rpartition("/")[2], [_RemoteFile(path, PurePosixPath(name), _size_of(info))], True
+            # Progress lines show the name.
+            shown = PurePosixPath(name if urls.hide(name) == name else "source" + "".join(PurePosixPath(name).suffixes))
+            return base.rpartition("/")[2], [_RemoteFile(path, shown, _size_of(info))], True
         base = path
         found = filesystem.find(path, detail=True)
     files = []
@@ -155,11 +158,19 @@ def _size_of(info: dict[str, Any]) -> int:
     return int(info.get("size") or 0)
 
 
+def _version_of(filesystem: Any, path: str) -> dict[str, str]:
+    """What changes with the content of a file."""
+    filesystem.invalidate_cache()  # of listings, which may be older
+    # Not compared with a listing, whose times can be more precise.
+    info = filesystem.info(path)
+    return {name: str(info.get(name)) for name in ("size", "mtime", "ETag", "etag", "generation")}
+
+
 def _copy_files(
     filesystem: Any, files: Sequence[_RemoteFile], root: Path, options: ReadOptions, label: str, whole: bool
 ) -> None:
     """Copy files, several at a time."""
-    copied = [file for file in files if not _is_left_out(file)]
+    copied = [file for file in files if whole or not _is_left_out(file)]
     total = sum(file.size for file in copied)
     # The readers record checksums of small files, which only whole files have.
     is_whole = whole or total <= MAX_HASHED_BYTES or options.checksum is not None
@@ -174,13 +185,14 @@ def _copy_files(
 
     def copy(file: _RemoteFile) -> None:
         target = root / file.relative
+        version = _version_of(filesystem, file.path)
         with filesystem.open(file.path, "rb") as source, target.open("wb") as target_file:
             if not is_whole and source.read(len(MAGIC)) == MAGIC:
                 _copy_columns(source, target_file, file.size, options, limit)
             else:
                 source.seek(0)
                 _copy_range(source, target_file, 0, file.size, limit)
-        if target.stat().st_size != file.size or _size_of(filesystem.info(file.path)) != file.size:
+        if target.stat().st_size != file.size or _version_of(filesystem, file.path) != version:
             raise DataError(f"{urls.hide(str(file.relative))}: was changed while it was read; try again")
 
     with progress.task(f"Downloading {label}", total, "bytes") as task, ThreadPoolExecutor(_N_COPIES) as pool:

@@ -9,7 +9,7 @@ from recctl.errors import ConfigError
 # Comments, texts, quoted names and dollar-quoted texts of PostgreSQL are read as a whole: their content is no SQL.
 _SYMBOL = re.compile(
     r"""(?P<comment>--[^\n]*|/\*.*?\*/)
-    |(?P<quoted>'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
+    |(?P<quoted>[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
     |(?P<word>[A-Za-z_]\w*)
     |(?P<space>\s+)
     |(?P<sign>.)""",
@@ -26,7 +26,7 @@ def require_query(sql: str) -> str:
     This gives a clear message early. What keeps the data safe is the read-only connection.
 
     Returns:
-        The statement, without a semicolon at its end.
+        The statement, without a semicolon and comments at its end: drivers write the statement within others.
 
     Raises:
         ConfigError: It is something else.
@@ -49,7 +49,7 @@ def require_query(sql: str) -> str:
         ]
         if changes:
             raise ConfigError(f"data.source.sql: has {changes[0]!r}, which changes data; only a query is allowed")
-    return sql.rstrip().rstrip(";").rstrip() if symbols[-1] == ";" else sql
+    return sql[: _end(sql)]
 
 
 def has_order(sql: str) -> bool:
@@ -65,6 +65,12 @@ def has_order(sql: str) -> bool:
             return True
         previous = symbol
     return False
+
+
+def _end(sql: str) -> int:
+    """Where the last symbol ends that is neither a semicolon nor a comment."""
+    matches = _SYMBOL.finditer(sql)
+    return max(match.end() for match in matches if match.lastgroup not in ("comment", "space") and match[0] != ";")
 
 
 def _symbols(sql: str) -> list[str]:

@@ -56,7 +56,7 @@ def fetch_web_file(url: str, template: str, checksum: str | None, max_gigabytes:
 
         part = target.with_name(f"{target.name}.part")
         address, user_info = _without_user_info(url)
-        conditions = _conditions(record) if checksum is None else {}
+        conditions = _conditions(record, urls.redact(url) == url) if checksum is None else {}
         request = Address(address, user_info, conditions, require_size, allows_html=True)
 
         def check(path: Path) -> None:
@@ -101,12 +101,19 @@ def _write_record(folder: Path, target: Path, headers: dict[str, str], label: st
     atomic.write_bytes(folder / _RECORD, json.dumps(record, indent=2).encode())
 
 
-def _conditions(record: dict[str, Any] | None) -> dict[str, str]:
+def _conditions(record: dict[str, Any] | None, is_exact: bool) -> dict[str, str]:
+    """The headers that ask for the file only if it is another one than that of the record.
+
+    Args:
+        record: What is known of the copy.
+        is_exact: Whether the copy is surely of the same URL. Users and tokens are not recorded, and another one may get
+            another file, which may be older.
+    """
     if record is None:
         return {}
     if record["etag"]:
         return {"If-None-Match": record["etag"]}
-    return {"If-Modified-Since": record["last_modified"]} if record["last_modified"] else {}
+    return {"If-Modified-Since": record["last_modified"]} if record["last_modified"] and is_exact else {}
 
 
 def _has_checksum(path: Path, checksum: str) -> bool:

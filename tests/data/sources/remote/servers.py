@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +24,8 @@ class Store:
         requests: Method, path and `Range` of each request.
         sent_bytes: Bytes of objects that were sent.
         uploads: The parts of uploads in progress, by `bucket/key`.
+        modified: The time of all objects.
+        on_get: Called after each answer with the content of an object.
     """
 
     url: str = ""
@@ -31,6 +33,8 @@ class Store:
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     sent_bytes: int = 0
     uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    modified: str = "Thu, 01 Jan 2026 00:00:00 GMT"
+    on_get: Callable[[], None] = lambda: None
 
 
 @contextmanager
@@ -47,7 +51,8 @@ def s3_server() -> Iterator[Store]:  # noqa: C901 - one handler with a short met
                 is_bucket = "/" not in self._key() and any(k.startswith(f"{self._key()}/") for k in store.objects)
                 self.answer(200 if is_bucket else 404, b"", length=0)
             else:
-                self.answer(200, b"", {"ETag": _etag(content)}, length=len(content))
+                headers = {"ETag": _etag(content), "Last-Modified": store.modified}
+                self.answer(200, b"", headers, length=len(content))
 
         def do_GET(self) -> None:
             self._log()
@@ -64,6 +69,7 @@ def s3_server() -> Iterator[Store]:  # noqa: C901 - one handler with a short met
             store.sent_bytes += len(part)
             headers = {"ETag": _etag(content), "Content-Range": f"bytes {begin}-{end - 1}/{len(content)}"}
             self.answer(206 if self.headers.get("Range") else 200, part, headers)
+            store.on_get()
 
         def _list(self, query: dict[str, list[str]]) -> None:
             bucket = self._key().rstrip("/")
@@ -145,6 +151,7 @@ class Site:
     Attributes:
         content: The content of every path.
         etag: Its ETag; empty for none.
+        last_modified: Its time; empty for none.
         cut_after: Bytes after which each of the next responses ends early.
         requests: The headers of each request.
         ignores_if_range: Whether ranges are sent although the file has changed.
@@ -153,6 +160,7 @@ class Site:
     url: str = ""
     content: bytes = b""
     etag: str = '"1"'
+    last_modified: str = ""
     cut_after: list[int] = field(default_factory=list)
     requests: list[dict[str, str]] = field(default_factory=list)
     ignores_if_range: bool = False
@@ -166,13 +174,16 @@ def web_server(content: bytes) -> Iterator[Site]:
     class Handler(_Quiet):
         def do_GET(self) -> None:
             site.requests.append(dict(self.headers))
-            if site.etag and self.headers.get("If-None-Match") == site.etag:
+            is_same = site.etag and self.headers.get("If-None-Match") == site.etag
+            if is_same or (site.last_modified and self.headers.get("If-Modified-Since") == site.last_modified):
                 self.answer(304, b"")
                 return
             is_range = "Range" in self.headers and (site.ignores_if_range or self.headers.get("If-Range") == site.etag)
             begin, end = _range(self.headers.get("Range") if is_range else None, len(site.content))
             part = site.content[begin:end]
             headers = {"ETag": site.etag} if site.etag else {}
+            if site.last_modified:
+                headers["Last-Modified"] = site.last_modified
             if is_range:
                 headers["Content-Range"] = f"bytes {begin}-{end - 1}/{len(site.content)}"
             cut = site.cut_after.pop(0) if site.cut_after else len(part)

@@ -95,6 +95,34 @@ def test_hash_does_not_depend_on_the_order_of_the_rows_in_the_database(database:
     assert len(hashes) == 2
 
 
+def test_query_may_end_with_a_comment(database: str) -> None:
+    _execute(database, _TABLE, rows=_ROWS)
+    for end in (" -- of all time", "; -- of all time"):
+        assert len(read_source(Query(_SQL + end, database), _OPTIONS)) == len(_ROWS)
+
+
+@pytest.mark.parametrize("moment", ["timestamp 'infinity'", "date 'infinity'", "timestamptz '20000-01-01 00:00:00+00'"])
+def test_time_beyond_those_of_python_is_a_bad_row(database: str, moment: str) -> None:
+    if database.startswith("sqlite"):
+        pytest.skip("SQLite has no such times")
+    _execute(database, _TABLE, rows=_ROWS)
+    sql = f"select 1 as user_id, 2 as item_id, {moment} as ts union all select 3, 4, timestamp '2026-03-01 12:00:00'"
+    # PostgreSQL's driver turns infinity into the earliest time.
+    with pytest.raises(DataError, match=r"query: row 1: timestamp is (after the year 2199|before 1970)"):
+        read_source(Query(sql, database))
+    table = read_source(Query(sql, database), ReadOptions(bad_rows="skip"))
+    assert table.frame["user_id"].tolist() == [3]
+    with pytest.raises(DataError, match="is before 1970"):
+        read_source(Query("select 1 as user_id, 2 as item_id, timestamp '-infinity' as ts", database))
+
+
+def test_query_of_duckdb_installs_no_extensions(tmp_path: Path) -> None:
+    url = f"duckdb:///{tmp_path}/shop.db"
+    _execute(url, _TABLE)
+    sql = "select current_setting('autoinstall_known_extensions')::varchar as user_id, 'a' as item_id, now() as ts"
+    assert read_source(Query(sql, url)).frame["user_id"].tolist() == ["false"]
+
+
 def test_query_without_timestamps_must_order_its_rows(database: str) -> None:
     _execute(database, _TABLE, rows=_ROWS)
     options = ReadOptions(columns={"user_id": "customer", "item_id": "sku"})
@@ -158,6 +186,7 @@ def test_types_of_postgresql_follow_the_rules_of_ids_and_times(postgres: str) ->
         ("'10.0.0.1'::inet", "type inet; cast it in the query"),
         ("'x'::bytea", "binary; cast it in the query"),
         ("array[1, 2]", "select single values"),
+        ("interval '1 day'", "type interval; cast it in the query"),
         ("null::text", "missing|empty"),
     ],
 )

@@ -121,6 +121,31 @@ def test_bad_row_is_named_by_its_file_without_the_value_of_a_variable(
     assert "privatefolder" not in str(raised.value)
 
 
+def test_value_of_a_variable_is_in_no_name_of_a_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_NAME", "privatename")
+    for number in (1, 2):
+        store.objects[f"shopbucket77/privatename-{number}/a.csv"] = b"user_id,item_id\n1,2\n"
+    store.objects["shopbucket77/privatename.csv"] = b"user_id,item_id\n1,2\n"
+    table = read_source("s3://shopbucket77/${SHOP_NAME}-*/a.csv")
+    assert [part["file"] for part in table.provenance["files"]] == [
+        f"shopbucket77/${{SHOP_NAME}}-{number}/a.csv" for number in (1, 2)
+    ]
+    assert find_table("items", "s3://shopbucket77/${SHOP_NAME}.csv", Path()).name == "source.csv"
+
+
+def test_object_that_is_replaced_while_it_is_read_is_an_error(store: Store) -> None:
+    store.objects["shopbucket77/events.csv"] = b"user_id,item_id\n1,2\n"
+
+    def replace() -> None:
+        store.objects["shopbucket77/events.csv"] = b"user_id,item_id\n3,4\n"
+        store.modified = "Thu, 01 Jan 2026 00:00:09 GMT"
+
+    store.on_get = replace
+    with pytest.raises(DataError, match=r"events.csv: was changed while it was read; try again"):
+        read_source("s3://shopbucket77/events.csv")
+    assert read_source("s3://shopbucket77/events.csv").frame["user_id"].tolist() == [3]
+
+
 def test_delta_lake_table_in_a_store_is_refused_without_downloading_its_log(store: Store) -> None:
     store.objects["shopbucket77/events/_delta_log/0.json"] = b"{}"
     store.objects["shopbucket77/events/part-0.parquet"] = _parquet(_frame(5))

@@ -20,12 +20,18 @@ from recctl.errors import ConfigError
         "select $$; drop table t$$",
         "values (1, 2)",
         "from ratings",
+        "select E'it\\'s; x' from t",
     ],
 )
 def test_query_is_accepted(sql: str) -> None:
     accepted = require_query(sql)
     assert accepted in sql
     assert not accepted.endswith(";")
+
+
+@pytest.mark.parametrize("end", ["", ";", " ; ", "-- all", "; -- all;\n", " /* a */ ;; /* b */", "\n--"])
+def test_semicolons_and_comments_after_a_query_are_left_out(end: str) -> None:
+    assert require_query(f"select ';' from t -- ours\n where x{end}") == "select ';' from t -- ours\n where x"
 
 
 @pytest.mark.parametrize(

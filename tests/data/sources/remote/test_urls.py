@@ -21,6 +21,14 @@ from recctl.errors import ConfigError
         ("abfs://container@account/events", "abfs://container@account/events"),
         ("--set data.source='https://a:b@h/x.csv'", "--set data.source='https://***:***@h/x.csv'"),
         ("events/a@b.csv?sig=1", "events/a@b.csv?sig=1"),
+        ("postgresql://me:pa'ss{x}\"<y>@host/db", "postgresql://***:***@host/db"),
+        ("postgresql://me:pa?s#s@host/db", "postgresql://***:***@host/db"),
+        ("s3://key:sec/ret+/x@bucket/events/*.parquet", "s3://***:***@bucket/events/*.parquet"),
+        ("s3://bucket/a:b@c/lists-{window}.parquet", "s3://bucket/a:b@c/lists-{window}.parquet"),
+        ("https://host:8080/a@b.csv", "https://host:8080/a@b.csv"),
+        ("http://${HOST}:${PORT}/a@b.csv", "http://${HOST}:${PORT}/a@b.csv"),
+        ("http://[::1]:8080/a@b.csv", "http://[::1]:8080/a@b.csv"),
+        ("https://h/a.csv?passphrase=a'b&session_id=x&v=1", "https://h/a.csv?passphrase=***&session_id=***&v=1"),
     ],
 )
 def test_redacting_replaces_secrets_and_keeps_the_rest(url: str, shown: str) -> None:
@@ -59,6 +67,12 @@ def test_template_that_gives_no_url_is_an_error(template: str, problem: str, mon
 def test_url_that_was_stored_without_its_secrets_asks_for_them() -> None:
     with pytest.raises(ConfigError, match="was not stored; give the URL again"):
         urls.expand("https://***:***@another.example/x.csv", "data.source")
+
+
+def test_newest_url_is_opened_of_those_that_are_stored_alike() -> None:
+    stored = {urls.redact(f"https://signed.example/x.csv?sig={signature}") for signature in ("old77", "new77")}
+    assert urls.expand(stored.pop(), "data.source") == "https://signed.example/x.csv?sig=new77"
+    assert not stored
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,18 @@ def test_unchanged_file_is_not_downloaded_again_and_a_changed_one_is(site: Site)
     assert len(read_source(f"{site.url}/events.csv")) == 40_002
 
 
+def test_times_of_files_of_other_users_do_not_count(site: Site) -> None:
+    site.etag = ""
+    site.last_modified = "Thu, 01 Jan 2026 00:00:00 GMT"
+    for _ in range(2):
+        assert len(read_source(f"{site.url}/events.csv")) == 40_000
+    assert site.requests[-1]["If-Modified-Since"] == site.last_modified
+    assert len(read_source(f"{site.url}/events.csv?token=of-one-user")) == 40_000
+    # An older file: a server that is asked for changes since then answers that there are none.
+    site.content = b"user_id,item_id\n1,2\n"
+    assert len(read_source(f"{site.url}/events.csv?token=of-another-user")) == 1
+
+
 def test_file_with_the_expected_checksum_is_used_without_asking_the_server(site: Site) -> None:
     options = ReadOptions(checksum=_sha256(_ROWS))
     for _ in range(2):

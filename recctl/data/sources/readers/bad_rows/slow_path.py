@@ -163,7 +163,10 @@ def _decode_utf8(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, NDArray[np.b
 
 
 def _describe_cell(role: str, column: pa.ChunkedArray, positions: NDArray[np.int64], reason: str, i: int) -> str:
-    value = column[int(positions[i])].as_py()
+    try:
+        value = column[int(positions[i])].as_py()
+    except (OverflowError, ValueError):  # Python has no such time: databases have years beyond 9999, and infinity
+        value = None
     if value is None or value == "":
         return f"{role} {reason}"
     return f"{role} {format_value(value)} {reason}"
