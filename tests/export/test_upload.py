@@ -91,7 +91,9 @@ def test_export_after_an_interrupted_upload_replaces_what_it_left(
     export_model(model, "recommendations", url, k=5)
     assert verify_export(url)["options"]["k"] == 5
     names = {key for key in store.objects if not key.endswith("/")}
-    assert names == {f"shopbucket77/{name}" for name in ("ease/manifest.json", "ease/recommendations.parquet", "readme")}
+    assert names == {
+        f"shopbucket77/{name}" for name in ("ease/manifest.json", "ease/recommendations.parquet", "readme")
+    }
 
 
 def test_export_to_a_web_server_is_refused(model: EASERecommender) -> None:
