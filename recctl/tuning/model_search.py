@@ -43,6 +43,7 @@ from recctl.tuning.strategies import DEFAULT_TRIALS
 from recctl.tuning.study import outcome_of
 from recctl.tuning.trial_runner import TrialRunner, cut_windows
 from recctl.tuning.tuner import (
+    ONLY_BASELINE,
     Search,
     is_model_search,
     location_of,
@@ -178,7 +179,8 @@ def _require_possible(loaded: LoadedConfig, entries: Sequence[ComparisonEntry], 
     if len(models) < 2:
         problems.append("models: a search over models needs two; write model: for a single one")
     if not loaded.config.has_validation:
-        problems.append("split.val_size: a search compares trials on validation data; set val_size: 0.1")
+        key, value = loaded.config.validation_setting
+        problems.append(f"{key}: a search compares trials on validation data; set {key}: {value}")
     if len(as_list(section.monitor)) > 1:
         problems.append("tuning.monitor: models are compared by one metric; write one, such as monitor: ndcg@10")
     if section.strategy == "manual":
@@ -373,6 +375,8 @@ class _ModelSearch:
             # A model must not lose because its own values, which are measured first, lie outside its space.
             n_trials = max(n_trials, 2)
         search.limit_trials(n_trials)
+        # In each rung anew: a model that stays is given more trials, even if its last ones brought no gain.
+        search.patience_begins = n_before
         if rung.share.seconds is not None:
             self._limit(search, executor, n_before, rung.share.seconds)
         self._run(search, executor)
@@ -583,7 +587,6 @@ class _ModelSearch:
             standing = standings[label]
             search = self.searches[label]
             best_trial = search.study.best()
-            errors = [outcome_of(trial).get("error") for trial in search.study.finished_trials()]
             records.append(
                 {
                     "label": label,
@@ -593,7 +596,7 @@ class _ModelSearch:
                     "rungs": sum(label in rung.models for rung in rungs) or None,
                     "best_value": None if best_trial is None else best_trial.values[0],
                     "best_point": None if best_trial is None else search.study.point_of(best_trial),
-                    "error": next((error for error in errors if error), None) if best_trial is None else None,
+                    "error": _why_no_value(search) if best_trial is None else None,
                 }
             )
         return records
@@ -663,6 +666,16 @@ def adopt_model(run: Run, other: Run, trial: int) -> None:
     run.metadata["monitor"] = other.metadata["monitor"]
     run.metadata["baseline"] = other.metadata.get("baseline")
     run.save_metadata()
+
+
+def _why_no_value(search: Search) -> str | None:
+    """Why no trial of a model has a value: the first error, or that only its own values were measured."""
+    finished = search.study.finished_trials()
+    for trial in finished:
+        error = outcome_of(trial).get("error")
+        if error:
+            return str(error)
+    return ONLY_BASELINE if finished else None
 
 
 def _adopted_entry(run: Run, fitted_on: str, trial: int) -> dict[str, Any] | None:

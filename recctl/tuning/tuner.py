@@ -59,6 +59,7 @@ _LIMIT_CHECK_SECONDS = 0.2
 _MAX_MEMBERS = 20
 # Reasons in the message of a search whose trials have all failed.
 _MAX_ERRORS = 3
+ONLY_BASELINE = "no trial in the search space has run: trial 0 measures the config's own values, which lie outside it"
 # The median of fewer trials says little about what is a good value in an epoch.
 _MIN_TRIALS_FOR_PRUNING = 5
 
@@ -293,6 +294,8 @@ class Search:
         # What a caller that shares a budget among several searches may spend here; None: no limit.
         self.seconds_left: Callable[[], float] | None = None
         self.trial_seconds: float | None = None
+        # Number of the first trial of the part of the search that `tuning.patience` ends.
+        self.patience_begins = 0
         self._deadline: float | None = None
         self.study = self._open_study(stored, first_point, is_outside=bool(outside), shared=shared_storage is not None)
         self.n_requested = self.section.n_trials or self.strategy.n_trials
@@ -522,8 +525,9 @@ class Search:
         last_gain = self.study.last_gain()
         if last_gain is None:
             return 0
+        first_number = max(last_gain + 1, self.patience_begins)
         # Failed and pruned trials count, too: they did not improve anything.
-        return sum(trial.number > last_gain for trial in self.study.finished_trials())
+        return sum(trial.number >= first_number for trial in self.study.finished_trials())
 
     def _show_progress(self, task: progress.Task) -> None:
         best_trial = self.study.best()
@@ -606,10 +610,7 @@ class Search:
             return f"no trial was run within tuning.timeout_minutes={self.section.timeout_minutes:g}; raise it"
         baseline = self.study.finished_baseline()
         if baseline is not None and len(finished) == 1:
-            return (
-                "no trial in the search space has run: trial 0 measures the config's own values, which lie outside "
-                "it; raise tuning.n_trials or tuning.timeout_minutes"
-            )
+            return f"{ONLY_BASELINE}; raise tuning.n_trials or tuning.timeout_minutes"
         outcomes = [outcome_of(trial) for trial in finished if trial is not baseline]
         errors = Counter(str(outcome.get("error")) for outcome in outcomes)
         reasons = [f"{error} ({count} of {len(outcomes)} trials)" for error, count in errors.most_common(_MAX_ERRORS)]

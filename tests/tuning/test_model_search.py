@@ -327,3 +327,21 @@ def test_decision_that_another_process_has_made_is_kept(models: Path, monkeypatc
     rungs = search(models, "allocation=adaptive", "n_trials=8").metadata["tuning"]["rungs"]
     assert rungs[0]["survivors"] == ["random", "knn"]
     assert rungs[1]["models"] == ["random", "knn"]
+
+
+def test_patience_ends_the_part_of_a_model_in_a_rung_and_not_its_search(models: Path) -> None:
+    run = search(models, "allocation=adaptive", "n_trials=30", "patience=1")
+    rungs = run.metadata["tuning"]["rungs"]
+    ends = [rung["n_trials_before"] for rung in rungs[1:]]
+    ends.append({label: model["trials"] for label, model in by_label(run).items()})
+    for rung, end in zip(rungs[1:], ends[1:], strict=True):
+        # The others have a single point.
+        for label in {"ease", "knn"} & end.keys() & set(rung["models"]):
+            assert end[label] > rung["n_trials_before"][label], (label, rung)
+    assert sum(ends[-1].values()) < 30, "patience has ended the last part"
+
+
+def test_search_in_windows_without_validation_says_what_a_rolling_split_needs(models: Path) -> None:
+    models.write_text(MODELS.replace("{test_size: 0.2, val_size: 0.1}", "{strategy: rolling, n_windows: 2}"))
+    with pytest.raises(ConfigError, match=r"set split.val_days: 7"):
+        search(models)
