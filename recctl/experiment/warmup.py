@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 
 from recctl.arguments import many, text, validated
-from recctl.errors import ConfigError
+from recctl.errors import ArtifactError, ConfigError
 from recctl.kernels import cache, loading
 from recctl.kernels.compile import find_kernels
 from recctl.models.registry import model_class
@@ -40,6 +40,7 @@ def warm_up(models: Iterable[str] = ()) -> WarmUp:
 
     Raises:
         ConfigError: A model is unknown, or there is no folder to keep compiled kernels in.
+        ArtifactError: Some kernels are not in the folder afterwards, because the disk is full, for example.
     """
     names = list(models)
     for name in names:
@@ -55,4 +56,10 @@ def warm_up(models: Iterable[str] = ()) -> WarmUp:
     n_compiled = loading.load(kernel_names)
     # A name may stand for several kernels, one for each type of ids.
     n_kernels = len(find_kernels(kernel_names))
+    n_cached = loading.count_cached(kernel_names)
+    if n_cached < n_kernels:
+        raise ArtifactError(
+            f"{folder}: {n_kernels - n_cached} of {n_kernels} compiled kernels could not be kept; check that the disk is "
+            f"not full, or set {cache.FOLDER_VARIABLE} to another folder"
+        )
     return WarmUp(folder, n_kernels, n_compiled, round(perf_counter() - start_time, 2))

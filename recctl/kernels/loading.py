@@ -94,6 +94,11 @@ def load(names: Iterable[str]) -> int:
     return len(missing)
 
 
+def count_cached(names: Iterable[str]) -> int:
+    """Return how many of these kernels are in the cache on disk."""
+    return sum(kernel.cache().exists() for kernel in find_kernels(names))
+
+
 def _compile(kernels: list[CompiledFunction], task: progress.Task) -> None:
     queue = deque(kernels)
     n_done = 0

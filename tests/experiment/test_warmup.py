@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from recctl import cli, experiment
 from recctl.data import InteractionDataset
-from recctl.errors import ConfigError
+from recctl.errors import ArtifactError, ConfigError
 from recctl.experiment.warmup import warm_up
 from recctl.kernels import loading
 from recctl.kernels.compile import CompiledFunction, find_kernels
@@ -86,6 +87,12 @@ def test_splitting_loads_fewer_kernels_than_fitting_and_that_fewer_than_training
     assert "elastic_net._solve_targets" in loading.kernels_of_training(["slim"])
 
 
+@pytest.fixture
+def _full_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "count_cached", lambda names: len(find_kernels(names)))
+
+
+@pytest.mark.usefixtures("_full_cache")
 def test_warmup_of_a_model_loads_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[list[str]] = []
     monkeypatch.setattr(loading, "load", lambda names: loaded.append(names) or 3)
@@ -95,6 +102,7 @@ def test_warmup_of_a_model_loads_its_kernels(monkeypatch: pytest.MonkeyPatch) ->
     assert "elastic_net._solve_targets" not in loaded[0]
 
 
+@pytest.mark.usefixtures("_full_cache")
 def test_warmup_without_models_loads_all_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[list[str]] = []
     monkeypatch.setattr(loading, "load", lambda names: loaded.append(names) or 0)
@@ -113,6 +121,17 @@ def test_warmup_without_a_folder_is_an_error(monkeypatch: pytest.MonkeyPatch) ->
         warm_up(["ease"])
 
 
+def test_warmup_whose_kernels_cannot_be_written_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RECCTL_KERNELS_DIR", str(tmp_path / "kernels"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("recctl.kernels.cache.folder_to_write", lambda: tmp_path / "kernels")
+    # As on a full disk: kernels are compiled, and none is kept.
+    monkeypatch.setattr(loading, "load", lambda names: len(find_kernels(names)))
+    with pytest.raises(ArtifactError, match=r"(\d+) of \1 compiled kernels could not be kept; check that the disk"):
+        warm_up(["popularity"])
+
+
+@pytest.mark.usefixtures("_full_cache")
 def test_warmup_prints_what_it_compiled_and_where(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +151,7 @@ def test_warmup_prints_what_it_compiled_and_where(
     assert f"{n_kernels - 2} were cached" in text
 
 
+@pytest.mark.usefixtures("_full_cache")
 def test_warmup_counts_kernels_of_two_types_of_ids_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     names = loading.kernels_of_all_commands(["popularity"])
     assert "factorize._look_up" in names
