@@ -59,7 +59,7 @@ def warm_up(models: Iterable[str] = ()) -> WarmUp:
     n_cached = loading.count_cached(kernel_names)
     if n_cached < n_kernels:
         raise ArtifactError(
-            f"{folder}: {n_kernels - n_cached} of {n_kernels} compiled kernels could not be kept; check that the disk is "
-            f"not full, or set {cache.FOLDER_VARIABLE} to another folder"
+            f"{folder}: {n_kernels - n_cached} of {n_kernels} compiled kernels could not be kept; check that the "
+            f"disk is not full, or set {cache.FOLDER_VARIABLE} to another folder"
         )
     return WarmUp(folder, n_kernels, n_compiled, round(perf_counter() - start_time, 2))
