@@ -19,12 +19,14 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _ANY_BRACES = re.compile(r"\$\{([^}]*)\}?")
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
 _IS_URL = re.compile(rf"{_SCHEME}|\$\{{")
+# A variable may hold the first part of a URL; what follows can have secrets of its own.
+_START = rf"{_SCHEME}|\$\{{\w+\}}(?:://)?"
 # In any text. Quotes, brackets of YAML and JSON, and white space end a URL; `${NAME}` has braces of its own.
-_URL_IN_TEXT = re.compile(rf"({_SCHEME})((?:\$\{{\w+\}}|[^\s'\"<>`{{}}])*)")
+_URL_IN_TEXT = re.compile(rf"({_START})((?:\$\{{\w+\}}|[^\s'\"<>`{{}}])*)")
 # The second form is a password with characters that should be written as %2F and the like.
 _USER_INFO = re.compile(r"^([^/?#]*)@|^([^/?#:@\[]+:(?!(?:\d*|\$\{\w+\})(?:[/?#]|$)).*)@")
 # A text that is a URL as a whole may have quotes and brackets in its password.
-_WHOLE_URL = re.compile(rf"({_SCHEME})(\S*)")
+_WHOLE_URL = re.compile(rf"({_START})(\S*)")
 _PARAMETER = re.compile(r"([?&#;])([^=&#;?\s]+)=([^&#;\s]*)")
 # Whole words in the names of parameters, however they are written: X-Amz-Signature, AWSAccessKeyId, api_key, sig.
 _SECRET_PARAMETER = re.compile(
@@ -81,7 +83,9 @@ def expand(template: str, key: str) -> str:
         raise ConfigError(f"{key}: {problem}")
     url = _VARIABLE.sub(lambda match: os.environ[match[1]], template)
     if re.match(_SCHEME, url) is None:
-        raise ConfigError(f"{key}: {template} holds no URL, such as s3://bucket/events; variables are for URLs only")
+        raise ConfigError(
+            f"{key}: {redact(template)} holds no URL, such as s3://bucket/events; variables are for URLs only"
+        )
     if HIDDEN in url:
         raise ConfigError(
             f"{key}: {redact(template)}: the user name, password or signature of this URL was not stored; give the URL "
@@ -98,7 +102,7 @@ def redact(text: str) -> str:
     """Replace user names, passwords and signatures of all URLs in a text; variables `${NAME}` stay."""
     pattern = _WHOLE_URL if _WHOLE_URL.fullmatch(text) else _URL_IN_TEXT
     redacted = pattern.sub(_redact_match, text)
-    if redacted != text and re.match(_SCHEME, text):
+    if redacted != text and is_url(text):
         # The newest: a URL that is signed anew replaces the one whose signature has expired.
         _originals[redacted] = text
     return redacted
@@ -127,9 +131,11 @@ def hide_values(values: object) -> object:
 
 
 def file_name(template: str) -> str:
-    """The last part of a URL's path, without what variables hold."""
-    path = urlsplit(_VARIABLE.sub("", redact(template))).path
-    return unquote(path.rstrip("/").rpartition("/")[2])
+    """The last part of a URL's path, without what variables hold; it is safe as the name of a file."""
+    path = unquote(urlsplit(_VARIABLE.sub("", redact(template))).path)
+    # Slashes and backslashes can be written as %2F and %5C.
+    name = re.split(r"[/\\]", path.rstrip("/"))[-1]
+    return "" if name in (".", "..") else name
 
 
 def _map_texts(values: object, change: Callable[[str], str]) -> object:

@@ -90,14 +90,18 @@ def local_copy(template: str, options: ReadOptions | None, key: str) -> Iterator
     url = urls.expand(template, key)
     whole = options is None
     options = options or ReadOptions()
-    with translated(urls.hide):
-        if urls.scheme(url) == "file":
-            yield Path(url2pathname(url.partition("://")[2]))
-        elif urls.scheme(url) in web.SCHEMES:
-            yield web.fetch_web_file(url, template, options.checksum, options.max_download_gb)
-        else:
-            with tempfile.TemporaryDirectory(prefix="recctl-") as folder:
-                yield _copy_from_store(url, template, options, key, Path(folder), whole)
+    try:
+        with translated(urls.hide):
+            if urls.scheme(url) == "file":
+                yield Path(url2pathname(url.partition("://")[2]))
+            elif urls.scheme(url) in web.SCHEMES:
+                yield web.fetch_web_file(url, template, options.checksum, options.max_download_gb)
+            else:
+                with tempfile.TemporaryDirectory(prefix="recctl-") as folder:
+                    yield _copy_from_store(url, template, options, key, Path(folder), whole)
+    except (ConfigError, DataError) as error:
+        # The cause, which a traceback of Python shows, holds what was hidden.
+        raise error from None
 
 
 def _copy_from_store(url: str, template: str, options: ReadOptions, key: str, folder: Path, whole: bool) -> Path:

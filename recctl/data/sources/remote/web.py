@@ -18,7 +18,8 @@ from recctl.errors import DataError
 
 SCHEMES = ("http", "https")
 _FOLDER = "urls"
-_RECORD = "record.json"
+# No name of a file that is downloaded begins with a point.
+_RECORD = ".record.json"
 _DEFAULT_NAME = "download"
 
 
@@ -40,7 +41,7 @@ def fetch_web_file(url: str, template: str, checksum: str | None, max_gigabytes:
     label = urls.redact(template)
     # Without secrets: a URL that is signed anew each day is the same file.
     digest = hashlib.sha256(urls.redact(url).encode()).hexdigest()[:32]
-    name = urls.file_name(template) or _DEFAULT_NAME
+    name = urls.file_name(template).lstrip(".") or _DEFAULT_NAME
     with cache.locked(f"{_FOLDER}-{digest}") as home:
         folder = home / _FOLDER / digest
         folder.mkdir(parents=True, exist_ok=True)

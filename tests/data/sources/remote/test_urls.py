@@ -27,6 +27,9 @@ from recctl.errors import ConfigError
         ("s3://bucket/a:b@c/lists-{window}.parquet", "s3://bucket/a:b@c/lists-{window}.parquet"),
         ("https://host:8080/a@b.csv", "https://host:8080/a@b.csv"),
         ("http://${HOST}:${PORT}/a@b.csv", "http://${HOST}:${PORT}/a@b.csv"),
+        ("${SITE}/a.csv?token=x&v=1", "${SITE}/a.csv?token=***&v=1"),
+        ("${KIND}://me:secret@host/db", "${KIND}://***:***@host/db"),
+        ("query of ${SHOP_URL}: no user me@host", "query of ${SHOP_URL}: no user me@host"),
         ("http://[::1]:8080/a@b.csv", "http://[::1]:8080/a@b.csv"),
         ("https://h/a.csv?passphrase=a'b&session_id=x&v=1", "https://h/a.csv?passphrase=***&session_id=***&v=1"),
     ],
@@ -82,6 +85,9 @@ def test_newest_url_is_opened_of_those_that_are_stored_alike() -> None:
         ("s3://bucket/events/", "events"),
         ("s3://${BUCKET}/events/*.csv", "*.csv"),
         ("https://h/${FILE}", ""),
+        ("https://h/..%2F..%2Fevents.csv", "events.csv"),
+        ("https://h/a%5Cevents.csv", "events.csv"),
+        ("https://h/a/..", ""),
     ],
 )
 def test_file_name_of_a_url_has_neither_parameters_nor_variables(url: str, name: str) -> None:

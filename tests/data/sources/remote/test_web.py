@@ -77,6 +77,15 @@ def test_unchanged_file_is_not_downloaded_again_and_a_changed_one_is(site: Site)
     assert len(read_source(f"{site.url}/events.csv")) == 40_002
 
 
+@pytest.mark.parametrize("name", ["record.json", ".record.json", "..%2F..%2F..%2Frecord.json"])
+def test_name_of_a_file_cannot_replace_other_files(site: Site, tmp_path: Path, name: str) -> None:
+    site.content = b'{"user_id": 1, "item_id": 2}\n'
+    for _ in range(2):
+        assert read_source(f"{site.url}/{name}").frame["item_id"].tolist() == [2]
+    assert {path.name for path in tmp_path.rglob("*record.json")} == {"record.json", ".record.json"}
+    assert len({path.parent for path in tmp_path.rglob("*record.json")}) == 1
+
+
 def test_times_of_files_of_other_users_do_not_count(site: Site) -> None:
     site.etag = ""
     site.last_modified = "Thu, 01 Jan 2026 00:00:00 GMT"
