@@ -67,7 +67,8 @@ def parse_segment(entry: Any) -> SegmentSpec:
         ValueError: It is none; says why, with a suggestion.
     """
     if isinstance(entry, str):
-        name, options = entry, None
+        name = entry
+        options = None
     elif isinstance(entry, dict) and len(entry) == 1:
         name, options = next(iter(entry.items()))
     else:

@@ -20,8 +20,9 @@ from recctl.errors import ConfigError
 from recctl.experiment.comparison.run import comparison_result
 from recctl.models.base.search_space import Space
 from recctl.runs import Run
-from recctl.tuning import model_search
+from recctl.tuning import executors, model_search
 from recctl.tuning.study import Study
+from recctl.tuning.trial_runner import Task, TrialRunner
 from recctl.tuning.tuner import Search
 from tests import preloaded
 
@@ -345,3 +346,30 @@ def test_search_in_windows_without_validation_says_what_a_rolling_split_needs(mo
     models.write_text(MODELS.replace("{test_size: 0.2, val_size: 0.1}", "{strategy: rolling, n_windows: 2}"))
     with pytest.raises(ConfigError, match=r"set split.val_days: 7"):
         search(models)
+
+
+class IdleWorker:
+    """A worker that never runs the trial it is given."""
+
+    def __init__(self, setup: object) -> None:
+        self.task: Task | None = None
+
+    def assign(self, task: Task) -> None:
+        self.task = task
+
+    def close(self) -> None:
+        pass
+
+
+def test_lost_processes_are_counted_for_each_model(
+    models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(executors, "_Worker", IdleWorker)
+    loaded = experiment.load(models)
+    executor = executors.ProcessExecutor(TrialRunner(loaded.config, [], ["ndcg@10"]), 1, lambda *_: False, tmp_path)
+    for model in ("ease", "knn"):
+        # The same number for both: trial 0 of a model is its own configuration.
+        executor.start(Task(0, loaded, tmp_path / model, None))
+        for _ in range(executors.MAX_ATTEMPTS - 1):
+            assert executor._replace(executor._workers[0]) == [], model
+        executor._workers[0].task = None

@@ -80,7 +80,8 @@ class Window:
         n_gap = _count(_is_between(timestamps, self.train_end, self.validation_start or self.test_start))
         if self.validation_end is not None:
             n_gap += _count(_is_between(timestamps, self.validation_end, self.test_start))
-        n_before = n_after = 0
+        n_before = 0
+        n_after = 0
         if self.train_start is not None:
             n_before = _count(timestamps < self.train_start)
         if self.test_end is not None:
