@@ -144,8 +144,10 @@ def _is_for_temporary_files(folder: str) -> bool:
 def _hash_sources() -> bytes:
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(f"{source.name}\0".encode())
-        digest.update(hashlib.sha256(source.read_bytes()).digest())
+        with suppress(OSError):  # removed by an upgrade in this moment, or the lock of an editor, a link to nothing
+            content = source.read_bytes()
+            digest.update(f"{source.name}\0".encode())
+            digest.update(hashlib.sha256(content).digest())
     return digest.digest()
 
 

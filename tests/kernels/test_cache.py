@@ -307,6 +307,14 @@ def test_sources_that_change_while_a_process_runs_change_no_key_and_its_kernels_
     assert kernel_files(folder) == []
 
 
+def test_link_to_nothing_among_the_sources_changes_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tmp_path / "kernels"
+    shutil.copytree(Path(cache.__file__).parent, copy)
+    (copy / ".#csr.py").symlink_to("somebody@somewhere.123")
+    monkeypatch.setattr(cache, "__file__", str(copy / "cache.py"))
+    assert cache._hash_sources() == cache._SOURCES
+
+
 def test_environment_with_svml_has_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
     from numba.core import config
 
