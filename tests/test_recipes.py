@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from tests.experiment import shop
@@ -17,6 +19,12 @@ data: {{source: events.csv}}
 split: {{strategy: leave_last, val_size: 1}}
 model: {{name: {}}}
 evaluation: {{metrics: [ndcg], k_values: [10]}}
+"""
+COMPARE = """\
+data: {source: events.csv}
+split: {strategy: leave_last, val_size: 1}
+models: [{name: ease}, {recommendations: lists.parquet, name: production}]
+evaluation: {metrics: [ndcg], k_values: [10]}
 """
 # Gates may fail; that is what they are for.
 GATE = "--fail-if-worse"
@@ -37,6 +45,7 @@ def runs(recctl: Any, workdir: Path) -> dict[str, str]:
     for model in ("ease", "popularity"):
         (workdir / f"{model}.yaml").write_text(CONFIG.format(model))
     (workdir / "recctl.yaml").write_text(CONFIG.format("ease"))
+    (workdir / "compare.yaml").write_text(COMPARE)
     production = recctl("fit", "popularity.yaml", "--all-data", "--json").json["run_id"]
     assert recctl("runs", "promote", production, "--as", "production").code == 0
     shop.write(workdir / "events.csv", rows)
@@ -47,7 +56,16 @@ def runs(recctl: Any, workdir: Path) -> dict[str, str]:
     new = [(user, items[0]) for user, items in fresh.items()]
     shop.write(workdir / "next-month.csv", new, "user_id,item_id")
     shop.write(workdir / "export.csv", new, "who;what", ";")
-    return {"RUN_A": ids["ease"], "RUN_B": ids["popularity"], "BASELINE": ids["popularity"], "RUN": ids["ease"]}
+    popular = [item for item, _ in Counter(item for _, item, _ in rows).most_common(20)]
+    listed = [(user, item, rank) for user in {user for user, _, _ in rows} for rank, item in enumerate(popular, 1)]
+    pd.DataFrame(listed, columns=["user_id", "item_id", "rank"]).to_parquet(workdir / "lists.parquet")
+    return {
+        "RUN_A": ids["ease"],
+        "RUN_B": ids["popularity"],
+        "BASELINE": ids["popularity"],
+        "RUN": ids["ease"],
+        "CONFIG": "ease.yaml",
+    }
 
 
 @pytest.mark.parametrize("page", ["evaluation.md", "runs.md"])

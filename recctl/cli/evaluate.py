@@ -114,7 +114,7 @@ def evaluate(
         _print_lists(run, part, conditions)
         return
     if run_id is None:
-        raise ConfigError("give the run to evaluate: recctl evaluate RUN")
+        raise ConfigError("give the run to evaluate: recctl evaluate RUN; see recctl evaluate --help")
     run = common.store().resolve_model(run_id)
     require_meaningful(conditions, run)
     if any(condition.segment is not None for condition in conditions):

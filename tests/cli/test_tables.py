@@ -13,8 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from recctl.cli import terminal
+from recctl.cli.settings import settings
 
 CHARACTERS = string.ascii_letters + string.digits + " .,:[]/@-"
+
+
+@pytest.fixture(autouse=True)
+def _default_settings() -> None:
+    """Options of commands that other tests ran stay set in the process."""
+    settings.reset()
 
 
 def with_rich(columns: list[str], cells: list[list[str]], is_numeric: list[bool]) -> str:

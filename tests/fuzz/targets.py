@@ -20,6 +20,7 @@ from recctl.data.sources import ReadOptions, read_source
 from recctl.data.sources.catalog.unzip import unpack
 from recctl.errors import RecctlError
 from recctl.runs import Run, RunStore, labels, verification
+from recctl.runs.summary import summarize
 
 CORPUS = Path(__file__).with_name("corpus")
 SECONDS = 10.0
@@ -157,7 +158,7 @@ def model(data: bytes) -> None:
 def metadata(data: bytes) -> None:
     """The metadata of a run."""
     run = Run.open(_run("metadata.json", data))
-    runs_list._row(run, [])
+    runs_list._row(RunStore(run.path.parent), summarize(run), [])
     verification.verify(run)
     RunStore(run.path.parent).count_test_evaluations("a", "b")
 
@@ -165,7 +166,7 @@ def metadata(data: bytes) -> None:
 def metrics(data: bytes) -> None:
     """The metrics of a run."""
     run = Run.open(_run("metrics.json", data))
-    runs_list._row(run, [])
+    runs_list._row(RunStore(run.path.parent), summarize(run), [])
     verification.verify(run)
 
 

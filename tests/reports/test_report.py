@@ -11,11 +11,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from recctl.data import sources
 from recctl.data.sources.catalog import datasets
 from recctl.data.splitting import Split
 from recctl.errors import ConfigError
 from recctl.evaluation.paired_comparison import compare_paired
-from recctl.experiment import titles as stored_titles
 from recctl.experiment.comparison.run import comparison_result
 from recctl.reports.render import formatting, plots
 from recctl.reports.render.blocks import Note
@@ -223,8 +223,9 @@ def test_report_downloads_nothing(ease, tmp_path):
 
 
 def test_items_are_shown_by_title(ease, monkeypatch):
+    monkeypatch.delitem(ease.metadata, "titles")  # as a run of version 0.1, which stored none
     titles = {item: f"The {HOSTILE} {item}" for item in range(1000)}
-    monkeypatch.setattr(stored_titles, "item_titles", lambda source: titles)
+    monkeypatch.setattr(sources, "item_titles", lambda source: titles)
     page, _ = report_of(ease)
     assert f"The {HOSTILE} " in visible_text(page)
     assert "<script>alert" not in page
