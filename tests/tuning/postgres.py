@@ -15,6 +15,7 @@ def program(name: str) -> str | None:
     places = [shutil.which(name), *map(str, sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}")))]
     return next(filter(None, places), None)
 
+
 _MAX_PORTS = 3
 _TIMEOUT = "180"  # seconds
 _NOT_RUNNING = 3  # the exit code of `pg_ctl status`
