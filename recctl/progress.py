@@ -135,7 +135,7 @@ class _WithoutRepeats:
 
 @contextmanager
 def without_repeats() -> Iterator[None]:
-    """Display each notice of the block once: what is said of one model of a comparison is often true of all."""
+    """Display repeated notices of the block only once; many apply to every model of a comparison."""
     with listening(_WithoutRepeats(_listener.get())):
         yield
 

@@ -103,7 +103,7 @@ def redact(text: str) -> str:
     pattern = _WHOLE_URL if _WHOLE_URL.fullmatch(text) else _URL_IN_TEXT
     redacted = pattern.sub(_redact_match, text)
     if redacted != text and is_url(text):
-        # The newest: a URL that is signed anew replaces the one whose signature has expired.
+        # The newest: a URL with a new signature replaces the one whose signature has expired.
         _originals[redacted] = text
     return redacted
 

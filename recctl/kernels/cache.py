@@ -1,7 +1,7 @@
 """Compiled kernels on disk, shared by all environments of a user.
 
-Numba's own cache lies beside the source files, so that each environment compiles anew, and trusts whatever it finds.
-This one lies in the user's cache folder:
+Numba's own cache lies beside the source files: each environment compiles its own kernels, and the files are trusted
+without a check. This one lies in the user's cache folder:
 
     kernels/            mode 0700
       1f3a.../          one folder for each combination of kernel sources, versions of the compiler, and processor

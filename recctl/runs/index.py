@@ -1,7 +1,7 @@
 """An index of a runs directory: the summaries of its runs, so that listing thousands need not read their files.
 
 The files are the truth, and the index is a cache of what was read from them. A summary is used only while the files
-that it was made of have the size, the times and the inode that they had when they were read; any other is made anew.
+that it was made of have the size, the times and the inode that they had when they were read; all others are read again.
 An index that is missing, damaged, of another version or of another directory therefore costs time and nothing else. So
 does one that can't be written: runs directories that are mounted read-only are listed as well.
 
@@ -79,7 +79,7 @@ def write(root: Path, entries: Mapping[str, Entry]) -> None:
     temporary = root / f".{secrets.token_hex(8)}.tmp"
     with suppress(OSError):
         try:
-            # Not flushed to disk: after a power cut, a damaged index is made anew.
+            # Not flushed to disk: after a power cut, a damaged index is rebuilt.
             temporary.write_bytes(_header(content) + b"\n" + content)
             temporary.replace(root / FILE_NAME)
         except BaseException:

@@ -56,7 +56,7 @@ from recctl.tuning.tuner import (
 
 # Key of the user attribute with the rungs, in a study of its own beside those of the models.
 _RUNGS = "rungs"
-# The strategies that propose as many points as they are asked for.
+# Strategies without a fixed number of points: the budget decides how many they propose.
 _OPEN_STRATEGIES = ("bayesian", "random")
 # Options of `--resume` that give a search more trials or more time.
 _BUDGET_OVERRIDES = ("tuning.n_trials=", "tuning.timeout_minutes=", "tuning.patience=")
@@ -365,7 +365,7 @@ class _ModelSearch:
         return Share(sum(standing.n_trials for standing in standings), seconds)
 
     def _run_share(self, label: str, rung: Rung, executor: TrialExecutor) -> None:
-        """Let a model spend what is left of its share of a rung."""
+        """Run trials of a model until its budget for the rung is used up."""
         search = self.searches[label]
         n_before = rung.n_trials_before[label]
         n_trials = _UNLIMITED
@@ -375,7 +375,7 @@ class _ModelSearch:
             # A model must not lose because its own values, which are measured first, lie outside its space.
             n_trials = max(n_trials, 2)
         search.limit_trials(n_trials)
-        # In each rung anew: a model that stays is given more trials, even if its last ones brought no gain.
+        # Counted from the start of the rung: a surviving model gets more trials even if its last ones brought no gain.
         search.patience_begins = n_before
         if rung.share.seconds is not None:
             self._limit(search, executor, n_before, rung.share.seconds)

@@ -1,4 +1,4 @@
-"""First commands after installation: recctl installed anew, and no compiled kernels, before each one.
+"""First commands after installation: a new installation of recctl without compiled kernels for each of them.
 
 The wheel and its dependencies are installed once into a new environment, which takes some minutes; before each command,
 recctl itself is installed again, and the cache of kernels is a new folder. MovieLens-100K comes from the cache of data

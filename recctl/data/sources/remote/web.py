@@ -39,7 +39,7 @@ def fetch_web_file(url: str, template: str, checksum: str | None, max_gigabytes:
         DataError: The file can't be downloaded, is too large, or is not the expected one.
     """
     label = urls.redact(template)
-    # Without secrets: a URL that is signed anew each day is the same file.
+    # Without secrets: a URL with a new signature each day is the same file.
     digest = hashlib.sha256(urls.redact(url).encode()).hexdigest()[:32]
     name = urls.file_name(template).lstrip(".") or _DEFAULT_NAME
     with cache.locked(f"{_FOLDER}-{digest}") as home:

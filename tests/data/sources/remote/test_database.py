@@ -101,10 +101,10 @@ def test_query_may_end_with_a_comment(database: str) -> None:
         assert len(read_source(Query(_SQL + end, database), _OPTIONS)) == len(_ROWS)
 
 
+# SQLite has no such times.
+@pytest.mark.parametrize("database", ["postgresql", "duckdb"], indirect=True)
 @pytest.mark.parametrize("moment", ["timestamp 'infinity'", "date 'infinity'", "timestamptz '20000-01-01 00:00:00+00'"])
 def test_time_beyond_those_of_python_is_a_bad_row(database: str, moment: str) -> None:
-    if database.startswith("sqlite"):
-        pytest.skip("SQLite has no such times")
     _execute(database, _TABLE, rows=_ROWS)
     sql = f"select 1 as user_id, 2 as item_id, {moment} as ts union all select 3, 4, timestamp '2026-03-01 12:00:00'"
     # PostgreSQL's driver turns infinity into the earliest time.

@@ -93,7 +93,7 @@ def test_times_of_files_of_other_users_do_not_count(site: Site) -> None:
         assert len(read_source(f"{site.url}/events.csv")) == 40_000
     assert site.requests[-1]["If-Modified-Since"] == site.last_modified
     assert len(read_source(f"{site.url}/events.csv?token=of-one-user")) == 40_000
-    # An older file: a server that is asked for changes since then answers that there are none.
+    # An older file: the server answers a conditional request with "not modified".
     site.content = b"user_id,item_id\n1,2\n"
     assert len(read_source(f"{site.url}/events.csv?token=of-another-user")) == 1
 
