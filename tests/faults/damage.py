@@ -136,7 +136,7 @@ def build_snapshot(arena: Arena) -> dict[str, Any]:
 
 def _make_interrupted_run(arena: Arena, name: str, command: tuple[str, ...], file: str) -> Any:
     """Kill a command at its third operation on a file; return its results without the kill."""
-    earlier_runs = {path.name for path in (arena.path / "runs").iterdir()}
+    earlier_runs = _run_folders(arena)
     arena.log.unlink(missing_ok=True)
     result = arena.run(*command, "--json", "-q", fault={})
     checks.require_clean_exit(result, [0])
@@ -145,13 +145,16 @@ def _make_interrupted_run(arena: Arena, name: str, command: tuple[str, ...], fil
     expected = run_results(complete_run)
     checks.require_clean_exit(arena.run("runs", "rm", complete_run.id, "--yes"), [0])
     checks.require_clean_exit(arena.run(*command, fault={"do": "kill", "at": operations[2]}), [-9])
-    interrupted_runs = {path.name for path in (arena.path / "runs").iterdir()} - earlier_runs
-    run_id = interrupted_runs.pop()
+    (run_id,) = _run_folders(arena) - earlier_runs
     (arena.path / name).write_text(run_id)
     if name == "halfway":
         # The interrupted search has not written its table yet; targets need a file to damage.
         (arena.path / "runs" / run_id / "trials.parquet").write_bytes(b"PAR1")
     return expected
+
+
+def _run_folders(arena: Arena) -> set[str]:
+    return {path.name for path in (arena.path / "runs").iterdir() if path.is_dir()}
 
 
 def _fill_in(arena: Arena, run: str, command: tuple[str, ...]) -> tuple[str, ...]:
