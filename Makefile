@@ -33,7 +33,7 @@ bench: $(READY)  ## measure against peers; see tests/benchmarks/README.md
 reproduce: $(READY)  ## reproduce published results; takes hours and resumes; see tests/benchmarks/README.md
 	$(BIN)/python -m tests.benchmarks.reproduce $(NAMES)
 
-faults: $(READY)  ## inject a thousand faults into commands and write the table of docs/faults.md; half an hour
+faults: $(READY)  ## inject a thousand faults into commands and write the table of docs/explanation/faults.md; half an hour
 	$(BIN)/python -m tests.faults --write
 
 fuzz: $(READY)  ## fuzz all readers for a minute each: make fuzz SECONDS=60; needs atheris

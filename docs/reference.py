@@ -2,7 +2,8 @@
 
     python docs/reference.py [FOLDER]
 
-`make docs` runs this script, and a test checks that the pages in the repository are up to date.
+FOLDER is `docs/reference` by default. `make docs` runs this script, and a test checks that the pages in the repository
+are up to date.
 """
 
 from __future__ import annotations
@@ -304,4 +305,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "reference")

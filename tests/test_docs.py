@@ -14,6 +14,8 @@ import pytest
 from tests.conftest import SMALL
 
 DOCS = Path(__file__).parents[1] / "docs"
+REPOSITORY = "https://github.com/recctl/recctl/blob/main/"
+SITE = "https://recctl.github.io/recctl/"
 PAGES = sorted([*DOCS.rglob("*.md"), DOCS.parent / "README.md"])
 
 
@@ -25,23 +27,36 @@ def test_reference_pages_are_up_to_date(tmp_path: Path) -> None:
     spec.loader.exec_module(reference)
     reference.main(tmp_path)
     expected_pages = {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("*.md")}
-    all_pages = {path.relative_to(DOCS): path.read_text() for path in DOCS.rglob("*.md")}
+    all_pages = {path.relative_to(DOCS / "reference"): path.read_text() for path in (DOCS / "reference").rglob("*.md")}
     pages = {name: text for name, text in all_pages.items() if text.startswith(reference.NOTE)}
     assert pages.keys() == expected_pages.keys(), "run `make docs`"
     for name, text in expected_pages.items():
-        assert pages[name] == text, f"docs/{name} is out of date: run `make docs`"
+        assert pages[name] == text, f"docs/reference/{name} is out of date: run `make docs`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS.parent)))
 def test_links_are_valid(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
-        target, _, anchor = link.partition("#")
-        if "://" in target:
+        path, anchor = linked_file(page, link)
+        if path is None:
             continue
-        path = (page.parent / target).resolve() if target else page
         assert path.exists(), f"{page.name}: {link}"
         if anchor:
-            assert anchor in heading_anchors(path), link
+            assert anchor in heading_anchors(path), f"{page.name}: {link}"
+
+
+def linked_file(page: Path, link: str) -> tuple[Path | None, str]:
+    """The file and the anchor of a link; None for addresses of others."""
+    target, _, anchor = link.partition("#")
+    if target.startswith(REPOSITORY):
+        return DOCS.parent / target.removeprefix(REPOSITORY), anchor
+    if target.startswith(SITE):
+        name = target.removeprefix(SITE).rstrip("/")
+        file = DOCS / f"{name}.md"
+        return file if file.exists() else DOCS / name / "index.md", anchor
+    if "://" in target:
+        return None, ""
+    return (page.parent / target).resolve() if target else page, anchor
 
 
 def heading_anchors(page: Path) -> set[str]:
@@ -52,7 +67,7 @@ def heading_anchors(page: Path) -> set[str]:
 
 def example_code(heading: str) -> str:
     """The code of a section of extending.md."""
-    section = (DOCS / "extending.md").read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    section = (DOCS / "guides" / "extending.md").read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     code_lines = []
     for line in section[section.index('    """') :].splitlines():
         if line and not line.startswith("    "):

@@ -1,4 +1,4 @@
-"""The examples of docs/data.md read small files in the formats of well-known data sets."""
+"""The examples of docs/guides/data.md read small files in the formats of well-known data sets."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 from recctl import experiment
 from recctl.experiment.data import read_dataset
 
-PAGE = Path(__file__).parents[1] / "docs" / "data.md"
+PAGE = Path(__file__).parents[1] / "docs" / "guides" / "data.md"
 
 
 class Sample(NamedTuple):
     """A file in the format of a data set, and what must be read from it.
 
     Attributes:
-        section: Heading in docs/data.md.
+        section: Heading in docs/guides/data.md.
         example: Which of the section's examples.
         files: Content of each file, by name.
         expected: `(user, item, rating, timestamp)` of each row; None where there is no such column.
@@ -211,7 +211,7 @@ SAMPLES = [
 
 
 def examples(section: str) -> list[str]:
-    """The YAML examples of a section of docs/data.md."""
+    """The YAML examples of a section of docs/guides/data.md."""
     text = PAGE.read_text().partition(f"\n### {section}\n")[2]
     text = re.split(r"^##", text, maxsplit=1, flags=re.MULTILINE)[0]
     return [textwrap.dedent(block) for block in re.findall(r"(?:^    .*\n)+", text, flags=re.MULTILINE)]

@@ -1,7 +1,9 @@
-"""Run the benchmarks and update the tables of docs/speed.md and the README: `python -m tests.benchmarks [NAME ...]`.
+"""Run the benchmarks and update the tables of docs/explanation/speed.md and the README.
+
+    python -m tests.benchmarks [NAME ...]
 
 Each `bench_NAME.py` prints a line of JSON for each measurement. The lines are stored in `results.json`, and the tables
-are generated from it: all lines in docs/speed.md, a selection in the README.
+are generated from it: all lines in docs/explanation/speed.md, a selection in the README.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 README = HERE.parents[1] / "README.md"
-ALL = README.parent / "docs" / "speed.md"
+ALL = README.parent / "docs" / "explanation" / "speed.md"
+REPOSITORY = "https://github.com/recctl/recctl/blob/main"
 BEGIN = "<!-- benchmarks: begin -->"
 END = "<!-- benchmarks: end -->"
 
@@ -104,10 +107,10 @@ def main(names: list[str]) -> None:
 
 
 def write_tables(results: dict[str, list[dict[str, Any]]]) -> None:
-    """Generate the tables of the README and docs/speed.md."""
+    """Generate the tables of the README and docs/explanation/speed.md."""
     rows = [row for measurements in results.values() for row in measurements]
     replace_section(README, format_table([row for row in rows if is_in_readme(row)]))
-    replace_section(ALL, format_table(rows).replace("](", "](../"))
+    replace_section(ALL, format_table(rows).replace("](", f"]({REPOSITORY}/"))
 
 
 def replace_section(page: Path, text: str, begin: str = BEGIN, end: str = END) -> None:

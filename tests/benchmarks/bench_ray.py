@@ -7,7 +7,7 @@ workers and Ray's processes run; this process runs on the first node.
 
 `RECCTL_BENCH_CORES` is the number of cores (2). Run nothing else on the machine; otherwise, compare the processor times
 in the output, which are given for this process and for the workers. `RECCTL_BENCH_PLASMA` is a folder for the object
-stores, such as a tmpfs with huge pages (see docs/cluster.md).
+stores, such as a tmpfs with huge pages (see docs/guides/clusters.md).
 """
 
 from __future__ import annotations

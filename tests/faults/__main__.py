@@ -2,7 +2,7 @@
 
 python -m tests.faults                      all faults
 python -m tests.faults kill:tune:17 ...     these faults; a prefix selects all faults that start with it
-python -m tests.faults --write              all faults, and write the table of docs/faults.md
+python -m tests.faults --write              all faults, and write the table of docs/explanation/faults.md
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.faults.checks import LossError
 from tests.faults.harness import Harness
 
-DOCS = Path(__file__).parents[2] / "docs" / "faults.md"
+DOCS = Path(__file__).parents[2] / "docs" / "explanation" / "faults.md"
 _TABLE_BEGIN = "<!-- table -->\n"
 _TABLE_END = "<!-- end of table -->\n"
 
@@ -58,7 +58,7 @@ def main() -> int:
     """Inject faults; returns 1 if there was a loss."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="names of faults; default: all")
-    parser.add_argument("--write", action="store_true", help="write the table of docs/faults.md")
+    parser.add_argument("--write", action="store_true", help="write the table of docs/explanation/faults.md")
     options = parser.parse_args()
     n_faults: Counter[str] = Counter()
     n_losses: Counter[str] = Counter()

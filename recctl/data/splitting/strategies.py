@@ -4,8 +4,8 @@ Random draws depend only on the seed and the order of the rows. Except for `leav
 on the size of validation.
 
 To add a strategy: a function here, its entry in `STRATEGIES`, and a section with its options in the union `SplitConfig`
-of `recctl.config.schema`. The names of the config, the checks of its options and docs/config.md follow from these;
-docs/choosing.md says when to use which.
+of `recctl.config.schema`. The names of the config, the checks of its options and docs/reference/config.md follow from
+these; docs/guides/splits.md says when to use which.
 """
 
 from __future__ import annotations
