@@ -1,6 +1,6 @@
 """Record which kernels commands call and what each costs to compile: `python -m tests.benchmarks.kernel_usage`.
 
-Writes `recctl/kernels/usage.json`, and the table of docs/explanation/speed.md. Needs MovieLens-100K, and takes some minutes.
+Writes `recctl/kernels/usage.json`, and the table of docs/explanation/speed.md. Needs MovieLens-100K, and takes minutes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The order of items with equal scores, in plain Python from its definition in docs/reference/metrics.md, as an oracle."""
+"""The order of items with equal scores, in plain Python from docs/reference/metrics.md, as an oracle."""
 
 from __future__ import annotations
 
