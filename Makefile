@@ -24,8 +24,9 @@ format: $(READY)  ## format the code and fix lint errors
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(READY)  ## generate the reference pages of docs/ from the code
+docs: $(VENV)/.ready-docs  ## generate the reference pages of docs/ from the code, and build the site in site/
 	$(BIN)/python docs/reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(READY)  ## measure against peers; see tests/benchmarks/README.md
 	$(BIN)/python -m tests.benchmarks
@@ -40,10 +41,10 @@ fuzz: $(READY)  ## fuzz all readers for a minute each: make fuzz SECONDS=60; nee
 	$(BIN)/python -m tests.fuzz $(SECONDS)
 
 clean:  ## remove all build products
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): pyproject.toml constraints.txt
+$(VENV)/.ready-%: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
 	touch $@

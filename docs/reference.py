@@ -45,6 +45,11 @@ def _cell(value: Any) -> str:
     return " ".join(str(value).replace("|", "\\|").split())
 
 
+def _code(text: str) -> str:
+    """Text in code style, in which brackets and stars mean themselves."""
+    return f"`{text}`" if text else ""
+
+
 def _join(parts: Sequence[str]) -> str:
     """Join the paragraphs of a page."""
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
@@ -254,7 +259,7 @@ def models_page() -> str:
                 f"`{key}`",
                 parameter.type_name(),
                 f"`{parameter.default!r}`",
-                format_bounds(parameter),
+                _code(format_bounds(parameter)),
                 format_search(parameter),
                 parameter.help,
             ]
