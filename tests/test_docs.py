@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import pandas as pd
 import pytest
 
 from tests.conftest import SMALL
+from tests.pages import DOCS, read_blocks
 
-DOCS = Path(__file__).parents[1] / "docs"
 REPOSITORY = "https://github.com/recctl/recctl/blob/main/"
 SITE = "https://recctl.github.io/recctl/"
 PAGES = sorted([*DOCS.rglob("*.md"), DOCS.parent / "README.md"])
@@ -67,13 +66,8 @@ def heading_anchors(page: Path) -> set[str]:
 
 def example_code(heading: str) -> str:
     """The code of a section of extending.md."""
-    section = (DOCS / "guides" / "extending.md").read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    code_lines = []
-    for line in section[section.index('    """') :].splitlines():
-        if line and not line.startswith("    "):
-            break
-        code_lines.append(line)
-    return textwrap.dedent("\n".join(code_lines))
+    [code] = [block.code for block in read_blocks("guides/extending.md") if block.heading == heading]
+    return code
 
 
 def test_extension_examples_work_as_written(recctl: Any, workdir: Path, package: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import re
-import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import pytest
 
 from recctl import experiment
 from recctl.experiment.data import read_dataset
+from tests.pages import read_blocks
 
 PAGE = Path(__file__).parents[1] / "docs" / "guides" / "data.md"
 
@@ -212,9 +212,7 @@ SAMPLES = [
 
 def examples(section: str) -> list[str]:
     """The YAML examples of a section of docs/guides/data.md."""
-    text = PAGE.read_text().partition(f"\n### {section}\n")[2]
-    text = re.split(r"^##", text, maxsplit=1, flags=re.MULTILINE)[0]
-    return [textwrap.dedent(block) for block in re.findall(r"(?:^    .*\n)+", text, flags=re.MULTILINE)]
+    return [block.code for block in read_blocks(PAGE) if block.heading == section]
 
 
 def test_each_well_known_data_set_has_a_sample() -> None:

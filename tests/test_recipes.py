@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from tests.experiment import shop
+from tests.pages import read_blocks
 
-DOCS = Path(__file__).parents[1] / "docs"
 CONFIG = """\
 data: {{source: events.csv}}
 split: {{strategy: leave_last, val_size: 1}}
@@ -32,8 +32,8 @@ GATE = "--fail-if-worse"
 
 def recipes(page: str) -> list[str]:
     """The commands of a page, without comments."""
-    lines = re.findall(r"^ {4,}(recctl .*)$", (DOCS / page).read_text(), flags=re.MULTILINE)
-    return [re.sub(r"\s{2,}#.*", "", line) for line in lines]
+    lines = [line for block in read_blocks(page) if block.language == "sh" for line in block.code.splitlines()]
+    return [re.sub(r"\s{2,}#.*", "", line) for line in lines if line.startswith("recctl ")]
 
 
 @pytest.fixture
