@@ -1,10 +1,11 @@
-"""The manifest of an export, `manifest.json`: model, options, facts, and the hash of every other file."""
+"""The manifest of an export, `manifest.json`: model, options, facts, and hash and readers of every other file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ def describe(
         "format": export_format.name,
         "format_version": export_format.version,
         "recctl_version": __version__,
+        "library_versions": {library: version(library) for library in export_format.libraries},
         "run_id": run.id if run else None,
         "model": {
             "name": model.name,
@@ -49,6 +51,7 @@ def describe(
         "n_items": len(model.item_vocabulary),
         "options": export_format.model_dump(mode="json"),
         "facts": dict(facts),
+        "read_with": {path: reader for path, reader in export_format.read_with.items() if (folder / path).exists()},
         "files": {file_name: _file_entry(folder / file_name) for file_name in _file_names(folder)},
     }
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from recctl.engines import threads
-from recctl.models.base.onnx_graph import ScoreGraph
+from recctl.models.base.onnx_graph import Operation, ScoreGraph
 from recctl.version import __version__
 
 # Above this size, weights go to a separate file: ten times as fast to write, and protobuf is limited to 2 GiB.
@@ -24,8 +24,16 @@ _PAGE = 4096
 _IR_VERSION = 8
 
 
-def write(graph: ScoreGraph, path: Path, name: str, notes: Mapping[str, str]) -> None:
-    """Write a graph and check it with onnx; weights above `MAX_EMBEDDED_BYTES` go to `PATH.data`."""
+def write(graph: ScoreGraph, path: Path, name: str, description: str, properties: Mapping[str, str]) -> None:
+    """Write a graph and check it with onnx; weights above `MAX_EMBEDDED_BYTES` go to `PATH.data`.
+
+    Args:
+        graph: The graph, whose inputs and outputs get their descriptions as `doc_string`.
+        path: The file.
+        name: Name of the graph.
+        description: The `doc_string` of the file.
+        properties: Metadata of the file, its `metadata_props`.
+    """
     used_constants = {name for operation in graph.operations for name in operation.inputs}
     constants = {name: array for name, array in graph.constants.items() if name in used_constants}
     is_large = sum(array.nbytes for array in constants.values()) > MAX_EMBEDDED_BYTES
@@ -35,15 +43,18 @@ def write(graph: ScoreGraph, path: Path, name: str, notes: Mapping[str, str]) ->
             tensors = [_tensor(name, array, file) for name, array in constants.items()]
     else:
         tensors = [_tensor(name, array, None) for name, array in constants.items()]
-    graph_nodes = [_node(*operation) for operation in graph.operations]
+    graph_nodes = [_node(operation) for operation in graph.operations]
+    inputs = _value_infos(graph.inputs, graph.descriptions)
+    outputs = _value_infos(graph.outputs, graph.descriptions)
     onnx_model = helper.make_model(
-        helper.make_graph(graph_nodes, name, _value_infos(graph.inputs), _value_infos(graph.outputs), tensors),
+        helper.make_graph(graph_nodes, name, inputs, outputs, tensors),
         opset_imports=[helper.make_opsetid("", graph.OPSET)],
         ir_version=_IR_VERSION,
         producer_name="recctl",
         producer_version=__version__,
+        doc_string=description,
     )
-    helper.set_model_props(onnx_model, dict(notes))
+    helper.set_model_props(onnx_model, dict(properties))
     path.write_bytes(onnx_model.SerializeToString(deterministic=True))
     onnx.checker.check_model(str(path), full_check=True)
 
@@ -57,16 +68,22 @@ def session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _value_infos(declared: Mapping[str, tuple[Any, tuple[int | str, ...]]]) -> list[Any]:
+def _value_infos(
+    declared: Mapping[str, tuple[Any, tuple[int | str, ...]]], descriptions: Mapping[str, str]
+) -> list[Any]:
     return [
-        helper.make_tensor_value_info(value_name, _type(dtype), shape)
+        helper.make_tensor_value_info(value_name, _type(dtype), shape, descriptions[value_name])
         for value_name, (dtype, shape) in declared.items()
     ]
 
 
-def _node(operator: str, inputs: tuple[str, ...], outputs: tuple[str, ...], attributes: Mapping[str, Any]) -> Any:
-    converted = {name: _type(value) if isinstance(value, np.dtype) else value for name, value in attributes.items()}
-    return helper.make_node(operator, inputs, outputs, **converted)
+def _node(operation: Operation) -> Any:
+    attributes = {
+        name: _type(value) if isinstance(value, np.dtype) else value for name, value in operation.attributes.items()
+    }
+    return helper.make_node(
+        operation.operator, operation.inputs, operation.outputs, name=operation.name or None, **attributes
+    )
 
 
 def _tensor(name: str, array: NDArray[Any], file: Any) -> Any:

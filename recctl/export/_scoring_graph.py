@@ -61,6 +61,7 @@ def score_graph(model: Recommender, input_kind: Input, k: int | None = None, exc
             `user` int64 `(batch,)`: codes of users it was fitted on;
             `history` float32 `(batch, n_items)`: weights of the items in each history (1, or ratings), else 0;
             `sequence` int64 `(batch, length)`: item codes, oldest first, padded with -1 on the left.
+            A graph fails for codes that do not exist.
         k: List length; None for the scores of all items.
         exclude_seen: With `k`: leave out the items of the history, or those that the user was fitted on.
 
@@ -74,15 +75,18 @@ def score_graph(model: Recommender, input_kind: Input, k: int | None = None, exc
     needs_mask = k is not None and exclude_seen
     history: Value | None = None
     if input_kind == "history":
-        history = graph.input("history", np.float32, ("batch", n_items))
+        history = graph.input("history", np.float32, ("batch", n_items), _describe_history(model))
         scores = model._graph_of_histories(graph, history)
     elif input_kind == "sequence":
-        codes = graph.input("sequence", np.int64, ("batch", "length"))
+        sequence = graph.input("sequence", np.int64, ("batch", "length"), _describe_sequence(model))
+        codes = sequence.require_range(-1, n_items, "item_code")
         if needs_mask or not model.reads_order:
             history = _history_weights(codes, n_items)
         scores = model._graph_of_histories(graph, codes if model.reads_order or history is None else history)
     else:
-        users = graph.input("user", np.int64, ("batch",))
+        n_users = len(model.user_vocabulary)
+        user = graph.input("user", np.int64, ("batch",), _describe_user(n_users))
+        users = user.require_range(0, n_users, "user_code")
         if needs_mask or not scores_users(model):
             seen_codes, seen_weights = _seen_items(users, model.seen)
             history = _history_weights(seen_codes, n_items, seen_weights)
@@ -91,10 +95,34 @@ def score_graph(model: Recommender, input_kind: Input, k: int | None = None, exc
         else:
             scores = model._graph_of_histories(graph, history)
     if k is None:
-        graph.output("scores", scores, np.float32, ("batch", n_items))
+        description = "Score of each item; higher is better. Column c is the item at position c of items.json, from 0."
+        graph.output("scores", scores, np.float32, ("batch", n_items), description)
     else:
         _output_top_k(scores, history if needs_mask else None, min(k, n_items))
     return graph
+
+
+def _describe_user(n_users: int) -> str:
+    return (
+        f"Codes of users: positions in users.json, 0 to {n_users - 1}. Users are those that the model was fitted on. "
+        "Other codes are an error."
+    )
+
+
+def _describe_history(model: Recommender) -> str:
+    weight = "1" if model.seen.is_binary else "the rating"
+    return (
+        f"A history in each row: {weight} for each item that the user has interacted with, 0 for all others. "
+        "Column c is the item at position c of items.json, from 0."
+    )
+
+
+def _describe_sequence(model: Recommender) -> str:
+    order = "oldest first" if model.reads_order else "in any order"
+    return (
+        f"A history in each row: codes of items that the user has interacted with, {order}, padded with -1 on the "
+        f"left. Codes are positions in items.json, 0 to {len(model.item_vocabulary) - 1}. Other codes are an error."
+    )
 
 
 def _history_weights(codes: Value, n_items: int, weights: Operand = 1.0) -> Value:
@@ -134,5 +162,11 @@ def _output_top_k(scores: Value, history: Value | None, k: int) -> None:
     top_scores, items = graph.apply_two_outputs("TopK", scores, np.array([k], np.int64), axis=1)
     # TopK always returns k items; those at minus infinity are excluded ones.
     items = graph.apply("Where", graph.apply("IsInf", top_scores), -1, items)
-    graph.output("items", items, np.int64, ("batch", k))
-    graph.output("scores", top_scores, np.float32, ("batch", k))
+    left_out = "" if history is None else " Items that the user has interacted with are left out."
+    of_items = (
+        f"Codes of the {k} items with the highest scores, best first: positions in items.json, from 0; -1 where no "
+        f"item is left.{left_out}"
+    )
+    graph.output("items", items, np.int64, ("batch", k), of_items)
+    of_scores = "Scores of the items in the same places; minus infinity where no item is left."
+    graph.output("scores", top_scores, np.float32, ("batch", k), of_scores)

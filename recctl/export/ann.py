@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+import pyarrow.parquet as pq
 from pydantic import Field
 
 from recctl import progress, rng
+from recctl.data import columns
 from recctl.data.matrix import Float32Array
+from recctl.data.vocabulary import Vocabulary
 from recctl.errors import ArtifactError, AssertionFailedError, UnsupportedError
+from recctl.export import _id_files
 from recctl.export.base import Context, ExportFormat
 from recctl.export.embeddings import EmbeddingsFormat, read_vectors
 from recctl.models.base import Recommender
 from recctl.ranking import TieBreaker, rank
 
 _FILE = "index.usearch"
+# What the keys of an index are; the values stand in manifests.
+_ITEM_ID = "item_id"
+_ROW = "row"
 _SEED = 42
 _ITEMS_PER_BLOCK = 4096
 # Tolerance of recall: other processors sum in another order.
@@ -30,8 +37,10 @@ class AnnFormat(ExportFormat):
     """A usearch index of item embeddings, with user embeddings and its measured recall.
 
     `index.usearch` finds items by inner product (HNSW: Malkov & Yashunin, 2018, "Efficient and Robust Approximate
-    Nearest Neighbor Search Using Hierarchical Navigable Small World Graphs"); its keys are rows of `items.parquet`.
-    Queries are rows of `users.parquet`, or any other user vector of the model:
+    Nearest Neighbor Search Using Hierarchical Navigable Small World Graphs"). Its keys are the item ids, if these are
+    integers from 0; otherwise they are positions, from 0, in `items.json`, which are also the rows of `items.parquet`.
+    The manifest says which: `facts.keys` is `item_id` or `row`. Queries are vectors of `users.parquet`, or any other
+    user vector of the model:
 
         index = usearch.index.Index.restore("index.usearch", view=True)
         index.expansion_search = ...  # see the manifest: the file does not store it
@@ -50,6 +59,13 @@ class AnnFormat(ExportFormat):
     name = "ann"
     extra = "ann"
     needs = ("usearch",)
+    # Keys were rows in version 1.
+    version = 2
+    libraries = ("usearch", "pyarrow")
+    read_with: ClassVar[Mapping[str, str]] = {
+        "index.usearch": "usearch 2.16 or later, for Python, JavaScript and others",
+        **_id_files.READ_WITH,
+    }
 
     connectivity: int = Field(16, ge=2, description="Edges per item in the graph: more raise recall and memory.")
     expansion_add: int = Field(256, ge=1, description="Candidates per inserted item: more raise recall and build time.")
@@ -76,14 +92,16 @@ class AnnFormat(ExportFormat):
             connectivity=self.connectivity,
             expansion_add=self.expansion_add,
         )
+        key_kind = _ITEM_ID if _can_be_keys(model.item_vocabulary) else _ROW
+        keys = model.item_vocabulary.ids if key_kind == _ITEM_ID else np.arange(len(vectors))
         with progress.task("ann: index", len(vectors), "items") as task:
             # In blocks only for the progress bar: one call would build the same index.
             for begin in range(0, len(vectors), _ITEMS_PER_BLOCK):
                 block = vectors[begin : begin + _ITEMS_PER_BLOCK]
-                index.add(np.arange(begin, begin + len(block)), block, threads=1)
+                index.add(keys[begin : begin + len(block)], block, threads=1)
                 task.update(begin + len(block))
         index.save(str(folder / _FILE))
-        recall = self._recall(folder)
+        recall = self._recall(folder, key_kind)
         if self.min_recall is not None and recall < self.min_recall:
             hint = "raise expansion_search, expansion_add or connectivity"
             if self.dtype != "f32":
@@ -94,6 +112,7 @@ class AnnFormat(ExportFormat):
             )
         return export_facts | {
             "metric": _metric(self.dtype),
+            "keys": key_kind,
             f"recall@{self.k}": recall,
             "expansion_search": self.expansion_search,
         }
@@ -104,7 +123,7 @@ class AnnFormat(ExportFormat):
         EmbeddingsFormat.verify(folder, manifest, model)
         try:
             options = cls(**manifest["options"])
-            recall = options._recall(folder)
+            recall = options._recall(folder, manifest["facts"].get("keys", _ROW))
         except Exception as error:  # usearch's errors have no common class
             raise ArtifactError(f"{folder / _FILE}: usearch cannot search it: {error}") from error
         expected = manifest["facts"][f"recall@{options.k}"]
@@ -113,8 +132,13 @@ class AnnFormat(ExportFormat):
                 f"{folder / _FILE}: recall@{options.k} is {recall:.4f}, but {expected:.4f} in the manifest"
             )
 
-    def _recall(self, folder: Path) -> float:
-        """Share of the exact top k that the index finds."""
+    def _recall(self, folder: Path, key_kind: str) -> float:
+        """Share of the exact top k that the index finds.
+
+        Args:
+            folder: The export.
+            key_kind: What the keys of the index are.
+        """
         from usearch.index import Index
 
         all_users = read_vectors(folder / "users.parquet")
@@ -134,14 +158,24 @@ class AnnFormat(ExportFormat):
         # Only the scores are used, so the order of ties does not matter.
         ties = TieBreaker(np.zeros(len(users), np.uint64), np.zeros(len(items), np.uint64))
         _, exact_scores = rank(lambda rows: users[rows] @ items.T, len(users), len(items), k, None, ties)
-        # Entries beyond `matches.counts` hold arbitrary keys; they are masked below.
-        found_items = np.minimum(matches.keys, len(items) - 1).astype(np.int64)
+        if key_kind == _ITEM_ID:
+            key_column = pq.read_table(folder / "items.parquet", columns=[columns.ITEM])[columns.ITEM]
+            item_keys = key_column.to_numpy().astype(np.uint64)
+        else:
+            item_keys = np.arange(len(items), dtype=np.uint64)
+        # Keys are in ascending order, as ids are. Entries beyond `matches.counts` hold arbitrary keys.
+        found_items = np.minimum(np.searchsorted(item_keys, matches.keys), len(items) - 1)
         # Exact scores of the found items: the index returns those of its stored type.
         scores = np.einsum("nd,nkd->nk", users, items[found_items])
         # Any item that ties with the k-th best counts as found.
         lowest = exact_scores[:, -1:] - _TIE_TOLERANCE * np.abs(exact_scores).max(axis=1, keepdims=True)
-        is_match = np.arange(k) < matches.counts[:, None]
+        is_match = (np.arange(k) < matches.counts[:, None]) & (item_keys[found_items] == matches.keys)
         return round(float(((scores >= lowest) & is_match).mean()), 4)
+
+
+def _can_be_keys(vocabulary: Vocabulary) -> bool:
+    """Whether ids can be the keys of an index, which are unsigned integers of 64 bits."""
+    return not vocabulary.is_text and bool(vocabulary.ids.min(initial=0) >= 0)
 
 
 def _metric(dtype: str) -> str:

@@ -60,6 +60,8 @@ class ExportFormat(BaseModel):
         extra: The extra of recctl that installs its dependencies.
         needs_local_folder: Whether the export holds its own path, so that it can't be written to a URL.
         needs: Modules of that extra.
+        libraries: Packages whose versions the manifest records, because they wrote the files.
+        read_with: For each file or folder that it may write, what reads it; for the manifest.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -69,6 +71,8 @@ class ExportFormat(BaseModel):
     extra: ClassVar[str] = ""
     needs: ClassVar[tuple[str, ...]] = ()
     needs_local_folder: ClassVar[bool] = False
+    libraries: ClassVar[tuple[str, ...]] = ()
+    read_with: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def write(self, model: Recommender, folder: Path, context: Context) -> dict[str, Any]:

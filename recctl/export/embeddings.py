@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from recctl.data import columns
 from recctl.data.matrix import Float32Array
 from recctl.data.vocabulary import Vocabulary
 from recctl.errors import ArtifactError, UnsupportedError
+from recctl.export import _id_files
 from recctl.export._table_files import id_type
 from recctl.export.base import Context, ExportFormat
 from recctl.models.base import Recommender
@@ -27,22 +28,26 @@ class EmbeddingsFormat(ExportFormat):
     """Embeddings of users and items whose inner products are the scores, as Parquet.
 
     `users.parquet` and `items.parquet` with the columns `user_id` or `item_id`, and `embedding`, a fixed-size list of
-    float32.
+    float32; `users.json` and `items.json` with the ids of the rows.
     """
 
     name = "embeddings"
+    libraries = ("pyarrow",)
+    read_with: ClassVar[Mapping[str, str]] = _id_files.READ_WITH
 
     def write(self, model: Recommender, folder: Path, context: Context) -> dict[str, Any]:
         """Write both sides."""
         users, items = embeddings_of(model)
         _write(folder / "users.parquet", columns.USER, model.user_vocabulary, users)
         _write(folder / "items.parquet", columns.ITEM, model.item_vocabulary, items)
+        _id_files.write_json(folder, model)
         return {"users": len(users), "items": len(items), "dimensions": items.shape[1]}
 
     @classmethod
     def verify(cls, folder: Path, manifest: Mapping[str, Any], model: Recommender | None = None) -> None:
         """Check shapes; right after writing, also that all vectors equal the model's bit by bit."""
         manifest_facts = manifest["facts"]
+        _id_files.check_json(folder, manifest, model)
         for side, column in _SIDES.items():
             path = folder / f"{side}.parquet"
             with pq.ParquetFile(path) as parquet_file:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field
 
-from recctl.data import columns
 from recctl.data.matrix import Int32Array, InteractionMatrix
-from recctl.data.vocabulary import Vocabulary
 from recctl.errors import ArtifactError, UnsupportedError
-from recctl.export import _scoring_graph
+from recctl.export import _id_files, _scoring_graph
 from recctl.export.base import Context, ExportFormat
 from recctl.models.base import Recommender
 from recctl.ranking import rank_block
@@ -41,9 +37,10 @@ class OnnxFormat(ExportFormat):
         sequence  int64 (batch, length)     codes of these items, oldest first, padded with -1 on the left
 
     and defaults to the model's natural input: a history for linear models, a sequence for SASRec, a user for factor
-    models. A code is the row, from 0, of an id in `items.parquet` or `users.parquet`. With `k`, items of the history,
-    or those the user had in the training data, are left out unless `include_seen` is set; rows with fewer items end in
-    -1 and minus infinity. Ties: of equal scores the lower code comes first, because ONNX has no hash of ids; all other
+    models. A code is the position, from 0, of an id in `items.json` or `users.json`, and its row in `items.parquet` or
+    `users.parquet`. Running the graph fails for codes that do not exist. With `k`, items of the history, or those the
+    user had in the training data, are left out unless `include_seen` is set; rows with fewer items end in -1 and minus
+    infinity. Ties: of equal scores the lower code comes first, because ONNX has no hash of ids; all other
     recommendations of recctl order them by a hash of user and item. A rating of 0 in a history means no interaction.
     Weights above 64 MiB are in `model.onnx.data`.
 
@@ -55,6 +52,12 @@ class OnnxFormat(ExportFormat):
     name = "onnx"
     extra = "onnx"
     needs = ("onnx", "onnxruntime")
+    libraries = ("onnx", "onnxruntime", "pyarrow")
+    read_with: ClassVar[Mapping[str, str]] = {
+        "model.onnx": "onnxruntime 1.14 or later, or another runtime of ONNX opset 18",
+        "model.onnx.data": "read with model.onnx, from the same folder",
+        **_id_files.READ_WITH,
+    }
 
     input: Literal["user", "history", "sequence"] | None = Field(
         None, description="Input of the graph: user, history or sequence; default: the model's natural input."
@@ -68,11 +71,14 @@ class OnnxFormat(ExportFormat):
 
         input_kind = self._input_kind(model)
         graph = _scoring_graph.score_graph(model, input_kind, self.k, not self.include_seen)
+        description = f"Recommender model {model.name}: from {input_kind} to {' and '.join(graph.outputs)}."
         properties = {"recctl.model": model.name, "recctl.input": input_kind}
-        _onnx_file.write(graph, folder / _FILE, model.name, properties)
-        _write_ids(folder / "items.parquet", columns.ITEM, model.item_vocabulary)
-        if input_kind == "user":
-            _write_ids(folder / "users.parquet", columns.USER, model.user_vocabulary)
+        if context.run is not None:
+            properties["recctl.run_id"] = context.run.id
+        _onnx_file.write(graph, folder / _FILE, model.name, description, properties)
+        sides = (_id_files.USERS, _id_files.ITEMS) if input_kind == "user" else (_id_files.ITEMS,)
+        _id_files.write_parquet(folder, model, sides)
+        _id_files.write_json(folder, model, sides)
         samples = _SampleUsers(model, input_kind)
         difference = self._largest_difference(_onnx_file.session(folder / _FILE), samples)
         if not difference <= _TOLERANCE:
@@ -85,6 +91,7 @@ class OnnxFormat(ExportFormat):
             "input": input_kind,
             "inputs": _type_names(graph.inputs),
             "outputs": _type_names(graph.outputs),
+            "descriptions": graph.descriptions,
             "people_checked": len(samples.rows),
             "largest_difference": float(f"{difference:.1e}"),
         }
@@ -108,6 +115,7 @@ class OnnxFormat(ExportFormat):
         output_names = [output.name for output in session.get_outputs()]
         if output_names != list(manifest["facts"]["outputs"]) or any(len(output) != 1 for output in outputs):
             raise ArtifactError(f"{graph_path}: its outputs differ from the manifest's")
+        _id_files.check_json(folder, manifest, model)
 
     def _input_kind(self, model: Recommender) -> _scoring_graph.Input:
         supported = _scoring_graph.supported_inputs(model)
@@ -218,11 +226,6 @@ def _largest_gap(actual: Any, expected: Any) -> float:
         # Equal infinities, of excluded items, differ by NaN when subtracted.
         differences = np.where(actual == expected, 0, np.abs(actual - expected))
     return float(np.nan_to_num(differences, nan=np.inf).max(initial=0))
-
-
-def _write_ids(path: Path, column: str, vocabulary: Vocabulary) -> None:
-    ids = pa.array(vocabulary.ids, pa.string() if vocabulary.is_text else pa.int64())
-    pq.write_table(pa.table({column: ids}), path)
 
 
 def _type_names(declared: Mapping[str, tuple[Any, tuple[int | str, ...]]]) -> dict[str, str]:

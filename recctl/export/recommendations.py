@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +41,12 @@ class RecommendationsFormat(ExportFormat):
     """
 
     name = "recommendations"
+    libraries = ("pyarrow",)
+    read_with: ClassVar[Mapping[str, str]] = {
+        "recommendations.parquet": "any Parquet reader",
+        "recommendations.csv": "any CSV reader; read ids of the type string as text",
+        "recommendations.jsonl": "any JSON reader, line by line",
+    }
 
     k: int = Field(10, ge=1, description="Number of items for each user.")
     users: Ids | None = Field(None, description="Users: a file or a list of ids; default: all users of the model.")

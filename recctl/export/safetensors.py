@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,46 +15,68 @@ from recctl import atomic
 from recctl.data.vocabulary import Vocabulary
 from recctl.engines import available_memory, format_bytes
 from recctl.errors import ArtifactError
+from recctl.export import _id_files
 from recctl.export.base import Context, ExportFormat
 from recctl.models.base import Recommender, fitted_values, model_file
+from recctl.models.nn import flat_weights
+from recctl.models.nn.torch_recommender import TorchRecommender
 from recctl.models.registry import make_model, model_names
 from recctl.version import __version__
 
 _FILE = "model.safetensors"
+# The fitted value that holds all weights of a network.
+_WEIGHTS = "weights"
 
 
 class SafetensorsFormat(ExportFormat):
     """All arrays and ids of a model as a safetensors file, which every framework reads and which cannot execute code.
 
-    `model.safetensors` has one tensor for each array of the model file, and one for each part of sparse matrices and
-    ids (`seen.starts`, `item_vocabulary.ids`). Text ids are stored as concatenated UTF-8 bytes (`.letters`) and the end
-    offset of each id (`.ends`). The header's metadata has one entry, `recctl`: the model's name, `hyperparameters` and
-    `numbers` as JSON. `recctl.export.safetensors.load` restores the model.
+    `model.safetensors` has one tensor for each array of the model file, one for each part of sparse matrices and ids
+    (`seen.starts`, `item_vocabulary.ids`), and one for each weight of a network, with its name in the network and its
+    shape (`weights.blocks.0.qkv`). Text ids are stored as concatenated UTF-8 bytes (`.letters`) and the end offset of
+    each id (`.ends`); `users.json` and `items.json` have the ids as well. The header's metadata has one entry,
+    `recctl`: the model's name, `hyperparameters`, `numbers` and `layers`, the names of the weights in the order of the
+    model file, as JSON. `recctl.export.safetensors.load` restores the model.
     """
 
     name = "safetensors"
+    # The weights of a network were one flat tensor in version 1.
+    version = 2
+    libraries = ("safetensors",)
+    read_with: ClassVar[Mapping[str, str]] = {
+        "model.safetensors": "safetensors, for NumPy, PyTorch, JAX, Rust and others",
+        "users.json": _id_files.READ_WITH["users.json"],
+        "items.json": _id_files.READ_WITH["items.json"],
+    }
 
     def write(self, model: Recommender, folder: Path, context: Context) -> dict[str, Any]:
         """Write the file."""
         from safetensors.numpy import save_file
 
         tensors, numbers = _flatten_state(model)
+        layers = _layers(model)
+        if layers:
+            del tensors[_WEIGHTS]
+            tensors |= {f"{_WEIGHTS}.{name}": weights for name, weights in layers.items()}
         header = {
             "format_version": self.version,
             "recctl_version": __version__,
             "model": model.name,
             "hyperparameters": model.hyperparameters(),
             "numbers": numbers,
+            "layers": list(layers),
         }
         # A single entry: several would be written in varying order, and equal models must give equal files.
         save_file(tensors, folder / _FILE, {"recctl": json.dumps(header)})
         atomic.set_default_mode(folder / _FILE)
+        _id_files.write_json(folder, model)
         return {"tensors": len(tensors), "numbers": len(numbers)}
 
     @classmethod
     def verify(cls, folder: Path, manifest: Mapping[str, Any], model: Recommender | None = None) -> None:
         """Load the model; right after writing, its state must equal the exported model's bit by bit."""
         loaded = load(folder)
+        _id_files.check_json(folder, manifest, model)
         if model is None:
             return
         expected, expected_numbers = _flatten_state(model)
@@ -108,6 +130,8 @@ def _model_of(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, NDA
     model_name = header["model"]
     if model_name not in model_names():
         raise ArtifactError(f"{path}: holds a model {model_name!r}, which is not installed here")
+    # Version 1 has no layers: all weights of a network are one tensor, as in the model.
+    layers = {name: tensors[f"{_WEIGHTS}.{name}"] for name in header.get("layers", [])}
     fitted: dict[str, Any] = {}
     for key, value in (header["numbers"] | dict(tensors)).items():
         value_name, dot, part = key.partition(".")
@@ -120,7 +144,30 @@ def _model_of(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, NDA
         "hyperparameters": header["hyperparameters"],
         "fitted": {key: _join_text_ids(value) for key, value in fitted.items()},
     }
-    return model_file.load_into(make_model(model_name), path, content)
+    if layers:
+        flat_layers = [weights.reshape(-1) for weights in layers.values()]
+        content["fitted"][_WEIGHTS] = flat_weights.align(np.concatenate(flat_layers))
+    model = model_file.load_into(make_model(model_name), path, content)
+    _check_shapes(path, model, layers)
+    return model
+
+
+def _layers(model: Recommender) -> dict[str, NDArray[Any]]:
+    """The weights of a network by name; empty for other models."""
+    return dict(model.named_weights()) if isinstance(model, TorchRecommender) else {}
+
+
+def _check_shapes(path: Path, model: Recommender, layers: Mapping[str, NDArray[Any]]) -> None:
+    """Check that layers of a file are those of the network: the model has only their values."""
+    if not layers:
+        return
+    expected = {name: weights.shape for name, weights in _layers(model).items()}
+    actual = {name: weights.shape for name, weights in layers.items()}
+    if list(actual.items()) != list(expected.items()):
+        differing = sorted(name for name in actual | expected if actual.get(name) != expected.get(name))
+        raise ArtifactError(
+            f"{path}: damaged: layers of another network or in another order: {', '.join(differing or actual)}"
+        )
 
 
 def _flatten_state(model: Recommender) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,12 @@ class SimilarItemsFormat(ExportFormat):
     """
 
     name = "similar-items"
+    libraries = ("pyarrow",)
+    read_with: ClassVar[Mapping[str, str]] = {
+        "similar_items.parquet": "any Parquet reader",
+        "similar_items.csv": "any CSV reader; read ids of the type string as text",
+        "similar_items.jsonl": "any JSON reader, line by line",
+    }
 
     k: int = Field(10, ge=1, description="Number of similar items for each item.")
     items: Ids | None = Field(None, description="Items: a file or a list of ids; default: all items of the model.")

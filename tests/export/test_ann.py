@@ -1,8 +1,9 @@
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from recctl.data.matrix import InteractionMatrix
@@ -48,8 +49,41 @@ def test_small_index_finds_what_the_model_recommends(variant: str, tmp_path: Pat
     found = restored(tmp_path / "x").search(users, 5, threads=1)
     best = model.recommend(model.user_vocabulary.ids, k=5, exclude_seen=False)
     np.testing.assert_allclose(1 - found.distances, best.score.to_numpy().reshape(-1, 5), rtol=1e-4, atol=1e-5)
-    ids = pq.read_table(tmp_path / "x" / "items.parquet")["item_id"].to_numpy()
-    assert (ids[found.keys.astype(int)] == best.item_id.to_numpy().reshape(-1, 5)).mean() > 0.9
+    assert facts["keys"] == "item_id"
+    assert (found.keys == best.item_id.to_numpy().reshape(-1, 5)).mean() > 0.9
+
+
+@pytest.mark.parametrize("ids", ["text", "negative"])
+def test_keys_are_rows_where_item_ids_cannot_be_keys(ids: str, tmp_path: Path) -> None:
+    table = rows()
+    table["item_id"] = table.item_id - 205 if ids == "negative" else "00" + table.item_id.astype(str)
+    model = ALSRecommender(n_factors=4, n_iterations=2).fit(table)
+    facts = export_model(model, "ann", tmp_path / "x").manifest["facts"]
+    assert (facts["keys"], facts["recall@10"]) == ("row", 1)
+    items = json.loads((tmp_path / "x" / "items.json").read_text())
+    assert set(items) == set(table.item_id)
+    users = read_vectors(tmp_path / "x" / "users.parquet")
+    found = restored(tmp_path / "x").search(users, 1, threads=1)
+    best = model.recommend(model.user_vocabulary.ids, k=1, exclude_seen=False)
+    assert [items[key] for key in found.keys.ravel().astype(int)] == best.item_id.tolist()
+
+
+def test_index_of_version_1_with_rows_as_keys_is_verified(tmp_path: Path) -> None:
+    path = export_model(fitted("als"), "ann", tmp_path / "x").path
+    items = read_vectors(path / "items.parquet")
+    index = Index(ndim=items.shape[1], metric="ip", dtype="f32", connectivity=16, expansion_add=256)
+    index.add(np.arange(len(items)), items, threads=1)
+    index.save(str(path / "index.usearch"))
+    for name in ("users.json", "items.json"):
+        (path / name).unlink()
+    manifest = json.loads((path / "manifest.json").read_text())
+    del manifest["facts"]["keys"], manifest["files"]["users.json"], manifest["files"]["items.json"]
+    del manifest["read_with"], manifest["library_versions"]
+    content = (path / "index.usearch").read_bytes()
+    manifest["files"]["index.usearch"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    manifest["format_version"] = 1
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    assert verify_export(path)["facts"]["recall@10"] == 1
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f16", "i8"])
@@ -94,7 +128,9 @@ def test_single_user_and_k_above_the_number_of_items(k: int, tmp_path: Path) -> 
 
 def test_equal_models_give_equal_files(large: ALSRecommender, tmp_path: Path) -> None:
     first, second = (export_model(large, "ann", tmp_path / name).path for name in ("a", "b"))
-    assert len(list(first.iterdir())) == 4
+    assert {file.name for file in first.iterdir()} == {
+        *("index.usearch", "items.json", "items.parquet", "manifest.json", "users.json", "users.parquet")
+    }
     for file in first.iterdir():
         assert file.read_bytes() == (second / file.name).read_bytes()
 

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +165,77 @@ def test_codes_are_rows_of_the_id_files(tmp_path: Path) -> None:
     rank = Exported(model, tmp_path / "x", k=3)
     users = pq.read_table(tmp_path / "x" / "users.parquet")["user_id"].to_pylist()
     items = pq.read_table(tmp_path / "x" / "items.parquet")["item_id"].to_pylist()
+    assert json.loads((tmp_path / "x" / "users.json").read_text()) == users
+    assert json.loads((tmp_path / "x" / "items.json").read_text()) == items
     codes, _ = rank(np.array([users.index("u000107")], np.int64))
     assert [items[code] for code in codes[0]] == model.recommend(["u000107"], k=3).item_id.tolist()
+
+
+@pytest.mark.parametrize("options", [{}, {"k": 3}])
+@pytest.mark.parametrize(
+    ("variant", "given", "valid", "invalid", "node"),
+    [
+        ("als", "user", [0, 29], [-1, -30, 30, 2**40], "user_code_must_be_0_to_29"),
+        ("ease", "user", [0, 29], [-1, 30], "user_code_must_be_0_to_29"),
+        (
+            "ease",
+            "sequence",
+            [[-1, 0, 19]],
+            [[[-2, 0, 19]], [[0, 20, 1]], [[-20, 0, 1]]],
+            "item_code_must_be_minus_1_to_19",
+        ),
+        ("sasrec", "sequence", [[-1, 0, 19]], [[[-2, 0, 19]], [[0, 20, 1]]], "item_code_must_be_minus_1_to_19"),
+        # A code that a model with a limited length would not look at.
+        ("sasrec", "sequence", [[3] * 12], [[[20] + [3] * 11]], "item_code_must_be_minus_1_to_19"),
+    ],
+)
+def test_unknown_codes_are_refused_and_never_wrap(
+    variant: str, given: str, valid: list[Any], invalid: list[Any], node: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    score = Exported(fitted(variant), tmp_path / "x", input=given, **options)
+    score(np.array(valid, np.int64))
+    for codes in invalid:
+        with pytest.raises(Exception, match=rf"Name:'{node}'.*out of data bounds"):
+            score(np.array(codes, np.int64))
+
+
+def test_unknown_codes_are_refused_by_the_reference_implementation(tmp_path: Path) -> None:
+    from onnx.reference import ReferenceEvaluator
+
+    path = export_model(fitted("als"), "onnx", tmp_path / "x").path
+    evaluator = ReferenceEvaluator(str(path / "model.onnx"))
+    (scores,) = evaluator.run(None, {"user": np.array([3], np.int64)})
+    np.testing.assert_allclose(scores[0], fitted("als").score_users(np.array([3], np.int32))[0], rtol=1e-5, atol=1e-6)
+    for code in (-1, 30):
+        with pytest.raises(IndexError):
+            evaluator.run(None, {"user": np.array([code], np.int64)})
+
+
+def test_inputs_and_outputs_have_doc_strings(tmp_path: Path) -> None:
+    import onnx
+
+    texts: dict[str, str] = {}
+    for variant, options in (("als", {}), ("ease", {"k": 3}), ("sasrec", {}), ("als ratings", {"input": "history"})):
+        exported = Exported(fitted(variant), tmp_path / variant, **options)
+        graph = onnx.load(tmp_path / variant / "model.onnx").graph
+        described = {each.name: each.doc_string for each in [*graph.input, *graph.output]}
+        assert described == exported.manifest["facts"]["descriptions"]
+        texts |= {f"{variant} {name}": text for name, text in described.items()}
+    assert "positions in users.json, 0 to 29" in texts["als user"]
+    assert "position c of items.json" in texts["als scores"]
+    assert "1 for each item" in texts["ease history"]
+    assert "the rating for each item" in texts["als ratings history"]
+    assert "Items that the user has interacted with are left out" in texts["ease items"]
+    assert "minus infinity" in texts["ease scores"]
+    assert "oldest first, padded with -1 on the left" in texts["sasrec sequence"]
+    assert "0 to 19" in texts["sasrec sequence"]
+
+
+def test_file_alone_says_which_model_it_is(tmp_path: Path) -> None:
+    exported = Exported(fitted("als"), tmp_path / "x", k=3)
+    meta = exported.session.get_modelmeta()
+    assert meta.description == "Recommender model als: from user to items and scores."
+    assert meta.custom_metadata_map == {"recctl.model": "als", "recctl.input": "user"}
 
 
 def test_equal_models_give_equal_files(tmp_path: Path) -> None:

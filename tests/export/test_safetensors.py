@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from recctl import export_model, verify_export
@@ -39,6 +40,48 @@ def test_safetensors_library_reads_the_file(tmp_path: Path) -> None:
     assert letters[: ends[0]].decode() == model.item_vocabulary.ids[0]
 
 
+@pytest.mark.parametrize("variant", ["lightgcn", "mult-vae", "ncf", "sasrec"])
+def test_tensors_of_a_network_are_its_weights_by_name(tmp_path: Path, variant: str) -> None:
+    from safetensors.torch import load_file as load_torch
+
+    model = fitted(variant)
+    export_model(model, "safetensors", tmp_path / "out")
+    tensors = load_torch(tmp_path / "out" / "model.safetensors")
+    layers = {name.removeprefix("weights."): tensor for name, tensor in tensors.items() if name.startswith("weights")}
+    # A new network takes them as its state, without missing or unexpected names, and with equal shapes.
+    network = model._new_network()
+    network.load_state_dict(layers)
+    for name, weight in model.model.state_dict().items():
+        assert (network.state_dict()[name] == weight).all()
+
+
+@pytest.mark.parametrize("variant", ["mult-vae", "sasrec"])
+def test_file_of_version_1_with_flat_weights_is_loaded(tmp_path: Path, variant: str) -> None:
+    model = fitted(variant)
+    file = export_model(model, "safetensors", tmp_path / "out").path / "model.safetensors"
+    with safe_open(file, framework="numpy") as opened:
+        header = json.loads(opened.metadata()["recctl"])
+    del header["layers"]
+    tensors = {name: array for name, array in load_file(file).items() if not name.startswith("weights.")}
+    save_file(tensors | {"weights": model.weights}, file, {"recctl": json.dumps(header | {"format_version": 1})})
+    np.testing.assert_array_equal(load(file).score_users(users_of(model)), model.score_users(users_of(model)))
+
+
+@pytest.mark.parametrize(
+    ("header", "tensors", "message"),
+    [
+        ({}, {"weights.mean": np.zeros((4, 8), np.float32)}, "layers of another network or in another order: mean"),
+        ({}, {"weights.mean": None}, "damaged"),
+        ({"layers": ["mean", "item_in"]}, {}, "not a valid|weights"),
+        ({"layers": 3}, {}, "damaged"),
+    ],
+)
+def test_layers_of_another_network_are_refused(tmp_path: Path, header: Any, tensors: Any, message: str) -> None:
+    file = export_model(fitted("mult-vae"), "safetensors", tmp_path / "out").path / "model.safetensors"
+    with pytest.raises(ArtifactError, match=message):
+        load(edited(file, header, **tensors))
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     export_model(fitted("ease", text=True), "safetensors", tmp_path / "out")
@@ -46,8 +89,6 @@ def file(tmp_path: Path) -> Path:
 
 
 def edited(file: Path, message: Any = None, **tensors: Any) -> Path:
-    from safetensors import safe_open
-
     with safe_open(file, framework="numpy") as opened:
         before = json.loads(opened.metadata()["recctl"])
     there = {name: array for name, array in {**load_file(file), **tensors}.items() if array is not None}
@@ -62,7 +103,7 @@ def edited(file: Path, message: Any = None, **tensors: Any) -> Path:
         ("{", {}, "damaged"),
         ("[]", {}, "damaged"),
         ("{}", {}, "damaged"),
-        ({"format_version": 2}, {}, "format version 2; upgrade recctl"),
+        ({"format_version": 3}, {}, "format version 3; upgrade recctl"),
         ({"format_version": "x"}, {}, "damaged"),
         ({"model": "eas"}, {}, "holds a model 'eas', which is not installed here"),
         ({"model": "../ease"}, {}, "which is not installed here"),

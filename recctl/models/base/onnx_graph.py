@@ -24,12 +24,13 @@ _GATHER_COST = 4
 
 
 class Operation(NamedTuple):
-    """One ONNX operation: the operator, the names of its inputs and outputs, and its attributes."""
+    """One ONNX operation: the operator, the names of its inputs and outputs, its attributes, and its name if any."""
 
     operator: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: dict[str, Any]
+    name: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +111,24 @@ class Value:
         """The length of an axis, a scalar."""
         return self.graph.apply("Shape", self, start=axis, end=axis + 1).reshape()
 
+    def require_range(self, begin: int, end: int, name: str) -> Value:
+        """These int64 values, after a node that fails unless `begin <= value < end` for all of them.
+
+        ONNX has no assertions, and a negative index of `Gather` counts from the end. So each value becomes an index
+        into an array of one element: 0 if the value is valid, or 1, which is out of range. Runtimes on a CPU refuse
+        that with an error that contains the name of the node.
+
+        Args:
+            begin: The lowest valid value.
+            end: One more than the highest valid value.
+            name: What the values are, such as `user_code`; the name of the node adds the valid range.
+        """
+        is_invalid = (self < begin) | (self >= end)
+        lowest = str(begin).replace("-", "minus_")
+        operands = np.zeros(1, np.int64), is_invalid.cast(np.int64)
+        (zeros,) = self.graph._apply("Gather", operands, 1, {"axis": 0}, f"{name}_must_be_{lowest}_to_{end - 1}")
+        return self + zeros
+
 
 Operand = Value | Array | np.generic | float | int
 
@@ -120,6 +139,7 @@ class ScoreGraph:
     Attributes:
         inputs: Type and shape of each input by name; sizes that are known at run time only are names.
         outputs: Type and shape of each output by name.
+        descriptions: What each input and output holds, by name.
         constants: Arrays by name: the weights.
         operations: The operations.
     """
@@ -129,18 +149,21 @@ class ScoreGraph:
     def __init__(self) -> None:
         self.inputs: dict[str, tuple[np.dtype[Any], Shape]] = {}
         self.outputs: dict[str, tuple[np.dtype[Any], Shape]] = {}
+        self.descriptions: dict[str, str] = {}
         self.constants: dict[str, Array] = {}
         self.operations: list[Operation] = []
 
-    def input(self, name: str, dtype: type[np.generic], shape: Shape) -> Value:
+    def input(self, name: str, dtype: type[np.generic], shape: Shape, description: str = "") -> Value:
         """Declare an input."""
         self.inputs[name] = np.dtype(dtype), shape
+        self.descriptions[name] = description
         return Value(self, name)
 
-    def output(self, name: str, value: Value, dtype: type[np.generic], shape: Shape) -> None:
+    def output(self, name: str, value: Value, dtype: type[np.generic], shape: Shape, description: str = "") -> None:
         """Declare an output."""
         self.operations.append(Operation("Identity", (value.name,), (name,), {}))
         self.outputs[name] = np.dtype(dtype), shape
+        self.descriptions[name] = description
 
     def constant(self, value: Array | np.generic | float | int, name: str = "constant") -> Value:
         """Add an array or number; Python numbers become int64 or float32."""
@@ -165,13 +188,13 @@ class ScoreGraph:
         return first, second
 
     def _apply(
-        self, operator: str, operands: Iterable[Operand], n_outputs: int, attributes: dict[str, Any]
+        self, operator: str, operands: Iterable[Operand], n_outputs: int, attributes: dict[str, Any], name: str = ""
     ) -> list[Value]:
         values = [value if isinstance(value, Value) else self.constant(value) for value in operands]
         inputs = tuple(value.name for value in values)
         outputs = tuple(f"{operator.lower()}_{len(self.operations)}_{output}" for output in range(n_outputs))
-        self.operations.append(Operation(operator, inputs, outputs, attributes))
-        return [Value(self, name) for name in outputs]
+        self.operations.append(Operation(operator, inputs, outputs, attributes, name))
+        return [Value(self, output) for output in outputs]
 
     @property
     def n_bytes(self) -> int:

@@ -388,6 +388,10 @@ class TorchRecommender(EpochRecommender):
         stream_seed = int(rng.stream(self.seed, *stream).integers(2**63))
         return torch.Generator().manual_seed(stream_seed)
 
+    def named_weights(self) -> dict[str, Float32Array]:
+        """The weights by their names in the network, in the order of `weights`, of which they are views."""
+        return dict(self._arrays)
+
     @cached_property
     def _arrays(self) -> dict[str, Float32Array]:
         """Views of the weights, by their names in the network."""
