@@ -2,6 +2,7 @@
 
 import json
 import os
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 
 from recctl import EASERecommender, export_model, verify_export
 from recctl.errors import ArtifactError, ConfigError, NotFittedError, UnsupportedError
-from recctl.export import format_classes, format_names
+from recctl.export import format_class, format_classes, format_names
 from recctl.export.recommendations import RecommendationsFormat
 from recctl.export.registry import missing_modules
+from recctl.version import __version__
+from tests.conftest import skip_without
 from tests.export.toys import fitted
 
 OURS = ["embeddings", "mlflow", "recommendations", "safetensors", "similar-items"]
@@ -169,6 +172,20 @@ def test_equal_exports_have_equal_manifests(tmp_path: Path, name: str) -> None:
     assert a.manifest["model"]["hyperparameters"] == {"l2_reg": 500.0}
     assert a.manifest["model"]["sha256"] == fitted("ease").save(tmp_path / "model.pkl")
     assert (a.manifest["n_users"], a.manifest["n_items"], a.manifest["run_id"]) == (30, 20, None)
+
+
+@pytest.mark.parametrize("name", ["ann", "embeddings", "onnx", "recommendations", "safetensors", "similar-items"])
+def test_manifest_says_what_reads_each_file_and_what_wrote_it(tmp_path: Path, name: str) -> None:
+    if missing_modules(format_class(name)):
+        skip_without(missing_modules(format_class(name))[0], f"recctl[{name}]")
+    manifest = export_model(fitted("als"), name, tmp_path / "out").manifest
+    assert manifest["read_with"].keys() == manifest["files"].keys()
+    assert all(manifest["read_with"].values())
+    assert manifest["recctl_version"] == __version__
+    libraries = manifest["library_versions"]
+    assert libraries == {library: version(library) for library in libraries}
+    assert {"pyarrow", "safetensors"} & libraries.keys()
+    assert set(format_class(name).needs) <= libraries.keys()
 
 
 @pytest.mark.parametrize("name", ["embeddings", "recommendations", "safetensors", "similar-items"])

@@ -175,17 +175,11 @@ def test_codes_are_rows_of_the_id_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variant", "given", "valid", "invalid", "node"),
     [
-        ("als", "user", [0, 29], [-1, -30, 30, 2**40], "user_code_must_be_0_to_29"),
-        ("ease", "user", [0, 29], [-1, 30], "user_code_must_be_0_to_29"),
-        (
-            "ease",
-            "sequence",
-            [[-1, 0, 19]],
-            [[[-2, 0, 19]], [[0, 20, 1]], [[-20, 0, 1]]],
-            "item_code_must_be_minus_1_to_19",
-        ),
+        ("als", "user", [0, 29], [[-1, 3], [3, -30], [30], [2**40]], "user_code_must_be_0_to_29"),
+        ("ease", "user", [0, 29], [[-1], [3, 30]], "user_code_must_be_0_to_29"),
+        ("ease", "sequence", [[-1, 0, 19]], [[[-2, 0, 19]], [[0, 20, 1]]], "item_code_must_be_minus_1_to_19"),
         ("sasrec", "sequence", [[-1, 0, 19]], [[[-2, 0, 19]], [[0, 20, 1]]], "item_code_must_be_minus_1_to_19"),
-        # A code that a model with a limited length would not look at.
+        # The model itself reads the last 10 codes only.
         ("sasrec", "sequence", [[3] * 12], [[[20] + [3] * 11]], "item_code_must_be_minus_1_to_19"),
     ],
 )
