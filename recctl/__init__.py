@@ -45,7 +45,41 @@ _MODULES = {
     "write_report": "recctl.reports.report",
 }
 
+# Packages that work without an import of their own, as in scipy: `recctl.progress.show()`.
+_SUBMODULES = (
+    "config",
+    "data",
+    "engines",
+    "errors",
+    "evaluation",
+    "experiment",
+    "export",
+    "metrics",
+    "models",
+    "progress",
+    "reports",
+    "runs",
+    "tracking",
+    "training",
+    "tuning",
+)
+
 if TYPE_CHECKING:
+    from recctl import config as config
+    from recctl import data as data
+    from recctl import engines as engines
+    from recctl import errors as errors
+    from recctl import evaluation as evaluation
+    from recctl import experiment as experiment
+    from recctl import export as export
+    from recctl import metrics as metrics
+    from recctl import models as models
+    from recctl import progress as progress
+    from recctl import reports as reports
+    from recctl import runs as runs
+    from recctl import tracking as tracking
+    from recctl import training as training
+    from recctl import tuning as tuning
     from recctl.config import Config as Config
     from recctl.data.dataset import InteractionDataset as InteractionDataset
     from recctl.data.sources import load_movielens as load_movielens
@@ -86,9 +120,11 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name == "__all__":  # `from recctl import *` reads it and then includes the models
-        return __dir__()
+        return _public_names()
     if name in _MODULES:
         return getattr(import_module(_MODULES[name]), name)
+    if name in _SUBMODULES:
+        return import_module(f"recctl.{name}")
     if name.endswith("Recommender"):
         from recctl.models.registry import model_classes
 
@@ -99,6 +135,10 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
+    return sorted([*_public_names(), *_SUBMODULES])
+
+
+def _public_names() -> list[str]:
     from recctl.models.registry import model_classes
 
     return sorted(["__version__", *_MODULES, *(model.__name__ for model in model_classes())])

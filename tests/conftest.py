@@ -73,6 +73,7 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test its own data folder, and unset environment variables of the user."""
     for name in ("RECCTL_CONFIG", "RECCTL_RUNS_DIR", "RECCTL_THREADS", "RECCTL_MEMORY", "RECCTL_MODELS_PATH"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)  # tests can be started from a notebook
     monkeypatch.setenv("RECCTL_DATA_HOME", str(tmp_path / "data-home"))
     monkeypatch.setattr(models_package, "__path__", list(models_package.__path__))  # some tests add folders
 

@@ -1,18 +1,26 @@
-"""Notices of the library: warnings in a Python program, unless a listener displays them."""
+"""Notices and progress of the library: warnings in a Python program, and no progress unless it is requested."""
 
 from __future__ import annotations
 
+import io
+import re
+import sys
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
 
-from recctl import InteractionDataset, progress
+import recctl
+from recctl import EASERecommender, InteractionDataset, SVDRecommender, progress
+from recctl.cli import terminal as terminal_module
 from recctl.engines import map_threads
 from recctl.engines.local import worker_pool
 from recctl.errors import RecctlWarning
+from recctl.progress.notebook import is_started_by_notebook
 
+TABLE = pd.DataFrame({"user_id": [1, 1, 2, 2, 3], "item_id": [5, 6, 5, 7, 6], "rating": [5.0, 3.0, 4.0, 1.0, 2.0]})
 STEPS = {"user_id": [1, 2], "item_id": [5, 6], "timestamp": [1, 2]}
 
 
@@ -67,3 +75,107 @@ def test_tasks_in_the_thread_pool_report_to_the_listener_of_the_caller(listener,
     with worker_pool() as map_tasks:
         map_tasks(lambda number: progress.notice(f"task {number}"), range(4, 8))
     assert sorted(listener.notices) == [f"task {number}" for number in range(8)]
+
+
+@pytest.fixture
+def shown() -> Iterator[None]:
+    """End every display that a test has started."""
+    yield
+    progress.hide()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_fit_shows_no_progress_unless_it_is_requested(capsys):
+    EASERecommender().fit(TABLE)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_shown_until_hidden_leaves_one_line_for_each_fit(capsys, shown):
+    progress.show()
+    EASERecommender().fit(TABLE)
+    EASERecommender().fit(TABLE)
+    progress.hide()
+    EASERecommender().fit(TABLE)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all(re.fullmatch(r"Fitting ease: \d+\.\d s", line) for line in lines)
+
+
+def test_progress_shown_in_a_block_ends_with_it(capsys, shown):
+    with recctl.progress.show():
+        SVDRecommender(n_epochs=3).fit(TABLE)
+    SVDRecommender(n_epochs=3).fit(TABLE)
+    assert re.fullmatch(r"Fitting svd: 3 epochs, loss=[\d.]+, \d+\.\d s\n", capsys.readouterr().err)
+
+
+def test_result_of_training_that_stopped_early_has_both_numbers_of_epochs(capsys, shown):
+    with progress.show():
+        SVDRecommender(n_epochs=30).fit(TABLE, callbacks=[lambda model, values: values["epoch"] == 4])
+    assert "Fitting svd: 4 of 30 epochs, " in capsys.readouterr().err
+
+
+def test_blocks_of_two_threads_end_in_any_order(capsys, shown):
+    first = progress.show()
+    second = progress.show()
+    first.__exit__(None, None, None)
+    with progress.task("Fitting"):
+        pass
+    second.__exit__(None, None, None)
+    with progress.task("Saving"):
+        pass
+    assert re.fullmatch(r"Fitting: \d+\.\d s\n", capsys.readouterr().err)
+
+
+def test_notices_stay_warnings_while_progress_is_shown(shown):
+    with progress.show(), pytest.warns(RecctlWarning, match="all timestamps are in 1970") as caught:
+        InteractionDataset(pd.DataFrame(STEPS))
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_progress_shown_on_a_terminal_removes_its_bars_and_leaves_the_result(monkeypatch, shown):
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress.show(), progress.task("Fitting"), progress.task("Training", 2, "epochs") as task:
+        task.update(2, loss=0.5)
+    written = terminal.getvalue()
+    assert "Training" in written  # the bar
+    assert re.search(r"\x1b\[\?25h\r?Fitting: 2 epochs, loss=0\.5, \d+\.\d s\n$", written)  # after the cursor is back
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"JPY_PARENT_PID": "1"}, True),
+        # VS Code starts kernels itself; these are set by ipykernel.
+        ({"PAGER": "cat", "GIT_PAGER": "cat", "TERM": "xterm-color"}, True),
+        ({"PAGER": "cat", "GIT_PAGER": "cat", "TERM": "xterm-256color"}, False),
+        ({"PAGER": "less", "TERM": "xterm-color"}, False),
+        ({}, False),
+    ],
+)
+def test_command_of_a_notebook_is_recognized_by_its_environment(variables, expected, monkeypatch):
+    for name in ("JPY_PARENT_PID", "PAGER", "GIT_PAGER", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert is_started_by_notebook() is expected
+
+
+def test_command_of_a_notebook_shows_no_bars_on_its_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm-color")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with terminal_module.bars(), progress.task("Fitting"):
+        terminal_module.info("saved")
+    animated = sys.stderr.getvalue()
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    with terminal_module.bars(), progress.task("Fitting"):
+        terminal_module.info("saved")
+    assert "Fitting" in animated
+    assert sys.stderr.getvalue() == "saved\n"

@@ -5,6 +5,7 @@ Importing this package imports neither numpy nor any other slow library: command
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc
 import os
@@ -51,7 +52,16 @@ def main() -> NoReturn:
 
     interruption.install()
     gc.set_threshold(_GC_THRESHOLD)
-    sys.exit(run(sys.argv[1:]))
+    exit_code = run(sys.argv[1:])
+    _unregister_colorama()
+    sys.exit(exit_code)
+
+
+def _unregister_colorama() -> None:
+    """Keep colorama, which numba imports if it is installed, from writing an escape code to stdout at exit."""
+    module = sys.modules.get("colorama.initialise")
+    if module is not None:
+        atexit.unregister(module.reset_all)
 
 
 def run(arguments: list[str]) -> int:

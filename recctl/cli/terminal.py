@@ -3,43 +3,40 @@
 from __future__ import annotations
 
 import sys
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Task as RichTask
 from rich.table import Table
 from rich.text import Text
 
 from recctl import progress
 from recctl.cli import document
 from recctl.cli.settings import settings
+from recctl.progress.display import LineListener
+from recctl.progress.notebook import is_started_by_notebook
 
 # Where output is not a terminal, lines are neither wrapped nor cut: scripts read them.
 _WIDTH_OFF_TERMINAL = 10_000
-_SECONDS_BETWEEN_LINES = 10.0
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a stream is a terminal with a person in front of it, and not the output of a notebook's cell."""
+    return stream.isatty() and not is_started_by_notebook()
 
 
 def _console(stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     # Made for each call: tests and progress bars replace the streams.
-    line_width = None if stream.isatty() else _WIDTH_OFF_TERMINAL
-    return Console(stderr=stderr, width=line_width, highlight=False, soft_wrap=not stream.isatty())
+    if is_terminal(stream):
+        return Console(stderr=stderr, highlight=False)
+    # Kernels set FORCE_COLOR, by which Rich would write escape codes also where a cell captures the output.
+    force_terminal = False if is_started_by_notebook() else None
+    return Console(
+        stderr=stderr, width=_WIDTH_OFF_TERMINAL, highlight=False, soft_wrap=True, force_terminal=force_terminal
+    )
 
 
 def print_result(text: str) -> None:
@@ -164,94 +161,7 @@ def _format_cell(value: Any) -> str:
     return str(value)
 
 
-# ---- progress on a terminal
-
-
-class _RateColumn(ProgressColumn):
-    """Column of a progress bar: completed and total amount, rate, and current values such as the loss."""
-
-    def render(self, task: RichTask) -> Text:
-        unit = task.fields["unit"]
-        parts = []
-        if task.total is not None and unit:
-            parts.append(f"{_format_amount(task.completed, unit)}/{_format_amount(task.total, unit)}")
-        if task.speed and unit:
-            parts.append(f"{_format_amount(task.speed, unit)}/s")
-        for value_name, value in task.fields["values"].items():
-            value_text = f"{value:.4g}" if isinstance(value, float) else str(value)
-            parts.append(f"{value_name}={value_text}")
-        return Text(" ".join(parts), style="dim")
-
-
-def _format_amount(value: float, unit: str) -> str:
-    if unit == "bytes":
-        return f"{value / 1e6:.1f} MB"
-    return f"{value:,.0f} {unit}"
-
-
-class _BarListener:
-    """Shows tasks as progress bars."""
-
-    def __init__(self, display: Progress) -> None:
-        self.display = display
-
-    def start(self, title: str, total: float | None, unit: str) -> _Bar:
-        task_id = self.display.add_task(escape(title), total=total, unit=unit, values={})
-        return _Bar(self.display, task_id)
-
-    def finish(self, task: progress.Task) -> None:
-        assert isinstance(task, _Bar)
-        # A finished bar says nothing that the result does not.
-        self.display.remove_task(task.id)
-
-    def notice(self, message: str) -> None:
-        # Through the display, which moves its bars below the line.
-        self.display.console.print(Text(f"note: {message}", style="yellow"), soft_wrap=True)
-
-
-class _Bar:
-    def __init__(self, display: Progress, task_id: TaskID) -> None:
-        self.display = display
-        self.id = task_id
-
-    def update(self, done: float, **values: float | str) -> None:
-        self.display.update(self.id, completed=done, values=values)
-
-
-# ---- progress elsewhere
-
-
-class _LineListener:
-    """Writes a plain line about each task that has been running for a while, at regular intervals."""
-
-    def start(self, title: str, total: float | None, unit: str) -> _LineTask:
-        if settings.verbose:
-            sys.stderr.write(f"{title}\n")
-        return _LineTask(title, total, unit)
-
-    def finish(self, task: progress.Task) -> None:
-        pass
-
-    def notice(self, message: str) -> None:
-        sys.stderr.write(f"note: {message}\n")
-
-
-class _LineTask:
-    def __init__(self, title: str, total: float | None, unit: str) -> None:
-        self.title = title
-        self.total = total
-        self.unit = unit
-        self.next_line_at = time.monotonic() + _SECONDS_BETWEEN_LINES
-        self.lock = threading.Lock()
-
-    def update(self, done: float, **values: float | str) -> None:
-        with self.lock:
-            if time.monotonic() < self.next_line_at:
-                return
-            self.next_line_at = time.monotonic() + _SECONDS_BETWEEN_LINES
-        amount = f"{done / self.total:.0%}" if self.total else _format_amount(done, self.unit)
-        current_values = " ".join(f"{value_name}={value}" for value_name, value in values.items())
-        sys.stderr.write(f"{self.title}: {amount} {current_values}".rstrip() + "\n")
+# ---- progress
 
 
 @contextmanager
@@ -261,25 +171,17 @@ def plain_progress() -> Iterator[None]:
         with progress.silence():
             yield
     else:
-        with progress.listening(_LineListener()):
+        with progress.listening(LineListener(writes_starts=settings.verbose)):
             yield
 
 
 @contextmanager
 def bars() -> Iterator[None]:
     """Show progress bars while the block runs, if stderr is a terminal and --quiet is not set."""
-    if settings.quiet or not sys.stderr.isatty():
+    if settings.quiet or not is_terminal(sys.stderr):
         yield
         return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        _RateColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    # Transient: finished bars disappear, so that only results and notices remain.
-    display = Progress(*columns, console=_console(stderr=True), transient=True)
-    with display, progress.listening(_BarListener(display)):
+    from recctl.progress.bars import bars as bars_on
+
+    with bars_on(_console(stderr=True)):
         yield

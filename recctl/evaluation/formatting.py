@@ -21,7 +21,10 @@ def print_results(results: Mapping[str, float]) -> None:
         console = Console(file=sys.stdout, highlight=False)
         console.print(_table(results, box.SIMPLE_HEAD))
     else:
-        console = Console(file=sys.stdout, width=_PLAIN_TEXT_WIDTH, highlight=False)
+        # Also in a notebook, which Rich would write HTML to.
+        console = Console(
+            file=sys.stdout, width=_PLAIN_TEXT_WIDTH, highlight=False, force_terminal=False, force_jupyter=False
+        )
         console.print(_table(results, None))
 
 

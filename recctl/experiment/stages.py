@@ -206,7 +206,7 @@ def _fit(run: Run, model: Recommender, interactions: InteractionDataset, stage: 
     warm_start = load_kept(run)
     if warm_start is not None:
         fit_options["warm_start"] = warm_start
-    with run.timed(stage), progress.task(f"Fitting {model.name}"), report_best_checkpoint(run):
+    with run.timed(stage), report_best_checkpoint(run):
         model.fit(interactions, **fit_options)
     # A run resumes from its checkpoints: the model is not trained further.
     if isinstance(model, EpochRecommender):

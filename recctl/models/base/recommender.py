@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast, datacla
 import numpy as np
 from numpy.typing import NDArray
 
-from recctl import arguments
+from recctl import arguments, progress
 from recctl.arguments import at_least, flag, one_of, validated
 from recctl.data import columns, frames
 from recctl.data.dataset import InteractionDataset
@@ -344,9 +344,10 @@ class Recommender:
         if warm_start is not None:
             self._check_warm_start(warm_start, interactions, validation)
         try:
-            self._initialize(interactions, warm_start)
-            self._train(interactions, validation, callbacks)
-            self._require_finite()
+            with progress.task(f"Fitting {self.name or type(self).__name__}"):
+                self._initialize(interactions, warm_start)
+                self._train(interactions, validation, callbacks)
+                self._require_finite()
         except KeyboardInterrupt:
             if not self._keeps_values_after_interrupt():
                 self._reset()

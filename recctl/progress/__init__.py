@@ -1,5 +1,13 @@
 """Progress reporting.
 
+A Python program shows no progress by default. `show` turns it on, in a terminal, a notebook or a log:
+
+    import recctl
+
+    recctl.progress.show()  # from now on; recctl.progress.hide() ends it
+    with recctl.progress.show():  # or in a block
+        model.fit(train)
+
 Library code announces its work as tasks; a listener (the command line, a notebook) displays them. Without a listener
 tasks are not displayed and reporting costs almost nothing; notices become warnings of the class `RecctlWarning`.
 
@@ -13,7 +21,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
@@ -73,16 +81,106 @@ class _Warnings(_Silence):
         warnings.warn(message, RecctlWarning, stacklevel=_stack_level_of_caller())
 
 
-_PACKAGE = f"{Path(__file__).parent}{os.sep}"
+class _Shown(_Warnings):
+    """The listener that `show` sets: another one displays tasks; notices are warnings, as without it."""
+
+    def __init__(self, display: Listener) -> None:
+        self._display = display
+
+    def start(self, title: str, total: float | None, unit: str) -> Task:
+        return self._display.start(title, total, unit)
+
+    def finish(self, task: Task) -> None:
+        self._display.finish(task)
+
+
+_PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"
 _WARNINGS = _Warnings()
 # A context variable, because contexts of two threads do not end in the reverse order of their beginning: with a global
 # variable, a fit in one thread could silence the other ones for good. recctl's thread pool uses that of its caller.
-_listener: ContextVar[Listener] = ContextVar("_listener", default=_WARNINGS)
+_listener: ContextVar[Listener | None] = ContextVar("_listener", default=None)
+# The listeners of calls of `show` that have not ended; the last one applies to all threads without one of their own.
+# No context variable: kernels may run each cell of a notebook in a context of its own.
+_shown: list[Listener] = []
 
 
 def current_listener() -> Listener:
     """The listener that tasks and notices of this thread are sent to."""
-    return _listener.get()
+    listener = _listener.get()
+    if listener is not None:
+        return listener
+    return _shown[-1] if _shown else _WARNINGS
+
+
+class _Display:
+    """What `show` returns: a context manager that ends the display."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        # Not the last one: blocks of several threads end in any order.
+        if self._listener in _shown:
+            _shown.remove(self._listener)
+
+    def __repr__(self) -> str:
+        return "<progress is shown; recctl.progress.hide() ends it>"
+
+
+def show() -> AbstractContextManager[None]:
+    """Show the progress of fits, evaluations, searches and exports, in all threads of this process.
+
+    A terminal shows bars; a notebook shows one line per cell, which is replaced while work goes on; a log file gets a
+    line every ten seconds. When the work is done, one line with its result and duration remains. All are written to
+    stderr. `recctl` commands show progress anyway.
+
+    Returns:
+        A context manager: progress is hidden again at the end of a `with` block. Without `with`, it is shown until
+        `hide` is called.
+
+    Examples:
+        import recctl
+
+        recctl.progress.show()
+        model = recctl.ALSRecommender().fit(train)
+
+        with recctl.progress.show():
+            recctl.compare(["ease.yaml", "als.yaml"])
+    """
+    listener = _Shown(_make_display())
+    _shown.append(listener)
+    return _Display(listener)
+
+
+def hide() -> None:
+    """Stop showing progress; see `show`.
+
+    Examples:
+        import recctl
+
+        recctl.progress.hide()
+    """
+    _shown.clear()
+
+
+def _make_display() -> Listener:
+    """The display for where this program runs."""
+    from recctl.progress.notebook import is_started_by_notebook, kernel_shell
+
+    if kernel_shell() is not None:
+        from recctl.progress.display import NotebookListener
+
+        return NotebookListener()
+    if sys.stderr.isatty() and not is_started_by_notebook():
+        from recctl.progress.bars import TerminalListener
+
+        return TerminalListener()
+    from recctl.progress.display import LineListener
+
+    return LineListener(writes_results=True)
 
 
 @contextmanager
@@ -98,7 +196,7 @@ def listening(listener: Listener) -> Iterator[None]:
 
 def with_listener(function: Callable[P, Result]) -> Callable[P, Result]:
     """The function, for a call in another thread: what it reports is sent to the listener of this thread."""
-    listener = _listener.get()
+    listener = current_listener()
 
     def call(*arguments: P.args, **options: P.kwargs) -> Result:
         with listening(listener):
@@ -136,7 +234,7 @@ class _WithoutRepeats:
 @contextmanager
 def without_repeats() -> Iterator[None]:
     """Display repeated notices of the block only once; many apply to every model of a comparison."""
-    with listening(_WithoutRepeats(_listener.get())):
+    with listening(_WithoutRepeats(current_listener())):
         yield
 
 
@@ -149,7 +247,7 @@ def task(title: str, total: float | None = None, unit: str = "") -> Iterator[Tas
         total: Its size; None if unknown.
         unit: The unit of `total`: "users", "bytes", "epochs".
     """
-    listener = _listener.get()
+    listener = current_listener()
     started = listener.start(title, total, unit)
     try:
         yield started
@@ -167,7 +265,7 @@ def track(items: Iterable[T], title: str, total: int | None = None, unit: str = 
 
 def notice(message: str) -> None:
     """Display a message that is not an error."""
-    _listener.get().notice(message)
+    current_listener().notice(message)
 
 
 def _stack_level_of_caller() -> int:
