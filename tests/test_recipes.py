@@ -68,7 +68,7 @@ def runs(recctl: Any, workdir: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("page", ["guides/evaluation.md", "guides/runs.md"])
+@pytest.mark.parametrize("page", ["guides/comparing.md", "guides/runs.md"])
 def test_commands_of_guides_run_as_written(recctl: Any, runs: dict[str, str], page: str) -> None:
     commands = recipes(page)
     assert len(commands) >= 6

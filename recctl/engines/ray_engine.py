@@ -260,7 +260,7 @@ def _fetch_cached(reference: Any) -> Any:
 # ---- the connection
 
 # Ray reads these when it is imported. By default it takes back an idle worker after half a second, which is shorter
-# than many phases, and does not find one of another node again at once: see docs/guides/clusters.md for the cost.
+# than many phases, and does not find one of another node again at once: see docs/explanation/clusters.md for the cost.
 _RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_lease_timeout_milliseconds": "10000"}
 
 _NO_CLUSTER_HINT = (
