@@ -1,8 +1,8 @@
 """Run what a page of the documentation shows, in its order, and compare the output with the page's.
 
-Blocks with a title are files that the reader writes. `python` blocks run in one namespace. In `console` blocks, lines that
-begin with `$ ` are commands, and what follows is their output. Run ids and seconds differ from run to run, figures may
-differ slightly between machines, and `...` stands for lines that the page leaves out.
+Blocks with a title are files that the reader writes. `python` blocks run in one namespace. In `console` blocks, lines
+that begin with `$ ` are commands, and what follows is their output. Run ids and seconds differ from run to run, figures
+may differ slightly between machines, and `...` stands for lines that the page leaves out.
 """
 
 from __future__ import annotations
