@@ -40,15 +40,14 @@ def init(
 
 def _config_text(model: str, path: Path) -> str:
     """The config that comes with recctl for a model, as the file at a path; a template for models of plug-ins."""
-    from recctl.config.bundled import bundled_config
+    from recctl.config.bundled import bundled_config, read_bundled
     from recctl.config.template import template
     from recctl.models.registry import model_class
 
     model_type = model_class(model)
     bundled = bundled_config(model)
     if bundled is not None:
-        first_line, rest = bundled.read_text(encoding="utf-8").split("\n", 1)
-        first_line = first_line.replace(f"configs/{bundled.name}", str(path))
+        first_line, rest = read_bundled(bundled, path).split("\n", 1)
         hint = f"# More hyperparameters: recctl models {model}; all keys with their defaults: recctl config show {path}"
         return f"{first_line}\n{hint}\n{rest}"
     # The seed of the experiment, at the top of the config, is that of the model too.
@@ -64,6 +63,49 @@ def _config_text(model: str, path: Path) -> str:
         in_order=model_type.reads_order,
         in_epochs=model_type.trained_in_epochs,
     )
+
+
+@register_command(config, "copy")
+def copy(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Name of the config. Default: list all configs.")
+    ] = None,
+    listing: Annotated[bool, typer.Option("--list", help="List the configs that come with recctl.")] = False,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write. Default: NAME.yaml.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Copy a config that comes with recctl, or list these configs.
+
+    There is one for each model, and some for tasks: to compare models, to choose one, to tune one for production.
+    """
+    from recctl import atomic
+    from recctl.cli import terminal
+    from recctl.config.bundled import bundled_config, bundled_configs, read_bundled
+    from recctl.errors import ConfigError
+    from recctl.suggest import did_you_mean
+
+    configs = bundled_configs()
+    if listing or name is None:
+        terminal.table(["config", "description"], [[config_name, text] for config_name, text in configs.items()])
+        records = [{"name": config_name, "description": text} for config_name, text in configs.items()]
+        terminal.print_json({"configs": records})
+        return
+    # `configs/ease.yaml`, as the documentation writes it, means the same.
+    config_name = Path(name).name.removesuffix(".yaml").replace("-", "_")
+    bundled = bundled_config(config_name)
+    if bundled is None:
+        raise ConfigError(
+            f"{name}: no config of this name comes with recctl{did_you_mean(config_name, list(configs))}; "
+            "recctl config copy lists them"
+        )
+    target = output or Path(bundled.name)
+    if target.exists() and not force:
+        raise ConfigError(f"{target}: already exists; --force replaces it, -o names another file")
+    config_text = read_bundled(bundled, target)
+    atomic.write_bytes(target, config_text.encode())
+    command = config_text.partition("\n")[0].rpartition(":  ")[2]
+    terminal.info(f"wrote {target}; next: {command}")
+    terminal.print_json({"config": config_text, "path": str(target)})
 
 
 @register_command(config, "validate")

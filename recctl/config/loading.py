@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from recctl import progress
 from recctl.config import schema, yaml_tree
-from recctl.config.bundled import bundled_config
+from recctl.config.bundled import bundled_config, is_bundled
 from recctl.config.messages import expectation, own_message
 from recctl.config.yaml_tree import Path as TreePath
 from recctl.config.yaml_tree import Tree
@@ -107,10 +107,17 @@ def load_config(path: Path, overrides: Sequence[str] = (), checks: Checks | None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         similar_names: list[str] = []
+        bundled = bundled_config(path.stem) if isinstance(error, FileNotFoundError) else None
+        if bundled is not None and bundled.name == path.name:
+            # Commands of the documentation, typed where there is no clone of the repository.
+            command = f"recctl config copy {bundled.stem} -o {path}"
+            raise ConfigError(f"{path}: {reason}; a config of this name comes with recctl: {command}") from None
         if path.parent.is_dir():
             similar_names = sorted(config_file.name for config_file in path.parent.glob("*.y*ml"))
         raise ConfigError(f"{path}: {reason}{did_you_mean(path.name, similar_names)}") from None
-    return parse_config(config_text, str(path), path.parent, overrides, checks)
+    # The bundled configs name no files, but overrides may: `recctl train --set data.source=mine.csv`.
+    base = Path() if is_bundled(path) else path.parent
+    return parse_config(config_text, str(path), base, overrides, checks)
 
 
 def parse_config(

@@ -174,5 +174,5 @@ class RunAliases:
 def _user_name() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # in some containers the user has no name
-        return str(os.getuid())
+    except (ImportError, KeyError, OSError):  # in some containers the user has no name
+        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"

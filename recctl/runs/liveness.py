@@ -97,6 +97,9 @@ def _is_shared(directory: Path) -> bool:
 
 def _start_time(pid: int) -> str | None:
     """Return a value that distinguishes a process from later ones with the same pid; None if there is no process."""
+    if os.name == "nt":
+        # There, `os.kill(pid, 0)` would interrupt the process.
+        return _start_time_on_windows(pid)
     try:
         # Field 22 of stat: clock ticks since boot. Fields are counted after the command, which can contain spaces and
         # parentheses.
@@ -116,3 +119,27 @@ def _start_time(pid: int) -> str | None:
     except (OSError, ValueError, OverflowError):
         return None
     return "unknown"
+
+
+def _start_time_on_windows(pid: int) -> str | None:
+    import ctypes
+
+    query_limited_information = 0x1000
+    still_active = 259
+    kernel: Any = ctypes.windll.kernel32  # type: ignore[attr-defined]
+    kernel.OpenProcess.restype = ctypes.c_void_p
+    handle = ctypes.c_void_p(kernel.OpenProcess(query_limited_information, False, pid))
+    if not handle:
+        return None
+    try:
+        # A process that has ended can be opened as long as another one holds a handle of it.
+        exit_code = ctypes.c_ulong()
+        kernel.GetExitCodeProcess(handle, ctypes.byref(exit_code))
+        if exit_code.value != still_active:
+            return None
+        times = [ctypes.c_ulonglong() for _ in ("creation", "exit", "kernel", "user")]
+        if not kernel.GetProcessTimes(handle, *map(ctypes.byref, times)):
+            return "unknown"
+        return str(times[0].value)
+    finally:
+        kernel.CloseHandle(handle)

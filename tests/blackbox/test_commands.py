@@ -248,6 +248,8 @@ def test_models_data_and_configs(workplace: Workplace) -> None:
     workplace.text("config", "init", "ease", "-o", "ease.yaml")
     # It comes with the package.
     assert "leave_last" in workplace.text("config", "init", "sasrec")
+    workplace.text("config", "copy", "choose")
+    workplace.json("config", "validate", "choose.yaml")
     for arguments in (("validate", "ease.yaml"), ("show", "ease.yaml"), ("schema",), ("steps",), ("metrics",)):
         workplace.json("config", *arguments)
 

@@ -227,6 +227,7 @@ ABSENT = "cuda" if sys.platform == "darwin" else "mps"  # no machine has this on
         (("config", "validate", "bad.yaml"), 2, "bad.yaml:2: seed: 'x' should be a valid integer"),
         (("config", "init", "eese"), 2, "did you mean ease?"),
         (("config", "init", "ease", "-o", "small.yaml"), 2, "already exists"),
+        (("config", "copy", "chose"), 2, "did you mean choose?"),
         (("runs", "show", "nope"), 4, "run 'nope': not found in"),
         (("runs", "rm", "nope", "--yes"), 4, "run 'nope': not found in"),
         (("data", "describe", "empty.csv"), 3, "empty.csv"),
@@ -356,6 +357,45 @@ def test_config_init_writes_valid_config(recctl: Any, workdir: Path) -> None:
     text = (workdir / "mine.yaml").read_text().replace("source: movielens-100k", "source: synthetic")
     (workdir / "mine.yaml").write_text(text)
     assert recctl("train", "mine.yaml").code == 0
+
+
+@pytest.mark.parametrize("name", ["choose", "item-knn", "movielens_25m.yaml", "configs/ease.yaml"])
+def test_config_copy_writes_a_bundled_config(recctl: Any, workdir: Path, name: str) -> None:
+    source = CONFIGS / f"{Path(name).stem.replace('-', '_')}.yaml"
+    copied = recctl("config", "copy", name, "--json").json
+    written = workdir / copied["path"]
+    assert written.name == source.name
+    assert written.read_text() == copied["config"] == source.read_text().replace("configs/", "")
+    assert recctl("config", "show", str(written), "--json").json == recctl("config", "show", str(source), "--json").json
+
+
+def test_config_copy_lists_all_bundled_configs(recctl: Any) -> None:
+    listed = recctl("config", "copy", "--json").json["configs"]
+    assert {entry["name"] for entry in listed} == {path.stem for path in CONFIGS.glob("*.yaml")}
+    assert {"name": "compare", "description": "Compare models on MovieLens-100K, with significance tests"} in listed
+    assert all(entry["description"] for entry in listed)
+    assert "movielens_32m" in recctl("config", "copy", "--list").out
+
+
+def test_config_copy_keeps_an_existing_file(recctl: Any, workdir: Path) -> None:
+    (workdir / "ease.yaml").write_text("mine")
+    refused = recctl("config", "copy", "ease")
+    assert refused.code == 2
+    assert "ease.yaml: already exists" in refused.err
+    assert (workdir / "ease.yaml").read_text() == "mine"
+    assert recctl("config", "copy", "ease", "--force").code == 0
+    assert (workdir / "ease.yaml").read_text().startswith("# EASE on MovieLens-100K:  recctl train ease.yaml")
+
+
+def test_config_of_the_documentation_that_is_missing_names_the_command_that_copies_it(
+    recctl: Any, workdir: Path
+) -> None:
+    failed = recctl("config", "validate", "configs/choose.yaml")
+    assert failed.code == 2
+    command = failed.err.rpartition("recctl: ")[2].strip()
+    assert command == "recctl config copy choose -o configs/choose.yaml"
+    assert recctl(*command.split()[1:]).code == 0
+    assert recctl("config", "validate", "configs/choose.yaml").code == 0
 
 
 def test_default_config_is_printed(recctl: Any, workdir: Path) -> None:

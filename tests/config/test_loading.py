@@ -325,6 +325,13 @@ def test_each_model_has_a_bundled_config_that_suits_it(name: str) -> None:
     assert config.has_validation
 
 
+def test_file_of_an_override_of_the_default_config_is_relative_to_the_working_directory() -> None:
+    path = bundled_config("ease")
+    assert path is not None
+    loaded = experiment.load(path, ["data.source=mine.csv"])
+    assert loaded.base / loaded.config.data.source == Path("mine.csv")
+
+
 def test_find_config_prefers_environment_then_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RECCTL_CONFIG", raising=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -110,3 +112,54 @@ def test_status_can_be_asked_while_a_run_begins(left: Run) -> None:
     timer.start()
     Run.open(left.path).begin()
     timer.join()
+
+
+class WindowsKernel:
+    """Stands for kernel32 of Windows: process 7 is running, 8 has ended but is held open by another, no other exists."""
+
+    CREATED = 133_000_000_000_000_000
+
+    def __init__(self) -> None:
+        self.opened: list[int] = []
+        self.closed: list[int] = []
+        self.OpenProcess = WindowsFunction(self._open)
+
+    def _open(self, access: int, inherit: bool, pid: int) -> int | None:
+        if pid not in (7, 8):
+            return None
+        self.opened.append(pid)
+        return pid
+
+    def GetExitCodeProcess(self, handle: Any, exit_code: Any) -> int:
+        exit_code._obj.value = {7: 259, 8: 0}[handle.value]
+        return 1
+
+    def GetProcessTimes(self, handle: Any, created: Any, *others: Any) -> int:
+        assert len(others) == 3
+        created._obj.value = self.CREATED
+        return 1
+
+    def CloseHandle(self, handle: Any) -> int:
+        self.closed.append(handle.value)
+        return 1
+
+
+class WindowsFunction:
+    """A function of a C library, which has a settable type of its result."""
+
+    restype: Any = None
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
+
+
+def test_process_of_windows_is_identified_by_its_creation_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = WindowsKernel()
+    monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
+    assert liveness._start_time_on_windows(7) == str(WindowsKernel.CREATED)
+    assert liveness._start_time_on_windows(8) is None
+    assert liveness._start_time_on_windows(9) is None
+    assert kernel.closed == kernel.opened == [7, 8]

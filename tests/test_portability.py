@@ -1,0 +1,48 @@
+"""recctl can be imported on systems that lack what only POSIX, or only Linux, has."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+# Modules that Windows does not have, and what it lacks in `os` and `signal`.
+IMPORT_ALL = """
+import builtins
+import importlib
+import os
+import pkgutil
+import signal
+
+POSIX_ONLY = {"fcntl", "grp", "pwd", "resource", "termios", "tty"}
+import_module = builtins.__import__
+
+def import_as_on_windows(name, globals=None, *rest, **others):
+    importer = (globals or {}).get("__name__", "")
+    if name in POSIX_ONLY and importer.partition(".")[0] == "recctl":
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    return import_module(name, globals, *rest, **others)
+
+builtins.__import__ = import_as_on_windows
+import torch  # of packages themselves, Windows has other builds
+for name in ("fork", "geteuid", "getuid", "register_at_fork", "sched_getaffinity", "sysconf"):
+    delattr(os, name)
+for name in ("SIGALRM", "SIGKILL", "setitimer"):
+    delattr(signal, name)
+
+import recctl
+for module in pkgutil.walk_packages(recctl.__path__, "recctl."):
+    if module.name != "recctl.__main__":
+        importlib.import_module(module.name)
+        print(module.name)
+"""
+
+
+def test_all_modules_are_imported_without_what_only_posix_has() -> None:
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    modules = done.stdout.split()
+    assert {"recctl.locking", "recctl.cli.interruption", "recctl.runs.liveness", "recctl.engines.memory"} <= {*modules}
