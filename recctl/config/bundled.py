@@ -1,4 +1,4 @@
-"""The configs that come with recctl, one for each of its models and some for tasks: the folder `configs/` of the source.
+"""The configs that come with recctl, one for each model and some for tasks: the folder `configs/` of the source.
 
 The first line of each is a comment with a description and the command that runs it, two spaces apart.
 """

@@ -115,7 +115,7 @@ def test_status_can_be_asked_while_a_run_begins(left: Run) -> None:
 
 
 class WindowsKernel:
-    """Stands for kernel32 of Windows: process 7 is running, 8 has ended but is held open by another, no other exists."""
+    """Stands for kernel32 of Windows: process 7 runs, 8 has ended but is held open by another, no other exists."""
 
     CREATED = 133_000_000_000_000_000
 
