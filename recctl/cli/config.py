@@ -142,17 +142,9 @@ def schema() -> None:
     import json
 
     from recctl.cli import terminal
-    from recctl.config import config_schema
-    from recctl.models.registry import model_class, model_names
+    from recctl.experiment.json_schema import config_json_schema
 
-    models = {
-        model_name: {
-            parameter_name: declared.json_schema()
-            for parameter_name, declared in model_class(model_name).parameters.items()
-        }
-        for model_name in model_names()
-    }
-    json_schema = config_schema(models)
+    json_schema = config_json_schema()
     if not settings.json:
         terminal.print_text(json.dumps(json_schema, indent=2))
     terminal.print_json(json_schema)

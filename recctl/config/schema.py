@@ -420,15 +420,16 @@ _COUNT_SEGMENT_SCHEMA: dict[str, Any] = {
         _RANGE_SCHEMA["cuts"],
     ]
 }
+_COLUMN_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string", "minLength": 1}, {"type": "integer", "minimum": 0}]}
 _COLUMN_SEGMENT_SCHEMA: dict[str, Any] = {
     "anyOf": [
-        {"type": ["string", "integer"]},
+        *_COLUMN_SCHEMA["anyOf"],
         {
             "type": "object",
             "properties": {
-                "column": {"type": ["string", "integer"]},
-                "separator": {"type": "string"},
-                "label": {"type": "string"},
+                "column": _COLUMN_SCHEMA,
+                "separator": {"type": "string", "minLength": 1},
+                "label": {"type": "string", "pattern": "^[^=\\]]+$"},
                 **_RANGE_SCHEMA,
             },
             "required": ["column"],
