@@ -11,6 +11,9 @@ import typer
 from recctl.cli.app import ConfigArgument, SetOption, app, group, register_command
 from recctl.cli.settings import settings
 
+# The file beside a config that editors check it by.
+SCHEMA_FILE = "recctl.schema.json"
+
 config = group("Write, validate and show configs.")
 app.add_typer(config, name="config")
 
@@ -26,16 +29,48 @@ def init(
     from recctl.cli import terminal
     from recctl.errors import ConfigError
 
-    config_text = _config_text(model, output or Path(f"{model}.yaml"))
+    config_text = f"{_modeline(SCHEMA_FILE)}\n"
+    config_text += _config_text(model, output or Path(f"{model}.yaml"))
+    schema_path = Path(SCHEMA_FILE) if output is None else output.parent / SCHEMA_FILE
     if output is None:
         if not settings.json:
             terminal.print_text(config_text)
+        if not schema_path.exists():
+            terminal.info(f"for checks in editors: recctl config schema -o {schema_path}")
     else:
         if output.exists() and not force:
             raise ConfigError(f"{output}: already exists; --force replaces it")
         atomic.write_bytes(output, config_text.encode())
+        if _is_schema(schema_path) or not schema_path.exists():
+            atomic.write_bytes(schema_path, _schema_text().encode())
+            terminal.info(f"wrote {schema_path}, with which editors check and complete configs")
         terminal.info(f"wrote {output}; next: recctl train {output}")
     terminal.print_json({"config": config_text, "path": str(output) if output else None})
+
+
+def _modeline(schema: str) -> str:
+    """The line by which a config names its schema for editors."""
+    return f"# yaml-language-server: $schema={schema}"
+
+
+def _is_schema(path: Path) -> bool:
+    """Whether a file is a JSON Schema of configs, of any version of recctl."""
+    import json
+
+    try:
+        schema = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(schema, dict) and schema.get("title") == "recctl config"
+
+
+def _schema_text() -> str:
+    import json
+
+    from recctl.experiment.json_schema import config_json_schema
+
+    # Indented by one space: the schema is deep, and by two it would be larger by half.
+    return json.dumps(config_json_schema(), indent=1) + "\n"
 
 
 def _config_text(model: str, path: Path) -> str:
@@ -137,17 +172,29 @@ def show(source: ConfigArgument = None, overrides: SetOption = None) -> None:
 
 
 @register_command(config, "schema")
-def schema() -> None:
-    """Print the JSON Schema of configs, for validation in editors."""
-    import json
+def schema(
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write. Default: stdout.")] = None,
+) -> None:
+    """Write the JSON Schema of configs, with which editors check and complete them.
 
+    It lists the models, metrics and strategies that are installed: write it again after an upgrade. The first line of
+    a config names the file: # yaml-language-server: $schema=recctl.schema.json
+    """
+    from recctl import atomic
     from recctl.cli import terminal
+    from recctl.errors import ConfigError
     from recctl.experiment.json_schema import config_json_schema
 
-    json_schema = config_json_schema()
+    if output is not None:
+        if output.exists() and not _is_schema(output):
+            raise ConfigError(f"{output}: already exists, and is no JSON Schema of recctl; choose another file")
+        atomic.write_bytes(output, _schema_text().encode())
+        terminal.info(f"wrote {output}; name it in the first line of a config: {_modeline(output.name)}")
+        terminal.print_json({"path": str(output)})
+        return
     if not settings.json:
-        terminal.print_text(json.dumps(json_schema, indent=2))
-    terminal.print_json(json_schema)
+        terminal.print_text(_schema_text())
+    terminal.print_json(config_json_schema())
 
 
 @register_command(config, "steps")

@@ -52,6 +52,7 @@ def config_json_schema() -> JsonSchema:
         "Step": preprocessing.step_definition(),
         "Moment": splits.moment_definition(),
         "Dimension": hyperparameters.dimension_definition(),
+        "Number": {"type": "number"},
         "Interval": hyperparameters.interval_definition(),
     }
     for model in models:

@@ -35,9 +35,8 @@ def params_definition(model: type[Recommender]) -> JsonSchema:
 def space_definition(model: type[Recommender]) -> JsonSchema:
     """The search space of a model, as in `tuning.space`."""
     properties: JsonSchema = {}
-    for name, declared in model.parameters.items():
-        dimension = _dimension(declared, {"$ref": f"#/$defs/{model.name}.when"})
-        properties[name] = dimension
+    for name in model.parameters:
+        properties[name] = _dimension(model, name)
         properties[f"model.params.{name}"] = {"$ref": f"#/$defs/{model.name}.space/properties/{name}"}
     return {
         "type": "object",
@@ -51,8 +50,8 @@ def space_definition(model: type[Recommender]) -> JsonSchema:
 def conditions_definition(model: type[Recommender]) -> JsonSchema:
     """The values of other hyperparameters with which one is searched, as in `tuning.space.NAME.when`."""
     properties = {}
-    for name, declared in model.parameters.items():
-        value = _value(declared)
+    for name in model.parameters:
+        value = _value(model, name)
         properties[name] = either(value, {"type": "array", "items": value, "minItems": 1})
     return {
         "anyOf": [
@@ -63,13 +62,13 @@ def conditions_definition(model: type[Recommender]) -> JsonSchema:
     }
 
 
-def _dimension(declared: Hyperparameter, conditions: JsonSchema) -> JsonSchema:
+def _dimension(model: type[Recommender], name: str) -> JsonSchema:
     """The range of one hyperparameter: a list of choices, or an interval if it is a number."""
-    value = _value(declared)
-    choices = {"type": "array", "items": value, "minItems": 1}
-    properties: JsonSchema = {"choices": choices, "when": conditions}
+    declared = model.parameters[name]
+    choices = {"type": "array", "items": _value(model, name), "minItems": 1}
+    properties: JsonSchema = {"choices": choices, "when": {"$ref": f"#/$defs/{model.name}.when"}}
     options: JsonSchema = {"type": "object", "properties": properties, "additionalProperties": False}
-    bound = _number(value)
+    bound = _number(declared)
     if bound is None:
         options["required"] = ["choices"]
     else:
@@ -80,15 +79,16 @@ def _dimension(declared: Hyperparameter, conditions: JsonSchema) -> JsonSchema:
     return {"description": declared.help, "anyOf": [choices, options]}
 
 
-def _value(declared: Hyperparameter) -> JsonSchema:
-    return without(declared.json_schema(), "default", "description")
+def _value(model: type[Recommender], name: str) -> JsonSchema:
+    return {"$ref": f"#/$defs/{model.name}.params/properties/{name}"}
 
 
-def _number(value: JsonSchema) -> JsonSchema | None:
-    """The schema of the numbers among the values; None if there are none."""
+def _number(declared: Hyperparameter) -> JsonSchema | None:
+    """The schema of the numbers among the values of a hyperparameter; None if there are none."""
+    value = declared.json_schema()
     for schema in value.get("anyOf", [value]):
         if schema.get("type") in ("integer", "number"):
-            return dict(schema)
+            return without(schema, "default", "description")
     return None
 
 
@@ -111,7 +111,8 @@ def dimension_definition() -> JsonSchema:
 def interval_definition() -> JsonSchema:
     """What the keys of a range have to do with each other."""
     no_interval = section(low=False, high=False, log=False, step=False)
-    bounds = having(low=ANYTHING, high=ANYTHING)
+    # A reference, not the type itself: ajv copies definitions without references to all places that refer to them.
+    bounds = having(low={"$ref": "#/$defs/Number"}, high={"$ref": "#/$defs/Number"})
     rules = [rule(having(log={"const": True}), section(low={"type": "number", "exclusiveMinimum": 0}, step=NULL))]
     for threshold in _THRESHOLDS:
         # If low <= high and low >= threshold, then high > threshold.
