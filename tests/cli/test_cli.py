@@ -337,7 +337,8 @@ def test_config_init_writes_the_config_that_comes_with_recctl(recctl: Any, workd
     assert written == recctl("config", "show", str(CONFIGS / "sasrec.yaml"), "--json").json
     assert written["split"]["strategy"] == "leave_last"
     assert written["training"]["early_stopping"]["patience"] == 10
-    first_line = (workdir / "mine.yaml").read_text().splitlines()[0]
+    schema_line, first_line, *_ = (workdir / "mine.yaml").read_text().splitlines()
+    assert schema_line == "# yaml-language-server: $schema=recctl.schema.json"
     assert first_line == "# SASRec on MovieLens-100K:  recctl train mine.yaml"
     assert "recctl train item-knn.yaml" in recctl("config", "init", "item-knn").out
 

@@ -44,7 +44,9 @@ class LanguageServer:
         )
         # Files of the test only: no schema of another project, and none from the internet.
         self.settings = {"yaml": {"schemaStore": {"enable": False}, "validate": True}}
-        self._send({"id": 0, "method": "initialize", "params": {"processId": None, "rootUri": None, "capabilities": {}}})
+        self._send(
+            {"id": 0, "method": "initialize", "params": {"processId": None, "rootUri": None, "capabilities": {}}}
+        )
         while self._receive().get("id") != 0:
             pass
         self._send({"method": "initialized", "params": {}})

@@ -100,9 +100,24 @@ UNKNOWN_METRIC = [
 UNKNOWN_MODEL = [
     *(
         f"model: {{name: {name}}}"
-        for name in ("eas", "EASE", "knn", "item_knn", "itemknn", "user_knn", "svd++", "nmf", "neumf", "gmf", "bert4rec")
+        for name in (
+            "eas",
+            "EASE",
+            "knn",
+            "item_knn",
+            "itemknn",
+            "user_knn",
+            "svd++",
+            "nmf",
+            "neumf",
+            "gmf",
+            "bert4rec",
+        )
     ),
-    *(f"models: [{{name: ease}}, {{name: {name}}}]" for name in ("alss", "ALS", "light-gcn", "vae", "multvae", "slimm")),
+    *(
+        f"models: [{{name: ease}}, {{name: {name}}}]"
+        for name in ("alss", "ALS", "light-gcn", "vae", "multvae", "slimm")
+    ),
     "model: {name: ''}",
     "model: {name: movielens-100k}",
     "models: [{name: ncf, label: deep}, {name: deepfm, label: wide}]",
@@ -325,20 +340,22 @@ VALID = [
     "split: {strategy: temporal, test_start: 2026-10-01T06:00+02:00, test_days: 7}",
     "split: {strategy: temporal, test_start: 1790000000}",
     "split: {strategy: temporal, test_size: 1000, val_size: 0.05}",
-    "split: {strategy: rolling, n_windows: 6, test_days: 7, gap_days: 0, train_days: null}\nbacktest: {warm_start: true}",
+    "split: {strategy: rolling, n_windows: 6, train_days: null}\nbacktest: {warm_start: true}",
     "split: {strategy: k_fold, n_folds: 40, fold: 39}",
     "split: {strategy: predefined, test: {sql: select * from test, url: 'sqlite:///a.db'}}",
     "split: {val_size: 0.1}\ntraining: {refit: true}",
-    "data: {preprocess: [{drop_duplicates: }, {sample_interactions: {fraction: 1}}, {select_rows: {column: 3, values: [1, no, null]}}]}",
+    "data: {preprocess: [{drop_duplicates: }, {sample_interactions: {fraction: 1}}]}",
+    "data: {preprocess: [{select_rows: {column: 3, values: [1, no, null]}}]}",
     "data: {preprocess: [{select_time_window: {start: 2020-01-31, end: 1600000000}}, {normalize_ratings: {}}]}",
     "data: {preprocess: [{weight_events: {column: event, weights: {view: 1, cart: 3, 5: 0.5}}}]}",
     "data: {format: sequences, user: counted_line, comment: '%', timestamp_format: null}",
     "data: {timestamp_format: '%d.%m.%Y %I:%M %p', decimal: ',', columns: {rating: null, user_id: 0}}",
-    "data: {users: {file: users.csv}, items: {file: items.csv, id: 0, title: null}}\n"
-    "evaluation: {segments: [activity, new_users, {popularity: [5, 20]}, {users: country}, {items: {column: genre, separator: '|'}}]}",
+    "data: {users: {file: users.csv}}\nevaluation: {segments: [activity, new_users, {users: country}]}",
+    "data: {items: {file: i.csv, id: 0, title: null}}\nevaluation: {segments: [{items: {column: g, separator: '|'}}]}",
+    "evaluation: {segments: [{popularity: [5, 20]}, {activity: {quantiles: 4}}]}",
     "tuning: {space: {l2_reg: {low: 10, high: 1000, log: true}, data.min_item_interactions: {low: 1, high: 9}}}",
     "tuning: {space: {model.params.l2_reg: [10, 100.5], training.validate_every: [1, 2]}}",
-    "model: {name: als}\ntuning: {space: {implicit: [true], n_factors: {low: 8, high: 64, step: 8, when: {implicit: true}}}}",
+    "model: {name: als}\ntuning: {space: {implicit: [true], n_factors: {low: 8, high: 64, when: {implicit: true}}}}",
     "model: {name: ncf}\ntuning: {space: {hidden_layers: [[64, 32], [128]], dropout: {choices: [0.1, 0.2]}}}",
     "model: {name: slim}\ntuning: {space: {n_neighbors: [null, 50]}}",
     "tuning: {strategy: manual, points: [{l2_reg: 5}, {l2_reg: 50.0}]}",

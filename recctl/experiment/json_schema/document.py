@@ -62,7 +62,13 @@ def config_json_schema() -> JsonSchema:
     _complete_sections(definitions, models)
     document["properties"]["split"], split_rule = _split()
     document["patternProperties"] = _dotted_keys(document)
-    document["allOf"] = [split_rule, *_config_rules(), *splits.split_rules(), *metrics.measured_rules(), *_model_rules(models)]
+    document["allOf"] = [
+        split_rule,
+        *_config_rules(),
+        *splits.split_rules(),
+        *metrics.measured_rules(),
+        *_model_rules(models),
+    ]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$comment": f"recctl {__version__}; made by: recctl config schema",
@@ -246,8 +252,7 @@ def _compared_model_rules(models: list[type[Recommender]]) -> list[JsonSchema]:
     by_model = [rule(_is_named(model.name), section(**hyperparameters.model_rules(model))) for model in models]
     fitted = section(name={"enum": [model.name for model in models]}, columns=empty)
     return [
-        rule(_HAS_LISTS, section(params=empty, space=empty, training=NULL))
-        | {"else": fitted | {"allOf": by_model}},
+        rule(_HAS_LISTS, section(params=empty, space=empty, training=NULL)) | {"else": fitted | {"allOf": by_model}},
     ]
 
 
@@ -284,9 +289,7 @@ def _with_model(model: type[Recommender]) -> JsonSchema:
             rules.append(rule(condition, _without_implicit()))
         if not predicts_ratings:
             rules.append(rule(condition, metrics.no_rating_metrics()))
-    tuning = nullable_section(
-        space={"$ref": f"#/$defs/{model.name}.space"}, points={"type": "array", "items": params}
-    )
+    tuning = nullable_section(space={"$ref": f"#/$defs/{model.name}.space"}, points={"type": "array", "items": params})
     sections = section(model=section(params=params), training=hyperparameters.training_rules(model), tuning=tuning)
     return sections | {"allOf": rules}
 

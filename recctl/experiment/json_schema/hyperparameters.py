@@ -55,8 +55,7 @@ def conditions_definition(model: type[Recommender]) -> JsonSchema:
         properties[name] = either(value, {"type": "array", "items": value, "minItems": 1})
     return {
         "anyOf": [
-            section(**properties)
-            | {"patternProperties": {_KEY_OF_CONFIG: ANYTHING}, "additionalProperties": False},
+            section(**properties) | {"patternProperties": {_KEY_OF_CONFIG: ANYTHING}, "additionalProperties": False},
             NULL,
         ]
     }

@@ -47,10 +47,13 @@ def temporal_rules() -> list[JsonSchema]:
 def fold_rules() -> list[JsonSchema]:
     """The number of the test fold is below the number of folds."""
     default = KFoldSplit(strategy="k_fold").n_folds
-    rules = [rule(negated(having(n_folds=ANYTHING)), section(fold={"type": "integer", "maximum": default - 1}))]
-    for n_folds in _NUMBERS_OF_FOLDS:
-        rules.append(rule(having(n_folds={"const": n_folds}), section(fold={"type": "integer", "maximum": n_folds - 1})))
+    rules = [rule(negated(having(n_folds=ANYTHING)), _fold_below(default))]
+    rules += [rule(having(n_folds={"const": n_folds}), _fold_below(n_folds)) for n_folds in _NUMBERS_OF_FOLDS]
     return rules
+
+
+def _fold_below(n_folds: int) -> JsonSchema:
+    return section(fold={"type": "integer", "maximum": n_folds - 1})
 
 
 def split_rules() -> list[JsonSchema]:
