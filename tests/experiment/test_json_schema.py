@@ -52,7 +52,9 @@ def test_schema_refuses_what_validate_refuses(is_valid: Callable[[str], bool], k
 
 def test_schema_accepts_what_validate_accepts(is_valid: Callable[[str], bool]) -> None:
     bundled = [path.read_text() for path in sorted((ROOT / "configs").glob("*.yaml"))]
-    complete = [to_yaml(parse_config(text, "config", ROOT, checks=CHECKS).config.model_dump()) for text in bundled]
+    loaded = [parse_config(text, "config", ROOT, checks=CHECKS).config for text in bundled]
+    # With `models:`, a config that spells out all keys has the section `model` too, which they replace.
+    complete = [to_yaml(config.model_dump()) for config in loaded if not config.models]
     texts = [*VALID, *bundled, *complete]
     assert [text for text in texts if not passes_validate(text)] == []
     assert [text for text in texts if not is_valid(text)] == []
