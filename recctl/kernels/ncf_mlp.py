@@ -1,11 +1,10 @@
-"""Scores of NCF for a whole catalog: GMF and a multilayer perceptron (MLP) over every user and item.
+"""Logits of NCF's multilayer perceptron (MLP) for every user and item.
 
-The logit of a user and an item is `bias + weighted_p . q + out . z_L` with `z_0 = relu(a + b)` and
-`z_l = relu(W_l z_(l-1) + b_l)`. `a` and `b` are the contributions of the user and of the item to the first layer; `a`
-includes the layer's bias. Either part can be absent: vectors of length 0, or no layers.
+The logit of a user and an item is `out . z_L` with `z_0 = relu(a + b)` and `z_l = relu(W_l z_(l-1) + b_l)`. `a` and `b`
+are the contributions of the user and of the item to the first layer; `a` includes the layer's bias.
 
 The array `upper` holds the weights above the first layer, in the order of the model's weights: the first layer's bias,
-`out`, `bias`, the weights of every layer `(width, width below)`, then their biases.
+`out`, the bias of the model, the weights of every layer `(width, width below)`, then their biases.
 
 The matrix products of the layers call BLAS: call this with BLAS limited to one thread.
 """
@@ -25,8 +24,6 @@ _REORDER_SUMS = {"contract", "reassoc", "nsz"}
 
 def upper_size(widths: NDArray[np.int64]) -> int:
     """Number of weights in `upper` for layers of these widths."""
-    if not len(widths):
-        return 1
     n_products = (widths[1:] * widths[:-1]).sum()
     return int(widths.sum() + widths[-1] + 1 + n_products)
 
@@ -54,40 +51,27 @@ def _outputs(buffer, widths, number, n):
     return buffer[begin * n : (begin + widths[number]) * n].reshape((widths[number], n))
 
 
-@kernel(VOID, F32_2D, F32_2D, F32_2D, F32_2D, F32, I64, OUT_F32_2D, fastmath=_REORDER_SUMS)
-def scores(weighted_users, items_gmf, user_halves, item_halves, upper, widths, out):
-    """Compute the logit of every user and item.
+@kernel(VOID, F32_2D, F32_2D, F32, I64, OUT_F32_2D, fastmath=_REORDER_SUMS)
+def add_logits(user_halves, item_halves, upper, widths, scores):
+    """Add the logit of the MLP to the score of every user and item.
 
     The arrays of the items are transposed: the inner loops then run over items, which are adjacent in memory.
 
     Args:
-        weighted_users: User vectors of GMF times its output weights, `(n_users, d)`.
-        items_gmf: Item vectors of GMF, transposed, `(d, n_items)`.
         user_halves: Contributions of users to the first layer, with its bias, `(n_users, width)`.
         item_halves: Contributions of items to the first layer, transposed, `(width, n_items)`.
         upper: Weights above the first layer; see the module.
         widths: Widths of the layers.
-        out: Result, `(n_users, n_items)`.
+        scores: The scores, `(n_users, n_items)`.
     """
-    n_out, first_width = (widths[-1], widths[0]) if len(widths) else (0, 0)
-    last_weights = upper[first_width : first_width + n_out]
-    last_bias = upper[first_width + n_out]
+    last_weights = upper[widths[0] : widths[0] + widths[-1]]
     size = 0
     for width in widths:
         size += width
     buffer = np.empty(_ITEMS * size, np.float32)
-    for begin in range(0, out.shape[1], _ITEMS):
-        n = min(_ITEMS, out.shape[1] - begin)
-        for user in range(len(out)):
-            logits = out[user, begin : begin + n]
-            logits[:] = last_bias
-            for k in range(weighted_users.shape[1]):
-                weight = weighted_users[user, k]
-                row = items_gmf[k, begin : begin + n]
-                for i in range(n):
-                    logits[i] += weight * row[i]
-            if not n_out:
-                continue
+    for begin in range(0, scores.shape[1], _ITEMS):
+        n = min(_ITEMS, scores.shape[1] - begin)
+        for user in range(len(scores)):
             below = _outputs(buffer, widths, np.int64(0), n)
             for k in range(len(below)):
                 user_value = user_halves[user, k]
@@ -104,7 +88,8 @@ def scores(weighted_users, items_gmf, user_halves, item_halves, upper, widths, o
                     for i in range(n):
                         row[i] = max(row[i] + bias[k], np.float32(0))
                 below = above
-            for k in range(n_out):
+            logits = scores[user, begin : begin + n]
+            for k in range(len(below)):
                 weight = last_weights[k]
                 row = below[k]
                 for i in range(n):

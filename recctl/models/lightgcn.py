@@ -18,6 +18,7 @@ from recctl.models.base import Embeddings
 from recctl.models.base.hyperparameters import Between, Choices, hyperparameter
 from recctl.models.base.onnx_graph import ScoreGraph, Value, normalize_rows
 from recctl.models.factors.vectors import unit_rows
+from recctl.models.nn.flat_weights import WeightShapes
 from recctl.models.nn.torch_recommender import TorchRecommender
 
 if TYPE_CHECKING:
@@ -144,6 +145,9 @@ class LightGCNRecommender(TorchRecommender):
 
         sizes = self.seen.n_rows, self.embedding_dim, self.n_layers
         return LightGCNNetwork(self._graph, *sizes, self._generator("init"), _RANKS_BY_COSINE[self.loss])
+
+    def _weight_shapes(self) -> WeightShapes:
+        return {"vectors": (self.seen.n_rows + self.seen.n_columns, self.embedding_dim)}
 
     @property
     def _graph(self) -> InteractionMatrix:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from recctl.models.base import Embeddings
 from recctl.models.base.hyperparameters import Between, Choices, hyperparameter
 from recctl.models.base.onnx_graph import ScoreGraph, Value
 from recctl.models.factors.vectors import unit_rows, with_columns
+from recctl.models.nn.flat_weights import WeightShapes
 from recctl.models.nn.torch_recommender import TorchRecommender
 
 if TYPE_CHECKING:
@@ -95,6 +97,27 @@ class MultVAERecommender(TorchRecommender):
         return MultVAENetwork(
             len(self.item_vocabulary), self.embedding_dim, self.hidden_layers, self._generator("init")
         )
+
+    def _weight_shapes(self) -> WeightShapes:
+        n_items = len(self.item_vocabulary)
+        dim = self.embedding_dim
+        widths = self.hidden_layers
+        shapes: dict[str, tuple[int, ...]] = {
+            "item_in": (n_items, widths[0]),
+            "bias_in": (widths[0],),
+            "mean": (dim, widths[-1]),
+            "mean_bias": (dim,),
+            "log_variance": (dim, widths[-1]),
+            "log_variance_bias": (dim,),
+            "item_out": (n_items, widths[0]),
+            "bias_out": (n_items,),
+        }
+        for name, layer_widths in (("encoder", widths), ("decoder", [dim, *reversed(widths)])):
+            for number, (n_in, n_out) in enumerate(pairwise(layer_widths)):
+                shapes[f"{name}.{number}"] = (n_out, n_in)
+            for number, n_out in enumerate(layer_widths[1:]):
+                shapes[f"{name}_biases.{number}"] = (n_out,)
+        return shapes
 
     def _batches(self, interactions: InteractionDataset, epoch: int, batch_size: int) -> Iterator[_Batch]:
         import torch

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from recctl.models.base import Embeddings
 from recctl.models.base.hyperparameters import Between, Choices, hyperparameter
 from recctl.models.base.onnx_graph import ScoreGraph, Value
 from recctl.models.factors.vectors import unit_rows, with_columns
+from recctl.models.nn.flat_weights import WeightShapes
 from recctl.models.nn.torch_recommender import TorchRecommender
 
 if TYPE_CHECKING:
@@ -119,6 +121,31 @@ class NCFRecommender(TorchRecommender):
             self._generator("init"),
         )
 
+    def _weight_shapes(self) -> WeightShapes:
+        n_users = len(self.user_vocabulary)
+        n_items = len(self.item_vocabulary)
+        dim = self.embedding_dim
+        widths = self.hidden_layers
+        shapes: dict[str, tuple[int, ...]] = {}
+        if self.variant != "mlp":
+            shapes["user_gmf"] = (n_users, dim)
+            shapes["item_gmf"] = (n_items, dim)
+            shapes["out_gmf"] = (dim,)
+        if self.variant != "gmf":
+            shapes["user_mlp"] = (n_users, dim)
+            shapes["item_mlp"] = (n_items, dim)
+            shapes["first_user"] = (widths[0], dim)
+            shapes["first_item"] = (widths[0], dim)
+            shapes["first_bias"] = (widths[0],)
+            shapes["out_mlp"] = (widths[-1],)
+        shapes["bias"] = ()
+        if self.variant != "gmf":
+            for number, (n_in, n_out) in enumerate(pairwise(widths)):
+                shapes[f"layers.{number}"] = (n_out, n_in)
+            for number, n_out in enumerate(widths[1:]):
+                shapes[f"biases.{number}"] = (n_out,)
+        return shapes
+
     def _batches(
         self, interactions: InteractionDataset, epoch: int, batch_size: int
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -182,15 +209,14 @@ class NCFRecommender(TorchRecommender):
             vectors: Float32Array = table[users] if average is None else average(table)
             return vectors
 
-        scores = np.empty((histories.n_rows, histories.n_columns), np.float32)
-        weighted_users = np.empty((len(scores), 0), np.float32)
-        user_halves = np.empty((len(scores), 0), np.float32)
         if "user_gmf" in weights:
-            weighted_users = user_vectors("user_gmf") * weights["out_gmf"]
+            scores: Float32Array = (user_vectors("user_gmf") * weights["out_gmf"]) @ weights["item_gmf"].T
+            scores += weights["bias"]
+        else:
+            scores = np.full((histories.n_rows, histories.n_columns), weights["bias"])
         if "user_mlp" in weights:
             user_halves = user_vectors("user_mlp") @ weights["first_user"].T + weights["first_bias"]
-        items_gmf, item_halves = self._transposed_items
-        ncf_mlp.scores(weighted_users, items_gmf, user_halves, item_halves, self._upper, self._widths, scores)
+            ncf_mlp.add_logits(user_halves, self._item_halves, self._upper, self._widths, scores)
         return scores
 
     def _scoring_inputs(self, histories: InteractionMatrix, users: Int32Array | None) -> tuple[Any, ...]:
@@ -205,26 +231,21 @@ class NCFRecommender(TorchRecommender):
         return super()._bytes_per_scored_row() + 4 * len(self.user_vocabulary)
 
     @cached_property
-    def _transposed_items(self) -> tuple[Float32Array, Float32Array]:
-        """Item vectors of GMF, `(embedding_dim, n_items)`, and contributions to the first layer, `(width, n_items)`."""
+    def _item_halves(self) -> Float32Array:
+        """Contributions of items to the first layer of the MLP, transposed, `(width, n_items)`."""
         weights = self._arrays
-        items_gmf = np.empty((0, len(self.item_vocabulary)), np.float32)
-        item_halves = np.empty((0, len(self.item_vocabulary)), np.float32)
-        if "item_gmf" in weights:
-            items_gmf = np.ascontiguousarray(weights["item_gmf"].T)
-        if "item_mlp" in weights:
-            item_halves = weights["first_item"] @ weights["item_mlp"].T
-        return items_gmf, item_halves
+        halves: Float32Array = weights["first_item"] @ weights["item_mlp"].T
+        return halves
 
     @property
     def _upper(self) -> Float32Array:
-        """Weights above the first layer, as `recctl.kernels.ncf_mlp` expects them: the end of the flat array."""
+        """Weights above the first layer of the MLP, as `recctl.kernels.ncf_mlp` expects them: the end of the flat array."""
         return self.weights[-ncf_mlp.upper_size(self._widths) :]
 
     @property
     def _widths(self) -> Int64Array:
-        """Widths of the layers; none without an MLP."""
-        return np.array(self.hidden_layers if self.variant != "gmf" else [], np.int64)
+        """Widths of the layers of the MLP."""
+        return np.array(self.hidden_layers, np.int64)
 
     def _weighted_average(self, histories: InteractionMatrix) -> Callable[[Float32Array], Float32Array]:
         """A function that averages rows of known users for each history, weighted by squared cosine similarity."""
@@ -310,14 +331,13 @@ class NCFRecommender(TorchRecommender):
             user_rows: Gives the rows of the scored users, from a name and the rows of all known users.
         """
         weights = self._arrays
-        items_gmf, item_halves = self._transposed_items
         scores = graph.constant(weights["bias"], "bias")
         if "user_gmf" in weights:
             weighted_users = user_rows("users_gmf", weights["user_gmf"] * weights["out_gmf"])
-            scores = scores + weighted_users @ graph.constant(items_gmf, "items_gmf")
+            scores = scores + weighted_users @ graph.constant(weights["item_gmf"].T, "items_gmf")
         if "user_mlp" in weights:
             user_halves = user_rows("users_mlp", weights["user_mlp"] @ weights["first_user"].T) + weights["first_bias"]
-            first = user_halves.unsqueeze(1) + graph.constant(item_halves.T, "items_mlp")  # (n, n_items, width)
+            first = user_halves.unsqueeze(1) + graph.constant(self._item_halves.T, "items_mlp")  # (n, n_items, width)
             hidden = graph.apply("Relu", first)
             for number in range(len(self.hidden_layers) - 1):
                 layer = graph.constant(weights[f"layers.{number}"].T, f"layer_{number}")

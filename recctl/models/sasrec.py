@@ -21,6 +21,7 @@ from recctl.models.base.hyperparameters import Between, Choices, fitted, hyperpa
 from recctl.models.base.onnx_graph import ScoreGraph, Value, normalize_rows
 from recctl.models.factors.vectors import unit_rows
 from recctl.models.nn import sasrec_numpy, sasrec_onnx
+from recctl.models.nn.flat_weights import WeightShapes
 from recctl.models.nn.torch_recommender import TorchRecommender
 
 if TYPE_CHECKING:
@@ -124,6 +125,23 @@ class SASRecRecommender(TorchRecommender):
         temperature = self.temperature if self.similarity == "cosine" else 0.0
         blocks = self.n_blocks, self.n_heads
         return SASRecNetwork(*sizes, blocks, self.dropout, temperature, self._generator("init"))
+
+    def _weight_shapes(self) -> WeightShapes:
+        dim = self.embedding_dim
+        shapes: dict[str, tuple[int, ...]] = {
+            "item": (len(self.item_vocabulary), dim),
+            "position": (self.max_length, dim),
+            "gain": (dim,),
+            "shift": (dim,),
+        }
+        for number in range(self.n_blocks):
+            prefix = f"blocks.{number}."
+            for name in ("attend_gain", "attend_shift", "feed_gain", "feed_shift"):
+                shapes[prefix + name] = (dim,)
+            for name, width in (("qkv", 3 * dim), ("out", dim), ("up", dim), ("down", dim)):
+                shapes[prefix + name] = (width, dim)
+                shapes[f"{prefix}{name}_bias"] = (width,)
+        return shapes
 
     def _batches(self, interactions: InteractionDataset, epoch: int, batch_size: int) -> Iterator[Any]:
         """Inputs, targets, positions, places, each `(n,)`; table shapes; negatives `(m,)`; which are seen `(n, m)`."""

@@ -24,6 +24,7 @@ from recctl.models.base import Recommender, fitted_values, model_file
 from recctl.models.base.epoch_recommender import EpochRecommender
 from recctl.models.base.hyperparameters import Between, Choices
 from recctl.models.registry import load_model, model_class, model_names
+from recctl.ranking import blocks
 from recctl.training import EarlyStopping
 from tests.ranking.ties import key_of_id, ranking
 
@@ -316,6 +317,27 @@ class ModelSuite:
             tables.append(model.fit(toy()).recommend(range(100, 140), k=25, exclude_seen=False))
         scores = [table.sort_values(PAIR).score.to_numpy() for table in tables]
         np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-5)
+
+    def test_ranking_in_blocks_equals_single_answers_on_any_number_of_threads(
+        self, fitted: Recommender, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Blocks are cut by the data alone: metrics and exports are the same on any machine."""
+        users = np.arange(40, dtype=np.int32)
+        single = np.concatenate([fitted.score_users(users[row : row + 1]) for row in range(40)])
+        tolerance = 1e-5 * np.abs(single).max()
+        monkeypatch.setattr(blocks, "_MIN_ROWS", 3)
+        ranked = []
+        for threads in ("1", "2", "3"):
+            monkeypatch.setenv("RECCTL_THREADS", threads)
+            ranked.append(fitted.rank_users(users, 25, exclude_seen=False))
+        items, scores = ranked[0]
+        for other_items, other_scores in ranked[1:]:
+            np.testing.assert_array_equal(other_items, items)
+            np.testing.assert_array_equal(other_scores, scores)
+        # The order of the lists is that of the single answers, but for ties up to rounding.
+        single_in_order = np.take_along_axis(single, items.astype(np.int64), axis=1)
+        np.testing.assert_allclose(scores, single_in_order, rtol=0, atol=tolerance)
+        assert (np.diff(single_in_order) <= 2 * tolerance).all()
 
     def test_fit_beyond_available_memory_is_refused(self, model: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("RECCTL_MEMORY", "0")

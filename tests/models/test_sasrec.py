@@ -20,7 +20,6 @@ from recctl.models.nn import sasrec as losses
 from recctl.models.nn import sasrec_numpy
 from recctl.models.nn.dropout import Dropout, drawing_from
 from recctl.models.sasrec import SASRecRecommender
-from recctl.ranking import blocks
 from tests.models.suite import ModelSuite, toy
 
 SMALL = {"embedding_dim": 8, "max_length": 30, "epochs": 40, "batch_size": 16, "learning_rate": 0.01, "dropout": 0.1}
@@ -97,19 +96,6 @@ def test_states_of_histories_in_blocks_equal_those_one_at_a_time(monkeypatch: py
     for positions in (1, 30, 10**6):
         monkeypatch.setattr(sasrec_numpy, "_POSITIONS", positions)
         np.testing.assert_allclose(model._states(rows_of(histories, model.seen.n_columns)), alone, atol=1e-5)
-
-
-def test_scores_do_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks are cut by the data alone, so that metrics are the same on any machine."""
-    monkeypatch.setattr(blocks, "_MIN_ROWS", 3)
-    model = SASRecRecommender(**{**SMALL, "epochs": 1}).fit(toy())
-    ranked = []
-    for threads in ("1", "2", "3"):
-        monkeypatch.setenv("RECCTL_THREADS", threads)
-        ranked.append(model.rank_users(np.arange(40, dtype=np.int32), 10))
-    for items, scores in ranked[1:]:
-        np.testing.assert_array_equal(items, ranked[0][0])
-        np.testing.assert_array_equal(scores, ranked[0][1])
 
 
 def test_cosine_scores_by_the_cosine_over_the_temperature() -> None:

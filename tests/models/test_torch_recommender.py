@@ -3,6 +3,9 @@
 import copy
 import os
 import socket
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from recctl import LightGCNRecommender, NCFRecommender, SASRecRecommender, artifacts, progress
+from recctl import LightGCNRecommender, MultVAERecommender, NCFRecommender, SASRecRecommender, artifacts, progress
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import ArtifactError, TrainingError
 from recctl.models.nn import devices, flat_weights
@@ -289,6 +292,43 @@ def test_training_leaves_the_random_state_of_torch_unchanged() -> None:
     before = torch.get_rng_state()
     NCFRecommender(**{**SMALL, "dropout": 0.5}).fit(toy())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        NCFRecommender(embedding_dim=8, hidden_layers=[16, 12, 4]),
+        NCFRecommender(embedding_dim=8, hidden_layers=[16], variant="mlp"),
+        NCFRecommender(embedding_dim=8, variant="gmf"),
+        LightGCNRecommender(embedding_dim=8),
+        MultVAERecommender(embedding_dim=8, hidden_layers=[16, 12, 4]),
+        MultVAERecommender(embedding_dim=8, hidden_layers=[16]),
+        SASRecRecommender(embedding_dim=8, n_blocks=3, n_heads=2),
+    ],
+)
+def test_declared_shapes_are_those_of_the_network(model: TorchRecommender) -> None:
+    model._initialize(InteractionDataset(toy()))
+    declared = model._weight_shapes()
+    assert list(declared.items()) == list(flat_weights.shapes(model._new_network()).items())
+
+
+def test_loaded_networks_recommend_without_importing_torch(tmp_path: Path) -> None:
+    settings = {"embedding_dim": 8, "epochs": 1, "device": "cpu"}
+    for kind in (NCFRecommender, LightGCNRecommender, MultVAERecommender, SASRecRecommender):
+        kind(**settings).fit(toy()).save(tmp_path / f"{kind.name}.pkl")
+    code = """
+    import sys
+    from pathlib import Path
+    from recctl import load_model
+    for path in sorted(Path(sys.argv[1]).iterdir()):
+        model = load_model(path)
+        model.recommend([100, 101])
+        model.recommend_for_history([[3, 10]])
+        model.similar_items([3])
+    print(*({"torch"} & set(sys.modules)))
+    """
+    process = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
+    assert subprocess.run(process, check=True, capture_output=True, text=True).stdout == "\n"
 
 
 def test_weights_of_another_network_are_an_error(tmp_path: Path) -> None:

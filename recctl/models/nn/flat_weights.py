@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from recctl.errors import ArtifactError
 
 if TYPE_CHECKING:
     import torch
+
+# Names and shapes of weights, in the order of the flat array.
+WeightShapes = Mapping[str, tuple[int, ...]]
 
 _CACHE_LINE_BYTES = 64
 
@@ -84,33 +88,39 @@ def check_optimizer_state(state: Any, n_weights: int) -> None:
             raise ValueError(f"the optimizer's {name} does not belong to {n_weights:,} weights")
 
 
-def named_views(name: str, network: torch.nn.Module, weights: Float32Array) -> dict[str, Float32Array]:
+def shapes(network: torch.nn.Module) -> WeightShapes:
+    """The shape of every weight of a network, by names, in the order of the flat array."""
+    return {name: tuple(weight.shape) for name, weight in named_weights(network)}
+
+
+def named_views(name: str, weight_shapes: WeightShapes, weights: Float32Array) -> dict[str, Float32Array]:
     """Views of a flat array by the names that the weights have in the network.
 
     Args:
         name: Name of the model, for the error message.
-        network: Gives names and shapes.
+        weight_shapes: The shape of each weight, in the order of the flat array.
         weights: The flat array.
 
     Raises:
         ArtifactError: The network has another number of weights.
     """
-    require_weight_count(name, network, weights)
+    require_weight_count(name, weight_shapes, weights)
     views: dict[str, Float32Array] = {}
     begin = 0
-    for weight_name, weight in named_weights(network):
-        views[weight_name] = weights[begin : begin + weight.numel()].reshape(tuple(weight.shape))
-        begin += weight.numel()
+    for weight_name, shape in weight_shapes.items():
+        end = begin + math.prod(shape)
+        views[weight_name] = weights[begin:end].reshape(shape)
+        begin = end
     return views
 
 
-def require_weight_count(name: str, network: torch.nn.Module, weights: Float32Array) -> None:
+def require_weight_count(name: str, weight_shapes: WeightShapes, weights: Float32Array) -> None:
     """Check that a flat array has as many weights as a network.
 
     Raises:
         ArtifactError: The numbers differ.
     """
-    n_weights = sum(weight.numel() for _, weight in named_weights(network))
+    n_weights = sum(math.prod(shape) for shape in weight_shapes.values())
     if n_weights != len(weights):
         raise ArtifactError(
             f"{name}: {len(weights):,} weights, but the network of these hyperparameters has {n_weights:,}"

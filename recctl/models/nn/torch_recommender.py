@@ -134,6 +134,14 @@ class TorchRecommender(EpochRecommender):
         """
         raise UnsupportedError(f"{type(self).__name__} does not implement _network")
 
+    def _weight_shapes(self) -> flat_weights.WeightShapes:
+        """Names and shapes of the network's weights: its own parameters, those of its modules, persistent buffers.
+
+        The default makes a network. A model that declares them is scored on a CPU without importing torch, which takes
+        seconds and hundreds of MB.
+        """
+        return flat_weights.shapes(self._new_network())
+
     def _batches(self, interactions: InteractionDataset, epoch: int, batch_size: int) -> Iterator[Any]:
         """The batches of an epoch (from 0), on the CPU, with randomness from `rng.stream(self.seed, ..., epoch)` only.
 
@@ -365,7 +373,7 @@ class TorchRecommender(EpochRecommender):
 
         assert self._device_for_scores is not None
         network = self._new_network().to(self._device_for_scores)
-        flat_weights.require_weight_count(self.name, network, self.weights)
+        flat_weights.require_weight_count(self.name, flat_weights.shapes(network), self.weights)
         flat_weights.use(torch.from_numpy(self.weights).to(self._device_for_scores), network)
         return DeviceScorer(network, self._device_for_scores, self._bytes_per_scored_row())
 
@@ -395,7 +403,7 @@ class TorchRecommender(EpochRecommender):
     @cached_property
     def _arrays(self) -> dict[str, Float32Array]:
         """Views of the weights, by their names in the network."""
-        return flat_weights.named_views(self.name, self._new_network(), self.weights)
+        return flat_weights.named_views(self.name, self._weight_shapes(), self.weights)
 
     def _invalidate_caches(self) -> None:
         """Drop the cached properties and the tables on a device, which follow from weights that have changed."""

@@ -121,7 +121,7 @@ class Trainer:
             raise TrainingError(f"{model.name}: {_FORKED}")
         self.network = model._new_network().to(self.device)
         dropout.use_own_dropout(self.network)
-        flat_weights.require_weight_count(model.name, self.network, model.weights)
+        flat_weights.require_weight_count(model.name, flat_weights.shapes(self.network), model.weights)
         self._flat = torch.from_numpy(model.weights).to(self.device)
         flat_weights.use(self._flat, self.network)
         n_parameters = sum(parameter.numel() for parameter in self.network.parameters())
