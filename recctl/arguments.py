@@ -15,7 +15,7 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from functools import wraps
+from functools import cache, wraps
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -292,11 +292,20 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     """
     signature = inspect.signature(function)
     title = _title(function)
-    config = ConfigDict(arbitrary_types_allowed=True)
-    annotations = get_type_hints(function, include_extras=True)
-    adapters = {
-        name: TypeAdapter(annotations[name], config=config) for name in signature.parameters if name in annotations
-    }
+
+    @cache
+    def argument_types() -> dict[str, tuple[Any, TypeAdapter[Any]]]:
+        """The annotation and the validator of each argument that has one.
+
+        They are made at the first call: importing recctl must not take the tens of milliseconds.
+        """
+        config = ConfigDict(arbitrary_types_allowed=True)
+        annotations = get_type_hints(function, include_extras=True)
+        return {
+            name: (annotations[name], TypeAdapter(annotations[name], config=config))
+            for name in signature.parameters
+            if name in annotations
+        }
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -305,15 +314,17 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         except TypeError as error:
             raise ConfigError(f"{title}: {error}") from None
         problems = []
+        types = argument_types()
         for name, value in bound.arguments.items():
-            if name not in adapters:
+            if name not in types:
                 continue
+            annotation, adapter = types[name]
             # pydantic would convert "3", True and 3.0 to 3.
-            if requirement := scalar_problem(annotations[name], value):
+            if requirement := scalar_problem(annotation, value):
                 problems.append(problem(title, name, value, requirement))
                 continue
             try:
-                bound.arguments[name] = adapters[name].validate_python(value)
+                bound.arguments[name] = adapter.validate_python(value)
             except ValidationError as error:
                 # An argument of a union type has one problem for each member.
                 problems += [_describe_problem(title, name, details) for details in error.errors()]

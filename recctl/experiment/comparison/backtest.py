@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 from recctl.config import Config, LoadedConfig
 from recctl.config.loading import with_values
@@ -117,6 +116,8 @@ def interval_over_windows(values: Sequence[float | None], confidence: float) -> 
     known_values = [value for value in values if value is not None]
     if len(known_values) < MIN_WINDOWS_FOR_INTERVAL or len(known_values) < len(values):
         return None
+    from scipy.special import stdtrit  # slow to import, and needed for backtests only
+
     mean = float(np.mean(known_values))
     error = float(np.std(known_values, ddof=1)) / math.sqrt(len(known_values))
     margin = float(stdtrit(len(known_values) - 1, (1 + confidence) / 2)) * error
