@@ -213,7 +213,7 @@ class NCFRecommender(TorchRecommender):
             scores: Float32Array = (user_vectors("user_gmf") * weights["out_gmf"]) @ weights["item_gmf"].T
             scores += weights["bias"]
         else:
-            scores = np.full((histories.n_rows, histories.n_columns), weights["bias"])
+            scores = np.full((histories.n_rows, histories.n_columns), weights["bias"], np.float32)
         if "user_mlp" in weights:
             user_halves = user_vectors("user_mlp") @ weights["first_user"].T + weights["first_bias"]
             ncf_mlp.add_logits(user_halves, self._item_halves, self._upper, self._widths, scores)
@@ -239,7 +239,7 @@ class NCFRecommender(TorchRecommender):
 
     @property
     def _upper(self) -> Float32Array:
-        """Weights above the first layer of the MLP, as `recctl.kernels.ncf_mlp` expects them: the end of the flat array."""
+        """Weights above the first layer, as `recctl.kernels.ncf_mlp` expects them: the end of the flat array."""
         return self.weights[-ncf_mlp.upper_size(self._widths) :]
 
     @property
