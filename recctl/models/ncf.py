@@ -210,10 +210,11 @@ class NCFRecommender(TorchRecommender):
             return vectors
 
         if "user_gmf" in weights:
-            scores: Float32Array = (user_vectors("user_gmf") * weights["out_gmf"]) @ weights["item_gmf"].T
-            scores += weights["bias"]
+            weighted_users: Float32Array = user_vectors("user_gmf") * weights["out_gmf"]
+            scores: Float32Array = weighted_users @ weights["item_gmf"].T
         else:
-            scores = np.full((histories.n_rows, histories.n_columns), weights["bias"], np.float32)
+            scores = np.zeros((histories.n_rows, histories.n_columns), np.float32)
+        scores += weights["bias"]
         if "user_mlp" in weights:
             user_halves = user_vectors("user_mlp") @ weights["first_user"].T + weights["first_bias"]
             ncf_mlp.add_logits(user_halves, self._item_halves, self._upper, self._widths, scores)
