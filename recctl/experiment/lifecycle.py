@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import Any
@@ -19,7 +19,7 @@ from recctl.experiment.data import Prepared, SplitFunction, prepare, resolve_con
 from recctl.experiment.run_config import LOCATIONS, file_locations, require_files
 from recctl.experiment.segments import AttributeTables
 from recctl.experiment.titles import titles_to_store
-from recctl.experiment.trackers import begin_tracking, end_tracking, make_trackers
+from recctl.experiment.trackers import begin_tracking, enclosing, end_tracking, make_trackers
 from recctl.kernels import loading
 from recctl.runs import Run, RunStore
 from recctl.runs.store import run_hashes
@@ -138,37 +138,43 @@ def _label(kind: str, config: Config) -> str:
 
 
 @contextmanager
-def recording(run: Run, config: Config | None = None, *, resumed: bool = False) -> Iterator[list[Tracker]]:
+def recording(
+    run: Run, config: Config | None = None, *, resumed: bool = False, properties: Mapping[str, str] | None = None
+) -> Iterator[list[Tracker]]:
     """Record in the run's metadata, its log and its trackers how the block ends.
 
     Args:
         run: A run that has begun.
         config: Names the trackers; no run is tracked if None.
         resumed: Whether the run was begun before.
+        properties: Facts for the trackers beside those of every run, such as its label in a comparison.
 
     Yields:
         The trackers, to be passed to the training as callbacks.
     """
     trackers = make_trackers(run, config) if config else []
     try:
-        if config:
-            begin_tracking(trackers, run, config, resumed)
-        yield trackers
+        begin_tracking(trackers, run, resumed=resumed, properties=properties)
+        with enclosing(trackers):
+            yield trackers
         # Trackers end before the status is recorded: a run that is complete has reported everything.
         end_tracking(trackers, run, "complete")
+        locations = {tracker.name: tracker.location for tracker in trackers if tracker.location}
+        if locations:
+            run.metadata["tracking"] = locations
         run.log("complete")
         _end(run, "complete")
     except KeyboardInterrupt:
-        end_tracking(trackers, run, "interrupted")
+        # The status first: a tracker that hangs, or is interrupted again, must not delay it.
         _end_early(run, "interrupted", "interrupted")
+        _end_tracking_early(trackers, run, "interrupted")
         progress.notice(f"interrupted; resume with: {resume_command(run)}")
         raise
     except BaseException as error:  # also SystemExit: the run must not stay "running"
         message = str(error) if isinstance(error, RecctlError) else f"{type(error).__name__}: {error}"
         message = urls.hide(message)
-        # The status first: a tracker that hangs must not delay it.
         _end_early(run, "failed", urls.hide(traceback.format_exc()), message)
-        end_tracking(trackers, run, "failed")
+        _end_tracking_early(trackers, run, "failed")
         if isinstance(error, TrainingError | MemoryError):
             progress.notice(f"for possible causes: recctl diagnose {run.id}")
         if isinstance(error, OSError | ArtifactError):
@@ -182,6 +188,12 @@ def _end_early(run: Run, status: Status, log_text: str, error: str | None = None
         run.log(log_text)
     with suppress(OSError):
         _end(run, status, error)
+
+
+def _end_tracking_early(trackers: Sequence[Tracker], run: Run, status: Status) -> None:
+    # What made the run fail, such as a full disk, may also prevent this.
+    with suppress(OSError, RecctlError):
+        end_tracking(trackers, run, status)
 
 
 def _end(run: Run, status: Status, error: str | None = None) -> None:

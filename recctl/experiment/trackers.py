@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from recctl import progress, urls
-from recctl.config import Config, flatten
-from recctl.errors import ConfigError, RecctlError
-from recctl.evaluation.segments import interval_records
-from recctl.runs import Run, layout
+from recctl import progress
+from recctl.config import Config
+from recctl.errors import ConfigError
+from recctl.experiment import tracked_run
+from recctl.runs import Run
 from recctl.tracking import MLflowLogger, Status, TensorBoardLogger, Tracker
 
-# Sections of a config that do not describe the fitted model.
-_UNTRACKED_SECTIONS = {"tracking", "tuning", "engine", "models"}
+# Trackers of the run that is being recorded: a run that begins meanwhile, such as a model of a comparison, is a part
+# of it.
+_enclosing: ContextVar[Sequence[Tracker]] = ContextVar("_enclosing", default=())
 
 
 def require_trackers(config: Config) -> None:
@@ -32,121 +35,78 @@ def make_trackers(run: Run, config: Config) -> list[Tracker]:
     try:
         return list(_make_trackers(config, run.path))
     except ConfigError as error:
-        progress.notice(f"{error}; the run continues without tracking")
+        message = f"{error}; the run continues without tracking"
+        run.log(message)
+        progress.notice(message)
         return []
 
 
-def begin_tracking(trackers: Sequence[Tracker], run: Run, config: Config, resumed: bool) -> None:
-    """Report that a run begins or is resumed."""
-    if not trackers:
-        return
-    untracked = _UNTRACKED_SECTIONS
-    if run.metadata["kind"] == "compare":
-        # Each model has its own; those of the first would suggest that they apply to all.
-        untracked = untracked | {"model", "training"}
-    params = flatten(config.model_dump(exclude=untracked))
-    params = {name: urls.redact(value) if isinstance(value, str) else value for name, value in params.items()}
-    for tracker in trackers:
-        tracker.begin(run.id, params, {"recctl.run_id": run.id}, resumed=resumed)
+def begin_tracking(
+    trackers: Sequence[Tracker], run: Run, *, resumed: bool, properties: Mapping[str, str] | None = None
+) -> None:
+    """Report that a run begins or is resumed.
 
-
-def end_tracking(trackers: Sequence[Tracker], run: Run, status: Status) -> None:
-    """Report the metrics of each part and segment, the seconds of each stage, and the final status of a run.
-
-    Of a comparison: the means, spreads and intervals of each model, also by window and segment.
+    Args:
+        trackers: Made for the run.
+        run: The run.
+        resumed: Whether it was begun before.
+        properties: Tags beside those of every run, such as its label in a comparison.
     """
     if not trackers:
         return
-    values = _run_values(run)
-    steps: dict[int, dict[str, float | None]] = {}
-    document = _comparison(run)
-    if document is not None:
-        values |= _comparison_values(document)
-        steps = _window_values(document)
-    for stage, seconds in run.metadata["timings"].items():
-        values[f"seconds/{stage}"] = seconds
-    step = run.metadata.get("training", {}).get("best_epoch", 0)
+    parents = {type(parent): parent for parent in _enclosing.get()}
     for tracker in trackers:
-        for window_number, window_values in steps.items():
-            tracker.log(window_values, window_number)
-        tracker.log(values, step)
-        tracker.end(status)
+        record = tracked_run.record_of(run, properties, parents.get(type(tracker)))
+        tracker.begin_record(record, resumed=resumed, on_failure=run.log)
 
 
-def _run_values(run: Run) -> dict[str, float | None]:
-    """The metrics of a run by part and segment, with the ends of their 95 % intervals."""
-    values: dict[str, float | None] = {}
-    for part, metrics in run.metrics().items():
-        for metric_key, value in metrics.items():
-            values[f"{part}/{metric_key}"] = value
-        # Metrics of the whole catalog, such as coverage, have no interval.
-        for metric_key, figure in _intervals(run, part).items():
-            if metric_key in metrics:
-                values |= _ends(f"{part}/{metric_key}", figure)
-    for part, segments in run.segments().items():
-        for key, segment in segments.items():
-            for metric_key, figure in segment["metrics"].items():
-                name = f"{part}/{_segment_path(key)}/{metric_key}"
-                values[name] = figure["value"]
-                values |= _ends(name, figure)
-    return values
-
-
-def _intervals(run: Run, part: str) -> dict[str, dict[str, Any]]:
+@contextmanager
+def enclosing(trackers: Sequence[Tracker]) -> Iterator[None]:
+    """Record the runs that begin inside the block as parts of the one that these trackers record."""
+    if not trackers:
+        yield
+        return
+    token = _enclosing.set(trackers)
     try:
-        return interval_records(run.per_user(part), int(run.metadata.get("seed", 42)))
-    except RecctlError:  # a run that failed may have figures without values by user
-        return {}
+        yield
+    finally:
+        _enclosing.reset(token)
 
 
-def _comparison(run: Run) -> dict[str, Any] | None:
-    if run.metadata["kind"] != "compare":
-        return None
+def end_tracking(trackers: Sequence[Tracker], run: Run, status: Status) -> None:
+    """Report the results and the files of a run, and how it ended."""
+    if not trackers:
+        return
     try:
-        document: dict[str, Any] = json.loads((run.path / layout.COMPARISON).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # it failed before there was a result
-        return None
-    return document
+        _report_results(trackers, run)
+    finally:
+        for tracker in trackers:
+            tracker.end(status)
 
 
-def _comparison_values(document: Mapping[str, Any]) -> dict[str, float | None]:
-    part = document["on"]
-    values: dict[str, float | None] = {}
-    for model in document["compared"]:
-        for metric_key, record in model["metrics"].items():
-            values |= _estimate(f"{model['label']}/{part}/{metric_key}", record)
-    for key, segment in document.get("segments", {}).items():
-        for label, estimates in segment["models"].items():
-            for metric_key, record in estimates.items():
-                values |= _estimate(f"{label}/{part}/{_segment_path(key)}/{metric_key}", record)
-    return values
+def track_part(trackers: Sequence[Tracker], run: Run, properties: Mapping[str, str]) -> None:
+    """Report a run that was made before as a part of the one that is recorded."""
+    if not trackers:
+        return
+    record = tracked_run.record_of(run, properties)
+    # The tag that identifies a run stays that of its own record, which a resumed run continues.
+    record = replace(record, tags={"recctl.compared_run": run.id})
+    ended = tracked_run.end_time(run)
+    for tracker in trackers:
+        tracker.log_part(record, tracked_run.results(run), "complete", ended)
 
 
-def _window_values(document: Mapping[str, Any]) -> dict[int, dict[str, float | None]]:
-    """The metrics of each model in each window of a backtest, by the number of the window."""
-    steps: dict[int, dict[str, float | None]] = {}
-    for position, window in enumerate(document.get("windows", [])):
-        values: dict[str, float | None] = {}
-        for model in document["compared"]:
-            for metric_key, record in model["metrics"].items():
-                values |= _estimate(f"{model['label']}/windows/{metric_key}", record["windows"][position])
-        steps[window["number"]] = values
-    return steps
-
-
-def _estimate(name: str, record: Mapping[str, Any]) -> dict[str, float | None]:
-    return {name: record["value"], f"{name}_spread": record.get("spread"), **_ends(name, record)}
-
-
-def _ends(name: str, figure: Mapping[str, Any]) -> dict[str, float | None]:
-    # Not below the name, as in `ndcg@10/low`: stores that keep a metric as a file can't have a folder of its name.
-    return {f"{name}_low": figure.get("low"), f"{name}_high": figure.get("high")}
-
-
-def _segment_path(key: str) -> str:
-    """A segment as a part of a path: `segments/country/DE` of `country=DE`."""
-    label, equals, name = key.partition("=")
-    return f"segments/{label}/{name.replace('/', '_')}" if equals else f"segments/{label}"
+def _report_results(trackers: Sequence[Tracker], run: Run) -> None:
+    steps: dict[int, dict[str, float | None]] = defaultdict(dict)
+    for name, value, step in tracked_run.results(run):
+        steps[step][name] = value
+    properties = tracked_run.final_properties(run)
+    for tracker in trackers:
+        for step, values in steps.items():
+            tracker.log(values, step)
+        tracker.add_properties(properties)
+        for path, folder in tracked_run.files(run):
+            tracker.log_file(path, folder)
 
 
 def _make_trackers(config: Config, run_folder: Path) -> Iterator[Tracker]:

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import tempfile
 from pathlib import Path
 from time import time
 from typing import Any
 
-import yaml
-
 from recctl.config import flatten
-from recctl.errors import ConfigError
+from recctl.errors import ConfigError, RecctlError
+from recctl.experiment import tracked_run
 from recctl.export.base import Context
 from recctl.models.base import Recommender
-from recctl.runs import Run, layout
+from recctl.reports.report import write_report
+from recctl.runs import Run
 from recctl.runs.environment import redact_passwords
-from recctl.tracking.mlflow import metric_name
-from recctl.training import history
+from recctl.tracking import PartStatus, Record
+from recctl.tracking.mlflow_store import ExperimentStore, prepare_store
 
-# Sections of a config that do not describe the model.
-_SKIPPED_SECTIONS = {"tracking", "tuning", "engine", "models"}
-_RUN_FILES = (layout.CONFIG, layout.METRICS, layout.HISTORY, layout.FIGURES)
-# MLflow's limits: parameters per call, and length of a parameter's value.
-_MAX_PARAMS_PER_CALL = 100
-_MAX_PARAM_LENGTH = 500
+REPORT = "report.html"
 
 
 def record(
     model: Recommender, folder: Path, context: Context, uri: str | None, experiment: str, register_as: str | None
 ) -> dict[str, Any]:
     """Record parameters, metrics, artifacts and the model as an MLflow run.
+
+    If the run was tracked or exported before, that MLflow run gets the model, and stays as it is otherwise: its status,
+    its duration and its metrics are not changed.
 
     Args:
         model: The model.
@@ -50,19 +49,20 @@ def record(
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    location = redact_passwords(uri) if uri else "the export's database"
     try:
-        mlflow_run = _MlflowRun(folder, context, uri, experiment)
+        mlflow_run = _MlflowRun(model, folder, context, uri, experiment)
         try:
-            mlflow_run.describe(model, context.run)
             mlflow_run.add_files(context.run)
             version = mlflow_run.register(register_as) if register_as else None
         except BaseException:
             # Without it, an interrupted export would show as running on the server for good.
-            mlflow_run.end("FAILED")
+            mlflow_run.end("failed")
             raise
-        mlflow_run.end("FINISHED")
+        mlflow_run.end("complete")
+    except ConfigError as error:
+        raise ConfigError(f"export format mlflow: tracking_uri: {redact_passwords(str(error))}") from error
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        location = redact_passwords(uri) if uri else "the export's database"
         raise ConfigError(f"export format mlflow: tracking_uri: {location}: {_first_line(error)}") from error
     return {
         "tracking_uri": redact_passwords(uri) if uri else None,
@@ -79,94 +79,94 @@ def _first_line(error: BaseException) -> str:
 class _MlflowRun:
     """An MLflow run that is being written."""
 
-    def __init__(self, folder: Path, context: Context, uri: str | None, experiment: str) -> None:
-        from mlflow import MlflowClient
-
+    def __init__(self, model: Recommender, folder: Path, context: Context, uri: str | None, experiment: str) -> None:
         self.folder = folder
         self.is_local = uri is None
+        artifact_location = None
         if uri is None:
-            database = folder.resolve() / "mlflow.db"
-            # SQLite itself creates files that the group can't write, whatever the umask says.
-            database.touch()
-            uri = f"sqlite:///{database.as_posix()}"
-        self.client = MlflowClient(tracking_uri=uri)
-        existing = self.client.get_experiment_by_name(experiment)
-        if existing:
-            experiment_id = existing.experiment_id
-        else:
+            uri = f"sqlite:///{(folder.resolve() / 'mlflow.db').as_posix()}"
             # The database records the final path, not the temporary folder that is being written.
-            artifacts = (context.destination / "artifacts").resolve().as_uri() if self.is_local else None
-            experiment_id = self.client.create_experiment(experiment, artifact_location=artifacts)
-        run_name = context.run.id if context.run else context.destination.name
-        run_tags = {"recctl.run_id": context.run.id} if context.run else {}
-        previous_run_id = self._previous_run_id(experiment_id, run_tags)
-        self.is_new = previous_run_id is None
-        self.run_id = (
-            previous_run_id or self.client.create_run(experiment_id, run_name=run_name, tags=run_tags).info.run_id
-        )
+            artifact_location = (context.destination / "artifacts").resolve().as_uri()
+        prepare_store(uri)
+        self.store = ExperimentStore(uri, experiment, artifact_location)
+        run = context.run
+        run_record = tracked_run.record_of(run) if run else _record_of_model(model, context)
+        self._ended = tracked_run.end_time(run) if run else time()
+        existing_id = self.store.find_run(run_record.tags)
+        # A run whose process died, or whose server was lost, has neither its results nor an end there.
+        self._is_unfinished = existing_id is None or self.store.is_running(existing_id)
+        self.run_id = existing_id or self.store.create_run(run_record)
+        if self._is_unfinished and run is not None:
+            self._log_results(run)
 
-    def _previous_run_id(self, experiment_id: str, tags: Mapping[str, str]) -> str | None:
-        """The newest MLflow run of the same recctl run."""
-        if not tags:
-            return None
-        # Tags hold ids of runs only, which contain no quotes.
-        condition = " and ".join(f"tags.`{tag_name}` = '{tag_value}'" for tag_name, tag_value in tags.items())
-        matching_runs = self.client.search_runs([experiment_id], filter_string=condition, max_results=1)
-        return str(matching_runs[0].info.run_id) if matching_runs else None
-
-    def describe(self, model: Recommender, run: Run | None) -> None:
-        """Log parameters and metrics, unless the MLflow run has them already."""
-        from mlflow.entities import Metric, Param
-
-        if not self.is_new:
-            return
-        params = [Param(name, str(value)[:_MAX_PARAM_LENGTH]) for name, value in _params(model, run).items()]
-        # Milliseconds, as MLflow stores times.
-        now_milliseconds = int(1000 * time())
-        metrics = [Metric(metric_name(name), value, now_milliseconds, step) for name, value, step in _metrics(run)]
-        for begin in range(0, max(len(params), len(metrics)), _MAX_PARAMS_PER_CALL):
-            part = slice(begin, begin + _MAX_PARAMS_PER_CALL)
-            self.client.log_batch(self.run_id, params=params[part], metrics=metrics[part])
+    def _log_results(self, run: Run) -> None:
+        values = [*tracked_run.epochs(run.path), *tracked_run.results(run)]
+        self.store.log_metrics(self.run_id, _finite(values), self._ended)
+        self.store.set_tags(self.run_id, tracked_run.final_properties(run))
 
     def add_files(self, run: Run | None) -> None:
-        """Add the model and the run's files as artifacts."""
-        self._add(self.folder / "model", "model")
+        """Add the model, the run's files and its report as artifacts."""
+        self._add_model()
         if run is None:
             return
-        for file_name in _RUN_FILES:
-            path = run.path / file_name
-            if path.exists():
-                self._add(path, file_name if path.is_dir() else "")
+        for path, folder in tracked_run.files(run):
+            self._add(path, folder)
+        with tempfile.TemporaryDirectory() as temporary:
+            report = Path(temporary) / REPORT
+            try:
+                write_report([run], report)
+            except RecctlError:  # of a run whose data are gone, for example; the model is what matters
+                return
+            self._add(report, "")
 
-    def _add(self, path: Path, artifact_path: str) -> None:
+    def _add_model(self) -> None:
+        model = self.folder / "model"
+        if self.is_local:
+            shutil.copytree(model, self._local_artifacts / "model", copy_function=_link_or_copy)
+        else:
+            self.store.client.log_artifacts(self.run_id, str(model), "model")
+
+    def _add(self, path: Path, folder: str) -> None:
         if not self.is_local:
-            upload = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
-            upload(self.run_id, str(path), artifact_path or None)
+            self.store.log_file(self.run_id, path, folder)
             return
+        target = self._local_artifacts / folder
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target / path.name)
+
+    @property
+    def _local_artifacts(self) -> Path:
         # The client would write to the artifact location, the final path, where nothing may appear before the export is
         # complete. So the files are put where MLflow will look for them.
-        target = self.folder / "artifacts" / self.run_id / "artifacts" / artifact_path
-        if path.is_dir():
-            shutil.copytree(path, target, copy_function=_link_or_copy)
-        else:
-            target.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target / path.name)
+        return self.folder / "artifacts" / self.run_id / "artifacts"
 
     def register(self, name: str) -> str:
         """Register a version of a model; returns the version."""
         from mlflow.exceptions import MlflowException
 
+        client = self.store.client
         try:
             # Looked up first: creating an existing one is an error, and no call creates it only if it is missing.
-            self.client.get_registered_model(name)
+            client.get_registered_model(name)
         except MlflowException:
-            self.client.create_registered_model(name)
-        source = f"{self.client.get_run(self.run_id).info.artifact_uri}/model"
-        return str(self.client.create_model_version(name, source, self.run_id).version)
+            client.create_registered_model(name)
+        source = f"{client.get_run(self.run_id).info.artifact_uri}/model"
+        return str(client.create_model_version(name, source, self.run_id).version)
 
-    def end(self, status: str) -> None:
-        """Record how the MLflow run ended."""
-        self.client.set_terminated(self.run_id, status)
+    def end(self, status: PartStatus) -> None:
+        """Record how the MLflow run ended, and when the run itself did; one that has ended is left as it is."""
+        if self._is_unfinished:
+            self.store.end_run(self.run_id, status, self._ended)
+
+
+def _record_of_model(model: Recommender, context: Context) -> Record:
+    """The record of a model that belongs to no run."""
+    section = {"model": {"name": model.name, "params": model.hyperparameters()}}
+    return Record(context.destination.name, flatten(section))
+
+
+def _finite(values: list[tracked_run.Value]) -> list[tuple[str, float, int]]:
+    return [(name, float(value), step) for name, value, step in values if value is not None and math.isfinite(value)]
 
 
 def _link_or_copy(source: str, target: str) -> None:
@@ -175,33 +175,3 @@ def _link_or_copy(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _params(model: Recommender, run: Run | None) -> dict[str, Any]:
-    """Parameters by config path, as live tracking names them."""
-    sections: dict[str, Any] = {}
-    if run is not None:
-        sections = yaml.safe_load(run.config_text())
-    model_section = {"name": model.name, "params": model.hyperparameters()}
-    sections = {
-        section_name: section for section_name, section in sections.items() if section_name not in _SKIPPED_SECTIONS
-    }
-    params = flatten(sections | {"model": model_section})
-    return {
-        parameter_name: value
-        for parameter_name, value in params.items()
-        if value is not None or parameter_name.startswith("model.")
-    }
-
-
-def _metrics(run: Run | None) -> Iterator[tuple[str, float, int]]:
-    if run is None:
-        return
-    for split_part, values in run.metrics().items():
-        for metric_key, value in values.items():
-            yield f"{split_part}/{metric_key}", value, 0
-    for epoch_record in history.read(run.path / layout.HISTORY):
-        values = {"loss": epoch_record["loss"]} | epoch_record["metrics"]
-        for metric_key, value in values.items():
-            if isinstance(value, int | float):
-                yield metric_key, value, epoch_record["epoch"]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -14,34 +11,38 @@ import pandas as pd
 from pydantic import Field, PlainSerializer
 
 from recctl.data import columns
-from recctl.errors import ArtifactError
+from recctl.errors import ArtifactError, DataError
 from recctl.export.base import Context, ExportFormat
 from recctl.models.base import Recommender
 from recctl.models.registry import load_model
 from recctl.runs.environment import redact_passwords
+from recctl.tracking.mlflow_store import quiet_mlflow
 from recctl.version import __version__
 
 _MODEL = "model"
+_HISTORY = "history"
 _N_CHECKED_USERS = 5
-# Defaults for variables that are not set: no telemetry, few retries, and no uv lock file among the artifacts.
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_UV_AUTO_DETECT": "false",
-}
 
 
 class MLflowFormat(ExportFormat):
     """A model that MLflow loads and serves, and an MLflow run with parameters, metrics and artifacts.
 
     `model/` can be loaded with `mlflow.pyfunc.load_model`. It contains recctl's model file, which recctl reads; nothing
-    is unpickled. `predict` takes a table with `user_id` and returns the result of `Recommender.recommend` (`params`:
-    `k`, `exclude_seen`, `on_unknown`), or a table with `user_id` and `item_id` and returns the score of each pair.
+    is unpickled. An environment that loads or serves it needs this version of recctl, which its requirements name.
+    `predict` takes one of these tables:
+
+        user_id             recommendations for users that the model was fitted on, as `Recommender.recommend`
+        history             recommendations from lists of item ids, oldest first, as `recommend_for_history`; with
+                            `user_id` for their users, else `user_id` of the result is the position of the row
+        user_id, item_id    the score of each pair, as `Recommender.predict`
+
+    Its `params` are `k`, `exclude_seen` and `on_unknown`.
+
     Without a server, the MLflow run is in `mlflow.db` (`mlflow ui --backend-store-uri sqlite:///DIR/mlflow.db`) and its
     artifacts in `artifacts/`.
 
-    If the run was tracked live or exported before in the same experiment, that MLflow run is extended.
+    If the run was tracked live or exported before in the same experiment, that MLflow run gets the model. Its status,
+    its duration and its metrics stay as they are.
     """
 
     name = "mlflow"
@@ -91,19 +92,36 @@ class Predictor:
         self.model = model
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Recommendations for each `user_id`; with a column `item_id`, the score of each pair.
+        """Recommendations for each `user_id` or each `history`; with a column `item_id`, the score of each pair.
 
         Args:
-            model_input: A table with `user_id`, and optionally `item_id`.
-            params: Arguments of `recommend`: `k`, `exclude_seen`, `on_unknown`.
+            model_input: A table with `user_id`, with `history`, or with `user_id` and `item_id`.
+            params: Arguments of `recommend` and `recommend_for_history`: `k`, `exclude_seen`, `on_unknown`.
+
+        Raises:
+            DataError: The table has neither column, or several histories of a user.
         """
         input_table = pd.DataFrame(model_input)
-        columns.require_columns(input_table, columns.USER, source="predict")
+        options = params or {}
+        if _HISTORY in input_table:
+            return self.model.recommend_for_history(_histories(input_table), **options)
+        columns.require_columns(input_table, columns.USER, source=f"predict (without a column {_HISTORY})")
         users = input_table[columns.USER].tolist()
         if columns.ITEM in input_table:
             scores = self.model.predict(users, input_table[columns.ITEM].tolist())
             return input_table[[columns.USER, columns.ITEM]].assign(score=scores)
-        return self.model.recommend(users, **(params or {}))
+        return self.model.recommend(users, **options)
+
+
+def _histories(input_table: pd.DataFrame) -> list[list[Any]] | dict[Any, list[Any]]:
+    # JSON and signatures of MLflow make arrays of the lists.
+    histories = [list(history) for history in input_table[_HISTORY]]
+    if columns.USER not in input_table:
+        return histories
+    users = input_table[columns.USER].tolist()
+    if len(set(users)) < len(users):
+        raise DataError("predict: several rows have the same user_id; join their histories, or leave user_id out")
+    return dict(zip(users, histories, strict=True))
 
 
 def _load_pyfunc(path: str) -> Predictor:
@@ -111,29 +129,15 @@ def _load_pyfunc(path: str) -> Predictor:
     return Predictor(load_model(path))
 
 
-@contextmanager
-def quiet_mlflow() -> Iterator[None]:
-    """Suppress the warnings, log messages and telemetry of MLflow within a block."""
-    for variable_name, value in _ENVIRONMENT.items():
-        # MLflow reads them when it is imported. Values that the user has set win.
-        os.environ.setdefault(variable_name, value)
-    # Creating a database logs each of its dozens of migrations.
-    logger = logging.getLogger("alembic")
-    previous_level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(previous_level)
-
-
 def _save(model: Recommender, path: Path, context: Context) -> None:
     import mlflow.pyfunc
 
     model_path = path.with_name("model.pkl")
     model.save(model_path)
+    requirement = f"recctl=={__version__}"
+    metadata = {"recctl_requires": requirement}
+    if context.run:
+        metadata["recctl_run_id"] = context.run.id
     try:
         mlflow.pyfunc.save_model(
             path,
@@ -141,9 +145,9 @@ def _save(model: Recommender, path: Path, context: Context) -> None:
             # exports.
             loader_module=__name__,
             data_path=str(model_path),
-            pip_requirements=[f"recctl=={__version__}"],
+            pip_requirements=[requirement],
             signature=_signature(model),
-            metadata={"recctl_run_id": context.run.id} if context.run else None,
+            metadata=metadata,
         )
     finally:
         model_path.unlink()
@@ -151,11 +155,18 @@ def _save(model: Recommender, path: Path, context: Context) -> None:
 
 def _signature(model: Recommender) -> Any:
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array
 
     user_type = "string" if model.user_vocabulary.is_text else "long"
     item_type = "string" if model.item_vocabulary.is_text else "long"
-    inputs = Schema([ColSpec(user_type, columns.USER), ColSpec(item_type, columns.ITEM, required=False)])
+    inputs = Schema(
+        [
+            ColSpec(user_type, columns.USER, required=False),
+            ColSpec(item_type, columns.ITEM, required=False),
+            ColSpec(Array(DataType[item_type]), _HISTORY, required=False),
+        ]
+    )
     outputs = Schema(
         [
             ColSpec(user_type, columns.USER),

@@ -155,7 +155,7 @@ class Run:
     def end(self, status: Status, error: str | None = None) -> None:
         """Record how the work ended, and unlock the run."""
         self.metadata["status"] = status
-        self.metadata["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+        self.metadata["finished"] = datetime.now(UTC).isoformat(timespec="milliseconds")
         if error:
             self.metadata["error"] = error
         try:

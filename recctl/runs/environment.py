@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -52,14 +53,22 @@ def _package_version(package: str) -> str | None:
 
 
 def _git_state() -> dict[str, Any] | None:
-    """Return the commit of the working directory and whether files are changed; None outside of a repository."""
+    """Return the commit of the working directory and whether files are changed; None outside of a repository.
+
+    Also the branch and the URL of `origin`, if there are any.
+    """
     try:
-        return {
+        state: dict[str, Any] = {
             "commit": _run_git("rev-parse", "HEAD"),
             "dirty": bool(_run_git("status", "--porcelain", "--untracked-files=no")),
         }
     except (OSError, subprocess.SubprocessError):
         return None
+    with suppress(OSError, subprocess.SubprocessError):  # not on a branch, as in many CI systems
+        state["branch"] = _run_git("symbolic-ref", "--short", "HEAD")
+    with suppress(OSError, subprocess.SubprocessError):
+        state["remote"] = urls.redact(redact_passwords(_run_git("config", "--get", "remote.origin.url")))
+    return state
 
 
 def _run_git(*arguments: str) -> str:

@@ -32,6 +32,7 @@ _METADATA: dict[str, type] = {
     "all_data": dict,
     "lists": dict,
     "baseline": dict,
+    "tracking": dict,
 }
 _NULLABLE = ("monitor", "training", "evaluation", "titles", "baseline")
 _STATUSES = ("running", "complete", "failed", "interrupted")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from time import time
 from typing import Any
 
 from recctl import arguments
 from recctl.arguments import validated
 from recctl.errors import ConfigError
-from recctl.tracking.tracker import Status, Tracker
+from recctl.tracking.record import PartStatus, Record, Status
+from recctl.tracking.tracker import Tracker
 
 
 class TensorBoardLogger(Tracker):
@@ -35,34 +36,73 @@ class TensorBoardLogger(Tracker):
         super().__init__()
         self.folder = Path(folder)
 
-    def _open(self, title: str, params: Mapping[str, Any], tags: Mapping[str, str], resumed: bool) -> None:
-        from tensorboard.plugins.hparams import summary_v2
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-        self._writer = EventFileWriter(str(self.folder))
+    def _open(self, record: Record, resumed: bool) -> None:
+        self._writer = _EventWriter(self.folder)
         self._may_overlap = resumed
         if not resumed:
-            hyperparameters = {
-                parameter_name: value if isinstance(value, bool | int | float | str) else str(value)
-                for parameter_name, value in params.items()
-            }
-            self._add(summary=summary_v2.hparams_pb(hyperparameters, trial_id=title))
+            self._writer.add_params(record)
 
-    def _write(self, values: Mapping[str, float], step: int) -> None:
-        from tensorboard.compat.proto.event_pb2 import SessionLog
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        if self._may_overlap:  # this event hides steps from here on in older files
-            self._add(step, session_log=SessionLog(status=SessionLog.START))
+    def _write(self, values: Mapping[str, float], step: int, moment: float) -> None:
+        # Results at the end belong to the best epoch: the epochs after it stay visible.
+        is_epoch = any(value_name.startswith("epoch/") for value_name in values)
+        if self._may_overlap and is_epoch:
+            self._writer.hide_later_steps(step, moment)
             self._may_overlap = False
-        scalars = [Summary.Value(tag=scalar_name, simple_value=value) for scalar_name, value in values.items()]
-        self._add(step, summary=Summary(value=scalars))
-        self._writer.flush()
+        self._writer.add_scalars(values, step, moment)
 
-    def _close(self, status: Status) -> None:
+    def _nest(
+        self, record: Record, values: Sequence[tuple[str, float, int]], status: PartStatus, moment: float
+    ) -> None:
+        # A folder of its own, which the HPARAMS tab shows as a row.
+        folder = re.sub(r"[^A-Za-z0-9._-]+", "-", record.title)
+        writer = _EventWriter(self.folder / folder)
+        writer.add_params(record)
+        for value_name, value, step in values:
+            writer.add_scalars({value_name: value}, step, moment)
+        writer.close()
+
+    def _close(self, status: Status, moment: float) -> None:
         self._writer.close()
 
-    def _add(self, step: int = 0, **content: Any) -> None:
+
+class _EventWriter:
+    """Writes the event files of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self._writer = EventFileWriter(str(folder))
+
+    def add_params(self, record: Record) -> None:
+        """Add the hyperparameters, for the HPARAMS tab."""
+        from tensorboard.plugins.hparams import summary_v2
+
+        hyperparameters = {
+            parameter_name: value if isinstance(value, bool | int | float | str) else str(value)
+            for parameter_name, value in record.params.items()
+            if value is not None
+        }
+        self._add(record.started, summary=summary_v2.hparams_pb(hyperparameters, trial_id=record.title))
+
+    def hide_later_steps(self, step: int, moment: float) -> None:
+        """Hide the values of this step and later ones in older files."""
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+
+        self._add(moment, step, session_log=SessionLog(status=SessionLog.START))
+
+    def add_scalars(self, values: Mapping[str, float], step: int, moment: float) -> None:
+        """Add the values of a step."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        scalars = [Summary.Value(tag=scalar_name, simple_value=value) for scalar_name, value in values.items()]
+        self._add(moment, step, summary=Summary(value=scalars))
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Write everything to the disk."""
+        self._writer.close()
+
+    def _add(self, moment: float, step: int = 0, **content: Any) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
 
-        self._writer.add_event(Event(wall_time=time(), step=step, **content))
+        self._writer.add_event(Event(wall_time=moment, step=step, **content))

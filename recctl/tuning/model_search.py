@@ -29,11 +29,13 @@ from recctl.experiment.data import resolve_config
 from recctl.experiment.lifecycle import begin, prepare_for, recording
 from recctl.experiment.run_config import load_run_config
 from recctl.experiment.stored_models import load_version
+from recctl.experiment.trackers import require_trackers
 from recctl.experiment.warm_start import refuse_warm_start
 from recctl.metrics import MetricKey
 from recctl.reports.report import write_report
 from recctl.reports.search_figures import write_search_figures
 from recctl.runs import Run, RunStore, layout
+from recctl.tracking import Tracker
 from recctl.training.monitor import direction
 from recctl.tuning import results, resumption
 from recctl.tuning.allocation import Rung, Share, Standing, plan_share, ranked, surviving
@@ -76,6 +78,7 @@ def tune_models(loaded: LoadedConfig, store: RunStore, storage: str | None, stud
     section = loaded.config.tuning or TuningConfig()
     entries = _entries(loaded)
     _require_possible(loaded, entries, section)
+    require_trackers(loaded.config)
     shared_storage = open_storage(storage) if storage else None
     with engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded, models=[entry.loaded.config.model.name for entry in entries])
@@ -92,8 +95,11 @@ def tune_models(loaded: LoadedConfig, store: RunStore, storage: str | None, stud
             "labels": [entry.label for entry in entries],
         }
         run = begin(store, loaded, "tune", prepared, seconds, tuning=study_facts)
-        with recording(run), translate_storage_errors(location_of(None if shared_storage else run)):
-            _ModelSearch(run, loaded, entries, prepared, shared_storage, resumed=False).execute()
+        with (
+            recording(run, loaded.config) as trackers,
+            translate_storage_errors(location_of(None if shared_storage else run)),
+        ):
+            _ModelSearch(run, loaded, entries, prepared, shared_storage, resumed=False).execute(trackers)
     return run
 
 
@@ -149,11 +155,11 @@ def resume_models(run: Run, storage: str | None, more: Sequence[str], overrides:
                 if any(override.startswith("tuning.n_trials=") for override in more):
                     search.require_more_trials()
         run.begin()
-        with recording(run), translate_storage_errors(location):
+        with recording(run, loaded.config, resumed=True) as trackers, translate_storage_errors(location):
             search = search or open_search()
             if more:
                 resumption.write_back(run, loaded, search.first.strategy)
-            search.execute()
+            search.execute(trackers)
     return True
 
 
@@ -262,8 +268,10 @@ class _ModelSearch:
         """The search of the first model."""
         return next(iter(self.searches.values()))
 
-    def execute(self) -> None:
-        """Run all trials, keep the best model, and write the results."""
+    def execute(self, trackers: Sequence[Tracker]) -> None:
+        """Run all trials, keep the best model, and write the results; trackers get each finished trial."""
+        for search in self.searches.values():
+            search.trackers = trackers
         try:
             with self.run.timed("search"):
                 self._run_trials()

@@ -26,6 +26,7 @@ from recctl.experiment.comparison.backtest import plan_windows
 from recctl.experiment.lifecycle import begin, prepare_for, recording
 from recctl.experiment.monitors import selection_metric
 from recctl.experiment.run_config import load_run_config
+from recctl.experiment.trackers import require_trackers
 from recctl.experiment.warm_start import refuse_warm_start
 from recctl.metrics import metric_keys
 from recctl.metrics.condition import parse_condition
@@ -35,6 +36,7 @@ from recctl.reports.search_figures import write_search_figures
 from recctl.runs import Run, RunStore, layout
 from recctl.runs.checks import a_run, a_store
 from recctl.runs.store import run_hashes
+from recctl.tracking import Tracker
 from recctl.training.monitor import direction
 from recctl.tuning import results, resumption, spaces, stored_space
 from recctl.tuning.executors import InProcessExecutor, ProcessExecutor, TrialExecutor
@@ -50,6 +52,7 @@ from recctl.tuning.storage import (
 )
 from recctl.tuning.strategies import STRATEGIES, Strategy
 from recctl.tuning.study import Outcome, Study, Trial, outcome_of
+from recctl.tuning.tracked_trials import tracked_trial
 from recctl.tuning.trial_runner import Task, TrialRunner, cut_windows
 
 _HEARTBEAT_SECONDS = 30.0
@@ -97,6 +100,7 @@ def tune(
         return tune_models(loaded, store or RunStore(), storage, study)
     section = loaded.config.tuning or TuningConfig()
     require_one_model(loaded)
+    require_trackers(loaded.config)
     refuse_warm_start(loaded, "recctl tune")
     spaces.search_space(loaded.config, section)
     if not loaded.config.has_validation:
@@ -115,8 +119,11 @@ def tune(
             "planned": section.n_trials,
         }
         run = begin(store or RunStore(), loaded, "tune", prepared, seconds, tuning=study_facts)
-        with recording(run), translate_storage_errors(location_of(None if shared_storage else run)):
-            _run_search(Search(run, loaded, prepared, shared_storage, resumed=False))
+        with (
+            recording(run, loaded.config) as trackers,
+            translate_storage_errors(location_of(None if shared_storage else run)),
+        ):
+            _run_search(Search(run, loaded, prepared, shared_storage, resumed=False), trackers)
     return run
 
 
@@ -167,11 +174,11 @@ def resume(run: Run, storage: str | None = None, more: Sequence[str] = (), overr
                 search.runs_trials = not only_picks
                 search.require_resumable(more)
         run.begin()
-        with recording(run), translate_storage_errors(location):
+        with recording(run, loaded.config, resumed=True) as trackers, translate_storage_errors(location):
             search = search or Search(run, loaded, prepared, shared_storage, resumed=True)
             if more:
                 resumption.write_back(run, loaded, search.strategy)
-            _run_search(search)
+            _run_search(search, trackers)
     return True
 
 
@@ -238,8 +245,9 @@ def location_of(run: Run | None) -> str:
     return "the database of the trials" if run is None else str(run.path / layout.STUDY)
 
 
-def _run_search(search: Search) -> None:
+def _run_search(search: Search, trackers: Sequence[Tracker]) -> None:
     run = search.run
+    search.trackers = trackers
     try:
         if search.runs_trials:
             with run.timed("search"):
@@ -291,6 +299,8 @@ class Search:
         make_strategy = STRATEGIES[self.section.strategy]
         self.strategy: Strategy = make_strategy(self._planned_section(), self.space, first_point, config.seed)
         self.runs_trials = True
+        # Each finished trial is reported to them.
+        self.trackers: Sequence[Tracker] = ()
         # What a caller that shares a budget among several searches may spend here; None: no limit.
         self.seconds_left: Callable[[], float] | None = None
         self.trial_seconds: float | None = None
@@ -506,6 +516,8 @@ class Search:
     def _record(self, number: int, outcome: Outcome) -> None:
         """Record an outcome, and delete the folders of all finished trials except the best one's."""
         self.study.tell(number, outcome)
+        if self.trackers:
+            self._track(number)
         if outcome.state == "failed":
             self.run.log(f"{self._name_of(number)} failed: {outcome.error}")
             progress.notice(f"{self._name_of(number)} failed: {outcome.error}")
@@ -517,6 +529,15 @@ class Search:
         for folder in self.folder.iterdir():
             if folder.name in obsolete:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _track(self, number: int) -> None:
+        """Report a finished trial, before its folder with the history of its epochs is deleted."""
+        trial = next(trial for trial in self.study.finished_trials() if trial.number == number)
+        record, values, status, ended = tracked_trial(
+            self.loaded, self.space, self.study, trial, self.folder / str(number), self.label
+        )
+        for tracker in self.trackers:
+            tracker.log_part(record, values, status, ended)
 
     def _name_of(self, number: int) -> str:
         return f"trial {number}" if self.label is None else f"{self.label}, trial {number}"

@@ -62,7 +62,7 @@ def _refit_and_evaluate(run: Run, prepared: Prepared | None) -> None:
     if selected is None:
         raise ArtifactError(f"{run.id}: has no model fitted on train, which a refit needs for the number of epochs")
     run.begin()
-    with recording(run):
+    with recording(run, loaded.config, resumed=True):
         refitted = stages.refit(run, loaded.config, prepared, selected)
         with run.timed("evaluate_test"):
             stages.evaluate_part(run, "test", prepared, refitted, loaded.config)

@@ -38,12 +38,14 @@ from recctl.experiment.lifecycle import prepare_for, recording, resume_command
 from recctl.experiment.monitors import selection_metric
 from recctl.experiment.recommendation_lists import measure_lists, read_lists, require_same_files
 from recctl.experiment.run_config import LOCATIONS, file_locations, load_run_config
+from recctl.experiment.trackers import require_trackers, track_part
 from recctl.experiment.use_of_ratings import weight_notes
 from recctl.experiment.warm_start import begin_from, drop_model, find_warm_start, refuse_warm_start
 from recctl.models.registry import model_class
 from recctl.runs import Run, RunStore, layout
 from recctl.runs.checks import a_store
 from recctl.runs.store import run_hashes
+from recctl.tracking import Tracker
 
 _MAX_LABEL = 60  # characters of a run id between its time and its random end
 
@@ -133,6 +135,8 @@ def compare_entries(
     require_meaningful_for_all(entries, options.metric)
     options = _validate_options(options, repeats, entries)
     for entry in entries:
+        if entry.run is None:
+            require_trackers(entry.loaded.config)
         if entry.run is None and not entry.is_lists:
             refuse_warm_start(entry.loaded, "recctl compare")
     prepared = None
@@ -235,8 +239,9 @@ def compare_on_new_data(
         0.0,
         {"data": data_record, "new_data": urls.redact_values(asdict(new_data))},
     )
-    with recording(run):
+    with recording(run, _tracked_config(entries)) as trackers:
         _save_result(run, _new_data_document(measurements, options))
+        _track_existing(trackers, run, store)
     return run
 
 
@@ -496,20 +501,25 @@ def _planned_run(entry: ComparisonEntry, seed: int | None, fold: int) -> dict[st
     }
 
 
-def _tracked_config(entries: list[ComparisonEntry]) -> Config | None:
-    """The config that names trackers; None if all models are those of existing runs, or lists."""
-    for entry in entries:
-        if entry.run is None:
-            return entry.loaded.config
-    return None
+def _tracked_config(entries: list[ComparisonEntry]) -> Config:
+    """The config that names trackers: of a model that is fitted, else of the first run, which was tracked there."""
+    return next((entry.loaded.config for entry in entries if entry.run is None), entries[0].loaded.config)
+
+
+def _track_existing(trackers: Sequence[Tracker], comparison: Run, store: RunStore) -> None:
+    """Report the runs that existed before the comparison as parts of it; each stays where it was tracked itself."""
+    for record in comparison.metadata["compared"]:
+        if record["given"]:
+            track_part(trackers, store.resolve(record["run_id"]), {"recctl.label": record["label"]})
 
 
 def _fit_and_compare(
     run: Run, store: RunStore, entries: list[ComparisonEntry], prepared: Prepared | None, *, resumed: bool = False
 ) -> None:
     options, repeats = _stored_options(run)
-    # Each of its runs has trackers of its own; those of the comparison get means, spreads and differences over runs.
-    with recording(run, _tracked_config(entries), resumed=resumed):
+    # Each of its runs has trackers of its own, whose records are parts of that of the comparison. Those of the
+    # comparison get means, spreads and intervals over runs.
+    with recording(run, _tracked_config(entries), resumed=resumed) as trackers:
         missing = _missing_records(run, store)
         if missing:
             assert prepared is not None  # the callers read the data if a model is missing
@@ -526,6 +536,7 @@ def _fit_and_compare(
         if repeats.refit:
             document["refit"] = refit_best(runs_by_label[document["best"]][0], prepared, options)
         _save_result(run, document)
+        _track_existing(trackers, run, store)
 
 
 def _missing_records(run: Run, store: RunStore) -> list[dict[str, Any]]:
@@ -550,9 +561,10 @@ def _compare_again_on_new_data(run: Run, store: RunStore, entries: list[Comparis
     options, _ = _stored_options(run)
     stored = run.metadata["new_data"]
     new_data = NewData(**(stored | {"overrides": tuple(stored["overrides"])}))
-    with recording(run):
+    with recording(run, _tracked_config(entries), resumed=True) as trackers:
         measurements = _measure_entries(entries, store, new_data, options.metric)
         _save_result(run, _new_data_document(measurements, options))
+        _track_existing(trackers, run, store)
 
 
 def _save_result(run: Run, document: dict[str, Any]) -> None:
@@ -678,13 +690,14 @@ def _fit_one(
         # Saved before the fit: an interrupted comparison resumes this run instead of starting another.
         record["run_id"] = run.id
         comparison.save_metadata()
+    properties = _tracked_properties(record)
     if is_lists:
-        with recording(run):
+        with recording(run, loaded.config, resumed=resumed, properties=properties):
             part: stages.Part = "test" if with_test else "validation"
             lists, run.metadata[layout.LISTS] = read_lists(loaded, prepared, part)
             measure_lists(run, loaded, prepared, lists, part)
         return
-    with recording(run, loaded.config, resumed=resumed) as trackers:
+    with recording(run, loaded.config, resumed=resumed, properties=properties) as trackers:
         if with_test:
             stages.fit_and_evaluate(run, loaded.config, prepared, trackers)
         else:
@@ -693,6 +706,15 @@ def _fit_one(
                 metrics = stages.evaluate_part(run, "validation", prepared, model, loaded.config).metrics
             run.metadata["monitor"] = selection_metric(loaded.config, metrics)
         drop_model(run)
+
+
+def _tracked_properties(record: Mapping[str, Any]) -> dict[str, str]:
+    """What tells a run from the others of a comparison, for trackers."""
+    properties = {"recctl.label": str(record["label"])}
+    for key in ("seed", "fold", "window"):
+        if record.get(key) is not None:
+            properties[f"recctl.{key}"] = str(record[key])
+    return properties
 
 
 def _description(record: dict[str, Any], windows: Sequence[Mapping[str, Any]]) -> str:

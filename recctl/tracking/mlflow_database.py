@@ -1,0 +1,115 @@
+"""The tables of an SQLite database of MLflow: created as a whole or not at all.
+
+MLflow creates them in place, by dozens of migrations that take several seconds and can't be repeated. A process that
+is killed meanwhile leaves a database that no version of MLflow can open. So the database is made under another name,
+and gets its own when it is complete.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+
+from recctl import atomic, locking
+from recctl.errors import ConfigError
+
+_UNFINISHED = ".unfinished"
+
+
+def database_file(uri: str) -> Path | None:
+    """The file of an SQLite database; None for servers, other databases and databases in memory."""
+    if not uri.startswith("sqlite"):
+        return None
+    from sqlalchemy.engine import make_url
+
+    name = make_url(uri).database
+    if not name or name == ":memory:" or name.startswith("file:"):
+        return None
+    return Path(name)
+
+
+def create_database(path: Path) -> None:
+    """Create a database with MLflow's tables, unless there is one.
+
+    Only one process creates it; others wait. There is no deadline: it takes as long as MLflow's migrations do.
+
+    Raises:
+        ConfigError: There is one, with the tables of another version, or an incomplete one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The lock of the folder: a lock on the unfinished file would be lost when that file is renamed.
+    with locking.locked(path.parent):
+        if not _is_empty(path):
+            _require_current_tables(path)
+            return
+        for leftover in path.parent.glob(f".{path.name}.*{_UNFINISHED}*"):  # of processes that were killed
+            with suppress(OSError):
+                leftover.unlink()
+        unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_UNFINISHED}")
+        try:
+            _migrate(unfinished)
+            # SQLite itself creates files that the group can't write, whatever the umask says.
+            atomic.set_default_mode(unfinished)
+            _move(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def _is_empty(path: Path) -> bool:
+    return not path.exists() or path.stat().st_size == 0
+
+
+def _migrate(path: Path) -> None:
+    """Let MLflow create its tables and its default experiment."""
+    from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    store = SqlAlchemyStore(f"sqlite:///{path.as_posix()}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
+    # Closes the file, which can't be renamed on Windows otherwise.
+    store.engine.dispose()
+
+
+def _move(source: Path, target: Path) -> None:
+    """Give a file its name, unless a program that knows no lock has created the target meanwhile."""
+    if target.exists() and _is_empty(target):
+        source.replace(target)
+        return
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return
+    except OSError:  # the file system has no links
+        source.replace(target)
+
+
+def _require_current_tables(path: Path) -> None:
+    """Check that a database has the tables of the installed version of MLflow.
+
+    MLflow would change them in place, which leaves a mixture of two versions if it is interrupted.
+    """
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    revision = None
+    n_runs = 0
+    try:
+        with closing(sqlite3.connect(path, timeout=20)) as connection:
+            with suppress(sqlite3.OperationalError):  # no such table
+                revision = next((row[0] for row in connection.execute("SELECT version_num FROM alembic_version")), None)
+            with suppress(sqlite3.OperationalError):
+                n_runs = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        raise ConfigError(f"{path}: is not a database of MLflow ({error}); choose another file") from error
+    if revision == _get_latest_schema_revision():
+        return
+    if n_runs == 0:
+        raise ConfigError(
+            f"{path}: its tables are incomplete or of another version of MLflow, and it holds no runs; delete it, and "
+            "it is created again"
+        )
+    raise ConfigError(
+        f"{path}: its tables are of another version of MLflow than the installed one; copy the file, then run: "
+        f"mlflow db upgrade sqlite:///{path.as_posix()}"
+    )
