@@ -62,6 +62,15 @@ def warm_start_overrides(reference: str | None) -> list[str]:
     return [] if reference is None else [f"training.warm_start={json.dumps(reference)}"]
 
 
+def store_report(run: Run) -> None:
+    """Store the report of a run with its record in MLflow, if it is tracked there."""
+    if run.metadata.get("tracking"):
+        # Imported for tracked runs only: reports import plotly.
+        from recctl.reports import tracked_report
+
+        tracked_report.store_report(run)
+
+
 def on_engine(engine: str | None) -> AbstractContextManager[Any]:
     """Return a context that computes on the engine of --engine, whatever engine the run was created with.
 

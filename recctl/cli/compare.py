@@ -175,7 +175,9 @@ def _compare(
         if fail_if_worse:
             # Differences from the baseline, not from the best model.
             options = replace(options, reference=entries[-1].label)
-        return compare_entries(entries, store, options, repeats)
+        run = compare_entries(entries, store, options, repeats)
+        common.store_report(run)
+    return run
 
 
 def _compare_on_new_data(sources: list[str], options: ComparisonOptions, new_data: NewData, fail_if_worse: bool) -> Run:
@@ -191,7 +193,9 @@ def _compare_on_new_data(sources: list[str], options: ComparisonOptions, new_dat
         _require_baseline(len(entries), fail_if_worse)
         if fail_if_worse:
             options = replace(options, reference=entries[-1].label)
-        return compare_on_new_data(entries, store, options, new_data)
+        run = compare_on_new_data(entries, store, options, new_data)
+        common.store_report(run)
+    return run
 
 
 def _require_baseline(n_compared: int, fail_if_worse: bool) -> None:
@@ -224,6 +228,8 @@ def _resume(run: Run, overrides: list[str], engine: str | None) -> Run:
 
     with terminal.bars(), common.on_engine(engine):
         resumed = comparison_run.resume(run, overrides)
+        if resumed:
+            common.store_report(run)
     if not resumed:
         terminal.info(f"{run.id} is complete: nothing to do")
     return run

@@ -55,6 +55,7 @@ def fit(
     fit_model = experiment.fit_all_data if all_data else experiment.fit
     with terminal.bars(), common.on_engine(engine):
         run = fit_model(loaded, common.store(), parent)
+        common.store_report(run)
     terminal.print_result(f"run: [bold]{escape(str(run.path))}[/bold]  (fit {run.metadata['timings']['fit']:.2f} s)")
     if all_data:
         terminal.info(f"next: recctl export {run.id} --format recommendations")

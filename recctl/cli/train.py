@@ -50,6 +50,8 @@ def train(
         run = common.store().resolve_to_resume(resume, ("train", "fit", "split"))
         with terminal.bars(), common.on_engine(engine):
             resumed = experiment.resume(run, overrides or [])
+            if resumed:
+                common.store_report(run)
         if not resumed:
             terminal.info(f"{run.id} is complete: nothing to do")
     else:
@@ -62,6 +64,7 @@ def train(
         earlier_run = None if test_since is None else common.store().resolve_model(test_since)
         with terminal.bars():
             run = experiment.train(loaded, common.store(), earlier_run)
+            common.store_report(run)
     metrics = run.metrics()
     terminal.metrics_table(metrics)
     common.print_segments(run.segments(), run)

@@ -111,6 +111,8 @@ def tune(
             raise ConfigError(f"{run.id} is not a search; resume with: recctl train --resume {run.id}")
         with terminal.bars():
             resumed = tuning.resume(run, storage, tuning_overrides, overrides or [])
+            if resumed:
+                common.store_report(run)
         if not resumed:
             is_extendable = run.metadata["tuning"].get("allocation") != "equal"
             hint = "; --trials N adds trials" if is_extendable else ""
@@ -121,6 +123,7 @@ def tune(
         loaded = common.load_config(config, (overrides or []) + tuning_overrides)
         with terminal.bars():
             run = tuning.tune(loaded, common.store(), storage, study)
+            common.store_report(run)
     _print_search(run)
 
 

@@ -599,6 +599,8 @@ class MLflowConfig(Section):
     MLflow's default."""
     experiment: str = Field("recctl", min_length=1)
     """Experiment that runs are added to; created if it does not exist."""
+    report: bool = True
+    """Whether commands also store the HTML report of the run, for which they read the data again."""
 
     @field_validator("uri")
     @classmethod

@@ -42,19 +42,19 @@ Value = tuple[str, float | None, int]
 """Name, value and step of a metric."""
 
 
-def record_of(run: Run, properties: Mapping[str, str] | None = None, parent: Tracker | None = None) -> Record:
+def record_of(run: Run, more_properties: Mapping[str, str] | None = None, parent: Tracker | None = None) -> Record:
     """The record of a run.
 
     Args:
         run: A run that has begun.
-        properties: Other tags than those of every run.
+        more_properties: Tags beside those of every run.
         parent: Tracker of the run that it is a part of.
     """
     return Record(
         run.id,
         params(run),
         {RUN_ID_TAG: run.id},
-        {**_properties(run), **(properties or {})},
+        {**properties(run), **(more_properties or {})},
         _dataset(run),
         start_time(run),
         parent,
@@ -94,7 +94,13 @@ def params(run: Run) -> dict[str, Any]:
     if kind == "compare":
         repeats = run.metadata["comparison"]["repeats"]
         options = run.metadata["comparison"]["terms"]
-        described["comparison"] = {**repeats, "on": options["on"], "metric": options["metric"]}
+        described["comparison"] = {
+            "seeds": list(repeats["seeds"]),
+            "n_folds": repeats["n_folds"],
+            "refit": repeats["refit"],
+            "on": options["on"],
+            "metric": options["metric"],
+        }
     return {
         name: urls.redact(value) if isinstance(value, str) else value
         for name, value in flatten(described).items()
@@ -118,8 +124,8 @@ def _with_seed(model: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return values
 
 
-def _properties(run: Run) -> dict[str, str]:
-    """Who ran what, where: by the names that MLflow displays."""
+def properties(run: Run) -> dict[str, str]:
+    """Who ran what, and from which code: tags, by the names that MLflow displays."""
     environment = run.metadata["environment"]
     found: dict[str, str | None] = {
         "recctl.kind": run.metadata["kind"],

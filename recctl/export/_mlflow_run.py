@@ -16,12 +16,11 @@ from recctl.experiment import tracked_run
 from recctl.export.base import Context
 from recctl.models.base import Recommender
 from recctl.reports.report import write_report
+from recctl.reports.tracked_report import REPORT
 from recctl.runs import Run
 from recctl.runs.environment import redact_passwords
 from recctl.tracking import PartStatus, Record
 from recctl.tracking.mlflow_store import ExperimentStore, prepare_store
-
-REPORT = "report.html"
 
 
 def record(

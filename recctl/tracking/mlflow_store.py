@@ -17,12 +17,13 @@ from recctl.tracking.mlflow_database import create_database, database_file
 from recctl.tracking.record import Dataset, PartStatus, Record
 
 # Defaults for variables that are not set: no telemetry; nothing on stdout, which carries the result of a command;
-# short waits (MLflow's own are two minutes and seven attempts); no uv lock file among the artifacts of a model.
+# shorter waits than MLflow's own two minutes and seven attempts, but enough for a server that is busy: a request that is
+# repeated because the answer came late creates a second MLflow run; no uv lock file among the artifacts of a model.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",

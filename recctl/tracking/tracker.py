@@ -18,9 +18,9 @@ from recctl.training import Epoch
 
 # At the end, a tracker without progress for this many seconds is disabled. Its preparation, in which MLflow creates its
 # tables, has no deadline.
-_STALL_SECONDS = 20.0
+_STALL_SECONDS = 60.0
 # At the end, a slow tracker is waited for at most this long; after the first of these seconds, progress is displayed.
-_MAX_FLUSH_SECONDS = 120.0
+_MAX_FLUSH_SECONDS = 300.0
 _QUIET_SECONDS = 1.0
 _THIRD_PARTY_MODULES = r"(mlflow|sqlalchemy|alembic|tensorboard|google)(\.|$)"
 

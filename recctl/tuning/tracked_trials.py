@@ -13,18 +13,20 @@ from recctl.errors import ConfigError
 from recctl.experiment import tracked_run
 from recctl.experiment.data import resolve_config
 from recctl.models.base.search_space import Space
+from recctl.runs import Run
 from recctl.tracking import PartStatus, Record
 from recctl.tuning import results
 from recctl.tuning.study import Study, outcome_of
 
 
 def tracked_trial(
-    loaded: LoadedConfig, space: Space, study: Study, trial: FrozenTrial, folder: Path, label: str | None
+    run: Run, loaded: LoadedConfig, space: Space, study: Study, trial: FrozenTrial, folder: Path, label: str | None
 ) -> tuple[Record, list[tracked_run.Value], PartStatus, float]:
     """Describe a finished trial.
 
     Args:
-        loaded: The config of the search.
+        run: The run of the search.
+        loaded: Its config.
         space: Its space.
         study: Its study.
         trial: The trial.
@@ -36,7 +38,13 @@ def tracked_trial(
     """
     outcome = outcome_of(trial)
     state: PartStatus = outcome.get("state", "failed")
-    properties = {"recctl.trial": str(trial.number), "recctl.trial_state": state}
+    properties = {
+        **tracked_run.properties(run),
+        "recctl.kind": "trial",
+        "recctl.parent_run": run.id,
+        "recctl.trial": str(trial.number),
+        "recctl.trial_state": state,
+    }
     title = f"trial {trial.number}"
     if label is not None:
         properties["recctl.label"] = label

@@ -534,7 +534,7 @@ class Search:
         """Report a finished trial, before its folder with the history of its epochs is deleted."""
         trial = next(trial for trial in self.study.finished_trials() if trial.number == number)
         record, values, status, ended = tracked_trial(
-            self.loaded, self.space, self.study, trial, self.folder / str(number), self.label
+            self.run, self.loaded, self.space, self.study, trial, self.folder / str(number), self.label
         )
         for tracker in self.trackers:
             tracker.log_part(record, values, status, ended)

@@ -18,8 +18,8 @@ from recctl.errors import ConfigError, TrainingError
 from recctl.evaluation.paired_comparison import compare_paired
 from recctl.experiment.comparison.result import ComparisonOptions
 from recctl.experiment.comparison.run import Repeats, compare
-from recctl.experiment.trackers import _window_values
-from recctl.tracking import Tracker
+from recctl.experiment.tracked_run import _window_values
+from recctl.tracking import Record, Tracker
 from recctl.tracking.mlflow import metric_name
 from tests.conftest import RecordingListener, skip_without
 
@@ -45,20 +45,33 @@ class Recorder(Tracker):
         super().__init__()
         self.fails_at = fails_at
         self.calls: list[Any] = []
+        self.files: list[tuple[str, str]] = []
+        self.properties: dict[str, str] = {}
+        self.parts: list[tuple[Record, Any, str, float]] = []
 
     def _do_it(self, what: str, *told: Any) -> None:
         self.calls.append((what, *told))
         if what == self.fails_at:
             raise OSError(28, "No space left on device")
 
-    def _open(self, title: str, params: Any, tags: Any, resumed: bool) -> None:
-        self._do_it("open", title, params, tags, resumed)
+    def _open(self, record: Record, resumed: bool) -> None:
+        self.record = record
+        self._do_it("open", record.title, record.params, record.tags, resumed)
 
-    def _write(self, values: Any, step: int) -> None:
+    def _write(self, values: Any, step: int, moment: float) -> None:
         self._do_it("write", values, step)
 
-    def _close(self, status: str) -> None:
+    def _close(self, status: str, moment: float) -> None:
         self._do_it("close", status)
+
+    def _write_file(self, path: Path, folder: str) -> None:
+        self.files.append((folder, path.name))
+
+    def _add_properties(self, properties: Any) -> None:
+        self.properties |= properties
+
+    def _nest(self, record: Record, values: Any, status: str, moment: float) -> None:
+        self.parts.append((record, values, status, moment))
 
 
 def fit(tracker: Tracker, **params: Any) -> SVDRecommender:
@@ -106,7 +119,7 @@ def test_hanging_tracker_is_disabled(listener: RecordingListener, monkeypatch: p
     never = threading.Event()
 
     class Hanging(Recorder):
-        def _write(self, values: Any, step: int) -> None:
+        def _write(self, values: Any, step: int, moment: float) -> None:
             never.wait(60)
 
     begin = monotonic()
@@ -183,7 +196,7 @@ def test_comparison_reports_mean_and_spread_over_seeds(tmp_path: Path, recorders
     (tmp_path / "config.yaml").write_text(text)
     options = ComparisonOptions(n_resamples=200)
     compared = compare([tmp_path / "config.yaml"], RunStore(tmp_path / "runs"), options, Repeats(seeds=(1, 2, 3)))
-    values = next(written(recorder) for recorder in recorders if recorder.calls[0][1] == compared.id)
+    values = next(written(recorder) for recorder in recorders if recorder.calls and recorder.calls[0][1] == compared.id)
     figures = []
     for run in RunStore(tmp_path / "runs").runs():
         if run.metadata["kind"] == "train" and run.model_entry()["model"] == "random":
@@ -202,8 +215,8 @@ def test_backtest_reports_each_window_as_a_step() -> None:
         "windows": [{"number": 1}, {"number": 2}],
         "compared": [{"label": "ease", "metrics": {"ndcg@10": record}}],
     }
-    steps = _window_values(document)
-    assert {step: values["ease/windows/ndcg@10"] for step, values in steps.items()} == {1: 0.1, 2: 0.3}
+    values = [(value, step) for name, value, step in _window_values(document) if name == "ease/windows/ndcg@10"]
+    assert values == [(0.1, 1), (0.3, 2)]
 
 
 @pytest.mark.parametrize(
@@ -252,9 +265,12 @@ def test_resumed_training_continues_its_event_files(tmp_path: Path) -> None:
         logger = TensorBoardLogger(tmp_path)
         logger.begin("x", {"a": 1, "layers": [1, 2]}, resumed=resumed)
         for step in steps:
-            logger.log({"loss": value}, step)
+            logger.log({"epoch/loss": value}, step)
+        logger.log({"test/ndcg": value}, 2)
         logger.end()
-    assert scalars(tmp_path)["loss"] == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0)]
+    found = scalars(tmp_path)
+    assert found["test/ndcg"] == [(2, 1.0), (2, 2.0)]
+    assert found["epoch/loss"] == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0)]
 
 
 @pytest.mark.usefixtures("tensorboard")
@@ -274,7 +290,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in (("DISABLE_TELEMETRY", "true"), ("HTTP_REQUEST_TIMEOUT", "1"), ("LOGGING_LEVEL", "ERROR")):
         monkeypatch.setenv(f"MLFLOW_{name}", value)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    # On a busy machine, creating MLflow's tables takes longer than a tracker is waited for.
+
     monkeypatch.setattr("recctl.tracking.tracker._STALL_SECONDS", 60.0)
     monkeypatch.setattr("recctl.tracking.tracker._MAX_FLUSH_SECONDS", 90.0)
     return f"sqlite:///{tmp_path / 'mlflow.db'}"

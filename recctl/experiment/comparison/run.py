@@ -690,7 +690,7 @@ def _fit_one(
         # Saved before the fit: an interrupted comparison resumes this run instead of starting another.
         record["run_id"] = run.id
         comparison.save_metadata()
-    properties = _tracked_properties(record)
+    properties = _tracked_properties(record, comparison)
     if is_lists:
         with recording(run, loaded.config, resumed=resumed, properties=properties):
             part: stages.Part = "test" if with_test else "validation"
@@ -708,12 +708,15 @@ def _fit_one(
         drop_model(run)
 
 
-def _tracked_properties(record: Mapping[str, Any]) -> dict[str, str]:
+def _tracked_properties(record: Mapping[str, Any], comparison: Run) -> dict[str, str]:
     """What tells a run from the others of a comparison, for trackers."""
     properties = {"recctl.label": str(record["label"])}
-    for key in ("seed", "fold", "window"):
-        if record.get(key) is not None:
-            properties[f"recctl.{key}"] = str(record[key])
+    if record["seed"] is not None:
+        properties["recctl.seed"] = str(record["seed"])
+    if comparison.metadata["comparison"]["repeats"]["n_folds"]:
+        properties["recctl.fold"] = str(record["fold"])
+    if "window" in record:
+        properties["recctl.window"] = str(comparison.metadata["windows"][record["window"]]["number"])
     return properties
 
 
