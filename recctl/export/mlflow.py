@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import pandas as pd
 from pydantic import Field, PlainSerializer
 
@@ -114,8 +115,12 @@ class Predictor:
 
 
 def _histories(input_table: pd.DataFrame) -> list[list[Any]] | dict[Any, list[Any]]:
-    # JSON and signatures of MLflow make arrays of the lists.
-    histories = [list(history) for history in input_table[_HISTORY]]
+    histories = []
+    for row, history in enumerate(input_table[_HISTORY]):
+        # JSON and signatures of MLflow make arrays of the lists.
+        if not isinstance(history, list | tuple | np.ndarray):
+            raise DataError(f"predict: {_HISTORY} of row {row} is {history!r}; give a list of item ids, [] for none")
+        histories.append(list(history))
     if columns.USER not in input_table:
         return histories
     users = input_table[columns.USER].tolist()

@@ -3,7 +3,7 @@
 To add a file, name it here. Write it with `Run.save_file`, which records its hash for `recctl runs verify`; or, if it
 changes while the run lasts, with a `Run.save_*` method of its own (`recctl.runs.directory`) and a check in
 `recctl.runs.verification`. If training writes it, delete it in `recctl.experiment.stages` where training starts again.
-If MLflow is to show it, list it in `recctl.export._mlflow_run`. Describe it in docs/reference/run-directory.md.
+If trackers are to store it, list it in `recctl.experiment.tracked_run`. Describe it in docs/reference/run-directory.md.
 
 Listing, sizes and deletion need no change: they treat a run as a folder.
 """

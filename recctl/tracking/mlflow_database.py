@@ -7,6 +7,7 @@ and gets its own when it is complete.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import sqlite3
@@ -67,7 +68,14 @@ def _migrate(path: Path) -> None:
     from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    store = SqlAlchemyStore(f"sqlite:///{path.as_posix()}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
+    # It logs each of its dozens of migrations.
+    logger = logging.getLogger("alembic")
+    previous_level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        store = SqlAlchemyStore(f"sqlite:///{path.as_posix()}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
+    finally:
+        logger.setLevel(previous_level)
     # Closes the file, which can't be renamed on Windows otherwise.
     store.engine.dispose()
 

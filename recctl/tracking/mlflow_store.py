@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import warnings
@@ -16,9 +15,9 @@ from recctl.errors import ConfigError
 from recctl.tracking.mlflow_database import create_database, database_file
 from recctl.tracking.record import Dataset, PartStatus, Record
 
-# Defaults for variables that are not set: no telemetry; nothing on stdout, which carries the result of a command;
-# shorter waits than MLflow's own two minutes and seven attempts, but enough for a server that is busy: a request that is
-# repeated because the answer came late creates a second MLflow run; no uv lock file among the artifacts of a model.
+# Defaults for variables that are not set. Nothing is printed to stdout, which carries the result of a command. Waits
+# are shorter than MLflow's own, two minutes and seven attempts, but long enough for a busy server: a request that is
+# repeated because its answer came late creates a second MLflow run. No uv lock file gets among the files of a model.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -62,8 +61,6 @@ def set_defaults() -> None:
     """
     for variable_name, value in _ENVIRONMENT.items():
         os.environ.setdefault(variable_name, value)
-    # Creating a database logs each of its dozens of migrations.
-    logging.getLogger("alembic").setLevel(logging.ERROR)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import logging
 import socket
 import warnings
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pandas as pd
 import pytest
 
 from recctl import Recommender, RunStore, export_model, export_run, verify_export
-from recctl.errors import ConfigError
+from recctl.errors import ConfigError, DataError
 from recctl.export import mlflow as ours
 from recctl.models.registry import model_names
+from recctl.version import __version__
 from tests.conftest import skip_without
 from tests.export.toys import fitted
 
@@ -64,6 +66,34 @@ def test_text_ids_work_in_mlflow(tmp_path: Path, server: str) -> None:
     _answers(loaded(done.path), model, model.user_vocabulary.ids, model.item_vocabulary.ids)
 
 
+def test_mlflow_model_serves_histories(tmp_path: Path, server: str) -> None:
+    model = fitted("ease", text=True)
+    served = loaded(export_model(model, "mlflow", tmp_path / "out", tracking_uri=server).path)
+    first, second = model.item_vocabulary.ids[:2].tolist()
+    histories = [[first, second], [second]]
+    answer = served.predict(pd.DataFrame({"history": histories}), params={"k": 3})
+    pd.testing.assert_frame_equal(answer, model.recommend_for_history(histories, k=3))
+    named = served.predict(pd.DataFrame({"user_id": ["new", "newer"], "history": histories}))
+    by_user = dict(zip(["new", "newer"], histories, strict=True))
+    pd.testing.assert_frame_equal(named, model.recommend_for_history(by_user))
+
+
+def test_invalid_histories_are_refused() -> None:
+    predictor = ours.Predictor(fitted("ease"))
+    with pytest.raises(DataError, match="history of row 1 is 5"):
+        predictor.predict({"history": [[1], 5]})
+    with pytest.raises(DataError, match="same user_id"):
+        predictor.predict({"user_id": [1, 1], "history": [[1], [2]]})
+    with pytest.raises(DataError, match="user_id"):
+        predictor.predict({"item_id": [1]})
+
+
+def test_mlflow_model_names_the_version_of_recctl_that_it_needs(tmp_path: Path, server: str) -> None:
+    done = export_model(fitted("ease"), "mlflow", tmp_path / "out", tracking_uri=server)
+    assert f"recctl=={__version__}" in (done.path / "model" / "requirements.txt").read_text().split()
+    assert loaded(done.path).metadata.metadata["recctl_requires"] == f"recctl=={__version__}"
+
+
 def _answers(pyfunc: Any, model: Recommender, users: Any, items: Any) -> None:
     asked = pd.DataFrame({"user_id": users})
     pd.testing.assert_frame_equal(pyfunc.predict(asked), model.recommend(users))
@@ -106,9 +136,11 @@ def test_mlflow_run_is_inside_the_export_with_its_final_path(
         metrics = run.metrics()
         assert tracked.data.metrics["validation/ndcg_at_10"] == metrics["validation"]["ndcg@10"]
         assert tracked.data.metrics["test/recall_at_5"] == metrics["test"]["recall@5"]
-        assert [each.step for each in client.get_metric_history(facts["mlflow_run_id"], "loss")] == [1, 2]
+        assert [each.step for each in client.get_metric_history(facts["mlflow_run_id"], "epoch/loss")] == [1, 2]
         names = {file.path for file in client.list_artifacts(facts["mlflow_run_id"])}
-        assert names == {"config.yaml", "metrics.json", "history.jsonl", "figures", "model"}
+        assert names == {"config.yaml", "metrics.json", "history.jsonl", "figures", "model", "report.html"}
+        finished = datetime.fromisoformat(run.metadata["finished"]).timestamp()
+        assert tracked.info.end_time == int(1000 * finished), "the export took place later"
         again = mlflow.pyfunc.load_model(f"{tracked.info.artifact_uri}/model", suppress_warnings=True)
         assert len(again.predict(pd.DataFrame({"user_id": [1]}), params={"on_unknown": "popular"})) == 10
     assert verify_export(done.path)["run_id"] == run.id
@@ -121,6 +153,27 @@ def test_server_gets_one_run_and_versions_of_a_registered_model(run: Any, tmp_pa
     )
     assert first["mlflow_run_id"] == second["mlflow_run_id"]
     assert (first["registered"], second["registered"]) == ("shop version 1", "shop version 2")
+
+
+def test_export_leaves_finished_mlflow_run_as_it_is_and_ends_one_that_never_ended(
+    run: Any, tmp_path: Path, server: str
+) -> None:
+    uses = {"tracking_uri": server, "experiment": "recctl"}
+    run_id = export_run(run, "mlflow", tmp_path / "a", **uses).manifest["facts"]["mlflow_run_id"]
+    client = mlflow.MlflowClient(server)
+
+    def state() -> Any:
+        tracked = client.get_run(run_id)
+        return vars(tracked.info), tracked.data.params, tracked.data.tags, tracked.data.metrics
+
+    before = state()
+    export_run(run, "mlflow", tmp_path / "b", **uses)
+    assert state() == before
+
+    # What a process leaves that was killed, or that lost the server.
+    client.update_run(run_id, status="RUNNING")
+    export_run(run, "mlflow", tmp_path / "c", **uses)
+    assert state() == before
 
 
 def test_unreachable_server_is_refused_and_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

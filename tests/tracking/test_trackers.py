@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep, time
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from recctl.experiment.comparison.run import Repeats, compare
 from recctl.experiment.tracked_run import _window_values
 from recctl.tracking import Record, Tracker
 from recctl.tracking.mlflow import metric_name
+from recctl.tuning import resume as resume_search
+from recctl.tuning import tune
 from tests.conftest import RecordingListener, skip_without
 
 EPOCHS = """
@@ -112,6 +115,69 @@ def test_failed_training_is_recorded_as_failed() -> None:
 def test_tracker_error_becomes_one_notice(at: str, listener: RecordingListener) -> None:
     assert fit(Recorder(at)).best_epoch == 3
     assert listener.notices == ["recorder: [Errno 28] No space left on device; training continues without it"]
+
+
+def test_failure_of_tracking_is_in_the_log_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listener: RecordingListener
+) -> None:
+    monkeypatch.setattr("recctl.experiment.trackers._make_trackers", lambda config, folder: [Recorder("open")])
+    run = train(tmp_path, CLOSED_FORM)
+    assert "tracking failed: recorder: [Errno 28] No space left on device" in (run.path / "log.txt").read_text()
+    assert run.status == "complete"
+
+
+def test_preparation_has_no_deadline(listener: RecordingListener, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit in ("_STALL_SECONDS", "_MAX_FLUSH_SECONDS", "_QUIET_SECONDS"):
+        monkeypatch.setattr(f"recctl.tracking.tracker.{limit}", 0.05)
+
+    class Slow(Recorder):
+        def _prepare(self) -> None:
+            sleep(0.5)
+
+    recorder = Slow()
+    recorder.begin("x", {})
+    recorder.end()
+    assert [call[0] for call in recorder.calls] == ["open", "close"]
+    assert listener.notices == []
+
+
+def test_times_are_those_of_events_not_of_writing() -> None:
+    moments = []
+
+    class Slow(Recorder):
+        def _prepare(self) -> None:
+            sleep(0.3)
+
+        def _write(self, values: Any, step: int, moment: float) -> None:
+            moments.append(moment)
+
+        def _close(self, status: str, moment: float) -> None:
+            moments.append(moment)
+
+    begin = time()
+    recorder = Slow()
+    recorder.begin("x", {})
+    recorder.log({"a": 1.0}, 1)
+    recorder.end()
+    assert recorder.record.started <= moments[0] <= moments[1] < begin + 0.3
+
+
+def test_part_waits_for_the_record_of_its_parent() -> None:
+    class Slow(Recorder):
+        def _prepare(self) -> None:
+            sleep(0.3)
+
+        def _open(self, record: Record, resumed: bool) -> None:
+            opened.append(record.title)
+
+    opened: list[str] = []
+    parent, part = Slow(), Recorder()
+    part._open = lambda record, resumed: opened.append(record.title)  # type: ignore[method-assign]
+    parent.begin("parent", {})
+    part.begin_record(Record("part", {}, parent=parent))
+    part.end()
+    parent.end()
+    assert opened == ["parent", "part"]
 
 
 def test_hanging_tracker_is_disabled(listener: RecordingListener, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,6 +283,90 @@ def test_backtest_reports_each_window_as_a_step() -> None:
     }
     values = [(value, step) for name, value, step in _window_values(document) if name == "ease/windows/ndcg@10"]
     assert values == [(0.1, 1), (0.3, 2)]
+
+
+def test_run_is_described_without_settings_that_have_no_value(tmp_path: Path, recorders: list[Recorder]) -> None:
+    generate(30, 20, 300, seed=1).to_csv(tmp_path / "data.csv", index=False)
+    run = train(tmp_path, CLOSED_FORM.replace("source: synthetic", "source: data.csv"), "model={name: random}")
+    record = recorders[-1].record
+    assert None not in record.params.values()
+    assert not [name for name in record.params if name.startswith("data.synthetic")]
+    assert record.params["model.params.seed"] == record.params["seed"] == 42
+    assert record.tags == {"recctl.run_id": run.id}
+    assert datetime.fromtimestamp(record.started, UTC) == datetime.fromisoformat(run.metadata["created"])
+    assert record.dataset is not None
+    assert (record.dataset.name, record.dataset.source) == ("data.csv", {"uri": str(tmp_path / "data.csv")})
+    hashes = [run.metadata["data"]["hash"], run.metadata["split"]["hash"]]
+    assert [record.dataset.hash, record.dataset.profile["split_hash"]] == hashes
+    assert ("", "config.yaml") in recorders[-1].files
+
+
+def test_command_user_and_commit_are_recorded_without_passwords(
+    tmp_path: Path, recorders: list[Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = {"commit": "c0ffee", "dirty": True, "branch": "main", "remote": "https://host/x.git"}
+    monkeypatch.setattr("recctl.runs.environment._git_state", lambda: state)
+    monkeypatch.setattr("sys.argv", ["/bin/recctl", "train", "--set", "data.source=https://me:secret@host/x.csv"])
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+    train(tmp_path, CLOSED_FORM)
+    properties = recorders[-1].record.properties
+    assert properties["mlflow.user"] == "ada"
+    assert properties["mlflow.source.name"].startswith("recctl train --set ")
+    assert "secret" not in properties["mlflow.source.name"]
+    git = {name.rpartition(".")[2]: value for name, value in properties.items() if ".git." in name}
+    assert git == {"commit": "c0ffee", "dirty": "true", "branch": "main", "repoURL": "https://host/x.git"}
+
+
+def test_models_of_a_comparison_are_parts_of_it(tmp_path: Path, recorders: list[Recorder]) -> None:
+    text = CLOSED_FORM.replace(
+        "model: {name: ease, params: {l2_reg: 50}}", "models: [{name: ease}, {name: popularity}]"
+    )
+    (tmp_path / "config.yaml").write_text(text)
+    store = RunStore(tmp_path / "runs")
+    compared = compare([tmp_path / "config.yaml"], store, ComparisonOptions(n_resamples=200))
+    begun = [recorder for recorder in recorders if recorder.calls]
+    parent, *parts = begun
+    assert parent.record.title == compared.id
+    assert parent.record.parent is None
+    assert parent.properties["recctl.best_model"] == "ease"
+    assert [part.record.parent for part in parts] == [parent, parent]
+    assert [part.record.properties["recctl.label"] for part in parts] == ["ease", "popularity"]
+
+    # Runs that exist already are written below the comparison in one piece.
+    runs = [store.resolve(record["run_id"]) for record in compared.metadata["compared"]]
+    compare(runs, store, ComparisonOptions(n_resamples=200))
+    written_parts = recorders[-1].parts
+    assert [record.properties["recctl.label"] for record, *_ in written_parts] == ["ease", "popularity"]
+    for run, (record, values, status, ended) in zip(runs, written_parts, strict=True):
+        assert ("test/ndcg@10", run.metrics()["test"]["ndcg@10"], 0) in values
+        assert (record.tags, status) == ({"recctl.compared_run": run.id}, "complete")
+        assert record.started < ended < time()
+
+
+def test_trials_are_parts_of_their_search(tmp_path: Path, recorders: list[Recorder]) -> None:
+    (tmp_path / "config.yaml").write_text(EPOCHS)
+    overrides = ["tuning={n_trials: 3, space: {lr: {low: 0.001, high: 0.01}}}"]
+    run = tune(experiment.load(tmp_path / "config.yaml", overrides), RunStore(tmp_path / "runs"))
+    search = next(recorder for recorder in recorders if recorder.calls)
+    assert search.record.title == run.id
+    assert search.record.params["tuning.n_trials"] == 3
+    assert search.properties["recctl.best_trial"] == str(run.metadata["tuning"]["best_trial"])
+    assert ("", "trials.parquet") in search.files
+    trials = run.trials().set_index("number")
+    assert len(search.parts) == len(trials) == 3
+    for record, values, status, ended in search.parts:
+        trial = trials.loc[int(record.properties["recctl.trial"])]
+        assert record.params["model.params.lr"] == trial["lr"]
+        assert record.params["model.params.n_epochs"] == 4
+        assert ("validation/ndcg@10", trial["ndcg@10"], int(trial["chosen_epoch"])) in values
+        assert [step for name, _, step in values if name == "epoch/loss"] == [1, 2, 3, 4]
+        assert status == "complete"
+        assert search.record.started - 1 < record.started <= ended < time()
+
+    # Resumed, it continues its record and reports only what is new.
+    assert resume_search(run, more=["tuning.n_trials=4"])
+    assert recorders[-1].calls[0][-1] is True
+    assert [record.properties["recctl.trial"] for record, *_ in recorders[-1].parts] == ["3"]
 
 
 @pytest.mark.parametrize(
