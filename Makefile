@@ -41,7 +41,7 @@ fuzz: $(READY)  ## fuzz all readers for a minute each: make fuzz SECONDS=60; nee
 	$(BIN)/python -m tests.fuzz $(SECONDS)
 
 clean:  ## remove all build products
-	rm -rf $(VENV) dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-mlflow dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.ready-%: pyproject.toml constraints.txt

@@ -121,3 +121,29 @@ def _require_current_tables(path: Path) -> None:
         f"{path}: its tables are of another version of MLflow than the installed one; copy the file, then run: "
         f"mlflow db upgrade sqlite:///{path.as_posix()}"
     )
+
+
+def require_current_tables(uri: str) -> None:
+    """Check that a database which can't undo migrations has the tables of the installed version of MLflow.
+
+    On MySQL and SQL Server, an interruption would leave some of the tables, under any name.
+
+    Raises:
+        ConfigError: It has not.
+    """
+    import sqlalchemy
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    revision = None
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        with engine.connect() as connection:
+            if sqlalchemy.inspect(connection).has_table("alembic_version"):
+                revision = connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).scalar()
+    finally:
+        engine.dispose()
+    if revision != _get_latest_schema_revision():
+        raise ConfigError(
+            "the database has no tables of this version of MLflow; make a copy of it if it holds runs, then create or "
+            "upgrade them, without interrupting it: mlflow db upgrade URI"
+        )

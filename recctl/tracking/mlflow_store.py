@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recctl.errors import ConfigError
-from recctl.tracking.mlflow_database import create_database, database_file
+from recctl.tracking.mlflow_database import create_database, database_file, require_current_tables
 from recctl.tracking.record import Dataset, PartStatus, Record
 
 # Defaults for variables that are not set. Nothing is printed to stdout, which carries the result of a command. Waits
@@ -73,16 +73,22 @@ def quiet_mlflow() -> Iterator[None]:
 
 
 def prepare_store(uri: str | None) -> None:
-    """Create the database of a store if there is none; servers have theirs.
+    """Create the SQLite database of a store if there is none; servers have theirs, and PostgreSQL can undo migrations.
 
     Args:
         uri: Tracking URI; None for that of MLflow: `$MLFLOW_TRACKING_URI`, else `mlflow.db` in the working directory.
+
+    Raises:
+        ConfigError: The tables are of another version of MLflow, or can't be created safely.
     """
     import mlflow
 
-    path = database_file(uri or mlflow.get_tracking_uri())
+    resolved_uri = uri or mlflow.get_tracking_uri()
+    path = database_file(resolved_uri)
     if path is not None:
         create_database(path)
+    elif resolved_uri.startswith(("mysql", "mssql")):
+        require_current_tables(resolved_uri)
 
 
 class ExperimentStore:

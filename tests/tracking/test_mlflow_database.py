@@ -12,7 +12,7 @@ import pytest
 
 from recctl.errors import ConfigError
 from recctl.tracking import mlflow_database
-from recctl.tracking.mlflow_database import create_database, database_file
+from recctl.tracking.mlflow_database import create_database, database_file, require_current_tables
 from tests.conftest import skip_without
 
 skip_without("mlflow", "pip install 'recctl[mlflow]'")
@@ -128,3 +128,16 @@ def test_tables_of_another_version_are_refused_and_left_alone(tmp_path: Path, n_
 )
 def test_only_sqlite_files_are_created(uri: str, path: Path | None) -> None:
     assert database_file(uri) == path
+
+
+@pytest.mark.parametrize("statements", [[], ["CREATE TABLE alembic_version (version_num)"]])
+def test_databases_that_cannot_undo_migrations_must_have_their_tables(tmp_path: Path, statements: list[str]) -> None:
+    path = tmp_path / "like_mysql.db"
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="mlflow db upgrade URI"):
+        require_current_tables(f"sqlite:///{path}")
+    assert path.read_bytes() == before
