@@ -1,4 +1,6 @@
-"""Write the reference pages: one for each command, and one each for configs, models and metrics.
+"""Write the reference pages, and the index of what shells complete.
+
+There is a page for each command, and one each for configs, models and metrics.
 
     python docs/reference.py [FOLDER]
 
@@ -25,6 +27,7 @@ from pydantic.fields import FieldInfo
 
 from recctl import cli
 from recctl.cli.app import COMMON_OPTIONS, app
+from recctl.cli.completion import build
 from recctl.cli.models import format_bounds, format_search, notes
 from recctl.config import schema
 from recctl.data.preprocessing import STEPS
@@ -32,6 +35,7 @@ from recctl.evaluation import METRICS
 from recctl.models.registry import model_class, model_names
 from recctl.ranking import ties
 
+PAGES = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/reference.py. -->\n\n"
 
 
@@ -307,7 +311,10 @@ def main(folder: Path) -> None:
         path = folder / f"{name}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(NOTE + text, encoding="utf-8")
+    if folder == PAGES:
+        # What shells complete comes from the same declarations.
+        build.write()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "reference")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else PAGES)

@@ -48,6 +48,10 @@ _GC_THRESHOLD = 100_000
 
 def main() -> NoReturn:
     """Run the command line and exit with its exit code."""
+    text = _completion(sys.argv[1:])
+    if text is not None:
+        sys.stdout.write(text)
+        sys.exit(0)
     from recctl.cli import interruption
 
     interruption.install()
@@ -62,6 +66,18 @@ def _unregister_colorama() -> None:
     module = sys.modules.get("colorama.initialise")
     if module is not None:
         atexit.unregister(module.reset_all)
+
+
+def _completion(arguments: list[str]) -> str | None:
+    """The answer to a shell that completes a line, or to who installs the completion; None for all other commands."""
+    is_asked_by_shell = "_RECCTL_COMPLETE" in os.environ
+    if not is_asked_by_shell and arguments[:1] not in (["--install-completion"], ["--show-completion"]):
+        return None
+    from recctl.cli import completion
+
+    if is_asked_by_shell:
+        return completion.answer(os.environ["_RECCTL_COMPLETE"])
+    return completion.install_or_show(arguments)
 
 
 def run(arguments: list[str]) -> int:

@@ -6,6 +6,6 @@ of two dates, environment variables of URLs, and the text of queries. A schema b
 models, metrics and strategies of plug-ins.
 """
 
-from recctl.experiment.json_schema.document import config_json_schema
+from recctl.experiment.json_schema.document import config_json_schema, config_keys
 
-__all__ = ["config_json_schema"]
+__all__ = ["config_json_schema", "config_keys"]

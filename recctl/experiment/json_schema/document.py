@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, get_args
 
+from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from recctl.config.schema import DEPRECATED_KEYS, Config, ModelConfig, RandomSplit, SplitConfig
@@ -146,7 +147,7 @@ def _split() -> tuple[JsonSchema, JsonSchema]:
     """
     strategies = []
     rules = []
-    for split_class in get_args(get_args(SplitConfig)[0]):
+    for split_class in _split_classes():
         strategy = get_args(split_class.model_fields["strategy"].annotation)[0]
         strategies.append(strategy)
         is_chosen = having(strategy={"const": strategy})
@@ -159,27 +160,52 @@ def _split() -> tuple[JsonSchema, JsonSchema]:
     return described, rule(without_dotted_keys("split"), selected)
 
 
-def _dotted_keys(document: JsonSchema) -> JsonSchema:
-    """Keys such as `data.id_type`, which stand for a key of a section."""
-    patterns: JsonSchema = {}
+def _split_classes() -> tuple[type[BaseModel], ...]:
+    return get_args(get_args(SplitConfig)[0])
+
+
+def config_keys(document: JsonSchema) -> Iterator[tuple[tuple[str, ...], JsonSchema]]:
+    """Yield the path of each key that a section of a config may have, and the schema of its values.
+
+    Args:
+        document: What `config_json_schema` returns.
+    """
+    definitions = document["$defs"]
     for name, schema in document["properties"].items():
-        if name == "split":
-            # Which of its keys there are, and their values, depends on the strategy.
-            patterns[r"^split\."] = ANYTHING
+        yield (name,), schema
+        if name != "split":
+            yield from _keys_in((name,), schema, definitions)
             continue
-        _add_dotted_keys(patterns, escape(name), schema, document["$defs"])
-    return patterns
+        found: dict[str, JsonSchema] = {"strategy": schema["properties"]["strategy"]}
+        for split_class in _split_classes():
+            for key, value in definitions[split_class.__name__]["properties"].items():
+                found.setdefault(key, value)
+        for key, value in found.items():
+            yield (name, key), value
 
 
-def _add_dotted_keys(patterns: JsonSchema, path: str, schema: JsonSchema, definitions: JsonSchema) -> None:
-    if schema.get("type") == "object" and not schema.get("properties"):
-        # Names that the user or the model chooses, as in data.columns and model.params.
-        patterns[rf"^{path}\."] = ANYTHING
+def _keys_in(
+    path: tuple[str, ...], schema: JsonSchema, definitions: JsonSchema
+) -> Iterator[tuple[tuple[str, ...], JsonSchema]]:
     for definition in _references(schema):
         for key, value in definitions[definition].get("properties", {}).items():
-            key_path = rf"{path}\.{escape(key)}"
-            patterns[f"^{key_path}$"] = {"$ref": f"#/$defs/{definition}/properties/{key}"}
-            _add_dotted_keys(patterns, key_path, value, definitions)
+            yield (*path, key), value
+            yield from _keys_in((*path, key), value, definitions)
+
+
+def _dotted_keys(document: JsonSchema) -> JsonSchema:
+    """Keys such as `data.id_type`, which stand for a key of a section."""
+    # Which keys of a split there are, and their values, depends on the strategy.
+    patterns: JsonSchema = {r"^split\.": ANYTHING}
+    for path, schema in config_keys(document):
+        if path[0] == "split" or len(path) == 1:
+            continue
+        dotted = r"\.".join(escape(part) for part in path)
+        patterns[f"^{dotted}$"] = without(schema, "default", "description")
+        if schema.get("type") == "object" and "properties" not in schema:
+            # Names that the user or the model chooses, as in data.columns and model.params.
+            patterns[rf"^{dotted}\."] = ANYTHING
+    return patterns
 
 
 def _references(schema: JsonSchema) -> Iterator[str]:
