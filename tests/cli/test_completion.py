@@ -189,8 +189,9 @@ def program(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script = folder / "recctl"
     script.write_text(
         "#!/bin/sh\n"
-        f'if [ -z "$_RECCTL_COMPLETE" ]; then printf "%s\\n" "$*" > {folder}/new; mv {folder}/new {folder}/typed; exit; fi\n'
-        f"PYTHONPATH={ROOT} exec {sys.executable} -m recctl\n"
+        f'[ -n "$_RECCTL_COMPLETE" ] && PYTHONPATH={ROOT} exec {sys.executable} -m recctl\n'
+        f'printf "%s\\n" "$*" > {folder}/new\n'
+        f"mv {folder}/new {folder}/typed\n"
     )
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
@@ -217,7 +218,7 @@ class Terminal:
         self.text = ""
         self.process, self.terminal = pty.fork()
         if self.process == 0:
-            os.execvp(command[0], command)  # noqa: S606
+            os.execvp(command[0], command)
 
     def press(self, keys: str) -> None:
         os.write(self.terminal, keys.encode())
@@ -296,4 +297,6 @@ def test_installing_completion_twice_changes_nothing(home: Path, monkeypatch: py
     lines = (home / ".bashrc").read_text().splitlines()
     assert lines == ["alias ll='ls -l'", f"source '{home}/.bash_completions/recctl.sh'"]
     for shell_name in SHELLS:
-        assert completion.install_or_show(["--show-completion", shell_name]) == completion.answer(f"source_{shell_name}")
+        assert completion.install_or_show(["--show-completion", shell_name]) == completion.answer(
+            f"source_{shell_name}"
+        )

@@ -11,6 +11,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 
 from recctl.cli.completion.candidates import Candidate, Completer
@@ -189,12 +190,10 @@ def install_or_show(arguments: list[str]) -> str | None:
 def _current_shell() -> str | None:
     """The shell that recctl was started from."""
     try:
-        import shellingham
-
-        detected: str = shellingham.detect_shell()[0]
+        # Typer depends on it. It has no types.
+        return str(import_module("shellingham").detect_shell()[0])
     except Exception:  # not started from a shell, or from an unknown one
         return Path(os.environ.get("SHELL", "")).name or None
-    return detected
 
 
 def _install(shell: str) -> Path:
