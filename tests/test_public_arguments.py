@@ -105,6 +105,11 @@ def empty_list(value: Any) -> bool:
     return isinstance(value, list) and not value
 
 
+def references(value: Any) -> bool:
+    """References to runs; one that means no run is an error too, which names it instead of the argument."""
+    return isinstance(value, str) or empty_list(value)
+
+
 def ids(value: Any) -> bool:
     """An id, or several; an unknown id is an error too, which names it instead of the argument."""
     return is_int(value) or isinstance(value, bool | str | list | dict)
@@ -531,7 +536,7 @@ def calls_of_runs(world: World) -> Iterator[tuple[str, Call]]:
         Call(
             write_report,
             {"runs": [run], "path": "report.md", "form": "md", "metric": "ndcg@10", "overrides": []},
-            {"runs": empty_list, "path": optional(text), "form": nothing, "metric": optional(text)} | overrides_kind,
+            {"runs": references, "path": optional(text), "form": nothing, "metric": optional(text)} | overrides_kind,
             tries_valid=False,
         ),
     )

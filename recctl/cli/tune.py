@@ -208,9 +208,10 @@ def _print_trials(trials: Any, record: dict[str, Any]) -> None:
     import pandas as pd
 
     from recctl.cli import terminal
+    from recctl.runs.trials import best_first
 
     monitors = record["monitors"]
-    shown_trials = _best_first(trials, monitors, record["pareto"]).head(_MAX_ROWS)
+    shown_trials = best_first(trials, monitors, record["pareto"]).head(_MAX_ROWS)
     hyperparameters = [hyperparameter for hyperparameter in record["best_point"] if hyperparameter in shown_trials]
     of_model = ["model"] if "models" in record else []
     columns = ["number", *of_model, *monitors, *hyperparameters, "fit_seconds"]
@@ -220,18 +221,3 @@ def _print_trials(trials: Any, record: dict[str, Any]) -> None:
     ]
     table_title = "Pareto front of the trials" if record["pareto"] else f"Best of {len(trials)} trials"
     terminal.table(columns, trial_rows, table_title)
-
-
-def _best_first(trials: Any, monitors: list[str], pareto: list[int]) -> Any:
-    from recctl.training.monitor import direction
-
-    # The config's own point, if it lies outside the space.
-    if "in_space" in trials:
-        trials = trials[trials["in_space"]]
-    # With several metrics no single order is right; the front is what the search found.
-    if pareto:
-        trials = trials[trials["number"].isin(pareto)]
-    trials = trials[trials["state"] == "complete"]
-    # Trials with equal scores keep the order of their numbers.
-    ascending = direction(monitors[0]) == "min"
-    return trials.sort_values([monitors[0], "number"], ascending=[ascending, True])

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import scipy.sparse as sp
 
+_N_SHOWN_ROWS = 5  # in notebooks, as pandas' `head`
+
 
 class InteractionDataset:
     """Interactions of users with items.
@@ -206,6 +208,20 @@ class InteractionDataset:
     def __repr__(self) -> str:
         kind = "implicit" if self.implicit else "explicit"
         return f"InteractionDataset({len(self):,} {kind} interactions, {self.n_users:,} users, {self.n_items:,} items)"
+
+    def _repr_html_(self) -> str:
+        from recctl.html_repr import Table, render
+
+        n_pairs = self.n_users * self.n_items
+        sizes = f"{len(self):,} interactions of {self.n_users:,} users with {self.n_items:,} items"
+        density = f"{self.matrix.nnz / n_pairs:.2%} of all pairs"
+        first_rows = self.take(np.arange(min(len(self), _N_SHOWN_ROWS))).data
+        # As text: ids and timestamps have no separators of thousands.
+        rows = first_rows.astype(object).map(str).to_numpy(object).tolist()
+        table = Table([str(name) for name in first_rows], rows)
+        return render(
+            type(self).__name__, ["implicit" if self.implicit else "explicit"], [f"{sizes}, {density}"], [table]
+        )
 
     @property
     def n_users(self) -> int:

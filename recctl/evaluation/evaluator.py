@@ -71,6 +71,20 @@ class Evaluation:
     segments: dict[str, pd.DataFrame] = field(default_factory=dict)
     lists: dict[str, int] | None = None
 
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value:.4f}" for name, value in self.metrics.items())
+        return f"Evaluation({self.n_users:,} users, {self.protocol}: {values})"
+
+    def _repr_html_(self) -> str:
+        from recctl.html_repr import Table, render
+
+        lines = [f"{self.n_interactions:,} interactions of {self.n_users:,} users"]
+        counts = {"users excluded": self.n_skipped, "items unknown": self.n_unknown_items} | self.left_out
+        left_out = [f"{count:,} {reason.replace('_', ' ')}" for reason, count in counts.items() if count]
+        if left_out:
+            lines.append(f"left out: {', '.join(left_out)}")
+        return render("Evaluation", [self.protocol], lines, [Table(["metric", "value"], list(self.metrics.items()))])
+
     def record(self) -> dict[str, Any]:
         """Return everything but the values as plain values: the numbers of users and interactions, and the protocol."""
         left_out = ["metrics", "per_user", "segments"]
@@ -131,6 +145,10 @@ class Evaluator:
         self.exclude = exclude
         self.gain = gain
         self.seed = seed
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"Evaluator({values})"
 
     @property
     def settings(self) -> dict[str, Any]:

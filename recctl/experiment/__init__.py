@@ -14,6 +14,7 @@ _MODULES = {
     "Prepared": "data",
     "assist": "distributed",
     "compare": "comparison.run",
+    "comparison_result": "comparison.run",
     "evaluate": "api",
     "fit": "api",
     "fit_all_data": "api",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from recctl.experiment.api import split as split
     from recctl.experiment.api import train as train
     from recctl.experiment.comparison.run import compare as compare
+    from recctl.experiment.comparison.run import comparison_result as comparison_result
     from recctl.experiment.config_checks import CHECKS as CHECKS
     from recctl.experiment.data import Prepared as Prepared
     from recctl.experiment.data import prepare as prepare

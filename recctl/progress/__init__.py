@@ -142,6 +142,7 @@ def show() -> AbstractContextManager[None]:
         `hide` is called.
 
     Examples:
+        ```python
         import recctl
 
         recctl.progress.show()
@@ -149,6 +150,7 @@ def show() -> AbstractContextManager[None]:
 
         with recctl.progress.show():
             recctl.compare(["ease.yaml", "als.yaml"])
+        ```
     """
     listener = _Shown(_make_display())
     _shown.append(listener)
@@ -159,9 +161,11 @@ def hide() -> None:
     """Stop showing progress; see `show`.
 
     Examples:
+        ```python
         import recctl
 
         recctl.progress.hide()
+        ```
     """
     _shown.clear()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from recctl import arguments, atomic, progress
-from recctl.arguments import many, one_of, optional, text, validated
+from recctl.arguments import one_of, optional, text, validated
 from recctl.errors import ConfigError, RecctlError
 from recctl.reports.render import latex_markdown
 from recctl.reports.render.blocks import Block, Bullets
@@ -26,7 +26,7 @@ from recctl.reports.sections import (
     summary,
 )
 from recctl.runs import Run, layout
-from recctl.runs.checks import a_run
+from recctl.runs.checks import opened, some_runs
 from recctl.version import __version__
 
 Format = Literal["html", "md", "latex"]
@@ -67,14 +67,14 @@ class WrittenReport:
 
 
 @validated(
-    runs=many(a_run, "[run]"),
+    runs=some_runs,
     path=optional(arguments.path),
     form=one_of(*get_args(Format)),
     metric=optional(text),
     overrides=arguments.overrides,
 )
 def write_report(
-    runs: Sequence[Run],
+    runs: Run | str | Sequence[Run | str],
     path: str | Path | None = None,
     form: Format = "html",
     metric: str | None = None,
@@ -86,7 +86,8 @@ def write_report(
     part is not read.
 
     Args:
-        runs: One or more runs. Models of several runs are compared if the runs share data and split.
+        runs: One or more runs, or references to runs of the default runs directory: ids, aliases, `latest` or `best`.
+            Models of several runs are compared if the runs share data and split.
         path: The file to write. Default: `report.html` (`.md`, `.tex`) in the directory of the run; for several runs,
             a file in `exports/` of the first.
         form: "html", "md" or "latex".
@@ -95,15 +96,24 @@ def write_report(
 
     Raises:
         ConfigError: There is no run, the format or the metric is unknown, or the file cannot be written.
-        ArtifactError: Tables were requested and no run has metrics.
+        ArtifactError: A reference means no run, or tables were requested and no run has metrics.
+
+    Examples:
+        ```python
+        from recctl import write_report
+
+        write_report("latest")  # report.html in the directory of the run
+        write_report(["latest", "best"], "table.tex", form="latex")
+        ```
     """
-    if not runs:
+    selected = opened(runs)
+    if not selected:
         raise ConfigError("report: name at least one run; recctl runs list shows them")
-    report_data = ReportData(runs, metric, overrides)
+    report_data = ReportData(selected, metric, overrides)
     left_out: dict[str, str] = {}
     with progress.task("Writing the report"):
         report_text = _page(report_data, left_out) if form == "html" else latex_markdown.tables(report_data, form)
-    target = Path(path) if path is not None else _default_path(runs, form)
+    target = Path(path) if path is not None else _default_path(selected, form)
     try:
         atomic.write_bytes(target, report_text.encode())
     except OSError as error:

@@ -49,6 +49,20 @@ class Run:
         self.metadata: dict[str, Any] = {}
         self._lock: int | None = None
 
+    def __repr__(self) -> str:
+        if not self.metadata:
+            return f"Run({self.id!r})"
+        parts = [repr(self.id), f"kind={self.metadata.get('kind')!r}", f"status={self.status!r}"]
+        models = sorted({str(model_entry["model"]) for model_entry in self.metadata.get("models", [])})
+        if models:
+            parts.append(f"model={', '.join(models)!r}")
+        return f"Run({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        from recctl.runs.html_view import run_html
+
+        return run_html(self)
+
     @property
     def id(self) -> str:
         """The id of the run."""
@@ -259,6 +273,14 @@ class Run:
         if any(isinstance(value, dict) for value in stored.values()):
             return stored
         return {search["monitors"][0]: stored} if stored else {}
+
+    def read_comparison(self) -> dict[str, Any]:
+        """Return the content of comparison.json; `recctl.experiment.comparison_result` corrects that of old versions.
+
+        Raises:
+            ArtifactError: The run is not a comparison, is not complete, or the file is damaged.
+        """
+        return self._read_json(layout.COMPARISON)
 
     def titles(self) -> ItemTitles:
         """Return the titles of the items.

@@ -41,6 +41,14 @@ class RunStore:
         self.root = Path(root or os.environ.get("RECCTL_RUNS_DIR") or "runs")
         self.aliases = RunAliases(self.root)
 
+    def __repr__(self) -> str:
+        return f"RunStore({str(self.root)!r})"
+
+    def _repr_html_(self) -> str:
+        from recctl.runs.html_view import store_html
+
+        return store_html(self)
+
     @property
     def names(self) -> RunAliases:
         """Deprecated name of `aliases`; removed in 0.4."""

@@ -152,6 +152,25 @@ class Recommender:
         values = ", ".join(f"{name}={value!r}" for name, value in self.hyperparameters().items())
         return f"{type(self).__name__}({values})"
 
+    def _repr_html_(self) -> str:
+        from recctl.html_repr import Table, render
+
+        rows = [(name, repr(value), self.parameters[name].help) for name, value in self.hyperparameters().items()]
+        is_changed = [
+            position
+            for position, (name, value) in enumerate(self.hyperparameters().items())
+            if value != self.parameters[name].default
+        ]
+        lines = []
+        if self.is_fitted:
+            lines.append(
+                f"fitted on {self.seen.nnz:,} interactions of {len(self.user_vocabulary):,} users with "
+                f"{len(self.item_vocabulary):,} items"
+            )
+        state = "fitted" if self.is_fitted else "not fitted"
+        table = Table(["hyperparameter", "value", "meaning"], rows, strong=is_changed)
+        return render(type(self).__name__, [state], lines, [table])
+
     def hyperparameters(self) -> dict[str, Any]:
         """The hyperparameters by name."""
         return {name: getattr(self, name) for name in self.parameters}
