@@ -23,6 +23,8 @@ training: {early_stopping: {monitor: ndcg@20}, refit: true}
 evaluation: {metrics: [recall, ndcg], k_values: [20]}
 """
 
+MARKERS = [benchmarks.BEGIN, benchmarks.END, benchmarks.QUALITY_BEGIN, benchmarks.QUALITY_END]
+
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunStore:
@@ -37,7 +39,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunStore:
     (tmp_path / "toy.yaml").write_text(CONFIG)
     (tmp_path / "results.json").write_text('{"other": [{"bench": "kept", "seconds": 1.0}]}')
     for page in ("README", "ALL"):
-        (tmp_path / f"{page}.md").write_text(f"before\n{benchmarks.BEGIN}\n{benchmarks.END}\nafter\n")
+        (tmp_path / f"{page}.md").write_text("\n".join(["before", *MARKERS, "after"]))
         monkeypatch.setattr(benchmarks, page, tmp_path / f"{page}.md")
     published = reproduce.Published("Toy", "toys", {"a paper": {"recall@20": 0.5}})
     monkeypatch.setattr(reproduce, "PUBLISHED", {"toy": published})
@@ -71,7 +73,7 @@ def test_reproduction_is_resumed_once_and_added_to_table(toy, monkeypatch, capfd
     assert recall["value"] == round(test_metrics["recall@20"], 4)
     assert recall["ratio"] == round(test_metrics["recall@20"] / 0.5, 3)
     assert seconds["seconds"] >= 0
-    assert f"| {recall['bench']} | toys | {recall['value']:.3g}" in benchmarks.README.read_text()
+    assert f"recall@20 on test | toys | {recall['value']:.3g}" in benchmarks.ALL.read_text()
 
     assert commands == []
     (reproduce.CONFIGS / "toy.yaml").write_text(CONFIG.replace("epochs: 3", "epochs: 4"))

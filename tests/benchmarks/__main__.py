@@ -23,28 +23,23 @@ REPOSITORY = "https://github.com/recctl/recctl/blob/main"
 BEGIN = "<!-- benchmarks: begin -->"
 END = "<!-- benchmarks: end -->"
 
-# Rows of the README's table: patterns of `bench | data | peer`.
-README_ROWS = [
-    r"recctl (--help|train)",
-    r"EASE: fit .goodbooks",
-    r"evaluate: full ranking",
-    r"(item-knn|user-knn|rp3beta): fit",
-    r"read (CSV|Parquet) .*20M rows, int",
-    r"svdpp?: (fit|the same|defaults)",
-    r"ALS, (64|256) factors, 15 iterations: fit .*(irspack|one thread)$",
-    r"ALS, (64|256) factors: fit to the peer's .*(irspack|one thread)$",
-    r"ALS, (64|256) factors: (objective|NDCG@10) .*(irspack|one thread)$",
-    r"SLIM, l1 1, l2 10",
-    r"(slim|als): (recall|ndcg)@20",
-    r"(ncf|lightgcn): (an )?(epoch |ranking)",
-    r"(ncf|lightgcn): NDCG@10 on test",
-    r"sasrec: (targets|hit rate|NDCG)",
-    r"\[.* on test",
-    r"tuning: (50 trials|24 trials|a trial)",
-    r"model file",
-    r"export: 10 best",
-    r"scale: recctl train",
-    r"Ray",
+QUALITY_BEGIN = "<!-- quality: begin -->"
+QUALITY_END = "<!-- quality: end -->"
+
+# Rows of the README's two tables: patterns of `bench | data | peer`.
+SPEED_ROWS = [
+    r"item-knn: fit .goodbooks .implicit",
+    r"SLIM, l1 1, l2 10, full support: fit .goodbooks .irspack",
+    r"svdpp: fit, 20 factors, 20 epochs .MovieLens-100K .Surprise",
+    r"lightgcn: an epoch of bpr .MovieLens-100K .RecBole",
+    r"evaluate: full ranking, .*.goodbooks, .*.irspack",
+]
+QUALITY_ROWS = [
+    r"\[LightGCN, .*: ndcg@20 on test .Gowalla, .*.the paper",
+    r"\[EASE, tuned.*: ndcg@20 on test .Gowalla, .*.rerun in BARS",
+    r"\[SASRec, 64 dim, .*: ndcg@10 on test .Beauty, .*as published",
+    r"svdpp: defaults, 5 folds, RMSE .MovieLens-100K .Surprise's table",
+    r"\[User-kNN, tuned.*: ndcg@10 on test .MovieLens-100K, .*.irspack",
 ]
 
 
@@ -63,10 +58,10 @@ def run_benchmark(path: Path) -> list[dict[str, Any]]:
     return measurements
 
 
-def is_in_readme(row: dict[str, Any]) -> bool:
-    """Whether the README's table has a measurement."""
-    key = f"{row['bench']} |{row.get('data', '')} |{row.get('peer', '')}"
-    return any(re.match(pattern, key) for pattern in README_ROWS)
+def select_rows(rows: list[dict[str, Any]], patterns: list[str]) -> list[dict[str, Any]]:
+    """The measurements that match one of the patterns, in the order of the patterns."""
+    keys = [f"{row['bench']} |{row.get('data', '')} |{row.get('peer', '')}" for row in rows]
+    return [row for pattern in patterns for row, key in zip(rows, keys, strict=True) if re.match(pattern, key)]
 
 
 def format_table(rows: list[dict[str, Any]]) -> str:
@@ -109,8 +104,14 @@ def main(names: list[str]) -> None:
 def write_tables(results: dict[str, list[dict[str, Any]]]) -> None:
     """Generate the tables of the README and docs/explanation/speed.md."""
     rows = [row for measurements in results.values() for row in measurements]
-    replace_section(README, format_table([row for row in rows if is_in_readme(row)]))
-    replace_section(ALL, format_table(rows).replace("](", f"]({REPOSITORY}/"))
+    replace_section(README, linked_table(select_rows(rows, SPEED_ROWS)))
+    replace_section(README, linked_table(select_rows(rows, QUALITY_ROWS)), QUALITY_BEGIN, QUALITY_END)
+    replace_section(ALL, linked_table(rows))
+
+
+def linked_table(rows: list[dict[str, Any]]) -> str:
+    """A table whose links lead to the repository from any page."""
+    return format_table(rows).replace("](", f"]({REPOSITORY}/")
 
 
 def replace_section(page: Path, text: str, begin: str = BEGIN, end: str = END) -> None:

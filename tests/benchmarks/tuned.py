@@ -23,12 +23,13 @@ from recctl import RunStore
 from recctl.experiment.comparison.run import compare, comparison_result
 from recctl.models.registry import model_class
 from recctl.runs import Run
-from tests.benchmarks.__main__ import README, replace_section
+from tests.benchmarks.__main__ import ALL, replace_section
 from tests.benchmarks.reproduce import CONFIGS as REPRODUCTIONS
 from tests.benchmarks.reproduce import complete_run, path_overrides
 
 TABLES = REPRODUCTIONS.with_name("tables")
 RESULTS = REPRODUCTIONS.with_name("tuned.json")
+PAGE = ALL.with_name("quality.md")
 BEGIN = "<!-- tuned: begin -->"
 END = "<!-- tuned: end -->"
 
@@ -141,11 +142,11 @@ def format_table(title: str, table: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write_readme() -> None:
-    """Generate the README's tables from `tuned.json`."""
+def write_page() -> None:
+    """Generate the tables of docs/explanation/quality.md from `tuned.json`."""
     results = json.loads(RESULTS.read_text())
     tables = [format_table(title, results[name]) for name, (title, _) in CONTENTS.items() if name in results]
-    replace_section(README, "\n\n".join(tables), BEGIN, END)
+    replace_section(PAGE, "\n\n".join(tables), BEGIN, END)
 
 
 def measure_again(table: str, models: Sequence[str], store: RunStore) -> dict[str, Any]:
@@ -161,7 +162,7 @@ def measure_again(table: str, models: Sequence[str], store: RunStore) -> dict[st
 
 
 def main(*arguments: str) -> None:
-    """Tune and compare the models of one table, or of all, and update the README."""
+    """Tune and compare the models of one table, or of all, and update the page."""
     is_chosen = "--chosen" in arguments
     names = [argument for argument in arguments if argument != "--chosen"]
     table = names[0] if names else None
@@ -177,7 +178,7 @@ def main(*arguments: str) -> None:
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         results[name] = result
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-        write_readme()
+        write_page()
 
 
 if __name__ == "__main__":
