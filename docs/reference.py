@@ -1,6 +1,6 @@
 """Write the reference pages, and the index of what shells complete.
 
-There is a page for each command, and one each for configs, models and metrics.
+There is a page for each command, and one each for configs, models, metrics and exports.
 
     python docs/reference.py [FOLDER]
 
@@ -32,7 +32,9 @@ from recctl.cli.models import format_bounds, format_search, notes
 from recctl.config import schema
 from recctl.data.preprocessing import STEPS
 from recctl.evaluation import METRICS
-from recctl.models.registry import model_class, model_names
+from recctl.export import _id_files, _manifest, _scoring_graph, format_classes
+from recctl.models.base import Recommender
+from recctl.models.registry import make_model, model_class, model_names
 from recctl.ranking import ties
 
 PAGES = Path(__file__).parent / "reference"
@@ -294,6 +296,49 @@ def metrics_page() -> str:
     return _join(parts)
 
 
+def exports_page() -> str:
+    """The layout of each export format of recctl."""
+    parts = ["# Layouts of exports", *_EXPORTS.strip().split("\n\n"), _support_of_models()]
+    parts += ["## The manifest", inspect.getdoc(_manifest) or "", "## Ids and codes", inspect.getdoc(_id_files) or ""]
+    for export_format in format_classes():
+        if not export_format.__module__.startswith("recctl."):
+            continue
+        parts += [f"## {export_format.name}", inspect.getdoc(export_format) or ""]
+        if export_format.read_with:
+            files = [[f"`{path}`", reader] for path, reader in export_format.read_with.items()]
+            parts.append(table(["file", "read with"], files))
+        fields = export_format.model_fields.items()
+        options = [[f"`{name}`", f"`{field.default!r}`", field.description] for name, field in fields]
+        if options:
+            parts.append(table(["option", "default", "meaning"], options))
+    return _join(parts)
+
+
+def _support_of_models() -> str:
+    """A table of what each model can be exported as."""
+    rows = []
+    for name in model_names():
+        model = make_model(name)
+        inputs = ", ".join(f"`{given}`" for given in _scoring_graph.supported_inputs(model))
+        has_embeddings = type(model).embeddings is not Recommender.embeddings
+        rows.append([f"`{name}`", inputs, _VECTORS.get(name, "yes" if has_embeddings else "no")])
+    return table(["model", "`onnx`: inputs, the default first", "`embeddings`, `ann`"], rows)
+
+
+_EXPORTS = """
+An export is a folder of files in open formats, with a manifest. [Serving exports](../guides/exports.md) shows how to
+read them without recctl. Options are given as `recctl export RUN --format NAME --option KEY=VALUE`, or as keywords of
+`recctl.export_model(model, name, path)`.
+
+All models can be exported as `recommendations`, `similar-items`, `safetensors` (with the
+[tensors of each model](tensors.md)) and `mlflow`. For the other formats, models have these inputs and vectors. ALS with
+`implicit: false` takes no sequences, because it needs ratings.
+"""
+
+# Vectors that depend on a parameter.
+_VECTORS = {"ncf": "with `variant: gmf`"}
+
+
 def _markdown(docstring: str) -> str:
     """A docstring as Markdown: formulas stay indented, headings of Google style become bold."""
     text = re.sub(r"^(Args|Attributes|Returns|Raises|Note|Example)s?:$", r"**\1**\n", docstring, flags=re.MULTILINE)
@@ -304,7 +349,7 @@ def _markdown(docstring: str) -> str:
 
 def main(folder: Path) -> None:
     """Write all pages into a folder."""
-    pages = {"config": config_page(), "models": models_page(), "metrics": metrics_page()}
+    pages = {"config": config_page(), "models": models_page(), "metrics": metrics_page(), "exports": exports_page()}
     for name, text in command_pages():
         pages[f"commands/{name}"] = text
     for name, text in pages.items():

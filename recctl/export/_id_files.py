@@ -1,4 +1,12 @@
-"""The ids of users and items beside an export: JSON arrays, and Parquet files of one column."""
+"""Users and items have codes: from 0, in ascending order of their ids.
+
+Graphs, vectors and tensors are in the order of codes. `users.json` and `items.json` are arrays of ids in this order:
+the id of code 0 comes first. In `users.parquet` and `items.parquet`, the id of code 0 is in the first row of the column
+`user_id` or `item_id`, of the type string or int64.
+
+Ids that are text stay text in all files: `"007"` is not 7. Ids that are integers are numbers. If an integer is beyond
+2^53 - 1, which JavaScript would round, all ids of its JSON file are text.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +39,7 @@ READ_WITH = {
 
 
 def write_json(folder: Path, model: Recommender, sides: Sequence[str] = (USERS, ITEMS)) -> None:
-    """Write `users.json` and `items.json`: the ids in the order of their codes, one a line.
-
-    Integer ids are numbers. If one of them is beyond 2^53 - 1, all ids of the file are text, so that no reader rounds
-    them.
-    """
+    """Write `users.json` and `items.json`, an id a line."""
     for side in sides:
         # No spaces after commas, but line breaks: readable, and written by the C encoder, unlike with `indent`.
         text = json.dumps(_json_ids(_vocabulary(model, side)), ensure_ascii=False, separators=(",\n", ":"))
@@ -43,7 +47,7 @@ def write_json(folder: Path, model: Recommender, sides: Sequence[str] = (USERS, 
 
 
 def write_parquet(folder: Path, model: Recommender, sides: Sequence[str] = (USERS, ITEMS)) -> None:
-    """Write `users.parquet` and `items.parquet`, each with one column of ids in the order of their codes."""
+    """Write `users.parquet` and `items.parquet`, each with one column."""
     for side in sides:
         vocabulary = _vocabulary(model, side)
         ids = pa.array(vocabulary.ids, id_type(vocabulary))

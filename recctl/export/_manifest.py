@@ -1,4 +1,21 @@
-"""The manifest of an export, `manifest.json`: model, options, facts, and hash and readers of every other file."""
+"""The manifest of an export, `manifest.json`, says what the other files are.
+
+    recctl_export     version of the manifest, 1
+    format            name of the format, such as onnx
+    format_version    version of its files; recctl reads this version and earlier ones
+    recctl_version    version of recctl that wrote the export
+    library_versions  versions of the libraries that wrote the files
+    run_id            the run; null for a model without a run
+    model             name, version in the run, SHA-256 of the model file, and hyperparameters
+    data_hash         hash of the data of the run; null for a model without a run
+    n_users, n_items  numbers of users and items of the model
+    options           all options of the format; of lists of ids, their number and a hash
+    facts             what is known about the files: counts, types of columns, measurements
+    read_with         for each file or folder, what reads it
+    files             for each other file, its size in bytes and its SHA-256
+
+It holds no time, so that equal models and options give equal manifests.
+"""
 
 from __future__ import annotations
 

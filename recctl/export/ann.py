@@ -39,8 +39,8 @@ class AnnFormat(ExportFormat):
     `index.usearch` finds items by inner product (HNSW: Malkov & Yashunin, 2018, "Efficient and Robust Approximate
     Nearest Neighbor Search Using Hierarchical Navigable Small World Graphs"). Its keys are the item ids, if these are
     integers from 0; otherwise they are positions, from 0, in `items.json`, which are also the rows of `items.parquet`.
-    The manifest says which: `facts.keys` is `item_id` or `row`. Queries are vectors of `users.parquet`, or any other
-    user vector of the model:
+    The manifest says which: `facts.keys` is `item_id` or `row`. The other files are those of `embeddings`. Queries are
+    vectors of `users.parquet`, or any other user vector of the model:
 
         index = usearch.index.Index.restore("index.usearch", view=True)
         index.expansion_search = ...  # see the manifest: the file does not store it
@@ -53,7 +53,8 @@ class AnnFormat(ExportFormat):
     The index does not know which items a user has seen: request as many more items as you have to leave out. Recall is
     the share of the exact top `k` that the index finds, for `sample` users drawn with a fixed seed. Ties: of
     items with equal scores the index returns any, and each counts as found. The index is built on one thread, so that
-    equal models give equal files, in about 0.1 ms per item.
+    equal models give equal files, in about 0.1 ms per item. `facts` of the manifest has the recall (`recall@10`), the
+    metric of the index, and `expansion_search`.
     """
 
     name = "ann"

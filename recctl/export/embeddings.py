@@ -27,8 +27,13 @@ _SIDES = {"users": columns.USER, "items": columns.ITEM}
 class EmbeddingsFormat(ExportFormat):
     """Embeddings of users and items whose inner products are the scores, as Parquet.
 
-    `users.parquet` and `items.parquet` with the columns `user_id` or `item_id`, and `embedding`, a fixed-size list of
-    float32; `users.json` and `items.json` with the ids of the rows.
+    `users.parquet` and `items.parquet` have these columns, in the order of codes:
+
+        user_id or item_id  string or int64
+        embedding           fixed-size list of float32
+
+    `users.json` and `items.json` have the ids alone. Vectors have as many dimensions as the model has factors, and one
+    more where it has biases; the manifest has the number (`facts.dimensions`).
     """
 
     name = "embeddings"

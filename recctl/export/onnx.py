@@ -42,7 +42,8 @@ class OnnxFormat(ExportFormat):
     user had in the training data, are left out unless `include_seen` is set; rows with fewer items end in -1 and minus
     infinity. Ties: of equal scores the lower code comes first, because ONNX has no hash of ids; all other
     recommendations of recctl order them by a hash of user and item. A rating of 0 in a history means no interaction.
-    Weights above 64 MiB are in `model.onnx.data`.
+    Weights above 64 MiB are in `model.onnx.data`. The `doc_string` of each input and output says what it holds, as do
+    `facts.descriptions` of the manifest.
 
     The scores of up to 128 users, of an empty and of a very long history are compared with the model's; the export
     fails if they differ by more than 1e-5 of the largest score. Graphs contain the training interactions if the input

@@ -35,9 +35,17 @@ _N_CHECKED = 1000
 class RecommendationsFormat(ExportFormat):
     """Top-k items of each user, as a table: Parquet, CSV, or JSON lines.
 
-    `recommendations.parquet`, `.csv` or `.jsonl` with the columns `user_id`, `item_id`, `score` and `rank` (from 1),
-    users in the requested order; and `title`, if the run has titles of items. Written in blocks of users: memory does
-    not grow with the number of users.
+    The file is `recommendations.parquet`, `.csv` or `.jsonl`, with these columns:
+
+        user_id  string or int64
+        item_id  string or int64
+        score    float32          higher is better
+        rank     int32            from 1
+        title    string           of the item, null where there is none; only if the run has titles of items
+
+    Users are in the requested order, each with up to `k` rows in ascending order of rank. CSV has a header, quotes text
+    and nothing else, and leaves null empty. JSON lines are objects with the columns as keys. The manifest has the types
+    (`facts.columns`). Written in blocks of users: memory does not grow with the number of users.
     """
 
     name = "recommendations"

@@ -30,9 +30,17 @@ _SIMILAR_TITLE = "similar_title"
 class SimilarItemsFormat(ExportFormat):
     """The most similar items of each item, as a table: Parquet, CSV, or JSON lines.
 
-    `similar_items.parquet`, `.csv` or `.jsonl` with the columns `item_id`, `similar_item_id`, `score` and `rank` (from
-    1), in ascending order of item id; and `title` and `similar_title`, if the run has titles of items. Each model
-    defines its own similarity.
+    The file is `similar_items.parquet`, `.csv` or `.jsonl`, with these columns:
+
+        item_id          string or int64
+        similar_item_id  string or int64
+        score            float32          the similarity, which each model defines; higher is more similar
+        rank             int32            from 1
+        title            string           of the item; only if the run has titles of items
+        similar_title    string           of the similar item; only if the run has titles of items
+
+    Items are in ascending order of id, or in the requested order, each with up to `k` rows in ascending order of rank.
+    The files are written as those of `recommendations`.
     """
 
     name = "similar-items"

@@ -44,7 +44,8 @@ def _install(source: Path, cache: Path) -> Path | None:
     cache.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{cache.name}-", dir=cache.parent))
     shutil.copytree(source, folder, dirs_exist_ok=True)
-    command = ["npm", "ci", "--no-fund", "--no-audit", "--loglevel=error"]
+    # Without scripts of packages: that of onnxruntime-node downloads libraries for graphics processors.
+    command = ["npm", "ci", "--ignore-scripts", "--no-fund", "--no-audit", "--loglevel=error"]
     try:
         subprocess.run(command, cwd=folder, check=True, timeout=_SECONDS, capture_output=True)
         os.rename(folder, cache)
