@@ -1,7 +1,8 @@
 """Results that runs do not store: recommendation lists and errors, recomputed from the data and the models.
 
-Data and models are read as `recctl evaluate` reads them, with their hashes checked. Nothing is downloaded, and the test
-part is not read: everything here concerns validation.
+Data and models are read as `recctl evaluate` reads them, with their hashes checked. Nothing is downloaded or queried:
+sections whose data are at a URL or in a database are omitted. The test part is not read: everything here concerns
+validation.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recctl import rng
+from recctl import rng, urls
+from recctl.config.schema import QueryConfig, source_label
 from recctl.data.matrix import Int32Array, Int64Array, InteractionMatrix
 from recctl.data.sources import catalog
 from recctl.data.splitting import HISTORY, TRAIN
@@ -245,8 +247,16 @@ def recompute(views: Sequence[RunView]) -> Recomputed:
 
 
 def _require_local_data(view: RunView) -> None:
-    """Refuse data that would have to be downloaded: reports work offline."""
-    source = view.loaded.config.data.source
+    """Refuse data that would have to be downloaded or queried: reports work offline."""
+    config = view.loaded.config
+    parts = [(f"split.{part}", getattr(config.split, part, None)) for part in ("validation", "test")]
+    for key, place in [("data.source", config.data.source), *parts]:
+        if isinstance(place, QueryConfig) or (isinstance(place, str) and urls.is_url(place)):
+            raise SectionOmittedError(
+                f"{key} is {source_label(place)}, and reports download and query nothing; name a local copy of the "
+                f"data: recctl report {view.run.id} --set {key}=FILE"
+            )
+    source = config.data.source
     catalog_entry = next((catalog_entry for catalog_entry in catalog() if catalog_entry.name == source), None)
     if catalog_entry is not None:
         if not catalog_entry.cached:

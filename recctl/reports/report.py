@@ -82,8 +82,8 @@ def write_report(
 ) -> WrittenReport:
     """Write a report of runs: an HTML page that works offline, or tables for a paper.
 
-    Some sections read the data and the models again, with their hashes checked. Nothing is downloaded, and the test
-    part is not read.
+    Some sections read the data and the models again, with their hashes checked. Nothing is downloaded or
+    queried, and the test part is not read.
 
     Args:
         runs: One or more runs, or references to runs of the default runs directory: ids, aliases, `latest` or `best`.

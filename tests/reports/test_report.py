@@ -11,24 +11,27 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from recctl import experiment
 from recctl.data import sources
 from recctl.data.sources.catalog import datasets
 from recctl.data.splitting import Split
 from recctl.errors import ConfigError
 from recctl.evaluation.paired_comparison import compare_paired
 from recctl.experiment.comparison.run import comparison_result
+from recctl.reports import recompute
 from recctl.reports.render import formatting, plots
 from recctl.reports.render.blocks import Note
 from recctl.reports.render.page import Header, Section, render_page, script_json
 from recctl.reports.report import write_report
 from recctl.reports.search_figures import write_search_figures
-from recctl.runs import Run
+from recctl.runs import Run, RunStore
 from tests.reports.example_runs import (
     HOSTILE,
     SYNTHETIC,
     comparison_run,
     embedded_json,
     hostile_run,
+    load,
     section_titles,
     trained_run,
     tuning_run,
@@ -220,6 +223,32 @@ def test_report_downloads_nothing(ease, tmp_path):
     (run.path / "config.yaml").write_text(text.replace("source: synthetic", "source: movielens-100k"))
     assert not datasets.find("movielens-100k").cached
     assert "recctl data fetch movielens-100k" in report_of(run)[1].left_out["Examples"]
+
+
+PLACES = {
+    "https://user:secret@localhost/x.csv": "https://***:***@localhost/x.csv",
+    '{sql: "select 1", url: "postgresql://user:secret@localhost/x"}': "query of postgresql://***:***@localhost/x",
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "place"), [*(("data.source", place) for place in PLACES), ("split.test", next(iter(PLACES)))]
+)
+def test_report_neither_reads_urls_nor_queries_databases(key, place, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a report reads its data")
+
+    pairs = pd.DataFrame([(user, item) for user in range(10) for item in range(31)], columns=["user_id", "item_id"])
+    for number, name in enumerate(("train.csv", "validation.csv", "test.csv")):
+        pairs[number::3].to_csv(tmp_path / name, index=False)
+    split = "{strategy: predefined, validation: validation.csv, test: test.csv}"
+    text = f"data: {{source: train.csv, implicit: true}}\nsplit: {split}\nmodel: {{name: popularity}}\n"
+    run = experiment.train(load(tmp_path, text), RunStore(tmp_path / "runs"))
+    assert "Examples" not in report_of(run)[1].left_out
+    monkeypatch.setattr(recompute, "prepare_for", refuse)
+    reason = report_of(run, overrides=[f"{key}={place}"])[1].left_out["Examples"]
+    assert f"{key} is {PLACES[place]}, and reports download and query nothing" in reason
+    assert f"recctl report {run.id} --set {key}=FILE" in reason
 
 
 def test_items_are_shown_by_title(ease, monkeypatch):
