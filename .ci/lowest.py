@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-extras = [name for name in project["optional-dependencies"] if name not in ("all", "dev")]
+extras = [name for name in project["optional-dependencies"] if name not in ("all", "dev", "docs")]
 requirements = [*project["dependencies"], *(line for name in extras for line in project["optional-dependencies"][name])]
 for requirement in requirements:
     match = re.fullmatch(r"([\w.-]+)(\[[\w,]+\])?>=([\w.]+)", requirement)
