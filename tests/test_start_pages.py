@@ -37,7 +37,11 @@ def test_calls_named_for_users_of_other_libraries_exist(workdir: Path) -> None:
     exec(compile(block.code, "coming-from.md", "exec"), namespace)
     assert namespace["dataset"].n_users == 800
     text = (DOCS / "start" / "coming-from.md").read_text()
-    names = set(re.findall(r"\b(\w+Recommender)\b", text)) - {"CosineRecommender", "TFIDFRecommender", "BM25Recommender"}
+    names = set(re.findall(r"\b(\w+Recommender)\b", text)) - {
+        "CosineRecommender",
+        "TFIDFRecommender",
+        "BM25Recommender",
+    }
     assert len(names) > 10
     assert names <= set(package.__all__)
     for name, arguments in re.findall(r"`(\w+Recommender)\(([^)]*)\)", text):
