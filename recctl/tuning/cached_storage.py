@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import sqlalchemy
 from optuna.distributions import BaseDistribution
 from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+# Optuna's table of user attributes. Its storage writes each attribute in a transaction of its own, which takes about
+# 3 ms with SQLite: with a dozen metrics longer than fitting a small model.
+_USER_ATTRIBUTES = sqlalchemy.table(
+    "trial_user_attributes", sqlalchemy.column("trial_id"), sqlalchemy.column("key"), sqlalchemy.column("value_json")
+)
 
 
 class CachedStorage(InMemoryStorage):
@@ -94,6 +102,21 @@ class CachedStorage(InMemoryStorage):
         """Set a user attribute of a trial."""
         self._database.set_trial_user_attr(self._database_trial_id(trial_id), key, value)
         super().set_trial_user_attr(trial_id, key, value)
+
+    def set_trial_user_attrs(self, trial_id: int, attributes: Mapping[str, Any]) -> None:
+        """Set several user attributes of a trial in one transaction."""
+        database_id = self._database_trial_id(trial_id)
+        rows = [
+            {"trial_id": database_id, "key": name, "value_json": json.dumps(value)}
+            for name, value in attributes.items()
+        ]
+        columns = _USER_ATTRIBUTES.c
+        previous = sqlalchemy.and_(columns.trial_id == database_id, columns.key.in_(list(attributes)))
+        with self._database.engine.begin() as connection:
+            connection.execute(sqlalchemy.delete(_USER_ATTRIBUTES).where(previous))
+            connection.execute(sqlalchemy.insert(_USER_ATTRIBUTES), rows)
+        for name, value in attributes.items():
+            super().set_trial_user_attr(trial_id, name, value)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Set a system attribute of a trial."""

@@ -17,7 +17,7 @@ from recctl.config import Config
 from recctl.data import shared_arrays
 from recctl.errors import RecctlError, TrainingError
 from recctl.kernels import loading
-from recctl.tuning.study import Outcome
+from recctl.tuning.outcomes import Outcome
 from recctl.tuning.trial_runner import Task, TrialRunner, WindowData
 
 ReportCallback = Callable[[int, int, float], bool]

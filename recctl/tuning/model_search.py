@@ -40,9 +40,9 @@ from recctl.training.monitor import direction
 from recctl.tuning import results, resumption
 from recctl.tuning.allocation import Rung, Share, Standing, plan_share, ranked, surviving
 from recctl.tuning.executors import InProcessExecutor, ProcessExecutor, TrialExecutor
-from recctl.tuning.storage import open_storage, own_storage, translate_storage_errors
+from recctl.tuning.outcomes import outcome_of
+from recctl.tuning.storage import describe_study, open_storage, own_storage, translate_storage_errors
 from recctl.tuning.strategies import DEFAULT_TRIALS
-from recctl.tuning.study import outcome_of
 from recctl.tuning.trial_runner import TrialRunner, cut_windows
 from recctl.tuning.tuner import (
     ONLY_BASELINE,
@@ -50,6 +50,7 @@ from recctl.tuning.tuner import (
     is_model_search,
     location_of,
     monitors_of,
+    record_study_name,
     require_same_study_of,
     shared_storage_of,
     study_name,
@@ -89,12 +90,13 @@ def tune_models(loaded: LoadedConfig, store: RunStore, storage: str | None, stud
                     require_same_study_of(shared_storage, name, entry.loaded.config, prepared)
         study_facts = {
             "shared": storage is not None,
-            "study": study if storage else "study",
+            "study": study if storage else None,
             "planned": section.n_trials,
             "allocation": section.allocation,
             "labels": [entry.label for entry in entries],
         }
         run = begin(store, loaded, "tune", prepared, seconds, tuning=study_facts)
+        record_study_name(run)
         with (
             recording(run, loaded.config) as trackers,
             translate_storage_errors(location_of(None if shared_storage else run)),
@@ -284,6 +286,7 @@ class _ModelSearch:
         self._finish()
 
     def _run_trials(self) -> None:
+        describe_study(self.decisions, self.run.id, self.monitors)
         executor = self._executor()
         try:
             if self.section.allocation == "equal":
@@ -418,9 +421,7 @@ class _ModelSearch:
     def _seconds_of(self, search: Search, n_before: int) -> float:
         """The seconds of a model's trials, from some number on."""
         outcomes = [outcome_of(trial) for trial in search.study.finished_trials()[n_before:]]
-        return float(
-            sum(outcome.get("fit_seconds", 0.0) + outcome.get("evaluate_seconds", 0.0) for outcome in outcomes)
-        )
+        return sum(outcome.fit_seconds + outcome.evaluate_seconds for outcome in outcomes)
 
     def _rungs(self) -> list[Rung]:
         return [Rung.from_json(values) for values in self.decisions.user_attrs.get(_RUNGS, [])]
@@ -489,7 +490,7 @@ class _ModelSearch:
         labels = ranked([self._standing(label) for label in self.searches])
         if not labels:
             errors = [
-                f"{label}: {outcome_of(trial).get('error')}"
+                f"{label}: {outcome_of(trial).error}"
                 for label, search in self.searches.items()
                 for trial in search.study.finished_trials()[:1]
             ]
@@ -680,7 +681,7 @@ def _why_no_value(search: Search) -> str | None:
     """Why no trial of a model has a value: the first error, or that only its own values were measured."""
     finished = search.study.finished_trials()
     for trial in finished:
-        error = outcome_of(trial).get("error")
+        error = outcome_of(trial).error
         if error:
             return str(error)
     return ONLY_BASELINE if finished else None

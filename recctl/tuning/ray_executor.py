@@ -12,7 +12,7 @@ from recctl.config import Config
 from recctl.data import shared_arrays
 from recctl.engines.ray_engine import MAX_ATTEMPTS, RayEngine
 from recctl.tuning.executors import ReportCallback
-from recctl.tuning.study import Outcome
+from recctl.tuning.outcomes import Outcome
 from recctl.tuning.trial_runner import Task, TrialRunner, WindowData
 
 

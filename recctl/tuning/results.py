@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -17,7 +18,8 @@ from recctl.experiment.data import resolve_config
 from recctl.models.base.search_space import Point, Space, is_same
 from recctl.runs import Run, layout
 from recctl.tuning import spaces
-from recctl.tuning.study import Study, outcome_of
+from recctl.tuning.outcomes import outcome_of
+from recctl.tuning.study import Study
 
 # Importances of fewer trials are mostly noise.
 _MIN_TRIALS_FOR_IMPORTANCES = 10
@@ -47,19 +49,21 @@ def table(study: Study, monitors: list[str]) -> pd.DataFrame:
 
 def _row(study: Study, trial: FrozenTrial, monitors: list[str], pareto_front: set[int]) -> dict[str, Any]:
     outcome = outcome_of(trial)
-    values = dict(zip(monitors, outcome.get("values") or [None] * len(monitors), strict=True))
-    table_row: dict[str, Any] = {"number": trial.number, "state": outcome.get("state", trial.state.name.lower())}
+    # A baseline outside the search space has metrics, but no value in Optuna's storage.
+    measured: Sequence[float | None] = outcome.values or [outcome.metrics.get(monitor) for monitor in monitors]
+    values = dict(zip(monitors, measured, strict=True))
+    table_row: dict[str, Any] = {"number": trial.number, "state": outcome.state}
     table_row |= values
     table_row |= {dimension_name: _cell(value) for dimension_name, value in study.point_of(trial).items()}
+    table_row |= {metric_key: value for metric_key, value in outcome.metrics.items() if metric_key not in values}
     table_row |= {
-        metric_key: value for metric_key, value in outcome.get("metrics", {}).items() if metric_key not in values
+        "chosen_epoch": outcome.best_epoch,  # the name of earlier versions
+        "fit_seconds": outcome.fit_seconds,
+        "evaluate_seconds": outcome.evaluate_seconds,
+        "error": outcome.error,
     }
-    table_row |= {
-        metric_key: outcome.get(metric_key)
-        for metric_key in ("chosen_epoch", "fit_seconds", "evaluate_seconds", "error")
-    }
-    if outcome.get("windows"):
-        table_row["windows"] = [window_metrics[monitors[0]] for window_metrics in outcome["windows"]]
+    if outcome.windows:
+        table_row["windows"] = [window_metrics[monitors[0]] for window_metrics in outcome.windows]
     if study.finished_baseline() is not None:
         table_row["in_space"] = trial.number != 0
     if len(monitors) > 1:

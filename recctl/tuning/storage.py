@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,19 @@ from recctl.errors import ArtifactError, ConfigError, DataError
 from recctl.runs.environment import redact_passwords
 from recctl.tuning.cached_storage import CachedStorage
 
-# User attribute of a study with the data, split, model and space that its trials belong to.
-_IDENTITY_KEY = "recctl"
+# User attributes of a study: the run that created it, and what all of its trials have in common.
+RUN_KEY = "run_id"
+_IDENTITY_KEYS = {
+    "data": "data_hash",
+    "split": "split_hash",
+    "windows": "windows",
+    "model": "model",
+    "monitors": "monitors",
+    "strategy": "strategy",
+    "space": "space",
+}
+# Versions before 0.3 stored what trials have in common as one attribute.
+_OLD_IDENTITY_KEY = "recctl"
 ANOTHER_NAME = "choose another name with --study"
 _OPEN_ATTEMPTS = 5
 _RETRY_SECONDS = 0.5
@@ -115,9 +127,22 @@ def open_study(
         directions=["maximize" if direction == "max" else "minimize" for direction in directions],
         pruner=pruner,
     )
-    if _IDENTITY_KEY not in study.user_attrs:
-        study.set_user_attr(_IDENTITY_KEY, _as_stored(identity))
+    attributes = study.user_attrs
+    if _OLD_IDENTITY_KEY not in attributes:
+        for name, value in _as_stored(identity).items():
+            if _IDENTITY_KEYS[name] not in attributes:
+                study.set_user_attr(_IDENTITY_KEYS[name], value)
     return study
+
+
+def describe_study(study: optuna.Study, run_id: str, metric_names: Sequence[str]) -> None:
+    """Store the run and the names of the metrics with a study, for users of Optuna's tools, if it has none."""
+    if RUN_KEY not in study.user_attrs:
+        study.set_user_attr(RUN_KEY, run_id)
+    if study.metric_names is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(metric_names))
 
 
 def require_same_study(
@@ -162,8 +187,11 @@ def stored_identity(storage: optuna.storages.BaseStorage, name: str) -> dict[str
         study_id = storage.get_study_id_from_name(name)
     except KeyError:
         return {}
-    identity: dict[str, Any] = storage.get_study_user_attrs(study_id).get(_IDENTITY_KEY, {})
-    return identity
+    attributes = storage.get_study_user_attrs(study_id)
+    if _OLD_IDENTITY_KEY in attributes:
+        identity: dict[str, Any] = attributes[_OLD_IDENTITY_KEY]
+        return identity
+    return {name: attributes[key] for name, key in _IDENTITY_KEYS.items() if key in attributes}
 
 
 def _has_tables(url: str) -> bool:

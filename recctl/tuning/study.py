@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -16,6 +18,16 @@ from optuna.trial import FrozenTrial, TrialState
 from recctl.evaluation.pareto import dominates, pareto_front
 from recctl.metrics.condition import Condition
 from recctl.models.base.search_space import Point, Space, point_key
+from recctl.tuning.cached_storage import CachedStorage
+from recctl.tuning.outcomes import (
+    HEARTBEAT_KEY,
+    OWNER_KEY,
+    PROCESS_KEY,
+    Outcome,
+    baseline_attributes,
+    baseline_of,
+    outcome_of,
+)
 from recctl.tuning.samplers import decode, suggest
 from recctl.tuning.strategies import FinishedTrial
 
@@ -26,47 +38,6 @@ UNCLAIMED_TIMEOUT = 10.0
 
 _FINISHED_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _OPTUNA_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-# User attributes of a trial.
-_OUTCOME_KEY = "recctl"
-_OWNER_KEY = "owner"
-_HEARTBEAT_KEY = "alive"
-# The point of a baseline that lies outside the search space.
-_BASELINE_KEY = "baseline"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a trial.
-
-    Attributes:
-        state: complete, pruned, or failed.
-        values: The monitored metrics, in order.
-        metrics: All metrics on validation, by key.
-        fit_seconds: Duration of the fit.
-        evaluate_seconds: Duration of the evaluation.
-        best_epoch: Best epoch of a model trained in epochs.
-        model: Path of the saved model, if its score was the best so far.
-        error: Reason of a failure.
-        windows: The metrics on validation of each window of a rolling split, of which `metrics` are the means.
-    """
-
-    state: Literal["complete", "pruned", "failed"]
-    values: list[float] = field(default_factory=list)
-    metrics: dict[str, float] = field(default_factory=dict)
-    fit_seconds: float = 0.0
-    evaluate_seconds: float = 0.0
-    best_epoch: int | None = None
-    model: str | None = None
-    error: str | None = None
-    windows: list[dict[str, float]] | None = None
-
-    def as_attributes(self) -> dict[str, Any]:
-        """The result as it is stored with the trial, without what it does not have."""
-        attributes = {field_name: value for field_name, value in asdict(self).items() if value is not None}
-        if self.best_epoch is not None:
-            # Stored searches and trials.parquet keep the key of earlier versions, so that a search can be resumed.
-            attributes["chosen_epoch"] = attributes.pop("best_epoch")
-        return attributes
 
 
 @dataclass(frozen=True)
@@ -129,8 +100,12 @@ class Study:
         """
         abandoned = self._abandoned()
         handle = self._open_handle(abandoned[0].number) if abandoned else self.study.ask()
+        attributes = {PROCESS_KEY: f"{socket.gethostname()}:{os.getpid()}"}
         if self.shared:
-            handle.set_user_attr(_OWNER_KEY, self.owner)
+            # Before the owner: an abandoned trial has an old heartbeat, by which others would take it over again.
+            attributes[HEARTBEAT_KEY] = _now()
+        attributes[OWNER_KEY] = self.owner
+        self._set_attributes(handle.number, attributes)
         self._refresh()
         return handle.number
 
@@ -139,8 +114,8 @@ class Study:
         handle = self._open_handle(number)
         point: Point = {}
         if number == 0 and self.is_baseline_outside:
-            point = handle.user_attrs.get(_BASELINE_KEY) or self.baseline or {}
-            handle.set_user_attr(_BASELINE_KEY, point)
+            point = baseline_of(handle.user_attrs) or self.baseline or {}
+            self._set_attributes(number, baseline_attributes(point))
         else:
             for dimension in self.space.active(point):
                 point[dimension.name] = suggest(handle, dimension)
@@ -161,7 +136,7 @@ class Study:
         """Give up trials that were claimed but not begun, so that another search can claim them."""
         for trial in self._owned():
             if trial.number not in self._handles:
-                self._set_attribute(trial, _OWNER_KEY, "")
+                self._set_attributes(trial.number, {OWNER_KEY: ""})
 
     def next_number(self) -> int:
         """Number that the next claim will return, unless another search claims first."""
@@ -175,7 +150,7 @@ class Study:
     def has_unclaimed(self) -> bool:
         """Whether a trial of another search has no owner yet, so that it may be running or abandoned."""
         return any(
-            _OWNER_KEY not in trial.user_attrs and not self._is_abandoned(trial) for trial in self._running_elsewhere()
+            OWNER_KEY not in trial.user_attrs and not self._is_abandoned(trial) for trial in self._running_elsewhere()
         )
 
     def report(self, number: int, epoch: int, value: float) -> bool:
@@ -195,11 +170,11 @@ class Study:
         """Record the outcome of a trial; if another search finished the trial first, its outcome stays."""
         handle = self._handles.pop(number)
         state = _OPTUNA_STATES[outcome.state]
-        if _BASELINE_KEY in handle.user_attrs:
+        if number == 0 and self.is_baseline_outside:
             state = TrialState.FAIL
         values = outcome.values if state == TrialState.COMPLETE else None
+        self._set_attributes(number, outcome.as_attributes())
         with suppress(optuna.exceptions.UpdateFinishedTrialError):
-            handle.set_user_attr(_OUTCOME_KEY, outcome.as_attributes())
             self.study.tell(handle, values, state)
         self._refresh()
 
@@ -207,9 +182,9 @@ class Study:
         """Record that the trials of this search are alive, and read the trials of others."""
         if not self.shared:
             return
-        current_time = datetime.now().isoformat()  # noqa: DTZ005 - Optuna's times are local times without a zone
+        current_time = _now()
         for trial in self._owned():
-            self._set_attribute(trial, _HEARTBEAT_KEY, current_time)
+            self._set_attributes(trial.number, {HEARTBEAT_KEY: current_time})
         self._refresh()
 
     # ---- read
@@ -218,10 +193,16 @@ class Study:
         """Read all trials once; a storage query for each question would take longer than many a trial."""
         self._trials = self.study.get_trials(deepcopy=False)
 
-    def _set_attribute(self, trial: FrozenTrial, key: str, value: str) -> None:
+    def _set_attributes(self, number: int, attributes: Mapping[str, Any]) -> None:
+        """Set user attributes of a trial, unless another search has finished it."""
+        trial_id = self._trial_id(number)
+        if isinstance(self.storage, CachedStorage):
+            self.storage.set_trial_user_attrs(trial_id, attributes)
+            return
         # After a long silence, another search may have taken over this trial and finished it.
         with suppress(optuna.exceptions.UpdateFinishedTrialError):
-            self.storage.set_trial_user_attr(self._trial_id(trial.number), key, value)
+            for name, value in attributes.items():
+                self.storage.set_trial_user_attr(trial_id, name, value)
 
     def finished(self) -> list[FinishedTrial]:
         """Finished trials by number, as strategies see them."""
@@ -262,7 +243,7 @@ class Study:
         return max(candidates, key=self.scores, default=None)
 
     def _is_eligible(self, trial: FrozenTrial) -> bool:
-        metrics = outcome_of(trial).get("metrics", {})
+        metrics = outcome_of(trial).metrics
         return all(
             condition.metric in metrics and condition.holds(metrics[condition.metric]) for condition in self.conditions
         )
@@ -294,13 +275,13 @@ class Study:
     def is_baseline_outside(self) -> bool:
         """Whether trial 0 lies outside the search space; of a shared study, the process that began it decides."""
         first_trial = self._trials[0] if self._trials else None
-        if first_trial is None or not (first_trial.params or first_trial.user_attrs.get(_BASELINE_KEY)):
+        if first_trial is None or not (first_trial.params or _is_baseline(first_trial)):
             return self.baseline is not None
-        return _BASELINE_KEY in first_trial.user_attrs
+        return _is_baseline(first_trial)
 
     def finished_baseline(self) -> FrozenTrial | None:
         """Trial 0 if it is finished and lies outside the search space."""
-        return next((trial for trial in self.finished_trials() if _BASELINE_KEY in trial.user_attrs), None)
+        return next((trial for trial in self.finished_trials() if _is_baseline(trial)), None)
 
     def taken(self, number: int) -> set[str]:
         """The keys of the points of all trials but one."""
@@ -309,7 +290,7 @@ class Study:
     def have_points(self, number: int) -> bool:
         """Whether all trials before one have their points, so that it can get another."""
         return all(
-            _BASELINE_KEY in trial.user_attrs
+            _is_baseline(trial)
             or all(dimension.name in trial.params for dimension in self.space.active(self.point_of(trial)))
             for trial in self._running_elsewhere()
             if trial.number < number
@@ -317,8 +298,8 @@ class Study:
 
     def point_of(self, trial: FrozenTrial) -> Point:
         """The point that a trial evaluated."""
-        if _BASELINE_KEY in trial.user_attrs:
-            baseline: Point = trial.user_attrs[_BASELINE_KEY]
+        baseline = baseline_of(trial.user_attrs)
+        if baseline is not None:
             return baseline
         dimensions = {dimension.name: dimension for dimension in self.space.dimensions}
         return {
@@ -329,7 +310,7 @@ class Study:
 
     def _owned(self) -> list[FrozenTrial]:
         """Running trials of a shared study that this search claimed."""
-        return [trial for trial in self._running() if trial.user_attrs.get(_OWNER_KEY) == self.owner]
+        return [trial for trial in self._running() if trial.user_attrs.get(OWNER_KEY) == self.owner]
 
     def _abandoned(self) -> list[FrozenTrial]:
         """Trials that were started and that no search is working on."""
@@ -343,18 +324,21 @@ class Study:
         return [trial for trial in self._running() if trial.number not in self._handles]
 
     def _is_abandoned(self, trial: FrozenTrial) -> bool:
-        owner = trial.user_attrs.get(_OWNER_KEY)
+        owner = trial.user_attrs.get(OWNER_KEY)
         if owner in (self.owner, "") or not self.shared:
             return True
         if owner is None:
             first_seen = self._first_seen_unclaimed.setdefault(trial.number, monotonic())
             return monotonic() - first_seen > UNCLAIMED_TIMEOUT
-        heartbeat = trial.user_attrs.get(_HEARTBEAT_KEY)
+        heartbeat = trial.user_attrs.get(HEARTBEAT_KEY)
         last_sign = datetime.fromisoformat(heartbeat) if heartbeat else trial.datetime_start
-        return last_sign is None or datetime.now() - last_sign > HEARTBEAT_TIMEOUT  # noqa: DTZ005
+        # Times without a zone are local: those of Optuna, and the heartbeats of versions before 0.3.
+        return last_sign is None or datetime.now(UTC) - last_sign.astimezone() > HEARTBEAT_TIMEOUT
 
 
-def outcome_of(trial: FrozenTrial) -> dict[str, Any]:
-    """The recorded outcome of a trial as plain values; empty if there is none."""
-    outcome: dict[str, Any] = trial.user_attrs.get(_OUTCOME_KEY, {})
-    return outcome
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def _is_baseline(trial: FrozenTrial) -> bool:
+    return baseline_of(trial.user_attrs) is not None

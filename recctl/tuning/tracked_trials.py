@@ -16,7 +16,8 @@ from recctl.models.base.search_space import Space
 from recctl.runs import Run
 from recctl.tracking import PartStatus, Record
 from recctl.tuning import results
-from recctl.tuning.study import Study, outcome_of
+from recctl.tuning.outcomes import Outcome, outcome_of
+from recctl.tuning.study import Study
 
 
 def tracked_trial(
@@ -37,7 +38,7 @@ def tracked_trial(
         Its record, its values, how it ended, and when.
     """
     outcome = outcome_of(trial)
-    state: PartStatus = outcome.get("state", "failed")
+    state: PartStatus = outcome.state
     properties = {
         **tracked_run.properties(run),
         "recctl.kind": "trial",
@@ -49,8 +50,8 @@ def tracked_trial(
     if label is not None:
         properties["recctl.label"] = label
         title = f"{label}, {title}"
-    if outcome.get("error"):
-        properties["recctl.error"] = str(outcome["error"])
+    if outcome.error is not None:
+        properties["recctl.error"] = outcome.error
     started = time() if trial.datetime_start is None else trial.datetime_start.timestamp()
     ended = time() if trial.datetime_complete is None else trial.datetime_complete.timestamp()
     record = Record(title, _params(loaded, space, study, trial), {}, properties, started=started)
@@ -72,12 +73,12 @@ def _params(loaded: LoadedConfig, space: Space, study: Study, trial: FrozenTrial
     return {**flatten(varied), **tracked_run.model_params(config["model"], config["seed"])}
 
 
-def _values(outcome: dict[str, Any], folder: Path) -> list[tracked_run.Value]:
-    step = outcome.get("chosen_epoch") or 0
+def _values(outcome: Outcome, folder: Path) -> list[tracked_run.Value]:
+    step = outcome.best_epoch or 0
     values = list(tracked_run.epochs(folder))
-    values += [(f"validation/{metric_key}", value, step) for metric_key, value in outcome.get("metrics", {}).items()]
-    for position, metrics in enumerate(outcome.get("windows") or [], start=1):
+    values += [(f"validation/{metric_key}", value, step) for metric_key, value in outcome.metrics.items()]
+    for position, metrics in enumerate(outcome.windows or [], start=1):
         values += [(f"windows/{metric_key}", value, position) for metric_key, value in metrics.items()]
-    for stage in ("fit", "evaluate"):
-        values.append((f"seconds/{stage}", outcome.get(f"{stage}_seconds"), step))
+    values.append(("seconds/fit", outcome.fit_seconds, step))
+    values.append(("seconds/evaluate", outcome.evaluate_seconds, step))
     return values

@@ -26,8 +26,11 @@ from recctl.models.base.epoch_recommender import EpochRecommender
 from recctl.models.linear.gram import reused
 from recctl.runs import layout
 from recctl.training import Epoch, ResumableTraining
+from recctl.tuning.outcomes import Outcome
 from recctl.tuning.storage import STORAGE_ERRORS
-from recctl.tuning.study import Outcome
+
+MODEL_FILE = "model.pkl"
+"""The model of a trial, in its folder."""
 
 ReportEpoch = Callable[[int, float], bool]
 """Receives an epoch (or a window) and the metric; returns whether to prune the trial."""
@@ -132,6 +135,7 @@ class TrialRunner:
             metric_key: float(np.mean([each.metrics[metric_key] for each in fits])) for metric_key in newest.metrics
         }
         values = [metrics[metric_key] for metric_key in self.monitors]
+        self._save_if_best(task, newest.model, values)
         return Outcome(
             state="complete",
             values=values,
@@ -139,7 +143,6 @@ class TrialRunner:
             fit_seconds=sum(each.fit_seconds for each in fits),
             evaluate_seconds=sum(each.evaluate_seconds for each in fits),
             best_epoch=newest.best_epoch,
-            model=self._save_if_best(task, newest.model, values),
             windows=[each.metrics for each in fits] if len(fits) > 1 else None,
         )
 
@@ -177,13 +180,10 @@ class TrialRunner:
                 raise TrainingError(f"{metric_key} is undefined (NaN) on validation: no user or pair could be measured")
         return _WindowFit(model, evaluation.metrics, fit_seconds, evaluate_seconds, best_epoch, pruned=False)
 
-    def _save_if_best(self, task: Task, model: Recommender, values: Sequence[float]) -> str | None:
-        """Save the model if it is the best so far; returns its path."""
-        if task.best_scores is not None and self.scores(values) <= task.best_scores:
-            return None
-        model_path = task.folder / "model.pkl"
-        model.save(model_path)
-        return str(model_path)
+    def _save_if_best(self, task: Task, model: Recommender, values: Sequence[float]) -> None:
+        """Save the model if it is the best so far."""
+        if task.best_scores is None or self.scores(values) > task.best_scores:
+            model.save(task.folder / MODEL_FILE)
 
     def scores(self, values: Sequence[float]) -> tuple[float, ...]:
         """The values of the monitored metrics, with higher always better."""

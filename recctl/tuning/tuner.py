@@ -40,9 +40,11 @@ from recctl.tracking import Tracker
 from recctl.training.monitor import direction
 from recctl.tuning import results, resumption, spaces, stored_space
 from recctl.tuning.executors import InProcessExecutor, ProcessExecutor, TrialExecutor
+from recctl.tuning.outcomes import Outcome, outcome_of
 from recctl.tuning.samplers import StrategySampler
 from recctl.tuning.storage import (
     ANOTHER_NAME,
+    describe_study,
     open_storage,
     open_study,
     own_storage,
@@ -51,9 +53,9 @@ from recctl.tuning.storage import (
     translate_storage_errors,
 )
 from recctl.tuning.strategies import STRATEGIES, Strategy
-from recctl.tuning.study import Outcome, Study, Trial, outcome_of
+from recctl.tuning.study import Study, Trial
 from recctl.tuning.tracked_trials import tracked_trial
-from recctl.tuning.trial_runner import Task, TrialRunner, cut_windows
+from recctl.tuning.trial_runner import MODEL_FILE, Task, TrialRunner, cut_windows
 
 _HEARTBEAT_SECONDS = 30.0
 # How often the time of running trials is checked, if it is limited.
@@ -115,10 +117,11 @@ def tune(
                 require_same_study_of(shared_storage, study, loaded.config, prepared)
         study_facts = {
             "shared": storage is not None,
-            "study": study if storage else "study",
+            "study": study if storage else None,
             "planned": section.n_trials,
         }
         run = begin(store or RunStore(), loaded, "tune", prepared, seconds, tuning=study_facts)
+        record_study_name(run)
         with (
             recording(run, loaded.config) as trackers,
             translate_storage_errors(location_of(None if shared_storage else run)),
@@ -222,6 +225,12 @@ def _require_same_search(run: Run, stored: Config, requested: Config) -> None:
 def study_name(run: Run) -> str:
     """The name of a search's study in its storage."""
     return run.metadata["tuning"]["study"] or run.id
+
+
+def record_study_name(run: Run) -> None:
+    """Record the name of a new search's study: by default the run's id, which changes when its folder is renamed."""
+    run.metadata["tuning"]["study"] = study_name(run)
+    run.save_metadata()
 
 
 def is_model_search(run: Run) -> bool:
@@ -396,6 +405,7 @@ class Search:
 
     def run_on(self, executor: TrialExecutor) -> None:
         """Run trials on an executor until the budget is used up."""
+        describe_study(self.study.study, self.run.id, self.monitors)
         if self.section.timeout_minutes and self.seconds_left is None:
             # From the start of this call: a resumed search gets the whole time again.
             self._deadline = monotonic() + 60 * self.section.timeout_minutes
@@ -606,7 +616,7 @@ class Search:
         keys = list(dict.fromkeys([*self.monitors, *(condition.metric for condition in conditions)]))
         lines = []
         for trial in members[:_MAX_MEMBERS]:
-            metrics = outcome_of(trial)["metrics"]
+            metrics = outcome_of(trial).metrics
             values = ", ".join(f"{metric_key} = {metrics[metric_key]:.6g}" for metric_key in keys)
             lines.append(f"  trial {trial.number}: {values}")
         if len(members) > _MAX_MEMBERS:
@@ -614,7 +624,7 @@ class Search:
         # The bound of the last condition that the trial closest to it satisfies.
         condition = conditions[-1]
         choose = max if condition.comparison.startswith(">") else min
-        bound = choose(outcome_of(trial)["metrics"][condition.metric] for trial in members)
+        bound = choose(outcome_of(trial).metrics[condition.metric] for trial in members)
         example = f"{condition.metric}{'>=' if choose is max else '<='}{bound:.6g}"
         return "\n".join(
             [
@@ -633,7 +643,7 @@ class Search:
         if baseline is not None and len(finished) == 1:
             return f"{ONLY_BASELINE}; raise tuning.n_trials or tuning.timeout_minutes"
         outcomes = [outcome_of(trial) for trial in finished if trial is not baseline]
-        errors = Counter(str(outcome.get("error")) for outcome in outcomes)
+        errors = Counter(str(outcome.error) for outcome in outcomes)
         reasons = [f"{error} ({count} of {len(outcomes)} trials)" for error, count in errors.most_common(_MAX_ERRORS)]
         if len(errors) > _MAX_ERRORS:
             reasons.append(f"{len(errors) - _MAX_ERRORS} other reasons in {self.run.path / layout.TRIALS}")
@@ -647,7 +657,8 @@ class Search:
         baseline = self.study.finished_baseline()
         if baseline is None:
             return
-        values = outcome_of(baseline).get("values", [])
+        metrics = outcome_of(baseline).metrics
+        values = [metrics[monitor] for monitor in self.monitors] if metrics else []
         point = self.study.point_of(baseline)
         self.run.metadata["tuning"]["baseline"] = {"trial": baseline.number, "values": values, "point": point}
         if values and self.study.signs[0] * values[0] > self.study.signs[0] * best.values[0]:
@@ -658,10 +669,10 @@ class Search:
 
     def record_windows(self, best: optuna.trial.FrozenTrial) -> None:
         """Record the metrics of the best trial and of trial 0 in each window of a rolling split."""
-        best_windows = outcome_of(best).get("windows")
+        best_windows = outcome_of(best).windows
         if best_windows is None:
             return
-        first_windows = outcome_of(self.study.finished_trials()[0]).get("windows")
+        first_windows = outcome_of(self.study.finished_trials()[0]).windows
         records = plan_windows(self.prepared.dataset, self.loaded.config)
         for position, record in enumerate(records):
             record["best"] = best_windows[position]
@@ -697,13 +708,13 @@ class Search:
     def _save_model_of(self, trial: int, number: int, loaded: LoadedConfig) -> None:
         """Save a trial's model as a version of the run; fit it again if another machine has the file."""
         folder = self.folder / str(trial)
-        if not (folder / "model.pkl").exists():
+        if not (folder / MODEL_FILE).exists():
             stages.fit_trial(self.run, loaded.config, self.prepared, number)
             return
         if (folder / layout.HISTORY).exists():
             (folder / layout.HISTORY).replace(self.run.path / layout.HISTORY)
         last_timestamp = self.prepared.split.train(self.prepared.dataset).last_timestamp()
-        self.run.save_model(load_model(folder / "model.pkl"), stages.TRAIN, number, last_timestamp=last_timestamp)
+        self.run.save_model(load_model(folder / MODEL_FILE), stages.TRAIN, number, last_timestamp=last_timestamp)
 
 
 def _space(

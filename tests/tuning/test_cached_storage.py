@@ -41,6 +41,9 @@ def fill(storage, name, directions):
         trial.set_user_attr("fit_seconds", 0.1 * number)
         trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
         storage.set_trial_system_attr(trial_id, "rung", number)
+        if isinstance(storage, CachedStorage):
+            storage.set_trial_user_attrs(trial_id, {"fit_seconds": 0.2 * number, "error": None, "ndcg@10": 1 / 3})
+            storage.set_trial_user_attrs(trial_id, {"error": 'it\'s "out" of memory', "ndcg@10": 0.5})
         if len(directions) == 1:
             trial.report(0.5, 1)
             trial.report(0.25, 3)

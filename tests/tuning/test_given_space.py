@@ -15,7 +15,7 @@ from recctl.models.ease import EASERecommender
 from recctl.models.registry import model_class
 from recctl.runs import Run
 from recctl.tuning.stored_space import from_stored, to_stored
-from tests.tuning.searches import EASE, load, trials
+from tests.tuning.searches import EASE, load, optuna_study, store_as_version_0_2, trials
 
 
 def search(tmp_path: Path, *overrides: str) -> Run:
@@ -39,7 +39,8 @@ def test_baseline_outside_the_space_is_reported_but_another_trial_is_kept(tmp_pa
     assert record["baseline"] == {"trial": 0, "values": [table["ndcg@10"][0]], "point": {"l2_reg": 500.0}}
     assert experiment.load_version(run).l2_reg == table["l2_reg"][best]
     assert yaml.safe_load((run.path / "best.yaml").read_text())["model"]["params"]["l2_reg"] == table["l2_reg"][best]
-    study = optuna.load_study(study_name="study", storage=f"sqlite:///{run.path / 'study.db'}")
+    study = optuna_study(run)
+    assert study.trials[0].state == optuna.trial.TrialState.FAIL
     assert study.best_trial.number == best
     assert any("l2_reg=500.0 is not in 0.001 to 0.002" in notice for notice in listener.notices)
     assert any("better than the best of the search space" in notice for notice in listener.notices)
@@ -151,10 +152,10 @@ def test_text_of_version_0_2_is_read() -> None:
 @pytest.mark.parametrize("space", ["{l2_reg: {low: 1.0, high: 10.0, log: true}}", "{}"])
 def test_search_of_version_0_2_is_resumed_in_its_own_space(tmp_path: Path, space: str) -> None:
     run = search(tmp_path, f"tuning={{n_trials: 3, space: {space}}}")
+    old = store_as_version_0_2(run)
     database = f"sqlite:///{run.path / 'study.db'}"
-    study = optuna.load_study(study_name="study", storage=database)
-    identity = study.user_attrs["recctl"] | {"space": OLD_SPACE}
-    outcomes = [trial.user_attrs["recctl"] for trial in study.trials]
+    identity = old.user_attrs["recctl"] | {"space": OLD_SPACE}
+    outcomes = [trial.user_attrs["recctl"] for trial in old.trials]
     optuna.delete_study(study_name="study", storage=database)
     old = optuna.create_study(study_name="study", storage=database, direction="maximize")
     old.set_user_attr("recctl", identity)
@@ -164,7 +165,7 @@ def test_search_of_version_0_2_is_resumed_in_its_own_space(tmp_path: Path, space
             optuna.trial.create_trial(
                 params={"l2_reg": value},
                 distributions={"l2_reg": distribution},
-                value=outcome["values"][0],
+                value=outcome["metrics"]["ndcg@10"],
                 user_attrs={"recctl": outcome},
             )
         )

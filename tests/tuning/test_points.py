@@ -13,9 +13,10 @@ import pytest
 from recctl.config.schema import TuningConfig
 from recctl.models.base.hyperparameters import Between, Choices
 from recctl.models.base.search_space import Dimension, Point, Space, point_key
+from recctl.tuning.outcomes import Outcome
 from recctl.tuning.samplers import StrategySampler
 from recctl.tuning.strategies import STRATEGIES, FinishedTrial
-from recctl.tuning.study import Outcome, Study
+from recctl.tuning.study import Study
 
 MIXED = Space(
     (

@@ -22,8 +22,9 @@ from recctl.data import shared_arrays
 from recctl.runs import Run
 from recctl.tuning import executors, study, tuner
 from recctl.tuning.executors import ProcessExecutor
+from recctl.tuning.outcomes import Outcome
 from recctl.tuning.storage import open_storage
-from recctl.tuning.study import Outcome, Study
+from recctl.tuning.study import Study
 from recctl.tuning.trial_runner import Task, TrialRunner, WindowData
 from tests import preloaded
 from tests.tuning.searches import EASE, EPOCHS, load, trials
@@ -96,7 +97,7 @@ def test_trial_of_a_dead_worker_continues_in_a_new_one(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     whole = runner.run(replace(task, folder=tmp_path / "whole"), lambda epoch, value: False)
     assert (outcome.values, outcome.metrics, outcome.best_epoch) == (whole.values, whole.metrics, whole.best_epoch)
-    assert Path(outcome.model).read_bytes() == Path(whole.model).read_bytes()
+    assert (task.folder / "model.pkl").read_bytes() == (tmp_path / "whole" / "model.pkl").read_bytes()
 
 
 def test_trial_that_kills_every_worker_fails_and_search_continues(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from recctl.models.svd import SVDRecommender
 from recctl.runs import Run
 from recctl.tuning import tuner
 from recctl.tuning.storage import open_storage
-from tests.tuning.searches import EASE, EPOCHS, load, trials
+from tests.tuning.searches import EASE, EPOCHS, load, store_as_version_0_2, trials
 
 RANDOM = "tuning={strategy: random, n_trials: 3, monitor: ndcg@10}"
 
@@ -205,7 +205,7 @@ def test_shared_study_refuses_another_strategy_before_a_run_is_created(tmp_path:
 
 
 def test_study_of_a_version_that_did_not_store_the_strategy_is_continued(run: Run) -> None:
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{run.path / 'study.db'}")
+    study = store_as_version_0_2(run)
     identity = dict(study.user_attrs["recctl"])
     del identity["strategy"]
     study.set_user_attr("recctl", identity)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import optuna
 import pandas as pd
 import pytest
 import yaml
@@ -13,7 +12,7 @@ from recctl.errors import ConfigError, DataError, TrainingError
 from recctl.models.ease import EASERecommender
 from recctl.models.svd import SVDRecommender
 from recctl.runs import Run
-from tests.tuning.searches import EASE, EPOCHS, load, trials
+from tests.tuning.searches import EASE, EPOCHS, load, optuna_study, trials
 
 
 def search(tmp_path: Path, text: str, *overrides: str) -> Run:
@@ -210,7 +209,7 @@ def test_lists_and_conditional_dimensions_are_searched(tmp_path: Path) -> None:
     run = search(tmp_path, text, f"tuning.space={space}", "tuning.strategy=grid", "model.params.hidden_layers=[8]")
     table = trials(run)
     assert sorted(table["hidden_layers"].dropna()) == ["[8, 4]", "[8]"]
-    study = optuna.load_study(study_name="study", storage=f"sqlite:///{run.path / 'study.db'}")
+    study = optuna_study(run)
     assert {trial.params.get("hidden_layers") for trial in study.trials} == {None, "[8]", "[8, 4]"}
     best = yaml.safe_load((run.path / "best.yaml").read_text())
     assert isinstance(best["model"]["params"]["hidden_layers"], list)
