@@ -24,12 +24,14 @@ class Local:
         """Wrap the value; nothing is copied."""
         return Shared(value)
 
-    def map(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+    def map(
+        self, function: Callable[[Task], Result], tasks: Iterable[Task], name: str | None = None
+    ) -> Iterator[Result]:
         """Compute the tasks with `map_threads`."""
         return local.map_threads(function, tasks)
 
     @contextmanager
-    def worker_pool(self) -> Iterator[WorkerPool]:
+    def worker_pool(self, name: str | None = None) -> Iterator[WorkerPool]:
         """A context with a pool of threads; both of its functions compute on them."""
         with local.worker_pool() as map_tasks:
             yield WorkerPool(map_tasks, map_tasks)

@@ -51,19 +51,22 @@ class Engine(Protocol):
         """Make a value available to all tasks; `function` may hold the result."""
         ...
 
-    def map(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+    def map(
+        self, function: Callable[[Task], Result], tasks: Iterable[Task], name: str | None = None
+    ) -> Iterator[Result]:
         """Results of `function` for each task, in the order of the tasks; few tasks are in progress at a time.
 
         Args:
             function: Must not modify its argument or anything it refers to, unless it also returns it. It may run in
                 another process, to which everything it refers to is sent once: it should refer to what it needs only.
             tasks: Depend on the data alone, not on the number of workers; each takes some hundredths of a second.
+            name: What the tasks do, for the tools of a cluster; by default the name of `function`.
 
         Returns:
             The results.
         """
         ...
 
-    def worker_pool(self) -> AbstractContextManager[WorkerPool]:
-        """A context with a worker pool, for work in many phases."""
+    def worker_pool(self, name: str | None = None) -> AbstractContextManager[WorkerPool]:
+        """A context with a worker pool, for work in many phases, whose tasks have a name as in `map`."""
         ...

@@ -12,6 +12,7 @@ import socket
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ class RayEngine:
             "num_gpus": config.gpus_per_task,
             "max_retries": MAX_ATTEMPTS - 1,
         }
-        self.run = self.remote(_run)
+        self._compute_batch = ray.remote(compute_batch)
         self._slots = 1
         self._slots_updated_at = -float("inf")
 
@@ -74,29 +75,37 @@ class RayEngine:
             self._slots_updated_at = monotonic()
         return self._slots
 
-    def remote(self, function: Callable[..., Any]) -> Any:
-        """The function as a Ray task, with the resources of the config."""
-        return self.ray.remote(function).options(**self._task_options)
+    def options(self, name: str) -> dict[str, Any]:
+        """Options of a Ray task: the resources of the config, and what the task does, as Ray's tools show it."""
+        return {**self._task_options, "name": f"recctl: {name}"}
+
+    def compute_batch(self, name: str) -> Any:
+        """`compute_batch` as a Ray task."""
+        return self._compute_batch.options(**self.options(name))
 
     def share(self, value: Value) -> Shared[Value]:
         """Put a value into the object store."""
         return _StoredValue(self.ray.put(value))
 
     def map(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task], pace: _Pace | None = None
+        self,
+        function: Callable[[Task], Result],
+        tasks: Iterable[Task],
+        name: str | None = None,
+        pace: _Pace | None = None,
     ) -> Iterator[Result]:
         """Results of `function` for each task, in order; a single task is computed on this machine."""
         tasks = list(tasks)
         if len(tasks) < 2:
             return local.map_threads(function, tasks)
-        return _MapRun(self, function, tasks, pace or _Pace()).results()
+        return _MapRun(self, function, tasks, name or _name_of(function), pace or _Pace()).results()
 
     @contextlib.contextmanager
-    def worker_pool(self) -> Iterator[WorkerPool]:
+    def worker_pool(self, name: str | None = None) -> Iterator[WorkerPool]:
         """A context with a worker pool, for work in many phases; each phase starts at the pace of the previous one."""
         pace = _Pace()
         with local.worker_pool() as map_here:
-            yield WorkerPool(lambda function, tasks: self.map(function, tasks, pace), map_here)
+            yield WorkerPool(lambda function, tasks: self.map(function, tasks, name, pace), map_here)
 
 
 class _StoredValue(Shared[Value]):
@@ -134,8 +143,11 @@ class _Pace:
 class _MapRun:
     """One call of `RayEngine.map`: submits batches and yields the results in order."""
 
-    def __init__(self, engine: RayEngine, function: Callable[[Any], Any], tasks: Sequence[Any], pace: _Pace) -> None:
+    def __init__(
+        self, engine: RayEngine, function: Callable[[Any], Any], tasks: Sequence[Any], name: str, pace: _Pace
+    ) -> None:
         self.engine = engine
+        self.compute_batch = engine.compute_batch(name)
         self.ray = engine.ray
         self.tasks = tasks
         self.pace = pace
@@ -192,7 +204,7 @@ class _MapRun:
 
     def _start(self, batch: int) -> None:
         tasks = list(self.tasks[self.batches[batch]])
-        self.running[self.engine.run.remote(self.function, tasks, self.engine.threads)] = batch
+        self.running[self.compute_batch.remote(self.function, tasks, self.engine.threads)] = batch
         self.started_at.setdefault(batch, []).append(monotonic())
 
     def _restart_stuck(self, n_idle: int) -> None:
@@ -230,12 +242,19 @@ class _MapRun:
         return fetched
 
 
+def _name_of(function: Callable[..., Any]) -> str:
+    """The name of a function, or of the class of an object that is called."""
+    while isinstance(function, partial):
+        function = function.func
+    return getattr(function, "__qualname__", type(function).__qualname__)
+
+
 # ---- in the worker processes
 
 _cache: OrderedDict[Any, Any] = OrderedDict()
 
 
-def _run(function: list[Any], tasks: list[Any], threads: int) -> tuple[float, list[Any]]:
+def compute_batch(function: list[Any], tasks: list[Any], threads: int) -> tuple[float, list[Any]]:
     """Compute a batch of tasks; returns the seconds it took, and the results."""
     task_function = _fetch_cached(function[0])
     local.set_threads(threads)

@@ -102,7 +102,9 @@ def evaluate_rankings(
         for position, user_group in enumerate(users.groups):
             given_items = None if given is None else given.items[position]
             evaluator = _BlockEvaluator(model, user_group, user_group.ties(model), protocol, catalog, given_items)
-            for block_values, items, segment_values in map_blocks(evaluator, len(user_group.users), n_items):
+            for block_values, items, segment_values in map_blocks(
+                evaluator, len(user_group.users), n_items, "evaluation of users"
+            ):
                 # `map_blocks` computes on several threads, but yields blocks in the order of users.
                 values[n_done : n_done + len(block_values)] = block_values
                 n_done += len(block_values)

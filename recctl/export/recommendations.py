@@ -100,7 +100,7 @@ class RecommendationsFormat(ExportFormat):
             _table_files.open_writer(folder / f"recommendations.{self.file_format}", schema, self.file_format) as write,
             progress.task("Recommending", n_users, "users") as task,
         ):
-            for indices, items, scores in map_blocks(rank_users, n_users, len(item_ids)):
+            for indices, items, scores in map_blocks(rank_users, n_users, len(item_ids), "recommendations to users"):
                 table = _table(schema, target.ids, item_ids, item_titles, indices, items, scores)
                 write(table)
                 if held_out is not None:

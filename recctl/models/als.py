@@ -160,7 +160,7 @@ class ALSRecommender(Recommender):
         by_user = self._centered(matrix)
         # Both orders are stored: each half-step reads the interactions row by row of the side that it solves for.
         by_item = by_user.transpose()
-        with engines.current().worker_pool() as workers:
+        with engines.current().worker_pool("als: factors of blocks of rows") as workers:
             users = SideData(by_user, self.n_factors, self._regularization(by_user), workers)
             items = SideData(by_item, self.n_factors, self._regularization(by_item), workers)
             if parent is None:

@@ -111,7 +111,7 @@ class SLIMRecommender(Recommender):
         # Read once, before the weights themselves reduce it.
         available = available_memory()
         with progress.task("SLIM: weights", n_items, "items") as task:
-            for block in engine.map(solve, range(0, n_items, block_size)):
+            for block in engine.map(solve, range(0, n_items, block_size), "slim: weights of a block of items"):
                 blocks.append(block)
                 n_weights += len(block.features)
                 n_solved = min(len(blocks) * block_size, n_items)

@@ -52,9 +52,18 @@ def cut(n_rows: int, n_columns: int) -> list[Int32Array]:
     return [np.arange(begin, min(begin + block_size, n_rows), dtype=np.int32) for begin in range(0, n_rows, block_size)]
 
 
-def map_blocks(function: Callable[[Int32Array], Result], n_rows: int, n_columns: int) -> Iterator[Result]:
-    """Results of `function` for each block of row numbers, in order, computed by the current engine."""
-    return engines.current().map(function, cut(n_rows, n_columns))
+def map_blocks(
+    function: Callable[[Int32Array], Result], n_rows: int, n_columns: int, name: str | None = None
+) -> Iterator[Result]:
+    """Results of `function` for each block of row numbers, in order, computed by the current engine.
+
+    Args:
+        function: Computes a block; see `recctl.engines.Engine.map`.
+        n_rows: Number of rows.
+        n_columns: Number of scores of a row.
+        name: What the blocks are computed for, for the tools of a cluster.
+    """
+    return engines.current().map(function, cut(n_rows, n_columns), name)
 
 
 def rank_block(
@@ -101,7 +110,7 @@ def rank(
     items = np.empty((n_rows, k), np.int32)
     scores = np.empty((n_rows, k), np.float32)
     begin = 0
-    for block_items, block_scores in map_blocks(rank_rows, n_rows, n_items):
+    for block_items, block_scores in map_blocks(rank_rows, n_rows, n_items, "ranks of items"):
         end = begin + len(block_items)
         items[begin:end] = block_items
         scores[begin:end] = block_scores

@@ -33,6 +33,6 @@ def score_pairs(scorer: Scorer, rows: Int32Array, columns: Int32Array, n_columns
         return pairs, block_scores[row_numbers[pairs] - block[0], columns[pairs]]
 
     scores = np.empty(len(rows), np.float32)
-    for pairs, block_scores in map_blocks(score_block, len(distinct_rows), n_columns):
+    for pairs, block_scores in map_blocks(score_block, len(distinct_rows), n_columns, "scores of pairs"):
         scores[pairs] = block_scores
     return scores

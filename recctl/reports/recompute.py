@@ -206,7 +206,7 @@ def _rank(model: Recommender, group: UserGroup, positions: Int32Array) -> Int32A
 
     ranked = np.full((len(positions), LIST_LENGTH), -1, np.int32)
     n_done = 0
-    for items, _ in map_blocks(rank_rows, len(positions), n_items):
+    for items, _ in map_blocks(rank_rows, len(positions), n_items, "lists of a report"):
         ranked[n_done : n_done + len(items), :list_length] = items
         n_done += len(items)
     return ranked

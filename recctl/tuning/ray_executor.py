@@ -15,6 +15,9 @@ from recctl.tuning.executors import ReportCallback
 from recctl.tuning.outcomes import Outcome
 from recctl.tuning.trial_runner import Task, TrialRunner, WindowData
 
+# How long the end of a search waits for its actor.
+_STOP_SECONDS = 10.0
+
 
 class _RemoteSetup(NamedTuple):
     """What a remote trial needs beside the data."""
@@ -44,14 +47,16 @@ class RayExecutor:
 
         self.ray = engine.ray
         self.on_report = on_report
-        # On the node of the search, so that losing another node cannot take the broker away.
+        # On the node of the search, so that losing another node cannot take the actor away.
         this_node = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)
-        self._broker = self.ray.remote(_Broker).options(num_cpus=0, scheduling_strategy=this_node).remote()
-        self._next_report = self._broker.next.remote()
+        options = {"num_cpus": 0, "scheduling_strategy": this_node}
+        self._reports = self.ray.remote(TrialReports).options(**options).remote()
+        self._next_report = self._reports.next.remote()
         window_arrays = [tuple(map(shared_arrays.to_arrays, window)) for window in runner.windows]
         self._data = self.ray.put(window_arrays)
         self._setup = _RemoteSetup(runner.base, list(runner.monitors), engine.threads)
-        self._remote_run = engine.remote(_run_remotely)
+        self._run_trial = self.ray.remote(run_trial)
+        self._options = engine.options
         self._n_parallel = n_parallel or engine.slots
         self._numbers: dict[Any, int] = {}
         self._submitted: dict[int, float] = {}
@@ -68,7 +73,8 @@ class RayExecutor:
 
     def start(self, task: Task) -> None:
         """Submit a trial."""
-        reference = self._remote_run.remote(self._data, self._setup, task, self._broker)
+        run_trial = self._run_trial.options(**self._options(f"tune: {task.title}"))
+        reference = run_trial.remote(self._data, self._setup, task, self._reports)
         self._numbers[reference] = task.number
         self._submitted[task.number] = monotonic()
 
@@ -88,8 +94,8 @@ class RayExecutor:
         report_key, number, epoch_number, value = self.ray.get(self._next_report)
         # A trial restarted while its first worker was unreachable may be finished already.
         should_prune = number in self.running and self.on_report(number, epoch_number, value)
-        self._broker.answer.remote(report_key, should_prune)
-        self._next_report = self._broker.next.remote()
+        self._reports.answer.remote(report_key, should_prune)
+        self._next_report = self._reports.next.remote()
 
     def _collect(self, reference: Any) -> tuple[int, Outcome]:
         number = self._numbers.pop(reference)
@@ -110,36 +116,51 @@ class RayExecutor:
         self.ray.cancel(reference, force=True)
 
     def close(self) -> None:
-        """Cancel running trials."""
+        """Cancel running trials, and end the actor."""
         for reference in self._numbers:
             self.ray.cancel(reference, force=True)
-        self.ray.kill(self._broker)
+        # It answers all calls and ends by itself: Ray's tools show the calls of an actor that is killed as failed.
+        self._reports.stop.remote()
+        try:
+            self.ray.get(self._next_report, timeout=_STOP_SECONDS)
+        except (self.ray.exceptions.RayError, self.ray.exceptions.GetTimeoutError):
+            self.ray.kill(self._reports)
+        # Ray ends an actor that nobody refers to.
+        del self._reports, self._next_report
 
 
-class _Broker:
+class TrialReports:
     """An actor that passes the reports of trials to the search, and its answers back."""
 
     def __init__(self) -> None:
-        self.reports: asyncio.Queue[tuple[int, int, int, float]] = asyncio.Queue()
+        self.reports: asyncio.Queue[tuple[int, int, int, float] | None] = asyncio.Queue()
         self.answers: dict[int, asyncio.Future[bool]] = {}
         self.keys = itertools.count()
 
     async def report(self, number: int, epoch: int, value: float) -> bool:
+        """Pass the metric of an epoch to the search; returns whether to prune the trial."""
         report_key = next(self.keys)
         self.answers[report_key] = asyncio.get_running_loop().create_future()
         await self.reports.put((report_key, number, epoch, value))
         return await self.answers[report_key]
 
-    async def next(self) -> tuple[int, int, int, float]:
+    async def next(self) -> tuple[int, int, int, float] | None:
+        """Wait for the next report: its key, the trial, the epoch and the metric. None: the search ends."""
         return await self.reports.get()
 
     async def answer(self, key: int, prune: bool) -> None:
+        """Answer the report with a key."""
         self.answers.pop(key).set_result(prune)
 
+    async def stop(self) -> None:
+        """Answer all calls that wait."""
+        await self.reports.put(None)
+        for answer in self.answers.values():
+            if not answer.done():
+                answer.set_result(True)
 
-def _run_remotely(
-    data: list[tuple[shared_arrays.Arrays, ...]], setup: _RemoteSetup, task: Task, broker: Any
-) -> Outcome:
+
+def run_trial(data: list[tuple[shared_arrays.Arrays, ...]], setup: _RemoteSetup, task: Task, reports: Any) -> Outcome:
     """The remote side of a trial."""
     import ray
 
@@ -149,7 +170,7 @@ def _run_remotely(
     task.folder.mkdir(parents=True, exist_ok=True)
 
     def report(epoch: int, value: float) -> bool:
-        return bool(ray.get(broker.report.remote(task.number, epoch, value)))
+        return bool(ray.get(reports.report.remote(task.number, epoch, value)))
 
     with progress.silence():
         return runner.run(task, report)

@@ -65,12 +65,14 @@ class Task:
         loaded: The config with the trial's values.
         folder: Folder of its checkpoints and its model.
         best_scores: `TrialRunner.scores` of the best trial so far; the model is only saved if it beats them.
+        title: The trial and its run, as the tools of a cluster show it.
     """
 
     number: int
     loaded: LoadedConfig
     folder: Path
     best_scores: tuple[float, ...] | None
+    title: str = "trial"
 
 
 @dataclass(frozen=True, eq=False)

@@ -521,7 +521,8 @@ class Search:
             self._record(trial.number, Outcome("failed", error=str(error)))
             return
         # With the best scores so far, so that a worker saves only models that may be kept.
-        executor.start(Task(trial.number, loaded, folder, best_scores))
+        title = f"{self._name_of(trial.number)} of {self.run.id}"
+        executor.start(Task(trial.number, loaded, folder, best_scores, title))
 
     def _record(self, number: int, outcome: Outcome) -> None:
         """Record an outcome, and delete the folders of all finished trials except the best one's."""
