@@ -59,9 +59,13 @@ class TensorBoardLogger(Tracker):
         writer.add_params(record)
         for value_name, value, step in values:
             writer.add_scalars({value_name: value}, step, moment)
+        writer.add_end(moment, is_failed=status == "failed")
         writer.close()
 
     def _close(self, status: Status, moment: float) -> None:
+        # TensorBoard keeps the first status that it reads, and a run that is not complete may be resumed.
+        if status == "complete":
+            self._writer.add_end(moment)
         self._writer.close()
 
 
@@ -97,6 +101,22 @@ class _EventWriter:
         scalars = [Summary.Value(tag=scalar_name, simple_value=value) for scalar_name, value in values.items()]
         self._add(moment, step, summary=Summary(value=scalars))
         self._writer.flush()
+
+    def add_end(self, moment: float, is_failed: bool = False) -> None:
+        """Add the end and the status, for the HPARAMS tab."""
+        # TensorBoard's own function for it needs TensorFlow.
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+
+        status = api_pb2.STATUS_FAILURE if is_failed else api_pb2.STATUS_SUCCESS
+        end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=moment)
+        data = plugin_data_pb2.HParamsPluginData(session_end_info=end)
+        value = Summary.Value(
+            tag=metadata.SESSION_END_INFO_TAG,
+            metadata=metadata.create_summary_metadata(data),
+            tensor=metadata.NULL_TENSOR,
+        )
+        self._add(moment, summary=Summary(value=[value]))
 
     def close(self) -> None:
         """Write everything to the disk."""

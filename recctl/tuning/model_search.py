@@ -41,7 +41,7 @@ from recctl.tuning import results, resumption
 from recctl.tuning.allocation import Rung, Share, Standing, plan_share, ranked, surviving
 from recctl.tuning.executors import InProcessExecutor, ProcessExecutor, TrialExecutor
 from recctl.tuning.outcomes import outcome_of
-from recctl.tuning.storage import describe_study, open_storage, own_storage, translate_storage_errors
+from recctl.tuning.storage import closing_storage, describe_study, open_storage, own_storage, translate_storage_errors
 from recctl.tuning.strategies import DEFAULT_TRIALS
 from recctl.tuning.trial_runner import TrialRunner, cut_windows
 from recctl.tuning.tuner import (
@@ -81,7 +81,7 @@ def tune_models(loaded: LoadedConfig, store: RunStore, storage: str | None, stud
     _require_possible(loaded, entries, section)
     require_trackers(loaded.config)
     shared_storage = open_storage(storage) if storage else None
-    with engines.opened(loaded.config.engine):
+    with closing_storage(shared_storage), engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded, models=[entry.loaded.config.model.name for entry in entries])
         if shared_storage is not None and study is not None:
             with translate_storage_errors(location_of(None)):
@@ -137,7 +137,7 @@ def resume_models(run: Run, storage: str | None, more: Sequence[str], overrides:
         )
     shared_storage = shared_storage_of(run, storage)
     location = location_of(run if shared_storage is None else None)
-    with engines.opened(loaded.config.engine):
+    with closing_storage(shared_storage), engines.opened(loaded.config.engine):
         search: _ModelSearch | None = None
         with translate_storage_errors(location):
             has_study = resumption.has_study(run, shared_storage, study_of_model(study_name(run), entries[0].label))

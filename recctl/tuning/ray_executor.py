@@ -73,7 +73,7 @@ class RayExecutor:
 
     def start(self, task: Task) -> None:
         """Submit a trial."""
-        run_trial = self._run_trial.options(**self._options(f"tune: {task.title}"))
+        run_trial = self._run_trial.options(**self._options(task.title))
         reference = run_trial.remote(self._data, self._setup, task, self._reports)
         self._numbers[reference] = task.number
         self._submitted[task.number] = monotonic()

@@ -63,6 +63,17 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         raise ConfigError(f"storage {redact_passwords(url)}: cannot be opened: {reason}") from error
 
 
+@contextmanager
+def closing_storage(storage: optuna.storages.RDBStorage | None) -> Iterator[None]:
+    """A context that closes the connections of a database, if there is one."""
+    try:
+        yield
+    finally:
+        if storage is not None:
+            storage.remove_session()
+            storage.engine.dispose()
+
+
 def own_storage(path: Path) -> CachedStorage:
     """Open the database of a run, `study.db`.
 

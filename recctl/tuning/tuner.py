@@ -44,6 +44,7 @@ from recctl.tuning.outcomes import Outcome, outcome_of
 from recctl.tuning.samplers import StrategySampler
 from recctl.tuning.storage import (
     ANOTHER_NAME,
+    closing_storage,
     describe_study,
     open_storage,
     open_study,
@@ -109,7 +110,7 @@ def tune(
         key, value = loaded.config.validation_setting
         raise ConfigError(f"{key}: a search compares trials on validation data; set {key}: {value}")
     shared_storage = open_storage(storage) if storage else None
-    with engines.opened(loaded.config.engine):
+    with closing_storage(shared_storage), engines.opened(loaded.config.engine):
         prepared, seconds = prepare_for(loaded)
         if shared_storage is not None and study is not None:
             # Before a run is created, which would be left behind as failed.
@@ -166,7 +167,7 @@ def resume(run: Run, storage: str | None = None, more: Sequence[str] = (), overr
     _require_same_search(run, load_run_config(run, overrides).config, loaded.config)
     shared_storage = shared_storage_of(run, storage)
     location = location_of(run if shared_storage is None else None)
-    with engines.opened(loaded.config.engine):
+    with closing_storage(shared_storage), engines.opened(loaded.config.engine):
         search: Search | None = None
         with translate_storage_errors(location):
             # Before the data are read, which may take minutes.

@@ -1,4 +1,7 @@
-"""A Ray cluster of three nodes: prints its address, then loses or adds one for each line it reads."""
+"""A Ray cluster of three nodes: prints its address, then loses or adds one for each line it reads.
+
+With `--dashboard PORT`, Ray's dashboard and state API answer at the port.
+"""
 
 import os
 import sys
@@ -8,7 +11,10 @@ os.environ |= {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_th
 
 from ray.cluster_utils import Cluster
 
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+head = {"num_cpus": 1, "include_dashboard": False}
+if sys.argv[1:2] == ["--dashboard"]:
+    head |= {"include_dashboard": True, "dashboard_port": int(sys.argv[2])}
+cluster = Cluster(initialize_head=True, head_node_args=head)
 nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
 print(cluster.address, flush=True)
 for line in sys.stdin:
