@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
-import pandas as pd
 import pytest
 import yaml
 
@@ -48,11 +47,12 @@ def learning_rate(run: Run) -> float:
 
 
 def expected_scalars(run: Run) -> dict[str, list[tuple[int, float]]]:
-    """The steps and values of each figure, from the files of the run."""
-    history = pd.read_csv(run.path / "history.csv")
-    scalars = {}
-    for name, column in (("epoch/loss", "loss"), ("epoch/rmse", "rmse")):
-        scalars[name] = list(zip(history["epoch"], history[column], strict=True))
+    """The steps and values of each figure, from the files of the run. Final figures have the step of the best epoch."""
+    epochs = [json.loads(line) for line in (run.path / "history.jsonl").read_text().splitlines()]
+    scalars = {
+        "epoch/loss": [(epoch["epoch"], epoch["loss"]) for epoch in epochs],
+        "epoch/rmse": [(epoch["epoch"], epoch["metrics"]["rmse"]) for epoch in epochs],
+    }
     for part, metrics in run.metrics().items():
         for metric_key, value in metrics.items():
             scalars[f"{part}/{metric_key}"] = [(0, value)]
