@@ -6,6 +6,8 @@ import json
 import math
 import os
 import socket
+import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from recctl import RunStore, tuning
+from recctl.models.base.search_space import Space
 from recctl.runs import Run
 from recctl.tuning.outcomes import Outcome, baseline_attributes, baseline_of, outcome_of
+from recctl.tuning.study import Study
 from tests.tuning.searches import EASE, EPOCHS, load, optuna_study, store_as_version_0_2, trials
 
 # The config's own value lies outside the space.
@@ -173,3 +177,28 @@ def test_search_whose_folder_was_renamed_keeps_its_study(tmp_path: Path) -> None
     assert tuning.resume(renamed, more=["tuning.n_trials=4"])
     assert len(trials(renamed)) == 4
     assert optuna_study(renamed).study_name == run.id
+
+
+def test_trial_of_another_time_zone_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    shared = optuna.create_study(storage=storage, study_name="shared")
+    ours = Study(shared, storage, Space(()), "ours", shared=True)
+    try:
+        monkeypatch.setenv("TZ", "America/New_York")
+        time.tzset()
+        Study(shared, storage, Space(()), "other", shared=True).claim()
+        monkeypatch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        ours.heartbeat()
+        assert ours.has_running()
+        # As version 0.2 wrote it, without a time zone.
+        alive = datetime.now() - timedelta(minutes=4)  # noqa: DTZ005
+        storage.set_trial_user_attr(0, "alive", alive.isoformat())
+        ours.heartbeat()
+        assert ours.has_running()
+        storage.set_trial_user_attr(0, "alive", (alive - timedelta(minutes=2)).isoformat())
+        ours.heartbeat()
+        assert not ours.has_running()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
