@@ -20,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from recctl.cli.next_step import NextStep
+
 # Each module registers its command with the application. The help lists them in this order.
 COMMANDS = (
     "train",
@@ -118,7 +120,7 @@ def _run_and_report(arguments: list[str]) -> int:
         raise
     except Exception as error:
         # C code may have turned the interruption into this exception.
-        return _report_interruption() if interruption.is_requested() else _report_failure(error)
+        return _report_interruption() if interruption.is_requested() else _report_failure(error, arguments)
     except SystemExit:  # raised by Ray's handler of signals, which replaces recctl's while Ray starts
         if interruption.was_signalled():
             return _report_interruption()
@@ -129,22 +131,23 @@ def _run_and_report(arguments: list[str]) -> int:
     return exit_code
 
 
-def _report_failure(error: Exception) -> int:
+def _report_failure(error: Exception, arguments: list[str]) -> int:
     """Print what went wrong and what to do, and return the exit code."""
     import typer
 
     if isinstance(error, RecctlError):
-        return _report_error(error, error.exit_code, str(error))
+        return _report_error(error, error.exit_code, str(error), arguments)
     if isinstance(error, MemoryError):
-        return _report_error(error, 5, "out of memory; use less data, a smaller model, or a machine with more memory")
+        message = "out of memory; use less data, a smaller model, or a machine with more memory"
+        return _report_error(error, 5, message, arguments)
     if isinstance(error, OSError):
-        return _report_error(error, 4, _os_error_message(error))
+        return _report_error(error, 4, _os_error_message(error), arguments)
     if isinstance(error, typer.Abort):  # the user answered a prompt with no
         return _report_interruption("not confirmed")
     if isinstance(error, _usage_error_class()):
-        return _report_usage_error(error)
+        return _report_usage_error(error, arguments)
     message = f"unexpected error: {type(error).__name__}: {error}; --debug prints the traceback"
-    return _report_error(error, 1, message)
+    return _report_error(error, 1, message, arguments)
 
 
 @cache
@@ -180,14 +183,20 @@ def _usage_error_class() -> type[Exception]:
     return click.ClickException
 
 
-def _report_usage_error(error: Any) -> int:
+def _report_usage_error(error: Any, arguments: list[str]) -> int:
     """Print a usage error and how to get the help of the command."""
+    from recctl.cli import next_step
+
     message = error.format_message()
     if not message:  # the help was printed because there were no arguments
+        if not arguments:
+            sys.stdout.flush()
+            sys.stderr.write(f"next: {next_step.by_folder()}\n")
         return int(error.exit_code)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "recctl"
-    return _report_error(error, int(error.exit_code), f"{message}\nsee {command} --help")
+    following = next_step.after_usage_error(message, command, arguments)
+    return _print_error(error, int(error.exit_code), f"{message}\nsee {command} --help", following)
 
 
 def _report_interruption(reason: str = "interrupted") -> int:
@@ -214,16 +223,24 @@ def _os_error_message(error: OSError) -> str:
     return f"{message}; {hint}" if hint else message
 
 
-def _report_error(error: BaseException, code: int, message: str) -> int:
+def _report_error(error: BaseException, code: int, message: str, arguments: list[str]) -> int:
+    from recctl import urls
+    from recctl.cli import next_step
+
+    message = urls.hide(message)
+    return _print_error(error, code, message, next_step.after_error(error, message, arguments))
+
+
+def _print_error(error: BaseException, code: int, message: str, following: NextStep) -> int:
     from recctl import urls
     from recctl.cli import document, terminal
     from recctl.cli.settings import settings
 
-    message = urls.hide(message)
     if settings.debug:
         import traceback
 
         sys.stderr.write(urls.hide("".join(traceback.format_exception(error))))
-    document.set_failure("error", code, message.splitlines())
+    document.set_failure("error", code, message.splitlines(), following.command)
     terminal.error(message)
+    sys.stderr.write(f"{following}\n")
     return code

@@ -131,7 +131,7 @@ def copy(
     if bundled is None:
         raise ConfigError(
             f"{name}: no config of this name comes with recctl{did_you_mean(config_name, list(configs))}; "
-            "recctl config copy lists them"
+            "`recctl config copy` lists them"
         )
     target = output or Path(bundled.name)
     if target.exists() and not force:

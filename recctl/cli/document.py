@@ -56,9 +56,11 @@ def set_values(values: Mapping[str, Any]) -> None:
     _document.values = dict(values)
 
 
-def set_failure(status: str, exit_code: int, messages: Sequence[str]) -> None:
-    """Add to the document that the command failed, and why."""
+def set_failure(status: str, exit_code: int, messages: Sequence[str], next_command: str | None = None) -> None:
+    """Add to the document that the command failed, why, and the command to type next."""
     failure = {"status": status, "exit_code": exit_code, "errors": list(messages)}
+    if next_command is not None:
+        failure["next"] = next_command
     _document.values = (_document.values or {}) | failure
 
 

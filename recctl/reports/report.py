@@ -108,7 +108,7 @@ def write_report(
     """
     selected = opened(runs)
     if not selected:
-        raise ConfigError("report: name at least one run; recctl runs list shows them")
+        raise ConfigError("report: name at least one run; `recctl runs list` shows them")
     report_data = ReportData(selected, metric, overrides)
     left_out: dict[str, str] = {}
     with progress.task("Writing the report"):

@@ -339,7 +339,7 @@ class RunStore:
             if run.metadata["status"] != "complete":
                 unfinished.append(run)
         if newest is None:
-            raise ArtifactError(f"latest: {self.root} has no runs yet; create one with `recctl train`")
+            raise ArtifactError(f"latest: {self.root} has no runs yet; train a model first")
         raise ArtifactError(
             f"latest: no run in {self.root} is complete and has a model; the newest is {newest.id} "
             f"({newest.metadata.get('kind')}, {newest.status}); give its id if it is meant"

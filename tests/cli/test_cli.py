@@ -257,6 +257,7 @@ def test_json_option_prints_errors_as_json(recctl: Any) -> None:
         "status": "error",
         "exit_code": 2,
         "errors": ["--set sed: unknown key; did you mean seed?", "--set modle: unknown key; did you mean model?"],
+        "next": "recctl config show small.yaml",
     }
 
 

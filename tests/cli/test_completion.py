@@ -127,7 +127,15 @@ def test_values_are_completed_after_a_key(workdir: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["model:\n  name: als\n", "model: {params: {}, name: als}\n", "model: {name: als}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model:\n  name: als\n",
+        "model:   # fast\n  # first the parameters\n  params: {}\n\n  name: 'als'\n",
+        "model: {params: {}, name: als}\n",
+        "model: {name: als}",
+    ],
+)
 def test_parameters_are_those_of_the_model_of_the_config(workdir: Path, text: str) -> None:
     expected = [f"model.params.{name}=" for name in ALSRecommender.parameters]
     (workdir / "mine.yaml").write_text(f"seed: 1\n{text}")

@@ -15,7 +15,9 @@ _RUN_ID = re.compile(r"\d{8}-\d{6}-.+-[0-9a-f]{4}")
 _CUTOFFS = (10, 5, 20, 50, 100)
 _CONFIG_SUFFIXES = (".yaml", ".yml")
 # The name of the model in a config, without a parser of YAML, whose import would take too long.
-_MODEL_NAME = re.compile(r"^model:\s*(?:\{.*?\b|\n(?:[ \t]+.*\n|[ \t]*\n)*?[ \t]+)name:\s*[\"']?([\w-]+)", re.MULTILINE)
+_MODEL_NAME = re.compile(
+    r"^model:[ \t]*(?:\{.*?\b|(?:#.*)?\n(?:[ \t]+.*\n|\n)*?[ \t]+)name:\s*[\"']?([\w-]+)", re.MULTILINE
+)
 
 
 class Candidate(NamedTuple):
@@ -25,7 +27,7 @@ class Candidate(NamedTuple):
     help: str = ""
 
 
-class _CommandLine:
+class CommandLine:
     """The words before the one that is completed, as the command reads them.
 
     Attributes:
@@ -71,14 +73,15 @@ class Completer:
             words: The words between `recctl` and the incomplete one.
             incomplete: What has been typed of the word, possibly nothing.
         """
-        line = self._read(words)
+        line = self.read(words)
         candidates = self._candidates(line, incomplete)
         return [candidate for candidate in candidates if candidate.text.startswith(incomplete)]
 
     # ---- reading the words
 
-    def _read(self, words: list[str]) -> _CommandLine:
-        line = _CommandLine()
+    def read(self, words: list[str]) -> CommandLine:
+        """Read words as the command does: its name, its arguments, and what else completion depends on."""
+        line = CommandLine()
         for word in words:
             if line.option is not None:
                 self._set_option(line, line.option, word)
@@ -93,7 +96,7 @@ class Completer:
                 line.arguments.append(word)
         return line
 
-    def _read_option(self, line: _CommandLine, word: str) -> None:
+    def _read_option(self, line: CommandLine, word: str) -> None:
         name, equals, value = word.partition("=")
         option = self._option(line.command, name)
         if option is None or option["value"] is None:
@@ -103,13 +106,13 @@ class Completer:
         else:
             line.option = name
 
-    def _set_option(self, line: _CommandLine, name: str, value: str) -> None:
+    def _set_option(self, line: CommandLine, name: str, value: str) -> None:
         if name == "--runs-dir":
             line.runs_dir = value
         elif name in ("--set", "-s"):
             line.settings.append(value)
 
-    def _subcommand(self, line: _CommandLine, word: str) -> Mapping[str, Any] | None:
+    def _subcommand(self, line: CommandLine, word: str) -> Mapping[str, Any] | None:
         found: Mapping[str, Any] | None = self._index["commands"].get(f"{line.command} {word}".strip())
         return found
 
@@ -122,7 +125,7 @@ class Completer:
 
     # ---- candidates
 
-    def _candidates(self, line: _CommandLine, incomplete: str) -> Iterable[Candidate]:
+    def _candidates(self, line: CommandLine, incomplete: str) -> Iterable[Candidate]:
         if line.option is not None:
             return self._option_values(line, line.option, incomplete)
         if incomplete.startswith("-") and not line.only_arguments:
@@ -146,11 +149,11 @@ class Completer:
             for name in option["names"]:
                 yield Candidate(name, option["help"])
 
-    def _option_values(self, line: _CommandLine, name: str, incomplete: str) -> Iterable[Candidate]:
+    def _option_values(self, line: CommandLine, name: str, incomplete: str) -> Iterable[Candidate]:
         option = self._option(line.command, name)
         return self._values(option["value"], line, incomplete) if option else []
 
-    def _arguments(self, line: _CommandLine, incomplete: str) -> Iterable[Candidate]:
+    def _arguments(self, line: CommandLine, incomplete: str) -> Iterable[Candidate]:
         arguments = self._index["commands"].get(line.command, {}).get("arguments", [])
         position = len(line.arguments)
         if not arguments or (position >= len(arguments) and not arguments[-1]["repeats"]):
@@ -161,7 +164,7 @@ class Completer:
             return values
         return [candidate for candidate in values if candidate.text not in line.arguments]
 
-    def _values(self, value: str | list[str] | None, line: _CommandLine, incomplete: str) -> Iterable[Candidate]:
+    def _values(self, value: str | list[str] | None, line: CommandLine, incomplete: str) -> Iterable[Candidate]:
         """The values of an option or argument: a list of them, or one of several kinds, separated by `|`."""
         if isinstance(value, list):
             return [Candidate(choice) for choice in value]
@@ -170,9 +173,9 @@ class Completer:
             candidates += self._values_of_kind(kind, line, incomplete)
         return candidates
 
-    def _values_of_kind(self, kind: str, line: _CommandLine, incomplete: str) -> Iterable[Candidate]:
+    def _values_of_kind(self, kind: str, line: CommandLine, incomplete: str) -> Iterable[Candidate]:
         if kind == "run":
-            return _runs(_runs_folder(line.runs_dir))
+            return _runs(line.runs_dir)
         if kind == "alias":
             return _aliases(_runs_folder(line.runs_dir))
         if kind == "config":
@@ -200,7 +203,7 @@ class Completer:
 
     # ---- settings
 
-    def _settings(self, line: _CommandLine, incomplete: str, *, only_data: bool) -> Iterator[Candidate]:
+    def _settings(self, line: CommandLine, incomplete: str, *, only_data: bool) -> Iterator[Candidate]:
         key, equals, value = incomplete.partition("=")
         if equals:
             for text, meaning in self._setting_values(line, key, value):
@@ -213,14 +216,14 @@ class Completer:
             for name, parameter in self._parameters(line).items():
                 yield Candidate(f"model.params.{name}=", parameter["help"])
 
-    def _setting_values(self, line: _CommandLine, key: str, incomplete: str) -> Iterable[Candidate]:
+    def _setting_values(self, line: CommandLine, key: str, incomplete: str) -> Iterable[Candidate]:
         if key.startswith("model.params."):
             setting = self._parameters(line).get(key.removeprefix("model.params."))
         else:
             setting = self._index["settings"].get(key)
         return [] if setting is None else self._values(setting["value"], line, incomplete)
 
-    def _parameters(self, line: _CommandLine) -> Mapping[str, Any]:
+    def _parameters(self, line: CommandLine) -> Mapping[str, Any]:
         """The hyperparameters of the model that the line or its config names; else those of all models."""
         by_model: Mapping[str, Mapping[str, Any]] = self._index["parameters"]
         model = _model_of(line)
@@ -229,7 +232,7 @@ class Completer:
         return {name: parameter for parameters in by_model.values() for name, parameter in parameters.items()}
 
 
-def _model_of(line: _CommandLine) -> str | None:
+def _model_of(line: CommandLine) -> str | None:
     for setting in reversed(line.settings):
         key, _, value = setting.partition("=")
         if key == "model.name":
@@ -253,9 +256,16 @@ def _runs_folder(runs_dir: str | None) -> Path:
     return Path(runs_dir or os.environ.get("RECCTL_RUNS_DIR") or "runs")
 
 
-def _runs(folder: Path) -> Iterator[Candidate]:
+def runs_in(runs_dir: str | None) -> list[str]:
+    """The run ids in a runs directory, the newest first; by default that of `$RECCTL_RUNS_DIR`, or `./runs`."""
+    names = _folders_in(_runs_folder(runs_dir))
+    return sorted((name for name in names if _RUN_ID.fullmatch(name)), reverse=True)
+
+
+def _runs(runs_dir: str | None) -> Iterator[Candidate]:
     """Aliases, `latest` and `best`, then run ids, the newest first."""
-    run_ids = sorted((name for name in _folders_in(folder) if _RUN_ID.fullmatch(name)), reverse=True)
+    run_ids = runs_in(runs_dir)
+    folder = _runs_folder(runs_dir)
     yield from _aliases(folder)
     if run_ids:
         yield Candidate("latest", "the newest run with a model")

@@ -1,0 +1,204 @@
+"""The command to type next: after an error, or when `recctl` is called without arguments.
+
+A command that the error names is repeated, and a suggestion is put into the command that was typed. Otherwise the folder
+decides: without config and runs it needs a config, with a config it can train, with runs it can list them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from recctl import urls
+from recctl.cli.completion.candidates import CommandLine, Completer, runs_in
+from recctl.cli.settings import settings
+from recctl.errors import ConfigError, DataError, TrainingError
+
+# A command in a message: in backticks, or after a colon, up to the end of its clause.
+_COMMAND = re.compile(r"`(recctl [a-z][^`]*)`|: (recctl [a-z][^;,()\n]*)")
+_SUGGESTION = re.compile(r"did you mean '?([^\s'?]+)'?\?|\(Possible options: (--[\w-]+)", re.IGNORECASE)
+# An option that an error offers, as in `already exists; --force replaces it`.
+_OFFERED_OPTION = re.compile(r"; (--[a-z-]+) [a-z]+s\b")
+_PROBLEM_IN_FILE = re.compile(r"^(\S.*\.ya?ml):\d+: ", re.MULTILINE)
+_MISSING_CONFIG = re.compile(r"^(\S.*\.ya?ml): No such file", re.MULTILINE)
+_TOP_KEYS_OF_CONFIGS = re.compile(r"^(data|split|models?|evaluation)\s*:", re.MULTILINE)
+_SUFFIXES = (".yaml", ".yml")
+_FORMS_OF_WRONG_WORDS = ("'{}'", "No such option: {} ", "{}: No such file")
+_TAKE_CONFIGS = ("train", "tune", "compare", "split", "estimate", "config show", "config validate")
+# What lists the names that a command takes.
+_LISTS = {
+    "models": "recctl models",
+    "config init": "recctl models",
+    "config copy": "recctl config copy",
+    "data fetch": "recctl data list",
+    "warmup": "recctl models",
+}
+
+
+class NextStep(NamedTuple):
+    """What to do next.
+
+    Attributes:
+        command: The command to type.
+        is_after_correction: Whether what the error names must be corrected before.
+    """
+
+    command: str
+    is_after_correction: bool = False
+
+    def __str__(self) -> str:
+        return f"next: correct it, then {self.command}" if self.is_after_correction else f"next: {self.command}"
+
+
+def after_error(error: BaseException, message: str, arguments: Sequence[str]) -> NextStep:
+    """Return what to do after an error.
+
+    Args:
+        error: The error.
+        message: Its message, as it is printed.
+        arguments: The arguments of `recctl`.
+    """
+    line = Completer().read(list(arguments))
+    found = _named_command(message, line) or _corrected(message, arguments) or _with_offered_option(message, arguments)
+    if found is not None:
+        return NextStep(found)
+    problem_in_file = _PROBLEM_IN_FILE.search(message)
+    if problem_in_file:
+        if problem_in_file[1] in [*line.arguments, *_default_configs()] and line.command:
+            return NextStep(_with_arguments(line.command, line.arguments), is_after_correction=True)
+        return NextStep(_with_arguments("config validate", [problem_in_file[1]]), is_after_correction=True)
+    missing_config = _MISSING_CONFIG.search(message)
+    if missing_config:
+        return NextStep(_for_missing_config(line.command, missing_config[1]))
+    if isinstance(error, DataError | ConfigError) and line.command in _LISTS:
+        return NextStep(_LISTS[line.command])
+    if message.startswith("--set "):
+        return NextStep(_with_arguments("config show", _configs(line.arguments)))
+    if isinstance(error, ConfigError) and line.command and line.command not in _TAKE_CONFIGS:
+        return NextStep(f"recctl {line.command} --help")
+    if isinstance(error, ConfigError | DataError | TrainingError | MemoryError | OSError) and line.command:
+        return NextStep(_with_arguments(line.command, line.arguments), is_after_correction=True)
+    return NextStep(by_folder())
+
+
+def after_usage_error(message: str, command: str, arguments: Sequence[str]) -> NextStep:
+    """Return what to do after an error of usage.
+
+    Args:
+        message: The message of Typer.
+        command: The command as far as it is known, e.g. `recctl runs`.
+        arguments: The arguments of `recctl`.
+    """
+    corrected = _corrected(message, arguments)
+    if corrected is not None:
+        return NextStep(corrected)
+    # Without a command, or without a run, the folder says more than the help does.
+    if command == "recctl" or re.search("Missing argument '[^']*RUN", message):
+        return NextStep(by_folder())
+    return NextStep(f"{command} --help")
+
+
+def by_folder() -> str:
+    """Return the command that the state of the working directory and of the runs directory suggests."""
+    runs_dir = None if settings.runs_dir is None else str(settings.runs_dir)
+    if runs_in(runs_dir):
+        return _with_arguments("runs list", [] if runs_dir is None else ["--runs-dir", runs_dir])
+    config = _config_here()
+    if config is None:
+        return "recctl config init -o recctl.yaml"
+    return _command_for(config)
+
+
+# ---- what the error says
+
+
+def _named_command(message: str, line: CommandLine) -> str | None:
+    found = _COMMAND.search(message)
+    if found is None:
+        return None
+    command = (found[1] or found[2]).strip().rstrip(".")
+    # A command that is named alone is meant for the config of this one.
+    is_alone = command.removeprefix("recctl ") in _TAKE_CONFIGS
+    return " ".join([command, *map(shlex.quote, _configs(line.arguments))]) if is_alone else command
+
+
+def _corrected(message: str, arguments: Sequence[str]) -> str | None:
+    """The command with the suggested word in place of the one that the message quotes."""
+    for problem in message.splitlines():
+        suggestion = _SUGGESTION.search(problem)
+        if suggestion is None:
+            continue
+        right = suggestion[1] or suggestion[2]
+        for position, word in enumerate(arguments):
+            if any(form.format(word) in problem for form in _FORMS_OF_WRONG_WORDS):
+                return _shown([*arguments[:position], right, *arguments[position + 1 :]])
+    return None
+
+
+def _with_offered_option(message: str, arguments: Sequence[str]) -> str | None:
+    offered = _OFFERED_OPTION.search(message)
+    if offered is None or offered[1] in arguments:
+        return None
+    return _shown([*arguments, offered[1]])
+
+
+def _shown(arguments: Sequence[str]) -> str:
+    """A command as it is typed, without the secrets of URLs."""
+    return urls.hide(f"recctl {shlex.join(arguments)}")
+
+
+def _with_arguments(command: str, arguments: Sequence[str]) -> str:
+    return _shown([*command.split(), *arguments])
+
+
+# ---- configs
+
+
+def _configs(arguments: Sequence[str]) -> list[str]:
+    return [argument for argument in arguments if argument.endswith(_SUFFIXES)][:1]
+
+
+def _for_missing_config(command: str, missing: str) -> str:
+    here = _config_here()
+    if here is None:
+        return _with_arguments("config init", ["-o", missing])
+    return _with_arguments(command, [str(here)]) if command else _command_for(here)
+
+
+def _command_for(config: Path) -> str:
+    """The command that fits the model of a config, or its models."""
+    command = "train"
+    try:
+        if re.search(r"^models[ \t]*:[ \t]*(#|\n|\[\s*[^\]\s])", config.read_text(encoding="utf-8"), re.MULTILINE):
+            command = "compare"
+    except (OSError, ValueError):
+        pass
+    is_default = str(config) in _default_configs()
+    return _with_arguments(command, [] if is_default and command == "train" else [str(config)])
+
+
+def _default_configs() -> list[str]:
+    return [os.environ.get("RECCTL_CONFIG") or "recctl.yaml", "recctl.yaml", "configs/default.yaml"]
+
+
+def _config_here() -> Path | None:
+    """The config that commands use by default, else the newest in the working directory."""
+    for name in _default_configs():
+        if Path(name).is_file():
+            return Path(name)
+    try:
+        files = [path for suffix in _SUFFIXES for path in Path().glob(f"*{suffix}") if _looks_like_config(path)]
+        return max(files, key=lambda path: path.stat().st_mtime, default=None)
+    except OSError:  # the working directory can't be read
+        return None
+
+
+def _looks_like_config(path: Path) -> bool:
+    try:
+        return _TOP_KEYS_OF_CONFIGS.search(path.read_text(encoding="utf-8")) is not None
+    except (OSError, ValueError):
+        return False
