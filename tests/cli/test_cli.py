@@ -394,7 +394,7 @@ def test_config_of_the_documentation_that_is_missing_names_the_command_that_copi
 ) -> None:
     failed = recctl("config", "validate", "configs/choose.yaml")
     assert failed.code == 2
-    command = failed.err.rpartition("recctl: ")[2].strip()
+    command = failed.err.splitlines()[-1].removeprefix("next: ")
     assert command == "recctl config copy choose -o configs/choose.yaml"
     assert recctl(*command.split()[1:]).code == 0
     assert recctl("config", "validate", "configs/choose.yaml").code == 0
