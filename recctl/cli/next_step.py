@@ -1,7 +1,7 @@
 """The command to type next: after an error, or when `recctl` is called without arguments.
 
-A command that the error names is repeated, and a suggestion is put into the command that was typed. Otherwise the folder
-decides: without config and runs it needs a config, with a config it can train, with runs it can list them.
+A command that the error names is repeated, and a suggestion is put into the command that was typed. Otherwise the
+folder decides: without config and runs it needs a config, with a config it can train, with runs it can list them.
 """
 
 from __future__ import annotations
