@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from recctl import InteractionDataset, PopularityRecommender
+from recctl.data.synthetic import generate
 from tests.experiment import shop
-from tests.pages import read_blocks
+from tests.pages import DOCS, read_blocks
 
 CONFIG = """\
 data: {{source: events.csv}}
@@ -82,3 +86,88 @@ def test_commands_of_guides_run_as_written(recctl: Any, runs: dict[str, str], pa
         words = [runs.get(word, word) for word in shlex.split(command)[1:]]
         done = recctl(*words)
         assert done.code in ((0, 6) if GATE in words else (0,)), f"{command}\n{done.err}"
+
+
+def run_python(page: str, namespace: dict[str, Any]) -> None:
+    """Run the Python code of a page."""
+    blocks = [block for block in read_blocks(page) if block.language == "python"]
+    assert blocks
+    for block in blocks:
+        exec(compile("\n" * block.line + block.code, page, "exec"), namespace)
+
+
+def test_python_of_guide_of_runs_loads_the_production_model(runs: dict[str, str]) -> None:
+    namespace: dict[str, Any] = {}
+    run_python("guides/runs.md", namespace)
+    assert namespace["model"].name == "popularity"
+
+
+def test_python_of_guide_of_data_reads_named_columns(workdir: Path) -> None:
+    Path("ratings.csv").write_text("customer,item_id\n007,1\n7,2\n,3\n")
+    namespace: dict[str, Any] = {}
+    run_python("guides/data.md", namespace)
+    assert sorted(namespace["dataset"].data["user_id"]) == ["007", "7"]
+
+
+def test_python_of_guide_of_comparing_makes_tables_of_lists(workdir: Path) -> None:
+    class Tensor(np.ndarray):
+        def cpu(self) -> Any:
+            return self
+
+    class Dataset:
+        def id2token(self, field: str, ids: Any) -> Any:
+            assert field == "item_id"
+            return np.char.add("i", np.asarray(ids).astype(str))
+
+    ids = np.array([[0, 1], [1, 2]]).view(Tensor)
+    scores = np.array([[0.9, 0.8], [0.7, 0.6]]).view(Tensor)
+    item_ids = np.array(["a", "b", "c"])
+    names = {"users": ["u", "v"], "k": 2, "ids": ids, "scores": scores, "item_ids": item_ids, "dataset": Dataset()}
+    [block] = [block for block in read_blocks("guides/comparing.md") if block.language == "python"]
+    expressions = ast.parse(block.code).body
+    tables = [eval(ast.unparse(line), {"pd": pd, "np": np, **names}) for line in expressions]
+    assert [list(table["item_id"]) for table in tables] == [["i0", "i1", "i1", "i2"], ["a", "b", "b", "c"]]
+    for table in tables:
+        assert list(table["user_id"]) == ["u", "u", "v", "v"]
+        assert list(table["score"]) == [0.9, 0.8, 0.7, 0.6]
+
+
+def test_python_of_guide_of_segments_measures_new_users(workdir: Path) -> None:
+    train, test = InteractionDataset(generate(120, 60, 2500, seed=1)).split(test_size=0.2)
+    model = PopularityRecommender().fit(train)
+    known_ids = test.user_vocabulary.ids[:30]
+    namespace: dict[str, Any] = {"np": np, "test": test, "model": model, "known_ids": known_ids}
+    run_python("guides/segments.md", namespace)
+    assert len(namespace["result"].segments["new"]) > 50
+
+
+def test_exit_codes_of_reference_are_those_of_the_errors() -> None:
+    run_python("reference/exit-codes.md", {})
+
+
+def test_documented_keys_of_json_output_exist(recctl: Any, runs: dict[str, str]) -> None:
+    text = (DOCS / "reference" / "json-output.md").read_text().partition("## Keys by command")[2]
+    rows = re.findall(r"^\| (`.*?) \| (.*) \|$", text, flags=re.MULTILINE)
+    documented = {command: set(re.findall(r"`(\w+)`", keys)) for command, keys in rows}
+    run = runs["RUN_A"]
+    user = recctl("export", run, "--format", "recommendations", "--json").json
+    assert documented["`export`"] <= user.keys()
+    calls = {
+        "`train`, `split`, `fit`, `tune`, `compare`": ("train", "ease.yaml"),
+        "`split`, also": ("split", "ease.yaml"),
+        "`compare`, also": ("compare", "compare.yaml"),
+        "`evaluate`": ("evaluate", run),
+        "`recommend`": ("recommend", run, "151"),
+        "`report`": ("report", run, "--format", "md"),
+        "`diagnose`": ("diagnose", run),
+        "`runs list`": ("runs", "list"),
+        "`runs show`": ("runs", "show", run),
+        "`runs verify`": ("runs", "verify", run),
+        "`models NAME`": ("models", "ease"),
+        "`data describe`": ("data", "describe", "events.csv"),
+        "`config validate`": ("config", "validate", "ease.yaml"),
+    }
+    entry_keys = {"title", "user_id", "item_id", "score", "rank", "train"}
+    for command, words in calls.items():
+        document = recctl(*words, "--json").json
+        assert documented[command] - entry_keys <= document.keys(), command
