@@ -136,6 +136,21 @@ def test_notices_stay_warnings_while_progress_is_shown(shown):
     assert [warning.filename for warning in caught] == [__file__]
 
 
+def test_steps_are_displayed_by_a_listener(listener):
+    progress.step("fitting ease")
+    with progress.without_repeats():
+        progress.step("fitting ease")
+    assert listener.notices == ["fitting ease", "fitting ease"]
+
+
+def test_steps_are_no_warnings_in_a_program():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        progress.step("fitting ease")
+        with progress.without_repeats():
+            progress.step("fitting ease")
+
+
 def test_progress_shown_on_a_terminal_removes_its_bars_and_leaves_the_result(monkeypatch, shown):
     monkeypatch.setenv("TERM", "xterm")
     terminal = Terminal()

@@ -73,6 +73,9 @@ class _Silence:
     def notice(self, message: str) -> None:
         pass
 
+    def step(self, message: str) -> None:
+        pass
+
 
 class _Warnings(_Silence):
     """The listener of a Python program that has not set one: it displays no tasks, and notices as warnings."""
@@ -234,6 +237,10 @@ class _WithoutRepeats:
             self._notices.add(message)
             self._listener.notice(message)
 
+    def step(self, message: str) -> None:
+        with listening(self._listener):
+            step(message)
+
 
 @contextmanager
 def without_repeats() -> Iterator[None]:
@@ -270,6 +277,15 @@ def track(items: Iterable[T], title: str, total: int | None = None, unit: str = 
 def notice(message: str) -> None:
     """Display a message that is not an error."""
     current_listener().notice(message)
+
+
+def step(message: str) -> None:
+    """Display what a long piece of work does next, or what its last part resulted in.
+
+    The command line prints it like a notice. In a Python program it is no warning: nothing is wrong.
+    """
+    listener = current_listener()
+    getattr(listener, "step", listener.notice)(message)
 
 
 def _stack_level_of_caller() -> int:

@@ -72,7 +72,7 @@ def comparison_tables(document: Mapping[str, Any]) -> list[Table]:
     metric = document["metric"]
     models = document["compared"]
     interval = f"{document['confidence']:.0%} interval"
-    columns = ["model", metric, interval, "difference", interval, "p (Holm)", "seconds of fit"]
+    columns = ["model", metric, interval, "difference", interval, "p (Holm)"]
     rows = []
     for model in models:
         estimate = model["metrics"][metric]
@@ -84,7 +84,6 @@ def comparison_tables(document: Mapping[str, Any]) -> list[Table]:
                 estimate["difference"],
                 format_interval(estimate["difference_low"], estimate["difference_high"]),
                 None if estimate["p_holm"] is None else f"{estimate['p_holm']:.2g}",
-                None if model["fit_seconds"] is None else f"{model['fit_seconds']:.2f}",
             ]
         )
     is_best = [position for position, model in enumerate(models) if model["label"] == document["best"]]

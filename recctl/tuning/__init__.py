@@ -1,5 +1,12 @@
 """Hyperparameter search: strategies, resumable trials, executors and results."""
 
-from recctl.tuning.tuner import resume, tune
+import warnings
+
+with warnings.catch_warnings():
+    # In a notebook without ipywidgets, the progress bars that Optuna imports warn. recctl does not use them.
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    import optuna  # noqa: F401
+
+from recctl.tuning.tuner import resume, tune  # noqa: E402
 
 __all__ = ["resume", "tune"]

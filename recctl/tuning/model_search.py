@@ -461,7 +461,7 @@ class _ModelSearch:
 
     def _note_standing(self, label: str) -> None:
         standing = self._standing(label)
-        progress.notice(f"{label}: {self._describe(standing)}")
+        progress.step(f"{label}: {self._describe(standing)}")
 
     def _describe(self, standing: Standing) -> str:
         measured = "no value"
@@ -479,7 +479,7 @@ class _ModelSearch:
         standings = ", ".join(f"{label} ({self._describe(self._standing(label))})" for label in rung.models)
         message = f"rung {number}: {standings}; left: {', '.join(rung.survivors or []) or 'none'}"
         self.run.log(message)
-        progress.notice(message)
+        progress.step(message)
 
     def _best(self) -> tuple[Search, optuna.trial.FrozenTrial]:
         """The search of the best model, and its best trial.

@@ -674,7 +674,7 @@ def _fit_one(
     """Fit one model as an ordinary training run, whose id the comparison records before it begins."""
     is_lists = bool(loaded.config.models)
     description = _description(record, comparison.metadata.get("windows", []))
-    progress.notice(f"{'measuring' if is_lists else 'fitting'} {description}")
+    progress.step(f"{'measuring' if is_lists else 'fitting'} {description}")
     existing_run = _own_run(store, record)
     resumed = existing_run is not None
     if existing_run is not None:
