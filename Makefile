@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(EXTRAS)
 
-.PHONY: demo test check format docs bench reproduce faults fuzz clean
+.PHONY: demo test check format docs notebooks bench reproduce faults fuzz clean
 
 demo: $(READY)  ## train and evaluate EASE on MovieLens-100K
 	$(BIN)/recctl train configs/ease.yaml
@@ -27,6 +27,9 @@ format: $(READY)  ## format the code and fix lint errors
 docs: $(VENV)/.ready-docs  ## generate the reference pages of docs/ from the code, and build the site in site/
 	$(BIN)/python docs/reference.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+notebooks: $(READY)  ## execute the notebooks of docs/ and store their outputs
+	$(BIN)/python -m tests.clients.notebooks
 
 bench: $(READY)  ## measure against peers; see tests/benchmarks/README.md
 	$(BIN)/python -m tests.benchmarks

@@ -7,6 +7,6 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="IProgress not found")
     import optuna  # noqa: F401
 
-from recctl.tuning.tuner import resume, tune  # noqa: E402
+from recctl.tuning.tuner import resume, tune
 
 __all__ = ["resume", "tune"]
