@@ -24,7 +24,11 @@ def on_files(files: Files, *, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    r"""Write `a\|b` in tables as `a|b`: GitHub wants the backslash, and Python-Markdown shows it."""
+    r"""Write `a\|b` in tables as `a|b`: GitHub wants the backslash, and Python-Markdown shows it.
+
+    Links to notebooks lead to their pages.
+    """
+    markdown = re.sub(r"\]\((?!https?:)([^)\s]+)\.ipynb\)", r"](\1.md)", markdown)
     return "\n".join(
         re.sub(r"`[^`]*`", lambda code: code[0].replace("\\|", "|"), line) if line.startswith("|") else line
         for line in markdown.split("\n")
