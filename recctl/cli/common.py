@@ -63,12 +63,16 @@ def warm_start_overrides(reference: str | None) -> list[str]:
 
 
 def store_report(run: Run) -> None:
-    """Store the report of a run with its record in MLflow, if it is tracked there."""
-    if run.metadata.get("tracking"):
-        # Imported for tracked runs only: reports import plotly.
-        from recctl.reports import tracked_report
+    """Store the report of a run with its record in MLflow, if it is tracked there, and say where this is."""
+    tracked = run.metadata.get("tracking")
+    if not tracked:
+        return
+    # Imported for tracked runs only: reports import plotly.
+    from recctl.reports import tracked_report
 
-        tracked_report.store_report(run)
+    tracked_report.store_report(run)
+    if "page" in tracked.get("mlflow", {}):
+        terminal.info(f"mlflow: {tracked['mlflow']['page']}")
 
 
 def on_engine(engine: str | None) -> AbstractContextManager[Any]:

@@ -58,7 +58,7 @@ def record(
             # Without it, an interrupted export would show as running on the server for good.
             mlflow_run.end("failed")
             raise
-        mlflow_run.end("complete")
+        mlflow_run.end(_status(context.run))
     except ConfigError as error:
         raise ConfigError(f"export format mlflow: tracking_uri: {redact_passwords(str(error))}") from error
     except (MlflowException, SQLAlchemyError, OSError) as error:
@@ -92,8 +92,9 @@ class _MlflowRun:
         run_record = tracked_run.record_of(run) if run else _record_of_model(model, context)
         self._ended = tracked_run.end_time(run) if run else time()
         existing_id = self.store.find_run(run_record.tags)
-        # A run whose process died, or whose server was lost, has neither its results nor an end there.
-        self._is_unfinished = existing_id is None or self.store.is_running(existing_id)
+        is_live = run is not None and run.status == "running"
+        # A run whose process died, or that lost its server, has neither its results nor an end there.
+        self._is_unfinished = existing_id is None or (self.store.is_running(existing_id) and not is_live)
         self.run_id = existing_id or self.store.create_run(run_record)
         if self._is_unfinished and run is not None:
             self._log_results(run)
@@ -156,6 +157,12 @@ class _MlflowRun:
         """Record how the MLflow run ended, and when the run itself did; one that has ended is left as it is."""
         if self._is_unfinished:
             self.store.end_run(self.run_id, status, self._ended)
+
+
+def _status(run: Run | None) -> PartStatus:
+    """How the run ended; a model without a run, and one of a run that goes on, are complete."""
+    statuses: dict[str, PartStatus] = {"failed": "failed", "died": "failed", "interrupted": "interrupted"}
+    return "complete" if run is None else statuses.get(run.status, "complete")
 
 
 def _record_of_model(model: Recommender, context: Context) -> Record:

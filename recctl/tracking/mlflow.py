@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -43,8 +44,12 @@ class MLflowLogger(Tracker):
 
     @property
     def location(self) -> dict[str, str]:
-        """The experiment and the id of the MLflow run; empty if there is none."""
-        return {"experiment": self.experiment, "run_id": self._run_id} if self._run_id else {}
+        """The experiment, the id of the MLflow run, and its page on a server; empty if there is none."""
+        if self._run_id is None:
+            return {}
+        location = {"experiment": self.experiment, "run_id": self._run_id}
+        page = self._store.page(self._run_id)
+        return location if page is None else location | {"page": page}
 
     def _prepare(self) -> None:
         set_defaults()
@@ -59,7 +64,7 @@ class MLflowLogger(Tracker):
             self._run_id = previous_run_id
             return
         parent_id = record.parent._run_id if isinstance(record.parent, MLflowLogger) else None
-        self._run_id = self._store.create_run(record, parent_id)
+        self._run_id = self._store.create_run(_with_context(record), parent_id)
 
     def _write(self, values: Mapping[str, float], step: int, moment: float) -> None:
         metrics = [(metric_key, value, step) for metric_key, value in values.items()]
@@ -74,7 +79,7 @@ class MLflowLogger(Tracker):
     def _nest(
         self, record: Record, values: Sequence[tuple[str, float, int]], status: PartStatus, moment: float
     ) -> None:
-        run_id = self._store.create_run(record, self._opened_run_id)
+        run_id = self._store.create_run(_with_context(record), self._opened_run_id)
         self._store.log_metrics(run_id, values, moment)
         self._store.end_run(run_id, status, moment)
 
@@ -86,3 +91,19 @@ class MLflowLogger(Tracker):
         # A tracker that could not be opened is disabled, and gets no further calls.
         assert self._run_id is not None
         return self._run_id
+
+
+def _with_context(record: Record) -> Record:
+    """Add the tags by which MLflow itself describes a program: its user, its script, notebook or job, its commit.
+
+    What recctl knows of a command is more exact than the script's name. In a notebook or a job it is the other way
+    round. The commit is that of the working directory, if recctl has recorded one, not that of the script.
+    """
+    from mlflow.tracking.context.git_context import GitRunContext
+    from mlflow.tracking.context.registry import resolve_tags
+
+    properties = dict(record.properties)
+    context = resolve_tags(ignore=[GitRunContext] if properties else None)
+    if context.get("mlflow.source.type") == "LOCAL":
+        return replace(record, properties=context | properties)
+    return replace(record, properties=properties | context)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from recctl import urls
 from recctl.errors import ConfigError
 from recctl.tracking.mlflow_database import create_database, database_file, require_current_tables
 from recctl.tracking.record import Dataset, PartStatus, Record
@@ -107,6 +108,7 @@ class ExperimentStore:
         import mlflow
 
         resolved_uri = uri or mlflow.get_tracking_uri()
+        self.uri = resolved_uri
         self.client = mlflow.MlflowClient(tracking_uri=resolved_uri)
         self.experiment_id = self._open_experiment(
             experiment, artifact_location or _artifacts_beside(resolved_uri, experiment)
@@ -139,6 +141,12 @@ class ExperimentStore:
         condition = " and ".join(f"tags.`{tag_name}` = '{value}'" for tag_name, value in tags.items())
         matching_runs = self.client.search_runs([self.experiment_id], filter_string=condition, max_results=1)
         return str(matching_runs[0].info.run_id) if matching_runs else None
+
+    def page(self, run_id: str) -> str | None:
+        """The page of an MLflow run on a server, without user name and password; None for databases."""
+        if not self.uri.startswith(("http://", "https://")):
+            return None
+        return f"{urls.redact(self.uri).rstrip('/')}/#/experiments/{self.experiment_id}/runs/{run_id}"
 
     def is_running(self, run_id: str) -> bool:
         """Whether an MLflow run has no end yet."""

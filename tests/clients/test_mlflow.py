@@ -187,6 +187,10 @@ def test_training_is_recorded_with_settings_results_data_and_source(
     assert profile["split_hash"] == run.metadata["split"]["hash"]
     assert json.loads(used.dataset.source) == {"uri": str(Path("shop.csv").resolve())}
 
+    if os.environ["MLFLOW_TRACKING_URI"].startswith("http"):
+        page = f"{os.environ['MLFLOW_TRACKING_URI']}/#/experiments/{info.experiment_id}/runs/{info.run_id}"
+        assert f"mlflow: {page}" in outcome.err.splitlines()
+
     assert artifacts(client, recorded) == {"config.yaml", "metrics.json", "history.jsonl", "report.html"}
     config = client.download_artifacts(info.run_id, "config.yaml", str(Path.cwd()))
     assert Path(config).read_text() == run.config_text()
