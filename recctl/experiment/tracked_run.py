@@ -9,7 +9,7 @@ import getpass
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,7 @@ def properties(run: Run) -> dict[str, str]:
         "recctl.parent_run": run.metadata.get("parent_run"),
         "mlflow.user": _user(),
         "mlflow.source.type": "LOCAL",
-        "mlflow.source.name": _command(environment.get("command") or []),
+        "mlflow.source.name": shlex.join(environment.get("command") or []),
     }
     git = environment.get("git") or {}
     found["mlflow.source.git.commit"] = git.get("commit")
@@ -153,12 +153,6 @@ def _user() -> str | None:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container may have no account for its user id
         return None
-
-
-def _command(arguments: Sequence[str]) -> str:
-    """The command as it can be typed; `python -m recctl` runs a file __main__.py."""
-    program = "recctl" if arguments[:1] == ["__main__.py"] else "".join(arguments[:1])
-    return shlex.join([program, *arguments[1:]])
 
 
 def _dataset(run: Run) -> Dataset | None:

@@ -21,7 +21,9 @@ _GIT_TIMEOUT = 10  # seconds
 
 def environment() -> dict[str, Any]:
     """Return versions, the git state of the working directory, and the hardware as plain values."""
-    command = [os.path.basename(sys.argv[0])]
+    folder, program = os.path.split(sys.argv[0])
+    # `python -m recctl` runs the file recctl/__main__.py.
+    command = ["recctl" if program == "__main__.py" and os.path.basename(folder) == "recctl" else program]
     command.extend(urls.redact(redact_passwords(argument)) for argument in sys.argv[1:])
     return {
         "recctl": __version__,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -176,7 +177,7 @@ def test_training_is_recorded_with_settings_results_data_and_source(
 
     tags = recorded.data.tags
     assert (tags["recctl.run_id"], tags["recctl.kind"]) == (run.id, "train")
-    assert tags["mlflow.source.name"].endswith(" ".join(run.metadata["environment"]["command"][1:]))
+    assert shlex.split(tags["mlflow.source.name"]) == run.metadata["environment"]["command"]
     assert (tags["mlflow.source.type"], bool(tags["mlflow.user"])) == ("LOCAL", True)
 
     (used,) = recorded.inputs.dataset_inputs
