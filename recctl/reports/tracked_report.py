@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from recctl import progress
+from recctl import progress, urls
 from recctl.reports.report import write_report
 from recctl.runs import Run
 from recctl.tracking.mlflow_store import ExperimentStore, quiet_mlflow
@@ -33,6 +33,6 @@ def store_report(run: Run) -> None:
                 store = ExperimentStore(settings.get("uri"), record["experiment"])
                 store.log_file(record["run_id"], path)
     except Exception as error:  # neither the report nor the server may make a complete run fail
-        message = f"mlflow: the report is not stored: {error}"
+        message = urls.hide(f"mlflow: the report is not stored: {error}")
         run.log(message)
         progress.notice(message.splitlines()[0][:300])

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic, time
 from typing import Any, ClassVar, Self
 
-from recctl import progress
+from recctl import progress, urls
 from recctl.tracking.record import PartStatus, Record, Status
 from recctl.training import Epoch
 
@@ -273,7 +273,8 @@ class Tracker(ABC):
         self._error = None
         if error is None:
             return
-        message = str(error).strip() or type(error).__name__
+        # A server's URL may hold a password.
+        message = urls.hide(str(error).strip() or type(error).__name__)
         progress.notice(f"{self.name}: {message.splitlines()[0][:300]}; training continues without it")
         if self._on_failure is not None:
             self._on_failure(f"tracking failed: {self.name}: {message}")

@@ -126,6 +126,20 @@ def test_failure_of_tracking_is_in_the_log_of_the_run(
     assert run.status == "complete"
 
 
+def test_password_of_a_server_is_neither_in_the_notice_nor_in_the_log(listener: RecordingListener) -> None:
+    class Unreachable(Recorder):
+        def _open(self, record: Record, resumed: bool) -> None:
+            raise OSError("no answer from http://ada:secret@host:5000/api")
+
+    logged: list[str] = []
+    recorder = Unreachable()
+    recorder.begin_record(Record("x", {}), on_failure=logged.append)
+    recorder.end()
+    assert "host:5000" in logged[0]
+    assert "host:5000" in listener.notices[0]
+    assert "secret" not in logged[0] + listener.notices[0]
+
+
 def test_preparation_has_no_deadline(listener: RecordingListener, monkeypatch: pytest.MonkeyPatch) -> None:
     for limit in ("_STALL_SECONDS", "_MAX_FLUSH_SECONDS", "_QUIET_SECONDS"):
         monkeypatch.setattr(f"recctl.tracking.tracker.{limit}", 0.05)
