@@ -50,6 +50,12 @@ class MLflowFormat(ExportFormat):
     extra = "mlflow"
     needs: ClassVar[tuple[str, ...]] = ("mlflow",)
     needs_local_folder: ClassVar[bool] = True
+    libraries: ClassVar[tuple[str, ...]] = ("mlflow-skinny",)
+    read_with: ClassVar[Mapping[str, str]] = {
+        "model": f"mlflow.pyfunc.load_model, with recctl {__version__} installed",
+        "mlflow.db": "mlflow ui --backend-store-uri sqlite:///DIR/mlflow.db",
+        "artifacts": "MLflow, which finds them by mlflow.db",
+    }
 
     tracking_uri: Annotated[str, PlainSerializer(redact_passwords)] | None = Field(
         None,
