@@ -13,11 +13,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
-from recctl.kernels import packing
+from recctl.kernels import layer_norm, packing
 
 # Positions per block: the arrays of a layer stay in the cache of a core.
 _POSITIONS = 2048
-_EPSILON = np.float32(1e-5)  # of layer normalization, as in torch
 
 Weights = Mapping[str, Float32Array]
 
@@ -70,7 +69,7 @@ def _last_states(packed: packing.PackedInputs, weights: Weights, n_blocks: int, 
             # Only the last position of each history is needed from here on.
             hidden = hidden[last]
             mixed = _last_attention(normal, normal[last], block, packed, n_heads)
-        hidden = hidden + _linear(mixed, block["out"], block["out_bias"])
+        hidden += _linear(mixed, block["out"], block["out_bias"])
         normal = _normal(hidden, block["feed_gain"], block["feed_shift"])
         wide = _linear(normal, block["up"], block["up_bias"])
         np.maximum(wide, 0, out=wide)
@@ -182,10 +181,6 @@ def _linear(inputs: Float32Array, weights: Float32Array, bias: Float32Array) -> 
 
 
 def _normal(hidden: Float32Array, gain: Float32Array, shift: Float32Array) -> Float32Array:
-    """Layer normalization."""
-    normal: Float32Array = hidden - hidden.mean(axis=-1, keepdims=True)
-    variance = np.einsum("ij,ij->i", normal, normal)[:, None] / np.float32(hidden.shape[1])
-    normal /= np.sqrt(variance + _EPSILON)
-    normal *= gain
-    normal += shift
+    normal = np.empty_like(hidden)
+    layer_norm.layer_norm(hidden, gain, shift, normal)
     return normal
