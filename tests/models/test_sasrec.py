@@ -68,7 +68,7 @@ def test_torch_numpy_and_onnx_compute_the_same_scores(n_heads: int, similarity: 
     graph = ScoreGraph()
     onnx_scores = model._graph_of_histories(graph, graph.input("histories", np.int64, ("n", "length")))
     graph.output("scores", onnx_scores, np.float32, ("n", model.seen.n_columns))
-    _onnx_file.write(graph, tmp_path / "sasrec.onnx", "sasrec", {})
+    _onnx_file.write(graph, tmp_path / "sasrec.onnx", "sasrec", "", {})
     (by_onnx,) = _onnx_file.session(tmp_path / "sasrec.onnx").run(None, {"histories": padded})
     with torch.no_grad():
         network = model.model
