@@ -341,6 +341,12 @@ _VECTORS = {"ncf": "with `variant: gmf`"}
 
 def _markdown(docstring: str) -> str:
     """A docstring as Markdown: formulas stay indented, headings of Google style become bold."""
+    docstring = re.sub(
+        r"(?<=^Examples:\n)(?: {4}.*\n?|\n)+",
+        lambda example: textwrap.dedent(example[0]),
+        docstring,
+        flags=re.MULTILINE,
+    )
     text = re.sub(r"^(Args|Attributes|Returns|Raises|Note|Example)s?:$", r"**\1**\n", docstring, flags=re.MULTILINE)
     if "`" in text:
         return text

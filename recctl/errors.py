@@ -12,6 +12,16 @@ class RecctlError(Exception):
     """Base class of errors that a user can fix.
 
     The message gives the location, the value and a suggested fix; the command line prints it without a traceback.
+
+    Examples:
+        ```python
+        from recctl import RecctlError, make_model
+
+        try:
+            make_model("eaze")
+        except RecctlError as error:
+            print(error)  # names the model that was probably meant
+        ```
     """
 
     exit_code = 1

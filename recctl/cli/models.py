@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,7 +34,9 @@ def models(
     model_type = model_class(name)
     # Printed verbatim: formulas in docstrings contain brackets, which Rich would read as markup.
     if not settings.json:
-        description = f"{inspect.getdoc(model_type)}\n\n{notes(model_type)}"
+        # The fences of examples are for the documentation.
+        docstring = re.sub(r"^ *```.*\n?", "", inspect.getdoc(model_type) or "", flags=re.MULTILINE)
+        description = f"{docstring.rstrip()}\n\n{notes(model_type)}"
         terminal.print_text(f"{model_type.__name__} ({name})\n\n{description}\n")
     parameter_rows = [
         [

@@ -665,7 +665,19 @@ class ComparedModel(ModelConfig):
 
 
 class Config(Section):
-    """An experiment."""
+    """An experiment.
+
+    Examples:
+        ```python
+        from recctl import Config
+
+        config = Config.model_validate({"data": {"source": "synthetic"}, "model": {"name": "ease"}})
+        print(config.evaluation.k_values)  # every default is filled in
+        ```
+    """
+
+    # Without the example, which editors would show.
+    model_config = ConfigDict(json_schema_extra={"description": "An experiment."})
 
     seed: int = Field(42, ge=0, strict=True)
     """Seed of all random numbers."""

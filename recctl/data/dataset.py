@@ -53,6 +53,14 @@ class InteractionDataset:
 
     Raises:
         DataError: A column is missing or holds an invalid value, or no interaction is left.
+
+    Examples:
+        ```python
+        from recctl import InteractionDataset
+
+        dataset = InteractionDataset(table, min_user_interactions=5)
+        train, val, test = dataset.split(test_size=0.2, val_size=0.1, strategy="temporal")
+        ```
     """
 
     history: InteractionDataset | None = None

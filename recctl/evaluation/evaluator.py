@@ -119,6 +119,15 @@ class Evaluator:
 
     Raises:
         ConfigError: Arguments are invalid; all problems are reported together.
+
+    Examples:
+        ```python
+        from recctl import EASERecommender, Evaluator
+
+        evaluator = Evaluator(metrics=["ndcg", "recall"], k_values=[5, 10])
+        results = evaluator.evaluate(EASERecommender().fit(train), test)
+        print(results["ndcg@10"])
+        ```
     """
 
     def __init__(

@@ -50,6 +50,13 @@ def export_model(
         ConfigError: No such format, invalid options, or `path` exists and may not be replaced.
         UnsupportedError: The format cannot represent this model.
         ArtifactError: The export cannot be written, or does not match the model when it is read back.
+
+    Examples:
+        ```python
+        from recctl import EASERecommender, export_model
+
+        export_model(EASERecommender().fit(train), "recommendations", "lists", k=5)
+        ```
     """
     return _export(model, make_format(format_name, options), force, _context_of(path), str(path))
 
@@ -85,6 +92,14 @@ def export_run(
         overrides: Where and how the data of the run are read now, such as `data.source=FILE`. They are needed only to
             count exported pairs that the users already have.
         options: Options of the format.
+
+    Examples:
+        ```python
+        from recctl import RunStore, export_run
+
+        run = RunStore().resolve("latest")
+        export_run(run, "recommendations", k=5)  # into the directory of the run
+        ```
     """
     export_format = make_format(format_name, options)
     require_data_keys(run, overrides)
@@ -109,6 +124,14 @@ def verify_export(path: str | Path) -> dict[str, Any]:
     Raises:
         ArtifactError: The folder is damaged, or is not an export.
         ConfigError: The format is not installed.
+
+    Examples:
+        ```python
+        from recctl import EASERecommender, export_model, verify_export
+
+        export_model(EASERecommender().fit(train), "recommendations", "lists", k=5)
+        verify_export("lists")
+        ```
     """
     if urls.is_url(str(path)):
         label = urls.redact(str(path))

@@ -95,6 +95,14 @@ class ALSRecommender(Recommender):
     sides are rotated into the basis in which the Gram matrix of the fixed side is diagonal, which makes products with
     it cheap, and scaled to equal penalties, which lowers the objective; neither changes a score. `cg` uses the diagonal
     of the system as preconditioner. There are no biases, and predicted ratings are not clipped.
+
+    Examples:
+        ```python
+        from recctl import ALSRecommender
+
+        model = ALSRecommender(n_factors=32).fit(train)
+        model.recommend([1, 2], k=5)
+        ```
     """
 
     name = "als"

@@ -51,6 +51,14 @@ class BPRRecommender(EpochRecommender):
 
     Differences from the paper: items have biases; one `reg` for all parameters; each interaction is visited once in an
     epoch, not drawn with replacement.
+
+    Examples:
+        ```python
+        from recctl import BPRRecommender
+
+        model = BPRRecommender(n_factors=32).fit(train)
+        model.recommend([1, 2], k=5)
+        ```
     """
 
     name = "bpr"

@@ -40,6 +40,14 @@ class EASERecommender(Recommender):
     notice; where float64 is too imprecise or does not fit in memory, the fit is refused with the `l2_reg` to try.
 
     Deviations from the paper: ratings or weights, if given, are the values of `X`.
+
+    Examples:
+        ```python
+        from recctl import EASERecommender
+
+        model = EASERecommender(l2_reg=200.0).fit(train)
+        model.recommend([1, 2], k=5)
+        ```
     """
 
     name = "ease"

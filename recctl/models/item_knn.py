@@ -47,6 +47,14 @@ class ItemKNNRecommender(SimilarityModel):
     Deviations from the paper: the neighbors are those of the scored item, as in Sarwar et al., 2001, "Item-Based
     Collaborative Filtering Recommendation Algorithms", WWW, not those of the items in the history. Similarities are not
     normalized, and users with long histories are not down-weighted.
+
+    Examples:
+        ```python
+        from recctl import ItemKNNRecommender
+
+        model = ItemKNNRecommender(n_neighbors=50).fit(train)
+        model.recommend([1, 2], k=5)
+        ```
     """
 
     name = "item-knn"

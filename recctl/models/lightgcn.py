@@ -89,6 +89,14 @@ class LightGCNRecommender(TorchRecommender):
     Differences from the paper: sampled_softmax is the default, BPR the paper's loss; `reg` is relative to the mean over
     the batch, as in the authors' code; negatives of sampled_softmax are not regularized; the last batch of an epoch is
     smaller.
+
+    Examples:
+        ```python
+        from recctl import LightGCNRecommender
+
+        model = LightGCNRecommender(epochs=5).fit(train)
+        model.recommend([1, 2], k=5)
+        ```
     """
 
     name = "lightgcn"

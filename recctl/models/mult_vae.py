@@ -62,6 +62,14 @@ class MultVAERecommender(TorchRecommender):
 
     Differences from the paper: no weight decay; biases begin at 0; `beta` is annealed by epochs, not by steps, because
     a step is another share of the training in data of another size.
+
+    Examples:
+        ```python
+        from recctl import MultVAERecommender
+
+        model = MultVAERecommender(epochs=5).fit(train)
+        model.recommend([1, 2], k=5)
+        ```
     """
 
     name = "mult-vae"

@@ -59,6 +59,14 @@ class NCFRecommender(TorchRecommender):
     Differences from the paper: GMF and MLP have embeddings of the same length; layers can have any width; dropout
     follows every layer; an interaction is in the same batch as its negatives; Adam, not SGD, continues after
     pre-training.
+
+    Examples:
+        ```python
+        from recctl import NCFRecommender
+
+        model = NCFRecommender(epochs=2).fit(train)
+        model.recommend([1, 2], k=5)
+        ```
     """
 
     name = "ncf"

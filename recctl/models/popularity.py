@@ -22,6 +22,14 @@ class PopularityRecommender(Recommender):
     Ties, items with equally many users, are ordered for each user by a hash of user and item, as in every model.
 
     Cost: one pass over the interactions, and 4 bytes of memory per item.
+
+    Examples:
+        ```python
+        from recctl import PopularityRecommender
+
+        model = PopularityRecommender().fit(train)
+        model.recommend([1, 2], k=5)
+        ```
     """
 
     name = "popularity"

@@ -20,6 +20,14 @@ class RandomRecommender(Recommender):
     the other users in a request. Users with the same history get the same items.
 
     Cost: nothing is learned, and a fit takes no time.
+
+    Examples:
+        ```python
+        from recctl import RandomRecommender
+
+        model = RandomRecommender(seed=1).fit(train)
+        model.recommend([1, 2], k=5)
+        ```
     """
 
     name = "random"

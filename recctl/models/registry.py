@@ -27,7 +27,15 @@ _NOT_MODELS = frozenset({"registry", "hyperparameters"})
 
 
 def model_names() -> list[str]:
-    """The names of all models, in alphabetical order."""
+    """The names of all models, in alphabetical order.
+
+    Examples:
+        ```python
+        from recctl import model_names
+
+        assert "ease" in model_names()
+        ```
+    """
     return sorted(_modules().keys() | plugins.available("models").keys())
 
 
@@ -62,6 +70,13 @@ def make_model(name: str, **hyperparameters: Any) -> Recommender:
 
     Raises:
         ConfigError: There is no model of this name, or a hyperparameter is invalid.
+
+    Examples:
+        ```python
+        from recctl import make_model
+
+        make_model("ease", l2_reg=200.0).fit(train)
+        ```
     """
     return model_class(name)(**hyperparameters)
 
@@ -76,6 +91,14 @@ def load_model(path: str | Path, sha256: str | None = None) -> Recommender:
 
     Raises:
         ArtifactError: The file does not exist, is damaged, or holds a model that is not installed.
+
+    Examples:
+        ```python
+        from recctl import EASERecommender, load_model
+
+        EASERecommender().fit(train).save("model.pkl")
+        load_model("model.pkl").recommend([1, 2], k=5)
+        ```
     """
     path = Path(path)
     content = artifacts.load(path, "model", sha256)

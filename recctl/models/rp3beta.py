@@ -42,6 +42,14 @@ class RP3betaRecommender(Recommender):
     largest are kept, as in Ferrari Dacrema et al., 2021, "A Troubling Analysis of Reproducibility and Progress in
     Recommender Systems Research", ACM TOIS, who also combine `alpha` with `beta`. The first step, from the user to an
     item of the history, is not raised to `alpha`. Walks that return to their first item are left out.
+
+    Examples:
+        ```python
+        from recctl import RP3betaRecommender
+
+        model = RP3betaRecommender(beta=0.5).fit(train)
+        model.recommend([1, 2], k=5)
+        ```
     """
 
     name = "rp3beta"

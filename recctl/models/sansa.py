@@ -46,6 +46,14 @@ class SANSARecommender(Recommender):
     and an approximate inverse of it. Here each row of the inverse factor is optimal for its nonzero entries, and rows
     are computed independently. Only the `5 n_neighbors` largest entries of each row of `G`, by the criterion above, are
     kept; the others count as 0. Ratings or weights, if given, are the values of `X`.
+
+    Examples:
+        ```python
+        from recctl import SANSARecommender
+
+        model = SANSARecommender(l2_reg=200.0).fit(train)
+        model.recommend([1, 2], k=5)
+        ```
     """
 
     name = "sansa"

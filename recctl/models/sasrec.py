@@ -55,6 +55,14 @@ class SASRecRecommender(TorchRecommender):
     Differences from the paper: blocks normalize their input (pre-norm); there is no dropout of attention weights;
     negatives are sampled per batch, not per position, and are ignored for users who have interacted with them;
     positions count from the oldest item.
+
+    Examples:
+        ```python
+        from recctl import SASRecRecommender
+
+        model = SASRecRecommender(epochs=2).fit(train)
+        model.recommend([1, 2], k=5)
+        ```
     """
 
     name = "sasrec"

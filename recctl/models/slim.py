@@ -53,6 +53,14 @@ class SLIMRecommender(Recommender):
     problem. With `n_neighbors`, items are selected by the decrease of the objective given those already selected, and
     selected items whose weight becomes 0 are replaced; the paper's fsSLIM selects the items with the largest cosine in
     advance. Ratings or weights, if given, are the values of `X`.
+
+    Examples:
+        ```python
+        from recctl import SLIMRecommender
+
+        model = SLIMRecommender().fit(train)
+        model.recommend([1, 2], k=5)
+        ```
     """
 
     name = "slim"

@@ -32,6 +32,14 @@ class SVDRecommender(BiasedFactors):
     `mean + b_i`, the same for all. If that is common, SVD++ is the better choice.
 
     Deviations from the paper: none of its extensions (time, confidence, attributes).
+
+    Examples:
+        ```python
+        from recctl import SVDRecommender
+
+        model = SVDRecommender(n_epochs=10).fit(train)
+        model.recommend([1, 2], k=5)
+        ```
     """
 
     name = "svd"

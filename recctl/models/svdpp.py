@@ -37,6 +37,14 @@ class SVDPlusPlusRecommender(BiasedFactors):
 
     Deviations from the paper: N(u) contains no items without a rating; one `lr` and one `reg` apply to biases and
     factors; `lr_decay` is 1 by default (0.9 in the paper); the neighborhood model (eq. 16) is left out.
+
+    Examples:
+        ```python
+        from recctl import SVDPlusPlusRecommender
+
+        model = SVDPlusPlusRecommender(n_epochs=10).fit(train)
+        model.recommend([1, 2], k=5)
+        ```
     """
 
     name = "svdpp"

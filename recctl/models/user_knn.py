@@ -55,6 +55,14 @@ class UserKNNRecommender(SimilarityModel):
 
     Deviations from the paper: similarities are not Pearson correlations, and scores are sums and not predicted ratings,
     neither centered nor normalized, as usual for rankings.
+
+    Examples:
+        ```python
+        from recctl import UserKNNRecommender
+
+        model = UserKNNRecommender(n_neighbors=50).fit(train)
+        model.recommend([1, 2], k=5)
+        ```
     """
 
     name = "user-knn"

@@ -42,6 +42,14 @@ class Run:
     Attributes:
         path: The directory; its name is the id of the run.
         metadata: The content of metadata.json; `save_metadata` writes it.
+
+    Examples:
+        ```python
+        from recctl import RunStore
+
+        run = RunStore().resolve("latest")
+        print(run.status, run.metrics())
+        ```
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

@@ -34,6 +34,15 @@ class RunStore:
 
     Attributes:
         aliases: The aliases of these runs.
+
+    Examples:
+        ```python
+        from recctl import RunStore
+
+        store = RunStore("runs")
+        run = store.resolve("latest")  # an id, a prefix of one, an alias, "latest" or "best"
+        store.promote(run, "production")
+        ```
     """
 
     @validated(root=optional(arguments.path))

@@ -29,6 +29,14 @@ class MLflowLogger(Tracker):
 
     Raises:
         ConfigError: MLflow is not installed.
+
+    Examples:
+        ```python
+        from recctl import MLflowLogger, SVDRecommender
+
+        logger = MLflowLogger("sqlite:///mlflow.db", experiment="shop")
+        SVDRecommender(n_epochs=3).fit(train, callbacks=[logger])
+        ```
     """
 
     name = "mlflow"

@@ -25,6 +25,13 @@ class TensorBoardLogger(Tracker):
 
     Raises:
         ConfigError: TensorBoard is not installed.
+
+    Examples:
+        ```python
+        from recctl import SVDRecommender, TensorBoardLogger
+
+        SVDRecommender(n_epochs=3).fit(train, callbacks=[TensorBoardLogger("logs")])
+        ```
     """
 
     name = "tensorboard"

@@ -42,6 +42,14 @@ class ModelCheckpoint:
 
     Raises:
         ConfigError: An argument is invalid, or the direction of `monitor` is unknown.
+
+    Examples:
+        ```python
+        from recctl import ModelCheckpoint, SVDRecommender
+
+        checkpoint = ModelCheckpoint("best.pkl", monitor="rmse")
+        SVDRecommender(n_epochs=5).fit(train, validation=val, callbacks=[checkpoint])
+        ```
     """
 
     def __init__(

@@ -47,6 +47,15 @@ class EarlyStopping:
 
     Raises:
         ConfigError: An argument is invalid, or the direction of `monitor` is unknown.
+
+    Examples:
+        ```python
+        from recctl import EarlyStopping, SVDRecommender
+
+        stopping = EarlyStopping(monitor="rmse", patience=3)
+        SVDRecommender(n_epochs=30).fit(train, validation=val, callbacks=[stopping])
+        print(stopping.best_score)
+        ```
     """
 
     def __init__(

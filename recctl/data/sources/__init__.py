@@ -121,6 +121,13 @@ def load_movielens(size: str = "100k") -> pd.DataFrame:
     Raises:
         ConfigError: The size is unknown.
         DataError: The download failed.
+
+    Examples:
+        ```python
+        from recctl import load_movielens
+
+        df = load_movielens("100k")  # user_id, item_id, rating, timestamp
+        ```
     """
     prefix = "movielens-"
     sizes = [entry.name.removeprefix(prefix) for entry in catalog() if entry.name.startswith(prefix)]

@@ -106,6 +106,15 @@ def compare(
         ConfigError: The configs differ in more than models and training, or the options don't fit them.
         DataError: The runs have different data or splits.
         TrainingError: Some models could not be fitted; the others are kept.
+
+    Examples:
+        ```python
+        from recctl import compare
+        from recctl.experiment import comparison_result
+
+        run = compare(["ease.yaml", "als.yaml"])
+        print(comparison_result(run)["best"])
+        ```
     """
     if terms is not None:
         warnings.warn("compare(terms=...) is now compare(options=...); removed in 0.4", FutureWarning, stacklevel=2)

@@ -97,6 +97,17 @@ class Recommender:
         item_vocabulary: Ids of the items, in the order of every per-item array.
         seen: The interactions the model was fitted on, `(n_users, n_items)`: the history of each known user, and the
             items that `exclude_seen` excludes.
+
+    Examples:
+        ```python
+        from recctl import EASERecommender, Recommender, load_model
+
+        model = EASERecommender().fit(train)  # a subclass
+        assert isinstance(model, Recommender)
+        model.recommend([1, 2], k=5)  # columns user_id, item_id, score, rank
+        model.save("model.pkl")
+        load_model("model.pkl").similar_items([3], k=5)
+        ```
     """
 
     __signature__: ClassVar[Signature] = Signature()
