@@ -87,7 +87,7 @@ def tune_models(loaded: LoadedConfig, store: RunStore, storage: str | None, stud
             with translate_storage_errors(location_of(None)):
                 for entry in entries:
                     name = study_of_model(study, entry.label)
-                    require_same_study_of(shared_storage, name, entry.loaded.config, prepared)
+                    require_same_study_of(shared_storage, name, entry.loaded.config, prepared, may_be_empty=True)
         study_facts = {
             "shared": storage is not None,
             "study": study if storage else None,
@@ -264,6 +264,8 @@ class _ModelSearch:
         # Whether a search that is resumed was given more trials or more time.
         self._is_extended = is_extended
         self._executing: Search | None = None
+        # When the time of an adaptive search is used up, by `monotonic()`.
+        self._deadline: float | None = None
 
     @property
     def first(self) -> Search:
@@ -321,6 +323,9 @@ class _ModelSearch:
 
     def _search_adaptively(self, executor: TrialExecutor) -> None:
         """Give each rung of models the same budget, keep the better half, and give the rest to the last."""
+        total_seconds = self._total().seconds
+        if total_seconds is not None:
+            self._deadline = monotonic() + total_seconds - (self._spent().seconds or 0.0)
         while True:
             # Processes that share the studies share the decisions: the first one to reach the end of a rung makes it.
             rungs = self._rungs()
@@ -396,11 +401,14 @@ class _ModelSearch:
         """Limit the seconds of a model: of all its trials since some number, and of each of them."""
 
         def seconds_left() -> float:
-            return seconds - self._seconds_of(search, n_before) / self._n_parallel()
+            of_share = seconds - self._seconds_of(search, n_before) / self._n_parallel()
+            return of_share if self._deadline is None else min(of_share, self._deadline - monotonic())
 
         search.seconds_left = seconds_left
-        # A trial that is running when the share is used up may end; one that takes longer than the share may not.
+        # A trial that is running when the share is used up may end; one that takes longer than the share may not, and
+        # none may run when the time of the whole search is used up.
         search.trial_seconds = seconds
+        search.stop_at = self._deadline
 
     def _run(self, search: Search, executor: TrialExecutor) -> None:
         self._executing = search

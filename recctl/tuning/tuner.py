@@ -202,11 +202,21 @@ def shared_storage_of(run: Run, storage: str | None) -> RDBStorage | None:
     return None
 
 
-def require_same_study_of(storage: RDBStorage, name: str, config: Config, prepared: Prepared) -> None:
-    """Check that a study, if it exists, is that of a search with this config and these data."""
+def require_same_study_of(
+    storage: RDBStorage, name: str, config: Config, prepared: Prepared, *, may_be_empty: bool = False
+) -> None:
+    """Check that a study, if it exists, is that of a search with this config and these data.
+
+    Args:
+        storage: Storage of the study; it is only read.
+        name: Name of the study.
+        config: The config.
+        prepared: The data.
+        may_be_empty: Whether the model may have nothing to search, as one of several models.
+    """
     section = config.tuning or TuningConfig()
     stored = stored_identity(storage, name).get("space")
-    space = _space(config, section, stored, resumed=False)
+    space = _space(config, section, stored, resumed=False, may_be_empty=may_be_empty)
     data_hash = prepared.record["data"]["hash"]
     split_hash = prepared.record["split"]["hash"]
     monitors = monitors_of(config, section)
@@ -314,6 +324,8 @@ class Search:
         # What a caller that shares a budget among several searches may spend here; None: no limit.
         self.seconds_left: Callable[[], float] | None = None
         self.trial_seconds: float | None = None
+        # When all running trials are stopped, by `monotonic()`.
+        self.stop_at: float | None = None
         # Number of the first trial of the part of the search that `tuning.patience` ends.
         self.patience_begins = 0
         self._deadline: float | None = None
@@ -429,21 +441,23 @@ class Search:
                 self.study.heartbeat()
 
     def _wait_seconds(self) -> float:
-        return _HEARTBEAT_SECONDS if self.trial_seconds is None else _LIMIT_CHECK_SECONDS
+        is_limited = self.trial_seconds is not None or self.stop_at is not None
+        return _LIMIT_CHECK_SECONDS if is_limited else _HEARTBEAT_SECONDS
 
     def _stop_overdue(self, executor: TrialExecutor) -> None:
         """Stop the trials that have run for longer than a trial may, and record them as failed."""
-        if self.trial_seconds is None:
-            return
         for number in executor.running:
             seconds = executor.seconds_of(number)
-            if seconds > self.trial_seconds:
-                executor.stop(number)
+            if self.trial_seconds is not None and seconds > self.trial_seconds:
                 subject = "its default configuration" if number == 0 else "it"
-                error = (
-                    f"stopped after {seconds:.1f} s: {subject} exceeds the share of time, {self.trial_seconds:.1f} s"
-                )
-                self._record(number, Outcome("failed", error=error, fit_seconds=seconds))
+                reason = f"{subject} exceeds the share of time, {self.trial_seconds:.1f} s"
+            elif self.stop_at is not None and monotonic() > self.stop_at:
+                reason = "the time of the whole search is used up"
+            else:
+                continue
+            executor.stop(number)
+            error = f"stopped after {seconds:.1f} s: {reason}"
+            self._record(number, Outcome("failed", error=error, fit_seconds=seconds))
 
     def limit_trials(self, n_trials: int) -> None:
         """Run trials until there are this many."""

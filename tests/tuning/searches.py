@@ -26,6 +26,22 @@ tuning: {monitor: rmse, space: {lr: {low: 0.001, high: 0.05, log: true}, n_facto
 """
 )
 
+MODELS = """\
+seed: 7
+data:
+  source: synthetic
+  synthetic: {n_users: 100, n_items: 50, n_interactions: 2000}
+split: {test_size: 0.2, val_size: 0.1}
+evaluation: {metrics: [ndcg, hit_rate], k_values: [10]}
+models:
+  - {name: ease, space: {l2_reg: {low: 1.0, high: 1000.0, log: true}}}
+  - {name: item-knn, label: knn, space: {n_neighbors: {low: 5, high: 100}}}
+  - {name: popularity}
+  - {name: random}
+"""
+# Columns of its trials that do not depend on the machine.
+MODELS_COLUMNS = ["model", "trial", "state", "ndcg@10", "l2_reg", "n_neighbors"]
+
 
 def load(folder: Path, text: str, *overrides: str) -> LoadedConfig:
     (folder / "config.yaml").write_text(text)

@@ -21,25 +21,12 @@ from recctl.experiment.comparison.run import comparison_result
 from recctl.models.base.search_space import Space
 from recctl.runs import Run
 from recctl.tuning import executors, model_search
+from recctl.tuning.executors import InProcessExecutor
 from recctl.tuning.study import Study
 from recctl.tuning.trial_runner import Task, TrialRunner
 from recctl.tuning.tuner import Search
 from tests import preloaded
-
-MODELS = """\
-seed: 7
-data:
-  source: synthetic
-  synthetic: {n_users: 100, n_items: 50, n_interactions: 2000}
-split: {test_size: 0.2, val_size: 0.1}
-evaluation: {metrics: [ndcg, hit_rate], k_values: [10]}
-models:
-  - {name: ease, space: {l2_reg: {low: 1.0, high: 1000.0, log: true}}}
-  - {name: item-knn, label: knn, space: {n_neighbors: {low: 5, high: 100}}}
-  - {name: popularity}
-  - {name: random}
-"""
-TRIALS = ["model", "trial", "state", "ndcg@10", "l2_reg", "n_neighbors"]
+from tests.tuning.searches import MODELS, MODELS_COLUMNS
 
 
 @pytest.fixture
@@ -125,7 +112,7 @@ def test_interrupted_search_ends_as_an_uninterrupted_one(
             search(models, "allocation=adaptive", "n_trials=16")
     (interrupted,) = [run for run in RunStore().runs() if run.status == "interrupted"]
     assert tuning.resume(interrupted)
-    pd.testing.assert_frame_equal(interrupted.trials()[TRIALS], expected.trials()[TRIALS])
+    pd.testing.assert_frame_equal(interrupted.trials()[MODELS_COLUMNS], expected.trials()[MODELS_COLUMNS])
     assert [rung["survivors"] for rung in interrupted.metadata["tuning"]["rungs"]] == [
         rung["survivors"] for rung in expected.metadata["tuning"]["rungs"]
     ]
@@ -176,19 +163,17 @@ def test_equal_search_tests_the_best_of_each_model_once(models: Path) -> None:
 
 
 def test_default_configuration_beyond_its_share_of_time_is_stopped_and_reported(models: Path) -> None:
-    Path("slow.yaml").write_text(
-        MODELS.partition("models:")[0] + "models:\n  - {name: ease}\n  - {name: bpr, params: {epochs: 1000000}}\n"
-    )
-    run = search(Path("slow.yaml"), "allocation=adaptive", "timeout_minutes=0.4", "n_trials=4")
-    # One rung and the rest: a half of 4 trials, or of 24 seconds, for two models.
-    assert run.metadata["tuning"]["rungs"][0]["share"] == {"trials": 1, "seconds": 6.0}
+    slow_models = "models:\n  - {name: ease}\n  - {name: bpr, params: {epochs: 1000000}}\n  - {name: popularity}\n"
+    Path("slow.yaml").write_text(MODELS.partition("models:")[0] + slow_models)
+    run = search(Path("slow.yaml"), "allocation=adaptive", "timeout_minutes=1", "n_trials=6")
+    # Two rungs and the rest: a third of 6 trials, or of 60 seconds, for three models.
+    share = run.metadata["tuning"]["rungs"][0]["share"]
+    assert (share["trials"], share["seconds"]) == (1, pytest.approx(60 / 9))
     stopped = by_label(run)["bpr"]
     assert stopped["trials"] == 1
     assert stopped["best_value"] is None
-    assert "its default configuration exceeds the share of time, 6.0 s" in stopped["error"]
-    assert run.metadata["tuning"]["best_model"] == "ease"
-    assert by_label(run)["ease"]["trials"] == 3
-    assert run.metadata["tuning"]["rungs"][0]["survivors"] == ["ease"]
+    assert "its default configuration exceeds the share of time, 6.7 s" in stopped["error"]
+    assert set(run.metadata["tuning"]["rungs"][0]["survivors"]) == {"ease", "popularity"}
 
 
 @pytest.mark.parametrize(
@@ -230,7 +215,7 @@ def test_search_killed_with_sigkill_ends_as_an_uninterrupted_one(models: Path) -
     program.communicate(timeout=60)
     resumed = preloaded.run(*command, "--resume", logs[0].parent.name, check=True).stdout
     run = RunStore(Path("killed")).resolve(json.loads(resumed)["run_id"])
-    pd.testing.assert_frame_equal(run.trials()[TRIALS], expected.trials()[TRIALS])
+    pd.testing.assert_frame_equal(run.trials()[MODELS_COLUMNS], expected.trials()[MODELS_COLUMNS])
     assert run.metadata["tuning"]["rungs"] == expected.metadata["tuning"]["rungs"]
     assert run.metrics() == expected.metrics()
 
@@ -346,6 +331,57 @@ def test_search_in_windows_without_validation_says_what_a_rolling_split_needs(mo
     models.write_text(MODELS.replace("{test_size: 0.2, val_size: 0.1}", "{strategy: rolling, n_windows: 2}"))
     with pytest.raises(ConfigError, match=r"set split.val_days: 7"):
         search(models)
+
+
+class StuckExecutor:
+    """Runs one trial at a time, which never ends."""
+
+    def __init__(self) -> None:
+        self.running: list[int] = []
+        self.started = 0.0
+
+    @property
+    def free(self) -> int:
+        return 1 - len(self.running)
+
+    def start(self, task: Task) -> None:
+        self.running.append(task.number)
+        self.started = time.monotonic()
+
+    def wait(self, seconds: float) -> list[Any]:
+        time.sleep(seconds)
+        return []
+
+    def seconds_of(self, number: int) -> float:
+        return time.monotonic() - self.started
+
+    def stop(self, number: int) -> None:
+        self.running.remove(number)
+
+
+def test_trial_that_runs_at_the_end_of_the_time_is_stopped(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_share = model_search._ModelSearch._run_share
+
+    def run_last_share_on_stuck_executor(self: Any, label: str, rung: Any, executor: Any) -> None:
+        if len(rung.models) > 1:
+            run_share(self, label, rung, executor)
+            return
+        assert rung.share.seconds > 60, "the share of the last model would let the trial go on"
+        self._deadline = time.monotonic() + 0.3
+        run_share(self, label, rung, StuckExecutor())
+        assert time.monotonic() < self._deadline + 30
+
+    def in_this_process(runner: Any, n_workers: int, on_report: Any, folder: Path) -> InProcessExecutor:
+        return InProcessExecutor(runner, on_report)
+
+    monkeypatch.setattr(model_search, "ProcessExecutor", in_this_process)
+    monkeypatch.setattr(model_search._ModelSearch, "_run_share", run_last_share_on_stuck_executor)
+    run = search(models, "allocation=adaptive", "n_trials=12", "timeout_minutes=10")
+    failed = run.trials().query("state == 'failed'")
+    (error,) = failed["error"]
+    assert "the time of the whole search is used up" in error
+    assert failed["model"].tolist() == run.metadata["tuning"]["rungs"][-1]["models"]
+    assert run.status == "complete"
 
 
 class IdleWorker:

@@ -12,7 +12,7 @@ from recctl import RunStore, tuning
 from tests import preloaded
 from tests.conftest import skip_without
 from tests.tuning.postgres import Server, program
-from tests.tuning.searches import EPOCHS, load, trials
+from tests.tuning.searches import EPOCHS, MODELS, MODELS_COLUMNS, load, trials
 
 skip_without("psycopg", "pip install 'recctl[postgres]'")
 
@@ -60,3 +60,21 @@ def test_resume_without_the_shared_database_is_refused(recctl: Any, workdir: Pat
     assert gone.code == 2
     assert "cannot be opened" in gone.err
     assert "secret" not in gone.err
+
+
+def test_search_over_models_in_postgresql_equals_one_in_its_own_database(tmp_path: Path, database: str) -> None:
+    settings = ("tuning.allocation=adaptive", "tuning.strategy=random")
+    store = RunStore(tmp_path / "runs")
+    alone = tuning.tune(load(tmp_path, MODELS, *settings, "tuning.n_trials=12"), store)
+    shared = tuning.tune(load(tmp_path, MODELS, *settings, "tuning.n_trials=12"), store, database, "several")
+    pd.testing.assert_frame_equal(shared.trials()[MODELS_COLUMNS], alone.trials()[MODELS_COLUMNS])
+    assert shared.metadata["tuning"]["rungs"] == alone.metadata["tuning"]["rungs"]
+    assert shared.metrics() == alone.metrics()
+    # Another search finds the trials and the decisions, and runs nothing.
+    again = tuning.tune(load(tmp_path, MODELS, *settings, "tuning.n_trials=12"), store, database, "several")
+    pd.testing.assert_frame_equal(again.trials()[MODELS_COLUMNS], shared.trials()[MODELS_COLUMNS])
+    assert again.metadata["tuning"]["best_point"] == shared.metadata["tuning"]["best_point"]
+    assert again.metrics() == shared.metrics()
+    # More trials of one go to the last model.
+    assert tuning.resume(shared, database, ["tuning.n_trials=14"])
+    assert len(shared.trials()) == 14

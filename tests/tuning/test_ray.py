@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from recctl import RunStore
-from tests.conftest import skip_without
-from tests.tuning.searches import EPOCHS, trials
+from recctl import RunStore, tuning
+from tests.conftest import Nodes, skip_without
+from tests.tuning.searches import EPOCHS, MODELS, MODELS_COLUMNS, load, trials
 
 skip_without("ray", "pip install 'recctl[ray]'")
 
@@ -59,6 +59,20 @@ def test_search_that_loses_a_node_equals_a_local_search(workdir: Path, cluster: 
     pd.testing.assert_frame_equal(*(trials(store.resolve(one["run_id"])) for one in (far, here)))
     assert far["metrics"] == here["metrics"]
     assert far["models"][0]["sha256"] == here["models"][0]["sha256"]
+
+
+def test_search_over_models_on_ray_equals_a_local_search(tmp_path: Path, nodes: Nodes) -> None:
+    settings = ("tuning.allocation=adaptive", "tuning.strategy=random", "tuning.n_trials=12")
+    store = RunStore(tmp_path / "runs")
+    here = tuning.tune(load(tmp_path, MODELS, *settings), store)
+    on_ray = f"engine={{name: ray, address: '{nodes.address}'}}"
+    far = tuning.tune(load(tmp_path, MODELS, *settings, on_ray), store)
+    # Trials that run at the same time begin in any order, so only the numbers within each model are the same.
+    pd.testing.assert_frame_equal(
+        *(run.trials()[MODELS_COLUMNS].sort_values(["model", "trial"], ignore_index=True) for run in (here, far))
+    )
+    assert far.metadata["tuning"]["rungs"] == here.metadata["tuning"]["rungs"]
+    assert far.metrics() == here.metrics()
 
 
 def test_unreachable_cluster_is_refused(workdir: Path) -> None:

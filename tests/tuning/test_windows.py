@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from recctl import experiment, tuning
 from recctl.config.loading import with_values
 from recctl.data.splitting import split_windows
 from recctl.errors import ConfigError
+from recctl.experiment.comparison.run import comparison_result
 from recctl.runs import RunStore
 from recctl.tuning.trial_runner import Task, TrialRunner, cut_windows
 
@@ -124,3 +126,36 @@ def test_search_without_validation_days_is_refused(folder):
     loaded = experiment.load(folder / "search.yaml", ["split.val_days=null"])
     with pytest.raises(ConfigError, match=r"set split\.val_days: 7"):
         tuning.tune(loaded, RunStore(folder / "refused"))
+
+
+def test_models_that_are_tuned_alike_are_compared_in_all_windows(folder):
+    models = "models:\n  - {name: ease, space: {l2_reg: [1.0, 500.0]}}\n  - {name: popularity}\n"
+    text = "\n".join(line for line in CONFIG.splitlines() if not line.startswith(("model:", "tuning:")))
+    (folder / "models.yaml").write_text(f"{text}\n{models}tuning: {{strategy: grid}}\n")
+    store = RunStore(folder / "alike")
+    run = tuning.tune(experiment.load(folder / "models.yaml"), store)
+    best = {model["label"]: model for model in run.metadata["tuning"]["models"]}
+    # The configuration of each model that is best on average over the windows.
+    means = [float(np.mean(windows)) for windows in run.trials().query("model == 'ease'")["windows"]]
+    assert best["ease"]["best_value"] == pytest.approx(max(means))
+    document = comparison_result(store.resolve(run.metadata["tuning"]["comparison"]))
+    assert [window["number"] for window in document["windows"]] == [1, 2, 3]
+    for model in document["compared"]:
+        figures = []
+        for run_id in model["runs"]:
+            compared = store.resolve(run_id)
+            assert compared.metadata["test_looks"] == 1
+            assert compared.model_entry()["fitted_on"] == "train+validation"
+            params = yaml.safe_load(compared.config_text())["model"]["params"]
+            point = best[model["label"]]["best_point"]
+            assert {name: params[name] for name in point} == point
+            figures.append(compared.metrics()["test"]["ndcg@5"])
+        assert model["metrics"]["ndcg@5"]["value"] == pytest.approx(np.mean(figures))
+    # The run has the model and the figures of the newest window, without another use of the test set.
+    (newest,) = [
+        model["runs"][-1] for model in document["compared"] if model["label"] == run.metadata["tuning"]["best_model"]
+    ]
+    assert run.metrics()["test"] == store.resolve(newest).metrics()["test"]
+    assert run.metadata["test_looks"] == 0
+    table = (run.path / "table.md").read_text()
+    assert all(window["test_start"] in table for window in document["windows"])
