@@ -21,13 +21,15 @@ from recctl.errors import ConfigError, DataError, TrainingError
 # A command in a message: in backticks, or after a colon, up to the end of its clause.
 _COMMAND = re.compile(r"`(recctl [a-z][^`]*)`|: (recctl [a-z][^;,()\n]*)")
 _SUGGESTION = re.compile(r"did you mean '?([^\s'?]+)'?\?|\(Possible options: (--[\w-]+)", re.IGNORECASE)
-# An option that an error offers, as in `already exists; --force replaces it`.
-_OFFERED_OPTION = re.compile(r"; (--[a-z-]+) [a-z]+s\b")
+# An option that an error names as the way out, as in `already exists; --force replaces it` and `say where it is: --set
+# data.source=FILE`. A value is a placeholder, a setting, a number, or in quotes.
+_OPTION = re.compile(r"(?:[;:]|\b(?:with|use|add|or)) (--[a-z-]+)(?: ('[^']+'|[\w.]+=[^\s;,)]+|[A-Z]+\b|[0-9]+\b))?")
+_NEEDED_SETTING = re.compile(r"; set ([a-z_.]+): ([\w.]+)$")
 _PROBLEM_IN_FILE = re.compile(r"^(\S.*\.ya?ml):\d+: ", re.MULTILINE)
 _MISSING_CONFIG = re.compile(r"^(\S.*\.ya?ml): No such file", re.MULTILINE)
 _TOP_KEYS_OF_CONFIGS = re.compile(r"^(data|split|models?|evaluation)\s*:", re.MULTILINE)
 _SUFFIXES = (".yaml", ".yml")
-_FORMS_OF_WRONG_WORDS = ("'{}'", "No such option: {} ", "{}: No such file")
+_FORMS_OF_WRONG_WORDS = ("'{}'", "No such option: {} ", "{}: No such file", "{}: neither ")
 _TAKE_CONFIGS = ("train", "tune", "compare", "split", "estimate", "config show", "config validate")
 # What lists the names that a command takes.
 _LISTS = {
@@ -63,25 +65,23 @@ def after_error(error: BaseException, message: str, arguments: Sequence[str]) ->
         arguments: The arguments of `recctl`.
     """
     line = Completer().read(list(arguments))
-    found = _named_command(message, line) or _corrected(message, arguments) or _with_offered_option(message, arguments)
+    found = (
+        _named_command(message, line) or _corrected(message, arguments) or _with_named_option(message, arguments, line)
+    )
     if found is not None:
         return NextStep(found)
-    problem_in_file = _PROBLEM_IN_FILE.search(message)
-    if problem_in_file:
-        if problem_in_file[1] in [*line.arguments, *_default_configs()] and line.command:
-            return NextStep(_with_arguments(line.command, line.arguments), is_after_correction=True)
-        return NextStep(_with_arguments("config validate", [problem_in_file[1]]), is_after_correction=True)
-    missing_config = _MISSING_CONFIG.search(message)
-    if missing_config:
-        return NextStep(_for_missing_config(line.command, missing_config[1]))
     if isinstance(error, DataError | ConfigError) and line.command in _LISTS:
         return NextStep(_LISTS[line.command])
-    if message.startswith("--set "):
-        return NextStep(_with_arguments("config show", _configs(line.arguments)))
+    about_config = _about_config(message, arguments, line)
+    if about_config is not None:
+        return about_config
     if isinstance(error, ConfigError) and line.command and line.command not in _TAKE_CONFIGS:
         return NextStep(f"recctl {line.command} --help")
     if isinstance(error, ConfigError | DataError | TrainingError | MemoryError | OSError) and line.command:
-        return NextStep(_with_arguments(line.command, line.arguments), is_after_correction=True)
+        # Users, items and files are given after the run.
+        if line.command not in _TAKE_CONFIGS and any(f" {word}: " in f" {message}" for word in line.arguments):
+            return NextStep(f"recctl {line.command} --help")
+        return NextStep(_repeated(message, arguments, line), is_after_correction=True)
     return NextStep(by_folder())
 
 
@@ -139,11 +139,28 @@ def _corrected(message: str, arguments: Sequence[str]) -> str | None:
     return None
 
 
-def _with_offered_option(message: str, arguments: Sequence[str]) -> str | None:
-    offered = _OFFERED_OPTION.search(message)
-    if offered is None or offered[1] in arguments:
+def _with_named_option(message: str, arguments: Sequence[str], line: CommandLine) -> str | None:
+    """The command with the option that the error names, unless it is given already or its value is not named."""
+    if message.startswith("--"):  # an error of this option
         return None
-    return _shown([*arguments, offered[1]])
+    for name, value in _OPTION.findall(message):
+        option = Completer().option(line.command, name)
+        key = value.strip("'").partition("=")[0] if "=" in value else name
+        is_given = any(argument.startswith(key) for argument in arguments)
+        if option is None or is_given or (option["value"] is not None and not value):
+            continue
+        return " ".join([_shown(arguments), name, value]).strip()
+    return None
+
+
+def _repeated(message: str, arguments: Sequence[str], line: CommandLine) -> str:
+    """The command as it was typed; without its options if the error is about one of their values."""
+    for word in arguments:
+        key, _, value = word.partition("=")
+        is_named = key in message or (value != "" and value in message)
+        if word not in line.arguments and not word.startswith("-") and word not in line.command.split() and is_named:
+            return _with_arguments(line.command, line.arguments)
+    return _shown(arguments)
 
 
 def _shown(arguments: Sequence[str]) -> str:
@@ -156,6 +173,24 @@ def _with_arguments(command: str, arguments: Sequence[str]) -> str:
 
 
 # ---- configs
+
+
+def _about_config(message: str, arguments: Sequence[str], line: CommandLine) -> NextStep | None:
+    """What to do after an error in a config, in `--set`, or in the path of a config; None if it is about none."""
+    problem = _PROBLEM_IN_FILE.search(message)
+    if problem:
+        if problem[1] in [*line.arguments, *_default_configs()] and line.command:
+            return NextStep(_repeated(message, arguments, line), is_after_correction=True)
+        return NextStep(_with_arguments("config validate", [problem[1]]), is_after_correction=True)
+    missing = _MISSING_CONFIG.search(message)
+    if missing:
+        return NextStep(_for_missing_config(line.command, missing[1]))
+    if not message.startswith("--set "):
+        return None
+    needed = _NEEDED_SETTING.search(message)
+    if needed:
+        return NextStep(_shown([*arguments, "--set", f"{needed[1]}={needed[2]}"]))
+    return NextStep(_with_arguments("config show", _configs(line.arguments)))
 
 
 def _configs(arguments: Sequence[str]) -> list[str]:

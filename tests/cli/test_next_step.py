@@ -88,6 +88,7 @@ def test_help_without_arguments_stays_on_stdout_alone(recctl: Any, folder: Path)
         (("config", "init", "-o", "recctl.yaml"), "recctl config init -o recctl.yaml --force"),
         (("export",), "recctl export --list"),
         (("train", "several.yaml"), "recctl compare several.yaml"),
+        (("train", "--refit"), "recctl train --refit --set split.val_size=0.1"),
         # Names are listed.
         (("models", "zzzz"), "recctl models"),
         (("data", "fetch", "zzzz"), "recctl data list"),
@@ -98,7 +99,9 @@ def test_help_without_arguments_stays_on_stdout_alone(recctl: Any, folder: Path)
         (("config", "validate", "bad.yaml"), "correct it, then recctl config validate bad.yaml"),
         (("train", "absent.yaml"), "correct it, then recctl train absent.yaml"),
         (("train", "--set", "data.source=absent.csv"), "correct it, then recctl train"),
-        (("data", "describe", "absent.csv"), "correct it, then recctl data describe absent.csv"),
+        (("tune", "absent.yaml", "--trials", "9"), "correct it, then recctl tune absent.yaml --trials 9"),
+        (("data", "describe", "absent.csv"), "recctl data describe absent.yaml"),
+        (("data", "describe", "absent.yaml"), "correct it, then recctl data describe absent.yaml"),
         # Others have a page of help.
         (("train", "--foo"), "recctl train --help"),
         (("train", "--threads", "many"), "recctl train --help"),

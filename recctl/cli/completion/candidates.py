@@ -98,7 +98,7 @@ class Completer:
 
     def _read_option(self, line: CommandLine, word: str) -> None:
         name, equals, value = word.partition("=")
-        option = self._option(line.command, name)
+        option = self.option(line.command, name)
         if option is None or option["value"] is None:
             return
         if equals:
@@ -116,7 +116,8 @@ class Completer:
         found: Mapping[str, Any] | None = self._index["commands"].get(f"{line.command} {word}".strip())
         return found
 
-    def _option(self, command: str, name: str) -> Mapping[str, Any] | None:
+    def option(self, command: str, name: str) -> Mapping[str, Any] | None:
+        """Return an option of a command, of which `value` is None if it is a flag; None if the command has no such."""
         for option in self._index["commands"].get(command, {}).get("options", []):
             if name in option["names"]:
                 found: Mapping[str, Any] = option
@@ -150,7 +151,7 @@ class Completer:
                 yield Candidate(name, option["help"])
 
     def _option_values(self, line: CommandLine, name: str, incomplete: str) -> Iterable[Candidate]:
-        option = self._option(line.command, name)
+        option = self.option(line.command, name)
         return self._values(option["value"], line, incomplete) if option else []
 
     def _arguments(self, line: CommandLine, incomplete: str) -> Iterable[Candidate]:
