@@ -218,18 +218,10 @@ def results(run: Run) -> list[Value]:
 
 def final_properties(run: Run) -> dict[str, str]:
     """Tags and description that are known at the end: the best trial of a search, the best model of a comparison."""
-    found = {}
+    found: dict[str, str] = {}
     search = run.metadata.get("tuning") or {}
     if "best_trial" in search:
-        found["recctl.best_trial"] = str(search["best_trial"])
-        values = [
-            f"{monitor} = {value:.6g}" for monitor, value in zip(search["monitors"], search["best_values"], strict=True)
-        ]
-        point = [f"{name}={value}" for name, value in search["best_point"].items()]
-        subject = f"{search['best_model']}, trial" if "best_model" in search else "trial"
-        found["mlflow.note.content"] = (
-            f"best: {subject} {search['best_trial']} ({', '.join(point)}); {', '.join(values)} on validation"
-        )
+        found |= _best_trial(search)
     if run.metadata["kind"] == "compare" and run.metadata.get("best"):
         found["recctl.best_model"] = run.metadata["best"]
         document = _comparison(run)
@@ -237,6 +229,22 @@ def final_properties(run: Run) -> dict[str, str]:
             found["mlflow.note.content"] = "\n".join(document["words"])
     if "error" in run.metadata:
         found["recctl.error"] = run.metadata["error"]
+    return found
+
+
+def _best_trial(search: Mapping[str, Any]) -> dict[str, str]:
+    """The best trial of a search, as its record is named; those of several models are numbered by model."""
+    number = search.get("best_trial_of_model", search["best_trial"])
+    subject = f"trial {number}"
+    found = {"recctl.best_trial": str(number)}
+    if "best_model" in search:
+        subject = f"{search['best_model']}, {subject}"
+        found["recctl.best_model"] = str(search["best_model"])
+    point = ", ".join(f"{name}={value}" for name, value in search["best_point"].items())
+    values = [
+        f"{monitor} = {value:.6g}" for monitor, value in zip(search["monitors"], search["best_values"], strict=True)
+    ]
+    found["mlflow.note.content"] = f"best: {subject} ({point}); {', '.join(values)} on validation"
     return found
 
 

@@ -574,6 +574,8 @@ class _ModelSearch:
             "n_trials": sum(self._standing(label).n_trials for label in self.searches),
             "best_model": search.label,
             "best_trial": number,
+            # Its number among the trials of its model, by which log.txt and trackers name it.
+            "best_trial_of_model": best_trial.number,
             "best_values": best_trial.values,
             "best_point": search.study.point_of(best_trial),
             "pareto": [],

@@ -383,6 +383,19 @@ def test_trials_are_parts_of_their_search(tmp_path: Path, recorders: list[Record
     assert [record.properties["recctl.trial"] for record, *_ in recorders[-1].parts] == ["3"]
 
 
+def test_best_trial_of_several_models_is_named_as_its_record(tmp_path: Path, recorders: list[Recorder]) -> None:
+    models = "models: [{name: random}, {name: ease}]"
+    text = CLOSED_FORM.replace("model: {name: ease, params: {l2_reg: 50}}", models)
+    (tmp_path / "config.yaml").write_text(text + "split: {test_size: 0.2, val_size: 0.2}\n")
+    search = experiment.load(tmp_path / "config.yaml", ["tuning={n_trials: 2, allocation: adaptive}"])
+    tune(search, RunStore(tmp_path / "runs"))
+    recorder = next(recorder for recorder in recorders if recorder.calls)
+    assert recorder.properties["recctl.best_model"] == "ease"
+    best = f"ease, trial {recorder.properties['recctl.best_trial']}"
+    assert best in [record.title for record, *_ in recorder.parts]
+    assert recorder.properties["mlflow.note.content"].startswith(f"best: {best} (")
+
+
 @pytest.mark.parametrize(
     ("name", "allowed"),
     [
