@@ -168,9 +168,9 @@ def _dataset(run: Run) -> Dataset | None:
         "data_hash": data["hash"],
         "split_hash": split.get("hash"),
     }
-    source_type, described = _source(source)
+    name, source_type, described = _source(source)
     return Dataset(
-        source_name(source),
+        name,
         data["hash"],
         source_type,
         described,
@@ -178,17 +178,20 @@ def _dataset(run: Run) -> Dataset | None:
     )
 
 
-def _source(source: Any) -> tuple[str, dict[str, Any]]:
-    """The source of data as MLflow describes one: its type and what this type stores."""
-    if isinstance(source, str) and urls.is_url(source):
+def _source(source: str | dict[str, str]) -> tuple[str, str, dict[str, Any]]:
+    """The source of a stored config as MLflow describes one: its name, its type, and what this type stores."""
+    if isinstance(source, dict):
+        return "query", "code", {"tags": {"recctl.data.source": json.dumps(source)}}
+    name = source_name(source)
+    if urls.is_url(source):
         scheme = urls.scheme(source)
         if scheme in ("http", "https"):
-            return "http", {"url": source}
-        return scheme or "url", {"uri": source}
-    if isinstance(source, str) and os.path.isabs(source):
-        return "local", {"uri": source}
-    # A name of the catalog, synthetic data or a query.
-    return "code", {"tags": {"recctl.data.source": source if isinstance(source, str) else json.dumps(source)}}
+            return name, "http", {"url": source}
+        return name, scheme or "url", {"uri": source}
+    if os.path.isabs(source):
+        return name, "local", {"uri": source}
+    # A name of the catalog, or synthetic data.
+    return name, "code", {"tags": {"recctl.data.source": source}}
 
 
 def epochs(run_folder: Path) -> Iterator[Value]:

@@ -19,7 +19,7 @@ from recctl.errors import ConfigError, TrainingError
 from recctl.evaluation.paired_comparison import compare_paired
 from recctl.experiment.comparison.result import ComparisonOptions
 from recctl.experiment.comparison.run import Repeats, compare
-from recctl.experiment.tracked_run import _window_values
+from recctl.experiment.tracked_run import _source, _window_values
 from recctl.tracking import Record, Tracker
 from recctl.tracking.mlflow import metric_name
 from recctl.tuning import resume as resume_search
@@ -313,6 +313,23 @@ def test_run_is_described_without_settings_that_have_no_value(tmp_path: Path, re
     hashes = [run.metadata["data"]["hash"], run.metadata["split"]["hash"]]
     assert [record.dataset.hash, record.dataset.profile["split_hash"]] == hashes
     assert ("", "config.yaml") in recorders[-1].files
+
+
+@pytest.mark.parametrize(
+    ("source", "described"),
+    [
+        ("movielens-100k", ("movielens-100k", "code", {"tags": {"recctl.data.source": "movielens-100k"}})),
+        ("/data/shop.csv", ("shop.csv", "local", {"uri": "/data/shop.csv"})),
+        ("https://host/a/shop.csv", ("shop.csv", "http", {"url": "https://host/a/shop.csv"})),
+        ("s3://bucket/a/*.parquet", ("*.parquet", "s3", {"uri": "s3://bucket/a/*.parquet"})),
+        (
+            {"sql": "select 1", "url": "${DATABASE_URL}"},
+            ("query", "code", {"tags": {"recctl.data.source": '{"sql": "select 1", "url": "${DATABASE_URL}"}'}}),
+        ),
+    ],
+)
+def test_every_kind_of_source_is_described(source: Any, described: Any) -> None:
+    assert _source(source) == described
 
 
 def test_command_user_and_commit_are_recorded_without_passwords(
