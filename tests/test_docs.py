@@ -51,11 +51,16 @@ def linked_file(page: Path, link: str) -> tuple[Path | None, str]:
         return DOCS.parent / target.removeprefix(REPOSITORY), anchor
     if target.startswith(SITE):
         name = target.removeprefix(SITE).rstrip("/")
-        file = DOCS / f"{name}.md"
-        return file if file.exists() else DOCS / name / "index.md", anchor
-    if "://" in target:
+        path = DOCS / f"{name}.md"
+        if (DOCS / name).is_dir():
+            path = DOCS / name / "index.md"
+    elif "://" in target:
         return None, ""
-    return (page.parent / target).resolve() if target else page, anchor
+    else:
+        path = (page.parent / target).resolve() if target else page
+    if path == DOCS / "changelog.md":  # made when the site is built
+        path = DOCS.parent / "CHANGELOG.md"
+    return path, anchor
 
 
 def heading_anchors(page: Path) -> set[str]:

@@ -24,10 +24,13 @@ RUN_BY = {
     "guides/comparing.md": "test_recipes.py",
     "guides/data.md": "test_recipes.py",
     "guides/exports.md": "clients/guide.py",
+    "guides/notebooks.md": "test_recipes.py",
     "guides/runs.md": "test_recipes.py",
     "guides/segments.md": "test_recipes.py",
     "guides/tracking.md": "clients/test_mlflow.py",  # the same calls, on runs of its own
+    "guides/tuning.md": "test_recipes.py",
     "reference/exit-codes.md": "test_recipes.py",
+    "reference/models.md": "test_public_api.py",
     "reference/tensors.md": "clients/test_safetensors.py",
     "start/ten-minutes.md": "test_start_pages.py",
     "start/coming-from.md": "test_start_pages.py",

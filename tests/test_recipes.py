@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 
@@ -139,6 +140,20 @@ def test_python_of_guide_of_segments_measures_new_users(workdir: Path) -> None:
     namespace: dict[str, Any] = {"np": np, "test": test, "model": model, "known_ids": known_ids}
     run_python("guides/segments.md", namespace)
     assert len(namespace["result"].segments["new"]) > 50
+
+
+def test_python_of_guide_of_tuning_reads_the_study(recctl: Any, workdir: Path) -> None:
+    words = ["--set", "model.name=ease", "--trials", "2", "--json"]
+    search = recctl("tune", "small.yaml", *words).json
+    code = next(block.code for block in read_blocks("guides/tuning.md") if block.language == "python")
+    code = code.replace("runs/RUN", search["path"])
+    namespace: dict[str, Any] = {"optuna": optuna}
+    exec(compile(code, "guides/tuning.md", "exec"), namespace)
+    assert len(namespace["study"].trials) == 2
+
+
+def test_python_of_guide_of_notebooks_shows_progress(workdir: Path) -> None:
+    run_python("guides/notebooks.md", {"table": generate(120, 60, 2500, seed=1)})
 
 
 def test_exit_codes_of_reference_are_those_of_the_errors() -> None:
