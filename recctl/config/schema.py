@@ -472,8 +472,9 @@ class EvaluationConfig(Section):
     """Smallest rating of a relevant interaction; null: all interactions are relevant."""
     n_candidates: int | None = Field(None, ge=1)
     """Rank relevant items among this many sampled items, as some older papers do; null: among all items."""
-    on_unknown: Literal["skip", "zero"] = "skip"
-    """How to treat test users that are not in train: skip and count them, or give them a score of 0."""
+    on_unknown: Literal["skip", "zero", "popular"] = "skip"
+    """Test users that are not in train and have no history. skip: they are excluded and counted; zero: they count as 0;
+    popular: they get the most popular items of train, as a server would answer that does not know a user."""
     exclude: Literal["known", "train", "none"] = "known"
     """Items of a user that are neither candidates nor relevant. known: those before the measured part (on test: in
     train and validation); train: those that the model was fitted on; none: none, so that repeats are recommended and

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -20,6 +20,9 @@ from recctl.kernels import hit_flags
 from recctl.models.base import Recommender, id_tables
 from recctl.ranking import TieBreaker
 
+# What users get that the model was not fitted on and that have no history: nothing, and they are excluded or count as 0;
+# or the most popular items, as `Recommender.recommend(..., on_unknown="popular")` answers.
+OnUnknownUser = Literal["skip", "zero", "popular"]
 # Which items are neither candidates nor relevant.
 Exclude = Literal["known", "train", "none"]
 # How the gain of a relevant item in NDCG follows from its rating.
@@ -87,6 +90,9 @@ class UserGroup:
         excluded_rows: The row of each user in `excluded`, shape `(n,)`.
         relevance: The relevant items of each user.
         in_segments: Those of them that are in each segment of items or interactions.
+        popularity: Scores of all items in place of the model's, for users who get the most popular items, shape
+            `(n_items,)`; None for users that the model scores.
+        user_hashes: Hashes of the ids of such users, by which ties are broken, shape `(n,)`.
     """
 
     users: Int32Array
@@ -96,6 +102,8 @@ class UserGroup:
     excluded_rows: Int32Array
     relevance: Relevance
     in_segments: tuple[Relevance, ...] = ()
+    popularity: Float32Array | None = None
+    user_hashes: NDArray[np.uint64] | None = None
 
     @property
     def relevant(self) -> InteractionMatrix:
@@ -109,6 +117,8 @@ class UserGroup:
 
     def score(self, model: Recommender, positions: Int32Array) -> Float32Array:
         """Return the scores of all items for the users at some positions in the group."""
+        if self.popularity is not None:
+            return np.tile(self.popularity, (len(positions), 1))
         if self.histories is not None:
             return model.score_histories(self.histories.take(positions))
         return model.score_users(self.model_users[positions])
@@ -119,6 +129,8 @@ class UserGroup:
 
     def ties(self, model: Recommender) -> TieBreaker:
         """Return what breaks ties in the scores of the users."""
+        if self.user_hashes is not None:
+            return TieBreaker.of_ids(self.user_hashes, model.item_vocabulary.hashes)
         if self.histories is not None and (self.model_users < 0).any():
             return model.ties_of_histories(self.histories)
         return model.ties_of_users(self.model_users)
@@ -130,13 +142,14 @@ class EvalUsers:
 
     Attributes:
         groups: Users that the model can score: those it was fitted on, by their codes or by all that is known of them;
-            then other users, by their history.
+            then other users, by their history; then, on request, users who get the most popular items.
         users: Codes of all users in the means, in the vocabulary of the test data: the users of the groups, then users
             that can't be scored and count as 0.
         n_relevant: Number of relevant items of each.
         n_in_segments: Number of them in each segment of items or interactions.
         n_folded_in: Number of users that the model was not fitted on and that are scored, by their history if they
             have one.
+        n_popular: Number of users who get the most popular items, because they can't be scored.
         n_skipped: Number of users that can't be scored and are excluded.
         left_out: Number of excluded test interactions by reason.
     """
@@ -146,6 +159,7 @@ class EvalUsers:
     n_relevant: Int64Array
     n_in_segments: tuple[Int64Array, ...]
     n_folded_in: int
+    n_popular: int
     n_skipped: int
     left_out: dict[str, int]
 
@@ -159,7 +173,7 @@ def collect_eval_users(
     *,
     exclude: Exclude = "known",
     threshold: float | None = None,
-    on_unknown: str = "skip",
+    on_unknown: OnUnknownUser = "skip",
     gain: Gain | None = None,
     segments: Sequence[Segment] = (),
 ) -> EvalUsers:
@@ -204,13 +218,19 @@ def collect_eval_users(
     groups = collector.fitted_groups(fitted_users, model_users[fitted_users])
     histories = _read_histories(model, test.user_vocabulary.ids[other_users], history)
     is_scored = np.diff(histories.starts) > 0
-    if model.serves_unknown_users and on_unknown == "zero":
+    if model.serves_unknown_users and on_unknown != "skip":
         is_scored[:] = True
     folded_in = collector.folded_in_group(other_users[is_scored], histories.take(_indices(is_scored)))
     groups.append(folded_in)
     # Cold users without relevant items are not counted at all.
     cold_users = other_users[~is_scored]
     cold_users = cold_users[n_relevant_by_user[cold_users] > 0]
+    n_popular = 0
+    if on_unknown == "popular" and len(cold_users):
+        with_popular_items = collector.popular_group(cold_users)
+        groups.append(with_popular_items)
+        n_popular = len(with_popular_items.users)
+        cold_users = cold_users[:0]
     counted_cold = cold_users if on_unknown == "zero" else cold_users[:0]
     evaluated = np.concatenate([group.users for group in groups] + [counted_cold])
     n_relevant = np.concatenate([group.n_relevant for group in groups] + [n_relevant_by_user[counted_cold]])
@@ -225,7 +245,14 @@ def collect_eval_users(
     left_out["known"] = n_all_relevant - n_skipped_pairs - int(n_relevant.sum())
     n_skipped = len(cold_users) - len(counted_cold)
     return EvalUsers(
-        tuple(groups), evaluated, n_relevant, tuple(n_in_segments), len(folded_in.users), n_skipped, left_out
+        tuple(groups),
+        evaluated,
+        n_relevant,
+        tuple(n_in_segments),
+        len(folded_in.users),
+        n_popular,
+        n_skipped,
+        left_out,
     )
 
 
@@ -282,6 +309,18 @@ class _GroupCollector:
         """Users that the model was not fitted on and that have a history."""
         model_users = np.full(len(users), -1, np.int32)
         return self._group(users, model_users, histories, histories, np.arange(len(users), dtype=np.int32))
+
+    def popular_group(self, users: Int32Array) -> UserGroup:
+        """Users that can't be scored and get the most popular items, as `Recommender.rank_popular` ranks them."""
+        model_users = np.full(len(users), -1, np.int32)
+        group = self._group(users, model_users, None, self._nothing(), np.zeros(len(users), np.int32))
+        popularity = self.model.seen.column_counts().astype(np.float32)
+        return replace(group, popularity=popularity, user_hashes=self.test.user_vocabulary.hashes[group.users])
+
+    def _nothing(self) -> InteractionMatrix:
+        """One row without items."""
+        seen = self.model.seen
+        return InteractionMatrix(np.zeros(2, np.int64), seen.columns[:0], seen.values[:0], seen.n_columns)
 
     def _group(
         self,
@@ -349,8 +388,7 @@ class _GroupCollector:
     ) -> tuple[InteractionMatrix, Int32Array]:
         """The excluded items of some users, and the row of each user among them."""
         if self.exclude == "none" and not self.excluded:
-            nothing = InteractionMatrix(np.zeros(2, np.int64), seen.columns[:0], seen.values[:0], seen.n_columns)
-            return nothing, np.zeros(len(users), np.int32)
+            return self._nothing(), np.zeros(len(users), np.int32)
         if not self.excluded:
             return seen, seen_rows
         matrices = [pairs.take(users) for pairs in self.excluded_by_user]

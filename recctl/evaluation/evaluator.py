@@ -16,7 +16,7 @@ from recctl.data.dataset import InteractionDataset
 from recctl.data.frames import Frame
 from recctl.data.matrix import Int32Array, Int64Array
 from recctl.errors import ConfigError, DataError
-from recctl.evaluation.eval_users import EvalUsers, Exclude, Gain, KnownPairs, collect_eval_users
+from recctl.evaluation.eval_users import EvalUsers, Exclude, Gain, KnownPairs, OnUnknownUser, collect_eval_users
 from recctl.evaluation.given_lists import GivenLists
 from recctl.evaluation.options import as_list, check_options
 from recctl.evaluation.ranking import Protocol, evaluate_rankings
@@ -57,6 +57,8 @@ class Evaluation:
             these are the users with relevant items in it, and the metrics those that depend on relevant items.
         lists: Of lists that were made elsewhere: `known`, the number of entries that were dropped because their items
             are excluded for the user, and `users_without_list`; None for models.
+        n_popular: Number of users in the means who got the most popular items, because neither the model nor the
+            history knows them.
     """
 
     metrics: dict[str, float]
@@ -70,6 +72,7 @@ class Evaluation:
     protocol: str
     segments: dict[str, pd.DataFrame] = field(default_factory=dict)
     lists: dict[str, int] | None = None
+    n_popular: int = 0
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={value:.4f}" for name, value in self.metrics.items())
@@ -79,6 +82,8 @@ class Evaluation:
         from recctl.html_repr import Table, render
 
         lines = [f"{self.n_interactions:,} interactions of {self.n_users:,} users"]
+        if self.n_popular:
+            lines.append(f"{self.n_popular:,} unknown users got the most popular items")
         counts = {"users excluded": self.n_skipped, "items unknown": self.n_unknown_items} | self.left_out
         left_out = [f"{count:,} {reason.replace('_', ' ')}" for reason, count in counts.items() if count]
         if left_out:
@@ -90,6 +95,8 @@ class Evaluation:
         left_out = ["metrics", "per_user", "segments"]
         if self.lists is None:
             left_out.append("lists")
+        if not self.n_popular:
+            left_out.append("n_popular")
         return {field_name: value for field_name, value in vars(self).items() if field_name not in left_out}
 
 
@@ -108,8 +115,9 @@ class Evaluator:
             metrics then begin with `sampled_`: their values are much higher than those of the full ranking, and can't
             be compared with them (Krichene and Rendle, 2020, "On Sampled Metrics for Item Recommendation").
         relevance_threshold: The minimum rating of relevant test interactions; None: all are relevant.
-        on_unknown: Whether users that neither the model nor the history knows are excluded ("skip") or count as 0 in
-            all means over users ("zero").
+        on_unknown: Users that neither the model nor the history knows are excluded ("skip"), count as 0 in all means
+            over users ("zero"), or get the most popular items of the data that the model was fitted on ("popular"), as
+            `model.recommend(users, on_unknown="popular")` answers.
         exclude: Which items of a user are neither candidates nor relevant. "known": those that the model was fitted on,
             and those that the user had in validation if test is measured; "train": those that the model was fitted on;
             "none": none, to measure repeat consumption, as of groceries or music.
@@ -137,7 +145,7 @@ class Evaluator:
         *,
         n_candidates: int | None = None,
         relevance_threshold: float | None = None,
-        on_unknown: Literal["skip", "zero"] = "skip",
+        on_unknown: OnUnknownUser = "skip",
         exclude: Exclude = "known",
         gain: Gain | None = None,
         seed: int = 42,
@@ -330,6 +338,7 @@ class Evaluator:
             protocol=f"sampled-{self.n_candidates}" if is_sampled else "full",
             segments=tables,
             lists=None if given is None else {"known": given.n_known, "users_without_list": given.n_without_list},
+            n_popular=users.n_popular,
         )
 
 

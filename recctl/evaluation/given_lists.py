@@ -55,7 +55,8 @@ class GivenLists(Recommender):
     on them, and coverage and novelty refer to the same catalog. Items that a user may not be recommended are dropped
     from the list, and the positions close up. An item that the training data do not have is kept at its position: it
     is a hit if the user took it, else a miss. Users without a list have an empty one. Users that the training data do
-    not have are measured with `on_unknown="zero"`, where models have 0 for them.
+    not have are measured with `on_unknown="zero"`, where models have 0 for them, and with `"popular"`, where models
+    have the most popular items.
 
     Args:
         train: The interactions that models are fitted on.

@@ -20,7 +20,7 @@ _SYNONYMS = {
     "item_coverage": "coverage",
     "ild": "diversity",
 }
-_UNKNOWN_USERS = ("skip", "zero")
+_UNKNOWN_USERS = ("skip", "zero", "popular")
 _EXCLUDED_ITEMS = ("known", "train", "none")
 _GAINS = ("rating", "exp2")
 

@@ -45,7 +45,8 @@ def worlds(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def oracle_of(world: dict[str, Any]) -> Oracle:
+def oracle_of(world: dict[str, Any], with_popular_items: bool = False) -> Oracle:
+    """The oracle of a world; if requested, users that can't be scored get the items with the most fitted users."""
     fitted, history = set(world["fitted"]), set(world["history"])
     known_users, known_items = {u for u, _ in fitted}, {i for _, i in fitted}
     seen = {u: {i for v, i in fitted if v == u} for u in known_users}
@@ -59,6 +60,10 @@ def oracle_of(world: dict[str, Any]) -> Oracle:
         seen = {user: items | known[user] for user, items in seen.items()}
     elif world["exclude"] == "none":
         seen = {user: set() for user in seen}
+    for user in set(range(N_USERS)) - seen.keys() if with_popular_items else ():
+        scores |= {(user, i): float(len({u for u, j in fitted if j == i})) for i in known_items}
+        seen[user] = known[user] if world["exclude"] == "known" else set()
+        row_keys[user] = key_of_id(user)
     last_ratings = {(u, i): rating for u, i, rating in world["test"]}
     relevant: dict[int, set[int]] = {}
     for (user, item), rating in last_ratings.items():
@@ -121,6 +126,23 @@ def test_evaluated_and_excluded_interactions_add_up(world: dict[str, Any]) -> No
         passing = [(u, i) for u, i, rating in last_ratings(world) if rating >= (world["threshold"] or 0)]
         n_known += len({pair for pair in passing if pair[0] not in oracle.seen} & set(world["known"]))
     assert result.left_out["known"] == n_known
+
+
+@pytest.mark.parametrize("k_values", [(1, 2, 3), (30,)])
+@given(world=worlds())
+def test_unknown_users_with_popular_items_equal_oracle(k_values: tuple[int, ...], world: dict[str, Any]) -> None:
+    oracle = oracle_of(world, with_popular_items=True)
+    assume(oracle.served())
+    scored = oracle_of(world).served().keys()
+    model = hand_made(world["scores"], world["links"]).fit(frame(world["fitted"]))
+    options = {"relevance_threshold": world["threshold"], "exclude": world["exclude"]}
+    result = evaluate(Evaluator(RANKING, k_values, on_unknown="popular", **options), model, world)
+
+    assert result.metrics == pytest.approx(oracle.metrics(k_values), abs=1e-12)
+    assert result.per_user["user_id"].tolist() == list(oracle.served())
+    assert result.n_popular == len(oracle.served().keys() - scored)
+    assert (result.n_skipped, result.left_out["of_unknown_users"]) == (0, 0)
+    assert result.n_interactions + sum(result.left_out.values()) == len(world["test"])
 
 
 @given(world=worlds())

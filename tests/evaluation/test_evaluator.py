@@ -263,7 +263,7 @@ def test_rating_prediction_without_predictable_ratings_is_rejected(model: Recomm
         ({"n_candidates": 0}, "n_candidates=0: must be a whole number of at least 1"),
         ({"relevance_threshold": float("nan")}, "relevance_threshold=nan: must be a number"),
         ({"relevance_threshold": "4"}, "relevance_threshold='4': must be a number"),
-        ({"on_unknown": "raise"}, "on_unknown='raise': unknown choice; one of skip, zero"),
+        ({"on_unknown": "raise"}, "on_unknown='raise': unknown choice; one of skip, zero, popular"),
         ({"seed": -1}, "seed=-1: must be a whole number of at least 0"),
     ],
 )
