@@ -20,8 +20,8 @@ from recctl.kernels import hit_flags
 from recctl.models.base import Recommender, id_tables
 from recctl.ranking import TieBreaker
 
-# What users get that the model was not fitted on and that have no history: nothing, and they are excluded or count as 0;
-# or the most popular items, as `Recommender.recommend(..., on_unknown="popular")` answers.
+# Users that the model was not fitted on and that have no history are excluded, count as 0, or get the most popular
+# items, as `Recommender.recommend(..., on_unknown="popular")` answers.
 OnUnknownUser = Literal["skip", "zero", "popular"]
 # Which items are neither candidates nor relevant.
 Exclude = Literal["known", "train", "none"]
@@ -188,8 +188,9 @@ def collect_eval_users(
         exclude: Which items are neither candidates nor relevant: "known": seen ones and those in `known`; "train":
             seen ones; "none": no items.
         threshold: The minimum rating of relevant interactions; None: all are relevant.
-        on_unknown: Whether users that the model was not fitted on and that have no history are excluded ("skip"), or
-            count as 0 ("zero") unless the model serves them all the same.
+        on_unknown: Whether users that the model was not fitted on and that have no history are excluded ("skip"),
+            count as 0 ("zero"), or get the most popular items ("popular"). Lists that were made elsewhere are measured
+            as they are unless it is "skip".
         gain: How gains follow from ratings, which are then kept; None: relevance is binary.
         segments: Segments of items or interactions, for which relevant items are collected separately too.
 

@@ -52,6 +52,32 @@ def test_unknown_users_are_folded_in_by_their_history(model: Recommender) -> Non
     assert result.left_out["of_unknown_users"] == 2
 
 
+def test_unknown_users_get_what_a_server_would_recommend_on_request(model: Recommender) -> None:
+    test = frame([(0, 2), (8, 2), (8, 4), (9, 0)])
+    result = Evaluator(["recall"], [2], on_unknown="popular").evaluate_users(model, test)
+    served = model.recommend([8, 9], k=2, on_unknown="popular").groupby("user_id")["item_id"].agg(set)
+    expected = [1.0, len(served[8] & {2, 4}) / 2, len(served[9] & {0}) / 1]
+    assert result.per_user["recall@2"].tolist() == expected
+    assert (result.n_users, result.n_popular, result.n_skipped) == (3, 2, 0)
+    assert result.record()["n_popular"] == 2
+
+
+def test_users_with_a_history_are_scored_by_it_and_get_no_popular_items(model: Recommender) -> None:
+    result = Evaluator(["recall"], [1], on_unknown="popular").evaluate_users(
+        model, frame([(7, 3), (9, 3)]), train_data=frame([(7, 4)])
+    )
+    assert (result.n_folded_in, result.n_popular) == (1, 1)
+    assert result.per_user["recall@1"].tolist()[0] == 1
+
+
+def test_figures_with_popular_items_are_of_another_protocol() -> None:
+    assert Evaluator(on_unknown="popular").settings["on_unknown"] == "popular"
+    assert (
+        "n_popular"
+        not in Evaluator(["recall"]).evaluate_users(hand_made(SCORES, LINKS).fit(FITTED), frame([(0, 2)])).record()
+    )
+
+
 def test_history_of_split_by_user_is_used(model: Recommender) -> None:
     test = InteractionDataset(frame([(7, 3)]))
     test.history = InteractionDataset(frame([(7, 4)]))

@@ -60,7 +60,13 @@ def rows_of(test: InteractionDataset, rows: np.ndarray) -> InteractionDataset:
     return part
 
 
-OPTIONS: list[dict[str, Any]] = [{}, {"on_unknown": "zero"}, {"on_unknown": "popular"}, {"exclude": "none"}, {"relevance_threshold": 3}]
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"on_unknown": "zero"},
+    {"on_unknown": "popular"},
+    {"exclude": "none"},
+    {"relevance_threshold": 3},
+]
 
 
 @pytest.mark.parametrize("options", [*OPTIONS, {"gain": "exp2"}], ids=str)
