@@ -58,7 +58,10 @@ def linked_file(page: Path, link: str) -> tuple[Path | None, str]:
         return None, ""
     else:
         path = (page.parent / target).resolve() if target else page
-    if path == DOCS / "changelog.md":  # made when the site is built
+    # The pages of notebooks and of the changelog are made when the site is built.
+    if path.with_suffix(".ipynb").exists():
+        path = path.with_suffix(".ipynb")
+    if path == DOCS / "changelog.md":
         path = DOCS.parent / "CHANGELOG.md"
     return path, anchor
 
