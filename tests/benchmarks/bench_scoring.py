@@ -41,7 +41,7 @@ MODELS: tuple[Recommender, ...] = (
     NCFRecommender(),
     SASRecRecommender(),
 )
-MAX_PAIRS_OF_NCF = 6_000_000
+MAX_PAIRS_OF_NCF = 3_000_000
 # Computes the products of a block of users.
 Products = Callable[[Int32Array], None]
 
