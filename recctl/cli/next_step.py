@@ -29,7 +29,7 @@ _PROBLEM_IN_FILE = re.compile(r"^(\S.*\.ya?ml):\d+: ", re.MULTILINE)
 _MISSING_CONFIG = re.compile(r"^(\S.*\.ya?ml): No such file", re.MULTILINE)
 _TOP_KEYS_OF_CONFIGS = re.compile(r"^(data|split|models?|evaluation)\s*:", re.MULTILINE)
 _SUFFIXES = (".yaml", ".yml")
-_FORMS_OF_WRONG_WORDS = ("'{}'", "No such option: {} ", "{}: No such file", "{}: neither ")
+_FORMS_OF_WRONG_WORDS = ("'{}'", "No such option: {} ", "{}: No such file", "{}: neither ", "{}: no such alias")
 _TAKE_CONFIGS = ("train", "tune", "compare", "split", "estimate", "config show", "config validate")
 # What lists the names that a command takes.
 _LISTS = {

@@ -79,7 +79,11 @@ def test_alias_resolves_to_run_and_rolls_back(recctl: Any, two: list[str]) -> No
     ]
     nowhere = recctl("runs", "rollback", "production")
     assert (nowhere.code, "is the first run it pointed to" in nowhere.err) == (4, True)
-    assert recctl("runs", "names", "prodution").err == "error: prodution: no such alias; did you mean production?\n"
+    misspelled = recctl("runs", "names", "prodution").err.splitlines()
+    assert misspelled == [
+        "error: prodution: no such alias; did you mean production?",
+        "next: recctl runs names production",
+    ]
 
 
 def test_only_intact_runs_can_be_promoted(recctl: Any, two: list[str], workdir: Path) -> None:
