@@ -290,7 +290,8 @@ class Evaluator:
         if users.n_skipped:
             progress.notice(
                 f"{users.n_skipped:,} of {len(users.users) + users.n_skipped:,} test users are excluded: they are not "
-                "in the training data and have no history; evaluation.on_unknown: zero counts them"
+                "in the training data and have no history; evaluation.on_unknown: zero counts them as 0, popular gives "
+                "them popular items"
             )
         is_sampled = self.n_candidates is not None
         n_seeds = test.n_users if is_sampled else 0
