@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+
+from recctl import cli
 
 # Modules that Windows does not have, and what it lacks in `os` and `signal`.
 IMPORT_ALL = """
@@ -46,3 +49,19 @@ def test_all_modules_are_imported_without_what_only_posix_has() -> None:
     assert done.returncode == 0, done.stderr
     modules = done.stdout.split()
     assert {"recctl.locking", "recctl.cli.interruption", "recctl.runs.liveness", "recctl.engines.memory"} <= {*modules}
+
+
+def test_characters_that_the_encoding_of_windows_lacks_are_escaped() -> None:
+    content = io.BytesIO()
+    stream = io.TextIOWrapper(content, encoding="cp1252")
+    cli.escape_unencodable(stream)
+    stream.write("Amélie, Ночной дозор")
+    stream.flush()
+    escaped = "\\u041d\\u043e\\u0447\\u043d\\u043e\\u0439 \\u0434\\u043e\\u0437\\u043e\\u0440"
+    assert content.getvalue() == f"Amélie, {escaped}".encode("cp1252")
+
+
+def test_error_handler_that_a_stream_has_is_kept() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="surrogateescape")
+    cli.escape_unencodable(stream)
+    assert stream.errors == "surrogateescape"

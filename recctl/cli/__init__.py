@@ -12,6 +12,7 @@ import os
 import sys
 from functools import cache
 from importlib import import_module
+from io import TextIOWrapper
 
 from recctl.errors import RecctlError
 
@@ -58,9 +59,20 @@ def main() -> NoReturn:
 
     interruption.install()
     gc.set_threshold(_GC_THRESHOLD)
+    escape_unencodable(sys.stdout)
     exit_code = run(sys.argv[1:])
     _unregister_colorama()
     sys.exit(exit_code)
+
+
+def escape_unencodable(stream: object) -> None:
+    r"""Write characters that the encoding of a stream does not have as `\u044e`, as Python does on stderr.
+
+    On Windows, the output of a command that goes to a file or another program has an encoding of 256 characters. An id
+    or a title with another character would be an error.
+    """
+    if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+        stream.reconfigure(errors="backslashreplace")
 
 
 def _unregister_colorama() -> None:
