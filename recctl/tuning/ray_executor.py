@@ -123,7 +123,7 @@ class RayExecutor:
         self._reports.stop.remote()
         try:
             self.ray.get(self._next_report, timeout=_STOP_SECONDS)
-        except (self.ray.exceptions.RayError, self.ray.exceptions.GetTimeoutError):
+        except self.ray.exceptions.RayError:  # also if it does not answer in time
             self.ray.kill(self._reports)
         # Ray ends an actor that nobody refers to.
         del self._reports, self._next_report
