@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import threading
 from collections.abc import Callable, Iterable
 from functools import cache, partial, update_wrapper
 from pathlib import Path
@@ -225,15 +226,21 @@ def _numba_type(numba: Any, declared: ArgumentType) -> Any:
     return numba.types.Array(dtype, declared.ndim, "C", readonly=declared.readonly)
 
 
+_import_lock = threading.RLock()
+
+
 @cache
 def _import_numba() -> Any:
-    import numba
-    import numba.core.compiler_lock
-    import numba.core.registry
-    import numba.extending
+    # One thread at a time: Python breaks a deadlock between two imports of packages of numba by returning one that is
+    # half imported, and the import without SciPy's linear algebra replaces a function of numba for a moment.
+    with _import_lock:
+        import numba
+        import numba.core.compiler_lock
+        import numba.core.registry
+        import numba.extending
 
-    import_without_scipy_linalg()
-    return numba
+        import_without_scipy_linalg()
+        return numba
 
 
 def kernel(
