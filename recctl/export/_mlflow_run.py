@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from time import time
 from typing import Any
@@ -50,15 +51,12 @@ def record(
 
     location = redact_passwords(uri) if uri else "the export's database"
     try:
-        mlflow_run = _MlflowRun(model, folder, context, uri, experiment)
-        try:
+        with closing(_MlflowRun(model, folder, context, uri, experiment)) as mlflow_run:
+            # Before the files: if their upload fails, the MLflow run shows how the run ended, not how its export did,
+            # and the next export adds them.
+            mlflow_run.complete(context.run)
             mlflow_run.add_files(context.run)
             version = mlflow_run.register(register_as) if register_as else None
-        except BaseException:
-            # Without it, an interrupted export would show as running on the server for good.
-            mlflow_run.end("failed")
-            raise
-        mlflow_run.end(_status(context.run))
     except ConfigError as error:
         raise ConfigError(f"export format mlflow: tracking_uri: {redact_passwords(str(error))}") from error
     except (MlflowException, SQLAlchemyError, OSError) as error:
@@ -96,13 +94,16 @@ class _MlflowRun:
         # A run whose process died, or that lost its server, has neither its results nor an end there.
         self._is_unfinished = existing_id is None or (self.store.is_running(existing_id) and not is_live)
         self.run_id = existing_id or self.store.create_run(run_record)
-        if self._is_unfinished and run is not None:
-            self._log_results(run)
 
-    def _log_results(self, run: Run) -> None:
-        values = [*tracked_run.epochs(run.path), *tracked_run.results(run)]
-        self.store.log_metrics(self.run_id, _finite(values), self._ended)
-        self.store.set_tags(self.run_id, tracked_run.final_properties(run))
+    def complete(self, run: Run | None) -> None:
+        """Record results, status and end of the run; an MLflow run that has ended is left as it is."""
+        if not self._is_unfinished:
+            return
+        if run is not None:
+            values = [*tracked_run.epochs(run.path), *tracked_run.results(run)]
+            self.store.log_metrics(self.run_id, _finite(values), self._ended)
+            self.store.set_tags(self.run_id, tracked_run.final_properties(run))
+        self.store.end_run(self.run_id, _status(run), self._ended)
 
     def add_files(self, run: Run | None) -> None:
         """Add the model, the run's files and its report as artifacts."""
@@ -153,10 +154,10 @@ class _MlflowRun:
         source = f"{client.get_run(self.run_id).info.artifact_uri}/model"
         return str(client.create_model_version(name, source, self.run_id).version)
 
-    def end(self, status: PartStatus) -> None:
-        """Record how the MLflow run ended, and when the run itself did; one that has ended is left as it is."""
-        if self._is_unfinished:
-            self.store.end_run(self.run_id, status, self._ended)
+    def close(self) -> None:
+        """Close the database of the export: Windows renames no folder that holds an open file."""
+        if self.is_local:
+            self.store.close()
 
 
 def _status(run: Run | None) -> PartStatus:

@@ -18,6 +18,10 @@ from recctl import atomic, locking
 from recctl.errors import ConfigError
 
 _UNFINISHED = ".unfinished"
+# A database with rows in one of them is never to be deleted.
+_CONTENT_TABLES = ("runs", "registered_models", "trace_info")
+# How long another program may keep a database locked.
+_LOCK_SECONDS = 20.0
 
 
 def database_file(uri: str) -> Path | None:
@@ -101,18 +105,28 @@ def _require_current_tables(path: Path) -> None:
     from mlflow.store.db.utils import _get_latest_schema_revision
 
     revision = None
-    n_runs = 0
     try:
-        with closing(sqlite3.connect(path, timeout=20)) as connection:
-            with suppress(sqlite3.OperationalError):  # no such table
+        with closing(sqlite3.connect(path, timeout=_LOCK_SECONDS)) as connection:
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if "alembic_version" in tables:
                 revision = next((row[0] for row in connection.execute("SELECT version_num FROM alembic_version")), None)
-            with suppress(sqlite3.OperationalError):
-                n_runs = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
+            # The names are those above, not of the user.
+            in_use = [
+                table
+                for table in _CONTENT_TABLES
+                if table in tables and connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone()  # noqa: S608
+            ]
+    except sqlite3.OperationalError as error:  # locked by another program, for example
+        raise ConfigError(
+            f"{path}: SQLite can't read it ({error}); end the programs that keep it locked, or check its permissions"
+        ) from error
     except sqlite3.DatabaseError as error:
         raise ConfigError(f"{path}: is not a database of MLflow ({error}); choose another file") from error
     if revision == _get_latest_schema_revision():
         return
-    if n_runs == 0:
+    if tables and not tables & {"experiments", "runs"}:
+        raise ConfigError(f"{path}: is a database of another program; choose another file")
+    if not in_use:
         raise ConfigError(
             f"{path}: its tables are incomplete or of another version of MLflow, and it holds no runs; delete it, and "
             "it is created again"

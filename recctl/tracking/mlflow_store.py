@@ -49,10 +49,13 @@ _CONTEXT_TAG = "mlflow.data.context"
 
 
 def metric_name(name: str) -> str:
-    """A metric key as a name that MLflow allows: letters, digits and `_-. /`, at most 250 characters."""
+    """The name of a metric or parameter as MLflow allows it: letters, digits and `_-. /`, at most 250 characters."""
     for character, replacement in _REPLACED:
         name = name.replace(character, replacement)
-    return re.sub(r"[^\w\-. /]", "_", name)[:_MAX_NAME_LENGTH]
+    name = re.sub(r"[^\w\-. /]", "_", name)
+    # MLflow refuses names that, as paths of files, would be another path: a label such as `a//b` or `../a`.
+    parts = ["_" if part in ("", ".", "..") else part for part in name.split("/")]
+    return "/".join(parts)[:_MAX_NAME_LENGTH].rstrip("/")
 
 
 def set_defaults() -> None:
@@ -206,6 +209,15 @@ class ExperimentStore:
     def end_run(self, run_id: str, status: PartStatus, moment: float) -> None:
         """Record how and when an MLflow run ended."""
         self.client.set_terminated(run_id, _STATUSES[status], _milliseconds(moment))
+
+    def close(self) -> None:
+        """Close the connections to the database, which MLflow keeps open until the process ends."""
+        # MLflow has no public function for it. The registry, opened on first use, has connections of its own.
+        clients = [self.client._tracking_client, getattr(self.client, "_registry_client_lazy", None)]
+        for client in clients:
+            engine = getattr(getattr(client, "store", None), "engine", None)
+            if engine is not None:
+                engine.dispose()
 
     def _log_dataset(self, run_id: str, dataset: Dataset) -> None:
         from mlflow.entities import Dataset as MlflowDataset

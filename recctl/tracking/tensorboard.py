@@ -61,7 +61,7 @@ class TensorBoardLogger(Tracker):
         self, record: Record, values: Sequence[tuple[str, float, int]], status: PartStatus, moment: float
     ) -> None:
         # A folder of its own, which the HPARAMS tab shows as a row.
-        folder = re.sub(r"[^A-Za-z0-9._-]+", "-", record.title)
+        folder = re.sub(r"[^\w.-]+", "-", record.title)
         writer = _EventWriter(self.folder / folder)
         writer.add_params(record)
         for value_name, value, step in values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import warnings
 from collections.abc import Iterator
@@ -125,6 +126,10 @@ def test_mlflow_run_is_inside_the_export_with_its_final_path(
     assert capsys.readouterr() == ("", "")
     assert done.path == run.path / "exports" / "mlflow"
     assert not Path("mlruns").exists()
+    descriptors = Path("/proc/self/fd")
+    if descriptors.is_dir():
+        files = [os.readlink(link) for link in descriptors.iterdir() if link.is_symlink()]
+        assert not [file for file in files if file.endswith("mlflow.db") and "/exports/" in file]
     facts = done.manifest["facts"]
     with ours.quiet_mlflow():
         client = mlflow.MlflowClient(f"sqlite:///{done.path / 'mlflow.db'}")
@@ -174,6 +179,25 @@ def test_export_leaves_finished_mlflow_run_as_it_is_and_ends_one_that_never_ende
     client.update_run(run_id, status="RUNNING")
     export_run(run, "mlflow", tmp_path / "c", **uses)
     assert state() == before
+
+
+def test_failed_upload_leaves_the_status_of_the_run_and_the_next_export_adds_the_model(
+    run: Any, tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mlflow.MlflowClient, "log_artifacts", fail)
+        with pytest.raises(ConfigError, match="No space left"):
+            export_run(run, "mlflow", tmp_path / "a", tracking_uri=server)
+    run_id = export_run(run, "mlflow", tmp_path / "a", tracking_uri=server).manifest["facts"]["mlflow_run_id"]
+    client = mlflow.MlflowClient(server)
+    (tracked,) = client.search_runs(
+        [client.get_experiment_by_name("recctl").experiment_id], f"tags.`recctl.run_id` = '{run.id}'"
+    )
+    assert (tracked.info.run_id, tracked.info.status) == (run_id, "FINISHED")
+    assert "model" in {file.path for file in client.list_artifacts(run_id)}
 
 
 def test_unreachable_server_is_refused_and_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,43 @@ def test_tables_of_another_version_are_refused_and_left_alone(tmp_path: Path, n_
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("table", ["registered_models", "trace_info"])
+def test_database_without_runs_is_not_to_be_deleted_while_it_holds_other_records(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "mlflow.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE experiments (name)")
+        connection.execute(f"CREATE TABLE {table} (name)")
+        connection.execute(f"INSERT INTO {table} VALUES ('a')")
+        connection.commit()
+    with pytest.raises(ConfigError, match="mlflow db upgrade"):
+        create_database(path)
+
+
+def test_locked_database_is_refused_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlflow_database, "_LOCK_SECONDS", 0.1)
+    path = tmp_path / "mlflow.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE runs (run_uuid)")
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ConfigError, match="database is locked") as caught:
+            create_database(path)
+    assert "delete" not in str(caught.value)
+
+
+@pytest.mark.parametrize("table", ["sales", "studies"])
+def test_database_of_another_program_is_refused(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "data.db"
+    with closing(sqlite3.connect(path)) as connection:
+        # Optuna, too, has a table of this name.
+        connection.execute("CREATE TABLE alembic_version (version_num)")
+        connection.execute(f"CREATE TABLE {table} (name)")
+        connection.commit()
+    content = path.read_bytes()
+    with pytest.raises(ConfigError, match="is a database of another program; choose another file"):
+        create_database(path)
+    assert path.read_bytes() == content
+
+
 @pytest.mark.parametrize(
     ("uri", "path"),
     [

@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic, sleep, time
 from typing import Any
@@ -141,12 +142,13 @@ def test_password_of_a_server_is_neither_in_the_notice_nor_in_the_log(listener: 
 
 
 def test_preparation_has_no_deadline(listener: RecordingListener, monkeypatch: pytest.MonkeyPatch) -> None:
-    for limit in ("_STALL_SECONDS", "_MAX_FLUSH_SECONDS", "_QUIET_SECONDS"):
-        monkeypatch.setattr(f"recctl.tracking.tracker.{limit}", 0.05)
+    monkeypatch.setattr("recctl.tracking.tracker._QUIET_SECONDS", 0.05)
+    for limit in ("_STALL_SECONDS", "_MAX_FLUSH_SECONDS"):
+        monkeypatch.setattr(f"recctl.tracking.tracker.{limit}", 0.3)
 
     class Slow(Recorder):
         def _prepare(self) -> None:
-            sleep(0.5)
+            sleep(0.8)
 
     recorder = Slow()
     recorder.begin("x", {})
@@ -157,10 +159,14 @@ def test_preparation_has_no_deadline(listener: RecordingListener, monkeypatch: p
 
 def test_times_are_those_of_events_not_of_writing() -> None:
     moments = []
+    prepared = []
 
     class Slow(Recorder):
         def _prepare(self) -> None:
-            sleep(0.3)
+            # Until everything below has happened: the values, the end, and the mark behind it are queued.
+            while self._jobs.qsize() < 3:
+                sleep(0.01)
+            prepared.append(time())
 
         def _write(self, values: Any, step: int, moment: float) -> None:
             moments.append(moment)
@@ -168,12 +174,11 @@ def test_times_are_those_of_events_not_of_writing() -> None:
         def _close(self, status: str, moment: float) -> None:
             moments.append(moment)
 
-    begin = time()
     recorder = Slow()
     recorder.begin("x", {})
     recorder.log({"a": 1.0}, 1)
     recorder.end()
-    assert recorder.record.started <= moments[0] <= moments[1] < begin + 0.3
+    assert recorder.record.started <= moments[0] <= moments[1] <= prepared[0]
 
 
 def test_part_waits_for_the_record_of_its_parent() -> None:
@@ -420,10 +425,18 @@ def test_best_trial_of_several_models_is_named_as_its_record(tmp_path: Path, rec
         ("test/segments/activity/>=50/ndcg@10", "test/segments/activity/from 50/ndcg_at_10"),
         ("test/segments/country/(no row)/ndcg@10", "test/segments/country/_no row_/ndcg_at_10"),
         ("ease(l2_reg=5)/test/auc", "ease_l2_reg_5_/test/auc"),
+        ("../ease/./b//test/auc", "_/ease/_/b/_/test/auc"),
+        ("/test/auc", "_/test/auc"),
+        ("модель/test/auc", "модель/test/auc"),
+        (f"{'x' * 249}/auc", "x" * 249),
     ],
 )
 def test_metric_names_are_those_that_mlflow_allows(name: str, allowed: str) -> None:
     assert metric_name(name) == allowed
+    if find_spec("mlflow") is not None:
+        from mlflow.utils.validation import _validate_metric_name
+
+        _validate_metric_name(allowed)
 
 
 # ---- TensorBoard
@@ -465,6 +478,17 @@ def test_resumed_training_continues_its_event_files(tmp_path: Path) -> None:
     found = scalars(tmp_path)
     assert found["test/ndcg"] == [(2, 1.0), (2, 2.0)]
     assert found["epoch/loss"] == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0)]
+
+
+@pytest.mark.usefixtures("tensorboard")
+def test_parts_with_unicode_names_have_folders_of_their_own(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path)
+    logger.begin("x", {})
+    for title, value in (("модель, trial 0", 1.0), ("другая, trial 0", 2.0)):
+        logger.log_part(Record(title, {}), [("loss", value, 1)], "complete", time())
+    logger.end()
+    assert scalars(tmp_path / "модель-trial-0") == {"loss": [(1, 1.0)]}
+    assert scalars(tmp_path / "другая-trial-0") == {"loss": [(1, 2.0)]}
 
 
 @pytest.mark.usefixtures("tensorboard")
