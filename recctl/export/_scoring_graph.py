@@ -80,6 +80,9 @@ def score_graph(model: Recommender, input_kind: Input, k: int | None = None, exc
     elif input_kind == "sequence":
         sequence = graph.input("sequence", np.int64, ("batch", "length"), _describe_sequence(model))
         codes = sequence.require_range(-1, n_items, "item_code")
+        if model.reads_order:
+            # An empty history may have no padding at all: reading order needs one position.
+            codes = graph.apply("Pad", codes, np.array([0, 1, 0, 0], np.int64), -1)
         if needs_mask or not model.reads_order:
             history = _history_weights(codes, n_items)
         scores = model._graph_of_histories(graph, codes if model.reads_order or history is None else history)

@@ -114,13 +114,20 @@ def test_sequences_of_any_length_and_padding(variant: str, tmp_path: Path) -> No
     ids = model.item_vocabulary.ids
     together = score(padded(lists, 70))
     for items, scores in zip(lists, together, strict=True):
-        for width in {max(1, len(items)), max(1, len(items)) + 3}:
+        for width in {len(items), len(items) + 3}:
             np.testing.assert_allclose(score(padded([items], width))[0], scores, rtol=1e-5, atol=1e-6)
         if items:
             best = model.recommend_for_history([ids[items]], k=20, exclude_seen=False)
             by_item = best.set_index("item_id").score[ids].to_numpy()
             np.testing.assert_allclose(scores, by_item, rtol=1e-4, atol=1e-5)
     assert not together[0].any()
+
+
+@pytest.mark.parametrize("variant", ["als", "ease", "sasrec"])
+def test_batch_of_empty_histories_needs_no_padding(variant: str, tmp_path: Path) -> None:
+    score = Exported(fitted(variant), tmp_path / "x", input="sequence")
+    without_padding = score(np.empty((2, 0), np.int64))
+    np.testing.assert_array_equal(without_padding, score(np.full((2, 1), -1)))
 
 
 def test_ratings_in_a_history_are_used(tmp_path: Path) -> None:
