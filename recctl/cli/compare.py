@@ -139,8 +139,8 @@ def compare(
     uses_test = "new_data" not in run.metadata and (document["on"] == "test" or document["refit"])
     test_evaluations = common.print_test_evaluations(run) if uses_test else None
     terminal.print_result(f"comparison: [bold]{escape(str(run.path))}[/bold]")
-    best_model = next(model for model in document["compared"] if model["label"] == document["best"])
-    terminal.info(f"next: recctl runs show {run.winner_id or best_model['runs'][0]}")
+    # `latest` would be the last model that was fitted.
+    terminal.info(f"next: recctl report {run.id}")
     failure = None
     if fail_if_worse:
         candidate = next(label for label in run.metadata["labels"] if label != document["reference"])

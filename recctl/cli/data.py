@@ -86,11 +86,23 @@ def describe(
         terminal.info(
             f"{step_record['name']}: {step_record['before']['rows']:,} -> {step_record['after']['rows']:,} interactions"
         )
-    property_rows = [[name, value] for name, value in flatten(description, " ").items()]
+    property_rows = [[name, value] for name, value in flatten(_with_dates(description), " ").items()]
     terminal.table(["", ""], [row if row[0].startswith("time ") else _with_counts(row) for row in property_rows])
     terminal.print_json(
         {"source": urls.redact(source), "hash": record["hash"], "description": description, "provenance": record}
     )
+
+
+def _with_dates(description: dict[str, Any]) -> dict[str, Any]:
+    """The description with the first and last timestamp as dates; step numbers stay numbers."""
+    from recctl.data.splitting import format_time
+    from recctl.data.timestamps import SECONDS_OF_1970
+
+    span = description["time"]
+    if span is None or span["last"] < SECONDS_OF_1970:
+        return description
+    dates = {"first": format_time(span["first"]), "last": format_time(span["last"])}
+    return {**description, "time": {**span, **dates}}
 
 
 def _with_counts(cells: Iterable[Any]) -> list[Any]:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from recctl import urls
 from recctl.cli.completion.candidates import CommandLine, Completer, runs_in
 from recctl.cli.settings import settings
+from recctl.data.sources.readers.column_suggestions import UNKNOWN
 from recctl.errors import ConfigError, DataError, TrainingError
 
 # A command in a message: in backticks, or after a colon, up to the end of its clause.
@@ -25,11 +26,20 @@ _SUGGESTION = re.compile(r"did you mean '?([^\s'?]+)'?\?|\(Possible options: (--
 # data.source=FILE`. A value is a placeholder, a setting, a number, or in quotes.
 _OPTION = re.compile(r"(?:[;:]|\b(?:with|use|add|or)) (--[a-z-]+)(?: ('[^']+'|[\w.]+=[^\s;,)]+|[A-Z]+\b|[0-9]+\b))?")
 _NEEDED_SETTING = re.compile(r"; set ([a-z_.]+): ([\w.]+)$")
+_NEEDED_COLUMNS = re.compile(r"; set data\.columns: (\{.*\})$")
 _PROBLEM_IN_FILE = re.compile(r"^(\S.*\.ya?ml):\d+: ", re.MULTILINE)
 _MISSING_CONFIG = re.compile(r"^(\S.*\.ya?ml): No such file", re.MULTILINE)
 _TOP_KEYS_OF_CONFIGS = re.compile(r"^(data|split|models?|evaluation)\s*:", re.MULTILINE)
 _SUFFIXES = (".yaml", ".yml")
-_FORMS_OF_WRONG_WORDS = ("'{}'", "No such option: {} ", "{}: No such file", "{}: neither ", "{}: no such alias")
+_FORMS_OF_WRONG_WORDS = (
+    "'{}'",
+    "No such option: {} ",
+    "{}: No such file",
+    "{}: neither ",
+    "{}: no such alias",
+    "user {} (did you mean",
+    "item {} (did you mean",
+)
 _TAKE_CONFIGS = ("train", "tune", "compare", "split", "estimate", "config show", "config validate")
 # What lists the names that a command takes.
 _LISTS = {
@@ -72,6 +82,9 @@ def after_error(error: BaseException, message: str, arguments: Sequence[str]) ->
         return NextStep(found)
     if isinstance(error, DataError | ConfigError) and line.command in _LISTS:
         return NextStep(_LISTS[line.command])
+    columns = _NEEDED_COLUMNS.search(message)
+    if columns and line.command == "data describe" and UNKNOWN not in columns[1] and not _configs(line.arguments):
+        return NextStep(_shown([*arguments, "--set", f"data.columns={columns[1]}"]))
     about_config = _about_config(message, arguments, line)
     if about_config is not None:
         return about_config

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from recctl.data.columns import ITEM, USER, ids_of
 from recctl.data.dataset import InteractionDataset
 from recctl.data.matrix import Int32Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
@@ -19,7 +20,8 @@ from recctl.metrics import METRICS, Float64Array
 from recctl.models.base import Recommender
 from recctl.ranking import TieBreaker
 
-Ids: TypeAlias = NDArray[Any] | pa.Array | pa.ChunkedArray
+# Also a pandas or polars column.
+Ids: TypeAlias = ArrayLike | pa.Array | pa.ChunkedArray
 
 
 class ListEntryError(DataError):
@@ -60,7 +62,7 @@ class GivenLists(Recommender):
 
     Args:
         train: The interactions that models are fitted on.
-        users: The user of each entry.
+        users: The user of each entry, as an array, a column of a data frame, or a list.
         items: The item of each entry.
         ranks: The rank of each entry, lower ones first.
         scores: The score of each entry, higher ones first, in place of ranks; equal ones are ordered by
@@ -68,7 +70,7 @@ class GivenLists(Recommender):
 
     Raises:
         DataError: A user has an item or a rank twice, or a rank or score is not a number.
-        ConfigError: Both ranks and scores are given, or neither.
+        ConfigError: Both ranks and scores are given, or neither; or the arguments differ in length.
     """
 
     name = "recommendations"
@@ -80,18 +82,22 @@ class GivenLists(Recommender):
         users: Ids,
         items: Ids,
         *,
-        ranks: NDArray[Any] | None = None,
-        scores: NDArray[Any] | None = None,
+        ranks: ArrayLike | None = None,
+        scores: ArrayLike | None = None,
     ) -> None:
         super().__init__()
         if (ranks is None) == (scores is None):
             raise ConfigError("GivenLists: give ranks or scores, and not both")
-        if ranks is not None:
-            _require_numbers("rank", ranks)
-        if scores is not None:
-            _require_numbers("score", scores)
-        list_users, user_codes = Vocabulary.encode(users)
-        listed_items, item_codes = Vocabulary.encode(items)
+        user_ids = _encodable(users, USER)
+        item_ids = _encodable(items, ITEM)
+        values = _numbers("rank", ranks) if ranks is not None else _numbers("score", scores)
+        if not len(user_ids) == len(item_ids) == len(values):
+            raise ConfigError(
+                f"GivenLists: {len(user_ids)} users, {len(item_ids)} items and {len(values)} ranks or scores; give one "
+                "of each for every entry"
+            )
+        list_users, user_codes = Vocabulary.encode(user_ids)
+        listed_items, item_codes = Vocabulary.encode(item_ids)
         all_items, _ = Vocabulary.encode(_concatenated(train.item_vocabulary, listed_items))
         item_codes = all_items.recode(item_codes, listed_items)
         self.user_vocabulary = train.user_vocabulary
@@ -104,10 +110,10 @@ class GivenLists(Recommender):
         self.in_catalog[new_codes] = True
         self.list_users = list_users
         if ranks is not None:
-            order = _order_by_rank(user_codes, np.asarray(ranks, np.float64))
+            order = _order_by_rank(user_codes, values)
         else:
             ties = TieBreaker.of_ids(list_users.hashes, all_items.hashes)
-            order = _order_by_score(user_codes, item_codes, np.asarray(scores, np.float64), ties)
+            order = _order_by_score(user_codes, item_codes, values, ties)
         _require_distinct_items(list_users, all_items, user_codes, item_codes)
         starts = np.zeros(len(list_users) + 1, np.int64)
         np.cumsum(np.bincount(user_codes, minlength=len(list_users)), out=starts[1:])
@@ -203,10 +209,22 @@ def _concatenated(first: Vocabulary, second: Vocabulary) -> Ids:
     return pa.array(ids, pa.large_string()) if first.is_text else ids
 
 
-def _require_numbers(name: str, values: NDArray[Any]) -> None:
-    is_nan = np.isnan(np.asarray(values, np.float64))
+def _encodable(ids: Ids, role: str) -> NDArray[Any] | pa.Array | pa.ChunkedArray:
+    """Ids as `Vocabulary.encode` takes them. Columns and lists are read as the columns of a data set are."""
+    is_array = isinstance(ids, np.ndarray) and ids.dtype.kind in "iO"
+    if is_array or isinstance(ids, pa.Array | pa.ChunkedArray):
+        return ids
+    import pandas as pd
+
+    return ids_of(pd.Series(ids if isinstance(ids, pd.Series) else np.asarray(ids).astype(object)), role)
+
+
+def _numbers(name: str, values: Any) -> Float64Array:
+    numbers = np.asarray(values, np.float64)
+    is_nan = np.isnan(numbers)
     if is_nan.any():
         raise ListEntryError(int(np.flatnonzero(is_nan)[0]), f"{name} is not a number (NaN); correct or remove the row")
+    return numbers
 
 
 def _order_by_rank(users: Int32Array, ranks: Float64Array) -> NDArray[np.int64]:

@@ -40,10 +40,13 @@ def known_ids(vocabulary: Vocabulary, kind: Kind) -> str:
 
 
 def _suggestion(unknown: Any, vocabulary: Vocabulary) -> str:
-    # Integers are similar to many others by chance.
+    # Integers are similar to many others by chance. Of text such as `007`, users forget the zeros.
     if not vocabulary.is_text or len(vocabulary) > _MAX_COMPARED:
         return ""
-    similar = most_similar(str(unknown), vocabulary.ids.tolist())
+    known = vocabulary.ids.tolist()
+    digits = str(unknown).lstrip("0")
+    same_numbers = (known_id for known_id in known if digits.isdecimal() and known_id.lstrip("0") == digits)
+    similar = next(same_numbers, None) or most_similar(str(unknown), known)
     return "" if similar is None else f" (did you mean {similar}?)"
 
 

@@ -8,7 +8,7 @@ import shutil
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
 from recctl import arguments, locking, progress
@@ -24,6 +24,7 @@ from recctl.suggest import did_you_mean
 REMOVED = ".removed-"  # prefix of the directory of a run that is being deleted
 _RUN_ID = re.compile(r"\d{8}-\d{6}-.+-[0-9a-f]{4}")
 _MAX_LISTED = 5  # ids in an error message
+_MAX_OLDER_RUNS = 50  # among which the comparison of a run is searched
 
 
 class RunStore:
@@ -338,13 +339,25 @@ class RunStore:
     def _latest(self) -> Run:
         unfinished: list[Run] = []
         newest = None
-        for run in self._newest_first():
+        newer_comparison = None
+        runs = self._newest_first()
+        for run in runs:
             newest = newest or run
             if _has_final_model(run):
+                # A comparison is created before the runs of its models.
+                older_runs = islice(runs, _MAX_OLDER_RUNS)
+                comparison = newer_comparison or next((older for older in older_runs if _compares(older, run)), None)
+                if comparison is not None:
+                    progress.notice(
+                        f"latest is {run.id}, the newest run with a model, and not the comparison {comparison.id}, "
+                        f"whose winner is {comparison.metadata['best']}; give the id of the comparison if it is meant"
+                    )
                 if unfinished:
                     listed = ", ".join(f"{skipped.id} ({skipped.status})" for skipped in unfinished[:_MAX_LISTED])
                     progress.notice(f"latest is {run.id}; newer runs are not complete: {listed}")
                 return run
+            if newer_comparison is None and run.winner_id is not None:
+                newer_comparison = run
             if run.metadata["status"] != "complete":
                 unfinished.append(run)
         if newest is None:
@@ -421,6 +434,11 @@ class RunStore:
 
 def _has_final_model(run: Run) -> bool:
     return run.metadata["status"] == "complete" and bool(run.metadata.get("models"))
+
+
+def _compares(comparison: Run, run: Run) -> bool:
+    compared = comparison.metadata.get("compared", []) if comparison.winner_id is not None else []
+    return any(record.get("run_id") == run.id for record in compared)
 
 
 def _has_results(directory: Path) -> bool:

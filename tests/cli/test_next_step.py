@@ -100,6 +100,10 @@ def test_help_without_arguments_stays_on_stdout_alone(recctl: Any, folder: Path)
         (("train", "absent.yaml"), "correct it, then recctl train absent.yaml"),
         (("train", "--set", "data.source=absent.csv"), "correct it, then recctl train"),
         (("tune", "absent.yaml", "--trials", "9"), "correct it, then recctl tune absent.yaml --trials 9"),
+        (
+            ("data", "describe", "shop.csv"),
+            "recctl data describe shop.csv --set 'data.columns={item_id: sku, timestamp: bought_at}'",
+        ),
         (("data", "describe", "absent.csv"), "recctl data describe absent.yaml"),
         (("data", "describe", "absent.yaml"), "correct it, then recctl data describe absent.yaml"),
         # Others have a page of help.
@@ -114,6 +118,7 @@ def test_next_command_agrees_with_the_error(
     add_config(folder)
     (folder / "bad.yaml").write_text("model:\n  name: alss\n")
     (folder / "absent.yaml").write_text("data: {source: absent.csv}\n")
+    (folder / "shop.csv").write_text("customer,sku,bought_at\n007,0012,2026-01-01T10:00:00Z\n")
     (folder / "several.yaml").write_text("models: [{name: ease}]\ndata: {source: synthetic}\n")
     found = last_line(recctl(*arguments))
     assert found == expected

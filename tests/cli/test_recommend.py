@@ -42,7 +42,7 @@ def test_ids_and_times_are_printed_without_separators(recctl: Any, workdir: Path
     assert {user for user, _ in ids} == {"100001"}
     assert {int(item) for _, item in ids} <= set(range(1197, 1237))
     described = recctl("data", "describe", "events.csv").out
-    assert "1700000540" in described
+    assert "2023-11-14T22:22:20Z" in described
     assert "402" in described
 
 
@@ -62,6 +62,15 @@ def test_unknown_item_of_history_is_reported_with_a_suggestion(recctl: Any, name
     assert known.json["unknown_items"] == []
     assert known.json["recommendations"] == done.json["recommendations"]
     assert known.err == ""
+
+
+def test_user_without_the_leading_zeros_of_its_id_is_suggested(recctl: Any, workdir: Path) -> None:
+    rows = "".join(f"{user:03},{item:04}\n" for user in range(12) for item in range(user, user + 8))
+    (workdir / "shop.csv").write_text("user_id,item_id\n" + rows)
+    run = recctl("train", "--set", "data.source=shop.csv", "--set", "model.name=popularity", "--json").json["run_id"]
+    failed = recctl("recommend", run, "7")
+    assert "user 7 (did you mean 007?)" in failed.err
+    assert failed.err.splitlines()[-1] == f"next: recctl recommend {run} 007"
 
 
 def test_history_without_a_known_item_fails_unless_on_unknown_allows_it(recctl: Any, named: str) -> None:

@@ -81,6 +81,26 @@ def test_latest_after_a_comparison_is_the_newest_run_with_a_model(recctl: Any, c
     assert recctl("runs", "promote", "latest", "--as", "production", "--json").json["run_id"] == newest
 
 
+def test_latest_after_a_comparison_names_the_comparison(recctl: Any, comparison: dict[str, Any]) -> None:
+    said = recctl("report", "latest").err
+    assert f"not the comparison {comparison['run_id']}, whose winner is {comparison['comparison']['best']}" in said
+    recctl("fit", comparison["run_id"], "--all-data")
+    assert "comparison" not in recctl("runs", "show", "latest").err
+
+
+def test_next_command_after_a_comparison_reports_it(recctl: Any, comparison: dict[str, Any]) -> None:
+    done = recctl("compare", comparison["run_id"])
+    assert done.err.splitlines()[-1] == f"next: recctl report {comparison['run_id']}"
+
+
+def test_shown_comparison_lists_its_models_and_winner(recctl: Any, comparison: dict[str, Any]) -> None:
+    rows = dict(
+        line.split(maxsplit=1) for line in recctl("runs", "show", comparison["run_id"]).out.splitlines() if line.strip()
+    )
+    assert rows["compared"].strip() == "popularity, ease"
+    assert rows["winner"].strip() == f"{comparison['comparison']['best']}, {winner_of(comparison)}"
+
+
 def test_unfinished_comparison_has_no_winner(recctl: Any, comparison: dict[str, Any]) -> None:
     run = Run.open(RunStore().root / comparison["run_id"])
     run.end("interrupted")

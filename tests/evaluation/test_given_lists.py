@@ -165,3 +165,28 @@ def test_what_lists_can_not_be_measured_by_is_refused_by_name(parts: Any) -> Non
         Evaluator(["ndcg", "rmse", "auc"], [1, 2, 5, 10], n_candidates=20).evaluate(lists, test)
     assert any("n_candidates" in problem for problem in refused.value.problems)
     assert any("set evaluation.k_values: [1, 2]" in problem for problem in refused.value.problems)
+
+
+@pytest.mark.parametrize("column", [list, tuple, pd.Series, lambda values: pd.Series(values, dtype="category")])
+def test_columns_and_lists_are_measured_as_arrays_are(column: Any) -> None:
+    table = pd.DataFrame({"user_id": ["007", "007", "01", "01"], "item_id": ["a", "b", "b", "c"]})
+    train = InteractionDataset(table)
+    test = InteractionDataset(pd.DataFrame({"user_id": ["007", "01"], "item_id": ["c", "a"]}))
+    users = ["007", "007", "01"]
+    items = ["c", "a", "c"]
+    lists = GivenLists(train, column(users), column(items), ranks=pd.Series([1, 2, 1]))
+    result = Evaluator(["hit_rate"], [1]).evaluate(lists, test, train_data=train)
+    # The first item of 007 is a hit; the only item of 01 is in train.
+    assert result["hit_rate@1"] == 0.5
+
+
+def test_integer_columns_are_accepted() -> None:
+    train = InteractionDataset(pd.DataFrame({"user_id": [1, 2], "item_id": [5, 6]}))
+    lists = GivenLists(train, pd.Series([1, 2]), [6, 5], scores=[0.5, 0.25])
+    assert lists.lists.columns.tolist() == [1, 0]
+
+
+def test_arguments_of_different_lengths_are_rejected() -> None:
+    train = InteractionDataset(pd.DataFrame({"user_id": [1, 2], "item_id": [5, 6]}))
+    with pytest.raises(ConfigError, match="2 users, 2 items and 1 ranks or scores"):
+        GivenLists(train, [1, 2], [5, 6], ranks=[1])

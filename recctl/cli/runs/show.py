@@ -76,6 +76,8 @@ def _summary(run: Run) -> list[list[Any]]:
         ["downloaded from", data_record.get("mirror")],
         ["split", _describe_split(split_record)],
         ["models", ", ".join(models) or None],
+        ["compared", ", ".join(metadata.get("labels", [])) or None],
+        ["winner", None if run.winner_id is None else f"{metadata['best']}, {run.winner_id}"],
         ["lists", _describe_lists(metadata.get("lists"))],
         ["timings", ", ".join(timings)],
         ["git", _describe_git(metadata.get("environment", {}).get("git"))],

@@ -41,6 +41,9 @@ def test_mapping_by_name_and_position_overrides_known_names():
     [
         ("user b", {}, r"f: no item_id column among user, b; set data\.columns: \{item_id: b\}"),
         ("user time", {}, r"\{item_id: NAME\}"),
+        ("customer sku bought_at", {}, r"\{item_id: sku, timestamp: bought_at\}"),
+        ("customer sku bought_at shipped_at", {}, r"\{item_id: sku\}"),
+        ("customer sku bought_at", {"timestamp": None}, r"\{timestamp: null, item_id: sku\}"),
         ("user item", {"user_id": "usr"}, r"data\.columns\.user_id: no column 'usr'; did you mean user\?"),
         ("user item", {"user_id": 2}, r"data\.columns\.user_id=2 is beyond the 2 columns user, item"),
         ("user item", {"user_id": "item", "item_id": "item"}, r"data\.columns\.user_id: column 'item' is mapped twice"),

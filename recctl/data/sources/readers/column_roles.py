@@ -6,7 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 
 from recctl.data.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USER
-from recctl.data.sources.readers.column_suggestions import UNKNOWN, column_reference, mapping_hint, suggest_columns
+from recctl.data.sources.readers.column_suggestions import (
+    UNKNOWN,
+    column_reference,
+    mapping_hint,
+    suggest_columns,
+    suggest_timestamp,
+)
 from recctl.errors import DataError
 from recctl.suggest import did_you_mean
 
@@ -125,10 +131,18 @@ def _unassigned_roles_message(
     unassigned = _unassigned(names, {**positions, **chosen})
     known = [position for position in unassigned if is_known_name(names[position])]
     chosen |= suggest_columns(names, unassigned, missing, known)
+    if TIMESTAMP not in (*mapping, *positions, *ambiguous):
+        # Times are optional, but a user whose other names are unknown may want them too.
+        times = suggest_timestamp(names, _unassigned(names, {**positions, **chosen}))
+        if times is not None:
+            chosen[TIMESTAMP] = times
     # The hint replaces what is configured, so it repeats it.
     columns = dict(mapping)
-    for role in (role for role in COLUMNS if role in missing or role in ambiguous):
-        columns[role] = column_reference(names, chosen[role]) if role in chosen else UNKNOWN
+    for role in COLUMNS:
+        if role in chosen:
+            columns[role] = column_reference(names, chosen[role])
+        elif role in missing:
+            columns[role] = UNKNOWN
     hint = mapping_hint(columns)
     # Positions alone would leave it open whether the first line is a header.
     if any(type(column) is int for column in columns.values()):

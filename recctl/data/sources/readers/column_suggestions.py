@@ -44,6 +44,7 @@ _OTHER_WORDS = {
     "is has",
 }
 _ID_WORDS, _NAME_WORDS, _UNSUITABLE_WORDS = (frozenset(words.split()) for words in _OTHER_WORDS.values())
+_TIME_WORDS = frozenset({"at", "date", "datetime", "time", "timestamp", "ts"})
 _SESSION_WORDS = frozenset({"session", "sessions"})
 _KNOWN_WORDS = _ID_WORDS | _UNSUITABLE_WORDS | _SESSION_WORDS | _NAME_WORDS.union(*_ROLE_WORDS_BY_ROLE.values())
 
@@ -86,6 +87,12 @@ def suggest_columns(
         if role not in suggested and position not in suggested.values():
             suggested[role] = position
     return suggested
+
+
+def suggest_timestamp(names: Sequence[str], unassigned: Sequence[int]) -> int | None:
+    """The only column without a role whose name has a word for a time, such as `bought_at`; None if there is none."""
+    fits = [position for position in unassigned if _words(names[position]) & _TIME_WORDS]
+    return fits[0] if len(fits) == 1 else None
 
 
 def column_reference(names: Sequence[str], position: int) -> str | int:
