@@ -159,7 +159,11 @@ def _dataset(run: Run) -> Dataset | None:
     data = run.metadata.get("data") or {}
     if "hash" not in data:
         return None
-    source = yaml.safe_load(run.config_text())["data"]["source"]
+    new_data = run.metadata.get("new_data")
+    if new_data is None:
+        name, source_type, described = _source(yaml.safe_load(run.config_text())["data"]["source"])
+    else:
+        name, source_type, described = _new_source(new_data)
     split = run.metadata.get("split") or {}
     profile = {
         "interactions": data.get("interactions"),
@@ -168,13 +172,13 @@ def _dataset(run: Run) -> Dataset | None:
         "data_hash": data["hash"],
         "split_hash": split.get("hash"),
     }
-    name, source_type, described = _source(source)
     return Dataset(
         name,
         data["hash"],
         source_type,
         described,
-        {name: value for name, value in profile.items() if value is not None},
+        {key: value for key, value in profile.items() if value is not None},
+        "training" if new_data is None else "evaluation",
     )
 
 
@@ -192,6 +196,15 @@ def _source(source: str | dict[str, str]) -> tuple[str, str, dict[str, Any]]:
         return name, "local", {"uri": source}
     # A name of the catalog, or synthetic data.
     return name, "code", {"tags": {"recctl.data.source": source}}
+
+
+def _new_source(new_data: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """The source of the data that a comparison measured instead of those of its runs."""
+    file = new_data["file"]
+    if file is None:
+        name = f"test of {new_data['test_of']}"
+        return name, "code", {"tags": {"recctl.data.source": name}}
+    return _source(file if urls.is_url(file) else os.path.abspath(file))
 
 
 def epochs(run_folder: Path) -> Iterator[Value]:
@@ -212,7 +225,8 @@ def results(run: Run) -> list[Value]:
     windows: list[Value] = []
     document = _comparison(run)
     if document is not None:
-        values |= _comparison_values(document)
+        # Not `document["on"]` of new data: it holds their hash, and metrics of two comparisons must have one name.
+        values |= _comparison_values(document, "new_data" if "new_data" in run.metadata else document["on"])
         windows = list(_window_values(document))
     for stage, seconds in run.metadata["timings"].items():
         values[f"seconds/{stage}"] = seconds
@@ -299,8 +313,7 @@ def _comparison(run: Run) -> dict[str, Any] | None:
     return document
 
 
-def _comparison_values(document: Mapping[str, Any]) -> dict[str, float | None]:
-    part = document["on"]
+def _comparison_values(document: Mapping[str, Any], part: str) -> dict[str, float | None]:
     values: dict[str, float | None] = {}
     for model in document["compared"]:
         for metric_key, record in model["metrics"].items():

@@ -18,8 +18,10 @@ from recctl import MLflowLogger, RunStore, SVDRecommender, TensorBoardLogger, ex
 from recctl.data.synthetic import generate
 from recctl.errors import ConfigError, TrainingError
 from recctl.evaluation.paired_comparison import compare_paired
+from recctl.experiment.comparison.entries import collect_entries
+from recctl.experiment.comparison.new_data import NewData
 from recctl.experiment.comparison.result import ComparisonOptions
-from recctl.experiment.comparison.run import Repeats, compare
+from recctl.experiment.comparison.run import Repeats, compare, compare_on_new_data
 from recctl.experiment.tracked_run import _source, _window_values
 from recctl.tracking import Record, Tracker
 from recctl.tracking.mlflow import metric_name
@@ -377,6 +379,27 @@ def test_models_of_a_comparison_are_parts_of_it(tmp_path: Path, recorders: list[
         assert ("test/ndcg@10", run.metrics()["test"]["ndcg@10"], 0) in values
         assert (record.tags, status) == ({"recctl.compared_run": run.id}, "complete")
         assert record.started < ended < time()
+
+
+def test_comparison_on_new_data_names_these_data(tmp_path: Path, recorders: list[Recorder]) -> None:
+    for name, seed in (("old.csv", 1), ("new.csv", 2)):
+        generate(40, 30, 500, seed=seed).to_csv(tmp_path / name, index=False)
+    text = CLOSED_FORM.replace("source: synthetic", "source: old.csv")
+    store = RunStore(tmp_path / "runs")
+    runs = [train(tmp_path, text), train(tmp_path, text, "model={name: popularity}")]
+    entries = collect_entries([run.id for run in runs], store, on_new_data=True)
+    options = ComparisonOptions(n_resamples=200)
+    compared = compare_on_new_data(entries, store, options, NewData(str(tmp_path / "new.csv")))
+    used = recorders[-1].record.dataset
+    assert used is not None
+    assert (used.name, used.source, used.context) == ("new.csv", {"uri": str(tmp_path / "new.csv")}, "evaluation")
+    assert used.hash == compared.metadata["data"]["hash"] != runs[0].metadata["data"]["hash"]
+    assert {"ease/new_data/ndcg@10", "popularity/new_data/ndcg@10"} < set(written(recorders[-1]))
+
+    compare_on_new_data(entries, store, options, NewData(test_of=runs[0].id))
+    used = recorders[-1].record.dataset
+    assert used is not None
+    assert (used.name, used.source_type) == (f"test of {runs[0].id}", "code")
 
 
 def test_trials_are_parts_of_their_search(tmp_path: Path, recorders: list[Recorder]) -> None:
