@@ -40,7 +40,7 @@ def check_options(
     Raises:
         ConfigError: Lists every problem.
     """
-    problems = list(_metric_problems(metrics))
+    problems = list(metric_problems(metrics))
     problems.extend(_k_value_problems(k_values))
     if n_candidates is not None:
         problems.extend(_candidate_problems(n_candidates, metrics))
@@ -67,7 +67,8 @@ def as_list(values: Any) -> Any:
     return values
 
 
-def _metric_problems(metrics: Any) -> Iterator[str]:
+def metric_problems(metrics: Any) -> Iterator[str]:
+    """Yield what is wrong with a list of metrics."""
     if not isinstance(metrics, list):
         yield f"metrics={metrics!r}: give a list of names, such as ['ndcg', 'recall']"
         return

@@ -11,6 +11,7 @@ from recctl.arguments import at_least, many, of_type, one_of, optional, text, va
 from recctl.config import LoadedConfig
 from recctl.data.splitting import all_train
 from recctl.errors import ArtifactError, ConfigError
+from recctl.evaluation.options import metric_problems
 from recctl.experiment import stages, stored_models
 from recctl.experiment.all_data import epochs_to_train
 from recctl.experiment.comparison.backtest import plan_windows
@@ -235,7 +236,7 @@ def measure(
         The record, with the figures of this evaluation alone.
 
     Raises:
-        ConfigError: A metric means nothing for the model, such as RMSE if its scores are no ratings.
+        ConfigError: A metric is unknown or means nothing for the model, such as RMSE if its scores are no ratings.
         DataError: The data or the split differ from those of the run, or `data` can't be read.
         ArtifactError: The run has no model, or its files are damaged.
     """
@@ -269,6 +270,9 @@ def _evaluate(
     loaded = config_to_evaluate(run, data, overrides)
     config = loaded.config
     if metrics is not None:
+        problems = list(metric_problems(metrics))
+        if problems:
+            raise ConfigError(*problems)
         config.evaluation = config.evaluation.model_copy(update={"metrics": metrics})
     if k_values is not None:
         config.evaluation = config.evaluation.model_copy(update={"k_values": k_values})
