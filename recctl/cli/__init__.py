@@ -53,7 +53,8 @@ def main() -> NoReturn:
     """Run the command line and exit with its exit code."""
     text = _completion(sys.argv[1:])
     if text is not None:
-        sys.stdout.write(text)
+        # Names of files need not be UTF-8.
+        sys.stdout.buffer.write(os.fsencode(text))
         sys.exit(0)
     from recctl.cli import interruption
 
@@ -91,7 +92,11 @@ def _completion(arguments: list[str]) -> str | None:
 
     if is_asked_by_shell:
         return completion.answer(os.environ["_RECCTL_COMPLETE"])
-    return completion.install_or_show(arguments)
+    try:
+        return completion.install_or_show(arguments)
+    except OSError as error:  # the home directory can't be written
+        sys.stderr.write(f"error: {error.filename}: {error.strerror}\nnext: recctl --show-completion\n")
+        sys.exit(4)
 
 
 def run(arguments: list[str]) -> int:

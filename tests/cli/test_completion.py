@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from recctl import cli
 from recctl.cli import completion
 from recctl.cli.completion import build
 from recctl.cli.completion.candidates import Completer
@@ -288,6 +289,14 @@ def test_shell_completes_words(shell: Terminal) -> None:
     assert shell.run("recctl runs show 20261129\t") == f"runs show {OLDER}"
 
 
+def test_shell_completes_names_with_blanks_and_wildcards(shell: Terminal, workdir: Path) -> None:
+    (workdir / "my [new] *.yaml").touch()
+    (workdir / "my new x.yaml").touch()
+    assert shell.run("recctl train my\\ \\[\t") == "train my [new] *.yaml"
+    if shell.name == "bash":
+        assert shell.run("recctl train 'my [\t") == "train my [new] *.yaml"
+
+
 def test_shell_lists_runs_in_order(shell: Terminal) -> None:
     # bash lists what is ambiguous at the second press; fish then selects the first.
     shell.press("recctl runs show \t" if shell.name == "fish" else "recctl runs show \t\t")
@@ -303,8 +312,26 @@ def test_installing_completion_twice_changes_nothing(home: Path, monkeypatch: py
         assert message is not None
         assert shell_name in message
     lines = (home / ".bashrc").read_text().splitlines()
-    assert lines == ["alias ll='ls -l'", f"source '{home}/.bash_completions/recctl.sh'"]
+    assert lines == ["alias ll='ls -l'", f"source {home}/.bash_completions/recctl.sh"]
     for shell_name in SHELLS:
         assert completion.install_or_show(["--show-completion", shell_name]) == completion.answer(
             f"source_{shell_name}"
         )
+
+
+def test_installing_completion_keeps_the_bytes_of_a_start_file(home: Path) -> None:
+    content = b"PS1='caf\xe9> '\r\n"  # Latin-1, with the line ends of Windows
+    (home / ".bashrc").write_bytes(content)
+    completion.install_or_show(["--install-completion", "bash"])
+    assert (home / ".bashrc").read_bytes() == content + os.fsencode(f"source {home}/.bash_completions/recctl.sh\n")
+
+
+def test_completion_that_cannot_be_installed_is_an_error(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / ".bash_completions").touch()
+    monkeypatch.setattr(sys, "argv", ["recctl", "--install-completion", "bash"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 4
+    assert capsys.readouterr().err.startswith(f"error: {home}/.bash_completions")

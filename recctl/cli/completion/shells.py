@@ -20,12 +20,18 @@ from recctl.cli.completion.candidates import Candidate, Completer
 _OPEN_ENDS = ("=", "/")
 # Where bash splits words, besides spaces: `ndcg@10` and `data.format=csv` are three words each.
 _BASH_BREAKS = re.compile(r"[=:@]+")
+_SPECIAL_IN_BASH = re.compile(r"[\s\\'\"`$&|;<>()\[\]{}*?!#]")
 
+# A loop, because an array of `$(...)` would replace candidates such as `a*` by the names of files, and bash on macOS,
+# 3.2, has no mapfile.
 _BASH = """\
 _recctl_completion() {
-    local IFS=$'\\n'
-    COMPREPLY=( $( env COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD \\
-        _RECCTL_COMPLETE=complete_bash "$1" 2> /dev/null ) )
+    local IFS=$'\\n' candidate
+    COMPREPLY=()
+    while read -r candidate; do
+        COMPREPLY+=( "$candidate" )
+    done < <( env COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD \\
+        _RECCTL_COMPLETE=complete_bash "$1" 2> /dev/null )
     if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[=/] ]]; then
         compopt -o nospace 2> /dev/null
     fi
@@ -99,9 +105,12 @@ def _answer_bash(line: str, position: int) -> str:
     words = line.split("\n") if "\n" in line else _split(line)
     words = [*words, ""][: position + 1]
     *before, incomplete = _joined(words)
-    candidates = Completer().complete(before[1:], _unquoted(incomplete))
+    candidates = Completer().complete([_unquoted(word) for word in before[1:]], _unquoted(incomplete))
     n_kept = _length_kept(incomplete, words[-1])
-    return "".join(f"{candidate.text[n_kept:]}\n" for candidate in candidates)
+    # Within quotes, bash inserts the text as it is.
+    is_quoted = incomplete[:1] in ("'", '"')
+    texts = [candidate.text if is_quoted else _escaped(candidate.text) for candidate in candidates]
+    return "".join(f"{text[n_kept:]}\n" for text in texts)
 
 
 def _length_kept(incomplete: str, word: str) -> int:
@@ -143,7 +152,16 @@ def _split(line: str) -> list[str]:
 
 
 def _unquoted(word: str) -> str:
-    return word.strip("\"'")
+    """A word of bash as the command gets it."""
+    try:
+        return "".join(shlex.split(word))
+    except ValueError:  # a quote that is still open
+        return word.strip("\"'")
+
+
+def _escaped(text: str) -> str:
+    """A text as bash reads it, with a backslash before each blank and other special character."""
+    return _SPECIAL_IN_BASH.sub(r"\\\g<0>", text)
 
 
 def _zsh_code(candidates: list[Candidate]) -> str:
@@ -207,7 +225,7 @@ def _install(shell: str) -> Path:
     else:
         path = _write(home / ".bash_completions" / "recctl.sh", _BASH)
         start = home / ".bashrc"
-    _add_line(start, f"source '{path}'")
+    _add_line(start, f"source {shlex.quote(str(path))}")
     return path
 
 
@@ -218,7 +236,10 @@ def _write(path: Path, text: str) -> Path:
 
 
 def _add_line(file: Path, line: str) -> None:
-    text = file.read_text(encoding="utf-8") if file.exists() else ""
-    if line not in text.splitlines():
-        separator = "" if not text or text.endswith("\n") else "\n"
-        file.write_text(f"{text}{separator}{line}\n", encoding="utf-8")
+    """Append a line to a file of the user, whose content stays as it is, whatever its encoding."""
+    content = file.read_bytes() if file.exists() else b""
+    added = os.fsencode(line)
+    if added not in content.splitlines():
+        separator = b"" if not content or content.endswith(b"\n") else b"\n"
+        with file.open("ab") as opened:
+            opened.write(separator + added + b"\n")
