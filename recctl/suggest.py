@@ -35,10 +35,10 @@ def did_you_mean(given: str, known: Iterable[str], synonyms: dict[str, str] | No
     return f"; one of {listed}"
 
 
-def most_similar(given: str, known: Iterable[str]) -> str | None:
+def most_similar(given: str, known: Iterable[str], min_similarity: float = _MIN_SIMILARITY) -> str | None:
     """Return the valid name that is most similar to the given one, or None if none is similar."""
     spellings: dict[str, str] = {}
     for name in known:
         spellings.setdefault(name.lower(), name)
-    similar = difflib.get_close_matches(given.lower(), list(spellings), n=1, cutoff=_MIN_SIMILARITY)
+    similar = difflib.get_close_matches(given.lower(), list(spellings), n=1, cutoff=min_similarity)
     return spellings[similar[0]] if similar else None

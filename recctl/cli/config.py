@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +45,7 @@ def init(
         if _is_schema(schema_path) or not schema_path.exists():
             atomic.write_bytes(schema_path, _schema_text().encode())
             terminal.info(f"wrote {schema_path}, with which editors check and complete configs")
-        terminal.info(f"wrote {output}; next: recctl train {output}")
+        terminal.info(f"wrote {output}; next: recctl train {shlex.quote(str(output))}")
     terminal.print_json({"config": config_text, "path": str(output) if output else None})
 
 
@@ -83,7 +84,8 @@ def _config_text(model: str, path: Path) -> str:
     bundled = bundled_config(model)
     if bundled is not None:
         first_line, rest = read_bundled(bundled, path).split("\n", 1)
-        hint = f"# More hyperparameters: recctl models {model}; all keys with their defaults: recctl config show {path}"
+        show = f"recctl config show {shlex.quote(str(path))}"
+        hint = f"# More hyperparameters: recctl models {model}; all keys with their defaults: {show}"
         return f"{first_line}\n{hint}\n{rest}"
     # The seed of the experiment, at the top of the config, is that of the model too.
     parameters = {

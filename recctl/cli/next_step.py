@@ -17,7 +17,8 @@ from recctl import urls
 from recctl.cli.completion.candidates import CommandLine, Completer, runs_in
 from recctl.cli.settings import settings
 from recctl.data.sources.readers.column_suggestions import UNKNOWN
-from recctl.errors import ConfigError, DataError, TrainingError
+from recctl.errors import ArtifactError, ConfigError, DataError, TrainingError
+from recctl.suggest import most_similar
 
 # A command in a message: in backticks, or after a colon, up to the end of its clause.
 _COMMAND = re.compile(r"`(recctl [a-z][^`]*)`|: (recctl [a-z][^;,()\n]*)")
@@ -28,6 +29,7 @@ _OPTION = re.compile(r"(?:[;:]|\b(?:with|use|add|or)) (--[a-z-]+)(?: ('[^']+'|[\
 _NEEDED_SETTING = re.compile(r"; set ([a-z_.]+): ([\w.]+)$")
 _NEEDED_COLUMNS = re.compile(r"; set data\.columns: (\{.*\})$")
 _PROBLEM_IN_FILE = re.compile(r"^(\S.*\.ya?ml):\d+: ", re.MULTILINE)
+_EXISTING_CONFIG = re.compile(r"^(\S.*\.ya?ml): already exists", re.MULTILINE)
 _MISSING_CONFIG = re.compile(r"^(\S.*\.ya?ml): No such file", re.MULTILINE)
 _TOP_KEYS_OF_CONFIGS = re.compile(r"^(data|split|models?|evaluation)\s*:", re.MULTILINE)
 _SUFFIXES = (".yaml", ".yml")
@@ -39,8 +41,10 @@ _FORMS_OF_WRONG_WORDS = (
     "{}: no such alias",
     "user {} (did you mean",
     "item {} (did you mean",
+    "{}: no config ",
 )
 _TAKE_CONFIGS = ("train", "tune", "compare", "split", "estimate", "config show", "config validate")
+_MIN_SIMILARITY_OF_OPTIONS = 0.75
 # What lists the names that a command takes.
 _LISTS = {
     "models": "recctl models",
@@ -76,10 +80,13 @@ def after_error(error: BaseException, message: str, arguments: Sequence[str]) ->
     """
     line = Completer().read(list(arguments))
     found = (
-        _named_command(message, line) or _corrected(message, arguments) or _with_named_option(message, arguments, line)
+        _corrected(message, arguments) or _named_command(message, line) or _with_named_option(message, arguments, line)
     )
     if found is not None:
         return NextStep(found)
+    existing = _EXISTING_CONFIG.search(message)
+    if existing:
+        return NextStep(_command_for(Path(existing[1])))
     if isinstance(error, DataError | ConfigError) and line.command in _LISTS:
         return NextStep(_LISTS[line.command])
     columns = _NEEDED_COLUMNS.search(message)
@@ -94,7 +101,11 @@ def after_error(error: BaseException, message: str, arguments: Sequence[str]) ->
         # Users, items and files are given after the run.
         if line.command not in _TAKE_CONFIGS and any(f" {word}: " in f" {message}" for word in line.arguments):
             return NextStep(f"recctl {line.command} --help")
-        return NextStep(_repeated(message, arguments, line), is_after_correction=True)
+        return NextStep(_repeated(message, arguments), is_after_correction=True)
+    # A file that can't be written; not a run that does not exist.
+    is_about_file = isinstance(error, ArtifactError) and not message.startswith("run ")
+    if is_about_file and _named_value(message, arguments) is not None:
+        return NextStep(_repeated(message, arguments), is_after_correction=True)
     return NextStep(by_folder())
 
 
@@ -147,6 +158,9 @@ def _corrected(message: str, arguments: Sequence[str]) -> str | None:
             continue
         right = suggestion[1] or suggestion[2]
         for position, word in enumerate(arguments):
+            # Typer proposes options that have little in common with the wrong one.
+            if suggestion[2] and most_similar(word, [right], _MIN_SIMILARITY_OF_OPTIONS) is None:
+                continue
             if any(form.format(word) in problem for form in _FORMS_OF_WRONG_WORDS):
                 return _shown([*arguments[:position], right, *arguments[position + 1 :]])
     return None
@@ -160,20 +174,40 @@ def _with_named_option(message: str, arguments: Sequence[str], line: CommandLine
         option = Completer().option(line.command, name)
         key = value.strip("'").partition("=")[0] if "=" in value else name
         is_given = any(argument.startswith(key) for argument in arguments)
-        if option is None or is_given or (option["value"] is not None and not value):
+        # What a user has not decided to overwrite is not overwritten by a command that is copied.
+        if name == "--force" or option is None or is_given or (option["value"] is not None and not value):
             continue
         return " ".join([_shown(arguments), name, value]).strip()
     return None
 
 
-def _repeated(message: str, arguments: Sequence[str], line: CommandLine) -> str:
-    """The command as it was typed; without its options if the error is about one of their values."""
-    for word in arguments:
+def _repeated(message: str, arguments: Sequence[str]) -> str:
+    """The command as it was typed, without the option whose value the error is about."""
+    position = _named_value(message, arguments)
+    if position is None:
+        return _shown(arguments)
+    return _shown([*arguments[: position - 1], *arguments[position + 1 :]])
+
+
+def _named_value(message: str, arguments: Sequence[str]) -> int | None:
+    """The position of the value of an option that an error is about; None if it is about none."""
+    completer = Completer()
+    found: tuple[int, int] | None = None
+    for position, word in enumerate(arguments):
+        if position == 0 or completer.read(list(arguments[:position])).option is None:
+            continue
         key, _, value = word.partition("=")
-        is_named = key in message or (value != "" and value in message)
-        if word not in line.arguments and not word.startswith("-") and word not in line.command.split() and is_named:
-            return _with_arguments(line.command, line.arguments)
-    return _shown(arguments)
+        lengths = [len(text) for text in (key, value) if text and _contains(message, text)]
+        n_named = max(lengths, default=0)
+        # The longest is meant: a short one, such as 3 of `--trials 3`, may be in a message by chance.
+        if n_named > 0 and (found is None or n_named > found[0]):
+            found = (n_named, position)
+    return None if found is None else found[1]
+
+
+def _contains(message: str, text: str) -> bool:
+    """Whether a message contains a text, and not only as a part of a longer word."""
+    return re.search(rf"(?<![\w.-]){re.escape(text)}(?![\w-])", message) is not None
 
 
 def _shown(arguments: Sequence[str]) -> str:
@@ -193,7 +227,7 @@ def _about_config(message: str, arguments: Sequence[str], line: CommandLine) -> 
     problem = _PROBLEM_IN_FILE.search(message)
     if problem:
         if problem[1] in [*line.arguments, *_default_configs()] and line.command:
-            return NextStep(_repeated(message, arguments, line), is_after_correction=True)
+            return NextStep(_repeated(message, arguments), is_after_correction=True)
         return NextStep(_with_arguments("config validate", [problem[1]]), is_after_correction=True)
     missing = _MISSING_CONFIG.search(message)
     if missing:
@@ -236,7 +270,7 @@ def _default_configs() -> list[str]:
 def _config_here() -> Path | None:
     """The config that commands use by default, else the newest in the working directory."""
     for name in _default_configs():
-        if Path(name).is_file():
+        if os.path.isfile(name):  # Path.is_file fails in folders that can't be read
             return Path(name)
     try:
         files = [path for suffix in _SUFFIXES for path in Path().glob(f"*{suffix}") if _looks_like_config(path)]

@@ -5,6 +5,7 @@ The first line of each is a comment with a description and the command that runs
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 # In an installed package, and in a clone of the repository.
@@ -17,11 +18,6 @@ def bundled_config(name: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def is_bundled(path: Path) -> bool:
-    """Whether a path is the one of a bundled config, as `bundled_config` returns it."""
-    return path.parent == _folder()
-
-
 def bundled_configs() -> dict[str, str]:
     """Return the description of each bundled config by its name."""
     return {path.stem: _describe(path) for path in sorted(_folder().glob("*.yaml"))}
@@ -30,7 +26,7 @@ def bundled_configs() -> dict[str, str]:
 def read_bundled(bundled: Path, target: Path) -> str:
     """Return the text of a bundled config as the file `target`, whose path stands in the command of the first line."""
     first_line, rest = bundled.read_text(encoding="utf-8").split("\n", 1)
-    return first_line.replace(f"configs/{bundled.name}", str(target)) + "\n" + rest
+    return first_line.replace(f"configs/{bundled.name}", shlex.quote(str(target))) + "\n" + rest
 
 
 def _folder() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from recctl import progress
 from recctl.config import schema, yaml_tree
-from recctl.config.bundled import bundled_config, is_bundled
+from recctl.config.bundled import bundled_config
 from recctl.config.messages import expectation, own_message
 from recctl.config.yaml_tree import Path as TreePath
 from recctl.config.yaml_tree import Tree
@@ -110,13 +111,13 @@ def load_config(path: Path, overrides: Sequence[str] = (), checks: Checks | None
         bundled = bundled_config(path.stem) if isinstance(error, FileNotFoundError) else None
         if bundled is not None and bundled.name == path.name:
             # Commands of the documentation, typed where there is no clone of the repository.
-            command = f"recctl config copy {bundled.stem} -o {path}"
+            command = f"recctl config copy {bundled.stem} -o {shlex.quote(str(path))}"
             raise ConfigError(f"{path}: {reason}; a config of this name comes with recctl: {command}") from None
         if path.parent.is_dir():
             similar_names = sorted(config_file.name for config_file in path.parent.glob("*.y*ml"))
         raise ConfigError(f"{path}: {reason}{did_you_mean(path.name, similar_names)}") from None
-    # The bundled configs name no files, but overrides may: `recctl train --set data.source=mine.csv`.
-    base = Path() if is_bundled(path) else path.parent
+    # The default that comes with recctl names no files, but overrides may: `recctl train --set data.source=mine.csv`.
+    base = Path() if path == bundled_config(schema.ModelConfig().name) else path.parent
     return parse_config(config_text, str(path), base, overrides, checks)
 
 

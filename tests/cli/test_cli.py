@@ -89,6 +89,14 @@ def test_evaluate_adds_metrics_to_run(recctl: Any) -> None:
     assert {"mrr@3", "ndcg@10"} <= done["metrics"]["validation"].keys()
 
 
+def test_evaluate_with_unknown_metric_suggests_a_known_one(recctl: Any) -> None:
+    recctl("train", "small.yaml")
+    failed = recctl("evaluate", "latest", "--metric", "ndgc")
+    assert failed.code == 2
+    assert "unknown metric 'ndgc'; did you mean ndcg?" in failed.err
+    assert failed.err.splitlines()[-1] == "next: recctl evaluate latest --metric ndcg"
+
+
 def test_evaluate_on_file_of_interactions(recctl: Any, workdir: Path) -> None:
     recctl("train", "small.yaml")
     (workdir / "next.csv").write_text("user_id,item_id\n1,2\n1,3\n2,5\n999999,1\n")
@@ -369,6 +377,15 @@ def test_config_copy_writes_a_bundled_config(recctl: Any, workdir: Path, name: s
     assert written.name == source.name
     assert written.read_text() == copied["config"] == source.read_text().replace("configs/", "")
     assert recctl("config", "show", str(written), "--json").json == recctl("config", "show", str(source), "--json").json
+
+
+def test_commands_quote_paths_with_blanks(recctl: Any, workdir: Path) -> None:
+    copied = recctl("config", "copy", "als", "-o", "my als.yaml")
+    assert copied.err == "wrote my als.yaml; next: recctl train 'my als.yaml'\n"
+    assert (workdir / "my als.yaml").read_text().startswith("# ALS on MovieLens-100K:  recctl train 'my als.yaml'\n")
+    assert "next: recctl train 'my ease.yaml'\n" in recctl("config", "init", "-o", "my ease.yaml").err
+    missing = recctl("train", "my folder/als.yaml")
+    assert missing.err.endswith("next: recctl config copy als -o 'my folder/als.yaml'\n")
 
 
 def test_config_copy_lists_all_bundled_configs(recctl: Any) -> None:

@@ -84,11 +84,16 @@ def test_help_without_arguments_stays_on_stdout_alone(recctl: Any, folder: Path)
         (("train", "--thread", "3"), "recctl train --threads 3"),
         (("models", "svdd"), "recctl models svd"),
         (("train", "rectl.yaml"), "recctl train recctl.yaml"),
+        (("config", "copy", "eas"), "recctl config copy ease"),
+        # ... but not an option that has little in common with the wrong one: Typer proposes --quiet.
+        (("recommend", "latest", "--user", "3"), "recctl recommend --help"),
         # Options and commands that the error names are typed out.
-        (("config", "init", "-o", "recctl.yaml"), "recctl config init -o recctl.yaml --force"),
         (("export",), "recctl export --list"),
         (("train", "several.yaml"), "recctl compare several.yaml"),
         (("train", "--refit"), "recctl train --refit --set split.val_size=0.1"),
+        # But a file is never overwritten by a command that is only copied.
+        (("config", "init", "-o", "recctl.yaml"), "recctl train"),
+        (("config", "copy", "ease", "-o", "several.yaml"), "recctl compare several.yaml"),
         # Names are listed.
         (("models", "zzzz"), "recctl models"),
         (("data", "fetch", "zzzz"), "recctl data list"),
@@ -99,6 +104,10 @@ def test_help_without_arguments_stays_on_stdout_alone(recctl: Any, folder: Path)
         (("config", "validate", "bad.yaml"), "correct it, then recctl config validate bad.yaml"),
         (("train", "absent.yaml"), "correct it, then recctl train absent.yaml"),
         (("train", "--set", "data.source=absent.csv"), "correct it, then recctl train"),
+        (
+            ("train", "recctl.yaml", "--set", "data.source=absent.csv", "--set", "seed=1"),
+            "correct it, then recctl train recctl.yaml --set seed=1",
+        ),
         (("tune", "absent.yaml", "--trials", "9"), "correct it, then recctl tune absent.yaml --trials 9"),
         (
             ("data", "describe", "shop.csv"),
@@ -128,6 +137,25 @@ def test_next_command_agrees_with_the_error(
     name = " ".join(words[:2]) if " ".join(words[:2]) in commands else words[0]
     options = {option for described in commands[name]["options"] for option in described["names"]} | {"--help"}
     assert {word for word in words if word.startswith("-")} <= options
+
+
+def test_error_of_an_output_is_corrected_and_not_that_of_a_run(recctl: Any, workdir: Path) -> None:
+    assert recctl("train", "small.yaml").code == 0
+    (workdir / "file").touch()
+    failed = recctl("export", "latest", "--format", "recommendations", "-o", "file/lists")
+    assert last_line(failed) == "correct it, then recctl export latest --format recommendations"
+    assert last_line(recctl("evaluate", "latest", "--set", "evaluation.exclude=none", "--data", "no.csv")) == (
+        "correct it, then recctl evaluate latest --set evaluation.exclude=none"
+    )
+
+
+def test_default_config_that_cannot_be_looked_up_hides_no_error(
+    recctl: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECCTL_CONFIG", "a" * 300)  # longer than names of files may be
+    failed = recctl("runs", "show", "nope")
+    assert "run 'nope'" in failed.err
+    assert last_line(failed) == "recctl config init -o recctl.yaml"
 
 
 def test_unexpected_error_leads_to_its_traceback(recctl: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
