@@ -16,7 +16,6 @@ from typing import NamedTuple
 from recctl import urls
 from recctl.cli.completion.candidates import CommandLine, Completer, runs_in
 from recctl.cli.settings import settings
-from recctl.data.sources.readers.column_suggestions import UNKNOWN
 from recctl.errors import ArtifactError, ConfigError, DataError, TrainingError
 from recctl.suggest import most_similar
 
@@ -89,9 +88,10 @@ def after_error(error: BaseException, message: str, arguments: Sequence[str]) ->
         return NextStep(_command_for(Path(existing[1])))
     if isinstance(error, DataError | ConfigError) and line.command in _LISTS:
         return NextStep(_LISTS[line.command])
-    columns = _NEEDED_COLUMNS.search(message)
-    if columns and line.command == "data describe" and UNKNOWN not in columns[1] and not _configs(line.arguments):
-        return NextStep(_shown([*arguments, "--set", f"data.columns={columns[1]}"]))
+    if line.command == "data describe" and not _configs(line.arguments):
+        columns = _needed_columns(message)
+        if columns is not None:
+            return NextStep(_shown([*arguments, "--set", f"data.columns={columns}"]))
     about_config = _about_config(message, arguments, line)
     if about_config is not None:
         return about_config
@@ -179,6 +179,17 @@ def _with_named_option(message: str, arguments: Sequence[str], line: CommandLine
             continue
         return " ".join([_shown(arguments), name, value]).strip()
     return None
+
+
+def _needed_columns(message: str) -> str | None:
+    """The value of `data.columns` that an error of a reader proposes; None if it has placeholders."""
+    columns = _NEEDED_COLUMNS.search(message)
+    if columns is None:
+        return None
+    # Imports pandas, which after errors of other commands would take longer than they.
+    from recctl.data.sources.readers.column_suggestions import UNKNOWN
+
+    return None if UNKNOWN in columns[1] else columns[1]
 
 
 def _repeated(message: str, arguments: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ SLOW = (
 )
 
 
-def imported_by(folder: Path, *arguments: str) -> set[str]:
+def imported_by(folder: Path, *arguments: str, exit_code: int = 0) -> set[str]:
     """The modules of `SLOW` and NumPy that a command has imported when it ends."""
     code = (
         "import sys; from recctl.cli import run; code = run(sys.argv[1:]);"
@@ -27,7 +27,7 @@ def imported_by(folder: Path, *arguments: str) -> set[str]:
     ended = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True, check=False
     )
-    assert ended.returncode == 0, ended.stderr
+    assert ended.returncode == exit_code, ended.stderr
     return set(ended.stderr.splitlines()[-1].split()[1:])
 
 
@@ -43,6 +43,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_listing_runs_imports_no_arrays_and_no_models(folder: Path) -> None:
     assert imported_by(folder, "runs", "list") == set()
+
+
+@pytest.mark.parametrize("arguments", [(), ("trian",), ("runs", "list", "--foo"), ("models", "nope")])
+def test_error_and_its_next_command_import_nothing_slow(folder: Path, arguments: tuple[str, ...]) -> None:
+    assert imported_by(folder, *arguments, exit_code=2) == set()
 
 
 def test_listing_runs_by_a_condition_imports_arrays_alone(folder: Path) -> None:
