@@ -44,6 +44,8 @@ _FORMS_OF_WRONG_WORDS = (
 )
 _TAKE_CONFIGS = ("train", "tune", "compare", "split", "estimate", "config show", "config validate")
 _MIN_SIMILARITY_OF_OPTIONS = 0.75
+# Options by which something is overwritten or deleted: the user decides that, and not a command that is copied.
+_CONFIRMATIONS = ("--force", "--yes")
 # What lists the names that a command takes.
 _LISTS = {
     "models": "recctl models",
@@ -79,19 +81,16 @@ def after_error(error: BaseException, message: str, arguments: Sequence[str]) ->
     """
     line = Completer().read(list(arguments))
     found = (
-        _corrected(message, arguments) or _named_command(message, line) or _with_named_option(message, arguments, line)
+        _corrected(message, arguments)
+        or _named_command(message, line)
+        or _with_named_option(message, arguments, line)
+        or _with_needed_columns(message, arguments, line)
+        or _for_existing_config(message)
     )
     if found is not None:
         return NextStep(found)
-    existing = _EXISTING_CONFIG.search(message)
-    if existing:
-        return NextStep(_command_for(Path(existing[1])))
     if isinstance(error, DataError | ConfigError) and line.command in _LISTS:
         return NextStep(_LISTS[line.command])
-    if line.command == "data describe" and not _configs(line.arguments):
-        columns = _needed_columns(message)
-        if columns is not None:
-            return NextStep(_shown([*arguments, "--set", f"data.columns={columns}"]))
     about_config = _about_config(message, arguments, line)
     if about_config is not None:
         return about_config
@@ -174,22 +173,21 @@ def _with_named_option(message: str, arguments: Sequence[str], line: CommandLine
         option = Completer().option(line.command, name)
         key = value.strip("'").partition("=")[0] if "=" in value else name
         is_given = any(argument.startswith(key) for argument in arguments)
-        # What a user has not decided to overwrite is not overwritten by a command that is copied.
-        if name == "--force" or option is None or is_given or (option["value"] is not None and not value):
+        if name in _CONFIRMATIONS or option is None or is_given or (option["value"] is not None and not value):
             continue
         return " ".join([_shown(arguments), name, value]).strip()
     return None
 
 
-def _needed_columns(message: str) -> str | None:
-    """The value of `data.columns` that an error of a reader proposes; None if it has placeholders."""
+def _with_needed_columns(message: str, arguments: Sequence[str], line: CommandLine) -> str | None:
+    """The command with the columns that an error of a reader proposes; None if the proposal has placeholders."""
     columns = _NEEDED_COLUMNS.search(message)
-    if columns is None:
+    if columns is None or line.command != "data describe" or _configs(line.arguments):
         return None
     # Imports pandas, which after errors of other commands would take longer than they.
     from recctl.data.sources.readers.column_suggestions import UNKNOWN
 
-    return None if UNKNOWN in columns[1] else columns[1]
+    return None if UNKNOWN in columns[1] else _shown([*arguments, "--set", f"data.columns={columns[1]}"])
 
 
 def _repeated(message: str, arguments: Sequence[str]) -> str:
@@ -241,7 +239,8 @@ def _about_config(message: str, arguments: Sequence[str], line: CommandLine) -> 
             return NextStep(_repeated(message, arguments), is_after_correction=True)
         return NextStep(_with_arguments("config validate", [problem[1]]), is_after_correction=True)
     missing = _MISSING_CONFIG.search(message)
-    if missing:
+    # Other commands write it, into a folder that can't be.
+    if missing and line.command in ("", *_TAKE_CONFIGS):
         return NextStep(_for_missing_config(line.command, missing[1]))
     if not message.startswith("--set "):
         return None
@@ -253,6 +252,12 @@ def _about_config(message: str, arguments: Sequence[str], line: CommandLine) -> 
 
 def _configs(arguments: Sequence[str]) -> list[str]:
     return [argument for argument in arguments if argument.endswith(_SUFFIXES)][:1]
+
+
+def _for_existing_config(message: str) -> str | None:
+    """The command for a config that could not be written because it exists."""
+    existing = _EXISTING_CONFIG.search(message)
+    return _command_for(Path(existing[1])) if existing else None
 
 
 def _for_missing_config(command: str, missing: str) -> str:

@@ -45,7 +45,7 @@ def test_listing_runs_imports_no_arrays_and_no_models(folder: Path) -> None:
     assert imported_by(folder, "runs", "list") == set()
 
 
-@pytest.mark.parametrize("arguments", [(), ("trian",), ("runs", "list", "--foo"), ("models", "nope")])
+@pytest.mark.parametrize("arguments", [(), ("trian",), ("runs", "list", "--foo")])
 def test_error_and_its_next_command_import_nothing_slow(folder: Path, arguments: tuple[str, ...]) -> None:
     assert imported_by(folder, *arguments, exit_code=2) == set()
 

@@ -94,6 +94,7 @@ def test_help_without_arguments_stays_on_stdout_alone(recctl: Any, folder: Path)
         # But a file is never overwritten by a command that is only copied.
         (("config", "init", "-o", "recctl.yaml"), "recctl train"),
         (("config", "copy", "ease", "-o", "several.yaml"), "recctl compare several.yaml"),
+        (("config", "init", "-o", "recctl.yaml/x.yaml"), "correct it, then recctl config init -o recctl.yaml/x.yaml"),
         # Names are listed.
         (("models", "zzzz"), "recctl models"),
         (("data", "fetch", "zzzz"), "recctl data list"),
@@ -137,6 +138,13 @@ def test_next_command_agrees_with_the_error(
     name = " ".join(words[:2]) if " ".join(words[:2]) in commands else words[0]
     options = {option for described in commands[name]["options"] for option in described["names"]} | {"--help"}
     assert {word for word in words if word.startswith("-")} <= options
+
+
+def test_deletion_is_not_confirmed_by_the_next_command(recctl: Any, workdir: Path) -> None:
+    assert recctl("train", "small.yaml").code == 0
+    failed = recctl("runs", "rm", "latest")
+    assert "use --yes" in failed.err
+    assert last_line(failed) == "recctl runs rm --help"
 
 
 def test_error_of_an_output_is_corrected_and_not_that_of_a_run(recctl: Any, workdir: Path) -> None:
