@@ -16,11 +16,12 @@ from typing import NamedTuple
 from recctl import urls
 from recctl.cli.completion.candidates import CommandLine, Completer, runs_in
 from recctl.cli.settings import settings
-from recctl.errors import ArtifactError, ConfigError, DataError, TrainingError
+from recctl.errors import ConfigError, DataError, TrainingError
 from recctl.suggest import most_similar
 
 # A command in a message: in backticks, or after a colon, up to the end of its clause.
 _COMMAND = re.compile(r"`(recctl [a-z][^`]*)`|: (recctl [a-z][^;,()\n]*)")
+_SHELL_OPERATORS = re.compile(r"[;&|$\n]")
 _SUGGESTION = re.compile(r"did you mean '?([^\s'?]+)'?\?|\(Possible options: (--[\w-]+)", re.IGNORECASE)
 # An option that an error names as the way out, as in `already exists; --force replaces it` and `say where it is: --set
 # data.source=FILE`. A value is a placeholder, a setting, a number, or in quotes.
@@ -101,9 +102,8 @@ def after_error(error: BaseException, message: str, arguments: Sequence[str]) ->
         if line.command not in _TAKE_CONFIGS and any(f" {word}: " in f" {message}" for word in line.arguments):
             return NextStep(f"recctl {line.command} --help")
         return NextStep(_repeated(message, arguments), is_after_correction=True)
-    # A file that can't be written; not a run that does not exist.
-    is_about_file = isinstance(error, ArtifactError) and not message.startswith("run ")
-    if is_about_file and _named_value(message, arguments) is not None:
+    position = _named_value(message, arguments)
+    if position is not None and arguments[position - 1] in ("-o", "--output"):
         return NextStep(_repeated(message, arguments), is_after_correction=True)
     return NextStep(by_folder())
 
@@ -144,6 +144,9 @@ def _named_command(message: str, line: CommandLine) -> str | None:
     if found is None:
         return None
     command = (found[1] or found[2]).strip().rstrip(".")
+    # Messages quote values of configs and names of files, which somebody else may have written.
+    if _SHELL_OPERATORS.search(command) or any(option in command for option in _CONFIRMATIONS):
+        return None
     # A command that is named alone is meant for the config of this one.
     is_alone = command.removeprefix("recctl ") in _TAKE_CONFIGS
     return " ".join([command, *map(shlex.quote, _configs(line.arguments))]) if is_alone else command
@@ -205,7 +208,7 @@ def _named_value(message: str, arguments: Sequence[str]) -> int | None:
     for position, word in enumerate(arguments):
         if position == 0 or completer.read(list(arguments[:position])).option is None:
             continue
-        key, _, value = word.partition("=")
+        key, _, value = urls.hide(word).partition("=")
         lengths = [len(text) for text in (key, value) if text and _contains(message, text)]
         n_named = max(lengths, default=0)
         # The longest is meant: a short one, such as 3 of `--trials 3`, may be in a message by chance.
@@ -244,6 +247,9 @@ def _about_config(message: str, arguments: Sequence[str], line: CommandLine) -> 
         return NextStep(_for_missing_config(line.command, missing[1]))
     if not message.startswith("--set "):
         return None
+    if any(word.partition("=")[0] == "--resume" for word in arguments):
+        # The config is that of the run.
+        return NextStep(_repeated(message, arguments), is_after_correction=True)
     needed = _NEEDED_SETTING.search(message)
     if needed:
         return NextStep(_shown([*arguments, "--set", f"{needed[1]}={needed[2]}"]))

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from recctl.cli import next_step
 from recctl.cli.completion import build
+from recctl.errors import ConfigError
 
 RUN = "20261130-101010-ease-0a1b"
 CONFIG = "data: {source: synthetic}\n"
@@ -187,6 +189,21 @@ def test_next_command_is_a_field_of_json_and_stdout_has_nothing_else(recctl: Any
     }
     assert recctl("train", "--foo", "--json").json["next"] == "recctl train --help"
     assert recctl("runs", "show", "latest", "--json").json["next"] == "recctl train"
+
+
+@pytest.mark.parametrize("command", ["recctl train; reboot", "recctl runs rm best --yes", "recctl train $(reboot)"])
+def test_next_command_is_not_taken_from_a_value_of_a_config(recctl: Any, folder: Path, command: str) -> None:
+    (folder / "foreign.yaml").write_text(f"data: {{source: 'see `{command}`'}}\n")
+    failed = recctl("train", "foreign.yaml")
+    assert command in failed.err
+    assert last_line(failed) == "correct it, then recctl train foreign.yaml"
+
+
+def test_setting_that_a_resumed_run_refuses_is_left_out() -> None:
+    message = f"--set model.params.l2_reg=3: the settings of {RUN} can't be changed"
+    arguments = ["train", "--resume", RUN, "--set", "model.params.l2_reg=3"]
+    following = next_step.after_error(ConfigError(message), message, arguments)
+    assert str(following) == f"next: correct it, then recctl train --resume {RUN}"
 
 
 def test_next_command_hides_passwords(recctl: Any, folder: Path) -> None:
