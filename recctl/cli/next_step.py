@@ -204,22 +204,21 @@ def _repeated(message: str, arguments: Sequence[str]) -> str:
 def _named_value(message: str, arguments: Sequence[str]) -> int | None:
     """The position of the value of an option that an error is about; None if it is about none."""
     completer = Completer()
-    found: tuple[int, int] | None = None
+    found: dict[int, int] = {}
     for position, word in enumerate(arguments):
         if position == 0 or completer.read(list(arguments[:position])).option is None:
             continue
         key, _, value = urls.hide(word).partition("=")
-        lengths = [len(text) for text in (key, value) if text and _contains(message, text)]
-        n_named = max(lengths, default=0)
-        # The longest is meant: a short one, such as 3 of `--trials 3`, may be in a message by chance.
-        if n_named > 0 and (found is None or n_named > found[0]):
-            found = (n_named, position)
-    return None if found is None else found[1]
+        places = [_find(text, message) for text in (key, value) if text]
+        found |= {place: position for place in places if place is not None}
+    # Messages begin with what they are about. What follows, such as a 3, may be in them by chance.
+    return found[min(found)] if found else None
 
 
-def _contains(message: str, text: str) -> bool:
-    """Whether a message contains a text, and not only as a part of a longer word."""
-    return re.search(rf"(?<![\w.-]){re.escape(text)}(?![\w-])", message) is not None
+def _find(text: str, message: str) -> int | None:
+    """Where a message has a text that is not only a part of a longer word; None if nowhere."""
+    match = re.search(rf"(?<![\w.-]){re.escape(text)}(?![\w-])", message)
+    return match.start() if match else None
 
 
 def _shown(arguments: Sequence[str]) -> str:
