@@ -67,7 +67,9 @@ class ItemTitles:
             Exception: The content is damaged; a reader of Parquet can raise anything.
         """
         # `pq.read_table` would import pyarrow.dataset.
-        table = pq.ParquetFile(io.BytesIO(content)).read()
+        # On this thread only: if a command ends while a thread of Arrow drops its last reference to the content, the
+        # process is aborted.
+        table = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False).read(use_threads=False)
         return cls(Vocabulary(_to_array(table[ITEM])), _to_array(table[TITLE]))
 
 

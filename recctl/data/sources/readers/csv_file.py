@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from recctl.data.columns import ITEM, USER
+from recctl.data.sources.readers.arrow_threads import ReleasedByArrow
 from recctl.data.sources.readers.compression import ReadableStream
 from recctl.data.sources.readers.csv_dialect import CsvDialect
 from recctl.data.sources.readers.text_stream import AtypicalSampleError
@@ -141,22 +142,23 @@ def parse_records(
     read_options = pacsv.ReadOptions(column_names=file.column_names())
     if multiline and is_slow:
         read_options.block_size = _MULTILINE_BLOCK_BYTES
-    return pacsv.read_csv(
-        _KeepsFirstMark(stream),
-        read_options=read_options,
-        parse_options=pacsv.ParseOptions(
-            delimiter=layout.output_delimiter,
-            # Looking for quotes takes Arrow some time, even if there are none.
-            quote_char=(layout.quote or False) if file.dialect.quoted or is_slow else False,
-            escape_char=layout.escape or False,
-            newlines_in_values=multiline,
-        ),
-        convert_options=pacsv.ConvertOptions(
-            column_types=types,
-            include_columns=list(types),
-            null_values=missing,
-            # In extra columns, these are texts like any other.
-            strings_can_be_null=not file.extra,
-            decimal_point=file.decimal,
-        ),
-    )
+    with ReleasedByArrow() as release:
+        return pacsv.read_csv(
+            release.of(_KeepsFirstMark(stream)),
+            read_options=read_options,
+            parse_options=pacsv.ParseOptions(
+                delimiter=layout.output_delimiter,
+                # Looking for quotes takes Arrow some time, even if there are none.
+                quote_char=(layout.quote or False) if file.dialect.quoted or is_slow else False,
+                escape_char=layout.escape or False,
+                newlines_in_values=multiline,
+            ),
+            convert_options=pacsv.ConvertOptions(
+                column_types=types,
+                include_columns=list(types),
+                null_values=missing,
+                # In extra columns, these are texts like any other.
+                strings_can_be_null=not file.extra,
+                decimal_point=file.decimal,
+            ),
+        )

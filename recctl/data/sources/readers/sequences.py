@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from recctl import progress
 from recctl.data.columns import ITEM, TIMESTAMP, USER, format_value
 from recctl.data.sources.options import ReadOptions
+from recctl.data.sources.readers.arrow_threads import ReleasedByArrow
 from recctl.data.sources.readers.bad_rows.rows import BadRows
 from recctl.data.sources.readers.bad_rows.slow_path import parse_rows
 from recctl.data.sources.readers.compression import open_decompressed
@@ -169,13 +170,14 @@ def _parse_words(words: bytes, options: ReadOptions) -> Any:
 
 
 def _read_words(words: bytes, arrow_type: pa.DataType) -> pa.ChunkedArray:
-    table = pacsv.read_csv(
-        pa.BufferReader(words),
-        read_options=pacsv.ReadOptions(column_names=["id"]),
-        # No word contains a separator, so that there is one column.
-        parse_options=pacsv.ParseOptions(delimiter=" ", quote_char=False),
-        convert_options=pacsv.ConvertOptions(column_types={"id": arrow_type}, null_values=[]),
-    )
+    with ReleasedByArrow() as release:
+        table = pacsv.read_csv(
+            pa.BufferReader(release.of(np.frombuffer(words, np.uint8))),
+            read_options=pacsv.ReadOptions(column_names=["id"]),
+            # No word contains a separator, so that there is one column.
+            parse_options=pacsv.ParseOptions(delimiter=" ", quote_char=False),
+            convert_options=pacsv.ConvertOptions(column_types={"id": arrow_type}, null_values=[]),
+        )
     return table["id"]
 
 
