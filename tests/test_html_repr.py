@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -244,6 +245,16 @@ def test_run_with_a_damaged_file_shows_the_rest(runs, tmp_path):
     shutil.copytree(runs["compare"].path, copy)
     (copy / "comparison.json").write_text("{")
     assert runs["compare"].id in Run.open(copy)._repr_html_()
+
+
+def test_run_of_a_version_that_stored_less_shows_the_rest(runs, tmp_path):
+    run = runs["compare"]
+    copy = tmp_path / run.id
+    shutil.copytree(run.path, copy)
+    document = run.read_comparison()
+    del document["reference"]
+    (copy / "comparison.json").write_text(json.dumps(document))
+    assert run.id in Run.open(copy)._repr_html_()
 
 
 def test_run_store_takes_text_and_shows_its_runs_the_newest_first(runs, folder):

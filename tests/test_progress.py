@@ -18,6 +18,7 @@ from recctl.cli import terminal as terminal_module
 from recctl.engines import map_threads
 from recctl.engines.local import worker_pool
 from recctl.errors import RecctlWarning
+from recctl.progress.display import NotebookListener
 from recctl.progress.notebook import is_started_by_notebook
 
 TABLE = pd.DataFrame({"user_id": [1, 1, 2, 2, 3], "item_id": [5, 6, 5, 7, 6], "rating": [5.0, 3.0, 4.0, 1.0, 2.0]})
@@ -194,3 +195,14 @@ def test_command_of_a_notebook_shows_no_bars_on_its_terminal(monkeypatch):
         terminal_module.info("saved")
     assert "Fitting" in animated
     assert sys.stderr.getvalue() == "saved\n"
+
+
+def test_notebook_ignores_what_a_thread_reports_of_an_ended_task(monkeypatch):
+    listener = NotebookListener()
+    lines = []
+    monkeypatch.setattr(listener, "_show", lines.append)
+    task = listener.start("Compiling kernels", 3, "kernels")
+    listener.finish(task)
+    n_lines = len(lines)
+    task.update(2)
+    assert len(lines) == n_lines

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from recctl.data import text_ids
 from recctl.data.columns import ITEM, format_value
+from recctl.data.parquet_content import read_parquet_content
 from recctl.data.vocabulary import Vocabulary
 
 TITLE = "title"
@@ -66,10 +67,7 @@ class ItemTitles:
         Raises:
             Exception: The content is damaged; a reader of Parquet can raise anything.
         """
-        # `pq.read_table` would import pyarrow.dataset.
-        # On this thread only: if a command ends while a thread of Arrow drops its last reference to the content, the
-        # process is aborted.
-        table = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False).read(use_threads=False)
+        table = read_parquet_content(content)
         return cls(Vocabulary(_to_array(table[ITEM])), _to_array(table[TITLE]))
 
 

@@ -141,7 +141,9 @@ class NotebookListener(LineListener):
     def updated(self, task: DisplayedTask) -> None:
         """Show the task that was updated."""
         with self._lock:
-            self._show_active(task)
+            # A thread may report a task that an error in another thread has ended.
+            if task in self._active:
+                self._show_active(task)
 
     def _started(self, task: DisplayedTask) -> None:
         cell = _current_cell()

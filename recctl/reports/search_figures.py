@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from recctl import atomic
+from recctl.errors import ArtifactError
 from recctl.metrics import MetricKey
 from recctl.reports.errors import SectionOmittedError
 from recctl.reports.render import formatting, plots
@@ -133,9 +134,9 @@ def _read_trials(run: Run) -> pd.DataFrame:
     if not trials_path.exists():
         raise SectionOmittedError(f"{run.id} has no completed trials yet")
     try:
-        return pd.read_parquet(trials_path)
-    except Exception as error:  # pyarrow raises many classes for a damaged file
-        raise SectionOmittedError(f"{trials_path}: damaged: {error}") from None
+        return run.trials()
+    except ArtifactError as error:
+        raise SectionOmittedError(str(error)) from None
 
 
 # ---- figures

@@ -641,9 +641,10 @@ def _make_directory(root: Path, prefix: str) -> Path:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    import pandas as pd
+    from recctl.data.parquet_content import read_parquet_content
 
-    return pd.read_parquet(io.BytesIO(path.read_bytes()))
+    table: pd.DataFrame = read_parquet_content(path.read_bytes()).to_pandas(use_threads=False)
+    return table
 
 
 def _read_titles(path: Path) -> ItemTitles:

@@ -30,13 +30,14 @@ def run_html(run: Run) -> str:
         lines.append(f"error: {metadata['error']}")
     tables: list[Table] = []
     sentences: list[str] = []
-    # Files may be damaged, which is left to `recctl runs verify`: a notebook shows the rest.
-    with suppress(ArtifactError):
+    # Files may be damaged, which is left to `recctl runs verify`, or of a version that stored less: the rest is shown.
+    unreadable = (ArtifactError, KeyError)
+    with suppress(*unreadable):
         if metadata.get("kind") == "compare":
             comparison = run.read_comparison()
             tables += comparison_tables(comparison)
-            sentences += comparison["words"]
-    with suppress(ArtifactError):
+            sentences += comparison.get("words", [])
+    with suppress(*unreadable):
         if metadata.get("kind") == "tune":
             tables += _search_tables(run)
     with suppress(ArtifactError):

@@ -48,6 +48,14 @@ class CachedStorage(InMemoryStorage):
             for trial in database.get_all_trials(database_id):
                 self._read[super().create_new_trial(cached_id, trial)] = (database_id, trial.number)
 
+    def close(self) -> None:
+        """Close the connections to the database.
+
+        SQLite then moves all trials into the one file, which can be copied, and on Windows deleted.
+        """
+        self._database.remove_session()
+        self._database.engine.dispose()
+
     def _database_trial_id(self, trial_id: int) -> int:
         """Id of a trial in the database."""
         if trial_id not in self._trial_ids:

@@ -41,7 +41,14 @@ from recctl.tuning import results, resumption
 from recctl.tuning.allocation import Rung, Share, Standing, plan_share, ranked, surviving
 from recctl.tuning.executors import InProcessExecutor, ProcessExecutor, TrialExecutor
 from recctl.tuning.outcomes import outcome_of
-from recctl.tuning.storage import closing_storage, describe_study, open_storage, own_storage, translate_storage_errors
+from recctl.tuning.storage import (
+    close_own_storage,
+    closing_storage,
+    describe_study,
+    open_storage,
+    own_storage,
+    translate_storage_errors,
+)
 from recctl.tuning.strategies import DEFAULT_TRIALS
 from recctl.tuning.trial_runner import TrialRunner, cut_windows
 from recctl.tuning.tuner import (
@@ -276,6 +283,12 @@ class _ModelSearch:
         """Run all trials, keep the best model, and write the results; trackers get each finished trial."""
         for search in self.searches.values():
             search.trackers = trackers
+        try:
+            self._execute()
+        finally:
+            close_own_storage(self.storage)
+
+    def _execute(self) -> None:
         try:
             with self.run.timed("search"):
                 self._run_trials()

@@ -91,6 +91,12 @@ def own_storage(path: Path) -> CachedStorage:
         raise ArtifactError(f"{path}: can't be created ({error.strerror})") from error
 
 
+def close_own_storage(storage: optuna.storages.BaseStorage) -> None:
+    """Close the database of a run; who opened a shared one closes it."""
+    if isinstance(storage, CachedStorage):
+        storage.close()
+
+
 # Exceptions of a database that fails.
 STORAGE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 

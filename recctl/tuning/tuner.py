@@ -44,6 +44,7 @@ from recctl.tuning.outcomes import Outcome, outcome_of
 from recctl.tuning.samplers import StrategySampler
 from recctl.tuning.storage import (
     ANOTHER_NAME,
+    close_own_storage,
     closing_storage,
     describe_study,
     open_storage,
@@ -269,15 +270,18 @@ def _run_search(search: Search, trackers: Sequence[Tracker]) -> None:
     run = search.run
     search.trackers = trackers
     try:
-        if search.runs_trials:
-            with run.timed("search"):
-                search.run_trials()
-    except BaseException:
-        with suppress(Exception):  # the original error matters more
-            results.write(run, search.study, search.loaded, search.monitors)
-        raise
-    results.write(run, search.study, search.loaded, search.monitors)
-    search.finish()
+        try:
+            if search.runs_trials:
+                with run.timed("search"):
+                    search.run_trials()
+        except BaseException:
+            with suppress(Exception):  # the original error matters more
+                results.write(run, search.study, search.loaded, search.monitors)
+            raise
+        results.write(run, search.study, search.loaded, search.monitors)
+        search.finish()
+    finally:
+        close_own_storage(search.storage)
 
 
 class Search:

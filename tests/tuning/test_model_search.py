@@ -135,6 +135,7 @@ def test_more_trials_of_a_finished_search_go_to_the_last_model(models: Path) -> 
 def test_equal_search_tests_the_best_of_each_model_once(models: Path) -> None:
     run = search(models, "n_trials=4", "jobs=2")
     record = run.metadata["tuning"]
+    assert [path.name for path in run.path.glob("study.db*")] == ["study.db"]
     assert {label: model["trials"] for label, model in by_label(run).items()} == {
         "ease": 4,
         "knn": 4,

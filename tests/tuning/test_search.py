@@ -1,8 +1,10 @@
 """Searches from a config to a run."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 import yaml
@@ -49,6 +51,14 @@ def test_search_run_holds_best_model_metrics_and_config(tmp_path: Path) -> None:
     assert again.metrics() == run.metrics()
     assert again.metadata["split"]["hash"] == run.metadata["split"]["hash"]
     assert not (run.path / "trials").exists()
+
+
+def test_file_of_trials_is_closed_and_complete_when_a_search_ends(tmp_path: Path) -> None:
+    run = search(tmp_path, EASE, "tuning.n_trials=2")
+    assert [path.name for path in run.path.glob("study.db*")] == ["study.db"]
+    copied = shutil.copy(run.path / "study.db", tmp_path / "copied.db")
+    study = optuna.load_study(study_name=run.id, storage=f"sqlite:///{copied}")
+    assert [trial.value for trial in study.trials] == list(trials(run)["ndcg@10"])
 
 
 def test_refit_fits_best_point_on_train_and_validation(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Threads of Arrow hold no Python object any more when a reader returns: at the end of a program they would abort it."""
+"""Threads of Arrow hold no Python object when a reader returns: at the end of a program they would abort it."""
 
 import subprocess
 import sys
