@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -54,6 +55,15 @@ class LanguageServer:
 
     def diagnose(self, files: list[Path]) -> dict[Path, list[str]]:
         """Open files, and return what an editor would underline in each: `line: message`."""
+        # A server that does not answer must not stop the tests.
+        deadline = Timer(SECONDS, self.process.kill)
+        deadline.start()
+        try:
+            return self._diagnose(files)
+        finally:
+            deadline.cancel()
+
+    def _diagnose(self, files: list[Path]) -> dict[Path, list[str]]:
         for file in files:
             document = {"uri": file.as_uri(), "languageId": "yaml", "version": 1, "text": file.read_text()}
             self._send({"method": "textDocument/didOpen", "params": {"textDocument": document}})
