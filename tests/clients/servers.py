@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from urllib.error import URLError
 from urllib.request import urlopen
 
 # Machines that run tests are often busy.
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 
 
 def free_port() -> int:
@@ -25,10 +27,24 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(command: Sequence[str | int | Path], url: str) -> Iterator[str]:
-    """Run a server until the end of the context, which begins when the URL answers."""
+def serving(
+    command: Sequence[str | int | Path], url: str, environment: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Run a server until the end of the context, which begins when the URL answers.
+
+    Args:
+        command: The command.
+        url: An address that the server answers.
+        environment: Environment variables beside those of this process.
+    """
     with TemporaryFile("w+") as output:
-        process = subprocess.Popen([str(part) for part in command], stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | (environment or {}),
+            start_new_session=True,
+        )
         try:
             deadline = time.monotonic() + _START_SECONDS
             while not _answers(url):
@@ -38,7 +54,9 @@ def serving(command: Sequence[str | int | Path], url: str) -> Iterator[str]:
                 time.sleep(0.1)
             yield url
         finally:
-            process.kill()
+            # With its workers.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 

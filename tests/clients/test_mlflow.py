@@ -7,12 +7,9 @@ import os
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 from time import monotonic, sleep
@@ -25,6 +22,7 @@ from recctl import Run, RunStore
 from recctl.data.synthetic import generate
 from recctl.tracking.mlflow_database import create_database
 from recctl.tracking.mlflow_store import quiet_mlflow
+from tests.clients.servers import free_port, serving
 from tests.conftest import skip_without
 
 skip_without("mlflow", "pip install 'recctl[mlflow]'")
@@ -64,33 +62,13 @@ def server(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     skip_without(_MLFLOW if _MLFLOW.exists() else None, f"MLflow in {_MLFLOW.parent.parent}, as .ci/test installs it")
     folder = tmp_path_factory.mktemp("server")
     shutil.copy(empty_database, folder / "mlflow.db")
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [str(_MLFLOW), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder)]
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "log.txt").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(url, process, folder / "log.txt")
+    command = [_MLFLOW, "server", "--host", "127.0.0.1", "--port", port, "--workers", 1]
+    command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", folder]
+    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with serving(command, f"{url}/api/2.0/mlflow/experiments/search?max_results=1", environment):
         yield url
-    finally:
-        # With its workers.
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = monotonic() + _SECONDS_TO_START
-    search = f"{url}/api/2.0/mlflow/experiments/search?max_results=1"
-    while monotonic() < deadline and process.poll() is None:
-        with suppress(OSError), urllib.request.urlopen(search, timeout=30):
-            return
-        sleep(0.2)
-    pytest.fail(f"the MLflow server did not start: {log.read_text()[-2000:]}")
 
 
 @pytest.fixture(params=["sqlite", "server"])
