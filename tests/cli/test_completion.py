@@ -78,6 +78,12 @@ def test_names_come_before_run_ids_and_the_newest_run_first(runs: Path) -> None:
     assert meaning == {"production": OLDER}
 
 
+def test_alias_that_cannot_be_read_hides_no_other_candidate(runs: Path) -> None:
+    (runs / ".names" / "gone").mkdir()
+    (runs / ".names" / "gone" / "1.json").symlink_to(runs / "nothing")
+    assert complete("runs", "show", "") == ["production", "latest", "best", NEWER, OLDER]
+
+
 def test_runs_are_those_of_the_runs_directory(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moved = runs.rename(runs.with_name("elsewhere"))
     assert complete("runs", "show", "") == []

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -282,7 +283,8 @@ def _aliases(folder: Path) -> Iterator[Candidate]:
         files = [path for path in (folder / ".names" / name).glob("*.json") if path.stem.isdecimal()]
         if files:
             last = max(files, key=lambda path: int(path.stem))
-            moved.append((last.stat().st_mtime, name, last))
+            with suppress(OSError):  # it was deleted meanwhile
+                moved.append((last.stat().st_mtime, name, last))
     for _, name, last in sorted(moved, reverse=True):
         yield Candidate(name, _run_of(last))
 
