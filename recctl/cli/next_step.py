@@ -185,9 +185,10 @@ def _with_named_option(message: str, arguments: Sequence[str], line: CommandLine
 def _with_needed_columns(message: str, arguments: Sequence[str], line: CommandLine) -> str | None:
     """The command with the columns that an error of a reader proposes; None if the proposal has placeholders."""
     columns = _NEEDED_COLUMNS.search(message)
-    if columns is None or line.command != "data describe" or _configs(line.arguments):
+    reads_source = line.command == "data describe" or line.command in _TAKE_CONFIGS
+    if columns is None or not reads_source or _configs(line.arguments):
         return None
-    # Imports pandas, which after errors of other commands would take longer than they.
+    # Imports pandas, which errors of other commands should not wait for.
     from recctl.data.sources.readers.column_suggestions import UNKNOWN
 
     return None if UNKNOWN in columns[1] else _shown([*arguments, "--set", f"data.columns={columns[1]}"])

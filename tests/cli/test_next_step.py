@@ -116,6 +116,10 @@ def test_help_without_arguments_stays_on_stdout_alone(recctl: Any, folder: Path)
             ("data", "describe", "shop.csv"),
             "recctl data describe shop.csv --set 'data.columns={item_id: sku, timestamp: bought_at}'",
         ),
+        (
+            ("train", "--set", "data.source=shop.csv"),
+            "recctl train --set data.source=shop.csv --set 'data.columns={item_id: sku, timestamp: bought_at}'",
+        ),
         (("data", "describe", "absent.csv"), "recctl data describe absent.yaml"),
         (("data", "describe", "absent.yaml"), "correct it, then recctl data describe absent.yaml"),
         # Others have a page of help.
