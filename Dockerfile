@@ -1,7 +1,7 @@
 # recctl with the CPU build of PyTorch, for the commands in docs/guides/containers.md.
 #
 #   docker build --tag recctl .
-#   docker run --rm --volume "$PWD:/work" recctl train recctl.yaml
+#   docker run --rm --volume "$PWD:/project" recctl train recctl.yaml
 
 FROM python:3.13-slim AS build
 WORKDIR /source
@@ -24,11 +24,11 @@ RUN pip install --no-cache-dir --no-deps --index-url "$TORCH_INDEX" "$(grep '^to
 # The id of the user who owns mounted folders; most systems give 1000 to their first user.
 ARG UID=1000
 RUN useradd --create-home --uid "$UID" recctl \
-    && install --directory --owner=recctl --group=recctl /work /home/recctl/data
+    && install --directory --owner=recctl --group=recctl /project /home/recctl/data
 USER recctl
 ENV RECCTL_DATA_HOME=/home/recctl/data
 # By the user who runs recctl: compiled kernels of another user are ignored.
 RUN recctl warmup
-WORKDIR /work
+WORKDIR /project
 ENTRYPOINT ["recctl"]
 CMD ["--help"]

@@ -23,7 +23,7 @@ from recctl.suggest import most_similar
 _COMMAND = re.compile(r"`(recctl [a-z][^`]*)`|: (recctl [a-z][^;,()\n]*)")
 _SHELL_OPERATORS = re.compile(r"[;&|$\n]")
 _SUGGESTION = re.compile(r"did you mean '?([^\s'?]+)'?\?|\(Possible options: (--[\w-]+)", re.IGNORECASE)
-# An option that an error names as the way out, as in `already exists; --force replaces it` and `say where it is: --set
+# An option that an error suggests, as in `already exists; --force replaces it` and `say where it is: --set
 # data.source=FILE`. A value is a placeholder, a setting, a number, or in quotes.
 _OPTION = re.compile(r"(?:[;:]|\b(?:with|use|add|or)) (--[a-z-]+)(?: ('[^']+'|[\w.]+=[^\s;,)]+|[A-Z]+\b|[0-9]+\b))?")
 _NEEDED_SETTING = re.compile(r"; set ([a-z_.]+): ([\w.]+)$")

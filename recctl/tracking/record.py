@@ -1,4 +1,4 @@
-"""What trackers are told of a run."""
+"""What trackers record of a run."""
 
 from __future__ import annotations
 
