@@ -165,6 +165,8 @@ def resume(run: Run, overrides: Sequence[str] = ()) -> bool:
         False if the run is complete already.
     """
     if run.status == "complete":
+        if overrides:
+            load_run_config(run, overrides)  # raises for settings that would be refused in an interrupted run, too
         return False
     run.require_idle()
     run_kind = run.metadata["kind"]

@@ -291,6 +291,8 @@ def test_resuming_complete_run_changes_nothing(recctl: Any) -> None:
     done = recctl("train", "--resume", "latest")
     assert done.code == 0
     assert "nothing to do" in done.err
+    refused = recctl("train", "--resume", "latest", "--set", "model.params.l2_reg=1")
+    assert (refused.code, "model.params.l2_reg" in refused.err) == (2, True)
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
 
 

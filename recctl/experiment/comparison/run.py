@@ -283,6 +283,8 @@ def resume(run: Run, overrides: Sequence[str] = ()) -> bool:
     if run.metadata.get("kind") != "compare":
         raise ConfigError(f"{run.id}: is not a comparison; resume it with: {resume_command(run)}")
     if run.status == "complete":
+        if overrides:
+            load_run_config(run, overrides)  # raises for settings that would be refused in an interrupted run, too
         return False
     run.require_idle()
     store = RunStore(run.path.parent)
