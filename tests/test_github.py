@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +94,8 @@ def test_scripts_of_a_workflow_exist(path: Path) -> None:
 
 
 def test_workflows_pass_zizmor() -> None:
-    program = shutil.which("zizmor")
+    # The tests run in an environment that need not be activated.
+    program = shutil.which("zizmor", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     skip_without(program, "pip install zizmor")
     assert program is not None
     command = [program, "--offline", "--no-progress", "--persona", "pedantic", str(GITHUB)]
