@@ -11,8 +11,9 @@ SECONDS_PER_TASK = 1 / 128
 
 def batch_sizes(pace: _Pace, n_tasks: int, slots: int) -> list[int]:
     """The sizes of the batches of a map; each batch finishes before the next one is cut."""
-    engine = SimpleNamespace(ray=SimpleNamespace(put=lambda value: value), threads=1)
-    run = _MapRun(engine, abs, range(n_tasks), pace)
+    ray = SimpleNamespace(put=lambda value: value)
+    engine = SimpleNamespace(ray=ray, threads=1, compute_batch=lambda name: None)
+    run = _MapRun(engine, abs, range(n_tasks), "abs", pace)
     sizes = []
     n_remaining = n_tasks
     while n_remaining:
