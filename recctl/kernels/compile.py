@@ -11,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial, update_wrapper
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -229,11 +231,31 @@ def _numba_type(numba: Any, declared: ArgumentType) -> Any:
 _import_lock = threading.RLock()
 
 
+@contextmanager
+def _interrupt_deferred() -> Iterator[None]:
+    """Raise the `KeyboardInterrupt` of Ctrl-C, or of a Ray task that is cancelled, at the end of the block only.
+
+    An import that is interrupted leaves packages half imported, and the process can't import numba any more.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    arrived = []
+    signal.signal(signal.SIGINT, lambda number, frame: arrived.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if arrived:
+        raise KeyboardInterrupt
+
+
 @cache
 def _import_numba() -> Any:
     # One thread at a time: Python breaks a deadlock between two imports of packages of numba by returning one that is
     # half imported, and the import without SciPy's linear algebra replaces a function of numba for a moment.
-    with _import_lock:
+    with _import_lock, _interrupt_deferred():
         import numba
         import numba.core.compiler_lock
         import numba.core.registry

@@ -93,7 +93,8 @@ class _EventWriter:
             for parameter_name, value in record.params.items()
             if value is not None
         }
-        self._add(record.started, summary=summary_v2.hparams_pb(hyperparameters, trial_id=record.title))
+        start = summary_v2.hparams_pb(hyperparameters, trial_id=record.title, start_time_secs=record.started)
+        self._add(record.started, summary=start)
 
     def hide_later_steps(self, step: int, moment: float) -> None:
         """Hide the values of this step and later ones in older files."""

@@ -272,6 +272,8 @@ def test_registered_model_serves_users_and_histories(
 def test_interrupted_first_run_leaves_a_usable_database_or_none(workdir: Path, interruption: signal.Signals) -> None:
     command = [sys.executable, "-m", "recctl", "train", "small.yaml", "--set"]
     command += ["tracking.mlflow={uri: 'sqlite:///store/mlflow.db', report: false}"]
+    # The training must still go on when the tables are made.
+    command += ["--set", "model={name: svd, params: {n_epochs: 1000000}}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=workdir)
     store = workdir / "store"
     deadline = monotonic() + _SECONDS_TO_START

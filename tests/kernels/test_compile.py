@@ -2,11 +2,15 @@
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from recctl.kernels import csr
+from recctl.kernels.compile import _interrupt_deferred
 
 _CALL = """
 from types import SimpleNamespace
@@ -87,3 +91,17 @@ def test_simultaneous_first_calls_from_threads_return_and_print_one_notice(tmp_p
 
 def test_kernels_are_pickled_by_name() -> None:
     assert pickle.loads(pickle.dumps(csr.row_starts)) is csr.row_starts
+
+
+def test_interrupt_during_the_import_of_numba_is_raised_after_it() -> None:
+    steps = []
+
+    def load() -> None:
+        with _interrupt_deferred():
+            signal.raise_signal(signal.SIGINT)
+            steps.append("imported")
+
+    with pytest.raises(KeyboardInterrupt):
+        load()
+    assert steps == ["imported"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
