@@ -43,7 +43,8 @@ def measured(world: dict[str, Any], gain: str | None, **options: Any) -> pd.Data
 
 
 # The first call in an environment compiles ranx's own kernels, in which numba finds casts to warn of.
-@pytest.mark.filterwarnings("ignore:unsafe cast:numba.core.errors.NumbaTypeSafetyWarning")
+# They are told apart by class, because numba colors their text on some terminals.
+@pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaTypeSafetyWarning")
 @pytest.mark.parametrize(("gain", "name"), [("rating", "ndcg"), ("exp2", "ndcg_burges")])
 def test_graded_ndcg_agrees_with_ranx(world: dict[str, Any], gain: str, name: str) -> None:
     skip_without("ranx", "pip install ranx")
