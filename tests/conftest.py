@@ -26,9 +26,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Tests kill processes, not the machine: waiting for the disk shows nothing and takes a tenth of the time.
 os.fsync = lambda _descriptor: None
 
+# CI sets this variable: nothing is skipped, and hypothesis tries its hundred examples instead of a quarter of them.
+TEST_ALL = bool(os.environ.get("RECCTL_TEST_ALL"))
 # No deadlines: times vary on shared machines.
-settings.register_profile("recctl", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("recctl")
+settings.register_profile("all", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("all"), max_examples=25)
+settings.load_profile("all" if TEST_ALL else "quick")
 
 SMALL = """\
 seed: 7
@@ -64,8 +67,13 @@ WAITING = [
 ]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests that wait for processes first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run the tests that wait for processes first, and slow tests only in CI or where they are chosen."""
+    chosen = config.option.markexpr or any("::" in argument for argument in config.args)
+    if not (TEST_ALL or chosen):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow; CI runs it: set RECCTL_TEST_ALL=1, or choose -m slow"))
     places = {Path(__file__).parent / file: place for place, file in enumerate(WAITING)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
 

@@ -36,7 +36,12 @@ for name in ("SIGALRM", "SIGKILL", "setitimer"):
 import recctl
 for module in pkgutil.walk_packages(recctl.__path__, "recctl."):
     if module.name != "recctl.__main__":
-        importlib.import_module(module.name)
+        try:
+            importlib.import_module(module.name)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] in {"recctl", *POSIX_ONLY} or "RECCTL_TEST_ALL" in os.environ:
+                raise
+            continue  # a package of an extra is not installed
         print(module.name)
 """
 
