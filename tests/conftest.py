@@ -33,6 +33,12 @@ settings.register_profile("all", deadline=None, suppress_health_check=[HealthChe
 settings.register_profile("quick", settings.get_profile("all"), max_examples=25)
 settings.load_profile("all" if TEST_ALL else "quick")
 
+
+def n_examples(number: int) -> int:
+    """Examples of a hypothesis test that does not take the usual number of them: a quarter of `number` outside CI."""
+    return number if TEST_ALL else number // 4
+
+
 SMALL = """\
 seed: 7
 data:

@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 from recctl import artifacts
 from recctl.artifacts import files, plain_pickle
 from recctl.errors import ArtifactError
+from tests.conftest import n_examples
 
 CONTENT = {
     "weights": np.arange(60, dtype=np.float32).reshape(5, 12),
@@ -76,7 +77,7 @@ arrays = hnp.arrays(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=n_examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.dictionaries(st.text(max_size=5), plain | arrays, max_size=5))
 def test_round_trip_of_any_content(tmp_path, content):
     path = tmp_path / "file.pkl"
@@ -84,7 +85,7 @@ def test_round_trip_of_any_content(tmp_path, content):
     assert equal(content, artifacts.load(path, "any"))
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=n_examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=20))
 def test_round_trip_of_any_texts(tmp_path, texts):
     array = np.empty(len(texts), object)

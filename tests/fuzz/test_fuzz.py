@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from recctl.config import to_yaml
 from recctl.config.yaml_tree import parse
 from recctl.models.registry import model_names
+from tests.conftest import n_examples
 from tests.fuzz.targets import MEGABYTES, TARGETS, corpus, feed
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -71,7 +72,7 @@ def test_saved_inputs(name: str) -> None:
 def test_mutations_of_saved_inputs(name: str) -> None:
     seeds = corpus(name)
 
-    @settings(max_examples=120)
+    @settings(max_examples=n_examples(120))
     @given(mutated(seeds) | st.binary(max_size=200))
     def feed_target(data: bytes) -> None:
         feed(name, data)
@@ -79,7 +80,7 @@ def test_mutations_of_saved_inputs(name: str) -> None:
     feed_target()
 
 
-@settings(max_examples=120)
+@settings(max_examples=n_examples(120))
 @given(mutated([path.read_bytes() for path in CONFIGS]))
 def test_mutations_of_packaged_configs(data: bytes) -> None:
     feed("config", data)
@@ -118,7 +119,7 @@ def configs_with_wrong_values(draw: st.DrawFn) -> dict[str, Any]:
     return tree
 
 
-@settings(max_examples=100)
+@settings(max_examples=n_examples(100))
 @given(configs_with_wrong_values() | st.dictionaries(st.text(max_size=8), VALUES, max_size=5) | VALUES)
 def test_generated_configs(values: Any) -> None:
     feed("config", yaml.safe_dump(values, allow_unicode=True).encode())

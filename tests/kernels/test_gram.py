@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from recctl.kernels import gram
+from tests.conftest import n_examples
 from tests.kernels.test_matmul import sparse
 
 
@@ -31,7 +32,7 @@ def test_upper_rows_are_the_upper_triangle(weighted, step):
     np.testing.assert_array_equal(out, np.triu((oracle.T @ oracle).toarray()))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=n_examples(60), deadline=None)
 @given(
     hnp.arrays(np.float32, st.integers(1, 100).map(lambda n: (n, n)), elements=st.floats(-8, 8, width=16)), st.data()
 )

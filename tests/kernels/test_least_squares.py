@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from recctl.kernels.least_squares import LeastSquaresProblem, conjugate_gradients
 from recctl.kernels.least_squares_blocks import solve_blocks
+from tests.conftest import n_examples
 
 SIZES = [(1, 1, 1), (5, 7, 3), (40, 30, 8), (30, 90, 17), (12, 20, 64)]
 
@@ -189,7 +190,7 @@ def test_system_that_is_not_positive_definite_gives_nan():
     assert np.isnan(solve_blocks(tuple(problem), initial_factors(problem), 0, 3, 4, True))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=n_examples(50), deadline=None)
 @given(st.integers(1, 12), st.integers(1, 15), st.integers(1, 20), st.floats(0, 1), st.integers(0, 99), st.booleans())
 def test_every_solver_lowers_the_objective(n_rows, n_columns, d, density, seed, weighted):
     problem, weights, targets = random_problem(n_rows, n_columns, d, seed, weighted, density)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from recctl.data.dataset import InteractionDataset
 from recctl.errors import DataError, TrainingError, UnsupportedError
 from recctl.models.als import ALSRecommender
+from tests.conftest import n_examples
 from tests.models.suite import ModelSuite, toy
 
 SOLVERS = ["cg", "cholesky", "ials++"]
@@ -306,7 +307,7 @@ def test_too_many_factors_for_memory_are_refused_with_both_numbers(monkeypatch):
         ALSRecommender(n_factors=2000).fit(toy())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=n_examples(60), deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 8), st.integers(0, 12), st.integers(1, 5)), min_size=1, max_size=80),
     st.integers(1, 20),

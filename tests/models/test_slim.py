@@ -14,6 +14,7 @@ from recctl.models import slim
 from recctl.models.ease import EASERecommender
 from recctl.models.linear import gram_rows
 from recctl.models.slim import SLIMRecommender
+from tests.conftest import n_examples
 from tests.models.suite import ModelSuite, toy
 
 
@@ -124,7 +125,7 @@ def test_without_l1_and_constraint_weights_equal_ease():
     np.testing.assert_allclose(weights_of(found), expected, atol=2e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=n_examples(60), deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 30), st.integers(1, 5)), min_size=1, max_size=150),
     st.floats(0, 5),

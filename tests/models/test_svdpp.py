@@ -3,6 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recctl import InteractionDataset, SVDPlusPlusRecommender, rng
+from tests.conftest import n_examples
 from tests.models import rating_models
 from tests.models.suite import ModelSuite
 
@@ -22,7 +23,7 @@ class TestRatings(rating_models.RatingTests):
     model = SVDPlusPlusRecommender
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=n_examples(40), deadline=None)
 @given(rating_models.ANY_RATINGS, st.sampled_from([0.005, 0.5]))
 def test_any_ratings_are_fitted_or_refused(rows, lr):
     rating_models.serves_or_refuses(SVDPlusPlusRecommender(n_factors=3, n_epochs=3, lr=lr), rows)

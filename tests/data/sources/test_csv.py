@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from recctl.data.sources import ReadOptions
 from recctl.data.sources.readers.read_file import read_file
 from recctl.errors import DataError
+from tests.conftest import n_examples
 
 TEXT = "userId,movieId,rating,timestamp\n1,10,4.5,1500001000\n2,20,3,1500002000\n1,30,0.5,1500003000\n"
 EXPECTED = {
@@ -220,7 +221,7 @@ def test_tsv_format_sets_the_delimiter(write):
 cell = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n\ufeff", exclude_categories=("Cs",)), min_size=1)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=n_examples(60), deadline=None)
 @given(rows=st.lists(st.tuples(cell, cell), min_size=1, max_size=20), delimiter=st.sampled_from(",;\t|"))
 def test_output_of_the_csv_module_round_trips(write, rows, delimiter):
     missing = {"", "NA", "N/A", "#N/A", "NaN", "nan", "-nan", "null", "NULL", "<NA>", "\\N"}
@@ -233,7 +234,7 @@ def test_output_of_the_csv_module_round_trips(write, rows, delimiter):
     assert list(frame.itertuples(index=False, name=None)) == [(user.strip(), item.strip()) for user, item in rows]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=n_examples(40), deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -17,9 +17,10 @@ import pytest
 from recctl import progress
 from recctl.data.sources import ReadOptions, read_source
 from recctl.errors import DataError
+from tests.conftest import TEST_ALL
 
-N_FILES = 2000
-N_GROUPS = 20
+N_FILES = 2000 if TEST_ALL else 500
+N_GROUPS = 5
 
 _NAMES = {"user_id": "customer", "item_id": "sku", "rating": "grade", "timestamp": "moment", "title": "about"}
 _PLAIN_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")

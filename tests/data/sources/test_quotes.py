@@ -20,6 +20,7 @@ from recctl.data.sources.readers.text_stream import (
     RecordStream,
 )
 from recctl.errors import DataError
+from tests.conftest import n_examples
 
 HINT = "if quotes are ordinary characters in this file, set data.quoting: false"
 
@@ -221,7 +222,7 @@ def test_ragged_records_are_left_out_and_counted(text, size):
 cells = st.text(st.sampled_from('ab1,"\n\r;\t |\\é #'), max_size=6)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=n_examples(150), deadline=None)
 @given(
     notes=st.lists(cells, min_size=1, max_size=12),
     delimiter=st.sampled_from(",;\t|"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from recctl.data.sources import ReadOptions
 from recctl.data.sources.readers.read_file import read_file
 from recctl.errors import ConfigError, DataError
+from tests.conftest import n_examples
 
 
 def read(path, file_format="lightgcn", **options):
@@ -129,7 +130,7 @@ lines = st.lists(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=6), min_siz
 separator = st.sampled_from([" ", "  ", "\t", ",", ", "])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=n_examples(60))
 @given(lines=lines, separator=separator, line_end=st.sampled_from(["\n", "\r\n", " \n"]))
 def test_lists_round_trip(write, lines, separator, line_end):
     path = write("s.txt", line_end.join(separator.join(map(str, line)) for line in lines))

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from recctl.data.sources.readers import csv as csv_reader
 from recctl.data.sources.readers import sequences
 from recctl.data.sources.readers.read_file import read_file
 from recctl.errors import DataError
+from tests.conftest import n_examples
 
 BAD = "refused"
 MISSING = {"", "NA", "N/A", "#N/A", "NaN", "nan", "-nan", "null", "NULL", "<NA>", "\\N"}
@@ -37,7 +39,7 @@ BEYOND_INT64 = ["9223372036854775808", "-9223372036854775809", "9223372036854775
 LARGEST = ["9223372036854775807", "-9223372036854775808", "9223372036854775807.0"]
 ABSENT = ["", " ", "NA", "nan", "null", "\\N", " NA", "\u3000"]
 # The sample from which types are guessed has 200 rows, and at most 256 KiB.
-N_ROWS = [1, 3, 10, 250, 250, 30_000]
+N_ROWS = [1, 3, 10, 250, 250, 250, 250, 250, 30_000]
 
 
 def expected_ids(values: list[str], id_type: str) -> Any:
@@ -74,6 +76,7 @@ def expected_timestamps(values: list[str], unit: str) -> Any:
     return seconds if all(0 <= second <= LATEST_TIMESTAMP for second in seconds) else BAD
 
 
+@cache
 def seconds_of(value: str, units_per_second: int) -> float:
     if is_number(value):
         return float(value) / units_per_second
@@ -149,7 +152,7 @@ ids = columns(
     [PLAIN_INTEGERS, PLAIN_INTEGERS, OTHER_INTEGERS, NO_INTEGERS, ["u1", "u2", "NA", "null"]],
     PLAIN_INTEGERS + OTHER_INTEGERS + NO_INTEGERS + BEYOND_INT64 + LARGEST + ABSENT,
 )
-with_fixtures = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+with_fixtures = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=n_examples(60))
 
 
 @with_fixtures
@@ -230,15 +233,19 @@ FORMATTED = ["05.01.2020 10:30", "6.1.2020 00:00", " 31.12.2019 23:59 "]
 NO_FORMATTED = ["2020-01-05", "32.01.2020 10:30", "05.01.2020", "today", "", "05.01.1969 10:30", "05.01.20 10:30"]
 
 
+@cache
+def seconds_of_format(value: str) -> int:
+    moment = datetime.strptime(value.strip(), "%d.%m.%Y %H:%M").replace(tzinfo=UTC)
+    return int(moment.timestamp())
+
+
 @with_fixtures
 @given(column=columns([FORMATTED], FORMATTED + NO_FORMATTED))
 def test_timestamps_of_a_format(tmp_path, column):
     path = write_csv(tmp_path / "times.csv", "timestamp", column)
     expected: Any = []
     try:
-        for value in column:
-            moment = datetime.strptime(value.strip(), "%d.%m.%Y %H:%M").replace(tzinfo=UTC)
-            expected.append(int(moment.timestamp()))
+        expected = [seconds_of_format(value) for value in column]
     except ValueError:
         expected = BAD
     if expected != BAD and min(expected) < 0:
