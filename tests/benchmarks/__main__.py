@@ -73,13 +73,21 @@ def format_table(rows: list[dict[str, Any]]) -> str:
         cells.append(_format_number(row.get("seconds", row.get("value")), unit, row.get("spread")))
         if "peer" in row:
             peer_value = row.get("peer_seconds", row.get("peer_value"))
-            cells.append(row["peer"])
+            cells.append(_peer_with_version(row))
             cells.append(_format_number(peer_value, unit, row.get("peer_spread")))
             cells.append(f"**{row['ratio']:.2f}**")
         else:
             cells += ["", "", ""]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _peer_with_version(row: dict[str, Any]) -> str:
+    """`RecBole NeuMF` of version 1.2.1 as `RecBole 1.2.1 NeuMF`."""
+    if "peer_version" not in row:
+        return str(row["peer"])
+    package = re.match(r"\w+", row["peer"])[0]
+    return f"{package} {row['peer_version']}{row['peer'].removeprefix(package)}"
 
 
 def _format_number(value: float, unit: str, spread: float | None = None) -> str:

@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from side_by_side import (
+    PEER_ENVIRONMENTS,
     PEER_FOLDER,
     alternate,
     peer_process,
@@ -57,6 +58,8 @@ PEERS = {
     "irspack": Peer("irspack", {}, {"alpha": 10.0, "reg": 0.003, "reg_by": "pairs"}),
     "implicit": Peer("implicit", {}, IMPLICIT_PARAMETERS),
     "implicit, BLAS on one thread": Peer("implicit", {"OPENBLAS_NUM_THREADS": "1"}, IMPLICIT_PARAMETERS),
+    # It takes five steps of conjugate gradients.
+    "rusket": Peer("rusket", {}, {"alpha": 40.0, "reg": 0.01, "reg_exponent": 0.0}),
 }
 
 
@@ -68,7 +71,7 @@ def start_peer(peer: Peer, rows: pd.DataFrame, n_factors: int, out: Path) -> Ite
         A function of a seed that fits once, writes the factors to `out`, and returns the seconds; None if the peer is
         not installed.
     """
-    python = peer_python("classical")
+    python = peer_python(PEER_ENVIRONMENTS[peer.name])
     if python is None:
         yield None
         return

@@ -1,8 +1,8 @@
-"""BPR: time of an epoch, compared with implicit's."""
+"""BPR: time of an epoch, compared with those of implicit and rusket."""
 
 from __future__ import annotations
 
-from side_by_side import alternate, classical_peer, report, seconds_of, training_sets
+from side_by_side import alternate, fitting_peer, report, seconds_of, training_sets
 
 from recctl import InteractionDataset
 from recctl.models.bpr import BPRRecommender
@@ -17,12 +17,16 @@ def main() -> None:
     for data, rows in training_sets():
         train = InteractionDataset(rows)
         BPRRecommender(epochs=1, n_factors=N_FACTORS).fit(train)
-        with classical_peer("implicit bpr", "implicit", rows) as implicit:
+        with (
+            fitting_peer("implicit bpr", "implicit", rows) as implicit,
+            fitting_peer("rusket bpr", "rusket", rows) as rusket,
+        ):
             measures = {
                 "recctl": lambda train=train: seconds_of(
                     lambda: BPRRecommender(epochs=N_EPOCHS, n_factors=N_FACTORS).fit(train)
                 ),
                 "implicit": implicit,
+                "rusket": rusket,
             }
             medians = alternate(measures, repeats=7)
         report(

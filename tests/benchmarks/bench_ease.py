@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import numpy as np
 import pandas as pd
 import scipy.linalg.lapack as lapack
-from side_by_side import alternate, classical_peer, report, report_value, seconds_of, training_sets
+from side_by_side import alternate, fitting_peer, report, report_value, seconds_of, training_sets
 
 from recctl import EASERecommender, InteractionDataset
 from recctl.data.synthetic import generate
@@ -22,7 +22,7 @@ from recctl.engines import blas_threads
 from recctl.models.linear.gram import upper_gram
 
 L2_REG = 500.0
-PEERS = {"skrecsys": "skrecsys", "irspack": "irspack", "numpy, float64 inverse": "numpy"}
+PEERS = {"skrecsys": "skrecsys", "irspack": "irspack", "rusket": "rusket", "numpy, float64 inverse": "numpy"}
 
 
 class LapackInverse:
@@ -95,7 +95,7 @@ def main() -> None:
                 "LAPACK spotrf + spotri alone": LapackInverse(rows),
             }
             for name, package in PEERS.items():
-                measures[name] = stack.enter_context(classical_peer(name, package, rows))
+                measures[name] = stack.enter_context(fitting_peer(name, package, rows))
             report("EASE: fit", data, alternate(measures, repeats=3 if data == "goodbooks" else 15))
         report_memory(data, rows)
     measure_large_catalog()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from side_by_side import alternate, classical_peer, report, seconds_of, training_sets
+from side_by_side import alternate, fitting_peer, report, seconds_of, training_sets
 
 from recctl.models.registry import make_model
 
@@ -13,7 +13,7 @@ def main() -> None:
         for name in ("user-knn", "rp3beta"):
             model = make_model(name, n_neighbors=100)
             model.fit(rows.iloc[:1000])
-            with classical_peer(f"irspack {name}", "irspack", rows) as irspack:
+            with fitting_peer(f"irspack {name}", "irspack", rows) as irspack:
                 measures = {
                     "recctl": lambda model=model, rows=rows: seconds_of(lambda: model.clone().fit(rows)),
                     "irspack": irspack,

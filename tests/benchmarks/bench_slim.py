@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from side_by_side import (
+    PEER_ENVIRONMENTS,
     PEER_FOLDER,
     Measure,
     alternate,
@@ -49,7 +50,7 @@ def start_peer(name: str, rows: pd.DataFrame, settings: list[float], out: Path) 
     Yields:
         A function that fits once and returns the seconds; None if the peer is not installed.
     """
-    python = peer_python("classical")
+    python = peer_python(PEER_ENVIRONMENTS[name])
     if python is None:
         yield None
         return
@@ -67,11 +68,10 @@ def objective(X: sp.csr_array, W: sp.csr_matrix, l1_reg: float, l2_reg: float) -
     return float((error.data**2).sum() / 2 + l1_reg * abs(W.data).sum() + l2_reg / 2 * (W.data**2).sum())
 
 
-def compare(data: str, rows: pd.DataFrame, l1_reg: float, l2_reg: float, n_neighbors: int | None) -> None:
-    """Print seconds and objective, compared with the faster peer: skrecsys with neighbors, irspack without."""
+def compare(data: str, rows: pd.DataFrame, l1_reg: float, l2_reg: float, n_neighbors: int | None, peer: str) -> None:
+    """Print seconds and objective, compared with those of a peer."""
     support = f"{n_neighbors} neighbours" if n_neighbors else "full support"
     title = f"SLIM, l1 {l1_reg:g}, l2 {l2_reg:g}, {support}"
-    peer = "skrecsys" if n_neighbors else "irspack"
     X = InteractionDataset(rows).csr
     with ExitStack() as stack:
         out = Path(stack.enter_context(tempfile.TemporaryDirectory())) / f"{peer}.npz"
@@ -117,8 +117,9 @@ def main() -> None:
         n_users = rows.user_id.nunique()
         irspack_default = (n_users * 0.05 * 0.01, n_users * 0.05 * 0.99)
         for l1_reg, l2_reg in ((1.0, 10.0), irspack_default):
-            for n_neighbors in (100, None):
-                compare(data, rows, l1_reg, l2_reg, n_neighbors)
+            compare(data, rows, l1_reg, l2_reg, 100, "skrecsys")
+            for peer in ("irspack", "fastslim"):
+                compare(data, rows, l1_reg, l2_reg, None, peer)
         report_threads("SLIM", data, lambda rows=rows: SLIMRecommender(l2_reg=10.0).fit(rows))
 
 

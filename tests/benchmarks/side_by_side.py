@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,19 @@ from recctl import EarlyStopping, Evaluator, InteractionDataset, Recommender
 from recctl.engines import blas_threads, set_threads, threads
 
 PEER_FOLDER = Path(__file__).parent / "peers"
+# The virtual environment of each peer, by the first word of its name in lower case.
+PEER_ENVIRONMENTS = {
+    "implicit": "classical",
+    "irspack": "classical",
+    "skrecsys": "classical",
+    "fastslim": "rust",
+    "rusket": "rust",
+    "recbole": "recbole",
+    "rectools": "rectools",
+    "surprise": "surprise",
+}
+# Peers whose package on the index has another name.
+DISTRIBUTIONS = {"surprise": "scikit-surprise"}
 
 # Runs something once and returns its seconds.
 Measure = Callable[[], float]
@@ -80,6 +94,21 @@ def peer_python(environment: str) -> Path | None:
     return None
 
 
+@cache
+def peer_version(peer: str) -> str | None:
+    """The installed version of a peer, such as "irspack" or "RecBole NeuMF"; None of what is no package."""
+    package = peer.replace(",", " ").split()[0].lower()
+    if package not in PEER_ENVIRONMENTS:
+        return None
+    python = peer_python(PEER_ENVIRONMENTS[package])
+    if python is None:
+        return None
+    code = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
+    distribution = DISTRIBUTIONS.get(package, package)
+    found = subprocess.run([python, "-c", code, distribution], check=True, capture_output=True, text=True)
+    return found.stdout.strip()
+
+
 @contextmanager
 def peer_process(
     command: Sequence[object], environment: Mapping[str, str] | None = None, folder: Path | None = None
@@ -111,13 +140,13 @@ def peer_process(
 
 
 @contextmanager
-def classical_peer(name: str, package: str, rows: pd.DataFrame) -> Iterator[Measure | None]:
+def fitting_peer(name: str, package: str, rows: pd.DataFrame) -> Iterator[Measure | None]:
     """Start the process of a peer of `peers/fitting.py`.
 
     Yields:
         A function that fits the peer once and returns the seconds; None if the peer is not installed.
     """
-    python = peer_python("classical")
+    python = peer_python(PEER_ENVIRONMENTS.get(package, "classical"))
     if python is None or subprocess.run([python, "-c", f"import {package}"], capture_output=True).returncode:
         print(f"{name} is skipped", flush=True)
         yield None
@@ -222,19 +251,20 @@ def print_json(line: Mapping[str, Any]) -> None:
 
 
 def report(bench: str, data: str, medians: Mapping[str, float]) -> None:
-    """Print a line for each peer; the first of the medians is recctl's."""
+    """Print a line for each peer, with its version; the first of the medians is recctl's."""
     (_, seconds), *peers = medians.items()
     for peer, peer_seconds in peers:
-        print_json(
-            {
-                "bench": bench,
-                "data": data,
-                "seconds": round(seconds, 4),
-                "peer": peer,
-                "peer_seconds": round(peer_seconds, 4),
-                "ratio": round(seconds / peer_seconds, 3),
-            }
-        )
+        line = {
+            "bench": bench,
+            "data": data,
+            "seconds": round(seconds, 4),
+            "peer": peer,
+            "peer_seconds": round(peer_seconds, 4),
+            "ratio": round(seconds / peer_seconds, 3),
+        }
+        if version := peer_version(peer):
+            line["peer_version"] = version
+        print_json(line)
 
 
 def report_value(

@@ -50,11 +50,25 @@ def implicit(train: sp.csr_matrix, n_factors: int) -> Callable[[int], Factors]:
     return fit
 
 
+def rusket(train: sp.csr_matrix, n_factors: int) -> Callable[[int], Factors]:
+    """rusket. Its confidence of interactions is `1 + alpha`; its regularization does not depend on counts."""
+    import rusket
+
+    settings = {"factors": n_factors, "regularization": 0.01, "alpha": 40.0, "iterations": N_ITERATIONS}
+
+    def fit(seed: int) -> Factors:
+        model = rusket.ALS(seed=seed, **settings)
+        model.fit(train)
+        return np.asarray(model.user_factors), np.asarray(model.item_factors)
+
+    return fit
+
+
 def main(peer: str, path: str, n_factors: str, out: str) -> None:
     """Fit once for each line of stdin."""
     codes = [np.unique(column, return_inverse=True)[1] for column in np.load(path).T]
     train = sp.csr_matrix((np.ones(len(codes[0]), np.float32), codes))
-    fit = {"irspack": irspack, "implicit": implicit}[peer](train, int(n_factors))
+    fit = {"irspack": irspack, "implicit": implicit, "rusket": rusket}[peer](train, int(n_factors))
     for line in sys.stdin:
         with contextlib.redirect_stdout(io.StringIO()):  # irspack prints its progress
             begin = time.perf_counter()

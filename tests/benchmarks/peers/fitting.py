@@ -93,6 +93,38 @@ def irspack_rp3beta(pairs: np.ndarray) -> Callable[[], object]:
     return lambda: RP3betaRecommender(train, alpha=1.0, beta=0.6, top_k=N_NEIGHBORS).learn()
 
 
+def rusket_ease(pairs: np.ndarray) -> Callable[[], object]:
+    """EASE of rusket, from a matrix."""
+    import rusket
+
+    train = to_matrix(pairs)
+    return lambda: rusket.EASE(regularization=L2_REG).fit(train)
+
+
+def rusket_knn(pairs: np.ndarray) -> Callable[[], object]:
+    """Item-kNN of rusket by the cosine, from a matrix."""
+    import rusket
+
+    train = to_matrix(pairs)
+    return lambda: rusket.ItemKNN(method="cosine", k=N_NEIGHBORS).fit(train)
+
+
+def rusket_bpr(pairs: np.ndarray) -> Callable[[], object]:
+    """BPR of rusket with as many factors and epochs as the benchmark, from a matrix."""
+    import rusket
+
+    train = to_matrix(pairs)
+    return lambda: rusket.BPR(factors=BPR_FACTORS, iterations=BPR_EPOCHS).fit(train)
+
+
+def irspack_knn(pairs: np.ndarray) -> Callable[[], object]:
+    """Item-kNN of irspack by the cosine, from a matrix."""
+    from irspack import CosineKNNRecommender
+
+    train = to_matrix(pairs)
+    return lambda: CosineKNNRecommender(train, top_k=N_NEIGHBORS).learn()
+
+
 PEERS = {
     "numpy, float64 inverse": numpy_ease,
     "skrecsys": skrecsys_ease,
@@ -101,6 +133,10 @@ PEERS = {
     "implicit bpr": implicit_bpr,
     "irspack user-knn": irspack_user_knn,
     "irspack rp3beta": irspack_rp3beta,
+    "irspack knn": irspack_knn,
+    "rusket": rusket_ease,
+    "rusket knn": rusket_knn,
+    "rusket bpr": rusket_bpr,
 }
 
 

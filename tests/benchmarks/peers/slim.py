@@ -45,9 +45,20 @@ def skrecsys(pairs: np.ndarray, l1_reg: float, l2_reg: float, n_neighbors: int |
     return lambda: SLIMElasticNet(alpha, ratio, n_neighbors or 10**6).fit(pairs).similarity_
 
 
+def fastslim(pairs: np.ndarray, l1_reg: float, l2_reg: float, n_neighbors: int | None) -> Callable[[], sp.csr_matrix]:
+    """fastslim, from a matrix, with all items; its objective is recctl's."""
+    import fastslim
+
+    if n_neighbors:
+        raise ValueError("fastslim has no limit of neighbors")
+    users, items = (np.unique(column, return_inverse=True)[1] for column in pairs.T)
+    train = sp.csr_matrix((np.ones(len(pairs), np.float32), (users, items)))
+    return lambda: fastslim.SLIM(lambd=l1_reg, beta=l2_reg, tol=1e-4, n_threads=2).fit(train).weights
+
+
 def main(peer: str, path: str, l1_reg: str, l2_reg: str, n_neighbors: str, out: str) -> None:
     """Fit once for each line of stdin."""
-    make_fit = {"irspack": irspack, "skrecsys": skrecsys}[peer]
+    make_fit = {"irspack": irspack, "skrecsys": skrecsys, "fastslim": fastslim}[peer]
     fit = make_fit(np.load(path), float(l1_reg), float(l2_reg), int(n_neighbors) or None)
     for _ in sys.stdin:
         begin = time.perf_counter()
