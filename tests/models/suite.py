@@ -81,6 +81,21 @@ def fitted_model(suite: type[ModelSuite]) -> Recommender:
     return model_class(suite.name)(**suite.hyperparameters).fit(toy())
 
 
+def short_model(suite: type[ModelSuite]) -> Recommender:
+    """A model of a suite, which is trained for three epochs if it is trained in epochs."""
+    model = model_class(suite.name)(**suite.hyperparameters)
+    if not isinstance(model, EpochRecommender):
+        return model
+    n_epochs = "n_epochs" if "n_epochs" in model.parameters else "epochs"
+    return type(model)(**model.hyperparameters() | {n_epochs: 3})
+
+
+@cache
+def fitted_short_model(suite: type[ModelSuite]) -> Recommender:
+    """A short model of a suite, fitted on `toy()`."""
+    return short_model(suite).fit(toy())
+
+
 class ModelSuite:
     """Tests that every model must pass.
 
@@ -99,6 +114,11 @@ class ModelSuite:
     @pytest.fixture
     def model(self) -> Recommender:
         return model_class(self.name)(**self.hyperparameters)
+
+    @pytest.fixture
+    def short(self) -> Recommender:
+        """A model for tests that compare fits with each other, however little was learned."""
+        return short_model(type(self))
 
     @pytest.fixture
     def fitted(self) -> Recommender:
@@ -157,10 +177,10 @@ class ModelSuite:
 
     @pytest.mark.parametrize("copied", COPIES)
     def test_copy_of_unfitted_model_fits_as_the_original(
-        self, model: Recommender, copied: Callable[[Recommender], Recommender]
+        self, short: Recommender, copied: Callable[[Recommender], Recommender]
     ) -> None:
-        assert not copied(model).is_fitted
-        assert model_file.digest(copied(model).fit(toy())) == model_file.digest(fitted_model(type(self)))
+        assert not copied(short).is_fitted
+        assert model_file.digest(copied(short).fit(toy())) == model_file.digest(fitted_short_model(type(self)))
 
     @pytest.mark.parametrize("copied", COPIES)
     def test_copy_of_fitted_model_scores_as_the_original(
@@ -274,26 +294,26 @@ class ModelSuite:
 
     # ---- fitting
 
-    def test_fit_on_table_equals_fit_on_dataset(self, model: Recommender, tmp_path: Path) -> None:
-        dataset = InteractionDataset(toy(), implicit=not model.needs_ratings)
-        assert model.fit(toy()) is model
-        assert model.save(tmp_path / "a") == model.clone().fit(dataset).save(tmp_path / "b")
+    def test_fit_on_table_equals_fit_on_dataset(self, short: Recommender, tmp_path: Path) -> None:
+        dataset = InteractionDataset(toy(), implicit=not short.needs_ratings)
+        assert short.fit(toy()) is short
+        assert short.save(tmp_path / "a") == short.clone().fit(dataset).save(tmp_path / "b")
 
     def test_fit_sets_exactly_the_declared_values(self, fitted: Recommender) -> None:
         attributes = {name for name in vars(fitted) if not name.startswith("_")}
         assert attributes - set(fitted.parameters) == set(fitted.fitted_values)
         fitted_values.check(fitted.fitted_values, fitted.state(), fitted.hyperparameters())
 
-    def test_equal_fits_yield_equal_files(self, model: Recommender, tmp_path: Path) -> None:
-        first = model.fit(toy()).save(tmp_path / "a.pkl")
-        second = model.clone().fit(toy()).save(tmp_path / "b.pkl")
+    def test_equal_fits_yield_equal_files(self, short: Recommender, tmp_path: Path) -> None:
+        first = short.fit(toy()).save(tmp_path / "a.pkl")
+        second = short.clone().fit(toy()).save(tmp_path / "b.pkl")
         assert first == second
         assert (tmp_path / "a.pkl").read_bytes() == (tmp_path / "b.pkl").read_bytes()
 
-    def test_second_fit_starts_from_scratch(self, model: Recommender, tmp_path: Path) -> None:
-        expected = model.clone().fit(toy(1)).save(tmp_path / "expected")
-        model.fit(toy(0)).recommend([100])
-        assert model.fit(toy(1)).save(tmp_path / "second") == expected
+    def test_second_fit_starts_from_scratch(self, short: Recommender, tmp_path: Path) -> None:
+        expected = short.clone().fit(toy(1)).save(tmp_path / "expected")
+        short.fit(toy(0)).recommend([100])
+        assert short.fit(toy(1)).save(tmp_path / "second") == expected
 
     def test_refused_data_leaves_the_model_unchanged(self, fitted: Recommender, tmp_path: Path) -> None:
         before = fitted.save(tmp_path / "before")
@@ -309,12 +329,12 @@ class ModelSuite:
         assert not fitted.is_fitted
 
     def test_results_do_not_depend_on_the_number_of_threads(
-        self, model: Recommender, monkeypatch: pytest.MonkeyPatch
+        self, short: Recommender, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         tables = []
         for threads in ("1", "3"):
             monkeypatch.setenv("RECCTL_THREADS", threads)
-            tables.append(model.fit(toy()).recommend(range(100, 140), k=25, exclude_seen=False))
+            tables.append(short.fit(toy()).recommend(range(100, 140), k=25, exclude_seen=False))
         scores = [table.sort_values(PAIR).score.to_numpy() for table in tables]
         np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-5)
 
@@ -412,9 +432,9 @@ class ModelSuite:
         assert fitted.recommend([]).columns.tolist() == ["user_id", "item_id", "score", "rank"]
         assert len(fitted.recommend([])) == len(fitted.recommend_for_history([])) == len(fitted.predict([], [])) == 0
 
-    def test_text_ids_yield_the_same_recommendations(self, model: Recommender) -> None:
-        by_number = all_items_in_order_of_id(model.fit(toy()).recommend, [100, 101])
-        by_text = all_items_in_order_of_id(model.fit(as_text(toy())).recommend, ["u000100", "u000101"])
+    def test_text_ids_yield_the_same_recommendations(self, short: Recommender) -> None:
+        by_number = all_items_in_order_of_id(short.fit(toy()).recommend, [100, 101])
+        by_text = all_items_in_order_of_id(short.fit(as_text(toy())).recommend, ["u000100", "u000101"])
         assert by_text.item_id.tolist() == [f"й-{item:06d}" for item in by_number.item_id]
         assert (by_text.score.to_numpy() == by_number.score.to_numpy()).all()
 
