@@ -30,6 +30,7 @@ from recctl.cli.app import COMMON_OPTIONS, app
 from recctl.cli.completion import build
 from recctl.cli.models import format_bounds, format_search, notes
 from recctl.config import schema
+from recctl.config.descriptions import descriptions
 from recctl.data.preprocessing import STEPS
 from recctl.evaluation import METRICS
 from recctl.export import _id_files, _manifest, _scoring_graph, format_classes
@@ -160,14 +161,15 @@ def _section_parts(name: str, field: FieldInfo) -> Iterator[str]:
     sections = list(_section_models(field.annotation))
     if not sections:
         yield f"## `{name}`"
-        yield f"{_type_name(field.annotation)}; default `{_default_text(field)}`. {field.description or ''}"
+        yield f"{_type_name(field.annotation)}; default `{_default_text(field)}`. {descriptions(schema.Config)[name]}"
         return
     list_suffix = "[]" if get_origin(field.annotation) is list else ""
     for section in sections:
         yield f"## `{name}{list_suffix}`{_strategy_suffix(section)}"
         yield inspect.cleandoc(section.__doc__ or "")
+        texts = descriptions(section)
         rows = [
-            [f"`{key}`", _type_name(nested.annotation), f"`{_default_text(nested)}`", nested.description or ""]
+            [f"`{key}`", _type_name(nested.annotation), f"`{_default_text(nested)}`", texts[key]]
             for key, nested in section.model_fields.items()
         ]
         yield table(["key", "type", "default", "meaning"], rows)

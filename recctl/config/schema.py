@@ -1,4 +1,4 @@
-"""The sections of a config. Each field is declared once, with its type, default and description."""
+"""The sections of a config. Each field is declared once, with its type, default and, below it, its description."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ Step = Annotated[dict[str, dict[str, Any] | None], AfterValidator(_check_one_nam
 class Section(BaseModel):
     """Base class of the sections of a config; rejects unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", validate_default=True)
 
 
 class SyntheticConfig(Section):

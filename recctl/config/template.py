@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from recctl.config import schema
+from recctl.config.descriptions import descriptions
 from recctl.config.rendering import to_yaml
 
 # The keys that beginners need; the schema and `recctl config show` have the others.
@@ -32,7 +33,7 @@ def template(
         in_order: Whether the model reads the order of interactions: the split then holds out the last ones.
         in_epochs: Whether the model is trained in epochs: training then stops early.
     """
-    seed_line = _line("seed", 42, schema.Config.model_fields["seed"].description)
+    seed_line = _line("seed", 42, descriptions(schema.Config)["seed"])
     data = {"source": "movielens-100k", "implicit": implicit, "min_user_interactions": 5}
     blocks = [f"# recctl train THIS_FILE\n{seed_line}", _block("data", schema.DataConfig, data)]
     if in_order:
@@ -49,12 +50,12 @@ def template(
 
 
 def _block(name: str, section: type[BaseModel], values: Mapping[str, Any]) -> str:
-    lines = [_line(key, value, section.model_fields[key].description, 2) for key, value in values.items()]
+    lines = [_line(key, value, descriptions(section)[key], 2) for key, value in values.items()]
     return "\n".join([f"{name}:", *lines])
 
 
 def _model_block(name: str, parameters: Mapping[str, tuple[Any, str]]) -> str:
-    block_lines = ["model:", _line("name", name, schema.ModelConfig.model_fields["name"].description, 2)]
+    block_lines = ["model:", _line("name", name, descriptions(schema.ModelConfig)["name"], 2)]
     if parameters:
         block_lines.append("  params:")
         block_lines += [

@@ -8,6 +8,8 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
+from recctl.config import schema as config_sections
+from recctl.config.descriptions import descriptions
 from recctl.config.schema import DEPRECATED_KEYS, Config, ModelConfig, RandomSplit, SplitConfig
 from recctl.data.sources.options import FORMATS_OF_LINES
 from recctl.experiment.json_schema import hyperparameters, metrics, preprocessing, splits
@@ -46,6 +48,7 @@ def config_json_schema() -> JsonSchema:
     """Return the JSON Schema of configs, draft 2020-12, for the models, metrics and strategies that are installed."""
     models = model_classes()
     document = Config.model_json_schema(schema_generator=_Generator)
+    _describe(document)
     _simplify(document)
     definitions = document["$defs"]
     definitions |= metrics.metric_definitions()
@@ -75,6 +78,15 @@ def config_json_schema() -> JsonSchema:
         "$comment": f"recctl {__version__}; made by: recctl config schema",
         "title": "recctl config",
     } | without(document, "title")
+
+
+def _describe(document: JsonSchema) -> None:
+    """Add the descriptions of all keys."""
+    for name, definition in document["$defs"].items():
+        for key, text in descriptions(getattr(config_sections, name)).items():
+            definition["properties"][key]["description"] = text
+    for key, text in descriptions(Config).items():
+        document["properties"][key]["description"] = text
 
 
 def _simplify(schema: Any) -> None:
