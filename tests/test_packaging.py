@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tarfile
 import tomllib
 from collections.abc import Iterator
 from email.message import Message
@@ -50,6 +51,19 @@ def test_wheel_has_the_configs_the_marker_of_types_and_every_module(wheel: Path)
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "recctl").rglob("*.py")}
     assert {name for name in content if name.endswith(".py")} == modules
     assert {name.partition("/")[0] for name in content} == {"recctl", f"recctl-{recctl.__version__}.dist-info"}
+
+
+def test_sdist_has_the_files_that_the_tests_read(tmp_path: Path) -> None:
+    skip_without("hatchling", "pip install hatchling")
+    from hatchling.builders.sdist import SdistBuilder
+
+    with tarfile.open(next(SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"]))) as archive:
+        contained = {name.partition("/")[2] for name in archive.getnames()}
+    tests = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")]
+    read = {name for text in tests for name in re.findall(r'\bROOT / "([^"]+)"', text)}
+    assert {".github", "pyproject.toml", "docs"} <= read
+    for name in (*read, ".ci/wheel", ".github/workflows/ci.yml"):
+        assert any(file == name or file.startswith(f"{name}/") for file in contained), name
 
 
 def test_wheel_passes_check_wheel_contents(wheel: Path) -> None:

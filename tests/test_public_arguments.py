@@ -535,8 +535,9 @@ def calls_of_runs(world: World) -> Iterator[tuple[str, Call]]:
         "write_report",
         Call(
             write_report,
-            {"runs": [run], "path": "report.md", "form": "md", "metric": "ndcg@10", "overrides": []},
-            {"runs": references, "path": optional(text), "form": nothing, "metric": optional(text)} | overrides_kind,
+            {"runs": [run], "path": "report.md", "form": "md", "metric": "ndcg@10", "overrides": [], "force": True},
+            {"runs": references, "path": optional(text), "form": nothing, "metric": optional(text), "force": flag}
+            | overrides_kind,
             tries_valid=False,
         ),
     )

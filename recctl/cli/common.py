@@ -123,7 +123,7 @@ def describe(run: Run, **more: Any) -> dict[str, Any]:
         "metrics": run.metrics(),
         "segments": run.segments(),
         "models": run.metadata.get("models", []),
-        "timings": run.metadata.get("timings", {}),
+        "timings": run.timings,
         "data_hash": run.metadata.get("data", {}).get("hash"),
         "split_hash": run.metadata.get("split", {}).get("hash"),
     } | more

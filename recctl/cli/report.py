@@ -38,6 +38,7 @@ def report(
         str | None,
         typer.Option("--metric", "-m", help="Main metric of the report. Default: the metric that the runs monitor."),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file at --output that is no report.")] = False,
     overrides: DataSetOption = None,
 ) -> None:
     """Report the results of runs as a web page, or as tables for a paper."""
@@ -52,7 +53,7 @@ def report(
     runs_by_id = {run.id: run for run in map(store.resolve, run_ids)}
     reported_runs = list(runs_by_id.values())
     with terminal.bars():
-        written = write_report(reported_runs, output, form.value, metric, overrides or [])
+        written = write_report(reported_runs, output, form.value, metric, overrides or [], force)
     for section_title, reason in written.left_out.items():
         terminal.info(f"omitted: {section_title}: {reason}")
     terminal.print_result(f"report: [bold]{escape(str(written.path))}[/bold]  ({format_bytes(written.bytes)})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,40 @@ LATEST_TIMESTAMP = 7_258_118_400
 _INT64 = np.iinfo(np.int64)
 _MAX_VALUE_LENGTH = 60
 _N_SAMPLED = 1000
+_MAX_UNUSED = 10
+
+
+@dataclass(frozen=True)
+class UnusedColumns:
+    """The columns without a role of data that have no timestamps.
+
+    Attributes:
+        names: Their names, or positions if they have none; those that may hold times come first.
+        hint: How to read the first one as timestamps; None if none is likely to hold times.
+    """
+
+    names: tuple[str | int, ...]
+    hint: str | None
+
+
+def missing_timestamps(unused: UnusedColumns | None, alternative: str = "") -> str:
+    """Say that data have no timestamps, which columns may be meant, and how to name one.
+
+    Args:
+        unused: The columns without a role, if they are known.
+        alternative: What can be done instead, e.g. `, or use another strategy`.
+    """
+    problem = f"the data has no column {TIMESTAMP}"
+    hint = "name it, e.g. `data.columns: {timestamp: time}`"
+    if unused is None or not unused.names:
+        return f"{problem}; {hint}{alternative}"
+    return f"{problem}; not used: {list_unused(unused)}; {unused.hint or hint}{alternative}"
+
+
+def list_unused(unused: UnusedColumns) -> str:
+    """The names of unused columns, at most `_MAX_UNUSED` of them."""
+    more = ", ..." if len(unused.names) > _MAX_UNUSED else ""
+    return ", ".join(map(str, unused.names[:_MAX_UNUSED])) + more
 
 
 def require_columns(frame: pd.DataFrame, *needed: str, source: str = "interactions") -> None:

@@ -50,6 +50,7 @@ class InteractionDataset:
         known: For the test part of a split with a validation part: all earlier interactions of its users, in train
             and validation. None for all other data sets.
         labels: Other columns by name, by which evaluations divide interactions into segments.
+        unused_columns: The columns that were not read of data without timestamps, for error messages.
 
     Raises:
         DataError: A column is missing or holds an invalid value, or no interaction is left.
@@ -66,6 +67,7 @@ class InteractionDataset:
     history: InteractionDataset | None = None
     known: InteractionDataset | None = None
     labels: Mapping[str, Labels] = MappingProxyType({})
+    unused_columns: columns.UnusedColumns | None = None
     # Set for a part made by `take`: the data set it comes from, and the selected rows.
     _source: tuple[InteractionDataset, NDArray[Any]]
     _n_rows: int
@@ -94,6 +96,9 @@ class InteractionDataset:
         if columns.TIMESTAMP in frame:
             arrays[columns.TIMESTAMP] = columns.timestamps_of(frame[columns.TIMESTAMP])
             columns.notice_year_1970(frame[columns.TIMESTAMP], arrays[columns.TIMESTAMP])
+        else:
+            others = tuple(str(name) for name in frame.columns if name not in columns.COLUMNS)
+            self.unused_columns = columns.UnusedColumns(others, "rename the column of times to timestamp")
         self._encode(arrays, implicit)
         self._filter_k_core(min_user_interactions, min_item_interactions)
 
@@ -177,6 +182,7 @@ class InteractionDataset:
         part.user_vocabulary, part.users = self.user_vocabulary.subset(self.users[rows])
         part.item_vocabulary, part.items = self.item_vocabulary.subset(self.items[rows])
         part._source = (self, rows)
+        part.unused_columns = self.unused_columns
         if self.labels:
             part.labels = {name: labels.take(rows) for name, labels in self.labels.items()}
         return part

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 
 from numpy.typing import NDArray
 
+from recctl.data.columns import UnusedColumns
 from recctl.data.matrix import Float32Array, Int32Array, InteractionMatrix
 from recctl.data.vocabulary import Vocabulary
 
@@ -22,12 +23,14 @@ class Interactions(Protocol):
         item_vocabulary: The item ids.
         history: For held-out users: the interactions that a model may see when it recommends.
         known: For the test part of a split with a validation part: all earlier interactions of its users.
+        unused_columns: The columns that were not read of data without timestamps, if they are known.
     """
 
     user_vocabulary: Vocabulary
     item_vocabulary: Vocabulary
     history: Self | None
     known: Self | None
+    unused_columns: UnusedColumns | None
 
     @property
     def users(self) -> Int32Array:

@@ -19,7 +19,7 @@ from recctl.experiment.data import Prepared
 from recctl.experiment.estimate import refuse_if_too_large
 from recctl.experiment.lifecycle import begin, prepare_for, recording, resume_command
 from recctl.experiment.newer_test import split_since
-from recctl.experiment.run_config import load_run_config
+from recctl.experiment.run_config import load_run_config, refuse_overrides_of_complete
 from recctl.experiment.secondary_data import notice_left_out, read_secondary
 from recctl.experiment.segments import AttributeTables, counts_of_models, make_segments
 from recctl.experiment.trackers import require_trackers
@@ -165,8 +165,7 @@ def resume(run: Run, overrides: Sequence[str] = ()) -> bool:
         False if the run is complete already.
     """
     if run.status == "complete":
-        if overrides:
-            load_run_config(run, overrides)  # raises for settings that would be refused in an interrupted run, too
+        refuse_overrides_of_complete(run, overrides)
         return False
     run.require_idle()
     run_kind = run.metadata["kind"]

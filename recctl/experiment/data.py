@@ -163,6 +163,7 @@ def read_dataset(loaded: LoadedConfig) -> ReadResult:
         dataset = InteractionDataset.from_columns(role_columns, config.data.implicit)
         if other_columns:
             dataset.labels = {name: Labels.encode(frame[name]) for name in other_columns}
+    dataset.unused_columns = tables[0].unused
     record = {
         **tables[0].provenance,
         "hash": dataset.content_hash(),

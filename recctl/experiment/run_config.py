@@ -127,6 +127,19 @@ def require_data_keys(run: Run, overrides: Sequence[str]) -> None:
         raise ConfigError(*problems)
 
 
+def refuse_overrides_of_complete(run: Run, overrides: Sequence[str]) -> None:
+    """Check that a complete run is not resumed with overrides, which would do nothing.
+
+    Raises:
+        ConfigError: There is an override.
+    """
+    if not overrides:
+        return
+    load_run_config(run, overrides)  # an override that no run takes is refused as in an interrupted run
+    given = " ".join(f"--set {override}" for override in overrides)
+    raise ConfigError(f"{given}: {run.id} is complete, so there is nothing left to read these data for; omit --set")
+
+
 def _with_moved_files(loaded: LoadedConfig, run: Run, overrides: Sequence[str]) -> LoadedConfig:
     """Return a config of a run with the places of files that moved together with it, unless they are overridden."""
     overridden = {override.partition("=")[0] for override in overrides}

@@ -228,7 +228,7 @@ def results(run: Run) -> list[Value]:
         # Not `document["on"]` of new data: it holds their hash, and metrics of two comparisons must have one name.
         values |= _comparison_values(document, "new_data" if "new_data" in run.metadata else document["on"])
         windows = list(_window_values(document))
-    for stage, seconds in run.metadata["timings"].items():
+    for stage, seconds in run.timings.items():
         values[f"seconds/{stage}"] = seconds
     return windows + [(name, value, step) for name, value in values.items()]
 

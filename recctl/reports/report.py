@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from recctl import arguments, atomic, progress
-from recctl.arguments import one_of, optional, text, validated
+from recctl.arguments import flag, one_of, optional, text, validated
 from recctl.errors import ConfigError, RecctlError
 from recctl.reports.render import latex_markdown
 from recctl.reports.render.blocks import Block, Bullets
@@ -31,6 +31,9 @@ from recctl.version import __version__
 
 Format = Literal["html", "md", "latex"]
 _SUFFIXES = {"html": "html", "md": "md", "latex": "tex"}
+# How a report can be told from a file that somebody else wrote. The page has it as `generator`.
+_SIGNATURES = ('<meta name="generator" content="recctl report">', *latex_markdown.SIGNATURES.values())
+_N_BYTES_OF_SIGNATURE = 200
 
 # In the order of the page. A section that has nothing to show raises the reason; one that does not apply to the runs
 # at all returns None.
@@ -72,6 +75,7 @@ class WrittenReport:
     form=one_of(*get_args(Format)),
     metric=optional(text),
     overrides=arguments.overrides,
+    force=flag,
 )
 def write_report(
     runs: Run | str | Sequence[Run | str],
@@ -79,6 +83,7 @@ def write_report(
     form: Format = "html",
     metric: str | None = None,
     overrides: Sequence[str] = (),
+    force: bool = False,
 ) -> WrittenReport:
     """Write a report of runs: an HTML page that works offline, or tables for a paper.
 
@@ -93,9 +98,11 @@ def write_report(
         form: "html", "md" or "latex".
         metric: The metric that the report focuses on; None: the one that the runs monitor.
         overrides: Where and how the data of the runs are read now, such as `data.source=FILE`.
+        force: Replace a file at `path` that is no report. Reports are always replaced.
 
     Raises:
-        ConfigError: There is no run, the format or the metric is unknown, or the file cannot be written.
+        ConfigError: There is no run, the format or the metric is unknown, or the file exists and is no report, or it
+            cannot be written.
         ArtifactError: A reference means no run, or tables were requested and no run has metrics.
 
     Examples:
@@ -109,16 +116,36 @@ def write_report(
     selected = opened(runs)
     if not selected:
         raise ConfigError("report: name at least one run; `recctl runs list` shows them")
+    target = Path(path) if path is not None else _default_path(selected, form)
+    if path is not None and not force:
+        _require_replaceable(target)
     report_data = ReportData(selected, metric, overrides)
     left_out: dict[str, str] = {}
     with progress.task("Writing the report"):
         report_text = _page(report_data, left_out) if form == "html" else latex_markdown.tables(report_data, form)
-    target = Path(path) if path is not None else _default_path(selected, form)
     try:
         atomic.write_bytes(target, report_text.encode())
     except OSError as error:
         raise ConfigError(f"{target}: cannot be written ({error.strerror}); choose another file with -o") from None
     return WrittenReport(target, target.stat().st_size, left_out)
+
+
+def _require_replaceable(target: Path) -> None:
+    """Check that nothing is at a path but a report, or an empty file.
+
+    Raises:
+        ConfigError: Something else is there.
+    """
+    try:
+        with target.open("rb") as file:
+            beginning = file.read(_N_BYTES_OF_SIGNATURE)
+    except OSError:  # there is no file; or it can't be read, so that writing reports the problem
+        return
+    if beginning and not any(signature.encode() in beginning for signature in _SIGNATURES):
+        raise ConfigError(
+            f"{target}: already exists, and was not written by recctl report; choose another file, or replace it with "
+            "--force"
+        )
 
 
 def _default_path(runs: Sequence[Run], form: Format) -> Path:

@@ -160,6 +160,13 @@ class Run:
         entries: list[dict[str, Any]] = self.metadata["models"]
         return entries
 
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds by stage."""
+        # Until version 0.2, the stage of a comparison that tests differences was called `judge`.
+        recorded = self.metadata.get("timings", {})
+        return {"compare" if stage == "judge" else stage: seconds for stage, seconds in recorded.items()}
+
     # ---- status
 
     def begin(self) -> None:

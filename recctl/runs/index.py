@@ -26,7 +26,7 @@ from recctl.version import __version__
 
 FILE_NAME = ".index.json"
 # Raise it if the fields of a summary change, or what they are made of.
-_FORMAT = 2
+_FORMAT = 3
 # A file that has changed so recently can change again without any visible difference: the times of files are as coarse
 # as 2 seconds on some file systems. What was read from it is not kept.
 _SETTLED_NS = 3_000_000_000

@@ -25,6 +25,7 @@ class RunSummary:
         kind: The command that made it.
         created: When it was created, in ISO format.
         models: The names of its models, each once, in alphabetical order.
+        compared: The labels of the models of a comparison.
         has_model: Whether it has a model.
         source: Its data source.
         data_hash: Hash of its data.
@@ -47,6 +48,7 @@ class RunSummary:
     kind: Any
     created: Any
     models: list[Any]
+    compared: list[Any]
     has_model: bool
     source: Any
     data_hash: Any
@@ -90,8 +92,8 @@ def summarize(run: Run) -> RunSummary:
         process=metadata.get("process") or {},
         kind=metadata.get("kind"),
         created=metadata.get("created"),
-        # Comparisons have several.
         models=sorted({model_entry["model"] for model_entry in metadata.get("models", [])}),
+        compared=metadata.get("labels", []),
         has_model=bool(metadata.get("models")),
         source=metadata.get("data", {}).get("source"),
         data_hash=metadata.get("data", {}).get("hash"),

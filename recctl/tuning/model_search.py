@@ -675,7 +675,7 @@ class _ModelSearch:
     def _write_tables(self, comparison: Run) -> None:
         """Write the table of the comparison in Markdown and LaTeX."""
         for form, file_name in _TABLES.items():
-            write_report([comparison], self.run.path / file_name, form=form)
+            write_report([comparison], self.run.path / file_name, form=form, force=True)
 
 
 def adopt_model(run: Run, other: Run, trial: int) -> None:

@@ -25,7 +25,7 @@ from recctl.experiment.api import require_one_model
 from recctl.experiment.comparison.backtest import plan_windows
 from recctl.experiment.lifecycle import begin, prepare_for, recording
 from recctl.experiment.monitors import selection_metric
-from recctl.experiment.run_config import load_run_config
+from recctl.experiment.run_config import load_run_config, refuse_overrides_of_complete
 from recctl.experiment.trackers import require_trackers
 from recctl.experiment.warm_start import refuse_warm_start
 from recctl.metrics import metric_keys
@@ -157,6 +157,7 @@ def resume(run: Run, storage: str | None = None, more: Sequence[str] = (), overr
     """
     run.require_idle()
     if run.status == "complete" and not more:
+        refuse_overrides_of_complete(run, overrides)
         return False
     if is_model_search(run):
         from recctl.tuning.model_search import resume_models

@@ -293,6 +293,9 @@ def test_resuming_complete_run_changes_nothing(recctl: Any) -> None:
     assert "nothing to do" in done.err
     refused = recctl("train", "--resume", "latest", "--set", "model.params.l2_reg=1")
     assert (refused.code, "model.params.l2_reg" in refused.err) == (2, True)
+    useless = recctl("train", "--resume", "latest", "--set", "data.source=elsewhere.csv")
+    assert useless.code == 2
+    assert f"--set data.source=elsewhere.csv: {path.name} is complete" in useless.err
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
 
 

@@ -156,6 +156,13 @@ def test_parameters_are_those_of_the_model_of_the_config(workdir: Path, text: st
     ]
 
 
+def test_search_space_takes_the_parameters_of_the_model_of_the_config(workdir: Path) -> None:
+    (workdir / "mine.yaml").write_text("model: {name: als}\n")
+    expected = [f"tuning.space.{name}=" for name in ALSRecommender.parameters]
+    assert complete("tune", "mine.yaml", "--set", "tuning.space.") == expected
+    assert complete("tune", "mine.yaml", "--set", "model.name=ease", "-s", "tuning.space.") == ["tuning.space.l2_reg="]
+
+
 def test_models_and_metrics_of_plug_ins_are_completed(
     workdir: Path, package: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from recctl import RunStore
+from recctl.cli.runs.list import _shorten
 from recctl.errors import ArtifactError
 from recctl.experiment import load_version
 from recctl.runs import Run
@@ -30,6 +31,25 @@ def winner_of(document: dict[str, Any]) -> str:
     runs = [model["runs"][0] for model in document["comparison"]["compared"]]
     scores = {run: Run.open(RunStore().root / run).metrics()["validation"]["ndcg@10"] for run in runs}
     return max(scores, key=lambda run: scores[run])
+
+
+def test_list_shows_the_models_of_a_comparison(recctl: Any, comparison: dict[str, Any]) -> None:
+    (row,) = recctl("runs", "list", "--kind", "compare", "--json").json["runs"]
+    assert row["compared"] == ["popularity", "ease"]
+    (line,) = [line for line in recctl("runs", "list").out.splitlines() if comparison["run_id"] in line]
+    assert "  popularity, ease  " in line
+
+
+def test_list_shortens_the_models_of_a_large_comparison() -> None:
+    assert _shorten(["a" * 30, "b", "c"]) == f"{'a' * 30} +2"
+    assert _shorten(["popularity", "item-knn", "ease"]) == "popularity, item-knn +1"
+    assert _shorten(["popularity", "item-knn"]) == "popularity, item-knn"
+
+
+def test_complete_comparison_is_not_resumed_with_settings(recctl: Any, comparison: dict[str, Any]) -> None:
+    done = recctl("compare", "--resume", comparison["run_id"], "--set", "data.source=elsewhere.csv")
+    assert done.code == 2
+    assert f"{comparison['run_id']} is complete" in done.err
 
 
 def test_promoted_comparison_promotes_its_winner(recctl: Any, comparison: dict[str, Any]) -> None:

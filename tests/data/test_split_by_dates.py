@@ -187,6 +187,25 @@ def test_boundary_outside_the_data_names_the_first_and_the_last_day(dataset, opt
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"test_days": 100}, "test_days"),
+        ({"test_days": 100, "gap_days": 3}, "test_days"),
+        ({"test_days": 100, "gap_days": 3, "val_days": 5}, "test_days"),
+        ({"test_days": 100, "gap_days": 3, "val_start": "2026-09-01"}, "test_days"),
+        ({"test_days": 7, "val_days": 100, "gap_days": 2}, "val_days"),
+    ],
+)
+def test_too_many_days_are_refused_with_the_largest_number_that_fits(dataset, options, key):
+    with pytest.raises(DataError, match=f"{key}=100: .*; use at most split.{key}: ") as error:
+        make_split(dataset, "temporal", **options)
+    largest = int(str(error.value).rpartition(": ")[2])
+    assert (make_split(dataset, "temporal", **options | {key: largest}).parts == 2).any()
+    with pytest.raises(DataError):
+        make_split(dataset, "temporal", **options | {key: largest + 1})
+
+
 def test_windows_that_do_not_fit_are_refused_with_the_number_that_does(dataset):
     with pytest.raises(DataError, match=r"n_windows=10: .* from 2026-08-01 to 2026-09-29; use split.n_windows: 8"):
         split_windows(dataset, n_windows=10, test_days=7)

@@ -460,6 +460,22 @@ def test_command_prints_path_of_report(recctl, workdir):
     assert recctl("report", run["run_id"], "-o", "file/page.html").code == 2
 
 
+@pytest.mark.parametrize("form", ["html", "md", "latex"])
+def test_report_replaces_a_report_and_no_other_file(recctl, comparison, workdir, form):
+    (workdir / "page").write_text("")
+    command = ("report", str(comparison.path), "--format", form, "-o")
+    for _ in range(2):
+        assert recctl(*command, "page").code == 0
+    notes = workdir / "notes.txt"
+    notes.write_text("Do not delete.\n" + "x" * 10_000)
+    refused = recctl(*command, "notes.txt")
+    assert refused.code == 2
+    assert "notes.txt: already exists, and was not written by recctl report" in refused.err
+    assert notes.read_text().startswith("Do not delete.")
+    assert recctl(*command, "notes.txt", "--force").code == 0
+    assert notes.read_text() == (workdir / "page").read_text()
+
+
 def test_invalid_arguments_raise_config_error(ease):
     with pytest.raises(ConfigError, match="name at least one run"):
         write_report([])

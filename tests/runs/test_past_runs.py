@@ -54,6 +54,13 @@ def test_show_reads_a_past_run(recctl: Any, past_runs: Path, path: Path) -> None
     assert (result.code, result.json["run_id"]) == (0, path.name)
 
 
+def test_stage_of_a_past_comparison_has_its_new_name(recctl: Any, past_runs: Path) -> None:
+    stored = json.loads((past_runs / COMPARISON / "metadata.json").read_text())["timings"]
+    shown = recctl("runs", "show", COMPARISON, "--json").json["timings"]
+    assert shown["compare"] == stored["judge"]
+    assert "judge" not in shown
+
+
 @pytest.mark.parametrize("name", [EASE, TUNE])
 def test_evaluating_a_past_run_repeats_its_metrics(recctl: Any, past_runs: Path, name: str) -> None:
     before = recorded_metrics(past_runs / name)

@@ -215,8 +215,10 @@ class Completer:
             if name.startswith("data.") or not only_data:
                 yield Candidate(f"{name}=", setting["help"])
         if not only_data:
-            for name, parameter in self._parameters(line).items():
-                yield Candidate(f"model.params.{name}=", parameter["help"])
+            parameters = self._parameters(line)
+            for section in ("model.params", "tuning.space"):
+                for name, parameter in parameters.items():
+                    yield Candidate(f"{section}.{name}=", parameter["help"])
 
     def _setting_values(self, line: CommandLine, key: str, incomplete: str) -> Iterable[Candidate]:
         if key.startswith("model.params."):

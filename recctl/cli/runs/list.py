@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from recctl.runs.summary import RunSummary
 
 
+# The models of a comparison beside ids, data and metrics, in a terminal of usual width.
+_MAX_COMPARED_WIDTH = 24
+
+
 class Status(StrEnum):
     """Status of a run."""
 
@@ -122,6 +126,7 @@ def _row(store: RunStore, summary: RunSummary, aliases: list[str]) -> dict[str, 
         "kind": summary.kind,
         "model": ", ".join(summary.models) or None,
         "models": summary.models,
+        "compared": summary.compared,
         "data": summary.source,
         "monitor": (summary.monitor or {}).get("metric"),
         "validation": summary.validation,
@@ -136,7 +141,18 @@ def _row(store: RunStore, summary: RunSummary, aliases: list[str]) -> dict[str, 
 
 def _cell(row: dict[str, Any], name: str) -> Any:
     cell_value = row[name] if name in row else row["metrics"].get(name)
+    if name == "model" and cell_value is None and row["compared"]:
+        return _shorten(row["compared"])
     return ", ".join(cell_value) if isinstance(cell_value, list) else cell_value
+
+
+def _shorten(names: Sequence[str]) -> str:
+    """As many names as fit a column of the table, at least one, and the number of the others."""
+    n_shown = 1
+    while n_shown < len(names) and len(", ".join(names[: n_shown + 1])) <= _MAX_COMPARED_WIDTH:
+        n_shown += 1
+    shown = ", ".join(names[:n_shown])
+    return shown if n_shown == len(names) else f"{shown} +{len(names) - n_shown}"
 
 
 def _sorted(rows: list[dict[str, Any]], key: str, figures: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:

@@ -64,7 +64,7 @@ def _summary(run: Run) -> list[list[Any]]:
         f"v{model_entry['version']} {model_entry['model']} on {model_entry['fitted_on']}"
         for model_entry in metadata.get("models", [])
     ]
-    timings = [f"{stage} {seconds:.2f} s" for stage, seconds in metadata.get("timings", {}).items()]
+    timings = [f"{stage} {seconds:.2f} s" for stage, seconds in run.timings.items()]
     return [
         ["run", run.id],
         ["status", status],

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from recctl.data.columns import COLUMNS, ITEM, USER
+from recctl.data.columns import COLUMNS, ITEM, USER, UnusedColumns
 from recctl.data.timestamps import format_problem
 from recctl.engines import map_threads
 from recctl.errors import ConfigError, DataError
@@ -193,10 +193,12 @@ class SourceTable:
             that `ReadOptions` names follow, each under its own name as Arrow text without nulls: an empty field is "".
         provenance: Where the rows came from, as plain JSON values: the file, `rows_read`, `rows_skipped`, the first
             skipped rows with the reason for each, and checksums.
+        unused: The columns without a role, if the source has no timestamps and its other columns are known.
     """
 
     columns: dict[str, Any]
     provenance: dict[str, Any]
+    unused: UnusedColumns | None = None
 
     @classmethod
     def from_frame(

@@ -43,7 +43,8 @@ def split_after(
     if strategy == "predefined":
         raise ConfigError("split strategy predefined: the parts are given, so test can't be what is after a moment")
     if dataset.timestamps is None:
-        raise DataError(f"test after {format_moment(moment)}: the data has no column {columns.TIMESTAMP}")
+        problem = columns.missing_timestamps(dataset.unused_columns)
+        raise DataError(f"test after {format_moment(moment)}: {problem}")
     is_test = dataset.timestamps > moment
     newest = dataset.timestamps.max().item()
     if not is_test.any():

@@ -110,10 +110,8 @@ def temporal(
         assert data.timestamps is not None  # temporal_window has checked it
         return windows.cut(data.timestamps, window, "temporal")
     if data.timestamps is None:
-        raise DataError(
-            f"split temporal: the data has no column {columns.TIMESTAMP}; name it, e.g. "
-            "`data.columns: {timestamp: time}`, or use another strategy"
-        )
+        problem = columns.missing_timestamps(data.unused_columns, ", or use another strategy")
+        raise DataError(f"split temporal: {problem}")
     ordered = np.sort(data.timestamps)
     n_test, n_validation = sizes.counts(len(data), "interactions")
     test_start = _nearest_split_point(ordered, len(data) - n_test, len(data))
@@ -176,7 +174,11 @@ def leave_last(data: Interactions, sizes: Sizes, rng: np.random.Generator, n: in
     """
     _require_whole("n", n, least=1)
     if data.timestamps is None:
-        progress.notice("split leave_last: the data has no timestamps; the order of rows is taken as the order of time")
+        notice = "split leave_last: the data has no timestamps; the order of rows is taken as the order of time"
+        if data.unused_columns is not None and data.unused_columns.hint is not None:
+            listed = columns.list_unused(data.unused_columns)
+            notice += f"; not used: {listed}; for the order of their times {data.unused_columns.hint}"
+        progress.notice(notice)
     newest_first = np.ascontiguousarray(_time_order(data)[::-1])
     rank_from_end = group_by.cumulative_count(data.users, data.n_users, newest_first)
     n_held_out = 2 * n if sizes.validation else n

@@ -248,7 +248,14 @@ def temporal_window(
     if test_start is None:
         assert test_days is not None
         start = _end_of_day(last) - test_days * SECONDS_PER_DAY
-        _require_inside("temporal", "test_days", test_days, start, first, last)
+        # Test must begin after this.
+        earliest = first + gap_days * SECONDS_PER_DAY
+        if val_start is not None:
+            earliest = max(earliest, to_seconds(val_start) + gap_days * SECONDS_PER_DAY)
+        elif val_days is not None:
+            earliest += (val_days + gap_days) * SECONDS_PER_DAY
+        n_possible = _days_between(earliest, _end_of_day(last))
+        _require_inside("temporal", "test_days", test_days, start, first, last, n_possible)
     else:
         start = to_seconds(test_start)
         _require_inside("temporal", "test_start", test_start, start, first, last)
@@ -257,7 +264,10 @@ def temporal_window(
     window = _window_before(start, test_end, val_start, val_days, gap_days, train_days)
     if window.validation_start is not None:
         key, value = ("val_days", val_days) if val_start is None else ("val_start", val_start)
-        _require_inside("temporal", key, value, window.validation_start, first, last)
+        n_possible = 0
+        if val_days is not None:
+            n_possible = _days_between(first + 2 * gap_days * SECONDS_PER_DAY, start)
+        _require_inside("temporal", key, value, window.validation_start, first, last, n_possible)
         if window.validation_end is not None and window.validation_start >= window.validation_end:
             raise DataError(
                 f"split temporal: {key}={value}: validation would end at {format_time(window.validation_end)}, before "
@@ -378,10 +388,8 @@ def _window_before(
 
 def _time_span(data: Interactions, strategy: str) -> tuple[float, float]:
     if data.timestamps is None:
-        raise DataError(
-            f"split {strategy}: the data has no column {columns.TIMESTAMP}; name it, e.g. "
-            "`data.columns: {timestamp: time}`, or split without dates, e.g. `split: {strategy: random}`"
-        )
+        alternative = ", or split without dates, e.g. `split: {strategy: random}`"
+        raise DataError(f"split {strategy}: {columns.missing_timestamps(data.unused_columns, alternative)}")
     return data.timestamps.min().item(), data.timestamps.max().item()
 
 
@@ -393,8 +401,25 @@ def _start_of_day(seconds: float) -> int:
     return math.floor(seconds / SECONDS_PER_DAY) * SECONDS_PER_DAY
 
 
-def _require_inside(strategy: str, key: str, value: Any, boundary: float, first: float, last: float) -> None:
-    """Check that a boundary leaves interactions before and after it."""
+def _days_between(after: float, end: float) -> int:
+    """The largest number of days before `end` that begin after a moment."""
+    return math.ceil((end - after) / SECONDS_PER_DAY) - 1
+
+
+def _require_inside(
+    strategy: str, key: str, value: Any, boundary: float, first: float, last: float, n_possible: int = 0
+) -> None:
+    """Check that a boundary leaves interactions before and after it.
+
+    Args:
+        strategy: The strategy, for the message.
+        key: The option that the boundary comes from.
+        value: Its value.
+        boundary: The boundary in seconds.
+        first: The oldest timestamp.
+        last: The newest timestamp.
+        n_possible: The largest number of days that the option can have; 0 if there is none, or it is a date.
+    """
     if first < boundary <= last:
         return
     part = "validation" if key.startswith("val") else "test"
@@ -403,6 +428,8 @@ def _require_inside(strategy: str, key: str, value: Any, boundary: float, first:
     fix = "the data are of a single day: use fractions, e.g. test_size: 0.2"
     if first < example <= last:
         fix = f"write a date within the data, e.g. {part.removesuffix('idation')}_start: {format_time(example)}"
+    if n_possible > 0:
+        fix = f"use at most split.{key}: {n_possible}"
     raise DataError(
         f"split {strategy}: {key}={value}: {part} would begin at {format_time(boundary)}, but "
         f"{_describe_span(first, last)}; {fix}"

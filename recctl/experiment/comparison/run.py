@@ -37,7 +37,7 @@ from recctl.experiment.data import Prepared, resolve_config, split_dataset
 from recctl.experiment.lifecycle import prepare_for, recording, resume_command
 from recctl.experiment.monitors import selection_metric
 from recctl.experiment.recommendation_lists import measure_lists, read_lists, require_same_files
-from recctl.experiment.run_config import LOCATIONS, file_locations, load_run_config
+from recctl.experiment.run_config import LOCATIONS, file_locations, load_run_config, refuse_overrides_of_complete
 from recctl.experiment.trackers import require_trackers, track_part
 from recctl.experiment.use_of_ratings import weight_notes
 from recctl.experiment.warm_start import begin_from, drop_model, find_warm_start, refuse_warm_start
@@ -283,8 +283,7 @@ def resume(run: Run, overrides: Sequence[str] = ()) -> bool:
     if run.metadata.get("kind") != "compare":
         raise ConfigError(f"{run.id}: is not a comparison; resume it with: {resume_command(run)}")
     if run.status == "complete":
-        if overrides:
-            load_run_config(run, overrides)  # raises for settings that would be refused in an interrupted run, too
+        refuse_overrides_of_complete(run, overrides)
         return False
     run.require_idle()
     store = RunStore(run.path.parent)
@@ -541,7 +540,7 @@ def _fit_and_compare(
         for record in run.metadata["compared"]:
             runs_by_label[record["label"]].append(store.resolve(record["run_id"]))
             window_of[record["run_id"]] = record.get("window", 0)
-        with run.timed("judge"):  # the key in metadata.json since version 0.1
+        with run.timed("compare"):
             document = compare_runs(runs_by_label, options, run.metadata.get("windows", ()), window_of)
         document["refit"] = None
         if repeats.refit:

@@ -16,6 +16,9 @@ from recctl.reports.run_view import RunView
 from recctl.reports.sections.comparison import best_models
 from recctl.reports.sections.segments import MeasuredSegments, measured_segments
 
+# The first line of a file, by which `recctl report` knows that it may replace the file.
+SIGNATURES = {"md": "<!-- Written by recctl report -->", "latex": "% Written by recctl report"}
+
 
 def tables(report_data: ReportData, form: Literal["md", "latex"]) -> str:
     """Render the metrics of the runs, or their comparison, as tables.
@@ -37,11 +40,14 @@ def tables(report_data: ReportData, form: Literal["md", "latex"]) -> str:
     if measured is not None:
         paper_tables.append(_segments_table(report_data.metric, report_data.part, measured))
     if form == "md":
-        paragraphs = [f"{not_compared}\n"] if not_compared else []
+        paragraphs = [f"{SIGNATURES[form]}\n"]
+        if not_compared:
+            paragraphs.append(f"{not_compared}\n")
         return "\n".join(paragraphs + [_markdown_table(table) for table in paper_tables])
     if not_compared:
         not_compared = f"% {not_compared}\n"
-    return f"{not_compared}% needs {PACKAGES}\n" + "\n".join(latex_tables(table) for table in paper_tables)
+    head = f"{SIGNATURES[form]}\n{not_compared}% needs {PACKAGES}\n"
+    return head + "\n".join(latex_tables(table) for table in paper_tables)
 
 
 # ---- contents

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -206,7 +207,7 @@ def _run_blocks(run: Run) -> list[Block]:
                 "Commit": _commit(environment.get("git")),
                 "Versions": _versions(environment),
                 "Hardware": _hardware(environment.get("hardware", {})),
-                "Time": _timings(metadata.get("timings", {})),
+                "Time": _timings(run.timings),
                 "Data hash": _code(data_record.get("hash")),
                 "Data file": data_record.get("file"),
                 "SHA-256 of the file": _code(data_record.get("sha256")),
@@ -271,7 +272,7 @@ def _hardware(hardware: Metadata) -> str:
     return ", ".join(property_value for property_value in property_values if property_value)
 
 
-def _timings(timings: Metadata) -> str:
+def _timings(timings: Mapping[str, float]) -> str:
     return ", ".join(f"{stage} {seconds:.3g} s" for stage, seconds in timings.items())
 
 

@@ -146,25 +146,3 @@ def test_invalid_options_are_all_reported_together():
         "columns.rating: '' is neither a column name nor a position counted from 0",
         "delimiter: '' is empty; leave it out to detect the delimiter",
     ]
-
-
-def test_unused_column_of_times_is_reported(listener):
-    names = ["customer_id", "product_id", "bought_at"]
-    assert roles_from_header(names, {}, "f.csv") == {"user_id": 0, "item_id": 1}
-    (notice,) = listener.notices
-    assert notice.startswith("f.csv: read without timestamps, although the column bought_at may have them; ")
-    assert notice.endswith("; set data.columns: {timestamp: bought_at}, or {timestamp: null} if it has none")
-
-
-@pytest.mark.parametrize(
-    ("names", "mapping"),
-    [
-        (["user_id", "item_id", "bought_at"], {"timestamp": None}),
-        (["user_id", "item_id", "bought_at", "timestamp"], {}),
-        (["user_id", "item_id", "created_at", "updated_at"], {}),
-        (["user_id", "item_id", "price"], {}),
-    ],
-)
-def test_columns_that_are_no_clear_times_are_not_reported(listener, names, mapping):
-    roles_from_header(names, mapping, "f.csv")
-    assert listener.notices == []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers import column_roles
 from recctl.data.sources.readers.compression import open_decompressed
 from recctl.data.sources.readers.interface import ReadResult
+from recctl.data.sources.readers.time_columns import can_be_sampled, find_unused_columns, first_texts
 from recctl.data.sources.readers.typed_columns import convert_table, extra_positions, label_by_number
 from recctl.errors import DataError
 
@@ -30,15 +32,34 @@ def read_arrow(path: Path, options: ReadOptions) -> ReadResult:
     source = path.name
     with _as_data_error(source):
         content = _open(path)
-        names = _schema(content).names
+        schema = _schema(content)
+        names = schema.names
         positions = column_roles.roles_from_header(names, options.columns, source)
+        unused = find_unused_columns(
+            names, len(names), options.columns, positions, source, partial(_first_values, content, schema), schema.types
+        )
         extra = extra_positions(names, positions, options, source)
         columns = _read_columns(content, sorted({*positions.values(), *extra.values()}))
         raw = {role: columns[position] for role, position in positions.items()}
         if not len(next(iter(raw.values()))):
             raise DataError(f"{source}: the file holds no rows")
         extra_columns = {name: columns[position] for name, position in extra.items()}
-        return convert_table(raw, extra_columns, options, source, label_by_number(source))
+        result = convert_table(raw, extra_columns, options, source, label_by_number(source))
+        result.unused = unused
+        return result
+
+
+def _first_values(content: pa.Buffer, schema: pa.Schema, positions: Sequence[int]) -> dict[int, list[str]]:
+    sampled = [position for position in positions if can_be_sampled(schema.types[position])]
+    if not sampled:
+        return {}
+    # Columns that are not needed may be damaged.
+    with suppress(pa.ArrowException, OSError, StopIteration), _open_reader(content, sampled) as reader:
+        is_file = isinstance(reader, pa.ipc.RecordBatchFileReader)
+        batch = reader.get_batch(0) if is_file else reader.read_next_batch()
+        batch.validate(full=True)
+        return {position: first_texts(batch.column(i)) for i, position in enumerate(sampled)}
+    return {}
 
 
 def arrow_columns(path: Path) -> tuple[list[str], int]:

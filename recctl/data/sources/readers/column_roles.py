@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from recctl import progress
 from recctl.data.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USER
 from recctl.data.sources.readers.column_suggestions import (
     UNKNOWN,
@@ -72,23 +71,7 @@ def roles_from_header(names: Sequence[str], mapping: Mapping[str, str | int | No
     missing = [role for role in (USER, ITEM) if role not in assigned]
     if missing or ambiguous:
         raise DataError(_unassigned_roles_message(names, mapping, positions, missing, ambiguous, source))
-    roles = _in_role_order(positions, names, source)
-    if TIMESTAMP not in assigned:
-        _report_unused_times(names, mapping, roles, source)
-    return roles
-
-
-def _report_unused_times(
-    names: Sequence[str], mapping: Mapping[str, str | int | None], roles: Mapping[str, int], source: str
-) -> None:
-    times = suggest_timestamp(names, _unassigned(names, roles))
-    if times is not None:
-        column = column_reference(names, times)
-        hint = mapping_hint({**mapping, TIMESTAMP: column})
-        progress.notice(
-            f"{source}: read without timestamps, although the column {column} may have them; {hint}, or "
-            "{timestamp: null} if it has none"
-        )
+    return _in_role_order(positions, names, source)
 
 
 def roles_from_positions(n_fields: int, mapping: Mapping[str, str | int | None], source: str) -> dict[str, int]:

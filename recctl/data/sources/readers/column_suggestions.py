@@ -45,6 +45,9 @@ _OTHER_WORDS = {
 }
 _ID_WORDS, _NAME_WORDS, _UNSUITABLE_WORDS = (frozenset(words.split()) for words in _OTHER_WORDS.values())
 _TIME_WORDS = frozenset({"at", "date", "datetime", "time", "timestamp", "ts"})
+# Times that are no times of interactions.
+_OTHER_TIMES = "birth birthday birthdate born dob release released publication published expiry expires zone timezone"
+_OTHER_TIME_WORDS = frozenset(_OTHER_TIMES.split())
 _SESSION_WORDS = frozenset({"session", "sessions"})
 _KNOWN_WORDS = _ID_WORDS | _UNSUITABLE_WORDS | _SESSION_WORDS | _NAME_WORDS.union(*_ROLE_WORDS_BY_ROLE.values())
 
@@ -91,8 +94,23 @@ def suggest_columns(
 
 def suggest_timestamp(names: Sequence[str], unassigned: Sequence[int]) -> int | None:
     """The only column without a role whose name has a word for a time, such as `bought_at`; None if there is none."""
-    fits = [position for position in unassigned if _words(names[position]) & _TIME_WORDS]
+    fits = [position for position in unassigned if has_time_word(names[position])]
     return fits[0] if len(fits) == 1 else None
+
+
+def has_time_word(name: str) -> bool:
+    """Whether a column name has a word for a time, such as `bought_at`."""
+    return bool(_words(name) & _TIME_WORDS)
+
+
+def has_id_word(name: str) -> bool:
+    """Whether a column name has a word of an identifier, such as `order_no`."""
+    return bool(_words(name) & _ID_WORDS)
+
+
+def describes_other_time(name: str) -> bool:
+    """Whether a column name is that of a time of the item or the user, such as `release_date`."""
+    return bool(_words(name) & _OTHER_TIME_WORDS)
 
 
 def column_reference(names: Sequence[str], position: int) -> str | int:

@@ -36,6 +36,7 @@ from recctl.data.sources.readers.text_stream import (
     RecordStream,
     open_text,
 )
+from recctl.data.sources.readers.time_columns import N_SAMPLED, find_unused_columns
 from recctl.data.sources.readers.timestamp_checks import check_timestamps
 from recctl.data.sources.readers.values import (
     INTEGER,
@@ -71,15 +72,25 @@ def read_delimited(path: Path, options: ReadOptions) -> ReadResult:
     with open_text(path, options.encoding) as stream:
         dialect = sniff_dialect(stream, options, path.name)
     roles = _assign_roles(dialect, options, path.name)
+    unused = find_unused_columns(
+        dialect.names, dialect.n_fields, options.columns, roles, path.name, partial(_first_values, dialect)
+    )
     extra = _find_extra_columns(dialect, roles, options, path.name)
     file = CsvFile(path, dialect, options.encoding, options.decimal, roles, extra)
     if not dialect.records and dialect.names is not None and not dialect.quoted:
         raise DataError(f"{path.name}: the file has a header but no rows")
     while True:
         try:
-            return _read(file, options)
+            result = _read(file, options)
         except AtypicalSampleError as atypical:
             file = file.adapted_to(atypical)
+        else:
+            result.unused = unused
+            return result
+
+
+def _first_values(dialect: CsvDialect, positions: Sequence[int]) -> dict[int, list[str]]:
+    return {position: dialect.sample_values(position)[:N_SAMPLED] for position in positions}
 
 
 def _read(file: CsvFile, options: ReadOptions) -> ReadResult:

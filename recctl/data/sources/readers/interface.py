@@ -7,7 +7,8 @@ to the two dispatches in `read_file`: of the readers, and of the functions that 
 reading folders of parts needs. Every reader
 
 1. opens the file with `compression.open_decompressed` if its format may be compressed, or `text_stream.open_text`;
-2. assigns the file's columns to roles with `column_roles`, which also builds the error messages;
+2. assigns the file's columns to roles with `column_roles`, which also builds the error messages, and lists the other
+   columns with `time_columns`, if it found no timestamps;
 3. reads whole typed columns as fast as it can, and checks each with `values.has_valid_range`;
 4. passes the raw columns to `bad_rows.slow_path.parse_rows` if a value does not fit: this finds, names, and rejects or
    skips the bad rows. Fast and slow path must return the same table for a file without bad rows.
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recctl.data.columns import UnusedColumns
 from recctl.data.sources.options import ReadOptions
 
 # Role -> values, see `SourceTable.columns`; and the name of each extra column -> its values as Arrow large_string.
@@ -38,11 +40,13 @@ class ReadResult:
         columns: The values of each role, in their final types (see `SourceTable.columns`).
         n_skipped: Number of bad rows that were left out.
         skipped: The first of these, as `{"row": "ratings.csv: row 17", "reason": "rating 'x' is not a number"}`.
+        unused: The columns without a role, if the data have no timestamps.
     """
 
     columns: Columns
     n_skipped: int = 0
     skipped: list[dict[str, str]] = field(default_factory=list)
+    unused: UnusedColumns | None = None
 
 
 FileReader = Callable[[Path, ReadOptions], ReadResult]

@@ -31,6 +31,7 @@ from recctl.data.sources.readers.bad_rows.slow_path import parse_rows
 from recctl.data.sources.readers.compression import ReadableStream
 from recctl.data.sources.readers.interface import ReadResult
 from recctl.data.sources.readers.text_stream import open_text
+from recctl.data.sources.readers.time_columns import N_SAMPLED, find_unused_columns
 from recctl.data.sources.readers.typed_columns import convert_table, extra_positions, label_by_number
 from recctl.engines import map_threads
 from recctl.errors import DataError
@@ -122,6 +123,9 @@ def read_json_lines(path: Path, options: ReadOptions) -> ReadResult:
     sample = _read_sample(path, options)
     names = _keys(sample)
     roles = column_roles.roles_from_header(names, options.columns, source)
+    unused = find_unused_columns(
+        names, len(names), options.columns, roles, source, partial(_first_values, sample, names)
+    )
     keys = {role: names[position] for role, position in roles.items()}
     extra = list(extra_positions(names, roles, options, source))
     if RATING in keys and not options.needs_ratings and any(_is_nested(row.get(keys[RATING])) for row in sample):
@@ -136,9 +140,10 @@ def read_json_lines(path: Path, options: ReadOptions) -> ReadResult:
         blocks = list(map_threads(parse, _line_blocks(stream, source)))
     _refuse_nested_later(blocks, source)
     _refuse_late_keys(blocks, source)
-    if all(block.typed is not None for block in blocks):
-        return _join_typed(blocks, keys, extra, options, source)
-    return _join_values(blocks, keys, extra, options, source)
+    join = _join_typed if all(block.typed is not None for block in blocks) else _join_values
+    result = join(blocks, keys, extra, options, source)
+    result.unused = unused
+    return result
 
 
 def json_lines_columns(path: Path, options: ReadOptions) -> tuple[list[str], int]:
@@ -202,6 +207,17 @@ def _line_blocks(stream: ReadableStream, source: str) -> Iterator[bytes]:
 def _keys(sample: Iterable[Mapping[str, Any]]) -> list[str]:
     """The keys of all objects; one that is not valid Unicode can't be named, and so is no column."""
     return list(dict.fromkeys(key for row in sample for key in row if _is_unicode(key)))
+
+
+def _first_values(
+    sample: Sequence[Mapping[str, Any]], names: Sequence[str], positions: Sequence[int]
+) -> dict[int, list[str]]:
+    """The first values of keys, as they are written; a key with a value of another kind has none."""
+    found = {}
+    for position in positions:
+        values = [row[names[position]] for row in sample[:N_SAMPLED] if row.get(names[position]) is not None]
+        found[position] = [str(value) for value in values] if all(isinstance(value, str) for value in values) else []
+    return found
 
 
 def _refuse_nested(rows: Iterable[Mapping[str, Any]], keys: Sequence[str], source: str) -> None:

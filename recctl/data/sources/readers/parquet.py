@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from recctl.data.sources.options import ReadOptions
 from recctl.data.sources.readers import column_roles
 from recctl.data.sources.readers.compression import open_decompressed
 from recctl.data.sources.readers.interface import Columns, ReadResult
+from recctl.data.sources.readers.time_columns import N_SAMPLED, can_be_sampled, find_unused_columns, first_texts
 from recctl.data.sources.readers.typed_columns import (
     Targets,
     check_typed_timestamps,
@@ -79,6 +82,10 @@ def _read(path: Path, options: ReadOptions, source: str) -> ReadResult:
         metadata = file.metadata
         schema = file.schema_arrow
     positions = column_roles.roles_from_header(schema.names, options.columns, source)
+    sample = partial(_first_values, content, metadata, schema)
+    unused = find_unused_columns(
+        schema.names, len(schema.names), options.columns, positions, source, sample, schema.types
+    )
     extra = extra_positions(schema.names, positions, options, source)
     n_rows = _count_rows(metadata, n_bytes)
     _require_rows_that_fit(n_rows, len(positions) + len(extra), source)
@@ -94,9 +101,26 @@ def _read(path: Path, options: ReadOptions, source: str) -> ReadResult:
                 check_typed_timestamps(columns[TIMESTAMP], types[TIMESTAMP], options, source, label_rows)
             for name, column in extra_columns.items():
                 columns[name] = extra_to_text(name, column, source)
-            return ReadResult(columns)
+            return ReadResult(columns, unused=unused)
     raw = _read_columns(content, metadata, positions)
-    return convert_table(raw, extra_columns, options, source, label_by_number(source))
+    result = convert_table(raw, extra_columns, options, source, label_by_number(source))
+    result.unused = unused
+    return result
+
+
+def _first_values(content: _Source, metadata: Any, schema: pa.Schema, positions: Iterable[int]) -> dict[int, list[str]]:
+    """The first values of columns with distinct names; only the first pages of these columns are read."""
+    import pyarrow.parquet as pq
+
+    names = schema.names
+    sampled = [i for i in positions if can_be_sampled(schema.types[i]) and names.count(names[i]) == 1]
+    if not sampled:
+        return {}
+    # Columns that are not needed may be damaged.
+    with suppress(pa.ArrowException, OSError, StopIteration), pq.ParquetFile(content, metadata=metadata) as file:
+        batch = next(file.iter_batches(N_SAMPLED, columns=[names[position] for position in sampled]))
+        return {position: first_texts(batch.column(names[position])) for position in sampled}
+    return {}
 
 
 def _open(path: Path) -> _Source:

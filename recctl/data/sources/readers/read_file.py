@@ -44,7 +44,7 @@ def read_file(path: Path, options: ReadOptions) -> SourceTable:
     provenance["rows_skipped"] = result.n_skipped
     if result.n_skipped:
         provenance["skipped"] = result.skipped
-    return SourceTable(result.columns, provenance | files)
+    return SourceTable(result.columns, provenance | files, result.unused)
 
 
 def column_names(path: Path, options: ReadOptions | None = None) -> list[str] | None:

@@ -21,10 +21,11 @@ import pyarrow.compute as pc
 
 from recctl import progress, urls
 from recctl.data.arrow_columns import decode, is_uuid
-from recctl.data.columns import COLUMNS, TIMESTAMP
+from recctl.data.columns import COLUMNS, TIMESTAMP, UnusedColumns
 from recctl.data.sources.options import Query, ReadOptions, SourceTable
 from recctl.data.sources.readers import column_roles
 from recctl.data.sources.readers.read_file import read_file
+from recctl.data.sources.readers.time_columns import find_unused_columns
 from recctl.data.sources.readers.typed_columns import extra_positions
 from recctl.data.sources.remote.canonical_order import put_in_canonical_order
 from recctl.data.sources.remote.limits import DownloadLimit
@@ -74,7 +75,7 @@ def read_query(query: Query, options: ReadOptions, base: Path) -> SourceTable:
     with tempfile.TemporaryDirectory(prefix="recctl-") as folder:
         path = Path(folder) / _NAME
         with progress.task(f"Reading {label}") as task, _open(url, sql, base, label) as result:
-            roles, extra = _find_columns(result.schema, sql, options)
+            roles, extra, unused = _find_columns(result.schema, sql, options)
             _write_rows(path, result, [*roles.items(), *extra.items()], options, label, task)
         columns: dict[str, str | int | None] = {role: role if role in roles else None for role in COLUMNS}
         file_options = replace(options, format="parquet", columns=columns)
@@ -85,7 +86,7 @@ def read_query(query: Query, options: ReadOptions, base: Path) -> SourceTable:
         name: table.provenance[name] for name in ("rows_read", "rows_skipped", "skipped") if name in table.provenance
     }
     source = {"sql": urls.redact(query.sql), "url": urls.redact(query.url)}
-    return replace(table, provenance={"source": source, "format": "sql", **counts})
+    return replace(table, provenance={"source": source, "format": "sql", **counts}, unused=unused)
 
 
 def _require_no_file_options(options: ReadOptions) -> None:
@@ -95,20 +96,24 @@ def _require_no_file_options(options: ReadOptions) -> None:
         raise ConfigError(*(f"data.{name}: is for files, and data.source is a query; leave it out" for name in unused))
 
 
-def _find_columns(schema: pa.Schema, sql: str, options: ReadOptions) -> tuple[dict[str, int], dict[str, int]]:
-    """The positions of roles and of extra columns.
+def _find_columns(
+    schema: pa.Schema, sql: str, options: ReadOptions
+) -> tuple[dict[str, int], dict[str, int], UnusedColumns | None]:
+    """The positions of roles and of extra columns, and the columns without a role if there are no timestamps.
 
     Raises:
         DataError: A column is missing, or neither times nor ORDER BY say the order of the rows.
     """
     roles = column_roles.roles_from_header(schema.names, options.columns, _NAME)
     extra = extra_positions(schema.names, roles, options, _NAME)
+    unused = find_unused_columns(schema.names, len(schema), options.columns, roles, _NAME, None, schema.types)
     if TIMESTAMP not in roles and not has_order(sql):
+        hint = unused.hint if unused is not None and unused.hint else "select a column of times"
         raise DataError(
-            f"{_NAME}: has no timestamps, and a database returns rows in any order; select a column of times, or add "
-            "ORDER BY with columns that are unique together, so that the order of the rows is the order in time"
+            f"{_NAME}: has no timestamps, and a database returns rows in any order; {hint}, or add ORDER BY with "
+            "columns that are unique together, so that the order of the rows is the order in time"
         )
-    return roles, extra
+    return roles, extra, unused
 
 
 def _write_rows(

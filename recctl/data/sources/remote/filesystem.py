@@ -79,8 +79,9 @@ def _open_s3(path: str) -> tuple[Any, str]:
 
 def _open_gcs(path: str) -> tuple[Any, str]:
     from fsspec.config import conf
-    from fsspec.implementations.arrow import ArrowFSWrapper
     from pyarrow import fs
+
+    from recctl.data.sources.remote.gcs import GcsFileSystem
 
     configured = {**conf.get("gs", {}), **conf.get("gcs", {})}
     options: dict[str, Any] = {}
@@ -90,7 +91,7 @@ def _open_gcs(path: str) -> tuple[Any, str]:
     if endpoint:
         parts = urlsplit(endpoint if "://" in endpoint else f"http://{endpoint}")
         options |= {"endpoint_override": parts.netloc, "scheme": parts.scheme, "anonymous": True}
-    return ArrowFSWrapper(fs.GcsFileSystem(**options), skip_instance_cache=True), path
+    return GcsFileSystem(fs.GcsFileSystem(**options), skip_instance_cache=True), path
 
 
 def _open_by_fsspec(url: str, scheme: str, key: str) -> tuple[Any, str]:

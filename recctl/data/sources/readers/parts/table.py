@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recctl import progress
-from recctl.data.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USER, format_value
+from recctl.data.columns import COLUMNS, ITEM, RATING, TIMESTAMP, USER, UnusedColumns, format_value
 from recctl.data.sources.options import Format, PartialOptions, ReadOptions
 from recctl.data.sources.readers import column_roles
 from recctl.data.sources.readers.bad_rows.parse import Source, parse_column
@@ -33,6 +33,7 @@ from recctl.data.sources.readers.parts.messages import (
     relabel,
 )
 from recctl.data.sources.readers.parts.split_names import notice_split
+from recctl.data.sources.readers.time_columns import find_unused_columns
 from recctl.data.sources.readers.values import downcast_ids
 from recctl.engines import map_threads, threads
 from recctl.errors import DataError
@@ -135,6 +136,7 @@ class _Table:
         if not self._parts:
             raise DataError(f"{self._source}: none of its {len(parts)} files holds a row")
         self._partition_keys = self._find_partition_keys()
+        self._unused: UnusedColumns | None = None
         self._part_options, self._partition_columns = self._match_columns()
         self.n_rows: list[int] = []
 
@@ -153,7 +155,9 @@ class _Table:
             joined[name] = _join_values(pieces)
             del pieces
         skipped = [row for result in results for row in result.skipped][:MAX_LISTED]
-        result = ReadResult(joined, sum(result.n_skipped for result in results), skipped)
+        n_skipped = sum(result.n_skipped for result in results)
+        # Columns are matched here if the parts differ, else by the reader of each part.
+        result = ReadResult(joined, n_skipped, skipped, self._unused or results[0].unused)
         self._add_partition_columns(result, n_rows)
         if self._format == "sequences":
             # A user's sequence goes on in the next part.
@@ -317,6 +321,7 @@ class _Table:
         union = list(dict.fromkeys(name for names in names_of.values() for name in names)) + self._partition_keys
         repeated = [name for name in names_of[self._parts[0]] if names_of[self._parts[0]].count(name) > 1]
         positions = column_roles.roles_from_header(union, mapping, self._source)
+        self._unused = find_unused_columns(union, len(union), mapping, positions, self._source)
         role_names = {role: union[position] for role, position in positions.items()}
         partition_columns = {role: name for role, name in role_names.items() if name in self._partition_keys}
         extra = []
