@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from recctl import (
     progress,
 )
 from recctl.config.schema import EngineConfig
-from recctl.engines.ray_engine import connected
+from recctl.engines.ray_engine import RayEngine, connected
 from recctl.errors import ConfigError, DataError, TrainingError
 from recctl.models.base import Recommender
 from tests.conftest import Nodes, skip_without
@@ -139,6 +140,52 @@ def test_export_that_loses_a_node_equals_the_local_one(
         for name in ("local", "cluster")
     ]
     assert digests[0] == digests[1]
+
+
+SEGMENTS = """
+data: {source: events.csv, users: {file: users.csv, id: user_id}}
+split: {strategy: temporal, test_size: 0.2, val_size: 0.1}
+model: {name: ease}
+evaluation: {segments: [activity, popularity, new_users, new_items, {users: country}, {interactions: channel}]}
+"""
+
+
+def test_segments_of_a_run_equal_those_of_a_local_run(
+    nodes: Nodes,
+    engine: engines.Engine,
+    data: InteractionDataset,
+    recctl: Any,
+    workdir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The ids of later rows are larger, so that test has new users and items.
+    n = len(data)
+    order = np.argsort(data.data["user_id"].to_numpy() + data.data["item_id"].to_numpy(), kind="stable")
+    table = data.data[["user_id", "item_id"]].iloc[order]
+    table.assign(timestamp=1_600_000_000 + np.arange(n), channel=np.where(np.arange(n) % 3, "web", "app")).to_csv(
+        workdir / "events.csv", index=False
+    )
+    users = np.unique(table["user_id"])
+    pd.DataFrame({"user_id": users, "country": np.array(["de", "fr", "pl"])[users % 3]}).to_csv(
+        workdir / "users.csv", index=False
+    )
+    (workdir / "c.yaml").write_text(SEGMENTS)
+    local = recctl("train", "c.yaml", "--json")
+    assert local.code == 0, local.err
+    n_mapped = []
+    run_map = RayEngine.map
+
+    def counted_map(self: RayEngine, *arguments: Any, **options: Any) -> Any:
+        n_mapped.append(1)
+        return run_map(self, *arguments, **options)
+
+    monkeypatch.setattr(RayEngine, "map", counted_map)
+    on_ray = recctl("train", "c.yaml", "--set", f"engine={{name: ray, address: '{nodes.address}'}}", "--json")
+    assert on_ray.code == 0, on_ray.err
+    assert n_mapped, "the cluster must have worked"
+    assert on_ray.json["segments"] == local.json["segments"]
+    names = " ".join(local.json["segments"]["test"])
+    assert all(name in names for name in ("activity", "popularity", "new_users", "new_items", "country", "channel"))
 
 
 # ---- single tasks that fail
