@@ -37,8 +37,13 @@ _RETRY_SECONDS = 0.5
 _MAX_SHOWN = 60
 
 
-def open_storage(url: str) -> optuna.storages.RDBStorage:
+def open_storage(url: str, *, is_new: bool = False) -> optuna.storages.RDBStorage:
     """Open the database at a URL; creates its tables if there are none.
+
+    Args:
+        url: SQLAlchemy's URL of the database.
+        is_new: Whether the database was created for this call. Its tables are not compared with those of the installed
+            Optuna, which would load all migrations again and take as long as to create them.
 
     Raises:
         ConfigError: The database cannot be opened, or its driver is not installed.
@@ -48,14 +53,14 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         # Searches that start at the same time all try to create the tables; one succeeds, the others retry.
         for _ in range(_OPEN_ATTEMPTS - 1):
             try:
-                return _opened(url)
+                return _opened(url, is_new)
             except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):  # raised by PostgreSQL
                 pass
             except sqlalchemy.exc.OperationalError:  # raised by SQLite, for this and many other reasons
                 if not _has_tables(url):
                     raise
             time.sleep(_RETRY_SECONDS)
-        return _opened(url)
+        return _opened(url, is_new)
     except ImportError as error:
         raise ConfigError(f"storage {redact_passwords(url)}: {error}; pip install 'recctl[postgres]'") from None
     except Exception as error:  # drivers raise exceptions of their own
@@ -82,9 +87,10 @@ def own_storage(path: Path) -> CachedStorage:
     """
     try:
         # SQLite itself creates files that the group can't write, whatever the umask says.
-        if not path.exists():
+        is_new = not path.exists()
+        if is_new:
             path.touch()
-        return CachedStorage(open_storage(f"sqlite:///{path}"))
+        return CachedStorage(open_storage(f"sqlite:///{path}", is_new=is_new))
     except ConfigError as error:
         raise ArtifactError(str(error)) from error
     except OSError as error:
@@ -222,12 +228,14 @@ def _has_tables(url: str) -> bool:
         engine.dispose()
 
 
-def _opened(storage: str) -> optuna.storages.RDBStorage:
+def _opened(storage: str, is_new: bool) -> optuna.storages.RDBStorage:
     if not storage.startswith("sqlite:"):
         # Name the driver: SQLAlchemy's default depends on its version.
         database_url = storage.replace("postgresql://", "postgresql+psycopg://", 1)
         return optuna.storages.RDBStorage(database_url, engine_kwargs={"pool_pre_ping": True})
-    opened = optuna.storages.RDBStorage(storage, engine_kwargs={"connect_args": {"timeout": 60}})
+    opened = optuna.storages.RDBStorage(
+        storage, engine_kwargs={"connect_args": {"timeout": 60}}, skip_compatibility_check=is_new
+    )
 
     @sqlalchemy.event.listens_for(opened.engine, "connect")
     def _(connection: Any, _: Any) -> None:

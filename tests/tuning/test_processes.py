@@ -47,9 +47,10 @@ def test_shared_dataset_equals_the_original(tmp_path: Path, text: bool) -> None:
     assert isinstance(shared.matrix.columns.base, np.memmap) or isinstance(shared.matrix.columns, np.memmap)
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_two_jobs_have_the_same_trials_as_one(tmp_path: Path) -> None:
     store = RunStore(tmp_path / "runs")
-    settings = ("tuning={strategy: coarse_to_fine, n_trials: 9}",)
+    settings = ("tuning={strategy: coarse_to_fine, n_trials: 7}",)
     one = tuning.tune(load(tmp_path, EASE, *settings), store)
     two = tuning.tune(load(tmp_path, EASE, *settings, "tuning.jobs=2"), store)
     pd.testing.assert_frame_equal(trials(one), trials(two))
@@ -57,6 +58,7 @@ def test_two_jobs_have_the_same_trials_as_one(tmp_path: Path) -> None:
     assert not (two.path / "shared").exists()
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_two_jobs_with_adaptive_strategy_neither_lose_nor_repeat_trials(tmp_path: Path) -> None:
     run = tuning.tune(load(tmp_path, EPOCHS, "tuning.n_trials=13", "tuning.jobs=2"), RunStore(tmp_path / "runs"))
     assert list(trials(run)["number"]) == list(range(13))
@@ -80,8 +82,9 @@ def outcome_of(executor: ProcessExecutor, task: Task) -> Outcome:
     return over[0][1]
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_trial_of_a_dead_worker_continues_in_a_new_one(tmp_path: Path) -> None:
-    runner, task = trial_runner(tmp_path, EPOCHS.replace("n_epochs: 12", "n_epochs: 60"))
+    runner, task = trial_runner(tmp_path, EPOCHS.replace("n_epochs: 12", "n_epochs: 20"))
     epochs: list[int] = []
 
     def on_report(number: int, epoch: int, value: float) -> bool:
@@ -100,6 +103,7 @@ def test_trial_of_a_dead_worker_continues_in_a_new_one(tmp_path: Path) -> None:
     assert (task.folder / "model.pkl").read_bytes() == (tmp_path / "whole" / "model.pkl").read_bytes()
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_trial_that_kills_every_worker_fails_and_search_continues(tmp_path: Path) -> None:
     runner, task = trial_runner(tmp_path, EPOCHS)
 
@@ -135,12 +139,12 @@ def test_database_created_concurrently_is_opened(tmp_path: Path) -> None:
 def test_searches_sharing_a_study_wait_for_each_others_rounds(workdir: Path) -> None:
     (workdir / "tune.yaml").write_text(EASE)
     storage = f"sqlite:///{workdir}/shared.db"
-    command = ["-m", "recctl", "tune", "tune.yaml", "--strategy", "coarse_to_fine", "--trials", "10", "--json", "-q"]
+    command = ["-m", "recctl", "tune", "tune.yaml", "--strategy", "coarse_to_fine", "--trials", "7", "--json", "-q"]
     command += ["--storage", storage, "--study", "ours"]
     both = [preloaded.Program(*command, "--runs-dir", f"runs-{at}") for at in range(2)]
     answers = [json.loads(process.communicate(timeout=120)[0]) for process in both]
-    assert sum(Path(answer["path"], "log.txt").read_text().count(" trial ") for answer in answers) == 10
-    loaded = load(workdir, EASE, "tuning={strategy: coarse_to_fine, n_trials: 10}")
+    assert sum(Path(answer["path"], "log.txt").read_text().count(" trial ") for answer in answers) == 7
+    loaded = load(workdir, EASE, "tuning={strategy: coarse_to_fine, n_trials: 7}")
     alone = tuning.tune(loaded, RunStore(workdir / "runs"))
     again = tuning.tune(loaded, RunStore(workdir / "runs-2"), storage, "ours")
     pd.testing.assert_frame_equal(trials(alone), trials(again))
@@ -197,48 +201,83 @@ def children(pid: int) -> list[int]:
     return [int(line) for line in found.split()]
 
 
-FORTY_EPOCHS = EPOCHS.replace("n_epochs: 12", "n_epochs: 40")
+LONG_TRIALS = EPOCHS.replace("n_epochs: 12", "n_epochs: 30")
+N_TRIALS = 10
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A search that nothing interrupts, without worker processes."""
     folder = tmp_path_factory.mktemp("whole")
-    settings = ("tuning.strategy=random", "tuning.n_trials=12")
-    return tuning.tune(load(folder, FORTY_EPOCHS, *settings), RunStore(folder / "runs"))
+    settings = ("tuning.strategy=random", f"tuning.n_trials={N_TRIALS}")
+    return tuning.tune(load(folder, LONG_TRIALS, *settings), RunStore(folder / "runs"))
 
 
-@pytest.mark.parametrize(("jobs", "victim"), [("1", "search"), ("2", "search"), ("2", "worker")])
-def test_search_killed_with_sigkill_resumes_to_the_same_trials(
-    workdir: Path, whole: Run, jobs: str, victim: str
-) -> None:
-    (workdir / "tune.yaml").write_text(FORTY_EPOCHS)
-    settings = ["--strategy", "random", "--trials", "12", "--jobs", jobs, "--json", "-q"]
-    process = preloaded.Program("-m", "recctl", "tune", "tune.yaml", *settings)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        logs = list((workdir / "runs").glob("*/log.txt"))
-        if logs and logs[0].read_text().count(" trial ") >= 4:
-            break
-        time.sleep(0.02)
-    workers = [pid for pid in children(process.pid) if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
-    assert len(workers) == (2 if jobs == "2" else 0)
-    os.kill(process.pid if victim == "search" else workers[0], signal.SIGKILL)
-    output, _ = process.communicate(timeout=120)
-    if victim == "search":
-        for pid in workers:
-            while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
-                assert time.monotonic() < deadline, "a worker outlives its search"
-                time.sleep(0.05)
-        output = preloaded.run(
-            "-m", "recctl", "tune", "--resume", logs[0].parent.name, "--json", "-q", check=True
-        ).stdout
-    done = json.loads(output)
-    assert done["metrics"] == whole.metrics()
-    assert done["models"][0]["sha256"] == whole.metadata["models"][0]["sha256"]
-    tables = [trials(RunStore(workdir / "runs").resolve(done["run_id"])), trials(whole)]
-    if jobs == "1":
-        pd.testing.assert_frame_equal(*tables)
-    else:  # which trials are pruned depends on which ones are over
-        columns = ["number", "lr", "n_factors"]
-        pd.testing.assert_frame_equal(tables[0][columns], tables[1][columns])
+class RunningSearch:
+    """A search in a process of its own."""
+
+    def __init__(self, workdir: Path, jobs: int) -> None:
+        (workdir / "tune.yaml").write_text(LONG_TRIALS)
+        settings = ["--strategy", "random", "--trials", str(N_TRIALS), "--jobs", str(jobs), "--json", "-q"]
+        self.process = preloaded.Program("-m", "recctl", "tune", "tune.yaml", *settings)
+        self.runs = workdir / "runs"
+        self.deadline = time.monotonic() + 120
+
+    def wait_for_trials(self, number: int) -> None:
+        while not any(log.read_text().count(" trial ") >= number for log in self.runs.glob("*/log.txt")):
+            assert time.monotonic() < self.deadline, f"{number} trials are not finished"
+            assert self.process.poll() is None, "it ended before it was killed"
+            time.sleep(0.02)
+
+    def workers(self) -> list[int]:
+        pids = children(self.process.pid)
+        return [pid for pid in pids if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+
+    def kill(self) -> None:
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.communicate(timeout=120)
+
+    def resume(self) -> Run:
+        (run_id,) = (path.parent.name for path in self.runs.glob("*/log.txt"))
+        done = preloaded.run("-m", "recctl", "tune", "--resume", run_id, "--json", "-q", check=True)
+        assert json.loads(done.stdout)["run_id"] == run_id
+        return RunStore(self.runs).resolve(run_id)
+
+
+def assert_same_model(run: Run, whole: Run) -> None:
+    assert run.metrics() == whole.metrics()
+    assert run.metadata["models"][0]["sha256"] == whole.metadata["models"][0]["sha256"]
+
+
+def test_search_killed_with_sigkill_resumes_to_the_same_trials(workdir: Path, whole: Run) -> None:
+    search = RunningSearch(workdir, jobs=1)
+    search.wait_for_trials(3)
+    assert not search.workers()
+    search.kill()
+    run = search.resume()
+    assert_same_model(run, whole)
+    pd.testing.assert_frame_equal(trials(run), trials(whole))
+
+
+def test_search_that_loses_a_worker_and_is_killed_resumes_to_the_same_trials(workdir: Path, whole: Run) -> None:
+    search = RunningSearch(workdir, jobs=2)
+    search.wait_for_trials(2)
+    workers = search.workers()
+    assert len(workers) == 2
+    os.kill(workers[0], signal.SIGKILL)
+    # The other worker is busy with one trial, and the lost one with another: later trials show that the search goes on.
+    search.wait_for_trials(5)
+    lost = workers[0]
+    workers = search.workers()
+    assert len(workers) == 2
+    assert lost not in workers
+    search.kill()
+    for pid in workers:
+        while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
+            assert time.monotonic() < search.deadline, "a worker outlives its search"
+            time.sleep(0.05)
+    run = search.resume()
+    assert_same_model(run, whole)
+    # Which trials are pruned depends on which ones are over.
+    columns = ["number", "lr", "n_factors"]
+    pd.testing.assert_frame_equal(trials(run)[columns], trials(whole)[columns])
