@@ -39,6 +39,15 @@ def search(path: Path, *overrides: str) -> Run:
     return tuning.tune(experiment.load(path, [f"tuning.{override}" for override in overrides]))
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """An adaptive search of sixteen trials that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    (folder / "models.yaml").write_text(MODELS)
+    loaded = experiment.load(folder / "models.yaml", ["tuning.allocation=adaptive", "tuning.n_trials=16"])
+    return tuning.tune(loaded, RunStore(folder / "runs"))
+
+
 def interrupt_in(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, n_calls: int) -> None:
     """Let a call of a method raise KeyboardInterrupt: the n-th one, from 1."""
     original = getattr(owner, name)
@@ -97,9 +106,8 @@ def test_adaptive_search_halves_the_models_and_gives_the_rest_to_the_last(models
 
 @pytest.mark.parametrize("place", ["trial", "decided", "noted", "kept"])
 def test_interrupted_search_ends_as_an_uninterrupted_one(
-    models: Path, monkeypatch: pytest.MonkeyPatch, place: str
+    models: Path, uninterrupted: Run, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    expected = search(models, "allocation=adaptive", "n_trials=16")
     targets: dict[str, tuple[Any, str, int]] = {
         "trial": (Search, "_start", 7),
         "decided": (model_search._ModelSearch, "_store", 3),
@@ -110,13 +118,14 @@ def test_interrupted_search_ends_as_an_uninterrupted_one(
         interrupt_in(patch, *targets[place])
         with pytest.raises(KeyboardInterrupt):
             search(models, "allocation=adaptive", "n_trials=16")
-    (interrupted,) = [run for run in RunStore().runs() if run.status == "interrupted"]
+    (interrupted,) = RunStore().runs()
+    assert interrupted.status == "interrupted"
     assert tuning.resume(interrupted)
-    pd.testing.assert_frame_equal(interrupted.trials()[MODELS_COLUMNS], expected.trials()[MODELS_COLUMNS])
+    pd.testing.assert_frame_equal(interrupted.trials()[MODELS_COLUMNS], uninterrupted.trials()[MODELS_COLUMNS])
     assert [rung["survivors"] for rung in interrupted.metadata["tuning"]["rungs"]] == [
-        rung["survivors"] for rung in expected.metadata["tuning"]["rungs"]
+        rung["survivors"] for rung in uninterrupted.metadata["tuning"]["rungs"]
     ]
-    assert interrupted.metrics() == expected.metrics()
+    assert interrupted.metrics() == uninterrupted.metrics()
     assert not tuning.resume(interrupted), "it is complete"
 
 
@@ -132,6 +141,7 @@ def test_more_trials_of_a_finished_search_go_to_the_last_model(models: Path) -> 
         tuning.resume(run, more=["tuning.allocation=equal"])
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_equal_search_tests_the_best_of_each_model_once(models: Path) -> None:
     run = search(models, "n_trials=4", "jobs=2")
     record = run.metadata["tuning"]
@@ -163,17 +173,18 @@ def test_equal_search_tests_the_best_of_each_model_once(models: Path) -> None:
     assert "tabular" in (run.path / "table.tex").read_text()
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_default_configuration_beyond_its_share_of_time_is_stopped_and_reported(models: Path) -> None:
     slow_models = "models:\n  - {name: ease}\n  - {name: bpr, params: {epochs: 1000000}}\n  - {name: popularity}\n"
     Path("slow.yaml").write_text(MODELS.partition("models:")[0] + slow_models)
-    run = search(Path("slow.yaml"), "allocation=adaptive", "timeout_minutes=1", "n_trials=6")
-    # Two rungs and the rest: a third of 6 trials, or of 60 seconds, for three models.
+    run = search(Path("slow.yaml"), "allocation=adaptive", "timeout_minutes=0.45", "n_trials=6")
+    # Two rungs and the rest: a third of 6 trials, or of 27 seconds, for three models.
     share = run.metadata["tuning"]["rungs"][0]["share"]
-    assert (share["trials"], share["seconds"]) == (1, pytest.approx(60 / 9))
+    assert (share["trials"], share["seconds"]) == (1, pytest.approx(3))
     stopped = by_label(run)["bpr"]
     assert stopped["trials"] == 1
     assert stopped["best_value"] is None
-    assert "its default configuration exceeds the share of time, 6.7 s" in stopped["error"]
+    assert "its default configuration exceeds the share of time, 3.0 s" in stopped["error"]
     assert set(run.metadata["tuning"]["rungs"][0]["survivors"]) == {"ease", "popularity"}
 
 
@@ -201,8 +212,8 @@ def test_problems_of_the_spaces_of_models_are_reported_with_their_lines(models: 
     assert "models.yaml:12: tuning.space: is that of one model" in str(refused.value)
 
 
-def test_search_killed_with_sigkill_ends_as_an_uninterrupted_one(models: Path) -> None:
-    expected = search(models, "allocation=adaptive", "n_trials=16")
+@pytest.mark.slow
+def test_search_killed_with_sigkill_ends_as_an_uninterrupted_one(models: Path, uninterrupted: Run) -> None:
     command = ["-m", "recctl", "tune", "--json", "-q", "--runs-dir", "killed"]
     program = preloaded.Program(*command, "models.yaml", "--allocation", "adaptive", "--trials", "16")
     deadline = time.monotonic() + 60
@@ -216,9 +227,9 @@ def test_search_killed_with_sigkill_ends_as_an_uninterrupted_one(models: Path) -
     program.communicate(timeout=60)
     resumed = preloaded.run(*command, "--resume", logs[0].parent.name, check=True).stdout
     run = RunStore(Path("killed")).resolve(json.loads(resumed)["run_id"])
-    pd.testing.assert_frame_equal(run.trials()[MODELS_COLUMNS], expected.trials()[MODELS_COLUMNS])
-    assert run.metadata["tuning"]["rungs"] == expected.metadata["tuning"]["rungs"]
-    assert run.metrics() == expected.metrics()
+    pd.testing.assert_frame_equal(run.trials()[MODELS_COLUMNS], uninterrupted.trials()[MODELS_COLUMNS])
+    assert run.metadata["tuning"]["rungs"] == uninterrupted.metadata["tuning"]["rungs"]
+    assert run.metrics() == uninterrupted.metrics()
 
 
 def interrupted_search(monkeypatch: pytest.MonkeyPatch, path: Path, place: tuple[Any, str, int], *settings: str) -> Run:

@@ -8,6 +8,8 @@ from typing import Any
 from numba.core.registry import cpu_target
 
 import recctl.evaluation
+import recctl.models.bpr
+import recctl.models.ease
 import recctl.models.svd  # noqa: F401
 from recctl.tuning import executors
 
