@@ -14,6 +14,24 @@ from tests import preloaded
 from tests.conftest import SMALL
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "recctl"]
+# What torchrun does, except that the processes are forks of the launcher, which has imported torch already.
+FORKING = """
+import os, runpy, sys
+from pathlib import Path
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+def run_rank(arguments):
+    Path("rank-" + os.environ["RANK"]).write_text(str(os.getpid()))
+    sys.argv = ["recctl", *arguments]
+    try:
+        runpy.run_module("recctl", run_name="__main__", alter_sys=True)
+    except SystemExit as exit_:
+        if exit_.code:
+            raise
+
+options = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": "test", "start_method": "fork"}
+elastic_launch(LaunchConfig(1, 1, 2, max_restarts=0, **options), run_rank)(sys.argv[1:])
+"""
 CONFIG = SMALL.replace(
     "{name: ease, params: {l2_reg: 50.0}}",
     "{name: ncf, params: {embedding_dim: 8, hidden_layers: [8], epochs: 20, batch_size: 128, device: cpu, dropout: 0}}",
@@ -23,6 +41,11 @@ CONFIG = SMALL.replace(
 def torchrun(*arguments: str) -> preloaded.Program:
     """Start a launcher, which starts two new processes."""
     return preloaded.Program(*TORCHRUN, *arguments, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def forking(*arguments: str) -> preloaded.Program:
+    """Start a launcher, which forks two processes."""
+    return preloaded.Program("-c", FORKING, *arguments)
 
 
 def second_of(launcher: preloaded.Program) -> int:
@@ -35,13 +58,14 @@ def second_of(launcher: preloaded.Program) -> int:
                 return int(folder.name)
         except OSError:
             continue
-    raise AssertionError("the second process is not running")
+    return int(Path("rank-1").read_text())  # a forked process
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found by /proc")
-def test_training_continues_after_losing_a_process_with_same_result(recctl, workdir: Path) -> None:
+@pytest.mark.parametrize("launch", [forking, pytest.param(torchrun, marks=pytest.mark.slow)])
+def test_training_continues_after_losing_a_process_with_same_result(recctl, workdir: Path, launch) -> None:
     (workdir / "ncf.yaml").write_text(CONFIG + "training: {refit: true}\n")
-    launcher = torchrun("train", "ncf.yaml")
+    launcher = launch("train", "ncf.yaml")
     deadline = time.monotonic() + 100
     while time.monotonic() < deadline and launcher.poll() is None:
         histories = list((workdir / "runs").glob("*/history.jsonl"))
@@ -55,7 +79,7 @@ def test_training_continues_after_losing_a_process_with_same_result(recctl, work
     # The launcher ends the first process as soon as it misses the second: it may come to tell why, or not.
     assert run.status in ("failed", "interrupted", "died"), err
 
-    launcher = torchrun("train", "--resume", run.id, "--json", "-q")
+    launcher = launch("train", "--resume", run.id, "--json", "-q")
     out, err = launcher.communicate(timeout=100)
     assert launcher.returncode == 0, err
     assert json.loads(out)["status"] == "complete"
