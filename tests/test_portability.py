@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
-import sys
 
 from recctl import cli
+from tests import preloaded
 
 # Modules that Windows does not have, and what it lacks in `os` and `signal`.
 IMPORT_ALL = """
@@ -48,10 +47,7 @@ for module in pkgutil.walk_packages(recctl.__path__, "recctl."):
 
 def test_all_modules_are_imported_without_what_only_posix_has() -> None:
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORT_ALL], env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = preloaded.run("-c", IMPORT_ALL, env=environment, check=True)
     modules = done.stdout.split()
     assert {"recctl.locking", "recctl.cli.interruption", "recctl.runs.liveness", "recctl.engines.memory"} <= {*modules}
 

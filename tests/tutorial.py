@@ -8,19 +8,17 @@ may differ slightly between machines, and `...` stands for lines that the page l
 from __future__ import annotations
 
 import math
-import os
 import re
 import runpy
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests import preloaded
 from tests.pages import Block
 
-ROOT = Path(__file__).parents[1]
 _RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]+-[0-9a-f]{4}\b")
 _QUANTITY = re.compile(r"\b[\d.]+ (ms|s|min|kB|MB|GB)\b")
 _NUMBER = re.compile(r"-?[\d,]*\.?\d+(?=%?$)")
@@ -84,19 +82,10 @@ class Tutorial:
         if match := re.fullmatch(r"python (\w+\.py)", command):
             runpy.run_path(match[1], run_name="__main__")
             return "", ""
-        done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], env=shell_environment(), capture_output=True)
+        environment = preloaded.shell_environment(Path.cwd() / ".bin")
+        done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], env=environment, capture_output=True)
         assert done.returncode == 0, f"$ {command}\n{done.stdout.decode()}\n{done.stderr.decode()}"
         return done.stdout.decode(), done.stderr.decode()
-
-
-def shell_environment() -> dict[str, str]:
-    """An environment with a command `recctl`, that of this repository."""
-    folder = Path.cwd() / ".bin"
-    folder.mkdir(exist_ok=True)
-    script = folder / "recctl"
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m recctl "$@"\n')
-    script.chmod(0o755)
-    return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 
 
 def split_commands(code: str) -> list[str]:

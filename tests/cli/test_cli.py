@@ -483,13 +483,13 @@ def test_train_imports_neither_torch_nor_optuna(workdir: Path) -> None:
 
 def test_shell_script_reads_json_and_stops_at_error(workdir: Path) -> None:
     script = f"""set -eu
-    recctl() {{ {sys.executable} -m recctl "$@"; }}
     run=$(recctl train small.yaml --json -q | {sys.executable} -c 'from json import *; print(load(open(0))["path"])')
     recctl evaluate "$run" --assert 'ndcg@10>=0.01' -q > /dev/null
     recctl runs list | head -1
     recctl evaluate "$run" --assert 'ndcg@10>=0.99' -q > /dev/null
     echo not reached"""
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    environment = preloaded.shell_environment(workdir / ".bin")
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 6
     assert "not reached" not in done.stdout
 

@@ -39,9 +39,13 @@ def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
 
 
 def run_code(code: str, cwd: Path) -> tuple[int, str, str, float]:
-    """Run a program; its exit code, output, errors and the seconds that it took."""
+    """Run a program; its exit code, output, errors and the seconds that it took.
+
+    Its limits are shorter than those of users: C code has half a second to return, and a clean-up two seconds.
+    """
+    limits = "interruption._SECONDS_TO_NOTICE = 0.5\ninterruption._SECONDS_TO_CLEAN_UP = 2\n"
     begin = time.monotonic()
-    process = start("-c", START + code, cwd=cwd)
+    process = start("-c", START + limits + code, cwd=cwd)
     try:
         out, err = process.communicate(timeout=60)
     finally:
@@ -89,7 +93,7 @@ def test_second_interruption_ends_the_clean_up(tmp_path: Path) -> None:
         "interruption._SECONDS_TO_CLEAN_UP = 1000\n"
         "interruption.install()\n"
         "import threading\n"
-        f"threading.Timer(1.5, lambda: {CTRL_C}).start()\n"
+        f"threading.Timer(0.8, lambda: {CTRL_C}).start()\n"
         "with interruption.Running():\n"
         f"    try:\n        {CTRL_C}\n        time.sleep(60)\n    finally:\n        time.sleep(60)\n"
     )
@@ -150,8 +154,23 @@ def _handles_sigterm(process: subprocess.Popen[str]) -> bool:
     return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("seconds", [0.0, 0.15, 0.5, 1.2, 2.5])
+# While Python starts, while packages are imported, while data are read and while a model is fitted. Both signals have
+# one handler.
+@pytest.mark.parametrize(
+    ("seconds", "number"),
+    [
+        (0.0, signal.SIGINT),
+        (0.15, signal.SIGTERM),
+        (0.5, signal.SIGINT),
+        (1.2, signal.SIGINT),
+        (2.5, signal.SIGTERM),
+        pytest.param(0.0, signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(0.15, signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(0.5, signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(1.2, signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(2.5, signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
 def test_command_ends_in_its_first_seconds(tmp_path: Path, seconds: float, number: signal.Signals) -> None:
     (tmp_path / "small.yaml").write_text(SMALL)
     setting = "model={name: svdpp, params: {n_epochs: 1000000}}"
@@ -187,7 +206,8 @@ def test_ignored_signal_stays_ignored(tmp_path: Path) -> None:
     program = (
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         "interruption.install()\n"
-        f"with interruption.Running():\n    {CTRL_C}\n    time.sleep(1.5)\n"
+        f"with interruption.Running():\n    {CTRL_C}\n"
+        "    time.sleep(1)\n"  # longer than C code may take to notice a signal
         "print('done')\n"
     )
     assert run_code(program, tmp_path)[:2] == (0, "done\n")
@@ -203,7 +223,7 @@ def test_forked_process_handles_signals_as_python_does(tmp_path: Path) -> None:
         "    os.read(reader, 5)\n"
         "    os.kill(child, signal.SIGTERM)\n"
         "    _, status = os.waitpid(child, 0)\n"
-        "    time.sleep(2.5)\n"  # longer than C code may take to notice a signal
+        "    time.sleep(1)\n"  # longer than C code may take to notice a signal
         "    print(os.waitstatus_to_exitcode(status))\n"
     )
     assert run_code(program, tmp_path)[:2] == (0, f"{-signal.SIGTERM}\n")

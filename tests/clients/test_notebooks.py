@@ -43,7 +43,14 @@ def stable(texts: list[str]) -> tuple[list[str], list[float]]:
     return [" ".join(NUMBER.sub("#", text).split()) for text in without_times], numbers
 
 
-@pytest.mark.parametrize("path", notebooks.NOTEBOOKS, ids=lambda path: path.stem)
+# The guides and the first notebook have the calls of the others.
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[] if path.stem == "first_model" else pytest.mark.slow)
+        for path in notebooks.NOTEBOOKS
+    ],
+)
 def test_notebook_runs_and_shows_what_is_stored_in_it(path: Path, tmp_path: Path) -> None:
     stored = notebooks.outputs_of(nbformat.read(path, as_version=4))
     stored_texts, stored_numbers = stable(stored)

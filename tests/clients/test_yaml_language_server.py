@@ -119,6 +119,7 @@ def write_configs(folder: Path, schema: Path, texts: list[str]) -> dict[Path, st
     return files
 
 
+@pytest.mark.slow
 def test_ajv_compiles_the_schema_in_strict_mode(packages: Path, schema: Path) -> None:
     command = ["node", str(packages / "compile.mjs"), str(schema)]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)

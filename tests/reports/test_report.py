@@ -51,6 +51,11 @@ def comparison(tmp_path_factory) -> Run:
     return comparison_run(tmp_path_factory.mktemp("compared"))
 
 
+@pytest.fixture(scope="module")
+def search(tmp_path_factory) -> Run:
+    return tuning_run(tmp_path_factory.mktemp("search"))
+
+
 def report_of(*runs, **options):
     written = write_report(runs, **options)
     return written.path.read_text(encoding="utf-8"), written
@@ -125,21 +130,19 @@ def test_runs_of_different_data_are_shown_one_by_one_with_unique_labels(tmp_path
         assert f"ease ({run.id[-4:]})" in page
 
 
-def test_page_of_search_shows_its_trials(tmp_path):
-    run = tuning_run(tmp_path)
-    page, _ = report_of(run)
+def test_page_of_search_shows_its_trials(search):
+    page, _ = report_of(search)
     assert "Search" in section_titles(page)
     text = visible_text(page)
     assert "12 trials, random: 12 complete" in text
     assert "data.min_user_interactions" in text
-    assert f"{run.metadata['tuning']['best_values'][0]:.4f}" in text
+    assert f"{search.metadata['tuning']['best_values'][0]:.4f}" in text
 
 
-def test_search_figures_of_report_and_run_are_the_same(tmp_path):
-    run = tuning_run(tmp_path)
-    in_report = embedded_json(report_of(run)[0])
+def test_search_figures_of_report_and_run_are_the_same(search):
+    in_report = embedded_json(report_of(search)[0])
     for name in ("history.html", "importances.html", "slices.html", "parallel.html"):
-        figures = embedded_json((run.path / "figures" / name).read_text())
+        figures = embedded_json((search.path / "figures" / name).read_text())
         assert figures
         assert set(figures) <= set(in_report)
 
@@ -294,9 +297,9 @@ def test_axis_of_whole_numbers_has_ticks_at_whole_numbers(values, step):
     assert (axis["tick0"], axis["dtick"]) == (0, step)
 
 
-def test_epochs_and_trials_have_ticks_at_whole_numbers(tmp_path):
+def test_epochs_and_trials_have_ticks_at_whole_numbers(search, tmp_path):
     axes = []
-    for run in (trained_run(tmp_path / "svdpp", "svdpp"), tuning_run(tmp_path / "tuning")):
+    for run in (trained_run(tmp_path, "svdpp"), search):
         page, _ = report_of(run)
         axes += [json.loads(figure)["layout"]["xaxis"] for figure in embedded_json(page)]
     counts = [axis for axis in axes if axis["title"]["text"] in ("Epoch", "Trial", "data.min_user_interactions")]
@@ -352,9 +355,10 @@ def test_page_without_figures_allows_no_scripts():
     assert "<script" not in page
 
 
-def test_search_figures_load_plotly_alone(tmp_path):
-    folder = tuning_run(tmp_path).path / "figures"
-    for path in folder.glob("*.html"):
+def test_search_figures_load_plotly_alone(search):
+    paths = list((search.path / "figures").glob("*.html"))
+    assert len(paths) == 4
+    for path in paths:
         parser = _PageParser(path.read_text())
         loaded = [address for address in parser.addresses if not address.startswith("#")]
         assert loaded == ["plotly.min.js"]
