@@ -98,6 +98,17 @@ def test_column_of_a_type_for_times_is_reported(listener, tmp_path, suffix, to_t
     assert "the column when may have them" in listener.notices[0]
 
 
+def test_column_of_a_type_for_times_is_reported_in_a_folder_of_unequal_parts(listener, tmp_path):
+    folder = tmp_path / "events"
+    for day in (1, 2):
+        (folder / f"day={day}").mkdir(parents=True)
+        _write(_table(_DATES), folder / f"day={day}" / "part.parquet")
+    table = read_file(folder, ReadOptions())
+    (notice,) = [notice for notice in listener.notices if "timestamps" in notice]
+    assert "the column when may have them; set data.columns: {timestamp: when}" in notice
+    assert table.unused.names == ("when", "title", "day")
+
+
 def test_column_of_times_without_a_name_is_reported_by_position(listener, tmp_path):
     path = tmp_path / "f.csv"
     _table(_SECONDS).to_csv(path, index=False, header=False)

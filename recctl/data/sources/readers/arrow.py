@@ -62,19 +62,19 @@ def _first_values(content: pa.Buffer, schema: pa.Schema, positions: Sequence[int
     return {}
 
 
-def arrow_columns(path: Path) -> tuple[list[str], int]:
-    """The names of the columns of a file, and its number of rows.
+def arrow_columns(path: Path) -> tuple[pa.Schema, int]:
+    """The columns of a file, and its number of rows.
 
     Raises:
         DataError: The file can't be read.
     """
     with _as_data_error(path.name):
         content = _open(path)
-        names = _schema(content).names
+        schema = _schema(content)
         n_rows = 0
-        if names:
+        if schema.names:
             n_rows = len(_read_columns(content, [0])[0])
-        return names, n_rows
+        return schema, n_rows
 
 
 @contextmanager

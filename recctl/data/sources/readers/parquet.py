@@ -58,8 +58,8 @@ def read_parquet(path: Path, options: ReadOptions) -> ReadResult:
         raise DataError(f"{source}: can't be read: {str(error).splitlines()[0]} (truncated or damaged?)") from error
 
 
-def parquet_columns(path: Path) -> tuple[list[str], int]:
-    """The names of the columns of a file, and its number of rows.
+def parquet_columns(path: Path) -> tuple[pa.Schema, int]:
+    """The columns of a file, and its number of rows.
 
     Raises:
         DataError: The file can't be read.
@@ -68,7 +68,7 @@ def parquet_columns(path: Path) -> tuple[list[str], int]:
 
     try:
         with pq.ParquetFile(_open(path)) as file:
-            return file.schema_arrow.names, file.metadata.num_rows
+            return file.schema_arrow, file.metadata.num_rows
     except (pa.ArrowException, OSError, TypeError, UnicodeDecodeError) as error:
         raise DataError(f"{path.name}: can't be read: {str(error).splitlines()[0]} (truncated or damaged?)") from error
 

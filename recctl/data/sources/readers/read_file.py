@@ -135,15 +135,15 @@ def _column_reader_for(file_format: Format) -> ColumnReader:
 def _parquet_columns(path: Path, options: ReadOptions) -> PartColumns:
     from recctl.data.sources.readers.parquet import parquet_columns
 
-    names, n_rows = parquet_columns(path)
-    return PartColumns(names, len(names), n_rows > 0)
+    schema, n_rows = parquet_columns(path)
+    return PartColumns(schema.names, len(schema.names), n_rows > 0, types=schema.types)
 
 
 def _arrow_columns(path: Path, options: ReadOptions) -> PartColumns:
     from recctl.data.sources.readers.arrow import arrow_columns
 
-    names, n_rows = arrow_columns(path)
-    return PartColumns(names, len(names), n_rows > 0)
+    schema, n_rows = arrow_columns(path)
+    return PartColumns(schema.names, len(schema.names), n_rows > 0, types=schema.types)
 
 
 def _json_lines_columns(path: Path, options: ReadOptions) -> PartColumns:

@@ -8,7 +8,7 @@ column `key`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +42,8 @@ _TYPED_FORMATS = ("parquet", "arrow")
 _FORMATS_WITHOUT_COLUMNS = ("lightgcn", "sequences", "netflix")
 
 
-class PartColumns(NamedTuple):
+@dataclass(frozen=True)
+class PartColumns:
     """The columns of a part.
 
     Attributes:
@@ -50,12 +51,14 @@ class PartColumns(NamedTuple):
         n_columns: The number of columns; 0 if rows are lists.
         has_rows: Whether the part holds any row.
         delimiter: The delimiter of a text file; None in other formats.
+        types: The types of the columns, if the format has them.
     """
 
     names: list[str] | None
     n_columns: int
     has_rows: bool
     delimiter: str | None = None
+    types: Sequence[pa.DataType] | None = field(default=None, compare=False)  # parts are unified whatever their types
 
 
 class _PartOutcome(NamedTuple):
@@ -321,7 +324,12 @@ class _Table:
         union = list(dict.fromkeys(name for names in names_of.values() for name in names)) + self._partition_keys
         repeated = [name for name in names_of[self._parts[0]] if names_of[self._parts[0]].count(name) > 1]
         positions = column_roles.roles_from_header(union, mapping, self._source)
-        self._unused = find_unused_columns(union, len(union), mapping, positions, self._source)
+        types: dict[str, pa.DataType] = {}
+        for part in self._parts:
+            types |= dict(zip(names_of[part], self._columns[part].types or (), strict=False))
+        self._unused = find_unused_columns(
+            union, len(union), mapping, positions, self._source, types=[types.get(name, pa.null()) for name in union]
+        )
         role_names = {role: union[position] for role, position in positions.items()}
         partition_columns = {role: name for role, name in role_names.items() if name in self._partition_keys}
         extra = []
