@@ -62,6 +62,11 @@ def before_status(files: dict[str, Any]) -> str:
     return status
 
 
+def test_complete_search_is_not_resumed_with_settings_alone(run: Run) -> None:
+    assert_refused(run, ConfigError, f"{run.id} is complete", overrides=["data.source=elsewhere.csv"])
+    assert not tuning.resume(run)
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
