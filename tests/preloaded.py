@@ -39,7 +39,8 @@ _PACKAGES = [
     *("pydantic.main", "pydantic.json_schema", "pydantic.plugin", "pydantic.functional_validators"),
     *("numpy", "scipy.sparse", "scipy.special", "scipy.linalg", "scipy.stats", "pandas", "threadpoolctl"),
     *("pyarrow.csv", "pyarrow.dataset", "pyarrow.json", "pyarrow.pandas_compat", "pyarrow.parquet"),
-    *("numba", "torch", "optuna", "sqlalchemy.orm", "alembic.command", "alembic.migration"),
+    # The first optimizer that a program makes imports torch's compiler, which takes two seconds.
+    *("numba", "torch", "torch._dynamo", "optuna", "sqlalchemy.orm", "alembic.command", "alembic.migration"),
 ]
 
 

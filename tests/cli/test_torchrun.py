@@ -34,7 +34,7 @@ elastic_launch(LaunchConfig(1, 1, 2, max_restarts=0, **options), run_rank)(sys.a
 """
 CONFIG = SMALL.replace(
     "{name: ease, params: {l2_reg: 50.0}}",
-    "{name: ncf, params: {embedding_dim: 8, hidden_layers: [8], epochs: 20, batch_size: 128, device: cpu, dropout: 0}}",
+    "{name: ncf, params: {embedding_dim: 8, hidden_layers: [8], epochs: 12, batch_size: 128, device: cpu, dropout: 0}}",
 )
 
 
@@ -45,7 +45,7 @@ def torchrun(*arguments: str) -> preloaded.Program:
 
 def forking(*arguments: str) -> preloaded.Program:
     """Start a launcher, which forks two processes."""
-    return preloaded.Program("-c", FORKING, *arguments)
+    return preloaded.Program("-c", FORKING, *arguments, env={**os.environ, "RECCTL_THREADS": "1"})
 
 
 def second_of(launcher: preloaded.Program) -> int:

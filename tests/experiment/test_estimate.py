@@ -39,7 +39,7 @@ SIZES: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {
     "svdpp": ((50_000, 20_000, 200_000), {"n_factors": 64, "n_epochs": 1}),
     "bpr": ((50_000, 20_000, 200_000), {"n_factors": 64, "epochs": 1}),
     "ncf": ((20_000, 10_000, 24_000), {"epochs": 1, "batch_size": 8192}),
-    "lightgcn": ((20_000, 10_000, 40_000), {"epochs": 1, "batch_size": 20_000}),
+    "lightgcn": ((12_000, 6000, 24_000), {"epochs": 1, "batch_size": 20_000}),
     "mult-vae": ((600, 4000, 9_000), {"epochs": 1}),
     "sasrec": ((60, 30_000, 4_000), {"epochs": 1}),
 }

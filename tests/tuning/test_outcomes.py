@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import socket
 import time
 from datetime import datetime, timedelta
@@ -154,9 +155,23 @@ def test_several_metrics_are_named_in_their_order(tmp_path: Path) -> None:
         assert trial.values == [trial.user_attrs["coverage@10"], trial.user_attrs["ndcg@10"]]
 
 
-@pytest.mark.parametrize("text_and_settings", [(EASE, OUTSIDE), (EPOCHS, MIXED)], ids=["baseline", "epochs"])
-def test_search_of_version_0_2_is_resumed_with_its_outcomes(tmp_path: Path, text_and_settings: tuple[str, str]) -> None:
-    run = tuning.tune(load(tmp_path, *text_and_settings), RunStore(tmp_path / "runs"))
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A search whose trial 0 is a baseline outside of the space."""
+    folder = tmp_path_factory.mktemp("outside")
+    return tuning.tune(load(folder, EASE, OUTSIDE), RunStore(folder / "runs"))
+
+
+def copied(run: Run, store: Path) -> Run:
+    """A copy of a run, for tests that change it."""
+    return Run.open(shutil.copytree(run.path, store / run.id))
+
+
+@pytest.mark.parametrize("search", ["outside", "mixed"])
+def test_search_of_version_0_2_is_resumed_with_its_outcomes(
+    tmp_path: Path, request: pytest.FixtureRequest, search: str
+) -> None:
+    run = copied(request.getfixturevalue(search), tmp_path / "runs")
     before = trials(run)
     store_as_version_0_2(run)
     n_trials = len(before) + 1
@@ -171,8 +186,8 @@ def test_search_of_version_0_2_is_resumed_with_its_outcomes(tmp_path: Path, text
     assert "recctl" not in study.trials[-1].user_attrs
 
 
-def test_search_whose_folder_was_renamed_keeps_its_study(tmp_path: Path) -> None:
-    run = tuning.tune(load(tmp_path, EASE, OUTSIDE), RunStore(tmp_path / "runs"))
+def test_search_whose_folder_was_renamed_keeps_its_study(tmp_path: Path, outside: Run) -> None:
+    run = copied(outside, tmp_path / "runs")
     renamed = Run.open(run.path.rename(run.path.with_name("renamed")))
     assert tuning.resume(renamed, more=["tuning.n_trials=4"])
     assert len(trials(renamed)) == 4

@@ -67,7 +67,7 @@ def test_refit_fits_best_point_on_train_and_validation(tmp_path: Path) -> None:
     assert run.metadata["tuning"]["best_point"]["n_factors"] == experiment.load_version(run).n_factors
 
 
-FOURTEEN_TRIALS = ("training={}", "tuning.pruner=none", "tuning.n_trials=14")
+FOURTEEN_TRIALS = ("training={}", "model.params.n_epochs=3", "tuning.pruner=none", "tuning.n_trials=14")
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def at_random(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return search(tmp_path_factory.mktemp("random"), EPOCHS, "tuning.strategy=random", *FOURTEEN_TRIALS)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+@pytest.mark.parametrize("sampler", ["tpe", pytest.param("gp", marks=pytest.mark.slow), "cmaes"])
 def test_equal_searches_have_equal_trials_however_often_resumed(tmp_path: Path, at_random: Run, sampler: str) -> None:
     if sampler == "cmaes":
         pytest.importorskip("cmaes")
@@ -91,7 +91,7 @@ def test_equal_searches_have_equal_trials_however_often_resumed(tmp_path: Path, 
     )
 
 
-NINE_TRIALS = ("tuning.n_trials=9", "tuning.grid_size=3", "tuning.pruner=median")
+NINE_TRIALS = ("model.params.n_epochs=6", "tuning.n_trials=9", "tuning.grid_size=3", "tuning.pruner=median")
 
 
 @pytest.fixture(scope="module", params=["bayesian", "random", "coarse_to_fine", "grid"])
@@ -105,7 +105,7 @@ def whole(strategy: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return search(tmp_path_factory.mktemp("whole"), EPOCHS, *NINE_TRIALS, f"tuning.strategy={strategy}")
 
 
-@pytest.mark.parametrize("at", [1, 25])
+@pytest.mark.parametrize("at", [pytest.param(1, marks=pytest.mark.slow), 13])
 def test_search_interrupted_at_any_epoch_resumes_to_the_same_trials(
     tmp_path: Path, strategy: str, whole: Run, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,7 +125,7 @@ def test_search_interrupted_at_any_epoch_resumes_to_the_same_trials(
             search(tmp_path, EPOCHS, *settings)
     run = RunStore(tmp_path / "runs").runs()[-1]
     assert run.status == "interrupted"
-    if at > 12:
+    if at > 6:
         assert (run.path / "best.yaml").exists(), "the best so far is written"
     count = 0
     with monkeypatch.context() as patch:
