@@ -1,7 +1,8 @@
 """Every command of an installed recctl, run as a process, as a person runs it.
 
 These tests need pytest and the package alone, so that `.ci/wheel` runs them against a built wheel: of the repository,
-they import only what starts the processes. They use whatever formats, trackers and engines are installed.
+they import only what starts the processes. They use whatever formats, trackers and engines are installed. Those marked
+as slow have a test in one process in another folder.
 """
 
 from __future__ import annotations
@@ -144,6 +145,7 @@ def test_trained_model_is_evaluated_and_recommends(workplace: Workplace, user: s
     assert workplace.json("recommend", run["run_id"], "--history", "1,2", "-k", "3")
 
 
+@pytest.mark.slow
 def test_every_model_is_saved_and_loaded(workplace: Workplace) -> None:
     names = [entry["name"] for entry in workplace.json("models")["models"]]
     assert set(names) == set(SMALL)
@@ -169,7 +171,7 @@ def test_split_then_fit_on_it(workplace: Workplace) -> None:
     assert workplace.json("fit", "small.yaml")["models"]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+@pytest.mark.parametrize("sampler", ["tpe", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gp", "cmaes"))])
 def test_search_keeps_the_best_model(workplace: Workplace, sampler: str) -> None:
     if sampler == "cmaes":
         skip_without("cmaes")
@@ -181,6 +183,7 @@ def test_search_keeps_the_best_model(workplace: Workplace, sampler: str) -> None
     assert more["run_id"] == run["run_id"]
 
 
+@pytest.mark.slow
 def test_search_in_worker_processes(workplace: Workplace) -> None:
     assert workplace.json("tune", "small.yaml", "--strategy", "random", "--trials", "3", "--jobs", "2")["models"]
 
@@ -191,7 +194,9 @@ def test_formats_are_listed(workplace: Workplace) -> None:
         assert name in listed
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    "name", ["recommendations", *(pytest.param(name, marks=pytest.mark.slow) for name in list(FORMATS)[1:])]
+)
 def test_export_is_written_and_verified(workplace: Workplace, name: str) -> None:
     skip_without(FORMATS[name])
     folder = f"exported-{name}"
@@ -199,12 +204,14 @@ def test_export_is_written_and_verified(workplace: Workplace, name: str) -> None
     workplace.text("export", "--verify", folder)
 
 
+@pytest.mark.slow
 def test_reports(workplace: Workplace) -> None:
     for name in ("html", "md", "latex"):
         workplace.text("report", workplace.trained, "--format", name, "--output", f"report.{name}")
         assert (workplace.folder / f"report.{name}").stat().st_size > 200
 
 
+@pytest.mark.slow
 def test_diagnosis_and_estimate(workplace: Workplace) -> None:
     workplace.json("diagnose", "small.yaml")
     workplace.json("diagnose", workplace.trained)
@@ -213,6 +220,7 @@ def test_diagnosis_and_estimate(workplace: Workplace) -> None:
         workplace.json("estimate", "small.yaml", "-s", f"model={model}")
 
 
+@pytest.mark.slow
 def test_runs(workplace: Workplace) -> None:
     first = workplace.json("train", "small.yaml")["run_id"]
     second = workplace.json("train", "small.yaml", "-s", "model.params.n_factors=4")["run_id"]
@@ -241,6 +249,7 @@ def test_damaged_model_is_reported(workplace: Workplace) -> None:
     workplace.json("runs", "rm", run["run_id"], "--yes")
 
 
+@pytest.mark.slow
 def test_models_data_and_configs(workplace: Workplace) -> None:
     assert "n_factors" in workplace.json("models", "als")["parameters"]
     workplace.json("data", "list")
@@ -267,6 +276,7 @@ def test_help_and_version(workplace: Workplace) -> None:
     assert workplace.text("--version").startswith("recctl ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tracker", "package"), [("tensorboard", "tensorboard"), ("mlflow", "mlflow")])
 def test_tracking(workplace: Workplace, tracker: str, package: str) -> None:
     skip_without(package)
@@ -275,6 +285,7 @@ def test_tracking(workplace: Workplace, tracker: str, package: str) -> None:
     workplace.json("train", "small.yaml", "-s", f"model={svd}", "-s", f"tracking.{tracker}={values[tracker]}")
 
 
+@pytest.mark.slow
 def test_ray_engine(workplace: Workplace) -> None:
     skip_without("ray")
     assert workplace.json("train", "small.yaml", "--engine", "ray")["models"]

@@ -17,7 +17,8 @@ from recctl.kernels.compile import find_kernels
 set_threads(int(sys.argv[1]))
 if sys.argv[2]:
     loading._HELPER = sys.argv[2]
-names = loading.kernels_of_module("csr")[:9]
+loading._MIN_KERNELS_PER_PROCESS = 2
+names = loading.all_kernels()[-4:]  # those that are compiled quickly
 n_compiled = loading.load(names)
 kernels = find_kernels(names)
 from_cache = [sum(kernel.dispatcher.stats.cache_hits.values()) for kernel in kernels]
@@ -42,9 +43,9 @@ def _load(folder: Path, n_threads: int, helper: str = "", current: Path | None =
 
 def test_helper_compiles_kernels_that_this_process_reads(tmp_path: Path) -> None:
     first = _load(tmp_path, n_threads=2)
-    assert first["compiled"] == first["kernels"] == 9
+    assert first["compiled"] == first["kernels"] == 4
     assert first["from_cache"] > 0
-    assert _load(tmp_path, n_threads=2) == {"kernels": 9, "compiled": 0, "from_cache": 9}
+    assert _load(tmp_path, n_threads=2) == {"kernels": 4, "compiled": 0, "from_cache": 4}
 
 
 def test_helper_imports_no_modules_of_the_current_folder(tmp_path: Path) -> None:
@@ -60,4 +61,4 @@ def test_one_thread_compiles_in_this_process(tmp_path: Path) -> None:
 
 def test_kernels_of_a_helper_that_dies_are_compiled_here(tmp_path: Path) -> None:
     result = _load(tmp_path, n_threads=2, helper="import sys; sys.stdin.readline(); sys.exit(1)")
-    assert result == {"kernels": 9, "compiled": 9, "from_cache": 0}
+    assert result == {"kernels": 4, "compiled": 4, "from_cache": 0}
