@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -53,9 +54,14 @@ def commands_of(block: Block) -> list[list[str]]:
     return found
 
 
+@cache  # it takes longer to make than many commands take to parse
+def command_line() -> Any:
+    return typer.main.get_command(app)
+
+
 def parse(words: list[str]) -> None:
     """Parse the words of a command as the command line does, without running it."""
-    command: Any = typer.main.get_command(app)
+    command = command_line()
     if words[0].startswith("-"):
         assert words[0] in [option for parameter in command.params for option in parameter.opts]
         return

@@ -24,7 +24,7 @@ def shop_files() -> None:
     exec(compile(script.code, "make_events.py", "exec"), {})
 
 
-@pytest.mark.parametrize("page", ["choose", "paper"])
+@pytest.mark.parametrize("page", [pytest.param("choose", marks=pytest.mark.slow), "paper"])
 def test_tutorials_with_files_of_the_first_one_print_what_they_show(recctl: Any, workdir: Path, page: str) -> None:
     shop_files()
     Tutorial(recctl).run(read_blocks(f"start/{page}.md"))
