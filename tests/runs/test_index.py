@@ -207,7 +207,7 @@ EDITS: tuple[Edit, ...] = (
 
 
 @pytest.mark.usefixtures("_short_ticks")
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_listing_with_the_index_equals_reading_the_files_after_any_edits(root: Path, seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(N_EDITS):

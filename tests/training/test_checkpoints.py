@@ -167,7 +167,10 @@ sys.exit(main())
 """
 
 
-@pytest.mark.parametrize(("name", "how"), [("ncf", signal.SIGKILL), ("svdpp", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [("svd", signal.SIGKILL), ("svdpp", signal.SIGTERM), pytest.param("ncf", signal.SIGKILL, marks=pytest.mark.slow)],
+)
 def test_killed_process_is_resumed(tmp_path, name, how):
     loaded = load(tmp_path, name)
     whole = experiment.train(loaded, RunStore(tmp_path / "whole"))

@@ -278,6 +278,7 @@ def test_search_that_loses_a_worker_and_is_killed_resumes_to_the_same_trials(wor
             time.sleep(0.05)
     run = search.resume()
     assert_same_model(run, whole)
+    assert "failed" not in set(trials(run)["state"])
     # Which trials are pruned depends on which ones are over.
     columns = ["number", "lr", "n_factors"]
     pd.testing.assert_frame_equal(trials(run)[columns], trials(whole)[columns])
