@@ -40,7 +40,7 @@ _PACKAGES = [
     *("numpy", "scipy.sparse", "scipy.special", "scipy.linalg", "scipy.stats", "pandas", "threadpoolctl"),
     *("pyarrow.csv", "pyarrow.dataset", "pyarrow.json", "pyarrow.pandas_compat", "pyarrow.parquet"),
     # The first optimizer that a program makes imports torch's compiler, which takes two seconds.
-    *("numba", "torch", "torch._dynamo", "optuna", "sqlalchemy.orm", "alembic.command", "alembic.migration"),
+    *("numba", "torch", "optuna", "sqlalchemy.orm", "alembic.command", "alembic.migration"),
 ]
 
 

@@ -43,6 +43,8 @@ class Prepared:
         record: The sections `data` and `split` of metadata.json.
         notes: Warnings about the data and the split for the user.
         tables: The tables of users and items, for segments; None if no config was read.
+        popularity: The metric of popularity by user, by part and evaluator: the models that are fitted on this split
+            are compared with the same values (`popularity_baseline`).
     """
 
     dataset: InteractionDataset
@@ -50,6 +52,7 @@ class Prepared:
     record: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     tables: AttributeTables | None = None
+    popularity: dict[tuple[str, str], pd.Series[float]] = field(default_factory=dict)
 
 
 class ReadResult(NamedTuple):

@@ -65,18 +65,14 @@ def popularity_baseline(
         The means of both, and the mean of their paired differences with a 95 % interval; None if they have no users in
         common.
     """
-    relevant: InteractionDataset = getattr(prepared.split, part)(prepared.dataset)
-    popularity = PopularityRecommender()
+    measured = (part, repr(evaluator))
     try:
         of_model = _by_user(run.per_user(part), metric_key)
-        with progress.silence():
-            popularity.fit(prepared.split.train(prepared.dataset))
-            evaluation = evaluator.evaluate_users(
-                popularity, _sample_users(relevant, evaluator.seed), train_data=relevant.history, known=relevant.known
-            )
+        if measured not in prepared.popularity:
+            prepared.popularity[measured] = _popularity_by_user(part, prepared, metric_key, evaluator)
     except (ArtifactError, DataError):
         return None
-    pairs = pd.concat({"model": of_model, "popularity": _by_user(evaluation.per_user, metric_key)}, axis=1).dropna()
+    pairs = pd.concat({"model": of_model, "popularity": prepared.popularity[measured]}, axis=1).dropna()
     if len(pairs) < 2:
         return None
     differences = pairs["model"] - pairs["popularity"]
@@ -94,8 +90,18 @@ def popularity_baseline(
     }
 
 
-def _by_user(table: pd.DataFrame, metric_key: MetricKey) -> pd.Series[Any]:
-    values: pd.Series[Any] = table.set_index(USER)[str(metric_key)]
+def _popularity_by_user(part: str, prepared: Prepared, metric_key: MetricKey, evaluator: Evaluator) -> pd.Series[float]:
+    relevant: InteractionDataset = getattr(prepared.split, part)(prepared.dataset)
+    with progress.silence():
+        popularity = PopularityRecommender().fit(prepared.split.train(prepared.dataset))
+        evaluation = evaluator.evaluate_users(
+            popularity, _sample_users(relevant, evaluator.seed), train_data=relevant.history, known=relevant.known
+        )
+    return _by_user(evaluation.per_user, metric_key)
+
+
+def _by_user(table: pd.DataFrame, metric_key: MetricKey) -> pd.Series[float]:
+    values: pd.Series[float] = table.set_index(USER)[str(metric_key)]
     return values
 
 

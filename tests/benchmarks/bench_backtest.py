@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from side_by_side import print_json
+from side_by_side import alternate, print_json, report, seconds_of
 
 from recctl import experiment
 from recctl.data.dataset import InteractionDataset
@@ -28,13 +26,6 @@ evaluation: {{metrics: [ndcg], k_values: [10]}}
 """
 
 
-def seconds_of(function: Callable[[], Any]) -> float:
-    """The duration of a call."""
-    begin = time.perf_counter()
-    function()
-    return time.perf_counter() - begin
-
-
 def days_of(frame: Any) -> int:
     """The length of a window, so that the windows are the newer half of the data."""
     days = (frame["timestamp"].max() - frame["timestamp"].min()) / 86_400
@@ -51,7 +42,7 @@ def cut_windows(n_rows: int) -> None:
 
 
 def compare_with_trainings(n_rows: int) -> None:
-    """Time a backtest of EASE and ALS, and then a training for each model and window."""
+    """Time a backtest of EASE and ALS, and a training for each model and window, in turns."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         frame = generate(n_rows // 20, n_rows // 500, n_rows)
@@ -60,26 +51,24 @@ def compare_with_trainings(n_rows: int) -> None:
         rolling = f"{{strategy: rolling, n_windows: {N_WINDOWS}, test_days: {test_days}}}"
         models = "\n".join(["models:", *(f"  - {model}" for model in MODELS.values())])
         (folder / "backtest.yaml").write_text(CONFIG.format(split=rolling, models=models))
-        store = RunStore(folder / "runs")
-        backtest_seconds = seconds_of(lambda: compare([folder / "backtest.yaml"], store))
-        (comparison,) = (run for run in store.runs() if run.metadata["kind"] == "compare")
+        starts: list[str] = []
+
+        def backtest() -> None:
+            store = RunStore(Path(tempfile.mkdtemp(dir=folder)))
+            compare([folder / "backtest.yaml"], store)
+            (comparison,) = (run for run in store.runs() if run.metadata["kind"] == "compare")
+            starts[:] = [window["test_start"] for window in comparison.metadata["windows"]]
 
         def train_all() -> None:
-            for window in comparison.metadata["windows"]:
+            store = RunStore(Path(tempfile.mkdtemp(dir=folder)))
+            for start in starts:
                 for model in MODELS.values():
-                    split = f"{{strategy: temporal, test_start: {window['test_start']}, test_days: {test_days}}}"
+                    split = f"{{strategy: temporal, test_start: {start}, test_days: {test_days}}}"
                     (folder / "one.yaml").write_text(CONFIG.format(split=split, models=f"model: {model}"))
-                    experiment.train(experiment.load(folder / "one.yaml"), RunStore(folder / "single"))
+                    experiment.train(experiment.load(folder / "one.yaml"), store)
 
-        print_json(
-            {
-                "bench": "six windows of EASE and ALS: compare",
-                "data": f"{n_rows / 1e6:g}M rows",
-                "seconds": round(backtest_seconds, 2),
-                "peer": "a training for each",
-                "peer_seconds": round(seconds_of(train_all), 2),
-            }
-        )
+        measures = {"recctl": lambda: seconds_of(backtest), "a training for each": lambda: seconds_of(train_all)}
+        report("six windows of EASE and ALS: compare", f"{n_rows / 1e6:g}M rows", alternate(measures, repeats=3))
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ def fit_in_a_child():
             except TrainingError as error:
                 print(error, flush=True)
     print(sum("torch uses one thread in this process" in str(each.message) for each in caught), "notice", flush=True)
+    print("torch's compiler imported:", "torch._dynamo" in sys.modules, flush=True)
     os._exit(0)
 
 # Large enough for a parallel loop: OpenMP's threads, which the child does not have, exist from now on.
@@ -98,8 +99,13 @@ def test_process_forked_after_torch_was_used_fits_with_a_notice(lines_of_childre
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_training_does_not_import_the_compiler_of_torch(lines_of_children: list[str]) -> None:
+    assert lines_of_children[3] == "torch's compiler imported: False"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_fit_in_a_process_forked_after_a_device_was_used_is_refused_with_advice(lines_of_children: list[str]) -> None:
-    lightgcn, ncf, notice = lines_of_children[3:]
+    lightgcn, ncf, notice, _ = lines_of_children[4:]
     for name, line in (("lightgcn", lightgcn), ("ncf", ncf)):
         assert line.startswith(f"{name}: a process that was forked from one that uses the GPU cannot train a network")
         assert "'spawn'" in line

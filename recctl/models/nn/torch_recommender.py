@@ -32,6 +32,7 @@ from recctl.models.nn.torch_settings import usual_settings
 if TYPE_CHECKING:
     import torch
 
+    from recctl.models.nn.adam import Adam
     from recctl.models.nn.device_scorer import DeviceScorer
     from recctl.models.nn.trainer import Trainer
     from recctl.training import Validate
@@ -166,8 +167,12 @@ class TorchRecommender(EpochRecommender):
         """Estimate the memory on a device that the scores of a user take; it chooses the size of batches."""
         return 12 * len(self.item_vocabulary)
 
-    def _optimizer(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
+    def _optimizer(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer | Adam:
         """The optimizer of all weights, which are one flat parameter."""
+        if parameter.device.type == "cpu":
+            from recctl.models.nn.adam import Adam
+
+            return Adam(parameter, self.learning_rate)
         import torch
 
         return torch.optim.Adam([parameter], lr=self.learning_rate, fused=parameter.device.type != "mps")

@@ -23,6 +23,7 @@ from recctl.data.matrix import Float32Array
 from recctl.engines import torch_distributed, torch_threads
 from recctl.errors import ArtifactError, TrainingError
 from recctl.models.nn import batches, devices, dropout, flat_weights
+from recctl.models.nn.adam import Adam
 from recctl.models.nn.torch_settings import usual_settings
 
 # Below this number of embedding values per batch, threads wait for each other longer than they save.
@@ -71,7 +72,7 @@ class TrainableModel(Protocol):
 
     def _new_network(self) -> torch.nn.Module: ...
 
-    def _optimizer(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer: ...
+    def _optimizer(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer | Adam: ...
 
     def _before_epoch(self, network: torch.nn.Module, epoch: int) -> None: ...
 
