@@ -12,6 +12,7 @@ from recctl.arguments import flag, one_of, optional, text, validated
 from recctl.errors import ConfigError, RecctlError
 from recctl.reports.render import latex_markdown
 from recctl.reports.render.blocks import Block, Bullets
+from recctl.reports.render.latex import PACKAGES
 from recctl.reports.render.page import Section, render_page
 from recctl.reports.report_data import ReportData
 from recctl.reports.sections import (
@@ -32,7 +33,13 @@ from recctl.version import __version__
 Format = Literal["html", "md", "latex"]
 _SUFFIXES = {"html": "html", "md": "md", "latex": "tex"}
 # How a report can be told from a file that somebody else wrote. The page has it as `generator`.
-_SIGNATURES = ('<meta name="generator" content="recctl report">', *latex_markdown.SIGNATURES.values())
+_SIGNATURES = (
+    '<meta name="generator" content="recctl report">',
+    *latex_markdown.SIGNATURES.values(),
+    # The page and the LaTeX tables of earlier versions, which nightly jobs write to the same place.
+    '<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy"',
+    f"% needs {PACKAGES}",
+)
 _N_BYTES_OF_SIGNATURE = 200
 
 # In the order of the page. A section that has nothing to show raises the reason; one that does not apply to the runs

@@ -480,6 +480,19 @@ def test_report_replaces_a_report_and_no_other_file(recctl, comparison, workdir,
     assert notes.read_text() == (workdir / "page").read_text()
 
 
+@pytest.mark.parametrize("form", ["html", "latex"])
+def test_report_of_an_earlier_version_is_replaced(recctl, comparison, workdir, form):
+    command = ("report", str(comparison.path), "--format", form, "-o", "page")
+    assert recctl(*command).code == 0
+    page = workdir / "page"
+    present = page.read_text()
+    earlier = present.replace('<meta name="generator" content="recctl report">\n', "")
+    page.write_text(earlier.removeprefix("% Written by recctl report\n"))
+    assert page.read_text() != present
+    assert recctl(*command).code == 0
+    assert page.read_text() == present
+
+
 def test_invalid_arguments_raise_config_error(ease):
     with pytest.raises(ConfigError, match="name at least one run"):
         write_report([])
