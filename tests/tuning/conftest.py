@@ -6,7 +6,7 @@ import functools
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator
+from types import ModuleType
 
 import alembic.util
 import pytest
@@ -14,13 +14,20 @@ import pytest
 from recctl.tuning import executors
 from tests.tuning import worker_server
 
+_load_python_file = alembic.util.load_python_file
+_load_python_file_once = functools.cache(_load_python_file)
 
-@pytest.fixture(autouse=True, scope="package")
-def _migrations_are_loaded_once() -> Iterator[None]:
+
+def _load_script_once(folder: str, name: str) -> ModuleType:
+    """Load a script of a migration at its first use; `env.py` is the program that migrates, and runs each time."""
+    load = _load_python_file if name == "env.py" else _load_python_file_once
+    return load(folder, name)
+
+
+@pytest.fixture(autouse=True)
+def _migrations_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Optuna loads the scripts of all migrations several times for every database, half of the time to open it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alembic.util, "load_python_file", functools.cache(alembic.util.load_python_file))
-        yield
+    monkeypatch.setattr(alembic.util, "load_python_file", _load_script_once)
 
 
 @pytest.fixture
