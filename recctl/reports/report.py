@@ -32,7 +32,7 @@ from recctl.version import __version__
 
 Format = Literal["html", "md", "latex"]
 _SUFFIXES = {"html": "html", "md": "md", "latex": "tex"}
-# How a report can be told from a file that somebody else wrote. The page has it as `generator`.
+# Texts at the beginning of reports, which other files do not have. The page has one as `generator`.
 _SIGNATURES = (
     '<meta name="generator" content="recctl report">',
     *latex_markdown.SIGNATURES.values(),
