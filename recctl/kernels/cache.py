@@ -78,7 +78,8 @@ class KernelCache:
         """Write a compiled kernel."""
         from numba.core.serialize import dumps
 
-        if result.library.has_dynamic_globals:  # it contains addresses of this process
+        compiled = result.library
+        if compiled.has_dynamic_globals:  # it contains addresses of this process
             return
         # Upgraded or edited while this process runs: the kernel may be made of other sources than its key says.
         if _hash_sources() != _SOURCES:

@@ -12,6 +12,7 @@ from collections import Counter
 from typing import Any
 
 import torch
+from torch.library import Library
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
@@ -126,5 +127,5 @@ def _memory(value: Any) -> Any:
     return value.memory if isinstance(value, DeviceTensor) else value
 
 
-_library = torch.library.Library("_", "IMPL")
-_library.fallback(_run, "PrivateUse1")
+_operators = Library("_", "IMPL")
+_operators.fallback(_run, "PrivateUse1")
