@@ -118,8 +118,10 @@ def main() -> None:
         irspack_default = (n_users * 0.05 * 0.01, n_users * 0.05 * 0.99)
         for l1_reg, l2_reg in ((1.0, 10.0), irspack_default):
             compare(data, rows, l1_reg, l2_reg, 100, "skrecsys")
-            for peer in ("irspack", "fastslim"):
-                compare(data, rows, l1_reg, l2_reg, None, peer)
+            compare(data, rows, l1_reg, l2_reg, None, "irspack")
+            # On goodbooks its fits take much longer than all others together.
+            if data != "goodbooks":
+                compare(data, rows, l1_reg, l2_reg, None, "fastslim")
         report_threads("SLIM", data, lambda rows=rows: SLIMRecommender(l2_reg=10.0).fit(rows))
 
 
