@@ -33,14 +33,12 @@ PAGE = ALL.with_name("quality.md")
 BEGIN = "<!-- tuned: begin -->"
 END = "<!-- tuned: end -->"
 
-CLASSICAL_MODELS = ["popularity", "item-knn", "user-knn", "rp3beta", "ease", "sansa", "slim", "als", "svdpp"]
+CLASSICAL_MODELS = ["popularity", "item-knn", "user-knn", "rp3beta", "ease", "sansa", "slim", "als", "bpr", "svdpp"]
+ALL_MODELS = [*CLASSICAL_MODELS, "mult-vae", "ncf", "lightgcn", "sasrec"]
 # Title and models of each table.
 CONTENTS = {
-    "movielens-100k": ("MovieLens-100K, random 8:1:1", [*CLASSICAL_MODELS, "ncf", "lightgcn"]),
-    "movielens-100k-last": (
-        "MovieLens-100K, last item of each user",
-        [*CLASSICAL_MODELS, "ncf", "lightgcn", "sasrec"],
-    ),
+    "movielens-100k": ("MovieLens-100K, random 8:1:1", ALL_MODELS),
+    "movielens-100k-last": ("MovieLens-100K, last item of each user", ALL_MODELS),
     "goodbooks": ("goodbooks-10k, random 8:1:1", CLASSICAL_MODELS),
 }
 EARLY_STOPPING = "training.early_stopping={monitor: ndcg@10, patience: 5}"
