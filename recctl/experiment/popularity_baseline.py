@@ -15,6 +15,7 @@ from recctl.errors import ArtifactError, DataError
 from recctl.evaluation import Evaluator
 from recctl.experiment.data import Prepared
 from recctl.metrics import MetricKey
+from recctl.models.base import Recommender
 from recctl.models.popularity import PopularityRecommender
 from recctl.runs import Run
 
@@ -48,11 +49,16 @@ def accuracy_metric(run: Run, part: str) -> MetricKey | None:
 
 
 def popularity_baseline(
-    run: Run, part: str, prepared: Prepared, metric_key: MetricKey, evaluator: Evaluator
+    run: Run,
+    part: str,
+    prepared: Prepared,
+    metric_key: MetricKey,
+    evaluator: Evaluator,
+    fitted_on_train: Recommender | None = None,
 ) -> dict[str, Any] | None:
     """Compare the run's model with popularity on the users of a part on which the run was evaluated.
 
-    Popularity is fitted on train and measured by the same protocol. Of many users, a random sample is taken.
+    Popularity is that of train, and measured by the same protocol. Of many users, a random sample is taken.
 
     Args:
         run: The run.
@@ -60,6 +66,7 @@ def popularity_baseline(
         prepared: Its data set and split.
         metric_key: A metric that the run has by user.
         evaluator: Measures this metric, by the protocol of the run.
+        fitted_on_train: A model that has the interactions of train already; None: they are taken from the data set.
 
     Returns:
         The means of both, and the mean of their paired differences with a 95 % interval; None if they have no users in
@@ -69,7 +76,8 @@ def popularity_baseline(
     try:
         of_model = _by_user(run.per_user(part), metric_key)
         if measured not in prepared.popularity:
-            prepared.popularity[measured] = _popularity_by_user(part, prepared, metric_key, evaluator)
+            popularity = _popularity(prepared, fitted_on_train)
+            prepared.popularity[measured] = _values_by_user(popularity, part, prepared, metric_key, evaluator)
     except (ArtifactError, DataError):
         return None
     pairs = pd.concat({"model": of_model, "popularity": prepared.popularity[measured]}, axis=1).dropna()
@@ -90,10 +98,18 @@ def popularity_baseline(
     }
 
 
-def _popularity_by_user(part: str, prepared: Prepared, metric_key: MetricKey, evaluator: Evaluator) -> pd.Series[float]:
+def _popularity(prepared: Prepared, fitted_on_train: Recommender | None) -> PopularityRecommender:
+    if fitted_on_train is not None:
+        return PopularityRecommender.of_model(fitted_on_train)
+    with progress.silence():
+        return PopularityRecommender().fit(prepared.split.train(prepared.dataset))
+
+
+def _values_by_user(
+    popularity: PopularityRecommender, part: str, prepared: Prepared, metric_key: MetricKey, evaluator: Evaluator
+) -> pd.Series[float]:
     relevant: InteractionDataset = getattr(prepared.split, part)(prepared.dataset)
     with progress.silence():
-        popularity = PopularityRecommender().fit(prepared.split.train(prepared.dataset))
         evaluation = evaluator.evaluate_users(
             popularity, _sample_users(relevant, evaluator.seed), train_data=relevant.history, known=relevant.known
         )

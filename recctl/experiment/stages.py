@@ -61,7 +61,8 @@ def fit_and_evaluate(run: Run, config: Config, prepared: Prepared, trackers: Seq
         # Validation selects runs; test does so only in runs that have no validation part.
         if split_part == split_parts[0]:
             run.metadata["monitor"] = selection_metric(config, metrics)
-            run.metadata["baseline"] = compare_with_popularity(run, split_part, prepared, config)
+            # The model was fitted on train: without validation data, a refit is the same as a fit.
+            run.metadata["baseline"] = compare_with_popularity(run, split_part, prepared, config, model)
 
 
 def fit(run: Run, config: Config, prepared: Prepared, trackers: Sequence[Tracker] = ()) -> Recommender:
@@ -359,7 +360,9 @@ def _join_tasks(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return joined.reset_index()
 
 
-def compare_with_popularity(run: Run, part: Part, prepared: Prepared, config: Config) -> dict[str, Any] | None:
+def compare_with_popularity(
+    run: Run, part: Part, prepared: Prepared, config: Config, fitted_on_train: Recommender | None = None
+) -> dict[str, Any] | None:
     """Compare the run's model with popularity on an evaluated part; see `popularity_baseline`."""
     metric_key = accuracy_metric(run, part)
     if metric_key is None:
@@ -367,7 +370,7 @@ def compare_with_popularity(run: Run, part: Part, prepared: Prepared, config: Co
     cutoffs = [metric_key.k] if metric_key.k else config.evaluation.k_values
     evaluator = make_evaluator(config, [metric_key.name], cutoffs)
     with run.timed("baseline"), progress.task("Comparing with popularity"):
-        return popularity_baseline(run, part, prepared, metric_key, evaluator)
+        return popularity_baseline(run, part, prepared, metric_key, evaluator, fitted_on_train)
 
 
 def make_evaluator(config: Config, metrics: Sequence[str], k_values: Sequence[int]) -> Evaluator:

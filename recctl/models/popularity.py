@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 
 from recctl.data.dataset import InteractionDataset
@@ -36,6 +38,16 @@ class PopularityRecommender(Recommender):
     serves_empty_history = True
 
     counts: Float32Array = fitted("(n_items,)")
+
+    @classmethod
+    def of_model(cls, model: Recommender) -> Self:
+        """Popularity in the interactions that another model was fitted on; both share the matrix of these."""
+        popularity = cls()
+        popularity.user_vocabulary = model.user_vocabulary
+        popularity.item_vocabulary = model.item_vocabulary
+        popularity.seen = model.seen
+        popularity.counts = model.seen.column_counts().astype(np.float32)
+        return popularity
 
     def _fit(self, interactions: InteractionDataset) -> None:
         self.counts = interactions.matrix.column_counts().astype(np.float32)
