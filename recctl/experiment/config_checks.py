@@ -131,12 +131,15 @@ def _check_models(config: Config) -> Iterator[Problem]:
         return
     if "model" in config.model_fields_set:
         yield ("models",), "replaces model; remove one of the two"
+    of_ratings: list[str] = []
+    without_ratings: list[str] = []
     for position, entry in enumerate(config.models):
         if entry.recommendations is not None:
             continue
         # Each model is checked as the only one of a config; paths of its problems are mapped back to its place.
         single = config_of_model(config, position)
         fill_defaults(single)
+        (without_ratings if single.data.implicit else of_ratings).append(entry.name)
         for (section, *key_path), problem in _check_single_model(single):
             if section == "model":
                 yield ("models", position, *key_path), problem
@@ -144,6 +147,12 @@ def _check_models(config: Config) -> Iterator[Problem]:
                 yield ("models", position, section, *key_path), problem
             else:
                 yield (section, *key_path), problem
+    # An adaptive search compares figures on validation only, and each model is fitted on data of its own.
+    is_compared = config.tuning is None or config.tuning.allocation == "equal"
+    if is_compared and of_ratings and without_ratings:
+        problem = f"the default is false for {', '.join(of_ratings)}, and true for {', '.join(without_ratings)}"
+        advice = "write implicit: false, so that all get the ratings, or train them separately and compare the runs"
+        yield ("data", "implicit"), f"{problem}; {advice}"
 
 
 def _check_lists(config: Config) -> Iterator[Problem]:

@@ -200,6 +200,9 @@ def resolve_config(loaded: LoadedConfig) -> dict[str, Any]:
     # Sections that do not apply would be ignored, but suggest that they matter.
     if values["data"]["source"] != "synthetic":
         del values["data"]["synthetic"]
+    # Each model has a default of its own; a stored value would be one that was given for all of them.
+    if values["models"] and "implicit" not in loaded.config.data.model_fields_set:
+        del values["data"]["implicit"]
     for section in ("tuning", "backtest", "engine", "tracking"):
         if values[section] is None:
             del values[section]

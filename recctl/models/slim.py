@@ -165,8 +165,11 @@ class SLIMRecommender(Recommender):
 
     def _check_gaps(self, matrix: InteractionMatrix) -> None:
         """Measure the gaps again in float64 where `l2_reg` is so small that rounding hides them."""
-        largest_squared_norm = float((matrix.to_scipy() ** 2).sum(axis=0).max(initial=0))
-        if float32_is_too_coarse(largest_squared_norm, self.l2_reg, self.tol):
+        if matrix.is_binary:
+            squared_norms = matrix.column_counts()
+        else:
+            squared_norms = np.bincount(matrix.columns, matrix.values.astype(np.float64) ** 2, matrix.n_columns)
+        if float32_is_too_coarse(float(squared_norms.max(initial=0)), self.l2_reg, self.tol):
             with progress.task("SLIM: duality gaps"):
                 self.gaps = duality_gaps(matrix, self.weights, self._options(screened=False))
 

@@ -33,7 +33,8 @@ PAGE = ALL.with_name("quality.md")
 BEGIN = "<!-- tuned: begin -->"
 END = "<!-- tuned: end -->"
 
-CLASSICAL_MODELS = ["popularity", "item-knn", "user-knn", "rp3beta", "ease", "sansa", "slim", "als", "bpr", "svdpp"]
+# All models that learn from interactions alone: svd and svdpp learn from ratings.
+CLASSICAL_MODELS = ["popularity", "item-knn", "user-knn", "rp3beta", "ease", "sansa", "slim", "als", "bpr"]
 ALL_MODELS = [*CLASSICAL_MODELS, "mult-vae", "ncf", "lightgcn", "sasrec"]
 # Title and models of each table.
 CONTENTS = {

@@ -45,7 +45,7 @@ def options(monkeypatch: pytest.MonkeyPatch) -> list[ReadOptions]:
         collected.append(options)
         return SourceTable.from_frame(events(), {"source": source}, options.extra_columns)
 
-    monkeypatch.setattr(experiment.data, "read_configured_source", read_configured_source)
+    monkeypatch.setattr("recctl.experiment.data.read_configured_source", read_configured_source)
     return collected
 
 
@@ -190,3 +190,47 @@ def test_unreadable_ratings_are_left_out_unless_they_are_used(file_format: str, 
         experiment.read_dataset(
             load({"data": {"source": path.name}, "evaluation": {"relevance_threshold": 4}}, tmp_path)
         )
+
+
+MIXED = """\
+seed: 3
+data: {source: synthetic, synthetic: {n_users: 60, n_items: 30, n_interactions: 800}}
+split: {strategy: random, test_size: 0.2, val_size: 0.1}
+evaluation: {metrics: [ndcg], k_values: [10]}
+"""
+MIXED_MODELS = "models: [{name: ease}, {name: svd, params: {n_epochs: 2}}, {name: svdpp, params: {n_epochs: 2}}]\n"
+
+
+@pytest.mark.parametrize("command", ["compare", "tune"])
+def test_models_that_differ_in_their_use_of_ratings_are_refused_before_any_work(recctl: Any, command: str) -> None:
+    Path("mixed.yaml").write_text(MIXED + MIXED_MODELS)
+    refused = recctl(command, "mixed.yaml", "--json")
+    assert refused.code == 2
+    assert "data.implicit: the default is false for svd, svdpp, and true for ease; write implicit: false" in refused.err
+    assert not Path("runs").exists()
+    assert recctl(command, "mixed.yaml", "--set", "data.implicit=false", *command_options(command)).code == 0
+
+
+def command_options(command: str) -> list[str]:
+    return ["--trials", "1"] if command == "tune" else []
+
+
+def test_runs_that_differ_in_their_use_of_ratings_are_compared(recctl: Any) -> None:
+    ids = []
+    for name in ("ease", "svd"):
+        Path(f"{name}.yaml").write_text(f"{MIXED}model: {{name: {name}}}\n")
+        ids.append(recctl("train", f"{name}.yaml", "--json").json["run_id"])
+    assert recctl("compare", *ids).code == 0
+
+
+def test_an_adaptive_search_gives_each_model_its_data_and_its_run_can_be_read(recctl: Any) -> None:
+    text = MIXED + MIXED_MODELS + "tuning: {allocation: adaptive, n_trials: 6}\n"
+    Path("mixed.yaml").write_text(text)
+    found = recctl("tune", "mixed.yaml", "--json")
+    assert found.code == 0
+    assert [model["trials"] > 0 for model in found.json["tuning"]["models"]] == [True, True, True]
+    run_id = found.json["run_id"]
+    assert "implicit:" not in RunStore().resolve(run_id).config_text(), "each model has a default of its own"
+    again = recctl("evaluate", run_id, "--json")
+    assert again.json["metrics"]["validation"] == found.json["metrics"]["validation"]
+    assert recctl("tune", "--resume", run_id, "--trials", "7", "-q").code == 0
