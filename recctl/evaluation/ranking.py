@@ -241,10 +241,8 @@ def _ideal_gains(relevance: Relevance, k: int, gain: Gain) -> Float64Array:
 
 
 def _refuse_nan(scores: Float32Array, model: Recommender) -> None:
-    # The sum is NaN if any score is, or if there are infinities of both signs; most blocks need no second pass.
-    with np.errstate(invalid="ignore", over="ignore"):
-        may_have_nan = np.isnan(scores.sum())
-    if may_have_nan and np.isnan(scores).any():
+    # The maximum of NumPy is NaN if any score is.
+    if np.isnan(scores.max(initial=-np.inf)):
         raise DataError(f"{model.name}: some scores are not numbers (NaN), so items can't be ranked by them")
 
 
