@@ -119,7 +119,7 @@ def main() -> None:
         for l1_reg, l2_reg in ((1.0, 10.0), irspack_default):
             compare(data, rows, l1_reg, l2_reg, 100, "skrecsys")
             compare(data, rows, l1_reg, l2_reg, None, "irspack")
-            # On goodbooks its fits take much longer than all others together.
+            # Too slow for goodbooks: its fits of MovieLens-100K take 35 times as long as those of recctl.
             if data != "goodbooks":
                 compare(data, rows, l1_reg, l2_reg, None, "fastslim")
         report_threads("SLIM", data, lambda rows=rows: SLIMRecommender(l2_reg=10.0).fit(rows))

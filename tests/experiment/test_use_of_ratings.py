@@ -201,18 +201,16 @@ evaluation: {metrics: [ndcg], k_values: [10]}
 MIXED_MODELS = "models: [{name: ease}, {name: svd, params: {n_epochs: 2}}, {name: svdpp, params: {n_epochs: 2}}]\n"
 
 
-@pytest.mark.parametrize("command", ["compare", "tune"])
-def test_models_that_differ_in_their_use_of_ratings_are_refused_before_any_work(recctl: Any, command: str) -> None:
+@pytest.mark.parametrize(("command", "options"), [("compare", []), ("tune", ["--trials", "1"])])
+def test_models_that_differ_in_their_use_of_ratings_are_refused_before_any_work(
+    recctl: Any, command: str, options: list[str]
+) -> None:
     Path("mixed.yaml").write_text(MIXED + MIXED_MODELS)
     refused = recctl(command, "mixed.yaml", "--json")
     assert refused.code == 2
     assert "data.implicit: the default is false for svd, svdpp, and true for ease; write implicit: false" in refused.err
     assert not Path("runs").exists()
-    assert recctl(command, "mixed.yaml", "--set", "data.implicit=false", *command_options(command)).code == 0
-
-
-def command_options(command: str) -> list[str]:
-    return ["--trials", "1"] if command == "tune" else []
+    assert recctl(command, "mixed.yaml", "--set", "data.implicit=false", *options).code == 0
 
 
 def test_runs_that_differ_in_their_use_of_ratings_are_compared(recctl: Any) -> None:

@@ -19,8 +19,8 @@ TUNE = "20261129-155103-tune-ease-synthetic-1e2e"
 COMPARISON = "20261129-155127-compare-synthetic-211d"
 INTERRUPTED = "20261129-155458-sasrec-synthetic-ff15"
 
-# What version 0.1 measured when it resumed the interrupted run. torch's operators add up in another order on other
-# processors, which changes the order of a few items at the end; it had those for AVX2.
+# What version 0.1 measured when it resumed the interrupted run, with torch's operators for AVX2. Those for other
+# processors add up in another order, and after 40 epochs a few items have other ranks.
 RESUMED_METRICS = {
     "validation": {"ndcg@10": 0.3582487354762052, "recall@10": 0.6666666666666666},
     "test": {"ndcg@10": 0.2767262175165022, "recall@10": 0.6166666666666667},
